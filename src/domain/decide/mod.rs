@@ -1,0 +1,185 @@
+//! Every change of a ticket's sale, as one pure function.
+//!
+//! [`decide()`] never changes anything: a [`Decision`] holds the next state of what changes and the events that tell of it.
+//! It is persisted by one commit, on the condition that each document still has the version before the one in the
+//! decision. Its callers hold stale copies, repeat themselves and come late; whatever no longer fits is refused here.
+
+mod lock;
+mod payment;
+mod selling;
+
+use super::{
+    Charge, ChargeId, Event, Failure, Millis, Money, Order, OrderId, PaymentId, Policy, RefundId, ReplicaName, Sale, Ticket, TicketId,
+    Timestamp, Title, TokenDigest, UserId, Version,
+};
+
+/// What somebody, the payment processor or the clock wants of one ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// The seller changes title and price.
+    Edit { by: UserId, title: Title, price: Money, if_match: Option<Version> },
+    /// The seller takes the ticket off sale.
+    Delist { by: UserId, if_match: Option<Version> },
+    /// A buyer wants the ticket; `order` is the id of the order that this makes.
+    Lock { order: OrderId, buyer: UserId, expected_price: Option<Money>, replica: ReplicaName },
+    /// The buyer gives the lock up.
+    Cancel { order: OrderId, by: UserId },
+    /// The buyer submits a payment token; `charge` is the id of the charge that this makes.
+    SubmitPayment { order: OrderId, by: UserId, charge: ChargeId, token: TokenDigest },
+    /// The buyer says that they acted (3-D Secure).
+    ConfirmPayment { charge: ChargeId, by: UserId },
+    /// The processor holds the money: claim the lock for the capture.
+    PaymentAuthorized { charge: ChargeId, payment: PaymentId },
+    /// The processor wants the buyer to act.
+    ActionRequired { charge: ChargeId, payment: PaymentId },
+    /// The processor declined. Nothing is held.
+    PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: Failure },
+    /// The processor does not know the token: as if it had never been submitted.
+    TokenRefused { charge: ChargeId },
+    /// The money is captured.
+    PaymentCaptured { charge: ChargeId },
+    /// The processor will never capture this payment.
+    CaptureFailed { charge: ChargeId, failure: Failure },
+    /// Time passed. Which deadline of the lock that was, if any, follows from the state.
+    DeadlinePassed { order: OrderId },
+}
+
+/// Why a command changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no such ticket")]
+    NotFound,
+    #[error("it belongs to somebody else")]
+    NotOwner,
+    #[error("a seller cannot buy their own ticket")]
+    OwnTicket,
+    #[error("the ticket changed since it was read")]
+    VersionMismatch,
+    #[error("another order holds the ticket")]
+    TicketLocked,
+    #[error("the ticket is sold")]
+    TicketSold,
+    #[error("the price is another by now")]
+    PriceChanged,
+    #[error("too many locks; the next one may be taken in {retry_after}")]
+    TooManyLocks { retry_after: Millis },
+    #[error("the order lapsed")]
+    OrderExpired,
+    #[error("the order was cancelled by its buyer")]
+    OrderNotPayable,
+    #[error("the order is paid")]
+    OrderCompleted,
+    #[error("a call to the payment processor is running")]
+    PaymentInFlight,
+    /// The same token waits for the buyer already: answer with this charge.
+    #[error("the charge waits for its buyer already")]
+    AwaitingAction { charge: ChargeId },
+    /// The order does not hold the ticket (any more): its own document tells how it ended.
+    #[error("the order does not hold the ticket")]
+    OrderGone,
+    /// The command is late, early or repeated: nothing is wrong, and nothing is to be done.
+    #[error("nothing to do")]
+    Stale,
+}
+
+/// The number of locks that a user holds, changed in the same commit; the store refuses a `Take` beyond the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SlotChange {
+    Take { user: UserId, order: OrderId, locks_max: u32 },
+    Free { user: UserId, order: OrderId },
+}
+
+/// The next state of whatever changes, each with a version one above the one that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decision {
+    pub ticket: Option<Ticket>,
+    pub order: Option<Order>,
+    pub charges: Vec<Charge>,
+    pub slot: Option<SlotChange>,
+    pub events: Vec<Event>,
+}
+
+impl Decision {
+    /// Whether it leaves everything as it is.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Decides `command` over what was seen of the ticket at `now`.
+///
+/// # Errors
+/// The first [`Refusal`] that applies, in the order of the contract: 404, 403, 412, 409, 429.
+pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
+    if sale.ticket.is_deleted() {
+        return Err(Refusal::NotFound);
+    }
+    match command {
+        Command::Edit { by, title, price, if_match } => selling::edit(sale, *by, title, *price, *if_match, now),
+        Command::Delist { by, if_match } => selling::delist(sale, *by, *if_match, now),
+        Command::Lock { order, buyer, expected_price, replica } => {
+            lock::take(sale, lock::Wish { order: *order, buyer: *buyer, expected_price: *expected_price, replica }, policy, now)
+        }
+        Command::Cancel { order, by } => lock::cancel(sale, *order, *by, policy, now),
+        Command::DeadlinePassed { order } => lock::deadline_passed(sale, *order, policy, now),
+        Command::SubmitPayment { order, by, charge, token } => payment::submit(sale, *order, *by, *charge, token, now),
+        Command::ConfirmPayment { charge, by } => payment::confirm(sale, *charge, *by, now),
+        Command::PaymentAuthorized { charge, payment } => payment::authorized(sale, *charge, payment, policy, now),
+        Command::ActionRequired { charge, payment } => payment::action_required(sale, *charge, payment, policy, now),
+        Command::PaymentDeclined { charge, payment, failure } => payment::declined(sale, *charge, payment.as_ref(), failure, now),
+        Command::TokenRefused { charge } => payment::token_refused(sale, *charge, now),
+        Command::PaymentCaptured { charge } => payment::captured(sale, *charge, now),
+        Command::CaptureFailed { charge, failure } => payment::capture_failed(sale, *charge, failure, policy, now),
+    }
+}
+
+/// Puts a new ticket on sale.
+pub fn list_ticket(id: TicketId, seller: UserId, title: Title, price: Money, now: Timestamp) -> Decision {
+    selling::list(id, seller, title, price, now)
+}
+
+/// A charge that no lock knows any more will have to be reversed.
+///
+/// # Errors
+/// [`Refusal::Stale`] if it is final or on its way back already.
+pub fn abandon_charge(charge: &Charge, failure: Failure, now: Timestamp) -> Result<Decision, Refusal> {
+    payment::abandon(charge, failure, now)
+}
+
+/// The processor has nothing of a losing charge any more: it was voided, or refunded as `refund`.
+///
+/// # Errors
+/// [`Refusal::Stale`] if the charge is not on its way back.
+pub fn charge_reversed(
+    charge: &Charge,
+    payment: Option<&PaymentId>,
+    refund: Option<&RefundId>,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    payment::reversed(charge, payment, refund, now)
+}
+
+impl Sale {
+    /// The state after `decision` was committed.
+    pub fn after(mut self, decision: &Decision) -> Self {
+        if let Some(ticket) = &decision.ticket {
+            self.ticket = ticket.clone();
+        }
+        if let Some(order) = &decision.order {
+            self.order = Some(order.clone());
+        }
+        let holder = self.ticket.lock().map(|lock| lock.order);
+        self.order = self.order.filter(|order| Some(order.id) == holder);
+        let order = self.order.as_ref().map(|order| order.id);
+        for charge in &decision.charges {
+            match charge.step {
+                super::ChargeStep::Final | super::ChargeStep::Reversing { .. } => {
+                    self.charge = self.charge.filter(|mine| mine.id != charge.id);
+                }
+                _ => self.charge = Some(charge.clone()),
+            }
+        }
+        self.charge = self.charge.filter(|charge| Some(charge.order) == order);
+        self
+    }
+}

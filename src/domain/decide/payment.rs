@@ -1,0 +1,226 @@
+//! Paying: authorize, then claim the lock, then capture. Money that comes too late goes back.
+
+use super::{Decision, Refusal, SlotChange, lock, selling};
+use crate::domain::{
+    CancelReason, Charge, ChargeId, ChargeStatus, ChargeStep, Event, Failure, Order, OrderId, OrderStatus, PaymentId, Policy, RefundId,
+    Sale, Ticket, TicketState, Timestamp, TokenDigest, UserId,
+};
+
+pub(super) fn submit(
+    sale: &Sale,
+    order: OrderId,
+    by: UserId,
+    charge: ChargeId,
+    token: &TokenDigest,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let held = lock::held(sale, order)?;
+    if held.buyer != by {
+        return Err(Refusal::NotOwner);
+    }
+    payable(held, now)?;
+    let mut charges = Vec::new();
+    if let Some(running) = &sale.charge {
+        if running.is_in_flight() {
+            return Err(Refusal::PaymentInFlight);
+        }
+        if running.token == *token {
+            return Err(Refusal::AwaitingAction { charge: running.id });
+        }
+        charges.push(reversing(running, Failure::superseded(), now));
+    }
+    let first_attempt = held.status == OrderStatus::Created;
+    let order = Order { status: OrderStatus::AwaitingPayment, ..lock::next(held, now) };
+    let charge = Charge {
+        id: charge,
+        order: order.id,
+        ticket: order.ticket.id,
+        buyer: order.buyer,
+        status: ChargeStatus::Created,
+        step: ChargeStep::Authorizing,
+        amount: order.price,
+        currency: order.currency,
+        token: token.clone(),
+        first_attempt,
+        stripe_id: None,
+        stripe_refund_id: None,
+        failure: None,
+        version: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    charges.push(charge.clone());
+    Ok(Decision { order: Some(order), charges, events: vec![Event::ChargeCreated { charge }], ..Decision::default() })
+}
+
+/// Whether the order may be paid at `now`.
+fn payable(order: &Order, now: Timestamp) -> Result<(), Refusal> {
+    match (order.status, order.cancel_reason) {
+        (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
+        (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
+        (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
+        (OrderStatus::Created, _) if now >= order.expires_at => Err(Refusal::OrderExpired),
+        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if now >= order.unlocks_at => Err(Refusal::OrderExpired),
+        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) => Ok(()),
+    }
+}
+
+pub(super) fn confirm(sale: &Sale, charge: ChargeId, by: UserId, now: Timestamp) -> Result<Decision, Refusal> {
+    let (charge, order) = running(sale, charge)?;
+    if charge.buyer != by {
+        return Err(Refusal::NotOwner);
+    }
+    payable(order, now)?;
+    match charge.step {
+        ChargeStep::AwaitingAction => Ok(only(Charge { step: ChargeStep::Authorizing, ..next(charge, now) })),
+        ChargeStep::Authorizing | ChargeStep::Capturing => Err(Refusal::PaymentInFlight),
+        ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::Stale),
+    }
+}
+
+/// The claim: from here only the grace ends the lock.
+pub(super) fn authorized(sale: &Sale, charge: ChargeId, payment: &PaymentId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
+    let (charge, order) = authorizing(sale, charge)?;
+    if now >= order.unlocks_at {
+        return Ok(lock::release(sale, order, policy, now));
+    }
+    let order = Order { settling: Some(charge.id), ..lock::next(order, now) };
+    let charge = Charge { step: ChargeStep::Capturing, stripe_id: Some(payment.clone()), ..next(charge, now) };
+    Ok(Decision { order: Some(order), charges: vec![charge], ..Decision::default() })
+}
+
+pub(super) fn action_required(
+    sale: &Sale,
+    charge: ChargeId,
+    payment: &PaymentId,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let (charge, order) = authorizing(sale, charge)?;
+    if now >= order.unlocks_at {
+        return Ok(lock::release(sale, order, policy, now));
+    }
+    Ok(only(Charge { step: ChargeStep::AwaitingAction, stripe_id: Some(payment.clone()), ..next(charge, now) }))
+}
+
+pub(super) fn declined(
+    sale: &Sale,
+    charge: ChargeId,
+    payment: Option<&PaymentId>,
+    failure: &Failure,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let (charge, _) = authorizing(sale, charge)?;
+    Ok(failed(charge, payment, failure, now))
+}
+
+pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
+    let (charge, order) = authorizing(sale, charge)?;
+    let mut decision = failed(charge, None, &Failure::invalid_token(), now);
+    if charge.first_attempt {
+        // No attempt was made, so the payment window counts again; if it is over by now, its deadline is due at once.
+        decision.order = Some(Order { status: OrderStatus::Created, ..lock::next(order, now) });
+    }
+    Ok(decision)
+}
+
+/// The sale: charge, order and ticket together, or none of them.
+pub(super) fn captured(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
+    let (charge, order) = capturing(sale, charge)?;
+    let ticket = Ticket { state: TicketState::Sold { order: order.id }, lapses: Vec::new(), ..selling::next(&sale.ticket, now) };
+    let order = Order { status: OrderStatus::Completed, settling: None, ..lock::next(order, now) };
+    let charge = Charge { status: ChargeStatus::Completed, step: ChargeStep::Final, ..next(charge, now) };
+    Ok(Decision {
+        slot: Some(SlotChange::Free { user: order.buyer, order: order.id }),
+        events: vec![Event::ChargeCompleted { charge: charge.clone() }, Event::TicketUpdated { ticket: ticket.clone() }],
+        ticket: Some(ticket),
+        order: Some(order),
+        charges: vec![charge],
+    })
+}
+
+pub(super) fn capture_failed(
+    sale: &Sale,
+    charge: ChargeId,
+    failure: &Failure,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let (charge, order) = capturing(sale, charge)?;
+    if now >= order.unlocks_at {
+        return Ok(lock::release(sale, order, policy, now));
+    }
+    let order = Order { settling: None, ..lock::next(order, now) };
+    Ok(Decision { order: Some(order), charges: vec![reversing(charge, failure.clone(), now)], ..Decision::default() })
+}
+
+pub(super) fn abandon(charge: &Charge, failure: Failure, now: Timestamp) -> Result<Decision, Refusal> {
+    match charge.step {
+        ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::Stale),
+        ChargeStep::Authorizing | ChargeStep::AwaitingAction | ChargeStep::Capturing => Ok(only(reversing(charge, failure, now))),
+    }
+}
+
+pub(super) fn reversed(
+    charge: &Charge,
+    payment: Option<&PaymentId>,
+    refund: Option<&RefundId>,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    let ChargeStep::Reversing { failure } = &charge.step else {
+        return Err(Refusal::Stale);
+    };
+    let mut decision = failed(charge, payment, failure, now);
+    if let Some(refund) = refund {
+        for charge in &mut decision.charges {
+            charge.stripe_refund_id = Some(refund.clone());
+        }
+        decision.events = decision
+            .charges
+            .iter()
+            .flat_map(|charge| [Event::ChargeFailed { charge: charge.clone() }, Event::ChargeRefunded { charge: charge.clone() }])
+            .collect();
+    }
+    Ok(decision)
+}
+
+/// The charge will have lost as soon as the processor has nothing of it any more.
+pub(super) fn reversing(charge: &Charge, failure: Failure, now: Timestamp) -> Charge {
+    Charge { step: ChargeStep::Reversing { failure }, ..next(charge, now) }
+}
+
+fn failed(charge: &Charge, payment: Option<&PaymentId>, failure: &Failure, now: Timestamp) -> Decision {
+    let charge = Charge {
+        status: ChargeStatus::Failed,
+        step: ChargeStep::Final,
+        stripe_id: payment.cloned().or_else(|| charge.stripe_id.clone()),
+        failure: Some(failure.clone()),
+        ..next(charge, now)
+    };
+    Decision { charges: vec![charge.clone()], events: vec![Event::ChargeFailed { charge }], ..Decision::default() }
+}
+
+fn only(charge: Charge) -> Decision {
+    Decision { charges: vec![charge], ..Decision::default() }
+}
+
+/// The charge with its order, if it is the one that runs.
+fn running(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
+    let charge = sale.charge.as_ref().filter(|running| running.id == charge).ok_or(Refusal::Stale)?;
+    let order = lock::held(sale, charge.order).map_err(|_| Refusal::Stale)?;
+    Ok((charge, order))
+}
+
+fn authorizing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
+    running(sale, charge).and_then(|found| if found.0.step == ChargeStep::Authorizing { Ok(found) } else { Err(Refusal::Stale) })
+}
+
+fn capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
+    let (charge, order) = running(sale, charge)?;
+    if charge.step == ChargeStep::Capturing && order.settling == Some(charge.id) { Ok((charge, order)) } else { Err(Refusal::Stale) }
+}
+
+/// The same charge, one version on.
+fn next(charge: &Charge, now: Timestamp) -> Charge {
+    Charge { version: charge.version + 1, updated_at: now.max(charge.updated_at), ..charge.clone() }
+}

@@ -1,0 +1,59 @@
+//! Users and their sessions.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Email, Timestamp, UserId, Version};
+
+/// A person who sells or buys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    #[serde(rename = "_id")]
+    pub id: UserId,
+    pub email: Email,
+    /// PHC string format (Argon2id).
+    pub password_hash: String,
+    pub version: Version,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// What is told of a user: never a hash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct UserCard {
+    pub id: UserId,
+    pub email: Email,
+}
+
+impl From<&User> for UserCard {
+    fn from(user: &User) -> Self {
+        Self { id: user.id, email: user.email.clone() }
+    }
+}
+
+/// The SHA-256 of a session's token, in hex. The token itself is only in its owner's cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionDigest(String);
+
+impl SessionDigest {
+    /// Takes 64 hex digits.
+    pub fn new(hex: String) -> Self {
+        Self(hex)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A signed-in browser.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    #[serde(rename = "_id")]
+    pub digest: SessionDigest,
+    pub user: UserId,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,187 @@
+//! Everything that is counted, in one table. Each series exists from the start, at zero, so that an alert on it works
+//! before the first time it happens. One registry per process.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    core::{Collector, GenericCounter, GenericGauge},
+    histogram_opts, opts,
+};
+
+/// The process's metrics.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])* $name:ident: $kind:ident($metric:literal $(, $label:literal in [$($value:literal),* $(,)?])?);)*) => {
+        /// All metrics; the documentation of a field is the help text of its series.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $doc])* pub $name: $kind,)*
+        }
+
+        impl Metrics {
+            fn new() -> Self {
+                let registry = Registry::new();
+                $(let $name: $kind = Build::build($metric, concat!($($doc),*).trim(), &[$($label)?]);
+                // A name that stands twice above is a mistake of ours, seen at the first start.
+                registry.register(Box::new($name.clone())).expect("metric names are distinct");
+                $($($name.touch($value);)* let _ = $label;)?)*
+                Self { registry, $($name,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Requests answered, by class of status.
+    http_requests: IntCounterVec("gittix_http_requests_total", "status" in ["1xx", "2xx", "3xx", "4xx", "5xx"]);
+    /// Seconds from a request's head to its answer's head, by method.
+    http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
+    /// Requests refused because of a rate or a full queue, by what was full.
+    shed: IntCounterVec("gittix_shed_total", "what" in ["client_rate", "signin_rate", "passwords", "tickets", "orders", "store", "sockets"]);
+    /// Commits acknowledged by the store.
+    commits: IntCounter("gittix_commits_total");
+    /// Commits that were not, by reason.
+    commits_failed: IntCounterVec("gittix_commits_failed_total", "reason" in ["stale", "email_in_use", "slots_full", "key_used", "unavailable", "outcome_unknown"]);
+    /// Seconds from a commit's submission to its acknowledgement.
+    commit_seconds: Histogram("gittix_commit_seconds");
+    /// Commits written by one transaction.
+    commit_batch: Histogram("gittix_commit_batch_size");
+    /// Commits that wait to be written.
+    commits_waiting: IntGauge("gittix_commits_waiting");
+    /// Events read from the store's feed.
+    feed_events: IntCounter("gittix_feed_events_total");
+    /// Times that the feed lost its history, so that every reader had to start anew.
+    feed_resets: IntCounter("gittix_feed_resets_total");
+    /// 1 while the feed is live.
+    feed_live: IntGauge("gittix_feed_live");
+    /// How far the store's time, as this replica knows it, may be off, in milliseconds.
+    clock_uncertainty_ms: IntGauge("gittix_clock_uncertainty_milliseconds");
+    /// Tickets in the catalog.
+    tickets_known: IntGauge("gittix_tickets_known");
+    /// Ticket actors in memory.
+    ticket_actors: IntGauge("gittix_ticket_actors");
+    /// Ticket actors that stopped by a panic.
+    ticket_actor_panics: IntCounter("gittix_ticket_actor_panics_total");
+    /// Ticket actors that panicked too often and answer 503 for a while.
+    ticket_actors_faulted: IntCounter("gittix_ticket_actors_faulted_total");
+    /// Locks granted by this replica.
+    locks_granted: IntCounter("gittix_locks_granted_total");
+    /// Orders that were refused because another one holds the ticket.
+    locks_refused: IntCounter("gittix_locks_refused_total");
+    /// Locks released by this replica because their time was over.
+    locks_released: IntCounter("gittix_locks_released_total");
+    /// Seconds by which a lock was released after its time.
+    release_lag_seconds: Histogram("gittix_lock_release_lag_seconds");
+    /// Locks that the sweep found overdue.
+    locks_swept: IntCounter("gittix_locks_swept_total");
+    /// Tickets sold.
+    tickets_sold: IntCounter("gittix_tickets_sold_total");
+    /// Charges by how they ended.
+    charges: IntCounterVec("gittix_charges_total", "outcome" in ["completed", "declined", "lock_lost", "refunded", "other"]);
+    /// Charges that reconciliation had to finish.
+    charges_reconciled: IntCounter("gittix_charges_reconciled_total");
+    /// Charges that are open for longer than a minute, as of the last round of reconciliation.
+    charges_stuck: IntGauge("gittix_charges_stuck");
+    /// Calls to the payment processor by outcome.
+    processor_calls: IntCounterVec("gittix_processor_calls_total", "outcome" in ["ok", "declined", "refused", "unknown"]);
+    /// Passwords hashed or verified.
+    passwords_hashed: IntCounter("gittix_passwords_hashed_total");
+    /// Passwords that wait to be hashed.
+    passwords_waiting: IntGauge("gittix_passwords_waiting");
+    /// WebSocket connections open.
+    sockets: IntGauge("gittix_websockets");
+    /// Frames handed to WebSocket connections, by kind.
+    frames: IntCounterVec("gittix_websocket_frames_total", "kind" in ["public", "private", "control"]);
+    /// Frames that a newer state of the same ticket replaced before a slow reader got them.
+    frames_conflated: IntCounter("gittix_websocket_frames_conflated_total");
+    /// Connections closed by the server, by reason.
+    sockets_closed: IntCounterVec("gittix_websockets_closed_total", "reason" in ["stalled", "silent", "limit", "signed_out", "shutdown", "protocol"]);
+    /// Bytes queued for WebSocket connections.
+    sockets_backlog_bytes: IntGauge("gittix_websocket_backlog_bytes");
+}
+
+impl Metrics {
+    /// The Prometheus text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        // Writing into memory cannot fail, and all names are ASCII.
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("metrics are well formed");
+        String::from_utf8(text).expect("metrics are UTF-8")
+    }
+}
+
+/// One constructor for every kind of metric.
+trait Build: Collector + Clone + Sized {
+    fn build(name: &str, help: &str, labels: &[&str]) -> Self;
+    /// Makes the series of a label's value.
+    fn touch(&self, _value: &str) {}
+}
+
+impl Build for IntCounter {
+    fn build(name: &str, help: &str, _: &[&str]) -> Self {
+        GenericCounter::new(name, help).expect("a valid metric name")
+    }
+}
+
+impl Build for IntGauge {
+    fn build(name: &str, help: &str, _: &[&str]) -> Self {
+        GenericGauge::new(name, help).expect("a valid metric name")
+    }
+}
+
+impl Build for Histogram {
+    fn build(name: &str, help: &str, _: &[&str]) -> Self {
+        Self::with_opts(histogram_opts!(name, help, buckets(name))).expect("a valid metric name")
+    }
+}
+
+impl Build for IntCounterVec {
+    fn build(name: &str, help: &str, labels: &[&str]) -> Self {
+        Self::new(opts!(name, help), labels).expect("a valid metric name")
+    }
+    fn touch(&self, value: &str) {
+        self.with_label_values(&[value]);
+    }
+}
+
+impl Build for IntGaugeVec {
+    fn build(name: &str, help: &str, labels: &[&str]) -> Self {
+        Self::new(opts!(name, help), labels).expect("a valid metric name")
+    }
+    fn touch(&self, value: &str) {
+        self.with_label_values(&[value]);
+    }
+}
+
+impl Build for HistogramVec {
+    fn build(name: &str, help: &str, labels: &[&str]) -> Self {
+        Self::new(histogram_opts!(name, help, buckets(name)), labels).expect("a valid metric name")
+    }
+    fn touch(&self, value: &str) {
+        self.with_label_values(&[value]);
+    }
+}
+
+fn buckets(name: &str) -> Vec<f64> {
+    if name.ends_with("_seconds") {
+        vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+    } else {
+        vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_start() {
+        let text = METRICS.render();
+        assert!(text.contains("gittix_shed_total{what=\"passwords\"} "), "{text}");
+        assert!(text.contains("gittix_charges_reconciled_total "), "{text}");
+        assert!(text.contains("# HELP gittix_locks_granted_total Locks granted by this replica."), "{text}");
+    }
+}

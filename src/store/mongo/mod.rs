@@ -1,0 +1,1 @@
+//! MongoDB: transactions on a replica set.
