@@ -1,0 +1,1 @@
+//! The WebSocket: the hub and its sessions.
