@@ -42,6 +42,9 @@ pub enum Command {
     CaptureFailed { charge: ChargeId, failure: Failure },
     /// Time passed. Which deadline of the lock that was, if any, follows from the state.
     DeadlinePassed { order: OrderId },
+    /// It is not known whether an earlier commit was written, and it may yet be: move every document on that it could
+    /// have named, so that it is either seen already or can never land.
+    Fence,
 }
 
 /// Why a command changes nothing.
@@ -130,6 +133,7 @@ pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -
         Command::TokenRefused { charge } => payment::token_refused(sale, *charge, now),
         Command::PaymentCaptured { charge } => payment::captured(sale, *charge, now),
         Command::CaptureFailed { charge, failure } => payment::capture_failed(sale, *charge, failure, policy, now),
+        Command::Fence => Ok(lock::fence(sale, now)),
     }
 }
 

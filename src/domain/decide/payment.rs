@@ -221,6 +221,6 @@ fn capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal
 }
 
 /// The same charge, one version on.
-fn next(charge: &Charge, now: Timestamp) -> Charge {
+pub(super) fn next(charge: &Charge, now: Timestamp) -> Charge {
     Charge { version: charge.version + 1, updated_at: now.max(charge.updated_at), ..charge.clone() }
 }
