@@ -153,9 +153,11 @@ impl Plan {
         let (fewest, source) = sources.iter().min_by_key(|(len, _)| *len).copied()?;
         let (in_order_len, in_order) =
             sources.iter().filter(|(_, source)| is_in_order(*source, query.sort)).min_by_key(|(len, _)| *len).copied()?;
-        // Walking in order ends with the page, after some wanted * in_order_len / fewest candidates if what is sought is
-        // spread evenly; gathering looks at all of the fewest.
-        let walk = wanted.saturating_mul(in_order_len) <= fewest.saturating_mul(fewest);
+        // Walking in order ends with the page, after some wanted * in_order_len / matching candidates if what is sought is
+        // spread evenly and of what one condition holds the others hold as often; gathering looks at all of the fewest.
+        let all_len = class.by_id.len().max(1) as u128;
+        let matching = sources.iter().fold(all_len, |matching, (len, _)| matching * *len as u128 / all_len);
+        let walk = wanted as u128 * in_order_len as u128 <= matching * fewest as u128;
         let in_order_too = is_in_order(source, query.sort);
         Some(if walk && !in_order_too { Self { source: in_order, in_order: true } } else { Self { source, in_order: in_order_too } })
     }

@@ -120,10 +120,8 @@ impl<K: Ord + Copy> Sorted<K> {
                 run.push(key);
             }
             _ => {
-                let mut run = Vec::with_capacity(1);
-                run.push(key);
                 make_room(&mut self.runs, 1);
-                self.runs.push(run);
+                self.runs.push(vec![key]);
             }
         }
         self.len += 1;
