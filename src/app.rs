@@ -122,7 +122,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     });
     let staffing =
         Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
-    let actors = Actors::start(shop, staffing, &arbiters);
+    let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
+    let actors = Actors::start(shop, staffing, &homes);
     let hub = Hub::start(store.feed().clone(), clock.clone());
     let state = http::State::new(actors, catalog, &config, clock, Arc::clone(&store), hub.clone());
 

@@ -18,7 +18,7 @@ mod users;
 
 use std::sync::Arc;
 
-use actix::Arbiter;
+use actix::ArbiterHandle;
 use tokio::sync::mpsc;
 
 pub use fault::Fault;
@@ -56,7 +56,7 @@ impl Actors {
     pub const LOSERS_MAX: usize = 4096;
 
     /// Starts registries and upkeep on `arbiters`, of which there must be at least one; they end with them.
-    pub fn start(shop: Arc<Shop>, staffing: Staffing, arbiters: &[Arbiter]) -> Self {
+    pub fn start(shop: Arc<Shop>, staffing: Staffing, arbiters: &[ArbiterHandle]) -> Self {
         let home = &arbiters[0];
         let feed = shop.store.feed().subscribe();
         let tickets = Tickets::start(Arc::clone(&shop), arbiters);

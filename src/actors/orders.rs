@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler, Supervised, Supervisor};
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler, Supervised, Supervisor};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -332,12 +332,12 @@ impl Orders {
     /// An open charge that is older than this is worth an alert.
     const STUCK_AFTER: Millis = Millis::from_secs(60);
 
-    pub(super) fn start(shop: Arc<Shop>, losers: mpsc::Receiver<Charge>, tickets: Tickets, arbiter: &Arbiter) -> Self {
+    pub(super) fn start(shop: Arc<Shop>, losers: mpsc::Receiver<Charge>, tickets: Tickets, arbiter: &ArbiterHandle) -> Self {
         let settlement = Settlement::new(Arc::clone(&shop), tickets.clone());
         let desk = Desk { shop, tickets, settlement };
         let registry = {
             let desk = desk.clone();
-            Supervisor::start_in_arbiter(&arbiter.handle(), move |_| OrderRegistry { desk, losers: Some(losers) })
+            Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry { desk, losers: Some(losers) })
         };
         Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }

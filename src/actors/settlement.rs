@@ -101,16 +101,17 @@ impl Settlement {
         let processor = &self.shop.processor;
         let payment = self.insist(|| processor.open(charge)).await?;
         let authorization = match &attempt {
-            Attempt::Token(token) => self.insist(|| processor.authorize(charge.id, &payment, token)).await?,
-            Attempt::Resume => self.insist(|| processor.resume(charge.id, &payment)).await?,
-            Attempt::Recover => self.recover(charge, &payment).await?,
+            Attempt::Token(token) => Some(self.insist(|| processor.authorize(charge.id, &payment, token)).await?),
+            Attempt::Resume => Some(self.insist(|| processor.resume(charge.id, &payment)).await?),
+            Attempt::Recover => self.recover(&payment).await?,
         };
         let id = charge.id;
         let (command, client_secret) = match authorization {
-            Authorization::Authorized => (Command::PaymentAuthorized { charge: id, payment }, None),
-            Authorization::ActionRequired { client_secret } => (Command::ActionRequired { charge: id, payment }, Some(client_secret)),
-            Authorization::Declined { failure } => (Command::PaymentDeclined { charge: id, payment: Some(payment), failure }, None),
-            Authorization::InvalidToken => (Command::TokenRefused { charge: id }, None),
+            Some(Authorization::Authorized) => (Command::PaymentAuthorized { charge: id, payment }, None),
+            Some(Authorization::ActionRequired { client_secret }) => (Command::ActionRequired { charge: id, payment }, Some(client_secret)),
+            Some(Authorization::Declined { failure }) => (Command::PaymentDeclined { charge: id, payment: Some(payment), failure }, None),
+            Some(Authorization::InvalidToken) => (Command::TokenRefused { charge: id }, None),
+            None => (Command::PaymentInterrupted { charge: id }, None),
         };
         let charge = self.tell(charge, command).await?;
         match charge.step {
@@ -119,19 +120,14 @@ impl Settlement {
         }
     }
 
-    /// What an attempt came to whose caller is gone. The token is gone with it, so what was not authorized never will be.
-    async fn recover(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, Fault> {
-        let processor = &self.shop.processor;
-        Ok(match self.insist(|| processor.fetch(payment)).await? {
-            PaymentState::Authorized | PaymentState::Captured => Authorization::Authorized,
-            PaymentState::ActionRequired { client_secret } => Authorization::ActionRequired { client_secret },
-            PaymentState::Open { declined: Some(failure) } => Authorization::Declined { failure },
-            PaymentState::Open { declined: None } => {
-                // The attempt may still be on its way: void first, so that it cannot land any more.
-                self.insist(|| processor.reverse(charge.id, payment)).await?;
-                Authorization::Declined { failure: Failure::interrupted() }
-            }
-            PaymentState::Voided | PaymentState::Refunded { .. } => Authorization::Declined { failure: Failure::interrupted() },
+    /// What an attempt came to whose caller is gone; `None` if the processor has nothing of it so far. The token is gone
+    /// with the caller, so what was not authorized by now may only be stopped.
+    async fn recover(&self, payment: &PaymentId) -> Result<Option<Authorization>, Fault> {
+        Ok(match self.insist(|| self.shop.processor.fetch(payment)).await? {
+            PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
+            PaymentState::ActionRequired { client_secret } => Some(Authorization::ActionRequired { client_secret }),
+            PaymentState::Open { declined: Some(failure) } => Some(Authorization::Declined { failure }),
+            PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. } => None,
         })
     }
 

@@ -336,6 +336,7 @@ fn outcome_of(command: &Command, decision: &Decision) -> Option<Outcome> {
         | Command::ActionRequired { .. }
         | Command::PaymentDeclined { .. }
         | Command::TokenRefused { .. }
+        | Command::PaymentInterrupted { .. }
         | Command::PaymentCaptured { .. }
         | Command::CaptureFailed { .. }
         | Command::DeadlinePassed { .. }

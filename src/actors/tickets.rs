@@ -14,7 +14,7 @@ use std::{
 };
 
 use actix::{
-    Actor, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler, Message, StreamHandler, Supervised, Supervisor, prelude::SendError,
+    Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, StreamHandler, Supervised, Supervisor, prelude::SendError,
 };
 use futures_util::stream;
 use tokio::{
@@ -230,8 +230,8 @@ impl Tickets {
     const ADMITTED_MAX: usize = 4096;
 
     /// Starts the registry, and the threads on which ticket actors live.
-    pub(super) fn start(shop: Arc<Shop>, arbiters: &[Arbiter]) -> Self {
-        let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
+    pub(super) fn start(shop: Arc<Shop>, arbiters: &[ArbiterHandle]) -> Self {
+        let handles = arbiters.to_vec();
         let registry = {
             let shop = Arc::clone(&shop);
             let home = handles[0].clone();

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use actix::{Actor, Addr, Arbiter, Context, Handler, Message, ResponseFuture, Supervised, Supervisor};
+use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture, Supervised, Supervisor};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
@@ -296,12 +296,12 @@ impl Users {
     /// Requests to the registry at once; more are shed.
     const ADMITTED_MAX: usize = 1024;
 
-    pub(super) fn start(shop: Arc<Shop>, session_ttl: Millis, rates: bool, arbiter: &Arbiter) -> Self {
+    pub(super) fn start(shop: Arc<Shop>, session_ttl: Millis, rates: bool, arbiter: &ArbiterHandle) -> Self {
         let sessions = Sessions::new(Arc::clone(&shop));
         let desk = Desk { shop, sessions, passwords: Passwords::start(), session_ttl, rates };
         let registry = {
             let desk = desk.clone();
-            Supervisor::start_in_arbiter(&arbiter.handle(), move |_| UserRegistry { desk })
+            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { desk })
         };
         Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
