@@ -11,6 +11,8 @@ mod passwords;
 mod sessions;
 mod settlement;
 mod shop;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod tickets;
 mod upkeep;

@@ -320,6 +320,29 @@ impl Tickets {
     }
 }
 
+#[cfg(test)]
+impl Tickets {
+    /// How many ticket actors the registry knows.
+    pub(super) async fn actors_alive(&self) -> usize {
+        self.registry.send(Census).await.expect("the registry is there")
+    }
+}
+
+/// How many ticket actors are there?
+#[cfg(test)]
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+struct Census;
+
+#[cfg(test)]
+impl Handler<Census> for TicketRegistry {
+    type Result = usize;
+
+    fn handle(&mut self, _: Census, _: &mut Context<Self>) -> usize {
+        self.actors.len()
+    }
+}
+
 /// A place among the commands that are on their way, given back when dropped.
 struct Admission<'a>(&'a AtomicUsize);
 

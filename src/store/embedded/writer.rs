@@ -123,13 +123,13 @@ impl Writer {
             self.health.fail(error.to_string());
             CommitError::OutcomeUnknown(error.to_string())
         })?;
-        after_commit()?;
         METRICS.commit_batch.observe(f64::from(batch.commits));
         METRICS.feed_events.inc_by(batch.recorded.len() as u64);
         if let Some(last) = batch.recorded.last() {
             self.number = last.cursor.time;
             self.feed.push(batch.recorded);
         }
+        after_commit()?;
         Ok(batch.answers)
     }
 
