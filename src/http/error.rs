@@ -73,6 +73,7 @@ codes! {
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be application/json.";
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "This Idempotency-Key was used for another request.";
+    UpgradeRequired = UPGRADE_REQUIRED "upgrade_required" "This address speaks WebSocket only.";
     TooManyRequests = TOO_MANY_REQUESTS "too_many_requests" "Too many requests.";
     TooManyLocks = TOO_MANY_REQUESTS "too_many_locks" "You hold, or held, too many tickets.";
     Internal = INTERNAL_SERVER_ERROR "internal_error" "Something went wrong on our side.";
@@ -269,6 +270,10 @@ impl ResponseError for ApiError {
         if self.code.status() == StatusCode::UNAUTHORIZED {
             // RFC 9110 §11.6.1 wants a challenge; browsers ignore a scheme that they do not know.
             answer.insert_header((header::WWW_AUTHENTICATE, "Cookie realm=\"GitTix\""));
+        }
+        if self.code == Code::UpgradeRequired {
+            // RFC 9110 §15.5.22 and RFC 6455 §4.4.
+            answer.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
         answer.body(body)
     }

@@ -2,12 +2,21 @@
 
 use std::collections::HashSet;
 
-use actix_web::body::to_bytes;
+use actix_web::{
+    body::to_bytes,
+    http::header::{HeaderMap, HeaderName},
+};
 use serde_json::Value;
 
 use super::*;
 
-/// The contract's table; `invalid_signature` belongs to the webhook, `internal_error` and `request_timeout` are ours.
+/// A header's text; empty if there is none.
+fn named(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The contract's table; `invalid_signature` belongs to the webhook, `internal_error`, `request_timeout` and
+/// `upgrade_required` are ours.
 const CONTRACT: &[(u16, &str)] = &[
     (400, "validation_failed"),
     (400, "malformed_json"),
@@ -73,7 +82,10 @@ fn every_code_of_the_contract_has_its_status() {
         assert!(table.contains(row), "{row:?} is missing");
     }
     let ours: Vec<_> = table.iter().filter(|row| !CONTRACT.contains(row)).collect();
-    assert!(ours.iter().all(|(_, code)| ["internal_error", "request_timeout"].contains(code)), "beyond the contract: {ours:?}");
+    assert!(
+        ours.iter().all(|(_, code)| ["internal_error", "request_timeout", "upgrade_required"].contains(code)),
+        "beyond the contract: {ours:?}"
+    );
 }
 
 #[test]
@@ -85,6 +97,7 @@ fn every_code_is_used_by_the_sources() {
         include_str!("edge.rs"),
         include_str!("idempotency.rs"),
         include_str!("routes.rs"),
+        include_str!("socket.rs"),
     ]
     .concat();
     for code in Code::ALL {
@@ -96,7 +109,7 @@ fn every_code_is_used_by_the_sources() {
 async fn a_problem_repeats_its_status_and_always_says_something() {
     for &code in Code::ALL {
         let (head, problem) = rendered(ApiError::new(code)).await;
-        assert_eq!(head.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(named(head.headers(), header::CONTENT_TYPE), "application/problem+json");
         assert_eq!(problem["status"], head.status().as_u16());
         assert_eq!(problem["code"], code.as_str());
         assert!(problem["errors"][0]["message"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
@@ -125,7 +138,7 @@ async fn every_429_and_503_of_the_actors_says_when_to_come_back() {
 #[actix_web::test]
 async fn a_wait_is_rounded_up_to_whole_seconds() {
     let (head, _) = rendered(ApiError::too_many_requests(Millis(1001))).await;
-    assert_eq!(head.headers()[header::RETRY_AFTER], "2");
+    assert_eq!(named(head.headers(), header::RETRY_AFTER), "2");
 }
 
 #[actix_web::test]

@@ -41,6 +41,7 @@ mod origin;
 mod page;
 mod query;
 mod routes;
+mod socket;
 mod tickets;
 mod users;
 
@@ -61,6 +62,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Origin, Switch},
+    ws::Hub,
 };
 
 /// All that handlers use. Clones share everything.
@@ -70,6 +72,7 @@ pub struct State {
     pub catalog: Catalog,
     pub clock: Clock,
     pub health: Arc<dyn Health>,
+    pub hub: Hub,
     pub front: Arc<Front>,
 }
 
@@ -97,9 +100,11 @@ impl Front {
     }
 }
 
-/// The application that each worker of the server runs.
+/// The application that each worker of the server runs. To be called once on each worker's thread, as `HttpServer` does:
+/// the thread's share of the WebSocket hub starts here.
 pub fn app(state: State) -> App<impl Service> {
-    fronted(Arc::clone(&state.front)).app_data(web::Data::new(state)).wrap(from_fn(edge::edge))
+    let shard = state.hub.shard();
+    fronted(Arc::clone(&state.front)).app_data(web::Data::new(shard)).app_data(web::Data::new(state)).wrap(from_fn(edge::edge))
 }
 
 /// The routes, and the front that [`edge::edge`] looks for.

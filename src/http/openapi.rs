@@ -28,7 +28,7 @@ use super::{
         super::orders::place, super::orders::list, super::orders::get, super::orders::cancel,
         super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias,
         super::health::alive, super::health::ready, super::health::metrics,
-        serve,
+        super::socket::asyncapi, serve,
     ),
     components(schemas(Problem<'static>)),
     tags(
@@ -79,7 +79,6 @@ fn document() -> Value {
 /// Adds to an operation what follows from what it is.
 fn complete(method: &str, operation: &mut Value) {
     let changes = method != "get";
-    let machines = operation["tags"][0] == "operation";
     let signed_in = operation["security"] == json!([{"session": []}]);
     let queried = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));
     if changes {
@@ -100,12 +99,12 @@ fn complete(method: &str, operation: &mut Value) {
         problem(operation, 503, "`outcome_unknown`");
         idempotency_key(operation);
     }
-    if !machines {
+    let probe = ["alive", "ready", "metrics"].iter().any(|id| operation["operationId"] == *id);
+    if !probe {
         problem(operation, 429, "`too_many_requests`");
-        problem(operation, 503, "`unavailable`");
     }
-    if operation["operationId"] == "openapi" {
-        problem(operation, 429, "`too_many_requests`");
+    if operation["tags"][0] != "operation" {
+        problem(operation, 503, "`unavailable`");
     }
     for (status, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
         if status.as_str() >= "400" {

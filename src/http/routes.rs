@@ -11,7 +11,7 @@ use super::{
     answer::Answer,
     assets, charges,
     error::{ApiError, Code},
-    health, openapi, orders, tickets, users,
+    health, openapi, orders, socket, tickets, users,
 };
 
 /// Adds all routes to an application or scope.
@@ -33,11 +33,14 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/charges/{id}/confirm").post(charges::confirm).mount(config);
     at("/api/payments").post(charges::pay_alias).mount(config);
 
+    at("/ws").get(socket::connect).mount(config);
+
     at("/healthz").get(health::alive).mount(config);
     at("/readyz").get(health::ready).mount(config);
     at("/metrics").get(health::metrics).compressed().mount(config);
 
     at("/api/openapi.json").get(openapi::serve).compressed().mount(config);
+    at("/api/asyncapi.json").get(socket::asyncapi).compressed().mount(config);
     for asset in assets::ALL {
         at(asset.path).get(move |req| async move { assets::serve(&req, asset) }).compressed().mount(config);
     }
