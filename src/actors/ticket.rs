@@ -102,8 +102,6 @@ pub(super) struct TicketActor {
 impl TicketActor {
     /// More commands than this that wait for one ticket's disk write are shed.
     const QUEUE_MAX: usize = 64;
-    /// A thousand buyers may come in one instant; all of them are refused from memory.
-    const MAILBOX_MAX: usize = 4096;
     /// How often a command is decided anew because others changed the ticket meanwhile.
     const TRIES_MAX: u32 = 8;
     /// Until a release that the store did not take is tried again.
@@ -359,7 +357,6 @@ impl Actor for TicketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(Self::MAILBOX_MAX);
         // After a restart by the supervisor nothing of the former life counts.
         self.known = Known::No;
         self.taking = false;
