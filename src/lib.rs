@@ -4,6 +4,7 @@ pub mod actors;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod http;
 pub mod metrics;
