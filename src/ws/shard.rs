@@ -10,14 +10,14 @@ use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Limits, closing::Cause, hub::Shared, table::Table};
-use crate::store::{Cursor, FeedReader, Step};
+use crate::store::{Cursor, FeedReader, Recorded, Step};
 
 /// Closes all connections with 1001; answered when they are gone, or when their time is over.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct CloseAll;
 
-/// What the feed said, and the place after it.
+/// Something from the feed, and the place after it.
 #[derive(Debug)]
 pub(super) struct Heard {
     step: Step,
@@ -114,15 +114,47 @@ impl CloseAll {
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
 }
 
-/// The feed, step by step. After a step the next ones are gathered for a moment, so that under load each connection is
-/// written to once per moment and not once per event; after a pause the first is told of at once.
+/// The feed, in slices. After what was there was told, what comes next is gathered for a moment, so that under load each
+/// connection is written to once per moment and not once per event; after a pause the first is told of at once.
 fn gathered(reader: FeedReader, limits: Limits) -> impl Stream<Item = Heard> {
-    stream::unfold((reader, Instant::now()), move |(mut reader, rested)| async move {
-        sleep_until(rested).await;
-        let step = reader.next().await;
-        let is_full = matches!(&step, Step::Events(events) if events.len() == FeedReader::STEP_MAX);
-        let rested = if is_full { rested } else { Instant::now() + limits.gather };
-        let position = reader.cursor();
-        Some((Heard { step, position }, (reader, rested)))
-    })
+    let gather = Gather { reader, limits, rested: Instant::now(), rest: Vec::new().into_iter() };
+    stream::unfold(gather, |mut gather| async move { Some((gather.next().await, gather)) })
+}
+
+struct Gather {
+    reader: FeedReader,
+    limits: Limits,
+    /// Until then nothing is told.
+    rested: Instant,
+    /// What was read and not told yet.
+    rest: std::vec::IntoIter<Arc<Recorded>>,
+}
+
+impl Gather {
+    /// Events that are told at once. Between two slices the connections may write, so that a great batch does not look
+    /// like a backlog to a reader that keeps up.
+    const SLICE: usize = 128;
+
+    async fn next(&mut self) -> Heard {
+        if self.rest.len() > 0 {
+            tokio::task::yield_now().await;
+        } else {
+            // A timer that is due already would still take a millisecond.
+            if self.rested > Instant::now() {
+                sleep_until(self.rested).await;
+            }
+            match self.reader.next().await {
+                Step::Reset => return Heard { step: Step::Reset, position: self.reader.cursor() },
+                Step::Events(events) => {
+                    if events.len() < FeedReader::STEP_MAX {
+                        self.rested = Instant::now() + self.limits.gather;
+                    }
+                    self.rest = events.into_iter();
+                }
+            }
+        }
+        let events: Vec<_> = self.rest.by_ref().take(Self::SLICE).collect();
+        let position = events.last().map_or(self.reader.cursor(), |last| last.cursor);
+        Heard { step: Step::Events(events), position }
+    }
 }
