@@ -4,12 +4,13 @@ use std::{
     cell::{Ref, RefCell, RefMut},
     collections::HashSet,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::Waker,
 };
 
 use actix_http::ws::CloseReason;
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::{
@@ -45,7 +46,7 @@ pub struct State {
     /// Everything up to here was told, or was known before it came.
     after: Cursor,
     /// There while it is behind the present: it reads the feed by itself, at its own pace.
-    catch_up: Option<CatchUp>,
+    catch_up: Option<Box<CatchUp>>,
     phase: Phase,
     /// Who to wake when there is something to write.
     waker: Option<Waker>,
@@ -115,6 +116,7 @@ impl Connection {
         catch_up: Option<CatchUp>,
         limits: &Limits,
     ) -> Self {
+        let catch_up = catch_up.map(Box::new);
         let state = State {
             outbox: Outbox::new(limits),
             watch: Watch::All,
@@ -162,6 +164,7 @@ impl Connection {
     pub fn answer(&self, frame: Bytes) {
         let mut state = self.state_mut();
         if state.phase == Phase::Open {
+            CONTROL_FRAMES.inc();
             state.outbox.append(Kind::Control, frame);
             state.wake();
         }
@@ -340,6 +343,9 @@ impl Watch {
         }
     }
 }
+
+/// Looked up once.
+static CONTROL_FRAMES: LazyLock<IntCounter> = LazyLock::new(|| METRICS.frames.with_label_values(&["control"]));
 
 fn count(cause: Cause) {
     if let Some(label) = cause.label() {

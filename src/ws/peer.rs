@@ -29,10 +29,10 @@ impl PeerSocket {
     /// ends the connection.
     pub(super) fn prepare(&self, limits: &Limits) {
         let socket = SockRef::from(&*self.0);
-        let outcome = socket
-            .set_tcp_nodelay(true)
-            .and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes))
-            .and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));
+        let outcome = socket.set_tcp_nodelay(true).and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
+        // Elsewhere than on Linux the pings and the stalled queue have to find it out.
+        #[cfg(target_os = "linux")]
+        let outcome = outcome.and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));
         if let Err(error) = outcome {
             tracing::debug!(%error, "a socket's options could not be set");
         }

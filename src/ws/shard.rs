@@ -158,3 +158,68 @@ impl Gather {
         Heard { step: Step::Events(events), position }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        domain::{Event, TicketId, Timestamp, UserId},
+        store::{FeedLog, feed::FeedLimits},
+        ws::{
+            Hub,
+            connection::{Connection, Next},
+        },
+    };
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Break;
+
+    impl Handler<Break> for ShardActor {
+        type Result = ();
+        fn handle(&mut self, _: Break, _: &mut Self::Context) {
+            panic!("as asked");
+        }
+    }
+
+    fn event(time: u64) -> Recorded {
+        let id = uuid::Uuid::from_u128(1);
+        let event = Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: time };
+        Recorded::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
+    }
+
+    fn frames(connection: &Connection) -> Vec<String> {
+        std::iter::from_fn(|| match connection.next() {
+            Next::Frame(frame) => Some(String::from_utf8_lossy(&frame).into_owned()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    #[actix::test]
+    async fn a_shard_that_panics_sends_its_connections_away_and_serves_the_next() {
+        let feed = FeedLog::new(Cursor { epoch: 1, ..Cursor::default() }, FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 });
+        let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), Limits::default()).shard();
+        let before = shard.table.borrow_mut().admit(None, None, None);
+        shard.actor.borrow().do_send(Break);
+        while shard.actor.borrow().connected() {
+            tokio::task::yield_now().await;
+        }
+        let told = frames(&before);
+        assert!(told.len() == 1 && told[0].contains("internal error"), "{told:?}");
+
+        shard.revive();
+        let after = shard.table.borrow_mut().admit(None, None, None);
+        assert_eq!(frames(&after).len(), 1, "hello");
+        feed.push([event(1)]);
+        let told = loop {
+            tokio::task::yield_now().await;
+            let told = frames(&after);
+            if !told.is_empty() {
+                break told;
+            }
+        };
+        assert!(told[0].contains("TicketDeleted"), "{told:?}");
+    }
+}
