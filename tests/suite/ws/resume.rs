@@ -108,7 +108,9 @@ async fn lost_history_is_a_reset_and_the_present_goes_on() {
 #[actix_web::test]
 async fn nothing_is_lost_or_told_twice_between_the_replay_and_the_present() {
     const EVENTS: u64 = 3000;
-    let stage = std::sync::Arc::new(Stage::start(Limits::default()).await);
+    // No backlog is too much: a reader that is slow for once shall not have its steps merged.
+    let limits = Limits { backlog_frames_max: 1 << 20, backlog_bytes_max: 1 << 30, ..Limits::default() };
+    let stage = std::sync::Arc::new(Stage::start(limits).await);
     let seen = stage.push(updated(1, 0));
     let pushing = stage.clone();
     let pusher = std::thread::spawn(move || {

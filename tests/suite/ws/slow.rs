@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use gittix::{domain::Event, metrics::METRICS, ws::Limits};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{
     samples::{order, ticket_id, updated},
@@ -117,5 +118,36 @@ async fn who_writes_but_never_reads_is_cut_off_though_little_happens() {
         tokio::task::yield_now().await;
     }
     stage.until_open(0).await;
+    stage.stop().await;
+}
+
+/// That the frozen one is cut off in the end is proved above; here it stays, as a burden.
+#[actix_web::test]
+async fn two_thousand_readers_get_every_step_beside_one_that_is_frozen() {
+    const SOCKETS: usize = 2000;
+    const ROUNDS: u64 = 6;
+    let stage = Stage::start(narrow()).await;
+    let (_frozen, _) = stage.connect(slow()).await;
+    let mut readers = Vec::with_capacity(SOCKETS);
+    for _ in 1..SOCKETS {
+        readers.push(stage.watcher().await);
+    }
+    assert_eq!(stage.hub.open(), SOCKETS);
+    for round in 0..ROUNDS {
+        let last = stage.push_all((0..50).map(|step| updated(step % 20, round * 50 + step)));
+        for reader in &mut readers {
+            let mut told = 0;
+            loop {
+                let frame = reader.message().await;
+                let Message::Text(text) = frame else { continue };
+                told += 1;
+                if text.contains(&last.to_string()) {
+                    break;
+                }
+            }
+            assert_eq!(told, 50, "round {round}");
+        }
+    }
+    assert_eq!(stage.hub.open(), SOCKETS, "the frozen one was there all the time");
     stage.stop().await;
 }
