@@ -1,3 +1,4 @@
 //! The one integration-test binary. Each module says what it proves.
 
 mod store;
+mod ws;
