@@ -2,3 +2,6 @@
 
 mod store;
 mod ws;
+//! The integration tests, one binary: a folder for each part of the house.
+
+mod mongo;
