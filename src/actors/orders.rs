@@ -20,7 +20,13 @@ pub struct Paid {
 
 impl Orders {
     /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory.
-    pub async fn place(&self, _buyer: UserId, _ticket: TicketId, _expected_price: Option<Money>, _key: Option<IdempotencyKey>) -> Result<Order, Fault> {
+    pub async fn place(
+        &self,
+        _buyer: UserId,
+        _ticket: TicketId,
+        _expected_price: Option<Money>,
+        _key: Option<IdempotencyKey>,
+    ) -> Result<Order, Fault> {
         unimplemented!()
     }
 

@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn numbers_are_judged_by_value() {
-        let valid = [("20", 2000), ("2e1", 2000), ("0.5", 50), ("0.50", 50), ("19.990", 1999), ("1999e-2", 1999), ("999999.99", 99_999_999)];
+        let valid =
+            [("20", 2000), ("2e1", 2000), ("0.5", 50), ("0.50", 50), ("19.990", 1999), ("1999e-2", 1999), ("999999.99", 99_999_999)];
         for (text, minor) in valid {
             assert_eq!(Money::parse_number(text).map(Money::minor), Ok(minor), "{text}");
         }

@@ -53,8 +53,12 @@ pub struct Ticket {
 #[serde(tag = "status")]
 pub enum TicketState {
     Available,
-    Locked { lock: Lock },
-    Sold { order: OrderId },
+    Locked {
+        lock: Lock,
+    },
+    Sold {
+        order: OrderId,
+    },
     /// Taken off sale. Kept as a tombstone with its version, so that a late event revives nothing.
     Deleted,
 }

@@ -108,11 +108,8 @@ fn expire(order: &Order, now: Timestamp) -> Order {
 /// Frees the ticket from `order`, whose next state is given. The order's event comes first, then the ticket's.
 fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: Failure, policy: &Policy, now: Timestamp) -> Decision {
     let lapse = Lapse { user: order.buyer, at: now };
-    let ticket = Ticket {
-        state: TicketState::Available,
-        lapses: sale.ticket.lapses_with(lapse, policy),
-        ..selling::next(&sale.ticket, now)
-    };
+    let ticket =
+        Ticket { state: TicketState::Available, lapses: sale.ticket.lapses_with(lapse, policy), ..selling::next(&sale.ticket, now) };
     events.push(Event::TicketUpdated { ticket: ticket.clone() });
     let charges = sale.charge.iter().map(|charge| payment::reversing(charge, failure.clone(), now)).collect();
     let slot = Some(SlotChange::Free { user: order.buyer, order: order.id });

@@ -1,0 +1,9 @@
+//! The integration suite: one binary, so that it links once.
+//!
+//! What is tested here is the real program (`gittix serve` as a child process, over HTTP and WebSocket) and the stores
+//! behind their trait. [`app`] is what tests talk to; it holds no assertion about the marketplace.
+
+mod api;
+mod app;
+mod fault;
+mod tidy;
