@@ -66,7 +66,7 @@ fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
         ("GITTIX_REPLICA", "two words"),
     ];
     let folder = Home::new(Backend::Embedded);
-    let data = folder.folder().join("data");
+    let data = folder.data();
     for (name, value) in wrong {
         let output = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")), (name, value)]);
         let text = said(&output);
@@ -102,7 +102,7 @@ async fn the_first_log_line_tells_the_address_in_either_format() {
 async fn one_folder_serves_one_process() {
     let home = Home::new(Backend::Embedded);
     let server = Server::start(&home, &[]).await;
-    let data = home.folder().join("data");
+    let data = home.data();
     let second = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8"))]);
     assert!(!second.status.success(), "{}", said(&second));
     assert!(!said(&second).contains("panicked"), "{}", said(&second));
@@ -114,7 +114,7 @@ async fn serve_is_the_default_command() {
     let home = Home::new(Backend::Embedded);
     let mut child = bare_command()
         .env("GITTIX_ADDR", "127.0.0.1:0")
-        .env("GITTIX_DATA_DIR", home.folder().join("data"))
+        .env("GITTIX_DATA_DIR", home.data())
         .spawn()
         .expect("the program that was just built can be started");
     let told = tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@
 //! test.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -37,8 +37,9 @@ impl Home {
         home
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The embedded store's folder, and the ledger's.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// With the database's name in it.

@@ -14,7 +14,7 @@ pub mod world;
 use std::time::Duration;
 
 pub use answer::{Answer, millis};
-pub use client::Client;
+pub use client::{Call, Client};
 pub use database::{Backend, Home};
 pub use server::{Server, bare_command, listening_at};
 pub use socket::Socket;
@@ -55,6 +55,26 @@ impl TestApp {
             .build()
             .expect("a client without special wishes can be built");
         Self { server, home, settings: all, http }
+    }
+
+    /// A server, and people who are signed in without having typed a password: a thousand real ones take a minute to hash.
+    pub async fn start_with_people(store: Backend, settings: &[(&str, &str)], count: usize) -> (Self, Vec<Client>) {
+        let home = Home::new(store);
+        let seeded = world::seed_users(&home, count).await;
+        let app = Self::start_at(home, settings).await;
+        // Whatever the session's cookie is called, a real one tells.
+        let real = app.user().await.cookie().expect("signing up sets a cookie");
+        let name = real.split('=').next().unwrap_or_default();
+        let people = seeded
+            .into_iter()
+            .map(|seeded| {
+                let mut person = app.guest();
+                person.set_cookie(Some(format!("{name}={}", seeded.token)));
+                (person.id, person.email) = (seeded.id.to_string(), seeded.email);
+                person
+            })
+            .collect();
+        (app, people)
     }
 
     /// Another process on the same store, with the same settings but for its name.

@@ -119,7 +119,7 @@ impl Drop for Server {
 /// The program with nothing of this process's environment but what a program needs.
 pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
     let mut command = bare_command();
-    command.arg("serve").env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.folder().join("data"));
+    command.arg("serve").env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
     command.env("GITTIX_LOG_FORMAT", "json").env("GITTIX_LOG", "info");
     if let Some(uri) = home.mongodb_uri() {
         command.env("MONGODB_URI", uri);

@@ -145,6 +145,11 @@ impl Socket {
         }
     }
 
+    /// Reads all that comes until the connection ends, however it does.
+    pub async fn to_the_end(&mut self) {
+        while let Some(Ok(_)) = self.read(PATIENCE).await {}
+    }
+
     /// Reads to the end of the connection; the code that it was closed with.
     pub async fn closed(&mut self) -> u16 {
         loop {
