@@ -27,6 +27,7 @@ impl Money {
     pub const MAX: Self = Self(99_999_999);
 
     /// From minor units.
+    #[expect(clippy::cast_possible_truncation, reason = "MAX fits, and anything greater was refused")]
     pub const fn from_minor(minor: u64) -> Result<Self, MoneyError> {
         if minor < Self::MIN.0 as u64 || minor > Self::MAX.0 as u64 {
             return Err(MoneyError::OutOfRange);

@@ -1,4 +1,4 @@
-//! The integration suite: one binary, so that it links once.
+//! The integration suite: one binary, so that it links once. Each module says what it proves.
 //!
 //! What is tested here is the real program (`gittix serve` as a child process, over HTTP and WebSocket) and the stores
 //! behind their trait. [`app`] is what tests talk to; it holds no assertion about the marketplace.
@@ -6,4 +6,5 @@
 mod api;
 mod app;
 mod fault;
+mod store;
 mod tidy;

@@ -88,6 +88,18 @@ pub(super) fn deadline_passed(sale: &Sale, order: OrderId, policy: &Policy, now:
     Ok(Decision { order: Some(expired.clone()), events: vec![Event::OrderExpired { order: expired }], ..Decision::default() })
 }
 
+/// Nothing but the versions changes.
+pub(super) fn fence(sale: &Sale, now: Timestamp) -> Decision {
+    let ticket = selling::next(&sale.ticket, now);
+    Decision {
+        ticket: Some(ticket.clone()),
+        order: sale.order.as_ref().map(|order| next(order, now)),
+        charges: sale.charge.iter().map(|charge| payment::next(charge, now)).collect(),
+        slot: None,
+        events: vec![Event::TicketUpdated { ticket }],
+    }
+}
+
 /// The lock's time is over: the order lapses unless it did before, the ticket is free, and a charge that is still open
 /// has lost.
 pub(super) fn release(sale: &Sale, held: &Order, policy: &Policy, now: Timestamp) -> Decision {

@@ -1,0 +1,1 @@
+//! What is special about this store; the contract itself is proved by `tests/suite/store`.
