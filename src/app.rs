@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::Arbiter;
-use actix_web::{App, HttpServer, dev::ServerHandle};
+use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream};
+use async_trait::async_trait;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -17,15 +18,18 @@ use crate::{
     config::{Config, Switch},
     domain::ReplicaName,
     http,
-    payments::sandbox::Sandbox,
-    store::{Store, embedded::EmbeddedStore, mongo::MongoStore},
-    ws::Hub,
+    payments::sandbox::{FileLedger, Sandbox},
+    store::{Store, embedded::EmbeddedStore},
+    ws,
 };
 
 /// Why the server did not start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
+
+/// Sockets and requests together; the hub has a bound of its own below it.
+const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 
 /// A server that listens.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub struct Running {
     pub addr: SocketAddr,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
-    hub: Hub,
+    hub: ws::Hub,
     store: Arc<dyn Store>,
     arbiters: Vec<Arbiter>,
 }
@@ -91,7 +95,8 @@ fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::
 /// # Errors
 /// [`StartError`]: one line that says what is wrong, and with which setting.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let listener = std::net::TcpListener::bind(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
+    let listener =
+        std::net::TcpListener::bind(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
     let addr = listener.local_addr().map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?;
     let replica = config.replica.clone().unwrap_or_else(host_name);
     let (store, sandbox) = open(&config, &replica).await?;
@@ -120,18 +125,23 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         replica: replica.clone(),
         losers: losers_in,
     });
-    let staffing =
-        Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
+    let staffing = Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
     let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
     let actors = Actors::start(shop, staffing, &homes);
-    let hub = Hub::start(store.feed().clone(), clock.clone());
-    let state = http::State::new(actors, catalog, &config, clock, Arc::clone(&store), hub.clone());
+    let hub = ws::Hub::start(store.feed().clone(), clock.clone(), ws::Limits::default());
+    let health = Arc::new(StoreHealth(Arc::clone(&store)));
+    let state = http::State { actors, catalog, clock, health, hub: hub.clone(), front: Arc::new(http::Front::new(&config)) };
 
-    let server = HttpServer::new(move || App::new().configure(http::configure(state.clone())))
+    let server = HttpServer::new(move || http::app(state.clone()))
         .workers(cores)
         .backlog(4096)
-        .max_connections(25_000)
-        .on_connect(http::on_connect)
+        .max_connections(CONNECTIONS_PER_WORKER_MAX)
+        .on_connect(|connection, extensions| {
+            // The WebSocket needs a hold on its socket from outside.
+            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(ws::PeerSocket::of) {
+                extensions.insert(socket);
+            }
+        })
         .disable_signals()
         .shutdown_timeout(Running::DRAIN.as_secs())
         .listen(listener)
@@ -148,19 +158,25 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// The store that the settings name, and the sandbox processor with its ledger beside it.
 async fn open(config: &Config, replica: &ReplicaName) -> Result<(Arc<dyn Store>, Sandbox), StartError> {
     let failed = |setting: &str, error: &dyn std::fmt::Display| StartError(format!("{setting}: {error}"));
-    match &config.mongodb_uri {
-        Some(uri) => {
-            let store = MongoStore::connect(uri.expose(), replica).await.map_err(|error| failed("MONGODB_URI", &error))?;
-            let secret = store.secret("sandbox").await.map_err(|error| failed("MONGODB_URI", &error))?;
-            let sandbox = Sandbox::in_mongodb(store.database(), secret);
-            Ok((store, sandbox))
-        }
-        None => {
-            let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
-            let secret = store.secret("sandbox").await.map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
-            let sandbox = Sandbox::in_folder(&config.data_dir, secret).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
-            Ok((store, sandbox))
-        }
+    let _ = replica;
+    let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
+    let secret = store.secret("sandbox").await.map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
+    let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
+    Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+}
+
+/// What `/readyz` asks.
+#[derive(Debug)]
+struct StoreHealth(Arc<dyn Store>);
+
+#[async_trait]
+impl http::Health for StoreHealth {
+    async fn store_answers(&self) -> bool {
+        self.0.time().await.is_ok()
+    }
+
+    fn feed_is_live(&self) -> bool {
+        self.0.feed().is_live()
     }
 }
 

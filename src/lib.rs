@@ -1,7 +1,7 @@
 //! GitTix: a ticket marketplace backend in which every ticket is a supervised actor that owns its lock and its timer.
 
 pub mod actors;
-// pub mod app;
+pub mod app;
 pub mod catalog;
 pub mod clock;
 pub mod config;

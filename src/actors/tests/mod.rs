@@ -4,14 +4,14 @@ mod clock;
 mod faults;
 mod paying;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::*;
 use crate::{
     catalog::Catalog,
     clock::Clock,
     domain::{
-        Event, Money, Order, OrderId, OrderStatus, Policy, Refusal, ReplicaName, Ticket, TicketId, TicketStatus, Timestamp, Title, UserId,
+        Money, Order, OrderId, OrderStatus, Policy, Refusal, ReplicaName, Ticket, TicketId, TicketStatus, Timestamp, Title, UserId,
         invariants,
     },
     payments::{
@@ -27,7 +27,6 @@ struct Market {
     store: Arc<EmbeddedStore>,
     sandbox: Sandbox,
     clock: Clock,
-    catalog: Catalog,
     feed: FeedReader,
     seller: UserId,
     buyers: Vec<UserId>,
@@ -58,7 +57,7 @@ impl Market {
         };
         let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
         let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
-        let mut market = Self { actors, store, sandbox, clock, catalog, feed, seller: new_user_id(), buyers: Vec::new() };
+        let mut market = Self { actors, store, sandbox, clock, feed, seller: new_user_id(), buyers: Vec::new() };
         market.seller = market.user("seller").await;
         for name in ["ann", "bob", "cem"] {
             let buyer = market.user(name).await;
