@@ -345,14 +345,6 @@ impl Orders {
     /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory.
     pub async fn place(
         &self,
-<<<<<<< HEAD
-        _buyer: UserId,
-        _ticket: TicketId,
-        _expected_price: Option<Money>,
-        _key: Option<IdempotencyKey>,
-    ) -> Result<Order, Fault> {
-        unimplemented!()
-=======
         buyer: UserId,
         ticket: TicketId,
         expected_price: Option<Money>,
@@ -360,7 +352,6 @@ impl Orders {
     ) -> Result<Order, Fault> {
         self.desk.tickets.refuse_early(ticket, buyer)?;
         self.send(Place { buyer, ticket, expected_price, key }).await
->>>>>>> main
     }
 
     /// [`Fault::NotFound`], or `Refused(NotOwner)`.
