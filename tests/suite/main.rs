@@ -6,5 +6,6 @@
 mod api;
 mod app;
 mod fault;
+mod mongo;
 mod store;
 mod tidy;
