@@ -112,6 +112,15 @@ impl TicketActor {
         Self { id, shop, presence, graves, known: Known::No, busy: false, taking: false, queue: VecDeque::new(), timer: None }
     }
 
+    /// Where a test makes every actor panic, or that of the one ticket whose id it names.
+    fn failpoint(&self) {
+        fail::fail_point!("ticket_actor::handle", |only: Option<String>| {
+            if only.is_none_or(|id| id == self.id.to_string()) {
+                panic!("failpoint ticket_actor::handle");
+            }
+        });
+    }
+
     /// Goes on with what waits, until something has to be awaited.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         while !self.busy {
@@ -381,7 +390,7 @@ impl Handler<Ask> for TicketActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) {
-        fail::fail_point!("ticket_actor::handle");
+        self.failpoint();
         if self.taking && matches!(ask.command, Command::Lock { .. }) {
             METRICS.locks_refused.inc();
             return answer(ask, Err(Refusal::TicketLocked.into()));

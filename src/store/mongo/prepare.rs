@@ -285,6 +285,8 @@ pub(super) fn date(at: Timestamp) -> bson::DateTime {
 }
 
 fn at_version(id: Uuid, version: Version) -> RawDocumentBuf {
+    // The control of every race test: with the guard taken out, it must find the double sale.
+    fail::fail_point!("store::unguarded", |_| rawdoc! { "_id": id.to_string() });
     // A version that BSON cannot hold matches nothing; its document could not be encoded in the first place.
     rawdoc! { "_id": id.to_string(), "version": i64::try_from(version).unwrap_or(-1) }
 }
