@@ -4,7 +4,7 @@
 //!
 //! Each control takes one guard out and must find what it prevents, or the model proves nothing.
 //!
-//! The suite goes through small bounds to the last state. `GITTIX_MODEL_STATES=<at most, per market>` adds the large ones;
+//! The suite goes through small bounds to the last state. `GITTIX_MODEL_STEPS=<at most, per market>` adds the large ones;
 //! `scripts/prove-model` sets it.
 
 #![expect(clippy::print_stdout, reason = "how much was gone through is the result")]
@@ -61,20 +61,20 @@ fn locking() -> Bounds {
     Bounds { tickets: 2, orders_max: 2, charges_max: 0, edits_max: 1, time_max: 2, ..paying() }
 }
 
-/// How many states a large market may take, if large ones are asked for.
-fn states_max() -> Option<usize> {
-    let states = std::env::var("GITTIX_MODEL_STATES").ok()?;
-    Some(states.parse().expect("GITTIX_MODEL_STATES is a number of states"))
+/// How many steps a large market may take, if large ones are asked for.
+fn steps_max() -> Option<usize> {
+    let steps = std::env::var("GITTIX_MODEL_STEPS").ok()?;
+    Some(steps.parse().expect("GITTIX_MODEL_STEPS is a number of steps"))
 }
 
-/// All that must hold does, and all that must be possible is: in every state there is, or in the first `states_max` steps.
-fn prove(name: &str, market: Market, states_max: Option<usize>) {
+/// All that must hold does, and all that must be possible is: in every state there is, or in those that the first `steps_max` steps lead to.
+fn prove(name: &str, market: Market, steps_max: Option<usize>) {
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let checker = market.checker().finish_when(HasDiscoveries::AnyFailures).threads(threads);
-    let checker = checker.target_state_count(states_max.unwrap_or(0)).spawn_dfs().join();
+    let checker = checker.target_state_count(steps_max.unwrap_or(0)).spawn_dfs().join();
     let (states, steps, depth) = (checker.unique_state_count(), checker.state_count(), checker.max_depth());
-    let extent = if states_max.is_some_and(|max| steps >= max) { "stopped there" } else { "all there are" };
+    let extent = if steps_max.is_some_and(|max| steps >= max) { "stopped there" } else { "all there are" };
     println!("{name}: {states} states ({extent}), {steps} steps, depth {depth}, {:.1} s", started.elapsed().as_secs_f64());
     checker.assert_properties();
 }
@@ -119,7 +119,7 @@ fn two_tickets_never_give_a_buyer_more_locks_than_they_may_hold() {
 /// One test, so that the large markets do not share the machine's memory.
 #[test]
 fn larger_markets_hold_as_well_when_they_are_asked_for() {
-    let Some(max) = states_max() else { return };
+    let Some(max) = steps_max() else { return };
     let early = Rules { policy: Policy { early_release: true, ..rules().policy }, ..rules() };
     let two_locks = Rules { policy: Policy { locks_max: 2, ..rules().policy }, ..rules() };
     let again = Bounds { charges_max: 2, ..paying() };
