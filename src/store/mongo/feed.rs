@@ -182,13 +182,15 @@ impl Tail {
 
     /// First the stream, then the reset: who takes a new snapshot at the reset misses nothing in between.
     async fn start_anew(&mut self) -> Result<(), Error> {
-        let now = in_time(operation_time(&self.db)).await?;
-        let from = From::Time(now);
+        let now = in_time(majority_time(&self.db)).await?;
+        // After `now`, not at it: the very document that cannot be read may be the latest write.
+        let from = From::Time(ClusterTime { increment: now.increment.saturating_add(1), ..now });
         self.stream = in_time(watch(&self.db, &from)).await?;
         self.from = from;
         METRICS.feed_resets.inc();
         tracing::warn!("the feed lost its history and begins anew");
-        self.log.reset(before(self.epoch, now).max(self.log.cursor()));
+        let base = Cursor { epoch: self.epoch, time: pack(now), ordinal: u32::MAX };
+        self.log.reset(base.max(self.log.cursor()));
         Ok(())
     }
 
@@ -244,6 +246,17 @@ async fn watch(db: &Database, from: &From) -> Result<ChangeStream<RawDocumentBuf
 async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
     let reply = db.run_command(doc! { "ping": 1 }).await?;
     reply.get_timestamp("operationTime").map_err(|_| fault("no operation time: not a replica set"))
+}
+
+/// The cluster time up to which every majority read sees everything.
+async fn majority_time(db: &Database) -> Result<ClusterTime, Error> {
+    let hello = db.run_command(doc! { "hello": 1 }).await?;
+    let written = hello.get_document("lastWrite").and_then(|write| write.get_document("majorityOpTime"));
+    match written.and_then(|optime| optime.get_timestamp("ts")) {
+        Ok(time) => Ok(time),
+        // A mongos does not say.
+        Err(_) => operation_time(db).await,
+    }
 }
 
 /// The place just before everything at `time`.

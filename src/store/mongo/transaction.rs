@@ -93,9 +93,9 @@ struct Step {
 }
 
 /// Writes `group` as one transaction; the answer comes by `deadline`.
-pub(super) async fn attempt(client: &Client, db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
+pub(super) async fn attempt(db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
     let gate = Arc::new(Gate::default());
-    let run = run(client.clone(), db.clone(), steps(group), Arc::clone(&gate), deadline);
+    let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
     let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
     let why = match timeout_at(deadline, &mut task).await {
         Ok(Ok(Ok(outcome))) => return outcome,
@@ -105,8 +105,8 @@ pub(super) async fn attempt(client: &Client, db: &Database, group: &[Waiting], d
     if gate.abandon() { Attempt::Transient(why.into()) } else { Attempt::Unknown(why.into()) }
 }
 
-async fn run(client: Client, db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
-    let mut session = match begin(&client).await {
+async fn run(db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
+    let mut session = match begin(db.client()).await {
         Ok(session) => session,
         Err(error) => return Attempt::Transient(describe(&error)),
     };

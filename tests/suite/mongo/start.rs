@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gittix::store::{Store, mongo::MongoStore};
+use gittix::store::{CommitError, Store, mongo::MongoStore};
 use tokio::time::Instant;
 
 use super::world::{World, on_sale};
@@ -62,4 +62,33 @@ async fn the_store_tells_the_servers_time() {
     let difference = (gittix::clock::wall_clock() - second).0.abs();
     assert!(difference < 60_000, "the server of a test runs on this machine: {difference} ms apart");
     world.drop_database().await;
+}
+
+#[test]
+fn a_process_that_dies_in_the_middle_of_its_commits_blocks_nobody_for_long() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (first, second) = (runtime(), runtime());
+    let world = second.block_on(World::new());
+    let store = first.block_on(world.store());
+    let commits: Vec<_> = (0..500).map(|_| super::world::ticket_commit().1).collect();
+    for commit in commits.clone() {
+        let store = std::sync::Arc::clone(&store);
+        first.spawn(async move { store.commit(commit).await });
+    }
+    // One of them is acknowledged, so the others are on their way; then everything that runs them is gone.
+    first.block_on(on_sale(&*store));
+    drop(store);
+    first.shutdown_background();
+    second.block_on(async {
+        // Its transactions are still open on the server, and would be for a minute. What they touched is written again.
+        let after = world.store().await;
+        let answers = join_all(commits.into_iter().map(|commit| after.commit(commit))).await;
+        let other: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale))).collect();
+        assert!(other.is_empty(), "{other:?}");
+        let (stored, told) = after.dump().await.expect("a dump");
+        assert_eq!(stored.tickets.len(), 501);
+        assert_eq!(gittix::domain::invariants::events_match_changes(&stored, &told), Ok(()));
+        drop(after);
+        world.drop_database().await;
+    });
 }
