@@ -281,3 +281,39 @@ impl std::fmt::Debug for Tail {
         f.debug_struct("Tail").field("from", &self.from).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::{deserialize_from_document, doc};
+
+    use super::*;
+
+    fn token(data: &str) -> ResumeToken {
+        deserialize_from_document(doc! { "token": { "_data": data } }).map(|Holder { token }| token).expect("a token is any document")
+    }
+
+    #[derive(Deserialize)]
+    struct Holder {
+        token: ResumeToken,
+    }
+
+    #[test]
+    fn a_resume_token_begins_with_its_cluster_time() {
+        let time = ClusterTime { time: 0x6561_A1B2, increment: 3 };
+        assert_eq!(token_time(&token("826561A1B2000000032B0229296E04")), Some(pack(time)));
+    }
+
+    #[test]
+    fn a_token_of_another_make_tells_no_time() {
+        for data in ["", "82", "8265", "816561A1B2000000032B0229296E04", "82zz61A1B2000000032B0229296E04"] {
+            assert_eq!(token_time(&token(data)), None, "{data}");
+        }
+    }
+
+    #[test]
+    fn cursors_ascend_with_cluster_time() {
+        let (one, other) = (ClusterTime { time: 7, increment: u32::MAX }, ClusterTime { time: 8, increment: 0 });
+        assert!(pack(one) < pack(other));
+        assert!(before(1, other) < Cursor { epoch: 1, time: pack(other), ordinal: 0 });
+    }
+}
