@@ -93,7 +93,7 @@ async fn main() {
 /// `count` tickets and buyers, stored; and for each the commit of its lock.
 async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
     let seller = UserId::new(Uuid::now_v7());
-    let (mut tickets, mut users, mut commits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tickets, mut users, mut slots, mut commits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let price = Money::from_minor(2000).expect("a price");
         let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, Title::parse("A concert").expect("a title"), price, AT);
@@ -102,9 +102,10 @@ async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
         let user = User { id: buyer, email, password_hash: "none".into(), version: 0, created_at: AT, updated_at: AT };
         tickets.push(serialize_to_document(&ticket).expect("BSON"));
         users.push(serialize_to_document(&user).expect("BSON"));
+        slots.push(doc! { "_id": buyer.to_string(), "locks": [] });
         commits.push(lock(ticket, buyer));
     }
-    for (collection, documents) in [("tickets", tickets), ("users", users)] {
+    for (collection, documents) in [("tickets", tickets), ("users", users), ("slots", slots)] {
         for chunk in documents.chunks(10_000) {
             db.collection::<Document>(collection).insert_many(chunk).await.expect("an insert");
         }
@@ -171,7 +172,7 @@ async fn read_changes(db: Database, done: Arc<AtomicBool>) {
 
 /// The same documents as the store writes, by the shortest way.
 async fn transaction(db: &Database, group: &[Commit]) {
-    let (mut tickets, mut users, mut orders, mut entries) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut tickets, mut slots, mut orders, mut entries) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for commit in group {
         for write in &commit.writes {
             match write {
@@ -180,7 +181,7 @@ async fn transaction(db: &Database, group: &[Commit]) {
                     "u": serialize_to_document(ticket).expect("BSON"),
                 }),
                 Write::Order(order) => {
-                    users.push(doc! { "q": { "_id": order.buyer.to_string() }, "u": { "$addToSet": { "locks": order.id.to_string() } } });
+                    slots.push(doc! { "q": { "_id": order.buyer.to_string() }, "u": { "$addToSet": { "locks": order.id.to_string() } } });
                     orders.push(serialize_to_document::<Order>(order).expect("BSON"));
                 }
                 _ => {}
@@ -194,7 +195,7 @@ async fn transaction(db: &Database, group: &[Commit]) {
     session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable).await.expect("a transaction");
     for command in [
         doc! { "update": "tickets", "updates": tickets },
-        doc! { "update": "users", "updates": users },
+        doc! { "update": "slots", "updates": slots },
         doc! { "insert": "orders", "documents": orders },
         doc! { "insert": "events", "documents": [{ "commits": entries }] },
     ] {

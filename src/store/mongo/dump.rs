@@ -27,7 +27,7 @@ struct Holder {
 pub(super) async fn dump(db: Database) -> Result<(World, Vec<Event>), Error> {
     let mut session = db.client().start_session().snapshot(true).await?;
     let by_id = doc! { "_id": 1 };
-    let holders: Vec<Holder> = all(&db, Place::Users.name(), by_id.clone(), &mut session).await?;
+    let holders: Vec<Holder> = all(&db, Place::Slots.name(), by_id.clone(), &mut session).await?;
     let world = World {
         tickets: all(&db, Place::Tickets.name(), by_id.clone(), &mut session).await?,
         orders: all(&db, Place::Orders.name(), by_id.clone(), &mut session).await?,

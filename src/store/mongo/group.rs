@@ -115,8 +115,8 @@ async fn sort_out(db: &Database, group: Vec<Waiting>, known: &mut Known) -> Vec<
                 waiting.answer(Err(error));
             }
             Verdict::Holds => rest.push(waiting),
-            Verdict::HoldsWithout(statements) => {
-                waiting.commit.without(&statements);
+            Verdict::HoldsAmended { needless, holders } => {
+                waiting.commit.amend(&needless, holders);
                 rest.push(waiting);
             }
         }

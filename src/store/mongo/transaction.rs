@@ -186,13 +186,15 @@ fn is_definitely_aborted(error: &Error) -> bool {
 
 /// The statements of all commits, one command for each collection and action.
 ///
-/// New users come first, since the session of a sign-up is opened over them; sessions are closed before others are opened.
+/// New users come first, with their documents of locks, since the session of a sign-up is opened over them; sessions are
+/// closed before others are opened.
 fn steps(group: &[Waiting]) -> Vec<Step> {
     let of = |place, action| command(group, place, action);
-    let mut steps: Vec<Step> = of(Place::Users, Action::Insert).into_iter().collect();
+    let first = [Place::Users, Place::Slots];
+    let mut steps: Vec<Step> = first.into_iter().filter_map(|place| of(place, Action::Insert)).collect();
     steps.extend(Place::ALL.into_iter().filter_map(|place| of(place, Action::Update)));
     steps.extend(of(Place::Sessions, Action::Delete));
-    steps.extend(Place::ALL.into_iter().filter(|place| *place != Place::Users).filter_map(|place| of(place, Action::Insert)));
+    steps.extend(Place::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| of(place, Action::Insert)));
     steps.extend(events(group));
     steps
 }
