@@ -10,11 +10,11 @@ use std::{
 
 use gittix::store::{Store, embedded::EmbeddedStore};
 
-pub async fn in_memory<T: Future<Output = ()>>(_name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
+pub async fn in_memory<T: Future<Output = ()> + Send + 'static>(_name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
     test(EmbeddedStore::in_memory().expect("a store in memory")).await;
 }
 
-pub async fn on_disk<T: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
+pub async fn on_disk<T: Future<Output = ()> + Send + 'static>(name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
     let folder = Folder::new(name);
     test(EmbeddedStore::open(folder.path()).expect("a store in a new folder")).await;
 }

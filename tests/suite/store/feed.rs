@@ -89,7 +89,7 @@ pub async fn a_cursor_of_another_life_or_of_the_future_is_not_known(store: Arc<d
     assert!(store.feed().resume(newest).is_some(), "the control: this one is known");
     let strangers = [
         Cursor { epoch: newest.epoch ^ 1, ..newest },
-        Cursor { time: newest.time + (1 << 40), ..newest },
+        Cursor { time: newest.time + (1 << 44), ..newest },
         Cursor { time: 0, ordinal: 0, epoch: newest.epoch ^ 1 },
     ];
     for stranger in strangers {

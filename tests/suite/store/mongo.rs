@@ -1,21 +1,32 @@
 //! The MongoDB store on the replica set that `MONGODB_URI` names, a database for each test.
 
-use std::{env, process, sync::Arc};
+use std::{
+    env, process,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use gittix::{
-    domain::ReplicaName,
+    clock::wall_clock,
     store::{Store, mongo::MongoStore},
 };
+
+/// Databases that this process made.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub async fn on_replica_set<T>(name: &str, test: impl FnOnce(Arc<dyn Store>) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
 {
     let server = env::var("MONGODB_URI").expect("MONGODB_URI names a MongoDB replica set; scripts/test starts one");
+    // Of this moment, this process and this test, so that neither a run beside it nor one that was killed is in the way.
+    let unique = format!("gx{:x}_{}_{}", wall_clock().0, process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     // MongoDB allows 63 characters.
-    let database: String = format!("gx{}_{name}", process::id()).chars().take(60).collect();
+    let database: String = format!("{unique}_{name}").chars().take(63).collect();
     let uri = with_database(&server, &database);
-    let store = MongoStore::connect(&uri, &ReplicaName::new("suite")).await.expect("the replica set answers");
+    let store = MongoStore::connect(&uri).await.expect("the replica set answers");
     let outcome = tokio::spawn(test(store.clone())).await;
     store.close().await;
     let client = mongodb::Client::with_uri_str(&server).await.expect("the URI is valid");
