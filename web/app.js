@@ -1,7 +1,7 @@
 // Where it all begins: who is signed in, the live connection, and the page that the address names.
 
 import { Router } from "./core/router.js";
-import { Problem } from "./net/api.js";
+import { Problem, onRefusal } from "./net/api.js";
 import { accountPage } from "./pages/account.js";
 import { forSale } from "./pages/for-sale.js";
 import { listingsPage } from "./pages/listings.js";
@@ -46,6 +46,7 @@ function admit(page) {
 async function begin() {
   startHeader({ navigate: (address) => router.navigate(address) });
   onSessionChange(() => live.reconnect());
+  onRefusal(({ code }) => code === "not_signed_in" && store.setUser(null));
   const known = refreshUser();
   live.start();
   const { needsUser, forSignedOut } = router.pageHere();

@@ -22,6 +22,13 @@ export class Problem extends Error {
   }
 }
 
+const refused = new EventTarget();
+
+/** Calls back with every refusal, wherever it is handled. */
+export function onRefusal(listener) {
+  refused.addEventListener("refusal", (event) => listener(event.detail));
+}
+
 /**
  * One request. Answers `{ status, data, next }`: the body, and the path of the next page where the answer names one.
  * @throws {Problem} for every refusal, and when no answer came
@@ -50,7 +57,11 @@ export async function request(method, path, { body, key, ifMatch, signal } = {})
   }
   observe(Date.parse(response.headers.get("Date")) + 500, { rough: true });
   const data = parsed(text);
-  if (!response.ok) throw problemOf(response, data);
+  if (!response.ok) {
+    const problem = problemOf(response, data);
+    refused.dispatchEvent(new CustomEvent("refusal", { detail: problem }));
+    throw problem;
+  }
   return { status: response.status, data, next: nextPage(response.headers.get("Link")) };
 }
 

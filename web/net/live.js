@@ -36,7 +36,7 @@ export class Live {
   /**
    * @param {object} hooks
    * @param {(frame: object) => void} hooks.onFrame every frame but Hello, Watching, Reset and Error
-   * @param {(serverMs: number) => void} hooks.onServerTime
+   * @param {(serverMs: number, how: { anew: boolean }) => void} hooks.onServerTime
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
    * @param {() => void} hooks.onRevoked the server ended the socket because the session ended
@@ -104,6 +104,7 @@ export class Live {
       case "Error":
         return console.warn("the live connection refused a frame", frame.code);
       default:
+        this.#hooks.onServerTime(Date.parse(frame.at), { anew: false });
         return this.#hooks.onFrame(frame);
     }
   }
@@ -111,7 +112,7 @@ export class Live {
   #greeted(frame) {
     this.#openedAt = Date.now();
     this.#covered = null;
-    this.#hooks.onServerTime(Date.parse(frame.serverTime));
+    this.#hooks.onServerTime(Date.parse(frame.serverTime), { anew: true });
     this.#setStatus("live");
     if (!frame.resumed) this.#advance();
     this.#sendWanted();

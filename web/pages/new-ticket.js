@@ -18,7 +18,7 @@ function mount({ root, navigate, signal, ready }) {
   const draft = readDraft(DRAFT);
   const title = field("title", "Title", { maxlength: "200", autocomplete: "off", value: draft.title, placeholder: "Rock Concert, row 3" });
   const price = field("price", "Price", { inputmode: "decimal", autocomplete: "off", value: draft.price, placeholder: "19.99" }, "From 0.50 to 999,999.99");
-  const made = form({ fields: [title, price], button: "Submit", busy: "Listing it…", send, onRefused: refused });
+  const made = form({ fields: [title, price], button: "Submit", busy: "Listing it…", send });
 
   async function send(values) {
     const { data } = await once("POST", "/api/tickets", { title: values.title, price: typedPrice(values.price) });
@@ -26,12 +26,6 @@ function mount({ root, navigate, signal, ready }) {
     store.putTickets([data]);
     announce("Your ticket is for sale.");
     if (!signal.aborted) navigate(`/tickets/${data.id}`);
-  }
-
-  function refused(problem, box) {
-    if (problem.code !== "not_signed_in") return false;
-    box.refuse(problem, h("a", { href: "/signin?next=/tickets/new" }, "Sign in"));
-    return true;
   }
 
   made.element.addEventListener("input", () => keepDraft(DRAFT, { title: title.input.value, price: price.input.value }));

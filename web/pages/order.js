@@ -20,7 +20,7 @@ export const orderPage = { name: "order", title: "Order", needsUser: true, mount
 
 const PAYABLE = ["Created", "AwaitingPayment"];
 
-function mount({ root, params, signal, navigate, setTitle, ready }) {
+function mount({ root, params, signal, setTitle, ready }) {
   const id = params.id;
   let view = null;
   let terms = null;
@@ -29,12 +29,12 @@ function mount({ root, params, signal, navigate, setTitle, ready }) {
     const order = store.order(id);
     if (!order || !terms) return;
     setTitle(`Order: ${order.ticket.title}`);
-    view ??= build(root, order, terms, { signal, navigate });
+    view ??= build(root, order, terms, signal);
     view.show(order);
     ready();
   }
 
-  keepFresh(
+  const load = keepFresh(
     async () => {
       const [order, charges, loaded] = await Promise.all([
         request("GET", `/api/orders/${id}`, { signal }),
@@ -51,14 +51,18 @@ function mount({ root, params, signal, navigate, setTitle, ready }) {
     signal,
   );
   store.watch(`order:${id}`, show, signal);
-  store.watch(`charges:${id}`, show, signal);
+  // No frame tells of an order that begins to be paid, or is: its charges do.
+  store.watch(`charges:${id}`, (charge) => {
+    show();
+    if (outdated(store.order(id), charge)) load();
+  }, signal);
 }
 
-function build(root, first, terms, { signal, navigate }) {
+function build(root, first, terms, signal) {
   const outcome = h("div", { class: "outcome", tabindex: "-1" });
   const hold = holdPanel(signal);
   const payment = h("div");
-  const cancel = cancelOrder(first, { navigate });
+  const cancel = cancelOrder(first);
   const attempts = h("div", { class: "attempts" });
   const payable = h("div", { class: "payable" }, hold.element, payment, cancel.element);
   fill(root,
@@ -89,6 +93,11 @@ function build(root, first, terms, { signal, navigate }) {
   }
 
   return { show };
+}
+
+/** Whether a charge says more of its order than the order itself, as it was last heard. */
+function outdated(order, { status }) {
+  return (status === "Completed" && order?.status !== "Completed") || order?.status === "Created";
 }
 
 function summary(order, currency) {

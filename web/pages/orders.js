@@ -34,7 +34,7 @@ function mount({ root, signal, ready }) {
     show();
   }
 
-  keepFresh(
+  const load = keepFresh(
     async () => {
       const [active, all, loaded] = await Promise.all([
         request("GET", "/api/orders", { signal }),
@@ -50,6 +50,7 @@ function mount({ root, signal, ready }) {
     signal,
   );
   store.watch("orders", show, signal);
+  store.watch("charges", load, signal); // no frame tells of an order that begins to be paid, or is: its charges do
   onSecond(show, signal);
 }
 

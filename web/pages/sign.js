@@ -49,7 +49,7 @@ function mount({ root, query, navigate, ready }, { heading, busy, enter, passwor
   const way = next === "/" ? href : `${href}?next=${encodeURIComponent(next)}`;
   fill(root, h("div", { class: "narrow" },
     h("h1", { tabindex: "-1" }, heading),
-    next !== "/" && h("p", { class: "quiet" }, "Then you are taken back to where you were."),
+    next !== "/" && h("p", { class: "quiet" }, "Then you are back where you were, and what you typed is kept."),
     made.element,
     h("p", { class: "quiet" }, `${question} `, h("a", { href: way }, label))));
   ready();

@@ -5,6 +5,7 @@ import { now, onSecond } from "../core/clock.js";
 import { request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
+import { signInLink } from "../parts/form.js";
 import { listingEditor } from "../parts/listing-editor.js";
 import { noticeBox } from "../parts/notice.js";
 import { kindOf, showStatus } from "../parts/status.js";
@@ -31,7 +32,8 @@ function mount(context) {
     const ticket = store.ticket(id);
     if (!ticket) return;
     setTitle(ticket.title);
-    const mine = store.user?.id === ticket.userId;
+    // A session that ended does not take away what its seller has typed.
+    const mine = store.user ? store.user.id === ticket.userId : (view?.mine ?? false);
     if (view?.mine !== mine) view = build(context, ticket, mine);
     view.show(ticket);
     ready();
@@ -116,8 +118,7 @@ function buyBox(first, { signal, navigate }) {
 
   async function refused(problem) {
     if (problem.code === undefined) throw problem;
-    if (problem.code === "not_signed_in") store.setUser(null);
-    box.refuse(problem, ...ways(problem, ticket.id));
+      box.refuse(problem, ...ways(problem));
     // Whatever this page showed was not what the server has: look again.
     const fresh = await request("GET", `/api/tickets/${ticket.id}`).catch(() => null);
     if (fresh) store.putTickets([fresh.data]);
@@ -160,11 +161,10 @@ function duration(seconds) {
   return seconds % 60 === 0 ? `${seconds / 60} minute${seconds === 60 ? "" : "s"}` : `${seconds} seconds`;
 }
 
-function ways(problem, id) {
-  const next = encodeURIComponent(`/tickets/${id}`);
+function ways(problem) {
   switch (problem.code) {
     case "not_signed_in":
-      return [h("a", { href: `/signin?next=${next}` }, "Sign in")];
+      return [signInLink()];
     case "too_many_locks":
       return [h("a", { href: "/orders" }, "See my orders")];
     case "ticket_locked":

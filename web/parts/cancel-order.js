@@ -5,7 +5,7 @@ import { once } from "../net/once.js";
 import { noticeBox } from "./notice.js";
 
 /** `{ element, show(order) }`. */
-export function cancelOrder(first, { navigate }) {
+export function cancelOrder(first) {
   const box = noticeBox();
   const start = h("button", { type: "button", class: "button button-quiet" }, "Cancel this order");
   const question = h("div", { class: "removal" });
@@ -19,8 +19,7 @@ export function cancelOrder(first, { navigate }) {
     try {
       await once("DELETE", `/api/orders/${first.id}`);
     } catch (problem) {
-      if (problem.code === "not_signed_in") navigate(`/signin?next=/orders/${first.id}`);
-      else if (problem.code === undefined) throw problem;
+      if (problem.code === undefined) throw problem;
       else box.refuse(problem);
     } finally {
       working = false;

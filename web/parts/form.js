@@ -7,6 +7,11 @@ import { noticeBox } from "./notice.js";
 
 let fieldCount = 0;
 
+/** The way to sign in and come back here. */
+export function signInLink() {
+  return h("a", { href: `/signin?next=${encodeURIComponent(location.pathname + location.search)}` }, "Sign in");
+}
+
 /** A labelled input with room for a hint and an error. `attributes` go to the input. */
 export function field(name, label, attributes = {}, hint = "") {
   fieldCount += 1;
@@ -94,7 +99,7 @@ export function form({ fields, button, busy, send, onRefused, secondary = [] }) 
     if (onRefused?.(problem, box)) return;
     const words = inWords(problem);
     for (const one of fields) one.refuse(words.fields[one.name]);
-    box.say("bad", words.what, words.then);
+    box.say("bad", words.what, words.then, ...(problem.code === "not_signed_in" ? [signInLink()] : []));
     fields.find(({ name }) => words.fields[name])?.input.focus();
   }
 

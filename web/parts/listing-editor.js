@@ -1,5 +1,6 @@
 // What its seller can do with a ticket: change title and price, or take it off sale; neither while a buyer holds it.
 
+import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { once } from "../net/once.js";
@@ -11,9 +12,11 @@ import { kindOf } from "./status.js";
 
 /** `{ element, show }` for a ticket of whoever is signed in. */
 export function listingEditor(first, { navigate }) {
+  const draftName = `ticket:${first.id}`;
+  const draft = readDraft(draftName);
   let base = first; // what the form was filled from: a change by somebody else since then must not be overwritten unseen
-  const title = field("title", "Title", { maxlength: "200", value: first.title, autocomplete: "off" });
-  const price = field("price", `Price in ${first.currency.toUpperCase()}`, { inputmode: "decimal", value: priceToType(first.price), autocomplete: "off" });
+  const title = field("title", "Title", { maxlength: "200", value: draft.title ?? first.title, autocomplete: "off" });
+  const price = field("price", `Price in ${first.currency.toUpperCase()}`, { inputmode: "decimal", value: draft.price ?? priceToType(first.price), autocomplete: "off" });
   const state = h("p", { class: "hint", role: "status" });
   const remove = h("button", { type: "button", class: "button button-quiet" }, "Take off sale");
   const editor = form({ fields: [title, price], button: "Save changes", busy: "Saving…", send: save, onRefused: refused, secondary: [remove] });
@@ -59,6 +62,7 @@ export function listingEditor(first, { navigate }) {
   }
 
   function fillFrom(ticket) {
+    dropDraft(draftName);
     base = ticket;
     title.input.value = ticket.title;
     price.input.value = priceToType(ticket.price);
@@ -78,6 +82,7 @@ export function listingEditor(first, { navigate }) {
     setText(state, stateWords(kind, ticket));
   }
 
+  editor.element.addEventListener("input", () => keepDraft(draftName, { title: title.input.value, price: price.input.value }));
   remove.addEventListener("click", () => remove.getAttribute("aria-disabled") !== "true" && ask());
   return { element, show };
 }

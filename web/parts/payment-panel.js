@@ -16,7 +16,7 @@ export function paymentPanel(first, terms) {
   const box = noticeBox();
   const cards = h("div", { class: "card-host" });
   const pay = h("button", { type: "submit", class: "button button-primary button-wide" });
-  const form = h("form", { class: "form", novalidate: true }, cards, box.element, pay);
+  const form = h("form", { class: "form", novalidate: true }, cards, h("div", { class: "pay-dock" }, box.element, pay));
   const confirm = h("button", { type: "button", class: "button button-primary button-wide" }, "Confirm the payment");
   const waiting = h("div", { class: "confirm", hidden: true },
     h("p", {}, h("strong", {}, "Your bank wants you to confirm this payment."), " Confirm it, or pay with another card below."), confirm);
@@ -76,8 +76,7 @@ export function paymentPanel(first, terms) {
       const { what, then } = declineInWords(store.charges(first.id).findLast(({ status }) => status === "Failed"));
       return box.say("bad", what, then);
     }
-    const next = encodeURIComponent(`/orders/${first.id}`);
-    box.refuse(problem, ...(problem.code === "not_signed_in" ? [h("a", { href: `/signin?next=${next}` }, "Sign in")] : []));
+    box.refuse(problem);
   }
 
   function showBusy() {

@@ -7,7 +7,7 @@ import { store } from "./store.js";
 
 export const live = new Live({
   onFrame: (frame) => store.apply(frame),
-  onServerTime: (serverMs) => observe(serverMs),
+  onServerTime: observe,
   onStatus: (status) => store.setConnection(status),
   onEpoch: (epoch) => store.announceEpoch(epoch),
   onRevoked: () => refreshUser().catch(() => {}),

@@ -17,7 +17,8 @@ export class Store {
 
   /**
    * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `epoch`, `created` (a
-   * ticket was listed), `tickets` (any known ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges:<order id>`.
+   * ticket was listed), `tickets` (any known ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by order id),
+   * `charges:<order id>`.
    */
   watch(topic, listener, signal) {
     this.#topics.watch(topic, listener, signal);
@@ -110,6 +111,7 @@ export class Store {
       const clientSecret = charge.clientSecret ?? (charge.status === "Created" ? known?.clientSecret : undefined);
       ofOrder.set(charge.id, { ...charge, clientSecret });
       this.#topics.emit(`charges:${charge.orderId}`, charge);
+      this.#topics.emit("charges", charge.orderId);
     }
   }
 
