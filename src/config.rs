@@ -1,6 +1,6 @@
 //! Settings: every flag of `gittix serve`, its environment variable, its default and what it may be.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -18,7 +18,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Use MongoDB (a replica set) instead of the embedded store; the database is the URI's, else `gittix`.
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
-    pub mongodb_uri: Option<String>,
+    pub mongodb_uri: Option<Secret>,
     /// What browsers call this server by, separated by commas; the first decides on secure cookies.
     #[arg(long, env = "GITTIX_PUBLIC_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
@@ -60,11 +60,11 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Stripe's secret key; without it the sandbox processor takes Stripe's test tokens.
     #[arg(long, env = "STRIPE_SECRET_KEY", value_name = "KEY", hide_env_values = true)]
-    pub stripe_secret_key: Option<String>,
+    pub stripe_secret_key: Option<Secret>,
     #[arg(long, env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY")]
     pub stripe_publishable_key: Option<String>,
     #[arg(long, env = "STRIPE_WEBHOOK_SECRET", value_name = "SECRET,…", value_delimiter = ',', hide_env_values = true)]
-    pub stripe_webhook_secret: Vec<String>,
+    pub stripe_webhook_secret: Vec<Secret>,
     #[arg(long, env = "STRIPE_API_BASE", value_name = "URL")]
     pub stripe_api_base: Option<String>,
 }
@@ -79,6 +79,30 @@ pub enum Switch {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// A setting that is never printed: it is, or holds, a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() { Err("must not be empty; leave it unset instead".into()) } else { Ok(Self(text.trim().into())) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// A web origin (RFC 6454): scheme, host and port, as a browser writes it.

@@ -1,11 +1,13 @@
 //! GitTix: a ticket marketplace backend in which every ticket is a supervised actor that owns its lock and its timer.
 
 pub mod actors;
+pub mod app;
 pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod payments;
 pub mod store;

@@ -1,1 +1,72 @@
-fn main() {}
+//! The program: `gittix serve` (the default) and `gittix demo`.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind};
+use gittix::{app, config::Config, logging};
+
+/// A ticket marketplace: list tickets, lock one, pay for it, and see it all happen live.
+#[derive(Debug, Parser)]
+#[command(name = "gittix", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (the default).
+    Serve(Box<Config>),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
+        Err(error) => return fail(&one_line(&error)),
+    };
+    let done = match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Serve(config)) => serve(*config),
+    };
+    done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+}
+
+fn serve(config: Config) -> Result<(), String> {
+    let config = config.checked()?;
+    logging::start(&config.log, config.log_format)?;
+    actix::System::new().block_on(app::run(config)).map_err(|error| error.to_string())
+}
+
+#[expect(clippy::print_stderr, reason = "the log may not be there yet")]
+fn fail(error: &str) -> ExitCode {
+    eprintln!("gittix: {error}");
+    ExitCode::from(2)
+}
+
+/// A setting that is wrong is told in one line, by the name of its variable and its flag.
+fn one_line(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let reason = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let Some(argument) = text(ContextKind::InvalidArg) else {
+        let rendered = error.to_string();
+        return rendered.lines().next().unwrap_or("unknown arguments").trim_start_matches("error: ").into();
+    };
+    let flag = argument.split_whitespace().next().unwrap_or(argument).trim_end_matches('=');
+    let command = Cli::command();
+    let variable = command
+        .get_arguments()
+        .find(|known| known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
+        .and_then(|known| known.get_env())
+        .map(|variable| format!("{} ", variable.to_string_lossy()))
+        .unwrap_or_default();
+    match text(ContextKind::InvalidValue) {
+        Some(value) => format!("{variable}({flag}): {value:?} is not valid{reason}"),
+        None => format!("{variable}({flag}): {}", error.kind()),
+    }
+}

@@ -1,19 +1,36 @@
 //! The actors: one for each ticket that something happens to, and three registries.
 //!
 //! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never an address. Waiting goes one way,
-//! http -> registry -> ticket. Admission is bounded in front of the registries and sheds with [`Fault::Busy`].
+//! http -> registry -> ticket. Admission is bounded in front of the registries and sheds with [`Fault::Busy`]. No rule
+//! about who may do what lives here: that is [`crate::domain::decide()`].
 
 mod fault;
 mod idempotency;
 mod orders;
+mod passwords;
+mod sessions;
+mod settlement;
+mod shop;
+#[cfg(test)]
+mod tests;
+mod ticket;
 mod tickets;
+mod upkeep;
 mod users;
+
+use std::sync::Arc;
+
+use actix::ArbiterHandle;
+use tokio::sync::mpsc;
 
 pub use fault::Fault;
 pub use idempotency::Idempotency;
 pub use orders::{Orders, Paid};
+pub use shop::Shop;
 pub use tickets::Tickets;
 pub use users::{SessionToken, SignedIn, UserUpdate, Users};
+
+use crate::domain::{Charge, Millis};
 
 /// All that HTTP handlers talk to. Clones are handles on the same actors.
 #[derive(Debug, Clone)]
@@ -22,4 +39,35 @@ pub struct Actors {
     pub orders: Orders,
     pub users: Users,
     pub idempotency: Idempotency,
+}
+
+/// What the actors are started with beside the [`Shop`].
+#[derive(Debug)]
+pub struct Staffing {
+    pub session_ttl: Millis,
+    /// Whether sign-ins are counted and limited.
+    pub signin_rates: bool,
+    /// The key of request fingerprints, shared by all replicas.
+    pub idempotency_secret: [u8; 32],
+    /// The receiving end of [`Shop::losers`].
+    pub losers: mpsc::Receiver<Charge>,
+}
+
+impl Actors {
+    /// How many charges that lost their lock may wait for their reversal; more are found by reconciliation.
+    pub const LOSERS_MAX: usize = 4096;
+
+    /// Starts registries and upkeep on `arbiters`, of which there must be at least one; they end with them.
+    pub fn start(shop: Arc<Shop>, staffing: Staffing, arbiters: &[ArbiterHandle]) -> Self {
+        let home = &arbiters[0];
+        let feed = shop.store.feed().subscribe();
+        let tickets = Tickets::start(Arc::clone(&shop), arbiters);
+        let orders = Orders::start(Arc::clone(&shop), staffing.losers, tickets.clone(), home);
+        let users = Users::start(Arc::clone(&shop), staffing.session_ttl, staffing.signin_rates, home);
+        let idempotency = Idempotency::new(Arc::clone(&shop.store), staffing.idempotency_secret);
+        let actors = Self { tickets, orders, users, idempotency };
+        let upkeep = actors.clone();
+        home.spawn_fn(move || upkeep::start(shop, upkeep, feed));
+        actors
+    }
 }

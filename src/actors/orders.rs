@@ -1,61 +1,413 @@
-//! The order registry: placing, paying and cancelling orders.
+//! The order registry: placing, paying and cancelling orders, and reconciling what a crash left half done.
 
+use std::{sync::Arc, time::Duration};
+
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler, Supervised, Supervisor};
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{
+    Fault, Tickets,
+    settlement::{self, Attempt, Settlement},
+    shop::{Shop, new_id},
+};
 use crate::{
-    actors::Fault,
-    domain::{Charge, ChargeId, IdempotencyKey, Money, Order, OrderId, TicketId, UserId},
-    payments::{ClientSecret, PaymentToken},
+    domain::{
+        CancelReason, Charge, ChargeId, ChargeStatus, ChargeStep, Command, IdempotencyKey, Millis, Money, Order, OrderId, OrderStatus,
+        Refusal, TicketId, UserId,
+    },
+    metrics::METRICS,
+    payments::PaymentToken,
     store::OrderScope,
 };
 
+pub use super::settlement::Paid;
+
 /// A handle on the order registry.
 #[derive(Debug, Clone)]
-pub struct Orders {}
+pub struct Orders {
+    desk: Desk,
+    registry: Addr<OrderRegistry>,
+    admitted: Arc<Semaphore>,
+}
 
-/// A charge as it stands after a request to pay: Completed, Failed, or Created (with a secret if the buyer must act).
+/// The registry: it sees a payment through, whether or not its client waits, and looks after those that nobody does.
+#[derive(Debug)]
+struct OrderRegistry {
+    desk: Desk,
+    losers: Option<mpsc::Receiver<Charge>>,
+}
+
+/// What handle and registry both work with.
 #[derive(Debug, Clone)]
-pub struct Paid {
-    pub charge: Charge,
-    pub client_secret: Option<ClientSecret>,
+struct Desk {
+    shop: Arc<Shop>,
+    tickets: Tickets,
+    settlement: Settlement,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Order, Fault>")]
+struct Place {
+    buyer: UserId,
+    ticket: TicketId,
+    expected_price: Option<Money>,
+    key: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Fault>")]
+struct Cancel {
+    order: OrderId,
+    by: UserId,
+    key: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Paid, Fault>")]
+struct Pay {
+    order: OrderId,
+    by: UserId,
+    token: PaymentToken,
+    key: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Paid, Fault>")]
+struct Confirm {
+    charge: ChargeId,
+    by: UserId,
+    key: Option<IdempotencyKey>,
+}
+
+/// Look for charges that nobody drives.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Reconcile;
+
+impl Actor for OrderRegistry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(Orders::ADMITTED_MAX * 2);
+        ctx.notify(Reconcile);
+        if let Some(losers) = self.losers.take() {
+            ctx.add_stream(stream::unfold(losers, |mut losers| async move { losers.recv().await.map(|charge| (charge, losers)) }));
+        }
+    }
+}
+
+/// Of a charge that lost its lock.
+impl StreamHandler<Charge> for OrderRegistry {
+    fn handle(&mut self, charge: Charge, _: &mut Context<Self>) {
+        let settlement = self.desk.settlement.clone();
+        actix::spawn(async move { finish(&settlement, charge).await });
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Supervised for OrderRegistry {}
+
+impl Handler<Place> for OrderRegistry {
+    type Result = ResponseFuture<Result<Order, Fault>>;
+
+    fn handle(&mut self, place: Place, _: &mut Context<Self>) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { desk.place(place).await })
+    }
+}
+
+impl Handler<Cancel> for OrderRegistry {
+    type Result = ResponseFuture<Result<(), Fault>>;
+
+    fn handle(&mut self, cancel: Cancel, _: &mut Context<Self>) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { desk.cancel(cancel).await })
+    }
+}
+
+impl Handler<Pay> for OrderRegistry {
+    type Result = ResponseFuture<Result<Paid, Fault>>;
+
+    fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { desk.pay(pay).await })
+    }
+}
+
+impl Handler<Confirm> for OrderRegistry {
+    type Result = ResponseFuture<Result<Paid, Fault>>;
+
+    fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
+        let desk = self.desk.clone();
+        Box::pin(async move { desk.confirm(confirm).await })
+    }
+}
+
+impl Handler<Reconcile> for OrderRegistry {
+    type Result = ();
+
+    fn handle(&mut self, _: Reconcile, ctx: &mut Context<Self>) {
+        let desk = self.desk.clone();
+        let again = ctx.address();
+        actix::spawn(async move {
+            desk.reconcile().await;
+            tokio::time::sleep(Orders::RECONCILE_EVERY).await;
+            again.do_send(Reconcile);
+        });
+    }
+}
+
+impl Desk {
+    async fn place(&self, place: Place) -> Result<Order, Fault> {
+        let order = OrderId::new(new_id());
+        let command = Command::Lock { order, buyer: place.buyer, expected_price: place.expected_price, replica: self.shop.replica.clone() };
+        let done = self.tickets.ask(place.ticket, command, place.key).await?;
+        done.decision.order.ok_or(Fault::NotFound)
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<(), Fault> {
+        let order = self.order(cancel.order, cancel.by).await?;
+        if order.status == OrderStatus::Cancelled {
+            return Ok(());
+        }
+        let command = Command::Cancel { order: order.id, by: cancel.by };
+        match self.tickets.ask(order.ticket.id, command, cancel.key).await {
+            Ok(_) | Err(Fault::Refused(Refusal::Stale)) => Ok(()),
+            Err(Fault::Refused(Refusal::OrderGone | Refusal::NotFound)) => match self.order(cancel.order, cancel.by).await?.status {
+                OrderStatus::Cancelled => Ok(()),
+                OrderStatus::Completed => Err(Refusal::OrderCompleted.into()),
+                OrderStatus::Created | OrderStatus::AwaitingPayment => Err(Fault::Busy("order")),
+            },
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn pay(&self, pay: Pay) -> Result<Paid, Fault> {
+        let order = self.order(pay.order, pay.by).await?;
+        may_still_be_paid(&order)?;
+        if !self.shop.processor.knows(&pay.token).await.map_err(|error| Fault::Unavailable(error.to_string()))? {
+            return Err(Fault::UnknownToken);
+        }
+        let command = Command::SubmitPayment {
+            order: order.id,
+            by: pay.by,
+            charge: ChargeId::new(new_id()),
+            token: self.shop.processor.digest(&pay.token),
+        };
+        let done = match self.tickets.ask(order.ticket.id, command, pay.key).await {
+            Ok(done) => done,
+            Err(Fault::Refused(Refusal::AwaitingAction { charge })) => return self.charge(charge, pay.by).await,
+            Err(Fault::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
+                may_still_be_paid(&self.order(pay.order, pay.by).await?)?;
+                return Err(Fault::Busy("order"));
+            }
+            Err(fault) => return Err(fault),
+        };
+        // The last one is new; the one before it, if there is one, gives way to it.
+        let charge = done.decision.charges.into_iter().next_back().ok_or(Fault::NotFound)?;
+        self.see_through(charge, Attempt::Token(pay.token)).await
+    }
+
+    async fn confirm(&self, confirm: Confirm) -> Result<Paid, Fault> {
+        let paid = self.charge(confirm.charge, confirm.by).await?;
+        if !paid.charge.is_open() {
+            return Ok(paid);
+        }
+        let command = Command::ConfirmPayment { charge: confirm.charge, by: confirm.by };
+        match self.tickets.ask(paid.charge.ticket, command, confirm.key).await {
+            Ok(done) => {
+                let confirmed = done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
+                self.see_through(confirmed.ok_or(Fault::NotFound)?, Attempt::Resume).await
+            }
+            Err(Fault::Refused(Refusal::Stale | Refusal::NotFound)) => self.charge(confirm.charge, confirm.by).await,
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Drives the charge on a task of its own, so that it goes on when the client leaves, and waits for it a while.
+    async fn see_through(&self, charge: Charge, attempt: Attempt) -> Result<Paid, Fault> {
+        let id = charge.id;
+        let (done, outcome) = oneshot::channel();
+        let settlement = self.settlement.clone();
+        actix::spawn(async move {
+            let driven = settlement.drive(charge, attempt).await;
+            if let Ok(paid) = &driven {
+                settlement::count(&paid.charge);
+            }
+            let _ = done.send(driven);
+        });
+        match tokio::time::timeout(Orders::ANSWER_AFTER, outcome).await {
+            Ok(Ok(Ok(paid))) if paid.charge.failure.as_ref().is_some_and(|failure| failure.code == "invalid_token") => {
+                Err(Fault::UnknownToken)
+            }
+            Ok(Ok(Ok(paid))) => Ok(paid),
+            // Not finished in time, or not at all: reconciliation goes on, and the client sees how far it is.
+            outcome => {
+                if let Ok(Ok(Err(fault))) = outcome {
+                    tracing::warn!(charge = %id, %fault, "a payment is left to reconciliation");
+                }
+                let charge = self.shop.store.charge(id).await?.ok_or(Fault::NotFound)?;
+                Ok(Paid { charge, client_secret: None })
+            }
+        }
+    }
+
+    async fn order(&self, id: OrderId, by: UserId) -> Result<Order, Fault> {
+        let order = self.shop.store.order(id).await?.ok_or(Fault::NotFound)?;
+        if order.buyer == by { Ok(order) } else { Err(Refusal::NotOwner.into()) }
+    }
+
+    async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, Fault> {
+        let charge = self.shop.store.charge(id).await?.ok_or(Fault::NotFound)?;
+        if charge.buyer != by {
+            return Err(Refusal::NotOwner.into());
+        }
+        let client_secret = self.settlement.client_secret(&charge).await?;
+        Ok(Paid { charge, client_secret })
+    }
+
+    /// Goes once through all open charges that nobody seems to look after.
+    async fn reconcile(&self) {
+        let cutoff = self.shop.now() - Orders::RECONCILE_AFTER;
+        let mut after = None;
+        let mut stuck = 0;
+        loop {
+            let page = match self.shop.store.charges_open(cutoff, after, Orders::RECONCILE_PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "open charges could not be read; reconciliation goes on later");
+                    return;
+                }
+            };
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            let due: Vec<Charge> = page.into_iter().filter(|charge| !self.waits_for_its_buyer(charge)).collect();
+            let stuck_before = self.shop.now() - Orders::STUCK_AFTER;
+            stuck += due.iter().map(|charge| i64::from(charge.updated_at < stuck_before)).sum::<i64>();
+            METRICS.charges_reconciled.inc_by(due.len() as u64);
+            stream::iter(due).for_each_concurrent(Orders::RECONCILED_AT_ONCE, |charge| finish(&self.settlement, charge)).await;
+        }
+        METRICS.charges_stuck.set(stuck);
+    }
+
+    /// It may wait as long as a lock can last; after that it is looked at, in case no release took it along.
+    fn waits_for_its_buyer(&self, charge: &Charge) -> bool {
+        let policy = &self.shop.policy;
+        let at_most = Millis(policy.lock_duration.0 + policy.settle_grace.0);
+        charge.step == ChargeStep::AwaitingAction && self.shop.now() < charge.created_at + at_most
+    }
+}
+
+async fn finish(settlement: &Settlement, charge: Charge) {
+    let id = charge.id;
+    match settlement.drive(charge, Attempt::Recover).await {
+        Ok(paid) => settlement::count(&paid.charge),
+        Err(Fault::Busy(_)) => {}
+        Err(fault) => tracing::warn!(charge = %id, %fault, "a charge could not be settled yet"),
+    }
+}
+
+/// What the order alone says: its ticket's actor has the last word.
+fn may_still_be_paid(order: &Order) -> Result<(), Refusal> {
+    match (order.status, order.cancel_reason) {
+        (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
+        (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
+        (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
+        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) => Ok(()),
+    }
 }
 
 impl Orders {
+    /// Requests to the registry at once; more are shed.
+    const ADMITTED_MAX: usize = 4096;
+    /// A client that pays is answered after this long, finished or not.
+    const ANSWER_AFTER: Duration = Duration::from_secs(20);
+    const RECONCILE_EVERY: Duration = Duration::from_secs(2);
+    /// An open charge that was touched more recently is being driven by somebody.
+    const RECONCILE_AFTER: Millis = Millis::from_secs(10);
+    const RECONCILE_PAGE: usize = 256;
+    const RECONCILED_AT_ONCE: usize = 16;
+    /// An open charge that is older than this is worth an alert.
+    const STUCK_AFTER: Millis = Millis::from_secs(60);
+
+    pub(super) fn start(shop: Arc<Shop>, losers: mpsc::Receiver<Charge>, tickets: Tickets, arbiter: &ArbiterHandle) -> Self {
+        let settlement = Settlement::new(Arc::clone(&shop), tickets.clone());
+        let desk = Desk { shop, tickets, settlement };
+        let registry = {
+            let desk = desk.clone();
+            Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry { desk, losers: Some(losers) })
+        };
+        Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+    }
+
     /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory.
-    pub async fn place(&self, _buyer: UserId, _ticket: TicketId, _expected_price: Option<Money>, _key: Option<IdempotencyKey>) -> Result<Order, Fault> {
-        unimplemented!()
+    pub async fn place(
+        &self,
+        buyer: UserId,
+        ticket: TicketId,
+        expected_price: Option<Money>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Order, Fault> {
+        self.desk.tickets.refuse_early(ticket, buyer)?;
+        self.send(Place { buyer, ticket, expected_price, key }).await
     }
 
     /// [`Fault::NotFound`], or `Refused(NotOwner)`.
-    pub async fn get(&self, _id: OrderId, _by: UserId) -> Result<Order, Fault> {
-        unimplemented!()
+    pub async fn get(&self, id: OrderId, by: UserId) -> Result<Order, Fault> {
+        self.desk.order(id, by).await
     }
 
     /// By id ascending.
-    pub async fn list(&self, _buyer: UserId, _scope: OrderScope, _after: Option<OrderId>, _limit: usize) -> Result<Vec<Order>, Fault> {
-        unimplemented!()
+    pub async fn list(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Fault> {
+        Ok(self.desk.shop.store.orders_of(buyer, scope, after, limit).await?)
     }
 
     /// Gives the lock up. Cancelling what is Cancelled already is fine.
-    pub async fn cancel(&self, _id: OrderId, _by: UserId, _key: Option<IdempotencyKey>) -> Result<(), Fault> {
-        unimplemented!()
+    pub async fn cancel(&self, order: OrderId, by: UserId, key: Option<IdempotencyKey>) -> Result<(), Fault> {
+        self.send(Cancel { order, by, key }).await
     }
 
     /// Authorize, claim, capture; answers as soon as the charge is final or waits for the buyer or for the processor.
-    pub async fn pay(&self, _order: OrderId, _by: UserId, _token: PaymentToken, _key: Option<IdempotencyKey>) -> Result<Paid, Fault> {
-        unimplemented!()
+    pub async fn pay(&self, order: OrderId, by: UserId, token: PaymentToken, key: Option<IdempotencyKey>) -> Result<Paid, Fault> {
+        self.send(Pay { order, by, token, key }).await
     }
 
     /// After the buyer acted.
-    pub async fn confirm(&self, _charge: ChargeId, _by: UserId, _key: Option<IdempotencyKey>) -> Result<Paid, Fault> {
-        unimplemented!()
+    pub async fn confirm(&self, charge: ChargeId, by: UserId, key: Option<IdempotencyKey>) -> Result<Paid, Fault> {
+        self.send(Confirm { charge, by, key }).await
     }
 
     /// The present state, with a fresh client secret if the buyer must act.
-    pub async fn charge(&self, _id: ChargeId, _by: UserId) -> Result<Paid, Fault> {
-        unimplemented!()
+    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, Fault> {
+        self.desk.charge(id, by).await
     }
 
     /// An order's charges, by id ascending.
-    pub async fn charges(&self, _order: OrderId, _by: UserId) -> Result<Vec<Charge>, Fault> {
-        unimplemented!()
+    pub async fn charges(&self, order: OrderId, by: UserId) -> Result<Vec<Charge>, Fault> {
+        self.desk.order(order, by).await?;
+        Ok(self.desk.shop.store.charges_of(order).await?)
+    }
+
+    async fn send<M, T>(&self, message: M) -> Result<T, Fault>
+    where
+        M: Message<Result = Result<T, Fault>> + Send + 'static,
+        T: Send + 'static,
+        OrderRegistry: Handler<M>,
+    {
+        let Ok(_admission) = self.admitted.try_acquire() else {
+            METRICS.shed.with_label_values(&["orders"]).inc();
+            return Err(Fault::Busy("orders"));
+        };
+        // A closed mailbox: the registry is going down with its arbiter; what it had in hand may have been done.
+        self.registry.send(message).await.unwrap_or(Err(Fault::OutcomeUnknown))
+    }
+}
+
+/// Whether a charge ended in failure.
+impl Paid {
+    pub fn is_failed(&self) -> bool {
+        self.charge.status == ChargeStatus::Failed
     }
 }

@@ -1,38 +1,361 @@
-//! The ticket registry.
+//! The ticket registry: which tickets have an actor, and the way to them.
+//!
+//! An actor is started when something happens to its ticket, and retired when nothing is on its hands. One that was torn
+//! down by a panic is started anew at once, because its lock must lapse on time; one that keeps panicking is left alone
+//! for a while and answers 503.
 
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{
+    Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, StreamHandler, Supervised, Supervisor, prelude::SendError,
+};
+use futures_util::stream;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Fault,
+    shop::{Shop, new_id},
+    ticket::{Ask, Done, Graves, Outdated, Presence, TicketActor, Wake},
+};
 use crate::{
-    actors::Fault,
-    domain::{IdempotencyKey, Money, Ticket, TicketId, Title, UserId, Version},
+    domain::{Command, IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Ticket, TicketId, Title, UserId, Version, decide},
+    metrics::METRICS,
+    store::Commit,
 };
 
 /// A handle on the ticket registry.
 #[derive(Debug, Clone)]
-pub struct Tickets {}
+pub struct Tickets {
+    shop: Arc<Shop>,
+    registry: Addr<TicketRegistry>,
+    admitted: Arc<AtomicUsize>,
+}
+
+/// The registry: a table of the ticket actors of this process.
+#[derive(Debug)]
+pub(super) struct TicketRegistry {
+    shop: Arc<Shop>,
+    arbiters: Vec<ArbiterHandle>,
+    actors: HashMap<TicketId, Entry>,
+    graves: Option<mpsc::UnboundedReceiver<TicketId>>,
+    tell_graves: Graves,
+}
+
+/// One ticket's actor.
+#[derive(Debug)]
+struct Entry {
+    addr: Addr<TicketActor>,
+    presence: Arc<Presence>,
+    used_at: Instant,
+    deaths: u32,
+    died_at: Option<Instant>,
+}
+
+/// For one ticket's actor, which is started if there is none.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Route(TicketId, Ask);
+
+/// The feed told of a newer state.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Seen(TicketId, Version);
+
+/// Something is or will be due on these tickets.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct WakeAll(Vec<TicketId>);
+
+impl TicketRegistry {
+    /// In front of the registry stands the admission bound; its mailbox must never be what sheds.
+    const MAILBOX_MAX: usize = Tickets::ADMITTED_MAX * 2;
+    /// An actor with nothing on its hands is retired after this long.
+    const IDLE_MAX: Duration = Duration::from_secs(30);
+    const RETIRE_EVERY: Duration = Duration::from_secs(10);
+    /// The restart budget: this many panics, each within `DEATH_SPAN` of the one before, and the ticket is left alone for
+    /// `FAULTED_FOR`.
+    const DEATHS_MAX: u32 = 5;
+    const DEATH_SPAN: Duration = Duration::from_secs(60);
+    const FAULTED_FOR: Duration = Duration::from_secs(30);
+
+    fn new(shop: Arc<Shop>, arbiters: Vec<ArbiterHandle>) -> Self {
+        let (tell_graves, graves) = mpsc::unbounded_channel();
+        Self { shop, arbiters, actors: HashMap::new(), graves: Some(graves), tell_graves }
+    }
+
+    /// The ticket's actor, alive; `None` while the ticket is in its faulted state.
+    fn actor(&mut self, id: TicketId) -> Option<&mut Entry> {
+        let now = Instant::now();
+        let known = self.actors.get(&id);
+        let faulted = known.is_some_and(|entry| entry.is_faulted(now));
+        if faulted {
+            return None;
+        }
+        if known.is_none_or(|entry| !entry.addr.connected()) {
+            let presence = Arc::new(Presence::default());
+            let addr = self.start_actor(id, Arc::clone(&presence));
+            let (deaths, died_at) = known.map_or((0, None), |entry| (entry.deaths, entry.died_at));
+            self.actors.insert(id, Entry { addr, presence, used_at: now, deaths, died_at });
+        }
+        let entry = self.actors.get_mut(&id)?;
+        entry.used_at = now;
+        Some(entry)
+    }
+
+    fn start_actor(&self, id: TicketId, presence: Arc<Presence>) -> Addr<TicketActor> {
+        let (shop, graves) = (Arc::clone(&self.shop), self.tell_graves.clone());
+        let at = usize::try_from(id.uuid().as_u128() % self.arbiters.len() as u128).expect("a remainder of a usize fits one");
+        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, shop, presence, graves))
+    }
+
+    fn retire(&mut self) {
+        let now = Instant::now();
+        self.actors.retain(|_, entry| {
+            let idle = entry.presence.idle.load(Ordering::Acquire) || !entry.addr.connected();
+            let remembered = entry.died_at.is_some_and(|at| now - at < Self::DEATH_SPAN);
+            !idle || remembered || now - entry.used_at < Self::IDLE_MAX
+        });
+    }
+}
+
+impl Entry {
+    fn is_faulted(&self, now: Instant) -> bool {
+        self.deaths >= TicketRegistry::DEATHS_MAX && self.died_at.is_some_and(|at| now - at < TicketRegistry::FAULTED_FOR)
+    }
+
+    fn died(&mut self, now: Instant) {
+        let close = self.died_at.is_some_and(|at| now - at < TicketRegistry::DEATH_SPAN);
+        self.deaths = if close { self.deaths + 1 } else { 1 };
+        self.died_at = Some(now);
+    }
+}
+
+impl Actor for TicketRegistry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(Self::MAILBOX_MAX);
+        ctx.run_interval(Self::RETIRE_EVERY, |registry, _| registry.retire());
+        if let Some(graves) = self.graves.take() {
+            ctx.add_stream(stream::unfold(graves, |mut graves| async move { graves.recv().await.map(|id| (id, graves)) }));
+        }
+    }
+}
+
+impl Supervised for TicketRegistry {}
+
+impl Handler<Route> for TicketRegistry {
+    type Result = ();
+
+    fn handle(&mut self, Route(id, ask): Route, _: &mut Context<Self>) {
+        let mut ask = ask;
+        // Twice: an actor may close its mailbox between the look and the message.
+        for _ in 0..2 {
+            let Some(entry) = self.actor(id) else {
+                return shed(ask);
+            };
+            match entry.addr.try_send(ask) {
+                Ok(()) => return,
+                Err(SendError::Full(back)) => return shed(back),
+                Err(SendError::Closed(back)) => ask = back,
+            }
+        }
+        shed(ask);
+    }
+}
+
+fn shed(ask: Ask) {
+    METRICS.shed.with_label_values(&["tickets"]).inc();
+    if let Some(reply) = ask.reply {
+        let _ = reply.send(Err(Fault::Busy("ticket")));
+    }
+}
+
+impl Handler<Seen> for TicketRegistry {
+    type Result = ();
+
+    fn handle(&mut self, Seen(id, version): Seen, _: &mut Context<Self>) {
+        if let Some(entry) = self.actors.get(&id) {
+            // Full or closed: the conditional commit finds out anyway.
+            let _ = entry.addr.try_send(Outdated(version));
+        }
+    }
+}
+
+impl Handler<WakeAll> for TicketRegistry {
+    type Result = ();
+
+    fn handle(&mut self, WakeAll(ids): WakeAll, _: &mut Context<Self>) {
+        for id in ids {
+            if let Some(entry) = self.actor(id) {
+                // Full: it is awake.
+                let _ = entry.addr.try_send(Wake);
+            }
+        }
+    }
+}
+
+/// Of a ticket whose actor was torn down by a panic.
+impl StreamHandler<TicketId> for TicketRegistry {
+    fn handle(&mut self, id: TicketId, ctx: &mut Context<Self>) {
+        METRICS.ticket_actor_panics.inc();
+        let now = Instant::now();
+        let Some(entry) = self.actors.get_mut(&id) else { return };
+        entry.died(now);
+        if entry.is_faulted(now) {
+            METRICS.ticket_actors_faulted.inc();
+            tracing::error!(ticket = %id, "the ticket's actor panics again and again; leaving it alone for a while");
+            ctx.run_later(Self::FAULTED_FOR, move |_, ctx| ctx.notify(WakeAll(vec![id])));
+        } else {
+            tracing::error!(ticket = %id, "the ticket's actor panicked; starting it anew");
+            ctx.notify(WakeAll(vec![id]));
+        }
+    }
+
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
 
 impl Tickets {
+    /// Commands on their way to ticket actors at once; more are shed.
+    const ADMITTED_MAX: usize = 4096;
+
+    /// Starts the registry, and the threads on which ticket actors live.
+    pub(super) fn start(shop: Arc<Shop>, arbiters: &[ArbiterHandle]) -> Self {
+        let handles = arbiters.to_vec();
+        let registry = {
+            let shop = Arc::clone(&shop);
+            let home = handles[0].clone();
+            Supervisor::start_in_arbiter(&home, move |_| TicketRegistry::new(shop, handles))
+        };
+        Self { shop, registry, admitted: Arc::new(AtomicUsize::new(0)) }
+    }
+
     /// Puts a ticket on sale.
-    pub async fn list(&self, _seller: UserId, _title: Title, _price: Money, _key: Option<IdempotencyKey>) -> Result<Ticket, Fault> {
-        unimplemented!()
+    pub async fn list(&self, seller: UserId, title: Title, price: Money, key: Option<IdempotencyKey>) -> Result<Ticket, Fault> {
+        let now = self.shop.now();
+        let decision = decide::list_ticket(TicketId::new(new_id()), seller, title, price, now);
+        let ticket = decision.ticket.clone().ok_or(Fault::NotFound)?;
+        let outcome = Outcome::TicketCreated { ticket: ticket.clone() };
+        let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
+        self.shop.store.commit(Commit::of(decision.clone(), now).remembering(record)).await?;
+        self.shop.show(&decision);
+        Ok(ticket)
     }
 
     /// The present state, as the store has it. [`Fault::NotFound`] for a deleted one.
-    pub async fn get(&self, _id: TicketId) -> Result<Ticket, Fault> {
-        unimplemented!()
+    pub async fn get(&self, id: TicketId) -> Result<Ticket, Fault> {
+        self.shop.store.ticket(id).await?.filter(|ticket| !ticket.is_deleted()).ok_or(Fault::NotFound)
     }
 
+    /// Changes title and price.
     pub async fn edit(
         &self,
-        _id: TicketId,
-        _by: UserId,
-        _title: Title,
-        _price: Money,
-        _if_match: Option<Version>,
-        _key: Option<IdempotencyKey>,
+        id: TicketId,
+        by: UserId,
+        title: Title,
+        price: Money,
+        if_match: Option<Version>,
+        key: Option<IdempotencyKey>,
     ) -> Result<Ticket, Fault> {
-        unimplemented!()
+        Ok(self.ask(id, Command::Edit { by, title, price, if_match }, key).await?.sale.ticket)
     }
 
-    pub async fn delist(&self, _id: TicketId, _by: UserId, _if_match: Option<Version>, _key: Option<IdempotencyKey>) -> Result<(), Fault> {
-        unimplemented!()
+    /// Takes the ticket off sale.
+    pub async fn delist(&self, id: TicketId, by: UserId, if_match: Option<Version>, key: Option<IdempotencyKey>) -> Result<(), Fault> {
+        self.ask(id, Command::Delist { by, if_match }, key).await.map(drop)
+    }
+
+    /// Has a command decided by the ticket's actor, and waits until it is durable.
+    pub(super) async fn ask(&self, id: TicketId, command: Command, key: Option<IdempotencyKey>) -> Result<Done, Fault> {
+        let _admission = Admission::take(&self.admitted).ok_or_else(|| {
+            METRICS.shed.with_label_values(&["tickets"]).inc();
+            Fault::Busy("tickets")
+        })?;
+        let (reply, answer) = oneshot::channel();
+        let route = Route(id, Ask { command, key, reply: Some(reply) });
+        self.registry.try_send(route).map_err(|_| Fault::Busy("tickets"))?;
+        // No answer: the actor went down with the command in its hands, written or not.
+        answer.await.unwrap_or(Err(Fault::OutcomeUnknown))
+    }
+
+    /// Has the actors of these tickets look at the clock.
+    pub(super) fn wake(&self, ids: Vec<TicketId>) {
+        if !ids.is_empty() && self.registry.try_send(WakeAll(ids)).is_err() {
+            tracing::warn!("the ticket registry is too busy to wake actors; the next sweep will");
+        }
+    }
+
+    /// Tells the ticket's actor, if there is one, that the ticket has this version by now.
+    pub(super) fn seen(&self, id: TicketId, version: Version) {
+        let _ = self.registry.try_send(Seen(id, version));
+    }
+
+    /// Refuses from memory what is certain to be refused, without asking the actor.
+    ///
+    /// The map may be behind by the feed's delay; it is not believed when the feed is not live, nor about a lock whose
+    /// time is over.
+    pub(super) fn refuse_early(&self, id: TicketId, buyer: UserId) -> Result<(), Refusal> {
+        if !self.shop.store.feed().is_live() {
+            return Ok(());
+        }
+        let Some(ticket) = self.shop.catalog.get(id) else { return Ok(()) };
+        let refusal = match (&ticket.state, ticket.lock()) {
+            _ if ticket.seller == buyer => Refusal::OwnTicket,
+            (_, Some(lock)) if self.shop.now() < lock.unlocks_at => Refusal::TicketLocked,
+            (crate::domain::TicketState::Sold { .. }, _) => Refusal::TicketSold,
+            _ => return Ok(()),
+        };
+        METRICS.locks_refused.inc();
+        Err(refusal)
+    }
+}
+
+#[cfg(test)]
+impl Tickets {
+    /// How many ticket actors the registry knows.
+    pub(super) async fn actors_alive(&self) -> usize {
+        self.registry.send(Census).await.expect("the registry is there")
+    }
+}
+
+/// How many ticket actors are there?
+#[cfg(test)]
+#[derive(Debug, Message)]
+#[rtype(result = "usize")]
+struct Census;
+
+#[cfg(test)]
+impl Handler<Census> for TicketRegistry {
+    type Result = usize;
+
+    fn handle(&mut self, _: Census, _: &mut Context<Self>) -> usize {
+        self.actors.len()
+    }
+}
+
+/// A place among the commands that are on their way, given back when dropped.
+struct Admission<'a>(&'a AtomicUsize);
+
+impl<'a> Admission<'a> {
+    fn take(admitted: &'a AtomicUsize) -> Option<Self> {
+        let before = admitted.fetch_add(1, Ordering::Relaxed);
+        let admission = Self(admitted);
+        (before < Tickets::ADMITTED_MAX).then_some(admission)
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

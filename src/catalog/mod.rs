@@ -2,14 +2,87 @@
 //!
 //! Fed by the feed, and by this replica's own commits before they are answered; by version, so that either may come
 //! first. Never the authority: a decision is made over the store's state.
+//!
+//! A ticket stands in one of many shards, so that looking one up waits for at most one other ticket's pointer to be
+//! exchanged; the orders and words that lists are found by have a lock of their own, which lists hold in slices. Whoever
+//! takes both takes the indexes first.
 
-use std::sync::Arc;
+mod follow;
+mod indexes;
+mod select;
+mod sorted;
+#[cfg(test)]
+mod tests;
+mod words;
 
-use crate::domain::{Money, Ticket, TicketId, TicketStatus, UserId};
+use std::{
+    borrow::Borrow,
+    collections::HashSet,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::sync::watch;
+
+pub use follow::follow;
+pub use words::words;
+
+use crate::domain::{Money, Ticket, TicketId, TicketStatus, UserId, Version};
+use indexes::{ClassName, Indexes, same_place};
 
 /// All tickets that were not deleted. Clones share one catalog.
-#[derive(Debug, Clone, Default)]
-pub struct Catalog {}
+#[derive(Clone)]
+pub struct Catalog(Arc<Inner>);
+
+struct Inner {
+    shards: Box<[RwLock<HashSet<ById>>]>,
+    indexes: RwLock<Indexes>,
+    generation: AtomicU64,
+    len: AtomicUsize,
+    loaded: watch::Sender<bool>,
+}
+
+/// More than threads by far, so that two rarely meet in one.
+const SHARDS: usize = 64;
+
+/// A ticket that is found by its id: the id is kept once, in the ticket.
+struct ById(Arc<Ticket>);
+
+impl Borrow<TicketId> for ById {
+    fn borrow(&self) -> &TicketId {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+/// What came of an attempt to exchange a ticket where it stands.
+#[derive(PartialEq, Eq)]
+enum Exchange {
+    Done,
+    /// It is known in this version or a newer one.
+    Stale,
+    /// It is not known yet, or has to move in the indexes.
+    Moves,
+}
 
 /// One page's worth of questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,29 +124,163 @@ pub struct Page {
     pub next: Option<Position>,
 }
 
-impl Catalog {
-    /// Takes over a state unless a newer one is known. `true` if it was news.
-    pub fn merge(&self, _ticket: &Ticket) -> bool {
-        unimplemented!()
-    }
-
-    /// The newest known state; a deleted ticket is not found.
-    pub fn get(&self, _id: TicketId) -> Option<Arc<Ticket>> {
-        unimplemented!()
-    }
-
-    /// The tickets that match, in order.
-    pub fn list(&self, _query: &Query) -> Page {
-        unimplemented!()
-    }
-
-    /// Grows with every change: the same number means the same answers.
-    pub fn generation(&self) -> u64 {
-        unimplemented!()
+impl Default for Catalog {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            indexes: RwLock::default(),
+            generation: AtomicU64::new(0),
+            len: AtomicUsize::new(0),
+            loaded: watch::Sender::new(false),
+        }))
     }
 }
 
-/// Splits a text into words, folded so that case does not matter.
-pub fn words(_text: &str) -> Vec<String> {
-    unimplemented!()
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("len", &self.len()).field("generation", &self.generation()).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// Takes over a state unless a newer one is known. `true` if it was news.
+    pub fn merge(&self, ticket: &Ticket) -> bool {
+        if ticket.is_deleted() {
+            return self.remove(ticket.id, ticket.version);
+        }
+        match self.exchange_in_place(ticket) {
+            Exchange::Done => true,
+            Exchange::Stale => false,
+            Exchange::Moves => self.exchange_and_index(ticket),
+        }
+    }
+
+    /// Takes note that a ticket was deleted by the change that made it `version`. `true` if it was news.
+    pub fn remove(&self, id: TicketId, version: Version) -> bool {
+        let mut indexes = self.0.indexes.write();
+        if indexes.tombstones.cover(id, version) {
+            return false;
+        }
+        let mut shard = self.shard(id).write();
+        if shard.get(&id).is_some_and(|known| known.0.version > version) {
+            return false;
+        }
+        let known = shard.take(&id);
+        drop(shard);
+        indexes.tombstones.bury(id, version);
+        if let Some(known) = known {
+            indexes.remove(&known.0);
+            self.0.len.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.changed();
+        true
+    }
+
+    /// The newest known state; a deleted ticket is not found.
+    pub fn get(&self, id: TicketId) -> Option<Arc<Ticket>> {
+        self.shard(id).read().get(&id).map(|known| known.0.clone())
+    }
+
+    /// The tickets that match, in order.
+    ///
+    /// Of a question that takes long to answer, each part is true of its own moment; a ticket whose place in the order
+    /// does not change meanwhile is met once.
+    pub fn list(&self, query: &Query) -> Page {
+        select::list(self, query)
+    }
+
+    /// Grows with every change: the same number before and after a list means that nothing changed in between. Keep an
+    /// answer under the number that was read before it.
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// How many tickets are known; deleted ones do not count.
+    pub fn len(&self) -> usize {
+        self.0.len.load(Ordering::Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether all tickets of the store were loaded once.
+    pub fn is_loaded(&self) -> bool {
+        *self.0.loaded.borrow()
+    }
+
+    /// Waits until all tickets of the store were loaded once.
+    pub async fn loaded(&self) {
+        let mut loaded = self.0.loaded.subscribe();
+        // The sender lives as long as the catalog does.
+        let _ = loaded.wait_for(|loaded| *loaded).await;
+    }
+
+    /// The ids that are known beyond `after`, up to `upto`.
+    fn ids_between(&self, after: Option<TicketId>, upto: Option<TicketId>) -> Vec<TicketId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let indexes = self.indexes();
+        let of_class = |class| indexes.class(class).by_id.up(from).take_while(|id| upto.is_none_or(|upto| *id <= upto));
+        of_class(ClassName::OnSale).chain(of_class(ClassName::Sold)).collect()
+    }
+
+    /// The common case: a lock came or went, and no index has to move.
+    fn exchange_in_place(&self, ticket: &Ticket) -> Exchange {
+        let shard = self.shard(ticket.id);
+        let look = |known: Option<&ById>| match known {
+            Some(known) if known.0.version >= ticket.version => Exchange::Stale,
+            Some(known) if same_place(&known.0, ticket) => Exchange::Done,
+            _ => Exchange::Moves,
+        };
+        // The feed's copy of what this replica committed itself is stale: that costs others nothing.
+        let outcome = look(shard.read().get(&ticket.id));
+        if outcome != Exchange::Done {
+            return outcome;
+        }
+        let fresh = ById(Arc::new(ticket.clone()));
+        let mut shard = shard.write();
+        let outcome = look(shard.get(&ticket.id));
+        if outcome == Exchange::Done {
+            shard.replace(fresh);
+            drop(shard);
+            self.changed();
+        }
+        outcome
+    }
+
+    fn exchange_and_index(&self, ticket: &Ticket) -> bool {
+        let fresh = ById(Arc::new(ticket.clone()));
+        let mut indexes = self.0.indexes.write();
+        if indexes.tombstones.cover(ticket.id, ticket.version) {
+            return false;
+        }
+        let mut shard = self.shard(ticket.id).write();
+        if shard.get(&ticket.id).is_some_and(|known| known.0.version >= ticket.version) {
+            return false;
+        }
+        let known = shard.replace(fresh);
+        drop(shard);
+        match known {
+            Some(known) => indexes.remove(&known.0),
+            None => {
+                self.0.len.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        indexes.insert(ticket);
+        self.changed();
+        true
+    }
+
+    fn indexes(&self) -> RwLockReadGuard<'_, Indexes> {
+        self.0.indexes.read()
+    }
+
+    /// The last bits of a UUIDv7 are random, and so are the shards.
+    fn shard(&self, id: TicketId) -> &RwLock<HashSet<ById>> {
+        &self.0.shards[usize::from(id.uuid().as_bytes()[15]) % SHARDS]
+    }
+
+    fn changed(&self) {
+        self.0.generation.fetch_add(1, Ordering::Release);
+    }
 }

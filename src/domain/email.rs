@@ -93,7 +93,18 @@ mod tests {
 
     #[test]
     fn what_is_no_address_says_why() {
-        for text in ["", "ann", "@example.com", "ann@", "ann@example", "ann@.com", "a@b@c.com", "ann@-x.com", ".ann@example.com", "ann@exa_mple.com"] {
+        for text in [
+            "",
+            "ann",
+            "@example.com",
+            "ann@",
+            "ann@example",
+            "ann@.com",
+            "a@b@c.com",
+            "ann@-x.com",
+            ".ann@example.com",
+            "ann@exa_mple.com",
+        ] {
             assert_eq!(Email::parse(text), Err(EmailError::Shape), "{text:?}");
         }
         for text in ["an n@example.com", "ann\u{0}@example.com", "ann\u{202E}@example.com", "ann\u{200B}@example.com"] {

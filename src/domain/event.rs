@@ -8,22 +8,54 @@ use super::{Charge, Order, SessionDigest, Ticket, TicketId, UserCard, UserId, Ve
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
-    UserCreated { user: UserCard },
-    UserUpdated { user: UserCard },
-    TicketCreated { ticket: Ticket },
-    TicketUpdated { ticket: Ticket },
-    TicketDeleted { ticket: TicketId, seller: UserId, version: Version },
-    OrderCreated { order: Order },
-    OrderCancelled { order: Order },
-    OrderExpired { order: Order },
-    ChargeCreated { charge: Charge },
-    ChargeCompleted { charge: Charge },
-    ChargeFailed { charge: Charge },
-    ChargeRefunded { charge: Charge },
+    UserCreated {
+        user: UserCard,
+    },
+    UserUpdated {
+        user: UserCard,
+    },
+    TicketCreated {
+        ticket: Ticket,
+    },
+    TicketUpdated {
+        ticket: Ticket,
+    },
+    TicketDeleted {
+        ticket: TicketId,
+        seller: UserId,
+        version: Version,
+    },
+    OrderCreated {
+        order: Order,
+    },
+    OrderCancelled {
+        order: Order,
+    },
+    OrderExpired {
+        order: Order,
+    },
+    ChargeCreated {
+        charge: Charge,
+    },
+    ChargeCompleted {
+        charge: Charge,
+    },
+    ChargeFailed {
+        charge: Charge,
+    },
+    ChargeRefunded {
+        charge: Charge,
+    },
     /// One session ended. Internal: it closes that session's sockets and clears caches, but is no frame.
-    SessionRevoked { user: UserId, session: SessionDigest },
+    SessionRevoked {
+        user: UserId,
+        session: SessionDigest,
+    },
     /// All sessions of a user ended but one, since the password changed. Internal.
-    SessionsRevoked { user: UserId, except: Option<SessionDigest> },
+    SessionsRevoked {
+        user: UserId,
+        except: Option<SessionDigest>,
+    },
 }
 
 impl Event {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Charge, ChargeStatus, Event, Millis, Order, OrderId, OrderStatus, Policy, Ticket, TicketId, TicketState, Timestamp, UserId, Version,
+    CancelReason, Charge, ChargeStatus, ChargeStep, Decision, Event, Millis, Order, OrderId, OrderStatus, Policy, Sale, Ticket, TicketId,
+    TicketState, Timestamp, UserId, Version,
 };
 
 /// Everything that a store and a payment processor hold at one moment.
@@ -17,6 +18,19 @@ pub struct World {
     pub slots: Vec<(UserId, OrderId)>,
     /// The processor's ledger.
     pub payments: Vec<LedgerEntry>,
+}
+
+impl World {
+    /// A ticket with what hangs on its lock: what a store's reload must be, whatever happened before.
+    pub fn sale(&self, id: TicketId) -> Option<Sale> {
+        let ticket = self.tickets.iter().find(|ticket| ticket.id == id)?.clone();
+        let holder = ticket.lock().map(|lock| lock.order);
+        let order = self.orders.iter().find(|order| Some(order.id) == holder).cloned();
+        let runs =
+            |charge: &&Charge| Some(charge.order) == holder && !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. });
+        let charge = self.charges.iter().find(runs).cloned();
+        Some(Sale { ticket, order, charge })
+    }
 }
 
 /// What the processor has of one charge, in minor units.
@@ -58,6 +72,12 @@ pub fn one_order_per_ticket(world: &World) -> Result<(), Violation> {
             && !world.orders.iter().any(|o| o.id == order && o.status == OrderStatus::Completed)
         {
             return broken(NAME, format!("{} is sold to {order}, which is not Completed", ticket.id));
+        }
+        // A lock outlives its order's payment window, but neither its sale nor its cancellation.
+        if let Some(lock) = ticket.lock()
+            && !world.orders.iter().any(|o| o.id == lock.order && (o.is_active() || o.cancel_reason == Some(CancelReason::Expired)))
+        {
+            return broken(NAME, format!("{} is locked by {}, which cannot hold it", ticket.id, lock.order));
         }
     }
     Ok(())
@@ -167,8 +187,8 @@ pub fn events_match_changes(world: &World, events: &[Event]) -> Result<(), Viola
     for order in &world.orders {
         let mut due = BTreeSet::from(["OrderCreated"]);
         due.extend(order.cancel_reason.map(|reason| match reason {
-            super::CancelReason::Expired => "OrderExpired",
-            super::CancelReason::Buyer => "OrderCancelled",
+            CancelReason::Expired => "OrderExpired",
+            CancelReason::Buyer => "OrderCancelled",
         }));
         let found = orders.remove(&order.id).unwrap_or_default();
         if found != due {
@@ -193,6 +213,39 @@ pub fn events_match_changes(world: &World, events: &[Event]) -> Result<(), Viola
     }
     if !orders.is_empty() || !charges.is_empty() {
         return broken(NAME, format!("told of, but not there: {orders:?} {charges:?}"));
+    }
+    Ok(())
+}
+
+/// I7 for one decision, made while `held` held the lock: it tells of exactly what it changes, in the state it gives it.
+pub fn every_change_is_told(held: Option<&Order>, decision: &Decision) -> Result<(), Violation> {
+    let mut due = Vec::new();
+    if let Some(order) = &decision.order {
+        let was_active = held.is_none_or(|before| before.id == order.id && before.is_active());
+        match order.cancel_reason {
+            _ if order.version == 0 => due.push(Event::OrderCreated { order: order.clone() }),
+            Some(CancelReason::Expired) if was_active => due.push(Event::OrderExpired { order: order.clone() }),
+            Some(CancelReason::Buyer) if was_active => due.push(Event::OrderCancelled { order: order.clone() }),
+            _ => {}
+        }
+    }
+    for charge in &decision.charges {
+        match charge.status {
+            _ if charge.version == 0 => due.push(Event::ChargeCreated { charge: charge.clone() }),
+            ChargeStatus::Created => {}
+            ChargeStatus::Failed => due.push(Event::ChargeFailed { charge: charge.clone() }),
+            ChargeStatus::Completed => due.push(Event::ChargeCompleted { charge: charge.clone() }),
+        }
+        due.extend(charge.stripe_refund_id.as_ref().map(|_| Event::ChargeRefunded { charge: charge.clone() }));
+    }
+    due.extend(decision.ticket.clone().map(|ticket| match ticket.state {
+        TicketState::Deleted => Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version },
+        _ if ticket.version == 0 => Event::TicketCreated { ticket },
+        _ => Event::TicketUpdated { ticket },
+    }));
+    let missing = due.iter().find(|event| !decision.events.contains(event));
+    if missing.is_some() || due.len() != decision.events.len() {
+        return broken("I7 every change is told", format!("due were {due:?}, told are {:?}", decision.events));
     }
     Ok(())
 }

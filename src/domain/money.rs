@@ -27,6 +27,7 @@ impl Money {
     pub const MAX: Self = Self(99_999_999);
 
     /// From minor units.
+    #[expect(clippy::cast_possible_truncation, reason = "MAX fits, and anything greater was refused")]
     pub const fn from_minor(minor: u64) -> Result<Self, MoneyError> {
         if minor < Self::MIN.0 as u64 || minor > Self::MAX.0 as u64 {
             return Err(MoneyError::OutOfRange);
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn numbers_are_judged_by_value() {
-        let valid = [("20", 2000), ("2e1", 2000), ("0.5", 50), ("0.50", 50), ("19.990", 1999), ("1999e-2", 1999), ("999999.99", 99_999_999)];
+        let valid =
+            [("20", 2000), ("2e1", 2000), ("0.5", 50), ("0.50", 50), ("19.990", 1999), ("1999e-2", 1999), ("999999.99", 99_999_999)];
         for (text, minor) in valid {
             assert_eq!(Money::parse_number(text).map(Money::minor), Ok(minor), "{text}");
         }

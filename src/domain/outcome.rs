@@ -18,14 +18,24 @@ pub struct IdempotencyKey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Outcome {
-    TicketCreated { ticket: Ticket },
-    TicketUpdated { ticket: Ticket },
+    TicketCreated {
+        ticket: Ticket,
+    },
+    TicketUpdated {
+        ticket: Ticket,
+    },
     TicketDeleted,
-    OrderCreated { order: Order },
+    OrderCreated {
+        order: Order,
+    },
     OrderCancelled,
-    UserUpdated { user: UserCard },
+    UserUpdated {
+        user: UserCard,
+    },
     /// Committed with the Created charge: a retry is answered from the charge's present state.
-    Charge { charge: ChargeId },
+    Charge {
+        charge: ChargeId,
+    },
 }
 
 /// Stored in the same commit as the effect, for [`IdempotencyRecord::KEPT_HOURS`].

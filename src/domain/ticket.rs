@@ -53,8 +53,12 @@ pub struct Ticket {
 #[serde(tag = "status")]
 pub enum TicketState {
     Available,
-    Locked { lock: Lock },
-    Sold { order: OrderId },
+    Locked {
+        lock: Lock,
+    },
+    Sold {
+        order: OrderId,
+    },
     /// Taken off sale. Kept as a tombstone with its version, so that a late event revives nothing.
     Deleted,
 }
@@ -146,9 +150,13 @@ impl Ticket {
         let kept_for: Millis = Millis(Policy::RELOCK_SPAN.0 + policy.relock_wait.0);
         let mut lapses: Vec<Lapse> = self.lapses.iter().copied().filter(|old| lapse.at - old.at <= kept_for).collect();
         lapses.push(lapse);
-        // A bound on the document: the oldest give way. It takes as many locks to push one out.
-        let surplus = lapses.len().saturating_sub(Self::LAPSES_MAX);
-        lapses.drain(..surplus);
+        if lapses.len() > Self::LAPSES_MAX {
+            // A bound on the document. Whoever has the fewest is the furthest from having to wait: their oldest gives way, so
+            // that on a ticket in demand nobody's wait is forgotten because of others.
+            let of = |user: UserId| lapses.iter().filter(|other| other.user == user).count();
+            let least = (0..lapses.len()).min_by_key(|&at| (of(lapses[at].user), at));
+            lapses.remove(least.expect("it has more than LAPSES_MAX"));
+        }
         lapses
     }
 

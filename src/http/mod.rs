@@ -1,1 +1,121 @@
-//! REST: the route table, the extractors, the handlers by noun, and the one error mapping.
+//! REST: the route table, the handlers by noun, and the one place where errors become answers.
+//!
+//! | to read | file |
+//! | --- | --- |
+//! | all routes | `routes.rs` |
+//! | what happens to every request | `edge.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
+//! | what a handler works with | `call.rs`, `body.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
+//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `socket.rs`, `health.rs`, `assets.rs` |
+//! | errors | `error.rs` |
+//! | the API's own document | beside each handler, put together in `openapi.rs` |
+//!
+//! A request is judged in this order, and the first refusal is the answer:
+//!
+//! 1. 403 `cross_origin`, then 429 by client address (`edge.rs`, before anything else runs)
+//! 2. 404 and 405 by the route table
+//! 3. 401, then 429 by user
+//! 4. the body as bytes: 415, 413, 408
+//! 5. the Idempotency-Key: 400, 409, 422, or the answer of its first use
+//! 6. what was sent: 400 with every mistake in it; then 404 for an id that is none
+//! 7. the actors: 404, 403, 412, 409, 429, 503
+//!
+//! No rule of the marketplace lives here, and no state but rates and one cache of rendered lists.
+
+mod answer;
+mod assets;
+mod body;
+mod call;
+mod charges;
+mod client;
+mod cookie;
+mod edge;
+mod error;
+mod etag;
+mod health;
+mod idempotency;
+mod limits;
+mod listing;
+mod openapi;
+mod orders;
+mod origin;
+mod page;
+mod query;
+mod routes;
+mod socket;
+mod tickets;
+mod users;
+
+use std::sync::Arc;
+
+use actix_web::{
+    App, Error,
+    body::BoxBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::from_fn,
+    web,
+};
+pub use health::Health;
+use ipnet::IpNet;
+
+use crate::{
+    actors::Actors,
+    catalog::Catalog,
+    clock::Clock,
+    config::{Config, Origin, Switch},
+    ws::Hub,
+};
+
+/// All that handlers use. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub actors: Actors,
+    pub catalog: Catalog,
+    pub clock: Clock,
+    pub health: Arc<dyn Health>,
+    pub hub: Hub,
+    pub front: Arc<Front>,
+}
+
+/// What stands in front of the handlers: settings, rates, and lists that are rendered already. One for all workers, since
+/// a rate counts what all of them let in.
+#[derive(Debug)]
+pub struct Front {
+    origins: Vec<Origin>,
+    proxies: Vec<IpNet>,
+    cookie: cookie::SessionCookie,
+    limits: limits::Limits,
+    lists: listing::RenderedLists,
+}
+
+impl Front {
+    pub fn new(config: &Config) -> Self {
+        let secure = config.public_origin.first().is_some_and(Origin::is_https);
+        Self {
+            origins: config.public_origin.clone(),
+            proxies: config.trusted_proxies.clone(),
+            cookie: cookie::SessionCookie::new(secure, config.session_ttl),
+            limits: limits::Limits::new(config.rate_limit == Switch::On),
+            lists: listing::RenderedLists::default(),
+        }
+    }
+}
+
+/// The application that each worker of the server runs. To be called once on each worker's thread, as `HttpServer` does:
+/// the thread's share of the WebSocket hub starts here.
+pub fn app(state: State) -> App<impl Service> {
+    let shard = state.hub.shard();
+    fronted(Arc::clone(&state.front)).app_data(web::Data::new(shard)).app_data(web::Data::new(state)).wrap(from_fn(edge::edge))
+}
+
+/// The routes, and the front that [`edge::edge`] looks for.
+fn fronted(front: Arc<Front>) -> App<impl Service> {
+    App::new().app_data(web::Data::from(front)).configure(routes::configure).default_service(web::to(routes::not_found))
+}
+
+/// What actix-web makes of an application: the name of a long bound.
+pub trait Service: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> {}
+
+impl<T> Service for T where
+    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+{
+}

@@ -67,12 +67,18 @@ pub enum Authorization {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentState {
     /// Opened; no attempt was made, or the last one was declined.
-    Open { declined: Option<Failure> },
-    ActionRequired { client_secret: ClientSecret },
+    Open {
+        declined: Option<Failure>,
+    },
+    ActionRequired {
+        client_secret: ClientSecret,
+    },
     Authorized,
     Captured,
     Voided,
-    Refunded { refund: RefundId },
+    Refunded {
+        refund: RefundId,
+    },
 }
 
 /// What became of sending money back.
@@ -80,7 +86,9 @@ pub enum PaymentState {
 pub enum Reversal {
     /// Nothing had been captured, and nothing is held any more.
     Voided,
-    Refunded { refund: RefundId },
+    Refunded {
+        refund: RefundId,
+    },
 }
 
 /// Why the processor gave no answer to act on.

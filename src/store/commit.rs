@@ -25,11 +25,17 @@ pub enum Write {
     User(User),
     /// A new session, valid only while its user has `user_version`: else [`CommitError::Stale`]. So a sign-in with the
     /// old password cannot outlive the change of it.
-    OpenSession { session: Session, user_version: Version },
+    OpenSession {
+        session: Session,
+        user_version: Version,
+    },
     /// Ending a session that is gone already is no error.
     CloseSession(SessionDigest),
     /// All of a user's sessions but one.
-    CloseSessions { user: UserId, except: Option<SessionDigest> },
+    CloseSessions {
+        user: UserId,
+        except: Option<SessionDigest>,
+    },
     /// A `Take` beyond the limit is [`CommitError::SlotsFull`]; freeing what is not held is no error.
     Slot(SlotChange),
     /// The key must be unused by this user: else [`CommitError::KeyUsed`].

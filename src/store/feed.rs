@@ -230,3 +230,146 @@ impl FeedReader {
         self.after
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{TicketId, UserId};
+
+    const LIMITS: FeedLimits = FeedLimits { events_max: 4, silence_max: None, ahead_max: 0 };
+
+    fn cursor(time: u64) -> Cursor {
+        Cursor { epoch: 7, time, ordinal: 0 }
+    }
+
+    fn event(time: u64) -> Recorded {
+        let id = uuid::Uuid::from_u128(time.into());
+        let event = Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: 0 };
+        Recorded::new(cursor(time), Timestamp(0), event)
+    }
+
+    /// A log that has heard of events 1 to `newest`, and still has the last four.
+    fn log(newest: u64) -> FeedLog {
+        let log = FeedLog::new(cursor(0), LIMITS);
+        log.push((1..=newest).map(event));
+        log
+    }
+
+    /// The times of what a reader gets at once; `None` for a reset.
+    fn step(reader: &mut FeedReader) -> Option<Vec<u64>> {
+        match reader.try_next() {
+            Some(Step::Events(events)) => Some(events.iter().map(|event| event.cursor.time).collect()),
+            Some(Step::Reset) => None,
+            None => Some(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn a_reader_resumes_at_the_base_in_the_middle_and_at_the_tail() {
+        let log = log(6);
+        for (from, expected) in [(2, vec![3, 4, 5, 6]), (4, vec![5, 6]), (6, vec![])] {
+            let mut reader = log.resume(cursor(from)).expect("known");
+            assert_eq!(step(&mut reader), Some(expected), "after {from}");
+            assert_eq!(reader.cursor(), cursor(6));
+        }
+    }
+
+    #[test]
+    fn a_place_that_left_the_ring_another_epoch_and_the_future_are_not_known() {
+        let log = log(6);
+        assert!(log.resume(cursor(1)).is_none(), "event 2 is gone");
+        assert!(log.resume(Cursor { epoch: 6, ..cursor(4) }).is_none());
+        assert!(log.resume(Cursor { epoch: 8, ..cursor(4) }).is_none());
+        assert!(log.resume(cursor(7)).is_none());
+        assert!(log.resume(Cursor { ordinal: 1, ..cursor(6) }).is_none());
+    }
+
+    #[test]
+    fn a_cursor_from_a_replica_that_is_a_little_ahead_skips_what_it_saw() {
+        let log = FeedLog::new(cursor(0), FeedLimits { ahead_max: 2, ..LIMITS });
+        log.push((1..=3).map(event));
+        assert!(log.resume(cursor(6)).is_none(), "too far ahead");
+        let mut reader = log.resume(cursor(5)).expect("a little ahead");
+        log.push((4..=6).map(event));
+        assert_eq!(step(&mut reader), Some(vec![6]));
+    }
+
+    #[test]
+    fn a_reader_that_falls_out_of_the_ring_is_reset_once_and_follows_the_present() {
+        let log = log(1);
+        let mut reader = log.resume(cursor(0)).expect("known");
+        log.push((2..=5).map(event));
+        assert_eq!(step(&mut reader), None);
+        assert_eq!(step(&mut reader), Some(vec![]));
+        assert_eq!(reader.cursor(), cursor(5));
+        log.push([event(6)]);
+        assert_eq!(step(&mut reader), Some(vec![6]));
+    }
+
+    #[test]
+    fn a_reader_at_the_rings_oldest_event_loses_nothing() {
+        let log = log(1);
+        let mut reader = log.resume(cursor(1)).expect("known");
+        log.push((2..=5).map(event));
+        assert_eq!(step(&mut reader), Some(vec![2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn lost_history_resets_every_reader_and_forgets_every_place_before() {
+        let log = log(3);
+        let (mut behind, mut at_the_tail) = (log.resume(cursor(1)).expect("known"), log.subscribe());
+        log.reset(cursor(10));
+        assert_eq!((step(&mut behind), step(&mut at_the_tail)), (None, None));
+        assert!(log.resume(cursor(3)).is_none());
+        assert!(log.resume(cursor(10)).is_some());
+        log.push([event(11)]);
+        assert_eq!((step(&mut behind), step(&mut at_the_tail)), (Some(vec![11]), Some(vec![11])));
+    }
+
+    #[test]
+    fn what_does_not_ascend_is_dropped() {
+        let log = log(3);
+        let mut reader = log.subscribe();
+        log.push([event(2), event(3), event(4), event(4)]);
+        assert_eq!(step(&mut reader), Some(vec![4]));
+        assert_eq!(log.cursor(), cursor(4));
+    }
+
+    #[test]
+    fn a_step_is_bounded_and_the_next_one_goes_on() {
+        let log = FeedLog::new(cursor(0), FeedLimits { events_max: 3 * FeedReader::STEP_MAX, ..LIMITS });
+        let mut reader = log.subscribe();
+        let count = FeedReader::STEP_MAX as u64 + 1;
+        log.push((1..=count).map(event));
+        assert_eq!(step(&mut reader).map(|events| events.len()), Some(FeedReader::STEP_MAX));
+        assert_eq!(step(&mut reader), Some(vec![count]));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_is_woken_by_an_event_and_by_a_reset() {
+        let log = log(0);
+        let mut reader = log.subscribe();
+        let waiting = tokio::spawn(async move {
+            let first = matches!(reader.next().await, Step::Events(events) if events.len() == 1);
+            (first, matches!(reader.next().await, Step::Reset))
+        });
+        // On this runtime the reader gets its turn, and waits, at each yield.
+        tokio::task::yield_now().await;
+        log.push([event(1)]);
+        tokio::task::yield_now().await;
+        log.reset(cursor(5));
+        assert_eq!(waiting.await.expect("no panic"), (true, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_feed_that_fell_silent_is_not_live_until_it_beats_again() {
+        let silence_max = Some(Duration::from_secs(5));
+        let log = FeedLog::new(cursor(0), FeedLimits { silence_max, ..LIMITS });
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(log.is_live());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!log.is_live());
+        log.beat();
+        assert!(log.is_live());
+    }
+}

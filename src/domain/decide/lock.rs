@@ -88,6 +88,18 @@ pub(super) fn deadline_passed(sale: &Sale, order: OrderId, policy: &Policy, now:
     Ok(Decision { order: Some(expired.clone()), events: vec![Event::OrderExpired { order: expired }], ..Decision::default() })
 }
 
+/// Nothing but the versions changes.
+pub(super) fn fence(sale: &Sale, now: Timestamp) -> Decision {
+    let ticket = selling::next(&sale.ticket, now);
+    Decision {
+        ticket: Some(ticket.clone()),
+        order: sale.order.as_ref().map(|order| next(order, now)),
+        charges: sale.charge.iter().map(|charge| payment::next(charge, now)).collect(),
+        slot: None,
+        events: vec![Event::TicketUpdated { ticket }],
+    }
+}
+
 /// The lock's time is over: the order lapses unless it did before, the ticket is free, and a charge that is still open
 /// has lost.
 pub(super) fn release(sale: &Sale, held: &Order, policy: &Policy, now: Timestamp) -> Decision {
@@ -108,11 +120,8 @@ fn expire(order: &Order, now: Timestamp) -> Order {
 /// Frees the ticket from `order`, whose next state is given. The order's event comes first, then the ticket's.
 fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: Failure, policy: &Policy, now: Timestamp) -> Decision {
     let lapse = Lapse { user: order.buyer, at: now };
-    let ticket = Ticket {
-        state: TicketState::Available,
-        lapses: sale.ticket.lapses_with(lapse, policy),
-        ..selling::next(&sale.ticket, now)
-    };
+    let ticket =
+        Ticket { state: TicketState::Available, lapses: sale.ticket.lapses_with(lapse, policy), ..selling::next(&sale.ticket, now) };
     events.push(Event::TicketUpdated { ticket: ticket.clone() });
     let charges = sale.charge.iter().map(|charge| payment::reversing(charge, failure.clone(), now)).collect();
     let slot = Some(SlotChange::Free { user: order.buyer, order: order.id });

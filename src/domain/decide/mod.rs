@@ -7,6 +7,8 @@
 mod lock;
 mod payment;
 mod selling;
+#[cfg(test)]
+mod tests;
 
 use super::{
     Charge, ChargeId, Event, Failure, Millis, Money, Order, OrderId, PaymentId, Policy, RefundId, ReplicaName, Sale, Ticket, TicketId,
@@ -36,12 +38,18 @@ pub enum Command {
     PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: Failure },
     /// The processor does not know the token: as if it had never been submitted.
     TokenRefused { charge: ChargeId },
+    /// The attempt was cut off, and the processor has nothing of it so far. It may still arrive there: the payment is closed
+    /// at the processor first, and then the charge has Failed.
+    PaymentInterrupted { charge: ChargeId },
     /// The money is captured.
     PaymentCaptured { charge: ChargeId },
     /// The processor will never capture this payment.
     CaptureFailed { charge: ChargeId, failure: Failure },
     /// Time passed. Which deadline of the lock that was, if any, follows from the state.
     DeadlinePassed { order: OrderId },
+    /// It is not known whether an earlier commit was written, and it may yet be: move every document on that it could
+    /// have named, so that it is either seen already or can never land.
+    Fence,
 }
 
 /// Why a command changes nothing.
@@ -111,7 +119,9 @@ impl Decision {
 /// # Errors
 /// The first [`Refusal`] that applies, in the order of the contract: 404, 403, 412, 409, 429.
 pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
-    if sale.ticket.is_deleted() {
+    // Orders outlive the ticket that they were for, so that what concerns an order is answered by its document.
+    let about_ticket = matches!(command, Command::Edit { .. } | Command::Delist { .. } | Command::Lock { .. });
+    if about_ticket && sale.ticket.is_deleted() {
         return Err(Refusal::NotFound);
     }
     match command {
@@ -128,8 +138,10 @@ pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -
         Command::ActionRequired { charge, payment } => payment::action_required(sale, *charge, payment, policy, now),
         Command::PaymentDeclined { charge, payment, failure } => payment::declined(sale, *charge, payment.as_ref(), failure, now),
         Command::TokenRefused { charge } => payment::token_refused(sale, *charge, now),
-        Command::PaymentCaptured { charge } => payment::captured(sale, *charge, now),
+        Command::PaymentInterrupted { charge } => payment::interrupted(sale, *charge, now),
+        Command::PaymentCaptured { charge } => payment::captured(sale, *charge, policy, now),
         Command::CaptureFailed { charge, failure } => payment::capture_failed(sale, *charge, failure, policy, now),
+        Command::Fence => Ok(lock::fence(sale, now)),
     }
 }
 

@@ -59,6 +59,8 @@ fn payable(order: &Order, now: Timestamp) -> Result<(), Refusal> {
         (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
         (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
         (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
+        // Past `unlocks_at` too: as long as its capture has no answer, it has not lapsed.
+        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if order.settling.is_some() => Err(Refusal::PaymentInFlight),
         (OrderStatus::Created, _) if now >= order.expires_at => Err(Refusal::OrderExpired),
         (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if now >= order.unlocks_at => Err(Refusal::OrderExpired),
         (OrderStatus::Created | OrderStatus::AwaitingPayment, _) => Ok(()),
@@ -79,8 +81,14 @@ pub(super) fn confirm(sale: &Sale, charge: ChargeId, by: UserId, now: Timestamp)
 }
 
 /// The claim: from here only the grace ends the lock.
+///
+/// A charge that waits for its buyer is claimed too: they may have acted without telling us, or an answer from before they
+/// acted was the last to arrive.
 pub(super) fn authorized(sale: &Sale, charge: ChargeId, payment: &PaymentId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
-    let (charge, order) = authorizing(sale, charge)?;
+    let (charge, order) = running(sale, charge)?;
+    if charge.step == ChargeStep::Capturing {
+        return Err(Refusal::Stale);
+    }
     if now >= order.unlocks_at {
         return Ok(lock::release(sale, order, policy, now));
     }
@@ -124,9 +132,19 @@ pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Re
     Ok(decision)
 }
 
-/// The sale: charge, order and ticket together, or none of them.
-pub(super) fn captured(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
+/// Failing it here would leave what arrives after this at the processor for good: a Final charge is looked after by nobody.
+pub(super) fn interrupted(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
+    let (charge, _) = authorizing(sale, charge)?;
+    Ok(only(reversing(charge, Failure::interrupted(), now)))
+}
+
+/// The sale: charge, order and ticket together, or none of them. After the grace it is none, whoever comes first, the answer
+/// or the timer: what an order comes to depends on the time, not on a race.
+pub(super) fn captured(sale: &Sale, charge: ChargeId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, order) = capturing(sale, charge)?;
+    if now >= order.unlocks_at + policy.settle_grace {
+        return Ok(lock::release(sale, order, policy, now));
+    }
     let ticket = Ticket { state: TicketState::Sold { order: order.id }, lapses: Vec::new(), ..selling::next(&sale.ticket, now) };
     let order = Order { status: OrderStatus::Completed, settling: None, ..lock::next(order, now) };
     let charge = Charge { status: ChargeStatus::Completed, step: ChargeStep::Final, ..next(charge, now) };
@@ -221,6 +239,6 @@ fn capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal
 }
 
 /// The same charge, one version on.
-fn next(charge: &Charge, now: Timestamp) -> Charge {
+pub(super) fn next(charge: &Charge, now: Timestamp) -> Charge {
     Charge { version: charge.version + 1, updated_at: now.max(charge.updated_at), ..charge.clone() }
 }

@@ -1,1 +1,259 @@
-//! The embedded store: redb, one file.
+//! The embedded store: redb, one file, one process.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `tables` | what is in the file, and how documents become bytes |
+//! | `opening` | the file's layout, epoch and recent events |
+//! | `queue`, `writer` | group commit |
+//! | `judge`, `apply`, `purge` | what one transaction does |
+//! | `reads` | the reads |
+//! | `counters` | rates, in memory |
+//!
+//! A commit is on the disk before it is acknowledged. No rule of the marketplace lives here.
+
+mod apply;
+mod counters;
+mod judge;
+mod opening;
+mod purge;
+mod queue;
+mod reads;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, backends::InMemoryBackend};
+use tokio::{task::spawn_blocking, time::timeout};
+
+pub use opening::OpenError;
+
+use self::{
+    counters::Counters,
+    queue::Queue,
+    tables::Fault,
+    writer::{Done, Health, Work, Writer},
+};
+use crate::{
+    clock::wall_clock,
+    domain::{
+        Charge, ChargeId, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
+        TicketId, Timestamp, User, UserId, invariants::World,
+    },
+    metrics::METRICS,
+    store::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable},
+};
+
+/// How long an answer of the writer, or a long read, is waited for. A healthy disk takes a thousandth of it; beyond it
+/// the client's own patience is over.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A [`Store`] in one file, or in memory.
+pub struct EmbeddedStore {
+    db: Arc<Database>,
+    feed: FeedLog,
+    queue: Arc<Queue>,
+    health: Arc<Health>,
+    counters: Counters,
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("cursor", &self.feed.cursor()).field("health", &self.health).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens `gittix.redb` in `folder`; what is not there yet is made.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has it open, or it cannot be used.
+    pub fn open(folder: &Path) -> Result<Arc<Self>, OpenError> {
+        Self::start(opening::database(folder)?, Queue::with_thread)
+    }
+
+    /// An empty store that is gone with its last handle, for tests. Its commits are done in the caller's turn, so that
+    /// it works in a runtime whose time is paused.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the system gives no randomness.
+    pub fn in_memory() -> Result<Arc<Self>, OpenError> {
+        Self::start(Self::on(InMemoryBackend::new())?, |writer| Ok(Queue::inline(writer)))
+    }
+
+    fn on(backend: impl StorageBackend) -> Result<Database, OpenError> {
+        opening::builder().create_with_backend(backend).map_err(|error| OpenError::Unreadable(error.to_string()))
+    }
+
+    fn start(db: Database, queue: impl FnOnce(Writer) -> std::io::Result<Queue>) -> Result<Arc<Self>, OpenError> {
+        let db = Arc::new(db);
+        let opening::Beginning { epoch, number, feed } = opening::begin(&db, wall_clock())?;
+        let health = Arc::new(Health::default());
+        let writer = Writer { db: Arc::clone(&db), feed: feed.clone(), health: Arc::clone(&health), epoch, number };
+        let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);
+        METRICS.feed_live.set(1);
+        Ok(Arc::new(Self { db, feed, queue, health, counters: Counters::default() }))
+    }
+
+    async fn ask(&self, work: Work) -> Result<Done, CommitError> {
+        let answer = self.queue.submit(work)?;
+        match timeout(WAIT_MAX, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("its writer stopped".into())),
+            Err(_) => Err(CommitError::OutcomeUnknown(format!("no answer within {WAIT_MAX:?}"))),
+        }
+    }
+
+    /// A few rows, read in the caller's turn: microseconds when they are in redb's cache, and one read of a few pages
+    /// when not. Handing them to another thread would cost more than that.
+    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Unavailable> {
+        snapshot(&self.db, &self.health, read)
+    }
+
+    /// Many rows, read off the async workers.
+    async fn scan<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (db, health) = (Arc::clone(&self.db), Arc::clone(&self.health));
+        match timeout(WAIT_MAX, spawn_blocking(move || snapshot(&db, &health, read))).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => Err(Unavailable(error.to_string())),
+            Err(_) => Err(Unavailable(format!("no answer within {WAIT_MAX:?}"))),
+        }
+    }
+}
+
+fn snapshot<T>(db: &Database, health: &Health, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Unavailable> {
+    health.check().map_err(Unavailable)?;
+    db.begin_read().map_err(Fault::from).and_then(|snapshot| read(&snapshot)).map_err(|fault| Unavailable(fault.to_string()))
+}
+
+impl From<CommitError> for Unavailable {
+    fn from(error: CommitError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Drop for EmbeddedStore {
+    /// Waits for the writer, so that the file is free for whoever opens it next.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        self.ask(Work::Commit(commit)).await.map(|_| ())
+    }
+
+    fn feed(&self) -> &FeedLog {
+        &self.feed
+    }
+
+    async fn time(&self) -> Result<Timestamp, Unavailable> {
+        self.health.check().map_err(Unavailable)?;
+        Ok(wall_clock())
+    }
+
+    async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable> {
+        if let Some(secret) = self.read(|snapshot| reads::secret(snapshot, name))? {
+            return Ok(secret);
+        }
+        match self.ask(Work::Secret(name)).await? {
+            Done::Secret(secret) => Ok(secret),
+            other => Err(Unavailable(format!("the writer answered {other:?}"))),
+        }
+    }
+
+    async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable> {
+        self.read(|snapshot| reads::document(snapshot, tables::TICKETS, id.uuid().as_u128()))
+    }
+
+    async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable> {
+        self.read(|snapshot| reads::sale(snapshot, id))
+    }
+
+    async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable> {
+        self.scan(move |snapshot| reads::tickets_after(snapshot, after, limit)).await
+    }
+
+    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+        let replica = replica.clone();
+        self.scan(move |snapshot| reads::tickets_locked_by(snapshot, replica.as_str(), after, limit)).await
+    }
+
+    async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+        self.scan(move |snapshot| reads::tickets_overdue(snapshot, cutoff, limit)).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<Order>, Unavailable> {
+        self.read(|snapshot| reads::document(snapshot, tables::ORDERS, id.uuid().as_u128()))
+    }
+
+    async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable> {
+        match scope {
+            // At most as many as a user may hold locks.
+            OrderScope::Active => self.read(|snapshot| reads::orders_of(snapshot, buyer, scope, after, limit)),
+            OrderScope::All => self.scan(move |snapshot| reads::orders_of(snapshot, buyer, scope, after, limit)).await,
+        }
+    }
+
+    async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, Unavailable> {
+        self.read(|snapshot| reads::document(snapshot, tables::CHARGES, id.uuid().as_u128()))
+    }
+
+    async fn charges_of(&self, order: OrderId) -> Result<Vec<Charge>, Unavailable> {
+        self.read(|snapshot| reads::charges_of(snapshot, order))
+    }
+
+    async fn charges_open(&self, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>, Unavailable> {
+        self.scan(move |snapshot| reads::charges_open(snapshot, cutoff, after, limit)).await
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable> {
+        self.read(|snapshot| reads::document(snapshot, tables::USERS, id.uuid().as_u128()))
+    }
+
+    async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable> {
+        self.read(|snapshot| reads::user_by_email(snapshot, email.as_str()))
+    }
+
+    async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable> {
+        self.read(|snapshot| reads::session(snapshot, digest.as_str()))
+    }
+
+    async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
+        self.read(|snapshot| reads::idempotency(snapshot, user, key))
+    }
+
+    async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
+        Ok(self.counters.hit(key, window, now))
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {
+        self.counters.purge(now);
+        // One bounded piece to a transaction, so that commits get their turn in between.
+        while let Done::Purged(purged) = self.ask(Work::Purge(now)).await? {
+            if !purged.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> {
+        self.scan(reads::dump).await
+    }
+
+    async fn close(&self) {
+        let queue = Arc::clone(&self.queue);
+        if let Err(error) = spawn_blocking(move || queue.close()).await {
+            tracing::error!(%error, "the embedded store was not closed");
+        }
+    }
+}

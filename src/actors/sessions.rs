@@ -1,0 +1,115 @@
+//! The session cache: who is signed in, without asking the store at every request.
+//!
+//! An entry is believed for [`Sessions::BELIEVED_FOR`] at the most, and only while the feed is live, since the feed is
+//! what tells of revocations on other replicas.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use parking_lot::RwLock;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::{Fault, SessionToken, SignedIn, shop::Shop};
+use crate::domain::{Event, SessionDigest, UserId};
+
+/// Clones share one cache.
+#[derive(Debug, Clone)]
+pub(super) struct Sessions {
+    shop: Arc<Shop>,
+    cache: Arc<RwLock<Cache>>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    known: HashMap<SessionDigest, Known>,
+    /// Counts revocations: what was read before one of them is not put in after it.
+    revocations: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    who: SignedIn,
+    read_at: Instant,
+}
+
+impl Sessions {
+    /// As the architecture promises.
+    const BELIEVED_FOR: Duration = Duration::from_secs(30);
+    /// Beyond this the cache starts anew: some 40 MB.
+    const KNOWN_MAX: usize = 200_000;
+
+    pub(super) fn new(shop: Arc<Shop>) -> Self {
+        Self { shop, cache: Arc::default() }
+    }
+
+    pub(super) async fn find(&self, token: &str) -> Result<Option<SignedIn>, Fault> {
+        let Some(digest) = digest_of(token) else { return Ok(None) };
+        let live = self.shop.store.feed().is_live();
+        let revocations = {
+            let cache = self.cache.read();
+            let known = cache.known.get(&digest).filter(|known| live && known.read_at.elapsed() < Self::BELIEVED_FOR);
+            if let Some(known) = known {
+                return Ok(Some(known.who.clone()).filter(|who| self.shop.now() < who.expires_at));
+            }
+            cache.revocations
+        };
+        let Some(session) = self.shop.store.session(&digest).await? else { return Ok(None) };
+        let who = SignedIn { user: session.user, session: session.digest, expires_at: session.expires_at };
+        if self.shop.now() >= who.expires_at {
+            return Ok(None);
+        }
+        let mut cache = self.cache.write();
+        if cache.revocations == revocations {
+            if cache.known.len() >= Self::KNOWN_MAX {
+                cache.known.clear();
+            }
+            cache.known.insert(digest, Known { who: who.clone(), read_at: Instant::now() });
+        }
+        Ok(Some(who))
+    }
+
+    pub(super) fn revoke(&self, session: &SessionDigest) {
+        let mut cache = self.cache.write();
+        cache.revocations += 1;
+        cache.known.remove(session);
+    }
+
+    pub(super) fn revoke_all(&self, user: UserId, except: Option<&SessionDigest>) {
+        let mut cache = self.cache.write();
+        cache.revocations += 1;
+        cache.known.retain(|digest, known| known.who.user != user || Some(digest) == except);
+    }
+
+    /// Follows what the feed tells.
+    pub(super) fn saw(&self, event: &Event) {
+        match event {
+            Event::SessionRevoked { session, .. } => self.revoke(session),
+            Event::SessionsRevoked { user, except } => self.revoke_all(*user, except.as_ref()),
+            _ => {}
+        }
+    }
+
+    /// What the feed told in the meantime is not known.
+    pub(super) fn forget(&self) {
+        let mut cache = self.cache.write();
+        cache.revocations += 1;
+        cache.known.clear();
+    }
+}
+
+/// A new secret for a cookie, and what is stored of it.
+pub(super) fn new_token() -> (SessionToken, SessionDigest) {
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).expect("the system has randomness");
+    let token = URL_SAFE_NO_PAD.encode(secret);
+    let digest = digest_of(&token).expect("our own token has the right shape");
+    (SessionToken(token), digest)
+}
+
+/// `None` for what cannot be a token of ours.
+fn digest_of(token: &str) -> Option<SessionDigest> {
+    let shaped = token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let hex = || Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    shaped.then(|| SessionDigest::new(hex()))
+}

@@ -1,0 +1,277 @@
+//! Settlement: takes a charge from whatever step it is at to its end, one processor call and one commit at a time.
+//!
+//! The same code serves the request that pays, the buyer who confirms, the lock that lapsed, and the reconciliation after
+//! a crash: each step is named by the charge's own state, and every processor call may be repeated. What the tickets'
+//! rules say to an answer of the processor is decided by the ticket's actor; only charges that no lock knows any more are
+//! committed here.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use rand::RngExt;
+
+use super::{Fault, Tickets, shop::Shop};
+use crate::{
+    domain::{Charge, ChargeId, ChargeStatus, ChargeStep, Command, Failure, PaymentId, Refusal, decide},
+    metrics::METRICS,
+    payments::{Authorization, ClientSecret, PaymentState, PaymentToken, ProcessorError, Reversal},
+    store::{Commit, CommitError},
+};
+
+/// A charge as it stands: Completed, Failed, or Created (with a secret if the buyer must act).
+#[derive(Debug, Clone)]
+pub struct Paid {
+    pub charge: Charge,
+    pub client_secret: Option<ClientSecret>,
+}
+
+/// What may be done about an `Authorizing` charge.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The buyer sent this token.
+    Token(PaymentToken),
+    /// The buyer says that they acted.
+    Resume,
+    /// Nobody knows what was asked of the processor: find out.
+    Recover,
+}
+
+/// Drives charges to their end.
+#[derive(Debug, Clone)]
+pub(super) struct Settlement {
+    shop: Arc<Shop>,
+    tickets: Tickets,
+    /// Charges that are being driven by this process: two drivers would do no harm, but twice the work.
+    driven: Arc<Mutex<HashSet<ChargeId>>>,
+}
+
+/// What became of one step.
+enum Progress {
+    /// The charge moved on.
+    On(Charge),
+    /// It rests here until the buyer acts.
+    Rests(Paid),
+}
+
+impl Settlement {
+    /// How often one step is tried before it is left to reconciliation.
+    const TRIES_MAX: u32 = 6;
+    /// Between two tries; doubled each time, with jitter.
+    const BACKOFF: Duration = Duration::from_millis(100);
+    /// A charge takes at most authorize, claim, capture and reverse; more steps than this are a loop.
+    const STEPS_MAX: usize = 16;
+
+    pub(super) fn new(shop: Arc<Shop>, tickets: Tickets) -> Self {
+        Self { shop, tickets, driven: Arc::default() }
+    }
+
+    /// Goes on with a charge until it is final or rests. `Err(Busy)` while somebody else in this process does so.
+    ///
+    /// # Errors
+    /// When a step could not be done in several tries: reconciliation goes on with it later.
+    pub(super) async fn drive(&self, charge: Charge, attempt: Attempt) -> Result<Paid, Fault> {
+        let id = charge.id;
+        if !self.driven.lock().insert(id) {
+            return Err(Fault::Busy("payment"));
+        }
+        let _driving = Driving { driven: Arc::clone(&self.driven), id };
+        let mut charge = charge;
+        let mut attempt = Some(attempt);
+        for _ in 0..Self::STEPS_MAX {
+            match self.step(&charge, &mut attempt).await? {
+                Progress::On(next) => charge = next,
+                Progress::Rests(paid) => return Ok(paid),
+            }
+        }
+        tracing::error!(charge = %id, "settlement went round in circles");
+        Err(Fault::Busy("payment"))
+    }
+
+    async fn step(&self, charge: &Charge, attempt: &mut Option<Attempt>) -> Result<Progress, Fault> {
+        match &charge.step {
+            ChargeStep::Authorizing => self.authorize(charge, attempt.take().unwrap_or(Attempt::Recover)).await,
+            ChargeStep::AwaitingAction => self.await_action(charge).await,
+            ChargeStep::Capturing => self.capture(charge).await,
+            ChargeStep::Reversing { .. } => self.reverse(charge).await,
+            ChargeStep::Final => Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret: None })),
+        }
+    }
+
+    async fn authorize(&self, charge: &Charge, attempt: Attempt) -> Result<Progress, Fault> {
+        let processor = &self.shop.processor;
+        let payment = self.insist(|| processor.open(charge)).await?;
+        let authorization = match &attempt {
+            Attempt::Token(token) => Some(self.insist(|| processor.authorize(charge.id, &payment, token)).await?),
+            Attempt::Resume => Some(self.insist(|| processor.resume(charge.id, &payment)).await?),
+            Attempt::Recover => self.recover(&payment).await?,
+        };
+        let id = charge.id;
+        let (command, client_secret) = match authorization {
+            Some(Authorization::Authorized) => (Command::PaymentAuthorized { charge: id, payment }, None),
+            Some(Authorization::ActionRequired { client_secret }) => (Command::ActionRequired { charge: id, payment }, Some(client_secret)),
+            Some(Authorization::Declined { failure }) => (Command::PaymentDeclined { charge: id, payment: Some(payment), failure }, None),
+            Some(Authorization::InvalidToken) => (Command::TokenRefused { charge: id }, None),
+            None => (Command::PaymentInterrupted { charge: id }, None),
+        };
+        let charge = self.tell(charge, command).await?;
+        match charge.step {
+            ChargeStep::AwaitingAction => Ok(Progress::Rests(Paid { charge, client_secret })),
+            _ => Ok(Progress::On(charge)),
+        }
+    }
+
+    /// What an attempt came to whose caller is gone; `None` if the processor has nothing of it so far. The token is gone
+    /// with the caller, so what was not authorized by now may only be stopped.
+    async fn recover(&self, payment: &PaymentId) -> Result<Option<Authorization>, Fault> {
+        Ok(match self.insist(|| self.shop.processor.fetch(payment)).await? {
+            PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
+            PaymentState::ActionRequired { client_secret } => Some(Authorization::ActionRequired { client_secret }),
+            PaymentState::Open { declined: Some(failure) } => Some(Authorization::Declined { failure }),
+            PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. } => None,
+        })
+    }
+
+    /// Nothing to do but to find the secret again, unless the lock is gone.
+    async fn await_action(&self, charge: &Charge) -> Result<Progress, Fault> {
+        let held = self.shop.store.order(charge.order).await?.is_some_and(|order| order.is_active());
+        if !held {
+            return self.abandon(charge, Failure::lock_lost()).await.map(Progress::On);
+        }
+        let client_secret = self.client_secret(charge).await?;
+        Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret }))
+    }
+
+    /// The secret that the buyer's browser needs, if the processor still waits for them.
+    pub(super) async fn client_secret(&self, charge: &Charge) -> Result<Option<ClientSecret>, Fault> {
+        let Some(payment) = charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction) else { return Ok(None) };
+        match self.insist(|| self.shop.processor.fetch(payment)).await? {
+            PaymentState::ActionRequired { client_secret } => Ok(Some(client_secret)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn capture(&self, charge: &Charge) -> Result<Progress, Fault> {
+        let processor = &self.shop.processor;
+        let payment = self.insist(|| processor.open(charge)).await?;
+        let command = match self.insist_or_refused(|| processor.capture(charge.id, &payment)).await? {
+            Ok(()) => Command::PaymentCaptured { charge: charge.id },
+            Err(failure) => Command::CaptureFailed { charge: charge.id, failure },
+        };
+        self.tell(charge, command).await.map(Progress::On)
+    }
+
+    async fn reverse(&self, charge: &Charge) -> Result<Progress, Fault> {
+        let processor = &self.shop.processor;
+        let payment = self.insist(|| processor.open(charge)).await?;
+        let refund = match self.insist(|| processor.reverse(charge.id, &payment)).await? {
+            Reversal::Voided => None,
+            Reversal::Refunded { refund } => Some(refund),
+        };
+        let now = self.shop.now();
+        let decision = decide::charge_reversed(charge, Some(&payment), refund.as_ref(), now);
+        self.commit(charge, decision).await.map(Progress::On)
+    }
+
+    /// Tells the ticket's actor what the processor said, and returns where the charge is now.
+    async fn tell(&self, charge: &Charge, command: Command) -> Result<Charge, Fault> {
+        let mut backoff = Self::BACKOFF;
+        for _ in 0..Self::TRIES_MAX {
+            match self.tickets.ask(charge.ticket, command.clone(), None).await {
+                Ok(done) => {
+                    let told = done.decision.charges.into_iter().find(|told| told.id == charge.id);
+                    return told.map_or_else(|| Err(Fault::NotFound), Ok);
+                }
+                Err(Fault::Refused(_)) => return self.moved_on(charge).await,
+                Err(fault) => {
+                    tracing::warn!(charge = %charge.id, %fault, "a payment's step is tried again");
+                    pause(&mut backoff).await;
+                }
+            }
+        }
+        Err(Fault::Busy("payment"))
+    }
+
+    /// The rules had no use for the answer: somebody else took the charge on, or no lock knows it any more.
+    async fn moved_on(&self, charge: &Charge) -> Result<Charge, Fault> {
+        let stored = self.reload(charge.id).await?;
+        if stored.version > charge.version { Ok(stored) } else { self.abandon(&stored, Failure::lock_lost()).await }
+    }
+
+    async fn abandon(&self, charge: &Charge, failure: Failure) -> Result<Charge, Fault> {
+        self.commit(charge, decide::abandon_charge(charge, failure, self.shop.now())).await
+    }
+
+    /// Commits a decision about a charge that no lock knows.
+    async fn commit(&self, charge: &Charge, decision: Result<decide::Decision, Refusal>) -> Result<Charge, Fault> {
+        let Ok(decision) = decision else { return self.reload(charge.id).await };
+        match self.shop.store.commit(Commit::of(decision.clone(), self.shop.now())).await {
+            Ok(()) => decision.charges.into_iter().find(|next| next.id == charge.id).ok_or(Fault::NotFound),
+            Err(CommitError::Stale) => self.reload(charge.id).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn reload(&self, id: ChargeId) -> Result<Charge, Fault> {
+        self.shop.store.charge(id).await?.ok_or(Fault::NotFound)
+    }
+
+    /// Asks the processor until it gives a definite answer; a refusal is one that should not come here.
+    async fn insist<T, F>(&self, call: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, ProcessorError>>,
+    {
+        self.insist_or_refused(call).await?.map_err(|failure| {
+            tracing::error!(code = %failure.code, "the payment processor refused what it should not");
+            Fault::Unavailable("the payment processor refused".into())
+        })
+    }
+
+    async fn insist_or_refused<T, F>(&self, call: impl Fn() -> F) -> Result<Result<T, Failure>, Fault>
+    where
+        F: Future<Output = Result<T, ProcessorError>>,
+    {
+        let mut backoff = Self::BACKOFF;
+        for _ in 0..Self::TRIES_MAX {
+            match call().await {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(ProcessorError::Refused(failure)) => return Ok(Err(failure)),
+                Err(ProcessorError::Unknown(detail)) => {
+                    tracing::warn!(%detail, "the payment processor gave no definite answer; asking again");
+                    pause(&mut backoff).await;
+                }
+            }
+        }
+        Err(Fault::Unavailable("the payment processor does not answer".into()))
+    }
+}
+
+/// Waits a little, and longer the next time.
+async fn pause(backoff: &mut Duration) {
+    let jitter = rand::rng().random_range(0.5..1.5);
+    tokio::time::sleep(backoff.mul_f64(jitter)).await;
+    *backoff *= 2;
+}
+
+/// The charge is being driven until this is dropped.
+struct Driving {
+    driven: Arc<Mutex<HashSet<ChargeId>>>,
+    id: ChargeId,
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.driven.lock().remove(&self.id);
+    }
+}
+
+/// Counts how a charge ended.
+pub(super) fn count(charge: &Charge) {
+    let outcome = match (charge.status, &charge.failure) {
+        (ChargeStatus::Completed, _) => "completed",
+        (ChargeStatus::Failed, _) if charge.stripe_refund_id.is_some() => "refunded",
+        (ChargeStatus::Failed, Some(failure)) if failure.code == Failure::LOCK_LOST => "lock_lost",
+        (ChargeStatus::Failed, Some(_)) => "declined",
+        (ChargeStatus::Failed | ChargeStatus::Created, _) => "other",
+    };
+    METRICS.charges.with_label_values(&[outcome]).inc();
+}

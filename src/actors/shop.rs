@@ -1,0 +1,53 @@
+//! What every actor of one server process shares.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::{
+    catalog::Catalog,
+    clock::Clock,
+    domain::{Charge, ChargeStep, Decision, Policy, ReplicaName, Timestamp},
+    payments::Processor,
+    store::Store,
+};
+
+/// The surroundings of the actors: the store, the processor, the clock and the rules.
+#[derive(Debug)]
+pub struct Shop {
+    pub store: Arc<dyn Store>,
+    pub processor: Arc<dyn Processor>,
+    pub catalog: Catalog,
+    pub clock: Clock,
+    pub policy: Policy,
+    pub replica: ReplicaName,
+    /// Where charges go that lost their lock: the order registry has them voided or refunded. What does not fit in is
+    /// found by reconciliation.
+    pub losers: mpsc::Sender<Charge>,
+}
+
+impl Shop {
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Shows this replica what it has just committed, before the answer goes out and long before the feed tells it.
+    pub(super) fn show(&self, decision: &Decision) {
+        if let Some(ticket) = &decision.ticket {
+            self.catalog.merge(ticket);
+        }
+    }
+
+    /// Has the charges of a decision that lost their lock voided or refunded, without anybody waiting for it.
+    pub(super) fn reverse_losers(&self, decision: &Decision) {
+        for charge in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
+            let _ = self.losers.try_send(charge.clone());
+        }
+    }
+}
+
+/// A new identifier: UUIDv7, ascending within this process, also within a millisecond (RFC 9562 §6.2, method 1).
+pub(super) fn new_id() -> Uuid {
+    Uuid::now_v7()
+}

@@ -1,0 +1,83 @@
+//! Panics, retirement, and commits without an outcome.
+//!
+//! Failpoints are the process's: these tests have names of their own for what they break, or take the global scenario.
+
+use super::*;
+
+#[actix::test]
+async fn an_idle_ticket_actor_retires_and_the_next_command_finds_the_same_state() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.actors.orders.cancel(order.id, market.buyers[0], None).await.expect("cancelled");
+    market.until(market.clock.now() + Millis::from_mins(2)).await;
+    assert_eq!(market.actors.tickets.actors_alive().await, 0, "nobody holds a lock, so nobody needs to be there");
+    let again = market.lock(ticket.id, 1).await.expect("locked");
+    assert_eq!(again.ticket.version, 3, "locked, freed, locked");
+}
+
+#[cfg(feature = "failpoints")]
+#[actix::test]
+async fn a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time() {
+    let _scenario = fail::FailScenario::setup();
+    let market = Market::open().await;
+    let (ticket, other) = (market.ticket().await, market.ticket().await);
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.lock(other.id, 1).await.expect("locked");
+
+    fail::cfg("ticket_actor::handle", "1*panic(as the test wants)->off").expect("a valid action");
+    let seller_edit = |id| {
+        let title = Title::parse("Back row").expect("a title");
+        market.actors.tickets.edit(id, market.seller, title, Money::from_minor(100).expect("a price"), None, None)
+    };
+    assert!(matches!(seller_edit(ticket.id).await, Err(Fault::OutcomeUnknown)), "whoever it had in hand learns that nothing is known");
+    assert!(matches!(seller_edit(ticket.id).await, Err(Fault::Refused(Refusal::TicketLocked))), "the next one is served");
+    assert!(matches!(seller_edit(other.id).await, Err(Fault::Refused(Refusal::TicketLocked))), "the others never notice");
+
+    market.until(order.unlocks_at + Millis(50)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available), "its lock lapsed on time");
+    market.check().await;
+}
+
+#[cfg(feature = "failpoints")]
+#[actix::test]
+async fn a_panic_in_the_rules_costs_one_answer() {
+    let _scenario = fail::FailScenario::setup();
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    fail::cfg("ticket_actor::decide", "1*panic(as the test wants)->off").expect("a valid action");
+    assert!(matches!(market.lock(ticket.id, 0).await, Err(Fault::Busy(_))));
+    market.lock(ticket.id, 0).await.expect("the actor is still there");
+    market.check().await;
+}
+
+#[cfg(feature = "failpoints")]
+#[actix::test]
+async fn a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decided() {
+    let _scenario = fail::FailScenario::setup();
+    let mut market = Market::open().await;
+    let ticket = market.ticket().await;
+    market.told();
+    fail::cfg("store::after_commit", "1*return->off").expect("a valid action");
+    assert!(matches!(market.lock(ticket.id, 0).await, Err(Fault::OutcomeUnknown)));
+    market.settle().await;
+    assert_eq!(market.told(), ["TicketUpdated", "OrderCreated", "TicketUpdated"], "the lock, and the fence over it");
+    assert!(matches!(market.lock(ticket.id, 1).await, Err(Fault::Refused(Refusal::TicketLocked))), "it had been written");
+    market.check().await;
+}
+
+#[cfg(feature = "failpoints")]
+#[actix::test]
+async fn a_release_that_the_store_does_not_take_is_tried_until_it_does() {
+    let _scenario = fail::FailScenario::setup();
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    fail::cfg("store::before_commit", "return").expect("a valid action");
+    market.until(order.unlocks_at + Millis::from_secs(1)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked));
+    fail::remove("store::before_commit");
+    market.until(order.unlocks_at + Millis::from_secs(2)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
+    market.check().await;
+}

@@ -1,0 +1,108 @@
+//! Payments, from the token to the sold ticket, and back when they come too late.
+
+use super::*;
+use crate::domain::{ChargeStatus, Failure};
+
+#[actix::test]
+async fn a_paid_order_sells_its_ticket_in_one_commit() {
+    let mut market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.told();
+    let paid = market.pay(order.id, 0, "pm_card_visa").await.expect("paid");
+    assert_eq!(paid.charge.status, ChargeStatus::Completed);
+    assert_eq!(market.told(), ["ChargeCreated", "ChargeCompleted", "TicketUpdated"]);
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
+    assert!(matches!(market.lock(ticket.id, 1).await, Err(Fault::Refused(Refusal::TicketSold))));
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderCompleted))));
+    assert!(matches!(market.actors.orders.cancel(order.id, market.buyers[0], None).await, Err(Fault::Refused(Refusal::OrderCompleted))));
+    market.check().await;
+}
+
+#[actix::test]
+async fn after_a_decline_another_card_may_follow_even_after_expires_at() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    let declined = market.pay(order.id, 0, "pm_card_chargeDeclined").await.expect("an answer");
+    assert_eq!(declined.charge.status, ChargeStatus::Failed);
+    market.until(order.expires_at + Millis::from_mins(1)).await;
+    let paid = market.pay(order.id, 0, "tok_visa").await.expect("paid");
+    assert_eq!(paid.charge.status, ChargeStatus::Completed);
+    market.check().await;
+}
+
+#[actix::test]
+async fn an_unknown_token_is_no_attempt() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    assert!(matches!(market.pay(order.id, 0, "pm_card_nobody").await, Err(Fault::UnknownToken)));
+    assert_eq!(market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status, OrderStatus::Created);
+    market.until(order.expires_at + Millis(50)).await;
+    assert_eq!(market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status, OrderStatus::Cancelled);
+}
+
+#[actix::test]
+async fn a_charge_that_waits_for_its_buyer_is_finished_by_them() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    let waiting = market.pay(order.id, 0, "pm_card_authenticationRequired").await.expect("an answer");
+    assert_eq!(waiting.charge.status, ChargeStatus::Created);
+    assert!(waiting.client_secret.is_some());
+    let again = market.pay(order.id, 0, "pm_card_authenticationRequired").await.expect("the same answer");
+    assert_eq!((again.charge.id, again.client_secret), (waiting.charge.id, waiting.client_secret));
+    let confirmed = market.actors.orders.confirm(waiting.charge.id, market.buyers[0], None).await.expect("confirmed");
+    assert_eq!(confirmed.charge.status, ChargeStatus::Completed);
+    market.check().await;
+}
+
+#[actix::test]
+async fn a_charge_that_waits_too_long_is_voided_and_its_ticket_is_free() {
+    let mut market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    let waiting = market.pay(order.id, 0, "pm_card_authenticationRequired").await.expect("an answer");
+    market.told();
+    market.until(order.unlocks_at + Millis(500)).await;
+    assert_eq!(market.told(), ["OrderExpired", "TicketUpdated", "ChargeFailed"]);
+    let charge = market.actors.orders.charge(waiting.charge.id, market.buyers[0]).await.expect("there").charge;
+    assert_eq!(charge.failure.map(|failure| failure.code), Some(Failure::LOCK_LOST.into()));
+    market.check().await;
+}
+
+#[actix::test]
+async fn a_capture_without_an_answer_holds_the_lock_for_the_grace_and_is_refunded_then() {
+    let mut market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    // Authorized in time; the capture takes longer than the lock and its grace.
+    market.until(order.unlocks_at - Millis::from_secs(10)).await;
+    market.told();
+    let (actors, buyer) = (market.actors.clone(), market.buyers[0]);
+    let token = PaymentToken::parse("tok_gittix_capture_slow_60s").expect("shaped like a token");
+    let paying = actix::spawn(async move { actors.orders.pay(order.id, buyer, token, None).await });
+    market.until(order.unlocks_at + Millis::from_secs(30)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "a capture on its way holds the lock");
+    let answered = paying.await.expect("no panic").expect("an answer");
+    assert_eq!(answered.charge.status, ChargeStatus::Created, "the client is told that it is not over");
+    market.until(order.unlocks_at + Millis::from_secs(90)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold), "it was captured within the grace");
+    market.check().await;
+}
+
+#[actix::test]
+async fn cancelling_while_a_charge_waits_voids_it_and_frees_the_ticket_at_once() {
+    let mut market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.pay(order.id, 0, "pm_card_authenticationRequired").await.expect("an answer");
+    market.told();
+    market.actors.orders.cancel(order.id, market.buyers[0], None).await.expect("cancelled");
+    market.settle().await;
+    assert_eq!(market.told(), ["OrderCancelled", "TicketUpdated", "ChargeFailed"]);
+    market.lock(ticket.id, 1).await.expect("free at once");
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderNotPayable))));
+    market.check().await;
+}

@@ -1,0 +1,430 @@
+//! The ticket actor: owner of one ticket's lock state and timer.
+//!
+//! It decides in memory and persists each decision by one conditional commit; while a commit is being written it goes on
+//! reading its mailbox, refuses other buyers at once, and lets everything else wait in a short queue. Nothing of it needs
+//! to survive: whatever happens to it, the next one loads the same state from the store and arms the same timer.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Fault, shop::Shop};
+use crate::{
+    domain::{
+        Command, Decision, IdempotencyKey, IdempotencyRecord, OrderId, Outcome, Refusal, Sale, TicketId, TicketState, Timestamp, Version,
+        decide,
+    },
+    metrics::METRICS,
+    store::{Commit, CommitError},
+};
+
+/// Wants one command decided and, if it changes anything, committed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Ask {
+    pub command: Command,
+    /// Recorded in the same commit, if the request had one.
+    pub key: Option<IdempotencyKey>,
+    /// Gone when nobody waits: a timer's command, or a client that left.
+    pub reply: Option<oneshot::Sender<Result<Done, Fault>>>,
+}
+
+/// Somebody else may have changed the ticket: it has at least this version now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Outdated(pub Version);
+
+/// Look at the clock: something may be due.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Wake;
+
+/// A committed decision, and the state after it.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub sale: Sale,
+    pub decision: Decision,
+}
+
+/// Seen by the registry without asking: whether the actor has anything on its hands.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    pub idle: AtomicBool,
+}
+
+/// Told of a ticket whose actor was torn down by a panic.
+pub(super) type Graves = mpsc::UnboundedSender<TicketId>;
+
+/// What the actor knows of its ticket.
+#[derive(Debug)]
+enum Known {
+    /// Nothing yet, or nothing any more.
+    No,
+    /// There is no such ticket.
+    Missing,
+    Sale(Box<Sale>),
+    /// A commit has no definite outcome: nothing is decided before a fence was written.
+    Unsettled,
+}
+
+/// One queued [`Ask`], with how often it was begun.
+#[derive(Debug)]
+struct Waiting {
+    ask: Ask,
+    tries: u32,
+}
+
+/// Owner of one ticket's lock state and timer.
+#[derive(Debug)]
+pub(super) struct TicketActor {
+    id: TicketId,
+    shop: Arc<Shop>,
+    presence: Arc<Presence>,
+    graves: Graves,
+    known: Known,
+    /// A load or a commit is running; its end goes on with the queue.
+    busy: bool,
+    /// What is running is a lock's commit: other buyers need not wait for it.
+    taking: bool,
+    queue: VecDeque<Waiting>,
+    timer: Option<SpawnHandle>,
+}
+
+impl TicketActor {
+    /// More commands than this that wait for one ticket's disk write are shed.
+    const QUEUE_MAX: usize = 64;
+    /// A thousand buyers may come in one instant; all of them are refused from memory.
+    const MAILBOX_MAX: usize = 4096;
+    /// How often a command is decided anew because others changed the ticket meanwhile.
+    const TRIES_MAX: u32 = 8;
+    /// Until a release that the store did not take is tried again.
+    const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+    pub(super) fn new(id: TicketId, shop: Arc<Shop>, presence: Arc<Presence>, graves: Graves) -> Self {
+        METRICS.ticket_actors.inc();
+        Self { id, shop, presence, graves, known: Known::No, busy: false, taking: false, queue: VecDeque::new(), timer: None }
+    }
+
+    /// Goes on with what waits, until something has to be awaited.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while !self.busy {
+            let Some(waiting) = self.queue.pop_front() else { break };
+            self.begin(waiting, ctx);
+        }
+        self.presence.idle.store(!self.busy && self.timer.is_none(), Ordering::Release);
+    }
+
+    fn begin(&mut self, mut waiting: Waiting, ctx: &mut Context<Self>) {
+        waiting.tries += 1;
+        if waiting.tries > Self::TRIES_MAX {
+            return answer(waiting.ask, Err(Fault::Busy("ticket")));
+        }
+        let now = self.shop.now();
+        match &self.known {
+            Known::No => {
+                self.queue.push_front(waiting);
+                self.load(ctx);
+            }
+            Known::Missing => answer(waiting.ask, Err(Refusal::NotFound.into())),
+            Known::Unsettled => {
+                answer(waiting.ask, Err(Fault::OutcomeUnknown));
+                self.load(ctx);
+            }
+            Known::Sale(sale) => match self.due(sale, now) {
+                Some(order) if !matches!(waiting.ask.command, Command::DeadlinePassed { .. }) => {
+                    self.queue.push_front(waiting);
+                    self.decide(Waiting { ask: internal(Command::DeadlinePassed { order }), tries: 1 }, now, ctx);
+                }
+                _ => self.decide(waiting, now, ctx),
+            },
+        }
+    }
+
+    /// The lock whose deadline is certainly over: time is known only as well as it was measured.
+    fn due(&self, sale: &Sale, now: Timestamp) -> Option<OrderId> {
+        let deadline = sale.deadline(&self.shop.policy)?;
+        (deadline.at + self.shop.clock.uncertainty() <= now).then_some(deadline.order)
+    }
+
+    /// Decides and, if there is anything to write, starts writing.
+    fn decide(&mut self, waiting: Waiting, now: Timestamp, ctx: &mut Context<Self>) {
+        let Known::Sale(sale) = &self.known else { return };
+        let command = &waiting.ask.command;
+        // A panic in the rules must not take the actor's queue with it; nothing is half-changed, since `decide` is pure.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            fail::fail_point!("ticket_actor::decide");
+            decide(sale, command, &self.shop.policy, now)
+        }));
+        let decision = match decided {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(refusal)) => {
+                if refusal == Refusal::TicketLocked {
+                    METRICS.locks_refused.inc();
+                }
+                return answer(waiting.ask, Err(refusal.into()));
+            }
+            Err(_) => {
+                METRICS.ticket_actor_panics.inc();
+                tracing::error!(ticket = %self.id, "deciding a command panicked");
+                return answer(waiting.ask, Err(Fault::Busy("ticket")));
+            }
+        };
+        let record = waiting.ask.key.as_ref().and_then(|key| {
+            let outcome = outcome_of(command, &decision)?;
+            Some(IdempotencyRecord { key: key.clone(), outcome, created_at: now })
+        });
+        self.busy = true;
+        self.taking = matches!(command, Command::Lock { .. });
+        let commit = Commit::of(decision.clone(), now).remembering(record);
+        let store = Arc::clone(&self.shop.store);
+        let write = async move { store.commit(commit).await };
+        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.written(waiting, decision, written, ctx)));
+    }
+
+    fn written(&mut self, waiting: Waiting, decision: Decision, written: Result<(), CommitError>, ctx: &mut Context<Self>) {
+        self.busy = false;
+        self.taking = false;
+        let released = matches!(waiting.ask.command, Command::DeadlinePassed { .. });
+        match written {
+            Ok(()) => {
+                let Known::Sale(sale) = std::mem::replace(&mut self.known, Known::No) else { return self.pump(ctx) };
+                self.count(&sale, &decision);
+                let sale = sale.after(&decision);
+                self.known = Known::Sale(Box::new(sale.clone()));
+                self.shop.show(&decision);
+                self.shop.reverse_losers(&decision);
+                self.arm(ctx, Duration::ZERO);
+                answer(waiting.ask, Ok(Done { sale, decision }));
+            }
+            Err(CommitError::Stale) => {
+                self.known = Known::No;
+                self.queue.push_front(waiting);
+            }
+            Err(CommitError::OutcomeUnknown(detail)) => {
+                tracing::warn!(ticket = %self.id, %detail, "a commit has no definite outcome");
+                self.known = Known::Unsettled;
+                answer(waiting.ask, Err(Fault::OutcomeUnknown));
+                self.load(ctx);
+            }
+            Err(error) => {
+                if released {
+                    self.arm(ctx, Self::RETRY_AFTER);
+                }
+                answer(waiting.ask, Err(error.into()));
+            }
+        }
+        self.pump(ctx);
+    }
+
+    /// Reads the ticket's state; after a commit without an outcome, fences it off first.
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        self.busy = true;
+        let shop = Arc::clone(&self.shop);
+        let id = self.id;
+        let unsettled = matches!(self.known, Known::Unsettled);
+        let load = async move {
+            let sale = shop.store.sale(id).await?;
+            match sale {
+                Some(sale) if unsettled => fence(&shop, sale).await.map(Some),
+                sale => Ok(sale),
+            }
+        };
+        ctx.spawn(load.into_actor(self).map(move |loaded, actor, ctx| actor.loaded(loaded, ctx)));
+    }
+
+    fn loaded(&mut self, loaded: Result<Option<Sale>, Fault>, ctx: &mut Context<Self>) {
+        self.busy = false;
+        match loaded {
+            Ok(Some(sale)) => {
+                self.shop.catalog.merge(&sale.ticket);
+                self.known = Known::Sale(Box::new(sale));
+                self.look(ctx);
+            }
+            Ok(None) => self.known = Known::Missing,
+            Err(fault) => {
+                tracing::warn!(ticket = %self.id, %fault, "the ticket could not be loaded");
+                for waiting in self.queue.drain(..) {
+                    answer(waiting.ask, Err(fault.clone()));
+                }
+                if self.timer.is_none() {
+                    // Whether a lock is due is not known: come back and look.
+                    self.timer = Some(ctx.run_later(Self::RETRY_AFTER * 4, |actor, ctx| actor.look(ctx)));
+                }
+            }
+        }
+        self.pump(ctx);
+    }
+
+    /// The one timer: armed for the lock's next deadline, if this replica granted the lock.
+    ///
+    /// Others are left to the replica that granted them, and to the sweep when that replica is gone.
+    fn arm(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let Known::Sale(sale) = &self.known else { return };
+        let Some(lock) = sale.ticket.lock().filter(|lock| lock.replica == self.shop.replica) else { return };
+        let Some(deadline) = sale.deadline(&self.shop.policy) else { return };
+        debug_assert_eq!(deadline.order, lock.order, "a deadline belongs to the lock");
+        let delay = (deadline.at + self.shop.clock.uncertainty() - self.shop.now()).to_duration();
+        self.timer = Some(ctx.run_later(delay.max(at_least), |actor, ctx| actor.look(ctx)));
+    }
+
+    /// Does what is due, if anything is.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        self.timer = None;
+        match &self.known {
+            Known::Sale(sale) => match self.due(sale, self.shop.now()) {
+                Some(order) => {
+                    let ask = internal(Command::DeadlinePassed { order });
+                    self.queue.push_front(Waiting { ask, tries: 0 });
+                }
+                None => self.arm(ctx, Duration::from_millis(1)),
+            },
+            Known::No | Known::Unsettled if !self.busy => self.load(ctx),
+            Known::No | Known::Unsettled | Known::Missing => {}
+        }
+        self.pump(ctx);
+    }
+
+    fn count(&self, before: &Sale, decision: &Decision) {
+        let Some(ticket) = &decision.ticket else { return };
+        match (&before.ticket.state, &ticket.state) {
+            (TicketState::Available, TicketState::Locked { .. }) => METRICS.locks_granted.inc(),
+            (TicketState::Locked { .. }, TicketState::Sold { .. }) => METRICS.tickets_sold.inc(),
+            (TicketState::Locked { lock }, TicketState::Available) if ticket.updated_at >= lock.unlocks_at => {
+                METRICS.locks_released.inc();
+                METRICS.release_lag_seconds.observe((self.shop.now() - lock.unlocks_at).to_duration().as_secs_f64());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Makes sure that no earlier commit over this ticket can land any more, and returns the state after that.
+async fn fence(shop: &Shop, sale: Sale) -> Result<Sale, Fault> {
+    let now = shop.now();
+    let decision = decide(&sale, &Command::Fence, &shop.policy, now)?;
+    match shop.store.commit(Commit::of(decision.clone(), now)).await {
+        Ok(()) => {
+            shop.show(&decision);
+            Ok(sale.after(&decision))
+        }
+        // Stale: the earlier commit has landed meanwhile, or somebody else moved on. The next load sees it.
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a retry under the same key is answered from; `None` for what no client asks for.
+fn outcome_of(command: &Command, decision: &Decision) -> Option<Outcome> {
+    match command {
+        Command::Edit { .. } => Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? }),
+        Command::Delist { .. } => Some(Outcome::TicketDeleted),
+        Command::Lock { .. } => Some(Outcome::OrderCreated { order: decision.order.clone()? }),
+        Command::Cancel { .. } => Some(Outcome::OrderCancelled),
+        Command::SubmitPayment { charge, .. } | Command::ConfirmPayment { charge, .. } => Some(Outcome::Charge { charge: *charge }),
+        Command::PaymentAuthorized { .. }
+        | Command::ActionRequired { .. }
+        | Command::PaymentDeclined { .. }
+        | Command::TokenRefused { .. }
+        | Command::PaymentInterrupted { .. }
+        | Command::PaymentCaptured { .. }
+        | Command::CaptureFailed { .. }
+        | Command::DeadlinePassed { .. }
+        | Command::Fence => None,
+    }
+}
+
+fn internal(command: Command) -> Ask {
+    Ask { command, key: None, reply: None }
+}
+
+fn answer(ask: Ask, result: Result<Done, Fault>) {
+    if let Some(reply) = ask.reply {
+        // The one who asked may be gone; what was committed stays committed.
+        let _ = reply.send(result);
+    }
+}
+
+impl Actor for TicketActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(Self::MAILBOX_MAX);
+        // After a restart by the supervisor nothing of the former life counts.
+        self.known = Known::No;
+        self.taking = false;
+        self.timer = None;
+        self.load(ctx);
+    }
+}
+
+impl Supervised for TicketActor {}
+
+impl Drop for TicketActor {
+    fn drop(&mut self) {
+        METRICS.ticket_actors.dec();
+        if std::thread::panicking() {
+            // Nobody may be asking for this ticket, and its lock must lapse all the same.
+            let _ = self.graves.send(self.id);
+        }
+    }
+}
+
+impl Handler<Ask> for TicketActor {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) {
+        fail::fail_point!("ticket_actor::handle");
+        if self.taking && matches!(ask.command, Command::Lock { .. }) {
+            METRICS.locks_refused.inc();
+            return answer(ask, Err(Refusal::TicketLocked.into()));
+        }
+        if self.queue.len() >= Self::QUEUE_MAX && ask.reply.is_some() {
+            METRICS.shed.with_label_values(&["tickets"]).inc();
+            return answer(ask, Err(Fault::Busy("ticket")));
+        }
+        self.queue.push_back(Waiting { ask, tries: 0 });
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Outdated> for TicketActor {
+    type Result = ();
+
+    fn handle(&mut self, Outdated(version): Outdated, ctx: &mut Context<Self>) {
+        if let Known::Sale(sale) = &self.known
+            && sale.ticket.version < version
+            && !self.busy
+        {
+            if let Some(timer) = self.timer.take() {
+                ctx.cancel_future(timer);
+            }
+            self.known = Known::No;
+            self.load(ctx);
+        }
+    }
+}
+
+impl Handler<Wake> for TicketActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        if !self.busy {
+            // What is in memory may be what the sweep found to be stale.
+            if !matches!(self.known, Known::Unsettled) {
+                self.known = Known::No;
+            }
+            self.load(ctx);
+        }
+    }
+}

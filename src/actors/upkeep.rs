@@ -1,0 +1,120 @@
+//! What goes on beside requests: following the feed, sweeping for overdue locks, measuring the store's time, purging.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::{Actors, shop::Shop};
+use crate::{
+    domain::{Event, Millis, TicketId},
+    metrics::METRICS,
+    store::{FeedReader, Step, Unavailable},
+};
+
+/// A lock that is overdue by more than this has lost the replica that granted it.
+const SWEEP_AFTER: Millis = Millis::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_millis(1_500);
+const SWEEP_PAGE: usize = 2_000;
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// Own locks are woken in pages, so that a restart with very many of them does not fill every queue.
+const REARM_PAGE: usize = 1_000;
+
+/// Starts all of it on the current arbiter. Ends with it.
+pub(super) fn start(shop: Arc<Shop>, actors: Actors, feed: FeedReader) {
+    actix::spawn(follow(actors.clone(), feed));
+    actix::spawn(sweep(Arc::clone(&shop), actors.clone()));
+    actix::spawn(rearm(Arc::clone(&shop), actors));
+    actix::spawn(measure(Arc::clone(&shop)));
+    actix::spawn(purge(shop));
+}
+
+/// Tells the caches of actors and sessions what was committed, here or elsewhere.
+async fn follow(actors: Actors, mut feed: FeedReader) {
+    loop {
+        match feed.next().await {
+            Step::Events(events) => {
+                for recorded in events {
+                    match &recorded.event {
+                        Event::TicketUpdated { ticket } => actors.tickets.seen(ticket.id, ticket.version),
+                        Event::TicketDeleted { ticket, version, .. } => actors.tickets.seen(*ticket, *version),
+                        event => actors.users.sessions().saw(event),
+                    }
+                }
+            }
+            // Ticket actors need nothing: their commits are conditional, and the sweep finds what is overdue.
+            Step::Reset => actors.users.sessions().forget(),
+        }
+    }
+}
+
+/// Releases what nobody released: the locks of replicas that are gone. Jittered, so that replicas do not race each time;
+/// when they do, the condition on the version settles who wins.
+async fn sweep(shop: Arc<Shop>, actors: Actors) {
+    loop {
+        let jitter = rand::rng().random_range(0.5..1.5);
+        tokio::time::sleep(SWEEP_EVERY.mul_f64(jitter)).await;
+        let cutoff = shop.now() - SWEEP_AFTER - shop.clock.uncertainty();
+        match shop.store.tickets_overdue(cutoff, SWEEP_PAGE).await {
+            Ok(ids) => {
+                METRICS.locks_swept.inc_by(ids.len() as u64);
+                actors.tickets.wake(ids);
+            }
+            Err(error) => tracing::warn!(%error, "the sweep for overdue locks could not read the store"),
+        }
+    }
+}
+
+/// After a restart: wakes the actors of the locks that this replica granted, so that each arms its timer.
+async fn rearm(shop: Arc<Shop>, actors: Actors) {
+    let mut after: Option<TicketId> = None;
+    let mut woken = 0;
+    loop {
+        match shop.store.tickets_locked_by(&shop.replica, after, REARM_PAGE).await {
+            Ok(ids) if ids.is_empty() => break,
+            Ok(ids) => {
+                woken += ids.len();
+                after = ids.last().copied();
+                actors.tickets.wake(ids);
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the locks of this replica could not be read; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+    if woken > 0 {
+        tracing::info!(locks = woken, "armed the timers of the locks that this replica holds");
+    }
+}
+
+/// Keeps the clock at the store's time.
+async fn measure(shop: Arc<Shop>) {
+    loop {
+        tokio::time::sleep(MEASURE_EVERY).await;
+        if let Err(error) = measure_once(&shop).await {
+            tracing::warn!(%error, "the store's time could not be read");
+        }
+        METRICS.clock_uncertainty_ms.set(shop.clock.uncertainty().0);
+        METRICS.feed_live.set(i64::from(shop.store.feed().is_live()));
+    }
+}
+
+/// Asks the store for its time, once.
+async fn measure_once(shop: &Shop) -> Result<(), Unavailable> {
+    let asked = Instant::now();
+    let time = shop.store.time().await?;
+    shop.clock.measured(time, asked);
+    Ok(())
+}
+
+async fn purge(shop: Arc<Shop>) {
+    loop {
+        tokio::time::sleep(PURGE_EVERY).await;
+        if let Err(error) = shop.store.purge(shop.now()).await {
+            tracing::warn!(%error, "old records could not be purged");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The composition root: opens the store, starts the actors, serves, and shuts down in the opposite order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use actix::Arbiter;
+use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream};
+use async_trait::async_trait;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    actors::{Actors, Shop, Staffing},
+    catalog::{self, Catalog},
+    clock::Clock,
+    config::{Config, Switch},
+    domain::ReplicaName,
+    http,
+    payments::sandbox::{FileLedger, Sandbox},
+    store::{Store, embedded::EmbeddedStore},
+    ws,
+};
+
+/// Why the server did not start: one line for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+/// Sockets and requests together; the hub has a bound of its own below it.
+const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    server: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+    hub: ws::Hub,
+    store: Arc<dyn Store>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl Running {
+    /// How long requests that are being answered may still take at shutdown.
+    pub const DRAIN: Duration = Duration::from_secs(8);
+
+    /// Stops accepting, closes sockets with 1001, lets running requests finish within [`Running::DRAIN`], then writes what
+    /// is queued and closes the store.
+    pub async fn stop(self) {
+        let drained = self.server.stop(true);
+        self.hub.shutdown().await;
+        drained.await;
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        for arbiter in self.arbiters {
+            // A thread that will not end must not keep the store from closing.
+            let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`StartError`], or an error of the listening socket.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let mut running = start(config).await?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        served = &mut running.serving => {
+            let detail = served.map_or_else(|error| error.to_string(), |served| format!("{served:?}"));
+            running.store.close().await;
+            return Err(StartError(format!("the server ended by itself: {detail}")));
+        }
+    }
+    running.stop().await;
+    Ok(())
+}
+
+fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::Signal, StartError> {
+    tokio::signal::unix::signal(kind).map_err(|error| StartError(format!("signals cannot be received: {error}")))
+}
+
+/// Opens the store, starts everything, and returns once the server answers requests. Must run inside an actix `System`.
+///
+/// # Errors
+/// [`StartError`]: one line that says what is wrong, and with which setting.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let listener =
+        std::net::TcpListener::bind(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
+    let addr = listener.local_addr().map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?;
+    let replica = config.replica.clone().unwrap_or_else(host_name);
+    let (store, sandbox) = open(&config, &replica).await?;
+    let clock = read_clock(&*store).await?;
+    let secret = |name| {
+        let store = Arc::clone(&store);
+        async move { store.secret(name).await.map_err(|error| StartError(error.to_string())) }
+    };
+    let idempotency_secret = secret("idempotency").await?;
+
+    let catalog = Catalog::default();
+    // Half the cores for ticket actors, the other half for HTTP's hot paths; at least one each.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let arbiters: Vec<Arbiter> = (0..cores.div_ceil(2)).map(|_| Arbiter::new()).collect();
+    let reader = store.feed().subscribe();
+    arbiters[0].spawn(catalog::follow(catalog.clone(), Arc::clone(&store), reader));
+    catalog.loaded().await;
+
+    let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
+    let shop = Arc::new(Shop {
+        store: Arc::clone(&store),
+        processor: Arc::new(sandbox),
+        catalog: catalog.clone(),
+        clock: clock.clone(),
+        policy: config.policy(),
+        replica: replica.clone(),
+        losers: losers_in,
+    });
+    let staffing = Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
+    let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
+    let actors = Actors::start(shop, staffing, &homes);
+    let hub = ws::Hub::start(store.feed().clone(), clock.clone(), ws::Limits::default());
+    let health = Arc::new(StoreHealth(Arc::clone(&store)));
+    let state = http::State { actors, catalog, clock, health, hub: hub.clone(), front: Arc::new(http::Front::new(&config)) };
+
+    let server = HttpServer::new(move || http::app(state.clone()))
+        .workers(cores)
+        .backlog(4096)
+        .max_connections(CONNECTIONS_PER_WORKER_MAX)
+        .on_connect(|connection, extensions| {
+            // The WebSocket needs a hold on its socket from outside.
+            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(ws::PeerSocket::of) {
+                extensions.insert(socket);
+            }
+        })
+        .disable_signals()
+        .shutdown_timeout(Running::DRAIN.as_secs())
+        .listen(listener)
+        .map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?
+        .run();
+    let handle = server.handle();
+    let serving = actix::spawn(server);
+    let kind = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
+    tracing::info!(%addr, store = kind, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
+    tracing::warn!("payments go to the built-in sandbox: Stripe's test tokens only, no money moves");
+    Ok(Running { addr, server: handle, serving, hub, store, arbiters })
+}
+
+/// The store that the settings name, and the sandbox processor with its ledger beside it.
+async fn open(config: &Config, replica: &ReplicaName) -> Result<(Arc<dyn Store>, Sandbox), StartError> {
+    let failed = |setting: &str, error: &dyn std::fmt::Display| StartError(format!("{setting}: {error}"));
+    let _ = replica;
+    let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
+    let secret = store.secret("sandbox").await.map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
+    let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
+    Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+}
+
+/// What `/readyz` asks.
+#[derive(Debug)]
+struct StoreHealth(Arc<dyn Store>);
+
+#[async_trait]
+impl http::Health for StoreHealth {
+    async fn store_answers(&self) -> bool {
+        self.0.time().await.is_ok()
+    }
+
+    fn feed_is_live(&self) -> bool {
+        self.0.feed().is_live()
+    }
+}
+
+async fn read_clock(store: &dyn Store) -> Result<Clock, StartError> {
+    let asked = Instant::now();
+    let time = store.time().await.map_err(|error| StartError(error.to_string()))?;
+    let clock = Clock::starting_at(time);
+    clock.measured(time, asked);
+    Ok(clock)
+}
+
+fn host_name() -> ReplicaName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    ReplicaName::new(if name.trim().is_empty() { "gittix" } else { name.trim() })
+}

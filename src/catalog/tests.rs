@@ -1,0 +1,296 @@
+//! Lists against a naive model, versions in any order, and following a store.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use proptest::{collection::vec, option, prelude::*, sample::subsequence};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{Currency, Lock, OrderId, ReplicaName, TicketState, Timestamp, Title};
+
+fn id(number: u16) -> TicketId {
+    TicketId::new(Uuid::from_u128(u128::from(number) << 64 | u128::from(number % 7)))
+}
+
+fn seller(number: u8) -> UserId {
+    UserId::new(Uuid::from_u128(u128::from(number)))
+}
+
+fn money(minor: u64) -> Money {
+    Money::from_minor(minor).expect("a price within bounds")
+}
+
+fn state(status: Option<TicketStatus>) -> TicketState {
+    let order = OrderId::new(Uuid::from_u128(9));
+    match status {
+        Some(TicketStatus::Available) => TicketState::Available,
+        Some(TicketStatus::Locked) => {
+            let lock = Lock { order, buyer: seller(99), unlocks_at: Timestamp(0), replica: ReplicaName::new("a") };
+            TicketState::Locked { lock }
+        }
+        Some(TicketStatus::Sold) => TicketState::Sold { order },
+        None => TicketState::Deleted,
+    }
+}
+
+fn ticket(number: u16, version: Version, title: &str, price: u64, status: Option<TicketStatus>) -> Ticket {
+    Ticket {
+        id: id(number),
+        seller: seller(u8::try_from(number % 5).expect("small")),
+        title: Title::parse(title).expect("a title"),
+        price: money(price),
+        currency: Currency::Usd,
+        state: state(status),
+        version,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+        lapses: Vec::new(),
+    }
+}
+
+const STATUSES: [TicketStatus; 3] = [TicketStatus::Available, TicketStatus::Locked, TicketStatus::Sold];
+const WORDS: [&str; 5] = ["jazz", "Night", "CAFÉ", "final", "42"];
+
+fn everything() -> Query {
+    Query {
+        statuses: STATUSES.to_vec(),
+        words: Vec::new(),
+        seller: None,
+        min_price: None,
+        max_price: None,
+        sort: Sort::Newest,
+        after: None,
+        limit: 10,
+    }
+}
+
+fn some_ticket() -> impl Strategy<Value = Ticket> {
+    let status = prop_oneof![9 => proptest::sample::select(&STATUSES[..]).prop_map(Some), 1 => Just(None)];
+    (0u16..400, 0u64..6, subsequence(&WORDS[..], 1..4), 50u64..70, status)
+        .prop_map(|(number, version, title, price, status)| ticket(number, version, &title.join(" "), price, status))
+}
+
+fn some_query() -> impl Strategy<Value = Query> {
+    (
+        subsequence(&STATUSES[..], 0..=3),
+        prop_oneof![2 => Just(Vec::new()), 3 => vec(proptest::sample::select(&["jazz", "night", "café", "final", "42", "none"][..]), 1..3)],
+        option::of(0u8..5),
+        option::of(50u64..70),
+        option::of(50u64..70),
+        proptest::sample::select(&[Sort::Newest, Sort::Price, Sort::PriceDescending][..]),
+        option::of((50u64..70, 0u16..400)),
+        0usize..60,
+    )
+        .prop_map(|(statuses, words, by, min, max, sort, after, limit)| Query {
+            statuses,
+            words: words.into_iter().map(str::to_owned).collect(),
+            seller: by.map(seller),
+            min_price: min.map(money),
+            max_price: max.map(money),
+            sort,
+            after: after.map(|(price, number)| Position { price: money(price), id: id(number) }),
+            limit,
+        })
+}
+
+/// Filter, sort, cut.
+fn naive(known: &BTreeMap<TicketId, Ticket>, query: &Query) -> (Vec<Ticket>, Option<Position>) {
+    let key = |price: Money, id: TicketId| match query.sort {
+        Sort::Newest => (0, Reverse(id)),
+        Sort::Price => (i64::from(price.minor()), Reverse(id)),
+        Sort::PriceDescending => (-i64::from(price.minor()), Reverse(id)),
+    };
+    let mut found: Vec<Ticket> = known
+        .values()
+        .filter(|ticket| ticket.status().is_some_and(|status| query.statuses.contains(&status)))
+        .filter(|ticket| query.words.iter().all(|word| words(ticket.title.as_str()).contains(word)))
+        .filter(|ticket| query.seller.is_none_or(|seller| seller == ticket.seller))
+        .filter(|ticket| query.min_price.is_none_or(|min| min <= ticket.price))
+        .filter(|ticket| query.max_price.is_none_or(|max| ticket.price <= max))
+        .filter(|ticket| query.after.is_none_or(|after| key(after.price, after.id) < key(ticket.price, ticket.id)))
+        .cloned()
+        .collect();
+    found.sort_by_key(|ticket| key(ticket.price, ticket.id));
+    let more = found.len() > query.limit;
+    found.truncate(query.limit);
+    let next = found.last().filter(|_| more).map(|last| Position { price: last.price, id: last.id });
+    (found, next)
+}
+
+/// The newest state of each ticket; of two states of one version (which a store never has) the first.
+fn newest(states: &[Ticket]) -> BTreeMap<TicketId, Ticket> {
+    let mut known: BTreeMap<TicketId, Ticket> = BTreeMap::new();
+    for state in states {
+        let old = known.get(&state.id);
+        // A deletion that is told again, or of the same version as what is known, wins.
+        let wins = old.is_none_or(|old| state.version > old.version || (state.version == old.version && state.is_deleted()));
+        if wins {
+            known.insert(state.id, state.clone());
+        }
+    }
+    known
+}
+
+fn walk(catalog: &Catalog, mut query: Query, mut between: impl FnMut()) -> Vec<TicketId> {
+    let mut seen = Vec::new();
+    loop {
+        let page = catalog.list(&query);
+        seen.extend(page.tickets.iter().map(|ticket| ticket.id));
+        query.after = page.next;
+        if query.after.is_none() {
+            return seen;
+        }
+        between();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn a_list_is_what_filtering_and_sorting_everything_gives(
+        states in vec(some_ticket(), 0..700), queries in vec(some_query(), 12)
+    ) {
+        let catalog = Catalog::default();
+        for state in &states {
+            catalog.merge(state);
+        }
+        let known = newest(&states);
+        prop_assert_eq!(catalog.len(), known.values().filter(|ticket| !ticket.is_deleted()).count());
+        for query in &queries {
+            let page = catalog.list(query);
+            let (tickets, next) = naive(&known, query);
+            prop_assert!(page.tickets.iter().map(|ticket| &**ticket).eq(&tickets), "{:?}", query);
+            prop_assert_eq!(page.next, next);
+        }
+    }
+
+    #[test]
+    fn pages_visit_once_what_keeps_matching_while_other_tickets_change(
+        states in vec(some_ticket(), 50..400), changes in vec((0u16..400, 50u64..70), 60), query in some_query()
+    ) {
+        let query = Query { after: None, limit: query.limit.max(1), ..query };
+        let catalog = Catalog::default();
+        for state in &states {
+            catalog.merge(state);
+        }
+        let known = newest(&states);
+        let changing: BTreeSet<TicketId> = changes.iter().map(|(number, _)| id(*number)).collect();
+        let mut changes = changes.iter();
+        let seen = walk(&catalog, query.clone(), || {
+            for (number, price) in changes.by_ref().take(10) {
+                catalog.merge(&ticket(*number, 50, "jazz night", *price, Some(TicketStatus::Available)));
+            }
+        });
+        let steady: BTreeMap<TicketId, Ticket> = known.into_iter().filter(|(id, _)| !changing.contains(id)).collect();
+        let (expected, _) = naive(&steady, &Query { limit: usize::MAX, ..query });
+        let seen: Vec<TicketId> = seen.into_iter().filter(|id| !changing.contains(id)).collect();
+        prop_assert_eq!(seen, expected.iter().map(|ticket| ticket.id).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_order_in_which_states_arrive_does_not_matter(versions in Just((0u64..8).collect::<Vec<_>>()).prop_shuffle(), deleted: bool) {
+        let catalog = Catalog::default();
+        let state = |version: u64| {
+            let status = if version == 7 && deleted { None } else { Some(STATUSES[usize::try_from(version % 2).expect("small")]) };
+            ticket(1, version, if version < 4 { "jazz" } else { "night" }, 50 + version, status)
+        };
+        for version in &versions {
+            catalog.merge(&state(*version));
+        }
+        prop_assert_eq!(catalog.get(id(1)).map(|ticket| (*ticket).clone()), (!deleted).then(|| state(7)));
+        let found = catalog.list(&Query { words: vec!["night".into()], ..everything() });
+        prop_assert_eq!(found.tickets.len(), usize::from(!deleted));
+        let outdated = catalog.list(&Query { words: vec!["jazz".into()], ..everything() });
+        prop_assert!(outdated.tickets.is_empty());
+    }
+}
+
+#[test]
+fn a_late_event_revives_no_deleted_ticket() {
+    let catalog = Catalog::default();
+    assert!(catalog.remove(id(1), 3), "of a ticket that was never seen, too");
+    assert!(!catalog.merge(&ticket(1, 2, "jazz", 50, Some(TicketStatus::Available))));
+    assert!(!catalog.remove(id(1), 3), "told again is no news");
+    assert_eq!((catalog.get(id(1)), catalog.len()), (None, 0));
+}
+
+#[test]
+fn the_generation_grows_with_news_only() {
+    let catalog = Catalog::default();
+    let first = ticket(1, 1, "jazz", 50, Some(TicketStatus::Available));
+    assert!(catalog.merge(&first));
+    let generation = catalog.generation();
+    assert!(!catalog.merge(&first));
+    assert!(!catalog.merge(&ticket(1, 0, "older", 50, Some(TicketStatus::Available))));
+    assert_eq!(catalog.generation(), generation);
+    assert!(catalog.merge(&ticket(1, 2, "jazz", 50, Some(TicketStatus::Locked))));
+    assert!(catalog.generation() > generation);
+}
+
+#[test]
+fn lists_longer_than_a_slice_are_complete() {
+    let catalog = Catalog::default();
+    for number in 0..10_000 {
+        let status = if number % 2 == 0 { TicketStatus::Available } else { TicketStatus::Sold };
+        let title = if number % 3000 == 0 { "jazz rare" } else { "jazz" };
+        catalog.merge(&ticket(number, 0, title, 50 + u64::from(number % 10), Some(status)));
+    }
+    for sort in [Sort::Newest, Sort::Price, Sort::PriceDescending] {
+        let query = Query { sort, seller: Some(seller(4)), words: vec!["jazz".into()], limit: 1000, ..everything() };
+        assert_eq!(walk(&catalog, query, || ()).len(), 2000, "{sort:?}");
+        let query = Query { sort, words: vec!["jazz".into(), "rare".into()], limit: 3, ..everything() };
+        assert_eq!(walk(&catalog, query, || ()).len(), 4, "{sort:?}");
+        let query = Query { sort, min_price: Some(money(59)), statuses: vec![TicketStatus::Sold], ..everything() };
+        assert_eq!(walk(&catalog, query, || ()).len(), 1000, "{sort:?}");
+    }
+}
+
+#[test]
+fn readers_see_every_ticket_at_every_moment_while_it_changes() {
+    let catalog = Catalog::default();
+    let numbers = 0..200u16;
+    for number in numbers.clone() {
+        catalog.merge(&ticket(number, 0, "jazz", 50, Some(TicketStatus::Available)));
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for version in 1..60 {
+                for number in numbers.clone() {
+                    let status = STATUSES[usize::try_from(version % 2).expect("small")];
+                    catalog.merge(&ticket(
+                        number,
+                        version,
+                        if version % 3 == 0 { "jazz" } else { "jazz night" },
+                        50 + version,
+                        Some(status),
+                    ));
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let page = catalog.list(&Query { limit: 1000, words: vec!["jazz".into()], ..everything() });
+            assert_eq!(page.tickets.len(), numbers.len());
+            assert!(numbers.clone().all(|number| catalog.get(id(number)).is_some()));
+        }
+    });
+    assert!(catalog.list(&everything()).tickets.iter().all(|ticket| ticket.version == 59));
+}
+
+#[test]
+fn a_catalog_is_shared_by_its_clones() {
+    let catalog = Catalog::default();
+    let clone = Catalog(Arc::clone(&catalog.0));
+    catalog.clone().merge(&ticket(1, 0, "jazz", 50, Some(TicketStatus::Available)));
+    assert_eq!(clone.len(), 1);
+    assert!(!clone.is_empty());
+}

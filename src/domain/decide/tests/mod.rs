@@ -1,0 +1,220 @@
+//! The rules of a sale, each by name, and random walks over all of them.
+//!
+//! Every step in these tests goes through [`Play::at`], which persists a decision as strictly as a store would and then
+//! checks what must hold after any step at all.
+
+mod clock;
+mod paying;
+mod refusals;
+mod settling;
+mod walk;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{
+    ChargeStatus, ChargeStep, OrderStatus, TicketState,
+    invariants::{self, World},
+};
+
+const TICKET: TicketId = TicketId::new(Uuid::from_u128(1));
+const SELLER: UserId = UserId::new(Uuid::from_u128(10));
+const BUYER: UserId = UserId::new(Uuid::from_u128(11));
+const OTHER: UserId = UserId::new(Uuid::from_u128(12));
+/// When the first lock of a test is taken, unless the test says otherwise.
+const T0: Timestamp = Timestamp(1_800_000_000_000);
+
+fn order(n: u128) -> OrderId {
+    OrderId::new(Uuid::from_u128(0x0100 + n))
+}
+
+fn charge(n: u128) -> ChargeId {
+    ChargeId::new(Uuid::from_u128(0x0200 + n))
+}
+
+fn payment(n: u128) -> PaymentId {
+    PaymentId::new(&format!("pi_{n}"))
+}
+
+fn token(name: &str) -> TokenDigest {
+    TokenDigest::new(name)
+}
+
+fn price(minor: u64) -> Money {
+    Money::from_minor(minor).expect("a price within the limits")
+}
+
+fn title(text: &str) -> Title {
+    Title::parse(text).expect("a plain title")
+}
+
+fn mins(minutes: i64) -> Timestamp {
+    T0 + Millis::from_mins(minutes)
+}
+
+fn just_before(time: Timestamp) -> Timestamp {
+    time - Millis(1)
+}
+
+/// One ticket, what a store would hold of it, and everything that was told.
+#[derive(Debug, Clone)]
+struct Play {
+    sale: Sale,
+    policy: Policy,
+    world: World,
+    events: Vec<Event>,
+}
+
+impl Play {
+    /// SELLER's ticket, just listed.
+    fn new() -> Self {
+        Self::under(Policy::default())
+    }
+
+    fn under(policy: Policy) -> Self {
+        let listed = list_ticket(TICKET, SELLER, title("Front row"), price(2000), T0 - Millis::from_mins(60));
+        let ticket = listed.ticket.clone().expect("listing makes a ticket");
+        let mut play = Self { sale: Sale::unlocked(ticket), policy, world: World::default(), events: Vec::new() };
+        play.persist(&listed);
+        play
+    }
+
+    /// Decides and persists; whatever comes of it, the invariants hold afterwards.
+    fn at(&mut self, now: Timestamp, command: Command) -> Result<Decision, Refusal> {
+        let decision = decide(&self.sale, &command, &self.policy, now)?;
+        assert!(!decision.is_empty(), "{command:?} was accepted and did nothing");
+        invariants::every_change_is_told(self.sale.order.as_ref(), &decision).expect("I7 in one decision");
+        self.sale = self.sale.clone().after(&decision);
+        self.persist(&decision);
+        self.check();
+        Ok(decision)
+    }
+
+    /// The processor has nothing of a losing charge any more.
+    fn reversed(&mut self, id: ChargeId, refund: Option<&RefundId>, now: Timestamp) -> Result<Decision, Refusal> {
+        let decision = charge_reversed(self.charge(id), Some(&payment(0)), refund, now)?;
+        invariants::every_change_is_told(None, &decision).expect("I7 in one decision");
+        self.sale = self.sale.clone().after(&decision);
+        self.persist(&decision);
+        self.check();
+        Ok(decision)
+    }
+
+    fn check(&self) {
+        assert_eq!(self.world.sale(TICKET).as_ref(), Some(&self.sale), "Sale::after differs from a reload of what was written");
+        invariants::one_order_per_ticket(&self.world).expect("I1");
+        invariants::events_match_changes(&self.world, &self.events).expect("I7");
+        invariants::slots_match_locks(&self.world).expect("I8");
+        let Some(deadline) = self.sale.deadline(&self.policy) else {
+            assert!(self.sale.ticket.lock().is_none(), "a lock without a deadline would never end");
+            return;
+        };
+        let passed = Command::DeadlinePassed { order: deadline.order };
+        decide(&self.sale, &passed, &self.policy, deadline.at).expect("the deadline has an effect when it is due");
+        assert_eq!(decide(&self.sale, &passed, &self.policy, just_before(deadline.at)), Err(Refusal::Stale), "and none before");
+    }
+
+    /// As a store does it: version `v` only over `v - 1`, version 0 only where there is none.
+    fn persist(&mut self, decision: &Decision) {
+        if let Some(ticket) = &decision.ticket {
+            let old = self.world.tickets.iter().position(|old| old.id == ticket.id);
+            put(&mut self.world.tickets, old, ticket.clone(), |ticket| ticket.version);
+        }
+        if let Some(order) = &decision.order {
+            let old = self.world.orders.iter().position(|old| old.id == order.id);
+            put(&mut self.world.orders, old, order.clone(), |order| order.version);
+        }
+        for charge in &decision.charges {
+            let old = self.world.charges.iter().position(|old| old.id == charge.id);
+            put(&mut self.world.charges, old, charge.clone(), |charge| charge.version);
+        }
+        match decision.slot {
+            Some(SlotChange::Take { user, order, .. }) => self.world.slots.push((user, order)),
+            Some(SlotChange::Free { user, order }) => self.world.slots.retain(|slot| *slot != (user, order)),
+            None => {}
+        }
+        self.events.extend(decision.events.iter().cloned());
+    }
+
+    fn order(&self, n: u128) -> &Order {
+        self.world.orders.iter().find(|found| found.id == order(n)).expect("an order of this test")
+    }
+
+    fn charge(&self, id: ChargeId) -> &Charge {
+        self.world.charges.iter().find(|charge| charge.id == id).expect("a charge of this test")
+    }
+
+    fn is_available(&self) -> bool {
+        self.sale.ticket.state == TicketState::Available
+    }
+
+    /// BUYER locks the ticket with order 1 at T0.
+    fn locked() -> Self {
+        let mut play = Self::new();
+        play.at(T0, lock(1, BUYER)).expect("a free ticket can be locked");
+        play
+    }
+
+    /// And submits charge 1 at T0 + 1 min.
+    fn authorizing() -> Self {
+        let mut play = Self::locked();
+        play.at(mins(1), pay(1, 1, "a")).expect("the window is open");
+        play
+    }
+
+    /// And the processor wants 3-D Secure for it.
+    fn waiting_for_buyer() -> Self {
+        let mut play = Self::authorizing();
+        play.at(mins(2), Command::ActionRequired { charge: charge(1), payment: payment(1) }).expect("it was authorizing");
+        play
+    }
+
+    /// And the processor holds the money for it, and the lock is claimed, at `now`.
+    fn capturing_since(now: Timestamp) -> Self {
+        let mut play = Self::authorizing();
+        play.at(now, authorized(1)).expect("the lock still holds");
+        play
+    }
+}
+
+fn put<T>(documents: &mut Vec<T>, old: Option<usize>, new: T, version: impl Fn(&T) -> Version) {
+    match old {
+        None => {
+            assert_eq!(version(&new), 0, "the first version is 0");
+            documents.push(new);
+        }
+        Some(at) => {
+            assert_eq!(version(&new), version(&documents[at]) + 1, "versions grow by exactly one");
+            documents[at] = new;
+        }
+    }
+}
+
+fn lock(n: u128, buyer: UserId) -> Command {
+    Command::Lock { order: order(n), buyer, expected_price: None, replica: ReplicaName::new("a") }
+}
+
+fn cancel(n: u128, by: UserId) -> Command {
+    Command::Cancel { order: order(n), by }
+}
+
+/// BUYER pays an order by a token.
+fn pay(n: u128, charge_n: u128, with: &str) -> Command {
+    Command::SubmitPayment { order: order(n), by: BUYER, charge: charge(charge_n), token: token(with) }
+}
+
+fn authorized(n: u128) -> Command {
+    Command::PaymentAuthorized { charge: charge(n), payment: payment(n) }
+}
+
+fn declined(n: u128) -> Command {
+    Command::PaymentDeclined { charge: charge(n), payment: Some(payment(n)), failure: Failure::new("card_declined", "Declined.") }
+}
+
+fn passed(n: u128) -> Command {
+    Command::DeadlinePassed { order: order(n) }
+}
+
+fn names(decision: &Decision) -> Vec<&'static str> {
+    decision.events.iter().map(Event::name).collect()
+}

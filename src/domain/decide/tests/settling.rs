@@ -1,0 +1,110 @@
+//! From the claim on: the sale, or the way back.
+
+use super::*;
+
+fn captured() -> Command {
+    Command::PaymentCaptured { charge: charge(1) }
+}
+
+fn capture_failed() -> Command {
+    Command::CaptureFailed { charge: charge(1), failure: Failure::new("card_declined", "Declined.") }
+}
+
+#[test]
+fn one_decision_completes_charge_and_order_and_sells_the_ticket() {
+    let mut play = Play::capturing_since(mins(2));
+    let decision = play.at(mins(3), captured()).unwrap();
+    assert_eq!(names(&decision), ["ChargeCompleted", "TicketUpdated"]);
+    assert_eq!(play.sale.ticket.state, TicketState::Sold { order: order(1) });
+    assert_eq!((play.order(1).status, play.order(1).settling), (OrderStatus::Completed, None));
+    assert_eq!((play.charge(charge(1)).status, &play.charge(charge(1)).step), (ChargeStatus::Completed, &ChargeStep::Final));
+    assert_eq!(decision.slot, Some(SlotChange::Free { user: BUYER, order: order(1) }));
+    assert_eq!(play.sale.deadline(&play.policy), None);
+    assert_eq!(play.at(mins(3), captured()), Err(Refusal::Stale));
+}
+
+#[test]
+fn without_a_claim_nothing_is_sold() {
+    assert_eq!(Play::authorizing().at(mins(2), captured()), Err(Refusal::Stale));
+    assert_eq!(Play::waiting_for_buyer().at(mins(3), captured()), Err(Refusal::Stale));
+}
+
+#[test]
+fn a_capture_that_will_never_come_gives_the_claim_back_while_the_lock_holds() {
+    let mut play = Play::capturing_since(mins(2));
+    play.at(mins(3), capture_failed()).unwrap();
+    assert_eq!(play.order(1).settling, None);
+    assert!(matches!(play.charge(charge(1)).step, ChargeStep::Reversing { .. }));
+    play.at(mins(4), pay(1, 2, "b")).expect("another attempt may follow");
+}
+
+#[test]
+fn a_capture_that_will_never_come_ends_a_lock_that_only_waited_for_it() {
+    let mut play = Play::capturing_since(mins(14));
+    let decision = play.at(mins(15), capture_failed()).unwrap();
+    assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
+    assert!(play.is_available());
+}
+
+#[test]
+fn lost_money_that_was_not_captured_ends_failed_with_lock_lost() {
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(15), passed(1)).unwrap();
+    let decision = play.reversed(charge(1), None, mins(16)).unwrap();
+    assert_eq!(names(&decision), ["ChargeFailed"]);
+    let charge = play.charge(charge(1));
+    assert_eq!(charge.failure.as_ref().map(|failure| failure.code.as_str()), Some("lock_lost"));
+    assert_eq!((charge.status, &charge.step, &charge.stripe_refund_id), (ChargeStatus::Failed, &ChargeStep::Final, &None));
+}
+
+#[test]
+fn lost_money_that_was_captured_ends_failed_with_its_refund() {
+    let mut play = Play::capturing_since(mins(14));
+    play.at(mins(16), passed(1)).unwrap();
+    let refund = RefundId::new("re_1");
+    let decision = play.reversed(charge(1), Some(&refund), mins(17)).unwrap();
+    assert_eq!(names(&decision), ["ChargeFailed", "ChargeRefunded"]);
+    assert!(decision.events.iter().all(|event| match event {
+        Event::ChargeFailed { charge } | Event::ChargeRefunded { charge } => charge.stripe_refund_id.as_ref() == Some(&refund),
+        _ => false,
+    }));
+    let charge = play.charge(charge(1));
+    assert_eq!((charge.status, charge.failure.as_ref()), (ChargeStatus::Failed, Some(&Failure::lock_lost())));
+}
+
+#[test]
+fn a_way_back_ends_once() {
+    let mut play = Play::waiting_for_buyer();
+    assert_eq!(play.reversed(charge(1), None, mins(3)), Err(Refusal::Stale), "it is not on its way back");
+    play.at(mins(3), cancel(1, BUYER)).unwrap();
+    play.reversed(charge(1), None, mins(4)).unwrap();
+    assert_eq!(play.reversed(charge(1), None, mins(5)), Err(Refusal::Stale));
+}
+
+#[test]
+fn the_way_back_goes_on_while_somebody_else_holds_the_ticket() {
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(15), passed(1)).unwrap();
+    play.at(mins(16), lock(2, OTHER)).unwrap();
+    play.reversed(charge(1), None, mins(17)).unwrap();
+    assert_eq!(play.sale.order.as_ref().map(|order| order.id), Some(order(2)));
+}
+
+#[test]
+fn answers_about_a_lost_charge_change_nothing() {
+    let mut play = Play::authorizing();
+    play.at(mins(15), passed(1)).unwrap();
+    let action = Command::ActionRequired { charge: charge(1), payment: payment(1) };
+    for late in [authorized(1), declined(1), action, captured(), capture_failed(), Command::TokenRefused { charge: charge(1) }] {
+        assert_eq!(play.at(mins(16), late), Err(Refusal::Stale));
+    }
+}
+
+#[test]
+fn a_charge_that_no_lock_knows_can_be_sent_back_once() {
+    let play = Play::authorizing();
+    let decision = abandon_charge(play.charge(charge(1)), Failure::lock_lost(), mins(2)).unwrap();
+    let [abandoned] = decision.charges.as_slice() else { panic!("one charge, not {decision:?}") };
+    assert_eq!((&abandoned.step, abandoned.version), (&ChargeStep::Reversing { failure: Failure::lock_lost() }, 1));
+    assert_eq!(abandon_charge(abandoned, Failure::lock_lost(), mins(3)), Err(Refusal::Stale));
+}

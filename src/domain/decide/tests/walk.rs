@@ -1,0 +1,198 @@
+//! Random walks: any command, in any state, at any time, also when the clock jumps back a little.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A command in small numbers, so that a walk meets its own orders and charges again and again.
+#[derive(Debug, Clone)]
+enum Step {
+    Edit { by: UserId, minor: u64, if_match: Option<Version> },
+    Delist { by: UserId },
+    Lock { buyer: UserId, expected: Option<u64> },
+    LockAgain { order: u128 },
+    Cancel { order: u128, by: UserId },
+    Pay { order: u128, by: UserId, token: u8 },
+    Confirm { charge: u128, by: UserId },
+    Answer { charge: u128, answer: u8 },
+    Deadline { order: u128 },
+    Reversed { charge: u128, refund: bool },
+}
+
+fn user() -> impl Strategy<Value = UserId> {
+    prop_oneof![4 => Just(BUYER), 2 => Just(OTHER), 1 => Just(SELLER)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let minor = || prop_oneof![Just(2000u64), Just(1500)];
+    // Counted back from the newest.
+    let order = || prop_oneof![6 => Just(0u128), 1 => 1..4u128];
+    let charge = || prop_oneof![6 => Just(0u128), 1 => 1..4u128];
+    prop_oneof![
+        1 => (user(), minor(), proptest::option::of(0..6u64)).prop_map(|(by, minor, if_match)| Step::Edit { by, minor, if_match }),
+        1 => user().prop_map(|by| Step::Delist { by }),
+        6 => (user(), proptest::option::of(minor())).prop_map(|(buyer, expected)| Step::Lock { buyer, expected }),
+        1 => order().prop_map(|order| Step::LockAgain { order }),
+        2 => (order(), user()).prop_map(|(order, by)| Step::Cancel { order, by }),
+        8 => (order(), user(), 0..2u8).prop_map(|(order, by, token)| Step::Pay { order, by, token }),
+        3 => (charge(), user()).prop_map(|(charge, by)| Step::Confirm { charge, by }),
+        12 => (charge(), 0..ANSWERS).prop_map(|(charge, answer)| Step::Answer { charge, answer }),
+        4 => order().prop_map(|order| Step::Deadline { order }),
+        3 => (charge(), any::<bool>()).prop_map(|(charge, refund)| Step::Reversed { charge, refund }),
+    ]
+}
+
+/// How far the clock moves, in milliseconds: mostly on, sometimes a little back, as between two replicas.
+fn tick() -> impl Strategy<Value = i64> {
+    prop_oneof![3 => -2_000..2_000i64, 4 => 0..240_000i64, 1 => 0..1_200_000i64]
+}
+
+const ANSWERS: u8 = 7;
+
+fn answer(charge: ChargeId, which: u8) -> Command {
+    let payment = payment(1);
+    let failure = Failure::new("card_declined", "Declined.");
+    match which {
+        0 => Command::PaymentAuthorized { charge, payment },
+        1 => Command::ActionRequired { charge, payment },
+        2 => Command::PaymentDeclined { charge, payment: Some(payment), failure },
+        3 => Command::TokenRefused { charge },
+        4 => Command::PaymentInterrupted { charge },
+        5 => Command::PaymentCaptured { charge },
+        _ => Command::CaptureFailed { charge, failure },
+    }
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    orders: u128,
+    charges: u128,
+}
+
+impl Made {
+    fn command(&self, step: Step) -> Option<Command> {
+        let nth_order = |back: u128| order(self.orders.saturating_sub(back));
+        let nth_charge = |back: u128| charge(self.charges.saturating_sub(back));
+        let replica = ReplicaName::new("a");
+        Some(match step {
+            Step::Edit { by, minor, if_match } => Command::Edit { by, title: title("Front row"), price: price(minor), if_match },
+            Step::Delist { by } => Command::Delist { by, if_match: None },
+            Step::Lock { buyer, expected } => {
+                Command::Lock { order: order(self.orders + 1), buyer, expected_price: expected.map(price), replica }
+            }
+            Step::LockAgain { order } => Command::Lock { order: nth_order(order), buyer: BUYER, expected_price: None, replica },
+            Step::Cancel { order, by } => Command::Cancel { order: nth_order(order), by },
+            Step::Pay { order, by, token: with } => {
+                let token = token(if with == 0 { "a" } else { "b" });
+                Command::SubmitPayment { order: nth_order(order), by, charge: charge(self.charges + 1), token }
+            }
+            Step::Confirm { charge, by } => Command::ConfirmPayment { charge: nth_charge(charge), by },
+            Step::Answer { charge, answer: which } => answer(nth_charge(charge), which),
+            Step::Deadline { order } => Command::DeadlinePassed { order: nth_order(order) },
+            Step::Reversed { .. } => return None,
+        })
+    }
+}
+
+/// One command; the checks that hold after any step are in [`Play::at`].
+fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
+    if let Step::Reversed { charge: back, refund } = step {
+        let id = charge(made.charges.saturating_sub(back));
+        if play.world.charges.iter().any(|charge| charge.id == id) {
+            let refund = refund.then(|| RefundId::new("re_1"));
+            let _ = play.reversed(id, refund.as_ref(), now);
+        }
+        return;
+    }
+    let Some(command) = made.command(step) else { return };
+    let known = |order: OrderId| play.world.orders.iter().any(|known| known.id == order);
+    if let Command::Lock { order, .. } = &command
+        && known(*order)
+    {
+        // Over a free ticket the rules allow it; the order's own version 0 then finds the old one in the store.
+        if let Ok(decision) = decide(&play.sale, &command, &play.policy, now) {
+            assert_eq!(decision.order.map(|order| order.version), Some(0));
+        }
+        return;
+    }
+    let before = (play.sale.clone(), play.world.clone());
+    match play.at(now, command.clone()) {
+        Err(_) => assert_eq!(before, (play.sale.clone(), play.world.clone()), "a refused command changes nothing"),
+        Ok(decision) => {
+            made.orders += u128::from(matches!(command, Command::Lock { .. }));
+            made.charges += u128::from(matches!(command, Command::SubmitPayment { .. }));
+            assert!(decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1));
+            let repeatable = matches!(command, Command::Edit { if_match: None, .. });
+            let again = decide(&play.sale, &command, &play.policy, now);
+            assert!(repeatable || again.is_err(), "{command:?} worked twice: {again:?}");
+        }
+    }
+}
+
+/// Whatever happened, time alone frees the ticket: at most two deadlines, and every charge that ran is on its way back.
+fn run_out(play: &mut Play, mut now: Timestamp) {
+    for _ in 0..2 {
+        let Some(deadline) = play.sale.deadline(&play.policy) else { break };
+        now = now.max(deadline.at);
+        play.at(now, Command::DeadlinePassed { order: deadline.order }).expect("a deadline that is due has an effect");
+    }
+    assert!(play.sale.ticket.lock().is_none(), "still locked: {:?}", play.sale);
+    for charge in &play.world.charges {
+        assert!(matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. }), "left alone: {charge:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_walk_breaks_an_invariant(
+        steps in proptest::collection::vec((step(), tick()), 1..60),
+        early_release in any::<bool>(),
+        window in 1..=15i64,
+        grace in 0..=120i64,
+    ) {
+        let policy = Policy {
+            early_release,
+            payment_window: Millis::from_mins(window),
+            settle_grace: Millis::from_secs(grace),
+            ..Policy::default()
+        };
+        let (mut play, mut made, mut now) = (Play::under(policy), Made::default(), T0);
+        for (step, tick) in steps {
+            now = now + Millis(tick);
+            take(&mut play, &mut made, step, now);
+        }
+        run_out(&mut play, now);
+    }
+
+    /// What a stale copy decides either fails at a version in the store, or is what the newest copy would have decided.
+    #[test]
+    fn a_stale_copy_never_gets_past_the_versions_with_another_decision(
+        steps in proptest::collection::vec((step(), tick()), 2..30),
+        last in step(),
+        seen in 0..30usize,
+    ) {
+        let (mut play, mut made, mut now) = (Play::new(), Made::default(), T0);
+        let mut history = vec![play.sale.clone()];
+        for (step, tick) in steps {
+            now = now + Millis(tick);
+            take(&mut play, &mut made, step, now);
+            history.push(play.sale.clone());
+        }
+        let stale = &history[seen % history.len()];
+        let Some(command) = made.command(last) else { return Ok(()) };
+        let Ok(decision) = decide(stale, &command, &play.policy, now) else { return Ok(()) };
+        if would_commit(&play.world, &decision) {
+            prop_assert_eq!(Ok(decision), decide(&play.sale, &command, &play.policy, now));
+        }
+    }
+}
+
+fn would_commit(world: &World, decision: &Decision) -> bool {
+    let fits = |stored: Option<Version>, new: Version| stored.map_or(new == 0, |stored| new == stored + 1);
+    let ticket = |new: &Ticket| fits(world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
+    let order = |new: &Order| fits(world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
+    let charge = |new: &Charge| fits(world.charges.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
+    decision.ticket.iter().all(ticket) && decision.order.iter().all(order) && decision.charges.iter().all(charge)
+}

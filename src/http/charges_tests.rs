@@ -1,0 +1,69 @@
+use actix_web::{ResponseError, body::MessageBody};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    domain::{Charge, ChargeId, ChargeStep, Currency, Money, TicketId, Timestamp, TokenDigest, UserId},
+    payments::ClientSecret,
+};
+
+fn charge(status: ChargeStatus, failure: Option<Failure>) -> Charge {
+    Charge {
+        id: ChargeId::new(Uuid::from_u128(1)),
+        order: OrderId::new(Uuid::from_u128(2)),
+        ticket: TicketId::new(Uuid::from_u128(3)),
+        buyer: UserId::new(Uuid::from_u128(4)),
+        status,
+        step: ChargeStep::Final,
+        amount: Money::MIN,
+        currency: Currency::Usd,
+        token: TokenDigest::new("x"),
+        first_attempt: true,
+        stripe_id: None,
+        stripe_refund_id: None,
+        failure,
+        version: 0,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+    }
+}
+
+fn shown(answer: Answer) -> (u16, bool, Value) {
+    let answer = answer.unwrap_or_else(|error| error.error_response());
+    let (status, located) = (answer.status().as_u16(), answer.headers().contains_key(header::LOCATION));
+    let body = answer.into_body().try_into_bytes().expect("a body in memory");
+    (status, located, serde_json::from_slice(&body).expect("JSON"))
+}
+
+#[test]
+fn a_completed_charge_is_201_when_made_and_200_when_confirmed() {
+    let completed = || Paid { charge: charge(ChargeStatus::Completed, None), client_secret: None };
+    let (status, located, body) = shown(paid(completed()));
+    assert_eq!((status, located, &body["status"], body.get("clientSecret")), (201, true, &Value::from("Completed"), None));
+    assert_eq!(shown(confirmed(completed())).0, 200);
+}
+
+#[test]
+fn a_waiting_charge_is_202_with_what_the_buyer_needs() {
+    let waiting = Paid { charge: charge(ChargeStatus::Created, None), client_secret: Some(ClientSecret("secret".into())) };
+    let (status, _, body) = shown(paid(waiting.clone()));
+    assert_eq!((status, &body["clientSecret"], &body["orderId"]), (202, &"secret".into(), &body["orderId"]));
+    assert_eq!(shown(confirmed(waiting)).0, 202);
+}
+
+#[test]
+fn a_declined_charge_is_402_with_the_reason_and_the_charge() {
+    let declined = || Paid { charge: charge(ChargeStatus::Failed, Some(Failure::new("card_declined", "No money."))), client_secret: None };
+    for (status, _, body) in [shown(paid(declined())), shown(confirmed(declined()))] {
+        assert_eq!((status, &body["code"], &body["errors"][0]["message"]), (402, &"card_declined".into(), &"No money.".into()));
+        assert_eq!((&body["charge"]["status"], &body["charge"]["failure"]["code"]), (&"Failed".into(), &"card_declined".into()));
+    }
+}
+
+#[test]
+fn a_payment_that_lost_the_lock_is_an_expired_order() {
+    let lost = Paid { charge: charge(ChargeStatus::Failed, Some(Failure::lock_lost())), client_secret: None };
+    let (status, _, body) = shown(paid(lost));
+    assert_eq!((status, &body["code"]), (409, &"order_expired".into()));
+}

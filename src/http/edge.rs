@@ -1,0 +1,124 @@
+//! What happens to every request, whatever its route: origin, client's rate, panics, headers, metrics, access log.
+
+use std::{panic::AssertUnwindSafe, sync::LazyLock};
+
+use actix_web::{
+    Error, HttpResponse, ResponseError,
+    body::BoxBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web::Data,
+};
+use futures_util::FutureExt;
+use prometheus::{Histogram, IntCounter};
+use tokio::time::Instant;
+
+use super::{
+    Front,
+    client::Client,
+    error::{ApiError, Code},
+    origin,
+};
+use crate::metrics::METRICS;
+
+/// Watched by machines that must not be turned away.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// The outermost middleware.
+pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let began = Instant::now();
+    let method = req.method().clone();
+    let answer = match admit(&req) {
+        Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
+        Err(refusal) => Ok(Ok(req.error_response(refusal))),
+    };
+    let answer = match answer {
+        Ok(answer) => answer.map(|mut answer| {
+            harden(answer.response_mut().headers_mut());
+            answer
+        }),
+        // The panic itself was reported, with its place, by the panic hook.
+        Err(_) => Err(Panicked.into()),
+    };
+    let elapsed = began.elapsed();
+    let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
+    SERIES.count(&method, status, elapsed.as_secs_f64());
+    if let Ok(answer) = &answer {
+        tracing::debug!(%method, path = answer.request().path(), status = status.as_u16(), us = elapsed.as_micros(), "request answered");
+    }
+    answer
+}
+
+/// Before the route is known: nothing that a page of another site sent may change anything.
+fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
+    let front: &Data<Front> = req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
+    if !origin::is_safe(req.method()) && origin::is_foreign(req.headers(), &front.origins) {
+        return Err(ApiError::new(Code::CrossOrigin));
+    }
+    if PROBES.contains(&req.path()) {
+        return Ok(());
+    }
+    front.limits.admit(Client::of(req.peer_addr(), req.headers(), &front.proxies))
+}
+
+/// On every answer. Pages have a policy of their own besides.
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    // Should a browser ever show JSON as a page, it may load nothing.
+    const CSP: HeaderName = header::CONTENT_SECURITY_POLICY;
+    if !headers.contains_key(CSP) {
+        headers.insert(CSP, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    }
+}
+
+/// A handler panicked. Its request is gone, so the answer is made where actix needs it.
+#[derive(Debug)]
+struct Panicked;
+
+impl std::fmt::Display for Panicked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a handler panicked")
+    }
+}
+
+impl ResponseError for Panicked {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = ApiError::new(Code::Internal).error_response();
+        harden(answer.headers_mut());
+        answer
+    }
+}
+
+/// The series of every request, looked up once.
+struct Series {
+    statuses: [IntCounter; 5],
+    methods: [(Method, Histogram); 4],
+    other: Histogram,
+}
+
+static SERIES: LazyLock<Series> = LazyLock::new(|| Series {
+    statuses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| METRICS.http_requests.with_label_values(&[class])),
+    methods: [Method::GET, Method::POST, Method::PUT, Method::DELETE].map(|method| {
+        let seconds = METRICS.http_seconds.with_label_values(&[method.as_str()]);
+        (method, seconds)
+    }),
+    other: METRICS.http_seconds.with_label_values(&["OTHER"]),
+});
+
+impl Series {
+    fn count(&self, method: &Method, status: StatusCode, secs: f64) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, self.statuses.len());
+        self.statuses[class - 1].inc();
+        let named = self.methods.iter().find(|(name, _)| name == method);
+        named.map_or(&self.other, |(_, seconds)| seconds).observe(secs);
+    }
+}

@@ -1,0 +1,284 @@
+//! Errors become answers here, and nowhere else: one table of code, status and title, one rendering.
+//!
+//! Handlers return [`ApiError`]. What the actors refuse with ([`Fault`], [`Refusal`]) is mapped by exhaustive matches, so
+//! that a new variant stops the compiler here. No store detail, no stack trace gets through: those are logged, once.
+
+use std::{borrow::Cow, fmt};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+
+use crate::{
+    actors::Fault,
+    domain::{Charge, Millis, Refusal},
+    wire::ChargeView,
+};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $status:ident $code:literal $title:literal;)*) => {
+        /// Every problem that an answer can tell of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// The whole table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            /// Stable and machine-readable.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// One sentence for people, the same for every occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    ValidationFailed = BAD_REQUEST "validation_failed" "Something that was sent is not valid.";
+    MalformedJson = BAD_REQUEST "malformed_json" "The body is not JSON.";
+    NotSignedIn = UNAUTHORIZED "not_signed_in" "You are not signed in.";
+    InvalidCredentials = UNAUTHORIZED "invalid_credentials" "Wrong email or password.";
+    CardDeclined = PAYMENT_REQUIRED "card_declined" "The payment was declined.";
+    NotOwner = FORBIDDEN "not_owner" "This belongs to somebody else.";
+    OwnTicket = FORBIDDEN "own_ticket" "You cannot order your own ticket.";
+    CrossOrigin = FORBIDDEN "cross_origin" "The request came from a page of another site.";
+    /// The same code as for a sign-in that fails, but the session is fine.
+    WrongCurrentPassword = FORBIDDEN "invalid_credentials" "The current password is wrong.";
+    NotFound = NOT_FOUND "not_found" "There is no such thing.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "This cannot be done here.";
+    RequestTimeout = REQUEST_TIMEOUT "request_timeout" "The body did not arrive in time.";
+    EmailInUse = CONFLICT "email_in_use" "The email address is in use.";
+    TicketLocked = CONFLICT "ticket_locked" "Somebody else holds this ticket right now.";
+    TicketSold = CONFLICT "ticket_sold" "The ticket is sold.";
+    PriceChanged = CONFLICT "price_changed" "The price is another by now.";
+    OrderExpired = CONFLICT "order_expired" "The time to pay this order is over.";
+    OrderNotPayable = CONFLICT "order_not_payable" "The order was cancelled.";
+    OrderCompleted = CONFLICT "order_completed" "The order is paid already.";
+    PaymentInFlight = CONFLICT "payment_in_flight" "A payment of this order is being processed.";
+    IdempotencyInFlight = CONFLICT "idempotency_in_flight" "A request with this Idempotency-Key is being processed.";
+    VersionMismatch = PRECONDITION_FAILED "version_mismatch" "The ticket changed since you read it.";
+    BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large.";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be application/json.";
+    IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "This Idempotency-Key was used for another request.";
+    UpgradeRequired = UPGRADE_REQUIRED "upgrade_required" "This address speaks WebSocket only.";
+    TooManyRequests = TOO_MANY_REQUESTS "too_many_requests" "Too many requests.";
+    TooManyLocks = TOO_MANY_REQUESTS "too_many_locks" "You hold, or held, too many tickets.";
+    Internal = INTERNAL_SERVER_ERROR "internal_error" "Something went wrong on our side.";
+    Unavailable = SERVICE_UNAVAILABLE "unavailable" "The service is not available right now.";
+    OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether it was done is not known yet.";
+}
+
+/// One thing that is wrong. `field` names the member, query parameter or header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Detail {
+    #[schema(value_type = String)]
+    pub message: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub field: Option<&'static str>,
+}
+
+/// RFC 9457. `errors` is never empty, so that a client that prints only its messages works.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Problem<'a> {
+    /// A link to what this reader says of the code.
+    #[schema(format = "uri-reference")]
+    r#type: String,
+    title: &'a str,
+    /// The answer's status once more.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// Stable and machine-readable.
+    code: &'a str,
+    #[schema(min_items = 1)]
+    errors: &'a [Detail],
+    /// With `card_declined`: the charge that Failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charge: Option<ChargeView<'a>>,
+}
+
+/// Why a request got no better answer.
+#[derive(Debug)]
+pub struct ApiError {
+    code: Code,
+    errors: Vec<Detail>,
+    retry_after: Option<Millis>,
+    charge: Option<Box<Charge>>,
+    /// With 405: what may be done.
+    allow: Option<&'static str>,
+}
+
+impl ApiError {
+    /// A store or actor that is busy is worth another try after this long.
+    const RETRY_BUSY: Millis = Millis::from_secs(1);
+    /// One that is out of reach, after this long.
+    const RETRY_UNAVAILABLE: Millis = Millis::from_secs(2);
+
+    /// The code's title says it all.
+    pub fn new(code: Code) -> Self {
+        Self::with_message(code, code.title())
+    }
+
+    pub fn with_message(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::with_errors(code, vec![Detail { message: message.into(), field: None }])
+    }
+
+    /// 400 on one field.
+    pub fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::validation(vec![Detail { message: message.into(), field: Some(field) }])
+    }
+
+    /// 400 on several. `errors` must not be empty.
+    pub fn validation(errors: Vec<Detail>) -> Self {
+        debug_assert!(!errors.is_empty(), "a client that prints the errors must have something to print");
+        Self::with_errors(Code::ValidationFailed, errors)
+    }
+
+    /// 429.
+    pub fn too_many_requests(retry_after: Millis) -> Self {
+        Self::new(Code::TooManyRequests).retry_after(retry_after)
+    }
+
+    /// 503 that says what is out of reach.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::with_message(Code::Unavailable, message).retry_after(Self::RETRY_UNAVAILABLE)
+    }
+
+    /// 402, with the charge that Failed and the processor's reason.
+    pub fn declined(charge: Charge) -> Self {
+        let message = charge.failure.as_ref().map(|failure| failure.message.clone());
+        let mut error = Self::with_message(Code::CardDeclined, message.map_or(Cow::Borrowed(Code::CardDeclined.title()), Cow::Owned));
+        error.charge = Some(Box::new(charge));
+        error
+    }
+
+    /// 405; `allow` as the header wants it.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let mut error = Self::with_message(Code::MethodNotAllowed, format!("Allowed here: {allow}."));
+        error.allow = Some(allow);
+        error
+    }
+
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    fn with_errors(code: Code, errors: Vec<Detail>) -> Self {
+        Self { code, errors, retry_after: None, charge: None, allow: None }
+    }
+
+    fn retry_after(mut self, after: Millis) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(refusal) => refusal.into(),
+            Fault::NotFound => Self::new(Code::NotFound),
+            Fault::EmailInUse => Self::new(Code::EmailInUse),
+            Fault::InvalidCredentials => Self::new(Code::InvalidCredentials),
+            Fault::WrongCurrentPassword => Self::new(Code::WrongCurrentPassword),
+            Fault::NotSignedIn => Self::new(Code::NotSignedIn),
+            Fault::UnknownToken => Self::invalid("token", "is not known to the payment processor"),
+            Fault::TooMany { retry_after } => Self::too_many_requests(retry_after),
+            Fault::KeyUsed => Self::new(Code::IdempotencyInFlight),
+            Fault::Busy(what) => {
+                tracing::debug!(what, "request shed");
+                Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY)
+            }
+            Fault::Unavailable(detail) => {
+                tracing::warn!(detail, "request failed: unavailable");
+                Self::new(Code::Unavailable).retry_after(Self::RETRY_UNAVAILABLE)
+            }
+            Fault::OutcomeUnknown => {
+                tracing::warn!("request failed: outcome unknown");
+                Self::with_message(Code::OutcomeUnknown, "Whether it was done is not known yet. Ask again with the same Idempotency-Key.")
+                    .retry_after(Self::RETRY_UNAVAILABLE)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::new(Code::NotFound),
+            Refusal::NotOwner => Self::new(Code::NotOwner),
+            Refusal::OwnTicket => Self::new(Code::OwnTicket),
+            Refusal::VersionMismatch => Self::new(Code::VersionMismatch),
+            Refusal::TicketLocked => Self::new(Code::TicketLocked),
+            Refusal::TicketSold => Self::new(Code::TicketSold),
+            Refusal::PriceChanged => Self::new(Code::PriceChanged),
+            Refusal::TooManyLocks { retry_after } => Self::new(Code::TooManyLocks).retry_after(retry_after),
+            Refusal::OrderExpired => Self::new(Code::OrderExpired),
+            Refusal::OrderNotPayable => Self::new(Code::OrderNotPayable),
+            Refusal::OrderCompleted => Self::new(Code::OrderCompleted),
+            // The registry answers with the waiting charge; if that got away meanwhile, something is moving.
+            Refusal::PaymentInFlight | Refusal::AwaitingAction { .. } => Self::new(Code::PaymentInFlight),
+            // The registry asks the order itself how it ended; here it ended in between.
+            Refusal::OrderGone => Self::new(Code::OrderExpired),
+            Refusal::Stale => Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.as_str())
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = Problem {
+            r#type: format!("/docs#{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            code: self.code.as_str(),
+            errors: &self.errors,
+            charge: self.charge.as_deref().map(ChargeView::of),
+        };
+        let body = serde_json::to_vec(&problem).expect("texts and numbers serialise");
+        let mut answer = HttpResponse::build(self.code.status());
+        answer.insert_header((header::CONTENT_TYPE, "application/problem+json")).insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(after) = self.retry_after {
+            answer.insert_header((header::RETRY_AFTER, after.whole_secs_left().max(1)));
+        }
+        if let Some(allow) = self.allow {
+            answer.insert_header((header::ALLOW, allow));
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            // RFC 9110 §11.6.1 wants a challenge; browsers ignore a scheme that they do not know.
+            answer.insert_header((header::WWW_AUTHENTICATE, "Cookie realm=\"GitTix\""));
+        }
+        if self.code == Code::UpgradeRequired {
+            // RFC 9110 §15.5.22 and RFC 6455 §4.4.
+            answer.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        answer.body(body)
+    }
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! The table against the contract, and every row of it by name.
+
+use std::collections::HashSet;
+
+use actix_web::{
+    body::to_bytes,
+    http::header::{HeaderMap, HeaderName},
+};
+use serde_json::Value;
+
+use super::*;
+
+/// A header's text; empty if there is none.
+fn named(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The contract's table; `invalid_signature` belongs to the webhook, `internal_error`, `request_timeout` and
+/// `upgrade_required` are ours.
+const CONTRACT: &[(u16, &str)] = &[
+    (400, "validation_failed"),
+    (400, "malformed_json"),
+    (401, "not_signed_in"),
+    (401, "invalid_credentials"),
+    (402, "card_declined"),
+    (403, "not_owner"),
+    (403, "own_ticket"),
+    (403, "cross_origin"),
+    (403, "invalid_credentials"),
+    (404, "not_found"),
+    (405, "method_not_allowed"),
+    (409, "email_in_use"),
+    (409, "ticket_locked"),
+    (409, "ticket_sold"),
+    (409, "price_changed"),
+    (409, "order_expired"),
+    (409, "order_not_payable"),
+    (409, "order_completed"),
+    (409, "payment_in_flight"),
+    (409, "idempotency_in_flight"),
+    (412, "version_mismatch"),
+    (413, "body_too_large"),
+    (415, "unsupported_media_type"),
+    (422, "idempotency_key_reused"),
+    (429, "too_many_requests"),
+    (429, "too_many_locks"),
+    (503, "unavailable"),
+    (503, "outcome_unknown"),
+];
+
+async fn rendered(error: ApiError) -> (HttpResponse<()>, Value) {
+    let (head, body) = error.error_response().into_parts();
+    let body = to_bytes(body).await.expect("a body in memory");
+    (head, serde_json::from_slice(&body).expect("JSON"))
+}
+
+fn every_refusal() -> Vec<Refusal> {
+    let charge = crate::domain::ChargeId::new(uuid::Uuid::nil());
+    vec![
+        Refusal::NotFound,
+        Refusal::NotOwner,
+        Refusal::OwnTicket,
+        Refusal::VersionMismatch,
+        Refusal::TicketLocked,
+        Refusal::TicketSold,
+        Refusal::PriceChanged,
+        Refusal::TooManyLocks { retry_after: Millis(1) },
+        Refusal::OrderExpired,
+        Refusal::OrderNotPayable,
+        Refusal::OrderCompleted,
+        Refusal::PaymentInFlight,
+        Refusal::AwaitingAction { charge },
+        Refusal::OrderGone,
+        Refusal::Stale,
+    ]
+}
+
+#[test]
+fn every_code_of_the_contract_has_its_status() {
+    let table: HashSet<_> = Code::ALL.iter().map(|code| (code.status().as_u16(), code.as_str())).collect();
+    for row in CONTRACT {
+        assert!(table.contains(row), "{row:?} is missing");
+    }
+    let ours: Vec<_> = table.iter().filter(|row| !CONTRACT.contains(row)).collect();
+    assert!(
+        ours.iter().all(|(_, code)| ["internal_error", "request_timeout", "upgrade_required"].contains(code)),
+        "beyond the contract: {ours:?}"
+    );
+}
+
+#[test]
+fn every_code_is_used_by_the_sources() {
+    let sources: String = [
+        include_str!("error.rs").split_once("impl ApiError").expect("the table stands above").1,
+        include_str!("body.rs"),
+        include_str!("call.rs"),
+        include_str!("edge.rs"),
+        include_str!("idempotency.rs"),
+        include_str!("routes.rs"),
+        include_str!("socket.rs"),
+    ]
+    .concat();
+    for code in Code::ALL {
+        assert!(sources.contains(&format!("Code::{code:?}")), "{code:?} is never answered");
+    }
+}
+
+#[actix_web::test]
+async fn a_problem_repeats_its_status_and_always_says_something() {
+    for &code in Code::ALL {
+        let (head, problem) = rendered(ApiError::new(code)).await;
+        assert_eq!(named(head.headers(), header::CONTENT_TYPE), "application/problem+json");
+        assert_eq!(problem["status"], head.status().as_u16());
+        assert_eq!(problem["code"], code.as_str());
+        assert!(problem["errors"][0]["message"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
+    }
+}
+
+#[actix_web::test]
+async fn every_429_and_503_of_the_actors_says_when_to_come_back() {
+    let faults = [
+        Fault::TooMany { retry_after: Millis(1) },
+        Fault::Busy("queue"),
+        Fault::Unavailable("the server at 10.0.0.1 hung up".into()),
+        Fault::OutcomeUnknown,
+    ];
+    let faults = faults.into_iter().chain(every_refusal().into_iter().map(Fault::Refused));
+    for fault in faults {
+        let (head, problem) = rendered(fault.into()).await;
+        let waits = [429, 503].contains(&head.status().as_u16());
+        let after = head.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("ASCII").parse::<u64>().expect("seconds"));
+        assert_eq!(after.is_some_and(|secs| secs >= 1), waits, "{problem}");
+        assert!(!problem.to_string().contains("10.0.0.1"), "store detail got out: {problem}");
+    }
+}
+
+#[actix_web::test]
+async fn a_wait_is_rounded_up_to_whole_seconds() {
+    let (head, _) = rendered(ApiError::too_many_requests(Millis(1001))).await;
+    assert_eq!(named(head.headers(), header::RETRY_AFTER), "2");
+}
+
+#[actix_web::test]
+async fn a_wrong_current_password_is_403_and_a_failed_sign_in_401_under_one_code() {
+    let (head, problem) = rendered(Fault::WrongCurrentPassword.into()).await;
+    assert_eq!((head.status().as_u16(), &problem["code"]), (403, &Value::from("invalid_credentials")));
+    let (head, problem) = rendered(Fault::InvalidCredentials.into()).await;
+    assert_eq!((head.status().as_u16(), &problem["code"]), (401, &Value::from("invalid_credentials")));
+}

@@ -1,0 +1,135 @@
+//! Versions as entity tags (RFC 9110 §8.8.3, §13.1): `ETag`, `If-Match`, `If-None-Match`.
+
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+
+use super::error::ApiError;
+use crate::domain::Version;
+
+/// What an `If-Match` or `If-None-Match` lists.
+#[derive(Debug, PartialEq, Eq)]
+enum Tags<'a> {
+    /// `*`
+    Any,
+    List(Vec<Tag<'a>>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tag<'a> {
+    weak: bool,
+    opaque: &'a str,
+}
+
+/// What a change is conditional on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing was demanded, or only that it exists.
+    None,
+    /// It must have one of these versions; empty: none that it could have.
+    OneOf(Vec<Version>),
+}
+
+/// The strong tag of a version.
+pub fn of(version: Version) -> String {
+    format!("\"{version}\"")
+}
+
+/// What the request's `If-Match` demands, compared strongly: a weak tag never matches.
+///
+/// # Errors
+/// 400 for what is no list of tags: a client that meant a condition must not get an unconditional change.
+pub fn if_match(headers: &HeaderMap) -> Result<Precondition, ApiError> {
+    let Some(text) = joined(headers, &header::IF_MATCH).transpose() else { return Ok(Precondition::None) };
+    let malformed = || ApiError::invalid("If-Match", "must be * or a list of entity tags, such as \"3\"");
+    match text.ok().as_deref().and_then(parse).ok_or_else(malformed)? {
+        Tags::Any => Ok(Precondition::None),
+        Tags::List(tags) => {
+            Ok(Precondition::OneOf(tags.into_iter().filter(|tag| !tag.weak).filter_map(|tag| version(tag.opaque)).collect()))
+        }
+    }
+}
+
+/// Whether the client has `etag` already, compared weakly. What is no list of tags matches nothing.
+pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
+    let Ok(Some(text)) = joined(headers, &header::IF_NONE_MATCH) else { return false };
+    let opaque = etag.trim_start_matches("W/").trim_matches('"');
+    match parse(&text) {
+        Some(Tags::Any) => true,
+        Some(Tags::List(tags)) => tags.iter().any(|tag| tag.opaque == opaque),
+        None => false,
+    }
+}
+
+/// Several lines of a header that is a list are one list (RFC 9110 §5.3). `Err`: not ASCII.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ()> {
+    let lines: Vec<&str> = headers.get_all(name).map(|line| line.to_str().map_err(|_| ())).collect::<Result<_, ()>>()?;
+    Ok((!lines.is_empty()).then(|| lines.join(", ")))
+}
+
+fn parse(text: &str) -> Option<Tags<'_>> {
+    let mut rest = text.trim();
+    if rest == "*" {
+        return Some(Tags::Any);
+    }
+    let mut tags = Vec::new();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            break;
+        }
+        let (weak, quoted) = rest.strip_prefix("W/").map_or((false, rest), |quoted| (true, quoted));
+        let (opaque, after) = quoted.strip_prefix('"')?.split_once('"')?;
+        if !opaque.bytes().all(|b| b.is_ascii_graphic()) {
+            return None;
+        }
+        rest = after.trim_start_matches([' ', '\t']);
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return None;
+        }
+        tags.push(Tag { weak, opaque });
+    }
+    (!tags.is_empty()).then_some(Tags::List(tags))
+}
+
+/// A tag that we might have given out: digits as we write them.
+fn version(opaque: &str) -> Option<Version> {
+    opaque.parse().ok().filter(|version: &Version| version.to_string() == opaque)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn demanded(lines: &[&'static str]) -> Result<Precondition, ApiError> {
+        let request = lines.iter().fold(TestRequest::get(), |request, line| request.append_header(("if-match", *line)));
+        if_match(request.to_http_request().headers())
+    }
+
+    fn has(lines: &[&'static str], version: Version) -> bool {
+        let request = lines.iter().fold(TestRequest::get(), |request, line| request.append_header(("if-none-match", *line)));
+        if_none_match(request.to_http_request().headers(), &of(version))
+    }
+
+    #[test]
+    fn if_match_compares_strongly() {
+        assert_eq!(demanded(&[]).expect("valid"), Precondition::None);
+        assert_eq!(demanded(&[" * "]).expect("valid"), Precondition::None);
+        assert_eq!(demanded(&["\"3\""]).expect("valid"), Precondition::OneOf(vec![3]));
+        assert_eq!(demanded(&["\"3\" , \"5\"", "\"7\""]).expect("valid"), Precondition::OneOf(vec![3, 5, 7]));
+        assert_eq!(demanded(&["W/\"3\", \"03\", \"+3\", \"abc\", \"\""]).expect("valid"), Precondition::OneOf(vec![]));
+    }
+
+    #[test]
+    fn a_malformed_if_match_is_refused() {
+        for text in ["3", "", ",", "\"3", "\"3\" \"4\"", "w/\"3\"", "*, \"3\"", "\"a b\""] {
+            assert!(demanded(&[text]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        assert!(has(&["\"3\""], 3) && has(&["W/\"3\""], 3) && has(&["\"1\",\"3\""], 3) && has(&["*"], 3));
+        assert!(!has(&[], 3) && !has(&["\"13\""], 3) && !has(&["3"], 3));
+    }
+}

@@ -1,0 +1,142 @@
+//! Rates: per client address and per user, on this replica. Sign-in rates that hold across replicas, and locks per user,
+//! are the actors' business.
+//!
+//! Each rate is a token bucket (GCRA). The buckets are a fixed number, found by a hash with a secret of this process: so
+//! memory is bounded by construction, and nobody can aim at somebody else's bucket.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    num::NonZeroU32,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::keyed::DashMapStateStore,
+};
+
+use super::{client::Client, error::ApiError};
+use crate::{
+    domain::{Millis, UserId},
+    metrics::METRICS,
+};
+
+/// Buckets of one rate: some 2 MiB when all are in use.
+const BUCKETS: u64 = 65_536;
+
+/// A rate: so many at once, so many a second in the long run.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    burst: u32,
+    per_second: u32,
+}
+
+/// All requests of a client.
+const CLIENT: Rate = Rate { burst: 1000, per_second: 200 };
+/// Sign-ups and sign-ins of a client together: an office behind one address gets in, a list of passwords does not.
+const SIGN_IN: Rate = Rate { burst: 120, per_second: 4 };
+/// Orders and payments of a user: faster than fingers, slower than a bot that polls.
+const PURCHASE: Rate = Rate { burst: 100, per_second: 5 };
+
+type Buckets<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// The rates of this replica.
+pub struct Limits<C: Clock = DefaultClock> {
+    on: bool,
+    clock: C,
+    clients: Buckets<C>,
+    sign_ins: Buckets<C>,
+    purchases: Buckets<C>,
+    hasher: RandomState,
+}
+
+impl Limits {
+    /// `on: false`: everything is let through.
+    pub fn new(on: bool) -> Self {
+        Self::with_clock(on, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> Limits<C> {
+    fn with_clock(on: bool, clock: C) -> Self {
+        let buckets = |rate: Rate| {
+            let quota = Quota::per_second(NonZeroU32::new(rate.per_second).expect("a rate is not zero"))
+                .allow_burst(NonZeroU32::new(rate.burst).expect("a burst is not zero"));
+            RateLimiter::dashmap_with_clock(quota, clock.clone())
+        };
+        Self { on, clients: buckets(CLIENT), sign_ins: buckets(SIGN_IN), purchases: buckets(PURCHASE), clock, hasher: RandomState::new() }
+    }
+
+    /// Any request.
+    ///
+    /// # Errors
+    /// 429 with the time after which there is room again; so for all of them.
+    pub fn admit(&self, client: Client) -> Result<(), ApiError> {
+        self.check(&self.clients, client, "client_rate")
+    }
+
+    /// A sign-up or sign-in.
+    pub fn sign_in(&self, client: Client) -> Result<(), ApiError> {
+        self.check(&self.sign_ins, client, "signin_rate")
+    }
+
+    /// An order or a payment.
+    pub fn purchase(&self, user: UserId) -> Result<(), ApiError> {
+        self.check(&self.purchases, user, "orders")
+    }
+
+    fn check(&self, buckets: &Buckets<C>, key: impl Hash, what: &str) -> Result<(), ApiError> {
+        if !self.on {
+            return Ok(());
+        }
+        let bucket = u16::try_from(self.hasher.hash_one(key) % BUCKETS).expect("there are as many buckets as u16 has values");
+        buckets.check_key(&bucket).map_err(|full| {
+            METRICS.shed.with_label_values(&[what]).inc();
+            ApiError::too_many_requests(Millis::from(full.wait_time_from(self.clock.now())))
+        })
+    }
+}
+
+impl<C: Clock> fmt::Debug for Limits<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits").field("on", &self.on).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_web::test::TestRequest;
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn client() -> Client {
+        Client::of(None, TestRequest::get().to_http_request().headers(), &[])
+    }
+
+    #[test]
+    fn a_burst_passes_and_the_next_waits_until_there_is_room() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(true, clock.clone());
+        for _ in 0..SIGN_IN.burst {
+            limits.sign_in(client()).expect("within the burst");
+        }
+        assert_eq!(limits.sign_in(client()).expect_err("beyond the burst").code(), super::super::error::Code::TooManyRequests);
+        limits.admit(client()).expect("other rates are their own");
+        clock.advance(Duration::from_millis(250));
+        limits.sign_in(client()).expect("one came free");
+        limits.sign_in(client()).expect_err("only one");
+    }
+
+    #[test]
+    fn the_switch_turns_all_of_them_off() {
+        let limits = Limits::with_clock(false, FakeRelativeClock::default());
+        for _ in 0..2 * SIGN_IN.burst {
+            limits.sign_in(client()).expect("switched off");
+        }
+    }
+}

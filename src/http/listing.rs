@@ -1,0 +1,242 @@
+//! `GET /api/tickets`: answered from the catalog, rendered once for as long as nothing changes.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{
+    answer::{Answer, NO_CACHE, NO_STORE, header_value, json_bytes},
+    body::Complaint,
+    call::Call,
+    error::ApiError,
+    page,
+    query::Params,
+};
+use crate::{
+    catalog::{self, Page, Query, Sort},
+    domain::{Money, TicketStatus, UserId},
+    wire::TicketView,
+};
+
+/// A title has at most as many characters; a longer question finds nothing.
+const Q_CHARS_MAX: usize = 200;
+
+/// A page as it is sent.
+#[derive(Debug, Clone)]
+struct Rendered {
+    body: Bytes,
+    /// The `Link` to the next page.
+    link: Option<String>,
+}
+
+/// Pages that were rendered since the catalog last changed, by query string.
+#[derive(Debug, Default)]
+pub struct RenderedLists(Mutex<Lists>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    generation: u64,
+    pages: HashMap<Box<str>, Rendered>,
+}
+
+impl RenderedLists {
+    /// With pages of 1,000 tickets each, 13 MB.
+    const PAGES_MAX: usize = 32;
+    /// A longer query string is a rare one.
+    const QUERY_BYTES_MAX: usize = 128;
+
+    fn find(&self, query: &str, generation: u64) -> Option<Rendered> {
+        let lists = self.0.lock();
+        if lists.generation == generation { lists.pages.get(query).cloned() } else { None }
+    }
+
+    /// `generation` is the catalog's from before the page was made: what changed in between makes it stale at once.
+    fn keep(&self, query: &str, generation: u64, rendered: &Rendered) {
+        let mut lists = self.0.lock();
+        if lists.generation < generation {
+            *lists = Lists { generation, pages: HashMap::new() };
+        }
+        if lists.generation == generation && lists.pages.len() < Self::PAGES_MAX && query.len() <= Self::QUERY_BYTES_MAX {
+            lists.pages.insert(query.into(), rendered.clone());
+        }
+    }
+}
+
+/// The tickets on sale, newest first.
+#[utoipa::path(get, path = "/api/tickets", tag = "tickets", operation_id = "listTickets",
+    params(
+        ("status" = Option<String>, Query, pattern = r"^(Available|Locked|Sold)(,(Available|Locked|Sold))*$", description = "One or more, separated by commas. Without it: Available and Locked."),
+        ("q" = Option<String>, Query, max_length = 200, description = "Words that the title must have, whole, in any case and order."),
+        ("seller" = Option<String>, Query, pattern = r"^(me|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$", description = "A user's id, or `me`."),
+        ("minPrice" = Option<String>, Query, pattern = r"^\d{1,6}(\.\d{1,2})?$", description = "At least this; from 0.50."),
+        ("maxPrice" = Option<String>, Query, pattern = r"^\d{1,6}(\.\d{1,2})?$", description = "At most this; from 0.50."),
+        ("sort" = Option<String>, Query, pattern = r"^(newest|price|-price)$", description = "`newest` (the default), `price` (cheapest first), `-price` (dearest first)."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "At most so many; 100 by default."),
+        ("cursor" = Option<String>, Query, description = "From the `Link` of the page before."),
+    ),
+    responses(
+        (status = 200, description = "One page.", body = Vec<TicketView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page, if there is one."))),
+        (status = 401, description = "`not_signed_in`, for `seller=me`"),
+    ),
+    security((), ("session" = [])))]
+pub async fn list(call: Call) -> Answer {
+    let (lists, query) = (&call.state.front.lists, call.req.query_string());
+    let generation = call.state.catalog.generation();
+    if let Some(rendered) = lists.find(query, generation) {
+        return Ok(answer(rendered, false));
+    }
+    let mut params = Params::parse(query)?;
+    let me = match params.optional("seller", |text| Ok::<_, Complaint>(text == "me")) {
+        Some(true) => Some(call.signed_in().await?.user),
+        _ => None,
+    };
+    let wanted = parse(params, me)?;
+    let rendered = render(&call, &wanted, &call.state.catalog.list(&wanted));
+    if me.is_none() {
+        lists.keep(query, generation, &rendered);
+    }
+    Ok(answer(rendered, me.is_some()))
+}
+
+fn answer(rendered: Rendered, private: bool) -> HttpResponse {
+    let mut answer = json_bytes(StatusCode::OK, rendered.body, if private { NO_STORE } else { NO_CACHE });
+    if let Some(link) = rendered.link {
+        answer.headers_mut().insert(header::LINK, header_value(&link));
+    }
+    answer
+}
+
+fn render(call: &Call, query: &Query, page: &Page) -> Rendered {
+    /// A ticket's JSON with a title of common length.
+    const TICKET_BYTES: usize = 384;
+    let mut body = Vec::with_capacity(2 + page.tickets.len() * TICKET_BYTES);
+    body.push(b'[');
+    for view in page.tickets.iter().filter_map(|ticket| TicketView::of(ticket)) {
+        if body.len() > 1 {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut body, &view).expect("texts and numbers serialise into memory");
+    }
+    body.push(b']');
+    let next = page.next.map(|position| page::ticket_cursor(query, position));
+    let link = next.map(|cursor| page::next_link(call.req.path(), call.req.query_string(), &cursor));
+    Rendered { body: body.into(), link }
+}
+
+/// `me`: who that is, if the request says so.
+fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
+    let mut query = Query {
+        statuses: params.optional("status", statuses).unwrap_or_else(|| vec![TicketStatus::Available, TicketStatus::Locked]),
+        words: params.optional("q", words).unwrap_or_default(),
+        seller: me,
+        min_price: params.optional("minPrice", price),
+        max_price: params.optional("maxPrice", price),
+        sort: params.optional("sort", sort).unwrap_or_default(),
+        after: None,
+        limit: params.limit(),
+    };
+    if me.is_none() {
+        query.seller = params.optional("seller", |text| text.parse().map_err(|_| "must be a user's id, or me".into()));
+    }
+    query.after = params.optional("cursor", |text| page::ticket_position(&query, text).ok_or(Cow::Borrowed("is no cursor of this list")));
+    params.finish()?;
+    Ok(query)
+}
+
+fn statuses(text: &str) -> Result<Vec<TicketStatus>, Complaint> {
+    const ALL: [TicketStatus; 3] = [TicketStatus::Available, TicketStatus::Locked, TicketStatus::Sold];
+    let named = |name: &str| ALL.into_iter().find(|status| status.as_str() == name);
+    let mut statuses = Vec::new();
+    for name in text.split(',') {
+        let status = named(name).ok_or("must be Available, Locked or Sold, or several of them separated by commas")?;
+        if !statuses.contains(&status) {
+            statuses.push(status);
+        }
+    }
+    Ok(statuses)
+}
+
+fn words(text: &str) -> Result<Vec<String>, Complaint> {
+    if text.chars().count() > Q_CHARS_MAX { Err("must have at most 200 characters".into()) } else { Ok(catalog::words(text)) }
+}
+
+fn price(text: &str) -> Result<Money, Complaint> {
+    Money::parse_text(text).map_err(|error| error.to_string().into())
+}
+
+fn sort(text: &str) -> Result<Sort, Complaint> {
+    match text {
+        "newest" => Ok(Sort::Newest),
+        "price" => Ok(Sort::Price),
+        "-price" => Ok(Sort::PriceDescending),
+        _ => Err("must be newest, price or -price".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+
+    use super::*;
+
+    fn parsed(query: &str) -> Result<Query, ApiError> {
+        parse(Params::parse(query).expect("a query string"), None)
+    }
+
+    #[test]
+    fn without_parameters_what_can_be_bought_comes_newest_first() {
+        let query = parsed("").expect("valid");
+        assert_eq!((query.statuses, query.sort, query.limit), (vec![TicketStatus::Available, TicketStatus::Locked], Sort::Newest, 100));
+    }
+
+    #[test]
+    fn known_parameters_are_read() {
+        let query = parsed("status=Sold,Sold,Available&sort=-price&minPrice=0.5&maxPrice=19.99&limit=7&x=y").expect("valid");
+        assert_eq!(query.statuses, [TicketStatus::Sold, TicketStatus::Available]);
+        assert_eq!((query.sort, query.limit), (Sort::PriceDescending, 7));
+        assert_eq!((query.min_price.map(Money::minor), query.max_price.map(Money::minor)), (Some(50), Some(1999)));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_name() {
+        let bad = [
+            ("status=available", "status"),
+            ("status=", "status"),
+            ("status=Sold,", "status"),
+            ("seller=you", "seller"),
+            ("minPrice=0", "minPrice"),
+            ("maxPrice=1e3", "maxPrice"),
+            ("sort=Price", "sort"),
+            ("limit=1001", "limit"),
+            ("cursor=AAAA", "cursor"),
+            ("cursor=", "cursor"),
+            ("sort=price&sort=price", "sort"),
+        ];
+        for (query, field) in bad {
+            let answer = parsed(query).expect_err(query).error_response();
+            let body = actix_web::body::MessageBody::try_into_bytes(answer.into_body()).expect("a body in memory");
+            let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(problem["errors"][0]["field"], field, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_kept_only_while_the_catalog_stays_as_it_was() {
+        let lists = RenderedLists::default();
+        let page = Rendered { body: Bytes::from_static(b"[]"), link: None };
+        lists.keep("limit=1", 7, &page);
+        assert!(lists.find("limit=1", 7).is_some() && lists.find("limit=2", 7).is_none() && lists.find("limit=1", 8).is_none());
+        lists.keep("limit=1", 8, &page);
+        lists.keep("limit=2", 7, &page);
+        assert!(lists.find("limit=1", 8).is_some() && lists.find("limit=2", 8).is_none());
+        for n in 0..100 {
+            lists.keep(&format!("limit={n}"), 8, &page);
+        }
+        assert_eq!(lists.0.lock().pages.len(), RenderedLists::PAGES_MAX);
+    }
+}

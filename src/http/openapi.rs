@@ -1,0 +1,238 @@
+//! The API's own document: what stands beside the handlers, put together, and what goes without saying added by rule.
+//!
+//! A handler's attribute says what is particular to it. What follows from what it is (changes something, wants somebody
+//! signed in) is added here, so that no handler can forget it.
+
+use std::sync::LazyLock;
+
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use super::{
+    assets,
+    error::{Code, Problem},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "GitTix",
+        description = "A ticket marketplace: list a ticket, lock it, pay it. What happens is told at once on the WebSocket at `/ws`, which \
+                       `/api/asyncapi.json` describes. Errors are `application/problem+json` (RFC 9457) with a stable `code`.",
+    ),
+    paths(
+        super::users::sign_up, super::users::sign_in, super::users::sign_out, super::users::current, super::users::update,
+        super::listing::list, super::tickets::create, super::tickets::get, super::tickets::edit, super::tickets::delist,
+        super::orders::place, super::orders::list, super::orders::get, super::orders::cancel,
+        super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias,
+        super::health::alive, super::health::ready, super::health::metrics,
+        super::socket::asyncapi, serve,
+    ),
+    components(schemas(Problem<'static>)),
+    tags(
+        (name = "users", description = "Accounts and sessions."),
+        (name = "tickets", description = "What is on sale."),
+        (name = "orders", description = "The lock on a ticket, and the time to pay it."),
+        (name = "charges", description = "Attempts to pay an order."),
+        (name = "operation", description = "For machines that watch."),
+    ),
+)]
+struct Described;
+
+static DOCUMENT: LazyLock<(Bytes, String)> = LazyLock::new(|| {
+    let body = document().to_string();
+    let tag = assets::tag(body.as_bytes());
+    (body.into(), tag)
+});
+
+/// This document.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "operation", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1.", body = Value, content_type = "application/json")))]
+pub async fn serve(req: HttpRequest) -> HttpResponse {
+    let (body, tag) = &*DOCUMENT;
+    assets::serve_bytes(&req, body.clone(), "application/json", tag)
+}
+
+/// The whole document.
+fn document() -> Value {
+    let mut document = serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
+    document["components"]["securitySchemes"]["session"] = json!({
+        "type": "apiKey", "in": "cookie", "name": "gittix_session",
+        "description": "Set by signing in. Called `__Host-gittix_session` where the public origin is https.",
+    });
+    let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] = json!(codes);
+    document["x-problems"] =
+        Code::ALL.iter().map(|code| json!({"code": code.as_str(), "status": code.status().as_u16(), "title": code.title()})).collect();
+    for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            complete(method, operation);
+        }
+    }
+    document
+}
+
+/// Adds to an operation what follows from what it is.
+fn complete(method: &str, operation: &mut Value) {
+    let changes = method != "get";
+    let signed_in = operation["security"] == json!([{"session": []}]);
+    let queried = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));
+    if changes {
+        problem(operation, Code::MalformedJson.status().as_u16(), "`validation_failed`, `malformed_json`");
+        problem(operation, 403, "`cross_origin`");
+        problem(operation, 408, "`request_timeout`");
+        problem(operation, 413, "`body_too_large`");
+        problem(operation, 415, "`unsupported_media_type`");
+    } else if queried {
+        problem(operation, 400, "`validation_failed`");
+    }
+    if signed_in {
+        problem(operation, 401, "`not_signed_in`");
+    }
+    if changes && signed_in {
+        problem(operation, 409, "`idempotency_in_flight`");
+        problem(operation, 422, "`idempotency_key_reused`");
+        problem(operation, 503, "`outcome_unknown`");
+        idempotency_key(operation);
+    }
+    let probe = ["alive", "ready", "metrics"].iter().any(|id| operation["operationId"] == *id);
+    if !probe {
+        problem(operation, 429, "`too_many_requests`");
+    }
+    if operation["tags"][0] != "operation" {
+        problem(operation, 503, "`unavailable`");
+    }
+    for (status, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
+        if status.as_str() >= "400" {
+            render_problem(status, answer);
+        }
+    }
+}
+
+/// Declares an answer, or more reasons for it.
+fn problem(operation: &mut Value, status: u16, codes: &str) {
+    let answer = &mut operation["responses"][status.to_string()];
+    let description = match answer["description"].as_str() {
+        Some(own) => format!("{own}; {codes}"),
+        None => codes.to_owned(),
+    };
+    answer["description"] = description.into();
+}
+
+fn render_problem(status: &str, answer: &mut Value) {
+    answer["content"]["application/problem+json"]["schema"]["$ref"] = "#/components/schemas/Problem".into();
+    if ["429", "503"].contains(&status) {
+        answer["headers"]["Retry-After"] =
+            json!({"description": "Seconds to wait.", "required": true, "schema": {"type": "integer", "minimum": 1}});
+    }
+}
+
+fn idempotency_key(operation: &mut Value) {
+    let parameter = json!({
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "A retry under the same key gets the answer of the first request, with `Idempotency-Replayed: true`. Kept 24 hours.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    });
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(parameter),
+        None => operation["parameters"] = json!([parameter]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn operations() -> Vec<(String, String, Value)> {
+        let document = document();
+        let paths = document["paths"].as_object().expect("paths").clone();
+        let methods = |item: &Value| item.as_object().expect("an item").clone();
+        paths
+            .iter()
+            .flat_map(|(path, item)| methods(item).into_iter().map(move |(method, operation)| (path.clone(), method, operation)))
+            .collect()
+    }
+
+    /// Every `$ref` in a value.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
+        let document = document();
+        assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", document["openapi"]);
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for reference in found {
+            let pointer = reference.trim_start_matches('#');
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn every_route_of_the_contract_is_described_once() {
+        let described: HashSet<_> = operations().into_iter().map(|(path, method, _)| format!("{method} {path}")).collect();
+        let contract = [
+            "post /api/users/signup",
+            "post /api/users/signin",
+            "post /api/users/signout",
+            "get /api/users/currentuser",
+            "put /api/users/currentuser",
+            "get /api/tickets",
+            "get /api/tickets/{id}",
+            "post /api/tickets",
+            "put /api/tickets/{id}",
+            "delete /api/tickets/{id}",
+            "post /api/orders",
+            "get /api/orders",
+            "get /api/orders/{id}",
+            "delete /api/orders/{id}",
+            "post /api/charges",
+            "post /api/charges/{id}/confirm",
+            "get /api/charges/{id}",
+            "get /api/orders/{id}/charges",
+            "post /api/payments",
+        ];
+        for route in contract {
+            assert!(described.contains(route), "{route} is missing from {described:?}");
+        }
+        let ids: Vec<_> = operations().into_iter().map(|(_, _, operation)| operation["operationId"].to_string()).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn every_refusal_is_a_problem_and_every_wait_says_how_long() {
+        for (path, method, operation) in operations() {
+            for (status, answer) in operation["responses"].as_object().expect("responses") {
+                let problem = answer.pointer("/content/application~1problem+json").is_some();
+                assert_eq!(problem, status.as_str() >= "400", "{method} {path} {status}");
+                let waits = answer.pointer("/headers/Retry-After").is_some();
+                assert_eq!(waits, ["429", "503"].contains(&status.as_str()), "{method} {path} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_by_a_signed_in_user_takes_an_idempotency_key() {
+        for (path, method, operation) in operations() {
+            let takes = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"));
+            let open = ["/api/users/signup", "/api/users/signin", "/api/users/signout"].contains(&path.as_str());
+            assert_eq!(takes, method != "get" && !open, "{method} {path}");
+            assert_eq!(operation["responses"].get("422").is_some(), takes, "{method} {path}");
+        }
+    }
+}

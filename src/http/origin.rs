@@ -1,0 +1,115 @@
+//! Which pages may make a browser send requests that change something.
+
+use actix_web::http::{
+    Method,
+    header::{self, HeaderMap, HeaderName},
+};
+
+use crate::config::Origin;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Whether a request of `method` changes nothing (RFC 9110 §9.2.1).
+pub fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
+}
+
+/// Whether the request came from a page of another site. No `Origin` at all is no browser, and fine.
+pub fn is_foreign(headers: &HeaderMap, own: &[Origin]) -> bool {
+    let cross_site = headers.get_all(&FETCH_SITE).any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
+    cross_site || headers.get_all(header::ORIGIN).any(|origin| !origin.to_str().is_ok_and(|origin| is_own(origin, headers, own)))
+}
+
+fn is_own(origin: &str, headers: &HeaderMap, own: &[Origin]) -> bool {
+    let Some(from) = Place::parse(origin) else { return false };
+    if own.is_empty() {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        // The scheme is not known here: a proxy may speak TLS in front of us.
+        return host.is_some_and(|host| from == Place::within(from.scheme, host));
+    }
+    own.iter().any(|own| Place::parse(own.as_str()) == Some(from))
+}
+
+/// An origin's parts, compared as browsers do: a scheme's default port may be left out.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    port: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn parse(origin: &'a str) -> Option<Self> {
+        let (scheme, authority) = origin.split_once("://")?;
+        let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        (web && !authority.is_empty()).then(|| Self::within(scheme, authority))
+    }
+
+    fn within(scheme: &'a str, authority: &'a str) -> Self {
+        let default = if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" };
+        // The colons of an IPv6 address stand in brackets.
+        match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+            Some((host, port)) => Self { scheme, host, port },
+            None => Self { scheme, host: authority, port: default },
+        }
+    }
+}
+
+impl PartialEq for Place<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.scheme.eq_ignore_ascii_case(other.scheme) && self.host.eq_ignore_ascii_case(other.host) && self.port == other.port
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn foreign(headers: &[(&'static str, &'static str)], own: &[&str]) -> bool {
+        let request = headers.iter().fold(TestRequest::post(), |request, header| request.append_header(*header));
+        let own: Vec<Origin> = own.iter().map(|own| own.parse().expect("an origin")).collect();
+        is_foreign(request.to_http_request().headers(), &own)
+    }
+
+    #[test]
+    fn a_command_line_client_is_fine() {
+        assert!(!foreign(&[("host", "localhost:3000")], &[]));
+        assert!(!foreign(&[("host", "localhost:3000")], &["https://tickets.example"]));
+    }
+
+    #[test]
+    fn without_a_setting_the_host_decides() {
+        let host = ("host", "localhost:3000");
+        for own in ["http://localhost:3000", "https://localhost:3000", "http://LOCALHOST:3000"] {
+            assert!(!foreign(&[host, ("origin", own)], &[]), "{own}");
+        }
+        for other in ["http://localhost", "http://localhost:3001", "http://evil.example:3000", "null", "", "file://", "localhost:3000"] {
+            assert!(foreign(&[host, ("origin", other)], &[]), "{other}");
+        }
+        assert!(!foreign(&[("host", "tickets.example"), ("origin", "https://tickets.example")], &[]));
+        assert!(!foreign(&[("host", "tickets.example:443"), ("origin", "https://tickets.example")], &[]));
+        assert!(!foreign(&[("host", "[::1]:3000"), ("origin", "http://[::1]:3000")], &[]));
+    }
+
+    #[test]
+    fn with_a_setting_only_the_setting_counts() {
+        let own = ["https://tickets.example", "http://localhost:8080"];
+        assert!(!foreign(&[("host", "x"), ("origin", "http://localhost:8080")], &own));
+        assert!(!foreign(&[("host", "x"), ("origin", "https://tickets.example:443")], &own));
+        assert!(foreign(&[("host", "x"), ("origin", "http://x")], &own));
+        assert!(foreign(&[("host", "x"), ("origin", "http://tickets.example")], &own));
+    }
+
+    #[test]
+    fn cross_site_is_foreign_whatever_else_is_said() {
+        let host = ("host", "localhost:3000");
+        assert!(foreign(&[host, ("sec-fetch-site", "cross-site")], &[]));
+        assert!(foreign(&[host, ("origin", "http://localhost:3000"), ("sec-fetch-site", "Cross-Site")], &[]));
+        assert!(foreign(&[host, ("origin", "http://localhost:3000"), ("origin", "http://evil.example")], &[]));
+        for site in ["same-origin", "same-site", "none"] {
+            assert!(!foreign(&[host, ("sec-fetch-site", site)], &[]), "{site}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Pages: cursors that clients hand back, and the `Link` to the next page (RFC 8288).
+//!
+//! A cursor says where a page ended and which list it was a page of: with other filters it is refused, since what it would
+//! find then is the page of no list at all. It needs no secret; whoever forges one gets some other page of what they may see.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    catalog::{Position, Query, Sort},
+    domain::{Money, OrderId, TicketId},
+    store::OrderScope,
+};
+
+/// Which list a cursor belongs to.
+const TICKETS: u8 = 1;
+const ORDERS: u8 = 2;
+/// As many bytes of a digest as keep two lists apart by accident.
+const DIGEST_BYTES: usize = 8;
+
+/// The list that a query pages through, whatever its limit and place.
+fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
+    let Query { statuses, words, seller, min_price, max_price, sort, after: _, limit: _ } = query;
+    let sort: u8 = match sort {
+        Sort::Newest => 0,
+        Sort::Price => 1,
+        Sort::PriceDescending => 2,
+    };
+    let mut statuses: Vec<_> = statuses.iter().map(|status| status.as_str()).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    let bound = |price: &Option<Money>| price.map_or(0, Money::minor);
+    let seller = seller.map(|seller| seller.to_string()).unwrap_or_default();
+    let text = format!("{sort}|{}|{}|{}|{seller}|{}", statuses.join(","), bound(min_price), bound(max_price), words.join(" "));
+    let mut list = [0; DIGEST_BYTES];
+    list.copy_from_slice(&Sha256::digest(text.as_bytes())[..DIGEST_BYTES]);
+    list
+}
+
+/// The cursor of a page of tickets that ended at `position`.
+pub fn ticket_cursor(query: &Query, position: Position) -> String {
+    let id = position.id.uuid();
+    URL_SAFE_NO_PAD.encode([&[TICKETS][..], &list_of(query), &position.price.minor().to_be_bytes(), id.as_bytes()].concat())
+}
+
+/// Where to go on; `None` if it is no cursor of this very list.
+pub fn ticket_position(query: &Query, cursor: &str) -> Option<Position> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let rest = bytes.strip_prefix(&[TICKETS])?.strip_prefix(&list_of(query))?;
+    let (price, id) = rest.split_first_chunk::<4>()?;
+    let price = Money::from_minor(u64::from(u32::from_be_bytes(*price))).ok()?;
+    Some(Position { price, id: TicketId::new(uuid::Uuid::from_slice(id).ok()?) })
+}
+
+/// The cursor of a page of orders that ended with `last`.
+pub fn order_cursor(scope: OrderScope, last: OrderId) -> String {
+    URL_SAFE_NO_PAD.encode([&[ORDERS, scope_byte(scope)][..], last.uuid().as_bytes()].concat())
+}
+
+/// Where to go on; `None` if it is no cursor of this very list.
+pub fn order_position(scope: OrderScope, cursor: &str) -> Option<OrderId> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let id = bytes.strip_prefix(&[ORDERS, scope_byte(scope)])?;
+    Some(OrderId::new(uuid::Uuid::from_slice(id).ok()?))
+}
+
+fn scope_byte(scope: OrderScope) -> u8 {
+    match scope {
+        OrderScope::Active => 0,
+        OrderScope::All => 1,
+    }
+}
+
+/// The `Link` to the page after `cursor`: the same request with another cursor.
+pub fn next_link(path: &str, query: &str, cursor: &str) -> String {
+    let mut link = format!("<{path}?");
+    for part in query.split('&').filter(|part| !part.is_empty() && !names_cursor(part)) {
+        for byte in part.bytes() {
+            // What may stand in a query (RFC 3986 §3.4), less what ends a link's target.
+            if byte.is_ascii_alphanumeric() || b"-._~%!$'()*+,;=:@/?".contains(&byte) {
+                link.push(char::from(byte));
+            } else {
+                link.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        link.push('&');
+    }
+    link + "cursor=" + cursor + ">; rel=\"next\""
+}
+
+/// Whether a part of a query string, still encoded, is the parameter `cursor`.
+fn names_cursor(part: &str) -> bool {
+    actix_web::web::Query::<Vec<(String, String)>>::from_query(part).is_ok_and(|pairs| pairs.iter().any(|(name, _)| name == "cursor"))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::TicketStatus;
+
+    fn query() -> Query {
+        Query {
+            statuses: vec![TicketStatus::Available, TicketStatus::Locked],
+            words: vec!["jazz".into()],
+            seller: None,
+            min_price: None,
+            max_price: None,
+            sort: Sort::Price,
+            after: None,
+            limit: 10,
+        }
+    }
+
+    fn position() -> Position {
+        Position { price: Money::MAX, id: TicketId::new(Uuid::from_u128(7)) }
+    }
+
+    #[test]
+    fn a_cursor_finds_its_place_again() {
+        let cursor = ticket_cursor(&query(), position());
+        assert!(cursor.len() <= 64 && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{cursor}");
+        assert_eq!(ticket_position(&query(), &cursor), Some(position()));
+        let reordered = Query { statuses: vec![TicketStatus::Locked, TicketStatus::Available], limit: 3, ..query() };
+        assert_eq!(ticket_position(&reordered, &cursor), Some(position()));
+        let order = OrderId::new(Uuid::from_u128(9));
+        assert_eq!(order_position(OrderScope::All, &order_cursor(OrderScope::All, order)), Some(order));
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_refused() {
+        let cursor = ticket_cursor(&query(), position());
+        let others = [
+            Query { sort: Sort::Newest, ..query() },
+            Query { words: vec![], ..query() },
+            Query { statuses: vec![TicketStatus::Sold], ..query() },
+            Query { max_price: Some(Money::MAX), ..query() },
+            Query { min_price: Some(Money::MAX), ..query() },
+        ];
+        for other in others {
+            assert_eq!(ticket_position(&other, &cursor), None, "{other:?}");
+        }
+        assert_eq!(order_position(OrderScope::All, &cursor), None);
+        assert_eq!(order_position(OrderScope::All, &order_cursor(OrderScope::Active, OrderId::new(Uuid::nil()))), None);
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        let cursor = ticket_cursor(&query(), position());
+        for text in ["", "x", "%00", "=====", &cursor[1..], &cursor[..cursor.len() - 2], &format!("{cursor}AAAA"), "é"] {
+            assert_eq!(ticket_position(&query(), text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_link_keeps_every_other_parameter() {
+        assert_eq!(
+            next_link("/api/tickets", "q=a%20b&cursor=OLD&limit=2&c%75rsor=OLD&x=\"<>", "NEW"),
+            "</api/tickets?q=a%20b&limit=2&x=%22%3C%3E&cursor=NEW>; rel=\"next\""
+        );
+        assert_eq!(next_link("/api/orders", "", "NEW"), "</api/orders?cursor=NEW>; rel=\"next\"");
+    }
+}

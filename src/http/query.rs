@@ -1,0 +1,98 @@
+//! Query parameters: a known one with a bad value, or given twice, is refused; unknown ones are ignored.
+
+use std::borrow::Cow;
+
+use actix_web::web;
+
+use super::{
+    body::Complaint,
+    error::{ApiError, Detail},
+};
+
+/// How many a page holds unless the client says otherwise.
+pub const LIMIT_DEFAULT: usize = 100;
+/// How many a page holds at most.
+pub const LIMIT_MAX: usize = 1000;
+
+/// A request's query parameters, and what is wrong with them.
+#[derive(Debug)]
+pub struct Params {
+    pairs: Vec<(String, String)>,
+    errors: Vec<Detail>,
+}
+
+impl Params {
+    /// Takes a query string apart, as HTML forms encode it.
+    ///
+    /// # Errors
+    /// 400 if it cannot be.
+    pub fn parse(query: &str) -> Result<Self, ApiError> {
+        let pairs =
+            web::Query::<Vec<(String, String)>>::from_query(query).map_err(|_| ApiError::invalid("query", "is not a query string"))?;
+        Ok(Self { pairs: pairs.into_inner(), errors: Vec::new() })
+    }
+
+    /// A parameter that may be left out. `None`: it was, or a complaint was noted.
+    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
+        let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
+        let parsed = match (values.next()?, values.next()) {
+            (_, Some(_)) => Err(Cow::Borrowed("is given twice")),
+            (value, None) => parse(value),
+        };
+        parsed.map_err(|message| self.errors.push(Detail { message, field: Some(name) })).ok()
+    }
+
+    /// `limit`, never clamped.
+    pub fn limit(&mut self) -> usize {
+        let parse = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            let limit = text.parse().ok().filter(|limit| digits && (1..=LIMIT_MAX).contains(limit));
+            limit.ok_or(Cow::Borrowed("must be a number between 1 and 1000"))
+        };
+        self.optional("limit", parse).unwrap_or(LIMIT_DEFAULT)
+    }
+
+    /// Nothing was complained about.
+    ///
+    /// # Errors
+    /// 400 `validation_failed` with every complaint.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::validation(self.errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(query: &str) -> Result<usize, ApiError> {
+        let mut params = Params::parse(query)?;
+        let limit = params.limit();
+        params.finish().map(|()| limit)
+    }
+
+    #[test]
+    fn a_limit_is_refused_never_clamped() {
+        assert_eq!(limit("").expect("valid"), 100);
+        assert_eq!(limit("limit=1").expect("valid"), 1);
+        assert_eq!(limit("x=1&x=2&limit=1000&%ff=%zz").expect("valid"), 1000);
+        for query in [
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=%2B5",
+            "limit=1.0",
+            "limit=",
+            "limit",
+            "limit=99999999999999999999999",
+            "limit=1&limit=1",
+        ] {
+            assert!(limit(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn names_are_decoded_before_they_are_compared() {
+        assert!(limit("limit=1&l%69mit=2").is_err());
+    }
+}

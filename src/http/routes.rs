@@ -1,0 +1,146 @@
+//! The route table: every path, and what may be done there.
+
+use actix_web::{
+    Either, FromRequest, Handler, HttpResponse, Resource, Responder, Route,
+    http::{Method, header},
+    middleware::Compress,
+    web::{self, ServiceConfig},
+};
+
+use super::{
+    answer::Answer,
+    assets, charges,
+    error::{ApiError, Code},
+    health, openapi, orders, socket, tickets, users,
+};
+
+/// Adds all routes to an application or scope.
+pub fn configure(config: &mut ServiceConfig) {
+    at("/api/users/signup").post(users::sign_up).mount(config);
+    at("/api/users/signin").post(users::sign_in).mount(config);
+    at("/api/users/signout").post(users::sign_out).mount(config);
+    at("/api/users/currentuser").get(users::current).put(users::update).mount(config);
+
+    at("/api/tickets").get(super::listing::list).post(tickets::create).mount(config);
+    at("/api/tickets/{id}").get(tickets::get).put(tickets::edit).delete(tickets::delist).mount(config);
+
+    at("/api/orders").get(orders::list).post(orders::place).mount(config);
+    at("/api/orders/{id}").get(orders::get).delete(orders::cancel).mount(config);
+    at("/api/orders/{id}/charges").get(charges::of_order).mount(config);
+
+    at("/api/charges").post(charges::pay).mount(config);
+    at("/api/charges/{id}").get(charges::get).mount(config);
+    at("/api/charges/{id}/confirm").post(charges::confirm).mount(config);
+    at("/api/payments").post(charges::pay_alias).mount(config);
+
+    at("/ws").get(socket::connect).mount(config);
+
+    at("/healthz").get(health::alive).mount(config);
+    at("/readyz").get(health::ready).mount(config);
+    at("/metrics").get(health::metrics).compressed().mount(config);
+
+    at("/api/openapi.json").get(openapi::serve).compressed().mount(config);
+    at("/api/asyncapi.json").get(socket::asyncapi).compressed().mount(config);
+    for asset in assets::ALL {
+        at(asset.path).get(move |req| async move { assets::serve(&req, asset) }).compressed().mount(config);
+    }
+}
+
+/// 404 for every other path.
+pub async fn not_found() -> Answer {
+    Err(ApiError::with_message(Code::NotFound, "There is nothing at this address."))
+}
+
+/// One path of the table.
+struct At {
+    resource: Resource,
+    methods: Vec<Method>,
+    compressed: bool,
+}
+
+fn at(path: &str) -> At {
+    At { resource: web::resource(path), methods: Vec::new(), compressed: false }
+}
+
+impl At {
+    /// Also HEAD: actix leaves the body out by itself.
+    fn get<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::GET, handler.clone()).on(Method::HEAD, handler)
+    }
+
+    fn post<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::POST, handler)
+    }
+
+    fn put<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::PUT, handler)
+    }
+
+    fn delete<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::DELETE, handler)
+    }
+
+    /// Sent as brotli or gzip to whoever takes that. Not for what mixes secrets with what a stranger may choose (BREACH).
+    fn compressed(mut self) -> Self {
+        self.compressed = true;
+        self
+    }
+
+    fn on<F, Args>(mut self, method: Method, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.resource = self.resource.route(web::method(method.clone()).to(handler));
+        self.methods.push(method);
+        self
+    }
+
+    /// With the answers to all other methods.
+    fn mount(self, config: &mut ServiceConfig) {
+        let names: Vec<&str> = self.methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
+        // One short text for each path, for as long as the process lives.
+        let allow: &'static str = names.join(", ").leak();
+        let resource = self.resource.default_service(others(allow));
+        if self.compressed {
+            config.service(resource.wrap(Compress::default()));
+        } else {
+            config.service(resource);
+        }
+    }
+}
+
+fn others(allow: &'static str) -> Route {
+    web::to(move |method: Method| async move {
+        if method == Method::OPTIONS {
+            Either::Left(HttpResponse::NoContent().insert_header((header::ALLOW, allow)).finish())
+        } else {
+            Either::Right(Answer::Err(ApiError::method_not_allowed(allow)))
+        }
+    })
+}
+
+#[cfg(test)]
+#[path = "routes_tests.rs"]
+mod tests;

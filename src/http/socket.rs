@@ -1,0 +1,49 @@
+//! `/ws`: who may connect, and as whom. What is said there is the business of [`crate::ws`].
+
+use std::sync::LazyLock;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+
+use super::{
+    answer::Answer,
+    assets,
+    call::Call,
+    error::{ApiError, Code},
+    origin,
+};
+use crate::{
+    metrics::METRICS,
+    ws::{self, Refused, Shard, Viewer},
+};
+
+static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
+    let body = ws::asyncapi().to_string();
+    let tag = assets::tag(body.as_bytes());
+    (body.into(), tag)
+});
+
+/// Makes a WebSocket of the connection. Anybody may watch; with a session, its user's private events come too.
+///
+/// Browsers let any page open a socket and send the cookie along, so the origin is all that tells them apart.
+pub async fn connect(payload: web::Payload, shard: web::Data<Shard>, call: Call) -> Answer {
+    if origin::is_foreign(call.req.headers(), &call.state.front.origins) {
+        return Err(ApiError::new(Code::CrossOrigin));
+    }
+    let viewer = call.session().await?.map(|who| Viewer { user: who.user, session: who.session, expires_at: who.expires_at });
+    ws::connect(&shard, &call.req, payload, viewer).await.map_err(|refused| match refused {
+        Refused::Handshake(_) => ApiError::new(Code::UpgradeRequired),
+        Refused::Full => {
+            METRICS.shed.with_label_values(&["sockets"]).inc();
+            ApiError::unavailable("No more connections are taken right now.")
+        }
+    })
+}
+
+/// The document of the WebSocket.
+#[utoipa::path(get, path = "/api/asyncapi.json", tag = "operation", operation_id = "asyncapi",
+    responses((status = 200, description = "AsyncAPI 3.", body = serde_json::Value, content_type = "application/json")))]
+pub async fn asyncapi(req: HttpRequest) -> HttpResponse {
+    let (body, tag) = &*ASYNCAPI;
+    assets::serve_bytes(&req, body.clone(), "application/json", tag)
+}

@@ -1,0 +1,211 @@
+//! Single tickets: put on sale, shown, changed, taken off sale. Lists of them: `listing.rs`.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+
+use super::{
+    answer::{Answer, NO_CACHE, json},
+    body::{Complaint, Form, text},
+    call::Call,
+    error::{ApiError, Code},
+    etag::{self, Precondition},
+};
+use crate::{
+    domain::{Money, Ticket, TicketId, Title, Version},
+    wire::TicketView,
+};
+
+/// No ticket changes so often: a condition that never holds.
+const NEVER: Version = Version::MAX;
+
+/// What a seller says of a ticket.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = TicketInput)]
+pub struct Listing {
+    /// Trimmed and brought into NFC; no control characters.
+    #[schema(
+        value_type = String,
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?\s*$",
+        example = "Kraftwerk, Berlin, block C"
+    )]
+    title: Title,
+    #[schema(value_type = PriceInput)]
+    price: Money,
+}
+
+/// How a price may be sent.
+#[derive(Debug)]
+pub struct PriceInput;
+
+impl utoipa::PartialSchema for PriceInput {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0.5)).maximum(Some(999_999.99)).multiple_of(Some(0.01));
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\d{1,6}(\.\d{1,2})?$"));
+        OneOfBuilder::new()
+            .item(number)
+            .item(text)
+            .description(Some("Major units with at most two decimals, from 0.50 to 999999.99; judged by value."))
+            .examples([serde_json::json!(19.99), serde_json::json!("19.99")])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for PriceInput {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PriceInput".into()
+    }
+}
+
+/// Shows a ticket.
+#[utoipa::path(get, path = "/api/tickets/{id}", tag = "tickets", operation_id = "getTicket",
+    params(("id" = String, Path, format = "uuid"), ("If-None-Match" = Option<String>, Header, description = "Tags that the client has: 304 if it has the present one.")),
+    responses(
+        (status = 200, description = "The present state.", body = TicketView<'static>, headers(("ETag" = String, description = "The version, strong."))),
+        (status = 304, description = "The client has the present state."),
+        (status = 404, description = "`not_found`"),
+    ))]
+pub async fn get(call: Call) -> Answer {
+    let ticket = call.actors().tickets.get(call.id()?).await?;
+    let tag = etag::of(ticket.version);
+    let mut answer = if etag::if_none_match(call.req.headers(), &tag) {
+        HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish()
+    } else {
+        shown(StatusCode::OK, &ticket)?
+    };
+    answer.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
+    Ok(answer)
+}
+
+/// Puts a ticket on sale.
+#[utoipa::path(post, path = "/api/tickets", tag = "tickets", operation_id = "createTicket",
+    request_body(content = Listing, content_type = "application/json"),
+    responses((status = 201, description = "On sale.", body = TicketView<'static>,
+        headers(("Location" = String, description = "The ticket's address."), ("ETag" = String, description = "The version, strong.")))),
+    security(("session" = [])))]
+pub async fn create(mut call: Call) -> Answer {
+    let who = call.signed_in().await?;
+    let body = call.body().await?;
+    let work = async |key| {
+        let Listing { title, price } = listing(&body)?;
+        Ok(call.actors().tickets.list(who.user, title, price, key).await?)
+    };
+    call.once(who.user, &body, work, |ticket| {
+        let mut answer = shown(StatusCode::CREATED, &ticket)?;
+        answer.headers_mut().insert(header::LOCATION, super::answer::header_value(&format!("/api/tickets/{}", ticket.id)));
+        Ok(answer)
+    })
+    .await
+}
+
+/// Changes title and price.
+#[utoipa::path(put, path = "/api/tickets/{id}", tag = "tickets", operation_id = "updateTicket",
+    params(("id" = String, Path, format = "uuid"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, description = "Versions that the change is meant for.")),
+    request_body(content = Listing, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Changed.", body = TicketView<'static>, headers(("ETag" = String, description = "The version, strong."))),
+        (status = 403, description = "`not_owner`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`ticket_locked`, `ticket_sold`"),
+        (status = 412, description = "`version_mismatch`"),
+    ),
+    security(("session" = [])))]
+pub async fn edit(mut call: Call) -> Answer {
+    let who = call.signed_in().await?;
+    let body = call.body().await?;
+    let work = async |key| {
+        let Listing { title, price } = listing(&body)?;
+        let (id, if_match) = target(&call).await?;
+        Ok(call.actors().tickets.edit(id, who.user, title, price, if_match, key).await?)
+    };
+    call.once(who.user, &body, work, |ticket| shown(StatusCode::OK, &ticket)).await
+}
+
+/// Takes a ticket off sale. Orders keep their copy.
+#[utoipa::path(delete, path = "/api/tickets/{id}", tag = "tickets", operation_id = "deleteTicket",
+    params(("id" = String, Path, format = "uuid"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, description = "Versions that the change is meant for.")),
+    responses(
+        (status = 204, description = "Off sale."),
+        (status = 403, description = "`not_owner`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`ticket_locked`, `ticket_sold`"),
+        (status = 412, description = "`version_mismatch`"),
+    ),
+    security(("session" = [])))]
+pub async fn delist(mut call: Call) -> Answer {
+    let who = call.signed_in().await?;
+    let body = call.body().await?;
+    let work = async |key| {
+        Form::nothing(&body)?;
+        let (id, if_match) = target(&call).await?;
+        Ok(call.actors().tickets.delist(id, who.user, if_match, key).await?)
+    };
+    call.once(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+}
+
+/// The ticket that a change is meant for, and the version that it must have.
+async fn target(call: &Call) -> Result<(TicketId, Option<Version>), ApiError> {
+    let demanded = etag::if_match(call.req.headers())?;
+    let id = call.id()?;
+    let version = match demanded {
+        Precondition::None => None,
+        Precondition::OneOf(versions) => match versions[..] {
+            [] => Some(NEVER),
+            [one] => Some(one),
+            // Of several the present one counts; should it change until the actor decides, it is 412 all the same.
+            _ => Some(call.actors().tickets.get(id).await?.version).filter(|now| versions.contains(now)).or(Some(NEVER)),
+        },
+    };
+    Ok((id, version))
+}
+
+fn shown(status: StatusCode, ticket: &Ticket) -> Answer {
+    let view = TicketView::of(ticket).ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let mut answer = json(status, &view);
+    answer.headers_mut().insert(header::ETAG, super::answer::header_value(&etag::of(ticket.version)));
+    Ok(answer)
+}
+
+fn listing(body: &[u8]) -> Result<Listing, ApiError> {
+    let mut form = Form::parse(body, &["title", "price"])?;
+    let title = form.required("title", |raw| Title::parse(&text(raw)?).map_err(|error| error.to_string().into()));
+    let price = form.required("price", price);
+    form.finish(title.zip(price).map(|(title, price)| Listing { title, price }))
+}
+
+/// A price as a JSON number, or as plain decimal text.
+pub fn price(raw: &str) -> Result<Money, Complaint> {
+    let parsed = match raw.as_bytes().first() {
+        Some(b'"') => Money::parse_text(&text(raw)?),
+        Some(b'-' | b'0'..=b'9') => Money::parse_number(raw),
+        _ => return Err("must be a number in major units, such as 20 or 19.99".into()),
+    };
+    parsed.map_err(|error| error.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_a_number_or_plain_text() {
+        for raw in ["20", "2e1", "20.00", "\"20\"", "\"20.0\"", "2000e-2", "\"\\u0032\\u0030\""] {
+            assert_eq!(price(raw).map(Money::minor), Ok(2000), "{raw}");
+        }
+        for raw in ["true", "null", "[20]", "{\"$gt\":0}", "\"2e1\"", "-1", "0", "1e999", "10.999", "\"\"", "\" 20\"", "1000000"] {
+            assert!(price(raw).is_err(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_needs_title_and_price() {
+        let listing = listing(br#"{"title":" Jazz ","price":"19.99","x":1}"#).expect("valid");
+        assert_eq!((listing.title.as_str(), listing.price.minor()), ("Jazz", 1999));
+    }
+}

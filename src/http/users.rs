@@ -1,0 +1,200 @@
+//! Accounts and sessions.
+
+use actix_web::http::StatusCode;
+use serde::Serialize;
+
+use super::{
+    answer::{Answer, json},
+    body::{Complaint, Form, text},
+    call::Call,
+    error::ApiError,
+};
+use crate::{
+    actors::{SessionToken, UserUpdate},
+    domain::{Email, UserCard},
+    wire::UserView,
+};
+
+/// In Unicode scalar values (NIST SP 800-63B §5.1.1.2 wants at least 8, and at least 64 to be possible).
+const PASSWORD_CHARS_MIN: usize = 8;
+/// Argon2 takes any length; this keeps people from pasting a novel.
+const PASSWORD_CHARS_MAX: usize = 128;
+
+/// A new account.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = SignUp)]
+pub struct SignUp {
+    /// Trimmed, brought into NFC and lower case; at most 254 characters.
+    #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
+    email: Email,
+    /// Never trimmed or cut.
+    #[schema(min_length = 8, max_length = 128, example = "correct horse battery staple")]
+    password: String,
+}
+
+/// Who somebody says they are. Nothing is judged here but the pair.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = SignIn)]
+pub struct SignIn {
+    #[schema(example = "ann@example.com")]
+    email: String,
+    #[schema(example = "correct horse battery staple")]
+    password: String,
+}
+
+/// What a user changes about themselves; what is left out stays.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = UserUpdate)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "its members are those of UserUpdate; this is how they are documented")]
+pub struct Change {
+    #[schema(value_type = Option<String>, nullable = false, format = "email", max_length = 254, example = "ann@example.com")]
+    email: Option<Email>,
+    #[schema(nullable = false, min_length = 8, max_length = 128)]
+    password: Option<String>,
+    #[schema(example = "correct horse battery staple")]
+    current_password: String,
+}
+
+/// Who is signed in.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Current<'a> {
+    /// Null: nobody.
+    #[schema(required = true)]
+    current_user: Option<UserView<'a>>,
+}
+
+/// Nothing to tell.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Nothing {}
+
+/// Opens an account and signs in.
+#[utoipa::path(post, path = "/api/users/signup", tag = "users", operation_id = "signUp",
+    request_body(content = SignUp, content_type = "application/json"),
+    responses(
+        (status = 201, description = "Signed up and in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
+        (status = 409, description = "`email_in_use`"),
+    ))]
+pub async fn sign_up(mut call: Call) -> Answer {
+    call.state.front.limits.sign_in(call.client())?;
+    let body = call.body().await?;
+    let mut form = Form::parse(&body, &["email", "password"])?;
+    let account = form.required("email", email).zip(form.required("password", new_password));
+    let SignUp { email, password } = form.finish(account.map(|(email, password)| SignUp { email, password }))?;
+    let (card, token) = call.actors().users.sign_up(email, password).await?;
+    signed_in(&call, StatusCode::CREATED, &card, token)
+}
+
+/// Opens a session.
+#[utoipa::path(post, path = "/api/users/signin", tag = "users", operation_id = "signIn",
+    request_body(content = SignIn, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Signed in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
+        (status = 401, description = "`invalid_credentials`: an unknown email, or a wrong password."),
+    ))]
+pub async fn sign_in(mut call: Call) -> Answer {
+    let client = call.client();
+    call.state.front.limits.sign_in(client)?;
+    let body = call.body().await?;
+    let mut form = Form::parse(&body, &["email", "password"])?;
+    let claim = form.required("email", text).zip(form.required("password", text));
+    let SignIn { email, password } = form.finish(claim.map(|(email, password)| SignIn { email, password }))?;
+    let (card, token) = call.actors().users.sign_in(&email, password, &client.to_string()).await?;
+    signed_in(&call, StatusCode::OK, &card, token)
+}
+
+/// Ends the session, and closes its sockets. Without a session there is nothing to end, and that is fine.
+#[utoipa::path(post, path = "/api/users/signout", tag = "users", operation_id = "signOut",
+    request_body(content = Option<Nothing>, content_type = "application/json"),
+    responses((status = 200, description = "Signed out.", body = Nothing, headers(("Set-Cookie" = String, description = "Clears the session.")))),
+    security((), ("session" = [])))]
+pub async fn sign_out(mut call: Call) -> Answer {
+    let session = call.session().await?;
+    let body = call.body().await?;
+    Form::nothing(&body)?;
+    if let Some(session) = session {
+        call.actors().users.sign_out(&session).await?;
+    }
+    let mut answer = json(StatusCode::OK, &Nothing {});
+    answer.add_cookie(&call.state.front.cookie.clear()).map_err(|error| unwritable(&error))?;
+    Ok(answer)
+}
+
+/// Who is signed in: never 401.
+#[utoipa::path(get, path = "/api/users/currentuser", tag = "users", operation_id = "currentUser",
+    responses((status = 200, description = "The user, or null.", body = Current<'static>)),
+    security((), ("session" = [])))]
+pub async fn current(call: Call) -> Answer {
+    let card = match call.session().await? {
+        Some(session) => call.actors().users.card(session.user).await?,
+        None => None,
+    };
+    Ok(json(StatusCode::OK, &Current { current_user: card.as_ref().map(UserView::of) }))
+}
+
+/// Changes email or password. A new password ends the user's other sessions.
+#[utoipa::path(put, path = "/api/users/currentuser", tag = "users", operation_id = "updateUser",
+    request_body(content = Change, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Changed.", body = UserView<'static>),
+        (status = 403, description = "`invalid_credentials`: `currentPassword` is wrong."),
+        (status = 409, description = "`email_in_use`"),
+    ),
+    security(("session" = [])))]
+pub async fn update(mut call: Call) -> Answer {
+    let who = call.signed_in().await?;
+    call.state.front.limits.sign_in(call.client())?;
+    let body = call.body().await?;
+    let work = async |key| {
+        let mut form = Form::parse(&body, &["email", "password", "currentPassword"])?;
+        let (email, password) = (form.optional("email", email), form.optional("password", new_password));
+        let current = form.required("currentPassword", text);
+        let update = form.finish(current.map(|current_password| UserUpdate { email, password, current_password }))?;
+        Ok(call.actors().users.update(&who, update, key).await?)
+    };
+    call.once(who.user, &body, work, |card| Ok(json(StatusCode::OK, &UserView::of(&card)))).await
+}
+
+fn signed_in(call: &Call, status: StatusCode, card: &UserCard, token: SessionToken) -> Answer {
+    let mut answer = json(status, &UserView::of(card));
+    answer.add_cookie(&call.state.front.cookie.set(token)).map_err(|error| unwritable(&error))?;
+    Ok(answer)
+}
+
+/// A cookie of ours is plain ASCII, so this tells of a mistake in our own code.
+fn unwritable(error: &impl std::fmt::Display) -> ApiError {
+    tracing::error!(%error, "a session cookie could not be written");
+    ApiError::new(super::error::Code::Internal)
+}
+
+fn email(raw: &str) -> Result<Email, Complaint> {
+    Email::parse(&text(raw)?).map_err(|error| error.to_string().into())
+}
+
+/// Judged before anything is hashed, never trimmed.
+fn new_password(raw: &str) -> Result<String, Complaint> {
+    let password = text(raw)?;
+    let chars = password.chars().count();
+    if (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) { Ok(password) } else { Err("must have 8 to 128 characters".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_counted_in_characters_and_kept_as_it_is() {
+        assert_eq!(new_password(r#"" 1234567""#).as_deref(), Ok(" 1234567"));
+        assert_eq!(new_password(&format!("\"{}\"", "😀".repeat(128))).map(|password| password.len()), Ok(512));
+        for raw in ["\"1234567\"", &format!("\"{}\"", "x".repeat(129)), "12345678", "null", "[\"12345678\"]"] {
+            assert!(new_password(raw).is_err(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn an_operator_is_no_email() {
+        assert_eq!(email(r#"{"$gt":""}"#), Err("must be a string".into()));
+        assert_eq!(email(r#"" Ann@Example.COM ""#).map(|email| email.to_string()), Ok("ann@example.com".into()));
+    }
+}

@@ -1,0 +1,271 @@
+//! The built-in sandbox processor: takes Stripe's published test tokens, moves no money, and keeps a durable ledger of
+//! its own apart from our commits, as Stripe does.
+//!
+//! Every call reads a payment, asks [`payment`] what may become of it, and writes that over the very version that was
+//! read: whoever comes second sees what the first one did. Tokens, client secrets and keys are in no log.
+
+mod file;
+mod ledger;
+mod mongo;
+mod payment;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::{fmt, fmt::Write, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use fail::fail_point;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+pub use file::FileLedger;
+pub use ledger::{Ledger, LedgerError, MemoryLedger};
+pub use mongo::MongoLedger;
+pub use payment::Payment;
+
+use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal};
+use crate::{
+    domain::{Charge, ChargeId, Failure, PaymentId, TokenDigest, invariants::LedgerEntry},
+    metrics::METRICS,
+};
+use payment::{Reversed, Stage, Standing, Transition};
+use tokens::{CaptureManner, Fault, behaviour};
+
+/// How often a call is tried again because another one changed the payment meanwhile. Each of them is progress.
+const TRIES_MAX: usize = 32;
+
+/// The sandbox. Clones share one ledger.
+#[derive(Clone)]
+pub struct Sandbox {
+    ledger: Arc<dyn Ledger>,
+    key: [u8; 32],
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// `key` makes token digests and client secrets; the same on all replicas.
+    pub fn new(ledger: Arc<dyn Ledger>, key: [u8; 32]) -> Self {
+        Self { ledger, key }
+    }
+
+    /// What was captured and refunded of every payment, for the checker of the invariants.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn entries(&self) -> Result<Vec<LedgerEntry>, LedgerError> {
+        let entry = |payment: &Payment| LedgerEntry {
+            order: payment.order,
+            user: payment.user,
+            captured: payment.captured,
+            refunded: payment.refunded,
+        };
+        Ok(self.ledger.all().await?.iter().map(entry).collect())
+    }
+
+    async fn found(&self, id: &PaymentId) -> Result<Payment, ProcessorError> {
+        self.ledger.find(id).await?.ok_or_else(missing)
+    }
+
+    async fn found_of(&self, charge: ChargeId, id: &PaymentId) -> Result<Payment, ProcessorError> {
+        let payment = self.found(id).await?;
+        if payment.charge == charge { Ok(payment) } else { Err(missing()) }
+    }
+
+    /// Decides over what was read and writes over that very version; reads and decides again if it was changed meanwhile.
+    async fn change<T>(&self, read: &Payment, transition: impl Fn(&Payment) -> Transition<T> + Send) -> Result<T, ProcessorError> {
+        let mut payment = read.clone();
+        for _ in 0..TRIES_MAX {
+            let (next, answer) = transition(&payment).map_err(ProcessorError::Refused)?;
+            let written = match next {
+                Some(next) => self.ledger.replace(next).await?,
+                None => true,
+            };
+            if written {
+                return Ok(answer);
+            }
+            payment = self.found(&read.id).await?;
+        }
+        Err(ProcessorError::Unknown("the payment is being changed by too many at once".into()))
+    }
+
+    fn authorization(&self, payment: &PaymentId, standing: Standing) -> Authorization {
+        match standing {
+            Standing::Authorized => Authorization::Authorized,
+            Standing::ActionRequired => Authorization::ActionRequired { client_secret: self.client_secret(payment) },
+            Standing::Declined(failure) => Authorization::Declined { failure },
+        }
+    }
+
+    /// As Stripe's: the payment's id, and what cannot be guessed.
+    fn client_secret(&self, payment: &PaymentId) -> ClientSecret {
+        const HEX_DIGITS: usize = 32;
+        let secret = self.keyed("client secret", payment.as_str());
+        ClientSecret(format!("{payment}_secret_{}", &secret[..HEX_DIGITS]))
+    }
+
+    /// HMAC-SHA-256 in hex; `purpose` keeps digests of different things apart.
+    fn keyed(&self, purpose: &str, text: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        mac.update(purpose.as_bytes());
+        mac.update(&[0]);
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("writing into a String cannot fail");
+            hex
+        })
+    }
+
+    async fn do_authorize(&self, charge: ChargeId, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
+        failing("sandbox::before_authorize", payment)?;
+        let Some(behaviour) = behaviour(token) else { return Ok(Authorization::InvalidToken) };
+        wait(behaviour.delay).await;
+        if behaviour.fault == Some(Fault::NothingDone) {
+            return Err(ProcessorError::Unknown("the token asked for an error".into()));
+        }
+        let before = self.found_of(charge, payment).await?;
+        let standing = self.change(&before, |payment| payment.authorize(&behaviour)).await?;
+        failing("sandbox::after_authorize", payment)?;
+        if behaviour.fault == Some(Fault::AnswerLost) && matches!(before.stage, Stage::Open { .. }) {
+            return Err(lost());
+        }
+        Ok(self.authorization(payment, standing))
+    }
+
+    async fn do_capture(&self, charge: ChargeId, payment: &PaymentId) -> Result<(), ProcessorError> {
+        failing("sandbox::before_capture", payment)?;
+        let before = self.found_of(charge, payment).await?;
+        if let CaptureManner::Slow { millis } = before.capture {
+            wait(Duration::from_millis(u64::from(millis))).await;
+        }
+        self.change(&before, Payment::capture).await?;
+        failing("sandbox::after_capture", payment)?;
+        if before.capture == CaptureManner::AnswerLost && before.stage == Stage::Authorized {
+            return Err(lost());
+        }
+        Ok(())
+    }
+
+    async fn do_resume(&self, charge: ChargeId, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+        let before = self.found_of(charge, payment).await?;
+        let standing = self.change(&before, Payment::resume).await?;
+        Ok(self.authorization(payment, standing))
+    }
+
+    async fn do_reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+        failing("sandbox::before_reverse", payment)?;
+        let before = self.found_of(charge, payment).await?;
+        let reversed = self.change(&before, Payment::reverse).await?;
+        failing("sandbox::after_reverse", payment)?;
+        Ok(match reversed {
+            Reversed::Voided => Reversal::Voided,
+            Reversed::Refunded(refund) => Reversal::Refunded { refund },
+        })
+    }
+}
+
+#[async_trait]
+impl Processor for Sandbox {
+    async fn knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
+        Ok(behaviour(token).is_some())
+    }
+
+    async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
+        let opened = self.ledger.open(Payment::of(charge)).await.map_err(ProcessorError::from);
+        let same = opened.and_then(|payment| match payment.amount == charge.amount && payment.currency == charge.currency {
+            true => Ok(payment.id),
+            false => Err(refused("idempotency_error", "The charge was opened with another amount.")),
+        });
+        counted(same, |_| "ok")
+    }
+
+    async fn authorize(&self, charge: ChargeId, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
+        counted(self.do_authorize(charge, payment, token).await, outcome)
+    }
+
+    async fn resume(&self, charge: ChargeId, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+        counted(self.do_resume(charge, payment).await, outcome)
+    }
+
+    async fn fetch(&self, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
+        let found = self.found(payment).await.map(|found| match found.stage {
+            Stage::Open { declined } => PaymentState::Open { declined },
+            Stage::ActionRequired { .. } => PaymentState::ActionRequired { client_secret: self.client_secret(payment) },
+            Stage::Authorized => PaymentState::Authorized,
+            Stage::Captured => PaymentState::Captured,
+            Stage::Voided => PaymentState::Voided,
+            Stage::Refunded { refund } => PaymentState::Refunded { refund },
+        });
+        counted(found, |_| "ok")
+    }
+
+    async fn capture(&self, charge: ChargeId, payment: &PaymentId) -> Result<(), ProcessorError> {
+        counted(self.do_capture(charge, payment).await, |()| "ok")
+    }
+
+    async fn reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+        counted(self.do_reverse(charge, payment).await, |_| "ok")
+    }
+
+    fn digest(&self, token: &PaymentToken) -> TokenDigest {
+        TokenDigest::new(&self.keyed("token", token.expose()))
+    }
+}
+
+impl From<LedgerError> for ProcessorError {
+    fn from(error: LedgerError) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
+fn counted<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'static str) -> Result<T, ProcessorError> {
+    let outcome = match &result {
+        Ok(answer) => outcome(answer),
+        Err(ProcessorError::Refused(_)) => "refused",
+        Err(ProcessorError::Unknown(_)) => "unknown",
+    };
+    METRICS.processor_calls.with_label_values(&[outcome]).inc();
+    result
+}
+
+fn outcome(authorization: &Authorization) -> &'static str {
+    match authorization {
+        Authorization::Authorized | Authorization::ActionRequired { .. } => "ok",
+        Authorization::Declined { .. } => "declined",
+        Authorization::InvalidToken => "refused",
+    }
+}
+
+async fn wait(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+fn refused(code: &str, message: &str) -> ProcessorError {
+    ProcessorError::Refused(Failure::new(code, message))
+}
+
+/// Stripe's code for an id that it does not have, or that is somebody else's.
+fn missing() -> ProcessorError {
+    refused("resource_missing", "There is no such payment.")
+}
+
+fn lost() -> ProcessorError {
+    ProcessorError::Unknown("the token asked for the answer to get lost".into())
+}
+
+/// A point at which a test can have a call fail, pause or panic; `return(<payment id>)` fails the calls on one payment.
+fn failing(point: &str, payment: &PaymentId) -> Result<(), ProcessorError> {
+    let _ = (point, payment);
+    fail_point!(point, |only: Option<String>| match only {
+        Some(only) if only != payment.as_str() => Ok(()),
+        _ => Err(ProcessorError::Unknown("a failpoint".into())),
+    });
+    Ok(())
+}

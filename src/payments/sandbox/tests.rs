@@ -1,0 +1,525 @@
+//! The processor as a whole: over each ledger, in any order of calls, at once, and after a restart.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use tokio::{runtime::Runtime, sync::Barrier};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::{ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId, Timestamp, UserId};
+
+const AMOUNT: u64 = 1999;
+
+fn charge(number: u128) -> Charge {
+    Charge {
+        id: ChargeId::new(Uuid::from_u128(number)),
+        order: OrderId::new(Uuid::from_u128(number + 1000)),
+        ticket: TicketId::new(Uuid::from_u128(1)),
+        buyer: UserId::new(Uuid::from_u128(2)),
+        status: ChargeStatus::Created,
+        step: ChargeStep::Authorizing,
+        amount: Money::from_minor(AMOUNT).expect("a price"),
+        currency: Currency::Usd,
+        token: TokenDigest::new("digest"),
+        first_attempt: true,
+        stripe_id: None,
+        stripe_refund_id: None,
+        failure: None,
+        version: 0,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+    }
+}
+
+fn token(text: &str) -> PaymentToken {
+    PaymentToken::parse(text).expect("shaped like a token")
+}
+
+fn in_memory() -> Sandbox {
+    Sandbox::new(Arc::<MemoryLedger>::default(), [7; 32])
+}
+
+/// An opened payment, and calls on it without repeating its names.
+struct Opened {
+    sandbox: Sandbox,
+    charge: ChargeId,
+    id: PaymentId,
+}
+
+impl Opened {
+    async fn new(sandbox: Sandbox) -> Self {
+        Self::of(sandbox, charge(1)).await
+    }
+
+    async fn of(sandbox: Sandbox, charge: Charge) -> Self {
+        let id = sandbox.open(&charge).await.expect("opened");
+        Self { sandbox, charge: charge.id, id }
+    }
+
+    async fn authorize(&self, with: &str) -> Result<Authorization, ProcessorError> {
+        self.sandbox.authorize(self.charge, &self.id, &token(with)).await
+    }
+
+    async fn resume(&self) -> Result<Authorization, ProcessorError> {
+        self.sandbox.resume(self.charge, &self.id).await
+    }
+
+    async fn capture(&self) -> Result<(), ProcessorError> {
+        self.sandbox.capture(self.charge, &self.id).await
+    }
+
+    async fn reverse(&self) -> Result<Reversal, ProcessorError> {
+        self.sandbox.reverse(self.charge, &self.id).await
+    }
+
+    async fn fetch(&self) -> PaymentState {
+        self.sandbox.fetch(&self.id).await.expect("fetched")
+    }
+
+    /// Captured and refunded, in minor units.
+    async fn money(&self) -> (u64, u64) {
+        let entries = self.sandbox.entries().await.expect("read");
+        assert_eq!(entries.len(), 1);
+        (entries[0].captured, entries[0].refunded)
+    }
+}
+
+fn is_refused<T>(result: &Result<T, ProcessorError>) -> bool {
+    matches!(result, Err(ProcessorError::Refused(_)))
+}
+
+fn is_unknown<T>(result: &Result<T, ProcessorError>) -> bool {
+    matches!(result, Err(ProcessorError::Unknown(_)))
+}
+
+#[tokio::test]
+async fn a_payment_is_authorized_and_captured_once_however_often_it_is_asked() {
+    let payment = Opened::new(in_memory()).await;
+    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None });
+    for _ in 0..2 {
+        assert_eq!(payment.sandbox.open(&charge(1)).await, Ok(payment.id.clone()));
+        assert_eq!(payment.authorize("pm_card_visa").await, Ok(Authorization::Authorized));
+        assert_eq!(payment.fetch().await, PaymentState::Authorized);
+    }
+    for _ in 0..2 {
+        assert_eq!(payment.capture().await, Ok(()));
+        assert_eq!(payment.money().await, (AMOUNT, 0));
+    }
+    assert_eq!(payment.authorize("pm_card_visa").await, Ok(Authorization::Authorized), "a retry that comes late");
+    assert_eq!(payment.fetch().await, PaymentState::Captured);
+}
+
+#[tokio::test]
+async fn a_declined_payment_may_be_tried_again() {
+    let payment = Opened::new(in_memory()).await;
+    let declined = payment.authorize("tok_chargeDeclinedInsufficientFunds").await;
+    assert!(matches!(&declined, Ok(Authorization::Declined { failure }) if failure.code == "insufficient_funds"), "{declined:?}");
+    assert!(matches!(payment.fetch().await, PaymentState::Open { declined: Some(_) }));
+    assert!(is_refused(&payment.capture().await));
+    assert_eq!(payment.authorize("tok_visa").await, Ok(Authorization::Authorized));
+}
+
+#[tokio::test]
+async fn three_d_secure_waits_for_the_buyer() {
+    let payment = Opened::new(in_memory()).await;
+    let Ok(Authorization::ActionRequired { client_secret }) = payment.authorize("pm_card_authenticationRequired").await else {
+        panic!("the buyer must act")
+    };
+    assert!(client_secret.0.starts_with(&format!("{}_secret_", payment.id)), "{}", client_secret.0);
+    assert_eq!(payment.fetch().await, PaymentState::ActionRequired { client_secret });
+    assert!(is_refused(&payment.capture().await));
+    for _ in 0..2 {
+        assert_eq!(payment.resume().await, Ok(Authorization::Authorized));
+    }
+}
+
+#[tokio::test]
+async fn three_d_secure_may_take_longer_or_end_in_a_decline() {
+    let payment = Opened::new(in_memory()).await;
+    assert!(is_refused(&payment.resume().await), "nothing was attempted");
+    assert!(matches!(payment.authorize("tok_gittix_action_twice").await, Ok(Authorization::ActionRequired { .. })));
+    assert!(matches!(payment.resume().await, Ok(Authorization::ActionRequired { .. })));
+    assert!(matches!(payment.authorize("pm_card_threeDSecureRequiredChargeDeclined").await, Ok(Authorization::ActionRequired { .. })));
+    for _ in 0..2 {
+        assert!(matches!(payment.resume().await, Ok(Authorization::Declined { .. })));
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_captured_is_voided_for_ever() {
+    for attempt in [None, Some("pm_card_chargeDeclined"), Some("pm_card_authenticationRequired"), Some("pm_card_visa")] {
+        let payment = Opened::new(in_memory()).await;
+        if let Some(attempt) = attempt {
+            payment.authorize(attempt).await.expect("an answer");
+        }
+        for _ in 0..2 {
+            assert_eq!(payment.reverse().await, Ok(Reversal::Voided));
+        }
+        assert!(is_refused(&payment.authorize("pm_card_visa").await));
+        assert!(is_refused(&payment.resume().await));
+        assert!(is_refused(&payment.capture().await));
+        assert_eq!((payment.fetch().await, payment.money().await), (PaymentState::Voided, (0, 0)));
+    }
+}
+
+#[tokio::test]
+async fn what_was_captured_is_refunded_once() {
+    let payment = Opened::new(in_memory()).await;
+    payment.authorize("pm_card_visa").await.expect("authorized");
+    payment.capture().await.expect("captured");
+    let first = payment.reverse().await.expect("refunded");
+    let Reversal::Refunded { refund } = &first else { panic!("{first:?}") };
+    assert!(refund.as_str().starts_with("re_"));
+    assert_eq!(payment.reverse().await.as_ref(), Ok(&first));
+    assert_eq!(payment.money().await, (AMOUNT, AMOUNT));
+    assert!(is_refused(&payment.capture().await), "the money is not taken again");
+    assert_eq!(payment.money().await, (AMOUNT, AMOUNT));
+}
+
+#[tokio::test]
+async fn unknown_tokens_payments_and_charges_change_nothing() {
+    let payment = Opened::new(in_memory()).await;
+    assert_eq!(payment.sandbox.knows(&token("pm_card_nope")).await, Ok(false));
+    assert_eq!(payment.sandbox.knows(&token("pm_card_visa")).await, Ok(true));
+    assert_eq!(payment.authorize("pm_card_nope").await, Ok(Authorization::InvalidToken));
+    assert!(is_refused(&payment.sandbox.fetch(&PaymentId::new("pi_nope")).await));
+    assert!(is_refused(&payment.sandbox.reverse(charge(2).id, &payment.id).await), "somebody else's");
+    let dearer = Charge { amount: Money::MAX, ..charge(1) };
+    assert!(is_refused(&payment.sandbox.open(&dearer).await), "one charge has one amount");
+    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None });
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_our_own_bring_faults() {
+    let payment = Opened::new(in_memory()).await;
+    assert!(is_unknown(&payment.authorize("tok_gittix_error").await));
+    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "nothing was done");
+    assert!(is_unknown(&payment.authorize("tok_gittix_lost_answer").await));
+    assert_eq!(payment.fetch().await, PaymentState::Authorized, "it was done");
+    assert_eq!(payment.authorize("tok_gittix_lost_answer").await, Ok(Authorization::Authorized));
+
+    let payment = Opened::new(in_memory()).await;
+    let begun = tokio::time::Instant::now();
+    payment.authorize("tok_gittix_slow_2s").await.expect("authorized");
+    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+
+    let payment = Opened::new(in_memory()).await;
+    payment.authorize("tok_gittix_capture_lost_answer").await.expect("authorized");
+    assert!(is_unknown(&payment.capture().await));
+    assert_eq!((payment.money().await, payment.capture().await), ((AMOUNT, 0), Ok(())));
+
+    let payment = Opened::new(in_memory()).await;
+    payment.authorize("tok_gittix_capture_error").await.expect("authorized");
+    assert!(is_refused(&payment.capture().await));
+    assert_eq!((payment.money().await, payment.reverse().await), ((0, 0), Ok(Reversal::Voided)));
+
+    let payment = Opened::new(in_memory()).await;
+    payment.authorize("tok_gittix_capture_slow_3s").await.expect("authorized");
+    let begun = tokio::time::Instant::now();
+    payment.capture().await.expect("captured");
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn digests_and_secrets_hang_on_the_key_and_show_no_token() {
+    let (one, other) = (in_memory(), Sandbox::new(Arc::<MemoryLedger>::default(), [8; 32]));
+    let visa = token("pm_card_visa");
+    assert_eq!(one.digest(&visa), one.digest(&visa));
+    assert_eq!(one.digest(&visa).as_str().len(), 64);
+    assert_ne!(one.digest(&visa), one.digest(&token("tok_visa")));
+    assert_ne!(one.digest(&visa), other.digest(&visa));
+    assert_ne!(one.client_secret(&PaymentId::new("pi_1")), other.client_secret(&PaymentId::new("pi_1")));
+    assert!(!format!("{one:?}").contains("key"), "{one:?}");
+}
+
+/// What every ledger must do.
+async fn ledger_contract(ledger: &dyn Ledger) {
+    let opened = Payment::of(&charge(1));
+    assert_eq!(ledger.find(&opened.id).await, Ok(None));
+    assert_eq!(ledger.replace(Payment { version: 1, ..opened.clone() }).await, Ok(false), "nothing to replace");
+    assert_eq!(ledger.open(opened.clone()).await, Ok(opened.clone()));
+    let next = Payment { version: 1, stage: Stage::Authorized, ..opened.clone() };
+    assert_eq!(ledger.replace(next.clone()).await, Ok(true));
+    assert_eq!(ledger.replace(next.clone()).await, Ok(false), "it is there already");
+    assert_eq!(ledger.open(opened).await, Ok(next.clone()), "opening it again finds how it stands");
+    assert_eq!(ledger.find(&next.id).await, Ok(Some(next.clone())));
+    let other = ledger.open(Payment::of(&charge(2))).await.expect("opened");
+    let mut all = ledger.all().await.expect("read");
+    all.sort_by_key(|payment| payment.charge);
+    assert_eq!(all, [next.clone(), other]);
+    let stages = [
+        Stage::Open { declined: Some(Failure::new("code", "message")) },
+        Stage::ActionRequired { waits: 1, then: tokens::AfterAction::Decline { failure: Failure::new("code", "message") } },
+        Stage::Refunded { refund: crate::domain::RefundId::new("re_1") },
+    ];
+    let mut last = Payment { capture: CaptureManner::Slow { millis: 5 }, captured: AMOUNT, refunded: AMOUNT, ..next };
+    for stage in stages {
+        last = Payment { stage, version: last.version + 1, ..last };
+        assert_eq!(ledger.replace(last.clone()).await, Ok(true));
+        assert_eq!(ledger.find(&last.id).await, Ok(Some(last.clone())), "every field is kept");
+    }
+}
+
+/// A folder that is removed in the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("gittix-sandbox-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir(&path).expect("a folder for the test");
+        Self(path)
+    }
+
+    fn ledger(&self) -> Arc<FileLedger> {
+        Arc::new(FileLedger::open(&self.0).expect("the ledger opens"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn the_ledger_in_memory_keeps_the_contract() {
+    ledger_contract(&MemoryLedger::default()).await;
+}
+
+#[tokio::test]
+async fn the_ledger_in_a_file_keeps_the_contract() {
+    let folder = Folder::new();
+    ledger_contract(&*folder.ledger()).await;
+}
+
+/// Runs where a replica set is given by `MONGODB_URI`, as the project's test script does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_in_mongodb_keeps_the_contract_and_settles_races() {
+    let Ok(uri) = std::env::var("MONGODB_URI") else { return };
+    let client = mongodb::Client::with_uri_str(uri).await.expect("a client");
+    let database = client.database(&format!("gittix_sandbox_{}", Uuid::now_v7().simple()));
+    ledger_contract(&MongoLedger::new(&database)).await;
+    database.drop().await.expect("emptied");
+    race(Arc::new(MongoLedger::new(&database)), 20).await;
+    database.drop().await.expect("dropped");
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    let folder = Folder::new();
+    let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
+    payment.authorize("pm_card_visa").await.expect("authorized");
+    payment.capture().await.expect("captured");
+    let (charge, id) = (payment.charge, payment.id.clone());
+    drop(payment);
+
+    let reopened = Opened { sandbox: Sandbox::new(folder.ledger(), [7; 32]), charge, id };
+    assert_eq!((reopened.fetch().await, reopened.money().await), (PaymentState::Captured, (AMOUNT, 0)));
+    assert_eq!(reopened.capture().await, Ok(()), "the step that was interrupted is simply done again");
+    assert!(matches!(reopened.reverse().await, Ok(Reversal::Refunded { .. })));
+    assert_eq!(reopened.money().await, (AMOUNT, AMOUNT));
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_though_the_process_never_closed_the_file() {
+    let (folder, copy) = (Folder::new(), Folder::new());
+    let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
+    payment.authorize("pm_card_visa").await.expect("authorized");
+    payment.capture().await.expect("captured");
+    // The file as a crash at this moment would leave it.
+    std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE)).expect("copied");
+    let survivor = Opened { sandbox: Sandbox::new(copy.ledger(), [7; 32]), charge: payment.charge, id: payment.id.clone() };
+    assert_eq!((survivor.fetch().await, survivor.money().await), (PaymentState::Captured, (AMOUNT, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capture_and_reverse_at_once_end_in_exactly_one() {
+    race(Arc::<MemoryLedger>::default(), 200).await;
+    let folder = Folder::new();
+    race(folder.ledger(), 40).await;
+}
+
+async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
+    let sandbox = Sandbox::new(ledger, [7; 32]);
+    for round in 0..rounds {
+        let charge = charge(round);
+        let id = sandbox.open(&charge).await.expect("opened");
+        sandbox.authorize(charge.id, &id, &token("pm_card_visa")).await.expect("authorized");
+        let tasks: Vec<_> = (0..4)
+            .map(|number| {
+                let (sandbox, charge, id) = (sandbox.clone(), charge.id, id.clone());
+                tokio::spawn(async move {
+                    if number % 2 == 0 { Err(sandbox.capture(charge, &id).await) } else { Ok(sandbox.reverse(charge, &id).await) }
+                })
+            })
+            .collect();
+        let mut reversals = Vec::new();
+        let mut captures = 0;
+        for task in tasks {
+            match task.await.expect("no panic") {
+                Ok(reversal) => reversals.push(reversal.expect("reversed")),
+                Err(captured) => captures += u32::from(captured.is_ok()),
+            }
+        }
+        let entries = sandbox.entries().await.expect("read");
+        let entry = entries.iter().find(|entry| entry.order == charge.order).expect("its entry");
+        assert_eq!(reversals[0], reversals[1]);
+        match &reversals[0] {
+            Reversal::Voided => assert_eq!((captures, entry.captured, entry.refunded), (0, 0, 0)),
+            Reversal::Refunded { .. } => assert_eq!((captures > 0, entry.captured, entry.refunded), (true, AMOUNT, AMOUNT)),
+        }
+    }
+}
+
+/// Lets two calls read the same state before either writes; without the guard, a write does not ask for the version.
+#[derive(Debug)]
+struct Interleaved {
+    inner: MemoryLedger,
+    armed: AtomicU32,
+    both_read: Barrier,
+    guarded: bool,
+}
+
+#[async_trait]
+impl Ledger for Interleaved {
+    async fn open(&self, payment: Payment) -> Result<Payment, LedgerError> {
+        self.inner.open(payment).await
+    }
+
+    async fn find(&self, id: &PaymentId) -> Result<Option<Payment>, LedgerError> {
+        let found = self.inner.find(id).await;
+        if self.armed.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            self.both_read.wait().await;
+        }
+        found
+    }
+
+    async fn replace(&self, payment: Payment) -> Result<bool, LedgerError> {
+        let known = self.inner.find(&payment.id).await?.expect("opened before");
+        let version = if self.guarded { payment.version } else { known.version + 1 };
+        self.inner.replace(Payment { version, ..payment }).await
+    }
+
+    async fn all(&self) -> Result<Vec<Payment>, LedgerError> {
+        self.inner.all().await
+    }
+}
+
+/// What a capture and a reversal answer that both saw the payment Authorized.
+async fn interleaved(guarded: bool) -> (Result<(), ProcessorError>, Reversal) {
+    let ledger = Arc::new(Interleaved { inner: MemoryLedger::default(), armed: AtomicU32::new(0), both_read: Barrier::new(2), guarded });
+    let payment = Opened::new(Sandbox::new(Arc::<Interleaved>::clone(&ledger), [7; 32])).await;
+    payment.authorize("pm_card_visa").await.expect("authorized");
+    ledger.armed.store(2, Ordering::SeqCst);
+    let (captured, reversed) = tokio::join!(payment.capture(), payment.reverse());
+    (captured, reversed.expect("reversed"))
+}
+
+#[tokio::test]
+async fn of_two_that_saw_the_same_state_one_sees_what_the_other_did() {
+    let (captured, reversed) = interleaved(true).await;
+    assert!(captured.is_ok() == matches!(reversed, Reversal::Refunded { .. }), "{captured:?} {reversed:?}");
+}
+
+#[tokio::test]
+async fn control_without_the_guard_money_is_captured_and_called_voided() {
+    assert_eq!(interleaved(false).await, (Ok(()), Reversal::Voided));
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Authorize(&'static str),
+    Resume,
+    Capture,
+    Reverse,
+    Restart,
+}
+
+fn some_call() -> impl Strategy<Value = Call> {
+    let tokens = [
+        "pm_card_visa",
+        "pm_card_chargeDeclined",
+        "pm_card_authenticationRequired",
+        "pm_card_threeDSecureRequiredChargeDeclined",
+        "pm_card_nope",
+        "tok_gittix_error",
+        "tok_gittix_lost_answer",
+        "tok_gittix_action_twice",
+        "tok_gittix_capture_error",
+        "tok_gittix_capture_lost_answer",
+    ];
+    prop_oneof![
+        4 => select(tokens.to_vec()).prop_map(Call::Authorize),
+        2 => Just(Call::Resume),
+        2 => Just(Call::Capture),
+        1 => Just(Call::Reverse),
+        1 => Just(Call::Restart),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn money_is_kept_whole_or_not_at_all_whatever_is_asked_in_whatever_order(calls in vec(some_call(), 0..30)) {
+        Runtime::new().expect("a runtime").block_on(async {
+            let ledger: Arc<MemoryLedger> = Arc::default();
+            let mut payment = Opened::new(Sandbox::new(Arc::<MemoryLedger>::clone(&ledger), [7; 32])).await;
+            let (mut reversed, mut captured) = (None, false);
+            for call in calls {
+                match call {
+                    Call::Authorize(with) => drop(payment.authorize(with).await),
+                    Call::Resume => drop(payment.resume().await),
+                    Call::Capture => captured |= payment.capture().await.is_ok(),
+                    Call::Reverse => {
+                        let now = payment.reverse().await.expect("nothing is in its way");
+                        assert_eq!(reversed.get_or_insert_with(|| now.clone()), &now, "the same answer every time");
+                    }
+                    Call::Restart => payment.sandbox = Sandbox::new(Arc::<MemoryLedger>::clone(&ledger), [7; 32]),
+                }
+                let (taken, returned) = payment.money().await;
+                assert!(taken == 0 || taken == AMOUNT, "{taken}");
+                assert!(returned == 0 || returned == taken, "{returned} of {taken}");
+                assert!(!captured || taken == AMOUNT, "what was captured was taken");
+                match &reversed {
+                    Some(Reversal::Voided) => assert_eq!(taken, 0),
+                    Some(Reversal::Refunded { .. }) => assert_eq!(returned, AMOUNT),
+                    None => assert_eq!(returned, 0),
+                }
+            }
+        });
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn failpoints_stand_before_and_after_each_step() {
+    let scenario = fail::FailScenario::setup();
+    // Failpoints are the whole process's: of all payments in other tests, only this one fails.
+    let payment = Opened::of(in_memory(), charge(777)).await;
+    let arm = |point: &str| fail::cfg(point, &format!("return({})", payment.id)).expect("a failpoint");
+    arm("sandbox::before_authorize");
+    assert!(is_unknown(&payment.authorize("pm_card_visa").await));
+    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "before: nothing was done");
+    fail::remove("sandbox::before_authorize");
+    arm("sandbox::after_authorize");
+    assert!(is_unknown(&payment.authorize("pm_card_visa").await));
+    assert_eq!(payment.fetch().await, PaymentState::Authorized, "after: it was done");
+    arm("sandbox::before_capture");
+    assert!(is_unknown(&payment.capture().await));
+    assert_eq!(payment.money().await, (0, 0));
+    fail::remove("sandbox::before_capture");
+    arm("sandbox::after_capture");
+    assert!(is_unknown(&payment.capture().await));
+    assert_eq!(payment.money().await, (AMOUNT, 0));
+    arm("sandbox::before_reverse");
+    assert!(is_unknown(&payment.reverse().await));
+    assert_eq!(payment.money().await, (AMOUNT, 0));
+    fail::remove("sandbox::before_reverse");
+    arm("sandbox::after_reverse");
+    assert!(is_unknown(&payment.reverse().await));
+    assert_eq!(payment.money().await, (AMOUNT, AMOUNT));
+    scenario.teardown();
+}

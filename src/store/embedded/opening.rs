@@ -1,0 +1,145 @@
+//! Opening a database: is it ours, which life of it is this, and what happened in its last minutes.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use redb::{Builder, Database, DatabaseError, ReadableTable, Table};
+
+use super::tables::{self, Fault, StoredEvent, Tables, decode, meta};
+use crate::{
+    domain::{Millis, Timestamp},
+    store::{
+        Cursor, Recorded,
+        feed::{FeedLimits, FeedLog},
+    },
+};
+
+/// The file's name in its folder.
+const FILE: &str = "gittix.redb";
+
+/// Pages that redb keeps in memory: enough for the hot part of a million tickets, small beside a server's own.
+const CACHE_BYTES: usize = 128 << 20;
+
+/// How far back a client's cursor can be resumed after a restart, as the contract promises.
+const HISTORY: Millis = Millis::from_mins(5);
+
+/// Why the embedded store cannot be opened: one line for whoever starts the server.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data folder {} cannot be used: {error}", folder.display())]
+    Folder { folder: PathBuf, error: io::Error },
+    #[error("{} is in use by another process", file.display())]
+    InUse { file: PathBuf },
+    #[error("{} cannot be opened: {error}", file.display())]
+    File { file: PathBuf, error: DatabaseError },
+    #[error("the store has layout {found}, this program knows only layout {}", tables::SCHEMA)]
+    Layout { found: u64 },
+    #[error("the store cannot be read: {0}")]
+    Unreadable(String),
+    #[error("the store's writer cannot be started: {0}")]
+    Writer(#[source] io::Error),
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        Self::Unreadable(fault.to_string())
+    }
+}
+
+/// What an opened database begins with.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub epoch: u32,
+    /// The number of the last transaction that carried events.
+    pub number: u64,
+    /// Holds the last minutes already.
+    pub feed: FeedLog,
+}
+
+pub(super) fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// The database in `folder`, which is created if it is not there.
+pub(super) fn database(folder: &Path) -> Result<Database, OpenError> {
+    let unusable = |error| OpenError::Folder { folder: folder.to_owned(), error };
+    fs::create_dir_all(folder).map_err(unusable)?;
+    let file = folder.join(FILE);
+    let database = builder().create(&file).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file: file.clone() },
+        error => OpenError::File { file: file.clone(), error },
+    })?;
+    // A new file is durable only with its entry in the folder.
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
+    Ok(database)
+}
+
+/// Makes the tables of a new database, refuses one of another layout, and reads the feed's last minutes before `now`.
+pub(super) fn begin(database: &Database, now: Timestamp) -> Result<Beginning, OpenError> {
+    let transaction = database.begin_write().map_err(Fault::from)?;
+    let beginning = {
+        // Before the other tables are opened: another layout may have others of the same name.
+        let layout = match transaction.open_table(tables::META) {
+            Ok(meta) => number(&meta, meta::SCHEMA)?,
+            Err(error) => return Err(Fault::from(error).into()),
+        };
+        if let Some(found) = layout.filter(|found| *found != tables::SCHEMA) {
+            return Err(OpenError::Layout { found });
+        }
+        let mut tables = Tables::open(&transaction).map_err(Fault::from)?;
+        tables.meta.insert(meta::SCHEMA, tables::SCHEMA).map_err(Fault::from)?;
+        let epoch = epoch(&mut tables)?;
+        read_back(&tables, epoch, now - HISTORY)?
+    };
+    transaction.commit().map_err(Fault::from)?;
+    Ok(beginning)
+}
+
+fn number(meta: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, Fault> {
+    Ok(meta.get(name)?.map(|value| value.value()))
+}
+
+/// This life of the store: made with the file, so that a cursor of another one is known for a stranger.
+fn epoch(tables: &mut Tables<'_>) -> Result<u32, OpenError> {
+    if let Some(epoch) = number(&tables.meta, meta::EPOCH)? {
+        return u32::try_from(epoch).map_err(|_| OpenError::Unreadable("its epoch is out of range".into()));
+    }
+    let epoch = getrandom::u32().map_err(|error| OpenError::Unreadable(format!("no randomness: {error}")))?;
+    tables.meta.insert(meta::EPOCH, u64::from(epoch)).map_err(Fault::from)?;
+    Ok(epoch)
+}
+
+/// The events since `since`, as far as the ring holds them; its base is the place before the first of them.
+fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginning, Fault> {
+    let ordinal = number(&tables.meta, meta::PURGED_ORDINAL)?.unwrap_or(0);
+    let purged =
+        Cursor { epoch, time: number(&tables.meta, meta::PURGED_TIME)?.unwrap_or(0), ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX) };
+    let mut recent = Vec::new();
+    let mut base = purged;
+    for entry in tables.events.iter()?.rev() {
+        let (place, bytes) = entry?;
+        let (time, ordinal) = place.value();
+        let cursor = Cursor { epoch, time, ordinal };
+        let StoredEvent { at, event } = decode(bytes.value())?;
+        if at < since || recent.len() >= FeedLimits::EVENTS_MAX {
+            base = cursor;
+            break;
+        }
+        recent.push(Recorded::new(cursor, at, event));
+    }
+    // A feed in the same process cannot fall silent, and has no other replica that could be ahead of it.
+    let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 };
+    let feed = FeedLog::new(base, limits);
+    feed.push(recent.into_iter().rev());
+    Ok(Beginning { epoch, number: feed.cursor().time, feed })
+}
+
+impl From<redb::StorageError> for OpenError {
+    fn from(error: redb::StorageError) -> Self {
+        Fault::from(error).into()
+    }
+}

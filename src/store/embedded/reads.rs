@@ -1,0 +1,192 @@
+//! The reads, each over one snapshot. Nothing here waits for the writer: redb keeps the last durable state readable
+//! while the next is being flushed.
+
+use std::{
+    collections::HashSet,
+    ops::Bound::{Excluded, Included, Unbounded},
+};
+
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
+
+use super::tables::{self, Document, Fault, StoredEvent, decode};
+use crate::{
+    domain::{
+        Charge, ChargeId, ChargeStep, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User, UserId,
+        invariants::World,
+    },
+    store::OrderScope,
+};
+
+type Documents = TableDefinition<'static, u128, &'static [u8]>;
+type Pairs = TableDefinition<'static, (u128, u128), ()>;
+
+/// One document.
+pub(super) fn document<D: Document>(snapshot: &ReadTransaction, table: Documents, id: u128) -> Result<Option<D>, Fault> {
+    get(&snapshot.open_table(table)?, id)
+}
+
+fn get<D: DeserializeOwned>(table: &ReadOnlyTable<u128, &'static [u8]>, id: u128) -> Result<Option<D>, Fault> {
+    table.get(id)?.map(|bytes| decode(bytes.value())).transpose()
+}
+
+pub(super) fn sale(snapshot: &ReadTransaction, id: TicketId) -> Result<Option<Sale>, Fault> {
+    let Some(ticket) = document::<Ticket>(snapshot, tables::TICKETS, id.uuid().as_u128())? else {
+        return Ok(None);
+    };
+    let Some(holder) = ticket.lock().map(|lock| lock.order) else {
+        return Ok(Some(Sale::unlocked(ticket)));
+    };
+    let order = document(snapshot, tables::ORDERS, holder.uuid().as_u128())?;
+    let is_running = |charge: &Charge| !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. });
+    let charge = charges_of(snapshot, holder)?.into_iter().find(is_running);
+    Ok(Some(Sale { ticket, order, charge }))
+}
+
+pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Fault> {
+    let mut tickets = Vec::new();
+    let after = after.map_or(Unbounded, |after| Excluded(after.uuid().as_u128()));
+    for entry in snapshot.open_table(tables::TICKETS)?.range::<u128>((after, Unbounded))? {
+        if tickets.len() >= limit {
+            break;
+        }
+        let ticket: Ticket = decode(entry?.1.value())?;
+        if !ticket.is_deleted() {
+            tickets.push(ticket);
+        }
+    }
+    Ok(tickets)
+}
+
+pub(super) fn tickets_locked_by(
+    snapshot: &ReadTransaction,
+    replica: &str,
+    after: Option<TicketId>,
+    limit: usize,
+) -> Result<Vec<TicketId>, Fault> {
+    let after = after.map_or(Included((replica, 0)), |after| Excluded((replica, after.uuid().as_u128())));
+    let locked = snapshot.open_table(tables::LOCKS_BY_REPLICA)?;
+    let entries = locked.range::<(&str, u128)>((after, Included((replica, u128::MAX))))?;
+    entries.take(limit).map(|entry| Ok(ticket_id(entry?.0.value().1))).collect()
+}
+
+pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Fault> {
+    let mut due = Vec::new();
+    // The first `limit` of each index hold the first `limit` tickets of both, since each names a ticket only once.
+    for entry in snapshot.open_table(tables::LOCKS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit) {
+        due.push(entry?.0.value());
+    }
+    for entry in snapshot.open_table(tables::WINDOWS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit) {
+        let (key, ticket) = entry?;
+        due.push((key.value().0, ticket.value()));
+    }
+    due.sort_unstable();
+    let mut seen = HashSet::new();
+    Ok(due.into_iter().filter(|(_, ticket)| seen.insert(*ticket)).take(limit).map(|(_, ticket)| ticket_id(ticket)).collect())
+}
+
+pub(super) fn orders_of(
+    snapshot: &ReadTransaction,
+    buyer: UserId,
+    scope: OrderScope,
+    after: Option<OrderId>,
+    limit: usize,
+) -> Result<Vec<Order>, Fault> {
+    let index = match scope {
+        OrderScope::Active => tables::ORDERS_ACTIVE,
+        OrderScope::All => tables::ORDERS_BY_BUYER,
+    };
+    let after = after.map(|after| after.uuid().as_u128());
+    listed(snapshot, index, buyer.uuid().as_u128(), after, limit, tables::ORDERS)
+}
+
+pub(super) fn charges_of(snapshot: &ReadTransaction, order: OrderId) -> Result<Vec<Charge>, Fault> {
+    listed(snapshot, tables::CHARGES_BY_ORDER, order.uuid().as_u128(), None, usize::MAX, tables::CHARGES)
+}
+
+/// The documents that `index` lists under `owner`, by id ascending.
+fn listed<D: Document>(
+    snapshot: &ReadTransaction,
+    index: Pairs,
+    owner: u128,
+    after: Option<u128>,
+    limit: usize,
+    documents: Documents,
+) -> Result<Vec<D>, Fault> {
+    let after = after.map_or(Included((owner, 0)), |after| Excluded((owner, after)));
+    let documents = snapshot.open_table(documents)?;
+    let mut found = Vec::new();
+    for entry in snapshot.open_table(index)?.range::<(u128, u128)>((after, Included((owner, u128::MAX))))?.take(limit) {
+        found.extend(get(&documents, entry?.0.value().1)?);
+    }
+    Ok(found)
+}
+
+pub(super) fn charges_open(
+    snapshot: &ReadTransaction,
+    cutoff: Timestamp,
+    after: Option<ChargeId>,
+    limit: usize,
+) -> Result<Vec<Charge>, Fault> {
+    let after = after.map_or(Unbounded, |after| Excluded(after.uuid().as_u128()));
+    let charges = snapshot.open_table(tables::CHARGES)?;
+    let mut found = Vec::new();
+    for entry in snapshot.open_table(tables::CHARGES_OPEN)?.range::<u128>((after, Unbounded))? {
+        if found.len() >= limit {
+            break;
+        }
+        let (id, updated_at) = entry?;
+        if updated_at.value() <= cutoff.0 {
+            found.extend(get::<Charge>(&charges, id.value())?);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn user_by_email(snapshot: &ReadTransaction, email: &str) -> Result<Option<User>, Fault> {
+    let Some(id) = snapshot.open_table(tables::EMAILS)?.get(email)?.map(|id| id.value()) else {
+        return Ok(None);
+    };
+    document(snapshot, tables::USERS, id)
+}
+
+pub(super) fn session(snapshot: &ReadTransaction, digest: &str) -> Result<Option<Session>, Fault> {
+    snapshot.open_table(tables::SESSIONS)?.get(digest)?.map(|bytes| decode(bytes.value())).transpose()
+}
+
+pub(super) fn idempotency(snapshot: &ReadTransaction, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Fault> {
+    snapshot.open_table(tables::IDEMPOTENCY)?.get((user.uuid().as_u128(), key))?.map(|bytes| decode(bytes.value())).transpose()
+}
+
+pub(super) fn secret(snapshot: &ReadTransaction, name: &str) -> Result<Option<[u8; 32]>, Fault> {
+    Ok(snapshot.open_table(tables::SECRETS)?.get(name)?.map(|secret| *secret.value()))
+}
+
+pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(World, Vec<Event>), Fault> {
+    let mut slots = Vec::new();
+    for entry in snapshot.open_table(tables::SLOTS)?.iter()? {
+        let (user, order) = entry?.0.value();
+        slots.push((UserId::new(uuid::Uuid::from_u128(user)), OrderId::new(uuid::Uuid::from_u128(order))));
+    }
+    let mut events = Vec::new();
+    for entry in snapshot.open_table(tables::EVENTS)?.iter()? {
+        events.push(decode::<StoredEvent>(entry?.1.value())?.event);
+    }
+    let world = World {
+        tickets: all(snapshot, tables::TICKETS)?,
+        orders: all(snapshot, tables::ORDERS)?,
+        charges: all(snapshot, tables::CHARGES)?,
+        slots,
+        // The processor's ledger is not ours.
+        payments: Vec::new(),
+    };
+    Ok((world, events))
+}
+
+fn all<D: Document>(snapshot: &ReadTransaction, table: Documents) -> Result<Vec<D>, Fault> {
+    snapshot.open_table(table)?.iter()?.map(|entry| decode(entry?.1.value())).collect()
+}
+
+fn ticket_id(id: u128) -> TicketId {
+    TicketId::new(uuid::Uuid::from_u128(id))
+}

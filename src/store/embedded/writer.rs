@@ -1,0 +1,234 @@
+//! The one writer: commits that wait at the same moment share a transaction, and so one flush to the disk.
+//!
+//! An answer is given only after the transaction is durable and its events are in the feed. Which commits share a
+//! transaction is chance; each is judged as if it came alone, after those before it.
+
+use std::sync::{Arc, OnceLock};
+
+use redb::{Database, ReadableTable};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    apply::apply,
+    judge::{Stop, judge},
+    purge::{Purged, purge},
+    tables::{Fault, Tables},
+};
+use crate::{
+    domain::Timestamp,
+    metrics::METRICS,
+    store::{Commit, CommitError, Cursor, FeedLog, Recorded},
+};
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Work {
+    Commit(Commit),
+    /// The secret of this name, made if there is none.
+    Secret(&'static str),
+    /// One piece of purging, as of this time.
+    Purge(Timestamp),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    Committed,
+    Secret([u8; 32]),
+    Purged(Purged),
+}
+
+pub(super) type Answer = Result<Done, CommitError>;
+
+/// One piece of work, with whoever waits for it. It is done though they have gone away.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub work: Work,
+    pub submitted: Instant,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Why the store answers nothing any more, once it does not. After a storage error the file's true state is known only
+/// when it is opened anew (redb repairs it then), so until the process restarts everything is refused, reads included:
+/// a read that shows less than the disk holds would deny a commit whose outcome was unknown.
+#[derive(Debug, Default)]
+pub(super) struct Health(OnceLock<String>);
+
+impl Health {
+    /// The first reason stays.
+    pub(super) fn fail(&self, reason: String) {
+        if self.0.get().is_none() {
+            tracing::error!(reason, "the embedded store failed; it refuses everything until the process restarts");
+            METRICS.feed_live.set(0);
+        }
+        // Set already by another thread: its reason is as good.
+        let _ = self.0.set(reason);
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.0.get() {
+            None => Ok(()),
+            Some(reason) => Err(format!("failed, and not opened anew since: {reason}")),
+        }
+    }
+}
+
+/// The owner of all write transactions after the store was opened.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub db: Arc<Database>,
+    pub feed: FeedLog,
+    pub health: Arc<Health>,
+    pub epoch: u32,
+    /// The number of the last transaction that carried events.
+    pub number: u64,
+}
+
+/// What one transaction did, before it is durable.
+#[derive(Default)]
+struct Batch {
+    answers: Vec<Answer>,
+    recorded: Vec<Recorded>,
+    commits: u32,
+    /// Whether there is anything to make durable.
+    changed: bool,
+}
+
+impl Writer {
+    /// Does `jobs` in one transaction and answers each.
+    pub(super) fn write(&mut self, jobs: Vec<Job>) {
+        let (work, waiting): (Vec<Work>, Vec<Waiting>) = jobs.into_iter().map(Job::split).unzip();
+        match self.transact(work) {
+            Ok(answers) => answers.into_iter().zip(waiting).for_each(|(answer, waiting)| waiting.tell(answer)),
+            Err(error) => waiting.into_iter().for_each(|waiting| waiting.tell(Err(error.clone()))),
+        }
+    }
+
+    fn transact(&mut self, work: Vec<Work>) -> Result<Vec<Answer>, CommitError> {
+        self.health.check().map_err(CommitError::Unavailable)?;
+        let unwritten = |fault: Fault| {
+            self.health.fail(fault.to_string());
+            CommitError::Unavailable(fault.to_string())
+        };
+        // Dropping a transaction aborts it, so every early return below leaves nothing behind.
+        let transaction = self.db.begin_write().map_err(|error| unwritten(error.into()))?;
+        let batch =
+            Tables::open(&transaction).map_err(Fault::from).and_then(|mut tables| self.fill(&mut tables, work)).map_err(unwritten)?;
+        if !batch.changed {
+            return Ok(batch.answers);
+        }
+        before_commit()?;
+        // redb's default: on the disk when it returns.
+        transaction.commit().map_err(|error| {
+            self.health.fail(error.to_string());
+            CommitError::OutcomeUnknown(error.to_string())
+        })?;
+        METRICS.commit_batch.observe(f64::from(batch.commits));
+        METRICS.feed_events.inc_by(batch.recorded.len() as u64);
+        if let Some(last) = batch.recorded.last() {
+            self.number = last.cursor.time;
+            self.feed.push(batch.recorded);
+        }
+        after_commit()?;
+        Ok(batch.answers)
+    }
+
+    fn fill(&self, tables: &mut Tables<'_>, work: Vec<Work>) -> Result<Batch, Fault> {
+        let mut batch = Batch::default();
+        for work in work {
+            let answer = match work {
+                Work::Commit(commit) => self.commit(tables, commit, &mut batch)?,
+                Work::Secret(name) => secret(tables, name, &mut batch)?,
+                Work::Purge(now) => {
+                    let purged = purge(tables, now)?;
+                    batch.changed |= purged.removed > 0;
+                    Ok(Done::Purged(purged))
+                }
+            };
+            batch.answers.push(answer);
+        }
+        Ok(batch)
+    }
+
+    fn commit(&self, tables: &mut Tables<'_>, commit: Commit, batch: &mut Batch) -> Result<Answer, Fault> {
+        let plan = match judge(tables, &commit) {
+            Ok(plan) => plan,
+            Err(Stop::Refused(error)) => return Ok(Err(error)),
+            Err(Stop::Storage(fault)) => return Err(fault),
+        };
+        let (number, ordinal) = (self.number + 1, u32::try_from(batch.recorded.len()).unwrap_or(u32::MAX));
+        apply(tables, &plan, number, ordinal)?;
+        let cursors = (ordinal..).map(|ordinal| Cursor { epoch: self.epoch, time: number, ordinal });
+        batch.recorded.extend(cursors.zip(commit.events).map(|(cursor, event)| Recorded::new(cursor, commit.at, event)));
+        batch.commits += 1;
+        batch.changed |= !commit.writes.is_empty() || !plan.events.is_empty();
+        Ok(Ok(Done::Committed))
+    }
+}
+
+fn secret(tables: &mut Tables<'_>, name: &'static str, batch: &mut Batch) -> Result<Answer, Fault> {
+    if let Some(secret) = tables.secrets.get(name)? {
+        return Ok(Ok(Done::Secret(*secret.value())));
+    }
+    let mut secret = [0; 32];
+    if let Err(error) = getrandom::fill(&mut secret) {
+        return Ok(Err(CommitError::Unavailable(format!("no randomness: {error}"))));
+    }
+    tables.secrets.insert(name, &secret)?;
+    batch.changed = true;
+    Ok(Ok(Done::Secret(secret)))
+}
+
+/// Nothing is durable yet: a fault here loses the whole transaction. `return` makes it fail.
+fn before_commit() -> Result<(), CommitError> {
+    fail::fail_point!("store::before_commit", |_| Err(CommitError::Unavailable("failpoint".into())));
+    Ok(())
+}
+
+/// Durable, and nobody knows: a fault here loses only the answers. `return` makes the outcome unknown.
+fn after_commit() -> Result<(), CommitError> {
+    fail::fail_point!("store::after_commit", |_| Err(CommitError::OutcomeUnknown("failpoint".into())));
+    Ok(())
+}
+
+/// Whoever waits for one job.
+struct Waiting {
+    is_commit: bool,
+    submitted: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Job {
+    fn split(self) -> (Work, Waiting) {
+        let is_commit = matches!(self.work, Work::Commit(_));
+        (self.work, Waiting { is_commit, submitted: self.submitted, answer: self.answer })
+    }
+}
+
+impl Waiting {
+    fn tell(self, answer: Answer) {
+        if self.is_commit {
+            match &answer {
+                Ok(_) => {
+                    METRICS.commits.inc();
+                    METRICS.commit_seconds.observe(self.submitted.elapsed().as_secs_f64());
+                }
+                Err(error) => count_failure(error),
+            }
+        }
+        // They may have gone away; what was done is done.
+        let _ = self.answer.send(answer);
+    }
+}
+
+pub(super) fn count_failure(error: &CommitError) {
+    let reason = match error {
+        CommitError::Stale => "stale",
+        CommitError::EmailInUse => "email_in_use",
+        CommitError::SlotsFull => "slots_full",
+        CommitError::KeyUsed => "key_used",
+        CommitError::Unavailable(_) => "unavailable",
+        CommitError::OutcomeUnknown(_) => "outcome_unknown",
+    };
+    METRICS.commits_failed.with_label_values(&[reason]).inc();
+}

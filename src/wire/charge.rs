@@ -1,0 +1,153 @@
+//! A charge as its buyer sees it.
+
+use serde::Serialize;
+
+use super::{CurrencyView, Instant, Price};
+use crate::domain::{Charge, ChargeId, ChargeStatus, OrderId};
+
+/// One attempt to pay an order. What the buyer's browser needs to act (`clientSecret`) is no part of it: that is added
+/// to the answer of the one request that asked for it.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[schema(as = Charge)]
+#[serde(rename_all = "camelCase")]
+pub struct ChargeView<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    pub id: ChargeId,
+    #[schema(value_type = String, format = "uuid")]
+    pub order_id: OrderId,
+    #[schema(inline)]
+    pub status: ChargeStatusView,
+    #[schema(value_type = f64, minimum = 0.5, maximum = 999_999.99)]
+    pub amount: Price,
+    #[schema(inline)]
+    pub currency: CurrencyView,
+    /// The processor's name for the payment.
+    #[schema(required = true)]
+    pub stripe_id: Option<&'a str>,
+    /// The processor's name for the refund, if money had to be given back.
+    #[schema(required = true)]
+    pub stripe_refund_id: Option<&'a str>,
+    /// Null unless it has Failed.
+    #[schema(inline, required = true)]
+    pub failure: Option<FailureView<'a>>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Instant,
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Instant,
+}
+
+/// How the charge stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ChargeStatus)]
+pub enum ChargeStatusView {
+    Created,
+    Failed,
+    Completed,
+}
+
+/// Why a charge Failed: a stable code, and a sentence for people.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[schema(as = Failure)]
+pub struct FailureView<'a> {
+    pub code: &'a str,
+    pub message: &'a str,
+}
+
+impl From<ChargeStatus> for ChargeStatusView {
+    fn from(status: ChargeStatus) -> Self {
+        match status {
+            ChargeStatus::Created => Self::Created,
+            ChargeStatus::Failed => Self::Failed,
+            ChargeStatus::Completed => Self::Completed,
+        }
+    }
+}
+
+impl<'a> ChargeView<'a> {
+    pub fn of(charge: &'a Charge) -> Self {
+        Self {
+            id: charge.id,
+            order_id: charge.order,
+            status: charge.status.into(),
+            amount: Price(charge.amount),
+            currency: charge.currency.into(),
+            stripe_id: charge.stripe_id.as_ref().map(|id| id.as_str()),
+            stripe_refund_id: charge.stripe_refund_id.as_ref().map(|id| id.as_str()),
+            failure: charge.failure.as_ref().map(|failure| FailureView { code: &failure.code, message: &failure.message }),
+            created_at: Instant(charge.created_at),
+            updated_at: Instant(charge.updated_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+    use crate::{
+        domain::{ChargeStep, Currency, Failure, PaymentId, RefundId, TicketId, TokenDigest},
+        wire::samples,
+    };
+
+    fn charge() -> Charge {
+        Charge {
+            id: ChargeId::new(samples::uuid(5)),
+            order: samples::order_id(),
+            ticket: TicketId::new(samples::uuid(1)),
+            buyer: samples::buyer(),
+            status: ChargeStatus::Created,
+            step: ChargeStep::AwaitingAction,
+            amount: samples::money(1990),
+            currency: Currency::Usd,
+            token: TokenDigest::new("0a1b2c"),
+            first_attempt: true,
+            stripe_id: Some(PaymentId::new("pi_1")),
+            stripe_refund_id: None,
+            failure: None,
+            version: 1,
+            created_at: samples::NOW,
+            updated_at: samples::NOW,
+        }
+    }
+
+    #[test]
+    fn a_waiting_charge_shows_neither_step_nor_token() {
+        let charge = charge();
+        assert_eq!(
+            to_value(ChargeView::of(&charge)).expect("JSON"),
+            json!({
+                "id": "01990000-0000-7000-8000-000000000005", "orderId": "01990000-0000-7000-8000-000000000003", "status": "Created",
+                "amount": 19.9, "currency": "usd", "stripeId": "pi_1", "stripeRefundId": null, "failure": null,
+                "createdAt": "2026-09-01T12:34:56.789Z", "updatedAt": "2026-09-01T12:34:56.789Z",
+            })
+        );
+    }
+
+    #[test]
+    fn a_refunded_charge_tells_why_and_by_what() {
+        let charge = Charge {
+            status: ChargeStatus::Failed,
+            step: ChargeStep::Final,
+            stripe_refund_id: Some(RefundId::new("re_1")),
+            failure: Some(Failure::new("lock_lost", "Too late.")),
+            ..charge()
+        };
+        let value = to_value(ChargeView::of(&charge)).expect("JSON");
+        assert_eq!(
+            (&value["status"], &value["stripeRefundId"], &value["failure"]),
+            (&json!("Failed"), &json!("re_1"), &json!({"code": "lock_lost", "message": "Too late."}))
+        );
+    }
+
+    #[test]
+    fn the_schema_names_the_members_that_are_written() {
+        let schema = to_value(<ChargeView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
+        let charge = charge();
+        let value = to_value(ChargeView::of(&charge)).expect("JSON");
+        let written: Vec<_> = value.as_object().expect("an object").keys().cloned().map(serde_json::Value::from).collect();
+        let required = schema["required"].as_array().expect("a list");
+        assert!(written.iter().all(|member| required.contains(member)) && required.len() == written.len(), "{schema:#}");
+        assert_eq!(schema["properties"]["stripeId"]["type"], json!(["string", "null"]));
+    }
+}

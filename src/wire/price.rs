@@ -1,0 +1,48 @@
+//! Money on the wire: a JSON number in major units.
+
+use serde::{Serialize, Serializer};
+
+use crate::domain::Money;
+
+/// An amount in major units with at most two decimals: `20`, `19.99`, `19.9`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price(pub Money);
+
+impl Serialize for Price {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let minor = self.0.minor();
+        if minor.is_multiple_of(100) {
+            serializer.serialize_u32(minor / 100)
+        } else {
+            // The double next to a decimal of eight digits prints as that decimal: doubles carry fifteen of them.
+            serializer.serialize_f64(f64::from(minor) / 100.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(minor: u64) -> String {
+        serde_json::to_string(&Price(Money::from_minor(minor).expect("in range"))).expect("a number")
+    }
+
+    #[test]
+    fn amounts_are_plain_numbers_without_needless_digits() {
+        for (minor, expected) in
+            [(2000, "20"), (1999, "19.99"), (1990, "19.9"), (50, "0.5"), (99_999_999, "999999.99"), (10_000_000, "100000")]
+        {
+            assert_eq!(text(minor), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_exactly_the_amount(minor in 50u64..=99_999_999) {
+            prop_assert_eq!(Money::parse_number(&text(minor)).map(|money| u64::from(money.minor())), Ok(minor));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A ticket as everybody sees it.
+
+use serde::Serialize;
+
+use super::{Instant, Price};
+use crate::domain::{Currency, OrderId, Ticket, TicketId, TicketStatus, UserId, Version};
+
+/// Something that a seller offers. Who holds its lock is not told.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[schema(as = Ticket)]
+#[serde(rename_all = "camelCase")]
+pub struct TicketView<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    pub id: TicketId,
+    #[schema(min_length = 1, max_length = 200)]
+    pub title: &'a str,
+    #[schema(value_type = f64, minimum = 0.5, maximum = 999_999.99)]
+    pub price: Price,
+    #[schema(inline)]
+    pub currency: CurrencyView,
+    /// The seller.
+    #[schema(value_type = String, format = "uuid")]
+    pub user_id: UserId,
+    /// The order that holds or bought it.
+    #[schema(value_type = Option<String>, format = "uuid", required = true)]
+    pub order_id: Option<OrderId>,
+    #[schema(inline)]
+    pub status: TicketStatusView,
+    /// When its lock ends; null unless it is Locked.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    pub unlocks_at: Option<Instant>,
+    /// 0 at first; every change adds one.
+    #[schema(value_type = u64)]
+    pub version: Version,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Instant,
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Instant,
+}
+
+/// Whether it can be bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = TicketStatus)]
+pub enum TicketStatusView {
+    Available,
+    Locked,
+    Sold,
+}
+
+/// ISO 4217, in lower case as Stripe writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Currency)]
+#[serde(rename_all = "lowercase")]
+pub enum CurrencyView {
+    Usd,
+}
+
+impl From<TicketStatus> for TicketStatusView {
+    fn from(status: TicketStatus) -> Self {
+        match status {
+            TicketStatus::Available => Self::Available,
+            TicketStatus::Locked => Self::Locked,
+            TicketStatus::Sold => Self::Sold,
+        }
+    }
+}
+
+impl From<Currency> for CurrencyView {
+    fn from(currency: Currency) -> Self {
+        match currency {
+            Currency::Usd => Self::Usd,
+        }
+    }
+}
+
+impl<'a> TicketView<'a> {
+    /// `None` once the ticket was taken off sale: nobody sees it any more.
+    pub fn of(ticket: &'a Ticket) -> Option<Self> {
+        Some(Self {
+            id: ticket.id,
+            title: ticket.title.as_str(),
+            price: Price(ticket.price),
+            currency: ticket.currency.into(),
+            user_id: ticket.seller,
+            order_id: ticket.order(),
+            status: ticket.status()?.into(),
+            unlocks_at: ticket.lock().map(|lock| Instant(lock.unlocks_at)),
+            version: ticket.version,
+            created_at: Instant(ticket.created_at),
+            updated_at: Instant(ticket.updated_at),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+    use crate::{
+        domain::{Lock, ReplicaName, TicketState, Timestamp},
+        wire::samples,
+    };
+
+    #[test]
+    fn an_available_ticket_has_every_member() {
+        let ticket = samples::ticket();
+        assert_eq!(
+            to_value(TicketView::of(&ticket)).expect("JSON"),
+            json!({
+                "id": "01990000-0000-7000-8000-000000000001", "title": "Café \"del\" Mar", "price": 19.99, "currency": "usd",
+                "userId": "01990000-0000-7000-8000-000000000002", "orderId": null, "status": "Available", "unlocksAt": null,
+                "version": 4, "createdAt": "2026-09-01T12:33:56.789Z", "updatedAt": "2026-09-01T12:34:56.789Z",
+            })
+        );
+    }
+
+    #[test]
+    fn a_locked_ticket_tells_the_order_and_the_end_but_not_the_buyer() {
+        let lock = Lock {
+            order: samples::order_id(),
+            buyer: samples::buyer(),
+            unlocks_at: Timestamp(samples::NOW.0 + 900_000),
+            replica: ReplicaName::new("r1"),
+        };
+        let ticket = Ticket { state: TicketState::Locked { lock }, ..samples::ticket() };
+        let text = serde_json::to_string(&TicketView::of(&ticket)).expect("JSON");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(
+            (&value["status"], &value["orderId"], &value["unlocksAt"]),
+            (&json!("Locked"), &json!(samples::order_id()), &json!("2026-09-01T12:49:56.789Z"))
+        );
+        assert!(!text.contains(&samples::buyer().to_string()) && !text.contains("r1"), "{text}");
+    }
+
+    #[test]
+    fn a_sold_ticket_keeps_its_order() {
+        let ticket = Ticket { state: TicketState::Sold { order: samples::order_id() }, ..samples::ticket() };
+        let value = to_value(TicketView::of(&ticket)).expect("JSON");
+        assert_eq!((&value["status"], &value["orderId"], &value["unlocksAt"]), (&json!("Sold"), &json!(samples::order_id()), &json!(null)));
+    }
+
+    #[test]
+    fn a_deleted_ticket_has_no_view() {
+        assert!(TicketView::of(&Ticket { state: TicketState::Deleted, ..samples::ticket() }).is_none());
+    }
+
+    #[test]
+    fn the_schema_names_the_members_that_are_written() {
+        let schema = to_value(<TicketView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
+        let ticket = samples::ticket();
+        let value = to_value(TicketView::of(&ticket)).expect("JSON");
+        let written: Vec<_> = value.as_object().expect("an object").keys().cloned().map(serde_json::Value::from).collect();
+        let required = schema["required"].as_array().expect("a list");
+        assert!(written.iter().all(|member| required.contains(member)) && required.len() == written.len(), "{schema:#}");
+        assert_eq!(schema["properties"]["status"]["enum"], json!(["Available", "Locked", "Sold"]));
+        assert_eq!(schema["properties"]["currency"]["enum"], json!(["usd"]));
+        assert_eq!(schema["properties"]["unlocksAt"]["type"], json!(["string", "null"]));
+        assert_eq!(schema["properties"]["createdAt"]["format"], json!("date-time"));
+        assert_eq!(schema["properties"]["price"]["maximum"], json!(999_999.99));
+    }
+}

@@ -1,0 +1,120 @@
+//! The AsyncAPI 3.0 document of the socket, made from the very types that are written and read.
+
+use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
+
+use super::{command::ClientFrame, protocol::ServerFrame};
+
+/// The document, as it is served under `/api/asyncapi.json`.
+pub fn asyncapi() -> Value {
+    let (sent, received) = (messages::<ServerFrame<'static>>(), messages::<ClientFrame>());
+    let refer = |messages: &Map<String, Value>, place: &str| -> Vec<Value> {
+        messages.keys().map(|name| json!({ "$ref": format!("#/{place}/{name}") })).collect()
+    };
+    let all: Map<String, Value> = sent.clone().into_iter().chain(received.clone()).collect();
+    let channel: Map<String, Value> =
+        all.keys().map(|name| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") }))).collect();
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "GitTix live",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "ws": {
+                "address": "/ws",
+                "messages": channel,
+                "bindings": { "ws": { "method": "GET", "query": {
+                    "type": "object",
+                    "properties": { "after": {
+                        "type": "string",
+                        "pattern": "^[A-Za-z0-9_-]{1,64}$",
+                        "description": "Resume after this cursor. Hello says whether that was possible.",
+                    } },
+                } } },
+            },
+        },
+        "operations": {
+            "tell": {
+                "action": "send",
+                "channel": { "$ref": "#/channels/ws" },
+                "messages": refer(&sent, "channels/ws/messages"),
+            },
+            "obey": {
+                "action": "receive",
+                "channel": { "$ref": "#/channels/ws" },
+                "messages": refer(&received, "channels/ws/messages"),
+            },
+        },
+        "components": { "messages": all, "schemas": schemas() },
+    })
+}
+
+const DESCRIPTION: &str = "Text frames of JSON. Everybody may watch; with a session cookie the user's private events come too. \
+    Frames are delivered in commit order, at least once; `version` makes that idempotent. A reader that falls behind gets the newest \
+    state of each ticket. Limits: client frames over 4 KiB close with 1009, binary and fragmented messages with 1003, more than 20 \
+    frames in 10 s with 1008; the server pings every 20 s; a shutdown closes with 1001, a sign-out with 1008.";
+
+/// One message per variant of a frame, named as its `type`.
+fn messages<F: PartialSchema>() -> Map<String, Value> {
+    let schema = serde_json::to_value(F::schema()).expect("a schema is JSON");
+    let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
+    let message = |variant: Value| {
+        let name = variant["properties"]["type"]["enum"][0].as_str().expect("each variant is tagged with its name").to_owned();
+        let summary = variant["description"].as_str().unwrap_or_default().to_owned();
+        (name.clone(), json!({ "name": name, "summary": summary, "payload": variant }))
+    };
+    variants.into_iter().map(message).collect()
+}
+
+/// What the messages refer to.
+fn schemas() -> Map<String, Value> {
+    let mut schemas: Vec<(String, RefOr<Schema>)> = Vec::new();
+    <ServerFrame<'static> as ToSchema>::schemas(&mut schemas);
+    <ClientFrame as ToSchema>::schemas(&mut schemas);
+    schemas.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).expect("a schema is JSON"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All the places that are referred to.
+    fn references(value: &Value) -> Vec<String> {
+        match value {
+            Value::Object(members) => members
+                .iter()
+                .flat_map(|(name, value)| match (name.as_str(), value.as_str()) {
+                    ("$ref", Some(place)) => vec![place.to_owned()],
+                    _ => references(value),
+                })
+                .collect(),
+            Value::Array(values) => values.iter().flat_map(references).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = asyncapi();
+        let places = references(&document);
+        assert!(places.len() > 20, "{places:?}");
+        for place in places {
+            let pointer = place.strip_prefix('#').expect("a place in this document");
+            assert!(document.pointer(pointer).is_some(), "{place}");
+        }
+    }
+
+    #[test]
+    fn both_directions_are_described() {
+        let document = asyncapi();
+        let sent = document["operations"]["tell"]["messages"].as_array().map(Vec::len);
+        let received = document["operations"]["obey"]["messages"].as_array().map(Vec::len);
+        assert_eq!((sent, received), (Some(15), Some(2)));
+    }
+}

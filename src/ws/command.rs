@@ -1,0 +1,149 @@
+//! What the server understands: `Watch` and `WatchAll`.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::protocol::ServerFrame;
+use crate::domain::TicketId;
+
+/// What a client wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Only these tickets from now on; named twice counts once.
+    Watch(HashSet<TicketId>),
+    /// All tickets again.
+    WatchAll,
+}
+
+/// Why a text was not understood. The codes are those of the REST interface where the mistake is the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("not JSON")]
+    Malformed,
+    #[error("expected an object with a member `type` that is a text")]
+    NoType,
+    #[error("unknown type; expected `Watch` or `WatchAll`")]
+    UnknownType,
+    #[error("`tickets` must be a list of ticket ids")]
+    NoTickets,
+    #[error("`tickets[{0}]` is not a ticket id")]
+    NotAnId(usize),
+    #[error("`tickets` may name at most {0}")]
+    TooMany(usize),
+}
+
+impl CommandError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed_json",
+            Self::UnknownType => "unknown_type",
+            Self::NoType | Self::NoTickets | Self::NotAnId(_) | Self::TooMany(_) => "validation_failed",
+        }
+    }
+
+    /// What the client is told.
+    pub fn frame(&self) -> ServerFrame<'static> {
+        ServerFrame::Error { code: self.code(), message: self.to_string() }
+    }
+}
+
+/// A frame from the client, before its ids were judged: also what the AsyncAPI document shows.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type")]
+pub enum ClientFrame {
+    /// Narrows what is told to these tickets. The user's own events come all the same.
+    Watch {
+        #[schema(max_items = 1000)]
+        tickets: Vec<String>,
+    },
+    /// Widens it to all tickets again.
+    WatchAll {},
+}
+
+/// The name alone, so that a mistake in it can be told from one in the rest.
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    name: String,
+}
+
+impl Command {
+    /// Understands a text of at most `watched_max` tickets.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub fn parse(text: &str, watched_max: usize) -> Result<Self, CommandError> {
+        serde_json::from_str::<IgnoredAny>(text).map_err(|_| CommandError::Malformed)?;
+        let Typed { name } = serde_json::from_str(text).map_err(|_| CommandError::NoType)?;
+        if !matches!(name.as_str(), "Watch" | "WatchAll") {
+            return Err(CommandError::UnknownType);
+        }
+        match serde_json::from_str(text).map_err(|_| CommandError::NoTickets)? {
+            ClientFrame::WatchAll {} => Ok(Self::WatchAll),
+            ClientFrame::Watch { tickets } => {
+                let id = |(at, id): (usize, &String)| id.parse().map_err(|_| CommandError::NotAnId(at));
+                let tickets = tickets.iter().enumerate().map(id).collect::<Result<HashSet<TicketId>, _>>()?;
+                if tickets.len() > watched_max { Err(CommandError::TooMany(watched_max)) } else { Ok(Self::Watch(tickets)) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn id(n: usize) -> TicketId {
+        TicketId::new(Uuid::from_u128(n as u128))
+    }
+
+    fn parse(value: serde_json::Value) -> Result<Command, CommandError> {
+        Command::parse(&value.to_string(), 1000)
+    }
+
+    #[test]
+    fn both_commands_are_understood_and_unknown_members_ignored() {
+        assert_eq!(parse(json!({"type": "WatchAll", "since": 1})), Ok(Command::WatchAll));
+        assert_eq!(parse(json!({"tickets": [], "type": "Watch"})), Ok(Command::Watch(HashSet::new())));
+        assert_eq!(parse(json!({"type": "Watch", "tickets": [id(1), id(2), id(1)]})), Ok(Command::Watch(HashSet::from([id(1), id(2)]))));
+    }
+
+    #[test]
+    fn a_thousand_tickets_may_be_named_and_not_one_more() {
+        let watch = |count: usize| parse(json!({"type": "Watch", "tickets": (0..count).map(id).collect::<Vec<_>>()}));
+        assert!(matches!(watch(1000), Ok(Command::Watch(tickets)) if tickets.len() == 1000));
+        assert_eq!(watch(1001), Err(CommandError::TooMany(1000)));
+    }
+
+    #[test]
+    fn what_is_not_understood_says_why() {
+        let cases = [
+            ("", "malformed_json"),
+            ("{", "malformed_json"),
+            ("null", "validation_failed"),
+            ("[]", "validation_failed"),
+            (r#"{"type":1}"#, "validation_failed"),
+            (r#"{"type":"WatchAll","type":"Watch"}"#, "validation_failed"),
+            (r#"{"type":"watch"}"#, "unknown_type"),
+            (r#"{"type":"Watch"}"#, "validation_failed"),
+            (r#"{"type":"Watch","tickets":"all"}"#, "validation_failed"),
+            (r#"{"type":"Watch","tickets":[1]}"#, "validation_failed"),
+            (r#"{"type":"Watch","tickets":["{$gt:1}"]}"#, "validation_failed"),
+        ];
+        for (text, code) in cases {
+            assert_eq!(Command::parse(text, 1000).map_err(|error| error.code()), Err(code), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,80}") {
+            let _ = Command::parse(&text, 10);
+        }
+    }
+}

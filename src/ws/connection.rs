@@ -1,0 +1,342 @@
+//! One socket's state, shared by its two halves and its shard. All three live on one thread.
+
+use std::{
+    cell::{Ref, RefCell, RefMut},
+    collections::HashSet,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
+
+use actix_http::ws::CloseReason;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    Limits, PeerSocket, Viewer,
+    closing::{self, Cause},
+    outbox::{Bounded, Kind, Outbox},
+    protocol::{self, ServerFrame},
+    pulse::{Pulse, Verdict},
+};
+use crate::{
+    domain::{TicketId, Timestamp},
+    metrics::METRICS,
+    store::{Cursor, FeedReader, Recorded, Step, feed::Frames},
+};
+
+/// One socket.
+#[derive(Debug)]
+pub struct Connection {
+    /// Ascends with the time of its arrival on its shard.
+    pub number: u64,
+    /// Who it belongs to; `None`: somebody who only watches.
+    pub viewer: Option<Viewer>,
+    peer: Option<PeerSocket>,
+    state: RefCell<State>,
+}
+
+/// What changes about it.
+#[derive(Debug)]
+pub struct State {
+    pub outbox: Outbox,
+    pub watch: Watch,
+    pub pulse: Pulse,
+    /// Everything up to here was told, or was known before it came.
+    after: Cursor,
+    /// There while it is behind the present: it reads the feed by itself, at its own pace.
+    catch_up: Option<CatchUp>,
+    phase: Phase,
+    /// Who to wake when there is something to write.
+    waker: Option<Waker>,
+    /// The waker has not been called since the outbox was found empty.
+    is_waiting: bool,
+}
+
+/// Which tickets' public frames are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watch {
+    All,
+    These(HashSet<TicketId>),
+}
+
+/// A private place in the feed.
+#[derive(Debug)]
+pub struct CatchUp {
+    reader: FeedReader,
+    step: std::vec::IntoIter<Arc<Recorded>>,
+}
+
+/// How far a connection is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// A close frame is queued or sent; the peer's answer is waited for until then.
+    Closing {
+        until: Instant,
+    },
+    /// What is queued is the last; `is_lingering`: the peer may still be sending what nobody will read, and closing on
+    /// it at once would make its kernel throw our close frame away (RFC 9112 §9.6).
+    Ending {
+        is_lingering: bool,
+    },
+}
+
+/// What a body is to do now.
+#[derive(Debug)]
+pub enum Next {
+    Frame(Bytes),
+    /// Part of a replay was queued; others should have their turn.
+    Yield,
+    /// It has reached the present and belongs among the live connections.
+    CaughtUp,
+    Wait,
+    End,
+}
+
+impl CatchUp {
+    /// Events that one turn replays at most.
+    const SLICE: usize = 64;
+
+    pub fn new(reader: FeedReader) -> Self {
+        Self { reader, step: Vec::new().into_iter() }
+    }
+}
+
+impl Connection {
+    pub fn new(
+        number: u64,
+        viewer: Option<Viewer>,
+        peer: Option<PeerSocket>,
+        after: Cursor,
+        catch_up: Option<CatchUp>,
+        limits: &Limits,
+    ) -> Self {
+        let state = State {
+            outbox: Outbox::new(limits),
+            watch: Watch::All,
+            pulse: Pulse::new(Instant::now(), number, limits),
+            after,
+            catch_up,
+            phase: Phase::Open,
+            waker: None,
+            is_waiting: false,
+        };
+        Self { number, viewer, peer, state: RefCell::new(state) }
+    }
+
+    pub fn state(&self) -> Ref<'_, State> {
+        self.state.borrow()
+    }
+
+    pub fn state_mut(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    /// Whether events of the present are delivered to it.
+    pub fn is_live(&self) -> bool {
+        self.state().catch_up.is_none()
+    }
+
+    pub fn is_owner(&self, frames: &Frames) -> bool {
+        frames.owner.is_some() && self.viewer.as_ref().map(|viewer| viewer.user) == frames.owner
+    }
+
+    /// Queues an event's frame, unless it is known already. The costs of bounding the queue are counted in `bounded`.
+    pub fn tell(&self, cursor: Cursor, kind: Kind, frame: &Bytes, reset: &Bytes, bounded: &mut Bounded) -> bool {
+        let mut state = self.state_mut();
+        if state.after >= cursor || state.phase != Phase::Open {
+            return false;
+        }
+        let cost = state.outbox.push(kind, frame.clone(), reset);
+        bounded.merged += cost.merged;
+        bounded.dropped |= cost.dropped;
+        state.wake();
+        true
+    }
+
+    /// Queues an answer, a ping or a pong.
+    pub fn answer(&self, frame: Bytes) {
+        let mut state = self.state_mut();
+        if state.phase == Phase::Open {
+            state.outbox.append(Kind::Control, frame);
+            state.wake();
+        }
+    }
+
+    /// History was lost at the present, which now begins anew at `position`.
+    pub fn reset(&self, position: Cursor, reset: &Bytes) {
+        let mut state = self.state_mut();
+        state.after = position;
+        if state.phase == Phase::Open {
+            state.outbox.append(Kind::Reset, reset.clone());
+            state.wake();
+        }
+    }
+
+    /// The place up to which this connection was told, if the shard has told of everything up to `position`.
+    pub fn position(&self, position: Cursor) -> Cursor {
+        let state = self.state();
+        if state.catch_up.is_some() { state.after } else { state.after.max(position) }
+    }
+
+    /// Begins the end: what is queued is dropped (except at a shutdown, when it is still true), the close frame follows.
+    pub fn close(&self, cause: Cause, limits: &Limits) {
+        let mut state = self.state_mut();
+        if state.phase != Phase::Open {
+            return;
+        }
+        count(cause);
+        if cause != Cause::Shutdown {
+            state.outbox.clear();
+        }
+        state.catch_up = None;
+        state.outbox.append(Kind::Control, cause.frame());
+        state.phase = match cause.is_deaf() {
+            true => Phase::Ending { is_lingering: true },
+            false => Phase::Closing { until: Instant::now() + limits.close_wait_max },
+        };
+        state.wake();
+    }
+
+    /// The peer sent a close frame: an answer to ours, or one that we answer.
+    pub fn peer_closes(&self, reason: Option<&CloseReason>) {
+        let mut state = self.state_mut();
+        if state.phase == Phase::Open {
+            state.outbox.clear();
+            state.catch_up = None;
+            state.outbox.append(Kind::Control, closing::echo(reason));
+        }
+        state.phase = Phase::Ending { is_lingering: false };
+        state.wake();
+    }
+
+    /// The peer is gone without a word.
+    pub fn peer_is_gone(&self) {
+        let mut state = self.state_mut();
+        state.outbox.clear();
+        state.catch_up = None;
+        state.phase = Phase::Ending { is_lingering: false };
+        state.wake();
+    }
+
+    /// Ends the connection from outside, whether its task runs or waits for its socket.
+    pub fn cut(&self) {
+        self.peer_is_gone();
+        if let Some(peer) = &self.peer {
+            peer.cut();
+        }
+    }
+
+    /// Looks after the connection: pings it, and ends what has had its time.
+    pub fn look_after(&self, now: Instant, time: Timestamp, limits: &Limits) {
+        let phase = self.state().phase;
+        match phase {
+            Phase::Closing { until } if now >= until => return self.cut(),
+            Phase::Closing { .. } => return,
+            Phase::Open | Phase::Ending { .. } => {}
+        }
+        if phase == Phase::Open && self.viewer.as_ref().is_some_and(|viewer| viewer.expires_at <= time) {
+            return self.close(Cause::SessionExpired, limits);
+        }
+        let verdict = {
+            let mut state = self.state_mut();
+            let waiting = !state.outbox.is_empty();
+            state.pulse.check(now, waiting, limits)
+        };
+        match verdict {
+            Verdict::Well => {}
+            Verdict::PingDue => self.answer(protocol::PING),
+            Verdict::Silent => self.close(Cause::Silent, limits),
+            Verdict::Stalled => {
+                count(Cause::Stalled);
+                self.cut();
+            }
+        }
+    }
+
+    /// What its body is to do now.
+    pub fn next(&self) -> Next {
+        let mut state = self.state_mut();
+        if let Some(frame) = state.outbox.take() {
+            state.pulse.moved();
+            return Next::Frame(frame);
+        }
+        match state.phase {
+            Phase::Ending { is_lingering } => {
+                if let (false, Some(peer)) = (is_lingering, &self.peer) {
+                    peer.stop_reading();
+                }
+                Next::End
+            }
+            Phase::Open if state.catch_up.is_some() => self.replay(&mut state),
+            Phase::Open | Phase::Closing { .. } => Next::Wait,
+        }
+    }
+
+    /// Queues the next slice of what was missed.
+    fn replay(&self, state: &mut State) -> Next {
+        let State { outbox, catch_up, after, watch, .. } = state;
+        let Some(missed) = catch_up else { return Next::CaughtUp };
+        for _ in 0..CatchUp::SLICE {
+            let Some(recorded) = missed.step.next() else {
+                match missed.reader.try_next() {
+                    Some(Step::Events(events)) => missed.step = events.into_iter(),
+                    Some(Step::Reset) => outbox.append(Kind::Reset, ServerFrame::Reset {}.to_bytes()),
+                    None => {
+                        *after = missed.reader.cursor();
+                        *catch_up = None;
+                        return Next::CaughtUp;
+                    }
+                }
+                continue;
+            };
+            *after = recorded.cursor;
+            let frames = recorded.frames.get_or_init(|| protocol::render(&recorded));
+            match (&frames.private, &frames.public, frames.ticket) {
+                (Some(private), ..) if self.is_owner(frames) => outbox.append(Kind::Private, private.clone()),
+                (_, Some(public), Some(ticket)) if watch.wants(ticket) => {
+                    outbox.append(protocol::public_kind(&recorded.event, ticket), public.clone());
+                }
+                _ => {}
+            }
+        }
+        Next::Yield
+    }
+}
+
+impl State {
+    /// Registers who writes the next frame.
+    pub fn wait(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+        self.is_waiting = true;
+    }
+
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.is_waiting)
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Watch {
+    pub fn wants(&self, ticket: TicketId) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(tickets) => tickets.contains(&ticket),
+        }
+    }
+}
+
+fn count(cause: Cause) {
+    if let Some(label) = cause.label() {
+        METRICS.sockets_closed.with_label_values(&[label]).inc();
+    }
+}
+
+/// Connections by their number, so that whoever came first is told first.
+pub type Group = std::collections::BTreeMap<u64, Rc<Connection>>;

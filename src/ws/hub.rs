@@ -1,0 +1,94 @@
+//! The process's share: what all shards have in common, and the way to end them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use actix::Addr;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+
+use super::{
+    Limits, Shard,
+    shard::{CloseAll, ShardActor},
+};
+use crate::{clock::Clock, metrics::METRICS, store::FeedLog};
+
+/// A handle on all WebSocket connections of the process. Clones are one hub.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub feed: FeedLog,
+    pub clock: Clock,
+    pub limits: Limits,
+    shards: Mutex<Vec<Addr<ShardActor>>>,
+    open: AtomicUsize,
+    is_closing: AtomicBool,
+}
+
+/// One connection's place among all that the process may have; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Shared>);
+
+impl Hub {
+    /// A hub that announces what `feed` says. Starts nothing by itself: each worker thread starts its shard.
+    pub fn start(feed: FeedLog, clock: Clock, limits: Limits) -> Self {
+        Self(Arc::new(Shared {
+            feed,
+            clock,
+            limits,
+            shards: Mutex::new(Vec::new()),
+            open: AtomicUsize::new(0),
+            is_closing: AtomicBool::new(false),
+        }))
+    }
+
+    /// A shard for the calling thread, which must run an actix system: to be called once in each worker's `App` factory.
+    pub fn shard(&self) -> Shard {
+        Shard::start(&self.0)
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new connections, closes all with 1001, and waits until they are gone, at most [`Limits::shutdown_max`].
+    /// To be called before the HTTP server is stopped, because its workers carry the close frames.
+    pub async fn shutdown(&self) {
+        self.0.is_closing.store(true, Ordering::SeqCst);
+        let shards = self.0.shards.lock().clone();
+        // A shard whose thread is gone has no connections.
+        join_all(shards.into_iter().map(|shard| async move { shard.send(CloseAll).await.unwrap_or_default() })).await;
+    }
+}
+
+impl Shared {
+    pub fn enlist(&self, shard: Addr<ShardActor>) {
+        let mut shards = self.shards.lock();
+        shards.retain(Addr::connected);
+        shards.push(shard);
+    }
+
+    /// A place for one more connection, if there is one.
+    pub fn seat(self: &Arc<Self>) -> Option<Seat> {
+        let max = if self.is_closing.load(Ordering::SeqCst) { 0 } else { self.limits.connections_max };
+        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
+        if taken.is_err() {
+            METRICS.shed.with_label_values(&["sockets"]).inc();
+            return None;
+        }
+        METRICS.sockets.inc();
+        Some(Seat(self.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        METRICS.sockets.dec();
+    }
+}

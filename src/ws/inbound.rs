@@ -1,0 +1,222 @@
+//! A budget in front of the frame parser.
+//!
+//! actix-http's parser looks at a frame's size once all of the frame is in memory. Here a frame is judged by its header,
+//! byte by byte, and only what may come is buffered: never more than one frame of the permitted size. Pure: bytes in,
+//! frames or a violation out.
+
+use actix_http::ws::{CloseReason, OpCode, Parser};
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::closing::Cause;
+
+/// Payload of a control frame (RFC 6455 §5.5).
+const CONTROL_BYTES_MAX: u64 = 125;
+/// Length of the masking key (RFC 6455 §5.3).
+const MASK_BYTES: usize = 4;
+
+/// What a client said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    Text(String),
+    Ping(Bytes),
+    Pong,
+    Close(Option<CloseReason>),
+}
+
+/// The bytes of the frame that is arriving.
+#[derive(Debug)]
+pub struct Inbound {
+    frame_bytes_max: usize,
+    buffer: BytesMut,
+}
+
+impl Inbound {
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self { frame_bytes_max, buffer: BytesMut::new() }
+    }
+
+    /// The next frame, if `chunk` completes one; takes no more of `chunk` than belongs to it.
+    ///
+    /// # Errors
+    /// Why the connection has to end. Nothing can be read after that.
+    pub fn next(&mut self, chunk: &mut Bytes) -> Result<Option<Said>, Cause> {
+        loop {
+            let needed = self.needed()?;
+            if self.buffer.len() == needed {
+                return self.complete().map(Some);
+            }
+            let taken = (needed - self.buffer.len()).min(chunk.len());
+            if taken == 0 {
+                return Ok(None);
+            }
+            self.buffer.extend_from_slice(&chunk[..taken]);
+            chunk.advance(taken);
+        }
+    }
+
+    /// How many bytes must be there before the next thing can be decided: first about the header, then the frame.
+    fn needed(&self) -> Result<usize, Cause> {
+        let &[first, second, ref rest @ ..] = &self.buffer[..] else { return Ok(2) };
+        let (is_final, opcode, masked) = (first & 0x80 != 0, first & 0x0f, second & 0x80 != 0);
+        if first & 0x70 != 0 || !masked || !matches!(opcode, 0..=2 | 8..=10) {
+            return Err(Cause::Protocol);
+        }
+        let (extended, length) = match second & 0x7f {
+            126 => (2, rest.first_chunk::<2>().map(|bytes| u64::from(u16::from_be_bytes(*bytes)))),
+            127 => (8, rest.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))),
+            short => (0, Some(u64::from(short))),
+        };
+        let Some(length) = length else { return Ok(2 + extended) };
+        if length > self.frame_bytes_max as u64 {
+            return Err(Cause::FrameTooBig);
+        }
+        let is_control = opcode >= 8;
+        if is_control && (!is_final || length > CONTROL_BYTES_MAX) {
+            return Err(Cause::Protocol);
+        }
+        // Text is opcode 1. A first fragment is refused like the continuation that would follow it.
+        if !is_control && (opcode != 1 || !is_final) {
+            return Err(Cause::Unsupported);
+        }
+        let length = usize::try_from(length).map_err(|_| Cause::FrameTooBig)?;
+        Ok(2 + extended + MASK_BYTES + length)
+    }
+
+    /// Parses the one frame in the buffer, and gives its memory back: most sockets say something once and then listen.
+    fn complete(&mut self) -> Result<Said, Cause> {
+        let mut frame = std::mem::take(&mut self.buffer);
+        // `None` cannot be, the frame is complete; nor can an error, `needed` has judged the header.
+        let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max) else { return Err(Cause::Protocol) };
+        let payload = payload.unwrap_or_default();
+        match opcode {
+            OpCode::Text => String::from_utf8(payload.into()).map(Said::Text).map_err(|_| Cause::NotUtf8),
+            OpCode::Ping => Ok(Said::Ping(payload.freeze())),
+            OpCode::Pong => Ok(Said::Pong),
+            OpCode::Close if std::str::from_utf8(payload.get(2..).unwrap_or_default()).is_err() => Err(Cause::NotUtf8),
+            OpCode::Close => Parser::try_parse_close_payload(&payload).map(Said::Close).map_err(|_| Cause::Protocol),
+            OpCode::Binary | OpCode::Continue | OpCode::Bad => Err(Cause::Unsupported),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 4096;
+
+    /// A client's frame, masked by hand.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [0x1b, 0x2c, 0x3d, 0x4e];
+        let mut frame = vec![first];
+        match payload.len() {
+            short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("short")),
+            long => {
+                frame.push(0x80 | 126);
+                frame.extend(u16::try_from(long).expect("at most 64 KiB").to_be_bytes());
+            }
+        }
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
+    /// Everything that comes of bytes that arrive in these chunks, and the most that was ever buffered.
+    fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Said>, Option<Cause>, usize) {
+        let (mut inbound, mut said, mut buffered) = (Inbound::new(MAX), Vec::new(), 0);
+        for chunk in chunks {
+            let mut chunk = Bytes::from(chunk);
+            loop {
+                match inbound.next(&mut chunk) {
+                    Ok(Some(one)) => said.push(one),
+                    Ok(None) => break,
+                    Err(cause) => return (said, Some(cause), buffered),
+                }
+                buffered = buffered.max(inbound.buffer.len());
+            }
+            buffered = buffered.max(inbound.buffer.len());
+        }
+        (said, None, buffered)
+    }
+
+    fn text(text: &str) -> Said {
+        Said::Text(text.into())
+    }
+
+    #[test]
+    fn text_pings_and_closes_are_understood() {
+        let bytes =
+            [frame(0x81, b"{}"), frame(0x89, b"hi"), frame(0x8a, b""), frame(0x81, "é".as_bytes()), frame(0x88, &[0x03, 0xe8])].concat();
+        let (said, cause, _) = read([bytes]);
+        let close = Said::Close(Some(CloseReason { code: actix_http::ws::CloseCode::Normal, description: None }));
+        assert_eq!((said, cause), (vec![text("{}"), Said::Ping(Bytes::from_static(b"hi")), Said::Pong, text("é"), close], None));
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_told_apart() {
+        let unmasked = vec![0x81, 0x02, b'{', b'}'];
+        let control_too_long = frame(0x89, &[0; 126]);
+        let cases = [
+            (unmasked, Cause::Protocol),
+            (frame(0xc1, b"{}"), Cause::Protocol),
+            (frame(0x83, b"{}"), Cause::Protocol),
+            (frame(0x09, b""), Cause::Protocol),
+            (control_too_long, Cause::Protocol),
+            (frame(0x88, &[0x03]), Cause::Protocol),
+            (frame(0x88, &[0x03, 0xed]), Cause::Protocol),
+            (frame(0x88, &[0x03, 0xe8, 0xff]), Cause::NotUtf8),
+            (frame(0x82, b"{}"), Cause::Unsupported),
+            (frame(0x01, b"{"), Cause::Unsupported),
+            (frame(0x80, b"}"), Cause::Unsupported),
+            (frame(0x81, &[0xff]), Cause::NotUtf8),
+            (frame(0x81, &[b'x'; MAX + 1]), Cause::FrameTooBig),
+        ];
+        for (bytes, cause) in cases {
+            assert_eq!(read([bytes.clone()]).1, Some(cause), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn the_greatest_frame_that_is_allowed_is_read() {
+        assert_eq!(read([frame(0x81, &[b'x'; MAX])]).0, [text(&"x".repeat(MAX))]);
+    }
+
+    #[test]
+    fn a_frame_of_a_terabyte_is_refused_from_its_header() {
+        let mut header = vec![0x81, 0xff];
+        header.extend((1u64 << 40).to_be_bytes());
+        let (said, cause, buffered) = read(header.iter().map(|byte| vec![*byte]));
+        assert_eq!((said, cause), (vec![], Some(Cause::FrameTooBig)));
+        assert!(buffered <= header.len(), "{buffered}");
+    }
+
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let text = "\\PC{0,60}".prop_map(|text| frame(0x81, text.as_bytes()));
+        let long = (100usize..MAX + 40).prop_map(|len| frame(0x81, &vec![b'x'; len]));
+        let control = (8u8..11, prop::collection::vec(any::<u8>(), 0..130)).prop_map(|(opcode, data)| frame(0x80 | opcode, &data));
+        let any = prop::collection::vec(any::<u8>(), 0..40);
+        prop::collection::vec(prop_oneof![4 => text, 1 => long, 1 => control, 1 => any], 0..6).prop_map(|frames| frames.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_bytes_are_split_the_frames_are_the_same(
+            bytes in frames(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut chunks = Vec::new();
+            let mut from = 0;
+            for cut in cuts.into_iter().chain([bytes.len()]) {
+                chunks.push(bytes[from..cut].to_vec());
+                from = cut;
+            }
+            let (whole, whole_cause, _) = read([bytes]);
+            let (said, cause, buffered) = read(chunks);
+            prop_assert_eq!((said, cause), (whole, whole_cause));
+            prop_assert!(buffered <= MAX + 14, "{}", buffered);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What the server says: every frame, as a type that is both what is written and what the AsyncAPI document shows.
+//!
+//! An event is rendered once, however many watch ([`Recorded::frames`]). The match over [`Event`] is exhaustive: whoever
+//! adds an event decides here who is told of it.
+
+use actix_http::ws::{OpCode, Parser};
+use bytes::{Bytes, BytesMut};
+use serde::{Serialize, Serializer};
+
+use super::outbox::Kind;
+use crate::{
+    domain::{Charge, Event, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
+    store::{Cursor, Recorded, feed::Frames},
+    wire::{ChargeView, Instant, OrderView, TicketView, UserView},
+};
+
+/// A cursor as its opaque text.
+#[derive(Debug, Clone, Copy)]
+pub struct Place(pub Cursor);
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A frame from the server. `cursor` is the place to resume after, `at` the time of the event.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(tag = "type")]
+pub enum ServerFrame<'a> {
+    /// The first frame. `resumed: false` after a request to resume: fetch a snapshot again.
+    Hello {
+        #[serde(rename = "serverTime")]
+        #[schema(value_type = String, format = DateTime)]
+        server_time: Instant,
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        resumed: bool,
+    },
+    /// Frames were skipped and cannot be replayed: fetch a snapshot.
+    Reset {},
+    /// The client's text was not understood; the socket stays open.
+    Error { code: &'static str, message: String },
+    /// The answer to `Watch` and `WatchAll`: how many tickets are watched, or null for all.
+    Watching {
+        #[schema(required = true)]
+        tickets: Option<usize>,
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+    },
+    /// A ticket was put on sale.
+    TicketCreated {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        ticket: TicketView<'a>,
+    },
+    /// A ticket changed: edited, locked, released or sold.
+    TicketUpdated {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        ticket: TicketView<'a>,
+    },
+    /// A ticket was taken off sale.
+    TicketDeleted {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        #[serde(rename = "ticketId")]
+        #[schema(value_type = String, format = "uuid")]
+        ticket_id: TicketId,
+        #[schema(value_type = u64)]
+        version: Version,
+    },
+    /// The time to pay an order ended. `order` is there for its owner alone.
+    OrderExpired {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        #[serde(rename = "orderId")]
+        #[schema(value_type = String, format = "uuid")]
+        order_id: OrderId,
+        #[serde(rename = "ticketId")]
+        #[schema(value_type = String, format = "uuid")]
+        ticket_id: TicketId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = OrderView<'static>, required = false)]
+        order: Option<OrderView<'a>>,
+    },
+    /// To its owner: an order was placed.
+    OrderCreated {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        order: OrderView<'a>,
+    },
+    /// To its owner: an order was given up by its buyer.
+    OrderCancelled {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        order: OrderView<'a>,
+    },
+    /// To its owner: a payment was submitted.
+    ChargeCreated {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        charge: ChargeView<'a>,
+    },
+    /// To its owner: a payment succeeded.
+    ChargeCompleted {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        charge: ChargeView<'a>,
+    },
+    /// To its owner: a payment failed.
+    ChargeFailed {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        charge: ChargeView<'a>,
+    },
+    /// To its owner: money was given back.
+    ChargeRefunded {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        charge: ChargeView<'a>,
+    },
+    /// To that user: their address changed.
+    UserUpdated {
+        #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+        cursor: Place,
+        #[schema(value_type = String, format = DateTime)]
+        at: Instant,
+        user: UserView<'a>,
+    },
+}
+
+impl ServerFrame<'_> {
+    /// The text frame as it goes over the wire, header included (RFC 6455 §5.2).
+    pub fn to_bytes(&self) -> Bytes {
+        let text = serde_json::to_vec(self).expect("the frames have neither maps with odd keys nor failing members");
+        let mut frame = BytesMut::with_capacity(text.len() + 10);
+        Parser::write_message(&mut frame, text, OpCode::Text, true, false);
+        frame.freeze()
+    }
+}
+
+/// A ping without data, as it goes over the wire.
+pub const PING: Bytes = Bytes::from_static(&[0x89, 0x00]);
+
+/// The answer to a ping: the same data (RFC 6455 §5.5.3).
+pub fn pong(data: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(data.len() + 2);
+    Parser::write_message(&mut frame, data, OpCode::Pong, true, false);
+    frame.freeze()
+}
+
+/// Who is told what of an event.
+pub fn render(recorded: &Recorded) -> Frames {
+    let (cursor, at) = (Place(recorded.cursor), Instant(recorded.at));
+    let tell = |owner: UserId, frame: ServerFrame<'_>| Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() };
+    let order = |order| OrderView::of(order, recorded.at);
+    match &recorded.event {
+        Event::TicketCreated { ticket } => tell_all(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket }),
+        Event::TicketUpdated { ticket } => tell_all(ticket, |ticket| ServerFrame::TicketUpdated { cursor, at, ticket }),
+        Event::TicketDeleted { ticket, version, .. } => {
+            let frame = ServerFrame::TicketDeleted { cursor, at, ticket_id: *ticket, version: *version };
+            Frames { ticket: Some(*ticket), public: Some(frame.to_bytes()), ..Frames::default() }
+        }
+        Event::OrderExpired { order: expired } => {
+            let (order_id, ticket_id) = (expired.id, expired.ticket.id);
+            let frame = |order| ServerFrame::OrderExpired { cursor, at, order_id, ticket_id, order }.to_bytes();
+            Frames {
+                ticket: Some(ticket_id),
+                public: Some(frame(None)),
+                owner: Some(expired.buyer),
+                private: Some(frame(Some(order(expired)))),
+            }
+        }
+        Event::OrderCreated { order: created } => tell(created.buyer, ServerFrame::OrderCreated { cursor, at, order: order(created) }),
+        Event::OrderCancelled { order: cancelled } => {
+            tell(cancelled.buyer, ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) })
+        }
+        Event::ChargeCreated { charge } => tell(charge.buyer, ServerFrame::ChargeCreated { cursor, at, charge: view(charge) }),
+        Event::ChargeCompleted { charge } => tell(charge.buyer, ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) }),
+        Event::ChargeFailed { charge } => tell(charge.buyer, ServerFrame::ChargeFailed { cursor, at, charge: view(charge) }),
+        Event::ChargeRefunded { charge } => tell(charge.buyer, ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) }),
+        Event::UserUpdated { user } => tell(user.id, ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) }),
+        // Nobody can be connected as somebody who did not exist; and what ends a session closes sockets without a frame.
+        Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. } => Frames::default(),
+    }
+}
+
+/// How the public frame of an event on this ticket is queued.
+pub fn public_kind(event: &Event, ticket: TicketId) -> Kind {
+    if matches!(event, Event::OrderExpired { .. }) { Kind::Expired(ticket) } else { Kind::Ticket(ticket) }
+}
+
+fn tell_all<'a>(ticket: &'a Ticket, frame: impl FnOnce(TicketView<'a>) -> ServerFrame<'a>) -> Frames {
+    // A ticket without a view was taken off sale; that has an event of its own.
+    let public = TicketView::of(ticket).map(|view| frame(view).to_bytes());
+    Frames { ticket: Some(ticket.id), public, ..Frames::default() }
+}
+
+fn view(charge: &Charge) -> ChargeView<'_> {
+    ChargeView::of(charge)
+}
+
+/// The first frame.
+pub fn hello(server_time: Timestamp, cursor: Cursor, resumed: bool) -> Bytes {
+    ServerFrame::Hello { server_time: Instant(server_time), cursor: Place(cursor), resumed }.to_bytes()
+}
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;

@@ -1,0 +1,238 @@
+//! What is rendered of each event, for whom, and that the AsyncAPI document describes all of it.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    domain::{
+        CancelReason, ChargeId, ChargeStatus, ChargeStep, Currency, Email, Lock, Millis, Money, Order, OrderStatus, PaymentId, ReplicaName,
+        SessionDigest, TicketCopy, TicketState, Title, TokenDigest, UserCard,
+    },
+    ws::{asyncapi, command::CommandError},
+};
+
+/// 2026-09-01T12:34:56.789Z.
+const AT: Timestamp = Timestamp(1_788_266_096_789);
+
+fn uuid(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+fn seller() -> UserId {
+    UserId::new(uuid(1))
+}
+
+fn buyer() -> UserId {
+    UserId::new(uuid(0xb0b))
+}
+
+fn ticket() -> Ticket {
+    let lock =
+        Lock { order: OrderId::new(uuid(3)), buyer: buyer(), unlocks_at: AT + Millis::from_mins(15), replica: ReplicaName::new("r1") };
+    Ticket {
+        id: TicketId::new(uuid(2)),
+        seller: seller(),
+        title: Title::parse("Café").expect("a title"),
+        price: Money::from_minor(1999).expect("in range"),
+        currency: Currency::Usd,
+        state: TicketState::Locked { lock },
+        version: 1,
+        created_at: AT,
+        updated_at: AT,
+        lapses: Vec::new(),
+    }
+}
+
+fn order() -> Order {
+    Order {
+        id: OrderId::new(uuid(3)),
+        buyer: buyer(),
+        status: OrderStatus::Cancelled,
+        cancel_reason: Some(CancelReason::Expired),
+        ticket: TicketCopy::from(&ticket()),
+        price: Money::from_minor(1999).expect("in range"),
+        currency: Currency::Usd,
+        expires_at: AT + Millis::from_mins(10),
+        unlocks_at: AT + Millis::from_mins(15),
+        settling: None,
+        version: 1,
+        created_at: AT,
+        updated_at: AT,
+    }
+}
+
+fn charge() -> Charge {
+    Charge {
+        id: ChargeId::new(uuid(4)),
+        order: OrderId::new(uuid(3)),
+        ticket: TicketId::new(uuid(2)),
+        buyer: buyer(),
+        status: ChargeStatus::Created,
+        step: ChargeStep::AwaitingAction,
+        amount: Money::from_minor(1999).expect("in range"),
+        currency: Currency::Usd,
+        token: TokenDigest::new("70ce"),
+        first_attempt: true,
+        stripe_id: Some(PaymentId::new("pi_1")),
+        stripe_refund_id: None,
+        failure: None,
+        version: 1,
+        created_at: AT,
+        updated_at: AT,
+    }
+}
+
+fn card() -> UserCard {
+    UserCard { id: buyer(), email: Email::parse("bob@example.com").expect("an address") }
+}
+
+fn every_event() -> Vec<Event> {
+    let session = SessionDigest::new("5e55".into());
+    vec![
+        Event::UserCreated { user: card() },
+        Event::UserUpdated { user: card() },
+        Event::TicketCreated { ticket: ticket() },
+        Event::TicketUpdated { ticket: ticket() },
+        Event::TicketDeleted { ticket: ticket().id, seller: seller(), version: 7 },
+        Event::OrderCreated { order: order() },
+        Event::OrderCancelled { order: order() },
+        Event::OrderExpired { order: order() },
+        Event::ChargeCreated { charge: charge() },
+        Event::ChargeCompleted { charge: charge() },
+        Event::ChargeFailed { charge: charge() },
+        Event::ChargeRefunded { charge: charge() },
+        Event::SessionRevoked { user: buyer(), session: session.clone() },
+        Event::SessionsRevoked { user: buyer(), except: Some(session) },
+    ]
+}
+
+fn rendered(event: Event) -> Frames {
+    render(&Recorded::new(Cursor { epoch: 1, time: 2, ordinal: 3 }, AT, event))
+}
+
+/// The JSON of a frame; the header before it says its length.
+fn json_of(frame: &Bytes) -> Value {
+    let (header, length) = match frame[1] {
+        126 => (4, usize::from(u16::from_be_bytes([frame[2], frame[3]]))),
+        short => (2, usize::from(short)),
+    };
+    assert_eq!((frame[0], frame.len()), (0x81, header + length), "one whole, unmasked text frame");
+    serde_json::from_slice(&frame[header..]).expect("JSON")
+}
+
+#[test]
+fn a_tickets_change_is_told_to_all_and_names_no_buyer() {
+    let frames = rendered(Event::TicketUpdated { ticket: ticket() });
+    let frame = json_of(frames.public.as_ref().expect("public"));
+    assert_eq!(
+        (&frame["type"], &frame["at"], &frame["ticket"]["status"]),
+        (&json!("TicketUpdated"), &json!("2026-09-01T12:34:56.789Z"), &json!("Locked"))
+    );
+    assert_eq!(frame["cursor"], json!(Cursor { epoch: 1, time: 2, ordinal: 3 }.to_string()));
+    assert_eq!((frames.ticket, frames.owner, frames.private), (Some(ticket().id), None, None));
+}
+
+#[test]
+fn no_public_frame_says_who_the_buyer_is() {
+    for event in every_event() {
+        let name = event.name();
+        if let Some(public) = rendered(event).public {
+            let text = json_of(&public).to_string();
+            assert!(!text.contains(&buyer().to_string()) && !text.contains("bob@"), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_expired_order_is_whole_for_its_owner_and_two_ids_for_the_others() {
+    let frames = rendered(Event::OrderExpired { order: order() });
+    let public = json_of(frames.public.as_ref().expect("public"));
+    let private = json_of(frames.private.as_ref().expect("private"));
+    let members: Vec<_> = public.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(members.iter().collect::<std::collections::BTreeSet<_>>(), ["at", "cursor", "orderId", "ticketId", "type"].iter().collect());
+    assert_eq!((&private["type"], &private["order"]["cancelReason"]), (&json!("OrderExpired"), &json!("expired")));
+    assert_eq!(frames.owner, Some(buyer()));
+}
+
+#[test]
+fn the_seconds_left_are_relative_to_the_time_of_the_event() {
+    let frames = rendered(Event::OrderCreated { order: order() });
+    assert_eq!(json_of(frames.private.as_ref().expect("private"))["order"]["expiresInSeconds"], json!(600));
+}
+
+#[test]
+fn what_belongs_to_one_user_has_no_public_frame() {
+    for event in every_event() {
+        let name = event.name();
+        let frames = rendered(event);
+        if name.starts_with("Charge") || matches!(name, "OrderCreated" | "OrderCancelled" | "UserUpdated") {
+            assert_eq!((frames.owner, &frames.public), (Some(buyer()), &None), "{name}");
+            assert_eq!(json_of(frames.private.as_ref().expect("private"))["type"], json!(name));
+        }
+    }
+}
+
+#[test]
+fn what_is_internal_is_no_frame() {
+    for event in every_event() {
+        if matches!(event, Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. }) {
+            let frames = rendered(event);
+            assert_eq!((frames.public, frames.private), (None, None));
+        }
+    }
+}
+
+/// `value` has every member that `schema` requires, and none that it does not know.
+fn hold_against(document: &Value, schema: &Value, value: &Value) {
+    if let Some(place) = schema["$ref"].as_str() {
+        let schema = document.pointer(&place[1..]).expect("the reference leads somewhere");
+        return hold_against(document, schema, value);
+    }
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{value} is none of {allowed:?}");
+    }
+    let (Some(properties), Some(members)) = (schema["properties"].as_object(), value.as_object()) else { return };
+    for required in schema["required"].as_array().into_iter().flatten() {
+        assert!(members.contains_key(required.as_str().expect("a name")), "{required} is missing in {value}");
+    }
+    for (name, member) in members {
+        hold_against(document, properties.get(name).unwrap_or_else(|| panic!("{name} is not described")), member);
+    }
+}
+
+#[test]
+fn every_frame_is_as_the_asyncapi_document_says() {
+    let document = asyncapi();
+    let cursor = Cursor::default();
+    let answers = [
+        hello(AT, cursor, true),
+        ServerFrame::Reset {}.to_bytes(),
+        CommandError::Malformed.frame().to_bytes(),
+        ServerFrame::Watching { tickets: None, cursor: Place(cursor) }.to_bytes(),
+        ServerFrame::Watching { tickets: Some(2), cursor: Place(cursor) }.to_bytes(),
+    ];
+    let events = every_event().into_iter().map(rendered).flat_map(|frames| [frames.public, frames.private]).flatten();
+    let mut seen = std::collections::BTreeSet::new();
+    for frame in events.chain(answers) {
+        let value = json_of(&frame);
+        let name = value["type"].as_str().expect("a type").to_owned();
+        hold_against(&document, &document["components"]["messages"][&name]["payload"], &value);
+        assert!(document["components"]["messages"][&name].is_object(), "{name} is not described");
+        seen.insert(name);
+    }
+    let described = document["operations"]["tell"]["messages"].as_array().map(Vec::len);
+    assert_eq!(Some(seen.len()), described, "everything described is also said: {seen:?}");
+}
+
+#[test]
+fn answers_are_spelled_as_in_the_contract() {
+    let watching = json_of(&ServerFrame::Watching { tickets: None, cursor: Place(Cursor::default()) }.to_bytes());
+    assert_eq!(watching, json!({"type": "Watching", "tickets": null, "cursor": Cursor::default().to_string()}));
+    assert_eq!(json_of(&ServerFrame::Reset {}.to_bytes()), json!({"type": "Reset"}));
+    let hello = json_of(&hello(AT, Cursor::default(), false));
+    assert_eq!(
+        (&hello["type"], &hello["serverTime"], &hello["resumed"]),
+        (&json!("Hello"), &json!("2026-09-01T12:34:56.789Z"), &json!(false))
+    );
+}

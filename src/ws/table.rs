@@ -1,0 +1,310 @@
+//! Who is connected to one shard, and who is told what.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use prometheus::IntCounter;
+use tokio::time::Instant;
+
+use super::{
+    Limits, PeerSocket, Viewer,
+    closing::Cause,
+    command::Command,
+    connection::{CatchUp, Connection, Group, Watch},
+    outbox::{Bounded, Kind},
+    protocol::{self, Place, ServerFrame},
+};
+use crate::{
+    clock::Clock,
+    domain::{Event, SessionDigest, TicketId, UserId},
+    metrics::METRICS,
+    store::{Cursor, FeedLog, Recorded, Step, feed::Frames},
+};
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub struct Table {
+    feed: FeedLog,
+    clock: Clock,
+    limits: Limits,
+    /// Everything up to here was told to the live connections.
+    position: Cursor,
+    every: Group,
+    /// The live ones that watch all tickets.
+    watching_all: Group,
+    /// The live ones that watch some, by ticket.
+    watching: HashMap<TicketId, Group>,
+    by_user: HashMap<UserId, Group>,
+    revoked: Revoked,
+    latest: u64,
+    reset: Bytes,
+    /// What was last added to the gauge of queued bytes.
+    backlog_shown: i64,
+    counters: Counters,
+}
+
+/// Looked up once: finding a series by its label costs as much as a delivery.
+#[derive(Debug)]
+struct Counters {
+    public: IntCounter,
+    private: IntCounter,
+    control: IntCounter,
+}
+
+/// Sessions that ended just now: a connection whose session was checked before that, and that arrives after, must not stay.
+#[derive(Debug, Default)]
+struct Revoked(VecDeque<(Instant, UserId, Scope)>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    One(SessionDigest),
+    AllBut(Option<SessionDigest>),
+}
+
+impl Scope {
+    fn covers(&self, session: &SessionDigest) -> bool {
+        match self {
+            Self::One(ended) => ended == session,
+            Self::AllBut(kept) => kept.as_ref() != Some(session),
+        }
+    }
+}
+
+impl Revoked {
+    /// Remembered at once; sign-outs beyond that push the oldest out.
+    const LEN_MAX: usize = 4096;
+
+    fn add(&mut self, now: Instant, user: UserId, scope: Scope) {
+        if self.0.len() >= Self::LEN_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, user, scope));
+    }
+
+    fn forget(&mut self, now: Instant, limits: &Limits) {
+        while self.0.front().is_some_and(|(at, ..)| now - *at > limits.revoked_kept) {
+            self.0.pop_front();
+        }
+    }
+
+    fn covers(&self, viewer: &Viewer) -> bool {
+        self.0.iter().any(|(_, user, scope)| *user == viewer.user && scope.covers(&viewer.session))
+    }
+}
+
+impl Table {
+    pub fn new(feed: FeedLog, clock: Clock, limits: Limits, position: Cursor) -> Self {
+        let counter = |kind| METRICS.frames.with_label_values(&[kind]);
+        Self {
+            feed,
+            clock,
+            limits,
+            position,
+            every: Group::new(),
+            watching_all: Group::new(),
+            watching: HashMap::new(),
+            by_user: HashMap::new(),
+            revoked: Revoked::default(),
+            latest: 0,
+            reset: ServerFrame::Reset {}.to_bytes(),
+            backlog_shown: 0,
+            counters: Counters { public: counter("public"), private: counter("private"), control: counter("control") },
+        }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn len(&self) -> usize {
+        self.every.len()
+    }
+
+    /// Takes in a connection. `after`: what the client wants to resume from, if it does; not understood counts as unknown.
+    pub fn admit(&mut self, viewer: Option<Viewer>, peer: Option<PeerSocket>, after: Option<&str>) -> Rc<Connection> {
+        let wanted: Option<Cursor> = after.and_then(|after| after.parse().ok());
+        let resumed = wanted.and_then(|cursor| self.feed.resume(cursor).map(|reader| (cursor, CatchUp::new(reader))));
+        let is_resumed = resumed.is_some();
+        // The log may be ahead of what this shard has told of; who comes now has no use for what was before.
+        let (after, catch_up) = match resumed {
+            Some((cursor, catch_up)) => (cursor, Some(catch_up)),
+            None => (self.feed.cursor(), None),
+        };
+        self.latest += 1;
+        let connection = Rc::new(Connection::new(self.latest, viewer, peer, after, catch_up, &self.limits));
+        connection.answer(protocol::hello(self.clock.now(), after, is_resumed));
+        self.counters.control.inc();
+        self.every.insert(connection.number, connection.clone());
+        if let Some(viewer) = &connection.viewer {
+            self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
+            if self.revoked.covers(viewer) {
+                connection.close(Cause::SignedOut, &self.limits);
+            }
+        }
+        if connection.is_live() {
+            self.go_live(&connection);
+        }
+        connection
+    }
+
+    /// From here on the connection is told of the present.
+    pub fn go_live(&mut self, connection: &Rc<Connection>) {
+        match &connection.state().watch {
+            Watch::All => {
+                self.watching_all.insert(connection.number, connection.clone());
+            }
+            Watch::These(tickets) => {
+                for ticket in tickets {
+                    self.watching.entry(*ticket).or_default().insert(connection.number, connection.clone());
+                }
+            }
+        }
+    }
+
+    /// The connection's body is gone.
+    pub fn remove(&mut self, connection: &Connection) {
+        self.every.remove(&connection.number);
+        self.unwatch(connection);
+        if let Some(viewer) = &connection.viewer {
+            leave(&mut self.by_user, &viewer.user, connection);
+        }
+    }
+
+    /// Does what a client asked for, and answers.
+    pub fn obey(&mut self, connection: &Rc<Connection>, command: Command) {
+        self.unwatch(connection);
+        let (watch, count) = match command {
+            Command::WatchAll => (Watch::All, None),
+            Command::Watch(tickets) => {
+                let count = tickets.len();
+                (Watch::These(tickets), Some(count))
+            }
+        };
+        connection.state_mut().watch = watch;
+        if connection.is_live() {
+            self.go_live(connection);
+        }
+        let cursor = Place(connection.position(self.position));
+        self.answer(connection, &ServerFrame::Watching { tickets: count, cursor });
+    }
+
+    pub fn answer(&self, connection: &Connection, frame: &ServerFrame<'_>) {
+        connection.answer(frame.to_bytes());
+        self.counters.control.inc();
+    }
+
+    /// Tells of a step of the feed, after which everything up to `position` was told.
+    pub fn announce(&mut self, step: &Step, position: Cursor) {
+        match step {
+            Step::Reset => {
+                // Those that catch up find it in their own reading.
+                for connection in self.every.values().filter(|connection| connection.is_live()) {
+                    connection.reset(position, &self.reset);
+                }
+            }
+            Step::Events(events) => {
+                let mut bounded = Bounded::default();
+                let (mut public, mut private) = (0, 0);
+                for recorded in events {
+                    self.end_sessions(&recorded.event);
+                    let frames = recorded.frames.get_or_init(|| protocol::render(recorded));
+                    public += self.tell_watchers(recorded, frames, &mut bounded);
+                    private += self.tell_owner(recorded, frames, &mut bounded);
+                }
+                self.counters.public.inc_by(public);
+                self.counters.private.inc_by(private);
+                METRICS.frames_conflated.inc_by(bounded.merged);
+            }
+        }
+        self.position = position;
+    }
+
+    /// Everybody who watches, but for an owner who gets a frame of their own.
+    fn tell_watchers(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded) -> u64 {
+        let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
+        let kind = protocol::public_kind(&recorded.event, ticket);
+        let has_own = frames.private.is_some();
+        let named = self.watching.get(&ticket).map(Group::values).into_iter().flatten();
+        let mut told = 0;
+        for connection in self.watching_all.values().chain(named) {
+            if !(has_own && connection.is_owner(frames)) {
+                told += u64::from(connection.tell(recorded.cursor, kind, frame, &self.reset, bounded));
+            }
+        }
+        told
+    }
+
+    fn tell_owner(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded) -> u64 {
+        let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
+        let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
+        mine.map(|connection| u64::from(connection.tell(recorded.cursor, Kind::Private, frame, &self.reset, bounded))).sum()
+    }
+
+    fn end_sessions(&mut self, event: &Event) {
+        let (user, scope) = match event {
+            Event::SessionRevoked { user, session } => (*user, Scope::One(session.clone())),
+            Event::SessionsRevoked { user, except } => (*user, Scope::AllBut(except.clone())),
+            _ => return,
+        };
+        for connection in self.by_user.get(&user).map(Group::values).into_iter().flatten() {
+            if connection.viewer.as_ref().is_some_and(|viewer| scope.covers(&viewer.session)) {
+                connection.close(Cause::SignedOut, &self.limits);
+            }
+        }
+        self.revoked.add(Instant::now(), user, scope);
+    }
+
+    /// Looks after all connections.
+    pub fn tick(&mut self) {
+        let (now, time) = (Instant::now(), self.clock.now());
+        self.revoked.forget(now, &self.limits);
+        let mut backlog = 0;
+        for connection in self.every.values() {
+            connection.look_after(now, time, &self.limits);
+            backlog += connection.state().outbox.bytes();
+        }
+        let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
+        METRICS.sockets_backlog_bytes.add(backlog - self.backlog_shown);
+        self.backlog_shown = backlog;
+    }
+
+    pub fn close_all(&self, cause: Cause) {
+        for connection in self.every.values() {
+            connection.close(cause, &self.limits);
+        }
+    }
+
+    pub fn cut_all(&self) {
+        for connection in self.every.values() {
+            connection.cut();
+        }
+    }
+
+    fn unwatch(&mut self, connection: &Connection) {
+        self.watching_all.remove(&connection.number);
+        if let Watch::These(tickets) = &connection.state().watch {
+            for ticket in tickets {
+                leave(&mut self.watching, ticket, connection);
+            }
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        METRICS.sockets_backlog_bytes.sub(self.backlog_shown);
+    }
+}
+
+/// Takes a connection out of a group, and the group away with its last one.
+fn leave<K: std::hash::Hash + Eq>(groups: &mut HashMap<K, Group>, key: &K, connection: &Connection) {
+    if let Some(group) = groups.get_mut(key) {
+        group.remove(&connection.number);
+        if group.is_empty() {
+            groups.remove(key);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The one integration-test binary. Each module says what it proves.
+
+mod store;

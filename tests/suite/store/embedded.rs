@@ -1,0 +1,42 @@
+//! The embedded store, both ways: in memory, where a commit is done in the caller's turn, and on the disk, where commits
+//! share transactions.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process,
+    sync::Arc,
+};
+
+use gittix::store::{Store, embedded::EmbeddedStore};
+
+pub async fn in_memory<T: Future<Output = ()> + Send + 'static>(_name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
+    test(EmbeddedStore::in_memory().expect("a store in memory")).await;
+}
+
+pub async fn on_disk<T: Future<Output = ()> + Send + 'static>(name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
+    let folder = Folder::new(name);
+    test(EmbeddedStore::open(folder.path()).expect("a store in a new folder")).await;
+}
+
+/// A folder that is gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("gittix-suite-{}-{name}", process::id()));
+        fs::create_dir_all(&path).expect("the system's folder for temporary files is writable");
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nothing to be done about a folder that stays.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,115 @@
+//! The feed: commit order, without a gap or a duplicate, and places in it that can be come back to.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use gittix::{
+    domain::{Event, Ticket, TicketId, Version},
+    store::{Commit, Cursor, Recorded, Step, Store, Write},
+};
+
+use super::samples::*;
+
+const COMMITTERS: u128 = 64;
+const COMMITS_EACH: Version = 10;
+
+/// Version `version` of ticket `n`, told by two events.
+fn step(n: u128, version: Version) -> Commit {
+    let ticket = Ticket { version, ..ticket(n) };
+    let deleted = Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version };
+    Commit { events: vec![Event::TicketUpdated { ticket: ticket.clone() }, deleted], writes: vec![Write::Ticket(ticket)], at: at(0) }
+}
+
+fn told(event: &Event) -> (TicketId, Version) {
+    match event {
+        Event::TicketUpdated { ticket } => (ticket.id, ticket.version),
+        Event::TicketDeleted { ticket, version, .. } => (*ticket, *version),
+        other => panic!("never committed: {other:?}"),
+    }
+}
+
+fn cursors(events: &[Arc<Recorded>]) -> Vec<Cursor> {
+    events.iter().map(|event| event.cursor).collect()
+}
+
+pub async fn the_feed_is_the_commit_order_of_64_committers(store: Arc<dyn Store>) {
+    let mut reader = store.feed().subscribe();
+    let committers: Vec<_> = (0..COMMITTERS)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for version in 0..COMMITS_EACH {
+                    store.commit(step(n, version)).await.expect("nobody else writes this ticket");
+                }
+            })
+        })
+        .collect();
+    let count = usize::try_from(COMMITTERS).expect("small") * usize::try_from(COMMITS_EACH).expect("small") * 2;
+    let events = events(&mut reader, count).await;
+    for committer in committers {
+        patient(committer).await.expect("no committer panics");
+    }
+    assert!(reader.try_next().is_none(), "nothing is told twice");
+
+    assert!(cursors(&events).is_sorted_by(|earlier, later| earlier < later), "cursors ascend strictly");
+    let mut next: BTreeMap<TicketId, Version> = BTreeMap::new();
+    for pair in events.chunks(2) {
+        let (ticket, version) = told(&pair[0].event);
+        assert_eq!(told(&pair[1].event), (ticket, version), "the events of one commit stand together");
+        let expected = next.entry(ticket).or_default();
+        assert_eq!(version, *expected, "each ticket's commits are told in their order");
+        *expected += 1;
+    }
+    let (_, stored) = store.dump().await.expect("read");
+    assert_eq!(stored, events.iter().map(|event| event.event.clone()).collect::<Vec<_>>(), "the same story for a checker");
+}
+
+pub async fn a_reader_resumes_after_any_cursor(store: Arc<dyn Store>) {
+    let beginning = store.feed().cursor();
+    let mut reader = store.feed().subscribe();
+    for version in 0..10 {
+        store.commit(step(1, version)).await.expect("committed");
+    }
+    let all = events(&mut reader, 20).await;
+    for (skipped, cursor) in [beginning].into_iter().chain(cursors(&all)).enumerate() {
+        // As a client gives it back.
+        let cursor: Cursor = cursor.to_string().parse().expect("a cursor");
+        let mut reader = store.feed().resume(cursor).expect("still known");
+        if skipped < all.len() {
+            assert_eq!(cursors(&events(&mut reader, all.len() - skipped).await), cursors(&all[skipped..]));
+        }
+        assert!(reader.try_next().is_none());
+    }
+    assert_eq!(store.feed().cursor(), all.last().expect("events").cursor);
+}
+
+pub async fn a_cursor_of_another_life_or_of_the_future_is_not_known(store: Arc<dyn Store>) {
+    let mut reader = store.feed().subscribe();
+    store.commit(step(1, 0)).await.expect("committed");
+    let newest = events(&mut reader, 2).await.last().expect("events").cursor;
+    assert!(store.feed().resume(newest).is_some(), "the control: this one is known");
+    let strangers = [
+        Cursor { epoch: newest.epoch ^ 1, ..newest },
+        Cursor { time: newest.time + (1 << 44), ..newest },
+        Cursor { time: 0, ordinal: 0, epoch: newest.epoch ^ 1 },
+    ];
+    for stranger in strangers {
+        assert!(store.feed().resume(stranger).is_none(), "{stranger:?}");
+    }
+}
+
+pub async fn a_subscriber_sees_what_comes_after(store: Arc<dyn Store>) {
+    let mut early = store.feed().subscribe();
+    store.commit(step(1, 0)).await.expect("committed");
+    events(&mut early, 2).await;
+    let mut late = store.feed().subscribe();
+    assert!(late.try_next().is_none());
+    store.commit(step(1, 1)).await.expect("committed");
+    assert_eq!(told(&events(&mut late, 2).await[0].event), (ticket_id(1), 1));
+    // What is written without being told makes no sound.
+    store.commit(quiet(vec![Write::Ticket(ticket(2))])).await.expect("committed");
+    store.commit(step(1, 2)).await.expect("committed");
+    match patient(late.next()).await {
+        Step::Events(events) => assert_eq!(told(&events[0].event), (ticket_id(1), 2)),
+        Step::Reset => panic!("nothing was lost"),
+    }
+}

@@ -1,0 +1,159 @@
+//! The conditional write: version over version, all of a commit or nothing.
+
+use std::sync::Arc;
+
+use gittix::{
+    domain::{Charge, Event, Order, Session, Ticket, User, UserCard, Version, invariants::World},
+    store::{Commit, CommitError, Store, Write},
+};
+
+use super::samples::*;
+
+/// Absent, present, stale, and a gap.
+async fn only_over_the_version_before(store: &Arc<dyn Store>, write: impl Fn(Version) -> Write) {
+    let steps: [(Version, Result<(), CommitError>); 9] = [
+        (1, Err(CommitError::Stale)), // over nothing
+        (0, Ok(())),
+        (0, Err(CommitError::Stale)), // again
+        (2, Err(CommitError::Stale)), // a gap
+        (1, Ok(())),
+        (1, Err(CommitError::Stale)), // again
+        (0, Err(CommitError::Stale)), // from long ago
+        (2, Ok(())),
+        (Version::from(u32::MAX), Err(CommitError::Stale)),
+    ];
+    for (step, (version, expected)) in steps.into_iter().enumerate() {
+        assert_eq!(store.commit(quiet(vec![write(version)])).await, expected, "step {step}, version {version}");
+    }
+}
+
+pub async fn a_ticket_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+    only_over_the_version_before(&store, |version| Write::Ticket(Ticket { version, ..ticket(1) })).await;
+    assert_eq!(store.ticket(ticket_id(1)).await.expect("read"), Some(Ticket { version: 2, ..ticket(1) }));
+    assert_eq!(store.ticket(ticket_id(2)).await.expect("read"), None);
+}
+
+pub async fn an_order_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+    only_over_the_version_before(&store, |version| Write::Order(Order { version, ..order(1) })).await;
+    assert_eq!(store.order(order_id(1)).await.expect("read"), Some(Order { version: 2, ..order(1) }));
+    assert_eq!(store.order(order_id(2)).await.expect("read"), None);
+}
+
+pub async fn a_charge_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+    only_over_the_version_before(&store, |version| Write::Charge(Charge { version, ..charge(1) })).await;
+    assert_eq!(store.charge(charge_id(1)).await.expect("read"), Some(Charge { version: 2, ..charge(1) }));
+    assert_eq!(store.charge(charge_id(2)).await.expect("read"), None);
+}
+
+pub async fn a_user_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+    only_over_the_version_before(&store, |version| Write::User(user(1, "ann@example.com", version))).await;
+    assert_eq!(store.user(user_id(1)).await.expect("read"), Some(user(1, "ann@example.com", 2)));
+    assert_eq!(store.user(user_id(2)).await.expect("read"), None);
+}
+
+/// Everything that can be seen of a store through its trait.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    world: World,
+    events: Vec<Event>,
+    users: Vec<Option<User>>,
+    sessions: Vec<Option<Session>>,
+    keys: Vec<bool>,
+}
+
+async fn seen(store: &Arc<dyn Store>) -> Seen {
+    let (world, events) = store.dump().await.expect("read");
+    let mut seen = Seen { world, events, users: Vec::new(), sessions: Vec::new(), keys: Vec::new() };
+    for n in 1..=3 {
+        seen.users.push(store.user(user_id(n)).await.expect("read"));
+    }
+    for name in ["old", "new"] {
+        seen.sessions.push(store.session(&digest(name)).await.expect("read"));
+    }
+    for key in ["old", "new"] {
+        seen.keys.push(store.idempotency(user_id(1), key).await.expect("read").is_some());
+    }
+    seen
+}
+
+/// One of each kind, and every one of them can be done.
+fn sound() -> Vec<Write> {
+    vec![
+        Write::Ticket(ticket(2)),
+        Write::Order(order(2)),
+        Write::Charge(charge(2)),
+        Write::User(user(2, "bob@example.com", 0)),
+        open("new", 1, 0),
+        Write::CloseSession(digest("old")),
+        take(2, 2, 1),
+        Write::Idempotency(record(1, "new", at(0))),
+    ]
+}
+
+/// What cannot be done after [`a_refused_write_takes_all_the_others_with_it`] has begun, and why.
+fn refused() -> Vec<(Write, CommitError)> {
+    vec![
+        (Write::Ticket(ticket(1)), CommitError::Stale),
+        (Write::Order(Order { version: 2, ..order(1) }), CommitError::Stale),
+        (Write::Charge(Charge { version: 1, ..charge(9) }), CommitError::Stale),
+        (Write::User(user(1, "ann@example.com", 2)), CommitError::Stale),
+        (Write::User(user(3, "ann@example.com", 0)), CommitError::EmailInUse),
+        (open("newer", 1, 1), CommitError::Stale),
+        (open("newer", 9, 0), CommitError::Stale),
+        (take(1, 9, 1), CommitError::SlotsFull),
+        (Write::Idempotency(record(1, "old", at(0))), CommitError::KeyUsed),
+    ]
+}
+
+pub async fn a_refused_write_takes_all_the_others_with_it(store: Arc<dyn Store>) {
+    let before = vec![
+        Write::Ticket(ticket(1)),
+        Write::Order(order(1)),
+        Write::User(user(1, "ann@example.com", 0)),
+        open("old", 1, 0),
+        take(1, 1, 1),
+        Write::Idempotency(record(1, "old", at(0))),
+    ];
+    written(&store, before).await;
+    let untouched = seen(&store).await;
+    let told = vec![Event::UserCreated { user: UserCard::from(&user(2, "bob@example.com", 0)) }];
+    for (index, (refused, expected)) in refused().into_iter().enumerate() {
+        for position in 0..=sound().len() {
+            let mut writes = sound();
+            writes.insert(position, refused.clone());
+            let commit = Commit { writes, events: told.clone(), at: at(0) };
+            assert_eq!(store.commit(commit).await, Err(expected.clone()), "refused write {index} at position {position}");
+        }
+        assert_eq!(seen(&store).await, untouched, "refused write {index} left something behind");
+    }
+    // The control: without them, the same commit is done and can be seen.
+    store.commit(Commit { writes: sound(), events: told, at: at(0) }).await.expect("nothing refuses it");
+    let after = seen(&store).await;
+    assert_eq!((after.world.tickets.len(), after.world.orders.len(), after.world.charges.len(), after.world.slots.len()), (2, 2, 1, 2));
+    assert_eq!((after.events.len(), after.users[1].is_some(), after.keys), (1, true, vec![true, true]));
+    assert_eq!(after.sessions, [None, Some(session("new", 1))]);
+}
+
+const MANY: u128 = 1_000;
+
+pub async fn of_a_thousand_commits_over_one_version_one_succeeds(store: Arc<dyn Store>) {
+    written(&store, vec![Write::Ticket(ticket(1))]).await;
+    let commits = (0..MANY).map(|n| {
+        let order = Order { id: order_id(n), ..order(1) };
+        quiet(vec![Write::Ticket(Ticket { version: 1, ..ticket(1) }), Write::Order(order)])
+    });
+    let answers = at_once(&store, commits.collect()).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(CommitError::Stale))), "{answers:?}");
+    let (world, _) = store.dump().await.expect("read");
+    let winner = answers.iter().position(Result::is_ok).expect("one succeeded");
+    assert_eq!(world.orders.iter().map(|order| order.id).collect::<Vec<_>>(), [order_id(winner as u128)]);
+}
+
+/// The control of the race above: what does not meet does not collide.
+pub async fn a_thousand_commits_over_a_thousand_tickets_all_succeed(store: Arc<dyn Store>) {
+    let commits = (0..MANY).map(|n| quiet(vec![Write::Ticket(ticket(n))]));
+    let answers = at_once(&store, commits.collect()).await;
+    assert_eq!(answers, vec![Ok(()); 1_000]);
+    assert_eq!(store.dump().await.expect("read").0.tickets.len(), 1_000);
+}

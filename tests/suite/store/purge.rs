@@ -1,0 +1,81 @@
+//! What is past its time is removed, and nothing else.
+
+use std::sync::Arc;
+
+use gittix::{
+    domain::{Event, Millis, Session},
+    store::{Commit, Store, Write},
+};
+
+use super::samples::*;
+
+const HOUR: i64 = 60 * 60_000;
+const DAY: i64 = 24 * HOUR;
+
+/// A moment on either side of a boundary: on the boundary itself, a store may do either.
+const MOMENT: Millis = Millis(1);
+
+pub async fn sessions_go_when_they_have_expired(store: Arc<dyn Store>) {
+    written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
+    let until = |name, ms| Write::OpenSession { session: Session { expires_at: at(ms), ..session(name, 1) }, user_version: 0 };
+    written(&store, vec![until("short", 1_000), until("long", 2_000)]).await;
+    let left = async || {
+        let short = store.session(&digest("short")).await.expect("read");
+        let long = store.session(&digest("long")).await.expect("read");
+        (short.is_some(), long.is_some())
+    };
+    store.purge(at(1_000) - MOMENT).await.expect("purged");
+    assert_eq!(left().await, (true, true));
+    store.purge(at(1_000) + MOMENT).await.expect("purged");
+    assert_eq!(left().await, (false, true));
+    store.purge(at(2_000) + MOMENT).await.expect("purged");
+    assert_eq!(left().await, (false, false));
+    // Nothing of it is left that a later "end all" could stumble on.
+    written(&store, vec![Write::CloseSessions { user: user_id(1), except: None }]).await;
+}
+
+pub async fn idempotency_records_go_after_a_day(store: Arc<dyn Store>) {
+    written(&store, vec![Write::Idempotency(record(1, "old", at(0))), Write::Idempotency(record(1, "new", at(HOUR)))]).await;
+    let left = async || {
+        let old = store.idempotency(user_id(1), "old").await.expect("read");
+        let new = store.idempotency(user_id(1), "new").await.expect("read");
+        (old.is_some(), new.is_some())
+    };
+    store.purge(at(DAY) - MOMENT).await.expect("purged");
+    assert_eq!(left().await, (true, true));
+    store.purge(at(DAY) + MOMENT).await.expect("purged");
+    assert_eq!(left().await, (false, true));
+    // The key may be used again.
+    written(&store, vec![Write::Idempotency(record(1, "old", at(DAY)))]).await;
+}
+
+pub async fn events_go_after_thirty_days_and_documents_stay(store: Arc<dyn Store>) {
+    let told = |n, ms| {
+        let ticket = ticket(n);
+        Commit { writes: vec![Write::Ticket(ticket.clone())], events: vec![Event::TicketCreated { ticket }], at: at(ms) }
+    };
+    store.commit(told(1, 0)).await.expect("committed");
+    store.commit(told(2, HOUR)).await.expect("committed");
+    let count = async || store.dump().await.map(|(world, events)| (world.tickets.len(), events.len())).expect("read");
+    store.purge(at(30 * DAY) - MOMENT).await.expect("purged");
+    assert_eq!(count().await, (2, 2));
+    store.purge(at(30 * DAY) + MOMENT).await.expect("purged");
+    assert_eq!(count().await, (2, 1));
+    store.purge(at(31 * DAY)).await.expect("purged");
+    assert_eq!(count().await, (2, 0));
+    // The feed goes on where it was, not from the beginning.
+    let mut reader = store.feed().subscribe();
+    let before = reader.cursor();
+    store.commit(told(3, 31 * DAY)).await.expect("committed");
+    assert!(events(&mut reader, 1).await[0].cursor > before);
+}
+
+pub async fn more_than_fits_one_piece_is_purged_all_the_same(store: Arc<dyn Store>) {
+    const COUNT: u128 = 2_500;
+    let records = (0..COUNT).map(|n| Write::Idempotency(record(n, "key", at(0))));
+    written(&store, records.collect()).await;
+    store.purge(at(2 * DAY)).await.expect("purged");
+    for n in [0, COUNT / 2, COUNT - 1] {
+        assert_eq!(store.idempotency(user_id(n), "key").await.expect("read"), None, "record {n}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Small worlds to commit: documents with speaking numbers for ids, and sales that the domain itself decides.
+
+use std::{
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use gittix::{
+    clock::wall_clock,
+    domain::{
+        Charge, ChargeId, Command, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order, OrderId, Outcome, Policy, ReplicaName,
+        Sale, Session, SessionDigest, SlotChange, Ticket, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version, decide,
+        decide::list_ticket,
+    },
+    store::{Commit, CommitError, FeedReader, Recorded, Step, Store, Write},
+};
+use uuid::Uuid;
+
+/// Whatever a test waits for comes sooner, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The present: a store may forget what is older than its lifetime at any time.
+static START: LazyLock<Timestamp> = LazyLock::new(wall_clock);
+
+/// `ms` milliseconds after the tests began.
+pub fn at(ms: i64) -> Timestamp {
+    *START + Millis(ms)
+}
+
+pub fn ticket_id(n: u128) -> TicketId {
+    TicketId::new(Uuid::from_u128(n))
+}
+
+pub fn order_id(n: u128) -> OrderId {
+    OrderId::new(Uuid::from_u128(n))
+}
+
+pub fn charge_id(n: u128) -> ChargeId {
+    ChargeId::new(Uuid::from_u128(n))
+}
+
+pub fn user_id(n: u128) -> UserId {
+    UserId::new(Uuid::from_u128(n))
+}
+
+/// Sells everything in these tests.
+pub const SELLER: u128 = 1_000;
+
+pub fn ticket(n: u128) -> Ticket {
+    let title = Title::parse(&format!("Ticket {n}")).expect("a title");
+    let decision = list_ticket(ticket_id(n), user_id(SELLER), title, price(), at(0));
+    decision.ticket.expect("listing makes a ticket")
+}
+
+pub fn price() -> Money {
+    Money::from_minor(2_000).expect("a price")
+}
+
+pub fn user(n: u128, email: &str, version: Version) -> User {
+    let email = Email::parse(email).expect("an email");
+    User { id: user_id(n), email, password_hash: "$argon2id$".into(), version, created_at: at(0), updated_at: at(0) }
+}
+
+pub fn digest(name: &str) -> SessionDigest {
+    SessionDigest::new(name.to_owned())
+}
+
+pub fn session(name: &str, user: u128) -> Session {
+    Session { digest: digest(name), user: user_id(user), created_at: at(0), expires_at: at(60_000) }
+}
+
+pub fn open(name: &str, user: u128, user_version: Version) -> Write {
+    Write::OpenSession { session: session(name, user), user_version }
+}
+
+pub fn record(user: u128, key: &str, created_at: Timestamp) -> IdempotencyRecord {
+    let key = IdempotencyKey { user: user_id(user), key: key.into(), fingerprint: "f".into() };
+    IdempotencyRecord { key, outcome: Outcome::TicketDeleted, created_at }
+}
+
+pub fn take(user: u128, order: u128, locks_max: u32) -> Write {
+    Write::Slot(SlotChange::Take { user: user_id(user), order: order_id(order), locks_max })
+}
+
+pub fn free(user: u128, order: u128) -> Write {
+    Write::Slot(SlotChange::Free { user: user_id(user), order: order_id(order) })
+}
+
+/// A commit that tells nothing.
+pub fn quiet(writes: Vec<Write>) -> Commit {
+    Commit { writes, events: Vec::new(), at: at(0) }
+}
+
+pub async fn written(store: &Arc<dyn Store>, writes: Vec<Write>) {
+    store.commit(quiet(writes)).await.expect("written");
+}
+
+/// Puts ticket `n` on sale.
+pub async fn list(store: &Arc<dyn Store>, n: u128) -> TicketId {
+    let title = Title::parse(&format!("Ticket {n}")).expect("a title");
+    let decision = list_ticket(ticket_id(n), user_id(SELLER), title, price(), at(0));
+    store.commit(Commit::of(decision, at(0))).await.expect("listed");
+    ticket_id(n)
+}
+
+pub fn lock(order: u128, buyer: u128, replica: &str) -> Command {
+    Command::Lock { order: order_id(order), buyer: user_id(buyer), expected_price: None, replica: ReplicaName::new(replica) }
+}
+
+pub fn cancel(order: u128, buyer: u128) -> Command {
+    Command::Cancel { order: order_id(order), by: user_id(buyer) }
+}
+
+pub fn submit(order: u128, buyer: u128, charge: u128) -> Command {
+    let token = TokenDigest::new(&format!("token {charge}"));
+    Command::SubmitPayment { order: order_id(order), by: user_id(buyer), charge: charge_id(charge), token }
+}
+
+/// Decides over what the store has, commits, and says what must be there now.
+pub async fn act(store: &Arc<dyn Store>, ticket: TicketId, command: Command, now: Timestamp) -> Sale {
+    let sale = store.sale(ticket).await.expect("read").expect("there");
+    let decision = decide(&sale, &command, &Policy::default(), now).expect("allowed");
+    store.commit(Commit::of(decision.clone(), now)).await.expect("committed");
+    sale.after(&decision)
+}
+
+/// An order for ticket `n` that was never committed.
+pub fn order(n: u128) -> Order {
+    let command = lock(n, 1, "a");
+    let decision = decide(&Sale::unlocked(ticket(n)), &command, &Policy::default(), at(0)).expect("allowed");
+    decision.order.expect("a lock makes an order")
+}
+
+/// A charge of order `n` that was never committed.
+pub fn charge(n: u128) -> Charge {
+    let sale = Sale::unlocked(ticket(n));
+    let locked = decide(&sale, &lock(n, 1, "a"), &Policy::default(), at(0)).expect("allowed");
+    let sale = sale.after(&locked);
+    let mut paying = decide(&sale, &submit(n, 1, n), &Policy::default(), at(0)).expect("allowed");
+    paying.charges.pop().expect("a submission makes a charge")
+}
+
+/// Commits all of `commits` at once; the answers come in the same order.
+pub async fn at_once(store: &Arc<dyn Store>, commits: Vec<Commit>) -> Vec<Result<(), CommitError>> {
+    let start = Arc::new(tokio::sync::Barrier::new(commits.len()));
+    let tasks: Vec<_> = commits
+        .into_iter()
+        .map(|commit| {
+            let (store, start) = (Arc::clone(store), Arc::clone(&start));
+            tokio::spawn(async move {
+                start.wait().await;
+                store.commit(commit).await
+            })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(patient(task).await.expect("no commit panics"));
+    }
+    answers
+}
+
+/// The next `count` events.
+pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        match patient(reader.next()).await {
+            Step::Events(more) => events.extend(more),
+            Step::Reset => panic!("history was lost after {} events", events.len()),
+        }
+    }
+    assert_eq!(events.len(), count, "more events than were committed");
+    events
+}
+
+/// Fails a test that would wait for ever.
+pub async fn patient<T>(wanted: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, wanted).await.expect("it comes within half a minute")
+}

@@ -1,0 +1,85 @@
+//! What a store does beside documents: secrets, counters, time, and its own end.
+
+use std::sync::Arc;
+
+use gittix::{
+    clock::wall_clock,
+    domain::Millis,
+    store::{CommitError, Store, Write},
+};
+
+use super::samples::*;
+
+pub async fn a_secret_stays_and_differs_by_name(store: Arc<dyn Store>) {
+    let asked: Vec<_> = (0..16)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.secret("one").await.expect("a secret") })
+        })
+        .collect();
+    let first = store.secret("one").await.expect("a secret");
+    for answer in asked {
+        assert_eq!(patient(answer).await.expect("no panic"), first, "whoever asks first makes it for all");
+    }
+    assert_ne!(first, store.secret("two").await.expect("a secret"));
+    assert_ne!(first, [0; 32]);
+}
+
+pub async fn hits_are_counted_within_their_window(store: Arc<dyn Store>) {
+    let hit = async |key: &str, ms| store.count_hit(key, Millis(1_000), at(ms)).await.expect("counted");
+    assert_eq!(hit("a", 0).await, 1);
+    assert_eq!(hit("a", 500).await, 2);
+    assert_eq!(hit("b", 500).await, 1, "keys are counted apart");
+    assert_eq!(hit("a", 999).await, 3, "the window begins with the first hit, not with the last");
+    assert_eq!(hit("a", 1_001).await, 1);
+    assert_eq!(hit("a", 1_900).await, 2);
+    store.purge(at(1_950)).await.expect("purged");
+    assert_eq!(hit("a", 1_960).await, 3, "what still counts is not purged");
+}
+
+pub async fn many_hits_at_once_are_all_counted(store: Arc<dyn Store>) {
+    let hits: Vec<_> = (0..64)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.count_hit("a", Millis(60_000), at(0)).await.expect("counted") })
+        })
+        .collect();
+    let mut counts = Vec::new();
+    for hit in hits {
+        counts.push(patient(hit).await.expect("no panic"));
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=64).collect::<Vec<u64>>());
+}
+
+pub async fn a_closed_store_refuses_commits(store: Arc<dyn Store>) {
+    written(&store, vec![Write::Ticket(ticket(1))]).await;
+    store.close().await;
+    let late = store.commit(quiet(vec![Write::Ticket(ticket(2))])).await;
+    assert!(matches!(late, Err(CommitError::Unavailable(_))), "{late:?}");
+    store.close().await;
+}
+
+pub async fn what_was_queued_before_the_close_is_answered(store: Arc<dyn Store>) {
+    let commits: Vec<_> = (0..64)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { (n, store.commit(quiet(vec![Write::Ticket(ticket(n))])).await) })
+        })
+        .collect();
+    store.close().await;
+    for commit in commits {
+        let (n, answer) = patient(commit).await.expect("no panic");
+        match answer {
+            Ok(()) | Err(CommitError::Unavailable(_)) => {}
+            other => panic!("ticket {n}: neither done nor refused: {other:?}"),
+        }
+    }
+}
+
+pub async fn the_time_is_about_now(store: Arc<dyn Store>) {
+    let (before, now) = (wall_clock(), store.time().await.expect("the time"));
+    let after = wall_clock();
+    // A store on another machine may differ by as much as its clock does; on one machine, by the call alone.
+    assert!(now >= before - Millis(1_000) && now <= after + Millis(1_000), "{before:?} {now:?} {after:?}");
+}

@@ -1,0 +1,251 @@
+//! A random walk of sales that the domain decides, over several tickets and buyers; afterwards every invariant holds
+//! over what the store has, and the feed told exactly that.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use gittix::{
+    domain::{
+        ChargeStep, Command, Decision, Failure, Millis, Money, PaymentId, Policy, RefundId, Sale, TicketId, Timestamp, Title, TokenDigest,
+        Version, decide,
+        decide::{charge_reversed, list_ticket},
+        invariants::{self, LedgerEntry},
+    },
+    store::{Commit, CommitError, Store},
+};
+use uuid::Uuid;
+
+use super::samples::*;
+
+const STEPS: usize = 600;
+const TICKETS: u64 = 6;
+const BUYERS: u64 = 4;
+const SEEDS: [u64; 2] = [1, 0x9E37_79B9];
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): all that a walk needs, and the same on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % sides
+    }
+}
+
+struct Walk {
+    store: Arc<dyn Store>,
+    dice: Dice,
+    policy: Policy,
+    now: Timestamp,
+    next_id: u128,
+    /// What the processor captured.
+    ledger: Vec<LedgerEntry>,
+    acknowledged: BTreeMap<Uuid, Version>,
+    /// A decision over a state that may be gone.
+    stale: Option<(Sale, Decision)>,
+    refused_stale: usize,
+}
+
+impl Walk {
+    fn new(store: Arc<dyn Store>, seed: u64) -> Self {
+        let policy = Policy { locks_max: 2, relock_wait: Millis(5_000), ..Policy::default() };
+        Self {
+            store,
+            dice: Dice(seed),
+            policy,
+            now: at(0),
+            // Walks of several seeds share a store.
+            next_id: u128::from(seed) << 64,
+            ledger: Vec::new(),
+            acknowledged: BTreeMap::new(),
+            stale: None,
+            refused_stale: 0,
+        }
+    }
+
+    fn fresh_id(&mut self) -> u128 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    async fn commit(&mut self, decision: &Decision) -> Result<(), CommitError> {
+        self.store.commit(Commit::of(decision.clone(), self.now)).await?;
+        let tickets = decision.ticket.iter().map(|ticket| (ticket.id.uuid(), ticket.version));
+        let orders = decision.order.iter().map(|order| (order.id.uuid(), order.version));
+        let charges = decision.charges.iter().map(|charge| (charge.id.uuid(), charge.version));
+        self.acknowledged.extend(tickets.chain(orders).chain(charges));
+        Ok(())
+    }
+
+    async fn list(&mut self) -> TicketId {
+        let id = ticket_id(self.fresh_id());
+        let title = Title::parse("A seat").expect("a title");
+        let decision = list_ticket(id, user_id(SELLER), title, price(), self.now);
+        self.commit(&decision).await.expect("a new ticket");
+        id
+    }
+
+    /// One command on one ticket, or a late one over an old copy.
+    async fn step(&mut self, ticket: TicketId) {
+        self.now = self.now + Millis(i64::try_from(self.dice.roll(30_000)).expect("small"));
+        let sale = self.store.sale(ticket).await.expect("read").expect("there");
+        let command = self.command(&sale);
+        let Ok(decision) = decide(&sale, &command, &self.policy, self.now) else { return };
+        match self.dice.roll(8) {
+            // Keeps it back, and commits what was kept back before.
+            0 => {
+                if let Some((seen, late)) = self.stale.replace((sale, decision)) {
+                    self.commit_late(&seen, &late).await;
+                }
+            }
+            _ => self.commit_now(&sale, &command, &decision).await,
+        }
+    }
+
+    async fn commit_now(&mut self, sale: &Sale, command: &Command, decision: &Decision) {
+        match self.commit(decision).await {
+            Ok(()) => {
+                if matches!(command, Command::PaymentCaptured { .. }) {
+                    let order = decision.order.as_ref().expect("a capture completes an order");
+                    self.ledger.push(LedgerEntry { order: order.id, user: order.buyer, captured: order.price.minor().into(), refunded: 0 });
+                }
+                let stored = self.store.sale(sale.ticket.id).await.expect("read");
+                assert_eq!(stored, Some(sale.clone().after(decision)), "after {command:?}");
+            }
+            Err(error) => assert_eq!((error, decision.slot.is_some()), (CommitError::SlotsFull, true), "{command:?}"),
+        }
+    }
+
+    /// Whether the guard lets it pass must follow from whether what it was decided over is still there.
+    async fn commit_late(&mut self, seen: &Sale, late: &Decision) {
+        let current = self.store.sale(seen.ticket.id).await.expect("read").expect("there");
+        let touches = |sale: &Sale| (sale.ticket.version, sale.order.as_ref().map(|order| order.version));
+        let captured = late.charges.iter().any(|charge| charge.step == ChargeStep::Final && charge.failure.is_none());
+        if captured || (touches(&current) == touches(seen) && current.charge == seen.charge) {
+            return;
+        }
+        match self.commit(late).await {
+            Ok(()) => {
+                // It touched only what had not changed since.
+                assert!(late.ticket.is_none() || current.ticket.version == seen.ticket.version, "a stale ticket was written");
+            }
+            Err(CommitError::Stale) => self.refused_stale += 1,
+            Err(error) => assert_eq!((error, late.slot.is_some()), (CommitError::SlotsFull, true)),
+        }
+    }
+
+    /// Often what comes next on the way to a sale, else anything.
+    fn command(&mut self, sale: &Sale) -> Command {
+        if self.dice.roll(3) == 0
+            && let Some(charge) = &sale.charge
+        {
+            let payment = PaymentId::new(&format!("pi_{}", charge.id));
+            match charge.step {
+                ChargeStep::Authorizing => return Command::PaymentAuthorized { charge: charge.id, payment },
+                ChargeStep::Capturing => return Command::PaymentCaptured { charge: charge.id },
+                _ => {}
+            }
+        }
+        self.any_command(sale)
+    }
+
+    fn any_command(&mut self, sale: &Sale) -> Command {
+        let order = sale.order.as_ref().map_or(order_id(0), |order| order.id);
+        let holder = sale.ticket.lock().map_or(user_id(1), |lock| lock.buyer);
+        let charge = sale.charge.as_ref().map_or(charge_id(0), |charge| charge.id);
+        let payment = PaymentId::new(&format!("pi_{charge}"));
+        match self.dice.roll(12) {
+            0 => {
+                Command::Edit { by: user_id(SELLER), title: Title::parse("Another").expect("a title"), price: self.price(), if_match: None }
+            }
+            1..=3 => {
+                let buyer = u128::from(self.dice.roll(BUYERS) + 1);
+                lock(self.fresh_id(), buyer, ["a", "b"][usize::from(buyer > 2)])
+            }
+            4 => Command::Cancel { order, by: holder },
+            5 | 6 => {
+                let token = TokenDigest::new(["visa", "other"][usize::from(self.dice.roll(2) == 1)]);
+                Command::SubmitPayment { order, by: holder, charge: charge_id(self.fresh_id()), token }
+            }
+            7 => Command::PaymentAuthorized { charge, payment },
+            8 => Command::ActionRequired { charge, payment },
+            9 => Command::PaymentCaptured { charge },
+            10 => match self.dice.roll(4) {
+                0 => Command::PaymentDeclined { charge, payment: Some(payment), failure: Failure::interrupted() },
+                1 => Command::TokenRefused { charge },
+                2 => Command::ConfirmPayment { charge, by: holder },
+                _ => Command::CaptureFailed { charge, failure: Failure::interrupted() },
+            },
+            _ => Command::DeadlinePassed { order },
+        }
+    }
+
+    fn price(&mut self) -> Money {
+        Money::from_minor(50 + self.dice.roll(10_000)).expect("a price")
+    }
+
+    /// Sends back what lost, as reconciliation does: about half of it was captured and is refunded.
+    async fn reconcile(&mut self) {
+        for charge in self.store.charges_open(self.now, None, 100).await.expect("read") {
+            let refund = (self.dice.roll(2) == 0).then(|| RefundId::new("re_1"));
+            if let Ok(decision) = charge_reversed(&charge, None, refund.as_ref(), self.now) {
+                self.commit(&decision).await.expect("nobody else settles it");
+            }
+        }
+    }
+
+    /// Lets every lock run out.
+    async fn settle(&mut self) {
+        self.now = self.now + self.policy.lock_duration + self.policy.settle_grace;
+        for ticket in self.store.tickets_overdue(self.now, 1_000).await.expect("read") {
+            let sale = self.store.sale(ticket).await.expect("read").expect("there");
+            let order = sale.ticket.lock().expect("overdue means locked").order;
+            let decision = decide(&sale, &Command::DeadlinePassed { order }, &self.policy, self.now).expect("its time is over");
+            self.commit(&decision).await.expect("nobody else releases it");
+        }
+        self.reconcile().await;
+    }
+}
+
+pub async fn a_random_walk_breaks_no_invariant(store: Arc<dyn Store>) {
+    let mut reader = store.feed().subscribe();
+    let mut ledger = Vec::new();
+    for seed in SEEDS {
+        let mut walk = Walk::new(Arc::clone(&store), seed);
+        let mut tickets = Vec::new();
+        for step in 0..STEPS {
+            if step % 60 == 0 {
+                tickets = Vec::new();
+                for _ in 0..TICKETS {
+                    tickets.push(walk.list().await);
+                }
+            }
+            let ticket = tickets[usize::try_from(walk.dice.roll(TICKETS)).expect("small")];
+            walk.step(ticket).await;
+            if step % 50 == 0 {
+                walk.reconcile().await;
+            }
+        }
+        walk.settle().await;
+        assert!(walk.refused_stale > 0, "seed {seed}: the walk never came late, so it proves too little");
+        assert!(!walk.ledger.is_empty(), "seed {seed}: nothing was ever sold, so it proves too little");
+        let (world, _) = store.dump().await.expect("read");
+        invariants::nothing_lost(&world, &walk.acknowledged).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        invariants::no_lock_left_over(&world, &walk.policy, Millis(0), walk.now).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        ledger.extend(walk.ledger);
+    }
+    let (mut world, stored) = store.dump().await.expect("read");
+    world.payments = ledger;
+    invariants::one_order_per_ticket(&world).expect("I1");
+    invariants::money_matches_orders(&world).expect("I2");
+    invariants::no_money_for_nothing(&world).expect("I3");
+    invariants::events_match_changes(&world, &stored).expect("I7");
+    invariants::slots_match_locks(&world).expect("I8");
+
+    let told = events(&mut reader, stored.len()).await;
+    assert_eq!(told.iter().map(|event| event.event.clone()).collect::<Vec<_>>(), stored);
+    let cursors: Vec<_> = told.iter().map(|event| event.cursor).collect();
+    invariants::never_backwards(&cursors).expect("I6");
+}
