@@ -28,7 +28,7 @@ use super::{
         super::orders::place, super::orders::list, super::orders::get, super::orders::cancel,
         super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias,
         super::health::alive, super::health::ready, super::health::metrics,
-        super::socket::asyncapi, serve,
+        super::settings::serve, super::socket::asyncapi, serve,
     ),
     components(schemas(Problem<'static>)),
     tags(
