@@ -105,7 +105,7 @@ impl MongoStore {
 
     /// The database, for what keeps documents of its own beside the marketplace's: the sandbox's ledger.
     pub fn database(&self) -> &Database {
-        &self.db
+        &self.link.db
     }
 
     async fn read<T, F, R>(&self, read: F) -> Result<T, Unavailable>
