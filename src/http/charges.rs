@@ -123,7 +123,7 @@ pub async fn confirm(mut call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn get(call: Call) -> Answer {
+pub async fn get(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let paid = call.actors().orders.charge(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &Shown::of(&paid)))
@@ -138,7 +138,7 @@ pub async fn get(call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn of_order(call: Call) -> Answer {
+pub async fn of_order(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let charges = call.actors().orders.charges(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &charges.iter().map(ChargeView::of).collect::<Vec<_>>()))
