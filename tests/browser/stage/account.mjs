@@ -12,7 +12,7 @@ export function newEmail(name = "someone") {
 
 export class Account {
   #origin;
-  #cookie;
+  cookie;
 
   /** Signs up somebody new. */
   static async signUp(origin, name) {
@@ -20,7 +20,7 @@ export class Account {
     account.#origin = origin;
     account.email = newEmail(name);
     const answer = await account.#fetch("POST", "/api/users/signup", { email: account.email, password: PASSWORD });
-    account.#cookie = answer.headers.getSetCookie().map((cookie) => cookie.split(";", 1)[0]).join("; ");
+    account.cookie = answer.headers.getSetCookie().map((cookie) => cookie.split(";", 1)[0]).join("; ");
     account.id = (await answer.json()).id;
     return account;
   }
@@ -64,7 +64,7 @@ export class Account {
 
   async #fetch(method, path, body) {
     const headers = { "Content-Type": "application/json" };
-    if (this.#cookie) headers.Cookie = this.#cookie;
+    if (this.cookie) headers.Cookie = this.cookie;
     const answer = await fetch(this.#origin + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
     return answer;
