@@ -1,3 +1,12 @@
-//! The one integration-test binary. Each module says what it proves.
+//! The integration suite: one binary, so that it links once. Each module says what it proves.
+//!
+//! What is tested here is the real program (`gittix serve` as a child process, over HTTP and WebSocket) and the stores
+//! behind their trait. [`app`] is what tests talk to; it holds no assertion about the marketplace.
 
+mod api;
+mod app;
+mod fault;
+mod mongo;
 mod store;
+mod tidy;
+mod ws;

@@ -1,1 +1,267 @@
-//! MongoDB: transactions on a replica set.
+//! MongoDB: transactions on a replica set, or on a sharded cluster.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `home` | the runtime thread that the driver lives on |
+//! | `link` | from a URI to a database that is ready |
+//! | `schema` | collections, indexes, epoch and secrets |
+//! | `prepare` | a commit as statements, keys and requirements; pure |
+//! | `committer` | the queue, and what goes into which transaction |
+//! | `group` | a group of commits, from the first attempt to the last answer |
+//! | `transaction` | one attempt |
+//! | `diagnosis` | who made an attempt miss |
+//! | `orphans` | transactions that a dead process left open |
+//! | `feed` | the change stream |
+//! | `reads`, `dump` | the queries |
+//! | `fault` | errors of our own among the driver's |
+//!
+//! No rule about tickets here, no clock but the server's, and nothing that outlives the store.
+
+mod committer;
+mod diagnosis;
+mod dump;
+mod fault;
+mod feed;
+mod group;
+mod home;
+mod link;
+mod orphans;
+mod prepare;
+mod reads;
+mod schema;
+mod transaction;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bson::doc;
+use mongodb::{Database, error::Error};
+use parking_lot::Mutex;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use self::{
+    committer::{COMMIT_DEADLINE, Queue},
+    fault::describe,
+    home::Home,
+    link::{Link, open},
+    prepare::{Prepared, idempotency_id},
+    reads::READ_MAX,
+    schema::Place,
+};
+use super::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable};
+use crate::{
+    domain::{
+        Charge, ChargeId, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
+        TicketId, Timestamp, User, UserId, invariants::World,
+    },
+    metrics::METRICS,
+};
+
+/// How long the start may take, indexes and the events of the last minutes included.
+const START_MAX: Duration = Duration::from_secs(120);
+/// How much later than its deadline a commit's answer may come, before it is taken for lost.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the store cannot be used; one line, for whoever set `MONGODB_URI`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("MONGODB_URI: {0}")]
+pub struct ConnectError(String);
+
+/// A store on a MongoDB database, which it may share with any number of others.
+pub struct MongoStore {
+    link: Link,
+    feed: FeedLog,
+    /// `None` once it is closed.
+    queue: Mutex<Option<Queue>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    follower: JoinHandle<()>,
+    /// The last field: everything above runs there.
+    home: Home,
+}
+
+impl MongoStore {
+    /// Connects, prepares the database if need be, and opens the feed with the events of the last five minutes.
+    ///
+    /// # Errors
+    /// If the URI is wrong, nobody answers within seconds, or what answers is no replica set.
+    pub async fn connect(uri: &str) -> Result<Arc<Self>, ConnectError> {
+        let home = Home::start().map_err(|error| ConnectError(format!("no thread for the driver: {error}")))?;
+        let uri = uri.to_owned();
+        let opened = home.spawn(timeout(START_MAX, open(uri))).await;
+        let (link, tail) = match opened {
+            Ok(Ok(opened)) => opened.map_err(|error| ConnectError(describe(&error)))?,
+            Ok(Err(_)) => return Err(ConnectError(format!("not ready within {START_MAX:?}"))),
+            Err(_) => return Err(ConnectError("the start was interrupted".into())),
+        };
+        let feed = tail.log().clone();
+        let (queue, committer) = Queue::new(link.clone());
+        let committer = Mutex::new(Some(home.spawn(committer)));
+        let follower = home.spawn(tail.follow());
+        Ok(Arc::new(Self { link, feed, queue: Mutex::new(Some(queue)), committer, follower, home }))
+    }
+
+    /// The database, for what keeps documents of its own beside the marketplace's: the sandbox's ledger.
+    pub fn database(&self) -> &Database {
+        &self.link.db
+    }
+
+    async fn read<T, F, R>(&self, read: F) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+        F: FnOnce(Database) -> R,
+    {
+        self.home.call(READ_MAX, read(self.link.db.clone())).await
+    }
+
+    async fn by_id<T>(&self, place: Place, id: String) -> Result<Option<T>, Unavailable>
+    where
+        T: serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        self.read(move |db| reads::find_one(db, place, doc! { "_id": id })).await
+    }
+
+    async fn submit(&self, commit: &Commit) -> Result<(), CommitError> {
+        let prepared = Prepared::new(commit).map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        if prepared.statements.is_empty() && prepared.entry.is_none() {
+            return Ok(());
+        }
+        let answered = match &*self.queue.lock() {
+            Some(queue) => queue.submit(prepared)?,
+            None => return Err(CommitError::Unavailable("the store is closed".into())),
+        };
+        match timeout(COMMIT_DEADLINE + ANSWER_GRACE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("the committer was interrupted".into())),
+            Err(_) => Err(CommitError::OutcomeUnknown("no answer from the committer".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let submitted = Instant::now();
+        let result = self.submit(&commit).await;
+        METRICS.commit_seconds.observe(submitted.elapsed().as_secs_f64());
+        match &result {
+            Ok(()) => METRICS.commits.inc(),
+            Err(error) => METRICS.commits_failed.with_label_values(&[reason(error)]).inc(),
+        }
+        result
+    }
+
+    fn feed(&self) -> &FeedLog {
+        &self.feed
+    }
+
+    async fn time(&self) -> Result<Timestamp, Unavailable> {
+        self.read(reads::time).await
+    }
+
+    async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable> {
+        self.read(move |db| async move { schema::secret(&db, name).await }).await
+    }
+
+    async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable> {
+        self.by_id(Place::Tickets, id.to_string()).await
+    }
+
+    async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable> {
+        self.read(move |db| reads::sale(db, id)).await
+    }
+
+    async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable> {
+        self.read(move |db| reads::tickets_after(db, after, limit)).await
+    }
+
+    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+        let replica = replica.clone();
+        self.read(move |db| reads::tickets_locked_by(db, replica, after, limit)).await
+    }
+
+    async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+        self.read(move |db| reads::tickets_overdue(db, cutoff, limit)).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<Order>, Unavailable> {
+        self.by_id(Place::Orders, id.to_string()).await
+    }
+
+    async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable> {
+        self.read(move |db| reads::orders_of(db, buyer, scope, after, limit)).await
+    }
+
+    async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, Unavailable> {
+        self.by_id(Place::Charges, id.to_string()).await
+    }
+
+    async fn charges_of(&self, order: OrderId) -> Result<Vec<Charge>, Unavailable> {
+        self.read(move |db| reads::charges_of(db, order)).await
+    }
+
+    async fn charges_open(&self, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>, Unavailable> {
+        self.read(move |db| reads::charges_open(db, cutoff, after, limit)).await
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable> {
+        self.by_id(Place::Users, id.to_string()).await
+    }
+
+    async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable> {
+        let query = doc! { "email": email.as_str() };
+        self.read(move |db| reads::find_one(db, Place::Users, query)).await
+    }
+
+    async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable> {
+        self.by_id(Place::Sessions, digest.as_str().to_owned()).await
+    }
+
+    async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
+        self.by_id(Place::Idempotency, idempotency_id(&user.to_string(), key)).await
+    }
+
+    async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
+        let key = key.to_owned();
+        self.read(move |db| reads::count_hit(db, key, window, now)).await
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {
+        self.home.call(dump::LIMIT, dump::purge(self.link.db.clone(), now)).await
+    }
+
+    async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> {
+        self.home.call(dump::LIMIT, dump::dump(self.link.db.clone())).await
+    }
+
+    async fn close(&self) {
+        // Without its way in the committer ends, once everything that was in line is answered: each within its deadline.
+        drop(self.queue.lock().take());
+        let committer = self.committer.lock().take();
+        if let Some(committer) = committer {
+            let _ = timeout(COMMIT_DEADLINE + ANSWER_GRACE, committer).await;
+        }
+        self.follower.abort();
+        METRICS.feed_live.set(0);
+    }
+}
+
+fn reason(error: &CommitError) -> &'static str {
+    match error {
+        CommitError::Stale => "stale",
+        CommitError::EmailInUse => "email_in_use",
+        CommitError::SlotsFull => "slots_full",
+        CommitError::KeyUsed => "key_used",
+        CommitError::Unavailable(_) => "unavailable",
+        CommitError::OutcomeUnknown(_) => "outcome_unknown",
+    }
+}
+
+impl fmt::Debug for MongoStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoStore").field("database", &self.link.db.name()).finish_non_exhaustive()
+    }
+}

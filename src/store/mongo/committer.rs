@@ -1,0 +1,224 @@
+//! Group commit: the queue in front of the database, and the one task that decides what goes into which transaction.
+//!
+//! Whatever waits when a transaction may start goes into it; nothing ever waits for more to come. Two transactions run at
+//! once at most. Commits that have a document in common are written one after the other, in the order of their arrival:
+//! never in one transaction, and never in two at once, so that a process does not conflict with itself.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use super::{group, link::Link, prepare::Key, prepare::Prepared};
+use crate::{domain::Version, metrics::METRICS, store::CommitError};
+
+/// From a commit's submission to its answer, whatever happens.
+pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
+/// A commit that did not get into a transaction for so long is answered Unavailable, while enough is left of its deadline
+/// to find out what became of a transaction.
+pub(super) const START_WITHIN: Duration = Duration::from_secs(3);
+/// Commits that may wait or be written at once. The next one is refused at once.
+const COMMITS_MAX: usize = 4096;
+/// Commits of one transaction. Beyond some 64 the gain is small, and a conflict costs more.
+const GROUP_MAX: usize = 64;
+/// Bytes of one transaction: far below the 16 MiB that a command or a document of events may have.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// A single commit beyond this is refused; the largest that a decision makes has some 20 KiB.
+const COMMIT_BYTES_MAX: usize = 12 << 20;
+/// Transactions at once. One leaves the server idle between two; three were no faster than two.
+const TRANSACTIONS_MAX: usize = 2;
+
+/// A commit on its way.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub commit: Prepared,
+    pub submitted: Instant,
+    answer: oneshot::Sender<Result<(), CommitError>>,
+    _place: Place,
+}
+
+/// A place in the queue, counted while it is held.
+#[derive(Debug)]
+struct Place(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        METRICS.commits_waiting.dec();
+    }
+}
+
+impl Waiting {
+    /// The last moment for a transaction that it is part of to begin.
+    pub fn start_by(&self) -> Instant {
+        self.submitted + START_WITHIN
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.submitted + COMMIT_DEADLINE
+    }
+
+    /// Answers its caller, who may have gone.
+    pub fn answer(self, result: Result<(), CommitError>) {
+        let _ = self.answer.send(result);
+    }
+}
+
+/// The way in. Dropping it ends the committer, once everything in it was answered.
+#[derive(Debug)]
+pub(super) struct Queue {
+    sender: mpsc::UnboundedSender<Waiting>,
+    places: Arc<Semaphore>,
+}
+
+impl Queue {
+    /// The queue, and the committer to spawn.
+    pub fn new(link: Link) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let committer = Committer { link, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() };
+        (Self { sender, places: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer.run(receiver))
+    }
+
+    /// Puts a commit in line. A dropped receiver of its answer means that it may or may not have been written.
+    ///
+    /// # Errors
+    /// [`CommitError::Unavailable`] at once, if the queue is full or the store is closed.
+    pub fn submit(&self, commit: Prepared) -> Result<oneshot::Receiver<Result<(), CommitError>>, CommitError> {
+        if commit.bytes > COMMIT_BYTES_MAX {
+            return Err(CommitError::Unavailable(format!("a commit of {} bytes is too large", commit.bytes)));
+        }
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+            METRICS.shed.with_label_values(&["store"]).inc();
+            return Err(CommitError::Unavailable("too many commits are waiting".into()));
+        };
+        METRICS.commits_waiting.inc();
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { commit, submitted: Instant::now(), answer, _place: Place(permit) };
+        self.sender.send(waiting).map_err(|_| CommitError::Unavailable("the store is closed".into()))?;
+        Ok(answered)
+    }
+}
+
+/// What a finished group learned: the newest version of a document that is known to be stored.
+pub(super) type Known = HashMap<Key, Version>;
+
+struct Committer {
+    link: Link,
+    /// In the order of arrival.
+    pending: VecDeque<Waiting>,
+    /// What the running transactions touch.
+    busy: HashSet<Key>,
+    running: JoinSet<Known>,
+    /// The keys of each running transaction, kept here so that one that panics gives them back too.
+    keys: HashMap<Id, Vec<Key>>,
+}
+
+impl Committer {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Waiting>) {
+        let mut open = true;
+        while open || !self.pending.is_empty() || !self.running.is_empty() {
+            self.expire();
+            self.start();
+            // The oldest stands in front: the only one to look at.
+            let next_expiry = self.pending.front().map(Waiting::start_by);
+            tokio::select! {
+                finished = self.running.join_next_with_id(), if !self.running.is_empty() => self.finish(finished),
+                arrived = queue.recv(), if open => match arrived {
+                    Some(first) => {
+                        self.pending.push_back(first);
+                        while let Ok(next) = queue.try_recv() {
+                            self.pending.push_back(next);
+                        }
+                    }
+                    None => open = false,
+                },
+                () = sleep_until(next_expiry.unwrap_or_else(Instant::now)), if next_expiry.is_some() => {}
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while self.pending.front().is_some_and(|oldest| oldest.start_by() <= now) {
+            if let Some(late) = self.pending.pop_front() {
+                late.answer(Err(CommitError::Unavailable("MongoDB is too slow".into())));
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        while self.running.len() < TRANSACTIONS_MAX {
+            let group = self.next_group();
+            if group.is_empty() {
+                return;
+            }
+            let keys: Vec<Key> = group.iter().flat_map(|waiting| waiting.commit.keys.iter().copied()).collect();
+            self.busy.extend(&keys);
+            let task = self.running.spawn(group::write(self.link.clone(), group));
+            self.keys.insert(task.id(), keys);
+        }
+    }
+
+    /// The oldest commits that touch neither what is being written, nor each other, nor what an older one waits for.
+    fn next_group(&mut self) -> Vec<Waiting> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        let mut taken: HashSet<Key> = HashSet::new();
+        let mut left = Vec::new();
+        while let Some(waiting) = self.pending.pop_front() {
+            let keys = &waiting.commit.keys;
+            let free = keys.iter().all(|key| !self.busy.contains(key) && !taken.contains(key));
+            let fits = group.is_empty() || bytes + waiting.commit.bytes <= GROUP_BYTES_MAX;
+            taken.extend(keys);
+            if free && fits {
+                bytes += waiting.commit.bytes;
+                group.push(waiting);
+                if group.len() == GROUP_MAX {
+                    break;
+                }
+            } else {
+                left.push(waiting);
+            }
+        }
+        for waiting in left.into_iter().rev() {
+            self.pending.push_front(waiting);
+        }
+        group
+    }
+
+    fn finish(&mut self, finished: Option<Result<(Id, Known), JoinError>>) {
+        let (id, known) = match finished {
+            None => return,
+            Some(Ok(finished)) => finished,
+            // Its commits were dropped with it: their callers are told that the outcome is unknown.
+            Some(Err(error)) => (error.id(), Known::new()),
+        };
+        for key in self.keys.remove(&id).unwrap_or_default() {
+            self.busy.remove(&key);
+        }
+        self.refuse_outdated(&known);
+    }
+
+    /// Versions only grow: who wants to write one that is known to be stored already is late, and need not ask MongoDB.
+    /// This is what a thousand buyers of one ticket cost: one transaction, not a thousand.
+    fn refuse_outdated(&mut self, known: &Known) {
+        if known.is_empty() {
+            return;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        for waiting in pending {
+            let outdated = waiting.commit.versions.iter().any(|(key, version)| known.get(key).is_some_and(|stored| stored >= version));
+            if outdated {
+                waiting.answer(Err(CommitError::Stale));
+            } else {
+                self.pending.push_back(waiting);
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Everything at once, for the checker and for tests; and the removal of what is past its time.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use mongodb::{ClientSession, Database, error::Error};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    feed::Batch,
+    schema::{COUNTERS, EVENTS, Place},
+};
+use crate::domain::{Event, OrderId, Timestamp, UserId, invariants::World};
+
+/// How long either may take.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Deserialize)]
+struct Holder {
+    #[serde(rename = "_id")]
+    user: UserId,
+    #[serde(default)]
+    locks: Vec<OrderId>,
+}
+
+/// All of one moment: a snapshot session.
+pub(super) async fn dump(db: Database) -> Result<(World, Vec<Event>), Error> {
+    let mut session = db.client().start_session().snapshot(true).await?;
+    let by_id = doc! { "_id": 1 };
+    let holders: Vec<Holder> = all(&db, Place::Slots.name(), by_id.clone(), &mut session).await?;
+    let world = World {
+        tickets: all(&db, Place::Tickets.name(), by_id.clone(), &mut session).await?,
+        orders: all(&db, Place::Orders.name(), by_id.clone(), &mut session).await?,
+        charges: all(&db, Place::Charges.name(), by_id, &mut session).await?,
+        slots: holders.into_iter().flat_map(|holder| holder.locks.into_iter().map(move |order| (holder.user, order))).collect(),
+        payments: Vec::new(),
+    };
+    let batches: Vec<Batch> = all(&db, EVENTS, doc! { "written": 1 }, &mut session).await?;
+    let events = batches.into_iter().flat_map(|batch| batch.commits).flat_map(|entry| entry.events).collect();
+    Ok((world, events))
+}
+
+async fn all<T>(db: &Database, collection: &str, order: Document, session: &mut ClientSession) -> Result<Vec<T>, Error>
+where
+    T: DeserializeOwned + Send + Sync,
+{
+    // A snapshot session brings its own read concern; the database's must not stand beside it.
+    let collection = db.client().database(db.name()).collection::<T>(collection);
+    let mut cursor = collection.find(doc! {}).sort(order).allow_disk_use(true).session(&mut *session).await?;
+    let mut found = Vec::new();
+    while let Some(next) = cursor.next(session).await {
+        found.push(next?);
+    }
+    Ok(found)
+}
+
+/// The TTL indexes do this by themselves, once a minute and by the server's clock. Here it is done at once, by the
+/// caller's.
+pub(super) async fn purge(db: Database, now: Timestamp) -> Result<(), Error> {
+    let over = doc! { "purgeAt": { "$lte": Bson::DateTime(bson::DateTime::from_millis(now.0)) } };
+    for collection in [Place::Sessions.name(), Place::Idempotency.name(), COUNTERS, EVENTS] {
+        db.collection::<Document>(collection).delete_many(over.clone()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! A group of commits from its first attempt to the last answer.
+
+use std::time::Duration;
+
+use mongodb::Database;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    committer::{Known, Waiting},
+    diagnosis::{Verdict, examine},
+    fault::describe,
+    link::Link,
+    orphans,
+    transaction::{Attempt, attempt},
+};
+use crate::{metrics::METRICS, store::CommitError};
+
+/// The first pause between two attempts; it doubles, and a random part of it is taken.
+const PAUSE_MIN: Duration = Duration::from_millis(4);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// A group that conflicts with other replicas so often is halved, so that one hot document does not hold up the others.
+const ATTEMPTS_WHOLE_MAX: u32 = 3;
+/// Replicas that are alive conflict once or twice; more often, and the other one may be dead.
+const ATTEMPTS_BEFORE_LOOKING: u32 = 3;
+
+/// Writes `group`, as one transaction if that works, and answers every commit of it.
+pub(super) async fn write(link: Link, group: Vec<Waiting>) -> Known {
+    let mut known = Known::new();
+    let mut groups = vec![group];
+    while let Some(group) = groups.pop() {
+        groups.extend(write_one(&link, group, &mut known).await);
+    }
+    known
+}
+
+/// Tries until all of `group` is answered, or returns it in parts that fare better alone.
+async fn write_one(link: &Link, mut group: Vec<Waiting>, known: &mut Known) -> Vec<Vec<Waiting>> {
+    let mut attempts = 0;
+    loop {
+        group = in_time(group);
+        let Some(deadline) = group.iter().map(Waiting::deadline).min() else { return Vec::new() };
+        attempts += 1;
+        match attempt(&link.db, &group, deadline).await {
+            Attempt::Done => {
+                acknowledge(group, known);
+                return Vec::new();
+            }
+            Attempt::Unknown(why) => {
+                for waiting in group {
+                    waiting.answer(Err(CommitError::OutcomeUnknown(why.clone())));
+                }
+                return Vec::new();
+            }
+            Attempt::Refused(why) if group.len() == 1 => {
+                for waiting in group {
+                    waiting.answer(Err(CommitError::Unavailable(why.clone())));
+                }
+                return Vec::new();
+            }
+            Attempt::Refused(_) => return halves(group),
+            Attempt::Miss => {
+                let before = group.len();
+                group = sort_out(&link.db, group, known).await;
+                if group.len() < before {
+                    continue;
+                }
+            }
+            Attempt::Transient(why) => {
+                tracing::debug!(why, attempts, commits = group.len(), "a transaction is tried again");
+                if attempts >= ATTEMPTS_BEFORE_LOOKING {
+                    orphans::end(link).await;
+                }
+            }
+        }
+        if attempts >= ATTEMPTS_WHOLE_MAX && group.len() > 1 {
+            return halves(group);
+        }
+        sleep(pause(attempts)).await;
+    }
+}
+
+/// Answers those for whom it is too late to begin.
+fn in_time(group: Vec<Waiting>) -> Vec<Waiting> {
+    let now = Instant::now();
+    let (late, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| waiting.start_by() <= now);
+    for waiting in late {
+        waiting.answer(Err(CommitError::Unavailable("MongoDB did not take it in time".into())));
+    }
+    rest
+}
+
+fn acknowledge(group: Vec<Waiting>, known: &mut Known) {
+    // A batch has a few dozen commits: exact in an f64.
+    METRICS.commit_batch.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
+    for waiting in group {
+        known.extend(waiting.commit.versions.iter().copied());
+        waiting.answer(Ok(()));
+    }
+}
+
+/// Answers the commits whose conditions do not hold; returns the others.
+async fn sort_out(db: &Database, group: Vec<Waiting>, known: &mut Known) -> Vec<Waiting> {
+    let findings = match examine(db, group.iter().map(|waiting| &waiting.commit)).await {
+        Ok(findings) => findings,
+        Err(error) => {
+            tracing::debug!(error = describe(&error), "a transaction missed, and its documents cannot be read");
+            return group;
+        }
+    };
+    let mut rest = Vec::with_capacity(group.len());
+    for mut waiting in group {
+        match findings.judge(&waiting.commit) {
+            Verdict::Fails(error) => {
+                known.extend(findings.versions(&waiting.commit));
+                waiting.answer(Err(error));
+            }
+            Verdict::Holds => rest.push(waiting),
+            Verdict::HoldsAmended { needless, holders } => {
+                waiting.commit.amend(&needless, holders);
+                rest.push(waiting);
+            }
+        }
+    }
+    rest
+}
+
+fn halves(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let second = group.split_off(group.len() / 2);
+    // The next to be written is taken from the end: the older first.
+    vec![second, group]
+}
+
+fn pause(attempts: u32) -> Duration {
+    let longest = PAUSE_MIN.saturating_mul(1 << attempts.min(10)).min(PAUSE_MAX);
+    longest.mul_f64(rand::random_range(0.25..1.0))
+}

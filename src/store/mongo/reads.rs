@@ -1,0 +1,179 @@
+//! The queries. All read from the primary what a majority has, so that they show every commit that was acknowledged.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::{
+    Collection, Database,
+    error::Error,
+    options::{Hint, ReadConcern},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{fault::fault, schema::Place};
+use crate::{
+    domain::{Charge, ChargeId, Millis, Order, OrderId, ReplicaName, Sale, Ticket, TicketId, Timestamp, UserId},
+    store::OrderScope,
+};
+
+/// How long the server may work on one read (`maxTimeMS`).
+pub(super) const READ_WORK_MAX: Duration = Duration::from_millis(1800);
+/// How long a read may take in all.
+pub(super) const READ_MAX: Duration = Duration::from_secs(2);
+
+type Result<T> = std::result::Result<T, Error>;
+
+pub(super) async fn find_one<T: DeserializeOwned + Send + Sync>(db: Database, place: Place, query: Document) -> Result<Option<T>> {
+    db.collection(place.name()).find_one(query).max_time(READ_WORK_MAX).await
+}
+
+/// A page in the order of `_id`.
+async fn page<T>(db: &Database, place: Place, mut query: Document, after: Option<String>, limit: usize) -> Result<Vec<T>>
+where
+    T: DeserializeOwned + Send + Sync,
+{
+    if let Some(after) = after {
+        query.insert("_id", doc! { "$gt": after });
+    }
+    listed(db.collection(place.name()), query, doc! { "_id": 1 }, limit).await
+}
+
+async fn listed<T: DeserializeOwned + Send + Sync>(from: Collection<T>, query: Document, order: Document, limit: usize) -> Result<Vec<T>> {
+    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
+    from.find(query).sort(order).limit(limit).max_time(READ_WORK_MAX).await?.try_collect().await
+}
+
+/// `None` if nothing is wanted: to MongoDB, a limit of 0 is none at all.
+fn limit_of(limit: usize) -> Option<i64> {
+    Some(i64::try_from(limit).unwrap_or(i64::MAX)).filter(|limit| *limit > 0)
+}
+
+/// One aggregation under read concern "snapshot" (MongoDB 5.0 and later): the joined documents are of one moment, for the
+/// price of one round trip. Under "majority" each stage might look at another moment.
+pub(super) async fn sale(db: Database, id: TicketId) -> Result<Option<Sale>> {
+    #[derive(Deserialize)]
+    struct Joined {
+        ticket: Ticket,
+        orders: Vec<Order>,
+        charges: Vec<Charge>,
+    }
+    let held = "ticket.state.lock.order";
+    let running = doc! { "$match": { "step.step": { "$nin": ["Final", "Reversing"] } } };
+    let pipeline = [
+        doc! { "$match": { "_id": id.to_string() } },
+        doc! { "$project": { "_id": 0, "ticket": "$$ROOT" } },
+        doc! { "$lookup": { "from": Place::Orders.name(), "localField": held, "foreignField": "_id", "as": "orders" } },
+        doc! { "$lookup": { "from": Place::Charges.name(), "localField": held, "foreignField": "order", "pipeline": [running], "as": "charges" } },
+    ];
+    let tickets = db.collection::<Document>(Place::Tickets.name());
+    let found = tickets.aggregate(pipeline).read_concern(ReadConcern::snapshot()).max_time(READ_WORK_MAX).with_type::<Joined>().await?;
+    let joined: Vec<Joined> = found.try_collect().await?;
+    Ok(joined.into_iter().next().map(|Joined { ticket, orders, charges }| {
+        // Without a lock there is nothing to join: an order has an id, and a charge an order.
+        Sale { order: orders.into_iter().next(), charge: charges.into_iter().next_back(), ticket }
+    }))
+}
+
+pub(super) async fn tickets_after(db: Database, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>> {
+    page(&db, Place::Tickets, doc! { "state.status": { "$ne": "Deleted" } }, after.map(|id| id.to_string()), limit).await
+}
+
+pub(super) async fn tickets_locked_by(db: Database, replica: ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>> {
+    let mut query = doc! { "state.lock.replica": replica.as_str() };
+    if let Some(after) = after {
+        query.insert("_id", doc! { "$gt": after.to_string() });
+    }
+    let index = Hint::Keys(doc! { "state.lock.replica": 1, "_id": 1 });
+    // Left to itself, the planner may walk through all tickets that follow, in the order of their ids.
+    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
+    let tickets = db.collection::<Named<TicketId>>(Place::Tickets.name());
+    let found =
+        tickets.find(query).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 }).hint(index).limit(limit).max_time(READ_WORK_MAX).await?;
+    let found: Vec<Named<TicketId>> = found.try_collect().await?;
+    Ok(found.into_iter().map(|named| named.id).collect())
+}
+
+/// Two sorted lists, merged: locks whose time is over, and orders whose payment window is.
+pub(super) async fn tickets_overdue(db: Database, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>> {
+    let due = doc! { "$lte": cutoff.0 };
+    let tickets: Vec<Ticket> = listed(
+        db.collection(Place::Tickets.name()),
+        doc! { "state.lock.unlocksAt": due.clone() },
+        doc! { "state.lock.unlocksAt": 1 },
+        limit,
+    )
+    .await?;
+    let unpaid = doc! { "status": "Created", "expiresAt": due };
+    let orders: Vec<Order> = listed(db.collection(Place::Orders.name()), unpaid, doc! { "expiresAt": 1 }, limit).await?;
+    let over = tickets.iter().filter_map(|ticket| Some((ticket.lock()?.unlocks_at, ticket.id)));
+    let mut all: Vec<(Timestamp, TicketId)> = over.chain(orders.iter().map(|order| (order.expires_at, order.ticket.id))).collect();
+    all.sort_unstable();
+    let mut seen = std::collections::HashSet::new();
+    Ok(all.into_iter().map(|(_, id)| id).filter(|id| seen.insert(*id)).take(limit).collect())
+}
+
+pub(super) async fn orders_of(db: Database, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>> {
+    // All are named for "all", too, so that the index on buyer, status and id gives them sorted.
+    let statuses: &[&str] = match scope {
+        OrderScope::Active => &["Created", "AwaitingPayment"],
+        OrderScope::All => &["Created", "AwaitingPayment", "Completed", "Cancelled"],
+    };
+    let query = doc! { "buyer": buyer.to_string(), "status": { "$in": statuses } };
+    page(&db, Place::Orders, query, after.map(|id| id.to_string()), limit).await
+}
+
+pub(super) async fn charges_of(db: Database, order: OrderId) -> Result<Vec<Charge>> {
+    page(&db, Place::Charges, doc! { "order": order.to_string() }, None, CHARGES_OF_ORDER_MAX).await
+}
+
+/// An order lives for some fifteen minutes, and each charge takes at least a second of them.
+const CHARGES_OF_ORDER_MAX: usize = 10_000;
+
+pub(super) async fn charges_open(db: Database, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>> {
+    let query = doc! { "open": true, "updatedAt": { "$lte": cutoff.0 } };
+    page(&db, Place::Charges, query, after.map(|id| id.to_string()), limit).await
+}
+
+/// Where only the id is of interest.
+#[derive(Debug, Deserialize)]
+struct Named<Id> {
+    #[serde(rename = "_id")]
+    id: Id,
+}
+
+/// One more hit, in one statement: a counter whose window is over starts anew.
+pub(super) async fn count_hit(db: Database, key: String, window: Millis, now: Timestamp) -> Result<u64> {
+    let running = doc! { "$gt": ["$until", now.0] };
+    let count = doc! { "$set": {
+        "hits": { "$cond": [running.clone(), { "$add": ["$hits", 1_i64] }, 1_i64] },
+        "until": { "$cond": [running, "$until", (now + window).0] },
+    } };
+    let expire = doc! { "$set": { "purgeAt": { "$toDate": "$until" } } };
+    let counters = db.collection::<Document>(super::schema::COUNTERS);
+    let hit = || {
+        counters
+            .find_one_and_update(doc! { "_id": &key }, vec![count.clone(), expire.clone()])
+            .upsert(true)
+            .return_document(mongodb::options::ReturnDocument::After)
+            // Durable only as far as it costs nothing.
+            .write_concern(mongodb::options::WriteConcern::from(mongodb::options::Acknowledgment::Nodes(1)))
+            .max_time(READ_WORK_MAX)
+    };
+    // Of two first hits at the same moment one fails on the unique key; the second time it finds the other's counter.
+    let found = match hit().await {
+        Err(_) => hit().await?,
+        Ok(found) => found,
+    };
+    match found.and_then(|found| found.get("hits").and_then(Bson::as_i64)) {
+        Some(hits) => Ok(u64::try_from(hits).unwrap_or(0)),
+        None => Err(fault("a counter without a count")),
+    }
+}
+
+/// The primary's wall clock.
+pub(super) async fn time(db: Database) -> Result<Timestamp> {
+    let hello = db.run_command(doc! { "hello": 1 }).await?;
+    let now = hello.get_datetime("localTime").map_err(|_| fault("the server does not tell the time"))?;
+    Ok(Timestamp(now.timestamp_millis()))
+}

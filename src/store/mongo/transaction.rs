@@ -1,0 +1,260 @@
+//! One attempt to write a group of commits as one transaction, and what came of it.
+//!
+//! Nothing here is ever cancelled half-way. A statement whose future is dropped may still reach the server and begin a
+//! transaction there that the driver knows nothing of, so that nobody would end it. So an attempt is a task of its own
+//! that runs to its end whoever stopped waiting for it; a [`Gate`] between the two settles, once, whether it may still
+//! commit.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::{Document, RawArrayBuf, RawDocumentBuf, Timestamp, oid::ObjectId, raw::cstr, rawdoc};
+use mongodb::{
+    Client, ClientSession, Database,
+    error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT},
+    options::{Acknowledgment, ReadConcern, WriteConcern},
+};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    committer::Waiting,
+    fault::describe,
+    prepare::{Action, date},
+    schema::{EVENTS, Place},
+};
+use crate::domain::Millis;
+
+/// How long the server may work on one statement (`maxTimeMS`) or on the commit.
+const STATEMENT_MAX: Duration = Duration::from_secs(2);
+/// How long a majority of the members may take to have a commit (`wtimeout`).
+const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long one `commitTransaction` may go without an answer before it is repeated.
+const COMMIT_ANSWER_MAX: Duration = Duration::from_millis(1500);
+/// Between two `commitTransaction` of the same transaction.
+const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait for an abort. It is a courtesy to others: what is not committed never will be.
+const ABORT_MAX: Duration = Duration::from_secs(1);
+/// MongoDB ends a transaction by itself after this time (`transactionLifetimeLimitSeconds`), so that then nothing is left
+/// to abort and the task may be dropped.
+const SERVER_FORGETS_AFTER: Duration = Duration::from_secs(60);
+/// How long events are kept, from the time of their commit.
+const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
+/// MongoDB's code for a key that is there already.
+const DUPLICATE_KEY: i32 = 11000;
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Done,
+    /// Nothing was written: a statement did not match, or a key is there already.
+    Miss,
+    /// Nothing was written; another attempt may well succeed.
+    Transient(String),
+    /// Nothing was written, and another attempt would fare no better.
+    Refused(String),
+    /// It may have been written, or may be yet.
+    Unknown(String),
+}
+
+/// Whether an attempt may commit: settled once, by the attempt or by whoever gave up waiting.
+#[derive(Debug, Default)]
+struct Gate(AtomicU8);
+
+impl Gate {
+    const OPEN: u8 = 0;
+    const COMMITTING: u8 = 1;
+    const ABANDONED: u8 = 2;
+
+    /// `false` if it was abandoned: then it must abort.
+    fn begin_commit(&self) -> bool {
+        self.settle(Self::COMMITTING)
+    }
+
+    /// `false` if a commit was, or may have been, sent.
+    fn abandon(&self) -> bool {
+        self.settle(Self::ABANDONED)
+    }
+
+    fn settle(&self, to: u8) -> bool {
+        self.0.compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// A command of the transaction, and how many documents it must match.
+#[derive(Debug)]
+struct Step {
+    command: RawDocumentBuf,
+    matches: Option<i64>,
+}
+
+/// Writes `group` as one transaction; the answer comes by `deadline`.
+pub(super) async fn attempt(db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
+    let gate = Arc::new(Gate::default());
+    let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
+    let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
+    let why = match timeout_at(deadline, &mut task).await {
+        Ok(Ok(Ok(outcome))) => return outcome,
+        Ok(Ok(Err(_))) | Err(_) => "MongoDB did not answer in time",
+        Ok(Err(_)) => "the attempt was interrupted",
+    };
+    if gate.abandon() { Attempt::Transient(why.into()) } else { Attempt::Unknown(why.into()) }
+}
+
+async fn run(db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
+    let mut session = match begin(db.client()).await {
+        Ok(session) => session,
+        Err(error) => return Attempt::Transient(describe(&error)),
+    };
+    for step in steps {
+        if let Err(outcome) = execute(&db, &mut session, step).await {
+            abort(session).await;
+            return outcome;
+        }
+    }
+    fail::fail_point!("store::before_commit", |_| Attempt::Refused("failpoint".into()));
+    if !gate.begin_commit() {
+        abort(session).await;
+        return Attempt::Transient("abandoned".into());
+    }
+    let outcome = commit(&mut session, deadline).await;
+    fail::fail_point!("store::after_commit", |_| Attempt::Unknown("failpoint".into()));
+    outcome
+}
+
+async fn begin(client: &Client) -> Result<ClientSession, Error> {
+    let mut session = client.start_session().await?;
+    let durable = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
+    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable).max_commit_time(STATEMENT_MAX).await?;
+    Ok(session)
+}
+
+async fn abort(mut session: ClientSession) {
+    // Its outcome changes nothing: without a commit the server drops the transaction in the end.
+    let _ = timeout(ABORT_MAX, session.abort_transaction()).await;
+}
+
+async fn execute(db: &Database, session: &mut ClientSession, step: Step) -> Result<(), Attempt> {
+    let reply = db.run_raw_command(step.command).session(session).await.map_err(|error| {
+        if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
+            Attempt::Transient(describe(&error))
+        } else {
+            Attempt::Refused(describe(&error))
+        }
+    })?;
+    if let Ok(errors) = reply.get_array("writeErrors") {
+        let codes: Vec<i32> = errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok()).collect();
+        return Err(if codes.contains(&DUPLICATE_KEY) { Attempt::Miss } else { Attempt::Refused(format!("write errors {codes:?}")) });
+    }
+    match step.matches {
+        Some(expected) if matched(&reply) != expected => Err(Attempt::Miss),
+        _ => Ok(()),
+    }
+}
+
+fn matched(reply: &Document) -> i64 {
+    reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or(-1)
+}
+
+/// `commitTransaction` is idempotent: repeated until the answer is definite, or until the deadline.
+async fn commit(session: &mut ClientSession, deadline: Instant) -> Attempt {
+    loop {
+        // Dropping this future is safe: the driver marks the transaction as committed before it sends anything, and sends
+        // the same command again when it is asked again.
+        let why = match timeout(COMMIT_ANSWER_MAX, session.commit_transaction()).await {
+            Ok(Ok(())) => return Attempt::Done,
+            Ok(Err(error)) if is_definitely_aborted(&error) => return Attempt::Transient(describe(&error)),
+            Ok(Err(error)) => describe(&error),
+            Err(_) => "no answer to commitTransaction".into(),
+        };
+        if Instant::now() + COMMIT_RETRY_PAUSE >= deadline {
+            return Attempt::Unknown(why);
+        }
+        sleep(COMMIT_RETRY_PAUSE).await;
+    }
+}
+
+/// The server labels a failed commit so when the transaction is gone for good (also after earlier tries whose outcome was
+/// unknown: it makes sure by a majority write first). An error with neither label is taken for unknown, to be safe.
+fn is_definitely_aborted(error: &Error) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR) && !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+}
+
+/// The statements of all commits, one command for each collection and action.
+///
+/// New users come first, with their documents of locks, since the session of a sign-up is opened over them; sessions are
+/// closed before others are opened.
+fn steps(group: &[Waiting]) -> Vec<Step> {
+    let of = |place, action| command(group, place, action);
+    let first = [Place::Users, Place::Slots];
+    let mut steps: Vec<Step> = first.into_iter().filter_map(|place| of(place, Action::Insert)).collect();
+    steps.extend(Place::ALL.into_iter().filter_map(|place| of(place, Action::Update)));
+    steps.extend(of(Place::Sessions, Action::Delete));
+    steps.extend(Place::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| of(place, Action::Insert)));
+    steps.extend(events(group));
+    steps
+}
+
+fn command(group: &[Waiting], place: Place, action: Action) -> Option<Step> {
+    let mut list = RawArrayBuf::new();
+    let mut count = 0;
+    let all = group.iter().flat_map(|waiting| &waiting.commit.statements);
+    for statement in all.filter(|statement| statement.place == place && statement.action == action) {
+        list.push(&*statement.body);
+        count += 1;
+    }
+    if count == 0 {
+        return None;
+    }
+    let name = place.name();
+    let command = match action {
+        Action::Insert => rawdoc! { "insert": name, "documents": list, "ordered": true },
+        Action::Update => rawdoc! { "update": name, "updates": list, "ordered": true },
+        Action::Delete => rawdoc! { "delete": name, "deletes": list, "ordered": true },
+    };
+    Some(Step { command: bounded(command), matches: (action == Action::Update).then_some(count) })
+}
+
+/// One document for all events of the transaction: the change stream tells of them in one piece, in this order.
+fn events(group: &[Waiting]) -> Option<Step> {
+    let mut commits = RawArrayBuf::new();
+    let mut any = false;
+    for entry in group.iter().filter_map(|waiting| waiting.commit.entry.as_ref()) {
+        commits.push(&**entry);
+        any = true;
+    }
+    let newest = group.iter().map(|waiting| waiting.commit.at).max().filter(|_| any)?;
+    let mut document = rawdoc! { "_id": ObjectId::new() };
+    // The server puts its cluster time here on insert, later than any commit that this one could have seen: so whoever
+    // reads the collection has the events in an order that agrees with their causes.
+    document.append(cstr!("written"), Timestamp { time: 0, increment: 0 });
+    document.append(cstr!("purgeAt"), date(newest + EVENTS_KEPT));
+    document.append(cstr!("commits"), commits);
+    let mut documents = RawArrayBuf::new();
+    documents.push(document);
+    Some(Step { command: bounded(rawdoc! { "insert": EVENTS, "documents": documents }), matches: None })
+}
+
+fn bounded(mut command: RawDocumentBuf) -> RawDocumentBuf {
+    command.append(cstr!("maxTimeMS"), i64::try_from(STATEMENT_MAX.as_millis()).expect("a constant of seconds"));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_commit_and_abandon_only_the_first_succeeds() {
+        let gate = Gate::default();
+        assert!(gate.begin_commit());
+        assert!(!gate.abandon(), "what may have been sent is not abandoned");
+        let gate = Gate::default();
+        assert!(gate.abandon());
+        assert!(!gate.begin_commit(), "what was answered as not written is not sent");
+    }
+}

@@ -1,0 +1,209 @@
+//! What time does to a lock: the five steps of the contract, with lengths of a second or two.
+//!
+//! No test looks at a clock of its own to know when to look: it awaits the frame that says what happened, or that of
+//! another lock that is known to end later.
+
+use serde_json::{Value, json};
+
+use crate::app::{Backend, Client, Socket, TestApp, millis, on_both_stores};
+
+on_both_stores!(
+    an_unpaid_order_expires_while_the_ticket_stays_locked,
+    the_ticket_is_free_again_when_the_lock_ends,
+    early_release_frees_the_ticket_when_the_window_closes,
+    an_order_with_a_declined_payment_lives_until_the_lock_ends,
+    an_order_awaiting_payment_expires_when_the_lock_ends,
+    a_payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends,
+    a_token_that_is_refused_as_400_is_no_attempt,
+    an_order_expires_with_one_event_and_is_not_cancelled_too,
+    a_lapsed_lock_leaves_room_for_another,
+    three_lapsed_locks_start_a_wait,
+    many_locks_of_one_moment_are_released_on_time,
+);
+
+/// How late a release may be, in milliseconds (contract: 1 s).
+const RELEASE_LAG_MAX: i64 = 1_000;
+
+/// A window of one second in a lock of two.
+async fn short(store: Backend) -> TestApp {
+    TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "2s")]).await
+}
+
+async fn lock(app: &TestApp) -> (Client, Client, Value) {
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201).body;
+    (seller, buyer, order)
+}
+
+fn id(value: &Value) -> &str {
+    value.as_str().expect("an id")
+}
+
+/// The frame came at its time: not before, and at most a second after.
+#[track_caller]
+fn assert_on_time(frame: &Value, due: &Value) {
+    let lag = millis(&frame["at"]) - millis(due);
+    assert!((0..=RELEASE_LAG_MAX).contains(&lag), "{lag} ms after {due}: {frame}");
+}
+
+/// Reads on until a lock that is taken now has lapsed: all that was due before then is over.
+async fn a_whole_lock_later(app: &TestApp, socket: &mut Socket) {
+    let (_, _, order) = lock(app).await;
+    socket.ticket(id(&order["ticketId"]), "Available").await;
+}
+
+/// Reads on until the payment window of a lock that is taken now has closed.
+async fn a_window_later(app: &TestApp, socket: &mut Socket) {
+    let (_, _, order) = lock(app).await;
+    socket.until(|frame| frame["type"] == "OrderExpired" && frame["orderId"] == order["id"]).await;
+}
+
+async fn an_unpaid_order_expires_while_the_ticket_stays_locked(store: Backend) {
+    let app = short(store).await;
+    let (seller, buyer, order) = lock(&app).await;
+    let mut socket = buyer.socket().await;
+    let frame = socket.event("OrderExpired").await;
+    assert_on_time(&frame, &order["expiresAt"]);
+    let expired = buyer.order(id(&order["id"])).await.expect(200);
+    assert_eq!(
+        (&expired["status"], &expired["cancelReason"], &expired["expiresInSeconds"]),
+        (&json!("Cancelled"), &json!("expired"), &json!(0))
+    );
+    let ticket = id(&order["ticketId"]);
+    let locked = app.guest().ticket(ticket).await.expect(200);
+    assert_eq!((&locked["status"], &locked["orderId"]), (&json!("Locked"), &order["id"]));
+    buyer.pay(id(&order["id"]), "pm_card_visa").await.refused(409, "order_expired");
+    seller.edit_ticket(ticket, "Front row", 30).await.refused(409, "ticket_locked");
+    app.user().await.place_order(ticket).await.refused(409, "ticket_locked");
+}
+
+async fn the_ticket_is_free_again_when_the_lock_ends(store: Backend) {
+    let app = short(store).await;
+    let mut socket = app.socket().await;
+    let (_, buyer, order) = lock(&app).await;
+    let ticket = id(&order["ticketId"]);
+    let frame = socket.ticket(ticket, "Available").await;
+    assert_on_time(&frame, &order["unlocksAt"]);
+    assert_eq!((&frame["ticket"]["orderId"], &frame["ticket"]["unlocksAt"]), (&json!(null), &json!(null)));
+    assert_eq!(app.guest().ticket(ticket).await.expect(200).body, frame["ticket"]);
+    buyer.pay(id(&order["id"]), "pm_card_visa").await.refused(409, "order_expired");
+    buyer.cancel_order(id(&order["id"])).await.expect(204);
+    app.user().await.locks(ticket).await;
+}
+
+async fn early_release_frees_the_ticket_when_the_window_closes(store: Backend) {
+    let settings = [("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1h"), ("GITTIX_EARLY_RELEASE", "true")];
+    let app = TestApp::start_with(store, &settings).await;
+    let mut socket = app.socket().await;
+    let (_, buyer, order) = lock(&app).await;
+    let frame = socket.ticket(id(&order["ticketId"]), "Available").await;
+    assert_on_time(&frame, &order["expiresAt"]);
+    assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["cancelReason"], "expired");
+}
+
+async fn an_order_with_a_declined_payment_lives_until_the_lock_ends(store: Backend) {
+    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1h")]).await;
+    let (_, buyer, order) = lock(&app).await;
+    let mut socket = app.socket().await;
+    buyer.pay(id(&order["id"]), "pm_card_chargeDeclined").await.refused(402, "card_declined");
+    a_window_later(&app, &mut socket).await;
+    assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["status"], "AwaitingPayment");
+    buyer.pay(id(&order["id"]), "pm_card_visa").await.expect(201);
+    assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["status"], "Completed");
+}
+
+async fn an_order_awaiting_payment_expires_when_the_lock_ends(store: Backend) {
+    let app = short(store).await;
+    let (_, buyer, order) = lock(&app).await;
+    let mut socket = buyer.socket().await;
+    buyer.pay(id(&order["id"]), "pm_card_chargeDeclined").await.refused(402, "card_declined");
+    let expired = socket.event("OrderExpired").await;
+    assert_on_time(&expired, &order["unlocksAt"]);
+    let freed = socket.ticket(id(&order["ticketId"]), "Available").await;
+    assert_on_time(&freed, &order["unlocksAt"]);
+    let lapsed = buyer.order(id(&order["id"])).await.expect(200);
+    assert_eq!((&lapsed["status"], &lapsed["cancelReason"]), (&json!("Cancelled"), &json!("expired")));
+}
+
+async fn a_payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends(store: Backend) {
+    let app = short(store).await;
+    let (_, buyer, order) = lock(&app).await;
+    let mut socket = buyer.socket().await;
+    let charge = buyer.pay(id(&order["id"]), "pm_card_authenticationRequired").await.expect(202).id();
+    let failed = socket.event("ChargeFailed").await;
+    assert_eq!((&failed["charge"]["id"], &failed["charge"]["failure"]["code"]), (&json!(charge), &json!("lock_lost")));
+    assert_eq!(failed["charge"]["stripeRefundId"], json!(null), "nothing was captured, so nothing is refunded");
+    assert_eq!(app.guest().ticket(id(&order["ticketId"])).await.expect(200)["status"], "Available");
+    buyer.confirm(&charge).await.refused(409, "order_expired");
+    assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Failed");
+}
+
+async fn a_token_that_is_refused_as_400_is_no_attempt(store: Backend) {
+    let app = short(store).await;
+    let (_, buyer, order) = lock(&app).await;
+    let mut socket = buyer.socket().await;
+    buyer.pay(id(&order["id"]), "pm_card_ofNobody").await.invalid("token");
+    assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["status"], "Created");
+    assert_on_time(&socket.event("OrderExpired").await, &order["expiresAt"]);
+}
+
+async fn an_order_expires_with_one_event_and_is_not_cancelled_too(store: Backend) {
+    let app = short(store).await;
+    let (_, buyer, order) = lock(&app).await;
+    let mut socket = buyer.socket().await;
+    socket.ticket(id(&order["ticketId"]), "Available").await;
+    buyer.cancel_order(id(&order["id"])).await.expect(204);
+    let marker = buyer.sells("A marker").await;
+    let frames = socket.reached(&marker).await;
+    let told: Vec<_> = frames.iter().filter_map(|frame| frame["type"].as_str()).filter(|kind| kind.starts_with("Order")).collect();
+    assert_eq!(told, ["OrderExpired"]);
+    assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["cancelReason"], "expired");
+}
+
+async fn a_lapsed_lock_leaves_room_for_another(store: Backend) {
+    let settings = [("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s"), ("GITTIX_MAX_LOCKS", "1")];
+    let app = TestApp::start_with(store, &settings).await;
+    let mut socket = app.socket().await;
+    let (seller, buyer, order) = lock(&app).await;
+    let other = seller.sells("Second row").await;
+    socket.ticket(id(&order["ticketId"]), "Available").await;
+    buyer.locks(&other).await;
+    buyer.place_order(id(&order["ticketId"])).await.refused(429, "too_many_locks");
+}
+
+async fn three_lapsed_locks_start_a_wait(store: Backend) {
+    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "300ms"), ("GITTIX_LOCK_DURATION", "300ms")]).await;
+    let mut socket = app.socket().await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let ticket = seller.sells("Front row").await;
+    for _ in 0..3 {
+        buyer.locks(&ticket).await;
+        socket.ticket(&ticket, "Locked").await;
+        socket.ticket(&ticket, "Available").await;
+    }
+    let refused = buyer.place_order(&ticket).await.refused(429, "too_many_locks");
+    let wait = refused.header("retry-after").parse::<u64>();
+    assert!(matches!(wait, Ok(880..=900)), "{wait:?}");
+    app.user().await.locks(&ticket).await;
+}
+
+async fn many_locks_of_one_moment_are_released_on_time(store: Backend) {
+    let settings = [("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s"), ("GITTIX_MAX_LOCKS", "1000")];
+    let app = TestApp::start_with(store, &settings).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let mut socket = app.socket().await;
+    let mut orders = Vec::new();
+    for number in 0..50 {
+        let ticket = seller.sells(&format!("Row {number}")).await;
+        orders.push(buyer.place_order(&ticket).await.expect(201).body);
+    }
+    let mut late = Vec::new();
+    for _ in &orders {
+        let frame = socket.until(|frame| frame["ticket"]["status"] == "Available" && frame["ticket"]["version"] == 2).await;
+        let order = orders.iter().find(|order| order["ticketId"] == frame["ticket"]["id"]).expect("one of ours");
+        late.push(millis(&frame["at"]) - millis(&order["unlocksAt"]));
+    }
+    assert!(late.iter().all(|lag| (0..=RELEASE_LAG_MAX).contains(lag)), "{late:?}");
+    a_whole_lock_later(&app, &mut socket).await;
+    assert_eq!(app.guest().tickets("?status=Locked").await.expect(200).items(), [] as [Value; 0]);
+}

@@ -1,0 +1,203 @@
+//! What the server says of itself: its API documents, its health, its metrics, its pages.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::app::{Backend, TestApp, on_both_stores};
+
+on_both_stores!(
+    the_openapi_document_names_every_route_and_code,
+    the_asyncapi_document_names_every_frame,
+    every_reference_of_the_documents_leads_somewhere,
+    the_documents_have_a_reader,
+    the_root_is_a_page_that_says_what_runs,
+    pages_forbid_what_they_do_not_need,
+    health_and_readiness_are_green,
+    every_metric_is_there_from_the_start,
+    metrics_count_what_happens,
+);
+
+/// Every route of the contract that this build serves.
+const ROUTES: [(&str, &[&str]); 14] = [
+    ("/api/users/signup", &["post"]),
+    ("/api/users/signin", &["post"]),
+    ("/api/users/signout", &["post"]),
+    ("/api/users/currentuser", &["get", "put"]),
+    ("/api/tickets", &["get", "post"]),
+    ("/api/tickets/{id}", &["get", "put", "delete"]),
+    ("/api/orders", &["get", "post"]),
+    ("/api/orders/{id}", &["get", "delete"]),
+    ("/api/orders/{id}/charges", &["get"]),
+    ("/api/charges", &["post"]),
+    ("/api/charges/{id}", &["get"]),
+    ("/api/charges/{id}/confirm", &["post"]),
+    ("/api/payments", &["post"]),
+    ("/healthz", &["get"]),
+];
+
+/// Every code of the contract, but the webhook's.
+const CODES: [&str; 27] = [
+    "validation_failed",
+    "malformed_json",
+    "not_signed_in",
+    "invalid_credentials",
+    "card_declined",
+    "not_owner",
+    "own_ticket",
+    "cross_origin",
+    "not_found",
+    "method_not_allowed",
+    "email_in_use",
+    "ticket_locked",
+    "ticket_sold",
+    "price_changed",
+    "order_expired",
+    "order_not_payable",
+    "order_completed",
+    "payment_in_flight",
+    "idempotency_in_flight",
+    "version_mismatch",
+    "body_too_large",
+    "unsupported_media_type",
+    "idempotency_key_reused",
+    "too_many_requests",
+    "too_many_locks",
+    "unavailable",
+    "outcome_unknown",
+];
+
+async fn the_openapi_document_names_every_route_and_code(store: Backend) {
+    let app = TestApp::start(store).await;
+    let document = app.guest().get("/api/openapi.json").await.expect(200);
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")), "{}", document["openapi"]);
+    for (path, methods) in ROUTES {
+        for method in methods {
+            assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
+        }
+    }
+    for code in CODES {
+        assert!(document.text.contains(code), "{code}");
+    }
+}
+
+async fn the_asyncapi_document_names_every_frame(store: Backend) {
+    let app = TestApp::start(store).await;
+    let document = app.guest().get("/api/asyncapi.json").await.expect(200);
+    assert!(document["asyncapi"].is_string(), "{}", document["asyncapi"]);
+    let frames = [
+        "Hello",
+        "Watching",
+        "Reset",
+        "Error",
+        "TicketCreated",
+        "TicketUpdated",
+        "TicketDeleted",
+        "OrderCreated",
+        "OrderCancelled",
+        "OrderExpired",
+        "ChargeCreated",
+        "ChargeCompleted",
+        "ChargeFailed",
+        "ChargeRefunded",
+        "UserUpdated",
+        "Watch",
+        "WatchAll",
+    ];
+    for frame in frames {
+        assert!(document.text.contains(&format!("\"{frame}\"")), "{frame}");
+    }
+}
+
+async fn every_reference_of_the_documents_leads_somewhere(store: Backend) {
+    let app = TestApp::start(store).await;
+    for path in ["/api/openapi.json", "/api/asyncapi.json"] {
+        let document = app.guest().get(path).await.expect(200).body;
+        let mut references = BTreeSet::new();
+        collect(&document, &mut references);
+        for reference in references {
+            let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leads out of {path}"));
+            assert!(document.pointer(pointer).is_some(), "{reference} of {path} leads nowhere");
+        }
+    }
+}
+
+fn collect(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            references.extend(members.get("$ref").and_then(Value::as_str).map(ToOwned::to_owned));
+            members.values().for_each(|member| collect(member, references));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, references)),
+        _ => {}
+    }
+}
+
+async fn the_documents_have_a_reader(store: Backend) {
+    let app = TestApp::start(store).await;
+    let page = app.guest().get("/docs").await.expect(200);
+    assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
+    // It works without the internet: nothing is loaded from elsewhere.
+    for tag in ["src=\"http", "src='http", "src=\"//", "@import", "<link rel=\"stylesheet\" href=\"http"] {
+        assert!(!page.text.contains(tag), "{tag}");
+    }
+}
+
+async fn the_root_is_a_page_that_says_what_runs(store: Backend) {
+    let app = TestApp::start(store).await;
+    let page = app.guest().get("/").await.expect(200);
+    assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
+    assert!(page.text.contains("GitTix"), "{}", page.text);
+}
+
+async fn pages_forbid_what_they_do_not_need(store: Backend) {
+    let app = TestApp::start(store).await;
+    for path in ["/", "/docs"] {
+        let page = app.guest().get(path).await.expect(200);
+        let policy = page.header("content-security-policy").to_owned();
+        assert!(policy.contains("default-src") && !policy.contains("unsafe-eval"), "{path}: {policy:?}");
+    }
+}
+
+async fn health_and_readiness_are_green(store: Backend) {
+    let app = TestApp::start(store).await;
+    app.guest().get("/healthz").await.expect(200);
+    app.guest().get("/readyz").await.expect(200);
+}
+
+async fn every_metric_is_there_from_the_start(store: Backend) {
+    let app = TestApp::start(store).await;
+    let text = app.guest().get("/metrics").await.expect(200).text;
+    for series in [
+        "gittix_locks_granted_total 0",
+        "gittix_tickets_sold_total 0",
+        "gittix_ticket_actor_panics_total 0",
+        "gittix_locks_swept_total 0",
+        "gittix_charges_total{outcome=\"lock_lost\"} 0",
+        "gittix_shed_total{what=\"passwords\"} 0",
+        "gittix_charges_stuck 0",
+        "gittix_websockets_closed_total{reason=\"stalled\"} 0",
+    ] {
+        assert!(text.lines().any(|line| line == series), "{series} in {text}");
+    }
+}
+
+async fn metrics_count_what_happens(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let ticket = seller.sells("Front row").await;
+    let order = buyer.locks(&ticket).await;
+    buyer.place_order(&ticket).await.refused(409, "ticket_locked");
+    buyer.pay(&order, "pm_card_visa").await.expect(201);
+    let text = app.guest().get("/metrics").await.expect(200).text;
+    for series in [
+        "gittix_locks_granted_total 1",
+        "gittix_locks_refused_total 1",
+        "gittix_tickets_sold_total 1",
+        "gittix_charges_total{outcome=\"completed\"} 1",
+        "gittix_passwords_hashed_total 2",
+        "gittix_feed_live 1",
+    ] {
+        assert!(text.lines().any(|line| line == series), "{series} in {text}");
+    }
+}

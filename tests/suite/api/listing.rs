@@ -1,0 +1,220 @@
+//! `GET /api/tickets`: what is found, in which order, page by page.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::app::{Backend, Client, TestApp, on_both_stores};
+
+on_both_stores!(
+    newest_come_first,
+    a_bare_array_of_whole_tickets,
+    sold_tickets_are_shown_on_request_only,
+    an_acknowledged_change_is_in_the_list_at_once,
+    words_find_whole_words_in_any_case_and_order,
+    a_seller_finds_their_own,
+    price_bounds_are_inclusive,
+    sorted_by_price,
+    pages_hold_every_ticket_once,
+    pages_sorted_by_price_hold_every_ticket_once,
+    pages_do_not_slip_while_tickets_come_and_go,
+    the_link_keeps_the_question,
+    a_bad_parameter_is_refused_and_named,
+    an_unknown_parameter_is_ignored,
+);
+
+/// Ten tickets of one seller: `Row 0` for 1 to `Row 9` for 10, in this order.
+async fn ten_rows(seller: &Client) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(seller.list_ticket(&format!("Row {number}"), number + 1).await.expect(201).id());
+    }
+    ids
+}
+
+/// All pages from `query` on.
+async fn pages(client: &Client, query: &str) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut next = Some(format!("/api/tickets{query}"));
+    while let Some(path) = next {
+        let page = client.get(&path).await.expect(200);
+        next = page.next_page();
+        pages.push(page.ids());
+        assert!(pages.len() <= 100, "pages without end");
+    }
+    pages
+}
+
+async fn newest_come_first(store: Backend) {
+    let app = TestApp::start(store).await;
+    let mut ids = ten_rows(&app.user().await).await;
+    ids.reverse();
+    assert_eq!(app.guest().tickets("").await.expect(200).ids(), ids);
+    assert_eq!(app.guest().tickets("?sort=newest").await.expect(200).ids(), ids);
+}
+
+async fn a_bare_array_of_whole_tickets(store: Backend) {
+    let app = TestApp::start(store).await;
+    assert_eq!(app.guest().tickets("").await.expect(200).items(), [] as [Value; 0]);
+    let ticket = app.user().await.list_ticket("Front row", 20).await.expect(201);
+    assert_eq!(app.guest().tickets("").await.expect(200).items(), [ticket.body]);
+}
+
+async fn sold_tickets_are_shown_on_request_only(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let (free, locked, sold) = (seller.sells("Free").await, seller.sells("Locked").await, seller.sells("Sold").await);
+    buyer.locks(&locked).await;
+    let order = buyer.locks(&sold).await;
+    buyer.pay(&order, "pm_card_visa").await.expect(201);
+    let found = async |query: &str| app.guest().tickets(query).await.expect(200).ids();
+    assert_eq!(found("").await, [locked.clone(), free.clone()]);
+    assert_eq!(found("?status=Sold").await, [sold.as_str()]);
+    assert_eq!(found("?status=Locked").await, [locked.as_str()]);
+    assert_eq!(found("?status=Available,Sold").await, [sold.clone(), free.clone()]);
+    assert_eq!(found("?status=Available,Locked,Sold").await, [sold, locked, free]);
+}
+
+async fn an_acknowledged_change_is_in_the_list_at_once(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    for number in 0..10 {
+        let ticket = seller.sells(&format!("Row {number}")).await;
+        assert_eq!(app.guest().tickets("").await.ids().first(), Some(&ticket));
+        let order = buyer.locks(&ticket).await;
+        assert_eq!(app.guest().tickets("").await.body[0]["status"], "Locked");
+        buyer.cancel_order(&order).await.expect(204);
+        assert_eq!(app.guest().tickets("").await.body[0]["status"], "Available");
+        seller.edit_ticket(&ticket, "Renamed", 7).await.expect(200);
+        assert_eq!(app.guest().tickets("").await.body[0]["title"], "Renamed");
+        seller.delist_ticket(&ticket).await.expect(204);
+        assert!(!app.guest().tickets("").await.ids().contains(&ticket));
+    }
+}
+
+async fn words_find_whole_words_in_any_case_and_order(store: Backend) {
+    let app = TestApp::start(store).await;
+    let seller = app.user().await;
+    let mut ids = Vec::new();
+    for title in ["Café del Mar, front row", "FRONT ROW centre", "Frontier row", "Back row"] {
+        ids.push(seller.sells(title).await);
+    }
+    let found = async |query: &str| app.guest().tickets(query).await.expect(200).ids();
+    assert_eq!(found("?q=front").await, [ids[1].clone(), ids[0].clone()]);
+    assert_eq!(found("?q=ROW%20Front").await, [ids[1].clone(), ids[0].clone()]);
+    assert_eq!(found("?q=CAF%C3%89").await, [ids[0].clone()]);
+    assert_eq!(found("?q=Cafe%CC%81+mar").await, [ids[0].clone()], "composed or not, it is the same word");
+    assert_eq!(found("?q=fron").await, [] as [String; 0], "a part of a word is no word");
+    assert_eq!(found("?q=front+back").await, [] as [String; 0], "each word must be there");
+    assert_eq!(found("?q=.*").await.len() % 4, 0, "no pattern: nothing, or no word to look for at all");
+}
+
+async fn a_seller_finds_their_own(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (ann, bob) = (app.user().await, app.user().await);
+    let (hers, his) = (ann.sells("Hers").await, bob.sells("His").await);
+    assert_eq!(ann.tickets("?seller=me").await.expect(200).ids(), [hers]);
+    assert_eq!(app.guest().tickets(&format!("?seller={}", bob.id)).await.expect(200).ids(), [his]);
+    app.guest().tickets("?seller=me").await.refused(401, "not_signed_in");
+}
+
+async fn price_bounds_are_inclusive(store: Backend) {
+    let app = TestApp::start(store).await;
+    let ids = ten_rows(&app.user().await).await;
+    let found = app.guest().tickets("?minPrice=3&maxPrice=5.00&sort=price").await.expect(200).ids();
+    assert_eq!(found, ids[2..=4]);
+}
+
+async fn sorted_by_price(store: Backend) {
+    let app = TestApp::start(store).await;
+    let seller = app.user().await;
+    let mut ids = Vec::new();
+    for price in [30, 10, 20, 10] {
+        ids.push(seller.list_ticket("Row", price).await.expect(201).id());
+    }
+    // Those of one price: newest first.
+    let order = |numbers: [usize; 4]| numbers.map(|number| ids[number].clone());
+    assert_eq!(app.guest().tickets("?sort=price").await.expect(200).ids(), order([3, 1, 2, 0]));
+    assert_eq!(app.guest().tickets("?sort=-price").await.expect(200).ids(), order([0, 2, 3, 1]));
+}
+
+async fn pages_hold_every_ticket_once(store: Backend) {
+    let app = TestApp::start(store).await;
+    let mut ids = ten_rows(&app.user().await).await;
+    ids.reverse();
+    let pages = pages(&app.guest(), "?limit=3").await;
+    assert_eq!(pages.concat(), ids);
+    assert_eq!(pages[..3].iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3]);
+}
+
+async fn pages_sorted_by_price_hold_every_ticket_once(store: Backend) {
+    let app = TestApp::start(store).await;
+    let seller = app.user().await;
+    let mut ids = BTreeSet::new();
+    for number in 0..10 {
+        ids.insert(seller.list_ticket("Row", 5 + number % 3).await.expect(201).id());
+    }
+    for sort in ["price", "-price"] {
+        let found = pages(&app.guest(), &format!("?limit=4&sort={sort}")).await.concat();
+        assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (10, ids.clone()), "{sort}");
+    }
+}
+
+async fn pages_do_not_slip_while_tickets_come_and_go(store: Backend) {
+    let app = TestApp::start(store).await;
+    let seller = app.user().await;
+    let ids = ten_rows(&seller).await;
+    let first = app.guest().tickets("?limit=4").await.expect(200);
+    seller.sells("A newer one").await;
+    // The last of the first page goes: the place after it stays.
+    seller.delist_ticket(&ids[6]).await.expect(204);
+    let rest = app.guest().get(&first.next_page().expect("a next page")).await.expect(200);
+    assert_eq!(rest.ids(), [&ids[5], &ids[4], &ids[3], &ids[2]].map(Clone::clone));
+}
+
+async fn the_link_keeps_the_question(store: Backend) {
+    let app = TestApp::start(store).await;
+    let seller = app.user().await;
+    ten_rows(&seller).await;
+    let first = app.guest().tickets("?limit=2&minPrice=4&q=row&sort=price").await.expect(200);
+    let next = first.next_page().expect("a next page");
+    let prices: Vec<_> = app.guest().get(&next).await.expect(200).items().iter().map(|ticket| ticket["price"].as_f64()).collect();
+    assert_eq!(prices, [Some(6.0), Some(7.0)], "{next}");
+}
+
+async fn a_bad_parameter_is_refused_and_named(store: Backend) {
+    let app = TestApp::start(store).await;
+    let guest = app.guest();
+    let bad = [
+        ("limit", "0"),
+        ("limit", "1001"),
+        ("limit", "-1"),
+        ("limit", "ten"),
+        ("limit", "1e2"),
+        ("limit", ""),
+        ("limit", "99999999999999999999"),
+        ("status", "available"),
+        ("status", "Gone"),
+        ("status", "Sold,Gone"),
+        ("sort", "oldest"),
+        ("seller", "nobody"),
+        ("minPrice", "-1"),
+        ("minPrice", "NaN"),
+        ("maxPrice", "cheap"),
+        ("maxPrice", "1.999"),
+        ("cursor", "!"),
+        ("cursor", "AAAA"),
+    ];
+    for (name, value) in bad {
+        let answer = guest.tickets(&format!("?{name}={value}")).await;
+        assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (400, &Value::from(name)), "{name}={value}: {}", answer.text);
+    }
+}
+
+async fn an_unknown_parameter_is_ignored(store: Backend) {
+    let app = TestApp::start(store).await;
+    let ids = ten_rows(&app.user().await).await;
+    for query in ["?foo=bar", "?limit[$gt]=0", "?Limit=1", "?%24where=sleep(1)"] {
+        assert_eq!(app.guest().tickets(query).await.expect(200).items().len(), ids.len(), "{query}");
+    }
+}

@@ -1,0 +1,17 @@
+//! The public contract, promise by promise, on both stores. One file a noun; each test is named for what it proves.
+
+mod charges;
+mod clock;
+mod conventions;
+mod documents;
+mod hostile;
+mod idempotency;
+mod listing;
+mod orders;
+mod program;
+mod rates;
+mod recovery;
+mod sale;
+mod sockets;
+mod tickets;
+mod users;

@@ -1,0 +1,129 @@
+//! The program: its flags, its settings, its first log line.
+
+use std::process::Output;
+
+use crate::app::{Backend, Home, Server, bare_command};
+
+/// Runs the program to its end.
+fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+    let mut command = bare_command();
+    command.args(arguments).envs(settings.iter().copied());
+    command.output().expect("the program that was just built can be started")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn help_names_every_command_and_setting() {
+    let help = said(&run(&["--help"], &[]));
+    for word in ["serve", "demo"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+    let serve = said(&run(&["serve", "--help"], &[]));
+    for setting in [
+        "GITTIX_ADDR",
+        "GITTIX_DATA_DIR",
+        "MONGODB_URI",
+        "GITTIX_PUBLIC_ORIGIN",
+        "GITTIX_REPLICA",
+        "GITTIX_PAYMENT_WINDOW",
+        "GITTIX_LOCK_DURATION",
+        "GITTIX_SETTLE_GRACE",
+        "GITTIX_EARLY_RELEASE",
+        "GITTIX_MAX_LOCKS",
+        "GITTIX_RELOCK_WAIT",
+        "GITTIX_SESSION_TTL",
+        "GITTIX_RATE_LIMIT",
+        "GITTIX_TRUSTED_PROXIES",
+        "GITTIX_LOG",
+        "GITTIX_LOG_FORMAT",
+        "STRIPE_SECRET_KEY",
+    ] {
+        assert!(serve.contains(setting), "{setting} in {serve}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
+    let wrong = [
+        ("GITTIX_ADDR", "nowhere"),
+        ("GITTIX_PAYMENT_WINDOW", "ten minutes"),
+        ("GITTIX_LOCK_DURATION", "0s"),
+        ("GITTIX_SETTLE_GRACE", "-1s"),
+        ("GITTIX_EARLY_RELEASE", "perhaps"),
+        ("GITTIX_MAX_LOCKS", "0"),
+        ("GITTIX_RELOCK_WAIT", "15"),
+        ("GITTIX_SESSION_TTL", ""),
+        ("GITTIX_RATE_LIMIT", "maybe"),
+        ("GITTIX_TRUSTED_PROXIES", "everybody"),
+        ("GITTIX_PUBLIC_ORIGIN", "tickets.example"),
+        ("GITTIX_LOG_FORMAT", "xml"),
+        ("GITTIX_LOG", "===="),
+        ("GITTIX_PAYMENT_WINDOW", "1h"),
+        ("MONGODB_URI", "postgres://localhost/"),
+        ("GITTIX_REPLICA", "two words"),
+    ];
+    let folder = Home::new(Backend::Embedded);
+    let data = folder.data();
+    for (name, value) in wrong {
+        let output = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")), (name, value)]);
+        let text = said(&output);
+        assert!(!output.status.success(), "{name}={value}");
+        let naming: Vec<_> = text.lines().filter(|line| line.contains(name) || line.contains(&flag(name))).collect();
+        assert!(!naming.is_empty() && !text.contains("panicked"), "{name}={value} said {text}");
+    }
+}
+
+/// `GITTIX_DATA_DIR` as a flag.
+fn flag(name: &str) -> String {
+    format!("--{}", name.trim_start_matches("GITTIX_").to_lowercase().replace('_', "-"))
+}
+
+#[test]
+fn a_secret_is_not_shown_by_help() {
+    let text =
+        said(&run(&["serve", "--help"], &[("STRIPE_SECRET_KEY", "sk_test_secret"), ("MONGODB_URI", "mongodb://user:secret@localhost/")]));
+    assert!(!text.contains("secret@") && !text.contains("sk_test_secret"), "{text}");
+}
+
+#[tokio::test]
+async fn the_first_log_line_tells_the_address_in_either_format() {
+    for format in ["text", "json"] {
+        let home = Home::new(Backend::Embedded);
+        let server = Server::start_unready(&home, &[("GITTIX_LOG_FORMAT".into(), format.into())]).await;
+        let first = server.log().first().cloned().unwrap_or_default();
+        assert!(first.contains(&server.addr.to_string()), "{first}");
+    }
+}
+
+#[tokio::test]
+async fn one_folder_serves_one_process() {
+    let home = Home::new(Backend::Embedded);
+    let server = Server::start(&home, &[]).await;
+    let data = home.data();
+    let second = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8"))]);
+    assert!(!second.status.success(), "{}", said(&second));
+    assert!(!said(&second).contains("panicked"), "{}", said(&second));
+    server.ready().await;
+}
+
+#[tokio::test]
+async fn serve_is_the_default_command() {
+    let home = Home::new(Backend::Embedded);
+    let mut child = bare_command()
+        .env("GITTIX_ADDR", "127.0.0.1:0")
+        .env("GITTIX_DATA_DIR", home.data())
+        .spawn()
+        .expect("the program that was just built can be started");
+    let told = tokio::task::spawn_blocking(move || {
+        use std::io::{BufRead, BufReader};
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let addr = stdout.lines().map_while(Result::ok).find_map(|line| crate::app::listening_at(&line));
+        let _ = child.kill();
+        let _ = child.wait();
+        addr
+    });
+    assert!(told.await.expect("reading does not panic").is_some());
+}

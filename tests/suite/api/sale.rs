@@ -1,0 +1,51 @@
+//! The two sales of the README, step by step: one that is paid, one that lapses and comes back.
+
+use serde_json::json;
+
+use crate::app::{Backend, TestApp, on_both_stores};
+
+on_both_stores!(a_whole_sale_is_seen_by_everybody, a_sale_that_lapses_comes_back);
+
+async fn a_whole_sale_is_seen_by_everybody(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let (mut watcher, mut buyers) = (app.socket().await, buyer.socket().await);
+
+    let ticket = seller.list_ticket("Front row", 20).await.expect(201);
+    let created = watcher.expect("TicketCreated").await;
+    assert_eq!(created["ticket"], ticket.body, "a frame's ticket is the answer's ticket");
+
+    let order = buyer.place_order(&ticket.id()).await.expect(201);
+    let locked = watcher.expect("TicketUpdated").await;
+    assert_eq!((&locked["ticket"]["status"], &locked["ticket"]["orderId"]), (&json!("Locked"), &json!(order.id())));
+
+    let charge = buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
+    let sold = watcher.expect("TicketUpdated").await;
+    assert_eq!((&sold["ticket"]["status"], &sold["ticket"]["version"]), (&json!("Sold"), &json!(2)));
+    assert_eq!(app.guest().ticket(&ticket.id()).await.expect(200).body, sold["ticket"]);
+
+    buyers.ticket(&ticket.id(), "Sold").await;
+    let mut kinds = buyers.kinds();
+    // Within one commit, events have an order of their own.
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["ChargeCompleted", "ChargeCreated", "Hello", "OrderCreated", "TicketCreated", "TicketUpdated", "TicketUpdated"]);
+    let completed = buyers.frames.iter().find(|frame| frame["type"] == "ChargeCompleted").expect("it is among the kinds");
+    assert_eq!(completed["charge"], charge.body);
+}
+
+async fn a_sale_that_lapses_comes_back(store: Backend) {
+    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
+    let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
+    let mut watcher = app.socket().await;
+    let ticket = seller.sells("Front row").await;
+    let order = buyer.locks(&ticket).await;
+    let kinds = ["TicketCreated", "TicketUpdated", "OrderExpired", "TicketUpdated"];
+    let mut frames = Vec::new();
+    for kind in kinds {
+        frames.push(watcher.expect(kind).await);
+    }
+    assert_eq!((&frames[2]["orderId"], &frames[2]["ticketId"]), (&json!(order), &json!(ticket)));
+    assert_eq!(frames[2].get("order"), None, "nobody else is told of the order itself");
+    assert_eq!(frames[3]["ticket"]["status"], "Available");
+    other.locks(&ticket).await;
+}

@@ -1,0 +1,221 @@
+//! Signing up, in and out, and changing oneself.
+
+use serde_json::json;
+
+use crate::app::{Backend, Client, TestApp, on_both_stores};
+
+on_both_stores!(
+    signing_up_answers_with_the_canonical_email_and_a_session,
+    one_address_cannot_sign_up_twice_however_it_is_spelled,
+    what_is_no_email_address_is_refused,
+    passwords_have_8_to_128_characters_and_are_never_trimmed,
+    lengths_are_not_judged_when_signing_in,
+    an_unknown_email_and_a_wrong_password_are_answered_with_the_same_bytes,
+    a_guest_is_nobody_and_that_is_no_error,
+    signing_out_ends_this_session_and_no_other,
+    signing_out_twice_is_fine,
+    a_session_lasts_as_long_as_it_is_set_to,
+    a_new_email_replaces_the_old_one,
+    a_new_password_ends_the_other_sessions,
+    a_change_needs_the_current_password,
+    a_change_to_an_address_in_use_is_refused,
+    the_cookie_is_for_this_site_and_not_for_scripts,
+    the_cookie_of_a_https_origin_is_bound_to_its_host,
+    a_made_up_session_is_no_session,
+);
+
+async fn signing_up_answers_with_the_canonical_email_and_a_session(store: Backend) {
+    let app = TestApp::start(store).await;
+    let guest = app.guest();
+    let ann = guest.sign_up("  ANN@Example.COM ", "correct horse").await.expect(201);
+    assert_eq!(ann["email"], "ann@example.com");
+    assert_eq!(ann.body.as_object().map(|user| user.len()), Some(2), "{ann:?}");
+    assert_eq!(uuid::Uuid::try_parse(&ann.id()).map(|id| id.get_version_num()), Ok(7));
+    let me = guest.current_user().await.expect(200);
+    assert_eq!(me.body, json!({ "currentUser": { "id": ann.id(), "email": "ann@example.com" } }));
+}
+
+async fn one_address_cannot_sign_up_twice_however_it_is_spelled(store: Backend) {
+    let app = TestApp::start(store).await;
+    app.guest().sign_up("jose\u{301}@bücher.example", "correct horse").await.expect(201);
+    for spelling in ["JOSÉ@xn--bcher-kva.example", " josé@BÜCHER.example "] {
+        app.guest().sign_up(spelling, "another one").await.refused(409, "email_in_use");
+    }
+}
+
+async fn what_is_no_email_address_is_refused(store: Backend) {
+    let app = TestApp::start(store).await;
+    let too_long = format!("{}@example.com", "a".repeat(254));
+    for email in
+        ["", "ann", "ann@", "@example.com", "ann@nowhere", "a b@example.com", "ann\u{202e}@example.com", "ann\u{7}@example.com", &too_long]
+    {
+        app.guest().sign_up(email, "correct horse").await.invalid("email");
+    }
+}
+
+async fn passwords_have_8_to_128_characters_and_are_never_trimmed(store: Backend) {
+    let app = TestApp::start(store).await;
+    for (password, name) in [("1234567".to_owned(), "short"), ("x".repeat(129), "long")] {
+        app.guest().sign_up(&format!("{name}@example.com"), &password).await.invalid("password");
+    }
+    // Characters, not bytes; and blanks are characters.
+    for (password, name) in [("é".repeat(128), "most"), (" 123456 ".to_owned(), "blanks")] {
+        let email = format!("{name}@example.com");
+        app.guest().sign_up(&email, &password).await.expect(201);
+        app.guest().sign_in(&email, &password).await.expect(200);
+    }
+    app.guest().sign_in("blanks@example.com", "123456").await.refused(401, "invalid_credentials");
+    app.guest().sign_in("most@example.com", &"é".repeat(127)).await.refused(401, "invalid_credentials");
+}
+
+async fn lengths_are_not_judged_when_signing_in(store: Backend) {
+    let app = TestApp::start(store).await;
+    let user = app.user().await;
+    for password in ["", "short", &"x".repeat(4_000)] {
+        app.guest().sign_in(&user.email, password).await.refused(401, "invalid_credentials");
+    }
+    app.guest().sign_in("no address at all", Client::PASSWORD).await.refused(401, "invalid_credentials");
+}
+
+async fn an_unknown_email_and_a_wrong_password_are_answered_with_the_same_bytes(store: Backend) {
+    let app = TestApp::start(store).await;
+    let user = app.user().await;
+    let unknown = app.guest().sign_in("nobody@example.com", "wrong password").await.refused(401, "invalid_credentials");
+    let wrong = app.guest().sign_in(&user.email, "wrong password").await.refused(401, "invalid_credentials");
+    assert_eq!(unknown.text, wrong.text);
+    let names = |answer: &crate::app::Answer| answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&unknown), names(&wrong));
+}
+
+async fn a_guest_is_nobody_and_that_is_no_error(store: Backend) {
+    let app = TestApp::start(store).await;
+    assert_eq!(app.guest().current_user().await.expect(200).body, json!({ "currentUser": null }));
+    let ticket = app.user().await.sells("Front row").await;
+    let guest = app.guest();
+    guest.list_ticket("Front row", 20).await.refused(401, "not_signed_in");
+    guest.edit_ticket(&ticket, "Front row", 20).await.refused(401, "not_signed_in");
+    guest.delist_ticket(&ticket).await.refused(401, "not_signed_in");
+    guest.place_order(&ticket).await.refused(401, "not_signed_in");
+    guest.orders("").await.refused(401, "not_signed_in");
+    guest.order(&ticket).await.refused(401, "not_signed_in");
+    guest.cancel_order(&ticket).await.refused(401, "not_signed_in");
+    guest.pay(&ticket, "pm_card_visa").await.refused(401, "not_signed_in");
+    guest.confirm(&ticket).await.refused(401, "not_signed_in");
+    guest.charge(&ticket).await.refused(401, "not_signed_in");
+    guest.charges_of(&ticket).await.refused(401, "not_signed_in");
+    guest.update_me(&json!({ "currentPassword": "x" })).await.refused(401, "not_signed_in");
+    guest.tickets("?seller=me").await.refused(401, "not_signed_in");
+}
+
+async fn signing_out_ends_this_session_and_no_other(store: Backend) {
+    let app = TestApp::start(store).await;
+    let here = app.user().await;
+    let there = here.elsewhere().await;
+    let stolen = here.cookie();
+    let answer = here.sign_out().await.expect(200);
+    assert_eq!(answer.body, json!({}));
+    assert_eq!(here.cookie(), None, "the browser is told to forget the cookie");
+    here.set_cookie(stolen);
+    here.list_ticket("Front row", 20).await.refused(401, "not_signed_in");
+    there.list_ticket("Front row", 20).await.expect(201);
+}
+
+async fn signing_out_twice_is_fine(store: Backend) {
+    let app = TestApp::start(store).await;
+    let user = app.user().await;
+    let stolen = user.cookie();
+    user.call(reqwest::Method::POST, "/api/users/signout").await.expect(200);
+    user.set_cookie(stolen);
+    user.sign_out().await.expect(200);
+    app.guest().sign_out().await.expect(200);
+}
+
+async fn a_session_lasts_as_long_as_it_is_set_to(store: Backend) {
+    // The lock lapses a second after the session did: its frame tells when to look, without a clock of our own.
+    let settings = [("GITTIX_SESSION_TTL", "2s"), ("GITTIX_PAYMENT_WINDOW", "3s"), ("GITTIX_LOCK_DURATION", "3s")];
+    let app = TestApp::start_with(store, &settings).await;
+    let mut socket = app.socket().await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let ticket = seller.sells("Front row").await;
+    buyer.locks(&ticket).await;
+    buyer.current_user().await.expect(200);
+    socket.ticket(&ticket, "Locked").await;
+    socket.ticket(&ticket, "Available").await;
+    assert_eq!(buyer.current_user().await.expect(200)["currentUser"], json!(null));
+    buyer.orders("").await.refused(401, "not_signed_in");
+}
+
+async fn a_new_email_replaces_the_old_one(store: Backend) {
+    let app = TestApp::start(store).await;
+    let user = app.user().await;
+    let mut socket = user.socket().await;
+    let change = json!({ "email": "New@Example.com", "currentPassword": Client::PASSWORD });
+    let changed = user.update_me(&change).await.expect(200);
+    assert_eq!(changed.body, json!({ "id": user.id, "email": "new@example.com" }));
+    assert_eq!(socket.event("UserUpdated").await["user"], changed.body);
+    assert_eq!(user.current_user().await["currentUser"], changed.body);
+    app.guest().sign_in(&user.email, Client::PASSWORD).await.refused(401, "invalid_credentials");
+    app.guest().sign_in("new@example.com", Client::PASSWORD).await.expect(200);
+    app.guest().sign_up(&user.email, "somebody else").await.expect(201);
+}
+
+async fn a_new_password_ends_the_other_sessions(store: Backend) {
+    let app = TestApp::start(store).await;
+    let here = app.user().await;
+    let there = here.elsewhere().await;
+    let mut socket = there.socket().await;
+    here.update_me(&json!({ "password": "battery staple", "currentPassword": Client::PASSWORD })).await.expect(200);
+    assert_eq!(socket.closed().await, 1008);
+    there.orders("").await.refused(401, "not_signed_in");
+    here.orders("").await.expect(200);
+    app.guest().sign_in(&here.email, Client::PASSWORD).await.refused(401, "invalid_credentials");
+    app.guest().sign_in(&here.email, "battery staple").await.expect(200);
+}
+
+async fn a_change_needs_the_current_password(store: Backend) {
+    let app = TestApp::start(store).await;
+    let user = app.user().await;
+    user.update_me(&json!({ "email": "new@example.com", "currentPassword": "wrong password" })).await.refused(403, "invalid_credentials");
+    user.update_me(&json!({ "email": "new@example.com" })).await.invalid("currentPassword");
+    user.update_me(&json!({ "password": "short", "currentPassword": Client::PASSWORD })).await.invalid("password");
+    user.update_me(&json!({ "email": "nowhere", "currentPassword": Client::PASSWORD })).await.invalid("email");
+    assert_eq!(user.current_user().await["currentUser"]["email"], user.email.as_str());
+}
+
+async fn a_change_to_an_address_in_use_is_refused(store: Backend) {
+    let app = TestApp::start(store).await;
+    let (ann, bob) = (app.user().await, app.user().await);
+    ann.update_me(&json!({ "email": bob.email, "currentPassword": Client::PASSWORD })).await.refused(409, "email_in_use");
+}
+
+async fn the_cookie_is_for_this_site_and_not_for_scripts(store: Backend) {
+    let app = TestApp::start(store).await;
+    let answer = app.guest().sign_up("ann@example.com", "correct horse").await.expect(201);
+    let cookie = answer.header("set-cookie").to_owned();
+    for part in ["HttpOnly", "SameSite=Lax", "Path=/"] {
+        assert!(cookie.contains(part), "{part} in {cookie}");
+    }
+    assert!(!cookie.contains("Secure") && !cookie.starts_with("__Host-"), "{cookie}");
+    assert!(!cookie.to_lowercase().contains("domain="), "{cookie}");
+}
+
+async fn the_cookie_of_a_https_origin_is_bound_to_its_host(store: Backend) {
+    let app = TestApp::start_with(store, &[("GITTIX_PUBLIC_ORIGIN", "https://tickets.example,http://other.example")]).await;
+    let guest = app.guest();
+    let answer = guest.sign_up("ann@example.com", "correct horse").await.expect(201);
+    let cookie = answer.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("__Host-") && cookie.contains("Secure") && cookie.contains("Path=/"), "{cookie}");
+    assert_eq!(guest.current_user().await["currentUser"]["email"], "ann@example.com");
+}
+
+async fn a_made_up_session_is_no_session(store: Backend) {
+    let app = TestApp::start(store).await;
+    let user = app.user().await;
+    let cookie = user.cookie().expect("signed in");
+    let (name, token) = cookie.split_once('=').expect("name=value");
+    for forged in ["", "x", &"A".repeat(43), &"A".repeat(6_000), "%00", "{\"$gt\":\"\"}", &token[1..]] {
+        user.set_cookie(Some(format!("{name}={forged}")));
+        assert_eq!(user.current_user().await.expect(200)["currentUser"], json!(null), "{forged:?}");
+        user.orders("").await.refused(401, "not_signed_in");
+    }
+}

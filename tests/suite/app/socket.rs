@@ -1,0 +1,163 @@
+//! A WebSocket client that remembers every frame, and knows how to wait for one.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderValue},
+};
+
+use super::PATIENCE;
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// All frames so far, `Hello` included.
+    pub frames: Vec<Value>,
+    /// The greatest cursor so far.
+    cursor: String,
+}
+
+impl Socket {
+    /// # Errors
+    /// If the server did not upgrade.
+    pub async fn connect(url: &str, cookie: Option<&str>, origin: Option<&str>) -> Result<Self, Error> {
+        let mut request = url.into_client_request()?;
+        for (name, value) in [("cookie", cookie), ("origin", origin)] {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header's value"));
+            }
+        }
+        let (stream, _) = connect_async(request).await?;
+        Ok(Self { stream, frames: Vec::new(), cursor: String::new() })
+    }
+
+    /// The next frame.
+    ///
+    /// # Panics
+    /// If none comes, the connection ends, or the frame's cursor is not past those before it.
+    pub async fn next(&mut self) -> Value {
+        match self.read(PATIENCE).await {
+            Some(Ok(frame)) => frame,
+            Some(Err(ended)) => panic!("the socket ended ({ended}) after {:#?}", self.frames),
+            None => panic!("no frame came after {:#?}", self.frames),
+        }
+    }
+
+    /// The next frame, or how the connection ended, or `None` if neither came in time.
+    async fn read(&mut self, patience: Duration) -> Option<Result<Value, String>> {
+        loop {
+            match timeout(patience, self.stream.next()).await {
+                Err(_) => return None,
+                Ok(None) => return Some(Err("end of stream".into())),
+                Ok(Some(Err(error))) => return Some(Err(error.to_string())),
+                Ok(Some(Ok(Message::Close(frame)))) => {
+                    return Some(Err(frame.map_or_else(|| "closed without a code".into(), |frame| u16::from(frame.code).to_string())));
+                }
+                Ok(Some(Ok(Message::Text(text)))) => return Some(Ok(self.remember(text.as_str()))),
+                Ok(Some(Ok(Message::Binary(bytes)))) => panic!("a binary frame: {bytes:?}"),
+                Ok(Some(Ok(_))) => {}
+            }
+        }
+    }
+
+    fn remember(&mut self, text: &str) -> Value {
+        let frame: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        assert!(!text.contains("clientSecret"), "no frame holds a secret: {text}");
+        if let (Some(cursor), Some(_)) = (frame["cursor"].as_str(), frame.get("at")) {
+            let shaped = cursor.len() <= 64 && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            assert!(shaped, "{cursor}");
+            assert_ne!(cursor, self.cursor, "one cursor for two frames: {frame}");
+            self.cursor = cursor.to_owned();
+        }
+        self.frames.push(frame.clone());
+        frame
+    }
+
+    /// Reads on until a frame fits; the frames in between are remembered.
+    pub async fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let frame = self.next().await;
+            if fits(&frame) {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame, which must be of this type.
+    pub async fn expect(&mut self, kind: &str) -> Value {
+        let frame = self.next().await;
+        assert_eq!(frame["type"], kind, "{frame}");
+        frame
+    }
+
+    /// The next frame of this type.
+    pub async fn event(&mut self, kind: &str) -> Value {
+        self.until(|frame| frame["type"] == kind).await
+    }
+
+    /// The next state of this ticket in which it has this status.
+    pub async fn ticket(&mut self, id: &str, status: &str) -> Value {
+        self.until(|frame| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status).await
+    }
+
+    /// The frame about this ticket's creation. The feed is in commit order, so whatever was committed before the ticket was
+    /// and is not here by then never comes.
+    pub async fn reached(&mut self, ticket: &str) -> &[Value] {
+        self.until(|frame| frame["type"] == "TicketCreated" && frame["ticket"]["id"] == ticket).await;
+        &self.frames
+    }
+
+    pub fn kinds(&self) -> Vec<&str> {
+        self.frames.iter().map(|frame| frame["type"].as_str().unwrap_or_default()).collect()
+    }
+
+    pub fn last_cursor(&self) -> String {
+        let last = self.frames.iter().rev().find_map(|frame| frame["cursor"].as_str());
+        last.unwrap_or_else(|| panic!("a cursor in {:#?}", self.frames)).to_owned()
+    }
+
+    pub async fn say(&mut self, frame: &Value) {
+        self.send(Message::text(frame.to_string())).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        self.stream.send(message).await.unwrap_or_else(|error| panic!("the socket took nothing: {error}"));
+    }
+
+    /// Sends without caring whether it still can.
+    pub async fn try_send(&mut self, message: Message) {
+        let _ = self.stream.send(message).await;
+    }
+
+    /// What the next pong holds; frames before it are passed over.
+    pub async fn pong(&mut self) -> Vec<u8> {
+        loop {
+            match timeout(PATIENCE, self.stream.next()).await {
+                Ok(Some(Ok(Message::Pong(bytes)))) => return bytes.to_vec(),
+                Ok(Some(Ok(_))) => {}
+                other => panic!("no pong, but {other:?}"),
+            }
+        }
+    }
+
+    /// Reads all that comes until the connection ends, however it does.
+    pub async fn to_the_end(&mut self) {
+        while let Some(Ok(_)) = self.read(PATIENCE).await {}
+    }
+
+    /// Reads to the end of the connection; the code that it was closed with.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            match self.read(PATIENCE).await {
+                Some(Ok(_)) => {}
+                Some(Err(code)) => return code.parse().unwrap_or_else(|_| panic!("{code} after {:#?}", self.frames)),
+                None => panic!("the socket stayed open after {:#?}", self.frames),
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a store and the sandbox's ledger hold once their server is gone: read through the stores' own code, held against
+//! the invariants of the domain. Also the other way round: what a test wants to be there before its server starts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use gittix::{
+    clock::wall_clock,
+    domain::{
+        Email, Event, Millis, Policy, Session, SessionDigest, Timestamp, User, UserId, Version,
+        invariants::{
+            World, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost, one_order_per_ticket,
+            slots_match_locks,
+        },
+    },
+    payments::sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
+    store::{Commit, Store, Write, embedded::EmbeddedStore, mongo::MongoStore},
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::Home;
+
+/// Everything that a store holds, with all its events in commit order.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub world: World,
+    pub events: Vec<Event>,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+impl Found {
+    /// Reads a store and the ledger beside it. With the embedded store its server must be gone.
+    pub async fn read(home: &Home) -> Self {
+        let store = open(home).await;
+        let (mut world, events) = store.dump().await.expect("a store that was just opened can be read");
+        world.payments = Sandbox::new(ledger(home).await, [0; 32]).entries().await.expect("the ledger can be read");
+        store.close().await;
+        Self { world, events, at: wall_clock() }
+    }
+
+    /// The names of the invariants that do not hold, and where. `acknowledged` is what clients were told: document and version.
+    ///
+    /// I6 is about what one observer saw in its order: it is checked where something is observed.
+    pub fn violations(&self, policy: &Policy, sweep: Millis, acknowledged: &BTreeMap<Uuid, Version>) -> Vec<String> {
+        [
+            one_order_per_ticket(&self.world),
+            money_matches_orders(&self.world),
+            no_money_for_nothing(&self.world),
+            no_lock_left_over(&self.world, policy, sweep, self.at),
+            nothing_lost(&self.world, acknowledged),
+            events_match_changes(&self.world, &self.events),
+            slots_match_locks(&self.world),
+        ]
+        .into_iter()
+        .filter_map(|held| held.err().map(|violation| violation.to_string()))
+        .collect()
+    }
+}
+
+async fn open(home: &Home) -> Arc<dyn Store> {
+    match home.mongodb_uri() {
+        None => EmbeddedStore::open(&home.data()).expect("no server has the store open"),
+        Some(uri) => MongoStore::connect(uri).await.expect("the replica set answers"),
+    }
+}
+
+async fn ledger(home: &Home) -> Arc<dyn Ledger> {
+    match home.mongodb_uri() {
+        None => Arc::new(FileLedger::open(&home.data()).expect("no server has the ledger open")),
+        Some(uri) => {
+            let client = mongodb::Client::with_uri_str(uri).await.expect("a valid URI");
+            Arc::new(MongoLedger::new(&client.default_database().expect("the URI names a database")))
+        }
+    }
+}
+
+/// Somebody who was signed up and in without hashing a password: only their session can be used.
+#[derive(Debug, Clone)]
+pub struct Seeded {
+    pub id: UserId,
+    pub email: String,
+    /// What the session's cookie holds.
+    pub token: String,
+}
+
+/// Puts users with a session each into a store that no server uses yet.
+pub async fn seed_users(home: &Home, count: usize) -> Vec<Seeded> {
+    /// Commits stay small beside the stores' own limits.
+    const USERS_PER_COMMIT: usize = 50;
+    std::fs::create_dir_all(home.data()).expect("the folder of a test can be written");
+    let store = open(home).await;
+    let now = wall_clock();
+    let seeded: Vec<Seeded> = (0..count).map(seeded_user).collect();
+    for some in seeded.chunks(USERS_PER_COMMIT) {
+        let writes = some.iter().flat_map(|user| writes_of(user, now)).collect();
+        store.commit(Commit { writes, events: Vec::new(), at: now }).await.expect("an empty store takes new users");
+    }
+    store.close().await;
+    seeded
+}
+
+fn seeded_user(number: usize) -> Seeded {
+    let token = URL_SAFE_NO_PAD.encode(Sha256::digest(format!("seeded {number}")));
+    Seeded { id: UserId::new(Uuid::now_v7()), email: format!("seeded{number}@example.com"), token }
+}
+
+fn writes_of(seeded: &Seeded, now: Timestamp) -> [Write; 2] {
+    let user = User {
+        id: seeded.id,
+        email: Email::parse(&seeded.email).expect("a plain address"),
+        // No password has this hash.
+        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into(),
+        version: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let digest = Sha256::digest(&seeded.token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let session =
+        Session { digest: SessionDigest::new(digest), user: seeded.id, created_at: now, expires_at: now + Millis::from_mins(24 * 60) };
+    [Write::User(user), Write::OpenSession { session, user_version: 0 }]
+}

@@ -1,0 +1,13 @@
+//! What breaks, and what must not break with it: races, crashes, panics, floods, stalled readers, shutdown.
+//!
+//! Each proof that needs luck to find anything has a control in which the guard is taken out (feature `failpoints`) and
+//! the same test must find the damage.
+
+mod crash;
+mod flood;
+pub mod load;
+#[cfg(feature = "failpoints")]
+mod panic;
+mod race;
+pub mod rounds;
+mod shutdown;

@@ -1,0 +1,136 @@
+//! Group commit: many commits in one transaction, and every one with its own answer.
+
+use bson::doc;
+use futures_util::future::join_all;
+use gittix::{
+    domain::{UserId, Version, invariants},
+    store::{Commit, CommitError, Store, Write},
+};
+use uuid::Uuid;
+
+use super::world::{World, lock_commit, on_sale, one, remembered, session, signed_up, take, ticket_commit, user};
+
+#[tokio::test]
+async fn commits_that_wait_share_a_transaction() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let commits: Vec<_> = (0..200).map(|_| ticket_commit()).collect();
+    let answers = join_all(commits.iter().map(|(_, commit)| store.commit(commit.clone()))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let transactions = world.raw("events").count_documents(doc! {}).await.expect("a count");
+    assert!(transactions < 100, "200 commits took {transactions} transactions");
+    let (stored, told) = store.dump().await.expect("a dump");
+    assert_eq!(stored.tickets.len(), 200);
+    assert_eq!(invariants::events_match_changes(&stored, &told), Ok(()));
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn each_commit_of_a_conflicting_group_gets_its_own_answer() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let (buyer, full) = (signed_up(&*store).await, signed_up(&*store).await);
+    store.commit(one(take(full.id, 1))).await.expect("the first slot is free");
+    store.commit(one(remembered(buyer.id, "used"))).await.expect("the key is unused");
+    let ticket = on_sale(&*store).await;
+    let (_, won) = lock_commit(&ticket, buyer.id);
+    store.commit(won).await.expect("the ticket is free");
+
+    let (_, stale) = lock_commit(&ticket, full.id);
+    let taken = user(0, UserId::new(Uuid::now_v7()), buyer.email.as_str());
+    let refused = [
+        (stale, CommitError::Stale),
+        (one(Write::User(taken)), CommitError::EmailInUse),
+        (one(take(full.id, 1)), CommitError::SlotsFull),
+        (one(remembered(buyer.id, "used")), CommitError::KeyUsed),
+        (one(Write::OpenSession { session: session(buyer.id), user_version: 7 }), CommitError::Stale),
+    ];
+    let good: Vec<_> = (0..40).map(|_| ticket_commit()).collect();
+    let all: Vec<Commit> = good[..20]
+        .iter()
+        .map(|(_, commit)| commit)
+        .chain(refused.iter().map(|(commit, _)| commit))
+        .chain(good[20..].iter().map(|(_, commit)| commit))
+        .cloned()
+        .collect();
+    let answers = join_all(all.into_iter().map(|commit| store.commit(commit))).await;
+
+    let expected: Vec<Result<(), CommitError>> =
+        (0..20).map(|_| Ok(())).chain(refused.iter().map(|(_, error)| Err(error.clone()))).chain((0..20).map(|_| Ok(()))).collect();
+    assert_eq!(answers, expected);
+    let (stored, told) = store.dump().await.expect("a dump");
+    assert_eq!(stored.tickets.len(), 41);
+    assert_eq!(invariants::events_match_changes(&stored, &told), Ok(()));
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_leaves_nothing_behind() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let buyer = signed_up(&*store).await;
+    store.commit(one(remembered(buyer.id, "used"))).await.expect("the key is unused");
+    let (ticket, mut commit) = ticket_commit();
+    commit.writes.push(take(buyer.id, 4));
+    commit.writes.push(remembered(buyer.id, "used"));
+    assert_eq!(store.commit(commit).await, Err(CommitError::KeyUsed));
+    assert_eq!(store.ticket(ticket.id).await.expect("a read"), None);
+    let (stored, told) = store.dump().await.expect("a dump");
+    assert!(stored.slots.is_empty() && told.is_empty(), "{stored:?} {told:?}");
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_change_of_a_user_keeps_their_locks() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let before = signed_up(&*store).await;
+    let ticket = on_sale(&*store).await;
+    let (order, lock) = lock_commit(&ticket, before.id);
+    store.commit(lock).await.expect("the ticket is free");
+    let after = user(1, before.id, before.email.as_str());
+    store.commit(one(Write::User(after.clone()))).await.expect("the version is the next one");
+    assert_eq!(store.user(before.id).await.expect("a read"), Some(after));
+    assert_eq!(store.dump().await.expect("a dump").0.slots, [(before.id, order)]);
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_sign_up_opens_its_session_in_the_same_commit() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let id = UserId::new(Uuid::now_v7());
+    let opened = session(id);
+    let first: Version = 0;
+    let writes = vec![Write::User(user(first, id, "new@example.com")), Write::OpenSession { session: opened.clone(), user_version: first }];
+    store.commit(Commit { writes, events: Vec::new(), at: opened.created_at }).await.expect("nobody has the address");
+    assert_eq!(store.session(&opened.digest).await.expect("a read"), Some(opened));
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn commits_on_one_document_are_written_in_the_order_of_their_arrival() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let (ticket, commit) = ticket_commit();
+    let mut commits = vec![commit];
+    for version in 1..=30 {
+        commits.push(one(Write::Ticket(gittix::domain::Ticket { version, ..ticket.clone() })));
+    }
+    let answers = join_all(commits.into_iter().map(|commit| store.commit(commit))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(store.ticket(ticket.id).await.expect("a read").expect("it is there").version, 30);
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn what_is_in_line_is_written_before_the_store_closes_and_nothing_after() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let commits: Vec<_> = (0..100).map(|_| ticket_commit().1).collect();
+    let (answers, ()) = tokio::join!(join_all(commits.into_iter().map(|commit| store.commit(commit))), store.close());
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let late = store.commit(ticket_commit().1).await;
+    assert!(matches!(late, Err(CommitError::Unavailable(_))), "{late:?}");
+    world.drop_database().await;
+}

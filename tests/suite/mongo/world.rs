@@ -1,0 +1,193 @@
+//! A database of its own for each test, and the commits that the tests are made of.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::{Document, doc};
+use gittix::{
+    domain::{
+        Command, Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest,
+        SlotChange, Ticket, TicketId, Timestamp, Title, User, UserId, decide, decide::list_ticket,
+    },
+    store::{Commit, FeedReader, Recorded, Step, Store, Write, mongo::MongoStore},
+};
+use mongodb::{Client, Collection, Database};
+use uuid::Uuid;
+
+/// Nothing that a test waits for takes longer, even on a slow and busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One test's database.
+pub struct World {
+    name: String,
+    /// The driver alone, to look at what is stored and to set faults.
+    client: Client,
+}
+
+impl World {
+    /// A database that did not exist before.
+    pub async fn new() -> Self {
+        let client = Client::with_uri_str(server()).await.expect("MONGODB_URI is a URI");
+        Self { name: format!("gittix_test_{}", Uuid::now_v7().simple()), client }
+    }
+
+    /// A store whose driver calls itself `app`, so that faults can be aimed at it.
+    pub async fn store_named(&self, app: &str) -> Arc<MongoStore> {
+        let (scheme, rest) = server().split_once("://").map(|(scheme, rest)| (scheme.to_owned(), rest.to_owned())).expect("a URI");
+        let (host, options) = rest.split_once("/?").expect("MONGODB_URI has options and no database");
+        let uri = format!("{scheme}://{host}/{}?appName={app}&{options}", self.name);
+        MongoStore::connect(&uri).await.expect("MongoDB answers")
+    }
+
+    pub async fn store(&self) -> Arc<MongoStore> {
+        self.store_named("gittix-test").await
+    }
+
+    pub fn db(&self) -> Database {
+        self.client.database(&self.name)
+    }
+
+    pub fn raw(&self, collection: &str) -> Collection<Document> {
+        self.db().collection(collection)
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The last line of a test that passed; one that failed leaves its database to be looked at.
+    pub async fn drop_database(self) {
+        self.db().drop().await.expect("the database is dropped");
+    }
+}
+
+fn server() -> String {
+    std::env::var("MONGODB_URI").expect("these tests need a MongoDB replica set: scripts/with-mongod cargo test")
+}
+
+/// Times ascend, one millisecond for each call.
+pub fn now() -> Timestamp {
+    static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000);
+    Timestamp(NOW.fetch_add(1, Ordering::Relaxed))
+}
+
+pub fn ticket_commit() -> (Ticket, Commit) {
+    let at = now();
+    let title = Title::parse("A concert").expect("a title");
+    let decision = list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, money(), at);
+    (decision.ticket.clone().expect("a new ticket"), Commit::of(decision, at))
+}
+
+fn money() -> Money {
+    Money::from_minor(2000).expect("a price")
+}
+
+/// A ticket that is on sale in `store`.
+pub async fn on_sale(store: &dyn Store) -> Ticket {
+    let (ticket, commit) = ticket_commit();
+    store.commit(commit).await.expect("a new ticket is committed");
+    ticket
+}
+
+/// What a buyer's lock of `ticket` writes: ticket, order, slot and events.
+pub fn lock_commit(ticket: &Ticket, buyer: UserId) -> (OrderId, Commit) {
+    let (order, at) = (OrderId::new(Uuid::now_v7()), now());
+    let command = Command::Lock { order, buyer, expected_price: None, replica: ReplicaName::new("test") };
+    let decision = decide(&Sale::unlocked(ticket.clone()), &command, &Policy::default(), at).expect("a free ticket can be locked");
+    (order, Commit::of(decision, at))
+}
+
+pub fn user(version: u64, id: UserId, email: &str) -> User {
+    let at = now();
+    User {
+        id,
+        email: Email::parse(email).expect("an address"),
+        password_hash: format!("hash {version}"),
+        version,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+/// A user who is stored, with an address of their own.
+pub async fn signed_up(store: &dyn Store) -> User {
+    let id = UserId::new(Uuid::now_v7());
+    let user = user(0, id, &format!("{}@example.com", id.uuid().simple()));
+    store.commit(one(Write::User(user.clone()))).await.expect("a new user is committed");
+    user
+}
+
+pub fn session(of: UserId) -> Session {
+    let at = now();
+    let digest = format!("{}{}", Uuid::now_v7().simple(), Uuid::now_v7().simple());
+    Session { digest: SessionDigest::new(digest), user: of, created_at: at, expires_at: Timestamp(at.0 + 60_000) }
+}
+
+pub fn take(user: UserId, locks_max: u32) -> Write {
+    Write::Slot(SlotChange::Take { user, order: OrderId::new(Uuid::now_v7()), locks_max })
+}
+
+pub fn remembered(user: UserId, key: &str) -> Write {
+    let key = IdempotencyKey { user, key: key.into(), fingerprint: "print".into() };
+    Write::Idempotency(IdempotencyRecord { key, outcome: Outcome::OrderCancelled, created_at: now() })
+}
+
+/// A commit without events.
+pub fn one(write: Write) -> Commit {
+    Commit { writes: vec![write], events: Vec::new(), at: now() }
+}
+
+/// The next `count` events.
+pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        match tokio::time::timeout(PATIENCE, reader.next()).await {
+            Ok(Step::Events(more)) => events.extend(more),
+            Ok(Step::Reset) => panic!("history was lost after {} of {count} events", events.len()),
+            Err(_) => panic!("{} of {count} events came", events.len()),
+        }
+    }
+    events
+}
+
+/// Makes commands of the driver called `app` fail; until [`Fault::heal`].
+pub struct Fault<'a> {
+    world: &'a World,
+    /// How often it struck before.
+    before: i64,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
+}
+
+/// A server has one `failCommand`: tests that set it take turns.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+impl<'a> Fault<'a> {
+    /// `mode` is `{"times": n}` or `"alwaysOn"`; `data` says which commands fail, and how.
+    pub async fn set(world: &'a World, app: &str, mode: impl Into<bson::Bson>, mut data: Document) -> Self {
+        let alone = TURN.lock().await;
+        data.insert("appName", app);
+        let fault = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
+        let reply = world.client().database("admin").run_command(fault).await.expect("enableTestCommands is on");
+        Self { world, before: struck(&reply), _alone: alone }
+    }
+
+    /// Takes the fault back.
+    ///
+    /// # Panics
+    /// If it never struck: then the test proved nothing.
+    pub async fn heal(self) {
+        let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+        let reply = self.world.client().database("admin").run_command(off).await.expect("the fault is taken back");
+        assert!(struck(&reply) > self.before, "the fault never struck: {reply}");
+    }
+}
+
+/// How often the server's one `failCommand` struck so far.
+fn struck(reply: &Document) -> i64 {
+    reply.get_i64("count").or_else(|_| reply.get_i32("count").map(i64::from)).expect("a count")
+}

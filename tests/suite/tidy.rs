@@ -1,0 +1,184 @@
+//! Rules of the house that no compiler knows: which layer may use which, how long a file may be, how it opens.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Lines that a file may have; a longer one is usually two things.
+const LINES_MAX: usize = 400;
+
+/// Which modules of this crate each module may name. What is not in the table may be used by nobody but `app`.
+///
+/// The same table, with its reasons, is in ARCHITECTURE.md.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("domain", &[]),
+    ("clock", &["domain"]),
+    ("config", &["domain"]),
+    ("metrics", &[]),
+    ("store", &["domain", "metrics", "clock"]),
+    ("payments", &["domain", "metrics"]),
+    ("catalog", &["domain", "store"]),
+    ("wire", &["domain"]),
+    ("actors", &["domain", "store", "payments", "catalog", "clock", "config", "metrics"]),
+    ("ws", &["domain", "wire", "store", "clock", "config", "metrics", "actors"]),
+    ("http", &["domain", "wire", "catalog", "actors", "ws", "config", "metrics", "store", "clock", "payments"]),
+    ("demo", &["domain", "config"]),
+];
+
+/// Crates that the domain may use besides `std`.
+const DOMAIN_CRATES: [&str; 5] = ["serde", "uuid", "thiserror", "idna", "unicode_normalization"];
+
+fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                found.insert(path, text);
+            }
+        }
+    }
+    found
+}
+
+/// The first component under `src/`, without `.rs`.
+fn module_of(path: &Path) -> String {
+    let inner = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("a source file");
+    let first = inner.components().next().expect("a path").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// A source without its comments and its unit tests, which may look around.
+fn code_of(text: &str) -> String {
+    let production = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    production.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules of this crate that a source names: `crate::x`, also inside `crate::{x::…, y}`.
+fn named_modules(code: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for piece in code.split("crate::").skip(1) {
+        if let Some(group) = piece.strip_prefix('{') {
+            let mut depth = 0;
+            let mut item = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => named.push(std::mem::take(&mut item)),
+                    _ => {}
+                }
+                if !(c == ',' && depth == 0) {
+                    item.push(c);
+                }
+            }
+            named.push(item);
+        } else {
+            named.push(piece.to_owned());
+        }
+    }
+    named
+        .iter()
+        .map(|path| path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .filter(|name: &String| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn each_layer_names_only_the_layers_below_it() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let module = module_of(&path);
+        if ["lib", "main", "app"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == module) else {
+            wrong.push(format!("{}: the layer {module} is not in the table", path.display()));
+            continue;
+        };
+        for named in named_modules(&code_of(&text)) {
+            if named != module && !allowed.contains(&named.as_str()) {
+                wrong.push(format!("{}: {module} must not use {named}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src/domain") {
+        let code = code_of(&text);
+        for line in code.lines().filter_map(|line| line.trim().strip_prefix("use ")) {
+            let first: String = line.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let own = ["std", "core", "super", "self", "crate"].contains(&first.as_str()) || first.starts_with(char::is_uppercase);
+            if !own
+                && !DOMAIN_CRATES.contains(&first.as_str())
+                && path.parent().is_some_and(|folder| !folder.join(format!("{first}.rs")).exists())
+            {
+                wrong.push(format!("{}: {line}", path.display()));
+            }
+        }
+        for impure in ["SystemTime", "Instant", "tokio", "std::fs", "std::net", "std::env", "std::thread", "rand::", "async "] {
+            if code.contains(impure) {
+                wrong.push(format!("{}: {impure}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_file_says_what_lives_in_it_and_is_short() {
+    let mut wrong = Vec::new();
+    let all = ["src", "tests", "benches"]
+        .map(|folder| if Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).is_dir() { sources(folder) } else { BTreeMap::new() });
+    for (path, text) in all.into_iter().flatten() {
+        if !text.starts_with("//!") {
+            wrong.push(format!("{} does not open with `//!`", path.display()));
+        }
+        let lines = text.lines().count();
+        if lines > LINES_MAX {
+            wrong.push(format!("{} has {lines} lines", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn nothing_is_left_for_later_and_no_test_is_left_out() {
+    // Put together here, so that this file does not find itself.
+    let leftovers = [["to", "do!("], ["unimpl", "emented!("], ["FIX", "ME"], ["#[ig", "nore"], ["for n", "ow,"], ["place", "holder"]]
+        .map(|halves| halves.concat());
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src").into_iter().chain(sources("tests")) {
+        for (number, line) in text.lines().enumerate() {
+            if leftovers.iter().any(|leftover| line.contains(leftover)) {
+                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_module_is_a_drawer_for_odds_and_ends() {
+    for path in sources("src").into_keys().chain(sources("tests").into_keys()) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(!["utils", "util", "helpers", "common", "manager", "misc"].contains(&name.as_str()), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_modules_that_a_source_names_are_found() {
+    let code = "use crate::{domain::{A, B}, store::Store, clock};\nfn f() { crate::http::x() }";
+    assert_eq!(named_modules(code), ["domain", "store", "clock", "http"]);
+}

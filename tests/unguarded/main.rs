@@ -1,0 +1,69 @@
+//! The guard of the embedded store, and what happens without it.
+//!
+//! Many buyers decide over one and the same stale copy of a ticket, as replicas do that have not heard of each other, and
+//! all commit at once. The condition on the version lets one of them through; with that condition taken out the ticket is
+//! sold many times, so a test that sees one winner proves the guard and not the luck.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use gittix::{
+    domain::{
+        Command, Event, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, UserId, decide,
+        decide::list_ticket,
+        invariants::{World, one_order_per_ticket},
+    },
+    store::{Commit, CommitError, Store, embedded::EmbeddedStore},
+};
+use uuid::Uuid;
+
+const BUYERS: usize = 1_000;
+const NOW: Timestamp = Timestamp(1_000_000);
+
+/// How many of a thousand stale buyers were told that the ticket is theirs, and what the store holds then.
+async fn buy_at_once() -> (usize, World) {
+    let store: Arc<dyn Store> = EmbeddedStore::in_memory().expect("a store in memory");
+    let ticket = listed(&*store).await;
+    let sale = Sale { ticket, order: None, charge: None };
+    let commits = (0..BUYERS).map(|_| {
+        let (store, sale) = (Arc::clone(&store), sale.clone());
+        async move { store.commit(locked(&sale)).await }
+    });
+    let answers = join_all(commits).await;
+    for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!(*refused, CommitError::Stale);
+    }
+    let (world, _) = store.dump().await.expect("a store in memory can be read");
+    (answers.iter().filter(|answer| answer.is_ok()).count(), world)
+}
+
+async fn listed(store: &dyn Store) -> Ticket {
+    let (title, price) = (Title::parse("The only one").expect("a title"), Money::from_minor(2_000).expect("a price"));
+    let decision = list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, price, NOW);
+    let ticket = decision.ticket.clone().expect("listing makes a ticket");
+    store.commit(Commit::of(decision, NOW)).await.expect("an empty store takes a ticket");
+    ticket
+}
+
+fn locked(sale: &Sale) -> Commit {
+    let buyer = UserId::new(Uuid::now_v7());
+    let replica = ReplicaName::new("stale");
+    let command = Command::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, replica };
+    let decision = decide(sale, &command, &Policy::default(), NOW).expect("the copy says that the ticket is available");
+    assert!(decision.events.iter().any(|event| matches!(event, Event::OrderCreated { .. })));
+    Commit::of(decision, NOW)
+}
+
+#[tokio::test]
+async fn one_of_a_thousand_stale_buyers_wins_and_without_the_guard_many_do() {
+    let (winners, world) = buy_at_once().await;
+    assert_eq!(winners, 1);
+    assert_eq!(one_order_per_ticket(&world), Ok(()));
+
+    let scenario = fail::FailScenario::setup();
+    fail::cfg("store::unguarded", "return").expect("a failpoint");
+    let (winners, world) = buy_at_once().await;
+    scenario.teardown();
+    assert!(winners > 1, "{winners} without the guard: this race proves nothing");
+    assert!(one_order_per_ticket(&world).is_err(), "the checker does not see a double sale");
+}
