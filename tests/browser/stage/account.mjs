@@ -1,5 +1,7 @@
 // Somebody who uses the interface without a browser: a seller to buy from, a rival to lose against.
 
+import { randomUUID } from "node:crypto";
+
 let count = 0;
 
 export const PASSWORD = "correct horse battery";
@@ -65,7 +67,10 @@ export class Account {
   async #fetch(method, path, body) {
     const headers = { "Content-Type": "application/json" };
     if (this.cookie) headers.Cookie = this.cookie;
-    const answer = await fetch(this.#origin + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    if (this.cookie && method !== "GET") headers["Idempotency-Key"] = randomUUID();
+    const send = () => fetch(this.#origin + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    // A connection that was kept alive may close just as it is used again; under its key, asking twice does nothing twice.
+    const answer = await send().catch(send);
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
     return answer;
   }
