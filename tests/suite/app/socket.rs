@@ -146,7 +146,7 @@ impl Socket {
     }
 
     /// Reads all that comes until the connection ends, however it does.
-    pub async fn to_the_end(&mut self) {
+    pub async fn drain(&mut self) {
         while let Some(Ok(_)) = self.read(PATIENCE).await {}
     }
 

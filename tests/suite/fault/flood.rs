@@ -23,7 +23,6 @@ use crate::app::{Backend, TestApp, raw};
 #[derive(Debug)]
 pub struct Flood {
     pub sockets: usize,
-    pub events: usize,
     /// Resident memory with all sockets open, before the first event and after the last.
     pub before_kib: u64,
     pub after_kib: u64,
@@ -114,7 +113,7 @@ pub async fn flood(app: &TestApp, sockets: usize, events: usize) -> Flood {
     drop(stalled);
     readers.iter().for_each(tokio::task::JoinHandle::abort);
     let bytes_read = bytes.load(Ordering::Relaxed);
-    Flood { sockets, events, before_kib, after_kib, delay_alone, delay_beside, bytes_read, closed_after }
+    Flood { sockets, before_kib, after_kib, delay_alone, delay_beside, bytes_read, closed_after }
 }
 
 impl Flood {

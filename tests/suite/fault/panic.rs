@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::{Backend, TestApp, millis, on_both_stores};
+use crate::app::{Backend, Client, TestApp, millis, on_both_stores};
 
 on_both_stores!(
     after_a_panic_the_next_request_is_served,
@@ -11,11 +11,15 @@ on_both_stores!(
     a_ticket_that_panics_again_and_again_answers_503_and_recovers,
 );
 
-/// The first message of `kind` that the actor of a ticket with this title gets makes it panic.
-const FRAGILE: &str = "Fragile";
-
-fn fragile(times: &str) -> String {
-    format!("ticket_actor::handle={times}return({FRAGILE})")
+/// A server at which the actor of a ticket that is on sale panics, `terms` telling how often (see the crate `fail`).
+async fn fragile(store: Backend, terms: &str, settings: &[(&str, &str)]) -> (TestApp, Client, String) {
+    let mut app = TestApp::start_with(store, settings).await;
+    let seller = app.user().await;
+    let ticket = seller.sells("Fragile").await;
+    app.set("FAILPOINTS", &format!("ticket_actor::handle={terms}return({ticket})"));
+    app.restart().await;
+    let seller = seller.at(&app.server);
+    (app, seller, ticket)
 }
 
 async fn panics(app: &TestApp) -> u64 {
@@ -25,9 +29,8 @@ async fn panics(app: &TestApp) -> u64 {
 }
 
 async fn after_a_panic_the_next_request_is_served(store: Backend) {
-    let app = TestApp::start_with(store, &[("FAILPOINTS", &fragile("1*"))]).await;
-    let (seller, buyer) = (app.user().await, app.user().await);
-    let ticket = seller.sells(FRAGILE).await;
+    let (app, _, ticket) = fragile(store, "1*", &[]).await;
+    let buyer = app.user().await;
     let first = buyer.place_order(&ticket).await;
     // Whether the registry tries again or says so is its own affair; it is never a 500, and never two locks.
     assert!(first.status == 201 || first.status == 503, "{first:?}");
@@ -39,15 +42,13 @@ async fn after_a_panic_the_next_request_is_served(store: Backend) {
 }
 
 async fn after_a_panic_the_lock_still_lapses_on_time(store: Backend) {
-    let settings = [("FAILPOINTS", fragile("1*off->1*")), ("GITTIX_PAYMENT_WINDOW", "2s".into()), ("GITTIX_LOCK_DURATION", "3s".into())];
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let app = TestApp::start_with(store, &settings).await;
-    let (seller, buyer) = (app.user().await, app.user().await);
-    let ticket = seller.sells(FRAGILE).await;
+    let settings = [("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "3s")];
+    let (app, seller, ticket) = fragile(store, "1*off->1*", &settings).await;
+    let buyer = app.user().await;
     let mut socket = buyer.socket().await;
     let order = buyer.place_order(&ticket).await.expect(201);
     // The actor's timers die with it.
-    seller.edit_ticket(&ticket, FRAGILE, 30).await;
+    seller.edit_ticket(&ticket, "Fragile", 30).await;
     buyer.pay(&order.id(), "pm_card_chargeDeclined").await;
     assert_eq!(panics(&app).await, 1);
     let frame = socket.ticket(&ticket, "Available").await;
@@ -57,10 +58,9 @@ async fn after_a_panic_the_lock_still_lapses_on_time(store: Backend) {
 }
 
 async fn a_panic_disturbs_no_other_ticket(store: Backend) {
-    let app = TestApp::start_with(store, &[("FAILPOINTS", &fragile(""))]).await;
-    let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
-    let (fragile, sound) = (seller.sells(FRAGILE).await, seller.sells("Sound").await);
-    let order = other.locks(&sound).await;
+    let (app, seller, fragile) = fragile(store, "", &[]).await;
+    let (buyer, other) = (app.user().await, app.user().await);
+    let order = other.locks(&seller.sells("Sound").await).await;
     for _ in 0..20 {
         let answer = buyer.place_order(&fragile).await;
         assert_eq!(answer.status, 503, "{answer:?}");
@@ -71,9 +71,8 @@ async fn a_panic_disturbs_no_other_ticket(store: Backend) {
 }
 
 async fn a_ticket_that_panics_again_and_again_answers_503_and_recovers(store: Backend) {
-    let app = TestApp::start_with(store, &[("FAILPOINTS", &fragile("3*"))]).await;
-    let (seller, buyer) = (app.user().await, app.user().await);
-    let ticket = seller.sells(FRAGILE).await;
+    let (app, _, ticket) = fragile(store, "3*", &[]).await;
+    let buyer = app.user().await;
     let mut refused = 0;
     loop {
         let answer = buyer.place_order(&ticket).await;

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
 use super::load::{Actor, Ledger, Told};
-use crate::app::{Backend, Client, Home, Socket, TestApp, world::Found};
+use crate::app::{Backend, Client, Socket, TestApp, world::Found};
 
 /// Which rounds to run.
 #[derive(Debug, Clone)]
@@ -233,7 +233,7 @@ fn forgotten(found: &Found, told: &Told) -> Vec<String> {
 impl Observed {
     /// Takes over all frames that a socket got before its server died; the last cursor.
     async fn all_of(&mut self, socket: &mut Socket) -> String {
-        socket.to_the_end().await;
+        socket.drain().await;
         for frame in &socket.frames {
             if let Some(cursor) = frame["cursor"].as_str().and_then(|cursor| cursor.parse().ok()) {
                 self.cursors.push(cursor);
