@@ -5,11 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use actix::Arbiter;
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream};
 use async_trait::async_trait;
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-    time::{Instant, timeout},
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use crate::{
     actors::{Actors, Shop, Staffing},
@@ -18,8 +14,8 @@ use crate::{
     config::{Config, Switch},
     domain::ReplicaName,
     http,
-    payments::sandbox::{FileLedger, Sandbox},
-    store::{Store, embedded::EmbeddedStore},
+    payments::sandbox::{FileLedger, MongoLedger, Sandbox},
+    store::{Store, embedded::EmbeddedStore, mongo::MongoStore},
     ws,
 };
 
@@ -99,7 +95,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         std::net::TcpListener::bind(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
     let addr = listener.local_addr().map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?;
     let replica = config.replica.clone().unwrap_or_else(host_name);
-    let (store, sandbox) = open(&config, &replica).await?;
+    let (store, sandbox) = open(&config).await?;
     let clock = read_clock(&*store).await?;
     let secret = |name| {
         let store = Arc::clone(&store);
@@ -156,13 +152,24 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// The store that the settings name, and the sandbox processor with its ledger beside it.
-async fn open(config: &Config, replica: &ReplicaName) -> Result<(Arc<dyn Store>, Sandbox), StartError> {
-    let failed = |setting: &str, error: &dyn std::fmt::Display| StartError(format!("{setting}: {error}"));
-    let _ = replica;
-    let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
-    let secret = store.secret("sandbox").await.map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
-    let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed("GITTIX_DATA_DIR", &error))?;
-    Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+async fn open(config: &Config) -> Result<(Arc<dyn Store>, Sandbox), StartError> {
+    match &config.mongodb_uri {
+        Some(uri) => {
+            let failed = |error: &dyn std::fmt::Display| StartError(format!("MONGODB_URI: {error}"));
+            let store = MongoStore::connect(uri.expose()).await.map_err(|error| failed(&error))?;
+            let secret = store.secret("sandbox").await.map_err(|error| failed(&error))?;
+            // One ledger for all replicas, as they would share Stripe.
+            let ledger = MongoLedger::new(store.database());
+            Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+        }
+        None => {
+            let failed = |error: &dyn std::fmt::Display| StartError(format!("GITTIX_DATA_DIR: {error}"));
+            let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed(&error))?;
+            let secret = store.secret("sandbox").await.map_err(|error| failed(&error))?;
+            let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed(&error))?;
+            Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+        }
+    }
 }
 
 /// What `/readyz` asks.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind};
-use gittix::{app, config::Config, logging};
+use gittix::{app, config::Config, demo, logging};
 
 /// A ticket marketplace: list tickets, lock one, pay for it, and see it all happen live.
 #[derive(Debug, Parser)]
@@ -19,12 +19,11 @@ struct Cli {
 enum Command {
     /// Run the server (the default).
     Serve(Box<Config>),
+    /// Fill a running server with sellers, tickets and racing buyers.
+    Demo(demo::Demo),
 }
 
 fn main() -> ExitCode {
-    // What the environment variable FAILPOINTS arms, until the process ends.
-    #[cfg(feature = "failpoints")]
-    let _armed = fail::FailScenario::setup();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
@@ -33,6 +32,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(config)) => serve(*config),
+        Some(Command::Demo(demo)) => run_demo(demo),
     };
     done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
@@ -41,6 +41,11 @@ fn serve(config: Config) -> Result<(), String> {
     let config = config.checked()?;
     logging::start(&config.log, config.log_format)?;
     actix::System::new().block_on(app::run(config)).map_err(|error| error.to_string())
+}
+
+fn run_demo(demo: demo::Demo) -> Result<(), String> {
+    logging::start("info", gittix::config::LogFormat::Text)?;
+    actix::System::new().block_on(demo::run(demo)).map_err(|error| error.to_string())
 }
 
 #[expect(clippy::print_stderr, reason = "the log may not be there yet")]

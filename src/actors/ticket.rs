@@ -81,6 +81,8 @@ enum Known {
 struct Waiting {
     ask: Ask,
     tries: u32,
+    /// Whether the state was read anew for it: what a stale copy refused is decided once more.
+    reloaded: bool,
 }
 
 /// Owner of one ticket's lock state and timer.
@@ -102,8 +104,6 @@ pub(super) struct TicketActor {
 impl TicketActor {
     /// More commands than this that wait for one ticket's disk write are shed.
     const QUEUE_MAX: usize = 64;
-    /// A thousand buyers may come in one instant; all of them are refused from memory.
-    const MAILBOX_MAX: usize = 4096;
     /// How often a command is decided anew because others changed the ticket meanwhile.
     const TRIES_MAX: u32 = 8;
     /// Until a release that the store did not take is tried again.
@@ -151,7 +151,7 @@ impl TicketActor {
             Known::Sale(sale) => match self.due(sale, now) {
                 Some(order) if !matches!(waiting.ask.command, Command::DeadlinePassed { .. }) => {
                     self.queue.push_front(waiting);
-                    self.decide(Waiting { ask: internal(Command::DeadlinePassed { order }), tries: 1 }, now, ctx);
+                    self.decide(Waiting { ask: internal(Command::DeadlinePassed { order }), tries: 1, reloaded: true }, now, ctx);
                 }
                 _ => self.decide(waiting, now, ctx),
             },
@@ -175,6 +175,11 @@ impl TicketActor {
         }));
         let decision = match decided {
             Ok(Ok(decision)) => decision,
+            // The order or charge may be known to another replica, and not yet to this copy.
+            Ok(Err(Refusal::Stale | Refusal::OrderGone)) if !waiting.reloaded => {
+                self.known = Known::No;
+                return self.queue.push_front(Waiting { reloaded: true, ..waiting });
+            }
             Ok(Err(refusal)) => {
                 if refusal == Refusal::TicketLocked {
                     METRICS.locks_refused.inc();
@@ -295,7 +300,7 @@ impl TicketActor {
             Known::Sale(sale) => match self.due(sale, self.shop.now()) {
                 Some(order) => {
                     let ask = internal(Command::DeadlinePassed { order });
-                    self.queue.push_front(Waiting { ask, tries: 0 });
+                    self.queue.push_front(Waiting { ask, tries: 0, reloaded: false });
                 }
                 None => self.arm(ctx, Duration::from_millis(1)),
             },
@@ -368,7 +373,6 @@ impl Actor for TicketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(Self::MAILBOX_MAX);
         // After a restart by the supervisor nothing of the former life counts.
         self.known = Known::No;
         self.taking = false;
@@ -402,7 +406,7 @@ impl Handler<Ask> for TicketActor {
             METRICS.shed.with_label_values(&["tickets"]).inc();
             return answer(ask, Err(Fault::Busy("ticket")));
         }
-        self.queue.push_back(Waiting { ask, tries: 0 });
+        self.queue.push_back(Waiting { ask, tries: 0, reloaded: false });
         self.pump(ctx);
     }
 }

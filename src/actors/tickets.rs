@@ -13,9 +13,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{
-    Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, StreamHandler, Supervised, Supervisor, prelude::SendError,
-};
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, StreamHandler, Supervised, Supervisor};
 use futures_util::stream;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -158,19 +156,12 @@ impl Handler<Route> for TicketRegistry {
     type Result = ();
 
     fn handle(&mut self, Route(id, ask): Route, _: &mut Context<Self>) {
-        let mut ask = ask;
-        // Twice: an actor may close its mailbox between the look and the message.
-        for _ in 0..2 {
-            let Some(entry) = self.actor(id) else {
-                return shed(ask);
-            };
-            match entry.addr.try_send(ask) {
-                Ok(()) => return,
-                Err(SendError::Full(back)) => return shed(back),
-                Err(SendError::Closed(back)) => ask = back,
-            }
+        match self.actor(id) {
+            // Unbounded by itself, since a mailbox has its capacity only from the actor's first turn on; what is under way
+            // is bounded by the admission that every command holds until it is answered.
+            Some(entry) => entry.addr.do_send(ask),
+            None => shed(ask),
         }
-        shed(ask);
     }
 }
 

@@ -194,3 +194,21 @@ impl Tombstones {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tombstones_are_bounded_and_the_oldest_give_way() {
+        let mut tombstones = Tombstones::default();
+        let id = |number: usize| TicketId::new(Uuid::from_u128(number as u128));
+        for number in 0..Tombstones::COUNT_MAX + 3 {
+            tombstones.bury(id(number), 5);
+            tombstones.bury(id(number), 4);
+        }
+        assert_eq!((tombstones.versions.len(), tombstones.oldest_first.len()), (Tombstones::COUNT_MAX, Tombstones::COUNT_MAX));
+        assert!(!tombstones.cover(id(2), 5));
+        assert!(tombstones.cover(id(3), 5) && !tombstones.cover(id(3), 6));
+    }
+}

@@ -22,6 +22,9 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// A body that takes longer to arrive is 408.
 const BODY_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(15);
 
+/// How deep a body may nest: far deeper than anybody means to.
+const LEVELS_MAX: usize = 128;
+
 /// Why a member is not what it should be.
 pub type Complaint = Cow<'static, str>;
 
@@ -105,6 +108,9 @@ impl<'a> Form<'a> {
     /// 400 `malformed_json` for what is not JSON in UTF-8.
     pub fn parse(body: &'a [u8], names: &[&'static str]) -> Result<Self, ApiError> {
         let text = std::str::from_utf8(body).map_err(|_| ApiError::with_message(Code::MalformedJson, "The body is not UTF-8."))?;
+        if levels(text) > LEVELS_MAX {
+            return Err(ApiError::with_message(Code::MalformedJson, "The body is nested too deeply."));
+        }
         let members = names.iter().map(|&name| Member { name, value: None, twice: false }).collect();
         let mut form = Self { members, errors: Vec::new() };
         let mut json = serde_json::Deserializer::from_str(text);
@@ -114,7 +120,8 @@ impl<'a> Form<'a> {
             serde::Deserialize::deserialize(&mut json).map(|IgnoredAny| ())
         };
         match parsed.and_then(|()| json.end()) {
-            Ok(()) => Ok(form),
+            Ok(()) if form.members.iter().filter_map(|member| member.value).all(is_unicode) => Ok(form),
+            Ok(()) => Err(ApiError::with_message(Code::MalformedJson, "The body has half a surrogate pair in it.")),
             Err(error) => Err(ApiError::with_message(
                 Code::MalformedJson,
                 format!("The body is not JSON (line {}, column {}).", error.line(), error.column()),
@@ -173,6 +180,32 @@ impl<'a> Form<'a> {
     fn complain(&mut self, field: &'static str, message: impl Into<Complaint>) {
         self.errors.push(Detail { message: message.into(), field: Some(field) });
     }
+}
+
+/// How deep brackets and braces nest, whatever else is wrong with the text.
+fn levels(text: &str) -> usize {
+    let (mut deepest, mut level) = (0usize, 0usize);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b']' | b'}' if !in_string => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Whether a value, if it is a string, is one of Unicode characters: the grammar lets half a surrogate pair pass.
+fn is_unicode(value: &RawValue) -> bool {
+    let raw = value.get();
+    !raw.starts_with('"') || !raw.contains("\\u") || serde_json::from_str::<String>(raw).is_ok()
 }
 
 /// A JSON string's text.

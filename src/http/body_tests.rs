@@ -48,8 +48,17 @@ fn a_member_given_twice_is_refused_also_when_spelled_differently() {
 
 #[test]
 fn unknown_members_are_ignored_however_often_and_deep() {
-    let deep = format!(r#"{{"x":{0}1{1},"x":{0}{1},"title":"a"}}"#, "[".repeat(500), "]".repeat(500));
+    let deep = format!(r#"{{"x":{0}1{1},"x":{0}{1},"title":"a"}}"#, "[".repeat(100), "]".repeat(100));
     assert_eq!(parse(deep.as_bytes()).expect("valid").0, "a");
+    let brackets = format!(r#"{{"title":"a","x":"{}\"{}"}}"#, "[".repeat(500), "{".repeat(500));
+    assert_eq!(parse(brackets.as_bytes()).expect("brackets in a string nest nothing").0, "a");
+}
+
+#[test]
+fn what_nests_without_end_is_malformed() {
+    for body in ["[".repeat(8_000), format!("{}{}", "[".repeat(8_000), "]".repeat(8_000)), r#"{"a":"#.repeat(3_000)] {
+        assert_eq!(parse(body.as_bytes()).expect_err("must be refused").code(), Code::MalformedJson);
+    }
 }
 
 #[test]
@@ -60,8 +69,11 @@ fn what_is_no_object_lacks_every_required_member() {
 }
 
 #[test]
-fn a_broken_surrogate_pair_is_no_text() {
-    assert_eq!(fields(br#"{"title":"\ud800"}"#), ["title"]);
+fn half_a_surrogate_pair_is_no_text() {
+    for body in [&br#"{"title":"\ud800"}"#[..], br#"{"title":"\udc00\ud800"}"#, br#"{"title":"a","count":"\ud800x"}"#] {
+        assert_eq!(parse(body).expect_err("must be refused").code(), Code::MalformedJson);
+    }
+    assert!(parse(br#"{"title":"a","x":"\ud800"}"#).is_ok(), "what is not known is not read");
 }
 
 #[test]

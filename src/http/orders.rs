@@ -74,7 +74,7 @@ pub async fn place(mut call: Call) -> Answer {
     security(("session" = [])))]
 pub async fn list(call: Call) -> Answer {
     let who = call.signed_in().await?;
-    let mut params = Params::parse(call.req.query_string())?;
+    let mut params = Params::parse(call.req.query_string());
     let scope = params.optional("status", scope).unwrap_or(OrderScope::Active);
     let limit = params.limit();
     let after = params.optional("cursor", |text| page::order_position(scope, text).ok_or(Cow::Borrowed("is no cursor of this list")));

@@ -6,6 +6,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
+use super::query::decode;
 use crate::{
     catalog::{Position, Query, Sort},
     domain::{Money, OrderId, TicketId},
@@ -90,7 +91,8 @@ pub fn next_link(path: &str, query: &str, cursor: &str) -> String {
 
 /// Whether a part of a query string, still encoded, is the parameter `cursor`.
 fn names_cursor(part: &str) -> bool {
-    actix_web::web::Query::<Vec<(String, String)>>::from_query(part).is_ok_and(|pairs| pairs.iter().any(|(name, _)| name == "cursor"))
+    let name = part.split_once('=').map_or(part, |(name, _)| name);
+    decode(name).is_some_and(|name| name == "cursor")
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use actix_web::web;
-
 use super::{
     body::Complaint,
     error::{ApiError, Detail},
@@ -17,19 +15,19 @@ pub const LIMIT_MAX: usize = 1000;
 /// A request's query parameters, and what is wrong with them.
 #[derive(Debug)]
 pub struct Params {
-    pairs: Vec<(String, String)>,
+    /// A name that is no text is nobody's; a value that is none is a bad one.
+    pairs: Vec<(String, Option<String>)>,
     errors: Vec<Detail>,
 }
 
 impl Params {
     /// Takes a query string apart, as HTML forms encode it.
-    ///
-    /// # Errors
-    /// 400 if it cannot be.
-    pub fn parse(query: &str) -> Result<Self, ApiError> {
-        let pairs =
-            web::Query::<Vec<(String, String)>>::from_query(query).map_err(|_| ApiError::invalid("query", "is not a query string"))?;
-        Ok(Self { pairs: pairs.into_inner(), errors: Vec::new() })
+    pub fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter_map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            Some((decode(name)?, decode(value)))
+        });
+        Self { pairs: pairs.collect(), errors: Vec::new() }
     }
 
     /// A parameter that may be left out. `None`: it was, or a complaint was noted.
@@ -37,7 +35,8 @@ impl Params {
         let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
         let parsed = match (values.next()?, values.next()) {
             (_, Some(_)) => Err(Cow::Borrowed("is given twice")),
-            (value, None) => parse(value),
+            (Some(value), None) => parse(value),
+            (None, None) => Err(Cow::Borrowed("must be text in UTF-8")),
         };
         parsed.map_err(|message| self.errors.push(Detail { message, field: Some(name) })).ok()
     }
@@ -61,12 +60,28 @@ impl Params {
     }
 }
 
+/// The text behind a name or value (`application/x-www-form-urlencoded`); a percent sign that begins no byte stands for
+/// itself. `None`: it is not UTF-8.
+pub fn decode(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| first == b'%').and_then(|digits| {
+            let digit = |at: usize| char::from(digits[at]).to_digit(16);
+            u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+        });
+        rest = if escaped.is_some() { &after[2..] } else { after };
+        bytes.push(escaped.unwrap_or(if first == b'+' { b' ' } else { first }));
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn limit(query: &str) -> Result<usize, ApiError> {
-        let mut params = Params::parse(query)?;
+        let mut params = Params::parse(query);
         let limit = params.limit();
         params.finish().map(|()| limit)
     }
@@ -89,6 +104,15 @@ mod tests {
         ] {
             assert!(limit(query).is_err(), "{query}");
         }
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_refused_and_an_unknown_name_that_is_not_is_ignored() {
+        for query in ["limit=%FF", "limit=1%C3"] {
+            assert!(limit(query).is_err(), "{query}");
+        }
+        assert_eq!(limit("%FF=1&x=%FF&=&&&limit=3").expect("valid"), 3);
+        assert_eq!(decode("a+b%20%C3%A9%2B100%%zz%4").as_deref(), Some("a b é+100%%zz%4"));
     }
 
     #[test]

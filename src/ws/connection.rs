@@ -4,12 +4,13 @@ use std::{
     cell::{Ref, RefCell, RefMut},
     collections::HashSet,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::Waker,
 };
 
 use actix_http::ws::CloseReason;
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::{
@@ -45,7 +46,7 @@ pub struct State {
     /// Everything up to here was told, or was known before it came.
     after: Cursor,
     /// There while it is behind the present: it reads the feed by itself, at its own pace.
-    catch_up: Option<CatchUp>,
+    catch_up: Option<Box<CatchUp>>,
     phase: Phase,
     /// Who to wake when there is something to write.
     waker: Option<Waker>,
@@ -75,10 +76,13 @@ enum Phase {
     Closing {
         until: Instant,
     },
-    /// What is queued is the last; `is_lingering`: the peer may still be sending what nobody will read, and closing on
-    /// it at once would make its kernel throw our close frame away (RFC 9112 §9.6).
-    Ending {
-        is_lingering: bool,
+    /// What is queued is the last, and the peer has said its last word.
+    Ending,
+    /// What is queued is the last, but the peer may still be sending what nobody will read. To close on it at once would
+    /// make its kernel throw our close frame away (RFC 9112 §9.6), so only our side is closed, once the server had its
+    /// turn to write the frame; what still comes is thrown away until the peer closes too.
+    Lingering {
+        is_written: bool,
     },
 }
 
@@ -86,7 +90,7 @@ enum Phase {
 #[derive(Debug)]
 pub enum Next {
     Frame(Bytes),
-    /// Part of a replay was queued; others should have their turn.
+    /// Nothing at this moment, but more is to come: others, or the write, should have their turn.
     Yield,
     /// It has reached the present and belongs among the live connections.
     CaughtUp,
@@ -112,6 +116,7 @@ impl Connection {
         catch_up: Option<CatchUp>,
         limits: &Limits,
     ) -> Self {
+        let catch_up = catch_up.map(Box::new);
         let state = State {
             outbox: Outbox::new(limits),
             watch: Watch::All,
@@ -159,6 +164,7 @@ impl Connection {
     pub fn answer(&self, frame: Bytes) {
         let mut state = self.state_mut();
         if state.phase == Phase::Open {
+            CONTROL_FRAMES.inc();
             state.outbox.append(Kind::Control, frame);
             state.wake();
         }
@@ -193,7 +199,7 @@ impl Connection {
         state.catch_up = None;
         state.outbox.append(Kind::Control, cause.frame());
         state.phase = match cause.is_deaf() {
-            true => Phase::Ending { is_lingering: true },
+            true => Phase::Lingering { is_written: false },
             false => Phase::Closing { until: Instant::now() + limits.close_wait_max },
         };
         state.wake();
@@ -207,7 +213,7 @@ impl Connection {
             state.catch_up = None;
             state.outbox.append(Kind::Control, closing::echo(reason));
         }
-        state.phase = Phase::Ending { is_lingering: false };
+        state.phase = Phase::Ending;
         state.wake();
     }
 
@@ -216,7 +222,7 @@ impl Connection {
         let mut state = self.state_mut();
         state.outbox.clear();
         state.catch_up = None;
-        state.phase = Phase::Ending { is_lingering: false };
+        state.phase = Phase::Ending;
         state.wake();
     }
 
@@ -234,7 +240,7 @@ impl Connection {
         match phase {
             Phase::Closing { until } if now >= until => return self.cut(),
             Phase::Closing { .. } => return,
-            Phase::Open | Phase::Ending { .. } => {}
+            Phase::Open | Phase::Ending | Phase::Lingering { .. } => {}
         }
         if phase == Phase::Open && self.viewer.as_ref().is_some_and(|viewer| viewer.expires_at <= time) {
             return self.close(Cause::SessionExpired, limits);
@@ -263,10 +269,16 @@ impl Connection {
             return Next::Frame(frame);
         }
         match state.phase {
-            Phase::Ending { is_lingering } => {
-                if let (false, Some(peer)) = (is_lingering, &self.peer) {
-                    peer.stop_reading();
-                }
+            Phase::Ending => {
+                self.peer.iter().for_each(PeerSocket::stop_reading);
+                Next::End
+            }
+            Phase::Lingering { is_written: false } => {
+                state.phase = Phase::Lingering { is_written: true };
+                Next::Yield
+            }
+            Phase::Lingering { is_written: true } => {
+                self.peer.iter().for_each(PeerSocket::stop_writing);
                 Next::End
             }
             Phase::Open if state.catch_up.is_some() => self.replay(&mut state),
@@ -331,6 +343,9 @@ impl Watch {
         }
     }
 }
+
+/// Looked up once.
+static CONTROL_FRAMES: LazyLock<IntCounter> = LazyLock::new(|| METRICS.frames.with_label_values(&["control"]));
 
 fn count(cause: Cause) {
     if let Some(label) = cause.label() {

@@ -3,16 +3,16 @@
 //! Announces from the store's feed only. One [`Hub`] per process; one [`Shard`] of it per worker thread of the HTTP
 //! server, an actor that reads the feed and owns that thread's connections, so that an event crosses threads once per
 //! worker and not once per connection. A connection has no actor and no mailbox: its outbound side is the body of the
-//! answer to its upgrade, fed from a bounded [`outbox`]; its inbound side a small task behind the [`inbound`] budget.
+//! answer to its upgrade, fed from a bounded `outbox`; its inbound side a small task behind the `inbound` budget.
 //! The reasons are in `docs/adr/0005-websocket-without-session-actors.md`.
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`hub`], [`shard`] | the process's and the thread's share of all connections |
-//! | [`table`] | who is connected to a shard, who watches what, who is told what |
-//! | [`connection`], [`upgrade`] | one socket: its queue, its state, its two halves |
-//! | [`outbox`], [`pulse`], [`inbound`] | pure: the bounded queue, the signs of life, the frame parser's budget |
-//! | [`protocol`], [`command`], [`asyncapi`] | what is said, what is understood, and the document of both |
+//! | `hub`, `shard` | the process's and the thread's share of all connections |
+//! | `table` | who is connected to a shard, who watches what, who is told what |
+//! | `connection`, `upgrade` | one socket: its queue, its state, its two halves |
+//! | `outbox`, `pulse`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
+//! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
 //!
 //! What must not live here: who may connect. `http` checks the origin and the session and hands over a [`Viewer`].
 

@@ -25,14 +25,14 @@ impl PeerSocket {
         stream.as_fd().try_clone_to_owned().ok().map(|fd| Self(Arc::new(fd)))
     }
 
-    /// Frames are small and should leave at once; what is not acknowledged, or meets a closed window, within `stall_max`
+    /// Frames are small and should leave at once; what is not acknowledged, or meets a closed window, within `silence_max`
     /// ends the connection.
     pub(super) fn prepare(&self, limits: &Limits) {
         let socket = SockRef::from(&*self.0);
-        let outcome = socket
-            .set_tcp_nodelay(true)
-            .and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes))
-            .and_then(|()| socket.set_tcp_user_timeout(Some(limits.stall_max)));
+        let outcome = socket.set_tcp_nodelay(true).and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
+        // Elsewhere than on Linux the pings and the stalled queue have to find it out.
+        #[cfg(target_os = "linux")]
+        let outcome = outcome.and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));
         if let Err(error) = outcome {
             tracing::debug!(%error, "a socket's options could not be set");
         }
@@ -46,6 +46,11 @@ impl PeerSocket {
     /// Makes the server see the end of the peer's bytes, so that it closes as soon as all of ours were written.
     pub(super) fn stop_reading(&self) {
         self.shutdown(Shutdown::Read);
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(super) fn stop_writing(&self) {
+        self.shutdown(Shutdown::Write);
     }
 
     fn shutdown(&self, how: Shutdown) {

@@ -10,14 +10,14 @@ use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Limits, closing::Cause, hub::Shared, table::Table};
-use crate::store::{Cursor, FeedReader, Step};
+use crate::store::{Cursor, FeedReader, Recorded, Step};
 
 /// Closes all connections with 1001; answered when they are gone, or when their time is over.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct CloseAll;
 
-/// What the feed said, and the place after it.
+/// Something from the feed, and the place after it.
 #[derive(Debug)]
 pub(super) struct Heard {
     step: Step,
@@ -114,15 +114,112 @@ impl CloseAll {
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
 }
 
-/// The feed, step by step. After a step the next ones are gathered for a moment, so that under load each connection is
-/// written to once per moment and not once per event; after a pause the first is told of at once.
+/// The feed, in slices. After what was there was told, what comes next is gathered for a moment, so that under load each
+/// connection is written to once per moment and not once per event; after a pause the first is told of at once.
 fn gathered(reader: FeedReader, limits: Limits) -> impl Stream<Item = Heard> {
-    stream::unfold((reader, Instant::now()), move |(mut reader, rested)| async move {
-        sleep_until(rested).await;
-        let step = reader.next().await;
-        let is_full = matches!(&step, Step::Events(events) if events.len() == FeedReader::STEP_MAX);
-        let rested = if is_full { rested } else { Instant::now() + limits.gather };
-        let position = reader.cursor();
-        Some((Heard { step, position }, (reader, rested)))
-    })
+    let gather = Gather { reader, limits, rested: Instant::now(), rest: Vec::new().into_iter() };
+    stream::unfold(gather, |mut gather| async move { Some((gather.next().await, gather)) })
+}
+
+struct Gather {
+    reader: FeedReader,
+    limits: Limits,
+    /// Until then nothing is told.
+    rested: Instant,
+    /// What was read and not told yet.
+    rest: std::vec::IntoIter<Arc<Recorded>>,
+}
+
+impl Gather {
+    /// Events that are told at once. Between two slices the connections may write, so that a great batch does not look
+    /// like a backlog to a reader that keeps up.
+    const SLICE: usize = 128;
+
+    async fn next(&mut self) -> Heard {
+        if self.rest.len() > 0 {
+            tokio::task::yield_now().await;
+        } else {
+            // A timer that is due already would still take a millisecond.
+            if self.rested > Instant::now() {
+                sleep_until(self.rested).await;
+            }
+            match self.reader.next().await {
+                Step::Reset => return Heard { step: Step::Reset, position: self.reader.cursor() },
+                Step::Events(events) => {
+                    if events.len() < FeedReader::STEP_MAX {
+                        self.rested = Instant::now() + self.limits.gather;
+                    }
+                    self.rest = events.into_iter();
+                }
+            }
+        }
+        let events: Vec<_> = self.rest.by_ref().take(Self::SLICE).collect();
+        let position = events.last().map_or(self.reader.cursor(), |last| last.cursor);
+        Heard { step: Step::Events(events), position }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        domain::{Event, TicketId, Timestamp, UserId},
+        store::{FeedLog, feed::FeedLimits},
+        ws::{
+            Hub,
+            connection::{Connection, Next},
+        },
+    };
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Break;
+
+    impl Handler<Break> for ShardActor {
+        type Result = ();
+        fn handle(&mut self, _: Break, _: &mut Self::Context) {
+            panic!("as asked");
+        }
+    }
+
+    fn event(time: u64) -> Recorded {
+        let id = uuid::Uuid::from_u128(1);
+        let event = Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: time };
+        Recorded::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
+    }
+
+    fn frames(connection: &Connection) -> Vec<String> {
+        std::iter::from_fn(|| match connection.next() {
+            Next::Frame(frame) => Some(String::from_utf8_lossy(&frame).into_owned()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    #[actix::test]
+    async fn a_shard_that_panics_sends_its_connections_away_and_serves_the_next() {
+        let feed = FeedLog::new(Cursor { epoch: 1, ..Cursor::default() }, FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 });
+        let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), Limits::default()).shard();
+        let before = shard.table.borrow_mut().admit(None, None, None);
+        shard.actor.borrow().do_send(Break);
+        while shard.actor.borrow().connected() {
+            tokio::task::yield_now().await;
+        }
+        let told = frames(&before);
+        assert!(told.len() == 1 && told[0].contains("internal error"), "{told:?}");
+
+        shard.revive();
+        let after = shard.table.borrow_mut().admit(None, None, None);
+        assert_eq!(frames(&after).len(), 1, "hello");
+        feed.push([event(1)]);
+        let told = loop {
+            tokio::task::yield_now().await;
+            let told = frames(&after);
+            if !told.is_empty() {
+                break told;
+            }
+        };
+        assert!(told[0].contains("TicketDeleted"), "{told:?}");
+    }
 }

@@ -51,7 +51,6 @@ pub struct Table {
 struct Counters {
     public: IntCounter,
     private: IntCounter,
-    control: IntCounter,
 }
 
 /// Sessions that ended just now: a connection whose session was checked before that, and that arrives after, must not stay.
@@ -111,7 +110,7 @@ impl Table {
             latest: 0,
             reset: ServerFrame::Reset {}.to_bytes(),
             backlog_shown: 0,
-            counters: Counters { public: counter("public"), private: counter("private"), control: counter("control") },
+            counters: Counters { public: counter("public"), private: counter("private") },
         }
     }
 
@@ -136,7 +135,6 @@ impl Table {
         self.latest += 1;
         let connection = Rc::new(Connection::new(self.latest, viewer, peer, after, catch_up, &self.limits));
         connection.answer(protocol::hello(self.clock.now(), after, is_resumed));
-        self.counters.control.inc();
         self.every.insert(connection.number, connection.clone());
         if let Some(viewer) = &connection.viewer {
             self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
@@ -188,12 +186,7 @@ impl Table {
             self.go_live(connection);
         }
         let cursor = Place(connection.position(self.position));
-        self.answer(connection, &ServerFrame::Watching { tickets: count, cursor });
-    }
-
-    pub fn answer(&self, connection: &Connection, frame: &ServerFrame<'_>) {
-        connection.answer(frame.to_bytes());
-        self.counters.control.inc();
+        connection.answer(ServerFrame::Watching { tickets: count, cursor }.to_bytes());
     }
 
     /// Tells of a step of the feed, after which everything up to `position` was told.

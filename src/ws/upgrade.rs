@@ -172,7 +172,7 @@ impl Listener {
             Said::Ping(data) => connection.answer(protocol::pong(&data)),
             Said::Text(text) => match Command::parse(&text, self.limits.watched_max) {
                 Ok(command) => shard.table.borrow_mut().obey(connection, command),
-                Err(error) => shard.table.borrow().answer(connection, &error.frame()),
+                Err(error) => connection.answer(error.frame().to_bytes()),
             },
             Said::Pong | Said::Close(_) => {}
         }

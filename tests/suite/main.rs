@@ -9,3 +9,4 @@ mod fault;
 mod mongo;
 mod store;
 mod tidy;
+mod ws;

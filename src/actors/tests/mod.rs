@@ -34,12 +34,12 @@ struct Market {
 
 impl Market {
     async fn open() -> Self {
+        tokio::time::pause();
         Self::over(EmbeddedStore::in_memory().expect("memory opens"), Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32])).await
     }
 
     /// A server process over what may be another one's store.
     async fn over(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> Self {
-        tokio::time::pause();
         let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
         let catalog = Catalog::default();
         actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));

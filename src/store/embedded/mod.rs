@@ -38,7 +38,7 @@ use self::{
     writer::{Done, Health, Work, Writer},
 };
 use crate::{
-    clock::wall_clock,
+    clock::{Clock, wall_clock},
     domain::{
         Charge, ChargeId, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
         TicketId, Timestamp, User, UserId, invariants::World,
@@ -58,6 +58,9 @@ pub struct EmbeddedStore {
     queue: Arc<Queue>,
     health: Arc<Health>,
     counters: Counters,
+    /// The wall clock as it was when the store was opened, carried on by the monotonic one: whoever sets the machine's
+    /// clock frees no ticket early and holds none for ever.
+    clock: Clock,
 }
 
 impl fmt::Debug for EmbeddedStore {
@@ -95,7 +98,7 @@ impl EmbeddedStore {
         let writer = Writer { db: Arc::clone(&db), feed: feed.clone(), health: Arc::clone(&health), epoch, number };
         let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);
         METRICS.feed_live.set(1);
-        Ok(Arc::new(Self { db, feed, queue, health, counters: Counters::default() }))
+        Ok(Arc::new(Self { db, feed, queue, health, counters: Counters::default(), clock: Clock::starting_at(wall_clock()) }))
     }
 
     async fn ask(&self, work: Work) -> Result<Done, CommitError> {
@@ -157,7 +160,7 @@ impl Store for EmbeddedStore {
 
     async fn time(&self) -> Result<Timestamp, Unavailable> {
         self.health.check().map_err(Unavailable)?;
-        Ok(wall_clock())
+        Ok(self.clock.now())
     }
 
     async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable> {

@@ -114,6 +114,11 @@ impl MongoStore {
         Ok(Arc::new(Self { client, db, feed, queue: Mutex::new(Some(queue)), committer, follower, home }))
     }
 
+    /// The database, for what keeps documents of its own beside the marketplace's: the sandbox's ledger.
+    pub fn database(&self) -> &Database {
+        &self.db
+    }
+
     async fn read<T, F, R>(&self, read: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,

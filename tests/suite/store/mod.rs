@@ -6,6 +6,7 @@ mod embedded;
 mod feed;
 mod guards;
 mod lists;
+mod mongo;
 mod purge;
 mod sales;
 mod samples;
@@ -92,3 +93,4 @@ contract! {
 
 on!(crate::store::embedded::in_memory as memory);
 on!(crate::store::embedded::on_disk as disk);
+on!(crate::store::mongo::on_replica_set as replica_set);

@@ -10,7 +10,6 @@ use std::{
 
 use gittix::{
     clock::wall_clock,
-    domain::ReplicaName,
     store::{Store, mongo::MongoStore},
 };
 
@@ -27,7 +26,7 @@ where
     // MongoDB allows 63 characters.
     let database: String = format!("{unique}_{name}").chars().take(63).collect();
     let uri = with_database(&server, &database);
-    let store = MongoStore::connect(&uri, &ReplicaName::new("suite")).await.expect("the replica set answers");
+    let store = MongoStore::connect(&uri).await.expect("the replica set answers");
     let outcome = tokio::spawn(test(store.clone())).await;
     store.close().await;
     let client = mongodb::Client::with_uri_str(&server).await.expect("the URI is valid");

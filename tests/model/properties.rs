@@ -1,0 +1,208 @@
+//! What must hold in every state: the predicates of `domain::invariants` and nothing weaker, and what must happen at least
+//! once, or the model would prove nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gittix::domain::{
+    CancelReason, ChargeStatus, ChargeStep, Command, Failure, Millis, OrderStatus, TicketState, Timestamp, UserId, invariants,
+};
+use stateright::Property;
+
+use crate::{
+    market::Market,
+    processor::{Outcome, Payment},
+    state::{Call, State},
+};
+
+pub const ONE_ORDER: &str = "I1 one order per ticket";
+pub const SOLD_ONCE: &str = "no ticket is sold twice";
+pub const ON_ITS_WAY: &str = "what the processor holds or kept is on its way to a sale or back";
+pub const MONEY: &str = "I2, I3 in quiet states";
+pub const SLOTS: &str = "I8 slots match locks";
+pub const LIMIT: &str = "nobody holds more locks than they may";
+pub const STEPS: &str = "I7 in each commit, and captured money stays until the grace is over";
+pub const RECOVERS: &str = "from every state, one replica alone brings everything to its end";
+
+/// What must never be false.
+pub fn safety() -> Vec<Property<Market>> {
+    vec![
+        Property::always(ONE_ORDER, |_, state: &State| invariants::one_order_per_ticket(&state.world).is_ok()),
+        Property::always(SOLD_ONCE, |_, state: &State| sold_once(state)),
+        Property::always(SLOTS, |_, state: &State| invariants::slots_match_locks(&state.world).is_ok()),
+        Property::always(LIMIT, within_limit),
+        Property::always(STEPS, |_, state: &State| state.broken.is_none()),
+        Property::always(ON_ITS_WAY, |_, state: &State| on_its_way(state)),
+        Property::always(MONEY, |_, state: &State| !is_quiet(state) || money_is_right(state)),
+        Property::always(RECOVERS, recovers),
+    ]
+}
+
+/// And what must be reachable where payments are made.
+pub fn all() -> Vec<Property<Market>> {
+    let mut properties = safety();
+    properties.extend([
+        Property::sometimes("a ticket is sold", |_, state: &State| {
+            is_quiet(state) && state.world.tickets.iter().any(|ticket| matches!(ticket.state, TicketState::Sold { .. }))
+        }),
+        Property::sometimes("an unpaid order lapses", |_, state: &State| {
+            state.world.charges.is_empty() && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
+        }),
+        Property::sometimes("captured money is refunded as lock_lost", |_, state: &State| {
+            state.world.charges.iter().any(|charge| {
+                charge.stripe_refund_id.is_some() && charge.failure.as_ref().is_some_and(|failure| failure.code == Failure::LOCK_LOST)
+            })
+        }),
+        Property::sometimes("a claim at the last moment outlives unlocksAt", |_, state: &State| {
+            state.world.orders.iter().any(|order| order.settling.is_some() && state.now >= order.unlocks_at.0)
+        }),
+        Property::sometimes("a cut-off attempt fails, and arrives too late", |_, state: &State| {
+            let cut_off = |failure: &Option<Failure>| failure.as_ref().is_some_and(|failure| *failure == Failure::interrupted());
+            state.world.charges.iter().any(|charge| charge.status == ChargeStatus::Failed && cut_off(&charge.failure))
+                && !state.orphans.is_empty()
+        }),
+        Property::sometimes("one buyer's money goes back while the other holds the ticket", |_, state: &State| {
+            let holds = state.world.orders.iter().find(|order| order.is_active());
+            let on_its_way_back = |step: &ChargeStep| matches!(step, ChargeStep::Reversing { .. });
+            holds.is_some_and(|order| state.world.charges.iter().any(|charge| charge.buyer != order.buyer && on_its_way_back(&charge.step)))
+        }),
+    ]);
+    properties
+}
+
+/// For markets in which one order is paid for again.
+pub fn retries() -> Vec<Property<Market>> {
+    let mut properties = safety();
+    properties.extend([
+        Property::sometimes("a payment takes the place of one that waits, and is the one that buys", |_, state: &State| {
+            state.world.charges.len() == 2
+                && state.world.charges[0].failure == Some(Failure::superseded())
+                && state.world.charges[1].status == ChargeStatus::Completed
+        }),
+        Property::sometimes("a payment buys after another was declined", |_, state: &State| {
+            state.world.charges.len() == 2
+                && state.ledger[0] == Payment::Declined
+                && state.world.charges[1].status == ChargeStatus::Completed
+        }),
+        Property::sometimes("an order whose only token was refused lapses as if nobody had paid", |_, state: &State| {
+            state.world.charges.len() == 1
+                && state.world.charges[0].failure == Some(Failure::invalid_token())
+                && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
+                && state.world.tickets.iter().any(|ticket| ticket.lock().is_some())
+        }),
+    ]);
+    properties
+}
+
+/// For markets without payments.
+pub fn locks_only() -> Vec<Property<Market>> {
+    let mut properties = safety();
+    properties.extend([
+        Property::sometimes("one buyer holds as many locks as they may, the other one too", |_, state: &State| {
+            state.world.slots.len() == 2 && state.world.slots[0].0 != state.world.slots[1].0
+        }),
+        Property::sometimes("an edited ticket is locked for its new price", |_, state: &State| {
+            state.edits > 0 && state.world.orders.iter().any(|order| order.is_active() && order.price.minor() >= 3000)
+        }),
+        Property::sometimes("a ticket is taken off sale after a lock lapsed", |_, state: &State| {
+            state.world.tickets.iter().any(|ticket| ticket.is_deleted() && ticket.version > 2)
+        }),
+    ]);
+    properties
+}
+
+fn sold_once(state: &State) -> bool {
+    let completed = state.world.orders.iter().filter(|order| order.status == OrderStatus::Completed);
+    let tickets: Vec<_> = completed.map(|order| order.ticket.id).collect();
+    tickets.iter().collect::<BTreeSet<_>>().len() == tickets.len()
+}
+
+fn within_limit(market: &Market, state: &State) -> bool {
+    let mut held: BTreeMap<UserId, u32> = BTreeMap::new();
+    for (user, _) in &state.world.slots {
+        *held.entry(*user).or_default() += 1;
+    }
+    held.values().all(|count| *count <= market.rules.policy.locks_max)
+}
+
+/// Stronger than I3, since it holds while things are in flight: for whatever money the processor has, some document still
+/// says that it will be looked after.
+fn on_its_way(state: &State) -> bool {
+    state.ledger.iter().zip(&state.world.charges).all(|(payment, charge)| match payment {
+        Payment::Open | Payment::Declined | Payment::Voided | Payment::Refunded => charge.status != ChargeStatus::Completed,
+        Payment::NeedsAction | Payment::Held => charge.step != ChargeStep::Final,
+        Payment::Captured => match charge.step {
+            ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
+            _ => charge.status == ChargeStatus::Completed,
+        },
+    })
+}
+
+fn is_quiet(state: &State) -> bool {
+    state.world.charges.iter().all(|charge| charge.step == ChargeStep::Final)
+        && state.replicas.iter().all(|replica| replica.calls.is_empty())
+}
+
+fn money_is_right(state: &State) -> bool {
+    let world = state.audited();
+    invariants::money_matches_orders(&world).is_ok() && invariants::no_money_for_nothing(&world).is_ok()
+}
+
+/// Liveness, as a check of each state: both processes die; one comes back, does what its steps and timers say, now and when
+/// all time is over; then calls that were on their way all the while arrive. Nothing may be left.
+fn recovers(market: &Market, state: &State) -> bool {
+    let busy = state.world.tickets.iter().any(|ticket| ticket.lock().is_some()) || !is_quiet(state);
+    if !busy && state.orphans.is_empty() {
+        return true;
+    }
+    let mut state = state.clone();
+    for replica in 0..state.replicas.len() {
+        state.crash(replica);
+        state.replicas[replica].lag = 0;
+    }
+    settle(market, &mut state);
+    let policy = &market.rules.policy;
+    state.now += policy.lock_duration.0 + policy.settle_grace.0;
+    settle(market, &mut state);
+    for (charge, request) in std::mem::take(&mut state.orphans) {
+        state.ledger[charge].land(request, Outcome::Hold);
+    }
+    let unlocked = state.world.tickets.iter().all(|ticket| ticket.lock().is_none());
+    let decided = state.world.orders.iter().all(|order| matches!(order.status, OrderStatus::Completed | OrderStatus::Cancelled));
+    let nothing_held = state.ledger.iter().all(|payment| !matches!(payment, Payment::Held | Payment::NeedsAction));
+    unlocked
+        && decided
+        && nothing_held
+        && is_quiet(&state)
+        && money_is_right(&state)
+        && state.broken.is_none()
+        && invariants::one_order_per_ticket(&state.world).is_ok()
+        && invariants::slots_match_locks(&state.world).is_ok()
+        && invariants::no_lock_left_over(&state.world, policy, Millis(0), Timestamp(state.now)).is_ok()
+}
+
+/// One replica does all there is to do at this moment.
+fn settle(market: &Market, state: &mut State) {
+    const REPLICA: usize = 0;
+    for ticket in 0..state.world.tickets.len() {
+        state.load(REPLICA, ticket);
+        let lock = state.replicas[REPLICA].seen[ticket].as_ref().and_then(|seen| seen.ticket.lock().cloned());
+        if let Some(lock) = lock {
+            let _ = state.command(REPLICA, ticket, &Command::DeadlinePassed { order: lock.order }, &market.rules);
+        }
+    }
+    for charge in 0..state.world.charges.len() {
+        // Each round takes a charge at least one step on; the longest way has four.
+        for _round in 0..4 {
+            if state.drive(REPLICA, charge).is_none() {
+                break;
+            }
+            while let Some(call) = state.replicas[REPLICA].calls.pop_first() {
+                let call = match call {
+                    Call::Sent(n, request) => Call::Replied(n, state.ledger[n].land(request, Outcome::Hold)),
+                    replied @ Call::Replied(..) => replied,
+                };
+                let _ = state.handle(REPLICA, call, &market.rules);
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One moment of the whole market: the store, the processor's ledger, two replicas with what each believes, and the time.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use gittix::{
+    domain::{
+        Charge, ChargeId, ChargeStep, Command, Decision, Failure, Money, Order, OrderId, PaymentId, Policy, RefundId, Sale, TicketId,
+        Timestamp, Title, UserId, decide,
+        decide::{charge_reversed, list_ticket},
+        invariants::{self, LedgerEntry, World},
+    },
+    store::Commit,
+};
+use uuid::Uuid;
+
+use crate::{
+    documents::{self, Guards},
+    processor::{Payment, Reply, Request},
+};
+
+pub const SELLER: UserId = UserId::new(Uuid::from_u128(10));
+const FIRST_TICKET: u128 = 0x100;
+const FIRST_ORDER: u128 = 0x200;
+const FIRST_CHARGE: u128 = 0x300;
+
+pub fn buyer(n: usize) -> UserId {
+    UserId::new(Uuid::from_u128(11 + n as u128))
+}
+
+pub fn ticket_id(n: usize) -> TicketId {
+    TicketId::new(Uuid::from_u128(FIRST_TICKET + n as u128))
+}
+
+pub fn order_id(n: usize) -> OrderId {
+    OrderId::new(Uuid::from_u128(FIRST_ORDER + n as u128))
+}
+
+pub fn charge_id(n: usize) -> ChargeId {
+    ChargeId::new(Uuid::from_u128(FIRST_CHARGE + n as u128))
+}
+
+fn ticket_of(charge: &Charge) -> usize {
+    usize::try_from(charge.ticket.uuid().as_u128() - FIRST_TICKET).expect("one of few tickets")
+}
+
+/// One call of a replica to the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// On its way there.
+    Sent(usize, Request),
+    /// Answered; the replica did not act on it yet.
+    Replied(usize, Reply),
+}
+
+impl Call {
+    pub fn charge(self) -> usize {
+        match self {
+            Self::Sent(charge, _) | Self::Replied(charge, _) => charge,
+        }
+    }
+}
+
+/// A server process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Replica {
+    /// What it loaded of each ticket and did not forget: perhaps long overtaken.
+    pub seen: Vec<Option<Arc<Sale>>>,
+    pub calls: BTreeSet<Call>,
+    /// Only with slots counted by a read: what the read of one buyer's slots said.
+    pub counted: Option<(usize, usize)>,
+    /// How far its clock is behind.
+    pub lag: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    pub now: i64,
+    pub world: Arc<World>,
+    /// By charge.
+    pub ledger: Vec<Payment>,
+    pub replicas: Vec<Replica>,
+    /// Calls on their way whose senders died.
+    pub orphans: BTreeSet<(usize, Request)>,
+    pub crashes: u8,
+    pub losses: u8,
+    pub edits: u8,
+    pub confirms: u8,
+    /// The first rule that a single step broke, where the state alone does not show it.
+    pub broken: Option<&'static str>,
+}
+
+/// The rules that decide, and which of them are in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub policy: Policy,
+    pub guards: Guards,
+    /// Whether the lock is claimed before the capture.
+    pub claim: bool,
+    /// Whether an attempt of which the processor has nothing is closed there before it has failed.
+    pub closes_interrupted: bool,
+}
+
+impl State {
+    pub fn new(tickets: usize, lag: i64) -> Self {
+        let mut world = Arc::new(World::default());
+        let price = Money::from_minor(2000).expect("a price");
+        let title = Title::parse("Front row").expect("a title");
+        for n in 0..tickets {
+            let listed = list_ticket(ticket_id(n), SELLER, title.clone(), price, Timestamp(0));
+            let guards = Guards { versions: true, slots: true };
+            documents::commit(&mut world, Commit::of(listed, Timestamp(0)), guards).expect("a new ticket");
+        }
+        let seen: Vec<_> = (0..tickets).map(|n| world.sale(ticket_id(n)).map(Arc::new)).collect();
+        let replica = |lag| Replica { seen: seen.clone(), calls: BTreeSet::new(), counted: None, lag };
+        Self {
+            now: 0,
+            world,
+            ledger: Vec::new(),
+            replicas: vec![replica(0), replica(lag)],
+            orphans: BTreeSet::new(),
+            crashes: 0,
+            losses: 0,
+            edits: 0,
+            confirms: 0,
+            broken: None,
+        }
+    }
+
+    /// Replicas differ in nothing but what they hold: of two states that differ in their order, one stands for both.
+    pub fn canonical(mut self) -> Self {
+        let rank = |replica: &Replica| {
+            let mut hasher = DefaultHasher::new();
+            replica.hash(&mut hasher);
+            hasher.finish()
+        };
+        if rank(&self.replicas[1]) < rank(&self.replicas[0]) {
+            self.replicas.swap(0, 1);
+        }
+        self
+    }
+
+    fn time_of(&self, replica: usize) -> Timestamp {
+        Timestamp(self.now - self.replicas[replica].lag)
+    }
+
+    pub fn load(&mut self, replica: usize, ticket: usize) {
+        self.replicas[replica].seen[ticket] = self.world.sale(ticket_id(ticket)).map(Arc::new);
+    }
+
+    /// Whether what the replica saw is what is stored; asked in every state, so it copies nothing.
+    pub fn is_current(&self, replica: usize, ticket: usize) -> bool {
+        let Some(seen) = &self.replicas[replica].seen[ticket] else { return false };
+        let (orders, charges) = (&self.world.orders, &self.world.charges);
+        // A sale without an order, or without a charge, changes only together with its ticket or order.
+        self.world.tickets.contains(&seen.ticket)
+            && seen.order.as_ref().is_none_or(|order| orders.contains(order))
+            && seen.charge.as_ref().is_none_or(|charge| charges.contains(charge))
+    }
+
+    /// The process dies: what it knew is gone, what it sent is not.
+    pub fn crash(&mut self, replica: usize) {
+        let Replica { seen, calls, counted, .. } = &mut self.replicas[replica];
+        seen.fill(None);
+        *counted = None;
+        for call in std::mem::take(calls) {
+            if let Call::Sent(charge, request) = call {
+                self.orphans.insert((charge, request));
+            }
+        }
+    }
+
+    /// Decides over what the replica saw, and commits. `None`: refused, by the rules or by the store.
+    pub fn command(&mut self, replica: usize, ticket: usize, command: &Command, rules: &Rules) -> Option<Decision> {
+        let seen = self.replicas[replica].seen[ticket].clone()?;
+        let at = self.time_of(replica);
+        let decision = decide(&seen, command, &rules.policy, at).ok()?;
+        let decision = self.commit(decision, seen.order.as_ref(), at, rules)?;
+        self.replicas[replica].seen[ticket] = Some(Arc::new((*seen).clone().after(&decision)));
+        Some(decision)
+    }
+
+    fn commit(&mut self, decision: Decision, held: Option<&Order>, at: Timestamp, rules: &Rules) -> Option<Decision> {
+        if let Err(violation) = invariants::every_change_is_told(held, &decision) {
+            self.broken = Some(violation.invariant);
+        }
+        let decision = documents::without_history(decision);
+        documents::commit(&mut self.world, Commit::of(decision.clone(), at), rules.guards).ok()?;
+        self.ledger.resize(self.world.charges.len(), Payment::Open);
+        for lost in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
+            let Some(n) = self.world.charges.iter().position(|charge| charge.id == lost.id) else { continue };
+            let order = self.world.orders.iter().find(|order| order.id == lost.order);
+            let grace_over = order.is_some_and(|order| at >= order.unlocks_at + rules.policy.settle_grace);
+            if self.ledger[n] == Payment::Captured && !grace_over {
+                self.broken = Some("captured money is sent back before the grace is over");
+            }
+        }
+        Some(decision)
+    }
+
+    /// What a replica does about a charge that is not final, going by nothing but its step.
+    pub fn drive(&mut self, replica: usize, n: usize) -> Option<()> {
+        let call = match self.world.charges[n].step {
+            ChargeStep::Authorizing => Call::Replied(n, self.ledger[n].fetch()),
+            ChargeStep::Capturing => Call::Sent(n, Request::Capture),
+            ChargeStep::Reversing { .. } => Call::Replied(n, self.ledger[n].reverse()),
+            ChargeStep::AwaitingAction | ChargeStep::Final => return None,
+        };
+        self.replicas[replica].calls.insert(call).then_some(())
+    }
+
+    /// Acts on an answer. `None`: it has to load first.
+    pub fn handle(&mut self, replica: usize, call: Call, rules: &Rules) -> Option<()> {
+        let Call::Replied(n, reply) = call else { return None };
+        let charge = self.world.charges[n].clone();
+        let ticket = ticket_of(&charge);
+        if let Reply::Reversed { refund } = reply {
+            let refund = refund.then(|| RefundId::new("re"));
+            if let Ok(decision) = charge_reversed(&charge, Some(&payment_id()), refund.as_ref(), self.time_of(replica)) {
+                self.commit(decision, None, self.time_of(replica), rules)?;
+            }
+        } else if reply == Reply::Authorized && !rules.claim {
+            self.replicas[replica].calls.insert(Call::Sent(n, Request::Capture));
+        } else {
+            let unclaimed = reply == Reply::Captured && !rules.claim;
+            let first = if unclaimed { command_of(&charge, Reply::Authorized, rules) } else { command_of(&charge, reply, rules) };
+            match self.command(replica, ticket, &first, rules) {
+                None if !self.is_current(replica, ticket) => return None,
+                None => {} // Overtaken: the charge's document tells how it stands.
+                Some(_) if unclaimed => {
+                    let _ = self.command(replica, ticket, &command_of(&charge, reply, rules), rules);
+                }
+                Some(_) if self.world.charges[n].step == ChargeStep::Capturing => {
+                    self.replicas[replica].calls.insert(Call::Sent(n, Request::Capture));
+                }
+                Some(_) => {}
+            }
+        }
+        self.replicas[replica].calls.remove(&call);
+        Some(())
+    }
+
+    /// The documents, with the ledger as the invariants read it.
+    pub fn audited(&self) -> World {
+        let mut world = (*self.world).clone();
+        world.payments = world
+            .charges
+            .iter()
+            .zip(&self.ledger)
+            .map(|(charge, payment)| {
+                let amount = u64::from(charge.amount.minor());
+                let captured = if matches!(payment, Payment::Captured | Payment::Refunded) { amount } else { 0 };
+                let refunded = if *payment == Payment::Refunded { amount } else { 0 };
+                LedgerEntry { order: charge.order, user: charge.buyer, captured, refunded }
+            })
+            .collect();
+        world
+    }
+}
+
+fn payment_id() -> PaymentId {
+    PaymentId::new("pi")
+}
+
+fn command_of(charge: &Charge, reply: Reply, rules: &Rules) -> Command {
+    let (charge, payment) = (charge.id, payment_id());
+    match reply {
+        Reply::Authorized => Command::PaymentAuthorized { charge, payment },
+        Reply::ActionRequired => Command::ActionRequired { charge, payment },
+        Reply::Declined => Command::PaymentDeclined { charge, payment: Some(payment), failure: Failure::new("card_declined", "") },
+        Reply::UnknownToken => Command::TokenRefused { charge },
+        Reply::Nothing if rules.closes_interrupted => Command::PaymentInterrupted { charge },
+        Reply::Nothing => Command::PaymentDeclined { charge, payment: None, failure: Failure::interrupted() },
+        Reply::Captured => Command::PaymentCaptured { charge },
+        Reply::CaptureRefused => Command::CaptureFailed { charge, failure: Failure::new("capture", "") },
+        Reply::Reversed { .. } => unreachable!("a reversal concerns the charge alone"),
+    }
+}

@@ -1,0 +1,215 @@
+//! Every way a connection ends, and what its peer is told.
+
+use std::time::Duration;
+
+use gittix::{
+    domain::{Event, Timestamp},
+    ws::Limits,
+};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+use super::{
+    samples::{self, session, updated, user_id},
+    stage::{As, Stage, user},
+};
+
+fn quick() -> Limits {
+    Limits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..Limits::default() }
+}
+
+/// Sends bytes that are no proper frame; the code that comes back, while somebody else stays connected.
+async fn code_of(bytes: &[u8]) -> u16 {
+    let stage = Stage::start(quick()).await;
+    let (mut client, mut other) = (stage.watcher().await, stage.watcher().await);
+    client.send_raw(bytes).await;
+    let code = client.close_code().await;
+    stage.until_open(1).await;
+    stage.push(updated(1, 1));
+    assert_eq!(other.next().await["type"], json!("TicketUpdated"));
+    stage.stop().await;
+    code
+}
+
+#[actix_web::test]
+async fn a_frame_of_a_terabyte_closes_with_1009_at_its_header() {
+    let mut header = vec![0x81, 0xff];
+    header.extend((1u64 << 40).to_be_bytes());
+    assert_eq!(code_of(&header).await, 1009);
+}
+
+#[actix_web::test]
+async fn a_frame_over_four_kibibytes_closes_with_1009() {
+    let stage = Stage::start(quick()).await;
+    let mut client = stage.watcher().await;
+    client.send(&"x".repeat(4096)).await;
+    assert_eq!(client.next().await["code"], json!("malformed_json"), "4 KiB are read");
+    client.send(&"x".repeat(4097)).await;
+    assert_eq!(client.close_code().await, 1009);
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn binary_and_fragmented_messages_close_with_1003() {
+    for first in [0x82, 0x01, 0x80, 0x00] {
+        assert_eq!(code_of(&[first, 0x82, 0, 0, 0, 0, b'{', b'}']).await, 1003, "{first:#x}");
+    }
+}
+
+#[actix_web::test]
+async fn broken_framing_closes_with_1002() {
+    for frame in [&[0x81, 0x02, b'{', b'}'][..], &[0xc1, 0x80, 0, 0, 0, 0], &[0x83, 0x80, 0, 0, 0, 0], &[0x09, 0x80, 0, 0, 0, 0]] {
+        assert_eq!(code_of(frame).await, 1002, "{frame:02x?}");
+    }
+}
+
+#[actix_web::test]
+async fn text_that_is_not_utf8_closes_with_1007() {
+    assert_eq!(code_of(&[0x81, 0x81, 0, 0, 0, 0, 0xff]).await, 1007);
+}
+
+#[actix_web::test]
+async fn the_twenty_first_frame_in_ten_seconds_closes_with_1008() {
+    let stage = Stage::start(quick()).await;
+    let mut client = stage.watcher().await;
+    for _ in 0..20 {
+        client.nothing_before_an_answer().await;
+    }
+    client.send("?").await;
+    assert_eq!(client.close_code().await, 1008);
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn answers_to_the_servers_pings_are_no_frames_of_the_clients() {
+    let limits = Limits { ping_every: Duration::from_millis(10), ..quick() };
+    let stage = Stage::start(limits).await;
+    let mut client = stage.watcher().await;
+    let mut pings = 0;
+    while pings < 40 {
+        // The library answers each ping as it reads on.
+        pings += u32::from(matches!(client.message().await, Message::Ping(_)));
+    }
+    client.nothing_before_an_answer().await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn silence_closes_with_1008() {
+    let limits = Limits { silence_max: Duration::from_millis(100), ..quick() };
+    let stage = Stage::start(limits).await;
+    let mut client = stage.watcher().await;
+    assert_eq!(client.close_code().await, 1008);
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_sign_out_closes_the_sockets_of_that_session_with_1008() {
+    let stage = Stage::start(quick()).await;
+    let (mut phone, _) = stage.connect(user(1)).await;
+    let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
+    let (mut stranger, _) = stage.connect(user(2)).await;
+    stage.push_all([Event::SessionRevoked { user: user_id(1), session: session("phone") }, updated(1, 1)]);
+    assert_eq!(phone.close_code().await, 1008);
+    assert_eq!(laptop.next().await["type"], json!("TicketUpdated"));
+    assert_eq!(stranger.next().await["type"], json!("TicketUpdated"));
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_new_password_closes_the_sockets_of_all_other_sessions() {
+    let stage = Stage::start(quick()).await;
+    let (mut phone, _) = stage.connect(user(1)).await;
+    let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
+    stage.push_all([Event::SessionsRevoked { user: user_id(1), except: Some(session("laptop")) }, updated(1, 1)]);
+    assert_eq!(phone.close_code().await, 1008);
+    assert_eq!(laptop.next().await["type"], json!("TicketUpdated"));
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_session_that_ended_while_its_socket_was_on_the_way_is_closed_too() {
+    let stage = Stage::start(quick()).await;
+    let mut watcher = stage.watcher().await;
+    stage.push_all([Event::SessionRevoked { user: user_id(1), session: session("phone") }, updated(1, 1)]);
+    watcher.next().await;
+    for _ in 0..2 {
+        // Twice: the two workers take turns, and one of them may not have read the feed yet; then it closes a little later.
+        let mut late = stage.try_connect(user(1)).await.expect("an upgrade");
+        assert_eq!(late.close_code().await, 1008);
+    }
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_session_that_expires_closes_with_1008() {
+    let stage = Stage::start(quick()).await;
+    let (mut client, _) = stage.connect(As { expires_at: Some(Timestamp(samples::NOW.0 + 100)), ..user(1) }).await;
+    assert_eq!(client.close_code().await, 1008);
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_shutdown_closes_all_with_1001_after_what_was_queued_and_takes_nobody_new() {
+    let stage = Stage::start(quick()).await;
+    let mut clients = Vec::new();
+    for n in 0..10 {
+        clients.push(stage.connect(user(n)).await.0);
+    }
+    let hub = stage.hub.clone();
+    let shutdown = actix_web::rt::spawn(async move { hub.shutdown().await });
+    for client in &mut clients {
+        assert_eq!(client.close_code().await, 1001);
+    }
+    shutdown.await.expect("no panic");
+    assert_eq!(stage.hub.open(), 0);
+    let refused = stage.try_connect(As::default()).await.err().expect("a refusal");
+    assert_eq!(refused.status(), 503);
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_shutdown_does_not_wait_for_who_does_not_answer() {
+    let stage = Stage::start(Limits { shutdown_max: Duration::from_millis(300), ..Limits::default() }).await;
+    let _frozen = stage.watcher().await;
+    stage.hub.shutdown().await;
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_clients_close_is_answered_with_its_code() {
+    let stage = Stage::start(quick()).await;
+    let mut client = stage.watcher().await;
+    client.0.close(Some(CloseFrame { code: CloseCode::from(4321), reason: "done".into() })).await.expect("sent");
+    assert_eq!(client.close_code().await, 4321);
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_client_that_is_gone_without_a_word_is_forgotten() {
+    let stage = Stage::start(quick()).await;
+    let client = stage.watcher().await;
+    stage.until_open(1).await;
+    drop(client);
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn one_connection_more_than_the_process_may_have_is_refused_with_503() {
+    let stage = Stage::start(Limits { connections_max: 2, ..quick() }).await;
+    let first = stage.watcher().await;
+    let _second = stage.watcher().await;
+    assert_eq!(stage.try_connect(As::default()).await.err().expect("a refusal").status(), 503);
+    drop(first);
+    stage.until_open(1).await;
+    stage.watcher().await;
+    stage.stop().await;
+}

@@ -1,0 +1,8 @@
+//! The WebSocket over real sockets: a bare HTTP server with nothing but `/ws`, on a feed that the test writes.
+
+mod closing;
+mod live;
+mod resume;
+mod samples;
+mod slow;
+mod stage;

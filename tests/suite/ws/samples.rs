@@ -1,0 +1,64 @@
+//! Events to tell of.
+
+use gittix::domain::{
+    Currency, Email, Event, Money, Order, OrderId, OrderStatus, SessionDigest, Ticket, TicketCopy, TicketId, TicketState, Timestamp, Title,
+    UserCard, UserId,
+};
+use uuid::Uuid;
+
+/// 2026-09-01T12:34:56.789Z.
+pub const NOW: Timestamp = Timestamp(1_788_266_096_789);
+
+pub fn ticket_id(n: u64) -> TicketId {
+    TicketId::new(Uuid::from_u128(0x7000 + u128::from(n)))
+}
+
+pub fn user_id(n: u64) -> UserId {
+    UserId::new(Uuid::from_u128(0x9000 + u128::from(n)))
+}
+
+pub fn session(name: &str) -> SessionDigest {
+    SessionDigest::new(name.to_owned())
+}
+
+pub fn ticket(n: u64, version: u64) -> Ticket {
+    Ticket {
+        id: ticket_id(n),
+        seller: user_id(0),
+        title: Title::parse(&"Long title ".repeat(15)).expect("a title"),
+        price: Money::from_minor(2000).expect("in range"),
+        currency: Currency::Usd,
+        state: TicketState::Available,
+        version,
+        created_at: NOW,
+        updated_at: NOW,
+        lapses: Vec::new(),
+    }
+}
+
+pub fn updated(n: u64, version: u64) -> Event {
+    Event::TicketUpdated { ticket: ticket(n, version) }
+}
+
+pub fn order(buyer: u64, ticket_n: u64) -> Order {
+    let ticket = ticket(ticket_n, 1);
+    Order {
+        id: OrderId::new(Uuid::from_u128(0x8000 + u128::from(ticket_n))),
+        buyer: user_id(buyer),
+        status: OrderStatus::Created,
+        cancel_reason: None,
+        ticket: TicketCopy::from(&ticket),
+        price: ticket.price,
+        currency: ticket.currency,
+        expires_at: Timestamp(NOW.0 + 600_000),
+        unlocks_at: Timestamp(NOW.0 + 900_000),
+        settling: None,
+        version: 0,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+pub fn card(user: u64) -> UserCard {
+    UserCard { id: user_id(user), email: Email::parse("bob@example.com").expect("an address") }
+}

@@ -1,0 +1,153 @@
+//! Readers that fall behind, or stop.
+
+use std::{collections::HashMap, time::Duration};
+
+use gittix::{domain::Event, metrics::METRICS, ws::Limits};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{
+    samples::{order, ticket_id, updated},
+    stage::{As, Client, Stage, user},
+};
+
+/// So little that a few hundred frames fill the way to the client.
+fn narrow() -> Limits {
+    Limits {
+        send_buffer_bytes: 8 * 1024,
+        backlog_frames_max: 256,
+        backlog_bytes_max: 256 * 1024,
+        gather: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
+fn slow() -> As {
+    As { receive_buffer: Some(4 * 1024), ..As::default() }
+}
+
+/// Pushes events while a client that keeps up reads all of them, so that the pace is one that can be kept.
+async fn at_a_readers_pace(stage: &Stage, reader: &mut Client, events: impl IntoIterator<Item = Event>) -> Vec<Value> {
+    let mut frames = Vec::new();
+    for event in events {
+        stage.push(event);
+        frames.push(reader.next().await);
+    }
+    frames
+}
+
+#[actix_web::test]
+async fn who_falls_behind_gets_the_newest_state_of_each_ticket_and_others_every_step() {
+    let stage = Stage::start(narrow()).await;
+    let (mut late, _) = stage.connect(slow()).await;
+    let mut reader = stage.watcher().await;
+    let events = (0..3000).map(|step| updated(step % 20, step / 20));
+    let every = at_a_readers_pace(&stage, &mut reader, events).await;
+    assert_eq!(every.len(), 3000);
+    stage.push(updated(99, 0));
+
+    let mut newest = HashMap::new();
+    let mut cursors = Vec::new();
+    loop {
+        let frame = late.next().await;
+        assert_eq!(frame["type"], json!("TicketUpdated"));
+        cursors.push(frame["cursor"].as_str().expect("a cursor").parse::<gittix::store::Cursor>().expect("a cursor"));
+        if frame["ticket"]["id"] == json!(ticket_id(99)) {
+            break;
+        }
+        newest.insert(frame["ticket"]["id"].clone(), frame["ticket"]["version"].clone());
+    }
+    assert!(cursors.is_sorted() && cursors.len() < 2000, "{} frames", cursors.len());
+    assert_eq!(newest, (0..20).map(|n| (json!(ticket_id(n)), json!(149))).collect());
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn private_frames_are_all_there_or_a_reset_says_that_they_are_not() {
+    let stage = Stage::start(narrow()).await;
+    let (mut late, _) = stage.connect(As { receive_buffer: slow().receive_buffer, ..user(1) }).await;
+    let (mut reader, _) = stage.connect(user(1)).await;
+    let events = (0..2000).map(|n| Event::OrderCreated { order: order(1, n) });
+    at_a_readers_pace(&stage, &mut reader, events).await;
+
+    let before = late.until("Reset").await.len() - 1;
+    let mut after = 0;
+    while late.next().await["order"]["ticketId"] != json!(ticket_id(1999)) {
+        after += 1;
+    }
+    assert!(before + after < 2000, "{before} and {after}");
+    stage.push(updated(1, 1));
+    assert_eq!(late.next().await["type"], json!("TicketUpdated"), "the present goes on");
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn who_stops_reading_is_cut_off_and_nobody_else_notices() {
+    let limits = Limits { stall_max: Duration::from_millis(300), tick: Duration::from_millis(20), ..narrow() };
+    let stage = Stage::start(limits).await;
+    let stalled = METRICS.sockets_closed.with_label_values(&["stalled"]);
+    let before = stalled.get();
+    let (_frozen, _) = stage.connect(slow()).await;
+    let mut reader = stage.watcher().await;
+    stage.until_open(2).await;
+    let events = (0..1500).map(|step| updated(step % 20, step / 20));
+    assert_eq!(at_a_readers_pace(&stage, &mut reader, events).await.len(), 1500);
+    stage.until_open(1).await;
+    assert!(stalled.get() > before);
+    stage.push(updated(1, 1000));
+    assert_eq!(reader.next().await["ticket"]["version"], json!(1000));
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn who_writes_but_never_reads_is_cut_off_though_little_happens() {
+    let limits = Limits {
+        ping_every: Duration::from_millis(100),
+        stall_max: Duration::from_millis(200),
+        tick: Duration::from_millis(20),
+        frames_max: 1_000_000,
+        ..Limits::default()
+    };
+    let stage = Stage::start(limits).await;
+    let mut client = stage.watcher().await;
+    while stage.hub.open() > 0 {
+        // A masked ping: a sign of life, but no proof of reading.
+        if tokio::io::AsyncWriteExt::write_all(client.0.get_mut(), &[0x89, 0x80, 0, 0, 0, 0]).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+/// That the frozen one is cut off in the end is proved above; here it stays, as a burden.
+#[actix_web::test]
+async fn two_thousand_readers_get_every_step_beside_one_that_is_frozen() {
+    const SOCKETS: usize = 2000;
+    const ROUNDS: u64 = 6;
+    let stage = Stage::start(narrow()).await;
+    let (_frozen, _) = stage.connect(slow()).await;
+    let mut readers = Vec::with_capacity(SOCKETS);
+    for _ in 1..SOCKETS {
+        readers.push(stage.watcher().await);
+    }
+    assert_eq!(stage.hub.open(), SOCKETS);
+    for round in 0..ROUNDS {
+        let last = stage.push_all((0..50).map(|step| updated(step % 20, round * 50 + step)));
+        for reader in &mut readers {
+            let mut told = 0;
+            loop {
+                let frame = reader.message().await;
+                let Message::Text(text) = frame else { continue };
+                told += 1;
+                if text.contains(&last.to_string()) {
+                    break;
+                }
+            }
+            assert_eq!(told, 50, "round {round}");
+        }
+    }
+    assert_eq!(stage.hub.open(), SOCKETS, "the frozen one was there all the time");
+    stage.stop().await;
+}

@@ -1,0 +1,226 @@
+//! A server with one route, and clients for it.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use actix_web::{App, HttpRequest, HttpServer, dev::ServerHandle, rt, web};
+use futures_util::{SinkExt, StreamExt};
+use gittix::{
+    clock::Clock,
+    domain::{Event, Timestamp},
+    store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
+    ws::{self, Hub, Limits, PeerSocket, Shard, Viewer},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, http::Response, protocol::CloseFrame},
+};
+
+use super::samples;
+
+/// Longer than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Stage {
+    pub feed: FeedLog,
+    pub hub: Hub,
+    addr: SocketAddr,
+    server: ServerHandle,
+    latest: AtomicU64,
+}
+
+pub struct Client(pub WebSocketStream<TcpStream>);
+
+/// How a client comes.
+#[derive(Debug, Default, Clone)]
+pub struct As {
+    /// The user's number and the name of their session.
+    pub user: Option<(u64, &'static str)>,
+    pub expires_at: Option<Timestamp>,
+    pub after: Option<String>,
+    /// Of the client's socket, in bytes.
+    pub receive_buffer: Option<usize>,
+}
+
+pub fn user(n: u64) -> As {
+    As { user: Some((n, "phone")), ..As::default() }
+}
+
+pub fn after(cursor: &str) -> As {
+    As { after: Some(cursor.to_owned()), ..As::default() }
+}
+
+impl Stage {
+    pub async fn start(limits: Limits) -> Self {
+        Self::with_ring(limits, 100_000).await
+    }
+
+    /// With a feed that remembers `events_max` events.
+    pub async fn with_ring(limits: Limits, events_max: usize) -> Self {
+        let base = Cursor { epoch: 1, time: 0, ordinal: 0 };
+        let feed = FeedLog::new(base, FeedLimits { events_max, silence_max: None, ahead_max: 0 });
+        let hub = Hub::start(feed.clone(), Clock::starting_at(samples::NOW), limits);
+        let shards = hub.clone();
+        let server = HttpServer::new(move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade)))
+            .on_connect(|io, extensions| {
+                if let Some(socket) = io.downcast_ref::<TcpStream>().and_then(PeerSocket::of) {
+                    extensions.insert(socket);
+                }
+            })
+            .workers(2)
+            .disable_signals()
+            .bind(("127.0.0.1", 0))
+            .expect("a free port");
+        let addr = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        rt::spawn(server);
+        Self { feed, hub, addr, server: handle, latest: AtomicU64::new(0) }
+    }
+
+    /// Commits an event; its cursor.
+    pub fn push(&self, event: Event) -> Cursor {
+        self.push_all([event])
+    }
+
+    /// Commits events at one time; the cursor of the last.
+    pub fn push_all(&self, events: impl IntoIterator<Item = Event>) -> Cursor {
+        let record = |event| {
+            Recorded::new(Cursor { epoch: 1, time: 1 + self.latest.fetch_add(1, Ordering::Relaxed), ordinal: 0 }, samples::NOW, event)
+        };
+        self.feed.push(events.into_iter().map(record));
+        self.feed.cursor()
+    }
+
+    /// Connects and takes the Hello.
+    pub async fn connect(&self, who: As) -> (Client, Value) {
+        let mut client = self.try_connect(who).await.expect("an upgrade");
+        let hello = client.next().await;
+        assert_eq!(hello["type"], json!("Hello"), "{hello}");
+        (client, hello)
+    }
+
+    /// Connects as somebody who only watches.
+    pub async fn watcher(&self) -> Client {
+        self.connect(As::default()).await.0
+    }
+
+    pub async fn try_connect(&self, who: As) -> Result<Client, Box<Response<Option<Vec<u8>>>>> {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        if let Some(bytes) = who.receive_buffer {
+            socket.set_recv_buffer_size(u32::try_from(bytes).expect("small")).expect("a receive buffer");
+        }
+        let stream = socket.connect(self.addr).await.expect("a connection");
+        let query = who.after.map(|after| format!("?x=1&after={after}")).unwrap_or_default();
+        let mut request = format!("ws://{}/ws{query}", self.addr).into_client_request().expect("a request");
+        if let Some((user, session)) = who.user {
+            let expires_at = who.expires_at.unwrap_or(Timestamp(i64::MAX));
+            request.headers_mut().insert("x-viewer", format!("{user} {session} {}", expires_at.0).parse().expect("a header"));
+        }
+        match timeout(PATIENCE, client_async(request, stream)).await.expect("an answer") {
+            Ok((socket, _)) => Ok(Client(socket)),
+            Err(Error::Http(response)) => Err(response),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Waits until so many connections are open.
+    pub async fn until_open(&self, count: usize) {
+        timeout(PATIENCE, async {
+            while self.hub.open() != count {
+                rt::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("{} connections are open, not {count}", self.hub.open()));
+    }
+
+    pub async fn stop(self) {
+        self.server.stop(false).await;
+    }
+}
+
+async fn upgrade(request: HttpRequest, payload: web::Payload, shard: web::Data<Shard>) -> actix_web::Result<actix_web::HttpResponse> {
+    let viewer = request.headers().get("x-viewer").map(|viewer| {
+        let viewer: Vec<_> = viewer.to_str().expect("ASCII").split(' ').collect();
+        Viewer {
+            user: samples::user_id(viewer[0].parse().expect("a number")),
+            session: samples::session(viewer[1]),
+            expires_at: Timestamp(viewer[2].parse().expect("a number")),
+        }
+    });
+    Ok(ws::connect(&shard, &request, payload, viewer).await?)
+}
+
+impl Client {
+    /// The next text frame.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            match self.message().await {
+                Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Whatever comes next.
+    pub async fn message(&mut self) -> Message {
+        timeout(PATIENCE, self.0.next()).await.expect("something in time").expect("an open connection").expect("a frame")
+    }
+
+    /// The frames up to and including the first of this type.
+    pub async fn until(&mut self, name: &str) -> Vec<Value> {
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.next().await;
+            let is_last = frame["type"] == name;
+            frames.push(frame);
+            if is_last {
+                return frames;
+            }
+        }
+    }
+
+    /// Makes sure that nothing is left to be told: an answer comes after all that was queued before it.
+    pub async fn nothing_before_an_answer(&mut self) {
+        self.send("?").await;
+        assert_eq!(self.next().await["type"], json!("Error"));
+    }
+
+    pub async fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("sent");
+    }
+
+    pub async fn ask(&mut self, command: Value) -> Value {
+        self.send(&command.to_string()).await;
+        self.next().await
+    }
+
+    /// Bytes that are no proper frame.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        tokio::io::AsyncWriteExt::write_all(self.0.get_mut(), bytes).await.expect("sent");
+    }
+
+    /// Reads to the close frame, and on until the server ends the connection.
+    pub async fn closed(&mut self) -> CloseFrame {
+        let close = loop {
+            if let Message::Close(close) = self.message().await {
+                break close.expect("a code");
+            }
+        };
+        let rest = timeout(PATIENCE, self.0.next()).await.expect("the end of the connection");
+        assert!(matches!(rest, None | Some(Err(_))), "{rest:?}");
+        close
+    }
+
+    /// Reads to the close frame; its code.
+    pub async fn close_code(&mut self) -> u16 {
+        self.closed().await.code.into()
+    }
+}
