@@ -44,7 +44,7 @@ fn bodies() -> Vec<Body> {
         ("bidi in an email",               SIGN_UP, account(r#""ann\u202e@example.com""#, r#""12345678""#),    400, "validation_failed", "email"),
         ("zero width in an email",         SIGN_UP, account(r#""ann\u200b@example.com""#, r#""12345678""#),    400, "validation_failed", "email"),
         ("a line break in an email",       SIGN_UP, account(r#""ann@example.com\r\nBcc: x@y.z""#, r#""12345678""#), 400, "validation_failed", "email"),
-        ("a lone surrogate in an email",   SIGN_UP, account(r#""\ud800@example.com""#, r#""12345678""#),       400, "malformed_json", ""),
+        ("a lone surrogate in an email",   SIGN_UP, account(r#""\ud800@example.com""#, r#""12345678""#),       400, "validation_failed", "email"),
         ("a password of 1 MB",             SIGN_UP, account(r#""ann@example.com""#, &format!("\"{megabyte}\"")), 413, "body_too_large", ""),
         ("a password of 129 characters",   SIGN_UP, account(r#""ann@example.com""#, &format!("\"{}\"", "x".repeat(129))), 400, "validation_failed", "password"),
         ("a number for a password",        SIGN_UP, account(r#""ann@example.com""#, "12345678"),               400, "validation_failed", "password"),
@@ -68,7 +68,7 @@ fn bodies() -> Vec<Body> {
         ("a member twice, once escaped",   TICKETS, text(r#"{"title":"Row","price":20,"pr\u0069ce":1}"#),      400, "validation_failed", "price"),
         ("100 levels nobody asked for",    TICKETS, format!(r#"{{"title":"Row","price":20,"x":{}}}"#, nested(100)), 201, "", ""),
         ("100 levels for a title",         TICKETS, ticket(&nested(100)),                                      400, "validation_failed", "title"),
-        ("8,000 levels",                   TICKETS, nested(8_000),                                             400, "malformed_json", ""),
+        ("8,000 levels",                   TICKETS, nested(8_000),                                             400, "validation_failed", "title"),
         ("8,000 levels never closed",      TICKETS, "[".repeat(8_000),                                         400, "malformed_json", ""),
         ("8,000 objects never closed",     TICKETS, r#"{"a":"#.repeat(3_000),                                  400, "malformed_json", ""),
         ("a list for an object",           TICKETS, text(r#"["Row",20]"#),                                     400, "validation_failed", ""),
@@ -135,7 +135,7 @@ async fn hostile_queries_and_headers_have_a_definite_answer(store: Backend) {
     }
     let headers = [
         ("idempotency-key", long.as_str(), 400),
-        ("idempotency-key", "\u{7f}", 400),
+        ("idempotency-key", "two\twords", 400),
         ("idempotency-key", "{\"$gt\":\"\"} ", 400),
         ("cookie", long.as_str(), 401),
         ("cookie", ";;;=;=;", 401),
