@@ -1,4 +1,5 @@
-//! Files of the browser's pages, embedded into the binary: one table, served with the hash of their content as tag.
+//! Files that are served as they are, with the hash of their content as tag: here the reader of the API's documents. The
+//! pages themselves are in `pages.rs`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -25,7 +26,6 @@ const STYLE: &str = "text/css; charset=utf-8";
 
 /// The table.
 pub static ALL: &[Asset] = &[
-    Asset { path: "/", content_type: HTML, body: include_bytes!("../../web/index.html") },
     Asset { path: "/docs", content_type: HTML, body: include_bytes!("../../web/docs/index.html") },
     Asset { path: "/docs/reader.js", content_type: SCRIPT, body: include_bytes!("../../web/docs/reader.js") },
     Asset { path: "/docs/style.css", content_type: STYLE, body: include_bytes!("../../web/docs/style.css") },

@@ -46,6 +46,14 @@ pub async fn read(req: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Api
     }
 }
 
+/// Takes a body that nobody wants off the connection, if it is short: with a longer one the connection is closed.
+pub async fn discard(req: &HttpRequest, payload: &mut Payload) {
+    if announced(req.headers()).flatten().is_some_and(|length| length <= BODY_BYTES_MAX as u64) {
+        // Whether it came whole does not matter: the answer is the same.
+        let _ = tokio::time::timeout(BODY_TIME_MAX, collect(payload)).await;
+    }
+}
+
 /// `None`: no body follows. `Some(None)`: one of unknown length.
 fn announced(headers: &HeaderMap) -> Option<Option<u64>> {
     if headers.contains_key(header::TRANSFER_ENCODING) {

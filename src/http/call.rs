@@ -53,12 +53,19 @@ impl Call {
         }
     }
 
-    /// Who is calling.
+    /// Who is calling. A short body of somebody unknown is read and thrown away, so that they may sign in and try again
+    /// on the same connection.
     ///
     /// # Errors
     /// 401, or 503 while that cannot be told.
-    pub async fn signed_in(&self) -> Result<SignedIn, ApiError> {
-        self.session().await?.ok_or_else(|| ApiError::new(Code::NotSignedIn))
+    pub async fn signed_in(&mut self) -> Result<SignedIn, ApiError> {
+        match self.session().await? {
+            Some(who) => Ok(who),
+            None => {
+                body::discard(&self.req, &mut self.payload).await;
+                Err(ApiError::new(Code::NotSignedIn))
+            }
+        }
     }
 
     /// The whole body; empty if there is none.

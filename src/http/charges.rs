@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     actors::Paid,
-    domain::{ChargeStatus, Failure, OrderId},
+    domain::{Charge, ChargeStatus, Failure, OrderId},
     payments::PaymentToken,
     wire::ChargeView,
 };
@@ -123,7 +123,7 @@ pub async fn confirm(mut call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn get(call: Call) -> Answer {
+pub async fn get(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let paid = call.actors().orders.charge(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &Shown::of(&paid)))
@@ -138,7 +138,7 @@ pub async fn get(call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn of_order(call: Call) -> Answer {
+pub async fn of_order(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let charges = call.actors().orders.charges(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &charges.iter().map(ChargeView::of).collect::<Vec<_>>()))
@@ -146,10 +146,6 @@ pub async fn of_order(call: Call) -> Answer {
 
 /// What a request to pay came to.
 fn paid(paid: Paid) -> Answer {
-    if paid.charge.failure.as_ref().is_some_and(|failure| failure.code == Failure::LOCK_LOST) {
-        // Not the card's fault: the order lapsed while the payment was on its way.
-        return Err(ApiError::new(Code::OrderExpired));
-    }
     let address = header_value(&format!("/api/charges/{}", paid.charge.id));
     let mut answer = standing(StatusCode::CREATED, paid)?;
     answer.headers_mut().insert(header::LOCATION, address);
@@ -165,7 +161,16 @@ fn standing(completed: StatusCode, paid: Paid) -> Answer {
     match paid.charge.status {
         ChargeStatus::Completed => Ok(json(completed, &Shown::of(&paid))),
         ChargeStatus::Created => Ok(json(StatusCode::ACCEPTED, &Shown::of(&paid))),
-        ChargeStatus::Failed => Err(ApiError::declined(paid.charge)),
+        ChargeStatus::Failed => Err(failed(paid.charge)),
+    }
+}
+
+/// A payment that lost its order is not the card's fault: what became of the order is the answer.
+fn failed(charge: Charge) -> ApiError {
+    match &charge.failure {
+        Some(failure) if failure.code == Failure::LOCK_LOST => ApiError::new(Code::OrderExpired),
+        Some(failure) if failure.code == Failure::cancelled().code => ApiError::new(Code::OrderNotPayable),
+        _ => ApiError::declined(charge),
     }
 }
 

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    domain::{Charge, ChargeId, ChargeStep, Currency, Money, TicketId, Timestamp, TokenDigest, UserId},
+    domain::{ChargeId, ChargeStep, Currency, Money, TicketId, Timestamp, TokenDigest, UserId},
     payments::ClientSecret,
 };
 
@@ -62,8 +62,11 @@ fn a_declined_charge_is_402_with_the_reason_and_the_charge() {
 }
 
 #[test]
-fn a_payment_that_lost_the_lock_is_an_expired_order() {
-    let lost = Paid { charge: charge(ChargeStatus::Failed, Some(Failure::lock_lost())), client_secret: None };
-    let (status, _, body) = shown(paid(lost));
-    assert_eq!((status, &body["code"]), (409, &"order_expired".into()));
+fn a_payment_that_lost_its_order_is_answered_by_what_became_of_that() {
+    for (failure, code) in [(Failure::lock_lost(), "order_expired"), (Failure::cancelled(), "order_not_payable")] {
+        let lost = || Paid { charge: charge(ChargeStatus::Failed, Some(failure.clone())), client_secret: None };
+        for (status, _, body) in [shown(paid(lost())), shown(confirmed(lost()))] {
+            assert_eq!((status, &body["code"]), (409, &code.into()));
+        }
+    }
 }

@@ -87,7 +87,7 @@ pub struct Detail {
     #[schema(value_type = String)]
     pub message: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = String, required = false)]
     pub field: Option<&'static str>,
 }
 
@@ -107,6 +107,7 @@ pub struct Problem<'a> {
     errors: &'a [Detail],
     /// With `card_declined`: the charge that Failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     charge: Option<ChargeView<'a>>,
 }
 

@@ -73,8 +73,8 @@ impl RenderedLists {
         ("status" = Option<String>, Query, pattern = r"^(Available|Locked|Sold)(,(Available|Locked|Sold))*$", description = "One or more, separated by commas. Without it: Available and Locked."),
         ("q" = Option<String>, Query, max_length = 200, description = "Words that the title must have, whole, in any case and order."),
         ("seller" = Option<String>, Query, pattern = r"^(me|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$", description = "A user's id, or `me`."),
-        ("minPrice" = Option<String>, Query, pattern = r"^\d{1,6}(\.\d{1,2})?$", description = "At least this; from 0.50."),
-        ("maxPrice" = Option<String>, Query, pattern = r"^\d{1,6}(\.\d{1,2})?$", description = "At most this; from 0.50."),
+        ("minPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At least this; from 0.50."),
+        ("maxPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At most this; from 0.50."),
         ("sort" = Option<String>, Query, pattern = r"^(newest|price|-price)$", description = "`newest` (the default), `price` (cheapest first), `-price` (dearest first)."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "At most so many; 100 by default."),
         ("cursor" = Option<String>, Query, description = "From the `Link` of the page before."),
@@ -84,13 +84,12 @@ impl RenderedLists {
         (status = 401, description = "`not_signed_in`, for `seller=me`"),
     ),
     security((), ("session" = [])))]
-pub async fn list(call: Call) -> Answer {
-    let (lists, query) = (&call.state.front.lists, call.req.query_string());
+pub async fn list(mut call: Call) -> Answer {
     let generation = call.state.catalog.generation();
-    if let Some(rendered) = lists.find(query, generation) {
+    if let Some(rendered) = call.state.front.lists.find(call.req.query_string(), generation) {
         return Ok(answer(rendered, false));
     }
-    let mut params = Params::parse(query);
+    let mut params = Params::parse(call.req.query_string());
     let me = match params.optional("seller", |text| Ok::<_, Complaint>(text == "me")) {
         Some(true) => Some(call.signed_in().await?.user),
         _ => None,
@@ -98,7 +97,7 @@ pub async fn list(call: Call) -> Answer {
     let wanted = parse(params, me)?;
     let rendered = render(&call, &wanted, &call.state.catalog.list(&wanted));
     if me.is_none() {
-        lists.keep(query, generation, &rendered);
+        call.state.front.lists.keep(call.req.query_string(), generation, &rendered);
     }
     Ok(answer(rendered, me.is_some()))
 }

@@ -5,7 +5,8 @@
 //! | all routes | `routes.rs` |
 //! | what happens to every request | `edge.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
 //! | what a handler works with | `call.rs`, `body.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
-//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `socket.rs`, `health.rs`, `assets.rs` |
+//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `socket.rs`, `health.rs`, `settings.rs` |
+//! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
 //! | errors | `error.rs` |
 //! | the API's own document | beside each handler, put together in `openapi.rs` |
 //!
@@ -39,8 +40,11 @@ mod openapi;
 mod orders;
 mod origin;
 mod page;
+mod pages;
+mod pages_files;
 mod query;
 mod routes;
+mod settings;
 mod socket;
 mod tickets;
 mod users;
@@ -51,6 +55,7 @@ use actix_web::{
     App, Error,
     body::BoxBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    http::header::HeaderValue,
     middleware::from_fn,
     web,
 };
@@ -85,6 +90,8 @@ pub struct Front {
     cookie: cookie::SessionCookie,
     limits: limits::Limits,
     lists: listing::RenderedLists,
+    page_policy: HeaderValue,
+    settings: settings::Rendered,
 }
 
 impl Front {
@@ -96,6 +103,8 @@ impl Front {
             cookie: cookie::SessionCookie::new(secure, config.session_ttl),
             limits: limits::Limits::new(config.rate_limit == Switch::On),
             lists: listing::RenderedLists::default(),
+            page_policy: pages::policy(config),
+            settings: settings::Rendered::of(config),
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
         super::orders::place, super::orders::list, super::orders::get, super::orders::cancel,
         super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias,
         super::health::alive, super::health::ready, super::health::metrics,
-        super::socket::asyncapi, serve,
+        super::settings::serve, super::socket::asyncapi, serve,
     ),
     components(schemas(Problem<'static>)),
     tags(
@@ -98,6 +98,19 @@ fn complete(method: &str, operation: &mut Value) {
         problem(operation, 422, "`idempotency_key_reused`");
         problem(operation, 503, "`outcome_unknown`");
         idempotency_key(operation);
+    }
+    if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema")
+        && schema.get("oneOf").is_some()
+    {
+        // A body that may be left out must not be null instead.
+        *schema = schema["oneOf"][0].take();
+        operation["requestBody"]["required"] = false.into();
+    }
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        // What may be left out is still never null: there is no such text.
+        if let Some(kind) = parameter["schema"]["type"].get_mut(0) {
+            parameter["schema"]["type"] = kind.take();
+        }
     }
     let probe = ["alive", "ready", "metrics"].iter().any(|id| operation["operationId"] == *id);
     if !probe {
@@ -223,6 +236,14 @@ mod tests {
                 let waits = answer.pointer("/headers/Retry-After").is_some();
                 assert_eq!(waits, ["429", "503"].contains(&status.as_str()), "{method} {path} {status}");
             }
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_sent_may_be_null() {
+        for (path, method, operation) in operations() {
+            assert!(!operation["parameters"].to_string().contains("\"null\""), "{method} {path}: {}", operation["parameters"]);
+            assert!(!operation["requestBody"].to_string().contains("\"null\""), "{method} {path}: {}", operation["requestBody"]);
         }
     }
 

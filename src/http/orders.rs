@@ -72,7 +72,7 @@ pub async fn place(mut call: Call) -> Answer {
     ),
     responses((status = 200, description = "One page.", body = Vec<OrderView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page, if there is one.")))),
     security(("session" = [])))]
-pub async fn list(call: Call) -> Answer {
+pub async fn list(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let mut params = Params::parse(call.req.query_string());
     let scope = params.optional("status", scope).unwrap_or(OrderScope::Active);
@@ -102,7 +102,7 @@ pub async fn list(call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn get(call: Call) -> Answer {
+pub async fn get(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let order = call.actors().orders.get(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &OrderView::of(&order, call.state.clock.now())))

@@ -1,17 +1,18 @@
 //! The route table: every path, and what may be done there.
 
 use actix_web::{
-    Either, FromRequest, Handler, HttpResponse, Resource, Responder, Route,
+    Either, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
     http::{Method, header},
     middleware::Compress,
     web::{self, ServiceConfig},
 };
 
 use super::{
+    Front,
     answer::Answer,
     assets, charges,
     error::{ApiError, Code},
-    health, openapi, orders, socket, tickets, users,
+    health, openapi, orders, pages, settings, socket, tickets, users,
 };
 
 /// Adds all routes to an application or scope.
@@ -33,6 +34,8 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/charges/{id}/confirm").post(charges::confirm).mount(config);
     at("/api/payments").post(charges::pay_alias).mount(config);
 
+    at("/api/settings").get(settings::serve).mount(config);
+
     at("/ws").get(socket::connect).mount(config);
 
     at("/healthz").get(health::alive).mount(config);
@@ -41,13 +44,21 @@ pub fn configure(config: &mut ServiceConfig) {
 
     at("/api/openapi.json").get(openapi::serve).compressed().mount(config);
     at("/api/asyncapi.json").get(socket::asyncapi).compressed().mount(config);
+    for address in pages::ADDRESSES {
+        at(address).get(pages::shell).compressed().mount(config);
+    }
+    at(pages::FILE_ADDRESS).get(pages::file).compressed().mount(config);
+    at("/robots.txt").get(pages::robots).mount(config);
     for asset in assets::ALL {
         at(asset.path).get(move |req| async move { assets::serve(&req, asset) }).compressed().mount(config);
     }
 }
 
-/// 404 for every other path.
-pub async fn not_found() -> Answer {
+/// 404 for every other path: a problem for a program, a page for a person.
+pub async fn not_found(req: HttpRequest, front: web::Data<Front>) -> Answer {
+    if let Some(page) = pages::lost(&req, front).await {
+        return Ok(page);
+    }
     Err(ApiError::with_message(Code::NotFound, "There is nothing at this address."))
 }
 

@@ -45,7 +45,7 @@ pub struct PriceInput;
 impl utoipa::PartialSchema for PriceInput {
     fn schema() -> RefOr<Schema> {
         let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0.5)).maximum(Some(999_999.99)).multiple_of(Some(0.01));
-        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\d{1,6}(\.\d{1,2})?$"));
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$"));
         OneOfBuilder::new()
             .item(number)
             .item(text)

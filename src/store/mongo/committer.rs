@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use mongodb::{Client, Database};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
-use super::{group, prepare::Key, prepare::Prepared};
+use super::{group, link::Link, prepare::Key, prepare::Prepared};
 use crate::{domain::Version, metrics::METRICS, store::CommitError};
 
 /// From a commit's submission to its answer, whatever happens.
@@ -80,10 +79,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// The queue, and the committer to spawn.
-    pub fn new(client: Client, db: Database) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(link: Link) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let committer =
-            Committer { client, db, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() };
+        let committer = Committer { link, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() };
         (Self { sender, places: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer.run(receiver))
     }
 
@@ -111,8 +109,7 @@ impl Queue {
 pub(super) type Known = HashMap<Key, Version>;
 
 struct Committer {
-    client: Client,
-    db: Database,
+    link: Link,
     /// In the order of arrival.
     pending: VecDeque<Waiting>,
     /// What the running transactions touch.
@@ -163,7 +160,7 @@ impl Committer {
             }
             let keys: Vec<Key> = group.iter().flat_map(|waiting| waiting.commit.keys.iter().copied()).collect();
             self.busy.extend(&keys);
-            let task = self.running.spawn(group::write(self.client.clone(), self.db.clone(), group));
+            let task = self.running.spawn(group::write(self.link.clone(), group));
             self.keys.insert(task.id(), keys);
         }
     }
@@ -173,7 +170,7 @@ impl Committer {
         let mut group = Vec::new();
         let mut bytes = 0;
         let mut taken: HashSet<Key> = HashSet::new();
-        let mut left = VecDeque::with_capacity(self.pending.len());
+        let mut left = Vec::new();
         while let Some(waiting) = self.pending.pop_front() {
             let keys = &waiting.commit.keys;
             let free = keys.iter().all(|key| !self.busy.contains(key) && !taken.contains(key));
@@ -186,11 +183,12 @@ impl Committer {
                     break;
                 }
             } else {
-                left.push_back(waiting);
+                left.push(waiting);
             }
         }
-        left.append(&mut self.pending);
-        self.pending = left;
+        for waiting in left.into_iter().rev() {
+            self.pending.push_front(waiting);
+        }
         group
     }
 

@@ -41,8 +41,11 @@ pub(super) struct Findings {
 pub(super) enum Verdict {
     /// Nothing speaks against it: it may be tried again as it is.
     Holds,
-    /// It may be tried again without these statements, which have nothing to do.
-    HoldsWithout(Vec<usize>),
+    /// It may be tried again without these statements, which have nothing to do, and with documents of locks for these users.
+    HoldsAmended {
+        needless: Vec<usize>,
+        holders: Vec<String>,
+    },
     Fails(CommitError),
 }
 
@@ -53,7 +56,9 @@ pub(super) async fn examine(db: &Database, group: impl Iterator<Item = &Prepared
     for requirement in group.flat_map(|commit| &commit.requirements) {
         match requirement {
             Requirement::Absent { place, id, .. } | Requirement::Version { place, id, .. } => wanted.entry(*place).or_default().push(id),
-            Requirement::Room { user, .. } | Requirement::Holder { user, .. } => wanted.entry(Place::Users).or_default().push(user),
+            Requirement::Room { user, .. } | Requirement::Holder { user, .. } | Requirement::NoHolder { user, .. } => {
+                wanted.entry(Place::Slots).or_default().push(user);
+            }
             Requirement::EmailFree { email, .. } => addresses.push(email.as_str()),
         }
     }
@@ -85,7 +90,7 @@ impl Findings {
     /// The first requirement that does not hold decides. A commit sees its own earlier writes.
     pub fn judge(&self, commit: &Prepared) -> Verdict {
         let mut written: HashMap<(Place, &str), Version> = HashMap::new();
-        let mut needless = Vec::new();
+        let (mut needless, mut holders) = (Vec::new(), Vec::new());
         for requirement in &commit.requirements {
             let failure = match requirement {
                 Requirement::Absent { place, id, otherwise, .. } => {
@@ -99,17 +104,26 @@ impl Findings {
                 Requirement::EmailFree { user, email } => {
                     self.emails.get(email).filter(|owner| *owner != user).map(|_| CommitError::EmailInUse)
                 }
-                Requirement::Room { user, locks_max } => match self.document(Place::Users, user) {
-                    None => Some(CommitError::Stale),
+                Requirement::Room { user, locks_max } => match self.document(Place::Slots, user) {
+                    None => {
+                        if written.insert((Place::Slots, user), 0).is_none() {
+                            holders.push(user.clone());
+                        }
+                        (*locks_max == 0).then_some(CommitError::SlotsFull)
+                    }
                     Some(seen) => {
                         let held = seen.locks.as_ref().map_or(0, Vec::len);
                         (held >= usize::try_from(*locks_max).unwrap_or(usize::MAX)).then_some(CommitError::SlotsFull)
                     }
                 },
                 Requirement::Holder { user, statement } => {
-                    if self.document(Place::Users, user).is_none() {
-                        needless.push(*statement);
-                    }
+                    let there = self.document(Place::Slots, user).is_some() || written.contains_key(&(Place::Slots, user.as_str()));
+                    needless.extend((!there).then_some(*statement));
+                    None
+                }
+                Requirement::NoHolder { user, statement } => {
+                    written.insert((Place::Slots, user), 0);
+                    needless.extend(self.document(Place::Slots, user).map(|_| *statement));
                     None
                 }
             };
@@ -117,7 +131,7 @@ impl Findings {
                 return Verdict::Fails(error);
             }
         }
-        if needless.is_empty() { Verdict::Holds } else { Verdict::HoldsWithout(needless) }
+        if needless.is_empty() && holders.is_empty() { Verdict::Holds } else { Verdict::HoldsAmended { needless, holders } }
     }
 
     /// The stored versions of what `commit` wanted to write over.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use mongodb::{Client, ClientSession, Database, error::Error};
+use mongodb::{ClientSession, Database, error::Error};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
@@ -24,10 +24,10 @@ struct Holder {
 }
 
 /// All of one moment: a snapshot session.
-pub(super) async fn dump(client: Client, db: Database) -> Result<(World, Vec<Event>), Error> {
-    let mut session = client.start_session().snapshot(true).await?;
+pub(super) async fn dump(db: Database) -> Result<(World, Vec<Event>), Error> {
+    let mut session = db.client().start_session().snapshot(true).await?;
     let by_id = doc! { "_id": 1 };
-    let holders: Vec<Holder> = all(&db, Place::Users.name(), by_id.clone(), &mut session).await?;
+    let holders: Vec<Holder> = all(&db, Place::Slots.name(), by_id.clone(), &mut session).await?;
     let world = World {
         tickets: all(&db, Place::Tickets.name(), by_id.clone(), &mut session).await?,
         orders: all(&db, Place::Orders.name(), by_id.clone(), &mut session).await?,

@@ -182,13 +182,15 @@ impl Tail {
 
     /// First the stream, then the reset: who takes a new snapshot at the reset misses nothing in between.
     async fn start_anew(&mut self) -> Result<(), Error> {
-        let now = in_time(operation_time(&self.db)).await?;
-        let from = From::Time(now);
+        let now = in_time(majority_time(&self.db)).await?;
+        // After `now`, not at it: the very document that cannot be read may be the latest write.
+        let from = From::Time(ClusterTime { increment: now.increment.saturating_add(1), ..now });
         self.stream = in_time(watch(&self.db, &from)).await?;
         self.from = from;
         METRICS.feed_resets.inc();
         tracing::warn!("the feed lost its history and begins anew");
-        self.log.reset(before(self.epoch, now).max(self.log.cursor()));
+        let base = Cursor { epoch: self.epoch, time: pack(now), ordinal: u32::MAX };
+        self.log.reset(base.max(self.log.cursor()));
         Ok(())
     }
 
@@ -246,6 +248,17 @@ async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
     reply.get_timestamp("operationTime").map_err(|_| fault("no operation time: not a replica set"))
 }
 
+/// The cluster time up to which every majority read sees everything.
+async fn majority_time(db: &Database) -> Result<ClusterTime, Error> {
+    let hello = db.run_command(doc! { "hello": 1 }).await?;
+    let written = hello.get_document("lastWrite").and_then(|write| write.get_document("majorityOpTime"));
+    match written.and_then(|optime| optime.get_timestamp("ts")) {
+        Ok(time) => Ok(time),
+        // A mongos does not say.
+        Err(_) => operation_time(db).await,
+    }
+}
+
 /// The place just before everything at `time`.
 fn before(epoch: u32, time: ClusterTime) -> Cursor {
     Cursor { epoch, time: pack(time).saturating_sub(1), ordinal: u32::MAX }
@@ -266,5 +279,41 @@ fn token_time(token: &ResumeToken) -> Option<u64> {
 impl std::fmt::Debug for Tail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tail").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{deserialize_from_document, doc};
+
+    use super::*;
+
+    fn token(data: &str) -> ResumeToken {
+        deserialize_from_document(doc! { "token": { "_data": data } }).map(|Holder { token }| token).expect("a token is any document")
+    }
+
+    #[derive(Deserialize)]
+    struct Holder {
+        token: ResumeToken,
+    }
+
+    #[test]
+    fn a_resume_token_begins_with_its_cluster_time() {
+        let time = ClusterTime { time: 0x6561_A1B2, increment: 3 };
+        assert_eq!(token_time(&token("826561A1B2000000032B0229296E04")), Some(pack(time)));
+    }
+
+    #[test]
+    fn a_token_of_another_make_tells_no_time() {
+        for data in ["", "82", "8265", "816561A1B2000000032B0229296E04", "82zz61A1B2000000032B0229296E04"] {
+            assert_eq!(token_time(&token(data)), None, "{data}");
+        }
+    }
+
+    #[test]
+    fn cursors_ascend_with_cluster_time() {
+        let (one, other) = (ClusterTime { time: 7, increment: u32::MAX }, ClusterTime { time: 8, increment: 0 });
+        assert!(pack(one) < pack(other));
+        assert!(before(1, other) < Cursor { epoch: 1, time: pack(other), ordinal: 0 });
     }
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use mongodb::{Client, Database};
+use mongodb::Database;
 use tokio::time::{Instant, sleep};
 
 use super::{
     committer::{Known, Waiting},
     diagnosis::{Verdict, examine},
     fault::describe,
+    link::Link,
+    orphans,
     transaction::{Attempt, attempt},
 };
 use crate::{metrics::METRICS, store::CommitError};
@@ -18,25 +20,27 @@ const PAUSE_MIN: Duration = Duration::from_millis(4);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// A group that conflicts with other replicas so often is halved, so that one hot document does not hold up the others.
 const ATTEMPTS_WHOLE_MAX: u32 = 3;
+/// Replicas that are alive conflict once or twice; more often, and the other one may be dead.
+const ATTEMPTS_BEFORE_LOOKING: u32 = 3;
 
 /// Writes `group`, as one transaction if that works, and answers every commit of it.
-pub(super) async fn write(client: Client, db: Database, group: Vec<Waiting>) -> Known {
+pub(super) async fn write(link: Link, group: Vec<Waiting>) -> Known {
     let mut known = Known::new();
     let mut groups = vec![group];
     while let Some(group) = groups.pop() {
-        groups.extend(write_one(&client, &db, group, &mut known).await);
+        groups.extend(write_one(&link, group, &mut known).await);
     }
     known
 }
 
 /// Tries until all of `group` is answered, or returns it in parts that fare better alone.
-async fn write_one(client: &Client, db: &Database, mut group: Vec<Waiting>, known: &mut Known) -> Vec<Vec<Waiting>> {
+async fn write_one(link: &Link, mut group: Vec<Waiting>, known: &mut Known) -> Vec<Vec<Waiting>> {
     let mut attempts = 0;
     loop {
         group = in_time(group);
         let Some(deadline) = group.iter().map(Waiting::deadline).min() else { return Vec::new() };
         attempts += 1;
-        match attempt(client, db, &group, deadline).await {
+        match attempt(&link.db, &group, deadline).await {
             Attempt::Done => {
                 acknowledge(group, known);
                 return Vec::new();
@@ -56,12 +60,17 @@ async fn write_one(client: &Client, db: &Database, mut group: Vec<Waiting>, know
             Attempt::Refused(_) => return halves(group),
             Attempt::Miss => {
                 let before = group.len();
-                group = sort_out(db, group, known).await;
+                group = sort_out(&link.db, group, known).await;
                 if group.len() < before {
                     continue;
                 }
             }
-            Attempt::Transient(why) => tracing::debug!(why, attempts, commits = group.len(), "a transaction is tried again"),
+            Attempt::Transient(why) => {
+                tracing::debug!(why, attempts, commits = group.len(), "a transaction is tried again");
+                if attempts >= ATTEMPTS_BEFORE_LOOKING {
+                    orphans::end(link).await;
+                }
+            }
         }
         if attempts >= ATTEMPTS_WHOLE_MAX && group.len() > 1 {
             return halves(group);
@@ -106,8 +115,8 @@ async fn sort_out(db: &Database, group: Vec<Waiting>, known: &mut Known) -> Vec<
                 waiting.answer(Err(error));
             }
             Verdict::Holds => rest.push(waiting),
-            Verdict::HoldsWithout(statements) => {
-                waiting.commit.without(&statements);
+            Verdict::HoldsAmended { needless, holders } => {
+                waiting.commit.amend(&needless, holders);
                 rest.push(waiting);
             }
         }

@@ -3,12 +3,14 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `home` | the runtime thread that the driver lives on |
+//! | `link` | from a URI to a database that is ready |
 //! | `schema` | collections, indexes, epoch and secrets |
 //! | `prepare` | a commit as statements, keys and requirements; pure |
 //! | `committer` | the queue, and what goes into which transaction |
 //! | `group` | a group of commits, from the first attempt to the last answer |
 //! | `transaction` | one attempt |
 //! | `diagnosis` | who made an attempt miss |
+//! | `orphans` | transactions that a dead process left open |
 //! | `feed` | the change stream |
 //! | `reads`, `dump` | the queries |
 //! | `fault` | errors of our own among the driver's |
@@ -22,6 +24,8 @@ mod fault;
 mod feed;
 mod group;
 mod home;
+mod link;
+mod orphans;
 mod prepare;
 mod reads;
 mod schema;
@@ -31,11 +35,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::doc;
-use mongodb::{
-    Client, Database,
-    error::Error,
-    options::{Acknowledgment, ClientOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
-};
+use mongodb::{Database, error::Error};
 use parking_lot::Mutex;
 use tokio::{
     task::JoinHandle,
@@ -44,9 +44,9 @@ use tokio::{
 
 use self::{
     committer::{COMMIT_DEADLINE, Queue},
-    fault::{describe, fault},
-    feed::Tail,
+    fault::describe,
     home::Home,
+    link::{Link, open},
     prepare::{Prepared, idempotency_id},
     reads::READ_MAX,
     schema::Place,
@@ -60,18 +60,8 @@ use crate::{
     metrics::METRICS,
 };
 
-/// The database, if the URI names none.
-const DATABASE: &str = "gittix";
-/// How long to look for a primary, at the start and for every call.
-const SERVER_SELECTION_MAX: Duration = Duration::from_secs(3);
-/// How long opening one connection may take.
-const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long the start may take, indexes and the events of the last minutes included.
 const START_MAX: Duration = Duration::from_secs(120);
-/// Beyond some 32 writes in flight the server only gets slower; reads share them.
-const CONNECTIONS_MAX: u32 = 32;
-/// What a write outside of transactions may wait for the majority.
-const MAJORITY_WAIT_MAX: Duration = Duration::from_millis(1500);
 /// How much later than its deadline a commit's answer may come, before it is taken for lost.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
@@ -82,8 +72,7 @@ pub struct ConnectError(String);
 
 /// A store on a MongoDB database, which it may share with any number of others.
 pub struct MongoStore {
-    client: Client,
-    db: Database,
+    link: Link,
     feed: FeedLog,
     /// `None` once it is closed.
     queue: Mutex<Option<Queue>>,
@@ -102,21 +91,21 @@ impl MongoStore {
         let home = Home::start().map_err(|error| ConnectError(format!("no thread for the driver: {error}")))?;
         let uri = uri.to_owned();
         let opened = home.spawn(timeout(START_MAX, open(uri))).await;
-        let (client, db, tail) = match opened {
+        let (link, tail) = match opened {
             Ok(Ok(opened)) => opened.map_err(|error| ConnectError(describe(&error)))?,
             Ok(Err(_)) => return Err(ConnectError(format!("not ready within {START_MAX:?}"))),
             Err(_) => return Err(ConnectError("the start was interrupted".into())),
         };
         let feed = tail.log().clone();
-        let (queue, committer) = Queue::new(client.clone(), db.clone());
+        let (queue, committer) = Queue::new(link.clone());
         let committer = Mutex::new(Some(home.spawn(committer)));
         let follower = home.spawn(tail.follow());
-        Ok(Arc::new(Self { client, db, feed, queue: Mutex::new(Some(queue)), committer, follower, home }))
+        Ok(Arc::new(Self { link, feed, queue: Mutex::new(Some(queue)), committer, follower, home }))
     }
 
     /// The database, for what keeps documents of its own beside the marketplace's: the sandbox's ledger.
     pub fn database(&self) -> &Database {
-        &self.db
+        &self.link.db
     }
 
     async fn read<T, F, R>(&self, read: F) -> Result<T, Unavailable>
@@ -125,7 +114,7 @@ impl MongoStore {
         R: Future<Output = Result<T, Error>> + Send + 'static,
         F: FnOnce(Database) -> R,
     {
-        self.home.call(READ_MAX, read(self.db.clone())).await
+        self.home.call(READ_MAX, read(self.link.db.clone())).await
     }
 
     async fn by_id<T>(&self, place: Place, id: String) -> Result<Option<T>, Unavailable>
@@ -150,31 +139,6 @@ impl MongoStore {
             Err(_) => Err(CommitError::OutcomeUnknown("no answer from the committer".into())),
         }
     }
-}
-
-async fn open(uri: String) -> Result<(Client, Database, Tail), Error> {
-    let mut options = ClientOptions::parse(uri).await?;
-    options.app_name.get_or_insert_with(|| "gittix".into());
-    options.server_selection_timeout.get_or_insert(SERVER_SELECTION_MAX);
-    options.connect_timeout.get_or_insert(CONNECT_MAX);
-    options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
-    let name = options.default_database.clone().unwrap_or_else(|| DATABASE.into());
-    let client = Client::with_options(options)?;
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await?;
-    if !hello.contains_key("setName") && !matches!(hello.get_str("msg"), Ok("isdbgrid")) {
-        return Err(fault("the server is no replica set: transactions and change streams need one (mongod --replSet)"));
-    }
-    let durable = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
-    let concerns = DatabaseOptions::builder()
-        .read_concern(ReadConcern::majority())
-        .write_concern(durable)
-        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-        .build();
-    let db = client.database_with_options(&name, concerns);
-    schema::create_indexes(&db).await?;
-    let epoch = schema::epoch(&db).await?;
-    let tail = Tail::open(db.clone(), epoch).await?;
-    Ok((client, db, tail))
 }
 
 #[async_trait]
@@ -266,11 +230,11 @@ impl Store for MongoStore {
     }
 
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {
-        self.home.call(dump::LIMIT, dump::purge(self.db.clone(), now)).await
+        self.home.call(dump::LIMIT, dump::purge(self.link.db.clone(), now)).await
     }
 
     async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> {
-        self.home.call(dump::LIMIT, dump::dump(self.client.clone(), self.db.clone())).await
+        self.home.call(dump::LIMIT, dump::dump(self.link.db.clone())).await
     }
 
     async fn close(&self) {
@@ -281,6 +245,7 @@ impl Store for MongoStore {
             let _ = timeout(COMMIT_DEADLINE + ANSWER_GRACE, committer).await;
         }
         self.follower.abort();
+        METRICS.feed_live.set(0);
     }
 }
 
@@ -297,6 +262,6 @@ fn reason(error: &CommitError) -> &'static str {
 
 impl fmt::Debug for MongoStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MongoStore").field("database", &self.db.name()).finish_non_exhaustive()
+        f.debug_struct("MongoStore").field("database", &self.link.db.name()).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bson::{RawDocument, RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf};
+use bson::{RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -72,12 +72,18 @@ pub(super) enum Requirement {
         user: String,
         email: String,
     },
+    /// Less than `locks_max` locks held. Whoever has no document of locks yet gets one.
     Room {
         user: String,
         locks_max: u32,
     },
-    /// Without the user nothing is to be freed: `statement` is dropped.
+    /// A document of locks, or nothing is to be freed: `statement` is dropped.
     Holder {
+        user: String,
+        statement: usize,
+    },
+    /// No document of locks, or none is to be made: `statement` is dropped.
+    NoHolder {
         user: String,
         statement: usize,
     },
@@ -130,15 +136,27 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Drops statements that turned out to have nothing to do: the freeing of locks of a user who is not there.
-    pub fn without(&mut self, needless: &[usize]) {
-        let mut index = 0;
-        self.statements.retain(|_| {
-            index += 1;
-            !needless.contains(&(index - 1))
+    /// Drops statements that turned out to have nothing to do, and makes documents of locks that turned out to be missing.
+    pub fn amend(&mut self, needless: &[usize], holders: Vec<String>) {
+        let mut indexes = 0..;
+        self.statements.retain(|_| indexes.next().is_none_or(|index| !needless.contains(&index)));
+        self.requirements.retain_mut(|requirement| match requirement {
+            Requirement::Holder { statement, .. } | Requirement::NoHolder { statement, .. } => {
+                let dropped = needless.contains(statement);
+                *statement -= needless.iter().filter(|needless| *needless < statement).count();
+                !dropped
+            }
+            _ => true,
         });
-        self.requirements
-            .retain(|requirement| !matches!(requirement, Requirement::Holder { statement, .. } if needless.contains(statement)));
+        for user in holders {
+            // In front: who asks for room in it later finds it made.
+            self.requirements.insert(0, Requirement::NoHolder { user: user.clone(), statement: self.statements.len() });
+            self.push_holder(&user);
+        }
+    }
+
+    fn push_holder(&mut self, user: &str) {
+        self.push(Place::Slots, Action::Insert, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
     }
 
     fn add(&mut self, write: &Write) -> Result<(), Error> {
@@ -198,22 +216,15 @@ impl Prepared {
         });
     }
 
-    /// Set field by field, since the user's document also holds their locks.
     fn user(&mut self, user: &User) -> Result<(), Error> {
-        let mut document = serialize_to_raw_document_buf(user)?;
         let id = user.id.uuid();
-        self.expect_version(Place::Users, id, user.version);
+        self.versioned(Place::Users, id, user.version, serialize_to_raw_document_buf(user)?);
         self.requirements.push(Requirement::EmailFree { user: id.to_string(), email: user.email.as_str().into() });
         self.keys.push(Key::text(Kind::Email, user.email.as_str()));
-        match user.version.checked_sub(1) {
-            None => {
-                document.append(cstr!("locks"), bson::RawArrayBuf::new());
-                self.push(Place::Users, Action::Insert, document);
-            }
-            Some(before) => {
-                let fields = without_id(&document)?;
-                self.push(Place::Users, Action::Update, rawdoc! { "q": at_version(id, before), "u": { "$set": fields } });
-            }
+        if user.version == 0 {
+            self.keys.push(Key::document(Place::Slots, id));
+            self.requirements.push(Requirement::NoHolder { user: id.to_string(), statement: self.statements.len() });
+            self.push_holder(&id.to_string());
         }
         Ok(())
     }
@@ -239,10 +250,10 @@ impl Prepared {
         self.push(place, Action::Insert, document);
     }
 
-    /// The locks are an array on the user's document: there is room for one more where the last place is empty.
+    /// The locks are an array: there is room for one more where the last place is empty.
     fn slot(&mut self, change: &SlotChange) {
         let (SlotChange::Take { user, order, .. } | SlotChange::Free { user, order }) = *change;
-        self.keys.push(Key::document(Place::Users, user.uuid()));
+        self.keys.push(Key::document(Place::Slots, user.uuid()));
         let (user, order) = (user.to_string(), order.to_string());
         let body = match *change {
             SlotChange::Take { locks_max, .. } => {
@@ -258,7 +269,7 @@ impl Prepared {
                 body
             }
         };
-        self.push(Place::Users, Action::Update, body);
+        self.push(Place::Slots, Action::Update, body);
     }
 
     fn idempotency(&mut self, record: &IdempotencyRecord) -> Result<(), Error> {
@@ -289,15 +300,4 @@ fn at_version(id: Uuid, version: Version) -> RawDocumentBuf {
     fail::fail_point!("store::unguarded", |_| rawdoc! { "_id": id.to_string() });
     // A version that BSON cannot hold matches nothing; its document could not be encoded in the first place.
     rawdoc! { "_id": id.to_string(), "version": i64::try_from(version).unwrap_or(-1) }
-}
-
-fn without_id(document: &RawDocument) -> Result<RawDocumentBuf, Error> {
-    let mut fields = RawDocumentBuf::new();
-    for field in document {
-        let (name, value) = field?;
-        if name != cstr!("_id") {
-            fields.append(name, value);
-        }
-    }
-    Ok(fields)
 }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, Database, error::Error, options::ReadConcern};
+use mongodb::{
+    Collection, Database,
+    error::Error,
+    options::{Hint, ReadConcern},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{fault::fault, schema::Place};
@@ -36,9 +40,13 @@ where
 }
 
 async fn listed<T: DeserializeOwned + Send + Sync>(from: Collection<T>, query: Document, order: Document, limit: usize) -> Result<Vec<T>> {
-    // To MongoDB, a limit of 0 is none at all.
-    let Some(limit) = i64::try_from(limit).ok().filter(|limit| *limit > 0) else { return Ok(Vec::new()) };
+    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
     from.find(query).sort(order).limit(limit).max_time(READ_WORK_MAX).await?.try_collect().await
+}
+
+/// `None` if nothing is wanted: to MongoDB, a limit of 0 is none at all.
+fn limit_of(limit: usize) -> Option<i64> {
+    Some(i64::try_from(limit).unwrap_or(i64::MAX)).filter(|limit| *limit > 0)
 }
 
 /// One aggregation under read concern "snapshot" (MongoDB 5.0 and later): the joined documents are of one moment, for the
@@ -72,8 +80,17 @@ pub(super) async fn tickets_after(db: Database, after: Option<TicketId>, limit: 
 }
 
 pub(super) async fn tickets_locked_by(db: Database, replica: ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>> {
-    let query = doc! { "state.lock.replica": replica.as_str() };
-    let found: Vec<Named<TicketId>> = page(&db, Place::Tickets, query, after.map(|id| id.to_string()), limit).await?;
+    let mut query = doc! { "state.lock.replica": replica.as_str() };
+    if let Some(after) = after {
+        query.insert("_id", doc! { "$gt": after.to_string() });
+    }
+    let index = Hint::Keys(doc! { "state.lock.replica": 1, "_id": 1 });
+    // Left to itself, the planner may walk through all tickets that follow, in the order of their ids.
+    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
+    let tickets = db.collection::<Named<TicketId>>(Place::Tickets.name());
+    let found =
+        tickets.find(query).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 }).hint(index).limit(limit).max_time(READ_WORK_MAX).await?;
+    let found: Vec<Named<TicketId>> = found.try_collect().await?;
     Ok(found.into_iter().map(|named| named.id).collect())
 }
 

@@ -1,13 +1,16 @@
 //! Collections, their indexes, and what the database knows of itself.
 //!
 //! Documents are the domain types in their serde form. Beside their fields some have more, which reads of the domain type
-//! pass over: `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is not Final, `locks` and `signIns` on a
-//! user. No index without a query: each is there for the one named beside it.
+//! pass over: `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is not Final, `signIns` on a user. No index without a query: each is there for the one named beside it.
 
 use std::time::Duration;
 
 use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
-use mongodb::{Database, IndexModel, error::Error, options::IndexOptions};
+use mongodb::{
+    Database, IndexModel,
+    error::{Error, ErrorKind},
+    options::IndexOptions,
+};
 
 use super::fault::fault;
 
@@ -18,12 +21,15 @@ pub(super) enum Place {
     Orders,
     Charges,
     Users,
+    /// The locks that each user holds: `{_id: user, locks: [order]}`. Apart from the user, since it is written at another
+    /// rhythm and on other conditions; made with the user, or else by their first lock.
+    Slots,
     Sessions,
     Idempotency,
 }
 
 impl Place {
-    pub const ALL: [Self; 6] = [Self::Tickets, Self::Orders, Self::Charges, Self::Users, Self::Sessions, Self::Idempotency];
+    pub const ALL: [Self; 7] = [Self::Tickets, Self::Orders, Self::Charges, Self::Users, Self::Slots, Self::Sessions, Self::Idempotency];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,6 +37,7 @@ impl Place {
             Self::Orders => "orders",
             Self::Charges => "charges",
             Self::Users => "users",
+            Self::Slots => "slots",
             Self::Sessions => "sessions",
             Self::Idempotency => "idempotency",
         }
@@ -100,8 +107,15 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
             tokio::time::sleep(INDEX_RETRY_PAUSE).await;
         }
     }
-    Ok(())
+    // It has no index of its own, and making it in the middle of a transaction conflicts with all others.
+    match db.create_collection(Place::Slots.name()).await {
+        Err(error) if !matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS) => Err(error),
+        _ => Ok(()),
+    }
 }
+
+/// MongoDB's code for a collection that is there already.
+const NAMESPACE_EXISTS: i32 = 48;
 
 fn index(keys: Document, options: IndexOptions) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()

@@ -93,9 +93,9 @@ struct Step {
 }
 
 /// Writes `group` as one transaction; the answer comes by `deadline`.
-pub(super) async fn attempt(client: &Client, db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
+pub(super) async fn attempt(db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
     let gate = Arc::new(Gate::default());
-    let run = run(client.clone(), db.clone(), steps(group), Arc::clone(&gate), deadline);
+    let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
     let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
     let why = match timeout_at(deadline, &mut task).await {
         Ok(Ok(Ok(outcome))) => return outcome,
@@ -105,8 +105,8 @@ pub(super) async fn attempt(client: &Client, db: &Database, group: &[Waiting], d
     if gate.abandon() { Attempt::Transient(why.into()) } else { Attempt::Unknown(why.into()) }
 }
 
-async fn run(client: Client, db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
-    let mut session = match begin(&client).await {
+async fn run(db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
+    let mut session = match begin(db.client()).await {
         Ok(session) => session,
         Err(error) => return Attempt::Transient(describe(&error)),
     };
@@ -186,13 +186,15 @@ fn is_definitely_aborted(error: &Error) -> bool {
 
 /// The statements of all commits, one command for each collection and action.
 ///
-/// New users come first, since the session of a sign-up is opened over them; sessions are closed before others are opened.
+/// New users come first, with their documents of locks, since the session of a sign-up is opened over them; sessions are
+/// closed before others are opened.
 fn steps(group: &[Waiting]) -> Vec<Step> {
     let of = |place, action| command(group, place, action);
-    let mut steps: Vec<Step> = of(Place::Users, Action::Insert).into_iter().collect();
+    let first = [Place::Users, Place::Slots];
+    let mut steps: Vec<Step> = first.into_iter().filter_map(|place| of(place, Action::Insert)).collect();
     steps.extend(Place::ALL.into_iter().filter_map(|place| of(place, Action::Update)));
     steps.extend(of(Place::Sessions, Action::Delete));
-    steps.extend(Place::ALL.into_iter().filter(|place| *place != Place::Users).filter_map(|place| of(place, Action::Insert)));
+    steps.extend(Place::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| of(place, Action::Insert)));
     steps.extend(events(group));
     steps
 }

@@ -5,5 +5,6 @@ mod fault;
 mod feed;
 mod group;
 mod race;
+mod reads;
 mod start;
 mod world;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use bson::doc;
 use futures_util::future::join_all;
-use gittix::store::{Store, mongo::MongoStore};
+use gittix::{
+    domain::{Event, invariants},
+    store::{CommitError, Store, mongo::MongoStore},
+};
 use tokio::time::Instant;
 
-use super::world::{World, on_sale};
+use super::world::{Fault, World, events, on_sale, ticket_commit};
 
 #[tokio::test]
 async fn replicas_that_start_at_once_agree_on_epoch_and_secrets() {
@@ -29,6 +33,7 @@ async fn an_address_where_nobody_listens_is_one_line_within_seconds() {
     let error = MongoStore::connect("mongodb://127.0.0.1:1/?replicaSet=rs0").await.expect_err("nobody listens on port 1").to_string();
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(error.starts_with("MONGODB_URI: ") && !error.contains('\n'), "{error}");
+    println!("{error}");
 }
 
 #[tokio::test]
@@ -44,10 +49,10 @@ async fn the_last_minutes_can_be_resumed_on_a_replica_that_starts_later() {
     let mut reader = first.feed().subscribe();
     on_sale(&*first).await;
     on_sale(&*first).await;
-    let seen = super::world::events(&mut reader, 2).await;
+    let seen = events(&mut reader, 2).await;
     let second = world.store().await;
     let mut resumed = second.feed().resume(seen[0].cursor).expect("the cursor is a minute old at most");
-    let missed = super::world::events(&mut resumed, 1).await;
+    let missed = events(&mut resumed, 1).await;
     assert_eq!(missed[0].cursor, seen[1].cursor);
     assert_eq!(missed[0].event, seen[1].event);
     world.drop_database().await;
@@ -61,5 +66,48 @@ async fn the_store_tells_the_servers_time() {
     assert!(first <= second && (second - first).0 < 10_000, "{first:?} {second:?}");
     let difference = (gittix::clock::wall_clock() - second).0.abs();
     assert!(difference < 60_000, "the server of a test runs on this machine: {difference} ms apart");
+    world.drop_database().await;
+}
+
+#[test]
+fn a_process_that_dies_in_the_middle_of_its_commits_blocks_nobody_for_long() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (first, second) = (runtime(), runtime());
+    let world = second.block_on(World::new());
+    let store = first.block_on(world.store());
+    let commits: Vec<_> = (0..500).map(|_| ticket_commit().1).collect();
+    for commit in commits.clone() {
+        let store = std::sync::Arc::clone(&store);
+        first.spawn(async move { store.commit(commit).await });
+    }
+    // One of them is acknowledged, so the others are on their way; then everything that runs them is gone.
+    first.block_on(on_sale(&*store));
+    drop(store);
+    first.shutdown_background();
+    second.block_on(async {
+        // Its transactions are still open on the server, and would be for a minute. What they touched is written again.
+        let after = world.store().await;
+        let answers = join_all(commits.into_iter().map(|commit| after.commit(commit))).await;
+        let other: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale))).collect();
+        assert!(other.is_empty(), "{other:?}");
+        let (stored, told) = after.dump().await.expect("a dump");
+        assert_eq!(stored.tickets.len(), 501);
+        assert_eq!(invariants::events_match_changes(&stored, &told), Ok(()));
+        drop(after);
+        world.drop_database().await;
+    });
+}
+
+#[tokio::test]
+async fn where_the_oplog_does_not_reach_back_the_feed_begins_now() {
+    let world = World::new().await;
+    on_sale(&*world.store().await).await;
+    let data = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
+    let fault = Fault::set(&world, "short-oplog", doc! { "times": 1 }, data).await;
+    let store = world.store_named("short-oplog").await;
+    fault.heal().await;
+    let mut reader = store.feed().subscribe();
+    let ticket = on_sale(&*store).await;
+    assert_eq!(events(&mut reader, 1).await[0].event, Event::TicketCreated { ticket });
     world.drop_database().await;
 }

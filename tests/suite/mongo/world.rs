@@ -155,9 +155,11 @@ pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>>
     events
 }
 
-/// Makes commands of the driver called `app` fail; it is healed when this is dropped through [`Fault::heal`].
+/// Makes commands of the driver called `app` fail; until [`Fault::heal`].
 pub struct Fault<'a> {
     world: &'a World,
+    /// How often it struck before.
+    before: i64,
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 
@@ -170,12 +172,22 @@ impl<'a> Fault<'a> {
         let alone = TURN.lock().await;
         data.insert("appName", app);
         let fault = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
-        world.client().database("admin").run_command(fault).await.expect("enableTestCommands is on");
-        Self { world, _alone: alone }
+        let reply = world.client().database("admin").run_command(fault).await.expect("enableTestCommands is on");
+        Self { world, before: struck(&reply), _alone: alone }
     }
 
+    /// Takes the fault back.
+    ///
+    /// # Panics
+    /// If it never struck: then the test proved nothing.
     pub async fn heal(self) {
         let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
-        self.world.client().database("admin").run_command(off).await.expect("the fault is taken back");
+        let reply = self.world.client().database("admin").run_command(off).await.expect("the fault is taken back");
+        assert!(struck(&reply) > self.before, "the fault never struck: {reply}");
     }
+}
+
+/// How often the server's one `failCommand` struck so far.
+fn struck(reply: &Document) -> i64 {
+    reply.get_i64("count").or_else(|_| reply.get_i32("count").map(i64::from)).expect("a count")
 }

@@ -1,0 +1,125 @@
+// Buying: once, by the server's word, and with every refusal told in a way that helps.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PASSWORD } from "./stage/account.mjs";
+import { connected, refusal, says, stage } from "./stage/stage.mjs";
+
+const on = stage({ GITTIX_MAX_LOCKS: "1" });
+
+/** Cuts a page off from what is live, so that it goes on showing what it knew. */
+async function deafen(page) {
+  await page.routeWebSocket("**/ws*", (socket) => socket.close());
+}
+
+async function ordersOf(page) {
+  return page.evaluate(() => fetch("/api/orders").then((answer) => answer.json()));
+}
+
+test("a double click orders once", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Double Click", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.goto(`/tickets/${ticket.id}`);
+  let asked = 0;
+  page.on("request", (request) => { if (request.method() === "POST" && request.url().endsWith("/api/orders")) asked += 1; });
+  await page.getByRole("button", { name: "Buy" }).dblclick();
+  await page.locator(".hold-figures").waitFor();
+  assert.equal(asked, 1);
+  assert.equal((await ordersOf(page)).length, 1);
+});
+
+test("an answer that got lost on the way is asked for again under the same key, and there is one order", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Lost Answer", 20);
+  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_CONNECTION_RESET/] });
+  const keys = [];
+  await page.route("**/api/orders", async (route) => {
+    if (route.request().method() !== "POST") return route.continue();
+    keys.push(route.request().headers()["idempotency-key"]);
+    const answer = await route.fetch();
+    return keys.length === 1 ? route.abort("connectionreset") : route.fulfill({ response: answer });
+  });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  assert.equal(keys.length, 2);
+  assert.equal(keys[0], keys[1]);
+  assert.equal((await ordersOf(page)).length, 1);
+});
+
+test("a page that missed the lock is refused by the server, and says what can be done", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const ticket = await seller.list("Missed Lock", 20);
+  const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
+  await deafen(page);
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).waitFor();
+  await rival.lock(ticket);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await says(page.locator(".notice"), "Somebody else is buying this ticket right now", 5_000);
+  await says(page.locator(".status"), "Locked");
+});
+
+test("a price that changed unseen is not paid: the new one is shown first", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Dearer Now", 20);
+  const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
+  await deafen(page);
+  await page.goto(`/tickets/${ticket.id}`);
+  await says(page.locator(".price"), "$20", 5_000);
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: ticket.title, price: 35 });
+  await page.getByRole("button", { name: "Buy" }).click();
+  await says(page.locator(".notice"), "The price has changed meanwhile", 5_000);
+  await says(page.locator(".price"), "$35");
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.getByRole("button", { name: "Pay $35" }).waitFor();
+});
+
+test("who is signed out signs in and comes back to the ticket", async (t) => {
+  const seller = await on.account("seller");
+  const buyer = await on.account("buyer");
+  const ticket = await seller.list("Come Back", 20);
+  const page = await on.person(t, { expected: [refusal(401)] });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Sign in to buy" }).click();
+  await page.getByLabel("Email").fill(buyer.email);
+  await page.getByLabel("Password", { exact: true }).fill("wrong password");
+  await page.getByRole("button", { name: "Submit" }).click();
+  await says(page.locator(".notice"), "do not belong together", 5_000);
+  assert.equal(await page.getByLabel("Email").inputValue(), buyer.email);
+  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+});
+
+test("who holds as many tickets as allowed is led to them", async (t) => {
+  const seller = await on.account("seller");
+  const [first, second] = [await seller.list("One Held", 20), await seller.list("One Too Many", 20)];
+  const page = await on.person(t, { signedIn: true, expected: [refusal(429)] });
+  await page.goto(`/tickets/${first.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  await page.goto(`/tickets/${second.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await says(page.locator(".notice"), "You can't hold this ticket right now", 5_000);
+  await page.getByRole("link", { name: "See my orders" }).click();
+  await says(page.locator(".row"), "One Held", 5_000);
+});
+
+test("one's own order is found again from its ticket", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Found Again", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  const order = page.url();
+  await page.goto(`/tickets/${ticket.id}`);
+  await connected(page);
+  await page.getByRole("button", { name: "Continue your order" }).click();
+  await page.locator(".hold-figures").waitFor();
+  assert.equal(page.url(), order);
+});

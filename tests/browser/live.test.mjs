@@ -1,0 +1,94 @@
+// What is live: a change that one person makes is on everybody's page within a second, in place.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connected, row, says, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+
+test("a ticket that one browser locks and frees is locked and free in another without reload", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Rock Concert", 100);
+  const buyer = await on.person(t, { signedIn: true });
+  const list = await on.person(t);
+  const other = await on.person(t);
+  await list.goto("/");
+  await other.goto(`/tickets/${ticket.id}`);
+  await Promise.all([connected(list), connected(other)]);
+  await says(row(list, "Rock Concert"), "Available", 5_000);
+
+  await buyer.goto(`/tickets/${ticket.id}`);
+  await buyer.getByRole("button", { name: "Buy" }).click();
+  await Promise.all([says(row(list, "Rock Concert"), "Locked"), says(other.locator(".status"), "Locked")]);
+  assert.match(await row(list, "Rock Concert").locator(".status").textContent(), /Locked · 1[45]:\d\d left/);
+  assert.equal(await other.getByRole("button", { name: "Sign in to buy" }).getAttribute("aria-disabled"), "true");
+
+  await buyer.getByRole("button", { name: "Cancel this order" }).click();
+  await buyer.getByRole("button", { name: "Cancel the order" }).click();
+  await Promise.all([says(row(list, "Rock Concert"), "Available"), says(other.locator(".status"), "Available")]);
+  await says(buyer.locator(".outcome"), "You cancelled this order");
+});
+
+test("a new price, a sale and a ticket taken off sale change in place, and the row stays where it is", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const [repriced, sold, removed] = [await seller.list("Repriced Opera", 20), await seller.list("Sold Opera", 30), await seller.list("Removed Opera", 40)];
+  const page = await on.person(t);
+  await page.goto("/?q=opera");
+  await connected(page);
+  await says(row(page, "Repriced Opera"), "$20", 5_000);
+  const before = await row(page, "Repriced Opera").boundingBox();
+
+  await seller.ask("PUT", `/api/tickets/${repriced.id}`, { title: "Repriced Opera", price: 25.5 });
+  await says(row(page, "Repriced Opera"), "$25.50");
+  await rival.pay(await rival.lock(sold));
+  await says(row(page, "Sold Opera"), "Sold");
+  await seller.ask("DELETE", `/api/tickets/${removed.id}`);
+  await says(row(page, "Removed Opera"), "No longer for sale");
+  assert.deepEqual(await row(page, "Repriced Opera").boundingBox(), before);
+});
+
+test("new tickets are counted, and come in when asked for; nothing moves before", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Early Circus", 10);
+  const page = await on.person(t);
+  await page.goto("/?q=circus");
+  await connected(page);
+  await says(row(page, "Early Circus"), "Available", 5_000);
+  const before = await row(page, "Early Circus").boundingBox();
+
+  await seller.list("Late Circus", 11);
+  await seller.list("Later Circus", 12);
+  await seller.list("Something else", 13);
+  await says(page.locator(".news"), "2 new tickets");
+  assert.deepEqual(await row(page, "Early Circus").boundingBox(), before);
+  assert.equal(await page.locator(".row").count(), 1);
+
+  await page.locator(".news").click();
+  await says(row(page, "Later Circus"), "Available");
+  assert.equal(await page.locator(".row").count(), 3);
+  assert.equal(await page.locator(".news").isVisible(), false);
+});
+
+test("an empty list fills by itself", async (t) => {
+  const seller = await on.account("seller");
+  const page = await on.person(t);
+  await page.goto("/?q=zirkus");
+  await connected(page);
+  await says(page.locator(".empty"), "No ticket for “zirkus”", 5_000);
+  await seller.list("Zirkus", 10);
+  await says(row(page, "Zirkus"), "Available");
+});
+
+test("what happens in one tab is in the other tab of the same person", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Two Tabs", 15);
+  const first = await on.person(t, { signedIn: true });
+  const second = await first.context().newPage();
+  await second.goto("/orders");
+  await connected(second);
+  await says(second.locator(".empty"), "You are holding no ticket", 5_000);
+  await first.goto(`/tickets/${ticket.id}`);
+  await first.getByRole("button", { name: "Buy" }).click();
+  await says(row(second, "Two Tabs"), "left to pay");
+});

@@ -1,0 +1,79 @@
+// When the connection breaks: the page says so, comes back by itself, and has missed nothing.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connected, row, says, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const BACK_MS = 20_000;
+const NETWORK = [/net::ERR_|WebSocket connection to/];
+
+test("the server is killed and restarted under an open page: it says so, comes back, and shows what changed", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Power Cut", 20);
+  const page = await on.person(t, { expected: NETWORK });
+  await page.goto("/");
+  await connected(page);
+  await says(row(page, "Power Cut"), "$20", 5_000);
+
+  await on.server.kill();
+  await page.locator("#connection").waitFor({ state: "visible" });
+  assert.equal(await row(page, "Power Cut").isVisible(), true);
+  await on.server.start();
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Power Cut", price: 21 });
+  await page.locator("#connection").waitFor({ state: "hidden", timeout: BACK_MS });
+  await says(row(page, "Power Cut"), "$21", 2_000);
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Power Cut", price: 22 });
+  await says(row(page, "Power Cut"), "$22");
+});
+
+test("an order that is open while the server is away goes on where it was", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Held Through", 20);
+  const page = await on.person(t, { signedIn: true, expected: NETWORK });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  await on.server.kill();
+  await page.getByLabel(/4242/).check();
+  await page.getByRole("button", { name: "Pay $20" }).click();
+  await on.server.start();
+  await says(page.locator(".outcome"), "It's yours", BACK_MS);
+  assert.equal(await page.locator(".attempts li").count(), 1);
+});
+
+test("a connection that went silent is noticed when the tab wakes, and the page catches up", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Sleeper", 20);
+  const page = await on.person(t, { expected: NETWORK });
+  let silent = false;
+  let sockets = 0;
+  await page.routeWebSocket("**/ws*", (socket) => {
+    sockets += 1;
+    const number = sockets;
+    const server = socket.connectToServer();
+    socket.onMessage((message) => { if (number > 1 || !silent) server.send(message); });
+    server.onMessage((message) => { if (number > 1 || !silent) socket.send(message); });
+  });
+  await page.goto("/");
+  await connected(page);
+  await says(row(page, "Sleeper"), "$20", 5_000);
+  silent = true;
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Sleeper", price: 23 });
+  await page.evaluate(() => dispatchEvent(new Event("online")));
+  await says(row(page, "Sleeper"), "$23", BACK_MS);
+  assert.ok(sockets > 1);
+});
+
+test("the list cannot be loaded at first: it says so and loads by itself later", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Late Load", 20);
+  const page = await on.person(t, { expected: NETWORK });
+  let broken = true;
+  await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
+  await page.goto("/");
+  await says(page.locator(".notice"), "No answer from GitTix", 5_000);
+  broken = false;
+  await page.getByRole("button", { name: "Try again" }).click();
+  await says(row(page, "Late Load"), "$20", 5_000);
+});

@@ -1,0 +1,99 @@
+// Paying: accepted, declined and tried again, confirmed, cancelled; with a reload and a step back at every stage.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { refusal, row, says, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+
+/** A page on the order of a fresh ticket. */
+async function holding(t, title, options = {}) {
+  const seller = await on.account("seller");
+  const ticket = await seller.list(title, 20);
+  const page = await on.person(t, { signedIn: true, ...options });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  return { page, ticket };
+}
+
+async function pay(page, card) {
+  await page.getByLabel(card).check();
+  await page.getByRole("button", { name: "Pay $20" }).click();
+}
+
+test("a card is accepted, and the ticket is sold for everybody", async (t) => {
+  const { page, ticket } = await holding(t, "Paid Show");
+  const other = await on.person(t);
+  await other.goto(`/tickets/${ticket.id}`);
+  await says(other.locator(".status"), "Locked", 5_000);
+  await pay(page, /4242/);
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  await says(page.locator(".attempts"), "$20 paid");
+  await says(other.locator(".status"), "Sold");
+});
+
+test("a card is declined, the choice stays, and another card pays; each step survives a reload and a step back", async (t) => {
+  const { page, ticket } = await holding(t, "Declined Show", { expected: [refusal(402)] });
+  const order = page.url();
+  await page.reload();
+  await pay(page, /0002/);
+  await says(page.locator(".notice"), "Try another card", 5_000);
+  assert.equal(await page.getByLabel(/0002/).isChecked(), true);
+
+  await page.reload();
+  await says(page.locator(".attempts"), "Declined", 5_000);
+  await page.goBack();
+  await says(page.locator(".status"), "Locked", 5_000);
+  assert.ok(page.url().endsWith(ticket.id));
+  await page.goForward();
+  await page.locator(".hold-figures").waitFor();
+  assert.equal(page.url(), order);
+
+  await pay(page, /4242/);
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  await page.reload();
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  assert.equal(await page.getByRole("button", { name: /^Pay/ }).isVisible(), false);
+});
+
+test("a bank that asks is answered, also after a reload", async (t) => {
+  const { page } = await holding(t, "Confirmed Show");
+  await pay(page, /3184/);
+  await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);
+  await page.reload();
+  await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);
+  await page.getByRole("button", { name: "Confirm the payment" }).click();
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+});
+
+test("a payment that was asked for twice is taken once", async (t) => {
+  const { page } = await holding(t, "Paid Once");
+  await page.getByLabel(/4242/).check();
+  await page.getByRole("button", { name: "Pay $20" }).dblclick();
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  assert.equal(await page.locator(".attempts li").count(), 1);
+});
+
+test("a cancelled order says so, frees the ticket, and stands in the history", async (t) => {
+  const { page } = await holding(t, "Cancelled Show");
+  await page.getByRole("button", { name: "Cancel this order" }).click();
+  await page.getByRole("button", { name: "Keep it" }).click();
+  await page.getByRole("button", { name: "Cancel this order" }).click();
+  await page.getByRole("button", { name: "Cancel the order" }).click();
+  await says(page.locator(".outcome"), "You cancelled this order", 5_000);
+  await page.reload();
+  await says(page.locator(".outcome"), "You cancelled this order", 5_000);
+  await page.getByRole("link", { name: "My orders", exact: true }).click();
+  await says(row(page, "Cancelled Show"), "Cancelled", 5_000);
+  await page.goBack();
+  await page.getByRole("link", { name: "Look at the ticket" }).click();
+  await says(page.locator(".status"), "Available", 5_000);
+});
+
+test("somebody else's order is nobody's business", async (t) => {
+  const { page } = await holding(t, "Private Show");
+  const stranger = await on.person(t, { signedIn: true, expected: [refusal(403)] });
+  await stranger.goto(new URL(page.url()).pathname);
+  await says(stranger.locator(".empty"), "This belongs to somebody else", 5_000);
+});

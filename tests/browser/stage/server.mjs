@@ -1,0 +1,96 @@
+// The real server under test: the binary named by GITTIX_BIN, on a free port of loopback, with a data folder of its own.
+
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+const BINARY = process.env.GITTIX_BIN ?? resolve(import.meta.dirname, "../../../target/release/gittix");
+const START_TIMEOUT_MS = 20_000;
+const LOG_LINES_MAX = 200;
+
+export class Server {
+  #settings;
+  #folder;
+  #child = null;
+  #log = [];
+  address = "127.0.0.1:0";
+
+  /** @param {Record<string, string>} settings environment variables of the server, beside those that every test needs */
+  constructor(settings = {}) {
+    this.#settings = settings;
+  }
+
+  get origin() {
+    return `http://${this.address}`;
+  }
+
+  /** The last lines that the server logged. */
+  get log() {
+    return this.#log.join("\n");
+  }
+
+  /** Starts it, or starts it again on the same address and data. */
+  async start() {
+    this.#folder ??= await mkdtemp(join(tmpdir(), "gittix-pages-"));
+    const environment = {
+      PATH: process.env.PATH,
+      GITTIX_ADDR: this.address,
+      GITTIX_DATA_DIR: this.#folder,
+      GITTIX_RATE_LIMIT: "off",
+      ...this.#settings,
+    };
+    this.#child = spawn(BINARY, ["serve"], { env: environment, stdio: ["ignore", "pipe", "pipe"] });
+    this.address = await this.#listening(this.#child);
+    await this.#answering();
+  }
+
+  /** Ends it at once, as a power cut would. */
+  async kill() {
+    await this.#end("SIGKILL");
+  }
+
+  /** Ends it and removes its data. */
+  async stop() {
+    await this.#end("SIGTERM");
+    if (this.#folder) await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  #listening(child) {
+    return new Promise((done, failed) => {
+      const timer = setTimeout(() => failed(new Error(`the server does not say where it listens:\n${this.log}`)), START_TIMEOUT_MS);
+      const read = (line) => {
+        this.#log.push(line);
+        if (this.#log.length > LOG_LINES_MAX) this.#log.shift();
+        const plain = line.replace(/\u001b\[[0-9;]*m/g, ""); // colours
+        const match = /127\.0\.0\.1:([1-9]\d*)/.exec(plain);
+        if (!match) return;
+        clearTimeout(timer);
+        done(match[0]);
+      };
+      for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", read);
+      child.once("error", failed);
+      child.once("exit", (code) => failed(new Error(`the server ended with ${code}:\n${this.log}`)));
+    });
+  }
+
+  async #answering() {
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    while (Date.now() < deadline) {
+      const ready = await fetch(`${this.origin}/readyz`).then(({ ok }) => ok, () => false);
+      if (ready) return;
+      await new Promise((resume) => setTimeout(resume, 50));
+    }
+    throw new Error(`the server does not become ready:\n${this.log}`);
+  }
+
+  async #end(signal) {
+    const child = this.#child;
+    this.#child = null;
+    if (!child || child.exitCode !== null) return;
+    const ended = new Promise((done) => child.once("exit", done));
+    child.kill(signal);
+    await ended;
+  }
+}

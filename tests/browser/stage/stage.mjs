@@ -1,0 +1,98 @@
+// What every test stands on: a server, a browser, and people who look at the pages. Whatever a page writes to its console as
+// an error, throws, or does against its Content-Security-Policy fails the test, unless the test expects it.
+
+import assert from "node:assert/strict";
+import { after, before } from "node:test";
+import { chromium } from "playwright-core";
+import { Account, PASSWORD, newEmail } from "./account.mjs";
+import { Server } from "./server.mjs";
+
+export const PHONE = { width: 390, height: 800 };
+export const DESKTOP = { width: 1280, height: 850 };
+export const SMALLEST = { width: 320, height: 640 };
+
+/** How long a change may take to be on every open page. */
+export const LIVE_MS = 1_000;
+const PATIENCE_MS = 10_000;
+
+const CHROMIUM = {
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+};
+
+export function launch() {
+  return chromium.launch(CHROMIUM);
+}
+
+/** A server and a browser for all the tests of a file. */
+export function stage(settings) {
+  const server = new Server(settings);
+  const built = { server, browser: null, person: (t, options) => person(t, built, options), account: (name) => Account.signUp(server.origin, name) };
+  before(async () => {
+    await server.start();
+    built.browser = await launch();
+  });
+  after(async () => {
+    await built.browser?.close();
+    await server.stop();
+  });
+  return built;
+}
+
+/**
+ * A page in a browser context of its own.
+ * @param {object} [options]
+ * @param {boolean} [options.signedIn] signed up and signed in, by the page
+ * @param {RegExp[]} [options.expected] what its console may say: browsers log each refusal as an error
+ */
+async function person(t, { browser, server }, { signedIn = false, size = DESKTOP, scheme = "light", expected = [] } = {}) {
+  const context = await browser.newContext({ baseURL: server.origin, viewport: size, colorScheme: scheme, locale: "en-US" });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const page = await context.newPage();
+  const complaints = watch(page, expected);
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(complaints, [], "the page is quiet");
+  });
+  if (signedIn) await signUp(page);
+  return page;
+}
+
+/** Everything that a page complains of and that is not expected, as it happens. */
+export function watch(page, expected = []) {
+  const complaints = [];
+  const complain = (text) => expected.some((pattern) => pattern.test(text)) || complaints.push(text);
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complain(message.text()));
+  page.on("pageerror", (error) => complain(`thrown: ${error.stack}`));
+  return complaints;
+}
+
+/** A refusal with one of these statuses, as the browser's console words it. */
+export function refusal(...statuses) {
+  return new RegExp(`^Failed to load resource: the server responded with a status of (${statuses.join("|")}) `);
+}
+
+/** Signs up through the page itself. */
+export async function signUp(page, email = newEmail("buyer")) {
+  await page.goto("/signup");
+  await page.getByLabel("Email").fill(email);
+  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("link", { name: "My Orders" }).waitFor();
+  return email;
+}
+
+/** Waits until the page is connected, and its first snapshot checked. */
+export async function connected(page) {
+  await page.locator("html[data-connection=live]").waitFor({ state: "attached" });
+}
+
+/** A ticket's row in the list. */
+export function row(page, title) {
+  return page.locator(".row", { hasText: title });
+}
+
+/** Waits until an element says something, for as long as a live change may take. */
+export async function says(locator, text, timeout = LIVE_MS) {
+  await locator.filter({ hasText: text }).first().waitFor({ timeout });
+}

@@ -1,0 +1,176 @@
+//! The queries: what they find, that they use an index, and that no index is there for nothing.
+
+use std::collections::BTreeMap;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use gittix::{
+    domain::{
+        ChargeId, Command, Decision, Email, Millis, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, TokenDigest, User, UserId,
+        decide,
+    },
+    store::{Commit, OrderScope, Store, Write, mongo::MongoStore},
+};
+use uuid::Uuid;
+
+use super::world::{World, lock_commit, now, on_sale, one, session, signed_up};
+
+/// A ticket that `buyer` locked and began to pay.
+async fn being_paid(store: &MongoStore, buyer: &User) -> Sale {
+    let ticket = on_sale(store).await;
+    let (order, lock) = lock_commit(&ticket, buyer.id);
+    store.commit(lock).await.expect("the ticket is free");
+    let locked = store.sale(ticket.id).await.expect("a read").expect("the ticket");
+    assert_eq!(locked.order.as_ref().map(|held| held.id), Some(order));
+    assert_eq!(locked.charge, None);
+    let charge = ChargeId::new(Uuid::now_v7());
+    apply(store, &locked, Command::SubmitPayment { order, by: buyer.id, charge, token: TokenDigest::new("digest") }).await;
+    store.sale(ticket.id).await.expect("a read").expect("the ticket")
+}
+
+async fn apply(store: &MongoStore, sale: &Sale, command: Command) -> Decision {
+    let at = now();
+    let decision = decide(sale, &command, &Policy::default(), at).expect("the command fits");
+    store.commit(Commit::of(decision.clone(), at)).await.expect("nobody else changes it");
+    decision
+}
+
+#[tokio::test]
+async fn a_sale_is_the_ticket_with_its_order_and_its_running_charge() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let buyer = signed_up(&*store).await;
+    let sale = being_paid(&store, &buyer).await;
+    let (order, charge) = (sale.order.clone().expect("an order"), sale.charge.clone().expect("a charge"));
+    assert_eq!((charge.order, charge.buyer), (order.id, buyer.id));
+    assert_eq!(store.charges_of(order.id).await.expect("a read"), std::slice::from_ref(&charge));
+    assert_eq!(store.charges_open(Timestamp(i64::MAX), None, 10).await.expect("a read"), std::slice::from_ref(&charge));
+    assert_eq!(store.orders_of(buyer.id, OrderScope::Active, None, 10).await.expect("a read"), std::slice::from_ref(&order));
+
+    let failure = gittix::domain::Failure::new("card_declined", "No.");
+    apply(&store, &sale, Command::PaymentDeclined { charge: charge.id, payment: None, failure }).await;
+    let declined = store.sale(sale.ticket.id).await.expect("a read").expect("the ticket");
+    assert_eq!(declined.charge, None, "a charge that is Final does not run");
+    assert_eq!(store.charges_open(Timestamp(i64::MAX), None, 10).await.expect("a read"), []);
+
+    apply(&store, &declined, Command::Cancel { order: order.id, by: buyer.id }).await;
+    let free = store.sale(sale.ticket.id).await.expect("a read").expect("the ticket");
+    assert_eq!((free.order, free.charge), (None, None));
+    assert_eq!(store.orders_of(buyer.id, OrderScope::Active, None, 10).await.expect("a read"), []);
+    assert_eq!(store.orders_of(buyer.id, OrderScope::All, None, 10).await.expect("a read").len(), 1);
+    assert_eq!(store.sale(TicketId::new(Uuid::now_v7())).await.expect("a read"), None);
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_sale_is_of_one_moment_while_others_change_it() {
+    let world = World::new().await;
+    let (store, other) = (world.store_named("reader").await, world.store_named("writer").await);
+    let buyer = signed_up(&*store).await;
+    let ticket = on_sale(&*store).await;
+    let changes = async {
+        let mut held: Ticket = ticket.clone();
+        for _ in 0..40 {
+            let (order, lock) = lock_commit(&Ticket { lapses: Vec::new(), ..held }, buyer.id);
+            other.commit(lock).await.expect("nobody else locks it");
+            let sale = other.sale(ticket.id).await.expect("a read").expect("the ticket");
+            held = apply(&other, &sale, Command::Cancel { order, by: buyer.id }).await.ticket.expect("it is free again");
+        }
+    };
+    let reads = async {
+        for _ in 0..200 {
+            let sale = store.sale(ticket.id).await.expect("a read").expect("the ticket");
+            let held = sale.order.as_ref().map(|order| order.id);
+            assert_eq!(held, sale.ticket.lock().map(|lock| lock.order));
+            assert!(sale.order.is_none_or(|order| order.is_active()), "the order of one moment with the ticket of another");
+        }
+    };
+    tokio::join!(changes, reads);
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn what_is_due_comes_with_the_longest_overdue_first() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let buyers = [signed_up(&*store).await, signed_up(&*store).await, signed_up(&*store).await];
+    let mut tickets = Vec::new();
+    for buyer in &buyers {
+        tickets.push(being_paid(&store, buyer).await.ticket);
+    }
+    // Not paid: its payment window is over first.
+    let ticket = on_sale(&*store).await;
+    store.commit(lock_commit(&ticket, buyers[0].id).1).await.expect("the ticket is free");
+    let lock = |ticket: &Ticket| ticket.lock().expect("it is locked").unlocks_at;
+    let paid: Vec<TicketId> = tickets.iter().map(|ticket| ticket.id).collect();
+
+    assert_eq!(store.tickets_overdue(Timestamp(lock(&tickets[0]).0 - 1), 10).await.expect("a read"), [ticket.id]);
+    assert_eq!(store.tickets_overdue(lock(&tickets[1]), 10).await.expect("a read"), [ticket.id, paid[0], paid[1]]);
+    assert_eq!(store.tickets_overdue(lock(&tickets[2]), 2).await.expect("a read"), [ticket.id, paid[0]]);
+    let mine = store.tickets_locked_by(&ReplicaName::new("test"), Some(paid[0]), 10).await.expect("a read");
+    assert_eq!(mine, [paid[1], paid[2], ticket.id]);
+    assert_eq!(store.tickets_locked_by(&ReplicaName::new("other"), None, 10).await.expect("a read"), []);
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_counter_starts_anew_after_its_window() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let (start, window) = (now(), Millis(1000));
+    let mut hits = Vec::new();
+    for after in [0, 10, 999, 1000, 1500, 2000] {
+        hits.push(store.count_hit("client", window, Timestamp(start.0 + after)).await.expect("a count"));
+    }
+    assert_eq!(hits, [1, 2, 3, 1, 2, 1]);
+    let many = futures_util::future::join_all((0..50).map(|_| store.count_hit("other", window, start))).await;
+    let mut many: Vec<u64> = many.into_iter().map(|hit| hit.expect("a count")).collect();
+    many.sort_unstable();
+    assert_eq!(many, (1..=50).collect::<Vec<u64>>());
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn every_query_uses_an_index_and_every_index_has_a_query() {
+    let world = World::new().await;
+    let store = world.store().await;
+    world.db().run_command(doc! { "profile": 2 }).await.expect("the profiler is on");
+    let buyer = signed_up(&*store).await;
+    let sale = being_paid(&store, &buyer).await;
+    let order = sale.order.expect("an order");
+    let opened = session(buyer.id);
+    store.commit(one(Write::OpenSession { session: opened, user_version: 0 })).await.expect("the version is current");
+    store.commit(one(Write::CloseSessions { user: buyer.id, except: None })).await.expect("closing is no condition");
+    let far = Timestamp(i64::MAX / 2);
+    store.tickets_after(Some(TicketId::new(Uuid::nil())), 10).await.expect("a read");
+    store.tickets_locked_by(&ReplicaName::new("test"), Some(TicketId::new(Uuid::nil())), 10).await.expect("a read");
+    store.tickets_overdue(far, 10).await.expect("a read");
+    store.orders_of(buyer.id, OrderScope::Active, Some(order.id), 10).await.expect("a read");
+    store.orders_of(buyer.id, OrderScope::All, None, 10).await.expect("a read");
+    store.charges_of(order.id).await.expect("a read");
+    store.charges_open(far, None, 10).await.expect("a read");
+    store.user_by_email(&Email::parse("nobody@example.com").expect("an address")).await.expect("a read");
+    store.idempotency(UserId::new(Uuid::nil()), "key").await.expect("a read");
+    store.count_hit("key", Millis(1000), now()).await.expect("a count");
+    store.purge(Timestamp(0)).await.expect("a purge");
+    world.db().run_command(doc! { "profile": 0 }).await.expect("the profiler is off");
+
+    let scans = doc! { "planSummary": { "$regex": "COLLSCAN|SORT$" }, "ns": { "$not": { "$regex": "system" } }, "command.getMore": { "$exists": false } };
+    // A change stream reads the oplog, which has no index: that is its getMore.
+    let scans: Vec<Document> = world.raw("system.profile").find(scans).await.expect("a read").try_collect().await.expect("a read");
+    let scans: Vec<_> = scans.iter().map(|scan| (scan.get("planSummary"), scan.get("command"))).collect();
+    assert!(scans.is_empty(), "{scans:?}");
+    let mut unused = BTreeMap::new();
+    for collection in ["tickets", "orders", "charges", "users", "sessions", "idempotency", "counters", "events"] {
+        let stats = world.raw(collection).aggregate([doc! { "$indexStats": {} }]).await.expect("a read");
+        let stats: Vec<Document> = stats.try_collect().await.expect("a read");
+        for index in stats {
+            let (name, ops) = (index.get_str("name").expect("a name"), index.get_document("accesses").and_then(|uses| uses.get_i64("ops")));
+            if name != "_id_" && ops.expect("a count") == 0 {
+                unused.insert((collection, name.to_owned()), ());
+            }
+        }
+    }
+    assert!(unused.is_empty(), "{unused:?}");
+    world.drop_database().await;
+}

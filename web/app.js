@@ -1,0 +1,77 @@
+// Where it all begins: who is signed in, the live connection, and the page that the address names.
+
+import { Router } from "./core/router.js";
+import { Problem, onRefusal } from "./net/api.js";
+import { accountPage } from "./pages/account.js";
+import { forSale } from "./pages/for-sale.js";
+import { listingsPage } from "./pages/listings.js";
+import { newTicket } from "./pages/new-ticket.js";
+import { notFound } from "./pages/not-found.js";
+import { orderPage } from "./pages/order.js";
+import { ordersPage } from "./pages/orders.js";
+import { ownPath, signInPage, signUpPage } from "./pages/sign.js";
+import { ticketPage } from "./pages/ticket.js";
+import { markCurrent, startHeader } from "./parts/header.js";
+import { showTrouble } from "./parts/trouble.js";
+import { live } from "./state/live.js";
+import { onSessionChange, refreshUser } from "./state/session.js";
+import { store } from "./state/store.js";
+
+/** `pages::SHELL_PATHS` of the server must know these too, so that a deep link gets the shell and a stranger a 404. */
+const ROUTES = [
+  [/^\/$/, forSale],
+  [/^\/tickets\/new$/, newTicket],
+  [/^\/tickets\/(?<id>[^/]+)$/, ticketPage],
+  [/^\/listings$/, listingsPage],
+  [/^\/orders$/, ordersPage],
+  [/^\/orders\/(?<id>[^/]+)$/, orderPage],
+  [/^\/signup$/, signUpPage],
+  [/^\/signin$/, signInPage],
+  [/^\/account$/, accountPage],
+  [/^/, notFound],
+];
+
+const main = document.getElementById("main");
+const router = new Router({ routes: ROUTES, main, admit, onShown: markCurrent });
+
+/** Where somebody is sent who has no business on a page; null where they may be. */
+function admit(page) {
+  if (page.needsUser && store.user === null) {
+    return `/signin?next=${encodeURIComponent(location.pathname + location.search)}`;
+  }
+  if (page.forSignedOut && store.user) return ownPath(new URLSearchParams(location.search).get("next"));
+  return null;
+}
+
+async function begin() {
+  startHeader({ navigate: (address) => router.navigate(address) });
+  onSessionChange(() => live.reconnect());
+  onRefusal(({ code }) => code === "not_signed_in" && store.setUser(null));
+  const known = refreshUser();
+  live.start();
+  const { needsUser, forSignedOut } = router.pageHere();
+  try {
+    // A list need not wait for who is looking at it.
+    if (needsUser || forSignedOut) await known;
+    router.start();
+    await known;
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (store.user === undefined && main.childElementCount === 0) showTrouble(main, problem, () => location.reload());
+  }
+  store.watch("user", leavePrivatePage);
+  store.watch("connection", (status) => status === "live" && store.user === undefined && refreshQuietly());
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refreshQuietly());
+}
+
+/** The session ended under an open page: what is private to somebody is shown no longer. */
+function leavePrivatePage(user) {
+  if (user === null && router.pageHere().needsUser) router.again();
+}
+
+/** Without an answer, what was known stays. */
+function refreshQuietly() {
+  refreshUser().catch(() => {});
+}
+
+begin();

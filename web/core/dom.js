@@ -1,0 +1,46 @@
+// Building elements. Text only ever becomes text nodes and attribute values: nothing in these pages parses markup, so a
+// ticket's title that looks like markup stays what its seller typed.
+
+/**
+ * An element with attributes and children.
+ * `class` and plain attributes are set as they are; `true` sets an empty attribute, `false`, `null` and `undefined` none;
+ * `on` maps event names to listeners. Children may be nodes, strings, nested arrays, or nothing.
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "on") listen(element, value);
+    else setAttribute(element, name, value);
+  }
+  element.append(...present(children));
+  return element;
+}
+
+/** Sets, or with `false`, `null` or `undefined` removes, one attribute; leaves the page alone when nothing changes. */
+export function setAttribute(element, name, value) {
+  if (value === false || value === null || value === undefined) {
+    element.removeAttribute(name);
+    return;
+  }
+  const text = value === true ? "" : String(value);
+  if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+}
+
+/** Writes text only when it differs: a write of the same text would still wake a screen reader. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Replaces what is inside an element. */
+export function fill(element, ...children) {
+  element.replaceChildren(...present(children));
+  return element;
+}
+
+function listen(element, listeners) {
+  for (const [type, listener] of Object.entries(listeners)) element.addEventListener(type, listener);
+}
+
+function present(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+}

@@ -1,0 +1,97 @@
+// Requests to the REST interface, and its refusals as one kind of error. No page calls `fetch` itself.
+
+import { observe } from "../core/clock.js";
+
+/** How long an answer may take; on a bad network a request that hangs is worse than one that failed. */
+const TIMEOUT_MS = 15_000;
+
+/** A refusal, in the terms of the interface; `code` is `network` when no answer came at all. */
+export class Problem extends Error {
+  constructor({ status = 0, code = "network", errors = [], retryAfterSeconds = null }) {
+    super(errors[0]?.message ?? code);
+    this.name = "Problem";
+    this.status = status;
+    this.code = code;
+    this.errors = errors;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+
+  /** Whether what was asked for may have happened all the same: then only the same Idempotency-Key may ask again. */
+  get unsettled() {
+    return this.status === 0 || this.status >= 500 || this.code === "idempotency_in_flight";
+  }
+}
+
+const refused = new EventTarget();
+
+/** Calls back with every refusal, wherever it is handled. */
+export function onRefusal(listener) {
+  refused.addEventListener("refusal", (event) => listener(event.detail));
+}
+
+/**
+ * One request. Answers `{ status, data, next }`: the body, and the path of the next page where the answer names one.
+ * @throws {Problem} for every refusal, and when no answer came
+ * @throws {DOMException} AbortError when the caller's own signal aborted
+ */
+export async function request(method, path, { body, key, ifMatch, signal } = {}) {
+  const headers = { Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (key) headers["Idempotency-Key"] = key;
+  if (ifMatch !== undefined) headers["If-Match"] = `"${ifMatch}"`;
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  let response;
+  let text;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    });
+    text = await response.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem({});
+  }
+  observe(Date.parse(response.headers.get("Date")) + 500, { rough: true });
+  const data = parsed(text);
+  if (!response.ok) {
+    const problem = problemOf(response, data);
+    refused.dispatchEvent(new CustomEvent("refusal", { detail: problem }));
+    throw problem;
+  }
+  return { status: response.status, data, next: nextPage(response.headers.get("Link")) };
+}
+
+/** Whether an error only says that the page which asked was left. */
+export function isAborted(error) {
+  return error?.name === "AbortError";
+}
+
+function problemOf(response, data) {
+  return new Problem({
+    status: response.status,
+    code: typeof data?.code === "string" ? data.code : "unexpected",
+    errors: Array.isArray(data?.errors) ? data.errors : [],
+    retryAfterSeconds: Number.parseInt(response.headers.get("Retry-After"), 10) || null,
+  });
+}
+
+function parsed(text) {
+  if (text === "") return null;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** The path of `rel="next"` in a Link header (RFC 8288), or null. */
+export function nextPage(link) {
+  const match = /<([^>]+)>\s*;[^,]*rel="?next"?/.exec(link ?? "");
+  if (!match) return null;
+  const url = new URL(match[1], globalThis.location?.origin ?? "http://localhost");
+  return url.pathname + url.search;
+}

@@ -1,0 +1,198 @@
+// The one WebSocket: it connects, resumes by cursor, notices silence, and says when what the page holds may be stale. What
+// the frames mean is the store's business.
+//
+// `epoch` counts the moments after which something may have been missed: the first Hello, a resume that failed, a Reset, a
+// watch that became wider. A snapshot that was asked for in an earlier epoch has to be fetched again.
+
+import { backoffMs } from "./backoff.js";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Without a frame for this long the socket is asked for a sign of life; the server's own pings are invisible to scripts. */
+const SILENCE_MS = 25_000;
+const PROBE_TIMEOUT_MS = 4_000;
+const HEALTH_CHECK_MS = 5_000;
+/** A connection that lived this long was a good one: the back-off starts anew. */
+const STABLE_MS = 8_000;
+/** The server allows 20 frames in 10 s. */
+const SEND_SPACING_MS = 600;
+const POLICY_VIOLATION = 1008;
+
+export class Live {
+  status = "connecting"; // "connecting" until the first Hello, then "live" or "lost"
+  epoch = 0;
+  #hooks;
+  #socket = null;
+  #cursor = null;
+  #failures = 0;
+  #retryTimer = null;
+  #probeTimer = null;
+  #sendTimer = null;
+  #heardAt = 0;
+  #sentAt = 0;
+  #openedAt = 0;
+  #wanted = null; // ticket ids to watch, or null for all
+  #covered = null; // what the server confirmed: a Set, or null for all
+
+  /**
+   * @param {object} hooks
+   * @param {(frame: object) => void} hooks.onFrame every frame but Hello, Watching, Reset and Error
+   * @param {(serverMs: number, how: { anew: boolean }) => void} hooks.onServerTime
+   * @param {(status: string) => void} hooks.onStatus
+   * @param {(epoch: number) => void} hooks.onEpoch
+   * @param {() => void} hooks.onRevoked the server ended the socket because the session ended
+   */
+  constructor(hooks) {
+    this.#hooks = hooks;
+  }
+
+  start() {
+    this.#connect();
+    setInterval(() => this.#checkHealth(), HEALTH_CHECK_MS);
+    addEventListener("online", () => this.#wake());
+    addEventListener("offline", () => this.#probe());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#wake());
+    addEventListener("pagehide", () => this.#socket?.close());
+    addEventListener("pageshow", (event) => event.persisted && this.#wake());
+  }
+
+  /** Connects anew, resuming where it was: the session is read when a socket opens. */
+  reconnect() {
+    this.#drop();
+    this.#connect();
+  }
+
+  /** Narrows what is told about to some tickets, or with `null` widens it to all. */
+  watch(ids) {
+    this.#wanted = ids === null ? null : [...new Set(ids)].sort();
+    this.#sendWanted();
+  }
+
+  #connect() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+    const url = new URL("/ws", location.href);
+    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    if (this.#cursor) url.searchParams.set("after", this.#cursor);
+    const socket = new WebSocket(url);
+    this.#socket = socket;
+    const timeout = setTimeout(() => socket === this.#socket && this.#fail(), CONNECT_TIMEOUT_MS);
+    socket.addEventListener("message", (event) => {
+      clearTimeout(timeout);
+      if (socket === this.#socket) this.#receive(event.data);
+    });
+    socket.addEventListener("close", (event) => {
+      clearTimeout(timeout);
+      if (socket !== this.#socket) return;
+      if (event.code === POLICY_VIOLATION) this.#hooks.onRevoked();
+      this.#fail();
+    });
+  }
+
+  #receive(text) {
+    this.#heardAt = Date.now();
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = null;
+    const frame = JSON.parse(text);
+    if (frame.cursor) this.#cursor = frame.cursor;
+    switch (frame.type) {
+      case "Hello":
+        return this.#greeted(frame);
+      case "Watching":
+        return this.#confirmed(frame);
+      case "Reset":
+        return this.#advance();
+      case "Error":
+        return console.warn("the live connection refused a frame", frame.code);
+      default:
+        this.#hooks.onServerTime(Date.parse(frame.at), { anew: false });
+        return this.#hooks.onFrame(frame);
+    }
+  }
+
+  #greeted(frame) {
+    this.#openedAt = Date.now();
+    this.#covered = null;
+    this.#hooks.onServerTime(Date.parse(frame.serverTime), { anew: true });
+    this.#setStatus("live");
+    if (!frame.resumed) this.#advance();
+    this.#sendWanted();
+  }
+
+  #confirmed(frame) {
+    const before = this.#covered;
+    const watched = frame.tickets === null ? null : new Set(this.#wanted ?? []);
+    this.#covered = watched;
+    const wider = before !== null && (watched === null || [...watched].some((id) => !before.has(id)));
+    if (wider) this.#advance();
+  }
+
+  #advance() {
+    this.epoch += 1;
+    this.#hooks.onEpoch(this.epoch);
+  }
+
+  #sendWanted() {
+    if (this.#socket?.readyState !== WebSocket.OPEN || this.status !== "live" || this.#sendTimer !== null) return;
+    if (this.#isCovered()) return;
+    const wait = this.#sentAt + SEND_SPACING_MS - Date.now();
+    if (wait > 0) {
+      this.#sendTimer = setTimeout(() => {
+        this.#sendTimer = null;
+        this.#sendWanted();
+      }, wait);
+      return;
+    }
+    this.#send();
+  }
+
+  #isCovered() {
+    if (this.#wanted === null || this.#covered === null) return this.#wanted === this.#covered;
+    return this.#wanted.length === this.#covered.size && this.#wanted.every((id) => this.#covered.has(id));
+  }
+
+  #send() {
+    this.#sentAt = Date.now();
+    this.#socket.send(JSON.stringify(this.#wanted === null ? { type: "WatchAll" } : { type: "Watch", tickets: this.#wanted }));
+  }
+
+  /** Asks for a sign of life: what is watched already is asked for again, and any frame in time will do. */
+  #probe() {
+    if (this.#socket?.readyState !== WebSocket.OPEN || this.status !== "live" || this.#probeTimer !== null) return;
+    this.#send();
+    const socket = this.#socket;
+    this.#probeTimer = setTimeout(() => socket === this.#socket && this.#fail(), PROBE_TIMEOUT_MS);
+  }
+
+  /** The tab is back, or the network: no reason to wait any longer. */
+  #wake() {
+    if (this.#retryTimer !== null || this.#socket === null || this.#socket.readyState > WebSocket.OPEN) this.reconnect();
+    else this.#probe();
+  }
+
+  #checkHealth() {
+    if (this.status !== "live") return;
+    if (Date.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
+    if (document.visibilityState === "visible" && Date.now() - this.#heardAt > SILENCE_MS) this.#probe();
+  }
+
+  #fail() {
+    this.#drop();
+    this.#failures += 1;
+    this.#setStatus("lost");
+    this.#retryTimer = setTimeout(() => this.#connect(), backoffMs(this.#failures));
+  }
+
+  #drop() {
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = null;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  #setStatus(status) {
+    if (this.status === status) return;
+    this.status = status;
+    this.#hooks.onStatus(status);
+  }
+}

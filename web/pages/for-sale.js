@@ -1,0 +1,171 @@
+// Tickets For Sale: the list, its search, and what is new since it was loaded.
+
+import { onSecond } from "../core/clock.js";
+import { fill, h, setText } from "../core/dom.js";
+import { announce } from "../parts/announcer.js";
+import { icon } from "../parts/icon.js";
+import { noticeBox } from "../parts/notice.js";
+import { kindOf } from "../parts/status.js";
+import { ticketRow } from "../parts/ticket-row.js";
+import { VirtualList } from "../parts/virtual-list.js";
+import { keepFresh } from "../state/fresh.js";
+import { Listing } from "../state/listing.js";
+import { live } from "../state/live.js";
+import { store } from "../state/store.js";
+
+const FILTERS = ["q", "sort", "minPrice", "maxPrice"];
+const ORDERS = [["newest", "Newest first"], ["price", "Lowest price"], ["-price", "Highest price"]];
+/** The next page is asked for while this many rows are still below the window. */
+const ROWS_AHEAD = 25;
+const SKELETON_ROWS = 8;
+const NEWS_SPACING_MS = 20_000;
+const NEWS_SHOWN_MAX = 99;
+
+/** The list that was shown last: the way back from a ticket is instant. */
+let kept = null;
+
+export const forSale = { name: "for-sale", title: "Tickets For Sale", mount };
+
+function mount({ root, query, signal, navigate, ready }) {
+  const filters = filtersOf(query);
+  const listing = kept?.query.toString() === filters.toString() ? kept : new Listing(filters);
+  kept = listing;
+  const parts = build(root, filters, navigate);
+  const rows = new VirtualList({ host: parts.list, signal, rowOf: (id) => ticketRow(store.ticket(id)), onRange: (end) => reachedRow(end) });
+  let newsAt = 0;
+
+  live.watch(null);
+
+  function show() {
+    parts.skeleton.remove();
+    rows.setIds(listing.ids);
+    for (const [id, row] of rows.rows()) row.show(store.ticket(id));
+    showRest();
+    showNews();
+    ready();
+  }
+
+  function showRest() {
+    fill(parts.rest, listing.ids.length === 0 ? nothing(filters) : listing.next ? moreButton() : theEnd());
+  }
+
+  function showNews() {
+    const count = listing.pending.size;
+    parts.news.hidden = count === 0;
+    if (count === 0) return;
+    const shown = count > NEWS_SHOWN_MAX ? `${NEWS_SHOWN_MAX}+` : count;
+    setText(parts.newsText, `${shown} new ticket${count === 1 ? "" : "s"}`);
+    if (Date.now() - newsAt > NEWS_SPACING_MS) {
+      newsAt = Date.now();
+      announce(parts.newsText.textContent);
+    }
+  }
+
+  async function showNewest() {
+    await loadInto(() => listing.load(signal));
+    window.scrollTo({ top: 0 });
+    parts.heading.focus({ preventScroll: true });
+  }
+
+  async function loadInto(load) {
+    try {
+      await load();
+      parts.box.clear();
+      show();
+    } catch (problem) {
+      if (!signal.aborted) refuse(problem, () => loadInto(load));
+    }
+  }
+
+  function reachedRow(end) {
+    if (listing.next && end > listing.ids.length - ROWS_AHEAD) loadInto(() => listing.more(signal));
+  }
+
+  function moreButton() {
+    return h("button", { type: "button", class: "button", on: { click: () => loadInto(() => listing.more(signal)) } }, "Show more");
+  }
+
+  function refuse(problem, retry) {
+    parts.box.refuse(problem, h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"));
+  }
+
+  parts.news.addEventListener("click", showNewest);
+  if (listing.loaded) show();
+  keepFresh(
+    async () => {
+      if (!listing.loaded) await listing.load(signal);
+      else if (listing.epoch !== live.epoch) await listing.verify(signal);
+      store.keepOnlyTickets(listing.ids);
+      parts.box.clear();
+      show();
+    },
+    refuse,
+    signal,
+  );
+  store.watch("tickets", (id) => rows.row(id)?.show(store.ticket(id)), signal);
+  store.watch("created", (ticket) => {
+    if (!listing.heardOf(ticket)) return;
+    if (listing.loaded && listing.ids.length === 0) loadInto(() => listing.load(signal));
+    else showNews();
+  }, signal);
+  onSecond(() => {
+    for (const [id, row] of rows.rows()) {
+      const ticket = store.ticket(id);
+      if (ticket && kindOf(ticket) === "locked") row.show(ticket);
+    }
+  }, signal);
+}
+
+function build(root, filters, navigate) {
+  const heading = h("h1", { tabindex: "-1" }, "Tickets For Sale");
+  const list = h("ul", { class: "rows", "aria-label": "Tickets" });
+  const skeleton = h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: SKELETON_ROWS }, () => h("div", { class: "skeleton-row" })));
+  const rest = h("div", { class: "rest" });
+  const newsText = h("span");
+  const news = h("button", { type: "button", class: "news", hidden: true }, icon("up"), newsText);
+  const box = noticeBox();
+  fill(root, h("div", { class: "hero" }, heading, searchForm(filters, navigate)), news, box.element, list, skeleton, rest);
+  return { heading, list, skeleton, rest, news, newsText, box };
+}
+
+function searchForm(filters, navigate) {
+  const words = h("input", { class: "input search-input", type: "search", name: "q", id: "q", value: filters.get("q"), placeholder: "Artist, team or show", autocomplete: "off", enterkeyhint: "search" });
+  const order = h("select", { class: "input search-order", name: "sort", id: "sort" },
+    ORDERS.map(([value, label]) => h("option", { value, selected: (filters.get("sort") ?? "newest") === value }, label)));
+  const form = h("form", { class: "search", role: "search" },
+    h("label", { class: "visually-hidden", for: "q" }, "Search tickets"),
+    h("span", { class: "search-words" }, icon("search"), words),
+    h("label", { class: "visually-hidden", for: "sort" }, "Order"),
+    order,
+    h("button", { type: "submit", class: "button button-primary" }, "Search"));
+  const go = (event) => {
+    event?.preventDefault();
+    const query = filtersOf(new URLSearchParams([["q", words.value.trim()], ["sort", order.value]]));
+    navigate(query.size > 0 ? `/?${query}` : "/");
+  };
+  form.addEventListener("submit", go);
+  order.addEventListener("change", () => go());
+  return form;
+}
+
+function filtersOf(query) {
+  const filters = new URLSearchParams();
+  for (const name of FILTERS) {
+    const value = query.get(name);
+    if (value && !(name === "sort" && value === "newest")) filters.set(name, value);
+  }
+  return filters;
+}
+
+function nothing(filters) {
+  const searched = filters.get("q");
+  return h("div", { class: "empty" },
+    h("h2", {}, searched ? `No ticket for “${searched}”` : "No tickets for sale yet"),
+    h("p", {}, searched ? "Whole words of the title are looked for." : "Whatever is listed appears here at once."),
+    h("p", { class: "empty-actions" },
+      searched ? h("a", { class: "button", href: "/" }, "Show all tickets") : h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket")));
+}
+
+function theEnd() {
+  return h("p", { class: "rest-end" }, "That is everything for sale right now.");
+}

@@ -1,0 +1,62 @@
+// My listings: every ticket that whoever is signed in ever put up and did not take off sale, each leading to its editor.
+
+import { onSecond } from "../core/clock.js";
+import { fill, h } from "../core/dom.js";
+import { KeyedList } from "../parts/keyed-list.js";
+import { ticketRow } from "../parts/ticket-row.js";
+import { sellTabs } from "../parts/sell-tabs.js";
+import { showTrouble } from "../parts/trouble.js";
+import { keepFresh } from "../state/fresh.js";
+import { Listing } from "../state/listing.js";
+import { live } from "../state/live.js";
+import { store } from "../state/store.js";
+
+export const listingsPage = { name: "listings", title: "My listings", needsUser: true, mount };
+
+/** As many as the server tells about one by one (`Watch`); a seller with more sees the others as of loading. */
+const WATCHED_MAX = 100;
+
+function mount({ root, signal, ready }) {
+  const listing = new Listing(new URLSearchParams({ seller: "me", status: "Available,Locked,Sold" }));
+  let view = null;
+
+  function show() {
+    view ??= build(root, () => listing.more(signal).then(show, () => {}));
+    view.show(listing.ids.map((id) => store.ticket(id)).filter((ticket) => ticket && !ticket.gone), listing.next !== null);
+    ready();
+  }
+
+  keepFresh(
+    async () => {
+      await listing.load(signal);
+      if (listing.ids.length > 0) live.watch(listing.ids.slice(0, WATCHED_MAX));
+      show();
+    },
+    (problem, retry) => !view && showTrouble(root, problem, retry),
+    signal,
+  );
+  store.watch("tickets", () => view && show(), signal);
+  onSecond(() => view && show(), signal);
+}
+
+function build(root, onMore) {
+  const list = h("ul", { class: "order-rows" });
+  const none = h("div", { class: "empty" }, h("p", {}, "You have nothing for sale."), h("p", { class: "empty-actions" }, h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket")));
+  const more = h("button", { type: "button", class: "button", on: { click: onMore } }, "Show more");
+  fill(root, h("h1", { tabindex: "-1" }, "My listings"), sellTabs(), none, list, more);
+  const rows = new KeyedList(list, (ticket) => staticRow(ticket));
+
+  function show(tickets, hasMore) {
+    rows.show(tickets);
+    none.hidden = tickets.length > 0;
+    more.hidden = !hasMore;
+  }
+
+  return { show };
+}
+
+function staticRow(ticket) {
+  const row = ticketRow(ticket);
+  row.element.classList.add("row-static");
+  return row;
+}

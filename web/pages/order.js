@@ -1,0 +1,147 @@
+// One order: how long the ticket is held, paying, and what became of it.
+
+import { secondsUntil } from "../core/clock.js";
+import { fill, h } from "../core/dom.js";
+import { request } from "../net/api.js";
+import { announce } from "../parts/announcer.js";
+import { cancelOrder } from "../parts/cancel-order.js";
+import { holdPanel } from "../parts/hold-panel.js";
+import { notice } from "../parts/notice.js";
+import { paymentPanel } from "../parts/payment-panel.js";
+import { tintOf } from "../parts/stub.js";
+import { showTrouble } from "../parts/trouble.js";
+import { keepFresh } from "../state/fresh.js";
+import { live } from "../state/live.js";
+import { settings } from "../state/settings.js";
+import { store } from "../state/store.js";
+import { money, moment } from "../words/format.js";
+
+export const orderPage = { name: "order", title: "Order", needsUser: true, mount };
+
+const PAYABLE = ["Created", "AwaitingPayment"];
+
+function mount({ root, params, signal, setTitle, ready }) {
+  const id = params.id;
+  let view = null;
+  let terms = null;
+
+  function show() {
+    const order = store.order(id);
+    if (!order || !terms) return;
+    setTitle(`Order: ${order.ticket.title}`);
+    view ??= build(root, order, terms, signal);
+    view.show(order);
+    ready();
+  }
+
+  const load = keepFresh(
+    async () => {
+      const [order, charges, loaded] = await Promise.all([
+        request("GET", `/api/orders/${id}`, { signal }),
+        request("GET", `/api/orders/${id}/charges`, { signal }),
+        settings(),
+      ]);
+      terms = loaded;
+      store.putCharges(charges.data);
+      store.putOrders([order.data]);
+      live.watch([order.data.ticketId]);
+      show();
+    },
+    (problem, retry) => !view && showTrouble(root, problem, retry),
+    signal,
+  );
+  store.watch(`order:${id}`, show, signal);
+  // No frame tells of an order that begins to be paid, or is: its charges do.
+  store.watch(`charges:${id}`, (charge) => {
+    show();
+    if (outdated(store.order(id), charge)) load();
+  }, signal);
+}
+
+function build(root, first, terms, signal) {
+  const outcome = h("div", { class: "outcome", tabindex: "-1" });
+  const hold = holdPanel(signal);
+  const payment = h("div");
+  const cancel = cancelOrder(first);
+  const attempts = h("div", { class: "attempts" });
+  const payable = h("div", { class: "payable" }, hold.element, payment, cancel.element);
+  fill(root,
+    h("p", { class: "crumb" }, h("a", { href: "/orders" }, "My orders")),
+    h("div", { class: "split" }, summary(first, terms.currency), h("div", { class: "side" }, outcome, payable, attempts)));
+  let panel = null;
+  let shown = null;
+
+  function show(order) {
+    const open = PAYABLE.includes(order.status);
+    const charges = store.charges(order.id);
+    const wasThere = payable.contains(document.activeElement);
+    payable.hidden = !open;
+    if (open) {
+      panel ??= paymentPanel(first, terms);
+      if (!payment.hasChildNodes()) payment.append(panel.element);
+      hold.show(order);
+      panel.show(order, charges);
+    }
+    cancel.show(order);
+    fill(attempts, attemptList(charges));
+    if (shown?.status !== order.status) {
+      fill(outcome, outcomeOf(order, charges, terms.currency));
+      if (shown && !open) announce(outcome.textContent);
+      if (!open && wasThere) outcome.focus();
+      shown = order;
+    }
+  }
+
+  return { show };
+}
+
+/** Whether a charge says more of its order than the order itself, as it was last heard. */
+function outdated(order, { status }) {
+  return (status === "Completed" && order?.status !== "Completed") || order?.status === "Created";
+}
+
+function summary(order, currency) {
+  return h("div", { class: `pass tint-${tintOf(order.ticket.title)}` },
+    h("div", { class: "pass-body" },
+      h("h1", { tabindex: "-1" }, order.ticket.title),
+      h("p", { class: "price" }, money(order.price, currency)),
+      h("p", { class: "quiet" }, `Ordered ${moment(order.createdAt)}`)),
+    h("div", { class: "pass-bars", "aria-hidden": "true" }));
+}
+
+function outcomeOf(order, charges, currency) {
+  const ticket = `/tickets/${order.ticketId}`;
+  switch (order.status) {
+    case "Completed":
+      return notice("good", "It's yours.", `You paid ${money(order.price, currency)}. Enjoy the show!`, h("a", { href: "/orders" }, "See my orders"));
+    case "Cancelled":
+      return order.cancelReason === "expired"
+        ? notice("warn", "The time for this order is over.", `${kept(charges)} ${freeAgain(order)}`, h("a", { href: ticket }, "Look at the ticket"), h("a", { href: "/" }, "See other tickets"))
+        : notice("warn", "You cancelled this order.", `${kept(charges)} The ticket is for sale again.`, h("a", { href: ticket }, "Look at the ticket"), h("a", { href: "/" }, "See other tickets"));
+    default:
+      return null;
+  }
+}
+
+function kept(charges) {
+  return charges.some(({ stripeRefundId }) => stripeRefundId) ? "What you paid was refunded." : "Nothing was charged.";
+}
+
+function freeAgain({ unlocksAt }) {
+  return secondsUntil(Date.parse(unlocksAt)) > 0 ? `If the ticket is not free yet, it is by ${moment(unlocksAt)}.` : "The ticket is free again.";
+}
+
+function attemptList(charges) {
+  const ended = charges.filter(({ status }) => status !== "Created");
+  if (ended.length === 0) return null;
+  return [
+    h("h2", {}, "Payments"),
+    h("ul", { class: "facts" }, ended.map((charge) => h("li", {}, h("span", {}, chargeWords(charge)), h("span", { class: "quiet" }, moment(charge.updatedAt))))),
+  ];
+}
+
+function chargeWords({ status, amount, currency, failure, stripeRefundId }) {
+  if (status === "Completed") return `${money(amount, currency)} paid`;
+  if (stripeRefundId) return `${money(amount, currency)} refunded: it came too late`;
+  return failure?.code === "lock_lost" ? "Not charged: it came too late" : `Declined${failure ? `: ${failure.message}` : ""}`;
+}

@@ -1,0 +1,109 @@
+// My Orders: what is held or being paid right now, and what became of the others.
+
+import { onSecond, secondsUntil } from "../core/clock.js";
+import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { request } from "../net/api.js";
+import { KeyedList } from "../parts/keyed-list.js";
+import { stub } from "../parts/stub.js";
+import { showTrouble } from "../parts/trouble.js";
+import { keepFresh } from "../state/fresh.js";
+import { settings } from "../state/settings.js";
+import { store } from "../state/store.js";
+import { countdown, money, moment } from "../words/format.js";
+
+export const ordersPage = { name: "orders", title: "My Orders", needsUser: true, mount };
+
+const ACTIVE = ["Created", "AwaitingPayment"];
+
+function mount({ root, signal, ready }) {
+  let view = null;
+  let next = null;
+  let terms = null;
+
+  function show() {
+    if (!terms) return;
+    view ??= build(root, terms.currency, more);
+    view.show(store.orders(), next !== null);
+    ready();
+  }
+
+  async function more() {
+    const page = await request("GET", next, { signal });
+    next = page.next;
+    store.putOrders(page.data);
+    show();
+  }
+
+  const load = keepFresh(
+    async () => {
+      const [active, all, loaded] = await Promise.all([
+        request("GET", "/api/orders", { signal }),
+        request("GET", "/api/orders?status=all", { signal }),
+        settings(),
+      ]);
+      terms = loaded;
+      next = all.next;
+      store.putOrders([...active.data, ...all.data]);
+      show();
+    },
+    (problem, retry) => !view && showTrouble(root, problem, retry),
+    signal,
+  );
+  store.watch("orders", show, signal);
+  store.watch("charges", load, signal); // no frame tells of an order that begins to be paid, or is: its charges do
+  onSecond(show, signal);
+}
+
+function build(root, currency, onMore) {
+  const active = h("ul", { class: "order-rows" });
+  const past = h("ul", { class: "order-rows" });
+  const none = h("div", { class: "empty" });
+  const history = h("h2", {}, "History");
+  const more = h("button", { type: "button", class: "button", on: { click: onMore } }, "Show more");
+  fill(root, h("h1", { tabindex: "-1" }, "My Orders"), none, active, history, past, more);
+  const activeRows = new KeyedList(active, (order) => orderRow(order, currency));
+  const pastRows = new KeyedList(past, (order) => orderRow(order, currency));
+
+  function show(orders, hasMore) {
+    const held = orders.filter(({ status }) => ACTIVE.includes(status)).sort((a, b) => (a.id < b.id ? -1 : 1));
+    const others = orders.filter(({ status }) => !ACTIVE.includes(status)).sort((a, b) => (a.id < b.id ? 1 : -1));
+    activeRows.show(held);
+    pastRows.show(others);
+    history.hidden = others.length === 0;
+    more.hidden = !hasMore;
+    none.hidden = held.length > 0;
+    if (none.childElementCount === 0) fill(none, h("p", {}, "You are holding no ticket right now."), h("p", { class: "empty-actions" }, h("a", { class: "button button-primary", href: "/" }, "Find a ticket")));
+  }
+
+  return { show };
+}
+
+function orderRow(first, currency) {
+  const status = h("span", { class: "status" });
+  const element = h("li", { class: "row row-static", "data-id": first.id },
+    stub(first.ticket),
+    h("div", { class: "row-text" }, h("a", { class: "row-link", href: `/orders/${first.id}` }, h("span", { class: "row-title" }, first.ticket.title)), status),
+    h("span", { class: "row-price" }, money(first.price, currency)));
+
+  function show(order) {
+    setAttribute(status, "class", `status status-${LOOKS[order.status]}`);
+    setText(status, words(order));
+  }
+
+  return { element, show };
+}
+
+const LOOKS = { Created: "locked", AwaitingPayment: "locked", Completed: "available", Cancelled: "gone" };
+
+function words(order) {
+  switch (order.status) {
+    case "Created":
+      return `${countdown(secondsUntil(Date.parse(order.expiresAt)))} left to pay`;
+    case "AwaitingPayment":
+      return `Payment not finished · ${countdown(secondsUntil(Date.parse(order.unlocksAt)))} left`;
+    case "Completed":
+      return `Yours · ${moment(order.updatedAt)}`;
+    default:
+      return `${order.cancelReason === "expired" ? "Time was over" : "Cancelled"} · ${moment(order.updatedAt)}`;
+  }
+}

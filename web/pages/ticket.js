@@ -1,0 +1,177 @@
+// One ticket: what it costs, whether it can be had, and Buy. Its seller finds the editor here instead.
+
+import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { now, onSecond } from "../core/clock.js";
+import { request } from "../net/api.js";
+import { once } from "../net/once.js";
+import { announce } from "../parts/announcer.js";
+import { signInLink } from "../parts/form.js";
+import { listingEditor } from "../parts/listing-editor.js";
+import { noticeBox } from "../parts/notice.js";
+import { kindOf, showStatus } from "../parts/status.js";
+import { tintOf } from "../parts/stub.js";
+import { showTrouble } from "../parts/trouble.js";
+import { keepFresh } from "../state/fresh.js";
+import { isLive, live } from "../state/live.js";
+import { settings } from "../state/settings.js";
+import { store } from "../state/store.js";
+import { ago, money, moment } from "../words/format.js";
+
+export const ticketPage = { name: "ticket", title: "Ticket", mount };
+
+const SPOKEN = { available: "The ticket is available.", locked: "Somebody is buying the ticket.", sold: "The ticket is sold.", gone: "The ticket is no longer for sale." };
+
+function mount(context) {
+  const { root, params, signal, setTitle, ready } = context;
+  const id = params.id;
+  let view = null;
+
+  live.watch([id]);
+
+  function show() {
+    const ticket = store.ticket(id);
+    if (!ticket) return;
+    setTitle(ticket.title);
+    // A session that ended does not take away what its seller has typed.
+    const mine = store.user ? store.user.id === ticket.userId : (view?.mine ?? false);
+    if (view?.mine !== mine) view = build(context, ticket, mine);
+    view.show(ticket);
+    ready();
+  }
+
+  const load = keepFresh(
+    async () => {
+      const { data } = await request("GET", `/api/tickets/${id}`, { signal });
+      store.putTickets([data]);
+      if (store.user) store.putOrders((await request("GET", "/api/orders", { signal })).data);
+      show();
+    },
+    (problem, retry) => {
+      if (problem.code === "not_found" && store.ticket(id)) store.loseTicket(id);
+      else if (!view) showTrouble(root, problem, retry);
+    },
+    signal,
+  );
+  show();
+  store.watch(`ticket:${id}`, show, signal);
+  for (const topic of ["orders", "connection"]) store.watch(topic, show, signal);
+  store.watch("user", load, signal);
+  onSecond(show, signal);
+}
+
+function build({ root, signal, navigate }, first, mine) {
+  const title = h("h1", { tabindex: "-1" });
+  const status = h("span", { class: "status" });
+  const listed = h("p", { class: "quiet" });
+  const price = h("p", { class: "price" });
+  const side = h("div", { class: "side" });
+  const hero = h("div", { class: `pass tint-${tintOf(first.title)}` }, h("div", { class: "pass-body" }, title, listed), h("div", { class: "pass-bars", "aria-hidden": "true" }));
+  const action = mine ? listingEditor(first, { signal, navigate }) : buyBox(first, { signal, navigate });
+  fill(root, h("p", { class: "crumb" }, h("a", { href: mine ? "/listings" : "/" }, mine ? "My listings" : "Tickets for sale")),
+    h("div", { class: "split" }, hero, fill(side, h("div", { class: "side-head" }, price, status), action.element)));
+  let kind = null;
+
+  function show(ticket) {
+    setText(title, ticket.title);
+    setText(price, money(ticket.price, ticket.currency));
+    setText(listed, `Listed ${ago(ticket.createdAt, now())}${mine ? " by you" : ""}`);
+    showStatus(status, ticket);
+    if (kind && kind !== kindOf(ticket)) announce(SPOKEN[kindOf(ticket)]);
+    kind = kindOf(ticket);
+    action.show(ticket);
+  }
+
+  return { mine, show };
+}
+
+/** Buy, and why not. While the page is live it knows that a ticket is locked or sold; otherwise the server is asked. */
+function buyBox(first, { signal, navigate }) {
+  const box = noticeBox();
+  const button = h("button", { type: "button", class: "button button-primary button-wide" }, "Buy");
+  const hint = h("p", { class: "quiet" });
+  const element = h("div", { class: "buy" }, box.element, button, hint);
+  let ticket = first;
+  let terms = null;
+  let working = false;
+
+  settings().then((loaded) => { terms = loaded; show(ticket); }, () => {});
+
+  async function buy() {
+    if (working || button.getAttribute("aria-disabled") === "true") return;
+    const own = ownOrder();
+    if (own) return navigate(`/orders/${own.id}`);
+    if (store.user === null) return navigate(`/signin?next=${encodeURIComponent(`/tickets/${ticket.id}`)}`);
+    working = true;
+    box.clear();
+    show(ticket);
+    try {
+      const { data } = await once("POST", "/api/orders", { ticketId: ticket.id, expectedPrice: ticket.price });
+      store.putOrders([data]);
+      if (!signal.aborted) navigate(`/orders/${data.id}`);
+    } catch (problem) {
+      await refused(problem);
+    } finally {
+      working = false;
+      if (!signal.aborted) show(ticket);
+    }
+  }
+
+  async function refused(problem) {
+    if (problem.code === undefined) throw problem;
+      box.refuse(problem, ...ways(problem));
+    // Whatever this page showed was not what the server has: look again.
+    const fresh = await request("GET", `/api/tickets/${ticket.id}`).catch(() => null);
+    if (fresh) store.putTickets([fresh.data]);
+  }
+
+  function ownOrder() {
+    const order = ticket.orderId && store.order(ticket.orderId);
+    return order && ["Created", "AwaitingPayment"].includes(order.status) ? order : null;
+  }
+
+  function show(next) {
+    ticket = next;
+    const kind = kindOf(ticket);
+    const own = ownOrder();
+    const shut = !own && (kind === "sold" || kind === "gone" || (kind === "locked" && isLive()));
+    setText(button, working ? "Holding it for you…" : own ? "Continue your order" : store.user === null ? "Sign in to buy" : "Buy");
+    setAttribute(button, "aria-busy", working ? "true" : false);
+    setAttribute(button, "aria-disabled", shut ? "true" : false);
+    setText(hint, own ? "This ticket is held for you." : hintFor(kind, ticket, terms));
+  }
+
+  button.addEventListener("click", buy);
+  return { element, show };
+}
+
+function hintFor(kind, ticket, terms) {
+  switch (kind) {
+    case "locked":
+      return ticket.unlocksAt ? `Somebody is buying it. If they don't finish, it is free again by ${moment(ticket.unlocksAt)}, and you see it here at once.` : "Somebody is buying it.";
+    case "sold":
+      return "This ticket has found its buyer.";
+    case "gone":
+      return "Its seller took it off sale, or it was sold meanwhile.";
+    default:
+      return terms ? `It is held for you while you pay: you have ${duration(terms.paymentWindowSeconds)}.` : "It is held for you while you pay.";
+  }
+}
+
+function duration(seconds) {
+  return seconds % 60 === 0 ? `${seconds / 60} minute${seconds === 60 ? "" : "s"}` : `${seconds} seconds`;
+}
+
+function ways(problem) {
+  switch (problem.code) {
+    case "not_signed_in":
+      return [signInLink()];
+    case "too_many_locks":
+      return [h("a", { href: "/orders" }, "See my orders")];
+    case "ticket_locked":
+    case "ticket_sold":
+    case "not_found":
+      return [h("a", { href: "/" }, "See other tickets")];
+    default:
+      return [];
+  }
+}

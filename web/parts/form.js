@@ -1,0 +1,108 @@
+// Forms: labelled fields, one request at a time, refusals beside the field that they are about. What was typed stays.
+
+import { h, setAttribute, setText } from "../core/dom.js";
+import { isAborted } from "../net/api.js";
+import { inWords } from "../words/refusals.js";
+import { noticeBox } from "./notice.js";
+
+let fieldCount = 0;
+
+/** The way to sign in and come back here. */
+export function signInLink() {
+  return h("a", { href: `/signin?next=${encodeURIComponent(location.pathname + location.search)}` }, "Sign in");
+}
+
+/** A labelled input with room for a hint and an error. `attributes` go to the input. */
+export function field(name, label, attributes = {}, hint = "") {
+  fieldCount += 1;
+  const id = `field-${name}-${fieldCount}`;
+  const error = h("p", { class: "field-error", id: `${id}-error` });
+  const describedBy = hint ? `${id}-hint ${id}-error` : `${id}-error`;
+  const input = h("input", { id, name, class: "input", "aria-describedby": describedBy, ...attributes });
+  const element = h(
+    "div",
+    { class: "field" },
+    h("label", { for: id }, label),
+    hint && h("p", { class: "field-hint", id: `${id}-hint` }, hint),
+    input,
+    error,
+  );
+  return {
+    element,
+    input,
+    name,
+    refuse: (message) => {
+      setAttribute(input, "aria-invalid", message ? "true" : false);
+      setText(error, message ?? "");
+    },
+  };
+}
+
+/** A password field whose text can be shown. */
+export function passwordField(name, label, attributes, hint) {
+  const made = field(name, label, { type: "password", autocapitalize: "none", spellcheck: "false", ...attributes }, hint);
+  const toggle = h("button", { type: "button", class: "input-toggle", "aria-pressed": "false", "aria-label": `Show ${label.toLowerCase()}` }, "Show");
+  toggle.addEventListener("click", () => {
+    const shown = made.input.type === "password";
+    made.input.type = shown ? "text" : "password";
+    toggle.setAttribute("aria-pressed", String(shown));
+  });
+  const row = h("div", { class: "input-row" });
+  made.input.replaceWith(row);
+  row.append(made.input, toggle);
+  return made;
+}
+
+/**
+ * A form around some fields. `send` gets the values by name and does the work; a Problem that it throws is shown, and the
+ * first field that was refused gets the focus. While it works the button says so, and a second submit does nothing.
+ * @param {object} parts
+ * @param {(problem, notice) => boolean} [parts.onRefused] may show a refusal in its own way and answer true
+ */
+export function form({ fields, button, busy, send, onRefused, secondary = [] }) {
+  const box = noticeBox();
+  const submit = h("button", { type: "submit", class: "button button-primary" }, button);
+  const element = h(
+    "form",
+    { class: "form", novalidate: true },
+    box.element,
+    fields.map((one) => one.element),
+    h("div", { class: "form-actions" }, submit, secondary),
+  );
+  let working = false;
+
+  async function submitted(event) {
+    event.preventDefault();
+    if (working || submit.getAttribute("aria-disabled") === "true") return;
+    working = true;
+    begin();
+    try {
+      await send(Object.fromEntries(fields.map(({ name, input }) => [name, input.value])));
+    } catch (error) {
+      if (!isAborted(error)) refused(error);
+    } finally {
+      working = false;
+      submit.removeAttribute("aria-busy");
+      setText(submit, button);
+    }
+  }
+
+  function begin() {
+    box.clear();
+    for (const one of fields) one.refuse(null);
+    submit.setAttribute("aria-busy", "true");
+    setText(submit, busy);
+  }
+
+  function refused(problem) {
+    if (problem.code === undefined) throw problem; // a fault of ours, not a refusal: it belongs into the console
+    if (onRefused?.(problem, box)) return;
+    const words = inWords(problem);
+    for (const one of fields) one.refuse(words.fields[one.name]);
+    box.say("bad", words.what, words.then, ...(problem.code === "not_signed_in" ? [signInLink()] : []));
+    fields.find(({ name }) => words.fields[name])?.input.focus();
+  }
+
+  element.addEventListener("submit", submitted);
+  return { element, box, submit };
+}

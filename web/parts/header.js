@@ -1,0 +1,75 @@
+// What is on every page: the header's links for who is signed in or out, the mark of the page one is on, and the line that
+// says when the connection is lost.
+
+import { fill, h, setAttribute } from "../core/dom.js";
+import { isAborted } from "../net/api.js";
+import { signOut } from "../state/session.js";
+import { store } from "../state/store.js";
+import { inWords } from "../words/refusals.js";
+import { announce } from "./announcer.js";
+
+const SIGNED_OUT = [
+  ["/signup", "Sign Up"],
+  ["/signin", "Sign In"],
+];
+const SIGNED_IN = [
+  ["/orders", "My Orders"],
+  ["/tickets/new", "Sell Tickets"],
+];
+
+/** A short break is nobody's business; only one that lasts is shown. */
+const LOST_SHOWN_AFTER_MS = 1_500;
+
+export function startHeader({ navigate }) {
+  const nav = document.getElementById("nav");
+  const account = document.getElementById("account");
+
+  async function leave(event) {
+    const button = event.currentTarget;
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
+    try {
+      await signOut();
+      navigate("/");
+      announce("You are signed out.");
+    } catch (error) {
+      button.removeAttribute("aria-busy");
+      if (!isAborted(error)) announce(inWords(error).what);
+    }
+  }
+
+  function showUser(user) {
+    const links = (user ? SIGNED_IN : SIGNED_OUT).map(([href, label]) => h("a", { href, class: "nav-link" }, label));
+    fill(nav, links, user && h("button", { type: "button", class: "nav-link", on: { click: leave } }, "Sign Out"));
+    fill(account, user ? ["Signed in as ", h("a", { href: "/account" }, user.email)] : []);
+    markCurrent();
+  }
+
+  store.watch("user", showUser);
+  watchConnection();
+}
+
+/** Marks the link of the page that is shown. */
+export function markCurrent() {
+  for (const link of document.querySelectorAll("#nav a")) {
+    setAttribute(link, "aria-current", link.getAttribute("href") === location.pathname ? "page" : false);
+  }
+}
+
+function watchConnection() {
+  const line = document.getElementById("connection");
+  let timer = null;
+  store.watch("connection", (status) => {
+    clearTimeout(timer);
+    setAttribute(document.documentElement, "data-connection", status);
+    if (status === "live") {
+      if (!line.hidden) announce("Connected again. Everything is up to date.");
+      line.hidden = true;
+      return;
+    }
+    timer = setTimeout(() => {
+      if (line.hidden) announce("The connection is lost. Trying again.");
+      line.hidden = false;
+    }, LOST_SHOWN_AFTER_MS);
+  });
+}

@@ -1,0 +1,28 @@
+// A message in the page, where the thing is that it is about.
+
+import { h, fill } from "../core/dom.js";
+import { inWords } from "../words/refusals.js";
+
+/** A box that is empty and takes no room until it has something to say; `say` and `clear` change it. */
+export function noticeBox() {
+  const element = h("div", { class: "notice-box", role: "alert" });
+  return {
+    element,
+    clear: () => fill(element),
+    /** @param {"bad" | "warn" | "good"} tone */
+    say: (tone, what, then, ...actions) => fill(element, notice(tone, what, then, ...actions)),
+    refuse: (problem, ...actions) => {
+      const { what, then } = inWords(problem);
+      fill(element, notice("bad", what, then, ...actions));
+    },
+  };
+}
+
+export function notice(tone, what, then, ...actions) {
+  return h(
+    "div",
+    { class: `notice notice-${tone}` },
+    h("p", {}, h("strong", {}, what), then ? ` ${then}` : ""),
+    actions.length > 0 && h("p", { class: "notice-actions" }, actions),
+  );
+}

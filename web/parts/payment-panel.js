@@ -1,0 +1,102 @@
+// Paying for an order: choose a card, pay, confirm where the bank asks for it, try another card after a decline.
+
+import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { Problem } from "../net/api.js";
+import { once } from "../net/once.js";
+import { sandboxCards } from "../pay/sandbox.js";
+import { stripeCards } from "../pay/stripe.js";
+import { store } from "../state/store.js";
+import { money } from "../words/format.js";
+import { declineInWords } from "../words/refusals.js";
+import { noticeBox } from "./notice.js";
+
+/** `{ element, show(order, charges) }`; what happens to the order comes back through the store. */
+export function paymentPanel(first, terms) {
+  const price = money(first.price, terms.currency);
+  const box = noticeBox();
+  const cards = h("div", { class: "card-host" });
+  const pay = h("button", { type: "submit", class: "button button-primary button-wide" });
+  const form = h("form", { class: "form", novalidate: true }, cards, h("div", { class: "pay-dock" }, box.element, pay));
+  const confirm = h("button", { type: "button", class: "button button-primary button-wide" }, "Confirm the payment");
+  const waiting = h("div", { class: "confirm", hidden: true },
+    h("p", {}, h("strong", {}, "Your bank wants you to confirm this payment."), " Confirm it, or pay with another card below."), confirm);
+  const element = h("section", { class: "payment", "aria-label": "Payment" }, waiting, form);
+  let method = null;
+  let working = false;
+  let open = null; // the charge that waits for the buyer
+
+  async function mountCards() {
+    box.clear();
+    try {
+      method = terms.stripePublishableKey
+        ? await stripeCards(cards, { key: terms.stripePublishableKey, price: first.price, currency: terms.currency })
+        : sandboxCards(cards);
+    } catch (problem) {
+      box.refuse(problem, h("button", { type: "button", class: "button", on: { click: mountCards } }, "Try again"));
+    }
+  }
+
+  async function work(action) {
+    if (working) return;
+    working = true;
+    box.clear();
+    showBusy();
+    try {
+      await action();
+    } catch (problem) {
+      refused(problem);
+    } finally {
+      working = false;
+      showBusy();
+    }
+  }
+
+  async function submit() {
+    const token = await method.token();
+    const { status, data } = await once("POST", "/api/charges", { orderId: first.id, token }, { onRetry: sayStill });
+    store.putCharges([data]);
+    if (status === 202 && terms.stripePublishableKey) await finish(data);
+  }
+
+  async function finish(charge) {
+    await method.act(charge.clientSecret);
+    const { status, data } = await once("POST", `/api/charges/${charge.id}/confirm`, {}, { onRetry: sayStill });
+    store.putCharges([data]);
+    if (status === 202) box.say("warn", "Your bank has not confirmed it yet.", "Confirm it there, then press the button again.");
+  }
+
+  function sayStill() {
+    box.say("warn", "Still waiting for an answer…", "Nothing is charged twice.");
+  }
+
+  function refused(problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem.code === "card_refused") return box.say("bad", problem.message);
+    if (problem.code === "card_declined") {
+      const { what, then } = declineInWords(store.charges(first.id).findLast(({ status }) => status === "Failed"));
+      return box.say("bad", what, then);
+    }
+    box.refuse(problem);
+  }
+
+  function showBusy() {
+    setText(pay, working ? "Paying…" : `Pay ${price}`);
+    for (const button of [pay, confirm]) setAttribute(button, "aria-busy", working ? "true" : false);
+  }
+
+  function show(order, charges) {
+    const last = charges.at(-1);
+    open = last?.status === "Created" ? last : null;
+    waiting.hidden = !open || working;
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (method) work(submit).then(() => show(first, store.charges(first.id)));
+  });
+  confirm.addEventListener("click", () => work(() => finish(open)));
+  fill(cards);
+  mountCards();
+  showBusy();
+  return { element, show };
+}

@@ -1,0 +1,36 @@
+// A ticket's status as a small label, and in one word or line. What is live changes it in place.
+
+import { secondsUntil } from "../core/clock.js";
+import { setAttribute, setText } from "../core/dom.js";
+import { countdown } from "../words/format.js";
+
+/** "available", "locked", "sold" or "gone": how a ticket looks. */
+export function kindOf(ticket) {
+  if (ticket.gone) return ticket.status === "Sold" ? "sold" : "gone";
+  return ticket.status.toLowerCase();
+}
+
+/** The status in a few words; `seconds` of the lock are those of the server's clock. */
+export function statusWords(ticket) {
+  switch (kindOf(ticket)) {
+    case "available":
+      return "Available";
+    case "locked":
+      return lockedWords(ticket);
+    case "sold":
+      return "Sold";
+    default:
+      return "No longer for sale";
+  }
+}
+
+/** Updates a status label. */
+export function showStatus(label, ticket) {
+  setAttribute(label, "class", `status status-${kindOf(ticket)}`);
+  setText(label, statusWords(ticket));
+}
+
+function lockedWords({ unlocksAt }) {
+  const seconds = unlocksAt ? secondsUntil(Date.parse(unlocksAt)) : 0;
+  return seconds > 0 ? `Locked · ${countdown(seconds)} left` : "Locked";
+}

@@ -1,0 +1,37 @@
+// One ticket in a list. The row is built once and then changed in place.
+
+import { h, setAttribute, setText } from "../core/dom.js";
+import { money } from "../words/format.js";
+import { kindOf, showStatus } from "./status.js";
+import { stub } from "./stub.js";
+
+const CHANGED_MS = 1_200;
+
+/** `{ element, show }`: a list item, and what brings it up to date with a ticket. */
+export function ticketRow(ticket) {
+  const title = h("span", { class: "row-title" });
+  const status = h("span", { class: "status" });
+  const price = h("span", { class: "row-price" });
+  const link = h("a", { class: "row-link", href: `/tickets/${ticket.id}` }, title);
+  const element = h("li", { class: "row", "data-id": ticket.id }, stub(ticket), h("div", { class: "row-text" }, link, status), price);
+  let shown = null;
+
+  function show(next) {
+    if (next === undefined) return;
+    setText(title, next.title);
+    setText(price, money(next.price, next.currency));
+    showStatus(status, next);
+    setAttribute(element, "data-kind", kindOf(next));
+    if (shown && shown.version !== next.version) flash(element);
+    shown = next;
+  }
+
+  show(ticket);
+  return { element, show };
+}
+
+/** A short tint, so that the eye finds what changed; nothing moves. */
+function flash(element) {
+  element.classList.add("row-changed");
+  setTimeout(() => element.classList.remove("row-changed"), CHANGED_MS);
+}

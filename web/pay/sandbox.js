@@ -1,0 +1,27 @@
+// Paying in the sandbox: a list of Stripe's published test cards, no card number is ever typed. (Tokens and what they do:
+// Stripe's testing documentation.)
+
+import { h } from "../core/dom.js";
+
+const CARDS = [
+  ["pm_card_visa", "Visa", "4242", "is accepted"],
+  ["pm_card_mastercard", "Mastercard", "4444", "is accepted"],
+  ["pm_card_authenticationRequired", "Visa", "3184", "asks for a confirmation first"],
+  ["pm_card_chargeDeclined", "Visa", "0002", "is declined"],
+  ["pm_card_chargeDeclinedInsufficientFunds", "Visa", "9995", "is declined: not enough money"],
+];
+
+/** Shows the cards in `host`. `token()` answers the chosen one; `act()` has nothing to do, the sandbox confirms by itself. */
+export function sandboxCards(host) {
+  const set = h("fieldset", { class: "cards" },
+    h("legend", {}, "Choose a test card"),
+    CARDS.map(([token, brand, digits, what], index) =>
+      h("label", { class: "card" },
+        h("input", { type: "radio", name: "card", value: token, checked: index === 0 }),
+        h("span", { class: "card-face" }, h("span", { class: "card-name" }, `${brand} ending in ${digits}`), h("span", { class: "quiet" }, what)))));
+  host.replaceChildren(set, h("p", { class: "quiet" }, "This is a sandbox: no money moves."));
+  return {
+    token: async () => set.querySelector("input:checked").value,
+    act: async () => {},
+  };
+}

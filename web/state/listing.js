@@ -1,0 +1,119 @@
+// A list of tickets as the server pages it: which ids, in which order, and what to ask for next. The tickets themselves are
+// in the store. The order is the server's at the time of asking: a row changes where it stands, and new tickets are counted
+// until somebody asks to see them, so that nothing moves under a finger.
+
+import { request } from "../net/api.js";
+import { live } from "./live.js";
+import { store } from "./store.js";
+
+export const PAGE_SIZE = 50;
+/** The server's own limit; used where many rows are fetched again at once. */
+const PAGE_SIZE_MAX = 1_000;
+
+export class Listing {
+  /** @param {URLSearchParams} query the filters and the order, as the interface names them */
+  constructor(query) {
+    this.query = new URLSearchParams(query);
+    this.ids = [];
+    this.next = null;
+    this.pending = new Set();
+    this.loaded = false;
+    this.epoch = -1;
+    this.#known = new Set();
+  }
+
+  #known;
+  #running = null;
+
+  /** The first page, in place of whatever was there. @throws {Problem} */
+  async load(signal) {
+    const epoch = live.epoch;
+    const { data, next } = await request("GET", this.#path(PAGE_SIZE), { signal });
+    store.putTickets(data);
+    this.ids = data.map((ticket) => ticket.id);
+    this.#known = new Set(this.ids);
+    this.next = next;
+    this.pending.clear();
+    this.loaded = true;
+    this.epoch = epoch;
+  }
+
+  /** The next page, below what is there; does nothing at the end, or while one is on its way. @throws {Problem} */
+  more(signal) {
+    if (!this.next) return Promise.resolve();
+    this.#running ??= this.#loadMore(signal).finally(() => (this.#running = null));
+    return this.#running;
+  }
+
+  /**
+   * Asks again for everything that is shown, since something may have been missed: rows change where they stand, tickets
+   * that are no longer there are marked, new ones counted. @throws {Problem}
+   */
+  async verify(signal) {
+    const epoch = live.epoch;
+    const size = Math.min(PAGE_SIZE_MAX, Math.max(PAGE_SIZE, this.ids.length));
+    const seen = new Set();
+    let path = this.#path(size);
+    let last = "";
+    for (let pages = Math.ceil(this.ids.length / size) + 1; path && pages > 0; pages -= 1) {
+      const { data, next } = await request("GET", path, { signal });
+      store.putTickets(data);
+      for (const { id } of data) seen.add(id);
+      last = data.at(-1)?.id ?? last;
+      path = next;
+      if (this.ids.every((id) => seen.has(id))) break;
+    }
+    const byAge = !this.query.has("sort");
+    for (const id of this.ids) if (!seen.has(id) && (path === null || (byAge && id > last))) store.loseTicket(id);
+    this.#countNewer(seen);
+    this.epoch = epoch;
+  }
+
+  /** A ticket was listed. @returns whether it belongs here and is counted */
+  heardOf(ticket) {
+    if (!matches(this.query, ticket) || this.#known.has(ticket.id)) return false;
+    this.pending.add(ticket.id);
+    return true;
+  }
+
+  async #loadMore(signal) {
+    const { data, next } = await request("GET", this.next, { signal });
+    store.putTickets(data);
+    for (const { id } of data) {
+      if (this.#known.has(id)) continue;
+      this.#known.add(id);
+      this.pending.delete(id);
+      this.ids.push(id);
+    }
+    this.next = next;
+  }
+
+  /** Ids ascend with time, so what is newer than the newest row was listed since. */
+  #countNewer(seen) {
+    const newest = this.ids.reduce((a, b) => (a > b ? a : b), "");
+    for (const id of seen) if (id > newest) this.#count(id);
+  }
+
+  #count(id) {
+    if (!this.#known.has(id)) this.pending.add(id);
+  }
+
+  #path(limit) {
+    const query = new URLSearchParams(this.query);
+    query.set("limit", limit);
+    return `/api/tickets?${query}`;
+  }
+}
+
+/** Whether a new ticket would be in the list: the interface's own filters, for what a frame tells. */
+export function matches(query, ticket) {
+  const minimum = Number(query.get("minPrice") ?? 0);
+  const maximum = Number(query.get("maxPrice") ?? Infinity);
+  if (ticket.price < minimum || ticket.price > maximum) return false;
+  const words = wordsOf(ticket.title);
+  return [...wordsOf(query.get("q") ?? "")].every((word) => words.has(word));
+}
+
+function wordsOf(text) {
+  return new Set(text.normalize("NFC").toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean));
+}

@@ -1,0 +1,163 @@
+// All that the page knows of the marketplace, in one place. It changes by REST snapshots and WebSocket frames and by
+// nothing else: no click moves a ticket before the server has said so. Newer versions win, whichever way they came.
+
+import { Topics } from "../core/topics.js";
+
+/** Frames of tickets that no page has asked for yet are remembered, so that a snapshot under way cannot undo them. */
+const RECENT_MAX = 2_000;
+
+export class Store {
+  #topics = new Topics();
+  #user; // undefined until known, null when signed out
+  #connection = "connecting";
+  #tickets = new Map();
+  #recent = new Map();
+  #orders = new Map();
+  #charges = new Map();
+
+  /**
+   * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `epoch`, `created` (a
+   * ticket was listed), `tickets` (any known ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by order id),
+   * `charges:<order id>`.
+   */
+  watch(topic, listener, signal) {
+    this.#topics.watch(topic, listener, signal);
+  }
+
+  get user() {
+    return this.#user;
+  }
+
+  /** Who is signed in changed; what was private to somebody else is forgotten. */
+  setUser(user) {
+    const before = this.#user;
+    this.#user = user;
+    if (before?.id !== user?.id) {
+      this.#orders.clear();
+      this.#charges.clear();
+    }
+    if (before?.id !== user?.id || before?.email !== user?.email || before === undefined) this.#topics.emit("user", user);
+  }
+
+  get connection() {
+    return this.#connection;
+  }
+
+  setConnection(status) {
+    this.#connection = status;
+    this.#topics.emit("connection", status);
+  }
+
+  announceEpoch(epoch) {
+    this.#topics.emit("epoch", epoch);
+  }
+
+  /** The ticket as last heard, or undefined. One that was taken off sale has `gone: true` and is otherwise as it was. */
+  ticket(id) {
+    return this.#tickets.get(id);
+  }
+
+  /** Takes over tickets of a snapshot. */
+  putTickets(tickets) {
+    for (const ticket of tickets) {
+      const known = newest(this.#tickets.get(ticket.id), this.#recent.get(ticket.id));
+      const refound = known?.lost && ticket.version >= known.version;
+      this.#setTicket(refound ? ticket : newest(known, ticket));
+    }
+  }
+
+  /** A snapshot no longer had the ticket: it was sold or taken off sale, and nobody told us which. */
+  loseTicket(id) {
+    const known = this.#tickets.get(id);
+    if (known && !known.gone && known.status !== "Sold") this.#setTicket({ ...known, gone: true, lost: true });
+  }
+
+  /** Forgets tickets that no page shows any more. */
+  keepOnlyTickets(ids) {
+    const kept = new Set(ids);
+    for (const id of this.#tickets.keys()) if (!kept.has(id)) this.#tickets.delete(id);
+  }
+
+  order(id) {
+    return this.#orders.get(id);
+  }
+
+  orders() {
+    return [...this.#orders.values()];
+  }
+
+  putOrders(orders) {
+    for (const order of orders) {
+      const known = this.#orders.get(order.id);
+      if (known && known.version >= order.version) continue;
+      this.#orders.set(order.id, order);
+      this.#topics.emit(`order:${order.id}`, order);
+      this.#topics.emit("orders", order);
+    }
+  }
+
+  /** The charges of an order, oldest first (their ids ascend). */
+  charges(orderId) {
+    return [...(this.#charges.get(orderId)?.values() ?? [])].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  putCharges(charges) {
+    for (const charge of charges) {
+      const ofOrder = this.#charges.get(charge.orderId) ?? new Map();
+      this.#charges.set(charge.orderId, ofOrder);
+      const known = ofOrder.get(charge.id);
+      if (known && known.updatedAt > charge.updatedAt) continue;
+      // No frame holds the client secret, so what an answer told survives the frames while it is of use.
+      const clientSecret = charge.clientSecret ?? (charge.status === "Created" ? known?.clientSecret : undefined);
+      ofOrder.set(charge.id, { ...charge, clientSecret });
+      this.#topics.emit(`charges:${charge.orderId}`, charge);
+      this.#topics.emit("charges", charge.orderId);
+    }
+  }
+
+  /** One frame of the live connection. Delivery is at least once: what is known already changes nothing. */
+  apply(frame) {
+    if (frame.ticket) this.#heardOf(frame.ticket, frame.type === "TicketCreated");
+    else if (frame.type === "TicketDeleted") this.#heardGone(frame.ticketId, frame.version);
+    if (frame.order) this.putOrders([frame.order]);
+    if (frame.charge) this.putCharges([frame.charge]);
+    if (frame.type === "UserUpdated" && this.#user) this.setUser(frame.user);
+  }
+
+  #heardOf(ticket, created) {
+    const known = newest(this.#tickets.get(ticket.id), this.#recent.get(ticket.id));
+    if (known && known.version >= ticket.version) return;
+    this.#remember(ticket);
+    if (this.#tickets.has(ticket.id)) this.#setTicket(ticket);
+    if (created) this.#topics.emit("created", ticket);
+  }
+
+  #heardGone(id, version) {
+    const known = this.#tickets.get(id);
+    this.#remember({ ...known, id, version, gone: true });
+    if (known && known.version <= version) this.#setTicket({ ...known, version, gone: true });
+  }
+
+  #remember(ticket) {
+    this.#recent.delete(ticket.id); // so that it moves to the young end
+    this.#recent.set(ticket.id, ticket);
+    if (this.#recent.size > RECENT_MAX) this.#recent.delete(this.#recent.keys().next().value);
+  }
+
+  #setTicket(ticket) {
+    const known = this.#tickets.get(ticket.id);
+    if (known === ticket) return;
+    this.#tickets.set(ticket.id, ticket);
+    if (known && known.version === ticket.version && Boolean(known.gone) === Boolean(ticket.gone)) return;
+    this.#topics.emit(`ticket:${ticket.id}`, ticket);
+    this.#topics.emit("tickets", ticket.id);
+  }
+}
+
+function newest(a, b) {
+  if (!a || !b) return a ?? b;
+  return b.version > a.version || (b.version === a.version && b.gone && !a.gone) ? b : a;
+}
+
+/** The one store of this page. */
+export const store = new Store();
