@@ -55,7 +55,10 @@ pub fn broadcaster() {
             socket.set_nodelay(true).expect("a socket option");
             let mut request = [0; 1024];
             let _ = socket.read(&mut request);
-            socket.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").and_then(|()| socket.write_all(&frame)).expect("a new socket takes a frame");
+            socket
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+                .and_then(|()| socket.write_all(&frame))
+                .expect("a new socket takes a frame");
             audience.push(socket);
         }
         match trigger.read(&mut byte) {
@@ -83,7 +86,10 @@ pub async fn driver_alone(uri: &str, span: Duration) -> Measured {
             let mut number = 0u32;
             while Instant::now() < deadline {
                 let ticket = format!("{writer}-{number}");
-                db.collection::<Document>("tickets").insert_one(doc! { "_id": &ticket, "version": 0, "title": "Front row" }).await.expect("written");
+                db.collection::<Document>("tickets")
+                    .insert_one(doc! { "_id": &ticket, "version": 0, "title": "Front row" })
+                    .await
+                    .expect("written");
                 let began = Instant::now();
                 one_lock(&client, &db, &ticket).await.expect("nothing conflicts");
                 latencies.push(began.elapsed());

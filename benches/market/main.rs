@@ -78,7 +78,11 @@ async fn purchases(store: Backend) {
     }
     report(&format!("{store:?}: sales (order and payment), {BUYERS} buyers"), &Measured::median(&sales), None);
     let alone = alone.first().map(|_| Measured::median(&alone));
-    report(&format!("{store:?}: locks, {BUYERS} buyers"), &Measured::median(&locks), alone.as_ref().map(|alone| ("driver alone, a transaction each, 16 in flight", alone)));
+    report(
+        &format!("{store:?}: locks, {BUYERS} buyers"),
+        &Measured::median(&locks),
+        alone.as_ref().map(|alone| ("driver alone, a transaction each, 16 in flight", alone)),
+    );
 }
 
 /// Orders of a ticket that is locked, beside a handler that reads a body and answers 409.
@@ -92,7 +96,11 @@ async fn refusals() {
         ours.push(load::run(app.server.addr, app.server.pid(), &targets, SPAN, Target::Refusal(&tickets[0])).await);
         bare.push(load::run(ceiling.addr, ceiling.pid(), &targets, SPAN, Target::Refusal(&tickets[0])).await);
     }
-    report(&format!("refusals of a locked ticket, {BUYERS} buyers"), &Measured::median(&ours), Some(("bare actix handler", &Measured::median(&bare))));
+    report(
+        &format!("refusals of a locked ticket, {BUYERS} buyers"),
+        &Measured::median(&ours),
+        Some(("bare actix handler", &Measured::median(&bare))),
+    );
 }
 
 /// One event at a time to a thousand sockets, beside a loop of bare writes.
@@ -110,7 +118,11 @@ async fn fan_out() {
         ours.push(sockets.deliveries(app.server.pid(), SPAN, async || edit.one().await).await);
         raw.push(raw_sockets.deliveries(ceiling.pid(), SPAN, async || kick.one().await).await);
     }
-    report(&format!("deliveries, single events to {SOCKETS} sockets"), &Measured::median(&ours), Some(("raw writes", &Measured::median(&raw))));
+    report(
+        &format!("deliveries, single events to {SOCKETS} sockets"),
+        &Measured::median(&ours),
+        Some(("raw writes", &Measured::median(&raw))),
+    );
 }
 
 async fn shop(store: Backend) -> (TestApp, Vec<Client>, Vec<String>) {

@@ -127,7 +127,7 @@ async fn a_waiting_charge_does_not_keep_its_buyer_from_cancelling(store: Backend
     let failed = socket.event("ChargeFailed").await;
     assert_eq!(failed["charge"]["id"], json!(waiting));
     assert_eq!(buyer.charge(&waiting).await.expect(200)["status"], "Failed");
-    buyer.confirm(&waiting).await.refused(402, "card_declined");
+    buyer.confirm(&waiting).await.refused(409, "order_not_payable");
 }
 
 async fn a_waiting_charge_can_be_seen_with_a_fresh_secret(store: Backend) {

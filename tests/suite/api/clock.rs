@@ -134,7 +134,7 @@ async fn a_payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends(store: 
     assert_eq!((&failed["charge"]["id"], &failed["charge"]["failure"]["code"]), (&json!(charge), &json!("lock_lost")));
     assert_eq!(failed["charge"]["stripeRefundId"], json!(null), "nothing was captured, so nothing is refunded");
     assert_eq!(app.guest().ticket(id(&order["ticketId"])).await.expect(200)["status"], "Available");
-    buyer.confirm(&charge).await.refused(402, "card_declined");
+    buyer.confirm(&charge).await.refused(409, "order_expired");
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Failed");
 }
 

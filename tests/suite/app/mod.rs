@@ -20,7 +20,7 @@ pub use server::{Server, bare_command, run};
 pub use socket::Socket;
 
 /// How long a test waits for what must come before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One server with a store of its own.
 #[derive(Debug)]

@@ -179,11 +179,12 @@ pub fn bare_command() -> Command {
 fn drain(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, tell: mpsc::Sender<SocketAddr>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if let Some(addr) = listening_at(&line) {
+            let addr = listening_at(&line);
+            log.lock().expect("no reader panics").push(line);
+            if let Some(addr) = addr {
                 // Whoever waited may have given up.
                 let _ = tell.send(addr);
             }
-            log.lock().expect("no reader panics").push(line);
         }
     })
 }
