@@ -26,8 +26,6 @@ function mount(context) {
   const id = params.id;
   let view = null;
 
-  live.watch([id]);
-
   function show() {
     const ticket = store.ticket(id);
     if (!ticket) return;
@@ -43,6 +41,7 @@ function mount(context) {
     async () => {
       const { data } = await request("GET", `/api/tickets/${id}`, { signal });
       store.putTickets([data]);
+      live.watch([id]);
       if (store.user) store.putOrders((await request("GET", "/api/orders", { signal })).data);
       show();
     },

@@ -6,9 +6,9 @@ import { h } from "../core/dom.js";
 const CARDS = [
   ["pm_card_visa", "Visa", "4242", "is accepted"],
   ["pm_card_mastercard", "Mastercard", "4444", "is accepted"],
-  ["pm_card_authenticationRequired", "Visa", "3184", "asks for a confirmation first"],
+  ["pm_card_authenticationRequired", "Visa", "3184", "asks you to confirm"],
   ["pm_card_chargeDeclined", "Visa", "0002", "is declined"],
-  ["pm_card_chargeDeclinedInsufficientFunds", "Visa", "9995", "is declined: not enough money"],
+  ["pm_card_chargeDeclinedInsufficientFunds", "Visa", "9995", "is declined: no funds"],
 ];
 
 /** Shows the cards in `host`. `token()` answers the chosen one; `act()` has nothing to do, the sandbox confirms by itself. */

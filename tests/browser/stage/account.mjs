@@ -1,5 +1,7 @@
 // Somebody who uses the interface without a browser: a seller to buy from, a rival to lose against.
 
+import { randomUUID } from "node:crypto";
+
 let count = 0;
 
 export const PASSWORD = "correct horse battery";
@@ -12,7 +14,7 @@ export function newEmail(name = "someone") {
 
 export class Account {
   #origin;
-  #cookie;
+  cookie;
 
   /** Signs up somebody new. */
   static async signUp(origin, name) {
@@ -20,7 +22,7 @@ export class Account {
     account.#origin = origin;
     account.email = newEmail(name);
     const answer = await account.#fetch("POST", "/api/users/signup", { email: account.email, password: PASSWORD });
-    account.#cookie = answer.headers.getSetCookie().map((cookie) => cookie.split(";", 1)[0]).join("; ");
+    account.cookie = answer.headers.getSetCookie().map((cookie) => cookie.split(";", 1)[0]).join("; ");
     account.id = (await answer.json()).id;
     return account;
   }
@@ -64,8 +66,11 @@ export class Account {
 
   async #fetch(method, path, body) {
     const headers = { "Content-Type": "application/json" };
-    if (this.#cookie) headers.Cookie = this.#cookie;
-    const answer = await fetch(this.#origin + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    if (this.cookie) headers.Cookie = this.cookie;
+    if (this.cookie && method !== "GET") headers["Idempotency-Key"] = randomUUID();
+    const send = () => fetch(this.#origin + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    // A connection that was kept alive may close just as it is used again; under its key, asking twice does nothing twice.
+    const answer = await send().catch(send);
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
     return answer;
   }

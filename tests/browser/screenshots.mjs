@@ -1,0 +1,111 @@
+// `node screenshots.mjs <folder>`: pictures of the pages for the README, phone and desktop, and two browsers side by side.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Account, PASSWORD } from "./stage/account.mjs";
+import { Server } from "./stage/server.mjs";
+import { DESKTOP, PHONE, connected, launch, row } from "./stage/stage.mjs";
+
+const [folder] = process.argv.slice(2);
+const OFFERS = [
+  ["Opera: The Magic Flute, balcony", 120], ["Tennis Final, Centre Court", 250], ["Comedy Club, two seats together", 19.99], ["Football Game", 40],
+  ["Jazz Night at the Old Harbour", 65.5], ["Musical Matinee, row 4", 85], ["Ice Hockey Play-off", 55], ["Rock Concert", 100], ["Classical Concert", 100], ["Basketball Game", 20],
+];
+
+const server = new Server();
+await server.start();
+const browser = await launch();
+try {
+  const seller = await Account.signUp(server.origin, "seller");
+  const rival = await Account.signUp(server.origin, "rival");
+  const tickets = {};
+  for (const [title, price] of OFFERS) tickets[title] = await seller.list(title, price);
+  await rival.lock(tickets["Ice Hockey Play-off"]);
+  await phone(seller, tickets);
+  await desktop(tickets);
+  await sideBySide(tickets);
+} finally {
+  await browser.close();
+  await server.stop();
+}
+
+async function phone(seller, tickets) {
+  const page = await someone(PHONE, "light");
+  const shot = (name) => page.screenshot({ path: join(folder, `phone-${name}.png`) });
+  await list(page);
+  await shot("list");
+  await page.goto("/signup");
+  await page.getByRole("button", { name: "Submit" }).waitFor();
+  await shot("sign-up");
+  await signUp(page, "ada@example.com");
+  await page.goto(`/tickets/${tickets["Comedy Club, two seats together"].id}`);
+  await page.getByRole("button", { name: "Buy" }).waitFor();
+  await connected(page);
+  await shot("ticket");
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  await shot("order");
+  await page.getByRole("button", { name: /^Pay/ }).click();
+  await page.locator(".notice-good").waitFor();
+  await shot("paid");
+  await page.goto("/tickets/new");
+  await page.getByLabel("Title").fill("Open Air Cinema, any seat");
+  await page.getByLabel("Price").fill("14.50");
+  await shot("create");
+  await page.context().close();
+}
+
+async function desktop(tickets) {
+  const page = await someone(DESKTOP, "dark");
+  const shot = (name) => page.screenshot({ path: join(folder, `desktop-${name}.png`) });
+  await signUp(page, "grace@example.com");
+  await list(page);
+  await shot("list");
+  await page.goto(`/tickets/${tickets["Tennis Final, Centre Court"].id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  await shot("order");
+  await page.goto("/orders");
+  await row(page, "Tennis Final").waitFor();
+  await shot("orders");
+  await page.context().close();
+}
+
+/** One buys, the other watches: both windows in one picture. */
+async function sideBySide(tickets) {
+  const size = { width: 620, height: 720 };
+  const [buyer, watcher] = [await someone(size, "light"), await someone(size, "light")];
+  await signUp(buyer, "linus@example.com");
+  await list(watcher);
+  await buyer.goto(`/tickets/${tickets["Rock Concert"].id}`);
+  await buyer.getByRole("button", { name: "Buy" }).click();
+  await buyer.locator(".hold-figures").waitFor();
+  await row(watcher, "Rock Concert").filter({ hasText: "Locked" }).waitFor();
+  const [left, right] = await Promise.all([buyer.screenshot(), watcher.screenshot()]);
+  const frame = await browser.newPage({ viewport: { width: 1312, height: 800 } });
+  const markup = await readFile(new URL("stage/side-by-side.html", import.meta.url), "utf8");
+  await frame.setContent(markup.replace("{{left}}", left.toString("base64")).replace("{{right}}", right.toString("base64")));
+  await frame.waitForFunction(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0));
+  await frame.screenshot({ path: join(folder, "two-browsers.png") });
+  await frame.close();
+}
+
+async function someone(size, scheme) {
+  const touch = size === PHONE;
+  const context = await browser.newContext({ baseURL: server.origin, viewport: size, colorScheme: scheme, locale: "en-US", isMobile: touch, hasTouch: touch });
+  return context.newPage();
+}
+
+async function list(page) {
+  await page.goto("/");
+  await connected(page);
+  await row(page, "Football Game").waitFor();
+}
+
+async function signUp(page, email) {
+  await page.goto("/signup");
+  await page.getByLabel("Email").fill(email);
+  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("link", { name: "My Orders" }).waitFor();
+}

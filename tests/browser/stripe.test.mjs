@@ -1,0 +1,66 @@
+// Stripe's own element, where a publishable key is set: a stand-in for Stripe's script, which a test must not load, shows that
+// the page asks it for what Stripe documents and sends nothing but the payment method's id.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { says, stage } from "./stage/stage.mjs";
+
+const on = stage({ STRIPE_PUBLISHABLE_KEY: "pk_test_pages" });
+
+/** Records what it is asked for; answers as Stripe's documentation says. */
+const STAND_IN = `
+  globalThis.asked = [];
+  globalThis.Stripe = (key) => {
+    asked.push(["Stripe", key]);
+    return {
+      elements: (options) => {
+        asked.push(["elements", options.mode, options.amount, options.currency, options.captureMethod, options.paymentMethodCreation]);
+        return {
+          create: (kind) => ({ mount: (place) => { asked.push(["mount", kind]); place.textContent = "Stripe's element"; } }),
+          submit: async () => ({}),
+        };
+      },
+      createPaymentMethod: async () => globalThis.nextMethod,
+      handleNextAction: async ({ clientSecret }) => { asked.push(["act", typeof clientSecret]); return {}; },
+    };
+  };`;
+
+async function holding(t, title) {
+  const seller = await on.account("seller");
+  const ticket = await seller.list(title, 19.99);
+  const page = await on.person(t, { signedIn: true });
+  await page.route("https://js.stripe.com/**", (route) => route.fulfill({ contentType: "text/javascript", body: STAND_IN }));
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await says(page.locator(".stripe"), "Stripe's element", 5_000);
+  return page;
+}
+
+async function payWith(page, method) {
+  await page.evaluate((next) => (globalThis.nextMethod = next), method);
+  await page.getByRole("button", { name: "Pay $19.99" }).click();
+}
+
+test("Stripe's element gets the amount in minor units, and its payment method pays", async (t) => {
+  const page = await holding(t, "Stripe Show");
+  await payWith(page, { paymentMethod: { id: "pm_card_visa" } });
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  const asked = await page.evaluate(() => globalThis.asked);
+  assert.deepEqual(asked, [["Stripe", "pk_test_pages"], ["elements", "payment", 1999, "usd", "manual", "manual"], ["mount", "payment"]]);
+});
+
+test("what Stripe says of a card is said to the buyer, and another try is open", async (t) => {
+  const page = await holding(t, "Stripe Refusal");
+  await payWith(page, { error: { message: "Your card number is incomplete." } });
+  await says(page.locator(".notice-bad"), "Your card number is incomplete.", 5_000);
+  await payWith(page, { paymentMethod: { id: "pm_card_visa" } });
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+});
+
+test("the buyer acts at the bank where it asks, and the payment goes on by itself", async (t) => {
+  const page = await holding(t, "Stripe Bank");
+  await payWith(page, { paymentMethod: { id: "pm_card_authenticationRequired" } });
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  const asked = await page.evaluate(() => globalThis.asked);
+  assert.deepEqual(asked.at(-1), ["act", "string"]);
+});
