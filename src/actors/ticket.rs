@@ -402,7 +402,9 @@ impl Handler<Ask> for TicketActor {
             METRICS.locks_refused.inc();
             return answer(ask, Err(Refusal::TicketLocked.into()));
         }
-        if self.queue.len() >= Self::QUEUE_MAX && ask.reply.is_some() {
+        // Of all buyers who wait for the state to be loaded one at most needs the disk: the others are refused from memory.
+        let queue_max = if matches!(ask.command, Command::Lock { .. }) { Self::MAILBOX_MAX } else { Self::QUEUE_MAX };
+        if self.queue.len() >= queue_max && ask.reply.is_some() {
             METRICS.shed.with_label_values(&["tickets"]).inc();
             return answer(ask, Err(Fault::Busy("ticket")));
         }
