@@ -24,6 +24,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What the environment variable FAILPOINTS arms, until the process ends.
+    #[cfg(feature = "failpoints")]
+    let _armed = fail::FailScenario::setup();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),

@@ -58,7 +58,7 @@ async fn load_until_done(catalog: &Catalog, store: &dyn Store) {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(RETRY_LONGEST);
     }
-    tracing::info!(tickets = catalog.len(), "the catalog is loaded");
+    tracing::debug!(tickets = catalog.len(), "the catalog is loaded");
     catalog.0.loaded.send_replace(true);
 }
 

@@ -1,3 +1,5 @@
+//! What request bodies are refused for, and by which name.
+
 use actix_web::test::TestRequest;
 use serde_json::Value;
 

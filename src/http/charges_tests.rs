@@ -1,3 +1,5 @@
+//! Answers to payments: statuses, and what a declined one holds.
+
 use actix_web::{ResponseError, body::MessageBody};
 use serde_json::Value;
 use uuid::Uuid;

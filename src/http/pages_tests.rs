@@ -1,3 +1,5 @@
+//! The pages as they are served: which files, and what guards them.
+
 use std::{collections::HashSet, path::Path as FilePath, sync::Arc};
 
 use actix_web::{

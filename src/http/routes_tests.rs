@@ -1,3 +1,5 @@
+//! The route table as a client meets it: methods, limits, headers.
+
 use std::sync::Arc;
 
 use actix_web::{

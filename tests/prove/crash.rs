@@ -8,20 +8,17 @@
 #[path = "../suite/app/mod.rs"]
 mod app;
 
-mod fault {
-    //! The part of the suite's faults that rounds are made of.
-    #[path = "../../suite/fault/load.rs"]
-    pub mod load;
-    #[path = "../../suite/fault/rounds.rs"]
-    pub mod rounds;
-}
+#[path = "../suite/fault/load.rs"]
+mod load;
+#[path = "../suite/fault/rounds.rs"]
+mod rounds;
 
 use std::{fs, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
 use app::Backend;
-use fault::rounds::{Plan, Tally, run};
+use rounds::{Plan, Tally, run};
 
 /// Kills a server under load, starts it again and holds its store against the invariants I1 to I8.
 #[derive(Debug, Parser)]

@@ -7,7 +7,7 @@ use mongodb::{ClientSession, Database, error::Error};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    feed::Batch,
+    feed::{Batch, commit_times},
     schema::{COUNTERS, EVENTS, Place},
 };
 use crate::domain::{Event, OrderId, Timestamp, UserId, invariants::World};
@@ -23,7 +23,8 @@ struct Holder {
     locks: Vec<OrderId>,
 }
 
-/// All of one moment: a snapshot session.
+/// All of one moment: a snapshot session. Events are in the order of their commits; those older than five minutes in that
+/// of their writing, which agrees with it wherever one commit could have seen another.
 pub(super) async fn dump(db: Database) -> Result<(World, Vec<Event>), Error> {
     let mut session = db.client().start_session().snapshot(true).await?;
     let by_id = doc! { "_id": 1 };
@@ -35,7 +36,9 @@ pub(super) async fn dump(db: Database) -> Result<(World, Vec<Event>), Error> {
         slots: holders.into_iter().flat_map(|holder| holder.locks.into_iter().map(move |order| (holder.user, order))).collect(),
         payments: Vec::new(),
     };
-    let batches: Vec<Batch> = all(&db, EVENTS, doc! { "written": 1 }, &mut session).await?;
+    let mut batches: Vec<Batch> = all(&db, EVENTS, doc! { "written": 1 }, &mut session).await?;
+    let times = commit_times(&db).await?;
+    batches.sort_by_key(|batch| times.get(&batch.id).copied().unwrap_or(batch.written));
     let events = batches.into_iter().flat_map(|batch| batch.commits).flat_map(|entry| entry.events).collect();
     Ok((world, events))
 }

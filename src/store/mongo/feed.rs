@@ -3,9 +3,9 @@
 //! A cursor is the cluster time of the transaction and the event's place in its document, the same on every replica. A
 //! resume token stays in this process and never meets a client: MongoDB silently accepts a truncated one.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use bson::{RawDocumentBuf, Timestamp as ClusterTime, deserialize_from_slice, doc, serialize_to_document};
+use bson::{RawDocumentBuf, Timestamp as ClusterTime, deserialize_from_slice, doc, oid::ObjectId, serialize_to_document};
 use mongodb::{
     Database,
     change_stream::{ChangeStream, event::ResumeToken},
@@ -45,6 +45,10 @@ const HISTORY_LOST: [i32; 6] = [136, 260, 280, 286, 40585, 40615];
 /// The document of events of one transaction.
 #[derive(Debug, Deserialize)]
 pub(super) struct Batch {
+    #[serde(rename = "_id")]
+    pub id: ObjectId,
+    /// A cluster time before that of the commit.
+    pub written: ClusterTime,
     pub commits: Vec<Entry>,
 }
 
@@ -87,8 +91,7 @@ impl Tail {
     /// Opens the stream and reads the last five minutes, or as much of them as the oplog still has.
     pub async fn open(db: Database, epoch: u32) -> Result<Self, Error> {
         let now = operation_time(&db).await?;
-        let past = ClusterTime { time: now.time.saturating_sub(HISTORY_SECS), increment: 0 };
-        match timeout(FILL_MAX, Self::filled(&db, epoch, past, now)).await {
+        match timeout(FILL_MAX, Self::filled(&db, epoch, past(now), now)).await {
             Ok(Err(error)) if is_history_lost(&error) => {
                 tracing::warn!("the oplog does not reach five minutes back: the feed begins now");
                 Self::filled(&db, epoch, now, now).await
@@ -246,6 +249,28 @@ async fn watch(db: &Database, from: &From) -> Result<ChangeStream<RawDocumentBuf
 async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
     let reply = db.run_command(doc! { "ping": 1 }).await?;
     reply.get_timestamp("operationTime").map_err(|_| fault("no operation time: not a replica set"))
+}
+
+/// When the transactions of the last five minutes were committed, by their documents of events: what is stored in a
+/// document cannot tell when its transaction ended. Of older ones, or if the oplog is shorter, nothing is known.
+pub(super) async fn commit_times(db: &Database) -> Result<HashMap<ObjectId, ClusterTime>, Error> {
+    let now = operation_time(db).await?;
+    let mut times = HashMap::new();
+    let mut stream = match watch(db, &From::Time(past(now))).await {
+        Err(error) if is_history_lost(&error) => return Ok(times),
+        stream => stream?,
+    };
+    while stream.resume_token().and_then(|token| token_time(&token)).is_none_or(|place| place < pack(now)) {
+        if let Some(change) = stream.next_if_any().await? {
+            let id = change.get_document("documentKey").and_then(|key| key.get_object_id("_id"))?;
+            times.insert(id, change.get_timestamp("clusterTime")?);
+        }
+    }
+    Ok(times)
+}
+
+fn past(now: ClusterTime) -> ClusterTime {
+    ClusterTime { time: now.time.saturating_sub(HISTORY_SECS), increment: 0 }
 }
 
 /// The cluster time up to which every majority read sees everything.

@@ -2,9 +2,9 @@
 //!
 //! The driver spawns its monitors and registers its sockets with whichever runtime happens to call it first. The server
 //! runs on several current-thread runtimes, any of which may end before the store does and take those tasks with it. So
-//! the store owns a runtime of its own: calls hop there and back (some ten microseconds, beside a round trip of some
-//! hundred), callers that give up cancel nothing half-way, and documents are encoded by the callers, on their threads. One
-//! thread is enough: the database needs several times the processor time that the driver does.
+//! the store owns a runtime of its own: calls hop there and back, which is little beside a round trip to the server,
+//! callers that give up cancel nothing half-way, and documents are encoded by the callers, on their threads. One
+//! thread is enough for the one primary that all of it talks to.
 
 use std::{future::Future, io, thread, time::Duration};
 

@@ -135,8 +135,8 @@ async fn hostile_queries_and_headers_have_a_definite_answer(store: Backend) {
     }
     let headers = [
         ("idempotency-key", long.as_str(), 400),
-        ("idempotency-key", "\u{7f}", 400),
-        ("idempotency-key", "{\"$gt\":\"\"} ", 400),
+        ("idempotency-key", "two\twords", 400),
+        ("idempotency-key", "{\"$gt\":\"\"}", 201),
         ("cookie", long.as_str(), 401),
         ("cookie", ";;;=;=;", 401),
         ("content-encoding", "gzip", 415),

@@ -1,27 +1,14 @@
 //! The program: its flags, its settings, its first log line.
 
-use std::process::Output;
-
-use crate::app::{Backend, Home, Server, bare_command};
-
-/// Runs the program to its end.
-fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    let mut command = bare_command();
-    command.args(arguments).envs(settings.iter().copied());
-    command.output().expect("the program that was just built can be started")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use crate::app::{Backend, Home, Server, bare_command, run};
 
 #[test]
 fn help_names_every_command_and_setting() {
-    let help = said(&run(&["--help"], &[]));
+    let (_, help) = run(&["--help"], &[]);
     for word in ["serve", "demo"] {
         assert!(help.contains(word), "{word} in {help}");
     }
-    let serve = said(&run(&["serve", "--help"], &[]));
+    let (_, serve) = run(&["serve", "--help"], &[]);
     for setting in [
         "GITTIX_ADDR",
         "GITTIX_DATA_DIR",
@@ -60,7 +47,7 @@ fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
         ("GITTIX_TRUSTED_PROXIES", "everybody"),
         ("GITTIX_PUBLIC_ORIGIN", "tickets.example"),
         ("GITTIX_LOG_FORMAT", "xml"),
-        ("GITTIX_LOG", "===="),
+        ("GITTIX_LOG", "gittix=loud"),
         ("GITTIX_PAYMENT_WINDOW", "1h"),
         ("MONGODB_URI", "postgres://localhost/"),
         ("GITTIX_REPLICA", "two words"),
@@ -68,9 +55,9 @@ fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
     let folder = Home::new(Backend::Embedded);
     let data = folder.data();
     for (name, value) in wrong {
-        let output = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")), (name, value)]);
-        let text = said(&output);
-        assert!(!output.status.success(), "{name}={value}");
+        let (status, text) =
+            run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")), (name, value)]);
+        assert!(!status.success(), "{name}={value}");
         let naming: Vec<_> = text.lines().filter(|line| line.contains(name) || line.contains(&flag(name))).collect();
         assert!(!naming.is_empty() && !text.contains("panicked"), "{name}={value} said {text}");
     }
@@ -83,8 +70,8 @@ fn flag(name: &str) -> String {
 
 #[test]
 fn a_secret_is_not_shown_by_help() {
-    let text =
-        said(&run(&["serve", "--help"], &[("STRIPE_SECRET_KEY", "sk_test_secret"), ("MONGODB_URI", "mongodb://user:secret@localhost/")]));
+    let secrets = [("STRIPE_SECRET_KEY", "sk_test_secret"), ("MONGODB_URI", "mongodb://user:secret@localhost/")];
+    let (_, text) = run(&["serve", "--help"], &secrets);
     assert!(!text.contains("secret@") && !text.contains("sk_test_secret"), "{text}");
 }
 
@@ -103,27 +90,15 @@ async fn one_folder_serves_one_process() {
     let home = Home::new(Backend::Embedded);
     let server = Server::start(&home, &[]).await;
     let data = home.data();
-    let second = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8"))]);
-    assert!(!second.status.success(), "{}", said(&second));
-    assert!(!said(&second).contains("panicked"), "{}", said(&second));
+    let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8"))]);
+    assert!(!status.success() && text.contains("GITTIX_DATA_DIR") && !text.contains("panicked"), "{text}");
     server.ready().await;
 }
 
 #[tokio::test]
 async fn serve_is_the_default_command() {
     let home = Home::new(Backend::Embedded);
-    let mut child = bare_command()
-        .env("GITTIX_ADDR", "127.0.0.1:0")
-        .env("GITTIX_DATA_DIR", home.data())
-        .spawn()
-        .expect("the program that was just built can be started");
-    let told = tokio::task::spawn_blocking(move || {
-        use std::io::{BufRead, BufReader};
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let addr = stdout.lines().map_while(Result::ok).find_map(|line| crate::app::listening_at(&line));
-        let _ = child.kill();
-        let _ = child.wait();
-        addr
-    });
-    assert!(told.await.expect("reading does not panic").is_some());
+    let mut command = bare_command();
+    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
+    Server::spawn(command).await.ready().await;
 }

@@ -132,7 +132,7 @@ async fn signing_out_twice_is_fine(store: Backend) {
 
 async fn a_session_lasts_as_long_as_it_is_set_to(store: Backend) {
     // The lock lapses a second after the session did: its frame tells when to look, without a clock of our own.
-    let settings = [("GITTIX_SESSION_TTL", "2s"), ("GITTIX_PAYMENT_WINDOW", "3s"), ("GITTIX_LOCK_DURATION", "3s")];
+    let settings = [("GITTIX_SESSION_TTL", "6s"), ("GITTIX_PAYMENT_WINDOW", "7s"), ("GITTIX_LOCK_DURATION", "7s")];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
     let (seller, buyer) = (app.user().await, app.user().await);

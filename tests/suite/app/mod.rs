@@ -16,11 +16,11 @@ use std::time::Duration;
 pub use answer::{Answer, millis};
 pub use client::{Call, Client};
 pub use database::{Backend, Home};
-pub use server::{Server, bare_command, listening_at};
+pub use server::{Server, bare_command, run};
 pub use socket::Socket;
 
 /// How long a test waits for what must come before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One server with a store of its own.
 #[derive(Debug)]
@@ -61,19 +61,22 @@ impl TestApp {
     pub async fn start_with_people(store: Backend, settings: &[(&str, &str)], count: usize) -> (Self, Vec<Client>) {
         let home = Home::new(store);
         let seeded = world::seed_users(&home, count).await;
+        Self::start_seeded(home, settings, seeded).await
+    }
+
+    /// On a store that was seeded: the server, and the people who are in it.
+    pub async fn start_seeded(home: Home, settings: &[(&str, &str)], seeded: Vec<world::Seeded>) -> (Self, Vec<Client>) {
         let app = Self::start_at(home, settings).await;
         // Whatever the session's cookie is called, a real one tells.
         let real = app.user().await.cookie().expect("signing up sets a cookie");
         let name = real.split('=').next().unwrap_or_default();
-        let people = seeded
-            .into_iter()
-            .map(|seeded| {
-                let mut person = app.guest();
-                person.set_cookie(Some(format!("{name}={}", seeded.token)));
-                (person.id, person.email) = (seeded.id.to_string(), seeded.email);
-                person
-            })
-            .collect();
+        let people = seeded.into_iter().map(|seeded| {
+            let mut person = app.guest();
+            person.set_cookie(Some(format!("{name}={}", seeded.token)));
+            (person.id, person.email) = (seeded.id.to_string(), seeded.email);
+            person
+        });
+        let people = people.collect();
         (app, people)
     }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// How long a server may think about nonsense.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends `bytes` and reads until the server closes the connection or `enough` of what it said.
 ///

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -30,7 +31,11 @@ impl Server {
 
     /// Starts one and waits until it says where it listens.
     pub async fn start_unready(home: &Home, settings: &[(String, String)]) -> Self {
-        let mut command = command(home, settings);
+        Self::spawn(command(home, settings)).await
+    }
+
+    /// Starts whatever serves, and waits until it says where it listens.
+    pub async fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program that was just built can be started");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tell, told) = mpsc::channel();
@@ -116,6 +121,36 @@ impl Drop for Server {
     }
 }
 
+/// Runs the program to its end; what it said on either stream.
+///
+/// # Panics
+/// If it does not end: it serves, though it should have refused to.
+pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String) {
+    let mut child =
+        bare_command().args(arguments).envs(settings.iter().copied()).spawn().expect("the program that was just built can be started");
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let (tell, _) = mpsc::channel();
+    let readers = [
+        drain(child.stdout.take().expect("piped"), text.clone(), tell.clone()),
+        drain(child.stderr.take().expect("piped"), text.clone(), tell),
+    ];
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child can be asked") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{arguments:?} with {settings:?} did not end, but said {:#?}", text.lock().expect("no reader panics"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let _ = readers.map(|reader| reader.join().expect("no reader panics"));
+    let text = text.lock().expect("no reader panics").join("\n");
+    (status, text)
+}
+
 /// The program with nothing of this process's environment but what a program needs.
 pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
     let mut command = bare_command();
@@ -141,16 +176,17 @@ pub fn bare_command() -> Command {
 }
 
 /// Reads a stream to its end, so that the child never waits for a full pipe.
-fn drain(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, tell: mpsc::Sender<SocketAddr>) {
+fn drain(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, tell: mpsc::Sender<SocketAddr>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if let Some(addr) = listening_at(&line) {
+            let addr = listening_at(&line);
+            log.lock().expect("no reader panics").push(line);
+            if let Some(addr) = addr {
                 // Whoever waited may have given up.
                 let _ = tell.send(addr);
             }
-            log.lock().expect("no reader panics").push(line);
         }
-    });
+    })
 }
 
 /// The address in a log line, of either format.

@@ -100,9 +100,10 @@ impl Socket {
         self.until(|frame| frame["type"] == kind).await
     }
 
-    /// The next state of this ticket in which it has this status.
+    /// The next change after which this ticket has this status.
     pub async fn ticket(&mut self, id: &str, status: &str) -> Value {
-        self.until(|frame| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status).await
+        let fits = |frame: &Value| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status;
+        self.until(|frame| frame["type"] == "TicketUpdated" && fits(frame)).await
     }
 
     /// The frame about this ticket's creation. The feed is in commit order, so whatever was committed before the ticket was
@@ -146,7 +147,7 @@ impl Socket {
     }
 
     /// Reads all that comes until the connection ends, however it does.
-    pub async fn to_the_end(&mut self) {
+    pub async fn drain(&mut self) {
         while let Some(Ok(_)) = self.read(PATIENCE).await {}
     }
 

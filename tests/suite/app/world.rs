@@ -59,7 +59,8 @@ impl Found {
     }
 }
 
-async fn open(home: &Home) -> Arc<dyn Store> {
+/// The store that a server had, or will have. One at a time with the embedded store.
+pub async fn open(home: &Home) -> Arc<dyn Store> {
     match home.mongodb_uri() {
         None => EmbeddedStore::open(&home.data()).expect("no server has the store open"),
         Some(uri) => MongoStore::connect(uri).await.expect("the replica set answers"),

@@ -23,7 +23,6 @@ use crate::app::{Backend, TestApp, raw};
 #[derive(Debug)]
 pub struct Flood {
     pub sockets: usize,
-    pub events: usize,
     /// Resident memory with all sockets open, before the first event and after the last.
     pub before_kib: u64,
     pub after_kib: u64,
@@ -31,7 +30,7 @@ pub struct Flood {
     pub delay_alone: Duration,
     pub delay_beside: Duration,
     pub bytes_read: u64,
-    /// From the first event to the stalled socket's end.
+    /// From the last event, by which all buffers are full, to the stalled socket's end.
     pub closed_after: Duration,
 }
 
@@ -99,11 +98,11 @@ pub async fn flood(app: &TestApp, sockets: usize, events: usize) -> Flood {
     let delay_alone = delay(app, &seller, &tickets[0]).await;
     let stalled = stalled_socket(app.server.addr).await;
     let before_kib = app.server.resident_kib();
-    let began = Instant::now();
     for number in 0..events {
         let title = format!("{}{number}", "🎫".repeat(190));
         seller.edit_ticket(&tickets[number % tickets.len()], &title, 20).await.expect(200);
     }
+    let began = Instant::now();
     let delay_beside = delay(app, &seller, &tickets[0]).await;
     let after_kib = app.server.resident_kib();
     while metric(app, STALLED).await < 1.0 {
@@ -114,7 +113,7 @@ pub async fn flood(app: &TestApp, sockets: usize, events: usize) -> Flood {
     drop(stalled);
     readers.iter().for_each(tokio::task::JoinHandle::abort);
     let bytes_read = bytes.load(Ordering::Relaxed);
-    Flood { sockets, events, before_kib, after_kib, delay_alone, delay_beside, bytes_read, closed_after }
+    Flood { sockets, before_kib, after_kib, delay_alone, delay_beside, bytes_read, closed_after }
 }
 
 impl Flood {

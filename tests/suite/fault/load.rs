@@ -8,7 +8,6 @@ use std::{
 
 use gittix::domain::Version;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::{Answer, Client};
@@ -91,7 +90,7 @@ impl Actor {
             1 => {
                 let gone = self.ask(self.client.delist_ticket(&ticket)).await?;
                 if gone.status == 204 {
-                    self.note(|told| drop(told.deleted.insert(ticket)));
+                    self.note(|told| told.deleted.extend([ticket]));
                 }
             }
             _ => {}
@@ -121,7 +120,7 @@ impl Actor {
             7 => {
                 let gone = self.ask(self.client.cancel_order(&order)).await?;
                 if gone.status == 204 {
-                    self.note(|told| drop(told.cancelled.insert(order)));
+                    self.note(|told| told.cancelled.extend([order]));
                 }
                 Ok(())
             }
@@ -148,8 +147,8 @@ impl Actor {
     }
 
     fn completed(&self, order: &str, paid: &Answer) {
-        if matches!(paid.status, 200 | 201) && paid["status"] == Value::from("Completed") {
-            self.note(|told| drop(told.completed.insert(order.to_owned())));
+        if matches!(paid.status, 200 | 201) && paid["status"] == "Completed" {
+            self.note(|told| told.completed.extend([order.to_owned()]));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::app::{Answer, Backend, Client, Home, TestApp, on_both_stores, world::Found};
+use crate::app::{Answer, Backend, Client, TestApp, on_both_stores, world::Found};
 
 on_both_stores!(of_a_thousand_buyers_at_once_one_gets_the_ticket, of_many_payments_at_once_each_ticket_is_paid_once);
 
@@ -48,7 +48,7 @@ async fn of_many_payments_at_once_each_ticket_is_paid_once(store: Backend) {
         async move {
             let order = buyer.place_order(ticket).await;
             if order.status != 201 {
-                drop(order.refused(409, "ticket_locked"));
+                assert!(["ticket_locked", "ticket_sold"].contains(&order.code()), "{order:?}");
                 return 0;
             }
             let id = order.id();
@@ -79,7 +79,7 @@ async fn of_a_thousand_buyers_at_two_processes_one_gets_the_ticket() {
     assert_one_winner(order_at_once(&buyers, &ticket).await);
 }
 
-/// The control: without the condition on the version two processes sell one ticket twice, and this very test sees it.
+/// The control (the embedded store has its own, in `tests/unguarded`): without the condition on the version two processes sell one ticket twice, and this very test sees it.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn without_the_guard_two_processes_sell_one_ticket_twice() {
@@ -93,27 +93,4 @@ async fn without_the_guard_two_processes_sell_one_ticket_twice() {
         }
     }
     panic!("{TICKETS_MAX} tickets were sold once each: this race proves nothing");
-}
-
-/// The same control for one process: its own memory must be wrong too, as a stale replica's is.
-#[cfg(feature = "failpoints")]
-#[tokio::test]
-async fn without_guard_and_memory_one_process_sells_one_ticket_twice() {
-    let guarded = order_with_a_stale_memory("ticket_actor::forgets=return").await;
-    assert_eq!(guarded, 1, "the guard alone keeps a stale memory from selling twice");
-    let unguarded = order_with_a_stale_memory("ticket_actor::forgets=return;store::unguarded=return").await;
-    assert!(unguarded > 1, "neither memory nor guard, and still {unguarded} sold: this race proves nothing");
-}
-
-#[cfg(feature = "failpoints")]
-async fn order_with_a_stale_memory(failpoints: &str) -> usize {
-    let home = Home::new(Backend::Embedded);
-    let app = TestApp::start_at(home, &[("FAILPOINTS", failpoints)]).await;
-    let seller = app.user().await;
-    let mut buyers = Vec::new();
-    for _ in 0..8 {
-        buyers.push(app.user().await);
-    }
-    let ticket = seller.sells("The only one").await;
-    won(&order_at_once(&buyers, &ticket).await)
 }

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
 use super::load::{Actor, Ledger, Told};
-use crate::app::{Backend, Client, Home, Socket, TestApp, world::Found};
+use crate::app::{Backend, Client, Socket, TestApp, world::Found};
 
 /// Which rounds to run.
 #[derive(Debug, Clone)]
@@ -41,6 +41,10 @@ pub struct Tally {
 const ROUNDS_PER_STORE: u64 = 20;
 const BUYERS: usize = 6;
 const SELLERS: usize = 2;
+/// Any moment of the load may be its last.
+const CHANGES_BEFORE_KILL: Range<u64> = 20..250;
+/// How long a round's load lasts at most, should the machine be very slow.
+const LOAD_MAX: Duration = Duration::from_secs(5);
 /// The contract's bounds.
 const RELEASE_LAG_MAX: i64 = 1_000;
 const OVERDUE_RELEASE_MAX: Duration = Duration::from_secs(5);
@@ -121,8 +125,7 @@ impl Scene {
         let mut random = StdRng::seed_from_u64(seed);
         let mut watcher = self.app.socket().await;
         let load = self.load(&mut random);
-        // The one thing here that is about time: any moment of the load may be its last.
-        tokio::time::sleep(Duration::from_millis(random.random_range(150..1_200))).await;
+        self.until_acknowledged(random.random_range(CHANGES_BEFORE_KILL)).await;
         let killed = gittix::clock::wall_clock();
         self.app.crash();
         for actor in load {
@@ -139,6 +142,16 @@ impl Scene {
         self.settle().await;
         self.app.crash();
         self.observed.all_of(&mut watcher).await;
+    }
+
+    /// Waits for some changes of this round: so a slow machine's rounds are as full as a fast one's.
+    async fn until_acknowledged(&self, changes: u64) {
+        let acknowledged = || self.told.lock().expect("no holder panics").acknowledged;
+        let deadline = Instant::now() + LOAD_MAX;
+        let due = acknowledged() + changes;
+        while acknowledged() < due && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn load(&self, random: &mut StdRng) -> Vec<tokio::task::JoinHandle<()>> {
@@ -233,7 +246,7 @@ fn forgotten(found: &Found, told: &Told) -> Vec<String> {
 impl Observed {
     /// Takes over all frames that a socket got before its server died; the last cursor.
     async fn all_of(&mut self, socket: &mut Socket) -> String {
-        socket.to_the_end().await;
+        socket.drain().await;
         for frame in &socket.frames {
             if let Some(cursor) = frame["cursor"].as_str().and_then(|cursor| cursor.parse().ok()) {
                 self.cursors.push(cursor);

@@ -1,0 +1,145 @@
+//! A thousand sockets that only count frames, and what makes one event.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    time::Instant,
+};
+
+use super::load::{Connection, Measured, cpu_of};
+use crate::app::{Client, raw};
+
+/// Open sockets, and the frames that they got so far.
+#[derive(Debug)]
+pub struct Audience {
+    frames: Arc<AtomicU64>,
+    news: Arc<Notify>,
+    sockets: u64,
+}
+
+impl Audience {
+    /// Opens them, and waits until each has its first frame.
+    pub async fn at(addr: SocketAddr, sockets: usize) -> Self {
+        let (frames, news) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        for _ in 0..sockets {
+            let mut stream = TcpStream::connect(addr).await.expect("the server listens");
+            stream.write_all(&raw::upgrade(addr)).await.expect("a handshake is short");
+            tokio::spawn(count(stream, Arc::clone(&frames), Arc::clone(&news)));
+        }
+        let audience = Self { frames, news, sockets: u64::try_from(sockets).expect("a count") };
+        audience.reached(audience.sockets).await;
+        audience
+    }
+
+    async fn reached(&self, frames: u64) {
+        loop {
+            let heard = self.news.notified();
+            if self.frames.load(Ordering::Acquire) >= frames {
+                return;
+            }
+            // A notification may come between a look and the wait; another look soon costs nothing.
+            let _ = tokio::time::timeout(Duration::from_millis(1), heard).await;
+        }
+    }
+
+    /// One event after the other, each when all sockets have the one before.
+    pub async fn deliveries(&self, pid: u32, span: Duration, mut event: impl AsyncFnMut()) -> Measured {
+        let (began, cpu) = (Instant::now(), cpu_of(pid));
+        let mut rounds = Vec::new();
+        while began.elapsed() < span {
+            let due = self.frames.load(Ordering::Acquire) + self.sockets;
+            let asked = Instant::now();
+            event().await;
+            self.reached(due).await;
+            rounds.push(asked.elapsed());
+        }
+        let (span, cpu) = (began.elapsed(), cpu_of(pid) - cpu);
+        let one = Measured::of(rounds, span, cpu);
+        #[expect(clippy::cast_precision_loss, reason = "a count of sockets")]
+        let sockets = self.sockets as f64;
+        Measured { per_second: one.per_second * sockets, cpu_us: one.cpu_us / sockets, ..one }
+    }
+}
+
+/// Counts the frames of one socket, to its end.
+async fn count(mut stream: TcpStream, frames: Arc<AtomicU64>, news: Arc<Notify>) {
+    let mut buffer = Vec::with_capacity(8 * 1024);
+    let mut upgraded = false;
+    while let Ok(1..) = stream.read_buf(&mut buffer).await {
+        if !upgraded {
+            let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            buffer.drain(..end + 4);
+            upgraded = true;
+        }
+        let mut whole = 0;
+        let mut at = 0;
+        while let Some(length) = frame_length(&buffer[at..]).filter(|length| at + length <= buffer.len()) {
+            // Pings are no events.
+            whole += u64::from(buffer[at] & 0x0f == 1);
+            at += length;
+        }
+        buffer.drain(..at);
+        if whole > 0 {
+            frames.fetch_add(whole, Ordering::Release);
+            news.notify_one();
+        }
+    }
+}
+
+/// Header and payload of an unmasked frame.
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    match *bytes.get(1)? {
+        126 => Some(4 + usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
+        127 => None,
+        short => Some(2 + usize::from(short)),
+    }
+}
+
+/// Makes an event at the product: an edit of one ticket.
+#[derive(Debug)]
+pub struct Editor {
+    connection: Connection,
+    line: String,
+    number: u64,
+}
+
+impl Editor {
+    pub async fn new(addr: SocketAddr, seller: &Client, ticket: &str) -> Self {
+        let connection = Connection::open(addr, &seller.cookie().expect("signed in")).await;
+        Self { connection, line: format!("PUT /api/tickets/{ticket}"), number: 0 }
+    }
+
+    pub async fn one(&mut self) {
+        self.number += 1;
+        let body = json!({ "title": format!("Edit {}", self.number), "price": 20 }).to_string();
+        assert_eq!(self.connection.ask(&self.line, &body).await, 200);
+    }
+}
+
+/// Makes an event at the raw broadcaster: one byte.
+#[derive(Debug)]
+pub struct Kick(TcpStream);
+
+impl Kick {
+    /// The broadcaster's first connection is its trigger.
+    pub async fn new(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).await.expect("the broadcaster listens");
+        stream.set_nodelay(true).expect("a socket option");
+        Self(stream)
+    }
+
+    pub async fn one(&mut self) {
+        self.0.write_all(b"!").await.expect("the broadcaster reads");
+    }
+}
