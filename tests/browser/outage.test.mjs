@@ -65,17 +65,35 @@ test("a connection that went silent is noticed when the tab wakes, and the page 
   assert.ok(sockets > 1);
 });
 
-test("the list cannot be loaded at first: it says so and loads by itself later", async (t) => {
+test("the list cannot be loaded at first: it says so, and loads when asked again", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Late Load", 20);
   const page = await on.person(t, { expected: NETWORK });
   let broken = true;
+  await page.routeWebSocket("**/ws*", () => {}); // silent: nothing but the button loads again
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
   await page.goto("/");
   await says(page.locator(".notice"), "No answer from GitTix", 5_000);
   broken = false;
   await page.getByRole("button", { name: "Try again" }).click();
   await says(row(page, "Late Load"), "$20", 5_000);
+});
+
+test("a list that could not be loaded comes by itself with the connection", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Self Load", 20);
+  const page = await on.person(t, { expected: NETWORK });
+  let broken = true;
+  await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
+  let greet;
+  await page.routeWebSocket("**/ws*", (socket) => {
+    greet = () => socket.send(JSON.stringify({ type: "Hello", serverTime: new Date().toISOString(), cursor: "AAAA", resumed: false }));
+  });
+  await page.goto("/");
+  await says(page.locator(".notice"), "No answer from GitTix", 5_000);
+  broken = false;
+  greet();
+  await says(row(page, "Self Load"), "$20", 5_000);
 });
 
 test("what was missed for good is fetched again: rows change where they stand, what is gone says so, what is new is counted", async (t) => {
