@@ -104,6 +104,8 @@ pub(super) struct TicketActor {
 impl TicketActor {
     /// More commands than this that wait for one ticket's disk write are shed.
     const QUEUE_MAX: usize = 64;
+    /// More buyers than this who wait for one ticket's state are shed: as many as may be admitted at all.
+    const BUYERS_MAX: usize = 4096;
     /// How often a command is decided anew because others changed the ticket meanwhile.
     const TRIES_MAX: u32 = 8;
     /// Until a release that the store did not take is tried again.
@@ -403,7 +405,7 @@ impl Handler<Ask> for TicketActor {
             return answer(ask, Err(Refusal::TicketLocked.into()));
         }
         // Of all buyers who wait for the state to be loaded one at most needs the disk: the others are refused from memory.
-        let queue_max = if matches!(ask.command, Command::Lock { .. }) { Self::MAILBOX_MAX } else { Self::QUEUE_MAX };
+        let queue_max = if matches!(ask.command, Command::Lock { .. }) { Self::BUYERS_MAX } else { Self::QUEUE_MAX };
         if self.queue.len() >= queue_max && ask.reply.is_some() {
             METRICS.shed.with_label_values(&["tickets"]).inc();
             return answer(ask, Err(Fault::Busy("ticket")));
