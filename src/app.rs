@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use actix::Arbiter;
 use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream};
 use async_trait::async_trait;
+use rustix::process::Resource;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     http,
     payments::sandbox::{FileLedger, MongoLedger, Sandbox},
     store::{Store, embedded::EmbeddedStore, mongo::MongoStore},
+    tasks::keep_running,
     ws,
 };
 
@@ -91,6 +93,7 @@ fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::
 /// # Errors
 /// [`StartError`]: one line that says what is wrong, and with which setting.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    raise_descriptor_limit();
     let listener =
         std::net::TcpListener::bind(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
     let addr = listener.local_addr().map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?;
@@ -107,8 +110,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Half the cores for ticket actors, the other half for HTTP's hot paths; at least one each.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let arbiters: Vec<Arbiter> = (0..cores.div_ceil(2)).map(|_| Arbiter::new()).collect();
-    let reader = store.feed().subscribe();
-    arbiters[0].spawn(catalog::follow(catalog.clone(), Arc::clone(&store), reader));
+    let (followed, catalogued) = (Arc::clone(&store), catalog.clone());
+    arbiters[0].spawn_fn(move || {
+        // Each life of it subscribes first, and then takes a snapshot.
+        keep_running("catalog", move || catalog::follow(catalogued.clone(), Arc::clone(&followed), followed.feed().subscribe()));
+    });
     catalog.loaded().await;
 
     let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
@@ -151,6 +157,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let serving = actix::spawn(server);
     tracing::warn!("payments go to the built-in sandbox: Stripe's test tokens only, no money moves");
     Ok(Running { addr, server: handle, serving, hub, store, arbiters })
+}
+
+/// A WebSocket takes two file descriptors: as many as the system allows are asked for.
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of file descriptors could not be raised");
+    }
 }
 
 /// The store that the settings name, and the sandbox processor with its ledger beside it.

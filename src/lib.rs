@@ -12,5 +12,6 @@ pub mod logging;
 pub mod metrics;
 pub mod payments;
 pub mod store;
+pub mod tasks;
 pub mod wire;
 pub mod ws;

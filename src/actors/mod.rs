@@ -60,14 +60,13 @@ impl Actors {
     /// Starts registries and upkeep on `arbiters`, of which there must be at least one; they end with them.
     pub fn start(shop: Arc<Shop>, staffing: Staffing, arbiters: &[ArbiterHandle]) -> Self {
         let home = &arbiters[0];
-        let feed = shop.store.feed().subscribe();
         let tickets = Tickets::start(Arc::clone(&shop), arbiters);
         let orders = Orders::start(Arc::clone(&shop), staffing.losers, tickets.clone(), home);
         let users = Users::start(Arc::clone(&shop), staffing.session_ttl, staffing.signin_rates, home);
         let idempotency = Idempotency::new(Arc::clone(&shop.store), staffing.idempotency_secret);
         let actors = Self { tickets, orders, users, idempotency };
         let upkeep = actors.clone();
-        home.spawn_fn(move || upkeep::start(shop, upkeep, feed));
+        home.spawn_fn(move || upkeep::start(&shop, &upkeep));
         actors
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     metrics::METRICS,
     payments::PaymentToken,
     store::OrderScope,
+    tasks::keep_running,
 };
 
 pub use super::settlement::Paid;
@@ -80,17 +81,13 @@ struct Confirm {
     key: Option<IdempotencyKey>,
 }
 
-/// Look for charges that nobody drives.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Reconcile;
-
 impl Actor for OrderRegistry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(Orders::ADMITTED_MAX * 2);
-        ctx.notify(Reconcile);
+        let desk = self.desk.clone();
+        keep_running("reconcile", move || reconcile_for_ever(desk.clone()));
         if let Some(losers) = self.losers.take() {
             ctx.add_stream(stream::unfold(losers, |mut losers| async move { losers.recv().await.map(|charge| (charge, losers)) }));
         }
@@ -142,20 +139,6 @@ impl Handler<Confirm> for OrderRegistry {
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
         Box::pin(async move { desk.confirm(confirm).await })
-    }
-}
-
-impl Handler<Reconcile> for OrderRegistry {
-    type Result = ();
-
-    fn handle(&mut self, _: Reconcile, ctx: &mut Context<Self>) {
-        let desk = self.desk.clone();
-        let again = ctx.address();
-        actix::spawn(async move {
-            desk.reconcile().await;
-            tokio::time::sleep(Orders::RECONCILE_EVERY).await;
-            again.do_send(Reconcile);
-        });
     }
 }
 
@@ -297,6 +280,13 @@ impl Desk {
         let policy = &self.shop.policy;
         let at_most = Millis(policy.lock_duration.0 + policy.settle_grace.0);
         charge.step == ChargeStep::AwaitingAction && self.shop.now() < charge.created_at + at_most
+    }
+}
+
+async fn reconcile_for_ever(desk: Desk) {
+    loop {
+        desk.reconcile().await;
+        tokio::time::sleep(Orders::RECONCILE_EVERY).await;
     }
 }
 

@@ -9,7 +9,8 @@ use super::{Actors, shop::Shop};
 use crate::{
     domain::{Event, Millis, TicketId},
     metrics::METRICS,
-    store::{FeedReader, Step, Unavailable},
+    store::{Step, Unavailable},
+    tasks::keep_running,
 };
 
 /// A lock that is overdue by more than this has lost the replica that granted it.
@@ -22,16 +23,24 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 const REARM_PAGE: usize = 1_000;
 
 /// Starts all of it on the current arbiter. Ends with it.
-pub(super) fn start(shop: Arc<Shop>, actors: Actors, feed: FeedReader) {
-    actix::spawn(follow(actors.clone(), feed));
-    actix::spawn(sweep(Arc::clone(&shop), actors.clone()));
-    actix::spawn(rearm(Arc::clone(&shop), actors));
-    actix::spawn(measure(Arc::clone(&shop)));
-    actix::spawn(purge(shop));
+pub(super) fn start(shop: &Arc<Shop>, actors: &Actors) {
+    let both = || (Arc::clone(shop), actors.clone());
+    let (follow_shop, follow_actors) = both();
+    keep_running("follow", move || follow(Arc::clone(&follow_shop), follow_actors.clone()));
+    let (sweep_shop, sweep_actors) = both();
+    keep_running("sweep", move || sweep(Arc::clone(&sweep_shop), sweep_actors.clone()));
+    let (measure_shop, purge_shop) = (Arc::clone(shop), Arc::clone(shop));
+    keep_running("measure", move || measure(Arc::clone(&measure_shop)));
+    keep_running("purge", move || purge(Arc::clone(&purge_shop)));
+    // Once; what it leaves undone, the sweep finds.
+    actix::spawn(rearm(Arc::clone(shop), actors.clone()));
 }
 
 /// Tells the caches of actors and sessions what was committed, here or elsewhere.
-async fn follow(actors: Actors, mut feed: FeedReader) {
+async fn follow(shop: Arc<Shop>, actors: Actors) {
+    let mut feed = shop.store.feed().subscribe();
+    // What was told before this is not known, if there was a life before this one.
+    actors.users.sessions().forget();
     loop {
         match feed.next().await {
             Step::Events(events) => {
