@@ -128,6 +128,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let health = Arc::new(StoreHealth(Arc::clone(&store)));
     let state = http::State { actors, catalog, clock, health, hub: hub.clone(), front: Arc::new(http::Front::new(&config)) };
 
+    // The first line of the log, before actix has its say; from the bind on, the kernel keeps whoever connects.
+    let kind = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
+    tracing::info!(%addr, store = kind, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
+
     let server = HttpServer::new(move || http::app(state.clone()))
         .workers(cores)
         .backlog(4096)
@@ -145,8 +149,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         .run();
     let handle = server.handle();
     let serving = actix::spawn(server);
-    let kind = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
-    tracing::info!(%addr, store = kind, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
     tracing::warn!("payments go to the built-in sandbox: Stripe's test tokens only, no money moves");
     Ok(Running { addr, server: handle, serving, hub, store, arbiters })
 }

@@ -104,8 +104,6 @@ pub(super) struct TicketActor {
 impl TicketActor {
     /// More commands than this that wait for one ticket's disk write are shed.
     const QUEUE_MAX: usize = 64;
-    /// More buyers than this who wait for one ticket's state are shed: as many as may be admitted at all.
-    const BUYERS_MAX: usize = 4096;
     /// How often a command is decided anew because others changed the ticket meanwhile.
     const TRIES_MAX: u32 = 8;
     /// Until a release that the store did not take is tried again.
@@ -200,10 +198,22 @@ impl TicketActor {
         });
         self.busy = true;
         self.taking = matches!(command, Command::Lock { .. });
+        if self.taking {
+            self.refuse_waiting_buyers();
+        }
         let commit = Commit::of(decision.clone(), now).remembering(record);
         let store = Arc::clone(&self.shop.store);
         let write = async move { store.commit(commit).await };
         ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.written(waiting, decision, written, ctx)));
+    }
+
+    /// Somebody is getting the ticket: the others need not wait for the disk to learn that it is not them.
+    fn refuse_waiting_buyers(&mut self) {
+        let (buyers, others) = self.queue.drain(..).partition(|waiting| matches!(waiting.ask.command, Command::Lock { .. }));
+        self.queue = others;
+        let buyers: VecDeque<Waiting> = buyers;
+        METRICS.locks_refused.inc_by(buyers.len() as u64);
+        buyers.into_iter().for_each(|buyer| answer(buyer.ask, Err(Refusal::TicketLocked.into())));
     }
 
     fn written(&mut self, waiting: Waiting, decision: Decision, written: Result<(), CommitError>, ctx: &mut Context<Self>) {
@@ -404,9 +414,9 @@ impl Handler<Ask> for TicketActor {
             METRICS.locks_refused.inc();
             return answer(ask, Err(Refusal::TicketLocked.into()));
         }
-        // Of all buyers who wait for the state to be loaded one at most needs the disk: the others are refused from memory.
-        let queue_max = if matches!(ask.command, Command::Lock { .. }) { Self::BUYERS_MAX } else { Self::QUEUE_MAX };
-        if self.queue.len() >= queue_max && ask.reply.is_some() {
+        // Buyers may wait for the state to be loaded in any number that is admitted: one of them at most needs the disk.
+        let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(ask.command, Command::Lock { .. });
+        if is_full && ask.reply.is_some() {
             METRICS.shed.with_label_values(&["tickets"]).inc();
             return answer(ask, Err(Fault::Busy("ticket")));
         }

@@ -97,6 +97,7 @@ async fn measure(shop: Arc<Shop>) {
         if let Err(error) = measure_once(&shop).await {
             tracing::warn!(%error, "the store's time could not be read");
         }
+        METRICS.tickets_known.set(i64::try_from(shop.catalog.len()).unwrap_or(i64::MAX));
         METRICS.clock_uncertainty_ms.set(shop.clock.uncertainty().0);
         METRICS.feed_live.set(i64::from(shop.store.feed().is_live()));
     }

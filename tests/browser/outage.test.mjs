@@ -65,15 +65,65 @@ test("a connection that went silent is noticed when the tab wakes, and the page 
   assert.ok(sockets > 1);
 });
 
-test("the list cannot be loaded at first: it says so and loads by itself later", async (t) => {
+test("the list cannot be loaded at first: it says so, and loads when asked again", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Late Load", 20);
   const page = await on.person(t, { expected: NETWORK });
   let broken = true;
+  await page.routeWebSocket("**/ws*", () => {}); // silent: nothing but the button loads again
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
   await page.goto("/");
   await says(page.locator(".notice"), "No answer from GitTix", 5_000);
   broken = false;
   await page.getByRole("button", { name: "Try again" }).click();
   await says(row(page, "Late Load"), "$20", 5_000);
+});
+
+test("a list that could not be loaded comes by itself with the connection", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Self Load", 20);
+  const page = await on.person(t, { expected: NETWORK });
+  let broken = true;
+  await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
+  let greet;
+  await page.routeWebSocket("**/ws*", (socket) => {
+    greet = () => socket.send(JSON.stringify({ type: "Hello", serverTime: new Date().toISOString(), cursor: "AAAA", resumed: false }));
+  });
+  await page.goto("/");
+  await says(page.locator(".notice"), "No answer from GitTix", 5_000);
+  broken = false;
+  greet();
+  await says(row(page, "Self Load"), "$20", 5_000);
+});
+
+test("what was missed for good is fetched again: rows change where they stand, what is gone says so, what is new is counted", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const [repriced, sold, removed] = [await seller.list("Missed repriced", 20), await seller.list("Missed sold", 20), await seller.list("Missed removed", 20)];
+  const page = await on.person(t, { expected: NETWORK });
+  const sockets = [];
+  await page.routeWebSocket("**/ws*", (socket) => {
+    sockets.push(socket);
+    if (sockets.length > 1) return void socket.connectToServer();
+    // The first connection says Hello with a cursor that nobody can resume from, and nothing more.
+    socket.connectToServer().onMessage((text) => {
+      const frame = JSON.parse(text);
+      if (frame.type === "Hello") socket.send(JSON.stringify({ ...frame, cursor: "AAAA" }));
+    });
+  });
+  await page.goto("/?q=missed");
+  await connected(page);
+  await says(row(page, "Missed repriced"), "$20", 5_000);
+  await seller.ask("PUT", `/api/tickets/${repriced.id}`, { title: repriced.title, price: 24 });
+  await rival.pay(await rival.lock(sold));
+  await seller.ask("DELETE", `/api/tickets/${removed.id}`);
+  await seller.list("Missed new", 20);
+  assert.match(await row(page, "Missed repriced").textContent(), /\$20/, "the page has missed it");
+
+  await sockets[0].close();
+  await says(row(page, "Missed repriced"), "$24", BACK_MS);
+  await says(row(page, "Missed sold"), "No longer for sale");
+  await says(row(page, "Missed removed"), "No longer for sale");
+  await says(page.locator(".news"), "1 new ticket");
+  assert.equal(await page.locator(".row").count(), 3);
 });

@@ -51,7 +51,7 @@ export class Live {
     addEventListener("online", () => this.#wake());
     addEventListener("offline", () => this.#probe());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#wake());
-    addEventListener("pagehide", () => this.#socket?.close());
+    addEventListener("pagehide", () => close(this.#socket));
     addEventListener("pageshow", (event) => event.persisted && this.#wake());
   }
 
@@ -187,7 +187,7 @@ export class Live {
     this.#probeTimer = null;
     const socket = this.#socket;
     this.#socket = null;
-    socket?.close();
+    close(socket);
   }
 
   #setStatus(status) {
@@ -195,4 +195,10 @@ export class Live {
     this.status = status;
     this.#hooks.onStatus(status);
   }
+}
+
+/** Closes a socket; one that is still opening once it is open, since browsers take the other for a fault and log it. */
+function close(socket) {
+  if (socket?.readyState === WebSocket.CONNECTING) socket.addEventListener("open", () => socket.close(), { once: true });
+  else socket?.close();
 }

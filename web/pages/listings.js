@@ -2,6 +2,7 @@
 
 import { onSecond } from "../core/clock.js";
 import { fill, h } from "../core/dom.js";
+import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
 import { ticketRow } from "../parts/ticket-row.js";
 import { sellTabs } from "../parts/sell-tabs.js";
@@ -10,6 +11,7 @@ import { keepFresh } from "../state/fresh.js";
 import { Listing } from "../state/listing.js";
 import { live } from "../state/live.js";
 import { store } from "../state/store.js";
+import { inWords } from "../words/refusals.js";
 
 export const listingsPage = { name: "listings", title: "My listings", needsUser: true, mount };
 
@@ -21,9 +23,18 @@ function mount({ root, signal, ready }) {
   let view = null;
 
   function show() {
-    view ??= build(root, () => listing.more(signal).then(show, () => {}));
+    view ??= build(root, more);
     view.show(listing.ids.map((id) => store.ticket(id)).filter((ticket) => ticket && !ticket.gone), listing.next !== null);
     ready();
+  }
+
+  async function more() {
+    try {
+      await listing.more(signal);
+      show();
+    } catch (problem) {
+      if (!signal.aborted) announce(inWords(problem).what); // the button is still there
+    }
   }
 
   keepFresh(

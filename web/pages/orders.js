@@ -3,6 +3,7 @@
 import { onSecond, secondsUntil } from "../core/clock.js";
 import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { request } from "../net/api.js";
+import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
 import { stub } from "../parts/stub.js";
 import { showTrouble } from "../parts/trouble.js";
@@ -10,6 +11,7 @@ import { keepFresh } from "../state/fresh.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { countdown, money, moment } from "../words/format.js";
+import { inWords } from "../words/refusals.js";
 
 export const ordersPage = { name: "orders", title: "My Orders", needsUser: true, mount };
 
@@ -28,10 +30,14 @@ function mount({ root, signal, ready }) {
   }
 
   async function more() {
-    const page = await request("GET", next, { signal });
-    next = page.next;
-    store.putOrders(page.data);
-    show();
+    try {
+      const page = await request("GET", next, { signal });
+      next = page.next;
+      store.putOrders(page.data);
+      show();
+    } catch (problem) {
+      if (!signal.aborted) announce(inWords(problem).what); // the button is still there
+    }
   }
 
   const load = keepFresh(

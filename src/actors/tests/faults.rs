@@ -1,8 +1,23 @@
 //! Panics, retirement, and commits without an outcome.
 //!
-//! Failpoints are the process's: these tests have names of their own for what they break, or take the global scenario.
+//! A failpoint is armed for a whole process, so each test that arms one runs in a process of its own.
 
 use super::*;
+
+/// Whether this is the process that belongs to the test of this name alone; if not, starts it and waits for its verdict.
+#[cfg(feature = "failpoints")]
+fn alone(test: &str) -> bool {
+    const MARK: &str = "GITTIX_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().expect("a running program has a file");
+    let name = format!("actors::tests::faults::{test}");
+    let run = std::process::Command::new(program).args(["--exact", &name, "--nocapture"]).env(MARK, "1").output().expect("it starts");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    false
+}
 
 #[actix::test]
 async fn an_idle_ticket_actor_retires_and_the_next_command_finds_the_same_state() {
@@ -19,13 +34,15 @@ async fn an_idle_ticket_actor_retires_and_the_next_command_finds_the_same_state(
 #[cfg(feature = "failpoints")]
 #[actix::test]
 async fn a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time() {
-    let _scenario = fail::FailScenario::setup();
+    if !alone("a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time") {
+        return;
+    }
     let market = Market::open().await;
     let (ticket, other) = (market.ticket().await, market.ticket().await);
     let order = market.lock(ticket.id, 0).await.expect("locked");
     market.lock(other.id, 1).await.expect("locked");
 
-    fail::cfg("ticket_actor::handle", "1*panic(as the test wants)->off").expect("a valid action");
+    fail::cfg("ticket_actor::handle", &format!("1*return({})->off", ticket.id)).expect("a valid action");
     let seller_edit = |id| {
         let title = Title::parse("Back row").expect("a title");
         market.actors.tickets.edit(id, market.seller, title, Money::from_minor(100).expect("a price"), None, None)
@@ -42,7 +59,9 @@ async fn a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time(
 #[cfg(feature = "failpoints")]
 #[actix::test]
 async fn a_panic_in_the_rules_costs_one_answer() {
-    let _scenario = fail::FailScenario::setup();
+    if !alone("a_panic_in_the_rules_costs_one_answer") {
+        return;
+    }
     let market = Market::open().await;
     let ticket = market.ticket().await;
     fail::cfg("ticket_actor::decide", "1*panic(as the test wants)->off").expect("a valid action");
@@ -54,7 +73,9 @@ async fn a_panic_in_the_rules_costs_one_answer() {
 #[cfg(feature = "failpoints")]
 #[actix::test]
 async fn a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decided() {
-    let _scenario = fail::FailScenario::setup();
+    if !alone("a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decided") {
+        return;
+    }
     let mut market = Market::open().await;
     let ticket = market.ticket().await;
     market.told();
@@ -69,10 +90,13 @@ async fn a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decid
 #[cfg(feature = "failpoints")]
 #[actix::test]
 async fn a_release_that_the_store_does_not_take_is_tried_until_it_does() {
-    let _scenario = fail::FailScenario::setup();
+    if !alone("a_release_that_the_store_does_not_take_is_tried_until_it_does") {
+        return;
+    }
     let market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.until(order.unlocks_at - Millis::from_secs(1)).await;
     fail::cfg("store::before_commit", "return").expect("a valid action");
     market.until(order.unlocks_at + Millis::from_secs(1)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked));

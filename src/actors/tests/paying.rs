@@ -73,11 +73,12 @@ async fn a_charge_that_waits_too_long_is_voided_and_its_ticket_is_free() {
 }
 
 #[actix::test]
-async fn a_capture_without_an_answer_holds_the_lock_for_the_grace_and_is_refunded_then() {
+async fn a_capture_on_its_way_at_unlocks_at_holds_the_lock_within_the_grace() {
     let mut market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
-    // Authorized in time; the capture takes longer than the lock and its grace.
+    market.pay(order.id, 0, "pm_card_chargeDeclined").await.expect("an answer");
+    // Authorized in time; the capture takes longer than the lock.
     market.until(order.unlocks_at - Millis::from_secs(10)).await;
     market.told();
     let (actors, buyer) = (market.actors.clone(), market.buyers[0]);

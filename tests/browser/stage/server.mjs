@@ -3,10 +3,11 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
-const BINARY = process.env.GITTIX_BIN ?? resolve(import.meta.dirname, "../../../target/release/gittix");
+const BINARY = process.env.GITTIX_BIN ?? fileURLToPath(new URL("../../../target/debug/gittix", import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 const LOG_LINES_MAX = 200;
 

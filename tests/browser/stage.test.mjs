@@ -1,0 +1,38 @@
+// The controls of the tests themselves: what they say never happens, they would notice.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { says, stage, watch } from "./stage/stage.mjs";
+
+const on = stage({});
+
+test("a violation of the policy, an error on the console and an exception are each noticed", async (t) => {
+  const page = await on.person(t, { expected: [/Content Security Policy|a fault|on purpose|TrustedHTML|Trusted Type/] });
+  const complaints = watch(page);
+  await page.goto("/");
+  const noticed = async (pattern) => {
+    const deadline = Date.now() + 5_000;
+    while (!complaints.some((text) => pattern.test(text)) && Date.now() < deadline) await page.evaluate(() => new Promise(requestAnimationFrame));
+    assert.ok(complaints.some((text) => pattern.test(text)), `${pattern} in ${complaints}`);
+  };
+  await page.evaluate(() => document.querySelector("h1").setAttribute("style", "color: red"));
+  await noticed(/Content Security Policy/);
+  await page.evaluate(() => console.error("a fault"));
+  await noticed(/a fault/);
+  await page.evaluate(() => void setTimeout(() => { throw new Error("on purpose"); }));
+  await noticed(/on purpose/);
+  await page.evaluate(() => { try { document.querySelector("h1").innerHTML = "<b>x</b>"; } catch { /* that is the point */ } });
+  assert.equal(await page.locator("h1 b").count(), 0);
+});
+
+test("a page that is cut off from what is live does not see a lock: so it is the frames that show it", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const ticket = await seller.list("Unseen", 20);
+  const page = await on.person(t);
+  await page.routeWebSocket("**/ws*", () => {}); // opens, and says nothing
+  await page.goto(`/tickets/${ticket.id}`);
+  await says(page.locator(".status"), "Available", 5_000);
+  await rival.lock(ticket);
+  await assert.rejects(says(page.locator(".status"), "Locked", 2_000), /Timeout/);
+});
