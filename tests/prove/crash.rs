@@ -2,7 +2,7 @@
 //!
 //! Not run by `cargo test`: the suite has a few rounds of the same in it.
 
-#![allow(dead_code, unused_imports, reason = "it uses a part of the suite's support")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 #[path = "../suite/app/mod.rs"]
