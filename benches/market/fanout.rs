@@ -109,6 +109,8 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
 /// Makes an event at the product: an edit of one ticket.
 #[derive(Debug)]
 pub struct Editor {
+    addr: SocketAddr,
+    cookie: String,
     connection: Connection,
     line: String,
     number: u64,
@@ -116,8 +118,14 @@ pub struct Editor {
 
 impl Editor {
     pub async fn new(addr: SocketAddr, seller: &Client, ticket: &str) -> Self {
-        let connection = Connection::open(addr, &seller.cookie().expect("signed in")).await;
-        Self { connection, line: format!("PUT /api/tickets/{ticket}"), number: 0 }
+        let cookie = seller.cookie().expect("signed in");
+        let connection = Connection::open(addr, &cookie).await;
+        Self { addr, cookie, connection, line: format!("PUT /api/tickets/{ticket}"), number: 0 }
+    }
+
+    /// A new connection: the server ends one that was idle while something else was measured.
+    pub async fn renew(&mut self) {
+        self.connection = Connection::open(self.addr, &self.cookie).await;
     }
 
     pub async fn one(&mut self) {

@@ -115,6 +115,7 @@ async fn fan_out() {
     let sockets = fanout::Audience::at(app.server.addr, SOCKETS).await;
     let raw_sockets = fanout::Audience::at(ceiling.addr, SOCKETS).await;
     for _ in 0..ROUNDS {
+        edit.renew().await;
         ours.push(sockets.deliveries(app.server.pid(), SPAN, async || edit.one().await).await);
         raw.push(raw_sockets.deliveries(ceiling.pid(), SPAN, async || kick.one().await).await);
     }

@@ -1,7 +1,7 @@
 //! The built-in sandbox processor: takes Stripe's published test tokens, moves no money, and keeps a durable ledger of
 //! its own apart from our commits, as Stripe does.
 //!
-//! Every call reads a payment, asks [`payment`] what may become of it, and writes that over the very version that was
+//! Every call reads a payment, asks `payment` what may become of it, and writes that over the very version that was
 //! read: whoever comes second sees what the first one did. Tokens, client secrets and keys are in no log.
 
 mod file;
