@@ -99,6 +99,7 @@ impl TestApp {
     }
 
     /// Changes a setting of the next start.
+    #[cfg(feature = "failpoints")]
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.push((name.into(), value.into()));
     }

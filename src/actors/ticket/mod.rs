@@ -4,65 +4,26 @@
 //! reading its mailbox, refuses other buyers at once, and lets everything else wait in a short queue. Nothing of it needs
 //! to survive: whatever happens to it, the next one loads the same state from the store and arms the same timer.
 
+mod messages;
+
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture};
-use tokio::sync::{mpsc, oneshot};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, Supervised, WrapFuture};
+
+pub(super) use messages::{Ask, Done, Graves, Outdated, Presence, Wake};
+use messages::{answer, internal, outcome_of};
 
 use super::{Fault, shop::Shop};
 use crate::{
-    domain::{
-        Command, Decision, IdempotencyKey, IdempotencyRecord, OrderId, Outcome, Refusal, Sale, TicketId, TicketState, Timestamp, Version,
-        decide,
-    },
+    domain::{Command, Decision, IdempotencyRecord, OrderId, Refusal, Sale, TicketId, TicketState, Timestamp, decide},
     metrics::METRICS,
     store::{Commit, CommitError},
 };
-
-/// Wants one command decided and, if it changes anything, committed.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Ask {
-    pub command: Command,
-    /// Recorded in the same commit, if the request had one.
-    pub key: Option<IdempotencyKey>,
-    /// Gone when nobody waits: a timer's command, or a client that left.
-    pub reply: Option<oneshot::Sender<Result<Done, Fault>>>,
-}
-
-/// Somebody else may have changed the ticket: it has at least this version now.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Outdated(pub Version);
-
-/// Look at the clock: something may be due.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct Wake;
-
-/// A committed decision, and the state after it.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub sale: Sale,
-    pub decision: Decision,
-}
-
-/// Seen by the registry without asking: whether the actor has anything on its hands.
-#[derive(Debug, Default)]
-pub(super) struct Presence {
-    pub idle: AtomicBool,
-}
-
-/// Told of a ticket whose actor was torn down by a panic.
-pub(super) type Graves = mpsc::UnboundedSender<TicketId>;
 
 /// What the actor knows of its ticket.
 #[derive(Debug)]
@@ -347,37 +308,6 @@ async fn fence(shop: &Shop, sale: Sale) -> Result<Sale, Fault> {
         }
         // Stale: the earlier commit has landed meanwhile, or somebody else moved on. The next load sees it.
         Err(error) => Err(error.into()),
-    }
-}
-
-/// What a retry under the same key is answered from; `None` for what no client asks for.
-fn outcome_of(command: &Command, decision: &Decision) -> Option<Outcome> {
-    match command {
-        Command::Edit { .. } => Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? }),
-        Command::Delist { .. } => Some(Outcome::TicketDeleted),
-        Command::Lock { .. } => Some(Outcome::OrderCreated { order: decision.order.clone()? }),
-        Command::Cancel { .. } => Some(Outcome::OrderCancelled),
-        Command::SubmitPayment { charge, .. } | Command::ConfirmPayment { charge, .. } => Some(Outcome::Charge { charge: *charge }),
-        Command::PaymentAuthorized { .. }
-        | Command::ActionRequired { .. }
-        | Command::PaymentDeclined { .. }
-        | Command::TokenRefused { .. }
-        | Command::PaymentInterrupted { .. }
-        | Command::PaymentCaptured { .. }
-        | Command::CaptureFailed { .. }
-        | Command::DeadlinePassed { .. }
-        | Command::Fence => None,
-    }
-}
-
-fn internal(command: Command) -> Ask {
-    Ask { command, key: None, reply: None }
-}
-
-fn answer(ask: Ask, result: Result<Done, Fault>) {
-    if let Some(reply) = ask.reply {
-        // The one who asked may be gone; what was committed stays committed.
-        let _ = reply.send(result);
     }
 }
 
