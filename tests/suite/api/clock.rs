@@ -205,5 +205,8 @@ async fn many_locks_of_one_moment_are_released_on_time(store: Backend) {
     }
     assert!(late.iter().all(|lag| (0..=RELEASE_LAG_MAX).contains(lag)), "{late:?}");
     a_whole_lock_later(&app, &mut socket).await;
-    assert_eq!(app.guest().tickets("?status=Locked").await.expect(200).items(), [] as [Value; 0]);
+    // The lock that was waited for may have been told of before the list shows it; the fifty were long before that.
+    let locked = app.guest().tickets("?status=Locked").await.expect(200);
+    let left = locked.items().iter().filter(|ticket| orders.iter().any(|order| order["ticketId"] == ticket["id"])).count();
+    assert_eq!(left, 0, "{locked:?}");
 }
