@@ -106,9 +106,10 @@ fn complete(method: &str, operation: &mut Value) {
         *schema = schema["oneOf"][0].take();
         operation["requestBody"]["required"] = false.into();
     }
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    // By `get_mut`: an index would put a null where there is nothing, and null is no list of parameters.
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         // What may be left out is still never null: there is no such text.
-        if let Some(kind) = parameter["schema"]["type"].get_mut(0) {
+        if let Some(kind) = parameter.pointer_mut("/schema/type/0") {
             parameter["schema"]["type"] = kind.take();
         }
     }
@@ -150,7 +151,7 @@ fn idempotency_key(operation: &mut Value) {
         "description": "A retry under the same key gets the answer of the first request, with `Idempotency-Replayed: true`. Kept 24 hours.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     });
-    match operation["parameters"].as_array_mut() {
+    match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(parameter),
         None => operation["parameters"] = json!([parameter]),
     }
@@ -243,6 +244,7 @@ mod tests {
     fn nothing_that_is_sent_may_be_null() {
         for (path, method, operation) in operations() {
             assert!(!operation["parameters"].to_string().contains("\"null\""), "{method} {path}: {}", operation["parameters"]);
+            assert!(operation.get("parameters").is_none_or(Value::is_array), "{method} {path} has parameters that are no list");
             assert!(!operation["requestBody"].to_string().contains("\"null\""), "{method} {path}: {}", operation["requestBody"]);
         }
     }

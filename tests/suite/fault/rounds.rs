@@ -140,6 +140,9 @@ impl Scene {
         let mut watcher = self.app.guest().socket_at(&format!("?after={cursor}")).await;
         assert_eq!(watcher.expect("Hello").await["resumed"], true, "what was missed meanwhile is replayed");
         self.settle().await;
+        // What is listed last is told last: who was told of it was told of all before it.
+        let last = self.people[0].at(&self.app.server).sells("The last of its round").await;
+        watcher.until(|frame| frame["ticket"]["id"] == last.as_str()).await;
         self.app.crash();
         self.observed.all_of(&mut watcher).await;
     }
