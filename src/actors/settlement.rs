@@ -264,8 +264,11 @@ impl Drop for Driving {
     }
 }
 
-/// Counts how a charge ended.
+/// Counts how a charge ended, if it did.
 pub(super) fn count(charge: &Charge) {
+    if charge.is_open() {
+        return;
+    }
     let outcome = match (charge.status, &charge.failure) {
         (ChargeStatus::Completed, _) => "completed",
         (ChargeStatus::Failed, _) if charge.stripe_refund_id.is_some() => "refunded",
