@@ -31,9 +31,9 @@ const SOCKETS: usize = 1_000;
 /// How often each thing is measured; medians are shown.
 const ROUNDS: usize = 3;
 /// How long one measurement lasts.
-const SPAN: Duration = Duration::from_secs(3);
+const SPAN: Duration = Duration::from_secs(2);
 /// Tickets that are there to be bought: more than can be sold in all rounds.
-const TICKETS: usize = 30_000;
+const TICKETS: usize = 120_000;
 
 const SETTINGS: [(&str, &str); 2] = [("GITTIX_MAX_LOCKS", "1000"), ("GITTIX_LOG", "warn,gittix::app=info")];
 
