@@ -186,14 +186,14 @@ impl Connection {
         if state.catch_up.is_some() { state.after } else { state.after.max(position) }
     }
 
-    /// Begins the end: what is queued is dropped (except at a shutdown, when it is still true), the close frame follows.
+    /// Begins the end: what is queued is dropped, unless it is still true; the close frame follows.
     pub fn close(&self, cause: Cause, limits: &Limits) {
         let mut state = self.state_mut();
         if state.phase != Phase::Open {
             return;
         }
         count(cause);
-        if cause != Cause::Shutdown {
+        if !cause.keeps_queue() {
             state.outbox.clear();
         }
         state.catch_up = None;

@@ -197,6 +197,10 @@ impl Table {
                 for connection in self.every.values().filter(|connection| connection.is_live()) {
                     connection.reset(position, &self.reset);
                 }
+                // A revocation may be among what was lost.
+                for connection in self.by_user.values().flat_map(Group::values) {
+                    connection.close(Cause::SessionUnsure, &self.limits);
+                }
             }
             Step::Events(events) => {
                 let mut bounded = Bounded::default();

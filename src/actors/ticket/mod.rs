@@ -30,8 +30,6 @@ use crate::{
 enum Known {
     /// Nothing yet, or nothing any more.
     No,
-    /// There is no such ticket.
-    Missing,
     Sale(Box<Sale>),
     /// A commit has no definite outcome: nothing is decided before a fence was written.
     Unsettled,
@@ -104,7 +102,6 @@ impl TicketActor {
                 self.queue.push_front(waiting);
                 self.load(ctx);
             }
-            Known::Missing => answer(waiting.ask, Err(Refusal::NotFound.into())),
             Known::Unsettled => {
                 answer(waiting.ask, Err(Fault::OutcomeUnknown));
                 self.load(ctx);
@@ -236,7 +233,11 @@ impl TicketActor {
                 self.known = Known::Sale(Box::new(sale));
                 self.look(ctx);
             }
-            Ok(None) => self.known = Known::Missing,
+            // Not remembered: it may have been said by a member of MongoDB that is behind the others.
+            Ok(None) => {
+                self.known = Known::No;
+                self.queue.drain(..).for_each(|waiting| answer(waiting.ask, Err(Refusal::NotFound.into())));
+            }
             Err(fault) => {
                 tracing::warn!(ticket = %self.id, %fault, "the ticket could not be loaded");
                 for waiting in self.queue.drain(..) {
@@ -278,7 +279,7 @@ impl TicketActor {
                 None => self.arm(ctx, Duration::from_millis(1)),
             },
             Known::No | Known::Unsettled if !self.busy => self.load(ctx),
-            Known::No | Known::Unsettled | Known::Missing => {}
+            Known::No | Known::Unsettled => {}
         }
         self.pump(ctx);
     }
