@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod fault;
 mod mongo;
+mod operations;
 mod replicas;
 mod store;
 mod tidy;
