@@ -23,7 +23,11 @@ use crate::app::Server;
 /// Starts one of them as a process of its own.
 pub async fn start(name: &str, argument: &str) -> Server {
     let mut command = Command::new(std::env::current_exe().expect("a program knows where it is"));
-    command.args([name, argument]).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .args([name, argument])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     Server::spawn(command).await
 }
 
@@ -135,4 +139,3 @@ pub fn broadcaster() {
         }
     }
 }
-

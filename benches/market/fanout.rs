@@ -106,7 +106,8 @@ impl Audience {
         let delivered = to_f64(self.frames.load(Ordering::Acquire) - first);
         let one = Measured::of(lags, took, cpu);
         let each = |us: f64| us * to_f64(count) / delivered;
-        let measured = Measured { per_second: delivered / took.as_secs_f64(), cpu_us: each(one.cpu_us), client_us: each(one.client_us), ..one };
+        let measured =
+            Measured { per_second: delivered / took.as_secs_f64(), cpu_us: each(one.cpu_us), client_us: each(one.client_us), ..one };
         (delivered / to_f64(count * self.sockets), measured)
     }
 }

@@ -90,7 +90,13 @@ impl Measured {
         #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
         let operations = count as f64;
         let each = |spent: Duration| spent.as_secs_f64() * 1e6 / operations;
-        Self { per_second: operations / span.as_secs_f64(), p50: at(50), p99: at(99), cpu_us: each(cpu.server), client_us: each(cpu.client) }
+        Self {
+            per_second: operations / span.as_secs_f64(),
+            p50: at(50),
+            p99: at(99),
+            cpu_us: each(cpu.server),
+            client_us: each(cpu.client),
+        }
     }
 
     pub fn to_json(self) -> serde_json::Value {

@@ -7,8 +7,7 @@ use bson::{Document, doc, serialize_to_document};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Command, Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, UserId, decide,
-        decide::list_ticket,
+        Command, Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, UserId, decide, decide::list_ticket,
     },
     store::{Commit, Write},
 };
@@ -61,7 +60,13 @@ async fn restart(report: &mut Report, store: Backend) {
     until(|| metric("gittix_timers_armed"), f64::from(LOCKS)).await;
     let armed = started.elapsed();
     let path = format!("{store:?}: restart with 100,000 locks, every timer armed, in s");
-    report.goal(&path, format!("{:.2} s (ready {:.2} s)", armed.as_secs_f64(), ready.as_secs_f64()), "", armed.as_secs_f64(), Goal::AtMost(5.0, 1.0));
+    report.goal(
+        &path,
+        format!("{:.2} s (ready {:.2} s)", armed.as_secs_f64(), ready.as_secs_f64()),
+        "",
+        armed.as_secs_f64(),
+        Goal::AtMost(5.0, 1.0),
+    );
     assert!(wall_clock() < due, "the locks were due before they were armed: that is no measurement of either");
     until(|| metric("gittix_locks_released_total"), f64::from(DUE)).await;
     let text = guest.get("/metrics").await.expect(200).text;
@@ -162,7 +167,8 @@ fn value(text: &str, name: &str) -> f64 {
 fn quantile(text: &str, name: &str, quantile: f64) -> f64 {
     let prefix = format!("{name}_bucket{{le=\"");
     let buckets = text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())?.split_once("\"} "));
-    let buckets: Vec<(f64, f64)> = buckets.filter_map(|(le, count)| Some((le.parse().unwrap_or(f64::INFINITY), count.parse().ok()?))).collect();
+    let buckets: Vec<(f64, f64)> =
+        buckets.filter_map(|(le, count)| Some((le.parse().unwrap_or(f64::INFINITY), count.parse().ok()?))).collect();
     let wanted = quantile * buckets.last().map_or(0.0, |(_, count)| *count);
     let (mut below, mut counted) = (0.0, 0.0);
     for (le, count) in buckets {

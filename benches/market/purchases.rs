@@ -26,7 +26,7 @@ pub async fn measure(report: &mut Report) {
 }
 
 async fn embedded(report: &mut Report) {
-    let rounds = sales(Backend::Embedded, 150_000, async |_| ()).await.0;
+    let rounds = sales(Backend::Embedded, 320_000, async |_| ()).await.0;
     for (buyers, rounds) in BUYERS.into_iter().zip(&rounds) {
         let median = Measured::median(rounds);
         report.line(&format!("locks, embedded store, {buyers} buyers"), &median);
@@ -43,7 +43,7 @@ async fn mongodb(report: &mut Report) {
     let uri = home.mongodb_uri().expect("a MongoDB home has a URI");
     MongoStore::connect(uri).await.expect("MongoDB answers").close().await;
     let db = Client::with_uri_str(uri).await.expect("MongoDB answers").default_database().expect("the URI names one");
-    let (rounds, alone) = sales(Backend::MongoDb, 60_000, async |()| alone(&db).await).await;
+    let (rounds, alone) = sales(Backend::MongoDb, 120_000, async |()| alone(&db).await).await;
     let ours: Vec<Measured> = rounds.iter().map(|rounds| Measured::median(rounds)).collect();
     let limit: Vec<Measured> =
         (0..ALONE.len()).map(|at| Measured::median(&alone.iter().map(|round| round[at]).collect::<Vec<_>>())).collect();

@@ -17,7 +17,10 @@ pub async fn measure(report: &mut Report) {
     let page_bytes: usize = buyers[0].get(PAGE).await.expect(200).header("content-length").parse().expect("a length");
     let ceiling = ceilings::start("ceiling-handler", &page_bytes.to_string()).await;
     let cookie = buyers[1].cookie().expect("signed in");
-    for (path, target) in [("refusals by the bare handler's", Target::Refusal(&tickets[0], &cookie)), ("GET 50 tickets by the bare handler's", Target::List(PAGE))] {
+    for (path, target) in [
+        ("refusals by the bare handler's", Target::Refusal(&tickets[0], &cookie)),
+        ("GET 50 tickets by the bare handler's", Target::List(PAGE)),
+    ] {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             ours.push(load::run(&app.server, BUYERS, SPAN, target).await);

@@ -31,5 +31,11 @@ pub async fn measure(report: &mut Report) {
     report.line("events to 1,000 sockets on another replica, 100 purchases/s", &median);
     let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
     let ours = format!("p50 {:.1?}, p99 {:.1?}", median.p50, median.p99);
-    report.goal("an event to the last of 1,000 sockets on another replica, p99 in ms", ours, "", millis(median.p99), Goal::AtMost(50.0, 25.0));
+    report.goal(
+        "an event to the last of 1,000 sockets on another replica, p99 in ms",
+        ours,
+        "",
+        millis(median.p99),
+        Goal::AtMost(50.0, 25.0),
+    );
 }

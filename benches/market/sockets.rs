@@ -44,7 +44,12 @@ async fn single(report: &mut Report, count: usize) {
     let goal = Goal::AtLeast(0.75, 0.9);
     report.point("CPU us per delivery, over sockets", to_f64(audience.len()), Measured::median(&ours).cpu_us);
     report.point("CPU us per delivery by raw writes, over sockets", to_f64(audience.len()), Measured::median(&bare).cpu_us);
-    report.ratio(&format!("deliveries, single events to {count} sockets, by raw writes"), &Measured::median(&ours), &Measured::median(&bare), goal);
+    report.ratio(
+        &format!("deliveries, single events to {count} sockets, by raw writes"),
+        &Measured::median(&ours),
+        &Measured::median(&bare),
+        goal,
+    );
     report.goal(&format!("memory per idle socket, {count} of them, in KiB"), format!("{kib:.1} KiB"), "", kib, Goal::AtMost(12.0, 4.0));
 }
 

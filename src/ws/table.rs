@@ -219,6 +219,9 @@ impl Table {
     fn tell_watchers(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded) -> u64 {
         let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
         let kind = protocol::public_kind(&recorded.event, ticket);
+        // A copy of this thread's own: the threads would fight over the count of references to a common one, twice for
+        // every delivery.
+        let frame = &Bytes::copy_from_slice(frame);
         let has_own = frames.private.is_some();
         let named = self.watching.get(&ticket).map(Group::values).into_iter().flatten();
         let mut told = 0;
