@@ -105,7 +105,7 @@ impl Books {
             currency: currency.to_lowercase(),
             manual_capture: form.get("capture_method").is_some_and(|method| method == "manual"),
             manual_confirmation: form.get("confirmation_method").is_some_and(|method| method == "manual"),
-            may_redirect: form.get("payment_method_types[]").is_none_or(|types| types != "card")
+            may_redirect: form.iter().all(|(name, value)| !(name.starts_with("payment_method_types[") && value == "card"))
                 && form.get("automatic_payment_methods[allow_redirects]").is_none_or(|allow| allow != "never"),
             status: Status::RequiresPaymentMethod,
             method: None,
@@ -217,7 +217,8 @@ impl Books {
     /// If there is nothing for them to do.
     pub fn act(&mut self, id: &str, agrees: bool) {
         let intent = self.intents.get_mut(id).expect("an intent");
-        let Some(Method { card: Card::Authenticates(then), .. }) = intent.method.clone().filter(|_| intent.status == Status::RequiresAction)
+        let Some(Method { card: Card::Authenticates(then), .. }) =
+            intent.method.clone().filter(|_| intent.status == Status::RequiresAction)
         else {
             panic!("{id} waits for nobody: {intent:?}")
         };
@@ -308,7 +309,10 @@ impl Books {
         let given = self.refunds.values().filter(|refund| refund["payment_intent"] == id).filter_map(|refund| refund["amount"].as_u64());
         let left = intent.received - given.sum::<u64>();
         if intent.status != Status::Succeeded {
-            return Err(Box::new(Reply::refused("payment_intent_unexpected_state", "This PaymentIntent has no successful charge to refund.")));
+            return Err(Box::new(Reply::refused(
+                "payment_intent_unexpected_state",
+                "This PaymentIntent has no successful charge to refund.",
+            )));
         }
         if left == 0 {
             return Err(Box::new(Reply::refused("charge_already_refunded", "The charge has already been refunded.")));

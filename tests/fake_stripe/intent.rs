@@ -65,6 +65,11 @@ pub struct Intent {
 }
 
 impl Intent {
+    /// For its buyer to act.
+    pub fn waits(&self) -> bool {
+        self.status == Status::RequiresAction
+    }
+
     /// As Stripe shows it.
     pub fn shown(&self) -> Value {
         let acting = self.status == Status::RequiresAction;

@@ -123,12 +123,20 @@ impl FakeStripe {
         self.shared.books().deceit = Some(deceit);
     }
 
-    /// The buyer acts in their browser. Its event is delivered by hand only: there is no request that tells of it.
+    /// The buyer acts in their browser.
+    ///
+    /// # Panics
+    /// If the intent does not wait for them.
     pub async fn act(&self, intent: &str, agrees: bool) {
+        assert!(self.try_act(intent, agrees).await, "{intent} waits for nobody");
+    }
+
+    /// The buyer acts in their browser, if the intent still waits for them.
+    pub async fn try_act(&self, intent: &str, agrees: bool) -> bool {
+        // Over HTTP, so that what happens then is told from the server's own thread.
         let client = reqwest::Client::builder().no_proxy().build().expect("a plain client");
         let url = format!("{}/_act/{intent}?agrees={agrees}", self.base());
-        let status = client.post(url).send().await.expect("the fake answers").status();
-        assert_eq!(status, 200, "{intent} waits for nobody");
+        client.post(url).send().await.expect("the fake answers").status() == 200
     }
 
     /// What each intent's lines come to.

@@ -80,7 +80,8 @@ impl Reply {
 
     /// Another request holds the object.
     pub fn locked() -> Self {
-        let error = json!({ "type": "invalid_request_error", "code": "lock_timeout", "message": "This object cannot be accessed right now." });
+        let error =
+            json!({ "type": "invalid_request_error", "code": "lock_timeout", "message": "This object cannot be accessed right now." });
         Self::error(409, error).unkept()
     }
 

@@ -271,8 +271,7 @@ async fn ledger(shared: web::Data<Shared>) -> HttpResponse {
 
 /// `/_act/{intent}?agrees=true`: the buyer acts in their browser.
 async fn act(intent: web::Path<String>, asked: web::Query<Act>, shared: web::Data<Shared>) -> HttpResponse {
-    let waits = shared.books().intents.get(&*intent).is_some_and(|intent| intent.shown()["status"] == "requires_action");
-    if !waits {
+    if !shared.books().intents.get(&*intent).is_some_and(super::intent::Intent::waits) {
         return HttpResponse::Conflict().finish();
     }
     shared.books().act(&intent, asked.agrees);

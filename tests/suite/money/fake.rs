@@ -74,7 +74,10 @@ async fn money_is_authorized_captured_and_refunded_once() {
     let caller = Caller::of(&stripe);
     let id = caller.authorized().await;
     let (_, captured, _) = caller.capture(&id, "capture").await.expect("an answer");
-    assert_eq!((&captured["status"], &captured["amount_received"], &captured["amount_capturable"]), (&"succeeded".into(), &2000.into(), &0.into()));
+    assert_eq!(
+        (&captured["status"], &captured["amount_received"], &captured["amount_capturable"]),
+        (&"succeeded".into(), &2000.into(), &0.into())
+    );
     let again = caller.capture(&id, "capture again").await.expect("an answer");
     assert_eq!((again.0, &again.1["error"]["code"]), (400, &"payment_intent_unexpected_state".into()));
     let form = [("payment_intent", id.as_str())];
@@ -136,7 +139,10 @@ async fn the_same_request_under_the_same_key_is_answered_the_same_and_done_once(
     let first = caller.capture(&id, "capture").await.expect("an answer");
     let second = caller.capture(&id, "capture").await.expect("an answer");
     assert_eq!((first.0, &first.1), (second.0, &second.1));
-    assert_eq!((first.2.get("idempotent-replayed"), second.2.get("idempotent-replayed").map(|value| value.as_bytes())), (None, Some(&b"true"[..])));
+    assert_eq!(
+        (first.2.get("idempotent-replayed"), second.2.get("idempotent-replayed").map(|value| value.as_bytes())),
+        (None, Some(&b"true"[..]))
+    );
     assert_eq!(movements(&stripe), [(Movement::Authorized, 2000), (Movement::Captured, 2000)]);
 }
 
