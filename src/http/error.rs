@@ -49,6 +49,7 @@ macro_rules! codes {
 codes! {
     ValidationFailed = BAD_REQUEST "validation_failed" "Something that was sent is not valid.";
     MalformedJson = BAD_REQUEST "malformed_json" "The body is not JSON.";
+    InvalidSignature = BAD_REQUEST "invalid_signature" "The signature is not the payment processor's, or too old.";
     NotSignedIn = UNAUTHORIZED "not_signed_in" "You are not signed in.";
     InvalidCredentials = UNAUTHORIZED "invalid_credentials" "Wrong email or password.";
     CardDeclined = PAYMENT_REQUIRED "card_declined" "The payment was declined.";

@@ -12,7 +12,7 @@ use super::{
     answer::Answer,
     assets, charges,
     error::{ApiError, Code},
-    health, openapi, orders, pages, settings, socket, tickets, users,
+    health, openapi, orders, pages, settings, socket, tickets, users, webhook,
 };
 
 /// Adds all routes to an application or scope.
@@ -33,6 +33,8 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/charges/{id}").get(charges::get).mount(config);
     at("/api/charges/{id}/confirm").post(charges::confirm).mount(config);
     at("/api/payments").post(charges::pay_alias).mount(config);
+
+    at(webhook::PATH).post(webhook::receive).mount(config);
 
     at("/api/settings").get(settings::serve).mount(config);
 

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::tables::{self, Document, Fault, StoredEvent, decode};
 use crate::{
     domain::{
-        Charge, ChargeId, ChargeStep, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User, UserId,
-        invariants::World,
+        Charge, ChargeId, ChargeStep, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User,
+        UserId, invariants::World,
     },
     store::OrderScope,
 };
@@ -156,6 +156,10 @@ pub(super) fn session(snapshot: &ReadTransaction, digest: &str) -> Result<Option
 
 pub(super) fn idempotency(snapshot: &ReadTransaction, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Fault> {
     snapshot.open_table(tables::IDEMPOTENCY)?.get((user.uuid().as_u128(), key))?.map(|bytes| decode(bytes.value())).transpose()
+}
+
+pub(super) fn delivery(snapshot: &ReadTransaction, event: &str) -> Result<Option<Delivery>, Fault> {
+    snapshot.open_table(tables::DELIVERIES)?.get(event)?.map(|bytes| decode(bytes.value())).transpose()
 }
 
 pub(super) fn secret(snapshot: &ReadTransaction, name: &str) -> Result<Option<[u8; 32]>, Fault> {
