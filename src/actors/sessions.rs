@@ -112,6 +112,23 @@ pub(super) fn new_token() -> (SessionToken, SessionDigest) {
 /// `None` for what cannot be a token of ours.
 fn digest_of(token: &str) -> Option<SessionDigest> {
     let shaped = token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    let hex = || Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    shaped.then(|| SessionDigest::new(hex()))
+    shaped.then(|| SessionDigest::new(hex(&Sha256::digest(token.as_bytes()))))
+}
+
+/// Byte by byte through the formatter, this would cost more than the digest itself.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(|digit| char::from(DIGITS[usize::from(digit)]));
+    digits.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_is_as_the_formatter_writes_it() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(hex(&bytes), bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    }
 }
