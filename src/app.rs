@@ -12,10 +12,14 @@ use crate::{
     actors::{Actors, Shop, Staffing},
     catalog::{self, Catalog},
     clock::Clock,
-    config::{Config, Switch},
+    config::{Config, Mode, Origin, Switch},
     domain::ReplicaName,
     http,
-    payments::sandbox::{FileLedger, MongoLedger, Sandbox},
+    payments::{
+        Processor,
+        sandbox::{FileLedger, MongoLedger, Sandbox},
+        stripe::{self, Stripe},
+    },
     store::{Store, embedded::EmbeddedStore, mongo::MongoStore},
     tasks::keep_running,
     ws,
@@ -100,6 +104,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let replica = config.replica.clone().unwrap_or_else(host_name);
     let (store, sandbox) = open(&config).await?;
     let clock = read_clock(&*store).await?;
+    let processor = processor(&config, sandbox, &*store, &clock).await?;
     let secret = |name| {
         let store = Arc::clone(&store);
         async move { store.secret(name).await.map_err(|error| StartError(error.to_string())) }
@@ -120,7 +125,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
     let shop = Arc::new(Shop {
         store: Arc::clone(&store),
-        processor: Arc::new(sandbox),
+        processor,
         catalog: catalog.clone(),
         clock: clock.clone(),
         policy: config.policy(),
@@ -155,7 +160,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         .run();
     let handle = server.handle();
     let serving = actix::spawn(server);
-    tracing::warn!("payments go to the built-in sandbox: Stripe's test tokens only, no money moves");
+    tell_processor(&config);
     Ok(Running { addr, server: handle, serving, hub, store, arbiters })
 }
 
@@ -168,23 +173,78 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// The store that the settings name, and the sandbox processor with its ledger beside it.
-async fn open(config: &Config) -> Result<(Arc<dyn Store>, Sandbox), StartError> {
+/// Stripe if the settings name its key, else the sandbox. Nothing is sent to Stripe: it need not be there at the start.
+async fn processor(config: &Config, sandbox: Option<Sandbox>, store: &dyn Store, clock: &Clock) -> Result<Arc<dyn Processor>, StartError> {
+    let settings = match (&config.stripe.secret_key, sandbox) {
+        (Some(key), _) => stripe::Settings {
+            secret_key: key.expose().into(),
+            api_base: config.stripe.api_base.clone(),
+            api_version: config.stripe.api_version.clone(),
+            timeout: config.stripe.timeout.to_duration(),
+            is_local: config.stripe.is_loopback(),
+        },
+        (None, Some(sandbox)) => return Ok(Arc::new(sandbox)),
+        (None, None) => return Err(StartError("there is neither Stripe nor a sandbox".into())),
+    };
+    let digest_key = store.secret("stripe").await.map_err(|error| StartError(error.to_string()))?;
+    let stripe = Stripe::new(&settings, digest_key, clock.clone()).map_err(StartError)?;
+    Ok(Arc::new(stripe))
+}
+
+/// Whether money moves is what an operator must not be mistaken about.
+fn tell_processor(config: &Config) {
+    let is_public = config.public_origin.iter().any(Origin::is_https);
+    let stripe = &config.stripe;
+    match stripe.mode() {
+        None => {
+            tracing::warn!("payments go to the built-in sandbox: Stripe's test tokens only, no money moves");
+            if is_public {
+                tracing::error!("GITTIX_PUBLIC_ORIGIN is https, and yet the sandbox gives tickets away: set STRIPE_SECRET_KEY");
+            }
+        }
+        Some(Mode::Test) => tracing::warn!(api = %stripe.api_base, "payments go to Stripe in test mode: no money moves"),
+        Some(Mode::Live) => tracing::info!(api = %stripe.api_base, "payments go to Stripe in live mode: money moves"),
+    }
+    if stripe.mode() == Some(Mode::Live) && !is_public {
+        tracing::warn!("money moves, and GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure");
+    }
+    if stripe.mode() == Some(Mode::Live) && stripe.is_elsewhere() {
+        tracing::warn!(api = %stripe.api_base, "money moves, and STRIPE_API_BASE is not Stripe's own");
+    }
+    if stripe.mode().is_some() && stripe.webhook_secrets.is_empty() {
+        tracing::warn!(
+            "STRIPE_WEBHOOK_SECRET is not set: deliveries to the webhook are refused, and reconciliation alone learns what buyers did"
+        );
+    }
+    if stripe.mode().is_some() && stripe.publishable_key.is_none() {
+        tracing::warn!("STRIPE_PUBLISHABLE_KEY is not set: the pages offer Stripe's test cards instead of its own element");
+    }
+}
+
+/// The store that the settings name, and beside it, if no other processor is set up, the sandbox with its ledger.
+async fn open(config: &Config) -> Result<(Arc<dyn Store>, Option<Sandbox>), StartError> {
+    let sandboxed = config.stripe.mode().is_none();
     match &config.mongodb_uri {
         Some(uri) => {
             // It names its setting itself.
             let store = MongoStore::connect(uri.expose()).await.map_err(|error| StartError(error.to_string()))?;
+            if !sandboxed {
+                return Ok((store, None));
+            }
             let secret = store.secret("sandbox").await.map_err(|error| StartError(format!("MONGODB_URI: {error}")))?;
             // One ledger for all replicas, as they would share Stripe.
             let ledger = MongoLedger::new(store.database());
-            Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+            Ok((store, Some(Sandbox::new(Arc::new(ledger), secret))))
         }
         None => {
             let failed = |error: &dyn std::fmt::Display| StartError(format!("GITTIX_DATA_DIR: {error}"));
             let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed(&error))?;
+            if !sandboxed {
+                return Ok((store, None));
+            }
             let secret = store.secret("sandbox").await.map_err(|error| failed(&error))?;
             let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed(&error))?;
-            Ok((store, Sandbox::new(Arc::new(ledger), secret)))
+            Ok((store, Some(Sandbox::new(Arc::new(ledger), secret))))
         }
     }
 }

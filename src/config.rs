@@ -7,6 +7,10 @@ use ipnet::IpNet;
 
 use crate::domain::{Millis, Policy, ReplicaName};
 
+mod stripe;
+
+pub use stripe::{Mode, StripeConfig};
+
 /// How one server process is set up. Durations are written as `10m`, `15s`, `800ms`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
@@ -58,15 +62,9 @@ pub struct Config {
     /// How it is logged.
     #[arg(long, env = "GITTIX_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// Stripe's secret key; without it the sandbox processor takes Stripe's test tokens.
-    #[arg(long, env = "STRIPE_SECRET_KEY", value_name = "KEY", hide_env_values = true)]
-    pub stripe_secret_key: Option<Secret>,
-    #[arg(long, env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY")]
-    pub stripe_publishable_key: Option<String>,
-    #[arg(long, env = "STRIPE_WEBHOOK_SECRET", value_name = "SECRET,…", value_delimiter = ',', hide_env_values = true)]
-    pub stripe_webhook_secret: Vec<Secret>,
-    #[arg(long, env = "STRIPE_API_BASE", value_name = "URL")]
-    pub stripe_api_base: Option<String>,
+    /// How payment is taken.
+    #[command(flatten)]
+    pub stripe: StripeConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -141,6 +139,7 @@ impl Config {
         if self.payment_window > self.lock_duration {
             return Err("GITTIX_PAYMENT_WINDOW must not be longer than GITTIX_LOCK_DURATION".into());
         }
+        self.stripe.check()?;
         Ok(self)
     }
 

@@ -78,13 +78,11 @@ fn one_line(error: &clap::Error) -> String {
     };
     let flag = argument.split_whitespace().next().unwrap_or(argument).trim_end_matches('=');
     let command = Cli::command();
-    let variable = command
-        .get_arguments()
-        .find(|known| known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
-        .and_then(|known| known.get_env())
-        .map(|variable| format!("{} ", variable.to_string_lossy()))
-        .unwrap_or_default();
+    let known = command.get_arguments().find(|known| known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)));
+    let variable = known.and_then(|known| known.get_env()).map(|variable| format!("{} ", variable.to_string_lossy())).unwrap_or_default();
+    let is_secret = known.is_some_and(clap::Arg::is_hide_env_values_set);
     match text(ContextKind::InvalidValue) {
+        Some(_) if is_secret => format!("{variable}({flag}): what is set is not valid{reason}"),
         Some(value) => format!("{variable}({flag}): {value:?} is not valid{reason}"),
         None => format!("{variable}({flag}): {}", error.kind()),
     }

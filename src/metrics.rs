@@ -13,7 +13,7 @@ use prometheus::{
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 macro_rules! metrics {
-    ($($(#[doc = $doc:literal])* $name:ident: $kind:ident($metric:literal $(, $label:literal in [$($value:literal),* $(,)?])?);)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $kind:ident($metric:literal $(, $label:literal in [$($value:literal),* $(,)?])*);)*) => {
         /// All metrics; the documentation of a field is the help text of its series.
         #[derive(Debug)]
         pub struct Metrics {
@@ -24,14 +24,24 @@ macro_rules! metrics {
         impl Metrics {
             fn new() -> Self {
                 let registry = Registry::new();
-                $(let $name: $kind = Build::build($metric, concat!($($doc),*).trim(), &[$($label)?]);
+                $(let $name: $kind = Build::build($metric, concat!($($doc),*).trim(), &[$($label),*]);
                 // A name that stands twice above is a mistake of ours, seen at the first start.
                 registry.register(Box::new($name.clone())).expect("metric names are distinct");
-                $($($name.touch($value);)* let _ = $label;)?)*
+                touch_all(&$name, &[$(&[$($value),*]),*]);)*
                 Self { registry, $($name,)* }
             }
         }
     };
+}
+
+/// Makes every series of a metric: one for each combination of its labels' values.
+fn touch_all<M: Build>(metric: &M, values: &[&[&str]]) {
+    match values {
+        [] => {}
+        [one] => one.iter().for_each(|value| metric.touch(&[value])),
+        [first, second] => first.iter().for_each(|a| second.iter().for_each(|b| metric.touch(&[a, b]))),
+        more => unreachable!("a metric has at most two labels, not {}", more.len()),
+    }
 }
 
 metrics! {
@@ -67,6 +77,8 @@ metrics! {
     ticket_actor_panics: IntCounter("gittix_ticket_actor_panics_total");
     /// Ticket actors that panicked too often and answer 503 for a while.
     ticket_actors_faulted: IntCounter("gittix_ticket_actors_faulted_total");
+    /// Timers of ticket actors that are armed.
+    timers_armed: IntGauge("gittix_timers_armed");
     /// Locks granted by this replica.
     locks_granted: IntCounter("gittix_locks_granted_total");
     /// Orders that were refused because another one holds the ticket.
@@ -81,12 +93,38 @@ metrics! {
     tickets_sold: IntCounter("gittix_tickets_sold_total");
     /// Charges by how they ended.
     charges: IntCounterVec("gittix_charges_total", "outcome" in ["completed", "declined", "lock_lost", "refunded", "other"]);
-    /// Charges that reconciliation had to finish.
-    charges_reconciled: IntCounter("gittix_charges_reconciled_total");
-    /// Charges that are open for longer than a minute, as of the last round of reconciliation.
+    /// Charges that are not final, by the step that they are at, as of the last survey.
+    charges_open: IntGaugeVec("gittix_charges_open", "step" in ["authorizing", "awaiting_action", "capturing", "reversing"]);
+    /// Seconds since the oldest charge that is not final, and does not wait for its buyer, was last moved on; 0 without one.
+    charge_unsettled_seconds: IntGauge("gittix_charge_oldest_unsettled_seconds");
+    /// Charges that are not final and were not moved on for more than a minute, though they do not wait for their buyer.
     charges_stuck: IntGauge("gittix_charges_stuck");
+    /// The same for more than ten minutes: somebody has to look into them.
+    charges_unsettled: IntGauge("gittix_charges_unsettled");
+    /// Charges that reconciliation took up.
+    charges_reconciled: IntCounter("gittix_charges_reconciled_total");
+    /// What came of them: final, waiting for the buyer or for somebody else who is at it, or not to be settled yet.
+    reconciliations: IntCounterVec("gittix_reconciliations_total", "outcome" in ["final", "waiting", "failed"]);
+    /// Rounds of reconciliation, by whether the store could be read.
+    reconciliation_rounds: IntCounterVec("gittix_reconciliation_rounds_total", "outcome" in ["done", "store_unavailable"]);
     /// Calls to the payment processor by outcome.
     processor_calls: IntCounterVec("gittix_processor_calls_total", "outcome" in ["ok", "declined", "refused", "unknown"]);
+    /// Requests to Stripe by what was asked and what came of it.
+    stripe_calls: IntCounterVec("gittix_stripe_calls_total",
+        "operation" in ["open", "search", "fetch", "attach", "authorize", "capture", "cancel", "refund", "list_refunds", "find_token"],
+        "outcome" in ["ok", "declined", "rejected", "conflict", "rate_limited", "server_error", "no_answer", "unreadable"]);
+    /// Seconds from a request to Stripe to its answer, or to the end of waiting for it.
+    stripe_seconds: HistogramVec("gittix_stripe_call_seconds",
+        "operation" in ["open", "search", "fetch", "attach", "authorize", "capture", "cancel", "refund", "list_refunds", "find_token"]);
+    /// Payments at the processor that were not over their charge's amount and currency. Each is worth an alert.
+    payment_mismatches: IntCounter("gittix_payment_mismatches_total");
+    /// Payments that held or kept money though their charge had failed or had another one; sent back. Each is worth a look.
+    stray_payments: IntCounter("gittix_stray_payments_total");
+    /// Refunds that failed at the processor after they were made. Each is worth an alert.
+    refund_failures: IntCounter("gittix_refund_failures_total");
+    /// Deliveries to the webhook, by what became of them.
+    webhooks: IntCounterVec("gittix_webhook_deliveries_total",
+        "outcome" in ["handled", "duplicate", "ignored", "unknown", "invalid_signature", "malformed", "shed", "failed"]);
     /// Passwords hashed or verified.
     passwords_hashed: IntCounter("gittix_passwords_hashed_total");
     /// Passwords that wait to be hashed.
@@ -116,8 +154,8 @@ impl Metrics {
 /// One constructor for every kind of metric.
 trait Build: Collector + Clone + Sized {
     fn build(name: &str, help: &str, labels: &[&str]) -> Self;
-    /// Makes the series of a label's value.
-    fn touch(&self, _value: &str) {}
+    /// Makes the series of these labels' values.
+    fn touch(&self, _values: &[&str]) {}
 }
 
 impl Build for IntCounter {
@@ -142,8 +180,8 @@ impl Build for IntCounterVec {
     fn build(name: &str, help: &str, labels: &[&str]) -> Self {
         Self::new(opts!(name, help), labels).expect("a valid metric name")
     }
-    fn touch(&self, value: &str) {
-        self.with_label_values(&[value]);
+    fn touch(&self, values: &[&str]) {
+        self.with_label_values(values);
     }
 }
 
@@ -151,8 +189,8 @@ impl Build for IntGaugeVec {
     fn build(name: &str, help: &str, labels: &[&str]) -> Self {
         Self::new(opts!(name, help), labels).expect("a valid metric name")
     }
-    fn touch(&self, value: &str) {
-        self.with_label_values(&[value]);
+    fn touch(&self, values: &[&str]) {
+        self.with_label_values(values);
     }
 }
 
@@ -160,8 +198,8 @@ impl Build for HistogramVec {
     fn build(name: &str, help: &str, labels: &[&str]) -> Self {
         Self::new(histogram_opts!(name, help, buckets(name)), labels).expect("a valid metric name")
     }
-    fn touch(&self, value: &str) {
-        self.with_label_values(&[value]);
+    fn touch(&self, values: &[&str]) {
+        self.with_label_values(values);
     }
 }
 
@@ -182,6 +220,8 @@ mod tests {
         let text = METRICS.render();
         assert!(text.contains("gittix_shed_total{what=\"passwords\"} "), "{text}");
         assert!(text.contains("gittix_charges_reconciled_total "), "{text}");
+        assert!(text.contains("gittix_stripe_calls_total{operation=\"capture\",outcome=\"no_answer\"} "), "{text}");
+        assert!(text.contains("gittix_charges_open{step=\"reversing\"} "), "{text}");
         assert!(text.contains("# HELP gittix_locks_granted_total Locks granted by this replica."), "{text}");
     }
 }

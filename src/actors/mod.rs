@@ -6,8 +6,10 @@
 
 mod fault;
 mod idempotency;
+mod notices;
 mod orders;
 mod passwords;
+mod reconciliation;
 mod sessions;
 mod settlement;
 mod shop;
@@ -25,18 +27,21 @@ use tokio::sync::mpsc;
 
 pub use fault::Fault;
 pub use idempotency::Idempotency;
+pub use notices::{Heard, Notices};
 pub use orders::{Orders, Paid};
 pub use shop::Shop;
 pub use tickets::Tickets;
 pub use users::{SessionToken, SignedIn, UserUpdate, Users};
 
 use crate::domain::{Charge, Millis};
+use settlement::Settlement;
 
 /// All that HTTP handlers talk to. Clones are handles on the same actors.
 #[derive(Debug, Clone)]
 pub struct Actors {
     pub tickets: Tickets,
     pub orders: Orders,
+    pub notices: Notices,
     pub users: Users,
     pub idempotency: Idempotency,
 }
@@ -61,10 +66,12 @@ impl Actors {
     pub fn start(shop: Arc<Shop>, staffing: Staffing, arbiters: &[ArbiterHandle]) -> Self {
         let home = &arbiters[0];
         let tickets = Tickets::start(Arc::clone(&shop), arbiters);
-        let orders = Orders::start(Arc::clone(&shop), staffing.losers, tickets.clone(), home);
+        let settlement = Settlement::new(Arc::clone(&shop), tickets.clone());
+        let notices = Notices::new(Arc::clone(&shop), settlement.clone());
+        let orders = Orders::start(Arc::clone(&shop), settlement, staffing.losers, tickets.clone(), home);
         let users = Users::start(Arc::clone(&shop), staffing.session_ttl, staffing.signin_rates, home);
         let idempotency = Idempotency::new(Arc::clone(&shop.store), staffing.idempotency_secret);
-        let actors = Self { tickets, orders, users, idempotency };
+        let actors = Self { tickets, orders, notices, users, idempotency };
         let upkeep = actors.clone();
         home.spawn_fn(move || upkeep::start(&shop, &upkeep));
         actors

@@ -1,25 +1,25 @@
-//! The order registry: placing, paying and cancelling orders, and reconciling what a crash left half done.
+//! The order registry: placing, paying and cancelling orders.
 
 use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler, Supervised, Supervisor};
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Fault, Tickets,
+    reconciliation::Reconciliation,
     settlement::{self, Attempt, Settlement},
     shop::{Shop, new_id},
 };
 use crate::{
     domain::{
-        CancelReason, Charge, ChargeId, ChargeStatus, ChargeStep, Command, IdempotencyKey, Millis, Money, Order, OrderId, OrderStatus,
-        Refusal, TicketId, UserId,
+        CancelReason, Charge, ChargeId, ChargeStatus, Command, IdempotencyKey, Money, Order, OrderId, OrderStatus, Refusal, TicketId,
+        UserId,
     },
     metrics::METRICS,
     payments::PaymentToken,
     store::OrderScope,
-    tasks::keep_running,
 };
 
 pub use super::settlement::Paid;
@@ -86,8 +86,7 @@ impl Actor for OrderRegistry {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(Orders::ADMITTED_MAX * 2);
-        let desk = self.desk.clone();
-        keep_running("reconcile", move || reconcile_for_ever(desk.clone()));
+        Reconciliation::start(&self.desk.shop, &self.desk.settlement);
         if let Some(losers) = self.losers.take() {
             ctx.add_stream(stream::unfold(losers, |mut losers| async move { losers.recv().await.map(|charge| (charge, losers)) }));
         }
@@ -98,7 +97,7 @@ impl Actor for OrderRegistry {
 impl StreamHandler<Charge> for OrderRegistry {
     fn handle(&mut self, charge: Charge, _: &mut Context<Self>) {
         let settlement = self.desk.settlement.clone();
-        actix::spawn(async move { finish(&settlement, charge).await });
+        actix::spawn(async move { settlement::finish(&settlement, charge).await });
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -194,12 +193,12 @@ impl Desk {
     }
 
     async fn confirm(&self, confirm: Confirm) -> Result<Paid, Fault> {
-        let paid = self.charge(confirm.charge, confirm.by).await?;
-        if !paid.charge.is_open() {
-            return Ok(paid);
+        let charge = self.own_charge(confirm.charge, confirm.by).await?;
+        if !charge.is_open() {
+            return Ok(Paid { charge, client_secret: None });
         }
         let command = Command::ConfirmPayment { charge: confirm.charge, by: confirm.by };
-        match self.tickets.ask(paid.charge.ticket, command, confirm.key).await {
+        match self.tickets.ask(charge.ticket, command, confirm.key).await {
             Ok(done) => {
                 let confirmed = done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
                 self.see_through(confirmed.ok_or(Fault::NotFound)?, Attempt::Resume).await
@@ -242,60 +241,15 @@ impl Desk {
         if order.buyer == by { Ok(order) } else { Err(Refusal::NotOwner.into()) }
     }
 
-    async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, Fault> {
+    async fn own_charge(&self, id: ChargeId, by: UserId) -> Result<Charge, Fault> {
         let charge = self.shop.store.charge(id).await?.ok_or(Fault::NotFound)?;
-        if charge.buyer != by {
-            return Err(Refusal::NotOwner.into());
-        }
-        let client_secret = self.settlement.client_secret(&charge).await?;
+        if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
+    }
+
+    async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, Fault> {
+        let charge = self.own_charge(id, by).await?;
+        let client_secret = self.settlement.client_secret(&charge).await;
         Ok(Paid { charge, client_secret })
-    }
-
-    /// Goes once through all open charges that nobody seems to look after.
-    async fn reconcile(&self) {
-        let cutoff = self.shop.now() - Orders::RECONCILE_AFTER;
-        let mut after = None;
-        let mut stuck = 0;
-        loop {
-            let page = match self.shop.store.charges_open(cutoff, after, Orders::RECONCILE_PAGE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(%error, "open charges could not be read; reconciliation goes on later");
-                    return;
-                }
-            };
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            let due: Vec<Charge> = page.into_iter().filter(|charge| !self.waits_for_its_buyer(charge)).collect();
-            let stuck_before = self.shop.now() - Orders::STUCK_AFTER;
-            stuck += due.iter().map(|charge| i64::from(charge.updated_at < stuck_before)).sum::<i64>();
-            METRICS.charges_reconciled.inc_by(due.len() as u64);
-            stream::iter(due).for_each_concurrent(Orders::RECONCILED_AT_ONCE, |charge| finish(&self.settlement, charge)).await;
-        }
-        METRICS.charges_stuck.set(stuck);
-    }
-
-    /// It may wait as long as a lock can last; after that it is looked at, in case no release took it along.
-    fn waits_for_its_buyer(&self, charge: &Charge) -> bool {
-        let policy = &self.shop.policy;
-        let at_most = Millis(policy.lock_duration.0 + policy.settle_grace.0);
-        charge.step == ChargeStep::AwaitingAction && self.shop.now() < charge.created_at + at_most
-    }
-}
-
-async fn reconcile_for_ever(desk: Desk) {
-    loop {
-        desk.reconcile().await;
-        tokio::time::sleep(Orders::RECONCILE_EVERY).await;
-    }
-}
-
-async fn finish(settlement: &Settlement, charge: Charge) {
-    let id = charge.id;
-    match settlement.drive(charge, Attempt::Recover).await {
-        Ok(paid) => settlement::count(&paid.charge),
-        Err(Fault::Busy(_)) => {}
-        Err(fault) => tracing::warn!(charge = %id, %fault, "a charge could not be settled yet"),
     }
 }
 
@@ -314,16 +268,14 @@ impl Orders {
     const ADMITTED_MAX: usize = 4096;
     /// A client that pays is answered after this long, finished or not.
     const ANSWER_AFTER: Duration = Duration::from_secs(20);
-    const RECONCILE_EVERY: Duration = Duration::from_secs(2);
-    /// An open charge that was touched more recently is being driven by somebody.
-    const RECONCILE_AFTER: Millis = Millis::from_secs(10);
-    const RECONCILE_PAGE: usize = 256;
-    const RECONCILED_AT_ONCE: usize = 16;
-    /// An open charge that is older than this is worth an alert.
-    const STUCK_AFTER: Millis = Millis::from_secs(60);
 
-    pub(super) fn start(shop: Arc<Shop>, losers: mpsc::Receiver<Charge>, tickets: Tickets, arbiter: &ArbiterHandle) -> Self {
-        let settlement = Settlement::new(Arc::clone(&shop), tickets.clone());
+    pub(super) fn start(
+        shop: Arc<Shop>,
+        settlement: Settlement,
+        losers: mpsc::Receiver<Charge>,
+        tickets: Tickets,
+        arbiter: &ArbiterHandle,
+    ) -> Self {
         let desk = Desk { shop, tickets, settlement };
         let registry = {
             let desk = desk.clone();

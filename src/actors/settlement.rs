@@ -7,6 +7,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use fail::fail_point;
 use parking_lot::Mutex;
 use rand::RngExt;
 
@@ -60,6 +61,8 @@ impl Settlement {
     const BACKOFF: Duration = Duration::from_millis(100);
     /// A charge takes at most authorize, claim, capture and reverse; more steps than this are a loop.
     const STEPS_MAX: usize = 16;
+    /// Whoever reads a waiting charge waits so long for its client secret.
+    const SECRET_WITHIN: Duration = Duration::from_secs(5);
 
     pub(super) fn new(shop: Arc<Shop>, tickets: Tickets) -> Self {
         Self { shop, tickets, driven: Arc::default() }
@@ -98,21 +101,12 @@ impl Settlement {
     }
 
     async fn authorize(&self, charge: &Charge, attempt: Attempt) -> Result<Progress, Fault> {
-        let processor = &self.shop.processor;
-        let payment = self.insist(|| processor.open(charge)).await?;
-        let authorization = match &attempt {
-            Attempt::Token(token) => Some(self.insist(|| processor.authorize(charge.id, &payment, token)).await?),
-            Attempt::Resume => Some(self.insist(|| processor.resume(charge.id, &payment)).await?),
-            Attempt::Recover => self.recover(&payment).await?,
-        };
-        let id = charge.id;
-        let (command, client_secret) = match authorization {
-            Some(Authorization::Authorized) => (Command::PaymentAuthorized { charge: id, payment }, None),
-            Some(Authorization::ActionRequired { client_secret }) => (Command::ActionRequired { charge: id, payment }, Some(client_secret)),
-            Some(Authorization::Declined { failure }) => (Command::PaymentDeclined { charge: id, payment: Some(payment), failure }, None),
-            Some(Authorization::InvalidToken) => (Command::TokenRefused { charge: id }, None),
-            None => (Command::PaymentInterrupted { charge: id }, None),
-        };
+        // What takes longer is taken over by reconciliation, which must not meet an attempt that is still running.
+        let asked = tokio::time::timeout(self.shop.processor.patience(), self.ask(charge, &attempt)).await;
+        let (command, client_secret) = asked.unwrap_or_else(|_| Err(Fault::Unavailable("the payment processor takes too long".into())))?;
+        if matches!(command, Command::PaymentAuthorized { .. }) {
+            fail_point!("settlement::before_claim");
+        }
         let charge = self.tell(charge, command).await?;
         match charge.step {
             ChargeStep::AwaitingAction => Ok(Progress::Rests(Paid { charge, client_secret })),
@@ -120,53 +114,109 @@ impl Settlement {
         }
     }
 
+    /// Asks the processor for an authorization, or after one; what its answer means for the ticket's rules.
+    async fn ask(&self, charge: &Charge, attempt: &Attempt) -> Result<(Command, Option<ClientSecret>), Fault> {
+        let (id, processor) = (charge.id, &self.shop.processor);
+        let payment = match (self.insist_or_refused(|| processor.open(charge)).await?, attempt) {
+            (Ok(payment), _) => payment,
+            // Nothing was asked of it before, so there is nothing to send back.
+            (Err(failure), Attempt::Token(_)) => return Ok((Command::PaymentDeclined { charge: id, payment: None, failure }, None)),
+            (Err(failure), Attempt::Resume | Attempt::Recover) => return Err(refused(&failure)),
+        };
+        fail_point!("settlement::opened");
+        let answer = match attempt {
+            Attempt::Token(token) => self.insist_or_refused(|| processor.authorize(charge, &payment, token)).await?.map(Some),
+            Attempt::Resume => self.insist_or_refused(|| processor.resume(charge, &payment)).await?.map(Some),
+            Attempt::Recover => self.recover(charge, &payment).await?,
+        };
+        Ok(match answer {
+            Ok(Some(Authorization::Authorized)) => (Command::PaymentAuthorized { charge: id, payment }, None),
+            Ok(Some(Authorization::ActionRequired { client_secret })) => {
+                (Command::ActionRequired { charge: id, payment }, Some(client_secret))
+            }
+            Ok(Some(Authorization::Declined { failure })) => {
+                (Command::PaymentDeclined { charge: id, payment: Some(payment), failure }, None)
+            }
+            Ok(Some(Authorization::InvalidToken)) => (Command::TokenRefused { charge: id }, None),
+            Ok(None) => (Command::PaymentInterrupted { charge: id, failure: Failure::interrupted() }, None),
+            // Whatever the processor has of it all the same goes back.
+            Err(failure) => (Command::PaymentInterrupted { charge: id, failure }, None),
+        })
+    }
+
     /// What an attempt came to whose caller is gone; `None` if the processor has nothing of it so far. The token is gone
     /// with the caller, so what was not authorized by now may only be stopped.
-    async fn recover(&self, payment: &PaymentId) -> Result<Option<Authorization>, Fault> {
-        Ok(match self.insist(|| self.shop.processor.fetch(payment)).await? {
+    async fn recover(&self, charge: &Charge, payment: &PaymentId) -> Result<Result<Option<Authorization>, Failure>, Fault> {
+        let state = self.insist_or_refused(|| self.shop.processor.fetch(charge, payment)).await?;
+        Ok(state.map(|state| match state {
             PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
             PaymentState::ActionRequired { client_secret } => Some(Authorization::ActionRequired { client_secret }),
             PaymentState::Open { declined: Some(failure) } => Some(Authorization::Declined { failure }),
             PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. } => None,
-        })
+        }))
     }
 
-    /// Nothing to do but to find the secret again, unless the lock is gone.
+    /// Looks whether the buyer has acted without telling us, unless the lock is gone.
     async fn await_action(&self, charge: &Charge) -> Result<Progress, Fault> {
         let held = self.shop.store.order(charge.order).await?.is_some_and(|order| order.is_active());
-        if !held {
+        let Some(payment) = charge.stripe_id.clone().filter(|_| held) else {
             return self.abandon(charge, Failure::lock_lost()).await.map(Progress::On);
-        }
-        let client_secret = self.client_secret(charge).await?;
-        Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret }))
+        };
+        let id = charge.id;
+        let command = match self.insist_or_refused(|| self.shop.processor.fetch(charge, &payment)).await? {
+            Ok(PaymentState::ActionRequired { client_secret }) => {
+                return Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret: Some(client_secret) }));
+            }
+            Ok(PaymentState::Authorized | PaymentState::Captured) => Command::PaymentAuthorized { charge: id, payment },
+            Ok(PaymentState::Open { declined: Some(failure) }) | Err(failure) => Command::WaitingEnded { charge: id, failure },
+            Ok(PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. }) => {
+                Command::WaitingEnded { charge: id, failure: Failure::interrupted() }
+            }
+        };
+        self.tell(charge, command).await.map(Progress::On)
     }
 
-    /// The secret that the buyer's browser needs, if the processor still waits for them.
-    pub(super) async fn client_secret(&self, charge: &Charge) -> Result<Option<ClientSecret>, Fault> {
-        let Some(payment) = charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction) else { return Ok(None) };
-        match self.insist(|| self.shop.processor.fetch(payment)).await? {
-            PaymentState::ActionRequired { client_secret } => Ok(Some(client_secret)),
-            _ => Ok(None),
+    /// The secret that the buyer's browser needs, if the processor still waits for them and says so at once: a charge can
+    /// be read without it.
+    pub(super) async fn client_secret(&self, charge: &Charge) -> Option<ClientSecret> {
+        let payment = charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction)?;
+        let asked = tokio::time::timeout(Self::SECRET_WITHIN, self.shop.processor.fetch(charge, payment)).await;
+        match asked {
+            Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => {
+                tracing::warn!(charge = %charge.id, %error, "a waiting charge is shown without its client secret");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(charge = %charge.id, "a waiting charge is shown without its client secret: no answer in time");
+                None
+            }
         }
     }
 
     async fn capture(&self, charge: &Charge) -> Result<Progress, Fault> {
+        fail_point!("settlement::claimed");
         let processor = &self.shop.processor;
         let payment = self.insist(|| processor.open(charge)).await?;
-        let command = match self.insist_or_refused(|| processor.capture(charge.id, &payment)).await? {
+        let command = match self.insist_or_refused(|| processor.capture(charge, &payment)).await? {
             Ok(()) => Command::PaymentCaptured { charge: charge.id },
             Err(failure) => Command::CaptureFailed { charge: charge.id, failure },
         };
-        self.tell(charge, command).await.map(Progress::On)
+        fail_point!("settlement::captured");
+        let settled = self.tell(charge, command).await?;
+        fail_point!("settlement::final");
+        Ok(Progress::On(settled))
     }
 
     async fn reverse(&self, charge: &Charge) -> Result<Progress, Fault> {
         let processor = &self.shop.processor;
         let payment = self.insist(|| processor.open(charge)).await?;
-        let refund = match self.insist(|| processor.reverse(charge.id, &payment)).await? {
+        let refund = match self.insist(|| processor.reverse(charge, &payment)).await? {
             Reversal::Voided => None,
             Reversal::Refunded { refund } => Some(refund),
         };
+        fail_point!("settlement::reversed");
         let now = self.shop.now();
         let decision = decide::charge_reversed(charge, Some(&payment), refund.as_ref(), now);
         self.commit(charge, decision).await.map(Progress::On)
@@ -220,10 +270,7 @@ impl Settlement {
     where
         F: Future<Output = Result<T, ProcessorError>>,
     {
-        self.insist_or_refused(call).await?.map_err(|failure| {
-            tracing::error!(code = %failure.code, "the payment processor refused what it should not");
-            Fault::Unavailable("the payment processor refused".into())
-        })
+        self.insist_or_refused(call).await?.map_err(|failure| refused(&failure))
     }
 
     async fn insist_or_refused<T, F>(&self, call: impl Fn() -> F) -> Result<Result<T, Failure>, Fault>
@@ -245,6 +292,12 @@ impl Settlement {
     }
 }
 
+/// A refusal where none should come: somebody has to look into it.
+fn refused(failure: &Failure) -> Fault {
+    tracing::error!(code = %failure.code, "the payment processor refused what it should not");
+    Fault::Unavailable("the payment processor refused".into())
+}
+
 /// Waits a little, and longer the next time.
 async fn pause(backoff: &mut Duration) {
     let jitter = rand::rng().random_range(0.5..1.5);
@@ -261,6 +314,16 @@ struct Driving {
 impl Drop for Driving {
     fn drop(&mut self) {
         self.driven.lock().remove(&self.id);
+    }
+}
+
+/// Finishes a charge for which nobody waits.
+pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
+    let id = charge.id;
+    match settlement.drive(charge, Attempt::Recover).await {
+        Ok(paid) => count(&paid.charge),
+        Err(Fault::Busy(_)) => {}
+        Err(fault) => tracing::warn!(charge = %id, %fault, "a charge could not be settled yet"),
     }
 }
 

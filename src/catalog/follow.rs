@@ -110,8 +110,8 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            Charge, ChargeId, Currency, Email, IdempotencyRecord, Millis, Money, Order, OrderId, ReplicaName, Sale, Session, SessionDigest,
-            Ticket, TicketState, Timestamp, Title, User, UserId, invariants::World,
+            Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, ReplicaName, Sale, Session,
+            SessionDigest, Ticket, TicketState, Timestamp, Title, User, UserId, invariants::World,
         },
         store::{Commit, CommitError, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
     };
@@ -146,7 +146,7 @@ mod tests {
         async fn time(&self) -> Result<Timestamp, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn secret(&self, _: &'static str) -> Result<[u8; 32], Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn sale(&self, _: TicketId) -> Result<Option<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
-        async fn tickets_locked_by(&self, _: &ReplicaName, _: Option<TicketId>, _: usize) -> Result<Vec<TicketId>, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn sales_locked_by(&self, _: &ReplicaName, _: Option<TicketId>, _: usize) -> Result<Vec<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn tickets_overdue(&self, _: Timestamp, _: usize) -> Result<Vec<TicketId>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn order(&self, _: OrderId) -> Result<Option<Order>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn orders_of(&self, _: UserId, _: OrderScope, _: Option<OrderId>, _: usize) -> Result<Vec<Order>, Unavailable> { unreachable!("{NOT_ASKED}") }
@@ -157,6 +157,7 @@ mod tests {
         async fn user_by_email(&self, _: &Email) -> Result<Option<User>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn session(&self, _: &SessionDigest) -> Result<Option<Session>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn idempotency(&self, _: UserId, _: &str) -> Result<Option<IdempotencyRecord>, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn delivery(&self, _: &str) -> Result<Option<Delivery>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn count_hit(&self, _: &str, _: Millis, _: Timestamp) -> Result<u64, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn purge(&self, _: Timestamp) -> Result<(), Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> { unreachable!("{NOT_ASKED}") }

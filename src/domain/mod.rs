@@ -29,7 +29,7 @@ pub use event::Event;
 pub use id::{ChargeId, IdError, OrderId, TicketId, UserId};
 pub use money::{Currency, Money, MoneyError};
 pub use order::{CancelReason, Order, OrderStatus, TicketCopy};
-pub use outcome::{IdempotencyKey, IdempotencyRecord, Outcome};
+pub use outcome::{Delivery, IdempotencyKey, IdempotencyRecord, Outcome};
 pub use policy::Policy;
 pub use sale::{Deadline, Sale};
 pub use ticket::{Lapse, Lock, ReplicaName, Ticket, TicketState, TicketStatus};

@@ -1,4 +1,4 @@
-//! What an Idempotency-Key remembers.
+//! What an Idempotency-Key remembers, and what is remembered of the processor's messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,22 @@ pub enum Outcome {
     Charge {
         charge: ChargeId,
     },
+}
+
+/// A message of the payment processor's own accord that was dealt with: one that comes again needs nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// The processor's name for the event, the same however often it is delivered (Stripe: `evt_…`).
+    #[serde(rename = "_id")]
+    pub event: String,
+    /// When it was dealt with.
+    pub at: Timestamp,
+}
+
+impl Delivery {
+    /// Stripe delivers an event for three days at most; the rest is for hands that send one again.
+    pub const KEPT_DAYS: i64 = 7;
 }
 
 /// Stored in the same commit as the effect, for [`IdempotencyRecord::KEPT_HOURS`].

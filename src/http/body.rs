@@ -28,19 +28,19 @@ const LEVELS_MAX: usize = 128;
 /// Why a member is not what it should be.
 pub type Complaint = Cow<'static, str>;
 
-/// Reads a body to its end; empty if there is none.
+/// Reads a body of at most `bytes_max` to its end; empty if there is none.
 ///
 /// # Errors
 /// 415 for another content type, before anything is read; 413 as soon as the limit is passed, without reading on; 408.
-pub async fn read(req: &HttpRequest, payload: &mut Payload) -> Result<Bytes, ApiError> {
+pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
     let Some(length) = announced(req.headers()) else { return Ok(Bytes::new()) };
     if !is_json(req.headers()) {
         return Err(ApiError::new(Code::UnsupportedMediaType));
     }
-    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return Err(too_large());
+    if length.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large(bytes_max));
     }
-    match tokio::time::timeout(BODY_TIME_MAX, collect(payload)).await {
+    match tokio::time::timeout(BODY_TIME_MAX, collect(payload, bytes_max)).await {
         Ok(body) => body,
         Err(_) => Err(ApiError::new(Code::RequestTimeout)),
     }
@@ -50,7 +50,7 @@ pub async fn read(req: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Api
 pub async fn discard(req: &HttpRequest, payload: &mut Payload) {
     if announced(req.headers()).flatten().is_some_and(|length| length <= BODY_BYTES_MAX as u64) {
         // Whether it came whole does not matter: the answer is the same.
-        let _ = tokio::time::timeout(BODY_TIME_MAX, collect(payload)).await;
+        let _ = tokio::time::timeout(BODY_TIME_MAX, collect(payload, BODY_BYTES_MAX)).await;
     }
 }
 
@@ -72,18 +72,18 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json") && plain
 }
 
-async fn collect(payload: &mut Payload) -> Result<Bytes, ApiError> {
+async fn collect(payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
     let broken = |_| ApiError::with_message(Code::MalformedJson, "The body ended early.");
     let Some(first) = payload.next().await.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
-    if first.len() > BODY_BYTES_MAX {
-        return Err(too_large());
+    if first.len() > bytes_max {
+        return Err(too_large(bytes_max));
     }
     let Some(second) = payload.next().await.transpose().map_err(broken)? else { return Ok(first) };
     let mut body = BytesMut::from(first.as_ref());
     let mut next = Some(second);
     while let Some(chunk) = next {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(too_large());
+        if body.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
         body.extend_from_slice(&chunk);
         next = payload.next().await.transpose().map_err(broken)?;
@@ -91,8 +91,8 @@ async fn collect(payload: &mut Payload) -> Result<Bytes, ApiError> {
     Ok(body.freeze())
 }
 
-fn too_large() -> ApiError {
-    ApiError::with_message(Code::BodyTooLarge, "The body must have at most 16 KiB.")
+fn too_large(bytes_max: usize) -> ApiError {
+    ApiError::with_message(Code::BodyTooLarge, format!("The body must have at most {} KiB.", bytes_max / 1024))
 }
 
 /// The members of an object that a route knows, each as its own text.

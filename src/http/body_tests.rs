@@ -115,7 +115,7 @@ async fn read_with(headers: &[(&'static str, &'static str)], body: Vec<Bytes>) -
         request = request.append_header(*header);
     }
     let chunks = futures_util::stream::iter(body.into_iter().map(Ok));
-    read(&request.to_http_request(), &mut Payload::Stream { payload: Box::pin(chunks) }).await
+    read(&request.to_http_request(), &mut Payload::Stream { payload: Box::pin(chunks) }, BODY_BYTES_MAX).await
 }
 
 #[actix_web::test]

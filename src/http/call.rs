@@ -73,7 +73,15 @@ impl Call {
     /// # Errors
     /// 415, 413, 408: see [`body::read`].
     pub async fn body(&mut self) -> Result<Bytes, ApiError> {
-        body::read(&self.req, &mut self.payload).await
+        self.body_within(body::BODY_BYTES_MAX).await
+    }
+
+    /// The same, for what may be longer or shorter than other bodies.
+    ///
+    /// # Errors
+    /// As of [`Self::body`].
+    pub async fn body_within(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+        body::read(&self.req, &mut self.payload, bytes_max).await
     }
 
     /// The id in the path.

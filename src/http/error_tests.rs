@@ -15,11 +15,11 @@ fn named(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// The contract's table; `invalid_signature` belongs to the webhook, `internal_error`, `request_timeout` and
-/// `upgrade_required` are ours.
+/// The contract's table; `internal_error`, `request_timeout` and `upgrade_required` are ours.
 const CONTRACT: &[(u16, &str)] = &[
     (400, "validation_failed"),
     (400, "malformed_json"),
+    (400, "invalid_signature"),
     (401, "not_signed_in"),
     (401, "invalid_credentials"),
     (402, "card_declined"),
@@ -98,6 +98,7 @@ fn every_code_is_used_by_the_sources() {
         include_str!("idempotency.rs"),
         include_str!("routes.rs"),
         include_str!("socket.rs"),
+        include_str!("webhook.rs"),
     ]
     .concat();
     for code in Code::ALL {

@@ -5,7 +5,7 @@
 //! | all routes | `routes.rs` |
 //! | what happens to every request | `edge.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
 //! | what a handler works with | `call.rs`, `body.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
-//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `socket.rs`, `health.rs`, `settings.rs` |
+//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs`, `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
 //! | errors | `error.rs` |
 //! | the API's own document | beside each handler, put together in `openapi.rs` |
@@ -19,6 +19,8 @@
 //! 5. the Idempotency-Key: 400, 409, 422, or the answer of its first use
 //! 6. what was sent: 400 with every mistake in it; then 404 for an id that is none
 //! 7. the actors: 404, 403, 412, 409, 429, 503
+//!
+//! The webhook (`webhook.rs`) is judged by its signature instead: neither 1 nor 3 nor 5 concern it.
 //!
 //! No rule of the marketplace lives here, and no state but rates and one cache of rendered lists.
 
@@ -48,6 +50,7 @@ mod settings;
 mod socket;
 mod tickets;
 mod users;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -92,6 +95,7 @@ pub struct Front {
     lists: listing::RenderedLists,
     page_policy: HeaderValue,
     settings: settings::Rendered,
+    door: webhook::Door,
 }
 
 impl Front {
@@ -105,6 +109,7 @@ impl Front {
             lists: listing::RenderedLists::default(),
             page_policy: pages::policy(config),
             settings: settings::Rendered::of(config),
+            door: webhook::Door::new(&config.stripe),
         }
     }
 }

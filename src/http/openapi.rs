@@ -26,7 +26,7 @@ use super::{
         super::users::sign_up, super::users::sign_in, super::users::sign_out, super::users::current, super::users::update,
         super::listing::list, super::tickets::create, super::tickets::get, super::tickets::edit, super::tickets::delist,
         super::orders::place, super::orders::list, super::orders::get, super::orders::cancel,
-        super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias,
+        super::charges::pay, super::charges::get, super::charges::confirm, super::charges::of_order, super::charges::pay_alias, super::webhook::receive,
         super::health::alive, super::health::ready, super::health::metrics,
         super::settings::serve, super::socket::asyncapi, serve,
     ),
@@ -36,6 +36,7 @@ use super::{
         (name = "tickets", description = "What is on sale."),
         (name = "orders", description = "The lock on a ticket, and the time to pay it."),
         (name = "charges", description = "Attempts to pay an order."),
+        (name = "webhooks", description = "For the payment processor's own messages."),
         (name = "operation", description = "For machines that watch."),
     ),
 )]
@@ -79,11 +80,15 @@ fn document() -> Value {
 /// Adds to an operation what follows from what it is.
 fn complete(method: &str, operation: &mut Value) {
     let changes = method != "get";
+    // Judged by its signature alone: not as JSON, not by where it comes from, not by how often.
+    let signed = operation["tags"][0] == "webhooks";
     let signed_in = operation["security"] == json!([{"session": []}]);
     let queried = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));
-    if changes {
+    if changes && !signed {
         problem(operation, Code::MalformedJson.status().as_u16(), "`validation_failed`, `malformed_json`");
         problem(operation, 403, "`cross_origin`");
+    }
+    if changes {
         problem(operation, 408, "`request_timeout`");
         problem(operation, 413, "`body_too_large`");
         problem(operation, 415, "`unsupported_media_type`");
@@ -114,7 +119,7 @@ fn complete(method: &str, operation: &mut Value) {
         }
     }
     let probe = ["alive", "ready", "metrics"].iter().any(|id| operation["operationId"] == *id);
-    if !probe {
+    if !probe && !signed {
         problem(operation, 429, "`too_many_requests`");
     }
     if operation["tags"][0] != "operation" {
@@ -220,6 +225,7 @@ mod tests {
             "get /api/charges/{id}",
             "get /api/orders/{id}/charges",
             "post /api/payments",
+            "post /api/webhooks/stripe",
         ];
         for route in contract {
             assert!(described.contains(route), "{route} is missing from {described:?}");
@@ -253,7 +259,7 @@ mod tests {
     fn a_change_by_a_signed_in_user_takes_an_idempotency_key() {
         for (path, method, operation) in operations() {
             let takes = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"));
-            let open = ["/api/users/signup", "/api/users/signin", "/api/users/signout"].contains(&path.as_str());
+            let open = ["/api/users/signup", "/api/users/signin", "/api/users/signout", "/api/webhooks/stripe"].contains(&path.as_str());
             assert_eq!(takes, method != "get" && !open, "{method} {path}");
             assert_eq!(operation["responses"].get("422").is_some(), takes, "{method} {path}");
         }

@@ -88,7 +88,7 @@ pub fn policy(config: &Config) -> HeaderValue {
     const OURS: &str = "script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'";
     const STRIPE: &str = "script-src 'self' https://js.stripe.com; connect-src 'self' https://api.stripe.com; \
                           frame-src https://js.stripe.com https://hooks.stripe.com";
-    let sources = if config.stripe_publishable_key.is_some() { STRIPE } else { OURS };
+    let sources = if config.stripe.publishable_key.is_some() { STRIPE } else { OURS };
     HeaderValue::from_str(&format!("{COMMON}; {sources}")).expect("visible ASCII")
 }
 

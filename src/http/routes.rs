@@ -12,20 +12,22 @@ use super::{
     answer::Answer,
     assets, charges,
     error::{ApiError, Code},
-    health, openapi, orders, pages, settings, socket, tickets, users,
+    health, openapi, orders, pages, settings, socket, tickets, users, webhook,
 };
 
 /// Adds all routes to an application or scope.
 pub fn configure(config: &mut ServiceConfig) {
+    // Paths are compared in this order: what is asked for most stands first.
+    at("/api/orders").get(orders::list).post(orders::place).mount(config);
+    at("/api/tickets").get(super::listing::list).post(tickets::create).mount(config);
+
     at("/api/users/signup").post(users::sign_up).mount(config);
     at("/api/users/signin").post(users::sign_in).mount(config);
     at("/api/users/signout").post(users::sign_out).mount(config);
     at("/api/users/currentuser").get(users::current).put(users::update).mount(config);
 
-    at("/api/tickets").get(super::listing::list).post(tickets::create).mount(config);
     at("/api/tickets/{id}").get(tickets::get).put(tickets::edit).delete(tickets::delist).mount(config);
 
-    at("/api/orders").get(orders::list).post(orders::place).mount(config);
     at("/api/orders/{id}").get(orders::get).delete(orders::cancel).mount(config);
     at("/api/orders/{id}/charges").get(charges::of_order).mount(config);
 
@@ -33,6 +35,8 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/charges/{id}").get(charges::get).mount(config);
     at("/api/charges/{id}/confirm").post(charges::confirm).mount(config);
     at("/api/payments").post(charges::pay_alias).mount(config);
+
+    at(webhook::PATH).post(webhook::receive).mount(config);
 
     at("/api/settings").get(settings::serve).mount(config);
 

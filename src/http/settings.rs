@@ -39,7 +39,7 @@ impl Rendered {
             payment_window_seconds: config.payment_window.whole_secs_left(),
             lock_duration_seconds: config.lock_duration.whole_secs_left(),
             early_release: config.early_release,
-            stripe_publishable_key: config.stripe_publishable_key.clone(),
+            stripe_publishable_key: config.stripe.publishable_key.clone(),
         };
         let body = Bytes::from(serde_json::to_vec(&settings).expect("texts and numbers serialise"));
         Self { tag: assets::tag(&body), body }

@@ -5,12 +5,22 @@
 //! interrupted is simply done again. No rule about locks or orders lives here.
 
 pub mod sandbox;
+pub mod stripe;
 
-use std::fmt;
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use fail::fail_point;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
-use crate::domain::{Charge, ChargeId, Failure, PaymentId, RefundId, TokenDigest};
+use crate::{
+    domain::{Charge, ChargeId, Failure, PaymentId, RefundId, TokenDigest},
+    metrics::METRICS,
+};
 
 /// A payment-method or token id as the client sent it (`pm_…`, `tok_…`). Never logged, never stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,7 +51,8 @@ impl fmt::Debug for PaymentToken {
 }
 
 /// What a browser needs to let its user act (Stripe: `client_secret`). Never logged, never stored, in no event.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
 pub struct ClientSecret(pub String);
 
 impl fmt::Debug for ClientSecret {
@@ -61,6 +72,17 @@ pub enum Authorization {
     Declined { failure: Failure },
     /// The processor does not know the token.
     InvalidToken,
+}
+
+impl Authorization {
+    /// As the metrics tell them apart.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Authorized | Self::ActionRequired { .. } => "ok",
+            Self::Declined { .. } => "declined",
+            Self::InvalidToken => "refused",
+        }
+    }
 }
 
 /// What the processor has of one payment.
@@ -103,30 +125,73 @@ pub enum ProcessorError {
 }
 
 /// One payment processor. All calls are bounded in time and safe to repeat.
+///
+/// Each call about a payment names the charge that it is for: what the processor says of it is held against the charge's
+/// amount and currency, and a payment of another charge, or of another amount, is [`ProcessorError::Refused`].
 #[async_trait]
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// Whether the processor knows the token, where it can tell without an attempt. `false` is final.
     async fn knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
 
     /// Opens the payment of a charge, for the charge's amount and currency, or finds the one that was opened before: one
-    /// charge has one payment, for ever.
+    /// charge has one payment, for ever. Refused: there is none, and there will be none.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError>;
 
     /// Tries to take the authorization of an opened payment with a token.
-    async fn authorize(&self, charge: ChargeId, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError>;
+    async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError>;
 
     /// After the buyer says that they acted: how it stands.
-    async fn resume(&self, charge: ChargeId, payment: &PaymentId) -> Result<Authorization, ProcessorError>;
+    async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError>;
 
     /// What it has of a payment.
-    async fn fetch(&self, payment: &PaymentId) -> Result<PaymentState, ProcessorError>;
+    async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError>;
 
     /// Takes the money that was authorized. Repeating it takes nothing twice.
-    async fn capture(&self, charge: ChargeId, payment: &PaymentId) -> Result<(), ProcessorError>;
+    async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError>;
 
     /// Makes sure that nothing of the payment is held or kept, now or later: voids it, or refunds what was captured.
-    async fn reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError>;
+    async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError>;
+
+    /// For which of our charges a payment was opened; `None` if it is not there, or not ours.
+    async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError>;
 
     /// A digest by which the same token is known again; keyed, so that a token cannot be guessed from it.
     fn digest(&self, token: &PaymentToken) -> TokenDigest;
+
+    /// The longest that an attempt to authorize may take before whoever runs it has to give up: after that, nobody is
+    /// at it any more.
+    fn patience(&self) -> Duration;
+}
+
+/// Counts a call by its outcome.
+fn counted<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'static str) -> Result<T, ProcessorError> {
+    let outcome = match &result {
+        Ok(answer) => outcome(answer),
+        Err(ProcessorError::Refused(_)) => "refused",
+        Err(ProcessorError::Unknown(_)) => "unknown",
+    };
+    METRICS.processor_calls.with_label_values(&[outcome]).inc();
+    result
+}
+
+/// A point at which a test can have a call fail, pause or panic; `return(<payment id>)` fails the calls on one payment.
+fn failing(point: &str, payment: Option<&PaymentId>) -> Result<(), ProcessorError> {
+    let _ = (point, payment);
+    fail_point!(point, |only: Option<String>| match only {
+        Some(only) if payment.is_none_or(|payment| payment.as_str() != only) => Ok(()),
+        _ => Err(ProcessorError::Unknown("a failpoint".into())),
+    });
+    Ok(())
+}
+
+/// HMAC-SHA-256 in hex; `purpose` keeps digests of different things apart.
+fn keyed(key: &[u8; 32], purpose: &str, text: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(purpose.as_bytes());
+    mac.update(&[0]);
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("writing into a String cannot fail");
+        hex
+    })
 }

@@ -1,7 +1,8 @@
 //! What is written, and how a write can fail.
 
 use crate::domain::{
-    Charge, Decision, Event, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId, Version,
+    Charge, Decision, Delivery, Event, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId,
+    Version,
 };
 
 /// One atomic change.
@@ -40,6 +41,8 @@ pub enum Write {
     Slot(SlotChange),
     /// The key must be unused by this user: else [`CommitError::KeyUsed`].
     Idempotency(IdempotencyRecord),
+    /// Its event must not be recorded yet: else [`CommitError::KeyUsed`].
+    Delivery(Delivery),
 }
 
 /// Why a commit was not acknowledged.
@@ -52,7 +55,7 @@ pub enum CommitError {
     EmailInUse,
     #[error("the user holds as many locks as they may")]
     SlotsFull,
-    #[error("the idempotency key was used before")]
+    #[error("the idempotency key was used, or the event dealt with, before")]
     KeyUsed,
     /// Nothing was written, and nothing of it will be.
     #[error("the store is unavailable: {0}")]

@@ -19,8 +19,8 @@ pub use cursor::Cursor;
 pub use feed::{FeedLog, FeedReader, Recorded, Step};
 
 use crate::domain::{
-    Charge, ChargeId, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket, TicketId,
-    Timestamp, User, UserId, invariants::World,
+    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
+    TicketId, Timestamp, User, UserId, invariants::World,
 };
 
 /// A read that did not come back in time, or at all.
@@ -63,8 +63,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable>;
     /// All tickets that were not deleted, by id ascending, `after` excluded, at most `limit`: for filling the catalog.
     async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable>;
-    /// Tickets whose lock was granted by `replica`, at most `limit` by id ascending, `after` excluded.
-    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable>;
+    /// Tickets whose lock was granted by `replica`, as [`Store::sale`] shows each, at most `limit` by id ascending, `after`
+    /// excluded: a restart reads thousands of them.
+    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable>;
     /// Tickets whose lock has something due at or before `cutoff`: `unlocksAt` passed, or `expiresAt` of an order that is
     /// still Created. At most `limit`, the longest overdue first.
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable>;
@@ -85,12 +86,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable>;
     /// The record under (user, key), whatever its fingerprint.
     async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable>;
+    /// The record of the processor's event, if it was dealt with.
+    async fn delivery(&self, event: &str) -> Result<Option<Delivery>, Unavailable>;
 
     /// Adds one to the counter `key` and returns it; a counter starts anew `window` after its first hit. Shared by all
     /// replicas, durable only as far as it costs nothing.
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable>;
 
-    /// Removes what is past its time: sessions, idempotency records (24 h), counters, events (30 days).
+    /// Removes what is past its time: sessions, idempotency records (24 h), deliveries (7 days), counters, events (30 days).
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Everything, and all events in commit order: for the checker and for tests, never on a request's path.

@@ -128,6 +128,8 @@ impl Drop for Outgoing {
 
 /// The inbound half: reads until the peer closes, is gone, or does what it must not.
 async fn listen(shard: Shard, connection: Rc<Connection>, mut payload: web::Payload) {
+    // Spawned when the answer was made, its first turn comes after the one in which the server writes that answer.
+    connection.go_straight();
     let limits = shard.shared.limits;
     let mut listener = Listener { inbound: Inbound::new(limits.frame_bytes_max), recent: VecDeque::new(), limits };
     while let Some(Ok(mut chunk)) = payload.next().await {

@@ -272,7 +272,7 @@ fn command_of(charge: &Charge, reply: Reply, rules: &Rules) -> Command {
         Reply::ActionRequired => Command::ActionRequired { charge, payment },
         Reply::Declined => Command::PaymentDeclined { charge, payment: Some(payment), failure: Failure::new("card_declined", "") },
         Reply::UnknownToken => Command::TokenRefused { charge },
-        Reply::Nothing if rules.closes_interrupted => Command::PaymentInterrupted { charge },
+        Reply::Nothing if rules.closes_interrupted => Command::PaymentInterrupted { charge, failure: Failure::interrupted() },
         Reply::Nothing => Command::PaymentDeclined { charge, payment: None, failure: Failure::interrupted() },
         Reply::Captured => Command::PaymentCaptured { charge },
         Reply::CaptureRefused => Command::CaptureFailed { charge, failure: Failure::new("capture", "") },

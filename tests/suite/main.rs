@@ -8,6 +8,7 @@ mod app;
 mod fault;
 mod mongo;
 mod operations;
+mod replicas;
 mod store;
 mod tidy;
 mod ws;

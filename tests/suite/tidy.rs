@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("metrics", &[]),
     ("logging", &["config"]),
     ("store", &["domain", "metrics", "clock"]),
-    ("payments", &["domain", "metrics"]),
+    ("payments", &["domain", "metrics", "clock"]),
     ("catalog", &["domain", "store"]),
     ("wire", &["domain"]),
     ("actors", &["domain", "store", "payments", "catalog", "clock", "config", "metrics", "tasks"]),

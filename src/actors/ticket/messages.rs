@@ -60,6 +60,7 @@ pub(super) fn outcome_of(command: &Command, decision: &Decision) -> Option<Outco
         | Command::PaymentDeclined { .. }
         | Command::TokenRefused { .. }
         | Command::PaymentInterrupted { .. }
+        | Command::WaitingEnded { .. }
         | Command::PaymentCaptured { .. }
         | Command::CaptureFailed { .. }
         | Command::DeadlinePassed { .. }

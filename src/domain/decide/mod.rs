@@ -38,9 +38,11 @@ pub enum Command {
     PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: Failure },
     /// The processor does not know the token: as if it had never been submitted.
     TokenRefused { charge: ChargeId },
-    /// The attempt was cut off, and the processor has nothing of it so far. It may still arrive there: the payment is closed
-    /// at the processor first, and then the charge has Failed.
-    PaymentInterrupted { charge: ChargeId },
+    /// The attempt was cut off or refused, and the processor has nothing of it so far. It may still arrive there: the payment
+    /// is closed at the processor first, and then the charge has Failed, for this reason.
+    PaymentInterrupted { charge: ChargeId, failure: Failure },
+    /// The processor waits for the buyer no longer: they were declined, or the payment was closed over there.
+    WaitingEnded { charge: ChargeId, failure: Failure },
     /// The money is captured.
     PaymentCaptured { charge: ChargeId },
     /// The processor will never capture this payment.
@@ -138,7 +140,8 @@ pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -
         Command::ActionRequired { charge, payment } => payment::action_required(sale, *charge, payment, policy, now),
         Command::PaymentDeclined { charge, payment, failure } => payment::declined(sale, *charge, payment.as_ref(), failure, now),
         Command::TokenRefused { charge } => payment::token_refused(sale, *charge, now),
-        Command::PaymentInterrupted { charge } => payment::interrupted(sale, *charge, now),
+        Command::PaymentInterrupted { charge, failure } => payment::interrupted(sale, *charge, failure, now),
+        Command::WaitingEnded { charge, failure } => payment::waiting_ended(sale, *charge, failure, now),
         Command::PaymentCaptured { charge } => payment::captured(sale, *charge, policy, now),
         Command::CaptureFailed { charge, failure } => payment::capture_failed(sale, *charge, failure, policy, now),
         Command::Fence => Ok(lock::fence(sale, now)),

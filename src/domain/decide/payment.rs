@@ -111,6 +111,8 @@ pub(super) fn action_required(
     Ok(only(Charge { step: ChargeStep::AwaitingAction, stripe_id: Some(payment.clone()), ..next(charge, now) }))
 }
 
+/// A payment that waited for its buyer before may be authorized by them yet, without us: they have its secret. So it is
+/// closed at the processor first.
 pub(super) fn declined(
     sale: &Sale,
     charge: ChargeId,
@@ -119,7 +121,8 @@ pub(super) fn declined(
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     let (charge, _) = authorizing(sale, charge)?;
-    Ok(failed(charge, payment, failure, now))
+    let waited = charge.stripe_id.is_some();
+    Ok(if waited { only(reversing(charge, failure.clone(), now)) } else { failed(charge, payment, failure, now) })
 }
 
 pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
@@ -133,9 +136,18 @@ pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Re
 }
 
 /// Failing it here would leave what arrives after this at the processor for good: a Final charge is looked after by nobody.
-pub(super) fn interrupted(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn interrupted(sale: &Sale, charge: ChargeId, failure: &Failure, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, _) = authorizing(sale, charge)?;
-    Ok(only(reversing(charge, Failure::interrupted(), now)))
+    Ok(only(reversing(charge, failure.clone(), now)))
+}
+
+/// As after a decline: the buyer has the secret of this payment.
+pub(super) fn waiting_ended(sale: &Sale, charge: ChargeId, failure: &Failure, now: Timestamp) -> Result<Decision, Refusal> {
+    let (charge, _) = running(sale, charge)?;
+    match charge.step {
+        ChargeStep::AwaitingAction => Ok(only(reversing(charge, failure.clone(), now))),
+        _ => Err(Refusal::Stale),
+    }
 }
 
 /// The sale: charge, order and ticket together, or none of them. After the grace it is none, whoever comes first, the answer

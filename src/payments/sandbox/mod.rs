@@ -12,28 +12,25 @@ mod payment;
 mod tests;
 mod tokens;
 
-use std::{fmt, fmt::Write, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use fail::fail_point;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 pub use file::FileLedger;
 pub use ledger::{Ledger, LedgerError, MemoryLedger};
 pub use mongo::MongoLedger;
 pub use payment::Payment;
 
-use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal};
-use crate::{
-    domain::{Charge, ChargeId, Failure, PaymentId, TokenDigest, invariants::LedgerEntry},
-    metrics::METRICS,
-};
+use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
+use crate::domain::{Charge, ChargeId, Failure, PaymentId, TokenDigest, invariants::LedgerEntry};
 use payment::{Reversed, Stage, Standing, Transition};
 use tokens::{CaptureManner, Fault, behaviour};
 
 /// How often a call is tried again because another one changed the payment meanwhile. Each of them is progress.
 const TRIES_MAX: usize = 32;
+
+/// A token that takes longer is one that the test wants to see given up.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The sandbox. Clones share one ledger.
 #[derive(Clone)]
@@ -105,24 +102,12 @@ impl Sandbox {
     /// As Stripe's: the payment's id, and what cannot be guessed.
     fn client_secret(&self, payment: &PaymentId) -> ClientSecret {
         const HEX_DIGITS: usize = 32;
-        let secret = self.keyed("client secret", payment.as_str());
+        let secret = keyed(&self.key, "client secret", payment.as_str());
         ClientSecret(format!("{payment}_secret_{}", &secret[..HEX_DIGITS]))
     }
 
-    /// HMAC-SHA-256 in hex; `purpose` keeps digests of different things apart.
-    fn keyed(&self, purpose: &str, text: &str) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        mac.update(purpose.as_bytes());
-        mac.update(&[0]);
-        mac.update(text.as_bytes());
-        mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("writing into a String cannot fail");
-            hex
-        })
-    }
-
     async fn do_authorize(&self, charge: ChargeId, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
-        failing("sandbox::before_authorize", payment)?;
+        failing("sandbox::before_authorize", Some(payment))?;
         let Some(behaviour) = behaviour(token) else { return Ok(Authorization::InvalidToken) };
         wait(behaviour.delay).await;
         if behaviour.fault == Some(Fault::NothingDone) {
@@ -130,7 +115,7 @@ impl Sandbox {
         }
         let before = self.found_of(charge, payment).await?;
         let standing = self.change(&before, |payment| payment.authorize(&behaviour)).await?;
-        failing("sandbox::after_authorize", payment)?;
+        failing("sandbox::after_authorize", Some(payment))?;
         if behaviour.fault == Some(Fault::AnswerLost) && matches!(before.stage, Stage::Open { .. }) {
             return Err(lost());
         }
@@ -138,13 +123,13 @@ impl Sandbox {
     }
 
     async fn do_capture(&self, charge: ChargeId, payment: &PaymentId) -> Result<(), ProcessorError> {
-        failing("sandbox::before_capture", payment)?;
+        failing("sandbox::before_capture", Some(payment))?;
         let before = self.found_of(charge, payment).await?;
         if let CaptureManner::Slow { millis } = before.capture {
             wait(Duration::from_millis(u64::from(millis))).await;
         }
         self.change(&before, Payment::capture).await?;
-        failing("sandbox::after_capture", payment)?;
+        failing("sandbox::after_capture", Some(payment))?;
         if before.capture == CaptureManner::AnswerLost && before.stage == Stage::Authorized {
             return Err(lost());
         }
@@ -158,10 +143,10 @@ impl Sandbox {
     }
 
     async fn do_reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
-        failing("sandbox::before_reverse", payment)?;
+        failing("sandbox::before_reverse", Some(payment))?;
         let before = self.found_of(charge, payment).await?;
         let reversed = self.change(&before, Payment::reverse).await?;
-        failing("sandbox::after_reverse", payment)?;
+        failing("sandbox::after_reverse", Some(payment))?;
         Ok(match reversed {
             Reversed::Voided => Reversal::Voided,
             Reversed::Refunded(refund) => Reversal::Refunded { refund },
@@ -184,16 +169,16 @@ impl Processor for Sandbox {
         counted(same, |_| "ok")
     }
 
-    async fn authorize(&self, charge: ChargeId, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
-        counted(self.do_authorize(charge, payment, token).await, outcome)
+    async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
+        counted(self.do_authorize(charge.id, payment, token).await, Authorization::outcome)
     }
 
-    async fn resume(&self, charge: ChargeId, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
-        counted(self.do_resume(charge, payment).await, outcome)
+    async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+        counted(self.do_resume(charge.id, payment).await, Authorization::outcome)
     }
 
-    async fn fetch(&self, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
-        let found = self.found(payment).await.map(|found| match found.stage {
+    async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
+        let found = self.found_of(charge.id, payment).await.map(|found| match found.stage {
             Stage::Open { declined } => PaymentState::Open { declined },
             Stage::ActionRequired { .. } => PaymentState::ActionRequired { client_secret: self.client_secret(payment) },
             Stage::Authorized => PaymentState::Authorized,
@@ -204,40 +189,31 @@ impl Processor for Sandbox {
         counted(found, |_| "ok")
     }
 
-    async fn capture(&self, charge: ChargeId, payment: &PaymentId) -> Result<(), ProcessorError> {
-        counted(self.do_capture(charge, payment).await, |()| "ok")
+    async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
+        counted(self.do_capture(charge.id, payment).await, |()| "ok")
     }
 
-    async fn reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
-        counted(self.do_reverse(charge, payment).await, |_| "ok")
+    async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+        counted(self.do_reverse(charge.id, payment).await, |_| "ok")
+    }
+
+    async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError> {
+        let found = self.ledger.find(payment).await.map_err(ProcessorError::from);
+        counted(found.map(|found| found.map(|payment| payment.charge)), |_| "ok")
     }
 
     fn digest(&self, token: &PaymentToken) -> TokenDigest {
-        TokenDigest::new(&self.keyed("token", token.expose()))
+        TokenDigest::new(&keyed(&self.key, "token", token.expose()))
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
     }
 }
 
 impl From<LedgerError> for ProcessorError {
     fn from(error: LedgerError) -> Self {
         Self::Unknown(error.to_string())
-    }
-}
-
-fn counted<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'static str) -> Result<T, ProcessorError> {
-    let outcome = match &result {
-        Ok(answer) => outcome(answer),
-        Err(ProcessorError::Refused(_)) => "refused",
-        Err(ProcessorError::Unknown(_)) => "unknown",
-    };
-    METRICS.processor_calls.with_label_values(&[outcome]).inc();
-    result
-}
-
-fn outcome(authorization: &Authorization) -> &'static str {
-    match authorization {
-        Authorization::Authorized | Authorization::ActionRequired { .. } => "ok",
-        Authorization::Declined { .. } => "declined",
-        Authorization::InvalidToken => "refused",
     }
 }
 
@@ -258,14 +234,4 @@ fn missing() -> ProcessorError {
 
 fn lost() -> ProcessorError {
     ProcessorError::Unknown("the token asked for the answer to get lost".into())
-}
-
-/// A point at which a test can have a call fail, pause or panic; `return(<payment id>)` fails the calls on one payment.
-fn failing(point: &str, payment: &PaymentId) -> Result<(), ProcessorError> {
-    let _ = (point, payment);
-    fail_point!(point, |only: Option<String>| match only {
-        Some(only) if only != payment.as_str() => Ok(()),
-        _ => Err(ProcessorError::Unknown("a failpoint".into())),
-    });
-    Ok(())
 }

@@ -42,6 +42,10 @@ pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: 
         tables.idempotency.insert((user, key), bytes.as_slice())?;
         tables.idempotency_age.insert((record.created_at.0, user, key), ())?;
     }
+    for (delivery, bytes) in &plan.deliveries {
+        tables.deliveries.insert(delivery.event.as_str(), bytes.as_slice())?;
+        tables.deliveries_age.insert((delivery.at.0, delivery.event.as_str()), ())?;
+    }
     for (ordinal, bytes) in (ordinal..).zip(&plan.events) {
         tables.events.insert((number, ordinal), bytes.as_slice())?;
     }
@@ -123,5 +127,12 @@ pub(super) fn remove_session(tables: &mut Tables<'_>, session: &Session) -> Resu
 pub(super) fn remove_key(tables: &mut Tables<'_>, created_at: i64, user: u128, key: &str) -> Result<(), StorageError> {
     tables.idempotency.remove((user, key))?;
     tables.idempotency_age.remove((created_at, user, key))?;
+    Ok(())
+}
+
+/// Removes the record of a delivery and its index entry.
+pub(super) fn remove_delivery(tables: &mut Tables<'_>, at: i64, event: &str) -> Result<(), StorageError> {
+    tables.deliveries.remove(event)?;
+    tables.deliveries_age.remove((at, event))?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table};
 
 use super::tables::{Document, EventToStore, Fault, Tables, decode, encode};
 use crate::{
-    domain::{Charge, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, User, UserId, Version},
+    domain::{Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, User, UserId, Version},
     store::{Commit, CommitError, Write},
 };
 
@@ -31,6 +31,7 @@ pub(super) struct Plan {
     pub opened: Vec<(Session, Vec<u8>)>,
     pub slots: Vec<SlotChange>,
     pub keys: Vec<(IdempotencyRecord, Vec<u8>)>,
+    pub deliveries: Vec<(Delivery, Vec<u8>)>,
     pub events: Vec<Vec<u8>>,
 }
 
@@ -75,6 +76,7 @@ pub(super) fn judge(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Stop> 
             Write::CloseSessions { user, except } => close_all(tables, &mut plan, *user, except.as_ref())?,
             Write::Slot(slot) => change_slot(tables, &mut plan, *slot)?,
             Write::Idempotency(record) => remember(tables, &mut plan, record)?,
+            Write::Delivery(delivery) => deliver(tables, &mut plan, delivery)?,
         }
     }
     // Last, since a sign-up opens the session of a user whom the same commit makes.
@@ -187,5 +189,14 @@ fn remember(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) ->
         return Err(Stop::Refused(CommitError::KeyUsed));
     }
     plan.keys.push((record.clone(), encode(record)?));
+    Ok(())
+}
+
+fn deliver(tables: &Tables<'_>, plan: &mut Plan, delivery: &Delivery) -> Result<(), Stop> {
+    let planned = plan.deliveries.iter().any(|(other, _)| other.event == delivery.event);
+    if planned || tables.deliveries.get(delivery.event.as_str())?.is_some() {
+        return Err(Stop::Refused(CommitError::KeyUsed));
+    }
+    plan.deliveries.push((delivery.clone(), encode(delivery)?));
     Ok(())
 }

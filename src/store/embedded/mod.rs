@@ -40,8 +40,8 @@ use self::{
 use crate::{
     clock::{Clock, wall_clock},
     domain::{
-        Charge, ChargeId, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
-        TicketId, Timestamp, User, UserId, invariants::World,
+        Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest,
+        Ticket, TicketId, Timestamp, User, UserId, invariants::World,
     },
     metrics::METRICS,
     store::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable},
@@ -185,9 +185,9 @@ impl Store for EmbeddedStore {
         self.scan(move |snapshot| reads::tickets_after(snapshot, after, limit)).await
     }
 
-    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable> {
         let replica = replica.clone();
-        self.scan(move |snapshot| reads::tickets_locked_by(snapshot, replica.as_str(), after, limit)).await
+        self.scan(move |snapshot| reads::sales_locked_by(snapshot, replica.as_str(), after, limit)).await
     }
 
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
@@ -232,6 +232,10 @@ impl Store for EmbeddedStore {
 
     async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
         self.read(|snapshot| reads::idempotency(snapshot, user, key))
+    }
+
+    async fn delivery(&self, event: &str) -> Result<Option<Delivery>, Unavailable> {
+        self.read(|snapshot| reads::delivery(snapshot, event))
     }
 
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {

@@ -6,7 +6,7 @@ use super::{
     apply,
     tables::{Fault, StoredEvent, Tables, decode, meta},
 };
-use crate::domain::{IdempotencyRecord, Millis, Session, Timestamp};
+use crate::domain::{Delivery, IdempotencyRecord, Millis, Session, Timestamp};
 
 /// How many records of each kind one transaction removes at most: some ten milliseconds of work, which commits that
 /// share the transaction wait for.
@@ -15,6 +15,7 @@ pub(super) const STEP_MAX: usize = 1_000;
 /// How long events are kept, as the architecture promises.
 const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
 const KEYS_KEPT: Millis = Millis::from_mins(IdempotencyRecord::KEPT_HOURS * 60);
+const DELIVERIES_KEPT: Millis = Millis::from_mins(Delivery::KEPT_DAYS * 24 * 60);
 
 /// What one piece of purging did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub(super) struct Purged {
     pub more: bool,
 }
 
-/// Removes up to [`STEP_MAX`] sessions, idempotency records and events each.
+/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries and events each.
 pub(super) fn purge(tables: &mut Tables<'_>, now: Timestamp) -> Result<Purged, Fault> {
-    let removed = [sessions(tables, now)?, keys(tables, now)?, events(tables, now)?];
+    let removed = [sessions(tables, now)?, keys(tables, now)?, deliveries(tables, now)?, events(tables, now)?];
     Ok(Purged { removed: removed.iter().sum(), more: removed.iter().any(|count| *count >= STEP_MAX) })
 }
 
@@ -55,6 +56,19 @@ fn keys(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
         apply::remove_key(tables, *created_at, *user, key)?;
     }
     Ok(keys.len())
+}
+
+fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+    let mut old = Vec::new();
+    for entry in tables.deliveries_age.range(..=((now - DELIVERIES_KEPT).0, ""))?.take(STEP_MAX) {
+        let key = entry?.0;
+        let (at, event) = key.value();
+        old.push((at, event.to_owned()));
+    }
+    for (at, event) in &old {
+        apply::remove_delivery(tables, *at, event)?;
+    }
+    Ok(old.len())
 }
 
 /// From the oldest on, in commit order; the first one that is kept ends it, so that what is left has no gap.

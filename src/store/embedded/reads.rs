@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::tables::{self, Document, Fault, StoredEvent, decode};
 use crate::{
     domain::{
-        Charge, ChargeId, ChargeStep, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User, UserId,
-        invariants::World,
+        Charge, ChargeId, ChargeStep, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User,
+        UserId, invariants::World,
     },
     store::OrderScope,
 };
@@ -58,16 +58,20 @@ pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>,
     Ok(tickets)
 }
 
-pub(super) fn tickets_locked_by(
+pub(super) fn sales_locked_by(
     snapshot: &ReadTransaction,
     replica: &str,
     after: Option<TicketId>,
     limit: usize,
-) -> Result<Vec<TicketId>, Fault> {
+) -> Result<Vec<Sale>, Fault> {
     let after = after.map_or(Included((replica, 0)), |after| Excluded((replica, after.uuid().as_u128())));
     let locked = snapshot.open_table(tables::LOCKS_BY_REPLICA)?;
     let entries = locked.range::<(&str, u128)>((after, Included((replica, u128::MAX))))?;
-    entries.take(limit).map(|entry| Ok(ticket_id(entry?.0.value().1))).collect()
+    let mut sales = Vec::new();
+    for entry in entries.take(limit) {
+        sales.extend(sale(snapshot, ticket_id(entry?.0.value().1))?);
+    }
+    Ok(sales)
 }
 
 pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Fault> {
@@ -156,6 +160,10 @@ pub(super) fn session(snapshot: &ReadTransaction, digest: &str) -> Result<Option
 
 pub(super) fn idempotency(snapshot: &ReadTransaction, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Fault> {
     snapshot.open_table(tables::IDEMPOTENCY)?.get((user.uuid().as_u128(), key))?.map(|bytes| decode(bytes.value())).transpose()
+}
+
+pub(super) fn delivery(snapshot: &ReadTransaction, event: &str) -> Result<Option<Delivery>, Fault> {
+    snapshot.open_table(tables::DELIVERIES)?.get(event)?.map(|bytes| decode(bytes.value())).transpose()
 }
 
 pub(super) fn secret(snapshot: &ReadTransaction, name: &str) -> Result<Option<[u8; 32]>, Fault> {

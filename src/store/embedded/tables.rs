@@ -75,6 +75,10 @@ tables! {
     idempotency, IDEMPOTENCY: (u128, &'static str) => &'static [u8];
     /// Idempotency records by (createdAt, user, key).
     idempotency_age, IDEMPOTENCY_AGE: (i64, u128, &'static str) => ();
+    /// The processor's events that were dealt with.
+    deliveries, DELIVERIES: &'static str => &'static [u8];
+    /// Deliveries by (when they were dealt with, event).
+    deliveries_age, DELIVERIES_AGE: (i64, &'static str) => ();
     /// Events by (number of their transaction, ordinal in it): commit order.
     events, EVENTS: (u64, u32) => &'static [u8];
 }

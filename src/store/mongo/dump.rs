@@ -61,7 +61,7 @@ where
 /// caller's.
 pub(super) async fn purge(db: Database, now: Timestamp) -> Result<(), Error> {
     let over = doc! { "purgeAt": { "$lte": Bson::DateTime(bson::DateTime::from_millis(now.0)) } };
-    for collection in [Place::Sessions.name(), Place::Idempotency.name(), COUNTERS, EVENTS] {
+    for collection in [Place::Sessions.name(), Place::Idempotency.name(), Place::Deliveries.name(), COUNTERS, EVENTS] {
         db.collection::<Document>(collection).delete_many(over.clone()).await?;
     }
     Ok(())

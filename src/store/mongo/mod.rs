@@ -54,8 +54,8 @@ use self::{
 use super::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable};
 use crate::{
     domain::{
-        Charge, ChargeId, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
-        TicketId, Timestamp, User, UserId, invariants::World,
+        Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest,
+        Ticket, TicketId, Timestamp, User, UserId, invariants::World,
     },
     metrics::METRICS,
 };
@@ -178,9 +178,9 @@ impl Store for MongoStore {
         self.read(move |db| reads::tickets_after(db, after, limit)).await
     }
 
-    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable> {
         let replica = replica.clone();
-        self.read(move |db| reads::tickets_locked_by(db, replica, after, limit)).await
+        self.read(move |db| reads::sales_locked_by(db, replica, after, limit)).await
     }
 
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
@@ -222,6 +222,10 @@ impl Store for MongoStore {
 
     async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
         self.by_id(Place::Idempotency, idempotency_id(&user.to_string(), key)).await
+    }
+
+    async fn delivery(&self, event: &str) -> Result<Option<Delivery>, Unavailable> {
+        self.by_id(Place::Deliveries, event.to_owned()).await
     }
 
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::schema::Place;
 use crate::{
-    domain::{Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, Version},
+    domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, Version},
     store::{Commit, CommitError, Write},
 };
 
@@ -188,6 +188,7 @@ impl Prepared {
             }
             Write::Slot(change) => self.slot(change),
             Write::Idempotency(record) => self.idempotency(record)?,
+            Write::Delivery(delivery) => self.delivery(delivery)?,
         }
         Ok(())
     }
@@ -282,6 +283,13 @@ impl Prepared {
             document.append(name, value);
         }
         self.insert_once(Place::Idempotency, &id, CommitError::KeyUsed, document);
+        Ok(())
+    }
+
+    fn delivery(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        let mut document = serialize_to_raw_document_buf(delivery)?;
+        document.append(cstr!("purgeAt"), date(delivery.at + Millis::from_mins(24 * 60 * Delivery::KEPT_DAYS)));
+        self.insert_once(Place::Deliveries, &delivery.event, CommitError::KeyUsed, document);
         Ok(())
     }
 }

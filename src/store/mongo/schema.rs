@@ -26,10 +26,13 @@ pub(super) enum Place {
     Slots,
     Sessions,
     Idempotency,
+    /// The processor's events that were dealt with.
+    Deliveries,
 }
 
 impl Place {
-    pub const ALL: [Self; 7] = [Self::Tickets, Self::Orders, Self::Charges, Self::Users, Self::Slots, Self::Sessions, Self::Idempotency];
+    pub const ALL: [Self; 8] =
+        [Self::Tickets, Self::Orders, Self::Charges, Self::Users, Self::Slots, Self::Sessions, Self::Idempotency, Self::Deliveries];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,6 +43,7 @@ impl Place {
             Self::Slots => "slots",
             Self::Sessions => "sessions",
             Self::Idempotency => "idempotency",
+            Self::Deliveries => "deliveries",
         }
     }
 }
@@ -64,7 +68,7 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
         (
             Place::Tickets.name(),
             vec![
-                // tickets_locked_by
+                // sales_locked_by
                 index(doc! { "state.lock.replica": 1, "_id": 1 }, where_exists("state.lock.replica")),
                 // tickets_overdue, by the end of the lock
                 index(doc! { "state.lock.unlocksAt": 1 }, where_exists("state.lock.unlocksAt")),
@@ -93,6 +97,7 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
         // closing all sessions of a user
         (Place::Sessions.name(), vec![index(doc! { "user": 1 }, plain()), expiry()]),
         (Place::Idempotency.name(), vec![expiry()]),
+        (Place::Deliveries.name(), vec![expiry()]),
         (EVENTS, vec![expiry()]),
         (COUNTERS, vec![expiry()]),
     ];

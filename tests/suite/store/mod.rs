@@ -50,7 +50,9 @@ contract! {
         a_freed_slot_may_be_taken_again
         of_many_who_want_the_last_slots_only_so_many_get_one
         a_key_is_used_once_by_each_user
-        of_many_requests_with_one_key_one_is_done;
+        of_many_requests_with_one_key_one_is_done
+        an_event_is_dealt_with_once
+        of_many_deliveries_of_one_event_one_is_recorded;
     sessions:
         a_session_opens_over_the_version_that_was_verified
         a_sign_up_opens_its_session_in_the_same_commit
@@ -78,6 +80,7 @@ contract! {
     purge:
         sessions_go_when_they_have_expired
         idempotency_records_go_after_a_day
+        deliveries_go_after_a_week
         events_go_after_thirty_days_and_documents_stay
         more_than_fits_one_piece_is_purged_all_the_same;
     services:

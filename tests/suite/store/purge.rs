@@ -49,6 +49,21 @@ pub async fn idempotency_records_go_after_a_day(store: Arc<dyn Store>) {
     written(&store, vec![Write::Idempotency(record(1, "old", at(DAY)))]).await;
 }
 
+pub async fn deliveries_go_after_a_week(store: Arc<dyn Store>) {
+    written(&store, vec![Write::Delivery(delivery("evt_old", at(0))), Write::Delivery(delivery("evt_new", at(HOUR)))]).await;
+    let left = async || {
+        let old = store.delivery("evt_old").await.expect("read");
+        let new = store.delivery("evt_new").await.expect("read");
+        (old.is_some(), new.is_some())
+    };
+    store.purge(at(7 * DAY) - MOMENT).await.expect("purged");
+    assert_eq!(left().await, (true, true));
+    store.purge(at(7 * DAY) + MOMENT).await.expect("purged");
+    assert_eq!(left().await, (false, true));
+    // What comes after a week is looked at anew.
+    written(&store, vec![Write::Delivery(delivery("evt_old", at(7 * DAY)))]).await;
+}
+
 pub async fn events_go_after_thirty_days_and_documents_stay(store: Arc<dyn Store>) {
     let told = |n, ms| {
         let ticket = ticket(n);

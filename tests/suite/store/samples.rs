@@ -9,9 +9,9 @@ use std::{
 use gittix::{
     clock::wall_clock,
     domain::{
-        Charge, ChargeId, Command, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order, OrderId, Outcome, Policy, ReplicaName,
-        Sale, Session, SessionDigest, SlotChange, Ticket, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version, decide,
-        decide::list_ticket,
+        Charge, ChargeId, Command, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order, OrderId, Outcome, Policy,
+        ReplicaName, Sale, Session, SessionDigest, SlotChange, Ticket, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version,
+        decide, decide::list_ticket,
     },
     store::{Commit, CommitError, FeedReader, Recorded, Step, Store, Write},
 };
@@ -77,6 +77,10 @@ pub fn open(name: &str, user: u128, user_version: Version) -> Write {
 pub fn record(user: u128, key: &str, created_at: Timestamp) -> IdempotencyRecord {
     let key = IdempotencyKey { user: user_id(user), key: key.into(), fingerprint: "f".into() };
     IdempotencyRecord { key, outcome: Outcome::TicketDeleted, created_at }
+}
+
+pub fn delivery(event: &str, at: Timestamp) -> Delivery {
+    Delivery { event: event.into(), at }
 }
 
 pub fn take(user: u128, order: u128, locks_max: u32) -> Write {

@@ -93,3 +93,20 @@ pub async fn of_many_requests_with_one_key_one_is_done(store: Arc<dyn Store>) {
     assert_eq!(answers.iter().filter(|answer| **answer == Err(CommitError::KeyUsed)).count(), 63, "{answers:?}");
     assert_eq!(store.dump().await.expect("read").0.tickets.len(), 1);
 }
+
+pub async fn an_event_is_dealt_with_once(store: Arc<dyn Store>) {
+    assert_eq!(store.delivery("evt_1").await.expect("read"), None);
+    written(&store, vec![Write::Delivery(delivery("evt_1", at(0)))]).await;
+    assert_eq!(store.delivery("evt_1").await.expect("read"), Some(delivery("evt_1", at(0))));
+    assert_eq!(store.commit(quiet(vec![Write::Delivery(delivery("evt_1", at(1)))])).await, Err(CommitError::KeyUsed));
+    written(&store, vec![Write::Delivery(delivery("evt_2", at(0)))]).await;
+    assert_eq!(store.delivery("evt_1").await.expect("read"), Some(delivery("evt_1", at(0))), "the first one stays");
+    assert_eq!(store.delivery("evt").await.expect("read"), None);
+}
+
+pub async fn of_many_deliveries_of_one_event_one_is_recorded(store: Arc<dyn Store>) {
+    let commits = (1..=64).map(|_| quiet(vec![Write::Delivery(delivery("evt_1", at(0)))]));
+    let answers = at_once(&store, commits.collect()).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(CommitError::KeyUsed)).count(), 63, "{answers:?}");
+}

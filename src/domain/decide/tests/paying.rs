@@ -108,7 +108,7 @@ fn a_refused_token_takes_back_no_earlier_attempt() {
 #[test]
 fn an_interrupted_attempt_is_closed_at_the_processor_before_it_has_failed() {
     let mut play = Play::authorizing();
-    let interrupted = Command::PaymentInterrupted { charge: charge(1) };
+    let interrupted = Command::PaymentInterrupted { charge: charge(1), failure: Failure::interrupted() };
     let decision = play.at(mins(2), interrupted.clone()).unwrap();
     assert_eq!(names(&decision), Vec::<&str>::new(), "it has not failed yet");
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::interrupted() });
@@ -121,9 +121,34 @@ fn an_interrupted_attempt_is_closed_at_the_processor_before_it_has_failed() {
 
 #[test]
 fn only_an_attempt_that_is_running_can_be_interrupted() {
-    let interrupted = || Command::PaymentInterrupted { charge: charge(1) };
+    let interrupted = || Command::PaymentInterrupted { charge: charge(1), failure: Failure::interrupted() };
     assert_eq!(Play::waiting_for_buyer().at(mins(3), interrupted()), Err(Refusal::Stale));
     assert_eq!(Play::capturing_since(mins(2)).at(mins(3), interrupted()), Err(Refusal::Stale));
+}
+
+/// The buyer has the payment's secret, and could have it authorized without us.
+#[test]
+fn a_payment_that_waited_for_its_buyer_is_closed_at_the_processor_when_it_is_declined() {
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(3), Command::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
+    let decision = play.at(mins(3), declined(1)).unwrap();
+    assert_eq!(names(&decision), Vec::<&str>::new(), "it has not failed yet");
+    let ChargeStep::Reversing { failure } = play.charge(charge(1)).step.clone() else { panic!("{:?}", play.charge(charge(1))) };
+    play.at(mins(4), pay(1, 2, "b")).expect("the buyer may try another card meanwhile");
+    let decision = play.reversed(charge(1), None, mins(4)).unwrap();
+    assert_eq!(names(&decision), ["ChargeFailed"]);
+    assert_eq!(play.charge(charge(1)).failure, Some(failure), "it failed for the bank's reason");
+}
+
+#[test]
+fn a_wait_that_the_processor_ended_is_over_for_the_charge_too() {
+    let ended = || Command::WaitingEnded { charge: charge(1), failure: Failure::new("card_declined", "Declined.") };
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(3), ended()).unwrap();
+    assert!(matches!(play.charge(charge(1)).step, ChargeStep::Reversing { .. }));
+    play.at(mins(4), pay(1, 2, "b")).expect("the buyer may try again");
+    assert_eq!(Play::authorizing().at(mins(3), ended()), Err(Refusal::Stale));
+    assert_eq!(Play::capturing_since(mins(2)).at(mins(3), ended()), Err(Refusal::Stale));
 }
 
 #[test]

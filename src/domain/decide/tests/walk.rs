@@ -47,7 +47,7 @@ fn tick() -> impl Strategy<Value = i64> {
     prop_oneof![3 => -2_000..2_000i64, 4 => 0..240_000i64, 1 => 0..1_200_000i64]
 }
 
-const ANSWERS: u8 = 7;
+const ANSWERS: u8 = 8;
 
 fn answer(charge: ChargeId, which: u8) -> Command {
     let payment = payment(1);
@@ -57,8 +57,9 @@ fn answer(charge: ChargeId, which: u8) -> Command {
         1 => Command::ActionRequired { charge, payment },
         2 => Command::PaymentDeclined { charge, payment: Some(payment), failure },
         3 => Command::TokenRefused { charge },
-        4 => Command::PaymentInterrupted { charge },
+        4 => Command::PaymentInterrupted { charge, failure: Failure::interrupted() },
         5 => Command::PaymentCaptured { charge },
+        6 => Command::WaitingEnded { charge, failure },
         _ => Command::CaptureFailed { charge, failure },
     }
 }

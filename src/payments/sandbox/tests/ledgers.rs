@@ -87,7 +87,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
     payment.authorize("pm_card_visa").await.expect("authorized");
     payment.capture().await.expect("captured");
-    let (charge, id) = (payment.charge, payment.id.clone());
+    let (charge, id) = (payment.charge.clone(), payment.id.clone());
     drop(payment);
 
     let reopened = Opened { sandbox: Sandbox::new(folder.ledger(), [7; 32]), charge, id };
@@ -105,7 +105,7 @@ async fn what_was_answered_is_there_though_the_process_never_closed_the_file() {
     payment.capture().await.expect("captured");
     // The file as a crash at this moment would leave it.
     std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE)).expect("copied");
-    let survivor = Opened { sandbox: Sandbox::new(copy.ledger(), [7; 32]), charge: payment.charge, id: payment.id.clone() };
+    let survivor = Opened { sandbox: Sandbox::new(copy.ledger(), [7; 32]), charge: payment.charge.clone(), id: payment.id.clone() };
     assert_eq!((survivor.fetch().await, survivor.money().await), (PaymentState::Captured, (AMOUNT, 0)));
 }
 
@@ -121,12 +121,12 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
     for round in 0..rounds {
         let charge = charge(round);
         let id = sandbox.open(&charge).await.expect("opened");
-        sandbox.authorize(charge.id, &id, &token("pm_card_visa")).await.expect("authorized");
+        sandbox.authorize(&charge, &id, &token("pm_card_visa")).await.expect("authorized");
         let tasks: Vec<_> = (0..4)
             .map(|number| {
-                let (sandbox, charge, id) = (sandbox.clone(), charge.id, id.clone());
+                let (sandbox, charge, id) = (sandbox.clone(), charge.clone(), id.clone());
                 tokio::spawn(async move {
-                    if number % 2 == 0 { Err(sandbox.capture(charge, &id).await) } else { Ok(sandbox.reverse(charge, &id).await) }
+                    if number % 2 == 0 { Err(sandbox.capture(&charge, &id).await) } else { Ok(sandbox.reverse(&charge, &id).await) }
                 })
             })
             .collect();

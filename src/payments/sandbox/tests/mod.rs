@@ -45,7 +45,7 @@ fn in_memory() -> Sandbox {
 /// An opened payment, and calls on it without repeating its names.
 struct Opened {
     sandbox: Sandbox,
-    charge: ChargeId,
+    charge: Charge,
     id: PaymentId,
 }
 
@@ -56,27 +56,27 @@ impl Opened {
 
     async fn of(sandbox: Sandbox, charge: Charge) -> Self {
         let id = sandbox.open(&charge).await.expect("opened");
-        Self { sandbox, charge: charge.id, id }
+        Self { sandbox, charge, id }
     }
 
     async fn authorize(&self, with: &str) -> Result<Authorization, ProcessorError> {
-        self.sandbox.authorize(self.charge, &self.id, &token(with)).await
+        self.sandbox.authorize(&self.charge, &self.id, &token(with)).await
     }
 
     async fn resume(&self) -> Result<Authorization, ProcessorError> {
-        self.sandbox.resume(self.charge, &self.id).await
+        self.sandbox.resume(&self.charge, &self.id).await
     }
 
     async fn capture(&self) -> Result<(), ProcessorError> {
-        self.sandbox.capture(self.charge, &self.id).await
+        self.sandbox.capture(&self.charge, &self.id).await
     }
 
     async fn reverse(&self) -> Result<Reversal, ProcessorError> {
-        self.sandbox.reverse(self.charge, &self.id).await
+        self.sandbox.reverse(&self.charge, &self.id).await
     }
 
     async fn fetch(&self) -> PaymentState {
-        self.sandbox.fetch(&self.id).await.expect("fetched")
+        self.sandbox.fetch(&self.charge, &self.id).await.expect("fetched")
     }
 
     /// Captured and refunded, in minor units.
@@ -185,8 +185,8 @@ async fn unknown_tokens_payments_and_charges_change_nothing() {
     assert_eq!(payment.sandbox.knows(&token("pm_card_nope")).await, Ok(false));
     assert_eq!(payment.sandbox.knows(&token("pm_card_visa")).await, Ok(true));
     assert_eq!(payment.authorize("pm_card_nope").await, Ok(Authorization::InvalidToken));
-    assert!(is_refused(&payment.sandbox.fetch(&PaymentId::new("pi_nope")).await));
-    assert!(is_refused(&payment.sandbox.reverse(charge(2).id, &payment.id).await), "somebody else's");
+    assert!(is_refused(&payment.sandbox.fetch(&charge(1), &PaymentId::new("pi_nope")).await));
+    assert!(is_refused(&payment.sandbox.reverse(&charge(2), &payment.id).await), "somebody else's");
     let dearer = Charge { amount: Money::MAX, ..charge(1) };
     assert!(is_refused(&payment.sandbox.open(&dearer).await), "one charge has one amount");
     assert_eq!(payment.fetch().await, PaymentState::Open { declined: None });

@@ -1,0 +1,153 @@
+//! What the payment processor says by itself: which charge it is about, and what is to be done for it.
+//!
+//! A notice is a hint that something happened to a payment, never a statement of what: the payment is asked for again and
+//! believed instead. So a notice may come twice, late or in any order. It is recorded as dealt with only after what it led
+//! to is durable; whoever dies in between gets it once more, and finds nothing to do. Nothing depends on a notice: without
+//! it, reconciliation finds out a little later.
+
+use std::{sync::Arc, time::Duration};
+
+use fail::fail_point;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    Fault,
+    settlement::{self, Attempt, Settlement},
+    shop::Shop,
+};
+use crate::{
+    domain::{Charge, ChargeStatus, ChargeStep, Delivery, PaymentId},
+    metrics::METRICS,
+    payments::{PaymentState, ProcessorError},
+    store::{Commit, CommitError, Write},
+};
+
+/// What became of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Its charge is where the processor says it is, or whoever is at it will bring it there.
+    Handled,
+    /// It was dealt with before.
+    Duplicate,
+    /// It is about no charge of ours.
+    Unknown,
+}
+
+/// A handle for those who bring notices.
+#[derive(Debug, Clone)]
+pub struct Notices {
+    shop: Arc<Shop>,
+    settlement: Settlement,
+    admitted: Arc<Semaphore>,
+}
+
+impl Notices {
+    /// Notices that are looked into at once; more are shed, and come again.
+    const ADMITTED_MAX: usize = 64;
+    /// Whoever brings a notice waits so long. Stripe's patience is said to be ten seconds, its libraries' twenty.
+    const HEARD_WITHIN: Duration = Duration::from_secs(8);
+
+    pub(super) fn new(shop: Arc<Shop>, settlement: Settlement) -> Self {
+        Self { shop, settlement, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+    }
+
+    /// Looks into the payment that the processor's `event` was about. Goes on when the caller leaves.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`], [`Fault::Unavailable`] and [`Fault::OutcomeUnknown`]: the notice should come again.
+    pub async fn hear(&self, event: String, payment: PaymentId) -> Result<Heard, Fault> {
+        let Ok(admission) = Arc::clone(&self.admitted).try_acquire_owned() else {
+            return Err(Fault::Busy("webhook"));
+        };
+        let this = self.clone();
+        let (done, heard) = oneshot::channel();
+        actix::spawn(async move {
+            let _admission = admission;
+            // Whoever waited may have gone; what was done stays done.
+            let _ = done.send(this.look_into(event, payment).await);
+        });
+        match tokio::time::timeout(Self::HEARD_WITHIN, heard).await {
+            Ok(Ok(heard)) => heard,
+            Ok(Err(_)) => Err(Fault::OutcomeUnknown),
+            Err(_) => Err(Fault::Unavailable("what the processor told of is not dealt with yet".into())),
+        }
+    }
+
+    async fn look_into(&self, event: String, payment: PaymentId) -> Result<Heard, Fault> {
+        fail_point!("webhook::before_handle");
+        if self.shop.store.delivery(&event).await?.is_some() {
+            return Ok(Heard::Duplicate);
+        }
+        let Some(id) = self.shop.processor.charge_of(&payment).await.map_err(unanswered)? else {
+            return Ok(Heard::Unknown);
+        };
+        let Some(charge) = self.shop.store.charge(id).await? else {
+            // Another marketplace on the same account, or another store of this one.
+            tracing::warn!(charge = %id, %payment, "the processor has a payment of a charge that is not here");
+            return Ok(Heard::Unknown);
+        };
+        if charge.stripe_id.as_ref().is_some_and(|own| *own != payment) {
+            self.send_back(&charge, &payment, "a charge has a second payment").await?;
+        } else {
+            self.follow(charge, &payment).await?;
+        }
+        fail_point!("webhook::handled");
+        let at = self.shop.now();
+        let record = Commit { writes: vec![Write::Delivery(Delivery { event, at })], events: Vec::new(), at };
+        let recorded = self.shop.store.commit(record).await;
+        fail_point!("webhook::recorded");
+        match recorded {
+            Ok(()) => Ok(Heard::Handled),
+            Err(CommitError::KeyUsed) => Ok(Heard::Duplicate),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Brings a charge to where its payment is.
+    async fn follow(&self, charge: Charge, payment: &PaymentId) -> Result<(), Fault> {
+        match (&charge.step, charge.status) {
+            // Whoever asked gets the answer; should they be gone, reconciliation asks. To ask in between would be to take an
+            // attempt for lost that has not even begun.
+            (ChargeStep::Authorizing, _) => Ok(()),
+            (ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. }, _) => {
+                match self.settlement.drive(charge, Attempt::Recover).await {
+                    Ok(paid) => {
+                        settlement::count(&paid.charge);
+                        Ok(())
+                    }
+                    // Somebody is at it.
+                    Err(Fault::Busy(_)) => Ok(()),
+                    Err(fault) => Err(fault),
+                }
+            }
+            (ChargeStep::Final, ChargeStatus::Failed) => self.look_after_failed(&charge, payment).await,
+            (ChargeStep::Final, ChargeStatus::Completed | ChargeStatus::Created) => Ok(()),
+        }
+    }
+
+    /// A charge that has Failed keeps nothing: not what its buyer had authorized afterwards with the secret that they still
+    /// have, nor what a refund did not send back that was believed to have.
+    async fn look_after_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), Fault> {
+        match self.shop.processor.fetch(charge, payment).await {
+            Ok(PaymentState::Open { .. } | PaymentState::Voided | PaymentState::Refunded { .. }) => Ok(()),
+            Ok(PaymentState::ActionRequired { .. } | PaymentState::Authorized) => {
+                self.send_back(charge, payment, "a charge that has failed was authorized afterwards").await
+            }
+            Ok(PaymentState::Captured) => self.send_back(charge, payment, "a charge that has failed was not refunded after all").await,
+            Err(ProcessorError::Refused(_)) => {
+                self.send_back(charge, payment, "a charge that has failed has a payment of another amount").await
+            }
+            Err(error) => Err(unanswered(error)),
+        }
+    }
+
+    async fn send_back(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), Fault> {
+        tracing::error!(charge = %charge.id, %payment, "{why}: sending the money back");
+        METRICS.stray_payments.inc();
+        self.shop.processor.reverse(charge, payment).await.map(|_| ()).map_err(unanswered)
+    }
+}
+
+fn unanswered(error: ProcessorError) -> Fault {
+    Fault::Unavailable(error.to_string())
+}

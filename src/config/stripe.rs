@@ -1,0 +1,193 @@
+//! The settings of Stripe, and which of them go together.
+
+use clap::Args;
+use reqwest::Url;
+
+use super::{Secret, parse_duration};
+use crate::domain::Millis;
+
+/// The version of Stripe's API whose answers this program was written for. Stripe goes on giving these answers to whoever
+/// asks for them by this name.
+const API_VERSION: &str = "2024-06-20";
+
+/// How to reach Stripe. Without a secret key, the sandbox processor takes payments.
+#[derive(Debug, Clone, Args)]
+pub struct StripeConfig {
+    /// Stripe's secret or restricted key; without it the sandbox processor takes Stripe's test tokens.
+    #[arg(id = "stripe_secret_key", long = "stripe-secret-key", env = "STRIPE_SECRET_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_secret_key)]
+    pub secret_key: Option<Secret>,
+    /// Stripe's publishable key: pages show Stripe's own element for cards.
+    #[arg(id = "stripe_publishable_key", long = "stripe-publishable-key", env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY", value_parser = parse_publishable_key)]
+    pub publishable_key: Option<String>,
+    /// What Stripe signs its deliveries to the webhook with; several, separated by commas, while one takes over from another.
+    #[arg(
+        id = "stripe_webhook_secret",
+        long = "stripe-webhook-secret",
+        env = "STRIPE_WEBHOOK_SECRET",
+        value_name = "SECRET,…",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub webhook_secrets: Vec<Secret>,
+    /// Where Stripe's API is.
+    #[arg(id = "stripe_api_base", long = "stripe-api-base", env = "STRIPE_API_BASE", default_value = "https://api.stripe.com/", value_name = "URL", value_parser = parse_api_base)]
+    pub api_base: Url,
+    /// The version of Stripe's API to ask for.
+    #[arg(id = "stripe_api_version", long = "stripe-api-version", env = "STRIPE_API_VERSION", default_value = API_VERSION, value_name = "VERSION", value_parser = parse_api_version)]
+    pub api_version: String,
+    /// How long one request to Stripe may take.
+    #[arg(id = "stripe_timeout", long = "stripe-timeout", env = "STRIPE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = parse_timeout)]
+    pub timeout: Millis,
+}
+
+/// Whether money moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Stripe's test mode, or a stand-in for Stripe.
+    Test,
+    Live,
+}
+
+impl Mode {
+    /// By the form of a key, secret, restricted or publishable: `sk_live_…`.
+    fn of(key: &str) -> Self {
+        if key.split('_').nth(1) == Some("live") { Self::Live } else { Self::Test }
+    }
+}
+
+impl StripeConfig {
+    /// `None`: the sandbox.
+    pub fn mode(&self) -> Option<Mode> {
+        self.secret_key.as_ref().map(|key| Mode::of(key.expose()))
+    }
+
+    /// Whether Stripe's API is not where it always is.
+    pub fn is_elsewhere(&self) -> bool {
+        self.api_base.host_str() != Some("api.stripe.com")
+    }
+
+    /// Whether the settings go together.
+    ///
+    /// # Errors
+    /// One line that names the setting.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let publishable = self.publishable_key.as_deref().map(Mode::of);
+        let Some(mode) = self.mode() else {
+            return if publishable == Some(Mode::Live) {
+                Err("STRIPE_PUBLISHABLE_KEY is of live mode, but STRIPE_SECRET_KEY is not set: cards would be taken by the sandbox".into())
+            } else if !self.webhook_secrets.is_empty() {
+                Err("STRIPE_WEBHOOK_SECRET is of no use without STRIPE_SECRET_KEY".into())
+            } else if self.is_elsewhere() {
+                Err("STRIPE_API_BASE is of no use without STRIPE_SECRET_KEY".into())
+            } else {
+                Ok(())
+            };
+        };
+        if publishable.is_some_and(|publishable| publishable != mode) {
+            return Err("STRIPE_PUBLISHABLE_KEY and STRIPE_SECRET_KEY are not of the same mode (test or live)".into());
+        }
+        if mode == Mode::Live && self.api_base.scheme() != "https" && !self.is_loopback() {
+            return Err("STRIPE_API_BASE must be https with a STRIPE_SECRET_KEY of live mode".into());
+        }
+        Ok(())
+    }
+
+    /// Whether Stripe's stand-in, or a proxy to it, is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.api_base.host_str().unwrap_or_default();
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+/// Never says what it was given.
+fn parse_secret_key(text: &str) -> Result<Secret, String> {
+    let secret: Secret = text.parse()?;
+    let key = secret.expose();
+    let shaped = ["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix)) && key.bytes().all(|b| b.is_ascii_graphic());
+    if shaped { Ok(secret) } else { Err("must begin with sk_ or rk_, as Stripe's Dashboard shows it".into()) }
+}
+
+fn parse_publishable_key(text: &str) -> Result<String, String> {
+    let key = text.trim();
+    let shaped = key.starts_with("pk_") && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if shaped { Ok(key.into()) } else { Err("must begin with pk_, as Stripe's Dashboard shows it".into()) }
+}
+
+fn parse_api_base(text: &str) -> Result<Url, String> {
+    let mut url = Url::parse(text.trim()).map_err(|error| format!("{error} (it looks like https://api.stripe.com)"))?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() || !plain {
+        return Err("must be a scheme, a host and perhaps a port and a path, such as https://api.stripe.com".into());
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+fn parse_api_version(text: &str) -> Result<String, String> {
+    let version = text.trim();
+    let shaped = (10..=40).contains(&version.len()) && version.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    if shaped { Ok(version.into()) } else { Err(format!("must be a version of Stripe's API, such as {API_VERSION}")) }
+}
+
+fn parse_timeout(text: &str) -> Result<Millis, String> {
+    const MAX: Millis = Millis::from_secs(60);
+    let timeout = parse_duration(text)?;
+    if timeout <= MAX { Ok(timeout) } else { Err("must be at most 60s: a buyer waits".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        stripe: StripeConfig,
+    }
+
+    /// Flags only: a test must not see the environment of whoever runs it, so each setting that matters is given.
+    fn checked(flags: &[&str]) -> Result<StripeConfig, String> {
+        let cli = Cli::try_parse_from([&["gittix"], flags].concat()).map_err(|error| error.to_string())?;
+        cli.stripe.check().map(|()| cli.stripe)
+    }
+
+    const TEST: &str = "--stripe-secret-key=sk_test_1";
+    const LIVE: &str = "--stripe-secret-key=rk_live_1";
+
+    #[test]
+    fn what_goes_together_is_taken() {
+        assert_eq!(checked(&[]).expect("the sandbox").mode(), None);
+        assert_eq!(checked(&["--stripe-publishable-key=pk_test_1"]).expect("the sandbox").mode(), None);
+        let test =
+            checked(&[TEST, "--stripe-publishable-key=pk_test_1", "--stripe-api-base=http://stripe.example:8420/api"]).expect("test mode");
+        assert_eq!((test.mode(), test.api_base.as_str()), (Some(Mode::Test), "http://stripe.example:8420/api/"));
+        let live = checked(&[LIVE, "--stripe-publishable-key=pk_live_1", "--stripe-webhook-secret=whsec_1,whsec_2"]).expect("live mode");
+        assert_eq!((live.mode(), live.webhook_secrets.len(), live.api_base.as_str()), (Some(Mode::Live), 2, "https://api.stripe.com/"));
+        checked(&[LIVE, "--stripe-api-base=http://127.0.0.1:1"]).expect("a proxy on this machine");
+        checked(&[LIVE, "--stripe-api-base=http://[::1]:1"]).expect("a proxy on this machine");
+    }
+
+    #[test]
+    fn what_does_not_is_told_by_name_and_without_the_secret() {
+        let wrong: [(&[&str], &str); 9] = [
+            (&["--stripe-publishable-key=pk_live_1"], "STRIPE_PUBLISHABLE_KEY"),
+            (&["--stripe-webhook-secret=whsec_hush"], "STRIPE_WEBHOOK_SECRET"),
+            (&["--stripe-api-base=http://localhost:1"], "STRIPE_API_BASE"),
+            (&[TEST, "--stripe-publishable-key=pk_live_1"], "STRIPE_PUBLISHABLE_KEY"),
+            (&[LIVE, "--stripe-publishable-key=pk_test_1"], "STRIPE_PUBLISHABLE_KEY"),
+            (&[LIVE, "--stripe-api-base=http://stripe.example"], "STRIPE_API_BASE"),
+            (&[TEST, "--stripe-api-base=ftp://stripe.example"], "stripe-api-base"),
+            (&[TEST, "--stripe-api-version=newest"], "stripe-api-version"),
+            (&[TEST, "--stripe-timeout=2m"], "stripe-timeout"),
+        ];
+        for (flags, name) in wrong {
+            let said = checked(flags).expect_err("must be refused");
+            assert!(said.contains(name) && !said.contains("hush"), "{flags:?} said {said}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! One request to Stripe and its definite answer: authentication, version, time limits, repetition.
+//!
+//! A request is repeated, under the same idempotency key, as long as its answer got lost or says to come again, and until
+//! the caller's time is up. What an answer means for a payment is not judged here. Nothing that is logged or returned as
+//! a text holds a body, a key, a token or an address with one in it.
+
+use std::{fmt, time::Duration};
+
+use rand::RngExt;
+use reqwest::{
+    Method, Response, StatusCode, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::time::Instant;
+
+use super::{Settings, objects::ErrorBody};
+use crate::{domain::Failure, metrics::METRICS, payments::ProcessorError};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
+/// Stripe's own word on whether a repetition makes sense.
+const STRIPE_SHOULD_RETRY: HeaderName = HeaderName::from_static("stripe-should-retry");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Until a connection has to stand. Beyond it, another address is tried, or another attempt made.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// A PaymentIntent has some 4 KiB, a page of refunds some 60.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How often one request is sent at most, however quick its failures are.
+const SENDINGS_MAX: u32 = 5;
+/// Between two sendings; doubled each time, with jitter.
+const BACKOFF: Duration = Duration::from_millis(150);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// What is asked of Stripe, as the metrics tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Open,
+    Search,
+    Fetch,
+    Attach,
+    Authorize,
+    Capture,
+    Cancel,
+    Refund,
+    ListRefunds,
+    FindToken,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Search => "search",
+            Self::Fetch => "fetch",
+            Self::Attach => "attach",
+            Self::Authorize => "authorize",
+            Self::Capture => "capture",
+            Self::Cancel => "cancel",
+            Self::Refund => "refund",
+            Self::ListRefunds => "list_refunds",
+            Self::FindToken => "find_token",
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone)]
+pub(super) struct Request {
+    operation: Operation,
+    method: Method,
+    /// Below `/v1/`.
+    path: String,
+    /// The query of a GET, the form of a POST.
+    pairs: Vec<(&'static str, String)>,
+    key: Option<String>,
+}
+
+impl Request {
+    pub fn get(operation: Operation, path: String) -> Self {
+        Self { operation, method: Method::GET, path, pairs: Vec::new(), key: None }
+    }
+
+    /// `key`: under which Stripe does it once (for 24 hours at least).
+    pub fn post(operation: Operation, path: String, key: String) -> Self {
+        Self { operation, method: Method::POST, path, pairs: Vec::new(), key: Some(key) }
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.pairs.push((name, value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn with_all(mut self, pairs: &[(&'static str, String)]) -> Self {
+        self.pairs.extend_from_slice(pairs);
+        self
+    }
+}
+
+/// Why there is no object.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may have been done, or may be yet: the same request may be sent again.
+    Unknown(String),
+    /// Stripe failed at it, and the same request would be answered with the same failure, which is kept under its key. It
+    /// may have been done all the same.
+    Broken(String),
+    /// A definite no.
+    Rejected(Rejection),
+}
+
+/// A definite no, and why.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    pub status: StatusCode,
+    pub error: ErrorBody,
+}
+
+impl Rejection {
+    /// The card was declined.
+    pub fn is_decline(&self) -> bool {
+        self.status == StatusCode::PAYMENT_REQUIRED
+    }
+
+    pub fn is_missing(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND || self.error.has_code("resource_missing")
+    }
+
+    /// The payment method or token is not there, or was used up by another payment.
+    pub fn is_about_token(&self) -> bool {
+        let about = self.error.param.as_deref().is_some_and(|param| param.starts_with("payment_method"));
+        about && self.error.has_code("resource_missing") || self.error.has_code("token_already_used")
+    }
+
+    /// Another request was sent under the same key before.
+    pub fn is_key_reused(&self) -> bool {
+        self.error.kind.as_deref() == Some("idempotency_error")
+    }
+
+    /// Nothing was looked at: the key is wrong, or may not do this. That is for the operator, not for the buyer.
+    pub fn is_about_access(&self) -> bool {
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
+    }
+}
+
+impl From<Trouble> for ProcessorError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unknown(detail) | Trouble::Broken(detail) => Self::Unknown(detail),
+            Trouble::Rejected(rejection) if rejection.is_about_access() => {
+                Self::Unknown(format!("Stripe does not accept the key of STRIPE_SECRET_KEY ({})", rejection.status))
+            }
+            Trouble::Rejected(rejection) if rejection.is_decline() => Self::Refused(rejection.error.decline()),
+            Trouble::Rejected(rejection) => Self::Refused(rejection.error.refusal()),
+        }
+    }
+}
+
+impl From<Failure> for ProcessorError {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
+/// What one sending came to.
+enum Sent<T> {
+    Done(T),
+    /// To be sent again, not before this long if Stripe said so.
+    Again {
+        after: Option<Duration>,
+        why: String,
+    },
+    Over(Trouble),
+}
+
+/// The connections to Stripe. Clones share them.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// # Errors
+    /// One line, if the settings cannot be used.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let text = |name: &str, text: &str| HeaderValue::from_str(text).map_err(|_| format!("{name} has characters that it cannot have"));
+        let mut authorization = text("STRIPE_SECRET_KEY", &format!("Bearer {}", settings.secret_key))?;
+        authorization.set_sensitive(true);
+        let headers =
+            HeaderMap::from_iter([(AUTHORIZATION, authorization), (STRIPE_VERSION, text("STRIPE_API_VERSION", &settings.api_version)?)]);
+        let mut builder = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("gittix/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_MAX.min(settings.timeout));
+        if settings.is_local {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| format!("no client for Stripe: {error}"))?;
+        Ok(Self { http, base: settings.api_base.clone(), timeout: settings.timeout })
+    }
+
+    /// Sends `request` until there is a definite answer, or `by` is near.
+    pub async fn send<T: DeserializeOwned>(&self, request: &Request, by: Instant) -> Result<T, Trouble> {
+        let mut backoff = BACKOFF;
+        let mut sendings = 0;
+        loop {
+            let (after, why) = match self.once(request, by).await {
+                Sent::Done(object) => return Ok(object),
+                Sent::Over(trouble) => return Err(trouble),
+                Sent::Again { after, why } => (after, why),
+            };
+            sendings += 1;
+            let pause = after.unwrap_or_default().max(backoff.mul_f64(rand::rng().random_range(0.5..1.0)));
+            if sendings == SENDINGS_MAX || Instant::now() + pause >= by {
+                return Err(Trouble::Unknown(why));
+            }
+            tracing::debug!(operation = request.operation.name(), why, sendings, "asking Stripe again");
+            tokio::time::sleep(pause).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn once<T: DeserializeOwned>(&self, request: &Request, by: Instant) -> Sent<T> {
+        let began = Instant::now();
+        let (outcome, sent) = match self.exchange(request, by.saturating_duration_since(began)).await {
+            Ok((head, body)) => read(request, &head, &body),
+            Err(error) => {
+                let why = if error.is_timeout() { "no answer in time" } else { "no answer" };
+                tracing::debug!(operation = request.operation.name(), error = %error.without_url(), "a request to Stripe failed");
+                ("no_answer", Sent::Again { after: None, why: format!("Stripe gave {why} to {}", request.operation.name()) })
+            }
+        };
+        METRICS.stripe_calls.with_label_values(&[request.operation.name(), outcome]).inc();
+        METRICS.stripe_seconds.with_label_values(&[request.operation.name()]).observe(began.elapsed().as_secs_f64());
+        sent
+    }
+
+    /// The answer's head and body; an answer that is too long is cut, and then no JSON.
+    async fn exchange(&self, request: &Request, left: Duration) -> reqwest::Result<(Head, Vec<u8>)> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}v1/{}", self.base.path(), request.path));
+        if request.method == Method::GET && !request.pairs.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.pairs);
+        }
+        let mut sending = self.http.request(request.method.clone(), url).timeout(self.timeout.min(left));
+        if request.method == Method::POST {
+            sending = sending.form(&request.pairs);
+        }
+        if let Some(key) = &request.key {
+            sending = sending.header(IDEMPOTENCY_KEY, key);
+        }
+        let mut answer = sending.send().await?;
+        let head = Head::of(&answer);
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((head, body))
+    }
+}
+
+/// What matters of an answer's head.
+struct Head {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    should_retry: Option<bool>,
+    request_id: String,
+}
+
+impl Head {
+    fn of(answer: &Response) -> Self {
+        let text = |name: &HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        Self {
+            status: answer.status(),
+            retry_after: text(&RETRY_AFTER).and_then(|secs| secs.trim().parse().ok()).map(Duration::from_secs),
+            should_retry: text(&STRIPE_SHOULD_RETRY).and_then(|should| should.parse().ok()),
+            request_id: text(&REQUEST_ID).unwrap_or("-").to_owned(),
+        }
+    }
+}
+
+/// What an answer says, and the name of that for the metrics.
+fn read<T: DeserializeOwned>(request: &Request, head: &Head, body: &[u8]) -> (&'static str, Sent<T>) {
+    let operation = request.operation.name();
+    let why = || format!("Stripe answered {} to {operation} (request {})", head.status.as_u16(), head.request_id);
+    if head.status.is_success() {
+        return match serde_json::from_slice(body) {
+            Ok(object) => ("ok", Sent::Done(object)),
+            Err(error) => {
+                // The error of the parser names members and places, not values.
+                tracing::warn!(
+                    operation,
+                    request = head.request_id,
+                    line = error.line(),
+                    column = error.column(),
+                    "Stripe's answer cannot be read"
+                );
+                ("unreadable", Sent::Over(Trouble::Unknown(why())))
+            }
+        };
+    }
+    let again = |outcome| (outcome, Sent::Again { after: head.retry_after, why: why() });
+    match (head.status, head.should_retry) {
+        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => again("conflict"),
+        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, Some(false)) => ("conflict", Sent::Over(Trouble::Unknown(why()))),
+        (StatusCode::TOO_MANY_REQUESTS, None | Some(true)) => again("rate_limited"),
+        (StatusCode::TOO_MANY_REQUESTS, Some(false)) => ("rate_limited", Sent::Over(Trouble::Unknown(why()))),
+        // What went wrong inside is kept under the key, and would only be repeated.
+        (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => ("server_error", Sent::Over(Trouble::Broken(why()))),
+        (status, Some(false)) if status.is_server_error() => ("server_error", Sent::Over(Trouble::Broken(why()))),
+        (status, _) if status.is_server_error() => again("server_error"),
+        (_, Some(true)) => again("rejected"),
+        (status, _) => rejected(operation, head, status, body),
+    }
+}
+
+fn rejected<T>(operation: &str, head: &Head, status: StatusCode, body: &[u8]) -> (&'static str, Sent<T>) {
+    #[derive(Deserialize)]
+    struct Enveloped {
+        error: ErrorBody,
+    }
+    let error = serde_json::from_slice(body).map_or_else(|_| ErrorBody::default(), |Enveloped { error }| error);
+    let rejection = Rejection { status, error };
+    if rejection.is_decline() {
+        return ("declined", Sent::Over(Trouble::Rejected(rejection)));
+    }
+    let (request, code) = (&head.request_id, rejection.error.code.as_deref());
+    if rejection.is_about_access() {
+        tracing::error!(operation, request, status = status.as_u16(), code, "Stripe does not accept the key of STRIPE_SECRET_KEY");
+    } else {
+        tracing::info!(operation, request, status = status.as_u16(), code, "Stripe rejected a request");
+    }
+    ("rejected", Sent::Over(Trouble::Rejected(rejection)))
+}

@@ -1,0 +1,298 @@
+//! Stripe behind [`Processor`]: one PaymentIntent for a charge, authorized by us, captured by hand, for cards.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `attempt` | authorizing with a token, and after the buyer acted |
+//! | `client` | one request and its definite answer |
+//! | `objects` | Stripe's objects |
+//! | `reversal` | voiding and refunding |
+//! | `webhook` | signatures and events |
+//!
+//! What makes repeating safe is the PaymentIntent itself: it can be authorized, captured and cancelled once. Idempotency
+//! keys (charge and step) make a lost answer come back as it was; where Stripe keeps a failure under a key, the PaymentIntent
+//! is looked at, and what it lacks is asked for under another key. Only [`Processor::open`] never takes another key: that
+//! would make another PaymentIntent. See docs/adr/0006. No rule about orders or locks lives here, and nothing is stored.
+
+mod attempt;
+mod client;
+mod objects;
+mod reversal;
+#[cfg(test)]
+mod tests;
+pub mod webhook;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use reqwest::Url;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
+use crate::{
+    clock::Clock,
+    domain::{Charge, ChargeId, Failure, Millis, PaymentId, TokenDigest},
+    metrics::METRICS,
+};
+use client::{Client, Operation, Request, Trouble};
+use objects::{CHARGE, List, PaymentIntent, Status};
+
+/// Stripe keeps what it did under an idempotency key for 24 hours at least. A charge that is older than this when its
+/// payment is opened is searched for first; the rest of the day is for Stripe's search index to catch up.
+const KEY_TRUSTED: Millis = Millis::from_mins(20 * 60);
+/// How often a step is asked for anew, under another key, because Stripe failed at it and did not do it.
+const TRIES_MAX: usize = 3;
+
+/// How to reach Stripe.
+#[derive(Clone)]
+pub struct Settings {
+    /// `sk_…` or `rk_…`.
+    pub secret_key: String,
+    /// With a slash at its end.
+    pub api_base: Url,
+    pub api_version: String,
+    /// For one request. A call of [`Processor`] takes at most twice that, an attempt to pay three times.
+    pub timeout: Duration,
+    /// Whether it is on this machine, where no proxy leads to.
+    pub is_local: bool,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("api_base", &self.api_base.as_str())
+            .field("api_version", &self.api_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stripe. Clones share their connections.
+#[derive(Clone)]
+pub struct Stripe {
+    client: Client,
+    /// Of token digests.
+    key: [u8; 32],
+    clock: Clock,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Stripe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stripe").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl Stripe {
+    /// `key` makes token digests; the same on all replicas.
+    ///
+    /// # Errors
+    /// One line, if the settings cannot be used. Nothing is sent.
+    pub fn new(settings: &Settings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
+        Ok(Self { client: Client::new(settings)?, key, clock, timeout: settings.timeout })
+    }
+
+    /// When a call that begins now has to be over.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout * 2
+    }
+
+    async fn intent(&self, payment: &PaymentId, by: Instant) -> Result<PaymentIntent, Trouble> {
+        self.client.send(&Request::get(Operation::Fetch, format!("payment_intents/{payment}")), by).await
+    }
+
+    /// The intent of `charge`.
+    async fn intent_of(&self, charge: &Charge, payment: &PaymentId, by: Instant) -> Result<PaymentIntent, ProcessorError> {
+        let intent = self.intent(payment, by).await?;
+        checked(intent.check(charge), charge, payment)?;
+        Ok(intent)
+    }
+
+    async fn do_open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
+        if let Some(payment) = &charge.stripe_id {
+            return Ok(payment.clone());
+        }
+        let by = self.deadline();
+        failing("stripe::before_open", None)?;
+        if self.clock.now() - charge.created_at >= KEY_TRUSTED
+            && let Some(found) = self.search(charge, by).await?
+        {
+            return Ok(found);
+        }
+        let intent: PaymentIntent = match self.client.send(&creation(charge), by).await {
+            Ok(intent) => intent,
+            // A version of this program that asks in other words opened it before: it is found by what both call it.
+            Err(Trouble::Rejected(rejection)) if rejection.is_key_reused() => {
+                let found = self.search(charge, by).await?;
+                return found.ok_or_else(|| ProcessorError::Unknown("a payment was opened in other words, and is not found yet".into()));
+            }
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let payment = intent.id();
+        checked(intent.check(charge), charge, &payment)?;
+        failing("stripe::after_open", Some(&payment))?;
+        Ok(payment)
+    }
+
+    /// The payment of a charge by its metadata. Stripe's index is behind by a minute, in bad hours by more.
+    async fn search(&self, charge: &Charge, by: Instant) -> Result<Option<PaymentId>, ProcessorError> {
+        let query = format!("metadata['{}']:'{}'", CHARGE, charge.id);
+        let request = Request::get(Operation::Search, "payment_intents/search".into()).with("query", query);
+        let found: List<PaymentIntent> = self.client.send(&request, by).await?;
+        let ours = found.data.iter().find(|intent| intent.charge() == Some(charge.id));
+        let Some(intent) = ours else { return Ok(None) };
+        checked(intent.check(charge), charge, &intent.id())?;
+        Ok(Some(intent.id()))
+    }
+
+    async fn do_fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
+        let by = self.deadline();
+        let mut intent = self.intent_of(charge, payment, by).await?;
+        Ok(match intent.status {
+            Status::RequiresPaymentMethod => {
+                PaymentState::Open { declined: intent.last_payment_error.as_ref().map(objects::ErrorBody::decline) }
+            }
+            // Attached and not tried: nothing is held.
+            Status::RequiresConfirmation => PaymentState::Open { declined: None },
+            Status::RequiresAction => {
+                PaymentState::ActionRequired { client_secret: intent.client_secret.take().ok_or_else(without_secret)? }
+            }
+            Status::RequiresCapture => PaymentState::Authorized,
+            Status::Canceled => PaymentState::Voided,
+            Status::Succeeded => match self.refunds(payment, by).await?.settled(intent.taken(charge)) {
+                Some(refund) => PaymentState::Refunded { refund },
+                None => PaymentState::Captured,
+            },
+            Status::Processing | Status::Other => return Err(undecided(&intent)),
+        })
+    }
+
+    async fn do_capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
+        let by = self.deadline();
+        failing("stripe::before_capture", Some(payment))?;
+        let mut key = format!("{}:capture", charge.id);
+        let mut rejection = None;
+        for _ in 0..TRIES_MAX {
+            // Never more than the charge's amount, whatever was authorized.
+            let request = Request::post(Operation::Capture, format!("payment_intents/{payment}/capture"), key)
+                .with("amount_to_capture", charge.amount.minor().to_string());
+            match self.client.send::<PaymentIntent>(&request, by).await {
+                Ok(intent) if intent.status == Status::Succeeded => {
+                    failing("stripe::after_capture", Some(payment))?;
+                    return checked(intent.check_captured(charge), charge, payment);
+                }
+                Ok(_) | Err(Trouble::Broken(_)) => {}
+                Err(Trouble::Rejected(no)) if !no.is_about_access() => rejection = Some(no),
+                Err(trouble) => return Err(trouble.into()),
+            }
+            // Captured before, voided meanwhile, or not done: the payment itself tells.
+            let intent = self.intent_of(charge, payment, by).await?;
+            match intent.status {
+                Status::Succeeded => {
+                    failing("stripe::after_capture", Some(payment))?;
+                    checked(intent.check_captured(charge), charge, payment)?;
+                    return match self.refunds(payment, by).await?.any() {
+                        Some(_) => Err(Failure::new("payment_refunded", "The payment was refunded before the sale was done.").into()),
+                        None => Ok(()),
+                    };
+                }
+                Status::RequiresCapture => key = once_key(charge, "capture"),
+                Status::Canceled => return Err(voided().into()),
+                Status::Processing | Status::Other => return Err(undecided(&intent)),
+                Status::RequiresPaymentMethod | Status::RequiresConfirmation | Status::RequiresAction => {
+                    return Err(Failure::new("not_authorized", "The payment is not authorized any more.").into());
+                }
+            }
+        }
+        Err(match rejection {
+            Some(rejection) => Trouble::Rejected(rejection).into(),
+            None => ProcessorError::Unknown("Stripe does not capture".into()),
+        })
+    }
+}
+
+/// Nothing in it may change while a charge is open: under its key, other words are an error.
+fn creation(charge: &Charge) -> Request {
+    Request::post(Operation::Open, "payment_intents".into(), format!("{}:open", charge.id))
+        .with("amount", charge.amount.minor().to_string())
+        .with("currency", charge.currency.code())
+        .with("capture_method", "manual")
+        // No payment method that leads the buyer away from the page.
+        .with("payment_method_types[0]", "card")
+        .with("metadata[charge]", charge.id.to_string())
+        .with("metadata[order]", charge.order.to_string())
+        .with("metadata[ticket]", charge.ticket.to_string())
+}
+
+/// For a step that Stripe failed at under its own key, and did not do.
+fn once_key(charge: &Charge, step: &str) -> String {
+    format!("{}:{step}:{}", charge.id, Uuid::now_v7())
+}
+
+/// A payment that is not its charge's is a fault somewhere that somebody has to look into.
+fn checked(found: Result<(), Failure>, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
+    found.map_err(|failure| {
+        METRICS.payment_mismatches.inc();
+        tracing::error!(charge = %charge.id, %payment, "a payment at Stripe is not over its charge's amount and currency, or is another charge's");
+        failure.into()
+    })
+}
+
+fn voided() -> Failure {
+    Failure::new("payment_intent_canceled", "The authorization was voided or has run out.")
+}
+
+fn undecided(intent: &PaymentIntent) -> ProcessorError {
+    ProcessorError::Unknown(format!("Stripe is at it still: {:?}", intent.status))
+}
+
+fn without_secret() -> ProcessorError {
+    ProcessorError::Unknown("Stripe wants the buyer to act, and gives no client secret".into())
+}
+
+#[async_trait]
+impl Processor for Stripe {
+    async fn knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
+        counted(self.do_knows(token).await, |known| if *known { "ok" } else { "refused" })
+    }
+
+    async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
+        counted(self.do_open(charge).await, |_| "ok")
+    }
+
+    async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
+        counted(self.do_authorize(charge, payment, token).await, Authorization::outcome)
+    }
+
+    async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+        counted(self.do_resume(charge, payment).await, Authorization::outcome)
+    }
+
+    async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
+        counted(self.do_fetch(charge, payment).await, |_| "ok")
+    }
+
+    async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
+        counted(self.do_capture(charge, payment).await, |()| "ok")
+    }
+
+    async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+        counted(self.do_reverse(charge, payment).await, |_| "ok")
+    }
+
+    async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError> {
+        let found = match self.intent(payment, self.deadline()).await {
+            Ok(intent) => Ok(intent.charge()),
+            Err(Trouble::Rejected(rejection)) if rejection.is_missing() => Ok(None),
+            Err(trouble) => Err(trouble.into()),
+        };
+        counted(found, |_| "ok")
+    }
+
+    fn digest(&self, token: &PaymentToken) -> TokenDigest {
+        TokenDigest::new(&keyed(&self.key, "token", token.expose()))
+    }
+
+    fn patience(&self) -> Duration {
+        self.timeout * 3
+    }
+}

@@ -1,0 +1,302 @@
+//! What Stripe sends by itself: whether it was Stripe, and what about. Pure; reads no clock, believes nothing but the
+//! signature: what an event says of a payment is asked again.
+//!
+//! Stripe's documentation, "Verify webhook signatures": `Stripe-Signature: t=<unix seconds>,v1=<hex>,…`, where `v1` is
+//! HMAC-SHA-256 over `<t>.<the body's very bytes>`. While a secret is rolled there is a `v1` for each; other schemes
+//! (`v0`) are passed over.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::domain::{Millis, PaymentId, Timestamp};
+
+/// How old, or how far ahead, a signature's time may be: Stripe's libraries' own default. It bounds replays.
+pub const TOLERANCE: Millis = Millis::from_secs(300);
+/// Stripe sends one signature for each secret that is valid; a header with more is nobody's.
+const SIGNATURES_MAX: usize = 16;
+const MAC_BYTES: usize = 32;
+
+/// What deliveries are signed with; several while one takes over from another.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<Vec<u8>>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+/// Why a delivery is not Stripe's, or not a fresh one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    #[error("there is no signature that can be read")]
+    Missing,
+    #[error("no signature fits")]
+    Wrong,
+    #[error("the signature is too old, or from the future")]
+    OutOfTime,
+    #[error("no secret is set to verify it with")]
+    NoSecret,
+}
+
+impl Secrets {
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(secrets.into_iter().map(|secret| secret.as_bytes().to_vec()).collect())
+    }
+
+    /// Whether `header` signs `body` with one of the secrets, at about `now`.
+    ///
+    /// # Errors
+    /// [`SignatureError`]; which one is for the log, not for the sender.
+    pub fn verify(&self, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
+        if self.0.is_empty() {
+            return Err(SignatureError::NoSecret);
+        }
+        let Signed { at, macs } = Signed::parse(header)?;
+        let fits = self.0.iter().fold(false, |fits, secret| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+            mac.update(at.as_bytes());
+            mac.update(b".");
+            mac.update(body);
+            let expected = mac.finalize().into_bytes();
+            // Every signature is compared to its end, whichever fits: the time that it takes tells nothing.
+            macs.iter().fold(fits, |fits, given| bool::from(given.as_slice().ct_eq(&expected)) | fits)
+        });
+        if !fits {
+            return Err(SignatureError::Wrong);
+        }
+        let secs: i64 = at.parse().map_err(|_| SignatureError::Missing)?;
+        let signed = Timestamp(secs.saturating_mul(1000));
+        let off = (now - signed).0.saturating_abs();
+        // Whole seconds, as Stripe's own libraries count them.
+        if off / 1000 > TOLERANCE.0 / 1000 { Err(SignatureError::OutOfTime) } else { Ok(()) }
+    }
+}
+
+/// The header, taken apart.
+struct Signed<'a> {
+    /// As it was written, since that is what was signed.
+    at: &'a str,
+    macs: Vec<[u8; MAC_BYTES]>,
+}
+
+impl<'a> Signed<'a> {
+    fn parse(header: &'a str) -> Result<Self, SignatureError> {
+        let (mut at, mut macs) = (None, Vec::new());
+        for item in header.split(',') {
+            match item.trim().split_once('=') {
+                Some(("t", time)) if at.is_none() => at = Some(time),
+                // Two times: which of them was signed is not for us to guess.
+                Some(("t", _)) => return Err(SignatureError::Missing),
+                Some(("v1", hex)) if macs.len() < SIGNATURES_MAX => macs.extend(bytes(hex)),
+                Some(("v1", _)) => return Err(SignatureError::Missing),
+                _ => {}
+            }
+        }
+        let at = at.filter(|at| !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit())).ok_or(SignatureError::Missing)?;
+        if macs.is_empty() { Err(SignatureError::Missing) } else { Ok(Self { at, macs }) }
+    }
+}
+
+/// The 32 bytes that 64 hex digits spell.
+fn bytes(hex: &str) -> Option<[u8; MAC_BYTES]> {
+    let digits = hex.as_bytes();
+    if digits.len() != 2 * MAC_BYTES {
+        return None;
+    }
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut mac = [0; MAC_BYTES];
+    for (byte, pair) in mac.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(mac)
+}
+
+/// What a delivery is about, as far as it is believed: which event, and which payment to ask after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `evt_…`: the same for every delivery of one event.
+    pub event: String,
+    /// Such as `payment_intent.amount_capturable_updated`.
+    pub kind: String,
+    /// `None`: it is about something else, or about another account's.
+    pub payment: Option<PaymentId>,
+    /// Whether it is about real money.
+    pub is_live: bool,
+}
+
+impl Notice {
+    /// An id that is longer is no id of Stripe's.
+    const ID_CHARS_MAX: usize = 255;
+
+    /// `None` for what is no event of Stripe's.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let event: Event = serde_json::from_slice(body).ok()?;
+        let is_id = |id: &str| (1..=Self::ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if event.object.is_some_and(|object| object != "event") || !is_id(&event.id) {
+            return None;
+        }
+        let object = event.data.object;
+        let payment = match object.object.as_deref() {
+            Some("payment_intent") => object.id,
+            // A charge, a refund, a dispute: each names the PaymentIntent that it belongs to, if it belongs to one.
+            _ => object.payment_intent,
+        };
+        // Of an account that is connected to ours: our key does not see its payments.
+        let payment = payment.filter(|id| is_id(id) && event.account.is_none()).map(|id| PaymentId::new(&id));
+        let kind = event.kind.chars().filter(|c| c.is_ascii_graphic()).take(Self::ID_CHARS_MAX).collect();
+        Some(Self { event: event.id, kind, payment, is_live: event.livemode.unwrap_or_default() })
+    }
+}
+
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    object: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    account: Option<String>,
+    livemode: Option<bool>,
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    id: Option<String>,
+    object: Option<String>,
+    payment_intent: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = br#"{"id":"evt_1","object":"event"}"#;
+    const SIGNED_AT: i64 = 1_760_000_000;
+
+    fn now() -> Timestamp {
+        Timestamp(SIGNED_AT * 1000)
+    }
+
+    fn mac(secret: &str, at: &str, body: &[u8]) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+        mac.update(at.as_bytes());
+        mac.update(b".");
+        mac.update(body);
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn header(secret: &str, body: &[u8]) -> String {
+        let at = SIGNED_AT.to_string();
+        format!("t={at},v1={}", mac(secret, &at, body))
+    }
+
+    fn secrets() -> Secrets {
+        Secrets::new(["whsec_old", "whsec_new"])
+    }
+
+    /// Made once with Stripe's own library: `stripe.WebhookSignature._compute_signature("1760000000.{\"id\":\"evt_1\"}", "whsec_test")`.
+    #[test]
+    fn the_signature_is_the_one_that_stripes_library_makes() {
+        let body = br#"{"id":"evt_1"}"#;
+        let given = "t=1760000000,v1=66e880d7175fffb43ce10c4e14db1cfb230c8804b5aafb116affbc9a836c7690";
+        Secrets::new(["whsec_test"]).verify(given, body, now()).expect("Stripe's own");
+    }
+
+    #[test]
+    fn any_of_several_secrets_and_signatures_may_fit() {
+        for secret in ["whsec_old", "whsec_new"] {
+            secrets().verify(&header(secret, BODY), BODY, now()).expect("signed");
+        }
+        let (at, right) = (SIGNED_AT.to_string(), mac("whsec_new", &SIGNED_AT.to_string(), BODY));
+        let wrong = mac("whsec_other", &at, BODY);
+        for fine in [
+            format!("t={at},v1={wrong},v1={right}"),
+            format!("t={at},v1={right},v1={wrong}"),
+            format!("v1={right},t={at}"),
+            format!("t={at}, v1={}", right.to_uppercase()),
+            format!("t={at},v0={wrong},v1={right},scheme=other,,"),
+        ] {
+            secrets().verify(&fine, BODY, now()).unwrap_or_else(|error| panic!("{fine}: {error}"));
+        }
+    }
+
+    #[test]
+    fn whatever_was_touched_does_not_fit() {
+        let header = header("whsec_new", BODY);
+        let later = header.replace(&SIGNED_AT.to_string(), &(SIGNED_AT + 1).to_string());
+        let cases: [(&str, &[u8]); 4] = [
+            (&header, br#"{"id":"evt_2","object":"event"}"#),
+            (&header, br#"{"id":"evt_1","object":"event"} "#),
+            (&header, b""),
+            (&later, BODY),
+        ];
+        for (header, body) in cases {
+            assert_eq!(secrets().verify(header, body, now()), Err(SignatureError::Wrong), "{header}");
+        }
+        assert_eq!(Secrets::new(["whsec_other"]).verify(&header, BODY, now()), Err(SignatureError::Wrong));
+        assert_eq!(Secrets::default().verify(&header, BODY, now()), Err(SignatureError::NoSecret));
+        assert_eq!(Secrets::new([""]).verify(&header, BODY, now()), Err(SignatureError::Wrong));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_signature() {
+        let (at, right) = (SIGNED_AT.to_string(), mac("whsec_new", &SIGNED_AT.to_string(), BODY));
+        for bad in [
+            String::new(),
+            "nonsense".into(),
+            format!("t={at}"),
+            format!("v1={right}"),
+            format!("t=,v1={right}"),
+            format!("t=-{at},v1={right}"),
+            format!("t={at},t={at},v1={right}"),
+            format!("t={at},v1={}", &right[1..]),
+            format!("t={at},v1={}zz", &right[2..]),
+            format!("t={at},v0={right}"),
+            format!("t={at}{}", format!(",v1={right}").repeat(SIGNATURES_MAX + 1)),
+        ] {
+            assert_eq!(secrets().verify(&bad, BODY, now()), Err(SignatureError::Missing), "{bad}");
+        }
+    }
+
+    #[test]
+    fn it_holds_for_five_minutes_either_way() {
+        let header = header("whsec_new", BODY);
+        for within in [-300_999, -1_000, 0, 300_000, 300_999] {
+            secrets().verify(&header, BODY, now() + Millis(within)).unwrap_or_else(|error| panic!("{within}: {error}"));
+        }
+        for beyond in [-301_000, 301_000, i64::MAX / 2] {
+            assert_eq!(secrets().verify(&header, BODY, now() + Millis(beyond)), Err(SignatureError::OutOfTime), "{beyond}");
+        }
+        let far = "9".repeat(30);
+        let forged = format!("t={far},v1={}", mac("whsec_new", &far, BODY));
+        assert_eq!(secrets().verify(&forged, BODY, now()), Err(SignatureError::Missing), "a time that is no time");
+    }
+
+    #[test]
+    fn an_event_names_the_payment_to_ask_after() {
+        let event = |object: &str| {
+            format!(r#"{{"id":"evt_1","object":"event","type":"some.thing","livemode":false,"data":{{"object":{object}}}}}"#)
+        };
+        let payment = |text: String| Notice::parse(text.as_bytes()).expect("an event").payment.map(|id| id.to_string());
+        assert_eq!(payment(event(r#"{"object":"payment_intent","id":"pi_1","status":"lies"}"#)).as_deref(), Some("pi_1"));
+        assert_eq!(payment(event(r#"{"object":"charge","id":"ch_1","payment_intent":"pi_2"}"#)).as_deref(), Some("pi_2"));
+        assert_eq!(payment(event(r#"{"object":"refund","id":"re_1","payment_intent":"pi_3"}"#)).as_deref(), Some("pi_3"));
+        assert_eq!(payment(event(r#"{"object":"customer","id":"cus_1"}"#)), None);
+        assert_eq!(payment(event(r#"{"object":"payment_intent","id":"../pi_1"}"#)), None);
+        let connected = event(r#"{"object":"payment_intent","id":"pi_1"}"#).replace("\"livemode\"", "\"account\":\"acct_1\",\"livemode\"");
+        assert_eq!(payment(connected), None, "another account's");
+        for bad in ["", "[]", "{}", r#"{"id":"evt_1"}"#, r#"{"id":"","type":"a","data":{"object":{}}}"#] {
+            assert_eq!(Notice::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
