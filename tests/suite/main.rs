@@ -5,7 +5,10 @@
 
 mod api;
 mod app;
+#[path = "../fake_stripe/mod.rs"]
+mod fake_stripe;
 mod fault;
+mod money;
 mod mongo;
 mod operations;
 mod replicas;

@@ -91,6 +91,13 @@ impl TestApp {
         self.server = Server::start(&self.home, &self.settings).await;
     }
 
+    /// Starts a process anew on the same store, which may not live until it is ready.
+    #[cfg(feature = "failpoints")]
+    pub async fn restart_unready(&mut self) {
+        self.server.kill();
+        self.server = Server::start_unready(&self.home, &self.settings).await;
+    }
+
     /// Changes a setting of the next start.
     #[cfg(feature = "failpoints")]
     pub fn set(&mut self, name: &str, value: &str) {

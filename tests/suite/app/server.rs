@@ -114,6 +114,13 @@ impl Server {
         assert!(sent.as_ref().is_ok_and(ExitStatus::success), "{sent:?}");
     }
 
+    /// Waits until it is gone, for as long as it takes.
+    pub async fn gone(&mut self) {
+        while self.child.try_wait().expect("a child can be asked").is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until it ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
