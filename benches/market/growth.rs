@@ -24,12 +24,10 @@ pub async fn measure(report: &mut Report) {
     over_tickets(report).await;
     over_locks(report).await;
     over_buyers(report).await;
-    if std::env::var_os("MONGODB_URI").is_some() {
-        over_replicas(report).await;
-    }
+    over_replicas(report).await;
 }
 
-async fn over_tickets(report: &mut Report) {
+pub async fn over_tickets(report: &mut Report) {
     let mut base = None;
     for count in TICKETS {
         // Beside those to be bought.
@@ -49,7 +47,7 @@ async fn over_tickets(report: &mut Report) {
     }
 }
 
-async fn over_locks(report: &mut Report) {
+pub async fn over_locks(report: &mut Report) {
     for count in LOCKS {
         let home = Home::new(Backend::Embedded);
         let seeded = world::seed_users(&home, shop::CROWD).await;
@@ -66,7 +64,7 @@ async fn over_locks(report: &mut Report) {
     }
 }
 
-async fn over_buyers(report: &mut Report) {
+pub async fn over_buyers(report: &mut Report) {
     let mut stores = vec![Backend::Embedded];
     if std::env::var_os("MONGODB_URI").is_some() {
         stores.push(Backend::MongoDb);
@@ -82,7 +80,10 @@ async fn over_buyers(report: &mut Report) {
 }
 
 /// The same load on one, two and three processes of one database: what all of them take, and what MongoDB does.
-async fn over_replicas(report: &mut Report) {
+pub async fn over_replicas(report: &mut Report) {
+    if std::env::var_os("MONGODB_URI").is_none() {
+        return;
+    }
     let (app, unsold) = shop::crowded(Backend::MongoDb, 80_000).await;
     let mongod: Option<u32> = std::env::var("MONGOD_PID").ok().and_then(|pid| pid.parse().ok());
     let mut others: Vec<Server> = Vec::new();
