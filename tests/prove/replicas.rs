@@ -30,7 +30,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
-use rounds::{Plan, ROUNDS_PER_LEG, Tally, run};
+use rounds::{Plan, ROUNDS_PER_LEG, run};
 
 /// Breaks servers, wires and MongoDB under load, and holds what is left against the invariants I1 to I8.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ async fn main() {
     let tally = run(&plan, |tally| {
         let next = first + tally.rounds;
         fs::write(&arguments.state, format!("{} {next}\n", arguments.seed)).expect("the state can be written");
-        report(next, tally);
+        println!("round {next}: {tally}");
     })
     .await;
     println!("faults: {:?}", tally.faults);
@@ -85,32 +85,4 @@ fn resume(arguments: &Arguments) -> u64 {
         (Some(Ok(seed)), Some(Ok(next))) if seed == arguments.seed && next < arguments.rounds => next - next % ROUNDS_PER_LEG,
         _ => 0,
     }
-}
-
-fn report(round: u64, tally: &Tally) {
-    println!(
-        "round {round}: {} requests ({} told to come again, {} without an answer), {} acknowledged changes, {} purchases by the stopwatch, \
-         {} sold, {} refunded, {} lapsed; {} connections of watchers, {} resets",
-        tally.requests,
-        tally.unavailable,
-        tally.unanswered,
-        tally.acknowledged,
-        tally.purchases,
-        tally.sold,
-        tally.refunded,
-        tally.released,
-        tally.connections,
-        tally.resets
-    );
-    println!(
-        "  longest without a purchase {} ms ({}); longest recovery of all replicas {} ms ({}); slowest answer {} ms ({}); \
-         latest release while a replica could write {} ms",
-        tally.outage_max.millis,
-        tally.outage_max.what,
-        tally.recovery_max.millis,
-        tally.recovery_max.what,
-        tally.answer_max.millis,
-        tally.answer_max.what,
-        tally.release_lag_ms_max
-    );
 }

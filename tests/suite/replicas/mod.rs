@@ -35,6 +35,6 @@ async fn after_rounds_of_random_faults_every_invariant_holds_and_nobody_missed_a
     }
     let plan = rounds::Plan { seed: 20_260_105, rounds: 0..3, election: Duration::from_secs(2) };
     let tally = rounds::run(&plan, |_| {}).await;
-    println!("{tally:#?}");
+    println!("{tally}");
     assert!(tally.acknowledged > 50 && tally.purchases > 10, "the load was no load: {tally:?}");
 }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use bson::doc;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{fleet, left_out};
-use crate::app::{Backend, Client, Server, TestApp, millis};
+use crate::{
+    app::{Backend, Client, Server, TestApp, millis},
+    mongo::world::{Fault, World},
+};
 
 /// The contract: sign-out holds within a second on the other replicas.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
@@ -47,6 +51,29 @@ async fn a_session_revoked_on_one_replica_is_gone_on_the_other_within_a_second_a
     let closed = since.elapsed();
     println!("gone after {gone:?}, its socket closed after {closed:?}");
     assert!(gone < REVOKED_WITHIN && closed < REVOKED_WITHIN, "{gone:?}, {closed:?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_hears_nothing_does_not_believe_a_session_that_was_revoked_elsewhere() {
+    let app = TestApp::start(Backend::MongoDb).await;
+    let uri = format!("{}&appName=deaf", app.home.mongodb_uri().expect("a MongoDB with options in its URI"));
+    let deaf = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
+    let user = app.user().await;
+    let thief = user.stranger().at(&deaf);
+    thief.set_cookie(user.cookie());
+    assert_eq!(thief.current_user().await.expect(200)["currentUser"]["id"], json!(user.id), "now it is in the other's memory");
+    let world = World::new().await;
+    let silence = doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
+    let fault = Fault::set(&world, "deaf", "alwaysOn", silence).await;
+    // What it was listening with when the silence began may still bring something.
+    sleep(Duration::from_millis(500)).await;
+    user.sign_out().await.expect(200);
+    let since = Instant::now();
+    until_signed_out(&thief).await;
+    let gone = since.elapsed();
+    fault.heal().await;
+    println!("gone after {gone:?}");
+    assert!(gone < REVOKED_WITHIN, "{gone:?}");
 }
 
 #[tokio::test]
@@ -220,11 +247,11 @@ async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends
 async fn a_retry_on_another_replica_while_the_first_attempt_is_being_written_gets_its_answer() {
     let app = TestApp::start(Backend::MongoDb).await;
     let (seller, buyer) = (app.user().await, app.user().await);
-    // Everything that this one writes takes a while, just before it is committed.
-    let slow = app.replica_with("slow", &[("FAILPOINTS", "store::before_commit=sleep(1200)")]).await;
+    // Everything that this one writes takes a while, just before it is committed; not so long that it is taken for dead.
+    let slow = app.replica_with("slow", &[("FAILPOINTS", "store::before_commit=sleep(700)")]).await;
     let ticket = seller.sells("Front row").await;
     let first = tokio::spawn(buyer.at(&slow).place_order(&ticket).key("once").into_future());
-    sleep(Duration::from_millis(600)).await;
+    sleep(Duration::from_millis(350)).await;
     let retried = buyer.place_order(&ticket).key("once").await.expect(201);
     assert_eq!(first.await.expect("no panic").expect(201).id(), retried.id());
 }

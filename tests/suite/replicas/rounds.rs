@@ -4,7 +4,7 @@
 //! Some rounds share one database and one load, so that a fault finds what earlier ones left; after them all comes to rest
 //! and is checked. All choices come from the seed; what the kernel makes of them does not.
 
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 
 use gittix::domain::{Millis, Policy, TicketState, Timestamp};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -65,6 +65,31 @@ pub struct Tally {
 pub struct Worst {
     pub millis: u128,
     pub what: String,
+}
+
+impl fmt::Display for Worst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms ({})", self.millis, self.what)
+    }
+}
+
+/// Counts and figures, in two lines.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, unavailable, unanswered, acknowledged, purchases, sold, refunded, released, connections, resets, .. } = self;
+        writeln!(
+            f,
+            "{requests} requests ({unavailable} told to come again, {unanswered} without an answer), {acknowledged} acknowledged changes, \
+             {purchases} purchases by the stopwatch, {sold} sold, {refunded} refunded, {released} lapsed; {connections} connections of \
+             watchers, {resets} resets"
+        )?;
+        write!(
+            f,
+            "  longest without a purchase {}; longest recovery of all replicas {}; slowest answer {}; latest release while a replica could \
+             write {} ms",
+            self.outage_max, self.recovery_max, self.answer_max, self.release_lag_ms_max
+        )
+    }
 }
 
 impl Worst {

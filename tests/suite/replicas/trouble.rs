@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    app::{Answer, Backend, Call, Client, Home, PATIENCE, Socket, TestApp},
+    app::{Answer, Call, Client, Home, PATIENCE, Socket, TestApp},
     mongo::world::{Fault, World},
 };
 
@@ -88,8 +88,8 @@ impl Scene {
             self.buyer.charges_of(order),
             self.seller.list_ticket("Another", 20),
             self.seller.edit_ticket(ticket, "Changed", 30),
-            self.buyer.place_order(ticket).key("a key"),
-            self.buyer.pay(order, "pm_card_visa").key("another key"),
+            self.buyer.place_order(ticket).key("a-key"),
+            self.buyer.pay(order, "pm_card_visa").key("another-key"),
             self.app.guest().sign_in(&self.buyer.email, Client::PASSWORD),
         ];
         join_all(calls.into_iter().map(timed)).await
