@@ -5,8 +5,13 @@
 
 mod api;
 mod app;
+#[path = "../fake_stripe/mod.rs"]
+mod fake_stripe;
 mod fault;
+mod money;
 mod mongo;
+mod operations;
+mod replicas;
 mod store;
 mod tidy;
 mod ws;

@@ -1,0 +1,374 @@
+//! The endpoints themselves: what each does to intents, refunds and the ledger. No clock, no network, no fault: the same
+//! calls give the same answers.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{
+    cards::{self, Card, Decline},
+    intent::{Intent, Method, Status},
+    ledger::{Ledger, Movement},
+    reply::Reply,
+    request::{Endpoint, Form},
+};
+
+/// A way in which this processor is not to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deceit {
+    /// Intents are opened for one minor unit more than was asked for.
+    AnotherAmount,
+    /// Intents are opened in another currency.
+    AnotherCurrency,
+    /// What is voided or refunded is so in words only: the control of whoever checks the ledger.
+    KeepsTheMoney,
+    /// A capture takes one minor unit less than was authorized, and says so.
+    TakesLess,
+}
+
+/// What an event tells of: its type, and the object as it was then.
+pub type Told = (&'static str, Value);
+
+type Answer = Result<Value, Box<Reply>>;
+
+/// Everything that Stripe would remember.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// Makes ids differ between two of these.
+    salt: u64,
+    count: u64,
+    pub intents: BTreeMap<String, Intent>,
+    refunds: BTreeMap<String, Value>,
+    methods: BTreeMap<String, Card>,
+    pub ledger: Ledger,
+    pub deceit: Option<Deceit>,
+    /// What happened since it was last asked for.
+    told: Vec<Told>,
+}
+
+impl Books {
+    pub fn new(salt: u64) -> Self {
+        Self { salt, ..Self::default() }
+    }
+
+    /// `now` in seconds since the epoch.
+    pub fn call(&mut self, endpoint: &Endpoint, form: &Form, now: i64) -> Reply {
+        let answer = match endpoint {
+            Endpoint::CreateIntent => self.create(form, now),
+            Endpoint::ListIntents => Ok(list(self.intents.values().rev().map(Intent::shown).collect(), form)),
+            Endpoint::RetrieveIntent(id) => self.found(id).map(|intent| intent.shown()),
+            Endpoint::UpdateIntent(id) => self.update(id, form),
+            Endpoint::Confirm(id) => self.confirm(id, form),
+            Endpoint::Capture(id) => self.capture(id, form),
+            Endpoint::Cancel(id) => self.cancel(id, form),
+            Endpoint::CreateRefund => self.refund(form, now),
+            Endpoint::ListRefunds => Ok(self.list_refunds(form)),
+            Endpoint::RetrieveRefund(id) => self.refunds.get(id).cloned().ok_or_else(|| Box::new(Reply::missing("refund", id))),
+            Endpoint::CreateMethod => self.create_method(form),
+            Endpoint::RetrieveMethod(id) => self.show_method(id),
+            Endpoint::RetrieveToken(id) => match cards::of_token(id) {
+                Some(_) => Ok(json!({ "id": id, "object": "token", "type": "card", "livemode": false, "used": false })),
+                None => Err(Box::new(Reply::missing("token", id))),
+            },
+        };
+        answer.map_or_else(|refused| *refused, Reply::ok)
+    }
+
+    /// What happened since the last time.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What Stripe's ids look like, and never the same twice.
+    fn id(&mut self, prefix: &str) -> String {
+        self.count += 1;
+        format!("{prefix}_3{}", &hex(&format!("{} {} {prefix}", self.salt, self.count))[..23])
+    }
+
+    fn found(&mut self, id: &str) -> Result<&mut Intent, Box<Reply>> {
+        self.intents.get_mut(id).ok_or_else(|| Box::new(Reply::missing("payment_intent", id)))
+    }
+
+    fn create(&mut self, form: &Form, now: i64) -> Answer {
+        let amount = number(form, "amount")?.ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "amount")))?;
+        if amount < AMOUNT_MIN {
+            return Err(Box::new(Reply::refused("amount_too_small", "Amount must be at least $0.50 usd")));
+        }
+        let currency = form.get("currency").ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "currency")))?;
+        let id = self.id("pi");
+        let mut intent = Intent {
+            secret: format!("{id}_secret_{}", &hex(&format!("{id} secret"))[..25]),
+            id,
+            created: now,
+            amount,
+            currency: currency.to_lowercase(),
+            manual_capture: form.get("capture_method").is_some_and(|method| method == "manual"),
+            manual_confirmation: form.get("confirmation_method").is_some_and(|method| method == "manual"),
+            may_redirect: form.iter().all(|(name, value)| !(name.starts_with("payment_method_types[") && value == "card"))
+                && form.get("automatic_payment_methods[allow_redirects]").is_none_or(|allow| allow != "never"),
+            status: Status::RequiresPaymentMethod,
+            method: None,
+            metadata: BTreeMap::new(),
+            received: 0,
+            charge: None,
+            last_error: None,
+            cancellation_reason: None,
+        };
+        match self.deceit {
+            Some(Deceit::AnotherAmount) => intent.amount += 1,
+            Some(Deceit::AnotherCurrency) => intent.currency = if intent.currency == "chf" { "sek".into() } else { "chf".into() },
+            _ => {}
+        }
+        intent.metadata.extend(metadata(form));
+        self.attach(&mut intent, form)?;
+        let id = intent.id.clone();
+        self.told.push(("payment_intent.created", intent.shown()));
+        self.intents.insert(id.clone(), intent);
+        match form.get("confirm").is_some_and(|confirm| confirm == "true") {
+            true => self.confirm(&id, &without_method(form)),
+            false => Ok(self.intents[&id].shown()),
+        }
+    }
+
+    fn update(&mut self, id: &str, form: &Form) -> Answer {
+        let mut intent = self.found(id)?.clone();
+        if !intent.status.is_open() {
+            return Err(Box::new(Reply::unexpected_state(&intent.shown())));
+        }
+        if let Some(amount) = number(form, "amount")? {
+            intent.amount = amount;
+        }
+        intent.metadata.extend(metadata(form));
+        self.attach(&mut intent, form)?;
+        let shown = intent.shown();
+        self.intents.insert(id.to_owned(), intent);
+        Ok(shown)
+    }
+
+    /// Takes over what a request wants to pay with, if it says so.
+    fn attach(&mut self, intent: &mut Intent, form: &Form) -> Result<(), Box<Reply>> {
+        let method = match (form.get("payment_method"), form.get("payment_method_data[card][token]")) {
+            (Some(id), _) => {
+                let card = self.method(id).ok_or_else(|| Box::new(Reply::missing_parameter("payment_method", id)))?;
+                let stored = if id.starts_with("pm_card_") { self.id("pm") } else { id.clone() };
+                Method { id: stored, card }
+            }
+            (None, Some(token)) => {
+                let card = cards::of_token(token).ok_or_else(|| Box::new(Reply::missing_parameter("token", token)))?;
+                Method { id: self.id("pm"), card }
+            }
+            (None, None) => return Ok(()),
+        };
+        intent.method = Some(method);
+        intent.status = Status::RequiresConfirmation;
+        Ok(())
+    }
+
+    /// A test card, or a method that was made here.
+    fn method(&self, id: &str) -> Option<Card> {
+        cards::of_method(id).or_else(|| self.methods.get(id).copied())
+    }
+
+    fn create_method(&mut self, form: &Form) -> Answer {
+        let token = form.get("card[token]").ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "card[token]")))?;
+        let card = cards::of_token(token).ok_or_else(|| Box::new(Reply::missing_parameter("token", token)))?;
+        let id = self.id("pm");
+        self.methods.insert(id.clone(), card);
+        self.show_method(&id)
+    }
+
+    fn show_method(&self, id: &str) -> Answer {
+        match self.method(id) {
+            Some(_) => Ok(json!({ "id": id, "object": "payment_method", "type": "card", "card": { "brand": "visa", "last4": "4242" } })),
+            None => Err(Box::new(Reply::missing("payment_method", id))),
+        }
+    }
+
+    fn confirm(&mut self, id: &str, form: &Form) -> Answer {
+        let mut intent = self.found(id)?.clone();
+        if !intent.status.is_open() {
+            return Err(Box::new(Reply::unexpected_state(&intent.shown())));
+        }
+        self.attach(&mut intent, form)?;
+        if intent.may_redirect && !form.contains_key("return_url") {
+            return Err(Box::new(Reply::invalid("parameter_missing", "return_url")));
+        }
+        let Some(method) = intent.method.clone() else {
+            return Err(Box::new(Reply::unexpected_state(&intent.shown())));
+        };
+        self.intents.insert(id.to_owned(), intent);
+        match method.card {
+            Card::Good => Ok(self.authorize(id)),
+            Card::Declined(decline) => Err(Box::new(self.decline(id, decline))),
+            Card::Authenticates(_) => {
+                let intent = self.found(id)?;
+                intent.status = Status::RequiresAction;
+                let shown = intent.shown();
+                self.told.push(("payment_intent.requires_action", shown.clone()));
+                Ok(shown)
+            }
+        }
+    }
+
+    /// The buyer acted in their browser: `agrees`, or gave up.
+    ///
+    /// # Panics
+    /// If there is nothing for them to do.
+    pub fn act(&mut self, id: &str, agrees: bool) {
+        let intent = self.intents.get_mut(id).expect("an intent");
+        let Some(Method { card: Card::Authenticates(then), .. }) =
+            intent.method.clone().filter(|_| intent.status == Status::RequiresAction)
+        else {
+            panic!("{id} waits for nobody: {intent:?}")
+        };
+        match (agrees, then) {
+            (true, None) => drop(self.authorize(id)),
+            (true, Some(decline)) => drop(self.decline(id, decline)),
+            (false, _) => {
+                let failed = Decline { code: "payment_intent_authentication_failure", decline_code: "authentication_required" };
+                self.decline(id, failed);
+            }
+        }
+    }
+
+    fn authorize(&mut self, id: &str) -> Value {
+        let charge = self.id("ch");
+        let intent = self.intents.get_mut(id).expect("it was found before");
+        intent.charge = Some(charge);
+        intent.last_error = None;
+        intent.status = if intent.manual_capture { Status::RequiresCapture } else { Status::Succeeded };
+        self.ledger.enter(id, Movement::Authorized, intent.amount, &intent.currency);
+        if intent.manual_capture {
+            self.told.push(("payment_intent.amount_capturable_updated", intent.shown()));
+        } else {
+            intent.received = intent.amount;
+            self.ledger.enter(id, Movement::Captured, intent.amount, &intent.currency);
+            self.told.push(("payment_intent.succeeded", intent.shown()));
+        }
+        intent.shown()
+    }
+
+    fn decline(&mut self, id: &str, decline: Decline) -> Reply {
+        let charge = self.id("ch");
+        let intent = self.intents.get_mut(id).expect("it was found before");
+        intent.charge = Some(charge);
+        let mut error = intent.decline(decline);
+        intent.last_error = Some(error.clone());
+        intent.status = Status::RequiresPaymentMethod;
+        intent.method = None;
+        error["payment_intent"] = intent.shown();
+        self.told.push(("payment_intent.payment_failed", intent.shown()));
+        Reply::declined(error)
+    }
+
+    fn capture(&mut self, id: &str, form: &Form) -> Answer {
+        let less = u64::from(self.deceit == Some(Deceit::TakesLess));
+        let intent = self.found(id)?;
+        if intent.status != Status::RequiresCapture {
+            return Err(Box::new(Reply::unexpected_state(&intent.shown())));
+        }
+        let amount = number(form, "amount_to_capture")?.unwrap_or(intent.amount);
+        if amount > intent.amount {
+            return Err(Box::new(Reply::refused("amount_too_large", "The amount is greater than what can be captured.")));
+        }
+        intent.received = amount - less;
+        intent.status = Status::Succeeded;
+        let (shown, authorized, currency) = (intent.shown(), intent.amount, intent.currency.clone());
+        self.ledger.enter(id, Movement::Captured, amount - less, &currency);
+        if authorized > amount - less {
+            self.ledger.enter(id, Movement::Voided, authorized - (amount - less), &currency);
+        }
+        self.told.push(("payment_intent.succeeded", shown.clone()));
+        Ok(shown)
+    }
+
+    fn cancel(&mut self, id: &str, form: &Form) -> Answer {
+        let keeps = self.deceit == Some(Deceit::KeepsTheMoney);
+        let intent = self.found(id)?;
+        let held = match intent.status {
+            Status::Canceled | Status::Succeeded => return Err(Box::new(Reply::unexpected_state(&intent.shown()))),
+            Status::RequiresCapture => intent.amount,
+            _ => 0,
+        };
+        intent.status = Status::Canceled;
+        intent.cancellation_reason = form.get("cancellation_reason").cloned();
+        let (shown, currency) = (intent.shown(), intent.currency.clone());
+        if held > 0 && !keeps {
+            self.ledger.enter(id, Movement::Voided, held, &currency);
+        }
+        self.told.push(("payment_intent.canceled", shown.clone()));
+        Ok(shown)
+    }
+
+    fn refund(&mut self, form: &Form, now: i64) -> Answer {
+        let keeps = self.deceit == Some(Deceit::KeepsTheMoney);
+        let id = form.get("payment_intent").ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "payment_intent")))?.clone();
+        let asked = number(form, "amount")?;
+        let intent = self.intents.get(&id).ok_or_else(|| Box::new(Reply::missing_parameter("payment_intent", &id)))?.clone();
+        let given = self.refunds.values().filter(|refund| refund["payment_intent"] == id).filter_map(|refund| refund["amount"].as_u64());
+        let left = intent.received - given.sum::<u64>();
+        if intent.status != Status::Succeeded {
+            return Err(Box::new(Reply::refused(
+                "payment_intent_unexpected_state",
+                "This PaymentIntent has no successful charge to refund.",
+            )));
+        }
+        if left == 0 {
+            return Err(Box::new(Reply::refused("charge_already_refunded", "The charge has already been refunded.")));
+        }
+        let amount = asked.unwrap_or(left);
+        if amount > left {
+            return Err(Box::new(Reply::refused("amount_too_large", "The refund is greater than what is left of the charge.")));
+        }
+        let refund = json!({
+            "id": self.id("re"), "object": "refund", "amount": amount, "charge": intent.charge, "created": now, "currency": intent.currency,
+            "metadata": metadata(form).collect::<BTreeMap<_, _>>(), "payment_intent": id, "reason": form.get("reason"), "status": "succeeded",
+        });
+        self.refunds.insert(refund["id"].as_str().expect("just made").to_owned(), refund.clone());
+        if !keeps {
+            self.ledger.enter(&id, Movement::Refunded, amount, &intent.currency);
+        }
+        self.told.push(("refund.created", refund.clone()));
+        Ok(refund)
+    }
+
+    fn list_refunds(&self, form: &Form) -> Value {
+        let wanted = form.get("payment_intent");
+        let of = |refund: &&Value| wanted.is_none_or(|intent| refund["payment_intent"] == **intent);
+        list(self.refunds.values().rev().filter(of).cloned().collect(), form)
+    }
+}
+
+/// Stripe's least amount in US dollars; that of other currencies differs a little.
+const AMOUNT_MIN: u64 = 50;
+
+/// Newest first, as many as were asked for.
+fn list(mut all: Vec<Value>, form: &Form) -> Value {
+    all.sort_by_key(|one| std::cmp::Reverse(one["created"].as_i64()));
+    let limit = form.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
+    let has_more = all.len() > limit;
+    all.truncate(limit);
+    json!({ "object": "list", "data": all, "has_more": has_more })
+}
+
+fn metadata(form: &Form) -> impl Iterator<Item = (String, String)> {
+    form.iter().filter_map(|(name, value)| {
+        let key = name.strip_prefix("metadata[")?.strip_suffix(']')?;
+        Some((key.to_owned(), value.clone()))
+    })
+}
+
+fn number(form: &Form, name: &str) -> Result<Option<u64>, Box<Reply>> {
+    let parse = |text: &String| text.parse().map_err(|_| Box::new(Reply::invalid("parameter_invalid_integer", name)));
+    form.get(name).map(parse).transpose()
+}
+
+/// What a creation with `confirm=true` passes on: the method is attached already.
+fn without_method(form: &Form) -> Form {
+    form.iter().filter(|(name, _)| !name.starts_with("payment_method")).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+pub fn hex(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,104 @@
+//! Webhooks: events as Stripe makes them, signed as Stripe signs them (<https://docs.stripe.com/webhooks#verify-manually>), and
+//! delivered as badly as Stripe says that it may: twice, late, in another order, or not at all.
+
+use std::time::Duration;
+
+use gittix::clock::wall_clock;
+use hmac::{Hmac, KeyInit, Mac};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+/// One event, as it is sent each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    pub kind: String,
+    pub body: String,
+}
+
+/// How events are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Of a thousand, so many never come.
+    pub dropped: u32,
+    /// Of a thousand, so many come twice.
+    pub doubled: u32,
+    /// Each waits up to this long, so that a later one may overtake it.
+    pub delay_ms_max: u64,
+    /// How often one that was not answered 2xx is sent again. (Stripe: for three days.)
+    pub tries: u32,
+}
+
+impl Manner {
+    /// None comes but those that a test delivers.
+    pub const BY_HAND: Self = Self { dropped: 1_000, doubled: 0, delay_ms_max: 0, tries: 0 };
+    pub const AT_ONCE: Self = Self { dropped: 0, doubled: 0, delay_ms_max: 0, tries: 8 };
+    pub const BAD_DAY: Self = Self { dropped: 100, doubled: 200, delay_ms_max: 300, tries: 8 };
+}
+
+/// Where events go, and all that there were.
+#[derive(Debug)]
+pub struct Post {
+    pub url: Option<String>,
+    /// More than one while the endpoint's secret is being rotated.
+    pub secrets: Vec<String>,
+    pub manner: Manner,
+    pub events: Vec<Event>,
+    /// Event and status of every delivery that was answered.
+    pub delivered: Vec<(String, u16)>,
+    random: StdRng,
+}
+
+impl Post {
+    pub const SECRET: &str = "whsec_of_the_fake";
+    /// Between two tries.
+    pub const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+    pub fn new(seed: u64) -> Self {
+        Self {
+            url: None,
+            secrets: vec![Self::SECRET.into()],
+            manner: Manner::BY_HAND,
+            events: Vec::new(),
+            delivered: Vec::new(),
+            random: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Remembers an event; the delays of the deliveries that are due for it.
+    pub fn add(&mut self, kind: &str, object: &Value, key: Option<&str>) -> (Event, Vec<Duration>) {
+        let id = format!("evt_3{}", &super::books::hex(&format!("{} {}", self.events.len(), object))[..23]);
+        let event = made(&id, kind, object, key);
+        self.events.push(event.clone());
+        let mut count = 1;
+        if self.random.random_range(0..1_000) < self.manner.dropped {
+            count = 0;
+        } else if self.random.random_range(0..1_000) < self.manner.doubled {
+            count = 2;
+        }
+        let delays = (0..count).map(|_| Duration::from_millis(self.random.random_range(0..=self.manner.delay_ms_max))).collect();
+        (event, delays)
+    }
+}
+
+/// An event about any object.
+pub fn made(id: &str, kind: &str, object: &Value, key: Option<&str>) -> Event {
+    let body = json!({
+        "id": id, "object": "event", "api_version": "2025-09-30.clover", "created": wall_clock().0 / 1_000, "livemode": false,
+        "pending_webhooks": 1, "type": kind, "data": { "object": object }, "request": { "id": null, "idempotency_key": key },
+    });
+    // Stripe indents what it sends; the signature is over these bytes and no others.
+    Event { id: id.to_owned(), kind: kind.to_owned(), body: serde_json::to_string_pretty(&body).expect("plain JSON") }
+}
+
+/// The header `Stripe-Signature` for a body that is sent at `at_secs` since the epoch.
+pub fn signature(secrets: &[String], body: &str, at_secs: i64) -> String {
+    let signed = secrets.iter().map(|secret| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+        mac.update(format!("{at_secs}.{body}").as_bytes());
+        let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(",v1={digest}")
+    });
+    format!("t={at_secs}{}", signed.collect::<String>())
+}

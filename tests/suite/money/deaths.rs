@@ -1,0 +1,44 @@
+//! Some of what `scripts/prove-money` does five hundred times: a server that dies at a step of a payment, and the race for
+//! the second at which a lock ends.
+
+use super::{race, rounds};
+use crate::{
+    app::{Backend, on_both_stores},
+    fake_stripe::Deceit,
+};
+
+on_both_stores!(whichever_step_a_server_dies_at_all_money_is_accounted_for, an_answer_as_the_lock_ends_loses_nothing_and_keeps_nothing);
+
+const SEED: u64 = 20_261_122;
+
+async fn whichever_step_a_server_dies_at_all_money_is_accounted_for(store: Backend) {
+    // By their place in `rounds::DEATHS`: after authorize, before claim, after capture, before final commit, webhook handled.
+    let deaths = [3, 4, 7, 8, 11];
+    let runs = deaths.map(|death| async move {
+        let plan = rounds::Plan { store, seed: SEED, rounds: vec![death] };
+        rounds::run(&plan, |_, _| {}).await
+    });
+    let mut tally = rounds::Tally::default();
+    for run in futures_util::future::join_all(runs).await {
+        tally.add(&run);
+    }
+    assert_eq!(tally.rounds, 5);
+    assert!(tally.completed > 0 && tally.voided > 0 && tally.faults > 0, "the load was no load: {tally:?}");
+    let reached: u64 = tally.deaths.values().map(|(reached, _)| reached).sum();
+    assert!(reached >= 3, "the server did not die where it was meant to: {tally:?}");
+}
+
+async fn an_answer_as_the_lock_ends_loses_nothing_and_keeps_nothing(store: Backend) {
+    let plan = race::Plan { store, seed: SEED, races: 24, together: 24 };
+    let outcome = race::run(&plan, None, |_| {}).await.unwrap_or_else(|wrong| panic!("{wrong:#?}"));
+    assert_eq!((outcome.races, outcome.won + outcome.voided + outcome.refunded), (24, 24), "{outcome:?}");
+    assert!(outcome.won > 0 && outcome.won < 24, "nobody raced: {outcome:?}");
+}
+
+/// The control: with a processor that keeps what it should give back, the very same race is found out.
+#[tokio::test]
+async fn a_processor_that_keeps_the_money_of_a_lost_race_is_found_out() {
+    let plan = race::Plan { store: Backend::Embedded, seed: SEED, races: 24, together: 24 };
+    let wrong = race::run(&plan, Some(Deceit::KeepsTheMoney), |_| {}).await.expect_err("some of them lost, and were not paid back");
+    assert!(wrong.iter().any(|wrong| wrong.starts_with("I2 ") || wrong.starts_with("I3 ") || wrong.contains("still holds")), "{wrong:#?}");
+}
