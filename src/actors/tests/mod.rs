@@ -3,6 +3,7 @@
 mod clock;
 mod faults;
 mod paying;
+mod reconciling;
 
 use std::sync::Arc;
 

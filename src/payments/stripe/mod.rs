@@ -57,6 +57,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Whether it is on this machine, where no proxy leads to.
     pub is_local: bool,
+    /// Whether buyers act in pages that have Stripe's own script, rather than where a link leads them.
+    pub has_element: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -76,6 +78,7 @@ pub struct Stripe {
     key: [u8; 32],
     clock: Clock,
     timeout: Duration,
+    has_element: bool,
 }
 
 impl fmt::Debug for Stripe {
@@ -90,7 +93,7 @@ impl Stripe {
     /// # Errors
     /// One line, if the settings cannot be used. Nothing is sent.
     pub fn new(settings: &Settings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
-        Ok(Self { client: Client::new(settings)?, key, clock, timeout: settings.timeout })
+        Ok(Self { client: Client::new(settings)?, key, clock, timeout: settings.timeout, has_element: settings.has_element })
     }
 
     /// When a call that begins now has to be over.

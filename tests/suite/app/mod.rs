@@ -9,6 +9,7 @@ mod database;
 pub mod raw;
 mod server;
 mod socket;
+pub mod stripe;
 pub mod world;
 
 use std::time::Duration;
