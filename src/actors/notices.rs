@@ -74,7 +74,7 @@ impl Notices {
     }
 
     async fn look_into(&self, event: String, payment: PaymentId) -> Result<Heard, Fault> {
-        fail_point!("webhook::before_handle");
+        fail_point!("webhook::before_handle", |_| std::process::abort());
         if self.shop.store.delivery(&event).await?.is_some() {
             return Ok(Heard::Duplicate);
         }
@@ -91,11 +91,11 @@ impl Notices {
         } else {
             self.follow(charge, &payment).await?;
         }
-        fail_point!("webhook::handled");
+        fail_point!("webhook::handled", |_| std::process::abort());
         let at = self.shop.now();
         let record = Commit { writes: vec![Write::Delivery(Delivery { event, at })], events: Vec::new(), at };
         let recorded = self.shop.store.commit(record).await;
-        fail_point!("webhook::recorded");
+        fail_point!("webhook::recorded", |_| std::process::abort());
         match recorded {
             Ok(()) => Ok(Heard::Handled),
             Err(CommitError::KeyUsed) => Ok(Heard::Duplicate),

@@ -27,7 +27,7 @@ impl Stripe {
         let answer = match self.client.send::<PaymentIntent>(&request, by).await {
             Ok(intent) => authorization(&intent, charge),
             Err(Trouble::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
-            Err(Trouble::Broken(detail)) => self.authorize_in_two(charge, payment, &method, &detail, by).await,
+            Err(Trouble::Broken { detail, .. }) => self.authorize_in_two(charge, payment, &method, &detail, by).await,
             Err(trouble) => Err(trouble.into()),
         };
         failing("stripe::after_authorize", Some(payment))?;
