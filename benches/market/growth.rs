@@ -31,7 +31,7 @@ pub async fn over_tickets(report: &mut Report) {
     let mut base = None;
     for count in TICKETS {
         // Beside those to be bought.
-        let (app, buyers, tickets) = shop::open(Backend::Embedded, shop::CROWD, count + 20_000).await;
+        let (app, buyers, tickets) = shop::open(Backend::Embedded, shop::CROWD, count + 50_000).await;
         let bytes = to_f64(app.server.resident_kib()) * 1024.0;
         let (empty, fewest) = *base.get_or_insert((bytes, to_f64(tickets.len() as u64)));
         let (unsold, x) = (Unsold::new(tickets, shop::cookies(&buyers)), to_f64(count as u64));
@@ -40,7 +40,7 @@ pub async fn over_tickets(report: &mut Report) {
         report.point("CPU us per lock, over tickets on sale", x, one(Target::Lock(&unsold)).await);
         report.point("CPU us per list of 50, over tickets on sale", x, one(Target::List(PAGE)).await);
         report.point("CPU us per search by price, over tickets on sale", x, one(Target::List(SEARCH)).await);
-        let more = x + 20_000.0 - fewest;
+        let more = x + 50_000.0 - fewest;
         if more > 0.0 {
             report.point("bytes of the whole server per ticket, over tickets on sale", x, (bytes - empty) / more);
         }
@@ -54,7 +54,7 @@ pub async fn over_locks(report: &mut Report) {
         let (policy, now) = (locks::policy(), wall_clock());
         let held = (0..count).map(|number| locks::lock(number, now, &policy)).collect();
         locks::write(&home, held).await;
-        let tickets = shop::seed_tickets(&home, 20_000).await;
+        let tickets = shop::seed_tickets(&home, 50_000).await;
         let (app, buyers) = TestApp::start_seeded(home, &shop::SETTINGS, seeded).await;
         let unsold = Unsold::new(tickets, shop::cookies(&buyers));
         unsold.look_around(app.server.addr).await;
@@ -70,7 +70,7 @@ pub async fn over_buyers(report: &mut Report) {
         stores.push(Backend::MongoDb);
     }
     for store in stores {
-        let (app, unsold) = shop::crowded(store, 80_000).await;
+        let (app, unsold) = shop::crowded(store, 160_000).await;
         for count in BUYERS_AT_ONCE {
             let ours = load::run(&app.server, count, SPAN, Target::Lock(&unsold)).await;
             report.point(&format!("locks a second, {store:?}, over buyers at once"), to_f64(count as u64), ours.per_second);

@@ -81,8 +81,8 @@ pub async fn connect(shard: &Shard, request: &HttpRequest, payload: web::Payload
     Ok(response.body(Outgoing { shard: shard.clone(), connection, listener, _seat: seat }))
 }
 
-/// The outbound half: the body of the answer to the upgrade. The server's own write buffer gathers what it yields at
-/// one time into one write.
+/// The outbound half: the body of the answer to the upgrade. It yields what the shard does not write to the socket itself;
+/// the server's own write buffer gathers what it yields at one time into one write.
 struct Outgoing {
     shard: Shard,
     connection: Rc<Connection>,
