@@ -29,6 +29,7 @@ mod watchers;
 use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use rounds::{Plan, ROUNDS_PER_LEG, run};
 
@@ -64,12 +65,18 @@ async fn main() {
         println!("LEFT OUT: wall clocks that differ by a minute, since there is no libfaketime");
     }
     let plan = Plan { seed: arguments.seed, rounds: first..end, election: Duration::from_millis(arguments.election_ms) };
-    let tally = run(&plan, |tally| {
+    let rounds = run(&plan, |tally| {
         let next = first + tally.rounds;
         fs::write(&arguments.state, format!("{} {next}\n", arguments.seed)).expect("the state can be written");
         println!("round {next}: {tally}");
-    })
-    .await;
+    });
+    // Who is interrupted takes processes and namespaces away, too: dropping the rounds does that.
+    let mut terminated = signal(SignalKind::terminate()).expect("signals can be received");
+    let tally = tokio::select! {
+        tally = rounds => tally,
+        _ = terminated.recv() => return println!("interrupted: the next run goes on"),
+        _ = tokio::signal::ctrl_c() => return println!("interrupted: the next run goes on"),
+    };
     println!("faults: {:?}", tally.faults);
     println!("all invariants held, and nobody who watched missed anything, over {} rounds", tally.rounds);
     if end == arguments.rounds {
