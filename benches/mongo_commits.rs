@@ -65,7 +65,7 @@ async fn main() {
     let db = Client::with_uri_str(&server).await.expect("MongoDB answers").database(&name);
     let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); LINES.len()];
     for _ in 0..ROUNDS {
-        for (line, (writer, count)) in LINES.into_iter().enumerate() {
+        for (line, (writer, count)) in LINES.into_iter().enumerate().filter(|(_, (writer, _))| is_wanted(writer)) {
             let commits = driver::stored_tickets(&db, count).await;
             figures[line].push(match writer {
                 Writer::Store { callers } => through_store(&store, callers, commits).await,
@@ -73,13 +73,18 @@ async fn main() {
             });
         }
     }
-    for ((writer, _), mut rounds) in LINES.into_iter().zip(figures) {
+    for ((writer, _), mut rounds) in LINES.into_iter().zip(figures).filter(|((writer, _), _)| is_wanted(writer)) {
         rounds.sort_by(|one, other| one.rate.total_cmp(&other.rate));
         let Figures { rate, p50, p99 } = rounds[ROUNDS / 2];
         println!("{:44} {rate:8.0} commits/s   p50 {p50:9.2?}   p99 {p99:9.2?}", format!("{writer:?}"));
     }
     store.close().await;
     db.drop().await.expect("the database is dropped");
+}
+
+/// With `-- store`, the store's lines alone.
+fn is_wanted(writer: &Writer) -> bool {
+    matches!(writer, Writer::Store { .. }) || std::env::args().all(|argument| argument != "store")
 }
 
 async fn through_store(store: &Arc<MongoStore>, callers: usize, commits: Vec<Commit>) -> Figures {

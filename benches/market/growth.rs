@@ -24,16 +24,14 @@ pub async fn measure(report: &mut Report) {
     over_tickets(report).await;
     over_locks(report).await;
     over_buyers(report).await;
-    if std::env::var_os("MONGODB_URI").is_some() {
-        over_replicas(report).await;
-    }
+    over_replicas(report).await;
 }
 
-async fn over_tickets(report: &mut Report) {
+pub async fn over_tickets(report: &mut Report) {
     let mut base = None;
     for count in TICKETS {
         // Beside those to be bought.
-        let (app, buyers, tickets) = shop::open(Backend::Embedded, shop::CROWD, count + 20_000).await;
+        let (app, buyers, tickets) = shop::open(Backend::Embedded, shop::CROWD, count + 50_000).await;
         let bytes = to_f64(app.server.resident_kib()) * 1024.0;
         let (empty, fewest) = *base.get_or_insert((bytes, to_f64(tickets.len() as u64)));
         let (unsold, x) = (Unsold::new(tickets, shop::cookies(&buyers)), to_f64(count as u64));
@@ -42,21 +40,21 @@ async fn over_tickets(report: &mut Report) {
         report.point("CPU us per lock, over tickets on sale", x, one(Target::Lock(&unsold)).await);
         report.point("CPU us per list of 50, over tickets on sale", x, one(Target::List(PAGE)).await);
         report.point("CPU us per search by price, over tickets on sale", x, one(Target::List(SEARCH)).await);
-        let more = x + 20_000.0 - fewest;
+        let more = x + 50_000.0 - fewest;
         if more > 0.0 {
             report.point("bytes of the whole server per ticket, over tickets on sale", x, (bytes - empty) / more);
         }
     }
 }
 
-async fn over_locks(report: &mut Report) {
+pub async fn over_locks(report: &mut Report) {
     for count in LOCKS {
         let home = Home::new(Backend::Embedded);
         let seeded = world::seed_users(&home, shop::CROWD).await;
         let (policy, now) = (locks::policy(), wall_clock());
         let held = (0..count).map(|number| locks::lock(number, now, &policy)).collect();
         locks::write(&home, held).await;
-        let tickets = shop::seed_tickets(&home, 20_000).await;
+        let tickets = shop::seed_tickets(&home, 50_000).await;
         let (app, buyers) = TestApp::start_seeded(home, &shop::SETTINGS, seeded).await;
         let unsold = Unsold::new(tickets, shop::cookies(&buyers));
         unsold.look_around(app.server.addr).await;
@@ -66,13 +64,13 @@ async fn over_locks(report: &mut Report) {
     }
 }
 
-async fn over_buyers(report: &mut Report) {
+pub async fn over_buyers(report: &mut Report) {
     let mut stores = vec![Backend::Embedded];
     if std::env::var_os("MONGODB_URI").is_some() {
         stores.push(Backend::MongoDb);
     }
     for store in stores {
-        let (app, unsold) = shop::crowded(store, 80_000).await;
+        let (app, unsold) = shop::crowded(store, 160_000).await;
         for count in BUYERS_AT_ONCE {
             let ours = load::run(&app.server, count, SPAN, Target::Lock(&unsold)).await;
             report.point(&format!("locks a second, {store:?}, over buyers at once"), to_f64(count as u64), ours.per_second);
@@ -82,7 +80,10 @@ async fn over_buyers(report: &mut Report) {
 }
 
 /// The same load on one, two and three processes of one database: what all of them take, and what MongoDB does.
-async fn over_replicas(report: &mut Report) {
+pub async fn over_replicas(report: &mut Report) {
+    if std::env::var_os("MONGODB_URI").is_none() {
+        return;
+    }
     let (app, unsold) = shop::crowded(Backend::MongoDb, 80_000).await;
     let mongod: Option<u32> = std::env::var("MONGOD_PID").ok().and_then(|pid| pid.parse().ok());
     let mut others: Vec<Server> = Vec::new();

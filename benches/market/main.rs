@@ -32,7 +32,8 @@ const ROUNDS: usize = 3;
 /// How long one measurement lasts.
 const SPAN: Duration = Duration::from_secs(2);
 
-/// What may be asked for by name. `growth` is left out when nothing is: it takes minutes, and has no goal.
+/// What may be asked for by name. `growth` (or a part of it, as `growth-locks`) is left out when nothing is: it takes
+/// minutes, and has no goal.
 const SECTIONS: [&str; 6] = ["purchases", "reads", "sockets", "locks", "signin", "replicas"];
 
 fn main() {
@@ -64,6 +65,10 @@ async fn measure(wanted: &[String]) {
             "signin" => signin::measure(&mut report).await,
             "replicas" => replicas::measure(&mut report).await,
             "growth" => growth::measure(&mut report).await,
+            "growth-tickets" => growth::over_tickets(&mut report).await,
+            "growth-locks" => growth::over_locks(&mut report).await,
+            "growth-buyers" => growth::over_buyers(&mut report).await,
+            "growth-replicas" => growth::over_replicas(&mut report).await,
             other => panic!("there is no section {other}: {SECTIONS:?} and growth"),
         }
     }

@@ -78,7 +78,8 @@ impl Report {
     /// A figure that has a goal.
     pub fn goal(&mut self, path: &str, ours: impl Into<String>, limit: impl Into<String>, figure: f64, goal: Goal) {
         let row = Row { path: path.to_owned(), ours: ours.into(), limit: limit.into(), figure, goal };
-        println!("{path}: {} against {}: {figure:.2} ({})", row.ours, row.limit, goal.verdict(figure));
+        let beside = if row.limit.is_empty() { String::new() } else { format!(" beside {}", row.limit) };
+        println!("{path}: {}{beside}: {figure:.2} ({})", row.ours, goal.verdict(figure));
         let (reach, best) = goal.bounds();
         self.keep(path, &json!({ "ours": row.ours, "limit": row.limit, "figure": figure, "reach": reach, "best": best }));
         self.rows.push(row);

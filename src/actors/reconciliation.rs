@@ -65,6 +65,8 @@ pub(super) struct Reconciliation {
     /// Only of charges that were tried and are still open.
     tried: Mutex<HashMap<ChargeId, Next>>,
     place: Mutex<Place>,
+    /// What was touched before this process began is driven by nobody in it.
+    began: Timestamp,
 }
 
 /// How far a pass over all open charges got.
@@ -78,8 +80,13 @@ struct Place {
 impl Reconciliation {
     /// Starts rounds and surveys on the current arbiter: at once, then on timers.
     pub(super) fn start(shop: &Arc<Shop>, settlement: &Settlement) {
-        let this =
-            Arc::new(Self { shop: Arc::clone(shop), settlement: settlement.clone(), tried: Mutex::default(), place: Mutex::default() });
+        let this = Arc::new(Self {
+            shop: Arc::clone(shop),
+            settlement: settlement.clone(),
+            tried: Mutex::default(),
+            place: Mutex::default(),
+            began: shop.now(),
+        });
         let surveyor = Arc::clone(&this);
         keep_running("reconcile", move || Arc::clone(&this).rounds());
         keep_running("survey", move || Arc::clone(&surveyor).surveys());
@@ -104,7 +111,9 @@ impl Reconciliation {
     async fn round(&self) -> Result<(), Unavailable> {
         for _ in 0..PAGES_PER_ROUND_MAX {
             let after = self.place.lock().after;
-            let page = self.shop.store.charges_open(self.shop.now() - IDLE_AFTER, after, PAGE).await?;
+            // After a crash nothing is waited for: a lock may end meanwhile. Another replica may be at it, which does no harm.
+            let touched_before = (self.shop.now() - IDLE_AFTER).max(self.began);
+            let page = self.shop.store.charges_open(touched_before, after, PAGE).await?;
             let Some(last) = page.last() else {
                 self.end_pass();
                 return Ok(());

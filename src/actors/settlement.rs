@@ -105,7 +105,7 @@ impl Settlement {
         let asked = tokio::time::timeout(self.shop.processor.patience(), self.ask(charge, &attempt)).await;
         let (command, client_secret) = asked.unwrap_or_else(|_| Err(Fault::Unavailable("the payment processor takes too long".into())))?;
         if matches!(command, Command::PaymentAuthorized { .. }) {
-            fail_point!("settlement::before_claim");
+            fail_point!("settlement::before_claim", |_| std::process::abort());
         }
         let charge = self.tell(charge, command).await?;
         match charge.step {
@@ -123,7 +123,7 @@ impl Settlement {
             (Err(failure), Attempt::Token(_)) => return Ok((Command::PaymentDeclined { charge: id, payment: None, failure }, None)),
             (Err(failure), Attempt::Resume | Attempt::Recover) => return Err(refused(&failure)),
         };
-        fail_point!("settlement::opened");
+        fail_point!("settlement::opened", |_| std::process::abort());
         let answer = match attempt {
             Attempt::Token(token) => self.insist_or_refused(|| processor.authorize(charge, &payment, token)).await?.map(Some),
             Attempt::Resume => self.insist_or_refused(|| processor.resume(charge, &payment)).await?.map(Some),
@@ -196,16 +196,16 @@ impl Settlement {
     }
 
     async fn capture(&self, charge: &Charge) -> Result<Progress, Fault> {
-        fail_point!("settlement::claimed");
+        fail_point!("settlement::claimed", |_| std::process::abort());
         let processor = &self.shop.processor;
         let payment = self.insist(|| processor.open(charge)).await?;
         let command = match self.insist_or_refused(|| processor.capture(charge, &payment)).await? {
             Ok(()) => Command::PaymentCaptured { charge: charge.id },
             Err(failure) => Command::CaptureFailed { charge: charge.id, failure },
         };
-        fail_point!("settlement::captured");
+        fail_point!("settlement::captured", |_| std::process::abort());
         let settled = self.tell(charge, command).await?;
-        fail_point!("settlement::final");
+        fail_point!("settlement::final", |_| std::process::abort());
         Ok(Progress::On(settled))
     }
 
@@ -216,7 +216,7 @@ impl Settlement {
             Reversal::Voided => None,
             Reversal::Refunded { refund } => Some(refund),
         };
-        fail_point!("settlement::reversed");
+        fail_point!("settlement::reversed", |_| std::process::abort());
         let now = self.shop.now();
         let decision = decide::charge_reversed(charge, Some(&payment), refund.as_ref(), now);
         self.commit(charge, decision).await.map(Progress::On)

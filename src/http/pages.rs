@@ -86,8 +86,8 @@ pub fn policy(config: &Config) -> HeaderValue {
     const COMMON: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; form-action 'self'; \
                           base-uri 'none'; frame-ancestors 'none'";
     const OURS: &str = "script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'";
-    const STRIPE: &str = "script-src 'self' https://js.stripe.com; connect-src 'self' https://api.stripe.com; \
-                          frame-src https://js.stripe.com https://hooks.stripe.com";
+    const STRIPE: &str = "script-src 'self' https://js.stripe.com https://*.js.stripe.com; connect-src 'self' https://api.stripe.com; \
+                          frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com";
     let sources = if config.stripe.publishable_key.is_some() { STRIPE } else { OURS };
     HeaderValue::from_str(&format!("{COMMON}; {sources}")).expect("visible ASCII")
 }

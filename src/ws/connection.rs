@@ -186,6 +186,8 @@ impl Connection {
         // since, if it was so little that any new socket takes it.
         let is_written = state.is_waiting && state.outbox.is_empty() && state.given <= Self::GIVEN_MAX;
         state.is_straight = self.peer.is_some() && state.phase == Phase::Open && is_written;
+        // The greeting's room; who never hears anything needs none.
+        state.outbox.shrink();
     }
 
     /// Writes what is queued to the socket, in one piece; what does not fit is left to the server.

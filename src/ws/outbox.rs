@@ -134,6 +134,11 @@ impl Outbox {
         Some(queued.frame)
     }
 
+    /// Gives back what room it does not need now.
+    pub fn shrink(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     /// Drops every frame that the peer has nothing of.
     pub fn clear(&mut self) {
         self.queue = VecDeque::new();

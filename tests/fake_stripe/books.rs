@@ -155,7 +155,8 @@ impl Books {
                 Method { id: stored, card }
             }
             (None, Some(token)) => {
-                let card = cards::of_token(token).ok_or_else(|| Box::new(Reply::missing_parameter("token", token)))?;
+                let card =
+                    cards::of_token(token).ok_or_else(|| Box::new(Reply::missing_parameter("payment_method_data[card][token]", token)))?;
                 Method { id: self.id("pm"), card }
             }
             (None, None) => return Ok(()),

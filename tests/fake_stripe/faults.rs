@@ -128,10 +128,6 @@ impl Faults {
         Self { random: StdRng::seed_from_u64(seed), odds, script: VecDeque::new(), stop: None, timings: HashMap::new(), count: 0 }
     }
 
-    pub fn set_odds(&mut self, odds: Odds) {
-        self.odds = odds;
-    }
-
     /// The next request of this kind that nothing was scripted for goes wrong like this.
     pub fn script(&mut self, kind: Kind, fault: Fault) {
         self.script.push_back((kind, fault));

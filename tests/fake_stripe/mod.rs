@@ -81,11 +81,6 @@ impl FakeStripe {
         self.shared.post().manner = manner;
     }
 
-    /// Signs with these from now on.
-    pub fn sign_with(&self, secrets: &[&str]) {
-        self.shared.post().secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-    }
-
     pub fn events(&self) -> Vec<Event> {
         self.shared.post().events.clone()
     }
@@ -98,10 +93,6 @@ impl FakeStripe {
     /// Delivers one event, once; the status of the answer.
     pub async fn post(&self, event: &Event) -> Option<u16> {
         self.shared.deliver_once(event).await
-    }
-
-    pub fn go_wrong(&self, odds: Odds) {
-        self.shared.faults().set_odds(odds);
     }
 
     /// The next request of this kind goes wrong like this.

@@ -29,10 +29,8 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub kind: Kind,
-    pub method: String,
     pub key: Option<String>,
     pub version: Option<String>,
-    pub body: String,
 }
 
 /// What the server's threads share.
@@ -141,7 +139,7 @@ async fn answer(shared: Arc<Shared>, asked: Asked) -> Option<Answered> {
         return Some(Reply::no_route(&asked.method, &asked.path).into());
     };
     let kind = endpoint.kind();
-    let seen = Seen { kind, method: asked.method.clone(), key: asked.key.clone(), version: asked.version, body: asked.parameters.clone() };
+    let seen = Seen { kind, key: asked.key.clone(), version: asked.version };
     shared.seen().push(seen);
     if asked.method == "POST" && !asked.is_form {
         return Some(Reply::invalid("parameter_invalid_string", "content-type").into());

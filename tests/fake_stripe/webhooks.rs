@@ -33,6 +33,7 @@ pub struct Manner {
 impl Manner {
     /// None comes but those that a test delivers.
     pub const BY_HAND: Self = Self { dropped: 1_000, doubled: 0, delay_ms_max: 0, tries: 0 };
+    #[allow(dead_code, reason = "the fake as a program delivers so")]
     pub const AT_ONCE: Self = Self { dropped: 0, doubled: 0, delay_ms_max: 0, tries: 8 };
     pub const BAD_DAY: Self = Self { dropped: 100, doubled: 200, delay_ms_max: 300, tries: 8 };
 }

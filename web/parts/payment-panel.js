@@ -1,7 +1,7 @@
 // Paying for an order: choose a card, pay, confirm where the bank asks for it, try another card after a decline.
 
 import { fill, h, setAttribute, setText } from "../core/dom.js";
-import { Problem } from "../net/api.js";
+import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { sandboxCards } from "../pay/sandbox.js";
 import { stripeCards } from "../pay/stripe.js";
@@ -59,7 +59,9 @@ export function paymentPanel(first, terms) {
   }
 
   async function finish(charge) {
-    await method.act(charge.clientSecret);
+    // A page that was loaded anew knows the charge from a list, which holds no secrets.
+    const secret = charge.clientSecret ?? (await request("GET", `/api/charges/${charge.id}`)).data.clientSecret;
+    await method.act(secret);
     const { status, data } = await once("POST", `/api/charges/${charge.id}/confirm`, {}, { onRetry: sayStill });
     store.putCharges([data]);
     if (status === 202) box.say("warn", "Your bank has not confirmed it yet.", "Confirm it there, then press the button again.");

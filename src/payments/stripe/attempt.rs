@@ -23,15 +23,21 @@ impl Stripe {
         let by = self.deadline();
         failing("stripe::before_authorize", Some(payment))?;
         let method = payment_method(token);
-        let request = confirmation(payment, self.authorize_key(charge, token)).with_all(&method);
+        let request = self.confirmation(payment, self.authorize_key(charge, token)).with_all(&method);
         let answer = match self.client.send::<PaymentIntent>(&request, by).await {
             Ok(intent) => authorization(&intent, charge),
             Err(Trouble::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
-            Err(Trouble::Broken(detail)) => self.authorize_in_two(charge, payment, &method, &detail, by).await,
+            Err(Trouble::Broken { detail, .. }) => self.authorize_in_two(charge, payment, &method, &detail, by).await,
             Err(trouble) => Err(trouble.into()),
         };
         failing("stripe::after_authorize", Some(payment))?;
         answer
+    }
+
+    fn confirmation(&self, payment: &PaymentId, key: String) -> Request {
+        let request = Request::post(Operation::Authorize, format!("payment_intents/{payment}/confirm"), key);
+        // "When confirming server-side and using Stripe.js to handle the next actions" (Stripe's reference).
+        if self.has_element { request.with("use_stripe_sdk", "true") } else { request }
     }
 
     /// A step for each token: another token on the same payment is another attempt.
@@ -88,7 +94,7 @@ impl Stripe {
         let attach = Request::post(Operation::Attach, format!("payment_intents/{payment}"), once_key(charge, "attach")).with_all(method);
         let attached = self.client.send::<PaymentIntent>(&attach, by).await;
         let done = match attached {
-            Ok(_) => self.client.send::<PaymentIntent>(&confirmation(payment, once_key(charge, "authorize")), by).await,
+            Ok(_) => self.client.send::<PaymentIntent>(&self.confirmation(payment, once_key(charge, "authorize")), by).await,
             refused => refused,
         };
         match done {
@@ -105,7 +111,7 @@ impl Stripe {
         let answer = match intent.status {
             // Only where somebody set the account to confirm by hand: what the buyer did counts once it is confirmed.
             Status::RequiresConfirmation => {
-                match self.client.send::<PaymentIntent>(&confirmation(payment, once_key(charge, "resume")), by).await {
+                match self.client.send::<PaymentIntent>(&self.confirmation(payment, once_key(charge, "resume")), by).await {
                     Ok(intent) => authorization(&intent, charge),
                     Err(Trouble::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
                     Err(trouble) => Err(trouble.into()),
@@ -145,10 +151,6 @@ impl Stripe {
 /// digits in it.
 fn is_test_name(id: &str) -> bool {
     id.starts_with("pm_card_") || id.starts_with("tok_") && !id.bytes().any(|byte| byte.is_ascii_digit())
-}
-
-fn confirmation(payment: &PaymentId, key: String) -> Request {
-    Request::post(Operation::Authorize, format!("payment_intents/{payment}/confirm"), key)
 }
 
 fn payment_method(token: &PaymentToken) -> Vec<(&'static str, String)> {

@@ -21,6 +21,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
 /// Stripe's own word on whether a repetition makes sense.
 const STRIPE_SHOULD_RETRY: HeaderName = HeaderName::from_static("stripe-should-retry");
+/// `true` on an answer that Stripe had kept under the request's key.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Until a connection has to stand. Beyond it, another address is tried, or another attempt made.
@@ -107,7 +109,11 @@ pub(super) enum Trouble {
     Unknown(String),
     /// Stripe failed at it, and the same request would be answered with the same failure, which is kept under its key. It
     /// may have been done all the same.
-    Broken(String),
+    Broken {
+        detail: String,
+        /// Whether Stripe says that this very failure was kept: then nothing else can come of the key, ever.
+        is_kept: bool,
+    },
     /// A definite no.
     Rejected(Rejection),
 }
@@ -149,7 +155,7 @@ impl Rejection {
 impl From<Trouble> for ProcessorError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Unknown(detail) | Trouble::Broken(detail) => Self::Unknown(detail),
+            Trouble::Unknown(detail) | Trouble::Broken { detail, .. } => Self::Unknown(detail),
             Trouble::Rejected(rejection) if rejection.is_about_access() => {
                 Self::Unknown(format!("Stripe does not accept the key of STRIPE_SECRET_KEY ({})", rejection.status))
             }
@@ -279,6 +285,7 @@ struct Head {
     status: StatusCode,
     retry_after: Option<Duration>,
     should_retry: Option<bool>,
+    is_replay: bool,
     request_id: String,
 }
 
@@ -289,6 +296,7 @@ impl Head {
             status: answer.status(),
             retry_after: text(&RETRY_AFTER).and_then(|secs| secs.trim().parse().ok()).map(Duration::from_secs),
             should_retry: text(&STRIPE_SHOULD_RETRY).and_then(|should| should.parse().ok()),
+            is_replay: text(&IDEMPOTENT_REPLAYED) == Some("true"),
             request_id: text(&REQUEST_ID).unwrap_or("-").to_owned(),
         }
     }
@@ -314,6 +322,7 @@ fn read<T: DeserializeOwned>(request: &Request, head: &Head, body: &[u8]) -> (&'
             }
         };
     }
+    let broken = || Sent::Over(Trouble::Broken { detail: why(), is_kept: head.is_replay });
     let again = |outcome| (outcome, Sent::Again { after: head.retry_after, why: why() });
     match (head.status, head.should_retry) {
         (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => again("conflict"),
@@ -321,8 +330,8 @@ fn read<T: DeserializeOwned>(request: &Request, head: &Head, body: &[u8]) -> (&'
         (StatusCode::TOO_MANY_REQUESTS, None | Some(true)) => again("rate_limited"),
         (StatusCode::TOO_MANY_REQUESTS, Some(false)) => ("rate_limited", Sent::Over(Trouble::Unknown(why()))),
         // What went wrong inside is kept under the key, and would only be repeated.
-        (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => ("server_error", Sent::Over(Trouble::Broken(why()))),
-        (status, Some(false)) if status.is_server_error() => ("server_error", Sent::Over(Trouble::Broken(why()))),
+        (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => ("server_error", broken()),
+        (status, Some(false)) if status.is_server_error() => ("server_error", broken()),
         (status, _) if status.is_server_error() => again("server_error"),
         (_, Some(true)) => again("rejected"),
         (status, _) => rejected(operation, head, status, body),

@@ -10,8 +10,8 @@
 //!
 //! What makes repeating safe is the PaymentIntent itself: it can be authorized, captured and cancelled once. Idempotency
 //! keys (charge and step) make a lost answer come back as it was; where Stripe keeps a failure under a key, the PaymentIntent
-//! is looked at, and what it lacks is asked for under another key. Only [`Processor::open`] never takes another key: that
-//! would make another PaymentIntent. See docs/adr/0006. No rule about orders or locks lives here, and nothing is stored.
+//! is looked at, and what it lacks is asked for under another key. Only [`Processor::open`] takes another key for nothing but a
+//! failure that is known to be kept: else there could be two PaymentIntents. See docs/adr/0006. No rule about orders or locks lives here, and nothing is stored.
 
 mod attempt;
 mod client;
@@ -42,6 +42,8 @@ use objects::{CHARGE, List, PaymentIntent, Status};
 const KEY_TRUSTED: Millis = Millis::from_mins(20 * 60);
 /// How often a step is asked for anew, under another key, because Stripe failed at it and did not do it.
 const TRIES_MAX: usize = 3;
+/// How many keys a charge has to open its payment under. Each is used up by a failure that Stripe kept.
+const KEYS_MAX: u32 = 3;
 
 /// How to reach Stripe.
 #[derive(Clone)]
@@ -55,6 +57,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Whether it is on this machine, where no proxy leads to.
     pub is_local: bool,
+    /// Whether buyers act in pages that have Stripe's own script, rather than where a link leads them.
+    pub has_element: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -74,6 +78,7 @@ pub struct Stripe {
     key: [u8; 32],
     clock: Clock,
     timeout: Duration,
+    has_element: bool,
 }
 
 impl fmt::Debug for Stripe {
@@ -88,7 +93,7 @@ impl Stripe {
     /// # Errors
     /// One line, if the settings cannot be used. Nothing is sent.
     pub fn new(settings: &Settings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
-        Ok(Self { client: Client::new(settings)?, key, clock, timeout: settings.timeout })
+        Ok(Self { client: Client::new(settings)?, key, clock, timeout: settings.timeout, has_element: settings.has_element })
     }
 
     /// When a call that begins now has to be over.
@@ -118,7 +123,7 @@ impl Stripe {
         {
             return Ok(found);
         }
-        let intent: PaymentIntent = match self.client.send(&creation(charge), by).await {
+        let intent = match self.create(charge, by).await {
             Ok(intent) => intent,
             // A version of this program that asks in other words opened it before: it is found by what both call it.
             Err(Trouble::Rejected(rejection)) if rejection.is_key_reused() => {
@@ -131,6 +136,28 @@ impl Stripe {
         checked(intent.check(charge), charge, &payment)?;
         failing("stripe::after_open", Some(&payment))?;
         Ok(payment)
+    }
+
+    /// Makes the intent, under the first of the charge's keys of which something can come.
+    ///
+    /// A failure that Stripe kept is answered under its key for a day, so the charge could neither be paid nor given up that
+    /// long. The next key always follows the same kept failure, so every caller is led to the same intent; what a failed
+    /// creation may have left behind was told to nobody, so nothing is ever held by it. A failure that is not known to be
+    /// kept leads nowhere: under the same key an intent may still come of it.
+    async fn create(&self, charge: &Charge, by: Instant) -> Result<PaymentIntent, Trouble> {
+        let mut number = 1;
+        let mut asked_again = false;
+        loop {
+            match self.client.send(&creation(charge, number), by).await {
+                // The first of a failure's answers does not say whether it was kept. The second does.
+                Err(Trouble::Broken { is_kept: false, .. }) if !asked_again => asked_again = true,
+                Err(Trouble::Broken { is_kept: true, .. }) if number < KEYS_MAX => {
+                    number += 1;
+                    asked_again = false;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// The payment of a charge by its metadata. Stripe's index is behind by a minute, in bad hours by more.
@@ -180,7 +207,7 @@ impl Stripe {
                     failing("stripe::after_capture", Some(payment))?;
                     return checked(intent.check_captured(charge), charge, payment);
                 }
-                Ok(_) | Err(Trouble::Broken(_)) => {}
+                Ok(_) | Err(Trouble::Broken { .. }) => {}
                 Err(Trouble::Rejected(no)) if !no.is_about_access() => rejection = Some(no),
                 Err(trouble) => return Err(trouble.into()),
             }
@@ -210,9 +237,10 @@ impl Stripe {
     }
 }
 
-/// Nothing in it may change while a charge is open: under its key, other words are an error.
-fn creation(charge: &Charge) -> Request {
-    Request::post(Operation::Open, "payment_intents".into(), format!("{}:open", charge.id))
+/// Nothing in it may change while a charge is open: under its key, other words are an error. `number` counts the keys from 1.
+fn creation(charge: &Charge, number: u32) -> Request {
+    let key = if number == 1 { format!("{}:open", charge.id) } else { format!("{}:open:{number}", charge.id) };
+    Request::post(Operation::Open, "payment_intents".into(), key)
         .with("amount", charge.amount.minor().to_string())
         .with("currency", charge.currency.code())
         .with("capture_method", "manual")

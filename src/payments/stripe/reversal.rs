@@ -102,7 +102,7 @@ impl Stripe {
                             return Ok(Reversal::Voided);
                         }
                         // A capture was faster, or the buyer's bank is at it, or it was done all the same: look again.
-                        Ok(_) | Err(Trouble::Broken(_)) => {}
+                        Ok(_) | Err(Trouble::Broken { .. }) => {}
                         Err(Trouble::Rejected(no)) if !no.is_about_access() => {}
                         Err(trouble) => return Err(trouble.into()),
                     }
@@ -144,7 +144,7 @@ impl Stripe {
                         return Err(ProcessorError::Unknown("a refund failed at once".into()));
                     }
                 },
-                Err(Trouble::Broken(_)) => {}
+                Err(Trouble::Broken { .. }) => {}
                 Err(Trouble::Rejected(no)) if !no.is_about_access() => {}
                 Err(trouble) => return Err(trouble.into()),
             }

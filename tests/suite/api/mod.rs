@@ -13,5 +13,6 @@ mod rates;
 mod recovery;
 mod sale;
 mod sockets;
+mod stripe;
 mod tickets;
 mod users;

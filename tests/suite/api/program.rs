@@ -63,6 +63,12 @@ fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
     }
 }
 
+#[test]
+fn a_database_that_cannot_be_used_is_told_by_one_naming_of_its_setting() {
+    let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", "mongodb://no user:@127.0.0.1/")]);
+    assert!(!status.success() && text.matches("MONGODB_URI").count() == 1, "{text}");
+}
+
 /// `GITTIX_DATA_DIR` as a flag.
 fn flag(name: &str) -> String {
     format!("--{}", name.trim_start_matches("GITTIX_").to_lowercase().replace('_', "-"))

@@ -9,6 +9,7 @@ mod database;
 pub mod raw;
 mod server;
 mod socket;
+pub mod stripe;
 pub mod world;
 
 use std::time::Duration;
@@ -91,11 +92,11 @@ impl TestApp {
         self.server = Server::start(&self.home, &self.settings).await;
     }
 
-    /// Starts a process anew on the same store, which may not live until it is ready.
+    /// Starts a process anew on the same store, which is to end by itself, perhaps before it listens.
     #[cfg(feature = "failpoints")]
-    pub async fn restart_unready(&mut self) {
+    pub async fn restart_to_its_end(&mut self) {
         self.server.kill();
-        self.server = Server::start_unready(&self.home, &self.settings).await;
+        server::run_to_its_end(&self.home, &self.settings).await;
     }
 
     /// Changes a setting of the next start.

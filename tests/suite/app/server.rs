@@ -152,6 +152,24 @@ impl Drop for Server {
     }
 }
 
+/// Runs a server that is to end by itself.
+///
+/// # Panics
+/// If it does not.
+#[cfg(feature = "failpoints")]
+pub async fn run_to_its_end(home: &Home, settings: &[(String, String)]) {
+    let mut command = command(home, settings);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program that was just built can be started");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child can be asked").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not end");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Runs the program to its end; what it said on either stream.
 ///
 /// # Panics

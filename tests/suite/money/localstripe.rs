@@ -161,8 +161,7 @@ async fn what_localstripe_captured_without_a_ticket_is_refunded_once() {
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     // It dies once more, when the money went back and nobody has noted it.
     scene.app.set("FAILPOINTS", "settlement::reversed=return");
-    scene.app.restart_unready().await;
-    scene.app.server.gone().await;
+    scene.app.restart_to_its_end().await;
     assert_eq!(scene.intents().await, one("succeeded", 1999));
     scene.app.set("FAILPOINTS", "");
     scene.app.restart().await;

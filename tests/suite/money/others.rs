@@ -17,7 +17,7 @@ impl Other {
     /// The fake Stripe of PyPI: PaymentIntents and signed webhooks. It ignores idempotency keys, refunds as often as it is
     /// asked, and delivers an event once.
     pub fn localstripe() -> Self {
-        Self::start(".tools/localstripe/bin/python", "tests/others/localstripe.py")
+        Self::start(".tools/localstripe/bin/python", "tests/others/serve_localstripe.py")
     }
 
     /// The fake Stripe of npm: charges as they were before PaymentIntents, with real idempotency.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     app::{Answer, Backend, Client, PATIENCE, TestApp},
-    fake_stripe::{Account, Event, FakeStripe, Manner, Post},
+    fake_stripe::{Account, Event, FakeStripe, Post},
 };
 
 /// A server and its processor. The processor outlives the server, as Stripe does.
@@ -88,6 +88,3 @@ pub fn foreign_event() -> Event {
     let customer = json!({ "id": "cus_unknown", "object": "customer", "livemode": false });
     crate::fake_stripe::webhooks::made("evt_of_a_customer", "customer.created", &customer, None)
 }
-
-/// Every event at once, and again until it was taken.
-pub const PROMPT: Manner = Manner::AT_ONCE;

@@ -72,7 +72,8 @@ async fn a_processor_that_has_no_payment_intents_sells_nothing() {
         let (seller, buyer) = (app.user().await, app.user().await);
         let order = buyer.locks(&seller.sells("Front row").await).await;
         let paid = buyer.pay(&order, "pm_card_visa").await;
-        assert!(paid.status >= 400, "{key}: {paid:?}");
+        // With a key that is not taken nothing is known: the charge is open, and reconciliation asks again.
+        assert_ne!(paid.status, 201, "{key}: {paid:?}");
         assert!(!paid.text.contains("html") && !app.server.log().iter().any(|line| line.contains(key)), "{key}");
         assert_ne!(buyer.order(&order).await.expect(200)["status"], json!("Completed"), "{key}");
     }

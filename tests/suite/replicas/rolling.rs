@@ -50,7 +50,7 @@ async fn in_a_rolling_restart_no_purchase_fails_and_sockets_resume_on_other_repl
         fleet.restart(number).await;
         sleep(CALM).await;
     }
-    println!("three restarts took {:?}", began.elapsed());
+    eprintln!("three restarts took {:?}", began.elapsed());
     floor.close();
     for pair in trading {
         pair.await.expect("nobody of the load panics");
@@ -75,7 +75,7 @@ fn assert_purchases(found: &Found, floor: &Floor, told: &Ledger) {
     let measured = floor.measured(|measured| measured.clone());
     let count = measured.purchases.len();
     let gap = measured.purchases.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).max().unwrap_or_default();
-    println!("{count} purchases, {} failed; at most {gap:?} between two; slowest answer {:?}", measured.failed, measured.slowest_answer);
+    eprintln!("{count} purchases, {} failed; at most {gap:?} between two; slowest answer {:?}", measured.failed, measured.slowest_answer);
     assert_eq!(measured.failed, 0, "of {count} purchases");
     assert!(count > 20, "the load was no load: {count}");
     assert!(gap < GAP_MAX, "{gap:?} without a purchase");
@@ -89,7 +89,7 @@ fn assert_sockets(found: &Found, watched: &[Watcher]) {
     for (end, count) in watched.iter().flat_map(|watcher| &watcher.seen().ends) {
         *ends.entry(end).or_default() += count;
     }
-    println!("how sockets ended: {ends:?}");
+    eprintln!("how sockets ended: {ends:?}");
     assert!(ends.keys().eq(["1001"].iter()), "sockets are sent away with 1001: {ends:?}");
     assert_eq!(watched.iter().map(|watcher| watcher.seen().resets).sum::<u64>(), 0, "each resumed where it was");
 }

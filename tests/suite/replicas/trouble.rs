@@ -54,7 +54,7 @@ impl Scene {
 
         let began = Instant::now();
         let answers = self.ask_for_everything(&for_sale, &order).await;
-        println!("{}: slowest answer {:?}", self.name, answers.iter().map(|(_, took)| *took).max().unwrap_or_default());
+        eprintln!("{}: slowest answer {:?}", self.name, answers.iter().map(|(_, took)| *took).max().unwrap_or_default());
         for (answer, took) in &answers {
             assert!(*took < ANSWER_MAX, "{} took {took:?}", answer.asked);
             // That it has Retry-After is checked for every 503.
@@ -66,13 +66,13 @@ impl Scene {
         }
         let (alive, took) = timed(self.app.guest().get("/healthz")).await;
         assert!(alive.status == 200 && took < PROBE_MAX, "{} after {took:?}", alive.status);
-        println!("{}: it lasted {:?}", self.name, began.elapsed());
+        eprintln!("{}: it lasted {:?}", self.name, began.elapsed());
         fault.heal().await;
 
         let healed = Instant::now();
         self.app.server.ready().await;
         let ticket = self.bought().await;
-        println!("{}: recovered after {:?}", self.name, healed.elapsed());
+        eprintln!("{}: recovered after {:?}", self.name, healed.elapsed());
         assert!(healed.elapsed() < RECOVERY_MAX, "{:?}", healed.elapsed());
         // The socket was open all the while, and goes on without a gap.
         self.socket.ticket(&ticket, "Sold").await;

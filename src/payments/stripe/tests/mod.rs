@@ -93,6 +93,7 @@ async fn stripe_within(timeout: Duration, replies: Vec<Reply>) -> (Stripe, Scrip
         api_version: "2024-06-20".into(),
         timeout,
         is_local: true,
+        has_element: false,
     };
     let stripe = Stripe::new(&settings, [7; 32], Clock::starting_at(NOW)).expect("settings that can be used");
     (stripe, script)

@@ -104,10 +104,26 @@ async fn stripes_word_on_repeating_is_final() {
 
 /// Under another key there would be two: what Stripe failed at is found out by asking again, later.
 #[tokio::test]
-async fn opening_never_takes_another_key() {
-    let (stripe, script) = stripe(vec![error(500, json!({ "type": "api_error" }))]).await;
+async fn opening_takes_no_other_key_while_an_intent_may_come_of_the_first() {
+    let failed = || error(500, json!({ "type": "api_error" }));
+    let (stripe, script) = stripe(vec![failed(), failed()]).await;
     unknown(stripe.open(&charge()).await);
-    assert_eq!(script.lines().len(), 1);
+    let keys: Vec<_> = script.asked().iter().map(|asked| asked.key().to_owned()).collect();
+    assert_eq!(keys, vec![format!("{}:open", charge().id); 2]);
+}
+
+/// Else the charge could neither be paid nor given up as long as Stripe keeps it.
+#[tokio::test]
+async fn a_failure_to_open_that_stripe_keeps_leads_to_the_next_key_always_the_same() {
+    let kept = || error(500, json!({ "type": "api_error" })).with("Idempotent-Replayed", "true");
+    let first = error(500, json!({ "type": "api_error" }));
+    let answers = vec![first, kept(), ok(intent("requires_payment_method")), kept(), ok(intent("requires_payment_method"))];
+    let (stripe, script) = stripe(answers).await;
+    for _ in 0..2 {
+        assert_eq!(stripe.open(&charge()).await, Ok(payment()));
+    }
+    let keys: Vec<_> = script.asked().iter().map(|asked| asked.key().trim_start_matches(&charge().id.to_string()).to_owned()).collect();
+    assert_eq!(keys, [":open", ":open", ":open:2", ":open", ":open:2"]);
 }
 
 #[tokio::test]
