@@ -227,12 +227,12 @@ async fn open(config: &Config) -> Result<(Arc<dyn Store>, Option<Sandbox>), Star
     let sandboxed = config.stripe.mode().is_none();
     match &config.mongodb_uri {
         Some(uri) => {
-            let failed = |error: &dyn std::fmt::Display| StartError(format!("MONGODB_URI: {error}"));
-            let store = MongoStore::connect(uri.expose()).await.map_err(|error| failed(&error))?;
+            // It names its setting itself.
+            let store = MongoStore::connect(uri.expose()).await.map_err(|error| StartError(error.to_string()))?;
             if !sandboxed {
                 return Ok((store, None));
             }
-            let secret = store.secret("sandbox").await.map_err(|error| failed(&error))?;
+            let secret = store.secret("sandbox").await.map_err(|error| StartError(format!("MONGODB_URI: {error}")))?;
             // One ledger for all replicas, as they would share Stripe.
             let ledger = MongoLedger::new(store.database());
             Ok((store, Some(Sandbox::new(Arc::new(ledger), secret))))

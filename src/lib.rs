@@ -11,6 +11,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod payments;
+pub mod probe;
 pub mod store;
 pub mod tasks;
 pub mod wire;

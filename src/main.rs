@@ -1,9 +1,9 @@
-//! The program: `gittix serve` (the default) and `gittix demo`.
+//! The program: `gittix serve` (the default), `gittix demo` and `gittix health`.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind};
-use gittix::{app, config::Config, demo, logging};
+use gittix::{app, config::Config, demo, logging, probe::Probe};
 
 /// A ticket marketplace: list tickets, lock one, pay for it, and see it all happen live.
 #[derive(Debug, Parser)]
@@ -21,7 +21,14 @@ enum Command {
     Serve(Box<Config>),
     /// Fill a running server with sellers, tickets and racing buyers.
     Demo(demo::Demo),
+    /// Ask a running server whether it is well; exits with 0 if it is, with 1 if not.
+    Health(Probe),
 }
+
+/// Exit code: a setting is wrong, or what it names does not work.
+const MISUSED: u8 = 2;
+/// Exit code: the server that was asked is not well. Docker reserves 2 in health checks.
+const UNWELL: u8 = 1;
 
 fn main() -> ExitCode {
     // What the environment variable FAILPOINTS arms, until the process ends.
@@ -30,14 +37,15 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
-        Err(error) => return fail(&one_line(&error)),
+        Err(error) => return fail(&one_line(&error), MISUSED),
     };
     let done = match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(config)) => serve(*config),
         Some(Command::Demo(demo)) => run_demo(demo),
+        Some(Command::Health(probe)) => return probe.ask().map_or_else(|error| fail(&error, UNWELL), |()| ExitCode::SUCCESS),
     };
-    done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    done.map_or_else(|error| fail(&error, MISUSED), |()| ExitCode::SUCCESS)
 }
 
 fn serve(config: Config) -> Result<(), String> {
@@ -52,9 +60,9 @@ fn run_demo(demo: demo::Demo) -> Result<(), String> {
 }
 
 #[expect(clippy::print_stderr, reason = "the log may not be there yet")]
-fn fail(error: &str) -> ExitCode {
+fn fail(error: &str, code: u8) -> ExitCode {
     eprintln!("gittix: {error}");
-    ExitCode::from(2)
+    ExitCode::from(code)
 }
 
 /// A setting that is wrong is told in one line, by the name of its variable and its flag.

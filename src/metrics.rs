@@ -77,6 +77,8 @@ metrics! {
     ticket_actor_panics: IntCounter("gittix_ticket_actor_panics_total");
     /// Ticket actors that panicked too often and answer 503 for a while.
     ticket_actors_faulted: IntCounter("gittix_ticket_actors_faulted_total");
+    /// Timers of ticket actors that are armed.
+    timers_armed: IntGauge("gittix_timers_armed");
     /// Locks granted by this replica.
     locks_granted: IntCounter("gittix_locks_granted_total");
     /// Orders that were refused because another one holds the ticket.

@@ -1,4 +1,6 @@
-//! What nothing can be faster than: a handler that does nothing, a loop of bare writes, the database's driver alone.
+//! What nothing can be faster than: handlers that do nothing, and a loop of bare writes. And, in the same shape as that
+//! loop, the hub without the marketplace around it. Each is a process of its own, as the server is. The database's driver
+//! alone: `driver.rs`.
 
 use std::{
     io::{Read, Write},
@@ -7,42 +9,111 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpResponse, HttpServer, web};
-use mongodb::{
-    Client,
-    bson::{Document, doc},
-    options::{Acknowledgment, ReadConcern, WriteConcern},
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use gittix::{
+    clock::Clock,
+    domain::{Currency, Event, Money, Ticket, TicketId, TicketState, Timestamp, Title, UserId},
+    store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
+    ws::{self, Hub, Limits, PeerSocket, Shard},
 };
-use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::load::Measured;
 use crate::app::Server;
 
-/// Starts one of the ceilings as a process of its own.
-pub async fn start(name: &str) -> Server {
+/// Starts one of them as a process of its own.
+pub async fn start(name: &str, argument: &str) -> Server {
     let mut command = Command::new(std::env::current_exe().expect("a program knows where it is"));
-    command.arg(name).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .args([name, argument])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     Server::spawn(command).await
 }
 
-/// Reads a body and answers 409 with a problem of the usual length.
-pub fn bare_handler() {
+/// Answers 409 with a problem of the usual length to a POST, and a page of `page_bytes` to a GET.
+pub fn bare_handler(page_bytes: usize) {
     const PROBLEM: &str = r#"{"type":"/docs#ticket_locked","title":"Another order holds the ticket.","status":409,"code":"ticket_locked","errors":[{"message":"Another order holds the ticket."}]}"#;
     async fn refuse(_body: web::Bytes) -> HttpResponse {
         HttpResponse::Conflict().content_type("application/problem+json").body(PROBLEM)
     }
+    async fn show(page: web::Data<web::Bytes>) -> HttpResponse {
+        HttpResponse::Ok().content_type("application/json").body(web::Bytes::clone(&page))
+    }
     actix::System::new().block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        println!("listening addr={}", listener.local_addr().expect("it is bound"));
-        let server = HttpServer::new(|| App::new().route("/api/orders", web::post().to(refuse)));
+        let listener = announced();
+        let page = web::Data::new(web::Bytes::from(vec![b' '; page_bytes]));
+        let server = HttpServer::new(move || {
+            let app = App::new().app_data(page.clone());
+            app.route("/api/orders", web::post().to(refuse)).route("/api/tickets", web::get().to(show))
+        });
         server.workers(2).listen(listener).expect("it is bound").run().await.expect("it serves");
     });
 }
 
-/// Writes one prepared frame of some 300 bytes to every connection, each time that the first one sends a byte.
-pub fn broadcaster() {
+/// A free port, told in the way that servers tell it.
+fn announced() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     println!("listening addr={}", listener.local_addr().expect("it is bound"));
+    listener
+}
+
+/// The hub alone: the first connection is a trigger, for whose every byte one event is put into the feed; a second port,
+/// told on the trigger, takes sockets.
+pub fn hub() {
+    actix::System::new().block_on(async {
+        let epoch = Cursor { epoch: 1, ..Cursor::default() };
+        let feed = FeedLog::new(epoch, FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 });
+        let hub = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), Limits::default());
+        let sockets = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = sockets.local_addr().expect("it is bound").port();
+        std::thread::spawn(move || announce(&announced(), port, &feed));
+        let server = HttpServer::new(move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect)));
+        let server = server.workers(2).backlog(4096).on_connect(|connection, extensions| {
+            if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>().and_then(PeerSocket::of) {
+                extensions.insert(socket);
+            }
+        });
+        server.listen(sockets).expect("it is bound").run().await.expect("it serves");
+    });
+}
+
+async fn connect(request: HttpRequest, payload: web::Payload, shard: web::Data<Shard>) -> actix_web::Result<HttpResponse> {
+    Ok(ws::connect(&shard, &request, payload, None).await?)
+}
+
+fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {
+    let (mut trigger, _) = listener.accept().expect("somebody comes");
+    trigger.write_all(&port.to_be_bytes()).expect("two bytes fit");
+    let mut bytes = [0; 4096];
+    let mut time = 0;
+    while let Ok(count @ 1..) = trigger.read(&mut bytes) {
+        let events = (0..count).map(|_| {
+            time += 1;
+            Recorded::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), Event::TicketUpdated { ticket: ticket(time) })
+        });
+        feed.push(events);
+    }
+}
+
+fn ticket(version: u64) -> Ticket {
+    Ticket {
+        id: TicketId::new(Uuid::from_u128(u128::from(version % 500))),
+        seller: UserId::new(Uuid::nil()),
+        title: Title::parse("Front row").expect("a title"),
+        price: Money::from_minor(2_000).expect("a price"),
+        currency: Currency::Usd,
+        state: TicketState::Available,
+        version,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+        lapses: Vec::new(),
+    }
+}
+
+/// Writes one prepared frame of some 300 bytes to every connection, each time that the first one sends a byte.
+pub fn broadcaster() {
+    let listener = announced();
     let (mut trigger, _) = listener.accept().expect("somebody comes");
     let mut frame = vec![0x81, 126, 1, 44];
     frame.extend([b'x'; 300]);
@@ -67,53 +138,4 @@ pub fn broadcaster() {
             Err(_) => {}
         }
     }
-}
-
-/// The same documents as a lock (a conditional update, an order, a document of two events), a transaction each, 16 in flight.
-pub async fn driver_alone(uri: &str, span: Duration) -> Measured {
-    const IN_FLIGHT: u32 = 16;
-    let client = Client::with_uri_str(uri).await.expect("a valid URI");
-    let db = client.database("gittix_bench_ceiling");
-    db.drop().await.expect("the database can be dropped");
-    for name in ["tickets", "orders", "events"] {
-        db.create_collection(name).await.expect("a collection");
-    }
-    let deadline = Instant::now() + span;
-    let writers = (0..IN_FLIGHT).map(|writer| {
-        let (client, db) = (client.clone(), db.clone());
-        async move {
-            let mut latencies = Vec::new();
-            let mut number = 0u32;
-            while Instant::now() < deadline {
-                let ticket = format!("{writer}-{number}");
-                db.collection::<Document>("tickets")
-                    .insert_one(doc! { "_id": &ticket, "version": 0, "title": "Front row" })
-                    .await
-                    .expect("written");
-                let began = Instant::now();
-                one_lock(&client, &db, &ticket).await.expect("nothing conflicts");
-                latencies.push(began.elapsed());
-                number += 1;
-            }
-            latencies
-        }
-    });
-    let latencies = futures_util::future::join_all(writers).await.concat();
-    // The insert before each lock is not part of it: its time is taken off the span.
-    let busy: Duration = latencies.iter().sum::<Duration>() / IN_FLIGHT;
-    db.drop().await.expect("the database can be dropped");
-    Measured::of(latencies, busy, Duration::ZERO)
-}
-
-async fn one_lock(client: &Client, db: &mongodb::Database, ticket: &str) -> Result<(), mongodb::error::Error> {
-    let mut session = client.start_session().await?;
-    let majority = WriteConcern::builder().w(Acknowledgment::Majority).build();
-    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(majority).await?;
-    let lock = doc! { "$set": { "version": 1, "state": { "order": ticket, "buyer": ticket } } };
-    db.collection::<Document>("tickets").update_one(doc! { "_id": ticket, "version": 0 }, lock).session(&mut session).await?;
-    let order = doc! { "_id": ticket, "ticket": ticket, "buyer": ticket, "status": "Created", "version": 0, "price": 2000 };
-    db.collection::<Document>("orders").insert_one(order.clone()).session(&mut session).await?;
-    let events = doc! { "events": [{ "type": "TicketUpdated", "ticket": { "id": ticket, "version": 1 } }, { "type": "OrderCreated", "order": order }] };
-    db.collection::<Document>("events").insert_one(events).session(&mut session).await?;
-    session.commit_transaction().await
 }

@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::load::{Connection, Measured, cpu_of};
+use super::load::{Connection, Measured, Spent};
 use crate::app::{Client, raw};
 
 /// Open sockets, and the frames that they got so far.
@@ -42,6 +42,10 @@ impl Audience {
         audience
     }
 
+    pub fn len(&self) -> u64 {
+        self.sockets
+    }
+
     async fn reached(&self, frames: u64) {
         loop {
             let heard = self.news.notified();
@@ -55,7 +59,7 @@ impl Audience {
 
     /// One event after the other, each when all sockets have the one before.
     pub async fn deliveries(&self, pid: u32, span: Duration, mut event: impl AsyncFnMut()) -> Measured {
-        let (began, cpu) = (Instant::now(), cpu_of(pid));
+        let (began, cpu) = (Instant::now(), Spent::by(pid));
         let mut rounds = Vec::new();
         while began.elapsed() < span {
             let due = self.frames.load(Ordering::Acquire) + self.sockets;
@@ -64,12 +68,53 @@ impl Audience {
             self.reached(due).await;
             rounds.push(asked.elapsed());
         }
-        let (span, cpu) = (began.elapsed(), cpu_of(pid) - cpu);
+        let (span, cpu) = (began.elapsed(), Spent::by(pid).since(cpu));
         let one = Measured::of(rounds, span, cpu);
-        #[expect(clippy::cast_precision_loss, reason = "a count of sockets")]
-        let sockets = self.sockets as f64;
-        Measured { per_second: one.per_second * sockets, cpu_us: one.cpu_us / sockets, ..one }
+        let sockets = to_f64(self.sockets);
+        Measured { per_second: one.per_second * sockets, cpu_us: one.cpu_us / sockets, client_us: one.client_us / sockets, ..one }
     }
+
+    /// `per_second` events a second for `span`, whether or not they arrive: the share of all frames that came, and how
+    /// long each took from the end of `event` to the last socket, as far as that can be told from counting frames.
+    pub async fn burst(&self, pid: u32, per_second: u32, span: Duration, mut event: impl AsyncFnMut()) -> (f64, Measured) {
+        let (began, cpu, first) = (Instant::now(), Spent::by(pid), self.frames.load(Ordering::Acquire));
+        let count = u64::from(per_second) * span.as_secs();
+        let mut lags = Vec::new();
+        // When each event was made, and how many frames must have come when all sockets have it.
+        let mut made: std::collections::VecDeque<(Instant, u64)> = std::collections::VecDeque::new();
+        let mut seen = |made: &mut std::collections::VecDeque<(Instant, u64)>| {
+            let frames = self.frames.load(Ordering::Acquire);
+            while made.front().is_some_and(|(_, due)| *due <= frames) {
+                lags.extend(made.pop_front().map(|(at, _)| at.elapsed()));
+            }
+        };
+        for number in 1..=count {
+            let due = began + span.mul_f64(to_f64(number) / to_f64(count));
+            while Instant::now() < due {
+                let _ = tokio::time::timeout(Duration::from_millis(1), self.news.notified()).await;
+                seen(&mut made);
+            }
+            event().await;
+            made.push_back((Instant::now(), first + number * self.sockets));
+        }
+        let patience = Instant::now() + Duration::from_secs(5);
+        while !made.is_empty() && Instant::now() < patience {
+            let _ = tokio::time::timeout(Duration::from_millis(1), self.news.notified()).await;
+            seen(&mut made);
+        }
+        let (took, cpu) = (began.elapsed(), Spent::by(pid).since(cpu));
+        let delivered = to_f64(self.frames.load(Ordering::Acquire) - first);
+        let one = Measured::of(lags, took, cpu);
+        let each = |us: f64| us * to_f64(count) / delivered;
+        let measured =
+            Measured { per_second: delivered / took.as_secs_f64(), cpu_us: each(one.cpu_us), client_us: each(one.client_us), ..one };
+        (delivered / to_f64(count * self.sockets), measured)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of sockets or frames")]
+fn to_f64(count: u64) -> f64 {
+    count as f64
 }
 
 /// Counts the frames of one socket, to its end.
@@ -135,16 +180,21 @@ impl Editor {
     }
 }
 
-/// Makes an event at the raw broadcaster: one byte.
+/// Makes an event at the raw broadcaster, or at the hub alone: one byte.
 #[derive(Debug)]
 pub struct Kick(TcpStream);
 
 impl Kick {
-    /// The broadcaster's first connection is its trigger.
+    /// The first connection is the trigger.
     pub async fn new(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the broadcaster listens");
         stream.set_nodelay(true).expect("a socket option");
         Self(stream)
+    }
+
+    /// Where the hub takes its sockets.
+    pub async fn port(&mut self) -> u16 {
+        self.0.read_u16().await.expect("the hub tells its port")
     }
 
     pub async fn one(&mut self) {

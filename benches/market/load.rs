@@ -14,31 +14,58 @@ use tokio::{
     time::Instant,
 };
 
-use crate::app::Client;
+use crate::app::Server;
 
 /// What is done again and again.
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a> {
-    Sale(&'a Unsold),
+    /// Of the next ticket, for the next buyer.
     Lock(&'a Unsold),
-    /// Of a ticket that somebody holds.
-    Refusal(&'a str),
+    /// Of a ticket that somebody holds, to the bearer of the cookie.
+    Refusal(&'a str, &'a str),
+    /// A page of tickets: the path and its query.
+    List(&'a str),
 }
 
-/// Tickets, each handed out once.
+impl<'a> Target<'a> {
+    fn cookie(self) -> &'a str {
+        match self {
+            Self::Refusal(_, cookie) => cookie,
+            Self::Lock(_) | Self::List(_) => "",
+        }
+    }
+}
+
+/// Tickets, each handed out once, each to the next of many buyers: nobody holds hundreds.
 #[derive(Debug)]
 pub struct Unsold {
     tickets: Vec<String>,
+    cookies: Vec<String>,
     next: AtomicUsize,
 }
 
 impl Unsold {
-    pub fn new(tickets: Vec<String>) -> Self {
-        Self { tickets, next: AtomicUsize::new(0) }
+    pub fn new(tickets: Vec<String>, cookies: Vec<String>) -> Self {
+        Self { tickets, cookies, next: AtomicUsize::new(0) }
     }
 
-    fn take(&self) -> &str {
-        self.tickets.get(self.next.fetch_add(1, Ordering::Relaxed)).expect("more tickets than can be sold in a run")
+    /// A ticket, and its buyer's cookie.
+    fn take(&self) -> (&str, &str) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (self.tickets.get(number).expect("more tickets than can be sold in a run"), &self.cookies[number % self.cookies.len()])
+    }
+
+    /// All buyers look at the site before they buy: their sessions are known, as they are of people who come from a page.
+    pub async fn look_around(&self, addr: SocketAddr) {
+        const AT_ONCE: usize = 16;
+        let visits = self.cookies.chunks(self.cookies.len().div_ceil(AT_ONCE)).map(|cookies| async move {
+            let mut connection = Connection::open(addr, "").await;
+            for cookie in cookies {
+                connection.cookie.clone_from(cookie);
+                assert_eq!(connection.fetch("/api/users/currentuser").await, 200);
+            }
+        });
+        futures_util::future::join_all(visits).await;
     }
 }
 
@@ -50,17 +77,34 @@ pub struct Measured {
     pub p99: Duration,
     /// Of the server's process, for each operation.
     pub cpu_us: f64,
+    /// Of this process, the client, for each operation: what the load itself takes from the machine.
+    pub client_us: f64,
 }
 
 impl Measured {
     /// From all latencies, and the CPU time that the process took meanwhile.
-    pub fn of(mut latencies: Vec<Duration>, span: Duration, cpu: Duration) -> Self {
+    pub fn of(mut latencies: Vec<Duration>, span: Duration, cpu: Spent) -> Self {
         latencies.sort_unstable();
         let count = latencies.len().max(1);
         let at = |share: usize| latencies.get((count - 1) * share / 100).copied().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
         let operations = count as f64;
-        Self { per_second: operations / span.as_secs_f64(), p50: at(50), p99: at(99), cpu_us: cpu.as_secs_f64() * 1e6 / operations }
+        let each = |spent: Duration| spent.as_secs_f64() * 1e6 / operations;
+        Self {
+            per_second: operations / span.as_secs_f64(),
+            p50: at(50),
+            p99: at(99),
+            cpu_us: each(cpu.server),
+            client_us: each(cpu.client),
+        }
+    }
+
+    pub fn to_json(self) -> serde_json::Value {
+        let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
+        serde_json::json!({
+            "perSecond": self.per_second, "p50Ms": millis(self.p50), "p99Ms": millis(self.p99),
+            "cpuUs": self.cpu_us, "clientUs": self.client_us,
+        })
     }
 
     /// The round in the middle, by rate.
@@ -73,7 +117,26 @@ impl Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}/s, p50 {:.2?}, p99 {:.2?}, {:.1} us of CPU each", self.per_second, self.p50, self.p99, self.cpu_us)
+        write!(f, "{:.0}/s, p50 {:.2?}, p99 {:.2?}; CPU each: {:.1} us, ", self.per_second, self.p50, self.p99, self.cpu_us)?;
+        write!(f, "the client {:.1} us", self.client_us)
+    }
+}
+
+/// CPU time, of what is measured and of the client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub server: Duration,
+    pub client: Duration,
+}
+
+impl Spent {
+    /// So far, by the process `pid` and by this one.
+    pub fn by(pid: u32) -> Self {
+        Self { server: cpu_of(pid), client: cpu_of(std::process::id()) }
+    }
+
+    pub fn since(self, before: Self) -> Self {
+        Self { server: self.server.saturating_sub(before.server), client: self.client.saturating_sub(before.client) }
     }
 }
 
@@ -85,17 +148,12 @@ pub fn cpu_of(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The cookies of those who ask.
-pub fn targets(buyers: &[Client]) -> Vec<String> {
-    buyers.iter().filter_map(Client::cookie).collect()
-}
-
 /// Everybody asks as fast as they are answered, for `span`.
-pub async fn run(addr: SocketAddr, pid: u32, cookies: &[String], span: Duration, target: Target<'_>) -> Measured {
-    let deadline = Instant::now() + span;
-    let before = cpu_of(pid);
-    let buyers = cookies.iter().map(|cookie| async move {
-        let mut connection = Connection::open(addr, cookie).await;
+pub async fn run(server: &Server, buyers: usize, span: Duration, target: Target<'_>) -> Measured {
+    let (addr, pid, deadline) = (server.addr, server.pid(), Instant::now() + span);
+    let before = Spent::by(pid);
+    let buyers = (0..buyers).map(|_| async move {
+        let mut connection = Connection::open(addr, target.cookie()).await;
         let mut latencies = Vec::new();
         while Instant::now() < deadline {
             let began = Instant::now();
@@ -105,14 +163,15 @@ pub async fn run(addr: SocketAddr, pid: u32, cookies: &[String], span: Duration,
         latencies
     });
     let latencies = futures_util::future::join_all(buyers).await.concat();
-    Measured::of(latencies, span, cpu_of(pid) - before)
+    Measured::of(latencies, span, Spent::by(pid).since(before))
 }
 
 /// One keep-alive connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    head: String,
+    host: SocketAddr,
+    cookie: String,
     buffer: Vec<u8>,
 }
 
@@ -120,35 +179,43 @@ impl Connection {
     pub async fn open(addr: SocketAddr, cookie: &str) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the server listens");
         stream.set_nodelay(true).expect("a socket option");
-        let head = format!("Host: {addr}\r\nCookie: {cookie}\r\nContent-Type: application/json\r\n");
-        Self { stream, head, buffer: Vec::with_capacity(4096) }
+        Self { stream, host: addr, cookie: cookie.to_owned(), buffer: Vec::with_capacity(4096) }
     }
 
     async fn once(&mut self, target: Target<'_>) {
         match target {
-            Target::Refusal(ticket) => {
+            Target::Refusal(ticket, _) => {
                 let status = self.ask("POST /api/orders", &format!(r#"{{"ticketId":"{ticket}"}}"#)).await;
                 assert_eq!(status, 409, "{}", self.text());
             }
-            Target::Lock(unsold) => drop(self.lock(unsold).await),
-            Target::Sale(unsold) => {
-                let order = self.lock(unsold).await;
-                let status = self.ask("POST /api/charges", &format!(r#"{{"orderId":"{order}","token":"pm_card_visa"}}"#)).await;
-                assert_eq!(status, 201, "{}", self.text());
-            }
+            Target::List(path) => assert_eq!(self.fetch(path).await, 200),
+            Target::Lock(unsold) => self.lock(unsold).await,
         }
     }
 
-    async fn lock(&mut self, unsold: &Unsold) -> String {
-        let status = self.ask("POST /api/orders", &format!(r#"{{"ticketId":"{}"}}"#, unsold.take())).await;
+    pub async fn lock(&mut self, unsold: &Unsold) {
+        let (ticket, cookie) = unsold.take();
+        cookie.clone_into(&mut self.cookie);
+        let status = self.ask("POST /api/orders", &format!(r#"{{"ticketId":"{ticket}"}}"#)).await;
         assert_eq!(status, 201, "{}", self.text());
-        let text = self.text();
-        text.split_once(r#""id":""#).and_then(|(_, rest)| rest.get(..36)).expect("an order has an id").to_owned()
     }
 
     /// Sends one request and reads its answer; the status.
     pub async fn ask(&mut self, line: &str, body: &str) -> u16 {
-        let request = format!("{line} HTTP/1.1\r\n{}Content-Length: {}\r\n\r\n{body}", self.head, body.len());
+        let (host, cookie, length) = (self.host, &self.cookie, body.len());
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.exchange(&request).await
+    }
+
+    /// A request without a body; the status.
+    pub async fn fetch(&mut self, path: &str) -> u16 {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n", self.host, self.cookie);
+        self.exchange(&request).await
+    }
+
+    async fn exchange(&mut self, request: &str) -> u16 {
         self.stream.write_all(request.as_bytes()).await.expect("the server reads");
         self.buffer.clear();
         while !self.is_whole() {

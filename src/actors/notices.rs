@@ -16,9 +16,9 @@ use super::{
     shop::Shop,
 };
 use crate::{
-    domain::{Charge, ChargeStatus, ChargeStep, Delivery, PaymentId},
+    domain::{Charge, ChargeStatus, ChargeStep, Delivery, PaymentId, RefundId, decide},
     metrics::METRICS,
-    payments::{PaymentState, ProcessorError},
+    payments::{PaymentState, ProcessorError, Reversal},
     store::{Commit, CommitError, Write},
 };
 
@@ -87,7 +87,7 @@ impl Notices {
             return Ok(Heard::Unknown);
         };
         if charge.stripe_id.as_ref().is_some_and(|own| *own != payment) {
-            self.send_back(&charge, &payment, "a charge has a second payment").await?;
+            self.reverse(&charge, &payment, "a charge has a second payment").await?;
         } else {
             self.follow(charge, &payment).await?;
         }
@@ -129,7 +129,9 @@ impl Notices {
     /// have, nor what a refund did not send back that was believed to have.
     async fn look_after_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), Fault> {
         match self.shop.processor.fetch(charge, payment).await {
-            Ok(PaymentState::Open { .. } | PaymentState::Voided | PaymentState::Refunded { .. }) => Ok(()),
+            Ok(PaymentState::Open { .. } | PaymentState::Voided) => Ok(()),
+            // Perhaps by somebody who died before they could write it down.
+            Ok(PaymentState::Refunded { refund }) => self.record(charge, &refund).await,
             Ok(PaymentState::ActionRequired { .. } | PaymentState::Authorized) => {
                 self.send_back(charge, payment, "a charge that has failed was authorized afterwards").await
             }
@@ -141,10 +143,28 @@ impl Notices {
         }
     }
 
+    /// Sends back what a failed charge's own payment holds or kept, and records the refund.
     async fn send_back(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), Fault> {
+        match self.reverse(charge, payment, why).await? {
+            Reversal::Voided => Ok(()),
+            Reversal::Refunded { refund } => self.record(charge, &refund).await,
+        }
+    }
+
+    async fn record(&self, charge: &Charge, refund: &RefundId) -> Result<(), Fault> {
+        let now = self.shop.now();
+        let Ok(decision) = decide::refunded_later(charge, refund, now) else { return Ok(()) };
+        match self.shop.store.commit(Commit::of(decision, now)).await {
+            // Another replica heard of it too.
+            Ok(()) | Err(CommitError::Stale) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn reverse(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<Reversal, Fault> {
         tracing::error!(charge = %charge.id, %payment, "{why}: sending the money back");
         METRICS.stray_payments.inc();
-        self.shop.processor.reverse(charge, payment).await.map(|_| ()).map_err(unanswered)
+        self.shop.processor.reverse(charge, payment).await.map_err(unanswered)
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     thread,
 };
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
+use argon2::{
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
+};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -26,7 +29,13 @@ pub(super) struct Passwords {
     decoy: Arc<str>,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Hasher) + Send>;
+
+/// One thread's memory for Argon2: to take 19 MiB from the system and give them back costs a tenth of each hash.
+#[derive(Default)]
+struct Hasher {
+    memory: Vec<Block>,
+}
 
 /// Whether a password is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,32 +61,32 @@ impl Passwords {
             let started = thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&jobs));
             started.expect("a thread can be started at start-up");
         }
-        Self { queue, decoy: hash(b"nobody's password").into() }
+        Self { queue, decoy: Hasher::default().hash(b"nobody's password").into() }
     }
 
     /// The hash of a new password, in PHC string format.
     pub(super) async fn hash(&self, password: String) -> Result<String, Fault> {
-        self.run(move || hash(password.as_bytes())).await
+        self.run(move |hasher| hasher.hash(password.as_bytes())).await
     }
 
     /// Compares with a stored hash; without one, with nobody's, in the same time, and it is wrong.
     pub(super) async fn verify(&self, password: String, stored: Option<String>) -> Result<Verdict, Fault> {
         let decoy = Arc::clone(&self.decoy);
-        self.run(move || {
-            let verdict = verify(password.as_bytes(), stored.as_deref().unwrap_or(&decoy));
+        self.run(move |hasher| {
+            let verdict = hasher.verify(password.as_bytes(), stored.as_deref().unwrap_or(&decoy));
             if stored.is_some() { verdict } else { Verdict::Wrong }
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, Fault> {
         let (done, result) = oneshot::channel();
-        let job = Box::new(move || {
+        let job = Box::new(move |hasher: &mut Hasher| {
             METRICS.passwords_waiting.dec();
             // Whoever asked may be gone: then there is nothing to do.
             if !done.is_closed() {
                 METRICS.passwords_hashed.inc();
-                let _ = done.send(work());
+                let _ = done.send(work(hasher));
             }
         });
         METRICS.passwords_waiting.inc();
@@ -91,55 +100,93 @@ impl Passwords {
 }
 
 fn work(jobs: &Mutex<Receiver<Job>>) {
+    let mut hasher = Hasher::default();
     loop {
         // The lock is held while waiting: the others wait for it instead of for the queue.
         let job = jobs.lock().recv();
         match job {
-            Ok(job) => job(),
+            Ok(job) => job(&mut hasher),
             Err(_) => return,
         }
     }
 }
 
-fn hash(password: &[u8]) -> String {
-    let hash = Argon2::default().hash_password(password);
-    hash.expect("the system has randomness, and a password of 128 characters can be hashed").to_string()
+impl Hasher {
+    /// The hash of a new password, with today's parameters and a salt of its own, in PHC string format.
+    fn hash(&mut self, password: &[u8]) -> String {
+        let (algorithm, version, params) = today();
+        let (salt, length) = (Salt::generate(), params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN));
+        let texts = ParamsString::try_from(&params).expect("today's parameters are three numbers");
+        let output = self.output(algorithm, version, params, password, &salt, length);
+        let hash = Some(output.expect("a password of 128 characters can be hashed"));
+        PasswordHash { algorithm: algorithm.ident(), version: Some(version.into()), params: texts, salt: Some(salt), hash }.to_string()
+    }
+
+    fn verify(&mut self, password: &[u8], stored: &str) -> Verdict {
+        let parsed = PasswordHash::new(stored).ok().and_then(|stored| {
+            let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
+            let version = stored.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+            Some((algorithm, version, Params::try_from(&stored).ok()?, stored.salt?, stored.hash?))
+        });
+        let Some((algorithm, version, params, salt, expected)) = parsed else {
+            tracing::error!("a stored password hash cannot be read");
+            return Verdict::Wrong;
+        };
+        let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        let is_current = algorithm == Algorithm::default() && costs(&params) == costs(&Params::default());
+        // The comparison takes the same time wherever they differ.
+        match self.output(algorithm, version, params, password, &salt, expected.len()) {
+            Some(output) if output == expected && is_current => Verdict::Right,
+            Some(output) if output == expected => Verdict::Outdated { fresh: self.hash(password) },
+            _ => Verdict::Wrong,
+        }
+    }
+
+    /// `None` for lengths that Argon2 does not know.
+    fn output(
+        &mut self,
+        algorithm: Algorithm,
+        version: Version,
+        params: Params,
+        password: &[u8],
+        salt: &[u8],
+        length: usize,
+    ) -> Option<Output> {
+        self.memory.resize(params.block_count(), Block::default());
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let out = buffer.get_mut(..length)?;
+        Argon2::new(algorithm, version, params).hash_password_into_with_memory(password, salt, out, &mut self.memory).ok()?;
+        Output::new(out).ok()
+    }
 }
 
-fn verify(password: &[u8], stored: &str) -> Verdict {
-    let Ok(stored) = PasswordHash::new(stored) else {
-        tracing::error!("a stored password hash cannot be read");
-        return Verdict::Wrong;
-    };
-    if Argon2::default().verify_password(password, &stored).is_err() {
-        return Verdict::Wrong;
-    }
-    let today = Params::default();
-    let params = Params::try_from(&stored);
-    let current = stored.algorithm == Algorithm::default().ident()
-        && params
-            .is_ok_and(|params| (params.m_cost(), params.t_cost(), params.p_cost()) == (today.m_cost(), today.t_cost(), today.p_cost()));
-    if current { Verdict::Right } else { Verdict::Outdated { fresh: hash(password) } }
+fn today() -> (Algorithm, Version, Params) {
+    (Algorithm::default(), Version::default(), Params::default())
 }
 
 #[cfg(test)]
 mod tests {
+    use argon2::{PasswordHasher, PasswordVerifier};
+
     use super::*;
 
     #[test]
     fn a_hash_has_the_promised_parameters() {
-        assert!(hash(b"correct horse").starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let hash = Hasher::default().hash(b"correct horse");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        Argon2::default().verify_password(b"correct horse", &PasswordHash::new(&hash).expect("PHC")).expect("as the crate does it");
     }
 
     #[test]
     fn an_outdated_hash_is_renewed_when_the_password_is_right() {
-        let weak = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, Params::new(1024, 1, 1, None).expect("valid"));
+        let mut hasher = Hasher::default();
+        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1024, 1, 1, None).expect("valid"));
         let stored = weak.hash_password(b"correct horse").expect("hashes").to_string();
-        assert!(
-            matches!(verify(b"correct horse", &stored), Verdict::Outdated { fresh } if verify(b"correct horse", &fresh) == Verdict::Right)
-        );
-        assert_eq!(verify(b"wrong", &stored), Verdict::Wrong);
-        assert_eq!(verify(b"correct horse", "not a hash"), Verdict::Wrong);
+        let Verdict::Outdated { fresh } = hasher.verify(b"correct horse", &stored) else { panic!("it is outdated") };
+        assert_eq!(hasher.verify(b"correct horse", &fresh), Verdict::Right);
+        assert_eq!(hasher.verify(b"wrong", &fresh), Verdict::Wrong);
+        assert_eq!(hasher.verify(b"wrong", &stored), Verdict::Wrong);
+        assert_eq!(hasher.verify(b"correct horse", "not a hash"), Verdict::Wrong);
     }
 
     #[tokio::test]

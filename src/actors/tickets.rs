@@ -26,7 +26,7 @@ use super::{
     ticket::{Ask, Done, Graves, Outdated, Presence, TicketActor, Wake},
 };
 use crate::{
-    domain::{Command, IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Ticket, TicketId, Title, UserId, Version, decide},
+    domain::{Command, IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Sale, Ticket, TicketId, Title, UserId, Version, decide},
     metrics::METRICS,
     store::Commit,
 };
@@ -74,6 +74,11 @@ struct Seen(TicketId, Version);
 #[rtype(result = "()")]
 struct WakeAll(Vec<TicketId>);
 
+/// Locks of this replica, just read from the store: their actors arm their timers.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Adopt(Vec<Sale>);
+
 impl TicketRegistry {
     /// In front of the registry stands the admission bound; its mailbox must never be what sheds.
     const MAILBOX_MAX: usize = Tickets::ADMITTED_MAX * 2;
@@ -91,8 +96,9 @@ impl TicketRegistry {
         Self { shop, arbiters, actors: HashMap::new(), graves: Some(graves), tell_graves }
     }
 
-    /// The ticket's actor, alive; `None` while the ticket is in its faulted state.
-    fn actor(&mut self, id: TicketId) -> Option<&mut Entry> {
+    /// The ticket's actor, alive; `None` while the ticket is in its faulted state. If it has to be started, it need not
+    /// read what is `handed` to it.
+    fn actor(&mut self, id: TicketId, handed: Option<Box<Sale>>) -> Option<&mut Entry> {
         let now = Instant::now();
         let known = self.actors.get(&id);
         let faulted = known.is_some_and(|entry| entry.is_faulted(now));
@@ -101,7 +107,7 @@ impl TicketRegistry {
         }
         if known.is_none_or(|entry| !entry.addr.connected()) {
             let presence = Arc::new(Presence::default());
-            let addr = self.start_actor(id, Arc::clone(&presence));
+            let addr = self.start_actor(id, Arc::clone(&presence), handed);
             let (deaths, died_at) = known.map_or((0, None), |entry| (entry.deaths, entry.died_at));
             self.actors.insert(id, Entry { addr, presence, used_at: now, deaths, died_at });
         }
@@ -110,10 +116,10 @@ impl TicketRegistry {
         Some(entry)
     }
 
-    fn start_actor(&self, id: TicketId, presence: Arc<Presence>) -> Addr<TicketActor> {
+    fn start_actor(&self, id: TicketId, presence: Arc<Presence>, handed: Option<Box<Sale>>) -> Addr<TicketActor> {
         let (shop, graves) = (Arc::clone(&self.shop), self.tell_graves.clone());
         let at = usize::try_from(id.uuid().as_u128() % self.arbiters.len() as u128).expect("a remainder of a usize fits one");
-        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, shop, presence, graves))
+        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, shop, presence, graves, handed))
     }
 
     fn retire(&mut self) {
@@ -156,7 +162,7 @@ impl Handler<Route> for TicketRegistry {
     type Result = ();
 
     fn handle(&mut self, Route(id, ask): Route, _: &mut Context<Self>) {
-        match self.actor(id) {
+        match self.actor(id, None) {
             // Unbounded by itself, since a mailbox has its capacity only from the actor's first turn on; what is under way
             // is bounded by the admission that every command holds until it is answered.
             Some(entry) => entry.addr.do_send(ask),
@@ -188,8 +194,24 @@ impl Handler<WakeAll> for TicketRegistry {
 
     fn handle(&mut self, WakeAll(ids): WakeAll, _: &mut Context<Self>) {
         for id in ids {
-            if let Some(entry) = self.actor(id) {
+            if let Some(entry) = self.actor(id, None) {
                 // Full: it is awake.
+                let _ = entry.addr.try_send(Wake);
+            }
+        }
+    }
+}
+
+impl Handler<Adopt> for TicketRegistry {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(sales): Adopt, _: &mut Context<Self>) {
+        for sale in sales {
+            let id = sale.ticket.id;
+            let is_there = self.actors.contains_key(&id);
+            if let Some(entry) = self.actor(id, Some(Box::new(sale)))
+                && is_there
+            {
                 let _ = entry.addr.try_send(Wake);
             }
         }
@@ -283,6 +305,13 @@ impl Tickets {
     pub(super) fn wake(&self, ids: Vec<TicketId>) {
         if !ids.is_empty() && self.registry.try_send(WakeAll(ids)).is_err() {
             tracing::warn!("the ticket registry is too busy to wake actors; the next sweep will");
+        }
+    }
+
+    /// Has an actor arm the timer of each of these locks; done when the registry has started them all.
+    pub(super) async fn adopt(&self, sales: Vec<Sale>) {
+        if self.registry.send(Adopt(sales)).await.is_err() {
+            tracing::warn!("the ticket registry is gone; the sweep of another life will find its locks");
         }
     }
 

@@ -19,7 +19,7 @@ const SWEEP_EVERY: Duration = Duration::from_millis(1_500);
 const SWEEP_PAGE: usize = 2_000;
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
-/// Own locks are woken in pages, so that a restart with very many of them does not fill every queue.
+/// Own locks are read and armed in pages, so that a restart with very many of them does not fill every queue.
 const REARM_PAGE: usize = 1_000;
 
 /// Starts all of it on the current arbiter. Ends with it.
@@ -75,18 +75,17 @@ async fn sweep(shop: Arc<Shop>, actors: Actors) {
     }
 }
 
-/// After a restart: wakes the actors of the locks that this replica granted, so that each arms its timer.
+/// After a restart: starts the actors of the locks that this replica granted, so that each arms its timer.
 async fn rearm(shop: Arc<Shop>, actors: Actors) {
     let mut after: Option<TicketId> = None;
     let mut woken = 0;
     loop {
-        match shop.store.tickets_locked_by(&shop.replica, after, REARM_PAGE).await {
-            Ok(ids) if ids.is_empty() => break,
-            Ok(ids) => {
-                woken += ids.len();
-                after = ids.last().copied();
-                actors.tickets.wake(ids);
-                tokio::task::yield_now().await;
+        match shop.store.sales_locked_by(&shop.replica, after, REARM_PAGE).await {
+            Ok(sales) if sales.is_empty() => break,
+            Ok(sales) => {
+                woken += sales.len();
+                after = sales.last().map(|sale| sale.ticket.id);
+                actors.tickets.adopt(sales).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "the locks of this replica could not be read; trying again");

@@ -146,7 +146,7 @@ mod tests {
         async fn time(&self) -> Result<Timestamp, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn secret(&self, _: &'static str) -> Result<[u8; 32], Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn sale(&self, _: TicketId) -> Result<Option<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
-        async fn tickets_locked_by(&self, _: &ReplicaName, _: Option<TicketId>, _: usize) -> Result<Vec<TicketId>, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn sales_locked_by(&self, _: &ReplicaName, _: Option<TicketId>, _: usize) -> Result<Vec<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn tickets_overdue(&self, _: Timestamp, _: usize) -> Result<Vec<TicketId>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn order(&self, _: OrderId) -> Result<Option<Order>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn orders_of(&self, _: UserId, _: OrderScope, _: Option<OrderId>, _: usize) -> Result<Vec<Order>, Unavailable> { unreachable!("{NOT_ASKED}") }

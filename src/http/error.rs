@@ -3,14 +3,19 @@
 //! Handlers return [`ApiError`]. What the actors refuse with ([`Fault`], [`Refusal`]) is mapped by exhaustive matches, so
 //! that a new variant stops the compiler here. No store detail, no stack trace gets through: those are logged, once.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
 };
+use bytes::Bytes;
 use serde::Serialize;
 
+use super::answer::NO_STORE;
 use crate::{
     actors::Fault,
     domain::{Charge, Millis, Refusal},
@@ -116,6 +121,7 @@ pub struct Problem<'a> {
 #[derive(Debug)]
 pub struct ApiError {
     code: Code,
+    /// None: the code's title says it all.
     errors: Vec<Detail>,
     retry_after: Option<Millis>,
     charge: Option<Box<Charge>>,
@@ -131,7 +137,7 @@ impl ApiError {
 
     /// The code's title says it all.
     pub fn new(code: Code) -> Self {
-        Self::with_message(code, code.title())
+        Self::with_errors(code, Vec::new())
     }
 
     pub fn with_message(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
@@ -186,6 +192,23 @@ impl ApiError {
         self.retry_after = Some(after);
         self
     }
+}
+
+/// The problems that say no more than their title, by code: rendered once, since a ticket that many want is refused
+/// thousands of times a second.
+static TITLES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Code::ALL.iter().map(|code| render(*code, &[], None)).collect());
+
+fn render(code: Code, errors: &[Detail], charge: Option<&Charge>) -> Bytes {
+    let title = [Detail { message: code.title().into(), field: None }];
+    let problem = Problem {
+        r#type: format!("/docs#{}", code.as_str()),
+        title: code.title(),
+        status: code.status().as_u16(),
+        code: code.as_str(),
+        errors: if errors.is_empty() { &title } else { errors },
+        charge: charge.map(ChargeView::of),
+    };
+    serde_json::to_vec(&problem).expect("texts and numbers serialise").into()
 }
 
 impl From<Fault> for ApiError {
@@ -252,17 +275,14 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let problem = Problem {
-            r#type: format!("/docs#{}", self.code.as_str()),
-            title: self.code.title(),
-            status: self.code.status().as_u16(),
-            code: self.code.as_str(),
-            errors: &self.errors,
-            charge: self.charge.as_deref().map(ChargeView::of),
+        let body = match (&self.errors[..], &self.charge) {
+            ([], None) => TITLES[self.code as usize].clone(),
+            (errors, charge) => render(self.code, errors, charge.as_deref()),
         };
-        let body = serde_json::to_vec(&problem).expect("texts and numbers serialise");
         let mut answer = HttpResponse::build(self.code.status());
-        answer.insert_header((header::CONTENT_TYPE, "application/problem+json")).insert_header((header::CACHE_CONTROL, "no-store"));
+        answer
+            .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")))
+            .insert_header((header::CACHE_CONTROL, NO_STORE));
         if let Some(after) = self.retry_after {
             answer.insert_header((header::RETRY_AFTER, after.whole_secs_left().max(1)));
         }

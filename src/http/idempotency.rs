@@ -5,7 +5,10 @@
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::header::{HeaderMap, HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
 };
 
 use super::{
@@ -101,8 +104,8 @@ impl Call {
             return Ok(replayed(answer(effect)));
         }
         match work(Some(key.clone())).await {
-            // Another replica was faster.
-            Err(error) if error.code() == Code::IdempotencyInFlight => match self.recall(&key).await? {
+            // Another replica may have been faster, and what refuses this request may be what its first attempt did there.
+            Err(error) if is_by_state(error.code()) => match self.recall(&key).await? {
                 Some(effect) => Ok(replayed(answer(effect))),
                 None => Err(error),
             },
@@ -119,6 +122,11 @@ impl Call {
         let effect = T::recall(record.outcome, self.actors(), key.user).await?;
         effect.map(Some).ok_or_else(|| ApiError::new(Code::IdempotencyKeyReused))
     }
+}
+
+/// Whether a refusal comes from how things stand, which the request itself may have changed before.
+fn is_by_state(code: Code) -> bool {
+    code == Code::TooManyLocks || matches!(code.status(), StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
 }
 
 fn replayed(answer: Answer) -> HttpResponse {

@@ -4,7 +4,10 @@ use std::{borrow::Cow, collections::HashMap};
 
 use actix_web::{
     HttpResponse,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -31,7 +34,7 @@ const Q_CHARS_MAX: usize = 200;
 struct Rendered {
     body: Bytes,
     /// The `Link` to the next page.
-    link: Option<String>,
+    link: Option<HeaderValue>,
 }
 
 /// Pages that were rendered since the catalog last changed, by query string.
@@ -105,7 +108,7 @@ pub async fn list(mut call: Call) -> Answer {
 fn answer(rendered: Rendered, private: bool) -> HttpResponse {
     let mut answer = json_bytes(StatusCode::OK, rendered.body, if private { NO_STORE } else { NO_CACHE });
     if let Some(link) = rendered.link {
-        answer.headers_mut().insert(header::LINK, header_value(&link));
+        answer.headers_mut().insert(header::LINK, link);
     }
     answer
 }
@@ -123,7 +126,7 @@ fn render(call: &Call, query: &Query, page: &Page) -> Rendered {
     }
     body.push(b']');
     let next = page.next.map(|position| page::ticket_cursor(query, position));
-    let link = next.map(|cursor| page::next_link(call.req.path(), call.req.query_string(), &cursor));
+    let link = next.map(|cursor| header_value(&page::next_link(call.req.path(), call.req.query_string(), &cursor)));
     Rendered { body: body.into(), link }
 }
 

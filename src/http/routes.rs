@@ -17,15 +17,17 @@ use super::{
 
 /// Adds all routes to an application or scope.
 pub fn configure(config: &mut ServiceConfig) {
+    // Paths are compared in this order: what is asked for most stands first.
+    at("/api/orders").get(orders::list).post(orders::place).mount(config);
+    at("/api/tickets").get(super::listing::list).post(tickets::create).mount(config);
+
     at("/api/users/signup").post(users::sign_up).mount(config);
     at("/api/users/signin").post(users::sign_in).mount(config);
     at("/api/users/signout").post(users::sign_out).mount(config);
     at("/api/users/currentuser").get(users::current).put(users::update).mount(config);
 
-    at("/api/tickets").get(super::listing::list).post(tickets::create).mount(config);
     at("/api/tickets/{id}").get(tickets::get).put(tickets::edit).delete(tickets::delist).mount(config);
 
-    at("/api/orders").get(orders::list).post(orders::place).mount(config);
     at("/api/orders/{id}").get(orders::get).delete(orders::cancel).mount(config);
     at("/api/orders/{id}/charges").get(charges::of_order).mount(config);
 

@@ -86,7 +86,7 @@ async fn hear(call: &Call, body: &[u8]) -> Result<&'static str, Fault> {
     };
     let Notice { event, kind, payment, is_live } = notice;
     let Some(payment) = payment.filter(|_| is_live == call.state.front.door.is_live) else {
-        tracing::debug!(event, kind, is_live, "an event that is about no payment of ours");
+        tracing::info!(event, kind, is_live, "Stripe told of what is no payment of ours");
         return Ok("ignored");
     };
     let heard = call.actors().notices.hear(event.clone(), payment.clone()).await?;

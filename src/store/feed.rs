@@ -66,6 +66,9 @@ struct Ring {
     events: VecDeque<Arc<Recorded>>,
     /// The place before `events[0]`: all that came after it is in the ring.
     base: Cursor,
+    /// The store has nothing up to here that is not in the ring: where nothing happens, this moves on all the same, so that
+    /// a place that is taken now is as young as it is, on every replica.
+    looked: Cursor,
     /// Counts the times that history was lost.
     generation: u64,
     beat: Instant,
@@ -102,7 +105,7 @@ pub enum Step {
 impl FeedLog {
     /// An empty log whose history begins at `base`.
     pub fn new(base: Cursor, limits: FeedLimits) -> Self {
-        let ring = Ring { first: 0, events: VecDeque::new(), base, generation: 0, beat: Instant::now() };
+        let ring = Ring { first: 0, events: VecDeque::new(), base, looked: base, generation: 0, beat: Instant::now() };
         Self { ring: Arc::new(RwLock::new(ring)), bell: Arc::new(watch::Sender::new(())), limits }
     }
 
@@ -132,6 +135,13 @@ impl FeedLog {
         self.ring.write().beat = Instant::now();
     }
 
+    /// Says the same, and that nothing is to come any more up to `looked`.
+    pub fn beat_at(&self, looked: Cursor) {
+        let mut ring = self.ring.write();
+        ring.beat = Instant::now();
+        ring.looked = ring.looked.max(looked);
+    }
+
     /// History was lost; it begins again at `base`. Every reader gets a [`Step::Reset`].
     pub fn reset(&self, base: Cursor) {
         {
@@ -139,6 +149,7 @@ impl FeedLog {
             ring.first += ring.events.len() as u64;
             ring.events.clear();
             ring.base = base;
+            ring.looked = base;
             ring.generation += 1;
             ring.beat = Instant::now();
         }
@@ -150,23 +161,28 @@ impl FeedLog {
         self.limits.silence_max.is_none_or(|max| self.ring.read().beat.elapsed() <= max)
     }
 
-    /// The place of the newest event.
+    /// Whether it was heard of within `max`: what was committed before that is known.
+    pub fn heard_within(&self, max: Duration) -> bool {
+        self.limits.silence_max.is_none() || self.ring.read().beat.elapsed() <= max
+    }
+
+    /// The place up to which everything is known: that of the newest event, or a later one.
     pub fn cursor(&self) -> Cursor {
-        self.ring.read().last()
+        self.ring.read().place()
     }
 
     /// A reader of what comes from now on.
     pub fn subscribe(&self) -> FeedReader {
         let bell = self.bell.subscribe();
         let ring = self.ring.read();
-        FeedReader { log: self.clone(), next: ring.end(), generation: ring.generation, after: ring.last(), bell }
+        FeedReader { log: self.clone(), next: ring.end(), generation: ring.generation, after: ring.place(), bell }
     }
 
     /// A reader of what came after `cursor`, or `None` if that is not known completely.
     pub fn resume(&self, cursor: Cursor) -> Option<FeedReader> {
         let bell = self.bell.subscribe();
         let ring = self.ring.read();
-        let newest = ring.last();
+        let newest = ring.place();
         let known = cursor.epoch == newest.epoch && cursor >= ring.base && cursor.time.saturating_sub(newest.time) <= self.limits.ahead_max;
         if !known || (self.limits.ahead_max == 0 && cursor > newest) {
             return None;
@@ -179,6 +195,10 @@ impl FeedLog {
 impl Ring {
     fn last(&self) -> Cursor {
         self.events.back().map_or(self.base, |event| event.cursor)
+    }
+
+    fn place(&self) -> Cursor {
+        self.looked.max(self.last())
     }
 
     fn end(&self) -> u64 {
@@ -209,7 +229,7 @@ impl FeedReader {
         if ring.generation != self.generation || self.next < ring.first {
             self.generation = ring.generation;
             self.next = ring.end();
-            self.after = ring.last();
+            self.after = ring.place();
             return Some(Step::Reset);
         }
         while self.next < ring.end() {
@@ -292,6 +312,20 @@ mod tests {
         let mut reader = log.resume(cursor(5)).expect("a little ahead");
         log.push((4..=6).map(event));
         assert_eq!(step(&mut reader), Some(vec![6]));
+    }
+
+    #[test]
+    fn a_place_taken_while_nothing_happens_is_as_young_as_the_last_look() {
+        let (here, elsewhere) = (log(1), FeedLog::new(cursor(50), LIMITS));
+        here.beat_at(cursor(60));
+        elsewhere.beat_at(cursor(61));
+        assert_eq!(here.cursor(), cursor(60));
+        let taken = here.subscribe().cursor();
+        // The other one began to look long after the last event.
+        let mut reader = elsewhere.resume(taken).expect("it has looked on from before that");
+        elsewhere.push([event(62)]);
+        assert_eq!(step(&mut reader), Some(vec![62]));
+        assert!(elsewhere.resume(cursor(1)).is_none(), "of that time it knows nothing");
     }
 
     #[test]

@@ -63,8 +63,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable>;
     /// All tickets that were not deleted, by id ascending, `after` excluded, at most `limit`: for filling the catalog.
     async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable>;
-    /// Tickets whose lock was granted by `replica`, at most `limit` by id ascending, `after` excluded.
-    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable>;
+    /// Tickets whose lock was granted by `replica`, as [`Store::sale`] shows each, at most `limit` by id ascending, `after`
+    /// excluded: a restart reads thousands of them.
+    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable>;
     /// Tickets whose lock has something due at or before `cutoff`: `unlocksAt` passed, or `expiresAt` of an order that is
     /// still Created. At most `limit`, the longest overdue first.
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable>;

@@ -19,6 +19,8 @@ pub enum Cause {
     Stalled,
     SignedOut,
     SessionExpired,
+    /// The feed lost its history: whether the session was revoked meanwhile shows when the client comes back.
+    SessionUnsure,
     Shutdown,
     /// The shard broke down; the client may come back at once and resume.
     Internal,
@@ -34,13 +36,18 @@ impl Cause {
             Self::Stalled => Some("stalled"),
             Self::SignedOut | Self::SessionExpired => Some("signed_out"),
             Self::Shutdown => Some("shutdown"),
-            Self::Internal => None,
+            Self::Internal | Self::SessionUnsure => None,
         }
     }
 
     /// Whether what the peer sends cannot be understood any more, so that its answer to the close frame is not waited for.
     pub const fn is_deaf(self) -> bool {
         matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig)
+    }
+
+    /// Whether what is queued is still true and wanted.
+    pub const fn keeps_queue(self) -> bool {
+        matches!(self, Self::Shutdown | Self::SessionUnsure)
     }
 
     const fn code(self) -> CloseCode {
@@ -51,6 +58,7 @@ impl Cause {
             Self::FrameTooBig => CloseCode::Size,
             Self::TooManyFrames | Self::Silent | Self::Stalled | Self::SignedOut | Self::SessionExpired => CloseCode::Policy,
             Self::Shutdown => CloseCode::Away,
+            Self::SessionUnsure => CloseCode::Restart,
             Self::Internal => CloseCode::Error,
         }
     }
@@ -66,6 +74,7 @@ impl Cause {
             Self::Stalled => "not reading",
             Self::SignedOut => "signed out",
             Self::SessionExpired => "session expired",
+            Self::SessionUnsure => "come back, to be recognized anew",
             Self::Shutdown => "going away",
             Self::Internal => "internal error",
         }

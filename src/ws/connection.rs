@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_http::ws::CloseReason;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
@@ -52,6 +52,13 @@ pub struct State {
     waker: Option<Waker>,
     /// The waker has not been called since the outbox was found empty.
     is_waiting: bool,
+    /// Frames go straight to the socket: the server has written all that it was given, and is given nothing more. Once the
+    /// socket is full it is the server's for good, which knows how to wait for it.
+    is_straight: bool,
+    /// What the server was given to write so far, in bytes.
+    given: usize,
+    /// It stands in the shard's list of those to be written to.
+    is_due: bool,
 }
 
 /// Which tickets' public frames are wanted.
@@ -108,6 +115,9 @@ impl CatchUp {
 }
 
 impl Connection {
+    /// A greeting: small beside the least that a kernel keeps for a socket that nothing was written to.
+    const GIVEN_MAX: usize = 1024;
+
     pub fn new(
         number: u64,
         viewer: Option<Viewer>,
@@ -126,6 +136,9 @@ impl Connection {
             phase: Phase::Open,
             waker: None,
             is_waiting: false,
+            is_straight: false,
+            given: 0,
+            is_due: false,
         };
         Self { number, viewer, peer, state: RefCell::new(state) }
     }
@@ -147,8 +160,9 @@ impl Connection {
         frames.owner.is_some() && self.viewer.as_ref().map(|viewer| viewer.user) == frames.owner
     }
 
-    /// Queues an event's frame, unless it is known already. The costs of bounding the queue are counted in `bounded`.
-    pub fn tell(&self, cursor: Cursor, kind: Kind, frame: &Bytes, reset: &Bytes, bounded: &mut Bounded) -> bool {
+    /// Queues an event's frame, unless it is known already; [`Connection::write`] is to follow when `due` holds it. The costs
+    /// of bounding the queue are counted in `bounded`.
+    pub fn tell(self: &Rc<Self>, cursor: Cursor, kind: Kind, frame: &Bytes, reset: &Bytes, bounded: &mut Bounded, due: &mut Due) -> bool {
         let mut state = self.state_mut();
         if state.after >= cursor || state.phase != Phase::Open {
             return false;
@@ -156,8 +170,43 @@ impl Connection {
         let cost = state.outbox.push(kind, frame.clone(), reset);
         bounded.merged += cost.merged;
         bounded.dropped |= cost.dropped;
-        state.wake();
+        if !state.is_straight {
+            state.wake();
+        } else if !std::mem::replace(&mut state.is_due, true) {
+            due.push(Rc::clone(self));
+        }
         true
+    }
+
+    /// From now on frames go past the server, if there is a socket to write to. To be called once the server has written
+    /// the answer to the upgrade, and only then: not in the turn in which it is given the answer, but in a later one.
+    pub fn go_straight(&self) {
+        let mut state = self.state_mut();
+        // It waits: the server asked for more after the answer's head and what it was given, and has written all of it
+        // since, if it was so little that any new socket takes it.
+        let is_written = state.is_waiting && state.outbox.is_empty() && state.given <= Self::GIVEN_MAX;
+        state.is_straight = self.peer.is_some() && state.phase == Phase::Open && is_written;
+        // The greeting's room; who never hears anything needs none.
+        state.outbox.shrink();
+    }
+
+    /// Writes what is queued to the socket, in one piece; what does not fit is left to the server.
+    pub fn write(&self, scratch: &mut BytesMut) {
+        let mut state = self.state_mut();
+        state.is_due = false;
+        let Some(peer) = self.peer.as_ref().filter(|_| state.is_straight) else { return state.wake() };
+        while let Some(first) = state.outbox.take() {
+            let piece = if state.outbox.is_empty() { first } else { gathered(first, &mut state.outbox, scratch) };
+            match peer.send(&piece) {
+                Ok(written) if written == piece.len() => state.pulse.moved(),
+                // An error that is no full buffer is met again by the server, which knows how to end the connection.
+                outcome => {
+                    state.outbox.put_back(piece.slice(outcome.unwrap_or(0)..));
+                    state.is_straight = false;
+                    return state.wake();
+                }
+            }
+        }
     }
 
     /// Queues an answer, a ping or a pong.
@@ -166,7 +215,8 @@ impl Connection {
         if state.phase == Phase::Open {
             CONTROL_FRAMES.inc();
             state.outbox.append(Kind::Control, frame);
-            state.wake();
+            drop(state);
+            self.write(&mut BytesMut::new());
         }
     }
 
@@ -176,7 +226,8 @@ impl Connection {
         state.after = position;
         if state.phase == Phase::Open {
             state.outbox.append(Kind::Reset, reset.clone());
-            state.wake();
+            drop(state);
+            self.write(&mut BytesMut::new());
         }
     }
 
@@ -186,14 +237,14 @@ impl Connection {
         if state.catch_up.is_some() { state.after } else { state.after.max(position) }
     }
 
-    /// Begins the end: what is queued is dropped (except at a shutdown, when it is still true), the close frame follows.
+    /// Begins the end: what is queued is dropped, unless it is still true; the close frame follows.
     pub fn close(&self, cause: Cause, limits: &Limits) {
         let mut state = self.state_mut();
         if state.phase != Phase::Open {
             return;
         }
         count(cause);
-        if cause != Cause::Shutdown {
+        if !cause.keeps_queue() {
             state.outbox.clear();
         }
         state.catch_up = None;
@@ -202,6 +253,8 @@ impl Connection {
             true => Phase::Lingering { is_written: false },
             false => Phase::Closing { until: Instant::now() + limits.close_wait_max },
         };
+        // The close frame, like every last word, is the server's to write: it ends the connection after it.
+        state.is_straight = false;
         state.wake();
     }
 
@@ -214,6 +267,7 @@ impl Connection {
             state.outbox.append(Kind::Control, closing::echo(reason));
         }
         state.phase = Phase::Ending;
+        state.is_straight = false;
         state.wake();
     }
 
@@ -266,6 +320,7 @@ impl Connection {
         let mut state = self.state_mut();
         if let Some(frame) = state.outbox.take() {
             state.pulse.moved();
+            state.given += frame.len();
             return Next::Frame(frame);
         }
         match state.phase {
@@ -352,6 +407,22 @@ fn count(cause: Cause) {
         METRICS.sockets_closed.with_label_values(&[label]).inc();
     }
 }
+
+/// Frames that are queued, as one piece of bounded size.
+fn gathered(first: Bytes, outbox: &mut Outbox, scratch: &mut BytesMut) -> Bytes {
+    /// As much as the kernel takes at one time, more or less.
+    const PIECE_BYTES: usize = 64 * 1024;
+    scratch.extend_from_slice(&first);
+    while scratch.len() < PIECE_BYTES
+        && let Some(next) = outbox.take()
+    {
+        scratch.extend_from_slice(&next);
+    }
+    scratch.split().freeze()
+}
+
+/// Those that have something queued for their sockets.
+pub type Due = Vec<Rc<Connection>>;
 
 /// Connections by their number, so that whoever came first is told first.
 pub type Group = std::collections::BTreeMap<u64, Rc<Connection>>;

@@ -23,7 +23,8 @@ pub struct Limits {
     /// What the kernel may hold for one connection, in bytes (it doubles it for its own book-keeping): beyond that a
     /// reader counts as slow, and its frames are merged instead of piling up in the kernel.
     pub send_buffer_bytes: usize,
-    /// After frames were handed out, how long the next ones are gathered. The first after a pause go out at once.
+    /// After frames were handed out, how long the next ones are gathered; after a single one, two fifths of that. The first
+    /// after a pause go out at once.
     pub gather: Duration,
     /// How often connections are looked after: pings, deadlines, expired sessions.
     pub tick: Duration,

@@ -2,9 +2,10 @@
 //!
 //! Announces from the store's feed only. One [`Hub`] per process; one [`Shard`] of it per worker thread of the HTTP
 //! server, an actor that reads the feed and owns that thread's connections, so that an event crosses threads once per
-//! worker and not once per connection. A connection has no actor and no mailbox: its outbound side is the body of the
-//! answer to its upgrade, fed from a bounded `outbox`; its inbound side a small task behind the `inbound` budget.
-//! The reasons are in `docs/adr/0005-websocket-without-session-actors.md`.
+//! worker and not once per connection. A connection has no actor and no mailbox: what it is told stands in a bounded
+//! `outbox`, which the shard writes to the socket, or, once the socket is full, the server as the body of its answer to
+//! the upgrade; its inbound side is a small task behind the `inbound` budget.
+//! The reasons are in `docs/adr/0005-websocket-without-session-actors.md` and `docs/adr/0009-speed.md`.
 //!
 //! | file | holds |
 //! | --- | --- |

@@ -52,6 +52,8 @@ struct Queued {
 /// The queue of one connection.
 #[derive(Debug)]
 pub struct Outbox {
+    /// What is left of bytes of which the peer has the beginning: goes before everything else, and is never dropped.
+    rest: Bytes,
     queue: VecDeque<Queued>,
     /// Of all queued frames.
     bytes: usize,
@@ -81,7 +83,7 @@ impl Outbox {
     pub fn new(limits: &Limits) -> Self {
         let (frames_max, bytes_max) = (limits.backlog_frames_max, limits.backlog_bytes_max);
         let merge_at = Load { frames: frames_max / 4, bytes: bytes_max / 4 };
-        Self { queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
+        Self { rest: Bytes::new(), queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
     }
 
     /// Queues an event's frame; if that is too much, makes room. `reset` is the frame that stands for what was dropped.
@@ -110,8 +112,17 @@ impl Outbox {
         self.queue.push_back(Queued { kind, frame });
     }
 
+    /// Puts back what was not written of bytes that were taken.
+    pub fn put_back(&mut self, rest: Bytes) {
+        debug_assert!(self.rest.is_empty(), "it would stand in the middle of a frame");
+        self.rest = rest;
+    }
+
     /// The next frame to write.
     pub fn take(&mut self) -> Option<Bytes> {
+        if !self.rest.is_empty() {
+            return Some(std::mem::take(&mut self.rest));
+        }
         let queued = self.queue.pop_front()?;
         self.bytes -= queued.frame.len();
         if self.queue.is_empty() {
@@ -123,17 +134,22 @@ impl Outbox {
         Some(queued.frame)
     }
 
-    /// Drops everything.
+    /// Gives back what room it does not need now.
+    pub fn shrink(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
+    /// Drops every frame that the peer has nothing of.
     pub fn clear(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
     }
 
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.rest.is_empty() && self.queue.is_empty()
     }
 
-    /// What is queued, in bytes.
+    /// What is queued, in bytes, but for the rest of what is being written.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -228,6 +244,17 @@ mod tests {
         assert_eq!(got[..2], ["0 answer".to_owned(), "reset".to_owned()]);
         let missed = 40 - after.len();
         assert_eq!(after, (missed + 1..=40).map(|cursor| format!("{cursor} p")).collect::<Vec<_>>(), "what came later is complete");
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_goes_first_and_outlives_everything() {
+        let mut outbox = outbox();
+        outbox.append(Kind::Control, frame(1, "c"));
+        outbox.put_back(Bytes::from_static(b"rest"));
+        outbox.clear();
+        assert!(!outbox.is_empty());
+        outbox.append(Kind::Control, frame(2, "close"));
+        assert_eq!(drain(&mut outbox), ["rest", "2 close"]);
     }
 
     #[test]

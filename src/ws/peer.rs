@@ -1,9 +1,10 @@
-//! A second hold on a connection's socket, to end it from outside.
+//! A second hold on a connection's socket, to end it from outside, and to write to it past the server.
 //!
 //! Whoever does not read makes the HTTP server wait for its socket to accept bytes: the body is not polled, and no code
 //! of ours runs in the connection's own task. Shutting the socket down wakes that task and fails its write.
 
 use std::{
+    io,
     net::Shutdown,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -36,6 +37,14 @@ impl PeerSocket {
         if let Err(error) = outcome {
             tracing::debug!(%error, "a socket's options could not be set");
         }
+    }
+
+    /// Hands bytes to the kernel; how many it took. Never waits, since the server made the socket non-blocking.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes none; others if the connection is gone.
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(&*self.0).send(bytes)
     }
 
     /// Cuts the connection off, whatever is queued.

@@ -147,7 +147,9 @@ impl Gather {
                 Step::Reset => return Heard { step: Step::Reset, position: self.reader.cursor() },
                 Step::Events(events) => {
                     if events.len() < FeedReader::STEP_MAX {
-                        self.rested = Instant::now() + self.limits.gather;
+                        // A single one is no load yet: what follows it soon waits for less.
+                        let gather = if events.len() == 1 { self.limits.gather * 2 / 5 } else { self.limits.gather };
+                        self.rested = Instant::now() + gather;
                     }
                     self.rest = events.into_iter();
                 }

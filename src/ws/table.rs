@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::{
     Limits, PeerSocket, Viewer,
     closing::Cause,
     command::Command,
-    connection::{CatchUp, Connection, Group, Watch},
+    connection::{CatchUp, Connection, Due, Group, Watch},
     outbox::{Bounded, Kind},
     protocol::{self, Place, ServerFrame},
 };
@@ -40,6 +40,9 @@ pub struct Table {
     by_user: HashMap<UserId, Group>,
     revoked: Revoked,
     latest: u64,
+    /// Those that an announcement has queued something for; empty between two of them.
+    due: Due,
+    scratch: BytesMut,
     reset: Bytes,
     /// What was last added to the gauge of queued bytes.
     backlog_shown: i64,
@@ -108,6 +111,8 @@ impl Table {
             by_user: HashMap::new(),
             revoked: Revoked::default(),
             latest: 0,
+            due: Due::new(),
+            scratch: BytesMut::new(),
             reset: ServerFrame::Reset {}.to_bytes(),
             backlog_shown: 0,
             counters: Counters { public: counter("public"), private: counter("private") },
@@ -197,16 +202,23 @@ impl Table {
                 for connection in self.every.values().filter(|connection| connection.is_live()) {
                     connection.reset(position, &self.reset);
                 }
+                // A revocation may be among what was lost.
+                for connection in self.by_user.values().flat_map(Group::values) {
+                    connection.close(Cause::SessionUnsure, &self.limits);
+                }
             }
             Step::Events(events) => {
                 let mut bounded = Bounded::default();
                 let (mut public, mut private) = (0, 0);
+                let mut due = std::mem::take(&mut self.due);
                 for recorded in events {
                     self.end_sessions(&recorded.event);
                     let frames = recorded.frames.get_or_init(|| protocol::render(recorded));
-                    public += self.tell_watchers(recorded, frames, &mut bounded);
-                    private += self.tell_owner(recorded, frames, &mut bounded);
+                    public += self.tell_watchers(recorded, frames, &mut bounded, &mut due);
+                    private += self.tell_owner(recorded, frames, &mut bounded, &mut due);
                 }
+                due.drain(..).for_each(|connection| connection.write(&mut self.scratch));
+                self.due = due;
                 self.counters.public.inc_by(public);
                 self.counters.private.inc_by(private);
                 METRICS.frames_conflated.inc_by(bounded.merged);
@@ -216,24 +228,27 @@ impl Table {
     }
 
     /// Everybody who watches, but for an owner who gets a frame of their own.
-    fn tell_watchers(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded) -> u64 {
+    fn tell_watchers(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
         let kind = protocol::public_kind(&recorded.event, ticket);
+        // A copy of this thread's own: the threads would fight over the count of references to a common one, twice for
+        // every delivery.
+        let frame = &Bytes::copy_from_slice(frame);
         let has_own = frames.private.is_some();
         let named = self.watching.get(&ticket).map(Group::values).into_iter().flatten();
         let mut told = 0;
         for connection in self.watching_all.values().chain(named) {
             if !(has_own && connection.is_owner(frames)) {
-                told += u64::from(connection.tell(recorded.cursor, kind, frame, &self.reset, bounded));
+                told += u64::from(connection.tell(recorded.cursor, kind, frame, &self.reset, bounded, due));
             }
         }
         told
     }
 
-    fn tell_owner(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded) -> u64 {
+    fn tell_owner(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
         let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
-        mine.map(|connection| u64::from(connection.tell(recorded.cursor, Kind::Private, frame, &self.reset, bounded))).sum()
+        mine.map(|connection| u64::from(connection.tell(recorded.cursor, Kind::Private, frame, &self.reset, bounded, due))).sum()
     }
 
     fn end_sessions(&mut self, event: &Event) {

@@ -81,8 +81,8 @@ pub async fn connect(shard: &Shard, request: &HttpRequest, payload: web::Payload
     Ok(response.body(Outgoing { shard: shard.clone(), connection, listener, _seat: seat }))
 }
 
-/// The outbound half: the body of the answer to the upgrade. The server's own write buffer gathers what it yields at
-/// one time into one write.
+/// The outbound half: the body of the answer to the upgrade. It yields what the shard does not write to the socket itself;
+/// the server's own write buffer gathers what it yields at one time into one write.
 struct Outgoing {
     shard: Shard,
     connection: Rc<Connection>,
@@ -128,8 +128,11 @@ impl Drop for Outgoing {
 
 /// The inbound half: reads until the peer closes, is gone, or does what it must not.
 async fn listen(shard: Shard, connection: Rc<Connection>, mut payload: web::Payload) {
-    let limits = shard.shared.limits;
-    let mut listener = Listener { inbound: Inbound::new(limits.frame_bytes_max), recent: VecDeque::new(), limits };
+    // Spawned when the answer was made, its first turn comes after the one in which the server writes that answer.
+    connection.go_straight();
+    // By reference: a copy in each of thousands of these would be as much as all else that they hold.
+    let limits = &shard.shared.limits;
+    let mut listener = Listener { inbound: Inbound::new(limits.frame_bytes_max), recent: VecDeque::new() };
     while let Some(Ok(mut chunk)) = payload.next().await {
         loop {
             match listener.inbound.next(&mut chunk) {
@@ -140,7 +143,7 @@ async fn listen(shard: Shard, connection: Rc<Connection>, mut payload: web::Payl
                     }
                 }
                 // What follows is no frame any more; the server throws it away once nobody holds the payload.
-                Err(cause) => return connection.close(cause, &limits),
+                Err(cause) => return connection.close(cause, limits),
             }
         }
     }
@@ -151,12 +154,12 @@ struct Listener {
     inbound: Inbound,
     /// When the last frames came, at most `frames_max`.
     recent: VecDeque<Instant>,
-    limits: Limits,
 }
 
 impl Listener {
     /// Does what a frame asks for; `Break` after the last one.
     fn hear(&mut self, shard: &Shard, connection: &Rc<Connection>, said: Said) -> std::ops::ControlFlow<()> {
+        let limits = &shard.shared.limits;
         connection.state_mut().pulse.heard();
         if let Said::Close(reason) = &said {
             connection.peer_closes(reason.as_ref());
@@ -164,13 +167,13 @@ impl Listener {
         }
         // An answer to our ping is no doing of the client's.
         let is_asked_for = said == Said::Pong && connection.state_mut().pulse.answered();
-        if !is_asked_for && self.is_too_much(Instant::now()) {
-            connection.close(Cause::TooManyFrames, &self.limits);
+        if !is_asked_for && self.is_too_much(Instant::now(), limits) {
+            connection.close(Cause::TooManyFrames, limits);
             return std::ops::ControlFlow::Continue(());
         }
         match said {
             Said::Ping(data) => connection.answer(protocol::pong(&data)),
-            Said::Text(text) => match Command::parse(&text, self.limits.watched_max) {
+            Said::Text(text) => match Command::parse(&text, limits.watched_max) {
                 Ok(command) => shard.table.borrow_mut().obey(connection, command),
                 Err(error) => connection.answer(error.frame().to_bytes()),
             },
@@ -179,12 +182,12 @@ impl Listener {
         std::ops::ControlFlow::Continue(())
     }
 
-    fn is_too_much(&mut self, now: Instant) -> bool {
-        while self.recent.front().is_some_and(|at| now - *at >= self.limits.frames_window) {
+    fn is_too_much(&mut self, now: Instant, limits: &Limits) -> bool {
+        while self.recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
-        if self.recent.len() <= self.limits.frames_max {
+        if self.recent.len() <= limits.frames_max {
             return false;
         }
         self.recent.pop_front();

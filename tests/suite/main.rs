@@ -10,6 +10,8 @@ mod fake_stripe;
 mod fault;
 mod money;
 mod mongo;
+mod operations;
+mod replicas;
 mod store;
 mod tidy;
 mod ws;

@@ -2,7 +2,10 @@
 //!
 //! A failpoint is armed for a whole process, so each test that arms one runs in a process of its own.
 
+use uuid::Uuid;
+
 use super::*;
+use crate::{domain::decide, store::Commit};
 
 /// Whether this is the process that belongs to the test of this name alone; if not, starts it and waits for its verdict.
 #[cfg(feature = "failpoints")]
@@ -103,5 +106,18 @@ async fn a_release_that_the_store_does_not_take_is_tried_until_it_does() {
     fail::remove("store::before_commit");
     market.until(order.unlocks_at + Millis::from_secs(2)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
+    market.check().await;
+}
+
+#[actix::test]
+async fn a_ticket_that_was_not_there_is_found_once_it_is() {
+    let market = Market::open().await;
+    let id = TicketId::new(Uuid::now_v7());
+    assert!(matches!(market.lock(id, 0).await, Err(Fault::Refused(Refusal::NotFound))));
+    // As on a replica that was told so by a member of MongoDB that is behind the others.
+    let (title, price) = (Title::parse("Front row").expect("a title"), Money::from_minor(100).expect("a price"));
+    let decision = decide::list_ticket(id, market.seller, title, price, market.clock.now());
+    market.store.commit(Commit::of(decision, market.clock.now())).await.expect("a new ticket");
+    market.lock(id, 0).await.expect("it is there now");
     market.check().await;
 }

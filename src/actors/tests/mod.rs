@@ -2,6 +2,7 @@
 
 mod clock;
 mod faults;
+mod hearsay;
 mod paying;
 mod reconciling;
 
@@ -27,6 +28,7 @@ struct Market {
     actors: Actors,
     store: Arc<EmbeddedStore>,
     sandbox: Sandbox,
+    catalog: Catalog,
     clock: Clock,
     feed: FeedReader,
     seller: UserId,
@@ -58,7 +60,7 @@ impl Market {
         };
         let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
         let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
-        let mut market = Self { actors, store, sandbox, clock, feed, seller: new_user_id(), buyers: Vec::new() };
+        let mut market = Self { actors, store, sandbox, catalog, clock, feed, seller: new_user_id(), buyers: Vec::new() };
         market.seller = market.user("seller").await;
         for name in ["ann", "bob", "cem"] {
             let buyer = market.user(name).await;

@@ -5,6 +5,7 @@
 //! to survive: whatever happens to it, the next one loads the same state from the store and arms the same timer.
 
 mod messages;
+mod timer;
 
 use std::{
     collections::VecDeque,
@@ -13,10 +14,11 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, Supervised, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
 
 pub(super) use messages::{Ask, Done, Graves, Outdated, Presence, Wake};
 use messages::{answer, internal, outcome_of};
+use timer::Timer;
 
 use super::{Fault, shop::Shop};
 use crate::{
@@ -30,8 +32,6 @@ use crate::{
 enum Known {
     /// Nothing yet, or nothing any more.
     No,
-    /// There is no such ticket.
-    Missing,
     Sale(Box<Sale>),
     /// A commit has no definite outcome: nothing is decided before a fence was written.
     Unsettled,
@@ -54,12 +54,17 @@ pub(super) struct TicketActor {
     presence: Arc<Presence>,
     graves: Graves,
     known: Known,
+    /// `known` is what the catalog shows, and not read from the store: good enough to grant by, since every commit is
+    /// conditional; never to refuse by.
+    hearsay: bool,
     /// A load or a commit is running; its end goes on with the queue.
     busy: bool,
     /// What is running is a lock's commit: other buyers need not wait for it.
     taking: bool,
     queue: VecDeque<Waiting>,
-    timer: Option<SpawnHandle>,
+    timer: Option<Timer>,
+    /// What it is started with, read from the store just now: for its first life only.
+    handed: Option<Box<Sale>>,
 }
 
 impl TicketActor {
@@ -70,9 +75,10 @@ impl TicketActor {
     /// Until a release that the store did not take is tried again.
     const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-    pub(super) fn new(id: TicketId, shop: Arc<Shop>, presence: Arc<Presence>, graves: Graves) -> Self {
+    pub(super) fn new(id: TicketId, shop: Arc<Shop>, presence: Arc<Presence>, graves: Graves, handed: Option<Box<Sale>>) -> Self {
         METRICS.ticket_actors.inc();
-        Self { id, shop, presence, graves, known: Known::No, busy: false, taking: false, queue: VecDeque::new(), timer: None }
+        let (known, queue) = (Known::No, VecDeque::new());
+        Self { id, shop, presence, graves, known, hearsay: false, busy: false, taking: false, queue, timer: None, handed }
     }
 
     /// Where a test makes every actor panic, or that of the one ticket whose id it names.
@@ -101,10 +107,14 @@ impl TicketActor {
         let now = self.shop.now();
         match &self.known {
             Known::No => {
+                // What was decided over the catalog's copy once, and failed, is decided over the store's.
+                let look_it_up = waiting.tries > 1 || waiting.reloaded;
+                waiting.tries -= 1;
                 self.queue.push_front(waiting);
-                self.load(ctx);
+                if look_it_up || !self.believe_catalog() {
+                    self.load(ctx);
+                }
             }
-            Known::Missing => answer(waiting.ask, Err(Refusal::NotFound.into())),
             Known::Unsettled => {
                 answer(waiting.ask, Err(Fault::OutcomeUnknown));
                 self.load(ctx);
@@ -137,7 +147,7 @@ impl TicketActor {
         let decision = match decided {
             Ok(Ok(decision)) => decision,
             // The order or charge may be known to another replica, and not yet to this copy.
-            Ok(Err(Refusal::Stale | Refusal::OrderGone)) if !waiting.reloaded => {
+            Ok(Err(refusal)) if !waiting.reloaded && (self.hearsay || matches!(refusal, Refusal::Stale | Refusal::OrderGone)) => {
                 self.known = Known::No;
                 return self.queue.push_front(Waiting { reloaded: true, ..waiting });
             }
@@ -187,6 +197,7 @@ impl TicketActor {
                 self.count(&sale, &decision);
                 let sale = sale.after(&decision);
                 self.known = Known::Sale(Box::new(sale.clone()));
+                self.hearsay = false;
                 self.shop.show(&decision);
                 self.shop.reverse_losers(&decision);
                 self.arm(ctx, Duration::ZERO);
@@ -212,6 +223,16 @@ impl TicketActor {
         self.pump(ctx);
     }
 
+    /// Takes over what the catalog shows, if that is the whole state: a ticket that nobody holds. It saves the common
+    /// purchase a read of the store; a copy that was behind costs a commit that finds out, and the read.
+    fn believe_catalog(&mut self) -> bool {
+        let shown = self.shop.catalog.get(self.id).filter(|ticket| ticket.state == TicketState::Available);
+        let Some(ticket) = shown else { return false };
+        self.known = Known::Sale(Box::new(Sale::unlocked((*ticket).clone())));
+        self.hearsay = true;
+        true
+    }
+
     /// Reads the ticket's state; after a commit without an outcome, fences it off first.
     fn load(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
@@ -234,9 +255,14 @@ impl TicketActor {
             Ok(Some(sale)) => {
                 self.shop.catalog.merge(&sale.ticket);
                 self.known = Known::Sale(Box::new(sale));
+                self.hearsay = false;
                 self.look(ctx);
             }
-            Ok(None) => self.known = Known::Missing,
+            // Not remembered: it may have been said by a member of MongoDB that is behind the others.
+            Ok(None) => {
+                self.known = Known::No;
+                self.queue.drain(..).for_each(|waiting| answer(waiting.ask, Err(Refusal::NotFound.into())));
+            }
             Err(fault) => {
                 tracing::warn!(ticket = %self.id, %fault, "the ticket could not be loaded");
                 for waiting in self.queue.drain(..) {
@@ -244,7 +270,7 @@ impl TicketActor {
                 }
                 if self.timer.is_none() {
                     // Whether a lock is due is not known: come back and look.
-                    self.timer = Some(ctx.run_later(Self::RETRY_AFTER * 4, |actor, ctx| actor.look(ctx)));
+                    self.timer = Some(Timer::start(ctx, Self::RETRY_AFTER * 4));
                 }
             }
         }
@@ -256,14 +282,14 @@ impl TicketActor {
     /// Others are left to the replica that granted them, and to the sweep when that replica is gone.
     fn arm(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
         if let Some(timer) = self.timer.take() {
-            ctx.cancel_future(timer);
+            timer.stop(ctx);
         }
         let Known::Sale(sale) = &self.known else { return };
         let Some(lock) = sale.ticket.lock().filter(|lock| lock.replica == self.shop.replica) else { return };
         let Some(deadline) = sale.deadline(&self.shop.policy) else { return };
         debug_assert_eq!(deadline.order, lock.order, "a deadline belongs to the lock");
         let delay = (deadline.at + self.shop.clock.uncertainty() - self.shop.now()).to_duration();
-        self.timer = Some(ctx.run_later(delay.max(at_least), |actor, ctx| actor.look(ctx)));
+        self.timer = Some(Timer::start(ctx, delay.max(at_least)));
     }
 
     /// Does what is due, if anything is.
@@ -278,7 +304,7 @@ impl TicketActor {
                 None => self.arm(ctx, Duration::from_millis(1)),
             },
             Known::No | Known::Unsettled if !self.busy => self.load(ctx),
-            Known::No | Known::Unsettled | Known::Missing => {}
+            Known::No | Known::Unsettled => {}
         }
         self.pump(ctx);
     }
@@ -319,7 +345,15 @@ impl Actor for TicketActor {
         self.known = Known::No;
         self.taking = false;
         self.timer = None;
-        self.load(ctx);
+        match self.handed.take() {
+            Some(sale) => {
+                self.known = Known::Sale(sale);
+                self.look(ctx);
+            }
+            // A ticket that nobody holds has no timer to arm: its first command may find out the rest.
+            None if self.believe_catalog() => {}
+            None => self.load(ctx),
+        }
     }
 }
 
@@ -364,7 +398,7 @@ impl Handler<Outdated> for TicketActor {
             && !self.busy
         {
             if let Some(timer) = self.timer.take() {
-                ctx.cancel_future(timer);
+                timer.stop(ctx);
             }
             self.known = Known::No;
             self.load(ctx);

@@ -174,6 +174,15 @@ pub fn charge_reversed(
     payment::reversed(charge, payment, refund, now)
 }
 
+/// Money of a charge that had Failed before was sent back by `refund`: one that was believed to be back was not, or what
+/// was believed not to be taken was.
+///
+/// # Errors
+/// [`Refusal::Stale`] if the charge has not Failed for good, or names this refund already.
+pub fn refunded_later(charge: &Charge, refund: &RefundId, now: Timestamp) -> Result<Decision, Refusal> {
+    payment::refunded_later(charge, refund, now)
+}
+
 impl Sale {
     /// The state after `decision` was committed.
     pub fn after(mut self, decision: &Decision) -> Self {

@@ -214,6 +214,18 @@ pub(super) fn reversed(
     Ok(decision)
 }
 
+/// The buyer hears of their money's return once, though the refund that brings it may be another than they were told of.
+pub(super) fn refunded_later(charge: &Charge, refund: &RefundId, now: Timestamp) -> Result<Decision, Refusal> {
+    let has_failed = charge.status == ChargeStatus::Failed && charge.step == ChargeStep::Final;
+    if !has_failed || charge.stripe_refund_id.as_ref() == Some(refund) {
+        return Err(Refusal::Stale);
+    }
+    let told = charge.stripe_refund_id.is_some();
+    let charge = Charge { stripe_refund_id: Some(refund.clone()), ..next(charge, now) };
+    let events = if told { Vec::new() } else { vec![Event::ChargeRefunded { charge: charge.clone() }] };
+    Ok(Decision { charges: vec![charge], events, ..Decision::default() })
+}
+
 /// The charge will have lost as soon as the processor has nothing of it any more.
 pub(super) fn reversing(charge: &Charge, failure: Failure, now: Timestamp) -> Charge {
     Charge { step: ChargeStep::Reversing { failure }, ..next(charge, now) }

@@ -185,9 +185,9 @@ impl Store for EmbeddedStore {
         self.scan(move |snapshot| reads::tickets_after(snapshot, after, limit)).await
     }
 
-    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable> {
         let replica = replica.clone();
-        self.scan(move |snapshot| reads::tickets_locked_by(snapshot, replica.as_str(), after, limit)).await
+        self.scan(move |snapshot| reads::sales_locked_by(snapshot, replica.as_str(), after, limit)).await
     }
 
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {

@@ -58,16 +58,20 @@ pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>,
     Ok(tickets)
 }
 
-pub(super) fn tickets_locked_by(
+pub(super) fn sales_locked_by(
     snapshot: &ReadTransaction,
     replica: &str,
     after: Option<TicketId>,
     limit: usize,
-) -> Result<Vec<TicketId>, Fault> {
+) -> Result<Vec<Sale>, Fault> {
     let after = after.map_or(Included((replica, 0)), |after| Excluded((replica, after.uuid().as_u128())));
     let locked = snapshot.open_table(tables::LOCKS_BY_REPLICA)?;
     let entries = locked.range::<(&str, u128)>((after, Included((replica, u128::MAX))))?;
-    entries.take(limit).map(|entry| Ok(ticket_id(entry?.0.value().1))).collect()
+    let mut sales = Vec::new();
+    for entry in entries.take(limit) {
+        sales.extend(sale(snapshot, ticket_id(entry?.0.value().1))?);
+    }
+    Ok(sales)
 }
 
 pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Fault> {

@@ -26,8 +26,9 @@ use crate::{
 
 /// How much of the past is read at the start: what the contract lets clients resume.
 const HISTORY_SECS: u32 = 5 * 60;
-/// How long the server waits for something new before it answers with nothing: the heartbeat.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the server waits for something new before it answers with nothing: the heartbeat. Well below the second within
+/// which a session that was revoked elsewhere is not believed any more.
+const HEARTBEAT: Duration = Duration::from_millis(400);
 /// Silence for longer means that the feed is not live. Also how long one answer may take.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long reading the past may take before the start gives up.
@@ -104,7 +105,7 @@ impl Tail {
     async fn filled(db: &Database, epoch: u32, since: ClusterTime, until: ClusterTime) -> Result<Self, Error> {
         let from = From::Time(since);
         let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: Some(SILENCE_MAX), ahead_max: AHEAD_MAX };
-        let log = FeedLog::new(before(epoch, since), limits);
+        let log = FeedLog::new(before(epoch, pack(since)), limits);
         let mut tail = Self { stream: watch(db, &from).await?, db: db.clone(), epoch, log, from };
         // The stream has passed `until` once its own place is there: an answer that is merely empty does not prove it.
         while tail.place().is_none_or(|place| place < pack(until)) {
@@ -137,10 +138,14 @@ impl Tail {
             Some(change) => self.push(&change)?,
             None if !self.stream.is_alive() => return Err(Lost::because("the stream ended", &"its cursor is closed").into()),
             None => {
+                match self.place() {
+                    // At that very time something may still come.
+                    Some(place) => self.log.beat_at(before(self.epoch, place)),
+                    None => self.log.beat(),
+                }
                 if let Some(token) = self.stream.resume_token() {
                     self.from = From::Token(token);
                 }
-                self.log.beat();
             }
         }
         Ok(())
@@ -284,9 +289,9 @@ async fn majority_time(db: &Database) -> Result<ClusterTime, Error> {
     }
 }
 
-/// The place just before everything at `time`.
-fn before(epoch: u32, time: ClusterTime) -> Cursor {
-    Cursor { epoch, time: pack(time).saturating_sub(1), ordinal: u32::MAX }
+/// The place just before everything at the cluster time `place`.
+fn before(epoch: u32, place: u64) -> Cursor {
+    Cursor { epoch, time: place.saturating_sub(1), ordinal: u32::MAX }
 }
 
 fn pack(time: ClusterTime) -> u64 {
@@ -339,6 +344,6 @@ mod tests {
     fn cursors_ascend_with_cluster_time() {
         let (one, other) = (ClusterTime { time: 7, increment: u32::MAX }, ClusterTime { time: 8, increment: 0 });
         assert!(pack(one) < pack(other));
-        assert!(before(1, other) < Cursor { epoch: 1, time: pack(other), ordinal: 0 });
+        assert!(before(1, pack(other)) < Cursor { epoch: 1, time: pack(other), ordinal: 0 });
     }
 }

@@ -178,9 +178,9 @@ impl Store for MongoStore {
         self.read(move |db| reads::tickets_after(db, after, limit)).await
     }
 
-    async fn tickets_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable> {
         let replica = replica.clone();
-        self.read(move |db| reads::tickets_locked_by(db, replica, after, limit)).await
+        self.read(move |db| reads::sales_locked_by(db, replica, after, limit)).await
     }
 
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {

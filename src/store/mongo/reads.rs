@@ -1,11 +1,12 @@
 //! The queries. All read from the primary what a majority has, so that they show every commit that was acknowledged.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{
-    Collection, Database,
+    ClientSession, Collection, Database,
+    action::Find,
     error::Error,
     options::{Hint, ReadConcern},
 };
@@ -79,19 +80,36 @@ pub(super) async fn tickets_after(db: Database, after: Option<TicketId>, limit: 
     page(&db, Place::Tickets, doc! { "state.status": { "$ne": "Deleted" } }, after.map(|id| id.to_string()), limit).await
 }
 
-pub(super) async fn tickets_locked_by(db: Database, replica: ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<TicketId>> {
+/// Three queries of one moment (MongoDB 5.0's snapshot reads): joined in the server, each ticket would cost two queries more.
+pub(super) async fn sales_locked_by(db: Database, replica: ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>> {
+    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
+    let mut session = db.client().start_session().snapshot(true).await?;
     let mut query = doc! { "state.lock.replica": replica.as_str() };
     if let Some(after) = after {
         query.insert("_id", doc! { "$gt": after.to_string() });
     }
-    let index = Hint::Keys(doc! { "state.lock.replica": 1, "_id": 1 });
     // Left to itself, the planner may walk through all tickets that follow, in the order of their ids.
-    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
-    let tickets = db.collection::<Named<TicketId>>(Place::Tickets.name());
-    let found =
-        tickets.find(query).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 }).hint(index).limit(limit).max_time(READ_WORK_MAX).await?;
-    let found: Vec<Named<TicketId>> = found.try_collect().await?;
-    Ok(found.into_iter().map(|named| named.id).collect())
+    let index = Hint::Keys(doc! { "state.lock.replica": 1, "_id": 1 });
+    let (tickets, orders, charges) =
+        (db.collection(Place::Tickets.name()), db.collection(Place::Orders.name()), db.collection(Place::Charges.name()));
+    let find = tickets.find(query).sort(doc! { "_id": 1 }).hint(index).limit(limit);
+    let tickets: Vec<Ticket> = of_moment(find, &mut session).await?;
+    let held: Vec<String> = tickets.iter().filter_map(|ticket| Some(ticket.lock()?.order.to_string())).collect();
+    let orders: Vec<Order> = of_moment(orders.find(doc! { "_id": { "$in": &held } }), &mut session).await?;
+    let running = doc! { "order": { "$in": held }, "step.step": { "$nin": ["Final", "Reversing"] } };
+    let charges: Vec<Charge> = of_moment(charges.find(running), &mut session).await?;
+    let mut orders: HashMap<OrderId, Order> = orders.into_iter().map(|order| (order.id, order)).collect();
+    let mut charges: HashMap<OrderId, Charge> = charges.into_iter().map(|charge| (charge.order, charge)).collect();
+    let sale = |ticket: Ticket| {
+        let held = ticket.order();
+        Sale { order: held.and_then(|id| orders.remove(&id)), charge: held.and_then(|id| charges.remove(&id)), ticket }
+    };
+    Ok(tickets.into_iter().map(sale).collect())
+}
+
+async fn of_moment<T: DeserializeOwned + Send + Sync>(find: Find<'_, T>, session: &mut ClientSession) -> Result<Vec<T>> {
+    let mut found = find.read_concern(ReadConcern::snapshot()).max_time(READ_WORK_MAX).session(&mut *session).await?;
+    found.stream(session).try_collect().await
 }
 
 /// Two sorted lists, merged: locks whose time is over, and orders whose payment window is.
@@ -133,13 +151,6 @@ const CHARGES_OF_ORDER_MAX: usize = 10_000;
 pub(super) async fn charges_open(db: Database, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>> {
     let query = doc! { "open": true, "updatedAt": { "$lte": cutoff.0 } };
     page(&db, Place::Charges, query, after.map(|id| id.to_string()), limit).await
-}
-
-/// Where only the id is of interest.
-#[derive(Debug, Deserialize)]
-struct Named<Id> {
-    #[serde(rename = "_id")]
-    id: Id,
 }
 
 /// One more hit, in one statement: a counter whose window is over starts anew.

@@ -5,7 +5,7 @@ use crate::app::{Backend, Home, Server, bare_command, run};
 #[test]
 fn help_names_every_command_and_setting() {
     let (_, help) = run(&["--help"], &[]);
-    for word in ["serve", "demo"] {
+    for word in ["serve", "demo", "health"] {
         assert!(help.contains(word), "{word} in {help}");
     }
     let (_, serve) = run(&["serve", "--help"], &[]);
@@ -63,6 +63,12 @@ fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
     }
 }
 
+#[test]
+fn a_database_that_cannot_be_used_is_told_by_one_naming_of_its_setting() {
+    let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", "mongodb://no user:@127.0.0.1/")]);
+    assert!(!status.success() && text.matches("MONGODB_URI").count() == 1, "{text}");
+}
+
 /// `GITTIX_DATA_DIR` as a flag.
 fn flag(name: &str) -> String {
     format!("--{}", name.trim_start_matches("GITTIX_").to_lowercase().replace('_', "-"))
@@ -101,4 +107,19 @@ async fn serve_is_the_default_command() {
     let mut command = bare_command();
     command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
     Server::spawn(command).await.ready().await;
+}
+
+#[tokio::test]
+async fn health_tells_a_server_that_is_well_from_none_at_all() {
+    let home = Home::new(Backend::Embedded);
+    let mut server = Server::start(&home, &[]).await;
+    let addr = server.addr.to_string();
+    for question in [&["health"][..], &["health", "--ready"]] {
+        let (status, text) = run(question, &[("GITTIX_ADDR", &addr)]);
+        assert!(status.success(), "{question:?}: {text}");
+    }
+    server.kill();
+    let (status, text) = run(&["health"], &[("GITTIX_ADDR", &addr)]);
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains(&addr), "{text}");
 }

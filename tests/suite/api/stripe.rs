@@ -16,6 +16,7 @@ on_both_stores!(
     a_second_bank_refusal_closes_the_payment_at_stripe,
     a_waiting_payment_is_voided_when_the_lock_ends,
     what_is_authorized_after_the_charge_has_failed_is_voided,
+    what_is_kept_of_a_charge_that_has_failed_is_refunded_and_its_buyer_told,
     a_payment_over_another_amount_is_never_captured,
     a_delivery_that_is_not_stripes_is_refused,
     what_is_not_ours_is_acknowledged,
@@ -145,6 +146,23 @@ async fn what_is_authorized_after_the_charge_has_failed_is_voided(store: Backend
     assert_eq!(stripe.status(&intent), "canceled");
     assert_eq!(metric(&app, "gittix_stray_payments_total").await, 1);
     assert_eq!(buyer.charges_of(&order).await.expect(200).items()[0]["status"], "Failed");
+}
+
+async fn what_is_kept_of_a_charge_that_has_failed_is_refunded_and_its_buyer_told(store: Backend) {
+    let (stripe, app) = start(store, &[]).await;
+    let (buyer, order) = order(&app).await;
+    let mut socket = buyer.socket().await;
+    buyer.pay(&order, "pm_card_chargeDeclined").await.refused(402, "card_declined");
+    let charges = buyer.charges_of(&order).await.expect(200);
+    let intent = charges.items()[0]["stripeId"].as_str().expect("a payment").to_owned();
+    stripe.capture(&intent);
+    for event in ["evt_1", "evt_2"] {
+        deliver(&app, stripe.event(event, "payment_intent.succeeded", &intent)).await.expect(200);
+    }
+    assert_eq!(stripe.money(), (1999, 1999), "all of it, once");
+    assert_eq!(socket.event("ChargeRefunded").await["charge"]["stripeRefundId"], "re_1");
+    let charge = &buyer.charges_of(&order).await.expect(200).items()[0].clone();
+    assert_eq!((&charge["status"], &charge["stripeRefundId"]), (&json!("Failed"), &json!("re_1")));
 }
 
 async fn a_payment_over_another_amount_is_never_captured(store: Backend) {

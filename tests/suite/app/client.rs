@@ -2,17 +2,19 @@
 
 use std::{
     future::{Future, IntoFuture},
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{Answer, Server, Socket};
+use super::{Answer, PATIENCE, Server, Socket, world::Seeded};
 
 /// A person with a cookie jar. Clones share the jar, as two tabs of one browser do.
 #[derive(Debug, Clone)]
@@ -31,8 +33,36 @@ impl Client {
     /// Everybody's password in tests.
     pub const PASSWORD: &'static str = "correct horse";
 
-    pub fn new(server: &Server, http: reqwest::Client) -> Self {
-        Self { base: format!("http://{}", server.addr), http, jar: Jar::default(), id: String::new(), email: String::new() }
+    /// Somebody who is not signed in.
+    pub fn new(addr: SocketAddr) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE)
+            .build()
+            .expect("a client without special wishes can be built");
+        Self { base: format!("http://{addr}"), http, jar: Jar::default(), id: String::new(), email: String::new() }
+    }
+
+    /// The people who were put into a store before its server started.
+    pub async fn seeded(addr: SocketAddr, seeded: Vec<Seeded>) -> Vec<Self> {
+        // Whatever the session's cookie is called, a real one tells.
+        let mut real = Self::new(addr);
+        real.join().await;
+        let cookie = real.cookie().expect("signing up sets a cookie");
+        let name = cookie.split('=').next().unwrap_or_default();
+        let person = |seeded: Seeded| {
+            let mut person = real.stranger();
+            person.set_cookie(Some(format!("{name}={}", seeded.token)));
+            (person.id, person.email) = (seeded.id.to_string(), seeded.email);
+            person
+        };
+        seeded.into_iter().map(person).collect()
+    }
+
+    /// Somebody at the same server who is not signed in.
+    pub fn stranger(&self) -> Self {
+        Self { jar: Jar::default(), id: String::new(), email: String::new(), ..self.clone() }
     }
 
     /// Signs up under an address that nobody else has.
@@ -44,7 +74,12 @@ impl Client {
 
     /// The same person at another replica.
     pub fn at(&self, server: &Server) -> Self {
-        Self { base: format!("http://{}", server.addr), ..self.clone() }
+        self.at_addr(server.addr)
+    }
+
+    /// The same, whatever listens there.
+    pub fn at_addr(&self, addr: SocketAddr) -> Self {
+        Self { base: format!("http://{addr}"), ..self.clone() }
     }
 
     /// The same account in a browser of its own: signed in anew.
@@ -171,9 +206,13 @@ impl Client {
 
     /// A socket that has read nothing yet. `query` with its question mark, or empty.
     pub async fn socket_at(&self, query: &str) -> Socket {
-        Socket::connect(&format!("{}/ws{query}", self.base.replacen("http", "ws", 1)), self.cookie().as_deref(), None)
-            .await
-            .unwrap_or_else(|error| panic!("no socket: {error}"))
+        self.try_socket_at(query).await.unwrap_or_else(|error| panic!("no socket: {error}"))
+    }
+
+    /// # Errors
+    /// If there is nobody who upgrades.
+    pub async fn try_socket_at(&self, query: &str) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
+        Socket::connect(&format!("{}/ws{query}", self.base.replacen("http", "ws", 1)), self.cookie().as_deref(), None).await
     }
 
     /// A new ticket on sale; its id.
@@ -196,6 +235,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Waits so long for the answer, and no longer.
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.request = self.request.timeout(patience);
+        self
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self

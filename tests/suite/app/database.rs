@@ -25,13 +25,22 @@ pub struct Home {
 impl Home {
     /// An empty one.
     pub fn new(store: Backend) -> Self {
+        Self::made((store == Backend::MongoDb).then(server_uri))
+    }
+
+    /// An empty one on a replica set of one's own.
+    pub fn on(server: &str) -> Self {
+        Self::made(Some(server.to_owned()))
+    }
+
+    fn made(server: Option<String>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gittix_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&name);
         // A process with our number may have left one behind.
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder can be made among the temporary files");
-        let uri = (store == Backend::MongoDb).then(|| with_database(&server_uri(), &name));
+        let uri = server.map(|server| with_database(&server, &name));
         let home = Self { folder, uri, kept: false };
         home.drop_database();
         home

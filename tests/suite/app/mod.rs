@@ -30,7 +30,8 @@ pub struct TestApp {
     pub server: Server,
     pub home: Home,
     settings: Vec<(String, String)>,
-    http: reqwest::Client,
+    /// All people of a test share its connections.
+    guest: Client,
 }
 
 impl TestApp {
@@ -49,13 +50,8 @@ impl TestApp {
         let mut all = vec![("GITTIX_RATE_LIMIT".to_owned(), "off".to_owned()), ("GITTIX_REPLICA".to_owned(), "test".to_owned())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let server = Server::start(&home, &all).await;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .expect("a client without special wishes can be built");
-        Self { server, home, settings: all, http }
+        let guest = Client::new(server.addr);
+        Self { server, home, settings: all, guest }
     }
 
     /// A server, and people who are signed in without having typed a password: a thousand real ones take a minute to hash.
@@ -68,23 +64,20 @@ impl TestApp {
     /// On a store that was seeded: the server, and the people who are in it.
     pub async fn start_seeded(home: Home, settings: &[(&str, &str)], seeded: Vec<world::Seeded>) -> (Self, Vec<Client>) {
         let app = Self::start_at(home, settings).await;
-        // Whatever the session's cookie is called, a real one tells.
-        let real = app.user().await.cookie().expect("signing up sets a cookie");
-        let name = real.split('=').next().unwrap_or_default();
-        let people = seeded.into_iter().map(|seeded| {
-            let mut person = app.guest();
-            person.set_cookie(Some(format!("{name}={}", seeded.token)));
-            (person.id, person.email) = (seeded.id.to_string(), seeded.email);
-            person
-        });
-        let people = people.collect();
+        let people = Client::seeded(app.server.addr, seeded).await;
         (app, people)
     }
 
     /// Another process on the same store, with the same settings but for its name.
     pub async fn replica(&self, name: &str) -> Server {
+        self.replica_with(name, &[]).await
+    }
+
+    /// And but for some others.
+    pub async fn replica_with(&self, name: &str, others: &[(&str, &str)]) -> Server {
         let mut settings = self.settings.clone();
         settings.push(("GITTIX_REPLICA".into(), name.into()));
+        settings.extend(others.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Server::start(&self.home, &settings).await
     }
 
@@ -114,7 +107,7 @@ impl TestApp {
 
     /// Somebody who is not signed in.
     pub fn guest(&self) -> Client {
-        Client::new(&self.server, self.http.clone())
+        self.guest.stranger().at(&self.server)
     }
 
     /// Somebody new, signed up under an address that nobody else has.

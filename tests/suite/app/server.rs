@@ -35,7 +35,15 @@ impl Server {
     }
 
     /// Starts whatever serves, and waits until it says where it listens.
-    pub async fn spawn(mut command: Command) -> Self {
+    pub async fn spawn(command: Command) -> Self {
+        Self::try_spawn(command).await.unwrap_or_else(|log| panic!("the server did not say where it listens; its log: {log:#?}"))
+    }
+
+    /// The same, for whoever can live with its failure.
+    ///
+    /// # Errors
+    /// What it logged, if it ended without listening, or listened nowhere in time.
+    pub async fn try_spawn(mut command: Command) -> Result<Self, Vec<String>> {
         let mut child = command.spawn().expect("the program that was just built can be started");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tell, told) = mpsc::channel();
@@ -43,10 +51,12 @@ impl Server {
         drain(child.stderr.take().expect("piped"), log.clone(), tell);
         let addr = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.expect("waiting does not panic");
         match addr {
-            Ok(addr) => Self { child, addr, log },
+            Ok(addr) => Ok(Self { child, addr, log }),
             Err(_) => {
                 let _ = child.kill();
-                panic!("the server did not say where it listens; its log: {:#?}", log.lock().expect("no reader panics"));
+                let _ = child.wait();
+                let log = log.lock().expect("no reader panics").clone();
+                Err(log)
             }
         }
     }
@@ -86,7 +96,21 @@ impl Server {
 
     /// SIGTERM, as an orchestrator sends it.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        self.signal("-TERM");
+    }
+
+    /// SIGSTOP: it stands still, and does not know.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn wake(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status();
         assert!(sent.as_ref().is_ok_and(ExitStatus::success), "{sent:?}");
     }
 

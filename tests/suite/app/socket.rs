@@ -146,6 +146,11 @@ impl Socket {
         }
     }
 
+    /// The next frame within `patience`, or why the connection ended: a close code, or what broke. `None`: neither came.
+    pub async fn next_within(&mut self, patience: Duration) -> Option<Result<Value, String>> {
+        self.read(patience).await
+    }
+
     /// Reads all that comes until the connection ends, however it does.
     pub async fn drain(&mut self) {
         while let Some(Ok(_)) = self.read(PATIENCE).await {}

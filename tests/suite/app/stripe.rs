@@ -74,6 +74,14 @@ impl Stripe {
         self.lock().intents.get_mut(intent).expect("it was opened")["status"] = status.into();
     }
 
+    /// Somebody captured a payment in Stripe's Dashboard.
+    pub fn capture(&self, intent: &str) {
+        self.change(intent, "succeeded");
+        let mut ledger = self.lock();
+        let intent = ledger.intents.get_mut(intent).expect("it was opened");
+        intent["amount_received"] = intent["amount"].clone();
+    }
+
     /// From now on, what is authorized is more than what was asked for.
     pub fn overcharge(&self, minor: i64) {
         self.lock().overcharge = minor;

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Email, Event, Millis, Policy, Session, SessionDigest, Timestamp, User, UserId, Version,
+        Email, Event, Millis, Policy, Session, SessionDigest, Ticket, TicketId, TicketState, Timestamp, User, UserId, Version,
         invariants::{
             World, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost, one_order_per_ticket,
             slots_match_locks,
@@ -56,6 +56,41 @@ impl Found {
         .into_iter()
         .filter_map(|held| held.err().map(|violation| violation.to_string()))
         .collect()
+    }
+}
+
+/// A lock whose time was over, and that was taken off its ticket.
+#[derive(Debug, Clone, Copy)]
+pub struct Release {
+    pub ticket: TicketId,
+    /// Its end, as it was granted.
+    pub due: Timestamp,
+    /// When the release was decided.
+    pub at: Timestamp,
+}
+
+impl Release {
+    pub fn lag(&self) -> Millis {
+        self.at - self.due
+    }
+}
+
+impl Found {
+    /// The locks that lapsed; those that their buyers gave up are not among them.
+    pub fn releases(&self) -> Vec<Release> {
+        let mut held: BTreeMap<TicketId, &Ticket> = BTreeMap::new();
+        let mut releases = Vec::new();
+        for event in &self.events {
+            let Event::TicketUpdated { ticket } = event else { continue };
+            let before = held.insert(ticket.id, ticket);
+            if let Some(lock) = before.and_then(Ticket::lock)
+                && ticket.state == TicketState::Available
+                && ticket.updated_at >= lock.unlocks_at
+            {
+                releases.push(Release { ticket: ticket.id, due: lock.unlocks_at, at: ticket.updated_at });
+            }
+        }
+        releases
     }
 }
 

@@ -3,14 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::Future,
     sync::{Arc, Mutex},
 };
 
-use gittix::domain::Version;
+use gittix::domain::{OrderId, OrderStatus, Ticket, Version};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use crate::app::{Answer, Client};
+use crate::app::{Answer, Call, Client, world::Found};
 
 /// What clients were told, by all their answers.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ pub struct Told {
 pub type Ledger = Arc<Mutex<Told>>;
 
 impl Told {
-    fn answered(&mut self, answer: &Answer) {
+    pub fn answered(&mut self, answer: &Answer) {
         self.requests += 1;
         let changed = matches!(answer.status, 200..=204) && !answer.asked.starts_with("GET ");
         self.acknowledged += u64::from(changed);
@@ -44,21 +45,60 @@ impl Told {
     }
 }
 
+impl Told {
+    /// What was said to be over for ever, and is not (I5).
+    pub fn forgotten(&self, found: &Found) -> Vec<String> {
+        let states: BTreeMap<OrderId, OrderStatus> = found.world.orders.iter().map(|order| (order.id, order.status)).collect();
+        let state = |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
+        let completed = self.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
+        let cancelled = self.cancelled.iter().filter(|order| state(order) != Some(OrderStatus::Cancelled));
+        let deleted = self.deleted.iter().filter(|ticket| {
+            let ticket = found.world.tickets.iter().find(|stored| stored.id.to_string() == **ticket);
+            !ticket.is_some_and(Ticket::is_deleted)
+        });
+        let what = completed
+            .map(|id| (id, "was paid"))
+            .chain(cancelled.map(|id| (id, "was cancelled")))
+            .chain(deleted.map(|id| (id, "was delisted")));
+        what.map(|(id, what)| format!("I5: {id} {what}, and is {:?}", state(id))).collect()
+    }
+}
+
+/// How a request gets to a server.
+pub trait Route: Send {
+    /// The answer to what `make` makes for this person at some server, or `None` when there is nobody left to ask. Called
+    /// again for each attempt; all attempts have one Idempotency-Key.
+    fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> impl Future<Output = Option<Answer>> + Send;
+}
+
+/// To the one server there is, once.
+#[derive(Debug, Clone)]
+pub struct Straight(pub Client);
+
+impl Route for Straight {
+    async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Option<Answer> {
+        make(&self.0).key(&Uuid::now_v7().to_string()).attempt().await.ok()
+    }
+}
+
 /// One person of the load.
 #[derive(Debug, Clone)]
-pub struct Actor {
+pub struct Actor<R> {
     pub number: usize,
-    pub client: Client,
+    pub route: R,
     pub told: Ledger,
 }
 
-/// The server is gone.
+/// There is nobody left to ask.
 #[derive(Debug)]
 struct Gone;
 
-impl Actor {
-    async fn ask(&self, call: crate::app::Call) -> Result<Answer, Gone> {
-        let answer = call.attempt().await.map_err(|_| Gone)?;
+/// What the load's buyers leave alone, so that others can count on it.
+pub const RESERVED: &str = "Reserved";
+
+impl<R: Route> Actor<R> {
+    async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Result<Answer, Gone> {
+        let answer = self.route.ask(make).await.ok_or(Gone)?;
         self.told.lock().expect("no holder panics").answered(&answer);
         Ok(answer)
     }
@@ -67,28 +107,29 @@ impl Actor {
         note(&mut self.told.lock().expect("no holder panics"));
     }
 
-    /// Lists, edits and delists until the server is gone.
-    pub async fn sells(self, seed: u64) {
+    /// Lists, edits and delists as long as there is somebody to ask.
+    pub async fn sells(mut self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         while self.sell_once(&mut random).await.is_ok() {}
     }
 
-    /// Orders whatever is there until the server is gone.
-    pub async fn buys(self, seed: u64) {
+    /// Orders whatever is there as long as there is somebody to ask.
+    pub async fn buys(mut self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         while self.buy_once(&mut random).await.is_ok() {}
     }
 
-    async fn sell_once(&self, random: &mut StdRng) -> Result<(), Gone> {
-        let listed = self.ask(self.client.list_ticket("Row", random.random_range(1..500)).key(&Uuid::now_v7().to_string())).await?;
+    async fn sell_once(&mut self, random: &mut StdRng) -> Result<(), Gone> {
+        let (price, better) = (random.random_range(1..500), random.random_range(1..500));
+        let listed = self.ask(|seller| seller.list_ticket("Row", price)).await?;
         if listed.status != 201 {
             return Ok(());
         }
         let ticket = listed.id();
         match random.random_range(0..10) {
-            0 => drop(self.ask(self.client.edit_ticket(&ticket, "Better row", random.random_range(1..500))).await?),
+            0 => drop(self.ask(|seller| seller.edit_ticket(&ticket, "Better row", better)).await?),
             1 => {
-                let gone = self.ask(self.client.delist_ticket(&ticket)).await?;
+                let gone = self.ask(|seller| seller.delist_ticket(&ticket)).await?;
                 if gone.status == 204 {
                     self.note(|told| told.deleted.extend([ticket]));
                 }
@@ -98,14 +139,15 @@ impl Actor {
         Ok(())
     }
 
-    async fn buy_once(&self, random: &mut StdRng) -> Result<(), Gone> {
-        let found = self.ask(self.client.tickets("?status=Available&limit=8")).await?;
-        let count = found.body.as_array().map_or(0, Vec::len);
-        if count == 0 {
+    async fn buy_once(&mut self, random: &mut StdRng) -> Result<(), Gone> {
+        let found = self.ask(|buyer| buyer.tickets("?status=Available&limit=8")).await?;
+        let none = Vec::new();
+        let on_sale: Vec<_> = found.body.as_array().unwrap_or(&none).iter().filter(|ticket| ticket["title"] != RESERVED).collect();
+        if on_sale.is_empty() {
             return Ok(());
         }
-        let ticket = found.body[random.random_range(0..count)]["id"].as_str().unwrap_or_default().to_owned();
-        let ordered = self.ask(self.client.place_order(&ticket).key(&Uuid::now_v7().to_string())).await?;
+        let ticket = on_sale[random.random_range(0..on_sale.len())]["id"].as_str().unwrap_or_default().to_owned();
+        let ordered = self.ask(|buyer| buyer.place_order(&ticket)).await?;
         if ordered.status != 201 {
             return Ok(());
         }
@@ -118,7 +160,7 @@ impl Actor {
             }
             6 => self.authenticate(&order, random.random_bool(0.7)).await,
             7 => {
-                let gone = self.ask(self.client.cancel_order(&order)).await?;
+                let gone = self.ask(|buyer| buyer.cancel_order(&order)).await?;
                 if gone.status == 204 {
                     self.note(|told| told.cancelled.extend([order]));
                 }
@@ -129,18 +171,19 @@ impl Actor {
         }
     }
 
-    async fn pay(&self, order: &str, token: &str) -> Result<(), Gone> {
+    async fn pay(&mut self, order: &str, token: &str) -> Result<(), Gone> {
         self.note(|told| told.attempted.push((self.number, order.to_owned())));
-        let paid = self.ask(self.client.pay(order, token).key(&Uuid::now_v7().to_string())).await?;
+        let paid = self.ask(|buyer| buyer.pay(order, token)).await?;
         self.completed(order, &paid);
         Ok(())
     }
 
-    async fn authenticate(&self, order: &str, confirms: bool) -> Result<(), Gone> {
+    async fn authenticate(&mut self, order: &str, confirms: bool) -> Result<(), Gone> {
         self.note(|told| told.attempted.push((self.number, order.to_owned())));
-        let waiting = self.ask(self.client.pay(order, "pm_card_authenticationRequired")).await?;
+        let waiting = self.ask(|buyer| buyer.pay(order, "pm_card_authenticationRequired")).await?;
         if waiting.status == 202 && confirms {
-            let paid = self.ask(self.client.confirm(&waiting.id())).await?;
+            let charge = waiting.id();
+            let paid = self.ask(|buyer| buyer.confirm(&charge)).await?;
             self.completed(order, &paid);
         }
         Ok(())

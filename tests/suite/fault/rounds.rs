@@ -5,13 +5,16 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use gittix::domain::{Event, Millis, OrderId, OrderStatus, Policy, Ticket, TicketId, TicketState, Timestamp, invariants::never_backwards};
+use gittix::domain::{Millis, Policy, Ticket, TicketState, Timestamp, invariants::never_backwards};
 use gittix::store::Cursor;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-use super::load::{Actor, Ledger, Told};
-use crate::app::{Backend, Client, Socket, TestApp, world::Found};
+use super::load::{Actor, Ledger, Straight};
+use crate::app::{
+    Backend, Client, Socket, TestApp,
+    world::{Found, Release},
+};
 
 /// Which rounds to run.
 #[derive(Debug, Clone)]
@@ -159,7 +162,7 @@ impl Scene {
 
     fn load(&self, random: &mut StdRng) -> Vec<tokio::task::JoinHandle<()>> {
         let actors = self.people.iter().enumerate().map(|(number, person)| {
-            let actor = Actor { number, client: person.at(&self.app.server), told: self.told.clone() };
+            let actor = Actor { number, route: Straight(person.at(&self.app.server)), told: self.told.clone() };
             let seed = random.random();
             if number < SELLERS { tokio::spawn(actor.sells(seed)) } else { tokio::spawn(actor.buys(seed)) }
         });
@@ -189,7 +192,7 @@ impl Scene {
         let found = Found::read(&self.app.home).await;
         let told = self.told.lock().expect("no holder panics");
         let mut violations = found.violations(&policy(), Millis(RELEASE_LAG_MAX), &told.versions);
-        violations.extend(forgotten(&found, &told));
+        violations.extend(told.forgotten(&found));
         violations.extend(self.late(&found, tally));
         violations.extend(self.observed.backwards());
         violations.extend(self.observed.missed(&found));
@@ -202,48 +205,15 @@ impl Scene {
 
     /// Locks that were released after their time, though a process was there all the while.
     fn late(&self, found: &Found, tally: &mut Tally) -> Vec<String> {
-        let mut late = Vec::new();
-        let mut held: BTreeMap<TicketId, &Ticket> = BTreeMap::new();
-        tally.released = 0;
-        for event in &found.events {
-            let Event::TicketUpdated { ticket } = event else { continue };
-            let before = held.insert(ticket.id, ticket);
-            let Some((lock, free_at)) =
-                before.and_then(Ticket::lock).zip((ticket.state == TicketState::Available).then_some(ticket.updated_at))
-            else {
-                continue;
-            };
-            let lag = (free_at - lock.unlocks_at).0;
-            if lag < 0 {
-                continue; // given up by its buyer
-            }
-            tally.released += 1;
-            let excused = self.outages.iter().any(|(from, to)| lock.unlocks_at + Millis(RELEASE_LAG_MAX) >= *from && free_at <= *to);
-            if excused {
-                continue;
-            }
-            tally.release_lag_ms_max = tally.release_lag_ms_max.max(lag);
-            if lag > RELEASE_LAG_MAX + policy().settle_grace.0 {
-                late.push(format!("I4: {} was released {lag} ms after its time", ticket.id));
-            }
-        }
-        late
+        let releases = found.releases();
+        tally.released = releases.len();
+        let excused =
+            |release: &Release| self.outages.iter().any(|(from, to)| release.due + Millis(RELEASE_LAG_MAX) >= *from && release.at <= *to);
+        let judged: Vec<Release> = releases.into_iter().filter(|release| !excused(release)).collect();
+        tally.release_lag_ms_max = judged.iter().map(|release| release.lag().0).fold(tally.release_lag_ms_max, i64::max);
+        let late = judged.iter().filter(|release| release.lag().0 > RELEASE_LAG_MAX + policy().settle_grace.0);
+        late.map(|release| format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0)).collect()
     }
-}
-
-/// What was said to be over for ever, and is not (I5).
-fn forgotten(found: &Found, told: &Told) -> Vec<String> {
-    let states: BTreeMap<OrderId, OrderStatus> = found.world.orders.iter().map(|order| (order.id, order.status)).collect();
-    let state = |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
-    let completed = told.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
-    let cancelled = told.cancelled.iter().filter(|order| state(order) != Some(OrderStatus::Cancelled));
-    let deleted = told.deleted.iter().filter(|ticket| {
-        let ticket = found.world.tickets.iter().find(|stored| stored.id.to_string() == **ticket);
-        !ticket.is_some_and(Ticket::is_deleted)
-    });
-    let what =
-        completed.map(|id| (id, "was paid")).chain(cancelled.map(|id| (id, "was cancelled"))).chain(deleted.map(|id| (id, "was delisted")));
-    what.map(|(id, what)| format!("I5: {id} {what}, and is {:?}", state(id))).collect()
 }
 
 impl Observed {

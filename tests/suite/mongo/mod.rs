@@ -7,4 +7,4 @@ mod group;
 mod race;
 mod reads;
 mod start;
-mod world;
+pub mod world;

@@ -135,7 +135,11 @@ pub async fn a_lock_is_found_by_the_replica_that_granted_it(store: Arc<dyn Store
         act(&store, id, lock(n, n, replica), at(0)).await;
     }
     let locked_by = async |replica: &str, after: Option<u128>, limit| {
-        store.tickets_locked_by(&ReplicaName::new(replica), after.map(ticket_id), limit).await.expect("read")
+        let sales = store.sales_locked_by(&ReplicaName::new(replica), after.map(ticket_id), limit).await.expect("read");
+        for sale in &sales {
+            assert_eq!(store.sale(sale.ticket.id).await.expect("read").as_ref(), Some(sale), "as it is shown alone");
+        }
+        sales.into_iter().map(|sale| sale.ticket.id).collect::<Vec<_>>()
     };
     assert_eq!(locked_by("a", None, 9).await, [1, 3, 4].map(ticket_id));
     assert_eq!(locked_by("a", None, 2).await, [1, 3].map(ticket_id));

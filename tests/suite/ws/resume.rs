@@ -103,6 +103,21 @@ async fn lost_history_is_a_reset_and_the_present_goes_on() {
     stage.stop().await;
 }
 
+/// A revocation may be among what was lost: whoever is signed in has to show their session again.
+#[actix_web::test]
+async fn lost_history_sends_those_who_are_signed_in_back_to_be_recognized_anew() {
+    let stage = Stage::start(Limits::default()).await;
+    let (mut client, _) = stage.connect(user(1)).await;
+    let mut guest = stage.watcher().await;
+    stage.feed.reset(Cursor { epoch: 1, time: 0, ordinal: 1 });
+    assert_eq!(client.next().await, json!({"type": "Reset"}));
+    assert_eq!(client.close_code().await, 1012);
+    assert_eq!(guest.next().await, json!({"type": "Reset"}));
+    stage.push(updated(1, 2));
+    assert_eq!(guest.next().await["ticket"]["version"], json!(2));
+    stage.stop().await;
+}
+
 /// The step from the replay to the present, taken many times while events keep coming from another thread. Its control:
 /// the same check finds the gap when one frame is left out.
 #[actix_web::test]

@@ -108,3 +108,18 @@ fn a_charge_that_no_lock_knows_can_be_sent_back_once() {
     assert_eq!((&abandoned.step, abandoned.version), (&ChargeStep::Reversing { failure: Failure::lock_lost() }, 1));
     assert_eq!(abandon_charge(abandoned, Failure::lock_lost(), mins(3)), Err(Refusal::Stale));
 }
+
+#[test]
+fn a_refund_that_comes_later_is_recorded_and_told_of_once() {
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(3), cancel(1, BUYER)).unwrap();
+    assert_eq!(refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(4)), Err(Refusal::Stale), "it has not failed yet");
+    play.reversed(charge(1), None, mins(4)).unwrap();
+    let first = refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(5)).unwrap();
+    assert_eq!(names(&first), ["ChargeRefunded"]);
+    let refunded = &first.charges[0];
+    assert_eq!((refunded.version, &refunded.stripe_refund_id), (play.charge(charge(1)).version + 1, &Some(RefundId::new("re_1"))));
+    assert_eq!(refunded_later(refunded, &RefundId::new("re_1"), mins(6)), Err(Refusal::Stale));
+    let second = refunded_later(refunded, &RefundId::new("re_2"), mins(6)).unwrap();
+    assert_eq!((names(&second), &second.charges[0].stripe_refund_id), (Vec::new(), &Some(RefundId::new("re_2"))));
+}

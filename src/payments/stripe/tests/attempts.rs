@@ -27,6 +27,16 @@ async fn a_payment_method_is_confirmed_and_the_money_held() {
 }
 
 #[tokio::test]
+async fn stripes_own_script_is_named_where_the_pages_have_it() {
+    for has_element in [false, true] {
+        let (mut stripe, script) = stripe(vec![ok(intent("requires_action"))]).await;
+        stripe.has_element = has_element;
+        stripe.authorize(&charge(), &payment(), &token("pm_card_visa")).await.expect("an answer");
+        assert_eq!(script.asked()[0].form.contains_key("use_stripe_sdk"), has_element);
+    }
+}
+
+#[tokio::test]
 async fn a_token_becomes_a_payment_method_of_its_own() {
     let (answer, script) = authorize("tok_visa", vec![ok(intent("requires_capture"))]).await;
     assert_eq!(answer, Ok(Authorization::Authorized));

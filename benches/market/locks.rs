@@ -1,0 +1,187 @@
+//! A restart with 100,000 locks held, 10,000 of which end within the same second soon after: when every timer is armed,
+//! and how late the locks are released.
+
+use std::{collections::HashMap, time::Duration};
+
+use bson::{Document, doc, serialize_to_document};
+use gittix::{
+    clock::wall_clock,
+    domain::{
+        Command, Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, UserId, decide, decide::list_ticket,
+    },
+    store::{Commit, Write},
+};
+use mongodb::Client;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::{
+    report::{Goal, Report},
+    shop,
+};
+use crate::app::{Backend, Home, TestApp, world};
+
+const LOCKS: u32 = 100_000;
+const DUE: u32 = 10_000;
+/// From the end of seeding to the second in which many locks end: longer than the start takes.
+const DUE_AFTER: Millis = Millis::from_secs(8);
+/// An order's window as long as its lock, so that each lock has one deadline.
+const WINDOW: [(&str, &str); 1] = [("GITTIX_PAYMENT_WINDOW", "15m")];
+const WAIT_MAX: Duration = Duration::from_secs(90);
+
+pub async fn measure(report: &mut Report) {
+    let mut stores = vec![Backend::Embedded];
+    if std::env::var_os("MONGODB_URI").is_some() {
+        stores.push(Backend::MongoDb);
+    }
+    for store in stores {
+        restart(report, store).await;
+    }
+}
+
+async fn restart(report: &mut Report, store: Backend) {
+    let home = Home::new(store);
+    let (policy, granted_now) = (policy(), wall_clock());
+    // Writing them all takes seconds: their times are counted from then on.
+    let due = granted_now + DUE_AFTER + seeding(store);
+    let locks: Vec<(Ticket, Commit)> = (0..LOCKS)
+        .map(|number| {
+            let ends = if number < DUE { due + Millis(i64::from(number) * 1000 / i64::from(DUE)) } else { due + Millis::from_mins(10) };
+            lock(number, Timestamp(ends.0 - policy.lock_duration.0), &policy)
+        })
+        .collect();
+    write(&home, locks).await;
+    println!("{store:?}: {:.1} s until the locks are due", to_secs(due.0 - wall_clock().0));
+    let started = Instant::now();
+    let settings: Vec<_> = shop::SETTINGS.into_iter().chain(WINDOW).collect();
+    let app = TestApp::start_at(home, &settings).await;
+    let (ready, guest) = (started.elapsed(), app.guest());
+    let metric = async |name: &str| value(&guest.get("/metrics").await.expect(200).text, name);
+    until(|| metric("gittix_timers_armed"), f64::from(LOCKS)).await;
+    let armed = started.elapsed();
+    let path = format!("{store:?}: restart with 100,000 locks, every timer armed, in s");
+    report.goal(
+        &path,
+        format!("{:.2} s (ready {:.2} s)", armed.as_secs_f64(), ready.as_secs_f64()),
+        "",
+        armed.as_secs_f64(),
+        Goal::AtMost(5.0, 1.0),
+    );
+    assert!(wall_clock() < due, "the locks were due before they were armed: that is no measurement of either");
+    until(|| metric("gittix_locks_released_total"), f64::from(DUE)).await;
+    let text = guest.get("/metrics").await.expect(200).text;
+    let p99 = quantile(&text, "gittix_lock_release_lag_seconds", 0.99) * 1e3;
+    let path = format!("{store:?}: 10,000 locks that end in one second, p99 of the release's lag in ms");
+    report.goal(&path, format!("{p99:.0} ms"), "", p99, Goal::AtMost(250.0, 50.0));
+}
+
+/// Longer than writing them takes.
+fn seeding(store: Backend) -> Millis {
+    match store {
+        Backend::Embedded => Millis::from_secs(5),
+        Backend::MongoDb => Millis::from_secs(12),
+    }
+}
+
+/// As many locks a user as there are; one deadline a lock.
+pub fn policy() -> Policy {
+    let policy = Policy::default();
+    Policy { payment_window: policy.lock_duration, locks_max: 1_000, ..policy }
+}
+
+/// A ticket, and the commit of a lock on it that was granted at `at` by the replica that tests start.
+pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
+    let title = Title::parse("Front row").expect("a title");
+    let seller = UserId::new(Uuid::from_u128(1));
+    let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, title, Money::from_minor(2_000).expect("a price"), at);
+    let ticket = listed.ticket.expect("it was listed");
+    // Four locks a buyer.
+    let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));
+    let command = Command::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, replica: ReplicaName::new("test") };
+    let commit = Commit::of(decide(&Sale::unlocked(ticket.clone()), &command, policy, at).expect("it is free"), at);
+    (ticket, commit)
+}
+
+/// Puts them into a store that no server uses.
+pub async fn write(home: &Home, locks: Vec<(Ticket, Commit)>) {
+    match home.mongodb_uri() {
+        None => write_embedded(home, locks).await,
+        // Commit after commit would take minutes.
+        Some(uri) => {
+            world::open(home).await.close().await;
+            write_documents(uri, &locks).await;
+        }
+    }
+}
+
+async fn write_embedded(home: &Home, locks: Vec<(Ticket, Commit)>) {
+    const LOCKS_PER_COMMIT: usize = 1_000;
+    std::fs::create_dir_all(home.data()).expect("a folder of ours can be written");
+    let store = world::open(home).await;
+    for some in locks.chunks(LOCKS_PER_COMMIT) {
+        let tickets = some.iter().map(|(ticket, _)| Write::Ticket(ticket.clone())).collect();
+        store.commit(Commit { writes: tickets, ..Commit::default() }).await.expect("an empty store takes new tickets");
+        let writes = some.iter().flat_map(|(_, commit)| commit.writes.clone()).collect();
+        store.commit(Commit { writes, ..Commit::default() }).await.expect("they are free");
+    }
+    store.close().await;
+}
+
+async fn write_documents(uri: &str, locks: &[(Ticket, Commit)]) {
+    let db = Client::with_uri_str(uri).await.expect("MongoDB answers").default_database().expect("the URI names one");
+    let (mut tickets, mut orders) = (Vec::new(), Vec::new());
+    let mut slots: HashMap<String, Vec<String>> = HashMap::new();
+    for write in locks.iter().flat_map(|(_, commit)| &commit.writes) {
+        match write {
+            Write::Ticket(ticket) => tickets.push(serialize_to_document(ticket).expect("BSON")),
+            Write::Order(order) => {
+                slots.entry(order.buyer.to_string()).or_default().push(order.id.to_string());
+                orders.push(serialize_to_document(order).expect("BSON"));
+            }
+            _ => {}
+        }
+    }
+    let slots = slots.into_iter().map(|(user, locks)| doc! { "_id": user, "locks": locks }).collect();
+    for (collection, documents) in [("tickets", tickets), ("orders", orders), ("slots", slots)] {
+        for chunk in documents.chunks(10_000) {
+            db.collection::<Document>(collection).insert_many(chunk).await.expect("an insert");
+        }
+    }
+}
+
+async fn until(metric: impl AsyncFn() -> f64, at_least: f64) {
+    let reached = async {
+        while metric().await < at_least {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WAIT_MAX, reached).await.unwrap_or_else(|_| panic!("still not {at_least} after {WAIT_MAX:?}"));
+}
+
+/// Of a series without labels.
+fn value(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
+}
+
+/// Of a histogram, interpolated within its bucket as Prometheus does it.
+fn quantile(text: &str, name: &str, quantile: f64) -> f64 {
+    let prefix = format!("{name}_bucket{{le=\"");
+    let buckets = text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())?.split_once("\"} "));
+    let buckets: Vec<(f64, f64)> =
+        buckets.filter_map(|(le, count)| Some((le.parse().unwrap_or(f64::INFINITY), count.parse().ok()?))).collect();
+    let wanted = quantile * buckets.last().map_or(0.0, |(_, count)| *count);
+    let (mut below, mut counted) = (0.0, 0.0);
+    for (le, count) in buckets {
+        if count >= wanted {
+            return if le.is_finite() { below + (le - below) * (wanted - counted) / (count - counted).max(1.0) } else { f64::INFINITY };
+        }
+        (below, counted) = (le, count);
+    }
+    f64::INFINITY
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some seconds")]
+fn to_secs(millis: i64) -> f64 {
+    millis as f64 / 1e3
+}

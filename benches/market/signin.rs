@@ -1,0 +1,90 @@
+//! Sign-ins beside the bare rate of hashing, and what they do to everybody else's requests.
+
+use std::time::Duration;
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use futures_util::future::join;
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    ROUNDS, SPAN,
+    load::{Connection, Measured, Spent},
+    report::{Goal, Report},
+    shop,
+};
+use crate::app::{Backend, Client};
+
+/// Who signs in at once: fewer than may wait.
+const SIGNING_IN: usize = 16;
+/// Others' requests: as a busy site's, not as many as can be.
+const OTHERS_PER_SECOND: u32 = 500;
+
+pub async fn measure(report: &mut Report) {
+    let (app, buyers, _) = shop::open(Backend::Embedded, 1, 500).await;
+    let account = app.user().await;
+    let body = json!({ "email": account.email, "password": Client::PASSWORD }).to_string();
+    let cookie = buyers[0].cookie().expect("signed in");
+    let (addr, pid) = (app.server.addr, app.server.pid());
+    let (mut bare, mut ours, mut quiet, mut beside) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(tokio::task::spawn_blocking(hashes).await.expect("no panic"));
+        quiet.push(others(addr, &cookie).await);
+        let before = Spent::by(pid);
+        let (latencies, slowed) = join(sign_ins(addr, &cookie, &body), others(addr, &cookie)).await;
+        ours.push(Measured::of(latencies, SPAN, Spent::by(pid).since(before)));
+        beside.push(slowed);
+    }
+    report.ratio("sign-ins by the bare rate of hashes", &Measured::median(&ours), &Measured::median(&bare), Goal::AtLeast(0.9, 0.9));
+    let middle = |mut rounds: Vec<Duration>| {
+        rounds.sort_unstable();
+        rounds[rounds.len() / 2].as_secs_f64() * 1e3
+    };
+    let (quiet, beside) = (middle(quiet), middle(beside));
+    let ours = format!("p99 {beside:.2} ms");
+    report.goal("others' requests during sign-ins", ours, format!("p99 {quiet:.2} ms"), beside / quiet, Goal::AtMost(2.0, 2.0));
+}
+
+/// What one core makes of nothing but hashes, its memory reused.
+fn hashes() -> Measured {
+    let params = Params::default();
+    let mut memory = vec![Block::default(); params.block_count()];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let (began, mut latencies, mut out) = (Instant::now(), Vec::new(), [0; 32]);
+    while began.elapsed() < SPAN {
+        let asked = Instant::now();
+        argon2.hash_password_into_with_memory(b"correct horse", b"0123456789abcdef", &mut out, &mut memory).expect("valid parameters");
+        latencies.push(asked.elapsed());
+    }
+    Measured::of(latencies, began.elapsed(), Spent::default())
+}
+
+async fn sign_ins(addr: std::net::SocketAddr, cookie: &str, body: &str) -> Vec<Duration> {
+    let deadline = Instant::now() + SPAN;
+    let all = (0..SIGNING_IN).map(|_| async {
+        let mut connection = Connection::open(addr, cookie).await;
+        let mut latencies = Vec::new();
+        while Instant::now() < deadline {
+            let asked = Instant::now();
+            assert_eq!(connection.ask("POST /api/users/signin", body).await, 200);
+            latencies.push(asked.elapsed());
+        }
+        latencies
+    });
+    futures_util::future::join_all(all).await.concat()
+}
+
+/// The 99th percentile of a list's latency, asked for at a steady rate.
+async fn others(addr: std::net::SocketAddr, cookie: &str) -> Duration {
+    let mut connection = Connection::open(addr, cookie).await;
+    let (began, count) = (Instant::now(), OTHERS_PER_SECOND * u32::try_from(SPAN.as_secs()).expect("seconds"));
+    let mut latencies = Vec::new();
+    for number in 0..count {
+        let due = began + SPAN * number / count;
+        sleep_until(due).await;
+        let asked = Instant::now();
+        assert_eq!(connection.fetch("/api/tickets?limit=50").await, 200);
+        latencies.push(asked.elapsed());
+    }
+    Measured::of(latencies, SPAN, Spent::default()).p99
+}

@@ -1,0 +1,92 @@
+//! Fan-out: single events and bursts to 1,000 to 9,500 sockets, beside a loop of bare writes; and what an idle socket
+//! costs in memory.
+//!
+//! The ratio is the hub's, fed by one byte on a trigger as the loop of bare writes is. The whole program, whose events are
+//! edits that it commits first, is shown beside it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    ROUNDS, SPAN, ceilings, fanout,
+    fanout::{Audience, Editor, Kick},
+    load::Measured,
+    report::{Goal, Report},
+    shop,
+};
+use crate::app::{Backend, TestApp};
+
+/// Twice the last must fit into the 20,000 file descriptors that a process often has at the most.
+const COUNTS: [usize; 3] = [1_000, 5_000, 9_500];
+const BURST_PER_SECOND: u32 = 500;
+const BURST: Duration = Duration::from_secs(4);
+
+pub async fn measure(report: &mut Report) {
+    for count in COUNTS {
+        single(report, count).await;
+    }
+    whole(report).await;
+    bursts(report).await;
+}
+
+async fn single(report: &mut Report, count: usize) {
+    let (hub, raw) = (ceilings::start("ceiling-hub", "").await, ceilings::start("ceiling-broadcaster", "").await);
+    let (mut kick_hub, mut kick_raw) = (Kick::new(hub.addr).await, Kick::new(raw.addr).await);
+    let sockets = SocketAddr::new(hub.addr.ip(), kick_hub.port().await);
+    let before = hub.resident_kib();
+    let audience = Audience::at(sockets, count).await;
+    let kib = to_f64(hub.resident_kib().saturating_sub(before)) / to_f64(audience.len());
+    let raw_audience = Audience::at(raw.addr, count).await;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(audience.deliveries(hub.pid(), SPAN, async || kick_hub.one().await).await);
+        bare.push(raw_audience.deliveries(raw.pid(), SPAN, async || kick_raw.one().await).await);
+    }
+    let goal = Goal::AtLeast(0.75, 0.9);
+    report.point("CPU us per delivery, over sockets", to_f64(audience.len()), Measured::median(&ours).cpu_us);
+    report.point("CPU us per delivery by raw writes, over sockets", to_f64(audience.len()), Measured::median(&bare).cpu_us);
+    report.ratio(
+        &format!("deliveries, single events to {count} sockets, by raw writes"),
+        &Measured::median(&ours),
+        &Measured::median(&bare),
+        goal,
+    );
+    report.goal(&format!("memory per idle socket, {count} of them, in KiB"), format!("{kib:.1} KiB"), "", kib, Goal::AtMost(12.0, 4.0));
+}
+
+/// An edit over HTTP, its commit on the disk, and all of its deliveries.
+async fn whole(report: &mut Report) {
+    let app = TestApp::start_with(Backend::Embedded, &shop::SETTINGS).await;
+    let seller = app.user().await;
+    let ticket = seller.sells("Front row").await;
+    let mut edit = Editor::new(app.server.addr, &seller, &ticket).await;
+    let audience = Audience::at(app.server.addr, COUNTS[0]).await;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        edit.renew().await;
+        rounds.push(audience.deliveries(app.server.pid(), SPAN, async || edit.one().await).await);
+    }
+    report.line("deliveries of edits to 1,000 sockets, commit included", &Measured::median(&rounds));
+}
+
+async fn bursts(report: &mut Report) {
+    let hub = ceilings::start("ceiling-hub", "").await;
+    let mut kick = Kick::new(hub.addr).await;
+    let sockets = SocketAddr::new(hub.addr.ip(), kick.port().await);
+    let audience = Audience::at(sockets, COUNTS[0]).await;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push(audience.burst(hub.pid(), BURST_PER_SECOND, BURST, async || kick.one().await).await);
+    }
+    let least = rounds.iter().map(|(share, _)| *share).fold(f64::INFINITY, f64::min);
+    let median = Measured::median(&rounds.iter().map(|(_, measured)| *measured).collect::<Vec<_>>());
+    report.line("deliveries, 500 events/s to 1,000 sockets", &median);
+    report.goal("500 events/s to 1,000 sockets: share delivered", format!("{least:.4}"), "", least, Goal::AtLeast(1.0, 1.0));
+    let (p99, us) = (median.p99.as_secs_f64() * 1e3, median.cpu_us);
+    report.goal("500 events/s to 1,000 sockets: p99 in ms", format!("{:.1?}", median.p99), "", p99, Goal::AtMost(25.0, 25.0));
+    report.goal("500 events/s to 1,000 sockets: CPU us each", format!("{us:.2} us"), "", us, Goal::AtMost(f64::INFINITY, 1.2));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of sockets or KiB")]
+fn to_f64(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,108 @@
+// Joins the members of the replica set and makes the user that the servers sign in as. Idempotent: what is there stays.
+//
+//   MEMBERS=host:port… SECRETS=folder mongosh --nodb --file mongodb-init.js
+//
+// The folder holds `root-password` and `app-password`. Every member has made its own root user; those who join take over
+// the first one's data, so that there is one in the end.
+
+const fs = require("fs");
+
+const SET = "rs0";
+const DATABASE = "gittix";
+const WAIT_MS_MAX = 600_000;
+const PAUSE_MS = 1000;
+const NOT_YET_INITIALIZED = 94;
+
+const members = process.env.MEMBERS.trim().split(/\s+/);
+const secret = (name) => fs.readFileSync(`${process.env.SECRETS}/${name}`, "utf8").trim();
+
+/** Tries until it gives something that is true, and says once a reason why it does not yet. */
+function until(what, attempt) {
+  const deadline = Date.now() + WAIT_MS_MAX;
+  let told = "";
+  while (Date.now() < deadline) {
+    let reason = "not yet";
+    try {
+      const found = attempt();
+      if (found) {
+        print(`${what}: done`);
+        return found;
+      }
+    } catch (error) {
+      reason = error.message;
+    }
+    if (reason !== told) {
+      print(`${what}: ${reason}`);
+      told = reason;
+    }
+    sleep(PAUSE_MS);
+  }
+  throw new Error(`${what}: given up`);
+}
+
+const admin = (hosts, options) =>
+  connect(`mongodb://root:${encodeURIComponent(secret("root-password"))}@${hosts}/admin?serverSelectionTimeoutMS=5000&${options}`);
+
+function run(database, command) {
+  const reply = database.runCommand(command);
+  if (!reply.ok) {
+    throw new Error(reply.errmsg);
+  }
+  return reply;
+}
+
+/** The configuration that a member knows, or null if it belongs to no set. */
+function configOf(member) {
+  try {
+    return run(member, { replSetGetConfig: 1 }).config;
+  } catch (error) {
+    if (error.code === NOT_YET_INITIALIZED) {
+      return null;
+    }
+    throw error;
+  }
+}
+
+// All of them are asked first: one that lost its disk must not found a set of its own beside the one that is there.
+const configs = members.map((host) => until(host, () => ({ config: configOf(admin(host, "directConnection=true")) })));
+if (configs.every(({ config }) => config === null)) {
+  until("a set of one", () => run(admin(members[0], "directConnection=true"), {
+    replSetInitiate: { _id: SET, members: [{ _id: 0, host: members[0] }] },
+  }));
+}
+
+const known = members.filter((_, index) => configs[index].config !== null);
+const seeds = known.length > 0 ? known : [members[0]];
+const set = until("a primary", () => {
+  const connection = admin(seeds.join(), `replicaSet=${SET}`);
+  return run(connection, { hello: 1 }).isWritablePrimary && connection;
+});
+
+// One at a time, which is all that a set allows.
+for (const host of members) {
+  until(`${host} joins`, () => {
+    const { config } = run(set, { replSetGetConfig: 1 });
+    if (config.members.some((member) => member.host === host)) {
+      return true;
+    }
+    config.members.push({ _id: 1 + Math.max(...config.members.map((member) => member._id)), host });
+    config.version += 1;
+    return run(set, { replSetReconfig: config }).ok;
+  });
+}
+until("every member follows", () => {
+  const states = run(set, { replSetGetStatus: 1 }).members.map((member) => member.stateStr);
+  return states.length >= members.length && states.every((state) => ["PRIMARY", "SECONDARY"].includes(state));
+});
+
+until("the servers' user", () => {
+  const database = set.getSiblingDB(DATABASE);
+  const exists = run(database, { usersInfo: "gittix" }).users.length > 0;
+  return run(database, {
+    [exists ? "updateUser" : "createUser"]: "gittix",
+    pwd: secret("app-password"),
+    // Its own database, and no other: enough for indexes, transactions and change streams.
+    roles: [{ role: "readWrite", db: DATABASE }],
+    writeConcern: { w: "majority", wtimeout: 10_000 },
+  });
+});

@@ -1,0 +1,95 @@
+//! The driver of `scripts/prove-replicas`: many rounds of faults among three replicas on a replica set of three, bounded,
+//! resumable, printing seed, counts and figures.
+//!
+//! Not run by `cargo test`: the suite has a few rounds of the same in it.
+
+#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+#[path = "../suite/app/mod.rs"]
+mod app;
+
+#[path = "../suite/replicas/faults.rs"]
+mod faults;
+#[path = "../suite/replicas/fleet.rs"]
+mod fleet;
+#[path = "../suite/fault/load.rs"]
+mod load;
+#[path = "../suite/replicas/members.rs"]
+mod members;
+#[path = "../suite/replicas/network.rs"]
+mod network;
+#[path = "../suite/replicas/rounds.rs"]
+mod rounds;
+#[path = "../suite/replicas/shoppers.rs"]
+mod shoppers;
+#[path = "../suite/replicas/watchers.rs"]
+mod watchers;
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use rounds::{Plan, ROUNDS_PER_LEG, run};
+
+/// Breaks servers, wires and MongoDB under load, and holds what is left against the invariants I1 to I8.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
+    /// All choices come from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// At most so many rounds in this run; the next one goes on.
+    #[arg(long, default_value_t = u64::MAX)]
+    at_once: u64,
+    /// How long MongoDB's primary may be silent before another one is elected, in milliseconds (MongoDB's default: 10000).
+    #[arg(long, default_value_t = 2_000)]
+    election_ms: u64,
+    /// Where the next round's number is kept, so that an interrupted run goes on.
+    #[arg(long)]
+    state: PathBuf,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let arguments = Arguments::parse();
+    if let Err(why) = network::is_possible() {
+        panic!("this proof needs root on Linux, network namespaces and nft: {why}");
+    }
+    let first = resume(&arguments);
+    let end = arguments.rounds.min(first.saturating_add(arguments.at_once));
+    println!("seed {}, rounds {first} to {end} of {}, elections after {} ms", arguments.seed, arguments.rounds, arguments.election_ms);
+    if !fleet::has_faketime() {
+        println!("LEFT OUT: wall clocks that differ by a minute, since there is no libfaketime");
+    }
+    let plan = Plan { seed: arguments.seed, rounds: first..end, election: Duration::from_millis(arguments.election_ms) };
+    let rounds = run(&plan, |tally| {
+        let next = first + tally.rounds;
+        fs::write(&arguments.state, format!("{} {next}\n", arguments.seed)).expect("the state can be written");
+        println!("round {next}: {tally}");
+    });
+    // Who is interrupted takes processes and namespaces away, too: dropping the rounds does that.
+    let mut terminated = signal(SignalKind::terminate()).expect("signals can be received");
+    let tally = tokio::select! {
+        tally = rounds => tally,
+        _ = terminated.recv() => return println!("interrupted: the next run goes on"),
+        _ = tokio::signal::ctrl_c() => return println!("interrupted: the next run goes on"),
+    };
+    println!("faults: {:?}", tally.faults);
+    println!("all invariants held, and nobody who watched missed anything, over {} rounds", tally.rounds);
+    if end == arguments.rounds {
+        let _ = fs::remove_file(&arguments.state);
+    }
+}
+
+/// The round to go on with: the state's, if it is of this seed. Rounds that share a database begin together.
+fn resume(arguments: &Arguments) -> u64 {
+    let state = fs::read_to_string(&arguments.state).unwrap_or_default();
+    let mut numbers = state.split_whitespace().map(str::parse::<u64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(seed)), Some(Ok(next))) if seed == arguments.seed && next < arguments.rounds => next - next % ROUNDS_PER_LEG,
+        _ => 0,
+    }
+}

@@ -1,0 +1,122 @@
+//! What operators read and are woken by, held against the program: the table of settings, the dashboard, the alerts, the
+//! grace that Kubernetes gives. The files' own form is `scripts/lint-deploy`'s business.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use gittix::{app::Running, metrics::METRICS};
+
+use crate::app::run;
+
+fn file(path: &str) -> String {
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()))
+}
+
+/// The cells of each row of the table below a heading of docs/operations.md.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let text = file("docs/operations.md");
+    let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let cells = |row: &str| row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned()).collect();
+    section.lines().filter(|line| line.starts_with("| `")).map(cells).collect()
+}
+
+/// Every variable that `gittix serve --help` names, with its default.
+fn settings() -> Vec<(String, Option<String>)> {
+    let (_, help) = run(&["serve", "--help"], &[]);
+    let after = |line: &str, tag: &str| Some(line.split_once(tag)?.1.split([']', '=']).next()?.to_owned());
+    help.lines().filter_map(|line| Some((after(line, "[env: ")?, after(line, "[default: ")))).collect()
+}
+
+#[test]
+fn the_table_of_settings_has_every_variable_and_its_default_and_no_other() {
+    let (settings, rows) = (settings(), table("Settings"));
+    assert!(settings.len() >= 15, "{settings:?}");
+    let named = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(named(rows.iter().map(|row| &row[0]).collect()), named(settings.iter().map(|(name, _)| name).collect()));
+    for (name, default) in settings {
+        let row = rows.iter().find(|row| row[0] == name).expect("the names are the same");
+        let told = if ["unset", "none"].contains(&row[1].as_str()) { None } else { Some(row[1].clone()) };
+        assert_eq!(told, default, "{name}");
+    }
+}
+
+/// Every metric that a text names, with the label values that it asks for by `=`.
+fn queried(text: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let mut found = Vec::new();
+    for (start, _) in text.match_indices("gittix_") {
+        if text[..start].ends_with(|before: char| before.is_ascii_alphanumeric() || before == '_') {
+            continue;
+        }
+        let rest = &text[start..];
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let selector = rest[name.len()..].strip_prefix('{').and_then(|inner| inner.split('}').next()).unwrap_or_default();
+        let selector = selector.replace('\\', "");
+        let matchers = selector.split(',').filter_map(|matcher| matcher.split_once("=\"").or_else(|| matcher.split_once("=~\"")));
+        let values = matchers.flat_map(|(label, values)| {
+            values.trim_end_matches('"').split('|').map(|value| (label.trim().to_owned(), value.to_owned())).collect::<Vec<_>>()
+        });
+        // What the scraper adds, and the server does not know.
+        found.push((name, values.filter(|(label, _)| label != "instance").collect()));
+    }
+    found
+}
+
+/// Asserts that a fresh server has every series that a file asks for. How many those are.
+fn all_exist(path: &str) -> usize {
+    let metrics = METRICS.render();
+    let queried = queried(&file(path));
+    for (name, values) in &queried {
+        let series: Vec<&str> = metrics.lines().filter(|line| line.split(['{', ' ']).next() == Some(name)).collect();
+        assert!(!series.is_empty(), "{path} asks for {name}, which the server does not have");
+        for (label, value) in values {
+            let pair = format!("{label}=\"{value}\"");
+            assert!(series.iter().any(|line| line.contains(&pair)), "{path} asks for {name} with {pair}: {series:#?}");
+        }
+    }
+    queried.len()
+}
+
+#[test]
+fn the_dashboard_asks_for_what_a_fresh_server_counts() {
+    assert!(all_exist("manifests/components/monitoring/dashboard.json") > 30);
+}
+
+#[test]
+fn the_alerts_ask_for_what_a_fresh_server_counts() {
+    assert!(all_exist("manifests/components/monitoring/alerts.yaml") > 10);
+    assert!(all_exist("manifests/components/monitoring/alerts.test.yaml") > 10);
+}
+
+#[test]
+fn a_query_is_taken_apart_into_its_metric_and_what_it_asks_of_its_labels() {
+    let asked = queried(r#"rate(gittix_a_total{instance=~\"$i\",what=~\"x|y\"}[5m]) + gittix_b"#);
+    let pair = |label: &str, value: &str| (label.to_owned(), value.to_owned());
+    assert_eq!(asked, [("gittix_a_total".to_owned(), vec![pair("what", "x"), pair("what", "y")]), ("gittix_b".to_owned(), vec![])]);
+}
+
+#[test]
+fn every_alert_has_its_page_in_the_handbook() {
+    let (alerts, handbook) = (file("manifests/components/monitoring/alerts.yaml"), file("docs/operations.md"));
+    let mut told = 0;
+    for name in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(handbook.contains(&format!("\n### {name}\n")), "docs/operations.md does not say what {name} means");
+        assert!(alerts.contains(&format!("runbook: docs/operations.md#{}\n", name.to_lowercase())), "{name} leads nowhere");
+        told += 1;
+    }
+    assert_eq!(told, handbook.matches("\n### Gittix").count(), "the handbook tells of alerts that are none");
+}
+
+#[test]
+fn kubernetes_grants_the_time_that_a_shutdown_takes() {
+    /// What a commit that is under way may still take when its store is closed.
+    const STORE_CLOSES: Duration = Duration::from_secs(6);
+    let manifest = file("manifests/base/gittix.yaml");
+    let seconds = |key: &str| {
+        let line = manifest.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap_or_else(|| panic!("no {key}"));
+        Duration::from_secs(line.trim().parse().expect("seconds"))
+    };
+    let needed = seconds("seconds:") + Running::DRAIN + STORE_CLOSES;
+    let granted = seconds("terminationGracePeriodSeconds:");
+    assert!(needed < granted, "{needed:?} of {granted:?}");
+}

@@ -1,0 +1,240 @@
+//! A MongoDB replica set of three real processes, each in a namespace of its own, and what can happen to each.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bson::{Document, doc, oid::ObjectId};
+use mongodb::{
+    Client,
+    options::{ClientOptions, ServerAddress},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::network::{Network, Node};
+use crate::app::PATIENCE;
+
+const PORT: u16 = 27017;
+/// How long the one who sets faults waits for a member's answer.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The replica set. Dropping it kills its processes and removes their files.
+#[derive(Debug)]
+pub struct Members {
+    members: Vec<Member>,
+    folder: PathBuf,
+}
+
+/// One mongod.
+#[derive(Debug)]
+pub struct Member {
+    pub node: Node,
+    process: Option<Child>,
+    mongod: PathBuf,
+    data: PathBuf,
+    /// To this member alone.
+    client: Client,
+}
+
+impl Members {
+    pub const COUNT: usize = 3;
+
+    /// Starts three, and waits until one of them is the primary. `election` is how long a primary may be silent before the
+    /// others elect another one (MongoDB's default: 10 s).
+    pub async fn start(network: &mut Network, election: Duration) -> Self {
+        let folder = std::env::temp_dir().join(format!("gittix-members-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mongod = mongod();
+        let mut members = Vec::new();
+        for number in 0..Self::COUNT {
+            let node = network.node();
+            let data = folder.join(number.to_string());
+            std::fs::create_dir_all(&data).expect("a folder among the temporary files");
+            let mut options =
+                ClientOptions::builder().hosts(vec![ServerAddress::Tcp { host: node.ip.to_string(), port: Some(PORT) }]).build();
+            options.direct_connection = Some(true);
+            options.server_selection_timeout = Some(ANSWER_MAX);
+            options.connect_timeout = Some(ANSWER_MAX);
+            let client = Client::with_options(options).expect("plain options");
+            let mut member = Member { node, process: None, mongod: mongod.clone(), data, client };
+            member.start();
+            members.push(member);
+        }
+        let set = Self { members, folder };
+        set.initiate(election).await;
+        set.primary().await;
+        set
+    }
+
+    async fn initiate(&self, election: Duration) {
+        let hosts: Vec<Document> =
+            (0..).zip(&self.members).map(|(number, member): (i32, _)| doc! { "_id": number, "host": member.host() }).collect();
+        let millis = i64::try_from(election.as_millis()).expect("seconds");
+        let settings =
+            doc! { "electionTimeoutMillis": millis, "heartbeatIntervalMillis": millis / 4, "heartbeatTimeoutSecs": (millis / 1000).max(1) };
+        let config = doc! { "_id": "rs0", "members": hosts, "settings": settings };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.members[0].command(doc! { "replSetInitiate": config.clone() }).await {
+                Ok(_) => return,
+                Err(error) => assert!(Instant::now() < deadline, "the replica set cannot be made: {error}"),
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// For servers and checkers. Without a database.
+    pub fn uri(&self) -> String {
+        let hosts: Vec<String> = self.members.iter().map(Member::host).collect();
+        format!("mongodb://{}/?replicaSet=rs0", hosts.join(","))
+    }
+
+    /// The one that takes writes: of two who say so, that of the later election.
+    pub async fn primary(&self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut found: Option<(ObjectId, usize)> = None;
+            for (number, member) in self.members.iter().enumerate() {
+                let Ok(hello) = member.command(doc! { "hello": 1 }).await else { continue };
+                if let (Ok(true), Ok(election)) = (hello.get_bool("isWritablePrimary"), hello.get_object_id("electionId")) {
+                    found = found.max(Some((election, number)));
+                }
+            }
+            match found {
+                Some((_, number)) => return number,
+                None => assert!(Instant::now() < deadline, "no primary"),
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until all members are up and follow one primary.
+    pub async fn whole(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let primary = self.primary().await;
+            let status = self.members[primary].command(doc! { "replSetGetStatus": 1 }).await;
+            let states: Vec<i32> = status
+                .as_ref()
+                .ok()
+                .and_then(|status| status.get_array("members").ok())
+                .map(|members| members.iter().filter_map(|member| member.as_document()?.get_i32("state").ok()).collect())
+                .unwrap_or_default();
+            // 1: primary, 2: secondary.
+            if states.len() == Self::COUNT && states.iter().all(|state| [1, 2].contains(state)) && states.contains(&1) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the replica set is not whole: {states:?}");
+            sleep(POLL).await;
+        }
+    }
+
+    pub fn nodes(&self) -> Vec<Node> {
+        self.members.iter().map(|member| member.node.clone()).collect()
+    }
+
+    /// All nodes but this one's.
+    pub fn peers_of(&self, number: usize) -> Vec<Node> {
+        self.members.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, member)| member.node.clone()).collect()
+    }
+
+    pub fn get(&self, number: usize) -> &Member {
+        &self.members[number]
+    }
+
+    pub fn get_mut(&mut self, number: usize) -> &mut Member {
+        &mut self.members[number]
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            member.kill();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Member {
+    fn host(&self) -> String {
+        format!("{}:{PORT}", self.node.ip)
+    }
+
+    /// Starts the process, on whatever data it had.
+    pub fn start(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.data.with_extension("log")).expect("a log can be written");
+        let mut command = self.node.command(&self.mongod);
+        command.arg("--dbpath").arg(&self.data).args(["--port", &PORT.to_string(), "--bind_ip", &self.node.ip.to_string()]);
+        command.args(["--replSet", "rs0", "--nounixsocket", "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25", "--quiet"]);
+        for parameter in ["enableTestCommands=1", "ttlMonitorEnabled=false", "diagnosticDataCollectionEnabled=false"] {
+            command.args(["--setParameter", parameter]);
+        }
+        let errors = log.try_clone().expect("a file can be shared");
+        command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        self.process = Some(command.spawn().expect("a mongod can be started"));
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// SIGSTOP: it answers nobody, and does not know.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn wake(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.as_ref().is_ok_and(|status| status.success()), "{sent:?}");
+    }
+
+    /// Gives its office to another, who is elected at once.
+    pub async fn step_down(&self) {
+        // It may refuse while no other has caught up, and may close the connection: whoever watches sees what came of it.
+        let _ = self.command(doc! { "replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 2 }).await;
+    }
+
+    /// Makes commands of the driver called `gittix` fail or wait until [`Member::well`].
+    pub async fn ail(&self, mode: Document, mut data: Document) {
+        data.insert("appName", "gittix");
+        let fault = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+        self.command(fault).await.unwrap_or_else(|error| panic!("a fault cannot be set: {error}"));
+    }
+
+    pub async fn well(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.command(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await {
+            assert!(Instant::now() < deadline, "a fault cannot be taken back: {error}");
+        }
+    }
+
+    async fn command(&self, command: Document) -> Result<Document, String> {
+        let admin = self.client.database("admin");
+        match timeout(ANSWER_MAX, admin.run_command(command)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer".into()),
+        }
+    }
+}
+
+/// The same mongod as for all other tests.
+fn mongod() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mongod-path");
+    let found = Command::new(&script).stderr(Stdio::inherit()).output().expect("the script can be run");
+    assert!(found.status.success(), "{}", script.display());
+    PathBuf::from(String::from_utf8_lossy(&found.stdout).trim())
+}

@@ -1,0 +1,257 @@
+//! What replicas owe each other, promise by promise: two processes on one MongoDB that share nothing else.
+
+use std::time::Duration;
+
+use bson::doc;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{fleet, left_out};
+use crate::{
+    app::{Backend, Client, Server, TestApp, millis},
+    mongo::world::{Fault, World},
+};
+
+/// The contract: sign-out holds within a second on the other replicas.
+const REVOKED_WITHIN: Duration = Duration::from_secs(1);
+/// The contract: the lock of a replica that is gone is released within 5 s of its time by another.
+const SWEPT_WITHIN_MS: i64 = 5_000;
+/// The contract: releases are on time within a second.
+const RELEASED_WITHIN_MS: i64 = 1_000;
+
+const SHORT: [(&str, &str); 2] = [("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "2s")];
+
+/// Two replicas, "test" and "second".
+async fn two(settings: &[(&str, &str)]) -> (TestApp, Server) {
+    let app = TestApp::start_with(Backend::MongoDb, settings).await;
+    let second = app.replica("second").await;
+    (app, second)
+}
+
+async fn until_signed_out(user: &Client) {
+    while user.current_user().await.expect(200)["currentUser"] != json!(null) {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_revoked_on_one_replica_is_gone_on_the_other_within_a_second_and_its_sockets_too() {
+    let (app, second) = two(&[]).await;
+    let user = app.user().await;
+    // The jar is emptied by the sign-out; the thief of a cookie keeps it.
+    let thief = user.stranger().at(&second);
+    thief.set_cookie(user.cookie());
+    assert_eq!(thief.current_user().await.expect(200)["currentUser"]["id"], json!(user.id), "now it is in the other's memory");
+    let mut socket = thief.socket().await;
+    user.sign_out().await.expect(200);
+    let since = Instant::now();
+    until_signed_out(&thief).await;
+    let gone = since.elapsed();
+    assert_eq!(socket.closed().await, 1008);
+    let closed = since.elapsed();
+    println!("gone after {gone:?}, its socket closed after {closed:?}");
+    assert!(gone < REVOKED_WITHIN && closed < REVOKED_WITHIN, "{gone:?}, {closed:?}");
+}
+
+#[tokio::test]
+async fn a_replica_that_hears_nothing_does_not_believe_a_session_that_was_revoked_elsewhere() {
+    let app = TestApp::start(Backend::MongoDb).await;
+    let uri = format!("{}&appName=deaf", app.home.mongodb_uri().expect("a MongoDB with options in its URI"));
+    let deaf = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
+    let user = app.user().await;
+    let thief = user.stranger().at(&deaf);
+    thief.set_cookie(user.cookie());
+    assert_eq!(thief.current_user().await.expect(200)["currentUser"]["id"], json!(user.id), "now it is in the other's memory");
+    let world = World::new().await;
+    let silence = doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
+    let fault = Fault::set(&world, "deaf", "alwaysOn", silence).await;
+    // What it was listening with when the silence began may still bring something.
+    sleep(Duration::from_millis(500)).await;
+    user.sign_out().await.expect(200);
+    let since = Instant::now();
+    until_signed_out(&thief).await;
+    let gone = since.elapsed();
+    fault.heal().await;
+    println!("gone after {gone:?}");
+    assert!(gone < REVOKED_WITHIN, "{gone:?}");
+}
+
+#[tokio::test]
+async fn attempts_to_sign_in_are_counted_on_all_replicas_together() {
+    const PER_EMAIL_MAX: usize = 30;
+    let (app, second) = two(&[("GITTIX_RATE_LIMIT", "on")]).await;
+    let user = app.user().await;
+    let guests = [app.guest(), app.guest().at(&second)];
+    for attempt in 0..PER_EMAIL_MAX {
+        guests[attempt % 2].sign_in(&user.email, "a wild guess").await.refused(401, "invalid_credentials");
+    }
+    for guest in &guests {
+        guest.sign_in(&user.email, Client::PASSWORD).await.refused(429, "too_many_requests");
+    }
+}
+
+#[tokio::test]
+async fn a_users_locks_are_counted_on_all_replicas_together() {
+    let (app, second) = two(&[]).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let at = [buyer.clone(), buyer.at(&second)];
+    for number in 0..4 {
+        at[number % 2].locks(&seller.sells("Row").await).await;
+    }
+    let fifth = seller.sells("One too many").await;
+    for buyer in &at {
+        buyer.place_order(&fifth).await.refused(429, "too_many_locks");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_taken_on_one_replica_resumes_on_the_other_and_on_one_that_starts_later() {
+    let (app, second) = two(&[]).await;
+    let seller = app.user().await;
+    let mut first = app.socket().await;
+    let seen = seller.sells("Seen").await;
+    first.reached(&seen).await;
+    let cursor = first.last_cursor();
+    let missed = [seller.sells("Missed").await, seller.at(&second).sells("Missed, too").await];
+    let third = app.replica("third").await;
+    for server in [&second, &third] {
+        let mut resumed = app.guest().at(server).socket_at(&format!("?after={cursor}")).await;
+        assert_eq!(resumed.expect("Hello").await["resumed"], true);
+        for ticket in &missed {
+            assert_eq!(resumed.next().await["ticket"]["id"], json!(ticket));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_taken_while_nothing_happens_resumes_on_a_replica_that_starts_later() {
+    let app = TestApp::start(Backend::MongoDb).await;
+    let cursor = app.socket().await.last_cursor();
+    // A replica reads five minutes back from the second of its start: the next one has to start in a later second.
+    let seller = app.user().await;
+    let mut started = None;
+    loop {
+        seller.sells("Time passes").await;
+        let second = app.socket().await.last_cursor().parse::<gittix::store::Cursor>().expect("a cursor").time >> 32;
+        if *started.get_or_insert(second) < second {
+            break;
+        }
+    }
+    let second = app.replica("second").await;
+    let mut resumed = app.guest().at(&second).socket_at(&format!("?after={cursor}")).await;
+    assert_eq!(resumed.expect("Hello").await["resumed"], true);
+    assert_eq!(resumed.expect("TicketCreated").await["ticket"]["title"], "Time passes");
+}
+
+#[tokio::test]
+async fn the_lock_of_a_replica_that_died_is_released_by_another_within_five_seconds_of_its_time() {
+    let (mut app, second) = two(&SHORT).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let mut socket = app.guest().at(&second).socket().await;
+    let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201);
+    app.crash();
+    let freed = socket.ticket(order["ticketId"].as_str().expect("an id"), "Available").await;
+    let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
+    println!("released {lag} ms after its time");
+    assert!((0..=SWEPT_WITHIN_MS).contains(&lag), "{lag} ms");
+    assert_eq!(buyer.at(&second).order(&order.id()).await.expect(200)["cancelReason"], "expired");
+}
+
+#[tokio::test]
+async fn a_replica_that_comes_back_under_its_name_releases_its_own_locks_on_time() {
+    let (mut app, second) = two(&[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s")]).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let mut socket = app.guest().at(&second).socket().await;
+    let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201);
+    app.restart().await;
+    let freed = socket.ticket(order["ticketId"].as_str().expect("an id"), "Available").await;
+    let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
+    assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms: another replica would only look for it after a second");
+}
+
+#[tokio::test]
+async fn a_replica_that_was_stopped_and_wakes_changes_nothing_that_is_not_still_true() {
+    let (app, second) = two(&SHORT).await;
+    let (seller, early, late) = (app.user().await, app.user().await, app.user().await);
+    let ticket = seller.sells("Front row").await;
+    let mut socket = app.guest().at(&second).socket().await;
+    let lapsed = early.locks(&ticket).await;
+    app.server.pause();
+    // Its lock lapses without it, and the ticket goes to somebody else, who is signed out then.
+    socket.ticket(&ticket, "Available").await;
+    let late = late.at(&second);
+    let order = late.locks(&ticket).await;
+    late.pay(&order, "pm_card_visa").await.expect(201);
+    let thief = late.stranger().at(&app.server);
+    thief.set_cookie(late.cookie());
+    late.sign_out().await.expect(200);
+    app.server.wake();
+
+    assert_eq!(thief.current_user().await.expect(200)["currentUser"], json!(null));
+    early.pay(&lapsed, "pm_card_visa").await.refused(409, "order_expired");
+    app.user().await.place_order(&ticket).await.refused(409, "ticket_sold");
+    let sold = app.guest().ticket(&ticket).await.expect(200);
+    assert_eq!((&sold["status"], &sold["orderId"]), (&json!("Sold"), &json!(order)));
+    // The feed is in commit order: had it released anything, that would come before this.
+    let marker = seller.sells("A marker").await;
+    let last = socket.reached(&marker).await.iter().rev().find(|frame| frame["ticket"]["id"] == json!(ticket)).cloned();
+    assert_eq!(last.map(|frame| frame["ticket"]["version"].clone()), Some(sold["version"].clone()));
+}
+
+#[tokio::test]
+async fn two_processes_under_one_name_release_each_lock_once_and_on_time() {
+    let app = TestApp::start_with(Backend::MongoDb, &SHORT).await;
+    let twin = app.replica("test").await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    let mut socket = app.socket().await;
+    let at = [buyer.clone(), buyer.at(&twin)];
+    let mut orders = Vec::new();
+    for number in 0..4 {
+        orders.push(at[number % 2].place_order(&seller.sells("Row").await).await.expect(201));
+    }
+    for order in orders {
+        let freed = socket.ticket(order["ticketId"].as_str().expect("an id"), "Available").await;
+        let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
+        assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms");
+        assert_eq!(freed["ticket"]["version"], 2, "locked, freed");
+    }
+}
+
+#[tokio::test]
+async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends() {
+    if !fleet::has_faketime() {
+        return left_out("wall clocks that differ", "libfaketime (Debian's faketime) is not there");
+    }
+    let with_clock = |off| [&SHORT[..], &fleet::clock_settings(off)].concat();
+    let fast = TestApp::start_with(Backend::MongoDb, &with_clock("+60s")).await;
+    let slow = fast.replica_with("slow", &with_clock("-60s")).await;
+    for (granting, other) in [(&fast.server, &slow), (&slow, &fast.server)] {
+        let (seller, buyer, rival) = (fast.user().await.at(granting), fast.user().await.at(granting), fast.user().await.at(other));
+        let ticket = seller.sells("Front row").await;
+        let mut socket = fast.guest().at(other).socket().await;
+        let order = buyer.place_order(&ticket).await.expect(201);
+        let right = gittix::clock::wall_clock().0;
+        assert!((millis(&order["createdAt"]) - right).abs() < 2_000, "the store's time counts: {order:?}");
+        rival.place_order(&ticket).await.refused(409, "ticket_locked");
+        let freed = socket.ticket(&ticket, "Available").await;
+        let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
+        assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms");
+        buyer.at(other).pay(&order.id(), "pm_card_visa").await.refused(409, "order_expired");
+        rival.locks(&ticket).await;
+    }
+}
+
+/// Without the second look at its key, the retry is refused because of what its own first attempt did.
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn a_retry_on_another_replica_while_the_first_attempt_is_being_written_gets_its_answer() {
+    let app = TestApp::start(Backend::MongoDb).await;
+    let (seller, buyer) = (app.user().await, app.user().await);
+    // Everything that this one writes takes a while, just before it is committed; not so long that it is taken for dead.
+    let slow = app.replica_with("slow", &[("FAILPOINTS", "store::before_commit=sleep(700)")]).await;
+    let ticket = seller.sells("Front row").await;
+    let first = tokio::spawn(buyer.at(&slow).place_order(&ticket).key("once").into_future());
+    sleep(Duration::from_millis(350)).await;
+    let retried = buyer.place_order(&ticket).key("once").await.expect(201);
+    assert_eq!(first.await.expect("no panic").expect(201).id(), retried.id());
+}
