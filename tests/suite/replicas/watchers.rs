@@ -23,6 +23,8 @@ use crate::app::{Client, PATIENCE, Socket, world::Found};
 const HELLO_MAX: Duration = Duration::from_millis(1_500);
 /// Before the next replica is tried.
 const MOVES_ON_AFTER: Duration = Duration::from_millis(50);
+/// When no frame comes, whether the last one that came was the last of all.
+const ASKS_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// The last ticket of all: who was told of it was told of everything before it.
 pub type Last = Arc<OnceLock<String>>;
@@ -97,11 +99,12 @@ impl Watcher {
 
     async fn stay(&mut self, mut socket: Socket) {
         let leaves = Instant::now() + Duration::from_millis(self.random.random_range(self.stays.clone()));
-        while !self.has_seen_last() {
-            match socket.next_within(leaves.saturating_duration_since(Instant::now())).await {
+        while !self.has_seen_last() && Instant::now() < leaves {
+            let waits = leaves.saturating_duration_since(Instant::now()).min(ASKS_AGAIN_AFTER);
+            match socket.next_within(waits).await {
                 Some(Ok(frame)) => self.seen.remember(&frame),
                 Some(Err(end)) => return *self.seen.ends.entry(end).or_default() += 1,
-                None => return,
+                None => {}
             }
         }
     }
