@@ -19,7 +19,10 @@ use mongodb::{
     error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT},
     options::{Acknowledgment, ReadConcern, WriteConcern},
 };
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use super::{
     committer::Waiting,
@@ -31,6 +34,9 @@ use crate::domain::Millis;
 
 /// How long the server may work on one statement (`maxTimeMS`) or on the commit.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
+/// A statement that has had no answer for so long will not get one: whoever was the primary is out of reach, and another may
+/// have been elected. A little more than the server itself may work on it.
+const ANSWER_MAX: Duration = Duration::from_millis(2250);
 /// How long a majority of the members may take to have a commit (`wtimeout`).
 const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long one `commitTransaction` may go without an answer before it is repeated.
@@ -63,7 +69,11 @@ pub(super) enum Attempt {
 
 /// Whether an attempt may commit: settled once, by the attempt or by whoever gave up waiting.
 #[derive(Debug, Default)]
-struct Gate(AtomicU8);
+struct Gate {
+    state: AtomicU8,
+    /// Rung by each answer of the server.
+    answered: Notify,
+}
 
 impl Gate {
     const OPEN: u8 = 0;
@@ -80,8 +90,12 @@ impl Gate {
         self.settle(Self::ABANDONED)
     }
 
+    fn is_abandoned(&self) -> bool {
+        self.state.load(Ordering::Acquire) == Self::ABANDONED
+    }
+
     fn settle(&self, to: u8) -> bool {
-        self.0.compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state.compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -92,17 +106,31 @@ struct Step {
     matches: Option<i64>,
 }
 
-/// Writes `group` as one transaction; the answer comes by `deadline`.
+/// Writes `group` as one transaction; the answer comes by `deadline`, and sooner if the server stopped answering before
+/// anything was to be committed: then there is time for another attempt.
 pub(super) async fn attempt(db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
     let gate = Arc::new(Gate::default());
     let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
     let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
-    let why = match timeout_at(deadline, &mut task).await {
-        Ok(Ok(Ok(outcome))) => return outcome,
-        Ok(Ok(Err(_))) | Err(_) => "MongoDB did not answer in time",
-        Ok(Err(_)) => "the attempt was interrupted",
+    let mut overdue = deadline.min(Instant::now() + ANSWER_MAX);
+    let why = loop {
+        tokio::select! {
+            ended = &mut task => match ended {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_)) => break "MongoDB did not answer in time",
+                Err(_) => break "the attempt was interrupted",
+            },
+            () = gate.answered.notified() => overdue = deadline.min(Instant::now() + ANSWER_MAX),
+            () = sleep_until(overdue) => {
+                if overdue == deadline || gate.abandon() {
+                    break "MongoDB did not answer in time";
+                }
+                // It is being committed, which is repeated until the deadline.
+                overdue = deadline;
+            }
+        }
     };
-    if gate.abandon() { Attempt::Transient(why.into()) } else { Attempt::Unknown(why.into()) }
+    if gate.abandon() || gate.is_abandoned() { Attempt::Transient(why.into()) } else { Attempt::Unknown(why.into()) }
 }
 
 async fn run(db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
@@ -111,10 +139,13 @@ async fn run(db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant)
         Err(error) => return Attempt::Transient(describe(&error)),
     };
     for step in steps {
-        if let Err(outcome) = execute(&db, &mut session, step).await {
+        // Whoever gave up waiting may be writing the same by now.
+        let done = if gate.is_abandoned() { Err(Attempt::Transient("abandoned".into())) } else { execute(&db, &mut session, step).await };
+        if let Err(outcome) = done {
             abort(session).await;
             return outcome;
         }
+        gate.answered.notify_one();
     }
     fail::fail_point!("store::before_commit", |_| Attempt::Refused("failpoint".into()));
     if !gate.begin_commit() {

@@ -98,19 +98,38 @@ async fn a_commit_that_stays_without_an_answer_has_an_unknown_outcome_within_its
 }
 
 #[tokio::test]
-async fn a_statement_that_hangs_is_unavailable_within_the_deadline_and_is_never_committed_later() {
+async fn a_statement_that_hangs_is_given_up_for_another_attempt_and_is_never_committed_later() {
+    let world = World::new().await;
+    let store = world.store_named("hangs-once").await;
+    let (ticket, commit) = ticket_commit();
+    let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 4000 };
+    let fault = Fault::set(&world, "hangs-once", doc! { "times": 1 }, data).await;
+    let asked = Instant::now();
+    assert_eq!(store.commit(commit.clone()).await, Ok(()));
+    assert!(asked.elapsed() < Duration::from_millis(3500), "{:?}: it waited for the one that hangs", asked.elapsed());
+    fault.heal().await;
+    // The first attempt finds its tongue again, and that it was given up.
+    tokio::time::sleep_until(asked + Duration::from_millis(4500)).await;
+    assert_eq!(store.commit(commit).await, Err(CommitError::Stale));
+    assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
+    assert_stored_once(&store).await;
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn statements_that_always_hang_are_unavailable_within_the_deadline_and_are_never_committed_later() {
     let world = World::new().await;
     let store = world.store_named("hangs").await;
     let (ticket, commit) = ticket_commit();
     let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 6000 };
-    let fault = Fault::set(&world, "hangs", doc! { "times": 1 }, data).await;
+    let fault = Fault::set(&world, "hangs", "alwaysOn", data).await;
     let asked = Instant::now();
     let answer = store.commit(commit.clone()).await;
     assert!(matches!(answer, Err(CommitError::Unavailable(_))), "{answer:?}");
     assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
-    // If the abandoned transaction were ever committed, this one would be stale; it has to wait for its end at most.
-    assert_eq!(store.commit(commit).await, Ok(()));
     fault.heal().await;
+    // If an abandoned transaction were ever committed, this one would be stale; it has to wait for its end at most.
+    assert_eq!(store.commit(commit).await, Ok(()));
     assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
     assert_stored_once(&store).await;
     world.drop_database().await;

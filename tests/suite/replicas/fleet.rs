@@ -75,9 +75,11 @@ impl Fleet {
         Self::at(nodes.into_iter().map(|node| (SocketAddr::from((node.ip, PORT)), Some(node))))
     }
 
-    /// On this machine's loopback, at ports that were free a moment ago and that each keeps when it is started again.
+    /// On this machine's loopback, at ports that were free a moment ago and that each keeps when it is started again. The
+    /// addresses are such that no client's end of a connection can take them meanwhile, not even by meeting itself.
     pub fn here() -> Self {
-        let listeners: Vec<_> = (0..Self::COUNT).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let listen = |number| TcpListener::bind(SocketAddr::from(([127, 0, 7, number], 0))).expect("a free port");
+        let listeners: Vec<_> = (1..).take(Self::COUNT).map(listen).collect();
         Self::at(listeners.iter().map(|listener| (listener.local_addr().expect("it is bound"), None)))
     }
 
