@@ -26,6 +26,9 @@ const MOVES_ON_AFTER: Duration = Duration::from_millis(50);
 /// When no frame comes, whether the last one that came was the last of all.
 const ASKS_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// How long a watcher waits for a frame before it looks whether it has seen all there is.
+const LOOKS_UP_AFTER: Duration = Duration::from_millis(200);
+
 /// The last ticket of all: who was told of it was told of everything before it.
 pub type Last = Arc<OnceLock<String>>;
 
@@ -99,9 +102,10 @@ impl Watcher {
 
     async fn stay(&mut self, mut socket: Socket) {
         let leaves = Instant::now() + Duration::from_millis(self.random.random_range(self.stays.clone()));
+        // Its last frame may come before it is known to be the last: then no other follows.
         while !self.has_seen_last() && Instant::now() < leaves {
-            let waits = leaves.saturating_duration_since(Instant::now()).min(ASKS_AGAIN_AFTER);
-            match socket.next_within(waits).await {
+            let patience = LOOKS_UP_AFTER.min(leaves.saturating_duration_since(Instant::now()));
+            match socket.next_within(patience).await {
                 Some(Ok(frame)) => self.seen.remember(&frame),
                 Some(Err(end)) => return *self.seen.ends.entry(end).or_default() += 1,
                 None => {}
