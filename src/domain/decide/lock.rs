@@ -88,15 +88,19 @@ pub(super) fn deadline_passed(sale: &Sale, order: OrderId, policy: &Policy, now:
     Ok(Decision { order: Some(expired.clone()), events: vec![Event::OrderExpired { order: expired }], ..Decision::default() })
 }
 
-/// Nothing but the versions changes.
+/// Nothing but the versions changes. What is told is the state as it was: of a ticket that is gone, that it is gone.
 pub(super) fn fence(sale: &Sale, now: Timestamp) -> Decision {
     let ticket = selling::next(&sale.ticket, now);
+    let told = match ticket.is_deleted() {
+        true => Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version },
+        false => Event::TicketUpdated { ticket: ticket.clone() },
+    };
     Decision {
-        ticket: Some(ticket.clone()),
+        ticket: Some(ticket),
         order: sale.order.as_ref().map(|order| next(order, now)),
         charges: sale.charge.iter().map(|charge| payment::next(charge, now)).collect(),
         slot: None,
-        events: vec![Event::TicketUpdated { ticket }],
+        events: vec![told],
     }
 }
 

@@ -94,3 +94,9 @@ fn a_deleted_ticket_leaves_a_tombstone_with_its_version_and_no_state() {
     let play = deleted();
     assert_eq!((play.sale.ticket.status(), play.sale.ticket.version, play.sale.ticket.order()), (None, 3, None));
 }
+
+#[test]
+fn a_fence_over_a_ticket_that_is_gone_tells_that_it_is_gone() {
+    let decision = deleted().at(mins(3), Command::Fence).expect("a fence is never refused");
+    assert_eq!(names(&decision), ["TicketDeleted"]);
+}
