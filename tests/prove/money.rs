@@ -22,15 +22,19 @@ mod rounds;
 mod stage;
 
 use std::{
+    collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use tokio::time::Instant;
+
 use app::Backend;
-use rounds::{DEATHS, Tally};
+use rounds::{Counts, DEATHS, Round};
 
 /// Holds what GitTix sold against what its payment processor took.
 #[derive(Debug, Parser)]
@@ -56,6 +60,9 @@ enum Proof {
         /// Where the rounds that are done are kept, so that an interrupted run goes on.
         #[arg(long)]
         state: PathBuf,
+        /// No round is begun after this; the next run goes on.
+        #[arg(long, default_value_t = 7_200)]
+        within_secs: u64,
     },
     /// Answers that come as a lock ends.
     Race {
@@ -80,64 +87,92 @@ async fn main() {
         Store::Mongodb => Backend::MongoDb,
     };
     match arguments.proof {
-        Proof::Deaths { rounds, lanes, state } => deaths(store, arguments.seed, rounds, lanes, &state).await,
+        Proof::Deaths { rounds, lanes, state, within_secs } => {
+            let progress = Progress::resume(state, arguments.seed, Duration::from_secs(within_secs));
+            deaths(store, arguments.seed, rounds, lanes, progress).await;
+        }
         Proof::Race { races, together } => race(store, arguments.seed, races, together).await,
     }
 }
 
-async fn deaths(store: Backend, seed: u64, rounds: u64, lanes: u64, state: &Path) {
-    let done_before = resume(state, seed);
-    println!("{store:?}, seed {seed}: {rounds} rounds, of which {} were done before", done_before.len());
-    let done = Arc::new(Mutex::new(done_before.clone()));
-    let sum = Arc::new(Mutex::new(Tally::default()));
-    let running = (0..lanes).map(|lane| {
-        // Whole stores to each lane, so that a store sees every kind of death.
-        let of_lane = |round: &u64| round / DEATHS.len() as u64 % lanes == lane && !done_before.contains(round);
-        let plan = rounds::Plan { store, seed, rounds: (0..rounds).filter(of_lane).collect() };
-        let (done, sum, state) = (Arc::clone(&done), Arc::clone(&sum), state.to_owned());
-        tokio::spawn(async move {
-            let tally = rounds::run(&plan, |round, _| {
-                let mut done = done.lock().expect("no holder panics");
-                done.push(round);
-                let numbers: Vec<String> = done.iter().map(ToString::to_string).collect();
-                fs::write(&state, format!("{seed}\n{}\n", numbers.join(" "))).expect("the state can be written");
-                if done.len().is_multiple_of(25) {
-                    println!("{} rounds done", done.len());
-                }
-            })
-            .await;
-            sum.lock().expect("no holder panics").add(&tally);
-        })
-    });
-    for lane in running.collect::<Vec<_>>() {
-        if let Err(error) = lane.await {
-            // The panic has said what does not hold; the other lanes must not hide it.
-            println!("a lane failed: {error}");
-            std::process::exit(1);
+/// The rounds that are over, on disk after each, so that an interrupted run goes on.
+struct Progress {
+    state: PathBuf,
+    seed: u64,
+    over: Vec<Round>,
+    until: Instant,
+    failed: bool,
+}
+
+impl Progress {
+    fn resume(state: PathBuf, seed: u64, within: Duration) -> Self {
+        let text = fs::read_to_string(&state).unwrap_or_default();
+        let mut lines = text.lines();
+        let same = lines.next().and_then(|line| line.parse::<u64>().ok()) == Some(seed);
+        let over = lines.filter(|_| same).filter_map(|line| line.parse().ok()).collect();
+        Self { state, seed, over, until: Instant::now() + within, failed: false }
+    }
+
+    /// Whether another one may begin.
+    fn ended(&mut self, round: &Round) -> bool {
+        self.over.push(*round);
+        let lines: String = self.over.iter().map(|round| format!("{round}\n")).collect();
+        fs::write(&self.state, format!("{}\n{lines}", self.seed)).expect("the state can be written");
+        if self.over.len().is_multiple_of(25) {
+            println!("{} rounds are over", self.over.len());
         }
+        !self.failed && Instant::now() < self.until
     }
-    report(&sum.lock().expect("no holder panics"));
-    let _ = fs::remove_file(state);
 }
 
-/// The rounds that were done, if they were of this seed.
-fn resume(state: &Path, seed: u64) -> Vec<u64> {
-    let text = fs::read_to_string(state).unwrap_or_default();
-    let mut lines = text.lines();
-    let same = lines.next().and_then(|line| line.parse::<u64>().ok()) == Some(seed);
-    let numbers = lines.next().filter(|_| same).unwrap_or_default();
-    numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+async fn deaths(store: Backend, seed: u64, rounds: u64, lanes: u64, progress: Progress) {
+    let before: BTreeSet<u64> = progress.over.iter().map(|round| round.number).collect();
+    println!("{store:?}, seed {seed}: {rounds} rounds, of which {} were over before", before.len());
+    let progress = Arc::new(Mutex::new(progress));
+    let running: Vec<_> = (0..lanes)
+        .map(|lane| {
+            // Whole stores to each lane, so that a store sees every kind of death.
+            let of_lane = |round: &u64| round / DEATHS.len() as u64 % lanes == lane && !before.contains(round);
+            let plan = rounds::Plan { store, seed, rounds: (0..rounds).filter(of_lane).collect() };
+            let progress = Arc::clone(&progress);
+            tokio::spawn(async move { rounds::run(&plan, |round| progress.lock().expect("no holder panics").ended(round)).await })
+        })
+        .collect();
+    // One that fails has said why; the others end the round that they are at, so that their servers end too.
+    let watched = running.into_iter().map(|lane| async {
+        if lane.await.is_err() {
+            progress.lock().expect("no holder panics").failed = true;
+        }
+    });
+    futures_util::future::join_all(watched).await;
+    let progress = progress.lock().expect("no holder panics");
+    report(&progress.over);
+    if progress.failed {
+        println!("a round failed: see above");
+        std::process::exit(1);
+    }
+    if progress.over.len() as u64 >= rounds {
+        let _ = fs::remove_file(&progress.state);
+    }
 }
 
-fn report(tally: &Tally) {
+fn report(over: &[Round]) {
     for (name, _) in DEATHS {
-        let (reached, missed) = tally.deaths.get(name).copied().unwrap_or_default();
-        println!("{name:>20}: died there {reached} times, at rest {missed} times");
+        let of_name: Vec<&Round> = over.iter().filter(|round| round.death() == name).collect();
+        let reached = of_name.iter().filter(|round| round.reached).count();
+        println!("{name:>20}: died there {reached} times, was killed at rest {} times", of_name.len() - reached);
     }
+    let sum = |count: fn(&Counts) -> u64| over.iter().map(|round| count(&round.counts)).sum::<u64>();
     println!(
         "{} rounds: {} charges completed, {} authorizations voided, {} captures refunded, {} faulty answers, {} webhooks taken; \
          slowest start and settlement {} ms; I1 to I8 held and the ledger agreed after each",
-        tally.rounds, tally.completed, tally.voided, tally.refunded, tally.faults, tally.webhooks, tally.settled_ms_max
+        over.len(),
+        sum(|counts| counts.completed),
+        sum(|counts| counts.voided),
+        sum(|counts| counts.refunded),
+        sum(|counts| counts.faults),
+        sum(|counts| counts.webhooks),
+        over.iter().map(|round| round.settled_ms).max().unwrap_or_default()
     );
 }
 

@@ -5,9 +5,12 @@
 
 mod api;
 mod app;
+#[cfg(feature = "failpoints")]
 #[path = "../fake_stripe/mod.rs"]
 mod fake_stripe;
 mod fault;
+// Half of it is about servers that die at a named point.
+#[cfg(feature = "failpoints")]
 mod money;
 mod mongo;
 mod operations;

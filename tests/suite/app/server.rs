@@ -115,6 +115,7 @@ impl Server {
     }
 
     /// Waits until it is gone, for as long as it takes.
+    #[cfg(feature = "failpoints")]
     pub async fn gone(&mut self) {
         while self.child.try_wait().expect("a child can be asked").is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;

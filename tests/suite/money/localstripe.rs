@@ -144,7 +144,6 @@ async fn three_d_secure_at_localstripe_is_finished(store: Backend) {
 }
 
 /// It would refund as often as it is asked: a server that died between refund and commit must not ask twice.
-#[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn what_localstripe_captured_without_a_ticket_is_refunded_once() {
     let short = [

@@ -3,15 +3,12 @@
 
 pub mod audit;
 pub mod buying;
-#[cfg(feature = "failpoints")]
 mod deaths;
 mod fake;
 mod localstripe;
 mod others;
 mod purchases;
-#[cfg(feature = "failpoints")]
 pub mod race;
-#[cfg(feature = "failpoints")]
 pub mod rounds;
 mod signatures;
 pub mod stage;

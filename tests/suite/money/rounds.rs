@@ -3,7 +3,7 @@
 //!
 //! All choices come from the seed; what the kernel makes of them does not, so a round that failed keeps its store.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use gittix::domain::{ChargeStatus, Millis, OrderId, OrderStatus, Policy};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -58,35 +58,71 @@ pub struct Plan {
     pub rounds: Vec<u64>,
 }
 
-/// What the rounds came to.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    pub rounds: u64,
-    /// Deaths by their name. The second: rounds in which that step was not reached, and the server was killed at rest.
-    pub deaths: BTreeMap<&'static str, (u64, u64)>,
-    pub completed: usize,
-    pub voided: usize,
-    pub refunded: usize,
-    /// Requests to the processor that something was done to.
-    pub faults: u64,
-    pub webhooks: usize,
-    pub settled_ms_max: u128,
+/// What one round came to. As a text: its numbers in their order, for whoever goes on later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    pub number: u64,
+    /// Whether the server died where it was meant to; else it was killed at rest.
+    pub reached: bool,
+    pub counts: Counts,
+    /// From the start of the server to the end of the last payment.
+    pub settled_ms: u64,
 }
 
-impl Tally {
-    pub fn add(&mut self, other: &Self) {
-        self.rounds += other.rounds;
-        for (death, (reached, missed)) in &other.deaths {
-            let sum = self.deaths.entry(death).or_default();
-            *sum = (sum.0 + reached, sum.1 + missed);
-        }
-        self.completed += other.completed;
-        self.voided += other.voided;
-        self.refunded += other.refunded;
-        self.faults += other.faults;
-        self.webhooks += other.webhooks;
-        self.settled_ms_max = self.settled_ms_max.max(other.settled_ms_max);
+/// What a store and its ledger have, or got in one round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Charges.
+    pub completed: u64,
+    /// Payments of the processor's.
+    pub voided: u64,
+    pub refunded: u64,
+    /// Requests to the processor that something was done to.
+    pub faults: u64,
+    /// Deliveries that were answered.
+    pub webhooks: u64,
+}
+
+impl Round {
+    /// What the server died of.
+    pub fn death(&self) -> &'static str {
+        death_of(self.number).0
     }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { completed, voided, refunded, faults, webhooks } = self.counts;
+        let (number, reached, settled) = (self.number, u8::from(self.reached), self.settled_ms);
+        write!(f, "{number} {reached} {completed} {voided} {refunded} {faults} {webhooks} {settled}")
+    }
+}
+
+impl FromStr for Round {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let numbers: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| ())?;
+        let [number, reached, completed, voided, refunded, faults, webhooks, settled_ms] = numbers[..] else { return Err(()) };
+        let counts = Counts { completed, voided, refunded, faults, webhooks };
+        Ok(Self { number, reached: reached == 1, counts, settled_ms })
+    }
+}
+
+impl Counts {
+    fn since(self, before: Self) -> Self {
+        Self {
+            completed: self.completed - before.completed,
+            voided: self.voided - before.voided,
+            refunded: self.refunded - before.refunded,
+            faults: self.faults - before.faults,
+            webhooks: self.webhooks - before.webhooks,
+        }
+    }
+}
+
+fn death_of(round: u64) -> (&'static str, Death) {
+    DEATHS[usize::try_from(round % ROUNDS_PER_STORE).expect("few")]
 }
 
 /// How many rounds share one store: as many as there are deaths.
@@ -127,39 +163,36 @@ struct Scene {
     counted: Counts,
 }
 
-/// What a store and its ledger have.
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    completed: usize,
-    voided: usize,
-    refunded: usize,
-    faults: u64,
-    webhooks: usize,
-}
-
-/// Runs the rounds; calls `done` after each with what they came to so far.
+/// Runs the rounds, as long as `goes_on` says so to each that is over.
 ///
 /// # Panics
 /// With the seed and the round, if something does not hold.
-pub async fn run(plan: &Plan, mut done: impl FnMut(u64, &Tally)) -> Tally {
-    let mut tally = Tally::default();
+pub async fn run(plan: &Plan, mut goes_on: impl FnMut(&Round) -> bool) -> Vec<Round> {
+    let mut over = Vec::new();
     let mut scene: Option<(u64, Scene)> = None;
-    for round in plan.rounds.iter().copied() {
-        let number = round / ROUNDS_PER_STORE;
-        if scene.as_ref().is_none_or(|(of, _)| *of != number) {
-            scene = Some((number, Scene::new(plan, number).await));
+    for number in plan.rounds.iter().copied() {
+        let store = number / ROUNDS_PER_STORE;
+        if scene.as_ref().is_none_or(|(of, _)| *of != store) {
+            scene = Some((store, Scene::new(plan, store).await));
         }
         let (_, scene) = scene.as_mut().expect("just made");
-        if let Err(wrong) = scene.round(plan.seed.wrapping_add(round), round, &mut tally).await {
-            scene.app.home.keep();
-            let log = scene.app.server.log();
-            let tail = &log[log.len().saturating_sub(40)..];
-            panic!("seed {} round {round}: {wrong:#?}; the store is kept in {:?}; the log ends with {tail:#?}", plan.seed, scene.app.home);
+        match scene.round(plan.seed.wrapping_add(number), number).await {
+            Ok(round) => over.push(round),
+            Err(wrong) => {
+                scene.app.home.keep();
+                let log = scene.app.server.log();
+                let tail = &log[log.len().saturating_sub(40)..];
+                panic!(
+                    "seed {} round {number}: {wrong:#?}; the store is kept in {:?}; the log ends with {tail:#?}",
+                    plan.seed, scene.app.home
+                );
+            }
         }
-        tally.rounds += 1;
-        done(round, &tally);
+        if !over.last().is_some_and(&mut goes_on) {
+            break;
+        }
     }
-    tally
+    over
 }
 
 impl Scene {
@@ -187,12 +220,9 @@ impl Scene {
     }
 
     /// A start, a load, a death; a start, rest, and the audit.
-    async fn round(&mut self, seed: u64, round: u64, tally: &mut Tally) -> Result<(), Vec<String>> {
+    async fn round(&mut self, seed: u64, number: u64) -> Result<Round, Vec<String>> {
         let mut random = StdRng::seed_from_u64(seed);
-        let (name, death) = DEATHS[usize::try_from(round % ROUNDS_PER_STORE).expect("few")];
-        let reached = self.dies(death, &mut random).await;
-        let counted = tally.deaths.entry(name).or_default();
-        *if reached { &mut counted.0 } else { &mut counted.1 } += 1;
+        let reached = self.dies(death_of(number).1, &mut random).await;
         let started = Instant::now();
         self.start("").await;
         if let Some(late) = self.late.take() {
@@ -200,9 +230,10 @@ impl Scene {
             late.let_go(Verdict::Do);
         }
         self.settle().await?;
-        tally.settled_ms_max = tally.settled_ms_max.max(started.elapsed().as_millis());
+        let settled_ms = u64::try_from(started.elapsed().as_millis()).expect("seconds");
         self.app.crash();
-        self.audit(tally).await
+        let counts = self.audit().await?;
+        Ok(Round { number, reached, counts, settled_ms })
     }
 
     async fn start(&mut self, failpoints: &str) {
@@ -300,7 +331,7 @@ impl Scene {
     }
 
     /// Reads the store that no process uses now, and holds it against the ledger.
-    async fn audit(&mut self, tally: &mut Tally) -> Result<(), Vec<String>> {
+    async fn audit(&mut self) -> Result<Counts, Vec<String>> {
         let mut found = Found::read(&self.app.home).await;
         let told = self.told.lock().expect("no holder panics");
         let mut wrong = audit::violations(&mut found, &self.stripe, &self.policy(), &told.versions);
@@ -310,19 +341,15 @@ impl Scene {
         wrong.extend(lost.map(|order| format!("I5: {order} was paid, and is {:?}", state(order))));
         drop(told);
         let accounts = self.stripe.accounts();
+        let count = |count: usize| u64::try_from(count).expect("few");
         let now = Counts {
-            completed: found.world.charges.iter().filter(|charge| charge.status == ChargeStatus::Completed).count(),
-            voided: accounts.values().filter(|account| account.voided > 0).count(),
-            refunded: accounts.values().filter(|account| account.refunded > 0).count(),
+            completed: count(found.world.charges.iter().filter(|charge| charge.status == ChargeStatus::Completed).count()),
+            voided: count(accounts.values().filter(|account| account.voided > 0).count()),
+            refunded: count(accounts.values().filter(|account| account.refunded > 0).count()),
             faults: self.stripe.faults(),
-            webhooks: self.stripe.delivered().len(),
+            webhooks: count(self.stripe.delivered().len()),
         };
         let before = std::mem::replace(&mut self.counted, now);
-        tally.completed += now.completed - before.completed;
-        tally.voided += now.voided - before.voided;
-        tally.refunded += now.refunded - before.refunded;
-        tally.faults += now.faults - before.faults;
-        tally.webhooks += now.webhooks - before.webhooks;
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(now.since(before)) } else { Err(wrong) }
     }
 }

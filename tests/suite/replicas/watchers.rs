@@ -23,7 +23,6 @@ use crate::app::{Client, PATIENCE, Socket, world::Found};
 const HELLO_MAX: Duration = Duration::from_millis(1_500);
 /// Before the next replica is tried.
 const MOVES_ON_AFTER: Duration = Duration::from_millis(50);
-
 /// How long a watcher waits for a frame before it looks whether it has seen all there is.
 const LOOKS_UP_AFTER: Duration = Duration::from_millis(200);
 
