@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderValue},
@@ -48,10 +51,11 @@ impl Socket {
         }
     }
 
-    /// The next frame, or how the connection ended, or `None` if neither came in time.
+    /// The next frame, or how the connection ended, or `None` if neither came in time, however many pings did.
     async fn read(&mut self, patience: Duration) -> Option<Result<Value, String>> {
+        let until = Instant::now() + patience;
         loop {
-            match timeout(patience, self.stream.next()).await {
+            match timeout_at(until, self.stream.next()).await {
                 Err(_) => return None,
                 Ok(None) => return Some(Err("end of stream".into())),
                 Ok(Some(Err(error))) => return Some(Err(error.to_string())),
