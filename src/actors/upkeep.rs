@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Actors, shop::Shop};
 use crate::{
-    domain::{Event, Millis, TicketId},
+    domain::{Event, Millis},
     metrics::METRICS,
     store::{Step, Unavailable},
     tasks::keep_running,
@@ -77,21 +77,22 @@ async fn sweep(shop: Arc<Shop>, actors: Actors) {
 
 /// After a restart: starts the actors of the locks that this replica granted, so that each arms its timer.
 async fn rearm(shop: Arc<Shop>, actors: Actors) {
-    let mut after: Option<TicketId> = None;
     let mut woken = 0;
-    loop {
-        match shop.store.sales_locked_by(&shop.replica, after, REARM_PAGE).await {
-            Ok(sales) if sales.is_empty() => break,
-            Ok(sales) => {
-                woken += sales.len();
-                after = sales.last().map(|sale| sale.ticket.id);
-                actors.tickets.adopt(sales).await;
+    shop.catalog.loaded().await;
+    for page in shop.catalog.locked_by(&shop.replica).chunks(REARM_PAGE) {
+        let mut sales = loop {
+            match shop.store.sales(page).await {
+                Ok(sales) => break sales,
+                Err(error) => {
+                    tracing::warn!(%error, "the locks of this replica could not be read; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the locks of this replica could not be read; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
+        };
+        // What was released, or locked by another replica since.
+        sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == shop.replica));
+        woken += sales.len();
+        actors.tickets.adopt(sales).await;
     }
     if woken > 0 {
         tracing::info!(locks = woken, "armed the timers of the locks that this replica holds");

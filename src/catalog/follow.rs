@@ -110,8 +110,8 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, ReplicaName, Sale, Session,
-            SessionDigest, Ticket, TicketState, Timestamp, Title, User, UserId, invariants::World,
+            Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, Sale, Session, SessionDigest,
+            Ticket, TicketState, Timestamp, Title, User, UserId, invariants::World,
         },
         store::{Commit, CommitError, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
     };
@@ -146,7 +146,7 @@ mod tests {
         async fn time(&self) -> Result<Timestamp, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn secret(&self, _: &'static str) -> Result<[u8; 32], Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn sale(&self, _: TicketId) -> Result<Option<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
-        async fn sales_locked_by(&self, _: &ReplicaName, _: Option<TicketId>, _: usize) -> Result<Vec<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn sales(&self, _: &[TicketId]) -> Result<Vec<Sale>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn tickets_overdue(&self, _: Timestamp, _: usize) -> Result<Vec<TicketId>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn order(&self, _: OrderId) -> Result<Option<Order>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn orders_of(&self, _: UserId, _: OrderScope, _: Option<OrderId>, _: usize) -> Result<Vec<Order>, Unavailable> { unreachable!("{NOT_ASKED}") }

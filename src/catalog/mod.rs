@@ -33,7 +33,7 @@ use tokio::sync::watch;
 pub use follow::follow;
 pub use words::words;
 
-use crate::domain::{Money, Ticket, TicketId, TicketStatus, UserId, Version};
+use crate::domain::{Money, ReplicaName, Ticket, TicketId, TicketStatus, UserId, Version};
 use indexes::{ClassName, Indexes, same_place};
 
 /// All tickets that were not deleted. Clones share one catalog.
@@ -179,6 +179,17 @@ impl Catalog {
     /// The newest known state; a deleted ticket is not found.
     pub fn get(&self, id: TicketId) -> Option<Arc<Ticket>> {
         self.shard(id).read().get(&id).map(|known| known.0.clone())
+    }
+
+    /// The tickets whose lock was granted by `replica`, by id. Looks at every ticket.
+    pub fn locked_by(&self, replica: &ReplicaName) -> Vec<TicketId> {
+        let held = |ticket: &Ticket| ticket.lock().is_some_and(|lock| lock.replica == *replica);
+        let of_shard = |shard: &RwLock<HashSet<ById>>| -> Vec<TicketId> {
+            shard.read().iter().filter(|known| held(&known.0)).map(|known| known.0.id).collect()
+        };
+        let mut ids: Vec<TicketId> = self.0.shards.iter().flat_map(of_shard).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// The tickets that match, in order.

@@ -13,7 +13,7 @@ use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Currency, Lock, OrderId, ReplicaName, TicketState, Timestamp, Title};
+use crate::domain::{Currency, Lock, OrderId, TicketState, Timestamp, Title};
 
 fn id(number: u16) -> TicketId {
     TicketId::new(Uuid::from_u128(u128::from(number) << 64 | u128::from(number % 7)))
@@ -293,4 +293,28 @@ fn a_catalog_is_shared_by_its_clones() {
     catalog.clone().merge(&ticket(1, 0, "jazz", 50, Some(TicketStatus::Available)));
     assert_eq!(clone.len(), 1);
     assert!(!clone.is_empty());
+}
+
+#[test]
+fn a_lock_is_found_by_the_replica_that_granted_it() {
+    let (catalog, b) = (Catalog::default(), ReplicaName::new("b"));
+    let of = |number, version, replica: &ReplicaName| {
+        let mut ticket = ticket(number, version, "jazz", 50, Some(TicketStatus::Locked));
+        ticket.state = match ticket.state {
+            TicketState::Locked { lock } => TicketState::Locked { lock: Lock { replica: replica.clone(), ..lock } },
+            other => other,
+        };
+        catalog.merge(&ticket);
+    };
+    let locked_by = |replica: &str| catalog.locked_by(&ReplicaName::new(replica)).into_iter().collect::<BTreeSet<_>>();
+    for (number, replica) in [(1, "a"), (2, "b"), (3, "a"), (300, "a"), (5, "aa")] {
+        of(number, 1, &ReplicaName::new(replica));
+    }
+    assert_eq!(locked_by("a"), BTreeSet::from([1, 3, 300].map(id)));
+    catalog.merge(&ticket(3, 2, "jazz", 50, Some(TicketStatus::Available)));
+    catalog.merge(&ticket(1, 2, "jazz", 50, Some(TicketStatus::Sold)));
+    of(3, 3, &b);
+    assert_eq!(locked_by("a"), BTreeSet::from([id(300)]));
+    assert_eq!(locked_by("b"), BTreeSet::from([2, 3].map(id)));
+    assert_eq!(locked_by("c"), BTreeSet::new());
 }

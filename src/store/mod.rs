@@ -19,8 +19,8 @@ pub use cursor::Cursor;
 pub use feed::{FeedLog, FeedReader, Recorded, Step};
 
 use crate::domain::{
-    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest, Ticket,
-    TicketId, Timestamp, User, UserId, invariants::World,
+    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,
+    Timestamp, User, UserId, invariants::World,
 };
 
 /// A read that did not come back in time, or at all.
@@ -63,9 +63,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable>;
     /// All tickets that were not deleted, by id ascending, `after` excluded, at most `limit`: for filling the catalog.
     async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable>;
-    /// Tickets whose lock was granted by `replica`, as [`Store::sale`] shows each, at most `limit` by id ascending, `after`
-    /// excluded: a restart reads thousands of them.
-    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable>;
+    /// Those of the tickets that are there, as [`Store::sale`] shows each, all of one moment, in any order: a restart reads
+    /// thousands of them.
+    async fn sales(&self, ids: &[TicketId]) -> Result<Vec<Sale>, Unavailable>;
     /// Tickets whose lock has something due at or before `cutoff`: `unlocksAt` passed, or `expiresAt` of an order that is
     /// still Created. At most `limit`, the longest overdue first.
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable>;

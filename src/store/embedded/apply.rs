@@ -61,11 +61,9 @@ fn ticket(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Ticket>) 
     }
     if let Some(lock) = before {
         tables.locks_due.remove((lock.unlocks_at.0, id))?;
-        tables.locks_by_replica.remove((lock.replica.as_str(), id))?;
     }
     if let Some(lock) = after {
         tables.locks_due.insert((lock.unlocks_at.0, id), ())?;
-        tables.locks_by_replica.insert((lock.replica.as_str(), id), ())?;
     }
     Ok(())
 }

@@ -40,8 +40,8 @@ use self::{
 use crate::{
     clock::{Clock, wall_clock},
     domain::{
-        Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest,
-        Ticket, TicketId, Timestamp, User, UserId, invariants::World,
+        Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket,
+        TicketId, Timestamp, User, UserId, invariants::World,
     },
     metrics::METRICS,
     store::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable},
@@ -185,9 +185,9 @@ impl Store for EmbeddedStore {
         self.scan(move |snapshot| reads::tickets_after(snapshot, after, limit)).await
     }
 
-    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable> {
-        let replica = replica.clone();
-        self.scan(move |snapshot| reads::sales_locked_by(snapshot, replica.as_str(), after, limit)).await
+    async fn sales(&self, ids: &[TicketId]) -> Result<Vec<Sale>, Unavailable> {
+        let ids = ids.to_vec();
+        self.scan(move |snapshot| reads::sales(snapshot, &ids)).await
     }
 
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {

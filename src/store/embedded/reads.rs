@@ -58,20 +58,8 @@ pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>,
     Ok(tickets)
 }
 
-pub(super) fn sales_locked_by(
-    snapshot: &ReadTransaction,
-    replica: &str,
-    after: Option<TicketId>,
-    limit: usize,
-) -> Result<Vec<Sale>, Fault> {
-    let after = after.map_or(Included((replica, 0)), |after| Excluded((replica, after.uuid().as_u128())));
-    let locked = snapshot.open_table(tables::LOCKS_BY_REPLICA)?;
-    let entries = locked.range::<(&str, u128)>((after, Included((replica, u128::MAX))))?;
-    let mut sales = Vec::new();
-    for entry in entries.take(limit) {
-        sales.extend(sale(snapshot, ticket_id(entry?.0.value().1))?);
-    }
-    Ok(sales)
+pub(super) fn sales(snapshot: &ReadTransaction, ids: &[TicketId]) -> Result<Vec<Sale>, Fault> {
+    ids.iter().filter_map(|id| sale(snapshot, *id).transpose()).collect()
 }
 
 pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Fault> {

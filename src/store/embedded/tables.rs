@@ -46,8 +46,6 @@ tables! {
     tickets, TICKETS: u128 => &'static [u8];
     /// Locked tickets by (unlocksAt, ticket).
     locks_due, LOCKS_DUE: (i64, u128) => ();
-    /// Locked tickets by (the replica that granted the lock, ticket).
-    locks_by_replica, LOCKS_BY_REPLICA: (&'static str, u128) => ();
     orders, ORDERS: u128 => &'static [u8];
     /// Orders that are Created by (expiresAt, order), with their ticket.
     windows_due, WINDOWS_DUE: (i64, u128) => u128;

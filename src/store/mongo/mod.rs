@@ -6,6 +6,7 @@
 //! | `link` | from a URI to a database that is ready |
 //! | `schema` | collections, indexes, epoch and secrets |
 //! | `prepare` | a commit as statements, keys and requirements; pure |
+//! | `statements` | the statements of a group of commits as commands; pure |
 //! | `committer` | the queue, and what goes into which transaction |
 //! | `group` | a group of commits, from the first attempt to the last answer |
 //! | `transaction` | one attempt |
@@ -29,6 +30,7 @@ mod orphans;
 mod prepare;
 mod reads;
 mod schema;
+mod statements;
 mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -54,8 +56,8 @@ use self::{
 use super::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable};
 use crate::{
     domain::{
-        Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, ReplicaName, Sale, Session, SessionDigest,
-        Ticket, TicketId, Timestamp, User, UserId, invariants::World,
+        Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket,
+        TicketId, Timestamp, User, UserId, invariants::World,
     },
     metrics::METRICS,
 };
@@ -178,9 +180,9 @@ impl Store for MongoStore {
         self.read(move |db| reads::tickets_after(db, after, limit)).await
     }
 
-    async fn sales_locked_by(&self, replica: &ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>, Unavailable> {
-        let replica = replica.clone();
-        self.read(move |db| reads::sales_locked_by(db, replica, after, limit)).await
+    async fn sales(&self, ids: &[TicketId]) -> Result<Vec<Sale>, Unavailable> {
+        let ids: Vec<String> = ids.iter().map(TicketId::to_string).collect();
+        self.read(move |db| reads::sales(db, ids)).await
     }
 
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {

@@ -2,11 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bson::{RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf};
+use bson::{RawBson, RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::schema::Place;
+use super::{
+    schema::Place,
+    statements::{Action, Change, Statement, Update, at_version, with_room},
+};
 use crate::{
     domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, Version},
     store::{Commit, CommitError, Write},
@@ -33,24 +36,6 @@ impl Key {
     fn document(place: Place, id: Uuid) -> Self {
         Self(Kind::Document(place), id.as_u128())
     }
-}
-
-/// What a statement does to its collection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    Insert,
-    /// Must match exactly one document.
-    Update,
-    /// Matches what is there.
-    Delete,
-}
-
-/// One entry of an `insert`, `update` or `delete` command.
-#[derive(Debug, Clone)]
-pub(super) struct Statement {
-    pub place: Place,
-    pub action: Action,
-    pub body: RawDocumentBuf,
 }
 
 /// What must be so for a commit's statements to match, and how it is answered when it is not.
@@ -131,7 +116,7 @@ impl Prepared {
         if !commit.events.is_empty() {
             prepared.entry = Some(serialize_to_raw_document_buf(&Entry { at: commit.at, events: &commit.events })?);
         }
-        let statements: usize = prepared.statements.iter().map(|statement| statement.body.as_bytes().len()).sum();
+        let statements: usize = prepared.statements.iter().map(Statement::bytes).sum();
         prepared.bytes = statements + prepared.entry.as_ref().map_or(0, |entry| entry.as_bytes().len());
         Ok(prepared)
     }
@@ -156,7 +141,7 @@ impl Prepared {
     }
 
     fn push_holder(&mut self, user: &str) {
-        self.push(Place::Slots, Action::Insert, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
+        self.insert(Place::Slots, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
     }
 
     fn add(&mut self, write: &Write) -> Result<(), Error> {
@@ -176,7 +161,7 @@ impl Prepared {
             Write::OpenSession { session, user_version } => self.open_session(session, *user_version)?,
             Write::CloseSession(digest) => {
                 self.keys.push(Key::text(Kind::Document(Place::Sessions), digest.as_str()));
-                self.push(Place::Sessions, Action::Delete, rawdoc! { "q": { "_id": digest.as_str() }, "limit": 1 });
+                self.delete(Place::Sessions, rawdoc! { "q": { "_id": digest.as_str() }, "limit": 1 });
             }
             Write::CloseSessions { user, except } => {
                 self.keys.push(Key::document(Place::Users, user.uuid()));
@@ -184,7 +169,7 @@ impl Prepared {
                 if let Some(digest) = except {
                     which.append(cstr!("_id"), rawdoc! { "$ne": digest.as_str() });
                 }
-                self.push(Place::Sessions, Action::Delete, rawdoc! { "q": which, "limit": 0 });
+                self.delete(Place::Sessions, rawdoc! { "q": which, "limit": 0 });
             }
             Write::Slot(change) => self.slot(change),
             Write::Idempotency(record) => self.idempotency(record)?,
@@ -193,16 +178,27 @@ impl Prepared {
         Ok(())
     }
 
-    fn push(&mut self, place: Place, action: Action, body: RawDocumentBuf) {
-        self.statements.push(Statement { place, action, body });
+    fn insert(&mut self, place: Place, document: RawDocumentBuf) {
+        self.statements.push(Statement { place, action: Action::Insert(document) });
+    }
+
+    fn update(&mut self, place: Place, update: Update) {
+        self.statements.push(Statement { place, action: Action::Update(update) });
+    }
+
+    fn delete(&mut self, place: Place, delete: RawDocumentBuf) {
+        self.statements.push(Statement { place, action: Action::Delete(delete) });
     }
 
     /// A document that is written only over the version before.
     fn versioned(&mut self, place: Place, id: Uuid, version: Version, document: RawDocumentBuf) {
         self.expect_version(place, id, version);
         match version.checked_sub(1) {
-            None => self.push(place, Action::Insert, document),
-            Some(before) => self.push(place, Action::Update, rawdoc! { "q": at_version(id, before), "u": document }),
+            None => self.insert(place, document),
+            Some(before) => {
+                let (guard, value) = (at_version(before), document.into());
+                self.update(place, Update { id: id.to_string(), guard, change: Change::Replace, value });
+            }
         }
     }
 
@@ -237,7 +233,8 @@ impl Prepared {
         let key = Key::document(Place::Users, user);
         self.keys.push(key);
         self.requirements.push(Requirement::Version { place: Place::Users, id: user.to_string(), key, is: user_version });
-        self.push(Place::Users, Action::Update, rawdoc! { "q": at_version(user, user_version), "u": { "$inc": { "signIns": 1 } } });
+        let guard = at_version(user_version);
+        self.update(Place::Users, Update { id: user.to_string(), guard, change: Change::SignIn, value: RawBson::Null });
         let mut document = serialize_to_raw_document_buf(session)?;
         document.append(cstr!("purgeAt"), date(session.expires_at));
         self.insert_once(Place::Sessions, session.digest.as_str(), CommitError::Stale, document);
@@ -248,29 +245,24 @@ impl Prepared {
         let key = Key::text(Kind::Document(place), id);
         self.keys.push(key);
         self.requirements.push(Requirement::Absent { place, id: id.into(), key, otherwise });
-        self.push(place, Action::Insert, document);
+        self.insert(place, document);
     }
 
-    /// The locks are an array: there is room for one more where the last place is empty.
     fn slot(&mut self, change: &SlotChange) {
         let (SlotChange::Take { user, order, .. } | SlotChange::Free { user, order }) = *change;
         self.keys.push(Key::document(Place::Slots, user.uuid()));
         let (user, order) = (user.to_string(), order.to_string());
-        let body = match *change {
+        let (guard, change) = match *change {
             SlotChange::Take { locks_max, .. } => {
-                let last = bson::raw::CString::try_from(format!("locks.{}", locks_max.saturating_sub(1))).expect("digits hold no NUL");
-                let mut room = rawdoc! { "_id": user.as_str() };
-                room.append(last, rawdoc! { "$exists": false });
-                self.requirements.push(Requirement::Room { user, locks_max });
-                rawdoc! { "q": room, "u": { "$addToSet": { "locks": order } } }
+                self.requirements.push(Requirement::Room { user: user.clone(), locks_max });
+                (with_room(locks_max), Change::Take)
             }
             SlotChange::Free { .. } => {
-                let body = rawdoc! { "q": { "_id": user.as_str() }, "u": { "$pull": { "locks": order } } };
-                self.requirements.push(Requirement::Holder { user, statement: self.statements.len() });
-                body
+                self.requirements.push(Requirement::Holder { user: user.clone(), statement: self.statements.len() });
+                (RawDocumentBuf::new(), Change::Free)
             }
         };
-        self.push(Place::Slots, Action::Update, body);
+        self.update(Place::Slots, Update { id: user, guard, change, value: order.into() });
     }
 
     fn idempotency(&mut self, record: &IdempotencyRecord) -> Result<(), Error> {
@@ -301,11 +293,4 @@ pub(super) fn idempotency_id(user: &str, key: &str) -> String {
 
 pub(super) fn date(at: Timestamp) -> bson::DateTime {
     bson::DateTime::from_millis(at.0)
-}
-
-fn at_version(id: Uuid, version: Version) -> RawDocumentBuf {
-    // The control of every race test: with the guard taken out, it must find the double sale.
-    fail::fail_point!("store::unguarded", |_| rawdoc! { "_id": id.to_string() });
-    // A version that BSON cannot hold matches nothing; its document could not be encoded in the first place.
-    rawdoc! { "_id": id.to_string(), "version": i64::try_from(version).unwrap_or(-1) }
 }

@@ -4,17 +4,12 @@ use std::{collections::HashMap, time::Duration};
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
-use mongodb::{
-    ClientSession, Collection, Database,
-    action::Find,
-    error::Error,
-    options::{Hint, ReadConcern},
-};
+use mongodb::{ClientSession, Collection, Database, action::Find, error::Error, options::ReadConcern};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{fault::fault, schema::Place};
 use crate::{
-    domain::{Charge, ChargeId, Millis, Order, OrderId, ReplicaName, Sale, Ticket, TicketId, Timestamp, UserId},
+    domain::{Charge, ChargeId, Millis, Order, OrderId, Sale, Ticket, TicketId, Timestamp, UserId},
     store::OrderScope,
 };
 
@@ -81,19 +76,11 @@ pub(super) async fn tickets_after(db: Database, after: Option<TicketId>, limit: 
 }
 
 /// Three queries of one moment (MongoDB 5.0's snapshot reads): joined in the server, each ticket would cost two queries more.
-pub(super) async fn sales_locked_by(db: Database, replica: ReplicaName, after: Option<TicketId>, limit: usize) -> Result<Vec<Sale>> {
-    let Some(limit) = limit_of(limit) else { return Ok(Vec::new()) };
+pub(super) async fn sales(db: Database, ids: Vec<String>) -> Result<Vec<Sale>> {
     let mut session = db.client().start_session().snapshot(true).await?;
-    let mut query = doc! { "state.lock.replica": replica.as_str() };
-    if let Some(after) = after {
-        query.insert("_id", doc! { "$gt": after.to_string() });
-    }
-    // Left to itself, the planner may walk through all tickets that follow, in the order of their ids.
-    let index = Hint::Keys(doc! { "state.lock.replica": 1, "_id": 1 });
     let (tickets, orders, charges) =
         (db.collection(Place::Tickets.name()), db.collection(Place::Orders.name()), db.collection(Place::Charges.name()));
-    let find = tickets.find(query).sort(doc! { "_id": 1 }).hint(index).limit(limit);
-    let tickets: Vec<Ticket> = of_moment(find, &mut session).await?;
+    let tickets: Vec<Ticket> = of_moment(tickets.find(doc! { "_id": { "$in": ids } }), &mut session).await?;
     let held: Vec<String> = tickets.iter().filter_map(|ticket| Some(ticket.lock()?.order.to_string())).collect();
     let orders: Vec<Order> = of_moment(orders.find(doc! { "_id": { "$in": &held } }), &mut session).await?;
     let running = doc! { "order": { "$in": held }, "step.step": { "$nin": ["Final", "Reversing"] } };

@@ -68,8 +68,6 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
         (
             Place::Tickets.name(),
             vec![
-                // sales_locked_by
-                index(doc! { "state.lock.replica": 1, "_id": 1 }, where_exists("state.lock.replica")),
                 // tickets_overdue, by the end of the lock
                 index(doc! { "state.lock.unlocksAt": 1 }, where_exists("state.lock.unlocksAt")),
             ],

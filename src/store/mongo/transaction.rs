@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bson::{Document, RawArrayBuf, RawDocumentBuf, Timestamp, oid::ObjectId, raw::cstr, rawdoc};
+use bson::{Document, raw::cstr};
 use mongodb::{
     Client, ClientSession, Database,
     error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT},
@@ -27,10 +27,8 @@ use tokio::{
 use super::{
     committer::Waiting,
     fault::describe,
-    prepare::{Action, date},
-    schema::{EVENTS, Place},
+    statements::{Step, steps},
 };
-use crate::domain::Millis;
 
 /// How long the server may work on one statement (`maxTimeMS`) or on the commit.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
@@ -48,8 +46,6 @@ const ABORT_MAX: Duration = Duration::from_secs(1);
 /// MongoDB ends a transaction by itself after this time (`transactionLifetimeLimitSeconds`), so that then nothing is left
 /// to abort and the task may be dropped.
 const SERVER_FORGETS_AFTER: Duration = Duration::from_secs(60);
-/// How long events are kept, from the time of their commit.
-const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
 /// MongoDB's code for a key that is there already.
 const DUPLICATE_KEY: i32 = 11000;
 
@@ -97,13 +93,6 @@ impl Gate {
     fn settle(&self, to: u8) -> bool {
         self.state.compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
-}
-
-/// A command of the transaction, and how many documents it must match.
-#[derive(Debug)]
-struct Step {
-    command: RawDocumentBuf,
-    matches: Option<i64>,
 }
 
 /// Writes `group` as one transaction; the answer comes by `deadline`, and sooner if the server stopped answering before
@@ -169,7 +158,8 @@ async fn abort(mut session: ClientSession) {
     let _ = timeout(ABORT_MAX, session.abort_transaction()).await;
 }
 
-async fn execute(db: &Database, session: &mut ClientSession, step: Step) -> Result<(), Attempt> {
+async fn execute(db: &Database, session: &mut ClientSession, mut step: Step) -> Result<(), Attempt> {
+    step.command.append(cstr!("maxTimeMS"), i64::try_from(STATEMENT_MAX.as_millis()).expect("a constant of seconds"));
     let reply = db.run_raw_command(step.command).session(session).await.map_err(|error| {
         if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
             Attempt::Transient(describe(&error))
@@ -213,66 +203,6 @@ async fn commit(session: &mut ClientSession, deadline: Instant) -> Attempt {
 /// unknown: it makes sure by a majority write first). An error with neither label is taken for unknown, to be safe.
 fn is_definitely_aborted(error: &Error) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR) && !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
-}
-
-/// The statements of all commits, one command for each collection and action.
-///
-/// New users come first, with their documents of locks, since the session of a sign-up is opened over them; sessions are
-/// closed before others are opened.
-fn steps(group: &[Waiting]) -> Vec<Step> {
-    let of = |place, action| command(group, place, action);
-    let first = [Place::Users, Place::Slots];
-    let mut steps: Vec<Step> = first.into_iter().filter_map(|place| of(place, Action::Insert)).collect();
-    steps.extend(Place::ALL.into_iter().filter_map(|place| of(place, Action::Update)));
-    steps.extend(of(Place::Sessions, Action::Delete));
-    steps.extend(Place::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| of(place, Action::Insert)));
-    steps.extend(events(group));
-    steps
-}
-
-fn command(group: &[Waiting], place: Place, action: Action) -> Option<Step> {
-    let mut list = RawArrayBuf::new();
-    let mut count = 0;
-    let all = group.iter().flat_map(|waiting| &waiting.commit.statements);
-    for statement in all.filter(|statement| statement.place == place && statement.action == action) {
-        list.push(&*statement.body);
-        count += 1;
-    }
-    if count == 0 {
-        return None;
-    }
-    let name = place.name();
-    let command = match action {
-        Action::Insert => rawdoc! { "insert": name, "documents": list, "ordered": true },
-        Action::Update => rawdoc! { "update": name, "updates": list, "ordered": true },
-        Action::Delete => rawdoc! { "delete": name, "deletes": list, "ordered": true },
-    };
-    Some(Step { command: bounded(command), matches: (action == Action::Update).then_some(count) })
-}
-
-/// One document for all events of the transaction: the change stream tells of them in one piece, in this order.
-fn events(group: &[Waiting]) -> Option<Step> {
-    let mut commits = RawArrayBuf::new();
-    let mut any = false;
-    for entry in group.iter().filter_map(|waiting| waiting.commit.entry.as_ref()) {
-        commits.push(&**entry);
-        any = true;
-    }
-    let newest = group.iter().map(|waiting| waiting.commit.at).max().filter(|_| any)?;
-    let mut document = rawdoc! { "_id": ObjectId::new() };
-    // The server puts its cluster time here on insert, later than any commit that this one could have seen: so whoever
-    // reads the collection has the events in an order that agrees with their causes.
-    document.append(cstr!("written"), Timestamp { time: 0, increment: 0 });
-    document.append(cstr!("purgeAt"), date(newest + EVENTS_KEPT));
-    document.append(cstr!("commits"), commits);
-    let mut documents = RawArrayBuf::new();
-    documents.push(document);
-    Some(Step { command: bounded(rawdoc! { "insert": EVENTS, "documents": documents }), matches: None })
-}
-
-fn bounded(mut command: RawDocumentBuf) -> RawDocumentBuf {
-    command.append(cstr!("maxTimeMS"), i64::try_from(STATEMENT_MAX.as_millis()).expect("a constant of seconds"));
-    command
 }
 
 #[cfg(test)]

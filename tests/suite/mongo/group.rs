@@ -3,7 +3,7 @@
 use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
-    domain::{UserId, Version, invariants},
+    domain::{Command, Policy, Sale, Ticket, Title, UserId, Version, decide, invariants},
     store::{Commit, CommitError, Store, Write},
 };
 use uuid::Uuid;
@@ -64,6 +64,71 @@ async fn each_commit_of_a_conflicting_group_gets_its_own_answer() {
     world.drop_database().await;
 }
 
+/// Updates of one kind are one statement, which must neither mix documents up nor read their contents as expressions.
+#[tokio::test]
+async fn updates_that_share_a_statement_change_each_its_own_document() {
+    const TITLES: [&str; 6] = ["$price", "$$ROOT", "a.b.c", "{ $literal: 1 }", "Zoë – 東京", "$_id"];
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut tickets: Vec<Ticket> = Vec::new();
+    for number in 0..40 {
+        let (mut ticket, mut commit) = ticket_commit();
+        ticket.title = Title::parse(&format!("{} {number}", TITLES[number % TITLES.len()])).expect("a title");
+        commit.writes = vec![Write::Ticket(ticket.clone())];
+        commit.events = Vec::new();
+        store.commit(commit).await.expect("a new ticket is committed");
+        // Every third has been changed before: several versions are guarded at once.
+        if number % 3 == 0 {
+            ticket.version += 1;
+            store.commit(one(Write::Ticket(ticket.clone()))).await.expect("the version is the next one");
+        }
+        tickets.push(ticket);
+    }
+    let mut buyers = Vec::new();
+    for _ in 0..tickets.len() {
+        buyers.push(signed_up(&*store).await);
+    }
+    let before = world.raw("events").count_documents(doc! {}).await.expect("a count");
+    // One of them is late, and nobody else pays for it.
+    let mut late = tickets[7].clone();
+    late.version += 5;
+    let locks: Vec<_> = tickets.iter().zip(&buyers).map(|(ticket, buyer)| lock_commit(ticket, buyer.id)).collect();
+    let mut commits: Vec<Commit> = locks.iter().map(|(_, commit)| commit.clone()).collect();
+    commits.insert(20, lock_commit(&late, buyers[0].id).1);
+    let mut answers = join_all(commits.into_iter().map(|commit| store.commit(commit))).await;
+    assert_eq!(answers.remove(20), Err(CommitError::Stale));
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let transactions = world.raw("events").count_documents(doc! {}).await.expect("a count") - before;
+    assert!(transactions < 20, "40 locks took {transactions} transactions: hardly any shared a statement");
+
+    let mut cancels = Vec::new();
+    for ((ticket, buyer), (order, lock)) in tickets.iter().zip(&buyers).zip(&locks) {
+        let locked = lock.writes.iter().find_map(|write| match write {
+            Write::Ticket(ticket) => Some(ticket),
+            _ => None,
+        });
+        let sale = store.sale(ticket.id).await.expect("a read").expect("it is there");
+        assert_eq!(Some(&sale.ticket), locked);
+        assert_eq!(sale.order.as_ref().map(|order| (order.id, order.buyer)), Some((*order, buyer.id)));
+        let at = super::world::now();
+        let decision = decide(&sale, &Command::Cancel { order: *order, by: buyer.id }, &Policy::default(), at).expect("it is the buyer's");
+        cancels.push((Sale::unlocked(decision.ticket.clone().expect("it is free again")), Commit::of(decision, at)));
+    }
+    let mut slots = store.dump().await.expect("a dump").0.slots;
+    let mut held: Vec<_> = buyers.iter().zip(&locks).map(|(buyer, (order, _))| (buyer.id, *order)).collect();
+    slots.sort_unstable();
+    held.sort_unstable();
+    assert_eq!(slots, held);
+
+    let answers = join_all(cancels.iter().map(|(_, commit)| store.commit(commit.clone()))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    for (free, _) in &cancels {
+        assert_eq!(store.ticket(free.ticket.id).await.expect("a read").as_ref(), Some(&free.ticket));
+    }
+    assert_eq!(store.dump().await.expect("a dump").0.slots, []);
+    world.drop_database().await;
+}
+
 #[tokio::test]
 async fn a_commit_that_fails_leaves_nothing_behind() {
     let world = World::new().await;
@@ -115,7 +180,7 @@ async fn commits_on_one_document_are_written_in_the_order_of_their_arrival() {
     let (ticket, commit) = ticket_commit();
     let mut commits = vec![commit];
     for version in 1..=30 {
-        commits.push(one(Write::Ticket(gittix::domain::Ticket { version, ..ticket.clone() })));
+        commits.push(one(Write::Ticket(Ticket { version, ..ticket.clone() })));
     }
     let answers = join_all(commits.into_iter().map(|commit| store.commit(commit))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");

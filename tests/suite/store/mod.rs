@@ -66,7 +66,7 @@ contract! {
         a_sale_is_one_snapshot
         a_ticket_is_overdue_when_its_lock_or_its_payment_window_is
         the_longest_overdue_come_first_and_not_too_many
-        a_lock_is_found_by_the_replica_that_granted_it;
+        many_sales_are_shown_as_each_is_shown_alone;
     lists:
         tickets_are_listed_by_id_without_the_deleted
         orders_are_listed_by_buyer_and_scope
