@@ -20,14 +20,14 @@ COPY Cargo.toml Cargo.lock ./
 RUN awk '/^\[/ { left_out = /^\[\[(bench|test)\]\]/ } !left_out' Cargo.toml > Cargo.toml.built \
     && mv Cargo.toml.built Cargo.toml \
     && mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
-    && cargo build --release --locked --target "$(rustc --print host-tuple)"
+    && cargo build --profile dist --locked --target "$(rustc --print host-tuple)"
 
 COPY src src
 COPY web web
 # The files keep their times, which may lie before those of the empty ones that were built above.
 RUN touch src/main.rs src/lib.rs \
-    && PATH="/opt/auditable/bin:$PATH" cargo auditable build --release --locked --target "$(rustc --print host-tuple)" \
-    && install -D --strip "target/$(rustc --print host-tuple)/release/gittix" /image/usr/bin/gittix \
+    && PATH="/opt/auditable/bin:$PATH" cargo auditable build --profile dist --locked --target "$(rustc --print host-tuple)" \
+    && install -D --strip "target/$(rustc --print host-tuple)/dist/gittix" /image/usr/bin/gittix \
     && install -D --mode=644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
     && install --directory /empty
 

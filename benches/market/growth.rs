@@ -4,7 +4,7 @@
 use gittix::clock::wall_clock;
 
 use super::{
-    SPAN, load,
+    ROUNDS, SPAN, load,
     load::{Measured, Spent, Target, Unsold, cpu_of},
     locks,
     report::Report,
@@ -17,6 +17,8 @@ const TICKETS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const LOCKS: [u32; 4] = [1_000, 10_000, 50_000, 100_000];
 const BUYERS_AT_ONCE: [usize; 5] = [1, 4, 16, 64, 256];
 const REPLICAS: [usize; 3] = [1, 2, 3];
+/// More than 64 buyers buy in all rounds.
+const SOLD: usize = 120_000;
 const PAGE: &str = "/api/tickets?limit=50";
 const SEARCH: &str = "/api/tickets?limit=50&q=front&sort=price";
 
@@ -31,16 +33,16 @@ pub async fn over_tickets(report: &mut Report) {
     let mut base = None;
     for count in TICKETS {
         // Beside those to be bought.
-        let (app, buyers, tickets) = shop::open(Backend::Embedded, shop::CROWD, count + 50_000).await;
+        let (app, buyers, tickets) = shop::open(Backend::Embedded, shop::CROWD, count + SOLD).await;
         let bytes = to_f64(app.server.resident_kib()) * 1024.0;
         let (empty, fewest) = *base.get_or_insert((bytes, to_f64(tickets.len() as u64)));
         let (unsold, x) = (Unsold::new(tickets, shop::cookies(&buyers)), to_f64(count as u64));
         unsold.look_around(app.server.addr).await;
-        let one = async |target| load::run(&app.server, BUYERS, SPAN, target).await.cpu_us;
+        let one = async |target| rounds(&app.server, BUYERS, target).await.cpu_us;
         report.point("CPU us per lock, over tickets on sale", x, one(Target::Lock(&unsold)).await);
         report.point("CPU us per list of 50, over tickets on sale", x, one(Target::List(PAGE)).await);
         report.point("CPU us per search by price, over tickets on sale", x, one(Target::List(SEARCH)).await);
-        let more = x + 50_000.0 - fewest;
+        let more = x + to_f64(SOLD as u64) - fewest;
         if more > 0.0 {
             report.point("bytes of the whole server per ticket, over tickets on sale", x, (bytes - empty) / more);
         }
@@ -54,11 +56,11 @@ pub async fn over_locks(report: &mut Report) {
         let (policy, now) = (locks::policy(), wall_clock());
         let held = (0..count).map(|number| locks::lock(number, now, &policy)).collect();
         locks::write(&home, held).await;
-        let tickets = shop::seed_tickets(&home, 50_000).await;
+        let tickets = shop::seed_tickets(&home, SOLD).await;
         let (app, buyers) = TestApp::start_seeded(home, &shop::SETTINGS, seeded).await;
         let unsold = Unsold::new(tickets, shop::cookies(&buyers));
         unsold.look_around(app.server.addr).await;
-        let ours = load::run(&app.server, BUYERS, SPAN, Target::Lock(&unsold)).await;
+        let ours = rounds(&app.server, BUYERS, Target::Lock(&unsold)).await;
         report.point("CPU us per lock, over locks held", f64::from(count), ours.cpu_us);
         report.point("MiB of the whole server, over locks held", f64::from(count), to_f64(app.server.resident_kib()) / 1024.0);
     }
@@ -70,21 +72,22 @@ pub async fn over_buyers(report: &mut Report) {
         stores.push(Backend::MongoDb);
     }
     for store in stores {
-        let (app, unsold) = shop::crowded(store, 160_000).await;
+        let (app, unsold) = shop::crowded(store, 3 * SOLD).await;
         for count in BUYERS_AT_ONCE {
-            let ours = load::run(&app.server, count, SPAN, Target::Lock(&unsold)).await;
+            let ours = rounds(&app.server, count, Target::Lock(&unsold)).await;
             report.point(&format!("locks a second, {store:?}, over buyers at once"), to_f64(count as u64), ours.per_second);
             report.point(&format!("CPU us per lock, {store:?}, over buyers at once"), to_f64(count as u64), ours.cpu_us);
         }
     }
 }
 
-/// The same load on one, two and three processes of one database: what all of them take, and what MongoDB does.
+/// One, two and three processes of one database. First all buyers at the first, so that the others do nothing but read the
+/// feed: what that takes, and whether it costs the first anything. Then the buyers spread over all of them.
 pub async fn over_replicas(report: &mut Report) {
     if std::env::var_os("MONGODB_URI").is_none() {
         return;
     }
-    let (app, unsold) = shop::crowded(Backend::MongoDb, 80_000).await;
+    let (app, unsold) = shop::crowded(Backend::MongoDb, 300_000).await;
     let mongod: Option<u32> = std::env::var("MONGOD_PID").ok().and_then(|pid| pid.parse().ok());
     let mut others: Vec<Server> = Vec::new();
     for count in REPLICAS {
@@ -95,19 +98,45 @@ pub async fn over_replicas(report: &mut Report) {
         for server in &servers {
             unsold.look_around(server.addr).await;
         }
-        let spent = || servers.iter().map(|server| cpu_of(server.pid())).sum::<std::time::Duration>();
-        let (before, mongod_before) = (spent(), mongod.map(cpu_of));
-        let loads = servers.iter().map(|server| load::run(server, BUYERS / count, SPAN, Target::Lock(&unsold)));
-        let measured: Vec<Measured> = futures_util::future::join_all(loads).await;
-        let locks = measured.iter().map(|measured| measured.per_second).sum::<f64>() * SPAN.as_secs_f64();
-        let each = |spent: std::time::Duration| spent.as_secs_f64() * 1e6 / locks;
-        let x = to_f64(count as u64);
-        report.point("CPU us per lock of all servers, over replicas", x, each(spent().saturating_sub(before)));
-        if let (Some(pid), Some(before)) = (mongod, mongod_before) {
-            report.point("CPU us per lock of mongod, over replicas", x, each(cpu_of(pid).saturating_sub(before)));
+        let mut points: Vec<[(&str, f64); 5]> = Vec::new();
+        for _ in 0..ROUNDS {
+            let (spent, database) = sell(&servers[..1], &servers, mongod, &unsold).await;
+            let reading = spent[1..].iter().sum::<f64>() / to_f64(spent.len().saturating_sub(1).max(1) as u64);
+            let (all_spent, all_database) = sell(&servers, &servers, mongod, &unsold).await;
+            points.push([
+                ("CPU us per lock of the replica that sells, over replicas", spent[0]),
+                ("CPU us per lock of each replica that only reads the feed, over replicas", reading),
+                ("CPU us per lock of mongod, one replica selling, over replicas", database),
+                ("CPU us per lock of all servers, all selling, over replicas", all_spent.iter().sum()),
+                ("CPU us per lock of mongod, all selling, over replicas", all_database),
+            ]);
         }
-        report.point("locks a second of all replicas, over replicas", x, locks / SPAN.as_secs_f64());
+        for at in 0..points[0].len() {
+            let mut values: Vec<f64> = points.iter().map(|round| round[at].1).collect();
+            values.sort_by(f64::total_cmp);
+            report.point(points[0][at].0, to_f64(count as u64), values[ROUNDS / 2]);
+        }
     }
+}
+
+/// All buyers, spread over `selling`: for each lock the CPU time of every one of `all`, and of `mongod`.
+async fn sell(selling: &[&Server], all: &[&Server], mongod: Option<u32>, unsold: &Unsold) -> (Vec<f64>, f64) {
+    let spent = || all.iter().map(|server| server.pid()).chain(mongod).map(cpu_of).collect::<Vec<_>>();
+    let before = spent();
+    let loads = selling.iter().map(|server| load::run(server, BUYERS / selling.len(), SPAN, Target::Lock(unsold)));
+    let rate: f64 = futures_util::future::join_all(loads).await.iter().map(|measured| measured.per_second).sum();
+    let locks = rate * SPAN.as_secs_f64();
+    let each = spent().iter().zip(&before).map(|(now, before)| now.saturating_sub(*before).as_secs_f64() * 1e6 / locks).collect::<Vec<_>>();
+    (each[..all.len()].to_vec(), each.get(all.len()).copied().unwrap_or(0.0))
+}
+
+/// The median, by rate, of as many measurements as there are rounds.
+async fn rounds(server: &Server, buyers: usize, target: Target<'_>) -> Measured {
+    let mut all = Vec::new();
+    for _ in 0..ROUNDS {
+        all.push(load::run(server, buyers, SPAN, target).await);
+    }
+    Measured::median(&all)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count")]

@@ -59,6 +59,7 @@ async fn measure(wanted: &[String]) {
     for section in if wanted.is_empty() { &all } else { wanted } {
         match section.as_str() {
             "purchases" => purchases::measure(&mut report).await,
+            "purchases-mongodb" => purchases::mongodb(&mut report).await,
             "reads" => reads::measure(&mut report).await,
             "sockets" => sockets::measure(&mut report).await,
             "locks" => locks::measure(&mut report).await,

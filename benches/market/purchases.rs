@@ -37,7 +37,7 @@ async fn embedded(report: &mut Report) {
     }
 }
 
-async fn mongodb(report: &mut Report) {
+pub async fn mongodb(report: &mut Report) {
     // A database of its own, with the product's indexes.
     let home = Home::new(Backend::MongoDb);
     let uri = home.mongodb_uri().expect("a MongoDB home has a URI");
