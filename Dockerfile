@@ -45,11 +45,9 @@ COPY --from=build --chown=65532:65532 /empty /data
 
 # No name stands for it: there is no /etc/passwd. By number, Kubernetes can tell that it is not root.
 USER 65532:65532
-# The last one: glibc would keep what passwords were hashed in, 19 MiB each, and not use it again (docs/adr/0007).
 ENV GITTIX_ADDR=0.0.0.0:3000 \
     GITTIX_DATA_DIR=/data \
-    GITTIX_LOG_FORMAT=json \
-    GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576
+    GITTIX_LOG_FORMAT=json
 EXPOSE 3000
 # The embedded store, and the sandbox's ledger. With MONGODB_URI nothing is written anywhere.
 VOLUME ["/data"]
