@@ -105,8 +105,10 @@ function mount({ root, query, signal, navigate, ready }) {
   store.watch("tickets", (id) => rows.row(id)?.show(store.ticket(id)), signal);
   store.watch("created", (ticket) => {
     if (!listing.heardOf(ticket)) return;
-    if (listing.loaded && listing.ids.length === 0) loadInto(() => listing.load(signal));
-    else showNews();
+    if (listing.loaded && listing.ids.length === 0) {
+      listing.begin(ticket);
+      show();
+    } else showNews();
   }, signal);
   onSecond(() => {
     for (const [id, row] of rows.rows()) {

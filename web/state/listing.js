@@ -76,6 +76,14 @@ export class Listing {
     return true;
   }
 
+  /** The first ticket of a list that was empty: nothing else belongs before it, and asking may answer from just before it. */
+  begin(ticket) {
+    store.putTickets([ticket]);
+    this.ids = [ticket.id];
+    this.#known.add(ticket.id);
+    this.pending.delete(ticket.id);
+  }
+
   async #loadMore(signal) {
     const { data, next } = await request("GET", this.next, { signal });
     store.putTickets(data);
