@@ -113,9 +113,7 @@ pub async fn over_replicas(report: &mut Report) {
             ]);
         }
         for at in 0..points[0].len() {
-            let mut values: Vec<f64> = points.iter().map(|round| round[at].1).collect();
-            values.sort_by(f64::total_cmp);
-            report.point(points[0][at].0, to_f64(count as u64), values[ROUNDS / 2]);
+            report.point(points[0][at].0, to_f64(count as u64), load::median(&points, |round| round[at].1));
         }
     }
 }
@@ -131,7 +129,7 @@ async fn sell(selling: &[&Server], all: &[&Server], mongod: Option<u32>, unsold:
     (each[..all.len()].to_vec(), each.get(all.len()).copied().unwrap_or(0.0))
 }
 
-/// The median, by rate, of as many measurements as there are rounds.
+/// The medians of as many measurements as there are rounds.
 async fn rounds(server: &Server, buyers: usize, target: Target<'_>) -> Measured {
     let mut all = Vec::new();
     for _ in 0..ROUNDS {

@@ -107,12 +107,23 @@ impl Measured {
         })
     }
 
-    /// The round in the middle, by rate.
+    /// Each figure's own median.
     pub fn median(rounds: &[Self]) -> Self {
-        let mut rounds = rounds.to_vec();
-        rounds.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
-        rounds[rounds.len() / 2]
+        Self {
+            per_second: median(rounds, |round| round.per_second),
+            p50: median(rounds, |round| round.p50),
+            p99: median(rounds, |round| round.p99),
+            cpu_us: median(rounds, |round| round.cpu_us),
+            client_us: median(rounds, |round| round.client_us),
+        }
     }
+}
+
+/// Of one figure over some rounds, an odd number of them.
+pub fn median<R, T: PartialOrd + Copy>(rounds: &[R], figure: impl Fn(&R) -> T) -> T {
+    let mut figures: Vec<T> = rounds.iter().map(figure).collect();
+    figures.sort_by(|a, b| a.partial_cmp(b).expect("a figure is a number"));
+    figures[figures.len() / 2]
 }
 
 impl fmt::Display for Measured {

@@ -71,7 +71,7 @@ impl Report {
 
     /// A figure of a curve: `y` at `x`.
     pub fn point(&mut self, curve: &str, x: f64, y: f64) {
-        println!("{curve}: {y:.1} at {x}");
+        println!("{curve}: {y:.2} at {x}");
         self.keep(curve, &json!({ "x": x, "y": y }));
     }
 

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join;
 use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{Actors, shop::Shop};
 use crate::{
-    domain::{Event, Millis},
+    domain::{Event, Millis, Sale, TicketId},
     metrics::METRICS,
     store::{Step, Unavailable},
     tasks::keep_running,
@@ -79,24 +80,34 @@ async fn sweep(shop: Arc<Shop>, actors: Actors) {
 async fn rearm(shop: Arc<Shop>, actors: Actors) {
     let mut woken = 0;
     shop.catalog.loaded().await;
-    for page in shop.catalog.locked_by(&shop.replica).chunks(REARM_PAGE) {
-        let mut sales = loop {
-            match shop.store.sales(page).await {
-                Ok(sales) => break sales,
-                Err(error) => {
-                    tracing::warn!(%error, "the locks of this replica could not be read; trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        };
-        // What was released, or locked by another replica since.
-        sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == shop.replica));
+    let own = shop.catalog.locked_by(&shop.replica);
+    let mut pages = own.chunks(REARM_PAGE);
+    let mut page = own_locks(&shop, pages.next()).await;
+    while let Some(sales) = page {
         woken += sales.len();
-        actors.tickets.adopt(sales).await;
+        // The store is at work on the next page while these actors start.
+        (page, ()) = join(own_locks(&shop, pages.next()), actors.tickets.adopt(sales)).await;
     }
     if woken > 0 {
         tracing::info!(locks = woken, "armed the timers of the locks that this replica holds");
     }
+}
+
+/// Those of `tickets` that this replica still holds the lock of.
+async fn own_locks(shop: &Shop, tickets: Option<&[TicketId]>) -> Option<Vec<Sale>> {
+    let tickets = tickets?;
+    let mut sales = loop {
+        match shop.store.sales(tickets).await {
+            Ok(sales) => break sales,
+            Err(error) => {
+                tracing::warn!(%error, "the locks of this replica could not be read; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    };
+    // What was released, or locked by another replica since.
+    sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == shop.replica));
+    Some(sales)
 }
 
 /// Keeps the clock at the store's time.

@@ -2,9 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use futures_util::future::try_join;
+
 use super::Catalog;
 use crate::{
-    domain::{Event, TicketId},
+    domain::{Event, Ticket, TicketId},
     store::{FeedReader, Step, Store, Unavailable},
 };
 
@@ -64,23 +66,35 @@ async fn load_until_done(catalog: &Catalog, store: &dyn Store) {
 
 async fn load(catalog: &Catalog, store: &dyn Store) -> Result<(), Unavailable> {
     let mut after = None;
+    let mut page = store.tickets_after(after, PAGE).await?;
     loop {
-        let page = store.tickets_after(after, PAGE).await?;
         let last = page.last().map(|ticket| ticket.id).filter(|_| page.len() == PAGE);
-        page.iter().for_each(|ticket| {
-            catalog.merge(ticket);
-        });
-        let listed: HashSet<TicketId> = page.iter().map(|ticket| ticket.id).collect();
-        for id in catalog.ids_between(after, last) {
-            if !listed.contains(&id) {
-                look_after(catalog, store, id).await?;
-            }
-        }
-        match last {
-            Some(last) => after = Some(last),
-            None => return Ok(()),
+        let Some(last) = last else { return take_in(catalog, store, &page, after, None).await };
+        // The store is at work on the next page while this one is merged.
+        let next = store.tickets_after(Some(last), PAGE);
+        (page, ()) = try_join(next, take_in(catalog, store, &page, after, Some(last))).await?;
+        after = Some(last);
+    }
+}
+
+/// Merges a page of the snapshot: all tickets there are beyond `after`, as far as `last`.
+async fn take_in(
+    catalog: &Catalog,
+    store: &dyn Store,
+    page: &[Ticket],
+    after: Option<TicketId>,
+    last: Option<TicketId>,
+) -> Result<(), Unavailable> {
+    page.iter().for_each(|ticket| {
+        catalog.merge(ticket);
+    });
+    let listed: HashSet<TicketId> = page.iter().map(|ticket| ticket.id).collect();
+    for id in catalog.ids_between(after, last) {
+        if !listed.contains(&id) {
+            look_after(catalog, store, id).await?;
         }
     }
+    Ok(())
 }
 
 /// A ticket that the snapshot does not have was deleted where the feed did not tell, or is newer than the snapshot: only
@@ -111,7 +125,7 @@ mod tests {
     use crate::{
         domain::{
             Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, Sale, Session, SessionDigest,
-            Ticket, TicketState, Timestamp, Title, User, UserId, invariants::World,
+            TicketState, Timestamp, Title, User, UserId, invariants::World,
         },
         store::{Commit, CommitError, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
     };

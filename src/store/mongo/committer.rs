@@ -41,7 +41,7 @@ const COMMIT_BYTES_MAX: usize = 12 << 20;
 const TRANSACTIONS_MAX: usize = 2;
 /// Beside a running transaction another one begins only for so many commits: fewer would take the server as long as many,
 /// and gain little over going with the next.
-const BESIDE_MIN: usize = 16;
+const BESIDE_MIN: usize = 24;
 /// Or for one that has waited so long: the running transaction is held up by something that need not hold up others.
 const BESIDE_AFTER: Duration = Duration::from_millis(20);
 
