@@ -58,7 +58,7 @@ pub async fn mongodb(report: &mut Report) {
         let alone = format!("the driver alone, {callers} at once, {group} to a transaction");
         report.line(&alone, limit);
         for (buyers, ours) in [16.0, 64.0, 256.0].into_iter().zip(&ours[1..]) {
-            report.point(&format!("locks/s, MongoDB, over buyers, by {alone}"), buyers, ours.per_second / limit.per_second);
+            report.point(&format!("locks/s, MongoDB, by so many buyers, beside {alone}"), buyers, ours.per_second / limit.per_second);
         }
     }
     report.ratio("locks, MongoDB, 64 buyers by the driver, one to a transaction, 16 at once", &ours[2], &limit[1], Goal::AtLeast(4.0, 6.0));
