@@ -30,15 +30,8 @@ pub async fn measure(report: &mut Report) {
 }
 
 pub async fn over_tickets(report: &mut Report) {
-    let mut base = None;
     for count in TICKETS {
-        let (bytes, all) = on_sale(report, Backend::Embedded, "", count).await;
-        let (empty, fewest) = *base.get_or_insert((bytes, all));
-        let more = all - fewest;
-        // Of a few more tickets the process's own ups and downs say more than they do.
-        if more > 90_000.0 {
-            report.point("bytes of the whole server per ticket, over tickets on sale", to_f64(count as u64), (bytes - empty) / more);
-        }
+        on_sale(report, Backend::Embedded, "", count).await;
     }
     if std::env::var_os("MONGODB_URI").is_some() {
         for count in [TICKETS[0], TICKETS[TICKETS.len() - 1]] {
@@ -47,17 +40,15 @@ pub async fn over_tickets(report: &mut Report) {
     }
 }
 
-/// A server with `count` tickets on sale beside those to be bought; its memory before that, and all its tickets.
-async fn on_sale(report: &mut Report, store: Backend, named: &str, count: usize) -> (f64, f64) {
+/// On a server with `count` tickets on sale beside those to be bought.
+async fn on_sale(report: &mut Report, store: Backend, named: &str, count: usize) {
     let (app, buyers, tickets) = shop::open(store, shop::CROWD, count + SOLD).await;
-    let (bytes, all) = (to_f64(app.server.resident_kib()) * 1024.0, to_f64(tickets.len() as u64));
     let (unsold, x) = (Unsold::new(tickets, shop::cookies(&buyers)), to_f64(count as u64));
     unsold.look_around(app.server.addr).await;
     let one = async |target| rounds(&app.server, BUYERS, target).await.cpu_us;
     report.point(&format!("CPU us per lock{named}, over tickets on sale"), x, one(Target::Lock(&unsold)).await);
     report.point(&format!("CPU us per list of 50{named}, over tickets on sale"), x, one(Target::List(PAGE)).await);
     report.point(&format!("CPU us per search by price{named}, over tickets on sale"), x, one(Target::List(SEARCH)).await);
-    (bytes, all)
 }
 
 pub async fn over_locks(report: &mut Report) {

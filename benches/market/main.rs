@@ -15,6 +15,7 @@ mod fanout;
 mod growth;
 mod load;
 mod locks;
+mod memory;
 mod purchases;
 mod reads;
 mod replicas;
@@ -34,7 +35,7 @@ const SPAN: Duration = Duration::from_secs(2);
 
 /// What may be asked for by name. `growth` (or a part of it, as `growth-locks`) is left out when nothing is: it takes
 /// minutes, and has no goal.
-const SECTIONS: [&str; 6] = ["purchases", "reads", "sockets", "locks", "signin", "replicas"];
+const SECTIONS: [&str; 7] = ["purchases", "reads", "sockets", "memory", "locks", "signin", "replicas"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -62,6 +63,7 @@ async fn measure(wanted: &[String]) {
             "purchases-mongodb" => purchases::mongodb(&mut report).await,
             "reads" => reads::measure(&mut report).await,
             "sockets" => sockets::measure(&mut report).await,
+            "memory" => memory::measure(&mut report).await,
             "locks" => locks::measure(&mut report).await,
             "signin" => signin::measure(&mut report).await,
             "replicas" => replicas::measure(&mut report).await,

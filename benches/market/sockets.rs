@@ -1,5 +1,4 @@
-//! Fan-out: single events and bursts to 1,000 to 10,000 sockets, beside a loop of bare writes; and what an idle socket
-//! costs in memory.
+//! Fan-out: single events and bursts to 1,000 to 10,000 sockets, beside a loop of bare writes.
 //!
 //! The ratio is the hub's, fed by one byte on a trigger as the loop of bare writes is. The whole program, whose events are
 //! edits that it commits first, is shown beside it.
@@ -18,7 +17,7 @@ use super::{
 use crate::app::{Backend, TestApp};
 
 /// Of single events. The last of them if the process may have as many file descriptors: the server needs two for each socket.
-const COUNTS: [usize; 3] = [1_000, 5_000, 10_000];
+pub const COUNTS: [usize; 3] = [1_000, 5_000, 10_000];
 /// Instead of the last, where 20,000 are the most that there may be.
 const NEARLY: usize = 9_500;
 const DESCRIPTORS_BESIDE: u64 = 500;
@@ -39,9 +38,7 @@ async fn single(report: &mut Report, count: usize) {
     let (hub, raw) = (ceilings::start("ceiling-hub", "").await, ceilings::start("ceiling-broadcaster", "").await);
     let (mut kick_hub, mut kick_raw) = (Kick::new(hub.addr).await, Kick::new(raw.addr).await);
     let sockets = SocketAddr::new(hub.addr.ip(), kick_hub.port().await);
-    let before = hub.resident_kib();
     let audience = Audience::at(sockets, count).await;
-    let kib = to_f64(hub.resident_kib().saturating_sub(before)) / to_f64(audience.len());
     let raw_audience = Audience::at(raw.addr, count).await;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -57,7 +54,6 @@ async fn single(report: &mut Report, count: usize) {
         &Measured::median(&bare),
         goal,
     );
-    report.goal(&format!("memory per idle socket, {count} of them, in KiB"), format!("{kib:.1} KiB"), "", kib, Goal::AtMost(12.0, 4.0));
 }
 
 /// An edit over HTTP, its commit on the disk, and all of its deliveries.
@@ -112,7 +108,7 @@ async fn bursts(report: &mut Report) {
 }
 
 /// `count`, if the process may have as many file descriptors.
-fn affordable(count: usize) -> usize {
+pub fn affordable(count: usize) -> usize {
     let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     if 2 * count as u64 + DESCRIPTORS_BESIDE <= descriptors { count } else { count.min(NEARLY) }
 }
