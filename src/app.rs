@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::Arbiter;
-use actix_web::{HttpServer, dev::ServerHandle, rt::net::TcpStream};
+use actix_web::dev::ServerHandle;
 use async_trait::async_trait;
 use rustix::process::Resource;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -97,9 +97,8 @@ fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::
 /// # Errors
 /// [`StartError`]: one line that says what is wrong, and with which setting.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    raise_descriptor_limit();
-    let listener =
-        std::net::TcpListener::bind(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
+    let descriptors = raise_descriptor_limit();
+    let listener = http::listen(config.addr).map_err(|error| StartError(format!("GITTIX_ADDR: {}: {error}", config.addr)))?;
     let addr = listener.local_addr().map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?;
     let replica = config.replica.clone().unwrap_or_else(host_name);
     let (store, sandbox) = open(&config).await?;
@@ -135,42 +134,44 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let staffing = Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
     let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
     let actors = Actors::start(shop, staffing, &homes);
-    let hub = ws::Hub::start(store.feed().clone(), clock.clone(), ws::Limits::default());
+    let socket_limits = socket_limits(descriptors);
+    let hub = ws::Hub::start(store.feed().clone(), clock.clone(), socket_limits);
     let health = Arc::new(StoreHealth(Arc::clone(&store)));
     let state = http::State { actors, catalog, clock, health, hub: hub.clone(), front: Arc::new(http::Front::new(&config)) };
 
     // The first line of the log, before actix has its say; from the bind on, the kernel keeps whoever connects.
     let kind = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
     tracing::info!(%addr, store = kind, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
+    if socket_limits.connections_max < ws::Limits::default().connections_max {
+        let sockets = socket_limits.connections_max;
+        tracing::info!(sockets, ?descriptors, "file descriptors are few, and so will WebSockets be");
+    }
 
-    let server = HttpServer::new(move || http::app(state.clone()))
-        .workers(cores)
-        .backlog(4096)
-        .max_connections(CONNECTIONS_PER_WORKER_MAX)
-        .on_connect(|connection, extensions| {
-            // The WebSocket needs a hold on its socket from outside.
-            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(ws::PeerSocket::of) {
-                extensions.insert(socket);
-            }
-        })
-        .disable_signals()
-        .shutdown_timeout(Running::DRAIN.as_secs())
-        .listen(listener)
-        .map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?
-        .run();
+    let bounds = http::Bounds { workers: cores, connections_max: CONNECTIONS_PER_WORKER_MAX, drain: Running::DRAIN };
+    let server =
+        http::serve(listener, bounds, move || http::app(state.clone())).map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?;
     let handle = server.handle();
     let serving = actix::spawn(server);
     tell_processor(&config);
     Ok(Running { addr, server: handle, serving, hub, store, arbiters })
 }
 
-/// A WebSocket takes two file descriptors: as many as the system allows are asked for.
-fn raise_descriptor_limit() {
+/// Asks for as many file descriptors as the system allows, one for each connection and file; `None`: no limit.
+fn raise_descriptor_limit() -> Option<u64> {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
         tracing::debug!(%error, "the limit of file descriptors could not be raised");
     }
+    rustix::process::getrlimit(Resource::Nofile).current
+}
+
+/// Sockets that there may be with so many file descriptors: a quarter of those is left to requests, without which nobody
+/// could buy what the sockets tell of.
+fn socket_limits(descriptors: Option<u64>) -> ws::Limits {
+    let wanted = ws::Limits::default();
+    let affordable = descriptors.map_or(usize::MAX, |descriptors| usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX));
+    ws::Limits { connections_max: wanted.connections_max.min(affordable), ..wanted }
 }
 
 /// Stripe if the settings name its key, else the sandbox. Nothing is sent to Stripe: it need not be there at the start.

@@ -13,8 +13,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use gittix::{
     clock::Clock,
     domain::{Currency, Event, Money, Ticket, TicketId, TicketState, Timestamp, Title, UserId},
+    http::{self, Bounds},
     store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
-    ws::{self, Hub, Limits, PeerSocket, Shard},
+    ws::{self, Hub, Limits, Shard},
 };
 use uuid::Uuid;
 
@@ -68,18 +69,14 @@ pub fn hub() {
         let sockets = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = sockets.local_addr().expect("it is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
-        let server = HttpServer::new(move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect)));
-        let server = server.workers(2).backlog(4096).on_connect(|connection, extensions| {
-            if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>().and_then(PeerSocket::of) {
-                extensions.insert(socket);
-            }
-        });
-        server.listen(sockets).expect("it is bound").run().await.expect("it serves");
+        let bounds = Bounds { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let app = move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect));
+        http::serve(sockets, bounds, app).expect("it is bound").await.expect("it serves");
     });
 }
 
-async fn connect(request: HttpRequest, payload: web::Payload, shard: web::Data<Shard>) -> actix_web::Result<HttpResponse> {
-    Ok(ws::connect(&shard, &request, payload, None).await?)
+async fn connect(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Result<HttpResponse> {
+    Ok(ws::connect(&shard, &request, None)?)
 }
 
 fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {

@@ -14,11 +14,15 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
+    task::JoinSet,
     time::Instant,
 };
 
-use super::load::{Connection, Measured, Spent};
-use crate::app::{Client, raw};
+use super::{
+    ceilings,
+    load::{Connection, Measured, Spent},
+};
+use crate::app::{Client, Server, raw};
 
 /// Open sockets, and the frames that they got so far.
 #[derive(Debug)]
@@ -26,24 +30,31 @@ pub struct Audience {
     frames: Arc<AtomicU64>,
     news: Arc<Notify>,
     sockets: u64,
+    readers: JoinSet<()>,
 }
 
 impl Audience {
     /// Opens them, and waits until each has its first frame.
     pub async fn at(addr: SocketAddr, sockets: usize) -> Self {
         let (frames, news) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        let mut readers = JoinSet::new();
         for _ in 0..sockets {
             let mut stream = TcpStream::connect(addr).await.expect("the server listens");
             stream.write_all(&raw::upgrade(addr)).await.expect("a handshake is short");
-            tokio::spawn(count(stream, Arc::clone(&frames), Arc::clone(&news)));
+            readers.spawn(count(stream, Arc::clone(&frames), Arc::clone(&news)));
         }
-        let audience = Self { frames, news, sockets: u64::try_from(sockets).expect("a count") };
+        let audience = Self { frames, news, sockets: u64::try_from(sockets).expect("a count"), readers };
         audience.reached(audience.sockets).await;
         audience
     }
 
     pub fn len(&self) -> u64 {
         self.sockets
+    }
+
+    /// Closes them, and waits until that is done: the next need their file descriptors.
+    async fn leave(mut self) {
+        self.readers.shutdown().await;
     }
 
     async fn reached(&self, frames: u64) {
@@ -148,6 +159,45 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
         126 => Some(4 + usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
         127 => None,
         short => Some(2 + usize::from(short)),
+    }
+}
+
+/// One of the programs that only tell everybody of events, in a process of its own, and an audience.
+#[derive(Debug)]
+pub struct Venue {
+    server: Server,
+    kick: Kick,
+    audience: Audience,
+}
+
+impl Venue {
+    /// The hub without the marketplace around it.
+    pub async fn of_hub(sockets: usize) -> Self {
+        let server = ceilings::start("ceiling-hub", "").await;
+        let mut kick = Kick::new(server.addr).await;
+        let addr = SocketAddr::new(server.addr.ip(), kick.port().await);
+        Self { audience: Audience::at(addr, sockets).await, server, kick }
+    }
+
+    /// The loop of bare writes.
+    pub async fn of_raw_writes(sockets: usize) -> Self {
+        let server = ceilings::start("ceiling-broadcaster", "").await;
+        let kick = Kick::new(server.addr).await;
+        Self { audience: Audience::at(server.addr, sockets).await, server, kick }
+    }
+
+    /// [`Audience::deliveries`] for `span`; then it closes.
+    pub async fn deliveries(mut self, span: Duration) -> Measured {
+        let measured = self.audience.deliveries(self.server.pid(), span, async || self.kick.one().await).await;
+        self.audience.leave().await;
+        measured
+    }
+
+    /// [`Audience::burst`]; then it closes.
+    pub async fn burst(mut self, per_second: u32, span: Duration) -> (f64, Measured) {
+        let measured = self.audience.burst(self.server.pid(), per_second, span, async || self.kick.one().await).await;
+        self.audience.leave().await;
+        measured
     }
 }
 

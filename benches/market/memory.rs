@@ -8,7 +8,7 @@ use super::{
     load::median,
     report::{Goal, Report},
     shop,
-    sockets::{COUNTS, affordable},
+    sockets::COUNTS,
 };
 use crate::app::Backend;
 
@@ -21,7 +21,7 @@ const SOME: usize = 150_000;
 const FEW: usize = 1_000;
 
 pub async fn measure(report: &mut Report) {
-    for count in COUNTS.map(affordable) {
+    for count in COUNTS {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
             rounds.push(kib_per_socket(count).await);

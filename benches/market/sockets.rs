@@ -3,24 +3,19 @@
 //! The ratio is the hub's, fed by one byte on a trigger as the loop of bare writes is. The whole program, whose events are
 //! edits that it commits first, is shown beside it.
 
-use std::{net::SocketAddr, time::Duration};
-
-use rustix::process::{Resource, getrlimit};
+use std::time::Duration;
 
 use super::{
-    ROUNDS, SPAN, ceilings, fanout,
-    fanout::{Audience, Editor, Kick},
+    ROUNDS, SPAN,
+    fanout::{Audience, Editor, Venue},
     load::Measured,
     report::{Goal, Report},
     shop,
 };
 use crate::app::{Backend, TestApp};
 
-/// Of single events. The last of them if the process may have as many file descriptors: the server needs two for each socket.
+/// Of single events. Either side needs a file descriptor for each.
 pub const COUNTS: [usize; 3] = [1_000, 5_000, 10_000];
-/// Instead of the last, where 20,000 are the most that there may be.
-const NEARLY: usize = 9_500;
-const DESCRIPTORS_BESIDE: u64 = 500;
 /// As many that half a million deliveries are due each second.
 const BURST_PER_SECOND: [u32; 3] = [500, 100, 50];
 /// Short enough for the loop of bare writes to catch up with what is left before the next round.
@@ -28,26 +23,21 @@ const BURST: Duration = Duration::from_secs(3);
 
 pub async fn measure(report: &mut Report) {
     for count in COUNTS {
-        single(report, affordable(count)).await;
+        single(report, count).await;
     }
     whole(report).await;
     bursts(report).await;
 }
 
 async fn single(report: &mut Report, count: usize) {
-    let (hub, raw) = (ceilings::start("ceiling-hub", "").await, ceilings::start("ceiling-broadcaster", "").await);
-    let (mut kick_hub, mut kick_raw) = (Kick::new(hub.addr).await, Kick::new(raw.addr).await);
-    let sockets = SocketAddr::new(hub.addr.ip(), kick_hub.port().await);
-    let audience = Audience::at(sockets, count).await;
-    let raw_audience = Audience::at(raw.addr, count).await;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours.push(audience.deliveries(hub.pid(), SPAN, async || kick_hub.one().await).await);
-        bare.push(raw_audience.deliveries(raw.pid(), SPAN, async || kick_raw.one().await).await);
+        ours.push(Venue::of_hub(count).await.deliveries(SPAN).await);
+        bare.push(Venue::of_raw_writes(count).await.deliveries(SPAN).await);
     }
     let goal = Goal::AtLeast(0.75, 0.9);
-    report.point("CPU us per delivery, over sockets", to_f64(audience.len()), Measured::median(&ours).cpu_us);
-    report.point("CPU us per delivery by raw writes, over sockets", to_f64(audience.len()), Measured::median(&bare).cpu_us);
+    report.point("CPU us per delivery, over sockets", to_f64(count as u64), Measured::median(&ours).cpu_us);
+    report.point("CPU us per delivery by raw writes, over sockets", to_f64(count as u64), Measured::median(&bare).cpu_us);
     report.ratio(
         &format!("deliveries, single events to {count} sockets, by raw writes"),
         &Measured::median(&ours),
@@ -74,15 +64,10 @@ async fn whole(report: &mut Report) {
 /// Half a million deliveries are due each second, beside a loop of bare writes, which falls behind.
 async fn bursts(report: &mut Report) {
     for (count, per_second) in COUNTS.into_iter().zip(BURST_PER_SECOND) {
-        let count = affordable(count);
-        let (hub, raw) = (ceilings::start("ceiling-hub", "").await, ceilings::start("ceiling-broadcaster", "").await);
-        let (mut kick_hub, mut kick_raw) = (Kick::new(hub.addr).await, Kick::new(raw.addr).await);
-        let sockets = SocketAddr::new(hub.addr.ip(), kick_hub.port().await);
-        let (audience, raw_audience) = (Audience::at(sockets, count).await, Audience::at(raw.addr, count).await);
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            ours.push(audience.burst(hub.pid(), per_second, BURST, async || kick_hub.one().await).await);
-            bare.push(raw_audience.burst(raw.pid(), per_second, BURST, async || kick_raw.one().await).await);
+            ours.push(Venue::of_hub(count).await.burst(per_second, BURST).await);
+            bare.push(Venue::of_raw_writes(count).await.burst(per_second, BURST).await);
         }
         let medians = |rounds: &[(f64, Measured)]| Measured::median(&rounds.iter().map(|(_, measured)| *measured).collect::<Vec<_>>());
         let (median, bare) = (medians(&ours), medians(&bare));
@@ -105,12 +90,6 @@ async fn bursts(report: &mut Report) {
             report.goal(&format!("{path}: CPU us each"), mine, theirs, us, Goal::AtMost(f64::INFINITY, 1.2));
         }
     }
-}
-
-/// `count`, if the process may have as many file descriptors.
-pub fn affordable(count: usize) -> usize {
-    let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    if 2 * count as u64 + DESCRIPTORS_BESIDE <= descriptors { count } else { count.min(NEARLY) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of sockets or KiB")]

@@ -7,6 +7,7 @@
 //! | what a handler works with | `call.rs`, `body.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
 //! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs`, `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
+//! | the server under it all, and how a socket leaves it | `server.rs` |
 //! | errors | `error.rs` |
 //! | the API's own document | beside each handler, put together in `openapi.rs` |
 //!
@@ -46,6 +47,7 @@ mod pages;
 mod pages_files;
 mod query;
 mod routes;
+mod server;
 mod settings;
 mod socket;
 mod tickets;
@@ -64,6 +66,7 @@ use actix_web::{
 };
 pub use health::Health;
 use ipnet::IpNet;
+pub use server::{Bounds, listen, serve};
 
 use crate::{
     actors::Actors,
@@ -114,8 +117,8 @@ impl Front {
     }
 }
 
-/// The application that each worker of the server runs. To be called once on each worker's thread, as `HttpServer` does:
-/// the thread's share of the WebSocket hub starts here.
+/// The application that each worker of the server runs. To be called once on each worker's thread, as [`serve`] does: the
+/// thread's share of the WebSocket hub starts here.
 pub fn app(state: State) -> App<impl Service> {
     let shard = state.hub.shard();
     fronted(Arc::clone(&state.front)).app_data(web::Data::new(shard)).app_data(web::Data::new(state)).wrap(from_fn(edge::edge))

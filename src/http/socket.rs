@@ -12,10 +12,7 @@ use super::{
     error::{ApiError, Code},
     origin,
 };
-use crate::{
-    metrics::METRICS,
-    ws::{self, Refused, Shard, Viewer},
-};
+use crate::ws::{self, Refused, Shard, Viewer};
 
 static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     let body = ws::asyncapi().to_string();
@@ -26,17 +23,14 @@ static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
 /// Makes a WebSocket of the connection. Anybody may watch; with a session, its user's private events come too.
 ///
 /// Browsers let any page open a socket and send the cookie along, so the origin is all that tells them apart.
-pub async fn connect(payload: web::Payload, shard: web::Data<Shard>, call: Call) -> Answer {
+pub async fn connect(shard: web::Data<Shard>, call: Call) -> Answer {
     if origin::is_foreign(call.req.headers(), &call.state.front.origins) {
         return Err(ApiError::new(Code::CrossOrigin));
     }
     let viewer = call.session().await?.map(|who| Viewer { user: who.user, session: who.session, expires_at: who.expires_at });
-    ws::connect(&shard, &call.req, payload, viewer).await.map_err(|refused| match refused {
+    ws::connect(&shard, &call.req, viewer).map_err(|refused| match refused {
         Refused::Handshake(_) => ApiError::new(Code::UpgradeRequired),
-        Refused::Full => {
-            METRICS.shed.with_label_values(&["sockets"]).inc();
-            ApiError::unavailable("No more connections are taken right now.")
-        }
+        Refused::Full => ApiError::unavailable("No more connections are taken right now."),
     })
 }
 

@@ -1,20 +1,24 @@
-//! One socket's state, shared by its two halves and its shard. All three live on one thread.
+//! One socket and its state, shared by its task and its shard. Both live on one thread.
 
 use std::{
     cell::{Ref, RefCell, RefMut},
     collections::HashSet,
+    io::ErrorKind,
+    net::Shutdown,
     rc::Rc,
     sync::{Arc, LazyLock},
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use actix_http::ws::CloseReason;
+use actix_web::rt::net::TcpStream;
 use bytes::{Bytes, BytesMut};
 use prometheus::IntCounter;
+use socket2::SockRef;
 use tokio::time::Instant;
 
 use super::{
-    Limits, PeerSocket, Viewer,
+    Limits, Viewer,
     closing::{self, Cause},
     outbox::{Bounded, Kind, Outbox},
     protocol::{self, ServerFrame},
@@ -33,7 +37,7 @@ pub struct Connection {
     pub number: u64,
     /// Who it belongs to; `None`: somebody who only watches.
     pub viewer: Option<Viewer>,
-    peer: Option<PeerSocket>,
+    socket: TcpStream,
     state: RefCell<State>,
 }
 
@@ -48,15 +52,12 @@ pub struct State {
     /// There while it is behind the present: it reads the feed by itself, at its own pace.
     catch_up: Option<Box<CatchUp>>,
     phase: Phase,
-    /// Who to wake when there is something to write.
+    /// From the end's beginning on: when it is cut off, however far that has come.
+    ends_by: Option<Instant>,
+    /// Its task, to be woken when there is something to do for it.
     waker: Option<Waker>,
-    /// The waker has not been called since the outbox was found empty.
-    is_waiting: bool,
-    /// Frames go straight to the socket: the server has written all that it was given, and is given nothing more. Once the
-    /// socket is full it is the server's for good, which knows how to wait for it.
-    is_straight: bool,
-    /// What the server was given to write so far, in bytes.
-    given: usize,
+    /// The socket did not take all that it was given: what is queued waits until its task finds that it takes more.
+    is_full: bool,
     /// It stands in the shard's list of those to be written to.
     is_due: bool,
 }
@@ -79,30 +80,37 @@ pub struct CatchUp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// A close frame is queued or sent; the peer's answer is waited for until then.
-    Closing {
-        until: Instant,
-    },
-    /// What is queued is the last, and the peer has said its last word.
+    /// A close frame is queued or sent, and the peer's answer is waited for.
+    Closing,
+    /// What is queued is the last, and the peer has said its last word, or cannot be understood any more.
     Ending,
-    /// What is queued is the last, but the peer may still be sending what nobody will read. To close on it at once would
-    /// make its kernel throw our close frame away (RFC 9112 §9.6), so only our side is closed, once the server had its
-    /// turn to write the frame; what still comes is thrown away until the peer closes too.
-    Lingering {
-        is_written: bool,
-    },
+    /// All is written and our side closed. What still comes is thrown away until the peer closes too: to close on it at
+    /// once would make its kernel throw our close frame away (RFC 9112 §9.6).
+    Draining,
+    Over,
 }
 
-/// What a body is to do now.
-#[derive(Debug)]
+/// What its task is to do after it has written what it could.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    Frame(Bytes),
-    /// Nothing at this moment, but more is to come: others, or the write, should have their turn.
+    /// Read again: what comes is looked at in another way now.
+    Read,
+    /// More is to come; others should have their turn.
     Yield,
     /// It has reached the present and belongs among the live connections.
     CaughtUp,
     Wait,
-    End,
+    Over,
+}
+
+/// What a look at the socket brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reading {
+    Heard(usize),
+    /// Something came that nobody wants to know any more.
+    Ignored,
+    /// Nothing is there, or is to be read.
+    Nothing,
 }
 
 impl CatchUp {
@@ -115,32 +123,30 @@ impl CatchUp {
 }
 
 impl Connection {
-    /// A greeting: small beside the least that a kernel keeps for a socket that nothing was written to.
-    const GIVEN_MAX: usize = 1024;
-
+    /// `head`: what goes before all frames.
     pub fn new(
         number: u64,
         viewer: Option<Viewer>,
-        peer: Option<PeerSocket>,
+        (socket, head): (TcpStream, Bytes),
         after: Cursor,
         catch_up: Option<CatchUp>,
         limits: &Limits,
     ) -> Self {
-        let catch_up = catch_up.map(Box::new);
+        let mut outbox = Outbox::new(limits);
+        outbox.put_back(head);
         let state = State {
-            outbox: Outbox::new(limits),
+            outbox,
             watch: Watch::All,
             pulse: Pulse::new(Instant::now(), number, limits),
             after,
-            catch_up,
+            catch_up: catch_up.map(Box::new),
             phase: Phase::Open,
+            ends_by: None,
             waker: None,
-            is_waiting: false,
-            is_straight: false,
-            given: 0,
+            is_full: false,
             is_due: false,
         };
-        Self { number, viewer, peer, state: RefCell::new(state) }
+        Self { number, viewer, socket, state: RefCell::new(state) }
     }
 
     pub fn state(&self) -> Ref<'_, State> {
@@ -170,41 +176,32 @@ impl Connection {
         let cost = state.outbox.push(kind, frame.clone(), reset);
         bounded.merged += cost.merged;
         bounded.dropped |= cost.dropped;
-        if !state.is_straight {
-            state.wake();
-        } else if !std::mem::replace(&mut state.is_due, true) {
+        if !state.is_full && !std::mem::replace(&mut state.is_due, true) {
             due.push(Rc::clone(self));
         }
         true
     }
 
-    /// From now on frames go past the server, if there is a socket to write to. To be called once the server has written
-    /// the answer to the upgrade, and only then: not in the turn in which it is given the answer, but in a later one.
-    pub fn go_straight(&self) {
-        let mut state = self.state_mut();
-        // It waits: the server asked for more after the answer's head and what it was given, and has written all of it
-        // since, if it was so little that any new socket takes it.
-        let is_written = state.is_waiting && state.outbox.is_empty() && state.given <= Self::GIVEN_MAX;
-        state.is_straight = self.peer.is_some() && state.phase == Phase::Open && is_written;
-        // The greeting's room; who never hears anything needs none.
-        state.outbox.shrink();
-    }
-
-    /// Writes what is queued to the socket, in one piece; what does not fit is left to the server.
+    /// Writes what is queued to the socket, in as few pieces as it makes; what does not fit waits for the task.
     pub fn write(&self, scratch: &mut BytesMut) {
         let mut state = self.state_mut();
         state.is_due = false;
-        let Some(peer) = self.peer.as_ref().filter(|_| state.is_straight) else { return state.wake() };
-        while let Some(first) = state.outbox.take() {
+        while !state.is_full
+            && let Some(first) = state.outbox.take()
+        {
             let piece = if state.outbox.is_empty() { first } else { gathered(first, &mut state.outbox, scratch) };
-            match peer.send(&piece) {
-                Ok(written) if written == piece.len() => state.pulse.moved(),
-                // An error that is no full buffer is met again by the server, which knows how to end the connection.
-                outcome => {
-                    state.outbox.put_back(piece.slice(outcome.unwrap_or(0)..));
-                    state.is_straight = false;
-                    return state.wake();
-                }
+            let written = match self.socket.try_write(&piece) {
+                Ok(written) => written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) => return state.end(),
+            };
+            if written > 0 {
+                state.pulse.moved();
+            }
+            if written < piece.len() {
+                state.outbox.put_back(piece.slice(written..));
+                state.is_full = true;
+                state.wake();
             }
         }
     }
@@ -249,17 +246,13 @@ impl Connection {
         }
         state.catch_up = None;
         state.outbox.append(Kind::Control, cause.frame());
-        state.phase = match cause.is_deaf() {
-            true => Phase::Lingering { is_written: false },
-            false => Phase::Closing { until: Instant::now() + limits.close_wait_max },
-        };
-        // The close frame, like every last word, is the server's to write: it ends the connection after it.
-        state.is_straight = false;
+        state.phase = if cause.is_deaf() { Phase::Ending } else { Phase::Closing };
+        state.ends_by = Some(Instant::now() + limits.close_wait_max);
         state.wake();
     }
 
     /// The peer sent a close frame: an answer to ours, or one that we answer.
-    pub fn peer_closes(&self, reason: Option<&CloseReason>) {
+    pub fn peer_closes(&self, reason: Option<&CloseReason>, limits: &Limits) {
         let mut state = self.state_mut();
         if state.phase == Phase::Open {
             state.outbox.clear();
@@ -267,36 +260,25 @@ impl Connection {
             state.outbox.append(Kind::Control, closing::echo(reason));
         }
         state.phase = Phase::Ending;
-        state.is_straight = false;
+        state.ends_by = Some(Instant::now() + limits.close_wait_max);
         state.wake();
     }
 
-    /// The peer is gone without a word.
-    pub fn peer_is_gone(&self) {
-        let mut state = self.state_mut();
-        state.outbox.clear();
-        state.catch_up = None;
-        state.phase = Phase::Ending;
-        state.wake();
-    }
-
-    /// Ends the connection from outside, whether its task runs or waits for its socket.
+    /// Ends the connection at once: nothing more is read or written.
     pub fn cut(&self) {
-        self.peer_is_gone();
-        if let Some(peer) = &self.peer {
-            peer.cut();
-        }
+        self.state_mut().end();
     }
 
     /// Looks after the connection: pings it, and ends what has had its time.
     pub fn look_after(&self, now: Instant, time: Timestamp, limits: &Limits) {
-        let phase = self.state().phase;
-        match phase {
-            Phase::Closing { until } if now >= until => return self.cut(),
-            Phase::Closing { .. } => return,
-            Phase::Open | Phase::Ending | Phase::Lingering { .. } => {}
+        let ends_by = self.state().ends_by;
+        if let Some(ends_by) = ends_by {
+            if now >= ends_by {
+                self.cut();
+            }
+            return;
         }
-        if phase == Phase::Open && self.viewer.as_ref().is_some_and(|viewer| viewer.expires_at <= time) {
+        if self.viewer.as_ref().is_some_and(|viewer| viewer.expires_at <= time) {
             return self.close(Cause::SessionExpired, limits);
         }
         let verdict = {
@@ -315,29 +297,48 @@ impl Connection {
         }
     }
 
-    /// What its body is to do now.
-    pub fn next(&self) -> Next {
-        let mut state = self.state_mut();
-        if let Some(frame) = state.outbox.take() {
-            state.pulse.moved();
-            state.given += frame.len();
-            return Next::Frame(frame);
+    /// Looks what the peer says. Nothing is read while the last words are being written.
+    pub fn read(&self, bytes: &mut [u8], cx: &mut Context<'_>) -> Reading {
+        let phase = self.state().phase;
+        if matches!(phase, Phase::Ending | Phase::Over) {
+            return Reading::Nothing;
         }
+        let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return Reading::Nothing };
+        match ready.and_then(|()| self.socket.try_read(bytes)) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Reading::Ignored,
+            // Whoever goes without a word is told nothing more.
+            Ok(0) | Err(_) => {
+                self.cut();
+                Reading::Nothing
+            }
+            Ok(_) if phase == Phase::Draining => Reading::Ignored,
+            Ok(count) => Reading::Heard(count),
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it, and says what its task is to do then.
+    pub fn next(&self, cx: &mut Context<'_>) -> Next {
+        while !self.state().outbox.is_empty() {
+            if self.state().is_full {
+                match self.socket.poll_write_ready(cx) {
+                    Poll::Pending => return Next::Wait,
+                    Poll::Ready(Ok(())) => self.state_mut().is_full = false,
+                    Poll::Ready(Err(_)) => self.cut(),
+                }
+            }
+            self.write(&mut BytesMut::new());
+        }
+        let mut state = self.state_mut();
         match state.phase {
             Phase::Ending => {
-                self.peer.iter().for_each(PeerSocket::stop_reading);
-                Next::End
+                // It fails only if the peer was faster, and then there is nothing left to do.
+                let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
+                state.phase = Phase::Draining;
+                Next::Read
             }
-            Phase::Lingering { is_written: false } => {
-                state.phase = Phase::Lingering { is_written: true };
-                Next::Yield
-            }
-            Phase::Lingering { is_written: true } => {
-                self.peer.iter().for_each(PeerSocket::stop_writing);
-                Next::End
-            }
+            Phase::Over => Next::Over,
             Phase::Open if state.catch_up.is_some() => self.replay(&mut state),
-            Phase::Open | Phase::Closing { .. } => Next::Wait,
+            Phase::Open | Phase::Closing | Phase::Draining => Next::Wait,
         }
     }
 
@@ -373,18 +374,23 @@ impl Connection {
 }
 
 impl State {
-    /// Registers who writes the next frame.
-    pub fn wait(&mut self, waker: &Waker) {
+    /// Registers its task.
+    pub fn will_wake(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
         }
-        self.is_waiting = true;
     }
 
-    fn wake(&mut self) {
-        if std::mem::take(&mut self.is_waiting)
-            && let Some(waker) = &self.waker
-        {
+    /// Nothing is to be read or written any more.
+    fn end(&mut self) {
+        self.outbox.give_up();
+        self.catch_up = None;
+        self.phase = Phase::Over;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }

@@ -5,7 +5,7 @@
 //! frames or a violation out.
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::closing::Cause;
 
@@ -39,7 +39,7 @@ impl Inbound {
     ///
     /// # Errors
     /// Why the connection has to end. Nothing can be read after that.
-    pub fn next(&mut self, chunk: &mut Bytes) -> Result<Option<Said>, Cause> {
+    pub fn next(&mut self, chunk: &mut &[u8]) -> Result<Option<Said>, Cause> {
         loop {
             let needed = self.needed()?;
             if self.buffer.len() == needed {
@@ -49,8 +49,9 @@ impl Inbound {
             if taken == 0 {
                 return Ok(None);
             }
-            self.buffer.extend_from_slice(&chunk[..taken]);
-            chunk.advance(taken);
+            let (now, later) = chunk.split_at(taken);
+            self.buffer.extend_from_slice(now);
+            *chunk = later;
         }
     }
 
@@ -127,7 +128,7 @@ mod tests {
     fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Said>, Option<Cause>, usize) {
         let (mut inbound, mut said, mut buffered) = (Inbound::new(MAX), Vec::new(), 0);
         for chunk in chunks {
-            let mut chunk = Bytes::from(chunk);
+            let mut chunk = &chunk[..];
             loop {
                 match inbound.next(&mut chunk) {
                     Ok(Some(one)) => said.push(one),

@@ -3,15 +3,17 @@
 //! Announces from the store's feed only. One [`Hub`] per process; one [`Shard`] of it per worker thread of the HTTP
 //! server, an actor that reads the feed and owns that thread's connections, so that an event crosses threads once per
 //! worker and not once per connection. A connection has no actor and no mailbox: what it is told stands in a bounded
-//! `outbox`, which the shard writes to the socket, or, once the socket is full, the server as the body of its answer to
-//! the upgrade; its inbound side is a small task behind the `inbound` budget.
+//! `outbox`, which the shard writes to the socket by itself. The socket is the connection's own: the HTTP server has given
+//! it away with the answer to the upgrade ([`Admission`]). Its task reads what the peer says behind the `inbound` budget,
+//! and waits for the socket once that is full.
 //! The reasons are in `docs/adr/0005-websocket-without-session-actors.md` and `docs/adr/0009-speed.md`.
 //!
 //! | file | holds |
 //! | --- | --- |
 //! | `hub`, `shard` | the process's and the thread's share of all connections |
 //! | `table` | who is connected to a shard, who watches what, who is told what |
-//! | `connection`, `upgrade` | one socket: its queue, its state, its two halves |
+//! | `upgrade` | the handshake, and how the socket is taken over |
+//! | `connection`, `task` | one socket: its queue, its state, its phases; what is read from it |
 //! | `outbox`, `pulse`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
 //! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
 //!
@@ -25,16 +27,15 @@ mod hub;
 mod inbound;
 mod limits;
 mod outbox;
-mod peer;
 mod protocol;
 mod pulse;
 mod shard;
 mod table;
+mod task;
 mod upgrade;
 
 pub use asyncapi::asyncapi;
 pub use hub::Hub;
 pub use limits::Limits;
-pub use peer::PeerSocket;
 pub use shard::Shard;
-pub use upgrade::{Refused, Viewer, connect};
+pub use upgrade::{Admission, Refused, Viewer, connect};

@@ -52,7 +52,8 @@ struct Queued {
 /// The queue of one connection.
 #[derive(Debug)]
 pub struct Outbox {
-    /// What is left of bytes of which the peer has the beginning: goes before everything else, and is never dropped.
+    /// The answer to the handshake, or what is left of bytes of which the peer has the beginning: goes before everything
+    /// else, and is never dropped while there is somebody to write to.
     rest: Bytes,
     queue: VecDeque<Queued>,
     /// Of all queued frames.
@@ -143,6 +144,12 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
+    }
+
+    /// Drops all: there is nobody to write to any more.
+    pub fn give_up(&mut self) {
+        self.rest = Bytes::new();
+        self.clear();
     }
 
     pub fn is_empty(&self) -> bool {

@@ -163,15 +163,16 @@ impl Gather {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::rt::net::TcpStream;
+    use bytes::{Bytes, BytesMut};
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
     use super::*;
     use crate::{
         clock::Clock,
         domain::{Event, TicketId, Timestamp, UserId},
         store::{FeedLog, feed::FeedLimits},
-        ws::{
-            Hub,
-            connection::{Connection, Next},
-        },
+        ws::{Hub, task},
     };
 
     #[derive(Message)]
@@ -191,37 +192,33 @@ mod tests {
         Recorded::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
     }
 
-    fn frames(connection: &Connection) -> Vec<String> {
-        std::iter::from_fn(|| match connection.next() {
-            Next::Frame(frame) => Some(String::from_utf8_lossy(&frame).into_owned()),
-            _ => None,
-        })
-        .collect()
+    /// A connection that the shard takes in, and what its peer reads until a frame has this word in it.
+    async fn told(shard: &Shard, act: impl FnOnce(), word: &str) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let (socket, _) = listener.accept().await.expect("a connection");
+        let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
+        let (carried, shard) = (connection.clone(), shard.clone());
+        let task = actix::spawn(async move { task::carry(&shard, &carried, BytesMut::new()).await });
+        act();
+        let mut told = Vec::new();
+        while !String::from_utf8_lossy(&told).contains(word) {
+            assert_ne!(peer.read_buf(&mut told).await.expect("bytes"), 0, "{}", String::from_utf8_lossy(&told));
+        }
+        task.abort();
+        String::from_utf8_lossy(&told).into_owned()
     }
 
     #[actix::test]
     async fn a_shard_that_panics_sends_its_connections_away_and_serves_the_next() {
         let feed = FeedLog::new(Cursor { epoch: 1, ..Cursor::default() }, FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 });
         let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), Limits::default()).shard();
-        let before = shard.table.borrow_mut().admit(None, None, None);
-        shard.actor.borrow().do_send(Break);
-        while shard.actor.borrow().connected() {
-            tokio::task::yield_now().await;
-        }
-        let told = frames(&before);
-        assert!(told.len() == 1 && told[0].contains("internal error"), "{told:?}");
+        let before = told(&shard, || shard.actor.borrow().do_send(Break), "internal error").await;
+        assert!(before.contains("Hello"), "{before:?}");
+        assert!(!shard.actor.borrow().connected());
 
         shard.revive();
-        let after = shard.table.borrow_mut().admit(None, None, None);
-        assert_eq!(frames(&after).len(), 1, "hello");
-        feed.push([event(1)]);
-        let told = loop {
-            tokio::task::yield_now().await;
-            let told = frames(&after);
-            if !told.is_empty() {
-                break told;
-            }
-        };
-        assert!(told[0].contains("TicketDeleted"), "{told:?}");
+        let after = told(&shard, || feed.push([event(1)]), "TicketDeleted").await;
+        assert!(after.contains("Hello"), "{after:?}");
     }
 }

@@ -5,12 +5,13 @@ use std::{
     rc::Rc,
 };
 
+use actix_web::rt::net::TcpStream;
 use bytes::{Bytes, BytesMut};
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::{
-    Limits, PeerSocket, Viewer,
+    Limits, Viewer,
     closing::Cause,
     command::Command,
     connection::{CatchUp, Connection, Due, Group, Watch},
@@ -127,10 +128,9 @@ impl Table {
         self.every.len()
     }
 
-    /// Takes in a connection. `after`: what the client wants to resume from, if it does; not understood counts as unknown.
-    pub fn admit(&mut self, viewer: Option<Viewer>, peer: Option<PeerSocket>, after: Option<&str>) -> Rc<Connection> {
-        let wanted: Option<Cursor> = after.and_then(|after| after.parse().ok());
-        let resumed = wanted.and_then(|cursor| self.feed.resume(cursor).map(|reader| (cursor, CatchUp::new(reader))));
+    /// Takes in a connection and greets it, after the `head`. `after`: what the client wants to resume from, if it does.
+    pub fn admit(&mut self, viewer: Option<Viewer>, socket: TcpStream, head: Bytes, after: Option<Cursor>) -> Rc<Connection> {
+        let resumed = after.and_then(|cursor| self.feed.resume(cursor).map(|reader| (cursor, CatchUp::new(reader))));
         let is_resumed = resumed.is_some();
         // The log may be ahead of what this shard has told of; who comes now has no use for what was before.
         let (after, catch_up) = match resumed {
@@ -138,8 +138,10 @@ impl Table {
             None => (self.feed.cursor(), None),
         };
         self.latest += 1;
-        let connection = Rc::new(Connection::new(self.latest, viewer, peer, after, catch_up, &self.limits));
+        let connection = Rc::new(Connection::new(self.latest, viewer, (socket, head), after, catch_up, &self.limits));
         connection.answer(protocol::hello(self.clock.now(), after, is_resumed));
+        // The greeting's room; who never hears anything needs none.
+        connection.state_mut().outbox.shrink();
         self.every.insert(connection.number, connection.clone());
         if let Some(viewer) = &connection.viewer {
             self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
@@ -167,7 +169,7 @@ impl Table {
         }
     }
 
-    /// The connection's body is gone.
+    /// The connection is over.
     pub fn remove(&mut self, connection: &Connection) {
         self.every.remove(&connection.number);
         self.unwatch(connection);

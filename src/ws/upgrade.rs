@@ -1,35 +1,18 @@
-//! From an HTTP request to a connection: the handshake, and the two halves that carry it.
+//! From an HTTP request to a connection: the handshake, and what it leaves in its answer for whoever hands the socket over.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
+use std::{cell::RefCell, rc::Rc};
 
 use actix_http::ws::HandshakeError;
-use actix_web::{
-    HttpRequest, HttpResponse, ResponseError,
-    body::{BodySize, MessageBody},
-    http::StatusCode,
-    rt, web,
-};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode, rt::net::TcpStream};
 use actix_web_actors::ws::handshake;
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::{task::JoinHandle, time::Instant};
+use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 
-use super::{
-    Limits, PeerSocket, Shard,
-    closing::Cause,
-    command::Command,
-    connection::{Connection, Next},
-    hub::Seat,
-    inbound::{Inbound, Said},
-    protocol,
+use super::{Limits, Shard, connection::Connection, hub::Seat, table::Table, task};
+use crate::{
+    domain::{SessionDigest, Timestamp, UserId},
+    store::Cursor,
 };
-use crate::domain::{SessionDigest, Timestamp, UserId};
 
 /// Who a connection belongs to, as `http` found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,138 +42,67 @@ impl ResponseError for Refused {
     }
 }
 
-/// Makes a connection of `request`. The caller has checked its origin, and knows from its session who sent it.
+/// Answers a handshake. The caller has checked its origin, and knows from its session who sent it; among the answer's
+/// extensions is the [`Admission`] with which the connection begins once the server has given its socket away.
 ///
-/// The query parameter `after` asks to resume from a cursor. The connection can be ended from outside only if its
-/// [`PeerSocket`] is among the request's connection data.
+/// The query parameter `after` asks to resume from a cursor; one that is not understood counts as unknown.
 ///
 /// # Errors
 /// [`Refused`].
-pub async fn connect(shard: &Shard, request: &HttpRequest, payload: web::Payload, viewer: Option<Viewer>) -> Result<HttpResponse, Refused> {
-    let mut response = handshake(request).map_err(Refused::Handshake)?;
+pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>) -> Result<HttpResponse, Refused> {
+    let mut answer = handshake(request).map_err(Refused::Handshake)?.finish();
     let seat = shard.shared.seat().ok_or(Refused::Full)?;
     shard.revive();
-    let peer = request.conn_data::<PeerSocket>().cloned();
-    if let Some(peer) = &peer {
-        peer.prepare(&shard.shared.limits);
-    }
     // A cursor has no character that a query would have to escape.
     let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
-    let connection = shard.table.borrow_mut().admit(viewer, peer, after);
-    let listener = rt::spawn(listen(shard.clone(), connection.clone(), payload));
-    Ok(response.body(Outgoing { shard: shard.clone(), connection, listener, _seat: seat }))
+    let after = after.and_then(|after| after.parse().ok());
+    answer.extensions_mut().insert(Admission { shard: shard.clone(), viewer, after, seat });
+    Ok(answer)
 }
 
-/// The outbound half: the body of the answer to the upgrade. It yields what the shard does not write to the socket itself;
-/// the server's own write buffer gathers what it yields at one time into one write.
-struct Outgoing {
+/// What was agreed on in a handshake. Thrown away, it gives the connection's place to the next.
+#[derive(Debug)]
+pub struct Admission {
     shard: Shard,
+    viewer: Option<Viewer>,
+    after: Option<Cursor>,
+    seat: Seat,
+}
+
+impl Admission {
+    /// Carries the connection on its socket, to its end. `head`: the bytes of the answer to the handshake, which go first;
+    /// `early`: what was read beyond the request.
+    pub async fn begin(self, socket: TcpStream, head: Bytes, early: BytesMut) {
+        let Self { shard, viewer, after, seat } = self;
+        prepare(&socket, &shard.shared.limits);
+        let connection = shard.table.borrow_mut().admit(viewer, socket, head, after);
+        let _membership = Membership { table: Rc::clone(&shard.table), connection: Rc::clone(&connection), _seat: seat };
+        task::carry(&shard, &connection, early).await;
+    }
+}
+
+/// Frames are small and should leave at once; what is not acknowledged, or meets a closed window, within `silence_max` ends
+/// the connection.
+fn prepare(socket: &TcpStream, limits: &Limits) {
+    let socket = SockRef::from(socket);
+    let outcome = socket.set_tcp_nodelay(true).and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
+    // Elsewhere than on Linux the pings and the stalled queue have to find it out.
+    #[cfg(target_os = "linux")]
+    let outcome = outcome.and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a socket's options could not be set");
+    }
+}
+
+/// A connection's place in its table: given up when its task ends, however it ends.
+struct Membership {
+    table: Rc<RefCell<Table>>,
     connection: Rc<Connection>,
-    listener: JoinHandle<()>,
     _seat: Seat,
 }
 
-impl MessageBody for Outgoing {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        loop {
-            return match self.connection.next() {
-                Next::Frame(frame) => Poll::Ready(Some(Ok(frame))),
-                Next::End => Poll::Ready(None),
-                Next::CaughtUp => {
-                    self.shard.table.borrow_mut().go_live(&self.connection);
-                    continue;
-                }
-                Next::Yield => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Next::Wait => {
-                    self.connection.state_mut().wait(cx.waker());
-                    Poll::Pending
-                }
-            };
-        }
-    }
-}
-
-impl Drop for Outgoing {
+impl Drop for Membership {
     fn drop(&mut self) {
-        self.listener.abort();
-        self.shard.table.borrow_mut().remove(&self.connection);
-    }
-}
-
-/// The inbound half: reads until the peer closes, is gone, or does what it must not.
-async fn listen(shard: Shard, connection: Rc<Connection>, mut payload: web::Payload) {
-    // Spawned when the answer was made, its first turn comes after the one in which the server writes that answer.
-    connection.go_straight();
-    // By reference: a copy in each of thousands of these would be as much as all else that they hold.
-    let limits = &shard.shared.limits;
-    let mut listener = Listener { inbound: Inbound::new(limits.frame_bytes_max), recent: VecDeque::new() };
-    while let Some(Ok(mut chunk)) = payload.next().await {
-        loop {
-            match listener.inbound.next(&mut chunk) {
-                Ok(None) => break,
-                Ok(Some(said)) => {
-                    if listener.hear(&shard, &connection, said).is_break() {
-                        return;
-                    }
-                }
-                // What follows is no frame any more; the server throws it away once nobody holds the payload.
-                Err(cause) => return connection.close(cause, limits),
-            }
-        }
-    }
-    connection.peer_is_gone();
-}
-
-struct Listener {
-    inbound: Inbound,
-    /// When the last frames came, at most `frames_max`.
-    recent: VecDeque<Instant>,
-}
-
-impl Listener {
-    /// Does what a frame asks for; `Break` after the last one.
-    fn hear(&mut self, shard: &Shard, connection: &Rc<Connection>, said: Said) -> std::ops::ControlFlow<()> {
-        let limits = &shard.shared.limits;
-        connection.state_mut().pulse.heard();
-        if let Said::Close(reason) = &said {
-            connection.peer_closes(reason.as_ref());
-            return std::ops::ControlFlow::Break(());
-        }
-        // An answer to our ping is no doing of the client's.
-        let is_asked_for = said == Said::Pong && connection.state_mut().pulse.answered();
-        if !is_asked_for && self.is_too_much(Instant::now(), limits) {
-            connection.close(Cause::TooManyFrames, limits);
-            return std::ops::ControlFlow::Continue(());
-        }
-        match said {
-            Said::Ping(data) => connection.answer(protocol::pong(&data)),
-            Said::Text(text) => match Command::parse(&text, limits.watched_max) {
-                Ok(command) => shard.table.borrow_mut().obey(connection, command),
-                Err(error) => connection.answer(error.frame().to_bytes()),
-            },
-            Said::Pong | Said::Close(_) => {}
-        }
-        std::ops::ControlFlow::Continue(())
-    }
-
-    fn is_too_much(&mut self, now: Instant, limits: &Limits) -> bool {
-        while self.recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(now);
-        if self.recent.len() <= limits.frames_max {
-            return false;
-        }
-        self.recent.pop_front();
-        true
+        self.table.borrow_mut().remove(&self.connection);
     }
 }

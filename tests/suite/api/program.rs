@@ -1,6 +1,10 @@
 //! The program: its flags, its settings, its first log line.
 
-use crate::app::{Backend, Home, Server, bare_command, run};
+use std::process::Stdio;
+
+use tokio_tungstenite::tungstenite::Error;
+
+use crate::app::{Backend, Client, Home, Server, Socket, bare_command, run};
 
 #[test]
 fn help_names_every_command_and_setting() {
@@ -107,6 +111,34 @@ async fn serve_is_the_default_command() {
     let mut command = bare_command();
     command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
     Server::spawn(command).await.ready().await;
+}
+
+#[tokio::test]
+async fn a_socket_takes_one_file_descriptor_and_leaves_a_quarter_of_them_to_requests() {
+    const DESCRIPTORS: usize = 200;
+    let home = Home::new(Backend::Embedded);
+    let program = bare_command();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve")]).arg(program.get_program());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Server::spawn(command).await;
+    server.ready().await;
+    let guest = Client::new(server.addr);
+
+    let mut sockets = vec![guest.socket().await];
+    let before = server.descriptors();
+    for _ in 1..DESCRIPTORS / 4 * 3 {
+        sockets.push(guest.socket().await);
+    }
+    assert_eq!(server.descriptors() - before, sockets.len() - 1);
+    let one_more = Socket::connect(&format!("ws://{}/ws", server.addr), None, None).await;
+    assert!(matches!(&one_more, Err(Error::Http(answer)) if answer.status() == 503), "{one_more:?}");
+    // Over connections of their own.
+    for _ in 0..20 {
+        assert_eq!(Client::new(server.addr).get("/api/tickets").await.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -134,6 +134,11 @@ impl Server {
         panic!("the server did not end; its log: {:#?}", self.log());
     }
 
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process is alive").count()
+    }
+
     /// Resident memory in KiB, as the kernel counts it (`VmRSS` of `/proc/<pid>/status`).
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is alive");

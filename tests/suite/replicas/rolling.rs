@@ -32,17 +32,19 @@ async fn in_a_rolling_restart_no_purchase_fails_and_sockets_resume_on_other_repl
     fleet.start(&home, &[]).await;
     let people = Client::seeded(fleet.doors()[0].addr, seeded).await;
     let (floor, told, last) = (Floor::default(), Ledger::default(), Last::default());
+    let mut watching = Vec::new();
+    for number in 0..WATCHERS {
+        let is_signed_in = number.is_multiple_of(2);
+        let client = if is_signed_in { people[number].clone() } else { people[0].stranger() };
+        let watcher = Watcher::new(client, is_signed_in, fleet.doors(), last.clone(), number as u64, STAYS_MS);
+        // Before anything happens that it would have to be told of.
+        watching.push(tokio::spawn(watcher.arrive().await.watch()));
+    }
     let trade = |number: usize| {
         let both = [people[2 * number].clone(), people[2 * number + 1].clone()];
         tokio::spawn(Pair::new(both, 2 * number + 1, fleet.doors(), floor.clone(), told.clone()).trade())
     };
     let trading: Vec<_> = (0..PAIRS).map(trade).collect();
-    let watch = |number: usize| {
-        let is_signed_in = number.is_multiple_of(2);
-        let client = if is_signed_in { people[number].clone() } else { people[0].stranger() };
-        tokio::spawn(Watcher::new(client, is_signed_in, fleet.doors(), last.clone(), number as u64, STAYS_MS).watch())
-    };
-    let watching: Vec<_> = (0..WATCHERS).map(watch).collect();
 
     sleep(CALM).await;
     let began = Instant::now();

@@ -185,8 +185,9 @@ impl Scene {
     async fn leg(&mut self, seed: u64, rounds: Range<u64>, tally: &mut Tally) -> Result<(), Vec<String>> {
         let mut leg = self.begin().await;
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(rounds.start));
+        // First those who have to be told of everything.
+        let watchers = leg.watchers(&self.fleet, &mut random).await;
         let load = leg.load(&self.fleet, &mut random);
-        let watchers = leg.watchers(&self.fleet, &mut random);
         let mut violations = Vec::new();
         for round in rounds {
             let fault = Fault::of_round(seed, round);
@@ -313,14 +314,15 @@ impl Leg {
     }
 
     /// Half of them are buyers who are signed in.
-    fn watchers(&self, fleet: &Fleet, random: &mut StdRng) -> Vec<JoinHandle<Watcher>> {
-        let watcher = |number: usize| {
+    async fn watchers(&self, fleet: &Fleet, random: &mut StdRng) -> Vec<JoinHandle<Watcher>> {
+        let mut watching = Vec::new();
+        for number in 0..WATCHERS {
             let is_signed_in = number.is_multiple_of(2);
             let client = if is_signed_in { self.people[SELLERS + number].clone() } else { self.people[0].stranger() };
             let watcher = Watcher::new(client, is_signed_in, fleet.doors(), self.last.clone(), random.random(), STAY_MS);
-            tokio::spawn(watcher.watch())
-        };
-        (0..WATCHERS).map(watcher).collect()
+            watching.push(tokio::spawn(watcher.arrive().await.watch()));
+        }
+        watching
     }
 
     /// Whether a purchase succeeds through this very replica, sooner or later.

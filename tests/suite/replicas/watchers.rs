@@ -40,6 +40,8 @@ pub struct Watcher {
     last: Last,
     /// How long it stays with one replica, in milliseconds.
     stays: Range<u64>,
+    /// Where it is before it begins to watch.
+    arrived: Option<Socket>,
     seen: Seen,
 }
 
@@ -59,7 +61,15 @@ pub struct Seen {
 
 impl Watcher {
     pub fn new(client: Client, is_signed_in: bool, doors: Doors, last: Last, seed: u64, stays: Range<u64>) -> Self {
-        Self { client, is_signed_in, doors, random: StdRng::seed_from_u64(seed), last, stays, seen: Seen::default() }
+        Self { client, is_signed_in, doors, random: StdRng::seed_from_u64(seed), last, stays, arrived: None, seen: Seen::default() }
+    }
+
+    /// Connects: from here on it has to be told of everything.
+    pub async fn arrive(mut self) -> Self {
+        while self.arrived.is_none() {
+            self.arrived = self.connect_anywhere().await;
+        }
+        self
     }
 
     /// Watches until it was told of the last ticket, or until that is known for so long that it never will be.
@@ -69,13 +79,25 @@ impl Watcher {
             if self.last.get().is_some() && overdue.is_none() {
                 overdue = Some(Instant::now() + PATIENCE);
             }
-            let door = self.random.random_range(0..self.doors.len());
-            match self.connect(door).await {
-                Some(socket) => self.stay(socket).await,
-                None => sleep(MOVES_ON_AFTER).await,
+            let socket = match self.arrived.take() {
+                Some(socket) => Some(socket),
+                None => self.connect_anywhere().await,
+            };
+            if let Some(socket) = socket {
+                self.stay(socket).await;
             }
         }
         self
+    }
+
+    /// `None`, after a moment, if that replica takes nobody.
+    async fn connect_anywhere(&mut self) -> Option<Socket> {
+        let door = self.random.random_range(0..self.doors.len());
+        let socket = self.connect(door).await;
+        if socket.is_none() {
+            sleep(MOVES_ON_AFTER).await;
+        }
+        socket
     }
 
     /// The last ticket's frame may come before anybody here knows that it is the last.

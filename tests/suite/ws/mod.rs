@@ -6,3 +6,4 @@ mod resume;
 mod samples;
 mod slow;
 mod stage;
+mod takeover;

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpServer, dev::ServerHandle, rt, web};
+use actix_web::{App, HttpRequest, dev::ServerHandle, rt, web};
 use futures_util::{SinkExt, StreamExt};
 use gittix::{
     clock::Clock,
     domain::{Event, Timestamp},
+    http::{self, Bounds},
     store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
-    ws::{self, Hub, Limits, PeerSocket, Shard, Viewer},
+    ws::{self, Hub, Limits, Shard, Viewer},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Stage {
     pub feed: FeedLog,
     pub hub: Hub,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
     server: ServerHandle,
     latest: AtomicU64,
 }
@@ -66,18 +67,11 @@ impl Stage {
         let feed = FeedLog::new(base, FeedLimits { events_max, silence_max: None, ahead_max: 0 });
         let hub = Hub::start(feed.clone(), Clock::starting_at(samples::NOW), limits);
         let shards = hub.clone();
-        let server = HttpServer::new(move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade)))
-            .on_connect(|io, extensions| {
-                if let Some(socket) = io.downcast_ref::<TcpStream>().and_then(PeerSocket::of) {
-                    extensions.insert(socket);
-                }
-            })
-            .workers(2)
-            .disable_signals()
-            .bind(("127.0.0.1", 0))
-            .expect("a free port");
-        let addr = server.addrs()[0];
-        let server = server.run();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let bounds = Bounds { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let app = move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade));
+        let server = http::serve(listener, bounds, app).expect("it serves");
         let handle = server.handle();
         rt::spawn(server);
         Self { feed, hub, addr, server: handle, latest: AtomicU64::new(0) }
@@ -145,7 +139,7 @@ impl Stage {
     }
 }
 
-async fn upgrade(request: HttpRequest, payload: web::Payload, shard: web::Data<Shard>) -> actix_web::Result<actix_web::HttpResponse> {
+async fn upgrade(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Result<actix_web::HttpResponse> {
     let viewer = request.headers().get("x-viewer").map(|viewer| {
         let viewer: Vec<_> = viewer.to_str().expect("ASCII").split(' ').collect();
         Viewer {
@@ -154,7 +148,7 @@ async fn upgrade(request: HttpRequest, payload: web::Payload, shard: web::Data<S
             expires_at: Timestamp(viewer[2].parse().expect("a number")),
         }
     });
-    Ok(ws::connect(&shard, &request, payload, viewer).await?)
+    Ok(ws::connect(&shard, &request, viewer)?)
 }
 
 impl Client {

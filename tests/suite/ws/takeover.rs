@@ -1,0 +1,67 @@
+//! The moment at which a connection stops being the HTTP server's.
+
+use gittix::ws::Limits;
+
+use super::stage::Stage;
+use crate::app::raw;
+
+/// A client's text frame, masked with zeros.
+fn text(text: &str) -> Vec<u8> {
+    let length = u8::try_from(text.len()).expect("short");
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+/// What the server says to `bytes`, until all `words` are in it; in this order.
+async fn said(stage: &Stage, bytes: &[u8], words: &[&str]) -> String {
+    let stream = raw::exchange(stage.addr, bytes, |so_far| {
+        let so_far = String::from_utf8_lossy(so_far);
+        words.iter().all(|word| so_far.contains(word))
+    })
+    .await;
+    let stream = String::from_utf8_lossy(&stream).into_owned();
+    let places: Vec<_> = words.iter().map(|word| stream.find(word)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{stream}");
+    stream
+}
+
+#[actix_web::test]
+async fn frames_that_come_with_the_handshake_are_heard() {
+    let stage = Stage::start(Limits::default()).await;
+    let bytes = [raw::upgrade(stage.addr), text("{"), text(r#"{"type":"WatchAll"}"#)].concat();
+    let stream = said(&stage, &bytes, &["101 Switching Protocols\r\n", "Hello", "malformed_json", "Watching"]).await;
+    let (head, _) = stream.split_once("\r\n\r\n").expect("a head");
+    let head = head.to_ascii_lowercase();
+    // The example of RFC 6455 §1.3. Neither length nor encoding: what follows is no body (RFC 9110 §8.6).
+    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=") && head.contains("connection: upgrade"), "{head}");
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn requests_before_the_handshake_are_answered_first() {
+    let stage = Stage::start(Limits::default()).await;
+    let before = format!("GET /nowhere HTTP/1.1\r\nHost: {}\r\n\r\n", stage.addr).into_bytes();
+    let bytes = [before.clone(), before, raw::upgrade(stage.addr), text("{")].concat();
+    let stream = said(&stage, &bytes, &["404 Not Found", "101 Switching Protocols", "Hello", "malformed_json"]).await;
+    assert_eq!(stream.matches("404 Not Found").count(), 2, "{stream}");
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn an_upgrade_that_is_refused_is_answered_and_the_connection_closed() {
+    let stage = Stage::start(Limits { connections_max: 0, ..Limits::default() }).await;
+    let handshake = String::from_utf8(raw::upgrade(stage.addr)).expect("ASCII");
+    for (request, status) in [
+        (handshake.clone(), "503 Service Unavailable"),
+        (handshake.replace("Version: 13", "Version: 12"), "426 Upgrade Required"),
+        (handshake.replace("/ws", "/nowhere"), "404 Not Found"),
+    ] {
+        // What a client sends without waiting for the answer must not take the answer away from it.
+        let bytes = [request.as_bytes(), &[b'x'; 100_000]].concat();
+        let stream = raw::exchange(stage.addr, &bytes, |_| false).await;
+        let stream = String::from_utf8_lossy(&stream).to_ascii_lowercase();
+        assert!(stream.contains(&status.to_ascii_lowercase()) && stream.contains("connection: close"), "{stream}");
+        assert_eq!(stream.matches("http/1.1").count(), 1, "{stream}");
+    }
+    stage.stop().await;
+}
