@@ -165,7 +165,7 @@ fn gets_beside_merges(catalog: &Catalog, count: u64) {
             let old = catalog.get(id(random.random_range(0..count / 100) * 100)).expect("it was merged");
             let order = OrderId::new(Uuid::from_u128(1));
             let lock = Lock { order, buyer: old.seller, unlocks_at: Timestamp(0), replica: ReplicaName::new("a") };
-            let state = if old.lock().is_some() { TicketState::Available } else { TicketState::Locked { lock } };
+            let state = if old.lock().is_some() { TicketState::Available } else { TicketState::Locked { lock: Box::new(lock) } };
             let price = if random.random_ratio(1, 10) { Money::MIN } else { old.price };
             catalog.merge(&Ticket { state, price, version: old.version + 1, ..(*old).clone() });
             merges.fetch_add(1, Ordering::Relaxed);

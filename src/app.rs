@@ -30,7 +30,7 @@ use crate::{
 #[error("{0}")]
 pub struct StartError(String);
 
-/// Sockets and requests together; the hub has a bound of its own below it.
+/// HTTP connections; sockets are the hub's.
 const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 
 /// A server that listens.
@@ -49,12 +49,11 @@ impl Running {
     /// How long requests that are being answered may still take at shutdown.
     pub const DRAIN: Duration = Duration::from_secs(8);
 
-    /// Stops accepting, closes sockets with 1001, lets running requests finish within [`Running::DRAIN`], then writes what
-    /// is queued and closes the store.
+    /// Closes sockets with 1001, then stops accepting and lets running requests finish within [`Running::DRAIN`], then
+    /// writes what is queued and closes the store.
     pub async fn stop(self) {
-        let drained = self.server.stop(true);
         self.hub.shutdown().await;
-        drained.await;
+        self.server.stop(true).await;
         for arbiter in &self.arbiters {
             arbiter.stop();
         }

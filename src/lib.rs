@@ -19,5 +19,6 @@ pub mod ws;
 
 /// A fifth to a quarter of a server's CPU time was spent in the system's allocator, which also fragments. It is set here
 /// and not in the program, so that benchmarks and tests run with the same (docs/adr/0009-speed.md has the comparison).
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

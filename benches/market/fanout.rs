@@ -123,6 +123,13 @@ impl Audience {
     }
 }
 
+/// An audience that says when it is there, and stays until its input ends.
+pub async fn sit_through(addr: SocketAddr, sockets: usize) {
+    let audience = Audience::at(addr, sockets).await;
+    println!("{} sockets are open", audience.len());
+    let _ = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a count of sockets or frames")]
 fn to_f64(count: u64) -> f64 {
     count as f64

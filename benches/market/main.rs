@@ -44,11 +44,18 @@ fn main() {
         Some("ceiling-handler") => ceilings::bare_handler(arguments[1].parse().expect("a number of bytes")),
         Some("ceiling-broadcaster") => ceilings::broadcaster(),
         Some("ceiling-hub") => ceilings::hub(),
-        _ => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-            runtime.block_on(measure(&arguments));
+        // For scripts/profile-heap.
+        Some("seed-tickets") => runtime().block_on(shop::leave_seeded(arguments[1].parse().expect("a number of tickets"))),
+        Some("audience") => {
+            let (addr, sockets) = (arguments[1].parse().expect("an address"), arguments[2].parse().expect("a number of sockets"));
+            runtime().block_on(fanout::sit_through(addr, sockets));
         }
+        _ => runtime().block_on(measure(&arguments)),
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
 async fn measure(wanted: &[String]) {

@@ -2,7 +2,7 @@
 
 use gittix::{
     clock::wall_clock,
-    domain::{Money, TicketId, Title, UserId, decide::list_ticket},
+    domain::{Money, TicketId, Timestamp, Title, UserId, decide::list_ticket},
     store::Commit,
 };
 use uuid::Uuid;
@@ -38,11 +38,21 @@ pub fn cookies(buyers: &[Client]) -> Vec<String> {
     buyers.iter().filter_map(Client::cookie).collect()
 }
 
+/// Puts tickets on sale in a data folder that stays, and tells where that is.
+pub async fn leave_seeded(tickets: usize) {
+    let mut home = Home::new(Backend::Embedded);
+    home.keep();
+    seed_tickets(&home, tickets).await;
+    println!("{}", home.data().display());
+}
+
 /// Puts tickets of one seller on sale; their ids.
 pub async fn seed_tickets(home: &Home, count: usize) -> Vec<String> {
     const TICKETS_PER_COMMIT: usize = 500;
     let store = world::open(home).await;
-    let (now, seller) = (wall_clock(), UserId::new(Uuid::now_v7()));
+    // So long ago that the feed's history, which has a bound of its own, is not taken for a part of what tickets cost.
+    let now = Timestamp(wall_clock().0 - 600_000);
+    let seller = UserId::new(Uuid::now_v7());
     let mut ids = Vec::with_capacity(count);
     while ids.len() < count {
         let mut commit = Commit { at: now, ..Commit::default() };

@@ -33,7 +33,7 @@ fn state(status: Option<TicketStatus>) -> TicketState {
         Some(TicketStatus::Available) => TicketState::Available,
         Some(TicketStatus::Locked) => {
             let lock = Lock { order, buyer: seller(99), unlocks_at: Timestamp(0), replica: ReplicaName::new("a") };
-            TicketState::Locked { lock }
+            TicketState::Locked { lock: Box::new(lock) }
         }
         Some(TicketStatus::Sold) => TicketState::Sold { order },
         None => TicketState::Deleted,
@@ -301,7 +301,7 @@ fn a_lock_is_found_by_the_replica_that_granted_it() {
     let of = |number, version, replica: &ReplicaName| {
         let mut ticket = ticket(number, version, "jazz", 50, Some(TicketStatus::Locked));
         ticket.state = match ticket.state {
-            TicketState::Locked { lock } => TicketState::Locked { lock: Lock { replica: replica.clone(), ..lock } },
+            TicketState::Locked { lock } => TicketState::Locked { lock: Box::new(Lock { replica: replica.clone(), ..*lock }) },
             other => other,
         };
         catalog.merge(&ticket);

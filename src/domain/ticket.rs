@@ -53,8 +53,9 @@ pub struct Ticket {
 #[serde(tag = "status")]
 pub enum TicketState {
     Available,
+    /// Boxed, since most of a million tickets have none.
     Locked {
-        lock: Lock,
+        lock: Box<Lock>,
     },
     Sold {
         order: OrderId,

@@ -2,7 +2,8 @@
 //!
 //! It is what `actix_web::HttpServer` would build, but for one thing that it has no setting for: a request that asks for an
 //! upgrade is answered by the application like any other, and if the answer is a handshake, the connection is no longer the
-//! HTTP server's. Its socket goes to the [`Admission`] in the answer, and its buffers are freed.
+//! HTTP server's. Its socket goes to the [`Admission`] in the answer, and the dispatcher with its buffers is freed. So a
+//! server that is stopped does not wait for sockets: close them first ([`crate::ws::Hub::shutdown`]).
 
 use std::{
     cell::OnceCell,
@@ -38,7 +39,7 @@ use crate::ws::Admission;
 pub struct Bounds {
     /// Threads that answer requests.
     pub workers: usize,
-    /// Connections of each of them, sockets included; more wait in the kernel.
+    /// HTTP connections of each of them; more wait in the kernel. Sockets are not among them: the hub has a bound of its own.
     pub connections_max: usize,
     /// How long requests that are being answered may still take at shutdown.
     pub drain: Duration,
@@ -122,7 +123,7 @@ where
     Ok(server.run())
 }
 
-/// Answers a request for an upgrade, and carries the connection that comes of it.
+/// Answers a request for an upgrade, and gives the connection away if it comes to one.
 async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<TcpStream, Codec>) {
     let (mut answer, body) = answer.into_parts();
     let Some(admission) = answer.extensions_mut().remove::<Admission>() else {
@@ -132,7 +133,7 @@ async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<TcpStream, Codec>
     };
     if framed.start_send_unpin(Message::Item((answer, BodySize::None))).is_ok() {
         let FramedParts { io, read_buf, write_buf, .. } = framed.into_parts();
-        admission.begin(io, write_buf.freeze(), read_buf).await;
+        admission.begin(io, write_buf.freeze(), &read_buf);
     }
 }
 

@@ -123,7 +123,7 @@ mod tests {
             unlocks_at: Timestamp(samples::NOW.0 + 900_000),
             replica: ReplicaName::new("r1"),
         };
-        let ticket = Ticket { state: TicketState::Locked { lock }, ..samples::ticket() };
+        let ticket = Ticket { state: TicketState::Locked { lock: Box::new(lock) }, ..samples::ticket() };
         let text = serde_json::to_string(&TicketView::of(&ticket)).expect("JSON");
         let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(

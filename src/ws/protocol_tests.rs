@@ -36,7 +36,7 @@ fn ticket() -> Ticket {
         title: Title::parse("Café").expect("a title"),
         price: Money::from_minor(1999).expect("in range"),
         currency: Currency::Usd,
-        state: TicketState::Locked { lock },
+        state: TicketState::Locked { lock: Box::new(lock) },
         version: 1,
         created_at: AT,
         updated_at: AT,

@@ -164,7 +164,7 @@ impl Gather {
 #[cfg(test)]
 mod tests {
     use actix_web::rt::net::TcpStream;
-    use bytes::{Bytes, BytesMut};
+    use bytes::Bytes;
     use tokio::{io::AsyncReadExt, net::TcpListener};
 
     use super::*;
@@ -172,7 +172,7 @@ mod tests {
         clock::Clock,
         domain::{Event, TicketId, Timestamp, UserId},
         store::{FeedLog, feed::FeedLimits},
-        ws::{Hub, task},
+        ws::{Hub, task::Carrier},
     };
 
     #[derive(Message)]
@@ -198,8 +198,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (socket, _) = listener.accept().await.expect("a connection");
         let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
-        let (carried, shard) = (connection.clone(), shard.clone());
-        let task = actix::spawn(async move { task::carry(&shard, &carried, BytesMut::new()).await });
+        let task = actix::spawn(Carrier::new(shard.clone(), connection, shard.shared.seat().expect("a place")));
         act();
         let mut told = Vec::new();
         while !String::from_utf8_lossy(&told).contains(word) {

@@ -5,13 +5,12 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     ops::ControlFlow,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{
@@ -19,75 +18,61 @@ use super::{
     closing::Cause,
     command::Command,
     connection::{Connection, Next, Reading},
+    hub::Seat,
     inbound::{Inbound, Said},
     protocol,
 };
 
-/// Carries a connection to its end. `early`: bytes of the peer's that were read already.
-pub async fn carry(shard: &Shard, connection: &Rc<Connection>, early: BytesMut) {
-    let mut listener = Listener { inbound: Inbound::new(shard.shared.limits.frame_bytes_max), recent: VecDeque::new() };
-    listener.hear_all(shard, connection, &early);
-    drop(early);
-    poll_fn(|cx| listener.turn(shard, connection, cx)).await;
-}
-
-struct Listener {
+/// Carries a connection to its end; when it is dropped, the connection gives up its place in the table.
+pub struct Carrier {
+    shard: Shard,
+    connection: Rc<Connection>,
     inbound: Inbound,
     /// When the last frames came, at most `frames_max`.
     recent: VecDeque<Instant>,
+    _seat: Seat,
 }
 
-impl Listener {
+impl Carrier {
     /// As much as the greatest frame, more or less: on the stack, since thousands of sockets say nothing most of the time.
     const READ_BYTES: usize = 4096;
 
-    /// Does what can be done now; `Ready` when the connection is over.
-    fn turn(&mut self, shard: &Shard, connection: &Rc<Connection>, cx: &mut Context<'_>) -> Poll<()> {
-        connection.state_mut().will_wake(cx.waker());
-        loop {
-            self.read(shard, connection, cx);
-            match connection.next(cx) {
-                Next::Over => return Poll::Ready(()),
-                Next::Wait => return Poll::Pending,
-                Next::Yield => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Next::CaughtUp => shard.table.borrow_mut().go_live(connection),
-                Next::Read => {}
-            }
-        }
+    pub fn new(shard: Shard, connection: Rc<Connection>, seat: Seat) -> Self {
+        let inbound = Inbound::new(shard.shared.limits.frame_bytes_max);
+        Self { shard, connection, inbound, recent: VecDeque::new(), _seat: seat }
     }
 
     /// Reads until nothing is there, or nothing more is wanted.
-    fn read(&mut self, shard: &Shard, connection: &Rc<Connection>, cx: &mut Context<'_>) {
+    fn read(&mut self, cx: &mut Context<'_>) {
         let mut bytes = [0; Self::READ_BYTES];
         loop {
-            match connection.read(&mut bytes, cx) {
-                Reading::Heard(count) => self.hear_all(shard, connection, &bytes[..count]),
+            match self.connection.read(&mut bytes, cx) {
+                Reading::Heard(count) => self.hear_all(&bytes[..count]),
                 Reading::Ignored => {}
                 Reading::Nothing => return,
             }
         }
     }
 
-    fn hear_all(&mut self, shard: &Shard, connection: &Rc<Connection>, mut bytes: &[u8]) {
+    /// Hears bytes of the peer's.
+    pub fn hear_all(&mut self, mut bytes: &[u8]) {
         loop {
             match self.inbound.next(&mut bytes) {
                 Ok(None) => return,
                 Ok(Some(said)) => {
-                    if self.hear(shard, connection, said).is_break() {
+                    if self.hear(said).is_break() {
                         return;
                     }
                 }
                 // What follows is no frame any more.
-                Err(cause) => return connection.close(cause, &shard.shared.limits),
+                Err(cause) => return self.connection.close(cause, &self.shard.shared.limits),
             }
         }
     }
 
     /// Does what a frame asks for; `Break` after the last one.
-    fn hear(&mut self, shard: &Shard, connection: &Rc<Connection>, said: Said) -> ControlFlow<()> {
+    fn hear(&mut self, said: Said) -> ControlFlow<()> {
+        let Self { shard, connection, recent, .. } = self;
         let limits = &shard.shared.limits;
         connection.state_mut().pulse.heard();
         if let Said::Close(reason) = &said {
@@ -96,7 +81,7 @@ impl Listener {
         }
         // An answer to our ping is no doing of the client's.
         let is_asked_for = said == Said::Pong && connection.state_mut().pulse.answered();
-        if !is_asked_for && self.is_too_much(Instant::now(), limits) {
+        if !is_asked_for && is_too_much(recent, Instant::now(), limits) {
             connection.close(Cause::TooManyFrames, limits);
             return ControlFlow::Continue(());
         }
@@ -110,16 +95,46 @@ impl Listener {
         }
         ControlFlow::Continue(())
     }
+}
 
-    fn is_too_much(&mut self, now: Instant, limits: &Limits) -> bool {
-        while self.recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
-            self.recent.pop_front();
+/// Whether one more frame is more than there may be at one time; `recent`: when the last ones came.
+fn is_too_much(recent: &mut VecDeque<Instant>, now: Instant, limits: &Limits) -> bool {
+    while recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
+        recent.pop_front();
+    }
+    recent.push_back(now);
+    if recent.len() <= limits.frames_max {
+        return false;
+    }
+    recent.pop_front();
+    true
+}
+
+impl Future for Carrier {
+    type Output = ();
+
+    /// Does what can be done now; `Ready` when the connection is over.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let carrier = self.get_mut();
+        carrier.connection.state_mut().will_wake(cx.waker());
+        loop {
+            carrier.read(cx);
+            match carrier.connection.next(cx) {
+                Next::Over => return Poll::Ready(()),
+                Next::Wait => return Poll::Pending,
+                Next::Yield => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::CaughtUp => carrier.shard.table.borrow_mut().go_live(&carrier.connection),
+                Next::Read => {}
+            }
         }
-        self.recent.push_back(now);
-        if self.recent.len() <= limits.frames_max {
-            return false;
-        }
-        self.recent.pop_front();
-        true
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        self.shard.table.borrow_mut().remove(&self.connection);
     }
 }

@@ -1,14 +1,16 @@
 //! From an HTTP request to a connection: the handshake, and what it leaves in its answer for whoever hands the socket over.
 
-use std::{cell::RefCell, rc::Rc};
-
 use actix_http::ws::HandshakeError;
-use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode, rt::net::TcpStream};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    http::StatusCode,
+    rt::{self, net::TcpStream},
+};
 use actix_web_actors::ws::handshake;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use socket2::SockRef;
 
-use super::{Limits, Shard, connection::Connection, hub::Seat, table::Table, task};
+use super::{Limits, Shard, hub::Seat, task::Carrier};
 use crate::{
     domain::{SessionDigest, Timestamp, UserId},
     store::Cursor,
@@ -70,14 +72,15 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Carries the connection on its socket, to its end. `head`: the bytes of the answer to the handshake, which go first;
-    /// `early`: what was read beyond the request.
-    pub async fn begin(self, socket: TcpStream, head: Bytes, early: BytesMut) {
+    /// Begins the connection on its socket, in a task of its own on this thread. `head`: the bytes of the answer to the
+    /// handshake, which go first; `early`: what was read beyond the request.
+    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8]) {
         let Self { shard, viewer, after, seat } = self;
         prepare(&socket, &shard.shared.limits);
         let connection = shard.table.borrow_mut().admit(viewer, socket, head, after);
-        let _membership = Membership { table: Rc::clone(&shard.table), connection: Rc::clone(&connection), _seat: seat };
-        task::carry(&shard, &connection, early).await;
+        let mut carrier = Carrier::new(shard, connection, seat);
+        carrier.hear_all(early);
+        rt::spawn(carrier);
     }
 }
 
@@ -91,18 +94,5 @@ fn prepare(socket: &TcpStream, limits: &Limits) {
     let outcome = outcome.and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));
     if let Err(error) = outcome {
         tracing::debug!(%error, "a socket's options could not be set");
-    }
-}
-
-/// A connection's place in its table: given up when its task ends, however it ends.
-struct Membership {
-    table: Rc<RefCell<Table>>,
-    connection: Rc<Connection>,
-    _seat: Seat,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.table.borrow_mut().remove(&self.connection);
     }
 }

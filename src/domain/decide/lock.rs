@@ -32,7 +32,7 @@ pub(super) fn take(sale: &Sale, wish: Wish<'_>, policy: &Policy, now: Timestamp)
         return Err(Refusal::TooManyLocks { retry_after: until - now });
     }
     let lock = Lock { order: wish.order, buyer: wish.buyer, unlocks_at: policy.unlocks_at(now), replica: wish.replica.clone() };
-    let ticket = Ticket { state: TicketState::Locked { lock }, ..selling::next(seen, now) };
+    let ticket = Ticket { state: TicketState::Locked { lock: Box::new(lock) }, ..selling::next(seen, now) };
     let order = Order {
         id: wish.order,
         buyer: wish.buyer,

@@ -19,8 +19,9 @@ use crate::{
 /// The file's name in its folder.
 const FILE: &str = "gittix.redb";
 
-/// Pages that redb keeps in memory: enough for the hot part of a million tickets, small beside a server's own.
-const CACHE_BYTES: usize = 128 << 20;
+/// Pages that redb keeps in memory: the trees' inner pages and what was written last. What is beyond comes from the kernel's
+/// own cache of the file: with a million tickets a lock costs the same with 16 MiB as with 128 (`scripts/bench growth-tickets`).
+const CACHE_BYTES: usize = 32 << 20;
 
 /// How far back a client's cursor can be resumed after a restart, as the contract promises.
 const HISTORY: Millis = Millis::from_mins(5);
