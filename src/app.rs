@@ -133,7 +133,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let staffing = Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
     let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
     let actors = Actors::start(shop, staffing, &homes);
-    let socket_limits = socket_limits(descriptors);
+    let socket_limits = socket_limits(descriptors, cores);
     let hub = ws::Hub::start(store.feed().clone(), clock.clone(), socket_limits);
     let health = Arc::new(StoreHealth(Arc::clone(&store)));
     let state = http::State { actors, catalog, clock, health, hub: hub.clone(), front: Arc::new(http::Front::new(&config)) };
@@ -166,10 +166,15 @@ fn raise_descriptor_limit() -> Option<u64> {
 }
 
 /// Sockets that there may be with so many file descriptors: a quarter of those is left to requests, without which nobody
-/// could buy what the sockets tell of.
-fn socket_limits(descriptors: Option<u64>) -> ws::Limits {
+/// could buy what the sockets tell of, and some to the server itself, mostly to its threads.
+fn socket_limits(descriptors: Option<u64>, cores: usize) -> ws::Limits {
+    const FILES: usize = 32;
+    const OF_A_CORE: usize = 8;
     let wanted = ws::Limits::default();
-    let affordable = descriptors.map_or(usize::MAX, |descriptors| usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX));
+    let affordable = descriptors.map_or(usize::MAX, |descriptors| {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        (descriptors / 4 * 3).saturating_sub(FILES + OF_A_CORE * cores)
+    });
     ws::Limits { connections_max: wanted.connections_max.min(affordable), ..wanted }
 }
 

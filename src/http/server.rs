@@ -23,15 +23,17 @@ use actix_http::{
     body::{BodySize, BoxBody, MessageBody},
     h1::{Codec, Message},
 };
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory, fn_service};
+use actix_service::{IntoServiceFactory, Service, ServiceExt, ServiceFactory, fn_factory, fn_service};
 use actix_web::{
-    Error,
+    Error, ResponseError,
     dev::{AppConfig, Server, ServiceResponse},
+    http::StatusCode,
     rt::net::TcpStream,
 };
 use futures_util::SinkExt;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
+use super::error::{ApiError, Code};
 use crate::ws::Admission;
 
 /// How a server is bounded.
@@ -95,8 +97,9 @@ where
         let requests = fn_factory(move || {
             let (app, starting) = (Rc::clone(&app), Rc::clone(&starting));
             async move {
+                // `HttpServer` names the listener's address in it, for those who make up URLs from it. Nobody here does.
                 let app = Rc::new(app.new_service(AppConfig::default()).await?);
-                Ok::<_, A::InitError>(Rc::clone(starting.get_or_init(|| app)))
+                Ok::<_, A::InitError>(Rc::clone(starting.get_or_init(|| app)).map(no_handshake))
             }
         });
         let upgrades = fn_service(move |(request, framed)| {
@@ -121,6 +124,16 @@ where
             .tcp()
     })?;
     Ok(server.run())
+}
+
+/// What looks like a handshake to the application and not to actix-http, for example one with a body in chunks, has a
+/// connection that cannot be given away.
+fn no_handshake(answer: ServiceResponse) -> ServiceResponse {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return answer;
+    }
+    let (request, _) = answer.into_parts();
+    ServiceResponse::new(request, ApiError::new(Code::UpgradeRequired).error_response())
 }
 
 /// Answers a request for an upgrade, and gives the connection away if it comes to one.

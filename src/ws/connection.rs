@@ -237,6 +237,11 @@ impl Connection {
     /// Begins the end: what is queued is dropped, unless it is still true; the close frame follows.
     pub fn close(&self, cause: Cause, limits: &Limits) {
         let mut state = self.state_mut();
+        if state.phase == Phase::Closing && cause.is_deaf() {
+            // Its answer to our close frame will not be understood any more.
+            state.phase = Phase::Ending;
+            return state.wake();
+        }
         if state.phase != Phase::Open {
             return;
         }
@@ -260,7 +265,7 @@ impl Connection {
             state.outbox.append(Kind::Control, closing::echo(reason));
         }
         state.phase = Phase::Ending;
-        state.ends_by = Some(Instant::now() + limits.close_wait_max);
+        state.ends_by.get_or_insert(Instant::now() + limits.close_wait_max);
         state.wake();
     }
 

@@ -1,13 +1,17 @@
 //! The process's share: what all shards have in common, and the way to end them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use actix::Addr;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use super::{
     Limits, Shard,
@@ -34,6 +38,9 @@ pub(super) struct Shared {
 pub(super) struct Seat(Arc<Shared>);
 
 impl Hub {
+    /// How much longer than a shard may take the hub waits for it.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
     /// A hub that announces what `feed` says. Starts nothing by itself: each worker thread starts its shard.
     pub fn start(feed: FeedLog, clock: Clock, limits: Limits) -> Self {
         Self(Arc::new(Shared {
@@ -61,8 +68,11 @@ impl Hub {
     pub async fn shutdown(&self) {
         self.0.is_closing.store(true, Ordering::SeqCst);
         let shards = self.0.shards.lock().clone();
-        // A shard whose thread is gone has no connections.
-        join_all(shards.into_iter().map(|shard| async move { shard.send(CloseAll).await.unwrap_or_default() })).await;
+        // A shard whose thread is gone has no connections; one whose thread is stuck must not keep the server from ending.
+        let closed = join_all(shards.into_iter().map(|shard| async move { shard.send(CloseAll).await.unwrap_or_default() }));
+        if timeout(self.0.limits.shutdown_max + Self::PATIENCE, closed).await.is_err() {
+            tracing::warn!("a worker did not close its sockets in time");
+        }
     }
 }
 

@@ -53,8 +53,9 @@ impl ResponseError for Refused {
 /// [`Refused`].
 pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>) -> Result<HttpResponse, Refused> {
     let mut answer = handshake(request).map_err(Refused::Handshake)?.finish();
-    let seat = shard.shared.seat().ok_or(Refused::Full)?;
+    // First this: it may be what gives places back.
     shard.revive();
+    let seat = shard.shared.seat().ok_or(Refused::Full)?;
     // A cursor has no character that a query would have to escape.
     let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());

@@ -1,6 +1,13 @@
 //! The moment at which a connection stops being the HTTP server's.
 
+use std::time::Duration;
+
 use gittix::ws::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use super::stage::Stage;
 use crate::app::raw;
@@ -56,12 +63,34 @@ async fn an_upgrade_that_is_refused_is_answered_and_the_connection_closed() {
         (handshake.replace("Version: 13", "Version: 12"), "426 Upgrade Required"),
         (handshake.replace("/ws", "/nowhere"), "404 Not Found"),
     ] {
-        // What a client sends without waiting for the answer must not take the answer away from it.
+        let (mut read, mut write) = TcpStream::connect(stage.addr).await.expect("it listens").into_split();
         let bytes = [request.as_bytes(), &[b'x'; 100_000]].concat();
-        let stream = raw::exchange(stage.addr, &bytes, |_| false).await;
+        let writing = tokio::spawn(async move {
+            let _ = write.write_all(&bytes).await;
+            write
+        });
+        let mut stream = Vec::new();
+        // What a client sends without waiting for the answer must not take the answer away from it: a reset would.
+        timeout(Duration::from_secs(20), read.read_to_end(&mut stream)).await.expect("an end").expect("no reset");
+        drop(writing);
         let stream = String::from_utf8_lossy(&stream).to_ascii_lowercase();
         assert!(stream.contains(&status.to_ascii_lowercase()) && stream.contains("connection: close"), "{stream}");
         assert_eq!(stream.matches("http/1.1").count(), 1, "{stream}");
     }
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_no_upgrade_to_the_http_server_is_no_handshake() {
+    let stage = Stage::start(Limits::default()).await;
+    let handshake = String::from_utf8(raw::upgrade(stage.addr)).expect("ASCII");
+    for (request, end) in [
+        (handshake.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"), "0\r\n\r\n"),
+        (handshake.replace("Upgrade: websocket", "Upgrade: websocket, other"), ""),
+    ] {
+        let (status, text) = raw::request(stage.addr, format!("{request}{end}").as_bytes()).await;
+        assert_eq!(status, 426, "{text}");
+    }
+    stage.until_open(0).await;
     stage.stop().await;
 }
