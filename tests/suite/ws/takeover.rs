@@ -70,7 +70,7 @@ async fn an_upgrade_that_is_refused_is_answered_and_the_connection_closed() {
             write
         });
         let mut stream = Vec::new();
-        // What a client sends without waiting for the answer must not take the answer away from it: a reset would.
+        // What it sends without waiting for the answer is thrown away.
         timeout(Duration::from_secs(20), read.read_to_end(&mut stream)).await.expect("an end").expect("no reset");
         drop(writing);
         let stream = String::from_utf8_lossy(&stream).to_ascii_lowercase();
