@@ -116,8 +116,9 @@ async fn a_cursor_that_is_not_known_is_not_resumed(store: Backend) {
 async fn watching_some_tickets_leaves_out_the_others(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
-    let (mine, other) = (seller.sells("Mine").await, seller.sells("Other").await);
     let mut socket = app.socket().await;
+    let (mine, other) = (seller.sells("Mine").await, seller.sells("Other").await);
+    socket.reached(&other).await;
     socket.say(&json!({ "type": "Watch", "tickets": [mine] })).await;
     let watching = socket.expect("Watching").await;
     assert_eq!((&watching["tickets"], watching["cursor"].is_string()), (&json!(1), true));

@@ -6,6 +6,13 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::{Client, error::Error};
+
+/// How often to try to drop a database, a second each.
+const TRIES: u32 = 20;
+
 /// Which store a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -66,13 +73,10 @@ impl Home {
         // A thread of its own: this also runs while a test's runtime is being torn down.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let client = mongodb::Client::with_uri_str(&uri).await?;
-                client.default_database().expect("the URI names a database").drop().await
-            })
+            runtime.block_on(removed(&uri))
         })
         .join();
-        if !matches!(dropped, Ok(Ok(()))) && !std::thread::panicking() {
+        if !matches!(dropped, Ok(Ok(_))) && !std::thread::panicking() {
             panic!("the database of a test could not be dropped: {dropped:?}");
         }
     }
@@ -85,6 +89,24 @@ impl Drop for Home {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Drops the database of a URI. A server that was killed may have left a transaction open, which would be waited for until
+/// mongod ends it after a minute: so whatever transaction nobody has touched for a while is ended.
+async fn removed(uri: &str) -> Result<(), Error> {
+    let client = Client::with_uri_str(uri).await?;
+    let (database, admin) = (client.default_database().expect("the URI names a database"), client.database("admin"));
+    let idle = doc! { "active": false, "transaction.timeInactiveMicros": { "$gte": 500_000 } };
+    for _ in 0..TRIES {
+        if database.run_command(doc! { "dropDatabase": 1, "maxTimeMS": 1_000 }).await.is_ok() {
+            return Ok(());
+        }
+        let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": &idle }, doc! { "$project": { "lsid": 1 } }];
+        let abandoned: Vec<Document> = admin.aggregate(sessions).await?.try_collect().await?;
+        let id = |session: &Document| Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() });
+        admin.run_command(doc! { "killSessions": abandoned.iter().filter_map(id).collect::<Vec<_>>() }).await?;
+    }
+    database.drop().await
 }
 
 /// # Panics

@@ -192,6 +192,8 @@ pub async fn run(plan: &Plan, mut goes_on: impl FnMut(&Round) -> bool) -> Vec<Ro
             break;
         }
     }
+    // Its database is dropped, which takes its time: other runs go on meanwhile.
+    tokio::task::spawn_blocking(move || drop(scene)).await.expect("a store can be removed");
     over
 }
 

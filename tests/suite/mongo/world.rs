@@ -160,20 +160,34 @@ pub struct Fault<'a> {
     world: &'a World,
     /// How often it struck before.
     before: i64,
-    _alone: tokio::sync::MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
-/// A server has one `failCommand`: tests that set it take turns.
-static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// The right to set a fault: a server has one `failCommand`, and tests that set it take turns.
+///
+/// A test for which time passes while it waits, by sockets that want to be read from, has its turn before it begins.
+pub struct Turn(#[expect(dead_code, reason = "held until it is dropped")] tokio::sync::MutexGuard<'static, ()>);
 
-impl<'a> Fault<'a> {
+impl Turn {
+    /// Waits until it is one's turn.
+    pub async fn wait() -> Self {
+        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        Self(TURN.lock().await)
+    }
+
     /// `mode` is `{"times": n}` or `"alwaysOn"`; `data` says which commands fail, and how.
-    pub async fn set(world: &'a World, app: &str, mode: impl Into<bson::Bson>, mut data: Document) -> Self {
-        let alone = TURN.lock().await;
+    pub async fn set<'a>(self, world: &'a World, app: &str, mode: impl Into<bson::Bson>, mut data: Document) -> Fault<'a> {
         data.insert("appName", app);
         let fault = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
         let reply = world.client().database("admin").run_command(fault).await.expect("enableTestCommands is on");
-        Self { world, before: struck(&reply), _alone: alone }
+        Fault { world, before: struck(&reply), _turn: self }
+    }
+}
+
+impl<'a> Fault<'a> {
+    /// Waits for its turn and sets it: [`Turn::set`].
+    pub async fn set(world: &'a World, app: &str, mode: impl Into<bson::Bson>, data: Document) -> Self {
+        Turn::wait().await.set(world, app, mode, data).await
     }
 
     /// Takes the fault back.

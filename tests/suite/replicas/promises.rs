@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{fleet, left_out};
 use crate::{
     app::{Backend, Client, Server, TestApp, millis},
-    mongo::world::{Fault, World},
+    mongo::world::{Turn, World},
 };
 
 /// The contract: sign-out holds within a second on the other replicas.
@@ -55,6 +55,7 @@ async fn a_session_revoked_on_one_replica_is_gone_on_the_other_within_a_second_a
 
 #[tokio::test]
 async fn a_replica_that_hears_nothing_does_not_believe_a_session_that_was_revoked_elsewhere() {
+    let turn = Turn::wait().await;
     let app = TestApp::start(Backend::MongoDb).await;
     let uri = format!("{}&appName=deaf", app.home.mongodb_uri().expect("a MongoDB with options in its URI"));
     let deaf = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
@@ -64,7 +65,7 @@ async fn a_replica_that_hears_nothing_does_not_believe_a_session_that_was_revoke
     assert_eq!(thief.current_user().await.expect(200)["currentUser"]["id"], json!(user.id), "now it is in the other's memory");
     let world = World::new().await;
     let silence = doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
-    let fault = Fault::set(&world, "deaf", "alwaysOn", silence).await;
+    let fault = turn.set(&world, "deaf", "alwaysOn", silence).await;
     // What it was listening with when the silence began may still bring something.
     sleep(Duration::from_millis(500)).await;
     user.sign_out().await.expect(200);

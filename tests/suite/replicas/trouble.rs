@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     app::{Answer, Call, Client, Home, PATIENCE, Socket, TestApp},
-    mongo::world::{Fault, World},
+    mongo::world::{Turn, World},
 };
 
 /// No answer takes longer when the store does not answer at all: a session, a key and a ticket are read (2 s each) and a
@@ -49,11 +49,11 @@ impl Scene {
     }
 
     /// While `trouble` lasts and after it, all that was promised holds; `is_total`: nothing can be done while it lasts.
-    async fn endures(mut self, mut trouble: Document, is_total: bool) {
+    async fn endures(mut self, turn: Turn, mut trouble: Document, is_total: bool) {
         let (for_sale, held) = (self.seller.sells("For sale").await, self.seller.sells("Held").await);
         let order = self.buyer.locks(&held).await;
         trouble.insert("failCommands", COMMANDS.to_vec());
-        let fault = Fault::set(&self.world, &self.name, "alwaysOn", trouble).await;
+        let fault = turn.set(&self.world, &self.name, "alwaysOn", trouble).await;
 
         let began = Instant::now();
         let answers = self.ask_for_everything(&for_sale, &order).await;
@@ -126,23 +126,29 @@ async fn timed(call: Call) -> (Answer, Duration) {
     (answer, asked.elapsed())
 }
 
+/// The socket of a scene is read from again when the fault is over: so the turn comes first, however long it is waited for.
+async fn endures(name: &str, trouble: Document, is_total: bool) {
+    let turn = Turn::wait().await;
+    Scene::start(name).await.endures(turn, trouble, is_total).await;
+}
+
 #[tokio::test]
 async fn a_store_that_closes_every_connection_is_said_to_be_unavailable_and_recovers_by_itself() {
-    Scene::start("trouble-closes").await.endures(doc! { "closeConnection": true }, true).await;
+    endures("trouble-closes", doc! { "closeConnection": true }, true).await;
 }
 
 #[tokio::test]
 async fn a_store_that_fails_every_command_is_said_to_be_unavailable_and_recovers_by_itself() {
     // 91: it is shutting down.
-    Scene::start("trouble-fails").await.endures(doc! { "errorCode": 91 }, true).await;
+    endures("trouble-fails", doc! { "errorCode": 91 }, true).await;
 }
 
 #[tokio::test]
 async fn a_store_that_hangs_is_said_to_be_unavailable_within_a_bound_and_recovers_by_itself() {
-    Scene::start("trouble-hangs").await.endures(doc! { "blockConnection": true, "blockTimeMS": 20_000 }, true).await;
+    endures("trouble-hangs", doc! { "blockConnection": true, "blockTimeMS": 20_000 }, true).await;
 }
 
 #[tokio::test]
 async fn a_store_that_is_slow_is_used_or_said_to_be_unavailable_within_a_bound() {
-    Scene::start("trouble-slow").await.endures(doc! { "blockConnection": true, "blockTimeMS": 700 }, false).await;
+    endures("trouble-slow", doc! { "blockConnection": true, "blockTimeMS": 700 }, false).await;
 }
