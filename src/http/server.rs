@@ -49,6 +49,10 @@ pub struct Bounds {
 
 /// How long a client may take to read the refusal of an upgrade, and then to close.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may be idle between two requests. Proxies keep theirs for 60 s (ingress-nginx, load balancers of
+/// clouds): who keeps them for less closes now and then the very one that a request is on its way to, and a proxy does not
+/// repeat a POST. nginx, as a server, keeps them as long as this.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close after the server has: what `HttpServer` gives it, too.
 const DISCONNECT_MAX: Duration = Duration::from_secs(1);
 
@@ -117,6 +121,7 @@ where
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
+            .keep_alive(KEEP_ALIVE)
             .client_disconnect_timeout(DISCONNECT_MAX)
             .local_addr(addr)
             .upgrade(upgrades)

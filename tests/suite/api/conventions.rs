@@ -1,8 +1,15 @@
 //! What holds on every route: methods, types, limits, origins, headers. (That every error is a problem document with all
 //! its members is asserted on every answer of the suite, in `app::Answer`.)
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::sleep,
+};
 
 use crate::app::{Backend, Client, TestApp, millis, on_both_stores, raw};
 
@@ -212,4 +219,20 @@ async fn pipelined_requests_are_answered_in_their_order(store: Backend) {
     let text = String::from_utf8_lossy(&answer);
     let statuses: Vec<_> = text.match_indices("HTTP/1.1 ").map(|(at, _)| &text[at + 9..at + 12]).collect();
     assert_eq!(statuses, ["200", "404"], "{text}");
+}
+
+/// A proxy keeps its connections for a minute, and does not repeat a POST that one was closed under.
+#[tokio::test]
+async fn a_connection_may_be_idle_between_two_requests() {
+    /// Longer than actix keeps one by itself.
+    const IDLE: Duration = Duration::from_secs(6);
+    let app = TestApp::start(Backend::Embedded).await;
+    let mut connection = TcpStream::connect(app.server.addr).await.expect("the server listens");
+    let request = |how: &str| format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: {how}\r\n\r\n", app.server.addr);
+    connection.write_all(request("keep-alive").as_bytes()).await.expect("it is open");
+    sleep(IDLE).await;
+    connection.write_all(request("close").as_bytes()).await.expect("it is still open");
+    let mut answers = String::new();
+    connection.read_to_string(&mut answers).await.expect("it ends in order");
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
 }
