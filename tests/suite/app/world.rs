@@ -14,7 +14,7 @@ use gittix::{
         },
     },
     payments::sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
-    store::{Commit, Store, Write, embedded::EmbeddedStore, mongo::MongoStore},
+    store::{Commit, CommitError, Store, Write, embedded::EmbeddedStore, mongo::MongoStore},
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -95,6 +95,19 @@ impl Found {
 }
 
 /// The store that a server had, or will have. One at a time with the embedded store.
+/// Commits until the store has decided: one that had no time for it wrote nothing, and is asked again, as whoever wants
+/// something would. A busy machine's MongoDB is too slow at times.
+pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitError> {
+    const TRIES: u32 = 30;
+    for _ in 1..TRIES {
+        match store.commit(commit.clone()).await {
+            Err(CommitError::Unavailable(_)) => {}
+            answer => return answer,
+        }
+    }
+    store.commit(commit).await
+}
+
 pub async fn open(home: &Home) -> Arc<dyn Store> {
     match home.mongodb_uri() {
         None => EmbeddedStore::open(&home.data()).expect("no server has the store open"),

@@ -13,6 +13,7 @@ use mongodb::{ClientSession, options::ReadConcern};
 use uuid::Uuid;
 
 use super::world::{World, lock_commit, now, on_sale, one, session, signed_up, take, user};
+use crate::app::world::decided;
 
 const BUYERS: usize = 1000;
 const ROUNDS: usize = 25;
@@ -27,7 +28,7 @@ async fn of_a_thousand_locks_of_one_ticket_through_two_replicas_exactly_one_is_g
     let stores = two_replicas(&world).await;
     let ticket = on_sale(&*stores[0]).await;
     let buyers = join_all((0..8).map(|_| signed_up(&*stores[0]))).await;
-    let locks = (0..BUYERS).map(|turn| stores[turn % 2].commit(lock_commit(&ticket, buyers[turn % buyers.len()].id).1));
+    let locks = (0..BUYERS).map(|turn| decided(&*stores[turn % 2], lock_commit(&ticket, buyers[turn % buyers.len()].id).1));
     let answers = join_all(locks).await;
 
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
@@ -59,7 +60,7 @@ async fn two_replicas_never_grant_a_lock_beyond_the_limit() {
     let stores = two_replicas(&world).await;
     for round in 0..ROUNDS {
         let buyer = signed_up(&*stores[0]).await;
-        let answers = join_all((0..8).map(|turn| stores[turn % 2].commit(one(take(buyer.id, 4))))).await;
+        let answers = join_all((0..8).map(|turn| decided(&*stores[turn % 2], one(take(buyer.id, 4))))).await;
         let granted = answers.iter().filter(|answer| answer.is_ok()).count();
         let full = answers.iter().filter(|answer| **answer == Err(CommitError::SlotsFull)).count();
         assert_eq!((granted, full), (4, 4), "round {round}: {answers:?}");
@@ -123,7 +124,7 @@ async fn of_two_sign_ups_with_one_address_through_two_replicas_one_succeeds() {
     let stores = two_replicas(&world).await;
     for round in 0..ROUNDS {
         let email = format!("round{round}@example.com");
-        let sign_ups = (0..4).map(|turn| stores[turn % 2].commit(one(Write::User(user(0, UserId::new(Uuid::now_v7()), &email)))));
+        let sign_ups = (0..4).map(|turn| decided(&*stores[turn % 2], one(Write::User(user(0, UserId::new(Uuid::now_v7()), &email)))));
         let answers = join_all(sign_ups).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "round {round}: {answers:?}");
         assert_eq!(answers.iter().filter(|answer| **answer == Err(CommitError::EmailInUse)).count(), 3, "round {round}: {answers:?}");

@@ -11,6 +11,7 @@ use gittix::{
 use tokio::time::Instant;
 
 use super::world::{Fault, World, events, on_sale, ticket_commit};
+use crate::app::world::decided;
 
 #[tokio::test]
 async fn replicas_that_start_at_once_agree_on_epoch_and_secrets() {
@@ -87,7 +88,7 @@ fn a_process_that_dies_in_the_middle_of_its_commits_blocks_nobody_for_long() {
     second.block_on(async {
         // Its transactions are still open on the server, and would be for a minute. What they touched is written again.
         let after = world.store().await;
-        let answers = join_all(commits.into_iter().map(|commit| after.commit(commit))).await;
+        let answers = join_all(commits.into_iter().map(|commit| decided(&*after, commit))).await;
         let other: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale))).collect();
         assert!(other.is_empty(), "{other:?}");
         let (stored, told) = after.dump().await.expect("a dump");

@@ -17,6 +17,8 @@ use gittix::{
 };
 use uuid::Uuid;
 
+use crate::app::world::decided;
+
 /// Whatever a test waits for comes sooner, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -154,7 +156,7 @@ pub async fn at_once(store: &Arc<dyn Store>, commits: Vec<Commit>) -> Vec<Result
             let (store, start) = (Arc::clone(store), Arc::clone(&start));
             tokio::spawn(async move {
                 start.wait().await;
-                store.commit(commit).await
+                decided(&*store, commit).await
             })
         })
         .collect();
