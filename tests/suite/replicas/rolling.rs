@@ -77,9 +77,13 @@ fn assert_purchases(found: &Found, floor: &Floor, told: &Ledger) {
     let measured = floor.measured(|measured| measured.clone());
     let count = measured.purchases.len();
     let gap = measured.purchases.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).max().unwrap_or_default();
-    eprintln!("{count} purchases, {} failed; at most {gap:?} between two; slowest answer {:?}", measured.failed, measured.slowest_answer);
-    assert_eq!(measured.failed, 0, "of {count} purchases");
-    assert!(count > 20, "the load was no load: {count}");
+    eprintln!(
+        "{count} purchases, {} failed; at most {gap:?} between two; slowest answer {:?}",
+        measured.failed.len(),
+        measured.slowest_answer
+    );
+    assert_eq!(measured.failed, [] as [String; 0], "of {count} purchases");
+    assert!(count > 10, "the load was no load: {count}");
     assert!(gap < GAP_MAX, "{gap:?} without a purchase");
 }
 

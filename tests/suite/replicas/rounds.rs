@@ -328,7 +328,7 @@ impl Leg {
     /// Whether a purchase succeeds through this very replica, sooner or later.
     async fn purchase_at(&self, fleet: &Fleet, number: usize) -> bool {
         let mut pair = self.pair(PAIRS - 1, fleet.only(number));
-        let succeeded = async { while pair.purchase().await.is_none() {} };
+        let succeeded = async { while pair.purchase().await.is_err() {} };
         timeout(PATIENCE, succeeded).await.is_ok()
     }
 

@@ -28,6 +28,8 @@ const LOAD_PATIENCE: Duration = Duration::from_secs(45);
 /// Who buys by the stopwatch asks the next replica after this long.
 const PURCHASE_PATIENCE: Duration = Duration::from_secs(2);
 
+const UNANSWERED: &str = "no answer before the end";
+
 /// What is measured, by all together.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
@@ -37,8 +39,8 @@ pub struct Measured {
     pub unanswered: u64,
     /// Requests that were told to try again.
     pub unavailable: u64,
-    /// Purchases that were begun and did not succeed, whoever was asked again.
-    pub failed: u64,
+    /// The answers at which purchases ended that were begun and did not succeed, whoever was asked again.
+    pub failed: Vec<String>,
     /// When purchases were completed.
     pub purchases: Vec<Instant>,
 }
@@ -154,26 +156,39 @@ impl Pair {
             let bought = self.purchase().await;
             let is_over = self.buyer.floor.is_closed();
             self.buyer.floor.measured(|measured| match bought {
-                Some(_) => measured.purchases.push(Instant::now()),
-                None => measured.failed += u64::from(!is_over),
+                Ok(_) => measured.purchases.push(Instant::now()),
+                Err(_) if is_over => {}
+                Err(answer) => measured.failed.push(answer),
             });
         }
     }
 
-    /// A ticket is listed, locked and paid; `None` if that did not work, for example because it took longer than the lock.
-    pub async fn purchase(&mut self) -> Option<String> {
-        let ticket = self.seller.ask(|seller| seller.list_ticket(RESERVED, 20)).await.filter(|listed| listed.status == 201)?.id();
-        let ordered = self.buyer.ask(|buyer| buyer.place_order(&ticket)).await.filter(|ordered| ordered.status == 201)?;
+    /// A ticket is listed, locked and paid; the last answer if that did not work, for example because it took longer than the
+    /// lock.
+    pub async fn purchase(&mut self) -> Result<String, String> {
+        let ticket = created(self.seller.ask(|seller| seller.list_ticket(RESERVED, 20)).await)?.id();
+        let ordered = created(self.buyer.ask(|buyer| buyer.place_order(&ticket)).await)?;
         let order = ordered.id();
         self.told.lock().expect("no holder panics").attempted.push((self.number, order.clone()));
-        let paid = self.buyer.ask(|buyer| buyer.pay(&order, "pm_card_visa")).await?;
+        let mut paid = self.buyer.ask(|buyer| buyer.pay(&order, "pm_card_visa")).await.ok_or(UNANSWERED)?;
+        // Who asks another replica under the same key is shown the charge that the first has in hand, and looks again.
+        while paid["status"] == "Created" {
+            sleep(MOVES_ON_AFTER).await;
+            let charge = paid.id();
+            paid = self.buyer.ask(|buyer| buyer.charge(&charge)).await.ok_or(UNANSWERED)?;
+        }
         let mut told = self.told.lock().expect("no holder panics");
         told.answered(&ordered);
         told.answered(&paid);
-        let completed = paid.status == 201 && paid["status"] == "Completed";
+        let completed = paid["status"] == "Completed";
         if completed {
             told.completed.extend([order.clone()]);
         }
-        completed.then_some(order)
+        if completed { Ok(order) } else { Err(format!("{paid:?}")) }
     }
+}
+
+fn created(answer: Option<Answer>) -> Result<Answer, String> {
+    let answer = answer.ok_or(UNANSWERED)?;
+    if answer.status == 201 { Ok(answer) } else { Err(format!("{answer:?}")) }
 }
