@@ -179,12 +179,12 @@ async fn commits_on_one_document_are_written_in_the_order_of_their_arrival() {
     let store = world.store().await;
     let (ticket, commit) = ticket_commit();
     let mut commits = vec![commit];
-    for version in 1..=12 {
+    for version in 1..=30 {
         commits.push(one(Write::Ticket(Ticket { version, ..ticket.clone() })));
     }
     let answers = join_all(commits.into_iter().map(|commit| store.commit(commit))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    assert_eq!(store.ticket(ticket.id).await.expect("a read").expect("it is there").version, 12);
+    assert_eq!(store.ticket(ticket.id).await.expect("a read").expect("it is there").version, 30);
     world.drop_database().await;
 }
 

@@ -83,7 +83,7 @@ fn assert_purchases(found: &Found, floor: &Floor, told: &Ledger) {
         measured.slowest_answer
     );
     assert_eq!(measured.failed, [] as [String; 0], "of {count} purchases");
-    assert!(count > 10, "the load was no load: {count}");
+    assert!(count > 20, "the load was no load: {count}");
     assert!(gap < GAP_MAX, "{gap:?} without a purchase");
 }
 
