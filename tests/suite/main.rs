@@ -15,6 +15,9 @@ mod money;
 mod mongo;
 mod operations;
 mod replicas;
+// It runs a server that dies at a named point.
+#[cfg(feature = "failpoints")]
+mod smoke;
 mod store;
 mod tidy;
 mod ws;

@@ -1,0 +1,103 @@
+//! `scripts/smoke` itself: it buys from a real server, pays again what was interrupted, and fails when it should.
+
+use std::{
+    net::SocketAddr,
+    process::Output,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::app::{Backend, TestApp, on_both_stores};
+
+on_both_stores!(
+    smoke_pays_again_when_a_server_dies_during_a_payment,
+    smoke_counts_sign_ups_towards_the_slowest,
+    smoke_fails_when_its_command_fails,
+);
+
+/// Forwards connections to the present server, as a load balancer does across a restart.
+struct Proxy {
+    addr: SocketAddr,
+    server: Arc<Mutex<SocketAddr>>,
+}
+
+impl Proxy {
+    /// Each sign-up is delayed by `sign_up_delay`.
+    async fn start(server: SocketAddr, sign_up_delay: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let server = Arc::new(Mutex::new(server));
+        let present = Arc::clone(&server);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = *present.lock().expect("no holder panics");
+                tokio::spawn(forward(client, server, sign_up_delay));
+            }
+        });
+        Self { addr, server }
+    }
+}
+
+/// `None` if either end closes early, which is what the client then sees too.
+async fn forward(mut client: TcpStream, server: SocketAddr, sign_up_delay: Duration) -> Option<()> {
+    let mut start = [0; 4096];
+    let length = client.read(&mut start).await.ok()?;
+    let start = start.get(..length)?;
+    if start.starts_with(b"POST /api/users/signup ") {
+        tokio::time::sleep(sign_up_delay).await;
+    }
+    let mut server = TcpStream::connect(server).await.ok()?;
+    server.write_all(start).await.ok()?;
+    copy_bidirectional(&mut client, &mut server).await.ok().map(|_| ())
+}
+
+/// Runs the script to its end.
+async fn smoke(addr: SocketAddr, arguments: &[&str]) -> Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/smoke");
+    let mut command = tokio::process::Command::new(script);
+    command.arg(format!("http://{addr}")).args(arguments).kill_on_drop(true);
+    command.output().await.expect("python3 is installed")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+async fn smoke_pays_again_when_a_server_dies_during_a_payment(store: Backend) {
+    let mut app = TestApp::start_with(store, &[("FAILPOINTS", "settlement::opened=return")]).await;
+    let proxy = Proxy::start(app.server.addr, Duration::ZERO).await;
+    let addr = proxy.addr;
+    let running = tokio::spawn(async move { smoke(addr, &[]).await });
+    // The first payment ends the process before the processor has authorized anything.
+    app.server.gone().await;
+    app.set("FAILPOINTS", "");
+    app.restart().await;
+    *proxy.server.lock().expect("no holder panics") = app.server.addr;
+    let output = running.await.expect("the script is waited for");
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("; 1 interrupted payments made again"), "{}", text(&output));
+}
+
+async fn smoke_counts_sign_ups_towards_the_slowest(store: Backend) {
+    const DELAY: Duration = Duration::from_secs(3);
+    let app = TestApp::start(store).await;
+    let proxy = Proxy::start(app.server.addr, DELAY).await;
+    let output = smoke(proxy.addr, &["--", "true"]).await;
+    let printed = text(&output);
+    assert!(output.status.success(), "{printed}");
+    let slowest = printed.split("the slowest purchase or sign-up took ").nth(1).and_then(|rest| rest.split(' ').next());
+    let slowest: f64 = slowest.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{printed}"));
+    assert!(slowest >= DELAY.as_secs_f64(), "{printed}");
+}
+
+async fn smoke_fails_when_its_command_fails(store: Backend) {
+    let app = TestApp::start(store).await;
+    let output = smoke(app.server.addr, &["--", "false"]).await;
+    assert!(!output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("false failed with 1"), "{}", text(&output));
+}
