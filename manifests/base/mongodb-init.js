@@ -1,8 +1,9 @@
-// Joins the members of the replica set and makes the user that the servers sign in as. Idempotent: what is there stays.
+// Joins the members of the replica set and makes the user that the servers sign in as. Idempotent: what is there stays, and
+// two runs at once do not disturb each other.
 //
 //   MEMBERS=host:port… SECRETS=folder mongosh --nodb --file mongodb-init.js
 //
-// The folder holds `root-password` and `app-password`. Every member has made its own root user; those who join take over
+// The folder holds `root-password`, `app-user` and `app-password`. Every member has made its own root user; those who join take over
 // the first one's data, so that there is one in the end.
 
 const fs = require("fs");
@@ -11,6 +12,7 @@ const SET = "rs0";
 const DATABASE = "gittix";
 const WAIT_MS_MAX = 600_000;
 const PAUSE_MS = 1000;
+const ALREADY_INITIALIZED = 23;
 const NOT_YET_INITIALIZED = 94;
 
 const members = process.env.MEMBERS.trim().split(/\s+/);
@@ -51,6 +53,18 @@ function run(database, command) {
   return reply;
 }
 
+/** Makes the member the first one of a set. True also if another run has done so meanwhile. */
+function initiate(member) {
+  try {
+    return run(admin(member, "directConnection=true"), { replSetInitiate: { _id: SET, members: [{ _id: 0, host: member }] } });
+  } catch (error) {
+    if (error.code === ALREADY_INITIALIZED) {
+      return true;
+    }
+    throw error;
+  }
+}
+
 /** The configuration that a member knows, or null if it belongs to no set. */
 function configOf(member) {
   try {
@@ -66,9 +80,7 @@ function configOf(member) {
 // All of them are asked first: one that lost its disk must not found a set of its own beside the one that is there.
 const configs = members.map((host) => until(host, () => ({ config: configOf(admin(host, "directConnection=true")) })));
 if (configs.every(({ config }) => config === null)) {
-  until("a set of one", () => run(admin(members[0], "directConnection=true"), {
-    replSetInitiate: { _id: SET, members: [{ _id: 0, host: members[0] }] },
-  }));
+  until("a set of one", () => initiate(members[0]));
 }
 
 const known = members.filter((_, index) => configs[index].config !== null);
@@ -95,14 +107,32 @@ until("every member follows", () => {
   return states.length >= members.length && states.every((state) => ["PRIMARY", "SECONDARY"].includes(state));
 });
 
-until("the servers' user", () => {
+const user = secret("app-user");
+// Its own database, and no other: enough for indexes, transactions and change streams.
+const roles = [{ role: "readWrite", db: DATABASE }];
+
+/** Whether the user can sign in with the password of the secret. */
+function signsIn() {
+  const uri = `mongodb://${user}:${encodeURIComponent(secret("app-password"))}@${seeds.join()}/${DATABASE}`;
+  try {
+    return run(connect(`${uri}?replicaSet=${SET}&serverSelectionTimeoutMS=5000`), { ping: 1 }).ok;
+  } catch {
+    return false;
+  }
+}
+
+// Another user than before is made beside it, so that servers that still sign in as the old one keep running.
+until(`the servers' user ${user}`, () => {
   const database = set.getSiblingDB(DATABASE);
-  const exists = run(database, { usersInfo: "gittix" }).users.length > 0;
+  const found = run(database, { usersInfo: user }).users;
+  const granted = found.length === 1 && EJSON.stringify(found[0].roles) === EJSON.stringify(roles);
+  if (granted && signsIn()) {
+    return true;
+  }
   return run(database, {
-    [exists ? "updateUser" : "createUser"]: "gittix",
+    [found.length > 0 ? "updateUser" : "createUser"]: user,
     pwd: secret("app-password"),
-    // Its own database, and no other: enough for indexes, transactions and change streams.
-    roles: [{ role: "readWrite", db: DATABASE }],
+    roles,
     writeConcern: { w: "majority", wtimeout: 10_000 },
   });
 });

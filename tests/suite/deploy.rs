@@ -1,0 +1,260 @@
+//! The scripts that run in a cluster, or against one: MongoDB's probe against a real mongod and stand-ins of it, and what
+//! operators run against a stand-in of `kubectl`. What the manifests promise is checked by `scripts/check-manifests`.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Command, Output},
+    thread,
+};
+
+use bson::{Document, doc};
+
+use crate::app::{Backend, Home};
+
+/// Runs a script of this project to its end.
+fn script(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new("bash");
+    command.arg(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).args(arguments).envs(environment.iter().copied());
+    command.output().expect("bash is installed")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether MongoDB's probe passes.
+fn probe(what: &str, addr: (&str, u16)) -> bool {
+    let port = addr.1.to_string();
+    let output = script("manifests/base/mongodb-probe.sh", &[what], &[("HOSTNAME", addr.0), ("MONGODB_PORT", &port)]);
+    output.status.success()
+}
+
+/// What replies to each `hello` with this document.
+fn replying(reply: Document) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    let document = reply.to_vec().expect("it is encoded");
+    // OP_MSG: length, id, response to, opcode 2013, no flags, one section of kind 0.
+    let length = i32::try_from(21 + document.len()).expect("it is short");
+    let header: Vec<u8> = [length, 1, 1, 2013, 0].iter().flat_map(|number| number.to_le_bytes()).chain([0]).collect();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = stream;
+            let mut asked = [0; 52];
+            stream.read_exact(&mut asked).expect("a whole request");
+            assert_eq!(asked[..4], 52_i32.to_le_bytes());
+            // The probe may have seen enough and closed.
+            let _ = stream.write_all(&[header.clone(), document.clone()].concat());
+        }
+    });
+    addr
+}
+
+/// The reply of a member, shortened.
+fn hello(primary: bool, secondary: bool) -> Document {
+    let version = doc! { "counter": 6_i64 };
+    doc! {
+        "topologyVersion": version, "hosts": ["a:27017", "b:27017"], "setName": "rs0", "setVersion": 1,
+        "isWritablePrimary": primary, "secondary": secondary, "primary": "a:27017", "readOnly": false, "ok": 1.0,
+    }
+}
+
+fn probe_at(what: &str, addr: SocketAddr) -> bool {
+    probe(what, ("127.0.0.1", addr.port()))
+}
+
+#[test]
+fn mongodb_probe_of_a_real_primary_passes() {
+    let home = Home::new(Backend::MongoDb);
+    let uri = home.mongodb_uri().expect("it is on MongoDB");
+    let host = uri.trim_start_matches("mongodb://").split([',', '/']).next().unwrap_or_default();
+    let (host, port) = host.rsplit_once(':').unwrap_or((host, "27017"));
+    let port = port.parse().expect("a port");
+    assert!(probe("alive", (host, port)));
+    assert!(probe("member", (host, port)));
+}
+
+#[test]
+fn mongodb_probe_of_a_member_follows_its_state() {
+    for (primary, secondary, is_member) in [(true, false, true), (false, true, true), (false, false, false)] {
+        let addr = replying(hello(primary, secondary));
+        assert!(probe_at("alive", addr));
+        assert_eq!(probe_at("member", addr), is_member, "primary {primary}, secondary {secondary}");
+    }
+}
+
+#[test]
+fn mongodb_probe_of_a_mongod_outside_a_set_finds_it_alive_but_no_member() {
+    let addr = replying(doc! { "isWritablePrimary": true, "maxBsonObjectSize": 16_777_216, "ok": 1.0 });
+    assert!(probe_at("alive", addr));
+    assert!(!probe_at("member", addr));
+}
+
+/// The kernel completes connections to a process that is stopped, up to its backlog; nobody answers.
+#[test]
+fn mongodb_probe_of_a_frozen_mongod_fails() {
+    let frozen = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = frozen.local_addr().expect("it is bound");
+    assert!(!probe_at("alive", addr));
+    assert!(!probe_at("member", addr));
+}
+
+#[test]
+fn mongodb_probe_without_a_mongod_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    drop(listener);
+    assert!(!probe_at("alive", addr));
+}
+
+/// A folder with a stand-in of `kubectl` that logs its arguments, and answers as its script says.
+struct Cluster {
+    folder: PathBuf,
+}
+
+impl Cluster {
+    fn new(name: &str, answers: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("gittix_deploy_{}_{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder can be made among the temporary files");
+        let kubectl = folder.join("kubectl");
+        let log = folder.join("log").display().to_string();
+        fs::write(&kubectl, format!("#!/bin/bash\necho \"$*\" >>'{log}'\ncase \"$*\" in\n{answers}\nesac\n")).expect("it is written");
+        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).expect("it is made executable");
+        Self { folder }
+    }
+
+    fn run(&self, path: &str, arguments: &[&str]) -> Output {
+        let path_variable = format!("{}:{}", self.folder.display(), std::env::var("PATH").expect("there is a PATH"));
+        script(path, arguments, &[("PATH", &path_variable)])
+    }
+
+    fn asked(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn secrets(&self) -> String {
+        self.folder.join("secrets").display().to_string()
+    }
+
+    fn secret(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.folder.join("secrets").join(name)).ok()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Three members, all well.
+const WELL: &str = r#"
+    *"get statefulset mongodb"*) echo "3 3 3" ;;
+    *mongodb-probe.sh*) exit 0 ;;
+    *mongosh*) echo "mongodb-1:27017" ;;
+    *rollout*) exit 0 ;;
+"#;
+
+#[test]
+fn mongodb_restart_of_a_healthy_set_is_rolled_out() {
+    let cluster = Cluster::new("healthy", WELL);
+    let output = cluster.run("scripts/restart-mongodb", &["--context", "a-cluster"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(cluster.asked().contains("--context a-cluster --namespace gittix rollout restart statefulset/mongodb"), "{}", cluster.asked());
+}
+
+#[test]
+fn mongodb_check_of_a_healthy_set_restarts_nothing() {
+    let cluster = Cluster::new("checked", WELL);
+    let output = cluster.run("scripts/restart-mongodb", &["--check"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
+}
+
+#[test]
+fn mongodb_restart_of_a_set_in_trouble_is_refused() {
+    let troubles = [
+        ("a member is down", WELL.replace("3 3 3", "3 2 3"), "2 of 3 members are ready"),
+        ("an update is under way", WELL.replace("3 3 3", "3 3 1"), "an update is under way"),
+        ("no member is ready", WELL.replace("3 3 3", "3"), "0 of 3 members are ready"),
+        (
+            "one left the set",
+            WELL.replacen("*mongodb-probe.sh*", "*mongodb-2*mongodb-probe.sh*) exit 1 ;;\n*mongodb-probe.sh*", 1),
+            "mongodb-2 is neither",
+        ),
+        ("there is no primary", WELL.replace("mongodb-1:27017", ""), "no primary"),
+    ];
+    for (name, answers, reason) in troubles {
+        let cluster = Cluster::new(&name.replace(' ', "_"), &answers);
+        let output = cluster.run("scripts/restart-mongodb", &[]);
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", text(&output));
+        assert!(text(&output).contains(reason), "{name}: {}", text(&output));
+        assert!(!cluster.asked().contains("rollout"), "{name}: {}", cluster.asked());
+    }
+}
+
+/// A cluster whose MongoDB runs with Secrets of these names.
+const LIVING: &str = r#"
+    *"get statefulset mongodb"*) echo -n mongodb-abc ;;
+    *"get cronjob mongodb-init"*) echo -n mongodb-app-def ;;
+    *"get secret mongodb-abc"*keyfile*) echo -n old-keyfile ;;
+    *"get secret mongodb-abc"*root-password*) echo -n old-root ;;
+    *"get secret mongodb-app-def"*app-user*) echo -n gittix-old ;;
+    *"get secret mongodb-app-def"*app-password*) echo -n old-app ;;
+    *) exit 1 ;;
+"#;
+
+#[test]
+fn lost_secrets_of_a_living_cluster_are_recovered() {
+    let cluster = Cluster::new("living", LIVING);
+    let output = cluster.run("scripts/recover-secrets", &[&cluster.secrets()]);
+    assert!(output.status.success(), "{}", text(&output));
+    let output = cluster.run("scripts/deploy-secrets", &[&cluster.secrets()]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(cluster.secret("keyfile").as_deref(), Some("old-keyfile"));
+    assert_eq!(cluster.secret("root-password").as_deref(), Some("old-root"));
+    let uri = cluster.secret("MONGODB_URI").expect("it is made of the recovered ones");
+    assert!(uri.starts_with("mongodb://gittix-old:old-app@mongodb-0."), "{uri}");
+}
+
+#[test]
+fn secrets_that_are_there_are_kept_without_asking_the_cluster() {
+    let cluster = Cluster::new("kept", LIVING);
+    assert!(cluster.run("scripts/deploy-secrets", &[&cluster.secrets()]).status.success());
+    let before = cluster.secret("keyfile");
+    assert!(cluster.run("scripts/recover-secrets", &[&cluster.secrets()]).status.success());
+    assert_eq!((cluster.secret("keyfile"), cluster.asked()), (before, String::new()));
+}
+
+#[test]
+fn secrets_of_a_cluster_without_mongodb_are_not_asked_for() {
+    let cluster = Cluster::new("empty", "*) exit 0 ;;");
+    assert!(cluster.run("scripts/recover-secrets", &[&cluster.secrets()]).status.success());
+    assert_eq!(cluster.secret("keyfile"), None);
+}
+
+#[test]
+fn lost_secrets_of_data_that_nothing_names_are_refused() {
+    let cluster = Cluster::new("orphaned", "*persistentvolumeclaims*) echo persistentvolumeclaim/data-mongodb-0 ;;");
+    let output = cluster.run("scripts/recover-secrets", &[&cluster.secrets()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(cluster.secret("keyfile"), None);
+}
+
+#[test]
+fn new_user_of_the_servers_has_another_name_and_password() {
+    let cluster = Cluster::new("rotated", "");
+    let secrets = cluster.secrets();
+    assert!(cluster.run("scripts/deploy-secrets", &[&secrets]).status.success());
+    let names = ["app-user", "app-password", "MONGODB_URI", "keyfile", "root-password"];
+    let before = names.map(|name| cluster.secret(name));
+    assert!(cluster.run("scripts/deploy-secrets", &[&secrets, "--new-user"]).status.success());
+    let after = names.map(|name| cluster.secret(name));
+    let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+    assert_eq!(changed, [true, true, true, false, false]);
+}
