@@ -90,6 +90,37 @@ const set = until("a primary", () => {
   return run(connection, { hello: 1 }).isWritablePrimary && connection;
 });
 
+const user = secret("app-user");
+// Its own database, and no other: enough for indexes, transactions and change streams.
+const roles = [{ role: "readWrite", db: DATABASE }];
+
+/** Whether the user can sign in with the password of the secret. */
+function signsIn() {
+  const uri = `mongodb://${user}:${encodeURIComponent(secret("app-password"))}@${seeds.join()}/${DATABASE}`;
+  try {
+    return run(connect(`${uri}?replicaSet=${SET}&serverSelectionTimeoutMS=5000`), { ping: 1 }).ok;
+  } catch {
+    return false;
+  }
+}
+
+// Before the other members join: a server that finds a primary but no user ends. Another user than before is made beside
+// it, so that servers that still sign in as the old one keep running.
+until(`the servers' user ${user}`, () => {
+  const database = set.getSiblingDB(DATABASE);
+  const found = run(database, { usersInfo: user }).users;
+  const granted = found.length === 1 && EJSON.stringify(found[0].roles) === EJSON.stringify(roles);
+  if (granted && signsIn()) {
+    return true;
+  }
+  return run(database, {
+    [found.length > 0 ? "updateUser" : "createUser"]: user,
+    pwd: secret("app-password"),
+    roles,
+    writeConcern: { w: "majority", wtimeout: 10_000 },
+  });
+});
+
 // One at a time, which is all that a set allows.
 for (const host of members) {
   until(`${host} joins`, () => {
@@ -105,34 +136,4 @@ for (const host of members) {
 until("every member follows", () => {
   const states = run(set, { replSetGetStatus: 1 }).members.map((member) => member.stateStr);
   return states.length >= members.length && states.every((state) => ["PRIMARY", "SECONDARY"].includes(state));
-});
-
-const user = secret("app-user");
-// Its own database, and no other: enough for indexes, transactions and change streams.
-const roles = [{ role: "readWrite", db: DATABASE }];
-
-/** Whether the user can sign in with the password of the secret. */
-function signsIn() {
-  const uri = `mongodb://${user}:${encodeURIComponent(secret("app-password"))}@${seeds.join()}/${DATABASE}`;
-  try {
-    return run(connect(`${uri}?replicaSet=${SET}&serverSelectionTimeoutMS=5000`), { ping: 1 }).ok;
-  } catch {
-    return false;
-  }
-}
-
-// Another user than before is made beside it, so that servers that still sign in as the old one keep running.
-until(`the servers' user ${user}`, () => {
-  const database = set.getSiblingDB(DATABASE);
-  const found = run(database, { usersInfo: user }).users;
-  const granted = found.length === 1 && EJSON.stringify(found[0].roles) === EJSON.stringify(roles);
-  if (granted && signsIn()) {
-    return true;
-  }
-  return run(database, {
-    [found.length > 0 ? "updateUser" : "createUser"]: user,
-    pwd: secret("app-password"),
-    roles,
-    writeConcern: { w: "majority", wtimeout: 10_000 },
-  });
 });
