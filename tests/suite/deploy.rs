@@ -94,7 +94,7 @@ fn mongodb_probe_of_a_mongod_outside_a_set_finds_it_alive_but_no_member() {
     assert!(!probe_at("member", addr));
 }
 
-/// The kernel completes connections to a process that is stopped, up to its backlog; nobody answers.
+/// The kernel completes connections to a process that is stopped, up to its backlog, and no answer comes.
 #[test]
 fn mongodb_probe_of_a_frozen_mongod_fails() {
     let frozen = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -17,8 +17,18 @@ use crate::app::{Backend, TestApp, on_both_stores};
 on_both_stores!(
     smoke_pays_again_when_a_server_dies_during_a_payment,
     smoke_counts_sign_ups_towards_the_slowest,
+    smoke_signs_in_when_the_answer_to_a_sign_up_is_lost,
     smoke_fails_when_its_command_fails,
 );
+
+/// What the proxy does to sign-ups.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SignUps {
+    Forwarded,
+    Delayed(Duration),
+    /// Each that succeeds loses its answer: the connection is closed.
+    Unanswered,
+}
 
 /// Forwards connections to the present server, as a load balancer does across a restart.
 struct Proxy {
@@ -27,8 +37,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Each sign-up is delayed by `sign_up_delay`.
-    async fn start(server: SocketAddr, sign_up_delay: Duration) -> Self {
+    async fn start(server: SocketAddr, sign_ups: SignUps) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let server = Arc::new(Mutex::new(server));
@@ -36,7 +45,7 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = *present.lock().expect("no holder panics");
-                tokio::spawn(forward(client, server, sign_up_delay));
+                tokio::spawn(forward(client, server, sign_ups));
             }
         });
         Self { addr, server }
@@ -44,15 +53,28 @@ impl Proxy {
 }
 
 /// `None` if either end closes early, which is what the client then sees too.
-async fn forward(mut client: TcpStream, server: SocketAddr, sign_up_delay: Duration) -> Option<()> {
+async fn forward(mut client: TcpStream, server: SocketAddr, sign_ups: SignUps) -> Option<()> {
     let mut start = [0; 4096];
     let length = client.read(&mut start).await.ok()?;
     let start = start.get(..length)?;
-    if start.starts_with(b"POST /api/users/signup ") {
-        tokio::time::sleep(sign_up_delay).await;
+    let is_sign_up = start.starts_with(b"POST /api/users/signup ");
+    if let (true, SignUps::Delayed(delay)) = (is_sign_up, sign_ups) {
+        tokio::time::sleep(delay).await;
     }
     let mut server = TcpStream::connect(server).await.ok()?;
     server.write_all(start).await.ok()?;
+    if is_sign_up && sign_ups == SignUps::Unanswered {
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let mut answer = [0; 4096];
+        // The body may come after the head.
+        let length = tokio::select! {
+            length = from_server.read(&mut answer) => length.ok()?,
+            _ = tokio::io::copy(&mut from_client, &mut to_server) => return None,
+        };
+        let answer = answer.get(..length).filter(|answer| !answer.starts_with(b"HTTP/1.1 201 "))?;
+        to_client.write_all(answer).await.ok()?;
+    }
     copy_bidirectional(&mut client, &mut server).await.ok().map(|_| ())
 }
 
@@ -70,7 +92,7 @@ fn text(output: &Output) -> String {
 
 async fn smoke_pays_again_when_a_server_dies_during_a_payment(store: Backend) {
     let mut app = TestApp::start_with(store, &[("FAILPOINTS", "settlement::opened=return")]).await;
-    let proxy = Proxy::start(app.server.addr, Duration::ZERO).await;
+    let proxy = Proxy::start(app.server.addr, SignUps::Forwarded).await;
     let addr = proxy.addr;
     let running = tokio::spawn(async move { smoke(addr, &[]).await });
     // The first payment ends the process before the processor has authorized anything.
@@ -86,13 +108,20 @@ async fn smoke_pays_again_when_a_server_dies_during_a_payment(store: Backend) {
 async fn smoke_counts_sign_ups_towards_the_slowest(store: Backend) {
     const DELAY: Duration = Duration::from_secs(3);
     let app = TestApp::start(store).await;
-    let proxy = Proxy::start(app.server.addr, DELAY).await;
+    let proxy = Proxy::start(app.server.addr, SignUps::Delayed(DELAY)).await;
     let output = smoke(proxy.addr, &["--", "true"]).await;
     let printed = text(&output);
     assert!(output.status.success(), "{printed}");
     let slowest = printed.split("the slowest purchase or sign-up took ").nth(1).and_then(|rest| rest.split(' ').next());
     let slowest: f64 = slowest.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{printed}"));
     assert!(slowest >= DELAY.as_secs_f64(), "{printed}");
+}
+
+async fn smoke_signs_in_when_the_answer_to_a_sign_up_is_lost(store: Backend) {
+    let app = TestApp::start(store).await;
+    let proxy = Proxy::start(app.server.addr, SignUps::Unanswered).await;
+    let output = smoke(proxy.addr, &[]).await;
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 async fn smoke_fails_when_its_command_fails(store: Backend) {
