@@ -1,6 +1,11 @@
 //! Settings: every flag of `gittix serve`, its environment variable, its default and what it may be.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -14,15 +19,21 @@ pub use stripe::{Mode, StripeConfig};
 /// How one server process is set up. Durations are written as `10m`, `15s`, `800ms`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one, and the first log line tells which.
+    /// Where to listen, an address or a name; port 0 takes a free one, and the first log line tells which.
     #[arg(long, env = "GITTIX_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
-    pub addr: SocketAddr,
+    pub addr: HostPort,
+    /// Where to serve `/metrics`, and `/healthz` and `/readyz` too; `/metrics` is then not served on the other address.
+    #[arg(long, env = "GITTIX_ADMIN_ADDR", value_name = "HOST:PORT")]
+    pub admin_addr: Option<HostPort>,
     /// The embedded store's folder, and the sandbox processor's ledger.
     #[arg(long, env = "GITTIX_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Use MongoDB (a replica set) instead of the embedded store; the database is the URI's, else `gittix`.
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
     pub mongodb_uri: Option<Secret>,
+    /// How long a start waits for MongoDB; 0s tries once.
+    #[arg(long, env = "GITTIX_STORE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = parse_duration_or_zero)]
+    pub store_wait: Millis,
     /// What browsers call this server by, separated by commas; the first decides on secure cookies.
     #[arg(long, env = "GITTIX_PUBLIC_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
@@ -44,8 +55,8 @@ pub struct Config {
     /// How many locks a user may hold at once.
     #[arg(long, env = "GITTIX_MAX_LOCKS", default_value = "4", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_locks: u32,
-    /// The wait after three locks of one user on one ticket came to nothing within an hour.
-    #[arg(long, env = "GITTIX_RELOCK_WAIT", default_value = "15m", value_name = "DURATION", value_parser = parse_duration)]
+    /// The wait after three locks of one user on one ticket came to nothing within an hour; 0s for none.
+    #[arg(long, env = "GITTIX_RELOCK_WAIT", default_value = "15m", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub relock_wait: Millis,
     /// How long a sign-in lasts.
     #[arg(long, env = "GITTIX_SESSION_TTL", default_value = "7d", value_name = "DURATION", value_parser = parse_duration)]
@@ -53,8 +64,8 @@ pub struct Config {
     /// Limits on requests; `off` for load tests: everything but locks per user.
     #[arg(long, env = "GITTIX_RATE_LIMIT", default_value = "on", value_name = "SWITCH")]
     pub rate_limit: Switch,
-    /// Networks whose `X-Forwarded-For` is believed, separated by commas.
-    #[arg(long, env = "GITTIX_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',')]
+    /// Networks, or single addresses, whose `X-Forwarded-For` is believed, separated by commas.
+    #[arg(long, env = "GITTIX_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
     /// What is logged: a level, or a filter such as `info,gittix::ws=debug`.
     #[arg(long, env = "GITTIX_LOG", default_value = "info", value_name = "FILTER")]
@@ -62,6 +73,9 @@ pub struct Config {
     /// How it is logged.
     #[arg(long, env = "GITTIX_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// Permit the sandbox, or a test key of Stripe's, although the first public origin is https.
+    #[arg(long, env = "GITTIX_ALLOW_SANDBOX", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub allow_sandbox: bool,
     /// How payment is taken.
     #[command(flatten)]
     pub stripe: StripeConfig,
@@ -130,6 +144,66 @@ impl FromStr for Origin {
     }
 }
 
+/// `HOST:PORT`, the host an IP address or a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// The addresses of the host, always in the same order: IPv4 first, then by number.
+    ///
+    /// # Errors
+    /// The resolver's; an unknown name is one.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let mut addrs: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        addrs.sort_by_key(|addr| (addr.is_ipv6(), *addr));
+        addrs.dedup();
+        if addrs.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addrs) }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return Ok(Self { host: addr.ip().to_string(), port: addr.port() });
+        }
+        let is_name = |host: &str| {
+            (1..=253).contains(&host.len()) && host.bytes().all(|b| b.is_ascii_alphanumeric() || [b'-', b'.', b'_'].contains(&b))
+        };
+        match text.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some((host, Ok(port))) if is_name(host) => Ok(Self { host: host.into(), port }),
+            _ => Err("must be a host and a port, such as 127.0.0.1:3000, [::1]:3000 or localhost:3000".into()),
+        }
+    }
+}
+
+/// Hides the user part of each URL in a text: it may hold a password.
+pub fn without_credentials(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut hidden = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // A password that is not encoded may hold anything but white space and quotes.
+        let end = part.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(part.len());
+        let rest = part[..end].rfind('@').map_or(part, |at| &part[at..]);
+        hidden.push_str("://");
+        hidden.push_str(if rest.len() < part.len() { "…" } else { "" });
+        hidden.push_str(rest);
+    }
+    hidden
+}
+
 impl Config {
     /// What a setting alone cannot tell: whether it goes together with the others.
     ///
@@ -140,7 +214,20 @@ impl Config {
             return Err("GITTIX_PAYMENT_WINDOW must not be longer than GITTIX_LOCK_DURATION".into());
         }
         self.stripe.check()?;
+        let moves_money = self.stripe.mode() == Some(Mode::Live);
+        if self.is_https() && !moves_money && !self.allow_sandbox {
+            let lacking = if self.stripe.mode().is_none() { "is not set" } else { "is a test key" };
+            return Err(format!(
+                "STRIPE_SECRET_KEY {lacking}, but GITTIX_PUBLIC_ORIGIN is https: buyers would get tickets for test cards; \
+                 set a live key, or GITTIX_ALLOW_SANDBOX=true"
+            ));
+        }
         Ok(self)
+    }
+
+    /// Whether browsers reach this server by https: by the first public origin.
+    pub fn is_https(&self) -> bool {
+        self.public_origin.first().is_some_and(Origin::is_https)
     }
 
     /// The rules of the lock.
@@ -157,17 +244,30 @@ impl Config {
 }
 
 fn parse_duration(text: &str) -> Result<Millis, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
-    if duration.is_zero() {
-        return Err("must be longer than nothing".into());
-    }
+    let duration = parse_duration_or_zero(text)?;
+    if duration == Millis(0) { Err("must be longer than nothing".into()) } else { Ok(duration) }
+}
+
+/// For what 0s turns off.
+fn parse_duration_or_zero(text: &str) -> Result<Millis, String> {
+    let duration = humantime::parse_duration(text.trim()).map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
     if duration.as_secs() > 366 * 24 * 3600 {
         return Err("must be at most a year".into());
     }
     Ok(Millis::from(duration))
 }
 
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse());
+    network.map_err(|_| "must be a network or an address, such as 10.0.0.0/8 or 10.0.0.1".into())
+}
+
 fn parse_replica(text: &str) -> Result<ReplicaName, String> {
     let named = (1..=253).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
     if named { Ok(ReplicaName::new(text)) } else { Err("must be 1 to 253 visible ASCII characters".into()) }
 }
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

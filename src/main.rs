@@ -3,7 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind};
-use gittix::{app, config::Config, demo, logging, probe::Probe};
+use gittix::{
+    app,
+    config::{Config, without_credentials},
+    demo, logging,
+    probe::Probe,
+};
 
 /// A ticket marketplace: list tickets, lock one, pay for it, and see it all happen live.
 #[derive(Debug, Parser)]
@@ -29,6 +34,8 @@ enum Command {
 const MISUSED: u8 = 2;
 /// Exit code: the server that was asked is not well. Docker reserves 2 in health checks.
 const UNWELL: u8 = 1;
+/// Exit code: something failed while the server ran, and only a new process helps (`EX_SOFTWARE` of sysexits.h).
+const FAILED: u8 = 70;
 
 fn main() -> ExitCode {
     // What the environment variable FAILPOINTS arms, until the process ends.
@@ -42,16 +49,18 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => serve(cli.serve),
         Some(Command::Serve(config)) => serve(*config),
-        Some(Command::Demo(demo)) => run_demo(demo),
-        Some(Command::Health(probe)) => return probe.ask().map_or_else(|error| fail(&error, UNWELL), |()| ExitCode::SUCCESS),
+        Some(Command::Demo(demo)) => run_demo(demo).map_err(|error| (error, MISUSED)),
+        Some(Command::Health(probe)) => probe.ask().map_err(|error| (error, UNWELL)),
     };
-    done.map_or_else(|error| fail(&error, MISUSED), |()| ExitCode::SUCCESS)
+    done.map_or_else(|(error, code)| fail(&error, code), |()| ExitCode::SUCCESS)
 }
 
-fn serve(config: Config) -> Result<(), String> {
-    let config = config.checked()?;
-    logging::start(&config.log, config.log_format)?;
-    actix::System::new().block_on(app::run(config)).map_err(|error| error.to_string())
+fn serve(config: Config) -> Result<(), (String, u8)> {
+    let misused = |error| (error, MISUSED);
+    let config = config.checked().map_err(misused)?;
+    logging::start(&config.log, config.log_format).map_err(misused)?;
+    let ended = actix::System::new().block_on(app::run(config));
+    ended.map_err(|error| (error.to_string(), if error.is_start() { MISUSED } else { FAILED }))
 }
 
 fn run_demo(demo: demo::Demo) -> Result<(), String> {
@@ -61,7 +70,7 @@ fn run_demo(demo: demo::Demo) -> Result<(), String> {
 
 #[expect(clippy::print_stderr, reason = "the log may not be there yet")]
 fn fail(error: &str, code: u8) -> ExitCode {
-    eprintln!("gittix: {error}");
+    eprintln!("gittix: {}", without_credentials(error));
     ExitCode::from(code)
 }
 
@@ -82,8 +91,13 @@ fn one_line(error: &clap::Error) -> String {
     let variable = known.and_then(|known| known.get_env()).map(|variable| format!("{} ", variable.to_string_lossy())).unwrap_or_default();
     let is_secret = known.is_some_and(clap::Arg::is_hide_env_values_set);
     match text(ContextKind::InvalidValue) {
-        Some(_) if is_secret => format!("{variable}({flag}): what is set is not valid{reason}"),
+        Some(value) if is_secret || looks_secret(value) => format!("{variable}({flag}): what is set is not valid{reason}"),
         Some(value) => format!("{variable}({flag}): {value:?} is not valid{reason}"),
         None => format!("{variable}({flag}): {}", error.kind()),
     }
+}
+
+/// Whether a value may be, or hold, a secret that was meant for another setting.
+fn looks_secret(value: &str) -> bool {
+    value.contains('@') || ["sk_", "rk_", "whsec_"].iter().any(|prefix| value.trim_start().starts_with(prefix))
 }

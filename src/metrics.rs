@@ -129,6 +129,10 @@ metrics! {
     passwords_hashed: IntCounter("gittix_passwords_hashed_total");
     /// Passwords that wait to be hashed.
     passwords_waiting: IntGauge("gittix_passwords_waiting");
+    /// 1 for the way in which payment is taken, 0 for the others: Stripe in live or in test mode, or the sandbox.
+    payment_mode: IntGaugeVec("gittix_payment_mode", "mode" in ["live", "test", "sandbox"]);
+    /// Whether the first public origin is https: 1, or 0.
+    public_origin_https: IntGauge("gittix_public_origin_https");
     /// WebSocket connections open.
     sockets: IntGauge("gittix_websockets");
     /// Frames handed to WebSocket connections, by kind.

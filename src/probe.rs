@@ -10,6 +10,8 @@ use std::{
 
 use clap::Args;
 
+use crate::config::HostPort;
+
 /// Readiness waits two seconds for the store; this is a little more.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// How an answer that is fine begins (RFC 9112, section 4).
@@ -20,7 +22,10 @@ const FINE: &[u8] = b"HTTP/1.1 200 ";
 pub struct Probe {
     /// Where the server listens; if that is every interface, it is asked on the loopback one.
     #[arg(long, env = "GITTIX_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
-    pub addr: SocketAddr,
+    pub addr: HostPort,
+    /// Where the server serves its health besides; asked instead, if it is set.
+    #[arg(long, env = "GITTIX_ADMIN_ADDR", value_name = "HOST:PORT")]
+    pub admin_addr: Option<HostPort>,
     /// Ask whether it is ready for requests, not only whether it is alive.
     #[arg(long)]
     pub ready: bool,
@@ -32,7 +37,11 @@ impl Probe {
     /// # Errors
     /// One line: nobody answers within three seconds, or the answer is another than 200.
     pub fn ask(&self) -> Result<(), String> {
-        let (addr, path) = (reachable(self.addr), if self.ready { "/readyz" } else { "/healthz" });
+        let path = if self.ready { "/readyz" } else { "/healthz" };
+        let host = self.admin_addr.as_ref().unwrap_or(&self.addr);
+        // The server listens on the first address of a name.
+        let addr = host.resolve().map_err(|error| format!("{host}: {error}"))?[0];
+        let addr = reachable(addr);
         match status_line(addr, path) {
             Ok(line) if line.starts_with(FINE) => Ok(()),
             Ok(line) => Err(format!("{addr}{path} answers {}", String::from_utf8_lossy(&line).trim_end())),
@@ -79,7 +88,8 @@ mod tests {
             peer.write_all(answer.as_bytes()).expect("the probe reads");
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
-        let verdict = Probe { addr, ready }.ask();
+        let addr = addr.to_string().parse().expect("an address");
+        let verdict = Probe { addr, admin_addr: None, ready }.ask();
         (verdict, server.join().expect("the server does not panic"))
     }
 

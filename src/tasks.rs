@@ -1,12 +1,56 @@
-//! Tasks that must not end: what runs beside requests for as long as the process lives.
+//! Supervision: what happens when a task or a thread that must not end panics.
+//!
+//! There are three answers, each used where it is safe:
+//!
+//! - **Contain**: one piece of work fails, and its owner goes on ([`contain`], [`contain_future`]).
+//! - **Restart**: the task begins again from durable state ([`supervise`], [`keep_running`]).
+//! - **End the process**: what the task held cannot be trusted, so that only a new process, which reads the store again,
+//!   is safe ([`Essential`]). The program exits with an error, and its orchestrator starts it again.
+//!
+//! | task or thread | after a panic |
+//! | --- | --- |
+//! | catalog, `follow`, `sweep`, `measure`, `purge`, `reconcile`, `survey` | restarted; each begins with a read of the store, or with a reset of what it feeds |
+//! | `rearm` (once after a start) | restarted until it has run to its end; the sweep finds overdue locks meanwhile |
+//! | follower of MongoDB's change stream | restarted: resumes after the last event; if that panics again, resets the feed |
+//! | MongoDB group committer | restarted; the callers of queued commits get `outcome_unknown` |
+//! | a MongoDB transaction, a group of commits | fails alone: its callers get `outcome_unknown` |
+//! | driver thread of MongoDB | ends the process |
+//! | writer thread of the embedded store | ends the process: redb repairs its file when it is opened again |
+//! | ledger thread of the sandbox | ends the process, for the same reason |
+//! | ticket, order and user registry | one message fails (`outcome_unknown`); a registry that is gone all the same ends the process |
+//! | ticket actor | started again by the ticket registry, with a budget |
+//! | payment in progress | fails alone; reconciliation finishes it |
+//! | password thread | one password fails (503); the thread goes on |
+//! | WebSocket shard | its connections are closed; started again for the next connection |
+//! | WebSocket connection | fails alone |
+//! | HTTP request | answered with 500 by the middleware |
+//! | HTTP server | ends the process |
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
+    time::Duration,
+};
 
-/// Until a task that panicked is started again.
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+/// Pause before a task that panicked is started again.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs what `start` makes on the current arbiter; if it panics, or ends, it is made and run again, and the log says so.
-/// Ends with the arbiter.
+/// Runs the futures that `start` returns, one after the other, until one of them completes. A future that panics is
+/// logged and replaced after a pause.
+pub async fn supervise<F, T>(name: &'static str, mut start: F)
+where
+    F: FnMut() -> T,
+    T: Future<Output = ()>,
+{
+    while contain_future(name, async { start().await }).await.is_none() {
+        tokio::time::sleep(RESTART_AFTER).await;
+    }
+}
+
+/// Runs what `start` returns on the current arbiter, and starts it again if it panics or completes. Ends with the arbiter.
 pub fn keep_running<F, T>(name: &'static str, start: F)
 where
     F: Fn() -> T + 'static,
@@ -14,14 +58,75 @@ where
 {
     actix::spawn(async move {
         loop {
-            match actix::spawn(start()).await {
-                Ok(()) => tracing::error!(task = name, "a task ended that should not; starting it again"),
-                Err(error) if error.is_panic() => tracing::error!(task = name, "a task panicked; starting it again"),
-                Err(_) => return,
-            }
+            supervise(name, &start).await;
+            tracing::error!(task = name, "a task ended that should not; starting it again");
             tokio::time::sleep(RESTART_AFTER).await;
         }
     });
+}
+
+/// Runs `work`. Returns `None` if it panics; the panic hook has logged where.
+pub fn contain<T>(name: &'static str, work: impl FnOnce() -> T) -> Option<T> {
+    // The caller states by its use of this function that what `work` leaves behind is usable.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| report(name)).ok()
+}
+
+/// The same for a future.
+pub async fn contain_future<T>(name: &'static str, work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| report(name)).ok()
+}
+
+fn report(name: &'static str) {
+    tracing::error!(task = name, "a task panicked");
+}
+
+/// The name of the first essential task that ended.
+type Ended = watch::Sender<Option<&'static str>>;
+
+static ENDED: LazyLock<Ended> = LazyLock::new(|| Ended::new(None));
+
+/// Guard held by a task or thread that cannot be restarted. Dropping it ends the process, unless [`Essential::release`]
+/// was called.
+#[derive(Debug)]
+pub struct Essential {
+    name: Option<&'static str>,
+    ended: &'static Ended,
+}
+
+impl Essential {
+    pub fn new(name: &'static str) -> Self {
+        Self { name: Some(name), ended: &ENDED }
+    }
+
+    /// The task ended as it should.
+    pub fn release(mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for Essential {
+    fn drop(&mut self) {
+        if let Some(name) = self.name {
+            // Dropped also when the process shuts down; nothing reads it then.
+            self.ended.send_if_modified(|ended| ended.is_none() && ended.replace(name).is_none());
+        }
+    }
+}
+
+/// Waits until an essential task has ended. Returns its name.
+pub async fn essential_ended() -> &'static str {
+    first_of(&ENDED).await
+}
+
+async fn first_of(ended: &Ended) -> &'static str {
+    let mut ended = ended.subscribe();
+    loop {
+        if let Some(name) = *ended.borrow_and_update() {
+            return name;
+        }
+        // The sender is static, so that this never fails.
+        let _ = ended.changed().await;
+    }
 }
 
 #[cfg(test)]
@@ -45,5 +150,31 @@ mod tests {
         });
         tokio::time::sleep(RESTART_AFTER * 3).await;
         assert_eq!(starts.get(), 2, "once by us, once after the panic, and then it stays");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn supervised_task_runs_until_it_completes() {
+        let mut starts = 0;
+        supervise("test", || {
+            starts += 1;
+            let panics = starts < 3;
+            async move { assert!(!panics, "as the test wants") }
+        })
+        .await;
+        assert_eq!(starts, 3);
+    }
+
+    #[tokio::test]
+    async fn essential_task_that_ends_is_reported_unless_it_was_released() {
+        let ended: &'static Ended = Box::leak(Box::new(Ended::new(None)));
+        let guard = |name| Essential { name: Some(name), ended };
+        guard("released").release();
+        assert_eq!(*ended.borrow(), None);
+        let panics = || {
+            let _guard = guard("worker");
+            panic!("as the test wants")
+        };
+        assert_eq!(contain("worker", panics), None::<()>);
+        assert_eq!(first_of(ended).await, "worker");
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Fault, Tickets,
+    fault::contained,
     reconciliation::Reconciliation,
     settlement::{self, Attempt, Settlement},
     shop::{Shop, new_id},
@@ -20,6 +21,7 @@ use crate::{
     metrics::METRICS,
     payments::PaymentToken,
     store::OrderScope,
+    tasks::Essential,
 };
 
 pub use super::settlement::Paid;
@@ -37,6 +39,7 @@ pub struct Orders {
 struct OrderRegistry {
     desk: Desk,
     losers: Option<mpsc::Receiver<Charge>>,
+    _essential: Essential,
 }
 
 /// What handle and registry both work with.
@@ -110,7 +113,7 @@ impl Handler<Place> for OrderRegistry {
 
     fn handle(&mut self, place: Place, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.place(place).await })
+        Box::pin(contained("order registry", async move { desk.place(place).await }))
     }
 }
 
@@ -119,7 +122,7 @@ impl Handler<Cancel> for OrderRegistry {
 
     fn handle(&mut self, cancel: Cancel, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.cancel(cancel).await })
+        Box::pin(contained("order registry", async move { desk.cancel(cancel).await }))
     }
 }
 
@@ -128,7 +131,7 @@ impl Handler<Pay> for OrderRegistry {
 
     fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.pay(pay).await })
+        Box::pin(contained("order registry", async move { desk.pay(pay).await }))
     }
 }
 
@@ -137,12 +140,13 @@ impl Handler<Confirm> for OrderRegistry {
 
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.confirm(confirm).await })
+        Box::pin(contained("order registry", async move { desk.confirm(confirm).await }))
     }
 }
 
 impl Desk {
     async fn place(&self, place: Place) -> Result<Order, Fault> {
+        fail::fail_point!("orders::place");
         let order = OrderId::new(new_id());
         let command = Command::Lock { order, buyer: place.buyer, expected_price: place.expected_price, replica: self.shop.replica.clone() };
         let done = self.tickets.ask(place.ticket, command, place.key).await?;
@@ -279,7 +283,11 @@ impl Orders {
         let desk = Desk { shop, tickets, settlement };
         let registry = {
             let desk = desk.clone();
-            Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry { desk, losers: Some(losers) })
+            Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry {
+                desk,
+                losers: Some(losers),
+                _essential: Essential::new("order registry"),
+            })
         };
         Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }

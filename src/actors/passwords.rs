@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Fault;
-use crate::metrics::METRICS;
+use crate::{metrics::METRICS, tasks::contain};
 
 /// A handle on the hashing threads. They end when the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -105,7 +105,10 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         // The lock is held while waiting: the others wait for it instead of for the queue.
         let job = jobs.lock().recv();
         match job {
-            Ok(job) => job(&mut hasher),
+            // The caller whose job panics gets 503; what is left in the memory is overwritten by the next.
+            Ok(job) => {
+                contain("password", || job(&mut hasher));
+            }
             Err(_) => return,
         }
     }
@@ -187,6 +190,17 @@ mod tests {
         assert_eq!(hasher.verify(b"wrong", &fresh), Verdict::Wrong);
         assert_eq!(hasher.verify(b"wrong", &stored), Verdict::Wrong);
         assert_eq!(hasher.verify(b"correct horse", "not a hash"), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn threads_outlive_jobs_that_panic() {
+        let passwords = Passwords::start();
+        let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for _ in 0..threads * 2 {
+            let answer = passwords.run::<()>(|_| panic!("as the test wants")).await;
+            assert!(matches!(answer, Err(Fault::Busy(_))), "{answer:?}");
+        }
+        passwords.hash("correct horse".into()).await.expect("a thread is left");
     }
 
     #[tokio::test]

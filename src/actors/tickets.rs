@@ -29,7 +29,11 @@ use crate::{
     domain::{Command, IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Sale, Ticket, TicketId, Title, UserId, Version, decide},
     metrics::METRICS,
     store::Commit,
+    tasks::{Essential, contain},
 };
+
+/// Its name among the tasks.
+const REGISTRY: &str = "ticket registry";
 
 /// A handle on the ticket registry.
 #[derive(Debug, Clone)]
@@ -47,6 +51,7 @@ pub(super) struct TicketRegistry {
     actors: HashMap<TicketId, Entry>,
     graves: Option<mpsc::UnboundedReceiver<TicketId>>,
     tell_graves: Graves,
+    _essential: Essential,
 }
 
 /// One ticket's actor.
@@ -93,7 +98,7 @@ impl TicketRegistry {
 
     fn new(shop: Arc<Shop>, arbiters: Vec<ArbiterHandle>) -> Self {
         let (tell_graves, graves) = mpsc::unbounded_channel();
-        Self { shop, arbiters, actors: HashMap::new(), graves: Some(graves), tell_graves }
+        Self { shop, arbiters, actors: HashMap::new(), graves: Some(graves), tell_graves, _essential: Essential::new(REGISTRY) }
     }
 
     /// The ticket's actor, alive; `None` while the ticket is in its faulted state. If it has to be started, it need not
@@ -114,6 +119,33 @@ impl TicketRegistry {
         let entry = self.actors.get_mut(&id)?;
         entry.used_at = now;
         Some(entry)
+    }
+
+    fn route(&mut self, id: TicketId, ask: Ask) {
+        fail::fail_point!("ticket_registry::route");
+        match self.actor(id, None) {
+            // Unbounded by itself, since a mailbox has its capacity only from the actor's first turn on; what is under way
+            // is bounded by the admission that every command holds until it is answered.
+            Some(entry) => entry.addr.do_send(ask),
+            None => shed(ask),
+        }
+    }
+
+    fn wake(&mut self, id: TicketId) {
+        if let Some(entry) = self.actor(id, None) {
+            // Full: it is awake.
+            let _ = entry.addr.try_send(Wake);
+        }
+    }
+
+    fn adopt(&mut self, sale: Sale) {
+        let id = sale.ticket.id;
+        let is_there = self.actors.contains_key(&id);
+        if let Some(entry) = self.actor(id, Some(Box::new(sale)))
+            && is_there
+        {
+            let _ = entry.addr.try_send(Wake);
+        }
     }
 
     fn start_actor(&self, id: TicketId, presence: Arc<Presence>, handed: Option<Box<Sale>>) -> Addr<TicketActor> {
@@ -149,7 +181,9 @@ impl Actor for TicketRegistry {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(Self::MAILBOX_MAX);
-        ctx.run_interval(Self::RETIRE_EVERY, |registry, _| registry.retire());
+        ctx.run_interval(Self::RETIRE_EVERY, |registry, _| {
+            contain(REGISTRY, || registry.retire());
+        });
         if let Some(graves) = self.graves.take() {
             ctx.add_stream(stream::unfold(graves, |mut graves| async move { graves.recv().await.map(|id| (id, graves)) }));
         }
@@ -162,12 +196,8 @@ impl Handler<Route> for TicketRegistry {
     type Result = ();
 
     fn handle(&mut self, Route(id, ask): Route, _: &mut Context<Self>) {
-        match self.actor(id, None) {
-            // Unbounded by itself, since a mailbox has its capacity only from the actor's first turn on; what is under way
-            // is bounded by the admission that every command holds until it is answered.
-            Some(entry) => entry.addr.do_send(ask),
-            None => shed(ask),
-        }
+        // A panic drops the command: whoever waits for it is answered that its outcome is unknown.
+        contain(REGISTRY, || self.route(id, ask));
     }
 }
 
@@ -194,10 +224,7 @@ impl Handler<WakeAll> for TicketRegistry {
 
     fn handle(&mut self, WakeAll(ids): WakeAll, _: &mut Context<Self>) {
         for id in ids {
-            if let Some(entry) = self.actor(id, None) {
-                // Full: it is awake.
-                let _ = entry.addr.try_send(Wake);
-            }
+            contain(REGISTRY, || self.wake(id));
         }
     }
 }
@@ -207,13 +234,7 @@ impl Handler<Adopt> for TicketRegistry {
 
     fn handle(&mut self, Adopt(sales): Adopt, _: &mut Context<Self>) {
         for sale in sales {
-            let id = sale.ticket.id;
-            let is_there = self.actors.contains_key(&id);
-            if let Some(entry) = self.actor(id, Some(Box::new(sale)))
-                && is_there
-            {
-                let _ = entry.addr.try_send(Wake);
-            }
+            contain(REGISTRY, || self.adopt(sale));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::{Event, Millis, Sale, TicketId},
     metrics::METRICS,
     store::{Step, Unavailable},
-    tasks::keep_running,
+    tasks::{keep_running, supervise},
 };
 
 /// A lock that is overdue by more than this has lost the replica that granted it.
@@ -34,7 +34,8 @@ pub(super) fn start(shop: &Arc<Shop>, actors: &Actors) {
     keep_running("measure", move || measure(Arc::clone(&measure_shop)));
     keep_running("purge", move || purge(Arc::clone(&purge_shop)));
     // Once; what it leaves undone, the sweep finds.
-    actix::spawn(rearm(Arc::clone(shop), actors.clone()));
+    let (rearm_shop, rearm_actors) = both();
+    actix::spawn(supervise("rearm", move || rearm(Arc::clone(&rearm_shop), rearm_actors.clone())));
 }
 
 /// Tells the caches of actors and sessions what was committed, here or elsewhere.

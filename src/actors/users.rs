@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Fault,
+    fault::contained,
     passwords::{Passwords, Verdict},
     sessions::{Sessions, new_token},
     shop::{Shop, new_id},
@@ -16,6 +17,7 @@ use crate::{
     domain::{Email, Event, IdempotencyKey, IdempotencyRecord, Millis, Outcome, Session, SessionDigest, Timestamp, User, UserCard, UserId},
     metrics::METRICS,
     store::{Commit, CommitError, Write},
+    tasks::Essential,
 };
 
 /// A handle on the user registry.
@@ -30,6 +32,7 @@ pub struct Users {
 #[derive(Debug)]
 struct UserRegistry {
     desk: Desk,
+    _essential: Essential,
 }
 
 /// What handle and registry both work with.
@@ -117,7 +120,7 @@ impl Handler<SignUp> for UserRegistry {
 
     fn handle(&mut self, SignUp { email, password }: SignUp, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.sign_up(email, password).await })
+        Box::pin(contained("user registry", async move { desk.sign_up(email, password).await }))
     }
 }
 
@@ -126,7 +129,7 @@ impl Handler<SignIn> for UserRegistry {
 
     fn handle(&mut self, SignIn { email, password, client }: SignIn, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.sign_in(&email, password, &client).await })
+        Box::pin(contained("user registry", async move { desk.sign_in(&email, password, &client).await }))
     }
 }
 
@@ -135,7 +138,7 @@ impl Handler<SignOut> for UserRegistry {
 
     fn handle(&mut self, SignOut(who): SignOut, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.sign_out(who).await })
+        Box::pin(contained("user registry", async move { desk.sign_out(who).await }))
     }
 }
 
@@ -144,7 +147,7 @@ impl Handler<Update> for UserRegistry {
 
     fn handle(&mut self, Update { who, update, key }: Update, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.update(who, update, key).await })
+        Box::pin(contained("user registry", async move { desk.update(who, update, key).await }))
     }
 }
 
@@ -301,7 +304,7 @@ impl Users {
         let desk = Desk { shop, sessions, passwords: Passwords::start(), session_ttl, rates };
         let registry = {
             let desk = desk.clone();
-            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { desk })
+            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { desk, _essential: Essential::new("user registry") })
         };
         Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }

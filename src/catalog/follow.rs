@@ -65,6 +65,7 @@ async fn load_until_done(catalog: &Catalog, store: &dyn Store) {
 }
 
 async fn load(catalog: &Catalog, store: &dyn Store) -> Result<(), Unavailable> {
+    fail::fail_point!("catalog::load", |_| Err(Unavailable("a failpoint".into())));
     let mut after = None;
     let mut page = store.tickets_after(after, PAGE).await?;
     loop {
@@ -145,6 +146,7 @@ mod tests {
     #[rustfmt::skip]
     impl Store for Shelf {
         fn feed(&self) -> &FeedLog { &self.log }
+        async fn has_mark(&self, _: &'static str) -> Result<bool, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable> { Ok(self.tickets.lock().get(&id).cloned()) }
         async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable> {
             let mut failures = self.failures.lock();

@@ -17,7 +17,7 @@ pub struct StripeConfig {
     #[arg(id = "stripe_secret_key", long = "stripe-secret-key", env = "STRIPE_SECRET_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_secret_key)]
     pub secret_key: Option<Secret>,
     /// Stripe's publishable key: pages show Stripe's own element for cards.
-    #[arg(id = "stripe_publishable_key", long = "stripe-publishable-key", env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY", value_parser = parse_publishable_key)]
+    #[arg(id = "stripe_publishable_key", long = "stripe-publishable-key", env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_publishable_key)]
     pub publishable_key: Option<String>,
     /// What Stripe signs its deliveries to the webhook with; several, separated by commas, while one takes over from another.
     #[arg(
@@ -30,7 +30,7 @@ pub struct StripeConfig {
     )]
     pub webhook_secrets: Vec<Secret>,
     /// Where Stripe's API is.
-    #[arg(id = "stripe_api_base", long = "stripe-api-base", env = "STRIPE_API_BASE", default_value = "https://api.stripe.com/", value_name = "URL", value_parser = parse_api_base)]
+    #[arg(id = "stripe_api_base", long = "stripe-api-base", env = "STRIPE_API_BASE", default_value = "https://api.stripe.com/", value_name = "URL", hide_env_values = true, value_parser = parse_api_base)]
     pub api_base: Url,
     /// The version of Stripe's API to ask for.
     #[arg(id = "stripe_api_version", long = "stripe-api-version", env = "STRIPE_API_VERSION", default_value = API_VERSION, value_name = "VERSION", value_parser = parse_api_version)]

@@ -8,6 +8,7 @@
 //! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs`, `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
 //! | the server under it all, and how a socket leaves it | `server.rs` |
+//! | what is answered while the server starts | `startup.rs` |
 //! | errors | `error.rs` |
 //! | the API's own document | beside each handler, put together in `openapi.rs` |
 //!
@@ -50,6 +51,7 @@ mod routes;
 mod server;
 mod settings;
 mod socket;
+mod startup;
 mod tickets;
 mod users;
 mod webhook;
@@ -64,9 +66,10 @@ use actix_web::{
     middleware::from_fn,
     web,
 };
-pub use health::Health;
+pub use health::{Health, Readiness};
 use ipnet::IpNet;
 pub use server::{Bounds, listen, serve};
+pub use startup::{Startup, staged};
 
 use crate::{
     actors::Actors,
@@ -82,7 +85,7 @@ pub struct State {
     pub actors: Actors,
     pub catalog: Catalog,
     pub clock: Clock,
-    pub health: Arc<dyn Health>,
+    pub readiness: Arc<Readiness>,
     pub hub: Hub,
     pub front: Arc<Front>,
 }
@@ -99,6 +102,8 @@ pub struct Front {
     page_policy: HeaderValue,
     settings: settings::Rendered,
     door: webhook::Door,
+    /// Whether `/metrics` is served on the admin address only.
+    has_admin: bool,
 }
 
 impl Front {
@@ -113,6 +118,7 @@ impl Front {
             page_policy: pages::policy(config),
             settings: settings::Rendered::of(config),
             door: webhook::Door::new(&config.stripe),
+            has_admin: config.admin_addr.is_some(),
         }
     }
 }
@@ -124,9 +130,25 @@ pub fn app(state: State) -> App<impl Service> {
     fronted(Arc::clone(&state.front)).app_data(web::Data::new(shard)).app_data(web::Data::new(state)).wrap(from_fn(edge::edge))
 }
 
+/// The application of the admin address: health and metrics, nothing else.
+pub fn admin(state: State) -> App<impl Service> {
+    App::new()
+        .app_data(web::Data::from(Arc::clone(&state.front)))
+        .configure(routes::configure_health)
+        .configure(routes::configure_metrics)
+        .default_service(web::to(routes::nothing))
+        .app_data(web::Data::new(state))
+        .wrap(from_fn(edge::edge))
+}
+
 /// The routes, and the front that [`edge::edge`] looks for.
 fn fronted(front: Arc<Front>) -> App<impl Service> {
-    App::new().app_data(web::Data::from(front)).configure(routes::configure).default_service(web::to(routes::not_found))
+    let has_admin = front.has_admin;
+    App::new()
+        .app_data(web::Data::from(front))
+        .configure(routes::configure)
+        .configure(move |config| if has_admin { () } else { routes::configure_metrics(config) })
+        .default_service(web::to(routes::not_found))
 }
 
 /// What actix-web makes of an application: the name of a long bound.

@@ -42,9 +42,7 @@ pub fn configure(config: &mut ServiceConfig) {
 
     at("/ws").get(socket::connect).mount(config);
 
-    at("/healthz").get(health::alive).mount(config);
-    at("/readyz").get(health::ready).mount(config);
-    at("/metrics").get(health::metrics).compressed().mount(config);
+    configure_health(config);
 
     at("/api/openapi.json").get(openapi::serve).compressed().mount(config);
     at("/api/asyncapi.json").get(socket::asyncapi).compressed().mount(config);
@@ -56,6 +54,22 @@ pub fn configure(config: &mut ServiceConfig) {
     for asset in assets::ALL {
         at(asset.path).get(move |req| async move { assets::serve(&req, asset) }).compressed().mount(config);
     }
+}
+
+/// Adds what is served on the admin address too.
+pub fn configure_health(config: &mut ServiceConfig) {
+    at("/healthz").get(health::alive).mount(config);
+    at("/readyz").get(health::ready).mount(config);
+}
+
+/// Adds what is served on the admin address only, if there is one.
+pub fn configure_metrics(config: &mut ServiceConfig) {
+    at("/metrics").get(health::metrics).compressed().mount(config);
+}
+
+/// 404 for every other path of the admin address.
+pub async fn nothing() -> Answer {
+    Err(ApiError::with_message(Code::NotFound, "There is nothing at this address."))
 }
 
 /// 404 for every other path: a problem for a program, a page for a person.

@@ -56,6 +56,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// A random secret that all replicas share, created by whoever asks first. `name` is one of few constants.
     async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable>;
 
+    /// Sets the mark `name`, durably and for good; repeating it does nothing. A mark is stored as a secret whose value is
+    /// not used.
+    async fn set_mark(&self, name: &'static str) -> Result<(), Unavailable> {
+        self.secret(name).await.map(drop)
+    }
+
+    /// Whether the mark `name` was set, by whichever replica.
+    async fn has_mark(&self, name: &'static str) -> Result<bool, Unavailable>;
+
+    /// Whether another member of the store's cluster answers: what does not work then is the primary, for all replicas, and
+    /// not this replica's way to the store. Waits for one second at most.
+    async fn other_member_answers(&self) -> bool {
+        false
+    }
+
     /// Also finds deleted tickets (their tombstones).
     async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable>;
     /// A ticket with the order that holds its lock and that order's running charge (neither Final nor Reversing), as one

@@ -18,8 +18,8 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("config", &["domain"]),
     ("metrics", &[]),
     ("logging", &["config"]),
-    ("store", &["domain", "metrics", "clock"]),
-    ("payments", &["domain", "metrics", "clock"]),
+    ("store", &["domain", "metrics", "clock", "tasks"]),
+    ("payments", &["domain", "metrics", "clock", "tasks"]),
     ("catalog", &["domain", "store"]),
     ("wire", &["domain"]),
     ("actors", &["domain", "store", "payments", "catalog", "clock", "config", "metrics", "tasks"]),
@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("ws", &["domain", "wire", "store", "clock", "config", "metrics", "actors"]),
     ("http", &["domain", "wire", "catalog", "actors", "ws", "config", "metrics", "store", "clock", "payments"]),
     ("demo", &["domain", "config"]),
-    ("probe", &[]),
+    ("probe", &["config"]),
 ];
 
 /// Crates that the domain may use besides `std`.

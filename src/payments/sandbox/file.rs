@@ -13,7 +13,7 @@ use super::{
     ledger::{Ledger, LedgerError},
     payment::Payment,
 };
-use crate::domain::PaymentId;
+use crate::{domain::PaymentId, tasks::Essential};
 
 /// Payment id -> the payment as JSON.
 const PAYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("payments");
@@ -128,6 +128,8 @@ impl Ledger for FileLedger {
 
 /// The writer's thread: until the ledger is dropped and the queue is empty.
 fn write_all(database: &Database, mut jobs: mpsc::Receiver<Job>) {
+    // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
+    let essential = Essential::new("sandbox ledger");
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX
@@ -142,6 +144,7 @@ fn write_all(database: &Database, mut jobs: mpsc::Receiver<Job>) {
             Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
         }
     }
+    essential.release();
 }
 
 fn write_batch(database: &Database, batch: Vec<(Payment, Kind)>) -> Result<Vec<Written>, LedgerError> {

@@ -21,11 +21,11 @@ mod reversal;
 mod tests;
 pub mod webhook;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use reqwest::Url;
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
 use super::{Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
@@ -70,6 +70,23 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// The durable mark that a live payment may have been taken.
+#[async_trait]
+pub trait LiveMark: fmt::Debug + Send + Sync + 'static {
+    /// Sets the mark. Repeating it does nothing.
+    ///
+    /// # Errors
+    /// Why it may not be set; then no payment is opened.
+    async fn set(&self) -> Result<(), String>;
+}
+
+/// A mark that is set once in a process.
+#[derive(Debug)]
+struct MarkOnce {
+    mark: Box<dyn LiveMark>,
+    is_set: OnceCell<()>,
+}
+
 /// Stripe. Clones share their connections.
 #[derive(Clone)]
 pub struct Stripe {
@@ -79,6 +96,8 @@ pub struct Stripe {
     clock: Clock,
     timeout: Duration,
     has_element: bool,
+    /// In live mode, until it was set once.
+    live_mark: Option<Arc<MarkOnce>>,
 }
 
 impl fmt::Debug for Stripe {
@@ -93,7 +112,27 @@ impl Stripe {
     /// # Errors
     /// One line, if the settings cannot be used. Nothing is sent.
     pub fn new(settings: &Settings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
-        Ok(Self { client: Client::new(settings)?, key, clock, timeout: settings.timeout, has_element: settings.has_element })
+        Ok(Self {
+            client: Client::new(settings)?,
+            key,
+            clock,
+            timeout: settings.timeout,
+            has_element: settings.has_element,
+            live_mark: None,
+        })
+    }
+
+    /// Has `mark` set before the first payment is opened.
+    pub fn marking(mut self, mark: impl LiveMark) -> Self {
+        self.live_mark = Some(Arc::new(MarkOnce { mark: Box::new(mark), is_set: OnceCell::new() }));
+        self
+    }
+
+    /// A crash after this and before the payment leaves a mark without a payment: such a store asks for a live key once too
+    /// often, which is harmless.
+    async fn set_live_mark(&self) -> Result<(), ProcessorError> {
+        let Some(MarkOnce { mark, is_set }) = self.live_mark.as_deref() else { return Ok(()) };
+        is_set.get_or_try_init(|| mark.set()).await.map(drop).map_err(ProcessorError::Unknown)
     }
 
     /// When a call that begins now has to be over.
@@ -116,6 +155,7 @@ impl Stripe {
         if let Some(payment) = &charge.stripe_id {
             return Ok(payment.clone());
         }
+        self.set_live_mark().await?;
         let by = self.deadline();
         failing("stripe::before_open", None)?;
         if self.clock.now() - charge.created_at >= KEY_TRUSTED

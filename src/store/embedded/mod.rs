@@ -173,6 +173,10 @@ impl Store for EmbeddedStore {
         }
     }
 
+    async fn has_mark(&self, name: &'static str) -> Result<bool, Unavailable> {
+        Ok(self.read(|snapshot| reads::secret(snapshot, name))?.is_some())
+    }
+
     async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable> {
         self.read(|snapshot| reads::document(snapshot, tables::TICKETS, id.uuid().as_u128()))
     }

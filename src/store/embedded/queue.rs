@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::writer::{Answer, Health, Job, Work, Writer, count_failure};
-use crate::{metrics::METRICS, store::CommitError};
+use crate::{metrics::METRICS, store::CommitError, tasks::Essential};
 
 /// Jobs that may wait: what a disk that flushes in a second can still work off within a commit's time-out.
 pub(super) const QUEUE_MAX: usize = 4_096;
@@ -101,12 +101,15 @@ impl Queue {
 /// Batches what waits, and never waits to batch.
 fn run(mut writer: Writer, queue: &Receiver<Job>) {
     let _alarm = Alarm(Arc::clone(&writer.health));
+    // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
+    let essential = Essential::new("embedded store's writer");
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));
         METRICS.commits_waiting.sub(i64::try_from(batch.len()).unwrap_or(0));
         writer.write(batch);
     }
+    essential.release();
 }
 
 /// Tells the readers when the writer's thread ends by a panic.

@@ -11,14 +11,15 @@ use std::{
     time::Duration,
 };
 
+use fail::fail_point;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
 use super::{group, link::Link, prepare::Key, prepare::Prepared};
-use crate::{domain::Version, metrics::METRICS, store::CommitError};
+use crate::{domain::Version, metrics::METRICS, store::CommitError, tasks::supervise};
 
 /// From a commit's submission to its answer, whatever happens.
 pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
@@ -91,8 +92,11 @@ impl Queue {
     /// The queue, and the committer to spawn.
     pub fn new(link: Link) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let committer = Committer { link, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() };
-        (Self { sender, places: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer.run(receiver))
+        // A committer that panicked leaves nothing that another could go on with: dropping it answers the commits that it had
+        // (their outcome is unknown). Conditions on versions keep what its transactions still do apart from what follows.
+        let receiver = Arc::new(Mutex::new(receiver));
+        let committer = supervise("committer", move || Committer::new(link.clone()).run(Arc::clone(&receiver)));
+        (Self { sender, places: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer)
     }
 
     /// Puts a commit in line. A dropped receiver of its answer means that it may or may not have been written.
@@ -130,7 +134,12 @@ struct Committer {
 }
 
 impl Committer {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Waiting>) {
+    fn new(link: Link) -> Self {
+        Self { link, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() }
+    }
+
+    async fn run(mut self, queue: Arc<Mutex<mpsc::UnboundedReceiver<Waiting>>>) {
+        let mut queue = queue.lock().await;
         let mut open = true;
         while open || !self.pending.is_empty() || !self.running.is_empty() {
             self.expire();
@@ -144,6 +153,7 @@ impl Committer {
                         while let Ok(next) = queue.try_recv() {
                             self.pending.push_back(next);
                         }
+                        fail_point!("mongo::committer");
                     }
                     None => open = false,
                 },

@@ -3,16 +3,20 @@
 //! A cursor is the cluster time of the transaction and the event's place in its document, the same on every replica. A
 //! resume token stays in this process and never meets a client: MongoDB silently accepts a truncated one.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::{RawDocumentBuf, Timestamp as ClusterTime, deserialize_from_slice, doc, oid::ObjectId, serialize_to_document};
+use fail::fail_point;
 use mongodb::{
     Database,
     change_stream::{ChangeStream, event::ResumeToken},
     error::{Error, ErrorKind},
 };
 use serde::Deserialize;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 use super::{
     fault::{describe, fault},
@@ -86,6 +90,8 @@ pub(super) struct Tail {
     stream: ChangeStream<RawDocumentBuf>,
     /// After everything that was pushed.
     from: From,
+    /// Starts of [`Tail::follow`] since something was last read.
+    starts: u32,
 }
 
 impl Tail {
@@ -106,7 +112,7 @@ impl Tail {
         let from = From::Time(since);
         let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: Some(SILENCE_MAX), ahead_max: AHEAD_MAX };
         let log = FeedLog::new(before(epoch, pack(since)), limits);
-        let mut tail = Self { stream: watch(db, &from).await?, db: db.clone(), epoch, log, from };
+        let mut tail = Self { stream: watch(db, &from).await?, db: db.clone(), epoch, log, from, starts: 0 };
         // The stream has passed `until` once its own place is there: an answer that is merely empty does not prove it.
         while tail.place().is_none_or(|place| place < pack(until)) {
             tail.advance().await?;
@@ -119,16 +125,31 @@ impl Tail {
         &self.log
     }
 
-    /// Follows the feed until it is cancelled, whatever happens to the connection.
-    pub async fn follow(mut self) {
+    /// Follows the feed until it is cancelled, whatever happens to the connection. May be called again after a panic: the
+    /// stream is opened again after the last event that was pushed. If nothing could be read since the last start, the next
+    /// change may be what panics, so that the feed is reset.
+    pub async fn follow(tail: Arc<Mutex<Self>>) {
+        let mut tail = tail.lock().await;
+        let starts = tail.starts;
+        tail.starts = starts.saturating_add(1);
+        if starts > 0 {
+            tail.interrupted(starts > 1).await;
+        }
         loop {
-            if let Err(error) = self.advance().await {
-                METRICS.feed_live.set(0);
-                tracing::warn!(error = describe(&error), "the feed was interrupted");
-                self.reopen(is_history_lost(&error)).await;
-                METRICS.feed_live.set(1);
+            match tail.advance().await {
+                Ok(()) => tail.starts = 1,
+                Err(error) => {
+                    tracing::warn!(error = describe(&error), "the feed was interrupted");
+                    tail.interrupted(is_history_lost(&error)).await;
+                }
             }
         }
+    }
+
+    async fn interrupted(&mut self, lost: bool) {
+        METRICS.feed_live.set(0);
+        self.reopen(lost).await;
+        METRICS.feed_live.set(1);
     }
 
     /// Waits for one document of events, or for a heartbeat.
@@ -152,6 +173,7 @@ impl Tail {
     }
 
     fn push(&mut self, change: &RawDocumentBuf) -> Result<(), Error> {
+        fail_point!("mongo::feed_push");
         let change: Change = deserialize_from_slice(change.as_bytes()).map_err(|error| Lost::because("a change cannot be read", &error))?;
         let Some(document) = change.full_document else {
             return Err(Lost::because("the events' collection is gone", &change.operation_type).into());
@@ -253,7 +275,7 @@ async fn watch(db: &Database, from: &From) -> Result<ChangeStream<RawDocumentBuf
 /// The cluster time of the latest write on the primary.
 async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
     let reply = db.run_command(doc! { "ping": 1 }).await?;
-    reply.get_timestamp("operationTime").map_err(|_| fault("no operation time: not a replica set"))
+    reply.get_timestamp("operationTime").map_err(|_| fault("MongoDB gives no operation time: an election or an initial sync is not over"))
 }
 
 /// When the transactions of the last five minutes were committed, by their documents of events: what is stored in a

@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::doc;
 use mongodb::{
     Client, Database,
-    error::Error,
-    options::{Acknowledgment, ClientOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
+    options::{Acknowledgment, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
 };
 
-use super::{fault::fault, feed::Tail, schema};
+use super::{ConnectError, feed::Tail, schema, seeds};
 
 /// The database, if the URI names none.
 const DATABASE: &str = "gittix";
@@ -34,18 +32,15 @@ pub(super) struct Link {
 }
 
 /// Connects, prepares the database if need be, and opens the feed.
-pub(super) async fn open(uri: String) -> Result<(Link, Tail), Error> {
-    let mut options = ClientOptions::parse(uri).await?;
+pub(super) async fn open(uri: String) -> Result<(Link, Tail), ConnectError> {
+    let mut options = seeds::parse(&uri).await?;
     let app_name = Arc::from(options.app_name.get_or_insert_with(|| APP_NAME.into()).as_str());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_MAX);
     options.connect_timeout.get_or_insert(CONNECT_MAX);
     options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
     let name = options.default_database.clone().unwrap_or_else(|| DATABASE.into());
+    seeds::identify(&options).await?;
     let client = Client::with_options(options)?;
-    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await?;
-    if !hello.contains_key("setName") && !matches!(hello.get_str("msg"), Ok("isdbgrid")) {
-        return Err(fault("the server is no replica set: transactions and change streams need one (mongod --replSet)"));
-    }
     let durable = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
     let concerns = DatabaseOptions::builder()
         .read_concern(ReadConcern::majority())

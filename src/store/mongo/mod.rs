@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `home` | the runtime thread that the driver lives on |
 //! | `link` | from a URI to a database that is ready |
+//! | `seeds` | what the servers in the URI are, and which errors stay |
 //! | `schema` | collections, indexes, epoch and secrets |
 //! | `prepare` | a commit as statements, keys and requirements; pure |
 //! | `statements` | the statements of a group of commits as commands; pure |
@@ -30,6 +31,7 @@ mod orphans;
 mod prepare;
 mod reads;
 mod schema;
+mod seeds;
 mod statements;
 mod transaction;
 
@@ -37,16 +39,21 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::doc;
-use mongodb::{Database, error::Error};
+use mongodb::{
+    Database,
+    error::Error,
+    options::{ReadPreference, SelectionCriteria},
+};
 use parking_lot::Mutex;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{
     committer::{COMMIT_DEADLINE, Queue},
     fault::describe,
+    feed::Tail,
     home::Home,
     link::{Link, open},
     prepare::{Prepared, idempotency_id},
@@ -60,6 +67,7 @@ use crate::{
         TicketId, Timestamp, User, UserId, invariants::World,
     },
     metrics::METRICS,
+    tasks::supervise,
 };
 
 /// How long the start may take, indexes and the events of the last minutes included.
@@ -67,10 +75,38 @@ const START_MAX: Duration = Duration::from_secs(120);
 /// How much later than its deadline a commit's answer may come, before it is taken for lost.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
-/// Why the store cannot be used; one line, for whoever set `MONGODB_URI`.
+/// Bound on the search for another member that answers, while the primary does not.
+const MEMBER_MAX: Duration = Duration::from_secs(1);
+const MEMBER_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the store cannot be used: one line for the operator who set `MONGODB_URI`. It contains no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("MONGODB_URI: {0}")]
-pub struct ConnectError(String);
+#[error("MONGODB_URI: {reason}")]
+pub struct ConnectError {
+    reason: String,
+    is_permanent: bool,
+}
+
+impl ConnectError {
+    fn permanent(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_permanent: true }
+    }
+
+    fn transient(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_permanent: false }
+    }
+
+    /// Whether another attempt must fail too: the URI is wrong, its credentials are, or there is no replica set.
+    pub fn is_permanent(&self) -> bool {
+        self.is_permanent
+    }
+}
+
+impl From<Error> for ConnectError {
+    fn from(error: Error) -> Self {
+        Self { reason: describe(&error), is_permanent: seeds::stays(&error) }
+    }
+}
 
 /// A store on a MongoDB database, which it may share with any number of others.
 pub struct MongoStore {
@@ -88,20 +124,21 @@ impl MongoStore {
     /// Connects, prepares the database if need be, and opens the feed with the events of the last five minutes.
     ///
     /// # Errors
-    /// If the URI is wrong, nobody answers within seconds, or what answers is no replica set.
+    /// If the URI is wrong, no server answers within seconds, or what answers is no replica set.
     pub async fn connect(uri: &str) -> Result<Arc<Self>, ConnectError> {
-        let home = Home::start().map_err(|error| ConnectError(format!("no thread for the driver: {error}")))?;
+        let home = Home::start().map_err(|error| ConnectError::transient(format!("no thread for the driver: {error}")))?;
         let uri = uri.to_owned();
         let opened = home.spawn(timeout(START_MAX, open(uri))).await;
         let (link, tail) = match opened {
-            Ok(Ok(opened)) => opened.map_err(|error| ConnectError(describe(&error)))?,
-            Ok(Err(_)) => return Err(ConnectError(format!("not ready within {START_MAX:?}"))),
-            Err(_) => return Err(ConnectError("the start was interrupted".into())),
+            Ok(Ok(opened)) => opened?,
+            Ok(Err(_)) => return Err(ConnectError::transient(format!("not ready within {START_MAX:?}"))),
+            Err(_) => return Err(ConnectError::transient("the start was interrupted")),
         };
         let feed = tail.log().clone();
         let (queue, committer) = Queue::new(link.clone());
         let committer = Mutex::new(Some(home.spawn(committer)));
-        let follower = home.spawn(tail.follow());
+        let tail = Arc::new(tokio::sync::Mutex::new(tail));
+        let follower = home.spawn(supervise("feed", move || Tail::follow(Arc::clone(&tail))));
         Ok(Arc::new(Self { link, feed, queue: Mutex::new(Some(queue)), committer, follower, home }))
     }
 
@@ -166,6 +203,23 @@ impl Store for MongoStore {
 
     async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable> {
         self.read(move |db| async move { schema::secret(&db, name).await }).await
+    }
+
+    async fn has_mark(&self, name: &'static str) -> Result<bool, Unavailable> {
+        self.read(move |db| schema::has_secret(db, name)).await
+    }
+
+    async fn other_member_answers(&self) -> bool {
+        // Not the primary: one that was stopped or cut off still counts as one for a while.
+        let secondary = SelectionCriteria::ReadPreference(ReadPreference::Secondary { options: None });
+        let admin = self.link.db.client().database("admin");
+        let search = async move {
+            while admin.run_command(doc! { "hello": 1 }).selection_criteria(secondary.clone()).await.is_err() {
+                sleep(MEMBER_RETRY_PAUSE).await;
+            }
+            Ok(())
+        };
+        self.home.call(MEMBER_MAX, search).await.is_ok()
     }
 
     async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable> {

@@ -138,10 +138,19 @@ pub(super) async fn secret(db: &Database, name: &'static str) -> Result<[u8; 32]
     let mut drawn = [0u8; 32];
     getrandom::fill(&mut drawn).map_err(|error| fault(error.to_string()))?;
     let drawn = Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: drawn.to_vec() });
-    match insert_if_absent(db, &format!("secret:{name}"), drawn).await? {
+    match insert_if_absent(db, &secret_id(name), drawn).await? {
         Bson::Binary(Binary { bytes, .. }) => bytes.try_into().map_err(|_| fault("the stored secret has another length")),
         _ => Err(fault("the stored secret is no bytes")),
     }
+}
+
+/// Whether the secret called `name` was made.
+pub(super) async fn has_secret(db: Database, name: &'static str) -> Result<bool, Error> {
+    Ok(db.collection::<Document>(META).find_one(doc! { "_id": secret_id(name) }).await?.is_some())
+}
+
+fn secret_id(name: &str) -> String {
+    format!("secret:{name}")
 }
 
 async fn insert_if_absent(db: &Database, id: &str, value: Bson) -> Result<Bson, Error> {

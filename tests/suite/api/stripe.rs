@@ -264,7 +264,7 @@ async fn the_start_tells_which_processor_takes_payments() {
     };
     let sandbox = told(&[]).await;
     assert!(sandbox.contains("built-in sandbox") && !sandbox.contains("gives tickets away"), "{sandbox}");
-    let public = told(&[("GITTIX_PUBLIC_ORIGIN", "https://tickets.example")]).await;
+    let public = told(&[("GITTIX_PUBLIC_ORIGIN", "https://tickets.example"), ("GITTIX_ALLOW_SANDBOX", "true")]).await;
     assert!(public.contains("gives tickets away") && public.contains("\"ERROR\""), "{public}");
     let test = told(&[("STRIPE_SECRET_KEY", Stripe::KEY)]).await;
     assert!(test.contains("Stripe in test mode") && test.contains("STRIPE_WEBHOOK_SECRET is not set"), "{test}");

@@ -200,7 +200,8 @@ async fn the_cookie_is_for_this_site_and_not_for_scripts(store: Backend) {
 }
 
 async fn the_cookie_of_a_https_origin_is_bound_to_its_host(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PUBLIC_ORIGIN", "https://tickets.example,http://other.example")]).await;
+    let origins = ("GITTIX_PUBLIC_ORIGIN", "https://tickets.example,http://other.example");
+    let app = TestApp::start_with(store, &[origins, ("GITTIX_ALLOW_SANDBOX", "true")]).await;
     let guest = app.guest();
     let answer = guest.sign_up("ann@example.com", "correct horse").await.expect(201);
     let cookie = answer.header("set-cookie").to_owned();

@@ -11,3 +11,5 @@ mod panic;
 mod race;
 pub mod rounds;
 mod shutdown;
+#[cfg(feature = "failpoints")]
+mod supervision;

@@ -7,4 +7,5 @@ mod group;
 mod race;
 mod reads;
 mod start;
+mod waiting;
 pub mod world;

@@ -232,7 +232,7 @@ impl Member {
 }
 
 /// The same mongod as for all other tests.
-fn mongod() -> PathBuf {
+pub fn mongod() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mongod-path");
     let found = Command::new(&script).stderr(Stdio::inherit()).output().expect("the script can be run");
     assert!(found.status.success(), "{}", script.display());

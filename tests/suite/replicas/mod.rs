@@ -5,6 +5,7 @@
 //! random need a replica set of three and a network of their own, hence root on Linux: a few of them are in the suite,
 //! the many are `scripts/prove-replicas`.
 
+mod election;
 pub mod faults;
 pub mod fleet;
 pub mod members;

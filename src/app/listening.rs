@@ -1,0 +1,111 @@
+//! The addresses that the server listens on, its file descriptors, and the first lines of the log.
+
+use std::net::{SocketAddr, TcpListener};
+
+use rustix::process::Resource;
+
+use super::StartError;
+use crate::{
+    config::{Config, HostPort},
+    domain::ReplicaName,
+    http, ws,
+};
+
+/// A bound socket. From now on the kernel keeps connections until they are accepted.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub addr: SocketAddr,
+    pub listener: TcpListener,
+    /// The other addresses of a name.
+    passed_over: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// Binds the first address of `host`; `setting` is named in errors.
+    pub fn new(setting: &str, host: &HostPort) -> Result<Self, StartError> {
+        let failed = |error: std::io::Error| StartError(format!("{setting}: {host}: {error}"));
+        let addrs = host.resolve().map_err(failed)?;
+        let listener = http::listen(addrs[0]).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { addr, listener, passed_over: addrs[1..].to_vec() })
+    }
+
+    fn log_choice(&self, setting: &str, host: &HostPort) {
+        if !self.passed_over.is_empty() {
+            let Self { addr, passed_over, .. } = self;
+            tracing::info!(?passed_over, "{setting}: {host} has several addresses; listening on {addr} only");
+        }
+    }
+}
+
+/// Logs where the server listens, and then what is limited.
+pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, replica: &ReplicaName, sockets: ws::Limits) {
+    let addr = public.addr;
+    let store = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
+    // The first line of the log.
+    tracing::info!(%addr, open = %browser_url(config, addr), store, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
+    public.log_choice("GITTIX_ADDR", &config.addr);
+    if let (Some(admin), Some(host)) = (admin, &config.admin_addr) {
+        tracing::info!(admin_addr = %admin.addr, "serving /metrics, /healthz and /readyz on the admin address");
+        admin.log_choice("GITTIX_ADMIN_ADDR", host);
+    }
+    if sockets.connections_max < ws::Limits::default().connections_max {
+        let sockets = sockets.connections_max;
+        tracing::info!(sockets, "open file limit allows {} WebSockets; raise it with ulimit -n", grouped(sockets));
+    }
+}
+
+/// Where to open the pages in a browser: the public origin, or else the address, in a form that a browser can reach.
+fn browser_url(config: &Config, addr: SocketAddr) -> String {
+    match config.public_origin.first() {
+        Some(origin) => origin.as_str().into(),
+        None if addr.ip().is_unspecified() || addr.ip().is_loopback() => format!("http://localhost:{}", addr.port()),
+        None => format!("http://{addr}"),
+    }
+}
+
+/// A count with its thousands separated: 12,000.
+pub(super) fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let first = digits.len() % 3;
+    let mut groups: Vec<&str> = Vec::new();
+    if first > 0 {
+        groups.push(&digits[..first]);
+    }
+    groups.extend((first..digits.len()).step_by(3).map(|at| &digits[at..at + 3]));
+    groups.join(",")
+}
+
+/// Asks for as many file descriptors as the system allows, one for each connection and file; `None`: no limit.
+pub(super) fn raise_descriptor_limit() -> Option<u64> {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of file descriptors could not be raised");
+    }
+    rustix::process::getrlimit(Resource::Nofile).current
+}
+
+/// Limits of WebSockets for so many file descriptors: a quarter of those is left to requests, and some to the server
+/// itself, mostly to its threads.
+pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize) -> ws::Limits {
+    const FILES: usize = 32;
+    const OF_A_CORE: usize = 8;
+    let wanted = ws::Limits::default();
+    let affordable = descriptors.map_or(usize::MAX, |descriptors| {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        (descriptors / 4 * 3).saturating_sub(FILES + OF_A_CORE * cores)
+    });
+    ws::Limits { connections_max: wanted.connections_max.min(affordable), ..wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_separated() {
+        let shown = [0, 7, 999, 1_000, 14_952, 100_000, 1_234_567].map(grouped);
+        assert_eq!(shown, ["0", "7", "999", "1,000", "14,952", "100,000", "1,234,567"]);
+    }
+}

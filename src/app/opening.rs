@@ -1,0 +1,167 @@
+//! Opening the store and everything that is read from it before the first request: once for the embedded store, again and
+//! again for a MongoDB that is not there yet.
+
+use std::{fmt::Display, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    StartError,
+    listening::grouped,
+    payment::{self, LIVE_PAYMENT},
+};
+use crate::{
+    catalog::Catalog,
+    clock::Clock,
+    config::{Config, Mode},
+    http::Startup,
+    payments::{
+        Processor,
+        sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
+    },
+    store::{Store, Unavailable, embedded::EmbeddedStore, mongo::MongoStore},
+};
+
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Time that an attempt has at least, however little of the wait is left.
+const ATTEMPT_MIN: Duration = Duration::from_secs(10);
+/// Interval at which a reason that stays the same is logged again.
+const REPEAT_AFTER: Duration = Duration::from_secs(10);
+/// Interval at which the progress of loading is looked at, and logged.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// A load that has brought no ticket for so long is not going on.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// A store that is open, and what was read from it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub store: Arc<dyn Store>,
+    pub clock: Clock,
+    pub processor: Arc<dyn Processor>,
+    pub idempotency_secret: [u8; 32],
+}
+
+/// Why an attempt failed: one line that names the setting.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    is_permanent: bool,
+}
+
+impl Failure {
+    fn permanent(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_permanent: true }
+    }
+}
+
+/// The setting that names the store.
+fn setting(config: &Config) -> &'static str {
+    if config.mongodb_uri.is_some() { "MONGODB_URI" } else { "GITTIX_DATA_DIR" }
+}
+
+/// Opens the store; while MongoDB cannot be used, tries again until `GITTIX_STORE_WAIT` is over.
+pub(super) async fn open(config: &Config, startup: &Startup) -> Result<Opened, StartError> {
+    let deadline = Instant::now() + config.store_wait.to_duration();
+    let mut waiting = Waiting::default();
+    loop {
+        let limit = deadline.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
+        let failure = match timeout(limit, attempt(config)).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure { reason: format!("{}: no answer within {limit:?}", setting(config)), is_permanent: false },
+        };
+        if failure.is_permanent || config.mongodb_uri.is_none() {
+            return Err(StartError(failure.reason));
+        }
+        if Instant::now() + PAUSE > deadline {
+            return Err(StartError(format!("{} (gave up after GITTIX_STORE_WAIT, {})", failure.reason, config.store_wait)));
+        }
+        startup.waits("waiting for the store");
+        waiting.log(failure.reason, deadline);
+        sleep(PAUSE).await;
+    }
+}
+
+/// The reason that was logged last, and when.
+#[derive(Debug, Default)]
+struct Waiting(Option<(String, Instant)>);
+
+impl Waiting {
+    fn log(&mut self, reason: String, deadline: Instant) {
+        let now = Instant::now();
+        if self.0.as_ref().is_none_or(|(last, at)| *last != reason || now - *at >= REPEAT_AFTER) {
+            tracing::warn!(reason, gives_up_in_s = (deadline - now).as_secs(), "waiting for MongoDB");
+            self.0 = Some((reason, now));
+        }
+    }
+}
+
+async fn attempt(config: &Config) -> Result<Opened, Failure> {
+    let failed = |error: &dyn Display| Failure { reason: format!("{}: {error}", setting(config)), is_permanent: false };
+    let unavailable = |error: Unavailable| failed(&error);
+    let (store, ledger) = stores(config).await?;
+    let is_live = config.stripe.mode() == Some(Mode::Live);
+    if !is_live && store.has_mark(LIVE_PAYMENT).await.map_err(unavailable)? {
+        return Err(Failure::permanent(
+            "STRIPE_SECRET_KEY must be a live key: this store has taken live payments, which neither a test key nor the sandbox can finish",
+        ));
+    }
+    let asked = Instant::now();
+    let time = store.time().await.map_err(unavailable)?;
+    let clock = Clock::starting_at(time);
+    clock.measured(time, asked);
+    let idempotency_secret = store.secret("idempotency").await.map_err(unavailable)?;
+    let processor = match ledger {
+        Some(ledger) => Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?)),
+        None => {
+            let digest_key = store.secret("stripe").await.map_err(unavailable)?;
+            payment::stripe(config, digest_key, &store, &clock).map_err(Failure::permanent)?
+        }
+    };
+    Ok(Opened { store, clock, processor, idempotency_secret })
+}
+
+/// The store that the settings name; beside it, without a key of Stripe's, the sandbox's ledger.
+async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledger>>), Failure> {
+    let is_sandbox = config.stripe.mode().is_none();
+    if let Some(uri) = &config.mongodb_uri {
+        let connected = MongoStore::connect(uri.expose()).await;
+        let store = connected.map_err(|error| Failure { reason: error.to_string(), is_permanent: error.is_permanent() })?;
+        // One ledger for all replicas, as they would share Stripe.
+        let ledger = is_sandbox.then(|| Arc::new(MongoLedger::new(store.database())) as Arc<dyn Ledger>);
+        return Ok((store, ledger));
+    }
+    let failed = |error: &dyn Display| Failure::permanent(format!("GITTIX_DATA_DIR: {error}"));
+    let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed(&error))?;
+    if !is_sandbox {
+        return Ok((store, None));
+    }
+    let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed(&error))?;
+    Ok((store, Some(Arc::new(ledger))))
+}
+
+/// Waits until all tickets are in the catalog, for as long as they keep coming, and for `GITTIX_STORE_WAIT` at least.
+pub(super) async fn load(config: &Config, catalog: &Catalog, startup: &Startup) -> Result<(), StartError> {
+    let began = Instant::now();
+    let deadline = began + config.store_wait.to_duration();
+    let (mut tickets, mut progressed, mut logged) = (0, began, began);
+    loop {
+        startup.waits(format!("loading tickets, {} so far", grouped(tickets)));
+        if timeout(LOOK_EVERY, catalog.loaded()).await.is_ok() {
+            tracing::info!(tickets = catalog.len(), took_ms = began.elapsed().as_millis(), "tickets loaded");
+            return Ok(());
+        }
+        let now = Instant::now();
+        if catalog.len() > tickets {
+            (tickets, progressed) = (catalog.len(), now);
+        } else if now >= deadline && now - progressed >= STALLED_AFTER {
+            return Err(StartError(format!("{}: the tickets could not be loaded within GITTIX_STORE_WAIT", setting(config))));
+        }
+        if now - logged >= PROGRESS_EVERY {
+            logged = now;
+            tracing::info!(tickets, "loading tickets");
+        }
+    }
+}

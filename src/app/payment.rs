@@ -1,0 +1,86 @@
+//! Which processor takes payments, and what the operator is told about it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{
+    clock::Clock,
+    config::{Config, Mode},
+    metrics::METRICS,
+    payments::{
+        Processor,
+        stripe::{LiveMark, Settings, Stripe},
+    },
+    store::Store,
+};
+
+/// The mark of a store in which a live payment may have been taken.
+pub(super) const LIVE_PAYMENT: &str = "live-payment";
+
+/// Sets [`LIVE_PAYMENT`].
+#[derive(Debug)]
+struct Mark(Arc<dyn Store>);
+
+#[async_trait]
+impl LiveMark for Mark {
+    async fn set(&self) -> Result<(), String> {
+        self.0.set_mark(LIVE_PAYMENT).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Stripe, as the settings name it. Nothing is sent to it: it need not be there at the start.
+pub(super) fn stripe(config: &Config, digest_key: [u8; 32], store: &Arc<dyn Store>, clock: &Clock) -> Result<Arc<dyn Processor>, String> {
+    let key = config.stripe.secret_key.as_ref().ok_or("STRIPE_SECRET_KEY is not set")?;
+    let settings = Settings {
+        secret_key: key.expose().into(),
+        api_base: config.stripe.api_base.clone(),
+        api_version: config.stripe.api_version.clone(),
+        timeout: config.stripe.timeout.to_duration(),
+        is_local: config.stripe.is_loopback(),
+        has_element: config.stripe.publishable_key.is_some(),
+    };
+    let stripe = Stripe::new(&settings, digest_key, clock.clone())?;
+    let is_live = config.stripe.mode() == Some(Mode::Live);
+    Ok(Arc::new(if is_live { stripe.marking(Mark(Arc::clone(store))) } else { stripe }))
+}
+
+/// Logs, and sets the metrics of, how payment is taken.
+pub(super) fn announce(config: &Config) {
+    let (is_https, stripe) = (config.is_https(), &config.stripe);
+    let mode = match stripe.mode() {
+        None => {
+            tracing::warn!("payments use the built-in sandbox: it takes Stripe's test cards and moves no money; set STRIPE_SECRET_KEY");
+            "sandbox"
+        }
+        Some(Mode::Test) => {
+            tracing::warn!(api = %stripe.api_base, "payments use Stripe in test mode: no money moves");
+            "test"
+        }
+        Some(Mode::Live) => {
+            tracing::info!(api = %stripe.api_base, "payments use Stripe in live mode: money moves");
+            "live"
+        }
+    };
+    METRICS.payment_mode.with_label_values(&[mode]).set(1);
+    METRICS.public_origin_https.set(i64::from(is_https));
+    if mode != "live" && is_https {
+        tracing::error!(
+            "GITTIX_PUBLIC_ORIGIN is https, and GITTIX_ALLOW_SANDBOX gives tickets away for test cards: set a live STRIPE_SECRET_KEY"
+        );
+    }
+    if mode == "live" && !is_https {
+        tracing::warn!("money moves, and GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure");
+    }
+    if mode == "live" && stripe.is_elsewhere() {
+        tracing::warn!(api = %stripe.api_base, "money moves, and STRIPE_API_BASE is not Stripe's own");
+    }
+    if mode != "sandbox" && stripe.webhook_secrets.is_empty() {
+        tracing::warn!(
+            "STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every delivery, so that payments rely on reconciliation alone"
+        );
+    }
+    if mode != "sandbox" && stripe.publishable_key.is_none() {
+        tracing::warn!("STRIPE_PUBLISHABLE_KEY is not set: the pages offer Stripe's test cards instead of Stripe's own form");
+    }
+}

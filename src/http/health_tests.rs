@@ -1,0 +1,123 @@
+//! Readiness: what it is judged by, how often it is computed, and which outages it outlasts.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::domain::Timestamp;
+
+/// A store whose parts can fail.
+#[derive(Debug)]
+struct Parts {
+    store: AtomicBool,
+    member: AtomicBool,
+    feed: AtomicBool,
+    checks: AtomicUsize,
+}
+
+#[async_trait]
+impl Health for Parts {
+    async fn store_answers(&self) -> bool {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        // As an answer from another machine: others ask meanwhile.
+        tokio::task::yield_now().await;
+        self.store.load(Ordering::Relaxed)
+    }
+
+    async fn other_member_answers(&self) -> bool {
+        self.member.load(Ordering::Relaxed)
+    }
+
+    fn feed_is_live(&self) -> bool {
+        self.feed.load(Ordering::Relaxed)
+    }
+}
+
+fn healthy() -> (Arc<Parts>, Arc<Readiness>) {
+    let on = || AtomicBool::new(true);
+    let parts = Arc::new(Parts { store: on(), member: on(), feed: on(), checks: AtomicUsize::new(0) });
+    let readiness = Readiness::new(Arc::<Parts>::clone(&parts), Clock::starting_at(Timestamp(0)));
+    (parts, readiness)
+}
+
+/// What the next check says.
+async fn next(readiness: &Arc<Readiness>) -> Checked {
+    tokio::time::advance(Readiness::FRESH_FOR).await;
+    readiness.get().await
+}
+
+#[test]
+fn verdict_names_every_check_that_failed() {
+    assert_eq!(verdict(true, true, Clock::UNCERTAINTY_MAX), Ok(()));
+    let unsound = Millis(Clock::UNCERTAINTY_MAX.0 + 1);
+    let said = verdict(false, false, unsound).expect_err("nothing is well");
+    assert_eq!(said, "the store does not answer, the feed is not live, the clock is not sound");
+    assert_eq!(verdict(true, true, unsound), Err("the clock is not sound".into()));
+}
+
+#[actix_web::test]
+async fn a_thousand_requests_within_half_a_second_cause_one_check() {
+    tokio::time::pause();
+    let (parts, readiness) = healthy();
+    let answers = join_all((0..1_000).map(|_| readiness.get())).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(parts.checks.load(Ordering::Relaxed), 1);
+    tokio::time::advance(Readiness::FRESH_FOR).await;
+    join_all((0..1_000).map(|_| readiness.get())).await;
+    assert_eq!(parts.checks.load(Ordering::Relaxed), 2);
+}
+
+#[actix_web::test]
+async fn requests_that_are_abandoned_cause_no_more_checks() {
+    tokio::time::pause();
+    let (parts, readiness) = healthy();
+    for _ in 0..100 {
+        let abandoned = tokio::time::timeout(Duration::ZERO, readiness.get()).await;
+        drop(abandoned);
+    }
+    readiness.get().await.expect("ready");
+    assert_eq!(parts.checks.load(Ordering::Relaxed), 1);
+}
+
+#[actix_web::test]
+async fn outage_of_the_primary_is_tolerated_for_the_length_of_an_election() {
+    tokio::time::pause();
+    let (parts, readiness) = healthy();
+    next(&readiness).await.expect("ready");
+    parts.store.store(false, Ordering::Relaxed);
+    parts.feed.store(false, Ordering::Relaxed);
+    let began = Instant::now();
+    while began.elapsed() + Readiness::FRESH_FOR < Readiness::OUTAGE_MAX {
+        next(&readiness).await.expect("an election goes on");
+    }
+    tokio::time::advance(Readiness::FRESH_FOR * 2).await;
+    let said = next(&readiness).await.expect_err("longer than an election");
+    assert_eq!(said, "the store does not answer, the feed is not live");
+    // Back, and away again: it counts from the start.
+    parts.store.store(true, Ordering::Relaxed);
+    parts.feed.store(true, Ordering::Relaxed);
+    next(&readiness).await.expect("ready again");
+    parts.store.store(false, Ordering::Relaxed);
+    next(&readiness).await.expect("another election");
+}
+
+#[actix_web::test]
+async fn feed_that_is_not_live_is_tolerated_as_long() {
+    tokio::time::pause();
+    let (parts, readiness) = healthy();
+    parts.feed.store(false, Ordering::Relaxed);
+    next(&readiness).await.expect("it is being opened again");
+    tokio::time::advance(Readiness::OUTAGE_MAX).await;
+    assert_eq!(next(&readiness).await, Err("the feed is not live".into()));
+}
+
+#[actix_web::test]
+async fn replica_that_reaches_no_member_is_not_ready_at_once() {
+    tokio::time::pause();
+    let (parts, readiness) = healthy();
+    next(&readiness).await.expect("ready");
+    parts.store.store(false, Ordering::Relaxed);
+    parts.member.store(false, Ordering::Relaxed);
+    assert_eq!(next(&readiness).await, Err("the store does not answer".into()));
+}

@@ -1,0 +1,149 @@
+//! The application while the server starts: alive, not ready, and the reason why.
+//!
+//! The HTTP server runs from the bind on. Each of its workers answers by a small application of its own until the real one
+//! can be built, which happens with the first request after [`Startup::finish`]. Connections stay open across that change.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+};
+
+use actix_http::Request;
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, always_ready, fn_factory_with_config};
+use actix_web::{
+    App, Error,
+    dev::{AppConfig, ServiceResponse},
+    error::ErrorInternalServerError,
+    middleware::from_fn,
+    web,
+};
+use futures_util::future::{Either, LocalBoxFuture};
+use parking_lot::RwLock;
+use tokio::sync::OnceCell;
+
+use super::{Front, State, answer::Answer, edge, error::ApiError, health};
+use crate::config::Config;
+
+/// The progress of the start, shared by all workers of all servers.
+#[derive(Debug, Clone)]
+pub struct Startup(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    front: Arc<Front>,
+    reason: RwLock<Cow<'static, str>>,
+    state: OnceLock<State>,
+}
+
+impl Startup {
+    /// A start that begins now.
+    pub fn new(config: &Config) -> Self {
+        let inner = Inner { front: Arc::new(Front::new(config)), reason: RwLock::new("starting".into()), state: OnceLock::new() };
+        Self(Arc::new(inner))
+    }
+
+    /// What requests are admitted by, before and after the start.
+    pub fn front(&self) -> Arc<Front> {
+        Arc::clone(&self.0.front)
+    }
+
+    /// Names what is being waited for, as the answer of `/readyz` tells it.
+    pub fn waits(&self, reason: impl Into<Cow<'static, str>>) {
+        *self.0.reason.write() = reason.into();
+    }
+
+    /// From now on requests reach the application.
+    pub fn finish(&self, state: State) {
+        // A second state would be a second start.
+        let _ = self.0.state.set(state);
+    }
+}
+
+/// The application of a server: that of the start, and what `build` makes of the state as soon as there is one.
+pub fn staged<B, I, A>(
+    startup: Startup,
+    build: B,
+) -> impl ServiceFactory<
+    Request,
+    Config = AppConfig,
+    Response = ServiceResponse,
+    Error = Error,
+    InitError = (),
+    Service: Service<Request, Response = ServiceResponse, Error = Error, Future: 'static> + 'static,
+>
+where
+    B: Fn(State) -> I + Clone + 'static,
+    I: IntoServiceFactory<A, Request>,
+    A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error> + 'static,
+    A::InitError: fmt::Debug,
+    A::Service: 'static,
+    <A::Service as Service<Request>>::Future: 'static,
+{
+    fn_factory_with_config(move |config: AppConfig| {
+        let (startup, build) = (startup.clone(), build.clone());
+        async move {
+            let starting = Rc::new(starting(startup.clone()).into_factory().new_service(config.clone()).await?);
+            let build: Build<A::Service> = Rc::new(move |state| {
+                let running = build(state).into_factory().new_service(config.clone());
+                Box::pin(async move { running.await.map(Rc::new).map_err(|error| ErrorInternalServerError(format!("{error:?}"))) })
+            });
+            Ok::<_, ()>(Staged { startup, starting, build, running: Rc::default() })
+        }
+    })
+}
+
+/// Everything but `/healthz` is not available yet.
+fn starting(startup: Startup) -> App<impl super::Service> {
+    let healthz = web::resource("/healthz")
+        .route(web::get().to(health::alive))
+        .route(web::head().to(health::alive))
+        .default_service(web::to(not_ready));
+    App::new()
+        .app_data(web::Data::from(startup.front()))
+        .app_data(web::Data::new(startup))
+        .service(healthz)
+        .default_service(web::to(not_ready))
+        .wrap(from_fn(edge::edge))
+}
+
+async fn not_ready(startup: web::Data<Startup>) -> Answer {
+    Err(ApiError::unavailable(format!("Not ready: {}.", startup.0.reason.read())))
+}
+
+/// Builds the application of a worker, once there is a state.
+type Build<A> = Rc<dyn Fn(State) -> LocalBoxFuture<'static, Result<Rc<A>, Error>>>;
+
+/// One worker's application.
+struct Staged<S, A> {
+    startup: Startup,
+    starting: Rc<S>,
+    build: Build<A>,
+    running: Rc<OnceCell<Rc<A>>>,
+}
+
+impl<S, A> Service<Request> for Staged<S, A>
+where
+    S: Service<Request, Response = ServiceResponse, Error = Error>,
+    S::Future: 'static,
+    A: Service<Request, Response = ServiceResponse, Error = Error> + 'static,
+    A::Future: 'static,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = Either<A::Future, LocalBoxFuture<'static, Result<ServiceResponse, Error>>>;
+
+    always_ready!();
+
+    fn call(&self, request: Request) -> Self::Future {
+        if let Some(running) = self.running.get() {
+            return Either::Left(running.call(request));
+        }
+        let Some(state) = self.startup.0.state.get().cloned() else {
+            return Either::Right(Box::pin(self.starting.call(request)));
+        };
+        let (build, running) = (Rc::clone(&self.build), Rc::clone(&self.running));
+        Either::Right(Box::pin(async move { running.get_or_try_init(|| build(state)).await?.call(request).await }))
+    }
+}
