@@ -196,7 +196,7 @@ impl Handler<Route> for TicketRegistry {
     type Result = ();
 
     fn handle(&mut self, Route(id, ask): Route, _: &mut Context<Self>) {
-        // A panic drops the command: whoever waits for it is answered that its outcome is unknown.
+        // A panic drops the command: its caller gets `OutcomeUnknown`.
         contain(REGISTRY, || self.route(id, ask));
     }
 }

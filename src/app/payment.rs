@@ -1,4 +1,4 @@
-//! Which processor takes payments, and what the operator is told about it.
+//! Which processor takes payments, and what the log and the metrics say about it.
 
 use std::sync::Arc;
 

@@ -24,6 +24,9 @@ pub(super) async fn parse(uri: &str) -> Result<ClientOptions, ConnectError> {
     if !["mongodb://", "mongodb+srv://"].iter().any(|scheme| uri.starts_with(scheme)) {
         return Err(ConnectError::permanent("a URI begins with mongodb:// or mongodb+srv://"));
     }
+    if uri.contains(char::is_whitespace) {
+        return Err(ConnectError::permanent("a URI holds no white space; in user name and password it is written as %20"));
+    }
     ClientOptions::parse(uri).await.map_err(|error| match &*error.kind {
         ErrorKind::DnsResolve { .. } => ConnectError::transient(describe(&error)),
         _ => ConnectError::permanent(withheld(&describe(&error), uri)),
@@ -98,7 +101,7 @@ pub(super) async fn identify(options: &ClientOptions) -> Result<(), ConnectError
     Err(if is_uninitiated { ConnectError::transient("the replica set is not initiated yet") } else { reason })
 }
 
-/// Asks one server directly, without credentials: what it is can be told before it has users.
+/// Asks one server directly, without credentials: it answers before it has users.
 async fn hello(options: &ClientOptions, host: &ServerAddress) -> Result<Document, Error> {
     let mut direct = options.clone();
     direct.hosts = vec![host.clone()];

@@ -44,7 +44,7 @@ async fn follower_of_the_change_stream_resumes_after_a_panic() {
     let mut socket = app.socket().await;
     // The first change that is read is the one of the sign-up.
     let ticket = app.user().await.sells("Front row").await;
-    socket.ticket(&ticket, "Available").await;
+    socket.reached(&ticket).await;
     assert!(!socket.kinds().contains(&"Reset"), "{:?}", socket.kinds());
 }
 
@@ -55,7 +55,7 @@ async fn follower_that_panics_again_resets_the_feed_and_goes_on() {
     let seller = app.user().await;
     socket.event("Reset").await;
     let ticket = seller.sells("Front row").await;
-    socket.ticket(&ticket, "Available").await;
+    socket.reached(&ticket).await;
 }
 
 #[tokio::test]
