@@ -53,6 +53,14 @@ struct Last {
     failing_since: Option<Instant>,
 }
 
+impl Last {
+    /// The last answer, if it may be given again.
+    fn fresh(&self) -> Option<Checked> {
+        let (at, checked) = self.checked.as_ref()?;
+        (at.elapsed() < Readiness::FRESH_FOR).then(|| checked.clone())
+    }
+}
+
 impl Readiness {
     /// Age up to which an answer is given again.
     pub const FRESH_FOR: Duration = Duration::from_millis(500);
@@ -66,16 +74,17 @@ impl Readiness {
 
     /// The present readiness. The check runs on a task of its own: a client that hangs up must not make room for another.
     async fn get(self: &Arc<Self>) -> Checked {
+        if let Some(fresh) = self.last.try_lock().ok().and_then(|last| last.fresh()) {
+            return fresh;
+        }
         let this = Arc::clone(self);
         actix_web::rt::spawn(async move { this.check_unless_fresh().await }).await.unwrap_or_else(|_| Err("the check failed".into()))
     }
 
     async fn check_unless_fresh(&self) -> Checked {
         let mut last = self.last.lock().await;
-        if let Some((at, checked)) = &last.checked
-            && at.elapsed() < Self::FRESH_FOR
-        {
-            return checked.clone();
+        if let Some(fresh) = last.fresh() {
+            return fresh;
         }
         let checked = self.check(&mut last.failing_since).await;
         let was_ready = last.checked.as_ref().is_none_or(|(_, checked)| checked.is_ok());

@@ -25,6 +25,15 @@ pub async fn a_secret_stays_and_differs_by_name(store: Arc<dyn Store>) {
     assert_ne!(first, [0; 32]);
 }
 
+pub async fn mark_is_set_once_and_for_all(store: Arc<dyn Store>) {
+    assert!(!store.has_mark("one").await.expect("read"));
+    for _ in 0..2 {
+        store.set_mark("one").await.expect("set");
+        assert!(store.has_mark("one").await.expect("read"));
+    }
+    assert!(!store.has_mark("two").await.expect("read"), "to look at a mark does not set it");
+}
+
 pub async fn hits_are_counted_within_their_window(store: Arc<dyn Store>) {
     let hit = async |key: &str, ms| store.count_hit(key, Millis(1_000), at(ms)).await.expect("counted");
     assert_eq!(hit("a", 0).await, 1);
