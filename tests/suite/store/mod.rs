@@ -85,6 +85,7 @@ contract! {
         more_than_fits_one_piece_is_purged_all_the_same;
     services:
         a_secret_stays_and_differs_by_name
+        mark_is_set_once_and_for_all
         hits_are_counted_within_their_window
         many_hits_at_once_are_all_counted
         a_closed_store_refuses_commits
