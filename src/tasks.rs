@@ -2,7 +2,7 @@
 //!
 //! There are three answers, each used where it is safe:
 //!
-//! - **Contain**: one piece of work fails, and its owner goes on ([`contain`], [`contain_future`]).
+//! - **Contain**: one piece of work fails, and its owner goes on ([`contain`]).
 //! - **Restart**: the task begins again from durable state ([`supervise`], [`keep_running`]).
 //! - **End the process**: what the task held cannot be trusted, so that only a new process, which reads the store again,
 //!   is safe ([`Essential`]). The program exits with an error, and its orchestrator starts it again.
@@ -17,7 +17,8 @@
 //! | driver thread of MongoDB | ends the process |
 //! | writer thread of the embedded store | ends the process: redb repairs its file when it is opened again |
 //! | ledger thread of the sandbox | ends the process, for the same reason |
-//! | ticket, order and user registry | one message fails (`outcome_unknown`); a registry that is gone all the same ends the process |
+//! | ticket registry | one message fails (`outcome_unknown`); a registry that is gone all the same ends the process |
+//! | order and user registry | one request fails (`outcome_unknown`), since actix runs its future apart from the actor; a registry that is gone all the same ends the process |
 //! | ticket actor | started again by the ticket registry, with a budget |
 //! | payment in progress | fails alone; reconciliation finishes it |
 //! | password thread | one password fails (503); the thread goes on |
@@ -72,7 +73,7 @@ pub fn contain<T>(name: &'static str, work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// The same for a future.
-pub async fn contain_future<T>(name: &'static str, work: impl Future<Output = T>) -> Option<T> {
+async fn contain_future<T>(name: &'static str, work: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|_| report(name)).ok()
 }
 

@@ -3,7 +3,6 @@
 use crate::{
     domain::{Millis, Refusal},
     store::{CommitError, Unavailable},
-    tasks::contain_future,
 };
 
 /// Everything that a handle's method can fail with. `http/error.rs` maps each to its answer, exhaustively.
@@ -42,11 +41,6 @@ pub enum Fault {
     Unavailable(String),
     #[error("whether it was done is not known")]
     OutcomeUnknown,
-}
-
-/// Runs one request to a registry. If it panics, its outcome is unknown and the registry goes on.
-pub(super) async fn contained<T>(registry: &'static str, request: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    contain_future(registry, request).await.unwrap_or(Err(Fault::OutcomeUnknown))
 }
 
 impl From<Unavailable> for Fault {

@@ -8,7 +8,6 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Fault, Tickets,
-    fault::contained,
     reconciliation::Reconciliation,
     settlement::{self, Attempt, Settlement},
     shop::{Shop, new_id},
@@ -113,7 +112,7 @@ impl Handler<Place> for OrderRegistry {
 
     fn handle(&mut self, place: Place, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("order registry", async move { desk.place(place).await }))
+        Box::pin(async move { desk.place(place).await })
     }
 }
 
@@ -122,7 +121,7 @@ impl Handler<Cancel> for OrderRegistry {
 
     fn handle(&mut self, cancel: Cancel, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("order registry", async move { desk.cancel(cancel).await }))
+        Box::pin(async move { desk.cancel(cancel).await })
     }
 }
 
@@ -131,7 +130,7 @@ impl Handler<Pay> for OrderRegistry {
 
     fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("order registry", async move { desk.pay(pay).await }))
+        Box::pin(async move { desk.pay(pay).await })
     }
 }
 
@@ -140,7 +139,7 @@ impl Handler<Confirm> for OrderRegistry {
 
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("order registry", async move { desk.confirm(confirm).await }))
+        Box::pin(async move { desk.confirm(confirm).await })
     }
 }
 

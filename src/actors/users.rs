@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 
 use super::{
     Fault,
-    fault::contained,
     passwords::{Passwords, Verdict},
     sessions::{Sessions, new_token},
     shop::{Shop, new_id},
@@ -120,7 +119,7 @@ impl Handler<SignUp> for UserRegistry {
 
     fn handle(&mut self, SignUp { email, password }: SignUp, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("user registry", async move { desk.sign_up(email, password).await }))
+        Box::pin(async move { desk.sign_up(email, password).await })
     }
 }
 
@@ -129,7 +128,7 @@ impl Handler<SignIn> for UserRegistry {
 
     fn handle(&mut self, SignIn { email, password, client }: SignIn, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("user registry", async move { desk.sign_in(&email, password, &client).await }))
+        Box::pin(async move { desk.sign_in(&email, password, &client).await })
     }
 }
 
@@ -138,7 +137,7 @@ impl Handler<SignOut> for UserRegistry {
 
     fn handle(&mut self, SignOut(who): SignOut, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("user registry", async move { desk.sign_out(who).await }))
+        Box::pin(async move { desk.sign_out(who).await })
     }
 }
 
@@ -147,7 +146,7 @@ impl Handler<Update> for UserRegistry {
 
     fn handle(&mut self, Update { who, update, key }: Update, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(contained("user registry", async move { desk.update(who, update, key).await }))
+        Box::pin(async move { desk.update(who, update, key).await })
     }
 }
 
