@@ -147,7 +147,11 @@ fn fronted(front: Arc<Front>) -> App<impl Service> {
     App::new()
         .app_data(web::Data::from(front))
         .configure(routes::configure)
-        .configure(move |config| if has_admin { () } else { routes::configure_metrics(config) })
+        .configure(move |config| {
+            if !has_admin {
+                routes::configure_metrics(config);
+            }
+        })
         .default_service(web::to(routes::not_found))
 }
 
