@@ -4,14 +4,17 @@
 //! much was sold; and a lock, which changes nothing that is indexed, costs no index anything.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    hash::Hash,
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
     ops::Bound,
 };
 
-use uuid::Uuid;
-
-use super::{Position, sorted::Sorted, words::words};
+use super::{
+    Position,
+    postings::{Postings, newest},
+    rows::{Rows, Slot},
+    sorted::{Place, Sorted},
+    words::{TitleWords, words_of},
+};
 use crate::{
     domain::{Money, Ticket, TicketId, TicketStatus, UserId, Version},
     store::feed::FeedLimits,
@@ -20,6 +23,7 @@ use crate::{
 /// Everything that a change of a ticket may have to move.
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
+    pub(super) rows: Rows,
     on_sale: Class,
     sold: Class,
     pub(super) tombstones: Tombstones,
@@ -55,106 +59,156 @@ impl Indexes {
         }
     }
 
-    /// Does nothing for a deleted ticket.
-    pub(super) fn insert(&mut self, ticket: &Ticket) {
-        if let Some(class) = self.class_of(ticket) {
-            class.insert(ticket);
+    /// Does nothing for a deleted ticket. `words` are those of its title.
+    pub(super) fn insert(&mut self, ticket: &Ticket, words: &TitleWords) {
+        if let Some(status) = ticket.status() {
+            let slot = self.rows.insert(ticket.id, ticket.price, words);
+            let (rows, class) = self.class_mut(status);
+            class.insert(rows, slot, ticket.seller);
         }
     }
 
     /// Takes out a ticket that was inserted in exactly this state, but for its lock.
     pub(super) fn remove(&mut self, ticket: &Ticket) {
-        if let Some(class) = self.class_of(ticket) {
-            class.remove(ticket);
+        if let Some(status) = ticket.status() {
+            let (rows, class) = self.class_mut(status);
+            let slot = class.remove(rows, ticket);
+            self.rows.remove(slot);
         }
     }
 
-    fn class_of(&mut self, ticket: &Ticket) -> Option<&mut Class> {
-        ticket.status().map(|status| match ClassName::of(status) {
-            ClassName::OnSale => &mut self.on_sale,
-            ClassName::Sold => &mut self.sold,
-        })
+    fn class_mut(&mut self, status: TicketStatus) -> (&Rows, &mut Class) {
+        match ClassName::of(status) {
+            ClassName::OnSale => (&self.rows, &mut self.on_sale),
+            ClassName::Sold => (&self.rows, &mut self.sold),
+        }
     }
 }
 
 /// The indexes of one class of tickets.
 #[derive(Debug, Default)]
 pub(super) struct Class {
-    pub(super) by_id: Sorted<TicketId>,
-    by_price: Sorted<(Money, TicketId)>,
-    by_seller: HashMap<UserId, Sorted<TicketId>>,
-    by_word: HashMap<Box<str>, Sorted<TicketId>>,
+    by_id: Sorted<Slot>,
+    /// By price, then by id. With the price at hand, since prices are compared more often than ids.
+    by_price: Sorted<(Money, Slot)>,
+    by_seller: HashMap<UserId, Postings>,
+    by_word: BTreeMap<Box<str>, Postings>,
 }
 
-/// The least and the greatest that an id can be.
-const ID_MIN: TicketId = TicketId::new(Uuid::nil());
-const ID_MAX: TicketId = TicketId::new(Uuid::max());
-
 impl Class {
-    pub(super) fn seller(&self, seller: UserId) -> Option<&Sorted<TicketId>> {
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn seller(&self, seller: UserId) -> Option<&Postings> {
         self.by_seller.get(&seller)
     }
 
-    pub(super) fn word(&self, word: &str) -> Option<&Sorted<TicketId>> {
-        self.by_word.get(word)
+    /// The tickets of each word that begins with `beginning`.
+    pub(super) fn words(&self, beginning: &str) -> impl Iterator<Item = &Postings> {
+        let from = (Bound::Included(beginning), Bound::Unbounded);
+        self.by_word.range::<str, _>(from).take_while(move |(word, _)| word.starts_with(beginning)).map(|(_, postings)| postings)
     }
 
     /// How many tickets cost `min` to `max`.
     pub(super) fn priced_between(&self, min: Money, max: Money) -> usize {
-        let upto = self.by_price.rank(&(max, ID_MAX));
-        upto.saturating_sub(self.by_price.rank(&(min, ID_MIN)))
+        let upto = self.by_price.rank(self.by_price.place(|(price, _)| *price <= max));
+        upto.saturating_sub(self.by_price.rank(self.price_from(min)))
+    }
+
+    /// Cost `min` to `max`, in no order.
+    pub(super) fn priced(&self, min: Money, max: Money) -> impl Iterator<Item = Slot> {
+        self.by_price.up(self.price_from(min)).take_while(move |(price, _)| *price <= max).map(|(_, slot)| slot)
+    }
+
+    /// From `from` on, ascending.
+    pub(super) fn oldest(&self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> {
+        self.by_id.up(after.map_or(Place::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
+    }
+
+    /// Newest first, beyond `after`.
+    pub(super) fn newest<'a>(&'a self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> + use<'a> {
+        newest(&self.by_id, rows, after)
     }
 
     /// Cheapest first, then newest; beyond `after`, from `min` to `max`.
-    pub(super) fn cheapest(&self, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Position> + '_ {
-        let begun = after.filter(|after| after.price >= min);
-        let rest_of_price = begun.into_iter().flat_map(|after| self.of_price(after.price, Bound::Excluded((after.price, after.id))));
-        let from = begun.map_or(Bound::Included((min, ID_MIN)), |after| Bound::Excluded((after.price, ID_MAX)));
-        let next_price = |from| self.by_price.up(from).next().map(|(price, _)| price);
-        let prices = std::iter::successors(next_price(from), move |price| next_price(Bound::Excluded((*price, ID_MAX))));
-        rest_of_price
-            .chain(prices.flat_map(|price| self.of_price(price, Bound::Included((price, ID_MAX)))))
-            .take_while(move |place| place.price <= max)
+    pub(super) fn cheapest(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
+        // Of one price at a time, what is in front of `next` and not in front of `start`, backwards.
+        let (mut start, mut next, mut end) = match after.filter(|after| after.price >= min) {
+            Some(after) => {
+                let start = self.price_from(after.price);
+                let end = self.by_price.place_from(start, |(price, _)| *price <= after.price);
+                (start, self.price_place(rows, after.price, after.id), end)
+            }
+            None => (self.price_from(min), self.price_from(min), self.price_from(min)),
+        };
+        std::iter::from_fn(move || {
+            if next == start {
+                let (price, _) = self.by_price.get(end)?;
+                start = end;
+                end = self.by_price.place_from(start, |(other, _)| *other <= price);
+                next = end;
+            }
+            next = self.by_price.previous(next)?;
+            self.by_price.get(next)
+        })
+        .take_while(move |(price, _)| *price <= max)
+        .map(|(_, slot)| slot)
     }
 
     /// Dearest first, then newest; beyond `after`, from `max` down to `min`.
-    pub(super) fn dearest(&self, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Position> + '_ {
+    pub(super) fn dearest(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
         let from = match after {
-            Some(after) if after.price <= max => Bound::Excluded((after.price, after.id)),
-            _ => Bound::Included((max, ID_MAX)),
+            Some(after) if after.price <= max => self.price_place(rows, after.price, after.id),
+            _ => self.by_price.place(|(price, _)| *price <= max),
         };
-        self.by_price.down(from).map(|(price, id)| Position { price, id }).take_while(move |place| place.price >= min)
+        self.by_price.down(from).take_while(move |(price, _)| *price >= min).map(|(_, slot)| slot)
     }
 
-    fn of_price(&self, price: Money, from: Bound<(Money, TicketId)>) -> impl Iterator<Item = Position> + '_ {
-        self.by_price.down(from).take_while(move |(other, _)| *other == price).map(|(price, id)| Position { price, id })
+    fn price_from(&self, min: Money) -> Place {
+        self.by_price.place(|(price, _)| *price < min)
     }
 
-    fn insert(&mut self, ticket: &Ticket) {
-        self.by_id.insert(ticket.id);
-        self.by_price.insert((ticket.price, ticket.id));
-        self.by_seller.entry(ticket.seller).or_default().insert(ticket.id);
-        for word in words(ticket.title.as_str()) {
-            self.by_word.entry(word.into_boxed_str()).or_default().insert(ticket.id);
+    fn price_place(&self, rows: &Rows, price: Money, id: TicketId) -> Place {
+        self.by_price.place(|(other, slot)| *other < price || (*other == price && rows.id(*slot) < id))
+    }
+
+    fn insert(&mut self, rows: &Rows, slot: Slot, seller: UserId) {
+        let row = rows.row(slot);
+        self.by_id.insert(self.by_id.place(|other| rows.id(*other) < row.id), slot);
+        self.by_price.insert(self.price_place(rows, row.price, row.id), (row.price, slot));
+        match self.by_seller.entry(seller) {
+            Entry::Occupied(mut postings) => postings.get_mut().insert(rows, slot),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Postings::One(slot));
+            }
+        }
+        for word in words_of(rows.text(slot)) {
+            match self.by_word.get_mut(word) {
+                Some(postings) => postings.insert(rows, slot),
+                None => {
+                    self.by_word.insert(word.into(), Postings::One(slot));
+                }
+            }
         }
     }
 
-    fn remove(&mut self, ticket: &Ticket) {
-        self.by_id.remove(&ticket.id);
-        self.by_price.remove(&(ticket.price, ticket.id));
-        remove_from(&mut self.by_seller, ticket.seller, ticket.id);
-        for word in words(ticket.title.as_str()) {
-            remove_from(&mut self.by_word, word.into_boxed_str(), ticket.id);
+    /// Returns the row that the ticket had.
+    fn remove(&mut self, rows: &Rows, ticket: &Ticket) -> Slot {
+        let slot = self.by_id.remove(self.by_id.place(|other| rows.id(*other) < ticket.id));
+        debug_assert_eq!(rows.id(slot), ticket.id, "the ticket was not in the index");
+        self.by_price.remove(self.price_place(rows, ticket.price, ticket.id));
+        if let Entry::Occupied(mut postings) = self.by_seller.entry(ticket.seller)
+            && postings.get_mut().remove(rows, slot)
+        {
+            postings.remove();
         }
-    }
-}
-
-fn remove_from<K: Hash + Eq>(sets: &mut HashMap<K, Sorted<TicketId>>, key: K, id: TicketId) {
-    if let Entry::Occupied(mut set) = sets.entry(key) {
-        set.get_mut().remove(&id);
-        if set.get().is_empty() {
-            set.remove();
+        for word in words_of(rows.text(slot)) {
+            if self.by_word.get_mut(word).is_some_and(|postings| postings.remove(rows, slot)) {
+                self.by_word.remove(word);
+            }
         }
+        slot
     }
 }
 
@@ -197,6 +251,8 @@ impl Tombstones {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]

@@ -4,11 +4,14 @@
 //! first. Never the authority: a decision is made over the store's state.
 //!
 //! A ticket stands in one of many shards, so that looking one up waits for at most one other ticket's pointer to be
-//! exchanged; the orders and words that lists are found by have a lock of their own, which lists hold in slices. Whoever
-//! takes both takes the indexes first.
+//! exchanged; the orders and words that lists are found by have a lock of their own, which a list holds for a bounded time.
+//! Code that takes both takes the indexes first.
 
+mod candidates;
 mod follow;
 mod indexes;
+mod postings;
+mod rows;
 mod select;
 mod sorted;
 #[cfg(test)]
@@ -20,7 +23,6 @@ use std::{
     collections::HashSet,
     fmt,
     hash::{Hash, Hasher},
-    ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -31,10 +33,12 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 pub use follow::follow;
-pub use words::words;
+pub use words::{INDEXED_WORDS_MAX, words};
 
 use crate::domain::{Money, ReplicaName, Ticket, TicketId, TicketStatus, UserId, Version};
 use indexes::{ClassName, Indexes, same_place};
+use select::Bounds;
+use words::TitleWords;
 
 /// All tickets that were not deleted. Clones share one catalog.
 #[derive(Clone)]
@@ -89,8 +93,9 @@ enum Exchange {
 pub struct Query {
     /// None of them: nothing is found.
     pub statuses: Vec<TicketStatus>,
-    /// Each must equal a whole word of the title, as [`words`] splits and folds them.
-    pub words: Vec<String>,
+    /// Each must be the beginning of one of the title's first [`INDEXED_WORDS_MAX`] words, as [`words`] splits and folds
+    /// them. Some, but no word: nothing is found.
+    pub words: Option<Vec<String>>,
     pub seller: Option<UserId>,
     pub min_price: Option<Money>,
     pub max_price: Option<Money>,
@@ -110,15 +115,15 @@ pub enum Sort {
     PriceDescending,
 }
 
-/// The last ticket of a page. It holds its place also when that ticket has changed or gone.
+/// The last ticket that was examined for a page. It holds its place also when that ticket has changed or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub price: Money,
     pub id: TicketId,
 }
 
-/// What was found, and where to go on if there is more.
-#[derive(Debug, Clone)]
+/// What was found, and where to go on if there may be more: a page may be short, or empty, and still have a `next`.
+#[derive(Debug, Clone, Default)]
 pub struct Page {
     pub tickets: Vec<Arc<Ticket>>,
     pub next: Option<Position>,
@@ -192,12 +197,17 @@ impl Catalog {
         ids
     }
 
+    /// The newest known state, if `condition` holds for it.
+    fn get_if(&self, id: TicketId, condition: impl FnOnce(&Ticket) -> bool) -> Option<Arc<Ticket>> {
+        self.shard(id).read().get(&id).filter(|known| condition(&known.0)).map(|known| known.0.clone())
+    }
+
     /// The tickets that match, in order.
     ///
-    /// Of a question that takes long to answer, each part is true of its own moment; a ticket whose place in the order
-    /// does not change meanwhile is met once.
+    /// Examines a bounded number of tickets. A ticket whose place in the order does not change while the pages are
+    /// read is on one of them.
     pub fn list(&self, query: &Query) -> Page {
-        select::list(self, query)
+        select::list(self, query, Bounds::DEFAULT)
     }
 
     /// Grows with every change: the same number before and after a list means that nothing changed in between. Keep an
@@ -229,9 +239,12 @@ impl Catalog {
 
     /// The ids that are known beyond `after`, up to `upto`.
     fn ids_between(&self, after: Option<TicketId>, upto: Option<TicketId>) -> Vec<TicketId> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let indexes = self.indexes();
-        let of_class = |class| indexes.class(class).by_id.up(from).take_while(|id| upto.is_none_or(|upto| *id <= upto));
+        let rows = &indexes.rows;
+        let of_class = |class| {
+            let ids = indexes.class(class).oldest(rows, after).map(|slot| rows.id(slot));
+            ids.take_while(|id| upto.is_none_or(|upto| *id <= upto))
+        };
         of_class(ClassName::OnSale).chain(of_class(ClassName::Sold)).collect()
     }
 
@@ -261,6 +274,7 @@ impl Catalog {
 
     fn exchange_and_index(&self, ticket: &Ticket) -> bool {
         let fresh = ById(Arc::new(ticket.clone()));
+        let words = TitleWords::of(ticket.title.as_str());
         let mut indexes = self.0.indexes.write();
         if indexes.tombstones.cover(ticket.id, ticket.version) {
             return false;
@@ -277,7 +291,7 @@ impl Catalog {
                 self.0.len.fetch_add(1, Ordering::Relaxed);
             }
         }
-        indexes.insert(ticket);
+        indexes.insert(ticket, &words);
         self.changed();
         true
     }

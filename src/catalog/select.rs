@@ -1,197 +1,259 @@
-//! How a question is answered: which index is walked, and what is left out on the way.
+//! How a search is answered: which index is walked, and what is left out on the way.
+//!
+//! A search takes a bounded number of steps, whatever is asked for and whatever the titles are. Candidates are examined in
+//! the order that was asked for; when the steps are used up, the page ends, and the next one goes on behind the last
+//! candidate. Candidates that an index has in another order are sorted first, if they are few; otherwise an index that has
+//! the right order is walked, and each of its tickets is tested. See docs/adr/0011-search.md.
 
-use std::{cmp::Ordering, collections::HashSet, ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Catalog, Page, Position, Query, Sort,
-    indexes::{Class, ClassName},
-    sorted::Sorted,
+    candidates::{Candidates, Key},
+    indexes::{Class, ClassName, Indexes},
+    postings::Postings,
+    rows::{Row, Rows, Slot},
+    words::Filter,
 };
-use crate::domain::{Money, Ticket, TicketId};
+use crate::domain::{Money, Ticket};
 
-/// How many tickets are looked at before others may change the indexes: some 200 us.
-const SLICE_MAX: usize = 2048;
+/// What one search may cost. A step takes some 50 ns among a million tickets, more than any cache holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Steps for candidates that are examined. One candidate always is, so that each page makes progress.
+    pub(super) steps: usize,
+    /// Candidates that may be sorted before they are examined.
+    pub(super) sorted: usize,
+}
 
-/// Where candidates come from, each in an order of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// All of the class, newest first.
-    Ids,
-    /// Those of the query's seller, newest first.
-    Seller,
-    /// Those with the query's word of this number, newest first.
-    Word(usize),
-    /// Those within the query's prices, in the order of the query's sort if that is by price, else cheapest first.
+impl Bounds {
+    pub(super) const DEFAULT: Self = Self { steps: 10_000, sorted: 10_000 };
+}
+
+/// Words that all beginnings of a query together may have in the index. If one has more, titles are tested for it.
+const LISTED_WORDS_MAX: usize = 2048;
+
+/// Steps to find a place in a list of tickets: some ids are read from their rows.
+const OPEN_STEPS: usize = 12;
+/// Steps to read a title's words.
+const TEXT_STEPS: usize = 2;
+/// Bytes that are searched for a word in one step.
+const TEXT_BYTES_PER_STEP: usize = 256;
+/// Steps to find a ticket by its id.
+const TICKET_STEPS: usize = 6;
+
+/// Where candidates come from.
+#[derive(Debug)]
+enum Source<'a> {
+    /// All tickets, newest first.
+    All,
+    /// Tickets within the query's prices, in the order of a sort by price.
     Prices,
+    /// Tickets of the query's seller, newest first.
+    Seller(Vec<&'a Postings>),
+    /// Tickets with a word that begins with the query's word of this number, a list for each word, newest first.
+    Word(usize, Vec<&'a Postings>),
 }
 
-/// What to walk, and whether its order is the one that was asked for.
+/// What is done with the tickets of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Plan {
-    source: Source,
-    in_order: bool,
+enum Access {
+    Walk,
+    Sort,
 }
 
-/// The answer as far as it is known.
 struct Search<'a> {
     catalog: &'a Catalog,
     query: &'a Query,
-    /// One more than a page: whether there is more is part of the answer.
-    wanted: usize,
-    found: Vec<Arc<Ticket>>,
-    /// What was found once: a ticket whose price rises, or that is sold, may come again.
-    met: HashSet<TicketId>,
-    slices: usize,
+    bounds: Bounds,
+    rows: &'a Rows,
+    classes: Vec<&'a Class>,
+    filter: Filter<'a>,
 }
 
-pub(super) fn list(catalog: &Catalog, query: &Query) -> Page {
-    // A word that is asked for a thousand times is looked up once for each candidate.
-    let query = &Query { words: distinct(&query.words), ..query.clone() };
-    let wanted = query.limit.saturating_add(1);
-    let mut search = Search { catalog, query, wanted, found: Vec::new(), met: HashSet::new(), slices: 0 };
-    // What is sold meanwhile goes from the first class to the second: so nothing is missed.
-    for class in [ClassName::OnSale, ClassName::Sold] {
-        if query.limit > 0 && query.statuses.iter().any(|status| ClassName::of(*status) == class) {
-            search.scan(class);
+/// One page, from one moment: nothing that is indexed changes meanwhile.
+pub(super) fn list(catalog: &Catalog, query: &Query, bounds: Bounds) -> Page {
+    let words = query.words.as_deref();
+    if query.limit == 0 || words.is_some_and(<[String]>::is_empty) {
+        return Page::default();
+    }
+    let indexes = catalog.indexes();
+    let mut search = Search {
+        catalog,
+        query,
+        bounds,
+        rows: &indexes.rows,
+        classes: classes(query, &indexes),
+        filter: Filter::new(words.unwrap_or_default()),
+    };
+    search.candidates().map(|candidates| search.examine(candidates)).unwrap_or_default()
+}
+
+fn classes<'a>(query: &Query, indexes: &'a Indexes) -> Vec<&'a Class> {
+    let asked_for = |name: &ClassName| query.statuses.iter().any(|status| ClassName::of(*status) == *name);
+    [ClassName::OnSale, ClassName::Sold].into_iter().filter(asked_for).map(|name| indexes.class(name)).collect()
+}
+
+impl<'a> Search<'a> {
+    /// What is to be examined, in order. `None` if nothing can match.
+    fn candidates(&mut self) -> Option<Candidates<'a>> {
+        let sources = self.sources();
+        let all = self.classes.iter().map(|class| class.len() as u128).sum::<u128>();
+        if sources.iter().any(|(_, len)| *len == 0) {
+            return None;
+        }
+        // How many match if each condition holds for as large a part of what the others leave as of all.
+        let matching = sources.iter().fold(all, |matching, (_, len)| matching * *len as u128 / all).max(1);
+        let cost = |source: &Source<'a>, len: usize, access| match access {
+            Access::Walk => self.can_walk(source).then(|| {
+                let until_full = (self.query.limit as u128 + 1) * len as u128 / matching;
+                source.opening_steps() as u128 + until_full.min(len as u128)
+            }),
+            Access::Sort => (len <= self.bounds.sorted).then_some(len as u128),
+        };
+        let accesses = sources.iter().flat_map(|(source, len)| {
+            [Access::Walk, Access::Sort].into_iter().filter_map(move |access| Some((cost(source, *len, access)?, source, access)))
+        });
+        let (_, source, access) = accesses.min_by_key(|(cost, ..)| *cost)?;
+        if let Source::Word(number, _) = source {
+            self.filter.skip(*number);
+        }
+        Some(match access {
+            Access::Walk => {
+                self.bounds.steps = self.bounds.steps.saturating_sub(source.opening_steps());
+                Candidates::merged(self.rows, self.query.sort, self.lists(source).into_iter())
+            }
+            Access::Sort => self.sort(source),
+        })
+    }
+
+    /// All that can be walked or sorted, with the number of tickets in it.
+    fn sources(&self) -> Vec<(Source<'a>, usize)> {
+        let (classes, query) = (&self.classes, self.query);
+        let mut sources = Vec::new();
+        let len = |lists: &[&Postings]| -> usize { lists.iter().map(|list| list.len()).sum() };
+        let lists_max = LISTED_WORDS_MAX / self.filter.words().len().max(1);
+        for (number, word) in self.filter.words().iter().enumerate() {
+            let lists: Vec<&Postings> = classes.iter().flat_map(|class| class.words(word)).take(lists_max + 1).collect();
+            if lists.len() <= lists_max {
+                let len = len(&lists);
+                sources.push((Source::Word(number, lists), len));
+            }
+        }
+        if let Some(seller) = query.seller {
+            let lists: Vec<&Postings> = classes.iter().filter_map(|class| class.seller(seller)).collect();
+            let len = len(&lists);
+            sources.push((Source::Seller(lists), len));
+        }
+        if query.sort != Sort::Newest || query.min_price.is_some() || query.max_price.is_some() {
+            let (min, max) = prices(query);
+            sources.push((Source::Prices, classes.iter().map(|class| class.priced_between(min, max)).sum()));
+        }
+        if query.sort == Sort::Newest {
+            sources.push((Source::All, classes.iter().map(|class| class.len()).sum()));
+        }
+        sources
+    }
+
+    /// Whether a source has the order that was asked for. It must leave most steps for what is in it.
+    fn can_walk(&self, source: &Source<'_>) -> bool {
+        match source {
+            Source::Prices => self.query.sort != Sort::Newest,
+            Source::All => self.query.sort == Sort::Newest,
+            _ => self.query.sort == Sort::Newest && source.opening_steps() <= self.bounds.steps / 4,
         }
     }
-    let Search { found: mut tickets, slices, .. } = search;
-    if slices > 1 {
-        tickets.sort_unstable_by(|a, b| order(query.sort, place(a), place(b)));
-    }
-    let more = tickets.len() > query.limit;
-    tickets.truncate(query.limit);
-    let next = tickets.last().filter(|_| more).map(place);
-    Page { tickets, next }
-}
 
-fn distinct(words: &[String]) -> Vec<String> {
-    let mut words = words.to_vec();
-    words.sort_unstable();
-    words.dedup();
-    words
-}
-
-fn place(ticket: &Arc<Ticket>) -> Position {
-    Position { price: ticket.price, id: ticket.id }
-}
-
-/// Which of two places comes first.
-fn order(sort: Sort, a: Position, b: Position) -> Ordering {
-    let newest_first = b.id.cmp(&a.id);
-    match sort {
-        Sort::Newest => newest_first,
-        Sort::Price => a.price.cmp(&b.price).then(newest_first),
-        Sort::PriceDescending => b.price.cmp(&a.price).then(newest_first),
-    }
-}
-
-impl Search<'_> {
-    /// Looks through one class, slice by slice.
-    fn scan(&mut self, name: ClassName) {
-        let Some(plan) = Plan::of(self.query, self.catalog.indexes().class(name), self.wanted) else { return };
-        let found_before = self.found.len();
-        let mut from = self.query.after.filter(|_| plan.in_order);
-        while let Some(next) = self.slice(name, plan, from, found_before) {
-            from = Some(next);
+    /// The lists of a source that is in the order that was asked for, beyond the page before.
+    fn lists(&self, source: &Source<'a>) -> Vec<Box<dyn Iterator<Item = Slot> + 'a>> {
+        let (rows, query) = (self.rows, self.query);
+        let (min, max) = prices(query);
+        let after = query.after.map(|after| after.id);
+        let classes = self.classes.iter().copied();
+        match source {
+            Source::All => classes.map(|class| Box::new(class.newest(rows, after)) as _).collect(),
+            Source::Prices if query.sort == Sort::Price => {
+                classes.map(|class| Box::new(class.cheapest(rows, query.after, min, max)) as _).collect()
+            }
+            Source::Prices => classes.map(|class| Box::new(class.dearest(rows, query.after, min, max)) as _).collect(),
+            Source::Seller(lists) | Source::Word(_, lists) => lists.iter().map(|list| list.newest(rows, after)).collect(),
         }
     }
 
-    /// Looks at the next candidates. Returns where to go on, unless it is done.
-    fn slice(&mut self, name: ClassName, plan: Plan, from: Option<Position>, found_before: usize) -> Option<Position> {
-        let (catalog, query) = (self.catalog, self.query);
-        let indexes = catalog.indexes();
-        let class = indexes.class(name);
-        let words: Vec<&Sorted<TicketId>> = query.words.iter().map(|word| class.word(word)).collect::<Option<_>>()?;
-        self.slices += 1;
-        let mut looked_at = 0;
-        let mut last = None;
-        for candidate in candidates(query, class, plan.source, from).take(SLICE_MAX) {
-            looked_at += 1;
-            last = Some(candidate);
-            if !words.iter().all(|with| with.contains(&candidate.id)) {
-                continue;
+    fn sort(&self, source: &Source<'a>) -> Candidates<'a> {
+        let (min, max) = prices(self.query);
+        let mut slots = Vec::new();
+        match source {
+            Source::All => self.classes.iter().for_each(|class| slots.extend(class.newest(self.rows, None))),
+            Source::Prices => self.classes.iter().for_each(|class| slots.extend(class.priced(min, max))),
+            Source::Seller(lists) | Source::Word(_, lists) => lists.iter().for_each(|list| list.for_each(|slot| slots.push(slot))),
+        }
+        let after = self.query.after.map(|after| Key::of(self.query.sort, after.price, after.id));
+        let wanted = |key: Key, row: &Row| after.is_none_or(|after| after < key) && self.row_may_match(row);
+        Candidates::sorted(self.rows, self.query.sort, slots.into_iter(), wanted)
+    }
+
+    fn examine(&self, mut candidates: Candidates<'a>) -> Page {
+        let mut steps = self.bounds.steps;
+        let (mut tickets, mut previous): (Vec<Arc<Ticket>>, _) = (Vec::new(), None);
+        while let Some(slot) = candidates.next() {
+            let row = self.rows.row(slot);
+            let mut cost = 1 + candidates.depth() / 2;
+            if previous.replace(slot) != Some(slot)
+                && let Some(ticket) = self.test(slot, row, &mut cost)
+            {
+                if tickets.len() == self.query.limit {
+                    let next = tickets.last().map(|last| Position { price: last.price, id: last.id });
+                    return Page { tickets, next };
+                }
+                tickets.push(ticket);
             }
-            let Some(ticket) = catalog.get(candidate.id).filter(|ticket| matches(query, ticket)) else { continue };
-            if self.met.insert(ticket.id) {
-                self.found.push(ticket);
+            steps = steps.saturating_sub(cost);
+            if steps == 0 && !candidates.is_empty() {
+                return Page { tickets, next: Some(Position { price: row.price, id: row.id }) };
             }
-            if plan.in_order && self.found.len() - found_before == self.wanted {
+        }
+        Page { tickets, next: None }
+    }
+
+    /// The ticket of a row, if it matches. Adds to `cost` the steps that it takes to find out.
+    fn test(&self, slot: Slot, row: &Row, cost: &mut usize) -> Option<Arc<Ticket>> {
+        if !self.row_may_match(row) {
+            return None;
+        }
+        if self.filter.searches() > 0 {
+            let text = self.rows.text(slot);
+            *cost += TEXT_STEPS + text.len() * self.filter.searches() / TEXT_BYTES_PER_STEP;
+            if !self.filter.matches(text) {
                 return None;
             }
         }
-        if !plan.in_order {
-            self.keep_the_first(found_before);
-        }
-        last.filter(|_| looked_at == SLICE_MAX)
+        *cost += TICKET_STEPS;
+        let (statuses, seller) = (&self.query.statuses, self.query.seller);
+        self.catalog.get_if(row.id, |ticket| {
+            ticket.status().is_some_and(|status| statuses.contains(&status)) && seller.is_none_or(|seller| ticket.seller == seller)
+        })
     }
 
-    /// Of what was gathered out of order, only a page is wanted.
-    fn keep_the_first(&mut self, found_before: usize) {
-        let sort = self.query.sort;
-        self.found[found_before..].sort_unstable_by(|a, b| order(sort, place(a), place(b)));
-        self.found.truncate(found_before + self.wanted);
-    }
-}
-
-/// What the indexes alone do not tell.
-fn matches(query: &Query, ticket: &Arc<Ticket>) -> bool {
-    ticket.status().is_some_and(|status| query.statuses.contains(&status))
-        && query.seller.is_none_or(|seller| ticket.seller == seller)
-        && query.min_price.is_none_or(|min| ticket.price >= min)
-        && query.max_price.is_none_or(|max| ticket.price <= max)
-        && query.after.is_none_or(|after| order(query.sort, place(ticket), after) == Ordering::Greater)
-}
-
-impl Plan {
-    /// `None` if nothing can match.
-    fn of(query: &Query, class: &Class, wanted: usize) -> Option<Self> {
-        let mut sources = Vec::new();
-        for (number, word) in query.words.iter().enumerate() {
-            sources.push((class.word(word)?.len(), Source::Word(number)));
-        }
-        if let Some(seller) = query.seller {
-            sources.push((class.seller(seller)?.len(), Source::Seller));
-        }
-        if query.min_price.is_some() || query.max_price.is_some() {
-            let (min, max) = prices(query);
-            sources.push((class.priced_between(min, max), Source::Prices));
-        }
-        let all = if query.sort == Sort::Newest { Source::Ids } else { Source::Prices };
-        sources.push((class.by_id.len(), all));
-        let (fewest, source) = sources.iter().min_by_key(|(len, _)| *len).copied()?;
-        let (in_order_len, in_order) =
-            sources.iter().filter(|(_, source)| is_in_order(*source, query.sort)).min_by_key(|(len, _)| *len).copied()?;
-        // Walking in order ends with the page, after some wanted * in_order_len / matching candidates if what is sought is
-        // spread evenly and of what one condition holds the others hold as often; gathering looks at all of the fewest.
-        let all_len = class.by_id.len().max(1) as u128;
-        let matching = sources.iter().fold(all_len, |matching, (len, _)| matching * *len as u128 / all_len);
-        let walk = wanted as u128 * in_order_len as u128 <= matching * fewest as u128;
-        let in_order_too = is_in_order(source, query.sort);
-        Some(if walk && !in_order_too { Self { source: in_order, in_order: true } } else { Self { source, in_order: in_order_too } })
+    /// What the row alone tells.
+    fn row_may_match(&self, row: &Row) -> bool {
+        let (min, max) = prices(self.query);
+        min <= row.price && row.price <= max && self.filter.may_match(row.signature)
     }
 }
 
-fn is_in_order(source: Source, sort: Sort) -> bool {
-    (source == Source::Prices) == (sort != Sort::Newest)
+impl Source<'_> {
+    /// Steps until the first ticket is at hand.
+    fn opening_steps(&self) -> usize {
+        match self {
+            Self::All | Self::Prices => OPEN_STEPS,
+            Self::Seller(lists) | Self::Word(_, lists) => {
+                lists.iter().map(|list| if matches!(list, Postings::One(_)) { 1 } else { OPEN_STEPS }).sum()
+            }
+        }
+    }
 }
 
 fn prices(query: &Query) -> (Money, Money) {
     (query.min_price.unwrap_or(Money::MIN), query.max_price.unwrap_or(Money::MAX))
-}
-
-/// What a source has beyond `from`, in its order. Where that is by id alone, the price of a place says nothing.
-fn candidates<'a>(query: &Query, class: &'a Class, source: Source, from: Option<Position>) -> Box<dyn Iterator<Item = Position> + 'a> {
-    let newest = |set: Option<&'a Sorted<TicketId>>| -> Box<dyn Iterator<Item = Position> + 'a> {
-        let bound = from.map_or(Bound::Unbounded, |from| Bound::Excluded(from.id));
-        Box::new(set.into_iter().flat_map(move |set| set.down(bound)).map(|id| Position { price: Money::MIN, id }))
-    };
-    let (min, max) = prices(query);
-    match source {
-        Source::Ids => newest(Some(&class.by_id)),
-        Source::Seller => newest(query.seller.and_then(|seller| class.seller(seller))),
-        Source::Word(number) => newest(query.words.get(number).and_then(|word| class.word(word))),
-        Source::Prices if query.sort == Sort::PriceDescending => Box::new(class.dearest(from, min, max)),
-        Source::Prices => Box::new(class.cheapest(from, min, max)),
-    }
 }

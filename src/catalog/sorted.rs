@@ -1,22 +1,32 @@
-//! An ordered set in sorted runs: dense in memory, quick to walk in either direction from any place.
+//! A sequence of keys in an order that its user knows: dense in memory, quick to walk in either direction from any place.
 //!
 //! A B-tree of the standard library is two thirds full at best when keys come in ascending order, as ids do; runs are
-//! full then, and a key costs little more than its own bytes. Knows nothing of tickets.
+//! full then, and a key costs little more than its own bytes. The order is given with each call, as a condition that holds
+//! for the first keys and not for the others, so that a key may be the number of a row whose id decides.
 
-use std::ops::Bound;
-
-/// The keys of one run at most. Moving half of a full run of ids is 4 KiB of memory, some 100 ns.
+/// The keys of one run at most. Moving half of a full run is 1 to 2 KiB of memory, some 50 ns.
 const RUN_MAX: usize = 512;
 
 /// A run of fewer keys is joined with its neighbour if both fit into one.
 const RUN_MIN: usize = RUN_MAX / 4;
 
-/// A set of keys in ascending order.
+/// Keys in ascending order.
 #[derive(Debug, Clone)]
 pub(super) struct Sorted<K> {
-    /// None is empty; the last key of one is less than the first of the next.
+    /// None is empty.
     runs: Vec<Vec<K>>,
     len: usize,
+}
+
+/// Where a key is, or the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    run: usize,
+    offset: usize,
+}
+
+impl Place {
+    pub(super) const START: Self = Self { run: 0, offset: 0 };
 }
 
 impl<K> Default for Sorted<K> {
@@ -25,117 +35,111 @@ impl<K> Default for Sorted<K> {
     }
 }
 
-impl<K: Ord + Copy> Sorted<K> {
+impl<K: Copy> Sorted<K> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+    pub(super) fn end(&self) -> Place {
+        Place { run: self.runs.len(), offset: 0 }
     }
 
-    pub(super) fn contains(&self, key: &K) -> bool {
-        self.runs.get(self.run_of(key)).is_some_and(|run| run.binary_search(key).is_ok())
-    }
-
-    /// `false` if it was there already.
-    pub(super) fn insert(&mut self, key: K) -> bool {
-        let at = self.run_of(&key);
-        if at == self.runs.len() {
-            self.append(key);
-            return true;
+    /// The first key for which `before` does not hold. It must hold for all keys in front of that one.
+    pub(super) fn place(&self, before: impl Fn(&K) -> bool) -> Place {
+        // Keys mostly come in ascending order.
+        match self.runs.last().and_then(|run| run.last()) {
+            Some(last) if !before(last) => self.place_from(Place::START, before),
+            _ => self.end(),
         }
-        let Err(place) = self.runs[at].binary_search(&key) else { return false };
-        if self.runs[at].len() < RUN_MAX {
-            make_room(&mut self.runs[at], 1);
-            self.runs[at].insert(place, key);
-        } else {
-            self.split_and_insert(at, place, key);
+    }
+
+    /// The same, where `before` is known to hold for all keys in front of `from`.
+    pub(super) fn place_from(&self, from: Place, before: impl Fn(&K) -> bool) -> Place {
+        let Some(first) = self.runs.get(from.run).map(|run| &run[from.offset..]) else { return self.end() };
+        let ends_before = |run: &[K]| run.last().is_some_and(&before);
+        if !ends_before(first) {
+            return Place { offset: from.offset + first.partition_point(before), ..from };
         }
-        self.len += 1;
-        true
+        let next = from.run + 1;
+        let run = next + self.runs[next..].partition_point(|run| ends_before(run));
+        Place { run, offset: self.runs.get(run).map_or(0, |run| run.partition_point(before)) }
     }
 
-    /// `false` if it was not there.
-    pub(super) fn remove(&mut self, key: &K) -> bool {
-        let at = self.run_of(key);
-        let Some(place) = self.runs.get(at).and_then(|run| run.binary_search(key).ok()) else { return false };
-        let run = &mut self.runs[at];
-        run.remove(place);
-        self.len -= 1;
-        if run.is_empty() {
-            self.runs.remove(at);
-        } else if run.len() < RUN_MIN {
-            self.join(at);
+    pub(super) fn get(&self, place: Place) -> Option<K> {
+        self.runs.get(place.run)?.get(place.offset).copied()
+    }
+
+    /// The place in front of this one.
+    pub(super) fn previous(&self, place: Place) -> Option<Place> {
+        match (place.offset.checked_sub(1), place.run.checked_sub(1)) {
+            (Some(offset), _) => Some(Place { offset, ..place }),
+            (None, Some(run)) => Some(Place { run, offset: self.runs[run].len() - 1 }),
+            (None, None) => None,
         }
-        true
     }
 
-    /// How many keys are less than `key`.
-    pub(super) fn rank(&self, key: &K) -> usize {
-        let at = self.run_of(key);
-        let before: usize = self.runs[..at].iter().map(Vec::len).sum();
-        before + self.runs.get(at).map_or(0, |run| run.partition_point(|other| other < key))
+    /// How many keys are in front of `place`.
+    pub(super) fn rank(&self, place: Place) -> usize {
+        self.runs[..place.run].iter().map(Vec::len).sum::<usize>() + place.offset
     }
 
-    /// Ascending from a lower bound.
-    pub(super) fn up(&self, from: Bound<K>) -> impl Iterator<Item = K> + '_ {
-        let (at, place) = match from {
-            Bound::Unbounded => (0, 0),
-            Bound::Included(key) => self.place(&key, |other| *other < key),
-            Bound::Excluded(key) => self.place(&key, |other| *other <= key),
-        };
-        let (head, rest) = self.runs[at..].split_first().map_or((&[][..], &[][..]), |(run, rest)| (&run[place..], rest));
+    /// From `place` on, ascending.
+    pub(super) fn up(&self, from: Place) -> impl Iterator<Item = K> + '_ {
+        let (head, rest) = self.runs[from.run..].split_first().map_or((&[][..], &[][..]), |(run, rest)| (&run[from.offset..], rest));
         head.iter().chain(rest.iter().flatten()).copied()
     }
 
-    /// Descending from an upper bound.
-    pub(super) fn down(&self, from: Bound<K>) -> impl Iterator<Item = K> + '_ {
-        let (at, place) = match from {
-            Bound::Unbounded => (self.runs.len(), 0),
-            Bound::Included(key) => self.place(&key, |other| *other <= key),
-            Bound::Excluded(key) => self.place(&key, |other| *other < key),
+    /// What is in front of `place`, descending.
+    pub(super) fn down(&self, from: Place) -> impl Iterator<Item = K> + '_ {
+        let head = self.runs.get(from.run).map_or(&[][..], |run| &run[..from.offset]);
+        head.iter().rev().chain(self.runs[..from.run].iter().rev().flat_map(|run| run.iter().rev())).copied()
+    }
+
+    /// Puts `key` in front of what is at `place`.
+    pub(super) fn insert(&mut self, place: Place, key: K) {
+        self.len += 1;
+        // At the end of a run rather than in front of the next one: what comes in ascending order fills it.
+        let at = match place.run.checked_sub(1) {
+            Some(run) if place.offset == 0 && (place.run == self.runs.len() || self.runs[run].len() < RUN_MAX) => {
+                Place { run, offset: self.runs[run].len() }
+            }
+            _ => place,
         };
-        let head = self.runs.get(at).map_or(&[][..], |run| &run[..place]);
-        head.iter().rev().chain(self.runs[..at].iter().rev().flat_map(|run| run.iter().rev())).copied()
-    }
-
-    /// The run that holds `key` or would: the first whose last key is not less.
-    fn run_of(&self, key: &K) -> usize {
-        match self.runs.last().and_then(|run| run.last()) {
-            Some(last) if last < key => self.runs.len(),
-            _ => self.runs.partition_point(|run| run.last().is_some_and(|last| last < key)),
-        }
-    }
-
-    fn place(&self, key: &K, before: impl Fn(&K) -> bool) -> (usize, usize) {
-        let at = self.run_of(key);
-        (at, self.runs.get(at).map_or(0, |run| run.partition_point(before)))
-    }
-
-    fn append(&mut self, key: K) {
-        match self.runs.last_mut() {
+        match self.runs.get_mut(at.run) {
             Some(run) if run.len() < RUN_MAX => {
                 make_room(run, 1);
-                run.push(key);
+                run.insert(at.offset, key);
             }
+            Some(_) if at.offset < RUN_MAX => self.split_and_insert(at, key),
             _ => {
                 make_room(&mut self.runs, 1);
                 self.runs.push(vec![key]);
             }
         }
-        self.len += 1;
     }
 
-    fn split_and_insert(&mut self, at: usize, place: usize, key: K) {
+    /// Takes out the key at `place`, where there must be one.
+    pub(super) fn remove(&mut self, place: Place) -> K {
+        let run = &mut self.runs[place.run];
+        let key = run.remove(place.offset);
+        self.len -= 1;
+        if run.is_empty() {
+            self.runs.remove(place.run);
+        } else if run.len() < RUN_MIN {
+            self.join(place.run);
+        }
+        key
+    }
+
+    fn split_and_insert(&mut self, at: Place, key: K) {
         let middle = RUN_MAX / 2;
-        let mut upper = self.runs[at].split_off(middle);
-        let (run, place) = if place <= middle { (&mut self.runs[at], place) } else { (&mut upper, place - middle) };
+        let mut upper = self.runs[at.run].split_off(middle);
+        let (run, offset) = if at.offset <= middle { (&mut self.runs[at.run], at.offset) } else { (&mut upper, at.offset - middle) };
         make_room(run, 1);
-        run.insert(place, key);
-        self.runs[at].shrink_to(middle + middle / 4);
+        run.insert(offset, key);
+        self.runs[at.run].shrink_to(middle + middle / 4);
         make_room(&mut self.runs, 1);
-        self.runs.insert(at + 1, upper);
+        self.runs.insert(at.run + 1, upper);
     }
 
     fn join(&mut self, at: usize) {
@@ -166,32 +170,36 @@ mod tests {
 
     use super::*;
 
-    fn bound() -> impl Strategy<Value = Bound<u16>> {
-        prop_oneof![Just(Bound::Unbounded), (0u16..4000).prop_map(Bound::Included), (0u16..4000).prop_map(Bound::Excluded)]
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn it_is_an_ordered_set(changes in proptest::collection::vec((0u16..4000, 0u8..10), 0..6000), from in bound(), removed in 0u8..10) {
+        fn it_is_an_ordered_set(changes in proptest::collection::vec((0u16..4000, 0u8..10), 0..6000), from in 0u16..4001, removed in 0u8..10) {
             let mut sorted = Sorted::default();
             let mut model = BTreeSet::new();
             for (key, action) in changes {
+                let place = sorted.place(|other| *other < key);
+                prop_assert_eq!(sorted.get(place) == Some(key), model.contains(&key));
                 if action < removed {
-                    prop_assert_eq!(sorted.remove(&key), model.remove(&key));
-                } else {
-                    prop_assert_eq!(sorted.insert(key), model.insert(key));
+                    if model.remove(&key) {
+                        prop_assert_eq!(sorted.remove(place), key);
+                    }
+                } else if model.insert(key) {
+                    sorted.insert(place, key);
                 }
             }
             prop_assert_eq!(sorted.len(), model.len());
-            prop_assert_eq!(sorted.is_empty(), model.is_empty());
             prop_assert!(sorted.runs.iter().all(|run| !run.is_empty() && run.len() <= RUN_MAX));
-            prop_assert!(sorted.up(from).eq(model.range((from, Bound::Unbounded)).copied()));
-            prop_assert!(sorted.down(from).eq(model.range((Bound::Unbounded, from)).rev().copied()));
+            let place = sorted.place(|other| *other < from);
+            prop_assert!(sorted.up(place).eq(model.range(from..).copied()));
+            prop_assert!(sorted.down(place).eq(model.range(..from).rev().copied()));
+            prop_assert_eq!(sorted.previous(place).and_then(|place| sorted.get(place)), model.range(..from).next_back().copied());
             for key in (0..4000).step_by(97) {
-                prop_assert_eq!(sorted.contains(&key), model.contains(&key));
-                prop_assert_eq!(sorted.rank(&key), model.range(..key).count());
+                let later = sorted.place(|other| *other < key);
+                prop_assert_eq!(sorted.rank(later), model.range(..key).count());
+                if key >= from {
+                    prop_assert_eq!(sorted.place_from(place, |other| *other < key), later);
+                }
             }
         }
     }
@@ -200,7 +208,7 @@ mod tests {
     fn ascending_keys_fill_their_runs() {
         let mut sorted = Sorted::default();
         for key in 0..100_000u32 {
-            sorted.insert(key);
+            sorted.insert(sorted.place(|other| *other < key), key);
         }
         assert_eq!(sorted.runs.len(), 100_000usize.div_ceil(RUN_MAX));
     }

@@ -56,12 +56,12 @@ fn ticket(number: u16, version: Version, title: &str, price: u64, status: Option
 }
 
 const STATUSES: [TicketStatus; 3] = [TicketStatus::Available, TicketStatus::Locked, TicketStatus::Sold];
-const WORDS: [&str; 5] = ["jazz", "Night", "CAFÉ", "final", "42"];
+const WORDS: [&str; 7] = ["jazz", "Night", "CAFÉ", "final", "42", "jazzband", "Nachtmusik"];
 
 fn everything() -> Query {
     Query {
         statuses: STATUSES.to_vec(),
-        words: Vec::new(),
+        words: None,
         seller: None,
         min_price: None,
         max_price: None,
@@ -77,10 +77,16 @@ fn some_ticket() -> impl Strategy<Value = Ticket> {
         .prop_map(|(number, version, title, price, status)| ticket(number, version, &title.join(" "), price, status))
 }
 
+/// Of a word that a title may have, or of none.
+fn some_beginning() -> impl Strategy<Value = String> {
+    let words: Vec<String> = WORDS.iter().chain(&["none"]).flat_map(|word| words(word)).collect();
+    (proptest::sample::select(words), 1usize..10).prop_map(|(word, chars)| word.chars().take(chars).collect())
+}
+
 fn some_query() -> impl Strategy<Value = Query> {
     (
         subsequence(&STATUSES[..], 0..=3),
-        prop_oneof![2 => Just(Vec::new()), 3 => vec(proptest::sample::select(&["jazz", "night", "café", "final", "42", "none"][..]), 1..3)],
+        prop_oneof![2 => Just(None), 6 => vec(some_beginning(), 1..4).prop_map(Some), 1 => Just(Some(Vec::new()))],
         option::of(0u8..5),
         option::of(50u64..70),
         option::of(50u64..70),
@@ -90,7 +96,7 @@ fn some_query() -> impl Strategy<Value = Query> {
     )
         .prop_map(|(statuses, words, by, min, max, sort, after, limit)| Query {
             statuses,
-            words: words.into_iter().map(str::to_owned).collect(),
+            words,
             seller: by.map(seller),
             min_price: min.map(money),
             max_price: max.map(money),
@@ -98,6 +104,13 @@ fn some_query() -> impl Strategy<Value = Query> {
             after: after.map(|(price, number)| Position { price: money(price), id: id(number) }),
             limit,
         })
+}
+
+/// Whether each of the query's words begins one of the title's.
+fn has_words(ticket: &Ticket, query: &Query) -> bool {
+    let title = words(ticket.title.as_str());
+    let begins_one = |word: &String| title.iter().take(INDEXED_WORDS_MAX).any(|other| other.starts_with(word.as_str()));
+    query.words.as_ref().is_none_or(|words| !words.is_empty() && words.iter().all(begins_one))
 }
 
 /// Filter, sort, cut.
@@ -110,7 +123,7 @@ fn naive(known: &BTreeMap<TicketId, Ticket>, query: &Query) -> (Vec<Ticket>, Opt
     let mut found: Vec<Ticket> = known
         .values()
         .filter(|ticket| ticket.status().is_some_and(|status| query.statuses.contains(&status)))
-        .filter(|ticket| query.words.iter().all(|word| words(ticket.title.as_str()).contains(word)))
+        .filter(|ticket| has_words(ticket, query))
         .filter(|ticket| query.seller.is_none_or(|seller| seller == ticket.seller))
         .filter(|ticket| query.min_price.is_none_or(|min| min <= ticket.price))
         .filter(|ticket| query.max_price.is_none_or(|max| ticket.price <= max))
@@ -138,10 +151,18 @@ fn newest(states: &[Ticket]) -> BTreeMap<TicketId, Ticket> {
     known
 }
 
-fn walk(catalog: &Catalog, mut query: Query, mut between: impl FnMut()) -> Vec<TicketId> {
+fn walk(catalog: &Catalog, query: Query, between: impl FnMut()) -> Vec<TicketId> {
+    walk_within(catalog, query, Bounds::DEFAULT, between)
+}
+
+/// All pages. Each must end behind where the one before ended.
+fn walk_within(catalog: &Catalog, mut query: Query, bounds: Bounds, mut between: impl FnMut()) -> Vec<TicketId> {
+    let key = |position: Position| candidates::Key::of(query.sort, position.price, position.id);
     let mut seen = Vec::new();
     loop {
-        let page = catalog.list(&query);
+        let page = select::list(catalog, &query, bounds);
+        assert!(page.tickets.len() <= query.limit);
+        assert!(page.next.is_none_or(|next| query.after.is_none_or(|after| key(after) < key(next))), "{query:?} made no progress");
         seen.extend(page.tickets.iter().map(|ticket| ticket.id));
         query.after = page.next;
         if query.after.is_none() {
@@ -149,6 +170,11 @@ fn walk(catalog: &Catalog, mut query: Query, mut between: impl FnMut()) -> Vec<T
         }
         between();
     }
+}
+
+/// So small that most searches take several pages, and that some sources are too large to be sorted.
+fn some_bounds() -> impl Strategy<Value = Bounds> {
+    (1usize..200, prop_oneof![Just(0), 0usize..60]).prop_map(|(steps, sorted)| Bounds { steps, sorted })
 }
 
 proptest! {
@@ -173,8 +199,28 @@ proptest! {
     }
 
     #[test]
+    fn pages_of_bounded_searches_hold_each_match_once(
+        states in vec(some_ticket(), 0..500), queries in vec((some_query(), some_bounds()), 12)
+    ) {
+        let catalog = Catalog::default();
+        for state in &states {
+            catalog.merge(state);
+        }
+        let known = newest(&states);
+        for (query, bounds) in queries {
+            let query = Query { limit: query.limit.max(1), ..query };
+            let (expected, _) = naive(&known, &Query { limit: usize::MAX, ..query.clone() });
+            let seen = walk_within(&catalog, query.clone(), bounds, || ());
+            prop_assert_eq!(seen, expected.iter().map(|ticket| ticket.id).collect::<Vec<_>>(), "{:?} {:?}", query, bounds);
+        }
+    }
+
+    #[test]
     fn pages_visit_once_what_keeps_matching_while_other_tickets_change(
-        states in vec(some_ticket(), 50..400), changes in vec((0u16..400, 50u64..70), 60), query in some_query()
+        states in vec(some_ticket(), 50..400),
+        changes in vec((0u16..400, 50u64..70, option::weighted(0.8, 0usize..3)), 60),
+        query in some_query(),
+        bounds in prop_oneof![Just(Bounds::DEFAULT), some_bounds()],
     ) {
         let query = Query { after: None, limit: query.limit.max(1), ..query };
         let catalog = Catalog::default();
@@ -182,11 +228,11 @@ proptest! {
             catalog.merge(state);
         }
         let known = newest(&states);
-        let changing: BTreeSet<TicketId> = changes.iter().map(|(number, _)| id(*number)).collect();
+        let changing: BTreeSet<TicketId> = changes.iter().map(|(number, ..)| id(*number)).collect();
         let mut changes = changes.iter();
-        let seen = walk(&catalog, query.clone(), || {
-            for (number, price) in changes.by_ref().take(10) {
-                catalog.merge(&ticket(*number, 50, "jazz night", *price, Some(TicketStatus::Available)));
+        let seen = walk_within(&catalog, query.clone(), bounds, || {
+            for (number, price, status) in changes.by_ref().take(10) {
+                catalog.merge(&ticket(*number, 50, "jazz night", *price, status.map(|status| STATUSES[status])));
             }
         });
         let steady: BTreeMap<TicketId, Ticket> = known.into_iter().filter(|(id, _)| !changing.contains(id)).collect();
@@ -206,9 +252,9 @@ proptest! {
             catalog.merge(&state(*version));
         }
         prop_assert_eq!(catalog.get(id(1)).map(|ticket| (*ticket).clone()), (!deleted).then(|| state(7)));
-        let found = catalog.list(&Query { words: vec!["night".into()], ..everything() });
+        let found = catalog.list(&Query { words: Some(vec!["night".into()]), ..everything() });
         prop_assert_eq!(found.tickets.len(), usize::from(!deleted));
-        let outdated = catalog.list(&Query { words: vec!["jazz".into()], ..everything() });
+        let outdated = catalog.list(&Query { words: Some(vec!["jazz".into()]), ..everything() });
         prop_assert!(outdated.tickets.is_empty());
     }
 }
@@ -244,13 +290,64 @@ fn lists_longer_than_a_slice_are_complete() {
         catalog.merge(&ticket(number, 0, title, 50 + u64::from(number % 10), Some(status)));
     }
     for sort in [Sort::Newest, Sort::Price, Sort::PriceDescending] {
-        let query = Query { sort, seller: Some(seller(4)), words: vec!["jazz".into()], limit: 1000, ..everything() };
+        let query = Query { sort, seller: Some(seller(4)), words: Some(vec!["jazz".into()]), limit: 1000, ..everything() };
         assert_eq!(walk(&catalog, query, || ()).len(), 2000, "{sort:?}");
-        let query = Query { sort, words: vec!["jazz".into(), "rare".into()], limit: 3, ..everything() };
+        let query = Query { sort, words: Some(vec!["jazz".into(), "rare".into()]), limit: 3, ..everything() };
         assert_eq!(walk(&catalog, query, || ()).len(), 4, "{sort:?}");
         let query = Query { sort, min_price: Some(money(59)), statuses: vec![TicketStatus::Sold], ..everything() };
         assert_eq!(walk(&catalog, query, || ()).len(), 1000, "{sort:?}");
     }
+}
+
+#[test]
+fn search_without_a_match_examines_a_bounded_number_of_tickets() {
+    const TICKETS: u16 = 30_000;
+    const CANDIDATES_MAX: u16 = 20_000;
+    let catalog = Catalog::default();
+    for number in 0..TICKETS {
+        // Words that all have, and one each that begins as those of all others do.
+        let title = format!("a b c d e f g h z{number}");
+        catalog.merge(&ticket(number, 0, &title, 50 + u64::from(number), Some(TicketStatus::Available)));
+    }
+    let locked = Query { statuses: vec![TicketStatus::Locked], limit: 1, ..everything() };
+    for text in ["", "a b c d e f g h", "z", "a z h"] {
+        for sort in [Sort::Newest, Sort::Price, Sort::PriceDescending] {
+            let query = Query { sort, words: (!text.is_empty()).then(|| words(text)), max_price: Some(Money::MAX), ..locked.clone() };
+            let mut examined = vec![if sort == Sort::Price { 0 } else { TICKETS }];
+            let mut rest = query.clone();
+            while let Some(next) = catalog.list(&rest).next {
+                examined.push(u16::try_from(next.price.minor() - 50).expect("a number"));
+                rest.after = Some(next);
+            }
+            assert!(examined.len() > 1, "{query:?} examined all tickets at once");
+            assert!(examined.windows(2).all(|ends| (500..=CANDIDATES_MAX).contains(&ends[0].abs_diff(ends[1]))), "{query:?}: {examined:?}");
+        }
+    }
+}
+
+/// The same table holds for the pages' own filter: tests/browser/units.test.mjs.
+#[test]
+fn search_table_agrees_with_the_catalog() {
+    let table: serde_json::Value = serde_json::from_str(include_str!("../../tests/search.json")).expect("JSON");
+    for case in table.as_array().expect("a table") {
+        let (title, q) = (case["title"].as_str().expect("a title"), case["q"].as_str().expect("a search"));
+        let catalog = Catalog::default();
+        catalog.merge(&ticket(1, 0, title, 50, Some(TicketStatus::Available)));
+        let query = Query { words: (!q.is_empty()).then(|| words(q)), ..everything() };
+        assert_eq!(Some(catalog.list(&query).tickets.len() == 1), case["found"].as_bool(), "{q} in {title}");
+    }
+}
+
+#[test]
+fn index_entries_are_small() {
+    // Of each ticket, and of each word that only one ticket has.
+    assert_eq!((size_of::<rows::Row>(), size_of::<(Box<str>, postings::Postings)>()), (32, 32));
+    let catalog = Catalog::default();
+    let title = (0..66).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
+    let title = title.chars().take(Title::CHARS_MAX).collect::<String>();
+    catalog.merge(&ticket(1, 0, &title, 50, Some(TicketStatus::Available)));
+    let found = |word: &str| catalog.list(&Query { words: Some(words(word)), ..everything() }).tickets.len();
+    assert_eq!((found("w0"), found("w31"), found("w32")), (1, 1, 0));
 }
 
 #[test]
@@ -278,7 +375,7 @@ fn readers_see_every_ticket_at_every_moment_while_it_changes() {
             done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) {
-            let page = catalog.list(&Query { limit: 1000, words: vec!["jazz".into()], ..everything() });
+            let page = catalog.list(&Query { limit: 1000, words: Some(vec!["jazz".into()]), ..everything() });
             assert_eq!(page.tickets.len(), numbers.len());
             assert!(numbers.clone().all(|number| catalog.get(id(number)).is_some()));
         }

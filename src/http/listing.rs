@@ -28,6 +28,8 @@ use crate::{
 
 /// A title has at most as many characters; a longer question finds nothing.
 const Q_CHARS_MAX: usize = 200;
+/// Each word costs time for each ticket that is examined.
+const Q_WORDS_MAX: usize = 8;
 
 /// A page as it is sent.
 #[derive(Debug, Clone)]
@@ -74,16 +76,16 @@ impl RenderedLists {
 #[utoipa::path(get, path = "/api/tickets", tag = "tickets", operation_id = "listTickets",
     params(
         ("status" = Option<String>, Query, pattern = r"^(Available|Locked|Sold)(,(Available|Locked|Sold))*$", description = "One or more, separated by commas. Without it: Available and Locked."),
-        ("q" = Option<String>, Query, max_length = 200, description = "Words that the title must have, whole, in any case and order."),
+        ("q" = Option<String>, Query, max_length = 200, description = "Up to 8 words. Each must be the beginning of one of the first 32 words of the title. Case, accents and compatibility forms (full width, ligatures) do not matter, nor does the order. Empty: no filter. Without letters or digits: nothing is found."),
         ("seller" = Option<String>, Query, pattern = r"^(me|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$", description = "A user's id, or `me`."),
         ("minPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At least this; from 0.50."),
         ("maxPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At most this; from 0.50."),
         ("sort" = Option<String>, Query, pattern = r"^(newest|price|-price)$", description = "`newest` (the default), `price` (cheapest first), `-price` (dearest first)."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "At most so many; 100 by default."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Maximum number of tickets on the page; 100 by default. One request examines a bounded number of tickets, so a page may have fewer, or none, and still have a `next`."),
         ("cursor" = Option<String>, Query, description = "From the `Link` of the page before."),
     ),
     responses(
-        (status = 200, description = "One page.", body = Vec<TicketView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page, if there is one."))),
+        (status = 200, description = "One page.", body = Vec<TicketView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page. Follow it until it is absent: a page may be short."))),
         (status = 401, description = "`not_signed_in`, for `seller=me`"),
     ),
     security((), ("session" = [])))]
@@ -134,7 +136,7 @@ fn render(call: &Call, query: &Query, page: &Page) -> Rendered {
 fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
     let mut query = Query {
         statuses: params.optional("status", statuses).unwrap_or_else(|| vec![TicketStatus::Available, TicketStatus::Locked]),
-        words: params.optional("q", words).unwrap_or_default(),
+        words: params.optional("q", words).flatten(),
         seller: me,
         min_price: params.optional("minPrice", price),
         max_price: params.optional("maxPrice", price),
@@ -163,8 +165,13 @@ fn statuses(text: &str) -> Result<Vec<TicketStatus>, Complaint> {
     Ok(statuses)
 }
 
-fn words(text: &str) -> Result<Vec<String>, Complaint> {
-    if text.chars().count() > Q_CHARS_MAX { Err("must have at most 200 characters".into()) } else { Ok(catalog::words(text)) }
+/// `None`: no filter.
+fn words(text: &str) -> Result<Option<Vec<String>>, Complaint> {
+    if text.chars().count() > Q_CHARS_MAX {
+        return Err("must have at most 200 characters".into());
+    }
+    let words = (!text.is_empty()).then(|| catalog::words(text));
+    if words.as_ref().is_some_and(|words| words.len() > Q_WORDS_MAX) { Err("must have at most 8 words".into()) } else { Ok(words) }
 }
 
 fn price(text: &str) -> Result<Money, Complaint> {

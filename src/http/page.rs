@@ -32,7 +32,9 @@ fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
     statuses.dedup();
     let bound = |price: &Option<Money>| price.map_or(0, Money::minor);
     let seller = seller.map(|seller| seller.to_string()).unwrap_or_default();
-    let text = format!("{sort}|{}|{}|{}|{seller}|{}", statuses.join(","), bound(min_price), bound(max_price), words.join(" "));
+    // Without words nothing is found, so that no cursor leads there.
+    let words = words.as_ref().map(|words| words.join(" ")).unwrap_or_default();
+    let text = format!("{sort}|{}|{}|{}|{seller}|{words}", statuses.join(","), bound(min_price), bound(max_price));
     let mut list = [0; DIGEST_BYTES];
     list.copy_from_slice(&Sha256::digest(text.as_bytes())[..DIGEST_BYTES]);
     list
@@ -105,7 +107,7 @@ mod tests {
     fn query() -> Query {
         Query {
             statuses: vec![TicketStatus::Available, TicketStatus::Locked],
-            words: vec!["jazz".into()],
+            words: Some(vec!["jazz".into()]),
             seller: None,
             min_price: None,
             max_price: None,
@@ -135,7 +137,8 @@ mod tests {
         let cursor = ticket_cursor(&query(), position());
         let others = [
             Query { sort: Sort::Newest, ..query() },
-            Query { words: vec![], ..query() },
+            Query { words: None, ..query() },
+            Query { words: Some(vec!["jaz".into()]), ..query() },
             Query { statuses: vec![TicketStatus::Sold], ..query() },
             Query { max_price: Some(Money::MAX), ..query() },
             Query { min_price: Some(Money::MAX), ..query() },

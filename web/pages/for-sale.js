@@ -46,7 +46,7 @@ function mount({ root, query, signal, navigate, ready }) {
   }
 
   function showRest() {
-    fill(parts.rest, listing.ids.length === 0 ? nothing(filters) : listing.next ? moreButton() : theEnd());
+    fill(parts.rest, listing.next ? moreButton() : listing.ids.length === 0 ? nothing(filters) : theEnd());
   }
 
   function showNews() {
@@ -163,7 +163,7 @@ function nothing(filters) {
   const searched = filters.get("q");
   return h("div", { class: "empty" },
     h("h2", {}, searched ? `No ticket for “${searched}”` : "No tickets for sale yet"),
-    h("p", {}, searched ? "Whole words of the title are looked for." : "Whatever is listed appears here at once."),
+    h("p", {}, searched ? "A ticket is found by the beginnings of its title's words." : "Whatever is listed appears here at once."),
     h("p", { class: "empty-actions" },
       searched ? h("a", { class: "button", href: "/" }, "Show all tickets") : h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket")));
 }

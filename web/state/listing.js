@@ -9,6 +9,10 @@ import { store } from "./store.js";
 export const PAGE_SIZE = 50;
 /** The server's own limit; used where many rows are fetched again at once. */
 const PAGE_SIZE_MAX = 1_000;
+/** A page may be empty and not the last one, since a request examines a bounded number of tickets. So many in a row are skipped. */
+const EMPTY_PAGES_MAX = 20;
+/** Only so many words of a title can be found. */
+const INDEXED_WORDS_MAX = 32;
 
 export class Listing {
   /** @param {URLSearchParams} query the filters and the order, as the interface names them */
@@ -28,7 +32,7 @@ export class Listing {
   /** The first page, in place of whatever was there. @throws {Problem} */
   async load(signal) {
     const epoch = live.epoch;
-    const { data, next } = await request("GET", this.#path(PAGE_SIZE), { signal });
+    const { data, next } = await pageWithTickets(this.#path(PAGE_SIZE), signal);
     store.putTickets(data);
     this.ids = data.map((ticket) => ticket.id);
     this.#known = new Set(this.ids);
@@ -56,7 +60,7 @@ export class Listing {
     let path = this.#path(size);
     let last = "";
     for (let pages = Math.ceil(this.ids.length / size) + 1; path && pages > 0; pages -= 1) {
-      const { data, next } = await request("GET", path, { signal });
+      const { data, next } = await pageWithTickets(path, signal);
       store.putTickets(data);
       for (const { id } of data) seen.add(id);
       last = data.at(-1)?.id ?? last;
@@ -85,7 +89,7 @@ export class Listing {
   }
 
   async #loadMore(signal) {
-    const { data, next } = await request("GET", this.next, { signal });
+    const { data, next } = await pageWithTickets(this.next, signal);
     store.putTickets(data);
     for (const { id } of data) {
       if (this.#known.has(id)) continue;
@@ -113,15 +117,44 @@ export class Listing {
   }
 }
 
+/** The first page from `path` on that has tickets, or the last one. */
+async function pageWithTickets(path, signal) {
+  let page = await request("GET", path, { signal });
+  for (let pages = 1; page.data.length === 0 && page.next && pages < EMPTY_PAGES_MAX; pages += 1) page = await request("GET", page.next, { signal });
+  return page;
+}
+
 /** Whether a new ticket would be in the list: the interface's own filters, for what a frame tells. */
 export function matches(query, ticket) {
   const minimum = Number(query.get("minPrice") ?? 0);
   const maximum = Number(query.get("maxPrice") ?? Infinity);
   if (ticket.price < minimum || ticket.price > maximum) return false;
-  const words = wordsOf(ticket.title);
-  return [...wordsOf(query.get("q") ?? "")].every((word) => words.has(word));
+  return !query.get("q") || hasWords(ticket.title, query.get("q"));
+}
+
+/** The server's rule (src/catalog/words.rs): each word begins one of the title's first 32, and without a word nothing is found. */
+function hasWords(title, search) {
+  const words = wordsOf(search);
+  const titleWords = wordsOf(title).slice(0, INDEXED_WORDS_MAX);
+  return words.length > 0 && words.every((word) => titleWords.some((other) => other.startsWith(word)));
 }
 
 function wordsOf(text) {
-  return new Set(text.normalize("NFC").toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean));
+  const folded = Array.from(text.normalize("NFKD"), foldCase).join("").normalize("NFKD");
+  const plain = folded.replace(/\p{M}/gu, (mark) => (isIgnored(mark) ? "" : mark)).normalize("NFC");
+  const runs = plain.split(/[^\p{Alphabetic}\p{N}\p{M}]+/u);
+  return runs.filter((run) => /[\p{Alphabetic}\p{N}]/u.test(run.replace(/\p{M}/gu, "")));
+}
+
+/** Full case folding of one character. A dotless i is a letter of its own there, and an i in capitals. */
+function foldCase(character) {
+  return character === "ı" ? character : character.toLowerCase().toUpperCase().toLowerCase().replace("ς", "σ");
+}
+
+/**
+ * Whether a mark has a combining class from 202 on, as accents have. JavaScript does not tell the class, but normalization
+ * puts marks in the order of theirs: U+0334 has class 1, U+0321 has 202.
+ */
+function isIgnored(mark) {
+  return `${mark}\u0334`.normalize("NFD") !== `${mark}\u0334` && `\u0321${mark}`.normalize("NFD") === `\u0321${mark}`;
 }

@@ -11,7 +11,10 @@ on_both_stores!(
     a_bare_array_of_whole_tickets,
     sold_tickets_are_shown_on_request_only,
     an_acknowledged_change_is_in_the_list_at_once,
-    words_find_whole_words_in_any_case_and_order,
+    words_find_beginnings_of_words_in_any_case_and_order,
+    search_finds_titles_in_other_spellings_and_nothing_without_letters,
+    search_of_more_than_eight_words_is_refused,
+    search_finds_the_first_32_words_of_a_title_only,
     a_seller_finds_their_own,
     price_bounds_are_inclusive,
     sorted_by_price,
@@ -92,7 +95,7 @@ async fn an_acknowledged_change_is_in_the_list_at_once(store: Backend) {
     }
 }
 
-async fn words_find_whole_words_in_any_case_and_order(store: Backend) {
+async fn words_find_beginnings_of_words_in_any_case_and_order(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut ids = Vec::new();
@@ -100,13 +103,63 @@ async fn words_find_whole_words_in_any_case_and_order(store: Backend) {
         ids.push(seller.sells(title).await);
     }
     let found = async |query: &str| app.guest().tickets(query).await.expect(200).ids();
-    assert_eq!(found("?q=front").await, [ids[1].clone(), ids[0].clone()]);
-    assert_eq!(found("?q=ROW%20Front").await, [ids[1].clone(), ids[0].clone()]);
-    assert_eq!(found("?q=CAF%C3%89").await, [ids[0].clone()]);
-    assert_eq!(found("?q=Cafe%CC%81+mar").await, [ids[0].clone()], "composed or not, it is the same word");
-    assert_eq!(found("?q=fron").await, [] as [String; 0], "a part of a word is no word");
-    assert_eq!(found("?q=front+back").await, [] as [String; 0], "each word must be there");
-    assert_eq!(found("?q=.*").await.len() % 4, 0, "no pattern: nothing, or no word to look for at all");
+    let ids_of = |numbers: &[usize]| numbers.iter().map(|number| ids[*number].clone()).collect::<Vec<_>>();
+    assert_eq!(found("?q=front").await, ids_of(&[2, 1, 0]));
+    assert_eq!(found("?q=ROW%20Front").await, ids_of(&[2, 1, 0]));
+    assert_eq!(found("?q=front%20m").await, ids_of(&[0]));
+    assert_eq!(found("?q=CAF%C3%89").await, ids_of(&[0]));
+    assert_eq!(found("?q=Cafe%CC%81+mar").await, ids_of(&[0]), "composed or not, it is the same word");
+    assert_eq!(found("?q=fron").await, ids_of(&[2, 1, 0]));
+    assert_eq!(found("?q=ront").await, ids_of(&[]), "the middle of a word");
+    assert_eq!(found("?q=front+back").await, ids_of(&[]), "each word must be there");
+    assert_eq!(found("?q=.*").await, ids_of(&[]), "no pattern");
+}
+
+async fn search_finds_titles_in_other_spellings_and_nothing_without_letters(store: Backend) {
+    let app = TestApp::start(store).await;
+    let seller = app.user().await;
+    let mut ids = Vec::new();
+    for title in ["\u{130}stanbul Caz", "Stra\u{df}enfest", "Beyonc\u{e9}", "Cup Final", "\u{1f3b8} Guitars!!!"] {
+        ids.push(seller.sells(title).await);
+    }
+    let finds = [
+        ("istanbul", 0),
+        ("%C4%B0STANBUL+caz", 0),
+        ("STRASSENFEST", 1),
+        ("stra%C3%9Fe", 1),
+        ("beyonce", 2),
+        ("BEYONC%C3%89", 2),
+        ("cup+fin", 3),
+        ("%F0%9F%8E%B8+guitar", 4),
+    ];
+    for (q, number) in finds {
+        assert_eq!(app.guest().tickets(&format!("?q={q}")).await.expect(200).ids(), [ids[number].as_str()], "{q}");
+    }
+    for q in ["!!!", "%F0%9F%8E%B8", "%E2%9A%BD%EF%B8%8F", "-", "%CC%81"] {
+        for sort in ["newest", "price"] {
+            let answer = app.guest().tickets(&format!("?q={q}&sort={sort}")).await.expect(200);
+            assert_eq!((answer.ids(), answer.next_page()), (Vec::new(), None), "{q}");
+        }
+    }
+    assert_eq!(app.guest().tickets("?q=").await.expect(200).ids().len(), ids.len(), "an empty search is no filter");
+}
+
+async fn search_of_more_than_eight_words_is_refused(store: Backend) {
+    let app = TestApp::start(store).await;
+    let ticket = app.user().await.sells("a b c d e f g h i").await;
+    assert_eq!(app.guest().tickets("?q=a+b+c+d+e+f+g+h").await.expect(200).ids(), [ticket]);
+    for q in ["a+b+c+d+e+f+g+h+i", "a,b,c,d,e,f,g,h,i", "a+a+a+a+a+a+a+a+a"] {
+        let answer = app.guest().tickets(&format!("?q={q}")).await;
+        assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (400, &Value::from("q")), "{q}: {}", answer.text);
+    }
+}
+
+async fn search_finds_the_first_32_words_of_a_title_only(store: Backend) {
+    let app = TestApp::start(store).await;
+    let title = (1..=40).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
+    let ticket = app.user().await.sells(&title).await;
+    assert_eq!(app.guest().tickets("?q=w32+w1").await.expect(200).ids(), [ticket]);
+    assert_eq!(app.guest().tickets("?q=w33").await.expect(200).ids(), [] as [String; 0]);
 }
 
 async fn a_seller_finds_their_own(store: Backend) {

@@ -1,9 +1,12 @@
 //! How much memory a million tickets on sale take in the catalog, and how fast they are found.
 //!
-//! `cargo bench --bench catalog [-- <tickets on sale>]`. Memory is the growth of the resident set, so Linux only; times
-//! are medians of rounds on one thread, unless said otherwise.
+//! `cargo bench --bench catalog [-- <tickets on sale>] [worst]`. Memory is the growth of the resident set, so Linux only;
+//! times are medians of rounds on one thread, unless said otherwise. `worst` measures the most expensive searches instead,
+//! over catalogs that are made for them.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+
+mod worst;
 
 use std::{
     hint::black_box,
@@ -38,6 +41,13 @@ const PLACES: [&str; 8] = ["Berlin", "Paris", "Old Hall", "Arena", "Open Air", "
 
 fn main() {
     let count: u64 = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(1_000_000);
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "worst") {
+        return worst::measure_all(count);
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == "attack") {
+        return worst::measure(count, arguments[at + 1].parse().expect("a number"));
+    }
     let mut random = SmallRng::seed_from_u64(1);
     let before = resident_bytes();
     let catalog = Catalog::default();
@@ -62,6 +72,12 @@ fn main() {
     }
     lists(&catalog, "99 of 100 sold", count);
     gets_beside_merges(&catalog, count);
+}
+
+const NO_WORDS: Option<Vec<String>> = None;
+
+fn words(text: &str) -> Option<Vec<String>> {
+    Some(gittix::catalog::words(text))
 }
 
 fn id(number: u64) -> TicketId {
@@ -93,7 +109,7 @@ fn lists(catalog: &Catalog, when: &str, count: u64) {
     use TicketStatus::{Available, Locked, Sold};
     let base = Query {
         statuses: vec![Available, Locked],
-        words: Vec::new(),
+        words: NO_WORDS,
         seller: None,
         min_price: None,
         max_price: None,
@@ -102,7 +118,6 @@ fn lists(catalog: &Catalog, when: &str, count: u64) {
         limit: 50,
     };
     let price = |minor| Money::from_minor(minor).ok();
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect();
     let deep = catalog.get(id(count / 2 / 100 * 100)).map(|ticket| gittix::catalog::Position { price: ticket.price, id: ticket.id });
     let queries = [
         ("newest", base.clone()),
@@ -111,6 +126,10 @@ fn lists(catalog: &Catalog, when: &str, count: u64) {
         ("dearest, from the middle", Query { sort: Sort::PriceDescending, after: deep, ..base.clone() }),
         ("newest, all three statuses", Query { statuses: vec![Available, Locked, Sold], ..base.clone() }),
         ("one word", Query { words: words("jazz"), ..base.clone() }),
+        ("one word, cheapest", Query { words: words("jazz"), sort: Sort::Price, ..base.clone() }),
+        ("the beginning of a word", Query { words: words("ber"), ..base.clone() }),
+        ("the first letter of a word", Query { words: words("p"), sort: Sort::Price, ..base.clone() }),
+        ("two words", Query { words: words("jazz lisbon"), ..base.clone() }),
         ("three words", Query { words: words("jazz lisbon 42"), ..base.clone() }),
         ("three words, cheapest", Query { words: words("jazz lisbon 42"), sort: Sort::Price, ..base.clone() }),
         ("two words that never meet", Query { words: words("hamlet derby"), ..base.clone() }),

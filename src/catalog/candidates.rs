@@ -1,0 +1,130 @@
+//! Rows in the order that was asked for, out of several lists that are in it, or sorted.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, binary_heap::PeekMut},
+    fmt,
+};
+
+use super::{
+    Sort,
+    rows::{Row, Rows, Slot},
+};
+use crate::domain::{Money, TicketId};
+
+/// A ticket's place in an order: the least comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    price: u32,
+    newest_first: Reverse<TicketId>,
+}
+
+impl Key {
+    pub(super) fn of(sort: Sort, price: Money, id: TicketId) -> Self {
+        let price = match sort {
+            Sort::Newest => 0,
+            Sort::Price => price.minor(),
+            Sort::PriceDescending => u32::MAX - price.minor(),
+        };
+        Self { price, newest_first: Reverse(id) }
+    }
+
+    fn of_row(sort: Sort, row: &Row) -> Self {
+        Self::of(sort, row.price, row.id)
+    }
+}
+
+/// A row may come twice, one right after the other, if it is in two lists.
+pub(super) enum Candidates<'a> {
+    Merged { rows: &'a Rows, sort: Sort, lists: BinaryHeap<List<'a>> },
+    Sorted(BinaryHeap<Reverse<(Key, Slot)>>),
+}
+
+/// A list that is in order, without its first row.
+pub(super) struct List<'a> {
+    first: (Key, Slot),
+    rest: Box<dyn Iterator<Item = Slot> + 'a>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Of lists that each have the order of `sort`.
+    pub(super) fn merged(rows: &'a Rows, sort: Sort, lists: impl Iterator<Item = Box<dyn Iterator<Item = Slot> + 'a>>) -> Self {
+        let begun = lists.filter_map(|mut rest| {
+            let slot = rest.next()?;
+            Some(List { first: (Key::of_row(sort, rows.row(slot)), slot), rest })
+        });
+        Self::Merged { rows, sort, lists: begun.collect() }
+    }
+
+    /// Of any rows, without those that `wanted` rules out.
+    pub(super) fn sorted(rows: &Rows, sort: Sort, slots: impl Iterator<Item = Slot>, wanted: impl Fn(Key, &Row) -> bool) -> Self {
+        let keyed = slots.filter_map(|slot| {
+            let row = rows.row(slot);
+            let key = Key::of_row(sort, row);
+            wanted(key, row).then_some(Reverse((key, slot)))
+        });
+        Self::Sorted(keyed.collect::<Vec<_>>().into())
+    }
+
+    /// Comparisons that it takes to find the next row, at most.
+    pub(super) fn depth(&self) -> usize {
+        let len = match self {
+            Self::Merged { lists, .. } => lists.len(),
+            Self::Sorted(rows) => rows.len(),
+        };
+        len.checked_ilog2().map_or(0, |depth| depth as usize)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Merged { lists, .. } => lists.is_empty(),
+            Self::Sorted(rows) => rows.is_empty(),
+        }
+    }
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        match self {
+            Self::Sorted(rows) => rows.pop().map(|Reverse((_, slot))| slot),
+            Self::Merged { rows, sort, lists } => {
+                let mut list = lists.peek_mut()?;
+                let (_, slot) = list.first;
+                match list.rest.next() {
+                    Some(next) => list.first = (Key::of_row(*sort, rows.row(next)), next),
+                    None => drop(PeekMut::pop(list)),
+                }
+                Some(slot)
+            }
+        }
+    }
+}
+
+/// The greatest list of the heap is the one whose row comes first.
+impl Ord for List<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.first.cmp(&self.first)
+    }
+}
+
+impl PartialOrd for List<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for List<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.first == other.first
+    }
+}
+
+impl Eq for List<'_> {}
+
+impl fmt::Debug for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates").field("depth", &self.depth()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,72 @@
+//! The tickets of one seller, or with one word, in the order of their ids.
+
+use super::{
+    rows::{Rows, Slot},
+    sorted::{Place, Sorted},
+};
+use crate::domain::TicketId;
+
+/// Most words and sellers have one ticket: those take no memory beside the entry itself.
+#[derive(Debug)]
+pub(super) enum Postings {
+    One(Slot),
+    Many(Box<Sorted<Slot>>),
+}
+
+impl Postings {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(slots) => slots.len(),
+        }
+    }
+
+    /// `slot` must be a row already, and not be here yet.
+    pub(super) fn insert(&mut self, rows: &Rows, slot: Slot) {
+        let id = rows.id(slot);
+        let place = |slots: &Sorted<Slot>| slots.place(|other| rows.id(*other) < id);
+        match self {
+            Self::Many(slots) => slots.insert(place(slots), slot),
+            Self::One(only) => {
+                let mut slots = Sorted::default();
+                slots.insert(slots.end(), *only);
+                slots.insert(place(&slots), slot);
+                *self = Self::Many(Box::new(slots));
+            }
+        }
+    }
+
+    /// Takes out a slot that is here. `true` if none is left.
+    pub(super) fn remove(&mut self, rows: &Rows, slot: Slot) -> bool {
+        let Self::Many(slots) = self else { return true };
+        let id = rows.id(slot);
+        let removed = slots.remove(slots.place(|other| rows.id(*other) < id));
+        debug_assert_eq!(removed, slot, "the order of ids was broken");
+        let only = slots.get(Place::START).filter(|_| slots.len() == 1);
+        if let Some(only) = only {
+            *self = Self::One(only);
+        }
+        false
+    }
+
+    /// Newest first, beyond `after`.
+    pub(super) fn newest<'a>(&'a self, rows: &'a Rows, after: Option<TicketId>) -> Box<dyn Iterator<Item = Slot> + 'a> {
+        match self {
+            Self::One(only) => Box::new(std::iter::once(*only).filter(move |slot| after.is_none_or(|after| rows.id(*slot) < after))),
+            Self::Many(slots) => Box::new(newest(slots, rows, after)),
+        }
+    }
+
+    /// In no order.
+    pub(super) fn for_each(&self, visit: impl FnMut(Slot)) {
+        match self {
+            Self::One(only) => std::iter::once(*only).for_each(visit),
+            Self::Many(slots) => slots.down(slots.end()).for_each(visit),
+        }
+    }
+}
+
+/// Of slots in the order of their ids: newest first, beyond `after`.
+pub(super) fn newest<'a>(slots: &'a Sorted<Slot>, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> + use<'a> {
+    slots.down(after.map_or(slots.end(), |after| slots.place(|slot| rows.id(*slot) < after)))
+}
