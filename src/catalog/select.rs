@@ -235,7 +235,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// What the row alone tells.
+    /// Whether the row itself allows a match.
     fn row_may_match(&self, row: &Row) -> bool {
         let (min, max) = prices(self.query);
         min <= row.price && row.price <= max && self.filter.may_match(row.signature)

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { nextPage } from "../../web/net/api.js";
 import { backoffMs } from "../../web/net/backoff.js";
-import { matches } from "../../web/state/listing.js";
+import { Listing, matches } from "../../web/state/listing.js";
 import { Store } from "../../web/state/store.js";
 import { countdown, money, spoken, typedPrice } from "../../web/words/format.js";
 import { inWords } from "../../web/words/refusals.js";
@@ -88,6 +88,22 @@ test("a new ticket belongs into a search by the beginnings of words, as the serv
   const cases = JSON.parse(await readFile(new URL("../search.json", import.meta.url), "utf8"));
   for (const { title, q, found } of cases) assert.equal(matches(new URLSearchParams({ q }), { title, price: 20 }), found, `${q} in ${title}`);
   assert.ok(cases.length > 30);
+});
+
+test("a page without tickets that is not the last one is skipped", async (context) => {
+  const pages = { "/api/tickets?q=rare&limit=50": [[], "/p2"], "/p2": [[], "/p3"], "/p3": [[TICKET], "/p4"], "/p4": [[], "/p5"], "/p5": [[], null] };
+  const asked = [];
+  context.mock.method(globalThis, "fetch", async (path) => {
+    asked.push(path);
+    const [tickets, next] = pages[path];
+    return new Response(JSON.stringify(tickets), { headers: next ? { Link: `<${next}>; rel="next"` } : {} });
+  });
+  const listing = new Listing(new URLSearchParams("q=rare"));
+  await listing.load();
+  assert.deepEqual([listing.ids, listing.next], [["t1"], "/p4"]);
+  await listing.more();
+  assert.deepEqual([listing.ids, listing.next], [["t1"], null]);
+  assert.deepEqual(asked, Object.keys(pages));
 });
 
 test("a new ticket belongs into a search in any case, any order, and within the prices", () => {
