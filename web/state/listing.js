@@ -152,7 +152,7 @@ function foldCase(character) {
 }
 
 /**
- * Whether a mark has a combining class from 202 on, as accents have. JavaScript does not tell the class, but normalization
+ * Whether a mark has a combining class from 202 on, as accents have. JavaScript has no access to the class, but normalization
  * puts marks in the order of theirs: U+0334 has class 1, U+0321 has 202.
  */
 function isIgnored(mark) {
