@@ -5,6 +5,7 @@
 //! about who may do what lives here: that is [`crate::domain::decide()`].
 
 mod fault;
+mod hash_queue;
 mod idempotency;
 mod notices;
 mod orders;

@@ -1,35 +1,48 @@
-//! Password hashing, off the actor threads: a few threads of its own behind a bounded queue.
+//! Password hashing, off the actor threads: a few threads of its own behind a bounded, fair queue.
 //!
 //! Argon2id with OWASP's parameters (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1). A hash takes some 13 ms of
 //! a core, so more of them at once than there are cores to spare would starve everything else.
 
-use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
-};
+use std::{fmt, net::IpAddr, sync::Arc, thread, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 
-use super::Fault;
+use super::{Fault, hash_queue::HashQueue};
 use crate::{metrics::METRICS, tasks::contain};
 
 /// A handle on the hashing threads. They end when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Passwords {
-    queue: SyncSender<Job>,
+    threads: Arc<Threads>,
     /// What an unknown email's password is compared with, so that it takes the same time as a known one's.
     decoy: Arc<str>,
 }
 
 type Job = Box<dyn FnOnce(&mut Hasher) + Send>;
+
+/// The threads' queue, closed on drop.
+struct Threads {
+    queue: Arc<HashQueue<Job>>,
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
 
 /// One thread's memory for Argon2: to take 19 MiB from the system and give them back costs a tenth of each hash.
 #[derive(Default)]
@@ -49,69 +62,74 @@ pub(super) enum Verdict {
 }
 
 impl Passwords {
-    /// This many may wait; beyond that sign-ins are shed. At 70 hashes a second, the last of them waits two seconds.
-    const QUEUE_MAX: usize = 128;
+    /// Who waits longer than this for a thread gets 503. The time of the hash itself is not counted.
+    const WAIT_MAX: Duration = Duration::from_secs(3);
 
     pub(super) fn start() -> Self {
-        let threads = thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
-        let (queue, jobs) = sync_channel::<Job>(Self::QUEUE_MAX);
-        let jobs = Arc::new(Mutex::new(jobs));
-        for number in 0..threads {
-            let jobs = Arc::clone(&jobs);
-            let started = thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&jobs));
-            started.expect("a thread can be started at start-up");
-        }
-        Self { queue, decoy: Hasher::default().hash(b"nobody's password").into() }
+        Self::start_with(thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)))
     }
 
-    /// The hash of a new password, in PHC string format.
-    pub(super) async fn hash(&self, password: String) -> Result<String, Fault> {
-        self.run(move |hasher| hasher.hash(password.as_bytes())).await
+    fn start_with(threads: usize) -> Self {
+        let queue = Arc::new(HashQueue::<Job>::new());
+        for number in 0..threads {
+            let queue = Arc::clone(&queue);
+            let started = thread::Builder::new().name(format!("password-{number}")).spawn(move || {
+                let mut hasher = Hasher::default();
+                while let Some(job) = queue.next() {
+                    // The caller whose job panics gets 503; the next job overwrites what is left in the memory.
+                    contain("password", || job(&mut hasher));
+                }
+            });
+            started.expect("a thread can be started at start-up");
+        }
+        Self { threads: Arc::new(Threads { queue }), decoy: Hasher::default().hash(b"nobody's password").into() }
+    }
+
+    /// The hash of a new password, in PHC string format. `network` is the client's: networks take turns.
+    pub(super) async fn hash(&self, network: IpAddr, password: String) -> Result<String, Fault> {
+        self.run(network, move |hasher| hasher.hash(password.as_bytes())).await
     }
 
     /// Compares with a stored hash; without one, with nobody's, in the same time, and it is wrong.
-    pub(super) async fn verify(&self, password: String, stored: Option<String>) -> Result<Verdict, Fault> {
+    pub(super) async fn verify(&self, network: IpAddr, password: String, stored: Option<String>) -> Result<Verdict, Fault> {
         let decoy = Arc::clone(&self.decoy);
-        self.run(move |hasher| {
+        self.run(network, move |hasher| {
             let verdict = hasher.verify(password.as_bytes(), stored.as_deref().unwrap_or(&decoy));
             if stored.is_some() { verdict } else { Verdict::Wrong }
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, Fault> {
-        let (done, result) = oneshot::channel();
+    async fn run<T: Send + 'static>(&self, network: IpAddr, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, Fault> {
+        let (done, mut result) = oneshot::channel();
         let job = Box::new(move |hasher: &mut Hasher| {
-            METRICS.passwords_waiting.dec();
-            // Whoever asked may be gone: then there is nothing to do.
+            // The caller may be gone: then there is nothing to do.
             if !done.is_closed() {
                 METRICS.passwords_hashed.inc();
                 let _ = done.send(work(hasher));
             }
         });
-        METRICS.passwords_waiting.inc();
-        if self.queue.try_send(job).is_err() {
-            METRICS.passwords_waiting.dec();
-            METRICS.shed.with_label_values(&["passwords"]).inc();
-            return Err(Fault::Busy("passwords"));
-        }
-        result.await.map_err(|_| Fault::Busy("passwords"))
+        let deadline = Instant::now() + Self::WAIT_MAX;
+        let queue = &self.threads.queue;
+        let place = queue.push(network, deadline, job).ok_or_else(shed)?;
+        let answer = tokio::select! {
+            biased;
+            answer = &mut result => answer,
+            () = sleep_until(deadline) => {
+                if queue.remove(place) {
+                    return Err(shed());
+                }
+                result.await
+            }
+        };
+        // Displaced by another network's job, or dropped because its time was over.
+        answer.map_err(|_| shed())
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
-    let mut hasher = Hasher::default();
-    loop {
-        // The lock is held while waiting: the others wait for it instead of for the queue.
-        let job = jobs.lock().recv();
-        match job {
-            // The caller whose job panics gets 503; what is left in the memory is overwritten by the next.
-            Ok(job) => {
-                contain("password", || job(&mut hasher));
-            }
-            Err(_) => return,
-        }
-    }
+fn shed() -> Fault {
+    METRICS.shed.with_label_values(&["passwords"]).inc();
+    Fault::Busy("passwords")
 }
 
 impl Hasher {
@@ -169,7 +187,10 @@ fn today() -> (Algorithm, Version, Params) {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::Ipv4Addr, sync::mpsc};
+
     use argon2::{PasswordHasher, PasswordVerifier};
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -197,15 +218,86 @@ mod tests {
         let passwords = Passwords::start();
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         for _ in 0..threads * 2 {
-            let answer = passwords.run::<()>(|_| panic!("as the test wants")).await;
+            let answer = passwords.run::<()>(network(1), |_| panic!("as the test wants")).await;
             assert!(matches!(answer, Err(Fault::Busy(_))), "{answer:?}");
         }
-        passwords.hash("correct horse".into()).await.expect("a thread is left");
+        passwords.hash(network(1), "correct horse".into()).await.expect("a thread is left");
     }
 
     #[tokio::test]
     async fn nobody_has_the_decoys_password() {
         let passwords = Passwords::start();
-        assert_eq!(passwords.verify("nobody's password".into(), None).await.expect("room"), Verdict::Wrong);
+        assert_eq!(passwords.verify(network(1), "nobody's password".into(), None).await.expect("room"), Verdict::Wrong);
+    }
+
+    fn network(number: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    }
+
+    /// Keeps the only thread of `passwords` busy until the returned sender is used or dropped.
+    async fn occupied(passwords: &Passwords) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel::<()>();
+        let (began, begun) = oneshot::channel();
+        let passwords = passwords.clone();
+        tokio::spawn(async move {
+            let blocked = passwords.run(network(0), move |_| {
+                let _ = began.send(());
+                let _ = released.recv();
+            });
+            let _ = blocked.await;
+        });
+        begun.await.expect("the thread took the job");
+        release
+    }
+
+    #[tokio::test]
+    async fn sign_in_during_a_flood_from_24_networks_is_hashed_after_one_job_of_each() {
+        let passwords = Passwords::start_with(1);
+        let release = occupied(&passwords).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let job = |number: u8| {
+            let order = Arc::clone(&order);
+            passwords.run(network(number), move |_| order.lock().push(number))
+        };
+        let flood: Vec<_> = (0..120).map(|n| Box::pin(job(1 + n % 24))).collect();
+        let mut flood = futures_util::future::join_all(flood);
+        assert!(futures_util::poll!(&mut flood).is_pending(), "all are in the queue now");
+        let mut honest = Box::pin(job(100));
+        assert!(futures_util::poll!(&mut honest).is_pending());
+        drop(release);
+        honest.await.expect("it is served");
+        assert!(flood.await.iter().all(Result::is_ok), "the queue has room for all of them");
+        assert_eq!(order.lock().iter().position(|number| *number == 100), Some(24), "{:?}", order.lock());
+    }
+
+    #[tokio::test]
+    async fn job_that_waits_longer_than_3_s_is_refused_and_never_hashed() {
+        let passwords = Passwords::start_with(1);
+        let release = occupied(&passwords).await;
+        let ran = Arc::new(Mutex::new(false));
+        let late = {
+            let ran = Arc::clone(&ran);
+            passwords.run(network(1), move |_| *ran.lock() = true).await
+        };
+        assert!(matches!(late, Err(Fault::Busy("passwords"))), "{late:?}");
+        drop(release);
+        passwords.run(network(1), |_| ()).await.expect("the thread is free again");
+        assert!(!*ran.lock());
+    }
+
+    #[tokio::test]
+    async fn full_queue_refuses_the_longest_network_and_serves_another() {
+        let passwords = Passwords::start_with(1);
+        let release = occupied(&passwords).await;
+        let flood: Vec<_> = (0..HashQueue::<Job>::WAITING_MAX).map(|_| Box::pin(passwords.run(network(1), |_| ()))).collect();
+        let mut flood = futures_util::future::join_all(flood);
+        assert!(futures_util::poll!(&mut flood).is_pending(), "the queue is full now");
+        let shed = passwords.run(network(1), |_| ()).await;
+        assert!(matches!(shed, Err(Fault::Busy("passwords"))), "{shed:?}");
+        let mut other = Box::pin(passwords.run(network(2), |_| ()));
+        assert!(futures_util::poll!(&mut other).is_pending(), "it has a place");
+        drop(release);
+        other.await.expect("it is served");
+        assert_eq!(flood.await.iter().filter(|answer| answer.is_err()).count(), 1, "one was displaced");
     }
 }

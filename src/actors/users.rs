@@ -1,6 +1,6 @@
 //! The user registry: accounts, passwords and sessions.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture, Supervised, Supervisor};
 use sha2::{Digest, Sha256};
@@ -82,6 +82,7 @@ impl fmt::Debug for UserUpdate {
 struct SignUp {
     email: Email,
     password: String,
+    network: IpAddr,
 }
 
 #[derive(Message)]
@@ -89,7 +90,7 @@ struct SignUp {
 struct SignIn {
     email: String,
     password: String,
-    client: String,
+    network: IpAddr,
 }
 
 #[derive(Message)]
@@ -101,6 +102,7 @@ struct SignOut(SignedIn);
 struct Update {
     who: SignedIn,
     update: UserUpdate,
+    network: IpAddr,
     key: Option<IdempotencyKey>,
 }
 
@@ -117,18 +119,18 @@ impl Supervised for UserRegistry {}
 impl Handler<SignUp> for UserRegistry {
     type Result = ResponseFuture<Result<(UserCard, SessionToken), Fault>>;
 
-    fn handle(&mut self, SignUp { email, password }: SignUp, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, SignUp { email, password, network }: SignUp, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.sign_up(email, password).await })
+        Box::pin(async move { desk.sign_up(email, password, network).await })
     }
 }
 
 impl Handler<SignIn> for UserRegistry {
     type Result = ResponseFuture<Result<(UserCard, SessionToken), Fault>>;
 
-    fn handle(&mut self, SignIn { email, password, client }: SignIn, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, SignIn { email, password, network }: SignIn, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.sign_in(&email, password, &client).await })
+        Box::pin(async move { desk.sign_in(&email, password, network).await })
     }
 }
 
@@ -144,9 +146,9 @@ impl Handler<SignOut> for UserRegistry {
 impl Handler<Update> for UserRegistry {
     type Result = ResponseFuture<Result<UserCard, Fault>>;
 
-    fn handle(&mut self, Update { who, update, key }: Update, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Update { who, update, network, key }: Update, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
-        Box::pin(async move { desk.update(who, update, key).await })
+        Box::pin(async move { desk.update(who, update, network, key).await })
     }
 }
 
@@ -159,12 +161,12 @@ impl Desk {
     const PER_CLIENT_MAX: u64 = 300;
     const RATE_SPAN: Millis = Millis::from_mins(1);
 
-    async fn sign_up(&self, email: Email, password: String) -> Result<(UserCard, SessionToken), Fault> {
+    async fn sign_up(&self, email: Email, password: String, network: IpAddr) -> Result<(UserCard, SessionToken), Fault> {
         // Before the hash, since it is dear. The store's unique index has the last word.
         if self.shop.store.user_by_email(&email).await?.is_some() {
             return Err(Fault::EmailInUse);
         }
-        let password_hash = self.passwords.hash(password).await?;
+        let password_hash = self.passwords.hash(network, password).await?;
         let now = self.shop.now();
         let user = User { id: UserId::new(new_id()), email, password_hash, version: 0, created_at: now, updated_at: now };
         let card = UserCard::from(&user);
@@ -175,15 +177,15 @@ impl Desk {
         Ok((card, token))
     }
 
-    async fn sign_in(&self, email: &str, password: String, client: &str) -> Result<(UserCard, SessionToken), Fault> {
+    async fn sign_in(&self, email: &str, password: String, network: IpAddr) -> Result<(UserCard, SessionToken), Fault> {
         let address = Email::parse(email).ok();
-        self.count_attempt(address.as_ref().map_or(email, Email::as_str), client).await?;
+        self.count_attempt(address.as_ref().map_or(email, Email::as_str), &network.to_string()).await?;
         for _ in 0..Self::TRIES_MAX {
             let user = match &address {
                 Some(address) => self.shop.store.user_by_email(address).await?,
                 None => None,
             };
-            let verdict = self.passwords.verify(password.clone(), user.as_ref().map(|user| user.password_hash.clone())).await?;
+            let verdict = self.passwords.verify(network, password.clone(), user.as_ref().map(|user| user.password_hash.clone())).await?;
             let Some(user) = user.filter(|_| verdict != Verdict::Wrong) else {
                 return Err(Fault::InvalidCredentials);
             };
@@ -242,16 +244,16 @@ impl Desk {
         Ok(())
     }
 
-    async fn update(&self, who: SignedIn, update: UserUpdate, key: Option<IdempotencyKey>) -> Result<UserCard, Fault> {
+    async fn update(&self, who: SignedIn, update: UserUpdate, network: IpAddr, key: Option<IdempotencyKey>) -> Result<UserCard, Fault> {
         let mut new_hash = None;
         for _ in 0..Self::TRIES_MAX {
             let user = self.shop.store.user(who.user).await?.ok_or(Fault::NotSignedIn)?;
-            let verdict = self.passwords.verify(update.current_password.clone(), Some(user.password_hash.clone())).await?;
+            let verdict = self.passwords.verify(network, update.current_password.clone(), Some(user.password_hash.clone())).await?;
             if verdict == Verdict::Wrong {
                 return Err(Fault::WrongCurrentPassword);
             }
             if let (Some(password), None) = (&update.password, &new_hash) {
-                new_hash = Some(self.passwords.hash(password.clone()).await?);
+                new_hash = Some(self.passwords.hash(network, password.clone()).await?);
             }
             let email = update.email.clone().unwrap_or_else(|| user.email.clone());
             if new_hash.is_none() && email == user.email {
@@ -312,15 +314,15 @@ impl Users {
         &self.desk.sessions
     }
 
-    /// `password` has 8 to 128 characters, checked by the caller.
-    pub async fn sign_up(&self, email: Email, password: String) -> Result<(UserCard, SessionToken), Fault> {
-        self.send(SignUp { email, password }).await
+    /// `password` has 8 to 128 characters, checked by the caller. `network` is the client's.
+    pub async fn sign_up(&self, email: Email, password: String, network: IpAddr) -> Result<(UserCard, SessionToken), Fault> {
+        self.send(SignUp { email, password, network }).await
     }
 
-    /// `email` is what the client sent; what is no address is just unknown, in the same time. `client` is the network
-    /// address that sign-in rates count.
-    pub async fn sign_in(&self, email: &str, password: String, client: &str) -> Result<(UserCard, SessionToken), Fault> {
-        self.send(SignIn { email: email.into(), password, client: client.into() }).await
+    /// `email` is what the client sent; what is no address is just unknown, in the same time. `network` is the
+    /// client's.
+    pub async fn sign_in(&self, email: &str, password: String, network: IpAddr) -> Result<(UserCard, SessionToken), Fault> {
+        self.send(SignIn { email: email.into(), password, network }).await
     }
 
     /// Revokes the session. One that is gone already is fine.
@@ -338,8 +340,14 @@ impl Users {
     }
 
     /// Changes email or password; a new password ends the user's other sessions.
-    pub async fn update(&self, who: &SignedIn, update: UserUpdate, key: Option<IdempotencyKey>) -> Result<UserCard, Fault> {
-        self.send(Update { who: who.clone(), update, key }).await
+    pub async fn update(
+        &self,
+        who: &SignedIn,
+        update: UserUpdate,
+        network: IpAddr,
+        key: Option<IdempotencyKey>,
+    ) -> Result<UserCard, Fault> {
+        self.send(Update { who: who.clone(), update, network, key }).await
     }
 
     async fn send<M, T>(&self, message: M) -> Result<T, Fault>

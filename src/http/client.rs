@@ -25,6 +25,11 @@ impl Client {
         }
         Self(network(client))
     }
+
+    /// The address itself: of IPv6 the first 64 bits, the others zero.
+    pub fn network(self) -> IpAddr {
+        self.0
+    }
 }
 
 impl std::fmt::Display for Client {

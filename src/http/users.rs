@@ -77,12 +77,13 @@ pub struct Nothing {}
         (status = 409, description = "`email_in_use`"),
     ))]
 pub async fn sign_up(mut call: Call) -> Answer {
-    call.state.front.limits.sign_in(call.client())?;
+    let client = call.client();
+    call.state.front.limits.sign_in(client)?;
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let account = form.required("email", email).zip(form.required("password", new_password));
     let SignUp { email, password } = form.finish(account.map(|(email, password)| SignUp { email, password }))?;
-    let (card, token) = call.actors().users.sign_up(email, password).await?;
+    let (card, token) = call.actors().users.sign_up(email, password, client.network()).await?;
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
 
@@ -100,7 +101,7 @@ pub async fn sign_in(mut call: Call) -> Answer {
     let mut form = Form::parse(&body, &["email", "password"])?;
     let claim = form.required("email", text).zip(form.required("password", text));
     let SignIn { email, password } = form.finish(claim.map(|(email, password)| SignIn { email, password }))?;
-    let (card, token) = call.actors().users.sign_in(&email, password, &client.to_string()).await?;
+    let (card, token) = call.actors().users.sign_in(&email, password, client.network()).await?;
     signed_in(&call, StatusCode::OK, &card, token)
 }
 
@@ -144,14 +145,15 @@ pub async fn current(call: Call) -> Answer {
     security(("session" = [])))]
 pub async fn update(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
-    call.state.front.limits.sign_in(call.client())?;
+    let client = call.client();
+    call.state.front.limits.sign_in(client)?;
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["email", "password", "currentPassword"])?;
         let (email, password) = (form.optional("email", email), form.optional("password", new_password));
         let current = form.required("currentPassword", text);
         let update = form.finish(current.map(|current_password| UserUpdate { email, password, current_password }))?;
-        Ok(call.actors().users.update(&who, update, key).await?)
+        Ok(call.actors().users.update(&who, update, client.network(), key).await?)
     };
     call.once(who.user, &body, work, |card| Ok(json(StatusCode::OK, &UserView::of(&card)))).await
 }
