@@ -128,7 +128,7 @@ mod tests {
             Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, Sale, Session, SessionDigest,
             TicketState, Timestamp, Title, User, UserId, invariants::World,
         },
-        store::{Commit, CommitError, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
+        store::{Commit, CommitError, Count, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
     };
 
     /// Tickets that can be read, and a feed. Nothing else of a store is asked for here.
@@ -175,6 +175,8 @@ mod tests {
         async fn idempotency(&self, _: UserId, _: &str) -> Result<Option<IdempotencyRecord>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn delivery(&self, _: &str) -> Result<Option<Delivery>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn count_hit(&self, _: &str, _: Millis, _: Timestamp) -> Result<u64, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn count(&self, _: &str, _: Timestamp) -> Result<Count, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn clear_count(&self, _: &str) -> Result<(), Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn purge(&self, _: Timestamp) -> Result<(), Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn close(&self) { unreachable!("{NOT_ASKED}") }

@@ -28,6 +28,14 @@ use crate::domain::{
 #[error("the store is unavailable: {0}")]
 pub struct Unavailable(pub String);
 
+/// What a counter shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    pub hits: u64,
+    /// When the counter's window ends; meaningless without hits.
+    pub ends_at: Timestamp,
+}
+
 /// Which of a buyer's orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderScope {
@@ -107,6 +115,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Adds one to the counter `key` and returns it; a counter starts anew `window` after its first hit. Shared by all
     /// replicas, durable only as far as it costs nothing.
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable>;
+
+    /// Reads the counter `key` without adding to it.
+    async fn count(&self, key: &str, now: Timestamp) -> Result<Count, Unavailable>;
+    /// Sets the counter `key` back to zero.
+    async fn clear_count(&self, key: &str) -> Result<(), Unavailable>;
 
     /// Removes what is past its time: sessions, idempotency records (24 h), deliveries (7 days), counters, events (30 days).
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use crate::domain::{Millis, Timestamp};
+use crate::{
+    domain::{Millis, Timestamp},
+    store::Count,
+};
 
 /// Counters that start anew some time after their first hit.
 #[derive(Debug, Default)]
@@ -33,6 +36,16 @@ impl Counters {
         }
         counters.insert(key.to_owned(), Counter { hits: 1, ends_at: now + window });
         1
+    }
+
+    pub(super) fn count(&self, key: &str, now: Timestamp) -> Count {
+        let counters = self.0.lock();
+        let running = counters.get(key).filter(|counter| now < counter.ends_at);
+        running.map_or_else(Count::default, |counter| Count { hits: counter.hits, ends_at: counter.ends_at })
+    }
+
+    pub(super) fn clear(&self, key: &str) {
+        self.0.lock().remove(key);
     }
 
     /// Forgets what has ended.

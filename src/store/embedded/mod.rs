@@ -44,7 +44,7 @@ use crate::{
         TicketId, Timestamp, User, UserId, invariants::World,
     },
     metrics::METRICS,
-    store::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable},
+    store::{Commit, CommitError, Count, FeedLog, OrderScope, Store, Unavailable},
 };
 
 /// How long an answer of the writer, or a long read, is waited for. A healthy disk takes a thousandth of it; beyond it
@@ -244,6 +244,15 @@ impl Store for EmbeddedStore {
 
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
         Ok(self.counters.hit(key, window, now))
+    }
+
+    async fn count(&self, key: &str, now: Timestamp) -> Result<Count, Unavailable> {
+        Ok(self.counters.count(key, now))
+    }
+
+    async fn clear_count(&self, key: &str) -> Result<(), Unavailable> {
+        self.counters.clear(key);
+        Ok(())
     }
 
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {

@@ -60,7 +60,7 @@ use self::{
     reads::READ_MAX,
     schema::Place,
 };
-use super::{Commit, CommitError, FeedLog, OrderScope, Store, Unavailable};
+use super::{Commit, CommitError, Count, FeedLog, OrderScope, Store, Unavailable};
 use crate::{
     domain::{
         Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket,
@@ -287,6 +287,16 @@ impl Store for MongoStore {
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
         let key = key.to_owned();
         self.read(move |db| reads::count_hit(db, key, window, now)).await
+    }
+
+    async fn count(&self, key: &str, now: Timestamp) -> Result<Count, Unavailable> {
+        let key = key.to_owned();
+        self.read(move |db| reads::count(db, key, now)).await
+    }
+
+    async fn clear_count(&self, key: &str) -> Result<(), Unavailable> {
+        let key = key.to_owned();
+        self.read(move |db| reads::clear_count(db, key)).await
     }
 
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{fault::fault, schema::Place};
 use crate::{
     domain::{Charge, ChargeId, Millis, Order, OrderId, Sale, Ticket, TicketId, Timestamp, UserId},
-    store::OrderScope,
+    store::{Count, OrderScope},
 };
 
 /// How long the server may work on one read (`maxTimeMS`).
@@ -167,6 +167,27 @@ pub(super) async fn count_hit(db: Database, key: String, window: Millis, now: Ti
         Some(hits) => Ok(u64::try_from(hits).unwrap_or(0)),
         None => Err(fault("a counter without a count")),
     }
+}
+
+pub(super) async fn count(db: Database, key: String, now: Timestamp) -> Result<Count> {
+    let counters = db.collection::<Document>(super::schema::COUNTERS);
+    let running = doc! { "_id": key, "until": { "$gt": now.0 } };
+    // The hits are not waited for by a majority either.
+    let found = counters.find_one(running).read_concern(ReadConcern::local()).max_time(READ_WORK_MAX).await?;
+    let Some(found) = found else { return Ok(Count::default()) };
+    let number = |name| found.get(name).and_then(Bson::as_i64);
+    match (number("hits"), number("until")) {
+        (Some(hits), Some(until)) => Ok(Count { hits: u64::try_from(hits).unwrap_or(0), ends_at: Timestamp(until) }),
+        _ => Err(fault("a counter without a count")),
+    }
+}
+
+pub(super) async fn clear_count(db: Database, key: String) -> Result<()> {
+    let counters = db.collection::<Document>(super::schema::COUNTERS);
+    // As durable as the hits.
+    let concern = mongodb::options::WriteConcern::from(mongodb::options::Acknowledgment::Nodes(1));
+    counters.delete_one(doc! { "_id": key }).write_concern(concern).await?;
+    Ok(())
 }
 
 /// The primary's wall clock.

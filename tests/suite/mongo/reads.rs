@@ -146,6 +146,8 @@ async fn every_query_uses_an_index_and_every_index_has_a_query() {
     store.user_by_email(&Email::parse("nobody@example.com").expect("an address")).await.expect("a read");
     store.idempotency(UserId::new(Uuid::nil()), "key").await.expect("a read");
     store.count_hit("key", Millis(1000), now()).await.expect("a count");
+    store.count("key", now()).await.expect("a count");
+    store.clear_count("key").await.expect("cleared");
     store.purge(Timestamp(0)).await.expect("a purge");
     world.db().run_command(doc! { "profile": 0 }).await.expect("the profiler is off");
 

@@ -88,6 +88,8 @@ contract! {
         mark_is_set_once_and_for_all
         hits_are_counted_within_their_window
         many_hits_at_once_are_all_counted
+        count_is_read_without_adding_to_it
+        cleared_count_starts_at_zero
         a_closed_store_refuses_commits
         what_was_queued_before_the_close_is_answered
         the_time_is_about_now;

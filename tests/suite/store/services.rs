@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gittix::{
     clock::wall_clock,
     domain::Millis,
-    store::{CommitError, Store, Write},
+    store::{CommitError, Count, Store, Write},
 };
 
 use super::samples::*;
@@ -59,6 +59,31 @@ pub async fn many_hits_at_once_are_all_counted(store: Arc<dyn Store>) {
     }
     counts.sort_unstable();
     assert_eq!(counts, (1..=64).collect::<Vec<u64>>());
+}
+
+pub async fn count_is_read_without_adding_to_it(store: Arc<dyn Store>) {
+    let count = async |ms| store.count("a", at(ms)).await.expect("read");
+    assert_eq!(count(0).await.hits, 0);
+    for ms in [100, 200, 300] {
+        store.count_hit("a", Millis(1_000), at(ms)).await.expect("counted");
+    }
+    store.count_hit("b", Millis(1_000), at(300)).await.expect("counted");
+    for _ in 0..2 {
+        assert_eq!(count(1_099).await, Count { hits: 3, ends_at: at(1_100) });
+    }
+    assert_eq!(count(1_100).await.hits, 0, "its window is over");
+}
+
+pub async fn cleared_count_starts_at_zero(store: Arc<dyn Store>) {
+    store.clear_count("a").await.expect("clearing what is not there is no error");
+    for key in ["a", "a", "b"] {
+        store.count_hit(key, Millis(1_000), at(0)).await.expect("counted");
+    }
+    store.clear_count("a").await.expect("cleared");
+    assert_eq!(store.count("a", at(1)).await.expect("read").hits, 0);
+    assert_eq!(store.count("b", at(1)).await.expect("read").hits, 1, "keys are cleared apart");
+    assert_eq!(store.count_hit("a", Millis(1_000), at(500)).await.expect("counted"), 1);
+    assert_eq!(store.count("a", at(1_499)).await.expect("read").hits, 1, "the window begins with the first hit after it");
 }
 
 pub async fn a_closed_store_refuses_commits(store: Arc<dyn Store>) {
