@@ -61,7 +61,7 @@ pub struct Config {
     /// How long a sign-in lasts.
     #[arg(long, env = "GITTIX_SESSION_TTL", default_value = "7d", value_name = "DURATION", value_parser = parse_duration)]
     pub session_ttl: Millis,
-    /// Limits on requests; `off` for load tests: everything but locks per user.
+    /// Limits per user and network on requests and sign-ins; `off` for load tests.
     #[arg(long, env = "GITTIX_RATE_LIMIT", default_value = "on", value_name = "SWITCH")]
     pub rate_limit: Switch,
     /// Networks, or single addresses, whose `X-Forwarded-For` is believed, separated by commas.

@@ -133,6 +133,8 @@ metrics! {
     payment_mode: IntGaugeVec("gittix_payment_mode", "mode" in ["live", "test", "sandbox"]);
     /// Whether the first public origin is https: 1, or 0.
     public_origin_https: IntGauge("gittix_public_origin_https");
+    /// Sign-ins and changes of an account that failed, by reason.
+    sign_ins_failed: IntCounterVec("gittix_sign_ins_failed_total", "reason" in ["wrong_credentials", "wrong_current_password", "too_many_failures"]);
     /// WebSocket connections open.
     sockets: IntGauge("gittix_websockets");
     /// Frames handed to WebSocket connections, by kind.

@@ -31,7 +31,7 @@ pub async fn measure(report: &mut Report) {
         bare.push(tokio::task::spawn_blocking(hashes).await.expect("no panic"));
         quiet.push(others(addr, &cookie).await);
         let before = Spent::by(pid);
-        let (latencies, slowed) = join(sign_ins(addr, &cookie, &body), others(addr, &cookie)).await;
+        let (latencies, slowed) = join(sign_ins(addr, &body), others(addr, &cookie)).await;
         ours.push(Measured::of(latencies, SPAN, Spent::by(pid).since(before)));
         beside.push(slowed);
     }
@@ -59,10 +59,11 @@ fn hashes() -> Measured {
     Measured::of(latencies, began.elapsed(), Spent::default())
 }
 
-async fn sign_ins(addr: std::net::SocketAddr, cookie: &str, body: &str) -> Vec<Duration> {
+async fn sign_ins(addr: std::net::SocketAddr, body: &str) -> Vec<Duration> {
     let deadline = Instant::now() + SPAN;
     let all = (0..SIGNING_IN).map(|_| async {
-        let mut connection = Connection::open(addr, cookie).await;
+        // A session's cookie would end that session.
+        let mut connection = Connection::open(addr, "guest=1").await;
         let mut latencies = Vec::new();
         while Instant::now() < deadline {
             let asked = Instant::now();

@@ -1,7 +1,7 @@
 //! Why a request to the actors failed.
 
 use crate::{
-    domain::{Millis, Refusal},
+    domain::{Millis, PasswordError, Refusal},
     store::{CommitError, Unavailable},
 };
 
@@ -19,6 +19,9 @@ pub enum Fault {
     /// An unknown email or a wrong password: nobody learns which.
     #[error("wrong email or password")]
     InvalidCredentials,
+    /// The password cannot be chosen for this account.
+    #[error("password {0}")]
+    Password(#[from] PasswordError),
     /// `currentPassword` of a signed-in user is wrong.
     #[error("wrong current password")]
     WrongCurrentPassword,
@@ -28,7 +31,7 @@ pub enum Fault {
     /// The payment processor does not know the token.
     #[error("the token is not known to the payment processor")]
     UnknownToken,
-    /// Too many attempts to sign in or up.
+    /// Too many attempts to sign in.
     #[error("too many attempts")]
     TooMany { retry_after: Millis },
     /// The Idempotency-Key was used meanwhile: look its record up again.

@@ -11,14 +11,17 @@ mod notices;
 mod orders;
 mod passwords;
 mod reconciliation;
+pub mod security;
 mod sessions;
 mod settlement;
 mod shop;
+mod sign_in_limits;
 #[cfg(test)]
 mod tests;
 mod ticket;
 mod tickets;
 mod upkeep;
+mod user_service;
 mod users;
 
 use std::sync::Arc;
@@ -32,7 +35,8 @@ pub use notices::{Heard, Notices};
 pub use orders::{Orders, Paid};
 pub use shop::Shop;
 pub use tickets::Tickets;
-pub use users::{SessionToken, SignedIn, UserUpdate, Users};
+pub use user_service::UserUpdated;
+pub use users::{Browser, SessionToken, SignedIn, UserUpdate, Users};
 
 use crate::domain::{Charge, Millis};
 use settlement::Settlement;

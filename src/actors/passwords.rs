@@ -15,7 +15,11 @@ use tokio::{
 };
 
 use super::{Fault, hash_queue::HashQueue};
-use crate::{metrics::METRICS, tasks::contain};
+use crate::{
+    domain::{NewPassword, normalized_password},
+    metrics::METRICS,
+    tasks::contain,
+};
 
 /// A handle on the hashing threads. They end when the last handle is dropped.
 #[derive(Debug, Clone)]
@@ -55,7 +59,7 @@ struct Hasher {
 pub(super) enum Verdict {
     Wrong,
     Right,
-    /// Right, but hashed with other parameters than today's: here is today's hash.
+    /// Right, but hashed with other parameters than today's, or not in NFC: here is today's hash.
     Outdated {
         fresh: String,
     },
@@ -82,20 +86,36 @@ impl Passwords {
             });
             started.expect("a thread can be started at start-up");
         }
-        Self { threads: Arc::new(Threads { queue }), decoy: Hasher::default().hash(b"nobody's password").into() }
+        Self { threads: Arc::new(Threads { queue }), decoy: Hasher::default().hash(b"the decoy's password").into() }
     }
 
     /// The hash of a new password, in PHC string format. `network` is the client's: networks take turns.
-    pub(super) async fn hash(&self, network: IpAddr, password: String) -> Result<String, Fault> {
-        self.run(network, move |hasher| hasher.hash(password.as_bytes())).await
+    pub(super) async fn hash(&self, network: IpAddr, password: NewPassword) -> Result<String, Fault> {
+        self.run(network, move |hasher| hasher.hash(password.as_str().as_bytes())).await
     }
 
     /// Compares with a stored hash; without one, with nobody's, in the same time, and it is wrong.
     pub(super) async fn verify(&self, network: IpAddr, password: String, stored: Option<String>) -> Result<Verdict, Fault> {
         let decoy = Arc::clone(&self.decoy);
         self.run(network, move |hasher| {
-            let verdict = hasher.verify(password.as_bytes(), stored.as_deref().unwrap_or(&decoy));
+            let verdict = hasher.verify(&password, stored.as_deref().unwrap_or(&decoy));
             if stored.is_some() { verdict } else { Verdict::Wrong }
+        })
+        .await
+    }
+
+    /// Compares with a stored hash and, if `password` is right, makes the hash of `new`, in one turn of the queue.
+    pub(super) async fn verify_and_hash(
+        &self,
+        network: IpAddr,
+        password: String,
+        stored: String,
+        new: Option<NewPassword>,
+    ) -> Result<(Verdict, Option<String>), Fault> {
+        self.run(network, move |hasher| {
+            let verdict = hasher.verify(&password, &stored);
+            let new = new.filter(|_| verdict != Verdict::Wrong);
+            (verdict, new.map(|new| hasher.hash(new.as_str().as_bytes())))
         })
         .await
     }
@@ -143,7 +163,7 @@ impl Hasher {
         PasswordHash { algorithm: algorithm.ident(), version: Some(version.into()), params: texts, salt: Some(salt), hash }.to_string()
     }
 
-    fn verify(&mut self, password: &[u8], stored: &str) -> Verdict {
+    fn verify(&mut self, password: &str, stored: &str) -> Verdict {
         let parsed = PasswordHash::new(stored).ok().and_then(|stored| {
             let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
             let version = stored.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
@@ -155,12 +175,20 @@ impl Hasher {
         };
         let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
         let is_current = algorithm == Algorithm::default() && costs(&params) == costs(&Params::default());
-        // The comparison takes the same time wherever they differ.
-        match self.output(algorithm, version, params, password, &salt, expected.len()) {
-            Some(output) if output == expected && is_current => Verdict::Right,
-            Some(output) if output == expected => Verdict::Outdated { fresh: self.hash(password) },
-            _ => Verdict::Wrong,
+        let mut is_hash_of = |password: &str| {
+            let output = self.output(algorithm, version, params.clone(), password.as_bytes(), &salt, expected.len());
+            // The comparison takes the same time wherever they differ.
+            output.is_some_and(|output| output == expected)
+        };
+        let normalized = normalized_password(password);
+        if is_hash_of(&normalized) {
+            return if is_current { Verdict::Right } else { Verdict::Outdated { fresh: self.hash(normalized.as_bytes()) } };
         }
+        // Hashes from before passwords were brought into NFC are of the text as it was typed.
+        if normalized != password && is_hash_of(password) {
+            return Verdict::Outdated { fresh: self.hash(normalized.as_bytes()) };
+        }
+        Verdict::Wrong
     }
 
     /// `None` for lengths that Argon2 does not know.
@@ -206,11 +234,25 @@ mod tests {
         let mut hasher = Hasher::default();
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1024, 1, 1, None).expect("valid"));
         let stored = weak.hash_password(b"correct horse").expect("hashes").to_string();
-        let Verdict::Outdated { fresh } = hasher.verify(b"correct horse", &stored) else { panic!("it is outdated") };
-        assert_eq!(hasher.verify(b"correct horse", &fresh), Verdict::Right);
-        assert_eq!(hasher.verify(b"wrong", &fresh), Verdict::Wrong);
-        assert_eq!(hasher.verify(b"wrong", &stored), Verdict::Wrong);
-        assert_eq!(hasher.verify(b"correct horse", "not a hash"), Verdict::Wrong);
+        let Verdict::Outdated { fresh } = hasher.verify("correct horse", &stored) else { panic!("it is outdated") };
+        assert_eq!(hasher.verify("correct horse", &fresh), Verdict::Right);
+        assert_eq!(hasher.verify("wrong", &fresh), Verdict::Wrong);
+        assert_eq!(hasher.verify("wrong", &stored), Verdict::Wrong);
+        assert_eq!(hasher.verify("correct horse", "not a hash"), Verdict::Wrong);
+    }
+
+    #[test]
+    fn password_is_right_composed_and_decomposed() {
+        const COMPOSED: &str = "café crème";
+        const DECOMPOSED: &str = "cafe\u{301} cre\u{300}me";
+        let mut hasher = Hasher::default();
+        let stored = hasher.hash(COMPOSED.as_bytes());
+        assert_eq!(hasher.verify(COMPOSED, &stored), Verdict::Right);
+        assert_eq!(hasher.verify(DECOMPOSED, &stored), Verdict::Right);
+        let before = hasher.hash(DECOMPOSED.as_bytes());
+        let Verdict::Outdated { fresh } = hasher.verify(DECOMPOSED, &before) else { panic!("its hash is not of NFC") };
+        assert_eq!(hasher.verify(COMPOSED, &fresh), Verdict::Right);
+        assert_eq!(hasher.verify("cafe\u{301} creme", &before), Verdict::Wrong);
     }
 
     #[tokio::test]
@@ -221,13 +263,13 @@ mod tests {
             let answer = passwords.run::<()>(network(1), |_| panic!("as the test wants")).await;
             assert!(matches!(answer, Err(Fault::Busy(_))), "{answer:?}");
         }
-        passwords.hash(network(1), "correct horse".into()).await.expect("a thread is left");
+        passwords.hash(network(1), NewPassword::parse("correct horse").expect("it may be chosen")).await.expect("a thread is left");
     }
 
     #[tokio::test]
     async fn nobody_has_the_decoys_password() {
         let passwords = Passwords::start();
-        assert_eq!(passwords.verify(network(1), "nobody's password".into(), None).await.expect("room"), Verdict::Wrong);
+        assert_eq!(passwords.verify(network(1), "the decoy's password".into(), None).await.expect("room"), Verdict::Wrong);
     }
 
     fn network(number: u8) -> IpAddr {

@@ -5,6 +5,7 @@ use std::{future, str::FromStr};
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
+    http::header::{HeaderMap, HeaderName},
     web::{Bytes, Data},
 };
 
@@ -12,8 +13,15 @@ use super::{
     State, body,
     client::Client,
     error::{ApiError, Code},
+    origin,
 };
-use crate::actors::{Actors, SignedIn};
+use crate::{
+    actors::{Actors, Browser, SignedIn},
+    domain::UserId,
+};
+
+/// Names the user who is signed in as far as the client of an unsafe request knows.
+pub const EXPECTED_USER: HeaderName = HeaderName::from_static("gittix-user");
 
 /// One request. Nothing of it is judged before a handler asks.
 pub struct Call {
@@ -47,25 +55,52 @@ impl Call {
     /// # Errors
     /// 503 while that cannot be told.
     pub async fn session(&self) -> Result<Option<SignedIn>, ApiError> {
-        match self.state.front.cookie.read(self.req.headers()) {
-            Some(token) => Ok(self.actors().users.authenticate(token).await?),
-            None => Ok(None),
-        }
+        session(&self.state, self.req.headers()).await
     }
 
     /// Who is calling. A short body of somebody unknown is read and thrown away, so that they may sign in and try again
     /// on the same connection.
     ///
     /// # Errors
-    /// 401, or 503 while that cannot be told.
+    /// 401; 409 `other_user`; 503 while the session cannot be looked up.
     pub async fn signed_in(&mut self) -> Result<SignedIn, ApiError> {
-        match self.session().await? {
+        match self.expected_session().await? {
             Some(who) => Ok(who),
             None => {
                 body::discard(&self.req, &mut self.payload).await;
                 Err(ApiError::new(Code::NotSignedIn))
             }
         }
+    }
+
+    /// The request's session, if there is one and it belongs to the user whom the request names, if it names one.
+    ///
+    /// # Errors
+    /// 409 `other_user`; 503 while the session cannot be looked up.
+    pub async fn expected_session(&mut self) -> Result<Option<SignedIn>, ApiError> {
+        let session = self.session().await?;
+        if let Some(who) = &session
+            && !origin::is_safe(self.req.method())
+            && self.names_other_than(who.user)
+        {
+            body::discard(&self.req, &mut self.payload).await;
+            return Err(ApiError::new(Code::OtherUser));
+        }
+        Ok(session)
+    }
+
+    /// Whether `GitTix-User` names anything but `user`. What is no id names no user of ours.
+    fn names_other_than(&self, user: UserId) -> bool {
+        let mut names = self.req.headers().get_all(EXPECTED_USER);
+        names.any(|name| name.to_str().ok().and_then(|name| name.trim().parse().ok()) != Some(user))
+    }
+
+    /// The browser that signs up or in with this request.
+    ///
+    /// # Errors
+    /// As of [`Self::expected_session`].
+    pub async fn browser(&mut self) -> Result<Browser, ApiError> {
+        Ok(Browser { network: self.client().network(), former: self.expected_session().await? })
     }
 
     /// The whole body; empty if there is none.
@@ -90,6 +125,17 @@ impl Call {
     /// 404 if it is no UUID: nothing has such an id.
     pub fn id<T: FromStr>(&self) -> Result<T, ApiError> {
         id(self.req.match_info().get("id").unwrap_or_default())
+    }
+}
+
+/// The session that the headers of a request belong to.
+///
+/// # Errors
+/// 503 while it cannot be looked up.
+pub async fn session(state: &State, headers: &HeaderMap) -> Result<Option<SignedIn>, ApiError> {
+    match state.front.cookie.read(headers) {
+        Some(token) => Ok(state.actors.users.authenticate(token).await?),
+        None => Ok(None),
     }
 }
 

@@ -18,12 +18,12 @@ use prometheus::{Histogram, IntCounter};
 use tokio::time::Instant;
 
 use super::{
-    Front,
+    Front, State, call,
     client::Client,
     error::{ApiError, Code},
     origin, webhook,
 };
-use crate::metrics::METRICS;
+use crate::{actors::security, metrics::METRICS};
 
 /// Watched by machines that must not be turned away.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -48,6 +48,9 @@ pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRes
     let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
     SERIES.count(&method, status, elapsed.as_secs_f64());
     if let Ok(answer) = &answer {
+        if status == StatusCode::FORBIDDEN {
+            log_refused_access(answer).await;
+        }
         tracing::debug!(%method, path = answer.request().path(), status = status.as_u16(), us = elapsed.as_micros(), "request answered");
     }
     answer
@@ -67,6 +70,20 @@ fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
         return Ok(());
     }
     front.limits.admit(Client::of(req.peer_addr(), req.headers(), &front.proxies))
+}
+
+/// Logs that something of another user was asked for.
+async fn log_refused_access(answer: &ServiceResponse<BoxBody>) {
+    let error = answer.response().error().and_then(|error| error.as_error::<ApiError>());
+    let (Some(error), Some(state)) = (error, answer.request().app_data::<Data<State>>()) else { return };
+    if error.code() != Code::NotOwner {
+        return;
+    }
+    let req = answer.request();
+    // From the cache: the handler has just looked the session up.
+    let session = call::session(state, req.headers()).await.ok().flatten();
+    let client = Client::of(req.peer_addr(), req.headers(), &state.front.proxies);
+    security::access_refused(session.map(|who| who.user), client.network(), req.path());
 }
 
 /// On every answer. Pages have a policy of their own besides.

@@ -66,6 +66,7 @@ codes! {
     NotFound = NOT_FOUND "not_found" "There is no such thing.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "This cannot be done here.";
     RequestTimeout = REQUEST_TIMEOUT "request_timeout" "The body did not arrive in time.";
+    OtherUser = CONFLICT "other_user" "Another user is signed in than this page shows.";
     EmailInUse = CONFLICT "email_in_use" "The email address is in use.";
     TicketLocked = CONFLICT "ticket_locked" "Somebody else holds this ticket right now.";
     TicketSold = CONFLICT "ticket_sold" "The ticket is sold.";
@@ -218,6 +219,7 @@ impl From<Fault> for ApiError {
             Fault::NotFound => Self::new(Code::NotFound),
             Fault::EmailInUse => Self::new(Code::EmailInUse),
             Fault::InvalidCredentials => Self::new(Code::InvalidCredentials),
+            Fault::Password(error) => Self::invalid("password", error.to_string()),
             Fault::WrongCurrentPassword => Self::new(Code::WrongCurrentPassword),
             Fault::NotSignedIn => Self::new(Code::NotSignedIn),
             Fault::UnknownToken => Self::invalid("token", "is not known to the payment processor"),

@@ -17,8 +17,8 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
-    actors::{Actors, Paid},
-    domain::{IdempotencyKey, Order, Outcome, Ticket, UserCard, UserId},
+    actors::{Actors, Paid, UserUpdated},
+    domain::{IdempotencyKey, Order, Outcome, Ticket, UserId},
 };
 
 /// The request's header.
@@ -52,10 +52,11 @@ impl Effect for Order {
     }
 }
 
-impl Effect for UserCard {
+impl Effect for UserUpdated {
     async fn recall(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
-            Outcome::UserUpdated { user } => Ok(Some(user)),
+            // No record holds a token. Who could ask again has the cookie of the first answer already.
+            Outcome::UserUpdated { user } => Ok(Some(Self { card: user, token: None })),
             _ => Ok(None),
         }
     }

@@ -16,7 +16,7 @@
 //!
 //! 1. 403 `cross_origin`, then 429 by client address (`edge.rs`, before anything else runs)
 //! 2. 404 and 405 by the route table
-//! 3. 401, then 429 by user
+//! 3. 401, then 409 `other_user`, then 429 by user
 //! 4. the body as bytes: 415, 413, 408
 //! 5. the Idempotency-Key: 400, 409, 422, or the answer of its first use
 //! 6. what was sent: 400 with every mistake in it; then 404 for an id that is none

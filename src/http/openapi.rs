@@ -98,11 +98,15 @@ fn complete(method: &str, operation: &mut Value) {
     if signed_in {
         problem(operation, 401, "`not_signed_in`");
     }
+    if changes && !signed {
+        problem(operation, 409, "`other_user`");
+        header(operation, expected_user());
+    }
     if changes && signed_in {
         problem(operation, 409, "`idempotency_in_flight`");
         problem(operation, 422, "`idempotency_key_reused`");
         problem(operation, 503, "`outcome_unknown`");
-        idempotency_key(operation);
+        header(operation, idempotency_key());
     }
     if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema")
         && schema.get("oneOf").is_some()
@@ -150,12 +154,25 @@ fn render_problem(status: &str, answer: &mut Value) {
     }
 }
 
-fn idempotency_key(operation: &mut Value) {
-    let parameter = json!({
+fn idempotency_key() -> Value {
+    json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
         "description": "A retry under the same key gets the answer of the first request, with `Idempotency-Replayed: true`. Kept 24 hours.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    });
+    })
+}
+
+fn expected_user() -> Value {
+    json!({
+        "name": "GitTix-User", "in": "header", "required": false,
+        "description": "The id of the user who is signed in, as far as the client knows. If the session belongs to another user, the answer is 409 \
+                        `other_user`, and nothing is done.",
+        "schema": {"type": "string", "format": "uuid"},
+    })
+}
+
+/// Adds a header that the operation takes.
+fn header(operation: &mut Value, parameter: Value) {
     match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(parameter),
         None => operation["parameters"] = json!([parameter]),

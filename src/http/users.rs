@@ -10,15 +10,10 @@ use super::{
     error::ApiError,
 };
 use crate::{
-    actors::{SessionToken, UserUpdate},
-    domain::{Email, UserCard},
+    actors::{SessionToken, UserUpdate, UserUpdated},
+    domain::{Email, NewPassword, UserCard},
     wire::UserView,
 };
-
-/// In Unicode scalar values (NIST SP 800-63B §5.1.1.2 wants at least 8, and at least 64 to be possible).
-const PASSWORD_CHARS_MIN: usize = 8;
-/// Argon2 takes any length; this keeps people from pasting a novel.
-const PASSWORD_CHARS_MAX: usize = 128;
 
 /// A new account.
 #[derive(Debug, utoipa::ToSchema)]
@@ -27,9 +22,10 @@ pub struct SignUp {
     /// Trimmed, brought into NFC and lower case; at most 254 characters.
     #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
     email: Email,
-    /// Never trimmed or cut.
-    #[schema(min_length = 8, max_length = 128, example = "correct horse battery staple")]
-    password: String,
+    /// Never trimmed or cut; its length counts after NFC. Refused are the 10,000 most common passwords, one repeated
+    /// character, and what has fewer than 6 characters of its own beside the email address and `gittix`.
+    #[schema(value_type = String, min_length = 8, max_length = 128, example = "correct horse battery staple")]
+    password: NewPassword,
 }
 
 /// Who somebody says they are. Nothing is judged here but the pair.
@@ -50,8 +46,10 @@ pub struct SignIn {
 pub struct Change {
     #[schema(value_type = Option<String>, nullable = false, format = "email", max_length = 254, example = "ann@example.com")]
     email: Option<Email>,
-    #[schema(nullable = false, min_length = 8, max_length = 128)]
-    password: Option<String>,
+    /// As of a new account.
+    #[schema(value_type = Option<String>, nullable = false, min_length = 8, max_length = 128)]
+    password: Option<NewPassword>,
+    /// Ten wrong ones in a row end the session.
     #[schema(example = "correct horse battery staple")]
     current_password: String,
 }
@@ -69,7 +67,7 @@ pub struct Current<'a> {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Nothing {}
 
-/// Opens an account and signs in.
+/// Opens an account and signs in. A session whose cookie came along ends.
 #[utoipa::path(post, path = "/api/users/signup", tag = "users", operation_id = "signUp",
     request_body(content = SignUp, content_type = "application/json"),
     responses(
@@ -77,17 +75,18 @@ pub struct Nothing {}
         (status = 409, description = "`email_in_use`"),
     ))]
 pub async fn sign_up(mut call: Call) -> Answer {
-    let client = call.client();
-    call.state.front.limits.sign_in(client)?;
+    call.state.front.limits.sign_in(call.client())?;
+    let browser = call.browser().await?;
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let account = form.required("email", email).zip(form.required("password", new_password));
     let SignUp { email, password } = form.finish(account.map(|(email, password)| SignUp { email, password }))?;
-    let (card, token) = call.actors().users.sign_up(email, password, client.network()).await?;
+    let (card, token) = call.actors().users.sign_up(email, password, browser).await?;
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
 
-/// Opens a session.
+/// Opens a session. One whose cookie came along ends. After 10 failures in 15 minutes for one email address from one network, that
+/// network gets 429 for it; others do not.
 #[utoipa::path(post, path = "/api/users/signin", tag = "users", operation_id = "signIn",
     request_body(content = SignIn, content_type = "application/json"),
     responses(
@@ -95,13 +94,13 @@ pub async fn sign_up(mut call: Call) -> Answer {
         (status = 401, description = "`invalid_credentials`: an unknown email, or a wrong password."),
     ))]
 pub async fn sign_in(mut call: Call) -> Answer {
-    let client = call.client();
-    call.state.front.limits.sign_in(client)?;
+    call.state.front.limits.sign_in(call.client())?;
+    let browser = call.browser().await?;
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let claim = form.required("email", text).zip(form.required("password", text));
     let SignIn { email, password } = form.finish(claim.map(|(email, password)| SignIn { email, password }))?;
-    let (card, token) = call.actors().users.sign_in(&email, password, client.network()).await?;
+    let (card, token) = call.actors().users.sign_in(&email, password, browser).await?;
     signed_in(&call, StatusCode::OK, &card, token)
 }
 
@@ -111,7 +110,7 @@ pub async fn sign_in(mut call: Call) -> Answer {
     responses((status = 200, description = "Signed out.", body = Nothing, headers(("Set-Cookie" = String, description = "Clears the session.")))),
     security((), ("session" = [])))]
 pub async fn sign_out(mut call: Call) -> Answer {
-    let session = call.session().await?;
+    let session = call.expected_session().await?;
     let body = call.body().await?;
     Form::nothing(&body)?;
     if let Some(session) = session {
@@ -134,11 +133,12 @@ pub async fn current(call: Call) -> Answer {
     Ok(json(StatusCode::OK, &Current { current_user: card.as_ref().map(UserView::of) }))
 }
 
-/// Changes email or password. A new password ends the user's other sessions.
+/// Changes email or password. A new password ends all of the user's sessions; the answer's cookie holds a new one.
 #[utoipa::path(put, path = "/api/users/currentuser", tag = "users", operation_id = "updateUser",
     request_body(content = Change, content_type = "application/json"),
     responses(
-        (status = 200, description = "Changed.", body = UserView<'static>),
+        (status = 200, description = "Changed.", body = UserView<'static>,
+            headers(("Set-Cookie" = Option<String>, description = "The new session, after a change of password. A replay sets none."))),
         (status = 403, description = "`invalid_credentials`: `currentPassword` is wrong."),
         (status = 409, description = "`email_in_use`"),
     ),
@@ -155,7 +155,11 @@ pub async fn update(mut call: Call) -> Answer {
         let update = form.finish(current.map(|current_password| UserUpdate { email, password, current_password }))?;
         Ok(call.actors().users.update(&who, update, client.network(), key).await?)
     };
-    call.once(who.user, &body, work, |card| Ok(json(StatusCode::OK, &UserView::of(&card)))).await
+    let answer = |UserUpdated { card, token }| match token {
+        Some(token) => signed_in(&call, StatusCode::OK, &card, token),
+        None => Ok(json(StatusCode::OK, &UserView::of(&card))),
+    };
+    call.once(who.user, &body, work, answer).await
 }
 
 fn signed_in(call: &Call, status: StatusCode, card: &UserCard, token: SessionToken) -> Answer {
@@ -174,11 +178,9 @@ fn email(raw: &str) -> Result<Email, Complaint> {
     Email::parse(&text(raw)?).map_err(|error| error.to_string().into())
 }
 
-/// Judged before anything is hashed, never trimmed.
-fn new_password(raw: &str) -> Result<String, Complaint> {
-    let password = text(raw)?;
-    let chars = password.chars().count();
-    if (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) { Ok(password) } else { Err("must have 8 to 128 characters".into()) }
+/// Judged before anything is hashed.
+fn new_password(raw: &str) -> Result<NewPassword, Complaint> {
+    NewPassword::parse(&text(raw)?).map_err(|error| error.to_string().into())
 }
 
 #[cfg(test)]
@@ -186,10 +188,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_counted_in_characters_and_kept_as_it_is() {
-        assert_eq!(new_password(r#"" 1234567""#).as_deref(), Ok(" 1234567"));
-        assert_eq!(new_password(&format!("\"{}\"", "😀".repeat(128))).map(|password| password.len()), Ok(512));
-        for raw in ["\"1234567\"", &format!("\"{}\"", "x".repeat(129)), "12345678", "null", "[\"12345678\"]"] {
+    fn new_password_is_a_string_within_the_rules() {
+        assert_eq!(new_password(r#"" 1234567""#).as_ref().map(NewPassword::as_str), Ok(" 1234567"));
+        assert_eq!(new_password(&format!("\"{}\"", "😀🎸".repeat(64))).map(|password| password.as_str().len()), Ok(512));
+        for raw in ["\"1234567\"", &format!("\"{}\"", "xy".repeat(65)), "12345678", "null", "[\"12345678\"]"] {
             assert!(new_password(raw).is_err(), "{raw}");
         }
     }

@@ -31,7 +31,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that the domain may use besides `std`.
-const DOMAIN_CRATES: [&str; 5] = ["serde", "uuid", "thiserror", "idna", "unicode_normalization"];
+const DOMAIN_CRATES: [&str; 6] = ["serde", "uuid", "thiserror", "icu_properties", "idna", "unicode_normalization"];
 
 fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();

@@ -175,6 +175,7 @@ async fn every_metric_is_there_from_the_start(store: Backend) {
         "gittix_locks_swept_total 0",
         "gittix_charges_total{outcome=\"lock_lost\"} 0",
         "gittix_shed_total{what=\"passwords\"} 0",
+        "gittix_sign_ins_failed_total{reason=\"wrong_credentials\"} 0",
         "gittix_charges_stuck 0",
         "gittix_websockets_closed_total{reason=\"stalled\"} 0",
     ] {

@@ -1,0 +1,250 @@
+//! Sign-up, sign-in and changes of an account, each one conditional commit. The registry in `users.rs` runs them.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{
+    Fault,
+    passwords::{Passwords, Verdict},
+    security::{self, SignInFailure},
+    sessions::{Sessions, new_token},
+    shop::{Shop, new_id},
+    sign_in_limits::{Attempt, SignInLimits},
+    users::{Browser, SessionToken, SignedIn, UserUpdate},
+};
+use crate::{
+    domain::{
+        Email, Event, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome, Session, SessionDigest, Timestamp, User, UserCard,
+        UserId,
+    },
+    store::{Commit, CommitError, Write},
+};
+
+/// What registry and handle of the users both work with.
+#[derive(Debug, Clone)]
+pub(super) struct UserService {
+    shop: Arc<Shop>,
+    pub(super) sessions: Sessions,
+    pub(super) limits: SignInLimits,
+    passwords: Passwords,
+    session_ttl: Millis,
+}
+
+/// An account after a change.
+#[derive(Debug, Clone)]
+pub struct UserUpdated {
+    pub card: UserCard,
+    /// The session that takes the place of the one that asked, after a change of password.
+    pub token: Option<SessionToken>,
+}
+
+impl UserService {
+    /// How often a change is decided again because the user was changed meanwhile.
+    const TRIES_MAX: usize = 4;
+    /// Wrong `currentPassword` in a row, on all replicas together, that end a session.
+    const WRONG_CURRENT_PASSWORDS_MAX: u64 = 10;
+
+    pub(super) fn start(shop: Arc<Shop>, session_ttl: Millis, rates: bool) -> Self {
+        let sessions = Sessions::new(Arc::clone(&shop));
+        let limits = SignInLimits::new(Arc::clone(&shop.store), shop.clock.clone(), rates);
+        Self { shop, sessions, limits, passwords: Passwords::start(), session_ttl }
+    }
+
+    pub(super) async fn sign_up(&self, email: Email, password: NewPassword, browser: &Browser) -> Result<(UserCard, SessionToken), Fault> {
+        password.check_for(&email)?;
+        // Before the hash, which is expensive. The store's unique index has the last word.
+        if self.shop.store.user_by_email(&email).await?.is_some() {
+            return Err(Fault::EmailInUse);
+        }
+        let password_hash = self.passwords.hash(browser.network, password).await?;
+        let now = self.shop.now();
+        let user = User { id: UserId::new(new_id()), email, password_hash, version: 0, created_at: now, updated_at: now };
+        let card = UserCard::from(&user);
+        let (token, session) = self.new_session(user.id, now);
+        let writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
+        let events = vec![Event::UserCreated { user: card.clone() }];
+        self.commit_session(Commit { writes, events, at: now }, browser).await?;
+        security::signed_up(card.id, browser.network);
+        Ok((card, token))
+    }
+
+    pub(super) async fn sign_in(
+        &self,
+        email: &str,
+        password: String,
+        attempt: &Attempt,
+        browser: &Browser,
+    ) -> Result<(UserCard, SessionToken), Fault> {
+        let address = Email::parse(email).ok();
+        for _ in 0..Self::TRIES_MAX {
+            let user = match &address {
+                Some(address) => self.shop.store.user_by_email(address).await?,
+                None => None,
+            };
+            let (id, stored) = user.as_ref().map(|user| (user.id, user.password_hash.clone())).unzip();
+            let verdict = self.passwords.verify(browser.network, password.clone(), stored).await?;
+            let Some(user) = user.filter(|_| verdict != Verdict::Wrong) else {
+                self.limits.failed(attempt).await?;
+                security::sign_in_failed(id, browser.network, SignInFailure::WrongCredentials);
+                return Err(Fault::InvalidCredentials);
+            };
+            self.limits.succeeded(attempt).await?;
+            match self.open_session(user, verdict, browser).await {
+                // Email or password changed since it was verified.
+                Err(CommitError::Stale) => {}
+                opened => {
+                    let (card, token) = opened?;
+                    security::signed_in(card.id, browser.network);
+                    return Ok((card, token));
+                }
+            }
+        }
+        Err(Fault::Busy("user"))
+    }
+
+    async fn open_session(&self, user: User, verdict: Verdict, browser: &Browser) -> Result<(UserCard, SessionToken), CommitError> {
+        let now = self.shop.now();
+        let card = UserCard::from(&user);
+        let (token, session) = self.new_session(user.id, now);
+        let mut commit = Commit { at: now, ..Commit::default() };
+        let mut user_version = user.version;
+        if let Verdict::Outdated { fresh } = verdict {
+            user_version += 1;
+            commit.writes.push(Write::User(User { password_hash: fresh, version: user_version, updated_at: now, ..user }));
+            commit.events.push(Event::UserUpdated { user: card.clone() });
+        }
+        commit.writes.push(Write::OpenSession { session, user_version });
+        self.commit_session(commit, browser).await?;
+        Ok((card, token))
+    }
+
+    /// Commits what opens a session, and ends the session that the browser had before.
+    async fn commit_session(&self, mut commit: Commit, browser: &Browser) -> Result<(), CommitError> {
+        if let Some(former) = &browser.former {
+            commit.writes.push(Write::CloseSession(former.session.clone()));
+            commit.events.push(Event::SessionRevoked { user: former.user, session: former.session.clone() });
+        }
+        self.shop.store.commit(commit).await?;
+        if let Some(former) = &browser.former {
+            self.sessions.revoke(&former.session);
+        }
+        Ok(())
+    }
+
+    fn new_session(&self, user: UserId, now: Timestamp) -> (SessionToken, Session) {
+        let (token, digest) = new_token();
+        (token, Session { digest, user, created_at: now, expires_at: now + self.session_ttl })
+    }
+
+    /// Ends a session. One that is gone already is fine.
+    pub(super) async fn end_session(&self, who: &SignedIn) -> Result<(), Fault> {
+        let event = Event::SessionRevoked { user: who.user, session: who.session.clone() };
+        let commit = Commit { writes: vec![Write::CloseSession(who.session.clone())], events: vec![event], at: self.shop.now() };
+        self.shop.store.commit(commit).await?;
+        self.sessions.revoke(&who.session);
+        Ok(())
+    }
+
+    pub(super) async fn card(&self, user: UserId) -> Result<Option<UserCard>, Fault> {
+        Ok(self.shop.store.user(user).await?.as_ref().map(UserCard::from))
+    }
+
+    pub(super) async fn update(
+        &self,
+        who: SignedIn,
+        update: UserUpdate,
+        network: IpAddr,
+        key: Option<IdempotencyKey>,
+    ) -> Result<UserUpdated, Fault> {
+        let mut new_hash = None;
+        for _ in 0..Self::TRIES_MAX {
+            let user = self.shop.store.user(who.user).await?.ok_or(Fault::NotSignedIn)?;
+            let email = update.email.clone().unwrap_or_else(|| user.email.clone());
+            if let Some(password) = &update.password {
+                password.check_for(&email)?;
+            }
+            let unhashed = update.password.clone().filter(|_| new_hash.is_none());
+            let (current, stored) = (update.current_password.clone(), user.password_hash.clone());
+            let (verdict, hash) = self.passwords.verify_and_hash(network, current, stored, unhashed).await?;
+            if verdict == Verdict::Wrong {
+                return Err(self.wrong_current_password(&who, network).await?);
+            }
+            self.right_current_password(&who.session).await?;
+            new_hash = new_hash.or(hash);
+            if new_hash.is_none() && email == user.email {
+                return Ok(UserUpdated { card: UserCard::from(&user), token: None });
+            }
+            match self.write_update(user, email, new_hash.clone(), key.clone()).await {
+                Err(CommitError::Stale) => {}
+                written => {
+                    let updated = written?;
+                    if updated.token.is_some() {
+                        security::password_changed(updated.card.id, network);
+                    }
+                    return Ok(updated);
+                }
+            }
+        }
+        Err(Fault::Busy("user"))
+    }
+
+    /// Counts a wrong `currentPassword`; enough of them in a row end the session.
+    async fn wrong_current_password(&self, who: &SignedIn, network: IpAddr) -> Result<Fault, Fault> {
+        security::sign_in_failed(Some(who.user), network, SignInFailure::WrongCurrentPassword);
+        let wrong = self.shop.store.count_hit(&current_password_key(&who.session), self.session_ttl, self.shop.now()).await?;
+        if wrong < Self::WRONG_CURRENT_PASSWORDS_MAX {
+            return Ok(Fault::WrongCurrentPassword);
+        }
+        self.end_session(who).await?;
+        if wrong > Self::WRONG_CURRENT_PASSWORDS_MAX {
+            // It ended while this request ran.
+            return Ok(Fault::NotSignedIn);
+        }
+        security::session_ended(who.user, network);
+        Ok(Fault::WrongCurrentPassword)
+    }
+
+    /// Starts the count of wrong ones again. A session that was ended meanwhile stays ended.
+    async fn right_current_password(&self, session: &SessionDigest) -> Result<(), Fault> {
+        let key = current_password_key(session);
+        match self.shop.store.count(&key, self.shop.now()).await?.hits {
+            0 => Ok(()),
+            wrong if wrong >= Self::WRONG_CURRENT_PASSWORDS_MAX => Err(Fault::NotSignedIn),
+            _ => Ok(self.shop.store.clear_count(&key).await?),
+        }
+    }
+
+    async fn write_update(
+        &self,
+        user: User,
+        email: Email,
+        new_hash: Option<String>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<UserUpdated, CommitError> {
+        let now = self.shop.now();
+        // The token may be in wrong hands, and that may be why the password is changed.
+        let renewed = new_hash.as_ref().map(|_| self.new_session(user.id, now));
+        let password_hash = new_hash.unwrap_or_else(|| user.password_hash.clone());
+        let user = User { email, password_hash, version: user.version + 1, updated_at: now, ..user };
+        let (card, user_version) = (UserCard::from(&user), user.version);
+        let mut commit = Commit { writes: vec![Write::User(user)], events: vec![Event::UserUpdated { user: card.clone() }], at: now };
+        if let Some((_, session)) = &renewed {
+            let except = Some(session.digest.clone());
+            commit.writes.push(Write::CloseSessions { user: card.id, except: except.clone() });
+            commit.writes.push(Write::OpenSession { session: session.clone(), user_version });
+            commit.events.push(Event::SessionsRevoked { user: card.id, except });
+        }
+        // The record holds no token: a replay sets no cookie.
+        let outcome = Outcome::UserUpdated { user: card.clone() };
+        let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
+        self.shop.store.commit(commit.remembering(record)).await?;
+        let token = renewed.map(|(token, session)| {
+            self.sessions.revoke_all(card.id, Some(&session.digest));
+            token
+        });
+        Ok(UserUpdated { card, token })
+    }
+}
+
+fn current_password_key(session: &SessionDigest) -> String {
+    format!("current-password:{}", session.as_str())
+}
