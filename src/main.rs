@@ -58,19 +58,18 @@ fn main() -> ExitCode {
 fn serve(config: Config) -> Result<(), (String, u8)> {
     let misused = |error| (error, MISUSED);
     let config = config.checked().map_err(misused)?;
-    logging::start(&config.log, config.log_format).map_err(misused)?;
+    let _log = logging::start(&config.log, config.log_format).map_err(misused)?;
     let ended = actix::System::new().block_on(app::run(config));
     ended.map_err(|error| (error.to_string(), if error.is_start() { MISUSED } else { FAILED }))
 }
 
 fn run_demo(demo: demo::Demo) -> Result<(), String> {
-    logging::start("info", gittix::config::LogFormat::Text)?;
+    let _log = logging::start("info", gittix::config::LogFormat::Text)?;
     actix::System::new().block_on(demo::run(demo)).map_err(|error| error.to_string())
 }
 
-#[expect(clippy::print_stderr, reason = "the log may not be there yet")]
 fn fail(error: &str, code: u8) -> ExitCode {
-    eprintln!("gittix: {}", without_credentials(error));
+    logging::last_line(&format!("gittix: {}", without_credentials(error)));
     ExitCode::from(code)
 }
 

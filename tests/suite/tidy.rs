@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("clock", &["domain"]),
     ("config", &["domain"]),
     ("metrics", &[]),
-    ("logging", &["config"]),
+    ("logging", &["config", "metrics"]),
     ("store", &["domain", "metrics", "clock", "tasks"]),
     ("payments", &["domain", "metrics", "clock", "tasks"]),
     ("catalog", &["domain", "store"]),

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use answer::{Answer, millis};
 pub use client::{Call, Client};
 pub use database::{Backend, Home};
-pub use server::{Server, bare_command, run};
+pub use server::{Server, bare_command, listening_at, run};
 pub use socket::Socket;
 
 /// How long a test waits for what must come before it fails.

@@ -6,6 +6,7 @@
 mod crash;
 mod flood;
 pub mod load;
+mod log;
 #[cfg(feature = "failpoints")]
 mod panic;
 mod race;
