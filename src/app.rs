@@ -139,6 +139,11 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             running.stop().await;
             return Err(RunError::Failed(what));
         }
+        reason = running.store.lost() => {
+            let lost = StartError(format!("the store cannot be used any more: {reason}"));
+            running.stop().await;
+            return Err(lost);
+        }
     }
     running.stop().await;
     Ok(())

@@ -5,6 +5,7 @@ pub mod app;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod data_folder;
 pub mod demo;
 pub mod domain;
 pub mod http;

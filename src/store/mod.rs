@@ -127,6 +127,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Everything, and all events in commit order: for the checker and for tests, never on a request's path.
     async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable>;
 
+    /// Waits until the store can do nothing more before the process is started again, and returns why.
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
+
     /// Stops background work after what is queued was written. Later commits are [`CommitError::Unavailable`].
     async fn close(&self);
 }

@@ -2,18 +2,34 @@
 //!
 //! One thread writes. What waits while a transaction is being flushed shares the next one, so that many payments at once
 //! cost few flushes; an answer is given only after the flush.
+//!
+//! After an I/O error (a full disk, mostly) redb refuses everything until the file is opened again, which also repairs what
+//! was written half. The writer does so at short intervals until it succeeds; calls fail meanwhile, and are tried again by
+//! their callers.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::RwLock;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction, backends::FileBackend};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
 
 use super::{
     ledger::{Ledger, LedgerError},
     payment::Payment,
 };
-use crate::{domain::PaymentId, tasks::Essential};
+use crate::{data_folder, domain::PaymentId, tasks::Essential};
 
 /// Payment id -> the payment as JSON.
 const PAYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("payments");
@@ -27,10 +43,13 @@ const BATCH_MAX: usize = 256;
 /// redb's page cache: payments are small, and old ones are rarely looked at.
 const CACHE_BYTES: usize = 16 << 20;
 
+/// Between two attempts to open the file again.
+const REOPEN_EVERY: Duration = Duration::from_millis(250);
+
 /// `sandbox.redb`.
 #[derive(Debug)]
 pub struct FileLedger {
-    database: Arc<Database>,
+    file: Arc<LedgerFile>,
     /// `None` only while it is dropped.
     queue: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -65,16 +84,14 @@ impl FileLedger {
     /// # Errors
     /// If the file cannot be opened, or another process has it open.
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(data_dir.join(Self::FILE)).map_err(failed)?;
-        let first = database.begin_write().map_err(failed)?;
-        first.open_table(PAYMENTS).map_err(failed)?;
-        first.commit().map_err(failed)?;
-        let database = Arc::new(database);
+        let path = data_dir.join(Self::FILE);
+        let database = RwLock::new(Some(open_database(&path)?));
+        let file = Arc::new(LedgerFile { path, database, has_failed: AtomicBool::new(false) });
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let writer = std::thread::Builder::new().name("sandbox-ledger".into());
-        let for_writer = Arc::clone(&database);
+        let for_writer = Arc::clone(&file);
         let writer = writer.spawn(move || write_all(&for_writer, jobs)).map_err(failed)?;
-        Ok(Self { database, queue: Some(queue), writer: Some(writer) })
+        Ok(Self { file, queue: Some(queue), writer: Some(writer) })
     }
 
     async fn write(&self, payment: Payment, kind: Kind) -> Result<Written, LedgerError> {
@@ -85,9 +102,54 @@ impl FileLedger {
     }
 
     fn read<T>(&self, look: impl FnOnce(&redb::ReadOnlyTable<&str, &[u8]>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
+        let transaction = self.file.begin_read()?;
         look(&transaction.open_table(PAYMENTS).map_err(failed)?)
     }
+}
+
+/// The open database of the ledger.
+#[derive(Debug)]
+struct LedgerFile {
+    path: PathBuf,
+    /// `None` while it is being opened again.
+    database: RwLock<Option<Database>>,
+    /// A write failed, and the file was not opened again since.
+    has_failed: AtomicBool,
+}
+
+impl LedgerFile {
+    fn begin_read(&self) -> Result<ReadTransaction, LedgerError> {
+        // What can be read may be less than what a write of unknown outcome left.
+        if self.has_failed.load(Ordering::Acquire) {
+            return Err(LedgerError("it failed, and was not opened again since".into()));
+        }
+        self.database.read().as_ref().ok_or_else(closed)?.begin_read().map_err(failed)
+    }
+
+    fn begin_write(&self) -> Result<WriteTransaction, LedgerError> {
+        self.database.read().as_ref().ok_or_else(closed)?.begin_write().map_err(failed)
+    }
+
+    fn reopen(&self) -> Result<(), LedgerError> {
+        let old = self.database.write().take();
+        // Its lock on the file must be gone first.
+        drop(old);
+        let database = open_database(&self.path)?;
+        *self.database.write() = Some(database);
+        self.has_failed.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Opens the file, or begins one, and makes sure that it can be written to.
+fn open_database(path: &Path) -> Result<Database, LedgerError> {
+    let file = data_folder::open_file(path).map_err(failed)?;
+    let file = FileBackend::new(file).map_err(failed)?;
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file).map_err(failed)?;
+    let first = database.begin_write().map_err(failed)?;
+    first.open_table(PAYMENTS).map_err(failed)?;
+    first.commit().map_err(failed)?;
+    Ok(database)
 }
 
 impl Drop for FileLedger {
@@ -127,7 +189,7 @@ impl Ledger for FileLedger {
 }
 
 /// The writer's thread: until the ledger is dropped and the queue is empty.
-fn write_all(database: &Database, mut jobs: mpsc::Receiver<Job>) {
+fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<Job>) {
     // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
     let essential = Essential::new("sandbox ledger");
     while let Some(first) = jobs.blocking_recv() {
@@ -139,17 +201,37 @@ fn write_all(database: &Database, mut jobs: mpsc::Receiver<Job>) {
         }
         let (payments, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| ((job.payment, job.kind), job.answer)).unzip();
         // Who no longer waits for an answer does not need one.
-        match write_batch(database, payments) {
+        match write_batch(file, payments) {
             Ok(written) => answers.into_iter().zip(written).for_each(|(answer, written)| drop(answer.send(Ok(written)))),
-            Err(error) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
+            Err(error) => {
+                file.has_failed.store(true, Ordering::Release);
+                tracing::error!(%error, "the sandbox's ledger failed; its file is opened again");
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
+                recover(file, &mut jobs);
+            }
         }
     }
     essential.release();
 }
 
-fn write_batch(database: &Database, batch: Vec<(Payment, Kind)>) -> Result<Vec<Written>, LedgerError> {
+/// Opens the file again, for as long as that takes; refuses what is asked meanwhile. Gives up when the ledger is dropped.
+fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<Job>) {
+    while let Err(error) = file.reopen() {
+        loop {
+            match jobs.try_recv() {
+                Ok(job) => drop(job.answer.send(Err(error.clone()))),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        std::thread::sleep(REOPEN_EVERY);
+    }
+    tracing::warn!("the sandbox's ledger works again");
+}
+
+fn write_batch(file: &LedgerFile, batch: Vec<(Payment, Kind)>) -> Result<Vec<Written>, LedgerError> {
     // The default durability of a redb transaction is `Immediate`: `commit` returns after the flush.
-    let transaction = database.begin_write().map_err(failed)?;
+    let transaction = file.begin_write()?;
     let written = {
         let mut payments = transaction.open_table(PAYMENTS).map_err(failed)?;
         batch.into_iter().map(|(payment, kind)| write_one(&mut payments, payment, kind)).collect::<Result<_, _>>()?
@@ -177,6 +259,88 @@ fn decoded(bytes: &[u8]) -> Result<Payment, LedgerError> {
     serde_json::from_slice(bytes).map_err(failed)
 }
 
+fn closed() -> LedgerError {
+    LedgerError("it is being opened again".into())
+}
+
 fn failed(error: impl std::fmt::Display) -> LedgerError {
     LedgerError(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{StorageBackend, backends::InMemoryBackend};
+
+    use super::*;
+
+    /// A disk that is full from some moment on.
+    #[derive(Debug, Default)]
+    struct Disk {
+        memory: InMemoryBackend,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl Disk {
+        fn write_or_fail(&self) -> std::io::Result<()> {
+            if self.is_full.load(Ordering::SeqCst) { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> Result<u64, std::io::Error> {
+            self.memory.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+            self.memory.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+            self.write_or_fail()?;
+            self.memory.set_len(len)
+        }
+
+        fn sync_data(&self) -> Result<(), std::io::Error> {
+            self.write_or_fail()?;
+            self.memory.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+            self.write_or_fail()?;
+            self.memory.write(offset, data)
+        }
+    }
+
+    fn payment(number: u128) -> Payment {
+        Payment::of(&super::super::tests::charge(number))
+    }
+
+    #[tokio::test]
+    async fn ledger_works_again_by_itself_after_its_disk_was_full() {
+        let folder = std::env::temp_dir().join(format!("gittix-ledger-{}", std::process::id()));
+        data_folder::prepare(&folder).expect("made");
+        let ledger = FileLedger::open(&folder).expect("opened");
+        ledger.open(payment(1)).await.expect("opened");
+        // From here on its database is on a disk that fills up; the file is opened again from its path.
+        let is_full = Arc::new(AtomicBool::new(false));
+        let disk = Disk { is_full: Arc::clone(&is_full), ..Disk::default() };
+        let database = Database::builder().create_with_backend(disk).expect("made");
+        let first = database.begin_write().expect("begun");
+        first.open_table(PAYMENTS).expect("made");
+        first.commit().expect("committed");
+        *ledger.file.database.write() = Some(database);
+        is_full.store(true, Ordering::SeqCst);
+
+        ledger.open(payment(2)).await.expect_err("the disk is full");
+        let works = async {
+            while ledger.find(&payment(1).id).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), works).await.expect("the ledger works again");
+        assert_eq!(ledger.find(&payment(1).id).await, Ok(Some(payment(1))), "what was answered is there");
+        ledger.open(payment(2)).await.expect("there is room again");
+        drop(ledger);
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
 }

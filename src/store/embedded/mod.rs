@@ -5,6 +5,7 @@
 //! | `tables` | what is in the file, and how documents become bytes |
 //! | `opening` | the file's layout, epoch and recent events |
 //! | `queue`, `writer` | group commit |
+//! | `file` | the open database, and the way back after a storage error |
 //! | `judge`, `apply`, `purge` | what one transaction does |
 //! | `reads` | the reads |
 //! | `counters` | rates, in memory |
@@ -13,6 +14,7 @@
 
 mod apply;
 mod counters;
+mod file;
 mod judge;
 mod opening;
 mod purge;
@@ -26,16 +28,17 @@ mod writer;
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, backends::InMemoryBackend};
+use redb::{Database, ReadTransaction, StorageBackend, backends::InMemoryBackend};
 use tokio::{task::spawn_blocking, time::timeout};
 
 pub use opening::OpenError;
 
 use self::{
     counters::Counters,
+    file::{DatabaseFile, Reopen, Reopening},
     queue::Queue,
     tables::Fault,
-    writer::{Done, Health, Work, Writer},
+    writer::{Done, Work, Writer},
 };
 use crate::{
     clock::{Clock, wall_clock},
@@ -53,19 +56,18 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A [`Store`] in one file, or in memory.
 pub struct EmbeddedStore {
-    db: Arc<Database>,
+    file: Arc<DatabaseFile>,
     feed: FeedLog,
     queue: Arc<Queue>,
-    health: Arc<Health>,
     counters: Counters,
-    /// The wall clock as it was when the store was opened, carried on by the monotonic one: whoever sets the machine's
-    /// clock frees no ticket early and holds none for ever.
-    clock: Clock,
+    /// The time of a store in memory, which stopped time stops. That of a file is the machine's wall clock: it goes on while
+    /// the machine is suspended, and is corrected while the server runs.
+    clock: Option<Clock>,
 }
 
 impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedStore").field("cursor", &self.feed.cursor()).field("health", &self.health).finish_non_exhaustive()
+        f.debug_struct("EmbeddedStore").field("cursor", &self.feed.cursor()).field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -75,7 +77,9 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`]: another process has it open, or it cannot be used.
     pub fn open(folder: &Path) -> Result<Arc<Self>, OpenError> {
-        Self::start(opening::database(folder)?, Queue::with_thread)
+        let again = folder.to_owned();
+        let reopen: Reopen = Box::new(move || opening::database_in(&again));
+        Self::start_with(opening::database(folder)?, Some(reopen), None, Queue::with_thread)
     }
 
     /// An empty store that is gone with its last handle, for tests. Its commits are done in the caller's turn, so that
@@ -84,21 +88,26 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`]: the system gives no randomness.
     pub fn in_memory() -> Result<Arc<Self>, OpenError> {
-        Self::start(Self::on(InMemoryBackend::new())?, |writer| Ok(Queue::inline(writer)))
+        let clock = Clock::starting_at(wall_clock());
+        Self::start_with(Self::on(InMemoryBackend::new())?, None, Some(clock), |writer| Ok(Queue::inline(writer)))
     }
 
     fn on(backend: impl StorageBackend) -> Result<Database, OpenError> {
         opening::builder().create_with_backend(backend).map_err(|error| OpenError::Unreadable(error.to_string()))
     }
 
-    fn start(db: Database, queue: impl FnOnce(Writer) -> std::io::Result<Queue>) -> Result<Arc<Self>, OpenError> {
-        let db = Arc::new(db);
-        let opening::Beginning { epoch, number, feed } = opening::begin(&db, wall_clock())?;
-        let health = Arc::new(Health::default());
-        let writer = Writer { db: Arc::clone(&db), feed: feed.clone(), health: Arc::clone(&health), epoch, number };
+    fn start_with(
+        database: Database,
+        reopen: Option<Reopen>,
+        clock: Option<Clock>,
+        queue: impl FnOnce(Writer) -> std::io::Result<Queue>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let opening::Beginning { epoch, number, feed } = opening::begin(&database, wall_clock())?;
+        let file = Arc::new(DatabaseFile::new(database));
+        let writer = Writer { file: Arc::clone(&file), reopening: reopen.map(Reopening::new), feed: feed.clone(), epoch, number };
         let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);
         METRICS.feed_live.set(1);
-        Ok(Arc::new(Self { db, feed, queue, health, counters: Counters::default(), clock: Clock::starting_at(wall_clock()) }))
+        Ok(Arc::new(Self { file, feed, queue, counters: Counters::default(), clock }))
     }
 
     async fn ask(&self, work: Work) -> Result<Done, CommitError> {
@@ -113,7 +122,7 @@ impl EmbeddedStore {
     /// A few rows, read in the caller's turn: microseconds when they are in redb's cache, and one read of a few pages
     /// when not. Handing them to another thread would cost more than that.
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Unavailable> {
-        snapshot(&self.db, &self.health, read)
+        self.file.read(read)
     }
 
     /// Many rows, read off the async workers.
@@ -121,8 +130,8 @@ impl EmbeddedStore {
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let (db, health) = (Arc::clone(&self.db), Arc::clone(&self.health));
-        match timeout(WAIT_MAX, spawn_blocking(move || snapshot(&db, &health, read))).await {
+        let file = Arc::clone(&self.file);
+        match timeout(WAIT_MAX, spawn_blocking(move || file.read(read))).await {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => Err(Unavailable(error.to_string())),
             Err(_) => Err(Unavailable(format!("no answer within {WAIT_MAX:?}"))),
@@ -130,14 +139,23 @@ impl EmbeddedStore {
     }
 }
 
-fn snapshot<T>(db: &Database, health: &Health, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Unavailable> {
-    health.check().map_err(Unavailable)?;
-    db.begin_read().map_err(Fault::from).and_then(|snapshot| read(&snapshot)).map_err(|fault| Unavailable(fault.to_string()))
-}
-
 impl From<CommitError> for Unavailable {
     fn from(error: CommitError) -> Self {
         Self(error.to_string())
+    }
+}
+
+#[cfg(test)]
+impl EmbeddedStore {
+    /// A store on a disk that a test holds, which is not opened again after it failed.
+    fn start(database: Database, queue: impl FnOnce(Writer) -> std::io::Result<Queue>) -> Result<Arc<Self>, OpenError> {
+        Self::start_with(database, None, None, queue)
+    }
+
+    /// Changes the time of a store in memory, as a corrected clock does.
+    pub(crate) fn step_time(&self, by: Millis) {
+        let clock = self.clock.as_ref().expect("a store in memory has a clock of its own");
+        clock.measured(Timestamp(clock.now().0 + by.0), tokio::time::Instant::now());
     }
 }
 
@@ -159,8 +177,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn time(&self) -> Result<Timestamp, Unavailable> {
-        self.health.check().map_err(Unavailable)?;
-        Ok(self.clock.now())
+        self.file.check().map_err(Unavailable)?;
+        Ok(self.clock.as_ref().map_or_else(wall_clock, Clock::now))
     }
 
     async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable> {
@@ -268,6 +286,10 @@ impl Store for EmbeddedStore {
 
     async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> {
         self.scan(reads::dump).await
+    }
+
+    async fn lost(&self) -> String {
+        self.file.lost().await
     }
 
     async fn close(&self) {

@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Builder, Database, DatabaseError, ReadableTable, Table};
+use redb::{Builder, Database, DatabaseError, ReadableTable, Table, backends::FileBackend};
 
 use super::tables::{self, Fault, StoredEvent, Tables, decode, meta};
 use crate::{
+    data_folder,
     domain::{Millis, Timestamp},
     store::{
         Cursor, Recorded,
@@ -39,13 +40,34 @@ pub enum OpenError {
     Layout { found: u64 },
     #[error("the store cannot be read: {0}")]
     Unreadable(String),
+    #[error("the store cannot be read: {0}")]
+    Storage(#[source] redb::Error),
+    #[error("the store is another one than before: its epoch was {expected}, and is {found}")]
+    Epoch { expected: u32, found: u32 },
     #[error("the store's writer cannot be started: {0}")]
     Writer(#[source] io::Error),
 }
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
-        Self::Unreadable(fault.to_string())
+        match fault {
+            Fault::Storage(error) => Self::Storage(error),
+            Fault::Document(_) => Self::Unreadable(fault.to_string()),
+        }
+    }
+}
+
+impl OpenError {
+    /// Whether there is no room on the disk: what nothing but room helps against.
+    pub(super) fn is_disk_full(&self) -> bool {
+        let kind = match self {
+            Self::Folder { error, .. } => error.kind(),
+            Self::File { error: DatabaseError::Storage(redb::StorageError::Io(error)), .. } | Self::Storage(redb::Error::Io(error)) => {
+                error.kind()
+            }
+            _ => return false,
+        };
+        matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
 
@@ -65,18 +87,52 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// The database in `folder`, which is created if it is not there.
+/// The database in `folder`; what is not there is created.
 pub(super) fn database(folder: &Path) -> Result<Database, OpenError> {
+    data_folder::prepare(folder).map_err(|error| OpenError::Folder { folder: folder.to_owned(), error })?;
+    database_in(folder)
+}
+
+/// The database in a folder that is there.
+pub(super) fn database_in(folder: &Path) -> Result<Database, OpenError> {
     let unusable = |error| OpenError::Folder { folder: folder.to_owned(), error };
-    fs::create_dir_all(folder).map_err(unusable)?;
     let file = folder.join(FILE);
-    let database = builder().create(&file).map_err(|error| match error {
+    let opened = data_folder::open_file(&file).map_err(|error| OpenError::File { file: file.clone(), error: error.into() })?;
+    let database = FileBackend::new(opened).and_then(|file| builder().create_with_backend(file)).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file: file.clone() },
         error => OpenError::File { file: file.clone(), error },
     })?;
     // A new file is durable only with its entry in the folder.
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
     Ok(database)
+}
+
+/// What a database holds that the feed does not yet: a commit whose outcome was unknown may have been written. Writes to the
+/// file, so that success means that it can be written to again.
+pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded>, OpenError> {
+    let transaction = database.begin_write().map_err(Fault::from)?;
+    let missed = {
+        let mut tables = Tables::open(&transaction).map_err(Fault::from)?;
+        tables.meta.insert(meta::SCHEMA, tables::SCHEMA).map_err(Fault::from)?;
+        let last = feed.cursor();
+        let found = epoch(&mut tables)?;
+        if found != last.epoch {
+            return Err(OpenError::Epoch { expected: last.epoch, found });
+        }
+        let mut missed = Vec::new();
+        for entry in tables.events.range((last.time, last.ordinal)..)? {
+            let (place, bytes) = entry?;
+            let (time, ordinal) = place.value();
+            let cursor = Cursor { epoch: last.epoch, time, ordinal };
+            if cursor != last {
+                let StoredEvent { at, event } = decode(bytes.value())?;
+                missed.push(Recorded::new(cursor, at, event));
+            }
+        }
+        missed
+    };
+    transaction.commit().map_err(Fault::from)?;
+    Ok(missed)
 }
 
 /// Makes the tables of a new database, refuses one of another layout, and reads the feed's last minutes before `now`.

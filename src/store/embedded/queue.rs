@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
 };
@@ -12,7 +12,10 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::writer::{Answer, Health, Job, Work, Writer, count_failure};
+use super::{
+    file::DatabaseFile,
+    writer::{Answer, Job, Work, Writer, count_failure},
+};
 use crate::{metrics::METRICS, store::CommitError, tasks::Essential};
 
 /// Jobs that may wait: what a disk that flushes in a second can still work off within a commit's time-out.
@@ -100,10 +103,10 @@ impl Queue {
 
 /// Batches what waits, and never waits to batch.
 fn run(mut writer: Writer, queue: &Receiver<Job>) {
-    let _alarm = Alarm(Arc::clone(&writer.health));
+    let _alarm = Alarm(Arc::clone(&writer.file));
     // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
     let essential = Essential::new("embedded store's writer");
-    while let Ok(first) = queue.recv() {
+    while let Some(first) = next(&mut writer, queue) {
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));
         METRICS.commits_waiting.sub(i64::try_from(batch.len()).unwrap_or(0));
@@ -112,13 +115,28 @@ fn run(mut writer: Writer, queue: &Receiver<Job>) {
     essential.release();
 }
 
-/// Tells the readers when the writer's thread ends by a panic.
-struct Alarm(Arc<Health>);
+/// Waits for the next job, and opens the file again meanwhile if it failed. `None`: the queue is closed.
+fn next(writer: &mut Writer, queue: &Receiver<Job>) -> Option<Job> {
+    loop {
+        match writer.reopens_in() {
+            None => return queue.recv().ok(),
+            Some(wait) if wait.is_zero() => writer.reopen(),
+            Some(wait) => match queue.recv_timeout(wait) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            },
+        }
+    }
+}
+
+/// Gives the store up when the writer's thread ends by a panic.
+struct Alarm(Arc<DatabaseFile>);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.fail("its writer panicked".into());
+            self.0.give_up("its writer panicked".into());
         }
     }
 }

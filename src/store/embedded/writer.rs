@@ -3,14 +3,16 @@
 //! An answer is given only after the transaction is durable and its events are in the feed. Which commits share a
 //! transaction is chance; each is judged as if it came alone, after those before it.
 
-use std::sync::{Arc, OnceLock};
+use std::{sync::Arc, time::Duration};
 
-use redb::{Database, ReadableTable};
+use redb::ReadableTable;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     apply::apply,
+    file::{DatabaseFile, Reopening},
     judge::{Stop, judge},
+    opening,
     purge::{Purged, purge},
     tables::{Fault, Tables},
 };
@@ -48,37 +50,13 @@ pub(super) struct Job {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// Why the store answers nothing any more, once it does not. After a storage error the file's true state is known only
-/// when it is opened anew (redb repairs it then), so until the process restarts everything is refused, reads included:
-/// a read that shows less than the disk holds would deny a commit whose outcome was unknown.
-#[derive(Debug, Default)]
-pub(super) struct Health(OnceLock<String>);
-
-impl Health {
-    /// The first reason stays.
-    pub(super) fn fail(&self, reason: String) {
-        if self.0.get().is_none() {
-            tracing::error!(reason, "the embedded store failed; it refuses everything until the process restarts");
-            METRICS.feed_live.set(0);
-        }
-        // Set already by another thread: its reason is as good.
-        let _ = self.0.set(reason);
-    }
-
-    pub(super) fn check(&self) -> Result<(), String> {
-        match self.0.get() {
-            None => Ok(()),
-            Some(reason) => Err(format!("failed, and not opened anew since: {reason}")),
-        }
-    }
-}
-
 /// The owner of all write transactions after the store was opened.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub db: Arc<Database>,
+    pub file: Arc<DatabaseFile>,
+    /// The way back after a storage error; `None`: there is none.
+    pub reopening: Option<Reopening>,
     pub feed: FeedLog,
-    pub health: Arc<Health>,
     pub epoch: u32,
     /// The number of the last transaction that carried events.
     pub number: u64,
@@ -104,14 +82,32 @@ impl Writer {
         }
     }
 
+    /// How long until the file has to be opened again; `None` while it works, or if that cannot be done.
+    pub(super) fn reopens_in(&mut self) -> Option<Duration> {
+        let has_failed = self.file.has_failed();
+        self.reopening.as_mut().filter(|_| has_failed).map(Reopening::due_in)
+    }
+
+    /// Opens the file again after it failed. What was written though its outcome was unknown goes into the feed.
+    pub(super) fn reopen(&mut self) {
+        let Some(reopening) = &mut self.reopening else { return };
+        reopening.attempt(&self.file, |database| {
+            let missed = opening::resume(database, &self.feed)?;
+            METRICS.feed_events.inc_by(missed.len() as u64);
+            self.feed.push(missed);
+            self.number = self.number.max(self.feed.cursor().time);
+            Ok(())
+        });
+    }
+
     fn transact(&mut self, work: Vec<Work>) -> Result<Vec<Answer>, CommitError> {
-        self.health.check().map_err(CommitError::Unavailable)?;
+        self.file.check().map_err(CommitError::Unavailable)?;
         let unwritten = |fault: Fault| {
-            self.health.fail(fault.to_string());
+            self.file.fail(fault.to_string());
             CommitError::Unavailable(fault.to_string())
         };
         // Dropping a transaction aborts it, so every early return below leaves nothing behind.
-        let transaction = self.db.begin_write().map_err(|error| unwritten(error.into()))?;
+        let transaction = self.file.begin_write().map_err(unwritten)?;
         let batch =
             Tables::open(&transaction).map_err(Fault::from).and_then(|mut tables| self.fill(&mut tables, work)).map_err(unwritten)?;
         if !batch.changed {
@@ -120,7 +116,7 @@ impl Writer {
         before_commit()?;
         // redb's default: on the disk when it returns.
         transaction.commit().map_err(|error| {
-            self.health.fail(error.to_string());
+            self.file.fail(error.to_string());
             CommitError::OutcomeUnknown(error.to_string())
         })?;
         METRICS.commit_batch.observe(f64::from(batch.commits));

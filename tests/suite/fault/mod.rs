@@ -4,6 +4,7 @@
 //! the same test must find the damage.
 
 mod crash;
+mod disk;
 mod flood;
 pub mod load;
 mod log;

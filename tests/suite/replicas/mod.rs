@@ -23,7 +23,7 @@ use crate::fault::load;
 
 /// # Panics
 /// In CI, where nothing may be left out.
-fn left_out(what: &str, why: &str) {
+pub fn left_out(what: &str, why: &str) {
     assert!(std::env::var("CI").is_err(), "{what} cannot be left out in CI: {why}");
     // Past the capture of the tests' output: whoever runs them is to see it.
     let _ = writeln!(std::io::stderr(), "\nLEFT OUT: {what}: {why}");

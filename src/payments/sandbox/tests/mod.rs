@@ -13,7 +13,7 @@ use crate::domain::{ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId
 
 const AMOUNT: u64 = 1999;
 
-fn charge(number: u128) -> Charge {
+pub(super) fn charge(number: u128) -> Charge {
     Charge {
         id: ChargeId::new(Uuid::from_u128(number)),
         order: OrderId::new(Uuid::from_u128(number + 1000)),

@@ -22,6 +22,7 @@ struct Switches {
     flushes: AtomicUsize,
     flush_fails: AtomicBool,
     growth_fails: AtomicBool,
+    memory: InMemoryBackend,
 }
 
 #[derive(Debug, Default)]
@@ -32,13 +33,19 @@ struct Gate {
 
 #[derive(Debug)]
 pub struct Disk {
-    memory: InMemoryBackend,
     hand: Hand,
 }
 
 impl Hand {
+    /// The disk, with what was written to it before.
     pub fn disk(&self) -> Disk {
-        Disk { memory: InMemoryBackend::new(), hand: self.clone() }
+        Disk { hand: self.clone() }
+    }
+
+    /// Nothing fails from now on.
+    pub fn heal(&self) {
+        self.0.flush_fails.store(false, Ordering::SeqCst);
+        self.0.growth_fails.store(false, Ordering::SeqCst);
     }
 
     /// Flushes wait from now on.
@@ -75,18 +82,18 @@ impl Hand {
 
 impl StorageBackend for Disk {
     fn len(&self) -> Result<u64, io::Error> {
-        self.memory.len()
+        self.hand.0.memory.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.memory.read(offset, out)
+        self.hand.0.memory.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
         if self.hand.0.growth_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        self.memory.set_len(len)
+        self.hand.0.memory.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
@@ -102,10 +109,10 @@ impl StorageBackend for Disk {
         if flush_fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
         }
-        self.memory.sync_data()
+        self.hand.0.memory.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.memory.write(offset, data)
+        self.hand.0.memory.write(offset, data)
     }
 }

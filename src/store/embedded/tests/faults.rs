@@ -154,3 +154,82 @@ async fn nothing_was_written_when_the_disk_is_full_before_the_flush() {
     assert!(matches!(failed, Err(CommitError::Unavailable(_))), "{failed:?}");
     assert_refuses_everything(&store).await;
 }
+
+/// A store that is opened again after its disk failed.
+fn store_that_recovers(hand: &Hand) -> Arc<EmbeddedStore> {
+    let again = hand.clone();
+    let reopen: Reopen = Box::new(move || EmbeddedStore::on(again.disk()));
+    EmbeddedStore::start_with(EmbeddedStore::on(hand.disk()).expect("made"), Some(reopen), None, Queue::with_thread).expect("opened")
+}
+
+/// Asks until the store works again.
+async fn recovered(store: &EmbeddedStore) {
+    let works = async {
+        while store.time().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), works).await.expect("the store works again");
+}
+
+#[tokio::test]
+async fn store_works_again_by_itself_after_its_disk_was_full() {
+    let hand = Hand::default();
+    let store = store_that_recovers(&hand);
+    list(&store, 1).await;
+    hand.fail_growth();
+    let huge = Commit { writes: (10..6_000).flat_map(|n| listing(n, wall_clock()).writes).collect(), ..Commit::default() };
+    let failed = store.commit(huge).await;
+    assert!(matches!(failed, Err(CommitError::Unavailable(_))), "{failed:?}");
+    hand.heal();
+    recovered(&store).await;
+    assert!(store.ticket(id(1)).await.expect("read").is_some(), "what was acknowledged is there");
+    assert!(store.ticket(id(10)).await.expect("read").is_none(), "what was refused is not");
+    let mut reader = store.feed().subscribe();
+    list(&store, 2).await;
+    assert_eq!(transactions(&mut reader), [1]);
+}
+
+#[tokio::test]
+async fn commit_of_unknown_outcome_is_in_the_feed_if_it_was_written() {
+    let hand = Hand::default();
+    let store = store_that_recovers(&hand);
+    list(&store, 1).await;
+    let mut reader = store.feed().subscribe();
+    hand.fail_flushes();
+    let failed = store.commit(listing(2, wall_clock())).await;
+    assert!(matches!(failed, Err(CommitError::OutcomeUnknown(_))), "{failed:?}");
+    hand.heal();
+    recovered(&store).await;
+    let is_written = store.ticket(id(2)).await.expect("read").is_some();
+    let in_feed = reader.try_next().is_some();
+    assert_eq!(in_feed, is_written);
+    list(&store, 3).await;
+    let (world, events) = store.dump().await.expect("read");
+    assert_eq!((world.tickets.len(), events.len()), (2 + usize::from(is_written), 2 + usize::from(is_written)));
+}
+
+/// Fails to open a file that failed once, again and again for a minute. Why it was given up, if it was.
+async fn reopened_for_a_minute(error: impl Fn() -> OpenError + Send + 'static) -> Option<String> {
+    let file = file::DatabaseFile::new(EmbeddedStore::on(InMemoryBackend::new()).expect("made"));
+    file.fail("the disk failed".into());
+    let mut reopening = Reopening::new(Box::new(move || Err(error())));
+    for _ in 0..60 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        reopening.attempt(&file, |_| Ok(()));
+        assert!(file.check().is_err());
+    }
+    timeout(Duration::ZERO, file.lost()).await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn file_that_cannot_be_opened_again_is_given_up() {
+    let damaged = || OpenError::Unreadable("damaged".into());
+    assert_eq!(reopened_for_a_minute(damaged).await, Some(damaged().to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_disk_is_waited_for_as_long_as_it_takes() {
+    let full = || OpenError::Storage(redb::Error::Io(std::io::ErrorKind::StorageFull.into()));
+    assert_eq!(reopened_for_a_minute(full).await, None);
+}
