@@ -69,6 +69,8 @@ metrics! {
     feed_live: IntGauge("gittix_feed_live");
     /// How far the store's time, as this replica knows it, may be off, in milliseconds.
     clock_uncertainty_ms: IntGauge("gittix_clock_uncertainty_milliseconds");
+    /// Steps of the store's time that this replica followed: its clock was corrected, or this machine was suspended.
+    clock_steps: IntCounter("gittix_clock_steps_total");
     /// Log lines that were not written: standard error was not read fast enough, or could not be written to.
     log_lines_dropped: IntCounter("gittix_log_lines_dropped_total");
     /// Tickets in the catalog.

@@ -14,6 +14,7 @@ use std::{
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use rand::RngExt;
+use tokio::time::Instant;
 
 use super::{
     Fault,
@@ -50,10 +51,14 @@ const UNSETTLED_AFTER: Millis = Millis::from_mins(10);
 /// The survey stops counting here: by then the number says enough.
 const SURVEYED_PAGES_MAX: usize = 128;
 
+/// A charge that was touched further ahead of now than this was touched by a clock that has been corrected since: it would
+/// not be idle before that time has come.
+const AHEAD_MAX: Millis = Millis::from_secs(5);
+
 /// When a charge may be tried again, and the pause after that.
 #[derive(Debug, Clone, Copy)]
 struct Next {
-    at: Timestamp,
+    at: Instant,
     pause: Millis,
 }
 
@@ -112,8 +117,7 @@ impl Reconciliation {
         for _ in 0..PAGES_PER_ROUND_MAX {
             let after = self.place.lock().after;
             // After a crash nothing is waited for: a lock may end meanwhile. Another replica may be at it, which does no harm.
-            let touched_before = (self.shop.now() - IDLE_AFTER).max(self.began);
-            let page = self.shop.store.charges_open(touched_before, after, PAGE).await?;
+            let page = self.shop.store.charges_open(Timestamp(i64::MAX), after, PAGE).await?;
             let Some(last) = page.last() else {
                 self.end_pass();
                 return Ok(());
@@ -136,11 +140,13 @@ impl Reconciliation {
     }
 
     fn is_due(&self, charge: &Charge) -> bool {
-        let now = self.shop.now();
-        if self.tried.lock().get(&charge.id).is_some_and(|next| now < next.at) {
+        if self.tried.lock().get(&charge.id).is_some_and(|next| Instant::now() < next.at) {
             return false;
         }
-        let idle = now - charge.updated_at;
+        let idle = idle_for(charge, self.shop.now());
+        if idle < IDLE_AFTER && charge.updated_at > self.began {
+            return false;
+        }
         match charge.step {
             // Its token is known to whoever began it alone: taken over too soon, a slow attempt would be given up for lost.
             ChargeStep::Authorizing => idle >= IDLE_AFTER.max(Millis::from(self.shop.processor.patience() + ATTEMPT_MARGIN)),
@@ -161,7 +167,7 @@ impl Reconciliation {
                 "final"
             }
             Ok(_) => {
-                self.tried.lock().insert(id, Next { at: self.shop.now() + WAITING_EVERY, pause: RETRY_FIRST });
+                self.tried.lock().insert(id, Next { at: Instant::now() + WAITING_EVERY.to_duration(), pause: RETRY_FIRST });
                 "waiting"
             }
             Err(Fault::Busy(_)) => "waiting",
@@ -175,11 +181,11 @@ impl Reconciliation {
     }
 
     fn put_off(&self, id: ChargeId) -> Millis {
-        let now = self.shop.now();
+        let now = Instant::now();
         let mut tried = self.tried.lock();
         let next = tried.entry(id).or_insert(Next { at: now, pause: RETRY_FIRST });
         let pause = next.pause;
-        *next = Next { at: now + pause, pause: Millis((pause.0 * 2).min(RETRY_LAST.0)) };
+        *next = Next { at: now + pause.to_duration(), pause: Millis((pause.0 * 2).min(RETRY_LAST.0)) };
         pause
     }
 
@@ -213,6 +219,12 @@ impl Reconciliation {
         let policy = &self.shop.policy;
         charge.step == ChargeStep::AwaitingAction && now < charge.created_at + policy.lock_duration + policy.settle_grace
     }
+}
+
+/// How long a charge was not touched.
+fn idle_for(charge: &Charge, now: Timestamp) -> Millis {
+    let idle = now - charge.updated_at;
+    if idle < Millis(-AHEAD_MAX.0) { Millis(i64::MAX) } else { idle }
 }
 
 /// The open charges of one moment.
@@ -296,6 +308,14 @@ mod tests {
         assert_eq!((survey.awaiting_action, survey.oldest, survey.stuck, survey.unsettled), (1, Millis(0), 0, 0));
         survey.add(&charge(ChargeStep::AwaitingAction, 0), now, false);
         assert_eq!((survey.oldest, survey.stuck, survey.unsettled), (Millis::from_mins(11), 1, 1));
+    }
+
+    #[test]
+    fn charge_touched_by_a_clock_that_was_corrected_counts_as_idle() {
+        let charge = charge(ChargeStep::Capturing, 3_600_000);
+        assert!(idle_for(&charge, Timestamp(0)) > IDLE_AFTER);
+        assert_eq!(idle_for(&charge, Timestamp(3_601_000)), Millis(1_000));
+        assert_eq!(idle_for(&charge, Timestamp(3_599_000)), Millis(-1_000), "clocks of replicas differ a little");
     }
 
     #[test]

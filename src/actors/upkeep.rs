@@ -18,7 +18,10 @@ use crate::{
 const SWEEP_AFTER: Millis = Millis::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_millis(1_500);
 const SWEEP_PAGE: usize = 2_000;
-const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// A step of the store's time is followed within this: overdue locks have to end within five seconds of it.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// While the store's time cannot be read, one failure in this many is logged.
+const LOGGED_FAILURE: u32 = 10;
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// Own locks are read and armed in pages, so that a restart with very many of them does not fill every queue.
 const REARM_PAGE: usize = 1_000;
@@ -113,10 +116,17 @@ async fn own_locks(shop: &Shop, tickets: Option<&[TicketId]>) -> Option<Vec<Sale
 
 /// Keeps the clock at the store's time.
 async fn measure(shop: Arc<Shop>) {
+    let mut failures: u32 = 0;
     loop {
         tokio::time::sleep(MEASURE_EVERY).await;
-        if let Err(error) = measure_once(&shop).await {
-            tracing::warn!(%error, "the store's time could not be read");
+        match measure_once(&shop).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                if failures.is_multiple_of(LOGGED_FAILURE) {
+                    tracing::warn!(%error, "the store's time could not be read");
+                }
+                failures = failures.wrapping_add(1);
+            }
         }
         METRICS.tickets_known.set(i64::try_from(shop.catalog.len()).unwrap_or(i64::MAX));
         METRICS.clock_uncertainty_ms.set(shop.clock.uncertainty().0);
@@ -128,7 +138,10 @@ async fn measure(shop: Arc<Shop>) {
 async fn measure_once(shop: &Shop) -> Result<(), Unavailable> {
     let asked = Instant::now();
     let time = shop.store.time().await?;
-    shop.clock.measured(time, asked);
+    if let Some(step) = shop.clock.measured(time, asked) {
+        METRICS.clock_steps.inc();
+        tracing::warn!(by_ms = step.0, "the store's time stepped; it is followed, and readiness is off for five seconds");
+    }
     Ok(())
 }
 

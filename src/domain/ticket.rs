@@ -138,7 +138,8 @@ impl Ticket {
     ///
     /// The third lapse within [`Policy::RELOCK_SPAN`] starts a wait of `relock_wait`.
     pub fn relock_wait_until(&self, user: UserId, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-        let mine: Vec<Timestamp> = self.lapses.iter().filter(|lapse| lapse.user == user).map(|lapse| lapse.at).collect();
+        let is_mine = |lapse: &&Lapse| lapse.user == user && lapse.at - now <= Self::LAPSE_AHEAD_MAX;
+        let mine: Vec<Timestamp> = self.lapses.iter().filter(is_mine).map(|lapse| lapse.at).collect();
         mine.windows(Policy::RELOCKS_MAX)
             .filter(|lapses| lapses[Policy::RELOCKS_MAX - 1] - lapses[0] <= Policy::RELOCK_SPAN)
             .map(|lapses| lapses[Policy::RELOCKS_MAX - 1] + policy.relock_wait)
@@ -160,6 +161,10 @@ impl Ticket {
         }
         lapses
     }
+
+    /// A lapse that is further ahead of now was written by a clock that has been corrected since, and does not count: the
+    /// wait would last as long as that clock was ahead.
+    const LAPSE_AHEAD_MAX: Millis = Millis::from_secs(5);
 
     /// How many lapses a ticket remembers.
     pub const LAPSES_MAX: usize = 64;

@@ -15,7 +15,7 @@ use super::{
     call::Call,
     error::ApiError,
 };
-use crate::{clock::Clock, domain::Millis, metrics::METRICS};
+use crate::metrics::METRICS;
 
 /// Bound on the store's answer in one check. Together with [`Health::other_member_answers`] a check takes less than three
 /// seconds, which is what `gittix health` waits.
@@ -108,8 +108,7 @@ impl Readiness {
             let is_short = began < *failing_since.get_or_insert(began) + Self::OUTAGE_MAX;
             is_short && (store || self.health.other_member_answers().await)
         };
-        let uncertainty = self.clock.uncertainty();
-        verdict(store || is_tolerated, feed || is_tolerated, uncertainty).map(|()| uncertainty)
+        verdict(store || is_tolerated, feed || is_tolerated, self.clock.is_sound()).map(|()| self.clock.uncertainty())
     }
 }
 
@@ -148,8 +147,7 @@ pub async fn ready(call: Call) -> Answer {
     Ok(json(StatusCode::OK, &Ready { status: "ready", clock_uncertainty_ms: uncertainty.0 }))
 }
 
-fn verdict(store: bool, feed: bool, uncertainty: Millis) -> Result<(), String> {
-    let clock = uncertainty <= Clock::UNCERTAINTY_MAX;
+fn verdict(store: bool, feed: bool, clock: bool) -> Result<(), String> {
     let failing = [(store, "the store does not answer"), (feed, "the feed is not live"), (clock, "the clock is not sound")];
     let failing: Vec<&str> = failing.iter().filter(|(fine, _)| !fine).map(|(_, what)| *what).collect();
     if failing.is_empty() { Ok(()) } else { Err(failing.join(", ")) }

@@ -1,5 +1,7 @@
 //! Timers: what happens at `expiresAt` and at `unlocksAt`, without anybody asking.
 
+use std::time::Duration;
+
 use super::*;
 
 #[actix::test]
@@ -64,5 +66,84 @@ async fn a_fifth_lock_is_too_many_until_one_is_given_up() {
     assert_eq!(market.status(fifth.id).await, Some(TicketStatus::Available), "a refused lock leaves nothing behind");
     market.actors.orders.cancel(orders[0].id, market.buyers[0], None).await.expect("cancelled");
     market.lock(fifth.id, 0).await.expect("there is room again");
+    market.check().await;
+}
+
+/// Lets two measurements of the store's time happen.
+async fn followed(market: &Market) {
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    market.settle().await;
+}
+
+/// Lets `wait` elapse, whatever the clock says.
+async fn elapse(market: &Market, wait: Millis) {
+    tokio::time::sleep(wait.to_duration()).await;
+    market.settle().await;
+}
+
+#[actix::test]
+async fn lock_taken_by_a_fast_clock_ends_after_its_length_when_the_clock_is_corrected() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let ahead = Millis::from_mins(2);
+    market.store.step_time(ahead);
+    followed(&market).await;
+    let taken = tokio::time::Instant::now();
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    let length = order.unlocks_at - order.created_at;
+
+    market.store.step_time(Millis(-ahead.0));
+    followed(&market).await;
+    assert!(market.clock.now() < order.created_at, "the clock was corrected");
+    elapse(&market, Millis(length.0 - Millis::from(taken.elapsed()).0 - 1_000)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "the lock lasts its whole length");
+    elapse(&market, Millis(1_050)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
+    market.lock(ticket.id, 1).await.expect("free again");
+}
+
+#[actix::test]
+async fn payment_after_the_window_elapsed_is_refused_though_the_clock_was_corrected() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    market.store.step_time(Millis::from_mins(2));
+    followed(&market).await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.store.step_time(Millis::from_mins(-2));
+    elapse(&market, Millis((order.expires_at - order.created_at).0 - 1_000)).await;
+    assert_eq!(market.store.order(order.id).await.expect("read").map(|order| order.status), Some(OrderStatus::Created));
+    elapse(&market, Millis::from_secs(2)).await;
+    assert!(market.clock.now() < order.expires_at, "by the store's time the window is open");
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderExpired))));
+}
+
+#[actix::test]
+async fn overdue_lock_ends_within_five_seconds_when_the_clock_steps_forward() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    market.lock(ticket.id, 0).await.expect("locked");
+    followed(&market).await;
+    // As after an hour of suspension, which the monotonic clock does not count.
+    market.store.step_time(Millis::from_mins(60));
+    elapse(&market, Millis(1_100)).await;
+    assert!(!market.clock.is_sound(), "not ready while the step settles");
+    elapse(&market, Millis(3_900)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
+    elapse(&market, Clock::STEP_SETTLES).await;
+    assert!(market.clock.is_sound());
+    market.check().await;
+}
+
+#[actix::test]
+async fn waiting_buyer_gets_the_ticket_when_the_first_in_line_holds_too_many() {
+    let market = Market::open().await;
+    for _ in 0..4 {
+        market.lock(market.ticket().await.id, 0).await.expect("locked");
+    }
+    let ticket = market.ticket().await;
+    let (first, second, third) = tokio::join!(market.lock(ticket.id, 0), market.lock(ticket.id, 1), market.lock(ticket.id, 2));
+    assert!(matches!(first, Err(Fault::Refused(Refusal::TooManyLocks { .. }))), "{first:?}");
+    second.expect("the ticket is free, so the next in line gets it");
+    assert!(matches!(third, Err(Fault::Refused(Refusal::TicketLocked))), "{third:?}");
     market.check().await;
 }

@@ -1,8 +1,9 @@
 //! The ticket actor: owner of one ticket's lock state and timer.
 //!
 //! It decides in memory and persists each decision by one conditional commit; while a commit is being written it goes on
-//! reading its mailbox, refuses other buyers at once, and lets everything else wait in a short queue. Nothing of it needs
-//! to survive: whatever happens to it, the next one loads the same state from the store and arms the same timer.
+//! reading its mailbox, and everything else waits in a queue until the outcome is known: a buyer is refused because of a lock
+//! that was written, never because of one that may yet be refused by the store. Nothing of it needs to survive: whatever
+//! happens to it, the next one loads the same state from the store and arms the same timer.
 
 mod messages;
 mod timer;
@@ -18,10 +19,11 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, W
 
 pub(super) use messages::{Ask, Done, Graves, Outdated, Presence, Wake};
 use messages::{answer, internal, outcome_of};
-use timer::Timer;
+use timer::{LockClock, Timer};
 
 use super::{Fault, shop::Shop};
 use crate::{
+    clock::Reading,
     domain::{Command, Decision, IdempotencyRecord, OrderId, Refusal, Sale, TicketId, TicketState, Timestamp, decide},
     metrics::METRICS,
     store::{Commit, CommitError},
@@ -59,10 +61,10 @@ pub(super) struct TicketActor {
     hearsay: bool,
     /// A load or a commit is running; its end goes on with the queue.
     busy: bool,
-    /// What is running is a lock's commit: other buyers need not wait for it.
-    taking: bool,
     queue: VecDeque<Waiting>,
     timer: Option<Timer>,
+    /// By what time the present lock is judged.
+    lock_clock: Option<LockClock>,
     /// What it is started with, read from the store just now: for its first life only.
     handed: Option<Box<Sale>>,
 }
@@ -78,7 +80,8 @@ impl TicketActor {
     pub(super) fn new(id: TicketId, shop: Arc<Shop>, presence: Arc<Presence>, graves: Graves, handed: Option<Box<Sale>>) -> Self {
         METRICS.ticket_actors.inc();
         let (known, queue) = (Known::No, VecDeque::new());
-        Self { id, shop, presence, graves, known, hearsay: false, busy: false, taking: false, queue, timer: None, handed }
+        let (timer, lock_clock) = (None, None);
+        Self { id, shop, presence, graves, known, hearsay: false, busy: false, queue, timer, lock_clock, handed }
     }
 
     /// Where a test makes every actor panic, or that of the one ticket whose id it names.
@@ -104,7 +107,7 @@ impl TicketActor {
         if waiting.tries > Self::TRIES_MAX {
             return answer(waiting.ask, Err(Fault::Busy("ticket")));
         }
-        let now = self.shop.now();
+        let reading = self.shop.clock.reading();
         match &self.known {
             Known::No => {
                 // What was decided over the catalog's copy once, and failed, is decided over the store's.
@@ -119,25 +122,40 @@ impl TicketActor {
                 answer(waiting.ask, Err(Fault::OutcomeUnknown));
                 self.load(ctx);
             }
-            Known::Sale(sale) => match self.due(sale, now) {
+            Known::Sale(sale) => match self.due(sale) {
                 Some(order) if !matches!(waiting.ask.command, Command::DeadlinePassed { .. }) => {
                     self.queue.push_front(waiting);
-                    self.decide(Waiting { ask: internal(Command::DeadlinePassed { order }), tries: 1, reloaded: true }, now, ctx);
+                    self.decide(Waiting { ask: internal(Command::DeadlinePassed { order }), tries: 1, reloaded: true }, reading, ctx);
                 }
-                _ => self.decide(waiting, now, ctx),
+                _ => self.decide(waiting, reading, ctx),
             },
         }
     }
 
+    /// The time by which the present lock is judged; the store's time without one.
+    fn now(&self) -> Timestamp {
+        self.judged_at(self.shop.now())
+    }
+
+    fn judged_at(&self, store: Timestamp) -> Timestamp {
+        self.lock_clock.map_or(store, |clock| clock.now(store))
+    }
+
+    fn set_sale(&mut self, sale: Sale, reading: Reading) {
+        self.lock_clock = LockClock::of(&sale, self.lock_clock, reading);
+        self.known = Known::Sale(Box::new(sale));
+    }
+
     /// The lock whose deadline is certainly over: time is known only as well as it was measured.
-    fn due(&self, sale: &Sale, now: Timestamp) -> Option<OrderId> {
+    fn due(&self, sale: &Sale) -> Option<OrderId> {
         let deadline = sale.deadline(&self.shop.policy)?;
-        (deadline.at + self.shop.clock.uncertainty() <= now).then_some(deadline.order)
+        (deadline.at + self.shop.clock.uncertainty() <= self.now()).then_some(deadline.order)
     }
 
     /// Decides and, if there is anything to write, starts writing.
-    fn decide(&mut self, waiting: Waiting, now: Timestamp, ctx: &mut Context<Self>) {
+    fn decide(&mut self, waiting: Waiting, reading: Reading, ctx: &mut Context<Self>) {
         let Known::Sale(sale) = &self.known else { return };
+        let now = self.judged_at(reading.now);
         let command = &waiting.ask.command;
         // A panic in the rules must not take the actor's queue with it; nothing is half-changed, since `decide` is pure.
         let decided = catch_unwind(AssertUnwindSafe(|| {
@@ -168,35 +186,36 @@ impl TicketActor {
             Some(IdempotencyRecord { key: key.clone(), outcome, created_at: now })
         });
         self.busy = true;
-        self.taking = matches!(command, Command::Lock { .. });
-        if self.taking {
-            self.refuse_waiting_buyers();
-        }
         let commit = Commit::of(decision.clone(), now).remembering(record);
         let store = Arc::clone(&self.shop.store);
         let write = async move { store.commit(commit).await };
-        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.written(waiting, decision, written, ctx)));
+        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.written(waiting, decision, reading, written, ctx)));
     }
 
-    /// Somebody is getting the ticket: the others need not wait for the disk to learn that it is not them.
-    fn refuse_waiting_buyers(&mut self) {
+    /// Answers the buyers that wait with a failure that each of them would wait for in turn.
+    fn fail_waiting_buyers(&mut self, fault: &Fault) {
         let (buyers, others) = self.queue.drain(..).partition(|waiting| matches!(waiting.ask.command, Command::Lock { .. }));
         self.queue = others;
         let buyers: VecDeque<Waiting> = buyers;
-        METRICS.locks_refused.inc_by(buyers.len() as u64);
-        buyers.into_iter().for_each(|buyer| answer(buyer.ask, Err(Refusal::TicketLocked.into())));
+        buyers.into_iter().for_each(|buyer| answer(buyer.ask, Err(fault.clone())));
     }
 
-    fn written(&mut self, waiting: Waiting, decision: Decision, written: Result<(), CommitError>, ctx: &mut Context<Self>) {
+    fn written(
+        &mut self,
+        waiting: Waiting,
+        decision: Decision,
+        reading: Reading,
+        written: Result<(), CommitError>,
+        ctx: &mut Context<Self>,
+    ) {
         self.busy = false;
-        self.taking = false;
         let released = matches!(waiting.ask.command, Command::DeadlinePassed { .. });
         match written {
             Ok(()) => {
                 let Known::Sale(sale) = std::mem::replace(&mut self.known, Known::No) else { return self.pump(ctx) };
                 self.count(&sale, &decision);
                 let sale = sale.after(&decision);
-                self.known = Known::Sale(Box::new(sale.clone()));
+                self.set_sale(sale.clone(), reading);
                 self.hearsay = false;
                 self.shop.show(&decision);
                 self.shop.reverse_losers(&decision);
@@ -217,7 +236,12 @@ impl TicketActor {
                 if released {
                     self.arm(ctx, Self::RETRY_AFTER);
                 }
-                answer(waiting.ask, Err(error.into()));
+                let fault = Fault::from(error);
+                // Any other failure is this buyer's own: the ticket is still free, and the next one's turn comes.
+                if matches!(fault, Fault::Unavailable(_)) {
+                    self.fail_waiting_buyers(&fault);
+                }
+                answer(waiting.ask, Err(fault));
             }
         }
         self.pump(ctx);
@@ -228,7 +252,7 @@ impl TicketActor {
     fn believe_catalog(&mut self) -> bool {
         let shown = self.shop.catalog.get(self.id).filter(|ticket| ticket.state == TicketState::Available);
         let Some(ticket) = shown else { return false };
-        self.known = Known::Sale(Box::new(Sale::unlocked((*ticket).clone())));
+        self.set_sale(Sale::unlocked((*ticket).clone()), self.shop.clock.reading());
         self.hearsay = true;
         true
     }
@@ -254,7 +278,7 @@ impl TicketActor {
         match loaded {
             Ok(Some(sale)) => {
                 self.shop.catalog.merge(&sale.ticket);
-                self.known = Known::Sale(Box::new(sale));
+                self.set_sale(sale, self.shop.clock.reading());
                 self.hearsay = false;
                 self.look(ctx);
             }
@@ -288,7 +312,7 @@ impl TicketActor {
         let Some(lock) = sale.ticket.lock().filter(|lock| lock.replica == self.shop.replica) else { return };
         let Some(deadline) = sale.deadline(&self.shop.policy) else { return };
         debug_assert_eq!(deadline.order, lock.order, "a deadline belongs to the lock");
-        let delay = (deadline.at + self.shop.clock.uncertainty() - self.shop.now()).to_duration();
+        let delay = (deadline.at + self.shop.clock.uncertainty() - self.now()).to_duration();
         self.timer = Some(Timer::start(ctx, delay.max(at_least)));
     }
 
@@ -296,7 +320,7 @@ impl TicketActor {
     fn look(&mut self, ctx: &mut Context<Self>) {
         self.timer = None;
         match &self.known {
-            Known::Sale(sale) => match self.due(sale, self.shop.now()) {
+            Known::Sale(sale) => match self.due(sale) {
                 Some(order) => {
                     let ask = internal(Command::DeadlinePassed { order });
                     self.queue.push_front(Waiting { ask, tries: 0, reloaded: false });
@@ -316,7 +340,7 @@ impl TicketActor {
             (TicketState::Locked { .. }, TicketState::Sold { .. }) => METRICS.tickets_sold.inc(),
             (TicketState::Locked { lock }, TicketState::Available) if ticket.updated_at >= lock.unlocks_at => {
                 METRICS.locks_released.inc();
-                METRICS.release_lag_seconds.observe((self.shop.now() - lock.unlocks_at).to_duration().as_secs_f64());
+                METRICS.release_lag_seconds.observe((self.now() - lock.unlocks_at).to_duration().as_secs_f64());
             }
             _ => {}
         }
@@ -343,11 +367,10 @@ impl Actor for TicketActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // After a restart by the supervisor nothing of the former life counts.
         self.known = Known::No;
-        self.taking = false;
         self.timer = None;
         match self.handed.take() {
             Some(sale) => {
-                self.known = Known::Sale(sale);
+                self.set_sale(*sale, self.shop.clock.reading());
                 self.look(ctx);
             }
             // A ticket that nobody holds has no timer to arm: its first command may find out the rest.
@@ -374,11 +397,7 @@ impl Handler<Ask> for TicketActor {
 
     fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) {
         self.failpoint();
-        if self.taking && matches!(ask.command, Command::Lock { .. }) {
-            METRICS.locks_refused.inc();
-            return answer(ask, Err(Refusal::TicketLocked.into()));
-        }
-        // Buyers may wait for the state to be loaded in any number that is admitted: one of them at most needs the disk.
+        // Buyers may wait for a load or a commit in any number that is admitted: one of them at most gets the ticket.
         let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(ask.command, Command::Lock { .. });
         if is_full && ask.reply.is_some() {
             METRICS.shed.with_label_values(&["tickets"]).inc();

@@ -27,7 +27,9 @@ impl Counters {
     /// Adds one to `key` and returns it.
     pub(super) fn hit(&self, key: &str, window: Millis, now: Timestamp) -> u64 {
         let mut counters = self.0.lock();
-        if let Some(counter) = counters.get_mut(key).filter(|counter| now < counter.ends_at) {
+        // One that ends later than a new one would was begun by a clock that has been corrected since.
+        let is_running = |counter: &&mut Counter| now < counter.ends_at && counter.ends_at <= now + window;
+        if let Some(counter) = counters.get_mut(key).filter(is_running) {
             counter.hits += 1;
             return counter.hits;
         }
@@ -82,6 +84,15 @@ mod tests {
             assert_eq!(counters.hit(&i.to_string(), Millis(1_000), Timestamp(0)), 1);
         }
         assert!(counters.0.lock().len() <= Counters::COUNT_MAX);
+    }
+
+    #[test]
+    fn counter_begun_by_a_clock_that_was_corrected_starts_again() {
+        let counters = Counters::default();
+        let hour = 3_600_000;
+        counters.hit("key", Millis(1_000), Timestamp(hour));
+        assert_eq!(counters.hit("key", Millis(1_000), Timestamp(hour)), 2);
+        assert_eq!(counters.hit("key", Millis(1_000), Timestamp(0)), 1);
     }
 
     #[test]

@@ -142,7 +142,8 @@ pub(super) async fn charges_open(db: Database, cutoff: Timestamp, after: Option<
 
 /// One more hit, in one statement: a counter whose window is over starts anew.
 pub(super) async fn count_hit(db: Database, key: String, window: Millis, now: Timestamp) -> Result<u64> {
-    let running = doc! { "$gt": ["$until", now.0] };
+    // One that ends later than a new one would was begun by a clock that has been corrected since.
+    let running = doc! { "$and": [{ "$gt": ["$until", now.0] }, { "$lte": ["$until", (now + window).0] }] };
     let count = doc! { "$set": {
         "hits": { "$cond": [running.clone(), { "$add": ["$hits", 1_i64] }, 1_i64] },
         "until": { "$cond": [running, "$until", (now + window).0] },

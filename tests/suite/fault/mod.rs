@@ -8,6 +8,7 @@ mod disk;
 mod flood;
 pub mod load;
 mod log;
+mod machine;
 #[cfg(feature = "failpoints")]
 mod panic;
 mod race;

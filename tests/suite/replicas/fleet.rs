@@ -26,7 +26,7 @@ const START_PAUSE: Duration = Duration::from_millis(200);
 /// By how much the replicas' wall clocks are off.
 const CLOCKS: [&str; Fleet::COUNT] = ["+0", "+60s", "-60s"];
 /// Where Debian puts the library that makes a process believe in another time.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// The replicas.
 #[derive(Debug)]

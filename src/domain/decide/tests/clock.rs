@@ -233,6 +233,11 @@ fn two_lapses_or_three_over_more_than_an_hour_make_nobody_wait() {
 }
 
 #[test]
+fn lapses_of_a_clock_that_was_corrected_make_no_user_wait() {
+    lapses_at(&[100, 101, 102]).at(mins(42), lock(9, BUYER)).expect("by the corrected clock they are an hour ahead");
+}
+
+#[test]
 fn others_lapses_do_not_push_ones_own_out() {
     let mut play = lapses_at(&[0, 1, 2]);
     for n in 0..100u128 {
