@@ -13,6 +13,8 @@ pub enum Cause {
     NotUtf8,
     FrameTooBig,
     TooManyFrames,
+    /// All connections together use as much as they may; the client may come back.
+    Overloaded,
     /// Nothing was heard for too long.
     Silent,
     /// It does not read.
@@ -31,7 +33,7 @@ impl Cause {
     pub const fn label(self) -> Option<&'static str> {
         match self {
             Self::Protocol | Self::Unsupported | Self::NotUtf8 => Some("protocol"),
-            Self::FrameTooBig | Self::TooManyFrames => Some("limit"),
+            Self::FrameTooBig | Self::TooManyFrames | Self::Overloaded => Some("limit"),
             Self::Silent => Some("silent"),
             Self::Stalled => Some("stalled"),
             Self::SignedOut | Self::SessionExpired => Some("signed_out"),
@@ -42,7 +44,7 @@ impl Cause {
 
     /// Whether what the peer sends cannot be understood any more, so that its answer to the close frame is not waited for.
     pub const fn is_deaf(self) -> bool {
-        matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig)
+        matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig | Self::Overloaded)
     }
 
     /// Whether what is queued is still true and wanted.
@@ -57,6 +59,7 @@ impl Cause {
             Self::NotUtf8 => CloseCode::Invalid,
             Self::FrameTooBig => CloseCode::Size,
             Self::TooManyFrames | Self::Silent | Self::Stalled | Self::SignedOut | Self::SessionExpired => CloseCode::Policy,
+            Self::Overloaded => CloseCode::Again,
             Self::Shutdown => CloseCode::Away,
             Self::SessionUnsure => CloseCode::Restart,
             Self::Internal => CloseCode::Error,
@@ -70,6 +73,7 @@ impl Cause {
             Self::NotUtf8 => "not UTF-8",
             Self::FrameTooBig => "frame too big",
             Self::TooManyFrames => "too many frames",
+            Self::Overloaded => "too busy, try again later",
             Self::Silent => "no sign of life",
             Self::Stalled => "not reading",
             Self::SignedOut => "signed out",

@@ -69,6 +69,14 @@ struct Typed {
 }
 
 impl Command {
+    /// How many tickets it names.
+    pub fn watched(&self) -> usize {
+        match self {
+            Self::Watch(tickets) => tickets.len(),
+            Self::WatchAll => 0,
+        }
+    }
+
     /// Understands a text of at most `watched_max` tickets.
     ///
     /// # Errors

@@ -402,6 +402,14 @@ impl State {
 }
 
 impl Watch {
+    /// How many tickets are named.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::These(tickets) => tickets.len(),
+        }
+    }
+
     pub fn wants(&self, ticket: TicketId) -> bool {
         match self {
             Self::All => true,

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     Limits, Shard,
+    budget::Budget,
     shard::{CloseAll, ShardActor},
 };
 use crate::{clock::Clock, metrics::METRICS, store::FeedLog};
@@ -28,6 +29,10 @@ pub(super) struct Shared {
     pub feed: FeedLog,
     pub clock: Clock,
     pub limits: Limits,
+    /// Bytes of frames that have not arrived as a whole, beyond what each connection may buffer without asking.
+    pub partial_bytes: Budget,
+    /// Tickets that are watched by name.
+    pub watched: Budget,
     shards: Mutex<Vec<Addr<ShardActor>>>,
     open: AtomicUsize,
     is_closing: AtomicBool,
@@ -47,6 +52,8 @@ impl Hub {
             feed,
             clock,
             limits,
+            partial_bytes: Budget::new(limits.partial_bytes_max),
+            watched: Budget::new(limits.watched_in_all_max),
             shards: Mutex::new(Vec::new()),
             open: AtomicUsize::new(0),
             is_closing: AtomicBool::new(false),

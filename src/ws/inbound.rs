@@ -1,13 +1,13 @@
 //! A budget in front of the frame parser.
 //!
 //! actix-http's parser looks at a frame's size once all of the frame is in memory. Here a frame is judged by its header,
-//! byte by byte, and only what may come is buffered: never more than one frame of the permitted size. Pure: bytes in,
-//! frames or a violation out.
+//! byte by byte, and only what may come is buffered: never more than one frame of the permitted size, only while it arrives,
+//! and of all connections together never more than [`Budget`] allows. Pure: bytes in, frames or a violation out.
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 
-use super::closing::Cause;
+use super::{budget::Budget, closing::Cause};
 
 /// Payload of a control frame (RFC 6455 §5.5).
 const CONTROL_BYTES_MAX: u64 = 125;
@@ -31,28 +31,43 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// A connection buffers this much without asking: nearly all frames are shorter.
+    pub const OWN_BYTES: usize = 4096;
+
     pub fn new(frame_bytes_max: usize) -> Self {
         Self { frame_bytes_max, buffer: BytesMut::new() }
     }
 
-    /// The next frame, if `chunk` completes one; takes no more of `chunk` than belongs to it.
+    /// The next frame, if `chunk` completes one; takes no more of `chunk` than belongs to it. What is buffered beyond
+    /// [`Self::OWN_BYTES`] is taken from `budget`: [`Self::discard`] is to follow when the connection ends.
     ///
     /// # Errors
     /// Why the connection has to end. Nothing can be read after that.
-    pub fn next(&mut self, chunk: &mut &[u8]) -> Result<Option<Said>, Cause> {
+    pub fn next(&mut self, chunk: &mut &[u8], budget: &Budget) -> Result<Option<Said>, Cause> {
         loop {
             let needed = self.needed()?;
             if self.buffer.len() == needed {
-                return self.complete().map(Some);
+                return self.complete(budget).map(Some);
             }
             let taken = (needed - self.buffer.len()).min(chunk.len());
             if taken == 0 {
                 return Ok(None);
             }
+            let (before, after) = (counted(self.buffer.len()), counted(self.buffer.len() + taken));
+            if after > before && !budget.take(after - before) {
+                self.discard(budget);
+                return Err(Cause::Overloaded);
+            }
             let (now, later) = chunk.split_at(taken);
             self.buffer.extend_from_slice(now);
             *chunk = later;
         }
+    }
+
+    /// Throws away what has arrived, and gives its bytes back to `budget`.
+    pub fn discard(&mut self, budget: &Budget) {
+        budget.give_back(counted(self.buffer.len()));
+        self.buffer = BytesMut::new();
     }
 
     /// How many bytes must be there before the next thing can be decided: first about the header, then the frame.
@@ -84,8 +99,9 @@ impl Inbound {
     }
 
     /// Parses the one frame in the buffer, and gives its memory back: most sockets say something once and then listen.
-    fn complete(&mut self) -> Result<Said, Cause> {
+    fn complete(&mut self, budget: &Budget) -> Result<Said, Cause> {
         let mut frame = std::mem::take(&mut self.buffer);
+        budget.give_back(counted(frame.len()));
         // `None` cannot be, the frame is complete; nor can an error, `needed` has judged the header.
         let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max) else { return Err(Cause::Protocol) };
         let payload = payload.unwrap_or_default();
@@ -100,13 +116,18 @@ impl Inbound {
     }
 }
 
+/// How much of what is buffered is taken from the budget.
+fn counted(buffered: usize) -> usize {
+    buffered.saturating_sub(Inbound::OWN_BYTES)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const MAX: usize = 4096;
+    const MAX: usize = 48 * 1024;
 
     /// A client's frame, masked by hand.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -127,10 +148,11 @@ mod tests {
     /// Everything that comes of bytes that arrive in these chunks, and the most that was ever buffered.
     fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Said>, Option<Cause>, usize) {
         let (mut inbound, mut said, mut buffered) = (Inbound::new(MAX), Vec::new(), 0);
+        let budget = Budget::new(MAX);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             loop {
-                match inbound.next(&mut chunk) {
+                match inbound.next(&mut chunk, &budget) {
                     Ok(Some(one)) => said.push(one),
                     Ok(None) => break,
                     Err(cause) => return (said, Some(cause), buffered),
@@ -138,6 +160,7 @@ mod tests {
                 buffered = buffered.max(inbound.buffer.len());
             }
             buffered = buffered.max(inbound.buffer.len());
+            assert_eq!(budget.taken(), counted(inbound.buffer.len()), "what is buffered is what is counted");
         }
         (said, None, buffered)
     }
@@ -193,9 +216,38 @@ mod tests {
         assert!(buffered <= header.len(), "{buffered}");
     }
 
+    #[test]
+    fn frame_that_arrives_in_pieces_is_taken_from_the_budget_and_given_back() {
+        let (budget, bytes) = (Budget::new(MAX), frame(0x81, &[b'x'; MAX]));
+        let mut inbound = Inbound::new(MAX);
+        let (almost, last) = bytes.split_at(bytes.len() - 1);
+        assert_eq!(inbound.next(&mut &almost[..Inbound::OWN_BYTES], &budget), Ok(None));
+        assert_eq!(budget.taken(), 0, "the first bytes are the connection's own");
+        assert_eq!(inbound.next(&mut &almost[Inbound::OWN_BYTES..], &budget), Ok(None));
+        assert_eq!(budget.taken(), almost.len() - Inbound::OWN_BYTES);
+        assert_eq!(inbound.next(&mut &last[..], &budget), Ok(Some(text(&"x".repeat(MAX)))));
+        assert_eq!((budget.taken(), inbound.buffer.capacity()), (0, 0), "nothing is kept");
+        assert_eq!(inbound.next(&mut &almost[..], &budget), Ok(None));
+        inbound.discard(&budget);
+        assert_eq!((budget.taken(), inbound.buffer.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn frame_beyond_the_budget_of_all_is_refused_and_holds_nothing() {
+        let (budget, bytes) = (Budget::new(MAX), frame(0x81, &[b'x'; MAX]));
+        let mut others: Vec<Inbound> = (0..3).map(|_| Inbound::new(MAX)).collect();
+        let half = &bytes[..MAX / 2 + Inbound::OWN_BYTES];
+        assert_eq!(others[0].next(&mut &half[..], &budget), Ok(None));
+        assert_eq!(others[1].next(&mut &half[..], &budget), Ok(None));
+        assert_eq!(others[2].next(&mut &bytes[..=Inbound::OWN_BYTES], &budget), Err(Cause::Overloaded));
+        assert_eq!((budget.taken(), others[2].buffer.capacity()), (MAX, 0));
+        let small = frame(0x81, b"{}");
+        assert_eq!(Inbound::new(MAX).next(&mut &small[..], &budget), Ok(Some(text("{}"))), "short frames are read all the same");
+    }
+
     fn frames() -> impl Strategy<Value = Vec<u8>> {
         let text = "\\PC{0,60}".prop_map(|text| frame(0x81, text.as_bytes()));
-        let long = (100usize..MAX + 40).prop_map(|len| frame(0x81, &vec![b'x'; len]));
+        let long = prop_oneof![100usize..5_000, MAX - 40..MAX + 40].prop_map(|len| frame(0x81, &vec![b'x'; len]));
         let control = (8u8..11, prop::collection::vec(any::<u8>(), 0..130)).prop_map(|(opcode, data)| frame(0x80 | opcode, &data));
         let any = prop::collection::vec(any::<u8>(), 0..40);
         prop::collection::vec(prop_oneof![4 => text, 1 => long, 1 => control, 1 => any], 0..6).prop_map(|frames| frames.concat())

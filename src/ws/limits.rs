@@ -10,11 +10,18 @@ pub struct Limits {
     pub connections_max: usize,
     /// Payload of one client frame, in bytes; more is refused from the frame's header with 1009.
     pub frame_bytes_max: usize,
+    /// Bytes, of all connections of the process together, of client frames that have not arrived as a whole; each connection
+    /// has [`Inbound::OWN_BYTES`](super::inbound::Inbound::OWN_BYTES) besides. The buffers grow by doubling, so that they take up
+    /// to twice as much memory. Beyond it a connection is closed with 1013. A frame is given up after `silence_max` at the
+    /// latest, since only whole frames are signs of life.
+    pub partial_bytes_max: usize,
     /// Client frames within `frames_window`; one more ends the connection with 1008.
     pub frames_max: usize,
     pub frames_window: Duration,
     /// Tickets that one connection may watch by name.
     pub watched_max: usize,
+    /// The same for all connections of the process together; one more is closed with 1013. An entry takes up to 300 bytes.
+    pub watched_in_all_max: usize,
     /// Frames that wait for one connection. A slow reader's are merged per ticket from a quarter of this on; when merging
     /// leaves more than half of it, they are dropped for a `Reset`.
     pub backlog_frames_max: usize,
@@ -47,10 +54,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
-            frame_bytes_max: 4096,
+            frame_bytes_max: 48 * 1024,
+            partial_bytes_max: 32 * 1024 * 1024,
             frames_max: 20,
             frames_window: Duration::from_secs(10),
             watched_max: 1000,
+            watched_in_all_max: 2_000_000,
             backlog_frames_max: 4096,
             backlog_bytes_max: 2 * 1024 * 1024,
             send_buffer_bytes: 128 * 1024,

@@ -15,11 +15,13 @@
 //! | `upgrade` | the handshake, and how the socket is taken over |
 //! | `connection`, `task` | one socket: its queue, its state, its phases; what is read from it |
 //! | `outbox`, `pulse`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
+//! | `budget` | what all connections of the process may use together |
 //! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
 //!
 //! What must not live here: who may connect. `http` checks the origin and the session and hands over a [`Viewer`].
 
 mod asyncapi;
+mod budget;
 mod closing;
 mod command;
 mod connection;

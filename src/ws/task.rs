@@ -34,7 +34,7 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// As much as the greatest frame, more or less: on the stack, since thousands of sockets say nothing most of the time.
+    /// As much as nearly every frame: on the stack, since thousands of sockets say nothing most of the time.
     const READ_BYTES: usize = 4096;
 
     pub fn new(shard: Shard, connection: Rc<Connection>, seat: Seat) -> Self {
@@ -57,7 +57,7 @@ impl Carrier {
     /// Hears bytes of the peer's.
     pub fn hear_all(&mut self, mut bytes: &[u8]) {
         loop {
-            match self.inbound.next(&mut bytes) {
+            match self.inbound.next(&mut bytes, &self.shard.shared.partial_bytes) {
                 Ok(None) => return,
                 Ok(Some(said)) => {
                     if self.hear(said).is_break() {
@@ -88,6 +88,9 @@ impl Carrier {
         match said {
             Said::Ping(data) => connection.answer(protocol::pong(&data)),
             Said::Text(text) => match Command::parse(&text, limits.watched_max) {
+                Ok(command) if !shard.shared.watched.exchange(connection.state().watch.len(), command.watched()) => {
+                    connection.close(Cause::Overloaded, limits);
+                }
                 Ok(command) => shard.table.borrow_mut().obey(connection, command),
                 Err(error) => connection.answer(error.frame().to_bytes()),
             },
@@ -136,5 +139,8 @@ impl Future for Carrier {
 impl Drop for Carrier {
     fn drop(&mut self) {
         self.shard.table.borrow_mut().remove(&self.connection);
+        let shared = &self.shard.shared;
+        self.inbound.discard(&shared.partial_bytes);
+        shared.watched.give_back(self.connection.state().watch.len());
     }
 }

@@ -42,12 +42,12 @@ async fn a_frame_of_a_terabyte_closes_with_1009_at_its_header() {
 }
 
 #[actix_web::test]
-async fn a_frame_over_four_kibibytes_closes_with_1009() {
+async fn a_frame_over_48_kibibytes_closes_with_1009() {
     let stage = Stage::start(quick()).await;
     let mut client = stage.watcher().await;
-    client.send(&"x".repeat(4096)).await;
-    assert_eq!(client.next().await["code"], json!("malformed_json"), "4 KiB are read");
-    client.send(&"x".repeat(4097)).await;
+    client.send(&"x".repeat(48 * 1024)).await;
+    assert_eq!(client.next().await["code"], json!("malformed_json"), "48 KiB are read");
+    client.send(&"x".repeat(48 * 1024 + 1)).await;
     assert_eq!(client.close_code().await, 1009);
     stage.stop().await;
 }

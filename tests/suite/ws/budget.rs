@@ -1,0 +1,107 @@
+//! What all connections of the process may use together.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use gittix::ws::Limits;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
+
+use super::stage::{Client, Stage};
+
+const KIB: usize = 1024;
+
+fn quick() -> Limits {
+    Limits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..Limits::default() }
+}
+
+/// A text frame of `length` bytes that are no JSON, cut after `sent` of them. The mask of zeros changes nothing.
+fn cut_frame(length: usize, sent: usize) -> Vec<u8> {
+    let length = u16::try_from(length).expect("a length of two bytes");
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend(length.to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(vec![b'x'; sent]);
+    frame
+}
+
+fn watch(count: u128) -> Value {
+    json!({ "type": "Watch", "tickets": (0..count).map(|n| Uuid::from_u128(n).to_string()).collect::<Vec<_>>() })
+}
+
+#[actix_web::test]
+async fn frames_that_arrive_in_pieces_share_a_budget_beyond_which_one_is_closed_with_1013() {
+    let stage = Stage::start(Limits { partial_bytes_max: 60 * KIB, ..quick() }).await;
+    let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
+    for client in [&mut one, &mut two] {
+        client.send_raw(&cut_frame(48 * KIB, 40 * KIB)).await;
+    }
+    // Whichever comes second does not fit in: 36 KiB of each are counted.
+    let (last, is_one) = match select(Box::pin(one.message()), Box::pin(two.message())).await {
+        Either::Left((message, _)) => (message, true),
+        Either::Right((message, _)) => (message, false),
+    };
+    let Message::Close(Some(close)) = last else { panic!("{last:?}") };
+    assert_eq!(u16::from(close.code), 1013);
+    let mut kept = if is_one { two } else { one };
+    stage.until_open(1).await;
+    // The other one is read to its end, and what it took is free again.
+    kept.send_raw(&vec![b'x'; 8 * KIB]).await;
+    assert_eq!(kept.next().await["code"], "malformed_json");
+    for _ in 0..3 {
+        kept.send(&"x".repeat(48 * KIB)).await;
+        assert_eq!(kept.next().await["code"], "malformed_json");
+    }
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn bytes_of_a_connection_that_is_gone_are_free_again() {
+    let stage = Stage::start(Limits { partial_bytes_max: 60 * KIB, ..quick() }).await;
+    for _ in 0..3 {
+        let mut client = stage.watcher().await;
+        client.send_raw(&cut_frame(48 * KIB, 48 * KIB - 1)).await;
+        // The server reads what was sent before it finds the end of the connection.
+        drop(client);
+        stage.until_open(0).await;
+    }
+    let mut client = stage.watcher().await;
+    client.send(&"x".repeat(48 * KIB)).await;
+    assert_eq!(client.next().await["code"], "malformed_json");
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn a_frame_that_arrives_byte_by_byte_is_no_sign_of_life() {
+    let stage = Stage::start(Limits { silence_max: Duration::from_millis(100), ..quick() }).await;
+    let Client(mut socket) = stage.watcher().await;
+    let endless = async {
+        let stream = socket.get_mut();
+        let _ = tokio::io::AsyncWriteExt::write_all(stream, &cut_frame(48 * KIB, 0)).await;
+        // It ends when the server closes.
+        while tokio::io::AsyncWriteExt::write_all(stream, b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), endless).await.expect("the server gives it up");
+    stage.until_open(0).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn tickets_watched_by_all_connections_share_a_budget_beyond_which_one_is_closed_with_1013() {
+    let stage = Stage::start(Limits { watched_in_all_max: 1_500, ..quick() }).await;
+    let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
+    assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000);
+    assert_eq!(two.ask(watch(500)).await["tickets"], 500);
+    assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000, "the same number again");
+    two.send(&watch(501).to_string()).await;
+    assert_eq!(two.close_code().await, 1013);
+    stage.until_open(1).await;
+    let mut three = stage.watcher().await;
+    assert_eq!(three.ask(watch(500)).await["tickets"], 500, "what is closed gives its share back");
+    assert_eq!(one.ask(json!({ "type": "WatchAll" })).await["tickets"], Value::Null);
+    assert_eq!(three.ask(watch(1_000)).await["tickets"], 1_000);
+    stage.stop().await;
+}
