@@ -1,9 +1,13 @@
 //! Who is calling: the client's network address, past the proxies that may speak for it.
+//!
+//! A trusted proxy may write an address in many ways, or no address at all. Whatever it writes stands for somebody else than
+//! the proxy: otherwise all of its clients would share the proxy's rates, or its exemptions.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -16,11 +20,14 @@ impl Client {
     pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let mut client = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         if !trusted.is_empty() {
-            let lines: Vec<&str> = headers.get_all(FORWARDED).filter_map(|line| line.to_str().ok()).collect();
-            let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
+            let lines: Vec<&[u8]> = headers.get_all(FORWARDED).map(HeaderValue::as_bytes).collect();
+            let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+            // A list may have empty elements, which are to be ignored (RFC 9110 §5.6.1.2).
+            let mut hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
             while trusted.iter().any(|network| network.contains(&client)) {
-                let Some(hop) = hops.next().and_then(address) else { break };
-                client = hop;
+                let Some(hop) = hops.next() else { break };
+                let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else { return Self::named(hop) };
+                client = address;
             }
         }
         Self(network(client))
@@ -30,6 +37,20 @@ impl Client {
     pub fn network(self) -> IpAddr {
         self.0
     }
+
+    /// A client that a trusted proxy names by something else than an address: an obfuscated identifier (RFC 7239 §6.3) is
+    /// one client, and everything else is one client together, as is `unknown`.
+    fn named(hop: &[u8]) -> Self {
+        /// No host has an address in 0100::/8: the block is reserved (RFC 4291 §2.4, IANA's registry).
+        const RESERVED: u128 = 0x0101 << 112;
+        let name = unquoted(hop);
+        let is_identifier = name
+            .strip_prefix(b"_")
+            .is_some_and(|rest| !rest.is_empty() && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte)));
+        let digest = Sha256::digest(if is_identifier { name } else { b"unknown" });
+        let number = digest.iter().take(6).fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+        Self(IpAddr::V6(Ipv6Addr::from_bits(RESERVED | number << 64)))
+    }
 }
 
 impl std::fmt::Display for Client {
@@ -38,11 +59,30 @@ impl std::fmt::Display for Client {
     }
 }
 
-/// An address as proxies write it: with or without a port.
+/// An address as proxies write it: with or without a port, in brackets, in quotes, with a zone (RFC 4007 §11), which says
+/// something about the proxy's own network and is left out.
 fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let parsed = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
-    parsed.ok().map(|address: IpAddr| address.to_canonical())
+    let text = std::str::from_utf8(unquoted(text.as_bytes())).ok()?;
+    let host = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) if rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port) => host,
+        Some(_) => return None,
+        None => match text.split_once(':') {
+            Some((host, port)) if is_port(port) => host,
+            _ => text,
+        },
+    };
+    let host = host.split_once('%').map_or(host, |(host, _)| host);
+    host.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
+/// A number, or an obfuscated port (RFC 7239 §6).
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok() || text.starts_with('_')
+}
+
+/// Without the quotes of an HTTP quoted string.
+fn unquoted(hop: &[u8]) -> &[u8] {
+    hop.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).map_or(hop, <[u8]>::trim_ascii)
 }
 
 fn network(address: IpAddr) -> IpAddr {
@@ -54,15 +94,24 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
-
     use super::*;
 
-    fn client(peer: &str, forwarded: &[&'static str], trusted: &[&str]) -> String {
-        let request = forwarded.iter().fold(TestRequest::get(), |request, line| request.append_header((FORWARDED, *line)));
-        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
-        Client::of(Some(peer.parse().expect("an address")), request.to_http_request().headers(), &trusted).to_string()
+    fn client(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let lines: Vec<&[u8]> = forwarded.iter().map(|line| line.as_bytes()).collect();
+        client_by_bytes(peer, &lines, trusted)
     }
+
+    fn client_by_bytes(peer: &str, forwarded: &[&[u8]], trusted: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append(FORWARDED, HeaderValue::from_bytes(line).expect("no control characters"));
+        }
+        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        Client::of(Some(peer.parse().expect("an address")), &headers, &trusted).to_string()
+    }
+
+    const PROXY: &str = "10.0.0.1:5";
+    const TRUSTED: [&str; 1] = ["10.0.0.0/8"];
 
     #[test]
     fn nobody_is_believed_by_default() {
@@ -77,12 +126,70 @@ mod tests {
         assert_eq!(client("10.0.0.1:5", &["6.6.6.6, 1.2.3.4, 10.2.2.2:80"], &trusted), "1.2.3.4");
         assert_eq!(client("10.0.0.1:5", &["6.6.6.6", "1.2.3.4"], &trusted), "1.2.3.4");
         assert_eq!(client("[::ffff:10.0.0.1]:5", &["1.2.3.4"], &trusted), "1.2.3.4");
-        assert_eq!(client("10.0.0.1:5", &["1.2.3.4, garbage"], &trusted), "10.0.0.1");
         assert_eq!(client("10.0.0.1:5", &[], &trusted), "10.0.0.1");
     }
 
     #[test]
     fn one_ipv6_customer_is_one_client() {
         assert_eq!(client("[2001:db8:1:2:3:4:5:6]:5", &[], &[]), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn address_is_understood_in_every_form_that_proxies_write() {
+        for (hop, expected) in [
+            ("[2001:db8:0:3::3]", "2001:db8:0:3::"),
+            ("2001:db8:0:3::3", "2001:db8:0:3::"),
+            ("[2001:db8:0:3::3]:443", "2001:db8:0:3::"),
+            ("\"[2001:db8:0:3::3]:443\"", "2001:db8:0:3::"),
+            ("\"[2001:db8:0:3::3]\"", "2001:db8:0:3::"),
+            ("\"2001:db8:0:3::3\"", "2001:db8:0:3::"),
+            ("[2001:db8:0:3::3%eth0]:443", "2001:db8:0:3::"),
+            ("fe80::1%eth0", "fe80::"),
+            ("[fe80::1%25eth0]", "fe80::"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            ("[::ffff:1.2.3.4]:80", "1.2.3.4"),
+            ("1.2.3.4:443", "1.2.3.4"),
+            ("1.2.3.4:_gateway", "1.2.3.4"),
+            ("\"1.2.3.4\"", "1.2.3.4"),
+            ("1.2.3.4,", "1.2.3.4"),
+            ("1.2.3.4 , ,", "1.2.3.4"),
+            (",1.2.3.4,, ,", "1.2.3.4"),
+        ] {
+            assert_eq!(client(PROXY, &[hop], &TRUSTED), expected, "{hop}");
+            assert_eq!(client(PROXY, &[&format!("6.6.6.6, {hop}")], &TRUSTED), expected, "6.6.6.6, {hop}");
+            assert_eq!(client(PROXY, &["6.6.6.6", hop, ""], &TRUSTED), expected, "{hop} among several lines");
+        }
+    }
+
+    #[test]
+    fn name_of_a_client_is_a_client_of_its_own_and_never_the_proxy() {
+        let known = |hop: &str| client(PROXY, &[&format!("1.2.3.4, {hop}")], &TRUSTED);
+        let unknown = known("unknown");
+        for hop in
+            ["Unknown", "garbage", "\"unknown\"", "_", "_a b", "1.2.3.4.5", "[::1", "[::1]x", "[::1]:99999", "1.2.3.4:x", "\"", "%eth0"]
+        {
+            assert_eq!(known(hop), unknown, "{hop}");
+        }
+        let hidden = [known("_hidden"), known("_other"), unknown];
+        for (at, client) in hidden.iter().enumerate() {
+            assert!(client.starts_with("101:"), "no client has such an address: {client}");
+            assert!(!hidden[..at].contains(client), "{client}");
+        }
+        assert_eq!(known("\"_hidden\""), hidden[0]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_no_client() {
+        assert_eq!(client_by_bytes(PROXY, &[b"caf\xe9, 1.2.3.4"], &TRUSTED), "1.2.3.4");
+        assert_eq!(client_by_bytes(PROXY, &[b"\xff\xfe", b"1.2.3.4"], &TRUSTED), "1.2.3.4");
+        assert_eq!(client_by_bytes(PROXY, &["Köln, 1.2.3.4, 10.9.9.9".as_bytes()], &TRUSTED), "1.2.3.4");
+        assert_eq!(client_by_bytes(PROXY, &[b"1.2.3.4, caf\xe9"], &TRUSTED), client(PROXY, &["unknown"], &TRUSTED));
+    }
+
+    #[test]
+    fn list_of_nothing_is_the_proxy_itself() {
+        for lines in [&[][..], &[""], &[" , ,"], &["10.1.1.1, 10.0.0.1"]] {
+            assert!(["10.0.0.1", "10.1.1.1"].contains(&client(PROXY, lines, &TRUSTED).as_str()), "{lines:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ on_both_stores!(
     requests_without_end_are_slowed_down,
     health_is_never_slowed_down,
     a_forwarded_address_counts_only_from_a_trusted_proxy,
+    forwarded_client_has_a_rate_of_its_own_however_it_is_written,
 );
 
 const ON: [(&str, &str); 1] = [("GITTIX_RATE_LIMIT", "on")];
@@ -79,4 +80,17 @@ async fn a_forwarded_address_counts_only_from_a_trusted_proxy(store: Backend) {
     assert!(flood(&app, spread).await.is_some(), "anybody can claim to be forwarded");
     let app = TestApp::start_with(store, &[ON[0], ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
     assert_eq!(flood(&app, spread).await, None, "a trusted proxy tells who asks");
+}
+
+async fn forwarded_client_has_a_rate_of_its_own_however_it_is_written(store: Backend) {
+    let app = TestApp::start_with(store, &[ON[0], ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    // Each is another client, in one of the forms in turn: if one of them is taken for the proxy, the proxy's rate is met.
+    let spread = |number: usize| match number % 4 {
+        0 => format!("X-Forwarded-For: [2001:db8:1:{number:x}::3]"),
+        1 => format!("X-Forwarded-For: \"[2001:db8:2:{number:x}::3]:443\""),
+        2 => format!("X-Forwarded-For: Köln, [2001:db8:3:{number:x}::3%eth0], ,"),
+        _ => format!("X-Forwarded-For: 198.51.100.7, _client{number}"),
+    };
+    assert_eq!(flood(&app, spread).await, None, "each is a client of its own");
+    assert!(flood(&app, |_| "X-Forwarded-For: unknown".into()).await.is_some(), "all unknown clients are one");
 }
