@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, HeaderValue},
+    http::header::{self, HeaderMap, HeaderValue},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -54,8 +54,22 @@ pub fn serve(req: &HttpRequest, asset: &'static Asset) -> HttpResponse {
     let mut answer = serve_bytes(req, Bytes::from_static(asset.body), asset.content_type, tag);
     if asset.content_type == HTML {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        isolate(answer.headers_mut(), false);
     }
     answer
+}
+
+/// Keeps a page apart from others, and from what it does not need of the browser. With Stripe's own element, its frames may
+/// open a window and ask for a payment; Stripe does not support more isolation than that (no cross-origin isolation).
+pub fn isolate(headers: &mut HeaderMap, has_stripe_element: bool) {
+    const OURS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
+                        midi=(), payment=(), usb=()";
+    const STRIPE: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
+                          midi=(), payment=(self \"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"), usb=()";
+    let (opener, permissions) = if has_stripe_element { ("same-origin-allow-popups", STRIPE) } else { ("same-origin", OURS) };
+    headers.insert(header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static(opener));
+    headers.insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::PERMISSIONS_POLICY, HeaderValue::from_static(permissions));
 }
 
 /// Content that stays as long as the process lives.

@@ -58,6 +58,18 @@ impl Call {
         session(&self.state, self.req.headers()).await
     }
 
+    /// All sessions that the request carries: more than one only if it has several cookies of our name.
+    ///
+    /// # Errors
+    /// 503 while that cannot be told.
+    pub async fn sessions(&self) -> Result<Vec<SignedIn>, ApiError> {
+        let mut sessions = Vec::new();
+        for token in self.state.front.cookie.read(self.req.headers()) {
+            sessions.extend(self.actors().users.authenticate(token).await?);
+        }
+        Ok(sessions)
+    }
+
     /// Who is calling. A short body of somebody unknown is read and thrown away, so that they may sign in and try again
     /// on the same connection.
     ///
@@ -133,10 +145,12 @@ impl Call {
 /// # Errors
 /// 503 while it cannot be looked up.
 pub async fn session(state: &State, headers: &HeaderMap) -> Result<Option<SignedIn>, ApiError> {
-    match state.front.cookie.read(headers) {
-        Some(token) => Ok(state.actors.users.authenticate(token).await?),
-        None => Ok(None),
+    for token in state.front.cookie.read(headers) {
+        if let Some(who) = state.actors.users.authenticate(token).await? {
+            return Ok(Some(who));
+        }
     }
+    Ok(None)
 }
 
 /// An id that a client sent, wherever it stood.

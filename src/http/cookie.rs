@@ -5,50 +5,119 @@ use actix_web::{
     http::header::{self, HeaderMap},
 };
 
-use crate::{actors::SessionToken, domain::Millis};
+use crate::{actors::SessionToken, config::Origin, domain::Millis};
 
 /// How this server's session cookie is called and marked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SessionCookie {
-    secure: bool,
+    name: Name,
     ttl: Millis,
+}
+
+/// Browsers send a cookie to every port of a host. Over https the `__Host-` prefix keeps servers apart that have a host of
+/// their own, as servers with a certificate do. Over http two servers on one host have cookies of two names, by their port.
+#[derive(Debug, Clone)]
+enum Name {
+    /// The prefix makes browsers refuse the cookie from a sibling domain or over http (RFC 6265bis §4.1.3.2).
+    Https,
+    /// The port of the public origin.
+    Http(String),
+    /// No origin is configured: the port of the request's `Host`.
+    OfHost,
 }
 
 impl SessionCookie {
     /// A token of ours is shorter; what is longer needs no look-up.
     const TOKEN_CHARS_MAX: usize = 128;
+    /// Cookies of one request that are looked up. A browser sends one of our name; a second is of another path or domain.
+    const TRIED_MAX: usize = 4;
+    const HTTPS_NAME: &str = "__Host-gittix_session";
+    const HTTP_PREFIX: &str = "gittix_session_";
+    /// Before the port was in it.
+    const EARLIER_HTTP_NAME: &[u8] = b"gittix_session";
 
-    /// `secure`: browsers reach us by https. `ttl`: as long as the session itself.
-    pub fn new(secure: bool, ttl: Millis) -> Self {
-        Self { secure, ttl }
+    /// `origin`: what browsers call this server by, if that is configured. `ttl`: as long as the session itself.
+    pub fn new(origin: Option<&Origin>, ttl: Millis) -> Self {
+        let name = match origin {
+            Some(origin) if origin.is_https() => Name::Https,
+            Some(origin) => Name::Http(port(origin.as_str()).to_owned()),
+            None => Name::OfHost,
+        };
+        Self { name, ttl }
     }
 
-    /// The `__Host-` prefix makes browsers refuse the cookie from a sibling domain or over http (RFC 6265bis §4.1.3.2).
-    pub fn name(self) -> &'static str {
-        if self.secure { "__Host-gittix_session" } else { "gittix_session" }
+    /// The tokens that a request carries, those under our name first and each in the request's order: a stale one may come
+    /// before the one that is good.
+    ///
+    /// Over http, cookies that were set under another port, or before the port was in the name, come last: replicas that are
+    /// called by several ports of one host share their sessions. Those of another marketplace are no sessions here.
+    pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
+        let (prefix, port) = self.name_in(headers);
+        let is_own = move |name: &[u8]| name.strip_prefix(prefix.as_bytes()) == Some(port.as_bytes());
+        let is_other = move |name: &[u8]| self.may_be_replicas(name) && !is_own(name);
+        tokens(headers, is_own).chain(tokens(headers, is_other)).take(Self::TRIED_MAX)
     }
 
-    /// The token that a request carries.
-    pub fn read(self, headers: &HeaderMap) -> Option<&str> {
-        let lines = headers.get_all(header::COOKIE).filter_map(|line| line.to_str().ok());
-        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let token = pairs.find(|(name, _)| *name == self.name())?.1;
-        (!token.is_empty() && token.len() <= Self::TOKEN_CHARS_MAX).then_some(token)
+    /// Whether a cookie of this name may be that of a replica.
+    fn may_be_replicas(&self, name: &[u8]) -> bool {
+        let is_http = name == Self::EARLIER_HTTP_NAME
+            || name.strip_prefix(Self::HTTP_PREFIX.as_bytes()).is_some_and(|port| port.iter().all(u8::is_ascii_digit));
+        is_http && !matches!(self.name, Name::Https)
     }
 
-    /// Lets a browser keep `token`.
-    pub fn set(self, token: SessionToken) -> Cookie<'static> {
-        self.holding(token.0, Duration::milliseconds(self.ttl.0))
+    /// Lets the browser that sent `headers` keep `token`.
+    pub fn set(&self, headers: &HeaderMap, token: SessionToken) -> Cookie<'static> {
+        self.holding(headers, token.0, Duration::milliseconds(self.ttl.0))
     }
 
-    /// Makes a browser forget it.
-    pub fn clear(self) -> Cookie<'static> {
-        self.holding(String::new(), Duration::ZERO)
+    /// Makes the browser that sent `headers` forget it.
+    pub fn clear(&self, headers: &HeaderMap) -> Cookie<'static> {
+        self.holding(headers, String::new(), Duration::ZERO)
     }
 
-    fn holding(self, value: String, age: Duration) -> Cookie<'static> {
-        Cookie::build(self.name(), value).http_only(true).same_site(SameSite::Lax).path("/").secure(self.secure).max_age(age).finish()
+    /// The cookie's name, in two parts.
+    fn name_in<'a>(&'a self, headers: &'a HeaderMap) -> (&'static str, &'a str) {
+        match &self.name {
+            Name::Https => (Self::HTTPS_NAME, ""),
+            Name::Http(port) => (Self::HTTP_PREFIX, port),
+            Name::OfHost => {
+                let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                (Self::HTTP_PREFIX, port(host))
+            }
+        }
     }
+
+    fn holding(&self, headers: &HeaderMap, value: String, age: Duration) -> Cookie<'static> {
+        let (prefix, port) = self.name_in(headers);
+        let secure = matches!(self.name, Name::Https);
+        Cookie::build(format!("{prefix}{port}"), value)
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .path("/")
+            .secure(secure)
+            .max_age(age)
+            .finish()
+    }
+}
+
+/// What may be tokens, in cookies whose name `is_wanted`. The header is read as bytes: cookies of other applications may hold
+/// anything, in any encoding.
+fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+    let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let pair = pair.trim_ascii();
+        let (name, value) = pair.split_at_checked(pair.iter().position(|byte| *byte == b'=')?)?;
+        let token = std::str::from_utf8(&value[1..]).ok().filter(|_| is_wanted(name))?;
+        (1..=SessionCookie::TOKEN_CHARS_MAX).contains(&token.len()).then_some(token)
+    })
+}
+
+/// The port at the end of an http origin or of `Host`; 80 if there is none.
+fn port(authority: &str) -> &str {
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    // Digits alone: neither the rest of an IPv6 address nor of `http://host`.
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    if is_port { port } else { "80" }
 }
 
 #[cfg(test)]
@@ -59,23 +128,91 @@ mod tests {
 
     const WEEK: Millis = Millis::from_mins(7 * 24 * 60);
 
+    fn of(origin: Option<&str>) -> SessionCookie {
+        SessionCookie::new(origin.map(|origin| origin.parse().expect("an origin")).as_ref(), WEEK)
+    }
+
+    fn named(origin: Option<&str>, host: &'static str) -> String {
+        let request = TestRequest::get().append_header((header::HOST, host)).to_http_request();
+        of(origin).clear(request.headers()).name().to_owned()
+    }
+
+    fn read(lines: &[&[u8]]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::COOKIE, header::HeaderValue::from_bytes(line).expect("no control characters"));
+        }
+        of(Some("http://localhost:3000")).read(&headers).map(str::to_owned).collect()
+    }
+
     #[test]
     fn the_cookie_is_kept_from_scripts_and_other_sites() {
-        let plain = SessionCookie::new(false, WEEK).set(SessionToken("abc".into())).to_string();
-        assert_eq!(plain, "gittix_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=604800");
-        let secure = SessionCookie::new(true, WEEK).clear().to_string();
+        let none = HeaderMap::new();
+        let plain = of(Some("http://localhost:3000")).set(&none, SessionToken("abc".into())).to_string();
+        assert_eq!(plain, "gittix_session_3000=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=604800");
+        let secure = of(Some("https://tickets.example:8443")).clear(&none).to_string();
         assert_eq!(secure, "__Host-gittix_session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
     }
 
     #[test]
+    fn name_over_http_ends_with_the_port_of_the_origin_else_of_the_host() {
+        for (origin, host, name) in [
+            (None, "localhost:3000", "gittix_session_3000"),
+            (None, "localhost", "gittix_session_80"),
+            (None, "[::1]:8080", "gittix_session_8080"),
+            (None, "[2001:db8::1]", "gittix_session_80"),
+            (None, "", "gittix_session_80"),
+            (None, "localhost:", "gittix_session_80"),
+            (None, "localhost:99999", "gittix_session_80"),
+            (None, "localhost:1;x", "gittix_session_80"),
+            (None, "localhost:+1", "gittix_session_80"),
+            (Some("http://tickets.example"), "10.0.0.1:3000", "gittix_session_80"),
+            (Some("http://localhost:8080"), "10.0.0.1:3000", "gittix_session_8080"),
+            (Some("http://[::1]"), "x", "gittix_session_80"),
+            (Some("https://tickets.example"), "10.0.0.1:3000", "__Host-gittix_session"),
+        ] {
+            assert_eq!(named(origin, host), name, "{origin:?} {host}");
+        }
+    }
+
+    #[test]
     fn only_the_cookie_of_this_name_is_read() {
-        let token = |text: &'static str| {
-            let request = TestRequest::get().append_header(("cookie", text)).to_http_request();
-            SessionCookie::new(false, WEEK).read(request.headers()).map(str::to_owned)
-        };
-        assert_eq!(token("a=b; gittix_session=abc; c=d").as_deref(), Some("abc"));
-        assert_eq!(token("xgittix_session=abc; __Host-gittix_session=def"), None);
-        assert_eq!(token("gittix_session="), None);
-        assert_eq!(token("gittix_session"), None);
+        assert_eq!(read(&[b"a=b; gittix_session_3000=abc; c=d"]), ["abc"]);
+        for other in ["xgittix_session_3000=abc; __Host-gittix_session=def", "gittix_session_x=abc", "gittix_session_3000_=abc"] {
+            assert!(read(&[other.as_bytes()]).is_empty(), "{other}");
+        }
+        for empty in ["gittix_session_3000=", "gittix_session_3000", "gittix_session_3000= ;", ";;; ; =; =x"] {
+            assert!(read(&[empty.as_bytes()]).is_empty(), "{empty}");
+        }
+    }
+
+    #[test]
+    fn cookies_of_others_may_hold_anything() {
+        for foreign in ["city=Köln", "a=\"x, y\"", "b=\"half", "=", "c", "d=a=b=c", "e={\"json\": [1, 2]}", "f=\t"] {
+            for line in [format!("{foreign}; gittix_session_3000=abc"), format!("gittix_session_3000=abc; {foreign}")] {
+                assert_eq!(read(&[line.as_bytes()]), ["abc"], "{line}");
+            }
+        }
+        assert_eq!(read(&[b"city=K\xf6ln; gittix_session_3000=abc"]), ["abc"]);
+        assert_eq!(read(&[b"city=K\xf6ln", b"x=\xff\xfe", b"gittix_session_3000=abc"]), ["abc"]);
+    }
+
+    #[test]
+    fn cookies_of_other_ports_and_earlier_ones_come_after_our_own() {
+        let line: &[u8] = b"gittix_session_3001=b; gittix_session=c; gittix_session_3000=a";
+        assert_eq!(read(&[line]), ["a", "b", "c"]);
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, header::HeaderValue::from_bytes(line).expect("ASCII"));
+        assert_eq!(of(Some("https://tickets.example")).read(&headers).count(), 0, "over https there is one name");
+    }
+
+    #[test]
+    fn several_cookies_of_this_name_are_read_in_order_and_at_most_four() {
+        assert_eq!(
+            read(&[b"gittix_session_3000=\xff; gittix_session_3000=a; gittix_session_3000=b", b"gittix_session_3000=c"]),
+            ["a", "b", "c"]
+        );
+        let many = (0..9).map(|n| format!("gittix_session_3000={n}")).collect::<Vec<_>>().join("; ");
+        assert_eq!(read(&[many.as_bytes()]), ["0", "1", "2", "3"]);
     }
 }

@@ -32,17 +32,18 @@ const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
     let method = req.method().clone();
+    let is_https = req.app_data::<Data<Front>>().is_some_and(|front| front.is_https);
     let answer = match admit(&req) {
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
         Err(refusal) => Ok(Ok(req.error_response(refusal))),
     };
     let answer = match answer {
         Ok(answer) => answer.map(|mut answer| {
-            harden(answer.response_mut().headers_mut());
+            harden(answer.response_mut().headers_mut(), is_https);
             answer
         }),
         // The panic itself was reported, with its place, by the panic hook.
-        Err(_) => Err(Panicked.into()),
+        Err(_) => Err(Panicked { is_https }.into()),
     };
     let elapsed = began.elapsed();
     let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
@@ -87,7 +88,7 @@ async fn log_refused_access(answer: &ServiceResponse<BoxBody>) {
 }
 
 /// On every answer. Pages have a policy of their own besides.
-fn harden(headers: &mut HeaderMap) {
+fn harden(headers: &mut HeaderMap, is_https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     // Should a browser ever show JSON as a page, it may load nothing.
@@ -95,11 +96,17 @@ fn harden(headers: &mut HeaderMap) {
     if !headers.contains_key(CSP) {
         headers.insert(CSP, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     }
+    if is_https {
+        // For a year. Not for subdomains: which of them speak https is for who owns the domain to say.
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
 }
 
 /// A handler panicked. Its request is gone, so the answer is made where actix needs it.
 #[derive(Debug)]
-struct Panicked;
+struct Panicked {
+    is_https: bool,
+}
 
 impl std::fmt::Display for Panicked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -114,7 +121,7 @@ impl ResponseError for Panicked {
 
     fn error_response(&self) -> HttpResponse {
         let mut answer = ApiError::new(Code::Internal).error_response();
-        harden(answer.headers_mut());
+        harden(answer.headers_mut(), self.is_https);
         answer
     }
 }

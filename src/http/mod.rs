@@ -94,12 +94,16 @@ pub struct State {
 /// a rate counts what all of them let in.
 #[derive(Debug)]
 pub struct Front {
+    /// Browsers reach this server by https.
+    is_https: bool,
     origins: Vec<Origin>,
     proxies: Vec<IpNet>,
     cookie: cookie::SessionCookie,
     limits: limits::Limits,
     lists: listing::RenderedLists,
     page_policy: HeaderValue,
+    /// Pages show Stripe's own element.
+    has_stripe_element: bool,
     settings: settings::Rendered,
     door: webhook::Door,
     /// Whether `/metrics` is served on the admin address only.
@@ -108,14 +112,16 @@ pub struct Front {
 
 impl Front {
     pub fn new(config: &Config) -> Self {
-        let secure = config.public_origin.first().is_some_and(Origin::is_https);
+        let origin = config.public_origin.first();
         Self {
+            is_https: origin.is_some_and(Origin::is_https),
             origins: config.public_origin.clone(),
             proxies: config.trusted_proxies.clone(),
-            cookie: cookie::SessionCookie::new(secure, config.session_ttl),
+            cookie: cookie::SessionCookie::new(origin, config.session_ttl),
             limits: limits::Limits::new(config.rate_limit == Switch::On),
             lists: listing::RenderedLists::default(),
             page_policy: pages::policy(config),
+            has_stripe_element: config.stripe.publishable_key.is_some(),
             settings: settings::Rendered::of(config),
             door: webhook::Door::new(&config.stripe),
             has_admin: config.admin_addr.is_some(),

@@ -60,8 +60,9 @@ pub async fn serve(req: HttpRequest) -> HttpResponse {
 fn document() -> Value {
     let mut document = serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
     document["components"]["securitySchemes"]["session"] = json!({
-        "type": "apiKey", "in": "cookie", "name": "gittix_session",
-        "description": "Set by signing in. Called `__Host-gittix_session` where the public origin is https.",
+        "type": "apiKey", "in": "cookie", "name": "gittix_session_3000",
+        "description": "Set by signing in. Over http the name ends with the port of the public origin, else of `Host` (80 if it has \
+                        none); where the public origin is https, it is `__Host-gittix_session`.",
     });
     let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     codes.sort_unstable();

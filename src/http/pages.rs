@@ -97,6 +97,7 @@ pub async fn shell(req: HttpRequest, front: Data<Front>) -> HttpResponse {
     let page = &*RENDERED;
     let mut answer = assets::serve_bytes(&req, page.body.clone(), page.content_type, &page.tag);
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, front.page_policy.clone());
+    assets::isolate(answer.headers_mut(), front.has_stripe_element);
     answer
 }
 

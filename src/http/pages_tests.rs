@@ -148,3 +148,57 @@ async fn the_settings_tell_the_lengths_of_the_lock() {
     let expected = serde_json::json!({"currency": "usd", "paymentWindowSeconds": 90, "lockDurationSeconds": 3, "earlyRelease": true, "stripePublishableKey": null});
     assert_eq!(settings, expected);
 }
+
+/// Every address at which a page is answered, with what is asked for.
+fn page_requests() -> [TestRequest; 4] {
+    let html = |path| TestRequest::get().uri(path).append_header((header::ACCEPT, "text/html"));
+    [html("/"), html("/tickets/new"), html("/nowhere"), html("/docs")]
+}
+
+#[actix_web::test]
+async fn every_page_is_isolated_from_other_sites_and_needs_nothing_of_the_browser() {
+    for request in page_requests() {
+        let answer = answer_with(&[], request).await;
+        assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
+        assert_eq!(named(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
+        assert_eq!(
+            named(&answer, header::PERMISSIONS_POLICY),
+            "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
+             payment=(), usb=()"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn page_that_is_not_modified_has_the_same_policies() {
+    let tag = named(&answer_to("/").await, header::ETAG);
+    let answer = answer_with(&[], TestRequest::get().uri("/").append_header((header::IF_NONE_MATCH, tag))).await;
+    assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
+}
+
+#[actix_web::test]
+async fn stripes_frames_may_open_windows_and_ask_for_payments_where_a_publishable_key_is_set() {
+    let answer = answer_with(&["--stripe-publishable-key", "pk_test_1"], TestRequest::get().uri("/")).await;
+    assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin-allow-popups");
+    assert_eq!(named(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
+    assert_eq!(
+        named(&answer, header::PERMISSIONS_POLICY),
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
+         payment=(self \"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"), usb=()"
+    );
+}
+
+#[actix_web::test]
+async fn transport_security_is_strict_exactly_where_the_first_origin_is_https() {
+    let paths = ["/", "/docs", "/api/settings", "/api/nowhere", "/assets/x/app.js"];
+    for path in paths {
+        let flags = ["--public-origin", "https://tickets.example,http://localhost:3000"];
+        let answer = answer_with(&flags, TestRequest::get().uri(path)).await;
+        assert_eq!(named(&answer, header::STRICT_TRANSPORT_SECURITY), "max-age=31536000", "{path}");
+        for flags in [&[][..], &["--public-origin", "http://localhost:3000,https://tickets.example"]] {
+            let answer = answer_with(flags, TestRequest::get().uri(path)).await;
+            assert!(!answer.headers().contains_key(header::STRICT_TRANSPORT_SECURITY), "{path} {flags:?}");
+        }
+    }
+}

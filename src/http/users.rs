@@ -110,14 +110,16 @@ pub async fn sign_in(mut call: Call) -> Answer {
     responses((status = 200, description = "Signed out.", body = Nothing, headers(("Set-Cookie" = String, description = "Clears the session.")))),
     security((), ("session" = [])))]
 pub async fn sign_out(mut call: Call) -> Answer {
-    let session = call.expected_session().await?;
+    call.expected_session().await?;
+    let sessions = call.sessions().await?;
     let body = call.body().await?;
     Form::nothing(&body)?;
-    if let Some(session) = session {
-        call.actors().users.sign_out(&session).await?;
+    // All of them: otherwise the next request would be signed in by the cookie that is left.
+    for session in &sessions {
+        call.actors().users.sign_out(session).await?;
     }
     let mut answer = json(StatusCode::OK, &Nothing {});
-    answer.add_cookie(&call.state.front.cookie.clear()).map_err(|error| unwritable(&error))?;
+    answer.add_cookie(&call.state.front.cookie.clear(call.req.headers())).map_err(|error| unwritable(&error))?;
     Ok(answer)
 }
 
@@ -164,7 +166,7 @@ pub async fn update(mut call: Call) -> Answer {
 
 fn signed_in(call: &Call, status: StatusCode, card: &UserCard, token: SessionToken) -> Answer {
     let mut answer = json(status, &UserView::of(card));
-    answer.add_cookie(&call.state.front.cookie.set(token)).map_err(|error| unwritable(&error))?;
+    answer.add_cookie(&call.state.front.cookie.set(call.req.headers(), token)).map_err(|error| unwritable(&error))?;
     Ok(answer)
 }
 
