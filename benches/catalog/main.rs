@@ -99,6 +99,7 @@ fn ticket(random: &mut SmallRng, number: u64, state: TicketState) -> Ticket {
         currency: Currency::Usd,
         state,
         version: 0,
+        details_version: 0,
         created_at: Timestamp(0),
         updated_at: Timestamp(0),
         lapses: Vec::new(),

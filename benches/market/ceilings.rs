@@ -102,6 +102,7 @@ fn ticket(version: u64) -> Ticket {
         currency: Currency::Usd,
         state: TicketState::Available,
         version,
+        details_version: 0,
         created_at: Timestamp(0),
         updated_at: Timestamp(0),
         lapses: Vec::new(),

@@ -52,7 +52,7 @@ pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
 
 fn lock(ticket: Ticket, buyer: UserId) -> Commit {
     let order = OrderId::new(Uuid::now_v7());
-    let command = Command::Lock { order, buyer, expected_price: None, replica: ReplicaName::new("bench") };
+    let command = Command::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("bench") };
     Commit::of(decide(&Sale::unlocked(ticket), &command, &Policy::default(), AT).expect("it is free"), AT)
 }
 

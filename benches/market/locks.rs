@@ -126,7 +126,13 @@ pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
     let ticket = listed.ticket.expect("it was listed");
     // Four locks a buyer.
     let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));
-    let command = Command::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, replica: ReplicaName::new("test") };
+    let command = Command::Lock {
+        order: OrderId::new(Uuid::now_v7()),
+        buyer,
+        expected_price: None,
+        expected_version: None,
+        replica: ReplicaName::new("test"),
+    };
     let commit = Commit::of(decide(&Sale::unlocked(ticket.clone()), &command, policy, at).expect("it is free"), at);
     (ticket, commit)
 }

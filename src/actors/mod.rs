@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 pub use fault::Fault;
 pub use idempotency::Idempotency;
 pub use notices::{Heard, Notices};
-pub use orders::{Orders, Paid};
+pub use orders::{Expected, Orders, Paid};
 pub use shop::Shop;
 pub use tickets::Tickets;
 pub use user_service::UserUpdated;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{
         CancelReason, Charge, ChargeId, ChargeStatus, Command, IdempotencyKey, Money, Order, OrderId, OrderStatus, Refusal, TicketId,
-        UserId,
+        UserId, Version,
     },
     metrics::METRICS,
     payments::PaymentToken,
@@ -49,12 +49,19 @@ struct Desk {
     settlement: Settlement,
 }
 
+/// What the buyer saw of the ticket; what they do not say is not compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expected {
+    pub price: Option<Money>,
+    pub version: Option<Version>,
+}
+
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Order, Fault>")]
 struct Place {
     buyer: UserId,
     ticket: TicketId,
-    expected_price: Option<Money>,
+    expected: Expected,
     key: Option<IdempotencyKey>,
 }
 
@@ -147,7 +154,9 @@ impl Desk {
     async fn place(&self, place: Place) -> Result<Order, Fault> {
         fail::fail_point!("orders::place");
         let order = OrderId::new(new_id());
-        let command = Command::Lock { order, buyer: place.buyer, expected_price: place.expected_price, replica: self.shop.replica.clone() };
+        let Expected { price: expected_price, version: expected_version } = place.expected;
+        let replica = self.shop.replica.clone();
+        let command = Command::Lock { order, buyer: place.buyer, expected_price, expected_version, replica };
         let done = self.tickets.ask(place.ticket, command, place.key).await?;
         done.decision.order.ok_or(Fault::NotFound)
     }
@@ -292,15 +301,9 @@ impl Orders {
     }
 
     /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory.
-    pub async fn place(
-        &self,
-        buyer: UserId,
-        ticket: TicketId,
-        expected_price: Option<Money>,
-        key: Option<IdempotencyKey>,
-    ) -> Result<Order, Fault> {
+    pub async fn place(&self, buyer: UserId, ticket: TicketId, expected: Expected, key: Option<IdempotencyKey>) -> Result<Order, Fault> {
         self.desk.tickets.refuse_early(ticket, buyer)?;
-        self.send(Place { buyer, ticket, expected_price, key }).await
+        self.send(Place { buyer, ticket, expected, key }).await
     }
 
     /// [`Fault::NotFound`], or `Refused(NotOwner)`.

@@ -216,6 +216,7 @@ mod tests {
             currency: Currency::Usd,
             state: TicketState::Available,
             version,
+            details_version: 0,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
             lapses: Vec::new(),

@@ -49,6 +49,7 @@ fn ticket(number: u16, version: Version, title: &str, price: u64, status: Option
         currency: Currency::Usd,
         state: state(status),
         version,
+        details_version: 0,
         created_at: Timestamp(0),
         updated_at: Timestamp(0),
         lapses: Vec::new(),

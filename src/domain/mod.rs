@@ -35,9 +35,10 @@ pub use outcome::{Delivery, IdempotencyKey, IdempotencyRecord, Outcome};
 pub use password::{NewPassword, PasswordError, normalized as normalized_password};
 pub use policy::Policy;
 pub use sale::{Deadline, Sale};
+pub use text::{TextError, visible_text};
 pub use ticket::{Lapse, Lock, ReplicaName, Ticket, TicketState, TicketStatus};
 pub use time::{Millis, Timestamp};
-pub use title::{Title, TitleError};
+pub use title::Title;
 pub use user::{Session, SessionDigest, User, UserCard};
 
 /// Counts the changes of one ticket, order, charge or user. 0 is the first state; every change adds one, so a write that

@@ -3,41 +3,26 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
 
-/// What a ticket is for: trimmed, NFC, 1 to 200 characters, no controls.
+use super::text::{TextError, visible_text};
+
+/// What a ticket is for: trimmed, NFC, 1 to 200 characters, one line, something visible in it.
+///
+/// A stored title is taken as it is: the rules were fewer once, and such a ticket can still be read, sold and deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Title(Box<str>);
-
-/// Why a text is no title.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TitleError {
-    #[error("must not be empty")]
-    Empty,
-    #[error("must have at most 200 characters")]
-    TooLong,
-    #[error("must not contain control characters")]
-    Control,
-}
 
 impl Title {
     /// In Unicode scalar values, counted after normalization.
     pub const CHARS_MAX: usize = 200;
 
     /// Brings `text` into its stored form.
-    pub fn parse(text: &str) -> Result<Self, TitleError> {
-        let title: String = text.trim().nfc().collect();
-        if title.is_empty() {
-            return Err(TitleError::Empty);
-        }
-        if title.chars().any(char::is_control) {
-            return Err(TitleError::Control);
-        }
-        if title.chars().count() > Self::CHARS_MAX {
-            return Err(TitleError::TooLong);
-        }
-        Ok(Self(title.into_boxed_str()))
+    ///
+    /// # Errors
+    /// As of [`visible_text`].
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        visible_text(text, Self::CHARS_MAX).map(Self)
     }
 
     /// The stored form.
@@ -64,9 +49,10 @@ mod tests {
 
     #[test]
     fn what_is_no_title_says_why() {
-        assert_eq!(Title::parse(" \t\n"), Err(TitleError::Empty));
-        assert_eq!(Title::parse("a\u{0}b"), Err(TitleError::Control));
-        assert_eq!(Title::parse("a\nb"), Err(TitleError::Control));
-        assert_eq!(Title::parse(&"x".repeat(201)), Err(TitleError::TooLong));
+        assert_eq!(Title::parse(" \t\n"), Err(TextError::Empty));
+        assert_eq!(Title::parse("a\u{0}b"), Err(TextError::Control));
+        assert_eq!(Title::parse("a\nb"), Err(TextError::Control));
+        assert_eq!(Title::parse(&"x".repeat(201)), Err(TextError::TooLong { chars_max: 200 }));
+        assert_eq!(Title::parse("\u{200B}"), Err(TextError::Invisible));
     }
 }

@@ -71,6 +71,7 @@ codes! {
     TicketLocked = CONFLICT "ticket_locked" "Somebody else holds this ticket right now.";
     TicketSold = CONFLICT "ticket_sold" "The ticket is sold.";
     PriceChanged = CONFLICT "price_changed" "The price is another by now.";
+    TicketChanged = CONFLICT "ticket_changed" "The seller changed the ticket. Look at it again before you order.";
     OrderExpired = CONFLICT "order_expired" "The time to pay this order is over.";
     OrderNotPayable = CONFLICT "order_not_payable" "The order was cancelled.";
     OrderCompleted = CONFLICT "order_completed" "The order is paid already.";
@@ -252,6 +253,7 @@ impl From<Refusal> for ApiError {
             Refusal::TicketLocked => Self::new(Code::TicketLocked),
             Refusal::TicketSold => Self::new(Code::TicketSold),
             Refusal::PriceChanged => Self::new(Code::PriceChanged),
+            Refusal::TicketChanged => Self::new(Code::TicketChanged),
             Refusal::TooManyLocks { retry_after } => Self::new(Code::TooManyLocks).retry_after(retry_after),
             Refusal::OrderExpired => Self::new(Code::OrderExpired),
             Refusal::OrderNotPayable => Self::new(Code::OrderNotPayable),

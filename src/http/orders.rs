@@ -16,12 +16,13 @@ use super::{
     tickets::{PriceInput, price},
 };
 use crate::{
-    domain::{Money, TicketId},
+    actors::Expected,
+    domain::{Money, TicketId, Version},
     store::OrderScope,
     wire::OrderView,
 };
 
-/// Which ticket, and the price that the buyer saw.
+/// Which ticket, and what the buyer saw of it.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = OrderInput)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +33,11 @@ pub struct Wish {
     /// 409 `price_changed` if the ticket costs something else by now.
     #[schema(value_type = PriceInput, required = false)]
     expected_price: Option<Money>,
+    /// The ticket's `version` when the buyer looked at it: 409 `ticket_changed` if its title has changed since then, or if
+    /// there is no such version yet. Locks, and changes of the price alone, do not matter here: for the price there is
+    /// `expectedPrice`.
+    #[schema(value_type = u64, minimum = 0, required = false)]
+    expected_version: Option<Version>,
 }
 
 /// Locks a ticket: nobody else can order it, for as long as the lock lasts.
@@ -41,7 +47,7 @@ pub struct Wish {
         (status = 201, description = "The ticket is yours to pay.", body = OrderView<'static>, headers(("Location" = String, description = "The order's address."))),
         (status = 403, description = "`own_ticket`"),
         (status = 404, description = "`not_found`: there is no such ticket."),
-        (status = 409, description = "`ticket_sold`, `ticket_locked`, `price_changed`"),
+        (status = 409, description = "`ticket_sold`, `ticket_locked`, `price_changed`, `ticket_changed`"),
         (status = 429, description = "`too_many_locks`"),
     ),
     security(("session" = [])))]
@@ -50,8 +56,9 @@ pub async fn place(mut call: Call) -> Answer {
     call.state.front.limits.purchase(who.user)?;
     let body = call.body().await?;
     let work = async |key| {
-        let mut form = Form::parse(&body, &["ticketId", "expectedPrice"])?;
-        let (ticket, expected) = (form.required("ticketId", text), form.optional("expectedPrice", price));
+        let mut form = Form::parse(&body, &["ticketId", "expectedPrice", "expectedVersion"])?;
+        let ticket = form.required("ticketId", text);
+        let expected = Expected { price: form.optional("expectedPrice", price), version: form.optional("expectedVersion", version) };
         let (ticket, expected) = form.finish(ticket.map(|ticket| (ticket, expected)))?;
         Ok(call.actors().orders.place(who.user, call::id(&ticket)?, expected, key).await?)
     };
@@ -128,10 +135,43 @@ pub async fn cancel(mut call: Call) -> Answer {
     call.once(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
 }
 
+/// A whole number as JSON writes it, judged by value (`2.0` is 2). One beyond what is counted is a version to come.
+fn version(raw: &str) -> Result<Version, Complaint> {
+    /// The first whole number beyond `u64`.
+    const END: f64 = 18_446_744_073_709_551_616.0;
+    let number =
+        raw.parse().ok().filter(|number: &f64| raw.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) && *number >= 0.0);
+    match (raw.parse(), number) {
+        (Ok(version), _) => Ok(version),
+        (_, Some(number)) if number >= END => Ok(Version::MAX),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, not negative and below END")]
+        (_, Some(number)) if number.fract() == 0.0 => Ok(number as Version),
+        _ => Err("must be a whole number, 0 or more".into()),
+    }
+}
+
 fn scope(text: &str) -> Result<OrderScope, Complaint> {
     match text {
         "active" => Ok(OrderScope::Active),
         "all" => Ok(OrderScope::All),
         _ => Err("must be active or all".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expected_version_is_a_whole_number() {
+        for (raw, expected) in [("0", 0), ("7", 7), ("7.0", 7), ("7e0", 7), ("-0", 0), ("18446744073709551615", Version::MAX)] {
+            assert_eq!(version(raw), Ok(expected), "{raw}");
+        }
+        for raw in ["18446744073709551616", "1e30", "1e999"] {
+            assert_eq!(version(raw), Ok(Version::MAX), "{raw}");
+        }
+        for raw in ["-1", "-1e999", "0.5", "\"7\"", "null", "true", "[7]", "{\"$gt\":0}"] {
+            assert!(version(raw).is_err(), "{raw}");
+        }
     }
 }

@@ -25,12 +25,13 @@ const NEVER: Version = Version::MAX;
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = TicketInput)]
 pub struct Listing {
-    /// Trimmed and brought into NFC; no control characters.
+    /// Trimmed and brought into NFC; one line with at least one visible character (a letter, number, punctuation mark or
+    /// symbol that is not ignorable), without control characters and without characters that change the direction of text.
     #[schema(
         value_type = String,
         min_length = 1,
         max_length = 200,
-        pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?\s*$",
+        pattern = r"^\s*[^\s\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]([^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*[^\s\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069])?\s*$",
         example = "Kraftwerk, Berlin, block C"
     )]
     title: Title,

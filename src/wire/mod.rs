@@ -53,6 +53,7 @@ mod samples {
             currency: Currency::Usd,
             state: TicketState::Available,
             version: 4,
+            details_version: 0,
             created_at: Timestamp(NOW.0 - 60_000),
             updated_at: NOW,
             lapses: Vec::new(),

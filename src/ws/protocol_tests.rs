@@ -40,6 +40,7 @@ fn ticket() -> Ticket {
         version: 1,
         created_at: AT,
         updated_at: AT,
+        details_version: 0,
         lapses: Vec::new(),
     }
 }

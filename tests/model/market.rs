@@ -293,6 +293,7 @@ impl Market {
             order: order_id(state.world.orders.len()),
             buyer: buyer(n),
             expected_price: None,
+            expected_version: None,
             // Two processes may share a name; here they do, so that they are alike.
             replica: ReplicaName::new("r"),
         };

@@ -48,7 +48,7 @@ async fn listed(store: &dyn Store) -> Ticket {
 fn locked(sale: &Sale) -> Commit {
     let buyer = UserId::new(Uuid::now_v7());
     let replica = ReplicaName::new("stale");
-    let command = Command::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, replica };
+    let command = Command::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, expected_version: None, replica };
     let decision = decide(sale, &command, &Policy::default(), NOW).expect("the copy says that the ticket is available");
     assert!(decision.events.iter().any(|event| matches!(event, Event::OrderCreated { .. })));
     Commit::of(decision, NOW)

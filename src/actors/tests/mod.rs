@@ -85,7 +85,7 @@ impl Market {
     }
 
     async fn lock(&self, ticket: TicketId, buyer: usize) -> Result<Order, Fault> {
-        self.actors.orders.place(self.buyers[buyer], ticket, None, None).await
+        self.actors.orders.place(self.buyers[buyer], ticket, Expected::default(), None).await
     }
 
     async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<Paid, Fault> {

@@ -3,7 +3,7 @@
 use super::{Decision, Refusal, SlotChange, payment, selling};
 use crate::domain::{
     CancelReason, Charge, Event, Failure, Lapse, Lock, Money, Order, OrderId, OrderStatus, Policy, ReplicaName, Sale, Ticket, TicketCopy,
-    TicketState, Timestamp, UserId,
+    TicketState, Timestamp, UserId, Version,
 };
 
 /// What a buyer asks for.
@@ -11,6 +11,7 @@ pub(super) struct Wish<'a> {
     pub order: OrderId,
     pub buyer: UserId,
     pub expected_price: Option<Money>,
+    pub expected_version: Option<Version>,
     pub replica: &'a ReplicaName,
 }
 
@@ -27,6 +28,9 @@ pub(super) fn take(sale: &Sale, wish: Wish<'_>, policy: &Policy, now: Timestamp)
     }
     if wish.expected_price.is_some_and(|price| price != seen.price) {
         return Err(Refusal::PriceChanged);
+    }
+    if wish.expected_version.is_some_and(|version| !seen.has_details_of(version)) {
+        return Err(Refusal::TicketChanged);
     }
     if let Some(until) = seen.relock_wait_until(wish.buyer, policy, now) {
         return Err(Refusal::TooManyLocks { retry_after: until - now });

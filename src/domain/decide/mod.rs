@@ -23,7 +23,7 @@ pub enum Command {
     /// The seller takes the ticket off sale.
     Delist { by: UserId, if_match: Option<Version> },
     /// A buyer wants the ticket; `order` is the id of the order that this makes.
-    Lock { order: OrderId, buyer: UserId, expected_price: Option<Money>, replica: ReplicaName },
+    Lock { order: OrderId, buyer: UserId, expected_price: Option<Money>, expected_version: Option<Version>, replica: ReplicaName },
     /// The buyer gives the lock up.
     Cancel { order: OrderId, by: UserId },
     /// The buyer submits a payment token; `charge` is the id of the charge that this makes.
@@ -71,6 +71,9 @@ pub enum Refusal {
     TicketSold,
     #[error("the price is another by now")]
     PriceChanged,
+    /// Its title is another than at the version that the buyer saw.
+    #[error("the ticket is another by now")]
+    TicketChanged,
     #[error("too many locks; the next one may be taken in {retry_after}")]
     TooManyLocks { retry_after: Millis },
     #[error("the order lapsed")]
@@ -129,8 +132,9 @@ pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -
     match command {
         Command::Edit { by, title, price, if_match } => selling::edit(sale, *by, title, *price, *if_match, now),
         Command::Delist { by, if_match } => selling::delist(sale, *by, *if_match, now),
-        Command::Lock { order, buyer, expected_price, replica } => {
-            lock::take(sale, lock::Wish { order: *order, buyer: *buyer, expected_price: *expected_price, replica }, policy, now)
+        Command::Lock { order, buyer, expected_price, expected_version, replica } => {
+            let (expected_price, expected_version) = (*expected_price, *expected_version);
+            lock::take(sale, lock::Wish { order: *order, buyer: *buyer, expected_price, expected_version, replica }, policy, now)
         }
         Command::Cancel { order, by } => lock::cancel(sale, *order, *by, policy, now),
         Command::DeadlinePassed { order } => lock::deadline_passed(sale, *order, policy, now),

@@ -12,6 +12,7 @@ pub(super) fn list(id: TicketId, seller: UserId, title: Title, price: Money, now
         currency: Currency::default(),
         state: TicketState::Available,
         version: 0,
+        details_version: 0,
         created_at: now,
         updated_at: now,
         lapses: Vec::new(),
@@ -28,7 +29,9 @@ pub(super) fn edit(
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     may_change(&sale.ticket, by, if_match)?;
-    let ticket = Ticket { title: title.clone(), price, ..next(&sale.ticket, now) };
+    let next = next(&sale.ticket, now);
+    let details_version = if *title == next.title { next.details_version } else { next.version };
+    let ticket = Ticket { title: title.clone(), price, details_version, ..next };
     Ok(Decision { ticket: Some(ticket.clone()), events: vec![Event::TicketUpdated { ticket }], ..Decision::default() })
 }
 

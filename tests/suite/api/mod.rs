@@ -7,6 +7,7 @@ mod documents;
 mod guessing;
 mod hostile;
 mod idempotency;
+mod inputs;
 mod listing;
 mod orders;
 mod program;

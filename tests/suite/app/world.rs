@@ -125,6 +125,31 @@ async fn ledger(home: &Home) -> Arc<dyn Ledger> {
     }
 }
 
+/// Puts tickets into a store that no server uses yet, as an earlier version of this program may have stored them: past the
+/// store's own code, which writes the present form.
+pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
+    match home.mongodb_uri() {
+        None => {
+            const TICKETS: redb::TableDefinition<'_, u128, &[u8]> = redb::TableDefinition::new("tickets");
+            let file = redb::Database::open(home.data().join("gittix.redb")).expect("no server has the store open");
+            let write = file.begin_write().expect("a transaction");
+            {
+                let mut table = write.open_table(TICKETS).expect("the store made it");
+                for ticket in tickets {
+                    let id = Uuid::try_parse(ticket.get_str("_id").expect("a text")).expect("an id").as_u128();
+                    table.insert(id, &bson::serialize_to_vec(ticket).expect("a document")[..]).expect("written");
+                }
+            }
+            write.commit().expect("committed");
+        }
+        Some(uri) => {
+            let client = mongodb::Client::with_uri_str(uri).await.expect("a valid URI");
+            let database = client.default_database().expect("the URI names a database");
+            database.collection::<bson::Document>("tickets").insert_many(tickets).await.expect("written");
+        }
+    }
+}
+
 /// Somebody who was signed up and in without hashing a password: only their session can be used.
 #[derive(Debug, Clone)]
 pub struct Seeded {

@@ -97,7 +97,7 @@ pub async fn on_sale(store: &dyn Store) -> Ticket {
 /// What a buyer's lock of `ticket` writes: ticket, order, slot and events.
 pub fn lock_commit(ticket: &Ticket, buyer: UserId) -> (OrderId, Commit) {
     let (order, at) = (OrderId::new(Uuid::now_v7()), now());
-    let command = Command::Lock { order, buyer, expected_price: None, replica: ReplicaName::new("test") };
+    let command = Command::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("test") };
     let decision = decide(&Sale::unlocked(ticket.clone()), &command, &Policy::default(), at).expect("a free ticket can be locked");
     (order, Commit::of(decision, at))
 }

@@ -111,7 +111,13 @@ pub async fn list(store: &Arc<dyn Store>, n: u128) -> TicketId {
 }
 
 pub fn lock(order: u128, buyer: u128, replica: &str) -> Command {
-    Command::Lock { order: order_id(order), buyer: user_id(buyer), expected_price: None, replica: ReplicaName::new(replica) }
+    Command::Lock {
+        order: order_id(order),
+        buyer: user_id(buyer),
+        expected_price: None,
+        expected_version: None,
+        replica: ReplicaName::new(replica),
+    }
 }
 
 pub fn cancel(order: u128, buyer: u128) -> Command {

@@ -30,6 +30,7 @@ pub fn ticket(n: u64, version: u64) -> Ticket {
         currency: Currency::Usd,
         state: TicketState::Available,
         version,
+        details_version: 0,
         created_at: NOW,
         updated_at: NOW,
         lapses: Vec::new(),

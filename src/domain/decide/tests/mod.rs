@@ -191,7 +191,7 @@ fn put<T>(documents: &mut Vec<T>, old: Option<usize>, new: T, version: impl Fn(&
 }
 
 fn lock(n: u128, buyer: UserId) -> Command {
-    Command::Lock { order: order(n), buyer, expected_price: None, replica: ReplicaName::new("a") }
+    Command::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") }
 }
 
 fn cancel(n: u128, by: UserId) -> Command {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn wish(n: u128, buyer: UserId, expected: u64) -> Command {
-    Command::Lock { order: order(n), buyer, expected_price: Some(price(expected)), replica: ReplicaName::new("a") }
+    Command::Lock { order: order(n), buyer, expected_price: Some(price(expected)), expected_version: None, replica: ReplicaName::new("a") }
 }
 
 fn edit(by: UserId, if_match: Option<Version>) -> Command {
@@ -99,4 +99,50 @@ fn a_deleted_ticket_leaves_a_tombstone_with_its_version_and_no_state() {
 fn a_fence_over_a_ticket_that_is_gone_tells_that_it_is_gone() {
     let decision = deleted().at(mins(3), Command::Fence).expect("a fence is never refused");
     assert_eq!(names(&decision), ["TicketDeleted"]);
+}
+
+/// A lock by a buyer who saw the ticket at `version`.
+fn as_seen(n: u128, expected_price: Option<u64>, version: Version) -> Command {
+    let (expected_price, expected_version) = (expected_price.map(price), Some(version));
+    Command::Lock { order: order(n), buyer: BUYER, expected_price, expected_version, replica: ReplicaName::new("a") }
+}
+
+#[test]
+fn lock_after_title_changed_is_refused_after_price_and_before_wait() {
+    let mut play = Play::new();
+    for n in 1..=3 {
+        play.at(T0, lock(n, BUYER)).unwrap();
+        play.at(T0, cancel(n, BUYER)).unwrap();
+    }
+    play.at(T0, edit(SELLER, None)).unwrap();
+    assert_eq!(play.sale.ticket.version, 7);
+    assert_eq!(play.at(T0, as_seen(9, Some(2000), 6)), Err(Refusal::PriceChanged));
+    assert_eq!(play.at(T0, as_seen(9, Some(1500), 6)), Err(Refusal::TicketChanged));
+    assert_eq!(play.at(T0, as_seen(9, None, 0)), Err(Refusal::TicketChanged));
+    assert_eq!(play.at(T0, as_seen(9, None, 8)), Err(Refusal::TicketChanged), "a version that is still to come");
+    assert_eq!(play.at(T0, as_seen(9, None, 7)), Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(15) }));
+    assert_eq!(Play::locked().at(mins(1), as_seen(9, None, 9)), Err(Refusal::TicketLocked));
+    assert_eq!(sold().at(mins(4), as_seen(9, None, 9)), Err(Refusal::TicketSold));
+}
+
+#[test]
+fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
+    let mut play = Play::new();
+    let (same_title, seen) = (play.sale.ticket.title.clone(), play.sale.ticket.version);
+    play.at(T0, lock(1, OTHER)).unwrap();
+    play.at(T0, cancel(1, OTHER)).unwrap();
+    play.at(T0, Command::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None }).unwrap();
+    play.at(T0, Command::Fence).unwrap();
+    assert_eq!((play.sale.ticket.version, play.sale.ticket.details_version), (4, 0));
+    play.at(T0, as_seen(2, None, seen)).expect("the title is as the buyer saw it");
+}
+
+#[test]
+fn title_changed_back_counts_as_changed() {
+    let mut play = Play::new();
+    let first = play.sale.ticket.title.clone();
+    play.at(T0, edit(SELLER, None)).unwrap();
+    play.at(T0, Command::Edit { by: SELLER, title: first, price: price(2000), if_match: None }).unwrap();
+    assert_eq!(play.at(T0, as_seen(1, None, 0)), Err(Refusal::TicketChanged));
+    play.at(T0, as_seen(1, None, 2)).expect("the present version");
 }

@@ -7,9 +7,9 @@ use super::*;
 /// A command in small numbers, so that a walk meets its own orders and charges again and again.
 #[derive(Debug, Clone)]
 enum Step {
-    Edit { by: UserId, minor: u64, if_match: Option<Version> },
+    Edit { by: UserId, named: bool, minor: u64, if_match: Option<Version> },
     Delist { by: UserId },
-    Lock { buyer: UserId, expected: Option<u64> },
+    Lock { buyer: UserId, expected: Option<u64>, seen: Option<Version> },
     LockAgain { order: u128 },
     Cancel { order: u128, by: UserId },
     Pay { order: u128, by: UserId, token: u8 },
@@ -29,9 +29,11 @@ fn step() -> impl Strategy<Value = Step> {
     let order = || prop_oneof![6 => Just(0u128), 1 => 1..4u128];
     let charge = || prop_oneof![6 => Just(0u128), 1 => 1..4u128];
     prop_oneof![
-        1 => (user(), minor(), proptest::option::of(0..6u64)).prop_map(|(by, minor, if_match)| Step::Edit { by, minor, if_match }),
+        1 => (user(), any::<bool>(), minor(), proptest::option::of(0..6u64))
+            .prop_map(|(by, named, minor, if_match)| Step::Edit { by, named, minor, if_match }),
         1 => user().prop_map(|by| Step::Delist { by }),
-        6 => (user(), proptest::option::of(minor())).prop_map(|(buyer, expected)| Step::Lock { buyer, expected }),
+        6 => (user(), proptest::option::of(minor()), proptest::option::of(0..6u64))
+            .prop_map(|(buyer, expected, seen)| Step::Lock { buyer, expected, seen }),
         1 => order().prop_map(|order| Step::LockAgain { order }),
         2 => (order(), user()).prop_map(|(order, by)| Step::Cancel { order, by }),
         8 => (order(), user(), 0..2u8).prop_map(|(order, by, token)| Step::Pay { order, by, token }),
@@ -76,12 +78,16 @@ impl Made {
         let nth_charge = |back: u128| charge(self.charges.saturating_sub(back));
         let replica = ReplicaName::new("a");
         Some(match step {
-            Step::Edit { by, minor, if_match } => Command::Edit { by, title: title("Front row"), price: price(minor), if_match },
-            Step::Delist { by } => Command::Delist { by, if_match: None },
-            Step::Lock { buyer, expected } => {
-                Command::Lock { order: order(self.orders + 1), buyer, expected_price: expected.map(price), replica }
+            Step::Edit { by, named, minor, if_match } => {
+                Command::Edit { by, title: title(if named { "Front row" } else { "Back row" }), price: price(minor), if_match }
             }
-            Step::LockAgain { order } => Command::Lock { order: nth_order(order), buyer: BUYER, expected_price: None, replica },
+            Step::Delist { by } => Command::Delist { by, if_match: None },
+            Step::Lock { buyer, expected, seen } => {
+                Command::Lock { order: order(self.orders + 1), buyer, expected_price: expected.map(price), expected_version: seen, replica }
+            }
+            Step::LockAgain { order } => {
+                Command::Lock { order: nth_order(order), buyer: BUYER, expected_price: None, expected_version: None, replica }
+            }
             Step::Cancel { order, by } => Command::Cancel { order: nth_order(order), by },
             Step::Pay { order, by, token: with } => {
                 let token = token(if with == 0 { "a" } else { "b" });
@@ -123,11 +129,24 @@ fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
             made.orders += u128::from(matches!(command, Command::Lock { .. }));
             made.charges += u128::from(matches!(command, Command::SubmitPayment { .. }));
             assert!(decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1));
+            every_buyer_gets_the_title_they_saw(play, &command);
             let repeatable = matches!(command, Command::Edit { if_match: None, .. });
             let again = decide(&play.sale, &command, &play.policy, now);
             assert!(repeatable || again.is_err(), "{command:?} worked twice: {again:?}");
         }
     }
+}
+
+/// Compares a lock that was granted with the title at the version that its buyer named, by the events up to it.
+fn every_buyer_gets_the_title_they_saw(play: &Play, command: &Command) {
+    let Command::Lock { expected_version: Some(seen), .. } = command else { return };
+    let title = |version: Version| {
+        play.events.iter().find_map(|event| match event {
+            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } if ticket.version == version => Some(&ticket.title),
+            _ => None,
+        })
+    };
+    assert_eq!(title(*seen), Some(&play.sale.ticket.title), "locked by version {seen}");
 }
 
 /// Whatever happened, time alone frees the ticket: at most two deadlines, and every charge that ran is on its way back.
