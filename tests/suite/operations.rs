@@ -120,3 +120,51 @@ fn kubernetes_grants_the_time_that_a_shutdown_takes() {
     let granted = seconds("terminationGracePeriodSeconds:");
     assert!(needed < granted, "{needed:?} of {granted:?}");
 }
+
+/// Everything under `folder` with this ending, as one text.
+fn sources(folder: &str, ending: &str) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder") {
+        let entry = entry.expect("its entry");
+        let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type().expect("its type").is_dir() {
+            text += &sources(&path, ending);
+        } else if path.ends_with(ending) {
+            text += &file(&path);
+        }
+    }
+    text
+}
+
+#[test]
+fn security_document_names_tests_that_exist() {
+    let document = file("docs/security.md");
+    let rust = sources("src", ".rs") + &sources("tests/suite", ".rs");
+    let pages: String =
+        ["addresses", "buy", "everyone", "pay", "sell", "units"].map(|name| file(&format!("tests/browser/{name}.test.mjs"))).concat();
+    let mut named = 0;
+    for row in document.lines().filter(|line| line.starts_with("| ")) {
+        // The last cell is that of tests.
+        let cell = row.strip_suffix('|').unwrap_or(row).rsplit(" | ").next().unwrap_or_default();
+        let of_rust = cell.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('.'));
+        for name in of_rust {
+            assert!(rust.contains(&format!("fn {name}(")), "{name} is no test");
+            named += 1;
+        }
+        for name in cell.split('"').skip(1).step_by(2) {
+            assert!(pages.contains(&format!("test(\"{name}\"")), "{name:?} is no test of the pages");
+            named += 1;
+        }
+    }
+    assert!(named >= 100, "{named} tests are named");
+}
+
+#[test]
+fn security_document_has_each_requirement_of_levels_1_and_2_once() {
+    /// The Application Security Verification Standard 5.0.0: levels 1 and 2 together.
+    const REQUIREMENTS: usize = 253;
+    let document = file("docs/security.md");
+    let firsts = document.lines().filter_map(|line| line.strip_prefix("| V")?.split(" | ").next());
+    let ids: Vec<&str> = firsts.flat_map(|ids| ids.split(", ")).map(|id| id.trim_start_matches('V')).collect();
+    assert_eq!((ids.len(), ids.iter().collect::<BTreeSet<_>>().len()), (REQUIREMENTS, REQUIREMENTS), "{ids:?}");
+}
