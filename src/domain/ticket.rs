@@ -161,8 +161,7 @@ impl Ticket {
         }
     }
 
-    /// Whether a buyer who saw the ticket at `version` saw its present title. A version that is still to come was seen by
-    /// nobody.
+    /// Whether a buyer who saw the ticket at `version` saw its present title. No buyer saw a version that is still to come.
     pub fn has_details_of(&self, version: Version) -> bool {
         (self.details_version..=self.version).contains(&version)
     }
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn details_of_a_version_to_come_were_seen_by_nobody() {
+    fn details_of_a_version_to_come_match_no_request() {
         let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("readable");
         assert!(!ticket.has_details_of(4) && !ticket.has_details_of(Version::MAX));
     }

@@ -58,10 +58,10 @@ impl Call {
         session(&self.state, self.req.headers()).await
     }
 
-    /// All sessions that the request carries: more than one only if it has several cookies of our name.
+    /// All sessions that the request carries: more than one only if it has several cookies with sessions.
     ///
     /// # Errors
-    /// 503 while that cannot be told.
+    /// 503 while the store cannot be asked.
     pub async fn sessions(&self) -> Result<Vec<SignedIn>, ApiError> {
         let mut sessions = Vec::new();
         for token in self.state.front.cookie.read(self.req.headers()) {

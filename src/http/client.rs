@@ -1,7 +1,7 @@
 //! Who is calling: the client's network address, past the proxies that may speak for it.
 //!
-//! A trusted proxy may write an address in many ways, or no address at all. Whatever it writes stands for somebody else than
-//! the proxy: otherwise all of its clients would share the proxy's rates, or its exemptions.
+//! A trusted proxy may write an address in many ways, or no address at all. Whatever it writes stands for a client of its
+//! own: otherwise all such clients would share the rates of the proxy, or its exemptions.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -41,7 +41,7 @@ impl Client {
     /// A client that a trusted proxy names by something else than an address: an obfuscated identifier (RFC 7239 §6.3) is
     /// one client, and everything else is one client together, as is `unknown`.
     fn named(hop: &[u8]) -> Self {
-        /// No host has an address in 0100::/8: the block is reserved (RFC 4291 §2.4, IANA's registry).
+        /// No client has an address in 0100::/8: the block is reserved (RFC 4291 §2.4, IANA's registry).
         const RESERVED: u128 = 0x0101 << 112;
         let name = unquoted(hop);
         let is_identifier = name

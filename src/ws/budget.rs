@@ -21,7 +21,7 @@ impl Budget {
 
     /// Gives `old` back and takes `new`, or changes nothing if there are not as many.
     pub fn exchange(&self, old: usize, new: usize) -> bool {
-        // Whoever gives some back is never refused.
+        // Giving some back is never refused.
         let next = |taken: usize| Some(taken - old + new).filter(|next| *next <= self.max || new <= old);
         old == new || self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
