@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use self::{listening::Bound, opening::Opened};
 use crate::{
-    actors::{Actors, Shop, Staffing},
+    actors::{Actors, NetworkLocks, Shop, Staffing},
     catalog::{self, Catalog},
     config::{Config, Switch},
     domain::ReplicaName,
@@ -208,7 +208,8 @@ fn serve(public: Bound, admin: Option<Bound>, cores: usize, startup: &http::Star
 fn start_actors(config: &Config, opened: Opened, catalog: Catalog, replica: ReplicaName, arbiters: &[Arbiter]) -> Actors {
     let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
     let Opened { store, clock, processor, idempotency_secret } = opened;
-    let shop = Arc::new(Shop { store, processor, catalog, clock, policy: config.policy(), replica, losers: losers_in });
+    let network_locks = NetworkLocks::new(config.locks_per_network_max());
+    let shop = Arc::new(Shop { store, processor, catalog, clock, policy: config.policy(), replica, losers: losers_in, network_locks });
     let staffing = Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
     let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
     Actors::start(shop, staffing, &homes)

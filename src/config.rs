@@ -58,10 +58,16 @@ pub struct Config {
     /// The wait after three locks of one user on one ticket came to nothing within an hour; 0s for none.
     #[arg(long, env = "GITTIX_RELOCK_WAIT", default_value = "15m", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub relock_wait: Millis,
+    /// How many tickets a user may have on sale at once.
+    #[arg(long, env = "GITTIX_MAX_LISTINGS", default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_listings: u32,
+    /// How many locks one IP address (/64) may hold at once, by this replica's count; 0: any number.
+    #[arg(long, env = "GITTIX_MAX_LOCKS_PER_NETWORK", default_value = "0", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub max_locks_per_network: u32,
     /// How long a sign-in lasts.
     #[arg(long, env = "GITTIX_SESSION_TTL", default_value = "7d", value_name = "DURATION", value_parser = parse_duration)]
     pub session_ttl: Millis,
-    /// Limits per user and network on requests and sign-ins; `off` for load tests.
+    /// Limits per user, IP address and network; `off` for load tests. Locks per user, deadlines and bounds on memory stay.
     #[arg(long, env = "GITTIX_RATE_LIMIT", default_value = "on", value_name = "SWITCH")]
     pub rate_limit: Switch,
     /// Networks, or single addresses, whose `X-Forwarded-For` is believed, separated by commas.
@@ -239,7 +245,18 @@ impl Config {
             early_release: self.early_release,
             locks_max: self.max_locks,
             relock_wait: self.relock_wait,
+            limits_declines: self.limits_rates(),
+            listings_max: self.limits_rates().then_some(self.max_listings),
         }
+    }
+
+    /// How many locks one network may hold at once; 0: any number.
+    pub fn locks_per_network_max(&self) -> u32 {
+        if self.limits_rates() { self.max_locks_per_network } else { 0 }
+    }
+
+    fn limits_rates(&self) -> bool {
+        self.rate_limit == Switch::On
     }
 }
 

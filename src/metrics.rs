@@ -50,7 +50,7 @@ metrics! {
     /// Seconds from a request's head to its answer's head, by method.
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
     /// Requests refused because of a rate or a full queue, by what was full.
-    shed: IntCounterVec("gittix_shed_total", "what" in ["client_rate", "signin_rate", "passwords", "tickets", "orders", "store", "sockets"]);
+    shed: IntCounterVec("gittix_shed_total", "what" in ["client_rate", "signin_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
     /// Commits acknowledged by the store.
     commits: IntCounter("gittix_commits_total");
     /// Commits that were not, by reason.
@@ -87,6 +87,10 @@ metrics! {
     locks_granted: IntCounter("gittix_locks_granted_total");
     /// Orders that were refused because another one holds the ticket.
     locks_refused: IntCounter("gittix_locks_refused_total");
+    /// Orders that were refused because their network holds as many locks as it may.
+    network_locks_refused: IntCounter("gittix_network_locks_refused_total");
+    /// Tickets that were not listed because their seller has as many on sale as they may.
+    listings_refused: IntCounter("gittix_listings_refused_total");
     /// Locks released by this replica because their time was over.
     locks_released: IntCounter("gittix_locks_released_total");
     /// Seconds by which a lock was released after its time.
@@ -97,6 +101,8 @@ metrics! {
     tickets_sold: IntCounter("gittix_tickets_sold_total");
     /// Charges by how they ended.
     charges: IntCounterVec("gittix_charges_total", "outcome" in ["completed", "declined", "lock_lost", "refunded", "other"]);
+    /// Payments that were refused because too many before them were declined, of their order or of their buyer.
+    declines_refused: IntCounter("gittix_declines_refused_total");
     /// Charges that are not final, by the step that they are at, as of the last survey.
     charges_open: IntGaugeVec("gittix_charges_open", "step" in ["authorizing", "awaiting_action", "capturing", "reversing"]);
     /// Seconds since the oldest charge that is not final, and does not wait for its buyer, was last moved on; 0 without one.

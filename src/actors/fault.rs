@@ -34,6 +34,9 @@ pub enum Fault {
     /// Too many attempts to sign in.
     #[error("too many attempts")]
     TooMany { retry_after: Millis },
+    /// The user has as many tickets on sale as they may.
+    #[error("too many tickets on sale")]
+    TooManyListings,
     /// The Idempotency-Key was used meanwhile: look its record up again.
     #[error("the idempotency key was used")]
     KeyUsed,

@@ -7,6 +7,8 @@
 mod fault;
 mod hash_queue;
 mod idempotency;
+mod in_flight;
+mod network_locks;
 mod notices;
 mod orders;
 mod passwords;
@@ -31,6 +33,7 @@ use tokio::sync::mpsc;
 
 pub use fault::Fault;
 pub use idempotency::Idempotency;
+pub use network_locks::NetworkLocks;
 pub use notices::{Heard, Notices};
 pub use orders::{Expected, Orders, Paid};
 pub use shop::Shop;

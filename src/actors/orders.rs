@@ -1,16 +1,18 @@
 //! The order registry: placing, paying and cancelling orders.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler, Supervised, Supervisor};
 use futures_util::stream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Fault, Tickets,
+    Fault, NetworkLocks, Tickets,
+    in_flight::{InFlight, InFlightGuard},
     reconciliation::Reconciliation,
     settlement::{self, Attempt, Settlement},
     shop::{Shop, new_id},
+    ticket::Done,
 };
 use crate::{
     domain::{
@@ -47,6 +49,8 @@ struct Desk {
     shop: Arc<Shop>,
     tickets: Tickets,
     settlement: Settlement,
+    /// Attempts to pay that may be declined yet, by buyer.
+    attempts: InFlight<UserId>,
 }
 
 /// What the buyer saw of the ticket; what they do not say is not compared.
@@ -62,6 +66,8 @@ struct Place {
     buyer: UserId,
     ticket: TicketId,
     expected: Expected,
+    /// The network whose locks are limited together with this one.
+    network: Option<IpAddr>,
     key: Option<IdempotencyKey>,
 }
 
@@ -157,8 +163,36 @@ impl Desk {
         let Expected { price: expected_price, version: expected_version } = place.expected;
         let replica = self.shop.replica.clone();
         let command = Command::Lock { order, buyer: place.buyer, expected_price, expected_version, replica };
-        let done = self.tickets.ask(place.ticket, command, place.key).await?;
+        let done = match (&self.shop.network_locks, place.network) {
+            (Some(locks), Some(network)) => self.place_counted(locks, network, order, place, command).await?,
+            _ => self.tickets.ask(place.ticket, command, place.key).await?,
+        };
         done.decision.order.ok_or(Fault::NotFound)
+    }
+
+    /// Locks a ticket for a network whose locks are limited. Here and not in the request's handler: the lock is counted also
+    /// if its client leaves.
+    async fn place_counted(
+        &self,
+        locks: &NetworkLocks,
+        network: IpAddr,
+        order: OrderId,
+        place: Place,
+        command: Command,
+    ) -> Result<Done, Fault> {
+        if !locks.reserve(network, place.ticket, order, &self.shop.policy, self.shop.now()) {
+            let limit = Refusal::TooManyLocks { retry_after: NetworkLocks::RETRY_AFTER };
+            let refusal = self.tickets.refusal(place.ticket, &command, limit).await?;
+            if refusal == limit {
+                METRICS.network_locks_refused.inc();
+            }
+            return Err(refusal.into());
+        }
+        let placed = self.tickets.ask(place.ticket, command, place.key).await;
+        if placed.is_err() {
+            locks.cancel(place.ticket, order);
+        }
+        placed
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<(), Fault> {
@@ -190,7 +224,8 @@ impl Desk {
             charge: ChargeId::new(new_id()),
             token: self.shop.processor.digest(&pay.token),
         };
-        let done = match self.tickets.ask(order.ticket.id, command, pay.key).await {
+        let (attempt, submitted) = self.submit(&order, command, pay.key).await?;
+        let done = match submitted {
             Ok(done) => done,
             Err(Fault::Refused(Refusal::AwaitingAction { charge })) => return self.charge(charge, pay.by).await,
             Err(Fault::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
@@ -201,7 +236,34 @@ impl Desk {
         };
         // The last one is new; the one before it, if there is one, gives way to it.
         let charge = done.decision.charges.into_iter().next_back().ok_or(Fault::NotFound)?;
-        self.see_through(charge, Attempt::Token(pay.token)).await
+        self.see_through(charge, Attempt::Token(pay.token), Some(attempt)).await
+    }
+
+    /// Has a payment decided, unless too many of the buyer's were declined. The attempt counts as one that may be declined
+    /// for as long as the guard is held.
+    async fn submit(
+        &self,
+        order: &Order,
+        command: Command,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(InFlightGuard<UserId>, Result<Done, Fault>), Fault> {
+        let attempt = self.attempts.begin(order.buyer);
+        let declines = match self.shop.policy.limits_declines {
+            true => self.shop.store.declines_of(order.buyer).await?,
+            false => Vec::new(),
+        };
+        let now = self.shop.now();
+        let submitted = match self.shop.policy.declines_wait_until(&declines, attempt.others, now) {
+            None => self.tickets.ask(order.ticket.id, command, key).await,
+            Some(until) => {
+                let limit = Refusal::TooManyDeclines { retry_after: until - now };
+                Err(self.tickets.refusal(order.ticket.id, &command, limit).await?.into())
+            }
+        };
+        if let Err(Fault::Refused(Refusal::TooManyDeclines { .. })) = &submitted {
+            METRICS.declines_refused.inc();
+        }
+        Ok((attempt, submitted))
     }
 
     async fn confirm(&self, confirm: Confirm) -> Result<Paid, Fault> {
@@ -213,7 +275,7 @@ impl Desk {
         match self.tickets.ask(charge.ticket, command, confirm.key).await {
             Ok(done) => {
                 let confirmed = done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
-                self.see_through(confirmed.ok_or(Fault::NotFound)?, Attempt::Resume).await
+                self.see_through(confirmed.ok_or(Fault::NotFound)?, Attempt::Resume, None).await
             }
             Err(Fault::Refused(Refusal::Stale | Refusal::NotFound)) => self.charge(confirm.charge, confirm.by).await,
             Err(fault) => Err(fault),
@@ -221,12 +283,13 @@ impl Desk {
     }
 
     /// Drives the charge on a task of its own, so that it goes on when the client leaves, and waits for it a while.
-    async fn see_through(&self, charge: Charge, attempt: Attempt) -> Result<Paid, Fault> {
+    async fn see_through(&self, charge: Charge, attempt: Attempt, in_flight: Option<InFlightGuard<UserId>>) -> Result<Paid, Fault> {
         let id = charge.id;
         let (done, outcome) = oneshot::channel();
         let settlement = self.settlement.clone();
         actix::spawn(async move {
             let driven = settlement.drive(charge, attempt).await;
+            drop(in_flight);
             if let Ok(paid) = &driven {
                 settlement::count(&paid.charge);
             }
@@ -288,7 +351,7 @@ impl Orders {
         tickets: Tickets,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let desk = Desk { shop, tickets, settlement };
+        let desk = Desk { shop, tickets, settlement, attempts: InFlight::default() };
         let registry = {
             let desk = desk.clone();
             Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry {
@@ -300,10 +363,18 @@ impl Orders {
         Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
 
-    /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory.
-    pub async fn place(&self, buyer: UserId, ticket: TicketId, expected: Expected, key: Option<IdempotencyKey>) -> Result<Order, Fault> {
+    /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory. `network`: the network
+    /// whose locks are limited together with this one, if they are limited.
+    pub async fn place(
+        &self,
+        buyer: UserId,
+        ticket: TicketId,
+        expected: Expected,
+        network: Option<IpAddr>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Order, Fault> {
         self.desk.tickets.refuse_early(ticket, buyer)?;
-        self.send(Place { buyer, ticket, expected, key }).await
+        self.send(Place { buyer, ticket, expected, network, key }).await
     }
 
     /// [`Fault::NotFound`], or `Refused(NotOwner)`.

@@ -168,7 +168,8 @@ impl Settlement {
                 return Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret: Some(client_secret) }));
             }
             Ok(PaymentState::Authorized | PaymentState::Captured) => Command::PaymentAuthorized { charge: id, payment },
-            Ok(PaymentState::Open { declined: Some(failure) }) | Err(failure) => Command::WaitingEnded { charge: id, failure },
+            Ok(PaymentState::Open { declined: Some(failure) }) => Command::PaymentDeclined { charge: id, payment: Some(payment), failure },
+            Err(failure) => Command::WaitingEnded { charge: id, failure },
             Ok(PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. }) => {
                 Command::WaitingEnded { charge: id, failure: Failure::interrupted() }
             }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::NetworkLocks;
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    domain::{Charge, ChargeStep, Decision, Policy, ReplicaName, Timestamp},
+    domain::{Charge, ChargeStep, Decision, Policy, ReplicaName, Ticket, Timestamp},
     payments::Processor,
     store::Store,
 };
@@ -25,6 +26,8 @@ pub struct Shop {
     /// Where charges go that lost their lock: the order registry has them voided or refunded. What does not fit in is
     /// found by reconciliation.
     pub losers: mpsc::Sender<Charge>,
+    /// `None`: locks are not limited per network.
+    pub network_locks: Option<NetworkLocks>,
 }
 
 impl Shop {
@@ -36,6 +39,14 @@ impl Shop {
     pub(super) fn show(&self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             self.catalog.merge(ticket);
+            self.observe(ticket);
+        }
+    }
+
+    /// Ends the count of a network's lock that a committed state of its ticket does not show any more.
+    pub(super) fn observe(&self, ticket: &Ticket) {
+        if let Some(network_locks) = &self.network_locks {
+            network_locks.observe(ticket);
         }
     }
 

@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     Fault,
+    in_flight::{InFlight, InFlightGuard},
     shop::{Shop, new_id},
     ticket::{Ask, Done, Graves, Outdated, Presence, TicketActor, Wake},
 };
@@ -41,6 +42,8 @@ pub struct Tickets {
     shop: Arc<Shop>,
     registry: Addr<TicketRegistry>,
     admitted: Arc<AtomicUsize>,
+    /// Tickets that are being listed, by seller.
+    listings: InFlight<UserId>,
 }
 
 /// The registry: a table of the ticket actors of this process.
@@ -271,11 +274,12 @@ impl Tickets {
             let home = handles[0].clone();
             Supervisor::start_in_arbiter(&home, move |_| TicketRegistry::new(shop, handles))
         };
-        Self { shop, registry, admitted: Arc::new(AtomicUsize::new(0)) }
+        Self { shop, registry, admitted: Arc::new(AtomicUsize::new(0)), listings: InFlight::default() }
     }
 
     /// Puts a ticket on sale.
     pub async fn list(&self, seller: UserId, title: Title, price: Money, key: Option<IdempotencyKey>) -> Result<Ticket, Fault> {
+        let _listing = self.reserve_listing(seller)?;
         let now = self.shop.now();
         let decision = decide::list_ticket(TicketId::new(new_id()), seller, title, price, now);
         let ticket = decision.ticket.clone().ok_or(Fault::NotFound)?;
@@ -284,6 +288,28 @@ impl Tickets {
         self.shop.store.commit(Commit::of(decision.clone(), now).remembering(record)).await?;
         self.shop.show(&decision);
         Ok(ticket)
+    }
+
+    /// Counts a ticket that is being listed, if the seller may have one more on sale.
+    ///
+    /// What other replicas are listing at this moment is not known here, nor is a commit whose outcome was unknown: by these
+    /// the quota may be exceeded, and by no others.
+    fn reserve_listing(&self, seller: UserId) -> Result<Option<InFlightGuard<UserId>>, Fault> {
+        let Some(listings_max) = self.shop.policy.listings_max else { return Ok(None) };
+        let listings_max = usize::try_from(listings_max).unwrap_or(usize::MAX);
+        let has_room = |others| self.shop.catalog.on_sale_of(seller) + others < listings_max;
+        let reserved = self.listings.begin_if(seller, has_room).ok_or_else(|| {
+            METRICS.listings_refused.inc();
+            Fault::TooManyListings
+        })?;
+        Ok(Some(reserved))
+    }
+
+    /// Why a command cannot be done that a limit forbids: what the rules refuse it for, or else `limit`. So a client is
+    /// answered in the order of the contract, and the limit comes last.
+    pub(super) async fn refusal(&self, id: TicketId, command: &Command, limit: Refusal) -> Result<Refusal, Fault> {
+        let sale = self.shop.store.sale(id).await?.ok_or(Fault::NotFound)?;
+        Ok(decide(&sale, command, &self.shop.policy, self.shop.now()).err().unwrap_or(limit))
     }
 
     /// The present state, as the store has it. [`Fault::NotFound`] for a deleted one.

@@ -51,7 +51,10 @@ async fn follow(shop: Arc<Shop>, actors: Actors) {
             Step::Events(events) => {
                 for recorded in events {
                     match &recorded.event {
-                        Event::TicketUpdated { ticket } => actors.tickets.seen(ticket.id, ticket.version),
+                        Event::TicketUpdated { ticket } => {
+                            shop.observe(ticket);
+                            actors.tickets.seen(ticket.id, ticket.version);
+                        }
                         Event::TicketDeleted { ticket, version, .. } => actors.tickets.seen(*ticket, *version),
                         event => actors.users.sessions().saw(event),
                     }
@@ -127,6 +130,9 @@ async fn measure(shop: Arc<Shop>) {
                 }
                 failures = failures.wrapping_add(1);
             }
+        }
+        if let Some(network_locks) = &shop.network_locks {
+            network_locks.purge(shop.now());
         }
         METRICS.tickets_known.set(i64::try_from(shop.catalog.len()).unwrap_or(i64::MAX));
         METRICS.clock_uncertainty_ms.set(shop.clock.uncertainty().0);

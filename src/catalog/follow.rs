@@ -174,6 +174,7 @@ mod tests {
         async fn session(&self, _: &SessionDigest) -> Result<Option<Session>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn idempotency(&self, _: UserId, _: &str) -> Result<Option<IdempotencyRecord>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn delivery(&self, _: &str) -> Result<Option<Delivery>, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn declines_of(&self, _: UserId) -> Result<Vec<Timestamp>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn count_hit(&self, _: &str, _: Millis, _: Timestamp) -> Result<u64, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn count(&self, _: &str, _: Timestamp) -> Result<Count, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn clear_count(&self, _: &str) -> Result<(), Unavailable> { unreachable!("{NOT_ASKED}") }

@@ -216,6 +216,11 @@ impl Catalog {
         self.0.generation.load(Ordering::Acquire)
     }
 
+    /// How many tickets of this seller are on sale, locked ones included. Takes the same time for any number.
+    pub fn on_sale_of(&self, seller: UserId) -> usize {
+        self.indexes().class(ClassName::OnSale).seller(seller).map_or(0, |tickets| tickets.len())
+    }
+
     /// How many tickets are known; deleted ones do not count.
     pub fn len(&self) -> usize {
         self.0.len.load(Ordering::Relaxed)

@@ -47,7 +47,9 @@ impl Seller {
             if self.mood.happens(EDIT_PERCENT) {
                 self.change_a_price().await;
             }
-            self.list_one().await;
+            if !self.list_one().await {
+                break;
+            }
             left -= 1;
         }
         for _ in 0..self.tickets * EDITS_PER_TICKET {
@@ -56,15 +58,19 @@ impl Seller {
         }
     }
 
-    async fn list_one(&mut self) {
+    /// `false`: the seller has as many tickets on sale as they may.
+    async fn list_one(&mut self) -> bool {
         let (title, minor) = titles::offer(&mut self.mood);
-        let Some(answer) = self.client.post("api/tickets", &json!({ "title": title, "price": price(minor) })).await else { return };
+        let Some(answer) = self.client.post("api/tickets", &json!({ "title": title, "price": price(minor) })).await else { return true };
         if answer.status == StatusCode::CREATED {
             self.client.tally.listed.add();
             self.listed.push(Listed { id: answer.text("id").to_owned(), title, minor });
+        } else if answer.code() == "too_many_listings" {
+            return false;
         } else {
             self.client.surprised("list a ticket", &answer).unwrap_or_default()
         }
+        true
     }
 
     /// A tenth up or down.

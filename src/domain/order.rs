@@ -57,6 +57,9 @@ pub struct Order {
     pub unlocks_at: Timestamp,
     /// The charge whose capture is on its way: the lock was claimed for it, so that it outlives `unlocks_at` by the grace.
     pub settling: Option<ChargeId>,
+    /// How many of its payments the processor declined. Left out of the stored document at 0, as in those of earlier versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub declines: u32,
     pub version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -67,4 +70,9 @@ impl Order {
     pub fn is_active(&self) -> bool {
         matches!(self.status, OrderStatus::Created | OrderStatus::AwaitingPayment)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

@@ -1,5 +1,8 @@
 //! Request bodies: read within bounds, taken apart by hand.
 //!
+//! A body is at most 16 KiB, less than the connection's own read buffer, and there are as many as there are connections: they
+//! need no budget of their own. What may be longer has one (`body_budget.rs`).
+//!
 //! `serde`'s derived structs stop at the first mistake and let the last of two members win; here every member is judged on
 //! its own text, all mistakes are reported together, and a member given twice is one.
 
@@ -33,12 +36,8 @@ pub type Complaint = Cow<'static, str>;
 /// # Errors
 /// 415 for another content type, before anything is read; 413 as soon as the limit is passed, without reading on; 408.
 pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
-    let Some(length) = announced(req.headers()) else { return Ok(Bytes::new()) };
-    if !is_json(req.headers()) {
-        return Err(ApiError::new(Code::UnsupportedMediaType));
-    }
-    if length.is_some_and(|length| length > bytes_max as u64) {
-        return Err(too_large(bytes_max));
+    if expected_bytes(req, bytes_max)?.is_none() {
+        return Ok(Bytes::new());
     }
     let mut body = pin!(collect(payload, bytes_max));
     // Most bodies came with their heads: no timer for them.
@@ -46,6 +45,22 @@ pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) ->
         return body;
     }
     tokio::time::timeout(BODY_TIME_MAX, body).await.unwrap_or_else(|_| Err(ApiError::new(Code::RequestTimeout)))
+}
+
+/// The most bytes that the body of a request can have, by its head; `None` if there is no body.
+///
+/// # Errors
+/// 415 for another content type; 413 for a longer one.
+pub fn expected_bytes(req: &HttpRequest, bytes_max: usize) -> Result<Option<usize>, ApiError> {
+    let Some(length) = announced(req.headers()) else { return Ok(None) };
+    if !is_json(req.headers()) {
+        return Err(ApiError::new(Code::UnsupportedMediaType));
+    }
+    match length.map(usize::try_from) {
+        Some(Ok(length)) if length <= bytes_max => Ok(Some(length)),
+        Some(_) => Err(too_large(bytes_max)),
+        None => Ok(Some(bytes_max)),
+    }
 }
 
 /// Takes a body that nobody wants off the connection, if it is short: with a longer one the connection is closed.

@@ -1,6 +1,6 @@
 //! One request, as handlers get it: who sent it, its ids, its body.
 
-use std::{future, str::FromStr};
+use std::{future, net::IpAddr, str::FromStr};
 
 use actix_web::{
     FromRequest, HttpRequest,
@@ -11,7 +11,7 @@ use actix_web::{
 
 use super::{
     State, body,
-    client::Client,
+    client::{self, Client},
     error::{ApiError, Code},
     origin,
 };
@@ -48,6 +48,23 @@ impl Call {
     /// The caller's network address.
     pub fn client(&self) -> Client {
         Client::of(self.req.peer_addr(), self.req.headers(), &self.state.front.proxies)
+    }
+
+    /// The network whose locks are limited together; `None` if they are not limited for this caller.
+    pub fn lock_network(&self) -> Option<IpAddr> {
+        let front = &self.state.front;
+        if !front.limits_network_locks {
+            return None;
+        }
+        client::lock_network(self.req.peer_addr(), self.req.headers(), &front.proxies)
+    }
+
+    /// The most bytes that the body can have, by its head; `None` if there is no body. Reads nothing.
+    ///
+    /// # Errors
+    /// 415, 413: see [`body::expected_bytes`].
+    pub fn expected_body_bytes(&self, bytes_max: usize) -> Result<Option<usize>, ApiError> {
+        body::expected_bytes(&self.req, bytes_max)
     }
 
     /// Who is calling, if somebody is signed in.

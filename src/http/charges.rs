@@ -58,6 +58,7 @@ impl<'a> Shown<'a> {
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`: there is no such order."),
         (status = 409, description = "`order_expired`, `order_not_payable`, `order_completed`, `payment_in_flight`"),
+        (status = 429, description = "Too many payments were declined: 5 of the order, or 20 of the user in 24 hours"),
     ),
     security(("session" = [])))]
 pub async fn pay(mut call: Call) -> Answer {
@@ -84,6 +85,7 @@ pub async fn pay(mut call: Call) -> Answer {
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`: there is no such order."),
         (status = 409, description = "`order_expired`, `order_not_payable`, `order_completed`, `payment_in_flight`"),
+        (status = 429, description = "Too many payments were declined: 5 of the order, or 20 of the user in 24 hours"),
     ),
     security(("session" = [])))]
 pub async fn pay_alias(call: Call) -> Answer {

@@ -18,19 +18,10 @@ pub struct Client(IpAddr);
 impl Client {
     /// The nearest hop that is not a trusted proxy. What stands further left in `X-Forwarded-For` anybody can write.
     pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let mut client = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        if !trusted.is_empty() {
-            let lines: Vec<&[u8]> = headers.get_all(FORWARDED).map(HeaderValue::as_bytes).collect();
-            let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
-            // A list may have empty elements, which are to be ignored (RFC 9110 §5.6.1.2).
-            let mut hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
-            while trusted.iter().any(|network| network.contains(&client)) {
-                let Some(hop) = hops.next() else { break };
-                let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else { return Self::named(hop) };
-                client = address;
-            }
+        match Nearest::of(peer, headers, trusted) {
+            Nearest::Address(address) => Self(network(address)),
+            Nearest::Name(name) => Self::named(name),
         }
-        Self(network(client))
     }
 
     /// The address itself: of IPv6 the first 64 bits, the others zero.
@@ -50,6 +41,43 @@ impl Client {
         let digest = Sha256::digest(if is_identifier { name } else { b"unknown" });
         let number = digest.iter().take(6).fold(0u128, |number, byte| number << 8 | u128::from(*byte));
         Self(IpAddr::V6(Ipv6Addr::from_bits(RESERVED | number << 64)))
+    }
+}
+
+/// The nearest hop that is not a trusted proxy, or the last one if all are.
+enum Nearest<'a> {
+    Address(IpAddr),
+    /// What a trusted proxy wrote in place of an address.
+    Name(&'a [u8]),
+}
+
+impl<'a> Nearest<'a> {
+    fn of(peer: Option<SocketAddr>, headers: &'a HeaderMap, trusted: &[IpNet]) -> Self {
+        let mut client = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        if !trusted.is_empty() {
+            let lines: Vec<&[u8]> = headers.get_all(FORWARDED).map(HeaderValue::as_bytes).collect();
+            let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+            // A list may have empty elements, which are to be ignored (RFC 9110 §5.6.1.2).
+            let mut hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
+            while trusted.iter().any(|network| network.contains(&client)) {
+                let Some(hop) = hops.next() else { break };
+                let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else { return Self::Name(hop) };
+                client = address;
+            }
+        }
+        Self::Address(client)
+    }
+}
+
+/// The network whose locks are limited together. `None`: the request came from this machine, or from a trusted proxy on its
+/// own behalf, where any number of people may be behind one address.
+pub fn lock_network(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    match Nearest::of(peer, headers, trusted) {
+        Nearest::Address(address) => {
+            let is_exempt = address.is_loopback() || trusted.iter().any(|network| network.contains(&address));
+            (!is_exempt).then(|| network(address))
+        }
+        Nearest::Name(name) => Some(Client::named(name).network()),
     }
 }
 
@@ -127,6 +155,24 @@ mod tests {
         assert_eq!(client("10.0.0.1:5", &["6.6.6.6", "1.2.3.4"], &trusted), "1.2.3.4");
         assert_eq!(client("[::ffff:10.0.0.1]:5", &["1.2.3.4"], &trusted), "1.2.3.4");
         assert_eq!(client("10.0.0.1:5", &[], &trusted), "10.0.0.1");
+    }
+
+    #[test]
+    fn loopback_and_trusted_proxies_are_exempt_from_the_limit_of_locks() {
+        let limited = |peer: &str, forwarded: &[&'static str], trusted: &[&str]| {
+            let request = forwarded.iter().fold(TestRequest::get(), |request, line| request.append_header((FORWARDED, *line)));
+            let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+            let peer = Some(peer.parse().expect("an address"));
+            lock_network(peer, request.to_http_request().headers(), &trusted).map(|network| network.to_string())
+        };
+        for loopback in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            assert_eq!(limited(loopback, &[], &[]), None, "{loopback}");
+        }
+        assert_eq!(limited("10.0.0.1:5", &[], &["10.0.0.0/8"]), None, "the proxy itself");
+        assert_eq!(limited("10.0.0.1:5", &["10.2.2.2"], &["10.0.0.0/8"]), None, "a proxy behind a proxy");
+        assert_eq!(limited("10.0.0.1:5", &["1.2.3.4"], &["10.0.0.0/8"]).as_deref(), Some("1.2.3.4"));
+        assert_eq!(limited("10.0.0.1:5", &["127.0.0.1"], &[]).as_deref(), Some("10.0.0.1"), "anybody can write that");
+        assert_eq!(limited("[2001:db8:1:2:3:4:5:6]:5", &[], &[]).as_deref(), Some("2001:db8:1:2::"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::answer::NO_STORE;
 use crate::{
     actors::Fault,
     domain::{Charge, Millis, Refusal},
-    wire::ChargeView,
+    wire::{ChargeView, FailureView},
 };
 
 macro_rules! codes {
@@ -77,6 +77,7 @@ codes! {
     OrderCompleted = CONFLICT "order_completed" "The order is paid already.";
     PaymentInFlight = CONFLICT "payment_in_flight" "A payment of this order is being processed.";
     IdempotencyInFlight = CONFLICT "idempotency_in_flight" "A request with this Idempotency-Key is being processed.";
+    TooManyListings = CONFLICT "too_many_listings" "You have as many tickets on sale as you may.";
     VersionMismatch = PRECONDITION_FAILED "version_mismatch" "The ticket changed since you read it.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be application/json.";
@@ -169,7 +170,7 @@ impl ApiError {
 
     /// 402, with the charge that Failed and the processor's reason.
     pub fn declined(charge: Charge) -> Self {
-        let message = charge.failure.as_ref().map(|failure| failure.message.clone());
+        let message = charge.failure.as_ref().map(|failure| FailureView::of(failure).message.to_owned());
         let mut error = Self::with_message(Code::CardDeclined, message.map_or(Cow::Borrowed(Code::CardDeclined.title()), Cow::Owned));
         error.charge = Some(Box::new(charge));
         error
@@ -225,6 +226,7 @@ impl From<Fault> for ApiError {
             Fault::NotSignedIn => Self::new(Code::NotSignedIn),
             Fault::UnknownToken => Self::invalid("token", "is not known to the payment processor"),
             Fault::TooMany { retry_after } => Self::too_many_requests(retry_after),
+            Fault::TooManyListings => Self::new(Code::TooManyListings),
             Fault::KeyUsed => Self::new(Code::IdempotencyInFlight),
             Fault::Busy(what) => {
                 tracing::debug!(what, "request shed");
@@ -255,6 +257,9 @@ impl From<Refusal> for ApiError {
             Refusal::PriceChanged => Self::new(Code::PriceChanged),
             Refusal::TicketChanged => Self::new(Code::TicketChanged),
             Refusal::TooManyLocks { retry_after } => Self::new(Code::TooManyLocks).retry_after(retry_after),
+            Refusal::TooManyDeclines { retry_after } => {
+                Self::with_message(Code::TooManyRequests, "Too many payments were declined. Try again later.").retry_after(retry_after)
+            }
             Refusal::OrderExpired => Self::new(Code::OrderExpired),
             Refusal::OrderNotPayable => Self::new(Code::OrderNotPayable),
             Refusal::OrderCompleted => Self::new(Code::OrderCompleted),

@@ -39,6 +39,10 @@ const CLIENT: Rate = Rate { burst: 1000, per_second: 200 };
 const SIGN_IN: Rate = Rate { burst: 120, per_second: 4 };
 /// Orders and payments of a user: faster than fingers, slower than a bot that polls.
 const PURCHASE: Rate = Rate { burst: 100, per_second: 5 };
+/// Tickets that a user lists: 60 at once, then 120 a minute.
+const LISTING: Rate = Rate { burst: 60, per_second: 2 };
+/// Deliveries to the webhook from one client whose signature does not verify. Stripe has none, but while a secret is wrong.
+const WEBHOOK_FAILURE: Rate = Rate { burst: 30, per_second: 1 };
 
 type Buckets<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
@@ -49,6 +53,8 @@ pub struct Limits<C: Clock = DefaultClock> {
     clients: Buckets<C>,
     sign_ins: Buckets<C>,
     purchases: Buckets<C>,
+    listings: Buckets<C>,
+    webhook_failures: Buckets<C>,
     hasher: RandomState,
 }
 
@@ -66,7 +72,16 @@ impl<C: Clock + Clone> Limits<C> {
                 .allow_burst(NonZeroU32::new(rate.burst).expect("a burst is not zero"));
             RateLimiter::dashmap_with_clock(quota, clock.clone())
         };
-        Self { on, clients: buckets(CLIENT), sign_ins: buckets(SIGN_IN), purchases: buckets(PURCHASE), clock, hasher: RandomState::new() }
+        Self {
+            on,
+            clients: buckets(CLIENT),
+            sign_ins: buckets(SIGN_IN),
+            purchases: buckets(PURCHASE),
+            listings: buckets(LISTING),
+            webhook_failures: buckets(WEBHOOK_FAILURE),
+            clock,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Any request.
@@ -85,6 +100,16 @@ impl<C: Clock + Clone> Limits<C> {
     /// An order or a payment.
     pub fn purchase(&self, user: UserId) -> Result<(), ApiError> {
         self.check(&self.purchases, user, "orders")
+    }
+
+    /// A ticket that is put on sale.
+    pub fn listing(&self, user: UserId) -> Result<(), ApiError> {
+        self.check(&self.listings, user, "listings")
+    }
+
+    /// A delivery to the webhook that was refused.
+    pub fn webhook_failure(&self, client: Client) -> Result<(), ApiError> {
+        self.check(&self.webhook_failures, client, "webhook")
     }
 
     fn check(&self, buckets: &Buckets<C>, key: impl Hash, what: &str) -> Result<(), ApiError> {
@@ -130,6 +155,22 @@ mod tests {
         clock.advance(Duration::from_millis(250));
         limits.sign_in(client()).expect("one came free");
         limits.sign_in(client()).expect_err("only one");
+    }
+
+    #[test]
+    fn user_lists_60_tickets_at_once_and_then_120_a_minute() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(true, clock.clone());
+        let user = UserId::new(uuid::Uuid::from_u128(1));
+        for _ in 0..60 {
+            limits.listing(user).expect("within the burst");
+        }
+        limits.listing(user).expect_err("beyond the burst");
+        clock.advance(Duration::from_secs(15));
+        for _ in 0..30 {
+            limits.listing(user).expect("two a second");
+        }
+        limits.listing(user).expect_err("no more than that");
     }
 
     #[test]

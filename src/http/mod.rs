@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | all routes | `routes.rs` |
 //! | what happens to every request | `edge.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
-//! | what a handler works with | `call.rs`, `body.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
-//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs`, `socket.rs`, `health.rs`, `settings.rs` |
+//! | what a handler works with | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
+//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
 //! | the server under it all, and how a socket leaves it | `server.rs` |
 //! | what is answered while the server starts | `startup.rs` |
@@ -22,13 +22,17 @@
 //! 6. what was sent: 400 with every mistake in it; then 404 for an id that is none
 //! 7. the actors: 404, 403, 412, 409, 429, 503
 //!
-//! The webhook (`webhook.rs`) is judged by its signature instead: neither 1 nor 3 nor 5 concern it.
+//! The webhook (`webhook.rs`) is judged by its signature instead: neither 1 nor 3 nor 5 concern it. What the signature's header
+//! alone tells is checked before the body is read.
+//!
+//! The rate of listings is checked at 7, and not at 3: a replay consumes nothing of it.
 //!
 //! No rule of the marketplace lives here, and no state but rates and one cache of rendered lists.
 
 mod answer;
 mod assets;
 mod body;
+mod body_budget;
 mod call;
 mod charges;
 mod client;
@@ -55,6 +59,7 @@ mod startup;
 mod tickets;
 mod users;
 mod webhook;
+mod webhook_refusals;
 
 use std::sync::Arc;
 
@@ -105,6 +110,7 @@ pub struct Front {
     /// Pages show Stripe's own element.
     has_stripe_element: bool,
     settings: settings::Rendered,
+    limits_network_locks: bool,
     door: webhook::Door,
     /// Whether `/metrics` is served on the admin address only.
     has_admin: bool,
@@ -123,6 +129,7 @@ impl Front {
             page_policy: pages::policy(config),
             has_stripe_element: config.stripe.publishable_key.is_some(),
             settings: settings::Rendered::of(config),
+            limits_network_locks: config.locks_per_network_max() > 0,
             door: webhook::Door::new(&config.stripe),
             has_admin: config.admin_addr.is_some(),
         }

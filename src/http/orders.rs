@@ -60,7 +60,7 @@ pub async fn place(mut call: Call) -> Answer {
         let ticket = form.required("ticketId", text);
         let expected = Expected { price: form.optional("expectedPrice", price), version: form.optional("expectedVersion", version) };
         let (ticket, expected) = form.finish(ticket.map(|ticket| (ticket, expected)))?;
-        Ok(call.actors().orders.place(who.user, call::id(&ticket)?, expected, key).await?)
+        Ok(call.actors().orders.place(who.user, call::id(&ticket)?, expected, call.lock_network(), key).await?)
     };
     call.once(who.user, &body, work, |order| {
         let mut answer = json(StatusCode::CREATED, &OrderView::of(&order, call.state.clock.now()));

@@ -85,14 +85,18 @@ pub async fn get(call: Call) -> Answer {
 /// Puts a ticket on sale.
 #[utoipa::path(post, path = "/api/tickets", tag = "tickets", operation_id = "createTicket",
     request_body(content = Listing, content_type = "application/json"),
-    responses((status = 201, description = "On sale.", body = TicketView<'static>,
-        headers(("Location" = String, description = "The ticket's address."), ("ETag" = String, description = "The version, strong.")))),
+    responses(
+        (status = 201, description = "On sale.", body = TicketView<'static>,
+            headers(("Location" = String, description = "The ticket's address."), ("ETag" = String, description = "The version, strong."))),
+        (status = 409, description = "`too_many_listings`: the caller has as many tickets on sale as one user may."),
+    ),
     security(("session" = [])))]
 pub async fn create(mut call: Call) -> Answer {
     let who = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
         let Listing { title, price } = listing(&body)?;
+        call.state.front.limits.listing(who.user)?;
         Ok(call.actors().tickets.list(who.user, title, price, key).await?)
     };
     call.once(who.user, &body, work, |ticket| {

@@ -39,6 +39,12 @@ pub enum Write {
     },
     /// A `Take` beyond the limit is [`CommitError::SlotsFull`]; freeing what is not held is no error.
     Slot(SlotChange),
+    /// Counts a declined payment of a user. The store keeps the newest [`crate::domain::Policy::DECLINES_PER_USER_MAX`] of
+    /// each, for [`crate::domain::Policy::DECLINES_SPAN`] at least.
+    Decline {
+        user: UserId,
+        at: Timestamp,
+    },
     /// The key must be unused by this user: else [`CommitError::KeyUsed`].
     Idempotency(IdempotencyRecord),
     /// Its event must not be recorded yet: else [`CommitError::KeyUsed`].
@@ -68,13 +74,14 @@ pub enum CommitError {
 impl Commit {
     /// The commit of a decision made at `at`.
     pub fn of(decision: Decision, at: Timestamp) -> Self {
-        let Decision { ticket, order, charges, slot, events } = decision;
+        let Decision { ticket, order, charges, slot, declined, events } = decision;
         let writes = ticket
             .map(Write::Ticket)
             .into_iter()
             .chain(order.map(Write::Order))
             .chain(charges.into_iter().map(Write::Charge))
             .chain(slot.map(Write::Slot))
+            .chain(declined.map(|user| Write::Decline { user, at }))
             .collect();
         Self { writes, events, at }
     }

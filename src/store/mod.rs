@@ -112,6 +112,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The record of the processor's event, if it was dealt with.
     async fn delivery(&self, event: &str) -> Result<Option<Delivery>, Unavailable>;
 
+    /// When payments of this user were declined, oldest first: the newest ones, see [`Write::Decline`].
+    async fn declines_of(&self, user: UserId) -> Result<Vec<Timestamp>, Unavailable>;
+
     /// Adds one to the counter `key` and returns it; a counter starts anew `window` after its first hit. Shared by all
     /// replicas, durable only as far as it costs nothing.
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable>;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{CurrencyView, Instant, Price};
-use crate::domain::{Charge, ChargeId, ChargeStatus, OrderId};
+use crate::domain::{Charge, ChargeId, ChargeStatus, Failure, OrderId};
 
 /// One attempt to pay an order. What the buyer's browser needs to act (`clientSecret`) is no part of it: that is added
 /// to the answer of the one request that asked for it.
@@ -45,7 +45,8 @@ pub enum ChargeStatusView {
     Completed,
 }
 
-/// Why a charge Failed: a stable code, and a sentence for people.
+/// Why a charge Failed: a stable code, and a sentence for people. What a card was suspected of is not told: it is reported as
+/// `generic_decline`.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = Failure)]
 pub struct FailureView<'a> {
@@ -63,6 +64,23 @@ impl From<ChargeStatus> for ChargeStatusView {
     }
 }
 
+impl<'a> FailureView<'a> {
+    /// A declined card, without a reason.
+    const GENERIC: FailureView<'static> = FailureView { code: "generic_decline", message: "The card was declined." };
+    /// Codes that tell a thief what is known of a card (Stripe's documentation, "Decline codes": not to be told to the
+    /// customer). All of them, and a plain decline, get the same code and message, so that none can be recognised.
+    const MASKED: [&'static str; 7] =
+        ["generic_decline", "stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"];
+
+    /// The failure as its buyer may see it. The store keeps the processor's own code.
+    pub fn of(failure: &'a Failure) -> Self {
+        if Self::MASKED.contains(&failure.code.as_str()) {
+            return Self::GENERIC;
+        }
+        Self { code: &failure.code, message: &failure.message }
+    }
+}
+
 impl<'a> ChargeView<'a> {
     pub fn of(charge: &'a Charge) -> Self {
         Self {
@@ -73,7 +91,7 @@ impl<'a> ChargeView<'a> {
             currency: charge.currency.into(),
             stripe_id: charge.stripe_id.as_ref().map(|id| id.as_str()),
             stripe_refund_id: charge.stripe_refund_id.as_ref().map(|id| id.as_str()),
-            failure: charge.failure.as_ref().map(|failure| FailureView { code: &failure.code, message: &failure.message }),
+            failure: charge.failure.as_ref().map(FailureView::of),
             created_at: Instant(charge.created_at),
             updated_at: Instant(charge.updated_at),
         }
@@ -138,6 +156,19 @@ mod tests {
             (&value["status"], &value["stripeRefundId"], &value["failure"]),
             (&json!("Failed"), &json!("re_1"), &json!({"code": "lock_lost", "message": "Too late."}))
         );
+    }
+
+    #[test]
+    fn suspicion_of_a_card_is_shown_as_a_generic_decline() {
+        let shown = |code: &str| {
+            let failure = Some(Failure::new(code, "Your card was reported stolen."));
+            to_value(ChargeView::of(&Charge { status: ChargeStatus::Failed, step: ChargeStep::Final, failure, ..charge() })).expect("JSON")
+        };
+        for code in ["stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"] {
+            assert_eq!(shown(code), shown("generic_decline"), "{code}");
+            assert_eq!(shown(code)["failure"], json!({"code": "generic_decline", "message": "The card was declined."}));
+        }
+        assert_eq!(shown("insufficient_funds")["failure"]["code"], "insufficient_funds");
     }
 
     #[test]

@@ -146,6 +146,7 @@ mod tests {
             expires_at: samples::NOW + Millis::from_mins(10),
             unlocks_at: samples::NOW + Millis::from_mins(15),
             settling: None,
+            declines: 0,
             version: 0,
             created_at: samples::NOW,
             updated_at: samples::NOW,

@@ -57,6 +57,7 @@ fn order() -> Order {
         expires_at: AT + Millis::from_mins(10),
         unlocks_at: AT + Millis::from_mins(15),
         settling: None,
+        declines: 0,
         version: 1,
         created_at: AT,
         updated_at: AT,

@@ -38,6 +38,7 @@ fn check(world: &World, write: &Write, guards: Guards) -> Result<(), CommitError
             return if guards.slots && full { Err(CommitError::SlotsFull) } else { Ok(()) };
         }
         Write::Slot(SlotChange::Free { .. }) => return Ok(()),
+        Write::Decline { .. } => return Ok(()),
         other => unreachable!("no sale writes {other:?}"),
     };
     let fits = old.map_or(new == 0, |old| new == old + 1);
@@ -66,13 +67,14 @@ fn put(world: &mut World, write: Write) {
         }
         Write::Slot(SlotChange::Take { user, order, .. }) => world.slots.push((user, order)),
         Write::Slot(SlotChange::Free { user, order }) => world.slots.retain(|slot| *slot != (user, order)),
+        Write::Decline { .. } => {}
         other => unreachable!("no sale writes {other:?}"),
     }
 }
 
 /// Takes out what no rule within the model's bounds reads, so that states which differ in nothing else are one: when a
-/// document was written, and the lapses (the model has too few orders for the wait between locks; the property tests cover
-/// it).
+/// document was written, the lapses and the declines (the model has too few orders for the wait between locks, and too few
+/// charges for the limit of declines; the property tests cover them).
 pub fn without_history(mut decision: Decision) -> Decision {
     const NEVER: Timestamp = Timestamp(0);
     if let Some(ticket) = &mut decision.ticket {
@@ -81,6 +83,7 @@ pub fn without_history(mut decision: Decision) -> Decision {
     }
     if let Some(order) = &mut decision.order {
         (order.created_at, order.updated_at) = (NEVER, NEVER);
+        order.declines = 0;
     }
     for charge in &mut decision.charges {
         (charge.created_at, charge.updated_at) = (NEVER, NEVER);

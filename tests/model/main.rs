@@ -31,6 +31,7 @@ fn rules() -> Rules {
         early_release: false,
         locks_max: 1,
         relock_wait: Millis(0),
+        ..Policy::default()
     };
     Rules { policy, guards: Guards { versions: true, slots: true }, claim: true, closes_interrupted: true }
 }

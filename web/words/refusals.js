@@ -17,6 +17,7 @@ const WORDS = {
   ticket_sold: ["This ticket has just been sold.", "Have a look at what else is for sale."],
   price_changed: ["The price has changed meanwhile.", "Have a look at the new price, then decide."],
   too_many_locks: ["You can't hold this ticket right now.", "You hold several tickets already, or let this one go too often: pay or cancel one, or wait a little."],
+  too_many_listings: ["You have as many tickets on sale as you may.", "Take one off sale, or wait until one is sold."],
   order_expired: ["The time for this order is over, and nothing was charged.", "If the ticket is free again, you can buy it anew."],
   order_not_payable: ["This order was cancelled, and nothing was charged.", "If the ticket is still for sale, you can buy it anew."],
   order_completed: ["This order is paid already.", "The ticket is yours."],

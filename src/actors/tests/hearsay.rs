@@ -31,11 +31,11 @@ async fn nobody_is_refused_by_what_the_catalog_shows() {
     let dearer = Money::from_minor(9_900).expect("a price");
     let ticket = market.misshown(|ticket| Ticket { price: dearer, ..ticket }).await;
     let expected = |price| Expected { price: Some(price), ..Expected::default() };
-    let as_expected = market.actors.orders.place(market.buyers[0], ticket.id, expected(ticket.price), None).await;
+    let as_expected = market.actors.orders.place(market.buyers[0], ticket.id, expected(ticket.price), None, None).await;
     let order = as_expected.expect("the price is as expected");
     assert_eq!(order.price, ticket.price);
     let other = market.ticket().await;
-    let wrong = market.actors.orders.place(market.buyers[1], other.id, expected(dearer), None).await;
+    let wrong = market.actors.orders.place(market.buyers[1], other.id, expected(dearer), None, None).await;
     assert!(matches!(wrong, Err(Fault::Refused(Refusal::PriceChanged))), "the store says so, too: {wrong:?}");
     market.check().await;
 }

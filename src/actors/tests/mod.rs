@@ -57,6 +57,7 @@ impl Market {
             policy: Policy::default(),
             replica: ReplicaName::new("one"),
             losers: losers_in,
+            network_locks: None,
         };
         let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
         let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
@@ -85,7 +86,7 @@ impl Market {
     }
 
     async fn lock(&self, ticket: TicketId, buyer: usize) -> Result<Order, Fault> {
-        self.actors.orders.place(self.buyers[buyer], ticket, Expected::default(), None).await
+        self.actors.orders.place(self.buyers[buyer], ticket, Expected::default(), None, None).await
     }
 
     async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<Paid, Fault> {

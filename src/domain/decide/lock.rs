@@ -48,6 +48,7 @@ pub(super) fn take(sale: &Sale, wish: Wish<'_>, policy: &Policy, now: Timestamp)
         expires_at: policy.expires_at(now),
         unlocks_at: policy.unlocks_at(now),
         settling: None,
+        declines: 0,
         version: 0,
         created_at: now,
         updated_at: now,
@@ -56,6 +57,7 @@ pub(super) fn take(sale: &Sale, wish: Wish<'_>, policy: &Policy, now: Timestamp)
         ticket: Some(ticket.clone()),
         order: Some(order.clone()),
         charges: Vec::new(),
+        declined: None,
         slot: Some(SlotChange::Take { user: wish.buyer, order: wish.order, locks_max: policy.locks_max }),
         events: vec![Event::TicketUpdated { ticket }, Event::OrderCreated { order }],
     })
@@ -104,6 +106,7 @@ pub(super) fn fence(sale: &Sale, now: Timestamp) -> Decision {
         order: sale.order.as_ref().map(|order| next(order, now)),
         charges: sale.charge.iter().map(|charge| payment::next(charge, now)).collect(),
         slot: None,
+        declined: None,
         events: vec![told],
     }
 }
@@ -133,7 +136,7 @@ fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: Failure, pol
     events.push(Event::TicketUpdated { ticket: ticket.clone() });
     let charges = sale.charge.iter().map(|charge| payment::reversing(charge, failure.clone(), now)).collect();
     let slot = Some(SlotChange::Free { user: order.buyer, order: order.id });
-    Decision { ticket: Some(ticket), order: Some(order), charges, slot, events }
+    Decision { ticket: Some(ticket), order: Some(order), charges, slot, declined: None, events }
 }
 
 /// The order, if it is the one that holds the ticket.

@@ -34,14 +34,14 @@ pub enum Command {
     PaymentAuthorized { charge: ChargeId, payment: PaymentId },
     /// The processor wants the buyer to act.
     ActionRequired { charge: ChargeId, payment: PaymentId },
-    /// The processor declined. Nothing is held.
+    /// The processor declined, at once or after the buyer acted. Nothing is held.
     PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: Failure },
     /// The processor does not know the token: as if it had never been submitted.
     TokenRefused { charge: ChargeId },
     /// The attempt was cut off or refused, and the processor has nothing of it so far. It may still arrive there: the payment
     /// is closed at the processor first, and then the charge has Failed, for this reason.
     PaymentInterrupted { charge: ChargeId, failure: Failure },
-    /// The processor waits for the buyer no longer: they were declined, or the payment was closed over there.
+    /// The processor waits for the buyer no longer: the payment was closed over there.
     WaitingEnded { charge: ChargeId, failure: Failure },
     /// The money is captured.
     PaymentCaptured { charge: ChargeId },
@@ -84,6 +84,8 @@ pub enum Refusal {
     OrderCompleted,
     #[error("a call to the payment processor is running")]
     PaymentInFlight,
+    #[error("too many payments were declined; the next one may be submitted in {retry_after}")]
+    TooManyDeclines { retry_after: Millis },
     /// The same token waits for the buyer already: answer with this charge.
     #[error("the charge waits for its buyer already")]
     AwaitingAction { charge: ChargeId },
@@ -109,6 +111,8 @@ pub struct Decision {
     pub order: Option<Order>,
     pub charges: Vec<Charge>,
     pub slot: Option<SlotChange>,
+    /// The user whose payment was declined: counted in the same commit, at its time.
+    pub declined: Option<UserId>,
     pub events: Vec<Event>,
 }
 
@@ -138,7 +142,9 @@ pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -
         }
         Command::Cancel { order, by } => lock::cancel(sale, *order, *by, policy, now),
         Command::DeadlinePassed { order } => lock::deadline_passed(sale, *order, policy, now),
-        Command::SubmitPayment { order, by, charge, token } => payment::submit(sale, *order, *by, *charge, token, now),
+        Command::SubmitPayment { order, by, charge, token } => {
+            payment::submit(sale, payment::Submission { order: *order, by: *by, charge: *charge, token }, policy, now)
+        }
         Command::ConfirmPayment { charge, by } => payment::confirm(sale, *charge, *by, now),
         Command::PaymentAuthorized { charge, payment } => payment::authorized(sale, *charge, payment, policy, now),
         Command::ActionRequired { charge, payment } => payment::action_required(sale, *charge, payment, policy, now),

@@ -6,14 +6,16 @@ use crate::domain::{
     Sale, Ticket, TicketState, Timestamp, TokenDigest, UserId,
 };
 
-pub(super) fn submit(
-    sale: &Sale,
-    order: OrderId,
-    by: UserId,
-    charge: ChargeId,
-    token: &TokenDigest,
-    now: Timestamp,
-) -> Result<Decision, Refusal> {
+/// A payment that a buyer submits.
+pub(super) struct Submission<'a> {
+    pub order: OrderId,
+    pub by: UserId,
+    pub charge: ChargeId,
+    pub token: &'a TokenDigest,
+}
+
+pub(super) fn submit(sale: &Sale, submission: Submission<'_>, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
+    let Submission { order, by, charge, token } = submission;
     let held = lock::held(sale, order)?;
     if held.buyer != by {
         return Err(Refusal::NotOwner);
@@ -28,6 +30,10 @@ pub(super) fn submit(
             return Err(Refusal::AwaitingAction { charge: running.id });
         }
         charges.push(reversing(running, Failure::superseded(), now));
+    }
+    if policy.limits_declines && held.declines >= Policy::DECLINES_PER_ORDER_MAX {
+        // The ticket may be locked again by another order, once this one has ended.
+        return Err(Refusal::TooManyDeclines { retry_after: held.unlocks_at - now });
     }
     let first_attempt = held.status == OrderStatus::Created;
     let order = Order { status: OrderStatus::AwaitingPayment, ..lock::next(held, now) };
@@ -120,9 +126,14 @@ pub(super) fn declined(
     failure: &Failure,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let (charge, _) = authorizing(sale, charge)?;
+    let (charge, order) = running(sale, charge)?;
+    if charge.step == ChargeStep::Capturing {
+        return Err(Refusal::Stale);
+    }
     let waited = charge.stripe_id.is_some();
-    Ok(if waited { only(reversing(charge, failure.clone(), now)) } else { failed(charge, payment, failure, now) })
+    let decision = if waited { only(reversing(charge, failure.clone(), now)) } else { failed(charge, payment, failure, now) };
+    let order = Order { declines: order.declines.saturating_add(1), ..lock::next(order, now) };
+    Ok(Decision { declined: Some(order.buyer), order: Some(order), ..decision })
 }
 
 pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
@@ -166,6 +177,7 @@ pub(super) fn captured(sale: &Sale, charge: ChargeId, policy: &Policy, now: Time
         ticket: Some(ticket),
         order: Some(order),
         charges: vec![charge],
+        declined: None,
     })
 }
 

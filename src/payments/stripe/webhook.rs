@@ -48,15 +48,28 @@ impl Secrets {
         Self(secrets.into_iter().map(|secret| secret.as_bytes().to_vec()).collect())
     }
 
-    /// Whether `header` signs `body` with one of the secrets, at about `now`.
+    /// What a delivery's header says, before its body is read: whether it may be a signature, of about `now`, that can be
+    /// verified here. Anybody can write such a header.
     ///
     /// # Errors
-    /// [`SignatureError`]; which one is for the log, not for the sender.
-    pub fn verify(&self, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
+    /// [`SignatureError`], but for [`SignatureError::Wrong`]; which one is for the log, not for the sender.
+    pub fn claim<'a>(&self, header: &'a str, now: Timestamp) -> Result<Claim<'a>, SignatureError> {
         if self.0.is_empty() {
             return Err(SignatureError::NoSecret);
         }
-        let Signed { at, macs } = Signed::parse(header)?;
+        let claim = Claim::parse(header)?;
+        let secs: i64 = claim.at.parse().map_err(|_| SignatureError::Missing)?;
+        let off = (now - Timestamp(secs.saturating_mul(1000))).0.saturating_abs();
+        // Whole seconds, as Stripe's own libraries count them.
+        if off / 1000 > TOLERANCE.0 / 1000 { Err(SignatureError::OutOfTime) } else { Ok(claim) }
+    }
+
+    /// Whether one of the secrets signed `body` as the claim says.
+    ///
+    /// # Errors
+    /// [`SignatureError::Wrong`].
+    pub fn verify(&self, claim: &Claim<'_>, body: &[u8]) -> Result<(), SignatureError> {
+        let Claim { at, macs } = claim;
         let fits = self.0.iter().fold(false, |fits, secret| {
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
             mac.update(at.as_bytes());
@@ -66,25 +79,19 @@ impl Secrets {
             // Every signature is compared to its end, whichever fits: the time that it takes tells nothing.
             macs.iter().fold(fits, |fits, given| bool::from(given.as_slice().ct_eq(&expected)) | fits)
         });
-        if !fits {
-            return Err(SignatureError::Wrong);
-        }
-        let secs: i64 = at.parse().map_err(|_| SignatureError::Missing)?;
-        let signed = Timestamp(secs.saturating_mul(1000));
-        let off = (now - signed).0.saturating_abs();
-        // Whole seconds, as Stripe's own libraries count them.
-        if off / 1000 > TOLERANCE.0 / 1000 { Err(SignatureError::OutOfTime) } else { Ok(()) }
+        if fits { Ok(()) } else { Err(SignatureError::Wrong) }
     }
 }
 
-/// The header, taken apart.
-struct Signed<'a> {
+/// A signature's header, taken apart: it may be a forgery.
+#[derive(Debug)]
+pub struct Claim<'a> {
     /// As it was written, since that is what was signed.
     at: &'a str,
     macs: Vec<[u8; MAC_BYTES]>,
 }
 
-impl<'a> Signed<'a> {
+impl<'a> Claim<'a> {
     fn parse(header: &'a str) -> Result<Self, SignatureError> {
         let (mut at, mut macs) = (None, Vec::new());
         for item in header.split(',') {
@@ -200,6 +207,11 @@ mod tests {
         format!("t={at},v1={}", mac(secret, &at, body))
     }
 
+    /// Both checks, one after the other.
+    fn verify(secrets: &Secrets, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
+        secrets.verify(&secrets.claim(header, now)?, body)
+    }
+
     fn secrets() -> Secrets {
         Secrets::new(["whsec_old", "whsec_new"])
     }
@@ -209,13 +221,13 @@ mod tests {
     fn the_signature_is_the_one_that_stripes_library_makes() {
         let body = br#"{"id":"evt_1"}"#;
         let given = "t=1760000000,v1=66e880d7175fffb43ce10c4e14db1cfb230c8804b5aafb116affbc9a836c7690";
-        Secrets::new(["whsec_test"]).verify(given, body, now()).expect("Stripe's own");
+        verify(&Secrets::new(["whsec_test"]), given, body, now()).expect("Stripe's own");
     }
 
     #[test]
     fn any_of_several_secrets_and_signatures_may_fit() {
         for secret in ["whsec_old", "whsec_new"] {
-            secrets().verify(&header(secret, BODY), BODY, now()).expect("signed");
+            verify(&secrets(), &header(secret, BODY), BODY, now()).expect("signed");
         }
         let (at, right) = (SIGNED_AT.to_string(), mac("whsec_new", &SIGNED_AT.to_string(), BODY));
         let wrong = mac("whsec_other", &at, BODY);
@@ -226,7 +238,7 @@ mod tests {
             format!("t={at}, v1={}", right.to_uppercase()),
             format!("t={at},v0={wrong},v1={right},scheme=other,,"),
         ] {
-            secrets().verify(&fine, BODY, now()).unwrap_or_else(|error| panic!("{fine}: {error}"));
+            verify(&secrets(), &fine, BODY, now()).unwrap_or_else(|error| panic!("{fine}: {error}"));
         }
     }
 
@@ -241,11 +253,11 @@ mod tests {
             (&later, BODY),
         ];
         for (header, body) in cases {
-            assert_eq!(secrets().verify(header, body, now()), Err(SignatureError::Wrong), "{header}");
+            assert_eq!(verify(&secrets(), header, body, now()), Err(SignatureError::Wrong), "{header}");
         }
-        assert_eq!(Secrets::new(["whsec_other"]).verify(&header, BODY, now()), Err(SignatureError::Wrong));
-        assert_eq!(Secrets::default().verify(&header, BODY, now()), Err(SignatureError::NoSecret));
-        assert_eq!(Secrets::new([""]).verify(&header, BODY, now()), Err(SignatureError::Wrong));
+        assert_eq!(verify(&Secrets::new(["whsec_other"]), &header, BODY, now()), Err(SignatureError::Wrong));
+        assert_eq!(verify(&Secrets::default(), &header, BODY, now()), Err(SignatureError::NoSecret));
+        assert_eq!(verify(&Secrets::new([""]), &header, BODY, now()), Err(SignatureError::Wrong));
     }
 
     #[test]
@@ -264,7 +276,7 @@ mod tests {
             format!("t={at},v0={right}"),
             format!("t={at}{}", format!(",v1={right}").repeat(SIGNATURES_MAX + 1)),
         ] {
-            assert_eq!(secrets().verify(&bad, BODY, now()), Err(SignatureError::Missing), "{bad}");
+            assert_eq!(verify(&secrets(), &bad, BODY, now()), Err(SignatureError::Missing), "{bad}");
         }
     }
 
@@ -272,14 +284,23 @@ mod tests {
     fn it_holds_for_five_minutes_either_way() {
         let header = header("whsec_new", BODY);
         for within in [-300_999, -1_000, 0, 300_000, 300_999] {
-            secrets().verify(&header, BODY, now() + Millis(within)).unwrap_or_else(|error| panic!("{within}: {error}"));
+            verify(&secrets(), &header, BODY, now() + Millis(within)).unwrap_or_else(|error| panic!("{within}: {error}"));
         }
         for beyond in [-301_000, 301_000, i64::MAX / 2] {
-            assert_eq!(secrets().verify(&header, BODY, now() + Millis(beyond)), Err(SignatureError::OutOfTime), "{beyond}");
+            assert_eq!(verify(&secrets(), &header, BODY, now() + Millis(beyond)), Err(SignatureError::OutOfTime), "{beyond}");
         }
         let far = "9".repeat(30);
         let forged = format!("t={far},v1={}", mac("whsec_new", &far, BODY));
-        assert_eq!(secrets().verify(&forged, BODY, now()), Err(SignatureError::Missing), "a time that is no time");
+        assert_eq!(verify(&secrets(), &forged, BODY, now()), Err(SignatureError::Missing), "a time that is no time");
+    }
+
+    #[test]
+    fn claim_is_refused_by_its_header_alone() {
+        let header = header("whsec_new", BODY);
+        assert!(secrets().claim(&header, now()).is_ok());
+        assert_eq!(secrets().claim(&header, now() + Millis(301_000)).expect_err("too old"), SignatureError::OutOfTime);
+        assert_eq!(secrets().claim("t=1", now()).expect_err("no signature"), SignatureError::Missing);
+        assert_eq!(Secrets::default().claim(&header, now()).expect_err("no secret"), SignatureError::NoSecret);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Writing a plan: the documents, and the indexes that follow from their old and new state. Nothing is judged here.
 
-use redb::StorageError;
+use redb::{ReadableTable, StorageError};
 
 use super::{
     judge::{Change, Plan},
     tables::Tables,
 };
-use crate::domain::{Charge, Order, OrderStatus, Session, SlotChange, Ticket, User};
+use crate::domain::{Charge, Order, OrderStatus, Policy, Session, SlotChange, Ticket, Timestamp, User};
 
 /// Writes `plan`; its events become those of transaction `number`, from `ordinal` on.
 pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: u32) -> Result<(), StorageError> {
@@ -36,6 +36,9 @@ pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: 
             SlotChange::Take { user, order, .. } => tables.slots.insert((user.uuid().as_u128(), order.uuid().as_u128()), ())?,
             SlotChange::Free { user, order } => tables.slots.remove((user.uuid().as_u128(), order.uuid().as_u128()))?,
         };
+    }
+    for (user, at) in &plan.declines {
+        decline(tables, user.uuid().as_u128(), *at)?;
     }
     for (record, bytes) in &plan.keys {
         let (user, key) = (record.key.user.uuid().as_u128(), record.key.key.as_str());
@@ -99,6 +102,14 @@ fn charge(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Charge>) 
     } else {
         tables.charges_open.remove(id)?;
     }
+    Ok(())
+}
+
+fn decline(tables: &mut Tables<'_>, user: u128, at: Timestamp) -> Result<(), StorageError> {
+    let mut times = tables.declines.get(user)?.map(|times| times.value()).unwrap_or_default();
+    times.push(at.0);
+    times.drain(..times.len().saturating_sub(usize::from(Policy::DECLINES_PER_USER_MAX)));
+    tables.declines.insert(user, times)?;
     Ok(())
 }
 

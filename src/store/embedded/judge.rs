@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table};
 
 use super::tables::{Document, EventToStore, Fault, Tables, decode, encode};
 use crate::{
-    domain::{Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, User, UserId, Version},
+    domain::{Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId, Version},
     store::{Commit, CommitError, Write},
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Plan {
     pub closed: Vec<Session>,
     pub opened: Vec<(Session, Vec<u8>)>,
     pub slots: Vec<SlotChange>,
+    pub declines: Vec<(UserId, Timestamp)>,
     pub keys: Vec<(IdempotencyRecord, Vec<u8>)>,
     pub deliveries: Vec<(Delivery, Vec<u8>)>,
     pub events: Vec<Vec<u8>>,
@@ -75,6 +76,7 @@ pub(super) fn judge(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Stop> 
             Write::CloseSession(digest) => plan.closed.extend(session(tables, digest.as_str())?),
             Write::CloseSessions { user, except } => close_all(tables, &mut plan, *user, except.as_ref())?,
             Write::Slot(slot) => change_slot(tables, &mut plan, *slot)?,
+            Write::Decline { user, at } => plan.declines.push((*user, *at)),
             Write::Idempotency(record) => remember(tables, &mut plan, record)?,
             Write::Delivery(delivery) => deliver(tables, &mut plan, delivery)?,
         }

@@ -260,6 +260,10 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::delivery(snapshot, event))
     }
 
+    async fn declines_of(&self, user: UserId) -> Result<Vec<Timestamp>, Unavailable> {
+        self.read(|snapshot| reads::declines_of(snapshot, user))
+    }
+
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
         Ok(self.counters.hit(key, window, now))
     }

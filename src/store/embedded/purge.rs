@@ -6,7 +6,7 @@ use super::{
     apply,
     tables::{Fault, StoredEvent, Tables, decode, meta},
 };
-use crate::domain::{Delivery, IdempotencyRecord, Millis, Session, Timestamp};
+use crate::domain::{Delivery, IdempotencyRecord, Millis, Policy, Session, Timestamp};
 
 /// How many records of each kind one transaction removes at most: some ten milliseconds of work, which commits that
 /// share the transaction wait for.
@@ -25,9 +25,9 @@ pub(super) struct Purged {
     pub more: bool,
 }
 
-/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries and events each.
+/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries, users' declines and events each.
 pub(super) fn purge(tables: &mut Tables<'_>, now: Timestamp) -> Result<Purged, Fault> {
-    let removed = [sessions(tables, now)?, keys(tables, now)?, deliveries(tables, now)?, events(tables, now)?];
+    let removed = [sessions(tables, now)?, keys(tables, now)?, deliveries(tables, now)?, declines(tables, now)?, events(tables, now)?];
     Ok(Purged { removed: removed.iter().sum(), more: removed.iter().any(|count| *count >= STEP_MAX) })
 }
 
@@ -69,6 +69,22 @@ fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
         apply::remove_delivery(tables, *at, event)?;
     }
     Ok(old.len())
+}
+
+/// Of users without a decline within the span. All rows are looked at: they are those of a day.
+fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+    let over = |times: &[i64]| times.iter().all(|at| *at < (now - Policy::DECLINES_SPAN).0);
+    let mut users = Vec::new();
+    for entry in tables.declines.iter()? {
+        let (user, times) = entry?;
+        if over(&times.value()) && users.len() < STEP_MAX {
+            users.push(user.value());
+        }
+    }
+    for user in &users {
+        tables.declines.remove(*user)?;
+    }
+    Ok(users.len())
 }
 
 /// From the oldest on, in commit order; the first one that is kept ends it, so that what is left has no gap.

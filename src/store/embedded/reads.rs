@@ -114,6 +114,11 @@ fn listed<D: Document>(
     Ok(found)
 }
 
+pub(super) fn declines_of(snapshot: &ReadTransaction, user: UserId) -> Result<Vec<Timestamp>, Fault> {
+    let times = snapshot.open_table(tables::DECLINES)?.get(user.uuid().as_u128())?.map(|times| times.value()).unwrap_or_default();
+    Ok(times.into_iter().map(Timestamp).collect())
+}
+
 pub(super) fn charges_open(
     snapshot: &ReadTransaction,
     cutoff: Timestamp,

@@ -69,6 +69,8 @@ tables! {
     sessions_due, SESSIONS_DUE: (i64, &'static str) => ();
     /// The locks that are counted for a user: (user, order).
     slots, SLOTS: (u128, u128) => ();
+    /// Declined payments: of each user the newest, as times in milliseconds, oldest first.
+    declines, DECLINES: u128 => Vec<i64>;
     /// Idempotency records by (user, key).
     idempotency, IDEMPOTENCY: (u128, &'static str) => &'static [u8];
     /// Idempotency records by (createdAt, user, key).

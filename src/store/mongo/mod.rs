@@ -284,6 +284,10 @@ impl Store for MongoStore {
         self.by_id(Place::Deliveries, event.to_owned()).await
     }
 
+    async fn declines_of(&self, user: UserId) -> Result<Vec<Timestamp>, Unavailable> {
+        self.read(move |db| reads::declines_of(db, user)).await
+    }
+
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
         let key = key.to_owned();
         self.read(move |db| reads::count_hit(db, key, window, now)).await

@@ -11,7 +11,7 @@ use super::{
     statements::{Action, Change, Statement, Update, at_version, with_room},
 };
 use crate::{
-    domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, Version},
+    domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId, Version},
     store::{Commit, CommitError, Write},
 };
 
@@ -172,6 +172,7 @@ impl Prepared {
                 self.delete(Place::Sessions, rawdoc! { "q": which, "limit": 0 });
             }
             Write::Slot(change) => self.slot(change),
+            Write::Decline { user, at } => self.decline(*user, *at),
             Write::Idempotency(record) => self.idempotency(record)?,
             Write::Delivery(delivery) => self.delivery(delivery)?,
         }
@@ -263,6 +264,14 @@ impl Prepared {
             }
         };
         self.update(Place::Slots, Update { id: user, guard, change, value: order.into() });
+    }
+
+    /// Kept with the user's locks: whose payment is declined holds one, so the document is there.
+    fn decline(&mut self, user: UserId, at: Timestamp) {
+        self.keys.push(Key::document(Place::Slots, user.uuid()));
+        let user = user.to_string();
+        self.requirements.push(Requirement::Holder { user: user.clone(), statement: self.statements.len() });
+        self.update(Place::Slots, Update { id: user, guard: RawDocumentBuf::new(), change: Change::Decline, value: RawBson::Int64(at.0) });
     }
 
     fn idempotency(&mut self, record: &IdempotencyRecord) -> Result<(), Error> {

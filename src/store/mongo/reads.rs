@@ -140,6 +140,17 @@ pub(super) async fn charges_open(db: Database, cutoff: Timestamp, after: Option<
     page(&db, Place::Charges, query, after.map(|id| id.to_string()), limit).await
 }
 
+pub(super) async fn declines_of(db: Database, user: UserId) -> Result<Vec<Timestamp>> {
+    #[derive(Deserialize)]
+    struct Declines {
+        #[serde(default)]
+        declines: Vec<Timestamp>,
+    }
+    let slots = db.collection::<Declines>(Place::Slots.name());
+    let found = slots.find_one(doc! { "_id": user.to_string() }).projection(doc! { "declines": 1 }).max_time(READ_WORK_MAX).await?;
+    Ok(found.map(|found| found.declines).unwrap_or_default())
+}
+
 /// One more hit, in one statement: a counter whose window is over starts anew.
 pub(super) async fn count_hit(db: Database, key: String, window: Millis, now: Timestamp) -> Result<u64> {
     // One that ends later than a new one would was begun by a clock that has been corrected since.

@@ -21,7 +21,7 @@ pub(super) enum Place {
     Orders,
     Charges,
     Users,
-    /// The locks that each user holds: `{_id: user, locks: [order]}`. Apart from the user, since it is written at another
+    /// The locks that each user holds, and when their payments were declined: `{_id: user, locks: [order], declines: [ms]}`. Apart from the user, since it is written at another
     /// rhythm and on other conditions; made with the user, or else by their first lock.
     Slots,
     Sessions,

@@ -17,7 +17,7 @@ use super::{
     prepare::date,
     schema::{EVENTS, Place},
 };
-use crate::domain::{Millis, Version};
+use crate::domain::{Millis, Policy, Version};
 
 /// How long events are kept, from the time of their commit.
 const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
@@ -55,6 +55,8 @@ pub(super) enum Change {
     Take,
     /// The value is taken from its `locks`.
     Free,
+    /// The value is added to its `declines`, of which the newest are kept.
+    Decline,
     /// Its `signIns` are one more; of the value nothing is used.
     SignIn,
 }
@@ -172,6 +174,10 @@ fn one_statement(updates: &[&Update]) -> RawDocumentBuf {
         Change::Replace => pipeline(rawdoc! { "$replaceWith": value }),
         Change::Take => pipeline(rawdoc! { "$set": { "locks": { "$concatArrays": ["$locks", [value]] } } }),
         Change::Free => pipeline(rawdoc! { "$set": { "locks": { "$setDifference": ["$locks", [value]] } } }),
+        Change::Decline => {
+            let all = rawdoc! { "$concatArrays": [{ "$ifNull": ["$declines", []] }, [value]] };
+            pipeline(rawdoc! { "$set": { "declines": { "$slice": [all, newest_declines()] } } })
+        }
         Change::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
     };
     rawdoc! { "q": which, "u": change, "multi": true }
@@ -184,9 +190,15 @@ fn single(update: &Update) -> RawDocumentBuf {
         Change::Replace => value,
         Change::Take => rawdoc! { "$addToSet": { "locks": value } }.into(),
         Change::Free => rawdoc! { "$pull": { "locks": value } }.into(),
+        Change::Decline => rawdoc! { "$push": { "declines": { "$each": [value], "$slice": newest_declines() } } }.into(),
         Change::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
     };
     rawdoc! { "q": guarded(rawdoc! { "_id": update.id.as_str() }, &update.guard), "u": change }
+}
+
+/// How many declined payments of a user are kept, as `$slice` counts from the end.
+fn newest_declines() -> i32 {
+    -i32::from(Policy::DECLINES_PER_USER_MAX)
 }
 
 fn guarded(mut which: RawDocumentBuf, guard: &RawDocument) -> RawDocumentBuf {

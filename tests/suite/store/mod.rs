@@ -2,8 +2,10 @@
 //!
 //! A test gets a store of its own, empty, and may not look behind the trait.
 
+mod declines;
 mod embedded;
 mod feed;
+mod golden;
 mod guards;
 mod lists;
 mod mongo;
@@ -67,6 +69,11 @@ contract! {
         a_ticket_is_overdue_when_its_lock_or_its_payment_window_is
         the_longest_overdue_come_first_and_not_too_many
         many_sales_are_shown_as_each_is_shown_alone;
+    declines:
+        decline_is_counted_in_the_commit_that_records_it
+        newest_declines_of_a_user_are_kept
+        declines_at_once_are_all_counted
+        declines_are_kept_for_a_day;
     lists:
         tickets_are_listed_by_id_without_the_deleted
         orders_are_listed_by_buyer_and_scope

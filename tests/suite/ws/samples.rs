@@ -54,6 +54,7 @@ pub fn order(buyer: u64, ticket_n: u64) -> Order {
         expires_at: Timestamp(NOW.0 + 600_000),
         unlocks_at: Timestamp(NOW.0 + 900_000),
         settling: None,
+        declines: 0,
         version: 0,
         created_at: NOW,
         updated_at: NOW,

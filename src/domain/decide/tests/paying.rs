@@ -161,3 +161,52 @@ fn a_seller_who_edits_meanwhile_does_not_change_what_is_charged() {
     play.at(mins(4), pay(2, 1, "a")).unwrap();
     assert_eq!(play.charge(charge(1)).amount, price(9900));
 }
+
+#[test]
+fn order_is_refused_after_5_declines_until_its_lock_ends() {
+    let mut play = Play::locked();
+    for n in 1..=5 {
+        play.at(mins(1), pay(1, n, "a")).expect("not yet");
+        play.at(mins(1), declined(n)).unwrap();
+    }
+    let refused = Refusal::TooManyDeclines { retry_after: Millis::from_mins(13) };
+    assert_eq!(play.at(mins(2), pay(1, 6, "a")), Err(refused));
+    assert_eq!(
+        decide(
+            &play.sale,
+            &Command::SubmitPayment { order: order(1), by: OTHER, charge: charge(6), token: token("a") },
+            &play.policy,
+            mins(2)
+        ),
+        Err(Refusal::NotOwner)
+    );
+    assert_eq!(play.at(mins(15), pay(1, 6, "a")), Err(Refusal::OrderExpired), "what became of the order comes first");
+    play.policy.limits_declines = false;
+    play.at(mins(2), pay(1, 6, "a")).expect("the limit is off");
+}
+
+#[test]
+fn only_declines_are_counted_and_each_once() {
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(3), Command::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
+    let decision = play.at(mins(3), declined(1)).unwrap();
+    assert_eq!((decision.declined, play.order(1).declines), (Some(BUYER), 1), "3-D Secure that failed");
+    assert_eq!(play.at(mins(3), declined(1)), Err(Refusal::Stale));
+    play.at(mins(4), pay(1, 2, "b")).unwrap();
+    play.at(mins(4), Command::TokenRefused { charge: charge(2) }).unwrap();
+    play.at(mins(5), pay(1, 3, "c")).unwrap();
+    play.at(mins(5), Command::PaymentInterrupted { charge: charge(3), failure: Failure::interrupted() }).unwrap();
+    assert_eq!(play.order(1).declines, 1, "a refused token and an interruption are none");
+    play.at(mins(6), pay(1, 4, "d")).unwrap();
+    let decision = play.at(mins(6), declined(4)).unwrap();
+    assert_eq!((decision.declined, play.order(1).declines), (Some(BUYER), 2));
+}
+
+#[test]
+fn wait_for_the_buyer_that_ends_in_a_decline_is_counted() {
+    let mut play = Play::waiting_for_buyer();
+    play.at(mins(3), declined(1)).unwrap();
+    assert!(matches!(play.charge(charge(1)).step, ChargeStep::Reversing { .. }), "its buyer has the secret of the payment");
+    assert_eq!(play.order(1).declines, 1);
+    assert_eq!(Play::capturing_since(mins(2)).at(mins(3), declined(1)), Err(Refusal::Stale));
+}
