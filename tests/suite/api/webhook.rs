@@ -7,7 +7,7 @@ use reqwest::Method;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::app::{
-    Answer, Backend, TestApp, on_both_stores, raw,
+    Answer, Backend, PATIENCE, TestApp, on_both_stores, raw,
     stripe::{Stripe, sign},
 };
 
@@ -80,21 +80,22 @@ async fn bodies_in_flight_of_a_forger_leave_room_for_stripe(store: Backend) {
         slow.push(stream);
     }
     // Once all of them were received, there is no room for one more byte.
-    let refused = loop {
-        let answer = deliver(&app, FORGER, "{}", &signature).await;
-        if answer.status != 400 {
-            break answer;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    refused.refused(429, "too_many_requests");
+    until_answered(429, async || deliver(&app, FORGER, "{}", &signature).await).await;
     let (body, signature) = stripe.event("evt_1", "payment_intent.succeeded", "pi_of_another_shop");
     deliver(&app, OTHER, &body, &signature).await.expect(200);
     // The room is given back with the connections.
     drop(slow);
-    while deliver(&app, FORGER, &body, &signature).await.status != 200 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_answered(200, async || deliver(&app, FORGER, &body, &signature).await).await;
+}
+
+/// Nothing announces that a body's room is taken or given back: asks until the answer shows it.
+async fn until_answered(status: u16, ask: impl AsyncFn() -> Answer) {
+    let asking = async {
+        while ask().await.status != status {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("no answer with {status} came"));
 }
 
 async fn refusals_are_limited_for_each_client_and_a_valid_delivery_passes(store: Backend) {
