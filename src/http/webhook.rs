@@ -1,7 +1,7 @@
 //! The door for what Stripe sends by itself. Whether it was Stripe is judged here, over the very bytes that arrived; what
 //! it means is the actors' business.
 //!
-//! Anybody can send to this address, and nobody is signed in. So what the head of a request tells is checked before its body
+//! Anyone can send to this address, without a session. So what the head of a request tells is checked before its body
 //! is read; the bytes of bodies are bounded in all and for each client address; refusals are limited for each client address,
 //! and logged as a count. A delivery that verifies is taken from any address, also from one with too many refusals: Stripe may
 //! share it with a forger, behind a proxy that is not named in `GITTIX_TRUSTED_PROXIES`.

@@ -45,7 +45,7 @@ pub enum ChargeStatusView {
     Completed,
 }
 
-/// Why a charge Failed: a stable code, and a sentence for people. What a card was suspected of is not told: it is reported as
+/// Why a charge Failed: a stable code, and a sentence for people. What a card was suspected of is not shown: it is reported as
 /// `generic_decline`.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = Failure)]
@@ -67,7 +67,7 @@ impl From<ChargeStatus> for ChargeStatusView {
 impl<'a> FailureView<'a> {
     /// A declined card, without a reason.
     const GENERIC: FailureView<'static> = FailureView { code: "generic_decline", message: "The card was declined." };
-    /// Codes that tell a thief what is known of a card (Stripe's documentation, "Decline codes": not to be told to the
+    /// Codes that show a thief what is known of a card (Stripe's documentation, "Decline codes": not to be shown to the
     /// customer). All of them, and a plain decline, get the same code and message, so that none can be recognised.
     const MASKED: [&'static str; 7] =
         ["generic_decline", "stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"];

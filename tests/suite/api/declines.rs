@@ -1,4 +1,4 @@
-//! Declined payments: how many there may be, and what their buyer is told of the card.
+//! Declined payments: how many there may be, and what their buyer sees of the card.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -131,13 +131,13 @@ async fn stolen_card_is_reported_as_a_generic_decline_everywhere(store: Backend)
     let stolen = buyer.pay(&orders[0], "pm_card_chargeDeclinedStolenCard").key("k").await.refused(402, "card_declined");
     let replayed = buyer.pay(&orders[0], "pm_card_chargeDeclinedStolenCard").key("k").await.refused(402, "card_declined");
     let id = stolen["charge"]["id"].as_str().expect("an id").to_owned();
-    let shown = buyer.charge(&id).await.expect(200);
+    let fetched = buyer.charge(&id).await.expect(200);
     let listed = buyer.charges_of(&orders[0]).await.expect(200);
     let frame = socket.event("ChargeFailed").await;
     let failure = json!({ "code": "generic_decline", "message": plain["charge"]["failure"]["message"] });
-    for told in [&stolen["charge"], &replayed["charge"], &shown.body, &listed.items()[1], &frame["charge"]] {
-        assert_eq!(told["failure"], failure, "{told}");
-        assert!(!told.to_string().contains("stolen"), "{told}");
+    for shown in [&stolen["charge"], &replayed["charge"], &fetched.body, &listed.items()[1], &frame["charge"]] {
+        assert_eq!(shown["failure"], failure, "{shown}");
+        assert!(!shown.to_string().contains("stolen"), "{shown}");
     }
     assert_eq!(stolen["errors"], plain["errors"]);
 }

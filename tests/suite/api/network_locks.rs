@@ -42,7 +42,7 @@ async fn network_with_as_many_locks_as_the_limit_is_refused_last(store: Backend)
     let dearer = cem.post("/api/orders", &json!({ "ticketId": third, "expectedPrice": 21 })).header("X-Forwarded-For", OFFICE);
     dearer.await.refused(409, "price_changed");
     order_from(ELSEWHERE, &cem, &third).await.expect(201);
-    // The proxy itself, for whoever is behind it.
+    // The proxy itself, for everyone behind it.
     cem.place_order(&fourth).await.expect(201);
     let metrics = app.guest().get("/metrics").await.expect(200).text;
     assert!(metrics.contains("gittix_network_locks_refused_total 1\n"), "{metrics}");
