@@ -101,7 +101,8 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    /// Waits until one of the servers, or a task without which nothing can be served, has ended. Returns what it was.
+    /// Waits until one of the servers, or a task without which nothing can be served, has ended, or until the store has
+    /// given up. Returns what it was.
     async fn ended(&mut self) -> String {
         let servers = self.servers.iter_mut().map(|server| &mut server.ended);
         tokio::select! {
@@ -109,6 +110,7 @@ impl Running {
                 format!("the HTTP server ended: {}", served.map_or_else(|error| error.to_string(), |served| format!("{served:?}")))
             }
             task = essential_ended() => format!("the {task} ended, which cannot be restarted without the process"),
+            reason = self.store.lost() => format!("the store cannot be used any more: {reason}"),
         }
     }
 }
@@ -138,11 +140,6 @@ pub async fn run(config: Config) -> Result<(), RunError> {
             tracing::error!("{what}; shutting down");
             running.stop().await;
             return Err(RunError::Failed(what));
-        }
-        reason = running.store.lost() => {
-            let lost = StartError(format!("the store cannot be used any more: {reason}"));
-            running.stop().await;
-            return Err(lost);
         }
     }
     running.stop().await;

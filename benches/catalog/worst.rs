@@ -120,6 +120,7 @@ fn ticket(title: String, number: u64, price: u64) -> Ticket {
         currency: Currency::Usd,
         state: TicketState::Available,
         version: 0,
+        details_version: 0,
         created_at: Timestamp(0),
         updated_at: Timestamp(0),
         lapses: Vec::new(),

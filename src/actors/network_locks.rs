@@ -135,7 +135,7 @@ mod tests {
 
     fn locked(sale: Sale, n: u128) -> Sale {
         let buyer = UserId::new(Uuid::from_u128(2));
-        let lock = Command::Lock { order: order(n), buyer, expected_price: None, replica: ReplicaName::new("a") };
+        let lock = Command::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") };
         let decision = decide(&sale, &lock, &Policy::default(), NOW).expect("it is free");
         sale.after(&decision)
     }

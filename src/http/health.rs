@@ -15,7 +15,7 @@ use super::{
     call::Call,
     error::ApiError,
 };
-use crate::metrics::METRICS;
+use crate::{clock::Clock, domain::Millis, metrics::METRICS};
 
 /// Bound on the store's answer in one check. Together with [`Health::other_member_answers`] a check takes less than three
 /// seconds, which is what `gittix health` waits.

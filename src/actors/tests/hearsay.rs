@@ -46,7 +46,7 @@ async fn title_of_a_wrong_copy_neither_grants_nor_refuses_a_lock() {
     let seen_at = |version| Expected { version: Some(version), ..Expected::default() };
     // The catalog shows a title that was changed at a version that the store does not have.
     let ticket = market.misshown(|ticket| Ticket { details_version: ticket.version, ..ticket }).await;
-    let granted = market.actors.orders.place(market.buyers[0], ticket.id, seen_at(ticket.version), None).await;
+    let granted = market.actors.orders.place(market.buyers[0], ticket.id, seen_at(ticket.version), None, None).await;
     assert_eq!(granted.expect("the store has that version").ticket.version, 1);
     // And here one that seems unchanged while the store has another. No actor has it in memory: the edit is written past them.
     let edited = market.ticket().await;
@@ -57,7 +57,7 @@ async fn title_of_a_wrong_copy_neither_grants_nor_refuses_a_lock() {
     market.store.commit(Commit::of(decision, now)).await.expect("committed");
     market.settle().await;
     assert!(market.catalog.merge(&Ticket { version: 9, ..edited.clone() }), "it is news");
-    let refused = market.actors.orders.place(market.buyers[1], edited.id, seen_at(0), None).await;
+    let refused = market.actors.orders.place(market.buyers[1], edited.id, seen_at(0), None, None).await;
     assert!(matches!(refused, Err(Fault::Refused(Refusal::TicketChanged))), "{refused:?}");
     market.check().await;
 }

@@ -75,7 +75,7 @@ mod tests {
         let listed = decide::list_ticket(TicketId::new(Uuid::from_u128(1)), UserId::new(Uuid::from_u128(2)), title, price, at);
         let sale = Sale::unlocked(listed.ticket.expect("a ticket"));
         let (order, buyer) = (OrderId::new(Uuid::from_u128(3)), UserId::new(Uuid::from_u128(4)));
-        let lock = Command::Lock { order, buyer, expected_price: None, replica: ReplicaName::new("one") };
+        let lock = Command::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("one") };
         let decision = decide(&sale, &lock, &Policy::default(), at).expect("granted");
         sale.after(&decision)
     }

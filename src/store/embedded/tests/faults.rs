@@ -211,7 +211,7 @@ async fn commit_of_unknown_outcome_is_in_the_feed_if_it_was_written() {
 
 /// Fails to open a file that failed once, again and again for a minute. Why it was given up, if it was.
 async fn reopened_for_a_minute(error: impl Fn() -> OpenError + Send + 'static) -> Option<String> {
-    let file = file::DatabaseFile::new(EmbeddedStore::on(InMemoryBackend::new()).expect("made"));
+    let file = DatabaseFile::new(EmbeddedStore::on(InMemoryBackend::new()).expect("made"));
     file.fail("the disk failed".into());
     let mut reopening = Reopening::new(Box::new(move || Err(error())));
     for _ in 0..60 {
