@@ -30,6 +30,7 @@ const CONTRACT: &[(u16, &str)] = &[
     (404, "not_found"),
     (405, "method_not_allowed"),
     (409, "email_in_use"),
+    (409, "other_user"),
     (409, "ticket_locked"),
     (409, "ticket_sold"),
     (409, "price_changed"),

@@ -253,7 +253,7 @@ async fn common_and_repeated_passwords_are_refused(store: Backend) {
 
 async fn password_close_to_the_email_address_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
-    for password in ["ann@example.com", "ANN@Example.com", "annexample", "ann-12345", "gittix123", "Example.Com1"] {
+    for password in ["ann@example.com", "ANN@Example.com", "annexample", "ann-1234", "gittix123", "Example.Com1"] {
         app.guest().sign_up("ann@example.com", password).await.invalid("password");
     }
     app.guest().sign_up("ann@example.com", "ann has a horse").await.expect(201);
