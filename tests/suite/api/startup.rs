@@ -122,8 +122,8 @@ mod loading {
         let home = Home::new(store);
         let mut server = Server::start_unready(&home, &settings(&[("GITTIX_STORE_WAIT", "1s")])).await;
         assert_eq!(server.ended().await.code(), Some(2));
-        let last = server.log().last().cloned().unwrap_or_default();
-        assert!(last.starts_with("gittix: ") && last.contains("GITTIX_STORE_WAIT"), "{last}");
+        let reason = server.reason().await;
+        assert!(reason.contains("GITTIX_STORE_WAIT"), "{reason}");
     }
 
     /// One connection, opened while the server starts, is kept and answered by the application afterwards.

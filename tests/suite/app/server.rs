@@ -134,6 +134,18 @@ impl Server {
         panic!("the server did not end; its log: {:#?}", self.log());
     }
 
+    /// The line in which it says why it ended. It may be read a moment after the end.
+    pub async fn reason(&self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(line) = self.log().into_iter().find(|line| line.starts_with("gittix: ")) {
+                return line;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the server did not say why it ended; its log: {:#?}", self.log());
+    }
+
     /// How many file descriptors it has open.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process is alive").count()

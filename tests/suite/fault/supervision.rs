@@ -74,6 +74,6 @@ async fn process_ends_when_the_writer_of_the_embedded_store_panics() {
     let answer = app.guest().sign_up("first@example.com", "correct horse").await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(app.server.ended().await.code(), Some(70), "{:#?}", app.server.log());
-    let last = app.server.log().last().cloned().unwrap_or_default();
-    assert!(last.contains("embedded store's writer"), "{last}");
+    let reason = app.server.reason().await;
+    assert!(reason.contains("embedded store's writer"), "{reason}");
 }
