@@ -50,7 +50,7 @@ impl RunError {
     }
 }
 
-/// HTTP connections; sockets are the hub's.
+/// HTTP connections of a worker; sockets are the hub's. The quota is reached first.
 const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 /// The same of the admin address, which has one worker.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -162,13 +162,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let replica = config.replica.clone().unwrap_or_else(host_name);
     // Half the cores for ticket actors, the other half for HTTP's hot paths; at least one each.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let socket_limits = listening::socket_limits(descriptors, cores);
+    let socket_limits = listening::socket_limits(descriptors, cores, &config);
+    let quota = http::Quota::new(listening::connection_limits(descriptors, cores, &config));
     listening::announce(&config, &public, admin.as_ref(), &replica, socket_limits);
     payment::announce(&config);
 
     let startup = http::Startup::new(&config);
     let addr = public.addr;
-    let servers = serve(public, admin, cores, &startup)?;
+    let servers = serve(public, admin, quota, cores, &startup)?;
     let opened = opening::open(&config, &startup).await?;
     let (store, clock) = (Arc::clone(&opened.store), opened.clock.clone());
     let catalog = Catalog::default();
@@ -188,15 +189,23 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// Servers on all addresses. Each answers by the start's application until that has finished.
-fn serve(public: Bound, admin: Option<Bound>, cores: usize, startup: &http::Startup) -> Result<Vec<Serving>, StartError> {
+fn serve(
+    public: Bound,
+    admin: Option<Bound>,
+    quota: Arc<http::Quota>,
+    cores: usize,
+    startup: &http::Startup,
+) -> Result<Vec<Serving>, StartError> {
+    let guard = http::Guard { deadlines: http::Deadlines::default(), quota };
     let bounds = http::Bounds { workers: cores, connections_max: CONNECTIONS_PER_WORKER_MAX, drain: Running::DRAIN };
     let started = startup.clone();
-    let server = http::serve(public.listener, bounds, move || http::staged(started.clone(), http::app));
+    let server = http::serve(public.listener, bounds, guard, move || http::staged(started.clone(), http::app));
     let mut servers = vec![Serving::start(server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?)];
     if let Some(admin) = admin {
         let bounds = http::Bounds { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
         let started = startup.clone();
-        let server = http::serve(admin.listener, bounds, move || http::staged(started.clone(), http::admin));
+        // The connections of the admin address have a bound of their own.
+        let server = http::serve(admin.listener, bounds, http::Guard::default(), move || http::staged(started.clone(), http::admin));
         servers.push(Serving::start(server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?));
     }
     Ok(servers)

@@ -51,6 +51,12 @@ metrics! {
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
     /// Requests refused because of a rate or a full queue, by what was full.
     shed: IntCounterVec("gittix_shed_total", "what" in ["client_rate", "signin_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
+    /// Connections open, WebSockets included.
+    connections: IntGauge("gittix_connections");
+    /// Connections beyond a bound, which are answered with 503 except for probes: all of them, those of one address, WebSockets of one address.
+    connections_refused: IntCounterVec("gittix_connections_refused_total", "reason" in ["full", "address", "address_sockets"]);
+    /// HTTP connections ended by the server, by reason. `limited` were beyond a bound.
+    connections_ended: IntCounterVec("gittix_connections_ended_total", "reason" in ["idle", "head_timeout", "write_timeout", "malformed", "head_too_large", "limited"]);
     /// Commits acknowledged by the store.
     commits: IntCounter("gittix_commits_total");
     /// Commits that were not, by reason.
@@ -153,6 +159,10 @@ metrics! {
     frames_conflated: IntCounter("gittix_websocket_frames_conflated_total");
     /// Connections closed by the server, by reason.
     sockets_closed: IntCounterVec("gittix_websockets_closed_total", "reason" in ["stalled", "silent", "limit", "signed_out", "shutdown", "protocol"]);
+    /// Bytes of events replayed to WebSocket connections that resumed.
+    replayed_bytes: IntCounter("gittix_websocket_replayed_bytes_total");
+    /// Replays refused or cut short because the client's address had used up its budget; the client fetches a snapshot instead.
+    replays_refused: IntCounter("gittix_websocket_replays_refused_total");
     /// Bytes queued for WebSocket connections.
     sockets_backlog_bytes: IntGauge("gittix_websocket_backlog_bytes");
 }

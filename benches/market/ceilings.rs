@@ -71,12 +71,12 @@ pub fn hub() {
         std::thread::spawn(move || announce(&announced(), port, &feed));
         let bounds = Bounds { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
         let app = move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect));
-        http::serve(sockets, bounds, app).expect("it is bound").await.expect("it serves");
+        http::serve(sockets, bounds, http::Guard::default(), app).expect("it is bound").await.expect("it serves");
     });
 }
 
 async fn connect(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Result<HttpResponse> {
-    Ok(ws::connect(&shard, &request, None)?)
+    Ok(ws::connect(&shard, &request, None, None)?)
 }
 
 fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {

@@ -4,9 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::Resource;
 
-use super::StartError;
+use super::{CONNECTIONS_PER_WORKER_MAX, StartError};
 use crate::{
-    config::{Config, HostPort},
+    config::{Config, HostPort, Switch},
     domain::ReplicaName,
     http, ws,
 };
@@ -86,17 +86,36 @@ pub(super) fn raise_descriptor_limit() -> Option<u64> {
     rustix::process::getrlimit(Resource::Nofile).current
 }
 
-/// Limits of WebSockets for so many file descriptors: a quarter of those is left to requests, and some to the server
-/// itself, mostly to its threads.
-pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize) -> ws::Limits {
+/// File descriptors that the server itself needs, mostly for its threads and its store.
+fn own_descriptors(cores: usize) -> usize {
     const FILES: usize = 32;
     const OF_A_CORE: usize = 8;
+    FILES + OF_A_CORE * cores
+}
+
+/// Bounds of the WebSockets with so many file descriptors. A quarter of those is left to requests, so that tickets can be
+/// bought while all sockets are open.
+pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> ws::Limits {
     let wanted = ws::Limits::default();
     let affordable = descriptors.map_or(usize::MAX, |descriptors| {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        (descriptors / 4 * 3).saturating_sub(FILES + OF_A_CORE * cores)
+        (descriptors / 4 * 3).saturating_sub(own_descriptors(cores))
     });
-    ws::Limits { connections_max: wanted.connections_max.min(affordable), ..wanted }
+    let connections_max = wanted.connections_max.min(affordable);
+    let per_address_max = if config.rate_limit == Switch::On { connections_max.div_ceil(4) } else { usize::MAX };
+    ws::Limits { connections_max, per_address_max, ..wanted }
+}
+
+/// Bounds of all connections with so many file descriptors: some are kept for probes, and one address gets a quarter.
+pub(super) fn connection_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> http::QuotaLimits {
+    let wanted = ws::Limits::default().connections_max + CONNECTIONS_PER_WORKER_MAX * cores;
+    let descriptors = descriptors.and_then(|descriptors| usize::try_from(descriptors).ok()).unwrap_or(usize::MAX);
+    let affordable = descriptors.saturating_sub(own_descriptors(cores) + http::connections_for_probes(cores));
+    http::QuotaLimits {
+        connections_max: wanted.min(affordable),
+        per_address_max: (config.rate_limit == Switch::On).then_some(wanted.min(descriptors) / 4),
+        exempt: config.trusted_proxies.clone(),
+    }
 }
 
 #[cfg(test)]

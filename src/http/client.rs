@@ -81,6 +81,13 @@ pub fn lock_network(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[Ip
     }
 }
 
+impl Client {
+    /// The address that connections are counted by; `None` for a trusted proxy that names no client.
+    pub fn address(self, trusted: &[IpNet]) -> Option<IpAddr> {
+        (!trusted.iter().any(|network| network.contains(&self.0))).then_some(self.0)
+    }
+}
+
 impl std::fmt::Display for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -113,7 +120,8 @@ fn unquoted(hop: &[u8]) -> &[u8] {
     hop.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).map_or(hop, <[u8]>::trim_ascii)
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// The part of an address that one customer has: all of IPv4, the first 64 bits of IPv6.
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

@@ -26,7 +26,7 @@ use super::{
 use crate::{actors::security, metrics::METRICS};
 
 /// Watched by machines that must not be turned away.
-const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// The outermost middleware.
 pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -88,7 +88,7 @@ async fn log_refused_access(answer: &ServiceResponse<BoxBody>) {
 }
 
 /// On every answer. Pages have a policy of their own besides.
-fn harden(headers: &mut HeaderMap, is_https: bool) {
+pub(super) fn harden(headers: &mut HeaderMap, is_https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     // Should a browser ever show JSON as a page, it may load nothing.

@@ -54,6 +54,7 @@ macro_rules! codes {
 codes! {
     ValidationFailed = BAD_REQUEST "validation_failed" "Something that was sent is not valid.";
     MalformedJson = BAD_REQUEST "malformed_json" "The body is not JSON.";
+    MalformedRequest = BAD_REQUEST "malformed_request" "The request is not valid HTTP.";
     InvalidSignature = BAD_REQUEST "invalid_signature" "The signature is not the payment processor's, or too old.";
     NotSignedIn = UNAUTHORIZED "not_signed_in" "You are not signed in.";
     InvalidCredentials = UNAUTHORIZED "invalid_credentials" "Wrong email or password.";
@@ -65,7 +66,7 @@ codes! {
     WrongCurrentPassword = FORBIDDEN "invalid_credentials" "The current password is wrong.";
     NotFound = NOT_FOUND "not_found" "There is no such thing.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "This cannot be done here.";
-    RequestTimeout = REQUEST_TIMEOUT "request_timeout" "The body did not arrive in time.";
+    RequestTimeout = REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time.";
     OtherUser = CONFLICT "other_user" "Another user is signed in than this page shows.";
     EmailInUse = CONFLICT "email_in_use" "The email address is in use.";
     TicketLocked = CONFLICT "ticket_locked" "Somebody else holds this ticket right now.";
@@ -82,6 +83,7 @@ codes! {
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be application/json.";
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "This Idempotency-Key was used for another request.";
+    HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The request's headers are too large.";
     UpgradeRequired = UPGRADE_REQUIRED "upgrade_required" "This address speaks WebSocket only.";
     TooManyRequests = TOO_MANY_REQUESTS "too_many_requests" "Too many requests.";
     TooManyLocks = TOO_MANY_REQUESTS "too_many_locks" "You hold, or held, too many tickets.";

@@ -88,7 +88,9 @@ fn every_code_of_the_contract_has_its_status() {
     }
     let ours: Vec<_> = table.iter().filter(|row| !CONTRACT.contains(row)).collect();
     assert!(
-        ours.iter().all(|(_, code)| ["internal_error", "request_timeout", "upgrade_required"].contains(code)),
+        ours.iter()
+            .all(|(_, code)| ["headers_too_large", "internal_error", "malformed_request", "request_timeout", "upgrade_required"]
+                .contains(code)),
         "beyond the contract: {ours:?}"
     );
 }
@@ -102,6 +104,7 @@ fn every_code_is_used_by_the_sources() {
         include_str!("edge.rs"),
         include_str!("idempotency.rs"),
         include_str!("routes.rs"),
+        include_str!("server/refusal.rs"),
         include_str!("socket.rs"),
         include_str!("webhook.rs"),
     ]

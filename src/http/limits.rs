@@ -84,6 +84,11 @@ impl<C: Clock + Clone> Limits<C> {
         }
     }
 
+    /// Whether anything is limited by user or address.
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
     /// Any request.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! | what a handler works with | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
 //! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
-//! | the server under it all, and how a socket leaves it | `server.rs` |
+//! | the server under it all, its deadlines and bounds, and how a socket leaves it | `server.rs`, `server/` |
 //! | what is answered while the server starts | `startup.rs` |
 //! | errors | `error.rs` |
 //! | the API's own document | beside each handler, put together in `openapi.rs` |
@@ -73,7 +73,7 @@ use actix_web::{
 };
 pub use health::{Health, Readiness};
 use ipnet::IpNet;
-pub use server::{Bounds, listen, serve};
+pub use server::{Bounds, Deadlines, Guard, Quota, QuotaLimits, connections_for_probes, listen, serve};
 pub use startup::{Startup, staged};
 
 use crate::{

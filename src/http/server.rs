@@ -4,6 +4,22 @@
 //! upgrade is answered by the application like any other, and if the answer is a handshake, the connection is no longer the
 //! HTTP server's. Its socket goes to the [`Admission`] in the answer, and the dispatcher with its buffers is freed. So a
 //! server that is stopped does not wait for sockets: close them first ([`crate::ws::Hub::shutdown`]).
+//!
+//! Between the socket and actix-http lies a stream of our own, which has the deadlines and bounds that actix-http lacks:
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `stream` | the connection as actix-http reads and writes it |
+//! | `activity` | pure: what a connection is doing, its deadlines, what may be read ahead |
+//! | `worker` | the connections of a thread, and the tick that ends those that are overdue |
+//! | `quota` | connections of the process, and of one address |
+//! | `refusal` | answers to what never became a request |
+
+mod activity;
+mod quota;
+mod refusal;
+mod stream;
+mod worker;
 
 use std::{
     cell::OnceCell,
@@ -14,16 +30,18 @@ use std::{
     net::{SocketAddr, TcpListener},
     pin::pin,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use actix_codec::{Framed, FramedParts};
 use actix_http::{
-    ConnectionType, HttpService, Request, Response,
+    ConnectionType, HttpService, KeepAlive, Protocol, Request, Response,
     body::{BodySize, BoxBody, MessageBody},
+    error::DispatchError,
     h1::{Codec, Message},
 };
-use actix_service::{IntoServiceFactory, Service, ServiceExt, ServiceFactory, fn_factory, fn_service};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn, fn_factory, fn_service};
 use actix_web::{
     Error, ResponseError,
     dev::{AppConfig, Server, ServiceResponse},
@@ -33,7 +51,19 @@ use actix_web::{
 use futures_util::SinkExt;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-use super::error::{ApiError, Code};
+pub use self::{
+    activity::Deadlines,
+    quota::{Quota, QuotaLimits},
+};
+use self::{
+    quota::Exceeded,
+    stream::ClientStream,
+    worker::{Turn, Worker},
+};
+use super::{
+    edge,
+    error::{ApiError, Code},
+};
 use crate::ws::Admission;
 
 /// How a server is bounded.
@@ -49,12 +79,28 @@ pub struct Bounds {
 
 /// How long a client may take to read the refusal of an upgrade, and then to close.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
-/// How long a connection may be idle between two requests. Proxies keep theirs for 60 s (ingress-nginx, load balancers of
-/// clouds): who keeps them for less closes now and then the very one that a request is on its way to, and a proxy does not
-/// repeat a POST. nginx, as a server, keeps them as long as this.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close after the server has: what `HttpServer` gives it, too.
 const DISCONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// Connections beyond the quota that all workers together may have at one time, half of them on their way out.
+pub const fn connections_for_probes(workers: usize) -> usize {
+    2 * Worker::FOR_PROBES_MAX * workers
+}
+
+/// What bounds the connections of a server.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    pub deadlines: Deadlines,
+    /// One for all servers of the process.
+    pub quota: Arc<Quota>,
+}
+
+impl Default for Guard {
+    /// With the deadlines of the contract, and without a quota.
+    fn default() -> Self {
+        Self { deadlines: Deadlines::default(), quota: Quota::unbounded() }
+    }
+}
 
 /// Connections that the kernel keeps until they are accepted, if its own limit allows as many: all sockets of a replica
 /// that ends come to the others in one moment. The standard library asks for 128, beyond which a client waits a second.
@@ -77,7 +123,7 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The listener's.
-pub fn serve<F, I, A>(listener: TcpListener, bounds: Bounds, app: F) -> io::Result<Server>
+pub fn serve<F, I, A>(listener: TcpListener, bounds: Bounds, guard: Guard, app: F) -> io::Result<Server>
 where
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<A, Request>,
@@ -95,6 +141,7 @@ where
     let stopping = server.graceful_shutdown_signal();
     let server = server.listen("http", listener, move || {
         let (app, stopping) = (Rc::new(app().into_factory()), stopping.clone());
+        let (worker, quota) = (Worker::start(guard.deadlines), Arc::clone(&guard.quota));
         // One application for both kinds of requests: the second service finds it where the first has put it.
         let started = Rc::new(OnceCell::new());
         let starting = Rc::clone(&started);
@@ -103,46 +150,93 @@ where
             async move {
                 // `HttpServer` names the listener's address in it, for those who make up URLs from it. Nobody here does.
                 let app = Rc::new(app.new_service(AppConfig::default()).await?);
-                Ok::<_, A::InitError>(Rc::clone(starting.get_or_init(|| app)).map(no_handshake))
+                Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| answer(app, request)))
             }
         });
         let upgrades = fn_service(move |(request, framed)| {
-            let answer = started.get().map(|app| app.call(request));
+            let answer = started.get().map(|app| answer_any(app, request));
             async move {
                 // There is an application before there is a connection.
                 if let Some(answer) = answer {
-                    upgrade(answer.await.map_or_else(Response::from, Response::from), framed).await;
+                    upgrade(answer.await.unwrap_or_else(Response::from), framed).await;
                 }
                 Ok::<_, Infallible>(())
             }
         });
-        HttpService::build()
+        let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .keep_alive(KEEP_ALIVE)
+            // The worker's tick has the deadlines: a timer of actix-http's covers only the first head, or a pause.
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_MAX)
             .local_addr(addr)
+            .on_connect_ext(|stream: &ClientStream, data| {
+                data.insert(Rc::clone(stream.link()));
+            })
             .upgrade(upgrades)
-            .finish(requests)
-            .tcp()
+            .finish(requests);
+        fn_service(move |io: TcpStream| {
+            let peer = io.peer_addr().ok();
+            let permit = quota.admit(peer.map(|peer| peer.ip()));
+            let stream = ClientStream::new(io, worker.enter(permit.exceeded()), permit);
+            async move { Ok::<_, DispatchError>((stream, Protocol::Http1, peer)) }
+        })
+        .and_then(http)
     })?;
     Ok(server.run())
 }
 
-/// What looks like a handshake to the application and not to actix-http, for example one with a body in chunks, has a
-/// connection that cannot be given away.
-fn no_handshake(answer: ServiceResponse) -> ServiceResponse {
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return answer;
+/// Answers a request that does not ask for an upgrade. What looks like a handshake to the application and not to
+/// actix-http, for example one with a body in chunks, has a connection that cannot be given away.
+fn answer<S>(app: &Rc<S>, request: Request) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
+where
+    S: Service<Request, Response = ServiceResponse, Error = Error>,
+{
+    let answer = answer_any(app, request);
+    async move {
+        let answer = answer.await?;
+        let is_handshake = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        Ok(if is_handshake { ApiError::new(Code::UpgradeRequired).error_response().into() } else { answer })
     }
-    let (request, _) = answer.into_parts();
-    ServiceResponse::new(request, ApiError::new(Code::UpgradeRequired).error_response())
+}
+
+/// Answers any request. One on a connection beyond the quota gets an answer only if it is a probe, and is the last there.
+fn answer_any<S>(app: &Rc<S>, mut request: Request) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
+where
+    S: Service<Request, Response = ServiceResponse, Error = Error>,
+{
+    let turn = Turn::begin(&mut request);
+    let exceeded = turn.as_ref().and_then(Turn::exceeded);
+    let refusal = exceeded.filter(|_| !edge::PROBES.contains(&request.path())).map(refuse_request);
+    let answering = if refusal.is_none() { Some(app.call(request)) } else { None };
+    async move {
+        let mut answer = match (refusal, answering) {
+            (None, Some(answering)) => Response::from(answering.await?),
+            (refusal, _) => refusal.unwrap_or_else(|| refuse_request(Exceeded::Connections)),
+        };
+        if exceeded.is_some() {
+            answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        drop(turn);
+        Ok(answer)
+    }
+}
+
+fn refuse_request(exceeded: Exceeded) -> Response<BoxBody> {
+    let mut answer = ApiError::unavailable(match exceeded {
+        Exceeded::Connections => "No more connections are taken right now.",
+        Exceeded::Address => "No more connections are taken from this address right now.",
+    })
+    .error_response();
+    edge::harden(answer.headers_mut(), false);
+    answer.into()
 }
 
 /// Answers a request for an upgrade, and gives the connection away if it comes to one.
-async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<TcpStream, Codec>) {
+async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<ClientStream, Codec>) {
     let (mut answer, body) = answer.into_parts();
     let Some(admission) = answer.extensions_mut().remove::<Admission>() else {
         // Whatever the outcome, the connection ends.
@@ -151,12 +245,17 @@ async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<TcpStream, Codec>
     };
     if framed.start_send_unpin(Message::Item((answer, BodySize::None))).is_ok() {
         let FramedParts { io, read_buf, write_buf, .. } = framed.into_parts();
-        admission.begin(io, write_buf.freeze(), &read_buf);
+        let (io, permit) = io.into_parts();
+        admission.begin(io, write_buf.freeze(), &read_buf, Box::new(permit));
     }
 }
 
 /// Sends an answer that is no handshake, and closes, since nothing else can be said on such a connection.
-async fn refuse(mut answer: Response<()>, body: BoxBody, mut framed: Framed<TcpStream, Codec>) -> Result<(), Box<dyn std::error::Error>> {
+async fn refuse(
+    mut answer: Response<()>,
+    body: BoxBody,
+    mut framed: Framed<ClientStream, Codec>,
+) -> Result<(), Box<dyn std::error::Error>> {
     answer.head_mut().set_connection_type(ConnectionType::Close);
     framed.feed(Message::Item((answer, body.size()))).await?;
     let mut body = pin!(body);
@@ -165,7 +264,7 @@ async fn refuse(mut answer: Response<()>, body: BoxBody, mut framed: Framed<TcpS
     }
     framed.feed(Message::Chunk(None)).await?;
     framed.flush().await?;
-    let mut socket = framed.into_parts().io;
+    let (mut socket, _permit) = framed.into_parts().io.into_parts();
     socket.shutdown().await?;
     // To close while the peer is still sending would take the answer away from it (RFC 9112 §9.6).
     tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;

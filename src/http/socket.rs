@@ -9,6 +9,7 @@ use super::{
     answer::Answer,
     assets,
     call::Call,
+    client::Client,
     error::{ApiError, Code},
     origin,
 };
@@ -28,7 +29,10 @@ pub async fn connect(shard: web::Data<Shard>, call: Call) -> Answer {
         return Err(ApiError::new(Code::CrossOrigin));
     }
     let viewer = call.session().await?.map(|who| Viewer { user: who.user, session: who.session, expires_at: who.expires_at });
-    ws::connect(&shard, &call.req, viewer).map_err(|refused| match refused {
+    let front = &call.state.front;
+    let client = Client::of(call.req.peer_addr(), call.req.headers(), &front.proxies);
+    let address = if front.limits.is_on() { client.address(&front.proxies) } else { None };
+    ws::connect(&shard, &call.req, viewer, address).map_err(|refused| match refused {
         Refused::Handshake(_) => ApiError::new(Code::UpgradeRequired),
         Refused::Full => ApiError::unavailable("No more connections are taken right now."),
     })

@@ -249,6 +249,14 @@ impl FeedReader {
     pub fn cursor(&self) -> Cursor {
         self.after
     }
+
+    /// Leaves out all that is known already.
+    pub fn skip_to_present(&mut self) {
+        let ring = self.log.ring.read();
+        self.generation = ring.generation;
+        self.next = ring.end();
+        self.after = ring.place();
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     io::ErrorKind,
     net::Shutdown,
     rc::Rc,
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
     task::{Context, Poll, Waker},
 };
 
@@ -23,11 +23,12 @@ use super::{
     outbox::{Bounded, Kind, Outbox},
     protocol::{self, ServerFrame},
     pulse::{Pulse, Verdict},
+    replay::CatchUp,
 };
 use crate::{
     domain::{TicketId, Timestamp},
     metrics::METRICS,
-    store::{Cursor, FeedReader, Recorded, Step, feed::Frames},
+    store::{Cursor, Step, feed::Frames},
 };
 
 /// One socket.
@@ -69,13 +70,6 @@ pub enum Watch {
     These(HashSet<TicketId>),
 }
 
-/// A private place in the feed.
-#[derive(Debug)]
-pub struct CatchUp {
-    reader: FeedReader,
-    step: std::vec::IntoIter<Arc<Recorded>>,
-}
-
 /// How far a connection is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -111,15 +105,6 @@ pub enum Reading {
     Ignored,
     /// Nothing is there, or is to be read.
     Nothing,
-}
-
-impl CatchUp {
-    /// Events that one turn replays at most.
-    const SLICE: usize = 64;
-
-    pub fn new(reader: FeedReader) -> Self {
-        Self { reader, step: Vec::new().into_iter() }
-    }
 }
 
 impl Connection {
@@ -351,12 +336,16 @@ impl Connection {
     fn replay(&self, state: &mut State) -> Next {
         let State { outbox, catch_up, after, watch, .. } = state;
         let Some(missed) = catch_up else { return Next::CaughtUp };
+        let mut bytes = 0;
         for _ in 0..CatchUp::SLICE {
             let Some(recorded) = missed.step.next() else {
                 match missed.reader.try_next() {
                     Some(Step::Events(events)) => missed.step = events.into_iter(),
                     Some(Step::Reset) => outbox.append(Kind::Reset, ServerFrame::Reset {}.to_bytes()),
                     None => {
+                        METRICS.replayed_bytes.inc_by(bytes as u64);
+                        // These few are sent already: the next replay is refused instead.
+                        missed.meter.take(bytes);
                         *after = missed.reader.cursor();
                         *catch_up = None;
                         return Next::CaughtUp;
@@ -366,15 +355,25 @@ impl Connection {
             };
             *after = recorded.cursor;
             let frames = recorded.frames.get_or_init(|| protocol::render(&recorded));
-            match (&frames.private, &frames.public, frames.ticket) {
-                (Some(private), ..) if self.is_owner(frames) => outbox.append(Kind::Private, private.clone()),
-                (_, Some(public), Some(ticket)) if watch.wants(ticket) => {
-                    outbox.append(protocol::public_kind(&recorded.event, ticket), public.clone());
-                }
-                _ => {}
-            }
+            let (kind, frame) = match (&frames.private, &frames.public, frames.ticket) {
+                (Some(private), ..) if self.is_owner(frames) => (Kind::Private, private),
+                (_, Some(public), Some(ticket)) if watch.wants(ticket) => (protocol::public_kind(&recorded.event, ticket), public),
+                _ => continue,
+            };
+            bytes += frame.len();
+            outbox.append(kind, frame.clone());
         }
-        Next::Yield
+        METRICS.replayed_bytes.inc_by(bytes as u64);
+        if missed.meter.take(bytes) {
+            return Next::Yield;
+        }
+        // The address has used up its budget: the client takes a snapshot, and follows the present.
+        METRICS.replays_refused.inc();
+        missed.reader.skip_to_present();
+        outbox.append(Kind::Reset, ServerFrame::Reset {}.to_bytes());
+        *after = missed.reader.cursor();
+        *catch_up = None;
+        Next::CaughtUp
     }
 }
 

@@ -1,6 +1,8 @@
 //! The process's share: what all shards have in common, and the way to end them.
 
 use std::{
+    collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,6 +18,7 @@ use tokio::time::timeout;
 use super::{
     Limits, Shard,
     budget::Budget,
+    replay::ReplayBudget,
     shard::{CloseAll, ShardActor},
 };
 use crate::{clock::Clock, metrics::METRICS, store::FeedLog};
@@ -33,6 +36,9 @@ pub(super) struct Shared {
     pub partial_bytes: Budget,
     /// Tickets that are watched by name.
     pub watched: Budget,
+    pub replay: Arc<ReplayBudget>,
+    /// How many connections each client address has.
+    by_address: Mutex<HashMap<IpAddr, usize>>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
     open: AtomicUsize,
     is_closing: AtomicBool,
@@ -40,7 +46,10 @@ pub(super) struct Shared {
 
 /// One connection's place among all that the process may have; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat(Arc<Shared>);
+pub(super) struct Seat {
+    shared: Arc<Shared>,
+    address: Option<IpAddr>,
+}
 
 impl Hub {
     /// How much longer than a shard may take the hub waits for it.
@@ -54,6 +63,8 @@ impl Hub {
             limits,
             partial_bytes: Budget::new(limits.partial_bytes_max),
             watched: Budget::new(limits.watched_in_all_max),
+            replay: ReplayBudget::new(&limits),
+            by_address: Mutex::default(),
             shards: Mutex::new(Vec::new()),
             open: AtomicUsize::new(0),
             is_closing: AtomicBool::new(false),
@@ -90,22 +101,50 @@ impl Shared {
         shards.push(shard);
     }
 
-    /// A place for one more connection, if there is one.
-    pub fn seat(self: &Arc<Self>) -> Option<Seat> {
+    /// A place for one more connection, if there is one. `address`: the client that it counts for, if it counts for one.
+    pub fn seat(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Seat> {
+        if address.is_some_and(|address| !self.count(address)) {
+            METRICS.connections_refused.with_label_values(&["address_sockets"]).inc();
+            return None;
+        }
         let max = if self.is_closing.load(Ordering::SeqCst) { 0 } else { self.limits.connections_max };
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
         if taken.is_err() {
             METRICS.shed.with_label_values(&["sockets"]).inc();
+            self.uncount(address);
             return None;
         }
         METRICS.sockets.inc();
-        Some(Seat(self.clone()))
+        Some(Seat { shared: self.clone(), address })
+    }
+
+    /// Counts a connection for its address, unless it has as many as it may.
+    fn count(&self, address: IpAddr) -> bool {
+        let mut by_address = self.by_address.lock();
+        let count = by_address.get(&address).copied().unwrap_or(0);
+        let is_within = count < self.limits.per_address_max;
+        if is_within {
+            by_address.insert(address, count + 1);
+        }
+        is_within
+    }
+
+    fn uncount(&self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let mut by_address = self.by_address.lock();
+        if let Some(count) = by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.uncount(self.address);
         METRICS.sockets.dec();
     }
 }

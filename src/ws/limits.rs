@@ -8,6 +8,14 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections per process; one more is refused with 503.
     pub connections_max: usize,
+    /// Of those, connections of one client address (of IPv6, one /64); one more is refused with 503. Clients behind a
+    /// trusted proxy are distinguished by the address that it forwards.
+    pub per_address_max: usize,
+    /// Bytes of missed events that the clients of one address may have replayed at once, in KiB: 500 browsers behind one
+    /// address that come back after half a minute of 30 events a second.
+    pub replay_kib_max: u32,
+    /// And in the long run, in KiB a second.
+    pub replay_kib_per_second: u32,
     /// Payload of one client frame, in bytes; more is refused from the frame's header with 1009.
     pub frame_bytes_max: usize,
     /// Bytes, of all connections of the process together, of client frames that have not arrived as a whole; each connection
@@ -54,6 +62,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
+            per_address_max: 5_000,
+            replay_kib_max: 256 * 1024,
+            replay_kib_per_second: 8 * 1024,
             frame_bytes_max: 48 * 1024,
             partial_bytes_max: 32 * 1024 * 1024,
             frames_max: 20,

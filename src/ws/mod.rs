@@ -14,6 +14,7 @@
 //! | `table` | who is connected to a shard, who watches what, who is told what |
 //! | `upgrade` | the handshake, and how the socket is taken over |
 //! | `connection`, `task` | one socket: its queue, its state, its phases; what is read from it |
+//! | `replay` | bytes that may be replayed to the clients of one address |
 //! | `outbox`, `pulse`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
 //! | `budget` | what all connections of the process may use together |
 //! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
@@ -31,6 +32,7 @@ mod limits;
 mod outbox;
 mod protocol;
 mod pulse;
+mod replay;
 mod shard;
 mod table;
 mod task;

@@ -198,7 +198,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (socket, _) = listener.accept().await.expect("a connection");
         let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
-        let task = actix::spawn(Carrier::new(shard.clone(), connection, shard.shared.seat().expect("a place")));
+        let task = actix::spawn(Carrier::new(shard.clone(), connection, shard.shared.seat(None).expect("a place"), Box::new(())));
         act();
         let mut told = Vec::new();
         while !String::from_utf8_lossy(&told).contains(word) {

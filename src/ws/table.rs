@@ -14,9 +14,10 @@ use super::{
     Limits, Viewer,
     closing::Cause,
     command::Command,
-    connection::{CatchUp, Connection, Due, Group, Watch},
+    connection::{Connection, Due, Group, Watch},
     outbox::{Bounded, Kind},
     protocol::{self, Place, ServerFrame},
+    replay::{CatchUp, ReplayMeter},
 };
 use crate::{
     clock::Clock,
@@ -48,6 +49,13 @@ pub struct Table {
     /// What was last added to the gauge of queued bytes.
     backlog_shown: i64,
     counters: Counters,
+}
+
+/// What a client wants to resume from, and the budget that its replay is on.
+#[derive(Debug)]
+pub struct Resume {
+    pub cursor: Cursor,
+    pub meter: ReplayMeter,
 }
 
 /// Looked up once: finding a series by its label costs as much as a delivery.
@@ -128,9 +136,18 @@ impl Table {
         self.every.len()
     }
 
-    /// Takes in a connection and greets it, after the `head`. `after`: what the client wants to resume from, if it does.
-    pub fn admit(&mut self, viewer: Option<Viewer>, socket: TcpStream, head: Bytes, after: Option<Cursor>) -> Rc<Connection> {
-        let resumed = after.and_then(|cursor| self.feed.resume(cursor).map(|reader| (cursor, CatchUp::new(reader))));
+    /// Takes in a connection and greets it, after the `head`. `resume`: what the client wants to resume from, if it does.
+    pub fn admit(&mut self, viewer: Option<Viewer>, socket: TcpStream, head: Bytes, resume: Option<Resume>) -> Rc<Connection> {
+        let resumed = resume.and_then(|Resume { cursor, meter }| {
+            let reader = self.feed.resume(cursor)?;
+            // A client that missed nothing needs no budget.
+            let has_missed = cursor < self.feed.cursor();
+            if has_missed && !meter.take(CatchUp::BYTES_MIN) {
+                METRICS.replays_refused.inc();
+                return None;
+            }
+            Some((cursor, CatchUp::new(reader, meter)))
+        });
         let is_resumed = resumed.is_some();
         // The log may be ahead of what this shard has told of; who comes now has no use for what was before.
         let (after, catch_up) = match resumed {

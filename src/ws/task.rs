@@ -4,6 +4,7 @@
 //! waits for the socket, and the shard goes on.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     ops::ControlFlow,
     pin::Pin,
@@ -31,15 +32,17 @@ pub struct Carrier {
     /// When the last frames came, at most `frames_max`.
     recent: VecDeque<Instant>,
     _seat: Seat,
+    /// What the server counts the connection by.
+    _permit: Box<dyn Any>,
 }
 
 impl Carrier {
     /// As much as nearly every frame: on the stack, since thousands of sockets say nothing most of the time.
     const READ_BYTES: usize = 4096;
 
-    pub fn new(shard: Shard, connection: Rc<Connection>, seat: Seat) -> Self {
+    pub fn new(shard: Shard, connection: Rc<Connection>, seat: Seat, permit: Box<dyn Any>) -> Self {
         let inbound = Inbound::new(shard.shared.limits.frame_bytes_max);
-        Self { shard, connection, inbound, recent: VecDeque::new(), _seat: seat }
+        Self { shard, connection, inbound, recent: VecDeque::new(), _seat: seat, _permit: permit }
     }
 
     /// Reads until nothing is there, or nothing more is wanted.

@@ -1,5 +1,7 @@
 //! From an HTTP request to a connection: the handshake, and what it leaves in its answer for whoever hands the socket over.
 
+use std::{any::Any, net::IpAddr};
+
 use actix_http::ws::HandshakeError;
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
@@ -10,7 +12,7 @@ use actix_web_actors::ws::handshake;
 use bytes::Bytes;
 use socket2::SockRef;
 
-use super::{Limits, Shard, hub::Seat, task::Carrier};
+use super::{Limits, Shard, hub::Seat, table::Resume, task::Carrier};
 use crate::{
     domain::{SessionDigest, Timestamp, UserId},
     store::Cursor,
@@ -30,7 +32,7 @@ pub enum Refused {
     /// It is no WebSocket handshake (RFC 6455 §4.2.1).
     #[error("{0}")]
     Handshake(HandshakeError),
-    /// The process has as many connections as it may, or is shutting down.
+    /// The process, or the client's address, has as many connections as it may, or the process is shutting down.
     #[error("no more connections are taken")]
     Full,
 }
@@ -47,19 +49,22 @@ impl ResponseError for Refused {
 /// Answers a handshake. The caller has checked its origin, and knows from its session who sent it; among the answer's
 /// extensions is the [`Admission`] with which the connection begins once the server has given its socket away.
 ///
+/// `address`: the client whose connections and replays are bounded together; `None`: they are not.
+///
 /// The query parameter `after` asks to resume from a cursor; one that is not understood counts as unknown.
 ///
 /// # Errors
 /// [`Refused`].
-pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>) -> Result<HttpResponse, Refused> {
+pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>, address: Option<IpAddr>) -> Result<HttpResponse, Refused> {
     let mut answer = handshake(request).map_err(Refused::Handshake)?.finish();
     // First this: it may be what gives places back.
     shard.revive();
-    let seat = shard.shared.seat().ok_or(Refused::Full)?;
+    let seat = shard.shared.seat(address).ok_or(Refused::Full)?;
     // A cursor has no character that a query would have to escape.
     let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());
-    answer.extensions_mut().insert(Admission { shard: shard.clone(), viewer, after, seat });
+    let resume = after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
+    answer.extensions_mut().insert(Admission { shard: shard.clone(), viewer, resume, seat });
     Ok(answer)
 }
 
@@ -68,18 +73,18 @@ pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>) -> 
 pub struct Admission {
     shard: Shard,
     viewer: Option<Viewer>,
-    after: Option<Cursor>,
+    resume: Option<Resume>,
     seat: Seat,
 }
 
 impl Admission {
     /// Begins the connection on its socket, in a task of its own on this thread. `head`: the bytes of the answer to the
-    /// handshake, which go first; `early`: what was read beyond the request.
-    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8]) {
-        let Self { shard, viewer, after, seat } = self;
+    /// handshake, which go first; `early`: what was read beyond the request; `permit` is kept until the connection ends.
+    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], permit: Box<dyn Any>) {
+        let Self { shard, viewer, resume, seat } = self;
         prepare(&socket, &shard.shared.limits);
-        let connection = shard.table.borrow_mut().admit(viewer, socket, head, after);
-        let mut carrier = Carrier::new(shard, connection, seat);
+        let connection = shard.table.borrow_mut().admit(viewer, socket, head, resume);
+        let mut carrier = Carrier::new(shard, connection, seat, permit);
         carrier.hear_all(early);
         rt::spawn(carrier);
     }

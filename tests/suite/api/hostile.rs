@@ -10,8 +10,10 @@ on_both_stores!(
     hostile_bodies_have_a_definite_answer,
     hostile_queries_and_headers_have_a_definite_answer,
     hostile_bytes_have_a_definite_answer,
+    request_that_the_parser_refuses_is_answered_with_a_problem_and_closed,
     hostile_frames_end_their_own_socket_alone,
     a_body_that_never_ends_is_cut_off,
+    body_that_is_too_large_gets_one_answer_whatever_is_sent_of_it,
 );
 
 /// How much a table may add to the resident memory of a debug build, in KiB; what it sends announces a million times more.
@@ -196,6 +198,60 @@ async fn hostile_bytes_have_a_definite_answer(store: Backend) {
     still_sells(&app).await;
 }
 
+async fn request_that_the_parser_refuses_is_answered_with_a_problem_and_closed(store: Backend) {
+    let app = TestApp::start(store).await;
+    let host = format!("Host: {}\r\n", app.server.addr);
+    let large = "x".repeat(64 * 1024);
+    let rows: [(&str, Vec<u8>, u16, &str); 9] = [
+        ("raw UTF-8 in a query", format!("GET /api/tickets?q=Köln HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
+        ("raw UTF-8 in a path", format!("GET /köln HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
+        (
+            "bytes that are no UTF-8",
+            [b"GET /\xff\xfe HTTP/1.1\r\n".as_slice(), host.as_bytes(), b"\r\n"].concat(),
+            400,
+            "malformed_request",
+        ),
+        ("raw UTF-8 in a method", format!("GËT / HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
+        ("another protocol", b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec(), 400, "malformed_request"),
+        ("no host", b"GET /healthz HTTP/1.1\r\n\r\n".to_vec(), 400, "malformed_request"),
+        (
+            "two lengths",
+            format!("POST {SIGN_UP} HTTP/1.1\r\n{host}Content-Length: 2\r\nContent-Length: 3\r\n\r\n").into(),
+            400,
+            "malformed_request",
+        ),
+        ("a head of 64 KiB", format!("GET /healthz HTTP/1.1\r\n{host}X: {large}\r\n\r\n").into(), 431, "headers_too_large"),
+        ("100 headers", format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: x\r\n".repeat(100)).into(), 431, "headers_too_large"),
+    ];
+    let valid = format!("GET /healthz HTTP/1.1\r\n{host}\r\n").into_bytes();
+    for (what, bytes, status, code) in rows {
+        // Alone, and behind a request that is answered as ever.
+        for before in [Vec::new(), valid.clone()] {
+            let stream = raw::exchange(app.server.addr, &[before.clone(), bytes.clone()].concat(), |_| false).await;
+            let stream = String::from_utf8(stream).expect("text");
+            let answer = stream.rfind("HTTP/1.1 ").map_or("", |at| &stream[at..]);
+            assert_eq!(stream.matches("HTTP/1.1 ").count(), 1 + usize::from(!before.is_empty()), "{what}: {stream}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}: {stream}"));
+            let head = head.to_ascii_lowercase();
+            assert!(head.starts_with(&format!("http/1.1 {status} ")), "{what}: {head}");
+            for header in [
+                "connection: close",
+                "content-type: application/problem+json",
+                "x-content-type-options: nosniff",
+                "referrer-policy: same-origin",
+                &format!("content-length: {}", body.len()),
+            ] {
+                assert!(head.lines().any(|line| line == header), "{what}: {header} in {head}");
+            }
+            assert!(!head.contains("\nserver:") && head.contains("\ndate: "), "{what}: {head}");
+            let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{what}");
+            assert!(problem["errors"][0]["message"].is_string(), "{what}: {problem}");
+        }
+    }
+    still_sells(&app).await;
+}
+
 async fn a_body_that_never_ends_is_cut_off(store: Backend) {
     let app = TestApp::start(store).await;
     let before = app.server.resident_kib();
@@ -210,6 +266,21 @@ async fn a_body_that_never_ends_is_cut_off(store: Backend) {
     assert!(status == 413 && text.contains("body_too_large"), "{status} {text}");
     did_not_grow(&app, before);
     still_sells(&app).await;
+}
+
+async fn body_that_is_too_large_gets_one_answer_whatever_is_sent_of_it(store: Backend) {
+    let app = TestApp::start(store).await;
+    let head = format!("POST {SIGN_UP} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", app.server.addr);
+    let body = " ".repeat(300_000);
+    for request in [
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n", body.len()),
+    ] {
+        let stream = raw::exchange(app.server.addr, request.as_bytes(), |_| false).await;
+        let text = String::from_utf8_lossy(&stream);
+        assert!(text.starts_with("HTTP/1.1 413 ") && text.contains("body_too_large"), "{text}");
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{text}");
+    }
 }
 
 async fn hostile_frames_end_their_own_socket_alone(store: Backend) {

@@ -1,9 +1,10 @@
 //! Every way a connection ends, and what its peer is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use gittix::{
     domain::{Event, Timestamp},
+    http::{Guard, Quota, QuotaLimits},
     ws::Limits,
 };
 use serde_json::json;
@@ -210,6 +211,36 @@ async fn one_connection_more_than_the_process_may_have_is_refused_with_503() {
     assert_eq!(stage.try_connect(As::default()).await.err().expect("a refusal").status(), 503);
     drop(first);
     stage.until_open(1).await;
+    stage.watcher().await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn one_socket_more_than_an_address_may_have_is_refused_with_503() {
+    let stage = Stage::start(Limits { per_address_max: 2, ..quick() }).await;
+    let from = |address: &str| As { address: Some(address.parse().expect("an address")), ..As::default() };
+    let (first, _) = stage.connect(from("192.0.2.1")).await;
+    let _second = stage.connect(from("192.0.2.1")).await;
+    assert_eq!(stage.try_connect(from("192.0.2.1")).await.err().expect("a refusal").status(), 503);
+    let _other = stage.connect(from("192.0.2.2")).await;
+    drop(first);
+    stage.until_open(2).await;
+    stage.connect(from("192.0.2.1")).await;
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn socket_holds_its_place_among_the_connections_of_its_address_until_it_ends() {
+    let quota = Quota::new(QuotaLimits { connections_max: 100, per_address_max: Some(1), exempt: Vec::new() });
+    let guard = Guard { quota: Arc::clone(&quota), ..Guard::default() };
+    let stage = Stage::guarded(quick(), 100, guard).await;
+    let socket = stage.watcher().await;
+    assert_eq!(stage.try_connect(As::default()).await.err().expect("a refusal").status(), 503);
+    drop(socket);
+    stage.until_open(0).await;
+    while quota.open() > 0 {
+        tokio::task::yield_now().await;
+    }
     stage.watcher().await;
     stage.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Coming back without a gap.
 
+use std::net::IpAddr;
+
 use gittix::{domain::Event, store::Cursor, ws::Limits};
 use serde_json::json;
 
@@ -157,4 +159,63 @@ async fn nothing_is_lost_or_told_twice_between_the_replay_and_the_present() {
     }
     pusher.join().expect("no panic");
     std::sync::Arc::into_inner(stage).expect("nobody else holds it").stop().await;
+}
+
+fn from(cursor: &str, address: &str) -> As {
+    let address: IpAddr = address.parse().expect("an address");
+    As { address: Some(address), ..after(cursor) }
+}
+
+#[actix_web::test]
+async fn replay_beyond_the_budget_of_its_address_is_a_reset_and_the_present_goes_on() {
+    let limits = Limits { replay_kib_max: 128, replay_kib_per_second: 1, ..Limits::default() };
+    let stage = Stage::start(limits).await;
+    let seen = stage.push(updated(1, 0)).to_string();
+    stage.push_all((1..5000).map(|version| updated(1, version)));
+
+    let (mut client, hello) = stage.connect(from(&seen, "192.0.2.1")).await;
+    assert_eq!(hello["resumed"], json!(true));
+    let mut bytes = 0;
+    loop {
+        let frame = client.next().await;
+        if frame == json!({"type": "Reset"}) {
+            break;
+        }
+        bytes += frame.to_string().len();
+        assert!(bytes < 256 * 1024, "the replay does not end with its budget");
+    }
+    stage.push(updated(2, 7));
+    assert_eq!(client.next().await["ticket"]["version"], json!(7));
+
+    // What is left is less than a slice, and is soon used up.
+    let mut tries = 0;
+    let (mut second, hello) = loop {
+        let (client, hello) = stage.connect(from(&seen, "192.0.2.1")).await;
+        if hello["resumed"] == json!(false) {
+            break (client, hello);
+        }
+        tries += 1;
+        assert!(tries < 10, "the budget is never used up");
+    };
+    assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())));
+    second.nothing_before_an_answer().await;
+    let (_, hello) = stage.connect(from(hello["cursor"].as_str().expect("a cursor"), "192.0.2.1")).await;
+    assert_eq!(hello["resumed"], json!(true), "a client that missed nothing needs no budget");
+
+    let (mut other, hello) = stage.connect(from(&seen, "192.0.2.2")).await;
+    assert_eq!(hello["resumed"], json!(true), "another address has its own");
+    assert_eq!(other.next().await["ticket"]["version"], json!(1));
+    stage.stop().await;
+}
+
+#[actix_web::test]
+async fn replay_without_an_address_has_no_budget() {
+    let stage = Stage::start(Limits { replay_kib_max: 1, replay_kib_per_second: 1, ..Limits::default() }).await;
+    let seen = stage.push(updated(1, 0)).to_string();
+    stage.push_all((1..3000).map(|version| updated(1, version)));
+    let (mut client, _) = stage.connect(after(&seen)).await;
+    for version in 1..3000 {
+        assert_eq!(client.next().await["ticket"]["version"], json!(version));
+    }
+    stage.stop().await;
 }

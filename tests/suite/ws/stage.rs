@@ -1,7 +1,7 @@
 //! A server with one route, and clients for it.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use futures_util::{SinkExt, StreamExt};
 use gittix::{
     clock::Clock,
     domain::{Event, Timestamp},
-    http::{self, Bounds},
+    http::{self, Bounds, Guard},
     store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
     ws::{self, Hub, Limits, Shard, Viewer},
 };
@@ -44,6 +44,8 @@ pub struct As {
     pub user: Option<(u64, &'static str)>,
     pub expires_at: Option<Timestamp>,
     pub after: Option<String>,
+    /// The client address that it counts for, if it counts for one.
+    pub address: Option<IpAddr>,
     /// Of the client's socket, in bytes.
     pub receive_buffer: Option<usize>,
 }
@@ -63,6 +65,11 @@ impl Stage {
 
     /// With a feed that remembers `events_max` events.
     pub async fn with_ring(limits: Limits, events_max: usize) -> Self {
+        Self::guarded(limits, events_max, Guard::default()).await
+    }
+
+    /// With bounds on connections.
+    pub async fn guarded(limits: Limits, events_max: usize, guard: Guard) -> Self {
         let base = Cursor { epoch: 1, time: 0, ordinal: 0 };
         let feed = FeedLog::new(base, FeedLimits { events_max, silence_max: None, ahead_max: 0 });
         let hub = Hub::start(feed.clone(), Clock::starting_at(samples::NOW), limits);
@@ -71,7 +78,7 @@ impl Stage {
         let addr = listener.local_addr().expect("it is bound");
         let bounds = Bounds { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
         let app = move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade));
-        let server = http::serve(listener, bounds, app).expect("it serves");
+        let server = http::serve(listener, bounds, guard, app).expect("it serves");
         let handle = server.handle();
         rt::spawn(server);
         Self { feed, hub, addr, server: handle, latest: AtomicU64::new(0) }
@@ -116,6 +123,9 @@ impl Stage {
             let expires_at = who.expires_at.unwrap_or(Timestamp(i64::MAX));
             request.headers_mut().insert("x-viewer", format!("{user} {session} {}", expires_at.0).parse().expect("a header"));
         }
+        if let Some(address) = who.address {
+            request.headers_mut().insert("x-address", address.to_string().parse().expect("a header"));
+        }
         match timeout(PATIENCE, client_async(request, stream)).await.expect("an answer") {
             Ok((socket, _)) => Ok(Client(socket)),
             Err(Error::Http(response)) => Err(response),
@@ -148,7 +158,8 @@ async fn upgrade(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Re
             expires_at: Timestamp(viewer[2].parse().expect("a number")),
         }
     });
-    Ok(ws::connect(&shard, &request, viewer)?)
+    let address = request.headers().get("x-address").and_then(|address| address.to_str().ok()?.parse().ok());
+    Ok(ws::connect(&shard, &request, viewer, address)?)
 }
 
 impl Client {

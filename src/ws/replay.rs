@@ -1,0 +1,127 @@
+//! How many bytes of missed events the clients of one network address may have replayed.
+//!
+//! A replay is the most expensive thing that a handshake asks for: megabytes for a hundred bytes. An address has a token
+//! bucket (GCRA) of kibibytes. The buckets are a fixed number, found by a hash with a secret of this process, so memory is
+//! bounded and a client cannot choose whose bucket it uses up. Beyond it a client is not turned away: it is answered as if its
+//! cursor were too old, takes a snapshot, and follows the present.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::keyed::DashMapStateStore,
+};
+
+use super::Limits;
+use crate::store::{FeedReader, Recorded};
+
+const BUCKETS: u64 = 65_536;
+
+type Buckets<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// A place in the feed of one connection's own, and the budget on which it is read.
+#[derive(Debug)]
+pub struct CatchUp {
+    pub reader: FeedReader,
+    /// What was read and is not queued yet.
+    pub step: std::vec::IntoIter<Arc<Recorded>>,
+    pub meter: ReplayMeter,
+}
+
+impl CatchUp {
+    /// Events that one turn replays at most.
+    pub const SLICE: usize = 64;
+    /// The least that a replay takes from the budget, in bytes: about as much as one slice. It begins only if there is as
+    /// much left, so that it is not cut short at once.
+    pub const BYTES_MIN: usize = 16 * 1024;
+
+    pub fn new(reader: FeedReader, meter: ReplayMeter) -> Self {
+        Self { reader, step: Vec::new().into_iter(), meter }
+    }
+}
+
+/// The budgets of all addresses.
+pub struct ReplayBudget<C: Clock = DefaultClock> {
+    buckets: Buckets<C>,
+    hasher: RandomState,
+}
+
+/// The budget that one connection replays on.
+#[derive(Debug, Clone)]
+pub struct ReplayMeter<C: Clock = DefaultClock>(Option<(Arc<ReplayBudget<C>>, IpAddr)>);
+
+impl ReplayBudget {
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Self::with_clock(limits, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> ReplayBudget<C> {
+    fn with_clock(limits: &Limits, clock: C) -> Arc<Self> {
+        let per_second = NonZeroU32::new(limits.replay_kib_per_second).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(limits.replay_kib_max).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(per_second).allow_burst(burst);
+        Arc::new(Self { buckets: RateLimiter::dashmap_with_clock(quota, clock), hasher: RandomState::new() })
+    }
+
+    /// A meter for the clients of `address`; `None`: they have no bound.
+    pub fn meter(self: &Arc<Self>, address: Option<IpAddr>) -> ReplayMeter<C> {
+        ReplayMeter(address.map(|address| (Arc::clone(self), address)))
+    }
+}
+
+impl<C: Clock> ReplayMeter<C> {
+    /// Takes `bytes` from the budget. Returns whether there was as much; if not, nothing is taken.
+    pub fn take(&self, bytes: usize) -> bool {
+        let Some((budget, address)) = &self.0 else { return true };
+        let Some(kib) = u32::try_from(bytes.div_ceil(1024)).ok().and_then(NonZeroU32::new) else { return bytes == 0 };
+        let bucket = u16::try_from(budget.hasher.hash_one(address) % BUCKETS).expect("there are as many buckets as u16 has values");
+        matches!(budget.buckets.check_key_n(&bucket, kib), Ok(Ok(())))
+    }
+}
+
+impl<C: Clock> fmt::Debug for ReplayBudget<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayBudget").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    const ANN: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+
+    #[test]
+    fn budget_is_used_up_by_all_connections_of_an_address_and_refilled_over_time() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits { replay_kib_max: 100, replay_kib_per_second: 10, ..Limits::default() };
+        let budget = ReplayBudget::with_clock(&limits, clock.clone());
+        assert!(budget.meter(ANN).take(60 * 1024));
+        assert!(!budget.meter(ANN).take(60 * 1024), "nothing is taken if there is not enough");
+        assert!(budget.meter(ANN).take(40 * 1024));
+        assert!(!budget.meter(ANN).take(1));
+        clock.advance(Duration::from_secs(1));
+        assert!(budget.meter(ANN).take(10 * 1024));
+        assert!(!budget.meter(ANN).take(1));
+    }
+
+    #[test]
+    fn address_without_a_bound_has_no_budget() {
+        let limits = Limits { replay_kib_max: 1, replay_kib_per_second: 1, ..Limits::default() };
+        let budget = ReplayBudget::with_clock(&limits, FakeRelativeClock::default());
+        assert!((0..100).all(|_| budget.meter(None).take(1024 * 1024)));
+    }
+}

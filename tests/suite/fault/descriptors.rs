@@ -1,0 +1,106 @@
+//! A server with few file descriptors, all of which are taken by idle connections.
+
+use std::{
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
+
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use crate::app::{Backend, Home, Server, bare_command, raw};
+
+const DESCRIPTORS: usize = 160;
+
+async fn start(home: &Home, settings: &[(&str, &str)]) -> Server {
+    let program = bare_command();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve")]).arg(program.get_program());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).envs(settings.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Server::spawn(command).await;
+    server.ready().await;
+    server
+}
+
+async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    raw::request(addr, format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await
+}
+
+/// Opens connections until one gets no answer but 503; those that are held.
+async fn take_all(addr: SocketAddr) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    while get(addr, "/api/settings").await.0 == 200 {
+        assert!(held.len() < 2 * DESCRIPTORS, "there is no end of connections");
+        let mut stream = TcpStream::connect(addr).await.expect("the server listens");
+        // With a part of a head, as an attacker would hold it.
+        stream.write_all(b"G").await.expect("it is open");
+        held.push(stream);
+    }
+    held
+}
+
+#[tokio::test]
+async fn probes_are_answered_when_all_descriptors_are_taken() {
+    let home = Home::new(Backend::Embedded);
+    let server = start(&home, &[("GITTIX_RATE_LIMIT", "off")]).await;
+    let held = take_all(server.addr).await;
+    assert!(held.len() > DESCRIPTORS / 4, "without rates one address may take all: {}", held.len());
+    // More come all the time, and none of them says what it wants.
+    let mut more = Vec::new();
+    for _ in 0..DESCRIPTORS {
+        more.push(TcpStream::connect(server.addr).await.expect("the server accepts"));
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let (status, text) = get(server.addr, path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
+    }
+    let (status, text) = get(server.addr, "/api/tickets").await;
+    assert!(status == 503 && text.contains("\"code\":\"unavailable\"") && text.contains("retry-after: "), "{text}");
+    assert!(server.descriptors() <= DESCRIPTORS);
+    drop((held, more));
+    // When they are gone, requests are answered again.
+    while get(server.addr, "/api/settings").await.0 != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_holds_at_most_a_quarter_of_the_descriptors() {
+    let home = Home::new(Backend::Embedded);
+    let server = start(&home, &[]).await;
+    let held = take_all(server.addr).await;
+    assert!(held.len() <= DESCRIPTORS / 4, "{}", held.len());
+    assert!(held.len() > DESCRIPTORS / 8, "the requests between them hold some for a moment: {}", held.len());
+    let (_, text) = get(server.addr, "/healthz").await;
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+}
+
+/// A WebSocket of a client behind the proxy; whether it was accepted.
+async fn socket(addr: SocketAddr, client: &str) -> (TcpStream, bool) {
+    let mut stream = TcpStream::connect(addr).await.expect("the server listens");
+    let handshake = String::from_utf8(raw::upgrade(addr)).expect("ASCII");
+    let handshake = handshake.replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n\r\n"));
+    stream.write_all(handshake.as_bytes()).await.expect("it is open");
+    let mut head = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await.expect("an answer");
+    (stream, head.ends_with(b"101"))
+}
+
+#[tokio::test]
+async fn client_behind_a_trusted_proxy_holds_at_most_a_quarter_of_the_sockets() {
+    let home = Home::new(Backend::Embedded);
+    let server = start(&home, &[("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    let mut held = Vec::new();
+    loop {
+        let (stream, is_accepted) = socket(server.addr, "192.0.2.1").await;
+        if !is_accepted {
+            break;
+        }
+        held.push(stream);
+        assert!(held.len() < DESCRIPTORS, "there is no bound");
+    }
+    assert!((4..=DESCRIPTORS / 4).contains(&held.len()), "{}", held.len());
+    assert!(socket(server.addr, "192.0.2.2").await.1, "another client has its own share");
+}
