@@ -1,5 +1,6 @@
 // Paying for an order: choose a card, pay, confirm where the bank asks for it, try another card after a decline.
 
+import { secondsUntil } from "../core/clock.js";
 import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
@@ -7,7 +8,7 @@ import { sandboxCards } from "../pay/sandbox.js";
 import { stripeCards } from "../pay/stripe.js";
 import { store } from "../state/store.js";
 import { money } from "../words/format.js";
-import { declineInWords } from "../words/refusals.js";
+import { declineInWords, paymentLimitInWords } from "../words/refusals.js";
 import { noticeBox } from "./notice.js";
 
 /** `{ element, show(order, charges) }`; what happens to the order comes back through the store. */
@@ -76,6 +77,10 @@ export function paymentPanel(first, terms) {
     if (problem.code === "card_refused") return box.say("bad", problem.message);
     if (problem.code === "card_declined") {
       const { what, then } = declineInWords(store.charges(first.id).findLast(({ status }) => status === "Failed"));
+      return box.say("bad", what, then);
+    }
+    if (problem.code === "too_many_requests") {
+      const { what, then } = paymentLimitInWords(problem, secondsUntil(Date.parse(first.unlocksAt)));
       return box.say("bad", what, then);
     }
     box.refuse(problem);

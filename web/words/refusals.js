@@ -7,6 +7,7 @@ const WORDS = {
   idempotency_in_flight: ["That is still being worked on.", "Wait a moment, then try again."],
   too_many_requests: ["That was a lot in a short time.", "Wait a little, then try again."],
   not_signed_in: ["You are signed out.", "Sign in again; what you typed is kept."],
+  other_user: ["This browser is signed in with another account now.", "Nothing was done. Check who is signed in, then decide."],
   invalid_credentials: ["That email address and password do not belong together.", "Check both and try again."],
   email_in_use: ["There is an account with this email address already.", "Sign in instead, or use another address."],
   cross_origin: ["This page was opened from an address that GitTix does not know.", "Open GitTix by its own address."],
@@ -16,6 +17,7 @@ const WORDS = {
   ticket_locked: ["Somebody else is buying this ticket right now.", "If they don't finish, it is free again; this page shows it at once."],
   ticket_sold: ["This ticket has just been sold.", "Have a look at what else is for sale."],
   price_changed: ["The price has changed meanwhile.", "Have a look at the new price, then decide."],
+  ticket_changed: ["The seller has changed this ticket meanwhile.", "Have a look at it as it is now, then decide."],
   too_many_locks: ["You can't hold this ticket right now.", "You hold several tickets already, or let this one go too often: pay or cancel one, or wait a little."],
   too_many_listings: ["You have as many tickets on sale as you may.", "Take one off sale, or wait until one is sold."],
   order_expired: ["The time for this order is over, and nothing was charged.", "If the ticket is free again, you can buy it anew."],
@@ -49,10 +51,23 @@ export function declineInWords(charge) {
   return { what: said ? `The card was declined: ${said}` : WORDS.card_declined[0], then: WORDS.card_declined[1], fields: {} };
 }
 
+/** `problem` limits payments; `secondsHeld` is how long the ticket is held yet. */
+export function paymentLimitInWords(problem, secondsHeld) {
+  const what = "Too many payments were tried or declined in a short time.";
+  const over = problem.retryAfterSeconds >= secondsHeld;
+  const then = over ? "Nothing was charged. This order cannot be paid any more: you can buy the ticket again when it is free." : `Nothing was charged. ${waiting(problem) ?? WORDS.too_many_requests[1]}`;
+  return { what, then, fields: {} };
+}
+
 function waiting({ retryAfterSeconds, code }) {
   if (!retryAfterSeconds || retryAfterSeconds < 5) return null;
-  const span = retryAfterSeconds < 90 ? `${retryAfterSeconds} seconds` : `${Math.ceil(retryAfterSeconds / 60)} minutes`;
+  const span = spanOf(retryAfterSeconds);
   return code === "too_many_locks" ? `You hold several tickets already, or let this one go too often: pay or cancel one, or try again in ${span}.` : `Try again in ${span}.`;
+}
+
+function spanOf(seconds) {
+  if (seconds < 90) return `${seconds} seconds`;
+  return seconds < 90 * 60 ? `${Math.ceil(seconds / 60)} minutes` : `${Math.ceil(seconds / 3600)} hours`;
 }
 
 function fieldsOf({ code, errors }) {
