@@ -12,9 +12,10 @@ import { ordersPage } from "./pages/orders.js";
 import { ownPath, signInPage, signUpPage } from "./pages/sign.js";
 import { ticketPage } from "./pages/ticket.js";
 import { markCurrent, startHeader } from "./parts/header.js";
+import { endSessionNotice, sayWhoIsSignedIn } from "./parts/session-notice.js";
 import { showTrouble } from "./parts/trouble.js";
 import { live } from "./state/live.js";
-import { onSessionChange, refreshUser } from "./state/session.js";
+import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./state/session.js";
 import { store } from "./state/store.js";
 
 /** `pages::SHELL_PATHS` of the server must know these too, so that a deep link gets the shell and a stranger a 404. */
@@ -32,7 +33,7 @@ const ROUTES = [
 ];
 
 const main = document.getElementById("main");
-const router = new Router({ routes: ROUTES, main, admit, onShown: markCurrent });
+const router = new Router({ routes: ROUTES, main, admit, onShown });
 
 /** Where somebody is sent who has no business on a page; null where they may be. */
 function admit(page) {
@@ -43,10 +44,19 @@ function admit(page) {
   return null;
 }
 
+function onShown() {
+  markCurrent();
+  endSessionNotice();
+}
+
 async function begin() {
   startHeader({ navigate: (address) => router.navigate(address) });
-  onSessionChange(() => live.reconnect());
-  onRefusal(({ code }) => code === "not_signed_in" && store.setUser(null));
+  onSessionChange(sessionChanged);
+  onRefusal(({ code }) => {
+    if (code === "not_signed_in") store.setUser(null);
+    if (code === "other_user") otherUserRefused();
+  });
+  watchSession();
   const known = refreshUser();
   live.start();
   const { needsUser, forSignedOut } = router.pageHere();
@@ -61,17 +71,30 @@ async function begin() {
   }
   store.watch("user", leavePrivatePage);
   store.watch("connection", (status) => status === "live" && store.user === undefined && refreshQuietly());
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refreshQuietly());
+  store.watch("foreign", refreshQuietly);
+}
+
+/** A page that was built for another user is built again: what that user typed or was shown is gone. */
+function sessionChanged({ replaced }) {
+  live.reconnect();
+  if (!replaced) return;
+  router.again();
+  sayWhoIsSignedIn(store.user, { nothingDone: false });
+}
+
+/** The server refused a request because this page showed another user. Nothing is retried: the person decides again. */
+async function otherUserRefused() {
+  try {
+    await refreshUser();
+  } catch {
+    return; // the refusal is shown where the request was made
+  }
+  if (store.user) sayWhoIsSignedIn(store.user, { nothingDone: true });
 }
 
 /** The session ended under an open page: what is private to somebody is shown no longer. */
 function leavePrivatePage(user) {
   if (user === null && router.pageHere().needsUser) router.again();
-}
-
-/** Without an answer, what was known stays. */
-function refreshQuietly() {
-  refreshUser().catch(() => {});
 }
 
 begin();

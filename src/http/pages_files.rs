@@ -31,8 +31,10 @@ pub const STYLES: &[&str] = &[
 pub static FILES: &[File] = embedded![
     "app.js",
     "core/clock.js",
+    "core/digest.js",
     "core/dom.js",
     "core/drafts.js",
+    "core/kept.js",
     "core/router.js",
     "core/topics.js",
     "icon.svg",
@@ -62,6 +64,7 @@ pub static FILES: &[File] = embedded![
     "parts/notice.js",
     "parts/payment-panel.js",
     "parts/sell-tabs.js",
+    "parts/session-notice.js",
     "parts/status.js",
     "parts/stub.js",
     "parts/ticket-row.js",

@@ -2,14 +2,72 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { test } from "node:test";
-import { nextPage } from "../../web/net/api.js";
+import { afterEach, test } from "node:test";
+import { digest } from "../../web/core/digest.js";
+import { forget, forgetAll, keep, keepFor, kept } from "../../web/core/kept.js";
+import { nextPage, request } from "../../web/net/api.js";
 import { backoffMs } from "../../web/net/backoff.js";
+import { once } from "../../web/net/once.js";
 import { Listing, matches } from "../../web/state/listing.js";
-import { Store } from "../../web/state/store.js";
+import { Store, store as pageStore } from "../../web/state/store.js";
 import { countdown, money, spoken, typedPrice } from "../../web/words/format.js";
-import { inWords } from "../../web/words/refusals.js";
+import { inWords, paymentLimitInWords } from "../../web/words/refusals.js";
 import { Problem } from "../../web/net/api.js";
+
+/** Web storage as browsers implement it. `fault` is called before each use and may throw. */
+class FakeStorage {
+  entries = new Map();
+  fault = () => {};
+
+  get length() {
+    this.fault("length");
+    return this.entries.size;
+  }
+
+  key(index) {
+    this.fault("key");
+    return [...this.entries.keys()][index] ?? null;
+  }
+
+  getItem(name) {
+    this.fault("getItem");
+    return this.entries.get(name) ?? null;
+  }
+
+  setItem(name, value) {
+    this.fault("setItem");
+    this.entries.set(name, value);
+  }
+
+  removeItem(name) {
+    this.fault("removeItem");
+    this.entries.delete(name);
+  }
+}
+
+/** Sets `sessionStorage` until the test ends. */
+function storageOf(get) {
+  Object.defineProperty(globalThis, "sessionStorage", { configurable: true, get });
+}
+
+/** Answers the requests of a test in order; returns what was asked for. The last answer is repeated. */
+function answers(t, ...responses) {
+  const asked = [];
+  t.mock.method(globalThis, "fetch", async (path, { method, headers }) => {
+    const [status, body] = responses[Math.min(asked.length, responses.length - 1)];
+    asked.push({ path, method, headers });
+    if (status === 0) throw new TypeError("Failed to fetch");
+    return new Response(JSON.stringify(body), { status });
+  });
+  return asked;
+}
+
+afterEach(() => {
+  forgetAll();
+  pageStore.setUser(null);
+  keepFor(null);
+  delete globalThis.sessionStorage;
+});
 
 const TICKET = { id: "t1", title: "Rock Concert", price: 20, currency: "usd", status: "Available", version: 3 };
 
@@ -79,7 +137,8 @@ test("the client secret of a charge survives the frames, and ends with the charg
 test("what was private is forgotten when somebody else signs in", () => {
   const store = new Store();
   store.setUser({ id: "u1", email: "a@example.com" });
-  store.putOrders([{ id: "o1", version: 0 }]);
+  store.putOrders([{ id: "o1", userId: "u1", version: 0 }]);
+  assert.equal(store.orders().length, 1);
   store.setUser(null);
   assert.deepEqual(store.orders(), []);
 });
@@ -144,9 +203,187 @@ test("a decimal comma becomes a point, everything else is left to the server", (
 });
 
 /** Every code of the interface that a page can meet; those of wrong requests by programs are not among them. */
-const CODES = ["validation_failed", "not_signed_in", "invalid_credentials", "card_declined", "not_owner", "own_ticket", "cross_origin", "not_found", "email_in_use", "ticket_locked", "ticket_sold", "price_changed", "order_expired", "order_not_payable", "order_completed", "payment_in_flight", "idempotency_in_flight", "version_mismatch", "body_too_large", "too_many_requests", "too_many_locks", "unavailable", "outcome_unknown"];
+const CODES = ["validation_failed", "not_signed_in", "invalid_credentials", "card_declined", "not_owner", "own_ticket", "cross_origin", "not_found", "email_in_use", "ticket_locked", "ticket_sold", "price_changed", "order_expired", "order_not_payable", "order_completed", "other_user", "ticket_changed", "too_many_listings", "payment_in_flight", "idempotency_in_flight", "version_mismatch", "body_too_large", "too_many_requests", "too_many_locks", "unavailable", "outcome_unknown"];
 
 test("every refusal has words of its own", () => {
   const unknown = inWords(new Problem({ code: "never heard of" })).what;
   for (const code of CODES) assert.notEqual(inWords(new Problem({ status: 409, code })).what, unknown, code);
+});
+
+test("digest of a text is its 64-bit FNV-1a hash", () => {
+  assert.equal(digest(""), "cbf29ce484222325");
+  assert.equal(digest("a"), "af63dc4c8601ec8c");
+  assert.equal(digest("foobar"), "85944171f73967e8");
+});
+
+test("values of one user are removed when another user signs in, from memory and from storage", () => {
+  const storage = new FakeStorage();
+  storageOf(() => storage);
+  storage.setItem("intent:PUT /api/users/currentuser {password}", "left by an earlier version");
+  storage.setItem("other", "not ours");
+  keepFor("ann");
+  keep("draft:new-ticket", "typed by Ann");
+  assert.deepEqual([...storage.entries.keys()].sort(), ["draft:new-ticket", "other", "owner"]);
+  keepFor("bob");
+  assert.equal(kept("draft:new-ticket"), null);
+  assert.deepEqual([...storage.entries], [["other", "not ours"], ["owner", "bob"]]);
+});
+
+test("copies of another user that a reload finds are removed", () => {
+  const storage = new FakeStorage();
+  storageOf(() => storage);
+  storage.setItem("owner", "dan");
+  storage.setItem("draft:new-ticket", "typed by Dan");
+  keepFor("erin");
+  assert.equal(kept("draft:new-ticket"), null);
+  assert.equal(storage.getItem("draft:new-ticket"), null);
+});
+
+test("copies of the same user are read after a reload", () => {
+  const storage = new FakeStorage();
+  storageOf(() => storage);
+  storage.setItem("owner", "carol");
+  storage.setItem("draft:new-ticket", "typed by Carol");
+  keepFor("carol");
+  assert.equal(kept("draft:new-ticket"), "typed by Carol");
+});
+
+test("session that ends leaves no copy in storage, and its user finds the values again", () => {
+  const storage = new FakeStorage();
+  storageOf(() => storage);
+  keepFor("ann");
+  keep("draft:new-ticket", "typed");
+  keepFor(null);
+  keep("draft:new-ticket", "typed on");
+  assert.equal(storage.entries.size, 0);
+  keepFor("ann");
+  assert.equal(kept("draft:new-ticket"), "typed on");
+  assert.equal(storage.getItem("draft:new-ticket"), "typed on");
+});
+
+test("sign-out removes values from memory and from storage", () => {
+  const storage = new FakeStorage();
+  storageOf(() => storage);
+  keepFor("ann");
+  keep("draft:new-ticket", "typed");
+  forgetAll();
+  keepFor("ann");
+  assert.equal(kept("draft:new-ticket"), null);
+  assert.equal(storage.getItem("draft:new-ticket"), null);
+});
+
+test("secret value is never copied to storage", () => {
+  const storage = new FakeStorage();
+  storageOf(() => storage);
+  keepFor("ann");
+  keep("intent:1", "key", { secret: true });
+  keepFor(null);
+  keepFor("ann");
+  assert.equal(kept("intent:1"), "key");
+  assert.equal(storage.getItem("intent:1"), null);
+});
+
+const BROKEN = {
+  missing: () => null,
+  forbidden: () => { throw new Error("SecurityError"); },
+  full: () => Object.assign(new FakeStorage(), { fault: (use) => { if (use === "setItem") throw new Error("QuotaExceededError"); } }),
+  failing: () => Object.assign(new FakeStorage(), { fault: () => { throw new Error("InvalidStateError"); } }),
+};
+
+for (const [name, get] of Object.entries(BROKEN)) {
+  test(`values are kept in memory while storage is ${name}`, () => {
+    storageOf(get);
+    keepFor("ann");
+    keep("draft:a", "one");
+    keep("draft:b", "two");
+    forget("draft:b");
+    assert.deepEqual([kept("draft:a"), kept("draft:b")], ["one", null]);
+    forgetAll();
+    keepFor(null);
+    assert.equal(kept("draft:a"), null);
+  });
+}
+
+test("unsafe request names the user whom the page shows, other requests name none", async (t) => {
+  const asked = answers(t, [200, {}]);
+  pageStore.setUser({ id: "ann", email: "ann@example.com" });
+  await request("GET", "/api/orders");
+  await request("POST", "/api/users/signin", { body: {} });
+  await request("POST", "/api/users/signup", { body: {} });
+  await request("POST", "/api/users/signout", { body: {} });
+  await request("DELETE", "/api/tickets/t1");
+  await request("POST", "/api/orders", { body: {} });
+  assert.deepEqual(asked.map(({ headers }) => headers["GitTix-User"]), [undefined, undefined, undefined, "ann", "ann", "ann"]);
+});
+
+test("request of a page that is signed out names no user", async (t) => {
+  const asked = answers(t, [200, {}]);
+  await request("POST", "/api/orders", { body: {} });
+  assert.equal(asked[0].headers["GitTix-User"], undefined);
+});
+
+test("retry names the user who started it after another user has signed in", async (t) => {
+  const asked = answers(t, [0], [409, { code: "other_user" }]);
+  pageStore.setUser({ id: "ann", email: "ann@example.com" });
+  const sending = once("POST", "/api/orders", { ticketId: "t1" });
+  pageStore.setUser({ id: "bob", email: "bob@example.com" });
+  await assert.rejects(sending, { code: "other_user" });
+  assert.deepEqual(asked.map(({ headers }) => headers["GitTix-User"]), ["ann", "ann"]);
+});
+
+test("two users who ask for the same thing use different keys", async (t) => {
+  const asked = answers(t, [409, { code: "ticket_locked" }]);
+  const key = async (id) => {
+    pageStore.setUser({ id, email: `${id}@example.com` });
+    await assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), { code: "ticket_locked" });
+    return asked.at(-1).headers["Idempotency-Key"];
+  };
+  assert.notEqual(await key("ann"), await key("bob"));
+});
+
+test("key that the server knows with another body is replaced once", async (t) => {
+  const asked = answers(t, [422, { code: "idempotency_key_reused" }], [201, { id: "o1" }]);
+  pageStore.setUser({ id: "ann", email: "ann@example.com" });
+  keepFor("ann");
+  const body = { ticketId: "t1" };
+  const name = `intent:${digest(JSON.stringify(["ann", "POST", "/api/orders", null, body]))}`;
+  keep(name, "key of another intention");
+  const { data } = await once("POST", "/api/orders", body);
+  const keys = asked.map(({ headers }) => headers["Idempotency-Key"]);
+  assert.equal(data.id, "o1");
+  assert.equal(keys[0], "key of another intention");
+  assert.match(keys[1], /^[0-9a-f]{32}$/);
+  assert.equal(kept(name), null);
+});
+
+test("key that the server refuses twice is given up", async (t) => {
+  const asked = answers(t, [422, { code: "idempotency_key_reused" }]);
+  await assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), { code: "idempotency_key_reused" });
+  assert.equal(asked.length, 2);
+});
+
+test("key outlives a refusal that says nothing of an earlier attempt", async (t) => {
+  const asked = answers(t, [401, { code: "not_signed_in" }], [429, { code: "too_many_requests" }], [403, { code: "own_ticket" }], [403, { code: "own_ticket" }]);
+  const ask = () => assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }));
+  for (let times = 0; times < 4; times += 1) await ask();
+  const keys = asked.map(({ headers }) => headers["Idempotency-Key"]);
+  assert.equal(new Set(keys.slice(0, 3)).size, 1);
+  assert.notEqual(keys[3], keys[2]);
+});
+
+test("orders of another user are not taken over, and are a reason to ask who is signed in", () => {
+  const store = new Store();
+  const foreign = [];
+  store.setUser({ id: "ann", email: "ann@example.com" });
+  store.watch("foreign", (userId) => foreign.push(userId));
+  store.putOrders([{ id: "o1", userId: "bob", version: 0 }]);
+  store.apply({ type: "UserUpdated", user: { id: "bob", email: "bob2@example.com" } });
+  assert.deepEqual([store.orders(), store.user.id, foreign], [[], "ann", ["bob", "bob"]]);
+});
+
+test("limit of declined payments is put into words by what the buyer can still do", () => {
+  const problem = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 600 });
+  assert.match(paymentLimitInWords(problem, 700).then, /Try again in 10 minutes/);
+  assert.match(paymentLimitInWords(problem, 600).then, /cannot be paid any more/);
+  assert.match(inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 })).then, /24 hours/);
 });

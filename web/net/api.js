@@ -1,9 +1,12 @@
 // Requests to the REST interface, and its refusals as one kind of error. No page calls `fetch` itself.
 
 import { observe } from "../core/clock.js";
+import { store } from "../state/store.js";
 
 /** How long an answer may take; on a bad network a request that hangs is worse than one that failed. */
 const TIMEOUT_MS = 15_000;
+/** Requests that sign in a user in place of the present one. */
+const SIGN_IN_PATHS = ["/api/users/signin", "/api/users/signup"];
 
 /** A refusal, in the terms of the interface; `code` is `network` when no answer came at all. */
 export class Problem extends Error {
@@ -31,13 +34,17 @@ export function onRefusal(listener) {
 
 /**
  * One request. Answers `{ status, data, next }`: the body, and the path of the next page where the answer names one.
+ *
+ * An unsafe request names the user for whom it is meant (`GitTix-User`), by default the one whom this page shows as signed in. The
+ * server refuses it with `other_user` if another window of this browser has signed in another user.
  * @throws {Problem} for every refusal, and when no answer came
  * @throws {DOMException} AbortError when the caller's own signal aborted
  */
-export async function request(method, path, { body, key, ifMatch, signal } = {}) {
+export async function request(method, path, { body, key, ifMatch, signal, user = store.user?.id } = {}) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
+  if (user && method !== "GET" && !SIGN_IN_PATHS.includes(path)) headers["GitTix-User"] = user;
   if (ifMatch !== undefined) headers["If-Match"] = `"${ifMatch}"`;
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response;

@@ -1,40 +1,51 @@
 // Doing a thing once, however often it is asked for: a double click, a retry after a lost answer, a reload half-way. The
 // Idempotency-Key of an intention is kept until the server's answer settles it, and two calls at once share one request.
 
+import { digest } from "../core/digest.js";
+import { forget, keep, kept } from "../core/kept.js";
+import { store } from "../state/store.js";
 import { Problem, request } from "./api.js";
 
 const ATTEMPTS_MAX = 4;
 const PAUSE_FIRST_MS = 600;
 const PAUSE_MAX_MS = 4_000;
 const PREFIX = "intent:";
+/** The server sends these before it looks for an outcome of the key: an earlier attempt may have succeeded all the same. */
+const SETTLES_NOTHING = ["not_signed_in", "other_user", "too_many_requests"];
 
 const inFlight = new Map();
 
 /**
- * Sends an unsafe request under the key of its intention (method, path and body), asking again while the outcome is unknown.
- * @param {(attempt: number) => void} [onRetry] told before each further attempt
+ * Sends an unsafe request under the key of its intention (user, method, path and body), and retries while the outcome is unknown.
+ * All attempts name the user who was signed in at the first one.
+ * @param {object} [how]
+ * @param {number} [how.ifMatch] the version that must be the current one
+ * @param {boolean} [how.secret] the body holds a secret: its key is kept in memory only, and a reload loses it
+ * @param {(attempt: number) => void} [how.onRetry] called before each further attempt
  * @throws {Problem} the definite refusal, or the last failure when the outcome stays unknown; the key is kept then
  */
-export function once(method, path, body, { ifMatch, onRetry } = {}) {
-  const intent = `${method} ${path} ${ifMatch ?? ""} ${JSON.stringify(body ?? null)}`;
+export function once(method, path, body, { ifMatch, secret = false, onRetry } = {}) {
+  const user = store.user?.id;
+  const intent = JSON.stringify([user ?? null, method, path, ifMatch ?? null, body ?? null]);
   const running = inFlight.get(intent);
   if (running) return running;
-  const sending = settle(intent, { method, path, body, ifMatch, onRetry }).finally(() => inFlight.delete(intent));
+  const key = new IntentKey(intent, secret);
+  const sending = settle(key, onRetry, () => request(method, path, { body, key: key.value, ifMatch, user })).finally(() => inFlight.delete(intent));
   inFlight.set(intent, sending);
   return sending;
 }
 
-async function settle(intent, { method, path, body, ifMatch, onRetry }) {
-  const key = keyOf(intent);
+async function settle(key, onRetry, send) {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const answer = await request(method, path, { body, key, ifMatch });
-      forget(intent);
+      const answer = await send();
+      key.forget();
       return answer;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
+      if (error.code === "idempotency_key_reused" && key.renew()) continue;
       if (!error.unsettled) {
-        forget(intent);
+        if (!SETTLES_NOTHING.includes(error.code)) key.forget();
         throw error;
       }
       if (attempt === ATTEMPTS_MAX) throw error;
@@ -44,26 +55,44 @@ async function settle(intent, { method, path, body, ifMatch, onRetry }) {
   }
 }
 
+/** The Idempotency-Key of one intention, kept under a digest of the intention. */
+class IntentKey {
+  #name;
+  #secret;
+  #renewed = false;
+
+  constructor(intent, secret) {
+    this.#name = PREFIX + digest(intent);
+    this.#secret = secret;
+    this.value = kept(this.#name) ?? this.#create();
+  }
+
+  /**
+   * Takes another key, once. The server has seen the present one with another body: two intentions have the same digest, and
+   * nothing was done for this one.
+   */
+  renew() {
+    if (this.#renewed) return false;
+    this.#renewed = true;
+    this.value = this.#create();
+    return true;
+  }
+
+  forget() {
+    forget(this.#name);
+  }
+
+  #create() {
+    const value = newKey();
+    keep(this.#name, value, { secret: this.#secret });
+    return value;
+  }
+}
+
 function pause(attempt, retryAfterSeconds) {
   const growing = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (attempt - 1));
   const asked = Math.min(PAUSE_MAX_MS, (retryAfterSeconds ?? 0) * 1000);
   return new Promise((resolve) => setTimeout(resolve, Math.max(asked, growing * (0.5 + Math.random() / 2))));
-}
-
-function keyOf(intent) {
-  try {
-    const kept = sessionStorage.getItem(PREFIX + intent);
-    if (kept) return kept;
-    const key = newKey();
-    sessionStorage.setItem(PREFIX + intent, key);
-    return key;
-  } catch {
-    return newKey();
-  }
-}
-
-function forget(intent) {
-  sessionStorage.removeItem(PREFIX + intent);
 }
 
 /** 128 random bits as hex. `crypto.randomUUID` is missing on plain-http origins other than localhost. */

@@ -1,6 +1,7 @@
 // Sign Up and Sign In: email, password, submit; then back to where somebody came from.
 
 import { fill, h } from "../core/dom.js";
+import { hasDrafts } from "../core/drafts.js";
 import { field, form, passwordField } from "../parts/form.js";
 import { signIn, signUp } from "../state/session.js";
 
@@ -49,7 +50,7 @@ function mount({ root, query, navigate, ready }, { heading, busy, enter, passwor
   const way = next === "/" ? href : `${href}?next=${encodeURIComponent(next)}`;
   fill(root, h("div", { class: "narrow" },
     h("h1", { tabindex: "-1" }, heading),
-    next !== "/" && h("p", { class: "quiet" }, "Then you are back where you were, and what you typed is kept."),
+    next !== "/" && h("p", { class: "quiet" }, hasDrafts() ? "Then you are back where you were, and what you typed is kept." : "Then you are back where you were."),
     made.element,
     h("p", { class: "quiet" }, `${question} `, h("a", { href: way }, label))));
   ready();

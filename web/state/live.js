@@ -2,7 +2,7 @@
 
 import { observe } from "../core/clock.js";
 import { Live } from "../net/live.js";
-import { refreshUser } from "./session.js";
+import { refreshQuietly } from "./session.js";
 import { store } from "./store.js";
 
 export const live = new Live({
@@ -10,7 +10,7 @@ export const live = new Live({
   onServerTime: observe,
   onStatus: (status) => store.setConnection(status),
   onEpoch: (epoch) => store.announceEpoch(epoch),
-  onRevoked: () => refreshUser().catch(() => {}),
+  onRevoked: refreshQuietly,
 });
 
 /** Whether what is shown can be relied on: a page that is not connected does not know. */

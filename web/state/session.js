@@ -1,22 +1,79 @@
-// Who is signed in: asked at the start, after signing in or out, and when a tab that slept comes back.
+// Who is signed in: asked at the start, when another tab of this browser signs in or out, when a tab gets the focus or is shown
+// again, and when the server refuses a request because another user is signed in.
 
+import { forgetAll, keepFor } from "../core/kept.js";
 import { request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { store } from "./store.js";
 
-const changed = new EventTarget();
+const SIGNED_IN = "signed-in";
+const SIGNED_OUT = "signed-out";
 
-/** Calls back after this tab signed in or out, when the live connection has to be opened anew. */
+const changed = new EventTarget();
+let newest = null; // the newest question who is signed in, unless this tab has signed in or out since
+let lastUser = null; // who was signed in last, unless that user signed out in this tab
+let otherTabs = null;
+
+// Before every other listener: a page that is built for a user reads that user's drafts.
+store.watch("user", (user) => keepFor(user?.id ?? null));
+
+/**
+ * Calls back after who is signed in changed, when the live connection has to be opened again.
+ * @param {(change: { replaced: boolean }) => void} listener `replaced`: another tab signed in another user than this one showed
+ */
 export function onSessionChange(listener) {
-  changed.addEventListener("change", listener);
+  changed.addEventListener("change", ({ detail }) => listener(detail));
 }
 
-/** Asks the server who is signed in. @throws {Problem} */
-export async function refreshUser() {
-  const { data } = await request("GET", "/api/users/currentuser");
-  const before = store.user;
-  store.setUser(data.currentUser);
-  if (before !== undefined && before?.id !== data.currentUser?.id) changed.dispatchEvent(new Event("change"));
+/** Asks again who is signed in whenever another tab of this browser may have changed it. */
+export function watchSession() {
+  openChannel();
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refreshQuietly());
+  addEventListener("focus", refreshQuietly); // of two windows side by side, both are visible all the time
+  addEventListener("pagehide", closeChannel); // a page with an open channel may not be kept for the back button
+  addEventListener("pageshow", ({ persisted }) => {
+    if (!persisted) return;
+    openChannel();
+    refreshQuietly();
+  });
+}
+
+/** Browsers without BroadcastChannel learn it by the other events, or by a refusal. */
+function openChannel() {
+  if (otherTabs || typeof BroadcastChannel === "undefined") return;
+  otherTabs = new BroadcastChannel("gittix-session");
+  otherTabs.addEventListener("message", ({ data }) => {
+    if (data === SIGNED_OUT) forgetAll();
+    refreshQuietly();
+  });
+}
+
+function closeChannel() {
+  otherTabs?.close();
+  otherTabs = null;
+}
+
+/** Asks the server who is signed in. Of several questions at once the answer to the newest counts. @throws {Problem} */
+export function refreshUser() {
+  const asking = ask();
+  newest = asking;
+  return asking;
+
+  async function ask() {
+    const { data } = await request("GET", "/api/users/currentuser");
+    if (newest !== asking) return newest;
+    const before = store.user;
+    const user = data.currentUser;
+    const replaced = user !== null && lastUser !== null && lastUser.id !== user.id;
+    lastUser = user ?? lastUser;
+    store.setUser(user);
+    if (before !== undefined && before?.id !== user?.id) emitChange(replaced);
+  }
+}
+
+/** Asks the server who is signed in; without an answer, what was known stays. */
+export function refreshQuietly() {
+  refreshUser().catch(() => {});
 }
 
 /** @throws {Problem} */
@@ -32,16 +89,24 @@ export async function signIn(email, password) {
 /** @throws {Problem} */
 export async function signOut() {
   await request("POST", "/api/users/signout", { body: {} });
+  forgetAll();
   enter(null);
 }
 
 /** Changes the email address or the password. @throws {Problem} */
 export async function updateUser(changes) {
-  const { data } = await once("PUT", "/api/users/currentuser", changes);
-  store.setUser(data);
+  const { data } = await once("PUT", "/api/users/currentuser", changes, { secret: true });
+  if (store.user?.id === data.id) store.setUser(data);
 }
 
 function enter(user) {
+  newest = null;
+  lastUser = user;
   store.setUser(user);
-  changed.dispatchEvent(new Event("change"));
+  otherTabs?.postMessage(user ? SIGNED_IN : SIGNED_OUT);
+  emitChange(false);
+}
+
+function emitChange(replaced) {
+  changed.dispatchEvent(new CustomEvent("change", { detail: { replaced } }));
 }

@@ -18,7 +18,7 @@ export class Store {
   /**
    * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `epoch`, `created` (a
    * ticket was listed), `tickets` (any known ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by order id),
-   * `charges:<order id>`.
+   * `charges:<order id>`, `foreign` (something private to another user came: who is signed in has to be asked again).
    */
   watch(topic, listener, signal) {
     this.#topics.watch(topic, listener, signal);
@@ -88,6 +88,10 @@ export class Store {
 
   putOrders(orders) {
     for (const order of orders) {
+      if (this.#user && order.userId !== this.#user.id) {
+        this.#topics.emit("foreign", order.userId);
+        continue;
+      }
       const known = this.#orders.get(order.id);
       if (known && known.version >= order.version) continue;
       this.#orders.set(order.id, order);
@@ -121,7 +125,13 @@ export class Store {
     else if (frame.type === "TicketDeleted") this.#heardGone(frame.ticketId, frame.version);
     if (frame.order) this.putOrders([frame.order]);
     if (frame.charge) this.putCharges([frame.charge]);
-    if (frame.type === "UserUpdated" && this.#user) this.setUser(frame.user);
+    if (frame.type === "UserUpdated") this.#userUpdated(frame.user);
+  }
+
+  /** A session that ended does not return by a frame, and no frame signs in another user. */
+  #userUpdated(user) {
+    if (this.#user?.id === user.id) this.setUser(user);
+    else if (this.#user) this.#topics.emit("foreign", user.id);
   }
 
   #heardOf(ticket, created) {

@@ -82,6 +82,14 @@ export async function signUp(page, email = newEmail("buyer")) {
   return email;
 }
 
+/** Signs in through the sign-in form that the page shows. */
+export async function signIn(page, email) {
+  await page.getByLabel("Email").fill(email);
+  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("link", { name: "My Orders" }).waitFor();
+}
+
 /** Waits until the page is connected, and its first snapshot checked. */
 export async function connected(page) {
   await page.locator("html[data-connection=live]").waitFor({ state: "attached" });

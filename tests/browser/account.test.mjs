@@ -1,0 +1,173 @@
+// What a tab keeps for its user: no secret in web storage, and nothing of it for the next user.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PASSWORD } from "./stage/account.mjs";
+import { refusal, row, says, signIn, signUp, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const NEW_PASSWORD = "another horse battery";
+/** Four attempts, with their pauses. */
+const GIVES_UP_MS = 15_000;
+
+/** Everything in the web storage of a tab, as name and value. */
+function stored(page) {
+  return page.evaluate(() => [...Object.entries(sessionStorage), ...Object.entries(localStorage)]);
+}
+
+/** The names in the web storage of a tab that belong to its user. */
+async function keptNames(page) {
+  return (await stored(page)).map(([name]) => name).filter((name) => /^(draft|intent|owner)/.test(name));
+}
+
+/** Lets no answer to one request through; returns the Idempotency-Keys of the attempts. */
+async function loseAnswers(page, method, path) {
+  const keys = [];
+  await page.route(`**${path}`, (route) => {
+    if (route.request().method() !== method) return route.fallback();
+    keys.push(route.request().headers()["idempotency-key"]);
+    return route.abort();
+  });
+  return keys;
+}
+
+async function typeTicket(page, title, price) {
+  await page.goto("/tickets/new");
+  await page.getByLabel("Title").fill(title);
+  await page.getByLabel("Price").fill(price);
+}
+
+/** Another tab of the same browser. */
+async function otherTab(page) {
+  const tab = await page.context().newPage();
+  await tab.goto("/");
+  await tab.getByRole("button", { name: "Sign Out" }).waitFor();
+  return tab;
+}
+
+test("password change whose answers are lost leaves no secret in web storage, also after sign-out", async (t) => {
+  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
+  const keys = await loseAnswers(page, "PUT", "/api/users/currentuser");
+  await page.goto("/account");
+  const form = page.locator("form").filter({ has: page.getByRole("button", { name: "Change password" }) });
+  await form.getByLabel("New password", { exact: true }).fill(NEW_PASSWORD);
+  await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
+  await form.getByRole("button", { name: "Change password" }).click();
+  await says(form.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
+  assert.deepEqual(await keptNames(page), ["owner"], "nothing of the request is stored, not even a digest");
+  const again = page.waitForRequest((request) => request.method() === "PUT");
+  await form.getByRole("button", { name: "Change password" }).click();
+  await again;
+  assert.equal(new Set(keys).size, 1, "a further try has the same key");
+  await says(form.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
+  await page.getByRole("button", { name: "Sign Out" }).click();
+  await page.getByRole("link", { name: "Sign In" }).waitFor();
+  const after = JSON.stringify(await stored(page));
+  for (const secret of [PASSWORD, NEW_PASSWORD]) assert.ok(!after.includes(secret));
+  assert.deepEqual(await keptNames(page), []);
+});
+
+test("key of a request without an answer is stored under a digest and survives a reload", async (t) => {
+  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
+  await typeTicket(page, "Reloaded Show", "21");
+  const keys = await loseAnswers(page, "POST", "/api/tickets");
+  const failed = page.waitForEvent("requestfailed");
+  await page.getByRole("button", { name: "Submit" }).click();
+  await failed;
+  const intents = (await stored(page)).filter(([name]) => name.startsWith("intent:"));
+  assert.equal(intents.length, 1);
+  assert.match(intents[0][0], /^intent:[0-9a-f]{16}$/);
+  await page.reload();
+  await page.unroute("**/api/tickets");
+  const sent = page.waitForRequest((request) => request.method() === "POST");
+  await page.getByRole("button", { name: "Submit" }).click();
+  assert.equal((await sent).headers()["idempotency-key"], keys[0]);
+  await says(page.locator(".price"), "$21", 5_000);
+  assert.deepEqual(await keptNames(page), ["owner"], "the answer ends the intention, and the draft");
+});
+
+test("drafts and keys end with sign-out", async (t) => {
+  const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+  const email = await signUp(page);
+  await typeTicket(page, "Abandoned Show", "22");
+  await loseAnswers(page, "POST", "/api/tickets");
+  await page.getByRole("button", { name: "Submit" }).click();
+  await says(page.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
+  assert.deepEqual((await keptNames(page)).map((name) => name.split(":")[0]).sort(), ["draft", "intent", "owner"]);
+  await page.getByRole("button", { name: "Sign Out" }).click();
+  await page.getByRole("link", { name: "Sign In" }).waitFor();
+  assert.deepEqual(await keptNames(page), []);
+  await page.getByRole("link", { name: "Sign In" }).click();
+  await signIn(page, email);
+  await page.getByRole("link", { name: "Sell Tickets" }).click();
+  assert.equal(await page.getByLabel("Title").inputValue(), "");
+});
+
+test("drafts end when another tab signs out", async (t) => {
+  const page = await on.person(t);
+  const email = await signUp(page);
+  await typeTicket(page, "Left Open", "23");
+  const tab = await otherTab(page);
+  await tab.getByRole("button", { name: "Sign Out" }).click();
+  await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  assert.deepEqual(await keptNames(page), []);
+  await signIn(page, email);
+  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  assert.equal(await page.getByLabel("Title").inputValue(), "");
+});
+
+test("draft of an ended session leaves web storage, and is there when its user signs in again", async (t) => {
+  const page = await on.person(t, { expected: [refusal(401)] });
+  const email = await signUp(page);
+  await typeTicket(page, "Expired Show", "24");
+  await page.context().clearCookies();
+  await page.getByRole("button", { name: "Submit" }).click();
+  await says(page.locator(".narrow"), "what you typed is kept", 5_000);
+  assert.deepEqual(await keptNames(page), []);
+  await signIn(page, email);
+  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  assert.equal(await page.getByLabel("Title").inputValue(), "Expired Show");
+});
+
+test("draft of an ended session is not shown to another user who signs in", async (t) => {
+  const bob = await on.account("bob");
+  const page = await on.person(t, { signedIn: true, expected: [refusal(401)] });
+  await typeTicket(page, "Not Bob's", "25");
+  await page.context().clearCookies();
+  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  await signIn(page, bob.email);
+  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  assert.equal(await page.getByLabel("Title").inputValue(), "");
+  assert.deepEqual(await keptNames(page), ["owner"]);
+});
+
+/** Runs in the page before its own scripts: web storage that does not work. */
+const BROKEN = {
+  null: () => Object.defineProperty(globalThis, "sessionStorage", { get: () => null }),
+  forbidden: () => Object.defineProperty(globalThis, "sessionStorage", {
+    get: () => { throw new DOMException("denied", "SecurityError"); },
+  }),
+  full: () => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; },
+};
+
+for (const [name, broken] of Object.entries(BROKEN)) {
+  test(`a ticket is listed, changed and bought while web storage is ${name}`, async (t) => {
+    const seller = await on.account("seller");
+    const ticket = await seller.list(`Storage ${name}`, 20);
+    const page = await on.person(t);
+    await page.addInitScript(broken);
+    await signUp(page);
+    await typeTicket(page, `Listed without storage, ${name}`, "26");
+    await page.getByRole("button", { name: "Submit" }).click();
+    await says(page.locator(".price"), "$26", 5_000);
+    await page.getByLabel("Price").fill("27");
+    await page.getByRole("button", { name: "Save changes" }).click();
+    await says(page.locator(".price"), "$27", 5_000);
+    await page.goto(`/tickets/${ticket.id}`);
+    await page.getByRole("button", { name: "Buy" }).click();
+    await page.locator(".hold-figures").waitFor();
+    await page.getByRole("button", { name: "Sign Out" }).click();
+    await says(row(page, `Listed without storage, ${name}`), "$27", 5_000);
+  });
+}

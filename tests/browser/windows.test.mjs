@@ -1,0 +1,117 @@
+// Two windows of one browser, which share its cookies: what is done in one is never done in the name of the user of the other.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { refusal, says, signIn, stage, watch } from "./stage/stage.mjs";
+
+const on = stage({});
+
+/** Runs in a page before its own scripts: it learns only by refusals that another window signed in another user. */
+function isolate() {
+  delete globalThis.BroadcastChannel;
+  for (const type of ["focus", "visibilitychange"]) addEventListener(type, (event) => event.stopImmediatePropagation(), true);
+}
+
+/** Two windows with the sign-in form open; `ann` signs in in the first one, `bob` later in the other. The first has no live connection. */
+async function twoWindows(t, { isolated = false, expected = [] } = {}) {
+  const [ann, bob] = [await on.account("ann"), await on.account("bob")];
+  const first = await on.person(t, { expected });
+  const second = await first.context().newPage();
+  const complaints = watch(second, expected);
+  t.after(() => assert.deepEqual(complaints, [], "the second window is quiet"));
+  await first.routeWebSocket("**/ws*", (socket) => socket.close()); // so that no end of a session arrives there
+  if (isolated) await first.addInitScript(isolate);
+  for (const window of [first, second]) await window.goto("/signin");
+  await signIn(first, ann.email);
+  return { ann, bob, first, second, signInBob: () => signIn(second, bob.email) };
+}
+
+function signedInAs(page, { email }) {
+  return says(page.locator("#account"), `Signed in as ${email}`, 5_000);
+}
+
+function notice(page) {
+  return page.locator("#session-notice");
+}
+
+test("window that shows Ann buys nothing while Bob is signed in, says so, and then shows Bob", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Whose Money", 20);
+  const { ann, bob, first, signInBob } = await twoWindows(t, { isolated: true, expected: [refusal(409)] });
+  await first.goto(`/tickets/${ticket.id}`);
+  await signedInAs(first, ann);
+  let asked = 0;
+  first.on("request", (request) => { if (request.method() === "POST" && request.url().endsWith("/api/orders")) asked += 1; });
+  await signInBob();
+  await signedInAs(first, ann);
+  await first.getByRole("button", { name: "Buy" }).click();
+  await says(notice(first), `You are signed in as ${bob.email} in this browser now. Nothing was done.`, 5_000);
+  await signedInAs(first, bob);
+  assert.equal(asked, 1, "nothing is retried");
+  for (const account of [ann, bob]) assert.deepEqual(await account.ask("GET", "/api/orders?status=all"), []);
+
+  await first.getByRole("button", { name: "Buy" }).click();
+  await first.locator(".hold-figures").waitFor();
+  assert.equal((await bob.ask("GET", "/api/orders")).length, 1, "Bob has decided himself");
+  assert.equal(await notice(first).textContent(), "", "the notice ends with the page");
+});
+
+test("window that shows Ann's order pays nothing while Bob is signed in, and shows the order no longer", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Whose Order", 20);
+  const { ann, bob, first, signInBob } = await twoWindows(t, { isolated: true, expected: [refusal(403, 409)] });
+  const order = await ann.lock(ticket);
+  await first.goto(`/orders/${order.id}`);
+  await first.getByRole("button", { name: "Pay $20" }).waitFor();
+  await signInBob();
+  await first.getByRole("button", { name: "Pay $20" }).click();
+  await says(notice(first), "Nothing was done", 5_000);
+  await signedInAs(first, bob);
+  await says(first.locator(".empty"), "This could not be shown", 5_000);
+  assert.deepEqual(await ann.ask("GET", `/api/orders/${order.id}/charges`), []);
+});
+
+test("window that shows Ann does not sign out Bob", async (t) => {
+  const { bob, first, second, signInBob } = await twoWindows(t, { isolated: true, expected: [refusal(409)] });
+  await signInBob();
+  await first.getByRole("button", { name: "Sign Out" }).click();
+  await says(notice(first), `You are signed in as ${bob.email} in this browser now. Nothing was done.`, 5_000);
+  await second.reload();
+  await signedInAs(second, bob);
+});
+
+test("window that shows Ann shows Bob as soon as he signs in in another one, and nothing that Ann typed", async (t) => {
+  const { ann, bob, first, signInBob } = await twoWindows(t);
+  await first.goto("/tickets/new");
+  await signedInAs(first, ann);
+  await first.getByLabel("Title").fill("Typed by Ann");
+  await signInBob();
+  await says(notice(first), `You are signed in as ${bob.email} in this browser now.`, 5_000);
+  await signedInAs(first, bob);
+  assert.equal(await first.getByLabel("Title").inputValue(), "");
+  assert.deepEqual(await first.evaluate(() => Object.keys(sessionStorage).filter((name) => name.startsWith("draft:"))), []);
+});
+
+test("window without BroadcastChannel shows Bob when it gets the focus", async (t) => {
+  const { ann, bob, first, signInBob } = await twoWindows(t, { isolated: true });
+  await first.goto("/orders");
+  await signedInAs(first, ann);
+  await signInBob();
+  await signedInAs(first, ann);
+  await first.evaluate(() => {
+    const focus = new Event("focus");
+    focus.stopImmediatePropagation = () => {}; // the isolation lets this one through
+    dispatchEvent(focus);
+  });
+  await says(notice(first), `You are signed in as ${bob.email} in this browser now.`, 5_000);
+  await signedInAs(first, bob);
+});
+
+test("sign-out in one window signs out the other", async (t) => {
+  const { ann, first, second } = await twoWindows(t);
+  await first.goto("/orders");
+  await signedInAs(first, ann);
+  await second.goto("/");
+  await second.getByRole("button", { name: "Sign Out" }).click();
+  await first.getByRole("heading", { name: "Sign In" }).waitFor();
+});

@@ -1,0 +1,27 @@
+// The line above a page that says that another user is signed in than the page showed. It stays until the page is left.
+
+import { fill } from "../core/dom.js";
+import { announce } from "./announcer.js";
+import { notice } from "./notice.js";
+
+let shownAt = null;
+
+/** @param {boolean} nothingDone whether the server refused what was asked for in the name of the former user */
+export function sayWhoIsSignedIn(user, { nothingDone }) {
+  const what = `You are signed in as ${user.email} in this browser now.`;
+  const then = `${nothingDone ? "Nothing was done. " : ""}To use another account, sign out first.`;
+  fill(place(), notice("warn", what, then));
+  announce(`${what} ${then}`);
+  shownAt = location.pathname;
+}
+
+/** Removes the line when another page is shown than the one that it was said on. */
+export function endSessionNotice() {
+  if (shownAt === null || shownAt === location.pathname) return;
+  shownAt = null;
+  fill(place());
+}
+
+function place() {
+  return document.getElementById("session-notice");
+}
