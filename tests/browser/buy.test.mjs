@@ -77,6 +77,54 @@ test("a price that changed unseen is not paid: the new one is shown first", asyn
   await page.getByRole("button", { name: "Pay $35" }).waitFor();
 });
 
+test("title that the seller changed meanwhile is shown before the buyer decides again", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Front Row Seat", 20);
+  const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
+  await deafen(page);
+  await page.goto(`/tickets/${ticket.id}`);
+  await says(page.locator("h1"), "Front Row Seat", 5_000);
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Parking Lot Pass", price: 20 });
+  await page.getByRole("button", { name: "Buy" }).click();
+  await says(page.locator(".notice"), "The seller has changed the title of this ticket. It was “Front Row Seat” before.", 5_000);
+  await says(page.locator("h1"), "Parking Lot Pass");
+  assert.deepEqual(await ordersOf(page), []);
+  const sent = page.waitForRequest((request) => request.method() === "POST" && request.url().endsWith("/api/orders"));
+  await page.getByRole("button", { name: "Buy" }).click();
+  assert.equal((await sent).postDataJSON().expectedVersion, 1);
+  await page.locator(".hold-figures").waitFor();
+});
+
+test("title that changes under an open page is pointed out", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Box Seat", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.goto(`/tickets/${ticket.id}`);
+  await connected(page);
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Standing Room", price: 25 });
+  await says(page.locator("h1"), "Standing Room");
+  await says(page.locator(".notice"), "The seller has changed the title and the price of this ticket. It was “Box Seat” before.");
+});
+
+test("who is signed in is known before an order is made", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Slow Answer", 20);
+  const page = await on.person(t, { signedIn: true });
+  let asked = 0;
+  let answer;
+  await page.route("**/api/users/currentuser", async (route) => {
+    asked += 1;
+    if (asked === 1) await new Promise((resolve) => { answer = resolve; });
+    await route.continue();
+  });
+  await page.goto(`/tickets/${ticket.id}`);
+  const sent = page.waitForRequest((request) => request.method() === "POST");
+  await page.getByRole("button", { name: "Buy" }).click();
+  assert.ok((await sent).headers()["gittix-user"]);
+  await page.locator(".hold-figures").waitFor();
+  answer();
+});
+
 test("who is signed out signs in and comes back to the ticket", async (t) => {
   const seller = await on.account("seller");
   const buyer = await on.account("buyer");

@@ -13,6 +13,7 @@ import { tintOf } from "../parts/stub.js";
 import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { isLive, live } from "../state/live.js";
+import { refreshUser } from "../state/session.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { ago, money, moment } from "../words/format.js";
@@ -99,28 +100,42 @@ function buyBox(first, { signal, navigate }) {
     if (working || button.getAttribute("aria-disabled") === "true") return;
     const own = ownOrder();
     if (own) return navigate(`/orders/${own.id}`);
-    if (store.user === null) return navigate(`/signin?next=${encodeURIComponent(`/tickets/${ticket.id}`)}`);
+    if (store.user === null) return navigate(signInAddress(ticket));
+    const seen = ticket;
     working = true;
     box.clear();
     show(ticket);
     try {
-      const { data } = await once("POST", "/api/orders", { ticketId: ticket.id, expectedPrice: ticket.price });
-      store.putOrders([data]);
-      if (!signal.aborted) navigate(`/orders/${data.id}`);
+      await placeOrder(seen);
     } catch (problem) {
-      await refused(problem);
+      await refused(problem, seen);
     } finally {
       working = false;
       if (!signal.aborted) show(ticket);
     }
   }
 
-  async function refused(problem) {
+  /** Orders the ticket as the buyer saw it, once it is known who is signed in. */
+  async function placeOrder(seen) {
+    if (store.user === undefined) await refreshUser();
+    if (store.user === null) return navigate(signInAddress(seen));
+    const { data } = await once("POST", "/api/orders", { ticketId: seen.id, expectedPrice: seen.price, expectedVersion: seen.version });
+    store.putOrders([data]);
+    if (!signal.aborted) navigate(`/orders/${data.id}`);
+  }
+
+  async function refused(problem, seen) {
     if (problem.code === undefined) throw problem;
-      box.refuse(problem, ...ways(problem));
+    box.refuse(problem, ...ways(problem));
     // Whatever this page showed was not what the server has: look again.
-    const fresh = await request("GET", `/api/tickets/${ticket.id}`).catch(() => null);
+    const fresh = await request("GET", `/api/tickets/${seen.id}`).catch(() => null);
     if (fresh) store.putTickets([fresh.data]);
+    if (["ticket_changed", "price_changed"].includes(problem.code) && ticket.title !== seen.title) sayTitleChanged(seen);
+  }
+
+  function sayTitleChanged(seen) {
+    const what = ticket.price === seen.price ? "the title" : "the title and the price";
+    box.say("warn", `The seller has changed ${what} of this ticket.`, `It was “${seen.title}” before. Have a look at it as it is now, then decide.`);
   }
 
   function ownOrder() {
@@ -129,7 +144,9 @@ function buyBox(first, { signal, navigate }) {
   }
 
   function show(next) {
+    const before = ticket;
     ticket = next;
+    if (before.title !== ticket.title && !working) sayTitleChanged(before);
     const kind = kindOf(ticket);
     const own = ownOrder();
     const shut = !own && (kind === "sold" || kind === "gone" || (kind === "locked" && isLive()));
@@ -141,6 +158,10 @@ function buyBox(first, { signal, navigate }) {
 
   button.addEventListener("click", buy);
   return { element, show };
+}
+
+function signInAddress({ id }) {
+  return `/signin?next=${encodeURIComponent(`/tickets/${id}`)}`;
 }
 
 function hintFor(kind, ticket, terms) {
