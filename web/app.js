@@ -74,12 +74,11 @@ async function begin() {
   store.watch("foreign", refreshQuietly);
 }
 
-/** A page that was built for another user is built again: what that user typed or was shown is gone. */
-function sessionChanged({ replaced }) {
+/** A page that was built for another user is built again; a user who was sent to the sign-in form returns to their page. */
+function sessionChanged(how) {
   live.reconnect();
-  if (!replaced) return;
-  router.again();
-  sayWhoIsSignedIn(store.user, { nothingDone: false });
+  if (how === "replaced" || (how === "returned" && router.pageHere().forSignedOut)) router.again();
+  if (how === "replaced") sayWhoIsSignedIn(store.user, { nothingDone: false });
 }
 
 /** The server refused a request because this page showed another user. Nothing is retried: the person decides again. */

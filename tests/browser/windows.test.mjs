@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PASSWORD } from "./stage/account.mjs";
 import { refusal, says, signIn, stage, watch } from "./stage/stage.mjs";
 
 const on = stage({});
@@ -105,6 +106,24 @@ test("window without BroadcastChannel shows Bob when it gets the focus", async (
   });
   await says(notice(first), `You are signed in as ${bob.email} in this browser now.`, 5_000);
   await signedInAs(first, bob);
+});
+
+test("window that missed the renewal of its session returns to its page after the other window has changed the password", async (t) => {
+  const { ann, first, second } = await twoWindows(t);
+  await second.goto("/account");
+  await first.goto("/orders");
+  await signedInAs(first, ann);
+  // The end of the session arrives in the first window before the new cookie is there.
+  await first.route("**/api/users/currentuser", (route) => route.fulfill({ json: { currentUser: null } }), { times: 1 });
+  await first.evaluate(() => dispatchEvent(new Event("focus")));
+  await first.getByRole("heading", { name: "Sign In" }).waitFor();
+  const form = second.locator("form").filter({ has: second.getByRole("button", { name: "Change password" }) });
+  await form.getByLabel("New password", { exact: true }).fill("another horse battery");
+  await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
+  await form.getByRole("button", { name: "Change password" }).click();
+  await says(form.locator(".notice"), "Changed", 5_000);
+  await first.getByRole("heading", { name: "My Orders" }).waitFor();
+  await signedInAs(first, ann);
 });
 
 test("sign-out in one window signs out the other", async (t) => {

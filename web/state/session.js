@@ -6,7 +6,8 @@ import { request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { store } from "./store.js";
 
-const SIGNED_IN = "signed-in";
+// What one tab sends to the others.
+const CHANGED = "changed";
 const SIGNED_OUT = "signed-out";
 
 const changed = new EventTarget();
@@ -19,7 +20,8 @@ store.watch("user", (user) => keepFor(user?.id ?? null));
 
 /**
  * Calls back after who is signed in changed, when the live connection has to be opened again.
- * @param {(change: { replaced: boolean }) => void} listener `replaced`: another tab signed in another user than this one showed
+ * @param {(how: "here" | "returned" | "replaced" | "elsewhere") => void} listener `here`: by an act in this tab; `returned`: the user whom
+ * this tab showed before is signed in again; `replaced`: another user is signed in than this tab showed
  */
 export function onSessionChange(listener) {
   changed.addEventListener("change", ({ detail }) => listener(detail));
@@ -64,10 +66,10 @@ export function refreshUser() {
     if (newest !== asking) return newest;
     const before = store.user;
     const user = data.currentUser;
-    const replaced = user !== null && lastUser !== null && lastUser.id !== user.id;
+    const how = user && lastUser ? (user.id === lastUser.id ? "returned" : "replaced") : "elsewhere";
     lastUser = user ?? lastUser;
     store.setUser(user);
-    if (before !== undefined && before?.id !== user?.id) emitChange(replaced);
+    if (before !== undefined && before?.id !== user?.id) emitChange(how);
   }
 }
 
@@ -96,6 +98,7 @@ export async function signOut() {
 /** Changes the email address or the password. @throws {Problem} */
 export async function updateUser(changes) {
   const { data } = await once("PUT", "/api/users/currentuser", changes, { secret: true });
+  otherTabs?.postMessage(CHANGED); // a new password ends the session that they know
   if (store.user?.id === data.id) store.setUser(data);
 }
 
@@ -103,10 +106,10 @@ function enter(user) {
   newest = null;
   lastUser = user;
   store.setUser(user);
-  otherTabs?.postMessage(user ? SIGNED_IN : SIGNED_OUT);
-  emitChange(false);
+  otherTabs?.postMessage(user ? CHANGED : SIGNED_OUT);
+  emitChange("here");
 }
 
-function emitChange(replaced) {
-  changed.dispatchEvent(new CustomEvent("change", { detail: { replaced } }));
+function emitChange(how) {
+  changed.dispatchEvent(new CustomEvent("change", { detail: how }));
 }
