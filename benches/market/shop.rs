@@ -2,8 +2,7 @@
 
 use gittix::{
     clock::wall_clock,
-    domain::{Money, TicketId, Timestamp, Title, UserId, decide::list_ticket},
-    store::Commit,
+    domain::{Timestamp, UserId},
 };
 use uuid::Uuid;
 
@@ -48,24 +47,7 @@ pub async fn leave_seeded(tickets: usize) {
 
 /// Puts tickets of one seller on sale; their ids.
 pub async fn seed_tickets(home: &Home, count: usize) -> Vec<String> {
-    const TICKETS_PER_COMMIT: usize = 500;
-    let store = world::open(home).await;
     // So long ago that the feed's history, which has a bound of its own, is not taken for a part of what tickets cost.
-    let now = Timestamp(wall_clock().0 - 600_000);
-    let seller = UserId::new(Uuid::now_v7());
-    let mut ids = Vec::with_capacity(count);
-    while ids.len() < count {
-        let mut commit = Commit { at: now, ..Commit::default() };
-        for _ in 0..TICKETS_PER_COMMIT {
-            let id = TicketId::new(Uuid::now_v7());
-            let (title, price) = (Title::parse("Front row").expect("a title"), Money::from_minor(2_000).expect("a price"));
-            let listed = Commit::of(list_ticket(id, seller, title, price, now), now);
-            commit.writes.extend(listed.writes);
-            commit.events.extend(listed.events);
-            ids.push(id.to_string());
-        }
-        store.commit(commit).await.expect("a store takes new tickets");
-    }
-    store.close().await;
-    ids
+    let listed_at = Timestamp(wall_clock().0 - 600_000);
+    world::seed_tickets(home, count, listed_at, &[UserId::new(Uuid::now_v7())], |_| "Front row".into()).await
 }

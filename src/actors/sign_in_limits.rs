@@ -1,4 +1,4 @@
-//! Limits on failed sign-ins, counted in the store for all replicas together (docs/adr/0011-sign-in-limits.md).
+//! Limits on failed sign-ins, counted in the store for all replicas together (docs/adr/0014-sign-in-limits.md).
 //!
 //! Failures are counted for each pair of email address and network, and for each email address. A pair is refused after
 //! [`SignInLimits::FAILURES_MAX`]. An email address is never refused as a whole: after as many failures from anywhere,

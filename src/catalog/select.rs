@@ -3,7 +3,7 @@
 //! A search takes a bounded number of steps, whatever is asked for and whatever the titles are. Candidates are examined in
 //! the order that was asked for; when the steps are used up, the page ends, and the next one goes on behind the last
 //! candidate. Candidates that an index has in another order are sorted first, if they are few; otherwise an index that has
-//! the right order is walked, and each of its tickets is tested. See docs/adr/0011-search.md.
+//! the right order is walked, and each of its tickets is tested. See docs/adr/0012-search.md.
 
 use std::sync::Arc;
 

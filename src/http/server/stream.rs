@@ -1,7 +1,7 @@
 //! A client's connection, as actix-http reads and writes it: bounds what is read ahead, notes progress for the deadlines,
 //! and sends our own answer where actix-http would send a bare one.
 //!
-//! The reasons are in `docs/adr/0011-connections.md`.
+//! The reasons are in `docs/adr/0015-connections.md`.
 
 use std::{
     io,

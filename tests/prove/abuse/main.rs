@@ -28,8 +28,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use gittix::{
     clock::wall_clock,
-    domain::{Money, TicketId, Timestamp, Title, UserId, decide::list_ticket},
-    store::Commit,
+    domain::{Timestamp, UserId},
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -47,6 +46,7 @@ const BUYERS: usize = 8;
 const SERVER_DESCRIPTORS: u64 = 2_048;
 /// Tickets in the catalog: searches have something to examine.
 const TICKETS: usize = 20_000;
+const SELLERS: usize = 40;
 /// The honest 99th percentile beside the attack, as a multiple of that beside the burner.
 const P99_RATIO_MAX: f64 = 2.0;
 /// Growth of the server's resident memory during the attack, in KiB.
@@ -119,7 +119,10 @@ struct Half {
 async fn prove(store: Backend, rounds: u32, span: Duration) {
     let home = Home::new(store);
     let seeded = world::seed_users(&home, BUYERS).await;
-    let tickets = seed_tickets(&home, TICKETS).await;
+    let sellers: Vec<UserId> = (0..SELLERS).map(|_| UserId::new(Uuid::now_v7())).collect();
+    let listed_at = Timestamp(wall_clock().0 - 600_000);
+    // All titles share eight words, and each has one of its own.
+    let tickets = world::seed_tickets(&home, TICKETS, listed_at, &sellers, |number| format!("a b c d e f g h unique{number}")).await;
     let server = start(&home).await;
     let buyers = honest::buyers(server.addr, HONEST, seeded, tickets).await;
     let memory_before_kib = server.resident_kib();
@@ -197,29 +200,6 @@ async fn start(home: &Home) -> Server {
     let server = Server::spawn(command).await;
     server.ready().await;
     server
-}
-
-/// Puts tickets on sale through the store; returns their ids. All titles share eight words, and each has one of its own.
-async fn seed_tickets(home: &Home, count: usize) -> Vec<String> {
-    const TICKETS_PER_COMMIT: usize = 500;
-    let store = world::open(home).await;
-    let now = Timestamp(wall_clock().0 - 600_000);
-    let mut ids = Vec::with_capacity(count);
-    while ids.len() < count {
-        let seller = UserId::new(Uuid::now_v7());
-        let mut commit = Commit { at: now, ..Commit::default() };
-        for _ in 0..TICKETS_PER_COMMIT {
-            let id = TicketId::new(Uuid::now_v7());
-            let title = Title::parse(&format!("a b c d e f g h unique{}", ids.len())).expect("a title");
-            let listed = Commit::of(list_ticket(id, seller, title, Money::from_minor(2_000).expect("a price"), now), now);
-            commit.writes.extend(listed.writes);
-            commit.events.extend(listed.events);
-            ids.push(id.to_string());
-        }
-        store.commit(commit).await.expect("a store takes new tickets");
-    }
-    store.close().await;
-    ids
 }
 
 /// Resident memory of a process in KiB; 0 once it has ended.

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gittix::{
-    clock::wall_clock,
-    domain::{Money, TicketId, Title, UserId, decide::list_ticket},
-    store::Commit,
-};
+use gittix::{clock::wall_clock, domain::UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -172,7 +168,7 @@ async fn search_finds_the_first_32_words_of_a_title_only(store: Backend) {
 async fn search_of_many_tickets_has_short_pages_that_lead_to_the_only_match(store: Backend) {
     let home = Home::new(store);
     let people = world::seed_users(&home, 1).await;
-    let ids = seed_tickets(&home, 6_000).await;
+    let ids = world::seed_tickets(&home, 6_000, wall_clock(), &[UserId::new(Uuid::now_v7())], |_| "Front row".into()).await;
     let (app, people) = TestApp::start_seeded(home, &[], people).await;
     people[0].locks(&ids[0]).await;
     for query in ["?status=Locked", "?status=Locked&q=fr+r&sort=price", "?status=Locked&q=row&sort=-price&limit=1"] {
@@ -180,28 +176,6 @@ async fn search_of_many_tickets_has_short_pages_that_lead_to_the_only_match(stor
         assert_eq!((first.ids(), first.next_page().is_some()), (Vec::new(), true), "{query}: all were examined for one page");
         assert_eq!(pages(&app.guest(), query).await.concat(), [ids[0].as_str()], "{query}");
     }
-}
-
-/// Tickets of one seller, oldest first, put into the store itself.
-async fn seed_tickets(home: &Home, count: usize) -> Vec<String> {
-    const TICKETS_PER_COMMIT: usize = 500;
-    let store = world::open(home).await;
-    let (seller, mut ids) = (UserId::new(Uuid::now_v7()), Vec::new());
-    while ids.len() < count {
-        let now = wall_clock();
-        let mut commit = Commit { at: now, ..Commit::default() };
-        for _ in 0..TICKETS_PER_COMMIT {
-            let id = TicketId::new(Uuid::now_v7());
-            let (title, price) = (Title::parse("Front row").expect("a title"), Money::from_minor(2_000).expect("a price"));
-            let listed = Commit::of(list_ticket(id, seller, title, price, now), now);
-            commit.writes.extend(listed.writes);
-            commit.events.extend(listed.events);
-            ids.push(id.to_string());
-        }
-        store.commit(commit).await.expect("a store takes new tickets");
-    }
-    store.close().await;
-    ids
 }
 
 async fn a_seller_finds_their_own(store: Backend) {

@@ -7,7 +7,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Email, Event, Millis, Policy, Session, SessionDigest, Ticket, TicketId, TicketState, Timestamp, User, UserId, Version,
+        Email, Event, Millis, Money, Policy, Session, SessionDigest, Ticket, TicketId, TicketState, Timestamp, Title, User, UserId, Version,
+        decide::list_ticket,
         invariants::{
             World, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost, one_order_per_ticket,
             slots_match_locks,
@@ -148,6 +149,30 @@ pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
             database.collection::<bson::Document>("tickets").insert_many(tickets).await.expect("written");
         }
     }
+}
+
+/// Puts tickets on sale through the store, `seller` by `seller` in turn for each commit; returns their ids, oldest first.
+/// `title` gets the number of each ticket. They were listed at `at`.
+pub async fn seed_tickets(home: &Home, count: usize, at: Timestamp, sellers: &[UserId], title: impl Fn(usize) -> String) -> Vec<String> {
+    const TICKETS_PER_COMMIT: usize = 500;
+    let store = open(home).await;
+    let mut ids = Vec::with_capacity(count);
+    let mut sellers = sellers.iter().cycle();
+    while ids.len() < count {
+        let seller = *sellers.next().expect("there is a seller");
+        let mut commit = Commit { at, ..Commit::default() };
+        for _ in 0..TICKETS_PER_COMMIT.min(count - ids.len()) {
+            let id = TicketId::new(Uuid::now_v7());
+            let title = Title::parse(&title(ids.len())).expect("a title");
+            let listed = Commit::of(list_ticket(id, seller, title, Money::from_minor(2_000).expect("a price"), at), at);
+            commit.writes.extend(listed.writes);
+            commit.events.extend(listed.events);
+            ids.push(id.to_string());
+        }
+        store.commit(commit).await.expect("a store takes new tickets");
+    }
+    store.close().await;
+    ids
 }
 
 /// Somebody who was signed up and in without hashing a password: only their session can be used.
