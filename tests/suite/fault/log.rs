@@ -43,7 +43,18 @@ impl Logging {
         })
         .await
         .expect("it listens");
-        Self { child, addr, log: Some(log), _home: home }
+        let server = Self { child, addr, log: Some(log), _home: home };
+        server.ready().await;
+        server
+    }
+
+    /// Waits until the start is over. The pipe holds the lines that are logged meanwhile.
+    async fn ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Client::new(self.addr).get("/readyz").await.status != 200 {
+            assert!(Instant::now() < deadline, "it is not ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// So many requests, each of which logs a line and must be answered.

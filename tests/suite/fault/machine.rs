@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     app::{
-        Backend, Client, Home, PATIENCE, TestApp, millis, on_both_stores,
+        Backend, Client, Home, PATIENCE, Server, TestApp, millis, on_both_stores,
         stripe::{Stripe, sign},
     },
     replicas::{fleet, left_out, members},
@@ -205,25 +205,11 @@ async fn ticket_goes_to_the_next_buyer_when_the_first_holds_too_many(store: Back
 #[tokio::test]
 async fn data_folder_and_files_belong_to_their_owner_alone_under_any_umask() {
     let home = Home::new(Backend::Embedded);
-    let mut server = Command::new("sh")
-        .args(["-c", r#"umask 000; exec "$0" serve"#, env!("CARGO_BIN_EXE_gittix")])
-        .env_clear()
-        .env("GITTIX_ADDR", "127.0.0.1:0")
-        .env("GITTIX_DATA_DIR", home.data())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut log = std::io::BufReader::new(server.stderr.take().expect("piped"));
-    tokio::task::spawn_blocking(move || {
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            assert_ne!(std::io::BufRead::read_line(&mut log, &mut line).expect("readable"), 0, "it ended");
-        }
-    })
-    .await
-    .expect("it listens");
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"umask 000; exec "$0" serve"#, env!("CARGO_BIN_EXE_gittix")]).env_clear();
+    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Server::spawn(command).await;
+    server.ready().await;
     let mode = |path: &Path| std::fs::metadata(path).expect("it is there").mode() & 0o777;
     let folder = mode(&home.data());
     let mut files: Vec<(String, u32)> = std::fs::read_dir(home.data())
@@ -232,7 +218,7 @@ async fn data_folder_and_files_belong_to_their_owner_alone_under_any_umask() {
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), mode(&entry.path())))
         .collect();
     files.sort();
-    server.kill().and_then(|()| server.wait()).expect("it is gone");
+    server.kill();
     assert_eq!(folder, 0o700);
     assert_eq!(files, [("gittix.redb".to_owned(), 0o600), ("sandbox.redb".to_owned(), 0o600)]);
 }
