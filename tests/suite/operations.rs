@@ -140,8 +140,9 @@ fn sources(folder: &str, ending: &str) -> String {
 fn security_document_names_tests_that_exist() {
     let document = file("docs/security.md");
     let rust = sources("src", ".rs") + &sources("tests/suite", ".rs");
-    let pages: String =
-        ["account", "addresses", "buy", "everyone", "pay", "sell", "units"].map(|name| file(&format!("tests/browser/{name}.test.mjs"))).concat();
+    let pages: String = ["account", "addresses", "buy", "everyone", "pay", "sell", "units"]
+        .map(|name| file(&format!("tests/browser/{name}.test.mjs")))
+        .concat();
     let mut named = 0;
     for row in document.lines().filter(|line| line.starts_with("| ")) {
         // The last cell is that of tests.

@@ -7,7 +7,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Email, Event, Millis, Money, Policy, Session, SessionDigest, Ticket, TicketId, TicketState, Timestamp, Title, User, UserId, Version,
+        Email, Event, Millis, Money, Policy, Session, SessionDigest, Ticket, TicketId, TicketState, Timestamp, Title, User, UserId,
+        Version,
         decide::list_ticket,
         invariants::{
             World, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost, one_order_per_ticket,
