@@ -67,6 +67,27 @@ test("password change whose answers are lost leaves no secret in web storage, al
   assert.deepEqual(await keptNames(page), []);
 });
 
+test("password change says that it succeeded although the old session ends before its answer comes", async (t) => {
+  const page = await on.person(t, { signedIn: true });
+  await page.goto("/account");
+  let changing = false;
+  await page.route("**/api/users/currentuser", async (route) => {
+    if (route.request().method() !== "PUT") return changing ? route.fulfill({ json: { currentUser: null } }) : route.fallback();
+    changing = true;
+    const response = await route.fetch();
+    // The page has a reason to ask who is signed in; the answer to a later question shows that its own would be there.
+    await page.evaluate(() => dispatchEvent(new Event("focus")));
+    await page.evaluate(() => fetch("/api/users/currentuser").then((answer) => answer.text()));
+    changing = false;
+    return route.fulfill({ response });
+  });
+  const form = page.locator("form").filter({ has: page.getByRole("button", { name: "Change password" }) });
+  await form.getByLabel("New password", { exact: true }).fill(NEW_PASSWORD);
+  await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
+  await form.getByRole("button", { name: "Change password" }).click();
+  await says(form.locator(".notice"), "Changed", 5_000);
+});
+
 test("key of a request without an answer is stored under a digest and survives a reload", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
   await typeTicket(page, "Reloaded Show", "21");

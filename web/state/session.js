@@ -13,6 +13,8 @@ const SIGNED_OUT = "signed-out";
 const changed = new EventTarget();
 let newest = null; // the newest question who is signed in, unless this tab has signed in or out since
 let lastUser = null; // who was signed in last, unless that user signed out in this tab
+let updating = null; // a change of the account that this tab has sent and that has no answer yet
+let renewed = false; // whether another tab may have renewed the session: the live connection belongs to the former one then
 let otherTabs = null;
 
 // Before every other listener: a page that is built for a user reads that user's drafts.
@@ -46,6 +48,7 @@ function openChannel() {
   otherTabs = new BroadcastChannel("gittix-session");
   otherTabs.addEventListener("message", ({ data }) => {
     if (data === SIGNED_OUT) forgetAll();
+    renewed = true;
     refreshQuietly();
   });
 }
@@ -62,6 +65,8 @@ export function refreshUser() {
   return asking;
 
   async function ask() {
+    // A change of the password ends the session, and its answer holds the cookie of the next one.
+    await updating?.catch(() => {});
     const { data } = await request("GET", "/api/users/currentuser");
     if (newest !== asking) return newest;
     const before = store.user;
@@ -69,7 +74,8 @@ export function refreshUser() {
     const how = user && lastUser ? (user.id === lastUser.id ? "returned" : "replaced") : "elsewhere";
     lastUser = user ?? lastUser;
     store.setUser(user);
-    if (before !== undefined && before?.id !== user?.id) emitChange(how);
+    if (before !== undefined && (renewed || before?.id !== user?.id)) emitChange(how);
+    renewed = false;
   }
 }
 
@@ -97,9 +103,11 @@ export async function signOut() {
 
 /** Changes the email address or the password. @throws {Problem} */
 export async function updateUser(changes) {
-  const { data } = await once("PUT", "/api/users/currentuser", changes, { secret: true });
-  otherTabs?.postMessage(CHANGED); // a new password ends the session that they know
+  updating = once("PUT", "/api/users/currentuser", changes, { secret: true }).finally(() => { updating = null; });
+  const { data } = await updating;
   if (store.user?.id === data.id) store.setUser(data);
+  otherTabs?.postMessage(CHANGED); // a new password ends the session that they know
+  emitChange("here");
 }
 
 function enter(user) {
