@@ -140,7 +140,7 @@ fn sources(folder: &str, ending: &str) -> String {
 fn security_document_names_tests_that_exist() {
     let document = file("docs/security.md");
     let rust = sources("src", ".rs") + &sources("tests/suite", ".rs");
-    let pages: String = ["account", "addresses", "buy", "everyone", "pay", "sell", "units"]
+    let pages: String = ["account", "addresses", "buy", "everyone", "pay", "sell", "units", "windows"]
         .map(|name| file(&format!("tests/browser/{name}.test.mjs")))
         .concat();
     let mut named = 0;
