@@ -29,7 +29,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to put the last message into a full queue.
 const FLUSH_RETRY: Duration = Duration::from_millis(5);
 
-/// Writes what waits when it is dropped, within [`FLUSH_MAX`].
+/// Writes what waits when it is dropped, within `FLUSH_MAX`.
 #[derive(Debug)]
 #[must_use = "what waits is written when this is dropped"]
 pub struct LogGuard(SyncSender<Message>);
@@ -61,7 +61,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogGuard, String> {
     Ok(LogGuard(queue))
 }
 
-/// Writes one line to standard error though there may be no log, and waits for it no longer than [`FLUSH_MAX`].
+/// Writes one line to standard error though there may be no log, and waits for it no longer than `FLUSH_MAX`.
 pub fn last_line(line: &str) {
     let line = format!("{line}\n");
     let (written, waiting) = sync_channel(1);

@@ -1,7 +1,7 @@
 //! Security events: one structured line of the log each, at level info under the target `gittix::security`, with the
 //! user's id and network and never an email address.
 //!
-//! Events that strangers can cause at will are bounded: beyond [`LINES_PER_SECOND_MAX`] a second and kind they are
+//! Events that strangers can cause at will are bounded: beyond `LINES_PER_SECOND_MAX` a second and kind they are
 //! counted, and the next line of that kind says how many were left out (`suppressed`).
 
 use std::{net::IpAddr, time::Duration};

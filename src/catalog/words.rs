@@ -17,7 +17,7 @@ const IGNORED_MARKS: std::ops::RangeInclusive<u8> = 202..=240;
 /// Splits a text into words, folded so that case, accents and ways of writing the same character do not matter.
 ///
 /// A word is a run of letters, digits and marks (Unicode) with at least one letter or digit. It is in full case folding
-/// and compatibility form (NFKC), without [`IGNORED_MARKS`]: `Straße` is `strasse`, `İstanbul` is `istanbul`.
+/// and compatibility form (NFKC), without `IGNORED_MARKS`: `Straße` is `strasse`, `İstanbul` is `istanbul`.
 pub fn words(text: &str) -> Vec<String> {
     split(&fold(text)).map(str::to_owned).collect()
 }
