@@ -53,8 +53,8 @@ metrics! {
     shed: IntCounterVec("gittix_shed_total", "what" in ["client_rate", "signin_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
     /// Connections open, WebSockets included.
     connections: IntGauge("gittix_connections");
-    /// Connections beyond a bound, which are answered with 503 except for probes: all of them, those of one address, WebSockets of one address.
-    connections_refused: IntCounterVec("gittix_connections_refused_total", "reason" in ["full", "address", "address_sockets"]);
+    /// Connections beyond a bound, which are answered with 503 except for probes: all of them, those of one address, WebSockets of one address. `address_flood` were closed unanswered.
+    connections_refused: IntCounterVec("gittix_connections_refused_total", "reason" in ["full", "address", "address_flood", "address_sockets"]);
     /// HTTP connections ended by the server, by reason. `limited` were beyond a bound.
     connections_ended: IntCounterVec("gittix_connections_ended_total", "reason" in ["idle", "head_timeout", "write_timeout", "malformed", "head_too_large", "limited"]);
     /// Commits acknowledged by the store.

@@ -1,6 +1,6 @@
 //! What happens to every request, whatever its route: origin, client's rate, panics, headers, metrics, access log.
 
-use std::{panic::AssertUnwindSafe, sync::LazyLock};
+use std::{panic::AssertUnwindSafe, sync::LazyLock, time::Duration};
 
 use actix_web::{
     Error, HttpResponse, ResponseError,
@@ -28,6 +28,10 @@ use crate::{actors::security, metrics::METRICS};
 /// Watched by machines that must not be turned away.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// Pause before a request beyond its client's rate is refused. Each connection then has ten refusals a second at most: a
+/// client that does not wait by itself would otherwise be refused as fast as a core can do it.
+const REFUSAL_AFTER: Duration = Duration::from_millis(100);
+
 /// The outermost middleware.
 pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
@@ -35,7 +39,12 @@ pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRes
     let is_https = req.app_data::<Data<Front>>().is_some_and(|front| front.is_https);
     let answer = match admit(&req) {
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
-        Err(refusal) => Ok(Ok(req.error_response(refusal))),
+        Err(refusal) => {
+            if refusal.code() == Code::TooManyRequests {
+                tokio::time::sleep(REFUSAL_AFTER).await;
+            }
+            Ok(Ok(req.error_response(refusal)))
+        }
     };
     let answer = match answer {
         Ok(answer) => answer.map(|mut answer| {

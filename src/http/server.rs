@@ -178,11 +178,12 @@ where
             })
             .upgrade(upgrades)
             .finish(requests);
-        fn_service(move |io: TcpStream| {
-            let peer = io.peer_addr().ok();
+        fn_service(move |socket: TcpStream| {
+            let peer = socket.peer_addr().ok();
             let permit = quota.admit(peer.map(|peer| peer.ip()));
-            let stream = ClientStream::new(io, worker.enter(permit.exceeded()), permit);
-            async move { Ok::<_, DispatchError>((stream, Protocol::Http1, peer)) }
+            let stream = permit.is_answered().then(|| ClientStream::new(socket, worker.enter(permit.exceeded()), permit));
+            let stream = stream.ok_or_else(|| DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
+            async move { Ok((stream?, Protocol::Http1, peer)) }
         })
         .and_then(http)
     })?;

@@ -1,8 +1,9 @@
 //! How many connections the process has, and how many of them one network address: HTTP connections and WebSockets together,
 //! since each holds a file descriptor.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc};
 
+use governor::{DefaultDirectRateLimiter, RateLimiter};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -19,10 +20,16 @@ pub struct QuotaLimits {
     pub exempt: Vec<IpNet>,
 }
 
+/// Connections beyond the share of their address that are answered at once, and in each second in the long run. Answering one
+/// costs more than opening it, so those beyond this rate are closed unanswered.
+const ANSWERED_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
+const ANSWERED_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+
 /// The connections of the process.
 #[derive(Debug)]
 pub struct Quota {
     limits: QuotaLimits,
+    answered: DefaultDirectRateLimiter,
     counts: Mutex<Counts>,
 }
 
@@ -45,11 +52,13 @@ pub struct Permit {
     quota: Arc<Quota>,
     address: Option<IpAddr>,
     exceeded: Option<Exceeded>,
+    is_answered: bool,
 }
 
 impl Quota {
     pub fn new(limits: QuotaLimits) -> Arc<Self> {
-        Arc::new(Self { limits, counts: Mutex::default() })
+        let answered = RateLimiter::direct(governor::Quota::per_second(ANSWERED_PER_SECOND).allow_burst(ANSWERED_AT_ONCE));
+        Arc::new(Self { limits, answered, counts: Mutex::default() })
     }
 
     /// Without bounds.
@@ -68,12 +77,14 @@ impl Quota {
         let address = peer.filter(|peer| !self.limits.exempt.iter().any(|network| network.contains(peer))).map(client::network);
         let address = self.limits.per_address_max.and(address);
         let exceeded = self.count(address);
+        let is_answered = exceeded != Some(Exceeded::Address) || self.answered.check().is_ok();
         match exceeded {
             None => METRICS.connections.inc(),
             Some(Exceeded::Connections) => METRICS.connections_refused.with_label_values(&["full"]).inc(),
-            Some(Exceeded::Address) => METRICS.connections_refused.with_label_values(&["address"]).inc(),
+            Some(Exceeded::Address) if is_answered => METRICS.connections_refused.with_label_values(&["address"]).inc(),
+            Some(Exceeded::Address) => METRICS.connections_refused.with_label_values(&["address_flood"]).inc(),
         }
-        Permit { quota: Arc::clone(self), address, exceeded }
+        Permit { quota: Arc::clone(self), address, exceeded, is_answered }
     }
 
     fn count(&self, address: Option<IpAddr>) -> Option<Exceeded> {
@@ -98,6 +109,11 @@ impl Permit {
     /// The bound that the connection is beyond, if any.
     pub fn exceeded(&self) -> Option<Exceeded> {
         self.exceeded
+    }
+
+    /// Whether the connection is answered at all. One beyond the share of its address is not while too many of those come.
+    pub fn is_answered(&self) -> bool {
+        self.is_answered
     }
 }
 
@@ -160,6 +176,17 @@ mod tests {
         let held: Vec<Permit> = (0..3).map(|_| admit(&quota, "10.1.2.3")).collect();
         assert!(held.iter().all(|permit| permit.exceeded().is_none()));
         assert_eq!(admit(&quota, "10.1.2.3").exceeded(), Some(Exceeded::Connections));
+    }
+
+    #[test]
+    fn flood_beyond_the_share_of_an_address_is_closed_unanswered_while_others_are_answered() {
+        let quota = quota(1, Some(1));
+        let _held = admit(&quota, "192.0.2.1");
+        let answered = (0..2 * ANSWERED_AT_ONCE.get()).filter(|_| admit(&quota, "192.0.2.1").is_answered()).count();
+        let at_once = usize::try_from(ANSWERED_AT_ONCE.get()).expect("a small number");
+        assert!((at_once..2 * at_once).contains(&answered), "{answered}");
+        let probe = admit(&quota, "192.0.2.2");
+        assert_eq!((probe.exceeded(), probe.is_answered()), (Some(Exceeded::Connections), true));
     }
 
     #[test]
