@@ -9,11 +9,20 @@ use std::{
     path::PathBuf,
     process::{Command, Output},
     thread,
+    time::Duration,
 };
 
 use bson::{Document, doc};
+use tokio::time::Instant;
 
-use crate::app::{Backend, Home};
+use crate::{
+    app::{Backend, Home, PATIENCE},
+    replicas::{
+        left_out,
+        members::Members,
+        network::{self, Network, Node},
+    },
+};
 
 /// Runs a script of this project to its end.
 fn script(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -174,6 +183,55 @@ fn mongodb_check_of_a_healthy_set_restarts_nothing() {
     let output = cluster.run("scripts/restart-mongodb", &["--check"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
+}
+
+/// A stand-in of `kubectl` in front of real members: a pod is ready if the real probe passes, and `exec` runs it.
+fn answers_of(members: &Members, primary: usize) -> String {
+    let probe = format!("{}/manifests/base/mongodb-probe.sh", env!("CARGO_MANIFEST_DIR"));
+    let run = |node: &Node| format!("HOSTNAME={} MONGODB_PORT=27017 bash '{probe}' member", node.ip);
+    let nodes = members.nodes();
+    let ready: Vec<String> = nodes.iter().map(|node| format!("{} && ready=$((ready + 1))", run(node))).collect();
+    let execs: Vec<String> =
+        nodes.iter().enumerate().map(|(number, node)| format!("*\"exec mongodb-{number} \"*mongodb-probe.sh*) {} ;;", run(node))).collect();
+    format!(
+        "*\"get statefulset mongodb\"*) ready=0\n{}\necho \"3 $ready 3\" ;;\n{}\n*mongosh*) echo mongodb-{primary}:27017 ;;\n*rollout*) exit 0 ;;",
+        ready.join("\n"),
+        execs.join("\n")
+    )
+}
+
+/// Three real members, of which one is frozen, is killed, and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mongodb_restart_is_refused_while_a_real_member_is_frozen_or_down() {
+    if let Err(why) = network::is_possible() {
+        return left_out("a restart of a real replica set", &why);
+    }
+    let mut network = Network::new();
+    let mut members = Members::start(&mut network, Duration::from_secs(10)).await;
+    members.whole().await;
+    let primary = members.primary().await;
+    let other = (primary + 1) % Members::COUNT;
+    let cluster = Cluster::new("real", &answers_of(&members, primary));
+    let check = || cluster.run("scripts/restart-mongodb", &["--check"]);
+    let is_refused = |output: Output| output.status.code() == Some(1) && text(&output).contains("2 of 3 members are ready");
+
+    let output = check();
+    assert!(output.status.success(), "{}", text(&output));
+    members.get(other).pause();
+    assert!(is_refused(check()), "frozen");
+    members.get(other).wake();
+    members.get_mut(other).kill();
+    assert!(is_refused(cluster.run("scripts/restart-mongodb", &[])), "down");
+    assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
+    members.get_mut(other).start();
+    // The primary learns of the member by a heartbeat; the probe asks the member itself.
+    let deadline = Instant::now() + PATIENCE;
+    while !check().status.success() {
+        assert!(Instant::now() < deadline, "the member does not come back");
+    }
+    let output = cluster.run("scripts/restart-mongodb", &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(cluster.asked().contains("rollout restart statefulset/mongodb"), "{}", cluster.asked());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -45,7 +46,10 @@ impl Members {
     /// Starts three, and waits until one of them is the primary. `election` is how long a primary may be silent before the
     /// others elect another one (MongoDB's default: 10 s).
     pub async fn start(network: &mut Network, election: Duration) -> Self {
-        let folder = std::env::temp_dir().join(format!("gittix-members-{}", std::process::id()));
+        /// Tests of one process may have a set each at the same time.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("gittix-members-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let mongod = mongod();
         let mut members = Vec::new();

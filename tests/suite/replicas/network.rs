@@ -46,7 +46,9 @@ impl Cut {
 /// # Errors
 /// Names what is missing.
 pub fn is_possible() -> Result<(), String> {
-    let name = format!("gxtry{}", std::process::id());
+    /// Tests of one process may ask at the same time.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("gxtry{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     run("ip", &["netns", "add", &name], None)?;
     let filters = run("ip", &["netns", "exec", &name, "nft", "list", "ruleset"], None);
     run("ip", &["netns", "delete", &name], None)?;
