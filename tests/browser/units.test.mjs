@@ -388,3 +388,13 @@ test("limit of declined payments is put into words by what the buyer can still d
   assert.match(paymentLimitInWords(problem, 600).then, /cannot be paid any more/);
   assert.match(inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 })).then, /24 hours/);
 });
+
+test("refused field says why it was refused", () => {
+  const said = (field, message) => inWords(new Problem({ status: 400, code: "validation_failed", errors: [{ field, message }] })).fields[field];
+  assert.equal(said("password", "must have 8 to 128 characters"), "Choose a password of 8 to 128 characters.");
+  assert.equal(said("password", "is one of the 10,000 most common passwords; choose another one"), "This password is one of the 10,000 most common passwords; choose another one.");
+  assert.equal(said("title", "must not be empty"), "Enter a title of 1 to 200 characters.");
+  assert.equal(said("title", "must contain at least one visible character"), "The title must contain at least one visible character.");
+  assert.equal(said("price", "is required"), "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.");
+  assert.equal(said("email", "is not an email address"), "is not an email address");
+});

@@ -32,12 +32,18 @@ const WORDS = {
 
 const UNEXPECTED = ["That did not work.", "Try again in a moment."];
 
-/** What the interface says of a field is precise already; these are the fields whose message a page says better itself. */
+const TITLE_LENGTH = "Enter a title of 1 to 200 characters.";
+
+/** What a page says better itself, by field, or by field and message of the interface. */
 const FIELD_WORDS = {
   price: "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.",
-  title: "Enter a title of 1 to 200 characters.",
-  password: "Choose a password of 8 to 128 characters.",
+  "title must not be empty": TITLE_LENGTH,
+  "title must have at most 200 characters": TITLE_LENGTH,
+  "password must have 8 to 128 characters": "Choose a password of 8 to 128 characters.",
 };
+
+/** The subjects of the interface's other messages: "must not be empty" is a sentence without one. */
+const FIELD_SUBJECTS = { title: "The title", password: "This password" };
 
 /** `{ what, then, fields }`: two sentences, and for each field that was refused what is wrong with it. */
 export function inWords(problem) {
@@ -72,5 +78,11 @@ function spanOf(seconds) {
 
 function fieldsOf({ code, errors }) {
   if (code !== "validation_failed") return {};
-  return Object.fromEntries(errors.filter(({ field }) => field).map(({ field, message }) => [field, FIELD_WORDS[field] ?? message]));
+  return Object.fromEntries(errors.filter(({ field }) => field).map(({ field, message }) => [field, fieldWords(field, message)]));
+}
+
+function fieldWords(field, message) {
+  const own = FIELD_WORDS[field] ?? FIELD_WORDS[`${field} ${message}`];
+  if (own) return own;
+  return field in FIELD_SUBJECTS ? `${FIELD_SUBJECTS[field]} ${message}.` : message;
 }
