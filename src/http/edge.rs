@@ -15,7 +15,7 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 use prometheus::{Histogram, IntCounter};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Front, State, call,
@@ -32,6 +32,9 @@ pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// client that does not wait by itself would otherwise be refused as fast as a core can do it.
 const REFUSAL_AFTER: Duration = Duration::from_millis(100);
 
+/// Refusals that may wait at one time. More are sent at once: behind a proxy each of them holds a connection of the proxy's.
+static REFUSALS_WAITING: Semaphore = Semaphore::const_new(512);
+
 /// The outermost middleware.
 pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
@@ -40,7 +43,9 @@ pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRes
     let answer = match admit(&req) {
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
         Err(refusal) => {
-            if refusal.code() == Code::TooManyRequests {
+            if refusal.code() == Code::TooManyRequests
+                && let Ok(_waiting) = REFUSALS_WAITING.try_acquire()
+            {
                 tokio::time::sleep(REFUSAL_AFTER).await;
             }
             Ok(Ok(req.error_response(refusal)))
