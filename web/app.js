@@ -40,7 +40,8 @@ function admit(page) {
   if (page.needsUser && store.user === null) {
     return `/signin?next=${encodeURIComponent(location.pathname + location.search)}`;
   }
-  if (page.forSignedOut && store.user) return ownPath(new URLSearchParams(location.search).get("next"));
+  if (page.forSignedOut && store.user)
+    return ownPath(new URLSearchParams(location.search).get("next"));
   return null;
 }
 
@@ -67,10 +68,14 @@ async function begin() {
     await known;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (store.user === undefined && main.childElementCount === 0) showTrouble(main, problem, () => location.reload());
+    if (store.user === undefined && main.childElementCount === 0)
+      showTrouble(main, problem, () => location.reload());
   }
   store.watch("user", leavePrivatePage);
-  store.watch("connection", (status) => status === "live" && store.user === undefined && refreshQuietly());
+  store.watch(
+    "connection",
+    (status) => status === "live" && store.user === undefined && refreshQuietly(),
+  );
   store.watch("foreign", refreshQuietly);
 }
 

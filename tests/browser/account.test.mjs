@@ -17,7 +17,9 @@ function stored(page) {
 
 /** The names in the web storage of a tab that belong to its user. */
 async function keptNames(page) {
-  return (await stored(page)).map(([name]) => name).filter((name) => /^(draft|intent|owner)/.test(name));
+  return (await stored(page))
+    .map(([name]) => name)
+    .filter((name) => /^(draft|intent|owner)/.test(name));
 }
 
 /** Lets no answer to one request through; returns the Idempotency-Keys of the attempts. */
@@ -49,12 +51,18 @@ test("password change whose answers are lost leaves no secret in web storage, al
   const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
   const keys = await loseAnswers(page, "PUT", "/api/users/currentuser");
   await page.goto("/account");
-  const form = page.locator("form").filter({ has: page.getByRole("button", { name: "Change password" }) });
+  const form = page
+    .locator("form")
+    .filter({ has: page.getByRole("button", { name: "Change password" }) });
   await form.getByLabel("New password", { exact: true }).fill(NEW_PASSWORD);
   await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
   await form.getByRole("button", { name: "Change password" }).click();
   await says(form.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
-  assert.deepEqual(await keptNames(page), ["owner"], "nothing of the request is stored, not even a digest");
+  assert.deepEqual(
+    await keptNames(page),
+    ["owner"],
+    "nothing of the request is stored, not even a digest",
+  );
   const again = page.waitForRequest((request) => request.method() === "PUT");
   await form.getByRole("button", { name: "Change password" }).click();
   await again;
@@ -72,7 +80,8 @@ test("password change says that it succeeded although the old session ends befor
   await page.goto("/account");
   let changing = false;
   await page.route("**/api/users/currentuser", async (route) => {
-    if (route.request().method() !== "PUT") return changing ? route.fulfill({ json: { currentUser: null } }) : route.fallback();
+    if (route.request().method() !== "PUT")
+      return changing ? route.fulfill({ json: { currentUser: null } }) : route.fallback();
     changing = true;
     const response = await route.fetch();
     // The page has a reason to ask who is signed in; the answer to a later question shows that its own would be there.
@@ -81,7 +90,9 @@ test("password change says that it succeeded although the old session ends befor
     changing = false;
     return route.fulfill({ response });
   });
-  const form = page.locator("form").filter({ has: page.getByRole("button", { name: "Change password" }) });
+  const form = page
+    .locator("form")
+    .filter({ has: page.getByRole("button", { name: "Change password" }) });
   await form.getByLabel("New password", { exact: true }).fill(NEW_PASSWORD);
   await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
   await form.getByRole("button", { name: "Change password" }).click();
@@ -104,7 +115,11 @@ test("key of a request without an answer is stored under a digest and survives a
   await page.getByRole("button", { name: "Submit" }).click();
   assert.equal((await sent).headers()["idempotency-key"], keys[0]);
   await says(page.locator(".price"), "$21", 5_000);
-  assert.deepEqual(await keptNames(page), ["owner"], "the answer ends the intention, and the draft");
+  assert.deepEqual(
+    await keptNames(page),
+    ["owner"],
+    "the answer ends the intention, and the draft",
+  );
 });
 
 test("drafts and keys end with sign-out", async (t) => {
@@ -114,7 +129,11 @@ test("drafts and keys end with sign-out", async (t) => {
   await loseAnswers(page, "POST", "/api/tickets");
   await page.getByRole("button", { name: "Submit" }).click();
   await says(page.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
-  assert.deepEqual((await keptNames(page)).map((name) => name.split(":")[0]).sort(), ["draft", "intent", "owner"]);
+  assert.deepEqual((await keptNames(page)).map((name) => name.split(":")[0]).sort(), [
+    "draft",
+    "intent",
+    "owner",
+  ]);
   await page.getByRole("button", { name: "Sign Out" }).click();
   await page.getByRole("link", { name: "Sign In" }).waitFor();
   assert.deepEqual(await keptNames(page), []);
@@ -166,10 +185,17 @@ test("draft of an ended session is not shown to another user who signs in", asyn
 /** Runs in the page before its own scripts: web storage that does not work. */
 const BROKEN = {
   null: () => Object.defineProperty(globalThis, "sessionStorage", { get: () => null }),
-  forbidden: () => Object.defineProperty(globalThis, "sessionStorage", {
-    get: () => { throw new DOMException("denied", "SecurityError"); },
-  }),
-  full: () => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; },
+  forbidden: () =>
+    Object.defineProperty(globalThis, "sessionStorage", {
+      get: () => {
+        throw new DOMException("denied", "SecurityError");
+      },
+    }),
+  full: () => {
+    Storage.prototype.setItem = () => {
+      throw new DOMException("full", "QuotaExceededError");
+    };
+  },
 };
 
 for (const [name, broken] of Object.entries(BROKEN)) {

@@ -9,7 +9,13 @@ const on = stage({});
 
 test("every page opens by its address, and after a reload", async (t) => {
   const page = await on.person(t, { signedIn: true });
-  for (const [path, heading] of [["/", "Tickets For Sale"], ["/tickets/new", "Create a Ticket"], ["/listings", "My listings"], ["/orders", "My Orders"], ["/account", "Account"]]) {
+  for (const [path, heading] of [
+    ["/", "Tickets For Sale"],
+    ["/tickets/new", "Create a Ticket"],
+    ["/listings", "My listings"],
+    ["/orders", "My Orders"],
+    ["/account", "Account"],
+  ]) {
     await page.goto(path);
     await page.getByRole("heading", { name: heading, level: 1 }).waitFor();
     await page.reload();
@@ -31,12 +37,19 @@ test("a private page leads over sign-in, and sign-out leads away", async (t) => 
   await page.getByRole("heading", { name: "My Orders" }).waitFor();
   await page.getByRole("button", { name: "Sign Out" }).click();
   await page.getByRole("heading", { name: "Tickets For Sale", exact: true }).waitFor();
-  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Sign In" }).waitFor();
+  await page
+    .getByRole("navigation", { name: "Main" })
+    .getByRole("link", { name: "Sign In" })
+    .waitFor();
 });
 
 test("the way back from a ticket leads to the same place in a long list", async (t) => {
   const seller = await on.account("seller");
-  await seller.listMany(140, (index) => `Marathon Show ${index}`, () => 20);
+  await seller.listMany(
+    140,
+    (index) => `Marathon Show ${index}`,
+    () => 20,
+  );
   const page = await on.person(t);
   await page.goto("/?q=marathon");
   await page.locator(".row").first().waitFor();
@@ -46,20 +59,28 @@ test("the way back from a ticket leads to the same place in a long list", async 
   }
   await page.waitForFunction(() => scrollY > 5_000 && history.state?.y === scrollY);
   const [title, top] = await page.evaluate(() => {
-    const seen = [...document.querySelectorAll(".row")].find((one) => one.getBoundingClientRect().top > 200);
+    const seen = [...document.querySelectorAll(".row")].find(
+      (one) => one.getBoundingClientRect().top > 200,
+    );
     return [seen.querySelector(".row-title").textContent, seen.getBoundingClientRect().top];
   });
   await page.getByRole("link", { name: title, exact: true }).click();
   await page.locator(".pass").waitFor();
   await page.goBack();
   await page.getByRole("link", { name: title, exact: true }).waitFor();
-  const after = await row(page, title).filter({ has: page.getByText(title, { exact: true }) }).evaluate((one) => one.getBoundingClientRect().top);
+  const after = await row(page, title)
+    .filter({ has: page.getByText(title, { exact: true }) })
+    .evaluate((one) => one.getBoundingClientRect().top);
   assert.equal(Math.round(after), Math.round(top));
 });
 
 test("an address of nothing says so", async (t) => {
   const page = await on.person(t, { expected: [refusal(404)] });
-  for (const path of ["/nowhere", "/tickets/none", "/tickets/00000000-0000-7000-8000-000000000000"]) {
+  for (const path of [
+    "/nowhere",
+    "/tickets/none",
+    "/tickets/00000000-0000-7000-8000-000000000000",
+  ]) {
     await page.goto(path);
     await says(page.locator("h1"), "Not here any more", 5_000);
   }

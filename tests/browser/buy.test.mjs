@@ -22,7 +22,9 @@ test("a double click orders once", async (t) => {
   const page = await on.person(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   let asked = 0;
-  page.on("request", (request) => { if (request.method() === "POST" && request.url().endsWith("/api/orders")) asked += 1; });
+  page.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/api/orders")) asked += 1;
+  });
   await page.getByRole("button", { name: "Buy" }).dblclick();
   await page.locator(".hold-figures").waitFor();
   assert.equal(asked, 1);
@@ -86,10 +88,16 @@ test("title that the seller changed meanwhile is shown before the buyer decides 
   await says(page.locator("h1"), "Front Row Seat", 5_000);
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Parking Lot Pass", price: 20 });
   await page.getByRole("button", { name: "Buy" }).click();
-  await says(page.locator(".notice"), "The seller has changed the title of this ticket. It was “Front Row Seat” before.", 5_000);
+  await says(
+    page.locator(".notice"),
+    "The seller has changed the title of this ticket. It was “Front Row Seat” before.",
+    5_000,
+  );
   await says(page.locator("h1"), "Parking Lot Pass");
   assert.deepEqual(await ordersOf(page), []);
-  const sent = page.waitForRequest((request) => request.method() === "POST" && request.url().endsWith("/api/orders"));
+  const sent = page.waitForRequest(
+    (request) => request.method() === "POST" && request.url().endsWith("/api/orders"),
+  );
   await page.getByRole("button", { name: "Buy" }).click();
   assert.equal((await sent).postDataJSON().expectedVersion, 1);
   await page.locator(".hold-figures").waitFor();
@@ -103,7 +111,10 @@ test("title that changes under an open page is pointed out", async (t) => {
   await connected(page);
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Standing Room", price: 25 });
   await says(page.locator("h1"), "Standing Room");
-  await says(page.locator(".notice"), "The seller has changed the title and the price of this ticket. It was “Box Seat” before.");
+  await says(
+    page.locator(".notice"),
+    "The seller has changed the title and the price of this ticket. It was “Box Seat” before.",
+  );
 });
 
 test("who is signed in is known before an order is made", async (t) => {
@@ -114,7 +125,10 @@ test("who is signed in is known before an order is made", async (t) => {
   let answer;
   await page.route("**/api/users/currentuser", async (route) => {
     asked += 1;
-    if (asked === 1) await new Promise((resolve) => { answer = resolve; });
+    if (asked === 1)
+      await new Promise((resolve) => {
+        answer = resolve;
+      });
     await route.continue();
   });
   await page.goto(`/tickets/${ticket.id}`);
@@ -145,7 +159,10 @@ test("who is signed out signs in and comes back to the ticket", async (t) => {
 
 test("who holds as many tickets as allowed is led to them", async (t) => {
   const seller = await on.account("seller");
-  const [first, second] = [await seller.list("One Held", 20), await seller.list("One Too Many", 20)];
+  const [first, second] = [
+    await seller.list("One Held", 20),
+    await seller.list("One Too Many", 20),
+  ];
   const page = await on.person(t, { signedIn: true, expected: [refusal(429)] });
   await page.goto(`/tickets/${first.id}`);
   await page.getByRole("button", { name: "Buy" }).click();

@@ -12,7 +12,14 @@ const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.
 
 /** Every screen, each in a state that shows much of it; `visit` gets one page through all of them. */
 async function tour(page, seller, visit) {
-  const [available, held, locked] = [await seller.list("Grand <Opera> Night", 120), await seller.list("Comedy Club with quite a long title, so that it has to break somewhere", 19.99), await seller.list("Tennis Final", 250)];
+  const [available, held, locked] = [
+    await seller.list("Grand <Opera> Night", 120),
+    await seller.list(
+      "Comedy Club with quite a long title, so that it has to break somewhere",
+      19.99,
+    ),
+    await seller.list("Tennis Final", 250),
+  ];
   await seller.other.lock(locked);
   await page.goto("/");
   await page.locator(".row").first().waitFor();
@@ -76,13 +83,20 @@ async function someSeller() {
 }
 
 for (const scheme of ["light", "dark"]) {
-  for (const [name, size] of [["a phone", PHONE], ["a desktop", DESKTOP]]) {
+  for (const [name, size] of [
+    ["a phone", PHONE],
+    ["a desktop", DESKTOP],
+  ]) {
     test(`axe-core finds nothing on any page, ${scheme}, on ${name}`, async (t) => {
       const page = await on.person(t, { scheme, size, expected: [refusal(400, 402, 404)] });
       await tour(page, await someSeller(), async (where) => {
         await page.evaluate(AXE);
-        const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-        const findings = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+        const { violations } = await page.evaluate(() =>
+          globalThis.axe.run(document, { resultTypes: ["violations"] }),
+        );
+        const findings = violations.map(
+          ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`,
+        );
         assert.deepEqual(findings, [], where);
       });
     });
@@ -92,7 +106,10 @@ for (const scheme of ["light", "dark"]) {
 test("nothing is wider than the smallest phone", async (t) => {
   const page = await on.person(t, { size: SMALLEST, expected: [refusal(400, 402, 404)] });
   await tour(page, await someSeller(), async (where) => {
-    const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    const [wide, window] = await page.evaluate(() => [
+      document.documentElement.scrollWidth,
+      innerWidth,
+    ]);
     assert.ok(wide <= window, `${where}: ${wide} px in ${window}`);
   });
 });

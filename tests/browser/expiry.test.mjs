@@ -9,7 +9,10 @@ const LOCK_MS = 6_500;
 /** A release is on time within a second, and on the page within another. */
 const LATE_MS = 2_000;
 
-const on = stage({ GITTIX_PAYMENT_WINDOW: `${PAYMENT_WINDOW_MS}ms`, GITTIX_LOCK_DURATION: `${LOCK_MS}ms` });
+const on = stage({
+  GITTIX_PAYMENT_WINDOW: `${PAYMENT_WINDOW_MS}ms`,
+  GITTIX_LOCK_DURATION: `${LOCK_MS}ms`,
+});
 
 test("the countdown runs out: the buyer hears it at once, the other sees the ticket free again", async (t) => {
   const seller = await on.account("seller");
@@ -23,10 +26,17 @@ test("the countdown runs out: the buyer hears it at once, the other sees the tic
   await buyer.locator(".hold-figures").waitFor();
   const shown = await buyer.locator(".hold-figures").textContent();
   assert.match(shown, /^0:0[34]$/);
-  await buyer.waitForFunction((before) => document.querySelector(".hold-figures").textContent < before, shown);
+  await buyer.waitForFunction(
+    (before) => document.querySelector(".hold-figures").textContent < before,
+    shown,
+  );
   await says(row(other, "Short Show"), /Locked/);
 
-  await says(buyer.locator(".outcome"), "The time for this order is over", PAYMENT_WINDOW_MS + LATE_MS);
+  await says(
+    buyer.locator(".outcome"),
+    "The time for this order is over",
+    PAYMENT_WINDOW_MS + LATE_MS,
+  );
   assert.match(await row(other, "Short Show").locator(".status").textContent(), /Locked/);
   await says(row(other, "Short Show"), "Available", LOCK_MS - PAYMENT_WINDOW_MS + LATE_MS);
   assert.equal(await buyer.getByRole("button", { name: /^Pay/ }).isVisible(), false);
@@ -42,7 +52,10 @@ test("a payment that was begun may be retried after the window, until the lock e
   await buyer.getByRole("button", { name: "Pay $50" }).click();
   await says(buyer.locator(".notice"), "The card was declined", 5_000);
   await says(buyer.locator(".hold-label"), "Your payment can be finished for");
-  await buyer.waitForFunction((until) => Date.now() > until, Date.parse(ticket.createdAt) + PAYMENT_WINDOW_MS + 500);
+  await buyer.waitForFunction(
+    (until) => Date.now() > until,
+    Date.parse(ticket.createdAt) + PAYMENT_WINDOW_MS + 500,
+  );
   await buyer.getByLabel(/4242/).check();
   await buyer.getByRole("button", { name: "Pay $50" }).click();
   await says(buyer.locator(".outcome"), "It's yours", 5_000);

@@ -19,20 +19,36 @@ test("a ticket that one browser locks and frees is locked and free in another wi
 
   await buyer.goto(`/tickets/${ticket.id}`);
   await buyer.getByRole("button", { name: "Buy" }).click();
-  await Promise.all([says(row(list, "Rock Concert"), "Locked"), says(other.locator(".status"), "Locked")]);
-  assert.match(await row(list, "Rock Concert").locator(".status").textContent(), /Locked · 1[45]:\d\d left/);
-  assert.equal(await other.getByRole("button", { name: "Sign in to buy" }).getAttribute("aria-disabled"), "true");
+  await Promise.all([
+    says(row(list, "Rock Concert"), "Locked"),
+    says(other.locator(".status"), "Locked"),
+  ]);
+  assert.match(
+    await row(list, "Rock Concert").locator(".status").textContent(),
+    /Locked · 1[45]:\d\d left/,
+  );
+  assert.equal(
+    await other.getByRole("button", { name: "Sign in to buy" }).getAttribute("aria-disabled"),
+    "true",
+  );
 
   await buyer.getByRole("button", { name: "Cancel this order" }).click();
   await buyer.getByRole("button", { name: "Cancel the order" }).click();
-  await Promise.all([says(row(list, "Rock Concert"), "Available"), says(other.locator(".status"), "Available")]);
+  await Promise.all([
+    says(row(list, "Rock Concert"), "Available"),
+    says(other.locator(".status"), "Available"),
+  ]);
   await says(buyer.locator(".outcome"), "You cancelled this order");
 });
 
 test("a new price, a sale and a ticket taken off sale change in place, and the row stays where it is", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
-  const [repriced, sold, removed] = [await seller.list("Repriced Opera", 20), await seller.list("Sold Opera", 30), await seller.list("Removed Opera", 40)];
+  const [repriced, sold, removed] = [
+    await seller.list("Repriced Opera", 20),
+    await seller.list("Sold Opera", 30),
+    await seller.list("Removed Opera", 40),
+  ];
   const page = await on.person(t);
   await page.goto("/?q=opera");
   await connected(page);

@@ -15,7 +15,11 @@ const CHANGE_BATCHES_PER_SECOND = 10;
  */
 export async function load(server, minutes, onMinute = () => {}) {
   const seller = await Account.signUp(server.origin, "seller");
-  await seller.listMany(TICKETS, (index) => `Open Air ${index}`, (index) => 10 + (index % 90));
+  await seller.listMany(
+    TICKETS,
+    (index) => `Open Air ${index}`,
+    (index) => 10 + (index % 90),
+  );
   const tickets = await seller.ask("GET", "/api/tickets?limit=1000");
   const browser = await launch();
   try {
@@ -27,7 +31,13 @@ export async function load(server, minutes, onMinute = () => {}) {
     const minuteReports = [];
     for (let minute = 1; minute <= minutes; minute += 1) {
       const frames = await scrollForAMinute(page);
-      const report = { minute, ...frames, heapMb: await heapMb(page), elements: await page.locator("*").count(), changes: changes.count };
+      const report = {
+        minute,
+        ...frames,
+        heapMb: await heapMb(page),
+        elements: await page.locator("*").count(),
+        changes: changes.count,
+      };
       minuteReports.push(report);
       onMinute(report);
     }
@@ -51,19 +61,33 @@ async function arrive(page, origin) {
   await page.goto(`${origin}/`);
   await page.locator(".row").first().waitFor();
   await page.waitForLoadState("networkidle");
-  const paintMs = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
-  const listMs = await page.evaluate(() => new Promise((done) => {
-    new PerformanceObserver((list) => done(list.getEntries().at(-1).startTime)).observe({ type: "largest-contentful-paint", buffered: true });
-  }));
+  const paintMs = await page.evaluate(
+    () => performance.getEntriesByName("first-contentful-paint")[0]?.startTime,
+  );
+  const listMs = await page.evaluate(
+    () =>
+      new Promise((done) => {
+        new PerformanceObserver((list) => done(list.getEntries().at(-1).startTime)).observe({
+          type: "largest-contentful-paint",
+          buffered: true,
+        });
+      }),
+  );
   await session.detach();
-  return { kilobytes: Math.round(bytes / 102.4) / 10, requests, firstPaintMs: Math.round(paintMs), largestPaintMs: Math.round(listMs) };
+  return {
+    kilobytes: Math.round(bytes / 102.4) / 10,
+    requests,
+    firstPaintMs: Math.round(paintMs),
+    largestPaintMs: Math.round(listMs),
+  };
 }
 
 /** Scrolls to the end a number of times, so that thousands of rows are loaded. */
 async function loadMuch(page) {
   const ROWS_WANTED = 2_000;
   await page.evaluate(async (wanted) => {
-    const rows = () => document.querySelector(".rows").offsetHeight / document.querySelector(".row").offsetHeight;
+    const rows = () =>
+      document.querySelector(".rows").offsetHeight / document.querySelector(".row").offsetHeight;
     while (rows() < wanted) {
       window.scrollTo(0, document.body.scrollHeight);
       await new Promise((next) => setTimeout(next, 30));
@@ -77,38 +101,60 @@ function startChanges(seller, tickets) {
   const work = (async () => {
     while (state.running) {
       const began = Date.now();
-      const batch = Array.from({ length: CHANGES_PER_SECOND / CHANGE_BATCHES_PER_SECOND }, () => tickets[Math.floor(Math.random() * tickets.length)]);
-      await Promise.all(batch.map(({ id, title }) => seller.ask("PUT", `/api/tickets/${id}`, { title, price: (1_000 + Math.floor(Math.random() * 9_000)) / 100 })));
+      const batch = Array.from(
+        { length: CHANGES_PER_SECOND / CHANGE_BATCHES_PER_SECOND },
+        () => tickets[Math.floor(Math.random() * tickets.length)],
+      );
+      await Promise.all(
+        batch.map(({ id, title }) =>
+          seller.ask("PUT", `/api/tickets/${id}`, {
+            title,
+            price: (1_000 + Math.floor(Math.random() * 9_000)) / 100,
+          }),
+        ),
+      );
       state.count += batch.length;
       await pause(Math.max(0, 1_000 / CHANGE_BATCHES_PER_SECOND - (Date.now() - began)));
     }
   })();
   return {
-    get count() { return state.count; },
-    stop: () => { state.running = false; return work; },
+    get count() {
+      return state.count;
+    },
+    stop: () => {
+      state.running = false;
+      return work;
+    },
   };
 }
 
 /** Scrolls up and down through the list for a minute; frames per second, and how long the slowest hundredth took. */
 function scrollForAMinute(page) {
-  return page.evaluate(() => new Promise((done) => {
-    const times = [];
-    const began = performance.now();
-    let last = began;
-    let step = 40;
-    const frame = (now) => {
-      times.push(now - last);
-      last = now;
-      if (scrollY + innerHeight >= document.body.scrollHeight - 50) step = -40;
-      if (scrollY <= 0) step = 40;
-      window.scrollBy(0, step);
-      if (now - began < 60_000) return void requestAnimationFrame(frame);
-      times.sort((a, b) => a - b);
-      const at = (share) => Math.round(times[Math.floor((times.length - 1) * share)]);
-      done({ framesPerSecond: Math.round((times.length / (now - began)) * 10_000) / 10, medianFrameMs: at(0.5), p99FrameMs: at(0.99) });
-    };
-    requestAnimationFrame(frame);
-  }));
+  return page.evaluate(
+    () =>
+      new Promise((done) => {
+        const times = [];
+        const began = performance.now();
+        let last = began;
+        let step = 40;
+        const frame = (now) => {
+          times.push(now - last);
+          last = now;
+          if (scrollY + innerHeight >= document.body.scrollHeight - 50) step = -40;
+          if (scrollY <= 0) step = 40;
+          window.scrollBy(0, step);
+          if (now - began < 60_000) return void requestAnimationFrame(frame);
+          times.sort((a, b) => a - b);
+          const at = (share) => Math.round(times[Math.floor((times.length - 1) * share)]);
+          done({
+            framesPerSecond: Math.round((times.length / (now - began)) * 10_000) / 10,
+            medianFrameMs: at(0.5),
+            p99FrameMs: at(0.99),
+          });
+        };
+        requestAnimationFrame(frame);
+      }),
+  );
 }
 
 async function heapMb(page) {

@@ -21,7 +21,10 @@ test("scrolling stays smooth and memory small under ten thousand tickets and a h
   t.diagnostic(JSON.stringify({ ...arrival, ...minutes[0] }));
   assert.deepEqual(complaints, []);
   assert.ok(changes > CHANGES_MIN, `${changes} changes`);
-  assert.ok(minutes[0].framesPerSecond > FRAMES_PER_SECOND_MIN, `${minutes[0].framesPerSecond} frames per second`);
+  assert.ok(
+    minutes[0].framesPerSecond > FRAMES_PER_SECOND_MIN,
+    `${minutes[0].framesPerSecond} frames per second`,
+  );
   assert.ok(minutes[0].heapMb < HEAP_MB_MAX, `${minutes[0].heapMb} MB`);
   assert.ok(minutes[0].elements < ELEMENTS_MAX, `${minutes[0].elements} elements`);
 });

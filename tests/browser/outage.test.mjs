@@ -52,8 +52,12 @@ test("a connection that went silent is noticed when the tab wakes, and the page 
     sockets += 1;
     const number = sockets;
     const server = socket.connectToServer();
-    socket.onMessage((message) => { if (number > 1 || !silent) server.send(message); });
-    server.onMessage((message) => { if (number > 1 || !silent) socket.send(message); });
+    socket.onMessage((message) => {
+      if (number > 1 || !silent) server.send(message);
+    });
+    server.onMessage((message) => {
+      if (number > 1 || !silent) socket.send(message);
+    });
   });
   await page.goto("/");
   await connected(page);
@@ -87,7 +91,15 @@ test("a list that could not be loaded comes by itself with the connection", asyn
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
   let greet;
   await page.routeWebSocket("**/ws*", (socket) => {
-    greet = () => socket.send(JSON.stringify({ type: "Hello", serverTime: new Date().toISOString(), cursor: "AAAA", resumed: false }));
+    greet = () =>
+      socket.send(
+        JSON.stringify({
+          type: "Hello",
+          serverTime: new Date().toISOString(),
+          cursor: "AAAA",
+          resumed: false,
+        }),
+      );
   });
   await page.goto("/");
   await says(page.locator(".notice"), "No answer from GitTix", 5_000);
@@ -99,7 +111,11 @@ test("a list that could not be loaded comes by itself with the connection", asyn
 test("what was missed for good is fetched again: rows change where they stand, what is gone says so, what is new is counted", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
-  const [repriced, sold, removed] = [await seller.list("Missed repriced", 20), await seller.list("Missed sold", 20), await seller.list("Missed removed", 20)];
+  const [repriced, sold, removed] = [
+    await seller.list("Missed repriced", 20),
+    await seller.list("Missed sold", 20),
+    await seller.list("Missed removed", 20),
+  ];
   const page = await on.person(t, { expected: NETWORK });
   const sockets = [];
   await page.routeWebSocket("**/ws*", (socket) => {

@@ -8,8 +8,16 @@ import { DESKTOP, PHONE, connected, launch, row } from "./stage/stage.mjs";
 
 const [folder] = process.argv.slice(2);
 const OFFERS = [
-  ["Opera: The Magic Flute, balcony", 120], ["Tennis Final, Centre Court", 250], ["Comedy Club, two seats together", 19.99], ["Football Game", 40],
-  ["Jazz Night at the Old Harbour", 65.5], ["Musical Matinee, row 4", 85], ["Ice Hockey Play-off", 55], ["Rock Concert", 100], ["Classical Concert", 100], ["Basketball Game", 20],
+  ["Opera: The Magic Flute, balcony", 120],
+  ["Tennis Final, Centre Court", 250],
+  ["Comedy Club, two seats together", 19.99],
+  ["Football Game", 40],
+  ["Jazz Night at the Old Harbour", 65.5],
+  ["Musical Matinee, row 4", 85],
+  ["Ice Hockey Play-off", 55],
+  ["Rock Concert", 100],
+  ["Classical Concert", 100],
+  ["Basketball Game", 20],
 ];
 
 const server = new Server();
@@ -84,15 +92,28 @@ async function sideBySide(tickets) {
   const [left, right] = await Promise.all([buyer.screenshot(), watcher.screenshot()]);
   const frame = await browser.newPage({ viewport: { width: 1312, height: 800 } });
   const markup = await readFile(new URL("stage/side-by-side.html", import.meta.url), "utf8");
-  await frame.setContent(markup.replace("{{left}}", left.toString("base64")).replace("{{right}}", right.toString("base64")));
-  await frame.waitForFunction(() => [...document.images].every((image) => image.complete && image.naturalWidth > 0));
+  await frame.setContent(
+    markup
+      .replace("{{left}}", left.toString("base64"))
+      .replace("{{right}}", right.toString("base64")),
+  );
+  await frame.waitForFunction(() =>
+    [...document.images].every((image) => image.complete && image.naturalWidth > 0),
+  );
   await frame.screenshot({ path: join(folder, "two-browsers.png") });
   await frame.close();
 }
 
 async function someone(size, scheme) {
   const touch = size === PHONE;
-  const context = await browser.newContext({ baseURL: server.origin, viewport: size, colorScheme: scheme, locale: "en-US", isMobile: touch, hasTouch: touch });
+  const context = await browser.newContext({
+    baseURL: server.origin,
+    viewport: size,
+    colorScheme: scheme,
+    locale: "en-US",
+    isMobile: touch,
+    hasTouch: touch,
+  });
   return context.newPage();
 }
 

@@ -77,7 +77,10 @@ test("the price is changed while it is free, and the change is refused while a b
 
   const order = await rival.lock({ id });
   await says(page.locator(".hint"), "A buyer holds this ticket right now");
-  assert.equal(await page.getByRole("button", { name: "Save changes" }).getAttribute("aria-disabled"), "true");
+  assert.equal(
+    await page.getByRole("button", { name: "Save changes" }).getAttribute("aria-disabled"),
+    "true",
+  );
   await page.getByLabel("Price").fill("99");
   await rival.cancel(order);
   await says(page.locator(".hint"), "For sale");

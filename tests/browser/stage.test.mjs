@@ -7,21 +7,38 @@ import { says, stage, watch } from "./stage/stage.mjs";
 const on = stage({});
 
 test("a violation of the policy, an error on the console and an exception are each noticed", async (t) => {
-  const page = await on.person(t, { expected: [/Content Security Policy|a fault|on purpose|TrustedHTML|Trusted Type/] });
+  const page = await on.person(t, {
+    expected: [/Content Security Policy|a fault|on purpose|TrustedHTML|Trusted Type/],
+  });
   const complaints = watch(page);
   await page.goto("/");
   const noticed = async (pattern) => {
     const deadline = Date.now() + 5_000;
-    while (!complaints.some((text) => pattern.test(text)) && Date.now() < deadline) await page.evaluate(() => new Promise(requestAnimationFrame));
-    assert.ok(complaints.some((text) => pattern.test(text)), `${pattern} in ${complaints}`);
+    while (!complaints.some((text) => pattern.test(text)) && Date.now() < deadline)
+      await page.evaluate(() => new Promise(requestAnimationFrame));
+    assert.ok(
+      complaints.some((text) => pattern.test(text)),
+      `${pattern} in ${complaints}`,
+    );
   };
   await page.evaluate(() => document.querySelector("h1").setAttribute("style", "color: red"));
   await noticed(/Content Security Policy/);
   await page.evaluate(() => console.error("a fault"));
   await noticed(/a fault/);
-  await page.evaluate(() => void setTimeout(() => { throw new Error("on purpose"); }));
+  await page.evaluate(
+    () =>
+      void setTimeout(() => {
+        throw new Error("on purpose");
+      }),
+  );
   await noticed(/on purpose/);
-  await page.evaluate(() => { try { document.querySelector("h1").innerHTML = "<b>x</b>"; } catch { /* that is the point */ } });
+  await page.evaluate(() => {
+    try {
+      document.querySelector("h1").innerHTML = "<b>x</b>";
+    } catch {
+      /* that is the point */
+    }
+  });
   assert.equal(await page.locator("h1 b").count(), 0);
 });
 

@@ -29,7 +29,9 @@ async function holding(t, title) {
   const seller = await on.account("seller");
   const ticket = await seller.list(title, 19.99);
   const page = await on.person(t, { signedIn: true });
-  await page.route("https://js.stripe.com/**", (route) => route.fulfill({ contentType: "text/javascript", body: STAND_IN }));
+  await page.route("https://js.stripe.com/**", (route) =>
+    route.fulfill({ contentType: "text/javascript", body: STAND_IN }),
+  );
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await says(page.locator(".stripe"), "Stripe's element", 5_000);
@@ -46,7 +48,11 @@ test("Stripe's element gets the amount in minor units, and its payment method pa
   await payWith(page, { paymentMethod: { id: "pm_card_visa" } });
   await says(page.locator(".outcome"), "It's yours", 5_000);
   const asked = await page.evaluate(() => globalThis.asked);
-  assert.deepEqual(asked, [["Stripe", "pk_test_pages"], ["elements", "payment", 1999, "usd", "manual", "manual"], ["mount", "payment"]]);
+  assert.deepEqual(asked, [
+    ["Stripe", "pk_test_pages"],
+    ["elements", "payment", 1999, "usd", "manual", "manual"],
+    ["mount", "payment"],
+  ]);
 });
 
 test("what Stripe says of a card is said to the buyer, and another try is open", async (t) => {

@@ -69,7 +69,14 @@ afterEach(() => {
   delete globalThis.sessionStorage;
 });
 
-const TICKET = { id: "t1", title: "Rock Concert", price: 20, currency: "usd", status: "Available", version: 3 };
+const TICKET = {
+  id: "t1",
+  title: "Rock Concert",
+  price: 20,
+  currency: "usd",
+  status: "Available",
+  version: 3,
+};
 
 test("a frame that came before its snapshot is not undone by it", () => {
   const store = new Store();
@@ -109,7 +116,8 @@ test("a ticket that a snapshot lacked comes back with one that has it", () => {
 
 test("tickets that no page asked for are remembered in bounded number, and not kept", () => {
   const store = new Store();
-  for (let index = 0; index < 50_000; index += 1) store.apply({ type: "TicketUpdated", ticket: { ...TICKET, id: `x${index}` } });
+  for (let index = 0; index < 50_000; index += 1)
+    store.apply({ type: "TicketUpdated", ticket: { ...TICKET, id: `x${index}` } });
   assert.equal(store.ticket("x49999"), undefined);
 });
 
@@ -126,11 +134,19 @@ test("a listener is gone with its signal", () => {
 
 test("the client secret of a charge survives the frames, and ends with the charge", () => {
   const store = new Store();
-  const charge = { id: "c1", orderId: "o1", status: "Created", updatedAt: "2026-01-01T00:00:00.000Z" };
+  const charge = {
+    id: "c1",
+    orderId: "o1",
+    status: "Created",
+    updatedAt: "2026-01-01T00:00:00.000Z",
+  };
   store.putCharges([{ ...charge, clientSecret: "secret" }]);
   store.apply({ type: "ChargeCreated", charge });
   assert.equal(store.charges("o1")[0].clientSecret, "secret");
-  store.apply({ type: "ChargeCompleted", charge: { ...charge, status: "Completed", updatedAt: "2026-01-01T00:00:01.000Z" } });
+  store.apply({
+    type: "ChargeCompleted",
+    charge: { ...charge, status: "Completed", updatedAt: "2026-01-01T00:00:01.000Z" },
+  });
   assert.equal(store.charges("o1")[0].clientSecret, undefined);
 });
 
@@ -145,17 +161,30 @@ test("what was private is forgotten when somebody else signs in", () => {
 
 test("a new ticket belongs into a search by the beginnings of words, as the server says", async () => {
   const cases = JSON.parse(await readFile(new URL("../search.json", import.meta.url), "utf8"));
-  for (const { title, q, found } of cases) assert.equal(matches(new URLSearchParams({ q }), { title, price: 20 }), found, `${q} in ${title}`);
+  for (const { title, q, found } of cases)
+    assert.equal(
+      matches(new URLSearchParams({ q }), { title, price: 20 }),
+      found,
+      `${q} in ${title}`,
+    );
   assert.ok(cases.length > 30);
 });
 
 test("a page without tickets that is not the last one is skipped", async (context) => {
-  const pages = { "/api/tickets?q=rare&limit=50": [[], "/p2"], "/p2": [[], "/p3"], "/p3": [[TICKET], "/p4"], "/p4": [[], "/p5"], "/p5": [[], null] };
+  const pages = {
+    "/api/tickets?q=rare&limit=50": [[], "/p2"],
+    "/p2": [[], "/p3"],
+    "/p3": [[TICKET], "/p4"],
+    "/p4": [[], "/p5"],
+    "/p5": [[], null],
+  };
   const asked = [];
   context.mock.method(globalThis, "fetch", async (path) => {
     asked.push(path);
     const [tickets, next] = pages[path];
-    return new Response(JSON.stringify(tickets), { headers: next ? { Link: `<${next}>; rel="next"` } : {} });
+    return new Response(JSON.stringify(tickets), {
+      headers: next ? { Link: `<${next}>; rel="next"` } : {},
+    });
   });
   const listing = new Listing(new URLSearchParams("q=rare"));
   await listing.load();
@@ -182,8 +211,14 @@ test("the back-off grows, is jittered, and has a floor and a ceiling", () => {
 });
 
 test("the next page is read from a Link header", () => {
-  assert.equal(nextPage('</api/tickets?cursor=abc&limit=50>; rel="next"'), "/api/tickets?cursor=abc&limit=50");
-  assert.equal(nextPage('<http://localhost/api/tickets?cursor=x>; rel="next"'), "/api/tickets?cursor=x");
+  assert.equal(
+    nextPage('</api/tickets?cursor=abc&limit=50>; rel="next"'),
+    "/api/tickets?cursor=abc&limit=50",
+  );
+  assert.equal(
+    nextPage('<http://localhost/api/tickets?cursor=x>; rel="next"'),
+    "/api/tickets?cursor=x",
+  );
   assert.equal(nextPage(null), null);
 });
 
@@ -203,11 +238,39 @@ test("a decimal comma becomes a point, everything else is left to the server", (
 });
 
 /** Every code of the interface that a page can meet; those of wrong requests by programs are not among them. */
-const CODES = ["validation_failed", "not_signed_in", "invalid_credentials", "card_declined", "not_owner", "own_ticket", "cross_origin", "not_found", "email_in_use", "ticket_locked", "ticket_sold", "price_changed", "order_expired", "order_not_payable", "order_completed", "other_user", "ticket_changed", "too_many_listings", "payment_in_flight", "idempotency_in_flight", "version_mismatch", "body_too_large", "too_many_requests", "too_many_locks", "unavailable", "outcome_unknown"];
+const CODES = [
+  "validation_failed",
+  "not_signed_in",
+  "invalid_credentials",
+  "card_declined",
+  "not_owner",
+  "own_ticket",
+  "cross_origin",
+  "not_found",
+  "email_in_use",
+  "ticket_locked",
+  "ticket_sold",
+  "price_changed",
+  "order_expired",
+  "order_not_payable",
+  "order_completed",
+  "other_user",
+  "ticket_changed",
+  "too_many_listings",
+  "payment_in_flight",
+  "idempotency_in_flight",
+  "version_mismatch",
+  "body_too_large",
+  "too_many_requests",
+  "too_many_locks",
+  "unavailable",
+  "outcome_unknown",
+];
 
 test("every refusal has words of its own", () => {
   const unknown = inWords(new Problem({ code: "never heard of" })).what;
-  for (const code of CODES) assert.notEqual(inWords(new Problem({ status: 409, code })).what, unknown, code);
+  for (const code of CODES)
+    assert.notEqual(inWords(new Problem({ status: 409, code })).what, unknown, code);
 });
 
 test("digest of a text is its 64-bit FNV-1a hash", () => {
@@ -226,7 +289,13 @@ test("values of one user are removed when another user signs in, from memory and
   assert.deepEqual([...storage.entries.keys()].sort(), ["draft:new-ticket", "other", "owner"]);
   keepFor("bob");
   assert.equal(kept("draft:new-ticket"), null);
-  assert.deepEqual([...storage.entries], [["other", "not ours"], ["owner", "bob"]]);
+  assert.deepEqual(
+    [...storage.entries],
+    [
+      ["other", "not ours"],
+      ["owner", "bob"],
+    ],
+  );
 });
 
 test("copies of another user that a reload finds are removed", () => {
@@ -285,9 +354,21 @@ test("secret value is never copied to storage", () => {
 
 const BROKEN = {
   missing: () => null,
-  forbidden: () => { throw new Error("SecurityError"); },
-  full: () => Object.assign(new FakeStorage(), { fault: (use) => { if (use === "setItem") throw new Error("QuotaExceededError"); } }),
-  failing: () => Object.assign(new FakeStorage(), { fault: () => { throw new Error("InvalidStateError"); } }),
+  forbidden: () => {
+    throw new Error("SecurityError");
+  },
+  full: () =>
+    Object.assign(new FakeStorage(), {
+      fault: (use) => {
+        if (use === "setItem") throw new Error("QuotaExceededError");
+      },
+    }),
+  failing: () =>
+    Object.assign(new FakeStorage(), {
+      fault: () => {
+        throw new Error("InvalidStateError");
+      },
+    }),
 };
 
 for (const [name, get] of Object.entries(BROKEN)) {
@@ -313,7 +394,10 @@ test("unsafe request names the user whom the page shows, other requests name non
   await request("POST", "/api/users/signout", { body: {} });
   await request("DELETE", "/api/tickets/t1");
   await request("POST", "/api/orders", { body: {} });
-  assert.deepEqual(asked.map(({ headers }) => headers["GitTix-User"]), [undefined, undefined, undefined, "ann", "ann", "ann"]);
+  assert.deepEqual(
+    asked.map(({ headers }) => headers["GitTix-User"]),
+    [undefined, undefined, undefined, "ann", "ann", "ann"],
+  );
 });
 
 test("request of a page that is signed out names no user", async (t) => {
@@ -328,17 +412,25 @@ test("retry names the user who started it after another user has signed in", asy
   const sending = once("POST", "/api/orders", { ticketId: "t1" });
   pageStore.setUser({ id: "bob", email: "bob@example.com" });
   await assert.rejects(sending, { code: "other_user" });
-  assert.deepEqual(asked.map(({ headers }) => headers["GitTix-User"]), ["ann", "ann"]);
+  assert.deepEqual(
+    asked.map(({ headers }) => headers["GitTix-User"]),
+    ["ann", "ann"],
+  );
 });
 
 test("two users who ask for the same thing at once share neither the request nor its key", async (t) => {
   const asked = answers(t, [409, { code: "ticket_locked" }]);
   const ask = (id) => {
     pageStore.setUser({ id, email: `${id}@example.com` });
-    return assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), { code: "ticket_locked" });
+    return assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), {
+      code: "ticket_locked",
+    });
   };
   await Promise.all([ask("ann"), ask("bob")]);
-  assert.deepEqual(asked.map(({ headers }) => headers["GitTix-User"]), ["ann", "bob"]);
+  assert.deepEqual(
+    asked.map(({ headers }) => headers["GitTix-User"]),
+    ["ann", "bob"],
+  );
   assert.notEqual(asked[0].headers["Idempotency-Key"], asked[1].headers["Idempotency-Key"]);
 });
 
@@ -359,12 +451,20 @@ test("key that the server knows with another body is replaced once", async (t) =
 
 test("key that the server refuses twice is given up", async (t) => {
   const asked = answers(t, [422, { code: "idempotency_key_reused" }]);
-  await assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), { code: "idempotency_key_reused" });
+  await assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), {
+    code: "idempotency_key_reused",
+  });
   assert.equal(asked.length, 2);
 });
 
 test("key outlives a refusal that says nothing of an earlier attempt", async (t) => {
-  const asked = answers(t, [401, { code: "not_signed_in" }], [429, { code: "too_many_requests" }], [403, { code: "own_ticket" }], [403, { code: "own_ticket" }]);
+  const asked = answers(
+    t,
+    [401, { code: "not_signed_in" }],
+    [429, { code: "too_many_requests" }],
+    [403, { code: "own_ticket" }],
+    [403, { code: "own_ticket" }],
+  );
   const ask = () => assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }));
   for (let times = 0; times < 4; times += 1) await ask();
   const keys = asked.map(({ headers }) => headers["Idempotency-Key"]);
@@ -386,15 +486,33 @@ test("limit of declined payments is put into words by what the buyer can still d
   const problem = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 600 });
   assert.match(paymentLimitInWords(problem, 700).then, /Try again in 10 minutes/);
   assert.match(paymentLimitInWords(problem, 600).then, /cannot be paid any more/);
-  assert.match(inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 })).then, /24 hours/);
+  assert.match(
+    inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 }))
+      .then,
+    /24 hours/,
+  );
 });
 
 test("refused field says why it was refused", () => {
-  const said = (field, message) => inWords(new Problem({ status: 400, code: "validation_failed", errors: [{ field, message }] })).fields[field];
-  assert.equal(said("password", "must have 8 to 128 characters"), "Choose a password of 8 to 128 characters.");
-  assert.equal(said("password", "is one of the 10,000 most common passwords; choose another one"), "This password is one of the 10,000 most common passwords; choose another one.");
+  const said = (field, message) =>
+    inWords(new Problem({ status: 400, code: "validation_failed", errors: [{ field, message }] }))
+      .fields[field];
+  assert.equal(
+    said("password", "must have 8 to 128 characters"),
+    "Choose a password of 8 to 128 characters.",
+  );
+  assert.equal(
+    said("password", "is one of the 10,000 most common passwords; choose another one"),
+    "This password is one of the 10,000 most common passwords; choose another one.",
+  );
   assert.equal(said("title", "must not be empty"), "Enter a title of 1 to 200 characters.");
-  assert.equal(said("title", "must contain at least one visible character"), "The title must contain at least one visible character.");
-  assert.equal(said("price", "is required"), "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.");
+  assert.equal(
+    said("title", "must contain at least one visible character"),
+    "The title must contain at least one visible character.",
+  );
+  assert.equal(
+    said("price", "is required"),
+    "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.",
+  );
   assert.equal(said("email", "is not an email address"), "is not an email address");
 });

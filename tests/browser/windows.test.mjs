@@ -10,7 +10,8 @@ const on = stage({});
 /** Runs in a page before its own scripts: it learns only by refusals that another window signed in another user. */
 function isolate() {
   delete globalThis.BroadcastChannel;
-  for (const type of ["focus", "visibilitychange"]) addEventListener(type, (event) => event.stopImmediatePropagation(), true);
+  for (const type of ["focus", "visibilitychange"])
+    addEventListener(type, (event) => event.stopImmediatePropagation(), true);
 }
 
 /** Two windows with the sign-in form open; `ann` signs in in the first one, `bob` later in the other. The first has no live connection. */
@@ -38,18 +39,28 @@ function notice(page) {
 test("window that shows Ann buys nothing while Bob is signed in, says so, and then shows Bob", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Whose Money", 20);
-  const { ann, bob, first, signInBob } = await twoWindows(t, { isolated: true, expected: [refusal(409)] });
+  const { ann, bob, first, signInBob } = await twoWindows(t, {
+    isolated: true,
+    expected: [refusal(409)],
+  });
   await first.goto(`/tickets/${ticket.id}`);
   await signedInAs(first, ann);
   let asked = 0;
-  first.on("request", (request) => { if (request.method() === "POST" && request.url().endsWith("/api/orders")) asked += 1; });
+  first.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/api/orders")) asked += 1;
+  });
   await signInBob();
   await signedInAs(first, ann);
   await first.getByRole("button", { name: "Buy" }).click();
-  await says(notice(first), `You are signed in as ${bob.email} in this browser now. Nothing was done.`, 5_000);
+  await says(
+    notice(first),
+    `You are signed in as ${bob.email} in this browser now. Nothing was done.`,
+    5_000,
+  );
   await signedInAs(first, bob);
   assert.equal(asked, 1, "nothing is retried");
-  for (const account of [ann, bob]) assert.deepEqual(await account.ask("GET", "/api/orders?status=all"), []);
+  for (const account of [ann, bob])
+    assert.deepEqual(await account.ask("GET", "/api/orders?status=all"), []);
 
   await first.getByRole("button", { name: "Buy" }).click();
   await first.locator(".hold-figures").waitFor();
@@ -60,7 +71,10 @@ test("window that shows Ann buys nothing while Bob is signed in, says so, and th
 test("window that shows Ann's order pays nothing while Bob is signed in, and shows the order no longer", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Whose Order", 20);
-  const { ann, bob, first, signInBob } = await twoWindows(t, { isolated: true, expected: [refusal(403, 409)] });
+  const { ann, bob, first, signInBob } = await twoWindows(t, {
+    isolated: true,
+    expected: [refusal(403, 409)],
+  });
   const order = await ann.lock(ticket);
   await first.goto(`/orders/${order.id}`);
   await first.getByRole("button", { name: "Pay $20" }).waitFor();
@@ -73,10 +87,17 @@ test("window that shows Ann's order pays nothing while Bob is signed in, and sho
 });
 
 test("window that shows Ann does not sign out Bob", async (t) => {
-  const { bob, first, second, signInBob } = await twoWindows(t, { isolated: true, expected: [refusal(409)] });
+  const { bob, first, second, signInBob } = await twoWindows(t, {
+    isolated: true,
+    expected: [refusal(409)],
+  });
   await signInBob();
   await first.getByRole("button", { name: "Sign Out" }).click();
-  await says(notice(first), `You are signed in as ${bob.email} in this browser now. Nothing was done.`, 5_000);
+  await says(
+    notice(first),
+    `You are signed in as ${bob.email} in this browser now. Nothing was done.`,
+    5_000,
+  );
   await second.reload();
   await signedInAs(second, bob);
 });
@@ -90,7 +111,12 @@ test("window that shows Ann shows Bob as soon as he signs in in another one, and
   await says(notice(first), `You are signed in as ${bob.email} in this browser now.`, 5_000);
   await signedInAs(first, bob);
   assert.equal(await first.getByLabel("Title").inputValue(), "");
-  assert.deepEqual(await first.evaluate(() => Object.keys(sessionStorage).filter((name) => name.startsWith("draft:"))), []);
+  assert.deepEqual(
+    await first.evaluate(() =>
+      Object.keys(sessionStorage).filter((name) => name.startsWith("draft:")),
+    ),
+    [],
+  );
 });
 
 test("window without BroadcastChannel shows Bob when it gets the focus", async (t) => {
@@ -114,10 +140,16 @@ test("window that missed the renewal of its session returns to its page after th
   await first.goto("/orders");
   await signedInAs(first, ann);
   // The end of the session arrives in the first window before the new cookie is there.
-  await first.route("**/api/users/currentuser", (route) => route.fulfill({ json: { currentUser: null } }), { times: 1 });
+  await first.route(
+    "**/api/users/currentuser",
+    (route) => route.fulfill({ json: { currentUser: null } }),
+    { times: 1 },
+  );
   await first.evaluate(() => dispatchEvent(new Event("focus")));
   await first.getByRole("heading", { name: "Sign In" }).waitFor();
-  const form = second.locator("form").filter({ has: second.getByRole("button", { name: "Change password" }) });
+  const form = second
+    .locator("form")
+    .filter({ has: second.getByRole("button", { name: "Change password" }) });
   await form.getByLabel("New password", { exact: true }).fill("another horse battery");
   await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
   await form.getByRole("button", { name: "Change password" }).click();

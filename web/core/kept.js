@@ -20,7 +20,8 @@ export function keepFor(userId) {
   if (userId !== null && userId !== owner) {
     values.clear();
     owner = userId;
-    if (read(OWNER) === userId) for (const name of copies()) values.set(name, { value: read(name), secret: false });
+    if (read(OWNER) === userId)
+      for (const name of copies()) values.set(name, { value: read(name), secret: false });
   }
   copying = userId !== null;
   removeCopies();

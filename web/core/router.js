@@ -95,9 +95,18 @@ export class Router {
   }
 
   #followed(event) {
-    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (
+      event.defaultPrevented ||
+      event.button !== 0 ||
+      event.metaKey ||
+      event.ctrlKey ||
+      event.shiftKey ||
+      event.altKey
+    )
+      return;
     const link = event.target.closest?.("a[href]");
-    if (!link || link.target || link.origin !== location.origin || link.hasAttribute("download")) return;
+    if (!link || link.target || link.origin !== location.origin || link.hasAttribute("download"))
+      return;
     if (!this.#routes.slice(0, -1).some(([pattern]) => pattern.test(link.pathname))) return;
     if (link.hash && link.pathname === location.pathname && link.search === location.search) return;
     event.preventDefault();
@@ -106,7 +115,10 @@ export class Router {
 
   #keepScroll() {
     clearTimeout(this.#scrollTimer);
-    this.#scrollTimer = setTimeout(() => history.replaceState({ ...history.state, y: scrollY }, ""), SCROLL_KEPT_AFTER_MS);
+    this.#scrollTimer = setTimeout(
+      () => history.replaceState({ ...history.state, y: scrollY }, ""),
+      SCROLL_KEPT_AFTER_MS,
+    );
   }
 }
 

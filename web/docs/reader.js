@@ -17,13 +17,21 @@ function prose(text = "") {
 
 function table(head, rows) {
   const cells = (tag, row) => el("tr", {}, ...row.map((cell) => el(tag, {}, ...[cell].flat())));
-  return el("table", {}, el("thead", {}, cells("th", head)), el("tbody", {}, ...rows.map((row) => cells("td", row))));
+  return el(
+    "table",
+    {},
+    el("thead", {}, cells("th", head)),
+    el("tbody", {}, ...rows.map((row) => cells("td", row))),
+  );
 }
 
 /** Follows a reference within its document. */
 function resolve(root, value) {
   if (!value?.$ref) return value;
-  const path = value.$ref.slice(2).split("/").map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const path = value.$ref
+    .slice(2)
+    .split("/")
+    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
   return path.reduce((node, key) => node?.[key], root);
 }
 
@@ -51,28 +59,56 @@ function shape(schema = {}) {
 function members(root, schema) {
   const whole = resolve(root, schema) ?? {};
   const parts = (whole.allOf ?? []).map((part) => members(root, part));
-  const own = Object.entries(whole.properties ?? {}).map(([name, value]) => ({ name, value, required: whole.required?.includes(name) }));
+  const own = Object.entries(whole.properties ?? {}).map(([name, value]) => ({
+    name,
+    value,
+    required: whole.required?.includes(name),
+  }));
   return [...parts.flat(), ...own];
 }
 
 function memberTable(root, schema) {
   const rows = members(root, schema).map(({ name, value, required }) => [
-    el("code", {}, required ? name : `${name}?`), shape(value), prose(value.description ?? resolve(root, value)?.description)]);
+    el("code", {}, required ? name : `${name}?`),
+    shape(value),
+    prose(value.description ?? resolve(root, value)?.description),
+  ]);
   return rows.length ? table(["Member", "Type", ""], rows) : "";
 }
 
 function operation(root, path, method, it) {
-  const summary = el("summary", {}, el("span", { class: "method" }, method), el("code", {}, path), ` ${it.summary ?? ""}`);
-  const box = el("details", { id: it.operationId }, summary, el("p", {}, ...prose(it.description ?? "")));
+  const summary = el(
+    "summary",
+    {},
+    el("span", { class: "method" }, method),
+    el("code", {}, path),
+    ` ${it.summary ?? ""}`,
+  );
+  const box = el(
+    "details",
+    { id: it.operationId },
+    summary,
+    el("p", {}, ...prose(it.description ?? "")),
+  );
   if (it.parameters?.length) {
-    const rows = it.parameters.map((one) => [el("code", {}, one.name), one.in, shape(one.schema), prose(one.description)]);
+    const rows = it.parameters.map((one) => [
+      el("code", {}, one.name),
+      one.in,
+      shape(one.schema),
+      prose(one.description),
+    ]);
     box.append(table(["Parameter", "In", "Type", ""], rows));
   }
   const body = it.requestBody?.content?.["application/json"]?.schema;
   if (body) box.append(el("h4", {}, "Body"), memberTable(root, body) || shape(body));
   const answers = Object.entries(it.responses).map(([status, answer]) => {
     const schemas = Object.values(answer.content ?? {}).map((content) => shape(content.schema));
-    return [status, prose(answer.description), schemas.join(", "), Object.keys(answer.headers ?? {}).join(", ")];
+    return [
+      status,
+      prose(answer.description),
+      schemas.join(", "),
+      Object.keys(answer.headers ?? {}).join(", "),
+    ];
   });
   box.append(el("h4", {}, "Answers"), table(["Status", "Meaning", "Body", "Headers"], answers));
   return box;
@@ -88,21 +124,38 @@ function rest(section, root) {
   }
   section.append(el("h3", {}, "Shapes"));
   for (const [name, schema] of Object.entries(root.components.schemas))
-    section.append(el("details", { id: `shape-${name}` }, el("summary", {}, el("code", {}, name)), el("p", {}, ...prose(schema.description)),
-      memberTable(root, schema) || shape(schema)));
+    section.append(
+      el(
+        "details",
+        { id: `shape-${name}` },
+        el("summary", {}, el("code", {}, name)),
+        el("p", {}, ...prose(schema.description)),
+        memberTable(root, schema) || shape(schema),
+      ),
+    );
 }
 
 function socket(section, root) {
   section.append(el("p", {}, ...prose(root.info.description)));
   for (const [name, message] of Object.entries(root.components?.messages ?? {})) {
     const payload = resolve(root, message.payload);
-    section.append(el("details", { id: `message-${name}` }, el("summary", {}, el("code", {}, name), ` ${message.summary ?? message.title ?? ""}`),
-      el("p", {}, ...prose(message.description ?? payload?.description)), memberTable(root, payload), el("pre", {}, JSON.stringify(payload, null, 2))));
+    section.append(
+      el(
+        "details",
+        { id: `message-${name}` },
+        el("summary", {}, el("code", {}, name), ` ${message.summary ?? message.title ?? ""}`),
+        el("p", {}, ...prose(message.description ?? payload?.description)),
+        memberTable(root, payload),
+        el("pre", {}, JSON.stringify(payload, null, 2)),
+      ),
+    );
   }
 }
 
 function problems(section, root) {
-  section.append(el("p", {}, "Every refusal has a stable code; its ", el("code", {}, "type"), " links here."));
+  section.append(
+    el("p", {}, "Every refusal has a stable code; its ", el("code", {}, "type"), " links here."),
+  );
   const seen = new Set();
   const rows = root["x-problems"].map(({ code, status, title }) => {
     const id = seen.has(code) ? {} : { id: code };
@@ -127,7 +180,10 @@ function reveal() {
 
 const status = document.getElementById("status");
 try {
-  const [openapi, asyncapi] = await Promise.all([load("/api/openapi.json"), load("/api/asyncapi.json")]);
+  const [openapi, asyncapi] = await Promise.all([
+    load("/api/openapi.json"),
+    load("/api/asyncapi.json"),
+  ]);
   rest(document.getElementById("rest"), openapi);
   socket(document.getElementById("socket"), asyncapi);
   problems(document.getElementById("problems"), openapi);

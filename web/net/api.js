@@ -40,7 +40,11 @@ export function onRefusal(listener) {
  * @throws {Problem} for every refusal, and when no answer came
  * @throws {DOMException} AbortError when the caller's own signal aborted
  */
-export async function request(method, path, { body, key, ifMatch, signal, user = store.user?.id } = {}) {
+export async function request(
+  method,
+  path,
+  { body, key, ifMatch, signal, user = store.user?.id } = {},
+) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;

@@ -50,7 +50,10 @@ export class Live {
     setInterval(() => this.#checkHealth(), HEALTH_CHECK_MS);
     addEventListener("online", () => this.#wake());
     addEventListener("offline", () => this.#probe());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#wake());
+    document.addEventListener(
+      "visibilitychange",
+      () => document.visibilityState === "visible" && this.#wake(),
+    );
     addEventListener("pagehide", () => close(this.#socket));
     addEventListener("pageshow", (event) => event.persisted && this.#wake());
   }
@@ -122,7 +125,8 @@ export class Live {
     const before = this.#covered;
     const watched = frame.tickets === null ? null : new Set(this.#wanted ?? []);
     this.#covered = watched;
-    const wider = before !== null && (watched === null || [...watched].some((id) => !before.has(id)));
+    const wider =
+      before !== null && (watched === null || [...watched].some((id) => !before.has(id)));
     if (wider) this.#advance();
   }
 
@@ -132,7 +136,12 @@ export class Live {
   }
 
   #sendWanted() {
-    if (this.#socket?.readyState !== WebSocket.OPEN || this.status !== "live" || this.#sendTimer !== null) return;
+    if (
+      this.#socket?.readyState !== WebSocket.OPEN ||
+      this.status !== "live" ||
+      this.#sendTimer !== null
+    )
+      return;
     if (this.#isCovered()) return;
     const wait = this.#sentAt + SEND_SPACING_MS - Date.now();
     if (wait > 0) {
@@ -147,17 +156,29 @@ export class Live {
 
   #isCovered() {
     if (this.#wanted === null || this.#covered === null) return this.#wanted === this.#covered;
-    return this.#wanted.length === this.#covered.size && this.#wanted.every((id) => this.#covered.has(id));
+    return (
+      this.#wanted.length === this.#covered.size &&
+      this.#wanted.every((id) => this.#covered.has(id))
+    );
   }
 
   #send() {
     this.#sentAt = Date.now();
-    this.#socket.send(JSON.stringify(this.#wanted === null ? { type: "WatchAll" } : { type: "Watch", tickets: this.#wanted }));
+    this.#socket.send(
+      JSON.stringify(
+        this.#wanted === null ? { type: "WatchAll" } : { type: "Watch", tickets: this.#wanted },
+      ),
+    );
   }
 
   /** Asks for a sign of life: what is watched already is asked for again, and any frame in time will do. */
   #probe() {
-    if (this.#socket?.readyState !== WebSocket.OPEN || this.status !== "live" || this.#probeTimer !== null) return;
+    if (
+      this.#socket?.readyState !== WebSocket.OPEN ||
+      this.status !== "live" ||
+      this.#probeTimer !== null
+    )
+      return;
     this.#send();
     const socket = this.#socket;
     this.#probeTimer = setTimeout(() => socket === this.#socket && this.#fail(), PROBE_TIMEOUT_MS);
@@ -165,14 +186,20 @@ export class Live {
 
   /** The tab is back, or the network: no reason to wait any longer. */
   #wake() {
-    if (this.#retryTimer !== null || this.#socket === null || this.#socket.readyState > WebSocket.OPEN) this.reconnect();
+    if (
+      this.#retryTimer !== null ||
+      this.#socket === null ||
+      this.#socket.readyState > WebSocket.OPEN
+    )
+      this.reconnect();
     else this.#probe();
   }
 
   #checkHealth() {
     if (this.status !== "live") return;
     if (Date.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
-    if (document.visibilityState === "visible" && Date.now() - this.#heardAt > SILENCE_MS) this.#probe();
+    if (document.visibilityState === "visible" && Date.now() - this.#heardAt > SILENCE_MS)
+      this.#probe();
   }
 
   #fail() {
@@ -199,6 +226,7 @@ export class Live {
 
 /** Closes a socket; one that is still opening once it is open, since browsers take the other for a fault and log it. */
 function close(socket) {
-  if (socket?.readyState === WebSocket.CONNECTING) socket.addEventListener("open", () => socket.close(), { once: true });
+  if (socket?.readyState === WebSocket.CONNECTING)
+    socket.addEventListener("open", () => socket.close(), { once: true });
   else socket?.close();
 }

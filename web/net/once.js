@@ -30,7 +30,9 @@ export function once(method, path, body, { ifMatch, secret = false, onRetry } = 
   const running = inFlight.get(intent);
   if (running) return running;
   const key = new IntentKey(intent, secret);
-  const sending = settle(key, onRetry, () => request(method, path, { body, key: key.value, ifMatch, user })).finally(() => inFlight.delete(intent));
+  const sending = settle(key, onRetry, () =>
+    request(method, path, { body, key: key.value, ifMatch, user }),
+  ).finally(() => inFlight.delete(intent));
   inFlight.set(intent, sending);
   return sending;
 }
@@ -92,10 +94,14 @@ class IntentKey {
 function pause(attempt, retryAfterSeconds) {
   const growing = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (attempt - 1));
   const asked = Math.min(PAUSE_MAX_MS, (retryAfterSeconds ?? 0) * 1000);
-  return new Promise((resolve) => setTimeout(resolve, Math.max(asked, growing * (0.5 + Math.random() / 2))));
+  return new Promise((resolve) =>
+    setTimeout(resolve, Math.max(asked, growing * (0.5 + Math.random() / 2))),
+  );
 }
 
 /** 128 random bits as hex. `crypto.randomUUID` is missing on plain-http origins other than localhost. */
 function newKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }

@@ -9,31 +9,67 @@ import { inWords } from "../words/refusals.js";
 export const accountPage = { name: "account", title: "Account", needsUser: true, mount };
 
 function mount({ root, ready }) {
-  fill(root, h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Account"),
-    h("h2", {}, "Email address"), emailForm(),
-    h("h2", {}, "Password"), passwordForm()));
+  fill(
+    root,
+    h(
+      "div",
+      { class: "narrow" },
+      h("h1", { tabindex: "-1" }, "Account"),
+      h("h2", {}, "Email address"),
+      emailForm(),
+      h("h2", {}, "Password"),
+      passwordForm(),
+    ),
+  );
   ready();
 }
 
 function emailForm() {
-  const email = field("email", "Email", { type: "email", autocomplete: "username", autocapitalize: "none", spellcheck: "false", value: store.user.email });
-  const present = passwordField("currentPassword", "Present password", { autocomplete: "current-password" });
-  const made = form({ fields: [email, present], button: "Change email address", busy: "Changing…", onRefused: refused, send: async (values) => {
-    await updateUser(values);
-    present.input.value = "";
-    made.box.say("good", "Changed.", `You sign in as ${store.user.email} from now on.`);
-  } });
+  const email = field("email", "Email", {
+    type: "email",
+    autocomplete: "username",
+    autocapitalize: "none",
+    spellcheck: "false",
+    value: store.user.email,
+  });
+  const present = passwordField("currentPassword", "Present password", {
+    autocomplete: "current-password",
+  });
+  const made = form({
+    fields: [email, present],
+    button: "Change email address",
+    busy: "Changing…",
+    onRefused: refused,
+    send: async (values) => {
+      await updateUser(values);
+      present.input.value = "";
+      made.box.say("good", "Changed.", `You sign in as ${store.user.email} from now on.`);
+    },
+  });
   return made.element;
 }
 
 function passwordForm() {
-  const fresh = passwordField("password", "New password", { autocomplete: "new-password" }, "8 to 128 characters");
-  const present = passwordField("currentPassword", "Present password", { autocomplete: "current-password" });
-  const made = form({ fields: [fresh, present], button: "Change password", busy: "Changing…", onRefused: refused, send: async (values) => {
-    await updateUser(values);
-    for (const { input } of [fresh, present]) input.value = "";
-    made.box.say("good", "Changed.", "Your other devices were signed out.");
-  } });
+  const fresh = passwordField(
+    "password",
+    "New password",
+    { autocomplete: "new-password" },
+    "8 to 128 characters",
+  );
+  const present = passwordField("currentPassword", "Present password", {
+    autocomplete: "current-password",
+  });
+  const made = form({
+    fields: [fresh, present],
+    button: "Change password",
+    busy: "Changing…",
+    onRefused: refused,
+    send: async (values) => {
+      await updateUser(values);
+      for (const { input } of [fresh, present]) input.value = "";
+      made.box.say("good", "Changed.", "Your other devices were signed out.");
+    },
+  });
   return made.element;
 }
 

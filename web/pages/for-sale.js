@@ -14,7 +14,11 @@ import { live } from "../state/live.js";
 import { store } from "../state/store.js";
 
 const FILTERS = ["q", "sort", "minPrice", "maxPrice"];
-const ORDERS = [["newest", "Newest first"], ["price", "Lowest price"], ["-price", "Highest price"]];
+const ORDERS = [
+  ["newest", "Newest first"],
+  ["price", "Lowest price"],
+  ["-price", "Highest price"],
+];
 /** The next page is asked for while this many rows are still below the window. */
 const ROWS_AHEAD = 25;
 const SKELETON_ROWS = 8;
@@ -31,7 +35,12 @@ function mount({ root, query, signal, navigate, ready }) {
   const listing = kept?.query.toString() === filters.toString() ? kept : new Listing(filters);
   kept = listing;
   const parts = build(root, filters, navigate);
-  const rows = new VirtualList({ host: parts.list, signal, rowOf: (id) => ticketRow(store.ticket(id)), onRange: (end) => reachedRow(end) });
+  const rows = new VirtualList({
+    host: parts.list,
+    signal,
+    rowOf: (id) => ticketRow(store.ticket(id)),
+    onRange: (end) => reachedRow(end),
+  });
   let newsAt = 0;
 
   live.watch(null);
@@ -46,7 +55,10 @@ function mount({ root, query, signal, navigate, ready }) {
   }
 
   function showRest() {
-    fill(parts.rest, listing.next ? moreButton() : listing.ids.length === 0 ? nothing(filters) : theEnd());
+    fill(
+      parts.rest,
+      listing.next ? moreButton() : listing.ids.length === 0 ? nothing(filters) : theEnd(),
+    );
   }
 
   function showNews() {
@@ -82,11 +94,22 @@ function mount({ root, query, signal, navigate, ready }) {
   }
 
   function moreButton() {
-    return h("button", { type: "button", class: "button", on: { click: () => loadInto(() => listing.more(signal)) } }, "Show more");
+    return h(
+      "button",
+      {
+        type: "button",
+        class: "button",
+        on: { click: () => loadInto(() => listing.more(signal)) },
+      },
+      "Show more",
+    );
   }
 
   function refuse(problem, retry) {
-    parts.box.refuse(problem, h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"));
+    parts.box.refuse(
+      problem,
+      h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
+    );
   }
 
   parts.news.addEventListener("click", showNewest);
@@ -103,13 +126,17 @@ function mount({ root, query, signal, navigate, ready }) {
     signal,
   );
   store.watch("tickets", (id) => rows.row(id)?.show(store.ticket(id)), signal);
-  store.watch("created", (ticket) => {
-    if (!listing.heardOf(ticket)) return;
-    if (listing.loaded && listing.ids.length === 0) {
-      listing.begin(ticket);
-      show();
-    } else showNews();
-  }, signal);
+  store.watch(
+    "created",
+    (ticket) => {
+      if (!listing.heardOf(ticket)) return;
+      if (listing.loaded && listing.ids.length === 0) {
+        listing.begin(ticket);
+        show();
+      } else showNews();
+    },
+    signal,
+  );
   onSecond(() => {
     for (const [id, row] of rows.rows()) {
       const ticket = store.ticket(id);
@@ -121,28 +148,62 @@ function mount({ root, query, signal, navigate, ready }) {
 function build(root, filters, navigate) {
   const heading = h("h1", { tabindex: "-1" }, "Tickets For Sale");
   const list = h("ul", { class: "rows", "aria-label": "Tickets" });
-  const skeleton = h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: SKELETON_ROWS }, () => h("div", { class: "skeleton-row" })));
+  const skeleton = h(
+    "div",
+    { class: "skeleton", "aria-hidden": "true" },
+    Array.from({ length: SKELETON_ROWS }, () => h("div", { class: "skeleton-row" })),
+  );
   const rest = h("div", { class: "rest" });
   const newsText = h("span");
   const news = h("button", { type: "button", class: "news", hidden: true }, icon("up"), newsText);
   const box = noticeBox();
-  fill(root, h("div", { class: "hero" }, heading, searchForm(filters, navigate)), news, box.element, list, skeleton, rest);
+  fill(
+    root,
+    h("div", { class: "hero" }, heading, searchForm(filters, navigate)),
+    news,
+    box.element,
+    list,
+    skeleton,
+    rest,
+  );
   return { heading, list, skeleton, rest, news, newsText, box };
 }
 
 function searchForm(filters, navigate) {
-  const words = h("input", { class: "input search-input", type: "search", name: "q", id: "q", value: filters.get("q"), placeholder: "Artist, team or show", autocomplete: "off", enterkeyhint: "search" });
-  const order = h("select", { class: "input search-order", name: "sort", id: "sort" },
-    ORDERS.map(([value, label]) => h("option", { value, selected: (filters.get("sort") ?? "newest") === value }, label)));
-  const form = h("form", { class: "search", role: "search" },
+  const words = h("input", {
+    class: "input search-input",
+    type: "search",
+    name: "q",
+    id: "q",
+    value: filters.get("q"),
+    placeholder: "Artist, team or show",
+    autocomplete: "off",
+    enterkeyhint: "search",
+  });
+  const order = h(
+    "select",
+    { class: "input search-order", name: "sort", id: "sort" },
+    ORDERS.map(([value, label]) =>
+      h("option", { value, selected: (filters.get("sort") ?? "newest") === value }, label),
+    ),
+  );
+  const form = h(
+    "form",
+    { class: "search", role: "search" },
     h("label", { class: "visually-hidden", for: "q" }, "Search tickets"),
     h("span", { class: "search-words" }, icon("search"), words),
     h("label", { class: "visually-hidden", for: "sort" }, "Order"),
     order,
-    h("button", { type: "submit", class: "button button-primary" }, "Search"));
+    h("button", { type: "submit", class: "button button-primary" }, "Search"),
+  );
   const go = (event) => {
     event?.preventDefault();
-    const query = filtersOf(new URLSearchParams([["q", words.value.trim()], ["sort", order.value]]));
+    const query = filtersOf(
+      new URLSearchParams([
+        ["q", words.value.trim()],
+        ["sort", order.value],
+      ]),
+    );
     navigate(query.size > 0 ? `/?${query}` : "/");
   };
   form.addEventListener("submit", go);
@@ -161,11 +222,25 @@ function filtersOf(query) {
 
 function nothing(filters) {
   const searched = filters.get("q");
-  return h("div", { class: "empty" },
+  return h(
+    "div",
+    { class: "empty" },
     h("h2", {}, searched ? `No ticket for “${searched}”` : "No tickets for sale yet"),
-    h("p", {}, searched ? "A ticket is found by the beginnings of its title's words." : "Whatever is listed appears here at once."),
-    h("p", { class: "empty-actions" },
-      searched ? h("a", { class: "button", href: "/" }, "Show all tickets") : h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket")));
+    h(
+      "p",
+      {},
+      searched
+        ? "A ticket is found by the beginnings of its title's words."
+        : "Whatever is listed appears here at once.",
+    ),
+    h(
+      "p",
+      { class: "empty-actions" },
+      searched
+        ? h("a", { class: "button", href: "/" }, "Show all tickets")
+        : h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket"),
+    ),
+  );
 }
 
 function theEnd() {

@@ -19,12 +19,17 @@ export const listingsPage = { name: "listings", title: "My listings", needsUser:
 const WATCHED_MAX = 100;
 
 function mount({ root, signal, ready }) {
-  const listing = new Listing(new URLSearchParams({ seller: "me", status: "Available,Locked,Sold" }));
+  const listing = new Listing(
+    new URLSearchParams({ seller: "me", status: "Available,Locked,Sold" }),
+  );
   let view = null;
 
   function show() {
     view ??= build(root, more);
-    view.show(listing.ids.map((id) => store.ticket(id)).filter((ticket) => ticket && !ticket.gone), listing.next !== null);
+    view.show(
+      listing.ids.map((id) => store.ticket(id)).filter((ticket) => ticket && !ticket.gone),
+      listing.next !== null,
+    );
     ready();
   }
 
@@ -52,7 +57,16 @@ function mount({ root, signal, ready }) {
 
 function build(root, onMore) {
   const list = h("ul", { class: "order-rows" });
-  const none = h("div", { class: "empty" }, h("p", {}, "You have nothing for sale."), h("p", { class: "empty-actions" }, h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket")));
+  const none = h(
+    "div",
+    { class: "empty" },
+    h("p", {}, "You have nothing for sale."),
+    h(
+      "p",
+      { class: "empty-actions" },
+      h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket"),
+    ),
+  );
   const more = h("button", { type: "button", class: "button", on: { click: onMore } }, "Show more");
   fill(root, h("h1", { tabindex: "-1" }, "My listings"), sellTabs(), none, list, more);
   const rows = new KeyedList(list, (ticket) => staticRow(ticket));

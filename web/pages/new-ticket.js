@@ -16,21 +16,48 @@ const DRAFT = "new-ticket";
 
 function mount({ root, navigate, signal, ready }) {
   const draft = readDraft(DRAFT);
-  const title = field("title", "Title", { maxlength: "200", autocomplete: "off", value: draft.title, placeholder: "Rock Concert, row 3" });
-  const price = field("price", "Price", { inputmode: "decimal", autocomplete: "off", value: draft.price, placeholder: "19.99" }, "From 0.50 to 999,999.99");
+  const title = field("title", "Title", {
+    maxlength: "200",
+    autocomplete: "off",
+    value: draft.title,
+    placeholder: "Rock Concert, row 3",
+  });
+  const price = field(
+    "price",
+    "Price",
+    { inputmode: "decimal", autocomplete: "off", value: draft.price, placeholder: "19.99" },
+    "From 0.50 to 999,999.99",
+  );
   const made = form({ fields: [title, price], button: "Submit", busy: "Listing it…", send });
 
   async function send(values) {
-    const { data } = await once("POST", "/api/tickets", { title: values.title, price: typedPrice(values.price) });
+    const { data } = await once("POST", "/api/tickets", {
+      title: values.title,
+      price: typedPrice(values.price),
+    });
     dropDraft(DRAFT);
     store.putTickets([data]);
     announce("Your ticket is for sale.");
     if (!signal.aborted) navigate(`/tickets/${data.id}`);
   }
 
-  made.element.addEventListener("input", () => keepDraft(DRAFT, { title: title.input.value, price: price.input.value }));
-  settings().then(({ currency }) => setPriceLabel(price, currency), () => {});
-  fill(root, h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Create a Ticket"), sellTabs(), made.element));
+  made.element.addEventListener("input", () =>
+    keepDraft(DRAFT, { title: title.input.value, price: price.input.value }),
+  );
+  settings().then(
+    ({ currency }) => setPriceLabel(price, currency),
+    () => {},
+  );
+  fill(
+    root,
+    h(
+      "div",
+      { class: "narrow" },
+      h("h1", { tabindex: "-1" }, "Create a Ticket"),
+      sellTabs(),
+      made.element,
+    ),
+  );
   ready();
 }
 

@@ -52,10 +52,14 @@ function mount({ root, params, signal, setTitle, ready }) {
   );
   store.watch(`order:${id}`, show, signal);
   // No frame tells of an order that begins to be paid, or is: its charges do.
-  store.watch(`charges:${id}`, (charge) => {
-    show();
-    if (outdated(store.order(id), charge)) load();
-  }, signal);
+  store.watch(
+    `charges:${id}`,
+    (charge) => {
+      show();
+      if (outdated(store.order(id), charge)) load();
+    },
+    signal,
+  );
 }
 
 function build(root, first, terms, signal) {
@@ -65,9 +69,16 @@ function build(root, first, terms, signal) {
   const cancel = cancelOrder(first);
   const attempts = h("div", { class: "attempts" });
   const payable = h("div", { class: "payable" }, hold.element, payment, cancel.element);
-  fill(root,
+  fill(
+    root,
     h("p", { class: "crumb" }, h("a", { href: "/orders" }, "My orders")),
-    h("div", { class: "split" }, summary(first, terms.currency), h("div", { class: "side" }, outcome, payable, attempts)));
+    h(
+      "div",
+      { class: "split" },
+      summary(first, terms.currency),
+      h("div", { class: "side" }, outcome, payable, attempts),
+    ),
+  );
   let panel = null;
   let shown = null;
 
@@ -101,34 +112,61 @@ function outdated(order, { status }) {
 }
 
 function summary(order, currency) {
-  return h("div", { class: `pass tint-${tintOf(order.ticket.title)}` },
-    h("div", { class: "pass-body" },
+  return h(
+    "div",
+    { class: `pass tint-${tintOf(order.ticket.title)}` },
+    h(
+      "div",
+      { class: "pass-body" },
       h("h1", { tabindex: "-1" }, order.ticket.title),
       h("p", { class: "price" }, money(order.price, currency)),
-      h("p", { class: "quiet" }, `Ordered ${moment(order.createdAt)}`)),
-    h("div", { class: "pass-bars", "aria-hidden": "true" }));
+      h("p", { class: "quiet" }, `Ordered ${moment(order.createdAt)}`),
+    ),
+    h("div", { class: "pass-bars", "aria-hidden": "true" }),
+  );
 }
 
 function outcomeOf(order, charges, currency) {
   const ticket = `/tickets/${order.ticketId}`;
   switch (order.status) {
     case "Completed":
-      return notice("good", "It's yours.", `You paid ${money(order.price, currency)}. Enjoy the show!`, h("a", { href: "/orders" }, "See my orders"));
+      return notice(
+        "good",
+        "It's yours.",
+        `You paid ${money(order.price, currency)}. Enjoy the show!`,
+        h("a", { href: "/orders" }, "See my orders"),
+      );
     case "Cancelled":
       return order.cancelReason === "expired"
-        ? notice("warn", "The time for this order is over.", `${kept(charges)} ${freeAgain(order)}`, h("a", { href: ticket }, "Look at the ticket"), h("a", { href: "/" }, "See other tickets"))
-        : notice("warn", "You cancelled this order.", `${kept(charges)} The ticket is for sale again.`, h("a", { href: ticket }, "Look at the ticket"), h("a", { href: "/" }, "See other tickets"));
+        ? notice(
+            "warn",
+            "The time for this order is over.",
+            `${kept(charges)} ${freeAgain(order)}`,
+            h("a", { href: ticket }, "Look at the ticket"),
+            h("a", { href: "/" }, "See other tickets"),
+          )
+        : notice(
+            "warn",
+            "You cancelled this order.",
+            `${kept(charges)} The ticket is for sale again.`,
+            h("a", { href: ticket }, "Look at the ticket"),
+            h("a", { href: "/" }, "See other tickets"),
+          );
     default:
       return null;
   }
 }
 
 function kept(charges) {
-  return charges.some(({ stripeRefundId }) => stripeRefundId) ? "What you paid was refunded." : "Nothing was charged.";
+  return charges.some(({ stripeRefundId }) => stripeRefundId)
+    ? "What you paid was refunded."
+    : "Nothing was charged.";
 }
 
 function freeAgain({ unlocksAt }) {
-  return secondsUntil(Date.parse(unlocksAt)) > 0 ? `If the ticket is not free yet, it is by ${moment(unlocksAt)}.` : "The ticket is free again.";
+  return secondsUntil(Date.parse(unlocksAt)) > 0
+    ? `If the ticket is not free yet, it is by ${moment(unlocksAt)}.`
+    : "The ticket is free again.";
 }
 
 function attemptList(charges) {
@@ -136,12 +174,25 @@ function attemptList(charges) {
   if (ended.length === 0) return null;
   return [
     h("h2", {}, "Payments"),
-    h("ul", { class: "facts" }, ended.map((charge) => h("li", {}, h("span", {}, chargeWords(charge)), h("span", { class: "quiet" }, moment(charge.updatedAt))))),
+    h(
+      "ul",
+      { class: "facts" },
+      ended.map((charge) =>
+        h(
+          "li",
+          {},
+          h("span", {}, chargeWords(charge)),
+          h("span", { class: "quiet" }, moment(charge.updatedAt)),
+        ),
+      ),
+    ),
   ];
 }
 
 function chargeWords({ status, amount, currency, failure, stripeRefundId }) {
   if (status === "Completed") return `${money(amount, currency)} paid`;
   if (stripeRefundId) return `${money(amount, currency)} refunded: it came too late`;
-  return failure?.code === "lock_lost" ? "Not charged: it came too late" : `Declined${failure ? `: ${failure.message}` : ""}`;
+  return failure?.code === "lock_lost"
+    ? "Not charged: it came too late"
+    : `Declined${failure ? `: ${failure.message}` : ""}`;
 }

@@ -71,14 +71,27 @@ function build(root, currency, onMore) {
   const pastRows = new KeyedList(past, (order) => orderRow(order, currency));
 
   function show(orders, hasMore) {
-    const held = orders.filter(({ status }) => ACTIVE.includes(status)).sort((a, b) => (a.id < b.id ? -1 : 1));
-    const others = orders.filter(({ status }) => !ACTIVE.includes(status)).sort((a, b) => (a.id < b.id ? 1 : -1));
+    const held = orders
+      .filter(({ status }) => ACTIVE.includes(status))
+      .sort((a, b) => (a.id < b.id ? -1 : 1));
+    const others = orders
+      .filter(({ status }) => !ACTIVE.includes(status))
+      .sort((a, b) => (a.id < b.id ? 1 : -1));
     activeRows.show(held);
     pastRows.show(others);
     history.hidden = others.length === 0;
     more.hidden = !hasMore;
     none.hidden = held.length > 0;
-    if (none.childElementCount === 0) fill(none, h("p", {}, "You are holding no ticket right now."), h("p", { class: "empty-actions" }, h("a", { class: "button button-primary", href: "/" }, "Find a ticket")));
+    if (none.childElementCount === 0)
+      fill(
+        none,
+        h("p", {}, "You are holding no ticket right now."),
+        h(
+          "p",
+          { class: "empty-actions" },
+          h("a", { class: "button button-primary", href: "/" }, "Find a ticket"),
+        ),
+      );
   }
 
   return { show };
@@ -86,10 +99,22 @@ function build(root, currency, onMore) {
 
 function orderRow(first, currency) {
   const status = h("span", { class: "status" });
-  const element = h("li", { class: "row row-static", "data-id": first.id },
+  const element = h(
+    "li",
+    { class: "row row-static", "data-id": first.id },
     stub(first.ticket),
-    h("div", { class: "row-text" }, h("a", { class: "row-link", href: `/orders/${first.id}` }, h("span", { class: "row-title" }, first.ticket.title)), status),
-    h("span", { class: "row-price" }, money(first.price, currency)));
+    h(
+      "div",
+      { class: "row-text" },
+      h(
+        "a",
+        { class: "row-link", href: `/orders/${first.id}` },
+        h("span", { class: "row-title" }, first.ticket.title),
+      ),
+      status,
+    ),
+    h("span", { class: "row-price" }, money(first.price, currency)),
+  );
 
   function show(order) {
     setAttribute(status, "class", `status status-${LOOKS[order.status]}`);
@@ -99,7 +124,12 @@ function orderRow(first, currency) {
   return { element, show };
 }
 
-const LOOKS = { Created: "locked", AwaitingPayment: "locked", Completed: "available", Cancelled: "gone" };
+const LOOKS = {
+  Created: "locked",
+  AwaitingPayment: "locked",
+  Completed: "available",
+  Cancelled: "gone",
+};
 
 function words(order) {
   switch (order.status) {

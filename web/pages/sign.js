@@ -35,8 +35,19 @@ export const signInPage = {
 
 function mount({ root, query, navigate, ready }, { heading, busy, enter, password, other }) {
   const next = ownPath(query.get("next"));
-  const email = field("email", "Email", { type: "email", autocomplete: "username", autocapitalize: "none", spellcheck: "false", inputmode: "email" });
-  const secret = passwordField("password", "Password", { autocomplete: password.autocomplete }, password.hint);
+  const email = field("email", "Email", {
+    type: "email",
+    autocomplete: "username",
+    autocapitalize: "none",
+    spellcheck: "false",
+    inputmode: "email",
+  });
+  const secret = passwordField(
+    "password",
+    "Password",
+    { autocomplete: password.autocomplete },
+    password.hint,
+  );
   const made = form({
     fields: [email, secret],
     button: "Submit",
@@ -48,11 +59,24 @@ function mount({ root, query, navigate, ready }, { heading, busy, enter, passwor
   });
   const [question, href, label] = other;
   const way = next === "/" ? href : `${href}?next=${encodeURIComponent(next)}`;
-  fill(root, h("div", { class: "narrow" },
-    h("h1", { tabindex: "-1" }, heading),
-    next !== "/" && h("p", { class: "quiet" }, hasDrafts() ? "Then you are back where you were, and what you typed is kept." : "Then you are back where you were."),
-    made.element,
-    h("p", { class: "quiet" }, `${question} `, h("a", { href: way }, label))));
+  fill(
+    root,
+    h(
+      "div",
+      { class: "narrow" },
+      h("h1", { tabindex: "-1" }, heading),
+      next !== "/" &&
+        h(
+          "p",
+          { class: "quiet" },
+          hasDrafts()
+            ? "Then you are back where you were, and what you typed is kept."
+            : "Then you are back where you were.",
+        ),
+      made.element,
+      h("p", { class: "quiet" }, `${question} `, h("a", { href: way }, label)),
+    ),
+  );
   ready();
 }
 

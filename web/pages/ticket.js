@@ -20,7 +20,12 @@ import { ago, money, moment } from "../words/format.js";
 
 export const ticketPage = { name: "ticket", title: "Ticket", mount };
 
-const SPOKEN = { available: "The ticket is available.", locked: "Somebody is buying the ticket.", sold: "The ticket is sold.", gone: "The ticket is no longer for sale." };
+const SPOKEN = {
+  available: "The ticket is available.",
+  locked: "Somebody is buying the ticket.",
+  sold: "The ticket is sold.",
+  gone: "The ticket is no longer for sale.",
+};
 
 function mount(context) {
   const { root, params, signal, setTitle, ready } = context;
@@ -65,10 +70,29 @@ function build({ root, signal, navigate }, first, mine) {
   const listed = h("p", { class: "quiet" });
   const price = h("p", { class: "price" });
   const side = h("div", { class: "side" });
-  const hero = h("div", { class: `pass tint-${tintOf(first.title)}` }, h("div", { class: "pass-body" }, title, listed), h("div", { class: "pass-bars", "aria-hidden": "true" }));
-  const action = mine ? listingEditor(first, { signal, navigate }) : buyBox(first, { signal, navigate });
-  fill(root, h("p", { class: "crumb" }, h("a", { href: mine ? "/listings" : "/" }, mine ? "My listings" : "Tickets for sale")),
-    h("div", { class: "split" }, hero, fill(side, h("div", { class: "side-head" }, price, status), action.element)));
+  const hero = h(
+    "div",
+    { class: `pass tint-${tintOf(first.title)}` },
+    h("div", { class: "pass-body" }, title, listed),
+    h("div", { class: "pass-bars", "aria-hidden": "true" }),
+  );
+  const action = mine
+    ? listingEditor(first, { signal, navigate })
+    : buyBox(first, { signal, navigate });
+  fill(
+    root,
+    h(
+      "p",
+      { class: "crumb" },
+      h("a", { href: mine ? "/listings" : "/" }, mine ? "My listings" : "Tickets for sale"),
+    ),
+    h(
+      "div",
+      { class: "split" },
+      hero,
+      fill(side, h("div", { class: "side-head" }, price, status), action.element),
+    ),
+  );
   let kind = null;
 
   function show(ticket) {
@@ -94,7 +118,13 @@ function buyBox(first, { signal, navigate }) {
   let terms = null;
   let working = false;
 
-  settings().then((loaded) => { terms = loaded; show(ticket); }, () => {});
+  settings().then(
+    (loaded) => {
+      terms = loaded;
+      show(ticket);
+    },
+    () => {},
+  );
 
   async function buy() {
     if (working || button.getAttribute("aria-disabled") === "true") return;
@@ -119,7 +149,11 @@ function buyBox(first, { signal, navigate }) {
   async function placeOrder(seen) {
     if (store.user === undefined) await refreshUser();
     if (store.user === null) return navigate(signInAddress(seen));
-    const { data } = await once("POST", "/api/orders", { ticketId: seen.id, expectedPrice: seen.price, expectedVersion: seen.version });
+    const { data } = await once("POST", "/api/orders", {
+      ticketId: seen.id,
+      expectedPrice: seen.price,
+      expectedVersion: seen.version,
+    });
     store.putOrders([data]);
     if (!signal.aborted) navigate(`/orders/${data.id}`);
   }
@@ -130,12 +164,17 @@ function buyBox(first, { signal, navigate }) {
     // Whatever this page showed was not what the server has: look again.
     const fresh = await request("GET", `/api/tickets/${seen.id}`).catch(() => null);
     if (fresh) store.putTickets([fresh.data]);
-    if (["ticket_changed", "price_changed"].includes(problem.code) && ticket.title !== seen.title) sayTitleChanged(seen);
+    if (["ticket_changed", "price_changed"].includes(problem.code) && ticket.title !== seen.title)
+      sayTitleChanged(seen);
   }
 
   function sayTitleChanged(seen) {
     const what = ticket.price === seen.price ? "the title" : "the title and the price";
-    box.say("warn", `The seller has changed ${what} of this ticket.`, `It was “${seen.title}” before. Have a look at it as it is now, then decide.`);
+    box.say(
+      "warn",
+      `The seller has changed ${what} of this ticket.`,
+      `It was “${seen.title}” before. Have a look at it as it is now, then decide.`,
+    );
   }
 
   function ownOrder() {
@@ -150,7 +189,16 @@ function buyBox(first, { signal, navigate }) {
     const kind = kindOf(ticket);
     const own = ownOrder();
     const shut = !own && (kind === "sold" || kind === "gone" || (kind === "locked" && isLive()));
-    setText(button, working ? "Holding it for you…" : own ? "Continue your order" : store.user === null ? "Sign in to buy" : "Buy");
+    setText(
+      button,
+      working
+        ? "Holding it for you…"
+        : own
+          ? "Continue your order"
+          : store.user === null
+            ? "Sign in to buy"
+            : "Buy",
+    );
     setAttribute(button, "aria-busy", working ? "true" : false);
     setAttribute(button, "aria-disabled", shut ? "true" : false);
     setText(hint, own ? "This ticket is held for you." : hintFor(kind, ticket, terms));
@@ -167,18 +215,24 @@ function signInAddress({ id }) {
 function hintFor(kind, ticket, terms) {
   switch (kind) {
     case "locked":
-      return ticket.unlocksAt ? `Somebody is buying it. If they don't finish, it is free again by ${moment(ticket.unlocksAt)}, and you see it here at once.` : "Somebody is buying it.";
+      return ticket.unlocksAt
+        ? `Somebody is buying it. If they don't finish, it is free again by ${moment(ticket.unlocksAt)}, and you see it here at once.`
+        : "Somebody is buying it.";
     case "sold":
       return "This ticket has found its buyer.";
     case "gone":
       return "Its seller took it off sale, or it was sold meanwhile.";
     default:
-      return terms ? `It is held for you while you pay: you have ${duration(terms.paymentWindowSeconds)}.` : "It is held for you while you pay.";
+      return terms
+        ? `It is held for you while you pay: you have ${duration(terms.paymentWindowSeconds)}.`
+        : "It is held for you while you pay.";
   }
 }
 
 function duration(seconds) {
-  return seconds % 60 === 0 ? `${seconds / 60} minute${seconds === 60 ? "" : "s"}` : `${seconds} seconds`;
+  return seconds % 60 === 0
+    ? `${seconds / 60} minute${seconds === 60 ? "" : "s"}`
+    : `${seconds} seconds`;
 }
 
 function ways(problem) {

@@ -28,9 +28,30 @@ export function cancelOrder(first) {
   }
 
   function ask() {
-    const yes = h("button", { type: "button", class: "button button-danger", on: { click: cancel } }, "Cancel the order");
-    const no = h("button", { type: "button", class: "button", on: { click: () => { close(); start.focus(); } } }, "Keep it");
-    fill(question, h("p", {}, "The ticket is free for everybody at once."), h("div", { class: "form-actions" }, yes, no));
+    const yes = h(
+      "button",
+      { type: "button", class: "button button-danger", on: { click: cancel } },
+      "Cancel the order",
+    );
+    const no = h(
+      "button",
+      {
+        type: "button",
+        class: "button",
+        on: {
+          click: () => {
+            close();
+            start.focus();
+          },
+        },
+      },
+      "Keep it",
+    );
+    fill(
+      question,
+      h("p", {}, "The ticket is free for everybody at once."),
+      h("div", { class: "form-actions" }, yes, no),
+    );
     start.hidden = true;
     yes.focus();
   }
@@ -41,5 +62,10 @@ export function cancelOrder(first) {
   }
 
   start.addEventListener("click", ask);
-  return { element, show: (order) => { if (!["Created", "AwaitingPayment"].includes(order.status)) close(); } };
+  return {
+    element,
+    show: (order) => {
+      if (!["Created", "AwaitingPayment"].includes(order.status)) close();
+    },
+  };
 }

@@ -9,7 +9,11 @@ let fieldCount = 0;
 
 /** The way to sign in and come back here. */
 export function signInLink() {
-  return h("a", { href: `/signin?next=${encodeURIComponent(location.pathname + location.search)}` }, "Sign in");
+  return h(
+    "a",
+    { href: `/signin?next=${encodeURIComponent(location.pathname + location.search)}` },
+    "Sign in",
+  );
 }
 
 /** A labelled input with room for a hint and an error. `attributes` go to the input. */
@@ -18,7 +22,13 @@ export function field(name, label, attributes = {}, hint = "") {
   const id = `field-${name}-${fieldCount}`;
   const error = h("p", { class: "field-error", id: `${id}-error` });
   const describedBy = hint ? `${id}-hint ${id}-error` : `${id}-error`;
-  const input = h("input", { id, name, class: "input", "aria-describedby": describedBy, ...attributes });
+  const input = h("input", {
+    id,
+    name,
+    class: "input",
+    "aria-describedby": describedBy,
+    ...attributes,
+  });
   const element = h(
     "div",
     { class: "field" },
@@ -40,8 +50,22 @@ export function field(name, label, attributes = {}, hint = "") {
 
 /** A password field whose text can be shown. */
 export function passwordField(name, label, attributes, hint) {
-  const made = field(name, label, { type: "password", autocapitalize: "none", spellcheck: "false", ...attributes }, hint);
-  const toggle = h("button", { type: "button", class: "input-toggle", "aria-pressed": "false", "aria-label": `Show ${label.toLowerCase()}` }, "Show");
+  const made = field(
+    name,
+    label,
+    { type: "password", autocapitalize: "none", spellcheck: "false", ...attributes },
+    hint,
+  );
+  const toggle = h(
+    "button",
+    {
+      type: "button",
+      class: "input-toggle",
+      "aria-pressed": "false",
+      "aria-label": `Show ${label.toLowerCase()}`,
+    },
+    "Show",
+  );
   toggle.addEventListener("click", () => {
     const shown = made.input.type === "password";
     made.input.type = shown ? "text" : "password";
@@ -99,7 +123,12 @@ export function form({ fields, button, busy, send, onRefused, secondary = [] }) 
     if (onRefused?.(problem, box)) return;
     const words = inWords(problem);
     for (const one of fields) one.refuse(words.fields[one.name]);
-    box.say("bad", words.what, words.then, ...(problem.code === "not_signed_in" ? [signInLink()] : []));
+    box.say(
+      "bad",
+      words.what,
+      words.then,
+      ...(problem.code === "not_signed_in" ? [signInLink()] : []),
+    );
     fields.find(({ name }) => words.fields[name])?.input.focus();
   }
 

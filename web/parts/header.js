@@ -39,8 +39,14 @@ export function startHeader({ navigate }) {
   }
 
   function showUser(user) {
-    const links = (user ? SIGNED_IN : SIGNED_OUT).map(([href, label]) => h("a", { href, class: "nav-link" }, label));
-    fill(nav, links, user && h("button", { type: "button", class: "nav-link", on: { click: leave } }, "Sign Out"));
+    const links = (user ? SIGNED_IN : SIGNED_OUT).map(([href, label]) =>
+      h("a", { href, class: "nav-link" }, label),
+    );
+    fill(
+      nav,
+      links,
+      user && h("button", { type: "button", class: "nav-link", on: { click: leave } }, "Sign Out"),
+    );
     fill(account, user ? ["Signed in as ", h("a", { href: "/account" }, user.email)] : []);
     markCurrent();
   }
@@ -52,7 +58,11 @@ export function startHeader({ navigate }) {
 /** Marks the link of the page that is shown. */
 export function markCurrent() {
   for (const link of document.querySelectorAll("#nav a")) {
-    setAttribute(link, "aria-current", link.getAttribute("href") === location.pathname ? "page" : false);
+    setAttribute(
+      link,
+      "aria-current",
+      link.getAttribute("href") === location.pathname ? "page" : false,
+    );
   }
 }
 

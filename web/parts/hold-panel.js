@@ -13,9 +13,20 @@ const URGENT_S = 60;
 export function holdPanel(signal) {
   const label = h("p", { class: "hold-label" });
   const figures = countdownTo(new Date(now()).toISOString(), "hold-figures");
-  const bar = h("div", { class: "hold-bar", "aria-hidden": "true" }, h("div", { class: "hold-bar-left" }));
+  const bar = h(
+    "div",
+    { class: "hold-bar", "aria-hidden": "true" },
+    h("div", { class: "hold-bar-left" }),
+  );
   const until = h("p", { class: "quiet" });
-  const element = h("section", { class: "hold", "aria-label": "Time left" }, label, figures, bar, until);
+  const element = h(
+    "section",
+    { class: "hold", "aria-label": "Time left" },
+    label,
+    figures,
+    bar,
+    until,
+  );
   let order = null;
 
   function target() {
@@ -36,7 +47,10 @@ export function holdPanel(signal) {
     order = next;
     figures.until = Date.parse(target());
     const retrying = order.status === "AwaitingPayment";
-    setText(label, retrying ? "Your payment can be finished for" : "Held for you. Time left to pay:");
+    setText(
+      label,
+      retrying ? "Your payment can be finished for" : "Held for you. Time left to pay:",
+    );
     setText(until, `Until ${moment(target())}. Then the order lapses, and nothing is charged.`);
     tick();
   }

@@ -23,7 +23,8 @@ export class KeyedList {
       const row = this.#rows.get(value.id) ?? this.#rowOf(value);
       this.#rows.set(value.id, row);
       row.show(value);
-      if (this.#host.children[index] !== row.element) this.#host.insertBefore(row.element, this.#host.children[index] ?? null);
+      if (this.#host.children[index] !== row.element)
+        this.#host.insertBefore(row.element, this.#host.children[index] ?? null);
     });
   }
 }

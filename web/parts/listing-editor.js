@@ -15,13 +15,34 @@ export function listingEditor(first, { navigate }) {
   const draftName = `ticket:${first.id}`;
   const draft = readDraft(draftName);
   let base = first; // what the form was filled from: a change by somebody else since then must not be overwritten unseen
-  const title = field("title", "Title", { maxlength: "200", value: draft.title ?? first.title, autocomplete: "off" });
-  const price = field("price", `Price in ${first.currency.toUpperCase()}`, { inputmode: "decimal", value: draft.price ?? priceToType(first.price), autocomplete: "off" });
+  const title = field("title", "Title", {
+    maxlength: "200",
+    value: draft.title ?? first.title,
+    autocomplete: "off",
+  });
+  const price = field("price", `Price in ${first.currency.toUpperCase()}`, {
+    inputmode: "decimal",
+    value: draft.price ?? priceToType(first.price),
+    autocomplete: "off",
+  });
   const state = h("p", { class: "hint", role: "status" });
   const remove = h("button", { type: "button", class: "button button-quiet" }, "Take off sale");
-  const editor = form({ fields: [title, price], button: "Save changes", busy: "Saving…", send: save, onRefused: refused, secondary: [remove] });
+  const editor = form({
+    fields: [title, price],
+    button: "Save changes",
+    busy: "Saving…",
+    send: save,
+    onRefused: refused,
+    secondary: [remove],
+  });
   const removal = h("div", { class: "removal" });
-  const element = h("section", { class: "editor", "aria-label": "Your listing" }, state, editor.element, removal);
+  const element = h(
+    "section",
+    { class: "editor", "aria-label": "Your listing" },
+    state,
+    editor.element,
+    removal,
+  );
 
   async function save(values) {
     const body = { title: values.title, price: typedPrice(values.price) };
@@ -44,20 +65,50 @@ export function listingEditor(first, { navigate }) {
   }
 
   function refused(problem, box) {
-    if (!["version_mismatch", "ticket_locked", "ticket_sold", "not_found"].includes(problem.code)) return false;
-    request("GET", `/api/tickets/${base.id}`).then(({ data }) => {
-      store.putTickets([data]);
-      base = data; // seen now: saving again is meant
-    }, () => {});
-    if (problem.code === "ticket_locked") box.say("bad", "A buyer holds this ticket right now, so it can't be changed.", "What you typed is kept: save it when the ticket is free again.");
+    if (!["version_mismatch", "ticket_locked", "ticket_sold", "not_found"].includes(problem.code))
+      return false;
+    request("GET", `/api/tickets/${base.id}`).then(
+      ({ data }) => {
+        store.putTickets([data]);
+        base = data; // seen now: saving again is meant
+      },
+      () => {},
+    );
+    if (problem.code === "ticket_locked")
+      box.say(
+        "bad",
+        "A buyer holds this ticket right now, so it can't be changed.",
+        "What you typed is kept: save it when the ticket is free again.",
+      );
     else box.refuse(problem);
     return true;
   }
 
   function ask() {
-    const yes = h("button", { type: "button", class: "button button-danger", on: { click: takeOff } }, "Take it off sale");
-    const no = h("button", { type: "button", class: "button", on: { click: () => { fill(removal); remove.focus(); } } }, "Keep it");
-    fill(removal, h("p", {}, "Nobody can find or buy it then."), h("div", { class: "form-actions" }, yes, no));
+    const yes = h(
+      "button",
+      { type: "button", class: "button button-danger", on: { click: takeOff } },
+      "Take it off sale",
+    );
+    const no = h(
+      "button",
+      {
+        type: "button",
+        class: "button",
+        on: {
+          click: () => {
+            fill(removal);
+            remove.focus();
+          },
+        },
+      },
+      "Keep it",
+    );
+    fill(
+      removal,
+      h("p", {}, "Nobody can find or buy it then."),
+      h("div", { class: "form-actions" }, yes, no),
+    );
     yes.focus();
   }
 
@@ -69,7 +120,8 @@ export function listingEditor(first, { navigate }) {
   }
 
   function follow(ticket) {
-    const untouched = title.input.value === base.title && price.input.value === priceToType(base.price);
+    const untouched =
+      title.input.value === base.title && price.input.value === priceToType(base.price);
     if (untouched && (ticket.title !== base.title || ticket.price !== base.price)) fillFrom(ticket);
     else if (ticket.title === base.title && ticket.price === base.price) base = ticket; // a lock came or went, no more
   }
@@ -78,11 +130,14 @@ export function listingEditor(first, { navigate }) {
     if (ticket.version > base.version) follow(ticket);
     const kind = kindOf(ticket);
     const shut = kind === "sold" || kind === "gone" || (kind === "locked" && isLive());
-    for (const button of [editor.submit, remove]) setAttribute(button, "aria-disabled", shut ? "true" : false);
+    for (const button of [editor.submit, remove])
+      setAttribute(button, "aria-disabled", shut ? "true" : false);
     setText(state, stateWords(kind, ticket));
   }
 
-  editor.element.addEventListener("input", () => keepDraft(draftName, { title: title.input.value, price: price.input.value }));
+  editor.element.addEventListener("input", () =>
+    keepDraft(draftName, { title: title.input.value, price: price.input.value }),
+  );
   remove.addEventListener("click", () => remove.getAttribute("aria-disabled") !== "true" && ask());
   return { element, show };
 }

@@ -17,10 +17,28 @@ export function paymentPanel(first, terms) {
   const box = noticeBox();
   const cards = h("div", { class: "card-host" });
   const pay = h("button", { type: "submit", class: "button button-primary button-wide" });
-  const form = h("form", { class: "form", novalidate: true }, cards, h("div", { class: "pay-dock" }, box.element, pay));
-  const confirm = h("button", { type: "button", class: "button button-primary button-wide" }, "Confirm the payment");
-  const waiting = h("div", { class: "confirm", hidden: true },
-    h("p", {}, h("strong", {}, "Your bank wants you to confirm this payment."), " Confirm it, or pay with another card below."), confirm);
+  const form = h(
+    "form",
+    { class: "form", novalidate: true },
+    cards,
+    h("div", { class: "pay-dock" }, box.element, pay),
+  );
+  const confirm = h(
+    "button",
+    { type: "button", class: "button button-primary button-wide" },
+    "Confirm the payment",
+  );
+  const waiting = h(
+    "div",
+    { class: "confirm", hidden: true },
+    h(
+      "p",
+      {},
+      h("strong", {}, "Your bank wants you to confirm this payment."),
+      " Confirm it, or pay with another card below.",
+    ),
+    confirm,
+  );
   const element = h("section", { class: "payment", "aria-label": "Payment" }, waiting, form);
   let method = null;
   let working = false;
@@ -30,10 +48,17 @@ export function paymentPanel(first, terms) {
     box.clear();
     try {
       method = terms.stripePublishableKey
-        ? await stripeCards(cards, { key: terms.stripePublishableKey, price: first.price, currency: terms.currency })
+        ? await stripeCards(cards, {
+            key: terms.stripePublishableKey,
+            price: first.price,
+            currency: terms.currency,
+          })
         : sandboxCards(cards);
     } catch (problem) {
-      box.refuse(problem, h("button", { type: "button", class: "button", on: { click: mountCards } }, "Try again"));
+      box.refuse(
+        problem,
+        h("button", { type: "button", class: "button", on: { click: mountCards } }, "Try again"),
+      );
     }
   }
 
@@ -54,18 +79,34 @@ export function paymentPanel(first, terms) {
 
   async function submit() {
     const token = await method.token();
-    const { status, data } = await once("POST", "/api/charges", { orderId: first.id, token }, { onRetry: sayStill });
+    const { status, data } = await once(
+      "POST",
+      "/api/charges",
+      { orderId: first.id, token },
+      { onRetry: sayStill },
+    );
     store.putCharges([data]);
     if (status === 202 && terms.stripePublishableKey) await finish(data);
   }
 
   async function finish(charge) {
     // A page that was loaded anew knows the charge from a list, which holds no secrets.
-    const secret = charge.clientSecret ?? (await request("GET", `/api/charges/${charge.id}`)).data.clientSecret;
+    const secret =
+      charge.clientSecret ?? (await request("GET", `/api/charges/${charge.id}`)).data.clientSecret;
     await method.act(secret);
-    const { status, data } = await once("POST", `/api/charges/${charge.id}/confirm`, {}, { onRetry: sayStill });
+    const { status, data } = await once(
+      "POST",
+      `/api/charges/${charge.id}/confirm`,
+      {},
+      { onRetry: sayStill },
+    );
     store.putCharges([data]);
-    if (status === 202) box.say("warn", "Your bank has not confirmed it yet.", "Confirm it there, then press the button again.");
+    if (status === 202)
+      box.say(
+        "warn",
+        "Your bank has not confirmed it yet.",
+        "Confirm it there, then press the button again.",
+      );
   }
 
   function sayStill() {
@@ -76,11 +117,16 @@ export function paymentPanel(first, terms) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.code === "card_refused") return box.say("bad", problem.message);
     if (problem.code === "card_declined") {
-      const { what, then } = declineInWords(store.charges(first.id).findLast(({ status }) => status === "Failed"));
+      const { what, then } = declineInWords(
+        store.charges(first.id).findLast(({ status }) => status === "Failed"),
+      );
       return box.say("bad", what, then);
     }
     if (problem.code === "too_many_requests") {
-      const { what, then } = paymentLimitInWords(problem, secondsUntil(Date.parse(first.unlocksAt)));
+      const { what, then } = paymentLimitInWords(
+        problem,
+        secondsUntil(Date.parse(first.unlocksAt)),
+      );
       return box.say("bad", what, then);
     }
     box.refuse(problem);
@@ -88,7 +134,8 @@ export function paymentPanel(first, terms) {
 
   function showBusy() {
     setText(pay, working ? "Paying…" : `Pay ${price}`);
-    for (const button of [pay, confirm]) setAttribute(button, "aria-busy", working ? "true" : false);
+    for (const button of [pay, confirm])
+      setAttribute(button, "aria-busy", working ? "true" : false);
   }
 
   function show(order, charges) {

@@ -7,7 +7,11 @@ const TINTS = 6;
 /** A tile with the title's first letter; hidden from screen readers, which hear the title itself. */
 export function stub({ title }) {
   const letter = Array.from(title.matchAll(/\p{L}|\p{N}/gu))[0]?.[0] ?? "#";
-  return h("span", { class: `stub tint-${tintOf(title)}`, "aria-hidden": "true" }, letter.toLocaleUpperCase());
+  return h(
+    "span",
+    { class: `stub tint-${tintOf(title)}`, "aria-hidden": "true" },
+    letter.toLocaleUpperCase(),
+  );
 }
 
 /** 0 to 5, from the title's first word: all the tickets of a "Rock Concert" look alike. */

@@ -13,7 +13,13 @@ export function ticketRow(ticket) {
   const status = h("span", { class: "status" });
   const price = h("span", { class: "row-price" });
   const link = h("a", { class: "row-link", href: `/tickets/${ticket.id}` }, title);
-  const element = h("li", { class: "row", "data-id": ticket.id }, stub(ticket), h("div", { class: "row-text" }, link, status), price);
+  const element = h(
+    "li",
+    { class: "row", "data-id": ticket.id },
+    stub(ticket),
+    h("div", { class: "row-text" }, link, status),
+    price,
+  );
   let shown = null;
 
   function show(next) {

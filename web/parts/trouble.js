@@ -9,11 +9,17 @@ export function showTrouble(host, problem, retry) {
   const { what, then } = inWords(problem);
   fill(
     host,
-    h("div", { class: "empty" },
+    h(
+      "div",
+      { class: "empty" },
       h("h1", {}, missing ? "Not here any more" : "This could not be shown"),
       h("p", {}, `${what} ${then}`),
-      h("p", { class: "empty-actions" },
-        !missing && retry && h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
+      h(
+        "p",
+        { class: "empty-actions" },
+        !missing &&
+          retry &&
+          h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
         h("a", { class: "button button-primary", href: "/" }, "See tickets for sale"),
       ),
     ),

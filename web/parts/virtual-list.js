@@ -71,7 +71,10 @@ export class VirtualList {
     this.#frame = null;
     const above = -this.#host.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(above / this.#rowHeight) - OVERSCAN);
-    const last = Math.min(this.#ids.length, Math.ceil((above + innerHeight) / this.#rowHeight) + OVERSCAN);
+    const last = Math.min(
+      this.#ids.length,
+      Math.ceil((above + innerHeight) / this.#rowHeight) + OVERSCAN,
+    );
     const wanted = new Map();
     for (let index = first; index < last; index += 1) wanted.set(this.#ids[index], index);
     this.#keepFocused(wanted);
@@ -117,8 +120,15 @@ export class VirtualList {
   #insertInOrder(element, index) {
     let after = null;
     for (const row of this.#rows.values()) {
-      if (row.element !== element && row.element.isConnected && row.index > index && (!after || row.index < after.index)) after = row;
+      if (
+        row.element !== element &&
+        row.element.isConnected &&
+        row.index > index &&
+        (!after || row.index < after.index)
+      )
+        after = row;
     }
-    if (!element.isConnected || element.nextSibling !== (after?.element ?? null)) this.#host.insertBefore(element, after?.element ?? null);
+    if (!element.isConnected || element.nextSibling !== (after?.element ?? null))
+      this.#host.insertBefore(element, after?.element ?? null);
   }
 }

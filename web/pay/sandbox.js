@@ -13,12 +13,24 @@ const CARDS = [
 
 /** Shows the cards in `host`. `token()` answers the chosen one; `act()` has nothing to do, the sandbox confirms by itself. */
 export function sandboxCards(host) {
-  const set = h("fieldset", { class: "cards" },
+  const set = h(
+    "fieldset",
+    { class: "cards" },
     h("legend", {}, "Choose a test card"),
     CARDS.map(([token, brand, digits, what], index) =>
-      h("label", { class: "card" },
+      h(
+        "label",
+        { class: "card" },
         h("input", { type: "radio", name: "card", value: token, checked: index === 0 }),
-        h("span", { class: "card-face" }, h("span", { class: "card-name" }, `${brand} ending in ${digits}`), h("span", { class: "quiet" }, what)))));
+        h(
+          "span",
+          { class: "card-face" },
+          h("span", { class: "card-name" }, `${brand} ending in ${digits}`),
+          h("span", { class: "quiet" }, what),
+        ),
+      ),
+    ),
+  );
   host.replaceChildren(set, h("p", { class: "quiet" }, "This is a sandbox: no money moves."));
   return {
     token: async () => set.querySelector("input:checked").value,

@@ -53,5 +53,9 @@ export async function stripeCards(host, { key, price, currency }) {
 
 function succeeded(result) {
   if (!result.error) return result;
-  throw new Problem({ status: 402, code: "card_refused", errors: [{ message: result.error.message }] });
+  throw new Problem({
+    status: 402,
+    code: "card_refused",
+    errors: [{ message: result.error.message }],
+  });
 }

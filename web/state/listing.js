@@ -68,7 +68,8 @@ export class Listing {
       if (this.ids.every((id) => seen.has(id))) break;
     }
     const byAge = !this.query.has("sort");
-    for (const id of this.ids) if (!seen.has(id) && (path === null || (byAge && id > last))) store.loseTicket(id);
+    for (const id of this.ids)
+      if (!seen.has(id) && (path === null || (byAge && id > last))) store.loseTicket(id);
     this.#countNewer(seen);
     this.epoch = epoch;
   }
@@ -120,7 +121,8 @@ export class Listing {
 /** The first page from `path` on that has tickets, or the last one. */
 async function pageWithTickets(path, signal) {
   let page = await request("GET", path, { signal });
-  for (let pages = 1; page.data.length === 0 && page.next && pages < EMPTY_PAGES_MAX; pages += 1) page = await request("GET", page.next, { signal });
+  for (let pages = 1; page.data.length === 0 && page.next && pages < EMPTY_PAGES_MAX; pages += 1)
+    page = await request("GET", page.next, { signal });
   return page;
 }
 
@@ -136,7 +138,9 @@ export function matches(query, ticket) {
 function hasWords(title, search) {
   const words = wordsOf(search);
   const titleWords = wordsOf(title).slice(0, INDEXED_WORDS_MAX);
-  return words.length > 0 && words.every((word) => titleWords.some((other) => other.startsWith(word)));
+  return (
+    words.length > 0 && words.every((word) => titleWords.some((other) => other.startsWith(word)))
+  );
 }
 
 function wordsOf(text) {
@@ -148,7 +152,9 @@ function wordsOf(text) {
 
 /** Full case folding of one character. A dotless i is a letter of its own there, and an i in capitals. */
 function foldCase(character) {
-  return character === "ı" ? character : character.toLowerCase().toUpperCase().toLowerCase().replace("ς", "σ");
+  return character === "ı"
+    ? character
+    : character.toLowerCase().toUpperCase().toLowerCase().replace("ς", "σ");
 }
 
 /**
@@ -156,5 +162,8 @@ function foldCase(character) {
  * puts marks in the order of theirs: U+0334 has class 1, U+0321 has 202.
  */
 function isIgnored(mark) {
-  return `${mark}\u0334`.normalize("NFD") !== `${mark}\u0334` && `\u0321${mark}`.normalize("NFD") === `\u0321${mark}`;
+  return (
+    `${mark}\u0334`.normalize("NFD") !== `${mark}\u0334` &&
+    `\u0321${mark}`.normalize("NFD") === `\u0321${mark}`
+  );
 }

@@ -32,7 +32,10 @@ export function onSessionChange(listener) {
 /** Asks again who is signed in whenever another tab of this browser may have changed it. */
 export function watchSession() {
   openChannel();
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refreshQuietly());
+  document.addEventListener(
+    "visibilitychange",
+    () => document.visibilityState === "visible" && refreshQuietly(),
+  );
   addEventListener("focus", refreshQuietly); // of two windows side by side, both are visible all the time
   addEventListener("pagehide", closeChannel); // a page with an open channel may not be kept for the back button
   addEventListener("pageshow", ({ persisted }) => {
@@ -71,7 +74,8 @@ export function refreshUser() {
     if (newest !== asking) return newest;
     const before = store.user;
     const user = data.currentUser;
-    const how = user && lastUser ? (user.id === lastUser.id ? "returned" : "replaced") : "elsewhere";
+    const how =
+      user && lastUser ? (user.id === lastUser.id ? "returned" : "replaced") : "elsewhere";
     lastUser = user ?? lastUser;
     store.setUser(user);
     if (before !== undefined && (renewed || before?.id !== user?.id)) emitChange(how);
@@ -103,7 +107,9 @@ export async function signOut() {
 
 /** Changes the email address or the password. @throws {Problem} */
 export async function updateUser(changes) {
-  updating = once("PUT", "/api/users/currentuser", changes, { secret: true }).finally(() => { updating = null; });
+  updating = once("PUT", "/api/users/currentuser", changes, { secret: true }).finally(() => {
+    updating = null;
+  });
   const { data } = await updating;
   if (store.user?.id === data.id) store.setUser(data);
   otherTabs?.postMessage(CHANGED); // a new password ends the session that they know

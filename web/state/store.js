@@ -36,7 +36,8 @@ export class Store {
       this.#orders.clear();
       this.#charges.clear();
     }
-    if (before?.id !== user?.id || before?.email !== user?.email || before === undefined) this.#topics.emit("user", user);
+    if (before?.id !== user?.id || before?.email !== user?.email || before === undefined)
+      this.#topics.emit("user", user);
   }
 
   get connection() {
@@ -69,7 +70,8 @@ export class Store {
   /** A snapshot no longer had the ticket: it was sold or taken off sale, and nobody told us which. */
   loseTicket(id) {
     const known = this.#tickets.get(id);
-    if (known && !known.gone && known.status !== "Sold") this.#setTicket({ ...known, gone: true, lost: true });
+    if (known && !known.gone && known.status !== "Sold")
+      this.#setTicket({ ...known, gone: true, lost: true });
   }
 
   /** Forgets tickets that no page shows any more. */
@@ -112,7 +114,8 @@ export class Store {
       const known = ofOrder.get(charge.id);
       if (known && known.updatedAt > charge.updatedAt) continue;
       // No frame holds the client secret, so what an answer told survives the frames while it is of use.
-      const clientSecret = charge.clientSecret ?? (charge.status === "Created" ? known?.clientSecret : undefined);
+      const clientSecret =
+        charge.clientSecret ?? (charge.status === "Created" ? known?.clientSecret : undefined);
       ofOrder.set(charge.id, { ...charge, clientSecret });
       this.#topics.emit(`charges:${charge.orderId}`, charge);
       this.#topics.emit("charges", charge.orderId);
@@ -158,7 +161,8 @@ export class Store {
     const known = this.#tickets.get(ticket.id);
     if (known === ticket) return;
     this.#tickets.set(ticket.id, ticket);
-    if (known && known.version === ticket.version && Boolean(known.gone) === Boolean(ticket.gone)) return;
+    if (known && known.version === ticket.version && Boolean(known.gone) === Boolean(ticket.gone))
+      return;
     this.#topics.emit(`ticket:${ticket.id}`, ticket);
     this.#topics.emit("tickets", ticket.id);
   }

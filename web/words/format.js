@@ -3,7 +3,12 @@
 const locale = globalThis.navigator?.languages;
 const moneyFormats = new Map();
 const timeOfDay = new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" });
-const dayAndTime = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
+const dayAndTime = new Intl.DateTimeFormat(locale, {
+  day: "numeric",
+  month: "short",
+  hour: "numeric",
+  minute: "2-digit",
+});
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 
 const DAY_S = 24 * 3600;
@@ -41,7 +46,9 @@ export function spoken(seconds) {
 /** The time of day, with the day when it is not today. */
 export function moment(iso) {
   const date = new Date(iso);
-  return date.toDateString() === new Date().toDateString() ? timeOfDay.format(date) : dayAndTime.format(date);
+  return date.toDateString() === new Date().toDateString()
+    ? timeOfDay.format(date)
+    : dayAndTime.format(date);
 }
 
 /** "3 minutes ago", against a given now (milliseconds). */

@@ -21,8 +21,14 @@ export class Account {
     const account = new Account();
     account.#origin = origin;
     account.email = newEmail(name);
-    const answer = await account.#fetch("POST", "/api/users/signup", { email: account.email, password: PASSWORD });
-    account.cookie = answer.headers.getSetCookie().map((cookie) => cookie.split(";", 1)[0]).join("; ");
+    const answer = await account.#fetch("POST", "/api/users/signup", {
+      email: account.email,
+      password: PASSWORD,
+    });
+    account.cookie = answer.headers
+      .getSetCookie()
+      .map((cookie) => cookie.split(";", 1)[0])
+      .join("; ");
     account.id = (await answer.json()).id;
     return account;
   }
@@ -68,7 +74,12 @@ export class Account {
     const headers = { "Content-Type": "application/json" };
     if (this.cookie) headers.Cookie = this.cookie;
     if (this.cookie && method !== "GET") headers["Idempotency-Key"] = randomUUID();
-    const send = () => fetch(this.#origin + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const send = () =>
+      fetch(this.#origin + path, {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
     // A connection that was kept alive may close just as it is used again; under its key, asking twice does nothing twice.
     const answer = await send().catch(send);
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const BINARY = process.env.GITTIX_BIN ?? fileURLToPath(new URL("../../../target/debug/gittix", import.meta.url));
+const BINARY =
+  process.env.GITTIX_BIN ?? fileURLToPath(new URL("../../../target/debug/gittix", import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 const LOG_LINES_MAX = 200;
 
@@ -60,7 +61,10 @@ export class Server {
 
   #listening(child) {
     return new Promise((done, failed) => {
-      const timer = setTimeout(() => failed(new Error(`the server does not say where it listens:\n${this.log}`)), START_TIMEOUT_MS);
+      const timer = setTimeout(
+        () => failed(new Error(`the server does not say where it listens:\n${this.log}`)),
+        START_TIMEOUT_MS,
+      );
       const read = (line) => {
         this.#log.push(line);
         if (this.#log.length > LOG_LINES_MAX) this.#log.shift();
@@ -70,16 +74,22 @@ export class Server {
         clearTimeout(timer);
         done(match[0]);
       };
-      for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", read);
+      for (const stream of [child.stdout, child.stderr])
+        createInterface({ input: stream }).on("line", read);
       child.once("error", failed);
-      child.once("exit", (code) => failed(new Error(`the server ended with ${code}:\n${this.log}`)));
+      child.once("exit", (code) =>
+        failed(new Error(`the server ended with ${code}:\n${this.log}`)),
+      );
     });
   }
 
   async #answering() {
     const deadline = Date.now() + START_TIMEOUT_MS;
     while (Date.now() < deadline) {
-      const ready = await fetch(`${this.origin}/readyz`).then(({ ok }) => ok, () => false);
+      const ready = await fetch(`${this.origin}/readyz`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
       if (ready) return;
       await new Promise((resume) => setTimeout(resume, 50));
     }

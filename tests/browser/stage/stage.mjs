@@ -17,7 +17,15 @@ const PATIENCE_MS = 10_000;
 
 const CHROMIUM = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
 };
 
 export function launch() {
@@ -27,7 +35,12 @@ export function launch() {
 /** A server and a browser for all the tests of a file. */
 export function stage(settings) {
   const server = new Server(settings);
-  const built = { server, browser: null, person: (t, options) => person(t, built, options), account: (name) => Account.signUp(server.origin, name) };
+  const built = {
+    server,
+    browser: null,
+    person: (t, options) => person(t, built, options),
+    account: (name) => Account.signUp(server.origin, name),
+  };
   before(async () => {
     await server.start();
     built.browser = await launch();
@@ -45,8 +58,17 @@ export function stage(settings) {
  * @param {boolean} [options.signedIn] signed up and signed in, by the page
  * @param {RegExp[]} [options.expected] what its console may say: browsers log each refusal as an error
  */
-async function person(t, { browser, server }, { signedIn = false, size = DESKTOP, scheme = "light", expected = [] } = {}) {
-  const context = await browser.newContext({ baseURL: server.origin, viewport: size, colorScheme: scheme, locale: "en-US" });
+async function person(
+  t,
+  { browser, server },
+  { signedIn = false, size = DESKTOP, scheme = "light", expected = [] } = {},
+) {
+  const context = await browser.newContext({
+    baseURL: server.origin,
+    viewport: size,
+    colorScheme: scheme,
+    locale: "en-US",
+  });
   context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const complaints = watch(page, expected);
@@ -61,15 +83,21 @@ async function person(t, { browser, server }, { signedIn = false, size = DESKTOP
 /** Everything that a page complains of and that is not expected, as it happens. */
 export function watch(page, expected = []) {
   const complaints = [];
-  const complain = (text) => expected.some((pattern) => pattern.test(text)) || complaints.push(text);
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complain(message.text()));
+  const complain = (text) =>
+    expected.some((pattern) => pattern.test(text)) || complaints.push(text);
+  page.on(
+    "console",
+    (message) => ["error", "warning"].includes(message.type()) && complain(message.text()),
+  );
   page.on("pageerror", (error) => complain(`thrown: ${error.stack}`));
   return complaints;
 }
 
 /** A refusal with one of these statuses, as the browser's console words it. */
 export function refusal(...statuses) {
-  return new RegExp(`^Failed to load resource: the server responded with a status of (${statuses.join("|")}) `);
+  return new RegExp(
+    `^Failed to load resource: the server responded with a status of (${statuses.join("|")}) `,
+  );
 }
 
 /** Signs up through the page itself. */
