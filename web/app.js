@@ -1,7 +1,8 @@
 // Where it all begins: who is signed in, the live connection, and the page that the address names.
 
+import { shellElement } from "./core/dom.js";
 import { Router } from "./core/router.js";
-import { Problem, onRefusal } from "./net/api.js";
+import { onRefusal, Problem } from "./net/api.js";
 import { accountPage } from "./pages/account.js";
 import { forSale } from "./pages/for-sale.js";
 import { listingsPage } from "./pages/listings.js";
@@ -19,6 +20,7 @@ import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./st
 import { store } from "./state/store.js";
 
 /** `pages::SHELL_PATHS` of the server must know these too, so that a deep link gets the shell and a stranger a 404. */
+/** @type {Array<[RegExp, any]>} */
 const ROUTES = [
   [/^\/$/, forSale],
   [/^\/tickets\/new$/, newTicket],
@@ -32,7 +34,7 @@ const ROUTES = [
   [/^/, notFound],
 ];
 
-const main = document.getElementById("main");
+const main = shellElement("main");
 const router = new Router({ routes: ROUTES, main, admit, onShown });
 
 /** Where somebody is sent who has no business on a page; null where they may be. */
@@ -83,7 +85,7 @@ async function begin() {
 function sessionChanged(how) {
   live.reconnect();
   if (how === "replaced" || (how === "returned" && router.pageHere().forSignedOut)) router.again();
-  if (how === "replaced") sayWhoIsSignedIn(store.user, { nothingDone: false });
+  if (how === "replaced" && store.user) sayWhoIsSignedIn(store.user, { nothingDone: false });
 }
 
 /** The server refused a request because this page showed another user. Nothing is retried: the person decides again. */

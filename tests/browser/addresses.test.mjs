@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PASSWORD, newEmail } from "./stage/account.mjs";
+import { newEmail, PASSWORD } from "./stage/account.mjs";
 import { refusal, row, says, stage } from "./stage/stage.mjs";
 
 const on = stage({});

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { PASSWORD, newEmail } from "./stage/account.mjs";
-import { DESKTOP, PHONE, SMALLEST, connected, refusal, says, stage } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./stage/account.mjs";
+import { connected, DESKTOP, PHONE, refusal, SMALLEST, says, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");

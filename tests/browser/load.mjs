@@ -2,7 +2,7 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 import { Account } from "./stage/account.mjs";
-import { PHONE, launch, watch } from "./stage/stage.mjs";
+import { launch, PHONE, watch } from "./stage/stage.mjs";
 
 export const TICKETS = 10_000;
 export const CHANGES_PER_SECOND = 100;

@@ -1,7 +1,7 @@
 // `node prove-load.mjs [minutes]`: the whole of the load, with its figures a minute at a time.
 
+import { CHANGES_PER_SECOND, load, TICKETS } from "./load.mjs";
 import { Server } from "./stage/server.mjs";
-import { CHANGES_PER_SECOND, TICKETS, load } from "./load.mjs";
 
 const minutes = Number(process.argv[2] ?? 10);
 const server = new Server();

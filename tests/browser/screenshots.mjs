@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Account, PASSWORD } from "./stage/account.mjs";
 import { Server } from "./stage/server.mjs";
-import { DESKTOP, PHONE, connected, launch, row } from "./stage/stage.mjs";
+import { connected, DESKTOP, launch, PHONE, row } from "./stage/stage.mjs";
 
 const [folder] = process.argv.slice(2);
 const OFFERS = [
@@ -29,7 +29,7 @@ try {
   const tickets = {};
   for (const [title, price] of OFFERS) tickets[title] = await seller.list(title, price);
   await rival.lock(tickets["Ice Hockey Play-off"]);
-  await phone(seller, tickets);
+  await phone(tickets);
   await desktop(tickets);
   await sideBySide(tickets);
 } finally {
@@ -37,7 +37,7 @@ try {
   await server.stop();
 }
 
-async function phone(seller, tickets) {
+async function phone(tickets) {
   const page = await someone(PHONE, "light");
   const shot = (name) => page.screenshot({ path: join(folder, `phone-${name}.png`) });
   await list(page);

@@ -5,14 +5,13 @@ import { readFile } from "node:fs/promises";
 import { afterEach, test } from "node:test";
 import { digest } from "../../web/core/digest.js";
 import { forget, forgetAll, keep, keepFor, kept } from "../../web/core/kept.js";
-import { nextPage, request } from "../../web/net/api.js";
+import { nextPage, Problem, request } from "../../web/net/api.js";
 import { backoffMs } from "../../web/net/backoff.js";
 import { once } from "../../web/net/once.js";
 import { Listing, matches } from "../../web/state/listing.js";
-import { Store, store as pageStore } from "../../web/state/store.js";
+import { store as pageStore, Store } from "../../web/state/store.js";
 import { countdown, money, spoken, typedPrice } from "../../web/words/format.js";
 import { inWords, paymentLimitInWords } from "../../web/words/refusals.js";
-import { Problem } from "../../web/net/api.js";
 
 /** Web storage as browsers implement it. `fault` is called before each use and may throw. */
 class FakeStorage {
@@ -484,11 +483,11 @@ test("orders of another user are not taken over, and are a reason to ask who is 
 
 test("limit of declined payments is put into words by what the buyer can still do", () => {
   const problem = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 600 });
-  assert.match(paymentLimitInWords(problem, 700).then, /Try again in 10 minutes/);
-  assert.match(paymentLimitInWords(problem, 600).then, /cannot be paid any more/);
+  assert.match(paymentLimitInWords(problem, 700).advice, /Try again in 10 minutes/);
+  assert.match(paymentLimitInWords(problem, 600).advice, /cannot be paid any more/);
   assert.match(
     inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 }))
-      .then,
+      .advice,
     /24 hours/,
   );
 });

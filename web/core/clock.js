@@ -6,7 +6,8 @@ const DELAY_MS = 250;
 let offsetMs = 0;
 let measured = false;
 const listeners = new Set();
-let timer = null;
+/** @type {number | undefined} */
+let timer;
 
 /**
  * A time that the server said just now (milliseconds since 1970). It was younger when it left than when it came, so of
@@ -39,7 +40,7 @@ export function secondsUntil(serverMs) {
 export function onSecond(listener, signal) {
   listeners.add(listener);
   signal.addEventListener("abort", () => listeners.delete(listener), { once: true });
-  if (timer === null) schedule();
+  if (timer === undefined) schedule();
 }
 
 function schedule() {
@@ -48,7 +49,7 @@ function schedule() {
 }
 
 function tick() {
-  timer = null;
+  timer = undefined;
   for (const listener of [...listeners]) listener();
   if (listeners.size > 0) schedule();
 }

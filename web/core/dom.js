@@ -5,6 +5,11 @@
  * An element with attributes and children.
  * `class` and plain attributes are set as they are; `true` sets an empty attribute, `false`, `null` and `undefined` none;
  * `on` maps event names to listeners. Children may be nodes, strings, nested arrays, or nothing.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -31,9 +36,24 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Replaces what is inside an element. */
+/**
+ * Replaces what is inside an element.
+ * @template {Element} E
+ * @param {E} element
+ * @param {...any} children
+ */
 export function fill(element, ...children) {
   element.replaceChildren(...present(children));
+  return element;
+}
+
+/**
+ * An element of the shell (index.html) by its id.
+ * @param {string} id
+ */
+export function shellElement(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`index.html has no element #${id}`);
   return element;
 }
 

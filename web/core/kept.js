@@ -73,7 +73,7 @@ function removeCopies() {
 
 function names() {
   try {
-    return Array.from({ length: sessionStorage.length }, (_, index) => sessionStorage.key(index));
+    return Array.from({ length: sessionStorage.length }, (_, at) => sessionStorage.key(at) ?? "");
   } catch {
     return [];
   }

@@ -11,7 +11,8 @@ export class Router {
   #admit;
   #onShown;
   #leaving = new AbortController();
-  #scrollTimer = null;
+  /** @type {number | undefined} */
+  #scrollTimer;
 
   /**
    * @param {object} options

@@ -178,7 +178,7 @@ function reveal() {
   target?.scrollIntoView();
 }
 
-const status = document.getElementById("status");
+const line = document.getElementById("status");
 try {
   const [openapi, asyncapi] = await Promise.all([
     load("/api/openapi.json"),
@@ -187,9 +187,9 @@ try {
   rest(document.getElementById("rest"), openapi);
   socket(document.getElementById("socket"), asyncapi);
   problems(document.getElementById("problems"), openapi);
-  status.remove();
+  line?.remove();
   addEventListener("hashchange", reveal);
   reveal();
 } catch (error) {
-  status.textContent = `The documents could not be loaded: ${error.message}`;
+  if (line) line.textContent = `The documents could not be loaded: ${error}`;
 }

@@ -10,6 +10,13 @@ const SIGN_IN_PATHS = ["/api/users/signin", "/api/users/signup"];
 
 /** A refusal, in the terms of the interface; `code` is `network` when no answer came at all. */
 export class Problem extends Error {
+  /**
+   * @param {object} problem
+   * @param {number} [problem.status] 0 without an answer
+   * @param {string} [problem.code]
+   * @param {Array<{ message: string, field?: string }>} [problem.errors]
+   * @param {number | null} [problem.retryAfterSeconds]
+   */
   constructor({ status = 0, code = "network", errors = [], retryAfterSeconds = null }) {
     super(errors[0]?.message ?? code);
     this.name = "Problem";
@@ -29,7 +36,9 @@ const refused = new EventTarget();
 
 /** Calls back with every refusal, wherever it is handled. */
 export function onRefusal(listener) {
-  refused.addEventListener("refusal", (event) => listener(event.detail));
+  refused.addEventListener("refusal", (event) =>
+    listener(/** @type {CustomEvent} */ (event).detail),
+  );
 }
 
 /**
@@ -37,6 +46,15 @@ export function onRefusal(listener) {
  *
  * An unsafe request names the user for whom it is meant (`GitTix-User`), by default the one whom this page shows as signed in. The
  * server refuses it with `other_user` if another window of this browser has signed in another user.
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [options]
+ * @param {unknown} [options.body] sent as JSON
+ * @param {string} [options.key] the Idempotency-Key
+ * @param {number} [options.ifMatch] the version that must be the current one
+ * @param {AbortSignal} [options.signal]
+ * @param {string} [options.user] id of the user for whom an unsafe request is meant
+ * @returns {Promise<{ status: number, data: any, next: string | null }>}
  * @throws {Problem} for every refusal, and when no answer came
  * @throws {DOMException} AbortError when the caller's own signal aborted
  */
@@ -45,6 +63,7 @@ export async function request(
   path,
   { body, key, ifMatch, signal, user = store.user?.id } = {},
 ) {
+  /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
@@ -66,7 +85,7 @@ export async function request(
     if (signal?.aborted) throw error;
     throw new Problem({});
   }
-  observe(Date.parse(response.headers.get("Date")) + 500, { rough: true });
+  observe(Date.parse(response.headers.get("Date") ?? "") + 500, { rough: true });
   const data = parsed(text);
   if (!response.ok) {
     const problem = problemOf(response, data);
@@ -86,7 +105,7 @@ function problemOf(response, data) {
     status: response.status,
     code: typeof data?.code === "string" ? data.code : "unexpected",
     errors: Array.isArray(data?.errors) ? data.errors : [],
-    retryAfterSeconds: Number.parseInt(response.headers.get("Retry-After"), 10) || null,
+    retryAfterSeconds: Number.parseInt(response.headers.get("Retry-After") ?? "", 10) || null,
   });
 }
 

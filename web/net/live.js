@@ -21,16 +21,23 @@ export class Live {
   status = "connecting"; // "connecting" until the first Hello, then "live" or "lost"
   epoch = 0;
   #hooks;
+  /** @type {WebSocket | null} */
   #socket = null;
+  /** @type {string | null} */
   #cursor = null;
   #failures = 0;
+  /** @type {number | null} */
   #retryTimer = null;
+  /** @type {number | null} */
   #probeTimer = null;
+  /** @type {number | null} */
   #sendTimer = null;
   #heardAt = 0;
   #sentAt = 0;
   #openedAt = 0;
+  /** @type {string[] | null} */
   #wanted = null; // ticket ids to watch, or null for all
+  /** @type {Set<string> | null} */
   #covered = null; // what the server confirmed: a Set, or null for all
 
   /**
@@ -71,7 +78,7 @@ export class Live {
   }
 
   #connect() {
-    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#retryTimer ?? undefined);
     this.#retryTimer = null;
     const url = new URL("/ws", location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
@@ -93,7 +100,7 @@ export class Live {
 
   #receive(text) {
     this.#heardAt = Date.now();
-    clearTimeout(this.#probeTimer);
+    clearTimeout(this.#probeTimer ?? undefined);
     this.#probeTimer = null;
     const frame = JSON.parse(text);
     if (frame.cursor) this.#cursor = frame.cursor;
@@ -158,13 +165,13 @@ export class Live {
     if (this.#wanted === null || this.#covered === null) return this.#wanted === this.#covered;
     return (
       this.#wanted.length === this.#covered.size &&
-      this.#wanted.every((id) => this.#covered.has(id))
+      this.#wanted.every((id) => this.#covered?.has(id))
     );
   }
 
   #send() {
     this.#sentAt = Date.now();
-    this.#socket.send(
+    this.#socket?.send(
       JSON.stringify(
         this.#wanted === null ? { type: "WatchAll" } : { type: "Watch", tickets: this.#wanted },
       ),
@@ -210,7 +217,7 @@ export class Live {
   }
 
   #drop() {
-    clearTimeout(this.#probeTimer);
+    clearTimeout(this.#probeTimer ?? undefined);
     this.#probeTimer = null;
     const socket = this.#socket;
     this.#socket = null;

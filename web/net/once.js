@@ -18,10 +18,14 @@ const inFlight = new Map();
 /**
  * Sends an unsafe request under the key of its intention (user, method, path and body), and retries while the outcome is unknown.
  * All attempts name the user who was signed in at the first one.
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body] sent as JSON
  * @param {object} [how]
  * @param {number} [how.ifMatch] the version that must be the current one
  * @param {boolean} [how.secret] the body holds a secret: its key is kept in memory only, and a reload loses it
  * @param {(attempt: number) => void} [how.onRetry] called before each further attempt
+ * @returns {Promise<{ status: number, data: any, next: string | null }>}
  * @throws {Problem} the definite refusal, or the last failure when the outcome stays unknown; the key is kept then
  */
 export function once(method, path, body, { ifMatch, secret = false, onRetry } = {}) {

@@ -30,7 +30,7 @@ function emailForm() {
     autocomplete: "username",
     autocapitalize: "none",
     spellcheck: "false",
-    value: store.user.email,
+    value: store.user?.email,
   });
   const present = passwordField("currentPassword", "Present password", {
     autocomplete: "current-password",
@@ -43,7 +43,7 @@ function emailForm() {
     send: async (values) => {
       await updateUser(values);
       present.input.value = "";
-      made.box.say("good", "Changed.", `You sign in as ${store.user.email} from now on.`);
+      made.box.say("good", "Changed.", `You sign in as ${store.user?.email} from now on.`);
     },
   });
   return made.element;
@@ -76,6 +76,6 @@ function passwordForm() {
 /** Here the wrong thing can only be the password. */
 function refused(problem, box) {
   if (problem.code !== "invalid_credentials") return false;
-  box.say("bad", "That is not your present password.", inWords(problem).then);
+  box.say("bad", "That is not your present password.", inWords(problem).advice);
   return true;
 }

@@ -26,7 +26,7 @@ const NEWS_SPACING_MS = 20_000;
 const NEWS_SHOWN_MAX = 99;
 
 /** The list that was shown last: the way back from a ticket is instant. */
-let kept = null;
+let kept = /** @type {Listing | null} */ (null);
 
 export const forSale = { name: "for-sale", title: "Tickets For Sale", mount };
 

@@ -4,8 +4,8 @@ import { onSecond } from "../core/clock.js";
 import { fill, h } from "../core/dom.js";
 import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
-import { ticketRow } from "../parts/ticket-row.js";
 import { sellTabs } from "../parts/sell-tabs.js";
+import { ticketRow } from "../parts/ticket-row.js";
 import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { Listing } from "../state/listing.js";
@@ -22,7 +22,7 @@ function mount({ root, signal, ready }) {
   const listing = new Listing(
     new URLSearchParams({ seller: "me", status: "Available,Locked,Sold" }),
   );
-  let view = null;
+  let view = /** @type {ReturnType<typeof build> | null} */ (null);
 
   function show() {
     view ??= build(root, more);

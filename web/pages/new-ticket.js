@@ -1,7 +1,7 @@
 // Create a Ticket: title and price. What is typed is kept for this tab until it is listed.
 
-import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { fill, h } from "../core/dom.js";
+import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
 import { field, form } from "../parts/form.js";
@@ -62,5 +62,5 @@ function mount({ root, navigate, signal, ready }) {
 }
 
 function setPriceLabel(price, currency) {
-  price.element.querySelector("label").textContent = `Price in ${currency.toUpperCase()}`;
+  price.setLabel(`Price in ${currency.toUpperCase()}`);
 }

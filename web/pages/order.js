@@ -14,7 +14,7 @@ import { keepFresh } from "../state/fresh.js";
 import { live } from "../state/live.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
-import { money, moment } from "../words/format.js";
+import { moment, money } from "../words/format.js";
 
 export const orderPage = { name: "order", title: "Order", needsUser: true, mount };
 
@@ -22,8 +22,8 @@ const PAYABLE = ["Created", "AwaitingPayment"];
 
 function mount({ root, params, signal, setTitle, ready }) {
   const id = params.id;
-  let view = null;
-  let terms = null;
+  let view = /** @type {ReturnType<typeof build> | null} */ (null);
+  let terms = /** @type {import("../state/settings.js").Settings | null} */ (null);
 
   function show() {
     const order = store.order(id);
@@ -79,8 +79,8 @@ function build(root, first, terms, signal) {
       h("div", { class: "side" }, outcome, payable, attempts),
     ),
   );
-  let panel = null;
-  let shown = null;
+  let panel = /** @type {ReturnType<typeof paymentPanel> | null} */ (null);
+  let shown = /** @type {import("../state/store.js").Order | null} */ (null);
 
   function show(order) {
     const open = PAYABLE.includes(order.status);
@@ -91,7 +91,7 @@ function build(root, first, terms, signal) {
       panel ??= paymentPanel(first, terms);
       if (!payment.hasChildNodes()) payment.append(panel.element);
       hold.show(order);
-      panel.show(order, charges);
+      panel.show(charges);
     }
     cancel.show(order);
     fill(attempts, attemptList(charges));

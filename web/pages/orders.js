@@ -10,7 +10,7 @@ import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
-import { countdown, money, moment } from "../words/format.js";
+import { countdown, moment, money } from "../words/format.js";
 import { inWords } from "../words/refusals.js";
 
 export const ordersPage = { name: "orders", title: "My Orders", needsUser: true, mount };
@@ -18,9 +18,9 @@ export const ordersPage = { name: "orders", title: "My Orders", needsUser: true,
 const ACTIVE = ["Created", "AwaitingPayment"];
 
 function mount({ root, signal, ready }) {
-  let view = null;
-  let next = null;
-  let terms = null;
+  let view = /** @type {ReturnType<typeof build> | null} */ (null);
+  let next = /** @type {string | null} */ (null);
+  let terms = /** @type {import("../state/settings.js").Settings | null} */ (null);
 
   function show() {
     if (!terms) return;
@@ -31,6 +31,7 @@ function mount({ root, signal, ready }) {
 
   async function more() {
     try {
+      if (next === null) return;
       const page = await request("GET", next, { signal });
       next = page.next;
       store.putOrders(page.data);

@@ -1,8 +1,8 @@
 // One ticket: what it costs, whether it can be had, and Buy. Its seller finds the editor here instead.
 
-import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { now, onSecond } from "../core/clock.js";
-import { request } from "../net/api.js";
+import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
 import { signInLink } from "../parts/form.js";
@@ -16,7 +16,7 @@ import { isLive, live } from "../state/live.js";
 import { refreshUser } from "../state/session.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
-import { ago, money, moment } from "../words/format.js";
+import { ago, moment, money } from "../words/format.js";
 
 export const ticketPage = { name: "ticket", title: "Ticket", mount };
 
@@ -30,7 +30,7 @@ const SPOKEN = {
 function mount(context) {
   const { root, params, signal, setTitle, ready } = context;
   const id = params.id;
-  let view = null;
+  let view = /** @type {ReturnType<typeof build> | null} */ (null);
 
   function show() {
     const ticket = store.ticket(id);
@@ -38,7 +38,7 @@ function mount(context) {
     setTitle(ticket.title);
     // A session that ended does not take away what its seller has typed.
     const mine = store.user ? store.user.id === ticket.userId : (view?.mine ?? false);
-    if (view?.mine !== mine) view = build(context, ticket, mine);
+    if (!view || view.mine !== mine) view = build(context, ticket, mine);
     view.show(ticket);
     ready();
   }
@@ -76,9 +76,7 @@ function build({ root, signal, navigate }, first, mine) {
     h("div", { class: "pass-body" }, title, listed),
     h("div", { class: "pass-bars", "aria-hidden": "true" }),
   );
-  const action = mine
-    ? listingEditor(first, { signal, navigate })
-    : buyBox(first, { signal, navigate });
+  const action = mine ? listingEditor(first, { navigate }) : buyBox(first, { signal, navigate });
   fill(
     root,
     h(
@@ -115,7 +113,7 @@ function buyBox(first, { signal, navigate }) {
   const hint = h("p", { class: "quiet" });
   const element = h("div", { class: "buy" }, box.element, button, hint);
   let ticket = first;
-  let terms = null;
+  let terms = /** @type {import("../state/settings.js").Settings | null} */ (null);
   let working = false;
 
   settings().then(
@@ -159,7 +157,7 @@ function buyBox(first, { signal, navigate }) {
   }
 
   async function refused(problem, seen) {
-    if (problem.code === undefined) throw problem;
+    if (!(problem instanceof Problem)) throw problem;
     box.refuse(problem, ...ways(problem));
     // Whatever this page showed was not what the server has: look again.
     const fresh = await request("GET", `/api/tickets/${seen.id}`).catch(() => null);

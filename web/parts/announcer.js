@@ -1,13 +1,16 @@
 // One polite live region for what is worth hearing: what happened to the ticket or order in front of the reader, and the
 // connection. Lists change silently. Of several messages in one breath only the last is read.
 
+import { shellElement } from "../core/dom.js";
+
 const BREATH_MS = 350;
 
-let timer = null;
+/** @type {number | undefined} */
+let timer;
 
 export function announce(text) {
   clearTimeout(timer);
   timer = setTimeout(() => {
-    document.getElementById("announcer").textContent = text;
+    shellElement("announcer").textContent = text;
   }, BREATH_MS);
 }

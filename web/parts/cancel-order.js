@@ -1,6 +1,7 @@
 // Cancelling an order: asked once more, since the ticket is free for others at once.
 
 import { fill, h } from "../core/dom.js";
+import { Problem } from "../net/api.js";
 import { once } from "../net/once.js";
 import { noticeBox } from "./notice.js";
 
@@ -19,8 +20,8 @@ export function cancelOrder(first) {
     try {
       await once("DELETE", `/api/orders/${first.id}`);
     } catch (problem) {
-      if (problem.code === undefined) throw problem;
-      else box.refuse(problem);
+      if (!(problem instanceof Problem)) throw problem;
+      box.refuse(problem);
     } finally {
       working = false;
       close();

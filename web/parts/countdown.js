@@ -7,6 +7,7 @@ import { countdown } from "../words/format.js";
 
 class Countdown extends HTMLElement {
   #untilMs = 0;
+  /** @type {AbortController | null} */
   #connected = null;
 
   /** Milliseconds since 1970, by the server's clock. */
@@ -34,7 +35,7 @@ customElements.define("gittix-countdown", Countdown);
 
 /** A countdown to an RFC 3339 time. */
 export function countdownTo(iso, className = "") {
-  const element = document.createElement("gittix-countdown");
+  const element = new Countdown();
   element.className = className;
   element.until = Date.parse(iso);
   return element;

@@ -1,7 +1,7 @@
 // Forms: labelled fields, one request at a time, refusals beside the field that they are about. What was typed stays.
 
 import { h, setAttribute, setText } from "../core/dom.js";
-import { isAborted } from "../net/api.js";
+import { isAborted, Problem } from "../net/api.js";
 import { inWords } from "../words/refusals.js";
 import { noticeBox } from "./notice.js";
 
@@ -29,10 +29,11 @@ export function field(name, label, attributes = {}, hint = "") {
     "aria-describedby": describedBy,
     ...attributes,
   });
+  const caption = h("label", { for: id }, label);
   const element = h(
     "div",
     { class: "field" },
-    h("label", { for: id }, label),
+    caption,
     hint && h("p", { class: "field-hint", id: `${id}-hint` }, hint),
     input,
     error,
@@ -41,6 +42,7 @@ export function field(name, label, attributes = {}, hint = "") {
     element,
     input,
     name,
+    setLabel: (text) => setText(caption, text),
     refuse: (message) => {
       setAttribute(input, "aria-invalid", message ? "true" : false);
       setText(error, message ?? "");
@@ -78,10 +80,20 @@ export function passwordField(name, label, attributes, hint) {
 }
 
 /**
+ * @typedef {ReturnType<typeof field>} Field
+ * @typedef {ReturnType<typeof noticeBox>} NoticeBox
+ */
+
+/**
  * A form around some fields. `send` gets the values by name and does the work; a Problem that it throws is shown, and the
  * first field that was refused gets the focus. While it works the button says so, and a second submit does nothing.
  * @param {object} parts
- * @param {(problem, notice) => boolean} [parts.onRefused] may show a refusal in its own way and answer true
+ * @param {Field[]} parts.fields
+ * @param {string} parts.button what the button says
+ * @param {string} parts.busy what it says while `send` works
+ * @param {(values: Record<string, string>) => Promise<void>} parts.send
+ * @param {HTMLElement[]} [parts.secondary] further buttons
+ * @param {(problem: Problem, notice: NoticeBox) => boolean} [parts.onRefused] may show a refusal in its own way and answer true
  */
 export function form({ fields, button, busy, send, onRefused, secondary = [] }) {
   const box = noticeBox();
@@ -119,14 +131,14 @@ export function form({ fields, button, busy, send, onRefused, secondary = [] }) 
   }
 
   function refused(problem) {
-    if (problem.code === undefined) throw problem; // a fault of ours, not a refusal: it belongs into the console
+    if (!(problem instanceof Problem)) throw problem; // a fault of ours, not a refusal: it belongs into the console
     if (onRefused?.(problem, box)) return;
     const words = inWords(problem);
     for (const one of fields) one.refuse(words.fields[one.name]);
     box.say(
       "bad",
       words.what,
-      words.then,
+      words.advice,
       ...(problem.code === "not_signed_in" ? [signInLink()] : []),
     );
     fields.find(({ name }) => words.fields[name])?.input.focus();

@@ -1,7 +1,7 @@
 // What is on every page: the header's links for who is signed in or out, the mark of the page one is on, and the line that
 // says when the connection is lost.
 
-import { fill, h, setAttribute } from "../core/dom.js";
+import { fill, h, setAttribute, shellElement } from "../core/dom.js";
 import { isAborted } from "../net/api.js";
 import { signOut } from "../state/session.js";
 import { store } from "../state/store.js";
@@ -21,8 +21,8 @@ const SIGNED_IN = [
 const LOST_SHOWN_AFTER_MS = 1_500;
 
 export function startHeader({ navigate }) {
-  const nav = document.getElementById("nav");
-  const account = document.getElementById("account");
+  const nav = shellElement("nav");
+  const account = shellElement("account");
 
   async function leave(event) {
     const button = event.currentTarget;
@@ -67,8 +67,8 @@ export function markCurrent() {
 }
 
 function watchConnection() {
-  const line = document.getElementById("connection");
-  let timer = null;
+  const line = shellElement("connection");
+  let timer = /** @type {number | undefined} */ (undefined);
   store.watch("connection", (status) => {
     clearTimeout(timer);
     setAttribute(document.documentElement, "data-connection", status);

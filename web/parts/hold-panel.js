@@ -2,9 +2,9 @@
 
 import { now, onSecond, secondsUntil } from "../core/clock.js";
 import { h, setAttribute, setText } from "../core/dom.js";
+import { moment, spoken } from "../words/format.js";
 import { announce } from "./announcer.js";
 import { countdownTo } from "./countdown.js";
-import { moment, spoken } from "../words/format.js";
 
 const SAID_AT_S = [300, 120, 60, 30, 10];
 const URGENT_S = 60;
@@ -13,11 +13,8 @@ const URGENT_S = 60;
 export function holdPanel(signal) {
   const label = h("p", { class: "hold-label" });
   const figures = countdownTo(new Date(now()).toISOString(), "hold-figures");
-  const bar = h(
-    "div",
-    { class: "hold-bar", "aria-hidden": "true" },
-    h("div", { class: "hold-bar-left" }),
-  );
+  const left = h("div", { class: "hold-bar-left" });
+  const bar = h("div", { class: "hold-bar", "aria-hidden": "true" }, left);
   const until = h("p", { class: "quiet" });
   const element = h(
     "section",
@@ -27,31 +24,31 @@ export function holdPanel(signal) {
     bar,
     until,
   );
-  let order = null;
+  let order = /** @type {import("../state/store.js").Order | null} */ (null);
 
-  function target() {
+  function target(order) {
     return order.status === "AwaitingPayment" ? order.unlocksAt : order.expiresAt;
   }
 
   function tick() {
     if (!order || element.closest("[hidden]")) return;
-    const seconds = secondsUntil(Date.parse(target()));
-    const whole = Date.parse(target()) - Date.parse(order.createdAt);
-    const left = Math.min(1, Math.max(0, (Date.parse(target()) - now()) / whole));
-    bar.firstChild.style.transform = `scaleX(${left.toFixed(4)})`;
+    const seconds = secondsUntil(Date.parse(target(order)));
+    const whole = Date.parse(target(order)) - Date.parse(order.createdAt);
+    const share = Math.min(1, Math.max(0, (Date.parse(target(order)) - now()) / whole));
+    left.style.transform = `scaleX(${share.toFixed(4)})`;
     setAttribute(element, "data-urgent", seconds <= URGENT_S);
     if (SAID_AT_S.includes(seconds)) announce(`${spoken(seconds)} left to pay.`);
   }
 
   function show(next) {
     order = next;
-    figures.until = Date.parse(target());
-    const retrying = order.status === "AwaitingPayment";
+    figures.until = Date.parse(target(next));
+    const retrying = next.status === "AwaitingPayment";
     setText(
       label,
       retrying ? "Your payment can be finished for" : "Held for you. Time left to pay:",
     );
-    setText(until, `Until ${moment(target())}. Then the order lapses, and nothing is charged.`);
+    setText(until, `Until ${moment(target(next))}. Then the order lapses, and nothing is charged.`);
     tick();
   }
 

@@ -1,8 +1,8 @@
 // What its seller can do with a ticket: change title and price, or take it off sale; neither while a buyer holds it.
 
-import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { fill, h, setAttribute, setText } from "../core/dom.js";
-import { request } from "../net/api.js";
+import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
+import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { isLive } from "../state/live.js";
 import { store } from "../state/store.js";
@@ -58,7 +58,7 @@ export function listingEditor(first, { navigate }) {
       store.loseTicket(base.id);
       navigate("/listings");
     } catch (problem) {
-      if (problem.code === undefined) throw problem;
+      if (!(problem instanceof Problem)) throw problem;
       fill(removal);
       if (!refused(problem, editor.box)) editor.box.refuse(problem);
     }

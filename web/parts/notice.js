@@ -1,6 +1,6 @@
 // A message in the page, where the thing is that it is about.
 
-import { h, fill } from "../core/dom.js";
+import { fill, h } from "../core/dom.js";
 import { inWords } from "../words/refusals.js";
 
 /** A box that is empty and takes no room until it has something to say; `say` and `clear` change it. */
@@ -9,15 +9,26 @@ export function noticeBox() {
   return {
     element,
     clear: () => fill(element),
-    /** @param {"bad" | "warn" | "good"} tone */
+    /**
+     * @param {"bad" | "warn" | "good"} tone
+     * @param {string} what
+     * @param {string} [then]
+     * @param {...Node} actions
+     */
     say: (tone, what, then, ...actions) => fill(element, notice(tone, what, then, ...actions)),
     refuse: (problem, ...actions) => {
-      const { what, then } = inWords(problem);
-      fill(element, notice("bad", what, then, ...actions));
+      const { what, advice } = inWords(problem);
+      fill(element, notice("bad", what, advice, ...actions));
     },
   };
 }
 
+/**
+ * @param {"bad" | "warn" | "good"} tone
+ * @param {string} what
+ * @param {string} [then]
+ * @param {...Node} actions
+ */
 export function notice(tone, what, then, ...actions) {
   return h(
     "div",

@@ -11,7 +11,7 @@ import { money } from "../words/format.js";
 import { declineInWords, paymentLimitInWords } from "../words/refusals.js";
 import { noticeBox } from "./notice.js";
 
-/** `{ element, show(order, charges) }`; what happens to the order comes back through the store. */
+/** `{ element, show(charges) }`; what happens to the order comes back through the store. */
 export function paymentPanel(first, terms) {
   const price = money(first.price, terms.currency);
   const box = noticeBox();
@@ -40,9 +40,9 @@ export function paymentPanel(first, terms) {
     confirm,
   );
   const element = h("section", { class: "payment", "aria-label": "Payment" }, waiting, form);
-  let method = null;
+  let method = /** @type {import("../pay/sandbox.js").PaymentMethod | null} */ (null);
   let working = false;
-  let open = null; // the charge that waits for the buyer
+  let open = /** @type {import("../state/store.js").Charge | null} */ (null); // the charge that waits for the buyer
 
   async function mountCards() {
     box.clear();
@@ -77,7 +77,8 @@ export function paymentPanel(first, terms) {
     }
   }
 
-  async function submit() {
+  /** @param {import("../pay/sandbox.js").PaymentMethod} method */
+  async function submit(method) {
     const token = await method.token();
     const { status, data } = await once(
       "POST",
@@ -86,10 +87,10 @@ export function paymentPanel(first, terms) {
       { onRetry: sayStill },
     );
     store.putCharges([data]);
-    if (status === 202 && terms.stripePublishableKey) await finish(data);
+    if (status === 202 && terms.stripePublishableKey) await finish(method, data);
   }
 
-  async function finish(charge) {
+  async function finish(method, charge) {
     // A page that was loaded anew knows the charge from a list, which holds no secrets.
     const secret =
       charge.clientSecret ?? (await request("GET", `/api/charges/${charge.id}`)).data.clientSecret;
@@ -117,17 +118,17 @@ export function paymentPanel(first, terms) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.code === "card_refused") return box.say("bad", problem.message);
     if (problem.code === "card_declined") {
-      const { what, then } = declineInWords(
+      const { what, advice } = declineInWords(
         store.charges(first.id).findLast(({ status }) => status === "Failed"),
       );
-      return box.say("bad", what, then);
+      return box.say("bad", what, advice);
     }
     if (problem.code === "too_many_requests") {
-      const { what, then } = paymentLimitInWords(
+      const { what, advice } = paymentLimitInWords(
         problem,
         secondsUntil(Date.parse(first.unlocksAt)),
       );
-      return box.say("bad", what, then);
+      return box.say("bad", what, advice);
     }
     box.refuse(problem);
   }
@@ -138,7 +139,7 @@ export function paymentPanel(first, terms) {
       setAttribute(button, "aria-busy", working ? "true" : false);
   }
 
-  function show(order, charges) {
+  function show(charges) {
     const last = charges.at(-1);
     open = last?.status === "Created" ? last : null;
     waiting.hidden = !open || working;
@@ -146,9 +147,10 @@ export function paymentPanel(first, terms) {
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (method) work(submit).then(() => show(first, store.charges(first.id)));
+    const chosen = method;
+    if (chosen) work(() => submit(chosen)).then(() => show(store.charges(first.id)));
   });
-  confirm.addEventListener("click", () => work(() => finish(open)));
+  confirm.addEventListener("click", () => method && work(() => finish(method, open)));
   fill(cards);
   mountCards();
   showBusy();

@@ -1,12 +1,17 @@
 // The line above a page that says that another user is signed in than the page showed. It stays until the page is left.
 
-import { fill } from "../core/dom.js";
+import { fill, shellElement } from "../core/dom.js";
 import { announce } from "./announcer.js";
 import { notice } from "./notice.js";
 
+/** @type {string | null} */
 let shownAt = null;
 
-/** @param {boolean} nothingDone whether the server refused what was asked for in the name of the former user */
+/**
+ * @param {import("../state/store.js").User} user
+ * @param {object} how
+ * @param {boolean} how.nothingDone whether the server refused a request in the name of the former user
+ */
 export function sayWhoIsSignedIn(user, { nothingDone }) {
   const what = `You are signed in as ${user.email} in this browser now.`;
   const then = `${nothingDone ? "Nothing was done. " : ""}To use another account, sign out first.`;
@@ -23,5 +28,5 @@ export function endSessionNotice() {
 }
 
 function place() {
-  return document.getElementById("session-notice");
+  return shellElement("session-notice");
 }

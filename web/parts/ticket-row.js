@@ -20,7 +20,7 @@ export function ticketRow(ticket) {
     h("div", { class: "row-text" }, link, status),
     price,
   );
-  let shown = null;
+  let shown = /** @type {import("../state/store.js").Ticket | null} */ (null);
 
   function show(next) {
     if (next === undefined) return;

@@ -6,14 +6,14 @@ import { inWords } from "../words/refusals.js";
 /** Replaces what is in `host` by the refusal, as a page of its own. */
 export function showTrouble(host, problem, retry) {
   const missing = problem.code === "not_found";
-  const { what, then } = inWords(problem);
+  const { what, advice } = inWords(problem);
   fill(
     host,
     h(
       "div",
       { class: "empty" },
       h("h1", {}, missing ? "Not here any more" : "This could not be shown"),
-      h("p", {}, `${what} ${then}`),
+      h("p", {}, `${what} ${advice}`),
       h(
         "p",
         { class: "empty-actions" },

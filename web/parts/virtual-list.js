@@ -9,8 +9,10 @@ export class VirtualList {
   #rowOf;
   #onRange;
   #ids = [];
+  /** @type {Map<string, { element: HTMLElement, show: (value: any) => void, index: number }>} */
   #rows = new Map();
   #rowHeight = 0;
+  /** @type {number | null} */
   #frame = null;
 
   /**
@@ -26,7 +28,7 @@ export class VirtualList {
     this.#onRange = onRange;
     addEventListener("scroll", () => this.schedule(), { passive: true, signal });
     addEventListener("resize", () => this.#resized(), { signal });
-    signal.addEventListener("abort", () => cancelAnimationFrame(this.#frame), { once: true });
+    signal.addEventListener("abort", () => cancelAnimationFrame(this.#frame ?? 0), { once: true });
   }
 
   /** Shows these rows in this order; rows that stay keep their elements. */
@@ -67,7 +69,7 @@ export class VirtualList {
   }
 
   #render() {
-    cancelAnimationFrame(this.#frame);
+    cancelAnimationFrame(this.#frame ?? 0);
     this.#frame = null;
     const above = -this.#host.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(above / this.#rowHeight) - OVERSCAN);
@@ -85,7 +87,9 @@ export class VirtualList {
 
   /** The row that has the focus stays, wherever the window is: else the keyboard would lose its place. */
   #keepFocused(wanted) {
-    const id = document.activeElement?.closest?.("[data-id]")?.dataset.id;
+    const id = /** @type {HTMLElement | null | undefined} */ (
+      document.activeElement?.closest("[data-id]")
+    )?.dataset.id;
     if (id && this.#rows.has(id) && !wanted.has(id)) {
       const index = this.#ids.indexOf(id);
       if (index >= 0) wanted.set(id, index);
@@ -101,11 +105,8 @@ export class VirtualList {
   }
 
   #place(id, index) {
-    let row = this.#rows.get(id);
-    if (!row) {
-      row = this.#rowOf(id);
-      this.#rows.set(id, row);
-    }
+    const row = this.#rows.get(id) ?? { ...this.#rowOf(id), index: -1 };
+    this.#rows.set(id, row);
     const { element } = row;
     if (row.index !== index) {
       row.index = index;
@@ -118,6 +119,7 @@ export class VirtualList {
 
   /** Document order is reading order and tab order. */
   #insertInOrder(element, index) {
+    /** @type {{ element: HTMLElement, index: number } | null} */
     let after = null;
     for (const row of this.#rows.values()) {
       if (

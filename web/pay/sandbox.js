@@ -11,6 +11,12 @@ const CARDS = [
   ["pm_card_chargeDeclinedInsufficientFunds", "Visa", "9995", "is declined: no funds"],
 ];
 
+/**
+ * @typedef {object} PaymentMethod
+ * @property {() => Promise<string>} token answers the id of a payment method
+ * @property {(clientSecret?: string) => Promise<void>} act lets the buyer act where the bank asks for it
+ */
+
 /** Shows the cards in `host`. `token()` answers the chosen one; `act()` has nothing to do, the sandbox confirms by itself. */
 export function sandboxCards(host) {
   const set = h(
@@ -33,7 +39,7 @@ export function sandboxCards(host) {
   );
   host.replaceChildren(set, h("p", { class: "quiet" }, "This is a sandbox: no money moves."));
   return {
-    token: async () => set.querySelector("input:checked").value,
+    token: async () => /** @type {HTMLInputElement} */ (set.querySelector("input:checked")).value,
     act: async () => {},
   };
 }

@@ -6,12 +6,13 @@ import { Problem } from "../net/api.js";
 
 const SCRIPT = "https://js.stripe.com/v3/";
 
+/** @type {Promise<any> | null} */
 let loading = null;
 
 function loadStripe(key) {
   loading ??= new Promise((resolve, reject) => {
     const script = h("script", { src: SCRIPT, async: true });
-    script.addEventListener("load", () => resolve(globalThis.Stripe(key)));
+    script.addEventListener("load", () => resolve(/** @type {any} */ (globalThis).Stripe(key)));
     script.addEventListener("error", () => {
       loading = null;
       reject(new Problem({}));

@@ -18,7 +18,9 @@ export class Listing {
   /** @param {URLSearchParams} query the filters and the order, as the interface names them */
   constructor(query) {
     this.query = new URLSearchParams(query);
+    /** @type {string[]} */
     this.ids = [];
+    /** @type {string | null} */
     this.next = null;
     this.pending = new Set();
     this.loaded = false;
@@ -27,6 +29,7 @@ export class Listing {
   }
 
   #known;
+  /** @type {Promise<void> | null} */
   #running = null;
 
   /** The first page, in place of whatever was there. @throws {Problem} */
@@ -45,7 +48,7 @@ export class Listing {
   /** The next page, below what is there; does nothing at the end, or while one is on its way. @throws {Problem} */
   more(signal) {
     if (!this.next) return Promise.resolve();
-    this.#running ??= this.#loadMore(signal).finally(() => (this.#running = null));
+    this.#running ??= this.#loadMore(this.next, signal).finally(() => (this.#running = null));
     return this.#running;
   }
 
@@ -57,7 +60,7 @@ export class Listing {
     const epoch = live.epoch;
     const size = Math.min(PAGE_SIZE_MAX, Math.max(PAGE_SIZE, this.ids.length));
     const seen = new Set();
-    let path = this.#path(size);
+    let path = /** @type {string | null} */ (this.#path(size));
     let last = "";
     for (let pages = Math.ceil(this.ids.length / size) + 1; path && pages > 0; pages -= 1) {
       const { data, next } = await pageWithTickets(path, signal);
@@ -89,8 +92,8 @@ export class Listing {
     this.pending.delete(ticket.id);
   }
 
-  async #loadMore(signal) {
-    const { data, next } = await pageWithTickets(this.next, signal);
+  async #loadMore(path, signal) {
+    const { data, next } = await pageWithTickets(path, signal);
     store.putTickets(data);
     for (const { id } of data) {
       if (this.#known.has(id)) continue;
@@ -103,7 +106,7 @@ export class Listing {
 
   /** Ids ascend with time, so what is newer than the newest row was listed since. */
   #countNewer(seen) {
-    const newest = this.ids.reduce((a, b) => (a > b ? a : b), "");
+    const newest = [...this.ids].sort().at(-1) ?? "";
     for (const id of seen) if (id > newest) this.#count(id);
   }
 

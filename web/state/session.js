@@ -11,10 +11,14 @@ const CHANGED = "changed";
 const SIGNED_OUT = "signed-out";
 
 const changed = new EventTarget();
+/** @type {Promise<any> | null} */
 let newest = null; // the newest question who is signed in, unless this tab has signed in or out since
+/** @type {import("./store.js").User | null} */
 let lastUser = null; // who was signed in last, unless that user signed out in this tab
+/** @type {Promise<any> | null} */
 let updating = null; // a change of the account that this tab has sent and that has no answer yet
 let renewed = false; // whether another tab may have renewed the session: the live connection belongs to the former one then
+/** @type {BroadcastChannel | null} */
 let otherTabs = null;
 
 // Before every other listener: a page that is built for a user reads that user's drafts.
@@ -26,7 +30,9 @@ store.watch("user", (user) => keepFor(user?.id ?? null));
  * this tab showed before is signed in again; `replaced`: another user is signed in than this tab showed
  */
 export function onSessionChange(listener) {
-  changed.addEventListener("change", ({ detail }) => listener(detail));
+  changed.addEventListener("change", (event) =>
+    listener(/** @type {CustomEvent} */ (event).detail),
+  );
 }
 
 /** Asks again who is signed in whenever another tab of this browser may have changed it. */

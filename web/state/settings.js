@@ -2,6 +2,16 @@
 
 import { request } from "../net/api.js";
 
+/**
+ * @typedef {object} Settings
+ * @property {string} currency
+ * @property {number} paymentWindowSeconds
+ * @property {number} lockDurationSeconds
+ * @property {boolean} earlyRelease
+ * @property {string | null} stripePublishableKey
+ */
+
+/** @type {Promise<Settings> | null} */
 let asked = null;
 
 /**

@@ -3,16 +3,65 @@
 
 import { Topics } from "../core/topics.js";
 
+/**
+ * @typedef {{ id: string, email: string }} User
+ *
+ * @typedef {object} Ticket
+ * @property {string} id
+ * @property {string} title
+ * @property {number} price in major units
+ * @property {string} currency
+ * @property {string} userId the seller
+ * @property {string | null} orderId the order that holds or bought it
+ * @property {"Available" | "Locked" | "Sold"} status
+ * @property {string | null} unlocksAt
+ * @property {number} version
+ * @property {string} createdAt
+ * @property {boolean} [gone] taken off sale, or no longer in a snapshot
+ * @property {boolean} [lost] gone, because a snapshot lacked it
+ *
+ * @typedef {object} Order
+ * @property {string} id
+ * @property {string} userId the buyer
+ * @property {"Created" | "AwaitingPayment" | "Completed" | "Cancelled"} status
+ * @property {"expired" | "buyer" | null} cancelReason
+ * @property {string} ticketId
+ * @property {{ id: string, title: string, price: number, version: number }} ticket
+ * @property {number} price
+ * @property {string} expiresAt
+ * @property {string} unlocksAt
+ * @property {number} version
+ * @property {string} createdAt
+ * @property {string} updatedAt
+ *
+ * @typedef {object} Charge
+ * @property {string} id
+ * @property {string} orderId
+ * @property {"Created" | "Failed" | "Completed"} status
+ * @property {number} amount
+ * @property {string} currency
+ * @property {string | null} stripeRefundId
+ * @property {{ code: string, message: string } | null} failure
+ * @property {string} createdAt
+ * @property {string} updatedAt
+ * @property {string} [clientSecret]
+ */
+
 /** Frames of tickets that no page has asked for yet are remembered, so that a snapshot under way cannot undo them. */
 const RECENT_MAX = 2_000;
 
 export class Store {
   #topics = new Topics();
+  /** @type {User | null | undefined} */
   #user; // undefined until known, null when signed out
   #connection = "connecting";
+  /** @type {Map<string, Ticket>} */
   #tickets = new Map();
+  /** @type {Map<string, Ticket>} */
   #recent = new Map();
+  /** @type {Map<string, Order>} */
   #orders = new Map();
+  /** @type {Map<string, Map<string, Charge>>} */
   #charges = new Map();
 
   /**
@@ -154,7 +203,8 @@ export class Store {
   #remember(ticket) {
     this.#recent.delete(ticket.id); // so that it moves to the young end
     this.#recent.set(ticket.id, ticket);
-    if (this.#recent.size > RECENT_MAX) this.#recent.delete(this.#recent.keys().next().value);
+    if (this.#recent.size > RECENT_MAX)
+      this.#recent.delete(String(this.#recent.keys().next().value));
   }
 
   #setTicket(ticket) {

@@ -1,6 +1,6 @@
 // Prices and times in the reader's own locale.
 
-const locale = globalThis.navigator?.languages;
+const locale = globalThis.navigator && [...navigator.languages];
 const moneyFormats = new Map();
 const timeOfDay = new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" });
 const dayAndTime = new Intl.DateTimeFormat(locale, {
@@ -18,6 +18,7 @@ export function money(amount, currency) {
   const whole = Number.isInteger(amount);
   const name = `${currency} ${whole}`;
   if (!moneyFormats.has(name)) {
+    /** @type {Intl.NumberFormatOptions} */
     const options = { style: "currency", currency: currency.toUpperCase() };
     if (whole) options.maximumFractionDigits = 0;
     moneyFormats.set(name, new Intl.NumberFormat(locale, options));

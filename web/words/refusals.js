@@ -90,10 +90,10 @@ const FIELD_WORDS = {
 /** The subjects of the interface's other messages: "must not be empty" is a sentence without one. */
 const FIELD_SUBJECTS = { title: "The title", password: "This password" };
 
-/** `{ what, then, fields }`: two sentences, and for each field that was refused what is wrong with it. */
+/** `{ what, advice, fields }`: two sentences, and for each field that was refused what is wrong with it. */
 export function inWords(problem) {
-  const [what, then] = WORDS[problem.code] ?? UNEXPECTED;
-  return { what, then: waiting(problem) ?? then, fields: fieldsOf(problem) };
+  const [what, advice] = WORDS[problem.code] ?? UNEXPECTED;
+  return { what, advice: waiting(problem) ?? advice, fields: fieldsOf(problem) };
 }
 
 /** In the page's own words, with what the card's bank said. */
@@ -101,7 +101,7 @@ export function declineInWords(charge) {
   const said = charge?.failure?.message;
   return {
     what: said ? `The card was declined: ${said}` : WORDS.card_declined[0],
-    then: WORDS.card_declined[1],
+    advice: WORDS.card_declined[1],
     fields: {},
   };
 }
@@ -110,10 +110,10 @@ export function declineInWords(charge) {
 export function paymentLimitInWords(problem, secondsHeld) {
   const what = "Too many payments were tried or declined in a short time.";
   const over = problem.retryAfterSeconds >= secondsHeld;
-  const then = over
+  const advice = over
     ? "Nothing was charged. This order cannot be paid any more: you can buy the ticket again when it is free."
     : `Nothing was charged. ${waiting(problem) ?? WORDS.too_many_requests[1]}`;
-  return { what, then, fields: {} };
+  return { what, advice, fields: {} };
 }
 
 function waiting({ retryAfterSeconds, code }) {

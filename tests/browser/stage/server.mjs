@@ -68,6 +68,7 @@ export class Server {
       const read = (line) => {
         this.#log.push(line);
         if (this.#log.length > LOG_LINES_MAX) this.#log.shift();
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
         const plain = line.replace(/\u001b\[[0-9;]*m/g, ""); // colours
         const match = /127\.0\.0\.1:([1-9]\d*)/.exec(plain);
         if (!match) return;

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
-import { Account, PASSWORD, newEmail } from "./account.mjs";
+import { Account, newEmail, PASSWORD } from "./account.mjs";
 import { Server } from "./server.mjs";
 
 export const PHONE = { width: 390, height: 800 };
