@@ -11,11 +11,13 @@
 //! | --- | --- |
 //! | `stream` | the connection as actix-http reads and writes it |
 //! | `activity` | pure: what a connection is doing, its deadlines, what may be read ahead |
+//! | `framing` | pure: whether a part of the next head came with a request |
 //! | `worker` | the connections of a thread, and the tick that ends those that are overdue |
 //! | `quota` | connections of the process, and of one address |
 //! | `refusal` | answers to what never became a request |
 
 mod activity;
+mod framing;
 mod quota;
 mod refusal;
 mod stream;

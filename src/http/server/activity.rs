@@ -3,7 +3,12 @@
 //! Ticks are counted, not measured: time during which the worker itself stood still (a stopped process, a suspended machine)
 //! is not held against its clients.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+use super::framing::{Framing, Next};
 
 /// Deadlines of a connection. [`Deadlines::default`] is the public contract; tests shorten them.
 #[derive(Debug, Clone, Copy)]
@@ -126,9 +131,7 @@ pub struct Activity {
     allowance: Cell<u64>,
     /// Reading was put off until the request is answered or the peer takes bytes.
     held: Cell<bool>,
-    /// The last four bytes that were read.
-    tail: Cell<u32>,
-    had_body: Cell<bool>,
+    framing: RefCell<Framing>,
     /// The rest of a body that its handler did not want is being read.
     discards: Cell<bool>,
 }
@@ -143,8 +146,7 @@ impl Activity {
             round_bytes: Cell::new(0),
             allowance: Cell::new(0),
             held: Cell::new(false),
-            tail: Cell::new(0),
-            had_body: Cell::new(false),
+            framing: RefCell::new(Framing::new()),
             discards: Cell::new(false),
         }
     }
@@ -167,11 +169,7 @@ impl Activity {
     /// Bytes were read; none at the end of the stream.
     pub fn on_read(&self, bytes: &[u8], now: u32) {
         self.round_bytes.set(self.round_bytes.get() + bytes.len());
-        if let Some(last) = bytes.last_chunk::<4>() {
-            self.tail.set(u32::from_be_bytes(*last));
-        } else {
-            self.tail.set(bytes.iter().fold(self.tail.get(), |tail, byte| tail << 8 | u32::from(*byte)));
-        }
+        let completes_request = self.framing.borrow_mut().on_read(bytes);
         match self.phase.get() {
             Phase::Answering => self.allowance.set(self.allowance.get().saturating_sub(bytes.len() as u64)),
             Phase::Idle if !bytes.is_empty() => {
@@ -180,6 +178,10 @@ impl Activity {
             }
             Phase::Head => self.head_bytes.set(self.head_bytes.get() + bytes.len()),
             Phase::Idle | Phase::Farewell => {}
+        }
+        if completes_request && self.phase.get() == Phase::Head {
+            self.enter(Phase::Idle, now);
+            self.head_bytes.set(0);
         }
     }
 
@@ -191,7 +193,7 @@ impl Activity {
     /// A head is complete, and its request is being answered.
     pub fn on_request(&self, body: Body, now: u32) {
         self.enter(Phase::Answering, now);
-        self.had_body.set(body != Body::None);
+        self.framing.borrow_mut().on_request(body);
         self.discards.set(false);
         self.allowance.set(match body {
             Body::None => ROUND_BYTES_MAX as u64,
@@ -209,7 +211,8 @@ impl Activity {
 
     /// The request is answered, except for what waits to be written. Returns whether reading was put off until now.
     pub fn on_answer(&self, now: u32) -> bool {
-        self.enter(if self.has_begun_next() { Phase::Head } else { Phase::Idle }, now);
+        let next = self.framing.borrow_mut().on_answer();
+        self.enter(if next == Next::Begun { Phase::Head } else { Phase::Idle }, now);
         self.head_bytes.set(0);
         self.held.replace(false)
     }
@@ -259,14 +262,6 @@ impl Activity {
             Phase::Farewell => (Overdue::Farewell, ticks.farewell),
         };
         over(self.since.get(), ticks).then_some(overdue)
-    }
-
-    /// Whether a part of the next head was read together with the request that was answered. After a body this is not
-    /// known, and counts as idle.
-    fn has_begun_next(&self) -> bool {
-        let tail = self.tail.get().to_be_bytes();
-        let is_end_of_head = tail.ends_with(b"\r\n\r\n") || tail.ends_with(b"\n\n") || tail.ends_with(b"\n\r\n");
-        !self.had_body.get() && !is_end_of_head
     }
 
     fn enter(&self, phase: Phase, now: u32) {

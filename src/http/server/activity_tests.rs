@@ -3,6 +3,7 @@
 use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+const POST: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
 
 fn ticks() -> Ticks {
     Ticks::of(&Deadlines::default(), false)
@@ -61,10 +62,25 @@ fn head_that_begins_in_the_same_read_as_a_request_has_15_seconds() {
 }
 
 #[test]
-fn request_with_a_body_leaves_the_connection_idle() {
+fn head_that_begins_in_the_same_read_as_a_body_has_15_seconds() {
+    for (rest, expected) in [("", (151, Overdue::Idle)), ("G", (31, Overdue::Head)), ("POST / HTTP/1.1\r\n", (31, Overdue::Head))] {
+        let activity = Activity::new(0);
+        answer(&activity, &[POST, rest.as_bytes()].concat(), Body::Sized(2), 5);
+        assert_eq!(ends(&activity, 5), expected, "{rest}");
+    }
+}
+
+#[test]
+fn connection_is_idle_when_the_rest_of_a_refused_body_has_come() {
     let activity = Activity::new(0);
-    answer(&activity, b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", Body::Sized(2), 5);
+    answer(&activity, &POST[..POST.len() - 2], Body::Sized(2), 5);
     assert_eq!(ends(&activity, 5), (151, Overdue::Idle));
+    activity.on_read(b"{", 6);
+    assert_eq!(ends(&activity, 6), (31, Overdue::Head));
+    activity.on_read(b"}", 8);
+    assert_eq!(ends(&activity, 8), (151, Overdue::Idle));
+    activity.on_read(b"}", 10);
+    assert_eq!(ends(&activity, 10), (31, Overdue::Head));
 }
 
 #[test]

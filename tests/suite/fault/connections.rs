@@ -35,6 +35,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(50);
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
 const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 const WAIT: &[u8] = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -71,7 +72,7 @@ impl Stage {
                 .route("/wait", web::get().to(move || wait(Arc::clone(&waiting))))
                 .route(
                     "/",
-                    web::route().to(move || {
+                    web::route().to(move |_: Bytes| {
                         count.fetch_add(1, Ordering::Relaxed);
                         ready(HttpResponse::Ok().body("x".repeat(1024)))
                     }),
@@ -169,11 +170,15 @@ async fn head_that_stops_is_answered_with_408_and_closed_on_any_request_of_a_con
     second.write_all(b"G").await.expect("it is open");
     let mut together = stage.sends(&[GET, b"GET / HTTP/1.1\r\n"].concat()).await;
     until(&mut together, &"x".repeat(1024)).await;
-    for mut stream in [first, second, together] {
+    let mut behind_body = stage.sends(&[POST, b"GET / HTTP/1.1\r\n"].concat()).await;
+    until(&mut behind_body, &"x".repeat(1024)).await;
+    for mut stream in [first, second, together, behind_body] {
         let text = rest(&mut stream).await;
         assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\n") && text.contains("\"code\":\"request_timeout\""), "{text}");
         assert!(text.contains("connection: close") && text.contains("application/problem+json"), "{text}");
     }
+    bystander.write_all(POST).await.expect("it is open");
+    until(&mut bystander, "200 OK").await;
     bystander.write_all(GET).await.expect("a connection without a part of a head is left alone");
     until(&mut bystander, "200 OK").await;
     stage.stop().await;
