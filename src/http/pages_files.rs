@@ -81,4 +81,5 @@ pub static FILES: &[File] = embedded![
     "state/store.js",
     "words/format.js",
     "words/refusals.js",
+    "words/texts.js",
 ];

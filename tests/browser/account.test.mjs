@@ -43,7 +43,7 @@ async function typeTicket(page, title, price) {
 async function otherTab(page) {
   const tab = await page.context().newPage();
   await tab.goto("/");
-  await tab.getByRole("button", { name: "Sign Out" }).waitFor();
+  await tab.getByRole("button", { name: "Sign out" }).waitFor();
   return tab;
 }
 
@@ -55,9 +55,9 @@ test("password change whose answers are lost leaves no secret in web storage, al
     .locator("form")
     .filter({ has: page.getByRole("button", { name: "Change password" }) });
   await form.getByLabel("New password", { exact: true }).fill(NEW_PASSWORD);
-  await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
+  await form.getByLabel("Current password", { exact: true }).fill(PASSWORD);
   await form.getByRole("button", { name: "Change password" }).click();
-  await says(form.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
+  await says(form.locator(".notice"), "GitTix did not answer", GIVES_UP_MS);
   assert.deepEqual(
     await keptNames(page),
     ["owner"],
@@ -67,9 +67,9 @@ test("password change whose answers are lost leaves no secret in web storage, al
   await form.getByRole("button", { name: "Change password" }).click();
   await again;
   assert.equal(new Set(keys).size, 1, "a further try has the same key");
-  await says(form.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
-  await page.getByRole("button", { name: "Sign Out" }).click();
-  await page.getByRole("link", { name: "Sign In" }).waitFor();
+  await says(form.locator(".notice"), "GitTix did not answer", GIVES_UP_MS);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("link", { name: "Sign in" }).waitFor();
   const after = JSON.stringify(await stored(page));
   for (const secret of [PASSWORD, NEW_PASSWORD]) assert.ok(!after.includes(secret));
   assert.deepEqual(await keptNames(page), []);
@@ -94,9 +94,9 @@ test("password change says that it succeeded although the old session ends befor
     .locator("form")
     .filter({ has: page.getByRole("button", { name: "Change password" }) });
   await form.getByLabel("New password", { exact: true }).fill(NEW_PASSWORD);
-  await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
+  await form.getByLabel("Current password", { exact: true }).fill(PASSWORD);
   await form.getByRole("button", { name: "Change password" }).click();
-  await says(form.locator(".notice"), "Changed", 5_000);
+  await says(form.locator(".notice"), "Your password is changed", 5_000);
 });
 
 test("key of a request without an answer is stored under a digest and survives a reload", async (t) => {
@@ -104,7 +104,7 @@ test("key of a request without an answer is stored under a digest and survives a
   await typeTicket(page, "Reloaded Show", "21");
   const keys = await loseAnswers(page, "POST", "/api/tickets");
   const failed = page.waitForEvent("requestfailed");
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "List ticket" }).click();
   await failed;
   const intents = (await stored(page)).filter(([name]) => name.startsWith("intent:"));
   assert.equal(intents.length, 1);
@@ -112,7 +112,7 @@ test("key of a request without an answer is stored under a digest and survives a
   await page.reload();
   await page.unroute("**/api/tickets");
   const sent = page.waitForRequest((request) => request.method() === "POST");
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "List ticket" }).click();
   assert.equal((await sent).headers()["idempotency-key"], keys[0]);
   await says(page.locator(".price"), "$21", 5_000);
   assert.deepEqual(
@@ -127,19 +127,19 @@ test("drafts and keys end with sign-out", async (t) => {
   const email = await signUp(page);
   await typeTicket(page, "Abandoned Show", "22");
   await loseAnswers(page, "POST", "/api/tickets");
-  await page.getByRole("button", { name: "Submit" }).click();
-  await says(page.locator(".notice"), "No answer from GitTix", GIVES_UP_MS);
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".notice"), "GitTix did not answer", GIVES_UP_MS);
   assert.deepEqual((await keptNames(page)).map((name) => name.split(":")[0]).sort(), [
     "draft",
     "intent",
     "owner",
   ]);
-  await page.getByRole("button", { name: "Sign Out" }).click();
-  await page.getByRole("link", { name: "Sign In" }).waitFor();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("link", { name: "Sign in" }).waitFor();
   assert.deepEqual(await keptNames(page), []);
-  await page.getByRole("link", { name: "Sign In" }).click();
+  await page.getByRole("link", { name: "Sign in" }).click();
   await signIn(page, email);
-  await page.getByRole("link", { name: "Sell Tickets" }).click();
+  await page.getByRole("link", { name: "Sell tickets" }).click();
   assert.equal(await page.getByLabel("Title").inputValue(), "");
 });
 
@@ -148,11 +148,11 @@ test("drafts end when another tab signs out", async (t) => {
   const email = await signUp(page);
   await typeTicket(page, "Left Open", "23");
   const tab = await otherTab(page);
-  await tab.getByRole("button", { name: "Sign Out" }).click();
-  await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  await tab.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
   assert.deepEqual(await keptNames(page), []);
   await signIn(page, email);
-  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  await page.getByRole("heading", { name: "Create a ticket" }).waitFor();
   assert.equal(await page.getByLabel("Title").inputValue(), "");
 });
 
@@ -161,11 +161,11 @@ test("draft of an ended session leaves web storage, and is there when its user s
   const email = await signUp(page);
   await typeTicket(page, "Expired Show", "24");
   await page.context().clearCookies();
-  await page.getByRole("button", { name: "Submit" }).click();
-  await says(page.locator(".narrow"), "what you typed is kept", 5_000);
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".narrow"), "What you typed is saved", 5_000);
   assert.deepEqual(await keptNames(page), []);
   await signIn(page, email);
-  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  await page.getByRole("heading", { name: "Create a ticket" }).waitFor();
   assert.equal(await page.getByLabel("Title").inputValue(), "Expired Show");
 });
 
@@ -174,10 +174,10 @@ test("draft of an ended session is not shown to another user who signs in", asyn
   const page = await on.person(t, { signedIn: true, expected: [refusal(401)] });
   await typeTicket(page, "Not Bob's", "25");
   await page.context().clearCookies();
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
   await signIn(page, bob.email);
-  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  await page.getByRole("heading", { name: "Create a ticket" }).waitFor();
   assert.equal(await page.getByLabel("Title").inputValue(), "");
   assert.deepEqual(await keptNames(page), ["owner"]);
 });
@@ -206,7 +206,7 @@ for (const [name, broken] of Object.entries(BROKEN)) {
     await page.addInitScript(broken);
     await signUp(page);
     await typeTicket(page, `Listed without storage, ${name}`, "26");
-    await page.getByRole("button", { name: "Submit" }).click();
+    await page.getByRole("button", { name: "List ticket" }).click();
     await says(page.locator(".price"), "$26", 5_000);
     await page.getByLabel("Price").fill("27");
     await page.getByRole("button", { name: "Save changes" }).click();
@@ -214,7 +214,7 @@ for (const [name, broken] of Object.entries(BROKEN)) {
     await page.goto(`/tickets/${ticket.id}`);
     await page.getByRole("button", { name: "Buy" }).click();
     await page.locator(".hold-figures").waitFor();
-    await page.getByRole("button", { name: "Sign Out" }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
     await says(row(page, `Listed without storage, ${name}`), "$27", 5_000);
   });
 }

@@ -10,10 +10,10 @@ const on = stage({});
 test("every page opens by its address, and after a reload", async (t) => {
   const page = await on.person(t, { signedIn: true });
   for (const [path, heading] of [
-    ["/", "Tickets For Sale"],
-    ["/tickets/new", "Create a Ticket"],
+    ["/", "Tickets for sale"],
+    ["/tickets/new", "Create a ticket"],
     ["/listings", "My listings"],
-    ["/orders", "My Orders"],
+    ["/orders", "My orders"],
     ["/account", "Account"],
   ]) {
     await page.goto(path);
@@ -27,19 +27,19 @@ test("every page opens by its address, and after a reload", async (t) => {
 test("a private page leads over sign-in, and sign-out leads away", async (t) => {
   const page = await on.person(t);
   await page.goto("/orders");
-  await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
   assert.equal(new URL(page.url()).search, "?next=%2Forders");
-  await page.getByRole("main").getByRole("link", { name: "Sign Up" }).click();
-  await page.getByRole("heading", { name: "Sign Up" }).waitFor();
+  await page.getByRole("main").getByRole("link", { name: "Sign up" }).click();
+  await page.getByRole("heading", { name: "Sign up" }).waitFor();
   await page.getByLabel("Email").fill(newEmail());
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("heading", { name: "My Orders" }).waitFor();
-  await page.getByRole("button", { name: "Sign Out" }).click();
-  await page.getByRole("heading", { name: "Tickets For Sale", exact: true }).waitFor();
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.getByRole("heading", { name: "My orders" }).waitFor();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
   await page
     .getByRole("navigation", { name: "Main" })
-    .getByRole("link", { name: "Sign In" })
+    .getByRole("link", { name: "Sign in" })
     .waitFor();
 });
 
@@ -82,7 +82,7 @@ test("an address of nothing says so", async (t) => {
     "/tickets/00000000-0000-7000-8000-000000000000",
   ]) {
     await page.goto(path);
-    await says(page.locator("h1"), "Not here any more", 5_000);
+    await says(page.locator("h1"), "Page not found", 5_000);
   }
 });
 
@@ -90,7 +90,7 @@ test("sign-in sends nobody to another site", async (t) => {
   const page = await on.person(t, { signedIn: true });
   for (const next of ["https://example.com/", "//example.com/", "/\\example.com/"]) {
     await page.goto(`/signin?next=${encodeURIComponent(next)}`);
-    await page.getByRole("heading", { name: "Tickets For Sale", exact: true }).waitFor();
+    await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
     assert.equal(new URL(page.url()).origin, on.server.origin);
   }
 });

@@ -60,7 +60,7 @@ test("a page that missed the lock is refused by the server, and says what can be
   await page.getByRole("button", { name: "Buy" }).waitFor();
   await rival.lock(ticket);
   await page.getByRole("button", { name: "Buy" }).click();
-  await says(page.locator(".notice"), "Somebody else is buying this ticket right now", 5_000);
+  await says(page.locator(".notice"), "Another buyer is paying for this ticket right now", 5_000);
   await says(page.locator(".status"), "Locked");
 });
 
@@ -73,7 +73,7 @@ test("a price that changed unseen is not paid: the new one is shown first", asyn
   await says(page.locator(".price"), "$20", 5_000);
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: ticket.title, price: 35 });
   await page.getByRole("button", { name: "Buy" }).click();
-  await says(page.locator(".notice"), "The price has changed meanwhile", 5_000);
+  await says(page.locator(".notice"), "The price of this ticket has changed", 5_000);
   await says(page.locator(".price"), "$35");
   await page.getByRole("button", { name: "Buy" }).click();
   await page.getByRole("button", { name: "Pay $35" }).waitFor();
@@ -148,11 +148,11 @@ test("who is signed out signs in and comes back to the ticket", async (t) => {
   await page.getByRole("button", { name: "Sign in to buy" }).click();
   await page.getByLabel("Email").fill(buyer.email);
   await page.getByLabel("Password", { exact: true }).fill("wrong password");
-  await page.getByRole("button", { name: "Submit" }).click();
-  await says(page.locator(".notice"), "do not belong together", 5_000);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await says(page.locator(".notice"), "The email address or the password is wrong", 5_000);
   assert.equal(await page.getByLabel("Email").inputValue(), buyer.email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();
 });
@@ -169,7 +169,7 @@ test("who holds as many tickets as allowed is led to them", async (t) => {
   await page.locator(".hold-figures").waitFor();
   await page.goto(`/tickets/${second.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
-  await says(page.locator(".notice"), "You can't hold this ticket right now", 5_000);
+  await says(page.locator(".notice"), "You cannot reserve this ticket right now", 5_000);
   await page.getByRole("link", { name: "See my orders" }).click();
   await says(page.locator(".row"), "One Held", 5_000);
 });

@@ -25,15 +25,15 @@ async function tour(page, seller, visit) {
   await page.locator(".row").first().waitFor();
   await visit("list, signed out");
   await page.goto("/signin");
-  await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
   await visit("sign in");
   await page.goto("/signup");
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "Create account" }).click();
   await page.locator(".field-error:not(:empty)").first().waitFor();
   await visit("sign up, refused");
   await page.getByLabel("Email").fill(newEmail("guest"));
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "Create account" }).click();
   await page.locator(".row").first().waitFor();
   await visit("list, signed in");
   await page.goto("/?q=nothing");
@@ -61,7 +61,7 @@ async function tour(page, seller, visit) {
   await page.getByLabel("Title").fill("My own");
   await visit("create a ticket");
   await page.getByLabel("Price").fill("10");
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "List ticket" }).click();
   await page.locator(".editor").waitFor();
   await page.getByRole("button", { name: "Take off sale" }).click();
   await visit("one's own ticket");

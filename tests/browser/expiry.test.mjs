@@ -34,7 +34,7 @@ test("the countdown runs out: the buyer hears it at once, the other sees the tic
 
   await says(
     buyer.locator(".outcome"),
-    "The time for this order is over",
+    "The time to pay for this order has ended",
     PAYMENT_WINDOW_MS + LATE_MS,
   );
   assert.match(await row(other, "Short Show").locator(".status").textContent(), /Locked/);
@@ -51,7 +51,7 @@ test("a payment that was begun may be retried after the window, until the lock e
   await buyer.getByLabel(/0002/).check();
   await buyer.getByRole("button", { name: "Pay $50" }).click();
   await says(buyer.locator(".notice"), "The card was declined", 5_000);
-  await says(buyer.locator(".hold-label"), "Your payment can be finished for");
+  await says(buyer.locator(".hold-label"), "Time left to finish your payment");
   await buyer.waitForFunction(
     (until) => Date.now() > until,
     Date.parse(ticket.createdAt) + PAYMENT_WINDOW_MS + 500,

@@ -33,7 +33,7 @@ test("a ticket that one browser locks and frees is locked and free in another wi
   );
 
   await buyer.getByRole("button", { name: "Cancel this order" }).click();
-  await buyer.getByRole("button", { name: "Cancel the order" }).click();
+  await buyer.getByRole("button", { name: "Cancel order" }).click();
   await Promise.all([
     says(row(list, "Rock Concert"), "Available"),
     says(other.locator(".status"), "Available"),
@@ -91,7 +91,7 @@ test("an empty list fills by itself", async (t) => {
   const page = await on.person(t);
   await page.goto("/?q=zirkus");
   await connected(page);
-  await says(page.locator(".empty"), "No ticket for “zirkus”", 5_000);
+  await says(page.locator(".empty"), "No tickets found for “zirkus”", 5_000);
   // The list may be some milliseconds behind the frame: asked again at once, it would still be empty.
   await page.route("**/api/tickets?*", (route) => route.fulfill({ json: [] }));
   await seller.list("Zirkus", 10);
@@ -105,7 +105,7 @@ test("what happens in one tab is in the other tab of the same person", async (t)
   const second = await first.context().newPage();
   await second.goto("/orders");
   await connected(second);
-  await says(second.locator(".empty"), "You are holding no ticket", 5_000);
+  await says(second.locator(".empty"), "You have no open orders", 5_000);
   await first.goto(`/tickets/${ticket.id}`);
   await first.getByRole("button", { name: "Buy" }).click();
   await says(row(second, "Two Tabs"), "left to pay");

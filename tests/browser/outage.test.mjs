@@ -77,7 +77,7 @@ test("the list cannot be loaded at first: it says so, and loads when asked again
   await page.routeWebSocket("**/ws*", () => {}); // silent: nothing but the button loads again
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
   await page.goto("/");
-  await says(page.locator(".notice"), "No answer from GitTix", 5_000);
+  await says(page.locator(".notice"), "GitTix did not answer", 5_000);
   broken = false;
   await page.getByRole("button", { name: "Try again" }).click();
   await says(row(page, "Late Load"), "$20", 5_000);
@@ -102,7 +102,7 @@ test("a list that could not be loaded comes by itself with the connection", asyn
       );
   });
   await page.goto("/");
-  await says(page.locator(".notice"), "No answer from GitTix", 5_000);
+  await says(page.locator(".notice"), "GitTix did not answer", 5_000);
   broken = false;
   greet();
   await says(row(page, "Self Load"), "$20", 5_000);

@@ -63,7 +63,7 @@ test("a bank that asks is answered, also after a reload", async (t) => {
   await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);
   await page.reload();
   await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);
-  await page.getByRole("button", { name: "Confirm the payment" }).click();
+  await page.getByRole("button", { name: "Confirm payment" }).click();
   await says(page.locator(".outcome"), "It's yours", 5_000);
 });
 
@@ -78,16 +78,16 @@ test("a payment that was asked for twice is taken once", async (t) => {
 test("a cancelled order says so, frees the ticket, and stands in the history", async (t) => {
   const { page } = await holding(t, "Cancelled Show");
   await page.getByRole("button", { name: "Cancel this order" }).click();
-  await page.getByRole("button", { name: "Keep it" }).click();
+  await page.getByRole("button", { name: "Keep order" }).click();
   await page.getByRole("button", { name: "Cancel this order" }).click();
-  await page.getByRole("button", { name: "Cancel the order" }).click();
+  await page.getByRole("button", { name: "Cancel order" }).click();
   await says(page.locator(".outcome"), "You cancelled this order", 5_000);
   await page.reload();
   await says(page.locator(".outcome"), "You cancelled this order", 5_000);
-  await page.getByRole("link", { name: "My orders", exact: true }).click();
+  await page.getByRole("main").getByRole("link", { name: "My orders" }).click();
   await says(row(page, "Cancelled Show"), "Cancelled", 5_000);
   await page.goBack();
-  await page.getByRole("link", { name: "Look at the ticket" }).click();
+  await page.getByRole("link", { name: "View ticket" }).click();
   await says(page.locator(".status"), "Available", 5_000);
 });
 
@@ -95,5 +95,5 @@ test("somebody else's order is nobody's business", async (t) => {
   const { page } = await holding(t, "Private Show");
   const stranger = await on.person(t, { signedIn: true, expected: [refusal(403)] });
   await stranger.goto(new URL(page.url()).pathname);
-  await says(stranger.locator(".empty"), "This belongs to somebody else", 5_000);
+  await says(stranger.locator(".empty"), "This belongs to another account", 5_000);
 });

@@ -43,7 +43,7 @@ async function phone(tickets) {
   await list(page);
   await shot("list");
   await page.goto("/signup");
-  await page.getByRole("button", { name: "Submit" }).waitFor();
+  await page.getByRole("button", { name: "Create account" }).waitFor();
   await shot("sign-up");
   await signUp(page, "ada@example.com");
   await page.goto(`/tickets/${tickets["Comedy Club, two seats together"].id}`);
@@ -127,6 +127,6 @@ async function signUp(page, email) {
   await page.goto("/signup");
   await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("link", { name: "My Orders" }).waitFor();
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.getByRole("link", { name: "My orders" }).waitFor();
 }

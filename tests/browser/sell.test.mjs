@@ -11,7 +11,7 @@ async function create(page, title, price) {
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill(title);
   await page.getByLabel("Price").fill(price);
-  await page.getByRole("button", { name: "Submit" }).click();
+  await page.getByRole("button", { name: "List ticket" }).click();
 }
 
 test("a ticket is created, and is in the seller's listings and in the list", async (t) => {
@@ -43,12 +43,12 @@ test("a session that ended while somebody typed costs nothing typed", async (t) 
   await page.getByLabel("Title").fill("Kept Show");
   await page.context().clearCookies();
   await page.getByLabel("Price").fill("30");
-  await page.getByRole("button", { name: "Submit" }).click();
-  await says(page.locator(".narrow"), "what you typed is kept", 5_000);
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".narrow"), "What you typed is saved", 5_000);
   await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("heading", { name: "Create a Ticket" }).waitFor();
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Create a ticket" }).waitFor();
   assert.equal(await page.getByLabel("Title").inputValue(), "Kept Show");
   assert.equal(await page.getByLabel("Price").inputValue(), "30");
 });
@@ -72,11 +72,11 @@ test("the price is changed while it is free, and the change is refused while a b
   const id = new URL(page.url()).pathname.split("/").at(-1);
   await page.getByLabel("Price").fill("22.5");
   await page.getByRole("button", { name: "Save changes" }).click();
-  await says(page.locator(".notice"), "Saved", 5_000);
+  await says(page.locator(".notice"), "Your changes are saved", 5_000);
   await says(page.locator(".price"), "$22.50");
 
   const order = await rival.lock({ id });
-  await says(page.locator(".hint"), "A buyer holds this ticket right now");
+  await says(page.locator(".hint"), "A buyer is paying for this ticket");
   assert.equal(
     await page.getByRole("button", { name: "Save changes" }).getAttribute("aria-disabled"),
     "true",
@@ -97,8 +97,8 @@ test("a page that missed the lock is refused by the server, and what was typed i
   await page.goto("/signin");
   await page.getByLabel("Email").fill(seller.email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("link", { name: "My Orders" }).waitFor();
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("link", { name: "My orders" }).waitFor();
   const ticket = await seller.list("Edited Late", 20);
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByLabel("Price").fill("80");
@@ -107,7 +107,11 @@ test("a page that missed the lock is refused by the server, and what was typed i
   await page.locator(".notice-bad").waitFor();
   assert.equal(await page.getByLabel("Price").inputValue(), "80");
   await page.getByRole("button", { name: "Save changes" }).click();
-  await says(page.locator(".notice-bad"), "A buyer holds this ticket right now", 5_000);
+  await says(
+    page.locator(".notice-bad"),
+    "A buyer is paying for this ticket, so you cannot change it now",
+    5_000,
+  );
   assert.equal(await page.getByLabel("Price").inputValue(), "80");
 });
 
@@ -115,7 +119,7 @@ test("a ticket is taken off sale after one more question", async (t) => {
   const page = await on.person(t, { signedIn: true });
   await create(page, "Withdrawn Show", "20");
   await page.getByRole("button", { name: "Take off sale" }).click();
-  await page.getByRole("button", { name: "Take it off sale" }).click();
+  await page.getByRole("button", { name: "Take ticket off sale" }).click();
   await page.getByRole("heading", { name: "My listings" }).waitFor();
-  await says(page.locator(".empty"), "You have nothing for sale", 5_000);
+  await says(page.locator(".empty"), "You have no tickets listed", 5_000);
 });

@@ -484,7 +484,7 @@ test("orders of another user are not taken over, and are a reason to ask who is 
 test("limit of declined payments is put into words by what the buyer can still do", () => {
   const problem = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 600 });
   assert.match(paymentLimitInWords(problem, 700).advice, /Try again in 10 minutes/);
-  assert.match(paymentLimitInWords(problem, 600).advice, /cannot be paid any more/);
+  assert.match(paymentLimitInWords(problem, 600).advice, /can no longer be paid/);
   assert.match(
     inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 }))
       .advice,
@@ -513,5 +513,13 @@ test("refused field says why it was refused", () => {
     said("price", "is required"),
     "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.",
   );
-  assert.equal(said("email", "is not an email address"), "is not an email address");
+  assert.equal(
+    said("email", "must be an email address, such as ann@example.com"),
+    "Enter an email address, such as ann@example.com.",
+  );
+  assert.equal(
+    said("email", "must have at most 254 characters"),
+    "The email address must have at most 254 characters.",
+  );
+  assert.equal(said("limit", "must be a number"), "must be a number");
 });

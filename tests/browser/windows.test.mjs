@@ -54,7 +54,7 @@ test("window that shows Ann buys nothing while Bob is signed in, says so, and th
   await first.getByRole("button", { name: "Buy" }).click();
   await says(
     notice(first),
-    `You are signed in as ${bob.email} in this browser now. Nothing was done.`,
+    `You are now signed in as ${bob.email} in this browser. Your last action was not carried out.`,
     5_000,
   );
   await signedInAs(first, bob);
@@ -80,9 +80,9 @@ test("window that shows Ann's order pays nothing while Bob is signed in, and sho
   await first.getByRole("button", { name: "Pay $20" }).waitFor();
   await signInBob();
   await first.getByRole("button", { name: "Pay $20" }).click();
-  await says(notice(first), "Nothing was done", 5_000);
+  await says(notice(first), "Your last action was not carried out", 5_000);
   await signedInAs(first, bob);
-  await says(first.locator(".empty"), "This could not be shown", 5_000);
+  await says(first.locator(".empty"), "You cannot see this page", 5_000);
   assert.deepEqual(await ann.ask("GET", `/api/orders/${order.id}/charges`), []);
 });
 
@@ -92,10 +92,10 @@ test("window that shows Ann does not sign out Bob", async (t) => {
     expected: [refusal(409)],
   });
   await signInBob();
-  await first.getByRole("button", { name: "Sign Out" }).click();
+  await first.getByRole("button", { name: "Sign out" }).click();
   await says(
     notice(first),
-    `You are signed in as ${bob.email} in this browser now. Nothing was done.`,
+    `You are now signed in as ${bob.email} in this browser. Your last action was not carried out.`,
     5_000,
   );
   await second.reload();
@@ -108,7 +108,7 @@ test("window that shows Ann shows Bob as soon as he signs in in another one, and
   await signedInAs(first, ann);
   await first.getByLabel("Title").fill("Typed by Ann");
   await signInBob();
-  await says(notice(first), `You are signed in as ${bob.email} in this browser now.`, 5_000);
+  await says(notice(first), `You are now signed in as ${bob.email} in this browser.`, 5_000);
   await signedInAs(first, bob);
   assert.equal(await first.getByLabel("Title").inputValue(), "");
   assert.deepEqual(
@@ -130,7 +130,7 @@ test("window without BroadcastChannel shows Bob when it gets the focus", async (
     focus.stopImmediatePropagation = () => {}; // the isolation lets this one through
     dispatchEvent(focus);
   });
-  await says(notice(first), `You are signed in as ${bob.email} in this browser now.`, 5_000);
+  await says(notice(first), `You are now signed in as ${bob.email} in this browser.`, 5_000);
   await signedInAs(first, bob);
 });
 
@@ -146,15 +146,15 @@ test("window that missed the renewal of its session returns to its page after th
     { times: 1 },
   );
   await first.evaluate(() => dispatchEvent(new Event("focus")));
-  await first.getByRole("heading", { name: "Sign In" }).waitFor();
+  await first.getByRole("heading", { name: "Sign in" }).waitFor();
   const form = second
     .locator("form")
     .filter({ has: second.getByRole("button", { name: "Change password" }) });
   await form.getByLabel("New password", { exact: true }).fill("another horse battery");
-  await form.getByLabel("Present password", { exact: true }).fill(PASSWORD);
+  await form.getByLabel("Current password", { exact: true }).fill(PASSWORD);
   await form.getByRole("button", { name: "Change password" }).click();
-  await says(form.locator(".notice"), "Changed", 5_000);
-  await first.getByRole("heading", { name: "My Orders" }).waitFor();
+  await says(form.locator(".notice"), "Your password is changed", 5_000);
+  await first.getByRole("heading", { name: "My orders" }).waitFor();
   await signedInAs(first, ann);
 });
 
@@ -163,6 +163,6 @@ test("sign-out in one window signs out the other", async (t) => {
   await first.goto("/orders");
   await signedInAs(first, ann);
   await second.goto("/");
-  await second.getByRole("button", { name: "Sign Out" }).click();
-  await first.getByRole("heading", { name: "Sign In" }).waitFor();
+  await second.getByRole("button", { name: "Sign out" }).click();
+  await first.getByRole("heading", { name: "Sign in" }).waitFor();
 });

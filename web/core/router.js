@@ -3,6 +3,7 @@
 
 import { setText } from "./dom.js";
 
+const SITE_NAME = "GitTix";
 const SCROLL_KEPT_AFTER_MS = 200;
 
 export class Router {
@@ -84,7 +85,7 @@ export class Router {
   }
 
   setTitle(title) {
-    setText(document.querySelector("title"), title ? `${title} · GitTix` : "GitTix");
+    setText(document.querySelector("title"), title ? `${title} · ${SITE_NAME}` : SITE_NAME);
   }
 
   #match(path) {

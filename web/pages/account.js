@@ -4,9 +4,9 @@ import { fill, h } from "../core/dom.js";
 import { field, form, passwordField } from "../parts/form.js";
 import { updateUser } from "../state/session.js";
 import { store } from "../state/store.js";
-import { inWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 
-export const accountPage = { name: "account", title: "Account", needsUser: true, mount };
+export const accountPage = { name: "account", title: screens.account, needsUser: true, mount };
 
 function mount({ root, ready }) {
   fill(
@@ -14,10 +14,10 @@ function mount({ root, ready }) {
     h(
       "div",
       { class: "narrow" },
-      h("h1", { tabindex: "-1" }, "Account"),
-      h("h2", {}, "Email address"),
+      h("h1", { tabindex: "-1" }, screens.account),
+      h("h2", {}, texts.account.emailHeading),
       emailForm(),
-      h("h2", {}, "Password"),
+      h("h2", {}, texts.account.passwordHeading),
       passwordForm(),
     ),
   );
@@ -25,25 +25,29 @@ function mount({ root, ready }) {
 }
 
 function emailForm() {
-  const email = field("email", "Email", {
+  const email = field("email", texts.form.email, {
     type: "email",
     autocomplete: "username",
     autocapitalize: "none",
     spellcheck: "false",
     value: store.user?.email,
   });
-  const present = passwordField("currentPassword", "Present password", {
+  const present = passwordField("currentPassword", texts.form.currentPassword, {
     autocomplete: "current-password",
   });
   const made = form({
     fields: [email, present],
-    button: "Change email address",
-    busy: "Changing…",
+    button: texts.account.changeEmail,
+    busy: texts.account.saving,
     onRefused: refused,
     send: async (values) => {
       await updateUser(values);
       present.input.value = "";
-      made.box.say("good", "Changed.", `You sign in as ${store.user?.email} from now on.`);
+      made.box.say(
+        "good",
+        texts.account.emailChanged,
+        texts.account.signInWith(store.user?.email ?? values.email),
+      );
     },
   });
   return made.element;
@@ -52,22 +56,22 @@ function emailForm() {
 function passwordForm() {
   const fresh = passwordField(
     "password",
-    "New password",
+    texts.form.newPassword,
     { autocomplete: "new-password" },
-    "8 to 128 characters",
+    texts.form.passwordHint,
   );
-  const present = passwordField("currentPassword", "Present password", {
+  const present = passwordField("currentPassword", texts.form.currentPassword, {
     autocomplete: "current-password",
   });
   const made = form({
     fields: [fresh, present],
-    button: "Change password",
-    busy: "Changing…",
+    button: texts.account.changePassword,
+    busy: texts.account.saving,
     onRefused: refused,
     send: async (values) => {
       await updateUser(values);
       for (const { input } of [fresh, present]) input.value = "";
-      made.box.say("good", "Changed.", "Your other devices were signed out.");
+      made.box.say("good", texts.account.passwordChanged, texts.account.othersSignedOut);
     },
   });
   return made.element;
@@ -76,6 +80,6 @@ function passwordForm() {
 /** Here the wrong thing can only be the password. */
 function refused(problem, box) {
   if (problem.code !== "invalid_credentials") return false;
-  box.say("bad", "That is not your present password.", inWords(problem).advice);
+  box.say("bad", texts.account.wrongPassword, texts.account.checkPassword);
   return true;
 }

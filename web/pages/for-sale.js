@@ -12,12 +12,13 @@ import { keepFresh } from "../state/fresh.js";
 import { Listing } from "../state/listing.js";
 import { live } from "../state/live.js";
 import { store } from "../state/store.js";
+import { screens, texts } from "../words/texts.js";
 
 const FILTERS = ["q", "sort", "minPrice", "maxPrice"];
 const ORDERS = [
-  ["newest", "Newest first"],
-  ["price", "Lowest price"],
-  ["-price", "Highest price"],
+  ["newest", texts.list.newestFirst],
+  ["price", texts.list.lowestPrice],
+  ["-price", texts.list.highestPrice],
 ];
 /** The next page is asked for while this many rows are still below the window. */
 const ROWS_AHEAD = 25;
@@ -28,7 +29,7 @@ const NEWS_SHOWN_MAX = 99;
 /** The list that was shown last: the way back from a ticket is instant. */
 let kept = /** @type {Listing | null} */ (null);
 
-export const forSale = { name: "for-sale", title: "Tickets For Sale", mount };
+export const forSale = { name: "for-sale", title: screens.forSale, mount };
 
 function mount({ root, query, signal, navigate, ready }) {
   const filters = filtersOf(query);
@@ -57,7 +58,7 @@ function mount({ root, query, signal, navigate, ready }) {
   function showRest() {
     fill(
       parts.rest,
-      listing.next ? moreButton() : listing.ids.length === 0 ? nothing(filters) : theEnd(),
+      listing.next ? moreButton() : listing.ids.length === 0 ? nothing(filters) : theEnd(filters),
     );
   }
 
@@ -65,8 +66,7 @@ function mount({ root, query, signal, navigate, ready }) {
     const count = listing.pending.size;
     parts.news.hidden = count === 0;
     if (count === 0) return;
-    const shown = count > NEWS_SHOWN_MAX ? `${NEWS_SHOWN_MAX}+` : count;
-    setText(parts.newsText, `${shown} new ticket${count === 1 ? "" : "s"}`);
+    setText(parts.newsText, texts.list.newTickets(count, NEWS_SHOWN_MAX));
     if (Date.now() - newsAt > NEWS_SPACING_MS) {
       newsAt = Date.now();
       announce(parts.newsText.textContent);
@@ -101,14 +101,18 @@ function mount({ root, query, signal, navigate, ready }) {
         class: "button",
         on: { click: () => loadInto(() => listing.more(signal)) },
       },
-      "Show more",
+      texts.list.more,
     );
   }
 
   function refuse(problem, retry) {
     parts.box.refuse(
       problem,
-      h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
+      h(
+        "button",
+        { type: "button", class: "button", on: { click: retry } },
+        texts.actions.tryAgain,
+      ),
     );
   }
 
@@ -146,8 +150,8 @@ function mount({ root, query, signal, navigate, ready }) {
 }
 
 function build(root, filters, navigate) {
-  const heading = h("h1", { tabindex: "-1" }, "Tickets For Sale");
-  const list = h("ul", { class: "rows", "aria-label": "Tickets" });
+  const heading = h("h1", { tabindex: "-1" }, screens.forSale);
+  const list = h("ul", { class: "rows", "aria-label": texts.list.label });
   const skeleton = h(
     "div",
     { class: "skeleton", "aria-hidden": "true" },
@@ -176,7 +180,7 @@ function searchForm(filters, navigate) {
     name: "q",
     id: "q",
     value: filters.get("q"),
-    placeholder: "Artist, team or show",
+    placeholder: texts.list.searchExample,
     autocomplete: "off",
     enterkeyhint: "search",
   });
@@ -190,11 +194,11 @@ function searchForm(filters, navigate) {
   const form = h(
     "form",
     { class: "search", role: "search" },
-    h("label", { class: "visually-hidden", for: "q" }, "Search tickets"),
+    h("label", { class: "visually-hidden", for: "q" }, texts.list.search),
     h("span", { class: "search-words" }, icon("search"), words),
-    h("label", { class: "visually-hidden", for: "sort" }, "Order"),
+    h("label", { class: "visually-hidden", for: "sort" }, texts.list.sortBy),
     order,
-    h("button", { type: "submit", class: "button button-primary" }, "Search"),
+    h("button", { type: "submit", class: "button button-primary" }, texts.list.searchButton),
   );
   const go = (event) => {
     event?.preventDefault();
@@ -225,24 +229,19 @@ function nothing(filters) {
   return h(
     "div",
     { class: "empty" },
-    h("h2", {}, searched ? `No ticket for “${searched}”` : "No tickets for sale yet"),
-    h(
-      "p",
-      {},
-      searched
-        ? "A ticket is found by the beginnings of its title's words."
-        : "Whatever is listed appears here at once.",
-    ),
+    h("h2", {}, searched ? texts.list.nothingFound(searched) : texts.list.empty),
+    h("p", {}, searched ? texts.list.searchHelp : texts.list.emptyHelp),
     h(
       "p",
       { class: "empty-actions" },
       searched
-        ? h("a", { class: "button", href: "/" }, "Show all tickets")
-        : h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket"),
+        ? h("a", { class: "button", href: "/" }, texts.list.showAll)
+        : h("a", { class: "button button-primary", href: "/tickets/new" }, texts.navigation.sell),
     ),
   );
 }
 
-function theEnd() {
-  return h("p", { class: "rest-end" }, "That is everything for sale right now.");
+function theEnd(filters) {
+  const text = filters.get("q") ? texts.list.endOfSearch : texts.list.end;
+  return h("p", { class: "rest-end" }, text);
 }

@@ -12,8 +12,9 @@ import { Listing } from "../state/listing.js";
 import { live } from "../state/live.js";
 import { store } from "../state/store.js";
 import { inWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 
-export const listingsPage = { name: "listings", title: "My listings", needsUser: true, mount };
+export const listingsPage = { name: "listings", title: screens.listings, needsUser: true, mount };
 
 /** As many as the server tells about one by one (`Watch`); a seller with more sees the others as of loading. */
 const WATCHED_MAX = 100;
@@ -60,15 +61,19 @@ function build(root, onMore) {
   const none = h(
     "div",
     { class: "empty" },
-    h("p", {}, "You have nothing for sale."),
+    h("p", {}, texts.listings.none),
     h(
       "p",
       { class: "empty-actions" },
-      h("a", { class: "button button-primary", href: "/tickets/new" }, "Sell a ticket"),
+      h("a", { class: "button button-primary", href: "/tickets/new" }, texts.navigation.sell),
     ),
   );
-  const more = h("button", { type: "button", class: "button", on: { click: onMore } }, "Show more");
-  fill(root, h("h1", { tabindex: "-1" }, "My listings"), sellTabs(), none, list, more);
+  const more = h(
+    "button",
+    { type: "button", class: "button", on: { click: onMore } },
+    texts.listings.more,
+  );
+  fill(root, h("h1", { tabindex: "-1" }, screens.listings), sellTabs(), none, list, more);
   const rows = new KeyedList(list, (ticket) => staticRow(ticket));
 
   function show(tickets, hasMore) {

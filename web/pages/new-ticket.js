@@ -9,26 +9,37 @@ import { sellTabs } from "../parts/sell-tabs.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { typedPrice } from "../words/format.js";
+import { screens, texts } from "../words/texts.js";
 
-export const newTicket = { name: "new-ticket", title: "Create a Ticket", needsUser: true, mount };
+export const newTicket = { name: "new-ticket", title: screens.newTicket, needsUser: true, mount };
 
 const DRAFT = "new-ticket";
 
 function mount({ root, navigate, signal, ready }) {
   const draft = readDraft(DRAFT);
-  const title = field("title", "Title", {
+  const title = field("title", texts.form.title, {
     maxlength: "200",
     autocomplete: "off",
     value: draft.title,
-    placeholder: "Rock Concert, row 3",
+    placeholder: texts.newTicket.titleExample,
   });
   const price = field(
     "price",
-    "Price",
-    { inputmode: "decimal", autocomplete: "off", value: draft.price, placeholder: "19.99" },
-    "From 0.50 to 999,999.99",
+    texts.form.price,
+    {
+      inputmode: "decimal",
+      autocomplete: "off",
+      value: draft.price,
+      placeholder: texts.newTicket.priceExample,
+    },
+    texts.form.priceHint,
   );
-  const made = form({ fields: [title, price], button: "Submit", busy: "Listing it…", send });
+  const made = form({
+    fields: [title, price],
+    button: texts.newTicket.button,
+    busy: texts.newTicket.busy,
+    send,
+  });
 
   async function send(values) {
     const { data } = await once("POST", "/api/tickets", {
@@ -37,7 +48,7 @@ function mount({ root, navigate, signal, ready }) {
     });
     dropDraft(DRAFT);
     store.putTickets([data]);
-    announce("Your ticket is for sale.");
+    announce(texts.newTicket.done);
     if (!signal.aborted) navigate(`/tickets/${data.id}`);
   }
 
@@ -53,7 +64,7 @@ function mount({ root, navigate, signal, ready }) {
     h(
       "div",
       { class: "narrow" },
-      h("h1", { tabindex: "-1" }, "Create a Ticket"),
+      h("h1", { tabindex: "-1" }, screens.newTicket),
       sellTabs(),
       made.element,
     ),
@@ -62,5 +73,5 @@ function mount({ root, navigate, signal, ready }) {
 }
 
 function setPriceLabel(price, currency) {
-  price.setLabel(`Price in ${currency.toUpperCase()}`);
+  price.setLabel(texts.form.priceIn(currency));
 }

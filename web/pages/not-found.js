@@ -2,10 +2,11 @@
 
 import { Problem } from "../net/api.js";
 import { showTrouble } from "../parts/trouble.js";
+import { screens } from "../words/texts.js";
 
 export const notFound = {
   name: "not-found",
-  title: "Not found",
+  title: screens.notFound,
   mount: ({ root, ready }) => {
     showTrouble(root, new Problem({ status: 404, code: "not_found" }));
     ready();

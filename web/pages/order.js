@@ -15,8 +15,10 @@ import { live } from "../state/live.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { moment, money } from "../words/format.js";
+import { declineInWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 
-export const orderPage = { name: "order", title: "Order", needsUser: true, mount };
+export const orderPage = { name: "order", title: screens.order, needsUser: true, mount };
 
 const PAYABLE = ["Created", "AwaitingPayment"];
 
@@ -28,7 +30,7 @@ function mount({ root, params, signal, setTitle, ready }) {
   function show() {
     const order = store.order(id);
     if (!order || !terms) return;
-    setTitle(`Order: ${order.ticket.title}`);
+    setTitle(texts.order.titleOf(order.ticket.title));
     view ??= build(root, order, terms, signal);
     view.show(order);
     ready();
@@ -71,7 +73,7 @@ function build(root, first, terms, signal) {
   const payable = h("div", { class: "payable" }, hold.element, payment, cancel.element);
   fill(
     root,
-    h("p", { class: "crumb" }, h("a", { href: "/orders" }, "My orders")),
+    h("p", { class: "crumb" }, h("a", { href: "/orders" }, screens.orders)),
     h(
       "div",
       { class: "split" },
@@ -120,7 +122,7 @@ function summary(order, currency) {
       { class: "pass-body" },
       h("h1", { tabindex: "-1" }, order.ticket.title),
       h("p", { class: "price" }, money(order.price, currency)),
-      h("p", { class: "quiet" }, `Ordered ${moment(order.createdAt)}`),
+      h("p", { class: "quiet" }, texts.order.ordered(moment(order.createdAt))),
     ),
     h("div", { class: "pass-bars", "aria-hidden": "true" }),
   );
@@ -132,25 +134,25 @@ function outcomeOf(order, charges, currency) {
     case "Completed":
       return notice(
         "good",
-        "It's yours.",
-        `You paid ${money(order.price, currency)}. Enjoy the show!`,
-        h("a", { href: "/orders" }, "See my orders"),
+        texts.order.bought,
+        texts.order.paid(money(order.price, currency)),
+        h("a", { href: "/orders" }, texts.actions.seeOrders),
       );
     case "Cancelled":
       return order.cancelReason === "expired"
         ? notice(
             "warn",
-            "The time for this order is over.",
+            texts.order.expired,
             `${kept(charges)} ${freeAgain(order)}`,
-            h("a", { href: ticket }, "Look at the ticket"),
-            h("a", { href: "/" }, "See other tickets"),
+            h("a", { href: ticket }, texts.actions.viewTicket),
+            h("a", { href: "/" }, texts.actions.seeTickets),
           )
         : notice(
             "warn",
-            "You cancelled this order.",
-            `${kept(charges)} The ticket is for sale again.`,
-            h("a", { href: ticket }, "Look at the ticket"),
-            h("a", { href: "/" }, "See other tickets"),
+            texts.order.cancelled,
+            `${kept(charges)} ${texts.order.forSaleAgain}`,
+            h("a", { href: ticket }, texts.actions.viewTicket),
+            h("a", { href: "/" }, texts.actions.seeTickets),
           );
     default:
       return null;
@@ -159,21 +161,21 @@ function outcomeOf(order, charges, currency) {
 
 function kept(charges) {
   return charges.some(({ stripeRefundId }) => stripeRefundId)
-    ? "What you paid was refunded."
-    : "Nothing was charged.";
+    ? texts.order.refunded
+    : texts.order.notCharged;
 }
 
 function freeAgain({ unlocksAt }) {
   return secondsUntil(Date.parse(unlocksAt)) > 0
-    ? `If the ticket is not free yet, it is by ${moment(unlocksAt)}.`
-    : "The ticket is free again.";
+    ? texts.order.availableBy(moment(unlocksAt))
+    : texts.order.mayBeAvailable;
 }
 
 function attemptList(charges) {
   const ended = charges.filter(({ status }) => status !== "Created");
   if (ended.length === 0) return null;
   return [
-    h("h2", {}, "Payments"),
+    h("h2", {}, texts.order.payments),
     h(
       "ul",
       { class: "facts" },
@@ -190,9 +192,9 @@ function attemptList(charges) {
 }
 
 function chargeWords({ status, amount, currency, failure, stripeRefundId }) {
-  if (status === "Completed") return `${money(amount, currency)} paid`;
-  if (stripeRefundId) return `${money(amount, currency)} refunded: it came too late`;
+  if (status === "Completed") return texts.order.chargePaid(money(amount, currency));
+  if (stripeRefundId) return texts.order.chargeRefunded(money(amount, currency));
   return failure?.code === "lock_lost"
-    ? "Not charged: it came too late"
-    : `Declined${failure ? `: ${failure.message}` : ""}`;
+    ? texts.order.chargeTooLate
+    : declineInWords({ failure }).what;
 }

@@ -12,8 +12,9 @@ import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { countdown, moment, money } from "../words/format.js";
 import { inWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 
-export const ordersPage = { name: "orders", title: "My Orders", needsUser: true, mount };
+export const ordersPage = { name: "orders", title: screens.orders, needsUser: true, mount };
 
 const ACTIVE = ["Created", "AwaitingPayment"];
 
@@ -65,9 +66,13 @@ function build(root, currency, onMore) {
   const active = h("ul", { class: "order-rows" });
   const past = h("ul", { class: "order-rows" });
   const none = h("div", { class: "empty" });
-  const history = h("h2", {}, "History");
-  const more = h("button", { type: "button", class: "button", on: { click: onMore } }, "Show more");
-  fill(root, h("h1", { tabindex: "-1" }, "My Orders"), none, active, history, past, more);
+  const history = h("h2", {}, texts.orders.past);
+  const more = h(
+    "button",
+    { type: "button", class: "button", on: { click: onMore } },
+    texts.orders.more,
+  );
+  fill(root, h("h1", { tabindex: "-1" }, screens.orders), none, active, history, past, more);
   const activeRows = new KeyedList(active, (order) => orderRow(order, currency));
   const pastRows = new KeyedList(past, (order) => orderRow(order, currency));
 
@@ -86,11 +91,11 @@ function build(root, currency, onMore) {
     if (none.childElementCount === 0)
       fill(
         none,
-        h("p", {}, "You are holding no ticket right now."),
+        h("p", {}, texts.orders.none),
         h(
           "p",
           { class: "empty-actions" },
-          h("a", { class: "button button-primary", href: "/" }, "Find a ticket"),
+          h("a", { class: "button button-primary", href: "/" }, texts.actions.seeTickets),
         ),
       );
   }
@@ -135,12 +140,14 @@ const LOOKS = {
 function words(order) {
   switch (order.status) {
     case "Created":
-      return `${countdown(secondsUntil(Date.parse(order.expiresAt)))} left to pay`;
+      return texts.orders.leftToPay(countdown(secondsUntil(Date.parse(order.expiresAt))));
     case "AwaitingPayment":
-      return `Payment not finished · ${countdown(secondsUntil(Date.parse(order.unlocksAt)))} left`;
+      return texts.orders.paymentOpen(countdown(secondsUntil(Date.parse(order.unlocksAt))));
     case "Completed":
-      return `Yours · ${moment(order.updatedAt)}`;
+      return texts.orders.bought(moment(order.updatedAt));
     default:
-      return `${order.cancelReason === "expired" ? "Time was over" : "Cancelled"} · ${moment(order.updatedAt)}`;
+      return order.cancelReason === "expired"
+        ? texts.orders.expired(moment(order.updatedAt))
+        : texts.orders.cancelled(moment(order.updatedAt));
   }
 }

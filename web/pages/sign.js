@@ -4,38 +4,46 @@ import { fill, h } from "../core/dom.js";
 import { hasDrafts } from "../core/drafts.js";
 import { field, form, passwordField } from "../parts/form.js";
 import { signIn, signUp } from "../state/session.js";
+import { screens, texts } from "../words/texts.js";
 
 export const signUpPage = {
   name: "sign",
-  title: "Sign Up",
+  title: screens.signUp,
   forSignedOut: true,
   mount: (context) =>
     mount(context, {
-      heading: "Sign Up",
-      busy: "Signing up…",
+      heading: screens.signUp,
+      button: texts.sign.createAccount,
+      busy: texts.sign.creatingAccount,
+      reason: texts.sign.continueSignUp,
       enter: signUp,
-      password: { autocomplete: "new-password", hint: "8 to 128 characters" },
-      other: ["Have an account already?", "/signin", "Sign In"],
+      password: { autocomplete: "new-password", hint: texts.form.passwordHint },
+      other: [texts.sign.haveAccount, "/signin", screens.signIn],
     }),
 };
 
 export const signInPage = {
   name: "sign",
-  title: "Sign In",
+  title: screens.signIn,
   forSignedOut: true,
   mount: (context) =>
     mount(context, {
-      heading: "Sign In",
-      busy: "Signing in…",
+      heading: screens.signIn,
+      button: texts.sign.signIn,
+      busy: texts.sign.signingIn,
+      reason: texts.sign.continueSignIn,
       enter: signIn,
       password: { autocomplete: "current-password", hint: "" },
-      other: ["New here?", "/signup", "Sign Up"],
+      other: [texts.sign.noAccount, "/signup", screens.signUp],
     }),
 };
 
-function mount({ root, query, navigate, ready }, { heading, busy, enter, password, other }) {
+function mount(
+  { root, query, navigate, ready },
+  { heading, button, busy, reason, enter, password, other },
+) {
   const next = ownPath(query.get("next"));
-  const email = field("email", "Email", {
+  const email = field("email", texts.form.email, {
     type: "email",
     autocomplete: "username",
     autocapitalize: "none",
@@ -44,13 +52,13 @@ function mount({ root, query, navigate, ready }, { heading, busy, enter, passwor
   });
   const secret = passwordField(
     "password",
-    "Password",
+    texts.form.password,
     { autocomplete: password.autocomplete },
     password.hint,
   );
   const made = form({
     fields: [email, secret],
-    button: "Submit",
+    button,
     busy,
     send: async (values) => {
       await enter(values.email, values.password);
@@ -66,13 +74,7 @@ function mount({ root, query, navigate, ready }, { heading, busy, enter, passwor
       { class: "narrow" },
       h("h1", { tabindex: "-1" }, heading),
       next !== "/" &&
-        h(
-          "p",
-          { class: "quiet" },
-          hasDrafts()
-            ? "Then you are back where you were, and what you typed is kept."
-            : "Then you are back where you were.",
-        ),
+        h("p", { class: "quiet" }, hasDrafts() ? `${reason} ${texts.sign.draftSaved}` : reason),
       made.element,
       h("p", { class: "quiet" }, `${question} `, h("a", { href: way }, label)),
     ),

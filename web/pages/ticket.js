@@ -16,16 +16,10 @@ import { isLive, live } from "../state/live.js";
 import { refreshUser } from "../state/session.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
-import { ago, moment, money } from "../words/format.js";
+import { ago, moment, money, spoken } from "../words/format.js";
+import { screens, texts } from "../words/texts.js";
 
-export const ticketPage = { name: "ticket", title: "Ticket", mount };
-
-const SPOKEN = {
-  available: "The ticket is available.",
-  locked: "Somebody is buying the ticket.",
-  sold: "The ticket is sold.",
-  gone: "The ticket is no longer for sale.",
-};
+export const ticketPage = { name: "ticket", title: screens.ticket, mount };
 
 function mount(context) {
   const { root, params, signal, setTitle, ready } = context;
@@ -82,7 +76,7 @@ function build({ root, signal, navigate }, first, mine) {
     h(
       "p",
       { class: "crumb" },
-      h("a", { href: mine ? "/listings" : "/" }, mine ? "My listings" : "Tickets for sale"),
+      h("a", { href: mine ? "/listings" : "/" }, mine ? screens.listings : screens.forSale),
     ),
     h(
       "div",
@@ -96,9 +90,10 @@ function build({ root, signal, navigate }, first, mine) {
   function show(ticket) {
     setText(title, ticket.title);
     setText(price, money(ticket.price, ticket.currency));
-    setText(listed, `Listed ${ago(ticket.createdAt, now())}${mine ? " by you" : ""}`);
+    const when = ago(ticket.createdAt, now());
+    setText(listed, mine ? texts.ticket.listedByYou(when) : texts.ticket.listed(when));
     showStatus(status, ticket);
-    if (kind && kind !== kindOf(ticket)) announce(SPOKEN[kindOf(ticket)]);
+    if (kind && kind !== kindOf(ticket)) announce(texts.ticket.spoken[kindOf(ticket)]);
     kind = kindOf(ticket);
     action.show(ticket);
   }
@@ -109,7 +104,7 @@ function build({ root, signal, navigate }, first, mine) {
 /** Buy, and why not. While the page is live it knows that a ticket is locked or sold; otherwise the server is asked. */
 function buyBox(first, { signal, navigate }) {
   const box = noticeBox();
-  const button = h("button", { type: "button", class: "button button-primary button-wide" }, "Buy");
+  const button = h("button", { type: "button", class: "button button-primary button-wide" });
   const hint = h("p", { class: "quiet" });
   const element = h("div", { class: "buy" }, box.element, button, hint);
   let ticket = first;
@@ -167,11 +162,11 @@ function buyBox(first, { signal, navigate }) {
   }
 
   function sayTitleChanged(seen) {
-    const what = ticket.price === seen.price ? "the title" : "the title and the price";
+    const { titleChanged, titleAndPriceChanged, titleBefore } = texts.ticket;
     box.say(
       "warn",
-      `The seller has changed ${what} of this ticket.`,
-      `It was “${seen.title}” before. Have a look at it as it is now, then decide.`,
+      ticket.price === seen.price ? titleChanged : titleAndPriceChanged,
+      titleBefore(seen.title),
     );
   }
 
@@ -190,16 +185,16 @@ function buyBox(first, { signal, navigate }) {
     setText(
       button,
       working
-        ? "Holding it for you…"
+        ? texts.ticket.buying
         : own
-          ? "Continue your order"
+          ? texts.ticket.continueOrder
           : store.user === null
-            ? "Sign in to buy"
-            : "Buy",
+            ? texts.ticket.signInToBuy
+            : texts.ticket.buy,
     );
     setAttribute(button, "aria-busy", working ? "true" : false);
     setAttribute(button, "aria-disabled", shut ? "true" : false);
-    setText(hint, own ? "This ticket is held for you." : hintFor(kind, ticket, terms));
+    setText(hint, own ? texts.ticket.reservedForYou : hintFor(kind, ticket, terms));
   }
 
   button.addEventListener("click", buy);
@@ -214,23 +209,17 @@ function hintFor(kind, ticket, terms) {
   switch (kind) {
     case "locked":
       return ticket.unlocksAt
-        ? `Somebody is buying it. If they don't finish, it is free again by ${moment(ticket.unlocksAt)}, and you see it here at once.`
-        : "Somebody is buying it.";
+        ? texts.ticket.lockedUntil(moment(ticket.unlocksAt))
+        : texts.ticket.lockedHint;
     case "sold":
-      return "This ticket has found its buyer.";
+      return texts.ticket.soldHint;
     case "gone":
-      return "Its seller took it off sale, or it was sold meanwhile.";
+      return texts.ticket.goneHint;
     default:
       return terms
-        ? `It is held for you while you pay: you have ${duration(terms.paymentWindowSeconds)}.`
-        : "It is held for you while you pay.";
+        ? texts.ticket.buyHintFor(spoken(terms.paymentWindowSeconds))
+        : texts.ticket.buyHint;
   }
-}
-
-function duration(seconds) {
-  return seconds % 60 === 0
-    ? `${seconds / 60} minute${seconds === 60 ? "" : "s"}`
-    : `${seconds} seconds`;
 }
 
 function ways(problem) {
@@ -238,11 +227,11 @@ function ways(problem) {
     case "not_signed_in":
       return [signInLink()];
     case "too_many_locks":
-      return [h("a", { href: "/orders" }, "See my orders")];
+      return [h("a", { href: "/orders" }, texts.actions.seeOrders)];
     case "ticket_locked":
     case "ticket_sold":
     case "not_found":
-      return [h("a", { href: "/" }, "See other tickets")];
+      return [h("a", { href: "/" }, texts.actions.seeTickets)];
     default:
       return [];
   }

@@ -3,12 +3,13 @@
 import { fill, h } from "../core/dom.js";
 import { Problem } from "../net/api.js";
 import { once } from "../net/once.js";
+import { texts } from "../words/texts.js";
 import { noticeBox } from "./notice.js";
 
 /** `{ element, show(order) }`. */
 export function cancelOrder(first) {
   const box = noticeBox();
-  const start = h("button", { type: "button", class: "button button-quiet" }, "Cancel this order");
+  const start = h("button", { type: "button", class: "button button-quiet" }, texts.order.cancel);
   const question = h("div", { class: "removal" });
   const element = h("div", { class: "cancel" }, box.element, start, question);
   let working = false;
@@ -32,7 +33,7 @@ export function cancelOrder(first) {
     const yes = h(
       "button",
       { type: "button", class: "button button-danger", on: { click: cancel } },
-      "Cancel the order",
+      texts.order.cancelYes,
     );
     const no = h(
       "button",
@@ -46,11 +47,11 @@ export function cancelOrder(first) {
           },
         },
       },
-      "Keep it",
+      texts.order.cancelNo,
     );
     fill(
       question,
-      h("p", {}, "The ticket is free for everybody at once."),
+      h("p", {}, texts.order.cancelQuestion),
       h("div", { class: "form-actions" }, yes, no),
     );
     start.hidden = true;

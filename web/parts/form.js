@@ -3,6 +3,7 @@
 import { h, setAttribute, setText } from "../core/dom.js";
 import { isAborted, Problem } from "../net/api.js";
 import { inWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 import { noticeBox } from "./notice.js";
 
 let fieldCount = 0;
@@ -12,7 +13,7 @@ export function signInLink() {
   return h(
     "a",
     { href: `/signin?next=${encodeURIComponent(location.pathname + location.search)}` },
-    "Sign in",
+    screens.signIn,
   );
 }
 
@@ -64,9 +65,9 @@ export function passwordField(name, label, attributes, hint) {
       type: "button",
       class: "input-toggle",
       "aria-pressed": "false",
-      "aria-label": `Show ${label.toLowerCase()}`,
+      "aria-label": texts.form.showLabel(label),
     },
-    "Show",
+    texts.form.show,
   );
   toggle.addEventListener("click", () => {
     const shown = made.input.type === "password";

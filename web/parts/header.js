@@ -6,15 +6,16 @@ import { isAborted } from "../net/api.js";
 import { signOut } from "../state/session.js";
 import { store } from "../state/store.js";
 import { inWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
 
 const SIGNED_OUT = [
-  ["/signup", "Sign Up"],
-  ["/signin", "Sign In"],
+  ["/signup", screens.signUp],
+  ["/signin", screens.signIn],
 ];
 const SIGNED_IN = [
-  ["/orders", "My Orders"],
-  ["/tickets/new", "Sell Tickets"],
+  ["/orders", screens.orders],
+  ["/tickets/new", texts.navigation.sell],
 ];
 
 /** A short break is nobody's business; only one that lasts is shown. */
@@ -31,7 +32,7 @@ export function startHeader({ navigate }) {
     try {
       await signOut();
       navigate("/");
-      announce("You are signed out.");
+      announce(texts.navigation.signedOut);
     } catch (error) {
       button.removeAttribute("aria-busy");
       if (!isAborted(error)) announce(inWords(error).what);
@@ -45,9 +46,17 @@ export function startHeader({ navigate }) {
     fill(
       nav,
       links,
-      user && h("button", { type: "button", class: "nav-link", on: { click: leave } }, "Sign Out"),
+      user &&
+        h(
+          "button",
+          { type: "button", class: "nav-link", on: { click: leave } },
+          texts.navigation.signOut,
+        ),
     );
-    fill(account, user ? ["Signed in as ", h("a", { href: "/account" }, user.email)] : []);
+    fill(
+      account,
+      user ? [texts.navigation.signedInAs, h("a", { href: "/account" }, user.email)] : [],
+    );
     markCurrent();
   }
 
@@ -73,12 +82,12 @@ function watchConnection() {
     clearTimeout(timer);
     setAttribute(document.documentElement, "data-connection", status);
     if (status === "live") {
-      if (!line.hidden) announce("Connected again. Everything is up to date.");
+      if (!line.hidden) announce(texts.navigation.connectedAgain);
       line.hidden = true;
       return;
     }
     timer = setTimeout(() => {
-      if (line.hidden) announce("The connection is lost. Trying again.");
+      if (line.hidden) announce(texts.navigation.connectionLost);
       line.hidden = false;
     }, LOST_SHOWN_AFTER_MS);
   });

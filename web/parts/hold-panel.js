@@ -3,6 +3,7 @@
 import { now, onSecond, secondsUntil } from "../core/clock.js";
 import { h, setAttribute, setText } from "../core/dom.js";
 import { moment, spoken } from "../words/format.js";
+import { texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
 import { countdownTo } from "./countdown.js";
 
@@ -18,7 +19,7 @@ export function holdPanel(signal) {
   const until = h("p", { class: "quiet" });
   const element = h(
     "section",
-    { class: "hold", "aria-label": "Time left" },
+    { class: "hold", "aria-label": texts.order.timeLeftLabel },
     label,
     figures,
     bar,
@@ -37,18 +38,15 @@ export function holdPanel(signal) {
     const share = Math.min(1, Math.max(0, (Date.parse(target(order)) - now()) / whole));
     left.style.transform = `scaleX(${share.toFixed(4)})`;
     setAttribute(element, "data-urgent", seconds <= URGENT_S);
-    if (SAID_AT_S.includes(seconds)) announce(`${spoken(seconds)} left to pay.`);
+    if (SAID_AT_S.includes(seconds)) announce(texts.order.leftToPay(spoken(seconds)));
   }
 
   function show(next) {
     order = next;
     figures.until = Date.parse(target(next));
     const retrying = next.status === "AwaitingPayment";
-    setText(
-      label,
-      retrying ? "Your payment can be finished for" : "Held for you. Time left to pay:",
-    );
-    setText(until, `Until ${moment(target(next))}. Then the order lapses, and nothing is charged.`);
+    setText(label, retrying ? texts.order.timeToFinish : texts.order.timeToPay);
+    setText(until, texts.order.payBy(moment(target(next))));
     tick();
   }
 

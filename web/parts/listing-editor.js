@@ -7,6 +7,7 @@ import { once } from "../net/once.js";
 import { isLive } from "../state/live.js";
 import { store } from "../state/store.js";
 import { money, priceToType, typedPrice } from "../words/format.js";
+import { texts } from "../words/texts.js";
 import { field, form } from "./form.js";
 import { kindOf } from "./status.js";
 
@@ -15,22 +16,26 @@ export function listingEditor(first, { navigate }) {
   const draftName = `ticket:${first.id}`;
   const draft = readDraft(draftName);
   let base = first; // what the form was filled from: a change by somebody else since then must not be overwritten unseen
-  const title = field("title", "Title", {
+  const title = field("title", texts.form.title, {
     maxlength: "200",
     value: draft.title ?? first.title,
     autocomplete: "off",
   });
-  const price = field("price", `Price in ${first.currency.toUpperCase()}`, {
+  const price = field("price", texts.form.priceIn(first.currency), {
     inputmode: "decimal",
     value: draft.price ?? priceToType(first.price),
     autocomplete: "off",
   });
   const state = h("p", { class: "hint", role: "status" });
-  const remove = h("button", { type: "button", class: "button button-quiet" }, "Take off sale");
+  const remove = h(
+    "button",
+    { type: "button", class: "button button-quiet" },
+    texts.listing.takeOff,
+  );
   const editor = form({
     fields: [title, price],
-    button: "Save changes",
-    busy: "Saving…",
+    button: texts.listing.save,
+    busy: texts.listing.saving,
     send: save,
     onRefused: refused,
     secondary: [remove],
@@ -38,7 +43,7 @@ export function listingEditor(first, { navigate }) {
   const removal = h("div", { class: "removal" });
   const element = h(
     "section",
-    { class: "editor", "aria-label": "Your listing" },
+    { class: "editor", "aria-label": texts.listing.label },
     state,
     editor.element,
     removal,
@@ -49,7 +54,11 @@ export function listingEditor(first, { navigate }) {
     const { data } = await once("PUT", `/api/tickets/${base.id}`, body, { ifMatch: base.version });
     store.putTickets([data]);
     fillFrom(data);
-    editor.box.say("good", "Saved.", `Buyers see ${money(data.price, data.currency)} now.`);
+    editor.box.say(
+      "good",
+      texts.listing.saved,
+      texts.listing.buyersSee(money(data.price, data.currency)),
+    );
   }
 
   async function takeOff() {
@@ -75,11 +84,7 @@ export function listingEditor(first, { navigate }) {
       () => {},
     );
     if (problem.code === "ticket_locked")
-      box.say(
-        "bad",
-        "A buyer holds this ticket right now, so it can't be changed.",
-        "What you typed is kept: save it when the ticket is free again.",
-      );
+      box.say("bad", texts.listing.lockedRefusal, texts.listing.lockedHelp);
     else box.refuse(problem);
     return true;
   }
@@ -88,7 +93,7 @@ export function listingEditor(first, { navigate }) {
     const yes = h(
       "button",
       { type: "button", class: "button button-danger", on: { click: takeOff } },
-      "Take it off sale",
+      texts.listing.takeOffYes,
     );
     const no = h(
       "button",
@@ -102,11 +107,11 @@ export function listingEditor(first, { navigate }) {
           },
         },
       },
-      "Keep it",
+      texts.listing.takeOffNo,
     );
     fill(
       removal,
-      h("p", {}, "Nobody can find or buy it then."),
+      h("p", {}, texts.listing.takeOffQuestion),
       h("div", { class: "form-actions" }, yes, no),
     );
     yes.focus();
@@ -146,12 +151,12 @@ export function listingEditor(first, { navigate }) {
 function stateWords(kind, ticket) {
   switch (kind) {
     case "locked":
-      return "A buyer holds this ticket right now. Until they have paid, or their time is over, it can't be changed.";
+      return texts.listing.locked;
     case "sold":
-      return `Sold for ${money(ticket.price, ticket.currency)}.`;
+      return texts.listing.sold(money(ticket.price, ticket.currency));
     case "gone":
-      return "This ticket is not for sale any more.";
+      return texts.listing.gone;
     default:
-      return "For sale. You can change it or take it off sale.";
+      return texts.listing.forSale;
   }
 }

@@ -9,6 +9,7 @@ import { stripeCards } from "../pay/stripe.js";
 import { store } from "../state/store.js";
 import { money } from "../words/format.js";
 import { declineInWords, paymentLimitInWords } from "../words/refusals.js";
+import { texts } from "../words/texts.js";
 import { noticeBox } from "./notice.js";
 
 /** `{ element, show(charges) }`; what happens to the order comes back through the store. */
@@ -26,20 +27,20 @@ export function paymentPanel(first, terms) {
   const confirm = h(
     "button",
     { type: "button", class: "button button-primary button-wide" },
-    "Confirm the payment",
+    texts.payment.confirm,
   );
   const waiting = h(
     "div",
     { class: "confirm", hidden: true },
-    h(
-      "p",
-      {},
-      h("strong", {}, "Your bank wants you to confirm this payment."),
-      " Confirm it, or pay with another card below.",
-    ),
+    h("p", {}, h("strong", {}, texts.payment.bankAsks), ` ${texts.payment.bankHelp}`),
     confirm,
   );
-  const element = h("section", { class: "payment", "aria-label": "Payment" }, waiting, form);
+  const element = h(
+    "section",
+    { class: "payment", "aria-label": texts.payment.label },
+    waiting,
+    form,
+  );
   let method = /** @type {import("../pay/sandbox.js").PaymentMethod | null} */ (null);
   let working = false;
   let open = /** @type {import("../state/store.js").Charge | null} */ (null); // the charge that waits for the buyer
@@ -57,7 +58,11 @@ export function paymentPanel(first, terms) {
     } catch (problem) {
       box.refuse(
         problem,
-        h("button", { type: "button", class: "button", on: { click: mountCards } }, "Try again"),
+        h(
+          "button",
+          { type: "button", class: "button", on: { click: mountCards } },
+          texts.actions.tryAgain,
+        ),
       );
     }
   }
@@ -102,16 +107,11 @@ export function paymentPanel(first, terms) {
       { onRetry: sayStill },
     );
     store.putCharges([data]);
-    if (status === 202)
-      box.say(
-        "warn",
-        "Your bank has not confirmed it yet.",
-        "Confirm it there, then press the button again.",
-      );
+    if (status === 202) box.say("warn", texts.payment.notConfirmed, texts.payment.notConfirmedHelp);
   }
 
   function sayStill() {
-    box.say("warn", "Still waiting for an answer…", "Nothing is charged twice.");
+    box.say("warn", texts.payment.stillWaiting, texts.payment.notTwice);
   }
 
   function refused(problem) {
@@ -134,7 +134,7 @@ export function paymentPanel(first, terms) {
   }
 
   function showBusy() {
-    setText(pay, working ? "Paying…" : `Pay ${price}`);
+    setText(pay, working ? texts.payment.paying : texts.payment.pay(price));
     for (const button of [pay, confirm])
       setAttribute(button, "aria-busy", working ? "true" : false);
   }

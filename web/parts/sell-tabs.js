@@ -1,14 +1,15 @@
 // The two sides of selling, one link apart.
 
 import { h } from "../core/dom.js";
+import { screens, texts } from "../words/texts.js";
 
 export function sellTabs() {
   const link = (href, label) =>
     h("a", { href, class: "tab", "aria-current": location.pathname === href && "page" }, label);
   return h(
     "nav",
-    { class: "tabs", "aria-label": "Selling" },
-    link("/tickets/new", "Create a Ticket"),
-    link("/listings", "My listings"),
+    { class: "tabs", "aria-label": texts.navigation.sell },
+    link("/tickets/new", screens.newTicket),
+    link("/listings", screens.listings),
   );
 }

@@ -1,6 +1,7 @@
 // The line above a page that says that another user is signed in than the page showed. It stays until the page is left.
 
 import { fill, shellElement } from "../core/dom.js";
+import { texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
 import { notice } from "./notice.js";
 
@@ -13,10 +14,11 @@ let shownAt = null;
  * @param {boolean} how.nothingDone whether the server refused a request in the name of the former user
  */
 export function sayWhoIsSignedIn(user, { nothingDone }) {
-  const what = `You are signed in as ${user.email} in this browser now.`;
-  const then = `${nothingDone ? "Nothing was done. " : ""}To use another account, sign out first.`;
-  fill(place(), notice("warn", what, then));
-  announce(`${what} ${then}`);
+  const { otherUser, nothingDone: notDone, switchAccount } = texts.navigation;
+  const what = otherUser(user.email);
+  const advice = nothingDone ? `${notDone} ${switchAccount}` : switchAccount;
+  fill(place(), notice("warn", what, advice));
+  announce(`${what} ${advice}`);
   shownAt = location.pathname;
 }
 

@@ -3,6 +3,7 @@
 import { secondsUntil } from "../core/clock.js";
 import { setAttribute, setText } from "../core/dom.js";
 import { countdown } from "../words/format.js";
+import { texts } from "../words/texts.js";
 
 /** "available", "locked", "sold" or "gone": how a ticket looks. */
 export function kindOf(ticket) {
@@ -14,13 +15,13 @@ export function kindOf(ticket) {
 export function statusWords(ticket) {
   switch (kindOf(ticket)) {
     case "available":
-      return "Available";
+      return texts.status.available;
     case "locked":
       return lockedWords(ticket);
     case "sold":
-      return "Sold";
+      return texts.status.sold;
     default:
-      return "No longer for sale";
+      return texts.status.gone;
   }
 }
 
@@ -32,5 +33,5 @@ export function showStatus(label, ticket) {
 
 function lockedWords({ unlocksAt }) {
   const seconds = unlocksAt ? secondsUntil(Date.parse(unlocksAt)) : 0;
-  return seconds > 0 ? `Locked · ${countdown(seconds)} left` : "Locked";
+  return seconds > 0 ? texts.status.lockedFor(countdown(seconds)) : texts.status.locked;
 }

@@ -2,25 +2,32 @@
 
 import { fill, h } from "../core/dom.js";
 import { inWords } from "../words/refusals.js";
+import { screens, texts } from "../words/texts.js";
 
 /** Replaces what is in `host` by the refusal, as a page of its own. */
 export function showTrouble(host, problem, retry) {
   const missing = problem.code === "not_found";
   const { what, advice } = inWords(problem);
+  const { missing: removed, forbidden, failed } = texts.trouble;
+  const heading = problem.code === "not_owner" ? forbidden : missing ? screens.notFound : failed;
   fill(
     host,
     h(
       "div",
       { class: "empty" },
-      h("h1", {}, missing ? "Not here any more" : "This could not be shown"),
-      h("p", {}, `${what} ${advice}`),
+      h("h1", {}, heading),
+      h("p", {}, missing ? removed : `${what} ${advice}`),
       h(
         "p",
         { class: "empty-actions" },
         !missing &&
           retry &&
-          h("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
-        h("a", { class: "button button-primary", href: "/" }, "See tickets for sale"),
+          h(
+            "button",
+            { type: "button", class: "button", on: { click: retry } },
+            texts.actions.tryAgain,
+          ),
+        h("a", { class: "button button-primary", href: "/" }, texts.actions.seeTickets),
       ),
     ),
   );

@@ -2,13 +2,14 @@
 // Stripe's testing documentation.)
 
 import { h } from "../core/dom.js";
+import { texts } from "../words/texts.js";
 
 const CARDS = [
-  ["pm_card_visa", "Visa", "4242", "is accepted"],
-  ["pm_card_mastercard", "Mastercard", "4444", "is accepted"],
-  ["pm_card_authenticationRequired", "Visa", "3184", "asks you to confirm"],
-  ["pm_card_chargeDeclined", "Visa", "0002", "is declined"],
-  ["pm_card_chargeDeclinedInsufficientFunds", "Visa", "9995", "is declined: no funds"],
+  ["pm_card_visa", "Visa", "4242", texts.payment.accepted],
+  ["pm_card_mastercard", "Mastercard", "4444", texts.payment.accepted],
+  ["pm_card_authenticationRequired", "Visa", "3184", texts.payment.asks],
+  ["pm_card_chargeDeclined", "Visa", "0002", texts.payment.declined],
+  ["pm_card_chargeDeclinedInsufficientFunds", "Visa", "9995", texts.payment.declinedFunds],
 ];
 
 /**
@@ -22,7 +23,7 @@ export function sandboxCards(host) {
   const set = h(
     "fieldset",
     { class: "cards" },
-    h("legend", {}, "Choose a test card"),
+    h("legend", {}, texts.payment.chooseCard),
     CARDS.map(([token, brand, digits, what], index) =>
       h(
         "label",
@@ -31,13 +32,13 @@ export function sandboxCards(host) {
         h(
           "span",
           { class: "card-face" },
-          h("span", { class: "card-name" }, `${brand} ending in ${digits}`),
+          h("span", { class: "card-name" }, texts.payment.card(brand, digits)),
           h("span", { class: "quiet" }, what),
         ),
       ),
     ),
   );
-  host.replaceChildren(set, h("p", { class: "quiet" }, "This is a sandbox: no money moves."));
+  host.replaceChildren(set, h("p", { class: "quiet" }, texts.payment.sandbox));
   return {
     token: async () => /** @type {HTMLInputElement} */ (set.querySelector("input:checked")).value,
     act: async () => {},

@@ -1,94 +1,102 @@
-// Every refusal of the interface in the words of somebody who wants a ticket: what happened, and what can be done now.
+// The texts for refusals of the server: what happened, and what the user can do now.
 
+/** By code: what happened, and what the reader can do now. */
 const WORDS = {
   network: [
-    "No answer from GitTix.",
-    "Check your connection and try again: nothing is done twice.",
+    "GitTix did not answer.",
+    "Check your internet connection and try again. It is safe to repeat this.",
   ],
   unavailable: [
     "GitTix is very busy right now.",
-    "Wait a moment, then try again: nothing is done twice.",
+    "Wait a moment and try again. It is safe to repeat this.",
   ],
   outcome_unknown: [
-    "We could not see yet whether that went through.",
-    "Try again: nothing is done twice.",
+    "We do not know yet whether this succeeded.",
+    "Try again. It is safe to repeat this.",
   ],
-  idempotency_in_flight: ["That is still being worked on.", "Wait a moment, then try again."],
-  too_many_requests: ["That was a lot in a short time.", "Wait a little, then try again."],
-  not_signed_in: ["You are signed out.", "Sign in again; what you typed is kept."],
+  idempotency_in_flight: ["Your request is still being processed.", "Wait a moment and try again."],
+  too_many_requests: [
+    "You have sent too many requests in a short time.",
+    "Wait a moment and try again.",
+  ],
+  not_signed_in: ["You are signed out.", "Sign in again. What you typed is saved."],
   other_user: [
-    "This browser is signed in with another account now.",
-    "Nothing was done. Check who is signed in, then decide.",
+    "Another account is now signed in in this browser.",
+    "Your last action was not carried out. Check which account is signed in, then try again.",
   ],
-  invalid_credentials: [
-    "That email address and password do not belong together.",
-    "Check both and try again.",
-  ],
+  invalid_credentials: ["The email address or the password is wrong.", "Check both and try again."],
   email_in_use: [
-    "There is an account with this email address already.",
-    "Sign in instead, or use another address.",
+    "An account with this email address already exists.",
+    "Sign in, or use another email address.",
   ],
   cross_origin: [
-    "This page was opened from an address that GitTix does not know.",
-    "Open GitTix by its own address.",
+    "This page was opened at an address that GitTix does not recognize.",
+    "Open GitTix at its usual address and try again.",
   ],
-  not_owner: ["This belongs to somebody else.", "Perhaps you are signed in with another account?"],
-  own_ticket: ["This is your own ticket.", "You can change it or take it off sale instead."],
-  not_found: ["This is not there any more.", "Have a look at what else is for sale."],
+  not_owner: ["This belongs to another account.", "If you have another account, sign in with it."],
+  own_ticket: ["This is your own ticket.", "You can change it or take it off sale."],
+  not_found: ["This is no longer available.", "You can look for other tickets for sale."],
   ticket_locked: [
-    "Somebody else is buying this ticket right now.",
-    "If they don't finish, it is free again; this page shows it at once.",
+    "Another buyer is paying for this ticket right now.",
+    "If they do not pay, it will be available again.",
   ],
-  ticket_sold: ["This ticket has just been sold.", "Have a look at what else is for sale."],
-  price_changed: ["The price has changed meanwhile.", "Have a look at the new price, then decide."],
-  ticket_changed: [
-    "The seller has changed this ticket meanwhile.",
-    "Have a look at it as it is now, then decide.",
-  ],
+  ticket_sold: ["This ticket has just been sold.", "You can look for other tickets for sale."],
+  price_changed: ["The price of this ticket has changed.", "Check the new price before you buy."],
+  ticket_changed: ["The seller has changed this ticket.", "Check the details before you buy."],
   too_many_locks: [
-    "You can't hold this ticket right now.",
-    "You hold several tickets already, or let this one go too often: pay or cancel one, or wait a little.",
+    "You cannot reserve this ticket right now.",
+    "You already hold several tickets, or you released this one too often. Pay for an order or cancel it, or try again later.",
   ],
   too_many_listings: [
-    "You have as many tickets on sale as you may.",
-    "Take one off sale, or wait until one is sold.",
+    "You have reached the maximum number of tickets for sale.",
+    "Take a ticket off sale, or wait until one is sold.",
   ],
   order_expired: [
-    "The time for this order is over, and nothing was charged.",
-    "If the ticket is free again, you can buy it anew.",
+    "The time to pay for this order has ended. You were not charged.",
+    "If the ticket is available again, you can place a new order.",
   ],
   order_not_payable: [
-    "This order was cancelled, and nothing was charged.",
-    "If the ticket is still for sale, you can buy it anew.",
+    "This order was cancelled. You were not charged.",
+    "If the ticket is still for sale, you can place a new order.",
   ],
-  order_completed: ["This order is paid already.", "The ticket is yours."],
-  payment_in_flight: ["A payment for this order is on its way.", "Wait a moment for its answer."],
+  order_completed: ["This order is already paid.", "The ticket is yours."],
+  payment_in_flight: ["Your payment is being processed.", "Wait a moment for the result."],
   version_mismatch: [
-    "This was changed meanwhile.",
-    "Have a look at how it is now, then save again.",
+    "This ticket has changed since you opened it.",
+    "Check the current details, then save again.",
   ],
   card_declined: [
-    "The card was declined, and nothing was charged.",
-    "Try another card: the ticket is still held for you.",
+    "The card was declined.",
+    "You were not charged. Try another card. The ticket is still reserved for you.",
   ],
-  body_too_large: ["That is too long.", "Shorten it and try again."],
-  validation_failed: ["Something is not right yet.", "Have a look at what is marked."],
+  body_too_large: ["Your text is too long.", "Shorten it and try again."],
+  validation_failed: [
+    "Some details are missing or not valid.",
+    "Check the marked fields and try again.",
+  ],
 };
 
-const UNEXPECTED = ["That did not work.", "Try again in a moment."];
+const UNEXPECTED = ["Something went wrong.", "Try again in a moment."];
 
 const TITLE_LENGTH = "Enter a title of 1 to 200 characters.";
 
-/** What a page says better itself, by field, or by field and message of the interface. */
+/** Texts of the page in place of the server's, by field, or by field and message of the server. */
 const FIELD_WORDS = {
   price: "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.",
   "title must not be empty": TITLE_LENGTH,
   "title must have at most 200 characters": TITLE_LENGTH,
   "password must have 8 to 128 characters": "Choose a password of 8 to 128 characters.",
+  "email must be an email address, such as ann@example.com":
+    "Enter an email address, such as ann@example.com.",
 };
 
-/** The subjects of the interface's other messages: "must not be empty" is a sentence without one. */
-const FIELD_SUBJECTS = { title: "The title", password: "This password" };
+/** The subjects of the server's other messages: "must not be empty" is a sentence without one. */
+const FIELD_SUBJECTS = {
+  title: "The title",
+  email: "The email address",
+  password: "This password",
+  currentPassword: "The current password",
+};
 
 /** `{ what, advice, fields }`: two sentences, and for each field that was refused what is wrong with it. */
 export function inWords(problem) {
@@ -96,23 +104,19 @@ export function inWords(problem) {
   return { what, advice: waiting(problem) ?? advice, fields: fieldsOf(problem) };
 }
 
-/** In the page's own words, with what the card's bank said. */
+/** What the card's bank said is a sentence by itself ("The card has insufficient funds."). */
 export function declineInWords(charge) {
-  const said = charge?.failure?.message;
-  return {
-    what: said ? `The card was declined: ${said}` : WORDS.card_declined[0],
-    advice: WORDS.card_declined[1],
-    fields: {},
-  };
+  const [what, advice] = WORDS.card_declined;
+  return { what: charge?.failure?.message ?? what, advice, fields: {} };
 }
 
-/** `problem` limits payments; `secondsHeld` is how long the ticket is held yet. */
+/** `problem` limits payments; `secondsHeld` is how long the ticket is still reserved. */
 export function paymentLimitInWords(problem, secondsHeld) {
-  const what = "Too many payments were tried or declined in a short time.";
+  const what = "You have tried to pay too often in a short time.";
   const over = problem.retryAfterSeconds >= secondsHeld;
   const advice = over
-    ? "Nothing was charged. This order cannot be paid any more: you can buy the ticket again when it is free."
-    : `Nothing was charged. ${waiting(problem) ?? WORDS.too_many_requests[1]}`;
+    ? "You were not charged. This order can no longer be paid. You can order the ticket again when it is available."
+    : `You were not charged. ${waiting(problem) ?? WORDS.too_many_requests[1]}`;
   return { what, advice, fields: {} };
 }
 
@@ -120,7 +124,7 @@ function waiting({ retryAfterSeconds, code }) {
   if (!retryAfterSeconds || retryAfterSeconds < 5) return null;
   const span = spanOf(retryAfterSeconds);
   return code === "too_many_locks"
-    ? `You hold several tickets already, or let this one go too often: pay or cancel one, or try again in ${span}.`
+    ? `You already hold several tickets, or you released this one too often. Pay for an order or cancel it, or try again in ${span}.`
     : `Try again in ${span}.`;
 }
 

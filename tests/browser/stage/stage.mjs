@@ -105,8 +105,8 @@ export async function signUp(page, email = newEmail("buyer")) {
   await page.goto("/signup");
   await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("link", { name: "My Orders" }).waitFor();
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.getByRole("link", { name: "My orders" }).waitFor();
   return email;
 }
 
@@ -114,8 +114,8 @@ export async function signUp(page, email = newEmail("buyer")) {
 export async function signIn(page, email) {
   await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
-  await page.getByRole("button", { name: "Submit" }).click();
-  await page.getByRole("link", { name: "My Orders" }).waitFor();
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("link", { name: "My orders" }).waitFor();
 }
 
 /** Waits until the page is connected, and its first snapshot checked. */

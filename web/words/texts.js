@@ -1,0 +1,263 @@
+// Every text of the pages that a user reads, by screen. What the server refused is in refusals.js; prices and times come from
+// format.js. The rules: plain English, sentence case, one name for each screen, a button says what it does.
+//
+// A test (tests/browser/texts.test.mjs) checks that no other module holds such a text.
+
+/** The names of the screens: headings, titles of the window, links in the navigation. */
+export const screens = {
+  forSale: "Tickets for sale",
+  ticket: "Ticket",
+  newTicket: "Create a ticket",
+  listings: "My listings",
+  orders: "My orders",
+  order: "Order",
+  signUp: "Sign up",
+  signIn: "Sign in",
+  account: "Account",
+  notFound: "Page not found",
+};
+
+export const texts = {
+  navigation: {
+    sell: "Sell tickets",
+    signOut: "Sign out",
+    signedOut: "You are signed out.",
+    /** Followed by the email address. */
+    signedInAs: "Signed in as ",
+    connectionLost: "Connection lost. Reconnecting…",
+    connectedAgain: "You are connected again. Everything is up to date.",
+    /** @param {string} email */
+    otherUser: (email) => `You are now signed in as ${email} in this browser.`,
+    nothingDone: "Your last action was not carried out.",
+    switchAccount: "To use another account, sign out first.",
+  },
+
+  actions: {
+    tryAgain: "Try again",
+    seeTickets: "See tickets for sale",
+    seeOrders: "See my orders",
+    viewTicket: "View ticket",
+  },
+
+  trouble: {
+    missing: "It may have been removed, or the address may be wrong.",
+    forbidden: "You cannot see this page",
+    failed: "This page could not be loaded",
+  },
+
+  status: {
+    available: "Available",
+    locked: "Locked",
+    /** @param {string} countdown */
+    lockedFor: (countdown) => `Locked · ${countdown} left`,
+    sold: "Sold",
+    gone: "No longer for sale",
+  },
+
+  form: {
+    email: "Email",
+    password: "Password",
+    passwordHint: "8 to 128 characters",
+    currentPassword: "Current password",
+    newPassword: "New password",
+    show: "Show",
+    hide: "Hide",
+    /** @param {string} label of the field */
+    showLabel: (label) => `Show ${label.toLowerCase()}`,
+    /** @param {string} label of the field */
+    hideLabel: (label) => `Hide ${label.toLowerCase()}`,
+    title: "Title",
+    price: "Price",
+    /** @param {string} currency */
+    priceIn: (currency) => `Price in ${currency.toUpperCase()}`,
+    priceHint: "From 0.50 to 999,999.99",
+  },
+
+  sign: {
+    createAccount: "Create account",
+    creatingAccount: "Creating account…",
+    signIn: "Sign in",
+    signingIn: "Signing in…",
+    haveAccount: "Already have an account?",
+    noAccount: "New to GitTix?",
+    continueSignIn: "Sign in to continue.",
+    continueSignUp: "Sign up to continue.",
+    draftSaved: "What you typed is saved.",
+  },
+
+  account: {
+    emailHeading: "Email address",
+    changeEmail: "Change email address",
+    emailChanged: "Your email address is changed.",
+    /** @param {string} email */
+    signInWith: (email) => `From now on, sign in with ${email}.`,
+    passwordHeading: "Password",
+    changePassword: "Change password",
+    passwordChanged: "Your password is changed.",
+    othersSignedOut: "Your other devices are signed out.",
+    saving: "Saving…",
+    wrongPassword: "The current password is wrong.",
+    checkPassword: "Check it and try again.",
+  },
+
+  list: {
+    label: "Tickets",
+    search: "Search tickets",
+    searchExample: "Artist, team or show",
+    searchButton: "Search",
+    sortBy: "Sort by",
+    newestFirst: "Newest first",
+    lowestPrice: "Lowest price first",
+    highestPrice: "Highest price first",
+    /** @param {number} count @param {number} max more are not counted */
+    newTickets: (count, max) =>
+      count === 1 ? "1 new ticket" : `${count > max ? `${max}+` : count} new tickets`,
+    more: "Show more tickets",
+    /** @param {string} search */
+    nothingFound: (search) => `No tickets found for “${search}”`,
+    searchHelp:
+      "Search looks at the beginnings of the words in a title. Try fewer or shorter words.",
+    showAll: "Show all tickets",
+    empty: "No tickets for sale yet",
+    emptyHelp: "New tickets appear here as soon as they are listed.",
+    end: "These are all the tickets for sale right now.",
+    endOfSearch: "These are all the tickets that match your search.",
+  },
+
+  ticket: {
+    /** @param {string} when */
+    listed: (when) => `Listed ${when}`,
+    /** @param {string} when */
+    listedByYou: (when) => `You listed this ticket ${when}`,
+    spoken: {
+      available: "This ticket is available.",
+      locked: "Another buyer is paying for this ticket.",
+      sold: "This ticket has been sold.",
+      gone: "This ticket is no longer for sale.",
+    },
+    buy: "Buy",
+    buying: "Reserving your ticket…",
+    continueOrder: "Continue your order",
+    signInToBuy: "Sign in to buy",
+    reservedForYou: "This ticket is reserved for you.",
+    lockedHint: "Another buyer is paying for this ticket.",
+    /** @param {string} time */
+    lockedUntil: (time) =>
+      `Another buyer is paying for this ticket. If they do not pay, it will be available again by ${time}.`,
+    soldHint: "This ticket has been sold.",
+    goneHint: "The seller took this ticket off sale, or it has been sold.",
+    buyHint: "The ticket is reserved for you while you pay.",
+    /** @param {string} duration */
+    buyHintFor: (duration) => `The ticket is reserved for you while you pay. You have ${duration}.`,
+    titleChanged: "The seller has changed the title of this ticket.",
+    titleAndPriceChanged: "The seller has changed the title and the price of this ticket.",
+    /** @param {string} title */
+    titleBefore: (title) => `It was “${title}” before. Check the details before you buy.`,
+  },
+
+  order: {
+    /** @param {string} title */
+    titleOf: (title) => `Order: ${title}`,
+    /** @param {string} when */
+    ordered: (when) => `Ordered ${when}`,
+    timeLeftLabel: "Time left",
+    timeToPay: "Reserved for you. Time left to pay:",
+    timeToFinish: "Time left to finish your payment:",
+    /** @param {string} time */
+    payBy: (time) => `Pay by ${time}. After that, the order ends and you are not charged.`,
+    /** @param {string} span */
+    leftToPay: (span) => `${span} left to pay.`,
+    bought: "It's yours.",
+    /** @param {string} price */
+    paid: (price) => `You paid ${price}. Enjoy the show!`,
+    expired: "The time to pay for this order has ended.",
+    cancelled: "You cancelled this order.",
+    refunded: "Your payment was refunded.",
+    notCharged: "You were not charged.",
+    forSaleAgain: "The ticket is for sale again.",
+    /** @param {string} time */
+    availableBy: (time) => `The ticket will be available again by ${time}.`,
+    mayBeAvailable: "The ticket may be available again.",
+    payments: "Payments",
+    /** @param {string} amount */
+    chargePaid: (amount) => `${amount} paid`,
+    /** @param {string} amount */
+    chargeRefunded: (amount) => `${amount} refunded because the payment came too late`,
+    chargeTooLate: "Not charged because the payment came too late",
+    cancel: "Cancel this order",
+    cancelQuestion: "If you cancel, other buyers can buy the ticket.",
+    cancelYes: "Cancel order",
+    cancelNo: "Keep order",
+  },
+
+  payment: {
+    label: "Payment",
+    /** @param {string} price */
+    pay: (price) => `Pay ${price}`,
+    paying: "Paying…",
+    bankAsks: "Your bank wants you to confirm this payment.",
+    bankHelp: "Confirm it, or pay with another card below.",
+    confirm: "Confirm payment",
+    notConfirmed: "Your bank has not confirmed the payment yet.",
+    notConfirmedHelp: "Confirm it with your bank, then press the button again.",
+    stillWaiting: "Still waiting for an answer…",
+    notTwice: "You will not be charged twice.",
+    chooseCard: "Choose a test card",
+    /** @param {string} brand @param {string} digits */
+    card: (brand, digits) => `${brand} ending in ${digits}`,
+    accepted: "will be accepted",
+    asks: "will ask you to confirm the payment",
+    declined: "will be declined",
+    declinedFunds: "will be declined because of insufficient funds",
+    sandbox: "This is a test environment. No real money is charged.",
+  },
+
+  orders: {
+    none: "You have no open orders.",
+    past: "Past orders",
+    more: "Show more orders",
+    /** @param {string} countdown */
+    leftToPay: (countdown) => `${countdown} left to pay`,
+    /** @param {string} countdown */
+    paymentOpen: (countdown) => `Payment not finished · ${countdown} left`,
+    /** @param {string} when */
+    bought: (when) => `Bought · ${when}`,
+    /** @param {string} when */
+    expired: (when) => `Not paid in time · ${when}`,
+    /** @param {string} when */
+    cancelled: (when) => `Cancelled · ${when}`,
+  },
+
+  listings: {
+    none: "You have no tickets listed.",
+    more: "Show more listings",
+  },
+
+  newTicket: {
+    titleExample: "Rock concert, row 3",
+    priceExample: "19.99",
+    button: "List ticket",
+    busy: "Listing ticket…",
+    done: "Your ticket is for sale.",
+  },
+
+  listing: {
+    label: "Your listing",
+    save: "Save changes",
+    saving: "Saving…",
+    saved: "Your changes are saved.",
+    /** @param {string} price */
+    buyersSee: (price) => `Buyers now see ${price}.`,
+    forSale: "For sale. You can change this ticket or take it off sale.",
+    locked: "A buyer is paying for this ticket. You can change it when it is available again.",
+    /** @param {string} price */
+    sold: (price) => `Sold for ${price}.`,
+    gone: "This ticket is no longer for sale.",
+    lockedRefusal: "A buyer is paying for this ticket, so you cannot change it now.",
+    lockedHelp: "What you typed stays here. Save it when the ticket is available again.",
+    takeOff: "Take off sale",
+    takeOffQuestion: "If you take this ticket off sale, buyers can no longer find or buy it.",
+    takeOffYes: "Take ticket off sale",
+    takeOffNo: "Keep ticket on sale",
+  },
+};
