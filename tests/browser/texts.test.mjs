@@ -11,7 +11,7 @@ import { literalsOf } from "./stage/literals.mjs";
 const WEB = new URL("../../web/", import.meta.url);
 /** Names of the interface and of the platform that are no texts. */
 const NAMES = new Set([
-  ...["Created", "Completed", "Cancelled", "Failed", "Sold", "Available,Locked,Sold"],
+  ...["Created", "Completed", "Cancelled", "Failed", "Locked", "Sold", "Available,Locked,Sold"],
   ...["Hello", "Watching", "Watch", "Reset", "Error", "Problem"],
   ...["Date", "Link", "Enter", "Escape", "Tab"],
   ...["Visa", "Mastercard"],

@@ -10,7 +10,7 @@ import { backoffMs } from "../../web/net/backoff.js";
 import { once } from "../../web/net/once.js";
 import { Listing, matches } from "../../web/state/listing.js";
 import { store as pageStore, Store } from "../../web/state/store.js";
-import { countdown, money, spoken, typedPrice } from "../../web/words/format.js";
+import { countdown, money, spoken } from "../../web/words/format.js";
 import { inWords, paymentLimitInWords } from "../../web/words/refusals.js";
 
 /** Web storage as browsers implement it. `fault` is called before each use and may throw. */
@@ -228,12 +228,6 @@ test("times, prices and counts are written as people read them", () => {
   assert.equal(spoken(0), "0 seconds");
   assert.match(money(20, "usd"), /20$/);
   assert.match(money(19.9, "usd"), /19[.,]90/);
-});
-
-test("a decimal comma becomes a point, everything else is left to the server", () => {
-  assert.equal(typedPrice(" 19,99 "), "19.99");
-  assert.equal(typedPrice("1,234"), "1,234");
-  assert.equal(typedPrice("-5"), "-5");
 });
 
 /** Every code of the interface that a page can meet; those of wrong requests by programs are not among them. */

@@ -14,7 +14,8 @@ export class Problem extends Error {
    * @param {object} problem
    * @param {number} [problem.status] 0 without an answer
    * @param {string} [problem.code]
-   * @param {Array<{ message: string, field?: string }>} [problem.errors]
+   * `forUsers` marks a message of these pages, which is shown as it is.
+   * @param {Array<{ message: string, field?: string, forUsers?: boolean }>} [problem.errors]
    * @param {number | null} [problem.retryAfterSeconds]
    */
   constructor({ status = 0, code = "network", errors = [], retryAfterSeconds = null }) {

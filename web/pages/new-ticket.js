@@ -4,11 +4,12 @@ import { fill, h } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
-import { field, form } from "../parts/form.js";
+import { form } from "../parts/form.js";
 import { sellTabs } from "../parts/sell-tabs.js";
+import { priceField, titleField } from "../parts/ticket-fields.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
-import { typedPrice } from "../words/format.js";
+import { amount } from "../words/format.js";
 import { screens, texts } from "../words/texts.js";
 
 export const newTicket = { name: "new-ticket", title: screens.newTicket, needsUser: true, mount };
@@ -17,22 +18,11 @@ const DRAFT = "new-ticket";
 
 function mount({ root, navigate, signal, ready }) {
   const draft = readDraft(DRAFT);
-  const title = field("title", texts.form.title, {
-    maxlength: "200",
-    autocomplete: "off",
-    value: draft.title,
-    placeholder: texts.newTicket.titleExample,
-  });
-  const price = field(
-    "price",
-    texts.form.price,
-    {
-      inputmode: "decimal",
-      autocomplete: "off",
-      value: draft.price,
-      placeholder: texts.newTicket.priceExample,
-    },
-    texts.form.priceHint,
+  const title = titleField({ value: draft.title, placeholder: texts.newTicket.titleExample });
+  const price = priceField(
+    undefined,
+    { value: draft.price, placeholder: amount(19.99) },
+    texts.form.priceHint(amount(0.5), amount(999_999.99)),
   );
   const made = form({
     fields: [title, price],
@@ -44,7 +34,7 @@ function mount({ root, navigate, signal, ready }) {
   async function send(values) {
     const { data } = await once("POST", "/api/tickets", {
       title: values.title,
-      price: typedPrice(values.price),
+      price: price.read(),
     });
     dropDraft(DRAFT);
     store.putTickets([data]);
@@ -56,7 +46,7 @@ function mount({ root, navigate, signal, ready }) {
     keepDraft(DRAFT, { title: title.input.value, price: price.input.value }),
   );
   settings().then(
-    ({ currency }) => setPriceLabel(price, currency),
+    ({ currency }) => price.setCurrency(currency),
     () => {},
   );
   fill(
@@ -70,8 +60,4 @@ function mount({ root, navigate, signal, ready }) {
     ),
   );
   ready();
-}
-
-function setPriceLabel(price, currency) {
-  price.setLabel(texts.form.priceIn(currency));
 }

@@ -138,6 +138,9 @@ const LOOKS = {
 };
 
 function words(order) {
+  const end = order.status === "AwaitingPayment" ? order.unlocksAt : order.expiresAt;
+  if (ACTIVE.includes(order.status) && secondsUntil(Date.parse(end)) === 0)
+    return texts.orders.timeOver;
   switch (order.status) {
     case "Created":
       return texts.orders.leftToPay(countdown(secondsUntil(Date.parse(order.expiresAt))));

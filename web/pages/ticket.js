@@ -8,7 +8,7 @@ import { announce } from "../parts/announcer.js";
 import { signInLink } from "../parts/form.js";
 import { listingEditor } from "../parts/listing-editor.js";
 import { noticeBox } from "../parts/notice.js";
-import { kindOf, showStatus } from "../parts/status.js";
+import { isOver, kindOf, showStatus } from "../parts/status.js";
 import { tintOf } from "../parts/stub.js";
 import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
@@ -18,6 +18,9 @@ import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { ago, moment, money, spoken } from "../words/format.js";
 import { screens, texts } from "../words/texts.js";
+
+/** After so long without an answer the page says that the ticket is not reserved yet. */
+const SLOW_AFTER_MS = 3_000;
 
 export const ticketPage = { name: "ticket", title: screens.ticket, mount };
 
@@ -142,13 +145,20 @@ function buyBox(first, { signal, navigate }) {
   async function placeOrder(seen) {
     if (store.user === undefined) await refreshUser();
     if (store.user === null) return navigate(signInAddress(seen));
-    const { data } = await once("POST", "/api/orders", {
+    const order = {
       ticketId: seen.id,
       expectedPrice: seen.price,
       expectedVersion: seen.version,
-    });
+    };
+    const slow = setTimeout(sayStill, SLOW_AFTER_MS);
+    const sent = once("POST", "/api/orders", order, { onRetry: sayStill });
+    const { data } = await sent.finally(() => clearTimeout(slow));
     store.putOrders([data]);
     if (!signal.aborted) navigate(`/orders/${data.id}`);
+  }
+
+  function sayStill() {
+    if (!signal.aborted) box.say("warn", texts.ticket.stillWaiting, texts.ticket.stillWaitingHelp);
   }
 
   async function refused(problem, seen) {
@@ -208,6 +218,7 @@ function signInAddress({ id }) {
 function hintFor(kind, ticket, terms) {
   switch (kind) {
     case "locked":
+      if (isOver(ticket)) return texts.ticket.lockEnded;
       return ticket.unlocksAt
         ? texts.ticket.lockedUntil(moment(ticket.unlocksAt))
         : texts.ticket.lockedHint;

@@ -1,17 +1,23 @@
 // Cancelling an order: asked once more, since the ticket is free for others at once.
 
-import { fill, h } from "../core/dom.js";
+import { h } from "../core/dom.js";
 import { Problem } from "../net/api.js";
 import { once } from "../net/once.js";
 import { texts } from "../words/texts.js";
 import { noticeBox } from "./notice.js";
+import { question } from "./question.js";
 
 /** `{ element, show(order) }`. */
 export function cancelOrder(first) {
   const box = noticeBox();
   const start = h("button", { type: "button", class: "button button-quiet" }, texts.order.cancel);
-  const question = h("div", { class: "removal" });
-  const element = h("div", { class: "cancel" }, box.element, start, question);
+  const asking = question(start, {
+    text: texts.order.cancelQuestion,
+    yes: texts.order.cancelYes,
+    no: texts.order.cancelNo,
+    act: cancel,
+  });
+  const element = h("div", { class: "cancel" }, box.element, start, asking.element);
   let working = false;
 
   async function cancel() {
@@ -25,49 +31,14 @@ export function cancelOrder(first) {
       box.refuse(problem);
     } finally {
       working = false;
-      close();
+      asking.close();
     }
   }
 
-  function ask() {
-    const yes = h(
-      "button",
-      { type: "button", class: "button button-danger", on: { click: cancel } },
-      texts.order.cancelYes,
-    );
-    const no = h(
-      "button",
-      {
-        type: "button",
-        class: "button",
-        on: {
-          click: () => {
-            close();
-            start.focus();
-          },
-        },
-      },
-      texts.order.cancelNo,
-    );
-    fill(
-      question,
-      h("p", {}, texts.order.cancelQuestion),
-      h("div", { class: "form-actions" }, yes, no),
-    );
-    start.hidden = true;
-    yes.focus();
-  }
-
-  function close() {
-    fill(question);
-    start.hidden = false;
-  }
-
-  start.addEventListener("click", ask);
   return {
     element,
     show: (order) => {
-      if (!["Created", "AwaitingPayment"].includes(order.status)) close();
+      if (!["Created", "AwaitingPayment"].includes(order.status)) asking.close();
     },
   };
 }

@@ -64,7 +64,6 @@ export function passwordField(name, label, attributes, hint) {
     {
       type: "button",
       class: "input-toggle",
-      "aria-pressed": "false",
       "aria-label": texts.form.showLabel(label),
     },
     texts.form.show,
@@ -72,7 +71,9 @@ export function passwordField(name, label, attributes, hint) {
   toggle.addEventListener("click", () => {
     const shown = made.input.type === "password";
     made.input.type = shown ? "text" : "password";
-    toggle.setAttribute("aria-pressed", String(shown));
+    const { show, hide, showLabel, hideLabel } = texts.form;
+    setText(toggle, shown ? hide : show);
+    toggle.setAttribute("aria-label", shown ? hideLabel(label) : showLabel(label));
   });
   const row = h("div", { class: "input-row" });
   made.input.replaceWith(row);

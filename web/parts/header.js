@@ -16,7 +16,14 @@ const SIGNED_OUT = [
 const SIGNED_IN = [
   ["/orders", screens.orders],
   ["/tickets/new", texts.navigation.sell],
+  ["/account", screens.account],
 ];
+
+/** The other pages of a section, by the address of its link. */
+const SECTIONS = {
+  "/tickets/new": /^\/listings$/,
+  "/orders": /^\/orders\//,
+};
 
 /** A short break is nobody's business; only one that lasts is shown. */
 const LOST_SHOWN_AFTER_MS = 1_500;
@@ -67,12 +74,14 @@ export function startHeader({ navigate }) {
 /** Marks the link of the page that is shown. */
 export function markCurrent() {
   for (const link of document.querySelectorAll("#nav a")) {
-    setAttribute(
-      link,
-      "aria-current",
-      link.getAttribute("href") === location.pathname ? "page" : false,
-    );
+    setAttribute(link, "aria-current", currentOf(link.getAttribute("href")));
   }
+}
+
+/** `aria-current` of a link: it leads to this page, or to the section that this page is in. */
+function currentOf(href) {
+  if (href === location.pathname) return "page";
+  return SECTIONS[href]?.test(location.pathname) ? "true" : false;
 }
 
 function watchConnection() {

@@ -38,6 +38,7 @@ export function holdPanel(signal) {
     const share = Math.min(1, Math.max(0, (Date.parse(target(order)) - now()) / whole));
     left.style.transform = `scaleX(${share.toFixed(4)})`;
     setAttribute(element, "data-urgent", seconds <= URGENT_S);
+    if (seconds === 0) setText(label, texts.order.timeOver);
     if (SAID_AT_S.includes(seconds)) announce(texts.order.leftToPay(spoken(seconds)));
   }
 

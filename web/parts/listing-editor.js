@@ -1,31 +1,25 @@
 // What its seller can do with a ticket: change title and price, or take it off sale; neither while a buyer holds it.
 
-import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { h, setAttribute, setText } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { isLive } from "../state/live.js";
 import { store } from "../state/store.js";
-import { money, priceToType, typedPrice } from "../words/format.js";
+import { money, priceToType } from "../words/format.js";
 import { texts } from "../words/texts.js";
-import { field, form } from "./form.js";
-import { kindOf } from "./status.js";
+import { form } from "./form.js";
+import { question } from "./question.js";
+import { isOver, kindOf } from "./status.js";
+import { priceField, titleField } from "./ticket-fields.js";
 
 /** `{ element, show }` for a ticket of whoever is signed in. */
 export function listingEditor(first, { navigate }) {
   const draftName = `ticket:${first.id}`;
   const draft = readDraft(draftName);
   let base = first; // what the form was filled from: a change by somebody else since then must not be overwritten unseen
-  const title = field("title", texts.form.title, {
-    maxlength: "200",
-    value: draft.title ?? first.title,
-    autocomplete: "off",
-  });
-  const price = field("price", texts.form.priceIn(first.currency), {
-    inputmode: "decimal",
-    value: draft.price ?? priceToType(first.price),
-    autocomplete: "off",
-  });
+  const title = titleField({ value: draft.title ?? first.title });
+  const price = priceField(first.currency, { value: draft.price ?? priceToType(first.price) });
   const state = h("p", { class: "hint", role: "status" });
   const remove = h(
     "button",
@@ -40,17 +34,22 @@ export function listingEditor(first, { navigate }) {
     onRefused: refused,
     secondary: [remove],
   });
-  const removal = h("div", { class: "removal" });
+  const removal = question(remove, {
+    text: texts.listing.takeOffQuestion,
+    yes: texts.listing.takeOffYes,
+    no: texts.listing.takeOffNo,
+    act: takeOff,
+  });
   const element = h(
     "section",
     { class: "editor", "aria-label": texts.listing.label },
     state,
     editor.element,
-    removal,
+    removal.element,
   );
 
   async function save(values) {
-    const body = { title: values.title, price: typedPrice(values.price) };
+    const body = { title: values.title, price: price.read() };
     const { data } = await once("PUT", `/api/tickets/${base.id}`, body, { ifMatch: base.version });
     store.putTickets([data]);
     fillFrom(data);
@@ -68,7 +67,7 @@ export function listingEditor(first, { navigate }) {
       navigate("/listings");
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      fill(removal);
+      removal.close();
       if (!refused(problem, editor.box)) editor.box.refuse(problem);
     }
   }
@@ -89,34 +88,6 @@ export function listingEditor(first, { navigate }) {
     return true;
   }
 
-  function ask() {
-    const yes = h(
-      "button",
-      { type: "button", class: "button button-danger", on: { click: takeOff } },
-      texts.listing.takeOffYes,
-    );
-    const no = h(
-      "button",
-      {
-        type: "button",
-        class: "button",
-        on: {
-          click: () => {
-            fill(removal);
-            remove.focus();
-          },
-        },
-      },
-      texts.listing.takeOffNo,
-    );
-    fill(
-      removal,
-      h("p", {}, texts.listing.takeOffQuestion),
-      h("div", { class: "form-actions" }, yes, no),
-    );
-    yes.focus();
-  }
-
   function fillFrom(ticket) {
     dropDraft(draftName);
     base = ticket;
@@ -134,7 +105,10 @@ export function listingEditor(first, { navigate }) {
   function show(ticket) {
     if (ticket.version > base.version) follow(ticket);
     const kind = kindOf(ticket);
-    const shut = kind === "sold" || kind === "gone" || (kind === "locked" && isLive());
+    const over = kind === "sold" || kind === "gone";
+    const shut = over || (kind === "locked" && isLive());
+    editor.element.hidden = over;
+    if (over) removal.close();
     for (const button of [editor.submit, remove])
       setAttribute(button, "aria-disabled", shut ? "true" : false);
     setText(state, stateWords(kind, ticket));
@@ -143,7 +117,6 @@ export function listingEditor(first, { navigate }) {
   editor.element.addEventListener("input", () =>
     keepDraft(draftName, { title: title.input.value, price: price.input.value }),
   );
-  remove.addEventListener("click", () => remove.getAttribute("aria-disabled") !== "true" && ask());
   return { element, show };
 }
 
@@ -151,7 +124,7 @@ export function listingEditor(first, { navigate }) {
 function stateWords(kind, ticket) {
   switch (kind) {
     case "locked":
-      return texts.listing.locked;
+      return isOver(ticket) ? texts.listing.lockEnded : texts.listing.locked;
     case "sold":
       return texts.listing.sold(money(ticket.price, ticket.currency));
     case "gone":

@@ -5,6 +5,11 @@ import { setAttribute, setText } from "../core/dom.js";
 import { countdown } from "../words/format.js";
 import { texts } from "../words/texts.js";
 
+/** Whether the lock of a ticket has ended, though the server has not freed or sold the ticket yet. */
+export function isOver({ status, unlocksAt }) {
+  return status === "Locked" && Boolean(unlocksAt) && secondsUntil(Date.parse(unlocksAt)) === 0;
+}
+
 /** "available", "locked", "sold" or "gone": how a ticket looks. */
 export function kindOf(ticket) {
   if (ticket.gone) return ticket.status === "Sold" ? "sold" : "gone";
@@ -31,7 +36,8 @@ export function showStatus(label, ticket) {
   setText(label, statusWords(ticket));
 }
 
-function lockedWords({ unlocksAt }) {
-  const seconds = unlocksAt ? secondsUntil(Date.parse(unlocksAt)) : 0;
-  return seconds > 0 ? texts.status.lockedFor(countdown(seconds)) : texts.status.locked;
+function lockedWords(ticket) {
+  if (isOver(ticket)) return texts.status.lockEnded;
+  if (!ticket.unlocksAt) return texts.status.locked;
+  return texts.status.lockedFor(countdown(secondsUntil(Date.parse(ticket.unlocksAt))));
 }

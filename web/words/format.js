@@ -1,30 +1,73 @@
-// Prices and times in the reader's own locale.
+// Prices and times in English, with the conventions of the reader's region.
 
-const locale = globalThis.navigator && [...navigator.languages];
-const moneyFormats = new Map();
-const timeOfDay = new Intl.DateTimeFormat(locale, { hour: "numeric", minute: "2-digit" });
-const dayAndTime = new Intl.DateTimeFormat(locale, {
-  day: "numeric",
-  month: "short",
-  hour: "numeric",
-  minute: "2-digit",
-});
-const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+import { now } from "../core/clock.js";
+import { englishForNumbers, englishOf, numberLocale, readerLanguages } from "./locale.js";
 
 const DAY_S = 24 * 3600;
 
-/** An amount in major units; whole amounts without the zeros. */
-export function money(amount, currency) {
-  const whole = Number.isInteger(amount);
-  const name = `${currency} ${whole}`;
-  if (!moneyFormats.has(name)) {
-    /** @type {Intl.NumberFormatOptions} */
-    const options = { style: "currency", currency: currency.toUpperCase() };
-    if (whole) options.maximumFractionDigits = 0;
-    moneyFormats.set(name, new Intl.NumberFormat(locale, options));
+/**
+ * The formats for a reader.
+ * @param {string[]} languages the preferred one first
+ */
+export function formatsFor(languages) {
+  const english = englishOf(languages);
+  const moneyFormats = new Map();
+  /** @type {Intl.DateTimeFormatOptions} */
+  const time = { hour: "numeric", minute: "2-digit", hourCycle: hourCycleOf(languages[0]) };
+  const timeOfDay = new Intl.DateTimeFormat(english, time);
+  const dayAndTime = new Intl.DateTimeFormat(english, { day: "numeric", month: "short", ...time });
+  const date = new Intl.DateTimeFormat(english, {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+  });
+  const relative = new Intl.RelativeTimeFormat(english, { numeric: "auto" });
+  const typed = new Intl.NumberFormat(numberLocale(languages), {
+    minimumFractionDigits: 2,
+    useGrouping: false,
+  });
+  const grouped = new Intl.NumberFormat(numberLocale(languages), { minimumFractionDigits: 2 });
+
+  /** An amount in major units; whole amounts without the zeros. */
+  function money(amount, currency) {
+    const whole = Number.isInteger(amount);
+    const name = `${currency} ${whole}`;
+    if (!moneyFormats.has(name)) {
+      /** @type {Intl.NumberFormatOptions} */
+      const options = { style: "currency", currency: currency.toUpperCase() };
+      if (whole) options.maximumFractionDigits = 0;
+      moneyFormats.set(name, new Intl.NumberFormat(englishForNumbers(languages), options));
+    }
+    return moneyFormats.get(name).format(amount);
   }
-  return moneyFormats.get(name).format(amount);
+
+  /** The time of day; with the day unless it is today; a day of another year without the time. */
+  function moment(iso, nowMs = now()) {
+    const then = new Date(iso);
+    const today = new Date(nowMs);
+    if (then.toDateString() === today.toDateString()) return timeOfDay.format(then);
+    return (then.getFullYear() === today.getFullYear() ? dayAndTime : date).format(then);
+  }
+
+  /** "3 minutes ago" or "just now", against a given now (milliseconds). */
+  function ago(iso, nowMs) {
+    const seconds = Math.round((Date.parse(iso) - nowMs) / 1000);
+    if (seconds > -60) return "just now";
+    if (seconds > -3600) return relative.format(Math.round(seconds / 60), "minute");
+    if (seconds > -DAY_S) return relative.format(Math.round(seconds / 3600), "hour");
+    return relative.format(Math.round(seconds / DAY_S), "day");
+  }
+
+  /** An amount without currency, as the reader writes numbers. */
+  const amount = (value) => grouped.format(value);
+
+  /** A price as the reader would type it. */
+  const priceToType = (price) => (Number.isInteger(price) ? String(price) : typed.format(price));
+
+  return { money, moment, ago, amount, priceToType };
 }
+
+export const { money, moment, ago, amount, priceToType } = formatsFor(readerLanguages());
 
 /** 9:05, or 1:00:00 from an hour on. */
 export function countdown(seconds) {
@@ -44,32 +87,9 @@ export function spoken(seconds) {
   return parts.join(" ");
 }
 
-/** The time of day, with the day when it is not today. */
-export function moment(iso) {
-  const date = new Date(iso);
-  return date.toDateString() === new Date().toDateString()
-    ? timeOfDay.format(date)
-    : dayAndTime.format(date);
-}
-
-/** "3 minutes ago", against a given now (milliseconds). */
-export function ago(iso, nowMs) {
-  const seconds = Math.round((Date.parse(iso) - nowMs) / 1000);
-  if (seconds > -60) return relative.format(0, "second");
-  if (seconds > -3600) return relative.format(Math.round(seconds / 60), "minute");
-  if (seconds > -DAY_S) return relative.format(Math.round(seconds / 3600), "hour");
-  return relative.format(Math.round(seconds / DAY_S), "day");
-}
-
-/** What somebody typed as a price, for the interface: a decimal comma becomes a point, all else is the server's to judge. */
-export function typedPrice(text) {
-  const trimmed = text.trim();
-  return /^\d{1,6},\d{1,2}$/.test(trimmed) ? trimmed.replace(",", ".") : trimmed;
-}
-
-/** A price as somebody would type it. */
-export function priceToType(price) {
-  return Number.isInteger(price) ? String(price) : price.toFixed(2);
+/** Whether a day has 12 or 24 hours in a locale. */
+function hourCycleOf(language) {
+  return new Intl.DateTimeFormat(language, { hour: "numeric" }).resolvedOptions().hourCycle;
 }
 
 function unit(value, name) {

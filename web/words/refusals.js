@@ -1,5 +1,8 @@
 // The texts for refusals of the server: what happened, and what the user can do now.
 
+import { amount } from "./format.js";
+import { texts } from "./texts.js";
+
 /** By code: what happened, and what the reader can do now. */
 const WORDS = {
   network: [
@@ -82,7 +85,7 @@ const TITLE_LENGTH = "Enter a title of 1 to 200 characters.";
 
 /** Texts of the page in place of the server's, by field, or by field and message of the server. */
 const FIELD_WORDS = {
-  price: "Enter an amount from 0.50 to 999,999.99, such as 20 or 19.99.",
+  price: texts.form.priceInvalid(amount(0.5), amount(999_999.99), amount(19.99)),
   "title must not be empty": TITLE_LENGTH,
   "title must have at most 200 characters": TITLE_LENGTH,
   "password must have 8 to 128 characters": "Choose a password of 8 to 128 characters.",
@@ -140,7 +143,10 @@ function fieldsOf({ code, errors }) {
   return Object.fromEntries(
     errors
       .filter(({ field }) => field)
-      .map(({ field, message }) => [field, fieldWords(field, message)]),
+      .map(({ field, message, forUsers }) => [
+        field,
+        forUsers ? message : fieldWords(field, message),
+      ]),
   );
 }
 

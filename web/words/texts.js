@@ -50,6 +50,7 @@ export const texts = {
     locked: "Locked",
     /** @param {string} countdown */
     lockedFor: (countdown) => `Locked · ${countdown} left`,
+    lockEnded: "Available soon",
     sold: "Sold",
     gone: "No longer for sale",
   },
@@ -70,7 +71,17 @@ export const texts = {
     price: "Price",
     /** @param {string} currency */
     priceIn: (currency) => `Price in ${currency.toUpperCase()}`,
-    priceHint: "From 0.50 to 999,999.99",
+    /** @param {string} min @param {string} max */
+    priceHint: (min, max) => `From ${min} to ${max}`,
+    /** @param {string} min @param {string} max @param {string} example */
+    priceInvalid: (min, max, example) =>
+      `Enter an amount from ${min} to ${max}, such as 20 or ${example}.`,
+    /** @param {string} typed @param {string} [thousands] @param {string} [decimals] the two meanings */
+    priceAmbiguous: (typed, thousands, decimals) =>
+      `“${typed}” has two meanings. Enter ${thousands} or ${decimals}.`,
+    /** @param {number} left characters; negative when there are too many */
+    titleLeft: (left) =>
+      left < 0 ? `The title is ${characters(-left)} too long.` : `${characters(left)} left`,
   },
 
   sign: {
@@ -137,6 +148,8 @@ export const texts = {
     },
     buy: "Buy",
     buying: "Reserving your ticket…",
+    stillWaiting: "GitTix has not answered yet.",
+    stillWaitingHelp: "The ticket is not reserved for you yet. We keep trying.",
     continueOrder: "Continue your order",
     signInToBuy: "Sign in to buy",
     reservedForYou: "This ticket is reserved for you.",
@@ -144,6 +157,8 @@ export const texts = {
     /** @param {string} time */
     lockedUntil: (time) =>
       `Another buyer is paying for this ticket. If they do not pay, it will be available again by ${time}.`,
+    lockEnded:
+      "The reservation has ended. If the ticket was not paid for, it will be available again in a moment.",
     soldHint: "This ticket has been sold.",
     goneHint: "The seller took this ticket off sale, or it has been sold.",
     buyHint: "The ticket is reserved for you while you pay.",
@@ -163,6 +178,7 @@ export const texts = {
     timeLeftLabel: "Time left",
     timeToPay: "Reserved for you. Time left to pay:",
     timeToFinish: "Time left to finish your payment:",
+    timeOver: "The time to pay has ended.",
     /** @param {string} time */
     payBy: (time) => `Pay by ${time}. After that, the order ends and you are not charged.`,
     /** @param {string} span */
@@ -220,6 +236,7 @@ export const texts = {
     leftToPay: (countdown) => `${countdown} left to pay`,
     /** @param {string} countdown */
     paymentOpen: (countdown) => `Payment not finished · ${countdown} left`,
+    timeOver: "Time to pay has ended",
     /** @param {string} when */
     bought: (when) => `Bought · ${when}`,
     /** @param {string} when */
@@ -235,7 +252,6 @@ export const texts = {
 
   newTicket: {
     titleExample: "Rock concert, row 3",
-    priceExample: "19.99",
     button: "List ticket",
     busy: "Listing ticket…",
     done: "Your ticket is for sale.",
@@ -250,6 +266,8 @@ export const texts = {
     buyersSee: (price) => `Buyers now see ${price}.`,
     forSale: "For sale. You can change this ticket or take it off sale.",
     locked: "A buyer is paying for this ticket. You can change it when it is available again.",
+    lockEnded:
+      "The reservation has ended. If the ticket was not paid for, you can change it again in a moment.",
     /** @param {string} price */
     sold: (price) => `Sold for ${price}.`,
     gone: "This ticket is no longer for sale.",
@@ -261,3 +279,7 @@ export const texts = {
     takeOffNo: "Keep ticket on sale",
   },
 };
+
+function characters(count) {
+  return count === 1 ? "1 character" : `${count} characters`;
+}

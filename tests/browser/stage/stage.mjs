@@ -61,13 +61,13 @@ export function stage(settings) {
 async function person(
   t,
   { browser, server },
-  { signedIn = false, size = DESKTOP, scheme = "light", expected = [] } = {},
+  { signedIn = false, size = DESKTOP, scheme = "light", locale = "en-US", expected = [] } = {},
 ) {
   const context = await browser.newContext({
     baseURL: server.origin,
     viewport: size,
     colorScheme: scheme,
-    locale: "en-US",
+    locale,
   });
   context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();

@@ -1,0 +1,320 @@
+// What users of other languages read and type, how long a title may be, and texts that stay true while time passes.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { titleLength } from "../../web/words/title.js";
+import { connected, PHONE, refusal, row, SMALLEST, says, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const DAY_MS = 24 * 3600 * 1000;
+
+/** Changes what the server answers for one path. */
+async function change(page, path, edit) {
+  await page.route(`**${path}`, async (route) => {
+    if (route.request().method() !== "GET") return route.fallback();
+    const response = await route.fetch();
+    await route.fulfill({ response, json: edit(await response.json()) });
+  });
+}
+
+/** All lines of text that a page shows. */
+function textsOf(page) {
+  // biome-ignore lint/performance/useDomNodeTextContent: what is not shown is no text for a user
+  return page.evaluate(() => document.body.innerText.split("\n").filter((line) => line.trim()));
+}
+
+for (const locale of ["de-DE", "ja-JP", "ar-EG", "fa-IR"]) {
+  test(`every sentence is in one language for a reader in ${locale}`, async (t) => {
+    const seller = await on.account("seller");
+    const ticket = await seller.list(`Language ${locale}`, 1234.5);
+    const past = await seller.list(`Language past ${locale}`, 20);
+    const page = await on.person(t, { signedIn: true, locale });
+    const lines = [];
+    const read = async () => lines.push(...(await textsOf(page)));
+    const minutesAgo = new Date(Date.now() - 5 * 60_000).toISOString();
+    await change(page, `/api/tickets/${ticket.id}`, (data) => ({ ...data, createdAt: minutesAgo }));
+    await page.goto("/");
+    await says(row(page, ticket.title), "$1,234.50", 5_000);
+    await read();
+    await page.goto(`/tickets/${ticket.id}`);
+    await says(page.locator(".pass"), "Listed 5 minutes ago", 5_000);
+    await read();
+    await page.getByRole("button", { name: "Buy" }).click();
+    await page.locator(".hold-figures").waitFor();
+    await says(page.locator(".hold"), /Pay by \d/);
+    await read();
+    await page.goto(`/tickets/${past.id}`);
+    await page.getByRole("button", { name: "Buy" }).click();
+    await page.getByRole("button", { name: "Pay $20" }).click();
+    await says(page.locator(".outcome"), "You paid $20", 5_000);
+    const old = new Date(Date.now() - 30 * DAY_MS).toISOString();
+    await change(page, "/api/orders?status=all", (orders) =>
+      orders.map((order) => ({ ...order, updatedAt: old })),
+    );
+    await page.goto("/orders");
+    await page.locator(".row").nth(1).waitFor();
+    await read();
+    await page.goto("/tickets/new");
+    await page.getByLabel("Price in USD").waitFor();
+    await read();
+    for (const line of lines) assert.match(line, /^[\p{ASCII}\p{Zs}·“”…]*$/u);
+    assert.equal(await page.evaluate(() => document.documentElement.lang), "en");
+  });
+}
+
+for (const [locale, typed, shown] of [
+  ["en-US", "999,999.99", "$999,999.99"],
+  ["en-US", "$20", "$20"],
+  ["de-DE", "1.234,56", "$1,234.56"],
+  ["de-DE", "1.234", "$1,234"],
+  ["ar-EG", "٢٠", "$20"],
+  ["fa-IR", "۱٬۲۳۴٫۵۰", "$1,234.50"],
+]) {
+  test(`price ${typed} is accepted from a reader in ${locale}`, async (t) => {
+    const page = await on.person(t, { signedIn: true, locale });
+    await page.goto("/tickets/new");
+    await page.getByLabel("Title").fill("Priced Show");
+    await page.getByLabel("Price").fill(typed);
+    await page.getByRole("button", { name: "List ticket" }).click();
+    await page.locator(".editor").waitFor();
+    assert.equal(await page.locator(".price").textContent(), shown);
+  });
+}
+
+test("price with two meanings is not sent, and the message names both in the reader's way", async (t) => {
+  const page = await on.person(t, { signedIn: true, locale: "de-DE" });
+  let sent = 0;
+  page.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/api/tickets")) sent += 1;
+  });
+  await page.goto("/tickets/new");
+  assert.match(
+    await page.locator("[id^=field-price][id$=-hint]").textContent(),
+    /0,50 to 999\.999,99/,
+  );
+  await page.getByLabel("Title").fill("Ambiguous Show");
+  await page.getByLabel("Price").fill("1,234");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".field-error"), "“1,234” has two meanings. Enter 1.234,00 or 1,23.");
+  assert.equal(await page.evaluate(() => document.activeElement.name), "price");
+  assert.equal(sent, 0);
+  await page.getByLabel("Price").fill("twenty");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".field-error"), "Enter an amount from 0,50 to 999.999,99");
+  assert.equal(sent, 0);
+  await page.getByLabel("Price").fill("1.234,00");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".price"), "$1,234", 5_000);
+});
+
+test("price in the editor is written as its reader writes numbers, and saved unchanged", async (t) => {
+  const page = await on.person(t, { signedIn: true, locale: "de-DE" });
+  await page.goto("/tickets/new");
+  await page.getByLabel("Title").fill("Reedited Show");
+  await page.getByLabel("Price").fill("1234,5");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await page.locator(".editor").waitFor();
+  assert.equal(await page.getByLabel("Price").inputValue(), "1234,50");
+  await page.getByLabel("Title").fill("Reedited Once");
+  await page.getByRole("button", { name: "Save changes" }).click();
+  await says(page.locator(".notice"), "Your changes are saved", 5_000);
+  assert.equal(await page.locator(".price").textContent(), "$1,234.50");
+});
+
+test("title is counted as the server counts", async () => {
+  const seller = await on.account("seller");
+  const status = async (title) => {
+    const answer = await seller
+      .ask("POST", "/api/tickets", { title, price: 20 })
+      .catch((error) => error);
+    return answer instanceof Error ? Number(/: (\d{3}) /.exec(answer.message)[1]) : 201;
+  };
+  for (const unit of ["a", "🎸", "e\u0301", "👩‍👩‍👧", "\u1100\u1161", "ﬁ", "가"]) {
+    const each = titleLength(`x${unit}`) - 1;
+    const fits = unit.repeat(Math.floor(200 / each));
+    for (const title of [`\u0085 ${fits}\u3000`, `${fits}${"a".repeat(200 - titleLength(fits))}`]) {
+      assert.ok(titleLength(title) <= 200);
+      assert.equal(await status(title), 201, title);
+      const long = `${title.trimEnd()}${"a".repeat(201 - titleLength(title))}`;
+      assert.equal(titleLength(long), 201);
+      assert.equal(await status(long), 400, long);
+    }
+  }
+});
+
+test("pasted title is never cut, and what is left or too much is shown and spoken", async (t) => {
+  const page = await on.person(t, { signedIn: true, expected: [refusal(400)] });
+  await page.goto("/tickets/new");
+  const title = page.getByLabel("Title");
+  const counter = page.locator("[id$=-counter]");
+  const emoji = "🎸".repeat(150);
+  await title.fill(emoji);
+  assert.equal(await title.inputValue(), emoji);
+  assert.equal(await counter.textContent(), "");
+  await title.fill("🎸".repeat(197));
+  assert.equal(await counter.textContent(), "3 characters left");
+  await says(page.locator("#announcer"), "3 characters left");
+  await title.fill("🎸".repeat(201));
+  assert.equal(await title.inputValue(), "🎸".repeat(201));
+  assert.equal(await counter.textContent(), "The title is 1 character too long.");
+  await says(page.locator("#announcer"), "The title is 1 character too long.");
+  assert.equal(await title.getAttribute("aria-invalid"), "true");
+  assert.match(await title.getAttribute("aria-describedby"), /-counter$/);
+  await page.getByLabel("Price").fill("20");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await says(page.locator(".field-error"), "Enter a title of 1 to 200 characters", 5_000);
+  await title.fill(emoji);
+  assert.equal(await title.getAttribute("aria-invalid"), null);
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await page.locator(".editor").waitFor();
+  assert.equal(await page.locator("h1").textContent(), emoji);
+});
+
+test("lock that has ended but is not released yet is called ended, on the list and on the ticket", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const ticket = await seller.list("Ended Lock", 20);
+  await rival.lock(ticket);
+  const page = await on.person(t);
+  await page.routeWebSocket("**/ws*", (socket) => {
+    const server = socket.connectToServer();
+    server.onMessage((text) => JSON.parse(text).type === "Hello" && socket.send(text));
+  });
+  const ended = (data) =>
+    data.id === ticket.id
+      ? { ...data, unlocksAt: new Date(Date.now() - 1000).toISOString() }
+      : data;
+  await change(page, `/api/tickets/${ticket.id}`, ended);
+  await change(page, "/api/tickets?*", (tickets) => tickets.map(ended));
+  await page.goto("/");
+  await says(row(page, "Ended Lock"), "Available soon", 5_000);
+  await page.goto(`/tickets/${ticket.id}`);
+  await connected(page);
+  await says(page.locator(".buy"), "The reservation has ended", 5_000);
+  assert.doesNotMatch(await page.locator(".buy").textContent(), /is paying/);
+});
+
+test("order of a past year shows the year", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Last Year", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.getByRole("button", { name: "Pay $20" }).click();
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  await change(page, "/api/orders?status=all", (orders) =>
+    orders.map((order) => ({ ...order, updatedAt: "2020-02-03T12:00:00.000Z" })),
+  );
+  await page.goto("/orders");
+  await says(row(page, "Last Year"), "Feb 3, 2020", 5_000);
+});
+
+test("button that shows the password hides it again, and says so", async (t) => {
+  const page = await on.person(t);
+  await page.goto("/signin");
+  const input = page.getByLabel("Password", { exact: true });
+  await page.getByRole("button", { name: "Show password" }).click();
+  assert.equal(await input.getAttribute("type"), "text");
+  const hide = page.getByRole("button", { name: "Hide password" });
+  assert.equal(await hide.textContent(), "Hide");
+  await hide.click();
+  assert.equal(await input.getAttribute("type"), "password");
+  await page.getByRole("button", { name: "Show password" }).waitFor();
+});
+
+test("Escape closes a question, does nothing, and returns the focus", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Escaped", 20);
+  const page = await on.person(t, { signedIn: true });
+  const changes = [];
+  page.on("request", (request) => request.method() === "DELETE" && changes.push(request.url()));
+  const focused = () => page.evaluate(() => document.activeElement.textContent);
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.getByRole("button", { name: "Cancel this order" }).click();
+  assert.equal(await focused(), "Cancel order");
+  await page.keyboard.press("Escape");
+  assert.equal(await focused(), "Cancel this order");
+  assert.equal(await page.getByRole("button", { name: "Keep order" }).count(), 0);
+  await page.goto("/tickets/new");
+  await page.getByLabel("Title").fill("Kept On Sale");
+  await page.getByLabel("Price").fill("20");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await page.getByRole("button", { name: "Take off sale" }).click();
+  assert.equal(await focused(), "Take ticket off sale");
+  await page.getByLabel("Title").focus(); // wherever the focus is
+  await page.keyboard.press("Escape");
+  assert.equal(await focused(), "Take off sale");
+  assert.deepEqual(changes, []);
+});
+
+test("header leads to the account, and marks the section of every page", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Marked", 20);
+  for (const size of [PHONE, SMALLEST]) {
+    const page = await on.person(t, { signedIn: true, size });
+    const nav = page.getByRole("navigation", { name: "Main" });
+    const marked = () => nav.locator("[aria-current]").allTextContents();
+    for (const [path, heading, mark] of [
+      ["/tickets/new", "Create a ticket", ["Sell tickets"]],
+      ["/listings", "My listings", ["Sell tickets"]],
+      ["/orders", "My orders", ["My orders"]],
+      ["/account", "Account", ["Account"]],
+      ["/", "Tickets for sale", []],
+    ]) {
+      await page.goto(path);
+      await page.getByRole("heading", { name: heading, level: 1 }).waitFor();
+      assert.deepEqual(await marked(), mark, path);
+    }
+    await nav.getByRole("link", { name: "Account" }).click();
+    await page.getByRole("heading", { name: "Account", level: 1 }).waitFor();
+    const [wide, window] = await page.evaluate(() => [
+      document.documentElement.scrollWidth,
+      innerWidth,
+    ]);
+    assert.ok(wide <= window, `${wide} px in ${window}`);
+    if (size === PHONE) {
+      await page.goto(`/tickets/${ticket.id}`);
+      await page.getByRole("button", { name: "Buy" }).click();
+      await page.locator(".hold-figures").waitFor();
+      assert.deepEqual(await marked(), ["My orders"]);
+    }
+  }
+});
+
+test("sold ticket shows its seller no form", async (t) => {
+  const rival = await on.account("rival");
+  const page = await on.person(t, { signedIn: true });
+  await page.goto("/tickets/new");
+  await page.getByLabel("Title").fill("Sold Under The Form");
+  await page.getByLabel("Price").fill("20");
+  await page.getByRole("button", { name: "List ticket" }).click();
+  await page.locator(".editor").waitFor();
+  await connected(page);
+  await page.getByRole("button", { name: "Take off sale" }).click();
+  const id = new URL(page.url()).pathname.split("/").at(-1);
+  await rival.pay(await rival.lock({ id }));
+  await says(page.locator(".editor"), "Sold for $20.");
+  assert.equal(await page.getByLabel("Title").isVisible(), false);
+  assert.equal(await page.locator(".editor button:visible").count(), 0);
+});
+
+test("page says that the ticket is not reserved while the server does not answer, and orders once it does", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Slow Server", 20);
+  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_/] });
+  let answer;
+  await page.route("**/api/orders", async (route) => {
+    if (route.request().method() !== "POST") return route.fallback();
+    await new Promise((resolve) => {
+      answer = resolve;
+    });
+    return route.continue();
+  });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.getByRole("button", { name: "Reserving your ticket…" }).waitFor();
+  await says(page.locator(".buy .notice"), "The ticket is not reserved for you yet", 10_000);
+  answer();
+  await page.locator(".hold-figures").waitFor();
+});
