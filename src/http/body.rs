@@ -44,7 +44,7 @@ pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) ->
     if let Some(body) = body.as_mut().now_or_never() {
         return body;
     }
-    tokio::time::timeout(BODY_TIME_MAX, body).await.unwrap_or_else(|_| Err(ApiError::new(Code::RequestTimeout)))
+    Box::pin(tokio::time::timeout(BODY_TIME_MAX, body)).await.unwrap_or_else(|_| Err(ApiError::new(Code::RequestTimeout)))
 }
 
 /// The most bytes that the body of a request can have, by its head; `None` if there is no body.

@@ -96,7 +96,7 @@ impl Call {
         match self.expected_session().await? {
             Some(who) => Ok(who),
             None => {
-                body::discard(&self.req, &mut self.payload).await;
+                Box::pin(body::discard(&self.req, &mut self.payload)).await;
                 Err(ApiError::new(Code::NotSignedIn))
             }
         }
@@ -112,7 +112,7 @@ impl Call {
             && !origin::is_safe(self.req.method())
             && self.names_other_than(who.user)
         {
-            body::discard(&self.req, &mut self.payload).await;
+            Box::pin(body::discard(&self.req, &mut self.payload)).await;
             return Err(ApiError::new(Code::OtherUser));
         }
         Ok(session)

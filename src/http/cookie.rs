@@ -52,17 +52,31 @@ impl SessionCookie {
     /// Over http, cookies that were set under another port, or before the port was in the name, come last: replicas that are
     /// called by several ports of one host share their sessions. Those of another marketplace are no sessions here.
     pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
-        let (prefix, port) = self.name_in(headers);
-        let is_own = move |name: &[u8]| name.strip_prefix(prefix.as_bytes()) == Some(port.as_bytes());
-        let is_other = move |name: &[u8]| self.may_be_replicas(name) && !is_own(name);
-        tokens(headers, is_own).chain(tokens(headers, is_other)).take(Self::TRIED_MAX)
+        let mut tokens = tokens(headers, |name| self.may_be_ours(name));
+        let first = tokens.next();
+        let (first, several) = match tokens.next() {
+            // The name is compared with `Host` only if there is a choice.
+            Some(second) => (None, self.own_first(headers, first.into_iter().chain([second]).chain(tokens))),
+            None => (first.map(|(_, token)| token), Vec::new()),
+        };
+        first.into_iter().chain(several)
     }
 
-    /// Whether a cookie of this name may be that of a replica.
-    fn may_be_replicas(&self, name: &[u8]) -> bool {
-        let is_http = name == Self::EARLIER_HTTP_NAME
-            || name.strip_prefix(Self::HTTP_PREFIX.as_bytes()).is_some_and(|port| port.iter().all(u8::is_ascii_digit));
-        is_http && !matches!(self.name, Name::Https)
+    fn own_first<'a>(&self, headers: &'a HeaderMap, tokens: impl Iterator<Item = (&'a [u8], &'a str)>) -> Vec<&'a str> {
+        let (prefix, port) = self.name_in(headers);
+        let is_own = |name: &[u8]| name.strip_prefix(prefix.as_bytes()) == Some(port.as_bytes());
+        let (mut own, others): (Vec<_>, Vec<_>) = tokens.partition(|(name, _)| is_own(name));
+        own.extend(others);
+        own.into_iter().map(|(_, token)| token).take(Self::TRIED_MAX).collect()
+    }
+
+    /// Whether a cookie of this name may be ours, or over http that of a replica.
+    fn may_be_ours(&self, name: &[u8]) -> bool {
+        if matches!(self.name, Name::Https) {
+            return name == Self::HTTPS_NAME.as_bytes();
+        }
+        name == Self::EARLIER_HTTP_NAME
+            || name.strip_prefix(Self::HTTP_PREFIX.as_bytes()).is_some_and(|port| port.iter().all(u8::is_ascii_digit))
     }
 
     /// Lets the browser that sent `headers` keep `token`.
@@ -100,15 +114,17 @@ impl SessionCookie {
     }
 }
 
-/// What may be tokens, in cookies whose name `is_wanted`. The header is read as bytes: cookies of other applications may hold
-/// anything, in any encoding.
-fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) -> impl Iterator<Item = &'a str> {
+/// Names and values of the cookies whose name `is_wanted` and whose value may be a token. The header is read as bytes: cookies
+/// of other applications may hold anything, in any encoding.
+fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) -> impl Iterator<Item = (&'a [u8], &'a str)> {
     let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();
-        let (name, value) = pair.split_at_checked(pair.iter().position(|byte| *byte == b'=')?)?;
-        let token = std::str::from_utf8(&value[1..]).ok().filter(|_| is_wanted(name))?;
-        (1..=SessionCookie::TOKEN_CHARS_MAX).contains(&token.len()).then_some(token)
+        let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+        if !is_wanted(name) || !(1..=SessionCookie::TOKEN_CHARS_MAX).contains(&(value.len() - 1)) {
+            return None;
+        }
+        Some((name, std::str::from_utf8(&value[1..]).ok()?))
     })
 }
 

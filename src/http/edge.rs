@@ -43,10 +43,9 @@ pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRes
     let answer = match admit(&req) {
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
         Err(refusal) => {
-            if refusal.code() == Code::TooManyRequests
-                && let Ok(_waiting) = REFUSALS_WAITING.try_acquire()
-            {
-                tokio::time::sleep(REFUSAL_AFTER).await;
+            if refusal.code() == Code::TooManyRequests {
+                // In a box, since every request is as large as its largest branch, and is copied.
+                Box::pin(delay_refusal()).await;
             }
             Ok(Ok(req.error_response(refusal)))
         }
@@ -64,11 +63,17 @@ pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceRes
     SERIES.count(&method, status, elapsed.as_secs_f64());
     if let Ok(answer) = &answer {
         if status == StatusCode::FORBIDDEN {
-            log_refused_access(answer).await;
+            Box::pin(log_refused_access(answer)).await;
         }
         tracing::debug!(%method, path = answer.request().path(), status = status.as_u16(), us = elapsed.as_micros(), "request answered");
     }
     answer
+}
+
+async fn delay_refusal() {
+    if let Ok(_waiting) = REFUSALS_WAITING.try_acquire() {
+        tokio::time::sleep(REFUSAL_AFTER).await;
+    }
 }
 
 /// Before the route is known: nothing that a page of another site sent may change anything. The webhook has no cookie that

@@ -101,12 +101,12 @@ impl Call {
         let Some(_in_use) = keys.begin(&key) else {
             return Err(ApiError::new(Code::IdempotencyInFlight));
         };
-        if let Some(effect) = self.recall(&key).await? {
+        if let Some(effect) = Box::pin(self.recall(&key)).await? {
             return Ok(replayed(answer(effect)));
         }
         match work(Some(key.clone())).await {
             // Another replica may have been faster, and what refuses this request may be what its first attempt did there.
-            Err(error) if is_by_state(error.code()) => match self.recall(&key).await? {
+            Err(error) if is_by_state(error.code()) => match Box::pin(self.recall(&key)).await? {
                 Some(effect) => Ok(replayed(answer(effect))),
                 None => Err(error),
             },

@@ -152,11 +152,11 @@ where
             async move {
                 // `HttpServer` names the listener's address in it, for those who make up URLs from it. Nobody here does.
                 let app = Rc::new(app.new_service(AppConfig::default()).await?);
-                Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| answer(app, request)))
+                Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| answer(app, request, Kind::Plain)))
             }
         });
         let upgrades = fn_service(move |(request, framed)| {
-            let answer = started.get().map(|app| answer_any(app, request));
+            let answer = started.get().map(|app| answer(app, request, Kind::Upgrade));
             async move {
                 // There is an application before there is a connection.
                 if let Some(answer) = answer {
@@ -192,34 +192,34 @@ where
     Ok(server.run())
 }
 
-/// Answers a request that does not ask for an upgrade. What looks like a handshake to the application and not to
-/// actix-http, for example one with a body in chunks, has a connection that cannot be given away.
-fn answer<S>(app: &Rc<S>, request: Request) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
-where
-    S: Service<Request, Response = ServiceResponse, Error = Error>,
-{
-    let answer = answer_any(app, request);
-    async move {
-        let answer = answer.await?;
-        let is_handshake = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        Ok(if is_handshake { ApiError::new(Code::UpgradeRequired).error_response().into() } else { answer })
-    }
+/// Whether actix-http gives the connection away for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It does not. What looks like a handshake to the application and not to actix-http, for example one with a body in
+    /// chunks, is refused.
+    Plain,
+    Upgrade,
 }
 
-/// Answers any request. One on a connection beyond the quota gets an answer only if it is a probe, and is the last there.
-fn answer_any<S>(app: &Rc<S>, mut request: Request) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
+/// Answers a request. One on a connection beyond the quota gets an answer only if it is a probe, and is the last there.
+fn answer<S>(app: &Rc<S>, mut request: Request, kind: Kind) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
 where
     S: Service<Request, Response = ServiceResponse, Error = Error>,
 {
     let turn = Turn::begin(&mut request);
     let exceeded = turn.as_ref().and_then(Turn::exceeded);
-    let refusal = exceeded.filter(|_| !edge::PROBES.contains(&request.path())).map(refuse_request);
-    let answering = if refusal.is_none() { Some(app.call(request)) } else { None };
+    let answering = match exceeded {
+        Some(exceeded) if !edge::PROBES.contains(&request.path()) => Err(exceeded),
+        _ => Ok(app.call(request)),
+    };
     async move {
-        let mut answer = match (refusal, answering) {
-            (None, Some(answering)) => Response::from(answering.await?),
-            (refusal, _) => refusal.unwrap_or_else(|| refuse_request(Exceeded::Connections)),
+        let mut answer = match answering {
+            Ok(answering) => Response::from(answering.await?),
+            Err(exceeded) => refuse_request(exceeded),
         };
+        if kind == Kind::Plain && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            answer = ApiError::new(Code::UpgradeRequired).error_response().into();
+        }
         if exceeded.is_some() {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }

@@ -4,7 +4,9 @@
 //! It decides on a deadline only. The requests themselves are separated by actix-http's parser, never by this module, so a
 //! disagreement between the two cannot be used to smuggle a request.
 
-use std::mem;
+use std::{mem, sync::LazyLock};
+
+use memchr::memmem::Finder;
 
 use super::activity::Body;
 
@@ -137,6 +139,8 @@ impl Framing {
     }
 }
 
+static LINE_AND_EMPTY_LINE: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new(b"\n\r\n"), Finder::new(b"\n\n")]);
+
 /// Search for the empty line that ends a head, in bytes that come in parts.
 ///
 /// Lines end with LF or CRLF, and empty lines before a request line are skipped, as in httparse (RFC 9112 §2.2).
@@ -154,6 +158,12 @@ impl HeadScan {
 
     /// The index behind the head's last byte.
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        if !self.has_begun
+            && let Some(end) = Self::find_whole(bytes)
+        {
+            self.has_begun = true;
+            return Some(end);
+        }
         let mut start = 0;
         for newline in memchr::memchr_iter(b'\n', bytes) {
             let is_empty = mem::replace(&mut self.is_line_empty, true) && matches!(&bytes[start..newline], b"" | b"\r");
@@ -166,6 +176,19 @@ impl HeadScan {
         self.is_line_empty &= matches!(&bytes[start..], b"" | b"\r");
         self.has_begun |= !self.is_line_empty;
         None
+    }
+
+    /// The index behind a head that begins with the first byte, as most do: faster than line by line.
+    fn find_whole(bytes: &[u8]) -> Option<usize> {
+        if matches!(bytes.first()?, b'\r' | b'\n') {
+            return None;
+        }
+        let [with_cr, without] = &*LINE_AND_EMPTY_LINE;
+        let end = with_cr.find(bytes)?;
+        match without.find(&bytes[..end + 1]) {
+            Some(end) => Some(end + 2),
+            None => Some(end + 3),
+        }
     }
 }
 
