@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatsFor } from "../../web/words/format.js";
+import { readerLanguages } from "../../web/words/locale.js";
 import { parsePrice } from "../../web/words/price.js";
 import { titleLength } from "../../web/words/title.js";
 
@@ -173,6 +174,11 @@ test("price is written with a point for decimals unless the reader's English has
   assert.equal(formatsFor(["de"]).money(1_234.5, "usd"), "$1,234.50");
   assert.equal(formatsFor(["fa"]).money(20, "usd"), "$20");
   assert.equal(formatsFor(["en-GB"]).money(20, "usd"), "US$20");
+});
+
+test("language that Intl does not know is skipped", () => {
+  assert.deepEqual(readerLanguages(["en-US@posix", "tlh", "de-AT"]), ["de-AT", "en-US"]);
+  assert.deepEqual(readerLanguages([]), ["en-US"]);
 });
 
 test("moment of another year names the year", () => {

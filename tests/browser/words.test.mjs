@@ -194,6 +194,45 @@ test("lock that has ended but is not released yet is called ended, on the list a
   assert.doesNotMatch(await page.locator(".buy").textContent(), /is paying/);
 });
 
+test("order whose time to pay has ended says so, on its page and in the list", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Ended Order", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  await says(page.locator(".hold"), "Reserved for you. Time left to pay:");
+  const id = new URL(page.url()).pathname.split("/").at(-1);
+  const expiresAt = new Date(Date.now() - 1000).toISOString();
+  const ended = (order) => ({ ...order, expiresAt });
+  await change(page, `/api/orders/${id}`, ended);
+  await change(page, "/api/orders?status=all", (orders) => orders.map(ended));
+  await change(page, "/api/orders", (orders) => orders.map(ended));
+  await page.reload();
+  await says(page.locator(".hold"), "The time to pay has ended.", 5_000);
+  await page.goto("/orders");
+  await says(row(page, "Ended Order"), "Time to pay has ended", 5_000);
+});
+
+test("title in a script from right to left is laid out so, and its language is left open", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("حفلة موسيقية 2026", 20);
+  const page = await on.person(t, { signedIn: true });
+  const laidOut = (locator) =>
+    locator.evaluate((one) => [getComputedStyle(one).direction, one.getAttribute("lang")]);
+  await page.goto("/");
+  await row(page, ticket.title).waitFor();
+  assert.deepEqual(await laidOut(row(page, ticket.title).locator(".row-title")), ["rtl", ""]);
+  await page.goto(`/tickets/${ticket.id}`);
+  assert.deepEqual(await laidOut(page.locator("h1", { hasText: ticket.title })), ["rtl", ""]);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  assert.deepEqual(await laidOut(page.locator("h1", { hasText: ticket.title })), ["rtl", ""]);
+  await page.goto("/orders");
+  assert.deepEqual(await laidOut(row(page, ticket.title).locator(".row-title")), ["rtl", ""]);
+  assert.equal(await page.evaluate(() => getComputedStyle(document.body).direction), "ltr");
+});
+
 test("order of a past year shows the year", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Last Year", 20);

@@ -1,6 +1,9 @@
 // Building elements. Text only ever becomes text nodes and attribute values: nothing in these pages parses markup, so a
 // ticket's title that looks like markup stays what its seller typed.
 
+/** Attributes of an element whose text a user typed: it may be in any language and direction. */
+export const USER_TEXT = { dir: "auto", lang: "" };
+
 /**
  * An element with attributes and children.
  * `class` and plain attributes are set as they are; `true` sets an empty attribute, `false`, `null` and `undefined` none;

@@ -1,7 +1,7 @@
 // One order: how long the ticket is held, paying, and what became of it.
 
 import { secondsUntil } from "../core/clock.js";
-import { fill, h } from "../core/dom.js";
+import { fill, h, USER_TEXT } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { announce } from "../parts/announcer.js";
 import { cancelOrder } from "../parts/cancel-order.js";
@@ -120,7 +120,7 @@ function summary(order, currency) {
     h(
       "div",
       { class: "pass-body" },
-      h("h1", { tabindex: "-1" }, order.ticket.title),
+      h("h1", { tabindex: "-1", ...USER_TEXT }, order.ticket.title),
       h("p", { class: "price" }, money(order.price, currency)),
       h("p", { class: "quiet" }, texts.order.ordered(moment(order.createdAt))),
     ),

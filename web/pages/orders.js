@@ -1,7 +1,7 @@
 // My Orders: what is held or being paid right now, and what became of the others.
 
 import { onSecond, secondsUntil } from "../core/clock.js";
-import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
@@ -115,7 +115,7 @@ function orderRow(first, currency) {
       h(
         "a",
         { class: "row-link", href: `/orders/${first.id}` },
-        h("span", { class: "row-title" }, first.ticket.title),
+        h("span", { class: "row-title", ...USER_TEXT }, first.ticket.title),
       ),
       status,
     ),

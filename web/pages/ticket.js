@@ -1,7 +1,7 @@
 // One ticket: what it costs, whether it can be had, and Buy. Its seller finds the editor here instead.
 
 import { now, onSecond } from "../core/clock.js";
-import { fill, h, setAttribute, setText } from "../core/dom.js";
+import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
@@ -62,7 +62,7 @@ function mount(context) {
 }
 
 function build({ root, signal, navigate }, first, mine) {
-  const title = h("h1", { tabindex: "-1" });
+  const title = h("h1", { tabindex: "-1", ...USER_TEXT });
   const status = h("span", { class: "status" });
   const listed = h("p", { class: "quiet" });
   const price = h("p", { class: "price" });

@@ -1,6 +1,6 @@
 // The two fields of a ticket: its title, with a counter near the limit, and its price, in the reader's way to write numbers.
 
-import { h, setAttribute, setText } from "../core/dom.js";
+import { h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { Problem } from "../net/api.js";
 import { amount } from "../words/format.js";
 import { parsePrice } from "../words/price.js";
@@ -14,7 +14,11 @@ const COUNTED_FROM = 20;
 
 /** A field for a title of any length. What is too long is counted and said, never cut off. */
 export function titleField(attributes = {}) {
-  const made = field("title", texts.form.title, { autocomplete: "off", ...attributes });
+  const made = field("title", texts.form.title, {
+    autocomplete: "off",
+    ...USER_TEXT,
+    ...attributes,
+  });
   const { element, input } = made;
   const counter = h("p", { class: "field-hint", id: `${input.id}-counter` });
   element.append(counter);

@@ -1,6 +1,6 @@
 // One ticket in a list. The row is built once and then changed in place.
 
-import { h, setAttribute, setText } from "../core/dom.js";
+import { h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { money } from "../words/format.js";
 import { kindOf, showStatus } from "./status.js";
 import { stub } from "./stub.js";
@@ -9,7 +9,7 @@ const CHANGED_MS = 1_200;
 
 /** `{ element, show }`: a list item, and what brings it up to date with a ticket. */
 export function ticketRow(ticket) {
-  const title = h("span", { class: "row-title" });
+  const title = h("span", { class: "row-title", ...USER_TEXT });
   const status = h("span", { class: "status" });
   const price = h("span", { class: "row-price" });
   const link = h("a", { class: "row-link", href: `/tickets/${ticket.id}` }, title);

@@ -1,9 +1,21 @@
 // The reader's conventions, with English words. The pages are in English: a month, a relative time or a digit of another
 // language would make one sentence of two languages.
 
-/** @returns {string[]} the languages that the browser names, the preferred one first */
-export function readerLanguages() {
-  return [...(globalThis.navigator?.languages ?? []), "en-US"];
+/**
+ * The languages that the reader prefers and that `Intl` knows, the first one first. There is always one.
+ * @param {readonly string[]} named by the browser
+ */
+export function readerLanguages(named = globalThis.navigator?.languages ?? []) {
+  return [...named.filter(isKnown), "en-US"];
+}
+
+/** Some browsers name languages that `Intl` refuses, such as "en-US@posix". */
+function isKnown(language) {
+  try {
+    return Intl.NumberFormat.supportedLocalesOf(language).length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /**
