@@ -48,7 +48,7 @@ const WORDS = {
   ticket_changed: ["The seller has changed this ticket.", "Check the details before you buy."],
   too_many_locks: [
     "You cannot reserve this ticket right now.",
-    "You already hold several tickets, or you released this one too often. Pay for an order or cancel it, or try again later.",
+    "You have already reserved several tickets, or released this one too often. Pay for an order or cancel it, or try again later.",
   ],
   too_many_listings: [
     "You have reached the maximum number of tickets for sale.",
@@ -127,7 +127,7 @@ function waiting({ retryAfterSeconds, code }) {
   if (!retryAfterSeconds || retryAfterSeconds < 5) return null;
   const span = spanOf(retryAfterSeconds);
   return code === "too_many_locks"
-    ? `You already hold several tickets, or you released this one too often. Pay for an order or cancel it, or try again in ${span}.`
+    ? `You have already reserved several tickets, or released this one too often. Pay for an order or cancel it, or try again in ${span}.`
     : `Try again in ${span}.`;
 }
 
