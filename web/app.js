@@ -12,6 +12,7 @@ import { orderPage } from "./pages/order.js";
 import { ordersPage } from "./pages/orders.js";
 import { ownPath, signInPage, signUpPage } from "./pages/sign.js";
 import { ticketPage } from "./pages/ticket.js";
+import { watchCoveredTop } from "./parts/covered.js";
 import { markCurrent, startHeader } from "./parts/header.js";
 import { endSessionNotice, sayWhoIsSignedIn } from "./parts/session-notice.js";
 import { showTrouble } from "./parts/trouble.js";
@@ -53,6 +54,7 @@ function onShown() {
 }
 
 async function begin() {
+  watchCoveredTop();
   startHeader({ navigate: (address) => router.navigate(address) });
   onSessionChange(sessionChanged);
   onRefusal(({ code }) => {

@@ -25,6 +25,8 @@ pub const STYLES: &[&str] = &[
     include_str!("../../web/styles/controls.css"),
     include_str!("../../web/styles/list.css"),
     include_str!("../../web/styles/pass.css"),
+    include_str!("../../web/styles/contrast.css"),
+    include_str!("../../web/styles/print.css"),
 ];
 
 /// All other files.
@@ -55,6 +57,7 @@ pub static FILES: &[File] = embedded![
     "parts/announcer.js",
     "parts/cancel-order.js",
     "parts/countdown.js",
+    "parts/covered.js",
     "parts/form.js",
     "parts/header.js",
     "parts/hold-panel.js",

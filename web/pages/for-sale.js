@@ -26,19 +26,24 @@ const SKELETON_ROWS = 8;
 const NEWS_SPACING_MS = 20_000;
 const NEWS_SHOWN_MAX = 99;
 
-/** The list that was shown last: the way back from a ticket is instant. */
+/** The list that was shown last, and the heights of its rows: the way back from a ticket is instant. */
 let kept = /** @type {Listing | null} */ (null);
+/** @type {import("../parts/virtual-list.js").Heights} */
+let keptHeights;
 
-export const forSale = { name: "for-sale", title: screens.forSale, mount };
+export const forSale = { name: "for-sale", title: screens.forSale, isList: true, mount };
 
-function mount({ root, query, signal, navigate, ready }) {
+function mount({ root, query, signal, navigate, place, ready }) {
   const filters = filtersOf(query);
   const listing = kept?.query.toString() === filters.toString() ? kept : new Listing(filters);
+  if (kept !== listing) keptHeights = { width: 0, byId: new Map() };
   kept = listing;
   const parts = build(root, filters, navigate);
   const rows = new VirtualList({
     host: parts.list,
     signal,
+    pinned: place?.row,
+    heights: keptHeights,
     rowOf: (id) => ticketRow(store.ticket(id)),
     onRange: (end) => reachedRow(end),
   });

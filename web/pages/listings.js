@@ -14,7 +14,13 @@ import { store } from "../state/store.js";
 import { inWords } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 
-export const listingsPage = { name: "listings", title: screens.listings, needsUser: true, mount };
+export const listingsPage = {
+  name: "listings",
+  title: screens.listings,
+  needsUser: true,
+  isList: true,
+  mount,
+};
 
 /** As many as the server tells about one by one (`Watch`); a seller with more sees the others as of loading. */
 const WATCHED_MAX = 100;

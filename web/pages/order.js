@@ -1,14 +1,14 @@
 // One order: how long the ticket is held, paying, and what became of it.
 
 import { secondsUntil } from "../core/clock.js";
-import { fill, h, USER_TEXT } from "../core/dom.js";
+import { fill, h, setAttribute, USER_TEXT } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { announce } from "../parts/announcer.js";
 import { cancelOrder } from "../parts/cancel-order.js";
 import { holdPanel } from "../parts/hold-panel.js";
 import { notice } from "../parts/notice.js";
 import { paymentPanel } from "../parts/payment-panel.js";
-import { tintOf } from "../parts/stub.js";
+import { isLong, tintOf } from "../parts/stub.js";
 import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { live } from "../state/live.js";
@@ -22,7 +22,7 @@ export const orderPage = { name: "order", title: screens.order, needsUser: true,
 
 const PAYABLE = ["Created", "AwaitingPayment"];
 
-function mount({ root, params, signal, setTitle, ready }) {
+function mount({ root, params, signal, setTitle, listAddress, ready }) {
   const id = params.id;
   let view = /** @type {ReturnType<typeof build> | null} */ (null);
   let terms = /** @type {import("../state/settings.js").Settings | null} */ (null);
@@ -31,7 +31,7 @@ function mount({ root, params, signal, setTitle, ready }) {
     const order = store.order(id);
     if (!order || !terms) return;
     setTitle(texts.order.titleOf(order.ticket.title));
-    view ??= build(root, order, terms, signal);
+    view ??= build({ root, signal, listAddress }, order, terms);
     view.show(order);
     ready();
   }
@@ -64,8 +64,8 @@ function mount({ root, params, signal, setTitle, ready }) {
   );
 }
 
-function build(root, first, terms, signal) {
-  const outcome = h("div", { class: "outcome", tabindex: "-1" });
+function build({ root, signal, listAddress }, first, terms) {
+  const outcome = h("div", { class: "outcome", role: "group", tabindex: "-1" });
   const hold = holdPanel(signal);
   const payment = h("div");
   const cancel = cancelOrder(first);
@@ -73,7 +73,11 @@ function build(root, first, terms, signal) {
   const payable = h("div", { class: "payable" }, hold.element, payment, cancel.element);
   fill(
     root,
-    h("p", { class: "crumb" }, h("a", { href: "/orders" }, screens.orders)),
+    h(
+      "p",
+      { class: "crumb" },
+      h("a", { href: listAddress("/orders"), "data-back": true }, screens.orders),
+    ),
     h(
       "div",
       { class: "split" },
@@ -99,8 +103,12 @@ function build(root, first, terms, signal) {
     fill(attempts, attemptList(charges));
     if (shown?.status !== order.status) {
       fill(outcome, outcomeOf(order, charges, terms.currency));
-      if (shown && !open) announce(outcome.textContent);
-      if (!open && wasThere) outcome.focus();
+      if (!open) {
+        const { textContent: words } = outcome.querySelector("p"); // without the links
+        setAttribute(outcome, "aria-label", words);
+        if (shown) announce(words);
+        if (wasThere) outcome.focus();
+      }
       shown = order;
     }
   }
@@ -120,7 +128,11 @@ function summary(order, currency) {
     h(
       "div",
       { class: "pass-body" },
-      h("h1", { tabindex: "-1", ...USER_TEXT }, order.ticket.title),
+      h(
+        "h1",
+        { tabindex: "-1", "data-long": isLong(order.ticket), ...USER_TEXT },
+        order.ticket.title,
+      ),
       h("p", { class: "price" }, money(order.price, currency)),
       h("p", { class: "quiet" }, texts.order.ordered(moment(order.createdAt))),
     ),

@@ -14,7 +14,13 @@ import { countdown, moment, money } from "../words/format.js";
 import { inWords } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 
-export const ordersPage = { name: "orders", title: screens.orders, needsUser: true, mount };
+export const ordersPage = {
+  name: "orders",
+  title: screens.orders,
+  needsUser: true,
+  isList: true,
+  mount,
+};
 
 const ACTIVE = ["Created", "AwaitingPayment"];
 

@@ -9,7 +9,7 @@ import { signInLink } from "../parts/form.js";
 import { listingEditor } from "../parts/listing-editor.js";
 import { noticeBox } from "../parts/notice.js";
 import { isOver, kindOf, showStatus } from "../parts/status.js";
-import { tintOf } from "../parts/stub.js";
+import { isLong, tintOf } from "../parts/stub.js";
 import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { isLive, live } from "../state/live.js";
@@ -61,7 +61,7 @@ function mount(context) {
   onSecond(show, signal);
 }
 
-function build({ root, signal, navigate }, first, mine) {
+function build({ root, signal, navigate, listAddress }, first, mine) {
   const title = h("h1", { tabindex: "-1", ...USER_TEXT });
   const status = h("span", { class: "status" });
   const listed = h("p", { class: "quiet" });
@@ -79,7 +79,11 @@ function build({ root, signal, navigate }, first, mine) {
     h(
       "p",
       { class: "crumb" },
-      h("a", { href: mine ? "/listings" : "/" }, mine ? screens.listings : screens.forSale),
+      h(
+        "a",
+        { href: listAddress(mine ? "/listings" : "/"), "data-back": true },
+        mine ? screens.listings : screens.forSale,
+      ),
     ),
     h(
       "div",
@@ -92,16 +96,28 @@ function build({ root, signal, navigate }, first, mine) {
 
   function show(ticket) {
     setText(title, ticket.title);
+    setAttribute(title, "data-long", isLong(ticket));
     setText(price, money(ticket.price, ticket.currency));
     const when = ago(ticket.createdAt, now());
     setText(listed, mine ? texts.ticket.listedByYou(when) : texts.ticket.listed(when));
     showStatus(status, ticket);
-    if (kind && kind !== kindOf(ticket)) announce(texts.ticket.spoken[kindOf(ticket)]);
+    // While Buy waits for its answer, the answer says whose ticket it is.
+    if (kind && kind !== kindOf(ticket) && !action.isBusy())
+      announce(() => spokenFor(store.ticket(ticket.id) ?? ticket, mine));
     kind = kindOf(ticket);
     action.show(ticket);
   }
 
   return { mine, show };
+}
+
+/** What is announced of a ticket that changed, by who listens: its seller, its buyer, or others. */
+function spokenFor(ticket, mine) {
+  const kind = kindOf(ticket);
+  const { spoken, spokenToBuyer, spokenToSeller } = texts.ticket;
+  if (mine) return spokenToSeller[kind];
+  const isBuyer = ticket.orderId && store.order(ticket.orderId);
+  return (isBuyer && spokenToBuyer[kind]) || spoken[kind];
 }
 
 /** Buy, and why not. While the page is live it knows that a ticket is locked or sold; otherwise the server is asked. */
@@ -154,7 +170,9 @@ function buyBox(first, { signal, navigate }) {
     const sent = once("POST", "/api/orders", order, { onRetry: sayStill });
     const { data } = await sent.finally(() => clearTimeout(slow));
     store.putOrders([data]);
-    if (!signal.aborted) navigate(`/orders/${data.id}`);
+    if (signal.aborted) return;
+    announce(texts.ticket.spokenToBuyer.locked);
+    navigate(`/orders/${data.id}`);
   }
 
   function sayStill() {
@@ -208,7 +226,7 @@ function buyBox(first, { signal, navigate }) {
   }
 
   button.addEventListener("click", buy);
-  return { element, show };
+  return { element, show, isBusy: () => working };
 }
 
 function signInAddress({ id }) {

@@ -29,7 +29,6 @@ export function cancelOrder(first) {
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       box.refuse(problem);
-    } finally {
       working = false;
       asking.close();
     }

@@ -117,7 +117,7 @@ export function listingEditor(first, { navigate }) {
   editor.element.addEventListener("input", () =>
     keepDraft(draftName, { title: title.input.value, price: price.input.value }),
   );
-  return { element, show };
+  return { element, show, isBusy: () => false };
 }
 
 /** No countdown in here: this line is read aloud when it changes. */

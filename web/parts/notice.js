@@ -34,6 +34,12 @@ export function notice(tone, what, then, ...actions) {
     "div",
     { class: `notice notice-${tone}` },
     h("p", {}, h("strong", {}, what), then ? ` ${then}` : ""),
-    actions.length > 0 && h("p", { class: "notice-actions" }, actions),
+    // The spaces keep the actions apart where the text is read without its layout.
+    actions.length > 0 &&
+      h(
+        "p",
+        { class: "notice-actions" },
+        actions.flatMap((action) => [" ", action]),
+      ),
   );
 }

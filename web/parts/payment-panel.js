@@ -10,6 +10,7 @@ import { store } from "../state/store.js";
 import { money } from "../words/format.js";
 import { declineInWords, paymentLimitInWords } from "../words/refusals.js";
 import { texts } from "../words/texts.js";
+import { announce } from "./announcer.js";
 import { noticeBox } from "./notice.js";
 
 /** `{ element, show(charges) }`; what happens to the order comes back through the store. */
@@ -22,17 +23,25 @@ export function paymentPanel(first, terms) {
     "form",
     { class: "form", novalidate: true },
     cards,
-    h("div", { class: "pay-dock" }, box.element, pay),
+    box.element,
+    h("div", { class: "pay-dock" }, pay),
   );
   const confirm = h(
     "button",
     { type: "button", class: "button button-primary button-wide" },
     texts.payment.confirm,
   );
+  const question = h("strong", { id: "confirm-question" }, texts.payment.bankAsks);
   const waiting = h(
     "div",
-    { class: "confirm", hidden: true },
-    h("p", {}, h("strong", {}, texts.payment.bankAsks), ` ${texts.payment.bankHelp}`),
+    {
+      class: "confirm",
+      role: "group",
+      "aria-labelledby": question.id,
+      tabindex: "-1",
+      hidden: true,
+    },
+    h("p", {}, question, ` ${texts.payment.bankHelp}`),
     confirm,
   );
   const element = h(
@@ -44,6 +53,7 @@ export function paymentPanel(first, terms) {
   let method = /** @type {import("../pay/sandbox.js").PaymentMethod | null} */ (null);
   let working = false;
   let open = /** @type {import("../state/store.js").Charge | null} */ (null); // the charge that waits for the buyer
+  let shown = false;
 
   async function mountCards() {
     box.clear();
@@ -76,6 +86,7 @@ export function paymentPanel(first, terms) {
       await action();
     } catch (problem) {
       refused(problem);
+      reveal();
     } finally {
       working = false;
       showBusy();
@@ -142,7 +153,25 @@ export function paymentPanel(first, terms) {
   function show(charges) {
     const last = charges.at(-1);
     open = last?.status === "Created" ? last : null;
-    waiting.hidden = !open || working;
+    showWaiting(open !== null && (!working || !waiting.hidden), shown);
+    shown = true;
+  }
+
+  /** The box in which the buyer confirms. One that appears on an open page is scrolled to, gets the focus and is announced. */
+  function showWaiting(wanted, appears) {
+    if (wanted === !waiting.hidden) return;
+    const hadFocus = waiting.contains(document.activeElement);
+    waiting.hidden = !wanted;
+    if (hadFocus) pay.focus();
+    if (!wanted || !appears) return;
+    waiting.scrollIntoView({ block: "center" });
+    waiting.focus({ preventScroll: true });
+    announce(`${texts.payment.bankAsks} ${texts.payment.bankHelp}`);
+  }
+
+  /** What the box says stands above the button that was pressed, and may be below the window. */
+  function reveal() {
+    box.element.scrollIntoView({ block: "nearest" });
   }
 
   form.addEventListener("submit", (event) => {

@@ -21,7 +21,7 @@ export function question(start, { text, yes, no, act }) {
       { type: "button", class: "button button-danger", on: { click: act } },
       yes,
     );
-    const refuse = h("button", { type: "button", class: "button", on: { click: dismiss } }, no);
+    const refuse = h("button", { type: "button", class: "button", on: { click: close } }, no);
     fill(element, h("p", {}, text), h("div", { class: "form-actions" }, accept, refuse));
     start.hidden = true;
     open.abort();
@@ -32,19 +32,16 @@ export function question(start, { text, yes, no, act }) {
 
   function onKey(event) {
     if (!element.isConnected) open.abort();
-    else if (event.key === "Escape" && !event.defaultPrevented) dismiss();
+    else if (event.key === "Escape" && !event.defaultPrevented) close();
   }
 
-  /** Removes the question. */
+  /** Removes the question. The focus returns to the button if it was in it. */
   function close() {
+    const hadFocus = element.contains(document.activeElement);
     open.abort();
     fill(element);
     start.hidden = false;
-  }
-
-  function dismiss() {
-    close();
-    start.focus();
+    if (hadFocus) start.focus();
   }
 
   start.addEventListener("click", () => start.getAttribute("aria-disabled") !== "true" && ask());

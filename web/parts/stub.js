@@ -21,3 +21,10 @@ export function tintOf(title) {
   for (const character of word) sum = (sum * 31 + character.codePointAt(0)) % 9973;
   return sum % TINTS;
 }
+
+/** Characters from which a title has a smaller size on the page of its ticket or order. */
+const LONG_TITLE = 48;
+
+export function isLong({ title }) {
+  return title.length > LONG_TITLE;
+}

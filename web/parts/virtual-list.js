@@ -1,41 +1,61 @@
-// A long list of rows of one height, of which only those near the window are in the document: ten thousand tickets cost no
-// more than twenty. Positions are set through the CSSOM, which a strict Content-Security-Policy allows.
+// A long list of which only the rows near the window are in the document: ten thousand tickets cost no more than twenty.
+// Rows have the height of their content, so a long title, text spacing or zoom never makes two rows collide. A row that was
+// not shown yet counts with the smallest height of a row until it is measured. Positions are set through the CSSOM, which
+// a strict Content-Security-Policy allows.
 
-/** Rows kept above and below the window, so that a quick flick shows no gap. */
+/** Rows of the smallest height kept above and below the window, so that a quick flick shows no gap. */
 const OVERSCAN = 8;
+
+/** Rows that are put into the document to be printed. */
+const PRINTED_MAX = 1_000;
+
+/** Differences below this many pixels are rounding. */
+const ROUNDING_PX = 0.5;
 
 export class VirtualList {
   #host;
   #rowOf;
   #onRange;
+  #pinned;
+  #heights;
   #ids = [];
-  /** @type {Map<string, { element: HTMLElement, show: (value: any) => void, index: number }>} */
+  #indexes = new Map();
+  #offsets = new Float64Array(1);
   #rows = new Map();
-  #rowHeight = 0;
-  /** @type {number | null} */
+  #width = 0;
+  #smallest = 0;
+  #stale = true;
+  #printing = false;
   #frame = null;
+  #resizes = new ResizeObserver((entries) => this.#resized(entries));
 
   /**
    * @param {object} options
    * @param {HTMLElement} options.host an empty list element; its rows are positioned inside it
    * @param {(id: string) => { element: HTMLElement, show: (value) => void }} options.rowOf builds a row
-   * @param {(end: number) => void} [options.onRange] told after each rendering which row is the last one near the window
+   * @param {(end: number) => void} [options.onRange] called after each rendering with the end of the rows near the window
+   * @param {string} [options.pinned] id of a row that is in the document wherever the window is
+   * @param {{ width: number, byId: Map<string, number> }} [options.heights] what an earlier list with these rows measured
    * @param {AbortSignal} options.signal
    */
-  constructor({ host, rowOf, onRange, signal }) {
+  constructor({ host, rowOf, onRange, pinned, heights = { width: 0, byId: new Map() }, signal }) {
     this.#host = host;
     this.#rowOf = rowOf;
     this.#onRange = onRange;
+    this.#pinned = pinned;
+    this.#heights = heights;
     addEventListener("scroll", () => this.schedule(), { passive: true, signal });
-    addEventListener("resize", () => this.#resized(), { signal });
-    signal.addEventListener("abort", () => cancelAnimationFrame(this.#frame ?? 0), { once: true });
+    addEventListener("resize", () => this.#render(), { signal });
+    addEventListener("beforeprint", () => this.#print(true), { signal });
+    addEventListener("afterprint", () => this.#print(false), { signal });
+    signal.addEventListener("abort", () => this.#end(), { once: true });
   }
 
   /** Shows these rows in this order; rows that stay keep their elements. */
   setIds(ids) {
     this.#ids = ids;
-    this.#rowHeight ||= this.#measure();
-    this.#host.style.height = `${ids.length * this.#rowHeight}px`;
+    this.#indexes = new Map(ids.map((id, index) => [id, index]));
+    this.#stale = true;
     this.#render();
   }
 
@@ -54,72 +74,159 @@ export class VirtualList {
     this.#frame ??= requestAnimationFrame(() => this.#render());
   }
 
-  #resized() {
-    this.#rowHeight = 0;
-    this.setIds(this.#ids);
+  #end() {
+    cancelAnimationFrame(this.#frame);
+    this.#resizes.disconnect();
   }
 
-  #measure() {
-    const probe = document.createElement("li");
-    probe.className = "row row-probe";
-    this.#host.append(probe);
-    const height = probe.getBoundingClientRect().height;
-    probe.remove();
-    return height;
+  #print(printing) {
+    this.#printing = printing;
+    this.#render();
   }
 
   #render() {
-    cancelAnimationFrame(this.#frame ?? 0);
+    cancelAnimationFrame(this.#frame);
     this.#frame = null;
-    const above = -this.#host.getBoundingClientRect().top;
-    const first = Math.max(0, Math.floor(above / this.#rowHeight) - OVERSCAN);
-    const last = Math.min(
-      this.#ids.length,
-      Math.ceil((above + innerHeight) / this.#rowHeight) + OVERSCAN,
-    );
+    const anchor = this.#anchor();
+    this.#followWidth();
+    this.#computeOffsets();
+    const [first, last] = this.#range();
     const wanted = new Map();
     for (let index = first; index < last; index += 1) wanted.set(this.#ids[index], index);
     this.#keepFocused(wanted);
     this.#removeAllBut(wanted);
-    for (const [id, index] of wanted) this.#place(id, index);
+    const added = this.#addMissing(wanted);
+    for (const id of added) this.#measured(id, this.#rows.get(id).element.offsetHeight);
+    this.#computeOffsets();
+    for (const [id, index] of wanted) this.#place(this.#rows.get(id), index);
+    this.#keepInPlace(anchor);
     this.#onRange?.(last);
+  }
+
+  /** The first row in the window and where it is: it must not move when rows above it turn out higher or lower. */
+  #anchor() {
+    const above = -this.#host.getBoundingClientRect().top;
+    if (above <= 0 || this.#rows.size === 0) return null;
+    const index = this.#indexAt(above);
+    const id = this.#ids[index];
+    return this.#rows.has(id) ? { id, top: this.#offsets[index] - above } : null;
+  }
+
+  #keepInPlace(anchor) {
+    const index = anchor === null ? undefined : this.#indexes.get(anchor.id);
+    if (index === undefined) return;
+    const moved = this.#offsets[index] + this.#host.getBoundingClientRect().top - anchor.top;
+    if (Math.abs(moved) >= 1) window.scrollBy({ top: moved, behavior: "instant" });
+  }
+
+  /** In a window of another width all rows have other heights. */
+  #followWidth() {
+    const width = this.#host.clientWidth;
+    if (width === this.#width) return;
+    this.#width = width;
+    if (this.#heights.width !== width) this.#heights.byId.clear();
+    this.#heights.width = width;
+    this.#smallest = this.#measureSmallest();
+    for (const [id, { element }] of this.#rows) this.#measured(id, element.offsetHeight);
+    this.#stale = true;
+  }
+
+  #measureSmallest() {
+    const probe = document.createElement("li");
+    probe.className = "row row-probe";
+    this.#host.append(probe);
+    const height = probe.offsetHeight;
+    probe.remove();
+    return height;
+  }
+
+  #measured(id, height) {
+    if (Math.abs((this.#heights.byId.get(id) ?? this.#smallest) - height) >= ROUNDING_PX)
+      this.#stale = true;
+    this.#heights.byId.set(id, height);
+  }
+
+  #resized(entries) {
+    for (const { target } of entries) this.#measured(target.dataset.id, target.offsetHeight);
+    if (this.#stale) this.#render();
+  }
+
+  /** `offsets[n]` is where row n begins; the last one is the height of all rows. */
+  #computeOffsets() {
+    if (!this.#stale) return;
+    this.#stale = false;
+    const offsets = new Float64Array(this.#ids.length + 1);
+    this.#ids.forEach((id, index) => {
+      offsets[index + 1] = offsets[index] + (this.#heights.byId.get(id) ?? this.#smallest);
+    });
+    this.#offsets = offsets;
+    this.#host.style.height = `${offsets[this.#ids.length]}px`;
+  }
+
+  /** The index of the row at a distance from the top of the list. */
+  #indexAt(distance) {
+    let [low, high] = [0, this.#ids.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#offsets[middle + 1] <= distance) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #range() {
+    if (this.#printing) return [0, Math.min(this.#ids.length, PRINTED_MAX)];
+    const above = -this.#host.getBoundingClientRect().top;
+    const first = this.#indexAt(above) - OVERSCAN;
+    const last = this.#indexAt(above + innerHeight) + 1 + OVERSCAN;
+    return [Math.max(0, first), Math.min(this.#ids.length, last)];
   }
 
   /** The row that has the focus stays, wherever the window is: else the keyboard would lose its place. */
   #keepFocused(wanted) {
-    const id = /** @type {HTMLElement | null | undefined} */ (
-      document.activeElement?.closest("[data-id]")
-    )?.dataset.id;
-    if (id && this.#rows.has(id) && !wanted.has(id)) {
-      const index = this.#ids.indexOf(id);
-      if (index >= 0) wanted.set(id, index);
-    }
+    const focused = document.activeElement?.closest?.("[data-id]")?.dataset.id;
+    for (const id of [focused, this.#pinned])
+      if (this.#indexes.has(id)) wanted.set(id, this.#indexes.get(id));
   }
 
   #removeAllBut(wanted) {
     for (const [id, row] of this.#rows) {
       if (wanted.has(id)) continue;
+      this.#resizes.unobserve(row.element);
       row.element.remove();
       this.#rows.delete(id);
     }
   }
 
-  #place(id, index) {
-    const row = this.#rows.get(id) ?? { ...this.#rowOf(id), index: -1 };
-    this.#rows.set(id, row);
+  #addMissing(wanted) {
+    const missing = [...wanted.keys()].filter((id) => !this.#rows.has(id));
+    for (const id of missing) {
+      const row = this.#rowOf(id);
+      this.#rows.set(id, row);
+      row.index = wanted.get(id);
+      this.#insertInOrder(row);
+      this.#resizes.observe(row.element);
+    }
+    return missing;
+  }
+
+  #place(row, index) {
     const { element } = row;
-    if (row.index !== index) {
-      row.index = index;
-      element.style.transform = `translateY(${index * this.#rowHeight}px)`;
-      element.setAttribute("aria-posinset", String(index + 1));
-      element.setAttribute("aria-setsize", "-1"); // more are loaded on the way down
-    } else if (element.isConnected) return;
-    this.#insertInOrder(element, index);
+    const top = this.#offsets[index];
+    if (row.top !== top) {
+      row.top = top;
+      element.style.transform = `translateY(${top}px)`;
+    }
+    if (row.position === index) return;
+    row.position = index;
+    element.setAttribute("aria-posinset", String(index + 1));
+    element.setAttribute("aria-setsize", "-1"); // more are loaded on the way down
+    row.index = index;
+    this.#insertInOrder(row);
   }
 
   /** Document order is reading order and tab order. */
-  #insertInOrder(element, index) {
-    /** @type {{ element: HTMLElement, index: number } | null} */
+  #insertInOrder({ element, index }) {
     let after = null;
     for (const row of this.#rows.values()) {
       if (

@@ -146,6 +146,16 @@ export const texts = {
       sold: "This ticket has been sold.",
       gone: "This ticket is no longer for sale.",
     },
+    spokenToBuyer: {
+      locked: "This ticket is reserved for you.",
+      sold: "You bought this ticket.",
+    },
+    spokenToSeller: {
+      available: "Your ticket is available again.",
+      locked: "A buyer is paying for your ticket.",
+      sold: "Your ticket has been sold.",
+      gone: "Your ticket is no longer for sale.",
+    },
     buy: "Buy",
     buying: "Reserving your ticket…",
     stillWaiting: "GitTix has not answered yet.",
