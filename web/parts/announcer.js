@@ -8,9 +8,10 @@ const BREATH_MS = 350;
 /** @type {number | undefined} */
 let timer;
 
+/** @param {string | (() => string)} text the message, or what makes it at the time when it is read */
 export function announce(text) {
   clearTimeout(timer);
   timer = setTimeout(() => {
-    shellElement("announcer").textContent = text;
+    shellElement("announcer").textContent = typeof text === "function" ? text() : text;
   }, BREATH_MS);
 }

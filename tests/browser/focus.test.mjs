@@ -1,0 +1,366 @@
+// Where the focus is and what a screen reader announces: after navigation, on the way back, under the header, and when a
+// payment or an order ends.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connected, refusal, row, says, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const SMALL_PHONE = { width: 390, height: 664 };
+
+/** What has the focus, by its tag, its row and its text. */
+function focused(page) {
+  return page.evaluate(() => {
+    const { activeElement } = document;
+    return {
+      tag: activeElement.tagName,
+      text: activeElement.textContent.trim(),
+      row: activeElement.closest("[data-id]")?.querySelector(".row-title").textContent,
+    };
+  });
+}
+
+/** Collects whatever is announced from now on. */
+async function listen(page) {
+  await page.evaluate(() => {
+    globalThis.announced = [];
+    new MutationObserver(() =>
+      globalThis.announced.push(document.getElementById("announcer").textContent),
+    ).observe(document.getElementById("announcer"), { childList: true, characterData: true });
+  });
+  return {
+    all: () => page.evaluate(() => globalThis.announced),
+    until: (text) =>
+      page.waitForFunction((part) => globalThis.announced.some((one) => one.includes(part)), text),
+  };
+}
+
+/** An order page on a fresh ticket, reached by the Buy button. */
+async function holding(t, title, options = {}) {
+  const seller = await on.account("seller");
+  const ticket = await seller.list(title, 20);
+  const page = await on.person(t, { signedIn: true, ...options });
+  await page.goto(`/tickets/${ticket.id}`);
+  await connected(page);
+  const announced = await listen(page);
+  await page.locator(".buy .button-primary").click();
+  await page.locator(".hold-figures").waitFor();
+  return { page, ticket, announced };
+}
+
+async function pay(page, card) {
+  await page.getByLabel(card).check();
+  await page.locator(".pay-dock .button-primary").click();
+}
+
+/** Whether an element is wholly in the window, and neither below the header nor below a button that stays in place. */
+function isUncovered(locator) {
+  return locator.evaluate((element) => {
+    const box = element.getBoundingClientRect();
+    const header = document.querySelector(".header").getBoundingClientRect();
+    const dock = document.querySelector(".pay-dock")?.getBoundingClientRect();
+    const bottom = dock && !dock.isHidden && dock.height > 0 ? dock.top : innerHeight;
+    return box.top >= header.bottom && box.bottom <= bottom;
+  });
+}
+
+test("navigation puts the focus on the heading of each page", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Focus Show", 20);
+  const page = await on.person(t, { signedIn: true });
+  // Pages that wait for an answer build their heading late.
+  await page.route("**/api/**", async (route) => {
+    await route.continue();
+  });
+  for (const address of ["/orders", "/tickets/new"]) {
+    await page.locator(`#nav a[href="${address}"]`).click();
+    await page.locator(`.page-${address === "/orders" ? "orders" : "new-ticket"} h1`).waitFor();
+    assert.equal((await focused(page)).tag, "H1", address);
+  }
+  await page.locator('.tabs a[href="/listings"]').click();
+  await page.locator(".page-listings h1").waitFor();
+  assert.equal((await focused(page)).tag, "H1");
+  await page.locator(".brand").click();
+  await row(page, "Focus Show").waitFor();
+  assert.equal((await focused(page)).tag, "H1");
+  await page.locator(".row-link", { hasText: "Focus Show" }).click();
+  await page.locator(".pass h1").waitFor();
+  assert.deepEqual(await focused(page), { tag: "H1", text: "Focus Show", row: undefined });
+  await page.locator(".buy .button-primary").click();
+  await page.locator(".hold-figures").waitFor();
+  assert.deepEqual(await focused(page), { tag: "H1", text: "Focus Show", row: undefined });
+});
+
+test("page whose data arrives late gets the focus on its heading, unless the user has moved it", async (t) => {
+  const page = await on.person(t, { signedIn: true });
+  let answer;
+  await page.route("**/api/orders?*", async (route) => {
+    await new Promise((done) => (answer = done));
+    await route.continue();
+  });
+  const asked = () => page.waitForRequest("**/api/orders?*");
+  let request = asked();
+  await page.locator('#nav a[href="/orders"]').click();
+  await request;
+  answer();
+  await page.locator(".page-orders h1").waitFor();
+  assert.equal((await focused(page)).tag, "H1");
+
+  await page.locator(".brand").click();
+  await page.locator(".page-for-sale h1").waitFor();
+  request = asked();
+  await page.locator('#nav a[href="/orders"]').click();
+  await request;
+  await page.locator('#nav a[href="/tickets/new"]').focus();
+  answer();
+  await page.locator(".page-orders h1").waitFor();
+  assert.equal((await focused(page)).text, await page.locator('#nav a[href="/tickets/new"]').textContent());
+});
+
+test("address of nothing gets the focus on its heading", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Vanishing Show", 20);
+  const page = await on.person(t, { expected: [refusal(404)] });
+  await page.routeWebSocket("**/ws*", () => {}); // the list stays as it was
+  await page.goto("/?q=vanishing");
+  await row(page, "Vanishing Show").waitFor();
+  await page.route(`**/api/tickets/${ticket.id}`, (route) =>
+    route.fulfill({
+      status: 404,
+      contentType: "application/problem+json",
+      json: { status: 404, code: "not_found" },
+    }),
+  );
+  await page.reload();
+  await page.evaluate(() => history.pushState(null, "", "/nowhere"));
+  await page.evaluate(() => dispatchEvent(new PopStateEvent("popstate")));
+  await page.locator(".empty h1").waitFor();
+  assert.equal((await focused(page)).tag, "H1");
+});
+
+for (const way of ["Back", "the link above the ticket"]) {
+  test(`${way} returns to the search, the place and the row far down in the list`, async (t) => {
+    const seller = await on.account("seller");
+    const word = way === "Back" ? "Backward" : "Linkward";
+    await seller.listMany(
+      120,
+      (index) => `${word} ${index} ${"with a long title ".repeat(index % 5)}`,
+      () => 20,
+    );
+    const page = await on.person(t);
+    await page.goto(`/?q=${word}&sort=price`);
+    await page.locator(".row").first().waitFor();
+    const titles = () =>
+      page.evaluate(() =>
+        [...document.querySelectorAll(".row")]
+          .filter((one) => {
+            const { top, bottom } = one.getBoundingClientRect();
+            return top > 200 && bottom < innerHeight;
+          })
+          .map((one) => [one.querySelector(".row-title").textContent, one.dataset.id]),
+      );
+    while ((await page.evaluate(() => scrollY)) < 5_000) {
+      await page.mouse.wheel(0, 900);
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => done())));
+    }
+    await page.waitForFunction(() => history.state?.y === scrollY);
+    const [title, id] = (await titles())[0];
+    const one = page.locator(`[data-id="${id}"]`);
+    const before = await one.evaluate((element) => element.getBoundingClientRect().top);
+    await one.locator("a").focus();
+    await page.keyboard.press("Enter");
+    await page.locator(".pass h1").waitFor();
+    if (way === "Back") await page.goBack();
+    else await page.locator(".crumb a").click();
+    await one.waitFor();
+    assert.equal(new URL(page.url()).search, `?q=${word}&sort=price`);
+    assert.equal(await page.locator("#q").inputValue(), word);
+    assert.equal((await focused(page)).row, title);
+    const after = await one.evaluate((element) => element.getBoundingClientRect().top);
+    assert.ok(Math.abs(after - before) < 2, `${before} before, ${after} after`);
+  });
+}
+
+test("link above a ticket returns to the search also after a reload and over the order", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Detour Cup", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.goto("/?q=cup");
+  await row(page, "Detour Cup").locator("a").click();
+  await page.locator(".pass h1").waitFor();
+  await page.reload();
+  await page.locator(".crumb a").click();
+  await row(page, "Detour Cup").waitFor();
+  assert.equal(new URL(page.url()).search, "?q=cup");
+
+  await row(page, "Detour Cup").locator("a").click();
+  await page.locator(".buy .button-primary").click();
+  await page.locator(".hold-figures").waitFor();
+  await page.locator(".cancel .button").first().click();
+  await page.locator(".removal .button-danger").click();
+  await page.locator(`.outcome a[href="/tickets/${ticket.id}"]`).click();
+  await page.locator(".page-ticket .crumb a").click();
+  await row(page, "Detour Cup").waitFor();
+  assert.equal(new URL(page.url()).search, "?q=cup");
+});
+
+test("list of orders gets the focus back on the row of the order", async (t) => {
+  const { page } = await holding(t, "Row Of Orders");
+  await page.locator('#nav a[href="/orders"]').click();
+  await row(page, "Row Of Orders").locator("a").click();
+  await page.locator(".hold-figures").waitFor();
+  await page.locator(".crumb a").click();
+  await row(page, "Row Of Orders").waitFor();
+  assert.equal((await focused(page)).row, "Row Of Orders");
+});
+
+for (const size of [SMALL_PHONE, { width: 320, height: 640 }, { width: 1280, height: 700 }]) {
+  test(`neither Tab nor Shift+Tab puts the focus under what stays in place, ${size.width} px wide`, async (t) => {
+    const seller = await on.account("seller");
+    await seller.listMany(
+      60,
+      (index) => `Tabulator ${size.width} number ${index}`,
+      () => 20,
+    );
+    const page = await on.person(t, { signedIn: true, size });
+    await page.goto(`/?q=tabulator ${size.width}`);
+    await page.locator(".row").first().waitFor();
+    await page.locator("#q").focus();
+    const walk = async (key, presses) => {
+      for (let press = 0; press < presses; press += 1) {
+        await page.keyboard.press(key);
+        const covered = await page.evaluate(() => {
+          const { activeElement } = document;
+          if (activeElement.closest(".header, .pay-dock, .skip") || activeElement === document.body)
+            return null;
+          const box = (
+            activeElement.closest(".row, label.card") ?? activeElement
+          ).getBoundingClientRect();
+          const header = document.querySelector(".header").getBoundingClientRect().bottom;
+          const dock = document.querySelector(".pay-dock")?.getBoundingClientRect();
+          const floor = dock?.height > 0 && dock.bottom >= innerHeight ? dock.top : innerHeight;
+          return box.top < header - 1 || box.bottom > floor + 1
+            ? `${activeElement.textContent}: ${box.top} to ${box.bottom}, free from ${header} to ${floor}`
+            : null;
+        });
+        assert.equal(covered, null);
+      }
+    };
+    await walk("Tab", 24);
+    await page.evaluate(() => window.scrollBy(0, 500));
+    await walk("Shift+Tab", 22);
+
+    await page.locator(".row-link").first().click();
+    await page.locator(".buy .button-primary").click();
+    await page.locator(".hold-figures").waitFor();
+    await page.getByRole("radio").first().waitFor();
+    await walk("Tab", 9);
+    await walk("Shift+Tab", 9);
+  });
+}
+
+test("confirmation that the bank wants is scrolled to, focused and announced, and the outcome gets the focus", async (t) => {
+  const { page, announced } = await holding(t, "Secure Show", { size: SMALL_PHONE });
+  await page.getByLabel(/3184/).check();
+  await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+  await page.locator(".pay-dock .button-primary").click();
+  const box = page.locator(".confirm");
+  await box.waitFor();
+  await announced.until("Your bank");
+  assert.equal(await box.evaluate((element) => element.contains(document.activeElement)), true);
+  assert.equal(await isUncovered(box), true);
+
+  await box.getByRole("button").focus();
+  await page.keyboard.press("Enter");
+  await page.locator(".outcome .notice-good").waitFor();
+  await announced.until("You paid $20");
+  assert.equal(await page.evaluate(() => document.activeElement.className), "outcome");
+  assert.equal(await isUncovered(page.locator(".outcome")), true);
+});
+
+test("order that is open while it waits for the bank does not take the focus when its page is loaded", async (t) => {
+  const { page } = await holding(t, "Secure Reload");
+  await pay(page, /3184/);
+  await page.locator(".confirm").waitFor();
+  await page.reload();
+  await page.locator(".confirm").waitFor();
+  assert.equal((await focused(page)).tag, "BODY");
+});
+
+test("declined card is shown in the window, above the button that stays in place", async (t) => {
+  const { page } = await holding(t, "Declined Small", {
+    size: SMALL_PHONE,
+    expected: [refusal(402)],
+  });
+  await pay(page, /0002/);
+  await page.locator(".payment .notice-bad").waitFor();
+  await page.waitForFunction(() => !document.querySelector(".pay-dock [aria-busy]"));
+  assert.equal(await isUncovered(page.locator(".payment .notice-bad")), true);
+});
+
+test("focus stays with the order when it is cancelled, and when it is not", async (t) => {
+  const { page, announced } = await holding(t, "Cancelled Focus", { expected: [refusal(503)] });
+  await page.route("**/api/orders/*", (route) =>
+    route.request().method() === "DELETE"
+      ? route.fulfill({
+          status: 503,
+          contentType: "application/problem+json",
+          json: { status: 503, code: "unavailable" },
+        })
+      : route.continue(),
+  );
+  await page.locator(".cancel > .button").click();
+  await page.unroute("**/api/orders/*");
+  await page.locator(".removal .button-danger").click();
+  await page.locator(".outcome .notice").waitFor();
+  await announced.until("cancelled");
+  assert.equal(await page.evaluate(() => document.activeElement.className), "outcome");
+});
+
+test("each reader of a ticket hears what concerns them, and outcomes do not run into their links", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Spoken Show", 20);
+  const buyer = await on.person(t, { signedIn: true });
+  const second = await buyer.context().newPage();
+  const other = await on.person(t);
+  const pages = [buyer, second, other];
+  for (const page of pages) {
+    await page.goto(`/tickets/${ticket.id}`);
+    await connected(page);
+    await page.locator(".buy .button-primary").waitFor();
+  }
+  const [toBuyer, toSecond, toOther] = await Promise.all(pages.map(listen));
+  await buyer.locator(".buy .button-primary").click();
+  await buyer.locator(".hold-figures").waitFor();
+  await toBuyer.until("held for you");
+  await toSecond.until("held for you");
+  await toOther.until("Another buyer");
+  await pay(buyer, /4242/);
+  await buyer.locator(".outcome .notice-good").waitFor();
+  await toBuyer.until("You paid $20");
+  await toSecond.until("You bought");
+  await toOther.until("is sold");
+  const links = await buyer.locator(".outcome a").allTextContents();
+  const spoken = [...(await toBuyer.all()), ...(await toSecond.all())];
+  for (const words of spoken) {
+    assert.doesNotMatch(words, /Another buyer|Somebody/);
+    for (const link of links) assert.ok(!words.includes(link), words);
+  }
+  assert.doesNotMatch(await buyer.locator(".outcome").textContent(), /[.!?][A-Z]/);
+});
+
+test("seller of a ticket is told of their own ticket", async (t) => {
+  const page = await on.person(t, { signedIn: true });
+  await page.goto("/tickets/new");
+  await page.getByLabel("Title").fill("Sold By Me");
+  await page.getByLabel("Price").fill("20");
+  await page.locator("form .button-primary").click();
+  await page.locator(".editor").waitFor();
+  await connected(page);
+  const announced = await listen(page);
+  const rival = await on.account("rival");
+  const order = await rival.lock({ id: page.url().split("/").at(-1) });
+  await announced.until("your ticket");
+  await rival.pay(order);
+  await announced.until("Your ticket is sold");
+});
