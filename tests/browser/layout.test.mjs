@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { faults, targets } from "./stage/geometry.mjs";
-import { PHONE, connected, refusal, says, stage } from "./stage/stage.mjs";
-import { TITLE_200, TITLE_64, WORD_200, tour, tourWorld } from "./stage/tour.mjs";
+import { refusal, stage } from "./stage/stage.mjs";
+import { TITLE_64, TITLE_200, tour, tourWorld } from "./stage/tour.mjs";
 
 const on = stage({});
 const REFUSALS = [refusal(400, 402, 404), /WebSocket/];
@@ -53,6 +53,106 @@ test("every control on every page is at least 24 by 24 pixels", async (t) => {
     assert.deepEqual(await page.evaluate(targets), [], scene);
   });
 });
+
+for (const size of [
+  { width: 320, height: 480 },
+  { width: 390, height: 700 },
+  { width: 1280, height: 700 },
+]) {
+  test(`line about a lost connection covers no action, ${size.width} px wide`, async (t) => {
+    const seller = await on.account("seller");
+    const ticket = await seller.list("Unplugged Show", 20);
+    const page = await on.person(t, { signedIn: true, size, expected: REFUSALS });
+    await page.routeWebSocket("**/ws*", (socket) => socket.close());
+    await page.goto(`/tickets/${ticket.id}`);
+    await page.locator(".buy .button-primary").click();
+    await page.locator(".hold-figures").waitFor();
+    await page.getByRole("radio").first().waitFor();
+    await page.locator("#connection").waitFor({ state: "visible" });
+    const controls = page.locator("main :is(a, button, label.card)");
+    assert.ok((await controls.count()) > 6);
+    const covered = await controls.evaluateAll((all) => {
+      const line = document.getElementById("connection").getBoundingClientRect();
+      return all
+        .filter((control) => control.checkVisibility())
+        .filter((control) => {
+          const box = control.getBoundingClientRect();
+          return box.top < line.bottom && box.bottom > line.top;
+        })
+        .map((control) => control.textContent);
+    });
+    assert.deepEqual(covered, []);
+    // Whatever is scrolled to can be clicked.
+    for (const control of await controls.all()) {
+      if (!(await control.isVisible())) continue;
+      await control.scrollIntoViewIfNeeded();
+      await control.click({ trial: true });
+    }
+  });
+}
+
+test("printed ticket and order are one light page without navigation, and a printed list has all its rows", async (t) => {
+  const seller = await on.account("seller");
+  await seller.listMany(
+    45,
+    (index) => `Printed ${index} ${TITLE_64}`,
+    () => 20,
+  );
+  const long = await seller.list(TITLE_200, 20);
+  const page = await on.person(t, { signedIn: true, scheme: "dark" });
+
+  await page.goto(`/tickets/${long.id}`);
+  await page.locator(".buy").waitFor();
+  assert.equal(await pagesPrinted(page), 1);
+  await page.locator(".buy .button-primary").click();
+  await page.locator(".hold-figures").waitFor();
+  await page.getByRole("radio").first().waitFor();
+  assert.equal(await pagesPrinted(page), 1);
+  await page.locator(".pay-dock .button-primary").click();
+  await page.locator(".outcome .notice-good").waitFor();
+  assert.equal(await pagesPrinted(page), 1);
+  await page.emulateMedia({ media: "print", colorScheme: "dark" });
+  for (const shown of [".pass h1", ".outcome .notice p", ".attempts li"])
+    assert.equal(await page.locator(shown).first().isVisible(), true, shown);
+  for (const hidden of [".header", ".footer", ".crumb", ".notice-actions"])
+    assert.equal(await page.locator(hidden).first().isVisible(), false, hidden);
+  assert.deepEqual(
+    await page.evaluate(() => [
+      getComputedStyle(document.documentElement).backgroundColor,
+      getComputedStyle(document.querySelector(".outcome .notice p")).color,
+    ]),
+    ["rgb(255, 255, 255)", "rgb(23, 19, 31)"],
+  );
+
+  await page.emulateMedia({ media: null, colorScheme: "dark" });
+  await page.goto("/?q=printed");
+  await page.locator(".row").first().waitFor();
+  await page.evaluate(() => {
+    const count = () => document.querySelectorAll(".row").length;
+    globalThis.rowsBefore = count();
+    addEventListener("beforeprint", () => {
+      globalThis.rowsPrinted = count();
+    });
+  });
+  assert.ok((await pagesPrinted(page)) <= 4);
+  const [before, printed] = await page.evaluate(() => [
+    globalThis.rowsBefore,
+    globalThis.rowsPrinted,
+  ]);
+  assert.ok(before < 45, "the window shows a part of the list");
+  assert.equal(printed, 45);
+
+  await page.setViewportSize({ width: 700, height: 1_000 });
+  await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+  await page.emulateMedia({ media: "print", colorScheme: "dark" });
+  assert.deepEqual(await page.evaluate(faults), []);
+});
+
+/** Counts the pages of the page on paper. */
+async function pagesPrinted(page) {
+  const pdf = (await page.pdf({ format: "A4" })).toString("latin1");
+  return pdf.match(/\/Type\s*\/Page\b(?!s)/g).length;
+}
 
 async function inLayout(page, { width, css = "" }, check) {
   const before = page.viewportSize();

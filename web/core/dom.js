@@ -60,6 +60,11 @@ export function shellElement(id) {
   return element;
 }
 
+/** The id of the list row that has the focus, as its attribute `data-id` says. */
+export function focusedRowId() {
+  return document.activeElement?.closest("[data-id]")?.getAttribute("data-id") ?? undefined;
+}
+
 function listen(element, listeners) {
   for (const [type, listener] of Object.entries(listeners))
     element.addEventListener(type, listener);

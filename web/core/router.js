@@ -4,7 +4,7 @@
 // The state of a history entry is `{ y, row, lists }`: where the window was scrolled to, the id of the row that had the focus,
 // and for each list that was shown on the way its address and its place, so that a link back to the list returns there.
 
-import { setText } from "./dom.js";
+import { focusedRowId, setText } from "./dom.js";
 
 const SITE_NAME = "GitTix";
 /** Browsers limit how often an entry is replaced: Safari to 100 times in 30 s. */
@@ -147,7 +147,7 @@ export class Router {
 
   #keepPlace() {
     clearTimeout(this.#placeTimer);
-    history.replaceState({ ...history.state, y: scrollY, row: focusedRow() }, "");
+    history.replaceState({ ...history.state, y: scrollY, row: focusedRowId() }, "");
   }
 
   /** The lists that were shown on the way to the next entry, the present page included if it is one. */
@@ -162,10 +162,6 @@ export class Router {
 
 function toHeight(y) {
   window.scrollTo({ top: y, behavior: "instant" });
-}
-
-function focusedRow() {
-  return document.activeElement?.closest("[data-id]")?.dataset.id;
 }
 
 /** Puts the focus back on the row that had it. */

@@ -104,7 +104,7 @@ function build({ root, signal, listAddress }, first, terms) {
     if (shown?.status !== order.status) {
       fill(outcome, outcomeOf(order, charges, terms.currency));
       if (!open) {
-        const { textContent: words } = outcome.querySelector("p"); // without the links
+        const words = outcome.querySelector("p")?.textContent ?? ""; // without the links
         setAttribute(outcome, "aria-label", words);
         if (shown) announce(words);
         if (wasThere) outcome.focus();

@@ -3,6 +3,8 @@
 // not shown yet counts with the smallest height of a row until it is measured. Positions are set through the CSSOM, which
 // a strict Content-Security-Policy allows.
 
+import { focusedRowId } from "../core/dom.js";
+
 /** Rows of the smallest height kept above and below the window, so that a quick flick shows no gap. */
 const OVERSCAN = 8;
 
@@ -11,6 +13,18 @@ const PRINTED_MAX = 1_000;
 
 /** Differences below this many pixels are rounding. */
 const ROUNDING_PX = 0.5;
+
+/**
+ * @typedef {object} Heights what rows measured in a list of one width
+ * @property {number} width
+ * @property {Map<string, number>} byId
+ *
+ * @typedef {object} Row
+ * @property {HTMLElement} element
+ * @property {(value: any) => void} show
+ * @property {number} [index] its place in the list
+ * @property {number} [top] the position that it was moved to
+ */
 
 export class VirtualList {
   #host;
@@ -21,11 +35,13 @@ export class VirtualList {
   #ids = [];
   #indexes = new Map();
   #offsets = new Float64Array(1);
+  /** @type {Map<string, Row>} */
   #rows = new Map();
   #width = 0;
   #smallest = 0;
   #stale = true;
   #printing = false;
+  /** @type {number | null} */
   #frame = null;
   #resizes = new ResizeObserver((entries) => this.#resized(entries));
 
@@ -35,7 +51,7 @@ export class VirtualList {
    * @param {(id: string) => { element: HTMLElement, show: (value) => void }} options.rowOf builds a row
    * @param {(end: number) => void} [options.onRange] called after each rendering with the end of the rows near the window
    * @param {string} [options.pinned] id of a row that is in the document wherever the window is
-   * @param {{ width: number, byId: Map<string, number> }} [options.heights] what an earlier list with these rows measured
+   * @param {Heights} [options.heights] what an earlier list with these rows measured
    * @param {AbortSignal} options.signal
    */
   constructor({ host, rowOf, onRange, pinned, heights = { width: 0, byId: new Map() }, signal }) {
@@ -59,7 +75,10 @@ export class VirtualList {
     this.#render();
   }
 
-  /** The row of an id if it is in the document. */
+  /**
+   * The row of an id if it is in the document.
+   * @returns {any}
+   */
   row(id) {
     return this.#rows.get(id);
   }
@@ -75,7 +94,7 @@ export class VirtualList {
   }
 
   #end() {
-    cancelAnimationFrame(this.#frame);
+    cancelAnimationFrame(this.#frame ?? 0);
     this.#resizes.disconnect();
   }
 
@@ -85,7 +104,7 @@ export class VirtualList {
   }
 
   #render() {
-    cancelAnimationFrame(this.#frame);
+    cancelAnimationFrame(this.#frame ?? 0);
     this.#frame = null;
     const anchor = this.#anchor();
     this.#followWidth();
@@ -95,12 +114,11 @@ export class VirtualList {
     for (let index = first; index < last; index += 1) wanted.set(this.#ids[index], index);
     this.#keepFocused(wanted);
     this.#removeAllBut(wanted);
-    const added = this.#addMissing(wanted);
-    for (const id of added) this.#measured(id, this.#rows.get(id).element.offsetHeight);
+    this.#addMissing(wanted);
     this.#computeOffsets();
-    for (const [id, index] of wanted) this.#place(this.#rows.get(id), index);
+    for (const [id, index] of wanted) this.#place(this.row(id), index);
     this.#keepInPlace(anchor);
-    this.#onRange?.(last);
+    if (!this.#printing) this.#onRange?.(last); // what is printed loads no more rows
   }
 
   /** The first row in the window and where it is: it must not move when rows above it turn out higher or lower. */
@@ -184,8 +202,7 @@ export class VirtualList {
 
   /** The row that has the focus stays, wherever the window is: else the keyboard would lose its place. */
   #keepFocused(wanted) {
-    const focused = document.activeElement?.closest?.("[data-id]")?.dataset.id;
-    for (const id of [focused, this.#pinned])
+    for (const id of [focusedRowId(), this.#pinned])
       if (this.#indexes.has(id)) wanted.set(id, this.#indexes.get(id));
   }
 
@@ -200,14 +217,25 @@ export class VirtualList {
 
   #addMissing(wanted) {
     const missing = [...wanted.keys()].filter((id) => !this.#rows.has(id));
+    for (const id of missing) this.#rows.set(id, this.#rowOf(id));
+    this.#arrange(wanted);
     for (const id of missing) {
-      const row = this.#rowOf(id);
-      this.#rows.set(id, row);
-      row.index = wanted.get(id);
-      this.#insertInOrder(row);
-      this.#resizes.observe(row.element);
+      const { element } = this.row(id);
+      this.#measured(id, element.offsetHeight);
+      this.#resizes.observe(element);
     }
-    return missing;
+  }
+
+  /** Document order is reading order and tab order. */
+  #arrange(wanted) {
+    const order = [...wanted].sort(([, one], [, other]) => other - one);
+    let next = null;
+    for (const [id] of order) {
+      const { element } = this.row(id);
+      if (!element.isConnected || element.nextSibling !== next)
+        this.#host.insertBefore(element, next);
+      next = element;
+    }
   }
 
   #place(row, index) {
@@ -217,27 +245,9 @@ export class VirtualList {
       row.top = top;
       element.style.transform = `translateY(${top}px)`;
     }
-    if (row.position === index) return;
-    row.position = index;
+    if (row.index === index) return;
+    row.index = index;
     element.setAttribute("aria-posinset", String(index + 1));
     element.setAttribute("aria-setsize", "-1"); // more are loaded on the way down
-    row.index = index;
-    this.#insertInOrder(row);
-  }
-
-  /** Document order is reading order and tab order. */
-  #insertInOrder({ element, index }) {
-    let after = null;
-    for (const row of this.#rows.values()) {
-      if (
-        row.element !== element &&
-        row.element.isConnected &&
-        row.index > index &&
-        (!after || row.index < after.index)
-      )
-        after = row;
-    }
-    if (!element.isConnected || element.nextSibling !== (after?.element ?? null))
-      this.#host.insertBefore(element, after?.element ?? null);
   }
 }
