@@ -64,6 +64,7 @@ pub static FILES: &[File] = embedded![
     "parts/icon.js",
     "parts/keyed-list.js",
     "parts/listing-editor.js",
+    "parts/more-button.js",
     "parts/notice.js",
     "parts/payment-panel.js",
     "parts/question.js",

@@ -208,6 +208,72 @@ test("list of orders gets the focus back on the row of the order", async (t) => 
   assert.equal((await focused(page)).row, "Row Of Orders");
 });
 
+test("list is scrolled to the same place after a reload of the ticket's page", async (t) => {
+  const seller = await on.account("seller");
+  await seller.listMany(
+    130,
+    (index) => `Reloaded ${index}`,
+    () => 20,
+  );
+  const page = await on.person(t);
+  await page.goto("/?q=reloaded");
+  await page.locator(".row").first().waitFor();
+  while ((await page.evaluate(() => scrollY)) < 7_000) {
+    await page.mouse.wheel(0, 900);
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => done())));
+  }
+  const opened = await page.evaluate(() => {
+    const seen = [...document.querySelectorAll(".row")].find(
+      (one) => one.getBoundingClientRect().top > 200,
+    );
+    return { id: seen.dataset.id, top: seen.getBoundingClientRect().top };
+  });
+  const one = page.locator(`[data-id="${opened.id}"]`);
+  await one.locator("a").click();
+  await page.locator(".pass h1").waitFor();
+  await page.reload();
+  await page.locator(".pass h1").waitFor();
+  await page.goBack();
+  await one.waitFor();
+  await page.waitForFunction(
+    (id) => document.activeElement.closest("[data-id]")?.dataset.id === id,
+    opened.id,
+  );
+  const top = await one.evaluate((element) => element.getBoundingClientRect().top);
+  assert.ok(Math.abs(top - opened.top) < 2, `${opened.top} before, ${top} after`);
+});
+
+test("button that loads more moves the focus to the first row that it brought", async (t) => {
+  const seller = await on.account("seller");
+  await seller.listMany(
+    70,
+    (index) => `Further ${index}`,
+    () => 20,
+  );
+  const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+  await page.route("**/api/tickets?*", (route) => {
+    const url = new URL(route.request().url());
+    if (!url.searchParams.has("after")) url.searchParams.set("limit", "50");
+    return route.continue({ url: url.href });
+  });
+  await page.goto("/?q=further");
+  await page.locator(".row").first().waitFor();
+  let refuse = true;
+  await page.route("**/api/tickets?*", (route) => (refuse ? route.abort() : route.fallback()));
+  await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+  await page.locator(".notice-bad").waitFor();
+  refuse = false;
+  await page.locator(".rest .button").focus();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement.matches(".row-link"));
+  assert.equal(
+    await page.evaluate(() =>
+      Number(document.activeElement.closest(".row").getAttribute("aria-posinset")),
+    ),
+    51,
+  );
+});
+
 for (const size of [SMALL_PHONE, { width: 320, height: 640 }, { width: 1280, height: 700 }]) {
   test(`neither Tab nor Shift+Tab puts the focus under what stays in place, ${size.width} px wide`, async (t) => {
     const seller = await on.account("seller");

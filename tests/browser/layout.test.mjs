@@ -148,6 +148,57 @@ test("printed ticket and order are one light page without navigation, and a prin
   assert.deepEqual(await page.evaluate(faults), []);
 });
 
+test("forced colours leave borders where backgrounds and shadows meant something", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Contrast Show", 20);
+  const page = await on.person(t, { signedIn: true });
+  await page.emulateMedia({ forcedColors: "active" });
+  const border = (selector, side = "Bottom") =>
+    page
+      .locator(selector)
+      .first()
+      .evaluate(
+        (element, name) => Number.parseFloat(getComputedStyle(element)[`border${name}Width`]),
+        side,
+      );
+  await page.goto("/tickets/new");
+  await page.locator(".tab[aria-current]").waitFor();
+  assert.ok((await border(".tab[aria-current]")) >= 2, "the tab of the page");
+  assert.ok((await border(".nav-link[aria-current]")) >= 2, "the link of the page");
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.locator(".buy .button-primary").click();
+  await page.locator(".hold-figures").waitFor();
+  assert.ok((await border(".hold")) >= 1, "the box of the time left");
+  assert.ok((await border(".pass")) >= 1, "the pass");
+  const [bar, canvas] = await page.evaluate(() => [
+    getComputedStyle(document.querySelector(".hold-bar-left")).backgroundColor,
+    getComputedStyle(document.documentElement).backgroundColor,
+  ]);
+  assert.notEqual(bar, canvas, "the bar of the time left is visible");
+});
+
+test("reduced motion stops what turns and slides", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Still Show", 20);
+  const page = await on.person(t, { signedIn: true, expected: REFUSALS });
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.locator(".buy .button-primary").click();
+  await page.locator(".hold-figures").waitFor();
+  const longest = await page.evaluate(() =>
+    Math.max(
+      ...[...document.querySelectorAll("*")].map((element) => {
+        const { transitionDuration, animationDuration } = getComputedStyle(element);
+        return Math.max(
+          Number.parseFloat(transitionDuration),
+          Number.parseFloat(animationDuration),
+        );
+      }),
+    ),
+  );
+  assert.ok(longest <= 0.001, `${longest} s`);
+});
+
 /** Counts the pages of the page on paper. */
 async function pagesPrinted(page) {
   const pdf = (await page.pdf({ format: "A4" })).toString("latin1");

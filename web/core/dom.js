@@ -65,6 +65,16 @@ export function focusedRowId() {
   return document.activeElement?.closest("[data-id]")?.getAttribute("data-id") ?? undefined;
 }
 
+/**
+ * The link of the list row with an id.
+ * @param {Element} within
+ * @param {string} id
+ * @returns {HTMLElement | null}
+ */
+export function rowLink(within, id) {
+  return within.querySelector(`[data-id="${CSS.escape(id)}"] a[href]`);
+}
+
 function listen(element, listeners) {
   for (const [type, listener] of Object.entries(listeners))
     element.addEventListener(type, listener);

@@ -4,7 +4,7 @@
 // The state of a history entry is `{ y, row, lists }`: where the window was scrolled to, the id of the row that had the focus,
 // and for each list that was shown on the way its address and its place, so that a link back to the list returns there.
 
-import { focusedRowId, setText } from "./dom.js";
+import { focusedRowId, rowLink, setText } from "./dom.js";
 
 const SITE_NAME = "GitTix";
 /** Browsers limit how often an entry is replaced: Safari to 100 times in 30 s. */
@@ -166,10 +166,10 @@ function toHeight(y) {
 
 /** Puts the focus back on the row that had it. */
 function focusRow(root, id) {
-  const link = root.querySelector(`[data-id="${CSS.escape(id)}"] a[href]`);
+  const link = rowLink(root, id);
   if (!link) return;
   link.focus({ preventScroll: true });
-  const { top, bottom } = link.closest("[data-id]").getBoundingClientRect();
+  const { top, bottom } = link.getBoundingClientRect();
   if (top < 0 || bottom > innerHeight) link.scrollIntoView({ block: "center" });
 }
 

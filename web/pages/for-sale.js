@@ -4,6 +4,7 @@ import { onSecond } from "../core/clock.js";
 import { fill, h, setText } from "../core/dom.js";
 import { announce } from "../parts/announcer.js";
 import { icon } from "../parts/icon.js";
+import { moreButton } from "../parts/more-button.js";
 import { noticeBox } from "../parts/notice.js";
 import { kindOf } from "../parts/status.js";
 import { ticketRow } from "../parts/ticket-row.js";
@@ -23,6 +24,8 @@ const ORDERS = [
 /** The next page is asked for while this many rows are still below the window. */
 const ROWS_AHEAD = 25;
 const SKELETON_ROWS = 8;
+/** No row is less high, unless the user has chosen a smaller text size. */
+const ROW_HEIGHT_MIN_PX = 80;
 const NEWS_SPACING_MS = 20_000;
 const NEWS_SHOWN_MAX = 99;
 
@@ -47,6 +50,11 @@ function mount({ root, query, signal, navigate, place, ready }) {
     rowOf: (id) => ticketRow(store.ticket(id)),
     onRange: (end) => reachedRow(end),
   });
+  const more = moreButton(texts.list.more, parts.list, async () => {
+    const count = listing.ids.length;
+    await loadInto(() => listing.more(signal));
+    return listing.ids.slice(count);
+  });
   let newsAt = 0;
 
   live.watch(null);
@@ -61,10 +69,9 @@ function mount({ root, query, signal, navigate, place, ready }) {
   }
 
   function showRest() {
-    fill(
-      parts.rest,
-      listing.next ? moreButton() : listing.ids.length === 0 ? nothing(filters) : theEnd(filters),
-    );
+    if (!listing.next)
+      fill(parts.rest, listing.ids.length === 0 ? nothing(filters) : theEnd(filters));
+    else if (!more.isConnected) fill(parts.rest, more);
   }
 
   function showNews() {
@@ -98,18 +105,6 @@ function mount({ root, query, signal, navigate, place, ready }) {
     if (listing.next && end > listing.ids.length - ROWS_AHEAD) loadInto(() => listing.more(signal));
   }
 
-  function moreButton() {
-    return h(
-      "button",
-      {
-        type: "button",
-        class: "button",
-        on: { click: () => loadInto(() => listing.more(signal)) },
-      },
-      texts.list.more,
-    );
-  }
-
   function refuse(problem, retry) {
     parts.box.refuse(
       problem,
@@ -125,7 +120,7 @@ function mount({ root, query, signal, navigate, place, ready }) {
   if (listing.loaded) show();
   keepFresh(
     async () => {
-      if (!listing.loaded) await listing.load(signal);
+      if (!listing.loaded) await listing.load(signal, rowsUpTo(place?.y));
       else if (listing.epoch !== live.epoch) await listing.verify(signal);
       store.keepOnlyTickets(listing.ids);
       parts.box.clear();
@@ -152,6 +147,11 @@ function mount({ root, query, signal, navigate, place, ready }) {
       if (ticket && kindOf(ticket) === "locked") row.show(ticket);
     }
   }, signal);
+}
+
+/** How many rows a list has to have so that the window can be scrolled to `y` again, after a reload for instance. */
+function rowsUpTo(y = 0) {
+  return Math.ceil((y + innerHeight) / ROW_HEIGHT_MIN_PX);
 }
 
 function build(root, filters, navigate) {

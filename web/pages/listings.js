@@ -4,6 +4,7 @@ import { onSecond } from "../core/clock.js";
 import { fill, h } from "../core/dom.js";
 import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
+import { moreButton } from "../parts/more-button.js";
 import { sellTabs } from "../parts/sell-tabs.js";
 import { ticketRow } from "../parts/ticket-row.js";
 import { showTrouble } from "../parts/trouble.js";
@@ -41,12 +42,14 @@ function mount({ root, signal, ready }) {
   }
 
   async function more() {
+    const count = listing.ids.length;
     try {
       await listing.more(signal);
       show();
     } catch (problem) {
       if (!signal.aborted) announce(inWords(problem).what); // the button is still there
     }
+    return listing.ids.slice(count);
   }
 
   keepFresh(
@@ -74,11 +77,7 @@ function build(root, onMore) {
       h("a", { class: "button button-primary", href: "/tickets/new" }, texts.navigation.sell),
     ),
   );
-  const more = h(
-    "button",
-    { type: "button", class: "button", on: { click: onMore } },
-    texts.listings.more,
-  );
+  const more = moreButton(texts.listings.more, list, onMore);
   fill(root, h("h1", { tabindex: "-1" }, screens.listings), sellTabs(), none, list, more);
   const rows = new KeyedList(list, (ticket) => staticRow(ticket));
 

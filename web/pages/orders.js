@@ -5,6 +5,7 @@ import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
+import { moreButton } from "../parts/more-button.js";
 import { stub } from "../parts/stub.js";
 import { showTrouble } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
@@ -38,13 +39,15 @@ function mount({ root, signal, ready }) {
 
   async function more() {
     try {
-      if (next === null) return;
+      if (next === null) return [];
       const page = await request("GET", next, { signal });
       next = page.next;
       store.putOrders(page.data);
       show();
+      return page.data.map(({ id }) => id);
     } catch (problem) {
       if (!signal.aborted) announce(inWords(problem).what); // the button is still there
+      return [];
     }
   }
 
@@ -73,11 +76,7 @@ function build(root, currency, onMore) {
   const past = h("ul", { class: "order-rows" });
   const none = h("div", { class: "empty" });
   const history = h("h2", {}, texts.orders.past);
-  const more = h(
-    "button",
-    { type: "button", class: "button", on: { click: onMore } },
-    texts.orders.more,
-  );
+  const more = moreButton(texts.orders.more, past, onMore);
   fill(root, h("h1", { tabindex: "-1" }, screens.orders), none, active, history, past, more);
   const activeRows = new KeyedList(active, (order) => orderRow(order, currency));
   const pastRows = new KeyedList(past, (order) => orderRow(order, currency));

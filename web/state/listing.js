@@ -32,10 +32,11 @@ export class Listing {
   /** @type {Promise<void> | null} */
   #running = null;
 
-  /** The first page, in place of whatever was there. @throws {Problem} */
-  async load(signal) {
+  /** The first page, of `rows` tickets if that is more, in place of whatever was there. @throws {Problem} */
+  async load(signal, rows = PAGE_SIZE) {
     const epoch = live.epoch;
-    const { data, next } = await pageWithTickets(this.#path(PAGE_SIZE), signal);
+    const size = Math.min(PAGE_SIZE_MAX, Math.max(PAGE_SIZE, rows));
+    const { data, next } = await pageWithTickets(this.#path(size), signal);
     store.putTickets(data);
     this.ids = data.map((ticket) => ticket.id);
     this.#known = new Set(this.ids);
