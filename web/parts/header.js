@@ -8,15 +8,17 @@ import { store } from "../state/store.js";
 import { inWords } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
+import { icon } from "./icon.js";
 
 const SIGNED_OUT = [
   ["/signup", screens.signUp],
   ["/signin", screens.signIn],
 ];
+/** The last entry is the drawing that stands for the words on a phone. */
 const SIGNED_IN = [
   ["/orders", screens.orders],
   ["/tickets/new", texts.navigation.sell],
-  ["/account", screens.account],
+  ["/account", screens.account, "account"],
 ];
 
 /** The other pages of a section, by the address of its link. */
@@ -47,8 +49,8 @@ export function startHeader({ navigate }) {
   }
 
   function showUser(user) {
-    const links = (user ? SIGNED_IN : SIGNED_OUT).map(([href, label]) =>
-      h("a", { href, class: "nav-link" }, label),
+    const links = (user ? SIGNED_IN : SIGNED_OUT).map(([href, label, drawing]) =>
+      h("a", { href, class: "nav-link" }, labelled(label, drawing)),
     );
     fill(
       nav,
@@ -57,7 +59,7 @@ export function startHeader({ navigate }) {
         h(
           "button",
           { type: "button", class: "nav-link", on: { click: leave } },
-          texts.navigation.signOut,
+          labelled(texts.navigation.signOut, "leave"),
         ),
     );
     fill(
@@ -69,6 +71,11 @@ export function startHeader({ navigate }) {
 
   store.watch("user", showUser);
   watchConnection();
+}
+
+function labelled(label, drawing) {
+  if (!drawing) return label;
+  return [icon(drawing), h("span", { class: "nav-words" }, label)];
 }
 
 /** Marks the link of the page that is shown. */

@@ -1,4 +1,5 @@
-// The few drawings of the pages, as inline SVG without any style of their own. They always stand beside words that say the same.
+// The few drawings of the pages, as inline SVG without any style of their own. They always stand beside words
+// that say the same; on a phone the header shows some without, and the words are their name.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
@@ -7,6 +8,8 @@ const PATHS = {
   lock: "M7 11V8a5 5 0 0 1 10 0v3M5.5 11h13v9h-13Z",
   check: "M5 12.5l4.5 4.5L19 7.5",
   clock: "M12 4a8 8 0 1 1 0 16 8 8 0 0 1 0-16Zm0 4v4.5l3 2",
+  account: "M12 4.5a3.75 3.75 0 1 1 0 7.5 3.75 3.75 0 0 1 0-7.5ZM5 20a7 7 0 0 1 14 0",
+  leave: "M10.5 4.5h-5v15h5M15 8l4 4-4 4M19 12H9.5",
   up: "M12 19V6m-6 6 6-6 6 6",
   card: "M3.5 6.5h17v11h-17Zm0 3.5h17M7 14.5h4",
 };

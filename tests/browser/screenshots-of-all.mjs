@@ -1,0 +1,38 @@
+// `node screenshots-of-all.mjs <folder>`: pictures of every page in every state, at four widths, light and dark, to look at.
+
+import { join } from "node:path";
+import { Account } from "./stage/account.mjs";
+import { Server } from "./stage/server.mjs";
+import { DESKTOP, launch, PHONE, SMALLEST } from "./stage/stage.mjs";
+import { tour, tourWorld } from "./stage/tour.mjs";
+
+const [folder] = process.argv.slice(2);
+const SIZES = [SMALLEST, PHONE, { width: 820, height: 1_100 }, DESKTOP];
+
+const server = new Server();
+await server.start();
+const browser = await launch();
+try {
+  const world = await tourWorld((name) => Account.signUp(server.origin, name));
+  const context = await browser.newContext({
+    baseURL: server.origin,
+    locale: "en-US",
+    reducedMotion: "reduce", // so that no picture shows half of a transition
+  });
+  const page = await context.newPage();
+  await tour(page, world, (scene) => shoot(page, scene));
+} finally {
+  await browser.close();
+  await server.stop();
+}
+
+async function shoot(page, scene) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    for (const size of SIZES) {
+      await page.setViewportSize(size);
+      await page.screenshot({ path: join(folder, `${scene}.${colorScheme}.${size.width}.png`) });
+    }
+  }
+  await page.setViewportSize(DESKTOP);
+}
