@@ -169,8 +169,8 @@ function build(root, filters, navigate) {
   fill(
     root,
     h("div", { class: "hero" }, heading, searchForm(filters, navigate)),
-    news,
     box.element,
+    h("div", { class: "news-line" }, news),
     list,
     skeleton,
     rest,

@@ -32,11 +32,14 @@ export async function tourWorld(account) {
  * Opens one scene after the other in a page that is not signed in yet, and calls `visit(name)` in each.
  * @param {(name: string) => Promise<void>} visit
  */
-export async function tour(page, { tickets }, visit) {
+export async function tour(page, { seller, tickets }, visit) {
   await signedOutScenes(page, tickets, visit);
   await signUp(page, newEmail("a.rather.long.address.of.a.guest"));
   await emptyScenes(page, visit);
   await buyingScenes(page, tickets, visit);
+  await seller.list("Listed a moment ago", 30);
+  await page.locator(".news").waitFor();
+  await visit("list-new-tickets");
   await sellingScenes(page, visit);
   await brokenScenes(page, tickets, visit);
 }
