@@ -76,6 +76,7 @@ async function begin() {
       showTrouble(main, problem, () => location.reload());
   }
   store.watch("user", leavePrivatePage);
+  hideWhileAway();
   store.watch(
     "connection",
     (status) => status === "live" && store.user === undefined && refreshQuietly(),
@@ -98,6 +99,25 @@ async function otherUserRefused() {
     return; // the refusal is shown where the request was made
   }
   if (store.user) sayWhoIsSignedIn(store.user, { nothingDone: true });
+}
+
+/**
+ * The back button may show the document as it was when it was left, and another user may have signed in since. It stays hidden
+ * until that is known. Without an answer it is loaded again.
+ */
+function hideWhileAway() {
+  addEventListener("pagehide", () => {
+    main.style.visibility = "hidden";
+  });
+  addEventListener("pageshow", async ({ persisted }) => {
+    if (!persisted) return;
+    try {
+      await refreshUser();
+      main.style.visibility = "";
+    } catch {
+      location.reload();
+    }
+  });
 }
 
 /** The session ended under an open page: what is private to somebody is shown no longer. */

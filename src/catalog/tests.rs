@@ -326,7 +326,6 @@ fn search_without_a_match_examines_a_bounded_number_of_tickets() {
     }
 }
 
-/// The same table holds for the pages' own filter: tests/browser/units.test.mjs.
 #[test]
 fn search_table_agrees_with_the_catalog() {
     let table: serde_json::Value = serde_json::from_str(include_str!("../../tests/search.json")).expect("JSON");

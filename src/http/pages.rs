@@ -73,7 +73,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// The shell, with the addresses of this version's files: all modules are named in it, so that none waits for another.
 static RENDERED: LazyLock<Sent> = LazyLock::new(|| {
-    let modules = FILES.iter().filter(|file| file.path.ends_with(".js"));
+    // The script for old browsers is no module.
+    let modules = FILES.iter().filter(|file| file.path.ends_with(".js") && file.path != "old-browser.js");
     let preloads: Vec<String> =
         modules.map(|file| format!("<link rel=\"modulepreload\" href=\"/assets/{}/{}\">", *VERSION, file.path)).collect();
     let body = Bytes::from(SHELL.replace("{{version}}", &VERSION).replace("{{preloads}}", &preloads.join("\n")));

@@ -218,3 +218,31 @@ for (const [name, broken] of Object.entries(BROKEN)) {
     await says(row(page, `Listed without storage, ${name}`), "$27", 5_000);
   });
 }
+
+for (const [name, broken] of Object.entries(BROKEN)) {
+  test(`a second click after lost answers lists the ticket once while web storage is ${name}`, async (t) => {
+    const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+    await page.addInitScript(broken);
+    await signUp(page);
+    await typeTicket(page, `Listed once, ${name}`, "28");
+    const keys = [];
+    await page.route("**/api/tickets", async (route) => {
+      if (route.request().method() !== "POST") return route.fallback();
+      keys.push(route.request().headers()["idempotency-key"]);
+      await route.fetch(); // the server lists it, and the answer is lost
+      return route.abort();
+    });
+    await page.getByRole("button", { name: "List ticket" }).click();
+    await says(page.locator(".notice"), "GitTix did not answer", GIVES_UP_MS);
+    await page.unroute("**/api/tickets");
+    const sent = page.waitForRequest((request) => request.method() === "POST");
+    await page.getByRole("button", { name: "List ticket" }).click();
+    keys.push((await sent).headers()["idempotency-key"]);
+    await says(page.locator(".price"), "$28", 5_000);
+    assert.equal(new Set(keys).size, 1);
+    const listed = await page.evaluate(() =>
+      fetch("/api/tickets?seller=me").then((answer) => answer.json()),
+    );
+    assert.equal(listed.length, 1);
+  });
+}

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { refusal, row, says, stage } from "./stage/stage.mjs";
+import { refusal, row, says, signIn, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 
@@ -93,4 +93,116 @@ test("sign-in sends nobody to another site", async (t) => {
     await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
     assert.equal(new URL(page.url()).origin, on.server.origin);
   }
+});
+
+/** Values of `next` that name no page of ours, or nothing at all. */
+const BAD_NEXT = [
+  "//",
+  "/.//x",
+  "//[",
+  "/\\",
+  "\\\\evil.example",
+  "/\\evil.example",
+  "//evil.example/%2f..",
+  "https://evil.example",
+  "https:evil.example",
+  "javascript:alert(1)",
+  "data:text/html,x",
+  "/\t/evil.example",
+  "/\n//evil.example",
+  "\u0000/",
+  " //evil.example",
+  "evil.example",
+  "",
+];
+
+test("sign-in form is shown for every value of next, and a bad one leads to the list", async (t) => {
+  const buyer = await on.account("buyer");
+  const page = await on.person(t);
+  for (const next of BAD_NEXT) {
+    await page.goto(`/signin?next=${encodeURIComponent(next)}`);
+    await page.getByRole("heading", { name: "Sign In" }).waitFor();
+  }
+  await page.goto("/signin?next=/.//x");
+  await signIn(page, buyer.email);
+  await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
+  for (const next of BAD_NEXT) {
+    await page.goto(`/signin?next=${encodeURIComponent(next)}`);
+    await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
+    assert.equal(page.url(), `${on.server.origin}/`, JSON.stringify(next));
+  }
+});
+
+test("filter of the address is shown, is kept by a search, and can be removed", async (t) => {
+  const seller = await on.account("seller");
+  const other = await on.account("other");
+  for (const [title, price] of [
+    ["Filtered cheap", 90],
+    ["Filtered middle", 150],
+    ["Filtered dear", 400],
+  ])
+    await seller.list(title, price);
+  await other.list("Filtered other", 160);
+  const page = await on.person(t);
+  const titles = () => page.locator(".row-title").allTextContents();
+  const filter = (name) => page.getByRole("link", { name: `Remove filter: ${name}` });
+  await page.goto(`/?minPrice=100&maxPrice=200.50&seller=${seller.id}`);
+  await row(page, "Filtered middle").waitFor();
+  assert.deepEqual(await titles(), ["Filtered middle"]);
+  for (const name of ["Price from 100", "Price up to 200.50", "Tickets from one seller"])
+    assert.equal(await filter(name).isVisible(), true, name);
+  await page.getByLabel("Search tickets").fill("filtered");
+  await page.getByRole("button", { name: "Search" }).click();
+  await page.waitForURL(/[?&]q=filtered/);
+  await row(page, "Filtered middle").waitFor();
+  assert.deepEqual(await titles(), ["Filtered middle"], "a search keeps the filters");
+  await filter("Price from 100").click();
+  await row(page, "Filtered cheap").waitFor();
+  await filter("Price up to 200.50").click();
+  await row(page, "Filtered dear").waitFor();
+  await filter("Tickets from one seller").click();
+  await row(page, "Filtered other").waitFor();
+  assert.equal(new URL(page.url()).search, "?q=filtered");
+  assert.equal(await page.locator(".filter").count(), 0);
+});
+
+test("filter whose value does not exist is removed from the address, and the list is shown", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Corrected Show", 20);
+  const page = await on.person(t, { expected: [refusal(400)] });
+  for (const [address, corrected] of [
+    ["/?sort=bogus", "/"],
+    ["/?minPrice=cheap&maxPrice=-1&q=corrected", "/?q=corrected"],
+    ["/?seller=nobody", "/"],
+    ["/?minPrice=0&sort=price", "/?sort=price"],
+    ["/?minPrice=1e999", "/"],
+  ]) {
+    await page.goto(address);
+    await row(page, "Corrected Show").waitFor();
+    await says(page.locator(".notice"), "This address had a filter that does not exist");
+    assert.equal(page.url(), on.server.origin + corrected);
+    assert.equal(await page.locator(".skeleton").count(), 0);
+  }
+  await page.goto("/?sort=price");
+  await row(page, "Corrected Show").waitFor();
+  assert.equal(await page.locator(".notice").count(), 0);
+  assert.equal(await page.getByLabel("Sort by").inputValue(), "price");
+});
+
+test("search of too many words says so in place of the list", async (t) => {
+  const page = await on.person(t, { expected: [refusal(400)] });
+  await page.goto("/?q=a+b+c+d+e+f+g+h+i");
+  await says(page.locator(".notice"), "Use at most 8 words", 5_000);
+  assert.equal(await page.locator(".skeleton").count(), 0);
+  await page.getByRole("link", { name: "Clear search" }).click();
+  await page.locator(".row, .empty").first().waitFor();
+  assert.equal(page.url(), `${on.server.origin}/`);
+});
+
+test("list that cannot be loaded shows no skeleton", async (t) => {
+  const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+  await page.route("**/api/tickets?*", (route) => route.abort());
+  await page.goto("/");
+  await says(page.locator(".notice"), "GitTix did not answer", 5_000);
+  assert.equal(await page.locator(".skeleton").count(), 0);
 });

@@ -1,14 +1,13 @@
 // The parts of the pages that decide something, without a browser.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { afterEach, test } from "node:test";
 import { digest } from "../../web/core/digest.js";
 import { forget, forgetAll, keep, keepFor, kept } from "../../web/core/kept.js";
 import { nextPage, Problem, request } from "../../web/net/api.js";
 import { backoffMs } from "../../web/net/backoff.js";
 import { once } from "../../web/net/once.js";
-import { Listing, matches } from "../../web/state/listing.js";
+import { Listing } from "../../web/state/listing.js";
 import { store as pageStore, Store } from "../../web/state/store.js";
 import { countdown, money, spoken } from "../../web/words/format.js";
 import { inWords, paymentLimitInWords } from "../../web/words/refusals.js";
@@ -158,17 +157,6 @@ test("what was private is forgotten when somebody else signs in", () => {
   assert.deepEqual(store.orders(), []);
 });
 
-test("a new ticket belongs into a search by the beginnings of words, as the server says", async () => {
-  const cases = JSON.parse(await readFile(new URL("../search.json", import.meta.url), "utf8"));
-  for (const { title, q, found } of cases)
-    assert.equal(
-      matches(new URLSearchParams({ q }), { title, price: 20 }),
-      found,
-      `${q} in ${title}`,
-    );
-  assert.ok(cases.length > 30);
-});
-
 test("a page without tickets that is not the last one is skipped", async (context) => {
   const pages = {
     "/api/tickets?q=rare&limit=50": [[], "/p2"],
@@ -191,15 +179,6 @@ test("a page without tickets that is not the last one is skipped", async (contex
   await listing.more();
   assert.deepEqual([listing.ids, listing.next], [["t1"], null]);
   assert.deepEqual(asked, Object.keys(pages));
-});
-
-test("a new ticket belongs into a search in any case, any order, and within the prices", () => {
-  const concert = { title: "Rock-Concert, Tonight", price: 20 };
-  assert.ok(matches(new URLSearchParams("q=concert rock"), concert));
-  assert.ok(matches(new URLSearchParams("q=conc"), concert));
-  assert.ok(!matches(new URLSearchParams("q=oncert"), concert));
-  assert.ok(matches(new URLSearchParams("minPrice=20&maxPrice=20"), concert));
-  assert.ok(!matches(new URLSearchParams("minPrice=20.01"), concert));
 });
 
 test("the back-off grows, is jittered, and has a floor and a ceiling", () => {

@@ -1,31 +1,39 @@
-// The server's clock, as far as this page can know it. Every countdown runs by it: a phone's own clock may be minutes off.
+// The server's clock, as far as this page can know it. Every countdown runs by it: a phone's own clock may be minutes off, and
+// may be set while the page is open. Time is measured by `performance.now()`, which no setting of the clock moves. On some
+// systems it stops while the device sleeps, and is behind then: the next time that the server says corrects it.
 
 /** So much later than it was sent may a frame arrive without a countdown beginning a second too high. */
 const DELAY_MS = 250;
+/** What a Date header lacks on average. */
+const ROUNDED_OFF_MS = 500;
 
-let offsetMs = 0;
-let measured = false;
+/** The server's time minus `performance.now()`; by the device's own clock until the server has said a time. */
+let offsetMs = Date.now() - performance.now();
+let known = false; // whether the server has said a time
+let measured = false; // whether it was one with milliseconds
 const listeners = new Set();
 /** @type {number | undefined} */
 let timer;
 
 /**
- * A time that the server said just now (milliseconds since 1970). It was younger when it left than when it came, so of
- * several the one that puts the server's clock furthest ahead is the nearest to the truth.
+ * Takes over a time that the server said just now (milliseconds since 1970). It is never later than the server's clock is when
+ * it arrives, so of several the one that puts that clock furthest ahead is the nearest to the truth.
  * @param {object} [how]
- * @param {boolean} [how.rough] a Date header, in whole seconds: good enough until something better comes
- * @param {boolean} [how.anew] the first word of a new connection: this device may have slept, or its clock been set
+ * @param {boolean} [how.rough] a Date header: whole seconds, rounded down
+ * @param {boolean} [how.anew] the first frame of a new connection: replaces what was measured before
  */
 export function observe(serverMs, { rough = false, anew = false } = {}) {
-  if (!Number.isFinite(serverMs) || (rough && measured)) return;
-  const offset = serverMs - Date.now();
-  offsetMs = measured && !anew ? Math.max(offsetMs, offset) : offset;
+  if (!Number.isFinite(serverMs)) return;
+  const offset = serverMs - performance.now();
+  if (rough) offsetMs = known ? Math.max(offsetMs, offset) : offset + ROUNDED_OFF_MS;
+  else offsetMs = measured && !anew ? Math.max(offsetMs, offset) : offset;
+  known = true;
   measured ||= !rough;
 }
 
 /** What time it is on the server, in milliseconds since 1970. */
 export function now() {
-  return Date.now() + offsetMs;
+  return performance.now() + offsetMs;
 }
 
 /** Whole seconds until a server time, rounded up but for what a network's delay adds, never below 0. */

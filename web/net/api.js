@@ -53,6 +53,7 @@ export function onRefusal(listener) {
  * @param {unknown} [options.body] sent as JSON
  * @param {string} [options.key] the Idempotency-Key
  * @param {number} [options.ifMatch] the version that must be the current one
+ * @param {number} [options.ifNoneMatch] the version that is known: while it is the current one, `data` is null and `status` 304
  * @param {AbortSignal} [options.signal]
  * @param {string} [options.user] id of the user for whom an unsafe request is meant
  * @returns {Promise<{ status: number, data: any, next: string | null }>}
@@ -62,7 +63,7 @@ export function onRefusal(listener) {
 export async function request(
   method,
   path,
-  { body, key, ifMatch, signal, user = store.user?.id } = {},
+  { body, key, ifMatch, ifNoneMatch, signal, user = store.user?.id } = {},
 ) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
@@ -70,7 +71,8 @@ export async function request(
   if (key) headers["Idempotency-Key"] = key;
   if (user && method !== "GET" && !SIGN_IN_PATHS.includes(path)) headers["GitTix-User"] = user;
   if (ifMatch !== undefined) headers["If-Match"] = `"${ifMatch}"`;
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  if (ifNoneMatch !== undefined) headers["If-None-Match"] = `"${ifNoneMatch}"`;
+  const limit = timeLimit(signal);
   let response;
   let text;
   try {
@@ -79,21 +81,39 @@ export async function request(
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      signal: limit.signal,
     });
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Problem({});
+  } finally {
+    limit.end();
   }
-  observe(Date.parse(response.headers.get("Date") ?? "") + 500, { rough: true });
+  observe(Date.parse(response.headers.get("Date") ?? ""), { rough: true });
   const data = parsed(text);
-  if (!response.ok) {
+  if (!response.ok && response.status !== 304) {
     const problem = problemOf(response, data);
     refused.dispatchEvent(new CustomEvent("refusal", { detail: problem }));
     throw problem;
   }
   return { status: response.status, data, next: nextPage(response.headers.get("Link")) };
+}
+
+/** A signal that aborts with the caller's own one, or after the time that an answer may take. */
+function timeLimit(signal) {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  const timer = setTimeout(abort, TIMEOUT_MS);
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  return {
+    signal: controller.signal,
+    end: () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    },
+  };
 }
 
 /** Whether an error only says that the page which asked was left. */

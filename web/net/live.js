@@ -15,6 +15,8 @@ const HEALTH_CHECK_MS = 5_000;
 const STABLE_MS = 8_000;
 /** The server allows 20 frames in 10 s. */
 const SEND_SPACING_MS = 600;
+/** The device's clock has moved by so much against the time that the page has run: it slept, or the clock was set. */
+const CLOCK_JUMP_MS = 2_000;
 const POLICY_VIOLATION = 1008;
 
 export class Live {
@@ -35,6 +37,7 @@ export class Live {
   #heardAt = 0;
   #sentAt = 0;
   #openedAt = 0;
+  #clockOffset = clockOffset();
   /** @type {string[] | null} */
   #wanted = null; // ticket ids to watch, or null for all
   /** @type {Set<string> | null} */
@@ -47,6 +50,7 @@ export class Live {
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
    * @param {() => void} hooks.onRevoked the server ended the socket because the session ended
+   * @param {() => void} hooks.onWake the device may have slept
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -99,7 +103,7 @@ export class Live {
   }
 
   #receive(text) {
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     clearTimeout(this.#probeTimer ?? undefined);
     this.#probeTimer = null;
     const frame = JSON.parse(text);
@@ -120,7 +124,7 @@ export class Live {
   }
 
   #greeted(frame) {
-    this.#openedAt = Date.now();
+    this.#openedAt = performance.now();
     this.#covered = null;
     this.#hooks.onServerTime(Date.parse(frame.serverTime), { anew: true });
     this.#setStatus("live");
@@ -150,7 +154,7 @@ export class Live {
     )
       return;
     if (this.#isCovered()) return;
-    const wait = this.#sentAt + SEND_SPACING_MS - Date.now();
+    const wait = this.#sentAt + SEND_SPACING_MS - performance.now();
     if (wait > 0) {
       this.#sendTimer = setTimeout(() => {
         this.#sendTimer = null;
@@ -170,7 +174,7 @@ export class Live {
   }
 
   #send() {
-    this.#sentAt = Date.now();
+    this.#sentAt = performance.now();
     this.#socket?.send(
       JSON.stringify(
         this.#wanted === null ? { type: "WatchAll" } : { type: "Watch", tickets: this.#wanted },
@@ -203,9 +207,14 @@ export class Live {
   }
 
   #checkHealth() {
+    if (Math.abs(clockOffset() - this.#clockOffset) > CLOCK_JUMP_MS) {
+      this.#clockOffset = clockOffset();
+      this.#hooks.onWake();
+      this.#wake();
+    }
     if (this.status !== "live") return;
-    if (Date.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
-    if (document.visibilityState === "visible" && Date.now() - this.#heardAt > SILENCE_MS)
+    if (performance.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
+    if (document.visibilityState === "visible" && performance.now() - this.#heardAt > SILENCE_MS)
       this.#probe();
   }
 
@@ -229,6 +238,11 @@ export class Live {
     this.status = status;
     this.#hooks.onStatus(status);
   }
+}
+
+/** How far the device's clock is ahead of the time that the page has run, in milliseconds. */
+function clockOffset() {
+  return Date.now() - performance.now();
 }
 
 /** Closes a socket; one that is still opening once it is open, since browsers take the other for a fault and log it. */

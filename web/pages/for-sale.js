@@ -6,21 +6,24 @@ import { announce } from "../parts/announcer.js";
 import { icon } from "../parts/icon.js";
 import { moreButton } from "../parts/more-button.js";
 import { noticeBox } from "../parts/notice.js";
+import {
+  addressOf,
+  filterLinks,
+  filtersOf,
+  refusedFilters,
+  searchForm,
+  without,
+} from "../parts/search-form.js";
 import { kindOf } from "../parts/status.js";
 import { ticketRow } from "../parts/ticket-row.js";
 import { VirtualList } from "../parts/virtual-list.js";
+import { Arrivals } from "../state/arrivals.js";
 import { keepFresh } from "../state/fresh.js";
 import { Listing } from "../state/listing.js";
-import { live } from "../state/live.js";
+import { isLive, live } from "../state/live.js";
 import { store } from "../state/store.js";
 import { screens, texts } from "../words/texts.js";
 
-const FILTERS = ["q", "sort", "minPrice", "maxPrice"];
-const ORDERS = [
-  ["newest", texts.list.newestFirst],
-  ["price", texts.list.lowestPrice],
-  ["-price", texts.list.highestPrice],
-];
 /** The next page is asked for while this many rows are still below the window. */
 const ROWS_AHEAD = 25;
 const SKELETON_ROWS = 8;
@@ -33,6 +36,9 @@ const NEWS_SHOWN_MAX = 99;
 let kept = /** @type {Listing | null} */ (null);
 /** @type {import("../parts/virtual-list.js").Heights} */
 let keptHeights;
+
+/** Whether the address was corrected just now: it had filters with values that do not exist. */
+let corrected = false;
 
 export const forSale = { name: "for-sale", title: screens.forSale, isList: true, mount };
 
@@ -55,7 +61,9 @@ function mount({ root, query, signal, navigate, place, ready }) {
     await loadInto(() => listing.more(signal));
     return listing.ids.slice(count);
   });
-  let newsAt = 0;
+  let newsAt = -Infinity;
+  let restShown = /** @type {unknown} */ (null);
+  let failed = false; // whether the message in the box is that the list could not be loaded
 
   live.watch(null);
 
@@ -69,9 +77,9 @@ function mount({ root, query, signal, navigate, place, ready }) {
   }
 
   function showRest() {
-    if (!listing.next)
-      fill(parts.rest, listing.ids.length === 0 ? nothing(filters) : theEnd(filters));
-    else if (!more.isConnected) fill(parts.rest, more);
+    const rest = listing.next ? more : listing.ids.length === 0 ? nothing : theEnd;
+    if (rest !== restShown) fill(parts.rest, typeof rest === "function" ? rest(filters) : rest);
+    restShown = rest;
   }
 
   function showNews() {
@@ -79,8 +87,8 @@ function mount({ root, query, signal, navigate, place, ready }) {
     parts.news.hidden = count === 0;
     if (count === 0) return;
     setText(parts.newsText, texts.list.newTickets(count, NEWS_SHOWN_MAX));
-    if (Date.now() - newsAt > NEWS_SPACING_MS) {
-      newsAt = Date.now();
+    if (performance.now() - newsAt > NEWS_SPACING_MS) {
+      newsAt = performance.now();
       announce(parts.newsText.textContent);
     }
   }
@@ -106,6 +114,13 @@ function mount({ root, query, signal, navigate, place, ready }) {
   }
 
   function refuse(problem, retry) {
+    parts.skeleton.remove();
+    const refused = refusedFilters(problem, filters);
+    if (refused.includes("q")) return refuseWords();
+    if (refused.length > 0) {
+      corrected = true;
+      return navigate(addressOf(without(filters, refused)), { replace: true });
+    }
     parts.box.refuse(
       problem,
       h(
@@ -116,31 +131,53 @@ function mount({ root, query, signal, navigate, place, ready }) {
     );
   }
 
+  function refuseWords() {
+    parts.box.say(
+      "bad",
+      texts.list.searchTooLong,
+      texts.list.searchLimit,
+      h("a", { class: "button", href: addressOf(without(filters, ["q"])) }, texts.list.clearSearch),
+    );
+  }
+
+  function arrived(tickets) {
+    if (!listing.count(tickets.map(({ id }) => id))) return;
+    if (!listing.loaded || listing.ids.length > 0) return showNews();
+    store.putTickets(tickets);
+    listing.showCounted();
+    show();
+  }
+
+  if (corrected) {
+    corrected = false;
+    parts.box.say("warn", texts.list.badFilter, texts.list.badFilterRemoved);
+  }
   parts.news.addEventListener("click", showNewest);
   if (listing.loaded) show();
   keepFresh(
     async () => {
       if (!listing.loaded) await listing.load(signal, rowsUpTo(place?.y));
       else if (listing.epoch !== live.epoch) await listing.verify(signal);
+      else if (!isLive())
+        await listing.poll(
+          [...rows.rows()].map(([id]) => id),
+          signal,
+        );
       store.keepOnlyTickets(listing.ids);
-      parts.box.clear();
+      if (failed) parts.box.clear();
+      failed = false;
       show();
     },
-    refuse,
+    (problem, retry) => {
+      failed = true;
+      refuse(problem, retry);
+    },
     signal,
   );
   store.watch("tickets", (id) => rows.row(id)?.show(store.ticket(id)), signal);
-  store.watch(
-    "created",
-    (ticket) => {
-      if (!listing.heardOf(ticket)) return;
-      if (listing.loaded && listing.ids.length === 0) {
-        listing.begin(ticket);
-        show();
-      } else showNews();
-    },
-    signal,
-  );
+  const arrivals = listing.isUnfiltered ? null : new Arrivals(listing.query, arrived, signal);
+  const created = (ticket) => (arrivals ? arrivals.add(ticket.id) : arrived([ticket]));
+  store.watch("created", created, signal);
   onSecond(() => {
     for (const [id, row] of rows.rows()) {
       const ticket = store.ticket(id);
@@ -168,7 +205,7 @@ function build(root, filters, navigate) {
   const box = noticeBox();
   fill(
     root,
-    h("div", { class: "hero" }, heading, searchForm(filters, navigate)),
+    h("div", { class: "hero" }, heading, searchForm(filters, navigate), filterLinks(filters)),
     box.element,
     h("div", { class: "news-line" }, news),
     list,
@@ -178,68 +215,23 @@ function build(root, filters, navigate) {
   return { heading, list, skeleton, rest, news, newsText, box };
 }
 
-function searchForm(filters, navigate) {
-  const words = h("input", {
-    class: "input search-input",
-    type: "search",
-    name: "q",
-    id: "q",
-    value: filters.get("q"),
-    placeholder: texts.list.searchExample,
-    autocomplete: "off",
-    enterkeyhint: "search",
-  });
-  const order = h(
-    "select",
-    { class: "input search-order", name: "sort", id: "sort" },
-    ORDERS.map(([value, label]) =>
-      h("option", { value, selected: (filters.get("sort") ?? "newest") === value }, label),
-    ),
-  );
-  const form = h(
-    "form",
-    { class: "search", role: "search" },
-    h("label", { class: "visually-hidden", for: "q" }, texts.list.search),
-    h("span", { class: "search-words" }, icon("search"), words),
-    h("label", { class: "visually-hidden", for: "sort" }, texts.list.sortBy),
-    order,
-    h("button", { type: "submit", class: "button button-primary" }, texts.list.searchButton),
-  );
-  const go = (event) => {
-    event?.preventDefault();
-    const query = filtersOf(
-      new URLSearchParams([
-        ["q", words.value.trim()],
-        ["sort", order.value],
-      ]),
-    );
-    navigate(query.size > 0 ? `/?${query}` : "/");
-  };
-  form.addEventListener("submit", go);
-  order.addEventListener("change", () => go());
-  return form;
-}
-
-function filtersOf(query) {
-  const filters = new URLSearchParams();
-  for (const name of FILTERS) {
-    const value = query.get(name);
-    if (value && !(name === "sort" && value === "newest")) filters.set(name, value);
-  }
-  return filters;
+function nothingWords(searched, filtered) {
+  if (searched) return texts.list.nothingFound(searched);
+  return filtered ? texts.list.nothingMatches : texts.list.empty;
 }
 
 function nothing(filters) {
   const searched = filters.get("q");
+  const filtered = without(filters, ["sort"]).toString() !== "";
   return h(
     "div",
     { class: "empty" },
-    h("h2", {}, searched ? texts.list.nothingFound(searched) : texts.list.empty),
-    h("p", {}, searched ? texts.list.searchHelp : texts.list.emptyHelp),
+    h("h2", {}, nothingWords(searched, filtered)),
+    h("p", {}, searched ? texts.list.searchHelp : filtered ? "" : texts.list.emptyHelp),
     h(
       "p",
       { class: "empty-actions" },
-      searched
+      filtered
         ? h("a", { class: "button", href: "/" }, texts.list.showAll)
         : h("a", { class: "button button-primary", href: "/tickets/new" }, texts.navigation.sell),
     ),

@@ -54,7 +54,9 @@ function mount({ root, signal, ready }) {
 
   keepFresh(
     async () => {
-      await listing.load(signal);
+      if (!listing.loaded) await listing.load(signal);
+      else await listing.verify(signal);
+      listing.showCounted();
       if (listing.ids.length > 0) live.watch(listing.ids.slice(0, WATCHED_MAX));
       show();
     },

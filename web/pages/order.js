@@ -31,7 +31,7 @@ function mount({ root, params, signal, setTitle, listAddress, ready }) {
     const order = store.order(id);
     if (!order || !terms) return;
     setTitle(texts.order.titleOf(order.ticket.title));
-    view ??= build({ root, signal, listAddress }, order, terms);
+    view ??= build({ root, signal, listAddress, reload: load }, order, terms);
     view.show(order);
     ready();
   }
@@ -64,11 +64,11 @@ function mount({ root, params, signal, setTitle, listAddress, ready }) {
   );
 }
 
-function build({ root, signal, listAddress }, first, terms) {
+function build({ root, signal, listAddress, reload }, first, terms) {
   const outcome = h("div", { class: "outcome", role: "group", tabindex: "-1" });
   const hold = holdPanel(signal);
   const payment = h("div");
-  const cancel = cancelOrder(first);
+  const cancel = cancelOrder(first, reload);
   const attempts = h("div", { class: "attempts" });
   const payable = h("div", { class: "payable" }, hold.element, payment, cancel.element);
   fill(
@@ -94,7 +94,7 @@ function build({ root, signal, listAddress }, first, terms) {
     const wasThere = payable.contains(document.activeElement);
     payable.hidden = !open;
     if (open) {
-      panel ??= paymentPanel(first, terms);
+      panel ??= paymentPanel(first, terms, reload);
       if (!payment.hasChildNodes()) payment.append(panel.element);
       hold.show(order);
       panel.show(charges);

@@ -58,8 +58,8 @@ function mount({ root, signal, ready }) {
         request("GET", "/api/orders?status=all", { signal }),
         settings(),
       ]);
+      if (!terms) next = all.next; // later loads do not take away what "Show more" has added
       terms = loaded;
-      next = all.next;
       store.putOrders([...active.data, ...all.data]);
       show();
     },

@@ -85,6 +85,13 @@ function mount(
 /** Where to go afterwards: a path of these pages, never another site. */
 export function ownPath(next) {
   if (!next?.startsWith("/")) return "/";
-  const url = new URL(next, location.origin);
-  return url.origin === location.origin ? url.pathname + url.search : "/";
+  let url;
+  try {
+    url = new URL(next, location.origin);
+  } catch {
+    return "/";
+  }
+  // A path that begins with two slashes would name another host where it is used as an address.
+  const isOwn = url.origin === location.origin && !url.pathname.startsWith("//");
+  return isOwn ? url.pathname + url.search : "/";
 }

@@ -35,15 +35,19 @@ function mount(context) {
     setTitle(ticket.title);
     // A session that ended does not take away what its seller has typed.
     const mine = store.user ? store.user.id === ticket.userId : (view?.mine ?? false);
-    if (!view || view.mine !== mine) view = build(context, ticket, mine);
+    if (!view || view.mine !== mine) view = build({ ...context, reload: load }, ticket, mine);
     view.show(ticket);
     ready();
   }
 
   const load = keepFresh(
     async () => {
-      const { data } = await request("GET", `/api/tickets/${id}`, { signal });
-      store.putTickets([data]);
+      const known = view && store.ticket(id);
+      const { data } = await request("GET", `/api/tickets/${id}`, {
+        signal,
+        ifNoneMatch: known && !known.gone ? known.version : undefined,
+      });
+      if (data) store.putTickets([data]);
       live.watch([id]);
       if (store.user) store.putOrders((await request("GET", "/api/orders", { signal })).data);
       show();
@@ -61,7 +65,7 @@ function mount(context) {
   onSecond(show, signal);
 }
 
-function build({ root, signal, navigate, listAddress }, first, mine) {
+function build({ root, signal, navigate, listAddress, reload }, first, mine) {
   const title = h("h1", { tabindex: "-1", ...USER_TEXT });
   const status = h("span", { class: "status" });
   const listed = h("p", { class: "quiet" });
@@ -73,7 +77,9 @@ function build({ root, signal, navigate, listAddress }, first, mine) {
     h("div", { class: "pass-body" }, title, listed),
     h("div", { class: "pass-bars", "aria-hidden": "true" }),
   );
-  const action = mine ? listingEditor(first, { navigate }) : buyBox(first, { signal, navigate });
+  const action = mine
+    ? listingEditor(first, { navigate, reload })
+    : buyBox(first, { signal, navigate, reload });
   fill(
     root,
     h(
@@ -121,7 +127,7 @@ function spokenFor(ticket, mine) {
 }
 
 /** Buy, and why not. While the page is live it knows that a ticket is locked or sold; otherwise the server is asked. */
-function buyBox(first, { signal, navigate }) {
+function buyBox(first, { signal, navigate, reload }) {
   const box = noticeBox();
   const button = h("button", { type: "button", class: "button button-primary button-wide" });
   const hint = h("p", { class: "quiet" });
@@ -182,9 +188,8 @@ function buyBox(first, { signal, navigate }) {
   async function refused(problem, seen) {
     if (!(problem instanceof Problem)) throw problem;
     box.refuse(problem, ...ways(problem));
-    // Whatever this page showed was not what the server has: look again.
-    const fresh = await request("GET", `/api/tickets/${seen.id}`).catch(() => null);
-    if (fresh) store.putTickets([fresh.data]);
+    // What this page showed was not what the server has.
+    await reload();
     if (["ticket_changed", "price_changed"].includes(problem.code) && ticket.title !== seen.title)
       sayTitleChanged(seen);
   }

@@ -7,8 +7,11 @@ import { texts } from "../words/texts.js";
 import { noticeBox } from "./notice.js";
 import { question } from "./question.js";
 
-/** `{ element, show(order) }`. */
-export function cancelOrder(first) {
+/**
+ * `{ element, show(order) }`.
+ * @param {() => Promise<void>} reload loads the order again: no frame may come that says what became of it
+ */
+export function cancelOrder(first, reload) {
   const box = noticeBox();
   const start = h("button", { type: "button", class: "button button-quiet" }, texts.order.cancel);
   const asking = question(start, {
@@ -26,11 +29,14 @@ export function cancelOrder(first) {
     box.clear();
     try {
       await once("DELETE", `/api/orders/${first.id}`);
+      await reload();
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       box.refuse(problem);
-      working = false;
+      reload();
       asking.close();
+    } finally {
+      working = false;
     }
   }
 

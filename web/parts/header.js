@@ -1,7 +1,7 @@
 // What is on every page: the header's links for who is signed in or out, the mark of the page one is on, and the line that
 // says when the connection is lost.
 
-import { fill, h, setAttribute, shellElement } from "../core/dom.js";
+import { fill, h, setAttribute, setText, shellElement } from "../core/dom.js";
 import { isAborted } from "../net/api.js";
 import { signOut } from "../state/session.js";
 import { store } from "../state/store.js";
@@ -93,7 +93,17 @@ function currentOf(href) {
 
 function watchConnection() {
   const line = shellElement("connection");
+  const text = shellElement("connection-text");
   let timer = /** @type {number | undefined} */ (undefined);
+
+  function show() {
+    const words = connectionWords(store.polling);
+    if (line.hidden || text.textContent !== words) announce(words);
+    setText(text, words);
+    setAttribute(line, "data-polling", store.polling !== false);
+    line.hidden = false;
+  }
+
   store.watch("connection", (status) => {
     clearTimeout(timer);
     setAttribute(document.documentElement, "data-connection", status);
@@ -102,9 +112,13 @@ function watchConnection() {
       line.hidden = true;
       return;
     }
-    timer = setTimeout(() => {
-      if (line.hidden) announce(texts.navigation.connectionLost);
-      line.hidden = false;
-    }, LOST_SHOWN_AFTER_MS);
+    timer = setTimeout(show, LOST_SHOWN_AFTER_MS);
   });
+  store.watch("polling", () => !line.hidden && store.connection !== "live" && show());
+}
+
+/** What the line says while there is no live connection; see `Store.polling`. */
+function connectionWords(polling) {
+  if (polling === false) return texts.navigation.connectionLost;
+  return polling ? texts.navigation.polling : texts.navigation.notLive;
 }

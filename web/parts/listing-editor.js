@@ -2,24 +2,46 @@
 
 import { h, setAttribute, setText } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
-import { Problem, request } from "../net/api.js";
+import { Problem } from "../net/api.js";
 import { once } from "../net/once.js";
 import { isLive } from "../state/live.js";
 import { store } from "../state/store.js";
 import { money, priceToType } from "../words/format.js";
+import { parsePrice } from "../words/price.js";
 import { texts } from "../words/texts.js";
 import { form } from "./form.js";
 import { question } from "./question.js";
+import { sharedField } from "./shared-field.js";
 import { isOver, kindOf } from "./status.js";
 import { priceField, titleField } from "./ticket-fields.js";
 
-/** `{ element, show }` for a ticket of whoever is signed in. */
-export function listingEditor(first, { navigate }) {
+/**
+ * `{ element, show }` for a ticket of the user who is signed in.
+ * @param {import("../state/store.js").Ticket} first
+ * @param {{ navigate: (address: string) => void, reload: () => Promise<void> }} page `reload` loads the ticket again
+ */
+export function listingEditor(first, { navigate, reload }) {
   const draftName = `ticket:${first.id}`;
   const draft = readDraft(draftName);
-  let base = first; // what the form was filled from: a change by somebody else since then must not be overwritten unseen
-  const title = titleField({ value: draft.title ?? first.title });
-  const price = priceField(first.currency, { value: draft.price ?? priceToType(first.price) });
+  let shown = first; // the version that a change is meant for: all of it was shown
+  const title = titleField();
+  const price = priceField(first.currency);
+  const fields = [
+    sharedField(title, {
+      question: texts.listing.titleChanged,
+      textOf: (ticket) => ticket.title,
+      isSame: (typed, ticket) => typed === ticket.title,
+      draft: draft.title,
+      onChange: keepTyped,
+    }),
+    sharedField(price, {
+      question: texts.listing.priceChanged,
+      textOf: (ticket) => priceToType(ticket.price),
+      isSame: (typed, { price, currency }) => isPrice(typed, price, currency),
+      draft: draft.price,
+      onChange: keepTyped,
+    }),
+  ];
   const state = h("p", { class: "hint", role: "status" });
   const remove = h(
     "button",
@@ -49,10 +71,19 @@ export function listingEditor(first, { navigate }) {
   );
 
   async function save(values) {
+    const conflict = fields.find((one) => one.hasConflict());
+    if (conflict) {
+      editor.box.say("warn", texts.listing.notSaved, texts.listing.chooseValue);
+      return conflict.focus();
+    }
     const body = { title: values.title, price: price.read() };
-    const { data } = await once("PUT", `/api/tickets/${base.id}`, body, { ifMatch: base.version });
+    const { data } = await once("PUT", `/api/tickets/${first.id}`, body, {
+      ifMatch: shown.version,
+    });
+    for (const one of fields) one.settle();
+    dropDraft(draftName);
     store.putTickets([data]);
-    fillFrom(data);
+    show(store.ticket(first.id) ?? data);
     editor.box.say(
       "good",
       texts.listing.saved,
@@ -62,8 +93,10 @@ export function listingEditor(first, { navigate }) {
 
   async function takeOff() {
     try {
-      await once("DELETE", `/api/tickets/${base.id}`, undefined, { ifMatch: base.version });
-      store.loseTicket(base.id);
+      await once("DELETE", `/api/tickets/${first.id}`, undefined, {
+        ifMatch: shown.version,
+      });
+      store.loseTicket(first.id);
       navigate("/listings");
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
@@ -75,35 +108,23 @@ export function listingEditor(first, { navigate }) {
   function refused(problem, box) {
     if (!["version_mismatch", "ticket_locked", "ticket_sold", "not_found"].includes(problem.code))
       return false;
-    request("GET", `/api/tickets/${base.id}`).then(
-      ({ data }) => {
-        store.putTickets([data]);
-        base = data; // seen now: saving again is meant
-      },
-      () => {},
-    );
+    reload();
     if (problem.code === "ticket_locked")
       box.say("bad", texts.listing.lockedRefusal, texts.listing.lockedHelp);
     else box.refuse(problem);
     return true;
   }
 
-  function fillFrom(ticket) {
-    dropDraft(draftName);
-    base = ticket;
-    title.input.value = ticket.title;
-    price.input.value = priceToType(ticket.price);
-  }
-
-  function follow(ticket) {
-    const untouched =
-      title.input.value === base.title && price.input.value === priceToType(base.price);
-    if (untouched && (ticket.title !== base.title || ticket.price !== base.price)) fillFrom(ticket);
-    else if (ticket.title === base.title && ticket.price === base.price) base = ticket; // a lock came or went, no more
+  /** Only what was typed is a draft. */
+  function keepTyped() {
+    const [typedTitle, typedPrice] = fields.map((one) => one.draft());
+    if (typedTitle || typedPrice) keepDraft(draftName, { title: typedTitle, price: typedPrice });
+    else dropDraft(draftName);
   }
 
   function show(ticket) {
-    if (ticket.version > base.version) follow(ticket);
+    shown = ticket;
+    for (const one of fields) one.follow(ticket);
     const kind = kindOf(ticket);
     const over = kind === "sold" || kind === "gone";
     const shut = over || (kind === "locked" && isLive());
@@ -114,10 +135,13 @@ export function listingEditor(first, { navigate }) {
     setText(state, stateWords(kind, ticket));
   }
 
-  editor.element.addEventListener("input", () =>
-    keepDraft(draftName, { title: title.input.value, price: price.input.value }),
-  );
   return { element, show, isBusy: () => false };
+}
+
+/** Whether what was typed is this price, however it is written. */
+function isPrice(typed, price, currency) {
+  const read = parsePrice(typed, { currency });
+  return "value" in read && Number(read.value) === price;
 }
 
 /** No countdown in here: this line is read aloud when it changes. */

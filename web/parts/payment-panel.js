@@ -13,8 +13,11 @@ import { texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
 import { noticeBox } from "./notice.js";
 
-/** `{ element, show(charges) }`; what happens to the order comes back through the store. */
-export function paymentPanel(first, terms) {
+/**
+ * `{ element, show(charges) }`; what happens to the order comes back through the store.
+ * @param {() => Promise<void>} reload loads the order and its charges again: no frame may come that says what became of them
+ */
+export function paymentPanel(first, terms, reload) {
   const price = money(first.price, terms.currency);
   const box = noticeBox();
   const cards = h("div", { class: "card-host" });
@@ -85,7 +88,7 @@ export function paymentPanel(first, terms) {
     try {
       await action();
     } catch (problem) {
-      refused(problem);
+      await refused(problem);
       reveal();
     } finally {
       working = false;
@@ -125,15 +128,16 @@ export function paymentPanel(first, terms) {
     box.say("warn", texts.payment.stillWaiting, texts.payment.notTwice);
   }
 
-  function refused(problem) {
+  async function refused(problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.code === "card_refused") return box.say("bad", problem.message);
     if (problem.code === "card_declined") {
-      const { what, advice } = declineInWords(
-        store.charges(first.id).findLast(({ status }) => status === "Failed"),
-      );
+      await reload();
+      const failed = store.charges(first.id).filter(({ status }) => status === "Failed");
+      const { what, advice } = declineInWords(failed.at(-1));
       return box.say("bad", what, advice);
     }
+    reload();
     if (problem.code === "too_many_requests") {
       const { what, advice } = paymentLimitInWords(
         problem,

@@ -1,8 +1,9 @@
 // A list of tickets as the server pages it: which ids, in which order, and what to ask for next. The tickets themselves are
 // in the store. The order is the server's at the time of asking: a row changes where it stands, and new tickets are counted
-// until somebody asks to see them, so that nothing moves under a finger.
+// until somebody asks to see them, so that nothing moves under a finger. Which tickets belong to a list is decided by the
+// server alone.
 
-import { request } from "../net/api.js";
+import { Problem, request } from "../net/api.js";
 import { live } from "./live.js";
 import { store } from "./store.js";
 
@@ -11,8 +12,9 @@ export const PAGE_SIZE = 50;
 const PAGE_SIZE_MAX = 1_000;
 /** A page may be empty and not the last one, since a request examines a bounded number of tickets. So many in a row are skipped. */
 const EMPTY_PAGES_MAX = 20;
-/** Only so many words of a title can be found. */
-const INDEXED_WORDS_MAX = 32;
+/** Bounds of one poll: pages of the list, and tickets that these no longer have. */
+const PAGES_POLLED_MAX = 4;
+const TICKETS_POLLED_MAX = 10;
 
 export class Listing {
   /** @param {URLSearchParams} query the filters and the order, as the interface names them */
@@ -25,23 +27,29 @@ export class Listing {
     this.pending = new Set();
     this.loaded = false;
     this.epoch = -1;
-    this.#known = new Set();
   }
 
-  #known;
+  /** @type {{ path: string, ids: string[] }[]} */
+  #pages = []; // what was asked for, in order
+  #known = new Set();
   /** @type {Promise<void> | null} */
   #running = null;
+
+  /** Whether every ticket on sale belongs to the list. */
+  get isUnfiltered() {
+    return [...this.query.keys()].every((name) => name === "sort");
+  }
 
   /** The first page, of `rows` tickets if that is more, in place of whatever was there. @throws {Problem} */
   async load(signal, rows = PAGE_SIZE) {
     const epoch = live.epoch;
     const size = Math.min(PAGE_SIZE_MAX, Math.max(PAGE_SIZE, rows));
-    const { data, next } = await pageWithTickets(this.#path(size), signal);
-    store.putTickets(data);
-    this.ids = data.map((ticket) => ticket.id);
-    this.#known = new Set(this.ids);
-    this.next = next;
+    const page = await pageWithTickets(this.#path(size), signal);
+    this.ids = [];
+    this.#pages = [];
+    this.#known.clear();
     this.pending.clear();
+    this.#append(page);
     this.loaded = true;
     this.epoch = epoch;
   }
@@ -49,7 +57,9 @@ export class Listing {
   /** The next page, below what is there; does nothing at the end, or while one is on its way. @throws {Problem} */
   more(signal) {
     if (!this.next) return Promise.resolve();
-    this.#running ??= this.#loadMore(this.next, signal).finally(() => (this.#running = null));
+    this.#running ??= pageWithTickets(this.next, signal)
+      .then((page) => this.#append(page))
+      .finally(() => (this.#running = null));
     return this.#running;
   }
 
@@ -78,41 +88,56 @@ export class Listing {
     this.epoch = epoch;
   }
 
-  /** A ticket was listed. @returns whether it belongs here and is counted */
-  heardOf(ticket) {
-    if (!matches(this.query, ticket) || this.#known.has(ticket.id)) return false;
-    this.pending.add(ticket.id);
-    return true;
+  /**
+   * Asks again for the rows near the window and for the first page, in a bounded number of requests. A ticket that its page no
+   * longer has is asked for by its id. @throws {Problem}
+   */
+  async poll(idsInView, signal) {
+    if (this.ids.length === 0) return this.load(signal);
+    const inView = new Set(idsInView);
+    const [first, ...others] = this.#pages;
+    const pages = [first, ...others.filter(({ ids }) => ids.some((id) => inView.has(id)))];
+    const seen = new Set();
+    for (const { path } of pages.slice(0, PAGES_POLLED_MAX)) {
+      const { data } = await request("GET", path, { signal });
+      store.putTickets(data);
+      for (const { id } of data) seen.add(id);
+    }
+    this.#countNewer(seen);
+    const missing = [...inView].filter((id) => !seen.has(id) && isOnSale(store.ticket(id)));
+    await Promise.all(missing.slice(0, TICKETS_POLLED_MAX).map((id) => lookUp(id, signal)));
   }
 
-  /** The first ticket of a list that was empty: nothing else belongs before it, and asking may answer from just before it. */
-  begin(ticket) {
-    store.putTickets([ticket]);
-    this.ids = [ticket.id];
-    this.#known.add(ticket.id);
-    this.pending.delete(ticket.id);
+  /** Counts tickets that were listed since. @returns whether one of them was not known before */
+  count(ids) {
+    const before = this.pending.size;
+    for (const id of ids) if (!this.#known.has(id)) this.pending.add(id);
+    return this.pending.size > before;
   }
 
-  async #loadMore(path, signal) {
-    const { data, next } = await pageWithTickets(path, signal);
+  /** Shows what was counted at the top, without asking. The tickets are in the store. */
+  showCounted() {
+    this.ids = [...[...this.pending].sort().reverse(), ...this.ids];
+    for (const id of this.pending) this.#known.add(id);
+    this.pending.clear();
+  }
+
+  #append({ path, data, next }) {
     store.putTickets(data);
-    for (const { id } of data) {
-      if (this.#known.has(id)) continue;
+    const ids = data.map(({ id }) => id).filter((id) => !this.#known.has(id));
+    for (const id of ids) {
       this.#known.add(id);
       this.pending.delete(id);
-      this.ids.push(id);
     }
+    this.ids.push(...ids);
+    this.#pages.push({ path, ids });
     this.next = next;
   }
 
   /** Ids ascend with time, so what is newer than the newest row was listed since. */
   #countNewer(seen) {
     const newest = [...this.ids].sort().at(-1) ?? "";
-    for (const id of seen) if (id > newest) this.#count(id);
-  }
-
-  #count(id) {
-    if (!this.#known.has(id)) this.pending.add(id);
+    this.count([...seen].filter((id) => id > newest));
   }
 
   #path(limit) {
@@ -122,52 +147,27 @@ export class Listing {
   }
 }
 
-/** The first page from `path` on that has tickets, or the last one. */
+/** The first page from `path` on that has tickets, or the last one; `path` is where it is. */
 async function pageWithTickets(path, signal) {
   let page = await request("GET", path, { signal });
-  for (let pages = 1; page.data.length === 0 && page.next && pages < EMPTY_PAGES_MAX; pages += 1)
-    page = await request("GET", page.next, { signal });
-  return page;
+  let at = path;
+  for (let pages = 1; page.data.length === 0 && page.next && pages < EMPTY_PAGES_MAX; pages += 1) {
+    at = page.next;
+    page = await request("GET", at, { signal });
+  }
+  return { path: at, data: page.data, next: page.next };
 }
 
-/** Whether a new ticket would be in the list: the interface's own filters, for what a frame tells. */
-export function matches(query, ticket) {
-  const minimum = Number(query.get("minPrice") ?? 0);
-  const maximum = Number(query.get("maxPrice") ?? Infinity);
-  if (ticket.price < minimum || ticket.price > maximum) return false;
-  return !query.get("q") || hasWords(ticket.title, query.get("q"));
+/** One ticket that its list no longer has: it was sold, or taken off sale. */
+async function lookUp(id, signal) {
+  try {
+    store.putTickets([(await request("GET", `/api/tickets/${id}`, { signal })).data]);
+  } catch (problem) {
+    if (!(problem instanceof Problem && problem.code === "not_found")) throw problem;
+    store.loseTicket(id);
+  }
 }
 
-/** The server's rule (src/catalog/words.rs): each word begins one of the title's first 32, and without a word nothing is found. */
-function hasWords(title, search) {
-  const words = wordsOf(search);
-  const titleWords = wordsOf(title).slice(0, INDEXED_WORDS_MAX);
-  return (
-    words.length > 0 && words.every((word) => titleWords.some((other) => other.startsWith(word)))
-  );
-}
-
-function wordsOf(text) {
-  const folded = Array.from(text.normalize("NFKD"), foldCase).join("").normalize("NFKD");
-  const plain = folded.replace(/\p{M}/gu, (mark) => (isIgnored(mark) ? "" : mark)).normalize("NFC");
-  const runs = plain.split(/[^\p{Alphabetic}\p{N}\p{M}]+/u);
-  return runs.filter((run) => /[\p{Alphabetic}\p{N}]/u.test(run.replace(/\p{M}/gu, "")));
-}
-
-/** Full case folding of one character. A dotless i is a letter of its own there, and an i in capitals. */
-function foldCase(character) {
-  return character === "ı"
-    ? character
-    : character.toLowerCase().toUpperCase().toLowerCase().replace("ς", "σ");
-}
-
-/**
- * Whether a mark has a combining class from 202 on, as accents have. JavaScript has no access to the class, but normalization
- * puts marks in the order of theirs: U+0334 has class 1, U+0321 has 202.
- */
-function isIgnored(mark) {
-  return (
-    `${mark}\u0334`.normalize("NFD") !== `${mark}\u0334` &&
-    `\u0321${mark}`.normalize("NFD") === `\u0321${mark}`
-  );
+function isOnSale(ticket) {
+  return ticket !== undefined && !ticket.gone && ticket.status !== "Sold";
 }

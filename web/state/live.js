@@ -11,6 +11,7 @@ export const live = new Live({
   onStatus: (status) => store.setConnection(status),
   onEpoch: (epoch) => store.announceEpoch(epoch),
   onRevoked: refreshQuietly,
+  onWake: refreshQuietly, // its answer has the server's time
 });
 
 /** Whether what is shown can be relied on: a page that is not connected does not know. */

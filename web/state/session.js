@@ -45,9 +45,7 @@ export function watchSession() {
   addEventListener("focus", refreshQuietly); // of two windows side by side, both are visible all the time
   addEventListener("pagehide", closeChannel); // a page with an open channel may not be kept for the back button
   addEventListener("pageshow", ({ persisted }) => {
-    if (!persisted) return;
-    openChannel();
-    refreshQuietly();
+    if (persisted) openChannel(); // `app.js` asks who is signed in before it shows the page
   });
 }
 

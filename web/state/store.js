@@ -55,6 +55,8 @@ export class Store {
   /** @type {User | null | undefined} */
   #user; // undefined until known, null when signed out
   #connection = "connecting";
+  /** @type {boolean | null} */
+  #polling = null;
   /** @type {Map<string, Ticket>} */
   #tickets = new Map();
   /** @type {Map<string, Ticket>} */
@@ -65,7 +67,7 @@ export class Store {
   #charges = new Map();
 
   /**
-   * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `epoch`, `created` (a
+   * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `polling`, `epoch`, `created` (a
    * ticket was listed), `tickets` (any known ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by order id),
    * `charges:<order id>`, `foreign` (something private to another user came: who is signed in has to be asked again).
    */
@@ -95,7 +97,19 @@ export class Store {
 
   setConnection(status) {
     this.#connection = status;
+    if (status === "live") this.setPolling(null);
     this.#topics.emit("connection", status);
+  }
+
+  /** Whether the page is loaded every few seconds in place of a live connection: null if it is not, false while that fails. */
+  get polling() {
+    return this.#polling;
+  }
+
+  setPolling(polling) {
+    if (this.#polling === polling) return;
+    this.#polling = polling;
+    this.#topics.emit("polling", polling);
   }
 
   announceEpoch(epoch) {
@@ -162,6 +176,9 @@ export class Store {
       this.#charges.set(charge.orderId, ofOrder);
       const known = ofOrder.get(charge.id);
       if (known && known.updatedAt > charge.updatedAt) continue;
+      const unchanged = known?.updatedAt === charge.updatedAt && known.status === charge.status;
+      if (unchanged && (!charge.clientSecret || charge.clientSecret === known.clientSecret))
+        continue;
       // No frame holds the client secret, so what an answer told survives the frames while it is of use.
       const clientSecret =
         charge.clientSecret ?? (charge.status === "Created" ? known?.clientSecret : undefined);

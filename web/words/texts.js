@@ -25,6 +25,8 @@ export const texts = {
     /** Followed by the email address. */
     signedInAs: "Signed in as ",
     connectionLost: "Connection lost. Reconnecting…",
+    notLive: "Live updates are not available.",
+    polling: "Live updates are not available. This page refreshes every few seconds.",
     connectedAgain: "You are connected again. Everything is up to date.",
     /** @param {string} email */
     otherUser: (email) => `You are now signed in as ${email} in this browser.`,
@@ -128,7 +130,21 @@ export const texts = {
     nothingFound: (search) => `No tickets found for “${search}”`,
     searchHelp:
       "Search looks at the beginnings of the words in a title. Try fewer or shorter words.",
+    nothingMatches: "No tickets match these filters",
     showAll: "Show all tickets",
+    filters: "Filters",
+    /** @param {string} price */
+    priceFrom: (price) => `Price from ${price}`,
+    /** @param {string} price */
+    priceUpTo: (price) => `Price up to ${price}`,
+    oneSeller: "Tickets from one seller",
+    /** @param {string} filter */
+    removeFilter: (filter) => `Remove filter: ${filter}`,
+    badFilter: "This address had a filter that does not exist.",
+    badFilterRemoved: "It was removed. The list is shown without it.",
+    searchTooLong: "This search is too long.",
+    searchLimit: "Use at most 8 words.",
+    clearSearch: "Clear search",
     empty: "No tickets for sale yet",
     emptyHelp: "New tickets appear here as soon as they are listed.",
     end: "These are all the tickets for sale right now.",
@@ -283,6 +299,16 @@ export const texts = {
     gone: "This ticket is no longer for sale.",
     lockedRefusal: "A buyer is paying for this ticket, so you cannot change it now.",
     lockedHelp: "What you typed stays here. Save it when the ticket is available again.",
+    /** @param {string} title */
+    titleChanged: (title) => `The title was changed to “${title}” while you were editing.`,
+    /** @param {string} price */
+    priceChanged: (price) => `The price was changed to ${price} while you were editing.`,
+    /** @param {string} value */
+    use: (value) => `Use “${value}”`,
+    /** @param {string} value */
+    keep: (value) => `Keep “${value}”`,
+    notSaved: "Your changes are not saved yet.",
+    chooseValue: "Choose below which value to keep, then save.",
     takeOff: "Take off sale",
     takeOffQuestion: "If you take this ticket off sale, buyers can no longer find or buy it.",
     takeOffYes: "Take ticket off sale",

@@ -28,8 +28,8 @@ const CHROMIUM = {
   ],
 };
 
-export function launch() {
-  return chromium.launch(CHROMIUM);
+export function launch(args = []) {
+  return chromium.launch({ ...CHROMIUM, args: [...CHROMIUM.args, ...args] });
 }
 
 /** A server and a browser for all the tests of a file. */

@@ -1,0 +1,308 @@
+// What a page asks the server for, and when: polls, new tickets, and the server's time. Without a browser and without waiting.
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { Arrivals } from "../../web/state/arrivals.js";
+import { keepFresh, pollMs } from "../../web/state/fresh.js";
+import { Listing } from "../../web/state/listing.js";
+import { store } from "../../web/state/store.js";
+
+const TICKET = {
+  title: "Rock Concert",
+  price: 20,
+  currency: "usd",
+  status: "Available",
+  version: 0,
+};
+
+let page; // aborts what a test has started
+let shown; // the document, as far as these modules need it
+
+beforeEach(() => {
+  page = new AbortController();
+  shown = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  globalThis.document = shown;
+});
+
+afterEach(() => {
+  page.abort();
+  store.setConnection("connecting");
+  delete globalThis.document;
+});
+
+function setVisibility(state) {
+  shown.visibilityState = state;
+  shown.dispatchEvent(new Event("visibilitychange"));
+}
+
+/** Lets everything that is not waiting for a timer run. */
+function settled() {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Timers and `performance.now()` that advance together when the test says so. */
+function fakeTime(t) {
+  let nowMs = 0;
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  t.mock.method(performance, "now", () => nowMs);
+  return async (ms) => {
+    for (let passed = 0; passed < ms; passed += 100) {
+      nowMs += 100;
+      t.mock.timers.tick(100);
+      await settled();
+    }
+  };
+}
+
+/** Answers list requests with `tickets()`, and requests for single tickets with 404; returns the paths. */
+function answerWith(t, tickets) {
+  const asked = [];
+  t.mock.method(globalThis, "fetch", async (path) => {
+    asked.push(path);
+    const found = tickets(path);
+    return found
+      ? new Response(JSON.stringify(found))
+      : new Response(JSON.stringify({ code: "not_found" }), { status: 404 });
+  });
+  return asked;
+}
+
+test("page polls while there is no connection, not while it is live", async (t) => {
+  const advance = fakeTime(t);
+  let loads = 0;
+  keepFresh(
+    async () => {
+      loads += 1;
+    },
+    assert.fail,
+    page.signal,
+  );
+  await advance(60_000);
+  assert.equal(loads, 1, "while it connects");
+  store.setConnection("lost");
+  await advance(30_000);
+  assert.ok(loads >= 5 && loads <= 12, `${loads} loads in 30 s`);
+  assert.equal(store.polling, true);
+  store.setConnection("live");
+  const before = loads;
+  await advance(60_000);
+  assert.equal(loads, before);
+  assert.equal(store.polling, null);
+});
+
+test("page that cannot be seen does not poll, and polls again when it is shown", async (t) => {
+  const advance = fakeTime(t);
+  let loads = 0;
+  keepFresh(
+    async () => {
+      loads += 1;
+    },
+    assert.fail,
+    page.signal,
+  );
+  store.setConnection("lost");
+  await advance(3_000);
+  setVisibility("hidden");
+  const before = loads;
+  await advance(300_000);
+  assert.equal(loads, before);
+  setVisibility("visible");
+  await advance(1_500);
+  assert.equal(loads, before + 1);
+});
+
+test("page that was left does not poll", async (t) => {
+  const advance = fakeTime(t);
+  let loads = 0;
+  keepFresh(
+    async () => {
+      loads += 1;
+    },
+    assert.fail,
+    page.signal,
+  );
+  store.setConnection("lost");
+  await advance(3_000);
+  page.abort();
+  const before = loads;
+  await advance(60_000);
+  assert.equal(loads, before);
+  assert.equal(store.polling, null, "no page polls");
+});
+
+test("polls that fail become rarer, and wait as long as the server asks for", async (t) => {
+  const advance = fakeTime(t);
+  let loads = 0;
+  const broken = Object.assign(new Error("no answer"), { unsettled: true });
+  const load = async () => {
+    loads += 1;
+    throw broken;
+  };
+  keepFresh(load, () => {}, page.signal);
+  store.setConnection("lost");
+  await advance(300_000);
+  assert.ok(loads >= 5 && loads <= 14, `${loads} loads in 300 s`);
+  assert.equal(store.polling, false);
+  assert.equal(pollMs(0, 120), 120_000);
+  assert.ok(pollMs(20, null, 0.999) < 80_000);
+  assert.ok(pollMs(0, null, 0) !== pollMs(0, null, 0.5), "polls of many pages spread out");
+});
+
+test("load that is asked for while one is running begins after it", async () => {
+  const ended = [];
+  let end;
+  const load = () => new Promise((resolve) => (end = resolve));
+  const reload = keepFresh(load, assert.fail, page.signal);
+  const first = end;
+  const again = reload().then(() => ended.push("again"));
+  const shared = reload().then(() => ended.push("shared"));
+  first();
+  await settled();
+  assert.deepEqual(ended, [], "the first load began before the call");
+  assert.notEqual(end, first);
+  end();
+  await Promise.all([again, shared]);
+  assert.equal(ended.length, 2);
+});
+
+/** A list of 20 pages of 50 tickets, all of them loaded. */
+async function longListing(t) {
+  const pageOf = (number) =>
+    Array.from({ length: 50 }, (_, index) => ({
+      ...TICKET,
+      id: `t${String(9_999 - number * 50 - index)}`,
+    }));
+  const asked = [];
+  const gone = new Set();
+  t.mock.method(globalThis, "fetch", async (path) => {
+    asked.push(path);
+    if (path.startsWith("/api/tickets/"))
+      return new Response(JSON.stringify({ code: "not_found" }), { status: 404 });
+    const number = Number(/cursor=(\d+)/.exec(path)?.[1] ?? 0);
+    const tickets = pageOf(number).filter(({ id }) => !gone.has(id));
+    const next = number < 19 ? { Link: `</api/tickets?cursor=${number + 1}>; rel="next"` } : {};
+    return new Response(JSON.stringify(tickets), { headers: next });
+  });
+  const listing = new Listing(new URLSearchParams());
+  await listing.load();
+  while (listing.next) await listing.more();
+  assert.equal(listing.ids.length, 1_000);
+  asked.length = 0;
+  return { listing, asked, gone };
+}
+
+test("poll of a long list asks for the first page and the pages in view", async (t) => {
+  const { listing, asked, gone } = await longListing(t);
+  await listing.poll(listing.ids.slice(445, 465));
+  assert.deepEqual(asked, [
+    "/api/tickets?limit=50",
+    "/api/tickets?cursor=8",
+    "/api/tickets?cursor=9",
+  ]);
+  asked.length = 0;
+  const lost = listing.ids[450];
+  gone.add(lost);
+  await listing.poll(listing.ids.slice(445, 465));
+  assert.equal(asked.at(-1), `/api/tickets/${lost}`);
+  assert.equal(store.ticket(lost).gone, true);
+  asked.length = 0;
+  for (const id of listing.ids) gone.add(id);
+  await listing.poll(listing.ids);
+  assert.ok(asked.length <= 14, `${asked.length} requests`);
+});
+
+test("server is asked which new tickets belong to a search, for many at once", async (t) => {
+  const advance = fakeTime(t);
+  const matching = ["t5", "t3"].map((id) => ({ ...TICKET, id }));
+  const asked = answerWith(t, () => matching);
+  const found = [];
+  const arrivals = new Arrivals(
+    new URLSearchParams("q=rock&sort=price"),
+    (tickets) => found.push(...tickets.map(({ id }) => id)),
+    page.signal,
+  );
+  for (const id of ["t1", "t2", "t3", "t4", "t5"]) arrivals.add(id);
+  await advance(300);
+  assert.deepEqual(asked, ["/api/tickets?q=rock&limit=100"]);
+  assert.deepEqual(found, ["t5", "t3"]);
+  await advance(60_000);
+  assert.equal(
+    asked.length,
+    2,
+    "the others are asked about once more, when the list has caught up",
+  );
+  assert.deepEqual(found, ["t5", "t3"]);
+});
+
+test("new ticket that the list does not have yet is found by a second question", async (t) => {
+  const advance = fakeTime(t);
+  let listed = [];
+  answerWith(t, () => listed);
+  const found = [];
+  const arrivals = new Arrivals(
+    new URLSearchParams("q=rock"),
+    (all) => found.push(...all),
+    page.signal,
+  );
+  arrivals.add("t1");
+  await advance(500);
+  listed = [{ ...TICKET, id: "t1" }];
+  await advance(2_000);
+  assert.deepEqual(
+    found.map(({ id }) => id),
+    ["t1"],
+  );
+});
+
+test("questions about new tickets are bounded however many arrive, and none is asked while the page is hidden", async (t) => {
+  const advance = fakeTime(t);
+  const asked = answerWith(t, () => []);
+  const arrivals = new Arrivals(new URLSearchParams("q=rock"), assert.fail, page.signal);
+  for (let seconds = 0; seconds < 120; seconds += 1) {
+    for (let index = 0; index < 50; index += 1) arrivals.add(`t${seconds}-${index}`);
+    await advance(1_000);
+  }
+  assert.ok(asked.length >= 5 && asked.length <= 20, `${asked.length} questions in 120 s`);
+  shown.visibilityState = "hidden";
+  await advance(20_000);
+  asked.length = 0;
+  arrivals.add("hidden");
+  await advance(60_000);
+  assert.equal(asked.length, 0);
+  setVisibility("visible");
+  await advance(20_000);
+  assert.ok(asked.length >= 1);
+});
+
+/** The clock as a page has it that has just been loaded. */
+let clocks = 0;
+function newClock() {
+  clocks += 1;
+  return import(`../../web/core/clock.js?${clocks}`);
+}
+
+test("clock follows the time since the page was loaded, and corrects what a sleep took from it", async (t) => {
+  let runMs = 1_000;
+  t.mock.method(performance, "now", () => runMs);
+  const { now, observe } = await newClock();
+  observe(5_000_000, { anew: true });
+  runMs += 2_000;
+  assert.equal(now(), 5_002_000);
+  observe(5_001_000); // was long on its way
+  assert.equal(now(), 5_002_000);
+  // The device sleeps for a minute; then an answer comes with a Date header, in whole seconds.
+  observe(5_062_000, { rough: true });
+  assert.equal(now(), 5_062_000);
+  observe(5_062_300);
+  assert.equal(now(), 5_062_300);
+  observe(5_062_000, { rough: true });
+  assert.equal(now(), 5_062_300, "what is rough does not replace what is exact");
+});
+
+test("clock does not move when the clock of the device is set", async (t) => {
+  const { now, observe } = await newClock();
+  observe(5_000_000, { anew: true });
+  const before = now();
+  t.mock.method(Date, "now", () => 0);
+  assert.ok(Math.abs(now() - before) < 60_000);
+});

@@ -1,0 +1,90 @@
+// New tickets while a filter is active: whether they belong to the list is the server's to decide, which is asked for many of
+// them at once. The first question is asked soon; while tickets keep arriving, further ones have growing pauses.
+
+import { request } from "../net/api.js";
+
+/** So many answers can confirm, newest first; more are not counted one by one. */
+const ANSWER_SIZE = 100;
+const CANDIDATES_MAX = 1_000;
+const SPACING_FIRST_MS = 200;
+const SPACING_MAX_MS = 10_000;
+/** A list may be so far behind the frame that announced the ticket, and then some. */
+const LIST_LAG_MS = 1_300;
+
+export class Arrivals {
+  #query;
+  #found;
+  #signal;
+  #candidates = new Map(); // id -> when its frame came; those that were asked about once are in #asked too
+  #asked = new Set();
+  /** @type {number | undefined} */
+  #timer;
+  #asking = false;
+  #askedAt = -Infinity;
+  #spacingMs = SPACING_FIRST_MS;
+
+  /**
+   * @param {URLSearchParams} query the list's filters
+   * @param {(tickets: object[]) => void} found called with new tickets that belong to the list, newest first
+   */
+  constructor(query, found, signal) {
+    this.#query = new URLSearchParams(query);
+    this.#query.delete("sort");
+    this.#query.set("limit", ANSWER_SIZE);
+    this.#found = found;
+    this.#signal = signal;
+    signal.addEventListener("abort", () => clearTimeout(this.#timer));
+    document.addEventListener("visibilitychange", () => this.#schedule(), { signal });
+  }
+
+  /** A ticket was listed. */
+  add(id) {
+    this.#candidates.set(id, performance.now());
+    if (this.#candidates.size > CANDIDATES_MAX) this.#drop(this.#candidates.keys().next().value);
+    if (performance.now() - this.#askedAt > SPACING_MAX_MS) this.#spacingMs = SPACING_FIRST_MS;
+    this.#schedule();
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    const idle = this.#asking || this.#candidates.size === 0 || this.#signal.aborted;
+    if (idle || document.visibilityState !== "visible") return;
+    const [oldest] = this.#candidates.values();
+    const due = this.#asked.size < this.#candidates.size ? 0 : oldest + LIST_LAG_MS;
+    const next = Math.max(due, this.#askedAt + this.#spacingMs);
+    const wait = Math.max(SPACING_FIRST_MS, next - performance.now());
+    this.#timer = setTimeout(() => this.#ask(), wait);
+  }
+
+  async #ask() {
+    this.#asking = true;
+    this.#askedAt = performance.now();
+    this.#spacingMs = Math.min(SPACING_MAX_MS, this.#spacingMs * 2);
+    try {
+      const { data } = await request("GET", `/api/tickets?${this.#query}`, {
+        signal: this.#signal,
+      });
+      this.#settle(data);
+    } catch {
+      // Asked again after a longer pause.
+    } finally {
+      this.#asking = false;
+    }
+    this.#schedule();
+  }
+
+  #settle(tickets) {
+    const found = tickets.filter(({ id }) => this.#candidates.has(id));
+    for (const { id } of found) this.#drop(id);
+    for (const [id, heardAt] of this.#candidates) {
+      if (this.#askedAt - heardAt >= LIST_LAG_MS) this.#drop(id);
+      else if (heardAt <= this.#askedAt) this.#asked.add(id);
+    }
+    if (found.length > 0) this.#found(found);
+  }
+
+  #drop(id) {
+    this.#candidates.delete(id);
+    this.#asked.delete(id);
+  }
+}
