@@ -156,7 +156,8 @@ function mount({ root, query, signal, navigate, place, ready }) {
   if (listing.loaded) show();
   keepFresh(
     async () => {
-      if (!listing.loaded) await listing.load(signal, rowsUpTo(place?.y));
+      if (!listing.loaded || listing.ids.length === 0)
+        await listing.load(signal, rowsUpTo(place?.y));
       else if (listing.epoch !== live.epoch) await listing.verify(signal);
       else if (!isLive())
         await listing.poll(

@@ -93,7 +93,6 @@ export class Listing {
    * longer has is asked for by its id. @throws {Problem}
    */
   async poll(idsInView, signal) {
-    if (this.ids.length === 0) return this.load(signal);
     const inView = new Set(idsInView);
     const [first, ...others] = this.#pages;
     const pages = [first, ...others.filter(({ ids }) => ids.some((id) => inView.has(id)))];
