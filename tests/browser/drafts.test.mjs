@@ -105,6 +105,29 @@ test("field that is typed back to the present value is no draft", async (t) => {
   assert.equal(await page.getByLabel("Price").inputValue(), "26");
 });
 
+test("what is typed while a change is being saved stays, and is no conflict", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Typed On", 20);
+  const page = await editorOf(t, seller, ticket);
+  await connected(page);
+  let answer;
+  const typedOn = new Promise((resolve) => {
+    answer = resolve;
+  });
+  await page.route(`**/api/tickets/${ticket.id}`, async (route) => {
+    if (route.request().method() === "PUT") await typedOn;
+    await route.continue();
+  });
+  await page.getByLabel("Price").fill("21");
+  await page.getByRole("button", { name: "Save changes" }).click();
+  await page.getByLabel("Price").fill("215");
+  answer();
+  await says(page.locator(".notice"), "Your changes are saved", 5_000);
+  await says(page.locator(".price"), "$21", 5_000);
+  assert.equal(await page.getByLabel("Price").inputValue(), "215");
+  assert.equal(await page.locator(".field-conflict:not(:empty)").count(), 0);
+});
+
 test("user who signs in after another one in the same tab sees nothing that was typed before", async (t) => {
   const bob = await on.account("bob");
   const page = await on.person(t);

@@ -80,8 +80,9 @@ export function listingEditor(first, { navigate, reload }) {
     const { data } = await once("PUT", `/api/tickets/${first.id}`, body, {
       ifMatch: shown.version,
     });
-    for (const one of fields) one.settle();
-    dropDraft(draftName);
+    fields[0].settle(values.title, data);
+    fields[1].settle(values.price, data);
+    keepTyped();
     store.putTickets([data]);
     show(store.ticket(first.id) ?? data);
     editor.box.say(

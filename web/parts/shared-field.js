@@ -87,9 +87,9 @@ export function sharedField(field, { question, textOf, isSame, draft, onChange }
     hasConflict,
     /** What was typed and over which value; undefined if nothing was. */
     draft: () => (base === null ? undefined : { typed: input.value, base }),
-    /** Nothing is typed any more: what was typed is saved. */
-    settle: () => {
-      base = null;
+    /** What was sent is saved. What was typed since then is a draft over it. */
+    settle: (sent, saved) => {
+      base = input.value === sent ? null : textOf(saved);
     },
     focus: () => input.focus(),
   };

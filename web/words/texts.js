@@ -146,7 +146,7 @@ export const texts = {
     searchLimit: "Use at most 8 words.",
     clearSearch: "Clear search",
     empty: "No tickets for sale yet",
-    emptyHelp: "New tickets appear here as soon as they are listed.",
+    emptyHelp: "New tickets appear here.",
     end: "These are all the tickets for sale right now.",
     endOfSearch: "These are all the tickets that match your search.",
   },
