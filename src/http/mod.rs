@@ -7,6 +7,7 @@
 //! | what a handler works with | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
 //! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
+//! | the reader of the API's documents | `docs.rs`, `docs/` |
 //! | the server under it all, its deadlines and bounds, and how a socket leaves it | `server.rs`, `server/` |
 //! | what is answered while the server starts | `startup.rs` |
 //! | errors | `error.rs` |
@@ -37,6 +38,7 @@ mod call;
 mod charges;
 mod client;
 mod cookie;
+mod docs;
 mod edge;
 mod error;
 mod etag;

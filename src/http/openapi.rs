@@ -59,6 +59,8 @@ pub async fn serve(req: HttpRequest) -> HttpResponse {
 /// The whole document.
 fn document() -> Value {
     let mut document = serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
+    // Relative to where the document was loaded from: right under every name and port, behind every proxy.
+    document["servers"] = json!([{"url": "/", "description": "This server."}]);
     document["components"]["securitySchemes"]["session"] = json!({
         "type": "apiKey", "in": "cookie", "name": "gittix_session_3000",
         "description": "Set by signing in. Over http the name ends with the port of the public origin, else of `Host` (80 if it has \
@@ -72,10 +74,25 @@ fn document() -> Value {
         Code::ALL.iter().map(|code| json!({"code": code.as_str(), "status": code.status().as_u16(), "title": code.title()})).collect();
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            split_summary(operation);
             complete(method, operation);
         }
     }
     document
+}
+
+/// Keeps the first sentence as summary, which readers show in one line; the rest becomes the description.
+fn split_summary(operation: &mut Value) {
+    let text = operation["summary"].as_str().unwrap_or_default().replace('\n', " ");
+    let (summary, rest) = match text.split_once(". ") {
+        Some((first, rest)) => (format!("{first}."), rest),
+        None => (text.clone(), ""),
+    };
+    let description = [rest, operation["description"].as_str().unwrap_or_default()].join("\n\n");
+    operation["summary"] = summary.into();
+    if !description.trim().is_empty() {
+        operation["description"] = description.trim().into();
+    }
 }
 
 /// Adds to an operation what follows from what it is.
@@ -115,6 +132,14 @@ fn complete(method: &str, operation: &mut Value) {
         // A body that may be left out must not be null instead.
         *schema = schema["oneOf"][0].take();
         operation["requestBody"]["required"] = false.into();
+    }
+    for answer in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        // A header that may be absent is still never null.
+        for header in answer.get_mut("headers").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            if let Some(kind) = header.pointer_mut("/schema/type/0") {
+                header["schema"]["type"] = kind.take();
+            }
+        }
     }
     // By `get_mut`: an index would put a null where there is nothing, and null is no list of parameters.
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -262,6 +287,22 @@ mod tests {
                 assert_eq!(waits, ["429", "503"].contains(&status.as_str()), "{method} {path} {status}");
             }
         }
+    }
+
+    #[test]
+    fn requests_go_to_the_server_that_served_the_document() {
+        assert_eq!(document()["servers"], json!([{"url": "/", "description": "This server."}]));
+    }
+
+    #[test]
+    fn every_summary_is_one_sentence_of_one_line() {
+        for (path, method, operation) in operations() {
+            let summary = operation["summary"].as_str().unwrap_or_default();
+            assert!(!summary.is_empty() && !summary.contains('\n') && !summary.contains(". "), "{method} {path}: {summary}");
+        }
+        let mut operation = json!({"summary": "One. Two\nthree.", "description": "Four."});
+        split_summary(&mut operation);
+        assert_eq!(operation, json!({"summary": "One.", "description": "Two three.\n\nFour."}));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use actix_web::{
 use super::{
     Front,
     answer::Answer,
-    assets, charges,
+    charges, docs,
     error::{ApiError, Code},
     health, openapi, orders, pages, settings, socket, tickets, users, webhook,
 };
@@ -51,9 +51,9 @@ pub fn configure(config: &mut ServiceConfig) {
     }
     at(pages::FILE_ADDRESS).get(pages::file).compressed().mount(config);
     at("/robots.txt").get(pages::robots).mount(config);
-    for asset in assets::ALL {
-        at(asset.path).get(move |req| async move { assets::serve(&req, asset) }).compressed().mount(config);
-    }
+    at(docs::PAGE).get(docs::page).compressed().mount(config);
+    at("/docs/").get(docs::without_slash).mount(config);
+    at(docs::FILE).get(docs::file).compressed().mount(config);
 }
 
 /// Adds what is served on the admin address too.

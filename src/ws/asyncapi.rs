@@ -23,6 +23,7 @@ pub fn asyncapi() -> Value {
             "title": "GitTix live",
             "version": env!("CARGO_PKG_VERSION"),
             "description": DESCRIPTION,
+            "tags": Direction::ALL.map(|direction| json!({ "name": direction.tag(), "description": direction.description() })),
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -55,6 +56,52 @@ pub fn asyncapi() -> Value {
     })
 }
 
+/// Who sends a frame to whom: each message of the document is tagged with one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    ClientToServer,
+    ServerToOne,
+    ServerToWatchers,
+    ServerToUser,
+}
+
+impl Direction {
+    pub const ALL: [Self; 4] = [Self::ClientToServer, Self::ServerToOne, Self::ServerToWatchers, Self::ServerToUser];
+
+    /// The name of the tag.
+    pub const fn tag(self) -> &'static str {
+        match self {
+            Self::ClientToServer => "client to server",
+            Self::ServerToOne => "server to this connection",
+            Self::ServerToWatchers => "server to all who watch the ticket",
+            Self::ServerToUser => "server to one user",
+        }
+    }
+
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::ClientToServer => "The client sends these to choose the tickets that it watches. It need not send anything.",
+            Self::ServerToOne => "The server sends these about the connection itself.",
+            Self::ServerToWatchers => "The server sends these to every client that watches the ticket, signed in or not.",
+            Self::ServerToUser => {
+                "The server sends these only to connections with the session cookie of the user whom they concern, whatever is watched."
+            }
+        }
+    }
+
+    fn of(message: &str) -> Option<Self> {
+        match message {
+            "Watch" | "WatchAll" => Some(Self::ClientToServer),
+            "Hello" | "Reset" | "Error" | "Watching" => Some(Self::ServerToOne),
+            "TicketCreated" | "TicketUpdated" | "TicketDeleted" | "OrderExpired" => Some(Self::ServerToWatchers),
+            "OrderCreated" | "OrderCancelled" | "ChargeCreated" | "ChargeCompleted" | "ChargeFailed" | "ChargeRefunded" | "UserUpdated" => {
+                Some(Self::ServerToUser)
+            }
+            _ => None,
+        }
+    }
+}
+
 const DESCRIPTION: &str = "Text frames of JSON. Everybody may watch; with a session cookie the user's private events come too. \
     Frames are delivered in commit order, at least once; `version` makes that idempotent. A reader that falls behind gets the newest \
     state of each ticket. Limits: client frames over 48 KiB close with 1009, binary and fragmented messages with 1003, more than 20 \
@@ -67,7 +114,8 @@ fn messages<F: PartialSchema>() -> Map<String, Value> {
     let message = |variant: Value| {
         let name = variant["properties"]["type"]["enum"][0].as_str().expect("each variant is tagged with its name").to_owned();
         let summary = variant["description"].as_str().unwrap_or_default().to_owned();
-        (name.clone(), json!({ "name": name, "summary": summary, "payload": variant }))
+        let tags: Vec<Value> = Direction::of(&name).iter().map(|direction| json!({ "name": direction.tag() })).collect();
+        (name.clone(), json!({ "name": name, "summary": summary, "tags": tags, "payload": variant }))
     };
     variants.into_iter().map(message).collect()
 }
@@ -107,6 +155,20 @@ mod tests {
         for place in places {
             let pointer = place.strip_prefix('#').expect("a place in this document");
             assert!(document.pointer(pointer).is_some(), "{place}");
+        }
+    }
+
+    #[test]
+    fn every_message_has_the_direction_of_the_operation_that_it_belongs_to() {
+        let document = asyncapi();
+        for (operation, from_client) in [("tell", false), ("obey", true)] {
+            for message in document["operations"][operation]["messages"].as_array().expect("a list") {
+                let name = message["$ref"].as_str().and_then(|place| place.rsplit('/').next()).expect("a name");
+                let tags = &document["components"]["messages"][name]["tags"];
+                let tagged = Direction::ALL.into_iter().filter(|direction| *tags == json!([{ "name": direction.tag() }]));
+                let directions: Vec<bool> = tagged.map(|direction| direction == Direction::ClientToServer).collect();
+                assert_eq!(directions, [from_client], "{name}: {tags}");
+            }
         }
     }
 

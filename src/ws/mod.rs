@@ -38,7 +38,7 @@ mod table;
 mod task;
 mod upgrade;
 
-pub use asyncapi::asyncapi;
+pub use asyncapi::{Direction, asyncapi};
 pub use hub::Hub;
 pub use limits::Limits;
 pub use shard::Shard;

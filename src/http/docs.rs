@@ -1,0 +1,139 @@
+//! The reader of the API's documents at `/docs`: Swagger UI for REST (docs/adr/0017), and a part of our own for the
+//! WebSocket and the error codes, which is rendered here so that it needs no script.
+//!
+//! The files are served below `/docs/`. The page names each of them with the hash of all of them (`?v=`): under that
+//! address a file never changes. Without the hash, or with another, a client has to ask again.
+
+mod advice;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    borrow::Cow,
+    io::Read,
+    sync::{Arc, LazyLock},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, AcceptEncoding, Encoding, Header, HeaderValue},
+    web::Path,
+};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+
+use super::{
+    answer::Answer,
+    assets,
+    error::{ApiError, Code},
+};
+
+/// Where the page is.
+pub const PAGE: &str = "/docs";
+/// Where its files are.
+pub const FILE: &str = "/docs/{name}";
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+/// The content under this address never changes (RFC 8246).
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// The policy of this page alone. As on the other pages, only script files of this server run and only this server can be
+/// reached. Trusted Types are not required: Swagger UI turns the Markdown of descriptions into HTML, sanitized by DOMPurify.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
+
+/// One embedded file.
+#[derive(Debug)]
+struct File {
+    name: &'static str,
+    content_type: &'static str,
+    body: Bytes,
+    is_gzipped: bool,
+    tag: String,
+}
+
+static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
+    [
+        own("style.css", STYLE, include_bytes!("../../web/docs/style.css")),
+        own("reader.js", SCRIPT, include_bytes!("../../web/docs/reader.js")),
+        of_swagger_ui("swagger-ui.css", STYLE),
+        of_swagger_ui("swagger-ui-bundle.js", SCRIPT),
+    ]
+});
+
+/// The hash of all files together.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let tags: Vec<&str> = FILES.iter().map(|file| file.tag.as_str()).collect();
+    assets::digest(tags.concat().as_bytes())
+});
+
+/// The page and its tag.
+static RENDERED: LazyLock<(Bytes, String)> = LazyLock::new(|| {
+    let body = page::render(&VERSION);
+    let tag = assets::tag(body.as_bytes());
+    (body.into(), tag)
+});
+
+fn own(name: &'static str, content_type: &'static str, body: &'static [u8]) -> File {
+    File { name, content_type, body: Bytes::from_static(body), is_gzipped: false, tag: assets::tag(body) }
+}
+
+/// A file of Swagger UI's distribution, which the crate embeds.
+fn of_swagger_ui(name: &'static str, content_type: &'static str) -> File {
+    let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten().expect("the distribution has this file");
+    let body = match file.bytes {
+        Cow::Borrowed(body) => Bytes::from_static(body),
+        Cow::Owned(body) => body.into(),
+    };
+    File { name, content_type, tag: assets::tag(&body), body, is_gzipped: file.gzpipped }
+}
+
+/// The page.
+pub async fn page(req: HttpRequest) -> HttpResponse {
+    let (body, tag) = &*RENDERED;
+    let mut answer = assets::serve_bytes(&req, body.clone(), HTML, tag);
+    answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    assets::isolate(answer.headers_mut(), false);
+    answer
+}
+
+/// `/docs/` is `/docs`.
+pub async fn without_slash() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, PAGE)).finish()
+}
+
+/// One file.
+pub async fn file(req: HttpRequest, name: Path<String>) -> Answer {
+    let file = FILES.iter().find(|file| file.name == *name).ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let is_sent_gzipped = file.is_gzipped && takes_gzip(&req);
+    let body = if file.is_gzipped && !is_sent_gzipped { unzipped(&file.body) } else { file.body.clone() };
+    let mut answer = assets::serve_bytes(&req, body, file.content_type, &file.tag);
+    let headers = answer.headers_mut();
+    if file.is_gzipped {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if is_sent_gzipped {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if req.query_string().strip_prefix("v=").is_some_and(|version| version == *VERSION) {
+        headers.insert(header::CACHE_CONTROL, IMMUTABLE);
+    }
+    Ok(answer)
+}
+
+fn takes_gzip(req: &HttpRequest) -> bool {
+    let supported = [Encoding::gzip(), Encoding::identity()];
+    AcceptEncoding::parse(req).ok().and_then(|accepted| accepted.negotiate(supported.iter())) == Some(Encoding::gzip())
+}
+
+/// For the rare client that does not take gzip.
+fn unzipped(body: &[u8]) -> Bytes {
+    let mut plain = Vec::new();
+    GzDecoder::new(body).read_to_end(&mut plain).expect("what was embedded is whole");
+    plain.into()
+}

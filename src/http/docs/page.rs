@@ -1,0 +1,114 @@
+//! The page as HTML: the template in `web/docs/index.html`, with the frames of the AsyncAPI document and the table of
+//! error codes filled in.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+use super::advice;
+use crate::{
+    http::error::Code,
+    ws::{self, Direction},
+};
+
+const TEMPLATE: &str = include_str!("../../../web/docs/index.html");
+/// Where the shapes that frames and answers share are explained.
+const SHARED_SHAPES: [&str; 4] = ["Charge", "Order", "Ticket", "User"];
+
+/// Renders the page; `version` names the files that it loads.
+pub fn render(version: &str) -> String {
+    let frames = frames(&ws::asyncapi());
+    TEMPLATE.replace("{{version}}", version).replace("{{frames}}", &frames).replace("{{problems}}", &problems())
+}
+
+/// All messages of the AsyncAPI document, by who sends them to whom.
+fn frames(document: &Value) -> String {
+    let messages = document["components"]["messages"].as_object().expect("the document has messages");
+    let mut html = String::new();
+    for direction in Direction::ALL {
+        let title = capitalized(direction.tag());
+        append(&mut html, format_args!("<h3>Frames: {}</h3>\n<p>{}</p>\n", escaped(&title), escaped(direction.description())));
+        for (name, message) in messages.iter().filter(|(_, message)| message["tags"][0]["name"] == direction.tag()) {
+            let summary = marked_up(message["summary"].as_str().unwrap_or_default());
+            let name = escaped(name);
+            append(&mut html, format_args!("<article id=\"message-{name}\">\n<h4><code>{name}</code></h4>\n<p>{summary}</p>\n"));
+            html.push_str(&members(&message["payload"]));
+            html.push_str("</article>\n");
+        }
+    }
+    html
+}
+
+/// The members of a frame.
+fn members(payload: &Value) -> String {
+    let none = Map::new();
+    let properties = payload["properties"].as_object().unwrap_or(&none);
+    let is_required = |name: &str| payload["required"].as_array().is_some_and(|required| required.iter().any(|one| one == name));
+    let mut html = String::new();
+    for (name, schema) in properties.iter().filter(|(name, _)| *name != "type") {
+        let optional = if is_required(name) { "" } else { ", may be absent" };
+        let shape = format!("{}{optional}", shape(schema));
+        append(&mut html, format_args!("<dt><code>{}</code></dt><dd>{}</dd>\n", escaped(name), marked_up(&shape)));
+    }
+    if html.is_empty() { "<p>No members but <code>type</code>.</p>\n".to_owned() } else { format!("<dl>\n{html}</dl>\n") }
+}
+
+/// A schema in a few words.
+fn shape(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"].as_str().and_then(|place| place.rsplit('/').next()) {
+        let from = if SHARED_SHAPES.contains(&name) { ", as in REST" } else { "" };
+        return format!("`{name}`{from}");
+    }
+    let types = match &schema["type"] {
+        Value::Array(types) => types.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
+        one => one.as_str().unwrap_or("any value").to_owned(),
+    };
+    if types == "array" {
+        let most = schema["maxItems"].as_u64().map(|most| format!(", at most {most}")).unwrap_or_default();
+        return format!("list of {}{most}", shape(&schema["items"]));
+    }
+    schema["format"].as_str().map_or(types.clone(), |format| format!("{types} ({format})"))
+}
+
+/// Every code once, with all statuses that it comes with.
+fn problems() -> String {
+    let mut html = String::new();
+    for (at, &code) in Code::ALL.iter().enumerate() {
+        let name = code.as_str();
+        if Code::ALL[..at].iter().any(|earlier| earlier.as_str() == name) {
+            continue;
+        }
+        let all: Vec<Code> = Code::ALL.iter().copied().filter(|other| other.as_str() == name).collect();
+        let statuses: Vec<String> = all.iter().map(|code| code.status().as_u16().to_string()).collect();
+        append(&mut html, format_args!("<article id=\"{name}\">\n<h3><code>{name}</code> <span>{}</span></h3>\n", statuses.join(", ")));
+        for code in all {
+            append(&mut html, format_args!("<p>{} {}</p>\n", marked_up(code.title()), marked_up(advice::of(code))));
+        }
+        html.push_str("</article>\n");
+    }
+    html
+}
+
+fn append(html: &mut String, text: std::fmt::Arguments<'_>) {
+    html.write_fmt(text).expect("a text takes what is written to it");
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Text as HTML.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Text in which `code` stands between backticks, as HTML.
+pub(super) fn marked_up(text: &str) -> String {
+    let mut html = String::new();
+    for (at, part) in text.split('`').enumerate() {
+        let part = escaped(part);
+        if at % 2 == 1 { append(&mut html, format_args!("<code>{part}</code>")) } else { html.push_str(&part) }
+    }
+    html
+}

@@ -1,0 +1,184 @@
+// The reader of the API at /docs: requests can be tried in it, error codes are explained under their anchors, and it works
+// for everyone.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { findings } from "./stage/axe.mjs";
+import { PASSWORD, newEmail } from "./stage/account.mjs";
+import { DESKTOP, PHONE, SMALLEST, refusal, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const BUNDLE = /\/docs\/swagger-ui-bundle\.js/;
+
+/** An operation in the reader, opened. */
+async function opened(page, id) {
+  const operation = page.locator(`[id^=operations-][id$="-${id}"]`);
+  await operation.locator(".opblock-summary-control").click();
+  await operation.getByRole("button", { name: "Try it out" }).click();
+  return operation;
+}
+
+/** Sends the request, and answers status and body. */
+async function executed(operation) {
+  await operation.getByRole("button", { name: "Execute" }).click();
+  const answer = operation.locator(".live-responses-table .response").first();
+  await answer.waitFor();
+  return {
+    status: Number((await answer.locator(".response-col_status").textContent()).match(/\d+/)[0]),
+    body: JSON.parse(await answer.locator(".highlight-code code").first().textContent()),
+  };
+}
+
+async function show(page) {
+  await page.goto("/docs");
+  await page.locator(".opblock").first().waitFor();
+}
+
+test("request tried in the reader is answered by this server", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Reader Concert", 20);
+  const page = await on.person(t);
+  await show(page);
+  const operation = await opened(page, "listTickets");
+  await operation.getByPlaceholder("q", { exact: true }).fill("reader concert");
+  const { status, body } = await executed(operation);
+  assert.deepEqual([status, body.map(({ id }) => id)], [200, [ticket.id]]);
+});
+
+test("user who signs up in the reader is signed in and can list a ticket there", async (t) => {
+  const page = await on.person(t, { expected: [refusal(401)] });
+  await show(page);
+  const create = await opened(page, "createTicket");
+  await create
+    .getByLabel("Request body")
+    .fill(JSON.stringify({ title: "From the docs", price: 20 }));
+  const refused = await executed(create);
+  assert.deepEqual([refused.status, refused.body.code], [401, "not_signed_in"]);
+  const signUp = await opened(page, "signUp");
+  const email = newEmail("reader");
+  await signUp.getByLabel("Request body").fill(JSON.stringify({ email, password: PASSWORD }));
+  const user = await executed(signUp);
+  assert.deepEqual([user.status, user.body.email], [201, email]);
+  await create.getByRole("button", { name: "Clear" }).click();
+  const listed = await executed(create);
+  assert.deepEqual([listed.status, listed.body.userId], [201, user.body.id]);
+  await page.goto(`/tickets/${listed.body.id}`);
+  await page.getByRole("heading", { name: "From the docs" }).waitFor();
+});
+
+test("link to an error code shows its explanation without loading the REST part", async (t) => {
+  const page = await on.person(t, { size: PHONE });
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
+  const answer = await page.request.get("/api/tickets/none");
+  const { type, code } = await answer.json();
+  assert.equal(type, "/docs#not_found");
+  await page.goto(type);
+  const explanation = page.locator(`[id="${code}"]`);
+  await page.waitForFunction((id) => {
+    const { top, bottom } = document.getElementById(id).getBoundingClientRect();
+    return top > -1 && bottom <= innerHeight;
+  }, code);
+  assert.match(await explanation.textContent(), /not_found 404/);
+  await page.waitForLoadState("networkidle");
+  assert.deepEqual(
+    requests.filter((url) => BUNDLE.test(url)),
+    [],
+  );
+  await page.getByRole("link", { name: "REST", exact: true }).click();
+  await page.locator(".opblock").first().waitFor();
+});
+
+test("reader without JavaScript explains the WebSocket and every error code", async (t) => {
+  const context = await on.browser.newContext({
+    baseURL: on.server.origin,
+    javaScriptEnabled: false,
+  });
+  t.after(() => context.close());
+  const page = await context.newPage();
+  await page.goto("/docs#ticket_locked");
+  await page.locator('[id="ticket_locked"]').getByText("409").waitFor();
+  await page.locator("#message-TicketUpdated").getByText("ticket", { exact: true }).waitFor();
+  await page.getByRole("heading", { name: "Resuming with ?after=" }).waitFor();
+});
+
+test("reader that was loaded once loads nothing but the document again", async (t) => {
+  const page = await on.person(t);
+  await show(page);
+  await show(page);
+  const loaded = await page.evaluate(() =>
+    performance
+      .getEntriesByType("resource")
+      .map(({ name, transferSize }) => [new URL(name).pathname, transferSize])
+      .filter(([path]) => path.startsWith("/docs/")),
+  );
+  assert.deepEqual(loaded.sort(), [
+    ["/docs/reader.js", 0],
+    ["/docs/style.css", 0],
+    ["/docs/swagger-ui-bundle.js", 0],
+    ["/docs/swagger-ui.css", 0],
+  ]);
+});
+
+for (const scheme of ["light", "dark"]) {
+  test(`axe-core finds nothing in the reader, ${scheme}`, async (t) => {
+    const page = await on.person(t, { scheme });
+    await show(page);
+    assert.deepEqual(await findings(page), [], "closed");
+    await openMuch(page);
+    for (const size of [DESKTOP, SMALLEST]) {
+      await page.setViewportSize(size);
+      assert.deepEqual(await findings(page), [], `opened, ${size.width} wide`);
+    }
+  });
+}
+
+test("words in the reader's tables stay whole and nothing is cut off from 320 to 1280", async (t) => {
+  const page = await on.person(t);
+  await show(page);
+  await openMuch(page);
+  for (const width of [1280, 820, 641, 640, 390, 320]) {
+    await page.setViewportSize({ width, height: 800 });
+    assert.deepEqual(await broken(page), [], `${width} wide`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= width, `${wide} px in ${width}`);
+  }
+});
+
+/** Opens operations of each kind, one with an answer, and schemas. */
+async function openMuch(page) {
+  await executed(await opened(page, "listTickets"));
+  const update = await opened(page, "updateUser");
+  await update.getByRole("button", { name: "Cancel" }).click();
+  await update.getByRole("tab", { name: "Schema" }).first().click();
+  await opened(page, "deleteTicket");
+  await page.getByRole("button", { name: "Schemas" }).click();
+  await page.locator(".models").getByRole("button", { name: "PriceInput" }).click();
+}
+
+/** Words of tables and lists that are broken in the middle, or cut off: such a word has several boxes, or a wide one. */
+function broken(page) {
+  return page.evaluate(() => {
+    const found = [];
+    const range = document.createRange();
+    for (const cell of document.querySelectorAll("td, th, dt, dd")) {
+      const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+      for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+        if (
+          text.parentElement.closest("pre, textarea, svg") ||
+          !text.parentElement.checkVisibility()
+        )
+          continue;
+        for (const { 0: word, index } of text.data.matchAll(/[A-Za-z0-9_]+/g)) {
+          range.setStart(text, index);
+          range.setEnd(text, index + word.length);
+          const boxes = [...range.getClientRects()];
+          const { left, right } = range.getBoundingClientRect();
+          if (new Set(boxes.map(({ top }) => Math.round(top))).size > 1) found.push(word);
+          if (left < 0 || right > innerWidth) found.push(`${word} (cut off)`);
+        }
+      }
+    }
+    return found;
+  });
+}
