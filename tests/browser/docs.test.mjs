@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { newEmail, PASSWORD } from "./stage/account.mjs";
 import { findings } from "./stage/axe.mjs";
-import { PASSWORD, newEmail } from "./stage/account.mjs";
-import { DESKTOP, PHONE, SMALLEST, refusal, stage } from "./stage/stage.mjs";
+import { DESKTOP, PHONE, refusal, SMALLEST, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 const BUNDLE = /\/docs\/swagger-ui-bundle\.js/;

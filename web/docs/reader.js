@@ -1,8 +1,8 @@
 // Shows the OpenAPI document in Swagger UI, which is loaded once its section comes into view: a visitor who follows a link
 // to an error code or to the WebSocket does not wait for it.
 
-const rest = document.getElementById("rest");
-const status = document.getElementById("rest-status");
+const rest = part("rest");
+const line = part("rest-status");
 
 /**
  * Leaves out parts of Swagger UI that would do nothing here (the page has a title of its own, one server, and a session
@@ -42,6 +42,11 @@ function repair(root) {
   apply();
 }
 
+/** An element that the page always has. */
+function part(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
 /** Adds an element that loads a file, and waits for the file. */
 function loaded(element) {
   return new Promise((done, failed) => {
@@ -68,11 +73,11 @@ function followColorScheme() {
 }
 
 async function showRest() {
-  status.textContent = "Loading the operations…";
+  line.textContent = "Loading the operations…";
   try {
     followColorScheme();
     await Promise.all([stylesheet(rest.dataset.style), script(rest.dataset.script)]);
-    repair(document.getElementById("swagger-ui"));
+    repair(part("swagger-ui"));
     globalThis.SwaggerUIBundle({
       url: "/api/openapi.json",
       dom_id: "#swagger-ui",
@@ -82,10 +87,10 @@ async function showRest() {
       syntaxHighlight: { theme: "obsidian" }, // the default theme has too little contrast
       defaultModelsExpandDepth: 0,
       validatorUrl: null,
-      onComplete: () => status.remove(),
+      onComplete: () => line.remove(),
     });
   } catch (error) {
-    status.textContent = `The operations could not be shown: ${error.message}. Reload the page to try again.`;
+    line.textContent = `The operations could not be shown (${error}). Reload the page to try again.`;
   }
 }
 

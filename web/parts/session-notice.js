@@ -1,8 +1,8 @@
 // The line above a page that says that another user is signed in than the page showed. It stays until the page is left.
+// Its place in the shell is a live region, so that screen readers announce it.
 
 import { fill, shellElement } from "../core/dom.js";
 import { texts } from "../words/texts.js";
-import { announce } from "./announcer.js";
 import { notice } from "./notice.js";
 
 /** @type {string | null} */
@@ -18,7 +18,6 @@ export function sayWhoIsSignedIn(user, { nothingDone }) {
   const what = otherUser(user.email);
   const advice = nothingDone ? `${notDone} ${switchAccount}` : switchAccount;
   fill(place(), notice("warn", what, advice));
-  announce(`${what} ${advice}`);
   shownAt = location.pathname;
 }
 

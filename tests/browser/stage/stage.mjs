@@ -32,8 +32,8 @@ export function launch(args = []) {
   return chromium.launch({ ...CHROMIUM, args: [...CHROMIUM.args, ...args] });
 }
 
-/** A server and a browser for all the tests of a file. */
-export function stage(settings) {
+/** A server and a browser for all the tests of a file; `start` launches the browser. */
+export function stage(settings, start = launch) {
   const server = new Server(settings);
   const built = {
     server,
@@ -43,7 +43,7 @@ export function stage(settings) {
   };
   before(async () => {
     await server.start();
-    built.browser = await launch();
+    built.browser = await start();
   });
   after(async () => {
     await built.browser?.close();

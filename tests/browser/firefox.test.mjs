@@ -1,0 +1,74 @@
+// The way of a buyer in Firefox: what the other tests prove in Chromium holds in another engine too.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launchFirefox } from "./stage/firefox.mjs";
+import { connected, row, says, signIn, signUp, stage } from "./stage/stage.mjs";
+
+const on = stage({}, launchFirefox);
+const LOADED_MS = 5_000;
+
+async function search(page, words) {
+  await page.getByLabel("Search tickets").fill(words);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`**/?q=${encodeURIComponent(words)}`);
+}
+
+test("firefox is the browser that is driven", async (t) => {
+  const page = await on.person(t);
+  assert.match(await page.evaluate(() => navigator.userAgent), /Firefox\/\d+/);
+  assert.match(on.browser.version(), /^\d+\./);
+});
+
+test("search in firefox lists the tickets that match", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Firefox Opera", 20);
+  await seller.list("Firefox Ballet", 30);
+  const page = await on.person(t);
+  await page.goto("/");
+  await row(page, "Firefox Ballet").waitFor();
+  await search(page, "opera");
+  await row(page, "Firefox Opera").waitFor();
+  assert.equal(await page.locator(".row").count(), 1);
+});
+
+test("ticket is bought in firefox with the sandbox's card after sign-up, and shown as paid", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Firefox Concert", 20);
+  const page = await on.person(t);
+  await signUp(page);
+  await page.goto("/");
+  await row(page, "Firefox Concert").getByRole("link").first().click();
+  await page.waitForURL(`**/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  await page.getByLabel(/4242/).check();
+  await page.getByRole("button", { name: "Pay $20" }).click();
+  await says(page.locator(".outcome"), "It's yours", LOADED_MS);
+  await page.getByRole("link", { name: "My orders" }).first().click();
+  await says(row(page, "Firefox Concert"), "Bought", LOADED_MS);
+});
+
+test("ticket that another user locks and buys changes in firefox without a reload", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const ticket = await seller.list("Firefox Finale", 20);
+  const page = await on.person(t);
+  await page.goto("/?q=finale");
+  await connected(page);
+  await says(row(page, "Firefox Finale"), "Available", LOADED_MS);
+  const order = await rival.lock(ticket);
+  await says(row(page, "Firefox Finale"), "Locked", LOADED_MS);
+  await rival.pay(order);
+  await says(row(page, "Firefox Finale"), "Sold", LOADED_MS);
+});
+
+test("user who signs out in firefox can sign in again", async (t) => {
+  const page = await on.person(t);
+  const email = await signUp(page);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("link", { name: "Sign in" }).first().click();
+  await signIn(page, email);
+  await page.goto("/account");
+  await page.getByText(email).first().waitFor();
+});

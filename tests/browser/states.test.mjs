@@ -1,0 +1,212 @@
+// No finding of axe-core in any state of a page that lasts: connection lost, loading, errors, refusals, outcomes, questions.
+// Each state is checked in both colour schemes. What most visitors see is in everyone.test.mjs.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { newEmail, PASSWORD } from "./stage/account.mjs";
+import { findings } from "./stage/axe.mjs";
+import { connected, PHONE, refusal, row, says, signUp, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const EXPECTED = [/net::ERR_|WebSocket connection to/, refusal(401, 402, 404, 409)];
+const NOWHERE = "00000000-0000-7000-8000-000000000000";
+
+/** Fails if axe-core finds something on the page as it is now, in one of the colour schemes. */
+async function check(page, where) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.evaluate(settled);
+    assert.deepEqual(await findings(page), [], `${where}, ${colorScheme}`);
+  }
+}
+
+/** Waits in the page until what moves or fades has arrived. What moves for ever does not count. */
+function settled() {
+  const lasting = document
+    .getAnimations()
+    .filter(({ effect }) => effect.getComputedTiming().endTime !== Infinity);
+  return Promise.allSettled(lasting.map(({ finished }) => finished));
+}
+
+/** Lets no socket through: the page shows that it is not connected. */
+async function disconnected(page) {
+  await page.routeWebSocket("**/ws*", (socket) => socket.close());
+}
+
+async function lost(page) {
+  await page.locator("#connection").waitFor({ state: "visible" });
+}
+
+/** A page of a signed-in user who holds the ticket. */
+async function holding(t, title) {
+  const seller = await on.account("seller");
+  const ticket = await seller.list(title, 20);
+  const page = await on.person(t, { size: PHONE, signedIn: true, expected: EXPECTED });
+  await page.goto(`/tickets/${ticket.id}`);
+  await page.getByRole("button", { name: "Buy" }).click();
+  await page.locator(".hold-figures").waitFor();
+  return { page, seller, ticket };
+}
+
+async function pay(page, card) {
+  await page.getByLabel(card).check();
+  await page.getByRole("button", { name: /^Pay/ }).click();
+}
+
+test("axe-core finds nothing on any page whose connection is lost", async (t) => {
+  const { page, ticket } = await holding(t, "Lost Connection");
+  const order = new URL(page.url()).pathname;
+  await disconnected(page);
+  const loaded = [
+    ["/", ".row"],
+    [`/tickets/${ticket.id}`, ".status"],
+    [order, ".hold-figures"],
+    ["/orders", ".row"],
+    ["/listings", ".empty"],
+    ["/tickets/new", "form"],
+    ["/account", "form"],
+  ];
+  for (const [path, shown] of loaded) {
+    await page.goto(path);
+    await page.locator(shown).first().waitFor();
+    await lost(page);
+    await check(page, path);
+  }
+});
+
+test("axe-core finds nothing on pages that are loading or could not be loaded", async (t) => {
+  const page = await on.person(t, { size: PHONE, expected: EXPECTED });
+  let hold;
+  const held = new Promise((release) => {
+    hold = release;
+  });
+  let broken = false;
+  await page.route("**/api/tickets?*", async (route) => {
+    if (broken) return route.abort();
+    await held;
+    return route.abort();
+  });
+  await page.goto("/");
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  await check(page, "list, loading");
+  broken = true;
+  hold();
+  await page.locator(".notice").waitFor();
+  await check(page, "list, not loaded");
+  await page.goto("/no/such/page");
+  await page.locator(".empty, h1").first().waitFor();
+  await check(page, "no such page");
+});
+
+test("axe-core finds nothing on sign-in and sign-up that were refused", async (t) => {
+  const other = await on.account("other");
+  const page = await on.person(t, { size: PHONE, expected: EXPECTED });
+  await page.goto(`/signin?next=${encodeURIComponent("/orders")}`);
+  await page.getByLabel("Email").fill(newEmail("unknown"));
+  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.locator(".notice").waitFor();
+  await check(page, "sign in, wrong password");
+  await page.goto("/signup");
+  await page.getByLabel("Email").fill(other.email);
+  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Create account" }).click();
+  await page.locator(".notice, .field-error:not(:empty)").first().waitFor();
+  await check(page, "sign up, email address in use");
+});
+
+test("axe-core finds nothing on a ticket in each of its states", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const ticket = await seller.list("State Concert", 20);
+  const page = await on.person(t, { size: PHONE, expected: EXPECTED });
+  await page.goto(`/tickets/${ticket.id}`);
+  await connected(page);
+  await check(page, "available, signed out");
+  await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "State Opera", price: 25 });
+  await says(page.locator("h1"), "State Opera", 5_000);
+  await page.locator(".notice").waitFor();
+  await check(page, "changed by its seller");
+  const order = await rival.lock(ticket);
+  await says(page.locator(".status"), "Locked", 5_000);
+  await check(page, "locked, signed out");
+  await rival.pay(order);
+  await says(page.locator(".status"), "Sold", 5_000);
+  await check(page, "sold");
+  await page.goto(`/tickets/${NOWHERE}`);
+  await page.locator(".empty").waitFor();
+  await check(page, "does not exist");
+});
+
+test("axe-core finds nothing on a list with new and changed tickets", async (t) => {
+  const seller = await on.account("seller");
+  const rival = await on.account("rival");
+  const ticket = await seller.list("Changing Row", 20);
+  const page = await on.person(t, { size: PHONE });
+  await page.goto("/?q=changing");
+  await connected(page);
+  await says(row(page, "Changing Row"), "Available", 5_000);
+  await seller.list("Changing News", 20);
+  await says(page.locator(".news"), "1 new ticket", 5_000);
+  await rival.pay(await rival.lock(ticket));
+  await says(row(page, "Changing Row"), "Sold", 5_000);
+  await check(page, "list with news and a sold ticket");
+});
+
+test("axe-core finds nothing on an order that is confirmed, paid, and listed", async (t) => {
+  const { page } = await holding(t, "Confirmed Show");
+  await pay(page, /3184/);
+  await page.locator(".confirm").waitFor();
+  await check(page, "the bank asks");
+  await page.getByRole("button", { name: "Confirm payment" }).click();
+  await says(page.locator(".outcome"), "It's yours", 5_000);
+  await check(page, "paid");
+  await page.goto("/orders");
+  await says(row(page, "Confirmed Show"), "Bought", 5_000);
+  await check(page, "orders, only past ones");
+});
+
+test("axe-core finds nothing on an order that is cancelled", async (t) => {
+  const { page } = await holding(t, "Cancelled Show");
+  await page.getByRole("button", { name: "Cancel this order" }).click();
+  await page.getByRole("button", { name: "Cancel order" }).waitFor();
+  await check(page, "the question");
+  await page.getByRole("button", { name: "Cancel order" }).click();
+  await says(page.locator(".outcome"), "You cancelled this order", 5_000);
+  await check(page, "cancelled");
+});
+
+test("axe-core finds nothing on empty pages of a new user, and on an account that changed", async (t) => {
+  const page = await on.person(t, { size: PHONE, expected: [refusal(403)] });
+  await signUp(page);
+  for (const path of ["/orders", "/listings"]) {
+    await page.goto(path);
+    await page.locator(".empty").waitFor();
+    await check(page, path);
+  }
+  await page.goto("/account");
+  const form = page
+    .locator("form")
+    .filter({ has: page.getByRole("button", { name: "Change password" }) });
+  for (const current of ["not the password", PASSWORD]) {
+    await form.getByLabel("New password", { exact: true }).fill("another horse battery");
+    await form.getByLabel("Current password", { exact: true }).fill(current);
+    await form.getByRole("button", { name: "Change password" }).click();
+    const kind = current === PASSWORD ? ".notice-good" : ".notice-bad, .notice-warn";
+    await form.locator(kind).waitFor();
+    await check(page, `account, ${kind}`);
+  }
+});
+
+test("axe-core finds nothing on a page after another user signed in", async (t) => {
+  const page = await on.person(t, { size: PHONE, signedIn: true });
+  await page.goto("/account");
+  const tab = await page.context().newPage();
+  await tab.goto("/");
+  await tab.getByRole("button", { name: "Sign out" }).click();
+  await tab.getByRole("link", { name: "Sign in" }).first().waitFor();
+  await signUp(tab, newEmail("second"));
+  await page.bringToFront();
+  await page.locator("#session-notice .notice").first().waitFor();
+  await check(page, "another user is signed in");
+});
