@@ -65,8 +65,8 @@ async fn page_shows_every_frame_below_who_sends_it() {
     let position = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
     for (name, message) in document["components"]["messages"].as_object().expect("messages") {
         let at = position(&format!("id=\"message-{name}\""));
-        let above = Direction::ALL.into_iter().filter(|direction| position(&page::escaped(direction.description())) < at);
-        assert_eq!(above.last().map(Direction::tag), message["tags"][0]["name"].as_str(), "{name}");
+        let mut above = Direction::ALL.into_iter().filter(|direction| position(&page::escaped(direction.description())) < at);
+        assert_eq!(above.next_back().map(Direction::tag), message["tags"][0]["name"].as_str(), "{name}");
         let properties = message["payload"]["properties"].as_object().expect("properties");
         let article = page[at..].split("</article>").next().expect("its article");
         for member in properties.keys().filter(|member| *member != "type") {
