@@ -12,7 +12,9 @@ pub const fn of(code: Code) -> &'static str {
         Code::MalformedRequest => "The request line or a header breaks the rules of HTTP. Check the client or the proxy that wrote it.",
         Code::InvalidSignature => "Check the webhook's signing secret and the clock of the server; a signature is valid for 300 seconds.",
         Code::NotSignedIn => "Sign in, or send the session cookie. A session also ends by itself after some days.",
-        Code::InvalidCredentials => "Which of the two is wrong is not said, so that nobody learns which email addresses have an account.",
+        Code::InvalidCredentials => {
+            "Which of the two is wrong is not said, so that it stays unknown which email addresses have an account."
+        }
         Code::CardDeclined => {
             "The order stays open: pay with another card before its time is over. `charge` holds the failed charge with the reason."
         }
