@@ -22,6 +22,8 @@ RUN awk '/^\[/ { left_out = /^\[\[(bench|test)\]\]/ } !left_out' Cargo.toml > Ca
     && mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && cargo build --profile dist --locked --target "$(rustc --print host-tuple)"
 
+COPY build.rs build.rs
+COPY build build
 COPY src src
 COPY web web
 # The files keep their times, which may lie before those of the empty ones that were built above.

@@ -167,8 +167,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     listening::announce(&config, &public, admin.as_ref(), &replica, socket_limits);
     payment::announce(&config);
 
-    let startup = http::Startup::new(&config);
     let addr = public.addr;
+    let startup = http::Startup::new(&config, addr);
     let servers = serve(public, admin, quota, cores, &startup)?;
     let opened = opening::open(&config, &startup).await?;
     let (store, clock) = (Arc::clone(&opened.store), opened.clock.clone());

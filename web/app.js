@@ -3,6 +3,7 @@
 import { shellElement } from "./core/dom.js";
 import { Router } from "./core/router.js";
 import { onRefusal, Problem } from "./net/api.js";
+import { backoffMs } from "./net/backoff.js";
 import { accountPage } from "./pages/account.js";
 import { forSale } from "./pages/for-sale.js";
 import { listingsPage } from "./pages/listings.js";
@@ -20,23 +21,24 @@ import { live } from "./state/live.js";
 import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./state/session.js";
 import { store } from "./state/store.js";
 
-/** `pages::SHELL_PATHS` of the server must know these too, so that a deep link gets the shell and a stranger a 404. */
-/** @type {Array<[RegExp, any]>} */
+/** The server has the same table (`PAGES` in src/http/pages/mod.rs), and a test compares them. The first match counts. */
+/** @type {Array<[string, any]>} */
 const ROUTES = [
-  [/^\/$/, forSale],
-  [/^\/tickets\/new$/, newTicket],
-  [/^\/tickets\/(?<id>[^/]+)$/, ticketPage],
-  [/^\/listings$/, listingsPage],
-  [/^\/orders$/, ordersPage],
-  [/^\/orders\/(?<id>[^/]+)$/, orderPage],
-  [/^\/signup$/, signUpPage],
-  [/^\/signin$/, signInPage],
-  [/^\/account$/, accountPage],
-  [/^/, notFound],
+  ["/", forSale],
+  ["/tickets/new", newTicket],
+  ["/tickets/{id}", ticketPage],
+  ["/listings", listingsPage],
+  ["/orders", ordersPage],
+  ["/orders/{id}", orderPage],
+  ["/signup", signUpPage],
+  ["/signin", signInPage],
+  ["/account", accountPage],
 ];
 
 const main = shellElement("main");
-const router = new Router({ routes: ROUTES, main, admit, onShown });
+const router = new Router({ routes: ROUTES, otherwise: notFound, main, admit, onShown });
+let started = false; // whether the first page was shown
+let unanswered = false; // whether a question who is signed in got no answer
 
 /** Where somebody is sent who has no business on a page; null where they may be. */
 function admit(page) {
@@ -49,11 +51,18 @@ function admit(page) {
 }
 
 function onShown() {
+  setApp("shown");
   markCurrent();
   endSessionNotice();
 }
 
-async function begin() {
+/** How far the page has come: what the server has rendered says that something is missing until it is `shown`. */
+function setApp(state) {
+  document.documentElement.dataset.app = state;
+}
+
+function begin() {
+  setApp("running");
   watchCoveredTop();
   startHeader({ navigate: (address) => router.navigate(address) });
   onSessionChange(sessionChanged);
@@ -62,26 +71,50 @@ async function begin() {
     if (code === "other_user") otherUserRefused();
   });
   watchSession();
+  store.watch("user", userChanged);
+  store.watch(
+    "connection",
+    (status) => status === "live" && store.user === undefined && unanswered && refreshQuietly(),
+  );
+  store.watch("foreign", refreshQuietly);
+  hideWhileAway();
   const known = refreshUser();
   live.start();
   const { needsUser, forSignedOut } = router.pageHere();
-  try {
-    // A list need not wait for who is looking at it.
-    if (needsUser || forSignedOut) await known;
-    router.start();
-    await known;
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    if (store.user === undefined && main.childElementCount === 0)
-      showTrouble(main, problem, () => location.reload());
+  // A list need not wait for who is looking at it.
+  if (!needsUser && !forSignedOut) start();
+  learnUser(known);
+}
+
+/** Shows the first page, which may have waited until it was known who is signed in. */
+function start() {
+  if (started) return;
+  started = true;
+  router.start();
+}
+
+/** Waits until it is known who is signed in, and asks again while there is no answer. A page that waits for it says so. */
+async function learnUser(known) {
+  for (let failures = 0; store.user === undefined; failures += 1) {
+    try {
+      await (failures === 0 ? known : refreshUser());
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      unanswered = true;
+      if (!started && failures === 0) showProblem(problem);
+      await new Promise((resume) => setTimeout(resume, backoffMs(failures)));
+    }
   }
-  store.watch("user", leavePrivatePage);
-  hideWhileAway();
-  store.watch(
-    "connection",
-    (status) => status === "live" && store.user === undefined && refreshQuietly(),
-  );
-  store.watch("foreign", refreshQuietly);
+}
+
+function showProblem(problem) {
+  showTrouble(main, problem, () => location.reload());
+  setApp("shown");
+}
+
+function userChanged(user) {
+  if (started) leavePrivatePage(user);
+  else start();
 }
 
 /** A page that was built for another user is built again; a user who was sent to the sign-in form returns to their page. */

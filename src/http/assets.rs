@@ -1,5 +1,5 @@
 //! What all embedded files have in common: a tag made of the hash of their content, and the headers of a page. The pages
-//! are in `pages.rs`, the reader of the API's documents in `docs.rs`.
+//! are in `pages/`, the reader of the API's documents in `docs.rs`.
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -102,11 +102,6 @@ pub async fn page(req: HttpRequest) -> HttpResponse {
     answer
 }
 
-/// `/docs/` is `/docs`.
-pub async fn without_slash() -> HttpResponse {
-    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, PAGE)).finish()
-}
-
 /// One file.
 pub async fn file(req: HttpRequest, name: Path<String>) -> Answer {
     let file = FILES.iter().find(|file| file.name == *name).ok_or_else(|| ApiError::new(Code::NotFound))?;

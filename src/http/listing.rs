@@ -1,6 +1,6 @@
 //! `GET /api/tickets`: answered from the catalog, rendered once for as long as nothing changes.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, sync::Arc};
 
 use actix_web::{
     HttpResponse,
@@ -10,12 +10,12 @@ use actix_web::{
     },
 };
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use super::{
     answer::{Answer, NO_CACHE, NO_STORE, header_value, json_bytes},
     body::Complaint,
     call::Call,
+    encoded::{Effort, Encoded, VARY},
     error::ApiError,
     page,
     query::Params,
@@ -32,44 +32,11 @@ const Q_CHARS_MAX: usize = 200;
 const Q_WORDS_MAX: usize = 8;
 
 /// A page as it is sent.
-#[derive(Debug, Clone)]
-struct Rendered {
-    body: Bytes,
+#[derive(Debug)]
+pub struct RenderedList {
+    body: Encoded,
     /// The `Link` to the next page.
     link: Option<HeaderValue>,
-}
-
-/// Pages that were rendered since the catalog last changed, by query string.
-#[derive(Debug, Default)]
-pub struct RenderedLists(Mutex<Lists>);
-
-#[derive(Debug, Default)]
-struct Lists {
-    generation: u64,
-    pages: HashMap<Box<str>, Rendered>,
-}
-
-impl RenderedLists {
-    /// With pages of 1,000 tickets each, 13 MB.
-    const PAGES_MAX: usize = 32;
-    /// A longer query string is a rare one.
-    const QUERY_BYTES_MAX: usize = 128;
-
-    fn find(&self, query: &str, generation: u64) -> Option<Rendered> {
-        let lists = self.0.lock();
-        if lists.generation == generation { lists.pages.get(query).cloned() } else { None }
-    }
-
-    /// `generation` is the catalog's from before the page was made: what changed in between makes it stale at once.
-    fn keep(&self, query: &str, generation: u64, rendered: &Rendered) {
-        let mut lists = self.0.lock();
-        if lists.generation < generation {
-            *lists = Lists { generation, pages: HashMap::new() };
-        }
-        if lists.generation == generation && lists.pages.len() < Self::PAGES_MAX && query.len() <= Self::QUERY_BYTES_MAX {
-            lists.pages.insert(query.into(), rendered.clone());
-        }
-    }
 }
 
 /// The tickets on sale, newest first.
@@ -92,7 +59,7 @@ impl RenderedLists {
 pub async fn list(mut call: Call) -> Answer {
     let generation = call.state.catalog.generation();
     if let Some(rendered) = call.state.front.lists.find(call.req.query_string(), generation) {
-        return Ok(answer(rendered, false));
+        return Ok(public(&call, &rendered));
     }
     let mut params = Params::parse(call.req.query_string());
     let me = match params.optional("seller", |text| Ok::<_, Complaint>(text == "me")) {
@@ -100,22 +67,39 @@ pub async fn list(mut call: Call) -> Answer {
         _ => None,
     };
     let wanted = parse(params, me)?;
-    let rendered = render(&call, &wanted, &call.state.catalog.list(&wanted));
-    if me.is_none() {
-        call.state.front.lists.keep(call.req.query_string(), generation, &rendered);
+    let page = call.state.catalog.list(&wanted);
+    let next = page.next.map(|position| page::ticket_cursor(&wanted, position));
+    let link = next.map(|cursor| header_value(&page::next_link(call.req.path(), call.req.query_string(), &cursor)));
+    let rendered = RenderedList { body: Encoded::new(json_of(&page).into(), Effort::Low), link };
+    if me.is_some() {
+        return Ok(answer(rendered.body.plain().clone(), &rendered, NO_STORE));
     }
-    Ok(answer(rendered, me.is_some()))
+    let rendered = Arc::new(rendered);
+    call.state.front.lists.keep(call.req.query_string(), generation, &rendered);
+    Ok(public(&call, &rendered))
 }
 
-fn answer(rendered: Rendered, private: bool) -> HttpResponse {
-    let mut answer = json_bytes(StatusCode::OK, rendered.body, if private { NO_STORE } else { NO_CACHE });
-    if let Some(link) = rendered.link {
-        answer.headers_mut().insert(header::LINK, link);
+/// A list that everybody may see, in the encoding that the client prefers.
+fn public(call: &Call, rendered: &RenderedList) -> HttpResponse {
+    let (body, encoding) = rendered.body.for_request(&call.req);
+    let mut answer = answer(body, rendered, NO_CACHE);
+    answer.headers_mut().insert(header::VARY, VARY);
+    if let Some(encoding) = encoding {
+        answer.headers_mut().insert(header::CONTENT_ENCODING, encoding);
     }
     answer
 }
 
-fn render(call: &Call, query: &Query, page: &Page) -> Rendered {
+fn answer(body: Bytes, rendered: &RenderedList, caching: HeaderValue) -> HttpResponse {
+    let mut answer = json_bytes(StatusCode::OK, body, caching);
+    if let Some(link) = &rendered.link {
+        answer.headers_mut().insert(header::LINK, link.clone());
+    }
+    answer
+}
+
+/// A page of tickets as a JSON array.
+pub fn json_of(page: &Page) -> Vec<u8> {
     /// A ticket's JSON with a title of common length.
     const TICKET_BYTES: usize = 384;
     let mut body = Vec::with_capacity(2 + page.tickets.len() * TICKET_BYTES);
@@ -127,9 +111,15 @@ fn render(call: &Call, query: &Query, page: &Page) -> Rendered {
         serde_json::to_writer(&mut body, &view).expect("texts and numbers serialise into memory");
     }
     body.push(b']');
-    let next = page.next.map(|position| page::ticket_cursor(query, position));
-    let link = next.map(|cursor| header_value(&page::next_link(call.req.path(), call.req.query_string(), &cursor)));
-    Rendered { body: body.into(), link }
+    body
+}
+
+/// The query of a list that everybody may see.
+///
+/// # Errors
+/// 400 with every parameter that is not valid.
+pub fn public_query(query: &str) -> Result<Query, ApiError> {
+    parse(Params::parse(query), None)
 }
 
 /// `me`: who that is, if the request says so.
@@ -232,20 +222,5 @@ mod tests {
             let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(problem["errors"][0]["field"], field, "{query}");
         }
-    }
-
-    #[test]
-    fn a_page_is_kept_only_while_the_catalog_stays_as_it_was() {
-        let lists = RenderedLists::default();
-        let page = Rendered { body: Bytes::from_static(b"[]"), link: None };
-        lists.keep("limit=1", 7, &page);
-        assert!(lists.find("limit=1", 7).is_some() && lists.find("limit=2", 7).is_none() && lists.find("limit=1", 8).is_none());
-        lists.keep("limit=1", 8, &page);
-        lists.keep("limit=2", 7, &page);
-        assert!(lists.find("limit=1", 8).is_some() && lists.find("limit=2", 8).is_none());
-        for n in 0..100 {
-            lists.keep(&format!("limit={n}"), 8, &page);
-        }
-        assert_eq!(lists.0.lock().pages.len(), RenderedLists::PAGES_MAX);
     }
 }

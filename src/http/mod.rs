@@ -6,8 +6,9 @@
 //! | what happens to every request | `edge.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
 //! | what a handler works with | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
 //! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
-//! | the browser's pages | `pages.rs`, `pages_files.rs`; `assets.rs` |
+//! | the browser's pages | `pages/`; `assets.rs` |
 //! | the reader of the API's documents | `docs.rs`, `docs/` |
+//! | what is rendered once and sent often | `rendered.rs`, `encoded.rs` |
 //! | the server under it all, its deadlines and bounds, and how a socket leaves it | `server.rs`, `server/` |
 //! | what is answered while the server starts | `startup.rs` |
 //! | errors | `error.rs` |
@@ -28,7 +29,7 @@
 //!
 //! The rate of listings is checked at 7, and not at 3: a replay consumes nothing of it.
 //!
-//! No rule of the marketplace lives here, and no state but rates and one cache of rendered lists.
+//! No rule of the marketplace lives here, and no state but rates and what was rendered from the catalog.
 
 mod answer;
 mod assets;
@@ -40,6 +41,7 @@ mod client;
 mod cookie;
 mod docs;
 mod edge;
+mod encoded;
 mod error;
 mod etag;
 mod health;
@@ -51,25 +53,26 @@ mod orders;
 mod origin;
 mod page;
 mod pages;
-mod pages_files;
 mod query;
+mod rendered;
 mod routes;
 mod server;
 mod settings;
 mod socket;
 mod startup;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod users;
 mod webhook;
 mod webhook_refusals;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use actix_web::{
     App, Error,
     body::BoxBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
-    http::header::HeaderValue,
     middleware::from_fn,
     web,
 };
@@ -107,8 +110,8 @@ pub struct Front {
     proxies: Vec<IpNet>,
     cookie: cookie::SessionCookie,
     limits: limits::Limits,
-    lists: listing::RenderedLists,
-    page_policy: HeaderValue,
+    lists: rendered::RenderedPages<listing::RenderedList>,
+    pages: pages::Pages,
     /// Pages show Stripe's own element.
     has_stripe_element: bool,
     settings: settings::Rendered,
@@ -119,7 +122,8 @@ pub struct Front {
 }
 
 impl Front {
-    pub fn new(config: &Config) -> Self {
+    /// `addr`: where the server listens.
+    pub fn new(config: &Config, addr: SocketAddr) -> Self {
         let origin = config.public_origin.first();
         Self {
             is_https: origin.is_some_and(Origin::is_https),
@@ -127,8 +131,8 @@ impl Front {
             proxies: config.trusted_proxies.clone(),
             cookie: cookie::SessionCookie::new(origin, config.session_ttl),
             limits: limits::Limits::new(config.rate_limit == Switch::On),
-            lists: listing::RenderedLists::default(),
-            page_policy: pages::policy(config),
+            lists: rendered::RenderedPages::default(),
+            pages: pages::Pages::new(config, addr),
             has_stripe_element: config.stripe.publishable_key.is_some(),
             settings: settings::Rendered::of(config),
             limits_network_locks: config.locks_per_network_max() > 0,

@@ -46,13 +46,13 @@ pub fn configure(config: &mut ServiceConfig) {
 
     at("/api/openapi.json").get(openapi::serve).compressed().mount(config);
     at("/api/asyncapi.json").get(socket::asyncapi).compressed().mount(config);
-    for address in pages::ADDRESSES {
-        at(address).get(pages::shell).compressed().mount(config);
+    for page in &pages::PAGES {
+        at(page.address).get(move |call| pages::show(call, page)).mount(config);
     }
-    at(pages::FILE_ADDRESS).get(pages::file).compressed().mount(config);
+    at(pages::FILE_ADDRESS).get(pages::file).mount(config);
     at("/robots.txt").get(pages::robots).mount(config);
+    at("/sitemap.xml").get(pages::sitemap).compressed().mount(config);
     at(docs::PAGE).get(docs::page).compressed().mount(config);
-    at("/docs/").get(docs::without_slash).mount(config);
     at(docs::FILE).get(docs::file).compressed().mount(config);
 }
 

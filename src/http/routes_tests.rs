@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     config::Config,
-    http::{Front, edge::edge},
+    http::{Front, edge::edge, tests::Site},
 };
 
 #[derive(Parser)]
@@ -35,7 +35,7 @@ fn named(headers: &HeaderMap, name: HeaderName) -> &str {
 
 fn front(flags: &[&str]) -> Arc<Front> {
     let flags = Flags::parse_from(["gittix"].iter().chain(flags));
-    Arc::new(Front::new(&flags.config))
+    Arc::new(Front::new(&flags.config, ([127, 0, 0, 1], 3000).into()))
 }
 
 /// The routes without what stands behind them: enough for all that is judged before a handler asks for anything.
@@ -99,7 +99,7 @@ async fn every_answer_has_the_security_headers() {
 #[actix_web::test]
 async fn pages_run_only_scripts_of_their_own() {
     for path in ["/", "/docs"] {
-        let answer = answer_of(TestRequest::get().uri(path)).await;
+        let answer = Site::open(&[]).await.get(path).await;
         let policy = named(answer.headers(), header::CONTENT_SECURITY_POLICY).to_owned();
         assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(named(answer.headers(), header::CONTENT_TYPE), "text/html; charset=utf-8");

@@ -6,6 +6,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, OnceLock},
 };
@@ -38,9 +39,9 @@ struct Inner {
 }
 
 impl Startup {
-    /// A start that begins now.
-    pub fn new(config: &Config) -> Self {
-        let inner = Inner { front: Arc::new(Front::new(config)), reason: RwLock::new("starting".into()), state: OnceLock::new() };
+    /// A start that begins now, of a server that listens on `addr`.
+    pub fn new(config: &Config, addr: SocketAddr) -> Self {
+        let inner = Inner { front: Arc::new(Front::new(config, addr)), reason: RwLock::new("starting".into()), state: OnceLock::new() };
         Self(Arc::new(inner))
     }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod bundler;
 mod deploy;
 #[cfg(feature = "failpoints")]
 #[path = "../fake_stripe/mod.rs"]

@@ -12,6 +12,7 @@ const PLACE_KEPT_AFTER_MS = 400;
 
 export class Router {
   #routes;
+  #otherwise;
   #main;
   #admit;
   #onShown;
@@ -21,13 +22,15 @@ export class Router {
 
   /**
    * @param {object} options
-   * @param {Array<[RegExp, object]>} options.routes patterns of paths, each with its page; the last one takes all
-   * @param {HTMLElement} options.main where pages are mounted
+   * @param {Array<[string, object]>} options.routes addresses, each with its page; `{id}` stands for one part of a path
+   * @param {object} options.otherwise the page of every other address
+   * @param {HTMLElement} options.main where pages are mounted; what the server has rendered is there at first
    * @param {(page: object) => string | null} options.admit an address to show instead, or null
    * @param {() => void} options.onShown called after each change of page
    */
-  constructor({ routes, main, admit, onShown }) {
-    this.#routes = routes;
+  constructor({ routes, otherwise, main, admit, onShown }) {
+    this.#routes = routes.map(([address, page]) => [patternOf(address), page]);
+    this.#otherwise = otherwise;
     this.#main = main;
     this.#admit = admit;
     this.#onShown = onShown;
@@ -39,7 +42,11 @@ export class Router {
     addEventListener("popstate", () => this.#popped());
     addEventListener("scroll", () => this.#keepPlaceSoon(), { passive: true });
     document.addEventListener("focusin", () => this.#keepPlaceSoon());
-    this.#show({ place: history.state, keepFocus: true });
+    // Until now users have seen what the server has rendered, and may have begun to use it.
+    const used = useOf(this.#main);
+    const place = history.state?.y === undefined ? { y: scrollY } : history.state;
+    this.#show({ place, keepFocus: true, first: true });
+    used.restore();
   }
 
   /**
@@ -66,7 +73,7 @@ export class Router {
     this.#show({ place: { y: scrollY }, keepFocus: !this.#main.contains(document.activeElement) });
   }
 
-  #show({ place, keepFocus = false }) {
+  #show({ place, keepFocus = false, first = false }) {
     const { page, params } = this.#match(location.pathname);
     const instead = this.#admit(page);
     if (instead) return this.navigate(instead, { replace: true });
@@ -75,7 +82,9 @@ export class Router {
     const { signal } = this.#leaving;
     const root = document.createElement("div");
     root.className = `page page-${page.name}`;
-    this.#main.replaceChildren(root);
+    const before = [...this.#main.childNodes];
+    this.#main.append(root);
+    if (!first) for (const node of before) node.remove();
     const focused = document.activeElement;
     const mayFocus = () => !keepFocus && isAtBeginning(root, focused);
     this.setTitle(page.title);
@@ -97,6 +106,7 @@ export class Router {
         if (place?.row && mayFocus()) focusRow(root, place.row);
       },
     });
+    if (first) replaceOnceFilled(before, root);
     if (y === 0) toHeight(0);
     whenHeading(root, signal, (heading) => mayFocus() && focusHeading(heading));
     this.#onShown();
@@ -111,7 +121,7 @@ export class Router {
       const match = pattern.exec(path);
       if (match) return { page, params: match.groups ?? {} };
     }
-    throw new Error("the last route takes every path");
+    return { page: this.#otherwise, params: {} };
   }
 
   #popped() {
@@ -132,7 +142,7 @@ export class Router {
     const link = event.target.closest?.("a[href]");
     if (!link || link.target || link.origin !== location.origin || link.hasAttribute("download"))
       return;
-    if (!this.#routes.slice(0, -1).some(([pattern]) => pattern.test(link.pathname))) return;
+    if (!this.#routes.some(([pattern]) => pattern.test(link.pathname))) return;
     if (link.hash && link.pathname === location.pathname && link.search === location.search) return;
     event.preventDefault();
     link.focus({ preventScroll: true }); // some browsers do not focus a link that is clicked
@@ -158,6 +168,44 @@ export class Router {
     const { pathname, search } = location;
     return { ...lists, [pathname]: { address: pathname + search, y, row } };
   }
+}
+
+/** Removes nodes as soon as `root` has content: what the server has rendered stays while a page is loading. */
+function replaceOnceFilled(nodes, root) {
+  const replace = () => {
+    for (const node of nodes) node.remove();
+  };
+  if (root.childElementCount > 0) return replace();
+  const observer = new MutationObserver(() => {
+    observer.disconnect();
+    replace();
+  });
+  observer.observe(root, { childList: true });
+}
+
+function patternOf(address) {
+  return new RegExp(`^${address.replace(/\{(\w+)\}/g, "(?<$1>[^/]+)")}$`);
+}
+
+/** What a user has typed, chosen and focused in `host`: restored in the elements with the same ids that replace these. */
+function useOf(host) {
+  const used = [...host.querySelectorAll("input[id], select[id]")].filter(isChanged);
+  const focused = host.querySelector(":focus")?.id;
+  return {
+    restore() {
+      for (const { id, value } of used) {
+        const element = /** @type {HTMLInputElement | null} */ (document.getElementById(id));
+        if (element) element.value = value;
+      }
+      if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    },
+  };
+}
+
+function isChanged(element) {
+  if (element instanceof HTMLSelectElement)
+    return [...element.options].some((option) => option.selected !== option.defaultSelected);
+  return element.value !== element.defaultValue;
 }
 
 function toHeight(y) {

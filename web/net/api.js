@@ -1,6 +1,7 @@
 // Requests to the REST interface, and its refusals as one kind of error. No page calls `fetch` itself.
 
 import { observe } from "../core/clock.js";
+import { takeServed } from "../core/served.js";
 import { store } from "../state/store.js";
 
 /** How long an answer may take; on a bad network a request that hangs is worse than one that failed. */
@@ -65,6 +66,8 @@ export async function request(
   path,
   { body, key, ifMatch, ifNoneMatch, signal, user = store.user?.id } = {},
 ) {
+  const served = method === "GET" ? takeServed(path) : null;
+  if (served) return served;
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -24,7 +24,7 @@ struct Flags {
 }
 
 async fn answer_with(request: TestRequest) -> ServiceResponse {
-    let front = Front::new(&Flags::parse_from(["gittix", "--rate-limit", "off"]).config);
+    let front = Front::new(&Flags::parse_from(["gittix", "--rate-limit", "off"]).config, ([127, 0, 0, 1], 3000).into());
     let app = init_service(crate::http::fronted(Arc::new(front)).wrap(from_fn(edge))).await;
     call_service(&app, request.to_request()).await
 }

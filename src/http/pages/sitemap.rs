@@ -1,0 +1,155 @@
+//! What crawlers read: `robots.txt`, and the sitemap of what is for sale (sitemaps.org).
+
+use std::{fmt::Write, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, web::Data};
+use bytes::Bytes;
+use time::OffsetDateTime;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    catalog::{Catalog, Query, Sort},
+    domain::{TicketStatus, Timestamp},
+    http::{
+        Front,
+        answer::Answer,
+        assets,
+        call::Call,
+        error::{ApiError, Code},
+    },
+};
+
+/// How much one sitemap may hold and take.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Addresses in the file. Of more tickets the newest are in it; the others are found through the list.
+    addresses_max: usize,
+    /// Tickets that are taken from the catalog at a time.
+    tickets_at_once: usize,
+}
+
+impl Bounds {
+    /// 50,000 addresses: sitemaps.org.
+    const DEFAULT: Self = Self { addresses_max: 50_000, tickets_at_once: 1000 };
+}
+
+/// A sitemap is kept for so many times the time that it took to make: making it takes 5 % of one core at most.
+const REST_PER_WORK: u32 = 20;
+
+/// The sitemap that was made last.
+#[derive(Debug, Default)]
+pub(super) struct Sitemap(Mutex<Option<Made>>);
+
+#[derive(Debug)]
+struct Made {
+    body: Bytes,
+    tag: String,
+    generation: u64,
+    at: Instant,
+    work: Duration,
+}
+
+impl Made {
+    fn is_good(&self, generation: u64) -> bool {
+        self.generation == generation || self.at.elapsed() < self.work * REST_PER_WORK
+    }
+}
+
+/// `GET /sitemap.xml`.
+pub async fn sitemap(call: Call) -> Answer {
+    let pages = &call.state.front.pages;
+    let catalog = &call.state.catalog;
+    // Whoever comes while it is made waits for it.
+    let mut last = pages.sitemap.0.lock().await;
+    let generation = catalog.generation();
+    let made = match last.take().filter(|made| made.is_good(generation)) {
+        Some(made) => last.insert(made),
+        None => {
+            let (catalog, origin, at) = (catalog.clone(), pages.origin.clone(), Instant::now());
+            let body = tokio::task::spawn_blocking(move || render(&origin, &catalog, Bounds::DEFAULT)).await;
+            let body = Bytes::from(body.map_err(|_| ApiError::new(Code::Internal))?);
+            last.insert(Made { tag: assets::tag(&body), body, generation, at, work: at.elapsed() })
+        }
+    };
+    Ok(assets::serve_bytes(&call.req, made.body.clone(), "application/xml; charset=utf-8", &made.tag))
+}
+
+/// `GET /robots.txt`: crawlers may read all that pages load, or they would see pages without content. What is not to be
+/// listed says so itself.
+pub async fn robots(req: HttpRequest, front: Data<Front>) -> HttpResponse {
+    let body = format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", front.pages.origin);
+    let tag = assets::tag(body.as_bytes());
+    assets::serve_bytes(&req, body.into(), "text/plain; charset=utf-8", &tag)
+}
+
+fn render(origin: &str, catalog: &Catalog, bounds: Bounds) -> String {
+    // Of what an origin may hold, only `&` is special in XML.
+    let origin = origin.replace('&', "&amp;");
+    let mut xml =
+        String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n");
+    writeln!(xml, "<url><loc>{origin}/</loc></url>").expect("memory is written");
+    let mut query = Query {
+        statuses: vec![TicketStatus::Available, TicketStatus::Locked],
+        words: None,
+        seller: None,
+        min_price: None,
+        max_price: None,
+        sort: Sort::Newest,
+        after: None,
+        limit: bounds.tickets_at_once,
+    };
+    let mut left = bounds.addresses_max - 1;
+    loop {
+        query.limit = left.min(bounds.tickets_at_once);
+        let page = catalog.list(&query);
+        for ticket in &page.tickets {
+            let changed = date(ticket.updated_at);
+            writeln!(xml, "<url><loc>{origin}/tickets/{}</loc><lastmod>{changed}</lastmod></url>", ticket.id).expect("memory is written");
+        }
+        left -= page.tickets.len();
+        query.after = page.next;
+        if query.after.is_none() || left == 0 {
+            break;
+        }
+    }
+    xml.push_str("</urlset>\n");
+    xml
+}
+
+fn date(at: Timestamp) -> time::Date {
+    OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::tests::Site;
+
+    #[actix_web::test]
+    async fn sitemap_names_the_newest_tickets_on_sale_up_to_its_bound() {
+        let site = Site::open(&["--rate-limit", "off"]).await;
+        let mut ids = Vec::new();
+        for n in 0..30 {
+            ids.push(site.list(&format!("Concert {n}"), 2000).await.id);
+        }
+        site.lock(ids[29]).await;
+        let held = |addresses_max| {
+            let xml = render("https://tickets.example", site.catalog(), Bounds { addresses_max, tickets_at_once: 7 });
+            assert!(xml.starts_with("<?xml") && xml.ends_with("</urlset>\n") && xml.contains("<loc>https://tickets.example/</loc>"));
+            let named = ids.iter().map(|id| xml.contains(&format!("<loc>https://tickets.example/tickets/{id}</loc>"))).collect::<Vec<_>>();
+            (xml.matches("<url>").count(), named.iter().position(|named| *named), named.iter().filter(|named| **named).count())
+        };
+        assert_eq!(held(1000), (31, Some(0), 30));
+        assert_eq!(held(25), (25, Some(6), 24), "the newest");
+        assert_eq!(held(22), (22, Some(9), 21), "whole pages");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sitemap_is_made_again_only_after_a_change_and_a_rest() {
+        let work = Duration::from_secs(1);
+        let made = Made { body: Bytes::new(), tag: String::new(), generation: 7, at: Instant::now(), work };
+        assert!(made.is_good(7) && made.is_good(8), "it has just been made");
+        tokio::time::advance(work * REST_PER_WORK).await;
+        assert!(made.is_good(7) && !made.is_good(8), "only a change makes it old");
+    }
+}

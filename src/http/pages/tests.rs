@@ -1,0 +1,361 @@
+//! The pages as they are served: their addresses and content, which files, and what guards them.
+
+use actix_web::{
+    dev::ServiceResponse,
+    test::{TestRequest, read_body},
+};
+use serde_json::Value;
+
+use super::*;
+use crate::http::tests::{Site, header_of as named};
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Answers a request with a store in memory and nothing in it.
+async fn answer_with(flags: &[&str], request: TestRequest) -> ServiceResponse {
+    Site::open(flags).await.answer(request).await
+}
+
+async fn answer_to(path: &str) -> ServiceResponse {
+    answer_with(&[], TestRequest::get().uri(path)).await
+}
+
+fn html_request(path: &str) -> TestRequest {
+    TestRequest::get().uri(path).append_header((header::ACCEPT, "text/html,*/*;q=0.8"))
+}
+
+/// The JSON in the element `script` that begins with `tag`.
+fn data_in(html: &str, tag: &str) -> Value {
+    let rest = html.split_once(tag).expect("the element is there").1;
+    let text = rest.split_once('>').expect("a tag ends").1.split_once("</script>").expect("an element ends").0;
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn addresses_are_those_of_the_script() {
+    let script = include_str!("../../../web/app.js");
+    let routes = script.split_once("const ROUTES = [").expect("a table").1.split_once("];").expect("its end").0;
+    let addresses: Vec<&str> = routes.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
+    assert_eq!(addresses, PAGES.map(|page| page.address));
+}
+
+#[actix_web::test]
+async fn every_address_of_a_page_is_the_shell() {
+    let site = Site::open(&[]).await;
+    let ticket = format!("/tickets/{}", site.list("Front row", 2000).await.id);
+    for path in ["/", "/tickets/new", &ticket, "/listings", "/orders", "/orders/x", "/signup", "/signin?next=/orders", "/account"] {
+        let answer = site.get(path).await;
+        assert_eq!((answer.status(), named(&answer, header::CONTENT_TYPE)), (StatusCode::OK, HTML.into()), "{path}");
+        let body = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
+        assert!(!body.contains("{{") && body.contains(&format!("/assets/{}/app.js", *VERSION)), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_file_is_kept_for_ever_under_its_version_and_asked_for_again_under_another() {
+    let answer = answer_to(&format!("/assets/{}/app.js", *VERSION)).await;
+    assert_eq!(named(&answer, header::CACHE_CONTROL), "public, max-age=31536000, immutable");
+    assert_eq!(named(&answer, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
+    let answer = answer_to("/assets/older/app.js").await;
+    assert_eq!((answer.status(), named(&answer, header::CACHE_CONTROL)), (StatusCode::OK, "no-cache".into()));
+    for path in ["/assets/older/core/dom.js", "/assets/older/../../Cargo.toml", "/assets/older/index.html"] {
+        assert_eq!(answer_to(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn files_are_compressed_for_who_takes_that() {
+    let request = TestRequest::get().uri("/assets/x/app.css").append_header((header::ACCEPT_ENCODING, "gzip, br"));
+    let answer = answer_with(&[], request).await;
+    assert_eq!(named(&answer, header::CONTENT_ENCODING), "br");
+    let plain = read_body(answer_to("/assets/x/app.css").await).await;
+    let text = String::from_utf8(plain.to_vec()).expect("UTF-8");
+    assert!(text.contains(include_str!("../../../web/styles/pass.css")) && !text.contains("@import"));
+}
+
+#[actix_web::test]
+async fn a_person_who_came_to_nowhere_gets_a_page_and_a_program_a_problem() {
+    let request = TestRequest::get().uri("/nowhere").append_header((header::ACCEPT, "text/html,*/*;q=0.8"));
+    let answer = answer_with(&[], request).await;
+    assert_eq!((answer.status(), named(&answer, header::CONTENT_TYPE)), (StatusCode::NOT_FOUND, HTML.into()));
+    for (path, accept) in [("/nowhere", "*/*"), ("/api/nowhere", "text/html")] {
+        let answer = answer_with(&[], TestRequest::get().uri(path).append_header((header::ACCEPT, accept))).await;
+        assert_eq!(named(&answer, header::CONTENT_TYPE), "application/problem+json", "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn stripes_hosts_are_allowed_only_where_a_publishable_key_is_set() {
+    let plain = named(&answer_to("/").await, header::CONTENT_SECURITY_POLICY);
+    assert!(!plain.contains("stripe") && plain.contains("default-src 'none'") && plain.contains("trusted-types 'none'"), "{plain}");
+    let flags = ["--stripe-publishable-key", "pk_test_1"];
+    let with_key = answer_with(&flags, TestRequest::get().uri("/")).await;
+    assert!(named(&with_key, header::CONTENT_SECURITY_POLICY).contains("script-src 'self' https://js.stripe.com https://*.js.stripe.com;"));
+    let settings = answer_with(&flags, TestRequest::get().uri("/api/settings")).await;
+    let settings: Value = serde_json::from_slice(&read_body(settings).await).expect("JSON");
+    assert_eq!(settings["stripePublishableKey"], "pk_test_1");
+}
+
+#[actix_web::test]
+async fn the_settings_tell_the_lengths_of_the_lock() {
+    let answer =
+        answer_with(&["--payment-window", "90s", "--lock-duration", "2500ms", "--early-release"], TestRequest::get().uri("/api/settings"))
+            .await;
+    let settings: Value = serde_json::from_slice(&read_body(answer).await).expect("JSON");
+    let expected = serde_json::json!({"currency": "usd", "paymentWindowSeconds": 90, "lockDurationSeconds": 3, "earlyRelease": true, "stripePublishableKey": null});
+    assert_eq!(settings, expected);
+}
+
+/// Every address at which a page is answered, with what is asked for.
+fn page_requests() -> [TestRequest; 4] {
+    let html = |path| TestRequest::get().uri(path).append_header((header::ACCEPT, "text/html"));
+    [html("/"), html("/tickets/new"), html("/nowhere"), html("/docs")]
+}
+
+#[actix_web::test]
+async fn every_page_is_isolated_from_other_sites_and_needs_nothing_of_the_browser() {
+    for request in page_requests() {
+        let answer = answer_with(&[], request).await;
+        assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
+        assert_eq!(named(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
+        assert_eq!(
+            named(&answer, header::PERMISSIONS_POLICY),
+            "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
+             payment=(), usb=()"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn page_that_is_not_modified_has_the_same_policies() {
+    let tag = named(&answer_to("/").await, header::ETAG);
+    let answer = answer_with(&[], TestRequest::get().uri("/").append_header((header::IF_NONE_MATCH, tag))).await;
+    assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
+}
+
+#[actix_web::test]
+async fn stripes_frames_may_open_windows_and_ask_for_payments_where_a_publishable_key_is_set() {
+    let answer = answer_with(&["--stripe-publishable-key", "pk_test_1"], TestRequest::get().uri("/")).await;
+    assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin-allow-popups");
+    assert_eq!(named(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
+    assert_eq!(
+        named(&answer, header::PERMISSIONS_POLICY),
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
+         payment=(self \"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"), usb=()"
+    );
+}
+
+#[actix_web::test]
+async fn transport_security_is_strict_exactly_where_the_first_origin_is_https() {
+    let paths = ["/", "/docs", "/api/settings", "/api/nowhere", "/assets/x/app.js"];
+    for path in paths {
+        let flags = ["--public-origin", "https://tickets.example,http://localhost:3000"];
+        let answer = answer_with(&flags, TestRequest::get().uri(path)).await;
+        assert_eq!(named(&answer, header::STRICT_TRANSPORT_SECURITY), "max-age=31536000", "{path}");
+        for flags in [&[][..], &["--public-origin", "http://localhost:3000,https://tickets.example"]] {
+            let answer = answer_with(flags, TestRequest::get().uri(path)).await;
+            assert!(!answer.headers().contains_key(header::STRICT_TRANSPORT_SECURITY), "{path} {flags:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn ticket_that_does_not_exist_is_404_with_a_page() {
+    let site = Site::open(&[]).await;
+    for path in ["/tickets/0198c0de-0000-7000-8000-000000000000", "/tickets/none", "/tickets/%3Cscript%3Ealert(1)"] {
+        let answer = site.get(path).await;
+        assert_eq!((answer.status(), named(&answer, header::CONTENT_TYPE)), (StatusCode::NOT_FOUND, HTML.into()), "{path}");
+        let body = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
+        assert!(body.contains("<h1>Page not found</h1>") && body.contains("name=\"robots\" content=\"noindex\""), "{path}");
+        assert!(!body.contains("canonical") && !body.contains("<script>alert"), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn ticket_page_names_title_price_and_availability() {
+    let site = Site::open(&["--public-origin", "https://tickets.example"]).await;
+    let ticket = site.list("Café del Mar", 123_450).await;
+    let path = format!("/tickets/{}", ticket.id);
+    let html = site.text(&path).await;
+    let address = format!("https://tickets.example{path}");
+    for part in [
+        "<title>Café del Mar · GitTix</title>",
+        "<meta property=\"og:title\" content=\"Café del Mar\">",
+        "<meta property=\"og:type\" content=\"product\">",
+        "<meta property=\"og:site_name\" content=\"GitTix\">",
+        &format!("<meta property=\"og:url\" content=\"{address}\">"),
+        &format!("<link rel=\"canonical\" href=\"{address}\">"),
+        "content=\"Café del Mar: a ticket for $1,234.50, available now.",
+        "<h1>Café del Mar</h1>",
+        "<p class=\"price\">$1,234.50</p>",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
+    let data = data_in(&html, "<script type=\"application/ld+json\"");
+    assert_eq!(data["@context"], "https://schema.org");
+    assert_eq!((&data["name"], &data["url"]), (&"Café del Mar".into(), &address.into()));
+    let offer = &data["offers"];
+    assert_eq!((&offer["price"], &offer["priceCurrency"]), (&"1234.50".into(), &"USD".into()));
+    assert_eq!(offer["availability"], "https://schema.org/InStock");
+    site.lock(ticket.id).await;
+    let html = site.text(&path).await;
+    assert_eq!(data_in(&html, "<script type=\"application/ld+json\"")["offers"]["availability"], "https://schema.org/OutOfStock");
+    assert!(html.contains("status-locked") && !html.contains(">Buy<"));
+}
+
+#[actix_web::test]
+async fn ticket_that_the_catalog_does_not_know_is_read_from_the_store() {
+    let site = Site::open(&[]).await;
+    let ticket = site.list("New elsewhere", 2000).await;
+    site.forget(&ticket);
+    assert!(site.text(&format!("/tickets/{}", ticket.id)).await.contains("<h1>New elsewhere</h1>"));
+}
+
+#[actix_web::test]
+async fn absolute_addresses_never_come_from_the_request() {
+    let site = Site::open(&[]).await;
+    let request = TestRequest::get().uri("/").append_header((header::HOST, "evil.example"));
+    let html = String::from_utf8(read_body(site.answer(request).await).await.to_vec()).expect("UTF-8");
+    assert!(html.contains("<link rel=\"canonical\" href=\"http://127.0.0.1:3000/\">") && !html.contains("evil"));
+}
+
+#[actix_web::test]
+async fn list_page_has_tickets_and_a_way_to_the_next_page() {
+    let site = Site::open(&["--rate-limit", "off"]).await;
+    for n in 0..60 {
+        site.list(&format!("Concert {n}"), 2000 + n * 100).await;
+    }
+    let html = site.text("/?q=concert&sort=price").await;
+    assert_eq!(html.matches("<li class=\"row\"").count(), 50);
+    assert!(html.contains("<span class=\"row-price\">$20</span>") && !html.contains("<span class=\"row-price\">$79</span>"));
+    assert!(html.contains("<title>Tickets for “concert” · GitTix</title>") && html.contains("value=\"concert\""));
+    let next = html.split_once("<a class=\"button\" href=\"").expect("a next page").1.split('"').next().expect("an address");
+    assert!(next.starts_with("/?q=concert&amp;sort=price&amp;cursor="), "{next}");
+    let second = site.text(&next.replace("&amp;", "&")).await;
+    assert_eq!(second.matches("<li class=\"row\"").count(), 10);
+    assert!(second.contains("<span class=\"row-price\">$79</span>") && !second.contains("id=\"served\""));
+    let list = data_in(&html, "<script type=\"application/ld+json\"");
+    assert_eq!((&list["@type"], list["itemListElement"].as_array().map(Vec::len)), (&"ItemList".into(), Some(50)));
+}
+
+#[actix_web::test]
+async fn data_for_the_script_is_the_answer_of_the_interface() {
+    let site = Site::open(&["--rate-limit", "off"]).await;
+    let ticket = site.list("</script><script>alert(1)</script><!-- &amp; \u{2028}x".replace('\u{2028}', "").as_str(), 2000).await;
+    for n in 0..60 {
+        site.list(&format!("Concert {n}"), 2000).await;
+    }
+    for path in ["/?q=script", "/?sort=price&q=Con+cert", "/", "/?q=a%26b%C3%A9~*", &format!("/tickets/{}", ticket.id)] {
+        let html = site.text(path).await;
+        let tag = "<script type=\"application/json\" id=\"served\"";
+        let attributes = html.split_once(tag).expect("data").1.split('>').next().expect("a tag").replace("&amp;", "&");
+        let value = |name: &str| Some(attributes.split_once(&format!("{name}=\""))?.1.split('"').next()?.to_owned());
+        let address = value("data-path").expect("a path");
+        let answer = site.get(&address).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}: {address}");
+        let link = named(&answer, header::LINK);
+        // The cursor stands last in both, the other parameters in the order of the request.
+        assert_eq!(value("data-next").map(|next| format!("<{next}>; rel=\"next\"")).unwrap_or_default(), link, "{path}");
+        let body: Value = serde_json::from_slice(&read_body(answer).await).expect("JSON");
+        assert_eq!(data_in(&html, tag), body, "{path}");
+        assert!(!html.contains("<script>alert"), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn list_page_that_has_not_changed_is_304_until_a_ticket_changes() {
+    let site = Site::open(&[]).await;
+    let tag = named(&site.get("/").await, header::ETAG);
+    let again = || TestRequest::get().uri("/").append_header((header::IF_NONE_MATCH, tag.clone()));
+    assert_eq!(site.answer(again()).await.status(), StatusCode::NOT_MODIFIED);
+    site.list("New", 2000).await;
+    assert_eq!(site.answer(again()).await.status(), StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn list_page_whose_filters_are_not_valid_says_so() {
+    let site = Site::open(&[]).await;
+    site.list("Concert", 2000).await;
+    for query in ["sort=bogus", "minPrice=x", "cursor=x", "q=1+2+3+4+5+6+7+8+9"] {
+        let html = site.text(&format!("/?{query}")).await;
+        assert!(html.contains("<h2>This search is not possible</h2>") && !html.contains("id=\"served\""), "{query}");
+    }
+    assert!(site.text("/?q=nothing").await.contains("<h2>No tickets found</h2>"));
+    assert!(site.text("/?q=&sort=newest&x=%FF").await.contains("<li class=\"row\""));
+}
+
+#[actix_web::test]
+async fn private_pages_are_not_indexed_and_public_ones_are() {
+    let site = Site::open(&[]).await;
+    let ticket = format!("/tickets/{}", site.list("Concert", 2000).await.id);
+    let is_indexed = async |path: &str| !site.text(path).await.contains("<meta name=\"robots\" content=\"noindex\">");
+    for path in ["/orders", "/orders/x", "/account", "/signin", "/signup", "/listings", "/tickets/new", "/?q=concert"] {
+        assert!(!is_indexed(path).await, "{path}");
+    }
+    for path in ["/", &ticket] {
+        assert!(is_indexed(path).await, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn misspelled_address_of_a_page_is_redirected_with_its_query() {
+    let site = Site::open(&[]).await;
+    let id = "0198c0de-0000-7000-8000-000000000000";
+    for (path, expected) in [
+        ("/docs/", "/docs"),
+        ("/Docs?x=1", "/docs?x=1"),
+        ("/Orders", "/orders"),
+        ("/ORDERS/?status=all&x=%2F%2Fy", "/orders?status=all&x=%2F%2Fy"),
+        ("/tickets/new/", "/tickets/new"),
+        ("/tickets/NEW", "/tickets/new"),
+        (&format!("/tickets/{id}/"), &format!("/tickets/{id}")),
+        (&format!("/Tickets/{id}?q=1"), &format!("/tickets/{id}?q=1")),
+        ("/orders//", "/orders"),
+        ("/signin/?next=//evil.example", "/signin?next=//evil.example"),
+    ] {
+        let answer = site.get(path).await;
+        assert_eq!((answer.status(), named(&answer, header::LOCATION)), (StatusCode::PERMANENT_REDIRECT, expected.into()), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn nothing_but_a_page_is_redirected() {
+    let site = Site::open(&[]).await;
+    for path in [
+        "//",
+        "//evil.example",
+        "//evil.example/",
+        "//orders/",
+        "/%2F/orders/",
+        "/\\evil.example/",
+        "/api/tickets/",
+        "/tickets/",
+        "/nowhere/",
+        "/assets/",
+        "/docs/x/",
+    ] {
+        let answer = site.answer(html_request(path)).await;
+        assert_eq!((answer.status(), named(&answer, header::LOCATION)), (StatusCode::NOT_FOUND, String::new()), "{path}");
+    }
+    let answer = site.answer(TestRequest::post().uri("/Orders")).await;
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+#[actix_web::test]
+async fn crawlers_may_read_all_that_pages_load_and_find_the_sitemap() {
+    let site = Site::open(&["--public-origin", "https://tickets.example"]).await;
+    let robots = site.text("/robots.txt").await;
+    assert!(robots.contains("Sitemap: https://tickets.example/sitemap.xml") && !robots.contains("Disallow: /"), "{robots}");
+}
+
+#[actix_web::test]
+async fn sitemap_names_the_tickets_on_sale() {
+    let site = Site::open(&["--public-origin", "https://tickets.example"]).await;
+    let id = site.list("Concert", 2000).await.id;
+    let answer = site.get("/sitemap.xml").await;
+    assert_eq!(named(&answer, header::CONTENT_TYPE), "application/xml; charset=utf-8");
+    let xml = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
+    assert!(xml.contains("<loc>https://tickets.example/</loc>"));
+    assert!(xml.contains(&format!("<loc>https://tickets.example/tickets/{id}</loc>")), "{xml}");
+}

@@ -1,0 +1,179 @@
+//! One ticket as the server renders it: readable without JavaScript, and the same elements that the script builds.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use maud::{Markup, html};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::{
+    document::{Document, Head, Served},
+    not_found, respelled, texts,
+};
+use crate::{
+    actors::Fault,
+    domain::{Ticket, TicketId, TicketStatus, Timestamp},
+    http::call::Call,
+    wire::TicketView,
+};
+
+/// `GET /tickets/{id}`, from the catalog; a ticket that it does not know yet is read from the store.
+pub(super) async fn answer(call: &Call) -> HttpResponse {
+    let front = &call.state.front;
+    let Ok(id) = call.id::<TicketId>() else {
+        return respelled(&call.req).unwrap_or_else(|| not_found(&call.req, front));
+    };
+    let known = call.state.catalog.get(id);
+    let ticket = match known {
+        Some(ticket) => ticket,
+        None => match call.actors().tickets.get(id).await {
+            Ok(ticket) => Arc::new(ticket),
+            Err(Fault::NotFound) => return not_found(&call.req, front),
+            Err(_) => return unavailable(call),
+        },
+    };
+    match ticket.status().zip(TicketView::of(&ticket)) {
+        Some((status, view)) => document(call, &ticket, status, &view).answer(&call.req, front),
+        None => not_found(&call.req, front),
+    }
+}
+
+/// The store does not answer: the page without the ticket, for which its script asks again.
+fn unavailable(call: &Call) -> HttpResponse {
+    let front = &call.state.front;
+    let head = Head {
+        title: texts::TICKET.to_owned(),
+        description: texts::SITE_DESCRIPTION.to_owned(),
+        canonical: None,
+        is_indexed: true,
+        kind: "website",
+        linked_data: None,
+    };
+    let document = Document::new(&front.pages.origin, &head, &super::needs_script(texts::TICKET), None);
+    let mut answer = document.refusal(&call.req, front, StatusCode::SERVICE_UNAVAILABLE);
+    answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+    answer
+}
+
+fn document(call: &Call, ticket: &Ticket, status: TicketStatus, view: &TicketView<'_>) -> Document {
+    let origin = &call.state.front.pages.origin;
+    let title = ticket.title.as_str();
+    let head = Head {
+        title: title.to_owned(),
+        description: texts::ticket_description(title, ticket.price, status),
+        canonical: Some(address(ticket)),
+        is_indexed: true,
+        kind: "product",
+        linked_data: Some(linked_data(origin, ticket, status)),
+    };
+    let served = Served {
+        // As the script builds it, from the page's address.
+        path: format!("/api/tickets/{}", call.req.match_info().get("id").unwrap_or_default()),
+        body: serde_json::to_vec(view).expect("texts and numbers serialise into memory"),
+        next: None,
+    };
+    Document::new(origin, &head, &main(ticket, status), Some(&served))
+}
+
+fn address(ticket: &Ticket) -> String {
+    format!("/tickets/{}", ticket.id)
+}
+
+/// <https://schema.org/Offer>
+fn linked_data(origin: &str, ticket: &Ticket, status: TicketStatus) -> Value {
+    let availability = match status {
+        TicketStatus::Available => "InStock",
+        // Another buyer pays; it may be for sale again.
+        TicketStatus::Locked => "OutOfStock",
+        TicketStatus::Sold => "SoldOut",
+    };
+    let url = format!("{origin}{}", address(ticket));
+    json!({
+        "@context": "https://schema.org",
+        "@type": "Product",
+        "name": ticket.title.as_str(),
+        "description": texts::ticket_description(ticket.title.as_str(), ticket.price, status),
+        "url": url,
+        "offers": {
+            "@type": "Offer",
+            "url": url,
+            "price": ticket.price.to_string(),
+            "priceCurrency": texts::currency(ticket.currency),
+            "availability": format!("https://schema.org/{availability}"),
+        },
+    })
+}
+
+fn main(ticket: &Ticket, status: TicketStatus) -> Markup {
+    let title = ticket.title.as_str();
+    html! {
+        div.page.page-ticket {
+            p.crumb { a href="/" { (texts::TICKETS_FOR_SALE) } }
+            div.split {
+                div class=(format!("pass tint-{}", tint(title))) {
+                    div.pass-body {
+                        h1 data-long[is_long(title)] dir="auto" lang="" { (title) }
+                        p.quiet { (listed_on(ticket.created_at)) }
+                    }
+                    div.pass-bars aria-hidden="true" {}
+                }
+                div.side {
+                    div.side-head {
+                        p.price { (texts::money(ticket.price)) }
+                        span class=(format!("status status-{}", kind(status))) { (texts::status(status)) }
+                    }
+                    div.buy {
+                        @if status == TicketStatus::Available {
+                            button.button.button-primary.button-wide.needs-script type="button" disabled { (texts::BUY) }
+                        }
+                        noscript { p.quiet { (texts::BUYING_NEEDS_JAVASCRIPT) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn listed_on(at: Timestamp) -> Markup {
+    let date = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH).date();
+    html! { "Listed on " time datetime=(date) { (date.day()) " " (date.month()) " " (date.year()) } }
+}
+
+/// How a ticket looks, as `kindOf` in `web/parts/status.js` names it.
+pub(super) fn kind(status: TicketStatus) -> &'static str {
+    match status {
+        TicketStatus::Available => "available",
+        TicketStatus::Locked => "locked",
+        TicketStatus::Sold => "sold",
+    }
+}
+
+/// The coloured tile with the title's first letter, as in `web/parts/stub.js`.
+pub(super) fn stub(title: &str) -> Markup {
+    let letter = title.chars().find(|c| c.is_alphanumeric());
+    html! {
+        span class=(format!("stub tint-{}", tint(title))) aria-hidden="true" {
+            @match letter {
+                Some(letter) => { @for c in letter.to_uppercase() { (c) } }
+                None => { "#" }
+            }
+        }
+    }
+}
+
+/// Whether a title has a smaller size, as `isLong` in `web/parts/stub.js` decides: by UTF-16 code units.
+fn is_long(title: &str) -> bool {
+    const LONG_TITLE: usize = 48;
+    title.encode_utf16().count() > LONG_TITLE
+}
+
+/// 0 to 5, from the title's first word.
+fn tint(title: &str) -> u32 {
+    const TINTS: u32 = 6;
+    let word = title.split_whitespace().next().unwrap_or_default().to_lowercase();
+    word.chars().fold(7, |sum, c| (sum * 31 + u32::from(c)) % 9973) % TINTS
+}

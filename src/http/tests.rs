@@ -1,0 +1,197 @@
+//! The application over a store in memory, and what it answers when the same content is asked for in several encodings.
+
+use std::{io::Read, sync::Arc};
+
+use actix_web::{
+    dev::ServiceResponse,
+    http::header::{self, HeaderName},
+    middleware::from_fn,
+    test::{TestRequest, call_service, init_service, read_body},
+    web::Data,
+};
+use async_trait::async_trait;
+use clap::Parser;
+use tokio::sync::mpsc;
+
+use super::{Front, Health, Readiness, State, edge::edge};
+use crate::{
+    actors::{Actors, Shop, Staffing},
+    catalog::Catalog,
+    clock::Clock,
+    config::Config,
+    domain::{Millis, Money, OrderId, Policy, ReplicaName, Ticket, TicketId, Title, UserId},
+    payments::sandbox::{MemoryLedger, Sandbox},
+    store::{Store, embedded::EmbeddedStore},
+    ws::{self, Hub},
+};
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Debug)]
+struct Healthy;
+
+#[async_trait]
+impl Health for Healthy {
+    async fn store_answers(&self) -> bool {
+        true
+    }
+
+    async fn other_member_answers(&self) -> bool {
+        true
+    }
+
+    fn feed_is_live(&self) -> bool {
+        true
+    }
+}
+
+/// A server without a network, on this thread.
+pub(super) struct Site {
+    state: State,
+}
+
+impl Site {
+    /// With the given flags of `gittix serve`, listening on 127.0.0.1:3000.
+    pub(super) async fn open(flags: &[&str]) -> Self {
+        let config = Flags::parse_from(["gittix"].iter().chain(flags)).config;
+        let store = EmbeddedStore::in_memory().expect("memory opens");
+        let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
+        let catalog = Catalog::default();
+        actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
+        catalog.loaded().await;
+        let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
+        let shop = Shop {
+            store: Arc::<EmbeddedStore>::clone(&store),
+            processor: Arc::new(Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32])),
+            catalog: catalog.clone(),
+            clock: clock.clone(),
+            policy: Policy::default(),
+            replica: ReplicaName::new("one"),
+            losers: losers_in,
+            network_locks: None,
+        };
+        let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
+        let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
+        let hub = Hub::start(store.feed().clone(), clock.clone(), ws::Limits::default());
+        let front = Arc::new(Front::new(&config, ([127, 0, 0, 1], 3000).into()));
+        let readiness = Readiness::new(Arc::new(Healthy), clock.clone());
+        Self { state: State { actors, catalog, clock, readiness, hub, front } }
+    }
+
+    pub(super) async fn answer(&self, request: TestRequest) -> ServiceResponse {
+        let app = super::fronted(Arc::clone(&self.state.front)).app_data(Data::new(self.state.clone())).wrap(from_fn(edge));
+        call_service(&init_service(app).await, request.to_request()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> ServiceResponse {
+        self.answer(TestRequest::get().uri(path)).await
+    }
+
+    /// The body of an answer to GET, as text.
+    pub(super) async fn text(&self, path: &str) -> String {
+        String::from_utf8(read_body(self.get(path).await).await.to_vec()).expect("UTF-8")
+    }
+
+    /// Puts a ticket on sale.
+    pub(super) async fn list(&self, title: &str, minor: u64) -> Ticket {
+        let (title, price) = (Title::parse(title).expect("a title"), Money::from_minor(minor).expect("a price"));
+        self.state.actors.tickets.list(new_user(), title, price, None).await.expect("listed")
+    }
+
+    /// Locks a ticket for a new user.
+    pub(super) async fn lock(&self, ticket: TicketId) -> OrderId {
+        self.state.actors.orders.place(new_user(), ticket, crate::actors::Expected::default(), None, None).await.expect("locked").id
+    }
+
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.state.catalog
+    }
+
+    /// Takes a ticket out of the catalog, as if this replica had not been informed of it yet.
+    pub(super) fn forget(&self, ticket: &Ticket) {
+        self.state.catalog.remove(ticket.id, ticket.version);
+    }
+}
+
+fn new_user() -> UserId {
+    UserId::new(uuid::Uuid::now_v7())
+}
+
+pub(super) fn header_of(answer: &ServiceResponse, name: HeaderName) -> String {
+    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn accepting(path: &str, encodings: &str) -> TestRequest {
+    TestRequest::get().uri(path).append_header((header::ACCEPT_ENCODING, encodings))
+}
+
+fn decoded(encoding: &str, body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match encoding {
+        "br" => brotli::BrotliDecompress(&mut &*body, &mut plain).expect("brotli"),
+        "gzip" => assert!(flate2::read::GzDecoder::new(body).read_to_end(&mut plain).is_ok()),
+        _ => plain.extend_from_slice(body),
+    }
+    plain
+}
+
+async fn site_with_tickets(count: u64) -> Site {
+    let site = Site::open(&["--rate-limit", "off"]).await;
+    for n in 0..count {
+        site.list(&format!("Concert number {n}"), 2000 + n).await;
+    }
+    site
+}
+
+#[actix_web::test]
+async fn list_is_sent_in_the_encoding_that_the_client_prefers() {
+    let site = site_with_tickets(20).await;
+    let plain = read_body(site.get("/api/tickets").await).await;
+    for (accepted, expected) in [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("br;q=0.5, gzip", "gzip"),
+        ("br;q=0, gzip;q=0", ""),
+        ("zstd", ""),
+        ("identity", ""),
+        ("; not a list", ""),
+    ] {
+        let answer = site.answer(accepting("/api/tickets", accepted)).await;
+        let encoding = header_of(&answer, header::CONTENT_ENCODING);
+        assert_eq!((encoding.as_str(), header_of(&answer, header::VARY).as_str()), (expected, "accept-encoding"), "{accepted}");
+        assert_eq!(header_of(&answer, header::CONTENT_TYPE), "application/json");
+        let body = read_body(answer).await;
+        assert!(expected.is_empty() || body.len() * 3 < plain.len(), "{accepted}: {} of {} bytes", body.len(), plain.len());
+        assert_eq!(decoded(expected, &body), plain, "{accepted}");
+    }
+}
+
+#[actix_web::test]
+async fn compressed_list_is_that_of_the_present_tickets() {
+    let site = site_with_tickets(20).await;
+    let body = async || decoded("br", &read_body(site.answer(accepting("/api/tickets", "br")).await).await);
+    let first = body().await;
+    assert_eq!(first, body().await);
+    site.list("One more", 2000).await;
+    assert!(String::from_utf8(body().await).expect("UTF-8").contains("One more"));
+}
+
+#[actix_web::test]
+async fn short_list_is_sent_as_it_is() {
+    let site = site_with_tickets(1).await;
+    let answer = site.answer(accepting("/api/tickets", "br, gzip")).await;
+    assert_eq!(header_of(&answer, header::CONTENT_ENCODING), "");
+}
+
+#[actix_web::test]
+async fn next_page_is_named_whatever_the_encoding() {
+    let site = site_with_tickets(20).await;
+    for encodings in ["br", "gzip", "identity"] {
+        let answer = site.answer(accepting("/api/tickets?limit=10", encodings)).await;
+        assert!(header_of(&answer, header::LINK).ends_with("rel=\"next\""), "{encodings}");
+    }
+}

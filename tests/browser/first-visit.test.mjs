@@ -1,0 +1,258 @@
+// The first visit: what the server renders, how the script takes over, and what a visitor sees when the script or its first
+// request fails.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connected, DESKTOP, PHONE, row, says, stage } from "./stage/stage.mjs";
+
+const on = stage({});
+const NETWORK = [/net::ERR_/];
+const REQUESTS_MAX = 12;
+const SCRIPT = "**/assets/*/app.js";
+
+/** A page of a browser without JavaScript. */
+async function withoutScript(t, size = DESKTOP) {
+  const context = await on.browser.newContext({
+    baseURL: on.server.origin,
+    javaScriptEnabled: false,
+    viewport: size,
+  });
+  t.after(() => context.close());
+  return context.newPage();
+}
+
+/** Holds back the script until the returned function is called. */
+async function holdScript(page) {
+  let release;
+  const released = new Promise((resume) => {
+    release = resume;
+  });
+  await page.route(SCRIPT, async (route) => {
+    await released;
+    await route.continue();
+  });
+  return release;
+}
+
+function shown(page) {
+  return page.locator("html[data-app=shown]").waitFor({ state: "attached" });
+}
+
+test("first visit of a list or a ticket takes at most 12 requests", async (t) => {
+  const seller = await on.account("seller");
+  const ticket = await seller.list("Few Requests", 20);
+  for (const path of ["/", `/tickets/${ticket.id}`]) {
+    const page = await on.person(t);
+    const requests = [];
+    page.on("request", (request) => requests.push(request.url()));
+    await page.goto(path);
+    await connected(page);
+    await page.getByRole("link", { name: "Sign in" }).first().waitFor();
+    assert.ok(requests.length <= REQUESTS_MAX, `${requests.length}: ${requests.join(" ")}`);
+  }
+});
+
+test("list is readable without JavaScript: tickets, prices, search and further pages", async (t) => {
+  const seller = await on.account("seller");
+  await seller.listMany(
+    60,
+    (index) => `Scriptless ${index}`,
+    (index) => 100 + index,
+  );
+  const page = await withoutScript(t);
+  await page.goto("/");
+  await page.getByLabel("Search tickets").fill("scriptless");
+  await page.getByLabel("Sort by").selectOption("Lowest price first");
+  await page.getByRole("button", { name: "Search" }).click();
+  assert.equal(new URL(page.url()).search, "?q=scriptless&sort=price");
+  assert.equal(await page.locator(".row").count(), 50);
+  assert.match(await row(page, "Scriptless 0").first().textContent(), /Available\$100/);
+  await page.getByRole("link", { name: "Show more tickets" }).click();
+  assert.equal(await page.locator(".row").count(), 10);
+  assert.match(await page.locator(".row").last().textContent(), /Scriptless 59.*\$159/);
+  await page.getByRole("link", { name: "Scriptless 59" }).click();
+  assert.equal(await page.getByRole("heading", { level: 1 }).textContent(), "Scriptless 59");
+  assert.equal(await page.locator(".price").textContent(), "$159");
+  assert.equal(await page.locator(".late").isVisible(), false);
+  assert.equal(await page.getByRole("button", { name: "Buy" }).count(), 0);
+  assert.match(await page.getByRole("main").textContent(), /turn on JavaScript/);
+});
+
+test("address of nothing is 404 for programs and readable for people", async (t) => {
+  const page = await withoutScript(t);
+  for (const path of ["/nowhere", "/tickets/00000000-0000-7000-8000-000000000000"]) {
+    const answer = await page.goto(path);
+    assert.equal(answer.status(), 404, path);
+    await page.getByRole("heading", { name: "Page not found" }).waitFor();
+  }
+});
+
+for (const [name, size] of [
+  ["a phone", PHONE],
+  ["a desktop", DESKTOP],
+]) {
+  test(`script takes over what the server rendered without moving it, on ${name}`, async (t) => {
+    const seller = await on.account("seller");
+    await seller.list("Takeover 2 with a title that is long enough to break into lines", 1234.5);
+    const ticket = await seller.list("Takeover 1", 20);
+    for (const path of [`/?q=takeover`, `/tickets/${ticket.id}`]) {
+      const before = await withoutScript(t, size);
+      await before.goto(path);
+      const page = await on.person(t, { size });
+      await page.addInitScript(observeShifts);
+      const release = await holdScript(page);
+      await page.goto(path, { waitUntil: "commit" });
+      await page.locator("h1").waitFor();
+      assert.deepEqual(await placesOf(page), await placesOf(before), `${path}, held back`);
+      release();
+      await shown(page);
+      assert.deepEqual(await placesOf(page), await placesOf(before), path);
+      assert.equal(await page.evaluate(() => globalThis.shifts), 0, path);
+    }
+  });
+}
+
+function observeShifts() {
+  globalThis.shifts = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) globalThis.shifts += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
+/** Text, look and place of what the server and the script both show. */
+function placesOf(page) {
+  return page
+    .locator(
+      "h1, .search-input, .search-order, .row-title, .row-price, .status, .stub, .pass, .price",
+    )
+    .evaluateAll((elements) =>
+      elements.map((element) => {
+        const { x, y, width, height } = element.getBoundingClientRect();
+        const text = element.children.length > 0 ? "" : element.textContent;
+        return [element.className, text, ...[x, y, width, height].map(Math.round)].join(" ");
+      }),
+    );
+}
+
+test("what was typed and focused before the script started is kept", async (t) => {
+  const page = await on.person(t);
+  const release = await holdScript(page);
+  await page.goto("/", { waitUntil: "commit" });
+  await page.getByLabel("Search tickets").fill("typed early");
+  await page.getByLabel("Sort by").selectOption("Lowest price first");
+  await page.getByLabel("Search tickets").focus();
+  release();
+  await shown(page);
+  assert.equal(await page.getByLabel("Search tickets").inputValue(), "typed early");
+  assert.equal(await page.getByLabel("Sort by").inputValue(), "price");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "q");
+});
+
+test("first page needs no request for its tickets before the connection is made", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Served With The Page", 20);
+  const page = await on.person(t);
+  await page.routeWebSocket("**/ws*", () => {});
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  await page.goto("/?q=served");
+  await shown(page);
+  await says(row(page, "Served With The Page"), "$20");
+  assert.equal(asked.includes("/api/tickets"), false);
+});
+
+const BROKEN = [
+  ["is not loaded", (route) => route.abort()],
+  ["is refused", (route) => route.fulfill({ status: 503, body: "" })],
+  ["is cut short", (route) => route.fulfill(script("const begin = () => {"))],
+  ["fails as it starts", (route) => route.fulfill(script("throw new Error('of another version')"))],
+  ["imports what is not there", (route) => route.fulfill(script('import { x } from "./none.js"'))],
+];
+
+function script(body) {
+  return { contentType: "text/javascript", body };
+}
+
+for (const [what, answer] of BROKEN) {
+  test(`page whose script ${what} says so and can be loaded again`, async (t) => {
+    const seller = await on.account("seller");
+    await seller.list("Still Readable", 20);
+    const page = await on.person(t, { expected: [...NETWORK, /503|404|thrown/] });
+    let broken = true;
+    await page.route(SCRIPT, (route) => (broken ? answer(route) : route.continue()));
+    for (const path of ["/", "/signin"]) {
+      broken = true;
+      await page.goto(path);
+      const line = page.locator(".late");
+      await line.waitFor({ state: "visible" });
+      assert.match(await line.textContent(), /could not be loaded completely/);
+      if (path === "/") assert.equal(await row(page, "Still Readable").first().isVisible(), true);
+      broken = false;
+      await line.getByRole("link", { name: "Try again" }).click();
+      await shown(page);
+      assert.equal(await line.isVisible(), false);
+    }
+  });
+}
+
+test("page none of whose scripts is loaded says so after some seconds", async (t) => {
+  const page = await on.person(t, { expected: NETWORK });
+  await page.route("**/assets/*/*.js", (route) => route.abort());
+  await page.goto("/signin");
+  const line = page.locator(".late");
+  assert.equal(await line.isVisible(), false);
+  const delay = await line.evaluate((element) => {
+    const [animation] = element.getAnimations();
+    const { delay } = animation.effect.getComputedTiming();
+    animation.finish(); // what the clock does
+    return delay;
+  });
+  assert.ok(delay >= 5_000 && delay <= 10_000, `${delay} ms`);
+  await line.waitFor({ state: "visible" });
+});
+
+test("private page that cannot learn who is signed in says so, and is shown once it can", async (t) => {
+  const page = await on.person(t, { signedIn: true, expected: NETWORK });
+  await page.routeWebSocket("**/ws*", () => {});
+  let broken = true;
+  await page.route("**/api/users/currentuser", (route) =>
+    broken ? route.abort() : route.continue(),
+  );
+  await page.goto("/orders");
+  await page.getByRole("button", { name: "Try again" }).waitFor();
+  await page.getByRole("heading", { name: "This page could not be loaded" }).waitFor();
+  broken = false;
+  await page.getByText("You have no open orders.").waitFor();
+});
+
+test("retry of a private page that could not learn who is signed in loads it", async (t) => {
+  const page = await on.person(t, { signedIn: true, expected: NETWORK });
+  await page.routeWebSocket("**/ws*", () => {});
+  let broken = true;
+  await page.route("**/api/users/currentuser", (route) =>
+    broken ? route.abort() : route.continue(),
+  );
+  await page.goto("/signin");
+  const button = page.getByRole("button", { name: "Try again" });
+  await button.waitFor();
+  const loaded = page.waitForEvent("load");
+  await button.click();
+  broken = false;
+  await loaded;
+  await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
+});
+
+test("list whose header cannot learn who is signed in is shown, and the header follows", async (t) => {
+  const seller = await on.account("seller");
+  await seller.list("Header Follows", 20);
+  const page = await on.person(t, { expected: NETWORK });
+  let asked = 0;
+  await page.route("**/api/users/currentuser", (route) => {
+    asked += 1;
+    return asked <= 2 ? route.abort() : route.continue();
+  });
+  await page.goto("/?q=header");
+  await says(row(page, "Header Follows"), "$20");
+  await page.getByRole("navigation").getByRole("link", { name: "Sign in" }).waitFor();
+  assert.ok(asked > 2);
+});
