@@ -20,7 +20,10 @@ let shown; // the document, as far as these modules need it
 
 beforeEach(() => {
   page = new AbortController();
-  shown = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  shown = Object.assign(new EventTarget(), {
+    visibilityState: "visible",
+    getElementById: () => null,
+  });
   globalThis.document = shown;
 });
 

@@ -128,6 +128,14 @@ export function row(page, title) {
   return page.locator(".row", { hasText: title });
 }
 
+/** Takes the first answer of the interface out of every document, so that the page asks for it. */
+export async function withoutServed(page) {
+  await page.addInitScript(() => {
+    const remove = () => document.getElementById("served")?.remove();
+    new MutationObserver(remove).observe(document, { childList: true, subtree: true });
+  });
+}
+
 /** Waits until an element says something, for as long as a live change may take. */
 export async function says(locator, text, timeout = LIVE_MS) {
   await locator.filter({ hasText: text }).first().waitFor({ timeout });
