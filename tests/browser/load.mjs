@@ -10,10 +10,12 @@ export const CHANGES_PER_SECOND = 100;
 const CHANGE_BATCHES_PER_SECOND = 10;
 
 /**
- * Runs the load for some minutes on a server that was started, and answers what was measured.
- * @param {(line: object) => void} [onMinute] told once a minute
+ * Runs the load for some minutes on a server that was started, and returns what was measured.
+ * @param {object} [options]
+ * @param {(line: object) => void} [options.onMinute] called with the report of each minute
+ * @param {number} [options.secondsEach] the length of a "minute"
  */
-export async function load(server, minutes, onMinute = () => {}) {
+export async function load(server, minutes, { onMinute = () => {}, secondsEach = 60 } = {}) {
   const seller = await Account.signUp(server.origin, "seller");
   await seller.listMany(
     TICKETS,
@@ -30,7 +32,7 @@ export async function load(server, minutes, onMinute = () => {}) {
     const changes = startChanges(seller, tickets);
     const minuteReports = [];
     for (let minute = 1; minute <= minutes; minute += 1) {
-      const frames = await scrollForAMinute(page);
+      const frames = await scrollFor(page, secondsEach * 1000);
       const report = {
         minute,
         ...frames,
@@ -128,10 +130,10 @@ function startChanges(seller, tickets) {
   };
 }
 
-/** Scrolls up and down through the list for a minute; frames per second, and how long the slowest hundredth took. */
-function scrollForAMinute(page) {
+/** Scrolls up and down through the list; frames per second, and how long the slowest hundredth took. */
+function scrollFor(page, durationMs) {
   return page.evaluate(
-    () =>
+    (durationMs) =>
       new Promise((done) => {
         const times = [];
         const began = performance.now();
@@ -143,7 +145,7 @@ function scrollForAMinute(page) {
           if (scrollY + innerHeight >= document.body.scrollHeight - 50) step = -40;
           if (scrollY <= 0) step = 40;
           window.scrollBy(0, step);
-          if (now - began < 60_000) return void requestAnimationFrame(frame);
+          if (now - began < durationMs) return void requestAnimationFrame(frame);
           times.sort((a, b) => a - b);
           const at = (share) => Math.round(times[Math.floor((times.length - 1) * share)]);
           done({
@@ -154,6 +156,7 @@ function scrollForAMinute(page) {
         };
         requestAnimationFrame(frame);
       }),
+    durationMs,
   );
 }
 

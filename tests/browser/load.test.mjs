@@ -1,4 +1,4 @@
-// A minute of the load that `scripts/prove-pages` runs for ten.
+// Twenty seconds of the load that `scripts/prove-pages` runs for ten.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -9,15 +9,16 @@ import { Server } from "./stage/server.mjs";
 const FRAMES_PER_SECOND_MIN = 30;
 const HEAP_MB_MAX = 24;
 const ELEMENTS_MAX = 1_000;
+const SECONDS = 20;
 /** Less would mean that the load itself did not keep up. */
-const CHANGES_MIN = CHANGES_PER_SECOND * 60 * 0.5;
+const CHANGES_MIN = CHANGES_PER_SECOND * SECONDS * 0.5;
 
 const server = new Server();
 before(() => server.start());
 after(() => server.stop());
 
 test("scrolling stays smooth and memory small under ten thousand tickets and a hundred changes a second", async (t) => {
-  const { arrival, minutes, complaints, changes } = await load(server, 1);
+  const { arrival, minutes, complaints, changes } = await load(server, 1, { secondsEach: SECONDS });
   t.diagnostic(JSON.stringify({ ...arrival, ...minutes[0] }));
   assert.deepEqual(complaints, []);
   assert.ok(changes > CHANGES_MIN, `${changes} changes`);

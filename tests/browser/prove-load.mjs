@@ -10,9 +10,9 @@ try {
   console.log(
     `${TICKETS} tickets on sale, ${CHANGES_PER_SECOND} changes a second, ${minutes} minutes`,
   );
-  const { arrival, complaints } = await load(server, minutes, (report) =>
-    console.log(JSON.stringify(report)),
-  );
+  const { arrival, complaints } = await load(server, minutes, {
+    onMinute: (report) => console.log(JSON.stringify(report)),
+  });
   console.log(`first visit: ${JSON.stringify(arrival)}`);
   console.log(complaints.length === 0 ? "the page stayed quiet" : complaints.join("\n"));
   process.exitCode = complaints.length === 0 ? 0 : 1;
