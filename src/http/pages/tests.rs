@@ -187,7 +187,7 @@ async fn ticket_page_names_title_price_and_availability() {
         &format!("<meta property=\"og:url\" content=\"{address}\">"),
         &format!("<link rel=\"canonical\" href=\"{address}\">"),
         "content=\"Café del Mar: a ticket for $1,234.50, available now.",
-        "<h1>Café del Mar</h1>",
+        "<h1 dir=\"auto\" lang=\"\">Café del Mar</h1>",
         "<p class=\"price\">$1,234.50</p>",
     ] {
         assert!(html.contains(part), "{part}\n{html}");
@@ -209,7 +209,7 @@ async fn ticket_that_the_catalog_does_not_know_is_read_from_the_store() {
     let site = Site::open(&[]).await;
     let ticket = site.list("New elsewhere", 2000).await;
     site.forget(&ticket);
-    assert!(site.text(&format!("/tickets/{}", ticket.id)).await.contains("<h1>New elsewhere</h1>"));
+    assert!(site.text(&format!("/tickets/{}", ticket.id)).await.contains("<h1 dir=\"auto\" lang=\"\">New elsewhere</h1>"));
 }
 
 #[actix_web::test]
