@@ -3,8 +3,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use futures_util::future::select_all;
 use reqwest::Method;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::app::{
     Answer, Backend, PATIENCE, TestApp, on_both_stores, raw,
@@ -74,13 +78,17 @@ async fn bodies_in_flight_of_a_forger_leave_room_for_stripe(store: Backend) {
     let addr = app.server.addr;
     let signature = forged("{}");
     let mut slow = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..5 {
         let mut stream = TcpStream::connect(addr).await.expect("the server listens");
         stream.write_all(head(addr, FORGER, Some(&signature), BYTES_MAX).as_bytes()).await.expect("sent");
         slow.push(stream);
     }
-    // Once all of them were received, there is no room for one more byte.
-    until_answered(429, async || deliver(&app, FORGER, "{}", &signature).await).await;
+    // There is room for four. The one that is refused shows that the others were received.
+    let refusal = select_all(slow.iter_mut().map(|stream| Box::pin(first_bytes(stream))));
+    let (refusal, index, _) = tokio::time::timeout(PATIENCE, refusal).await.expect("one is refused");
+    assert!(refusal.starts_with("HTTP/1.1 429 "), "{refusal}");
+    slow.remove(index);
+    deliver(&app, FORGER, "{}", &signature).await.refused(429, "too_many_requests");
     let (body, signature) = stripe.event("evt_1", "payment_intent.succeeded", "pi_of_another_shop");
     deliver(&app, OTHER, &body, &signature).await.expect(200);
     // The room is given back with the connections.
@@ -88,7 +96,13 @@ async fn bodies_in_flight_of_a_forger_leave_room_for_stripe(store: Backend) {
     until_answered(200, async || deliver(&app, FORGER, &body, &signature).await).await;
 }
 
-/// Nothing announces that a body's room is taken or given back: asks until the answer shows it.
+async fn first_bytes(stream: &mut TcpStream) -> String {
+    let mut bytes = [0; 1024];
+    let length = stream.read(&mut bytes).await.expect("no reset");
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+/// Nothing announces that a body's room is given back: asks until the answer shows it.
 async fn until_answered(status: u16, ask: impl AsyncFn() -> Answer) {
     let asking = async {
         while ask().await.status != status {
