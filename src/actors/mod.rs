@@ -19,7 +19,7 @@ mod settlement;
 mod shop;
 mod sign_in_limits;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod ticket;
 mod tickets;
 mod upkeep;

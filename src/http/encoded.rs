@@ -6,7 +6,7 @@
 use std::{io::Write, sync::OnceLock};
 
 use actix_web::{
-    HttpRequest,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderValue},
 };
 use bytes::Bytes;
@@ -47,6 +47,26 @@ impl Encoded {
     /// The content as it is.
     pub fn plain(&self) -> &Bytes {
         &self.plain
+    }
+
+    /// Completes an answer with the content in the encoding that the request prefers.
+    pub fn send(&self, req: &HttpRequest, answer: &mut HttpResponseBuilder) -> HttpResponse {
+        let (body, encoding) = self.for_request(req);
+        answer.insert_header((header::VARY, VARY));
+        if let Some(encoding) = encoding {
+            answer.insert_header((header::CONTENT_ENCODING, encoding));
+        }
+        answer.body(body)
+    }
+
+    /// Compresses the content for most clients now, where the caller may block.
+    pub fn prepare(&self) {
+        let is_long = self.effort == Effort::Low && self.plain.len() > BROTLI_BYTES_MAX;
+        if is_long {
+            self.gzip.get_or_init(|| gzip(&self.plain, self.effort));
+        } else {
+            self.brotli.get_or_init(|| brotli(&self.plain, self.effort));
+        }
     }
 
     /// The content in the encoding that the request prefers, with the value of `Content-Encoding` if it is compressed.

@@ -51,7 +51,7 @@ pub fn configure(config: &mut ServiceConfig) {
     }
     at(pages::FILE_ADDRESS).get(pages::file).mount(config);
     at("/robots.txt").get(pages::robots).mount(config);
-    at("/sitemap.xml").get(pages::sitemap).compressed().mount(config);
+    at("/sitemap.xml").get(pages::sitemap).mount(config);
     at(docs::PAGE).get(docs::page).compressed().mount(config);
     at(docs::FILE).get(docs::file).compressed().mount(config);
 }

@@ -11,15 +11,13 @@ use actix_web::{
 };
 use async_trait::async_trait;
 use clap::Parser;
-use tokio::sync::mpsc;
 
 use super::{Front, Health, Readiness, State, edge::edge};
 use crate::{
-    actors::{Actors, Shop, Staffing},
+    actors::tests::start_actors,
     catalog::Catalog,
-    clock::Clock,
     config::Config,
-    domain::{Millis, Money, OrderId, Policy, ReplicaName, Ticket, TicketId, Title, UserId},
+    domain::{Money, OrderId, Ticket, TicketId, Title, UserId},
     payments::sandbox::{MemoryLedger, Sandbox},
     store::{Store, embedded::EmbeddedStore},
     ws::{self, Hub},
@@ -59,23 +57,8 @@ impl Site {
     pub(super) async fn open(flags: &[&str]) -> Self {
         let config = Flags::parse_from(["gittix"].iter().chain(flags)).config;
         let store = EmbeddedStore::in_memory().expect("memory opens");
-        let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
-        let catalog = Catalog::default();
-        actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
-        catalog.loaded().await;
-        let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
-        let shop = Shop {
-            store: Arc::<EmbeddedStore>::clone(&store),
-            processor: Arc::new(Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32])),
-            catalog: catalog.clone(),
-            clock: clock.clone(),
-            policy: Policy::default(),
-            replica: ReplicaName::new("one"),
-            losers: losers_in,
-            network_locks: None,
-        };
-        let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
-        let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
+        let sandbox = Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32]);
+        let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox).await;
         let hub = Hub::start(store.feed().clone(), clock.clone(), ws::Limits::default());
         let front = Arc::new(Front::new(&config, ([127, 0, 0, 1], 3000).into()));
         let readiness = Readiness::new(Arc::new(Healthy), clock.clone());

@@ -1,4 +1,4 @@
-// Drafts of changes to a ticket: only what was typed is kept, over the ticket as it is now, and for nobody but its user.
+// Drafts of changes to a ticket: only what was typed is kept, over the ticket as it is now, and visible to its user only.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,7 +1,7 @@
 // What a page asks the server for, and when: polls, new tickets, and the server's time. Without a browser and without waiting.
 
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 import { Arrivals } from "../../web/state/arrivals.js";
 import { keepFresh, pollMs } from "../../web/state/fresh.js";
 import { Listing } from "../../web/state/listing.js";
@@ -70,66 +70,55 @@ function answerWith(t, tickets) {
   return asked;
 }
 
+/** Keeps a page fresh whose loads succeed and are counted. */
+function countedLoad() {
+  const load = mock.fn(async () => {});
+  keepFresh(load, assert.fail, page.signal);
+  return load;
+}
+
 test("page polls while there is no connection, not while it is live", async (t) => {
   const advance = fakeTime(t);
-  let loads = 0;
-  keepFresh(
-    async () => {
-      loads += 1;
-    },
-    assert.fail,
-    page.signal,
-  );
+  const load = countedLoad();
   await advance(60_000);
-  assert.equal(loads, 1, "while it connects");
+  assert.equal(load.mock.callCount(), 1, "while it connects");
   store.setConnection("lost");
   await advance(30_000);
-  assert.ok(loads >= 5 && loads <= 12, `${loads} loads in 30 s`);
+  assert.ok(
+    load.mock.callCount() >= 5 && load.mock.callCount() <= 12,
+    `${load.mock.callCount()} loads in 30 s`,
+  );
   assert.equal(store.polling, true);
   store.setConnection("live");
-  const before = loads;
+  const before = load.mock.callCount();
   await advance(60_000);
-  assert.equal(loads, before);
+  assert.equal(load.mock.callCount(), before);
   assert.equal(store.polling, null);
 });
 
 test("page that cannot be seen does not poll, and polls again when it is shown", async (t) => {
   const advance = fakeTime(t);
-  let loads = 0;
-  keepFresh(
-    async () => {
-      loads += 1;
-    },
-    assert.fail,
-    page.signal,
-  );
+  const load = countedLoad();
   store.setConnection("lost");
   await advance(3_000);
   setVisibility("hidden");
-  const before = loads;
+  const before = load.mock.callCount();
   await advance(300_000);
-  assert.equal(loads, before);
+  assert.equal(load.mock.callCount(), before);
   setVisibility("visible");
   await advance(1_500);
-  assert.equal(loads, before + 1);
+  assert.equal(load.mock.callCount(), before + 1);
 });
 
 test("page that was left does not poll", async (t) => {
   const advance = fakeTime(t);
-  let loads = 0;
-  keepFresh(
-    async () => {
-      loads += 1;
-    },
-    assert.fail,
-    page.signal,
-  );
+  const load = countedLoad();
   store.setConnection("lost");
   await advance(3_000);
   page.abort();
-  const before = loads;
+  const before = load.mock.callCount();
   await advance(60_000);
-  assert.equal(loads, before);
+  assert.equal(load.mock.callCount(), before);
   assert.equal(store.polling, null, "no page polls");
 });
 
@@ -288,7 +277,7 @@ test("clock follows the time since the page was loaded, and corrects what a slee
   let runMs = 1_000;
   t.mock.method(performance, "now", () => runMs);
   const { now, observe } = await newClock();
-  observe(5_000_000, { anew: true });
+  observe(5_000_000, { isFirst: true });
   runMs += 2_000;
   assert.equal(now(), 5_002_000);
   observe(5_001_000); // was long on its way
@@ -304,7 +293,7 @@ test("clock follows the time since the page was loaded, and corrects what a slee
 
 test("clock does not move when the clock of the device is set", async (t) => {
   const { now, observe } = await newClock();
-  observe(5_000_000, { anew: true });
+  observe(5_000_000, { isFirst: true });
   const before = now();
   t.mock.method(Date, "now", () => 0);
   assert.ok(Math.abs(now() - before) < 60_000);

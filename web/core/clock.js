@@ -20,13 +20,13 @@ let timer;
  * it arrives, so of several the one that puts that clock furthest ahead is the nearest to the truth.
  * @param {object} [how]
  * @param {boolean} [how.rough] a Date header: whole seconds, rounded down
- * @param {boolean} [how.anew] the first frame of a new connection: replaces what was measured before
+ * @param {boolean} [how.isFirst] the first frame of a new connection: replaces what was measured before
  */
-export function observe(serverMs, { rough = false, anew = false } = {}) {
+export function observe(serverMs, { rough = false, isFirst = false } = {}) {
   if (!Number.isFinite(serverMs)) return;
   const offset = serverMs - performance.now();
   if (rough) offsetMs = known ? Math.max(offsetMs, offset) : offset + ROUNDED_OFF_MS;
-  else offsetMs = measured && !anew ? Math.max(offsetMs, offset) : offset;
+  else offsetMs = measured && !isFirst ? Math.max(offsetMs, offset) : offset;
   known = true;
   measured ||= !rough;
 }

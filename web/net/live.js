@@ -46,7 +46,7 @@ export class Live {
   /**
    * @param {object} hooks
    * @param {(frame: object) => void} hooks.onFrame every frame but Hello, Watching, Reset and Error
-   * @param {(serverMs: number, how: { anew: boolean }) => void} hooks.onServerTime
+   * @param {(serverMs: number, how: { isFirst: boolean }) => void} hooks.onServerTime
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
    * @param {() => void} hooks.onRevoked the server ended the socket because the session ended
@@ -118,7 +118,7 @@ export class Live {
       case "Error":
         return console.warn("the live connection refused a frame", frame.code);
       default:
-        this.#hooks.onServerTime(Date.parse(frame.at), { anew: false });
+        this.#hooks.onServerTime(Date.parse(frame.at), { isFirst: false });
         return this.#hooks.onFrame(frame);
     }
   }
@@ -126,7 +126,7 @@ export class Live {
   #greeted(frame) {
     this.#openedAt = performance.now();
     this.#covered = null;
-    this.#hooks.onServerTime(Date.parse(frame.serverTime), { anew: true });
+    this.#hooks.onServerTime(Date.parse(frame.serverTime), { isFirst: true });
     this.#setStatus("live");
     if (!frame.resumed) this.#advance();
     this.#sendWanted();

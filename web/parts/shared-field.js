@@ -1,4 +1,4 @@
-// A form field over a value that may change elsewhere while somebody types. A field that was not typed in shows the present
+// A form field over a value that may change elsewhere while a user types. A field that was not typed in shows the present
 // value. One that was keeps what was typed; if the value was changed meanwhile, both are shown, and the user chooses.
 
 import { fill, h } from "../core/dom.js";

@@ -1,5 +1,5 @@
 // Keeping what a page shows fresh: loaded when it opens, and again whenever something may have been missed. While there is no
-// live connection the page polls: it loads again every few seconds for as long as somebody can see it.
+// live connection the page polls: it loads again every few seconds while it is visible.
 
 import { isAborted } from "../net/api.js";
 import { store } from "./store.js";

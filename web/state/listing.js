@@ -1,7 +1,7 @@
 // A list of tickets as the server pages it: which ids, in which order, and what to ask for next. The tickets themselves are
 // in the store. The order is the server's at the time of asking: a row changes where it stands, and new tickets are counted
-// until somebody asks to see them, so that nothing moves under a finger. Which tickets belong to a list is decided by the
-// server alone.
+// until the user asks to see them, so that no row moves while it is being pressed. Which tickets belong to a list is decided
+// by the server alone.
 
 import { Problem, request } from "../net/api.js";
 import { live } from "./live.js";

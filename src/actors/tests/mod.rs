@@ -23,6 +23,28 @@ use crate::{
     store::{FeedReader, Step, Store, Write, embedded::EmbeddedStore},
 };
 
+/// Starts the actors of one replica on this thread, over `store`, with its catalog loaded.
+pub(crate) async fn start_actors(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> (Actors, Catalog, Clock) {
+    let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
+    let catalog = Catalog::default();
+    actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
+    catalog.loaded().await;
+    let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
+    let shop = Shop {
+        store,
+        processor: Arc::new(sandbox),
+        catalog: catalog.clone(),
+        clock: clock.clone(),
+        policy: Policy::default(),
+        replica: ReplicaName::new("one"),
+        losers: losers_in,
+        network_locks: None,
+    };
+    let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
+    let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
+    (actors, catalog, clock)
+}
+
 /// A marketplace of one replica, on this thread.
 struct Market {
     actors: Actors,
@@ -43,24 +65,8 @@ impl Market {
 
     /// A server process over what may be another one's store.
     async fn over(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> Self {
-        let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
-        let catalog = Catalog::default();
-        actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
-        catalog.loaded().await;
         let feed = store.feed().subscribe();
-        let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
-        let shop = Shop {
-            store: Arc::<EmbeddedStore>::clone(&store),
-            processor: Arc::new(sandbox.clone()),
-            catalog: catalog.clone(),
-            clock: clock.clone(),
-            policy: Policy::default(),
-            replica: ReplicaName::new("one"),
-            losers: losers_in,
-            network_locks: None,
-        };
-        let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
-        let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
+        let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox.clone()).await;
         let mut market = Self { actors, store, sandbox, catalog, clock, feed, seller: new_user_id(), buyers: Vec::new() };
         market.seller = market.user("seller").await;
         for name in ["ann", "bob", "cem"] {

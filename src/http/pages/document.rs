@@ -95,13 +95,9 @@ impl Document {
     }
 
     fn with_body(&self, req: &HttpRequest, front: &Front, status: StatusCode, caching: HeaderValue) -> HttpResponse {
-        let (body, encoding) = self.body.for_request(req);
         let mut answer = HttpResponse::build(status);
         answer.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::CACHE_CONTROL, caching));
-        if let Some(encoding) = encoding {
-            answer.insert_header((header::CONTENT_ENCODING, encoding));
-        }
-        self.guarded(answer.body(body), front)
+        self.guarded(self.body.send(req, &mut answer), front)
     }
 
     fn guarded(&self, mut answer: HttpResponse, front: &Front) -> HttpResponse {

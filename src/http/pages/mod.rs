@@ -151,18 +151,11 @@ pub async fn file(req: HttpRequest, named: Path<(String, String)>) -> Answer {
     let caching = if version == *VERSION { FOR_EVER } else { NO_CACHE };
     let is_known = etag::if_none_match(req.headers(), &file.tag);
     let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer
-        .insert_header((header::ETAG, file.tag.as_str()))
-        .insert_header((header::CACHE_CONTROL, caching))
-        .insert_header((header::VARY, VARY));
+    answer.insert_header((header::ETAG, file.tag.as_str())).insert_header((header::CACHE_CONTROL, caching));
     if is_known {
-        return Ok(answer.finish());
+        return Ok(answer.insert_header((header::VARY, VARY)).finish());
     }
-    let (body, encoding) = file.body.for_request(&req);
-    if let Some(encoding) = encoding {
-        answer.insert_header((header::CONTENT_ENCODING, encoding));
-    }
-    Ok(answer.insert_header((header::CONTENT_TYPE, file.content_type)).body(body))
+    Ok(file.body.send(&req, answer.insert_header((header::CONTENT_TYPE, file.content_type))))
 }
 
 /// For an address at which there is nothing: the way to the one that was meant, or a page that says so, if it is a person who

@@ -2,20 +2,21 @@
 
 use std::{fmt::Write, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
-use bytes::Bytes;
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use time::OffsetDateTime;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    catalog::{Catalog, Query, Sort},
-    domain::{TicketStatus, Timestamp},
+    catalog::Catalog,
+    domain::Timestamp,
     http::{
         Front,
-        answer::Answer,
+        answer::{Answer, NO_CACHE},
         assets,
         call::Call,
+        encoded::{Effort, Encoded, VARY},
         error::{ApiError, Code},
+        etag, listing,
     },
 };
 
@@ -42,7 +43,7 @@ pub(super) struct Sitemap(Mutex<Option<Made>>);
 
 #[derive(Debug)]
 struct Made {
-    body: Bytes,
+    body: Encoded,
     tag: String,
     generation: u64,
     at: Instant,
@@ -59,19 +60,28 @@ impl Made {
 pub async fn sitemap(call: Call) -> Answer {
     let pages = &call.state.front.pages;
     let catalog = &call.state.catalog;
-    // Whoever comes while it is made waits for it.
+    // Requests that arrive while it is being made wait for it.
     let mut last = pages.sitemap.0.lock().await;
     let generation = catalog.generation();
     let made = match last.take().filter(|made| made.is_good(generation)) {
         Some(made) => last.insert(made),
         None => {
             let (catalog, origin, at) = (catalog.clone(), pages.origin.clone(), Instant::now());
-            let body = tokio::task::spawn_blocking(move || render(&origin, &catalog, Bounds::DEFAULT)).await;
-            let body = Bytes::from(body.map_err(|_| ApiError::new(Code::Internal))?);
-            last.insert(Made { tag: assets::tag(&body), body, generation, at, work: at.elapsed() })
+            let made = tokio::task::spawn_blocking(move || {
+                let body = Encoded::new(render(&origin, &catalog, Bounds::DEFAULT).into(), Effort::Low);
+                body.prepare();
+                Made { tag: assets::tag(body.plain()), body, generation, at, work: at.elapsed() }
+            });
+            last.insert(made.await.map_err(|_| ApiError::new(Code::Internal))?)
         }
     };
-    Ok(assets::serve_bytes(&call.req, made.body.clone(), "application/xml; charset=utf-8", &made.tag))
+    let is_known = etag::if_none_match(call.req.headers(), &made.tag);
+    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer.insert_header((header::ETAG, made.tag.as_str())).insert_header((header::CACHE_CONTROL, NO_CACHE));
+    if is_known {
+        return Ok(answer.insert_header((header::VARY, VARY)).finish());
+    }
+    Ok(made.body.send(&call.req, answer.insert_header((header::CONTENT_TYPE, "application/xml; charset=utf-8"))))
 }
 
 /// `GET /robots.txt`: crawlers may read all that pages load, or they would see pages without content. What is not to be
@@ -88,16 +98,7 @@ fn render(origin: &str, catalog: &Catalog, bounds: Bounds) -> String {
     let mut xml =
         String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n");
     writeln!(xml, "<url><loc>{origin}/</loc></url>").expect("memory is written");
-    let mut query = Query {
-        statuses: vec![TicketStatus::Available, TicketStatus::Locked],
-        words: None,
-        seller: None,
-        min_price: None,
-        max_price: None,
-        sort: Sort::Newest,
-        after: None,
-        limit: bounds.tickets_at_once,
-    };
+    let mut query = listing::public_query("").expect("no parameter is a valid query");
     let mut left = bounds.addresses_max - 1;
     loop {
         query.limit = left.min(bounds.tickets_at_once);
@@ -122,6 +123,8 @@ fn date(at: Timestamp) -> time::Date {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::http::tests::Site;
 
@@ -147,7 +150,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sitemap_is_made_again_only_after_a_change_and_a_rest() {
         let work = Duration::from_secs(1);
-        let made = Made { body: Bytes::new(), tag: String::new(), generation: 7, at: Instant::now(), work };
+        let made = Made { body: Encoded::new(Bytes::new(), Effort::Low), tag: String::new(), generation: 7, at: Instant::now(), work };
         assert!(made.is_good(7) && made.is_good(8), "it has just been made");
         tokio::time::advance(work * REST_PER_WORK).await;
         assert!(made.is_good(7) && !made.is_good(8), "only a change makes it old");
