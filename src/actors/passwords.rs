@@ -148,11 +148,11 @@ impl Passwords {
     }
 }
 
-/// Lowers this thread's scheduling priority: where hashes and requests want the same core, requests get three quarters of it.
+/// Lowers this thread's scheduling priority: where hashes and requests want the same core, requests get nine tenths of it.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
-    /// Added to the process's niceness. Five steps are a third of the weight (Linux, `sched_prio_to_weight`).
-    const NICENESS: i32 = 5;
+    /// Added to the process's niceness. Ten steps are a ninth of the weight (Linux, `sched_prio_to_weight`).
+    const NICENESS: i32 = 10;
     // Niceness belongs to a thread on Linux (setpriority(2)).
     let thread = Some(rustix::thread::gettid());
     let lowered =
@@ -290,7 +290,7 @@ mod tests {
     async fn hashing_threads_have_a_lower_priority_than_the_process() {
         let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).expect("a thread has a priority");
         let of_hashing = Passwords::start().run(network(1), move |_| nice()).await.expect("room");
-        assert_eq!(of_hashing, (nice() + 5).min(19));
+        assert_eq!(of_hashing, (nice() + 10).min(19));
     }
 
     #[tokio::test]
