@@ -36,7 +36,14 @@ const ROUTES = [
 ];
 
 const main = shellElement("main");
-const router = new Router({ routes: ROUTES, otherwise: notFound, main, admit, onShown });
+const router = new Router({
+  routes: ROUTES,
+  otherwise: notFound,
+  main,
+  admit,
+  onShown,
+  onFilled: () => setApp("shown"),
+});
 let started = false; // whether the first page was shown
 let unanswered = false; // whether a question who is signed in got no answer
 
@@ -51,7 +58,6 @@ function admit(page) {
 }
 
 function onShown() {
-  setApp("shown");
   markCurrent();
   endSessionNotice();
 }

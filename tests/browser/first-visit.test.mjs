@@ -52,6 +52,34 @@ test("first visit of a list or a ticket takes at most 12 requests", async (t) =>
   }
 });
 
+test("first visit of an order or the list of orders takes at most 12 requests, and nothing moves", async (t) => {
+  const seller = await on.account("seller");
+  const buyer = await on.account("buyer");
+  const order = await buyer.lock(await seller.list("Few Private Requests", 20));
+  for (const path of ["/orders", `/orders/${order.id}`]) {
+    const page = await on.person(t, { size: PHONE });
+    await page.context().setExtraHTTPHeaders({ Cookie: buyer.cookie });
+    const requests = [];
+    page.on("request", (request) => requests.push(request.url()));
+    await page.addInitScript(() => {
+      globalThis.shift = 0;
+      const observer = new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) globalThis.shift += /** @type {any} */ (entry).value;
+      });
+      observer.observe({ type: "layout-shift", buffered: true });
+    });
+    await page.goto(path);
+    await connected(page);
+    await page
+      .getByText(/Few Private Requests/)
+      .first()
+      .waitFor();
+    await page.waitForLoadState("networkidle");
+    assert.ok(requests.length <= REQUESTS_MAX, `${requests.length}: ${requests.join(" ")}`);
+    assert.ok((await page.evaluate(() => globalThis.shift)) <= 0.01);
+  }
+});
+
 test("list is readable without JavaScript: tickets, prices, search and further pages", async (t) => {
   const seller = await on.account("seller");
   await seller.listMany(

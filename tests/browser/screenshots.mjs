@@ -1,7 +1,9 @@
-// `node screenshots.mjs <folder>`: pictures of the pages for the README, phone and desktop, and two browsers side by side.
+// `node screenshots.mjs <folder>`: pictures of the pages for the README, phone and desktop, and two browsers side by side; and
+// web/preview.png, the picture that previews of links show.
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { Account, PASSWORD } from "./stage/account.mjs";
 import { Server } from "./stage/server.mjs";
 import { connected, DESKTOP, launch, PHONE, row } from "./stage/stage.mjs";
@@ -32,9 +34,16 @@ try {
   await phone(tickets);
   await desktop(tickets);
   await sideBySide(tickets);
+  await preview();
 } finally {
   await browser.close();
   await server.stop();
+}
+
+async function preview() {
+  const page = await browser.newPage({ viewport: { width: 1200, height: 630 } });
+  await page.goto(new URL("stage/preview.html", import.meta.url).href);
+  await page.screenshot({ path: fileURLToPath(new URL("../../web/preview.png", import.meta.url)) });
 }
 
 async function phone(tickets) {

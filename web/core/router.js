@@ -16,6 +16,7 @@ export class Router {
   #main;
   #admit;
   #onShown;
+  #onFilled;
   #leaving = new AbortController();
   /** @type {number | undefined} */
   #placeTimer;
@@ -27,13 +28,15 @@ export class Router {
    * @param {HTMLElement} options.main where pages are mounted; what the server has rendered is there at first
    * @param {(page: object) => string | null} options.admit an address to show instead, or null
    * @param {() => void} options.onShown called after each change of page
+   * @param {() => void} options.onFilled called when the first page has content, and after each change of page
    */
-  constructor({ routes, otherwise, main, admit, onShown }) {
+  constructor({ routes, otherwise, main, admit, onShown, onFilled }) {
     this.#routes = routes.map(([address, page]) => [patternOf(address), page]);
     this.#otherwise = otherwise;
     this.#main = main;
     this.#admit = admit;
     this.#onShown = onShown;
+    this.#onFilled = onFilled;
   }
 
   start() {
@@ -106,7 +109,8 @@ export class Router {
         if (place?.row && mayFocus()) focusRow(root, place.row);
       },
     });
-    if (first) replaceOnceFilled(before, root);
+    if (first) replaceOnceFilled(before, root, this.#onFilled);
+    else this.#onFilled();
     if (y === 0) toHeight(0);
     whenHeading(root, signal, (heading) => mayFocus() && focusHeading(heading));
     this.#onShown();
@@ -171,9 +175,10 @@ export class Router {
 }
 
 /** Removes nodes as soon as `root` has content: what the server has rendered stays while a page is loading. */
-function replaceOnceFilled(nodes, root) {
+function replaceOnceFilled(nodes, root, onFilled) {
   const replace = () => {
     for (const node of nodes) node.remove();
+    onFilled();
   };
   if (root.childElementCount > 0) return replace();
   const observer = new MutationObserver(() => {

@@ -40,6 +40,8 @@ pub(super) struct Head {
     pub(super) kind: &'static str,
     /// The content in terms of schema.org.
     pub(super) linked_data: Option<Value>,
+    /// Paths of the API that the browser requests before the script has loaded.
+    pub(super) requests: Vec<String>,
 }
 
 /// The answer to a request of the interface, which the page's script would otherwise send first.
@@ -111,7 +113,7 @@ impl Document {
 }
 
 fn head_markup(origin: &str, head: &Head) -> Markup {
-    let Head { title, description, canonical, is_indexed, kind, linked_data } = head;
+    let Head { title, description, canonical, is_indexed, kind, linked_data, requests } = head;
     html! {
         title { (texts::window_title(title)) }
         meta name="description" content=(description);
@@ -120,10 +122,15 @@ fn head_markup(origin: &str, head: &Head) -> Markup {
         meta property="og:description" content=(description);
         meta property="og:type" content=(kind);
         meta property="og:site_name" content=(texts::SITE);
+        meta property="og:image" content=(format!("{origin}/assets/{}/preview.png", *VERSION));
+        meta property="og:image:alt" content=(texts::PREVIEW_IMAGE);
+        meta name="twitter:card" content="summary_large_image";
         @if let Some(path) = canonical {
             meta property="og:url" content=(format!("{origin}{path}"));
             link rel="canonical" href=(format!("{origin}{path}"));
         }
+        // Mode and credentials are those of `fetch` in web/net/api.js, or the answer would not be used (HTML, "preload").
+        @for path in requests { link rel="preload" as="fetch" crossorigin="anonymous" href=(path); }
         @if let Some(data) = linked_data {
             script type="application/ld+json" { (json(&data.to_string())) }
         }

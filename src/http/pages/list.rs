@@ -79,6 +79,7 @@ impl List {
             is_indexed: self.filters.is_empty() && !self.is_continued,
             kind: "website",
             linked_data: Some(self.linked_data(origin)),
+            requests: Vec::new(),
         };
         let main = self.main();
         Document::new(origin, &head, &main, self.served().as_ref())

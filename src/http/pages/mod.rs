@@ -32,6 +32,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use maud::{Markup, html};
+use uuid::Uuid;
 
 pub use self::sitemap::{robots, sitemap};
 use self::{
@@ -57,6 +58,8 @@ pub struct Page {
     pub address: &'static str,
     title: &'static str,
     content: Content,
+    /// Paths of the API that the page's script requests first for a signed-in user. `{id}` is the id in the address.
+    requests: &'static [&'static str],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,19 +72,33 @@ enum Content {
 
 /// All pages. The first address that matches counts.
 pub const PAGES: [Page; 9] = [
-    Page { address: "/", title: texts::TICKETS_FOR_SALE, content: Content::List },
-    Page { address: "/tickets/new", title: texts::NEW_TICKET, content: Content::Script },
-    Page { address: "/tickets/{id}", title: texts::TICKET, content: Content::Ticket },
-    Page { address: "/listings", title: texts::MY_LISTINGS, content: Content::Script },
-    Page { address: "/orders", title: texts::MY_ORDERS, content: Content::Script },
-    Page { address: "/orders/{id}", title: texts::ORDER, content: Content::Script },
-    Page { address: "/signup", title: texts::SIGN_UP, content: Content::Script },
-    Page { address: "/signin", title: texts::SIGN_IN, content: Content::Script },
-    Page { address: "/account", title: texts::ACCOUNT, content: Content::Script },
+    Page { address: "/", title: texts::TICKETS_FOR_SALE, content: Content::List, requests: &[] },
+    Page { address: "/tickets/new", title: texts::NEW_TICKET, content: Content::Script, requests: &[SETTINGS] },
+    Page { address: "/tickets/{id}", title: texts::TICKET, content: Content::Ticket, requests: &[] },
+    Page { address: "/listings", title: texts::MY_LISTINGS, content: Content::Script, requests: &[] },
+    Page {
+        address: "/orders",
+        title: texts::MY_ORDERS,
+        content: Content::Script,
+        requests: &["/api/orders", "/api/orders?status=all", SETTINGS],
+    },
+    Page {
+        address: "/orders/{id}",
+        title: texts::ORDER,
+        content: Content::Script,
+        requests: &["/api/orders/{id}", "/api/orders/{id}/charges", SETTINGS],
+    },
+    Page { address: "/signup", title: texts::SIGN_UP, content: Content::Script, requests: &[] },
+    Page { address: "/signin", title: texts::SIGN_IN, content: Content::Script, requests: &[] },
+    Page { address: "/account", title: texts::ACCOUNT, content: Content::Script, requests: &[] },
 ];
 
 /// Where the files are.
 pub const FILE_ADDRESS: &str = "/assets/{version}/{path:.*}";
+
+/// The requests that several pages send first.
+const SETTINGS: &str = "/api/settings";
+const CURRENT_USER: &str = "/api/users/currentuser";
 
 /// The reader of the interface's documents: no page, but an address that people type.
 const DOCS: &str = "/docs";
@@ -137,10 +154,23 @@ pub async fn show(call: Call, page: &'static Page) -> HttpResponse {
                 is_indexed: false,
                 kind: "website",
                 linked_data: None,
+                requests: first_requests(&call, page).await,
             };
             Document::new(&front.pages.origin, &head, &needs_script(page.title), None).answer(&call.req, front)
         }
     }
+}
+
+/// Paths that the browser may request while it still loads the page's script, which will request them first.
+async fn first_requests(call: &Call, page: &Page) -> Vec<String> {
+    let mut paths = vec![CURRENT_USER.to_owned()];
+    let id = call.req.match_info().get("id").unwrap_or_default();
+    let is_id = id.is_empty() || Uuid::try_parse(id).is_ok();
+    // Without a session the others would be refused. A page is shown even while the store cannot be asked.
+    if is_id && !page.requests.is_empty() && matches!(call.session().await, Ok(Some(_))) {
+        paths.extend(page.requests.iter().map(|path| path.replace("{id}", id)));
+    }
+    paths
 }
 
 /// One file.
@@ -210,6 +240,7 @@ fn not_found(req: &HttpRequest, front: &Front) -> HttpResponse {
         is_indexed: false,
         kind: "website",
         linked_data: None,
+        requests: Vec::new(),
     };
     let main = html! {
         div.page.page-not-found {

@@ -192,6 +192,9 @@ async fn ticket_page_names_title_price_and_availability() {
     ] {
         assert!(html.contains(part), "{part}\n{html}");
     }
+    let image = html.split_once("<meta property=\"og:image\" content=\"https://tickets.example").expect("a picture").1;
+    let image = site.get(image.split('"').next().expect("a value ends")).await;
+    assert_eq!((image.status(), named(&image, header::CONTENT_TYPE)), (StatusCode::OK, "image/png".into()));
     let data = data_in(&html, "<script type=\"application/ld+json\"");
     assert_eq!(data["@context"], "https://schema.org");
     assert_eq!((&data["name"], &data["url"]), (&"Café del Mar".into(), &address.into()));
@@ -296,6 +299,28 @@ async fn private_pages_are_not_indexed_and_public_ones_are() {
     for path in ["/", &ticket] {
         assert!(is_indexed(path).await, "{path}");
     }
+}
+
+#[actix_web::test]
+async fn page_of_a_user_preloads_the_requests_of_its_script() {
+    let site = Site::open(&[]).await;
+    let account = serde_json::json!({ "email": "ann@example.com", "password": "correct horse battery" });
+    let answer = site.answer(TestRequest::post().uri("/api/users/signup").set_json(account)).await;
+    let cookie = named(&answer, header::SET_COOKIE);
+    let preloads = async |path: &str, cookie: &str| -> Vec<String> {
+        let request = TestRequest::get().uri(path).append_header((header::COOKIE, cookie));
+        let html = String::from_utf8(read_body(site.answer(request).await).await.to_vec()).expect("UTF-8");
+        let links = html.split("<link rel=\"preload\" as=\"fetch\" crossorigin=\"anonymous\" href=\"").skip(1);
+        links.map(|rest| rest.split('"').next().expect("a value ends").to_owned()).collect()
+    };
+    let id = "0198c0de-0000-7000-8000-000000000000";
+    let (order, charges) = (format!("/api/orders/{id}"), format!("/api/orders/{id}/charges"));
+    let signed_in = preloads(&format!("/orders/{id}"), &cookie).await;
+    assert_eq!(signed_in, [CURRENT_USER, &order, &charges, SETTINGS]);
+    assert_eq!(preloads("/orders", &cookie).await, [CURRENT_USER, "/api/orders", "/api/orders?status=all", SETTINGS]);
+    assert_eq!(preloads(&format!("/orders/{id}"), "").await, [CURRENT_USER], "the others would be refused");
+    assert_eq!(preloads("/orders/..%2F..%2Fws", &cookie).await, [CURRENT_USER], "no id of an order");
+    assert_eq!(preloads("/", &cookie).await, [""; 0], "the list is rendered already");
 }
 
 #[actix_web::test]

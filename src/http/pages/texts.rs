@@ -3,6 +3,7 @@
 use crate::domain::{Currency, Money, TicketStatus};
 
 pub(super) const SITE: &str = "GitTix";
+pub(super) const PREVIEW_IMAGE: &str = "GitTix: buy and sell tickets, live";
 pub(super) const SITE_DESCRIPTION: &str =
     "Buy and sell tickets for concerts, games and shows. See live which tickets are available, locked or sold.";
 

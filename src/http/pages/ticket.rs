@@ -52,6 +52,7 @@ fn unavailable(call: &Call) -> HttpResponse {
         is_indexed: true,
         kind: "website",
         linked_data: None,
+        requests: Vec::new(),
     };
     let document = Document::new(&front.pages.origin, &head, &super::needs_script(texts::TICKET), None);
     let mut answer = document.refusal(&call.req, front, StatusCode::SERVICE_UNAVAILABLE);
@@ -69,6 +70,7 @@ fn document(call: &Call, ticket: &Ticket, status: TicketStatus, view: &TicketVie
         is_indexed: true,
         kind: "product",
         linked_data: Some(linked_data(origin, ticket, status)),
+        requests: Vec::new(),
     };
     let served = Served {
         // As the script builds it, from the page's address.
