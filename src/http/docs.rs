@@ -1,5 +1,5 @@
-//! The reader of the API's documents at `/docs`: Swagger UI for REST (docs/adr/0017), and a part of our own for the
-//! WebSocket and the error codes, which is rendered here so that it needs no script.
+//! The reader of the API's documents at `/docs`: an index of the REST operations, the WebSocket and the error codes, rendered
+//! here so that they need no script; and below them Swagger UI, in which requests can be tried (docs/adr/0017).
 //!
 //! The files are served below `/docs/`. The page names each of them with the hash of all of them (`?v=`): under that
 //! address a file never changes. Without the hash, or with another, a client has to ask again.

@@ -57,7 +57,7 @@ pub async fn serve(req: HttpRequest) -> HttpResponse {
 }
 
 /// The whole document.
-fn document() -> Value {
+pub fn document() -> Value {
     let mut document = serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
     // Relative to where the document was loaded from: right under every name and port, behind every proxy.
     document["servers"] = json!([{"url": "/", "description": "This server."}]);

@@ -31,7 +31,36 @@ async function executed(operation) {
 
 async function show(page) {
   await page.goto("/docs");
+  await page.locator("#reader").scrollIntoViewIfNeeded();
   await page.locator(".opblock").first().waitFor();
+}
+
+/** The addresses that the page requests from now on. */
+function requested(page) {
+  const addresses = [];
+  page.on("request", (request) => addresses.push(request.url()));
+  return { ofBundle: () => addresses.filter((url) => BUNDLE.test(url)).length };
+}
+
+/** Collects the layout shifts of the page, whatever they follow. */
+function watchShifts(page) {
+  return page.addInitScript(() => {
+    window.shifts = [];
+    new PerformanceObserver((list) => {
+      for (const { value, sources } of list.getEntries())
+        window.shifts.push([value, ...sources.map(({ node }) => node?.id || node?.nodeName)]);
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+}
+
+/** How far below the page's beginning the sections, frames and error codes are. */
+function places(page) {
+  return page.evaluate(() =>
+    [...document.querySelectorAll("main > section, section > article")].map((element) => [
+      element.id,
+      Math.round(element.getBoundingClientRect().top + scrollY),
+    ]),
+  );
 }
 
 test("request tried in the reader is answered by this server", async (t) => {
@@ -68,8 +97,7 @@ test("user who signs up in the reader is signed in and can list a ticket there",
 
 test("link to an error code shows its explanation without loading the REST part", async (t) => {
   const page = await on.person(t, { size: PHONE });
-  const requests = [];
-  page.on("request", (request) => requests.push(request.url()));
+  const requests = requested(page);
   const answer = await page.request.get("/api/tickets/none");
   const { type, code } = await answer.json();
   assert.equal(type, "/docs#not_found");
@@ -81,15 +109,80 @@ test("link to an error code shows its explanation without loading the REST part"
   }, code);
   assert.match(await explanation.textContent(), /not_found 404/);
   await page.waitForLoadState("networkidle");
-  assert.deepEqual(
-    requests.filter((url) => BUNDLE.test(url)),
-    [],
-  );
+  assert.equal(requests.ofBundle(), 0);
   await page.getByRole("link", { name: "REST", exact: true }).click();
+  await page.getByRole("link", { name: "GET /api/tickets", exact: true }).waitFor();
+  await page.getByRole("link", { name: "Try requests" }).click();
   await page.locator(".opblock").first().waitFor();
 });
 
-test("reader without JavaScript explains the WebSocket and every error code", async (t) => {
+for (const size of [DESKTOP, PHONE]) {
+  test(`Swagger UI is loaded near its section only, and moves nothing, ${size.width} wide`, async (t) => {
+    const page = await on.person(t, { size });
+    const requests = requested(page);
+    await watchShifts(page);
+    await page.goto("/docs");
+    await page.waitForLoadState("networkidle");
+    const before = await places(page);
+    const scrollTo = (windows) =>
+      page.evaluate((windows) => {
+        const { top } = document.getElementById("reader").getBoundingClientRect();
+        scrollBy(0, top - windows * innerHeight);
+      }, windows);
+    await scrollTo(2.5);
+    await page.waitForTimeout(500);
+    assert.equal(requests.ofBundle(), 0, "a window and a half away");
+    await scrollTo(1.5);
+    await page.locator(".opblock").first().waitFor();
+    assert.equal(requests.ofBundle(), 1);
+    assert.deepEqual(await places(page), before);
+    assert.deepEqual(await page.evaluate(() => window.shifts), []);
+  });
+}
+
+test("operation that the index links to is loaded at once, opened and scrolled to", async (t) => {
+  const page = await on.person(t);
+  const requests = requested(page);
+  await watchShifts(page);
+  await page.goto("/docs");
+  await page.waitForLoadState("networkidle");
+  assert.equal(requests.ofBundle(), 0);
+  const before = await places(page);
+  const link = page.getByRole("link", { name: "POST /api/tickets", exact: true });
+  const isShown = async (id) => {
+    await page.locator(`#operations-tickets-${id}.is-open`).waitFor();
+    await page.waitForFunction((id) => {
+      const operation = document.getElementById(`operations-tickets-${id}`);
+      const { top } = operation.getBoundingClientRect();
+      return top > -1 && top < innerHeight / 2 && operation.contains(document.activeElement);
+    }, id);
+    assert.equal(new URL(page.url()).hash, `#/tickets/${id}`);
+  };
+  await link.click();
+  await isShown("createTicket");
+  assert.equal(requests.ofBundle(), 1);
+  assert.deepEqual(await places(page), before);
+
+  await page.locator("#operations-tickets-createTicket .opblock-summary-control").click();
+  await page.locator("#operations-tickets-createTicket:not(.is-open)").waitFor();
+  await page.locator("#operations-tag-tickets").click();
+  await page.locator("#operations-tickets-createTicket").waitFor({ state: "detached" });
+  await link.click();
+  await isShown("createTicket");
+
+  await page.getByRole("link", { name: "GET /api/tickets", exact: true }).click();
+  await isShown("listTickets");
+  await page.goBack();
+  await isShown("createTicket");
+  await page.goBack();
+  await page.waitForFunction(() => location.hash === "");
+
+  await page.goto("about:blank");
+  await page.goto("/docs#/tickets/listTickets");
+  await isShown("listTickets");
+});
+
+test("reader without JavaScript lists the operations, and explains the WebSocket and every error code", async (t) => {
   const context = await on.browser.newContext({
     baseURL: on.server.origin,
     javaScriptEnabled: false,
@@ -100,6 +193,9 @@ test("reader without JavaScript explains the WebSocket and every error code", as
   await page.locator('[id="ticket_locked"]').getByText("409").waitFor();
   await page.locator("#message-TicketUpdated").getByText("ticket", { exact: true }).waitFor();
   await page.getByRole("heading", { name: "Resuming with ?after=" }).waitFor();
+  const operation = page.getByRole("listitem").filter({ hasText: "POST /api/tickets" }).first();
+  await operation.getByRole("link").waitFor();
+  assert.match(await operation.textContent(), /POST \/api\/tickets\s+\w+/);
 });
 
 test("reader that was loaded once loads nothing but the document again", async (t) => {
@@ -123,6 +219,8 @@ test("reader that was loaded once loads nothing but the document again", async (
 for (const scheme of ["light", "dark"]) {
   test(`axe-core finds nothing in the reader, ${scheme}`, async (t) => {
     const page = await on.person(t, { scheme });
+    await page.goto("/docs");
+    assert.deepEqual(await findings(page), [], "not loaded");
     await show(page);
     assert.deepEqual(await findings(page), [], "closed");
     await openMuch(page);

@@ -1,8 +1,36 @@
-// Shows the OpenAPI document in Swagger UI, which is loaded once its section comes into view: a visitor who follows a link
-// to an error code or to the WebSocket does not wait for it.
+// Shows the OpenAPI document in Swagger UI, in the last section of the page. Swagger UI is large: it is loaded when the section
+// comes near the window, or when an address (`#/tag/operation`, as in the index) asks for an operation.
 
-const rest = part("rest");
-const line = part("rest-status");
+const reader = part("reader");
+const line = part("reader-status");
+/** How far away from the window the section is loaded: the height of a window. */
+const NEAR = "100%";
+
+/** Swagger UI, once it has started. @type {any} */
+let ui = null;
+/** Whether Swagger UI was asked for. */
+let isAsked = false;
+/** The operation that is scrolled to as soon as it is in the document. @type {{ tag: string, id: string } | null} */
+let wanted = null;
+
+/**
+ * Names the operation that was opened last in the address. Swagger UI would do so too (`deepLinking`), with two entries in the
+ * history for each, and reads the address only when it starts.
+ */
+const Addressed = {
+  statePlugins: {
+    layout: {
+      wrapActions: {
+        show: (original) => (thing, isShown) => {
+          const [kind, tag, id] = thing;
+          if (kind === "operations" && isShown)
+            history.replaceState(history.state, "", `#/${tag}/${id}`);
+          return original(thing, isShown);
+        },
+      },
+    },
+  },
+};
 
 /**
  * Leaves out parts of Swagger UI that would do nothing here (the page has a title of its own, one server, and a session
@@ -32,11 +60,12 @@ const REPAIRS = [
   ["table[role=region]", "role", "table"],
 ];
 
-/** Adds what elements lack, now and whenever Swagger UI adds others. */
+/** Adds what elements lack, now and whenever Swagger UI adds others, and scrolls to the wanted operation if it is among them. */
 function repair(root) {
   const apply = () => {
     for (const [selector, attribute, value] of REPAIRS)
       for (const element of root.querySelectorAll(selector)) element.setAttribute(attribute, value);
+    scrollToWanted();
   };
   new MutationObserver(apply).observe(root, { childList: true, subtree: true });
   apply();
@@ -72,33 +101,74 @@ function followColorScheme() {
   apply();
 }
 
-async function showRest() {
+/** Loads Swagger UI, once. */
+async function load() {
+  if (isAsked) return;
+  isAsked = true;
+  observer.disconnect();
   line.textContent = "Loading the operations…";
   try {
     followColorScheme();
-    await Promise.all([stylesheet(rest.dataset.style), script(rest.dataset.script)]);
+    await Promise.all([stylesheet(reader.dataset.style), script(reader.dataset.script)]);
     repair(part("swagger-ui"));
-    globalThis.SwaggerUIBundle({
+    ui = globalThis.SwaggerUIBundle({
       url: "/api/openapi.json",
       dom_id: "#swagger-ui",
-      plugins: [Fitted],
-      deepLinking: true,
+      plugins: [Fitted, Addressed],
       displayRequestDuration: true,
       syntaxHighlight: { theme: "obsidian" }, // the default theme has too little contrast
       defaultModelsExpandDepth: 0,
       validatorUrl: null,
-      onComplete: () => line.remove(),
+      onComplete: () => {
+        line.textContent = "";
+      },
     });
+    openWanted();
   } catch (error) {
     line.textContent = `The operations could not be shown (${error}). Reload the page to try again.`;
   }
 }
 
-// Before the section is looked at: else it would be in view while the browser has not scrolled to the address's anchor yet.
-document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
-const observer = new IntersectionObserver((entries) => {
-  if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
-  observer.disconnect();
-  showRest();
+/** Opens the operation that an address asks for, and scrolls to it. */
+function follow(address) {
+  const [, tag, id] = /^#\/([^/]+)\/([^/]+)$/.exec(address) ?? [];
+  if (!id) return;
+  wanted = { tag, id };
+  if (!ui) reader.scrollIntoView(); // shows that it is being loaded
+  load();
+  openWanted();
+}
+
+function openWanted() {
+  if (!ui || !wanted) return;
+  const { tag, id } = wanted;
+  ui.layoutActions.show(["operations-tag", tag], true);
+  ui.layoutActions.show(["operations", tag, id], true);
+  scrollToWanted();
+}
+
+function scrollToWanted() {
+  const operation = wanted && document.getElementById(`operations-${wanted.tag}-${wanted.id}`);
+  if (!operation) return;
+  wanted = null;
+  operation.scrollIntoView();
+  const control = /** @type {HTMLElement | null} */ (
+    operation.querySelector(".opblock-summary-control")
+  );
+  control?.focus({ preventScroll: true });
+}
+
+const observer = new IntersectionObserver(
+  (entries) => {
+    if (entries.some(({ isIntersecting }) => isIntersecting)) load();
+  },
+  { rootMargin: `${NEAR} 0px` },
+);
+observer.observe(reader);
+addEventListener("hashchange", () => follow(location.hash));
+// A link to the address that the page has already changes nothing, but its operation may be out of view or closed.
+part("rest").addEventListener("click", ({ target }) => {
+  const link = /** @type {Element} */ (target).closest("a");
+  if (link?.hash === location.hash) follow(link.hash);
 });
-observer.observe(rest);
+follow(location.hash);

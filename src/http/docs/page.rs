@@ -1,5 +1,5 @@
-//! The page as HTML: the template in `web/docs/index.html`, with the frames of the AsyncAPI document and the table of
-//! error codes filled in.
+//! The page as HTML: the template in `web/docs/index.html`, with the operations of the OpenAPI document, the frames of the
+//! AsyncAPI document and the error codes filled in.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::advice;
 use crate::{
-    http::error::Code,
+    http::{error::Code, openapi},
     ws::{self, Direction},
 };
 
@@ -17,8 +17,39 @@ const SHARED_SHAPES: [&str; 4] = ["Charge", "Order", "Ticket", "User"];
 
 /// Renders the page; `version` names the files that it loads.
 pub fn render(version: &str) -> String {
-    let frames = frames(&ws::asyncapi());
-    TEMPLATE.replace("{{version}}", version).replace("{{frames}}", &frames).replace("{{problems}}", &problems())
+    let fields = [
+        ("{{version}}", version.to_owned()),
+        ("{{operations}}", operations(&openapi::document())),
+        ("{{frames}}", frames(&ws::asyncapi())),
+        ("{{problems}}", problems()),
+    ];
+    fields.iter().fold(TEMPLATE.to_owned(), |page, (field, html)| page.replace(field, html))
+}
+
+/// All operations of the OpenAPI document by tag. Each links to itself in the reader (`reader.js` reads this address).
+fn operations(document: &Value) -> String {
+    let mut html = String::new();
+    for tag in document["tags"].as_array().expect("the document has tags") {
+        let name = tag["name"].as_str().expect("a tag has a name");
+        let description = marked_up(tag["description"].as_str().unwrap_or_default());
+        append(&mut html, format_args!("<h3>{}</h3>\n<p>{description}</p>\n<ul class=\"operations\">\n", escaped(&capitalized(name))));
+        for (path, item) in document["paths"].as_object().expect("the document has paths") {
+            let of_tag = item.as_object().into_iter().flatten().filter(|(_, operation)| operation["tags"][0] == name);
+            for (method, operation) in of_tag {
+                html.push_str(&entry(name, method, path, operation));
+            }
+        }
+        html.push_str("</ul>\n");
+    }
+    html
+}
+
+/// One operation in the index.
+fn entry(tag: &str, method: &str, path: &str, operation: &Value) -> String {
+    let id = operation["operationId"].as_str().expect("an operation has an id");
+    let summary = marked_up(operation["summary"].as_str().unwrap_or_default());
+    let (method, path) = (method.to_uppercase(), escaped(path));
+    format!("<li><a href=\"#/{tag}/{id}\"><code>{method} {path}</code></a>\n<p>{summary}</p></li>\n")
 }
 
 /// All messages of the AsyncAPI document, by who sends them to whom.

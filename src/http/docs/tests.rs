@@ -59,6 +59,26 @@ async fn page_explains_every_error_code_once_under_its_own_anchor() {
 }
 
 #[actix_web::test]
+async fn page_lists_every_operation_once_with_its_summary_and_a_link_into_the_reader() {
+    let page = page_text().await;
+    let document = crate::http::openapi::document();
+    let mut all = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("an item") {
+            let (tag, id) = (operation["tags"][0].as_str().expect("a tag"), operation["operationId"].as_str().expect("an id"));
+            let entries: Vec<&str> = page.split(&format!("<a href=\"#/{tag}/{id}\">")).skip(1).collect();
+            let [entry] = entries[..] else { panic!("{id} is listed {} times", entries.len()) };
+            let entry = entry.split("</li>").next().expect("its end");
+            assert!(entry.starts_with(&format!("<code>{} {path}</code></a>", method.to_uppercase())), "{entry}");
+            let summary = operation["summary"].as_str().filter(|summary| !summary.is_empty()).expect("a summary");
+            assert!(entry.contains(&format!("<p>{}</p>", page::marked_up(summary))), "{entry}");
+            all += 1;
+        }
+    }
+    assert_eq!(page.matches("href=\"#/").count(), all);
+}
+
+#[actix_web::test]
 async fn page_shows_every_frame_below_who_sends_it() {
     let page = page_text().await;
     let document = crate::ws::asyncapi();
