@@ -72,7 +72,8 @@ fn prepare() -> Result<(), String> {
     for path in paths.iter().filter(|path| SERVED.contains(&extension(path)) && !path.starts_with("docs/")) {
         table.insert(path.clone(), format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/web/{path}\")"));
     }
-    let rows: String = table.iter().map(|(path, file)| format!("    File {{ path: {path:?}, body: include_bytes!({file}) }},\n")).collect();
+    let rows: String =
+        table.iter().map(|(path, file)| format!("    PageFile {{ path: {path:?}, body: include_bytes!({file}) }},\n")).collect();
     fs::write(out.join("pages_files.rs"), format!("&[\n{rows}]\n")).map_err(|error| format!("pages_files.rs: {error}"))
 }
 

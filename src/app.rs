@@ -17,9 +17,9 @@ use actix_web::dev::{Server, ServerHandle};
 use async_trait::async_trait;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use self::{listening::Bound, opening::Opened};
+use self::{listening::Bound, opening::OpenedStore};
 use crate::{
-    actors::{Actors, NetworkLocks, Shop, Staffing},
+    actors::{ActorContext, Actors, ActorsConfig, NetworkLocks},
     catalog::{self, Catalog},
     config::{Config, Switch},
     domain::ReplicaName,
@@ -110,7 +110,7 @@ impl Running {
                 format!("the HTTP server ended: {}", served.map_or_else(|error| error.to_string(), |served| format!("{served:?}")))
             }
             task = essential_ended() => format!("the {task} ended, which cannot be restarted without the process"),
-            reason = self.store.lost() => format!("the store cannot be used any more: {reason}"),
+            reason = self.store.file_failed() => format!("the store cannot be used any more: {reason}"),
         }
     }
 }
@@ -184,7 +184,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let actors = start_actors(&config, opened, catalog.clone(), replica, &arbiters);
     let hub = ws::Hub::start(store.feed().clone(), clock.clone(), socket_limits);
     let readiness = http::Readiness::new(Arc::new(StoreHealth(Arc::clone(&store))), clock.clone());
-    startup.finish(http::State { actors, catalog, clock, readiness, hub: hub.clone(), front: startup.front() });
+    startup.finish(http::AppState { actors, catalog, clock, readiness, hub: hub.clone(), context: startup.context() });
     Ok(Running { addr, servers, hub, store, arbiters })
 }
 
@@ -197,12 +197,12 @@ fn serve(
     startup: &http::Startup,
 ) -> Result<Vec<Serving>, StartError> {
     let guard = http::Guard { deadlines: http::Deadlines::default(), quota };
-    let bounds = http::Bounds { workers: cores, connections_max: CONNECTIONS_PER_WORKER_MAX, drain: Running::DRAIN };
+    let bounds = http::ServerLimits { workers: cores, connections_max: CONNECTIONS_PER_WORKER_MAX, drain: Running::DRAIN };
     let started = startup.clone();
     let server = http::serve(public.listener, bounds, guard, move || http::staged(started.clone(), http::app));
     let mut servers = vec![Serving::start(server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?)];
     if let Some(admin) = admin {
-        let bounds = http::Bounds { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
+        let bounds = http::ServerLimits { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
         let started = startup.clone();
         // The connections of the admin address have a bound of their own.
         let server = http::serve(admin.listener, bounds, http::Guard::default(), move || http::staged(started.clone(), http::admin));
@@ -211,14 +211,28 @@ fn serve(
     Ok(servers)
 }
 
-fn start_actors(config: &Config, opened: Opened, catalog: Catalog, replica: ReplicaName, arbiters: &[Arbiter]) -> Actors {
-    let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
-    let Opened { store, clock, processor, idempotency_secret } = opened;
+fn start_actors(config: &Config, opened: OpenedStore, catalog: Catalog, replica: ReplicaName, arbiters: &[Arbiter]) -> Actors {
+    let (reversals, charges_to_reverse) = mpsc::channel(Actors::CHARGES_TO_REVERSE_MAX);
+    let OpenedStore { store, clock, processor, idempotency_secret } = opened;
     let network_locks = NetworkLocks::new(config.locks_per_network_max());
-    let shop = Arc::new(Shop { store, processor, catalog, clock, policy: config.policy(), replica, losers: losers_in, network_locks });
-    let staffing = Staffing { session_ttl: config.session_ttl, signin_rates: config.rate_limit == Switch::On, idempotency_secret, losers };
+    let context = Arc::new(ActorContext {
+        store,
+        processor,
+        catalog,
+        clock,
+        policy: config.policy(),
+        replica,
+        charges_to_reverse: reversals,
+        network_locks,
+    });
+    let staffing = ActorsConfig {
+        session_ttl: config.session_ttl,
+        signin_rates: config.rate_limit == Switch::On,
+        idempotency_secret,
+        charges_to_reverse,
+    };
     let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
-    Actors::start(shop, staffing, &homes)
+    Actors::start(context, staffing, &homes)
 }
 
 /// What `/readyz` asks.

@@ -16,10 +16,10 @@ use crate::domain::{Millis, Timestamp};
 
 /// A cheap handle on the time of the store. Clones share one clock.
 #[derive(Debug, Clone)]
-pub struct Clock(Arc<Inner>);
+pub struct Clock(Arc<ClockInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ClockInner {
     origin: Instant,
     /// The store's time at `origin`, in milliseconds.
     base: AtomicI64,
@@ -76,7 +76,7 @@ impl Clock {
 
     /// A clock that begins at `now`, and is exact until it is measured.
     pub fn starting_at(now: Timestamp) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ClockInner {
             origin: Instant::now(),
             base: AtomicI64::new(now.0),
             uncertainty: AtomicI64::new(0),

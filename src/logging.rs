@@ -36,7 +36,7 @@ pub struct LogGuard(SyncSender<Message>);
 
 #[derive(Debug)]
 enum Message {
-    Line(Vec<u8>),
+    LogLine(Vec<u8>),
     /// Answered when every line before it was written.
     Flush(SyncSender<()>),
 }
@@ -50,7 +50,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogGuard, String> {
     let (queue, messages) = sync_channel(QUEUE_MAX);
     let writer = thread::Builder::new().name("gittix-log".into());
     writer.spawn(move || write_all(&messages, io::stderr())).map_err(|error| format!("the log could not be started: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(queue.clone())).with_ansi(false);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter(queue.clone())).with_ansi(false);
     let started = match format {
         LogFormat::Text => lines.with_timer(UtcTime::rfc_3339()).try_init(),
         LogFormat::Json => lines.with_timer(UtcTime::rfc_3339()).json().flatten_event(true).try_init(),
@@ -91,23 +91,23 @@ impl Drop for LogGuard {
 
 /// Hands each event's line to the writer's thread.
 #[derive(Debug)]
-struct Lines(SyncSender<Message>);
+struct LogWriter(SyncSender<Message>);
 
 /// One event: the subscriber writes it with a single call.
 #[derive(Debug)]
-struct Line<'a>(&'a SyncSender<Message>);
+struct LogLine<'a>(&'a SyncSender<Message>);
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = LogLine<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(&self.0)
+    fn make_writer(&'a self) -> LogLine<'a> {
+        LogLine(&self.0)
     }
 }
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.0.try_send(Message::Line(line.to_vec())).is_err() {
+        if self.0.try_send(Message::LogLine(line.to_vec())).is_err() {
             METRICS.log_lines_dropped.inc();
         }
         Ok(line.len())
@@ -123,7 +123,7 @@ fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
     let mut reported = METRICS.log_lines_dropped.get();
     for message in messages {
         match message {
-            Message::Line(line) => match out.write_all(&line) {
+            Message::LogLine(line) => match out.write_all(&line) {
                 Ok(()) => {
                     let dropped = METRICS.log_lines_dropped.get() - reported;
                     if dropped > 0 {
@@ -188,7 +188,7 @@ mod tests {
         let pipe = Pipe::default();
         let out = pipe.clone();
         let writer = thread::spawn(move || write_all(&messages, out));
-        let lines = Lines(queue);
+        let lines = LogWriter(queue);
         let flushed = |queue: &SyncSender<Message>| drop(LogGuard(queue.clone()));
         *pipe.is_broken.lock() = true;
         lines.make_writer().write_all(b"lost\n").expect("logging never fails");
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn full_queue_drops_lines_and_counts_them() {
         let (queue, _messages) = sync_channel(1);
-        let lines = Lines(queue);
+        let lines = LogWriter(queue);
         let before = METRICS.log_lines_dropped.get();
         for _ in 0..3 {
             lines.make_writer().write_all(b"line\n").expect("logging never fails");

@@ -15,13 +15,13 @@ use gittix::{
 #[command(name = "gittix", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
     serve: Config,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the server (the default).
     Serve(Box<Config>),
     /// Fill a running server with sellers, tickets and racing buyers.
@@ -31,9 +31,9 @@ enum Command {
 }
 
 /// Exit code: a setting is wrong, or what it names does not work.
-const MISUSED: u8 = 2;
+const EXIT_USAGE: u8 = 2;
 /// Exit code: the server that was asked is not well. Docker reserves 2 in health checks.
-const UNWELL: u8 = 1;
+const EXIT_UNHEALTHY: u8 = 1;
 /// Exit code: something failed while the server ran, and only a new process helps (`EX_SOFTWARE` of sysexits.h).
 const FAILED: u8 = 70;
 
@@ -44,23 +44,23 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
-        Err(error) => return fail(&one_line(&error), MISUSED),
+        Err(error) => return fail(&one_line(&error), EXIT_USAGE),
     };
     let done = match cli.command {
         None => serve(cli.serve),
-        Some(Command::Serve(config)) => serve(*config),
-        Some(Command::Demo(demo)) => run_demo(demo).map_err(|error| (error, MISUSED)),
-        Some(Command::Health(probe)) => probe.ask().map_err(|error| (error, UNWELL)),
+        Some(CliCommand::Serve(config)) => serve(*config),
+        Some(CliCommand::Demo(demo)) => run_demo(demo).map_err(|error| (error, EXIT_USAGE)),
+        Some(CliCommand::Health(probe)) => probe.ask().map_err(|error| (error, EXIT_UNHEALTHY)),
     };
     done.map_or_else(|(error, code)| fail(&error, code), |()| ExitCode::SUCCESS)
 }
 
 fn serve(config: Config) -> Result<(), (String, u8)> {
-    let misused = |error| (error, MISUSED);
+    let misused = |error| (error, EXIT_USAGE);
     let config = config.checked().map_err(misused)?;
     let _log = logging::start(&config.log, config.log_format).map_err(misused)?;
     let ended = actix::System::new().block_on(app::run(config));
-    ended.map_err(|error| (error.to_string(), if error.is_start() { MISUSED } else { FAILED }))
+    ended.map_err(|error| (error.to_string(), if error.is_start() { EXIT_USAGE } else { FAILED }))
 }
 
 fn run_demo(demo: demo::Demo) -> Result<(), String> {

@@ -13,9 +13,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use gittix::{
     clock::Clock,
     domain::{Currency, Event, Money, Ticket, TicketId, TicketState, Timestamp, Title, UserId},
-    http::{self, Bounds},
+    http::{self, ServerLimits},
     store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
-    ws::{self, Hub, Limits, Shard},
+    ws::{self, Hub, Shard, SocketLimits},
 };
 use uuid::Uuid;
 
@@ -65,11 +65,11 @@ pub fn hub() {
     actix::System::new().block_on(async {
         let epoch = Cursor { epoch: 1, ..Cursor::default() };
         let feed = FeedLog::new(epoch, FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 });
-        let hub = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), Limits::default());
+        let hub = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
         let sockets = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = sockets.local_addr().expect("it is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
-        let bounds = Bounds { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
         let app = move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect));
         http::serve(sockets, bounds, http::Guard::default(), app).expect("it is bound").await.expect("it serves");
     });

@@ -13,8 +13,8 @@ use bson::{Document, doc, serialize_to_document};
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Command, Email, Event, Money, Order, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, User, UserId, decide,
-        decide::list_ticket,
+        Email, Event, Money, Order, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp, Title, User, UserId,
+        decide, decide::list_ticket,
     },
     store::{Commit, Write},
 };
@@ -52,7 +52,7 @@ pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
 
 fn lock(ticket: Ticket, buyer: UserId) -> Commit {
     let order = OrderId::new(Uuid::now_v7());
-    let command = Command::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("bench") };
+    let command = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("bench") };
     Commit::of(decide(&Sale::unlocked(ticket), &command, &Policy::default(), AT).expect("it is free"), AT)
 }
 

@@ -7,7 +7,8 @@ use bson::{Document, doc, serialize_to_document};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Command, Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, UserId, decide, decide::list_ticket,
+        Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp, Title, UserId, decide,
+        decide::list_ticket,
     },
     store::{Commit, Write},
 };
@@ -126,7 +127,7 @@ pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
     let ticket = listed.ticket.expect("it was listed");
     // Four locks a buyer.
     let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));
-    let command = Command::Lock {
+    let command = TicketCommand::Lock {
         order: OrderId::new(Uuid::now_v7()),
         buyer,
         expected_price: None,

@@ -7,7 +7,7 @@ use crate::{
 
 /// Everything that a handle's method can fail with. `http/error.rs` maps each to its answer, exhaustively.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Fault {
+pub enum ActorError {
     /// The rules say no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -49,13 +49,13 @@ pub enum Fault {
     OutcomeUnknown,
 }
 
-impl From<Unavailable> for Fault {
+impl From<Unavailable> for ActorError {
     fn from(Unavailable(detail): Unavailable) -> Self {
         Self::Unavailable(detail)
     }
 }
 
-impl From<CommitError> for Fault {
+impl From<CommitError> for ActorError {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Stale => Self::Busy("changed by others again and again"),

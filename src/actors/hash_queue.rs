@@ -16,14 +16,14 @@ use crate::metrics::METRICS;
 /// A queue of jobs. Threads take from it by [`HashQueue::next`].
 #[derive(Debug)]
 pub(super) struct HashQueue<J> {
-    state: Mutex<State<J>>,
+    state: Mutex<QueueState<J>>,
     ready: Condvar,
 }
 
 #[derive(Debug)]
-struct State<J> {
+struct QueueState<J> {
     /// Waiting jobs by network, the oldest first; a network without jobs has no entry.
-    networks: HashMap<IpAddr, VecDeque<Waiting<J>>>,
+    networks: HashMap<IpAddr, VecDeque<QueuedJob<J>>>,
     /// The networks with waiting jobs, each once, the one to be served next in front.
     turns: VecDeque<IpAddr>,
     waiting: usize,
@@ -32,7 +32,7 @@ struct State<J> {
 }
 
 #[derive(Debug)]
-struct Waiting<J> {
+struct QueuedJob<J> {
     id: u64,
     deadline: Instant,
     job: J,
@@ -50,7 +50,7 @@ impl<J> HashQueue<J> {
     pub(super) const WAITING_MAX: usize = 128;
 
     pub(super) fn new() -> Self {
-        let state = State { networks: HashMap::new(), turns: VecDeque::new(), waiting: 0, last_id: 0, closed: false };
+        let state = QueueState { networks: HashMap::new(), turns: VecDeque::new(), waiting: 0, last_id: 0, closed: false };
         Self { state: Mutex::new(state), ready: Condvar::new() }
     }
 
@@ -100,7 +100,7 @@ impl<J> HashQueue<J> {
     }
 }
 
-impl<J> State<J> {
+impl<J> QueueState<J> {
     /// The place of the new job, and the job that it displaced.
     fn push(&mut self, network: IpAddr, deadline: Instant, job: J) -> Option<(QueuePlace, Option<J>)> {
         let displaced = if self.waiting < HashQueue::<J>::WAITING_MAX { None } else { Some(self.displace(network)?) };
@@ -110,7 +110,7 @@ impl<J> State<J> {
         if jobs.is_empty() {
             self.turns.push_back(network);
         }
-        jobs.push_back(Waiting { id: place.id, deadline, job });
+        jobs.push_back(QueuedJob { id: place.id, deadline, job });
         self.count(self.waiting + 1);
         Some((place, displaced))
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sha2::Sha256;
 
 use crate::{
-    actors::Fault,
+    actors::ActorError,
     domain::{IdempotencyKey, IdempotencyRecord, UserId},
     store::Store,
 };
@@ -52,7 +52,7 @@ impl Idempotency {
     }
 
     /// Takes the key for a request; `None` while another request of this process uses it. Across replicas, the commit of
-    /// the second one fails with [`Fault::KeyUsed`].
+    /// the second one fails with [`ActorError::KeyUsed`].
     pub fn begin(&self, key: &IdempotencyKey) -> Option<KeyInUse> {
         let key = (key.user, key.key.clone());
         let taken = self.held.lock().insert(key.clone());
@@ -62,8 +62,8 @@ impl Idempotency {
     /// What the key was used for before.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`].
-    pub async fn find(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Fault> {
+    /// [`ActorError::Unavailable`].
+    pub async fn find(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, ActorError> {
         Ok(self.store.idempotency(user, key).await?)
     }
 }

@@ -1,22 +1,21 @@
 //! The actors: one for each ticket that something happens to, and three registries.
 //!
 //! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never an address. Waiting goes one way,
-//! http -> registry -> ticket. Admission is bounded in front of the registries and sheds with [`Fault::Busy`]. No rule
+//! http -> registry -> ticket. Admission is bounded in front of the registries and sheds with [`ActorError::Busy`]. No rule
 //! about who may do what lives here: that is [`crate::domain::decide()`].
 
+mod context;
 mod fault;
 mod hash_queue;
 mod idempotency;
 mod in_flight;
 mod network_locks;
-mod notices;
 mod orders;
 mod passwords;
 mod reconciliation;
 pub mod security;
 mod sessions;
 mod settlement;
-mod shop;
 mod sign_in_limits;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,21 +24,22 @@ mod tickets;
 mod upkeep;
 mod user_service;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 
 use actix::ArbiterHandle;
 use tokio::sync::mpsc;
 
-pub use fault::Fault;
+pub use context::ActorContext;
+pub use fault::ActorError;
 pub use idempotency::Idempotency;
 pub use network_locks::NetworkLocks;
-pub use notices::{Heard, Notices};
 pub use orders::{Expected, Orders, Paid};
-pub use shop::Shop;
 pub use tickets::Tickets;
 pub use user_service::UserUpdated;
 pub use users::{Browser, SessionToken, SignedIn, UserUpdate, Users};
+pub use webhooks::{WebhookOutcome, Webhooks};
 
 use crate::domain::{Charge, Millis};
 use settlement::Settlement;
@@ -49,39 +49,39 @@ use settlement::Settlement;
 pub struct Actors {
     pub tickets: Tickets,
     pub orders: Orders,
-    pub notices: Notices,
+    pub webhooks: Webhooks,
     pub users: Users,
     pub idempotency: Idempotency,
 }
 
-/// What the actors are started with beside the [`Shop`].
+/// What the actors are started with beside the [`ActorContext`].
 #[derive(Debug)]
-pub struct Staffing {
+pub struct ActorsConfig {
     pub session_ttl: Millis,
     /// Whether sign-ins are counted and limited.
     pub signin_rates: bool,
     /// The key of request fingerprints, shared by all replicas.
     pub idempotency_secret: [u8; 32],
-    /// The receiving end of [`Shop::losers`].
-    pub losers: mpsc::Receiver<Charge>,
+    /// The receiving end of [`ActorContext::charges_to_reverse`].
+    pub charges_to_reverse: mpsc::Receiver<Charge>,
 }
 
 impl Actors {
     /// How many charges that lost their lock may wait for their reversal; more are found by reconciliation.
-    pub const LOSERS_MAX: usize = 4096;
+    pub const CHARGES_TO_REVERSE_MAX: usize = 4096;
 
     /// Starts registries and upkeep on `arbiters`, of which there must be at least one; they end with them.
-    pub fn start(shop: Arc<Shop>, staffing: Staffing, arbiters: &[ArbiterHandle]) -> Self {
+    pub fn start(context: Arc<ActorContext>, config: ActorsConfig, arbiters: &[ArbiterHandle]) -> Self {
         let home = &arbiters[0];
-        let tickets = Tickets::start(Arc::clone(&shop), arbiters);
-        let settlement = Settlement::new(Arc::clone(&shop), tickets.clone());
-        let notices = Notices::new(Arc::clone(&shop), settlement.clone());
-        let orders = Orders::start(Arc::clone(&shop), settlement, staffing.losers, tickets.clone(), home);
-        let users = Users::start(Arc::clone(&shop), staffing.session_ttl, staffing.signin_rates, home);
-        let idempotency = Idempotency::new(Arc::clone(&shop.store), staffing.idempotency_secret);
-        let actors = Self { tickets, orders, notices, users, idempotency };
+        let tickets = Tickets::start(Arc::clone(&context), arbiters);
+        let settlement = Settlement::new(Arc::clone(&context), tickets.clone());
+        let webhooks = Webhooks::new(Arc::clone(&context), settlement.clone());
+        let orders = Orders::start(Arc::clone(&context), settlement, config.charges_to_reverse, tickets.clone(), home);
+        let users = Users::start(Arc::clone(&context), config.session_ttl, config.signin_rates, home);
+        let idempotency = Idempotency::new(Arc::clone(&context.store), config.idempotency_secret);
+        let actors = Self { tickets, orders, webhooks, users, idempotency };
         let upkeep = actors.clone();
-        home.spawn_fn(move || upkeep::start(&shop, &upkeep));
+        home.spawn_fn(move || upkeep::start(&context, &upkeep));
         actors
     }
 }

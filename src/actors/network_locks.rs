@@ -18,11 +18,11 @@ use crate::domain::{Millis, OrderId, Policy, Ticket, TicketId, Timestamp, Versio
 #[derive(Debug)]
 pub struct NetworkLocks {
     locks_max: u32,
-    state: Mutex<State>,
+    state: Mutex<NetworkLocksState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct NetworkLocksState {
     by_ticket: HashMap<TicketId, Vec<Held>>,
     counts: HashMap<IpAddr, u32>,
 }
@@ -92,7 +92,7 @@ impl NetworkLocks {
     }
 }
 
-impl State {
+impl NetworkLocksState {
     /// Keeps those entries of `ticket` for which `keep` returns true; the others are counted no longer.
     fn retain(&mut self, ticket: TicketId, mut keep: impl FnMut(&mut Held) -> bool) {
         let Entry::Occupied(mut entry) = self.by_ticket.entry(ticket) else { return };
@@ -117,7 +117,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{Command, Money, ReplicaName, Sale, Title, UserId, decide, decide::list_ticket};
+    use crate::domain::{Money, ReplicaName, Sale, TicketCommand, Title, UserId, decide, decide::list_ticket};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const NETWORK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
@@ -135,13 +135,14 @@ mod tests {
 
     fn locked(sale: Sale, n: u128) -> Sale {
         let buyer = UserId::new(Uuid::from_u128(2));
-        let lock = Command::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") };
+        let lock =
+            TicketCommand::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") };
         let decision = decide(&sale, &lock, &Policy::default(), NOW).expect("it is free");
         sale.after(&decision)
     }
 
     fn cancelled(sale: Sale, n: u128) -> Sale {
-        let cancel = Command::Cancel { order: order(n), by: UserId::new(Uuid::from_u128(2)) };
+        let cancel = TicketCommand::Cancel { order: order(n), by: UserId::new(Uuid::from_u128(2)) };
         let decision = decide(&sale, &cancel, &Policy::default(), NOW).expect("it is held");
         sale.after(&decision)
     }

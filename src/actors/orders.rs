@@ -7,16 +7,16 @@ use futures_util::stream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Fault, NetworkLocks, Tickets,
+    ActorError, NetworkLocks, Tickets,
+    context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
     reconciliation::Reconciliation,
-    settlement::{self, Attempt, Settlement},
-    shop::{Shop, new_id},
+    settlement::{self, AuthorizeWith, Settlement},
     ticket::Done,
 };
 use crate::{
     domain::{
-        CancelReason, Charge, ChargeId, ChargeStatus, Command, IdempotencyKey, Money, Order, OrderId, OrderStatus, Refusal, TicketId,
+        CancelReason, Charge, ChargeId, ChargeStatus, IdempotencyKey, Money, Order, OrderId, OrderStatus, Refusal, TicketCommand, TicketId,
         UserId, Version,
     },
     metrics::METRICS,
@@ -39,14 +39,14 @@ pub struct Orders {
 #[derive(Debug)]
 struct OrderRegistry {
     desk: Desk,
-    losers: Option<mpsc::Receiver<Charge>>,
+    charges_to_reverse: Option<mpsc::Receiver<Charge>>,
     _essential: Essential,
 }
 
 /// What handle and registry both work with.
 #[derive(Debug, Clone)]
 struct Desk {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     tickets: Tickets,
     settlement: Settlement,
     /// Attempts to pay that may be declined yet, by buyer.
@@ -61,8 +61,8 @@ pub struct Expected {
 }
 
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Order, Fault>")]
-struct Place {
+#[rtype(result = "Result<Order, ActorError>")]
+struct PlaceOrder {
     buyer: UserId,
     ticket: TicketId,
     expected: Expected,
@@ -72,7 +72,7 @@ struct Place {
 }
 
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(), Fault>")]
+#[rtype(result = "Result<(), ActorError>")]
 struct Cancel {
     order: OrderId,
     by: UserId,
@@ -80,7 +80,7 @@ struct Cancel {
 }
 
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Paid, Fault>")]
+#[rtype(result = "Result<Paid, ActorError>")]
 struct Pay {
     order: OrderId,
     by: UserId,
@@ -89,7 +89,7 @@ struct Pay {
 }
 
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Paid, Fault>")]
+#[rtype(result = "Result<Paid, ActorError>")]
 struct Confirm {
     charge: ChargeId,
     by: UserId,
@@ -101,9 +101,11 @@ impl Actor for OrderRegistry {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(Orders::ADMITTED_MAX * 2);
-        Reconciliation::start(&self.desk.shop, &self.desk.settlement);
-        if let Some(losers) = self.losers.take() {
-            ctx.add_stream(stream::unfold(losers, |mut losers| async move { losers.recv().await.map(|charge| (charge, losers)) }));
+        Reconciliation::start(&self.desk.context, &self.desk.settlement);
+        if let Some(charges_to_reverse) = self.charges_to_reverse.take() {
+            ctx.add_stream(stream::unfold(charges_to_reverse, |mut charges_to_reverse| async move {
+                charges_to_reverse.recv().await.map(|charge| (charge, charges_to_reverse))
+            }));
         }
     }
 }
@@ -120,17 +122,17 @@ impl StreamHandler<Charge> for OrderRegistry {
 
 impl Supervised for OrderRegistry {}
 
-impl Handler<Place> for OrderRegistry {
-    type Result = ResponseFuture<Result<Order, Fault>>;
+impl Handler<PlaceOrder> for OrderRegistry {
+    type Result = ResponseFuture<Result<Order, ActorError>>;
 
-    fn handle(&mut self, place: Place, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, place: PlaceOrder, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
         Box::pin(async move { desk.place(place).await })
     }
 }
 
 impl Handler<Cancel> for OrderRegistry {
-    type Result = ResponseFuture<Result<(), Fault>>;
+    type Result = ResponseFuture<Result<(), ActorError>>;
 
     fn handle(&mut self, cancel: Cancel, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
@@ -139,7 +141,7 @@ impl Handler<Cancel> for OrderRegistry {
 }
 
 impl Handler<Pay> for OrderRegistry {
-    type Result = ResponseFuture<Result<Paid, Fault>>;
+    type Result = ResponseFuture<Result<Paid, ActorError>>;
 
     fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
@@ -148,7 +150,7 @@ impl Handler<Pay> for OrderRegistry {
 }
 
 impl Handler<Confirm> for OrderRegistry {
-    type Result = ResponseFuture<Result<Paid, Fault>>;
+    type Result = ResponseFuture<Result<Paid, ActorError>>;
 
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
@@ -157,17 +159,17 @@ impl Handler<Confirm> for OrderRegistry {
 }
 
 impl Desk {
-    async fn place(&self, place: Place) -> Result<Order, Fault> {
+    async fn place(&self, place: PlaceOrder) -> Result<Order, ActorError> {
         fail::fail_point!("orders::place");
         let order = OrderId::new(new_id());
         let Expected { price: expected_price, version: expected_version } = place.expected;
-        let replica = self.shop.replica.clone();
-        let command = Command::Lock { order, buyer: place.buyer, expected_price, expected_version, replica };
-        let done = match (&self.shop.network_locks, place.network) {
+        let replica = self.context.replica.clone();
+        let command = TicketCommand::Lock { order, buyer: place.buyer, expected_price, expected_version, replica };
+        let done = match (&self.context.network_locks, place.network) {
             (Some(locks), Some(network)) => self.place_counted(locks, network, order, place, command).await?,
             _ => self.tickets.ask(place.ticket, command, place.key).await?,
         };
-        done.decision.order.ok_or(Fault::NotFound)
+        done.decision.order.ok_or(ActorError::NotFound)
     }
 
     /// Locks a ticket for a network whose locks are limited. Here and not in the request's handler: the lock is counted also
@@ -177,10 +179,10 @@ impl Desk {
         locks: &NetworkLocks,
         network: IpAddr,
         order: OrderId,
-        place: Place,
-        command: Command,
-    ) -> Result<Done, Fault> {
-        if !locks.reserve(network, place.ticket, order, &self.shop.policy, self.shop.now()) {
+        place: PlaceOrder,
+        command: TicketCommand,
+    ) -> Result<Done, ActorError> {
+        if !locks.reserve(network, place.ticket, order, &self.context.policy, self.context.now()) {
             let limit = Refusal::TooManyLocks { retry_after: NetworkLocks::RETRY_AFTER };
             let refusal = self.tickets.refusal(place.ticket, &command, limit).await?;
             if refusal == limit {
@@ -195,48 +197,48 @@ impl Desk {
         placed
     }
 
-    async fn cancel(&self, cancel: Cancel) -> Result<(), Fault> {
+    async fn cancel(&self, cancel: Cancel) -> Result<(), ActorError> {
         let order = self.order(cancel.order, cancel.by).await?;
         if order.status == OrderStatus::Cancelled {
             return Ok(());
         }
-        let command = Command::Cancel { order: order.id, by: cancel.by };
+        let command = TicketCommand::Cancel { order: order.id, by: cancel.by };
         match self.tickets.ask(order.ticket.id, command, cancel.key).await {
-            Ok(_) | Err(Fault::Refused(Refusal::Stale)) => Ok(()),
-            Err(Fault::Refused(Refusal::OrderGone | Refusal::NotFound)) => match self.order(cancel.order, cancel.by).await?.status {
+            Ok(_) | Err(ActorError::Refused(Refusal::Stale)) => Ok(()),
+            Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => match self.order(cancel.order, cancel.by).await?.status {
                 OrderStatus::Cancelled => Ok(()),
                 OrderStatus::Completed => Err(Refusal::OrderCompleted.into()),
-                OrderStatus::Created | OrderStatus::AwaitingPayment => Err(Fault::Busy("order")),
+                OrderStatus::Created | OrderStatus::AwaitingPayment => Err(ActorError::Busy("order")),
             },
             Err(fault) => Err(fault),
         }
     }
 
-    async fn pay(&self, pay: Pay) -> Result<Paid, Fault> {
+    async fn pay(&self, pay: Pay) -> Result<Paid, ActorError> {
         let order = self.order(pay.order, pay.by).await?;
         may_still_be_paid(&order)?;
-        if !self.shop.processor.knows(&pay.token).await.map_err(|error| Fault::Unavailable(error.to_string()))? {
-            return Err(Fault::UnknownToken);
+        if !self.context.processor.token_exists(&pay.token).await.map_err(|error| ActorError::Unavailable(error.to_string()))? {
+            return Err(ActorError::UnknownToken);
         }
-        let command = Command::SubmitPayment {
+        let command = TicketCommand::SubmitPayment {
             order: order.id,
             by: pay.by,
             charge: ChargeId::new(new_id()),
-            token: self.shop.processor.digest(&pay.token),
+            token: self.context.processor.digest(&pay.token),
         };
         let (attempt, submitted) = self.submit(&order, command, pay.key).await?;
         let done = match submitted {
             Ok(done) => done,
-            Err(Fault::Refused(Refusal::AwaitingAction { charge })) => return self.charge(charge, pay.by).await,
-            Err(Fault::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
+            Err(ActorError::Refused(Refusal::AwaitingAction { charge })) => return self.charge(charge, pay.by).await,
+            Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
                 may_still_be_paid(&self.order(pay.order, pay.by).await?)?;
-                return Err(Fault::Busy("order"));
+                return Err(ActorError::Busy("order"));
             }
             Err(fault) => return Err(fault),
         };
         // The last one is new; the one before it, if there is one, gives way to it.
-        let charge = done.decision.charges.into_iter().next_back().ok_or(Fault::NotFound)?;
-        self.see_through(charge, Attempt::Token(pay.token), Some(attempt)).await
+        let charge = done.decision.charges.into_iter().next_back().ok_or(ActorError::NotFound)?;
+        self.settle(charge, AuthorizeWith::Token(pay.token), Some(attempt)).await
     }
 
     /// Has a payment decided, unless too many of the buyer's were declined. The attempt counts as one that may be declined
@@ -244,51 +246,51 @@ impl Desk {
     async fn submit(
         &self,
         order: &Order,
-        command: Command,
+        command: TicketCommand,
         key: Option<IdempotencyKey>,
-    ) -> Result<(InFlightGuard<UserId>, Result<Done, Fault>), Fault> {
+    ) -> Result<(InFlightGuard<UserId>, Result<Done, ActorError>), ActorError> {
         let attempt = self.attempts.begin(order.buyer);
-        let declines = match self.shop.policy.limits_declines {
-            true => self.shop.store.declines_of(order.buyer).await?,
+        let declines = match self.context.policy.limits_declines {
+            true => self.context.store.declines_of(order.buyer).await?,
             false => Vec::new(),
         };
-        let now = self.shop.now();
-        let submitted = match self.shop.policy.declines_wait_until(&declines, attempt.others, now) {
+        let now = self.context.now();
+        let submitted = match self.context.policy.declines_wait_until(&declines, attempt.others, now) {
             None => self.tickets.ask(order.ticket.id, command, key).await,
             Some(until) => {
                 let limit = Refusal::TooManyDeclines { retry_after: until - now };
                 Err(self.tickets.refusal(order.ticket.id, &command, limit).await?.into())
             }
         };
-        if let Err(Fault::Refused(Refusal::TooManyDeclines { .. })) = &submitted {
+        if let Err(ActorError::Refused(Refusal::TooManyDeclines { .. })) = &submitted {
             METRICS.declines_refused.inc();
         }
         Ok((attempt, submitted))
     }
 
-    async fn confirm(&self, confirm: Confirm) -> Result<Paid, Fault> {
+    async fn confirm(&self, confirm: Confirm) -> Result<Paid, ActorError> {
         let charge = self.own_charge(confirm.charge, confirm.by).await?;
         if !charge.is_open() {
             return Ok(Paid { charge, client_secret: None });
         }
-        let command = Command::ConfirmPayment { charge: confirm.charge, by: confirm.by };
+        let command = TicketCommand::ConfirmPayment { charge: confirm.charge, by: confirm.by };
         match self.tickets.ask(charge.ticket, command, confirm.key).await {
             Ok(done) => {
                 let confirmed = done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
-                self.see_through(confirmed.ok_or(Fault::NotFound)?, Attempt::Resume, None).await
+                self.settle(confirmed.ok_or(ActorError::NotFound)?, AuthorizeWith::Resume, None).await
             }
-            Err(Fault::Refused(Refusal::Stale | Refusal::NotFound)) => self.charge(confirm.charge, confirm.by).await,
+            Err(ActorError::Refused(Refusal::Stale | Refusal::NotFound)) => self.charge(confirm.charge, confirm.by).await,
             Err(fault) => Err(fault),
         }
     }
 
     /// Drives the charge on a task of its own, so that it goes on when the client leaves, and waits for it a while.
-    async fn see_through(&self, charge: Charge, attempt: Attempt, in_flight: Option<InFlightGuard<UserId>>) -> Result<Paid, Fault> {
+    async fn settle(&self, charge: Charge, attempt: AuthorizeWith, in_flight: Option<InFlightGuard<UserId>>) -> Result<Paid, ActorError> {
         let id = charge.id;
         let (done, outcome) = oneshot::channel();
         let settlement = self.settlement.clone();
         actix::spawn(async move {
-            let driven = settlement.drive(charge, attempt).await;
+            let driven = settlement.advance(charge, attempt).await;
             drop(in_flight);
             if let Ok(paid) = &driven {
                 settlement::count(&paid.charge);
@@ -297,7 +299,7 @@ impl Desk {
         });
         match tokio::time::timeout(Orders::ANSWER_AFTER, outcome).await {
             Ok(Ok(Ok(paid))) if paid.charge.failure.as_ref().is_some_and(|failure| failure.code == "invalid_token") => {
-                Err(Fault::UnknownToken)
+                Err(ActorError::UnknownToken)
             }
             Ok(Ok(Ok(paid))) => Ok(paid),
             // Not finished in time, or not at all: reconciliation goes on, and the client sees how far it is.
@@ -305,23 +307,23 @@ impl Desk {
                 if let Ok(Ok(Err(fault))) = outcome {
                     tracing::warn!(charge = %id, %fault, "a payment is left to reconciliation");
                 }
-                let charge = self.shop.store.charge(id).await?.ok_or(Fault::NotFound)?;
+                let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
                 Ok(Paid { charge, client_secret: None })
             }
         }
     }
 
-    async fn order(&self, id: OrderId, by: UserId) -> Result<Order, Fault> {
-        let order = self.shop.store.order(id).await?.ok_or(Fault::NotFound)?;
+    async fn order(&self, id: OrderId, by: UserId) -> Result<Order, ActorError> {
+        let order = self.context.store.order(id).await?.ok_or(ActorError::NotFound)?;
         if order.buyer == by { Ok(order) } else { Err(Refusal::NotOwner.into()) }
     }
 
-    async fn own_charge(&self, id: ChargeId, by: UserId) -> Result<Charge, Fault> {
-        let charge = self.shop.store.charge(id).await?.ok_or(Fault::NotFound)?;
+    async fn own_charge(&self, id: ChargeId, by: UserId) -> Result<Charge, ActorError> {
+        let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
         if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
     }
 
-    async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, Fault> {
+    async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, ActorError> {
         let charge = self.own_charge(id, by).await?;
         let client_secret = self.settlement.client_secret(&charge).await;
         Ok(Paid { charge, client_secret })
@@ -345,18 +347,18 @@ impl Orders {
     const ANSWER_AFTER: Duration = Duration::from_secs(20);
 
     pub(super) fn start(
-        shop: Arc<Shop>,
+        context: Arc<ActorContext>,
         settlement: Settlement,
-        losers: mpsc::Receiver<Charge>,
+        charges_to_reverse: mpsc::Receiver<Charge>,
         tickets: Tickets,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let desk = Desk { shop, tickets, settlement, attempts: InFlight::default() };
+        let desk = Desk { context, tickets, settlement, attempts: InFlight::default() };
         let registry = {
             let desk = desk.clone();
             Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry {
                 desk,
-                losers: Some(losers),
+                charges_to_reverse: Some(charges_to_reverse),
                 _essential: Essential::new("order registry"),
             })
         };
@@ -372,59 +374,59 @@ impl Orders {
         expected: Expected,
         network: Option<IpAddr>,
         key: Option<IdempotencyKey>,
-    ) -> Result<Order, Fault> {
+    ) -> Result<Order, ActorError> {
         self.desk.tickets.refuse_early(ticket, buyer)?;
-        self.send(Place { buyer, ticket, expected, network, key }).await
+        self.send(PlaceOrder { buyer, ticket, expected, network, key }).await
     }
 
-    /// [`Fault::NotFound`], or `Refused(NotOwner)`.
-    pub async fn get(&self, id: OrderId, by: UserId) -> Result<Order, Fault> {
+    /// [`ActorError::NotFound`], or `Refused(NotOwner)`.
+    pub async fn get(&self, id: OrderId, by: UserId) -> Result<Order, ActorError> {
         self.desk.order(id, by).await
     }
 
     /// By id ascending.
-    pub async fn list(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Fault> {
-        Ok(self.desk.shop.store.orders_of(buyer, scope, after, limit).await?)
+    pub async fn list(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, ActorError> {
+        Ok(self.desk.context.store.orders_of(buyer, scope, after, limit).await?)
     }
 
     /// Gives the lock up. Cancelling what is Cancelled already is fine.
-    pub async fn cancel(&self, order: OrderId, by: UserId, key: Option<IdempotencyKey>) -> Result<(), Fault> {
+    pub async fn cancel(&self, order: OrderId, by: UserId, key: Option<IdempotencyKey>) -> Result<(), ActorError> {
         self.send(Cancel { order, by, key }).await
     }
 
     /// Authorize, claim, capture; answers as soon as the charge is final or waits for the buyer or for the processor.
-    pub async fn pay(&self, order: OrderId, by: UserId, token: PaymentToken, key: Option<IdempotencyKey>) -> Result<Paid, Fault> {
+    pub async fn pay(&self, order: OrderId, by: UserId, token: PaymentToken, key: Option<IdempotencyKey>) -> Result<Paid, ActorError> {
         self.send(Pay { order, by, token, key }).await
     }
 
     /// After the buyer acted.
-    pub async fn confirm(&self, charge: ChargeId, by: UserId, key: Option<IdempotencyKey>) -> Result<Paid, Fault> {
+    pub async fn confirm(&self, charge: ChargeId, by: UserId, key: Option<IdempotencyKey>) -> Result<Paid, ActorError> {
         self.send(Confirm { charge, by, key }).await
     }
 
     /// The present state, with a fresh client secret if the buyer must act.
-    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, Fault> {
+    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, ActorError> {
         self.desk.charge(id, by).await
     }
 
     /// An order's charges, by id ascending.
-    pub async fn charges(&self, order: OrderId, by: UserId) -> Result<Vec<Charge>, Fault> {
+    pub async fn charges(&self, order: OrderId, by: UserId) -> Result<Vec<Charge>, ActorError> {
         self.desk.order(order, by).await?;
-        Ok(self.desk.shop.store.charges_of(order).await?)
+        Ok(self.desk.context.store.charges_of(order).await?)
     }
 
-    async fn send<M, T>(&self, message: M) -> Result<T, Fault>
+    async fn send<M, T>(&self, message: M) -> Result<T, ActorError>
     where
-        M: Message<Result = Result<T, Fault>> + Send + 'static,
+        M: Message<Result = Result<T, ActorError>> + Send + 'static,
         T: Send + 'static,
         OrderRegistry: Handler<M>,
     {
         let Ok(_admission) = self.admitted.try_acquire() else {
             METRICS.shed.with_label_values(&["orders"]).inc();
-            return Err(Fault::Busy("orders"));
+            return Err(ActorError::Busy("orders"));
         };
         // A closed mailbox: the registry is going down with its arbiter; what it had in hand may have been done.
-        self.registry.send(message).await.unwrap_or(Err(Fault::OutcomeUnknown))
+        self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }
 

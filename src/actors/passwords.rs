@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Fault, hash_queue::HashQueue};
+use super::{ActorError, hash_queue::HashQueue};
 use crate::{
     domain::{NewPassword, normalized_password},
     metrics::METRICS,
@@ -29,11 +29,11 @@ pub(super) struct Passwords {
     decoy: Arc<str>,
 }
 
-type Job = Box<dyn FnOnce(&mut Hasher) + Send>;
+type HashJob = Box<dyn FnOnce(&mut Hasher) + Send>;
 
 /// The threads' queue, closed on drop.
 struct Threads {
-    queue: Arc<HashQueue<Job>>,
+    queue: Arc<HashQueue<HashJob>>,
 }
 
 impl fmt::Debug for Threads {
@@ -56,7 +56,7 @@ struct Hasher {
 
 /// Whether a password is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PasswordCheck {
     Wrong,
     Right,
     /// Right, but hashed with other parameters than today's, or not in NFC: here is today's hash.
@@ -74,7 +74,7 @@ impl Passwords {
     }
 
     fn start_with(threads: usize) -> Self {
-        let queue = Arc::new(HashQueue::<Job>::new());
+        let queue = Arc::new(HashQueue::<HashJob>::new());
         for number in 0..threads {
             let queue = Arc::clone(&queue);
             let started = thread::Builder::new().name(format!("password-{number}")).spawn(move || {
@@ -91,16 +91,16 @@ impl Passwords {
     }
 
     /// The hash of a new password, in PHC string format. `network` is the client's: networks take turns.
-    pub(super) async fn hash(&self, network: IpAddr, password: NewPassword) -> Result<String, Fault> {
+    pub(super) async fn hash(&self, network: IpAddr, password: NewPassword) -> Result<String, ActorError> {
         self.run(network, move |hasher| hasher.hash(password.as_str().as_bytes())).await
     }
 
     /// Compares with a stored hash; without one, with nobody's, in the same time, and it is wrong.
-    pub(super) async fn verify(&self, network: IpAddr, password: String, stored: Option<String>) -> Result<Verdict, Fault> {
+    pub(super) async fn verify(&self, network: IpAddr, password: String, stored: Option<String>) -> Result<PasswordCheck, ActorError> {
         let decoy = Arc::clone(&self.decoy);
         self.run(network, move |hasher| {
             let verdict = hasher.verify(&password, stored.as_deref().unwrap_or(&decoy));
-            if stored.is_some() { verdict } else { Verdict::Wrong }
+            if stored.is_some() { verdict } else { PasswordCheck::Wrong }
         })
         .await
     }
@@ -112,16 +112,16 @@ impl Passwords {
         password: String,
         stored: String,
         new: Option<NewPassword>,
-    ) -> Result<(Verdict, Option<String>), Fault> {
+    ) -> Result<(PasswordCheck, Option<String>), ActorError> {
         self.run(network, move |hasher| {
             let verdict = hasher.verify(&password, &stored);
-            let new = new.filter(|_| verdict != Verdict::Wrong);
+            let new = new.filter(|_| verdict != PasswordCheck::Wrong);
             (verdict, new.map(|new| hasher.hash(new.as_str().as_bytes())))
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, network: IpAddr, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, Fault> {
+    async fn run<T: Send + 'static>(&self, network: IpAddr, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, ActorError> {
         let (done, mut result) = oneshot::channel();
         let job = Box::new(move |hasher: &mut Hasher| {
             // The caller may be gone: then there is nothing to do.
@@ -166,9 +166,9 @@ fn lower_priority() {
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-fn shed() -> Fault {
+fn shed() -> ActorError {
     METRICS.shed.with_label_values(&["passwords"]).inc();
-    Fault::Busy("passwords")
+    ActorError::Busy("passwords")
 }
 
 impl Hasher {
@@ -182,7 +182,7 @@ impl Hasher {
         PasswordHash { algorithm: algorithm.ident(), version: Some(version.into()), params: texts, salt: Some(salt), hash }.to_string()
     }
 
-    fn verify(&mut self, password: &str, stored: &str) -> Verdict {
+    fn verify(&mut self, password: &str, stored: &str) -> PasswordCheck {
         let parsed = PasswordHash::new(stored).ok().and_then(|stored| {
             let algorithm = Algorithm::try_from(stored.algorithm.as_str()).ok()?;
             let version = stored.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
@@ -190,7 +190,7 @@ impl Hasher {
         });
         let Some((algorithm, version, params, salt, expected)) = parsed else {
             tracing::error!("a stored password hash cannot be read");
-            return Verdict::Wrong;
+            return PasswordCheck::Wrong;
         };
         let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
         let is_current = algorithm == Algorithm::default() && costs(&params) == costs(&Params::default());
@@ -201,13 +201,13 @@ impl Hasher {
         };
         let normalized = normalized_password(password);
         if is_hash_of(&normalized) {
-            return if is_current { Verdict::Right } else { Verdict::Outdated { fresh: self.hash(normalized.as_bytes()) } };
+            return if is_current { PasswordCheck::Right } else { PasswordCheck::Outdated { fresh: self.hash(normalized.as_bytes()) } };
         }
         // Hashes from before passwords were brought into NFC are of the text as it was typed.
         if normalized != password && is_hash_of(password) {
-            return Verdict::Outdated { fresh: self.hash(normalized.as_bytes()) };
+            return PasswordCheck::Outdated { fresh: self.hash(normalized.as_bytes()) };
         }
-        Verdict::Wrong
+        PasswordCheck::Wrong
     }
 
     /// `None` for lengths that Argon2 does not know.
@@ -253,11 +253,11 @@ mod tests {
         let mut hasher = Hasher::default();
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1024, 1, 1, None).expect("valid"));
         let stored = weak.hash_password(b"correct horse").expect("hashes").to_string();
-        let Verdict::Outdated { fresh } = hasher.verify("correct horse", &stored) else { panic!("it is outdated") };
-        assert_eq!(hasher.verify("correct horse", &fresh), Verdict::Right);
-        assert_eq!(hasher.verify("wrong", &fresh), Verdict::Wrong);
-        assert_eq!(hasher.verify("wrong", &stored), Verdict::Wrong);
-        assert_eq!(hasher.verify("correct horse", "not a hash"), Verdict::Wrong);
+        let PasswordCheck::Outdated { fresh } = hasher.verify("correct horse", &stored) else { panic!("it is outdated") };
+        assert_eq!(hasher.verify("correct horse", &fresh), PasswordCheck::Right);
+        assert_eq!(hasher.verify("wrong", &fresh), PasswordCheck::Wrong);
+        assert_eq!(hasher.verify("wrong", &stored), PasswordCheck::Wrong);
+        assert_eq!(hasher.verify("correct horse", "not a hash"), PasswordCheck::Wrong);
     }
 
     #[test]
@@ -266,12 +266,12 @@ mod tests {
         const DECOMPOSED: &str = "cafe\u{301} cre\u{300}me";
         let mut hasher = Hasher::default();
         let stored = hasher.hash(COMPOSED.as_bytes());
-        assert_eq!(hasher.verify(COMPOSED, &stored), Verdict::Right);
-        assert_eq!(hasher.verify(DECOMPOSED, &stored), Verdict::Right);
+        assert_eq!(hasher.verify(COMPOSED, &stored), PasswordCheck::Right);
+        assert_eq!(hasher.verify(DECOMPOSED, &stored), PasswordCheck::Right);
         let before = hasher.hash(DECOMPOSED.as_bytes());
-        let Verdict::Outdated { fresh } = hasher.verify(DECOMPOSED, &before) else { panic!("its hash is not of NFC") };
-        assert_eq!(hasher.verify(COMPOSED, &fresh), Verdict::Right);
-        assert_eq!(hasher.verify("cafe\u{301} creme", &before), Verdict::Wrong);
+        let PasswordCheck::Outdated { fresh } = hasher.verify(DECOMPOSED, &before) else { panic!("its hash is not of NFC") };
+        assert_eq!(hasher.verify(COMPOSED, &fresh), PasswordCheck::Right);
+        assert_eq!(hasher.verify("cafe\u{301} creme", &before), PasswordCheck::Wrong);
     }
 
     #[tokio::test]
@@ -280,7 +280,7 @@ mod tests {
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         for _ in 0..threads * 2 {
             let answer = passwords.run::<()>(network(1), |_| panic!("as the test wants")).await;
-            assert!(matches!(answer, Err(Fault::Busy(_))), "{answer:?}");
+            assert!(matches!(answer, Err(ActorError::Busy(_))), "{answer:?}");
         }
         passwords.hash(network(1), NewPassword::parse("correct horse").expect("it may be chosen")).await.expect("a thread is left");
     }
@@ -296,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_has_the_decoys_password() {
         let passwords = Passwords::start();
-        assert_eq!(passwords.verify(network(1), "the decoy's password".into(), None).await.expect("room"), Verdict::Wrong);
+        assert_eq!(passwords.verify(network(1), "the decoy's password".into(), None).await.expect("room"), PasswordCheck::Wrong);
     }
 
     fn network(number: u8) -> IpAddr {
@@ -348,7 +348,7 @@ mod tests {
             let ran = Arc::clone(&ran);
             passwords.run(network(1), move |_| *ran.lock() = true).await
         };
-        assert!(matches!(late, Err(Fault::Busy("passwords"))), "{late:?}");
+        assert!(matches!(late, Err(ActorError::Busy("passwords"))), "{late:?}");
         drop(release);
         passwords.run(network(1), |_| ()).await.expect("the thread is free again");
         assert!(!*ran.lock());
@@ -358,11 +358,11 @@ mod tests {
     async fn full_queue_refuses_the_longest_network_and_serves_another() {
         let passwords = Passwords::start_with(1);
         let release = occupied(&passwords).await;
-        let flood: Vec<_> = (0..HashQueue::<Job>::WAITING_MAX).map(|_| Box::pin(passwords.run(network(1), |_| ()))).collect();
+        let flood: Vec<_> = (0..HashQueue::<HashJob>::WAITING_MAX).map(|_| Box::pin(passwords.run(network(1), |_| ()))).collect();
         let mut flood = futures_util::future::join_all(flood);
         assert!(futures_util::poll!(&mut flood).is_pending(), "the queue is full now");
         let shed = passwords.run(network(1), |_| ()).await;
-        assert!(matches!(shed, Err(Fault::Busy("passwords"))), "{shed:?}");
+        assert!(matches!(shed, Err(ActorError::Busy("passwords"))), "{shed:?}");
         let mut other = Box::pin(passwords.run(network(2), |_| ()));
         assert!(futures_util::poll!(&mut other).is_pending(), "it has a place");
         drop(release);

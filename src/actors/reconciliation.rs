@@ -17,9 +17,9 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{
-    Fault,
-    settlement::{self, Attempt, Settlement},
-    shop::Shop,
+    ActorError,
+    context::ActorContext,
+    settlement::{self, AuthorizeWith, Settlement},
 };
 use crate::{
     domain::{Charge, ChargeId, ChargeStep, Millis, Timestamp},
@@ -57,7 +57,7 @@ const AHEAD_MAX: Millis = Millis::from_secs(5);
 
 /// When a charge may be tried again, and the pause after that.
 #[derive(Debug, Clone, Copy)]
-struct Next {
+struct Retry {
     at: Instant,
     pause: Millis,
 }
@@ -65,18 +65,18 @@ struct Next {
 /// Goes after the charges that nobody seems to look after.
 #[derive(Debug)]
 pub(super) struct Reconciliation {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     settlement: Settlement,
     /// Only of charges that were tried and are still open.
-    tried: Mutex<HashMap<ChargeId, Next>>,
-    place: Mutex<Place>,
+    tried: Mutex<HashMap<ChargeId, Retry>>,
+    place: Mutex<ScanPosition>,
     /// What was touched before this process began is driven by nobody in it.
     began: Timestamp,
 }
 
 /// How far a pass over all open charges got.
 #[derive(Debug, Default)]
-struct Place {
+struct ScanPosition {
     after: Option<ChargeId>,
     /// The open charges that this pass met: what was tried and is not among them at its end is final.
     met: HashSet<ChargeId>,
@@ -84,13 +84,13 @@ struct Place {
 
 impl Reconciliation {
     /// Starts rounds and surveys on the current arbiter: at once, then on timers.
-    pub(super) fn start(shop: &Arc<Shop>, settlement: &Settlement) {
+    pub(super) fn start(context: &Arc<ActorContext>, settlement: &Settlement) {
         let this = Arc::new(Self {
-            shop: Arc::clone(shop),
+            context: Arc::clone(context),
             settlement: settlement.clone(),
             tried: Mutex::default(),
             place: Mutex::default(),
-            began: shop.now(),
+            began: context.now(),
         });
         let surveyor = Arc::clone(&this);
         keep_running("reconcile", move || Arc::clone(&this).rounds());
@@ -117,7 +117,7 @@ impl Reconciliation {
         for _ in 0..PAGES_PER_ROUND_MAX {
             let after = self.place.lock().after;
             // After a crash nothing is waited for: a lock may end meanwhile. Another replica may be at it, which does no harm.
-            let page = self.shop.store.charges_open(Timestamp(i64::MAX), after, PAGE).await?;
+            let page = self.context.store.charges_open(Timestamp(i64::MAX), after, PAGE).await?;
             let Some(last) = page.last() else {
                 self.end_pass();
                 return Ok(());
@@ -143,13 +143,13 @@ impl Reconciliation {
         if self.tried.lock().get(&charge.id).is_some_and(|next| Instant::now() < next.at) {
             return false;
         }
-        let idle = idle_for(charge, self.shop.now());
+        let idle = idle_for(charge, self.context.now());
         if idle < IDLE_AFTER && charge.updated_at > self.began {
             return false;
         }
         match charge.step {
             // Its token is known to whoever began it alone: taken over too soon, a slow attempt would be given up for lost.
-            ChargeStep::Authorizing => idle >= IDLE_AFTER.max(Millis::from(self.shop.processor.patience() + ATTEMPT_MARGIN)),
+            ChargeStep::Authorizing => idle >= IDLE_AFTER.max(Millis::from(self.context.processor.authorize_timeout() + ATTEMPT_MARGIN)),
             ChargeStep::AwaitingAction => idle >= WAITING_EVERY,
             ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
             ChargeStep::Final => false,
@@ -158,8 +158,8 @@ impl Reconciliation {
 
     async fn take_up(&self, charge: Charge) {
         let id = charge.id;
-        let driven = tokio::time::timeout(ONE_MAX, self.settlement.drive(charge, Attempt::Recover)).await;
-        let driven = driven.unwrap_or_else(|_| Err(Fault::Unavailable("it took too long".into())));
+        let driven = tokio::time::timeout(ONE_MAX, self.settlement.advance(charge, AuthorizeWith::Recover)).await;
+        let driven = driven.unwrap_or_else(|_| Err(ActorError::Unavailable("it took too long".into())));
         let outcome = match driven {
             Ok(paid) if !paid.charge.is_open() => {
                 settlement::count(&paid.charge);
@@ -167,10 +167,10 @@ impl Reconciliation {
                 "final"
             }
             Ok(_) => {
-                self.tried.lock().insert(id, Next { at: Instant::now() + WAITING_EVERY.to_duration(), pause: RETRY_FIRST });
+                self.tried.lock().insert(id, Retry { at: Instant::now() + WAITING_EVERY.to_duration(), pause: RETRY_FIRST });
                 "waiting"
             }
-            Err(Fault::Busy(_)) => "waiting",
+            Err(ActorError::Busy(_)) => "waiting",
             Err(fault) => {
                 let pause = self.put_off(id);
                 tracing::warn!(charge = %id, %fault, %pause, "a charge could not be settled yet");
@@ -183,9 +183,9 @@ impl Reconciliation {
     fn put_off(&self, id: ChargeId) -> Millis {
         let now = Instant::now();
         let mut tried = self.tried.lock();
-        let next = tried.entry(id).or_insert(Next { at: now, pause: RETRY_FIRST });
+        let next = tried.entry(id).or_insert(Retry { at: now, pause: RETRY_FIRST });
         let pause = next.pause;
-        *next = Next { at: now + pause.to_duration(), pause: Millis((pause.0 * 2).min(RETRY_LAST.0)) };
+        *next = Retry { at: now + pause.to_duration(), pause: Millis((pause.0 * 2).min(RETRY_LAST.0)) };
         pause
     }
 
@@ -202,8 +202,8 @@ impl Reconciliation {
         let mut survey = Survey::default();
         let mut after = None;
         for _ in 0..SURVEYED_PAGES_MAX {
-            let now = self.shop.now();
-            let page = self.shop.store.charges_open(now, after, PAGE).await?;
+            let now = self.context.now();
+            let page = self.context.store.charges_open(now, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for charge in &page {
@@ -216,7 +216,7 @@ impl Reconciliation {
 
     /// It may wait as long as a lock can last.
     fn waits_for_its_buyer(&self, charge: &Charge, now: Timestamp) -> bool {
-        let policy = &self.shop.policy;
+        let policy = &self.context.policy;
         charge.step == ChargeStep::AwaitingAction && now < charge.created_at + policy.lock_duration + policy.settle_grace
     }
 }
@@ -277,7 +277,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{ChargeStatus, Currency, Failure, Money, OrderId, TicketId, TokenDigest, UserId};
+    use crate::domain::{ChargeFailure, ChargeStatus, Currency, Money, OrderId, TicketId, TokenDigest, UserId};
 
     fn charge(step: ChargeStep, idle_since: i64) -> Charge {
         Charge {
@@ -322,7 +322,7 @@ mod tests {
     fn what_is_not_settled_is_stuck_after_a_minute_and_alarming_after_ten() {
         let now = Timestamp(Millis::from_mins(20).0);
         let mut survey = Survey::default();
-        let reversing = ChargeStep::Reversing { failure: Failure::lock_lost() };
+        let reversing = ChargeStep::Reversing { failure: ChargeFailure::lock_lost() };
         for minutes in [0, 2, 15] {
             survey.add(&charge(reversing.clone(), now.0 - Millis::from_mins(minutes).0), now, false);
         }

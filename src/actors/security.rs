@@ -70,9 +70,9 @@ pub fn access_refused(user: Option<UserId>, network: IpAddr, path: &str) {
 }
 
 /// Bounds the lines of one kind of event.
-struct Throttle(Mutex<Lines>);
+struct Throttle(Mutex<LineCount>);
 
-struct Lines {
+struct LineCount {
     /// The start of the second that `written` counts.
     since: Option<Instant>,
     written: u32,
@@ -81,7 +81,7 @@ struct Lines {
 
 impl Throttle {
     const fn new() -> Self {
-        Self(Mutex::new(Lines { since: None, written: 0, suppressed: 0 }))
+        Self(Mutex::new(LineCount { since: None, written: 0, suppressed: 0 }))
     }
 
     /// Returns the number of lines that were left out before this one, or `None` if this one is left out.

@@ -10,25 +10,25 @@ use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::{Fault, SessionToken, SignedIn, shop::Shop};
+use super::{ActorError, SessionToken, SignedIn, context::ActorContext};
 use crate::domain::{Event, SessionDigest, UserId};
 
 /// Clones share one cache.
 #[derive(Debug, Clone)]
 pub(super) struct Sessions {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     cache: Arc<RwLock<Cache>>,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
-    known: HashMap<SessionDigest, Known>,
+    known: HashMap<SessionDigest, CachedSession>,
     /// Counts revocations: what was read before one of them is not put in after it.
     revocations: u64,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct CachedSession {
     who: SignedIn,
     read_at: Instant,
 }
@@ -41,24 +41,24 @@ impl Sessions {
     /// Beyond this the cache starts anew: some 40 MB.
     const KNOWN_MAX: usize = 200_000;
 
-    pub(super) fn new(shop: Arc<Shop>) -> Self {
-        Self { shop, cache: Arc::default() }
+    pub(super) fn new(context: Arc<ActorContext>) -> Self {
+        Self { context, cache: Arc::default() }
     }
 
-    pub(super) async fn find(&self, token: &str) -> Result<Option<SignedIn>, Fault> {
+    pub(super) async fn find(&self, token: &str) -> Result<Option<SignedIn>, ActorError> {
         let Some(digest) = digest_of(token) else { return Ok(None) };
-        let live = self.shop.store.feed().heard_within(Self::UNHEARD_MAX);
+        let live = self.context.store.feed().heard_within(Self::UNHEARD_MAX);
         let revocations = {
             let cache = self.cache.read();
             let known = cache.known.get(&digest).filter(|known| live && known.read_at.elapsed() < Self::BELIEVED_FOR);
             if let Some(known) = known {
-                return Ok(Some(known.who.clone()).filter(|who| self.shop.now() < who.expires_at));
+                return Ok(Some(known.who.clone()).filter(|who| self.context.now() < who.expires_at));
             }
             cache.revocations
         };
-        let Some(session) = self.shop.store.session(&digest).await? else { return Ok(None) };
+        let Some(session) = self.context.store.session(&digest).await? else { return Ok(None) };
         let who = SignedIn { user: session.user, session: session.digest, expires_at: session.expires_at };
-        if self.shop.now() >= who.expires_at {
+        if self.context.now() >= who.expires_at {
             return Ok(None);
         }
         let mut cache = self.cache.write();
@@ -66,7 +66,7 @@ impl Sessions {
             if cache.known.len() >= Self::KNOWN_MAX {
                 cache.known.clear();
             }
-            cache.known.insert(digest, Known { who: who.clone(), read_at: Instant::now() });
+            cache.known.insert(digest, CachedSession { who: who.clone(), read_at: Instant::now() });
         }
         Ok(Some(who))
     }

@@ -11,9 +11,9 @@ use fail::fail_point;
 use parking_lot::Mutex;
 use rand::RngExt;
 
-use super::{Fault, Tickets, shop::Shop};
+use super::{ActorError, Tickets, context::ActorContext};
 use crate::{
-    domain::{Charge, ChargeId, ChargeStatus, ChargeStep, Command, Failure, PaymentId, Refusal, decide},
+    domain::{Charge, ChargeFailure, ChargeId, ChargeStatus, ChargeStep, PaymentId, Refusal, TicketCommand, decide},
     metrics::METRICS,
     payments::{Authorization, ClientSecret, PaymentState, PaymentToken, ProcessorError, Reversal},
     store::{Commit, CommitError},
@@ -28,7 +28,7 @@ pub struct Paid {
 
 /// What may be done about an `Authorizing` charge.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum AuthorizeWith {
     /// The buyer sent this token.
     Token(PaymentToken),
     /// The buyer says that they acted.
@@ -40,10 +40,10 @@ pub(super) enum Attempt {
 /// Drives charges to their end.
 #[derive(Debug, Clone)]
 pub(super) struct Settlement {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     tickets: Tickets,
     /// Charges that are being driven by this process: two drivers would do no harm, but twice the work.
-    driven: Arc<Mutex<HashSet<ChargeId>>>,
+    in_progress: Arc<Mutex<HashSet<ChargeId>>>,
 }
 
 /// What became of one step.
@@ -64,20 +64,20 @@ impl Settlement {
     /// Whoever reads a waiting charge waits so long for its client secret.
     const SECRET_WITHIN: Duration = Duration::from_secs(5);
 
-    pub(super) fn new(shop: Arc<Shop>, tickets: Tickets) -> Self {
-        Self { shop, tickets, driven: Arc::default() }
+    pub(super) fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
+        Self { context, tickets, in_progress: Arc::default() }
     }
 
     /// Goes on with a charge until it is final or rests. `Err(Busy)` while somebody else in this process does so.
     ///
     /// # Errors
     /// When a step could not be done in several tries: reconciliation goes on with it later.
-    pub(super) async fn drive(&self, charge: Charge, attempt: Attempt) -> Result<Paid, Fault> {
+    pub(super) async fn advance(&self, charge: Charge, attempt: AuthorizeWith) -> Result<Paid, ActorError> {
         let id = charge.id;
-        if !self.driven.lock().insert(id) {
-            return Err(Fault::Busy("payment"));
+        if !self.in_progress.lock().insert(id) {
+            return Err(ActorError::Busy("payment"));
         }
-        let _driving = Driving { driven: Arc::clone(&self.driven), id };
+        let _guard = InProgressGuard { in_progress: Arc::clone(&self.in_progress), id };
         let mut charge = charge;
         let mut attempt = Some(attempt);
         for _ in 0..Self::STEPS_MAX {
@@ -87,12 +87,12 @@ impl Settlement {
             }
         }
         tracing::error!(charge = %id, "settlement went round in circles");
-        Err(Fault::Busy("payment"))
+        Err(ActorError::Busy("payment"))
     }
 
-    async fn step(&self, charge: &Charge, attempt: &mut Option<Attempt>) -> Result<Progress, Fault> {
+    async fn step(&self, charge: &Charge, attempt: &mut Option<AuthorizeWith>) -> Result<Progress, ActorError> {
         match &charge.step {
-            ChargeStep::Authorizing => self.authorize(charge, attempt.take().unwrap_or(Attempt::Recover)).await,
+            ChargeStep::Authorizing => self.authorize(charge, attempt.take().unwrap_or(AuthorizeWith::Recover)).await,
             ChargeStep::AwaitingAction => self.await_action(charge).await,
             ChargeStep::Capturing => self.capture(charge).await,
             ChargeStep::Reversing { .. } => self.reverse(charge).await,
@@ -100,14 +100,15 @@ impl Settlement {
         }
     }
 
-    async fn authorize(&self, charge: &Charge, attempt: Attempt) -> Result<Progress, Fault> {
+    async fn authorize(&self, charge: &Charge, attempt: AuthorizeWith) -> Result<Progress, ActorError> {
         // What takes longer is taken over by reconciliation, which must not meet an attempt that is still running.
-        let asked = tokio::time::timeout(self.shop.processor.patience(), self.ask(charge, &attempt)).await;
-        let (command, client_secret) = asked.unwrap_or_else(|_| Err(Fault::Unavailable("the payment processor takes too long".into())))?;
-        if matches!(command, Command::PaymentAuthorized { .. }) {
+        let asked = tokio::time::timeout(self.context.processor.authorize_timeout(), self.ask(charge, &attempt)).await;
+        let (command, client_secret) =
+            asked.unwrap_or_else(|_| Err(ActorError::Unavailable("the payment processor takes too long".into())))?;
+        if matches!(command, TicketCommand::PaymentAuthorized { .. }) {
             fail_point!("settlement::before_claim", |_| std::process::abort());
         }
-        let charge = self.tell(charge, command).await?;
+        let charge = self.apply(charge, command).await?;
         match charge.step {
             ChargeStep::AwaitingAction => Ok(Progress::Rests(Paid { charge, client_secret })),
             _ => Ok(Progress::On(charge)),
@@ -115,39 +116,43 @@ impl Settlement {
     }
 
     /// Asks the processor for an authorization, or after one; what its answer means for the ticket's rules.
-    async fn ask(&self, charge: &Charge, attempt: &Attempt) -> Result<(Command, Option<ClientSecret>), Fault> {
-        let (id, processor) = (charge.id, &self.shop.processor);
-        let payment = match (self.insist_or_refused(|| processor.open(charge)).await?, attempt) {
+    async fn ask(&self, charge: &Charge, attempt: &AuthorizeWith) -> Result<(TicketCommand, Option<ClientSecret>), ActorError> {
+        let (id, processor) = (charge.id, &self.context.processor);
+        let payment = match (self.call_with_retry_or_decline(|| processor.open(charge)).await?, attempt) {
             (Ok(payment), _) => payment,
             // Nothing was asked of it before, so there is nothing to send back.
-            (Err(failure), Attempt::Token(_)) => return Ok((Command::PaymentDeclined { charge: id, payment: None, failure }, None)),
-            (Err(failure), Attempt::Resume | Attempt::Recover) => return Err(refused(&failure)),
+            (Err(failure), AuthorizeWith::Token(_)) => {
+                return Ok((TicketCommand::PaymentDeclined { charge: id, payment: None, failure }, None));
+            }
+            (Err(failure), AuthorizeWith::Resume | AuthorizeWith::Recover) => return Err(refused(&failure)),
         };
         fail_point!("settlement::opened", |_| std::process::abort());
         let answer = match attempt {
-            Attempt::Token(token) => self.insist_or_refused(|| processor.authorize(charge, &payment, token)).await?.map(Some),
-            Attempt::Resume => self.insist_or_refused(|| processor.resume(charge, &payment)).await?.map(Some),
-            Attempt::Recover => self.recover(charge, &payment).await?,
+            AuthorizeWith::Token(token) => {
+                self.call_with_retry_or_decline(|| processor.authorize(charge, &payment, token)).await?.map(Some)
+            }
+            AuthorizeWith::Resume => self.call_with_retry_or_decline(|| processor.resume(charge, &payment)).await?.map(Some),
+            AuthorizeWith::Recover => self.recover(charge, &payment).await?,
         };
         Ok(match answer {
-            Ok(Some(Authorization::Authorized)) => (Command::PaymentAuthorized { charge: id, payment }, None),
+            Ok(Some(Authorization::Authorized)) => (TicketCommand::PaymentAuthorized { charge: id, payment }, None),
             Ok(Some(Authorization::ActionRequired { client_secret })) => {
-                (Command::ActionRequired { charge: id, payment }, Some(client_secret))
+                (TicketCommand::ActionRequired { charge: id, payment }, Some(client_secret))
             }
             Ok(Some(Authorization::Declined { failure })) => {
-                (Command::PaymentDeclined { charge: id, payment: Some(payment), failure }, None)
+                (TicketCommand::PaymentDeclined { charge: id, payment: Some(payment), failure }, None)
             }
-            Ok(Some(Authorization::InvalidToken)) => (Command::TokenRefused { charge: id }, None),
-            Ok(None) => (Command::PaymentInterrupted { charge: id, failure: Failure::interrupted() }, None),
+            Ok(Some(Authorization::InvalidToken)) => (TicketCommand::TokenRefused { charge: id }, None),
+            Ok(None) => (TicketCommand::PaymentInterrupted { charge: id, failure: ChargeFailure::interrupted() }, None),
             // Whatever the processor has of it all the same goes back.
-            Err(failure) => (Command::PaymentInterrupted { charge: id, failure }, None),
+            Err(failure) => (TicketCommand::PaymentInterrupted { charge: id, failure }, None),
         })
     }
 
     /// What an attempt came to whose caller is gone; `None` if the processor has nothing of it so far. The token is gone
     /// with the caller, so what was not authorized by now may only be stopped.
-    async fn recover(&self, charge: &Charge, payment: &PaymentId) -> Result<Result<Option<Authorization>, Failure>, Fault> {
-        let state = self.insist_or_refused(|| self.shop.processor.fetch(charge, payment)).await?;
+    async fn recover(&self, charge: &Charge, payment: &PaymentId) -> Result<Result<Option<Authorization>, ChargeFailure>, ActorError> {
+        let state = self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, payment)).await?;
         Ok(state.map(|state| match state {
             PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
             PaymentState::ActionRequired { client_secret } => Some(Authorization::ActionRequired { client_secret }),
@@ -157,31 +162,33 @@ impl Settlement {
     }
 
     /// Looks whether the buyer has acted without telling us, unless the lock is gone.
-    async fn await_action(&self, charge: &Charge) -> Result<Progress, Fault> {
-        let held = self.shop.store.order(charge.order).await?.is_some_and(|order| order.is_active());
+    async fn await_action(&self, charge: &Charge) -> Result<Progress, ActorError> {
+        let held = self.context.store.order(charge.order).await?.is_some_and(|order| order.is_active());
         let Some(payment) = charge.stripe_id.clone().filter(|_| held) else {
-            return self.abandon(charge, Failure::lock_lost()).await.map(Progress::On);
+            return self.abandon(charge, ChargeFailure::lock_lost()).await.map(Progress::On);
         };
         let id = charge.id;
-        let command = match self.insist_or_refused(|| self.shop.processor.fetch(charge, &payment)).await? {
+        let command = match self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, &payment)).await? {
             Ok(PaymentState::ActionRequired { client_secret }) => {
                 return Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret: Some(client_secret) }));
             }
-            Ok(PaymentState::Authorized | PaymentState::Captured) => Command::PaymentAuthorized { charge: id, payment },
-            Ok(PaymentState::Open { declined: Some(failure) }) => Command::PaymentDeclined { charge: id, payment: Some(payment), failure },
-            Err(failure) => Command::WaitingEnded { charge: id, failure },
+            Ok(PaymentState::Authorized | PaymentState::Captured) => TicketCommand::PaymentAuthorized { charge: id, payment },
+            Ok(PaymentState::Open { declined: Some(failure) }) => {
+                TicketCommand::PaymentDeclined { charge: id, payment: Some(payment), failure }
+            }
+            Err(failure) => TicketCommand::WaitingEnded { charge: id, failure },
             Ok(PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. }) => {
-                Command::WaitingEnded { charge: id, failure: Failure::interrupted() }
+                TicketCommand::WaitingEnded { charge: id, failure: ChargeFailure::interrupted() }
             }
         };
-        self.tell(charge, command).await.map(Progress::On)
+        self.apply(charge, command).await.map(Progress::On)
     }
 
     /// The secret that the buyer's browser needs, if the processor still waits for them and says so at once: a charge can
     /// be read without it.
     pub(super) async fn client_secret(&self, charge: &Charge) -> Option<ClientSecret> {
         let payment = charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction)?;
-        let asked = tokio::time::timeout(Self::SECRET_WITHIN, self.shop.processor.fetch(charge, payment)).await;
+        let asked = tokio::time::timeout(Self::SECRET_WITHIN, self.context.processor.fetch(charge, payment)).await;
         match asked {
             Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
             Ok(Ok(_)) => None,
@@ -196,85 +203,85 @@ impl Settlement {
         }
     }
 
-    async fn capture(&self, charge: &Charge) -> Result<Progress, Fault> {
+    async fn capture(&self, charge: &Charge) -> Result<Progress, ActorError> {
         fail_point!("settlement::claimed", |_| std::process::abort());
-        let processor = &self.shop.processor;
-        let payment = self.insist(|| processor.open(charge)).await?;
-        let command = match self.insist_or_refused(|| processor.capture(charge, &payment)).await? {
-            Ok(()) => Command::PaymentCaptured { charge: charge.id },
-            Err(failure) => Command::CaptureFailed { charge: charge.id, failure },
+        let processor = &self.context.processor;
+        let payment = self.call_with_retry(|| processor.open(charge)).await?;
+        let command = match self.call_with_retry_or_decline(|| processor.capture(charge, &payment)).await? {
+            Ok(()) => TicketCommand::PaymentCaptured { charge: charge.id },
+            Err(failure) => TicketCommand::CaptureFailed { charge: charge.id, failure },
         };
         fail_point!("settlement::captured", |_| std::process::abort());
-        let settled = self.tell(charge, command).await?;
+        let settled = self.apply(charge, command).await?;
         fail_point!("settlement::final", |_| std::process::abort());
         Ok(Progress::On(settled))
     }
 
-    async fn reverse(&self, charge: &Charge) -> Result<Progress, Fault> {
-        let processor = &self.shop.processor;
-        let payment = self.insist(|| processor.open(charge)).await?;
-        let refund = match self.insist(|| processor.reverse(charge, &payment)).await? {
+    async fn reverse(&self, charge: &Charge) -> Result<Progress, ActorError> {
+        let processor = &self.context.processor;
+        let payment = self.call_with_retry(|| processor.open(charge)).await?;
+        let refund = match self.call_with_retry(|| processor.reverse(charge, &payment)).await? {
             Reversal::Voided => None,
             Reversal::Refunded { refund } => Some(refund),
         };
         fail_point!("settlement::reversed", |_| std::process::abort());
-        let now = self.shop.now();
+        let now = self.context.now();
         let decision = decide::charge_reversed(charge, Some(&payment), refund.as_ref(), now);
         self.commit(charge, decision).await.map(Progress::On)
     }
 
     /// Tells the ticket's actor what the processor said, and returns where the charge is now.
-    async fn tell(&self, charge: &Charge, command: Command) -> Result<Charge, Fault> {
+    async fn apply(&self, charge: &Charge, command: TicketCommand) -> Result<Charge, ActorError> {
         let mut backoff = Self::BACKOFF;
         for _ in 0..Self::TRIES_MAX {
             match self.tickets.ask(charge.ticket, command.clone(), None).await {
                 Ok(done) => {
                     let told = done.decision.charges.into_iter().find(|told| told.id == charge.id);
-                    return told.map_or_else(|| Err(Fault::NotFound), Ok);
+                    return told.map_or_else(|| Err(ActorError::NotFound), Ok);
                 }
-                Err(Fault::Refused(_)) => return self.moved_on(charge).await,
+                Err(ActorError::Refused(_)) => return self.moved_on(charge).await,
                 Err(fault) => {
                     tracing::warn!(charge = %charge.id, %fault, "a payment's step is tried again");
                     pause(&mut backoff).await;
                 }
             }
         }
-        Err(Fault::Busy("payment"))
+        Err(ActorError::Busy("payment"))
     }
 
     /// The rules had no use for the answer: somebody else took the charge on, or no lock knows it any more.
-    async fn moved_on(&self, charge: &Charge) -> Result<Charge, Fault> {
+    async fn moved_on(&self, charge: &Charge) -> Result<Charge, ActorError> {
         let stored = self.reload(charge.id).await?;
-        if stored.version > charge.version { Ok(stored) } else { self.abandon(&stored, Failure::lock_lost()).await }
+        if stored.version > charge.version { Ok(stored) } else { self.abandon(&stored, ChargeFailure::lock_lost()).await }
     }
 
-    async fn abandon(&self, charge: &Charge, failure: Failure) -> Result<Charge, Fault> {
-        self.commit(charge, decide::abandon_charge(charge, failure, self.shop.now())).await
+    async fn abandon(&self, charge: &Charge, failure: ChargeFailure) -> Result<Charge, ActorError> {
+        self.commit(charge, decide::abandon_charge(charge, failure, self.context.now())).await
     }
 
     /// Commits a decision about a charge that no lock knows.
-    async fn commit(&self, charge: &Charge, decision: Result<decide::Decision, Refusal>) -> Result<Charge, Fault> {
+    async fn commit(&self, charge: &Charge, decision: Result<decide::Decision, Refusal>) -> Result<Charge, ActorError> {
         let Ok(decision) = decision else { return self.reload(charge.id).await };
-        match self.shop.store.commit(Commit::of(decision.clone(), self.shop.now())).await {
-            Ok(()) => decision.charges.into_iter().find(|next| next.id == charge.id).ok_or(Fault::NotFound),
+        match self.context.store.commit(Commit::of(decision.clone(), self.context.now())).await {
+            Ok(()) => decision.charges.into_iter().find(|next| next.id == charge.id).ok_or(ActorError::NotFound),
             Err(CommitError::Stale) => self.reload(charge.id).await,
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn reload(&self, id: ChargeId) -> Result<Charge, Fault> {
-        self.shop.store.charge(id).await?.ok_or(Fault::NotFound)
+    async fn reload(&self, id: ChargeId) -> Result<Charge, ActorError> {
+        self.context.store.charge(id).await?.ok_or(ActorError::NotFound)
     }
 
     /// Asks the processor until it gives a definite answer; a refusal is one that should not come here.
-    async fn insist<T, F>(&self, call: impl Fn() -> F) -> Result<T, Fault>
+    async fn call_with_retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, ActorError>
     where
         F: Future<Output = Result<T, ProcessorError>>,
     {
-        self.insist_or_refused(call).await?.map_err(|failure| refused(&failure))
+        self.call_with_retry_or_decline(call).await?.map_err(|failure| refused(&failure))
     }
 
-    async fn insist_or_refused<T, F>(&self, call: impl Fn() -> F) -> Result<Result<T, Failure>, Fault>
+    async fn call_with_retry_or_decline<T, F>(&self, call: impl Fn() -> F) -> Result<Result<T, ChargeFailure>, ActorError>
     where
         F: Future<Output = Result<T, ProcessorError>>,
     {
@@ -289,14 +296,14 @@ impl Settlement {
                 }
             }
         }
-        Err(Fault::Unavailable("the payment processor does not answer".into()))
+        Err(ActorError::Unavailable("the payment processor does not answer".into()))
     }
 }
 
 /// A refusal where none should come: somebody has to look into it.
-fn refused(failure: &Failure) -> Fault {
+fn refused(failure: &ChargeFailure) -> ActorError {
     tracing::error!(code = %failure.code, "the payment processor refused what it should not");
-    Fault::Unavailable("the payment processor refused".into())
+    ActorError::Unavailable("the payment processor refused".into())
 }
 
 /// Waits a little, and longer the next time.
@@ -307,23 +314,23 @@ async fn pause(backoff: &mut Duration) {
 }
 
 /// The charge is being driven until this is dropped.
-struct Driving {
-    driven: Arc<Mutex<HashSet<ChargeId>>>,
+struct InProgressGuard {
+    in_progress: Arc<Mutex<HashSet<ChargeId>>>,
     id: ChargeId,
 }
 
-impl Drop for Driving {
+impl Drop for InProgressGuard {
     fn drop(&mut self) {
-        self.driven.lock().remove(&self.id);
+        self.in_progress.lock().remove(&self.id);
     }
 }
 
 /// Finishes a charge for which nobody waits.
 pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
     let id = charge.id;
-    match settlement.drive(charge, Attempt::Recover).await {
+    match settlement.advance(charge, AuthorizeWith::Recover).await {
         Ok(paid) => count(&paid.charge),
-        Err(Fault::Busy(_)) => {}
+        Err(ActorError::Busy(_)) => {}
         Err(fault) => tracing::warn!(charge = %id, %fault, "a charge could not be settled yet"),
     }
 }
@@ -336,7 +343,7 @@ pub(super) fn count(charge: &Charge) {
     let outcome = match (charge.status, &charge.failure) {
         (ChargeStatus::Completed, _) => "completed",
         (ChargeStatus::Failed, _) if charge.stripe_refund_id.is_some() => "refunded",
-        (ChargeStatus::Failed, Some(failure)) if failure.code == Failure::LOCK_LOST => "lock_lost",
+        (ChargeStatus::Failed, Some(failure)) if failure.code == ChargeFailure::LOCK_LOST => "lock_lost",
         (ChargeStatus::Failed, Some(_)) => "declined",
         (ChargeStatus::Failed | ChargeStatus::Created, _) => "other",
     };

@@ -9,12 +9,12 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use futures_util::future::try_join;
 use sha2::{Digest, Sha256};
 
-use super::Fault;
+use super::ActorError;
 use crate::{
     clock::Clock,
     domain::Millis,
     metrics::METRICS,
-    store::{Count, Store},
+    store::{CounterValue, Store},
 };
 
 /// The limits. Clones share the counters.
@@ -28,13 +28,13 @@ pub(super) struct SignInLimits {
 /// The counters that one try belongs to. Their keys are digests: what people type into the wrong field does not get into
 /// the store.
 #[derive(Debug, Clone)]
-pub(super) struct Attempt {
+pub(super) struct AttemptKeys {
     pair: String,
     email: String,
     network: String,
 }
 
-impl Attempt {
+impl AttemptKeys {
     /// `email` in canonical form, or as it was sent if it is no address: unknown addresses are counted like known ones.
     pub(super) fn new(email: &str, network: IpAddr) -> Self {
         Self {
@@ -67,15 +67,15 @@ impl SignInLimits {
     /// Judges a try before its password is hashed. It holds no place in the queue of hashes while it waits here.
     ///
     /// # Errors
-    /// [`Fault::TooMany`], or [`Fault::Unavailable`].
-    pub(super) async fn admit(&self, attempt: &Attempt) -> Result<(), Fault> {
+    /// [`ActorError::TooMany`], or [`ActorError::Unavailable`].
+    pub(super) async fn admit(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
         if !self.on {
             return Ok(());
         }
         let now = self.clock.now();
         if self.store.count_hit(&attempt.network, Self::PER_NETWORK_WINDOW, now).await? > Self::PER_NETWORK_MAX {
             METRICS.shed.with_label_values(&["signin_rate"]).inc();
-            return Err(Fault::TooMany { retry_after: Self::PER_NETWORK_WINDOW });
+            return Err(ActorError::TooMany { retry_after: Self::PER_NETWORK_WINDOW });
         }
         let (pair, email) = try_join(self.store.count(&attempt.pair, now), self.store.count(&attempt.email, now)).await?;
         self.check_pair(pair)?;
@@ -88,8 +88,8 @@ impl SignInLimits {
     /// Counts a try whose password was wrong.
     ///
     /// # Errors
-    /// [`Fault::TooMany`] if others of the pair failed meanwhile: its answer must not tell whether the password was wrong.
-    pub(super) async fn failed(&self, attempt: &Attempt) -> Result<(), Fault> {
+    /// [`ActorError::TooMany`] if others of the pair failed meanwhile: its answer must not tell whether the password was wrong.
+    pub(super) async fn failed(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
         if !self.on {
             return Ok(());
         }
@@ -105,20 +105,20 @@ impl SignInLimits {
     ///
     /// # Errors
     /// As of [`Self::failed`].
-    pub(super) async fn succeeded(&self, attempt: &Attempt) -> Result<(), Fault> {
+    pub(super) async fn succeeded(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
         if !self.on {
             return Ok(());
         }
         self.check_pair(self.store.count(&attempt.pair, self.clock.now()).await?)
     }
 
-    fn check_pair(&self, pair: Count) -> Result<(), Fault> {
+    fn check_pair(&self, pair: CounterValue) -> Result<(), ActorError> {
         if pair.hits < Self::FAILURES_MAX {
             return Ok(());
         }
         METRICS.shed.with_label_values(&["signin_rate"]).inc();
         METRICS.sign_ins_failed.with_label_values(&["too_many_failures"]).inc();
-        Err(Fault::TooMany { retry_after: pair.ends_at - self.clock.now() })
+        Err(ActorError::TooMany { retry_after: pair.ends_at - self.clock.now() })
     }
 }
 
@@ -145,12 +145,12 @@ mod tests {
         SignInLimits::new(store, clock, on)
     }
 
-    fn attempt(email: &str, network: u8) -> Attempt {
-        Attempt::new(email, Ipv4Addr::new(192, 0, 2, network).into())
+    fn attempt(email: &str, network: u8) -> AttemptKeys {
+        AttemptKeys::new(email, Ipv4Addr::new(192, 0, 2, network).into())
     }
 
     /// How long a try waits in stopped time, in milliseconds. Timers are rounded up to the next one.
-    async fn wait(limits: &SignInLimits, attempt: &Attempt) -> u128 {
+    async fn wait(limits: &SignInLimits, attempt: &AttemptKeys) -> u128 {
         let began = Instant::now();
         limits.admit(attempt).await.expect("it is admitted");
         began.elapsed().as_millis()
@@ -188,7 +188,7 @@ mod tests {
             limits.failed(&ann).await.expect("answered as a wrong password");
         }
         tokio::time::advance(Duration::from_secs(60)).await;
-        let Err(Fault::TooMany { retry_after }) = limits.admit(&ann).await else { panic!("it is refused") };
+        let Err(ActorError::TooMany { retry_after }) = limits.admit(&ann).await else { panic!("it is refused") };
         assert_eq!(retry_after, Millis::from_mins(14));
         limits.admit(&attempt("ann@example.com", 2)).await.expect("another network");
         limits.admit(&attempt("bob@example.com", 1)).await.expect("another email address");
@@ -202,7 +202,7 @@ mod tests {
         let ann = attempt("ann@example.com", 1);
         let answers = futures_util::future::join_all((0..30).map(|_| limits.failed(&ann))).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10);
-        assert!(matches!(limits.succeeded(&ann).await, Err(Fault::TooMany { .. })), "a right one that ran with them");
+        assert!(matches!(limits.succeeded(&ann).await, Err(ActorError::TooMany { .. })), "a right one that ran with them");
     }
 
     #[tokio::test]

@@ -21,13 +21,15 @@ use tokio::{
 };
 
 use super::{
-    Fault,
+    ActorError,
+    context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
-    shop::{Shop, new_id},
-    ticket::{Ask, Done, Graves, Outdated, Presence, TicketActor, Wake},
+    ticket::{Ask, Done, Outdated, PanicReports, Presence, TicketActor, Wake},
 };
 use crate::{
-    domain::{Command, IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Sale, Ticket, TicketId, Title, UserId, Version, decide},
+    domain::{
+        IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Sale, Ticket, TicketCommand, TicketId, Title, UserId, Version, decide,
+    },
     metrics::METRICS,
     store::Commit,
     tasks::{Essential, contain},
@@ -39,7 +41,7 @@ const REGISTRY: &str = "ticket registry";
 /// A handle on the ticket registry.
 #[derive(Debug, Clone)]
 pub struct Tickets {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     registry: Addr<TicketRegistry>,
     admitted: Arc<AtomicUsize>,
     /// Tickets that are being listed, by seller.
@@ -49,22 +51,22 @@ pub struct Tickets {
 /// The registry: a table of the ticket actors of this process.
 #[derive(Debug)]
 pub(super) struct TicketRegistry {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     arbiters: Vec<ArbiterHandle>,
-    actors: HashMap<TicketId, Entry>,
-    graves: Option<mpsc::UnboundedReceiver<TicketId>>,
-    tell_graves: Graves,
+    actors: HashMap<TicketId, ActorEntry>,
+    panicked: Option<mpsc::UnboundedReceiver<TicketId>>,
+    report_panic: PanicReports,
     _essential: Essential,
 }
 
 /// One ticket's actor.
 #[derive(Debug)]
-struct Entry {
+struct ActorEntry {
     addr: Addr<TicketActor>,
     presence: Arc<Presence>,
     used_at: Instant,
-    deaths: u32,
-    died_at: Option<Instant>,
+    panics: u32,
+    panicked_at: Option<Instant>,
 }
 
 /// For one ticket's actor, which is started if there is none.
@@ -75,7 +77,7 @@ struct Route(TicketId, Ask);
 /// The feed told of a newer state.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Seen(TicketId, Version);
+struct NewerVersion(TicketId, Version);
 
 /// Something is or will be due on these tickets.
 #[derive(Debug, Message)]
@@ -93,20 +95,20 @@ impl TicketRegistry {
     /// An actor with nothing on its hands is retired after this long.
     const IDLE_MAX: Duration = Duration::from_secs(30);
     const RETIRE_EVERY: Duration = Duration::from_secs(10);
-    /// The restart budget: this many panics, each within `DEATH_SPAN` of the one before, and the ticket is left alone for
+    /// The restart budget: this many panics, each within `PANIC_WINDOW` of the one before, and the ticket is left alone for
     /// `FAULTED_FOR`.
-    const DEATHS_MAX: u32 = 5;
-    const DEATH_SPAN: Duration = Duration::from_secs(60);
+    const PANICS_MAX: u32 = 5;
+    const PANIC_WINDOW: Duration = Duration::from_secs(60);
     const FAULTED_FOR: Duration = Duration::from_secs(30);
 
-    fn new(shop: Arc<Shop>, arbiters: Vec<ArbiterHandle>) -> Self {
-        let (tell_graves, graves) = mpsc::unbounded_channel();
-        Self { shop, arbiters, actors: HashMap::new(), graves: Some(graves), tell_graves, _essential: Essential::new(REGISTRY) }
+    fn new(context: Arc<ActorContext>, arbiters: Vec<ArbiterHandle>) -> Self {
+        let (report_panic, panicked) = mpsc::unbounded_channel();
+        Self { context, arbiters, actors: HashMap::new(), panicked: Some(panicked), report_panic, _essential: Essential::new(REGISTRY) }
     }
 
     /// The ticket's actor, alive; `None` while the ticket is in its faulted state. If it has to be started, it need not
-    /// read what is `handed` to it.
-    fn actor(&mut self, id: TicketId, handed: Option<Box<Sale>>) -> Option<&mut Entry> {
+    /// read what is `preloaded` to it.
+    fn actor(&mut self, id: TicketId, preloaded: Option<Box<Sale>>) -> Option<&mut ActorEntry> {
         let now = Instant::now();
         let known = self.actors.get(&id);
         let faulted = known.is_some_and(|entry| entry.is_faulted(now));
@@ -115,9 +117,9 @@ impl TicketRegistry {
         }
         if known.is_none_or(|entry| !entry.addr.connected()) {
             let presence = Arc::new(Presence::default());
-            let addr = self.start_actor(id, Arc::clone(&presence), handed);
-            let (deaths, died_at) = known.map_or((0, None), |entry| (entry.deaths, entry.died_at));
-            self.actors.insert(id, Entry { addr, presence, used_at: now, deaths, died_at });
+            let addr = self.start_actor(id, Arc::clone(&presence), preloaded);
+            let (panics, panicked_at) = known.map_or((0, None), |entry| (entry.panics, entry.panicked_at));
+            self.actors.insert(id, ActorEntry { addr, presence, used_at: now, panics, panicked_at });
         }
         let entry = self.actors.get_mut(&id)?;
         entry.used_at = now;
@@ -151,31 +153,31 @@ impl TicketRegistry {
         }
     }
 
-    fn start_actor(&self, id: TicketId, presence: Arc<Presence>, handed: Option<Box<Sale>>) -> Addr<TicketActor> {
-        let (shop, graves) = (Arc::clone(&self.shop), self.tell_graves.clone());
+    fn start_actor(&self, id: TicketId, presence: Arc<Presence>, preloaded: Option<Box<Sale>>) -> Addr<TicketActor> {
+        let (context, panicked) = (Arc::clone(&self.context), self.report_panic.clone());
         let at = usize::try_from(id.uuid().as_u128() % self.arbiters.len() as u128).expect("a remainder of a usize fits one");
-        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, shop, presence, graves, handed))
+        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, context, presence, panicked, preloaded))
     }
 
     fn retire(&mut self) {
         let now = Instant::now();
         self.actors.retain(|_, entry| {
             let idle = entry.presence.idle.load(Ordering::Acquire) || !entry.addr.connected();
-            let remembered = entry.died_at.is_some_and(|at| now - at < Self::DEATH_SPAN);
+            let remembered = entry.panicked_at.is_some_and(|at| now - at < Self::PANIC_WINDOW);
             !idle || remembered || now - entry.used_at < Self::IDLE_MAX
         });
     }
 }
 
-impl Entry {
+impl ActorEntry {
     fn is_faulted(&self, now: Instant) -> bool {
-        self.deaths >= TicketRegistry::DEATHS_MAX && self.died_at.is_some_and(|at| now - at < TicketRegistry::FAULTED_FOR)
+        self.panics >= TicketRegistry::PANICS_MAX && self.panicked_at.is_some_and(|at| now - at < TicketRegistry::FAULTED_FOR)
     }
 
-    fn died(&mut self, now: Instant) {
-        let close = self.died_at.is_some_and(|at| now - at < TicketRegistry::DEATH_SPAN);
-        self.deaths = if close { self.deaths + 1 } else { 1 };
-        self.died_at = Some(now);
+    fn record_panic(&mut self, now: Instant) {
+        let close = self.panicked_at.is_some_and(|at| now - at < TicketRegistry::PANIC_WINDOW);
+        self.panics = if close { self.panics + 1 } else { 1 };
+        self.panicked_at = Some(now);
     }
 }
 
@@ -187,8 +189,8 @@ impl Actor for TicketRegistry {
         ctx.run_interval(Self::RETIRE_EVERY, |registry, _| {
             contain(REGISTRY, || registry.retire());
         });
-        if let Some(graves) = self.graves.take() {
-            ctx.add_stream(stream::unfold(graves, |mut graves| async move { graves.recv().await.map(|id| (id, graves)) }));
+        if let Some(panicked) = self.panicked.take() {
+            ctx.add_stream(stream::unfold(panicked, |mut panicked| async move { panicked.recv().await.map(|id| (id, panicked)) }));
         }
     }
 }
@@ -207,14 +209,14 @@ impl Handler<Route> for TicketRegistry {
 fn shed(ask: Ask) {
     METRICS.shed.with_label_values(&["tickets"]).inc();
     if let Some(reply) = ask.reply {
-        let _ = reply.send(Err(Fault::Busy("ticket")));
+        let _ = reply.send(Err(ActorError::Busy("ticket")));
     }
 }
 
-impl Handler<Seen> for TicketRegistry {
+impl Handler<NewerVersion> for TicketRegistry {
     type Result = ();
 
-    fn handle(&mut self, Seen(id, version): Seen, _: &mut Context<Self>) {
+    fn handle(&mut self, NewerVersion(id, version): NewerVersion, _: &mut Context<Self>) {
         if let Some(entry) = self.actors.get(&id) {
             // Full or closed: the conditional commit finds out anyway.
             let _ = entry.addr.try_send(Outdated(version));
@@ -248,7 +250,7 @@ impl StreamHandler<TicketId> for TicketRegistry {
         METRICS.ticket_actor_panics.inc();
         let now = Instant::now();
         let Some(entry) = self.actors.get_mut(&id) else { return };
-        entry.died(now);
+        entry.record_panic(now);
         if entry.is_faulted(now) {
             METRICS.ticket_actors_faulted.inc();
             tracing::error!(ticket = %id, "the ticket's actor panics again and again; leaving it alone for a while");
@@ -267,26 +269,26 @@ impl Tickets {
     const ADMITTED_MAX: usize = 4096;
 
     /// Starts the registry, and the threads on which ticket actors live.
-    pub(super) fn start(shop: Arc<Shop>, arbiters: &[ArbiterHandle]) -> Self {
+    pub(super) fn start(context: Arc<ActorContext>, arbiters: &[ArbiterHandle]) -> Self {
         let handles = arbiters.to_vec();
         let registry = {
-            let shop = Arc::clone(&shop);
+            let context = Arc::clone(&context);
             let home = handles[0].clone();
-            Supervisor::start_in_arbiter(&home, move |_| TicketRegistry::new(shop, handles))
+            Supervisor::start_in_arbiter(&home, move |_| TicketRegistry::new(context, handles))
         };
-        Self { shop, registry, admitted: Arc::new(AtomicUsize::new(0)), listings: InFlight::default() }
+        Self { context, registry, admitted: Arc::new(AtomicUsize::new(0)), listings: InFlight::default() }
     }
 
     /// Puts a ticket on sale.
-    pub async fn list(&self, seller: UserId, title: Title, price: Money, key: Option<IdempotencyKey>) -> Result<Ticket, Fault> {
+    pub async fn list(&self, seller: UserId, title: Title, price: Money, key: Option<IdempotencyKey>) -> Result<Ticket, ActorError> {
         let _listing = self.reserve_listing(seller)?;
-        let now = self.shop.now();
+        let now = self.context.now();
         let decision = decide::list_ticket(TicketId::new(new_id()), seller, title, price, now);
-        let ticket = decision.ticket.clone().ok_or(Fault::NotFound)?;
+        let ticket = decision.ticket.clone().ok_or(ActorError::NotFound)?;
         let outcome = Outcome::TicketCreated { ticket: ticket.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
-        self.shop.store.commit(Commit::of(decision.clone(), now).remembering(record)).await?;
-        self.shop.show(&decision);
+        self.context.store.commit(Commit::of(decision.clone(), now).with_idempotency_record(record)).await?;
+        self.context.show(&decision);
         Ok(ticket)
     }
 
@@ -294,27 +296,27 @@ impl Tickets {
     ///
     /// What other replicas are listing at this moment is not known here, nor is a commit whose outcome was unknown: by these
     /// the quota may be exceeded, and by no others.
-    fn reserve_listing(&self, seller: UserId) -> Result<Option<InFlightGuard<UserId>>, Fault> {
-        let Some(listings_max) = self.shop.policy.listings_max else { return Ok(None) };
+    fn reserve_listing(&self, seller: UserId) -> Result<Option<InFlightGuard<UserId>>, ActorError> {
+        let Some(listings_max) = self.context.policy.listings_max else { return Ok(None) };
         let listings_max = usize::try_from(listings_max).unwrap_or(usize::MAX);
-        let has_room = |others| self.shop.catalog.on_sale_of(seller) + others < listings_max;
+        let has_room = |others| self.context.catalog.on_sale_of(seller) + others < listings_max;
         let reserved = self.listings.begin_if(seller, has_room).ok_or_else(|| {
             METRICS.listings_refused.inc();
-            Fault::TooManyListings
+            ActorError::TooManyListings
         })?;
         Ok(Some(reserved))
     }
 
     /// Why a command cannot be done that a limit forbids: what the rules refuse it for, or else `limit`. So a client is
     /// answered in the order of the contract, and the limit comes last.
-    pub(super) async fn refusal(&self, id: TicketId, command: &Command, limit: Refusal) -> Result<Refusal, Fault> {
-        let sale = self.shop.store.sale(id).await?.ok_or(Fault::NotFound)?;
-        Ok(decide(&sale, command, &self.shop.policy, self.shop.now()).err().unwrap_or(limit))
+    pub(super) async fn refusal(&self, id: TicketId, command: &TicketCommand, limit: Refusal) -> Result<Refusal, ActorError> {
+        let sale = self.context.store.sale(id).await?.ok_or(ActorError::NotFound)?;
+        Ok(decide(&sale, command, &self.context.policy, self.context.now()).err().unwrap_or(limit))
     }
 
-    /// The present state, as the store has it. [`Fault::NotFound`] for a deleted one.
-    pub async fn get(&self, id: TicketId) -> Result<Ticket, Fault> {
-        self.shop.store.ticket(id).await?.filter(|ticket| !ticket.is_deleted()).ok_or(Fault::NotFound)
+    /// The present state, as the store has it. [`ActorError::NotFound`] for a deleted one.
+    pub async fn get(&self, id: TicketId) -> Result<Ticket, ActorError> {
+        self.context.store.ticket(id).await?.filter(|ticket| !ticket.is_deleted()).ok_or(ActorError::NotFound)
     }
 
     /// Changes title and price.
@@ -326,26 +328,26 @@ impl Tickets {
         price: Money,
         if_match: Option<Version>,
         key: Option<IdempotencyKey>,
-    ) -> Result<Ticket, Fault> {
-        Ok(self.ask(id, Command::Edit { by, title, price, if_match }, key).await?.sale.ticket)
+    ) -> Result<Ticket, ActorError> {
+        Ok(self.ask(id, TicketCommand::Edit { by, title, price, if_match }, key).await?.sale.ticket)
     }
 
     /// Takes the ticket off sale.
-    pub async fn delist(&self, id: TicketId, by: UserId, if_match: Option<Version>, key: Option<IdempotencyKey>) -> Result<(), Fault> {
-        self.ask(id, Command::Delist { by, if_match }, key).await.map(drop)
+    pub async fn delist(&self, id: TicketId, by: UserId, if_match: Option<Version>, key: Option<IdempotencyKey>) -> Result<(), ActorError> {
+        self.ask(id, TicketCommand::Delist { by, if_match }, key).await.map(drop)
     }
 
     /// Has a command decided by the ticket's actor, and waits until it is durable.
-    pub(super) async fn ask(&self, id: TicketId, command: Command, key: Option<IdempotencyKey>) -> Result<Done, Fault> {
-        let _admission = Admission::take(&self.admitted).ok_or_else(|| {
+    pub(super) async fn ask(&self, id: TicketId, command: TicketCommand, key: Option<IdempotencyKey>) -> Result<Done, ActorError> {
+        let _admission = CommandPermit::take(&self.admitted).ok_or_else(|| {
             METRICS.shed.with_label_values(&["tickets"]).inc();
-            Fault::Busy("tickets")
+            ActorError::Busy("tickets")
         })?;
         let (reply, answer) = oneshot::channel();
         let route = Route(id, Ask { command, key, reply: Some(reply) });
-        self.registry.try_send(route).map_err(|_| Fault::Busy("tickets"))?;
+        self.registry.try_send(route).map_err(|_| ActorError::Busy("tickets"))?;
         // No answer: the actor went down with the command in its hands, written or not.
-        answer.await.unwrap_or(Err(Fault::OutcomeUnknown))
+        answer.await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 
     /// Has the actors of these tickets look at the clock.
@@ -364,7 +366,7 @@ impl Tickets {
 
     /// Tells the ticket's actor, if there is one, that the ticket has this version by now.
     pub(super) fn seen(&self, id: TicketId, version: Version) {
-        let _ = self.registry.try_send(Seen(id, version));
+        let _ = self.registry.try_send(NewerVersion(id, version));
     }
 
     /// Refuses from memory what is certain to be refused, without asking the actor.
@@ -372,13 +374,13 @@ impl Tickets {
     /// The map may be behind by the feed's delay; it is not believed when the feed is not live, nor about a lock whose
     /// time is over.
     pub(super) fn refuse_early(&self, id: TicketId, buyer: UserId) -> Result<(), Refusal> {
-        if !self.shop.store.feed().is_live() {
+        if !self.context.store.feed().is_live() {
             return Ok(());
         }
-        let Some(ticket) = self.shop.catalog.get(id) else { return Ok(()) };
+        let Some(ticket) = self.context.catalog.get(id) else { return Ok(()) };
         let refusal = match (&ticket.state, ticket.lock()) {
             _ if ticket.seller == buyer => Refusal::OwnTicket,
-            (_, Some(lock)) if self.shop.now() < lock.unlocks_at => Refusal::TicketLocked,
+            (_, Some(lock)) if self.context.now() < lock.unlocks_at => Refusal::TicketLocked,
             (crate::domain::TicketState::Sold { .. }, _) => Refusal::TicketSold,
             _ => return Ok(()),
         };
@@ -411,9 +413,9 @@ impl Handler<Census> for TicketRegistry {
 }
 
 /// A place among the commands that are on their way, given back when dropped.
-struct Admission<'a>(&'a AtomicUsize);
+struct CommandPermit<'a>(&'a AtomicUsize);
 
-impl<'a> Admission<'a> {
+impl<'a> CommandPermit<'a> {
     fn take(admitted: &'a AtomicUsize) -> Option<Self> {
         let before = admitted.fetch_add(1, Ordering::Relaxed);
         let admission = Self(admitted);
@@ -421,7 +423,7 @@ impl<'a> Admission<'a> {
     }
 }
 
-impl Drop for Admission<'_> {
+impl Drop for CommandPermit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -6,11 +6,11 @@ use futures_util::future::join;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{Actors, shop::Shop};
+use super::{Actors, context::ActorContext};
 use crate::{
     domain::{Event, Millis, Sale, TicketId},
     metrics::METRICS,
-    store::{Step, Unavailable},
+    store::{FeedStep, Unavailable},
     tasks::{keep_running, supervise},
 };
 
@@ -27,13 +27,13 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 const REARM_PAGE: usize = 1_000;
 
 /// Starts all of it on the current arbiter. Ends with it.
-pub(super) fn start(shop: &Arc<Shop>, actors: &Actors) {
-    let both = || (Arc::clone(shop), actors.clone());
+pub(super) fn start(context: &Arc<ActorContext>, actors: &Actors) {
+    let both = || (Arc::clone(context), actors.clone());
     let (follow_shop, follow_actors) = both();
     keep_running("follow", move || follow(Arc::clone(&follow_shop), follow_actors.clone()));
     let (sweep_shop, sweep_actors) = both();
     keep_running("sweep", move || sweep(Arc::clone(&sweep_shop), sweep_actors.clone()));
-    let (measure_shop, purge_shop) = (Arc::clone(shop), Arc::clone(shop));
+    let (measure_shop, purge_shop) = (Arc::clone(context), Arc::clone(context));
     keep_running("measure", move || measure(Arc::clone(&measure_shop)));
     keep_running("purge", move || purge(Arc::clone(&purge_shop)));
     // Once; what it leaves undone, the sweep finds.
@@ -42,17 +42,17 @@ pub(super) fn start(shop: &Arc<Shop>, actors: &Actors) {
 }
 
 /// Tells the caches of actors and sessions what was committed, here or elsewhere.
-async fn follow(shop: Arc<Shop>, actors: Actors) {
-    let mut feed = shop.store.feed().subscribe();
+async fn follow(context: Arc<ActorContext>, actors: Actors) {
+    let mut feed = context.store.feed().subscribe();
     // What was told before this is not known, if there was a life before this one.
     actors.users.sessions().forget();
     loop {
         match feed.next().await {
-            Step::Events(events) => {
+            FeedStep::Events(events) => {
                 for recorded in events {
                     match &recorded.event {
                         Event::TicketUpdated { ticket } => {
-                            shop.observe(ticket);
+                            context.observe(ticket);
                             actors.tickets.seen(ticket.id, ticket.version);
                         }
                         Event::TicketDeleted { ticket, version, .. } => actors.tickets.seen(*ticket, *version),
@@ -61,19 +61,19 @@ async fn follow(shop: Arc<Shop>, actors: Actors) {
                 }
             }
             // Ticket actors need nothing: their commits are conditional, and the sweep finds what is overdue.
-            Step::Reset => actors.users.sessions().forget(),
+            FeedStep::Reset => actors.users.sessions().forget(),
         }
     }
 }
 
 /// Releases what nobody released: the locks of replicas that are gone. Jittered, so that replicas do not race each time;
 /// when they do, the condition on the version settles who wins.
-async fn sweep(shop: Arc<Shop>, actors: Actors) {
+async fn sweep(context: Arc<ActorContext>, actors: Actors) {
     loop {
         let jitter = rand::rng().random_range(0.5..1.5);
         tokio::time::sleep(SWEEP_EVERY.mul_f64(jitter)).await;
-        let cutoff = shop.now() - SWEEP_AFTER - shop.clock.uncertainty();
-        match shop.store.tickets_overdue(cutoff, SWEEP_PAGE).await {
+        let cutoff = context.now() - SWEEP_AFTER - context.clock.uncertainty();
+        match context.store.tickets_overdue(cutoff, SWEEP_PAGE).await {
             Ok(ids) => {
                 METRICS.locks_swept.inc_by(ids.len() as u64);
                 actors.tickets.wake(ids);
@@ -84,16 +84,16 @@ async fn sweep(shop: Arc<Shop>, actors: Actors) {
 }
 
 /// After a restart: starts the actors of the locks that this replica granted, so that each arms its timer.
-async fn rearm(shop: Arc<Shop>, actors: Actors) {
+async fn rearm(context: Arc<ActorContext>, actors: Actors) {
     let mut woken = 0;
-    shop.catalog.loaded().await;
-    let own = shop.catalog.locked_by(&shop.replica);
+    context.catalog.loaded().await;
+    let own = context.catalog.locked_by(&context.replica);
     let mut pages = own.chunks(REARM_PAGE);
-    let mut page = own_locks(&shop, pages.next()).await;
+    let mut page = own_locks(&context, pages.next()).await;
     while let Some(sales) = page {
         woken += sales.len();
         // The store is at work on the next page while these actors start.
-        (page, ()) = join(own_locks(&shop, pages.next()), actors.tickets.adopt(sales)).await;
+        (page, ()) = join(own_locks(&context, pages.next()), actors.tickets.adopt(sales)).await;
     }
     if woken > 0 {
         tracing::info!(locks = woken, "armed the timers of the locks that this replica holds");
@@ -101,10 +101,10 @@ async fn rearm(shop: Arc<Shop>, actors: Actors) {
 }
 
 /// Those of `tickets` that this replica still holds the lock of.
-async fn own_locks(shop: &Shop, tickets: Option<&[TicketId]>) -> Option<Vec<Sale>> {
+async fn own_locks(context: &ActorContext, tickets: Option<&[TicketId]>) -> Option<Vec<Sale>> {
     let tickets = tickets?;
     let mut sales = loop {
-        match shop.store.sales(tickets).await {
+        match context.store.sales(tickets).await {
             Ok(sales) => break sales,
             Err(error) => {
                 tracing::warn!(%error, "the locks of this replica could not be read; trying again");
@@ -113,16 +113,16 @@ async fn own_locks(shop: &Shop, tickets: Option<&[TicketId]>) -> Option<Vec<Sale
         }
     };
     // What was released, or locked by another replica since.
-    sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == shop.replica));
+    sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == context.replica));
     Some(sales)
 }
 
 /// Keeps the clock at the store's time.
-async fn measure(shop: Arc<Shop>) {
+async fn measure(context: Arc<ActorContext>) {
     let mut failures: u32 = 0;
     loop {
         tokio::time::sleep(MEASURE_EVERY).await;
-        match measure_once(&shop).await {
+        match measure_once(&context).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 if failures.is_multiple_of(LOGGED_FAILURE) {
@@ -131,30 +131,30 @@ async fn measure(shop: Arc<Shop>) {
                 failures = failures.wrapping_add(1);
             }
         }
-        if let Some(network_locks) = &shop.network_locks {
-            network_locks.purge(shop.now());
+        if let Some(network_locks) = &context.network_locks {
+            network_locks.purge(context.now());
         }
-        METRICS.tickets_known.set(i64::try_from(shop.catalog.len()).unwrap_or(i64::MAX));
-        METRICS.clock_uncertainty_ms.set(shop.clock.uncertainty().0);
-        METRICS.feed_live.set(i64::from(shop.store.feed().is_live()));
+        METRICS.tickets_known.set(i64::try_from(context.catalog.len()).unwrap_or(i64::MAX));
+        METRICS.clock_uncertainty_ms.set(context.clock.uncertainty().0);
+        METRICS.feed_live.set(i64::from(context.store.feed().is_live()));
     }
 }
 
 /// Asks the store for its time, once.
-async fn measure_once(shop: &Shop) -> Result<(), Unavailable> {
+async fn measure_once(context: &ActorContext) -> Result<(), Unavailable> {
     let asked = Instant::now();
-    let time = shop.store.time().await?;
-    if let Some(step) = shop.clock.measured(time, asked) {
+    let time = context.store.time().await?;
+    if let Some(step) = context.clock.measured(time, asked) {
         METRICS.clock_steps.inc();
         tracing::warn!(by_ms = step.0, "the store's time stepped; it is followed, and readiness is off for five seconds");
     }
     Ok(())
 }
 
-async fn purge(shop: Arc<Shop>) {
+async fn purge(context: Arc<ActorContext>) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
-        if let Err(error) = shop.store.purge(shop.now()).await {
+        if let Err(error) = context.store.purge(context.now()).await {
             tracing::warn!(%error, "old records could not be purged");
         }
     }

@@ -3,17 +3,17 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{
-    Fault,
-    passwords::{Passwords, Verdict},
+    ActorError,
+    context::{ActorContext, new_id},
+    passwords::{PasswordCheck, Passwords},
     security::{self, SignInFailure},
     sessions::{Sessions, new_token},
-    shop::{Shop, new_id},
-    sign_in_limits::{Attempt, SignInLimits},
+    sign_in_limits::{AttemptKeys, SignInLimits},
     users::{Browser, SessionToken, SignedIn, UserUpdate},
 };
 use crate::{
     domain::{
-        Email, Event, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome, Session, SessionDigest, Timestamp, User, UserCard,
+        Email, Event, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome, PublicUser, Session, SessionDigest, Timestamp, User,
         UserId,
     },
     store::{Commit, CommitError, Write},
@@ -22,7 +22,7 @@ use crate::{
 /// What registry and handle of the users both work with.
 #[derive(Debug, Clone)]
 pub(super) struct UserService {
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     pub(super) sessions: Sessions,
     pub(super) limits: SignInLimits,
     passwords: Passwords,
@@ -32,7 +32,7 @@ pub(super) struct UserService {
 /// An account after a change.
 #[derive(Debug, Clone)]
 pub struct UserUpdated {
-    pub card: UserCard,
+    pub card: PublicUser,
     /// The session that takes the place of the one that asked, after a change of password.
     pub token: Option<SessionToken>,
 }
@@ -43,22 +43,27 @@ impl UserService {
     /// Wrong `currentPassword` in a row, on all replicas together, that end a session.
     const WRONG_CURRENT_PASSWORDS_MAX: u64 = 10;
 
-    pub(super) fn start(shop: Arc<Shop>, session_ttl: Millis, rates: bool) -> Self {
-        let sessions = Sessions::new(Arc::clone(&shop));
-        let limits = SignInLimits::new(Arc::clone(&shop.store), shop.clock.clone(), rates);
-        Self { shop, sessions, limits, passwords: Passwords::start(), session_ttl }
+    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, rates: bool) -> Self {
+        let sessions = Sessions::new(Arc::clone(&context));
+        let limits = SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), rates);
+        Self { context, sessions, limits, passwords: Passwords::start(), session_ttl }
     }
 
-    pub(super) async fn sign_up(&self, email: Email, password: NewPassword, browser: &Browser) -> Result<(UserCard, SessionToken), Fault> {
+    pub(super) async fn sign_up(
+        &self,
+        email: Email,
+        password: NewPassword,
+        browser: &Browser,
+    ) -> Result<(PublicUser, SessionToken), ActorError> {
         password.check_for(&email)?;
         // Before the hash, which is expensive. The store's unique index has the last word.
-        if self.shop.store.user_by_email(&email).await?.is_some() {
-            return Err(Fault::EmailInUse);
+        if self.context.store.user_by_email(&email).await?.is_some() {
+            return Err(ActorError::EmailInUse);
         }
         let password_hash = self.passwords.hash(browser.network, password).await?;
-        let now = self.shop.now();
+        let now = self.context.now();
         let user = User { id: UserId::new(new_id()), email, password_hash, version: 0, created_at: now, updated_at: now };
-        let card = UserCard::from(&user);
+        let card = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
         let writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
         let events = vec![Event::UserCreated { user: card.clone() }];
@@ -71,21 +76,21 @@ impl UserService {
         &self,
         email: &str,
         password: String,
-        attempt: &Attempt,
+        attempt: &AttemptKeys,
         browser: &Browser,
-    ) -> Result<(UserCard, SessionToken), Fault> {
+    ) -> Result<(PublicUser, SessionToken), ActorError> {
         let address = Email::parse(email).ok();
         for _ in 0..Self::TRIES_MAX {
             let user = match &address {
-                Some(address) => self.shop.store.user_by_email(address).await?,
+                Some(address) => self.context.store.user_by_email(address).await?,
                 None => None,
             };
             let (id, stored) = user.as_ref().map(|user| (user.id, user.password_hash.clone())).unzip();
             let verdict = self.passwords.verify(browser.network, password.clone(), stored).await?;
-            let Some(user) = user.filter(|_| verdict != Verdict::Wrong) else {
+            let Some(user) = user.filter(|_| verdict != PasswordCheck::Wrong) else {
                 self.limits.failed(attempt).await?;
                 security::sign_in_failed(id, browser.network, SignInFailure::WrongCredentials);
-                return Err(Fault::InvalidCredentials);
+                return Err(ActorError::InvalidCredentials);
             };
             self.limits.succeeded(attempt).await?;
             match self.open_session(user, verdict, browser).await {
@@ -98,16 +103,16 @@ impl UserService {
                 }
             }
         }
-        Err(Fault::Busy("user"))
+        Err(ActorError::Busy("user"))
     }
 
-    async fn open_session(&self, user: User, verdict: Verdict, browser: &Browser) -> Result<(UserCard, SessionToken), CommitError> {
-        let now = self.shop.now();
-        let card = UserCard::from(&user);
+    async fn open_session(&self, user: User, verdict: PasswordCheck, browser: &Browser) -> Result<(PublicUser, SessionToken), CommitError> {
+        let now = self.context.now();
+        let card = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
         let mut commit = Commit { at: now, ..Commit::default() };
         let mut user_version = user.version;
-        if let Verdict::Outdated { fresh } = verdict {
+        if let PasswordCheck::Outdated { fresh } = verdict {
             user_version += 1;
             commit.writes.push(Write::User(User { password_hash: fresh, version: user_version, updated_at: now, ..user }));
             commit.events.push(Event::UserUpdated { user: card.clone() });
@@ -123,7 +128,7 @@ impl UserService {
             commit.writes.push(Write::CloseSession(former.session.clone()));
             commit.events.push(Event::SessionRevoked { user: former.user, session: former.session.clone() });
         }
-        self.shop.store.commit(commit).await?;
+        self.context.store.commit(commit).await?;
         if let Some(former) = &browser.former {
             self.sessions.revoke(&former.session);
         }
@@ -136,16 +141,16 @@ impl UserService {
     }
 
     /// Ends a session. One that is gone already is fine.
-    pub(super) async fn end_session(&self, who: &SignedIn) -> Result<(), Fault> {
+    pub(super) async fn end_session(&self, who: &SignedIn) -> Result<(), ActorError> {
         let event = Event::SessionRevoked { user: who.user, session: who.session.clone() };
-        let commit = Commit { writes: vec![Write::CloseSession(who.session.clone())], events: vec![event], at: self.shop.now() };
-        self.shop.store.commit(commit).await?;
+        let commit = Commit { writes: vec![Write::CloseSession(who.session.clone())], events: vec![event], at: self.context.now() };
+        self.context.store.commit(commit).await?;
         self.sessions.revoke(&who.session);
         Ok(())
     }
 
-    pub(super) async fn card(&self, user: UserId) -> Result<Option<UserCard>, Fault> {
-        Ok(self.shop.store.user(user).await?.as_ref().map(UserCard::from))
+    pub(super) async fn card(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
+        Ok(self.context.store.user(user).await?.as_ref().map(PublicUser::from))
     }
 
     pub(super) async fn update(
@@ -154,10 +159,10 @@ impl UserService {
         update: UserUpdate,
         network: IpAddr,
         key: Option<IdempotencyKey>,
-    ) -> Result<UserUpdated, Fault> {
+    ) -> Result<UserUpdated, ActorError> {
         let mut new_hash = None;
         for _ in 0..Self::TRIES_MAX {
-            let user = self.shop.store.user(who.user).await?.ok_or(Fault::NotSignedIn)?;
+            let user = self.context.store.user(who.user).await?.ok_or(ActorError::NotSignedIn)?;
             let email = update.email.clone().unwrap_or_else(|| user.email.clone());
             if let Some(password) = &update.password {
                 password.check_for(&email)?;
@@ -165,13 +170,13 @@ impl UserService {
             let unhashed = update.password.clone().filter(|_| new_hash.is_none());
             let (current, stored) = (update.current_password.clone(), user.password_hash.clone());
             let (verdict, hash) = self.passwords.verify_and_hash(network, current, stored, unhashed).await?;
-            if verdict == Verdict::Wrong {
+            if verdict == PasswordCheck::Wrong {
                 return Err(self.wrong_current_password(&who, network).await?);
             }
             self.right_current_password(&who.session).await?;
             new_hash = new_hash.or(hash);
             if new_hash.is_none() && email == user.email {
-                return Ok(UserUpdated { card: UserCard::from(&user), token: None });
+                return Ok(UserUpdated { card: PublicUser::from(&user), token: None });
             }
             match self.write_update(user, email, new_hash.clone(), key.clone()).await {
                 Err(CommitError::Stale) => {}
@@ -184,32 +189,32 @@ impl UserService {
                 }
             }
         }
-        Err(Fault::Busy("user"))
+        Err(ActorError::Busy("user"))
     }
 
     /// Counts a wrong `currentPassword`; enough of them in a row end the session.
-    async fn wrong_current_password(&self, who: &SignedIn, network: IpAddr) -> Result<Fault, Fault> {
+    async fn wrong_current_password(&self, who: &SignedIn, network: IpAddr) -> Result<ActorError, ActorError> {
         security::sign_in_failed(Some(who.user), network, SignInFailure::WrongCurrentPassword);
-        let wrong = self.shop.store.count_hit(&current_password_key(&who.session), self.session_ttl, self.shop.now()).await?;
+        let wrong = self.context.store.count_hit(&current_password_key(&who.session), self.session_ttl, self.context.now()).await?;
         if wrong < Self::WRONG_CURRENT_PASSWORDS_MAX {
-            return Ok(Fault::WrongCurrentPassword);
+            return Ok(ActorError::WrongCurrentPassword);
         }
         self.end_session(who).await?;
         if wrong > Self::WRONG_CURRENT_PASSWORDS_MAX {
             // It ended while this request ran.
-            return Ok(Fault::NotSignedIn);
+            return Ok(ActorError::NotSignedIn);
         }
         security::session_ended(who.user, network);
-        Ok(Fault::WrongCurrentPassword)
+        Ok(ActorError::WrongCurrentPassword)
     }
 
     /// Starts the count of wrong ones again. A session that was ended meanwhile stays ended.
-    async fn right_current_password(&self, session: &SessionDigest) -> Result<(), Fault> {
+    async fn right_current_password(&self, session: &SessionDigest) -> Result<(), ActorError> {
         let key = current_password_key(session);
-        match self.shop.store.count(&key, self.shop.now()).await?.hits {
+        match self.context.store.count(&key, self.context.now()).await?.hits {
             0 => Ok(()),
-            wrong if wrong >= Self::WRONG_CURRENT_PASSWORDS_MAX => Err(Fault::NotSignedIn),
-            _ => Ok(self.shop.store.clear_count(&key).await?),
+            wrong if wrong >= Self::WRONG_CURRENT_PASSWORDS_MAX => Err(ActorError::NotSignedIn),
+            _ => Ok(self.context.store.clear_count(&key).await?),
         }
     }
 
@@ -220,12 +225,12 @@ impl UserService {
         new_hash: Option<String>,
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, CommitError> {
-        let now = self.shop.now();
+        let now = self.context.now();
         // The token may be in wrong hands, and that may be why the password is changed.
         let renewed = new_hash.as_ref().map(|_| self.new_session(user.id, now));
         let password_hash = new_hash.unwrap_or_else(|| user.password_hash.clone());
         let user = User { email, password_hash, version: user.version + 1, updated_at: now, ..user };
-        let (card, user_version) = (UserCard::from(&user), user.version);
+        let (card, user_version) = (PublicUser::from(&user), user.version);
         let mut commit = Commit { writes: vec![Write::User(user)], events: vec![Event::UserUpdated { user: card.clone() }], at: now };
         if let Some((_, session)) = &renewed {
             let except = Some(session.digest.clone());
@@ -236,7 +241,7 @@ impl UserService {
         // The record holds no token: a replay sets no cookie.
         let outcome = Outcome::UserUpdated { user: card.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
-        self.shop.store.commit(commit.remembering(record)).await?;
+        self.context.store.commit(commit.with_idempotency_record(record)).await?;
         let token = renewed.map(|(token, session)| {
             self.sessions.revoke_all(card.id, Some(&session.digest));
             token

@@ -6,14 +6,14 @@ use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFutur
 use tokio::sync::Semaphore;
 
 use super::{
-    Fault,
+    ActorError,
+    context::ActorContext,
     sessions::Sessions,
-    shop::Shop,
-    sign_in_limits::Attempt,
+    sign_in_limits::AttemptKeys,
     user_service::{UserService, UserUpdated},
 };
 use crate::{
-    domain::{Email, IdempotencyKey, Millis, NewPassword, SessionDigest, Timestamp, UserCard, UserId},
+    domain::{Email, IdempotencyKey, Millis, NewPassword, PublicUser, SessionDigest, Timestamp, UserId},
     tasks::Essential,
 };
 
@@ -73,7 +73,7 @@ impl fmt::Debug for UserUpdate {
 }
 
 #[derive(Message)]
-#[rtype(result = "Result<(UserCard, SessionToken), Fault>")]
+#[rtype(result = "Result<(PublicUser, SessionToken), ActorError>")]
 struct SignUp {
     email: Email,
     password: NewPassword,
@@ -81,21 +81,21 @@ struct SignUp {
 }
 
 #[derive(Message)]
-#[rtype(result = "Result<(UserCard, SessionToken), Fault>")]
+#[rtype(result = "Result<(PublicUser, SessionToken), ActorError>")]
 struct SignIn {
     email: String,
     password: String,
-    attempt: Attempt,
+    attempt: AttemptKeys,
     browser: Browser,
 }
 
 #[derive(Message)]
-#[rtype(result = "Result<(), Fault>")]
+#[rtype(result = "Result<(), ActorError>")]
 struct SignOut(SignedIn);
 
 #[derive(Message)]
-#[rtype(result = "Result<UserUpdated, Fault>")]
-struct Update {
+#[rtype(result = "Result<UserUpdated, ActorError>")]
+struct UpdateUser {
     who: SignedIn,
     update: UserUpdate,
     network: IpAddr,
@@ -113,7 +113,7 @@ impl Actor for UserRegistry {
 impl Supervised for UserRegistry {}
 
 impl Handler<SignUp> for UserRegistry {
-    type Result = ResponseFuture<Result<(UserCard, SessionToken), Fault>>;
+    type Result = ResponseFuture<Result<(PublicUser, SessionToken), ActorError>>;
 
     fn handle(&mut self, SignUp { email, password, browser }: SignUp, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
@@ -122,7 +122,7 @@ impl Handler<SignUp> for UserRegistry {
 }
 
 impl Handler<SignIn> for UserRegistry {
-    type Result = ResponseFuture<Result<(UserCard, SessionToken), Fault>>;
+    type Result = ResponseFuture<Result<(PublicUser, SessionToken), ActorError>>;
 
     fn handle(&mut self, SignIn { email, password, attempt, browser }: SignIn, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
@@ -131,7 +131,7 @@ impl Handler<SignIn> for UserRegistry {
 }
 
 impl Handler<SignOut> for UserRegistry {
-    type Result = ResponseFuture<Result<(), Fault>>;
+    type Result = ResponseFuture<Result<(), ActorError>>;
 
     fn handle(&mut self, SignOut(who): SignOut, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
@@ -139,10 +139,10 @@ impl Handler<SignOut> for UserRegistry {
     }
 }
 
-impl Handler<Update> for UserRegistry {
-    type Result = ResponseFuture<Result<UserUpdated, Fault>>;
+impl Handler<UpdateUser> for UserRegistry {
+    type Result = ResponseFuture<Result<UserUpdated, ActorError>>;
 
-    fn handle(&mut self, Update { who, update, network, key }: Update, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, UpdateUser { who, update, network, key }: UpdateUser, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
         Box::pin(async move { service.update(who, update, network, key).await })
     }
@@ -152,8 +152,8 @@ impl Users {
     /// Requests to the registry at once; more are shed.
     const ADMITTED_MAX: usize = 1024;
 
-    pub(super) fn start(shop: Arc<Shop>, session_ttl: Millis, rates: bool, arbiter: &ArbiterHandle) -> Self {
-        let service = UserService::start(shop, session_ttl, rates);
+    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, rates: bool, arbiter: &ArbiterHandle) -> Self {
+        let service = UserService::start(context, session_ttl, rates);
         let registry = {
             let service = service.clone();
             Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { service, _essential: Essential::new("user registry") })
@@ -166,30 +166,30 @@ impl Users {
     }
 
     /// Opens an account and its first session.
-    pub async fn sign_up(&self, email: Email, password: NewPassword, browser: Browser) -> Result<(UserCard, SessionToken), Fault> {
+    pub async fn sign_up(&self, email: Email, password: NewPassword, browser: Browser) -> Result<(PublicUser, SessionToken), ActorError> {
         self.send(SignUp { email, password, browser }).await
     }
 
     /// `email` is what the client sent; what is no address is just unknown, in the same time.
-    pub async fn sign_in(&self, email: &str, password: String, browser: Browser) -> Result<(UserCard, SessionToken), Fault> {
+    pub async fn sign_in(&self, email: &str, password: String, browser: Browser) -> Result<(PublicUser, SessionToken), ActorError> {
         let address = Email::parse(email);
-        let attempt = Attempt::new(address.as_ref().map_or(email, Email::as_str), browser.network);
+        let attempt = AttemptKeys::new(address.as_ref().map_or(email, Email::as_str), browser.network);
         // Before the registry: a try that is delayed takes no place from others there.
         self.service.limits.admit(&attempt).await?;
         self.send(SignIn { email: email.into(), password, attempt, browser }).await
     }
 
     /// Revokes the session. One that is gone already is fine.
-    pub async fn sign_out(&self, signed_in: &SignedIn) -> Result<(), Fault> {
+    pub async fn sign_out(&self, signed_in: &SignedIn) -> Result<(), ActorError> {
         self.send(SignOut(signed_in.clone())).await
     }
 
     /// Who the token belongs to, if it is a session's that neither ended nor expired.
-    pub async fn authenticate(&self, token: &str) -> Result<Option<SignedIn>, Fault> {
+    pub async fn authenticate(&self, token: &str) -> Result<Option<SignedIn>, ActorError> {
         self.service.sessions.find(token).await
     }
 
-    pub async fn card(&self, user: UserId) -> Result<Option<UserCard>, Fault> {
+    pub async fn card(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
         self.service.card(user).await
     }
 
@@ -200,17 +200,17 @@ impl Users {
         update: UserUpdate,
         network: IpAddr,
         key: Option<IdempotencyKey>,
-    ) -> Result<UserUpdated, Fault> {
-        self.send(Update { who: who.clone(), update, network, key }).await
+    ) -> Result<UserUpdated, ActorError> {
+        self.send(UpdateUser { who: who.clone(), update, network, key }).await
     }
 
-    async fn send<M, T>(&self, message: M) -> Result<T, Fault>
+    async fn send<M, T>(&self, message: M) -> Result<T, ActorError>
     where
-        M: Message<Result = Result<T, Fault>> + Send + 'static,
+        M: Message<Result = Result<T, ActorError>> + Send + 'static,
         T: Send + 'static,
         UserRegistry: Handler<M>,
     {
-        let Ok(_admission) = self.admitted.try_acquire() else { return Err(Fault::Busy("users")) };
-        self.registry.send(message).await.unwrap_or(Err(Fault::OutcomeUnknown))
+        let Ok(_admission) = self.admitted.try_acquire() else { return Err(ActorError::Busy("users")) };
+        self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }

@@ -39,7 +39,7 @@ impl Bound {
 }
 
 /// Logs where the server listens, and then what is limited.
-pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, replica: &ReplicaName, sockets: ws::Limits) {
+pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, replica: &ReplicaName, sockets: ws::SocketLimits) {
     let addr = public.addr;
     let store = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
     // The first line of the log.
@@ -49,7 +49,7 @@ pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, r
         tracing::info!(admin_addr = %admin.addr, "serving /metrics, /healthz and /readyz on the admin address");
         admin.log_choice("GITTIX_ADMIN_ADDR", host);
     }
-    if sockets.connections_max < ws::Limits::default().connections_max {
+    if sockets.connections_max < ws::SocketLimits::default().connections_max {
         let sockets = sockets.connections_max;
         tracing::info!(sockets, "open file limit allows {} WebSockets; raise it with ulimit -n", grouped(sockets));
     }
@@ -95,20 +95,20 @@ fn own_descriptors(cores: usize) -> usize {
 
 /// Bounds of the WebSockets with so many file descriptors. A quarter of those is left to requests, so that tickets can be
 /// bought while all sockets are open.
-pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> ws::Limits {
-    let wanted = ws::Limits::default();
+pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> ws::SocketLimits {
+    let wanted = ws::SocketLimits::default();
     let affordable = descriptors.map_or(usize::MAX, |descriptors| {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         (descriptors / 4 * 3).saturating_sub(own_descriptors(cores))
     });
     let connections_max = wanted.connections_max.min(affordable);
     let per_address_max = if config.rate_limit == Switch::On { connections_max.div_ceil(4) } else { usize::MAX };
-    ws::Limits { connections_max, per_address_max, ..wanted }
+    ws::SocketLimits { connections_max, per_address_max, ..wanted }
 }
 
 /// Bounds of all connections with so many file descriptors: some are kept for probes, and one address gets a quarter.
 pub(super) fn connection_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> http::QuotaLimits {
-    let wanted = ws::Limits::default().connections_max + CONNECTIONS_PER_WORKER_MAX * cores;
+    let wanted = ws::SocketLimits::default().connections_max + CONNECTIONS_PER_WORKER_MAX * cores;
     let descriptors = descriptors.and_then(|descriptors| usize::try_from(descriptors).ok()).unwrap_or(usize::MAX);
     let affordable = descriptors.saturating_sub(own_descriptors(cores) + http::connections_for_probes(cores));
     http::QuotaLimits {

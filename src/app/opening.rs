@@ -36,7 +36,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// A store that is open, and what was read from it.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct OpenedStore {
     pub store: Arc<dyn Store>,
     pub clock: Clock,
     pub processor: Arc<dyn Processor>,
@@ -45,12 +45,12 @@ pub(super) struct Opened {
 
 /// Why an attempt failed: one line that names the setting.
 #[derive(Debug)]
-struct Failure {
+struct OpenError {
     reason: String,
     is_permanent: bool,
 }
 
-impl Failure {
+impl OpenError {
     fn permanent(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), is_permanent: true }
     }
@@ -62,15 +62,15 @@ fn setting(config: &Config) -> &'static str {
 }
 
 /// Opens the store; while MongoDB cannot be used, tries again until `GITTIX_STORE_WAIT` is over.
-pub(super) async fn open(config: &Config, startup: &Startup) -> Result<Opened, StartError> {
+pub(super) async fn open(config: &Config, startup: &Startup) -> Result<OpenedStore, StartError> {
     let deadline = Instant::now() + config.store_wait.to_duration();
-    let mut waiting = Waiting::default();
+    let mut waiting = WaitLog::default();
     loop {
         let limit = deadline.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
         let failure = match timeout(limit, attempt(config)).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(failure)) => failure,
-            Err(_) => Failure { reason: format!("{}: no answer within {limit:?}", setting(config)), is_permanent: false },
+            Err(_) => OpenError { reason: format!("{}: no answer within {limit:?}", setting(config)), is_permanent: false },
         };
         if failure.is_permanent || config.mongodb_uri.is_none() {
             return Err(StartError(failure.reason));
@@ -86,9 +86,9 @@ pub(super) async fn open(config: &Config, startup: &Startup) -> Result<Opened, S
 
 /// The reason that was logged last, and when.
 #[derive(Debug, Default)]
-struct Waiting(Option<(String, Instant)>);
+struct WaitLog(Option<(String, Instant)>);
 
-impl Waiting {
+impl WaitLog {
     fn log(&mut self, reason: String, deadline: Instant) {
         let now = Instant::now();
         if self.0.as_ref().is_none_or(|(last, at)| *last != reason || now - *at >= REPEAT_AFTER) {
@@ -98,13 +98,13 @@ impl Waiting {
     }
 }
 
-async fn attempt(config: &Config) -> Result<Opened, Failure> {
-    let failed = |error: &dyn Display| Failure { reason: format!("{}: {error}", setting(config)), is_permanent: false };
+async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
+    let failed = |error: &dyn Display| OpenError { reason: format!("{}: {error}", setting(config)), is_permanent: false };
     let unavailable = |error: Unavailable| failed(&error);
     let (store, ledger) = stores(config).await?;
     let is_live = config.stripe.mode() == Some(Mode::Live);
     if !is_live && store.has_mark(LIVE_PAYMENT).await.map_err(unavailable)? {
-        return Err(Failure::permanent(
+        return Err(OpenError::permanent(
             "STRIPE_SECRET_KEY must be a live key: this store has taken live payments, which neither a test key nor the sandbox can finish",
         ));
     }
@@ -117,23 +117,23 @@ async fn attempt(config: &Config) -> Result<Opened, Failure> {
         Some(ledger) => Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?)),
         None => {
             let digest_key = store.secret("stripe").await.map_err(unavailable)?;
-            payment::stripe(config, digest_key, &store, &clock).map_err(Failure::permanent)?
+            payment::stripe(config, digest_key, &store, &clock).map_err(OpenError::permanent)?
         }
     };
-    Ok(Opened { store, clock, processor, idempotency_secret })
+    Ok(OpenedStore { store, clock, processor, idempotency_secret })
 }
 
 /// The store that the settings name; beside it, without a key of Stripe's, the sandbox's ledger.
-async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledger>>), Failure> {
+async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledger>>), OpenError> {
     let is_sandbox = config.stripe.mode().is_none();
     if let Some(uri) = &config.mongodb_uri {
         let connected = MongoStore::connect(uri.expose()).await;
-        let store = connected.map_err(|error| Failure { reason: error.to_string(), is_permanent: error.is_permanent() })?;
+        let store = connected.map_err(|error| OpenError { reason: error.to_string(), is_permanent: error.is_permanent() })?;
         // One ledger for all replicas, as they would share Stripe.
         let ledger = is_sandbox.then(|| Arc::new(MongoLedger::new(store.database())) as Arc<dyn Ledger>);
         return Ok((store, ledger));
     }
-    let failed = |error: &dyn Display| Failure::permanent(format!("GITTIX_DATA_DIR: {error}"));
+    let failed = |error: &dyn Display| OpenError::permanent(format!("GITTIX_DATA_DIR: {error}"));
     let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed(&error))?;
     if !is_sandbox {
         return Ok((store, None));

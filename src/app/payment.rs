@@ -10,7 +10,7 @@ use crate::{
     metrics::METRICS,
     payments::{
         Processor,
-        stripe::{LiveMark, Settings, Stripe},
+        stripe::{LiveMark, Stripe, StripeSettings},
     },
     store::Store,
 };
@@ -32,7 +32,7 @@ impl LiveMark for Mark {
 /// Stripe, as the settings name it. Nothing is sent to it: it need not be there at the start.
 pub(super) fn stripe(config: &Config, digest_key: [u8; 32], store: &Arc<dyn Store>, clock: &Clock) -> Result<Arc<dyn Processor>, String> {
     let key = config.stripe.secret_key.as_ref().ok_or("STRIPE_SECRET_KEY is not set")?;
-    let settings = Settings {
+    let settings = StripeSettings {
         secret_key: key.expose().into(),
         api_base: config.stripe.api_base.clone(),
         api_version: config.stripe.api_version.clone(),

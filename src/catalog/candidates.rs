@@ -14,12 +14,12 @@ use crate::domain::{Money, TicketId};
 
 /// A ticket's place in an order: the least comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct SortKey {
     price: u32,
     newest_first: Reverse<TicketId>,
 }
 
-impl Key {
+impl SortKey {
     pub(super) fn of(sort: Sort, price: Money, id: TicketId) -> Self {
         let price = match sort {
             Sort::Newest => 0,
@@ -36,13 +36,13 @@ impl Key {
 
 /// A row may come twice, one right after the other, if it is in two lists.
 pub(super) enum Candidates<'a> {
-    Merged { rows: &'a Rows, sort: Sort, lists: BinaryHeap<List<'a>> },
-    Sorted(BinaryHeap<Reverse<(Key, Slot)>>),
+    Merged { rows: &'a Rows, sort: Sort, lists: BinaryHeap<SortedList<'a>> },
+    Sorted(BinaryHeap<Reverse<(SortKey, Slot)>>),
 }
 
 /// A list that is in order, without its first row.
-pub(super) struct List<'a> {
-    first: (Key, Slot),
+pub(super) struct SortedList<'a> {
+    first: (SortKey, Slot),
     rest: Box<dyn Iterator<Item = Slot> + 'a>,
 }
 
@@ -51,16 +51,16 @@ impl<'a> Candidates<'a> {
     pub(super) fn merged(rows: &'a Rows, sort: Sort, lists: impl Iterator<Item = Box<dyn Iterator<Item = Slot> + 'a>>) -> Self {
         let begun = lists.filter_map(|mut rest| {
             let slot = rest.next()?;
-            Some(List { first: (Key::of_row(sort, rows.row(slot)), slot), rest })
+            Some(SortedList { first: (SortKey::of_row(sort, rows.row(slot)), slot), rest })
         });
         Self::Merged { rows, sort, lists: begun.collect() }
     }
 
     /// Of any rows, without those that `wanted` rules out.
-    pub(super) fn sorted(rows: &Rows, sort: Sort, slots: impl Iterator<Item = Slot>, wanted: impl Fn(Key, &Row) -> bool) -> Self {
+    pub(super) fn sorted(rows: &Rows, sort: Sort, slots: impl Iterator<Item = Slot>, wanted: impl Fn(SortKey, &Row) -> bool) -> Self {
         let keyed = slots.filter_map(|slot| {
             let row = rows.row(slot);
-            let key = Key::of_row(sort, row);
+            let key = SortKey::of_row(sort, row);
             wanted(key, row).then_some(Reverse((key, slot)))
         });
         Self::Sorted(keyed.collect::<Vec<_>>().into())
@@ -93,7 +93,7 @@ impl Iterator for Candidates<'_> {
                 let mut list = lists.peek_mut()?;
                 let (_, slot) = list.first;
                 match list.rest.next() {
-                    Some(next) => list.first = (Key::of_row(*sort, rows.row(next)), next),
+                    Some(next) => list.first = (SortKey::of_row(*sort, rows.row(next)), next),
                     None => drop(PeekMut::pop(list)),
                 }
                 Some(slot)
@@ -103,25 +103,25 @@ impl Iterator for Candidates<'_> {
 }
 
 /// The greatest list of the heap is the one whose row comes first.
-impl Ord for List<'_> {
+impl Ord for SortedList<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.first.cmp(&self.first)
     }
 }
 
-impl PartialOrd for List<'_> {
+impl PartialOrd for SortedList<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for List<'_> {
+impl PartialEq for SortedList<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.first == other.first
     }
 }
 
-impl Eq for List<'_> {}
+impl Eq for SortedList<'_> {}
 
 impl fmt::Debug for Candidates<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

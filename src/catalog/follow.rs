@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 use super::Catalog;
 use crate::{
     domain::{Event, Ticket, TicketId},
-    store::{FeedReader, Step, Store, Unavailable},
+    store::{FeedReader, FeedStep, Store, Unavailable},
 };
 
 /// Tickets of one read of the snapshot: some 5 ms of merging before other tasks have their turn.
@@ -25,8 +25,8 @@ pub async fn follow(catalog: Catalog, store: Arc<dyn Store>, mut reader: FeedRea
     load_until_done(&catalog, &*store).await;
     loop {
         match reader.next().await {
-            Step::Events(events) => events.iter().for_each(|recorded| merge(&catalog, &recorded.event)),
-            Step::Reset => load_until_done(&catalog, &*store).await,
+            FeedStep::Events(events) => events.iter().for_each(|recorded| merge(&catalog, &recorded.event)),
+            FeedStep::Reset => load_until_done(&catalog, &*store).await,
         }
     }
 }
@@ -126,9 +126,9 @@ mod tests {
     use crate::{
         domain::{
             Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, Sale, Session, SessionDigest,
-            TicketState, Timestamp, Title, User, UserId, invariants::World,
+            TicketState, Timestamp, Title, User, UserId, invariants::Snapshot,
         },
-        store::{Commit, CommitError, Count, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
+        store::{Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
     };
 
     /// Tickets that can be read, and a feed. Nothing else of a store is asked for here.
@@ -176,10 +176,10 @@ mod tests {
         async fn delivery(&self, _: &str) -> Result<Option<Delivery>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn declines_of(&self, _: UserId) -> Result<Vec<Timestamp>, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn count_hit(&self, _: &str, _: Millis, _: Timestamp) -> Result<u64, Unavailable> { unreachable!("{NOT_ASKED}") }
-        async fn count(&self, _: &str, _: Timestamp) -> Result<Count, Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn count(&self, _: &str, _: Timestamp) -> Result<CounterValue, Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn clear_count(&self, _: &str) -> Result<(), Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn purge(&self, _: Timestamp) -> Result<(), Unavailable> { unreachable!("{NOT_ASKED}") }
-        async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> { unreachable!("{NOT_ASKED}") }
+        async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> { unreachable!("{NOT_ASKED}") }
         async fn close(&self) { unreachable!("{NOT_ASKED}") }
     }
 

@@ -12,7 +12,7 @@ use super::{
     Position,
     postings::{Postings, newest},
     rows::{Rows, Slot},
-    sorted::{Place, Sorted},
+    sorted::{KeyPosition, Sorted},
     words::{TitleWords, words_of},
 };
 use crate::{
@@ -123,7 +123,7 @@ impl Class {
 
     /// From `from` on, ascending.
     pub(super) fn oldest(&self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> {
-        self.by_id.up(after.map_or(Place::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
+        self.by_id.up(after.map_or(KeyPosition::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
     }
 
     /// Newest first, beyond `after`.
@@ -165,11 +165,11 @@ impl Class {
         self.by_price.down(from).take_while(move |(price, _)| *price >= min).map(|(_, slot)| slot)
     }
 
-    fn price_from(&self, min: Money) -> Place {
+    fn price_from(&self, min: Money) -> KeyPosition {
         self.by_price.place(|(price, _)| *price < min)
     }
 
-    fn price_place(&self, rows: &Rows, price: Money, id: TicketId) -> Place {
+    fn price_place(&self, rows: &Rows, price: Money, id: TicketId) -> KeyPosition {
         self.by_price.place(|(other, slot)| *other < price || (*other == price && rows.id(*slot) < id))
     }
 
@@ -230,7 +230,7 @@ impl Tombstones {
         self.versions.get(&id).is_some_and(|deleted| version <= *deleted)
     }
 
-    pub(super) fn bury(&mut self, id: TicketId, version: Version) {
+    pub(super) fn insert(&mut self, id: TicketId, version: Version) {
         match self.versions.entry(id) {
             Entry::Occupied(mut known) => {
                 let newest = version.max(*known.get());
@@ -260,8 +260,8 @@ mod tests {
         let mut tombstones = Tombstones::default();
         let id = |number: usize| TicketId::new(Uuid::from_u128(number as u128));
         for number in 0..Tombstones::COUNT_MAX + 3 {
-            tombstones.bury(id(number), 5);
-            tombstones.bury(id(number), 4);
+            tombstones.insert(id(number), 5);
+            tombstones.insert(id(number), 4);
         }
         assert_eq!((tombstones.versions.len(), tombstones.oldest_first.len()), (Tombstones::COUNT_MAX, Tombstones::COUNT_MAX));
         assert!(!tombstones.cover(id(2), 5));

@@ -37,14 +37,14 @@ pub use words::{INDEXED_WORDS_MAX, words};
 
 use crate::domain::{Money, ReplicaName, Ticket, TicketId, TicketStatus, UserId, Version};
 use indexes::{ClassName, Indexes, same_place};
-use select::Bounds;
+use select::SearchBounds;
 use words::TitleWords;
 
 /// All tickets that were not deleted. Clones share one catalog.
 #[derive(Clone)]
-pub struct Catalog(Arc<Inner>);
+pub struct Catalog(Arc<CatalogInner>);
 
-struct Inner {
+struct CatalogInner {
     shards: Box<[RwLock<HashSet<ById>>]>,
     indexes: RwLock<Indexes>,
     generation: AtomicU64,
@@ -124,14 +124,14 @@ pub struct Position {
 
 /// What was found, and where to go on if there may be more: a page may be short, or empty, and still have a `next`.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct TicketPage {
     pub tickets: Vec<Arc<Ticket>>,
     pub next: Option<Position>,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(CatalogInner {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             indexes: RwLock::default(),
             generation: AtomicU64::new(0),
@@ -172,7 +172,7 @@ impl Catalog {
         }
         let known = shard.take(&id);
         drop(shard);
-        indexes.tombstones.bury(id, version);
+        indexes.tombstones.insert(id, version);
         if let Some(known) = known {
             indexes.remove(&known.0);
             self.0.len.fetch_sub(1, Ordering::Relaxed);
@@ -206,8 +206,8 @@ impl Catalog {
     ///
     /// Examines a bounded number of tickets. A ticket whose place in the order does not change while the pages are
     /// read is on one of them.
-    pub fn list(&self, query: &Query) -> Page {
-        select::list(self, query, Bounds::DEFAULT)
+    pub fn list(&self, query: &Query) -> TicketPage {
+        select::list(self, query, SearchBounds::DEFAULT)
     }
 
     /// Grows with every change: the same number before and after a list means that nothing changed in between. Keep an

@@ -2,7 +2,7 @@
 
 use super::{
     rows::{Rows, Slot},
-    sorted::{Place, Sorted},
+    sorted::{KeyPosition, Sorted},
 };
 use crate::domain::TicketId;
 
@@ -42,7 +42,7 @@ impl Postings {
         let id = rows.id(slot);
         let removed = slots.remove(slots.place(|other| rows.id(*other) < id));
         debug_assert_eq!(removed, slot, "the order of ids was broken");
-        let only = slots.get(Place::START).filter(|_| slots.len() == 1);
+        let only = slots.get(KeyPosition::START).filter(|_| slots.len() == 1);
         if let Some(only) = only {
             *self = Self::One(only);
         }

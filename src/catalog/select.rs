@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use super::{
-    Catalog, Page, Position, Query, Sort,
-    candidates::{Candidates, Key},
+    Catalog, Position, Query, Sort, TicketPage,
+    candidates::{Candidates, SortKey},
     indexes::{Class, ClassName, Indexes},
     postings::Postings,
     rows::{Row, Rows, Slot},
@@ -19,14 +19,14 @@ use crate::domain::{Money, Ticket};
 
 /// What one search may cost. A step takes some 50 ns among a million tickets, more than any cache holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct SearchBounds {
     /// Steps for candidates that are examined. One candidate always is, so that each page makes progress.
     pub(super) steps: usize,
     /// Candidates that may be sorted before they are examined.
     pub(super) sorted: usize,
 }
 
-impl Bounds {
+impl SearchBounds {
     pub(super) const DEFAULT: Self = Self { steps: 10_000, sorted: 10_000 };
 }
 
@@ -65,17 +65,17 @@ enum Access {
 struct Search<'a> {
     catalog: &'a Catalog,
     query: &'a Query,
-    bounds: Bounds,
+    bounds: SearchBounds,
     rows: &'a Rows,
     classes: Vec<&'a Class>,
     filter: Filter<'a>,
 }
 
 /// One page, from one moment: nothing that is indexed changes meanwhile.
-pub(super) fn list(catalog: &Catalog, query: &Query, bounds: Bounds) -> Page {
+pub(super) fn list(catalog: &Catalog, query: &Query, bounds: SearchBounds) -> TicketPage {
     let words = query.words.as_deref();
     if query.limit == 0 || words.is_some_and(<[String]>::is_empty) {
-        return Page::default();
+        return TicketPage::default();
     }
     let indexes = catalog.indexes();
     let mut search = Search {
@@ -188,12 +188,12 @@ impl<'a> Search<'a> {
             Source::Prices => self.classes.iter().for_each(|class| slots.extend(class.priced(min, max))),
             Source::Seller(lists) | Source::Word(_, lists) => lists.iter().for_each(|list| list.for_each(|slot| slots.push(slot))),
         }
-        let after = self.query.after.map(|after| Key::of(self.query.sort, after.price, after.id));
-        let wanted = |key: Key, row: &Row| after.is_none_or(|after| after < key) && self.row_may_match(row);
+        let after = self.query.after.map(|after| SortKey::of(self.query.sort, after.price, after.id));
+        let wanted = |key: SortKey, row: &Row| after.is_none_or(|after| after < key) && self.row_may_match(row);
         Candidates::sorted(self.rows, self.query.sort, slots.into_iter(), wanted)
     }
 
-    fn examine(&self, mut candidates: Candidates<'a>) -> Page {
+    fn examine(&self, mut candidates: Candidates<'a>) -> TicketPage {
         let mut steps = self.bounds.steps;
         let (mut tickets, mut previous): (Vec<Arc<Ticket>>, _) = (Vec::new(), None);
         while let Some(slot) = candidates.next() {
@@ -204,16 +204,16 @@ impl<'a> Search<'a> {
             {
                 if tickets.len() == self.query.limit {
                     let next = tickets.last().map(|last| Position { price: last.price, id: last.id });
-                    return Page { tickets, next };
+                    return TicketPage { tickets, next };
                 }
                 tickets.push(ticket);
             }
             steps = steps.saturating_sub(cost);
             if steps == 0 && !candidates.is_empty() {
-                return Page { tickets, next: Some(Position { price: row.price, id: row.id }) };
+                return TicketPage { tickets, next: Some(Position { price: row.price, id: row.id }) };
             }
         }
-        Page { tickets, next: None }
+        TicketPage { tickets, next: None }
     }
 
     /// The ticket of a row, if it matches. Adds to `cost` the steps that it takes to find out.

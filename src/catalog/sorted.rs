@@ -20,12 +20,12 @@ pub(super) struct Sorted<K> {
 
 /// Where a key is, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct KeyPosition {
     run: usize,
     offset: usize,
 }
 
-impl Place {
+impl KeyPosition {
     pub(super) const START: Self = Self { run: 0, offset: 0 };
 }
 
@@ -40,68 +40,68 @@ impl<K: Copy> Sorted<K> {
         self.len
     }
 
-    pub(super) fn end(&self) -> Place {
-        Place { run: self.runs.len(), offset: 0 }
+    pub(super) fn end(&self) -> KeyPosition {
+        KeyPosition { run: self.runs.len(), offset: 0 }
     }
 
     /// The first key for which `before` does not hold. It must hold for all keys in front of that one.
-    pub(super) fn place(&self, before: impl Fn(&K) -> bool) -> Place {
+    pub(super) fn place(&self, before: impl Fn(&K) -> bool) -> KeyPosition {
         // Keys mostly come in ascending order.
         match self.runs.last().and_then(|run| run.last()) {
-            Some(last) if !before(last) => self.place_from(Place::START, before),
+            Some(last) if !before(last) => self.place_from(KeyPosition::START, before),
             _ => self.end(),
         }
     }
 
     /// The same, where `before` is known to hold for all keys in front of `from`.
-    pub(super) fn place_from(&self, from: Place, before: impl Fn(&K) -> bool) -> Place {
+    pub(super) fn place_from(&self, from: KeyPosition, before: impl Fn(&K) -> bool) -> KeyPosition {
         let Some(first) = self.runs.get(from.run).map(|run| &run[from.offset..]) else { return self.end() };
         let ends_before = |run: &[K]| run.last().is_some_and(&before);
         if !ends_before(first) {
-            return Place { offset: from.offset + first.partition_point(before), ..from };
+            return KeyPosition { offset: from.offset + first.partition_point(before), ..from };
         }
         let next = from.run + 1;
         let run = next + self.runs[next..].partition_point(|run| ends_before(run));
-        Place { run, offset: self.runs.get(run).map_or(0, |run| run.partition_point(before)) }
+        KeyPosition { run, offset: self.runs.get(run).map_or(0, |run| run.partition_point(before)) }
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<K> {
+    pub(super) fn get(&self, place: KeyPosition) -> Option<K> {
         self.runs.get(place.run)?.get(place.offset).copied()
     }
 
     /// The place in front of this one.
-    pub(super) fn previous(&self, place: Place) -> Option<Place> {
+    pub(super) fn previous(&self, place: KeyPosition) -> Option<KeyPosition> {
         match (place.offset.checked_sub(1), place.run.checked_sub(1)) {
-            (Some(offset), _) => Some(Place { offset, ..place }),
-            (None, Some(run)) => Some(Place { run, offset: self.runs[run].len() - 1 }),
+            (Some(offset), _) => Some(KeyPosition { offset, ..place }),
+            (None, Some(run)) => Some(KeyPosition { run, offset: self.runs[run].len() - 1 }),
             (None, None) => None,
         }
     }
 
     /// How many keys are in front of `place`.
-    pub(super) fn rank(&self, place: Place) -> usize {
+    pub(super) fn rank(&self, place: KeyPosition) -> usize {
         self.runs[..place.run].iter().map(Vec::len).sum::<usize>() + place.offset
     }
 
     /// From `place` on, ascending.
-    pub(super) fn up(&self, from: Place) -> impl Iterator<Item = K> + '_ {
+    pub(super) fn up(&self, from: KeyPosition) -> impl Iterator<Item = K> + '_ {
         let (head, rest) = self.runs[from.run..].split_first().map_or((&[][..], &[][..]), |(run, rest)| (&run[from.offset..], rest));
         head.iter().chain(rest.iter().flatten()).copied()
     }
 
     /// What is in front of `place`, descending.
-    pub(super) fn down(&self, from: Place) -> impl Iterator<Item = K> + '_ {
+    pub(super) fn down(&self, from: KeyPosition) -> impl Iterator<Item = K> + '_ {
         let head = self.runs.get(from.run).map_or(&[][..], |run| &run[..from.offset]);
         head.iter().rev().chain(self.runs[..from.run].iter().rev().flat_map(|run| run.iter().rev())).copied()
     }
 
     /// Puts `key` in front of what is at `place`.
-    pub(super) fn insert(&mut self, place: Place, key: K) {
+    pub(super) fn insert(&mut self, place: KeyPosition, key: K) {
         self.len += 1;
         // At the end of a run rather than in front of the next one: what comes in ascending order fills it.
         let at = match place.run.checked_sub(1) {
             Some(run) if place.offset == 0 && (place.run == self.runs.len() || self.runs[run].len() < RUN_MAX) => {
-                Place { run, offset: self.runs[run].len() }
+                KeyPosition { run, offset: self.runs[run].len() }
             }
             _ => place,
         };
@@ -119,7 +119,7 @@ impl<K: Copy> Sorted<K> {
     }
 
     /// Takes out the key at `place`, where there must be one.
-    pub(super) fn remove(&mut self, place: Place) -> K {
+    pub(super) fn remove(&mut self, place: KeyPosition) -> K {
         let run = &mut self.runs[place.run];
         let key = run.remove(place.offset);
         self.len -= 1;
@@ -131,7 +131,7 @@ impl<K: Copy> Sorted<K> {
         key
     }
 
-    fn split_and_insert(&mut self, at: Place, key: K) {
+    fn split_and_insert(&mut self, at: KeyPosition, key: K) {
         let middle = RUN_MAX / 2;
         let mut upper = self.runs[at.run].split_off(middle);
         let (run, offset) = if at.offset <= middle { (&mut self.runs[at.run], at.offset) } else { (&mut upper, at.offset - middle) };

@@ -153,12 +153,12 @@ fn newest(states: &[Ticket]) -> BTreeMap<TicketId, Ticket> {
 }
 
 fn walk(catalog: &Catalog, query: Query, between: impl FnMut()) -> Vec<TicketId> {
-    walk_within(catalog, query, Bounds::DEFAULT, between)
+    walk_within(catalog, query, SearchBounds::DEFAULT, between)
 }
 
 /// All pages. Each must end behind where the one before ended.
-fn walk_within(catalog: &Catalog, mut query: Query, bounds: Bounds, mut between: impl FnMut()) -> Vec<TicketId> {
-    let key = |position: Position| candidates::Key::of(query.sort, position.price, position.id);
+fn walk_within(catalog: &Catalog, mut query: Query, bounds: SearchBounds, mut between: impl FnMut()) -> Vec<TicketId> {
+    let key = |position: Position| candidates::SortKey::of(query.sort, position.price, position.id);
     let mut seen = Vec::new();
     loop {
         let page = select::list(catalog, &query, bounds);
@@ -174,8 +174,8 @@ fn walk_within(catalog: &Catalog, mut query: Query, bounds: Bounds, mut between:
 }
 
 /// So small that most searches take several pages, and that some sources are too large to be sorted.
-fn some_bounds() -> impl Strategy<Value = Bounds> {
-    (1usize..200, prop_oneof![Just(0), 0usize..60]).prop_map(|(steps, sorted)| Bounds { steps, sorted })
+fn some_bounds() -> impl Strategy<Value = SearchBounds> {
+    (1usize..200, prop_oneof![Just(0), 0usize..60]).prop_map(|(steps, sorted)| SearchBounds { steps, sorted })
 }
 
 proptest! {
@@ -221,7 +221,7 @@ proptest! {
         states in vec(some_ticket(), 50..400),
         changes in vec((0u16..400, 50u64..70, option::weighted(0.8, 0usize..3)), 60),
         query in some_query(),
-        bounds in prop_oneof![Just(Bounds::DEFAULT), some_bounds()],
+        bounds in prop_oneof![Just(SearchBounds::DEFAULT), some_bounds()],
     ) {
         let query = Query { after: None, limit: query.limit.max(1), ..query };
         let catalog = Catalog::default();

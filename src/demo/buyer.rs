@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Client, Mood};
+use super::{ApiClient, Mood};
 
 /// What comes after a lock, in so many of a hundred cases; the rest pays at once.
 const DECLINED_PERCENT: u32 = 14;
@@ -34,7 +34,7 @@ const PAGES: [&str; 3] =
 
 #[derive(Debug)]
 pub(super) struct Buyer {
-    client: Client,
+    client: ApiClient,
     mood: Mood,
     /// How many tickets there will be, all together.
     tickets: u32,
@@ -42,7 +42,7 @@ pub(super) struct Buyer {
 }
 
 impl Buyer {
-    pub(super) fn new(client: Client, mood: Mood, tickets: u32) -> Self {
+    pub(super) fn new(client: ApiClient, mood: Mood, tickets: u32) -> Self {
         Self { client, mood, tickets, abandoned: Vec::new() }
     }
 

@@ -63,7 +63,7 @@ impl Person {
 }
 
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ApiClient {
     http: reqwest::Client,
     url: Url,
     person: Person,
@@ -73,12 +73,12 @@ pub(super) struct Client {
 
 /// What the server said.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) body: Value,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The stable code of a problem.
     pub(super) fn code(&self) -> &str {
         self.text("code")
@@ -89,7 +89,7 @@ impl Answer {
     }
 }
 
-impl Client {
+impl ApiClient {
     pub(super) fn new(url: Url, person: Person, deadline: Instant, tally: Arc<Tally>) -> Result<Self, DemoError> {
         let http = reqwest::Client::builder().cookie_store(true).timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, url, person, deadline, tally })
@@ -119,35 +119,35 @@ impl Client {
         Some(())
     }
 
-    pub(super) async fn get(&self, path: &str) -> Option<Answer> {
+    pub(super) async fn get(&self, path: &str) -> Option<ApiResponse> {
         self.call(Method::GET, path, None, PATIENCE).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Option<Answer> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Option<ApiResponse> {
         self.call(Method::POST, path, Some(body), PATIENCE).await
     }
 
-    pub(super) async fn put(&self, path: &str, body: &Value) -> Option<Answer> {
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Option<ApiResponse> {
         self.call(Method::PUT, path, Some(body), PATIENCE).await
     }
 
-    pub(super) async fn delete(&self, path: &str) -> Option<Answer> {
+    pub(super) async fn delete(&self, path: &str) -> Option<ApiResponse> {
         self.call(Method::DELETE, path, None, PATIENCE).await
     }
 
     /// Counts an answer that nobody expected.
-    pub(super) fn surprised<T>(&self, doing: &str, answer: &Answer) -> Option<T> {
+    pub(super) fn surprised<T>(&self, doing: &str, answer: &ApiResponse) -> Option<T> {
         self.tally.surprises.add();
         tracing::warn!(doing, status = answer.status.as_u16(), code = answer.code(), "an answer that was not expected");
         None
     }
 
-    async fn post_patiently(&self, path: &str, body: &Value) -> Option<Answer> {
+    async fn post_patiently(&self, path: &str, body: &Value) -> Option<ApiResponse> {
         self.call(Method::POST, path, Some(body), Duration::MAX).await
     }
 
     /// One request, under one idempotency key however often it has to be repeated. `None`: no definite answer in time.
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Option<Answer> {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Option<ApiResponse> {
         let key = Uuid::now_v7().to_string();
         let mut wait = WAIT_FIRST;
         for _ in 0..REPEATS_MAX {
@@ -187,14 +187,14 @@ impl Client {
     }
 }
 
-fn is_busy(answer: &Answer) -> bool {
+fn is_busy(answer: &ApiResponse) -> bool {
     matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) || answer.code() == "idempotency_in_flight"
 }
 
 /// An answer whose body cannot be read is none.
-async fn read(response: reqwest::Response) -> (Option<Answer>, Option<Duration>) {
+async fn read(response: reqwest::Response) -> (Option<ApiResponse>, Option<Duration>) {
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let status = response.status();
-    let answer = response.bytes().await.ok().map(|bytes| Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() });
+    let answer = response.bytes().await.ok().map(|bytes| ApiResponse { status, body: serde_json::from_slice(&bytes).unwrap_or_default() });
     (answer, seconds.map(Duration::from_secs))
 }

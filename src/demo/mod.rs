@@ -21,7 +21,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 
 use buyer::Buyer;
-use client::{Client, Person, Role};
+use client::{ApiClient, Person, Role};
 use seller::Seller;
 pub use tally::Summary;
 use tally::Tally;
@@ -58,7 +58,7 @@ pub enum DemoError {
     #[error("there is no server at {url}: {cause}")]
     Unreachable { url: Url, cause: String },
     #[error("cannot make HTTP requests: {0}")]
-    Client(#[from] reqwest::Error),
+    ApiClient(#[from] reqwest::Error),
 }
 
 /// Plays until the time is over, all tickets are sold, or ctrl-c; then says what happened.
@@ -78,7 +78,7 @@ async fn play(demo: Demo) -> Result<Summary, DemoError> {
     let client = |role, number| {
         let person = Person::new(role, number, demo.seed);
         let random = SmallRng::seed_from_u64(demo.seed ^ person.salt());
-        Client::new(demo.url.clone(), person, deadline, Arc::clone(&tally)).map(|client| (client, Mood::new(random, demo.pace)))
+        ApiClient::new(demo.url.clone(), person, deadline, Arc::clone(&tally)).map(|client| (client, Mood::new(random, demo.pace)))
     };
     let (watcher, _) = client(Role::Watcher, 0)?;
     watcher.ping().await?;

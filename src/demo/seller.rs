@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Client, Mood, titles};
+use super::{ApiClient, Mood, titles};
 
 /// So many of a hundred tickets are there from the start.
 const LISTED_AT_ONCE_PERCENT: u32 = 50;
@@ -16,7 +16,7 @@ const EDITS_PER_TICKET: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Seller {
-    client: Client,
+    client: ApiClient,
     mood: Mood,
     tickets: u32,
     listed: Vec<Listed>,
@@ -30,7 +30,7 @@ struct Listed {
 }
 
 impl Seller {
-    pub(super) fn new(client: Client, mood: Mood, tickets: u32) -> Self {
+    pub(super) fn new(client: ApiClient, mood: Mood, tickets: u32) -> Self {
         Self { client, mood, tickets, listed: Vec::new() }
     }
 

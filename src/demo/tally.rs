@@ -7,7 +7,7 @@ macro_rules! tally {
         /// Counts, while it goes on.
         #[derive(Debug, Default)]
         pub(super) struct Tally {
-            $(pub(super) $name: Count,)*
+            $(pub(super) $name: AtomicCount,)*
         }
 
         /// Counts, in the end.
@@ -63,9 +63,9 @@ tally! {
 
 /// One number that only grows.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(super) struct AtomicCount(AtomicU64);
 
-impl Count {
+impl AtomicCount {
     pub(super) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }

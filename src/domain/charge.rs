@@ -50,12 +50,12 @@ pub enum ChargeStatus {
 
 /// Why a charge Failed: a stable code, and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ChargeFailure {
     pub code: String,
     pub message: String,
 }
 
-impl Failure {
+impl ChargeFailure {
     /// What landed after the lock was gone: voided or refunded.
     pub const LOCK_LOST: &'static str = "lock_lost";
 
@@ -100,7 +100,7 @@ pub enum ChargeStep {
     /// The lock was claimed for it: capture, then complete.
     Capturing,
     /// It lost, for this reason: void what was authorized, refund what was captured, then it has Failed.
-    Reversing { failure: Failure },
+    Reversing { failure: ChargeFailure },
     /// Nothing is left to do.
     Final,
 }
@@ -123,7 +123,7 @@ pub struct Charge {
     pub first_attempt: bool,
     pub stripe_id: Option<PaymentId>,
     pub stripe_refund_id: Option<RefundId>,
-    pub failure: Option<Failure>,
+    pub failure: Option<ChargeFailure>,
     pub version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Charge, Order, SessionDigest, Ticket, TicketId, UserCard, UserId, Version};
+use super::{Charge, Order, PublicUser, SessionDigest, Ticket, TicketId, UserId, Version};
 
 /// Something that is durable and that others may react to. The names are the mission's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
     UserCreated {
-        user: UserCard,
+        user: PublicUser,
     },
     UserUpdated {
-        user: UserCard,
+        user: PublicUser,
     },
     TicketCreated {
         ticket: Ticket,

@@ -10,7 +10,7 @@ use super::{
 
 /// Everything that a store and a payment processor hold at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct World {
+pub struct Snapshot {
     pub tickets: Vec<Ticket>,
     pub orders: Vec<Order>,
     pub charges: Vec<Charge>,
@@ -20,7 +20,7 @@ pub struct World {
     pub payments: Vec<LedgerEntry>,
 }
 
-impl World {
+impl Snapshot {
     /// A ticket with what hangs on its lock: what a store's reload must be, whatever happened before.
     pub fn sale(&self, id: TicketId) -> Option<Sale> {
         let ticket = self.tickets.iter().find(|ticket| ticket.id == id)?.clone();
@@ -55,7 +55,7 @@ fn broken(invariant: &'static str, detail: String) -> Result<(), Violation> {
 }
 
 /// I1: at most one active or completed order per ticket, and it is the one that the ticket names.
-pub fn one_order_per_ticket(world: &World) -> Result<(), Violation> {
+pub fn one_order_per_ticket(world: &Snapshot) -> Result<(), Violation> {
     const NAME: &str = "I1 one order per ticket";
     let named: BTreeMap<TicketId, Option<OrderId>> = world.tickets.iter().map(|ticket| (ticket.id, ticket.order())).collect();
     let mut holders: BTreeMap<TicketId, OrderId> = BTreeMap::new();
@@ -84,7 +84,7 @@ pub fn one_order_per_ticket(world: &World) -> Result<(), Violation> {
 }
 
 /// I2: per user, captured minus refunded equals the sum of completed orders. Holds when nothing is in flight.
-pub fn money_matches_orders(world: &World) -> Result<(), Violation> {
+pub fn money_matches_orders(world: &Snapshot) -> Result<(), Violation> {
     let mut kept: BTreeMap<UserId, i128> = BTreeMap::new();
     for entry in &world.payments {
         *kept.entry(entry.user).or_default() += i128::from(entry.captured) - i128::from(entry.refunded);
@@ -103,7 +103,7 @@ pub fn money_matches_orders(world: &World) -> Result<(), Violation> {
 }
 
 /// I3: no captured money without a sold ticket or a refund. Holds when nothing is in flight.
-pub fn no_money_for_nothing(world: &World) -> Result<(), Violation> {
+pub fn no_money_for_nothing(world: &Snapshot) -> Result<(), Violation> {
     const NAME: &str = "I3 no money for nothing";
     for entry in world.payments.iter().filter(|entry| entry.captured > entry.refunded) {
         let sold = world.tickets.iter().any(|ticket| ticket.state == TicketState::Sold { order: entry.order });
@@ -120,7 +120,7 @@ pub fn no_money_for_nothing(world: &World) -> Result<(), Violation> {
 }
 
 /// I4: no lock outlives its time by more than `sweep`, but for a settling one, within its grace.
-pub fn no_lock_left_over(world: &World, policy: &Policy, sweep: Millis, now: Timestamp) -> Result<(), Violation> {
+pub fn no_lock_left_over(world: &Snapshot, policy: &Policy, sweep: Millis, now: Timestamp) -> Result<(), Violation> {
     for ticket in &world.tickets {
         let Some(lock) = ticket.lock() else { continue };
         let settling = world.orders.iter().any(|order| order.id == lock.order && order.settling.is_some());
@@ -133,7 +133,7 @@ pub fn no_lock_left_over(world: &World, policy: &Policy, sweep: Millis, now: Tim
 }
 
 /// I5: every acknowledged change is still there: whatever was acknowledged at some version has at least that version.
-pub fn nothing_lost(world: &World, acknowledged: &BTreeMap<uuid::Uuid, Version>) -> Result<(), Violation> {
+pub fn nothing_lost(world: &Snapshot, acknowledged: &BTreeMap<uuid::Uuid, Version>) -> Result<(), Violation> {
     let tickets = world.tickets.iter().map(|ticket| (ticket.id.uuid(), ticket.version));
     let orders = world.orders.iter().map(|order| (order.id.uuid(), order.version));
     let charges = world.charges.iter().map(|charge| (charge.id.uuid(), charge.version));
@@ -156,7 +156,7 @@ pub fn never_backwards<T: PartialOrd + std::fmt::Debug>(seen: &[T]) -> Result<()
 }
 
 /// I7: every event has its change, and every change its event, within the events' lifetime.
-pub fn events_match_changes(world: &World, events: &[Event]) -> Result<(), Violation> {
+pub fn events_match_changes(world: &Snapshot, events: &[Event]) -> Result<(), Violation> {
     const NAME: &str = "I7 events match changes";
     let mut told: BTreeMap<TicketId, BTreeSet<Version>> = BTreeMap::new();
     let mut orders: BTreeMap<OrderId, BTreeSet<&'static str>> = BTreeMap::new();
@@ -251,7 +251,7 @@ pub fn every_change_is_told(held: Option<&Order>, decision: &Decision) -> Result
 }
 
 /// I8: what is counted per user equals what is there.
-pub fn slots_match_locks(world: &World) -> Result<(), Violation> {
+pub fn slots_match_locks(world: &Snapshot) -> Result<(), Violation> {
     let held: BTreeSet<(UserId, OrderId)> =
         world.tickets.iter().filter_map(|ticket| ticket.lock()).map(|lock| (lock.buyer, lock.order)).collect();
     let counted: BTreeSet<(UserId, OrderId)> = world.slots.iter().copied().collect();

@@ -24,13 +24,13 @@ mod time;
 mod title;
 mod user;
 
-pub use charge::{Charge, ChargeStatus, ChargeStep, Failure, PaymentId, RefundId, TokenDigest};
-pub use decide::{Command, Decision, Refusal, SlotChange, decide};
+pub use charge::{Charge, ChargeFailure, ChargeStatus, ChargeStep, PaymentId, RefundId, TokenDigest};
+pub use decide::{Decision, Refusal, SlotChange, TicketCommand, decide};
 pub use email::{Email, EmailError};
 pub use event::Event;
 pub use id::{ChargeId, IdError, OrderId, TicketId, UserId};
 pub use money::{Currency, Money, MoneyError};
-pub use order::{CancelReason, Order, OrderStatus, TicketCopy};
+pub use order::{CancelReason, Order, OrderStatus, TicketSnapshot};
 pub use outcome::{Delivery, IdempotencyKey, IdempotencyRecord, Outcome};
 pub use password::{NewPassword, PasswordError, normalized as normalized_password};
 pub use policy::Policy;
@@ -39,7 +39,7 @@ pub use text::{TextError, visible_text};
 pub use ticket::{Lapse, Lock, ReplicaName, Ticket, TicketState, TicketStatus};
 pub use time::{Millis, Timestamp};
 pub use title::Title;
-pub use user::{Session, SessionDigest, User, UserCard};
+pub use user::{PublicUser, Session, SessionDigest, User};
 
 /// Counts the changes of one ticket, order, charge or user. 0 is the first state; every change adds one, so a write that
 /// carries version `v` is valid only over version `v - 1`.

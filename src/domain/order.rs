@@ -27,14 +27,14 @@ pub enum CancelReason {
 
 /// The ticket as it was when it was locked; an order keeps it even after the ticket was taken off sale.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TicketCopy {
+pub struct TicketSnapshot {
     pub id: TicketId,
     pub title: Title,
     pub price: Money,
     pub version: Version,
 }
 
-impl From<&Ticket> for TicketCopy {
+impl From<&Ticket> for TicketSnapshot {
     fn from(ticket: &Ticket) -> Self {
         Self { id: ticket.id, title: ticket.title.clone(), price: ticket.price, version: ticket.version }
     }
@@ -49,7 +49,7 @@ pub struct Order {
     pub buyer: UserId,
     pub status: OrderStatus,
     pub cancel_reason: Option<CancelReason>,
-    pub ticket: TicketCopy,
+    pub ticket: TicketSnapshot,
     /// The ticket's price when it was locked: what is charged.
     pub price: Money,
     pub currency: Currency,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChargeId, Order, Ticket, Timestamp, UserCard, UserId};
+use super::{ChargeId, Order, PublicUser, Ticket, Timestamp, UserId};
 
 /// The key that a client chose (1 to 255 visible ASCII characters), in the scope of one user, with the digest of the
 /// request that it was first used for.
@@ -30,7 +30,7 @@ pub enum Outcome {
     },
     OrderCancelled,
     UserUpdated {
-        user: UserCard,
+        user: PublicUser,
     },
     /// Committed with the Created charge: a retry is answered from the charge's present state.
     Charge {

@@ -26,7 +26,7 @@ impl Sale {
         Self { ticket, order: None, charge: None }
     }
 
-    /// When [`super::Command::DeadlinePassed`] will have an effect next; `None` while the ticket is not locked.
+    /// When [`super::TicketCommand::DeadlinePassed`] will have an effect next; `None` while the ticket is not locked.
     pub fn deadline(&self, policy: &Policy) -> Option<Deadline> {
         let lock = self.ticket.lock()?;
         let order = lock.order;

@@ -20,12 +20,12 @@ pub struct User {
 
 /// What is told of a user: never a hash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct UserCard {
+pub struct PublicUser {
     pub id: UserId,
     pub email: Email,
 }
 
-impl From<&User> for UserCard {
+impl From<&User> for PublicUser {
     fn from(user: &User) -> Self {
         Self { id: user.id, email: user.email.clone() }
     }

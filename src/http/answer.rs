@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::error::ApiError;
 
 /// What every handler comes to.
-pub type Answer = Result<HttpResponse, ApiError>;
+pub type HandlerResult = Result<HttpResponse, ApiError>;
 
 /// May be kept, but must be asked for again each time.
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");

@@ -29,7 +29,7 @@ const BODY_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(15);
 const LEVELS_MAX: usize = 128;
 
 /// Why a member is not what it should be.
-pub type Complaint = Cow<'static, str>;
+pub type FieldError = Cow<'static, str>;
 
 /// Reads a body of at most `bytes_max` to its end; empty if there is none.
 ///
@@ -115,12 +115,12 @@ fn too_large(bytes_max: usize) -> ApiError {
 /// The members of an object that a route knows, each as its own text.
 #[derive(Debug)]
 pub struct Form<'a> {
-    members: Vec<Member<'a>>,
+    members: Vec<ObjectMember<'a>>,
     errors: Vec<Detail>,
 }
 
 #[derive(Debug)]
-struct Member<'a> {
+struct ObjectMember<'a> {
     name: &'static str,
     value: Option<&'a RawValue>,
     twice: bool,
@@ -136,7 +136,7 @@ impl<'a> Form<'a> {
         if levels(text) > LEVELS_MAX {
             return Err(ApiError::with_message(Code::MalformedJson, "The body is nested too deeply."));
         }
-        let members = names.iter().map(|&name| Member { name, value: None, twice: false }).collect();
+        let members = names.iter().map(|&name| ObjectMember { name, value: None, twice: false }).collect();
         let mut form = Self { members, errors: Vec::new() };
         let mut json = serde_json::Deserializer::from_str(text);
         let parsed = if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
@@ -167,7 +167,7 @@ impl<'a> Form<'a> {
     }
 
     /// A member that must be there. `None`: a complaint was noted.
-    pub fn required<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
+    pub fn required<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         let value = self.optional(name, parse);
         if value.is_none() && !self.errors.iter().any(|error| error.field == Some(name)) {
             self.complain(name, "is required");
@@ -176,7 +176,7 @@ impl<'a> Form<'a> {
     }
 
     /// A member that may be left out. `None`: it was, or a complaint was noted.
-    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
+    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         let member = self.members.iter().find(|member| member.name == name)?;
         if member.twice {
             self.complain(name, "is given twice");
@@ -202,7 +202,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    fn complain(&mut self, field: &'static str, message: impl Into<Complaint>) {
+    fn complain(&mut self, field: &'static str, message: impl Into<FieldError>) {
         self.errors.push(Detail { message: message.into(), field: Some(field) });
     }
 }
@@ -234,7 +234,7 @@ fn is_unicode(value: &RawValue) -> bool {
 }
 
 /// A JSON string's text.
-pub fn text(raw: &str) -> Result<String, Complaint> {
+pub fn text(raw: &str) -> Result<String, FieldError> {
     if !raw.starts_with('"') {
         return Err("must be a string".into());
     }
@@ -242,7 +242,7 @@ pub fn text(raw: &str) -> Result<String, Complaint> {
 }
 
 /// Fills in members as they come, and skips, however deep, what is not known.
-struct Members<'m, 'a>(&'m mut Vec<Member<'a>>);
+struct Members<'m, 'a>(&'m mut Vec<ObjectMember<'a>>);
 
 impl<'a> Visitor<'a> for Members<'_, 'a> {
     type Value = ();
@@ -252,7 +252,7 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(known) = map.next_key_seed(Known(self.0))? {
+        while let Some(known) = map.next_key_seed(MemberNames(self.0))? {
             let Some(at) = known else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -267,9 +267,9 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
 }
 
 /// Which of the members a key names.
-struct Known<'m, 'a>(&'m [Member<'a>]);
+struct MemberNames<'m, 'a>(&'m [ObjectMember<'a>]);
 
-impl<'de> DeserializeSeed<'de> for Known<'_, '_> {
+impl<'de> DeserializeSeed<'de> for MemberNames<'_, '_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -277,7 +277,7 @@ impl<'de> DeserializeSeed<'de> for Known<'_, '_> {
     }
 }
 
-impl Visitor<'_> for Known<'_, '_> {
+impl Visitor<'_> for MemberNames<'_, '_> {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -13,14 +13,14 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::client::Client;
+use super::client::ClientAddress;
 
 /// The bytes that are taken. Clones share them.
 #[derive(Debug, Clone)]
-pub struct BodyBudget(Arc<Inner>);
+pub struct BodyBudget(Arc<BodyBudgetInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct BodyBudgetInner {
     client_bytes_max: usize,
     total_bytes_max: usize,
     taken: Mutex<Taken>,
@@ -29,14 +29,14 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Taken {
     total_bytes: usize,
-    client_bytes: HashMap<Client, usize>,
+    client_bytes: HashMap<ClientAddress, usize>,
 }
 
 /// Why there is no room for a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
     /// The client's own share is used up.
-    Client,
+    ClientAddress,
     Total,
 }
 
@@ -44,24 +44,24 @@ pub enum Exhausted {
 #[derive(Debug)]
 pub struct BodyShare {
     budget: BodyBudget,
-    client: Client,
+    client: ClientAddress,
     bytes: usize,
 }
 
 impl BodyBudget {
     pub fn new(client_bytes_max: usize, total_bytes_max: usize) -> Self {
-        Self(Arc::new(Inner { client_bytes_max, total_bytes_max, taken: Mutex::default() }))
+        Self(Arc::new(BodyBudgetInner { client_bytes_max, total_bytes_max, taken: Mutex::default() }))
     }
 
     /// Takes room for a body of at most `bytes`.
     ///
     /// # Errors
     /// [`Exhausted`]: nothing is taken.
-    pub fn take(&self, client: Client, bytes: usize) -> Result<BodyShare, Exhausted> {
+    pub fn take(&self, client: ClientAddress, bytes: usize) -> Result<BodyShare, Exhausted> {
         let mut taken = self.0.taken.lock();
         let of_client = taken.client_bytes.get(&client).copied().unwrap_or_default() + bytes;
         if of_client > self.0.client_bytes_max {
-            return Err(Exhausted::Client);
+            return Err(Exhausted::ClientAddress);
         }
         if taken.total_bytes + bytes > self.0.total_bytes_max {
             return Err(Exhausted::Total);
@@ -91,16 +91,16 @@ mod tests {
 
     use super::*;
 
-    fn client(last: u8) -> Client {
+    fn client(last: u8) -> ClientAddress {
         let peer = format!("198.51.100.{last}:1").parse().expect("an address");
-        Client::of(Some(peer), TestRequest::get().to_http_request().headers(), &[])
+        ClientAddress::of(Some(peer), TestRequest::get().to_http_request().headers(), &[])
     }
 
     #[test]
     fn client_with_its_share_used_up_leaves_room_for_others() {
         let budget = BodyBudget::new(100, 1_000);
         let first = budget.take(client(1), 60).expect("room");
-        assert_eq!(budget.take(client(1), 41).expect_err("no room"), Exhausted::Client);
+        assert_eq!(budget.take(client(1), 41).expect_err("no room"), Exhausted::ClientAddress);
         let rest = budget.take(client(1), 40).expect("room to the last byte");
         budget.take(client(2), 100).expect("another client's share");
         drop(first);

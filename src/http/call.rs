@@ -10,8 +10,8 @@ use actix_web::{
 };
 
 use super::{
-    State, body,
-    client::{self, Client},
+    AppState, body,
+    client::{self, ClientAddress},
     error::{ApiError, Code},
     origin,
 };
@@ -26,7 +26,7 @@ pub const EXPECTED_USER: HeaderName = HeaderName::from_static("gittix-user");
 /// One request. Nothing of it is judged before a handler asks.
 pub struct Call {
     pub req: HttpRequest,
-    pub state: Data<State>,
+    pub state: Data<AppState>,
     payload: Payload,
 }
 
@@ -35,7 +35,7 @@ impl FromRequest for Call {
     type Future = future::Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let state = req.app_data::<Data<State>>().cloned().ok_or_else(|| ApiError::new(Code::Internal));
+        let state = req.app_data::<Data<AppState>>().cloned().ok_or_else(|| ApiError::new(Code::Internal));
         future::ready(state.map(|state| Self { req: req.clone(), state, payload: payload.take() }))
     }
 }
@@ -46,17 +46,17 @@ impl Call {
     }
 
     /// The caller's network address.
-    pub fn client(&self) -> Client {
-        Client::of(self.req.peer_addr(), self.req.headers(), &self.state.front.proxies)
+    pub fn client(&self) -> ClientAddress {
+        ClientAddress::of(self.req.peer_addr(), self.req.headers(), &self.state.context.proxies)
     }
 
     /// The network whose locks are limited together; `None` if they are not limited for this caller.
     pub fn lock_network(&self) -> Option<IpAddr> {
-        let front = &self.state.front;
-        if !front.limits_network_locks {
+        let context = &self.state.context;
+        if !context.limits_network_locks {
             return None;
         }
-        client::lock_network(self.req.peer_addr(), self.req.headers(), &front.proxies)
+        client::lock_network(self.req.peer_addr(), self.req.headers(), &context.proxies)
     }
 
     /// The most bytes that the body can have, by its head; `None` if there is no body. Reads nothing.
@@ -81,7 +81,7 @@ impl Call {
     /// 503 while the store cannot be asked.
     pub async fn sessions(&self) -> Result<Vec<SignedIn>, ApiError> {
         let mut sessions = Vec::new();
-        for token in self.state.front.cookie.read(self.req.headers()) {
+        for token in self.state.context.cookie.read(self.req.headers()) {
             sessions.extend(self.actors().users.authenticate(token).await?);
         }
         Ok(sessions)
@@ -161,8 +161,8 @@ impl Call {
 ///
 /// # Errors
 /// 503 while it cannot be looked up.
-pub async fn session(state: &State, headers: &HeaderMap) -> Result<Option<SignedIn>, ApiError> {
-    for token in state.front.cookie.read(headers) {
+pub async fn session(state: &AppState, headers: &HeaderMap) -> Result<Option<SignedIn>, ApiError> {
+    for token in state.context.cookie.read(headers) {
         if let Some(who) = state.actors.users.authenticate(token).await? {
             return Ok(Some(who));
         }

@@ -4,14 +4,14 @@ use actix_web::http::{StatusCode, header};
 use serde::Serialize;
 
 use super::{
-    answer::{Answer, header_value, json},
+    answer::{HandlerResult, header_value, json},
     body::{Form, text},
     call::{self, Call},
     error::{ApiError, Code},
 };
 use crate::{
     actors::Paid,
-    domain::{Charge, ChargeStatus, Failure, OrderId},
+    domain::{Charge, ChargeFailure, ChargeStatus, OrderId},
     payments::PaymentToken,
     wire::ChargeView,
 };
@@ -21,7 +21,7 @@ use crate::{
 #[schema(as = ChargeInput)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "its members go to the registry one by one; this is how they are documented")]
-pub struct Payment {
+pub struct PaymentSchema {
     #[schema(value_type = String, format = "uuid")]
     order_id: OrderId,
     /// The payment processor's name for a payment method or token.
@@ -50,7 +50,7 @@ impl<'a> Shown<'a> {
 
 /// Pays an order. With an Idempotency-Key, a retry finds the charge of the first attempt.
 #[utoipa::path(post, path = "/api/charges", tag = "charges", operation_id = "createCharge",
-    request_body(content = Payment, content_type = "application/json"),
+    request_body(content = PaymentSchema, content_type = "application/json"),
     responses(
         (status = 201, description = "Completed.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
         (status = 202, description = "Created: the buyer must act, or the processor is still at it.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
@@ -61,9 +61,9 @@ impl<'a> Shown<'a> {
         (status = 429, description = "Too many payments were declined: 5 of the order, or 20 of the user in 24 hours"),
     ),
     security(("session" = [])))]
-pub async fn pay(mut call: Call) -> Answer {
+pub async fn pay(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
-    call.state.front.limits.purchase(who.user)?;
+    call.state.context.limits.purchase(who.user)?;
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["orderId", "token"])?;
@@ -72,12 +72,12 @@ pub async fn pay(mut call: Call) -> Answer {
         let (order, token) = form.finish(order.zip(token))?;
         Ok(call.actors().orders.pay(call::id(&order)?, who.user, token, key).await?)
     };
-    call.once(who.user, &body, work, paid).await
+    call.run_idempotent(who.user, &body, work, paid).await
 }
 
 /// The same as `POST /api/charges`, kept for existing clients.
 #[utoipa::path(post, path = "/api/payments", tag = "charges", operation_id = "createPayment",
-    request_body(content = Payment, content_type = "application/json"),
+    request_body(content = PaymentSchema, content_type = "application/json"),
     responses(
         (status = 201, description = "Completed.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
         (status = 202, description = "Created: the buyer must act, or the processor is still at it.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
@@ -88,7 +88,7 @@ pub async fn pay(mut call: Call) -> Answer {
         (status = 429, description = "Too many payments were declined: 5 of the order, or 20 of the user in 24 hours"),
     ),
     security(("session" = [])))]
-pub async fn pay_alias(call: Call) -> Answer {
+pub async fn pay_alias(call: Call) -> HandlerResult {
     pay(call).await
 }
 
@@ -105,15 +105,15 @@ pub async fn pay_alias(call: Call) -> Answer {
         (status = 409, description = "`order_expired`, `order_not_payable`, `payment_in_flight`"),
     ),
     security(("session" = [])))]
-pub async fn confirm(mut call: Call) -> Answer {
+pub async fn confirm(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
-    call.state.front.limits.purchase(who.user)?;
+    call.state.context.limits.purchase(who.user)?;
     let body = call.body().await?;
     let work = async |key| {
         Form::nothing(&body)?;
         Ok(call.actors().orders.confirm(call.id()?, who.user, key).await?)
     };
-    call.once(who.user, &body, work, confirmed).await
+    call.run_idempotent(who.user, &body, work, confirmed).await
 }
 
 /// Shows a charge to its buyer.
@@ -125,7 +125,7 @@ pub async fn confirm(mut call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn get(mut call: Call) -> Answer {
+pub async fn get(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let paid = call.actors().orders.charge(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &Shown::of(&paid)))
@@ -140,14 +140,14 @@ pub async fn get(mut call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn of_order(mut call: Call) -> Answer {
+pub async fn of_order(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let charges = call.actors().orders.charges(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &charges.iter().map(ChargeView::of).collect::<Vec<_>>()))
 }
 
 /// What a request to pay came to.
-fn paid(paid: Paid) -> Answer {
+fn paid(paid: Paid) -> HandlerResult {
     let address = header_value(&format!("/api/charges/{}", paid.charge.id));
     let mut answer = standing(StatusCode::CREATED, paid)?;
     answer.headers_mut().insert(header::LOCATION, address);
@@ -155,11 +155,11 @@ fn paid(paid: Paid) -> Answer {
 }
 
 /// What a request to go on came to.
-fn confirmed(paid: Paid) -> Answer {
+fn confirmed(paid: Paid) -> HandlerResult {
     standing(StatusCode::OK, paid)
 }
 
-fn standing(completed: StatusCode, paid: Paid) -> Answer {
+fn standing(completed: StatusCode, paid: Paid) -> HandlerResult {
     match paid.charge.status {
         ChargeStatus::Completed => Ok(json(completed, &Shown::of(&paid))),
         ChargeStatus::Created => Ok(json(StatusCode::ACCEPTED, &Shown::of(&paid))),
@@ -170,8 +170,8 @@ fn standing(completed: StatusCode, paid: Paid) -> Answer {
 /// A payment that lost its order is not the card's fault: what became of the order is the answer.
 fn failed(charge: Charge) -> ApiError {
     match &charge.failure {
-        Some(failure) if failure.code == Failure::LOCK_LOST => ApiError::new(Code::OrderExpired),
-        Some(failure) if failure.code == Failure::cancelled().code => ApiError::new(Code::OrderNotPayable),
+        Some(failure) if failure.code == ChargeFailure::LOCK_LOST => ApiError::new(Code::OrderExpired),
+        Some(failure) if failure.code == ChargeFailure::cancelled().code => ApiError::new(Code::OrderNotPayable),
         _ => ApiError::declined(charge),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     payments::ClientSecret,
 };
 
-fn charge(status: ChargeStatus, failure: Option<Failure>) -> Charge {
+fn charge(status: ChargeStatus, failure: Option<ChargeFailure>) -> Charge {
     Charge {
         id: ChargeId::new(Uuid::from_u128(1)),
         order: OrderId::new(Uuid::from_u128(2)),
@@ -31,7 +31,7 @@ fn charge(status: ChargeStatus, failure: Option<Failure>) -> Charge {
     }
 }
 
-fn shown(answer: Answer) -> (u16, bool, Value) {
+fn shown(answer: HandlerResult) -> (u16, bool, Value) {
     let answer = answer.unwrap_or_else(|error| error.error_response());
     let (status, located) = (answer.status().as_u16(), answer.headers().contains_key(header::LOCATION));
     let body = answer.into_body().try_into_bytes().expect("a body in memory");
@@ -56,7 +56,8 @@ fn a_waiting_charge_is_202_with_what_the_buyer_needs() {
 
 #[test]
 fn a_declined_charge_is_402_with_the_reason_and_the_charge() {
-    let declined = || Paid { charge: charge(ChargeStatus::Failed, Some(Failure::new("card_declined", "No money."))), client_secret: None };
+    let declined =
+        || Paid { charge: charge(ChargeStatus::Failed, Some(ChargeFailure::new("card_declined", "No money."))), client_secret: None };
     for (status, _, body) in [shown(paid(declined())), shown(confirmed(declined()))] {
         assert_eq!((status, &body["code"], &body["errors"][0]["message"]), (402, &"card_declined".into(), &"No money.".into()));
         assert_eq!((&body["charge"]["status"], &body["charge"]["failure"]["code"]), (&"Failed".into(), &"card_declined".into()));
@@ -65,7 +66,7 @@ fn a_declined_charge_is_402_with_the_reason_and_the_charge() {
 
 #[test]
 fn a_payment_that_lost_its_order_is_answered_by_what_became_of_that() {
-    for (failure, code) in [(Failure::lock_lost(), "order_expired"), (Failure::cancelled(), "order_not_payable")] {
+    for (failure, code) in [(ChargeFailure::lock_lost(), "order_expired"), (ChargeFailure::cancelled(), "order_not_payable")] {
         let lost = || Paid { charge: charge(ChargeStatus::Failed, Some(failure.clone())), client_secret: None };
         for (status, _, body) in [shown(paid(lost())), shown(confirmed(lost()))] {
             assert_eq!((status, &body["code"]), (409, &code.into()));

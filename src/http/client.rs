@@ -13,9 +13,9 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address that rates are counted by: of IPv6 only the first 64 bits, as one customer has at least those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Client(IpAddr);
+pub struct ClientAddress(IpAddr);
 
-impl Client {
+impl ClientAddress {
     /// The nearest hop that is not a trusted proxy. What stands further left in `X-Forwarded-For` anybody can write.
     pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         match Nearest::of(peer, headers, trusted) {
@@ -77,18 +77,18 @@ pub fn lock_network(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[Ip
             let is_exempt = address.is_loopback() || trusted.iter().any(|network| network.contains(&address));
             (!is_exempt).then(|| network(address))
         }
-        Nearest::Name(name) => Some(Client::named(name).network()),
+        Nearest::Name(name) => Some(ClientAddress::named(name).network()),
     }
 }
 
-impl Client {
+impl ClientAddress {
     /// The address that connections are counted by; `None` for a trusted proxy that names no client.
     pub fn address(self, trusted: &[IpNet]) -> Option<IpAddr> {
         (!trusted.iter().any(|network| network.contains(&self.0))).then_some(self.0)
     }
 }
 
-impl std::fmt::Display for Client {
+impl std::fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
@@ -143,7 +143,7 @@ mod tests {
             headers.append(FORWARDED, HeaderValue::from_bytes(line).expect("no control characters"));
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
-        Client::of(Some(peer.parse().expect("an address")), &headers, &trusted).to_string()
+        ClientAddress::of(Some(peer.parse().expect("an address")), &headers, &trusted).to_string()
     }
 
     const PROXY: &str = "10.0.0.1:5";

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 
 use super::{
-    answer::Answer,
+    answer::HandlerResult,
     assets,
     error::{ApiError, Code},
 };
@@ -49,7 +49,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// One embedded file.
 #[derive(Debug)]
-struct File {
+struct ReaderFile {
     name: &'static str,
     content_type: &'static str,
     body: Bytes,
@@ -57,7 +57,7 @@ struct File {
     tag: String,
 }
 
-static FILES: LazyLock<[File; 4]> = LazyLock::new(|| {
+static FILES: LazyLock<[ReaderFile; 4]> = LazyLock::new(|| {
     [
         own("style.css", STYLE, include_bytes!("../../web/docs/style.css")),
         own("reader.js", SCRIPT, include_bytes!("../../web/docs/reader.js")),
@@ -79,18 +79,18 @@ static RENDERED: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     (body.into(), tag)
 });
 
-fn own(name: &'static str, content_type: &'static str, body: &'static [u8]) -> File {
-    File { name, content_type, body: Bytes::from_static(body), is_gzipped: false, tag: assets::tag(body) }
+fn own(name: &'static str, content_type: &'static str, body: &'static [u8]) -> ReaderFile {
+    ReaderFile { name, content_type, body: Bytes::from_static(body), is_gzipped: false, tag: assets::tag(body) }
 }
 
 /// A file of Swagger UI's distribution, which the crate embeds.
-fn of_swagger_ui(name: &'static str, content_type: &'static str) -> File {
+fn of_swagger_ui(name: &'static str, content_type: &'static str) -> ReaderFile {
     let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten().expect("the distribution has this file");
     let body = match file.bytes {
         Cow::Borrowed(body) => Bytes::from_static(body),
         Cow::Owned(body) => body.into(),
     };
-    File { name, content_type, tag: assets::tag(&body), body, is_gzipped: file.gzpipped }
+    ReaderFile { name, content_type, tag: assets::tag(&body), body, is_gzipped: file.gzpipped }
 }
 
 /// The page.
@@ -103,7 +103,7 @@ pub async fn page(req: HttpRequest) -> HttpResponse {
 }
 
 /// One file.
-pub async fn file(req: HttpRequest, name: Path<String>) -> Answer {
+pub async fn file(req: HttpRequest, name: Path<String>) -> HandlerResult {
     let file = FILES.iter().find(|file| file.name == *name).ok_or_else(|| ApiError::new(Code::NotFound))?;
     let is_sent_gzipped = file.is_gzipped && takes_gzip(&req);
     let body = if file.is_gzipped && !is_sent_gzipped { unzipped(&file.body) } else { file.body.clone() };

@@ -1,6 +1,6 @@
 //! Errors become answers here, and nowhere else: one table of code, status and title, one rendering.
 //!
-//! Handlers return [`ApiError`]. What the actors refuse with ([`Fault`], [`Refusal`]) is mapped by exhaustive matches, so
+//! Handlers return [`ApiError`]. What the actors refuse with ([`ActorError`], [`Refusal`]) is mapped by exhaustive matches, so
 //! that a new variant stops the compiler here. No store detail, no stack trace gets through: those are logged, once.
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::answer::NO_STORE;
 use crate::{
-    actors::Fault,
+    actors::ActorError,
     domain::{Charge, Millis, Refusal},
     wire::{ChargeView, FailureView},
 };
@@ -216,29 +216,29 @@ fn render(code: Code, errors: &[Detail], charge: Option<&Charge>) -> Bytes {
     serde_json::to_vec(&problem).expect("texts and numbers serialise").into()
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
+impl From<ActorError> for ApiError {
+    fn from(fault: ActorError) -> Self {
         match fault {
-            Fault::Refused(refusal) => refusal.into(),
-            Fault::NotFound => Self::new(Code::NotFound),
-            Fault::EmailInUse => Self::new(Code::EmailInUse),
-            Fault::InvalidCredentials => Self::new(Code::InvalidCredentials),
-            Fault::Password(error) => Self::invalid("password", error.to_string()),
-            Fault::WrongCurrentPassword => Self::new(Code::WrongCurrentPassword),
-            Fault::NotSignedIn => Self::new(Code::NotSignedIn),
-            Fault::UnknownToken => Self::invalid("token", "is not known to the payment processor"),
-            Fault::TooMany { retry_after } => Self::too_many_requests(retry_after),
-            Fault::TooManyListings => Self::new(Code::TooManyListings),
-            Fault::KeyUsed => Self::new(Code::IdempotencyInFlight),
-            Fault::Busy(what) => {
+            ActorError::Refused(refusal) => refusal.into(),
+            ActorError::NotFound => Self::new(Code::NotFound),
+            ActorError::EmailInUse => Self::new(Code::EmailInUse),
+            ActorError::InvalidCredentials => Self::new(Code::InvalidCredentials),
+            ActorError::Password(error) => Self::invalid("password", error.to_string()),
+            ActorError::WrongCurrentPassword => Self::new(Code::WrongCurrentPassword),
+            ActorError::NotSignedIn => Self::new(Code::NotSignedIn),
+            ActorError::UnknownToken => Self::invalid("token", "is not known to the payment processor"),
+            ActorError::TooMany { retry_after } => Self::too_many_requests(retry_after),
+            ActorError::TooManyListings => Self::new(Code::TooManyListings),
+            ActorError::KeyUsed => Self::new(Code::IdempotencyInFlight),
+            ActorError::Busy(what) => {
                 tracing::debug!(what, "request shed");
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY)
             }
-            Fault::Unavailable(detail) => {
+            ActorError::Unavailable(detail) => {
                 tracing::warn!(detail, "request failed: unavailable");
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_UNAVAILABLE)
             }
-            Fault::OutcomeUnknown => {
+            ActorError::OutcomeUnknown => {
                 tracing::warn!("request failed: outcome unknown");
                 Self::with_message(Code::OutcomeUnknown, "Whether it was done is not known yet. Ask again with the same Idempotency-Key.")
                     .retry_after(Self::RETRY_UNAVAILABLE)

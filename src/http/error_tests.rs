@@ -101,7 +101,7 @@ fn every_code_is_used_by_the_sources() {
         include_str!("error.rs").split_once("impl ApiError").expect("the table stands above").1,
         include_str!("body.rs"),
         include_str!("call.rs"),
-        include_str!("edge.rs"),
+        include_str!("middleware.rs"),
         include_str!("idempotency.rs"),
         include_str!("routes.rs"),
         include_str!("server/refusal.rs"),
@@ -129,12 +129,12 @@ async fn a_problem_repeats_its_status_and_always_says_something() {
 #[actix_web::test]
 async fn every_429_and_503_of_the_actors_says_when_to_come_back() {
     let faults = [
-        Fault::TooMany { retry_after: Millis(1) },
-        Fault::Busy("queue"),
-        Fault::Unavailable("the server at 10.0.0.1 hung up".into()),
-        Fault::OutcomeUnknown,
+        ActorError::TooMany { retry_after: Millis(1) },
+        ActorError::Busy("queue"),
+        ActorError::Unavailable("the server at 10.0.0.1 hung up".into()),
+        ActorError::OutcomeUnknown,
     ];
-    let faults = faults.into_iter().chain(every_refusal().into_iter().map(Fault::Refused));
+    let faults = faults.into_iter().chain(every_refusal().into_iter().map(ActorError::Refused));
     for fault in faults {
         let (head, problem) = rendered(fault.into()).await;
         let waits = [429, 503].contains(&head.status().as_u16());
@@ -152,8 +152,8 @@ async fn a_wait_is_rounded_up_to_whole_seconds() {
 
 #[actix_web::test]
 async fn a_wrong_current_password_is_403_and_a_failed_sign_in_401_under_one_code() {
-    let (head, problem) = rendered(Fault::WrongCurrentPassword.into()).await;
+    let (head, problem) = rendered(ActorError::WrongCurrentPassword.into()).await;
     assert_eq!((head.status().as_u16(), &problem["code"]), (403, &Value::from("invalid_credentials")));
-    let (head, problem) = rendered(Fault::InvalidCredentials.into()).await;
+    let (head, problem) = rendered(ActorError::InvalidCredentials.into()).await;
     assert_eq!((head.status().as_u16(), &problem["code"]), (401, &Value::from("invalid_credentials")));
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    answer::{Answer, json},
+    answer::{HandlerResult, json},
     call::Call,
     error::ApiError,
 };
@@ -142,7 +142,7 @@ pub async fn alive() -> HttpResponse {
     (status = 200, description = "Ready for requests.", body = Ready),
     (status = 503, description = "`unavailable`: which of these is not so."),
 ))]
-pub async fn ready(call: Call) -> Answer {
+pub async fn ready(call: Call) -> HandlerResult {
     let uncertainty = call.state.readiness.get().await.map_err(|reason| ApiError::unavailable(format!("Not ready: {reason}.")))?;
     Ok(json(StatusCode::OK, &Ready { status: "ready", clock_uncertainty_ms: uncertainty.0 }))
 }

@@ -12,7 +12,7 @@ use actix_web::{
 };
 
 use super::{
-    answer::Answer,
+    answer::HandlerResult,
     call::Call,
     error::{ApiError, Code},
 };
@@ -31,11 +31,11 @@ const KEY_CHARS_MAX: usize = 255;
 /// What a request changed, as far as its answer needs it.
 pub trait Effect: Sized {
     /// The effect again, from what was kept. `None`: it is another kind of effect.
-    async fn recall(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError>;
+    async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError>;
 }
 
 impl Effect for Ticket {
-    async fn recall(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
+    async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
             Outcome::TicketCreated { ticket } | Outcome::TicketUpdated { ticket } => Ok(Some(ticket)),
             _ => Ok(None),
@@ -44,7 +44,7 @@ impl Effect for Ticket {
 }
 
 impl Effect for Order {
-    async fn recall(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
+    async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
             Outcome::OrderCreated { order } => Ok(Some(order)),
             _ => Ok(None),
@@ -53,7 +53,7 @@ impl Effect for Order {
 }
 
 impl Effect for UserUpdated {
-    async fn recall(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
+    async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
             // No record holds a token. Who could ask again has the cookie of the first answer already.
             Outcome::UserUpdated { user } => Ok(Some(Self { card: user, token: None })),
@@ -64,14 +64,14 @@ impl Effect for UserUpdated {
 
 /// Something is gone, and there is nothing to show.
 impl Effect for () {
-    async fn recall(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
+    async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         Ok(matches!(outcome, Outcome::TicketDeleted | Outcome::OrderCancelled).then_some(()))
     }
 }
 
 /// The charge was committed before its payment ended: how it stands now is the answer.
 impl Effect for Paid {
-    async fn recall(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError> {
+    async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
             Outcome::Charge { charge } => Ok(Some(actors.orders.charge(charge, user).await?)),
             _ => Ok(None),
@@ -85,13 +85,13 @@ impl Call {
     /// # Errors
     /// 400 for what is no key; 409 while the first request under it runs; 422 if that was another request; and those of
     /// `work` and `answer`.
-    pub async fn once<T: Effect>(
+    pub async fn run_idempotent<T: Effect>(
         &self,
         user: UserId,
         body: &[u8],
         work: impl AsyncFnOnce(Option<IdempotencyKey>) -> Result<T, ApiError>,
-        answer: impl Fn(T) -> Answer,
-    ) -> Answer {
+        answer: impl Fn(T) -> HandlerResult,
+    ) -> HandlerResult {
         let Some(key) = key(self.req.headers())? else {
             return answer(work(None).await?);
         };
@@ -101,12 +101,12 @@ impl Call {
         let Some(_in_use) = keys.begin(&key) else {
             return Err(ApiError::new(Code::IdempotencyInFlight));
         };
-        if let Some(effect) = Box::pin(self.recall(&key)).await? {
+        if let Some(effect) = Box::pin(self.replay(&key)).await? {
             return Ok(replayed(answer(effect)));
         }
         match work(Some(key.clone())).await {
             // Another replica may have been faster, and what refuses this request may be what its first attempt did there.
-            Err(error) if is_by_state(error.code()) => match Box::pin(self.recall(&key)).await? {
+            Err(error) if is_by_state(error.code()) => match Box::pin(self.replay(&key)).await? {
                 Some(effect) => Ok(replayed(answer(effect))),
                 None => Err(error),
             },
@@ -114,13 +114,13 @@ impl Call {
         }
     }
 
-    async fn recall<T: Effect>(&self, key: &IdempotencyKey) -> Result<Option<T>, ApiError> {
+    async fn replay<T: Effect>(&self, key: &IdempotencyKey) -> Result<Option<T>, ApiError> {
         let Some(record) = self.actors().idempotency.find(key.user, &key.key).await? else { return Ok(None) };
         if record.key.fingerprint != key.fingerprint {
             return Err(ApiError::new(Code::IdempotencyKeyReused));
         }
         // The fingerprint holds the route, so an effect of another kind cannot be found; if it were, it would be another use.
-        let effect = T::recall(record.outcome, self.actors(), key.user).await?;
+        let effect = T::replay(record.outcome, self.actors(), key.user).await?;
         effect.map(Some).ok_or_else(|| ApiError::new(Code::IdempotencyKeyReused))
     }
 }
@@ -130,7 +130,7 @@ fn is_by_state(code: Code) -> bool {
     code == Code::TooManyLocks || matches!(code.status(), StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
 }
 
-fn replayed(answer: Answer) -> HttpResponse {
+fn replayed(answer: HandlerResult) -> HttpResponse {
     let mut answer = answer.unwrap_or_else(|error| error.error_response());
     answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     answer

@@ -17,7 +17,7 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 
-use super::{client::Client, error::ApiError};
+use super::{client::ClientAddress, error::ApiError};
 use crate::{
     domain::{Millis, UserId},
     metrics::METRICS,
@@ -44,28 +44,28 @@ const LISTING: Rate = Rate { burst: 60, per_second: 2 };
 /// Deliveries to the webhook from one client whose signature does not verify. Stripe has none, but while a secret is wrong.
 const WEBHOOK_FAILURE: Rate = Rate { burst: 30, per_second: 1 };
 
-type Buckets<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type ClientRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The rates of this replica.
-pub struct Limits<C: Clock = DefaultClock> {
+pub struct RateLimits<C: Clock = DefaultClock> {
     on: bool,
     clock: C,
-    clients: Buckets<C>,
-    sign_ins: Buckets<C>,
-    purchases: Buckets<C>,
-    listings: Buckets<C>,
-    webhook_failures: Buckets<C>,
+    clients: ClientRateLimiter<C>,
+    sign_ins: ClientRateLimiter<C>,
+    purchases: ClientRateLimiter<C>,
+    listings: ClientRateLimiter<C>,
+    webhook_failures: ClientRateLimiter<C>,
     hasher: RandomState,
 }
 
-impl Limits {
+impl RateLimits {
     /// `on: false`: everything is let through.
     pub fn new(on: bool) -> Self {
         Self::with_clock(on, DefaultClock::default())
     }
 }
 
-impl<C: Clock + Clone> Limits<C> {
+impl<C: Clock + Clone> RateLimits<C> {
     fn with_clock(on: bool, clock: C) -> Self {
         let buckets = |rate: Rate| {
             let quota = Quota::per_second(NonZeroU32::new(rate.per_second).expect("a rate is not zero"))
@@ -93,12 +93,12 @@ impl<C: Clock + Clone> Limits<C> {
     ///
     /// # Errors
     /// 429 with the time after which there is room again; so for all of them.
-    pub fn admit(&self, client: Client) -> Result<(), ApiError> {
+    pub fn admit(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.clients, client, "client_rate")
     }
 
     /// A sign-up or sign-in.
-    pub fn sign_in(&self, client: Client) -> Result<(), ApiError> {
+    pub fn sign_in(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.sign_ins, client, "signin_rate")
     }
 
@@ -113,11 +113,11 @@ impl<C: Clock + Clone> Limits<C> {
     }
 
     /// A delivery to the webhook that was refused.
-    pub fn webhook_failure(&self, client: Client) -> Result<(), ApiError> {
+    pub fn webhook_failure(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.webhook_failures, client, "webhook")
     }
 
-    fn check(&self, buckets: &Buckets<C>, key: impl Hash, what: &str) -> Result<(), ApiError> {
+    fn check(&self, buckets: &ClientRateLimiter<C>, key: impl Hash, what: &str) -> Result<(), ApiError> {
         if !self.on {
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl<C: Clock + Clone> Limits<C> {
     }
 }
 
-impl<C: Clock> fmt::Debug for Limits<C> {
+impl<C: Clock> fmt::Debug for RateLimits<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limits").field("on", &self.on).finish_non_exhaustive()
     }
@@ -144,14 +144,14 @@ mod tests {
 
     use super::*;
 
-    fn client() -> Client {
-        Client::of(None, TestRequest::get().to_http_request().headers(), &[])
+    fn client() -> ClientAddress {
+        ClientAddress::of(None, TestRequest::get().to_http_request().headers(), &[])
     }
 
     #[test]
     fn a_burst_passes_and_the_next_waits_until_there_is_room() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::with_clock(true, clock.clone());
+        let limits = RateLimits::with_clock(true, clock.clone());
         for _ in 0..SIGN_IN.burst {
             limits.sign_in(client()).expect("within the burst");
         }
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn user_lists_60_tickets_at_once_and_then_120_a_minute() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits::with_clock(true, clock.clone());
+        let limits = RateLimits::with_clock(true, clock.clone());
         let user = UserId::new(uuid::Uuid::from_u128(1));
         for _ in 0..60 {
             limits.listing(user).expect("within the burst");
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_switch_turns_all_of_them_off() {
-        let limits = Limits::with_clock(false, FakeRelativeClock::default());
+        let limits = RateLimits::with_clock(false, FakeRelativeClock::default());
         for _ in 0..2 * SIGN_IN.burst {
             limits.sign_in(client()).expect("switched off");
         }

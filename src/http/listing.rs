@@ -12,8 +12,8 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{
-    answer::{Answer, NO_CACHE, NO_STORE, header_value, json_bytes},
-    body::Complaint,
+    answer::{HandlerResult, NO_CACHE, NO_STORE, header_value, json_bytes},
+    body::FieldError,
     call::Call,
     encoded::{Effort, Encoded, VARY},
     error::ApiError,
@@ -21,7 +21,7 @@ use super::{
     query::Params,
 };
 use crate::{
-    catalog::{self, Page, Query, Sort},
+    catalog::{self, Query, Sort, TicketPage},
     domain::{Money, TicketStatus, UserId},
     wire::TicketView,
 };
@@ -56,13 +56,13 @@ pub struct RenderedList {
         (status = 401, description = "`not_signed_in`, for `seller=me`"),
     ),
     security((), ("session" = [])))]
-pub async fn list(mut call: Call) -> Answer {
+pub async fn list(mut call: Call) -> HandlerResult {
     let generation = call.state.catalog.generation();
-    if let Some(rendered) = call.state.front.lists.find(call.req.query_string(), generation) {
+    if let Some(rendered) = call.state.context.lists.find(call.req.query_string(), generation) {
         return Ok(public(&call, &rendered));
     }
     let mut params = Params::parse(call.req.query_string());
-    let me = match params.optional("seller", |text| Ok::<_, Complaint>(text == "me")) {
+    let me = match params.optional("seller", |text| Ok::<_, FieldError>(text == "me")) {
         Some(true) => Some(call.signed_in().await?.user),
         _ => None,
     };
@@ -75,7 +75,7 @@ pub async fn list(mut call: Call) -> Answer {
         return Ok(answer(rendered.body.plain().clone(), &rendered, NO_STORE));
     }
     let rendered = Arc::new(rendered);
-    call.state.front.lists.keep(call.req.query_string(), generation, &rendered);
+    call.state.context.lists.keep(call.req.query_string(), generation, &rendered);
     Ok(public(&call, &rendered))
 }
 
@@ -99,7 +99,7 @@ fn answer(body: Bytes, rendered: &RenderedList, caching: HeaderValue) -> HttpRes
 }
 
 /// A page of tickets as a JSON array.
-pub fn json_of(page: &Page) -> Vec<u8> {
+pub fn json_of(page: &TicketPage) -> Vec<u8> {
     /// A ticket's JSON with a title of common length.
     const TICKET_BYTES: usize = 384;
     let mut body = Vec::with_capacity(2 + page.tickets.len() * TICKET_BYTES);
@@ -142,7 +142,7 @@ fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
     Ok(query)
 }
 
-fn statuses(text: &str) -> Result<Vec<TicketStatus>, Complaint> {
+fn statuses(text: &str) -> Result<Vec<TicketStatus>, FieldError> {
     const ALL: [TicketStatus; 3] = [TicketStatus::Available, TicketStatus::Locked, TicketStatus::Sold];
     let named = |name: &str| ALL.into_iter().find(|status| status.as_str() == name);
     let mut statuses = Vec::new();
@@ -156,7 +156,7 @@ fn statuses(text: &str) -> Result<Vec<TicketStatus>, Complaint> {
 }
 
 /// `None`: no filter.
-fn words(text: &str) -> Result<Option<Vec<String>>, Complaint> {
+fn words(text: &str) -> Result<Option<Vec<String>>, FieldError> {
     if text.chars().count() > Q_CHARS_MAX {
         return Err("must have at most 200 characters".into());
     }
@@ -164,11 +164,11 @@ fn words(text: &str) -> Result<Option<Vec<String>>, Complaint> {
     if words.as_ref().is_some_and(|words| words.len() > Q_WORDS_MAX) { Err("must have at most 8 words".into()) } else { Ok(words) }
 }
 
-fn price(text: &str) -> Result<Money, Complaint> {
+fn price(text: &str) -> Result<Money, FieldError> {
     Money::parse_text(text).map_err(|error| error.to_string().into())
 }
 
-fn sort(text: &str) -> Result<Sort, Complaint> {
+fn sort(text: &str) -> Result<Sort, FieldError> {
     match text {
         "newest" => Ok(Sort::Newest),
         "price" => Ok(Sort::Price),

@@ -3,7 +3,7 @@
 //! | to read | file |
 //! | --- | --- |
 //! | all routes | `routes.rs` |
-//! | what happens to every request | `edge.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
+//! | what happens to every request | `middleware.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
 //! | what a handler works with | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
 //! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
 //! | the browser's pages | `pages/`; `assets.rs` |
@@ -16,7 +16,7 @@
 //!
 //! A request is judged in this order, and the first refusal is the answer:
 //!
-//! 1. 403 `cross_origin`, then 429 by client address (`edge.rs`, before anything else runs)
+//! 1. 403 `cross_origin`, then 429 by client address (`middleware.rs`, before anything else runs)
 //! 2. 404 and 405 by the route table
 //! 3. 401, then 409 `other_user`, then 429 by user
 //! 4. the body as bytes: 415, 413, 408
@@ -40,7 +40,6 @@ mod charges;
 mod client;
 mod cookie;
 mod docs;
-mod edge;
 mod encoded;
 mod error;
 mod etag;
@@ -48,6 +47,7 @@ mod health;
 mod idempotency;
 mod limits;
 mod listing;
+mod middleware;
 mod openapi;
 mod orders;
 mod origin;
@@ -78,7 +78,7 @@ use actix_web::{
 };
 pub use health::{Health, Readiness};
 use ipnet::IpNet;
-pub use server::{Bounds, Deadlines, Guard, Quota, QuotaLimits, connections_for_probes, listen, serve};
+pub use server::{Deadlines, Guard, Quota, QuotaLimits, ServerLimits, connections_for_probes, listen, serve};
 pub use startup::{Startup, staged};
 
 use crate::{
@@ -91,37 +91,37 @@ use crate::{
 
 /// All that handlers use. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct AppState {
     pub actors: Actors,
     pub catalog: Catalog,
     pub clock: Clock,
     pub readiness: Arc<Readiness>,
     pub hub: Hub,
-    pub front: Arc<Front>,
+    pub context: Arc<HttpContext>,
 }
 
 /// What stands in front of the handlers: settings, rates, and lists that are rendered already. One for all workers, since
 /// a rate counts what all of them let in.
 #[derive(Debug)]
-pub struct Front {
+pub struct HttpContext {
     /// Browsers reach this server by https.
     is_https: bool,
     origins: Vec<Origin>,
     proxies: Vec<IpNet>,
     cookie: cookie::SessionCookie,
-    limits: limits::Limits,
+    limits: limits::RateLimits,
     lists: rendered::RenderedPages<listing::RenderedList>,
-    pages: pages::Pages,
+    pages: pages::PagesContext,
     /// Pages show Stripe's own element.
     has_stripe_element: bool,
     settings: settings::Rendered,
     limits_network_locks: bool,
-    door: webhook::Door,
+    door: webhook::WebhookVerifier,
     /// Whether `/metrics` is served on the admin address only.
     has_admin: bool,
 }
 
-impl Front {
+impl HttpContext {
     /// `addr`: where the server listens.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
         let origin = config.public_origin.first();
@@ -130,13 +130,13 @@ impl Front {
             origins: config.public_origin.clone(),
             proxies: config.trusted_proxies.clone(),
             cookie: cookie::SessionCookie::new(origin, config.session_ttl),
-            limits: limits::Limits::new(config.rate_limit == Switch::On),
+            limits: limits::RateLimits::new(config.rate_limit == Switch::On),
             lists: rendered::RenderedPages::default(),
-            pages: pages::Pages::new(config, addr),
+            pages: pages::PagesContext::new(config, addr),
             has_stripe_element: config.stripe.publishable_key.is_some(),
             settings: settings::Rendered::of(config),
             limits_network_locks: config.locks_per_network_max() > 0,
-            door: webhook::Door::new(&config.stripe),
+            door: webhook::WebhookVerifier::new(&config.stripe),
             has_admin: config.admin_addr.is_some(),
         }
     }
@@ -144,27 +144,30 @@ impl Front {
 
 /// The application that each worker of the server runs. To be called once on each worker's thread, as [`serve`] does: the
 /// thread's share of the WebSocket hub starts here.
-pub fn app(state: State) -> App<impl Service> {
+pub fn app(state: AppState) -> App<impl Service> {
     let shard = state.hub.shard();
-    fronted(Arc::clone(&state.front)).app_data(web::Data::new(shard)).app_data(web::Data::new(state)).wrap(from_fn(edge::edge))
+    with_context(Arc::clone(&state.context))
+        .app_data(web::Data::new(shard))
+        .app_data(web::Data::new(state))
+        .wrap(from_fn(middleware::middleware))
 }
 
 /// The application of the admin address: health and metrics, nothing else.
-pub fn admin(state: State) -> App<impl Service> {
+pub fn admin(state: AppState) -> App<impl Service> {
     App::new()
-        .app_data(web::Data::from(Arc::clone(&state.front)))
+        .app_data(web::Data::from(Arc::clone(&state.context)))
         .configure(routes::configure_health)
         .configure(routes::configure_metrics)
         .default_service(web::to(routes::nothing))
         .app_data(web::Data::new(state))
-        .wrap(from_fn(edge::edge))
+        .wrap(from_fn(middleware::middleware))
 }
 
-/// The routes, and the front that [`edge::edge`] looks for.
-fn fronted(front: Arc<Front>) -> App<impl Service> {
-    let has_admin = front.has_admin;
+/// The routes, and the front that [`middleware::middleware`] looks for.
+fn with_context(context: Arc<HttpContext>) -> App<impl Service> {
+    let has_admin = context.has_admin;
     App::new()
-        .app_data(web::Data::from(front))
+        .app_data(web::Data::from(context))
         .configure(routes::configure)
         .configure(move |config| {
             if !has_admin {

@@ -8,8 +8,8 @@ use actix_web::{
 };
 
 use super::{
-    answer::{Answer, header_value, json},
-    body::{Complaint, Form, text},
+    answer::{HandlerResult, header_value, json},
+    body::{FieldError, Form, text},
     call::{self, Call},
     page,
     query::Params,
@@ -27,7 +27,7 @@ use crate::{
 #[schema(as = OrderInput)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "its members go to the registry one by one; this is how they are documented")]
-pub struct Wish {
+pub struct CreateOrder {
     #[schema(value_type = String, format = "uuid")]
     ticket_id: TicketId,
     /// 409 `price_changed` if the ticket costs something else by now.
@@ -42,7 +42,7 @@ pub struct Wish {
 
 /// Locks a ticket: nobody else can order it, for as long as the lock lasts.
 #[utoipa::path(post, path = "/api/orders", tag = "orders", operation_id = "createOrder",
-    request_body(content = Wish, content_type = "application/json"),
+    request_body(content = CreateOrder, content_type = "application/json"),
     responses(
         (status = 201, description = "The ticket is yours to pay.", body = OrderView<'static>, headers(("Location" = String, description = "The order's address."))),
         (status = 403, description = "`own_ticket`"),
@@ -51,9 +51,9 @@ pub struct Wish {
         (status = 429, description = "`too_many_locks`"),
     ),
     security(("session" = [])))]
-pub async fn place(mut call: Call) -> Answer {
+pub async fn place(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
-    call.state.front.limits.purchase(who.user)?;
+    call.state.context.limits.purchase(who.user)?;
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["ticketId", "expectedPrice", "expectedVersion"])?;
@@ -62,7 +62,7 @@ pub async fn place(mut call: Call) -> Answer {
         let (ticket, expected) = form.finish(ticket.map(|ticket| (ticket, expected)))?;
         Ok(call.actors().orders.place(who.user, call::id(&ticket)?, expected, call.lock_network(), key).await?)
     };
-    call.once(who.user, &body, work, |order| {
+    call.run_idempotent(who.user, &body, work, |order| {
         let mut answer = json(StatusCode::CREATED, &OrderView::of(&order, call.state.clock.now()));
         answer.headers_mut().insert(header::LOCATION, header_value(&format!("/api/orders/{}", order.id)));
         Ok(answer)
@@ -79,7 +79,7 @@ pub async fn place(mut call: Call) -> Answer {
     ),
     responses((status = 200, description = "One page.", body = Vec<OrderView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page, if there is one.")))),
     security(("session" = [])))]
-pub async fn list(mut call: Call) -> Answer {
+pub async fn list(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let mut params = Params::parse(call.req.query_string());
     let scope = params.optional("status", scope).unwrap_or(OrderScope::Active);
@@ -109,7 +109,7 @@ pub async fn list(mut call: Call) -> Answer {
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
-pub async fn get(mut call: Call) -> Answer {
+pub async fn get(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let order = call.actors().orders.get(call.id()?, who.user).await?;
     Ok(json(StatusCode::OK, &OrderView::of(&order, call.state.clock.now())))
@@ -125,18 +125,18 @@ pub async fn get(mut call: Call) -> Answer {
         (status = 409, description = "`order_completed`, `payment_in_flight`"),
     ),
     security(("session" = [])))]
-pub async fn cancel(mut call: Call) -> Answer {
+pub async fn cancel(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
         Form::nothing(&body)?;
         Ok(call.actors().orders.cancel(call.id()?, who.user, key).await?)
     };
-    call.once(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+    call.run_idempotent(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
 }
 
 /// A whole number as JSON writes it, judged by value (`2.0` is 2). One beyond what is counted is a version to come.
-fn version(raw: &str) -> Result<Version, Complaint> {
+fn version(raw: &str) -> Result<Version, FieldError> {
     /// The first whole number beyond `u64`.
     const END: f64 = 18_446_744_073_709_551_616.0;
     let number =
@@ -150,7 +150,7 @@ fn version(raw: &str) -> Result<Version, Complaint> {
     }
 }
 
-fn scope(text: &str) -> Result<OrderScope, Complaint> {
+fn scope(text: &str) -> Result<OrderScope, FieldError> {
     match text {
         "active" => Ok(OrderScope::Active),
         "all" => Ok(OrderScope::All),

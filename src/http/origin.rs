@@ -21,24 +21,24 @@ pub fn is_foreign(headers: &HeaderMap, own: &[Origin]) -> bool {
 }
 
 fn is_own(origin: &str, headers: &HeaderMap, own: &[Origin]) -> bool {
-    let Some(from) = Place::parse(origin) else { return false };
+    let Some(from) = OriginParts::parse(origin) else { return false };
     if own.is_empty() {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         // The scheme is not known here: a proxy may speak TLS in front of us.
-        return host.is_some_and(|host| from == Place::within(from.scheme, host));
+        return host.is_some_and(|host| from == OriginParts::within(from.scheme, host));
     }
-    own.iter().any(|own| Place::parse(own.as_str()) == Some(from))
+    own.iter().any(|own| OriginParts::parse(own.as_str()) == Some(from))
 }
 
 /// An origin's parts, compared as browsers do: a scheme's default port may be left out.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
+struct OriginParts<'a> {
     scheme: &'a str,
     host: &'a str,
     port: &'a str,
 }
 
-impl<'a> Place<'a> {
+impl<'a> OriginParts<'a> {
     fn parse(origin: &'a str) -> Option<Self> {
         let (scheme, authority) = origin.split_once("://")?;
         let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
@@ -55,7 +55,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl PartialEq for Place<'_> {
+impl PartialEq for OriginParts<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.scheme.eq_ignore_ascii_case(other.scheme) && self.host.eq_ignore_ascii_case(other.host) && self.port == other.port
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    body::Complaint,
+    body::FieldError,
     error::{ApiError, Detail},
 };
 
@@ -31,7 +31,7 @@ impl Params {
     }
 
     /// A parameter that may be left out. `None`: it was, or a complaint was noted.
-    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
+    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
         let parsed = match (values.next()?, values.next()) {
             (_, Some(_)) => Err(Cow::Borrowed("is given twice")),

@@ -6,17 +6,17 @@ use parking_lot::Mutex;
 
 /// Pages that were rendered since the catalog last changed, by query string.
 #[derive(Debug)]
-pub struct RenderedPages<T>(Mutex<Pages<T>>);
+pub struct RenderedPages<T>(Mutex<RenderedByQuery<T>>);
 
 #[derive(Debug)]
-struct Pages<T> {
+struct RenderedByQuery<T> {
     generation: u64,
     by_query: HashMap<Box<str>, Arc<T>>,
 }
 
 impl<T> Default for RenderedPages<T> {
     fn default() -> Self {
-        Self(Mutex::new(Pages { generation: 0, by_query: HashMap::new() }))
+        Self(Mutex::new(RenderedByQuery { generation: 0, by_query: HashMap::new() }))
     }
 }
 
@@ -36,7 +36,7 @@ impl<T> RenderedPages<T> {
     pub fn keep(&self, query: &str, generation: u64, rendered: &Arc<T>) {
         let mut pages = self.0.lock();
         if pages.generation < generation {
-            *pages = Pages { generation, by_query: HashMap::new() };
+            *pages = RenderedByQuery { generation, by_query: HashMap::new() };
         }
         if pages.generation == generation && pages.by_query.len() < Self::PAGES_MAX && query.len() <= Self::QUERY_BYTES_MAX {
             pages.by_query.insert(query.into(), Arc::clone(rendered));

@@ -8,8 +8,8 @@ use actix_web::{
 };
 
 use super::{
-    Front,
-    answer::Answer,
+    HttpContext,
+    answer::HandlerResult,
     charges, docs,
     error::{ApiError, Code},
     health, openapi, orders, pages, settings, socket, tickets, users, webhook,
@@ -68,13 +68,13 @@ pub fn configure_metrics(config: &mut ServiceConfig) {
 }
 
 /// 404 for every other path of the admin address.
-pub async fn nothing() -> Answer {
+pub async fn nothing() -> HandlerResult {
     Err(ApiError::with_message(Code::NotFound, "There is nothing at this address."))
 }
 
 /// 404 for every other path: a problem for a program, a page for a person.
-pub async fn not_found(req: HttpRequest, front: web::Data<Front>) -> Answer {
-    if let Some(page) = pages::lost(&req, front).await {
+pub async fn not_found(req: HttpRequest, context: web::Data<HttpContext>) -> HandlerResult {
+    if let Some(page) = pages::not_found_page(&req, context).await {
         return Ok(page);
     }
     Err(ApiError::with_message(Code::NotFound, "There is nothing at this address."))
@@ -165,7 +165,7 @@ fn others(allow: &'static str) -> Route {
         if method == Method::OPTIONS {
             Either::Left(HttpResponse::NoContent().insert_header((header::ALLOW, allow)).finish())
         } else {
-            Either::Right(Answer::Err(ApiError::method_not_allowed(allow)))
+            Either::Right(HandlerResult::Err(ApiError::method_not_allowed(allow)))
         }
     })
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     config::Config,
-    http::{Front, edge::edge, tests::Site},
+    http::{HttpContext, middleware::middleware, tests::Site},
 };
 
 #[derive(Parser)]
@@ -33,14 +33,14 @@ fn named(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn front(flags: &[&str]) -> Arc<Front> {
+fn context(flags: &[&str]) -> Arc<HttpContext> {
     let flags = Flags::parse_from(["gittix"].iter().chain(flags));
-    Arc::new(Front::new(&flags.config, ([127, 0, 0, 1], 3000).into()))
+    Arc::new(HttpContext::new(&flags.config, ([127, 0, 0, 1], 3000).into()))
 }
 
 /// The routes without what stands behind them: enough for all that is judged before a handler asks for anything.
 async fn answer_of(request: TestRequest) -> ServiceResponse {
-    let app = init_service(crate::http::fronted(front(&["--rate-limit", "off"])).wrap(from_fn(edge))).await;
+    let app = init_service(crate::http::with_context(context(&["--rate-limit", "off"])).wrap(from_fn(middleware))).await;
     call_service(&app, request.to_request()).await
 }
 
@@ -125,7 +125,7 @@ async fn metrics_are_prometheus_text() {
 
 #[actix_web::test]
 async fn a_client_beyond_its_rate_is_told_when_to_come_back_and_probes_are_not() {
-    let app = init_service(crate::http::fronted(front(&[])).wrap(from_fn(edge))).await;
+    let app = init_service(crate::http::with_context(context(&[])).wrap(from_fn(middleware))).await;
     let mut last = None;
     // Far beyond the burst and what comes free meanwhile.
     for _ in 0..20_000 {
@@ -146,7 +146,7 @@ async fn a_panic_is_500_and_says_nothing() {
     async fn panics(_: HttpRequest) -> HttpResponse {
         panic!("the secret is 42")
     }
-    let app = App::new().app_data(web::Data::from(front(&[]))).route("/", web::get().to(panics)).wrap(from_fn(edge));
+    let app = App::new().app_data(web::Data::from(context(&[]))).route("/", web::get().to(panics)).wrap(from_fn(middleware));
     let app = init_service(app).await;
     let error = try_call_service(&app, TestRequest::get().to_request()).await.expect_err("the panic's error");
     let answer: HttpResponse<BoxBody> = error.error_response();

@@ -2,7 +2,7 @@
 //!
 //! It is what `actix_web::HttpServer` would build, but for one thing that it has no setting for: a request that asks for an
 //! upgrade is answered by the application like any other, and if the answer is a handshake, the connection is no longer the
-//! HTTP server's. Its socket goes to the [`Admission`] in the answer, and the dispatcher with its buffers is freed. So a
+//! HTTP server's. Its socket goes to the [`AcceptedUpgrade`] in the answer, and the dispatcher with its buffers is freed. So a
 //! server that is stopped does not wait for sockets: close them first ([`crate::ws::Hub::shutdown`]).
 //!
 //! Between the socket and actix-http lies a stream of our own, which has the deadlines and bounds that actix-http lacks:
@@ -63,14 +63,14 @@ use self::{
     worker::{Turn, Worker},
 };
 use super::{
-    edge,
     error::{ApiError, Code},
+    middleware,
 };
-use crate::ws::Admission;
+use crate::ws::AcceptedUpgrade;
 
 /// How a server is bounded.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ServerLimits {
     /// Threads that answer requests.
     pub workers: usize,
     /// HTTP connections of each of them; more wait in the kernel. Sockets are not among them: the hub has a bound of its own.
@@ -125,7 +125,7 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// The listener's.
-pub fn serve<F, I, A>(listener: TcpListener, bounds: Bounds, guard: Guard, app: F) -> io::Result<Server>
+pub fn serve<F, I, A>(listener: TcpListener, bounds: ServerLimits, guard: Guard, app: F) -> io::Result<Server>
 where
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<A, Request>,
@@ -152,11 +152,13 @@ where
             async move {
                 // `HttpServer` names the listener's address in it, for those who make up URLs from it. Nobody here does.
                 let app = Rc::new(app.new_service(AppConfig::default()).await?);
-                Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| answer(app, request, Kind::Plain)))
+                Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| {
+                    answer(app, request, RequestKind::Plain)
+                }))
             }
         });
         let upgrades = fn_service(move |(request, framed)| {
-            let answer = started.get().map(|app| answer(app, request, Kind::Upgrade));
+            let answer = started.get().map(|app| answer(app, request, RequestKind::Upgrade));
             async move {
                 // There is an application before there is a connection.
                 if let Some(answer) = answer {
@@ -194,7 +196,7 @@ where
 
 /// Whether actix-http gives the connection away for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RequestKind {
     /// It does not. What looks like a handshake to the application and not to actix-http, for example one with a body in
     /// chunks, is refused.
     Plain,
@@ -202,14 +204,14 @@ enum Kind {
 }
 
 /// Answers a request. One on a connection beyond the quota gets an answer only if it is a probe, and is the last there.
-fn answer<S>(app: &Rc<S>, mut request: Request, kind: Kind) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
+fn answer<S>(app: &Rc<S>, mut request: Request, kind: RequestKind) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
 where
     S: Service<Request, Response = ServiceResponse, Error = Error>,
 {
     let turn = Turn::begin(&mut request);
     let exceeded = turn.as_ref().and_then(Turn::exceeded);
     let answering = match exceeded {
-        Some(exceeded) if !edge::PROBES.contains(&request.path()) => Err(exceeded),
+        Some(exceeded) if !middleware::PROBES.contains(&request.path()) => Err(exceeded),
         _ => Ok(app.call(request)),
     };
     async move {
@@ -217,7 +219,7 @@ where
             Ok(answering) => Response::from(answering.await?),
             Err(exceeded) => refuse_request(exceeded),
         };
-        if kind == Kind::Plain && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if kind == RequestKind::Plain && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             answer = ApiError::new(Code::UpgradeRequired).error_response().into();
         }
         if exceeded.is_some() {
@@ -234,14 +236,14 @@ fn refuse_request(exceeded: Exceeded) -> Response<BoxBody> {
         Exceeded::Address => "No more connections are taken from this address right now.",
     })
     .error_response();
-    edge::harden(answer.headers_mut(), false);
+    middleware::harden(answer.headers_mut(), false);
     answer.into()
 }
 
 /// Answers a request for an upgrade, and gives the connection away if it comes to one.
 async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<ClientStream, Codec>) {
     let (mut answer, body) = answer.into_parts();
-    let Some(admission) = answer.extensions_mut().remove::<Admission>() else {
+    let Some(admission) = answer.extensions_mut().remove::<AcceptedUpgrade>() else {
         // Whatever the outcome, the connection ends.
         let _ = timeout(REFUSAL_MAX, refuse(answer, body, framed)).await;
         return;

@@ -5,13 +5,13 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Front, assets};
+use super::{HttpContext, assets};
 use crate::{config::Config, domain::Currency, wire::CurrencyView};
 
 /// Settings of the marketplace that concern its users.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Settings {
+pub struct PublicSettings {
     #[schema(inline)]
     currency: CurrencyView,
     /// From the lock to the end of the time to enter payment, in seconds, rounded up.
@@ -34,7 +34,7 @@ pub struct Rendered {
 
 impl Rendered {
     pub fn of(config: &Config) -> Self {
-        let settings = Settings {
+        let settings = PublicSettings {
             currency: Currency::default().into(),
             payment_window_seconds: config.payment_window.whole_secs_left(),
             lock_duration_seconds: config.lock_duration.whole_secs_left(),
@@ -48,8 +48,8 @@ impl Rendered {
 
 /// The settings of this marketplace that concern its users.
 #[utoipa::path(get, path = "/api/settings", tag = "operation", operation_id = "getSettings",
-    responses((status = 200, description = "The lock's lengths, the currency, and how payment is taken.", body = Settings)))]
-pub async fn serve(req: HttpRequest, front: Data<Front>) -> HttpResponse {
-    let Rendered { body, tag } = &front.settings;
+    responses((status = 200, description = "The lock's lengths, the currency, and how payment is taken.", body = PublicSettings)))]
+pub async fn serve(req: HttpRequest, context: Data<HttpContext>) -> HttpResponse {
+    let Rendered { body, tag } = &context.settings;
     assets::serve_bytes(&req, body.clone(), "application/json", tag)
 }

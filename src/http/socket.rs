@@ -6,10 +6,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
 use super::{
-    answer::Answer,
+    answer::HandlerResult,
     assets,
     call::Call,
-    client::Client,
+    client::ClientAddress,
     error::{ApiError, Code},
     origin,
 };
@@ -24,14 +24,14 @@ static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
 /// Makes a WebSocket of the connection. Anybody may watch; with a session, its user's private events come too.
 ///
 /// Browsers let any page open a socket and send the cookie along, so the origin is all that tells them apart.
-pub async fn connect(shard: web::Data<Shard>, call: Call) -> Answer {
-    if origin::is_foreign(call.req.headers(), &call.state.front.origins) {
+pub async fn connect(shard: web::Data<Shard>, call: Call) -> HandlerResult {
+    if origin::is_foreign(call.req.headers(), &call.state.context.origins) {
         return Err(ApiError::new(Code::CrossOrigin));
     }
     let viewer = call.session().await?.map(|who| Viewer { user: who.user, session: who.session, expires_at: who.expires_at });
-    let front = &call.state.front;
-    let client = Client::of(call.req.peer_addr(), call.req.headers(), &front.proxies);
-    let address = if front.limits.is_on() { client.address(&front.proxies) } else { None };
+    let context = &call.state.context;
+    let client = ClientAddress::of(call.req.peer_addr(), call.req.headers(), &context.proxies);
+    let address = if context.limits.is_on() { client.address(&context.proxies) } else { None };
     ws::connect(&shard, &call.req, viewer, address).map_err(|refused| match refused {
         Refused::Handshake(_) => ApiError::new(Code::UpgradeRequired),
         Refused::Full => ApiError::unavailable("No more connections are taken right now."),

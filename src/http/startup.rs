@@ -24,30 +24,34 @@ use futures_util::future::{Either, LocalBoxFuture};
 use parking_lot::RwLock;
 use tokio::sync::OnceCell;
 
-use super::{Front, State, answer::Answer, edge, error::ApiError, health};
+use super::{AppState, HttpContext, answer::HandlerResult, error::ApiError, health, middleware};
 use crate::config::Config;
 
 /// The progress of the start, shared by all workers of all servers.
 #[derive(Debug, Clone)]
-pub struct Startup(Arc<Inner>);
+pub struct Startup(Arc<StartupInner>);
 
 #[derive(Debug)]
-struct Inner {
-    front: Arc<Front>,
+struct StartupInner {
+    context: Arc<HttpContext>,
     reason: RwLock<Cow<'static, str>>,
-    state: OnceLock<State>,
+    state: OnceLock<AppState>,
 }
 
 impl Startup {
     /// A start that begins now, of a server that listens on `addr`.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
-        let inner = Inner { front: Arc::new(Front::new(config, addr)), reason: RwLock::new("starting".into()), state: OnceLock::new() };
+        let inner = StartupInner {
+            context: Arc::new(HttpContext::new(config, addr)),
+            reason: RwLock::new("starting".into()),
+            state: OnceLock::new(),
+        };
         Self(Arc::new(inner))
     }
 
     /// What requests are admitted by, before and after the start.
-    pub fn front(&self) -> Arc<Front> {
-        Arc::clone(&self.0.front)
+    pub fn context(&self) -> Arc<HttpContext> {
+        Arc::clone(&self.0.context)
     }
 
     /// Names what is being waited for, as the answer of `/readyz` tells it.
@@ -56,7 +60,7 @@ impl Startup {
     }
 
     /// From now on requests reach the application.
-    pub fn finish(&self, state: State) {
+    pub fn finish(&self, state: AppState) {
         // A second state would be a second start.
         let _ = self.0.state.set(state);
     }
@@ -75,7 +79,7 @@ pub fn staged<B, I, A>(
     Service: Service<Request, Response = ServiceResponse, Error = Error, Future: 'static> + 'static,
 >
 where
-    B: Fn(State) -> I + Clone + 'static,
+    B: Fn(AppState) -> I + Clone + 'static,
     I: IntoServiceFactory<A, Request>,
     A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error> + 'static,
     A::InitError: fmt::Debug,
@@ -102,19 +106,19 @@ fn starting(startup: Startup) -> App<impl super::Service> {
         .route(web::head().to(health::alive))
         .default_service(web::to(not_ready));
     App::new()
-        .app_data(web::Data::from(startup.front()))
+        .app_data(web::Data::from(startup.context()))
         .app_data(web::Data::new(startup))
         .service(healthz)
         .default_service(web::to(not_ready))
-        .wrap(from_fn(edge::edge))
+        .wrap(from_fn(middleware::middleware))
 }
 
-async fn not_ready(startup: web::Data<Startup>) -> Answer {
+async fn not_ready(startup: web::Data<Startup>) -> HandlerResult {
     Err(ApiError::unavailable(format!("Not ready: {}.", startup.0.reason.read())))
 }
 
 /// Builds the application of a worker, once there is a state.
-type Build<A> = Rc<dyn Fn(State) -> LocalBoxFuture<'static, Result<Rc<A>, Error>>>;
+type Build<A> = Rc<dyn Fn(AppState) -> LocalBoxFuture<'static, Result<Rc<A>, Error>>>;
 
 /// One worker's application.
 struct Staged<S, A> {

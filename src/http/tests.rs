@@ -12,7 +12,7 @@ use actix_web::{
 use async_trait::async_trait;
 use clap::Parser;
 
-use super::{Front, Health, Readiness, State, edge::edge};
+use super::{AppState, Health, HttpContext, Readiness, middleware::middleware};
 use crate::{
     actors::tests::start_actors,
     catalog::Catalog,
@@ -49,7 +49,7 @@ impl Health for Healthy {
 
 /// A server without a network, on this thread.
 pub(super) struct Site {
-    state: State,
+    state: AppState,
 }
 
 impl Site {
@@ -59,14 +59,14 @@ impl Site {
         let store = EmbeddedStore::in_memory().expect("memory opens");
         let sandbox = Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32]);
         let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox).await;
-        let hub = Hub::start(store.feed().clone(), clock.clone(), ws::Limits::default());
-        let front = Arc::new(Front::new(&config, ([127, 0, 0, 1], 3000).into()));
+        let hub = Hub::start(store.feed().clone(), clock.clone(), ws::SocketLimits::default());
+        let context = Arc::new(HttpContext::new(&config, ([127, 0, 0, 1], 3000).into()));
         let readiness = Readiness::new(Arc::new(Healthy), clock.clone());
-        Self { state: State { actors, catalog, clock, readiness, hub, front } }
+        Self { state: AppState { actors, catalog, clock, readiness, hub, context } }
     }
 
     pub(super) async fn answer(&self, request: TestRequest) -> ServiceResponse {
-        let app = super::fronted(Arc::clone(&self.state.front)).app_data(Data::new(self.state.clone())).wrap(from_fn(edge));
+        let app = super::with_context(Arc::clone(&self.state.context)).app_data(Data::new(self.state.clone())).wrap(from_fn(middleware));
         call_service(&init_service(app).await, request.to_request()).await
     }
 

@@ -7,8 +7,8 @@ use actix_web::{
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
 use super::{
-    answer::{Answer, NO_CACHE, json},
-    body::{Complaint, Form, text},
+    answer::{HandlerResult, NO_CACHE, json},
+    body::{FieldError, Form, text},
     call::Call,
     error::{ApiError, Code},
     etag::{self, Precondition},
@@ -70,7 +70,7 @@ impl utoipa::ToSchema for PriceInput {
         (status = 304, description = "The client has the present state."),
         (status = 404, description = "`not_found`"),
     ))]
-pub async fn get(call: Call) -> Answer {
+pub async fn get(call: Call) -> HandlerResult {
     let ticket = call.actors().tickets.get(call.id()?).await?;
     let tag = etag::of(ticket.version);
     let mut answer = if etag::if_none_match(call.req.headers(), &tag) {
@@ -91,15 +91,15 @@ pub async fn get(call: Call) -> Answer {
         (status = 409, description = "`too_many_listings`: the caller has as many tickets on sale as one user may."),
     ),
     security(("session" = [])))]
-pub async fn create(mut call: Call) -> Answer {
+pub async fn create(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
         let Listing { title, price } = listing(&body)?;
-        call.state.front.limits.listing(who.user)?;
+        call.state.context.limits.listing(who.user)?;
         Ok(call.actors().tickets.list(who.user, title, price, key).await?)
     };
-    call.once(who.user, &body, work, |ticket| {
+    call.run_idempotent(who.user, &body, work, |ticket| {
         let mut answer = shown(StatusCode::CREATED, &ticket)?;
         answer.headers_mut().insert(header::LOCATION, super::answer::header_value(&format!("/api/tickets/{}", ticket.id)));
         Ok(answer)
@@ -120,7 +120,7 @@ pub async fn create(mut call: Call) -> Answer {
         (status = 412, description = "`version_mismatch`"),
     ),
     security(("session" = [])))]
-pub async fn edit(mut call: Call) -> Answer {
+pub async fn edit(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
@@ -128,7 +128,7 @@ pub async fn edit(mut call: Call) -> Answer {
         let (id, if_match) = target(&call).await?;
         Ok(call.actors().tickets.edit(id, who.user, title, price, if_match, key).await?)
     };
-    call.once(who.user, &body, work, |ticket| shown(StatusCode::OK, &ticket)).await
+    call.run_idempotent(who.user, &body, work, |ticket| shown(StatusCode::OK, &ticket)).await
 }
 
 /// Takes a ticket off sale. Orders keep their copy.
@@ -143,7 +143,7 @@ pub async fn edit(mut call: Call) -> Answer {
         (status = 412, description = "`version_mismatch`"),
     ),
     security(("session" = [])))]
-pub async fn delist(mut call: Call) -> Answer {
+pub async fn delist(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
@@ -151,7 +151,7 @@ pub async fn delist(mut call: Call) -> Answer {
         let (id, if_match) = target(&call).await?;
         Ok(call.actors().tickets.delist(id, who.user, if_match, key).await?)
     };
-    call.once(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+    call.run_idempotent(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
 }
 
 /// The ticket that a change is meant for, and the version that it must have.
@@ -170,7 +170,7 @@ async fn target(call: &Call) -> Result<(TicketId, Option<Version>), ApiError> {
     Ok((id, version))
 }
 
-fn shown(status: StatusCode, ticket: &Ticket) -> Answer {
+fn shown(status: StatusCode, ticket: &Ticket) -> HandlerResult {
     let view = TicketView::of(ticket).ok_or_else(|| ApiError::new(Code::NotFound))?;
     let mut answer = json(status, &view);
     answer.headers_mut().insert(header::ETAG, super::answer::header_value(&etag::of(ticket.version)));
@@ -185,7 +185,7 @@ fn listing(body: &[u8]) -> Result<Listing, ApiError> {
 }
 
 /// A price as a JSON number, or as plain decimal text.
-pub fn price(raw: &str) -> Result<Money, Complaint> {
+pub fn price(raw: &str) -> Result<Money, FieldError> {
     let parsed = match raw.as_bytes().first() {
         Some(b'"') => Money::parse_text(&text(raw)?),
         Some(b'-' | b'0'..=b'9') => Money::parse_number(raw),

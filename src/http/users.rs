@@ -4,21 +4,21 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 
 use super::{
-    answer::{Answer, json},
-    body::{Complaint, Form, text},
+    answer::{HandlerResult, json},
+    body::{FieldError, Form, text},
     call::Call,
     error::ApiError,
 };
 use crate::{
     actors::{SessionToken, UserUpdate, UserUpdated},
-    domain::{Email, NewPassword, UserCard},
+    domain::{Email, NewPassword, PublicUser},
     wire::UserView,
 };
 
 /// A new account.
 #[derive(Debug, utoipa::ToSchema)]
-#[schema(as = SignUp)]
-pub struct SignUp {
+#[schema(as = SignUpSchema)]
+pub struct SignUpSchema {
     /// Trimmed, brought into NFC and lower case; at most 254 characters.
     #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
     email: Email,
@@ -30,8 +30,8 @@ pub struct SignUp {
 
 /// Who somebody says they are. Nothing is judged here but the pair.
 #[derive(Debug, utoipa::ToSchema)]
-#[schema(as = SignIn)]
-pub struct SignIn {
+#[schema(as = SignInSchema)]
+pub struct SignInSchema {
     #[schema(example = "ann@example.com")]
     email: String,
     #[schema(example = "correct horse battery staple")]
@@ -43,7 +43,7 @@ pub struct SignIn {
 #[schema(as = UserUpdate)]
 #[serde(rename_all = "camelCase")]
 #[allow(dead_code, reason = "its members are those of UserUpdate; this is how they are documented")]
-pub struct Change {
+pub struct UserUpdateSchema {
     #[schema(value_type = Option<String>, nullable = false, format = "email", max_length = 254, example = "ann@example.com")]
     email: Option<Email>,
     /// As of a new account.
@@ -69,18 +69,18 @@ pub struct Nothing {}
 
 /// Opens an account and signs in. A session whose cookie came along ends.
 #[utoipa::path(post, path = "/api/users/signup", tag = "users", operation_id = "signUp",
-    request_body(content = SignUp, content_type = "application/json"),
+    request_body(content = SignUpSchema, content_type = "application/json"),
     responses(
         (status = 201, description = "Signed up and in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
         (status = 409, description = "`email_in_use`"),
     ))]
-pub async fn sign_up(mut call: Call) -> Answer {
-    call.state.front.limits.sign_in(call.client())?;
+pub async fn sign_up(mut call: Call) -> HandlerResult {
+    call.state.context.limits.sign_in(call.client())?;
     let browser = call.browser().await?;
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let account = form.required("email", email).zip(form.required("password", new_password));
-    let SignUp { email, password } = form.finish(account.map(|(email, password)| SignUp { email, password }))?;
+    let SignUpSchema { email, password } = form.finish(account.map(|(email, password)| SignUpSchema { email, password }))?;
     let (card, token) = call.actors().users.sign_up(email, password, browser).await?;
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
@@ -88,18 +88,18 @@ pub async fn sign_up(mut call: Call) -> Answer {
 /// Opens a session. One whose cookie came along ends. After 10 failures in 15 minutes for one email address from one network, that
 /// network gets 429 for it; others do not.
 #[utoipa::path(post, path = "/api/users/signin", tag = "users", operation_id = "signIn",
-    request_body(content = SignIn, content_type = "application/json"),
+    request_body(content = SignInSchema, content_type = "application/json"),
     responses(
         (status = 200, description = "Signed in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
         (status = 401, description = "`invalid_credentials`: an unknown email, or a wrong password."),
     ))]
-pub async fn sign_in(mut call: Call) -> Answer {
-    call.state.front.limits.sign_in(call.client())?;
+pub async fn sign_in(mut call: Call) -> HandlerResult {
+    call.state.context.limits.sign_in(call.client())?;
     let browser = call.browser().await?;
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let claim = form.required("email", text).zip(form.required("password", text));
-    let SignIn { email, password } = form.finish(claim.map(|(email, password)| SignIn { email, password }))?;
+    let SignInSchema { email, password } = form.finish(claim.map(|(email, password)| SignInSchema { email, password }))?;
     let (card, token) = call.actors().users.sign_in(&email, password, browser).await?;
     signed_in(&call, StatusCode::OK, &card, token)
 }
@@ -109,7 +109,7 @@ pub async fn sign_in(mut call: Call) -> Answer {
     request_body(content = Option<Nothing>, content_type = "application/json"),
     responses((status = 200, description = "Signed out.", body = Nothing, headers(("Set-Cookie" = String, description = "Clears the session.")))),
     security((), ("session" = [])))]
-pub async fn sign_out(mut call: Call) -> Answer {
+pub async fn sign_out(mut call: Call) -> HandlerResult {
     call.expected_session().await?;
     let sessions = call.sessions().await?;
     let body = call.body().await?;
@@ -119,7 +119,7 @@ pub async fn sign_out(mut call: Call) -> Answer {
         call.actors().users.sign_out(session).await?;
     }
     let mut answer = json(StatusCode::OK, &Nothing {});
-    answer.add_cookie(&call.state.front.cookie.clear(call.req.headers())).map_err(|error| unwritable(&error))?;
+    answer.add_cookie(&call.state.context.cookie.clear(call.req.headers())).map_err(|error| unwritable(&error))?;
     Ok(answer)
 }
 
@@ -127,7 +127,7 @@ pub async fn sign_out(mut call: Call) -> Answer {
 #[utoipa::path(get, path = "/api/users/currentuser", tag = "users", operation_id = "currentUser",
     responses((status = 200, description = "The user, or null.", body = Current<'static>)),
     security((), ("session" = [])))]
-pub async fn current(call: Call) -> Answer {
+pub async fn current(call: Call) -> HandlerResult {
     let card = match call.session().await? {
         Some(session) => call.actors().users.card(session.user).await?,
         None => None,
@@ -137,7 +137,7 @@ pub async fn current(call: Call) -> Answer {
 
 /// Changes email or password. A new password ends all of the user's sessions; the answer's cookie holds a new one.
 #[utoipa::path(put, path = "/api/users/currentuser", tag = "users", operation_id = "updateUser",
-    request_body(content = Change, content_type = "application/json"),
+    request_body(content = UserUpdateSchema, content_type = "application/json"),
     responses(
         (status = 200, description = "Changed.", body = UserView<'static>,
             headers(("Set-Cookie" = Option<String>, description = "The new session, after a change of password. A replay sets none."))),
@@ -145,10 +145,10 @@ pub async fn current(call: Call) -> Answer {
         (status = 409, description = "`email_in_use`"),
     ),
     security(("session" = [])))]
-pub async fn update(mut call: Call) -> Answer {
+pub async fn update(mut call: Call) -> HandlerResult {
     let who = call.signed_in().await?;
     let client = call.client();
-    call.state.front.limits.sign_in(client)?;
+    call.state.context.limits.sign_in(client)?;
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["email", "password", "currentPassword"])?;
@@ -161,12 +161,12 @@ pub async fn update(mut call: Call) -> Answer {
         Some(token) => signed_in(&call, StatusCode::OK, &card, token),
         None => Ok(json(StatusCode::OK, &UserView::of(&card))),
     };
-    call.once(who.user, &body, work, answer).await
+    call.run_idempotent(who.user, &body, work, answer).await
 }
 
-fn signed_in(call: &Call, status: StatusCode, card: &UserCard, token: SessionToken) -> Answer {
+fn signed_in(call: &Call, status: StatusCode, card: &PublicUser, token: SessionToken) -> HandlerResult {
     let mut answer = json(status, &UserView::of(card));
-    answer.add_cookie(&call.state.front.cookie.set(call.req.headers(), token)).map_err(|error| unwritable(&error))?;
+    answer.add_cookie(&call.state.context.cookie.set(call.req.headers(), token)).map_err(|error| unwritable(&error))?;
     Ok(answer)
 }
 
@@ -176,12 +176,12 @@ fn unwritable(error: &impl std::fmt::Display) -> ApiError {
     ApiError::new(super::error::Code::Internal)
 }
 
-fn email(raw: &str) -> Result<Email, Complaint> {
+fn email(raw: &str) -> Result<Email, FieldError> {
     Email::parse(&text(raw)?).map_err(|error| error.to_string().into())
 }
 
 /// Judged before anything is hashed.
-fn new_password(raw: &str) -> Result<NewPassword, Complaint> {
+fn new_password(raw: &str) -> Result<NewPassword, FieldError> {
     NewPassword::parse(&text(raw)?).map_err(|error| error.to_string().into())
 }
 

@@ -10,14 +10,14 @@ use actix_web::http::{StatusCode, header::HeaderName};
 use serde::Serialize;
 
 use super::{
-    answer::{Answer, json},
+    answer::{HandlerResult, json},
     body_budget::{BodyBudget, BodyShare, Exhausted},
     call::Call,
     error::{ApiError, Code},
     webhook_refusals::Refusals,
 };
 use crate::{
-    actors::{Fault, Heard},
+    actors::{ActorError, WebhookOutcome},
     config::{Mode, StripeConfig},
     domain::Millis,
     metrics::METRICS,
@@ -39,14 +39,14 @@ const SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 
 /// What deliveries are judged by.
 #[derive(Debug)]
-pub struct Door {
+pub struct WebhookVerifier {
     secrets: Secrets,
     is_live: bool,
     bodies: BodyBudget,
     refusals: Refusals,
 }
 
-impl Door {
+impl WebhookVerifier {
     pub fn new(config: &StripeConfig) -> Self {
         let secrets = Secrets::new(config.webhook_secrets.iter().map(crate::config::Secret::expose));
         Self {
@@ -76,23 +76,23 @@ pub struct Received {
         (status = 400, description = "`invalid_signature`"),
         (status = 429, description = "`too_many_requests`: too many deliveries from this address were refused, or are being received"),
     ))]
-pub async fn receive(mut call: Call) -> Answer {
+pub async fn receive(mut call: Call) -> HandlerResult {
     let expected_bytes = call.expected_body_bytes(BYTES_MAX)?.unwrap_or_default();
     if let Err(error) = claim(&call) {
         return Err(refuse(&call, error));
     }
     let share = take_share(&call, expected_bytes)?;
     let body = call.body_within(BYTES_MAX).await?;
-    let verified = claim(&call).and_then(|claim| call.state.front.door.secrets.verify(&claim, &body));
+    let verified = claim(&call).and_then(|claim| call.state.context.door.secrets.verify(&claim, &body));
     if let Err(error) = verified {
         return Err(refuse(&call, error));
     }
     let notice = Notice::parse(&body);
     drop((body, share));
-    let outcome = hear(&call, notice).await;
+    let outcome = process(&call, notice).await;
     let counted = match &outcome {
         Ok(outcome) => outcome,
-        Err(Fault::Busy(_)) => "shed",
+        Err(ActorError::Busy(_)) => "shed",
         Err(_) => "failed",
     };
     METRICS.webhooks.with_label_values(&[counted]).inc();
@@ -104,14 +104,14 @@ pub async fn receive(mut call: Call) -> Answer {
 fn claim(call: &Call) -> Result<Claim<'_>, SignatureError> {
     let mut lines = call.req.headers().get_all(SIGNATURE);
     let header = lines.next().and_then(|line| line.to_str().ok()).filter(|_| lines.next().is_none());
-    call.state.front.door.secrets.claim(header.ok_or(SignatureError::Missing)?, call.state.clock.now())
+    call.state.context.door.secrets.claim(header.ok_or(SignatureError::Missing)?, call.state.clock.now())
 }
 
 /// Counts a delivery that is not Stripe's: 400, or 429 for a client with too many of them.
 fn refuse(call: &Call, error: SignatureError) -> ApiError {
     METRICS.webhooks.with_label_values(&["invalid_signature"]).inc();
-    call.state.front.door.refusals.count(error);
-    match call.state.front.limits.webhook_failure(call.client()) {
+    call.state.context.door.refusals.count(error);
+    match call.state.context.limits.webhook_failure(call.client()) {
         Ok(()) => ApiError::new(Code::InvalidSignature),
         Err(limited) => limited,
     }
@@ -119,32 +119,32 @@ fn refuse(call: &Call, error: SignatureError) -> ApiError {
 
 /// Room for the body: 429 if the client's share is used up, 503 if there is none for anybody.
 fn take_share(call: &Call, bytes: usize) -> Result<BodyShare, ApiError> {
-    call.state.front.door.bodies.take(call.client(), bytes).map_err(|exhausted| {
+    call.state.context.door.bodies.take(call.client(), bytes).map_err(|exhausted| {
         METRICS.webhooks.with_label_values(&["shed"]).inc();
         METRICS.shed.with_label_values(&["webhook"]).inc();
         match exhausted {
-            Exhausted::Client => ApiError::too_many_requests(RETRY_AFTER),
+            Exhausted::ClientAddress => ApiError::too_many_requests(RETRY_AFTER),
             Exhausted::Total => ApiError::unavailable("Too many deliveries are being received."),
         }
     })
 }
 
 /// What became of a delivery that Stripe signed, as the metrics call it.
-async fn hear(call: &Call, notice: Option<Notice>) -> Result<&'static str, Fault> {
+async fn process(call: &Call, notice: Option<Notice>) -> Result<&'static str, ActorError> {
     let Some(notice) = notice else {
         tracing::warn!("Stripe signed a delivery that is no event");
         return Ok("malformed");
     };
     let Notice { event, kind, payment, is_live } = notice;
-    let Some(payment) = payment.filter(|_| is_live == call.state.front.door.is_live) else {
+    let Some(payment) = payment.filter(|_| is_live == call.state.context.door.is_live) else {
         tracing::info!(event, kind, is_live, "Stripe told of what is no payment of ours");
         return Ok("ignored");
     };
-    let heard = call.actors().notices.hear(event.clone(), payment.clone()).await?;
+    let heard = call.actors().webhooks.process(event.clone(), payment.clone()).await?;
     tracing::info!(event, kind, %payment, ?heard, "Stripe told of a payment");
     Ok(match heard {
-        Heard::Handled => "handled",
-        Heard::Duplicate => "duplicate",
-        Heard::Unknown => "unknown",
+        WebhookOutcome::Handled => "handled",
+        WebhookOutcome::Duplicate => "duplicate",
+        WebhookOutcome::Unknown => "unknown",
     })
 }

@@ -16,10 +16,10 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What was refused since the last line. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Refusals(Arc<Counts>);
+pub struct Refusals(Arc<RefusalCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct RefusalCounts {
     missing: AtomicU64,
     wrong: AtomicU64,
     out_of_time: AtomicU64,

@@ -18,7 +18,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::{
-    domain::{Charge, ChargeId, Failure, PaymentId, RefundId, TokenDigest},
+    domain::{Charge, ChargeFailure, ChargeId, PaymentId, RefundId, TokenDigest},
     metrics::METRICS,
 };
 
@@ -69,7 +69,7 @@ pub enum Authorization {
     /// The buyer must act first (3-D Secure).
     ActionRequired { client_secret: ClientSecret },
     /// Nothing is held.
-    Declined { failure: Failure },
+    Declined { failure: ChargeFailure },
     /// The processor does not know the token.
     InvalidToken,
 }
@@ -90,7 +90,7 @@ impl Authorization {
 pub enum PaymentState {
     /// Opened; no attempt was made, or the last one was declined.
     Open {
-        declined: Option<Failure>,
+        declined: Option<ChargeFailure>,
     },
     ActionRequired {
         client_secret: ClientSecret,
@@ -121,7 +121,7 @@ pub enum ProcessorError {
     Unknown(String),
     /// It will never do what was asked (the authorization was voided or has run out, the amount is not allowed).
     #[error("refused: {}", .0.message)]
-    Refused(Failure),
+    Refused(ChargeFailure),
 }
 
 /// One payment processor. All calls are bounded in time and safe to repeat.
@@ -131,7 +131,7 @@ pub enum ProcessorError {
 #[async_trait]
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
     /// Whether the processor knows the token, where it can tell without an attempt. `false` is final.
-    async fn knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
+    async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
 
     /// Opens the payment of a charge, for the charge's amount and currency, or finds the one that was opened before: one
     /// charge has one payment, for ever. Refused: there is none, and there will be none.
@@ -160,7 +160,7 @@ pub trait Processor: Send + Sync + fmt::Debug + 'static {
 
     /// The longest that an attempt to authorize may take before whoever runs it has to give up: after that, nobody is
     /// at it any more.
-    fn patience(&self) -> Duration;
+    fn authorize_timeout(&self) -> Duration;
 }
 
 /// Counts a call by its outcome.

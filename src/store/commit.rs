@@ -88,7 +88,7 @@ impl Commit {
 
     /// With the record of the request that caused it, if it had an Idempotency-Key.
     #[must_use]
-    pub fn remembering(mut self, record: Option<IdempotencyRecord>) -> Self {
+    pub fn with_idempotency_record(mut self, record: Option<IdempotencyRecord>) -> Self {
         self.writes.extend(record.map(Write::Idempotency));
         self
     }

@@ -1,7 +1,7 @@
 //! The feed: what was committed, in commit order, kept for a while in one bounded ring per process.
 //!
 //! A store is its only writer. Readers (hub shards, catalog, session cache) each hold a place of their own and never
-//! block the writer or each other; one that falls out of the ring is told so by [`Step::Reset`].
+//! block the writer or each other; one that falls out of the ring is told so by [`FeedStep::Reset`].
 
 use std::{
     collections::VecDeque,
@@ -68,17 +68,17 @@ struct Ring {
     base: Cursor,
     /// The store has nothing up to here that is not in the ring: where nothing happens, this moves on all the same, so that
     /// a place that is taken now is as young as it is, on every replica.
-    looked: Cursor,
+    scanned_to: Cursor,
     /// Counts the times that history was lost.
     generation: u64,
-    beat: Instant,
+    heartbeat: Instant,
 }
 
 /// The ring and its bell.
 #[derive(Debug, Clone)]
 pub struct FeedLog {
     ring: Arc<RwLock<Ring>>,
-    bell: Arc<watch::Sender<()>>,
+    notify: Arc<watch::Sender<()>>,
     limits: FeedLimits,
 }
 
@@ -90,12 +90,12 @@ pub struct FeedReader {
     generation: u64,
     /// Events up to here are skipped.
     after: Cursor,
-    bell: watch::Receiver<()>,
+    notify: watch::Receiver<()>,
 }
 
 /// What a reader gets next.
 #[derive(Debug)]
-pub enum Step {
+pub enum FeedStep {
     /// In commit order, without a gap; never empty.
     Events(Vec<Arc<Recorded>>),
     /// History was lost: take a new snapshot. What comes next follows the present.
@@ -105,15 +105,15 @@ pub enum Step {
 impl FeedLog {
     /// An empty log whose history begins at `base`.
     pub fn new(base: Cursor, limits: FeedLimits) -> Self {
-        let ring = Ring { first: 0, events: VecDeque::new(), base, looked: base, generation: 0, beat: Instant::now() };
-        Self { ring: Arc::new(RwLock::new(ring)), bell: Arc::new(watch::Sender::new(())), limits }
+        let ring = Ring { first: 0, events: VecDeque::new(), base, scanned_to: base, generation: 0, heartbeat: Instant::now() };
+        Self { ring: Arc::new(RwLock::new(ring)), notify: Arc::new(watch::Sender::new(())), limits }
     }
 
     /// Appends events; cursors must ascend, and those that do not (a replay after a reconnect) are dropped.
     pub fn push(&self, recorded: impl IntoIterator<Item = Recorded>) {
         {
             let mut ring = self.ring.write();
-            ring.beat = Instant::now();
+            ring.heartbeat = Instant::now();
             for event in recorded {
                 if event.cursor <= ring.last() {
                     continue;
@@ -127,43 +127,43 @@ impl FeedLog {
                 ring.events.push_back(Arc::new(event));
             }
         }
-        self.bell.send_replace(());
+        self.notify.send_replace(());
     }
 
     /// Says that the feed is alive though nothing happened.
-    pub fn beat(&self) {
-        self.ring.write().beat = Instant::now();
+    pub fn heartbeat(&self) {
+        self.ring.write().heartbeat = Instant::now();
     }
 
-    /// Says the same, and that nothing is to come any more up to `looked`.
-    pub fn beat_at(&self, looked: Cursor) {
+    /// Says the same, and that nothing is to come any more up to `scanned_to`.
+    pub fn heartbeat_at(&self, scanned_to: Cursor) {
         let mut ring = self.ring.write();
-        ring.beat = Instant::now();
-        ring.looked = ring.looked.max(looked);
+        ring.heartbeat = Instant::now();
+        ring.scanned_to = ring.scanned_to.max(scanned_to);
     }
 
-    /// History was lost; it begins again at `base`. Every reader gets a [`Step::Reset`].
+    /// History was lost; it begins again at `base`. Every reader gets a [`FeedStep::Reset`].
     pub fn reset(&self, base: Cursor) {
         {
             let mut ring = self.ring.write();
             ring.first += ring.events.len() as u64;
             ring.events.clear();
             ring.base = base;
-            ring.looked = base;
+            ring.scanned_to = base;
             ring.generation += 1;
-            ring.beat = Instant::now();
+            ring.heartbeat = Instant::now();
         }
-        self.bell.send_replace(());
+        self.notify.send_replace(());
     }
 
     /// Whether what it says is at most a few seconds old.
     pub fn is_live(&self) -> bool {
-        self.limits.silence_max.is_none_or(|max| self.ring.read().beat.elapsed() <= max)
+        self.limits.silence_max.is_none_or(|max| self.ring.read().heartbeat.elapsed() <= max)
     }
 
     /// Whether it was heard of within `max`: what was committed before that is known.
     pub fn heard_within(&self, max: Duration) -> bool {
-        self.limits.silence_max.is_none() || self.ring.read().beat.elapsed() <= max
+        self.limits.silence_max.is_none() || self.ring.read().heartbeat.elapsed() <= max
     }
 
     /// The place up to which everything is known: that of the newest event, or a later one.
@@ -173,14 +173,14 @@ impl FeedLog {
 
     /// A reader of what comes from now on.
     pub fn subscribe(&self) -> FeedReader {
-        let bell = self.bell.subscribe();
+        let notify = self.notify.subscribe();
         let ring = self.ring.read();
-        FeedReader { log: self.clone(), next: ring.end(), generation: ring.generation, after: ring.place(), bell }
+        FeedReader { log: self.clone(), next: ring.end(), generation: ring.generation, after: ring.place(), notify }
     }
 
     /// A reader of what came after `cursor`, or `None` if that is not known completely.
     pub fn resume(&self, cursor: Cursor) -> Option<FeedReader> {
-        let bell = self.bell.subscribe();
+        let notify = self.notify.subscribe();
         let ring = self.ring.read();
         let newest = ring.place();
         let known = cursor.epoch == newest.epoch && cursor >= ring.base && cursor.time.saturating_sub(newest.time) <= self.limits.ahead_max;
@@ -188,7 +188,7 @@ impl FeedLog {
             return None;
         }
         let skipped = ring.events.partition_point(|event| event.cursor <= cursor);
-        Some(FeedReader { log: self.clone(), next: ring.first + skipped as u64, generation: ring.generation, after: cursor, bell })
+        Some(FeedReader { log: self.clone(), next: ring.first + skipped as u64, generation: ring.generation, after: cursor, notify })
     }
 }
 
@@ -198,7 +198,7 @@ impl Ring {
     }
 
     fn place(&self) -> Cursor {
-        self.looked.max(self.last())
+        self.scanned_to.max(self.last())
     }
 
     fn end(&self) -> u64 {
@@ -207,30 +207,30 @@ impl Ring {
 }
 
 impl FeedReader {
-    /// How many events one [`Step`] holds at most.
+    /// How many events one [`FeedStep`] holds at most.
     pub const STEP_MAX: usize = 1024;
 
     /// Waits for what comes next. Cancel-safe.
-    pub async fn next(&mut self) -> Step {
+    pub async fn next(&mut self) -> FeedStep {
         loop {
-            self.bell.mark_unchanged();
+            self.notify.mark_unchanged();
             if let Some(step) = self.try_next() {
                 return step;
             }
-            if self.bell.changed().await.is_err() {
+            if self.notify.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
     /// What is there already, without waiting.
-    pub fn try_next(&mut self) -> Option<Step> {
+    pub fn try_next(&mut self) -> Option<FeedStep> {
         let ring = self.log.ring.read();
         if ring.generation != self.generation || self.next < ring.first {
             self.generation = ring.generation;
             self.next = ring.end();
             self.after = ring.place();
-            return Some(Step::Reset);
+            return Some(FeedStep::Reset);
         }
         while self.next < ring.end() {
             let from = usize::try_from(self.next - ring.first).ok()?;
@@ -239,7 +239,7 @@ impl FeedReader {
             let fresh: Vec<_> = events.into_iter().filter(|event| event.cursor > self.after).collect();
             if let Some(last) = fresh.last() {
                 self.after = last.cursor;
-                return Some(Step::Events(fresh));
+                return Some(FeedStep::Events(fresh));
             }
         }
         None
@@ -286,8 +286,8 @@ mod tests {
     /// The times of what a reader gets at once; `None` for a reset.
     fn step(reader: &mut FeedReader) -> Option<Vec<u64>> {
         match reader.try_next() {
-            Some(Step::Events(events)) => Some(events.iter().map(|event| event.cursor.time).collect()),
-            Some(Step::Reset) => None,
+            Some(FeedStep::Events(events)) => Some(events.iter().map(|event| event.cursor.time).collect()),
+            Some(FeedStep::Reset) => None,
             None => Some(Vec::new()),
         }
     }
@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn a_place_taken_while_nothing_happens_is_as_young_as_the_last_look() {
         let (here, elsewhere) = (log(1), FeedLog::new(cursor(50), LIMITS));
-        here.beat_at(cursor(60));
-        elsewhere.beat_at(cursor(61));
+        here.heartbeat_at(cursor(60));
+        elsewhere.heartbeat_at(cursor(61));
         assert_eq!(here.cursor(), cursor(60));
         let taken = here.subscribe().cursor();
         // The other one began to look long after the last event.
@@ -392,8 +392,8 @@ mod tests {
         let log = log(0);
         let mut reader = log.subscribe();
         let waiting = tokio::spawn(async move {
-            let first = matches!(reader.next().await, Step::Events(events) if events.len() == 1);
-            (first, matches!(reader.next().await, Step::Reset))
+            let first = matches!(reader.next().await, FeedStep::Events(events) if events.len() == 1);
+            (first, matches!(reader.next().await, FeedStep::Reset))
         });
         // On this runtime the reader gets its turn, and waits, at each yield.
         tokio::task::yield_now().await;
@@ -411,7 +411,7 @@ mod tests {
         assert!(log.is_live());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!log.is_live());
-        log.beat();
+        log.heartbeat();
         assert!(log.is_live());
     }
 }

@@ -16,11 +16,11 @@ use async_trait::async_trait;
 
 pub use commit::{Commit, CommitError, Write};
 pub use cursor::Cursor;
-pub use feed::{FeedLog, FeedReader, Recorded, Step};
+pub use feed::{FeedLog, FeedReader, FeedStep, Recorded};
 
 use crate::domain::{
     Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,
-    Timestamp, User, UserId, invariants::World,
+    Timestamp, User, UserId, invariants::Snapshot,
 };
 
 /// A read that did not come back in time, or at all.
@@ -30,7 +30,7 @@ pub struct Unavailable(pub String);
 
 /// What a counter shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Count {
+pub struct CounterValue {
     pub hits: u64,
     /// When the counter's window ends; meaningless without hits.
     pub ends_at: Timestamp,
@@ -120,7 +120,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable>;
 
     /// Reads the counter `key` without adding to it.
-    async fn count(&self, key: &str, now: Timestamp) -> Result<Count, Unavailable>;
+    async fn count(&self, key: &str, now: Timestamp) -> Result<CounterValue, Unavailable>;
     /// Sets the counter `key` back to zero.
     async fn clear_count(&self, key: &str) -> Result<(), Unavailable>;
 
@@ -128,10 +128,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;
 
     /// Everything, and all events in commit order: for the checker and for tests, never on a request's path.
-    async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable>;
+    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable>;
 
     /// Waits until the store can do nothing more before the process is started again, and returns why.
-    async fn lost(&self) -> String {
+    async fn file_failed(&self) -> String {
         std::future::pending().await
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{CurrencyView, Instant, Price};
-use crate::domain::{Charge, ChargeId, ChargeStatus, Failure, OrderId};
+use crate::domain::{Charge, ChargeFailure, ChargeId, ChargeStatus, OrderId};
 
 /// One attempt to pay an order. What the buyer's browser needs to act (`clientSecret`) is no part of it: that is added
 /// to the answer of the one request that asked for it.
@@ -48,7 +48,7 @@ pub enum ChargeStatusView {
 /// Why a charge Failed: a stable code, and a sentence for people. What a card was suspected of is not shown: it is reported as
 /// `generic_decline`.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
-#[schema(as = Failure)]
+#[schema(as = ChargeFailure)]
 pub struct FailureView<'a> {
     pub code: &'a str,
     pub message: &'a str,
@@ -73,7 +73,7 @@ impl<'a> FailureView<'a> {
         ["generic_decline", "stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"];
 
     /// The failure as its buyer may see it. The store keeps the processor's own code.
-    pub fn of(failure: &'a Failure) -> Self {
+    pub fn of(failure: &'a ChargeFailure) -> Self {
         if Self::MASKED.contains(&failure.code.as_str()) {
             return Self::GENERIC;
         }
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{ChargeStep, Currency, Failure, PaymentId, RefundId, TicketId, TokenDigest},
+        domain::{ChargeFailure, ChargeStep, Currency, PaymentId, RefundId, TicketId, TokenDigest},
         wire::samples,
     };
 
@@ -148,7 +148,7 @@ mod tests {
             status: ChargeStatus::Failed,
             step: ChargeStep::Final,
             stripe_refund_id: Some(RefundId::new("re_1")),
-            failure: Some(Failure::new("lock_lost", "Too late.")),
+            failure: Some(ChargeFailure::new("lock_lost", "Too late.")),
             ..charge()
         };
         let value = to_value(ChargeView::of(&charge)).expect("JSON");
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn suspicion_of_a_card_is_shown_as_a_generic_decline() {
         let shown = |code: &str| {
-            let failure = Some(Failure::new(code, "Your card was reported stolen."));
+            let failure = Some(ChargeFailure::new(code, "Your card was reported stolen."));
             to_value(ChargeView::of(&Charge { status: ChargeStatus::Failed, step: ChargeStep::Final, failure, ..charge() })).expect("JSON")
         };
         for code in ["stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"] {

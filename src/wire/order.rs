@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Instant, Price};
-use crate::domain::{CancelReason, Order, OrderId, OrderStatus, TicketCopy, TicketId, Timestamp, UserId, Version};
+use crate::domain::{CancelReason, Order, OrderId, OrderStatus, TicketId, TicketSnapshot, Timestamp, UserId, Version};
 
 /// One buyer's attempt to get one ticket.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
@@ -46,7 +46,7 @@ pub struct OrderView<'a> {
 
 /// The ticket as it was when it was locked.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
-#[schema(as = TicketCopy)]
+#[schema(as = TicketSnapshot)]
 pub struct TicketCopyView<'a> {
     #[schema(value_type = String, format = "uuid")]
     pub id: TicketId,
@@ -98,7 +98,7 @@ impl From<CancelReason> for CancelReasonView {
 }
 
 impl<'a> TicketCopyView<'a> {
-    fn of(copy: &'a TicketCopy) -> Self {
+    fn of(copy: &'a TicketSnapshot) -> Self {
         Self { id: copy.id, title: copy.title.as_str(), price: Price(copy.price), version: copy.version }
     }
 }
@@ -140,7 +140,7 @@ mod tests {
             buyer: samples::buyer(),
             status: OrderStatus::Created,
             cancel_reason: None,
-            ticket: TicketCopy::from(&samples::ticket()),
+            ticket: TicketSnapshot::from(&samples::ticket()),
             price: samples::money(2000),
             currency: Currency::Usd,
             expires_at: samples::NOW + Millis::from_mins(10),

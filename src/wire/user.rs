@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::{UserCard, UserId};
+use crate::domain::{PublicUser, UserId};
 
 /// A person who sells or buys.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
@@ -16,7 +16,7 @@ pub struct UserView<'a> {
 }
 
 impl<'a> UserView<'a> {
-    pub fn of(card: &'a UserCard) -> Self {
+    pub fn of(card: &'a PublicUser) -> Self {
         Self { id: card.id, email: card.email.as_str() }
     }
 }
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_user_is_an_id_and_an_address() {
-        let card = UserCard { id: samples::buyer(), email: Email::parse(" Ada@Example.COM").expect("an address") };
+        let card = PublicUser { id: samples::buyer(), email: Email::parse(" Ada@Example.COM").expect("an address") };
         assert_eq!(
             to_value(UserView::of(&card)).expect("JSON"),
             json!({"id": "01990000-0000-7000-8000-000000000009", "email": "ada@example.com"})

@@ -104,7 +104,7 @@ impl Direction {
 
 const DESCRIPTION: &str = "Text frames of JSON. Everybody may watch; with a session cookie the user's private events come too. \
     Frames are delivered in commit order, at least once; `version` makes that idempotent. A reader that falls behind gets the newest \
-    state of each ticket. Limits: client frames over 48 KiB close with 1009, binary and fragmented messages with 1003, more than 20 \
+    state of each ticket. SocketLimits: client frames over 48 KiB close with 1009, binary and fragmented messages with 1003, more than 20 \
     frames in 10 s with 1008; the server pings every 20 s; a shutdown closes with 1001, a sign-out with 1008; a server that is too busy for a frame closes with 1013; after a Reset because history was lost, who is signed in is sent back with 1012.";
 
 /// One message per variant of a frame, named as its `type`.

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum DisconnectReason {
     /// The peer broke RFC 6455: unmasked, reserved bits, an unknown opcode, a control frame that cannot be.
     Protocol,
     /// A binary or a fragmented message.
@@ -22,13 +22,13 @@ pub enum Cause {
     SignedOut,
     SessionExpired,
     /// The feed lost its history: whether the session was revoked meanwhile shows when the client comes back.
-    SessionUnsure,
+    SessionUnverified,
     Shutdown,
     /// The shard broke down; the client may come back at once and resume.
     Internal,
 }
 
-impl Cause {
+impl DisconnectReason {
     /// The label of the metric.
     pub const fn label(self) -> Option<&'static str> {
         match self {
@@ -38,18 +38,18 @@ impl Cause {
             Self::Stalled => Some("stalled"),
             Self::SignedOut | Self::SessionExpired => Some("signed_out"),
             Self::Shutdown => Some("shutdown"),
-            Self::Internal | Self::SessionUnsure => None,
+            Self::Internal | Self::SessionUnverified => None,
         }
     }
 
     /// Whether what the peer sends cannot be understood any more, so that its answer to the close frame is not waited for.
-    pub const fn is_deaf(self) -> bool {
+    pub const fn peer_unparsable(self) -> bool {
         matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig | Self::Overloaded)
     }
 
     /// Whether what is queued is still true and wanted.
     pub const fn keeps_queue(self) -> bool {
-        matches!(self, Self::Shutdown | Self::SessionUnsure)
+        matches!(self, Self::Shutdown | Self::SessionUnverified)
     }
 
     const fn code(self) -> CloseCode {
@@ -61,7 +61,7 @@ impl Cause {
             Self::TooManyFrames | Self::Silent | Self::Stalled | Self::SignedOut | Self::SessionExpired => CloseCode::Policy,
             Self::Overloaded => CloseCode::Again,
             Self::Shutdown => CloseCode::Away,
-            Self::SessionUnsure => CloseCode::Restart,
+            Self::SessionUnverified => CloseCode::Restart,
             Self::Internal => CloseCode::Error,
         }
     }
@@ -78,7 +78,7 @@ impl Cause {
             Self::Stalled => "not reading",
             Self::SignedOut => "signed out",
             Self::SessionExpired => "session expired",
-            Self::SessionUnsure => "come back, to be recognized anew",
+            Self::SessionUnverified => "come back, to be recognized anew",
             Self::Shutdown => "going away",
             Self::Internal => "internal error",
         }

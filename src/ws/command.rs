@@ -9,7 +9,7 @@ use crate::domain::TicketId;
 
 /// What a client wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum ClientCommand {
     /// Only these tickets from now on; named twice counts once.
     Watch(HashSet<TicketId>),
     /// All tickets again.
@@ -68,7 +68,7 @@ struct Typed {
     name: String,
 }
 
-impl Command {
+impl ClientCommand {
     /// How many tickets it names.
     pub fn watched(&self) -> usize {
         match self {
@@ -110,21 +110,24 @@ mod tests {
         TicketId::new(Uuid::from_u128(n as u128))
     }
 
-    fn parse(value: serde_json::Value) -> Result<Command, CommandError> {
-        Command::parse(&value.to_string(), 1000)
+    fn parse(value: serde_json::Value) -> Result<ClientCommand, CommandError> {
+        ClientCommand::parse(&value.to_string(), 1000)
     }
 
     #[test]
     fn both_commands_are_understood_and_unknown_members_ignored() {
-        assert_eq!(parse(json!({"type": "WatchAll", "since": 1})), Ok(Command::WatchAll));
-        assert_eq!(parse(json!({"tickets": [], "type": "Watch"})), Ok(Command::Watch(HashSet::new())));
-        assert_eq!(parse(json!({"type": "Watch", "tickets": [id(1), id(2), id(1)]})), Ok(Command::Watch(HashSet::from([id(1), id(2)]))));
+        assert_eq!(parse(json!({"type": "WatchAll", "since": 1})), Ok(ClientCommand::WatchAll));
+        assert_eq!(parse(json!({"tickets": [], "type": "Watch"})), Ok(ClientCommand::Watch(HashSet::new())));
+        assert_eq!(
+            parse(json!({"type": "Watch", "tickets": [id(1), id(2), id(1)]})),
+            Ok(ClientCommand::Watch(HashSet::from([id(1), id(2)])))
+        );
     }
 
     #[test]
     fn a_thousand_tickets_may_be_named_and_not_one_more() {
         let watch = |count: usize| parse(json!({"type": "Watch", "tickets": (0..count).map(id).collect::<Vec<_>>()}));
-        assert!(matches!(watch(1000), Ok(Command::Watch(tickets)) if tickets.len() == 1000));
+        assert!(matches!(watch(1000), Ok(ClientCommand::Watch(tickets)) if tickets.len() == 1000));
         assert_eq!(watch(1001), Err(CommandError::TooMany(1000)));
     }
 
@@ -144,14 +147,14 @@ mod tests {
             (r#"{"type":"Watch","tickets":["{$gt:1}"]}"#, "validation_failed"),
         ];
         for (text, code) in cases {
-            assert_eq!(Command::parse(text, 1000).map_err(|error| error.code()), Err(code), "{text}");
+            assert_eq!(ClientCommand::parse(text, 1000).map_err(|error| error.code()), Err(code), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,80}") {
-            let _ = Command::parse(&text, 10);
+            let _ = ClientCommand::parse(&text, 10);
         }
     }
 }

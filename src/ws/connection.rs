@@ -18,17 +18,17 @@ use socket2::SockRef;
 use tokio::time::Instant;
 
 use super::{
-    Limits, Viewer,
-    closing::{self, Cause},
-    outbox::{Bounded, Kind, Outbox},
+    SocketLimits, Viewer,
+    closing::{self, DisconnectReason},
+    liveness::{Liveness, LivenessStatus},
+    outbox::{Bounded, FrameKind, Outbox},
     protocol::{self, ServerFrame},
-    pulse::{Pulse, Verdict},
     replay::CatchUp,
 };
 use crate::{
     domain::{TicketId, Timestamp},
     metrics::METRICS,
-    store::{Cursor, Step, feed::Frames},
+    store::{Cursor, FeedStep, feed::Frames},
 };
 
 /// One socket.
@@ -39,20 +39,20 @@ pub struct Connection {
     /// Who it belongs to; `None`: somebody who only watches.
     pub viewer: Option<Viewer>,
     socket: TcpStream,
-    state: RefCell<State>,
+    state: RefCell<ConnectionState>,
 }
 
 /// What changes about it.
 #[derive(Debug)]
-pub struct State {
+pub struct ConnectionState {
     pub outbox: Outbox,
     pub watch: Watch,
-    pub pulse: Pulse,
+    pub liveness: Liveness,
     /// Everything up to here was told, or was known before it came.
     after: Cursor,
     /// There while it is behind the present: it reads the feed by itself, at its own pace.
     catch_up: Option<Box<CatchUp>>,
-    phase: Phase,
+    phase: ConnectionPhase,
     /// From the end's beginning on: when it is cut off, however far that has come.
     ends_by: Option<Instant>,
     /// Its task, to be woken when there is something to do for it.
@@ -72,7 +72,7 @@ pub enum Watch {
 
 /// How far a connection is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ConnectionPhase {
     Open,
     /// A close frame is queued or sent, and the peer's answer is waited for.
     Closing,
@@ -86,7 +86,7 @@ enum Phase {
 
 /// What its task is to do after it has written what it could.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextStep {
     /// Read again: what comes is looked at in another way now.
     Read,
     /// More is to come; others should have their turn.
@@ -100,7 +100,7 @@ pub enum Next {
 /// What a look at the socket brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
-    Heard(usize),
+    Received(usize),
     /// Something came that nobody wants to know any more.
     Ignored,
     /// Nothing is there, or is to be read.
@@ -115,17 +115,17 @@ impl Connection {
         (socket, head): (TcpStream, Bytes),
         after: Cursor,
         catch_up: Option<CatchUp>,
-        limits: &Limits,
+        limits: &SocketLimits,
     ) -> Self {
         let mut outbox = Outbox::new(limits);
         outbox.put_back(head);
-        let state = State {
+        let state = ConnectionState {
             outbox,
             watch: Watch::All,
-            pulse: Pulse::new(Instant::now(), number, limits),
+            liveness: Liveness::new(Instant::now(), number, limits),
             after,
             catch_up: catch_up.map(Box::new),
-            phase: Phase::Open,
+            phase: ConnectionPhase::Open,
             ends_by: None,
             waker: None,
             is_full: false,
@@ -134,11 +134,11 @@ impl Connection {
         Self { number, viewer, socket, state: RefCell::new(state) }
     }
 
-    pub fn state(&self) -> Ref<'_, State> {
+    pub fn state(&self) -> Ref<'_, ConnectionState> {
         self.state.borrow()
     }
 
-    pub fn state_mut(&self) -> RefMut<'_, State> {
+    pub fn state_mut(&self) -> RefMut<'_, ConnectionState> {
         self.state.borrow_mut()
     }
 
@@ -153,9 +153,17 @@ impl Connection {
 
     /// Queues an event's frame, unless it is known already; [`Connection::write`] is to follow when `due` holds it. The costs
     /// of bounding the queue are counted in `bounded`.
-    pub fn tell(self: &Rc<Self>, cursor: Cursor, kind: Kind, frame: &Bytes, reset: &Bytes, bounded: &mut Bounded, due: &mut Due) -> bool {
+    pub fn enqueue(
+        self: &Rc<Self>,
+        cursor: Cursor,
+        kind: FrameKind,
+        frame: &Bytes,
+        reset: &Bytes,
+        bounded: &mut Bounded,
+        due: &mut Due,
+    ) -> bool {
         let mut state = self.state_mut();
-        if state.after >= cursor || state.phase != Phase::Open {
+        if state.after >= cursor || state.phase != ConnectionPhase::Open {
             return false;
         }
         let cost = state.outbox.push(kind, frame.clone(), reset);
@@ -181,7 +189,7 @@ impl Connection {
                 Err(_) => return state.end(),
             };
             if written > 0 {
-                state.pulse.moved();
+                state.liveness.progressed();
             }
             if written < piece.len() {
                 state.outbox.put_back(piece.slice(written..));
@@ -194,9 +202,9 @@ impl Connection {
     /// Queues an answer, a ping or a pong.
     pub fn answer(&self, frame: Bytes) {
         let mut state = self.state_mut();
-        if state.phase == Phase::Open {
+        if state.phase == ConnectionPhase::Open {
             CONTROL_FRAMES.inc();
-            state.outbox.append(Kind::Control, frame);
+            state.outbox.append(FrameKind::Control, frame);
             drop(state);
             self.write(&mut BytesMut::new());
         }
@@ -206,8 +214,8 @@ impl Connection {
     pub fn reset(&self, position: Cursor, reset: &Bytes) {
         let mut state = self.state_mut();
         state.after = position;
-        if state.phase == Phase::Open {
-            state.outbox.append(Kind::Reset, reset.clone());
+        if state.phase == ConnectionPhase::Open {
+            state.outbox.append(FrameKind::Reset, reset.clone());
             drop(state);
             self.write(&mut BytesMut::new());
         }
@@ -220,14 +228,14 @@ impl Connection {
     }
 
     /// Begins the end: what is queued is dropped, unless it is still true; the close frame follows.
-    pub fn close(&self, cause: Cause, limits: &Limits) {
+    pub fn close(&self, cause: DisconnectReason, limits: &SocketLimits) {
         let mut state = self.state_mut();
-        if state.phase == Phase::Closing && cause.is_deaf() {
+        if state.phase == ConnectionPhase::Closing && cause.peer_unparsable() {
             // Its answer to our close frame will not be understood any more.
-            state.phase = Phase::Ending;
+            state.phase = ConnectionPhase::Ending;
             return state.wake();
         }
-        if state.phase != Phase::Open {
+        if state.phase != ConnectionPhase::Open {
             return;
         }
         count(cause);
@@ -235,21 +243,21 @@ impl Connection {
             state.outbox.clear();
         }
         state.catch_up = None;
-        state.outbox.append(Kind::Control, cause.frame());
-        state.phase = if cause.is_deaf() { Phase::Ending } else { Phase::Closing };
+        state.outbox.append(FrameKind::Control, cause.frame());
+        state.phase = if cause.peer_unparsable() { ConnectionPhase::Ending } else { ConnectionPhase::Closing };
         state.ends_by = Some(Instant::now() + limits.close_wait_max);
         state.wake();
     }
 
     /// The peer sent a close frame: an answer to ours, or one that we answer.
-    pub fn peer_closes(&self, reason: Option<&CloseReason>, limits: &Limits) {
+    pub fn peer_closes(&self, reason: Option<&CloseReason>, limits: &SocketLimits) {
         let mut state = self.state_mut();
-        if state.phase == Phase::Open {
+        if state.phase == ConnectionPhase::Open {
             state.outbox.clear();
             state.catch_up = None;
-            state.outbox.append(Kind::Control, closing::echo(reason));
+            state.outbox.append(FrameKind::Control, closing::echo(reason));
         }
-        state.phase = Phase::Ending;
+        state.phase = ConnectionPhase::Ending;
         state.ends_by.get_or_insert(Instant::now() + limits.close_wait_max);
         state.wake();
     }
@@ -260,7 +268,7 @@ impl Connection {
     }
 
     /// Looks after the connection: pings it, and ends what has had its time.
-    pub fn look_after(&self, now: Instant, time: Timestamp, limits: &Limits) {
+    pub fn look_after(&self, now: Instant, time: Timestamp, limits: &SocketLimits) {
         let ends_by = self.state().ends_by;
         if let Some(ends_by) = ends_by {
             if now >= ends_by {
@@ -269,19 +277,19 @@ impl Connection {
             return;
         }
         if self.viewer.as_ref().is_some_and(|viewer| viewer.expires_at <= time) {
-            return self.close(Cause::SessionExpired, limits);
+            return self.close(DisconnectReason::SessionExpired, limits);
         }
         let verdict = {
             let mut state = self.state_mut();
             let waiting = !state.outbox.is_empty();
-            state.pulse.check(now, waiting, limits)
+            state.liveness.check(now, waiting, limits)
         };
         match verdict {
-            Verdict::Well => {}
-            Verdict::PingDue => self.answer(protocol::PING),
-            Verdict::Silent => self.close(Cause::Silent, limits),
-            Verdict::Stalled => {
-                count(Cause::Stalled);
+            LivenessStatus::Well => {}
+            LivenessStatus::PingDue => self.answer(protocol::PING),
+            LivenessStatus::Silent => self.close(DisconnectReason::Silent, limits),
+            LivenessStatus::Stalled => {
+                count(DisconnectReason::Stalled);
                 self.cut();
             }
         }
@@ -290,7 +298,7 @@ impl Connection {
     /// Looks what the peer says. Nothing is read while the last words are being written.
     pub fn read(&self, bytes: &mut [u8], cx: &mut Context<'_>) -> Reading {
         let phase = self.state().phase;
-        if matches!(phase, Phase::Ending | Phase::Over) {
+        if matches!(phase, ConnectionPhase::Ending | ConnectionPhase::Over) {
             return Reading::Nothing;
         }
         let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return Reading::Nothing };
@@ -301,17 +309,17 @@ impl Connection {
                 self.cut();
                 Reading::Nothing
             }
-            Ok(_) if phase == Phase::Draining => Reading::Ignored,
-            Ok(count) => Reading::Heard(count),
+            Ok(_) if phase == ConnectionPhase::Draining => Reading::Ignored,
+            Ok(count) => Reading::Received(count),
         }
     }
 
     /// Writes what waits, as far as the socket takes it, and says what its task is to do then.
-    pub fn next(&self, cx: &mut Context<'_>) -> Next {
+    pub fn next(&self, cx: &mut Context<'_>) -> NextStep {
         while !self.state().outbox.is_empty() {
             if self.state().is_full {
                 match self.socket.poll_write_ready(cx) {
-                    Poll::Pending => return Next::Wait,
+                    Poll::Pending => return NextStep::Wait,
                     Poll::Ready(Ok(())) => self.state_mut().is_full = false,
                     Poll::Ready(Err(_)) => self.cut(),
                 }
@@ -320,35 +328,35 @@ impl Connection {
         }
         let mut state = self.state_mut();
         match state.phase {
-            Phase::Ending => {
+            ConnectionPhase::Ending => {
                 // It fails only if the peer was faster, and then there is nothing left to do.
                 let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
-                state.phase = Phase::Draining;
-                Next::Read
+                state.phase = ConnectionPhase::Draining;
+                NextStep::Read
             }
-            Phase::Over => Next::Over,
-            Phase::Open if state.catch_up.is_some() => self.replay(&mut state),
-            Phase::Open | Phase::Closing | Phase::Draining => Next::Wait,
+            ConnectionPhase::Over => NextStep::Over,
+            ConnectionPhase::Open if state.catch_up.is_some() => self.replay(&mut state),
+            ConnectionPhase::Open | ConnectionPhase::Closing | ConnectionPhase::Draining => NextStep::Wait,
         }
     }
 
     /// Queues the next slice of what was missed.
-    fn replay(&self, state: &mut State) -> Next {
-        let State { outbox, catch_up, after, watch, .. } = state;
-        let Some(missed) = catch_up else { return Next::CaughtUp };
+    fn replay(&self, state: &mut ConnectionState) -> NextStep {
+        let ConnectionState { outbox, catch_up, after, watch, .. } = state;
+        let Some(missed) = catch_up else { return NextStep::CaughtUp };
         let mut bytes = 0;
         for _ in 0..CatchUp::SLICE {
             let Some(recorded) = missed.step.next() else {
                 match missed.reader.try_next() {
-                    Some(Step::Events(events)) => missed.step = events.into_iter(),
-                    Some(Step::Reset) => outbox.append(Kind::Reset, ServerFrame::Reset {}.to_bytes()),
+                    Some(FeedStep::Events(events)) => missed.step = events.into_iter(),
+                    Some(FeedStep::Reset) => outbox.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes()),
                     None => {
                         METRICS.replayed_bytes.inc_by(bytes as u64);
                         // These few are sent already: the next replay is refused instead.
                         missed.meter.take(bytes);
                         *after = missed.reader.cursor();
                         *catch_up = None;
-                        return Next::CaughtUp;
+                        return NextStep::CaughtUp;
                     }
                 }
                 continue;
@@ -356,7 +364,7 @@ impl Connection {
             *after = recorded.cursor;
             let frames = recorded.frames.get_or_init(|| protocol::render(&recorded));
             let (kind, frame) = match (&frames.private, &frames.public, frames.ticket) {
-                (Some(private), ..) if self.is_owner(frames) => (Kind::Private, private),
+                (Some(private), ..) if self.is_owner(frames) => (FrameKind::Private, private),
                 (_, Some(public), Some(ticket)) if watch.wants(ticket) => (protocol::public_kind(&recorded.event, ticket), public),
                 _ => continue,
             };
@@ -365,19 +373,19 @@ impl Connection {
         }
         METRICS.replayed_bytes.inc_by(bytes as u64);
         if missed.meter.take(bytes) {
-            return Next::Yield;
+            return NextStep::Yield;
         }
         // The address has used up its budget: the client takes a snapshot, and follows the present.
         METRICS.replays_refused.inc();
         missed.reader.skip_to_present();
-        outbox.append(Kind::Reset, ServerFrame::Reset {}.to_bytes());
+        outbox.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes());
         *after = missed.reader.cursor();
         *catch_up = None;
-        Next::CaughtUp
+        NextStep::CaughtUp
     }
 }
 
-impl State {
+impl ConnectionState {
     /// Registers its task.
     pub fn will_wake(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -389,7 +397,7 @@ impl State {
     fn end(&mut self) {
         self.outbox.give_up();
         self.catch_up = None;
-        self.phase = Phase::Over;
+        self.phase = ConnectionPhase::Over;
         self.wake();
     }
 
@@ -420,7 +428,7 @@ impl Watch {
 /// Looked up once.
 static CONTROL_FRAMES: LazyLock<IntCounter> = LazyLock::new(|| METRICS.frames.with_label_values(&["control"]));
 
-fn count(cause: Cause) {
+fn count(cause: DisconnectReason) {
     if let Some(label) = cause.label() {
         METRICS.sockets_closed.with_label_values(&[label]).inc();
     }

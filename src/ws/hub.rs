@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{
-    Limits, Shard,
+    Shard, SocketLimits,
     budget::Budget,
     replay::ReplayBudget,
     shard::{CloseAll, ShardActor},
@@ -31,7 +31,7 @@ pub struct Hub(Arc<Shared>);
 pub(super) struct Shared {
     pub feed: FeedLog,
     pub clock: Clock,
-    pub limits: Limits,
+    pub limits: SocketLimits,
     /// Bytes of frames that have not arrived as a whole, beyond what each connection may buffer without asking.
     pub partial_bytes: Budget,
     /// Tickets that are watched by name.
@@ -56,7 +56,7 @@ impl Hub {
     const PATIENCE: Duration = Duration::from_secs(1);
 
     /// A hub that announces what `feed` says. Starts nothing by itself: each worker thread starts its shard.
-    pub fn start(feed: FeedLog, clock: Clock, limits: Limits) -> Self {
+    pub fn start(feed: FeedLog, clock: Clock, limits: SocketLimits) -> Self {
         Self(Arc::new(Shared {
             feed,
             clock,
@@ -81,7 +81,7 @@ impl Hub {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Refuses new connections, closes all with 1001, and waits until they are gone, at most [`Limits::shutdown_max`].
+    /// Refuses new connections, closes all with 1001, and waits until they are gone, at most [`SocketLimits::shutdown_max`].
     /// To be called before the HTTP server is stopped, because its workers carry the close frames.
     pub async fn shutdown(&self) {
         self.0.is_closing.store(true, Ordering::SeqCst);

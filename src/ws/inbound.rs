@@ -7,7 +7,7 @@
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 
-use super::{budget::Budget, closing::Cause};
+use super::{budget::Budget, closing::DisconnectReason};
 
 /// Payload of a control frame (RFC 6455 §5.5).
 const CONTROL_BYTES_MAX: u64 = 125;
@@ -16,7 +16,7 @@ const MASK_BYTES: usize = 4;
 
 /// What a client said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum IncomingFrame {
     Text(String),
     Ping(Bytes),
     Pong,
@@ -43,7 +43,7 @@ impl Inbound {
     ///
     /// # Errors
     /// Why the connection has to end. Nothing can be read after that.
-    pub fn next(&mut self, chunk: &mut &[u8], budget: &Budget) -> Result<Option<Said>, Cause> {
+    pub fn next(&mut self, chunk: &mut &[u8], budget: &Budget) -> Result<Option<IncomingFrame>, DisconnectReason> {
         loop {
             let needed = self.needed()?;
             if self.buffer.len() == needed {
@@ -56,7 +56,7 @@ impl Inbound {
             let (before, after) = (counted(self.buffer.len()), counted(self.buffer.len() + taken));
             if after > before && !budget.take(after - before) {
                 self.discard(budget);
-                return Err(Cause::Overloaded);
+                return Err(DisconnectReason::Overloaded);
             }
             let (now, later) = chunk.split_at(taken);
             self.buffer.extend_from_slice(now);
@@ -71,11 +71,11 @@ impl Inbound {
     }
 
     /// How many bytes must be there before the next thing can be decided: first about the header, then the frame.
-    fn needed(&self) -> Result<usize, Cause> {
+    fn needed(&self) -> Result<usize, DisconnectReason> {
         let &[first, second, ref rest @ ..] = &self.buffer[..] else { return Ok(2) };
         let (is_final, opcode, masked) = (first & 0x80 != 0, first & 0x0f, second & 0x80 != 0);
         if first & 0x70 != 0 || !masked || !matches!(opcode, 0..=2 | 8..=10) {
-            return Err(Cause::Protocol);
+            return Err(DisconnectReason::Protocol);
         }
         let (extended, length) = match second & 0x7f {
             126 => (2, rest.first_chunk::<2>().map(|bytes| u64::from(u16::from_be_bytes(*bytes)))),
@@ -84,34 +84,36 @@ impl Inbound {
         };
         let Some(length) = length else { return Ok(2 + extended) };
         if length > self.frame_bytes_max as u64 {
-            return Err(Cause::FrameTooBig);
+            return Err(DisconnectReason::FrameTooBig);
         }
         let is_control = opcode >= 8;
         if is_control && (!is_final || length > CONTROL_BYTES_MAX) {
-            return Err(Cause::Protocol);
+            return Err(DisconnectReason::Protocol);
         }
         // Text is opcode 1. A first fragment is refused like the continuation that would follow it.
         if !is_control && (opcode != 1 || !is_final) {
-            return Err(Cause::Unsupported);
+            return Err(DisconnectReason::Unsupported);
         }
-        let length = usize::try_from(length).map_err(|_| Cause::FrameTooBig)?;
+        let length = usize::try_from(length).map_err(|_| DisconnectReason::FrameTooBig)?;
         Ok(2 + extended + MASK_BYTES + length)
     }
 
     /// Parses the one frame in the buffer, and gives its memory back: most sockets say something once and then listen.
-    fn complete(&mut self, budget: &Budget) -> Result<Said, Cause> {
+    fn complete(&mut self, budget: &Budget) -> Result<IncomingFrame, DisconnectReason> {
         let mut frame = std::mem::take(&mut self.buffer);
         budget.give_back(counted(frame.len()));
         // `None` cannot be, the frame is complete; nor can an error, `needed` has judged the header.
-        let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max) else { return Err(Cause::Protocol) };
+        let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max) else {
+            return Err(DisconnectReason::Protocol);
+        };
         let payload = payload.unwrap_or_default();
         match opcode {
-            OpCode::Text => String::from_utf8(payload.into()).map(Said::Text).map_err(|_| Cause::NotUtf8),
-            OpCode::Ping => Ok(Said::Ping(payload.freeze())),
-            OpCode::Pong => Ok(Said::Pong),
-            OpCode::Close if std::str::from_utf8(payload.get(2..).unwrap_or_default()).is_err() => Err(Cause::NotUtf8),
-            OpCode::Close => Parser::try_parse_close_payload(&payload).map(Said::Close).map_err(|_| Cause::Protocol),
-            OpCode::Binary | OpCode::Continue | OpCode::Bad => Err(Cause::Unsupported),
+            OpCode::Text => String::from_utf8(payload.into()).map(IncomingFrame::Text).map_err(|_| DisconnectReason::NotUtf8),
+            OpCode::Ping => Ok(IncomingFrame::Ping(payload.freeze())),
+            OpCode::Pong => Ok(IncomingFrame::Pong),
+            OpCode::Close if std::str::from_utf8(payload.get(2..).unwrap_or_default()).is_err() => Err(DisconnectReason::NotUtf8),
+            OpCode::Close => Parser::try_parse_close_payload(&payload).map(IncomingFrame::Close).map_err(|_| DisconnectReason::Protocol),
+            OpCode::Binary | OpCode::Continue | OpCode::Bad => Err(DisconnectReason::Unsupported),
         }
     }
 }
@@ -146,7 +148,7 @@ mod tests {
     }
 
     /// Everything that comes of bytes that arrive in these chunks, and the most that was ever buffered.
-    fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<Said>, Option<Cause>, usize) {
+    fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<IncomingFrame>, Option<DisconnectReason>, usize) {
         let (mut inbound, mut said, mut buffered) = (Inbound::new(MAX), Vec::new(), 0);
         let budget = Budget::new(MAX);
         for chunk in chunks {
@@ -165,8 +167,8 @@ mod tests {
         (said, None, buffered)
     }
 
-    fn text(text: &str) -> Said {
-        Said::Text(text.into())
+    fn text(text: &str) -> IncomingFrame {
+        IncomingFrame::Text(text.into())
     }
 
     #[test]
@@ -174,8 +176,11 @@ mod tests {
         let bytes =
             [frame(0x81, b"{}"), frame(0x89, b"hi"), frame(0x8a, b""), frame(0x81, "é".as_bytes()), frame(0x88, &[0x03, 0xe8])].concat();
         let (said, cause, _) = read([bytes]);
-        let close = Said::Close(Some(CloseReason { code: actix_http::ws::CloseCode::Normal, description: None }));
-        assert_eq!((said, cause), (vec![text("{}"), Said::Ping(Bytes::from_static(b"hi")), Said::Pong, text("é"), close], None));
+        let close = IncomingFrame::Close(Some(CloseReason { code: actix_http::ws::CloseCode::Normal, description: None }));
+        assert_eq!(
+            (said, cause),
+            (vec![text("{}"), IncomingFrame::Ping(Bytes::from_static(b"hi")), IncomingFrame::Pong, text("é"), close], None)
+        );
     }
 
     #[test]
@@ -183,19 +188,19 @@ mod tests {
         let unmasked = vec![0x81, 0x02, b'{', b'}'];
         let control_too_long = frame(0x89, &[0; 126]);
         let cases = [
-            (unmasked, Cause::Protocol),
-            (frame(0xc1, b"{}"), Cause::Protocol),
-            (frame(0x83, b"{}"), Cause::Protocol),
-            (frame(0x09, b""), Cause::Protocol),
-            (control_too_long, Cause::Protocol),
-            (frame(0x88, &[0x03]), Cause::Protocol),
-            (frame(0x88, &[0x03, 0xed]), Cause::Protocol),
-            (frame(0x88, &[0x03, 0xe8, 0xff]), Cause::NotUtf8),
-            (frame(0x82, b"{}"), Cause::Unsupported),
-            (frame(0x01, b"{"), Cause::Unsupported),
-            (frame(0x80, b"}"), Cause::Unsupported),
-            (frame(0x81, &[0xff]), Cause::NotUtf8),
-            (frame(0x81, &[b'x'; MAX + 1]), Cause::FrameTooBig),
+            (unmasked, DisconnectReason::Protocol),
+            (frame(0xc1, b"{}"), DisconnectReason::Protocol),
+            (frame(0x83, b"{}"), DisconnectReason::Protocol),
+            (frame(0x09, b""), DisconnectReason::Protocol),
+            (control_too_long, DisconnectReason::Protocol),
+            (frame(0x88, &[0x03]), DisconnectReason::Protocol),
+            (frame(0x88, &[0x03, 0xed]), DisconnectReason::Protocol),
+            (frame(0x88, &[0x03, 0xe8, 0xff]), DisconnectReason::NotUtf8),
+            (frame(0x82, b"{}"), DisconnectReason::Unsupported),
+            (frame(0x01, b"{"), DisconnectReason::Unsupported),
+            (frame(0x80, b"}"), DisconnectReason::Unsupported),
+            (frame(0x81, &[0xff]), DisconnectReason::NotUtf8),
+            (frame(0x81, &[b'x'; MAX + 1]), DisconnectReason::FrameTooBig),
         ];
         for (bytes, cause) in cases {
             assert_eq!(read([bytes.clone()]).1, Some(cause), "{bytes:02x?}");
@@ -212,7 +217,7 @@ mod tests {
         let mut header = vec![0x81, 0xff];
         header.extend((1u64 << 40).to_be_bytes());
         let (said, cause, buffered) = read(header.iter().map(|byte| vec![*byte]));
-        assert_eq!((said, cause), (vec![], Some(Cause::FrameTooBig)));
+        assert_eq!((said, cause), (vec![], Some(DisconnectReason::FrameTooBig)));
         assert!(buffered <= header.len(), "{buffered}");
     }
 
@@ -239,7 +244,7 @@ mod tests {
         let half = &bytes[..MAX / 2 + Inbound::OWN_BYTES];
         assert_eq!(others[0].next(&mut &half[..], &budget), Ok(None));
         assert_eq!(others[1].next(&mut &half[..], &budget), Ok(None));
-        assert_eq!(others[2].next(&mut &bytes[..=Inbound::OWN_BYTES], &budget), Err(Cause::Overloaded));
+        assert_eq!(others[2].next(&mut &bytes[..=Inbound::OWN_BYTES], &budget), Err(DisconnectReason::Overloaded));
         assert_eq!((budget.taken(), others[2].buffer.capacity()), (MAX, 0));
         let small = frame(0x81, b"{}");
         assert_eq!(Inbound::new(MAX).next(&mut &small[..], &budget), Ok(Some(text("{}"))), "short frames are read all the same");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// How much of everything a connection, and all of them together, may use. [`Limits::default`] is what the contract
+/// How much of everything a connection, and all of them together, may use. [`SocketLimits::default`] is what the contract
 /// promises; tests shrink some so that they need not wait for minutes.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct SocketLimits {
     /// Open connections per process; one more is refused with 503.
     pub connections_max: usize,
     /// Of those, connections of one client address (of IPv6, one /64); one more is refused with 503. Clients behind a
@@ -58,7 +58,7 @@ pub struct Limits {
     pub revoked_kept: Duration,
 }
 
-impl Default for Limits {
+impl Default for SocketLimits {
     fn default() -> Self {
         Self {
             connections_max: 20_000,

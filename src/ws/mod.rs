@@ -4,7 +4,7 @@
 //! server, an actor that reads the feed and owns that thread's connections, so that an event crosses threads once per
 //! worker and not once per connection. A connection has no actor and no mailbox: what it is told stands in a bounded
 //! `outbox`, which the shard writes to the socket by itself. The socket is the connection's own: the HTTP server has given
-//! it away with the answer to the upgrade ([`Admission`]). Its task reads what the peer says behind the `inbound` budget,
+//! it away with the answer to the upgrade ([`AcceptedUpgrade`]). Its task reads what the peer says behind the `inbound` budget,
 //! and waits for the socket once that is full.
 //! The reasons are in `docs/adr/0005-websocket-without-session-actors.md` and `docs/adr/0009-speed.md`.
 //!
@@ -15,7 +15,7 @@
 //! | `upgrade` | the handshake, and how the socket is taken over |
 //! | `connection`, `task` | one socket: its queue, its state, its phases; what is read from it |
 //! | `replay` | bytes that may be replayed to the clients of one address |
-//! | `outbox`, `pulse`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
+//! | `outbox`, `liveness`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
 //! | `budget` | what all connections of the process may use together |
 //! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
 //!
@@ -29,9 +29,9 @@ mod connection;
 mod hub;
 mod inbound;
 mod limits;
+mod liveness;
 mod outbox;
 mod protocol;
-mod pulse;
 mod replay;
 mod shard;
 mod table;
@@ -40,6 +40,6 @@ mod upgrade;
 
 pub use asyncapi::{Direction, asyncapi};
 pub use hub::Hub;
-pub use limits::Limits;
+pub use limits::SocketLimits;
 pub use shard::Shard;
-pub use upgrade::{Admission, Refused, Viewer, connect};
+pub use upgrade::{AcceptedUpgrade, Refused, Viewer, connect};

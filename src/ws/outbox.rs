@@ -10,12 +10,12 @@ use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::Limits;
+use super::SocketLimits;
 use crate::domain::TicketId;
 
 /// What a queued frame is, and so what may become of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FrameKind {
     /// The public state of a ticket: a newer one replaces it.
     Ticket(TicketId),
     /// The public notice that an order on this ticket lapsed: a newer one replaces it.
@@ -28,7 +28,7 @@ pub enum Kind {
     Control,
 }
 
-impl Kind {
+impl FrameKind {
     fn is_merged(self) -> bool {
         matches!(self, Self::Ticket(_) | Self::Expired(_))
     }
@@ -45,7 +45,7 @@ pub struct Bounded {
 
 #[derive(Debug)]
 struct Queued {
-    kind: Kind,
+    kind: FrameKind,
     frame: Bytes,
 }
 
@@ -81,14 +81,14 @@ impl Outbox {
     /// An idle connection keeps no more room than this, in frames.
     const ROOM_KEPT_MAX: usize = 16;
 
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &SocketLimits) -> Self {
         let (frames_max, bytes_max) = (limits.backlog_frames_max, limits.backlog_bytes_max);
         let merge_at = Load { frames: frames_max / 4, bytes: bytes_max / 4 };
         Self { rest: Bytes::new(), queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
     }
 
     /// Queues an event's frame; if that is too much, makes room. `reset` is the frame that stands for what was dropped.
-    pub fn push(&mut self, kind: Kind, frame: Bytes, reset: &Bytes) -> Bounded {
+    pub fn push(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Bounded {
         self.append(kind, frame);
         if !self.load().exceeds(self.merge_at) {
             return Bounded::default();
@@ -97,7 +97,7 @@ impl Outbox {
         let dropped = self.load().exceeds(Load { frames: self.frames_max / 2, bytes: self.bytes_max / 2 });
         if dropped {
             self.drop_events();
-            self.append(Kind::Reset, reset.clone());
+            self.append(FrameKind::Reset, reset.clone());
         }
         // Twice what is left: merging again before as many frames came would find little.
         self.merge_at = Load {
@@ -108,7 +108,7 @@ impl Outbox {
     }
 
     /// Queues a frame without regard to the bounds: the caller has bounded how many there are.
-    pub fn append(&mut self, kind: Kind, frame: Bytes) {
+    pub fn append(&mut self, kind: FrameKind, frame: Bytes) {
         self.bytes += frame.len();
         self.queue.push_back(Queued { kind, frame });
     }
@@ -183,7 +183,7 @@ impl Outbox {
     }
 
     fn drop_events(&mut self) {
-        self.queue.retain(|queued| queued.kind == Kind::Control);
+        self.queue.retain(|queued| queued.kind == FrameKind::Control);
         self.bytes = self.queue.iter().map(|queued| queued.frame.len()).sum();
     }
 }
@@ -200,7 +200,7 @@ mod tests {
     const FRAMES_MAX: usize = 64;
 
     fn outbox() -> Outbox {
-        Outbox::new(&Limits { backlog_frames_max: FRAMES_MAX, backlog_bytes_max: 64 * 100, ..Limits::default() })
+        Outbox::new(&SocketLimits { backlog_frames_max: FRAMES_MAX, backlog_bytes_max: 64 * 100, ..SocketLimits::default() })
     }
 
     fn ticket(n: u8) -> TicketId {
@@ -224,7 +224,7 @@ mod tests {
     fn who_keeps_up_gets_every_frame() {
         let mut outbox = outbox();
         for cursor in 0..1000 {
-            assert_eq!(outbox.push(Kind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Bounded::default());
+            assert_eq!(outbox.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Bounded::default());
             assert_eq!(drain(&mut outbox), [format!("{cursor} t")]);
         }
     }
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn who_falls_behind_gets_the_newest_state_at_the_end() {
         let mut outbox = outbox();
-        outbox.push(Kind::Ticket(ticket(1)), frame(0, "other"), &reset());
-        let merged: u64 = (1..200).map(|cursor| outbox.push(Kind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged).sum();
+        outbox.push(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
+        let merged: u64 = (1..200).map(|cursor| outbox.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged).sum();
         let got = drain(&mut outbox);
         assert_eq!((got.first().map(String::as_str), got.last().map(String::as_str)), (Some("0 other"), Some("199 t")));
         assert_eq!(usize::try_from(merged), Ok(200 - got.len()));
@@ -243,8 +243,8 @@ mod tests {
     #[test]
     fn private_frames_are_never_merged_but_dropped_for_one_reset() {
         let mut outbox = outbox();
-        outbox.append(Kind::Control, frame(0, "answer"));
-        let dropped = (1..=40).filter(|cursor| outbox.push(Kind::Private, frame(*cursor, "p"), &reset()).dropped).count();
+        outbox.append(FrameKind::Control, frame(0, "answer"));
+        let dropped = (1..=40).filter(|cursor| outbox.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped).count();
         assert_eq!(dropped, 1);
         let got = drain(&mut outbox);
         let after: Vec<_> = got.iter().skip_while(|frame| *frame != "reset").skip(1).cloned().collect();
@@ -256,18 +256,18 @@ mod tests {
     #[test]
     fn the_rest_of_a_frame_goes_first_and_outlives_everything() {
         let mut outbox = outbox();
-        outbox.append(Kind::Control, frame(1, "c"));
+        outbox.append(FrameKind::Control, frame(1, "c"));
         outbox.put_back(Bytes::from_static(b"rest"));
         outbox.clear();
         assert!(!outbox.is_empty());
-        outbox.append(Kind::Control, frame(2, "close"));
+        outbox.append(FrameKind::Control, frame(2, "close"));
         assert_eq!(drain(&mut outbox), ["rest", "2 close"]);
     }
 
     #[test]
     fn a_drained_outbox_gives_its_memory_back() {
         let mut outbox = outbox();
-        (0..60).for_each(|cursor| outbox.append(Kind::Control, frame(cursor, "c")));
+        (0..60).for_each(|cursor| outbox.append(FrameKind::Control, frame(cursor, "c")));
         drain(&mut outbox);
         assert_eq!((outbox.queue.capacity(), outbox.bytes()), (0, 0));
     }
@@ -301,15 +301,15 @@ mod tests {
                 match step {
                     Step::Ticket(n) => {
                         newest.insert(format!("t{n}"), cursor);
-                        outbox.push(Kind::Ticket(ticket(n)), frame(cursor, &format!("t{n}")), &reset());
+                        outbox.push(FrameKind::Ticket(ticket(n)), frame(cursor, &format!("t{n}")), &reset());
                     }
                     Step::Expired(n) => {
                         newest.insert(format!("e{n}"), cursor);
-                        outbox.push(Kind::Expired(ticket(n)), frame(cursor, &format!("e{n}")), &reset());
+                        outbox.push(FrameKind::Expired(ticket(n)), frame(cursor, &format!("e{n}")), &reset());
                     }
                     Step::Private => {
                         private.push(cursor);
-                        outbox.push(Kind::Private, frame(cursor, "p"), &reset());
+                        outbox.push(FrameKind::Private, frame(cursor, "p"), &reset());
                     }
                     Step::Take(count) => sent.extend(std::iter::from_fn(|| outbox.take()).take(count)),
                 }

@@ -7,7 +7,7 @@ use actix_http::ws::{OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 use serde::{Serialize, Serializer};
 
-use super::outbox::Kind;
+use super::outbox::FrameKind;
 use crate::{
     domain::{Charge, Event, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
     store::{Cursor, Recorded, feed::Frames},
@@ -16,9 +16,9 @@ use crate::{
 
 /// A cursor as its opaque text.
 #[derive(Debug, Clone, Copy)]
-pub struct Place(pub Cursor);
+pub struct CursorText(pub Cursor);
 
-impl Serialize for Place {
+impl Serialize for CursorText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
@@ -34,7 +34,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = String, format = DateTime)]
         server_time: Instant,
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         resumed: bool,
     },
     /// Frames were skipped and cannot be replayed: fetch a snapshot.
@@ -46,12 +46,12 @@ pub enum ServerFrame<'a> {
         #[schema(required = true)]
         tickets: Option<usize>,
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
     },
     /// A ticket was put on sale.
     TicketCreated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         ticket: TicketView<'a>,
@@ -59,7 +59,7 @@ pub enum ServerFrame<'a> {
     /// A ticket changed: edited, locked, released or sold.
     TicketUpdated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         ticket: TicketView<'a>,
@@ -67,7 +67,7 @@ pub enum ServerFrame<'a> {
     /// A ticket was taken off sale.
     TicketDeleted {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         #[serde(rename = "ticketId")]
@@ -79,7 +79,7 @@ pub enum ServerFrame<'a> {
     /// The time to pay an order ended. `order` is there for its owner alone.
     OrderExpired {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         #[serde(rename = "orderId")]
@@ -95,7 +95,7 @@ pub enum ServerFrame<'a> {
     /// To its owner: an order was placed.
     OrderCreated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         order: OrderView<'a>,
@@ -103,7 +103,7 @@ pub enum ServerFrame<'a> {
     /// To its owner: an order was given up by its buyer.
     OrderCancelled {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         order: OrderView<'a>,
@@ -111,7 +111,7 @@ pub enum ServerFrame<'a> {
     /// To its owner: a payment was submitted.
     ChargeCreated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         charge: ChargeView<'a>,
@@ -119,7 +119,7 @@ pub enum ServerFrame<'a> {
     /// To its owner: a payment succeeded.
     ChargeCompleted {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         charge: ChargeView<'a>,
@@ -127,7 +127,7 @@ pub enum ServerFrame<'a> {
     /// To its owner: a payment failed.
     ChargeFailed {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         charge: ChargeView<'a>,
@@ -135,7 +135,7 @@ pub enum ServerFrame<'a> {
     /// To its owner: money was given back.
     ChargeRefunded {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         charge: ChargeView<'a>,
@@ -143,7 +143,7 @@ pub enum ServerFrame<'a> {
     /// To that user: their address changed.
     UserUpdated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
-        cursor: Place,
+        cursor: CursorText,
         #[schema(value_type = String, format = DateTime)]
         at: Instant,
         user: UserView<'a>,
@@ -172,8 +172,9 @@ pub fn pong(data: &[u8]) -> Bytes {
 
 /// Who is told what of an event.
 pub fn render(recorded: &Recorded) -> Frames {
-    let (cursor, at) = (Place(recorded.cursor), Instant(recorded.at));
-    let tell = |owner: UserId, frame: ServerFrame<'_>| Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() };
+    let (cursor, at) = (CursorText(recorded.cursor), Instant(recorded.at));
+    let frame_for_owner =
+        |owner: UserId, frame: ServerFrame<'_>| Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() };
     let order = |order| OrderView::of(order, recorded.at);
     match &recorded.event {
         Event::TicketCreated { ticket } => tell_all(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket }),
@@ -192,23 +193,27 @@ pub fn render(recorded: &Recorded) -> Frames {
                 private: Some(frame(Some(order(expired)))),
             }
         }
-        Event::OrderCreated { order: created } => tell(created.buyer, ServerFrame::OrderCreated { cursor, at, order: order(created) }),
-        Event::OrderCancelled { order: cancelled } => {
-            tell(cancelled.buyer, ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) })
+        Event::OrderCreated { order: created } => {
+            frame_for_owner(created.buyer, ServerFrame::OrderCreated { cursor, at, order: order(created) })
         }
-        Event::ChargeCreated { charge } => tell(charge.buyer, ServerFrame::ChargeCreated { cursor, at, charge: view(charge) }),
-        Event::ChargeCompleted { charge } => tell(charge.buyer, ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) }),
-        Event::ChargeFailed { charge } => tell(charge.buyer, ServerFrame::ChargeFailed { cursor, at, charge: view(charge) }),
-        Event::ChargeRefunded { charge } => tell(charge.buyer, ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) }),
-        Event::UserUpdated { user } => tell(user.id, ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) }),
+        Event::OrderCancelled { order: cancelled } => {
+            frame_for_owner(cancelled.buyer, ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) })
+        }
+        Event::ChargeCreated { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeCreated { cursor, at, charge: view(charge) }),
+        Event::ChargeCompleted { charge } => {
+            frame_for_owner(charge.buyer, ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) })
+        }
+        Event::ChargeFailed { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeFailed { cursor, at, charge: view(charge) }),
+        Event::ChargeRefunded { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) }),
+        Event::UserUpdated { user } => frame_for_owner(user.id, ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) }),
         // Nobody can be connected as somebody who did not exist; and what ends a session closes sockets without a frame.
         Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. } => Frames::default(),
     }
 }
 
 /// How the public frame of an event on this ticket is queued.
-pub fn public_kind(event: &Event, ticket: TicketId) -> Kind {
-    if matches!(event, Event::OrderExpired { .. }) { Kind::Expired(ticket) } else { Kind::Ticket(ticket) }
+pub fn public_kind(event: &Event, ticket: TicketId) -> FrameKind {
+    if matches!(event, Event::OrderExpired { .. }) { FrameKind::Expired(ticket) } else { FrameKind::Ticket(ticket) }
 }
 
 fn tell_all<'a>(ticket: &'a Ticket, frame: impl FnOnce(TicketView<'a>) -> ServerFrame<'a>) -> Frames {
@@ -223,7 +228,7 @@ fn view(charge: &Charge) -> ChargeView<'_> {
 
 /// The first frame.
 pub fn hello(server_time: Timestamp, cursor: Cursor, resumed: bool) -> Bytes {
-    ServerFrame::Hello { server_time: Instant(server_time), cursor: Place(cursor), resumed }.to_bytes()
+    ServerFrame::Hello { server_time: Instant(server_time), cursor: CursorText(cursor), resumed }.to_bytes()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     domain::{
-        CancelReason, ChargeId, ChargeStatus, ChargeStep, Currency, Email, Lock, Millis, Money, Order, OrderStatus, PaymentId, ReplicaName,
-        SessionDigest, TicketCopy, TicketState, Title, TokenDigest, UserCard,
+        CancelReason, ChargeId, ChargeStatus, ChargeStep, Currency, Email, Lock, Millis, Money, Order, OrderStatus, PaymentId, PublicUser,
+        ReplicaName, SessionDigest, TicketSnapshot, TicketState, Title, TokenDigest,
     },
     ws::{asyncapi, command::CommandError},
 };
@@ -51,7 +51,7 @@ fn order() -> Order {
         buyer: buyer(),
         status: OrderStatus::Cancelled,
         cancel_reason: Some(CancelReason::Expired),
-        ticket: TicketCopy::from(&ticket()),
+        ticket: TicketSnapshot::from(&ticket()),
         price: Money::from_minor(1999).expect("in range"),
         currency: Currency::Usd,
         expires_at: AT + Millis::from_mins(10),
@@ -85,8 +85,8 @@ fn charge() -> Charge {
     }
 }
 
-fn card() -> UserCard {
-    UserCard { id: buyer(), email: Email::parse("bob@example.com").expect("an address") }
+fn card() -> PublicUser {
+    PublicUser { id: buyer(), email: Email::parse("bob@example.com").expect("an address") }
 }
 
 fn every_event() -> Vec<Event> {
@@ -211,8 +211,8 @@ fn every_frame_is_as_the_asyncapi_document_says() {
         hello(AT, cursor, true),
         ServerFrame::Reset {}.to_bytes(),
         CommandError::Malformed.frame().to_bytes(),
-        ServerFrame::Watching { tickets: None, cursor: Place(cursor) }.to_bytes(),
-        ServerFrame::Watching { tickets: Some(2), cursor: Place(cursor) }.to_bytes(),
+        ServerFrame::Watching { tickets: None, cursor: CursorText(cursor) }.to_bytes(),
+        ServerFrame::Watching { tickets: Some(2), cursor: CursorText(cursor) }.to_bytes(),
     ];
     let events = every_event().into_iter().map(rendered).flat_map(|frames| [frames.public, frames.private]).flatten();
     let mut seen = std::collections::BTreeSet::new();
@@ -229,7 +229,7 @@ fn every_frame_is_as_the_asyncapi_document_says() {
 
 #[test]
 fn answers_are_spelled_as_in_the_contract() {
-    let watching = json_of(&ServerFrame::Watching { tickets: None, cursor: Place(Cursor::default()) }.to_bytes());
+    let watching = json_of(&ServerFrame::Watching { tickets: None, cursor: CursorText(Cursor::default()) }.to_bytes());
     assert_eq!(watching, json!({"type": "Watching", "tickets": null, "cursor": Cursor::default().to_string()}));
     assert_eq!(json_of(&ServerFrame::Reset {}.to_bytes()), json!({"type": "Reset"}));
     let hello = json_of(&hello(AT, Cursor::default(), false));

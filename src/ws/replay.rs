@@ -20,12 +20,12 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 
-use super::Limits;
+use super::SocketLimits;
 use crate::store::{FeedReader, Recorded};
 
 const BUCKETS: u64 = 65_536;
 
-type Buckets<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type ReplayRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// A place in the feed of one connection's own, and the budget on which it is read.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl CatchUp {
 
 /// The budgets of all addresses.
 pub struct ReplayBudget<C: Clock = DefaultClock> {
-    buckets: Buckets<C>,
+    buckets: ReplayRateLimiter<C>,
     hasher: RandomState,
 }
 
@@ -59,13 +59,13 @@ pub struct ReplayBudget<C: Clock = DefaultClock> {
 pub struct ReplayMeter<C: Clock = DefaultClock>(Option<(Arc<ReplayBudget<C>>, IpAddr)>);
 
 impl ReplayBudget {
-    pub fn new(limits: &Limits) -> Arc<Self> {
+    pub fn new(limits: &SocketLimits) -> Arc<Self> {
         Self::with_clock(limits, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> ReplayBudget<C> {
-    fn with_clock(limits: &Limits, clock: C) -> Arc<Self> {
+    fn with_clock(limits: &SocketLimits, clock: C) -> Arc<Self> {
         let per_second = NonZeroU32::new(limits.replay_kib_per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(limits.replay_kib_max).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second).allow_burst(burst);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn budget_is_used_up_by_all_connections_of_an_address_and_refilled_over_time() {
         let clock = FakeRelativeClock::default();
-        let limits = Limits { replay_kib_max: 100, replay_kib_per_second: 10, ..Limits::default() };
+        let limits = SocketLimits { replay_kib_max: 100, replay_kib_per_second: 10, ..SocketLimits::default() };
         let budget = ReplayBudget::with_clock(&limits, clock.clone());
         assert!(budget.meter(ANN).take(60 * 1024));
         assert!(!budget.meter(ANN).take(60 * 1024), "nothing is taken if there is not enough");
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn address_without_a_bound_has_no_budget() {
-        let limits = Limits { replay_kib_max: 1, replay_kib_per_second: 1, ..Limits::default() };
+        let limits = SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() };
         let budget = ReplayBudget::with_clock(&limits, FakeRelativeClock::default());
         assert!((0..100).all(|_| budget.meter(None).take(1024 * 1024)));
     }

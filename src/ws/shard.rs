@@ -9,8 +9,8 @@ use actix::prelude::*;
 use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Limits, closing::Cause, hub::Shared, table::Table};
-use crate::store::{Cursor, FeedReader, Recorded, Step};
+use super::{SocketLimits, closing::DisconnectReason, hub::Shared, table::Table};
+use crate::store::{Cursor, FeedReader, FeedStep, Recorded};
 
 /// Closes all connections with 1001; answered when they are gone, or when their time is over.
 #[derive(Debug, Message)]
@@ -19,8 +19,8 @@ pub(super) struct CloseAll;
 
 /// Something from the feed, and the place after it.
 #[derive(Debug)]
-pub(super) struct Heard {
-    step: Step,
+pub(super) struct FeedProgress {
+    step: FeedStep,
     position: Cursor,
 }
 
@@ -78,14 +78,14 @@ impl Drop for ShardActor {
     /// Also runs when a panic ends the actor: better to send everybody away than to leave them without news.
     fn drop(&mut self) {
         if let Ok(table) = self.table.try_borrow() {
-            table.close_all(Cause::Internal);
+            table.close_all(DisconnectReason::Internal);
         }
     }
 }
 
-impl StreamHandler<Heard> for ShardActor {
-    fn handle(&mut self, heard: Heard, _: &mut Self::Context) {
-        self.table.borrow_mut().announce(&heard.step, heard.position);
+impl StreamHandler<FeedProgress> for ShardActor {
+    fn handle(&mut self, received: FeedProgress, _: &mut Self::Context) {
+        self.table.borrow_mut().announce(&received.step, received.position);
     }
 }
 
@@ -94,7 +94,7 @@ impl Handler<CloseAll> for ShardActor {
 
     fn handle(&mut self, _: CloseAll, _: &mut Self::Context) -> Self::Result {
         let table = self.table.clone();
-        table.borrow().close_all(Cause::Shutdown);
+        table.borrow().close_all(DisconnectReason::Shutdown);
         let until = Instant::now() + table.borrow().limits().shutdown_max;
         Box::pin(async move {
             while table.borrow().len() > 0 {
@@ -116,14 +116,14 @@ impl CloseAll {
 
 /// The feed, in slices. After what was there was told, what comes next is gathered for a moment, so that under load each
 /// connection is written to once per moment and not once per event; after a pause the first is told of at once.
-fn gathered(reader: FeedReader, limits: Limits) -> impl Stream<Item = Heard> {
+fn gathered(reader: FeedReader, limits: SocketLimits) -> impl Stream<Item = FeedProgress> {
     let gather = Gather { reader, limits, rested: Instant::now(), rest: Vec::new().into_iter() };
     stream::unfold(gather, |mut gather| async move { Some((gather.next().await, gather)) })
 }
 
 struct Gather {
     reader: FeedReader,
-    limits: Limits,
+    limits: SocketLimits,
     /// Until then nothing is told.
     rested: Instant,
     /// What was read and not told yet.
@@ -135,7 +135,7 @@ impl Gather {
     /// like a backlog to a reader that keeps up.
     const SLICE: usize = 128;
 
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self) -> FeedProgress {
         if self.rest.len() > 0 {
             tokio::task::yield_now().await;
         } else {
@@ -144,8 +144,8 @@ impl Gather {
                 sleep_until(self.rested).await;
             }
             match self.reader.next().await {
-                Step::Reset => return Heard { step: Step::Reset, position: self.reader.cursor() },
-                Step::Events(events) => {
+                FeedStep::Reset => return FeedProgress { step: FeedStep::Reset, position: self.reader.cursor() },
+                FeedStep::Events(events) => {
                     if events.len() < FeedReader::STEP_MAX {
                         // A single one is no load yet: what follows it soon waits for less.
                         let gather = if events.len() == 1 { self.limits.gather * 2 / 5 } else { self.limits.gather };
@@ -157,7 +157,7 @@ impl Gather {
         }
         let events: Vec<_> = self.rest.by_ref().take(Self::SLICE).collect();
         let position = events.last().map_or(self.reader.cursor(), |last| last.cursor);
-        Heard { step: Step::Events(events), position }
+        FeedProgress { step: FeedStep::Events(events), position }
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         clock::Clock,
         domain::{Event, TicketId, Timestamp, UserId},
         store::{FeedLog, feed::FeedLimits},
-        ws::{Hub, task::Carrier},
+        ws::{Hub, task::ConnectionTask},
     };
 
     #[derive(Message)]
@@ -198,7 +198,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (socket, _) = listener.accept().await.expect("a connection");
         let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
-        let task = actix::spawn(Carrier::new(shard.clone(), connection, shard.shared.seat(None).expect("a place"), Box::new(())));
+        let task = actix::spawn(ConnectionTask::new(shard.clone(), connection, shard.shared.seat(None).expect("a place"), Box::new(())));
         act();
         let mut told = Vec::new();
         while !String::from_utf8_lossy(&told).contains(word) {
@@ -211,7 +211,7 @@ mod tests {
     #[actix::test]
     async fn a_shard_that_panics_sends_its_connections_away_and_serves_the_next() {
         let feed = FeedLog::new(Cursor { epoch: 1, ..Cursor::default() }, FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 });
-        let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), Limits::default()).shard();
+        let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default()).shard();
         let before = told(&shard, || shard.actor.borrow().do_send(Break), "internal error").await;
         assert!(before.contains("Hello"), "{before:?}");
         assert!(!shard.actor.borrow().connected());

@@ -11,19 +11,19 @@ use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::{
-    Limits, Viewer,
-    closing::Cause,
-    command::Command,
+    SocketLimits, Viewer,
+    closing::DisconnectReason,
+    command::ClientCommand,
     connection::{Connection, Due, Group, Watch},
-    outbox::{Bounded, Kind},
-    protocol::{self, Place, ServerFrame},
+    outbox::{Bounded, FrameKind},
+    protocol::{self, CursorText, ServerFrame},
     replay::{CatchUp, ReplayMeter},
 };
 use crate::{
     clock::Clock,
     domain::{Event, SessionDigest, TicketId, UserId},
     metrics::METRICS,
-    store::{Cursor, FeedLog, Recorded, Step, feed::Frames},
+    store::{Cursor, FeedLog, FeedStep, Recorded, feed::Frames},
 };
 
 /// The connections of one thread.
@@ -31,7 +31,7 @@ use crate::{
 pub struct Table {
     feed: FeedLog,
     clock: Clock,
-    limits: Limits,
+    limits: SocketLimits,
     /// Everything up to here was told to the live connections.
     position: Cursor,
     every: Group,
@@ -48,7 +48,7 @@ pub struct Table {
     reset: Bytes,
     /// What was last added to the gauge of queued bytes.
     backlog_shown: i64,
-    counters: Counters,
+    counters: DeliveryCounters,
 }
 
 /// What a client wants to resume from, and the budget that its replay is on.
@@ -60,7 +60,7 @@ pub struct Resume {
 
 /// Looked up once: finding a series by its label costs as much as a delivery.
 #[derive(Debug)]
-struct Counters {
+struct DeliveryCounters {
     public: IntCounter,
     private: IntCounter,
 }
@@ -95,7 +95,7 @@ impl Revoked {
         self.0.push_back((now, user, scope));
     }
 
-    fn forget(&mut self, now: Instant, limits: &Limits) {
+    fn forget(&mut self, now: Instant, limits: &SocketLimits) {
         while self.0.front().is_some_and(|(at, ..)| now - *at > limits.revoked_kept) {
             self.0.pop_front();
         }
@@ -107,7 +107,7 @@ impl Revoked {
 }
 
 impl Table {
-    pub fn new(feed: FeedLog, clock: Clock, limits: Limits, position: Cursor) -> Self {
+    pub fn new(feed: FeedLog, clock: Clock, limits: SocketLimits, position: Cursor) -> Self {
         let counter = |kind| METRICS.frames.with_label_values(&[kind]);
         Self {
             feed,
@@ -124,11 +124,11 @@ impl Table {
             scratch: BytesMut::new(),
             reset: ServerFrame::Reset {}.to_bytes(),
             backlog_shown: 0,
-            counters: Counters { public: counter("public"), private: counter("private") },
+            counters: DeliveryCounters { public: counter("public"), private: counter("private") },
         }
     }
 
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &SocketLimits {
         &self.limits
     }
 
@@ -163,7 +163,7 @@ impl Table {
         if let Some(viewer) = &connection.viewer {
             self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
             if self.revoked.covers(viewer) {
-                connection.close(Cause::SignedOut, &self.limits);
+                connection.close(DisconnectReason::SignedOut, &self.limits);
             }
         }
         if connection.is_live() {
@@ -196,11 +196,11 @@ impl Table {
     }
 
     /// Does what a client asked for, and answers.
-    pub fn obey(&mut self, connection: &Rc<Connection>, command: Command) {
+    pub fn handle_command(&mut self, connection: &Rc<Connection>, command: ClientCommand) {
         self.unwatch(connection);
         let (watch, count) = match command {
-            Command::WatchAll => (Watch::All, None),
-            Command::Watch(tickets) => {
+            ClientCommand::WatchAll => (Watch::All, None),
+            ClientCommand::Watch(tickets) => {
                 let count = tickets.len();
                 (Watch::These(tickets), Some(count))
             }
@@ -209,24 +209,24 @@ impl Table {
         if connection.is_live() {
             self.go_live(connection);
         }
-        let cursor = Place(connection.position(self.position));
+        let cursor = CursorText(connection.position(self.position));
         connection.answer(ServerFrame::Watching { tickets: count, cursor }.to_bytes());
     }
 
     /// Tells of a step of the feed, after which everything up to `position` was told.
-    pub fn announce(&mut self, step: &Step, position: Cursor) {
+    pub fn announce(&mut self, step: &FeedStep, position: Cursor) {
         match step {
-            Step::Reset => {
+            FeedStep::Reset => {
                 // Those that catch up find it in their own reading.
                 for connection in self.every.values().filter(|connection| connection.is_live()) {
                     connection.reset(position, &self.reset);
                 }
                 // A revocation may be among what was lost.
                 for connection in self.by_user.values().flat_map(Group::values) {
-                    connection.close(Cause::SessionUnsure, &self.limits);
+                    connection.close(DisconnectReason::SessionUnverified, &self.limits);
                 }
             }
-            Step::Events(events) => {
+            FeedStep::Events(events) => {
                 let mut bounded = Bounded::default();
                 let (mut public, mut private) = (0, 0);
                 let mut due = std::mem::take(&mut self.due);
@@ -255,19 +255,19 @@ impl Table {
         let frame = &Bytes::copy_from_slice(frame);
         let has_own = frames.private.is_some();
         let named = self.watching.get(&ticket).map(Group::values).into_iter().flatten();
-        let mut told = 0;
+        let mut delivered = 0;
         for connection in self.watching_all.values().chain(named) {
             if !(has_own && connection.is_owner(frames)) {
-                told += u64::from(connection.tell(recorded.cursor, kind, frame, &self.reset, bounded, due));
+                delivered += u64::from(connection.enqueue(recorded.cursor, kind, frame, &self.reset, bounded, due));
             }
         }
-        told
+        delivered
     }
 
     fn tell_owner(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
         let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
-        mine.map(|connection| u64::from(connection.tell(recorded.cursor, Kind::Private, frame, &self.reset, bounded, due))).sum()
+        mine.map(|connection| u64::from(connection.enqueue(recorded.cursor, FrameKind::Private, frame, &self.reset, bounded, due))).sum()
     }
 
     fn end_sessions(&mut self, event: &Event) {
@@ -278,7 +278,7 @@ impl Table {
         };
         for connection in self.by_user.get(&user).map(Group::values).into_iter().flatten() {
             if connection.viewer.as_ref().is_some_and(|viewer| scope.covers(&viewer.session)) {
-                connection.close(Cause::SignedOut, &self.limits);
+                connection.close(DisconnectReason::SignedOut, &self.limits);
             }
         }
         self.revoked.add(Instant::now(), user, scope);
@@ -298,7 +298,7 @@ impl Table {
         self.backlog_shown = backlog;
     }
 
-    pub fn close_all(&self, cause: Cause) {
+    pub fn close_all(&self, cause: DisconnectReason) {
         for connection in self.every.values() {
             connection.close(cause, &self.limits);
         }

@@ -15,17 +15,17 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Limits, Shard,
-    closing::Cause,
-    command::Command,
-    connection::{Connection, Next, Reading},
+    Shard, SocketLimits,
+    closing::DisconnectReason,
+    command::ClientCommand,
+    connection::{Connection, NextStep, Reading},
     hub::Seat,
-    inbound::{Inbound, Said},
+    inbound::{Inbound, IncomingFrame},
     protocol,
 };
 
 /// Carries a connection to its end; when it is dropped, the connection gives up its place in the table.
-pub struct Carrier {
+pub struct ConnectionTask {
     shard: Shard,
     connection: Rc<Connection>,
     inbound: Inbound,
@@ -36,7 +36,7 @@ pub struct Carrier {
     _permit: Box<dyn Any>,
 }
 
-impl Carrier {
+impl ConnectionTask {
     /// As much as nearly every frame: on the stack, since thousands of sockets say nothing most of the time.
     const READ_BYTES: usize = 4096;
 
@@ -50,7 +50,7 @@ impl Carrier {
         let mut bytes = [0; Self::READ_BYTES];
         loop {
             match self.connection.read(&mut bytes, cx) {
-                Reading::Heard(count) => self.hear_all(&bytes[..count]),
+                Reading::Received(count) => self.on_bytes(&bytes[..count]),
                 Reading::Ignored => {}
                 Reading::Nothing => return,
             }
@@ -58,12 +58,12 @@ impl Carrier {
     }
 
     /// Hears bytes of the peer's.
-    pub fn hear_all(&mut self, mut bytes: &[u8]) {
+    pub fn on_bytes(&mut self, mut bytes: &[u8]) {
         loop {
             match self.inbound.next(&mut bytes, &self.shard.shared.partial_bytes) {
                 Ok(None) => return,
-                Ok(Some(said)) => {
-                    if self.hear(said).is_break() {
+                Ok(Some(frame)) => {
+                    if self.on_frame(frame).is_break() {
                         return;
                     }
                 }
@@ -74,37 +74,37 @@ impl Carrier {
     }
 
     /// Does what a frame asks for; `Break` after the last one.
-    fn hear(&mut self, said: Said) -> ControlFlow<()> {
+    fn on_frame(&mut self, frame: IncomingFrame) -> ControlFlow<()> {
         let Self { shard, connection, recent, .. } = self;
         let limits = &shard.shared.limits;
-        connection.state_mut().pulse.heard();
-        if let Said::Close(reason) = &said {
+        connection.state_mut().liveness.received();
+        if let IncomingFrame::Close(reason) = &frame {
             connection.peer_closes(reason.as_ref(), limits);
             return ControlFlow::Break(());
         }
         // An answer to our ping is no doing of the client's.
-        let is_asked_for = said == Said::Pong && connection.state_mut().pulse.answered();
+        let is_asked_for = frame == IncomingFrame::Pong && connection.state_mut().liveness.answered();
         if !is_asked_for && is_too_much(recent, Instant::now(), limits) {
-            connection.close(Cause::TooManyFrames, limits);
+            connection.close(DisconnectReason::TooManyFrames, limits);
             return ControlFlow::Continue(());
         }
-        match said {
-            Said::Ping(data) => connection.answer(protocol::pong(&data)),
-            Said::Text(text) => match Command::parse(&text, limits.watched_max) {
+        match frame {
+            IncomingFrame::Ping(data) => connection.answer(protocol::pong(&data)),
+            IncomingFrame::Text(text) => match ClientCommand::parse(&text, limits.watched_max) {
                 Ok(command) if !shard.shared.watched.exchange(connection.state().watch.len(), command.watched()) => {
-                    connection.close(Cause::Overloaded, limits);
+                    connection.close(DisconnectReason::Overloaded, limits);
                 }
-                Ok(command) => shard.table.borrow_mut().obey(connection, command),
+                Ok(command) => shard.table.borrow_mut().handle_command(connection, command),
                 Err(error) => connection.answer(error.frame().to_bytes()),
             },
-            Said::Pong | Said::Close(_) => {}
+            IncomingFrame::Pong | IncomingFrame::Close(_) => {}
         }
         ControlFlow::Continue(())
     }
 }
 
 /// Whether one more frame is more than there may be at one time; `recent`: when the last ones came.
-fn is_too_much(recent: &mut VecDeque<Instant>, now: Instant, limits: &Limits) -> bool {
+fn is_too_much(recent: &mut VecDeque<Instant>, now: Instant, limits: &SocketLimits) -> bool {
     while recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
         recent.pop_front();
     }
@@ -116,7 +116,7 @@ fn is_too_much(recent: &mut VecDeque<Instant>, now: Instant, limits: &Limits) ->
     true
 }
 
-impl Future for Carrier {
+impl Future for ConnectionTask {
     type Output = ();
 
     /// Does what can be done now; `Ready` when the connection is over.
@@ -126,20 +126,20 @@ impl Future for Carrier {
         loop {
             carrier.read(cx);
             match carrier.connection.next(cx) {
-                Next::Over => return Poll::Ready(()),
-                Next::Wait => return Poll::Pending,
-                Next::Yield => {
+                NextStep::Over => return Poll::Ready(()),
+                NextStep::Wait => return Poll::Pending,
+                NextStep::Yield => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Next::CaughtUp => carrier.shard.table.borrow_mut().go_live(&carrier.connection),
-                Next::Read => {}
+                NextStep::CaughtUp => carrier.shard.table.borrow_mut().go_live(&carrier.connection),
+                NextStep::Read => {}
             }
         }
     }
 }
 
-impl Drop for Carrier {
+impl Drop for ConnectionTask {
     fn drop(&mut self) {
         self.shard.table.borrow_mut().remove(&self.connection);
         let shared = &self.shard.shared;

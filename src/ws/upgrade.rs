@@ -12,7 +12,7 @@ use actix_web_actors::ws::handshake;
 use bytes::Bytes;
 use socket2::SockRef;
 
-use super::{Limits, Shard, hub::Seat, table::Resume, task::Carrier};
+use super::{Shard, SocketLimits, hub::Seat, table::Resume, task::ConnectionTask};
 use crate::{
     domain::{SessionDigest, Timestamp, UserId},
     store::Cursor,
@@ -47,7 +47,7 @@ impl ResponseError for Refused {
 }
 
 /// Answers a handshake. The caller has checked its origin, and knows from its session who sent it; among the answer's
-/// extensions is the [`Admission`] with which the connection begins once the server has given its socket away.
+/// extensions is the [`AcceptedUpgrade`] with which the connection begins once the server has given its socket away.
 ///
 /// `address`: the client whose connections and replays are bounded together; `None`: they are not.
 ///
@@ -64,35 +64,35 @@ pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>, add
     let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());
     let resume = after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
-    answer.extensions_mut().insert(Admission { shard: shard.clone(), viewer, resume, seat });
+    answer.extensions_mut().insert(AcceptedUpgrade { shard: shard.clone(), viewer, resume, seat });
     Ok(answer)
 }
 
 /// What was agreed on in a handshake. Thrown away, it gives the connection's place to the next.
 #[derive(Debug)]
-pub struct Admission {
+pub struct AcceptedUpgrade {
     shard: Shard,
     viewer: Option<Viewer>,
     resume: Option<Resume>,
     seat: Seat,
 }
 
-impl Admission {
+impl AcceptedUpgrade {
     /// Begins the connection on its socket, in a task of its own on this thread. `head`: the bytes of the answer to the
     /// handshake, which go first; `early`: what was read beyond the request; `permit` is kept until the connection ends.
     pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], permit: Box<dyn Any>) {
         let Self { shard, viewer, resume, seat } = self;
         prepare(&socket, &shard.shared.limits);
         let connection = shard.table.borrow_mut().admit(viewer, socket, head, resume);
-        let mut carrier = Carrier::new(shard, connection, seat, permit);
-        carrier.hear_all(early);
-        rt::spawn(carrier);
+        let mut task = ConnectionTask::new(shard, connection, seat, permit);
+        task.on_bytes(early);
+        rt::spawn(task);
     }
 }
 
 /// Frames are small and should leave at once; what is not acknowledged, or meets a closed window, within `silence_max` ends
 /// the connection.
-fn prepare(socket: &TcpStream, limits: &Limits) {
+fn prepare(socket: &TcpStream, limits: &SocketLimits) {
     let socket = SockRef::from(socket);
     let outcome = socket.set_tcp_nodelay(true).and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
     // Elsewhere than on Linux the pings and the stalled queue have to find it out.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Decision, Event, SlotChange, Timestamp, invariants::World},
+    domain::{Decision, Event, SlotChange, Timestamp, invariants::Snapshot},
     store::{Commit, CommitError, Write},
 };
 
@@ -16,7 +16,7 @@ pub struct Guards {
 }
 
 /// Writes all of `commit`, or nothing.
-pub fn commit(world: &mut Arc<World>, commit: Commit, guards: Guards) -> Result<(), CommitError> {
+pub fn commit(world: &mut Arc<Snapshot>, commit: Commit, guards: Guards) -> Result<(), CommitError> {
     for write in &commit.writes {
         check(world, write, guards)?;
     }
@@ -27,7 +27,7 @@ pub fn commit(world: &mut Arc<World>, commit: Commit, guards: Guards) -> Result<
     Ok(())
 }
 
-fn check(world: &World, write: &Write, guards: Guards) -> Result<(), CommitError> {
+fn check(world: &Snapshot, write: &Write, guards: Guards) -> Result<(), CommitError> {
     let (old, new) = match write {
         Write::Ticket(new) => (world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version),
         Write::Order(new) => (world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version),
@@ -45,7 +45,7 @@ fn check(world: &World, write: &Write, guards: Guards) -> Result<(), CommitError
     if fits || !guards.versions { Ok(()) } else { Err(CommitError::Stale) }
 }
 
-fn put(world: &mut World, write: Write) {
+fn put(world: &mut Snapshot, write: Write) {
     fn replace<T>(documents: &mut Vec<T>, new: T, same: impl Fn(&T) -> bool) {
         match documents.iter_mut().find(|old| same(old)) {
             Some(old) => *old = new,

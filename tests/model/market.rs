@@ -1,6 +1,6 @@
 //! What may happen next: everything that a buyer, a seller, the clock, the processor, the network or a crash may do.
 
-use gittix::domain::{ChargeStep, Command, Money, OrderStatus, ReplicaName, Title, TokenDigest};
+use gittix::domain::{ChargeStep, Money, OrderStatus, ReplicaName, TicketCommand, Title, TokenDigest};
 use stateright::{Model, Property};
 
 use crate::{
@@ -233,12 +233,12 @@ impl Market {
             Action::Lock { replica, ticket, buyer } => self.lock(state, replica, ticket, buyer)?,
             Action::Cancel { replica, ticket } => {
                 let order = state.replicas[replica].seen[ticket].as_ref()?.order.clone()?;
-                state.command(replica, ticket, &Command::Cancel { order: order.id, by: order.buyer }, &self.rules)?;
+                state.command(replica, ticket, &TicketCommand::Cancel { order: order.id, by: order.buyer }, &self.rules)?;
             }
             Action::Pay { replica, ticket } => self.pay(state, replica, ticket)?,
             Action::Confirm { replica, ticket } => {
                 let charge = state.replicas[replica].seen[ticket].as_ref()?.charge.clone()?;
-                state.command(replica, ticket, &Command::ConfirmPayment { charge: charge.id, by: charge.buyer }, &self.rules)?;
+                state.command(replica, ticket, &TicketCommand::ConfirmPayment { charge: charge.id, by: charge.buyer }, &self.rules)?;
                 let n = state.world.charges.iter().position(|known| known.id == charge.id)?;
                 state.replicas[replica].calls.insert(Call::Sent(n, Request::Authorize));
                 state.confirms += 1;
@@ -246,17 +246,17 @@ impl Market {
             Action::Edit { replica, ticket } => {
                 let price = Money::from_minor(3000 + u64::from(state.edits)).expect("a price");
                 let title = Title::parse("Back row").expect("a title");
-                let edit = Command::Edit { by: state::SELLER, title, price, if_match: None };
+                let edit = TicketCommand::Edit { by: state::SELLER, title, price, if_match: None };
                 state.command(replica, ticket, &edit, &self.rules)?;
                 state.edits += 1;
             }
             Action::Delist { replica, ticket } => {
-                state.command(replica, ticket, &Command::Delist { by: state::SELLER, if_match: None }, &self.rules)?;
+                state.command(replica, ticket, &TicketCommand::Delist { by: state::SELLER, if_match: None }, &self.rules)?;
                 state.edits += 1;
             }
             Action::Deadline { replica, ticket } => {
                 let order = state.replicas[replica].seen[ticket].as_ref()?.ticket.lock()?.order;
-                state.command(replica, ticket, &Command::DeadlinePassed { order }, &self.rules)?;
+                state.command(replica, ticket, &TicketCommand::DeadlinePassed { order }, &self.rules)?;
             }
             Action::Drive { replica, charge } => state.drive(replica, charge)?,
             Action::Arrive { replica, call, outcome } => {
@@ -289,7 +289,7 @@ impl Market {
                 return None;
             }
         }
-        let lock = Command::Lock {
+        let lock = TicketCommand::Lock {
             order: order_id(state.world.orders.len()),
             buyer: buyer(n),
             expected_price: None,
@@ -304,7 +304,7 @@ impl Market {
         let order = state.replicas[replica].seen[ticket].as_ref()?.order.clone()?;
         let n = state.world.charges.len();
         let token = TokenDigest::new(["a", "b", "c", "d"][n % 4]);
-        let submit = Command::SubmitPayment { order: order.id, by: order.buyer, charge: charge_id(n), token };
+        let submit = TicketCommand::SubmitPayment { order: order.id, by: order.buyer, charge: charge_id(n), token };
         state.command(replica, ticket, &submit, &self.rules)?;
         // Its superseded predecessor is written first, but was there before: the new one is the last.
         state.replicas[replica].calls.insert(Call::Sent(n, Request::Authorize));

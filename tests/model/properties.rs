@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gittix::domain::{
-    CancelReason, ChargeStatus, ChargeStep, Command, Failure, Millis, OrderStatus, TicketState, Timestamp, UserId, invariants,
+    CancelReason, ChargeFailure, ChargeStatus, ChargeStep, Millis, OrderStatus, TicketCommand, TicketState, Timestamp, UserId, invariants,
 };
 use stateright::Property;
 
@@ -49,14 +49,15 @@ pub fn all() -> Vec<Property<Market>> {
         }),
         Property::sometimes("captured money is refunded as lock_lost", |_, state: &State| {
             state.world.charges.iter().any(|charge| {
-                charge.stripe_refund_id.is_some() && charge.failure.as_ref().is_some_and(|failure| failure.code == Failure::LOCK_LOST)
+                charge.stripe_refund_id.is_some() && charge.failure.as_ref().is_some_and(|failure| failure.code == ChargeFailure::LOCK_LOST)
             })
         }),
         Property::sometimes("a claim at the last moment outlives unlocksAt", |_, state: &State| {
             state.world.orders.iter().any(|order| order.settling.is_some() && state.now >= order.unlocks_at.0)
         }),
         Property::sometimes("a cut-off attempt fails, and arrives too late", |_, state: &State| {
-            let cut_off = |failure: &Option<Failure>| failure.as_ref().is_some_and(|failure| *failure == Failure::interrupted());
+            let cut_off =
+                |failure: &Option<ChargeFailure>| failure.as_ref().is_some_and(|failure| *failure == ChargeFailure::interrupted());
             state.world.charges.iter().any(|charge| charge.status == ChargeStatus::Failed && cut_off(&charge.failure))
                 && !state.orphans.is_empty()
         }),
@@ -75,7 +76,7 @@ pub fn retries() -> Vec<Property<Market>> {
     properties.extend([
         Property::sometimes("a payment takes the place of one that waits, and is the one that buys", |_, state: &State| {
             state.world.charges.len() == 2
-                && state.world.charges[0].failure == Some(Failure::superseded())
+                && state.world.charges[0].failure == Some(ChargeFailure::superseded())
                 && state.world.charges[1].status == ChargeStatus::Completed
         }),
         Property::sometimes("a payment buys after another was declined", |_, state: &State| {
@@ -85,7 +86,7 @@ pub fn retries() -> Vec<Property<Market>> {
         }),
         Property::sometimes("an order whose only token was refused lapses as if nobody had paid", |_, state: &State| {
             state.world.charges.len() == 1
-                && state.world.charges[0].failure == Some(Failure::invalid_token())
+                && state.world.charges[0].failure == Some(ChargeFailure::invalid_token())
                 && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
                 && state.world.tickets.iter().any(|ticket| ticket.lock().is_some())
         }),
@@ -187,7 +188,7 @@ fn settle(market: &Market, state: &mut State) {
         state.load(REPLICA, ticket);
         let lock = state.replicas[REPLICA].seen[ticket].as_ref().and_then(|seen| seen.ticket.lock().cloned());
         if let Some(lock) = lock {
-            let _ = state.command(REPLICA, ticket, &Command::DeadlinePassed { order: lock.order }, &market.rules);
+            let _ = state.command(REPLICA, ticket, &TicketCommand::DeadlinePassed { order: lock.order }, &market.rules);
         }
     }
     for charge in 0..state.world.charges.len() {

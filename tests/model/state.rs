@@ -8,10 +8,10 @@ use std::{
 
 use gittix::{
     domain::{
-        Charge, ChargeId, ChargeStep, Command, Decision, Failure, Money, Order, OrderId, PaymentId, Policy, RefundId, Sale, TicketId,
-        Timestamp, Title, UserId, decide,
+        Charge, ChargeFailure, ChargeId, ChargeStep, Decision, Money, Order, OrderId, PaymentId, Policy, RefundId, Sale, TicketCommand,
+        TicketId, Timestamp, Title, UserId, decide,
         decide::{charge_reversed, list_ticket},
-        invariants::{self, LedgerEntry, World},
+        invariants::{self, LedgerEntry, Snapshot},
     },
     store::Commit,
 };
@@ -79,7 +79,7 @@ pub struct Replica {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     pub now: i64,
-    pub world: Arc<World>,
+    pub world: Arc<Snapshot>,
     /// By charge.
     pub ledger: Vec<Payment>,
     pub replicas: Vec<Replica>,
@@ -106,7 +106,7 @@ pub struct Rules {
 
 impl State {
     pub fn new(tickets: usize, lag: i64) -> Self {
-        let mut world = Arc::new(World::default());
+        let mut world = Arc::new(Snapshot::default());
         let price = Money::from_minor(2000).expect("a price");
         let title = Title::parse("Front row").expect("a title");
         for n in 0..tickets {
@@ -174,7 +174,7 @@ impl State {
     }
 
     /// Decides over what the replica saw, and commits. `None`: refused, by the rules or by the store.
-    pub fn command(&mut self, replica: usize, ticket: usize, command: &Command, rules: &Rules) -> Option<Decision> {
+    pub fn command(&mut self, replica: usize, ticket: usize, command: &TicketCommand, rules: &Rules) -> Option<Decision> {
         let seen = self.replicas[replica].seen[ticket].clone()?;
         let at = self.time_of(replica);
         let decision = decide(&seen, command, &rules.policy, at).ok()?;
@@ -244,7 +244,7 @@ impl State {
     }
 
     /// The documents, with the ledger as the invariants read it.
-    pub fn audited(&self) -> World {
+    pub fn audited(&self) -> Snapshot {
         let mut world = (*self.world).clone();
         world.payments = world
             .charges
@@ -265,17 +265,19 @@ fn payment_id() -> PaymentId {
     PaymentId::new("pi")
 }
 
-fn command_of(charge: &Charge, reply: Reply, rules: &Rules) -> Command {
+fn command_of(charge: &Charge, reply: Reply, rules: &Rules) -> TicketCommand {
     let (charge, payment) = (charge.id, payment_id());
     match reply {
-        Reply::Authorized => Command::PaymentAuthorized { charge, payment },
-        Reply::ActionRequired => Command::ActionRequired { charge, payment },
-        Reply::Declined => Command::PaymentDeclined { charge, payment: Some(payment), failure: Failure::new("card_declined", "") },
-        Reply::UnknownToken => Command::TokenRefused { charge },
-        Reply::Nothing if rules.closes_interrupted => Command::PaymentInterrupted { charge, failure: Failure::interrupted() },
-        Reply::Nothing => Command::PaymentDeclined { charge, payment: None, failure: Failure::interrupted() },
-        Reply::Captured => Command::PaymentCaptured { charge },
-        Reply::CaptureRefused => Command::CaptureFailed { charge, failure: Failure::new("capture", "") },
+        Reply::Authorized => TicketCommand::PaymentAuthorized { charge, payment },
+        Reply::ActionRequired => TicketCommand::ActionRequired { charge, payment },
+        Reply::Declined => {
+            TicketCommand::PaymentDeclined { charge, payment: Some(payment), failure: ChargeFailure::new("card_declined", "") }
+        }
+        Reply::UnknownToken => TicketCommand::TokenRefused { charge },
+        Reply::Nothing if rules.closes_interrupted => TicketCommand::PaymentInterrupted { charge, failure: ChargeFailure::interrupted() },
+        Reply::Nothing => TicketCommand::PaymentDeclined { charge, payment: None, failure: ChargeFailure::interrupted() },
+        Reply::Captured => TicketCommand::PaymentCaptured { charge },
+        Reply::CaptureRefused => TicketCommand::CaptureFailed { charge, failure: ChargeFailure::new("capture", "") },
         Reply::Reversed { .. } => unreachable!("a reversal concerns the charge alone"),
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Command, Event, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, UserId, decide,
+        Event, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp, Title, UserId, decide,
         decide::list_ticket,
-        invariants::{World, one_order_per_ticket},
+        invariants::{Snapshot, one_order_per_ticket},
     },
     store::{Commit, CommitError, Store, embedded::EmbeddedStore},
 };
@@ -21,7 +21,7 @@ const BUYERS: usize = 1_000;
 const NOW: Timestamp = Timestamp(1_000_000);
 
 /// How many of a thousand stale buyers were told that the ticket is theirs, and what the store holds then.
-async fn buy_at_once() -> (usize, World) {
+async fn buy_at_once() -> (usize, Snapshot) {
     let store: Arc<dyn Store> = EmbeddedStore::in_memory().expect("a store in memory");
     let ticket = listed(&*store).await;
     let sale = Sale { ticket, order: None, charge: None };
@@ -48,7 +48,7 @@ async fn listed(store: &dyn Store) -> Ticket {
 fn locked(sale: &Sale) -> Commit {
     let buyer = UserId::new(Uuid::now_v7());
     let replica = ReplicaName::new("stale");
-    let command = Command::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, expected_version: None, replica };
+    let command = TicketCommand::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, expected_version: None, replica };
     let decision = decide(sale, &command, &Policy::default(), NOW).expect("the copy says that the ticket is available");
     assert!(decision.events.iter().any(|event| matches!(event, Event::OrderCreated { .. })));
     Commit::of(decision, NOW)

@@ -15,8 +15,8 @@ async fn an_unpaid_order_lapses_at_expires_at_and_its_ticket_is_free_at_unlocks_
     market.until(order.expires_at + Millis(50)).await;
     assert_eq!(market.told(), ["OrderExpired"]);
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "the ticket stays Locked");
-    assert!(matches!(market.lock(ticket.id, 1).await, Err(Fault::Refused(Refusal::TicketLocked))));
-    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderExpired))));
+    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))));
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(ActorError::Refused(Refusal::OrderExpired))));
 
     market.until(order.unlocks_at + Millis(50)).await;
     assert_eq!(market.told(), ["TicketUpdated"]);
@@ -49,7 +49,7 @@ async fn a_thousand_buyers_get_one_order() {
     market.buyers = buyers;
     let attempts = futures_util::future::join_all((0..1000).map(|buyer| market.lock(ticket.id, buyer))).await;
     let granted = attempts.iter().filter(|attempt| attempt.is_ok()).count();
-    let refused = attempts.iter().filter(|attempt| matches!(attempt, Err(Fault::Refused(Refusal::TicketLocked)))).count();
+    let refused = attempts.iter().filter(|attempt| matches!(attempt, Err(ActorError::Refused(Refusal::TicketLocked)))).count();
     assert_eq!((granted, refused), (1, 999));
     market.check().await;
 }
@@ -62,7 +62,7 @@ async fn a_fifth_lock_is_too_many_until_one_is_given_up() {
         orders.push(market.lock(market.ticket().await.id, 0).await.expect("locked"));
     }
     let fifth = market.ticket().await;
-    assert!(matches!(market.lock(fifth.id, 0).await, Err(Fault::Refused(Refusal::TooManyLocks { .. }))));
+    assert!(matches!(market.lock(fifth.id, 0).await, Err(ActorError::Refused(Refusal::TooManyLocks { .. }))));
     assert_eq!(market.status(fifth.id).await, Some(TicketStatus::Available), "a refused lock leaves nothing behind");
     market.actors.orders.cancel(orders[0].id, market.buyers[0], None).await.expect("cancelled");
     market.lock(fifth.id, 0).await.expect("there is room again");
@@ -114,7 +114,7 @@ async fn payment_after_the_window_elapsed_is_refused_though_the_clock_was_correc
     assert_eq!(market.store.order(order.id).await.expect("read").map(|order| order.status), Some(OrderStatus::Created));
     elapse(&market, Millis::from_secs(2)).await;
     assert!(market.clock.now() < order.expires_at, "by the store's time the window is open");
-    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderExpired))));
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(ActorError::Refused(Refusal::OrderExpired))));
 }
 
 #[actix::test]
@@ -142,8 +142,8 @@ async fn waiting_buyer_gets_the_ticket_when_the_first_in_line_holds_too_many() {
     }
     let ticket = market.ticket().await;
     let (first, second, third) = tokio::join!(market.lock(ticket.id, 0), market.lock(ticket.id, 1), market.lock(ticket.id, 2));
-    assert!(matches!(first, Err(Fault::Refused(Refusal::TooManyLocks { .. }))), "{first:?}");
+    assert!(matches!(first, Err(ActorError::Refused(Refusal::TooManyLocks { .. }))), "{first:?}");
     second.expect("the ticket is free, so the next in line gets it");
-    assert!(matches!(third, Err(Fault::Refused(Refusal::TicketLocked))), "{third:?}");
+    assert!(matches!(third, Err(ActorError::Refused(Refusal::TicketLocked))), "{third:?}");
     market.check().await;
 }

@@ -50,9 +50,9 @@ async fn a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time(
         let title = Title::parse("Back row").expect("a title");
         market.actors.tickets.edit(id, market.seller, title, Money::from_minor(100).expect("a price"), None, None)
     };
-    assert!(matches!(seller_edit(ticket.id).await, Err(Fault::OutcomeUnknown)), "whoever it had in hand learns that nothing is known");
-    assert!(matches!(seller_edit(ticket.id).await, Err(Fault::Refused(Refusal::TicketLocked))), "the next one is served");
-    assert!(matches!(seller_edit(other.id).await, Err(Fault::Refused(Refusal::TicketLocked))), "the others never notice");
+    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::OutcomeUnknown)), "whoever it had in hand learns that nothing is known");
+    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the next one is served");
+    assert!(matches!(seller_edit(other.id).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the others never notice");
 
     market.until(order.unlocks_at + Millis(50)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available), "its lock lapsed on time");
@@ -68,7 +68,7 @@ async fn a_panic_in_the_rules_costs_one_answer() {
     let market = Market::open().await;
     let ticket = market.ticket().await;
     fail::cfg("ticket_actor::decide", "1*panic(as the test wants)->off").expect("a valid action");
-    assert!(matches!(market.lock(ticket.id, 0).await, Err(Fault::Busy(_))));
+    assert!(matches!(market.lock(ticket.id, 0).await, Err(ActorError::Busy(_))));
     market.lock(ticket.id, 0).await.expect("the actor is still there");
     market.check().await;
 }
@@ -83,10 +83,10 @@ async fn a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decid
     let ticket = market.ticket().await;
     market.told();
     fail::cfg("store::after_commit", "1*return->off").expect("a valid action");
-    assert!(matches!(market.lock(ticket.id, 0).await, Err(Fault::OutcomeUnknown)));
+    assert!(matches!(market.lock(ticket.id, 0).await, Err(ActorError::OutcomeUnknown)));
     market.settle().await;
     assert_eq!(market.told(), ["TicketUpdated", "OrderCreated", "TicketUpdated"], "the lock, and the fence over it");
-    assert!(matches!(market.lock(ticket.id, 1).await, Err(Fault::Refused(Refusal::TicketLocked))), "it had been written");
+    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))), "it had been written");
     market.check().await;
 }
 
@@ -113,7 +113,7 @@ async fn a_release_that_the_store_does_not_take_is_tried_until_it_does() {
 async fn a_ticket_that_was_not_there_is_found_once_it_is() {
     let market = Market::open().await;
     let id = TicketId::new(Uuid::now_v7());
-    assert!(matches!(market.lock(id, 0).await, Err(Fault::Refused(Refusal::NotFound))));
+    assert!(matches!(market.lock(id, 0).await, Err(ActorError::Refused(Refusal::NotFound))));
     // As on a replica that was told so by a member of MongoDB that is behind the others.
     let (title, price) = (Title::parse("Front row").expect("a title"), Money::from_minor(100).expect("a price"));
     let decision = decide::list_ticket(id, market.seller, title, price, market.clock.now());

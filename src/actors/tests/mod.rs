@@ -2,7 +2,7 @@
 
 mod clock;
 mod faults;
-mod hearsay;
+mod from_catalog;
 mod paying;
 mod reconciling;
 
@@ -20,7 +20,7 @@ use crate::{
         PaymentToken,
         sandbox::{MemoryLedger, Sandbox},
     },
-    store::{FeedReader, Step, Store, Write, embedded::EmbeddedStore},
+    store::{FeedReader, FeedStep, Store, Write, embedded::EmbeddedStore},
 };
 
 /// Starts the actors of one replica on this thread, over `store`, with its catalog loaded.
@@ -29,19 +29,19 @@ pub(crate) async fn start_actors(store: Arc<EmbeddedStore>, sandbox: Sandbox) ->
     let catalog = Catalog::default();
     actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
     catalog.loaded().await;
-    let (losers_in, losers) = mpsc::channel(Actors::LOSERS_MAX);
-    let shop = Shop {
+    let (reversals, charges_to_reverse) = mpsc::channel(Actors::CHARGES_TO_REVERSE_MAX);
+    let context = ActorContext {
         store,
         processor: Arc::new(sandbox),
         catalog: catalog.clone(),
         clock: clock.clone(),
         policy: Policy::default(),
         replica: ReplicaName::new("one"),
-        losers: losers_in,
+        charges_to_reverse: reversals,
         network_locks: None,
     };
-    let staffing = Staffing { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], losers };
-    let actors = Actors::start(Arc::new(shop), staffing, &[actix::Arbiter::current()]);
+    let config = ActorsConfig { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], charges_to_reverse };
+    let actors = Actors::start(Arc::new(context), config, &[actix::Arbiter::current()]);
     (actors, catalog, clock)
 }
 
@@ -91,11 +91,11 @@ impl Market {
         self.actors.tickets.list(self.seller, title, Money::from_minor(2000).expect("a price"), None).await.expect("listed")
     }
 
-    async fn lock(&self, ticket: TicketId, buyer: usize) -> Result<Order, Fault> {
+    async fn lock(&self, ticket: TicketId, buyer: usize) -> Result<Order, ActorError> {
         self.actors.orders.place(self.buyers[buyer], ticket, Expected::default(), None, None).await
     }
 
-    async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<Paid, Fault> {
+    async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<Paid, ActorError> {
         let token = PaymentToken::parse(token).expect("shaped like a token");
         self.actors.orders.pay(order, self.buyers[buyer], token, None).await
     }
@@ -120,7 +120,7 @@ impl Market {
     /// The names of the events since the last call.
     fn told(&mut self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        while let Some(Step::Events(events)) = self.feed.try_next() {
+        while let Some(FeedStep::Events(events)) = self.feed.try_next() {
             names.extend(events.iter().map(|recorded| recorded.event.name()));
         }
         names
@@ -146,5 +146,5 @@ impl Market {
 }
 
 fn new_user_id() -> UserId {
-    UserId::new(shop::new_id())
+    UserId::new(context::new_id())
 }

@@ -1,7 +1,7 @@
 //! Payments, from the token to the sold ticket, and back when they come too late.
 
 use super::*;
-use crate::domain::{ChargeStatus, Failure};
+use crate::domain::{ChargeFailure, ChargeStatus};
 
 #[actix::test]
 async fn a_paid_order_sells_its_ticket_in_one_commit() {
@@ -13,9 +13,12 @@ async fn a_paid_order_sells_its_ticket_in_one_commit() {
     assert_eq!(paid.charge.status, ChargeStatus::Completed);
     assert_eq!(market.told(), ["ChargeCreated", "ChargeCompleted", "TicketUpdated"]);
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
-    assert!(matches!(market.lock(ticket.id, 1).await, Err(Fault::Refused(Refusal::TicketSold))));
-    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderCompleted))));
-    assert!(matches!(market.actors.orders.cancel(order.id, market.buyers[0], None).await, Err(Fault::Refused(Refusal::OrderCompleted))));
+    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketSold))));
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(ActorError::Refused(Refusal::OrderCompleted))));
+    assert!(matches!(
+        market.actors.orders.cancel(order.id, market.buyers[0], None).await,
+        Err(ActorError::Refused(Refusal::OrderCompleted))
+    ));
     market.check().await;
 }
 
@@ -37,7 +40,7 @@ async fn an_unknown_token_is_no_attempt() {
     let market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
-    assert!(matches!(market.pay(order.id, 0, "pm_card_nobody").await, Err(Fault::UnknownToken)));
+    assert!(matches!(market.pay(order.id, 0, "pm_card_nobody").await, Err(ActorError::UnknownToken)));
     assert_eq!(market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status, OrderStatus::Created);
     market.until(order.expires_at + Millis(50)).await;
     assert_eq!(market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status, OrderStatus::Cancelled);
@@ -68,7 +71,7 @@ async fn a_charge_that_waits_too_long_is_voided_and_its_ticket_is_free() {
     market.until(order.unlocks_at + Millis(500)).await;
     assert_eq!(market.told(), ["OrderExpired", "TicketUpdated", "ChargeFailed"]);
     let charge = market.actors.orders.charge(waiting.charge.id, market.buyers[0]).await.expect("there").charge;
-    assert_eq!(charge.failure.map(|failure| failure.code), Some(Failure::LOCK_LOST.into()));
+    assert_eq!(charge.failure.map(|failure| failure.code), Some(ChargeFailure::LOCK_LOST.into()));
     market.check().await;
 }
 
@@ -104,6 +107,6 @@ async fn cancelling_while_a_charge_waits_voids_it_and_frees_the_ticket_at_once()
     market.settle().await;
     assert_eq!(market.told(), ["OrderCancelled", "TicketUpdated", "ChargeFailed"]);
     market.lock(ticket.id, 1).await.expect("free at once");
-    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(Fault::Refused(Refusal::OrderNotPayable))));
+    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(ActorError::Refused(Refusal::OrderNotPayable))));
     market.check().await;
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    actors::Heard,
-    domain::{Charge, ChargeStatus, Failure, PaymentId},
+    actors::WebhookOutcome,
+    domain::{Charge, ChargeFailure, ChargeStatus, PaymentId},
     payments::{Authorization, PaymentState, Processor},
 };
 
@@ -59,7 +59,7 @@ async fn an_attempt_that_takes_too_long_is_taken_over_and_closed() {
     assert_eq!(slow.status, ChargeStatus::Created, "the client is told that it is not over");
     market.until(in_secs(&market, 15)).await;
     let failed = stored(&market, &slow).await;
-    assert_eq!(failed.failure, Some(Failure::interrupted()));
+    assert_eq!(failed.failure, Some(ChargeFailure::interrupted()));
     market.until(in_secs(&market, 60)).await;
     let payment = failed.stripe_id.expect("it was opened");
     assert_eq!(market.sandbox.fetch(&slow, &payment).await, Ok(PaymentState::Voided), "nothing came of it later");
@@ -72,18 +72,18 @@ async fn a_notice_brings_its_charge_to_where_the_processor_has_it_once() {
     let mut market = Market::open().await;
     let (ticket, charge, payment) = waiting(&market, "pm_card_authenticationRequired").await;
     market.told();
-    let hear = async |event: &str| market.actors.notices.hear(event.into(), payment.clone()).await.expect("heard");
-    assert_eq!(hear("evt_early").await, Heard::Handled);
+    let process = async |event: &str| market.actors.webhooks.process(event.into(), payment.clone()).await.expect("heard");
+    assert_eq!(process("evt_early").await, WebhookOutcome::Handled);
     assert_eq!(stored(&market, &charge).await.status, ChargeStatus::Created, "the buyer has not acted yet");
     market.sandbox.resume(&charge, &payment).await.expect("acted");
-    assert_eq!(hear("evt_early").await, Heard::Duplicate);
-    assert_eq!(hear("evt_late").await, Heard::Handled);
-    assert_eq!(hear("evt_late").await, Heard::Duplicate);
-    assert_eq!(hear("evt_later").await, Heard::Handled, "about what is done already");
+    assert_eq!(process("evt_early").await, WebhookOutcome::Duplicate);
+    assert_eq!(process("evt_late").await, WebhookOutcome::Handled);
+    assert_eq!(process("evt_late").await, WebhookOutcome::Duplicate);
+    assert_eq!(process("evt_later").await, WebhookOutcome::Handled, "about what is done already");
     assert_eq!(market.told(), ["ChargeCompleted", "TicketUpdated"]);
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
-    let unknown = market.actors.notices.hear("evt_other".into(), PaymentId::new("pi_of_another_shop")).await;
-    assert!(matches!(unknown, Ok(Heard::Unknown)), "{unknown:?}");
+    let unknown = market.actors.webhooks.process("evt_other".into(), PaymentId::new("pi_of_another_shop")).await;
+    assert!(matches!(unknown, Ok(WebhookOutcome::Unknown)), "{unknown:?}");
     market.check().await;
 }
 
@@ -99,7 +99,7 @@ async fn a_notice_in_the_middle_of_an_attempt_leaves_it_alone() {
     market.until(in_secs(&market, 2)).await;
     let charges = market.store.charges_of(order.id).await.expect("readable");
     let payment = market.sandbox.open(&charges[0]).await.expect("it was opened");
-    assert!(matches!(market.actors.notices.hear("evt_1".into(), payment).await, Ok(Heard::Handled)));
+    assert!(matches!(market.actors.webhooks.process("evt_1".into(), payment).await, Ok(WebhookOutcome::Handled)));
     let paid = paying.await.expect("no panic").expect("an answer");
     assert_eq!(paid.charge.status, ChargeStatus::Completed);
     market.check().await;
@@ -112,7 +112,7 @@ async fn what_is_authorized_after_its_charge_has_failed_goes_back() {
     assert_eq!(charge.status, ChargeStatus::Failed);
     let token = PaymentToken::parse("pm_card_visa").expect("shaped like a token");
     assert_eq!(market.sandbox.authorize(&charge, &payment, &token).await, Ok(Authorization::Authorized));
-    assert!(matches!(market.actors.notices.hear("evt_1".into(), payment.clone()).await, Ok(Heard::Handled)));
+    assert!(matches!(market.actors.webhooks.process("evt_1".into(), payment.clone()).await, Ok(WebhookOutcome::Handled)));
     assert_eq!(market.sandbox.fetch(&charge, &payment).await, Ok(PaymentState::Voided));
     market.check().await;
 }

@@ -6,19 +6,19 @@ use actix::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    actors::Fault,
-    domain::{Command, Decision, IdempotencyKey, Outcome, Sale, TicketId, Version},
+    actors::ActorError,
+    domain::{Decision, IdempotencyKey, Outcome, Sale, TicketCommand, TicketId, Version},
 };
 
 /// Wants one command decided and, if it changes anything, committed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Ask {
-    pub command: Command,
+    pub command: TicketCommand,
     /// Recorded in the same commit, if the request had one.
     pub key: Option<IdempotencyKey>,
     /// Gone when nobody waits: a timer's command, or a client that left.
-    pub reply: Option<oneshot::Sender<Result<Done, Fault>>>,
+    pub reply: Option<oneshot::Sender<Result<Done, ActorError>>>,
 }
 
 /// Somebody else may have changed the ticket: it has at least this version now.
@@ -45,34 +45,36 @@ pub(in crate::actors) struct Presence {
 }
 
 /// Told of a ticket whose actor was torn down by a panic.
-pub(in crate::actors) type Graves = mpsc::UnboundedSender<TicketId>;
+pub(in crate::actors) type PanicReports = mpsc::UnboundedSender<TicketId>;
 
 /// What a retry under the same key is answered from; `None` for what no client asks for.
-pub(super) fn outcome_of(command: &Command, decision: &Decision) -> Option<Outcome> {
+pub(super) fn outcome_of(command: &TicketCommand, decision: &Decision) -> Option<Outcome> {
     match command {
-        Command::Edit { .. } => Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? }),
-        Command::Delist { .. } => Some(Outcome::TicketDeleted),
-        Command::Lock { .. } => Some(Outcome::OrderCreated { order: decision.order.clone()? }),
-        Command::Cancel { .. } => Some(Outcome::OrderCancelled),
-        Command::SubmitPayment { charge, .. } | Command::ConfirmPayment { charge, .. } => Some(Outcome::Charge { charge: *charge }),
-        Command::PaymentAuthorized { .. }
-        | Command::ActionRequired { .. }
-        | Command::PaymentDeclined { .. }
-        | Command::TokenRefused { .. }
-        | Command::PaymentInterrupted { .. }
-        | Command::WaitingEnded { .. }
-        | Command::PaymentCaptured { .. }
-        | Command::CaptureFailed { .. }
-        | Command::DeadlinePassed { .. }
-        | Command::Fence => None,
+        TicketCommand::Edit { .. } => Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? }),
+        TicketCommand::Delist { .. } => Some(Outcome::TicketDeleted),
+        TicketCommand::Lock { .. } => Some(Outcome::OrderCreated { order: decision.order.clone()? }),
+        TicketCommand::Cancel { .. } => Some(Outcome::OrderCancelled),
+        TicketCommand::SubmitPayment { charge, .. } | TicketCommand::ConfirmPayment { charge, .. } => {
+            Some(Outcome::Charge { charge: *charge })
+        }
+        TicketCommand::PaymentAuthorized { .. }
+        | TicketCommand::ActionRequired { .. }
+        | TicketCommand::PaymentDeclined { .. }
+        | TicketCommand::TokenRefused { .. }
+        | TicketCommand::PaymentInterrupted { .. }
+        | TicketCommand::WaitingEnded { .. }
+        | TicketCommand::PaymentCaptured { .. }
+        | TicketCommand::CaptureFailed { .. }
+        | TicketCommand::DeadlinePassed { .. }
+        | TicketCommand::Fence => None,
     }
 }
 
-pub(super) fn internal(command: Command) -> Ask {
+pub(super) fn internal(command: TicketCommand) -> Ask {
     Ask { command, key: None, reply: None }
 }
 
-pub(super) fn answer(ask: Ask, result: Result<Done, Fault>) {
+pub(super) fn answer(ask: Ask, result: Result<Done, ActorError>) {
     if let Some(reply) = ask.reply {
         // The one who asked may be gone; what was committed stays committed.
         let _ = reply.send(result);

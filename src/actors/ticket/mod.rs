@@ -17,21 +17,21 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
 
-pub(super) use messages::{Ask, Done, Graves, Outdated, Presence, Wake};
+pub(super) use messages::{Ask, Done, Outdated, PanicReports, Presence, Wake};
 use messages::{answer, internal, outcome_of};
 use timer::{LockClock, Timer};
 
-use super::{Fault, shop::Shop};
+use super::{ActorError, context::ActorContext};
 use crate::{
     clock::Reading,
-    domain::{Command, Decision, IdempotencyRecord, OrderId, Refusal, Sale, TicketId, TicketState, Timestamp, decide},
+    domain::{Decision, IdempotencyRecord, OrderId, Refusal, Sale, TicketCommand, TicketId, TicketState, Timestamp, decide},
     metrics::METRICS,
     store::{Commit, CommitError},
 };
 
 /// What the actor knows of its ticket.
 #[derive(Debug)]
-enum Known {
+enum Cached {
     /// Nothing yet, or nothing any more.
     No,
     Sale(Box<Sale>),
@@ -41,7 +41,7 @@ enum Known {
 
 /// One queued [`Ask`], with how often it was begun.
 #[derive(Debug)]
-struct Waiting {
+struct QueuedRequest {
     ask: Ask,
     tries: u32,
     /// Whether the state was read anew for it: what a stale copy refused is decided once more.
@@ -52,21 +52,21 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct TicketActor {
     id: TicketId,
-    shop: Arc<Shop>,
+    context: Arc<ActorContext>,
     presence: Arc<Presence>,
-    graves: Graves,
-    known: Known,
+    panicked: PanicReports,
+    known: Cached,
     /// `known` is what the catalog shows, and not read from the store: good enough to grant by, since every commit is
     /// conditional; never to refuse by.
-    hearsay: bool,
+    from_catalog: bool,
     /// A load or a commit is running; its end goes on with the queue.
     busy: bool,
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<QueuedRequest>,
     timer: Option<Timer>,
     /// By what time the present lock is judged.
     lock_clock: Option<LockClock>,
     /// What it is started with, read from the store just now: for its first life only.
-    handed: Option<Box<Sale>>,
+    preloaded: Option<Box<Sale>>,
 }
 
 impl TicketActor {
@@ -77,11 +77,17 @@ impl TicketActor {
     /// Until a release that the store did not take is tried again.
     const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-    pub(super) fn new(id: TicketId, shop: Arc<Shop>, presence: Arc<Presence>, graves: Graves, handed: Option<Box<Sale>>) -> Self {
+    pub(super) fn new(
+        id: TicketId,
+        context: Arc<ActorContext>,
+        presence: Arc<Presence>,
+        panicked: PanicReports,
+        preloaded: Option<Box<Sale>>,
+    ) -> Self {
         METRICS.ticket_actors.inc();
-        let (known, queue) = (Known::No, VecDeque::new());
+        let (known, queue) = (Cached::No, VecDeque::new());
         let (timer, lock_clock) = (None, None);
-        Self { id, shop, presence, graves, known, hearsay: false, busy: false, queue, timer, lock_clock, handed }
+        Self { id, context, presence, panicked, known, from_catalog: false, busy: false, queue, timer, lock_clock, preloaded }
     }
 
     /// Where a test makes every actor panic, or that of the one ticket whose id it names.
@@ -102,30 +108,34 @@ impl TicketActor {
         self.presence.idle.store(!self.busy && self.timer.is_none(), Ordering::Release);
     }
 
-    fn begin(&mut self, mut waiting: Waiting, ctx: &mut Context<Self>) {
+    fn begin(&mut self, mut waiting: QueuedRequest, ctx: &mut Context<Self>) {
         waiting.tries += 1;
         if waiting.tries > Self::TRIES_MAX {
-            return answer(waiting.ask, Err(Fault::Busy("ticket")));
+            return answer(waiting.ask, Err(ActorError::Busy("ticket")));
         }
-        let reading = self.shop.clock.reading();
+        let reading = self.context.clock.reading();
         match &self.known {
-            Known::No => {
+            Cached::No => {
                 // What was decided over the catalog's copy once, and failed, is decided over the store's.
                 let look_it_up = waiting.tries > 1 || waiting.reloaded;
                 waiting.tries -= 1;
                 self.queue.push_front(waiting);
-                if look_it_up || !self.believe_catalog() {
+                if look_it_up || !self.load_from_catalog() {
                     self.load(ctx);
                 }
             }
-            Known::Unsettled => {
-                answer(waiting.ask, Err(Fault::OutcomeUnknown));
+            Cached::Unsettled => {
+                answer(waiting.ask, Err(ActorError::OutcomeUnknown));
                 self.load(ctx);
             }
-            Known::Sale(sale) => match self.due(sale) {
-                Some(order) if !matches!(waiting.ask.command, Command::DeadlinePassed { .. }) => {
+            Cached::Sale(sale) => match self.due(sale) {
+                Some(order) if !matches!(waiting.ask.command, TicketCommand::DeadlinePassed { .. }) => {
                     self.queue.push_front(waiting);
-                    self.decide(Waiting { ask: internal(Command::DeadlinePassed { order }), tries: 1, reloaded: true }, reading, ctx);
+                    self.decide(
+                        QueuedRequest { ask: internal(TicketCommand::DeadlinePassed { order }), tries: 1, reloaded: true },
+                        reading,
+                        ctx,
+                    );
                 }
                 _ => self.decide(waiting, reading, ctx),
             },
@@ -134,7 +144,7 @@ impl TicketActor {
 
     /// The time by which the present lock is judged; the store's time without one.
     fn now(&self) -> Timestamp {
-        self.judged_at(self.shop.now())
+        self.judged_at(self.context.now())
     }
 
     fn judged_at(&self, store: Timestamp) -> Timestamp {
@@ -143,31 +153,31 @@ impl TicketActor {
 
     fn set_sale(&mut self, sale: Sale, reading: Reading) {
         self.lock_clock = LockClock::of(&sale, self.lock_clock, reading);
-        self.known = Known::Sale(Box::new(sale));
+        self.known = Cached::Sale(Box::new(sale));
     }
 
     /// The lock whose deadline is certainly over: time is known only as well as it was measured.
     fn due(&self, sale: &Sale) -> Option<OrderId> {
-        let deadline = sale.deadline(&self.shop.policy)?;
-        (deadline.at + self.shop.clock.uncertainty() <= self.now()).then_some(deadline.order)
+        let deadline = sale.deadline(&self.context.policy)?;
+        (deadline.at + self.context.clock.uncertainty() <= self.now()).then_some(deadline.order)
     }
 
     /// Decides and, if there is anything to write, starts writing.
-    fn decide(&mut self, waiting: Waiting, reading: Reading, ctx: &mut Context<Self>) {
-        let Known::Sale(sale) = &self.known else { return };
+    fn decide(&mut self, waiting: QueuedRequest, reading: Reading, ctx: &mut Context<Self>) {
+        let Cached::Sale(sale) = &self.known else { return };
         let now = self.judged_at(reading.now);
         let command = &waiting.ask.command;
         // A panic in the rules must not take the actor's queue with it; nothing is half-changed, since `decide` is pure.
         let decided = catch_unwind(AssertUnwindSafe(|| {
             fail::fail_point!("ticket_actor::decide");
-            decide(sale, command, &self.shop.policy, now)
+            decide(sale, command, &self.context.policy, now)
         }));
         let decision = match decided {
             Ok(Ok(decision)) => decision,
             // The order or charge may be known to another replica, and not yet to this copy.
-            Ok(Err(refusal)) if !waiting.reloaded && (self.hearsay || matches!(refusal, Refusal::Stale | Refusal::OrderGone)) => {
-                self.known = Known::No;
-                return self.queue.push_front(Waiting { reloaded: true, ..waiting });
+            Ok(Err(refusal)) if !waiting.reloaded && (self.from_catalog || matches!(refusal, Refusal::Stale | Refusal::OrderGone)) => {
+                self.known = Cached::No;
+                return self.queue.push_front(QueuedRequest { reloaded: true, ..waiting });
             }
             Ok(Err(refusal)) => {
                 if refusal == Refusal::TicketLocked {
@@ -178,7 +188,7 @@ impl TicketActor {
             Err(_) => {
                 METRICS.ticket_actor_panics.inc();
                 tracing::error!(ticket = %self.id, "deciding a command panicked");
-                return answer(waiting.ask, Err(Fault::Busy("ticket")));
+                return answer(waiting.ask, Err(ActorError::Busy("ticket")));
             }
         };
         let record = waiting.ask.key.as_ref().and_then(|key| {
@@ -186,59 +196,59 @@ impl TicketActor {
             Some(IdempotencyRecord { key: key.clone(), outcome, created_at: now })
         });
         self.busy = true;
-        let commit = Commit::of(decision.clone(), now).remembering(record);
-        let store = Arc::clone(&self.shop.store);
+        let commit = Commit::of(decision.clone(), now).with_idempotency_record(record);
+        let store = Arc::clone(&self.context.store);
         let write = async move { store.commit(commit).await };
         ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.written(waiting, decision, reading, written, ctx)));
     }
 
     /// Answers the buyers that wait with a failure that each of them would wait for in turn.
-    fn fail_waiting_buyers(&mut self, fault: &Fault) {
-        let (buyers, others) = self.queue.drain(..).partition(|waiting| matches!(waiting.ask.command, Command::Lock { .. }));
+    fn fail_waiting_buyers(&mut self, fault: &ActorError) {
+        let (buyers, others) = self.queue.drain(..).partition(|waiting| matches!(waiting.ask.command, TicketCommand::Lock { .. }));
         self.queue = others;
-        let buyers: VecDeque<Waiting> = buyers;
+        let buyers: VecDeque<QueuedRequest> = buyers;
         buyers.into_iter().for_each(|buyer| answer(buyer.ask, Err(fault.clone())));
     }
 
     fn written(
         &mut self,
-        waiting: Waiting,
+        waiting: QueuedRequest,
         decision: Decision,
         reading: Reading,
         written: Result<(), CommitError>,
         ctx: &mut Context<Self>,
     ) {
         self.busy = false;
-        let released = matches!(waiting.ask.command, Command::DeadlinePassed { .. });
+        let released = matches!(waiting.ask.command, TicketCommand::DeadlinePassed { .. });
         match written {
             Ok(()) => {
-                let Known::Sale(sale) = std::mem::replace(&mut self.known, Known::No) else { return self.pump(ctx) };
+                let Cached::Sale(sale) = std::mem::replace(&mut self.known, Cached::No) else { return self.pump(ctx) };
                 self.count(&sale, &decision);
                 let sale = sale.after(&decision);
                 self.set_sale(sale.clone(), reading);
-                self.hearsay = false;
-                self.shop.show(&decision);
-                self.shop.reverse_losers(&decision);
+                self.from_catalog = false;
+                self.context.show(&decision);
+                self.context.reverse_losers(&decision);
                 self.arm(ctx, Duration::ZERO);
                 answer(waiting.ask, Ok(Done { sale, decision }));
             }
             Err(CommitError::Stale) => {
-                self.known = Known::No;
+                self.known = Cached::No;
                 self.queue.push_front(waiting);
             }
             Err(CommitError::OutcomeUnknown(detail)) => {
                 tracing::warn!(ticket = %self.id, %detail, "a commit has no definite outcome");
-                self.known = Known::Unsettled;
-                answer(waiting.ask, Err(Fault::OutcomeUnknown));
+                self.known = Cached::Unsettled;
+                answer(waiting.ask, Err(ActorError::OutcomeUnknown));
                 self.load(ctx);
             }
             Err(error) => {
                 if released {
                     self.arm(ctx, Self::RETRY_AFTER);
                 }
-                let fault = Fault::from(error);
+                let fault = ActorError::from(error);
                 // Any other failure is this buyer's own: the ticket is still free, and the next one's turn comes.
-                if matches!(fault, Fault::Unavailable(_)) {
+                if matches!(fault, ActorError::Unavailable(_)) {
                     self.fail_waiting_buyers(&fault);
                 }
                 answer(waiting.ask, Err(fault));
@@ -249,42 +259,42 @@ impl TicketActor {
 
     /// Takes over what the catalog shows, if that is the whole state: a ticket that nobody holds. It saves the common
     /// purchase a read of the store; a copy that was behind costs a commit that finds out, and the read.
-    fn believe_catalog(&mut self) -> bool {
-        let shown = self.shop.catalog.get(self.id).filter(|ticket| ticket.state == TicketState::Available);
+    fn load_from_catalog(&mut self) -> bool {
+        let shown = self.context.catalog.get(self.id).filter(|ticket| ticket.state == TicketState::Available);
         let Some(ticket) = shown else { return false };
-        self.set_sale(Sale::unlocked((*ticket).clone()), self.shop.clock.reading());
-        self.hearsay = true;
+        self.set_sale(Sale::unlocked((*ticket).clone()), self.context.clock.reading());
+        self.from_catalog = true;
         true
     }
 
     /// Reads the ticket's state; after a commit without an outcome, fences it off first.
     fn load(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
-        let shop = Arc::clone(&self.shop);
+        let context = Arc::clone(&self.context);
         let id = self.id;
-        let unsettled = matches!(self.known, Known::Unsettled);
+        let unsettled = matches!(self.known, Cached::Unsettled);
         let load = async move {
-            let sale = shop.store.sale(id).await?;
+            let sale = context.store.sale(id).await?;
             match sale {
-                Some(sale) if unsettled => fence(&shop, sale).await.map(Some),
+                Some(sale) if unsettled => fence(&context, sale).await.map(Some),
                 sale => Ok(sale),
             }
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, actor, ctx| actor.loaded(loaded, ctx)));
     }
 
-    fn loaded(&mut self, loaded: Result<Option<Sale>, Fault>, ctx: &mut Context<Self>) {
+    fn loaded(&mut self, loaded: Result<Option<Sale>, ActorError>, ctx: &mut Context<Self>) {
         self.busy = false;
         match loaded {
             Ok(Some(sale)) => {
-                self.shop.catalog.merge(&sale.ticket);
-                self.set_sale(sale, self.shop.clock.reading());
-                self.hearsay = false;
-                self.look(ctx);
+                self.context.catalog.merge(&sale.ticket);
+                self.set_sale(sale, self.context.clock.reading());
+                self.from_catalog = false;
+                self.run_due_deadline(ctx);
             }
             // Not remembered: it may have been said by a member of MongoDB that is behind the others.
             Ok(None) => {
-                self.known = Known::No;
+                self.known = Cached::No;
                 self.queue.drain(..).for_each(|waiting| answer(waiting.ask, Err(Refusal::NotFound.into())));
             }
             Err(fault) => {
@@ -308,27 +318,27 @@ impl TicketActor {
         if let Some(timer) = self.timer.take() {
             timer.stop(ctx);
         }
-        let Known::Sale(sale) = &self.known else { return };
-        let Some(lock) = sale.ticket.lock().filter(|lock| lock.replica == self.shop.replica) else { return };
-        let Some(deadline) = sale.deadline(&self.shop.policy) else { return };
+        let Cached::Sale(sale) = &self.known else { return };
+        let Some(lock) = sale.ticket.lock().filter(|lock| lock.replica == self.context.replica) else { return };
+        let Some(deadline) = sale.deadline(&self.context.policy) else { return };
         debug_assert_eq!(deadline.order, lock.order, "a deadline belongs to the lock");
-        let delay = (deadline.at + self.shop.clock.uncertainty() - self.now()).to_duration();
+        let delay = (deadline.at + self.context.clock.uncertainty() - self.now()).to_duration();
         self.timer = Some(Timer::start(ctx, delay.max(at_least)));
     }
 
     /// Does what is due, if anything is.
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn run_due_deadline(&mut self, ctx: &mut Context<Self>) {
         self.timer = None;
         match &self.known {
-            Known::Sale(sale) => match self.due(sale) {
+            Cached::Sale(sale) => match self.due(sale) {
                 Some(order) => {
-                    let ask = internal(Command::DeadlinePassed { order });
-                    self.queue.push_front(Waiting { ask, tries: 0, reloaded: false });
+                    let ask = internal(TicketCommand::DeadlinePassed { order });
+                    self.queue.push_front(QueuedRequest { ask, tries: 0, reloaded: false });
                 }
                 None => self.arm(ctx, Duration::from_millis(1)),
             },
-            Known::No | Known::Unsettled if !self.busy => self.load(ctx),
-            Known::No | Known::Unsettled => {}
+            Cached::No | Cached::Unsettled if !self.busy => self.load(ctx),
+            Cached::No | Cached::Unsettled => {}
         }
         self.pump(ctx);
     }
@@ -348,12 +358,12 @@ impl TicketActor {
 }
 
 /// Makes sure that no earlier commit over this ticket can land any more, and returns the state after that.
-async fn fence(shop: &Shop, sale: Sale) -> Result<Sale, Fault> {
-    let now = shop.now();
-    let decision = decide(&sale, &Command::Fence, &shop.policy, now)?;
-    match shop.store.commit(Commit::of(decision.clone(), now)).await {
+async fn fence(context: &ActorContext, sale: Sale) -> Result<Sale, ActorError> {
+    let now = context.now();
+    let decision = decide(&sale, &TicketCommand::Fence, &context.policy, now)?;
+    match context.store.commit(Commit::of(decision.clone(), now)).await {
         Ok(()) => {
-            shop.show(&decision);
+            context.show(&decision);
             Ok(sale.after(&decision))
         }
         // Stale: the earlier commit has landed meanwhile, or somebody else moved on. The next load sees it.
@@ -366,15 +376,15 @@ impl Actor for TicketActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         // After a restart by the supervisor nothing of the former life counts.
-        self.known = Known::No;
+        self.known = Cached::No;
         self.timer = None;
-        match self.handed.take() {
+        match self.preloaded.take() {
             Some(sale) => {
-                self.set_sale(*sale, self.shop.clock.reading());
-                self.look(ctx);
+                self.set_sale(*sale, self.context.clock.reading());
+                self.run_due_deadline(ctx);
             }
             // A ticket that nobody holds has no timer to arm: its first command may find out the rest.
-            None if self.believe_catalog() => {}
+            None if self.load_from_catalog() => {}
             None => self.load(ctx),
         }
     }
@@ -387,7 +397,7 @@ impl Drop for TicketActor {
         METRICS.ticket_actors.dec();
         if std::thread::panicking() {
             // Nobody may be asking for this ticket, and its lock must lapse all the same.
-            let _ = self.graves.send(self.id);
+            let _ = self.panicked.send(self.id);
         }
     }
 }
@@ -398,12 +408,12 @@ impl Handler<Ask> for TicketActor {
     fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) {
         self.failpoint();
         // Buyers may wait for a load or a commit in any number that is admitted: one of them at most gets the ticket.
-        let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(ask.command, Command::Lock { .. });
+        let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(ask.command, TicketCommand::Lock { .. });
         if is_full && ask.reply.is_some() {
             METRICS.shed.with_label_values(&["tickets"]).inc();
-            return answer(ask, Err(Fault::Busy("ticket")));
+            return answer(ask, Err(ActorError::Busy("ticket")));
         }
-        self.queue.push_back(Waiting { ask, tries: 0, reloaded: false });
+        self.queue.push_back(QueuedRequest { ask, tries: 0, reloaded: false });
         self.pump(ctx);
     }
 }
@@ -412,14 +422,14 @@ impl Handler<Outdated> for TicketActor {
     type Result = ();
 
     fn handle(&mut self, Outdated(version): Outdated, ctx: &mut Context<Self>) {
-        if let Known::Sale(sale) = &self.known
+        if let Cached::Sale(sale) = &self.known
             && sale.ticket.version < version
             && !self.busy
         {
             if let Some(timer) = self.timer.take() {
                 timer.stop(ctx);
             }
-            self.known = Known::No;
+            self.known = Cached::No;
             self.load(ctx);
         }
     }
@@ -431,8 +441,8 @@ impl Handler<Wake> for TicketActor {
     fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
         if !self.busy {
             // What is in memory may be what the sweep found to be stale.
-            if !matches!(self.known, Known::Unsettled) {
-                self.known = Known::No;
+            if !matches!(self.known, Cached::Unsettled) {
+                self.known = Cached::No;
             }
             self.load(ctx);
         }

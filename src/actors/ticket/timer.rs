@@ -18,7 +18,7 @@ pub(super) struct Timer(SpawnHandle);
 impl Timer {
     pub fn start(ctx: &mut Context<TicketActor>, after: Duration) -> Self {
         METRICS.timers_armed.inc();
-        Self(ctx.run_later(after, |actor, ctx| actor.look(ctx)))
+        Self(ctx.run_later(after, |actor, ctx| actor.run_due_deadline(ctx)))
     }
 
     pub fn stop(self, ctx: &mut Context<TicketActor>) {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        domain::{Command, Money, Policy, ReplicaName, TicketId, Title, UserId, decide},
+        domain::{Money, Policy, ReplicaName, TicketCommand, TicketId, Title, UserId, decide},
     };
 
     fn locked_at(at: Timestamp) -> Sale {
@@ -75,7 +75,7 @@ mod tests {
         let listed = decide::list_ticket(TicketId::new(Uuid::from_u128(1)), UserId::new(Uuid::from_u128(2)), title, price, at);
         let sale = Sale::unlocked(listed.ticket.expect("a ticket"));
         let (order, buyer) = (OrderId::new(Uuid::from_u128(3)), UserId::new(Uuid::from_u128(4)));
-        let lock = Command::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("one") };
+        let lock = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("one") };
         let decision = decide(&sale, &lock, &Policy::default(), at).expect("granted");
         sale.after(&decision)
     }

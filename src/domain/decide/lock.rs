@@ -2,12 +2,12 @@
 
 use super::{Decision, Refusal, SlotChange, payment, selling};
 use crate::domain::{
-    CancelReason, Charge, Event, Failure, Lapse, Lock, Money, Order, OrderId, OrderStatus, Policy, ReplicaName, Sale, Ticket, TicketCopy,
-    TicketState, Timestamp, UserId, Version,
+    CancelReason, Charge, ChargeFailure, Event, Lapse, Lock, Money, Order, OrderId, OrderStatus, Policy, ReplicaName, Sale, Ticket,
+    TicketSnapshot, TicketState, Timestamp, UserId, Version,
 };
 
 /// What a buyer asks for.
-pub(super) struct Wish<'a> {
+pub(super) struct LockRequest<'a> {
     pub order: OrderId,
     pub buyer: UserId,
     pub expected_price: Option<Money>,
@@ -15,7 +15,7 @@ pub(super) struct Wish<'a> {
     pub replica: &'a ReplicaName,
 }
 
-pub(super) fn take(sale: &Sale, wish: Wish<'_>, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn take(sale: &Sale, wish: LockRequest<'_>, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     let seen = &sale.ticket;
     if seen.seller == wish.buyer {
         return Err(Refusal::OwnTicket);
@@ -42,7 +42,7 @@ pub(super) fn take(sale: &Sale, wish: Wish<'_>, policy: &Policy, now: Timestamp)
         buyer: wish.buyer,
         status: OrderStatus::Created,
         cancel_reason: None,
-        ticket: TicketCopy::from(&ticket),
+        ticket: TicketSnapshot::from(&ticket),
         price: ticket.price,
         currency: ticket.currency,
         expires_at: policy.expires_at(now),
@@ -78,7 +78,7 @@ pub(super) fn cancel(sale: &Sale, order: OrderId, by: UserId, policy: &Policy, n
     }
     let cancelled = Order { status: OrderStatus::Cancelled, cancel_reason: Some(CancelReason::Buyer), ..next(order, now) };
     let told = Event::OrderCancelled { order: cancelled.clone() };
-    Ok(free(sale, cancelled, vec![told], Failure::cancelled(), policy, now))
+    Ok(free(sale, cancelled, vec![told], ChargeFailure::cancelled(), policy, now))
 }
 
 pub(super) fn deadline_passed(sale: &Sale, order: OrderId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
@@ -121,7 +121,7 @@ pub(super) fn release(sale: &Sale, held: &Order, policy: &Policy, now: Timestamp
         // It lapsed at `expiresAt` already. Its version grows all the same: whoever saw it hold the lock must not win now.
         (next(held, now), Vec::new())
     };
-    free(sale, order, told, Failure::lock_lost(), policy, now)
+    free(sale, order, told, ChargeFailure::lock_lost(), policy, now)
 }
 
 fn expire(order: &Order, now: Timestamp) -> Order {
@@ -129,7 +129,7 @@ fn expire(order: &Order, now: Timestamp) -> Order {
 }
 
 /// Frees the ticket from `order`, whose next state is given. The order's event comes first, then the ticket's.
-fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: Failure, policy: &Policy, now: Timestamp) -> Decision {
+fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: ChargeFailure, policy: &Policy, now: Timestamp) -> Decision {
     let lapse = Lapse { user: order.buyer, at: now };
     let ticket =
         Ticket { state: TicketState::Available, lapses: sale.ticket.lapses_with(lapse, policy), ..selling::next(&sale.ticket, now) };

@@ -11,13 +11,13 @@ mod selling;
 mod tests;
 
 use super::{
-    Charge, ChargeId, Event, Failure, Millis, Money, Order, OrderId, PaymentId, Policy, RefundId, ReplicaName, Sale, Ticket, TicketId,
-    Timestamp, Title, TokenDigest, UserId, Version,
+    Charge, ChargeFailure, ChargeId, Event, Millis, Money, Order, OrderId, PaymentId, Policy, RefundId, ReplicaName, Sale, Ticket,
+    TicketId, Timestamp, Title, TokenDigest, UserId, Version,
 };
 
 /// What somebody, the payment processor or the clock wants of one ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Command {
+pub enum TicketCommand {
     /// The seller changes title and price.
     Edit { by: UserId, title: Title, price: Money, if_match: Option<Version> },
     /// The seller takes the ticket off sale.
@@ -35,18 +35,18 @@ pub enum Command {
     /// The processor wants the buyer to act.
     ActionRequired { charge: ChargeId, payment: PaymentId },
     /// The processor declined, at once or after the buyer acted. Nothing is held.
-    PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: Failure },
+    PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: ChargeFailure },
     /// The processor does not know the token: as if it had never been submitted.
     TokenRefused { charge: ChargeId },
     /// The attempt was cut off or refused, and the processor has nothing of it so far. It may still arrive there: the payment
     /// is closed at the processor first, and then the charge has Failed, for this reason.
-    PaymentInterrupted { charge: ChargeId, failure: Failure },
+    PaymentInterrupted { charge: ChargeId, failure: ChargeFailure },
     /// The processor waits for the buyer no longer: the payment was closed over there.
-    WaitingEnded { charge: ChargeId, failure: Failure },
+    WaitingEnded { charge: ChargeId, failure: ChargeFailure },
     /// The money is captured.
     PaymentCaptured { charge: ChargeId },
     /// The processor will never capture this payment.
-    CaptureFailed { charge: ChargeId, failure: Failure },
+    CaptureFailed { charge: ChargeId, failure: ChargeFailure },
     /// Time passed. Which deadline of the lock that was, if any, follows from the state.
     DeadlinePassed { order: OrderId },
     /// It is not known whether an earlier commit was written, and it may yet be: move every document on that it could
@@ -127,34 +127,34 @@ impl Decision {
 ///
 /// # Errors
 /// The first [`Refusal`] that applies, in the order of the contract: 404, 403, 412, 409, 429.
-pub fn decide(sale: &Sale, command: &Command, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
+pub fn decide(sale: &Sale, command: &TicketCommand, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     // Orders outlive the ticket that they were for, so that what concerns an order is answered by its document.
-    let about_ticket = matches!(command, Command::Edit { .. } | Command::Delist { .. } | Command::Lock { .. });
+    let about_ticket = matches!(command, TicketCommand::Edit { .. } | TicketCommand::Delist { .. } | TicketCommand::Lock { .. });
     if about_ticket && sale.ticket.is_deleted() {
         return Err(Refusal::NotFound);
     }
     match command {
-        Command::Edit { by, title, price, if_match } => selling::edit(sale, *by, title, *price, *if_match, now),
-        Command::Delist { by, if_match } => selling::delist(sale, *by, *if_match, now),
-        Command::Lock { order, buyer, expected_price, expected_version, replica } => {
+        TicketCommand::Edit { by, title, price, if_match } => selling::edit(sale, *by, title, *price, *if_match, now),
+        TicketCommand::Delist { by, if_match } => selling::delist(sale, *by, *if_match, now),
+        TicketCommand::Lock { order, buyer, expected_price, expected_version, replica } => {
             let (expected_price, expected_version) = (*expected_price, *expected_version);
-            lock::take(sale, lock::Wish { order: *order, buyer: *buyer, expected_price, expected_version, replica }, policy, now)
+            lock::take(sale, lock::LockRequest { order: *order, buyer: *buyer, expected_price, expected_version, replica }, policy, now)
         }
-        Command::Cancel { order, by } => lock::cancel(sale, *order, *by, policy, now),
-        Command::DeadlinePassed { order } => lock::deadline_passed(sale, *order, policy, now),
-        Command::SubmitPayment { order, by, charge, token } => {
+        TicketCommand::Cancel { order, by } => lock::cancel(sale, *order, *by, policy, now),
+        TicketCommand::DeadlinePassed { order } => lock::deadline_passed(sale, *order, policy, now),
+        TicketCommand::SubmitPayment { order, by, charge, token } => {
             payment::submit(sale, payment::Submission { order: *order, by: *by, charge: *charge, token }, policy, now)
         }
-        Command::ConfirmPayment { charge, by } => payment::confirm(sale, *charge, *by, now),
-        Command::PaymentAuthorized { charge, payment } => payment::authorized(sale, *charge, payment, policy, now),
-        Command::ActionRequired { charge, payment } => payment::action_required(sale, *charge, payment, policy, now),
-        Command::PaymentDeclined { charge, payment, failure } => payment::declined(sale, *charge, payment.as_ref(), failure, now),
-        Command::TokenRefused { charge } => payment::token_refused(sale, *charge, now),
-        Command::PaymentInterrupted { charge, failure } => payment::interrupted(sale, *charge, failure, now),
-        Command::WaitingEnded { charge, failure } => payment::waiting_ended(sale, *charge, failure, now),
-        Command::PaymentCaptured { charge } => payment::captured(sale, *charge, policy, now),
-        Command::CaptureFailed { charge, failure } => payment::capture_failed(sale, *charge, failure, policy, now),
-        Command::Fence => Ok(lock::fence(sale, now)),
+        TicketCommand::ConfirmPayment { charge, by } => payment::confirm(sale, *charge, *by, now),
+        TicketCommand::PaymentAuthorized { charge, payment } => payment::authorized(sale, *charge, payment, policy, now),
+        TicketCommand::ActionRequired { charge, payment } => payment::action_required(sale, *charge, payment, policy, now),
+        TicketCommand::PaymentDeclined { charge, payment, failure } => payment::declined(sale, *charge, payment.as_ref(), failure, now),
+        TicketCommand::TokenRefused { charge } => payment::token_refused(sale, *charge, now),
+        TicketCommand::PaymentInterrupted { charge, failure } => payment::interrupted(sale, *charge, failure, now),
+        TicketCommand::WaitingEnded { charge, failure } => payment::waiting_ended(sale, *charge, failure, now),
+        TicketCommand::PaymentCaptured { charge } => payment::captured(sale, *charge, policy, now),
+        TicketCommand::CaptureFailed { charge, failure } => payment::capture_failed(sale, *charge, failure, policy, now),
+        TicketCommand::Fence => Ok(lock::fence(sale, now)),
     }
 }
 
@@ -167,7 +167,7 @@ pub fn list_ticket(id: TicketId, seller: UserId, title: Title, price: Money, now
 ///
 /// # Errors
 /// [`Refusal::Stale`] if it is final or on its way back already.
-pub fn abandon_charge(charge: &Charge, failure: Failure, now: Timestamp) -> Result<Decision, Refusal> {
+pub fn abandon_charge(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     payment::abandon(charge, failure, now)
 }
 

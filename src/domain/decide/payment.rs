@@ -2,8 +2,8 @@
 
 use super::{Decision, Refusal, SlotChange, lock, selling};
 use crate::domain::{
-    CancelReason, Charge, ChargeId, ChargeStatus, ChargeStep, Event, Failure, Order, OrderId, OrderStatus, PaymentId, Policy, RefundId,
-    Sale, Ticket, TicketState, Timestamp, TokenDigest, UserId,
+    CancelReason, Charge, ChargeFailure, ChargeId, ChargeStatus, ChargeStep, Event, Order, OrderId, OrderStatus, PaymentId, Policy,
+    RefundId, Sale, Ticket, TicketState, Timestamp, TokenDigest, UserId,
 };
 
 /// A payment that a buyer submits.
@@ -29,7 +29,7 @@ pub(super) fn submit(sale: &Sale, submission: Submission<'_>, policy: &Policy, n
         if running.token == *token {
             return Err(Refusal::AwaitingAction { charge: running.id });
         }
-        charges.push(reversing(running, Failure::superseded(), now));
+        charges.push(reversing(running, ChargeFailure::superseded(), now));
     }
     if policy.limits_declines && held.declines >= Policy::DECLINES_PER_ORDER_MAX {
         // The ticket may be locked again by another order, once this one has ended.
@@ -123,7 +123,7 @@ pub(super) fn declined(
     sale: &Sale,
     charge: ChargeId,
     payment: Option<&PaymentId>,
-    failure: &Failure,
+    failure: &ChargeFailure,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     let (charge, order) = running(sale, charge)?;
@@ -138,7 +138,7 @@ pub(super) fn declined(
 
 pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, order) = authorizing(sale, charge)?;
-    let mut decision = failed(charge, None, &Failure::invalid_token(), now);
+    let mut decision = failed(charge, None, &ChargeFailure::invalid_token(), now);
     if charge.first_attempt {
         // No attempt was made, so the payment window counts again; if it is over by now, its deadline is due at once.
         decision.order = Some(Order { status: OrderStatus::Created, ..lock::next(order, now) });
@@ -147,13 +147,13 @@ pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Re
 }
 
 /// Failing it here would leave what arrives after this at the processor for good: a Final charge is looked after by nobody.
-pub(super) fn interrupted(sale: &Sale, charge: ChargeId, failure: &Failure, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn interrupted(sale: &Sale, charge: ChargeId, failure: &ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, _) = authorizing(sale, charge)?;
     Ok(only(reversing(charge, failure.clone(), now)))
 }
 
 /// As after a decline: the buyer has the secret of this payment.
-pub(super) fn waiting_ended(sale: &Sale, charge: ChargeId, failure: &Failure, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn waiting_ended(sale: &Sale, charge: ChargeId, failure: &ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, _) = running(sale, charge)?;
     match charge.step {
         ChargeStep::AwaitingAction => Ok(only(reversing(charge, failure.clone(), now))),
@@ -184,7 +184,7 @@ pub(super) fn captured(sale: &Sale, charge: ChargeId, policy: &Policy, now: Time
 pub(super) fn capture_failed(
     sale: &Sale,
     charge: ChargeId,
-    failure: &Failure,
+    failure: &ChargeFailure,
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
@@ -196,7 +196,7 @@ pub(super) fn capture_failed(
     Ok(Decision { order: Some(order), charges: vec![reversing(charge, failure.clone(), now)], ..Decision::default() })
 }
 
-pub(super) fn abandon(charge: &Charge, failure: Failure, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn abandon(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     match charge.step {
         ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::Stale),
         ChargeStep::Authorizing | ChargeStep::AwaitingAction | ChargeStep::Capturing => Ok(only(reversing(charge, failure, now))),
@@ -239,11 +239,11 @@ pub(super) fn refunded_later(charge: &Charge, refund: &RefundId, now: Timestamp)
 }
 
 /// The charge will have lost as soon as the processor has nothing of it any more.
-pub(super) fn reversing(charge: &Charge, failure: Failure, now: Timestamp) -> Charge {
+pub(super) fn reversing(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Charge {
     Charge { step: ChargeStep::Reversing { failure }, ..next(charge, now) }
 }
 
-fn failed(charge: &Charge, payment: Option<&PaymentId>, failure: &Failure, now: Timestamp) -> Decision {
+fn failed(charge: &Charge, payment: Option<&PaymentId>, failure: &ChargeFailure, now: Timestamp) -> Decision {
     let charge = Charge {
         status: ChargeStatus::Failed,
         step: ChargeStep::Final,

@@ -13,7 +13,7 @@ use clap::Parser;
 use super::*;
 use crate::{
     config,
-    http::{Front, edge::edge},
+    http::{HttpContext, middleware::middleware},
     ws::Direction,
 };
 
@@ -24,8 +24,8 @@ struct Flags {
 }
 
 async fn answer_with(request: TestRequest) -> ServiceResponse {
-    let front = Front::new(&Flags::parse_from(["gittix", "--rate-limit", "off"]).config, ([127, 0, 0, 1], 3000).into());
-    let app = init_service(crate::http::fronted(Arc::new(front)).wrap(from_fn(edge))).await;
+    let context = HttpContext::new(&Flags::parse_from(["gittix", "--rate-limit", "off"]).config, ([127, 0, 0, 1], 3000).into());
+    let app = init_service(crate::http::with_context(Arc::new(context)).wrap(from_fn(middleware))).await;
     call_service(&app, request.to_request()).await
 }
 

@@ -18,7 +18,7 @@ use super::{
     texts,
 };
 use crate::http::{
-    Front,
+    HttpContext,
     answer::{NO_CACHE, NO_STORE},
     assets,
     encoded::{Effort, Encoded, VARY},
@@ -29,7 +29,7 @@ pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charse
 
 /// What search engines and previews of links are shown.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct DocumentHead {
     pub(super) title: String,
     pub(super) description: String,
     /// Path and query of the address by which the page is known; `None` if there is no such page.
@@ -75,7 +75,7 @@ static PARTS: LazyLock<[String; 4]> = LazyLock::new(|| {
 
 impl Document {
     /// `origin`: scheme, host and port of absolute addresses.
-    pub(super) fn new(origin: &str, head: &Head, main: &Markup, served: Option<&Served>) -> Self {
+    pub(super) fn new(origin: &str, head: &DocumentHead, main: &Markup, served: Option<&Served>) -> Self {
         let [before_head, before_main, before_data, end] = &*PARTS;
         let (head, data) = (head_markup(origin, head).into_string(), served.map(served_markup).unwrap_or_default().into_string());
         let body = Bytes::from([before_head, &head, before_main, &main.0, before_data, &data, end].map(String::as_str).concat());
@@ -83,37 +83,37 @@ impl Document {
     }
 
     /// The answer with this document, or 304 if the client has it.
-    pub(super) fn answer(&self, req: &HttpRequest, front: &Front) -> HttpResponse {
+    pub(super) fn answer(&self, req: &HttpRequest, context: &HttpContext) -> HttpResponse {
         if etag::if_none_match(req.headers(), &self.tag) {
             let mut answer = HttpResponse::NotModified();
-            return self.guarded(answer.insert_header((header::CACHE_CONTROL, NO_CACHE)).finish(), front);
+            return self.guarded(answer.insert_header((header::CACHE_CONTROL, NO_CACHE)).finish(), context);
         }
-        self.with_body(req, front, StatusCode::OK, NO_CACHE)
+        self.with_body(req, context, StatusCode::OK, NO_CACHE)
     }
 
     /// The answer with this document in place of one that there is not.
-    pub(super) fn refusal(&self, req: &HttpRequest, front: &Front, status: StatusCode) -> HttpResponse {
-        self.with_body(req, front, status, NO_STORE)
+    pub(super) fn refusal(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode) -> HttpResponse {
+        self.with_body(req, context, status, NO_STORE)
     }
 
-    fn with_body(&self, req: &HttpRequest, front: &Front, status: StatusCode, caching: HeaderValue) -> HttpResponse {
+    fn with_body(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode, caching: HeaderValue) -> HttpResponse {
         let mut answer = HttpResponse::build(status);
         answer.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::CACHE_CONTROL, caching));
-        self.guarded(self.body.send(req, &mut answer), front)
+        self.guarded(self.body.send(req, &mut answer), context)
     }
 
-    fn guarded(&self, mut answer: HttpResponse, front: &Front) -> HttpResponse {
+    fn guarded(&self, mut answer: HttpResponse, context: &HttpContext) -> HttpResponse {
         let headers = answer.headers_mut();
         headers.insert(header::ETAG, HeaderValue::from_str(&self.tag).expect("a tag is ASCII"));
         headers.insert(header::VARY, VARY);
-        headers.insert(header::CONTENT_SECURITY_POLICY, front.pages.policy.clone());
-        assets::isolate(headers, front.has_stripe_element);
+        headers.insert(header::CONTENT_SECURITY_POLICY, context.pages.policy.clone());
+        assets::isolate(headers, context.has_stripe_element);
         answer
     }
 }
 
-fn head_markup(origin: &str, head: &Head) -> Markup {
-    let Head { title, description, canonical, is_indexed, kind, linked_data, requests } = head;
+fn head_markup(origin: &str, head: &DocumentHead) -> Markup {
+    let DocumentHead { title, description, canonical, is_indexed, kind, linked_data, requests } = head;
     html! {
         title { (texts::window_title(title)) }
         meta name="description" content=(description);

@@ -12,13 +12,13 @@ use crate::http::{
 
 /// One file of the pages.
 #[derive(Debug)]
-struct File {
+struct PageFile {
     /// Relative to `web/`.
     path: &'static str,
     body: &'static [u8],
 }
 
-static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/pages_files.rs"));
+static FILES: &[PageFile] = include!(concat!(env!("OUT_DIR"), "/pages_files.rs"));
 
 /// The document of every page. What stands in double braces is filled in.
 pub(super) const SHELL: &str = include_str!("../../../web/index.html");
@@ -32,7 +32,7 @@ pub(super) struct Sent {
 }
 
 pub(super) static SENT: LazyLock<HashMap<&str, Sent>> = LazyLock::new(|| {
-    let sent = |file: &'static File| {
+    let sent = |file: &'static PageFile| {
         let body = Encoded::new(Bytes::from_static(file.body), Effort::High);
         Sent { content_type: content_type(file.path), tag: assets::tag(file.body), body }
     };
@@ -45,7 +45,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
     const DIGEST_BYTES: usize = 8;
     let mut all = Sha256::new();
     all.update(SHELL);
-    for File { path, body } in FILES {
+    for PageFile { path, body } in FILES {
         all.update(path);
         all.update(body);
     }

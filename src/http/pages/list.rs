@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::{
-    document::{Document, Head, Served},
+    document::{Document, DocumentHead, Served},
     texts,
     ticket::{kind, stub},
 };
@@ -24,26 +24,26 @@ const FILTERS: [&str; 5] = ["q", "sort", "minPrice", "maxPrice", "seller"];
 
 /// `GET /`.
 pub(super) fn answer(call: &Call) -> HttpResponse {
-    let (front, catalog) = (&call.state.front, &call.state.catalog);
+    let (context, catalog) = (&call.state.context, &call.state.catalog);
     let (query, generation) = (call.req.query_string(), catalog.generation());
-    let document = front.pages.lists.find(query, generation).unwrap_or_else(|| {
-        let document = Arc::new(List::of(query, catalog).document(&front.pages.origin));
-        front.pages.lists.keep(query, generation, &document);
+    let document = context.pages.lists.find(query, generation).unwrap_or_else(|| {
+        let document = Arc::new(ListPage::of(query, catalog).document(&context.pages.origin));
+        context.pages.lists.keep(query, generation, &document);
         document
     });
-    document.answer(&call.req, front)
+    document.answer(&call.req, context)
 }
 
 /// What an address asks for, and what was found.
-struct List {
+struct ListPage {
     filters: Vec<(&'static str, String)>,
     /// Whether it is another page than the first.
     is_continued: bool,
     /// `None`: the interface refuses what was asked for.
-    found: Option<(Query, catalog::Page)>,
+    found: Option<(Query, catalog::TicketPage)>,
 }
 
-impl List {
+impl ListPage {
     fn of(query: &str, catalog: &catalog::Catalog) -> Self {
         let value_of = |wanted: &str| {
             let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted);
@@ -72,7 +72,7 @@ impl List {
             Some(words) => format!("Tickets for “{words}”"),
             None => texts::TICKETS_FOR_SALE.to_owned(),
         };
-        let head = Head {
+        let head = DocumentHead {
             title,
             description: texts::SITE_DESCRIPTION.to_owned(),
             canonical: Some("/".to_owned()),

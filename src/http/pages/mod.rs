@@ -36,13 +36,13 @@ use uuid::Uuid;
 
 pub use self::sitemap::{robots, sitemap};
 use self::{
-    document::{Document, Head},
+    document::{Document, DocumentHead},
     files::{SENT, VERSION},
     sitemap::Sitemap,
 };
 use super::{
-    Front,
-    answer::{Answer, NO_CACHE},
+    HttpContext,
+    answer::{HandlerResult, NO_CACHE},
     call::Call,
     encoded::VARY,
     error::{ApiError, Code},
@@ -53,7 +53,7 @@ use crate::config::Config;
 
 /// A page: an address, and what stands there.
 #[derive(Debug)]
-pub struct Page {
+pub struct PageRoute {
     /// As the route table writes it. `web/app.js` has the same addresses, which a test checks.
     pub address: &'static str,
     title: &'static str,
@@ -71,26 +71,26 @@ enum Content {
 }
 
 /// All pages. The first address that matches counts.
-pub const PAGES: [Page; 9] = [
-    Page { address: "/", title: texts::TICKETS_FOR_SALE, content: Content::List, requests: &[] },
-    Page { address: "/tickets/new", title: texts::NEW_TICKET, content: Content::Script, requests: &[SETTINGS] },
-    Page { address: "/tickets/{id}", title: texts::TICKET, content: Content::Ticket, requests: &[] },
-    Page { address: "/listings", title: texts::MY_LISTINGS, content: Content::Script, requests: &[] },
-    Page {
+pub const PAGES: [PageRoute; 9] = [
+    PageRoute { address: "/", title: texts::TICKETS_FOR_SALE, content: Content::List, requests: &[] },
+    PageRoute { address: "/tickets/new", title: texts::NEW_TICKET, content: Content::Script, requests: &[SETTINGS] },
+    PageRoute { address: "/tickets/{id}", title: texts::TICKET, content: Content::Ticket, requests: &[] },
+    PageRoute { address: "/listings", title: texts::MY_LISTINGS, content: Content::Script, requests: &[] },
+    PageRoute {
         address: "/orders",
         title: texts::MY_ORDERS,
         content: Content::Script,
         requests: &["/api/orders", "/api/orders?status=all", SETTINGS],
     },
-    Page {
+    PageRoute {
         address: "/orders/{id}",
         title: texts::ORDER,
         content: Content::Script,
         requests: &["/api/orders/{id}", "/api/orders/{id}/charges", SETTINGS],
     },
-    Page { address: "/signup", title: texts::SIGN_UP, content: Content::Script, requests: &[] },
-    Page { address: "/signin", title: texts::SIGN_IN, content: Content::Script, requests: &[] },
-    Page { address: "/account", title: texts::ACCOUNT, content: Content::Script, requests: &[] },
+    PageRoute { address: "/signup", title: texts::SIGN_UP, content: Content::Script, requests: &[] },
+    PageRoute { address: "/signin", title: texts::SIGN_IN, content: Content::Script, requests: &[] },
+    PageRoute { address: "/account", title: texts::ACCOUNT, content: Content::Script, requests: &[] },
 ];
 
 /// Where the files are.
@@ -108,7 +108,7 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 
 /// What pages need of the settings, and what was rendered of them.
 #[derive(Debug)]
-pub struct Pages {
+pub struct PagesContext {
     /// Scheme, host and port of absolute addresses. Never from a request, whose `Host` a stranger may have written.
     origin: String,
     policy: HeaderValue,
@@ -116,7 +116,7 @@ pub struct Pages {
     sitemap: Sitemap,
 }
 
-impl Pages {
+impl PagesContext {
     /// `addr`: where the server listens.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
         let origin = match config.public_origin.first() {
@@ -141,13 +141,13 @@ fn policy(config: &Config) -> HeaderValue {
 }
 
 /// The document of a page.
-pub async fn show(call: Call, page: &'static Page) -> HttpResponse {
+pub async fn show(call: Call, page: &'static PageRoute) -> HttpResponse {
     match page.content {
         Content::List => list::answer(&call),
         Content::Ticket => ticket::answer(&call).await,
         Content::Script => {
-            let front = &call.state.front;
-            let head = Head {
+            let context = &call.state.context;
+            let head = DocumentHead {
                 title: page.title.to_owned(),
                 description: texts::SITE_DESCRIPTION.to_owned(),
                 canonical: Some(call.req.path().to_owned()),
@@ -156,13 +156,13 @@ pub async fn show(call: Call, page: &'static Page) -> HttpResponse {
                 linked_data: None,
                 requests: first_requests(&call, page).await,
             };
-            Document::new(&front.pages.origin, &head, &needs_script(page.title), None).answer(&call.req, front)
+            Document::new(&context.pages.origin, &head, &needs_script(page.title), None).answer(&call.req, context)
         }
     }
 }
 
 /// Paths that the browser may request while it still loads the page's script, which will request them first.
-async fn first_requests(call: &Call, page: &Page) -> Vec<String> {
+async fn first_requests(call: &Call, page: &PageRoute) -> Vec<String> {
     let mut paths = vec![CURRENT_USER.to_owned()];
     let id = call.req.match_info().get("id").unwrap_or_default();
     let is_id = id.is_empty() || Uuid::try_parse(id).is_ok();
@@ -174,7 +174,7 @@ async fn first_requests(call: &Call, page: &Page) -> Vec<String> {
 }
 
 /// One file.
-pub async fn file(req: HttpRequest, named: Path<(String, String)>) -> Answer {
+pub async fn file(req: HttpRequest, named: Path<(String, String)>) -> HandlerResult {
     let (version, path) = named.into_inner();
     let file = SENT.get(path.as_str()).ok_or_else(|| ApiError::new(Code::NotFound))?;
     // Another version is asked for while replicas of two versions run: what is here is better than nothing, this once.
@@ -190,7 +190,7 @@ pub async fn file(req: HttpRequest, named: Path<(String, String)>) -> Answer {
 
 /// For an address at which there is nothing: the way to the one that was meant, or a page that says so, if it is a person who
 /// came there.
-pub async fn lost(req: &HttpRequest, front: Data<Front>) -> Option<HttpResponse> {
+pub async fn not_found_page(req: &HttpRequest, context: Data<HttpContext>) -> Option<HttpResponse> {
     if !matches!(*req.method(), Method::GET | Method::HEAD) {
         return None;
     }
@@ -199,7 +199,7 @@ pub async fn lost(req: &HttpRequest, front: Data<Front>) -> Option<HttpResponse>
     }
     let accepts = req.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let machine = ["/api/", "/assets/", "/docs/"].iter().any(|prefix| req.path().starts_with(prefix));
-    (!machine && accepts.contains("text/html")).then(|| not_found(req, &front))
+    (!machine && accepts.contains("text/html")).then(|| not_found(req, &context))
 }
 
 /// 308 to the page whose address differs by letter case or by slashes at the end only. The query stays.
@@ -232,8 +232,8 @@ fn page_address(path: &str) -> Option<String> {
 }
 
 /// The page that says that there is none, with status 404.
-fn not_found(req: &HttpRequest, front: &Front) -> HttpResponse {
-    let head = Head {
+fn not_found(req: &HttpRequest, context: &HttpContext) -> HttpResponse {
+    let head = DocumentHead {
         title: texts::NOT_FOUND.to_owned(),
         description: texts::SITE_DESCRIPTION.to_owned(),
         canonical: None,
@@ -251,7 +251,7 @@ fn not_found(req: &HttpRequest, front: &Front) -> HttpResponse {
             }
         }
     };
-    Document::new(&front.pages.origin, &head, &main, None).refusal(req, front, StatusCode::NOT_FOUND)
+    Document::new(&context.pages.origin, &head, &main, None).refusal(req, context, StatusCode::NOT_FOUND)
 }
 
 /// The content of a page that the script makes: its heading, until then.

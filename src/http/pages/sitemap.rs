@@ -10,8 +10,8 @@ use crate::{
     catalog::Catalog,
     domain::Timestamp,
     http::{
-        Front,
-        answer::{Answer, NO_CACHE},
+        HttpContext,
+        answer::{HandlerResult, NO_CACHE},
         assets,
         call::Call,
         encoded::{Effort, Encoded, VARY},
@@ -22,14 +22,14 @@ use crate::{
 
 /// How much one sitemap may hold and take.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct SitemapLimits {
     /// Addresses in the file. Of more tickets the newest are in it; the others are found through the list.
     addresses_max: usize,
     /// Tickets that are taken from the catalog at a time.
     tickets_at_once: usize,
 }
 
-impl Bounds {
+impl SitemapLimits {
     /// 50,000 addresses: sitemaps.org.
     const DEFAULT: Self = Self { addresses_max: 50_000, tickets_at_once: 1000 };
 }
@@ -39,10 +39,10 @@ const REST_PER_WORK: u32 = 20;
 
 /// The sitemap that was made last.
 #[derive(Debug, Default)]
-pub(super) struct Sitemap(Mutex<Option<Made>>);
+pub(super) struct Sitemap(Mutex<Option<RenderedSitemap>>);
 
 #[derive(Debug)]
-struct Made {
+struct RenderedSitemap {
     body: Encoded,
     tag: String,
     generation: u64,
@@ -50,15 +50,15 @@ struct Made {
     work: Duration,
 }
 
-impl Made {
+impl RenderedSitemap {
     fn is_good(&self, generation: u64) -> bool {
         self.generation == generation || self.at.elapsed() < self.work * REST_PER_WORK
     }
 }
 
 /// `GET /sitemap.xml`.
-pub async fn sitemap(call: Call) -> Answer {
-    let pages = &call.state.front.pages;
+pub async fn sitemap(call: Call) -> HandlerResult {
+    let pages = &call.state.context.pages;
     let catalog = &call.state.catalog;
     // Requests that arrive while it is being made wait for it.
     let mut last = pages.sitemap.0.lock().await;
@@ -68,9 +68,9 @@ pub async fn sitemap(call: Call) -> Answer {
         None => {
             let (catalog, origin, at) = (catalog.clone(), pages.origin.clone(), Instant::now());
             let made = tokio::task::spawn_blocking(move || {
-                let body = Encoded::new(render(&origin, &catalog, Bounds::DEFAULT).into(), Effort::Low);
+                let body = Encoded::new(render(&origin, &catalog, SitemapLimits::DEFAULT).into(), Effort::Low);
                 body.prepare();
-                Made { tag: assets::tag(body.plain()), body, generation, at, work: at.elapsed() }
+                RenderedSitemap { tag: assets::tag(body.plain()), body, generation, at, work: at.elapsed() }
             });
             last.insert(made.await.map_err(|_| ApiError::new(Code::Internal))?)
         }
@@ -86,13 +86,13 @@ pub async fn sitemap(call: Call) -> Answer {
 
 /// `GET /robots.txt`: crawlers may read all that pages load, or they would see pages without content. What is not to be
 /// listed says so itself.
-pub async fn robots(req: HttpRequest, front: Data<Front>) -> HttpResponse {
-    let body = format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", front.pages.origin);
+pub async fn robots(req: HttpRequest, context: Data<HttpContext>) -> HttpResponse {
+    let body = format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", context.pages.origin);
     let tag = assets::tag(body.as_bytes());
     assets::serve_bytes(&req, body.into(), "text/plain; charset=utf-8", &tag)
 }
 
-fn render(origin: &str, catalog: &Catalog, bounds: Bounds) -> String {
+fn render(origin: &str, catalog: &Catalog, bounds: SitemapLimits) -> String {
     // Of what an origin may hold, only `&` is special in XML.
     let origin = origin.replace('&', "&amp;");
     let mut xml =
@@ -137,7 +137,7 @@ mod tests {
         }
         site.lock(ids[29]).await;
         let held = |addresses_max| {
-            let xml = render("https://tickets.example", site.catalog(), Bounds { addresses_max, tickets_at_once: 7 });
+            let xml = render("https://tickets.example", site.catalog(), SitemapLimits { addresses_max, tickets_at_once: 7 });
             assert!(xml.starts_with("<?xml") && xml.ends_with("</urlset>\n") && xml.contains("<loc>https://tickets.example/</loc>"));
             let named = ids.iter().map(|id| xml.contains(&format!("<loc>https://tickets.example/tickets/{id}</loc>"))).collect::<Vec<_>>();
             (xml.matches("<url>").count(), named.iter().position(|named| *named), named.iter().filter(|named| **named).count())
@@ -150,7 +150,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sitemap_is_made_again_only_after_a_change_and_a_rest() {
         let work = Duration::from_secs(1);
-        let made = Made { body: Encoded::new(Bytes::new(), Effort::Low), tag: String::new(), generation: 7, at: Instant::now(), work };
+        let made =
+            RenderedSitemap { body: Encoded::new(Bytes::new(), Effort::Low), tag: String::new(), generation: 7, at: Instant::now(), work };
         assert!(made.is_good(7) && made.is_good(8), "it has just been made");
         tokio::time::advance(work * REST_PER_WORK).await;
         assert!(made.is_good(7) && !made.is_good(8), "only a change makes it old");

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    document::{Document, Head, Served},
+    document::{Document, DocumentHead, Served},
     not_found, respelled, texts,
 };
 use crate::{
-    actors::Fault,
+    actors::ActorError,
     domain::{Ticket, TicketId, TicketStatus, Timestamp},
     http::call::Call,
     wire::TicketView,
@@ -23,29 +23,29 @@ use crate::{
 
 /// `GET /tickets/{id}`, from the catalog; a ticket that it does not know yet is read from the store.
 pub(super) async fn answer(call: &Call) -> HttpResponse {
-    let front = &call.state.front;
+    let context = &call.state.context;
     let Ok(id) = call.id::<TicketId>() else {
-        return respelled(&call.req).unwrap_or_else(|| not_found(&call.req, front));
+        return respelled(&call.req).unwrap_or_else(|| not_found(&call.req, context));
     };
     let known = call.state.catalog.get(id);
     let ticket = match known {
         Some(ticket) => ticket,
         None => match call.actors().tickets.get(id).await {
             Ok(ticket) => Arc::new(ticket),
-            Err(Fault::NotFound) => return not_found(&call.req, front),
+            Err(ActorError::NotFound) => return not_found(&call.req, context),
             Err(_) => return unavailable(call),
         },
     };
     match ticket.status().zip(TicketView::of(&ticket)) {
-        Some((status, view)) => document(call, &ticket, status, &view).answer(&call.req, front),
-        None => not_found(&call.req, front),
+        Some((status, view)) => document(call, &ticket, status, &view).answer(&call.req, context),
+        None => not_found(&call.req, context),
     }
 }
 
 /// The store does not answer: the page without the ticket, for which its script asks again.
 fn unavailable(call: &Call) -> HttpResponse {
-    let front = &call.state.front;
-    let head = Head {
+    let context = &call.state.context;
+    let head = DocumentHead {
         title: texts::TICKET.to_owned(),
         description: texts::SITE_DESCRIPTION.to_owned(),
         canonical: None,
@@ -54,16 +54,16 @@ fn unavailable(call: &Call) -> HttpResponse {
         linked_data: None,
         requests: Vec::new(),
     };
-    let document = Document::new(&front.pages.origin, &head, &super::needs_script(texts::TICKET), None);
-    let mut answer = document.refusal(&call.req, front, StatusCode::SERVICE_UNAVAILABLE);
+    let document = Document::new(&context.pages.origin, &head, &super::needs_script(texts::TICKET), None);
+    let mut answer = document.refusal(&call.req, context, StatusCode::SERVICE_UNAVAILABLE);
     answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
     answer
 }
 
 fn document(call: &Call, ticket: &Ticket, status: TicketStatus, view: &TicketView<'_>) -> Document {
-    let origin = &call.state.front.pages.origin;
+    let origin = &call.state.context.pages.origin;
     let title = ticket.title.as_str();
-    let head = Head {
+    let head = DocumentHead {
         title: title.to_owned(),
         description: texts::ticket_description(title, ticket.price, status),
         canonical: Some(address(ticket)),

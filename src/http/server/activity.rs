@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::framing::{Framing, Next};
+use super::framing::{Framing, NextRequest};
 
 /// Deadlines of a connection. [`Deadlines::default`] is the public contract; tests shorten them.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +75,7 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const ROUND_BYTES_MAX: usize = 4 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum RequestPhase {
     /// Between two requests, or before the first.
     Idle,
     /// A part of a head was read.
@@ -118,7 +118,7 @@ pub enum Body {
 /// What one connection is doing.
 #[derive(Debug)]
 pub struct Activity {
-    phase: Cell<Phase>,
+    phase: Cell<RequestPhase>,
     /// The tick at which the phase began, or at which the peer had taken all that was written.
     since: Cell<u32>,
     /// Bytes wait for the peer: the tick at which it last took some.
@@ -139,7 +139,7 @@ pub struct Activity {
 impl Activity {
     pub fn new(now: u32) -> Self {
         Self {
-            phase: Cell::new(Phase::Idle),
+            phase: Cell::new(RequestPhase::Idle),
             since: Cell::new(now),
             blocked_since: Cell::new(None),
             head_bytes: Cell::new(0),
@@ -153,7 +153,7 @@ impl Activity {
 
     /// Whether to read now. Anything but [`MayRead::Yes`] is what the caller then does.
     pub fn may_read(&self) -> MayRead {
-        let is_over = self.phase.get() == Phase::Answering && self.allowance.get() == 0;
+        let is_over = self.phase.get() == RequestPhase::Answering && self.allowance.get() == 0;
         if is_over || self.blocked_since.get().is_some() {
             self.held.set(true);
             return MayRead::AfterAnswer;
@@ -162,7 +162,7 @@ impl Activity {
             self.round_bytes.set(0);
             return MayRead::AfterParsing;
         }
-        let is_head = self.phase.get() == Phase::Head && self.round_bytes.get() == 0;
+        let is_head = self.phase.get() == RequestPhase::Head && self.round_bytes.get() == 0;
         if is_head && self.head_bytes.get() >= HEAD_BYTES_MAX { MayRead::HeadTooLarge } else { MayRead::Yes }
     }
 
@@ -171,16 +171,16 @@ impl Activity {
         self.round_bytes.set(self.round_bytes.get() + bytes.len());
         let completes_request = self.framing.borrow_mut().on_read(bytes);
         match self.phase.get() {
-            Phase::Answering => self.allowance.set(self.allowance.get().saturating_sub(bytes.len() as u64)),
-            Phase::Idle if !bytes.is_empty() => {
-                self.enter(Phase::Head, now);
+            RequestPhase::Answering => self.allowance.set(self.allowance.get().saturating_sub(bytes.len() as u64)),
+            RequestPhase::Idle if !bytes.is_empty() => {
+                self.enter(RequestPhase::Head, now);
                 self.head_bytes.set(bytes.len());
             }
-            Phase::Head => self.head_bytes.set(self.head_bytes.get() + bytes.len()),
-            Phase::Idle | Phase::Farewell => {}
+            RequestPhase::Head => self.head_bytes.set(self.head_bytes.get() + bytes.len()),
+            RequestPhase::Idle | RequestPhase::Farewell => {}
         }
-        if completes_request && self.phase.get() == Phase::Head {
-            self.enter(Phase::Idle, now);
+        if completes_request && self.phase.get() == RequestPhase::Head {
+            self.enter(RequestPhase::Idle, now);
             self.head_bytes.set(0);
         }
     }
@@ -192,7 +192,7 @@ impl Activity {
 
     /// A head is complete, and its request is being answered.
     pub fn on_request(&self, body: Body, now: u32) {
-        self.enter(Phase::Answering, now);
+        self.enter(RequestPhase::Answering, now);
         self.framing.borrow_mut().on_request(body);
         self.discards.set(false);
         self.allowance.set(match body {
@@ -212,7 +212,7 @@ impl Activity {
     /// The request is answered, except for what waits to be written. Returns whether reading was put off until now.
     pub fn on_answer(&self, now: u32) -> bool {
         let next = self.framing.borrow_mut().on_answer();
-        self.enter(if next == Next::Begun { Phase::Head } else { Phase::Idle }, now);
+        self.enter(if next == NextRequest::Begun { RequestPhase::Head } else { RequestPhase::Idle }, now);
         self.head_bytes.set(0);
         self.held.replace(false)
     }
@@ -237,11 +237,11 @@ impl Activity {
     /// The connection is refused.
     pub fn on_farewell(&self, now: u32) {
         self.blocked_since.set(None);
-        self.enter(Phase::Farewell, now);
+        self.enter(RequestPhase::Farewell, now);
     }
 
     pub fn is_answering(&self) -> bool {
-        self.phase.get() == Phase::Answering
+        self.phase.get() == RequestPhase::Answering
     }
 
     /// Whether what is being read is the rest of a body that its handler did not want.
@@ -256,15 +256,15 @@ impl Activity {
             return over(since, ticks.write).then_some(Overdue::Write);
         }
         let (overdue, ticks) = match self.phase.get() {
-            Phase::Answering => return None,
-            Phase::Idle => (Overdue::Idle, ticks.idle),
-            Phase::Head => (Overdue::Head, ticks.head),
-            Phase::Farewell => (Overdue::Farewell, ticks.farewell),
+            RequestPhase::Answering => return None,
+            RequestPhase::Idle => (Overdue::Idle, ticks.idle),
+            RequestPhase::Head => (Overdue::Head, ticks.head),
+            RequestPhase::Farewell => (Overdue::Farewell, ticks.farewell),
         };
         over(self.since.get(), ticks).then_some(overdue)
     }
 
-    fn enter(&self, phase: Phase, now: u32) {
+    fn enter(&self, phase: RequestPhase, now: u32) {
         self.phase.set(phase);
         self.since.set(now);
     }

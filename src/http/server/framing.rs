@@ -39,7 +39,7 @@ enum Part {
 
 /// Whether the bytes behind an answered request begin another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum NextRequest {
     NotBegun,
     Begun,
 }
@@ -68,7 +68,7 @@ impl Framing {
                 if *missing == 0 {
                     self.part = Part::RequestEnd;
                     self.ahead.extend_from_slice(rest);
-                    return self.answering.is_none() && self.next_head() == Next::NotBegun;
+                    return self.answering.is_none() && self.next_head() == NextRequest::NotBegun;
                 }
             }
             Part::HeadEnd | Part::RequestEnd => self.ahead.extend_from_slice(bytes),
@@ -101,28 +101,28 @@ impl Framing {
     }
 
     /// The request was answered.
-    pub fn on_answer(&mut self) -> Next {
+    pub fn on_answer(&mut self) -> NextRequest {
         let body = self.answering.take();
         match self.part {
             Part::RequestEnd => self.next_head(),
             // What comes next is the rest of the body.
-            Part::Body(_) => Next::NotBegun,
+            Part::Body(_) => NextRequest::NotBegun,
             // A head and a body in chunks end with an empty line, a part of a head or of a chunk does not. A body with a length
             // may end with anything; the shorter deadline applies to it.
-            _ if matches!(body, Some(Body::Sized(_))) || !self.ends_with_empty_line() => Next::Begun,
+            _ if matches!(body, Some(Body::Sized(_))) || !self.ends_with_empty_line() => NextRequest::Begun,
             _ => {
                 self.part = Part::Head(HeadScan::new());
-                Next::NotBegun
+                NextRequest::NotBegun
             }
         }
     }
 
     /// Continues with the head that begins with the bytes ahead.
-    fn next_head(&mut self) -> Next {
+    fn next_head(&mut self) -> NextRequest {
         let ahead = mem::take(&mut self.ahead);
         let mut scan = HeadScan::new();
         let end = scan.find_end(&ahead);
-        let next = if scan.has_begun { Next::Begun } else { Next::NotBegun };
+        let next = if scan.has_begun { NextRequest::Begun } else { NextRequest::NotBegun };
         self.part = match end {
             Some(end) => {
                 self.ahead.extend_from_slice(&ahead[end..]);
@@ -203,14 +203,14 @@ mod tests {
     const PARTS: [&[u8]; 3] = [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: \r\n"];
 
     /// What is known behind these requests, all read at once.
-    fn after(requests: &[(&[u8], Body)], rest: &[u8]) -> Next {
+    fn after(requests: &[(&[u8], Body)], rest: &[u8]) -> NextRequest {
         let mut framing = Framing::new();
         let bytes: Vec<u8> = requests.iter().flat_map(|(bytes, _)| bytes.iter()).chain(rest).copied().collect();
         framing.on_read(&bytes);
         answer(&mut framing, requests)
     }
 
-    fn answer(framing: &mut Framing, requests: &[(&[u8], Body)]) -> Next {
+    fn answer(framing: &mut Framing, requests: &[(&[u8], Body)]) -> NextRequest {
         let nexts = requests.iter().map(|(_, body)| {
             framing.on_request(*body);
             framing.on_answer()
@@ -230,10 +230,10 @@ mod tests {
             &[(POST, BODY), (CHUNKED, Body::Chunked)],
         ];
         for requests in requests {
-            assert_eq!(after(requests, b""), Next::NotBegun, "{requests:?}");
-            assert_eq!(after(requests, b"\r\n"), Next::NotBegun, "empty lines are skipped: {requests:?}");
+            assert_eq!(after(requests, b""), NextRequest::NotBegun, "{requests:?}");
+            assert_eq!(after(requests, b"\r\n"), NextRequest::NotBegun, "empty lines are skipped: {requests:?}");
             for part in PARTS {
-                assert_eq!(after(requests, part), Next::Begun, "{requests:?} {part:?}");
+                assert_eq!(after(requests, part), NextRequest::Begun, "{requests:?} {part:?}");
             }
         }
     }
@@ -242,7 +242,7 @@ mod tests {
     fn requests_are_followed_in_reads_of_any_size() {
         let requests = [(GET, Body::None), (POST, BODY), (GET, Body::None), (POST, BODY)];
         for size in 1..40 {
-            for (rest, expected) in [(&b""[..], Next::NotBegun), (b"P", Next::Begun)] {
+            for (rest, expected) in [(&b""[..], NextRequest::NotBegun), (b"P", NextRequest::Begun)] {
                 let mut framing = Framing::new();
                 for (index, (bytes, body)) in requests.iter().enumerate() {
                     let is_last = index + 1 == requests.len();
@@ -251,7 +251,7 @@ mod tests {
                         framing.on_read(read);
                     }
                     framing.on_request(*body);
-                    assert_eq!(framing.on_answer(), if is_last { expected } else { Next::NotBegun }, "{size} {index}");
+                    assert_eq!(framing.on_answer(), if is_last { expected } else { NextRequest::NotBegun }, "{size} {index}");
                 }
             }
         }
@@ -263,7 +263,7 @@ mod tests {
         framing.on_read(&POST[..POST.len() - 3]);
         framing.on_request(BODY);
         assert!(!framing.on_read(&[&POST[POST.len() - 3..], b"G"].concat()), "it is being answered");
-        assert_eq!(framing.on_answer(), Next::Begun);
+        assert_eq!(framing.on_answer(), NextRequest::Begun);
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
             let mut framing = Framing::new();
             framing.on_read(&POST[..POST.len() - 4]);
             framing.on_request(BODY);
-            assert_eq!(framing.on_answer(), Next::NotBegun);
+            assert_eq!(framing.on_answer(), NextRequest::NotBegun);
             assert!(!framing.on_read(b"\r\n"));
             assert_eq!(framing.on_read(rest), is_complete, "{rest:?}");
         }
@@ -280,8 +280,8 @@ mod tests {
 
     #[test]
     fn sized_body_behind_a_pipelined_body_in_chunks_counts_as_followed_by_a_head() {
-        assert_eq!(after(&[(CHUNKED, Body::Chunked), (POST, BODY)], b""), Next::Begun, "it is not known, and ends sooner");
-        assert_eq!(after(&[(CHUNKED, Body::Chunked), (POST, BODY), (GET, Body::None)], b""), Next::NotBegun, "known again");
+        assert_eq!(after(&[(CHUNKED, Body::Chunked), (POST, BODY)], b""), NextRequest::Begun, "it is not known, and ends sooner");
+        assert_eq!(after(&[(CHUNKED, Body::Chunked), (POST, BODY), (GET, Body::None)], b""), NextRequest::NotBegun, "known again");
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         let mut framing = Framing::new();
         framing.on_read(&CHUNKED[..CHUNKED.len() - 6]);
         framing.on_request(Body::Chunked);
-        assert_eq!(framing.on_answer(), Next::Begun);
+        assert_eq!(framing.on_answer(), NextRequest::Begun);
     }
 
     #[test]

@@ -30,11 +30,11 @@ const ANSWERED_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 pub struct Quota {
     limits: QuotaLimits,
     answered: DefaultDirectRateLimiter,
-    counts: Mutex<Counts>,
+    counts: Mutex<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct OpenConnections {
     open: usize,
     by_address: HashMap<IpAddr, usize>,
 }

@@ -9,13 +9,13 @@ use actix_web::{ResponseError, body::MessageBody, http::header};
 use bytes::Bytes;
 
 use crate::http::{
-    edge,
     error::{ApiError, Code},
+    middleware,
 };
 
 /// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ConnectionRefusal {
     /// The bytes are no request.
     Malformed,
     HeadTooLarge,
@@ -24,7 +24,7 @@ pub enum Refusal {
     Internal,
 }
 
-impl Refusal {
+impl ConnectionRefusal {
     /// The label of the metric.
     pub const fn label(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Refusal {
     #[expect(clippy::disallowed_methods, reason = "the Date header is the host's time, on these answers as on all others")]
     pub fn answer(self) -> Bytes {
         let mut answer = self.error().error_response();
-        edge::harden(answer.headers_mut(), false);
+        middleware::harden(answer.headers_mut(), false);
         let status = answer.status();
         let date = header::HttpDate::from(std::time::SystemTime::now());
         let mut head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ndate: {date}\r\n");
@@ -79,7 +79,7 @@ impl Refusal {
 /// Finds an answer that actix-http made by itself at the end of what it writes: where it begins, and what it is.
 ///
 /// Such an answer has no body and no other headers than those below; an answer of a handler has more.
-pub fn find(written: &[u8]) -> Option<(usize, Refusal)> {
+pub fn find(written: &[u8]) -> Option<(usize, ConnectionRefusal)> {
     const LENGTH_MAX: usize = 160;
     const HEADERS: [&str; 3] = ["content-length: 0", "connection: ", "date: "];
     if !written.ends_with(b"\r\n\r\n") {
@@ -90,9 +90,9 @@ pub fn find(written: &[u8]) -> Option<(usize, Refusal)> {
     let text = std::str::from_utf8(&written[start..]).ok()?;
     let (line, headers) = text.split_once("\r\n")?;
     let refusal = match line.split(' ').nth(1)? {
-        "400" => Refusal::Malformed,
-        "431" => Refusal::HeadTooLarge,
-        "500" => Refusal::Internal,
+        "400" => ConnectionRefusal::Malformed,
+        "431" => ConnectionRefusal::HeadTooLarge,
+        "500" => ConnectionRefusal::Internal,
         _ => return None,
     };
     let is_bare = headers.lines().all(|header| header.is_empty() || HEADERS.iter().any(|bare| header.starts_with(bare)));
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn answer_of_the_parser_is_found_alone_and_behind_another() {
-        assert_eq!(find(BARE.as_bytes()), Some((0, Refusal::Malformed)));
+        assert_eq!(find(BARE.as_bytes()), Some((0, ConnectionRefusal::Malformed)));
         let other = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        assert_eq!(find(format!("{other}{BARE}").as_bytes()), Some((other.len(), Refusal::Malformed)));
+        assert_eq!(find(format!("{other}{BARE}").as_bytes()), Some((other.len(), ConnectionRefusal::Malformed)));
         let closing = BARE.replace("400 Bad Request", "431 Request Header Fields Too Large").replace("date", "connection: close\r\ndate");
-        assert_eq!(find(closing.as_bytes()), Some((0, Refusal::HeadTooLarge)));
+        assert_eq!(find(closing.as_bytes()), Some((0, ConnectionRefusal::HeadTooLarge)));
     }
 
     #[test]
@@ -126,10 +126,10 @@ mod tests {
     #[test]
     fn refusal_is_a_problem_document_with_the_headers_of_every_answer() {
         for (refusal, status) in [
-            (Refusal::Malformed, "400 Bad Request"),
-            (Refusal::HeadTooLarge, "431 Request Header Fields Too Large"),
-            (Refusal::HeadTimeout, "408 Request Timeout"),
-            (Refusal::Internal, "500 Internal Server Error"),
+            (ConnectionRefusal::Malformed, "400 Bad Request"),
+            (ConnectionRefusal::HeadTooLarge, "431 Request Header Fields Too Large"),
+            (ConnectionRefusal::HeadTimeout, "408 Request Timeout"),
+            (ConnectionRefusal::Internal, "500 Internal Server Error"),
         ] {
             let answer = String::from_utf8(refusal.answer().to_vec()).expect("text");
             let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");

@@ -19,7 +19,7 @@ use super::{
     activity::MayRead,
     quota::Permit,
     refusal,
-    worker::{End, Link, Member},
+    worker::{End, TrackedConnection, WorkerEntry},
 };
 
 /// What the kernel keeps of the answers that a client does not read, in bytes (it doubles it for its own book-keeping).
@@ -30,7 +30,7 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct ClientStream {
     io: TcpStream,
-    member: Member,
+    member: WorkerEntry,
     permit: Permit,
     farewell: Option<Farewell>,
 }
@@ -43,14 +43,14 @@ struct Farewell {
 }
 
 impl ClientStream {
-    pub fn new(io: TcpStream, member: Member, permit: Permit) -> Self {
+    pub fn new(io: TcpStream, member: WorkerEntry, permit: Permit) -> Self {
         if let Err(error) = SockRef::from(&io).set_send_buffer_size(SEND_BUFFER_BYTES) {
             tracing::debug!(%error, "a socket's options could not be set");
         }
         Self { io, member, permit, farewell: None }
     }
 
-    pub fn link(&self) -> &std::rc::Rc<Link> {
+    pub fn link(&self) -> &std::rc::Rc<TrackedConnection> {
         &self.member.0
     }
 
@@ -68,7 +68,7 @@ impl ClientStream {
         let End::Farewell(refusal) = end else { return Poll::Ready(io::ErrorKind::TimedOut.into()) };
         let farewell = self
             .farewell
-            .get_or_insert_with(|| Farewell { rest: refusal.map(refusal::Refusal::answer).unwrap_or_default(), is_shut: false });
+            .get_or_insert_with(|| Farewell { rest: refusal.map(refusal::ConnectionRefusal::answer).unwrap_or_default(), is_shut: false });
         let error = match ready!(farewell.poll(&mut self.io, cx)) {
             Ok(()) => io::ErrorKind::ConnectionAborted.into(),
             Err(error) => error,
@@ -129,7 +129,7 @@ impl AsyncRead for ClientStream {
             }
             MayRead::AfterAnswer => return Poll::Pending,
             MayRead::HeadTooLarge => {
-                link.refuse(refusal::Refusal::HeadTooLarge);
+                link.refuse(refusal::ConnectionRefusal::HeadTooLarge);
                 return Poll::Pending;
             }
         }

@@ -1,6 +1,6 @@
 //! The connections of one worker thread, and the tick that ends those whose time is over.
 //!
-//! Requests only set cells of their connection's [`Link`]. Twice a second the worker looks at all of its connections; one
+//! Requests only set cells of their connection's [`TrackedConnection`]. Twice a second the worker looks at all of its connections; one
 //! that is overdue is marked and its task woken, and its stream ([`super::stream`]) does the rest.
 
 use std::{
@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::{
     activity::{Activity, Body, Deadlines, Overdue, ROUND_BYTES_MAX, Ticks},
     quota::Exceeded,
-    refusal::Refusal,
+    refusal::ConnectionRefusal,
 };
 use crate::metrics::METRICS;
 
@@ -33,12 +33,12 @@ pub enum End {
     /// At once, and what the peer has not taken is thrown away.
     Reset,
     /// With an answer if there is one, and time for the peer to read what was sent.
-    Farewell(Option<Refusal>),
+    Farewell(Option<ConnectionRefusal>),
 }
 
 /// One connection, as its stream, its requests and its worker share it.
 #[derive(Debug)]
-pub struct Link {
+pub struct TrackedConnection {
     pub activity: Activity,
     /// Beyond which bound the connection is; then it is only there for probes.
     pub exceeded: Option<Exceeded>,
@@ -56,14 +56,14 @@ pub struct Worker {
     ordinary: Ticks,
     limited: Ticks,
     now: Cell<u32>,
-    links: RefCell<Vec<Rc<Link>>>,
+    links: RefCell<Vec<Rc<TrackedConnection>>>,
     /// Those that are only there for probes, the oldest first.
-    for_probes: RefCell<VecDeque<Weak<Link>>>,
+    for_probes: RefCell<VecDeque<Weak<TrackedConnection>>>,
 }
 
 /// A connection's entry in the worker's table, as long as it lasts.
 #[derive(Debug)]
-pub struct Member(pub Rc<Link>);
+pub struct WorkerEntry(pub Rc<TrackedConnection>);
 
 impl Worker {
     /// Connections beyond the quota that a worker keeps at a time. One more ends the oldest, so that a flood does not keep
@@ -92,9 +92,9 @@ impl Worker {
     }
 
     /// Enters a connection.
-    pub fn enter(self: &Rc<Self>, exceeded: Option<Exceeded>) -> Member {
+    pub fn enter(self: &Rc<Self>, exceeded: Option<Exceeded>) -> WorkerEntry {
         let mut links = self.links.borrow_mut();
-        let link = Rc::new(Link {
+        let link = Rc::new(TrackedConnection {
             activity: Activity::new(self.now.get()),
             exceeded,
             worker: Rc::clone(self),
@@ -106,10 +106,10 @@ impl Worker {
         if exceeded.is_some() {
             self.keep_for_probes(&link);
         }
-        Member(link)
+        WorkerEntry(link)
     }
 
-    fn keep_for_probes(&self, link: &Rc<Link>) {
+    fn keep_for_probes(&self, link: &Rc<TrackedConnection>) {
         let mut for_probes = self.for_probes.borrow_mut();
         for_probes.retain(|link| link.strong_count() > 0);
         if for_probes.len() >= Self::FOR_PROBES_MAX
@@ -138,7 +138,7 @@ impl fmt::Debug for Worker {
     }
 }
 
-impl Drop for Member {
+impl Drop for WorkerEntry {
     fn drop(&mut self) {
         let mut links = self.0.worker.links.borrow_mut();
         let index = self.0.index.get();
@@ -149,7 +149,7 @@ impl Drop for Member {
     }
 }
 
-impl Link {
+impl TrackedConnection {
     /// The worker's time.
     pub fn now(&self) -> u32 {
         self.worker.now.get()
@@ -190,7 +190,7 @@ impl Link {
     }
 
     /// Refuses what was read, with an answer unless it is the rest of a body.
-    pub fn refuse(&self, refusal: Refusal) {
+    pub fn refuse(&self, refusal: ConnectionRefusal) {
         let refused = (!self.activity.is_discarding()).then_some(refusal);
         self.end(End::Farewell(refused), Some(refusal.label()));
     }
@@ -198,7 +198,7 @@ impl Link {
     fn on_overdue(&self, overdue: Overdue) {
         match overdue {
             _ if matches!(self.end.get(), Some(End::Cut | End::Reset)) => {}
-            Overdue::Head => self.refuse(Refusal::HeadTimeout),
+            Overdue::Head => self.refuse(ConnectionRefusal::HeadTimeout),
             Overdue::Idle => self.end(End::Cut, Some(if self.exceeded.is_some() { "limited" } else { "idle" })),
             Overdue::Write => self.end(End::Reset, Some("write_timeout")),
             Overdue::Farewell => self.end(End::Cut, None),
@@ -208,12 +208,12 @@ impl Link {
 
 /// A request that is being answered; dropped when that is done.
 #[derive(Debug)]
-pub struct Turn(Rc<Link>);
+pub struct Turn(Rc<TrackedConnection>);
 
 impl Turn {
     /// Begins a request. `None`: its connection is not one of a [`Worker`].
     pub fn begin(request: &mut Request) -> Option<Self> {
-        let link = Rc::clone(request.conn_data::<Rc<Link>>()?);
+        let link = Rc::clone(request.conn_data::<Rc<TrackedConnection>>()?);
         let body = match request.payload() {
             Payload::None => Body::None,
             _ => announced(request),
@@ -249,7 +249,7 @@ fn announced(request: &Request) -> Body {
 /// A body that reports its end.
 struct WatchedBody {
     payload: Payload,
-    link: Rc<Link>,
+    link: Rc<TrackedConnection>,
     is_whole: bool,
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::{
 
 use super::{
     ledger::{Ledger, LedgerError},
-    payment::Payment,
+    payment::SandboxPayment,
 };
 use crate::{data_folder, domain::PaymentId, tasks::Essential};
 
@@ -51,19 +51,19 @@ const REOPEN_EVERY: Duration = Duration::from_millis(250);
 pub struct FileLedger {
     file: Arc<LedgerFile>,
     /// `None` only while it is dropped.
-    queue: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::Sender<LedgerJob>>,
     writer: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Job {
-    payment: Payment,
-    kind: Kind,
+struct LedgerJob {
+    payment: SandboxPayment,
+    kind: LedgerWrite,
     answer: oneshot::Sender<Result<Written, LedgerError>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum LedgerWrite {
     Open,
     Replace,
 }
@@ -71,7 +71,7 @@ enum Kind {
 /// What is in the ledger afterwards, and whether this write put it there.
 #[derive(Debug)]
 struct Written {
-    payment: Payment,
+    payment: SandboxPayment,
     done: bool,
 }
 
@@ -94,10 +94,10 @@ impl FileLedger {
         Ok(Self { file, queue: Some(queue), writer: Some(writer) })
     }
 
-    async fn write(&self, payment: Payment, kind: Kind) -> Result<Written, LedgerError> {
+    async fn write(&self, payment: SandboxPayment, kind: LedgerWrite) -> Result<Written, LedgerError> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().expect("there is a queue until it is dropped");
-        queue.send(Job { payment, kind, answer }).await.map_err(failed)?;
+        queue.send(LedgerJob { payment, kind, answer }).await.map_err(failed)?;
         answered.await.map_err(failed)?
     }
 
@@ -166,30 +166,30 @@ impl Drop for FileLedger {
 
 #[async_trait]
 impl Ledger for FileLedger {
-    async fn open(&self, payment: Payment) -> Result<Payment, LedgerError> {
+    async fn open(&self, payment: SandboxPayment) -> Result<SandboxPayment, LedgerError> {
         // Most are opened once; what is there already needs no flush.
         match self.find(&payment.id).await? {
             Some(known) => Ok(known),
-            None => Ok(self.write(payment, Kind::Open).await?.payment),
+            None => Ok(self.write(payment, LedgerWrite::Open).await?.payment),
         }
     }
 
     /// From the page cache, as a rule: too short to be sent to another thread.
-    async fn find(&self, id: &PaymentId) -> Result<Option<Payment>, LedgerError> {
+    async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
         self.read(|payments| payments.get(id.as_str()).map_err(failed)?.map(|found| decoded(found.value())).transpose())
     }
 
-    async fn replace(&self, payment: Payment) -> Result<bool, LedgerError> {
-        Ok(self.write(payment, Kind::Replace).await?.done)
+    async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
+        Ok(self.write(payment, LedgerWrite::Replace).await?.done)
     }
 
-    async fn all(&self) -> Result<Vec<Payment>, LedgerError> {
+    async fn all(&self) -> Result<Vec<SandboxPayment>, LedgerError> {
         self.read(|payments| payments.iter().map_err(failed)?.map(|entry| decoded(entry.map_err(failed)?.1.value())).collect())
     }
 }
 
 /// The writer's thread: until the ledger is dropped and the queue is empty.
-fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<Job>) {
+fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
     // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
     let essential = Essential::new("sandbox ledger");
     while let Some(first) = jobs.blocking_recv() {
@@ -215,7 +215,7 @@ fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<Job>) {
 }
 
 /// Opens the file again, for as long as that takes; refuses what is asked meanwhile. Gives up when the ledger is dropped.
-fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<Job>) {
+fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<LedgerJob>) {
     while let Err(error) = file.reopen() {
         loop {
             match jobs.try_recv() {
@@ -229,7 +229,7 @@ fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<Job>) {
     tracing::warn!("the sandbox's ledger works again");
 }
 
-fn write_batch(file: &LedgerFile, batch: Vec<(Payment, Kind)>) -> Result<Vec<Written>, LedgerError> {
+fn write_batch(file: &LedgerFile, batch: Vec<(SandboxPayment, LedgerWrite)>) -> Result<Vec<Written>, LedgerError> {
     // The default durability of a redb transaction is `Immediate`: `commit` returns after the flush.
     let transaction = file.begin_write()?;
     let written = {
@@ -240,12 +240,12 @@ fn write_batch(file: &LedgerFile, batch: Vec<(Payment, Kind)>) -> Result<Vec<Wri
     Ok(written)
 }
 
-fn write_one(payments: &mut Table<'_, &str, &[u8]>, payment: Payment, kind: Kind) -> Result<Written, LedgerError> {
+fn write_one(payments: &mut Table<'_, &str, &[u8]>, payment: SandboxPayment, kind: LedgerWrite) -> Result<Written, LedgerError> {
     let known = payments.get(payment.id.as_str()).map_err(failed)?.map(|found| decoded(found.value())).transpose()?;
     let fits = match (&known, kind) {
-        (known, Kind::Open) => known.is_none(),
-        (Some(known), Kind::Replace) => known.version + 1 == payment.version,
-        (None, Kind::Replace) => false,
+        (known, LedgerWrite::Open) => known.is_none(),
+        (Some(known), LedgerWrite::Replace) => known.version + 1 == payment.version,
+        (None, LedgerWrite::Replace) => false,
     };
     if fits {
         let bytes = serde_json::to_vec(&payment).map_err(failed)?;
@@ -255,7 +255,7 @@ fn write_one(payments: &mut Table<'_, &str, &[u8]>, payment: Payment, kind: Kind
     Ok(Written { payment: known.unwrap_or(payment), done: false })
 }
 
-fn decoded(bytes: &[u8]) -> Result<Payment, LedgerError> {
+fn decoded(bytes: &[u8]) -> Result<SandboxPayment, LedgerError> {
     serde_json::from_slice(bytes).map_err(failed)
 }
 
@@ -311,8 +311,8 @@ mod tests {
         }
     }
 
-    fn payment(number: u128) -> Payment {
-        Payment::of(&super::super::tests::charge(number))
+    fn payment(number: u128) -> SandboxPayment {
+        SandboxPayment::of(&super::super::tests::charge(number))
     }
 
     #[tokio::test]

@@ -19,12 +19,12 @@ use async_trait::async_trait;
 pub use file::FileLedger;
 pub use ledger::{Ledger, LedgerError, MemoryLedger};
 pub use mongo::MongoLedger;
-pub use payment::Payment;
+pub use payment::SandboxPayment;
 
 use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
-use crate::domain::{Charge, ChargeId, Failure, PaymentId, TokenDigest, invariants::LedgerEntry};
+use crate::domain::{Charge, ChargeFailure, ChargeId, PaymentId, TokenDigest, invariants::LedgerEntry};
 use payment::{Reversed, Stage, Standing, Transition};
-use tokens::{CaptureManner, Fault, behaviour};
+use tokens::{CaptureManner, InjectedFault, behaviour};
 
 /// How often a call is tried again because another one changed the payment meanwhile. Each of them is progress.
 const TRIES_MAX: usize = 32;
@@ -56,7 +56,7 @@ impl Sandbox {
     /// # Errors
     /// If the ledger cannot be read.
     pub async fn entries(&self) -> Result<Vec<LedgerEntry>, LedgerError> {
-        let entry = |payment: &Payment| LedgerEntry {
+        let entry = |payment: &SandboxPayment| LedgerEntry {
             order: payment.order,
             user: payment.user,
             captured: payment.captured,
@@ -65,17 +65,21 @@ impl Sandbox {
         Ok(self.ledger.all().await?.iter().map(entry).collect())
     }
 
-    async fn found(&self, id: &PaymentId) -> Result<Payment, ProcessorError> {
+    async fn found(&self, id: &PaymentId) -> Result<SandboxPayment, ProcessorError> {
         self.ledger.find(id).await?.ok_or_else(missing)
     }
 
-    async fn found_of(&self, charge: ChargeId, id: &PaymentId) -> Result<Payment, ProcessorError> {
+    async fn found_of(&self, charge: ChargeId, id: &PaymentId) -> Result<SandboxPayment, ProcessorError> {
         let payment = self.found(id).await?;
         if payment.charge == charge { Ok(payment) } else { Err(missing()) }
     }
 
     /// Decides over what was read and writes over that very version; reads and decides again if it was changed meanwhile.
-    async fn change<T>(&self, read: &Payment, transition: impl Fn(&Payment) -> Transition<T> + Send) -> Result<T, ProcessorError> {
+    async fn change<T>(
+        &self,
+        read: &SandboxPayment,
+        transition: impl Fn(&SandboxPayment) -> Transition<T> + Send,
+    ) -> Result<T, ProcessorError> {
         let mut payment = read.clone();
         for _ in 0..TRIES_MAX {
             let (next, answer) = transition(&payment).map_err(ProcessorError::Refused)?;
@@ -110,13 +114,13 @@ impl Sandbox {
         failing("sandbox::before_authorize", Some(payment))?;
         let Some(behaviour) = behaviour(token) else { return Ok(Authorization::InvalidToken) };
         wait(behaviour.delay).await;
-        if behaviour.fault == Some(Fault::NothingDone) {
+        if behaviour.fault == Some(InjectedFault::NothingDone) {
             return Err(ProcessorError::Unknown("the token asked for an error".into()));
         }
         let before = self.found_of(charge, payment).await?;
         let standing = self.change(&before, |payment| payment.authorize(&behaviour)).await?;
         failing("sandbox::after_authorize", Some(payment))?;
-        if behaviour.fault == Some(Fault::AnswerLost) && matches!(before.stage, Stage::Open { .. }) {
+        if behaviour.fault == Some(InjectedFault::AnswerLost) && matches!(before.stage, Stage::Open { .. }) {
             return Err(lost());
         }
         Ok(self.authorization(payment, standing))
@@ -128,7 +132,7 @@ impl Sandbox {
         if let CaptureManner::Slow { millis } = before.capture {
             wait(Duration::from_millis(u64::from(millis))).await;
         }
-        self.change(&before, Payment::capture).await?;
+        self.change(&before, SandboxPayment::capture).await?;
         failing("sandbox::after_capture", Some(payment))?;
         if before.capture == CaptureManner::AnswerLost && before.stage == Stage::Authorized {
             return Err(lost());
@@ -138,14 +142,14 @@ impl Sandbox {
 
     async fn do_resume(&self, charge: ChargeId, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
         let before = self.found_of(charge, payment).await?;
-        let standing = self.change(&before, Payment::resume).await?;
+        let standing = self.change(&before, SandboxPayment::resume).await?;
         Ok(self.authorization(payment, standing))
     }
 
     async fn do_reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
         failing("sandbox::before_reverse", Some(payment))?;
         let before = self.found_of(charge, payment).await?;
-        let reversed = self.change(&before, Payment::reverse).await?;
+        let reversed = self.change(&before, SandboxPayment::reverse).await?;
         failing("sandbox::after_reverse", Some(payment))?;
         Ok(match reversed {
             Reversed::Voided => Reversal::Voided,
@@ -156,12 +160,12 @@ impl Sandbox {
 
 #[async_trait]
 impl Processor for Sandbox {
-    async fn knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
+    async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
         Ok(behaviour(token).is_some())
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
-        let opened = self.ledger.open(Payment::of(charge)).await.map_err(ProcessorError::from);
+        let opened = self.ledger.open(SandboxPayment::of(charge)).await.map_err(ProcessorError::from);
         let same = opened.and_then(|payment| match payment.amount == charge.amount && payment.currency == charge.currency {
             true => Ok(payment.id),
             false => Err(refused("idempotency_error", "The charge was opened with another amount.")),
@@ -206,7 +210,7 @@ impl Processor for Sandbox {
         TokenDigest::new(&keyed(&self.key, "token", token.expose()))
     }
 
-    fn patience(&self) -> Duration {
+    fn authorize_timeout(&self) -> Duration {
         PATIENCE
     }
 }
@@ -224,7 +228,7 @@ async fn wait(delay: Duration) {
 }
 
 fn refused(code: &str, message: &str) -> ProcessorError {
-    ProcessorError::Refused(Failure::new(code, message))
+    ProcessorError::Refused(ChargeFailure::new(code, message))
 }
 
 /// Stripe's code for an id that it does not have, or that is somebody else's.

@@ -14,7 +14,7 @@ use mongodb::{
 
 use super::{
     ledger::{Ledger, LedgerError},
-    payment::Payment,
+    payment::SandboxPayment,
 };
 use crate::domain::PaymentId;
 
@@ -29,7 +29,7 @@ const DUPLICATE_KEY: i32 = 11000;
 
 /// `sandbox_payments`.
 #[derive(Debug, Clone)]
-pub struct MongoLedger(Collection<Payment>);
+pub struct MongoLedger(Collection<SandboxPayment>);
 
 impl MongoLedger {
     /// The collection's name.
@@ -49,7 +49,7 @@ impl MongoLedger {
 
 #[async_trait]
 impl Ledger for MongoLedger {
-    async fn open(&self, payment: Payment) -> Result<Payment, LedgerError> {
+    async fn open(&self, payment: SandboxPayment) -> Result<SandboxPayment, LedgerError> {
         if let Some(known) = self.find(&payment.id).await? {
             return Ok(known);
         }
@@ -62,18 +62,18 @@ impl Ledger for MongoLedger {
         }
     }
 
-    async fn find(&self, id: &PaymentId) -> Result<Option<Payment>, LedgerError> {
+    async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
         within(self.0.find_one(doc! { "_id": id.as_str() }).max_time(SERVER_TIMEOUT)).await?.map_err(failed)
     }
 
-    async fn replace(&self, payment: Payment) -> Result<bool, LedgerError> {
+    async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
         let before = i64::try_from(payment.version).map_err(failed)? - 1;
         let filter = doc! { "_id": payment.id.as_str(), "version": before };
         let replaced = within(self.0.replace_one(filter, &payment)).await?.map_err(failed)?;
         Ok(replaced.matched_count == 1)
     }
 
-    async fn all(&self) -> Result<Vec<Payment>, LedgerError> {
+    async fn all(&self) -> Result<Vec<SandboxPayment>, LedgerError> {
         let found = within(self.0.find(doc! {}).max_time(SERVER_TIMEOUT)).await?.map_err(failed)?;
         within(found.try_collect()).await?.map_err(failed)
     }

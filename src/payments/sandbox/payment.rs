@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::{AfterAction, Attempt, Behaviour, CaptureManner};
-use crate::domain::{Charge, ChargeId, Currency, Failure, Money, OrderId, PaymentId, RefundId, UserId, Version};
+use super::tokens::{AfterAction, Behaviour, CaptureManner, CardBehavior};
+use crate::domain::{Charge, ChargeFailure, ChargeId, Currency, Money, OrderId, PaymentId, RefundId, UserId, Version};
 
 /// What the sandbox has of one charge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Payment {
+pub struct SandboxPayment {
     #[serde(rename = "_id")]
     pub(super) id: PaymentId,
     pub(super) charge: ChargeId,
@@ -32,7 +32,7 @@ pub struct Payment {
 pub(super) enum Stage {
     /// No attempt was made, or the last one was declined.
     Open {
-        declined: Option<Failure>,
+        declined: Option<ChargeFailure>,
     },
     ActionRequired {
         waits: u8,
@@ -48,14 +48,14 @@ pub(super) enum Stage {
 }
 
 /// What is to be written, if anything, and what is true then; or why it will never be done.
-pub(super) type Transition<T> = Result<(Option<Payment>, T), Failure>;
+pub(super) type Transition<T> = Result<(Option<SandboxPayment>, T), ChargeFailure>;
 
 /// How an attempt stands. The caller adds the client secret, which is no part of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     Authorized,
     ActionRequired,
-    Declined(Failure),
+    Declined(ChargeFailure),
 }
 
 /// What a reversal came to.
@@ -65,7 +65,7 @@ pub(super) enum Reversed {
     Refunded(RefundId),
 }
 
-impl Payment {
+impl SandboxPayment {
     /// The payment of a charge: its id follows from the charge's, so that opening it twice finds the same.
     pub(super) fn of(charge: &Charge) -> Self {
         Self {
@@ -90,9 +90,9 @@ impl Payment {
             Stage::Voided | Stage::Refunded { .. } => Err(over()),
             Stage::Open { .. } | Stage::ActionRequired { .. } => {
                 let stage = match &behaviour.attempt {
-                    Attempt::Authorize => Stage::Authorized,
-                    Attempt::Decline(failure) => Stage::Open { declined: Some(failure.clone()) },
-                    Attempt::Act { waits, then } => Stage::ActionRequired { waits: *waits, then: then.clone() },
+                    CardBehavior::Authorize => Stage::Authorized,
+                    CardBehavior::Decline(failure) => Stage::Open { declined: Some(failure.clone()) },
+                    CardBehavior::Act { waits, then } => Stage::ActionRequired { waits: *waits, then: then.clone() },
                 };
                 let next = Self { capture: behaviour.capture, ..self.at(stage) };
                 let standing = next.standing()?;
@@ -119,7 +119,7 @@ impl Payment {
     pub(super) fn capture(&self) -> Transition<()> {
         match &self.stage {
             Stage::Authorized if self.capture == CaptureManner::Refused => {
-                Err(Failure::new("capture_failed", "The payment processor refused to take the authorized money."))
+                Err(ChargeFailure::new("capture_failed", "The payment processor refused to take the authorized money."))
             }
             Stage::Authorized => Ok((Some(Self { captured: u64::from(self.amount.minor()), ..self.at(Stage::Captured) }), ())),
             Stage::Captured => Ok((None, ())),
@@ -142,7 +142,7 @@ impl Payment {
         }
     }
 
-    fn standing(&self) -> Result<Standing, Failure> {
+    fn standing(&self) -> Result<Standing, ChargeFailure> {
         match &self.stage {
             Stage::Open { declined: None } => Err(unexpected()),
             Stage::Open { declined: Some(failure) } => Ok(Standing::Declined(failure.clone())),
@@ -158,11 +158,11 @@ impl Payment {
 }
 
 /// Stripe: `payment_intent_unexpected_state`.
-fn unexpected() -> Failure {
-    Failure::new("payment_intent_unexpected_state", "The payment is not at a point where this can be done.")
+fn unexpected() -> ChargeFailure {
+    ChargeFailure::new("payment_intent_unexpected_state", "The payment is not at a point where this can be done.")
 }
 
 /// It was voided or refunded.
-fn over() -> Failure {
-    Failure::new("payment_intent_unexpected_state", "The payment was voided or refunded.")
+fn over() -> ChargeFailure {
+    ChargeFailure::new("payment_intent_unexpected_state", "The payment was voided or refunded.")
 }

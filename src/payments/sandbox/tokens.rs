@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{domain::Failure, payments::PaymentToken};
+use crate::{domain::ChargeFailure, payments::PaymentToken};
 
 /// What a token makes of an attempt to authorize.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Behaviour {
     /// Before anything is done.
     pub(super) delay: Duration,
-    pub(super) attempt: Attempt,
-    pub(super) fault: Option<Fault>,
+    pub(super) attempt: CardBehavior,
+    pub(super) fault: Option<InjectedFault>,
     pub(super) capture: CaptureManner,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub(super) enum CardBehavior {
     Authorize,
-    Decline(Failure),
+    Decline(ChargeFailure),
     /// The buyer must act; says so `waits` more times before it believes that they did.
     Act {
         waits: u8,
@@ -30,7 +30,7 @@ pub(super) enum Attempt {
 
 /// What goes wrong with an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum InjectedFault {
     /// Nothing is done, and no answer given.
     NothingDone,
     /// It is done, but the first answer gets lost on its way.
@@ -42,7 +42,7 @@ pub(super) enum Fault {
 #[serde(tag = "then")]
 pub(super) enum AfterAction {
     Authorize,
-    Decline { failure: Failure },
+    Decline { failure: ChargeFailure },
 }
 
 /// How a capture goes; kept with the payment, since a capture names no token.
@@ -81,30 +81,30 @@ const SUCCEEDING: [&str; 90] = [
 ];
 
 /// Cards that are declined, and the cause.
-const DECLINED: [(&str, Cause); 12] = [
-    ("chargeDeclined", Cause::Generic),
-    ("chargeCustomerFail", Cause::Generic),
-    ("chargeDeclinedInsufficientFunds", Cause::InsufficientFunds),
-    ("chargeDeclinedLostCard", Cause::LostCard),
-    ("chargeDeclinedStolenCard", Cause::StolenCard),
-    ("chargeDeclinedExpiredCard", Cause::ExpiredCard),
-    ("chargeDeclinedIncorrectCvc", Cause::IncorrectCvc),
-    ("chargeDeclinedProcessingError", Cause::ProcessingError),
-    ("chargeDeclinedVelocityLimitExceeded", Cause::VelocityExceeded),
-    ("chargeDeclinedFraudulent", Cause::Fraudulent),
-    ("radarBlock", Cause::Fraudulent),
-    ("riskLevelHighest", Cause::Fraudulent),
+const DECLINED: [(&str, DeclineCause); 12] = [
+    ("chargeDeclined", DeclineCause::Generic),
+    ("chargeCustomerFail", DeclineCause::Generic),
+    ("chargeDeclinedInsufficientFunds", DeclineCause::InsufficientFunds),
+    ("chargeDeclinedLostCard", DeclineCause::LostCard),
+    ("chargeDeclinedStolenCard", DeclineCause::StolenCard),
+    ("chargeDeclinedExpiredCard", DeclineCause::ExpiredCard),
+    ("chargeDeclinedIncorrectCvc", DeclineCause::IncorrectCvc),
+    ("chargeDeclinedProcessingError", DeclineCause::ProcessingError),
+    ("chargeDeclinedVelocityLimitExceeded", DeclineCause::VelocityExceeded),
+    ("chargeDeclinedFraudulent", DeclineCause::Fraudulent),
+    ("radarBlock", DeclineCause::Fraudulent),
+    ("riskLevelHighest", DeclineCause::Fraudulent),
 ];
 
 /// Cards whose holder must act first, and what comes of it then.
-const ACTING: [(&str, Option<Cause>); 7] = [
+const ACTING: [(&str, Option<DeclineCause>); 7] = [
     ("authenticationRequired", None),
     ("authenticationRequiredOnSetup", None),
     ("authenticationRequiredSetupForOffSession", None),
     ("threeDSecureRequired", None),
     ("threeDSecure2Required", None),
-    ("authenticationRequiredChargeDeclinedInsufficientFunds", Some(Cause::InsufficientFunds)),
-    ("threeDSecureRequiredChargeDeclined", Some(Cause::Generic)),
+    ("authenticationRequiredChargeDeclinedInsufficientFunds", Some(DeclineCause::InsufficientFunds)),
+    ("threeDSecureRequiredChargeDeclined", Some(DeclineCause::Generic)),
 ];
 
 /// 3-D Secure is required, but the look-up fails: declined at once.
@@ -112,7 +112,7 @@ const LOOKUP_FAILING: &str = "threeDSecureRequiredProcessingError";
 
 /// Why a card is declined (<https://docs.stripe.com/declines/codes>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum DeclineCause {
     Generic,
     InsufficientFunds,
     LostCard,
@@ -124,10 +124,10 @@ enum Cause {
     Fraudulent,
 }
 
-impl Cause {
+impl DeclineCause {
     /// Stripe's decline code, and a sentence for the buyer. What was lost, stolen or suspected of fraud is told to nobody
     /// as such, as Stripe advises; the code alone says it.
-    fn failure(self) -> Failure {
+    fn failure(self) -> ChargeFailure {
         let (code, message) = match self {
             Self::Generic => ("generic_decline", "The card was declined."),
             Self::InsufficientFunds => ("insufficient_funds", "The card has insufficient funds."),
@@ -139,7 +139,7 @@ impl Cause {
             Self::VelocityExceeded => ("card_velocity_exceeded", "The card was used too often in a short time."),
             Self::Fraudulent => ("fraudulent", "The card was declined."),
         };
-        Failure::new(code, message)
+        ChargeFailure::new(code, message)
     }
 }
 
@@ -152,32 +152,32 @@ pub(super) fn behaviour(token: &PaymentToken) -> Option<Behaviour> {
     }
 }
 
-fn plain(attempt: Attempt) -> Behaviour {
+fn plain(attempt: CardBehavior) -> Behaviour {
     Behaviour { delay: Duration::ZERO, attempt, fault: None, capture: CaptureManner::Plain }
 }
 
 /// Stripe writes the brand before some names and not before others; here it may stand before all.
-fn stripes(name: &str) -> Option<Attempt> {
+fn stripes(name: &str) -> Option<CardBehavior> {
     let unbranded = name.strip_prefix("visa_").unwrap_or(name);
     if SUCCEEDING.contains(&name) {
-        return Some(Attempt::Authorize);
+        return Some(CardBehavior::Authorize);
     }
     if let Some((_, cause)) = DECLINED.iter().find(|(declined, _)| *declined == unbranded) {
-        return Some(Attempt::Decline(cause.failure()));
+        return Some(CardBehavior::Decline(cause.failure()));
     }
     if let Some((_, declined)) = ACTING.iter().find(|(acting, _)| *acting == unbranded) {
         let then = declined.map_or(AfterAction::Authorize, |cause| AfterAction::Decline { failure: cause.failure() });
-        return Some(Attempt::Act { waits: 0, then });
+        return Some(CardBehavior::Act { waits: 0, then });
     }
-    (unbranded == LOOKUP_FAILING).then(|| Attempt::Decline(Cause::ProcessingError.failure()))
+    (unbranded == LOOKUP_FAILING).then(|| CardBehavior::Decline(DeclineCause::ProcessingError.failure()))
 }
 
 fn own(name: &str) -> Option<Behaviour> {
-    let authorized = plain(Attempt::Authorize);
+    let authorized = plain(CardBehavior::Authorize);
     Some(match name {
-        "error" => Behaviour { fault: Some(Fault::NothingDone), ..authorized },
-        "lost_answer" => Behaviour { fault: Some(Fault::AnswerLost), ..authorized },
-        "action_twice" => plain(Attempt::Act { waits: 1, then: AfterAction::Authorize }),
+        "error" => Behaviour { fault: Some(InjectedFault::NothingDone), ..authorized },
+        "lost_answer" => Behaviour { fault: Some(InjectedFault::AnswerLost), ..authorized },
+        "action_twice" => plain(CardBehavior::Act { waits: 1, then: AfterAction::Authorize }),
         "capture_error" => Behaviour { capture: CaptureManner::Refused, ..authorized },
         "capture_lost_answer" => Behaviour { capture: CaptureManner::AnswerLost, ..authorized },
         _ => match (name.strip_prefix("slow_"), name.strip_prefix("capture_slow_")) {
@@ -200,13 +200,13 @@ fn delay(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn attempt(token: &str) -> Option<Attempt> {
+    fn attempt(token: &str) -> Option<CardBehavior> {
         behaviour(&PaymentToken::parse(token).expect("shaped like a token")).map(|behaviour| behaviour.attempt)
     }
 
     fn decline_code(token: &str) -> String {
         match attempt(token) {
-            Some(Attempt::Decline(failure)) => failure.code,
+            Some(CardBehavior::Decline(failure)) => failure.code,
             other => panic!("{token}: {other:?}"),
         }
     }
@@ -216,7 +216,7 @@ mod tests {
         for token in
             ["pm_card_visa", "tok_visa", "pm_card_mastercard", "tok_amex", "pm_card_de", "tok_gb_debit", "pm_card_threeDSecureOptional"]
         {
-            assert_eq!(attempt(token), Some(Attempt::Authorize), "{token}");
+            assert_eq!(attempt(token), Some(CardBehavior::Authorize), "{token}");
         }
         let declined = [
             ("chargeDeclined", "generic_decline"),
@@ -235,7 +235,7 @@ mod tests {
             assert_eq!(decline_code(&format!("tok_{name}")), code);
         }
         for token in ["pm_card_authenticationRequired", "tok_threeDSecure2Required"] {
-            assert_eq!(attempt(token), Some(Attempt::Act { waits: 0, then: AfterAction::Authorize }), "{token}");
+            assert_eq!(attempt(token), Some(CardBehavior::Act { waits: 0, then: AfterAction::Authorize }), "{token}");
         }
     }
 
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_slow_token_says_how_slow() {
         let slow = behaviour(&PaymentToken::parse("tok_gittix_slow_800ms").expect("shaped like a token")).expect("known");
-        assert_eq!((slow.delay, slow.attempt), (Duration::from_millis(800), Attempt::Authorize));
+        assert_eq!((slow.delay, slow.attempt), (Duration::from_millis(800), CardBehavior::Authorize));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     once_key, undecided, voided, without_secret,
 };
 use crate::{
-    domain::{Charge, Failure, PaymentId},
+    domain::{Charge, ChargeFailure, PaymentId},
     payments::{Authorization, PaymentToken, ProcessorError, failing, keyed},
 };
 
@@ -119,7 +119,7 @@ impl Stripe {
             }
             Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => {
                 let message = "The bank could not confirm that it is you.";
-                Ok(Authorization::Declined { failure: Failure::new("payment_intent_authentication_failure", message) })
+                Ok(Authorization::Declined { failure: ChargeFailure::new("payment_intent_authentication_failure", message) })
             }
             _ => authorization(&intent, charge),
         };

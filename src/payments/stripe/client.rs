@@ -14,8 +14,8 @@ use reqwest::{
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use super::{Settings, objects::ErrorBody};
-use crate::{domain::Failure, metrics::METRICS, payments::ProcessorError};
+use super::{StripeSettings, objects::ErrorBody};
+use crate::{domain::ChargeFailure, metrics::METRICS, payments::ProcessorError};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
@@ -165,8 +165,8 @@ impl From<Trouble> for ProcessorError {
     }
 }
 
-impl From<Failure> for ProcessorError {
-    fn from(failure: Failure) -> Self {
+impl From<ChargeFailure> for ProcessorError {
+    fn from(failure: ChargeFailure) -> Self {
         Self::Refused(failure)
     }
 }
@@ -184,22 +184,22 @@ enum Sent<T> {
 
 /// The connections to Stripe. Clones share them.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(super) struct StripeClient {
     http: reqwest::Client,
     base: Url,
     timeout: Duration,
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for StripeClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
     }
 }
 
-impl Client {
+impl StripeClient {
     /// # Errors
     /// One line, if the settings cannot be used.
-    pub fn new(settings: &Settings) -> Result<Self, String> {
+    pub fn new(settings: &StripeSettings) -> Result<Self, String> {
         let text = |name: &str, text: &str| HeaderValue::from_str(text).map_err(|_| format!("{name} has characters that it cannot have"));
         let mut authorization = text("STRIPE_SECRET_KEY", &format!("Bearer {}", settings.secret_key))?;
         authorization.set_sensitive(true);
@@ -254,7 +254,7 @@ impl Client {
     }
 
     /// The answer's head and body; an answer that is too long is cut, and then no JSON.
-    async fn exchange(&self, request: &Request, left: Duration) -> reqwest::Result<(Head, Vec<u8>)> {
+    async fn exchange(&self, request: &Request, left: Duration) -> reqwest::Result<(ResponseHead, Vec<u8>)> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}v1/{}", self.base.path(), request.path));
         if request.method == Method::GET && !request.pairs.is_empty() {
@@ -268,7 +268,7 @@ impl Client {
             sending = sending.header(IDEMPOTENCY_KEY, key);
         }
         let mut answer = sending.send().await?;
-        let head = Head::of(&answer);
+        let head = ResponseHead::of(&answer);
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -281,7 +281,7 @@ impl Client {
 }
 
 /// What matters of an answer's head.
-struct Head {
+struct ResponseHead {
     status: StatusCode,
     retry_after: Option<Duration>,
     should_retry: Option<bool>,
@@ -289,7 +289,7 @@ struct Head {
     request_id: String,
 }
 
-impl Head {
+impl ResponseHead {
     fn of(answer: &Response) -> Self {
         let text = |name: &HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok());
         Self {
@@ -303,7 +303,7 @@ impl Head {
 }
 
 /// What an answer says, and the name of that for the metrics.
-fn read<T: DeserializeOwned>(request: &Request, head: &Head, body: &[u8]) -> (&'static str, Sent<T>) {
+fn read<T: DeserializeOwned>(request: &Request, head: &ResponseHead, body: &[u8]) -> (&'static str, Sent<T>) {
     let operation = request.operation.name();
     let why = || format!("Stripe answered {} to {operation} (request {})", head.status.as_u16(), head.request_id);
     if head.status.is_success() {
@@ -338,7 +338,7 @@ fn read<T: DeserializeOwned>(request: &Request, head: &Head, body: &[u8]) -> (&'
     }
 }
 
-fn rejected<T>(operation: &str, head: &Head, status: StatusCode, body: &[u8]) -> (&'static str, Sent<T>) {
+fn rejected<T>(operation: &str, head: &ResponseHead, status: StatusCode, body: &[u8]) -> (&'static str, Sent<T>) {
     #[derive(Deserialize)]
     struct Enveloped {
         error: ErrorBody,

@@ -31,11 +31,11 @@ use uuid::Uuid;
 use super::{Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
 use crate::{
     clock::Clock,
-    domain::{Charge, ChargeId, Failure, Millis, PaymentId, TokenDigest},
+    domain::{Charge, ChargeFailure, ChargeId, Millis, PaymentId, TokenDigest},
     metrics::METRICS,
 };
-use client::{Client, Operation, Request, Trouble};
-use objects::{CHARGE, List, PaymentIntent, Status};
+use client::{Operation, Request, StripeClient, Trouble};
+use objects::{CHARGE, PaymentIntent, Status, StripeList};
 
 /// Stripe keeps what it did under an idempotency key for 24 hours at least. A charge that is older than this when its
 /// payment is opened is searched for first; the rest of the day is for Stripe's search index to catch up.
@@ -47,7 +47,7 @@ const KEYS_MAX: u32 = 3;
 
 /// How to reach Stripe.
 #[derive(Clone)]
-pub struct Settings {
+pub struct StripeSettings {
     /// `sk_…` or `rk_…`.
     pub secret_key: String,
     /// With a slash at its end.
@@ -61,7 +61,7 @@ pub struct Settings {
     pub has_element: bool,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for StripeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("api_base", &self.api_base.as_str())
@@ -90,7 +90,7 @@ struct MarkOnce {
 /// Stripe. Clones share their connections.
 #[derive(Clone)]
 pub struct Stripe {
-    client: Client,
+    client: StripeClient,
     /// Of token digests.
     key: [u8; 32],
     clock: Clock,
@@ -111,9 +111,9 @@ impl Stripe {
     ///
     /// # Errors
     /// One line, if the settings cannot be used. Nothing is sent.
-    pub fn new(settings: &Settings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
+    pub fn new(settings: &StripeSettings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
         Ok(Self {
-            client: Client::new(settings)?,
+            client: StripeClient::new(settings)?,
             key,
             clock,
             timeout: settings.timeout,
@@ -204,7 +204,7 @@ impl Stripe {
     async fn search(&self, charge: &Charge, by: Instant) -> Result<Option<PaymentId>, ProcessorError> {
         let query = format!("metadata['{}']:'{}'", CHARGE, charge.id);
         let request = Request::get(Operation::Search, "payment_intents/search".into()).with("query", query);
-        let found: List<PaymentIntent> = self.client.send(&request, by).await?;
+        let found: StripeList<PaymentIntent> = self.client.send(&request, by).await?;
         let ours = found.data.iter().find(|intent| intent.charge() == Some(charge.id));
         let Some(intent) = ours else { return Ok(None) };
         checked(intent.check(charge), charge, &intent.id())?;
@@ -258,7 +258,7 @@ impl Stripe {
                     failing("stripe::after_capture", Some(payment))?;
                     checked(intent.check_captured(charge), charge, payment)?;
                     return match self.refunds(payment, by).await?.any() {
-                        Some(_) => Err(Failure::new("payment_refunded", "The payment was refunded before the sale was done.").into()),
+                        Some(_) => Err(ChargeFailure::new("payment_refunded", "The payment was refunded before the sale was done.").into()),
                         None => Ok(()),
                     };
                 }
@@ -266,7 +266,7 @@ impl Stripe {
                 Status::Canceled => return Err(voided().into()),
                 Status::Processing | Status::Other => return Err(undecided(&intent)),
                 Status::RequiresPaymentMethod | Status::RequiresConfirmation | Status::RequiresAction => {
-                    return Err(Failure::new("not_authorized", "The payment is not authorized any more.").into());
+                    return Err(ChargeFailure::new("not_authorized", "The payment is not authorized any more.").into());
                 }
             }
         }
@@ -297,7 +297,7 @@ fn once_key(charge: &Charge, step: &str) -> String {
 }
 
 /// A payment that is not its charge's is a fault somewhere that somebody has to look into.
-fn checked(found: Result<(), Failure>, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
+fn checked(found: Result<(), ChargeFailure>, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
     found.map_err(|failure| {
         METRICS.payment_mismatches.inc();
         tracing::error!(charge = %charge.id, %payment, "a payment at Stripe is not over its charge's amount and currency, or is another charge's");
@@ -305,8 +305,8 @@ fn checked(found: Result<(), Failure>, charge: &Charge, payment: &PaymentId) -> 
     })
 }
 
-fn voided() -> Failure {
-    Failure::new("payment_intent_canceled", "The authorization was voided or has run out.")
+fn voided() -> ChargeFailure {
+    ChargeFailure::new("payment_intent_canceled", "The authorization was voided or has run out.")
 }
 
 fn undecided(intent: &PaymentIntent) -> ProcessorError {
@@ -319,7 +319,7 @@ fn without_secret() -> ProcessorError {
 
 #[async_trait]
 impl Processor for Stripe {
-    async fn knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
+    async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
         counted(self.do_knows(token).await, |known| if *known { "ok" } else { "refused" })
     }
 
@@ -360,7 +360,7 @@ impl Processor for Stripe {
         TokenDigest::new(&keyed(&self.key, "token", token.expose()))
     }
 
-    fn patience(&self) -> Duration {
+    fn authorize_timeout(&self) -> Duration {
         self.timeout * 3
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt};
 use serde::Deserialize;
 
 use crate::{
-    domain::{Charge, ChargeId, Failure, PaymentId, RefundId},
+    domain::{Charge, ChargeFailure, ChargeId, PaymentId, RefundId},
     payments::ClientSecret,
 };
 
@@ -68,8 +68,8 @@ impl PaymentIntent {
     /// That it is the payment of `charge`, over the charge's amount in the charge's currency.
     ///
     /// # Errors
-    /// The [`Failure`] that the charge ends with; its code is [`Self::MISMATCH`].
-    pub fn check(&self, charge: &Charge) -> Result<(), Failure> {
+    /// The [`ChargeFailure`] that the charge ends with; its code is [`Self::MISMATCH`].
+    pub fn check(&self, charge: &Charge) -> Result<(), ChargeFailure> {
         let amount = i64::from(charge.amount.minor());
         let same = self.charge() == Some(charge.id) && self.amount == amount && self.currency == charge.currency.code();
         if same { Ok(()) } else { Err(Self::mismatch()) }
@@ -79,7 +79,7 @@ impl PaymentIntent {
     ///
     /// # Errors
     /// As of [`Self::check`].
-    pub fn check_captured(&self, charge: &Charge) -> Result<(), Failure> {
+    pub fn check_captured(&self, charge: &Charge) -> Result<(), ChargeFailure> {
         self.check(charge)?;
         if self.taken(charge) == i64::from(charge.amount.minor()) { Ok(()) } else { Err(Self::mismatch()) }
     }
@@ -92,8 +92,8 @@ impl PaymentIntent {
     /// The code of a payment that is not the charge's.
     pub const MISMATCH: &'static str = "amount_mismatch";
 
-    fn mismatch() -> Failure {
-        Failure::new(Self::MISMATCH, "The payment was not over the order's amount. Nothing was kept.")
+    fn mismatch() -> ChargeFailure {
+        ChargeFailure::new(Self::MISMATCH, "The payment was not over the order's amount. Nothing was kept.")
     }
 }
 
@@ -128,7 +128,7 @@ impl Refund {
 
 /// One page of a list.
 #[derive(Debug, Deserialize)]
-pub(super) struct List<T> {
+pub(super) struct StripeList<T> {
     pub data: Vec<T>,
     #[serde(default)]
     pub has_more: bool,
@@ -160,16 +160,19 @@ impl fmt::Debug for ErrorBody {
 
 impl ErrorBody {
     /// What a refused card's buyer is told. Stripe's messages of card errors are made for them.
-    pub fn decline(&self) -> Failure {
+    pub fn decline(&self) -> ChargeFailure {
         const MESSAGE_CHARS_MAX: usize = 300;
         let code = self.decline_code.as_deref().or(self.code.as_deref()).unwrap_or("card_declined");
         let message = self.message.as_deref().unwrap_or("The card was declined.");
-        Failure::new(code, &message.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
+        ChargeFailure::new(code, &message.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
     }
 
     /// Of a request that will never be done. Stripe's message is for its integrator, so it is not passed on.
-    pub fn refusal(&self) -> Failure {
-        Failure::new(self.code.as_deref().unwrap_or("processor_refused"), "The payment processor refused the payment. Nothing was charged.")
+    pub fn refusal(&self) -> ChargeFailure {
+        ChargeFailure::new(
+            self.code.as_deref().unwrap_or("processor_refused"),
+            "The payment processor refused the payment. Nothing was charged.",
+        )
     }
 
     pub fn has_code(&self, code: &str) -> bool {

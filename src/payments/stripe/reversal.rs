@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::{
     Stripe, TRIES_MAX,
     client::{Operation, Request, Trouble},
-    objects::{List, PaymentIntent, Refund, RefundStatus, Status},
+    objects::{PaymentIntent, Refund, RefundStatus, Status, StripeList},
     once_key, undecided,
 };
 use crate::{
-    domain::{Charge, Failure, PaymentId, RefundId},
+    domain::{Charge, ChargeFailure, PaymentId, RefundId},
     metrics::METRICS,
     payments::{ProcessorError, Reversal, failing},
 };
@@ -65,9 +65,9 @@ impl Stripe {
     /// Every refund of a payment, newest first.
     pub(super) async fn refunds(&self, payment: &PaymentId, by: Instant) -> Result<Refunds, ProcessorError> {
         let request = Request::get(Operation::ListRefunds, "refunds".into()).with("payment_intent", payment.as_str()).with("limit", PAGE);
-        let page: List<Refund> = self.client.send(&request, by).await?;
+        let page: StripeList<Refund> = self.client.send(&request, by).await?;
         if page.has_more {
-            return Err(Failure::new("too_many_refunds", "The payment has more refunds than can be looked through.").into());
+            return Err(ChargeFailure::new("too_many_refunds", "The payment has more refunds than can be looked through.").into());
         }
         Ok(Refunds(page.data))
     }
@@ -80,7 +80,7 @@ impl Stripe {
             // Not held against the charge's amount: whatever was taken goes back.
             let intent = self.intent(payment, by).await?;
             if intent.charge() != Some(charge.id) {
-                return Err(Failure::new("resource_missing", "The payment is another charge's.").into());
+                return Err(ChargeFailure::new("resource_missing", "The payment is another charge's.").into());
             }
             match intent.status {
                 Status::Canceled => {
@@ -123,7 +123,7 @@ impl Stripe {
         let failed = refunds.failed();
         if failed >= REFUNDS_MAX {
             tracing::error!(charge = %charge.id, %payment, failed, "refunds of this charge fail again and again: refund it by hand");
-            return Err(Failure::new("refund_failed", "The refund failed too often.").into());
+            return Err(ChargeFailure::new("refund_failed", "The refund failed too often.").into());
         }
         if failed > 0 {
             METRICS.refund_failures.inc();

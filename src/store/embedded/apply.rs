@@ -3,8 +3,8 @@
 use redb::{ReadableTable, StorageError};
 
 use super::{
-    judge::{Change, Plan},
     tables::Tables,
+    validate::{DocumentChange, Plan},
 };
 use crate::domain::{Charge, Order, OrderStatus, Policy, Session, SlotChange, Ticket, Timestamp, User};
 
@@ -55,7 +55,7 @@ pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: 
     Ok(())
 }
 
-fn ticket(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Ticket>) -> Result<(), StorageError> {
+fn ticket(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<Ticket>) -> Result<(), StorageError> {
     let id = new.id.uuid().as_u128();
     tables.tickets.insert(id, bytes.as_slice())?;
     let (before, after) = (old.as_ref().and_then(Ticket::lock), new.lock());
@@ -71,7 +71,7 @@ fn ticket(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Ticket>) 
     Ok(())
 }
 
-fn order(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Order>) -> Result<(), StorageError> {
+fn order(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<Order>) -> Result<(), StorageError> {
     let (id, buyer) = (new.id.uuid().as_u128(), new.buyer.uuid().as_u128());
     tables.orders.insert(id, bytes.as_slice())?;
     if old.is_none() {
@@ -91,7 +91,7 @@ fn order(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Order>) ->
     Ok(())
 }
 
-fn charge(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<Charge>) -> Result<(), StorageError> {
+fn charge(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<Charge>) -> Result<(), StorageError> {
     let id = new.id.uuid().as_u128();
     tables.charges.insert(id, bytes.as_slice())?;
     if old.is_none() {
@@ -113,7 +113,7 @@ fn decline(tables: &mut Tables<'_>, user: u128, at: Timestamp) -> Result<(), Sto
     Ok(())
 }
 
-fn user(tables: &mut Tables<'_>, Change { old, new, bytes }: &Change<User>) -> Result<(), StorageError> {
+fn user(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<User>) -> Result<(), StorageError> {
     let id = new.id.uuid().as_u128();
     tables.users.insert(id, bytes.as_slice())?;
     if let Some(old) = old.as_ref().filter(|old| old.email != new.email) {

@@ -6,12 +6,12 @@ use parking_lot::Mutex;
 
 use crate::{
     domain::{Millis, Timestamp},
-    store::Count,
+    store::CounterValue,
 };
 
 /// Counters that start anew some time after their first hit.
 #[derive(Debug, Default)]
-pub(super) struct Counters(Mutex<HashMap<String, Counter>>);
+pub(super) struct ExpiringCounters(Mutex<HashMap<String, Counter>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Counter {
@@ -19,7 +19,7 @@ struct Counter {
     ends_at: Timestamp,
 }
 
-impl Counters {
+impl ExpiringCounters {
     /// Some 15 MB. Beyond it the half that ends first is forgotten: whoever floods the table with new keys resets old
     /// counters a little early, but cannot fill the memory.
     const COUNT_MAX: usize = 100_000;
@@ -40,10 +40,10 @@ impl Counters {
         1
     }
 
-    pub(super) fn count(&self, key: &str, now: Timestamp) -> Count {
+    pub(super) fn count(&self, key: &str, now: Timestamp) -> CounterValue {
         let counters = self.0.lock();
         let running = counters.get(key).filter(|counter| now < counter.ends_at);
-        running.map_or_else(Count::default, |counter| Count { hits: counter.hits, ends_at: counter.ends_at })
+        running.map_or_else(CounterValue::default, |counter| CounterValue { hits: counter.hits, ends_at: counter.ends_at })
     }
 
     pub(super) fn clear(&self, key: &str) {
@@ -58,13 +58,13 @@ impl Counters {
 
 fn make_room(counters: &mut HashMap<String, Counter>, now: Timestamp) {
     counters.retain(|_, counter| now < counter.ends_at);
-    if counters.len() >= Counters::COUNT_MAX / 2 {
+    if counters.len() >= ExpiringCounters::COUNT_MAX / 2 {
         let mut ends: Vec<Timestamp> = counters.values().map(|counter| counter.ends_at).collect();
         let middle = ends.len() / 2;
         let (_, median, _) = ends.select_nth_unstable(middle);
         let median = *median;
         // Those that end with the median are kept only as far as there is room, since all may end at once.
-        let mut room = Counters::COUNT_MAX / 2;
+        let mut room = ExpiringCounters::COUNT_MAX / 2;
         counters.retain(|_, counter| {
             let stays = counter.ends_at >= median && room > 0;
             room -= usize::from(stays);
@@ -79,16 +79,16 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_is_bounded() {
-        let counters = Counters::default();
-        for i in 0..=2 * Counters::COUNT_MAX {
+        let counters = ExpiringCounters::default();
+        for i in 0..=2 * ExpiringCounters::COUNT_MAX {
             assert_eq!(counters.hit(&i.to_string(), Millis(1_000), Timestamp(0)), 1);
         }
-        assert!(counters.0.lock().len() <= Counters::COUNT_MAX);
+        assert!(counters.0.lock().len() <= ExpiringCounters::COUNT_MAX);
     }
 
     #[test]
     fn counter_begun_by_a_clock_that_was_corrected_starts_again() {
-        let counters = Counters::default();
+        let counters = ExpiringCounters::default();
         let hour = 3_600_000;
         counters.hit("key", Millis(1_000), Timestamp(hour));
         assert_eq!(counters.hit("key", Millis(1_000), Timestamp(hour)), 2);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_has_ended_is_purged() {
-        let counters = Counters::default();
+        let counters = ExpiringCounters::default();
         counters.hit("short", Millis(10), Timestamp(0));
         counters.hit("long", Millis(1_000), Timestamp(0));
         counters.purge(Timestamp(10));

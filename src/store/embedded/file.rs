@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::{sync::watch, time::Instant};
 
-use super::{opening::OpenError, tables::Fault};
+use super::{opening::OpenError, tables::StorageFault};
 use crate::{metrics::METRICS, store::Unavailable};
 
 /// Opens the database of the same file once more.
@@ -25,7 +25,7 @@ pub(super) struct DatabaseFile {
     has_failed: AtomicBool,
     reason: Mutex<String>,
     /// Why it will not be opened again.
-    lost: watch::Sender<Option<String>>,
+    file_failed: watch::Sender<Option<String>>,
 }
 
 impl DatabaseFile {
@@ -34,7 +34,7 @@ impl DatabaseFile {
             database: RwLock::new(Some(database)),
             has_failed: AtomicBool::new(false),
             reason: Mutex::default(),
-            lost: watch::Sender::new(None),
+            file_failed: watch::Sender::new(None),
         }
     }
 
@@ -62,30 +62,30 @@ impl DatabaseFile {
     /// Nothing here will work again in this process.
     pub(super) fn give_up(&self, reason: String) {
         self.fail(reason.clone());
-        self.lost.send_replace(Some(reason));
+        self.file_failed.send_replace(Some(reason));
     }
 
     /// Waits until the store was given up; why it was.
-    pub(super) async fn lost(&self) -> String {
-        let mut lost = self.lost.subscribe();
-        let reason = lost.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+    pub(super) async fn file_failed(&self) -> String {
+        let mut file_failed = self.file_failed.subscribe();
+        let reason = file_failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         reason.unwrap_or_default()
     }
 
-    pub(super) fn begin_write(&self) -> Result<WriteTransaction, Fault> {
+    pub(super) fn begin_write(&self) -> Result<WriteTransaction, StorageFault> {
         self.with(|database| Ok(database.begin_write()?))
     }
 
     /// Runs `read` over a snapshot.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Unavailable> {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>) -> Result<T, Unavailable> {
         self.check().map_err(Unavailable)?;
         let snapshot = self.with(|database| Ok(database.begin_read()?));
         snapshot.and_then(|snapshot| read(&snapshot)).map_err(|fault| Unavailable(fault.to_string()))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StorageFault>) -> Result<T, StorageFault> {
         let database = self.database.read();
-        database.as_ref().map_or_else(|| Err(Fault::Storage(redb::Error::DatabaseClosed)), work)
+        database.as_ref().map_or_else(|| Err(StorageFault::Storage(redb::Error::DatabaseClosed)), work)
     }
 
     /// Closes the database, so that its file can be opened once more.

@@ -6,7 +6,7 @@
 //! | `opening` | the file's layout, epoch and recent events |
 //! | `queue`, `writer` | group commit |
 //! | `file` | the open database, and the way back after a storage error |
-//! | `judge`, `apply`, `purge` | what one transaction does |
+//! | `validate`, `apply`, `purge` | what one transaction does |
 //! | `reads` | the reads |
 //! | `counters` | rates, in memory |
 //!
@@ -15,7 +15,6 @@
 mod apply;
 mod counters;
 mod file;
-mod judge;
 mod opening;
 mod purge;
 mod queue;
@@ -23,6 +22,7 @@ mod reads;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -34,20 +34,20 @@ use tokio::{task::spawn_blocking, time::timeout};
 pub use opening::OpenError;
 
 use self::{
-    counters::Counters,
+    counters::ExpiringCounters,
     file::{DatabaseFile, Reopen, Reopening},
     queue::Queue,
-    tables::Fault,
+    tables::StorageFault,
     writer::{Done, Work, Writer},
 };
 use crate::{
     clock::{Clock, wall_clock},
     domain::{
         Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket,
-        TicketId, Timestamp, User, UserId, invariants::World,
+        TicketId, Timestamp, User, UserId, invariants::Snapshot,
     },
     metrics::METRICS,
-    store::{Commit, CommitError, Count, FeedLog, OrderScope, Store, Unavailable},
+    store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable},
 };
 
 /// How long an answer of the writer, or a long read, is waited for. A healthy disk takes a thousandth of it; beyond it
@@ -59,7 +59,7 @@ pub struct EmbeddedStore {
     file: Arc<DatabaseFile>,
     feed: FeedLog,
     queue: Arc<Queue>,
-    counters: Counters,
+    counters: ExpiringCounters,
     /// The time of a store in memory, which stopped time stops. That of a file is the machine's wall clock: it goes on while
     /// the machine is suspended, and is corrected while the server runs.
     clock: Option<Clock>,
@@ -107,7 +107,7 @@ impl EmbeddedStore {
         let writer = Writer { file: Arc::clone(&file), reopening: reopen.map(Reopening::new), feed: feed.clone(), epoch, number };
         let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);
         METRICS.feed_live.set(1);
-        Ok(Arc::new(Self { file, feed, queue, counters: Counters::default(), clock }))
+        Ok(Arc::new(Self { file, feed, queue, counters: ExpiringCounters::default(), clock }))
     }
 
     async fn ask(&self, work: Work) -> Result<Done, CommitError> {
@@ -121,14 +121,14 @@ impl EmbeddedStore {
 
     /// A few rows, read in the caller's turn: microseconds when they are in redb's cache, and one read of a few pages
     /// when not. Handing them to another thread would cost more than that.
-    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Unavailable> {
+    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>) -> Result<T, Unavailable> {
         self.file.read(read)
     }
 
     /// Many rows, read off the async workers.
     async fn scan<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let file = Arc::clone(&self.file);
         match timeout(WAIT_MAX, spawn_blocking(move || file.read(read))).await {
@@ -268,7 +268,7 @@ impl Store for EmbeddedStore {
         Ok(self.counters.hit(key, window, now))
     }
 
-    async fn count(&self, key: &str, now: Timestamp) -> Result<Count, Unavailable> {
+    async fn count(&self, key: &str, now: Timestamp) -> Result<CounterValue, Unavailable> {
         Ok(self.counters.count(key, now))
     }
 
@@ -288,12 +288,12 @@ impl Store for EmbeddedStore {
         Ok(())
     }
 
-    async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> {
+    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
         self.scan(reads::dump).await
     }
 
-    async fn lost(&self) -> String {
-        self.file.lost().await
+    async fn file_failed(&self) -> String {
+        self.file.file_failed().await
     }
 
     async fn close(&self) {

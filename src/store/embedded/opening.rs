@@ -7,7 +7,7 @@ use std::{
 
 use redb::{Builder, Database, DatabaseError, ReadableTable, Table, backends::FileBackend};
 
-use super::tables::{self, Fault, StoredEvent, Tables, decode, meta};
+use super::tables::{self, StorageFault, StoredEvent, Tables, decode, meta};
 use crate::{
     data_folder,
     domain::{Millis, Timestamp},
@@ -48,11 +48,11 @@ pub enum OpenError {
     Writer(#[source] io::Error),
 }
 
-impl From<Fault> for OpenError {
-    fn from(fault: Fault) -> Self {
+impl From<StorageFault> for OpenError {
+    fn from(fault: StorageFault) -> Self {
         match fault {
-            Fault::Storage(error) => Self::Storage(error),
-            Fault::Document(_) => Self::Unreadable(fault.to_string()),
+            StorageFault::Storage(error) => Self::Storage(error),
+            StorageFault::Document(_) => Self::Unreadable(fault.to_string()),
         }
     }
 }
@@ -110,10 +110,10 @@ pub(super) fn database_in(folder: &Path) -> Result<Database, OpenError> {
 /// What a database holds that the feed does not yet: a commit whose outcome was unknown may have been written. Writes to the
 /// file, so that success means that it can be written to again.
 pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded>, OpenError> {
-    let transaction = database.begin_write().map_err(Fault::from)?;
+    let transaction = database.begin_write().map_err(StorageFault::from)?;
     let missed = {
-        let mut tables = Tables::open(&transaction).map_err(Fault::from)?;
-        tables.meta.insert(meta::SCHEMA, tables::SCHEMA).map_err(Fault::from)?;
+        let mut tables = Tables::open(&transaction).map_err(StorageFault::from)?;
+        tables.meta.insert(meta::SCHEMA, tables::SCHEMA).map_err(StorageFault::from)?;
         let last = feed.cursor();
         let found = epoch(&mut tables)?;
         if found != last.epoch {
@@ -131,32 +131,32 @@ pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded
         }
         missed
     };
-    transaction.commit().map_err(Fault::from)?;
+    transaction.commit().map_err(StorageFault::from)?;
     Ok(missed)
 }
 
 /// Makes the tables of a new database, refuses one of another layout, and reads the feed's last minutes before `now`.
 pub(super) fn begin(database: &Database, now: Timestamp) -> Result<Beginning, OpenError> {
-    let transaction = database.begin_write().map_err(Fault::from)?;
+    let transaction = database.begin_write().map_err(StorageFault::from)?;
     let beginning = {
         // Before the other tables are opened: another layout may have others of the same name.
         let layout = match transaction.open_table(tables::META) {
             Ok(meta) => number(&meta, meta::SCHEMA)?,
-            Err(error) => return Err(Fault::from(error).into()),
+            Err(error) => return Err(StorageFault::from(error).into()),
         };
         if let Some(found) = layout.filter(|found| *found != tables::SCHEMA) {
             return Err(OpenError::Layout { found });
         }
-        let mut tables = Tables::open(&transaction).map_err(Fault::from)?;
-        tables.meta.insert(meta::SCHEMA, tables::SCHEMA).map_err(Fault::from)?;
+        let mut tables = Tables::open(&transaction).map_err(StorageFault::from)?;
+        tables.meta.insert(meta::SCHEMA, tables::SCHEMA).map_err(StorageFault::from)?;
         let epoch = epoch(&mut tables)?;
         read_back(&tables, epoch, now - HISTORY)?
     };
-    transaction.commit().map_err(Fault::from)?;
+    transaction.commit().map_err(StorageFault::from)?;
     Ok(beginning)
 }
 
-fn number(meta: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, Fault> {
+fn number(meta: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, StorageFault> {
     Ok(meta.get(name)?.map(|value| value.value()))
 }
 
@@ -166,12 +166,12 @@ fn epoch(tables: &mut Tables<'_>) -> Result<u32, OpenError> {
         return u32::try_from(epoch).map_err(|_| OpenError::Unreadable("its epoch is out of range".into()));
     }
     let epoch = getrandom::u32().map_err(|error| OpenError::Unreadable(format!("no randomness: {error}")))?;
-    tables.meta.insert(meta::EPOCH, u64::from(epoch)).map_err(Fault::from)?;
+    tables.meta.insert(meta::EPOCH, u64::from(epoch)).map_err(StorageFault::from)?;
     Ok(epoch)
 }
 
 /// The events since `since`, as far as the ring holds them; its base is the place before the first of them.
-fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginning, Fault> {
+fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginning, StorageFault> {
     let ordinal = number(&tables.meta, meta::PURGED_ORDINAL)?.unwrap_or(0);
     let purged =
         Cursor { epoch, time: number(&tables.meta, meta::PURGED_TIME)?.unwrap_or(0), ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX) };
@@ -197,6 +197,6 @@ fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginn
 
 impl From<redb::StorageError> for OpenError {
     fn from(error: redb::StorageError) -> Self {
-        Fault::from(error).into()
+        StorageFault::from(error).into()
     }
 }

@@ -4,7 +4,7 @@ use redb::ReadableTable;
 
 use super::{
     apply,
-    tables::{Fault, StoredEvent, Tables, decode, meta},
+    tables::{StorageFault, StoredEvent, Tables, decode, meta},
 };
 use crate::domain::{Delivery, IdempotencyRecord, Millis, Policy, Session, Timestamp};
 
@@ -26,12 +26,12 @@ pub(super) struct Purged {
 }
 
 /// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries, users' declines and events each.
-pub(super) fn purge(tables: &mut Tables<'_>, now: Timestamp) -> Result<Purged, Fault> {
+pub(super) fn purge(tables: &mut Tables<'_>, now: Timestamp) -> Result<Purged, StorageFault> {
     let removed = [sessions(tables, now)?, keys(tables, now)?, deliveries(tables, now)?, declines(tables, now)?, events(tables, now)?];
     Ok(Purged { removed: removed.iter().sum(), more: removed.iter().any(|count| *count >= STEP_MAX) })
 }
 
-fn sessions(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+fn sessions(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let mut digests = Vec::new();
     for entry in tables.sessions_due.range(..=(now.0, ""))?.take(STEP_MAX) {
         digests.push(entry?.0.value().1.to_owned());
@@ -45,7 +45,7 @@ fn sessions(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
     Ok(digests.len())
 }
 
-fn keys(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+fn keys(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let mut keys = Vec::new();
     for entry in tables.idempotency_age.range(..=((now - KEYS_KEPT).0, 0, ""))?.take(STEP_MAX) {
         let key = entry?.0;
@@ -58,7 +58,7 @@ fn keys(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
     Ok(keys.len())
 }
 
-fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let mut old = Vec::new();
     for entry in tables.deliveries_age.range(..=((now - DELIVERIES_KEPT).0, ""))?.take(STEP_MAX) {
         let key = entry?.0;
@@ -72,7 +72,7 @@ fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
 }
 
 /// Of users without a decline within the span. All rows are looked at: they are those of a day.
-fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let over = |times: &[i64]| times.iter().all(|at| *at < (now - Policy::DECLINES_SPAN).0);
     let mut users = Vec::new();
     for entry in tables.declines.iter()? {
@@ -88,7 +88,7 @@ fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
 }
 
 /// From the oldest on, in commit order; the first one that is kept ends it, so that what is left has no gap.
-fn events(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, Fault> {
+fn events(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let mut places = Vec::new();
     for entry in tables.events.iter()?.take(STEP_MAX) {
         let (place, bytes) = entry?;

@@ -14,7 +14,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     file::DatabaseFile,
-    writer::{Answer, Job, Work, Writer, count_failure},
+    writer::{Work, WriteJob, WriteResult, Writer, count_failure},
 };
 use crate::{metrics::METRICS, store::CommitError, tasks::Essential};
 
@@ -28,7 +28,7 @@ pub(super) const BATCH_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) enum Queue {
     /// Flushing takes milliseconds, which no async worker may be blocked for.
-    Thread { jobs: RwLock<Option<SyncSender<Job>>>, thread: Mutex<Option<JoinHandle<()>>> },
+    Thread { jobs: RwLock<Option<SyncSender<WriteJob>>>, thread: Mutex<Option<JoinHandle<()>>> },
     /// In memory a transaction takes microseconds. Done in the caller's turn, it also keeps tests deterministic: a
     /// runtime whose time is paused takes the wait for another thread for idleness, and moves its clock on.
     Inline(Mutex<Option<Writer>>),
@@ -51,17 +51,17 @@ impl Queue {
     ///
     /// # Errors
     /// [`CommitError::Unavailable`] if the queue is full or closed.
-    pub(super) fn submit(&self, work: Work) -> Result<oneshot::Receiver<Answer>, CommitError> {
+    pub(super) fn submit(&self, work: Work) -> Result<oneshot::Receiver<WriteResult>, CommitError> {
         let is_commit = matches!(work, Work::Commit(_));
         let (answer, waiting) = oneshot::channel();
-        let submitted = self.hand_over(Job { work, submitted: Instant::now(), answer });
+        let submitted = self.hand_over(WriteJob { work, submitted: Instant::now(), answer });
         if is_commit && let Err(error) = &submitted {
             count_failure(error);
         }
         submitted.map(|()| waiting)
     }
 
-    fn hand_over(&self, job: Job) -> Result<(), CommitError> {
+    fn hand_over(&self, job: WriteJob) -> Result<(), CommitError> {
         let closed = || CommitError::Unavailable("closed".into());
         match self {
             Self::Inline(writer) => {
@@ -102,7 +102,7 @@ impl Queue {
 }
 
 /// Batches what waits, and never waits to batch.
-fn run(mut writer: Writer, queue: &Receiver<Job>) {
+fn run(mut writer: Writer, queue: &Receiver<WriteJob>) {
     let _alarm = Alarm(Arc::clone(&writer.file));
     // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
     let essential = Essential::new("embedded store's writer");
@@ -116,7 +116,7 @@ fn run(mut writer: Writer, queue: &Receiver<Job>) {
 }
 
 /// Waits for the next job, and opens the file again meanwhile if it failed. `None`: the queue is closed.
-fn next(writer: &mut Writer, queue: &Receiver<Job>) -> Option<Job> {
+fn next(writer: &mut Writer, queue: &Receiver<WriteJob>) -> Option<WriteJob> {
     loop {
         match writer.reopens_in() {
             None => return queue.recv().ok(),

@@ -9,11 +9,11 @@ use std::{
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 
-use super::tables::{self, Document, Fault, StoredEvent, decode};
+use super::tables::{self, Document, StorageFault, StoredEvent, decode};
 use crate::{
     domain::{
         Charge, ChargeId, ChargeStep, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User,
-        UserId, invariants::World,
+        UserId, invariants::Snapshot,
     },
     store::OrderScope,
 };
@@ -22,15 +22,15 @@ type Documents = TableDefinition<'static, u128, &'static [u8]>;
 type Pairs = TableDefinition<'static, (u128, u128), ()>;
 
 /// One document.
-pub(super) fn document<D: Document>(snapshot: &ReadTransaction, table: Documents, id: u128) -> Result<Option<D>, Fault> {
+pub(super) fn document<D: Document>(snapshot: &ReadTransaction, table: Documents, id: u128) -> Result<Option<D>, StorageFault> {
     get(&snapshot.open_table(table)?, id)
 }
 
-fn get<D: DeserializeOwned>(table: &ReadOnlyTable<u128, &'static [u8]>, id: u128) -> Result<Option<D>, Fault> {
+fn get<D: DeserializeOwned>(table: &ReadOnlyTable<u128, &'static [u8]>, id: u128) -> Result<Option<D>, StorageFault> {
     table.get(id)?.map(|bytes| decode(bytes.value())).transpose()
 }
 
-pub(super) fn sale(snapshot: &ReadTransaction, id: TicketId) -> Result<Option<Sale>, Fault> {
+pub(super) fn sale(snapshot: &ReadTransaction, id: TicketId) -> Result<Option<Sale>, StorageFault> {
     let Some(ticket) = document::<Ticket>(snapshot, tables::TICKETS, id.uuid().as_u128())? else {
         return Ok(None);
     };
@@ -43,7 +43,7 @@ pub(super) fn sale(snapshot: &ReadTransaction, id: TicketId) -> Result<Option<Sa
     Ok(Some(Sale { ticket, order, charge }))
 }
 
-pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Fault> {
+pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, StorageFault> {
     let mut tickets = Vec::new();
     let after = after.map_or(Unbounded, |after| Excluded(after.uuid().as_u128()));
     for entry in snapshot.open_table(tables::TICKETS)?.range::<u128>((after, Unbounded))? {
@@ -58,11 +58,11 @@ pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>,
     Ok(tickets)
 }
 
-pub(super) fn sales(snapshot: &ReadTransaction, ids: &[TicketId]) -> Result<Vec<Sale>, Fault> {
+pub(super) fn sales(snapshot: &ReadTransaction, ids: &[TicketId]) -> Result<Vec<Sale>, StorageFault> {
     ids.iter().filter_map(|id| sale(snapshot, *id).transpose()).collect()
 }
 
-pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Fault> {
+pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, StorageFault> {
     let mut due = Vec::new();
     // The first `limit` of each index hold the first `limit` tickets of both, since each names a ticket only once.
     for entry in snapshot.open_table(tables::LOCKS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit) {
@@ -83,7 +83,7 @@ pub(super) fn orders_of(
     scope: OrderScope,
     after: Option<OrderId>,
     limit: usize,
-) -> Result<Vec<Order>, Fault> {
+) -> Result<Vec<Order>, StorageFault> {
     let index = match scope {
         OrderScope::Active => tables::ORDERS_ACTIVE,
         OrderScope::All => tables::ORDERS_BY_BUYER,
@@ -92,7 +92,7 @@ pub(super) fn orders_of(
     listed(snapshot, index, buyer.uuid().as_u128(), after, limit, tables::ORDERS)
 }
 
-pub(super) fn charges_of(snapshot: &ReadTransaction, order: OrderId) -> Result<Vec<Charge>, Fault> {
+pub(super) fn charges_of(snapshot: &ReadTransaction, order: OrderId) -> Result<Vec<Charge>, StorageFault> {
     listed(snapshot, tables::CHARGES_BY_ORDER, order.uuid().as_u128(), None, usize::MAX, tables::CHARGES)
 }
 
@@ -104,7 +104,7 @@ fn listed<D: Document>(
     after: Option<u128>,
     limit: usize,
     documents: Documents,
-) -> Result<Vec<D>, Fault> {
+) -> Result<Vec<D>, StorageFault> {
     let after = after.map_or(Included((owner, 0)), |after| Excluded((owner, after)));
     let documents = snapshot.open_table(documents)?;
     let mut found = Vec::new();
@@ -114,7 +114,7 @@ fn listed<D: Document>(
     Ok(found)
 }
 
-pub(super) fn declines_of(snapshot: &ReadTransaction, user: UserId) -> Result<Vec<Timestamp>, Fault> {
+pub(super) fn declines_of(snapshot: &ReadTransaction, user: UserId) -> Result<Vec<Timestamp>, StorageFault> {
     let times = snapshot.open_table(tables::DECLINES)?.get(user.uuid().as_u128())?.map(|times| times.value()).unwrap_or_default();
     Ok(times.into_iter().map(Timestamp).collect())
 }
@@ -124,7 +124,7 @@ pub(super) fn charges_open(
     cutoff: Timestamp,
     after: Option<ChargeId>,
     limit: usize,
-) -> Result<Vec<Charge>, Fault> {
+) -> Result<Vec<Charge>, StorageFault> {
     let after = after.map_or(Unbounded, |after| Excluded(after.uuid().as_u128()));
     let charges = snapshot.open_table(tables::CHARGES)?;
     let mut found = Vec::new();
@@ -140,30 +140,30 @@ pub(super) fn charges_open(
     Ok(found)
 }
 
-pub(super) fn user_by_email(snapshot: &ReadTransaction, email: &str) -> Result<Option<User>, Fault> {
+pub(super) fn user_by_email(snapshot: &ReadTransaction, email: &str) -> Result<Option<User>, StorageFault> {
     let Some(id) = snapshot.open_table(tables::EMAILS)?.get(email)?.map(|id| id.value()) else {
         return Ok(None);
     };
     document(snapshot, tables::USERS, id)
 }
 
-pub(super) fn session(snapshot: &ReadTransaction, digest: &str) -> Result<Option<Session>, Fault> {
+pub(super) fn session(snapshot: &ReadTransaction, digest: &str) -> Result<Option<Session>, StorageFault> {
     snapshot.open_table(tables::SESSIONS)?.get(digest)?.map(|bytes| decode(bytes.value())).transpose()
 }
 
-pub(super) fn idempotency(snapshot: &ReadTransaction, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Fault> {
+pub(super) fn idempotency(snapshot: &ReadTransaction, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, StorageFault> {
     snapshot.open_table(tables::IDEMPOTENCY)?.get((user.uuid().as_u128(), key))?.map(|bytes| decode(bytes.value())).transpose()
 }
 
-pub(super) fn delivery(snapshot: &ReadTransaction, event: &str) -> Result<Option<Delivery>, Fault> {
+pub(super) fn delivery(snapshot: &ReadTransaction, event: &str) -> Result<Option<Delivery>, StorageFault> {
     snapshot.open_table(tables::DELIVERIES)?.get(event)?.map(|bytes| decode(bytes.value())).transpose()
 }
 
-pub(super) fn secret(snapshot: &ReadTransaction, name: &str) -> Result<Option<[u8; 32]>, Fault> {
+pub(super) fn secret(snapshot: &ReadTransaction, name: &str) -> Result<Option<[u8; 32]>, StorageFault> {
     Ok(snapshot.open_table(tables::SECRETS)?.get(name)?.map(|secret| *secret.value()))
 }
 
-pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(World, Vec<Event>), Fault> {
+pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(Snapshot, Vec<Event>), StorageFault> {
     let mut slots = Vec::new();
     for entry in snapshot.open_table(tables::SLOTS)?.iter()? {
         let (user, order) = entry?.0.value();
@@ -173,7 +173,7 @@ pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(World, Vec<Event>), Fa
     for entry in snapshot.open_table(tables::EVENTS)?.iter()? {
         events.push(decode::<StoredEvent>(entry?.1.value())?.event);
     }
-    let world = World {
+    let world = Snapshot {
         tickets: all(snapshot, tables::TICKETS)?,
         orders: all(snapshot, tables::ORDERS)?,
         charges: all(snapshot, tables::CHARGES)?,
@@ -184,7 +184,7 @@ pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(World, Vec<Event>), Fa
     Ok((world, events))
 }
 
-fn all<D: Document>(snapshot: &ReadTransaction, table: Documents) -> Result<Vec<D>, Fault> {
+fn all<D: Document>(snapshot: &ReadTransaction, table: Documents) -> Result<Vec<D>, StorageFault> {
     snapshot.open_table(table)?.iter()?.map(|entry| decode(entry?.1.value())).collect()
 }
 

@@ -85,7 +85,7 @@ tables! {
 
 /// Why a transaction got no further.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum StorageFault {
     /// The file failed. redb refuses everything from then on, until it is opened anew.
     #[error("{0}")]
     Storage(#[source] redb::Error),
@@ -96,7 +96,7 @@ pub(super) enum Fault {
 
 macro_rules! storage_faults {
     ($($error:ty),*) => {$(
-        impl From<$error> for Fault {
+        impl From<$error> for StorageFault {
             fn from(error: $error) -> Self {
                 Self::Storage(error.into())
             }
@@ -139,10 +139,10 @@ pub(super) struct EventToStore<'a> {
     pub event: &'a Event,
 }
 
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Fault> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StorageFault> {
     Ok(bson::serialize_to_vec(value)?)
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StorageFault> {
     Ok(bson::deserialize_from_slice(bytes)?)
 }

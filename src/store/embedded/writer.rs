@@ -11,10 +11,10 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     apply::apply,
     file::{DatabaseFile, Reopening},
-    judge::{Stop, judge},
     opening,
     purge::{Purged, purge},
-    tables::{Fault, Tables},
+    tables::{StorageFault, Tables},
+    validate::{Rejection, validate},
 };
 use crate::{
     domain::Timestamp,
@@ -40,14 +40,14 @@ pub(super) enum Done {
     Purged(Purged),
 }
 
-pub(super) type Answer = Result<Done, CommitError>;
+pub(super) type WriteResult = Result<Done, CommitError>;
 
 /// One piece of work, with whoever waits for it. It is done though they have gone away.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct WriteJob {
     pub work: Work,
     pub submitted: Instant,
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<WriteResult>,
 }
 
 /// The owner of all write transactions after the store was opened.
@@ -64,8 +64,8 @@ pub(super) struct Writer {
 
 /// What one transaction did, before it is durable.
 #[derive(Default)]
-struct Batch {
-    answers: Vec<Answer>,
+struct WriteBatch {
+    answers: Vec<WriteResult>,
     recorded: Vec<Recorded>,
     commits: u32,
     /// Whether there is anything to make durable.
@@ -74,11 +74,11 @@ struct Batch {
 
 impl Writer {
     /// Does `jobs` in one transaction and answers each.
-    pub(super) fn write(&mut self, jobs: Vec<Job>) {
-        let (work, waiting): (Vec<Work>, Vec<Waiting>) = jobs.into_iter().map(Job::split).unzip();
+    pub(super) fn write(&mut self, jobs: Vec<WriteJob>) {
+        let (work, waiting): (Vec<Work>, Vec<PendingReply>) = jobs.into_iter().map(WriteJob::split).unzip();
         match self.transact(work) {
-            Ok(answers) => answers.into_iter().zip(waiting).for_each(|(answer, waiting)| waiting.tell(answer)),
-            Err(error) => waiting.into_iter().for_each(|waiting| waiting.tell(Err(error.clone()))),
+            Ok(answers) => answers.into_iter().zip(waiting).for_each(|(answer, waiting)| waiting.reply(answer)),
+            Err(error) => waiting.into_iter().for_each(|waiting| waiting.reply(Err(error.clone()))),
         }
     }
 
@@ -100,16 +100,18 @@ impl Writer {
         });
     }
 
-    fn transact(&mut self, work: Vec<Work>) -> Result<Vec<Answer>, CommitError> {
+    fn transact(&mut self, work: Vec<Work>) -> Result<Vec<WriteResult>, CommitError> {
         self.file.check().map_err(CommitError::Unavailable)?;
-        let unwritten = |fault: Fault| {
+        let unwritten = |fault: StorageFault| {
             self.file.fail(fault.to_string());
             CommitError::Unavailable(fault.to_string())
         };
         // Dropping a transaction aborts it, so every early return below leaves nothing behind.
         let transaction = self.file.begin_write().map_err(unwritten)?;
-        let batch =
-            Tables::open(&transaction).map_err(Fault::from).and_then(|mut tables| self.fill(&mut tables, work)).map_err(unwritten)?;
+        let batch = Tables::open(&transaction)
+            .map_err(StorageFault::from)
+            .and_then(|mut tables| self.fill(&mut tables, work))
+            .map_err(unwritten)?;
         if !batch.changed {
             return Ok(batch.answers);
         }
@@ -129,8 +131,8 @@ impl Writer {
         Ok(batch.answers)
     }
 
-    fn fill(&self, tables: &mut Tables<'_>, work: Vec<Work>) -> Result<Batch, Fault> {
-        let mut batch = Batch::default();
+    fn fill(&self, tables: &mut Tables<'_>, work: Vec<Work>) -> Result<WriteBatch, StorageFault> {
+        let mut batch = WriteBatch::default();
         for work in work {
             let answer = match work {
                 Work::Commit(commit) => self.commit(tables, commit, &mut batch)?,
@@ -146,11 +148,11 @@ impl Writer {
         Ok(batch)
     }
 
-    fn commit(&self, tables: &mut Tables<'_>, commit: Commit, batch: &mut Batch) -> Result<Answer, Fault> {
-        let plan = match judge(tables, &commit) {
+    fn commit(&self, tables: &mut Tables<'_>, commit: Commit, batch: &mut WriteBatch) -> Result<WriteResult, StorageFault> {
+        let plan = match validate(tables, &commit) {
             Ok(plan) => plan,
-            Err(Stop::Refused(error)) => return Ok(Err(error)),
-            Err(Stop::Storage(fault)) => return Err(fault),
+            Err(Rejection::Refused(error)) => return Ok(Err(error)),
+            Err(Rejection::Storage(fault)) => return Err(fault),
         };
         let (number, ordinal) = (self.number + 1, u32::try_from(batch.recorded.len()).unwrap_or(u32::MAX));
         apply(tables, &plan, number, ordinal)?;
@@ -162,7 +164,7 @@ impl Writer {
     }
 }
 
-fn secret(tables: &mut Tables<'_>, name: &'static str, batch: &mut Batch) -> Result<Answer, Fault> {
+fn secret(tables: &mut Tables<'_>, name: &'static str, batch: &mut WriteBatch) -> Result<WriteResult, StorageFault> {
     if let Some(secret) = tables.secrets.get(name)? {
         return Ok(Ok(Done::Secret(*secret.value())));
     }
@@ -188,21 +190,21 @@ fn after_commit() -> Result<(), CommitError> {
 }
 
 /// Whoever waits for one job.
-struct Waiting {
+struct PendingReply {
     is_commit: bool,
     submitted: Instant,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<WriteResult>,
 }
 
-impl Job {
-    fn split(self) -> (Work, Waiting) {
+impl WriteJob {
+    fn split(self) -> (Work, PendingReply) {
         let is_commit = matches!(self.work, Work::Commit(_));
-        (self.work, Waiting { is_commit, submitted: self.submitted, answer: self.answer })
+        (self.work, PendingReply { is_commit, submitted: self.submitted, answer: self.answer })
     }
 }
 
-impl Waiting {
-    fn tell(self, answer: Answer) {
+impl PendingReply {
+    fn reply(self, answer: WriteResult) {
         if self.is_commit {
             match &answer {
                 Ok(_) => {

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{group, link::Link, prepare::Key, prepare::Prepared};
+use super::{connection::MongoConnection, group, prepare::ConflictKey, prepare::Prepared};
 use crate::{domain::Version, metrics::METRICS, store::CommitError, tasks::supervise};
 
 /// From a commit's submission to its answer, whatever happens.
@@ -48,24 +48,24 @@ const BESIDE_AFTER: Duration = Duration::from_millis(20);
 
 /// A commit on its way.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingCommit {
     pub commit: Prepared,
     pub submitted: Instant,
     answer: oneshot::Sender<Result<(), CommitError>>,
-    _place: Place,
+    _place: QueuePermit,
 }
 
 /// A place in the queue, counted while it is held.
 #[derive(Debug)]
-struct Place(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
+struct QueuePermit(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         METRICS.commits_waiting.dec();
     }
 }
 
-impl Waiting {
+impl PendingCommit {
     /// The last moment for a transaction that it is part of to begin.
     pub fn start_by(&self) -> Instant {
         self.submitted + START_WITHIN
@@ -84,18 +84,18 @@ impl Waiting {
 /// The way in. Dropping it ends the committer, once everything in it was answered.
 #[derive(Debug)]
 pub(super) struct Queue {
-    sender: mpsc::UnboundedSender<Waiting>,
+    sender: mpsc::UnboundedSender<PendingCommit>,
     places: Arc<Semaphore>,
 }
 
 impl Queue {
     /// The queue, and the committer to spawn.
-    pub fn new(link: Link) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(connection: MongoConnection) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded_channel();
         // A committer that panicked leaves nothing that another could go on with: dropping it answers the commits that it had
         // (their outcome is unknown). Conditions on versions keep what its transactions still do apart from what follows.
         let receiver = Arc::new(Mutex::new(receiver));
-        let committer = supervise("committer", move || Committer::new(link.clone()).run(Arc::clone(&receiver)));
+        let committer = supervise("committer", move || Committer::new(connection.clone()).run(Arc::clone(&receiver)));
         (Self { sender, places: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer)
     }
 
@@ -113,32 +113,32 @@ impl Queue {
         };
         METRICS.commits_waiting.inc();
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { commit, submitted: Instant::now(), answer, _place: Place(permit) };
+        let waiting = PendingCommit { commit, submitted: Instant::now(), answer, _place: QueuePermit(permit) };
         self.sender.send(waiting).map_err(|_| CommitError::Unavailable("the store is closed".into()))?;
         Ok(answered)
     }
 }
 
 /// What a finished group learned: the newest version of a document that is known to be stored.
-pub(super) type Known = HashMap<Key, Version>;
+pub(super) type StoredVersions = HashMap<ConflictKey, Version>;
 
 struct Committer {
-    link: Link,
+    connection: MongoConnection,
     /// In the order of arrival.
-    pending: VecDeque<Waiting>,
+    pending: VecDeque<PendingCommit>,
     /// What the running transactions touch.
-    busy: HashSet<Key>,
-    running: JoinSet<Known>,
+    busy: HashSet<ConflictKey>,
+    running: JoinSet<StoredVersions>,
     /// The keys of each running transaction, kept here so that one that panics gives them back too.
-    keys: HashMap<Id, Vec<Key>>,
+    keys: HashMap<Id, Vec<ConflictKey>>,
 }
 
 impl Committer {
-    fn new(link: Link) -> Self {
-        Self { link, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() }
+    fn new(connection: MongoConnection) -> Self {
+        Self { connection, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() }
     }
 
-    async fn run(mut self, queue: Arc<Mutex<mpsc::UnboundedReceiver<Waiting>>>) {
+    async fn run(mut self, queue: Arc<Mutex<mpsc::UnboundedReceiver<PendingCommit>>>) {
         let mut queue = queue.lock().await;
         let mut open = true;
         while open || !self.pending.is_empty() || !self.running.is_empty() {
@@ -180,15 +180,15 @@ impl Committer {
             if group.is_empty() {
                 return;
             }
-            let keys: Vec<Key> = group.iter().flat_map(|waiting| waiting.commit.keys.iter().copied()).collect();
+            let keys: Vec<ConflictKey> = group.iter().flat_map(|waiting| waiting.commit.keys.iter().copied()).collect();
             self.busy.extend(&keys);
-            let task = self.running.spawn(group::write(self.link.clone(), group));
+            let task = self.running.spawn(group::write(self.connection.clone(), group));
             self.keys.insert(task.id(), keys);
         }
     }
 
     fn is_worth_another(&self) -> bool {
-        let waits_long = |oldest: &Waiting| oldest.submitted + BESIDE_AFTER <= Instant::now();
+        let waits_long = |oldest: &PendingCommit| oldest.submitted + BESIDE_AFTER <= Instant::now();
         self.pending.len() >= BESIDE_MIN || self.pending.front().is_some_and(waits_long)
     }
 
@@ -200,11 +200,11 @@ impl Committer {
     }
 
     /// The oldest commits that touch neither what is being written, nor each other, nor what an older one waits for.
-    fn next_group(&mut self) -> Vec<Waiting> {
+    fn next_group(&mut self) -> Vec<PendingCommit> {
         let group_max = if self.pending.len() > DEEP { GROUP_DEEP_MAX } else { GROUP_MAX };
         let mut group = Vec::new();
         let mut bytes = 0;
-        let mut taken: HashSet<Key> = HashSet::new();
+        let mut taken: HashSet<ConflictKey> = HashSet::new();
         let mut left = Vec::new();
         while let Some(waiting) = self.pending.pop_front() {
             let keys = &waiting.commit.keys;
@@ -227,12 +227,12 @@ impl Committer {
         group
     }
 
-    fn finish(&mut self, finished: Option<Result<(Id, Known), JoinError>>) {
+    fn finish(&mut self, finished: Option<Result<(Id, StoredVersions), JoinError>>) {
         let (id, known) = match finished {
             None => return,
             Some(Ok(finished)) => finished,
             // Its commits were dropped with it: their callers are told that the outcome is unknown.
-            Some(Err(error)) => (error.id(), Known::new()),
+            Some(Err(error)) => (error.id(), StoredVersions::new()),
         };
         for key in self.keys.remove(&id).unwrap_or_default() {
             self.busy.remove(&key);
@@ -242,7 +242,7 @@ impl Committer {
 
     /// Versions only grow: who wants to write one that is known to be stored already is late, and need not ask MongoDB.
     /// This is what a thousand buyers of one ticket cost: one transaction, not a thousand.
-    fn refuse_outdated(&mut self, known: &Known) {
+    fn refuse_outdated(&mut self, known: &StoredVersions) {
         if known.is_empty() {
             return;
         }

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::{
     fault::fault,
-    prepare::{Key, Prepared, Requirement},
-    schema::Place,
+    prepare::{ConflictKey, Prepared, Requirement},
+    schema::CommitCollection,
 };
 use crate::{domain::Version, store::CommitError};
 
@@ -20,7 +20,7 @@ const READ_MAX: Duration = Duration::from_secs(1);
 
 /// What requirements are about.
 #[derive(Debug, Deserialize)]
-struct Seen {
+struct CheckedDocument {
     #[serde(rename = "_id")]
     id: String,
     version: Option<Version>,
@@ -31,14 +31,14 @@ struct Seen {
 /// The documents of a group, as a majority has them.
 #[derive(Debug)]
 pub(super) struct Findings {
-    documents: HashMap<(Place, String), Seen>,
+    documents: HashMap<(CommitCollection, String), CheckedDocument>,
     /// Address to user.
     emails: HashMap<String, String>,
 }
 
 /// How one commit stands to them.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Diagnosis {
     /// Nothing speaks against it: it may be tried again as it is.
     Holds,
     /// It may be tried again without these statements, which have nothing to do, and with documents of locks for these users.
@@ -51,20 +51,20 @@ pub(super) enum Verdict {
 
 /// Reads what `group` requires, with one query for each collection.
 pub(super) async fn examine(db: &Database, group: impl Iterator<Item = &Prepared>) -> Result<Findings, Error> {
-    let mut wanted: HashMap<Place, Vec<&str>> = HashMap::new();
+    let mut wanted: HashMap<CommitCollection, Vec<&str>> = HashMap::new();
     let mut addresses = Vec::new();
     for requirement in group.flat_map(|commit| &commit.requirements) {
         match requirement {
             Requirement::Absent { place, id, .. } | Requirement::Version { place, id, .. } => wanted.entry(*place).or_default().push(id),
             Requirement::Room { user, .. } | Requirement::Holder { user, .. } | Requirement::NoHolder { user, .. } => {
-                wanted.entry(Place::Slots).or_default().push(user);
+                wanted.entry(CommitCollection::Slots).or_default().push(user);
             }
             Requirement::EmailFree { email, .. } => addresses.push(email.as_str()),
         }
     }
     let reads = wanted.into_iter().map(|(place, ids)| {
         let by_id = doc! { "_id": { "$in": ids } };
-        let query = if place == Place::Users {
+        let query = if place == CommitCollection::Users {
             doc! { "$or": [by_id, { "email": { "$in": &addresses } }] }
         } else {
             by_id
@@ -80,16 +80,17 @@ pub(super) async fn examine(db: &Database, group: impl Iterator<Item = &Prepared
     Ok(findings)
 }
 
-async fn read(db: &Database, place: Place, query: Document) -> Result<Vec<(Place, Seen)>, Error> {
+async fn read(db: &Database, place: CommitCollection, query: Document) -> Result<Vec<(CommitCollection, CheckedDocument)>, Error> {
     let fields = doc! { "version": 1, "email": 1, "locks": 1 };
-    let documents: Vec<Seen> = db.collection(place.name()).find(query).projection(fields).max_time(READ_MAX).await?.try_collect().await?;
+    let documents: Vec<CheckedDocument> =
+        db.collection(place.name()).find(query).projection(fields).max_time(READ_MAX).await?.try_collect().await?;
     Ok(documents.into_iter().map(|seen| (place, seen)).collect())
 }
 
 impl Findings {
     /// The first requirement that does not hold decides. A commit sees its own earlier writes.
-    pub fn judge(&self, commit: &Prepared) -> Verdict {
-        let mut written: HashMap<(Place, &str), Version> = HashMap::new();
+    pub fn diagnose(&self, commit: &Prepared) -> Diagnosis {
+        let mut written: HashMap<(CommitCollection, &str), Version> = HashMap::new();
         let (mut needless, mut holders) = (Vec::new(), Vec::new());
         for requirement in &commit.requirements {
             let failure = match requirement {
@@ -104,9 +105,9 @@ impl Findings {
                 Requirement::EmailFree { user, email } => {
                     self.emails.get(email).filter(|owner| *owner != user).map(|_| CommitError::EmailInUse)
                 }
-                Requirement::Room { user, locks_max } => match self.document(Place::Slots, user) {
+                Requirement::Room { user, locks_max } => match self.document(CommitCollection::Slots, user) {
                     None => {
-                        if written.insert((Place::Slots, user), 0).is_none() {
+                        if written.insert((CommitCollection::Slots, user), 0).is_none() {
                             holders.push(user.clone());
                         }
                         (*locks_max == 0).then_some(CommitError::SlotsFull)
@@ -117,25 +118,26 @@ impl Findings {
                     }
                 },
                 Requirement::Holder { user, statement } => {
-                    let there = self.document(Place::Slots, user).is_some() || written.contains_key(&(Place::Slots, user.as_str()));
+                    let there = self.document(CommitCollection::Slots, user).is_some()
+                        || written.contains_key(&(CommitCollection::Slots, user.as_str()));
                     needless.extend((!there).then_some(*statement));
                     None
                 }
                 Requirement::NoHolder { user, statement } => {
-                    written.insert((Place::Slots, user), 0);
-                    needless.extend(self.document(Place::Slots, user).map(|_| *statement));
+                    written.insert((CommitCollection::Slots, user), 0);
+                    needless.extend(self.document(CommitCollection::Slots, user).map(|_| *statement));
                     None
                 }
             };
             if let Some(error) = failure {
-                return Verdict::Fails(error);
+                return Diagnosis::Fails(error);
             }
         }
-        if needless.is_empty() && holders.is_empty() { Verdict::Holds } else { Verdict::HoldsAmended { needless, holders } }
+        if needless.is_empty() && holders.is_empty() { Diagnosis::Holds } else { Diagnosis::HoldsAmended { needless, holders } }
     }
 
     /// The stored versions of what `commit` wanted to write over.
-    pub fn versions<'a>(&'a self, commit: &'a Prepared) -> impl Iterator<Item = (Key, Version)> + 'a {
+    pub fn versions<'a>(&'a self, commit: &'a Prepared) -> impl Iterator<Item = (ConflictKey, Version)> + 'a {
         commit.requirements.iter().filter_map(|requirement| match requirement {
             Requirement::Absent { place, id, key, .. } | Requirement::Version { place, id, key, .. } => {
                 Some((*key, self.document(*place, id)?.version?))
@@ -144,7 +146,7 @@ impl Findings {
         })
     }
 
-    fn document(&self, place: Place, id: &str) -> Option<&Seen> {
+    fn document(&self, place: CommitCollection, id: &str) -> Option<&CheckedDocument> {
         self.documents.get(&(place, id.to_owned()))
     }
 }

@@ -7,16 +7,16 @@ use mongodb::{ClientSession, Database, error::Error};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    feed::{Batch, commit_times},
-    schema::{COUNTERS, EVENTS, Place},
+    feed::{EventsDocument, commit_times},
+    schema::{COUNTERS, CommitCollection, EVENTS},
 };
-use crate::domain::{Event, OrderId, Timestamp, UserId, invariants::World};
+use crate::domain::{Event, OrderId, Timestamp, UserId, invariants::Snapshot};
 
 /// How long either may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
-struct Holder {
+struct SlotsDocument {
     #[serde(rename = "_id")]
     user: UserId,
     #[serde(default)]
@@ -25,18 +25,18 @@ struct Holder {
 
 /// All of one moment: a snapshot session. Events are in the order of their commits; those older than five minutes in that
 /// of their writing, which agrees with it wherever one commit could have seen another.
-pub(super) async fn dump(db: Database) -> Result<(World, Vec<Event>), Error> {
+pub(super) async fn dump(db: Database) -> Result<(Snapshot, Vec<Event>), Error> {
     let mut session = db.client().start_session().snapshot(true).await?;
     let by_id = doc! { "_id": 1 };
-    let holders: Vec<Holder> = all(&db, Place::Slots.name(), by_id.clone(), &mut session).await?;
-    let world = World {
-        tickets: all(&db, Place::Tickets.name(), by_id.clone(), &mut session).await?,
-        orders: all(&db, Place::Orders.name(), by_id.clone(), &mut session).await?,
-        charges: all(&db, Place::Charges.name(), by_id, &mut session).await?,
+    let holders: Vec<SlotsDocument> = all(&db, CommitCollection::Slots.name(), by_id.clone(), &mut session).await?;
+    let world = Snapshot {
+        tickets: all(&db, CommitCollection::Tickets.name(), by_id.clone(), &mut session).await?,
+        orders: all(&db, CommitCollection::Orders.name(), by_id.clone(), &mut session).await?,
+        charges: all(&db, CommitCollection::Charges.name(), by_id, &mut session).await?,
         slots: holders.into_iter().flat_map(|holder| holder.locks.into_iter().map(move |order| (holder.user, order))).collect(),
         payments: Vec::new(),
     };
-    let mut batches: Vec<Batch> = all(&db, EVENTS, doc! { "written": 1 }, &mut session).await?;
+    let mut batches: Vec<EventsDocument> = all(&db, EVENTS, doc! { "written": 1 }, &mut session).await?;
     let times = commit_times(&db).await?;
     batches.sort_by_key(|batch| times.get(&batch.id).copied().unwrap_or(batch.written));
     let events = batches.into_iter().flat_map(|batch| batch.commits).flat_map(|entry| entry.events).collect();
@@ -61,7 +61,9 @@ where
 /// caller's.
 pub(super) async fn purge(db: Database, now: Timestamp) -> Result<(), Error> {
     let over = doc! { "purgeAt": { "$lte": Bson::DateTime(bson::DateTime::from_millis(now.0)) } };
-    for collection in [Place::Sessions.name(), Place::Idempotency.name(), Place::Deliveries.name(), COUNTERS, EVENTS] {
+    for collection in
+        [CommitCollection::Sessions.name(), CommitCollection::Idempotency.name(), CommitCollection::Deliveries.name(), COUNTERS, EVENTS]
+    {
         db.collection::<Document>(collection).delete_many(over.clone()).await?;
     }
     Ok(())

@@ -49,17 +49,17 @@ const HISTORY_LOST: [i32; 6] = [136, 260, 280, 286, 40585, 40615];
 
 /// The document of events of one transaction.
 #[derive(Debug, Deserialize)]
-pub(super) struct Batch {
+pub(super) struct EventsDocument {
     #[serde(rename = "_id")]
     pub id: ObjectId,
     /// A cluster time before that of the commit.
     pub written: ClusterTime,
-    pub commits: Vec<Entry>,
+    pub commits: Vec<CommitEvents>,
 }
 
 /// The events of one commit.
 #[derive(Debug, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct CommitEvents {
     pub at: Timestamp,
     pub events: Vec<Event>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Entry {
 /// What the change stream says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Change {
+struct ChangeStreamEvent {
     #[serde(rename = "_id")]
     token: ResumeToken,
     operation_type: String,
@@ -83,18 +83,18 @@ enum From {
 }
 
 /// The reading end of the change stream.
-pub(super) struct Tail {
+pub(super) struct FeedFollower {
     db: Database,
     epoch: u32,
     log: FeedLog,
     stream: ChangeStream<RawDocumentBuf>,
     /// After everything that was pushed.
     from: From,
-    /// Starts of [`Tail::follow`] since something was last read.
+    /// Starts of [`FeedFollower::follow`] since something was last read.
     starts: u32,
 }
 
-impl Tail {
+impl FeedFollower {
     /// Opens the stream and reads the last five minutes, or as much of them as the oplog still has.
     pub async fn open(db: Database, epoch: u32) -> Result<Self, Error> {
         let now = operation_time(&db).await?;
@@ -161,8 +161,8 @@ impl Tail {
             None => {
                 match self.place() {
                     // At that very time something may still come.
-                    Some(place) => self.log.beat_at(before(self.epoch, place)),
-                    None => self.log.beat(),
+                    Some(place) => self.log.heartbeat_at(before(self.epoch, place)),
+                    None => self.log.heartbeat(),
                 }
                 if let Some(token) = self.stream.resume_token() {
                     self.from = From::Token(token);
@@ -174,11 +174,13 @@ impl Tail {
 
     fn push(&mut self, change: &RawDocumentBuf) -> Result<(), Error> {
         fail_point!("mongo::feed_push");
-        let change: Change = deserialize_from_slice(change.as_bytes()).map_err(|error| Lost::because("a change cannot be read", &error))?;
+        let change: ChangeStreamEvent =
+            deserialize_from_slice(change.as_bytes()).map_err(|error| Lost::because("a change cannot be read", &error))?;
         let Some(document) = change.full_document else {
             return Err(Lost::because("the events' collection is gone", &change.operation_type).into());
         };
-        let batch: Batch = deserialize_from_slice(document.as_bytes()).map_err(|error| Lost::because("events cannot be read", &error))?;
+        let batch: EventsDocument =
+            deserialize_from_slice(document.as_bytes()).map_err(|error| Lost::because("events cannot be read", &error))?;
         let cursor = |ordinal| Cursor { epoch: self.epoch, time: pack(change.cluster_time), ordinal };
         let events = batch.commits.into_iter().flat_map(|entry| entry.events.into_iter().map(move |event| (entry.at, event)));
         let recorded: Vec<_> = (0..).zip(events).map(|(ordinal, (at, event))| Recorded::new(cursor(ordinal), at, event)).collect();
@@ -328,7 +330,7 @@ fn token_time(token: &ResumeToken) -> Option<u64> {
     u64::from_str_radix(time, 16).ok()
 }
 
-impl std::fmt::Debug for Tail {
+impl std::fmt::Debug for FeedFollower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tail").field("from", &self.from).finish_non_exhaustive()
     }

@@ -6,12 +6,12 @@ use mongodb::Database;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    committer::{Known, Waiting},
-    diagnosis::{Verdict, examine},
+    abandoned_transactions,
+    committer::{PendingCommit, StoredVersions},
+    connection::MongoConnection,
+    diagnosis::{Diagnosis, examine},
     fault::describe,
-    link::Link,
-    orphans,
-    transaction::{Attempt, attempt},
+    transaction::{TransactionOutcome, attempt},
 };
 use crate::{metrics::METRICS, store::CommitError};
 
@@ -24,51 +24,51 @@ const ATTEMPTS_WHOLE_MAX: u32 = 3;
 const ATTEMPTS_BEFORE_LOOKING: u32 = 3;
 
 /// Writes `group`, as one transaction if that works, and answers every commit of it.
-pub(super) async fn write(link: Link, group: Vec<Waiting>) -> Known {
-    let mut known = Known::new();
+pub(super) async fn write(connection: MongoConnection, group: Vec<PendingCommit>) -> StoredVersions {
+    let mut known = StoredVersions::new();
     let mut groups = vec![group];
     while let Some(group) = groups.pop() {
-        groups.extend(write_one(&link, group, &mut known).await);
+        groups.extend(write_one(&connection, group, &mut known).await);
     }
     known
 }
 
 /// Tries until all of `group` is answered, or returns it in parts that fare better alone.
-async fn write_one(link: &Link, mut group: Vec<Waiting>, known: &mut Known) -> Vec<Vec<Waiting>> {
+async fn write_one(connection: &MongoConnection, mut group: Vec<PendingCommit>, known: &mut StoredVersions) -> Vec<Vec<PendingCommit>> {
     let mut attempts = 0;
     loop {
         group = in_time(group);
-        let Some(deadline) = group.iter().map(Waiting::deadline).min() else { return Vec::new() };
+        let Some(deadline) = group.iter().map(PendingCommit::deadline).min() else { return Vec::new() };
         attempts += 1;
-        match attempt(&link.db, &group, deadline).await {
-            Attempt::Done => {
+        match attempt(&connection.db, &group, deadline).await {
+            TransactionOutcome::Done => {
                 acknowledge(group, known);
                 return Vec::new();
             }
-            Attempt::Unknown(why) => {
+            TransactionOutcome::Unknown(why) => {
                 for waiting in group {
                     waiting.answer(Err(CommitError::OutcomeUnknown(why.clone())));
                 }
                 return Vec::new();
             }
-            Attempt::Refused(why) if group.len() == 1 => {
+            TransactionOutcome::Refused(why) if group.len() == 1 => {
                 for waiting in group {
                     waiting.answer(Err(CommitError::Unavailable(why.clone())));
                 }
                 return Vec::new();
             }
-            Attempt::Refused(_) => return halves(group),
-            Attempt::Miss => {
+            TransactionOutcome::Refused(_) => return halves(group),
+            TransactionOutcome::Miss => {
                 let before = group.len();
-                group = sort_out(&link.db, group, known).await;
+                group = sort_out(&connection.db, group, known).await;
                 if group.len() < before {
                     continue;
                 }
             }
-            Attempt::Transient(why) => {
+            TransactionOutcome::Transient(why) => {
                 tracing::debug!(why, attempts, commits = group.len(), "a transaction is tried again");
                 if attempts >= ATTEMPTS_BEFORE_LOOKING {
-                    orphans::end(link).await;
+                    abandoned_transactions::end(connection).await;
                 }
             }
         }
@@ -80,7 +80,7 @@ async fn write_one(link: &Link, mut group: Vec<Waiting>, known: &mut Known) -> V
 }
 
 /// Answers those for whom it is too late to begin.
-fn in_time(group: Vec<Waiting>) -> Vec<Waiting> {
+fn in_time(group: Vec<PendingCommit>) -> Vec<PendingCommit> {
     let now = Instant::now();
     let (late, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| waiting.start_by() <= now);
     for waiting in late {
@@ -89,7 +89,7 @@ fn in_time(group: Vec<Waiting>) -> Vec<Waiting> {
     rest
 }
 
-fn acknowledge(group: Vec<Waiting>, known: &mut Known) {
+fn acknowledge(group: Vec<PendingCommit>, known: &mut StoredVersions) {
     // A batch has a few dozen commits: exact in an f64.
     METRICS.commit_batch.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
     for waiting in group {
@@ -99,7 +99,7 @@ fn acknowledge(group: Vec<Waiting>, known: &mut Known) {
 }
 
 /// Answers the commits whose conditions do not hold; returns the others.
-async fn sort_out(db: &Database, group: Vec<Waiting>, known: &mut Known) -> Vec<Waiting> {
+async fn sort_out(db: &Database, group: Vec<PendingCommit>, known: &mut StoredVersions) -> Vec<PendingCommit> {
     let findings = match examine(db, group.iter().map(|waiting| &waiting.commit)).await {
         Ok(findings) => findings,
         Err(error) => {
@@ -109,13 +109,13 @@ async fn sort_out(db: &Database, group: Vec<Waiting>, known: &mut Known) -> Vec<
     };
     let mut rest = Vec::with_capacity(group.len());
     for mut waiting in group {
-        match findings.judge(&waiting.commit) {
-            Verdict::Fails(error) => {
+        match findings.diagnose(&waiting.commit) {
+            Diagnosis::Fails(error) => {
                 known.extend(findings.versions(&waiting.commit));
                 waiting.answer(Err(error));
             }
-            Verdict::Holds => rest.push(waiting),
-            Verdict::HoldsAmended { needless, holders } => {
+            Diagnosis::Holds => rest.push(waiting),
+            Diagnosis::HoldsAmended { needless, holders } => {
                 waiting.commit.amend(&needless, holders);
                 rest.push(waiting);
             }
@@ -124,7 +124,7 @@ async fn sort_out(db: &Database, group: Vec<Waiting>, known: &mut Known) -> Vec<
     rest
 }
 
-fn halves(mut group: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+fn halves(mut group: Vec<PendingCommit>) -> Vec<Vec<PendingCommit>> {
     let second = group.split_off(group.len() / 2);
     // The next to be written is taken from the end: the older first.
     vec![second, group]

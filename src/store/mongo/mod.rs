@@ -2,8 +2,8 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `home` | the runtime thread that the driver lives on |
-//! | `link` | from a URI to a database that is ready |
+//! | `driver_runtime` | the runtime thread that the driver lives on |
+//! | `connection` | from a URI to a database that is ready |
 //! | `seeds` | what the servers in the URI are, and which errors stay |
 //! | `schema` | collections, indexes, epoch and secrets |
 //! | `prepare` | a commit as statements, keys and requirements; pure |
@@ -12,22 +12,22 @@
 //! | `group` | a group of commits, from the first attempt to the last answer |
 //! | `transaction` | one attempt |
 //! | `diagnosis` | who made an attempt miss |
-//! | `orphans` | transactions that a dead process left open |
+//! | `abandoned_transactions` | transactions that a dead process left open |
 //! | `feed` | the change stream |
 //! | `reads`, `dump` | the queries |
 //! | `fault` | errors of our own among the driver's |
 //!
 //! No rule about tickets here, no clock but the server's, and nothing that outlives the store.
 
+mod abandoned_transactions;
 mod committer;
+mod connection;
 mod diagnosis;
+mod driver_runtime;
 mod dump;
 mod fault;
 mod feed;
 mod group;
-mod home;
-mod link;
-mod orphans;
 mod prepare;
 mod reads;
 mod schema;
@@ -52,19 +52,19 @@ use tokio::{
 
 use self::{
     committer::{COMMIT_DEADLINE, Queue},
+    connection::{MongoConnection, open},
+    driver_runtime::DriverRuntime,
     fault::describe,
-    feed::Tail,
-    home::Home,
-    link::{Link, open},
+    feed::FeedFollower,
     prepare::{Prepared, idempotency_id},
     reads::READ_MAX,
-    schema::Place,
+    schema::CommitCollection,
 };
-use super::{Commit, CommitError, Count, FeedLog, OrderScope, Store, Unavailable};
+use super::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
 use crate::{
     domain::{
         Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket,
-        TicketId, Timestamp, User, UserId, invariants::World,
+        TicketId, Timestamp, User, UserId, invariants::Snapshot,
     },
     metrics::METRICS,
     tasks::supervise,
@@ -110,14 +110,14 @@ impl From<Error> for ConnectError {
 
 /// A store on a MongoDB database, which it may share with any number of others.
 pub struct MongoStore {
-    link: Link,
+    connection: MongoConnection,
     feed: FeedLog,
     /// `None` once it is closed.
     queue: Mutex<Option<Queue>>,
     committer: Mutex<Option<JoinHandle<()>>>,
     follower: JoinHandle<()>,
     /// The last field: everything above runs there.
-    home: Home,
+    driver_runtime: DriverRuntime,
 }
 
 impl MongoStore {
@@ -126,25 +126,26 @@ impl MongoStore {
     /// # Errors
     /// If the URI is wrong, no server answers within seconds, or what answers is no replica set.
     pub async fn connect(uri: &str) -> Result<Arc<Self>, ConnectError> {
-        let home = Home::start().map_err(|error| ConnectError::transient(format!("no thread for the driver: {error}")))?;
+        let driver_runtime =
+            DriverRuntime::start().map_err(|error| ConnectError::transient(format!("no thread for the driver: {error}")))?;
         let uri = uri.to_owned();
-        let opened = home.spawn(timeout(START_MAX, open(uri))).await;
-        let (link, tail) = match opened {
+        let opened = driver_runtime.spawn(timeout(START_MAX, open(uri))).await;
+        let (connection, tail) = match opened {
             Ok(Ok(opened)) => opened?,
             Ok(Err(_)) => return Err(ConnectError::transient(format!("not ready within {START_MAX:?}"))),
             Err(_) => return Err(ConnectError::transient("the start was interrupted")),
         };
         let feed = tail.log().clone();
-        let (queue, committer) = Queue::new(link.clone());
-        let committer = Mutex::new(Some(home.spawn(committer)));
+        let (queue, committer) = Queue::new(connection.clone());
+        let committer = Mutex::new(Some(driver_runtime.spawn(committer)));
         let tail = Arc::new(tokio::sync::Mutex::new(tail));
-        let follower = home.spawn(supervise("feed", move || Tail::follow(Arc::clone(&tail))));
-        Ok(Arc::new(Self { link, feed, queue: Mutex::new(Some(queue)), committer, follower, home }))
+        let follower = driver_runtime.spawn(supervise("feed", move || FeedFollower::follow(Arc::clone(&tail))));
+        Ok(Arc::new(Self { connection, feed, queue: Mutex::new(Some(queue)), committer, follower, driver_runtime }))
     }
 
     /// The database, for what keeps documents of its own beside the marketplace's: the sandbox's ledger.
     pub fn database(&self) -> &Database {
-        &self.link.db
+        &self.connection.db
     }
 
     async fn read<T, F, R>(&self, read: F) -> Result<T, Unavailable>
@@ -153,10 +154,10 @@ impl MongoStore {
         R: Future<Output = Result<T, Error>> + Send + 'static,
         F: FnOnce(Database) -> R,
     {
-        self.home.call(READ_MAX, read(self.link.db.clone())).await
+        self.driver_runtime.call(READ_MAX, read(self.connection.db.clone())).await
     }
 
-    async fn by_id<T>(&self, place: Place, id: String) -> Result<Option<T>, Unavailable>
+    async fn by_id<T>(&self, place: CommitCollection, id: String) -> Result<Option<T>, Unavailable>
     where
         T: serde::de::DeserializeOwned + Send + Sync + 'static,
     {
@@ -212,18 +213,18 @@ impl Store for MongoStore {
     async fn other_member_answers(&self) -> bool {
         // Not the primary: one that was stopped or cut off still counts as one for a while.
         let secondary = SelectionCriteria::ReadPreference(ReadPreference::Secondary { options: None });
-        let admin = self.link.db.client().database("admin");
+        let admin = self.connection.db.client().database("admin");
         let search = async move {
             while admin.run_command(doc! { "hello": 1 }).selection_criteria(secondary.clone()).await.is_err() {
                 sleep(MEMBER_RETRY_PAUSE).await;
             }
             Ok(())
         };
-        self.home.call(MEMBER_MAX, search).await.is_ok()
+        self.driver_runtime.call(MEMBER_MAX, search).await.is_ok()
     }
 
     async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable> {
-        self.by_id(Place::Tickets, id.to_string()).await
+        self.by_id(CommitCollection::Tickets, id.to_string()).await
     }
 
     async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable> {
@@ -244,7 +245,7 @@ impl Store for MongoStore {
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<Order>, Unavailable> {
-        self.by_id(Place::Orders, id.to_string()).await
+        self.by_id(CommitCollection::Orders, id.to_string()).await
     }
 
     async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable> {
@@ -252,7 +253,7 @@ impl Store for MongoStore {
     }
 
     async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, Unavailable> {
-        self.by_id(Place::Charges, id.to_string()).await
+        self.by_id(CommitCollection::Charges, id.to_string()).await
     }
 
     async fn charges_of(&self, order: OrderId) -> Result<Vec<Charge>, Unavailable> {
@@ -264,24 +265,24 @@ impl Store for MongoStore {
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable> {
-        self.by_id(Place::Users, id.to_string()).await
+        self.by_id(CommitCollection::Users, id.to_string()).await
     }
 
     async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable> {
         let query = doc! { "email": email.as_str() };
-        self.read(move |db| reads::find_one(db, Place::Users, query)).await
+        self.read(move |db| reads::find_one(db, CommitCollection::Users, query)).await
     }
 
     async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable> {
-        self.by_id(Place::Sessions, digest.as_str().to_owned()).await
+        self.by_id(CommitCollection::Sessions, digest.as_str().to_owned()).await
     }
 
     async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
-        self.by_id(Place::Idempotency, idempotency_id(&user.to_string(), key)).await
+        self.by_id(CommitCollection::Idempotency, idempotency_id(&user.to_string(), key)).await
     }
 
     async fn delivery(&self, event: &str) -> Result<Option<Delivery>, Unavailable> {
-        self.by_id(Place::Deliveries, event.to_owned()).await
+        self.by_id(CommitCollection::Deliveries, event.to_owned()).await
     }
 
     async fn declines_of(&self, user: UserId) -> Result<Vec<Timestamp>, Unavailable> {
@@ -293,7 +294,7 @@ impl Store for MongoStore {
         self.read(move |db| reads::count_hit(db, key, window, now)).await
     }
 
-    async fn count(&self, key: &str, now: Timestamp) -> Result<Count, Unavailable> {
+    async fn count(&self, key: &str, now: Timestamp) -> Result<CounterValue, Unavailable> {
         let key = key.to_owned();
         self.read(move |db| reads::count(db, key, now)).await
     }
@@ -304,11 +305,11 @@ impl Store for MongoStore {
     }
 
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {
-        self.home.call(dump::LIMIT, dump::purge(self.link.db.clone(), now)).await
+        self.driver_runtime.call(dump::LIMIT, dump::purge(self.connection.db.clone(), now)).await
     }
 
-    async fn dump(&self) -> Result<(World, Vec<Event>), Unavailable> {
-        self.home.call(dump::LIMIT, dump::dump(self.link.db.clone())).await
+    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
+        self.driver_runtime.call(dump::LIMIT, dump::dump(self.connection.db.clone())).await
     }
 
     async fn close(&self) {
@@ -336,6 +337,6 @@ fn reason(error: &CommitError) -> &'static str {
 
 impl fmt::Debug for MongoStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MongoStore").field("database", &self.link.db.name()).finish_non_exhaustive()
+        f.debug_struct("MongoStore").field("database", &self.connection.db.name()).finish_non_exhaustive()
     }
 }

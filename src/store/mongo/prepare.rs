@@ -7,8 +7,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    schema::Place,
-    statements::{Action, Change, Statement, Update, at_version, with_room},
+    schema::CommitCollection,
+    statements::{Action, DocumentUpdate, Statement, UpdateAction, at_version, with_room},
 };
 use crate::{
     domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId, Version},
@@ -18,23 +18,23 @@ use crate::{
 /// A document, or an email address, that a commit touches. Two commits with a key in common are never written at once.
 /// What has a text for an id is known by its hash: a collision makes one commit wait for another, no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key(Kind, u128);
+pub(super) struct ConflictKey(KeyKind, u128);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
-    Document(Place),
+enum KeyKind {
+    Document(CommitCollection),
     Email,
 }
 
-impl Key {
-    fn text(kind: Kind, text: &str) -> Self {
+impl ConflictKey {
+    fn text(kind: KeyKind, text: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         Self(kind, u128::from(hasher.finish()))
     }
 
-    fn document(place: Place, id: Uuid) -> Self {
-        Self(Kind::Document(place), id.as_u128())
+    fn document(place: CommitCollection, id: Uuid) -> Self {
+        Self(KeyKind::Document(place), id.as_u128())
     }
 }
 
@@ -42,15 +42,15 @@ impl Key {
 #[derive(Debug, Clone)]
 pub(super) enum Requirement {
     Absent {
-        place: Place,
+        place: CommitCollection,
         id: String,
-        key: Key,
+        key: ConflictKey,
         otherwise: CommitError,
     },
     Version {
-        place: Place,
+        place: CommitCollection,
         id: String,
-        key: Key,
+        key: ConflictKey,
         is: Version,
     },
     EmailFree {
@@ -80,9 +80,9 @@ pub(super) struct Prepared {
     pub statements: Vec<Statement>,
     /// In the order of the commit's writes: the first that does not hold is the answer.
     pub requirements: Vec<Requirement>,
-    pub keys: Vec<Key>,
+    pub keys: Vec<ConflictKey>,
     /// The version that it gives to each document. One that has it already makes the commit stale.
-    pub versions: Vec<(Key, Version)>,
+    pub versions: Vec<(ConflictKey, Version)>,
     /// Its part of the transaction's document of events.
     pub entry: Option<RawDocumentBuf>,
     pub at: Timestamp,
@@ -92,7 +92,7 @@ pub(super) struct Prepared {
 
 /// The events of one commit, as they are stored.
 #[derive(Serialize)]
-struct Entry<'a> {
+struct EventsEntry<'a> {
     at: Timestamp,
     events: &'a [Event],
 }
@@ -114,7 +114,7 @@ impl Prepared {
             prepared.add(write)?;
         }
         if !commit.events.is_empty() {
-            prepared.entry = Some(serialize_to_raw_document_buf(&Entry { at: commit.at, events: &commit.events })?);
+            prepared.entry = Some(serialize_to_raw_document_buf(&EventsEntry { at: commit.at, events: &commit.events })?);
         }
         let statements: usize = prepared.statements.iter().map(Statement::bytes).sum();
         prepared.bytes = statements + prepared.entry.as_ref().map_or(0, |entry| entry.as_bytes().len());
@@ -141,35 +141,37 @@ impl Prepared {
     }
 
     fn push_holder(&mut self, user: &str) {
-        self.insert(Place::Slots, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
+        self.insert(CommitCollection::Slots, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
     }
 
     fn add(&mut self, write: &Write) -> Result<(), Error> {
         match write {
             Write::Ticket(ticket) => {
-                self.versioned(Place::Tickets, ticket.id.uuid(), ticket.version, serialize_to_raw_document_buf(ticket)?)
+                self.versioned(CommitCollection::Tickets, ticket.id.uuid(), ticket.version, serialize_to_raw_document_buf(ticket)?)
             }
-            Write::Order(order) => self.versioned(Place::Orders, order.id.uuid(), order.version, serialize_to_raw_document_buf(order)?),
+            Write::Order(order) => {
+                self.versioned(CommitCollection::Orders, order.id.uuid(), order.version, serialize_to_raw_document_buf(order)?)
+            }
             Write::Charge(charge) => {
                 let mut document = serialize_to_raw_document_buf(charge)?;
                 if charge.is_open() {
                     document.append(cstr!("open"), true);
                 }
-                self.versioned(Place::Charges, charge.id.uuid(), charge.version, document);
+                self.versioned(CommitCollection::Charges, charge.id.uuid(), charge.version, document);
             }
             Write::User(user) => self.user(user)?,
             Write::OpenSession { session, user_version } => self.open_session(session, *user_version)?,
             Write::CloseSession(digest) => {
-                self.keys.push(Key::text(Kind::Document(Place::Sessions), digest.as_str()));
-                self.delete(Place::Sessions, rawdoc! { "q": { "_id": digest.as_str() }, "limit": 1 });
+                self.keys.push(ConflictKey::text(KeyKind::Document(CommitCollection::Sessions), digest.as_str()));
+                self.delete(CommitCollection::Sessions, rawdoc! { "q": { "_id": digest.as_str() }, "limit": 1 });
             }
             Write::CloseSessions { user, except } => {
-                self.keys.push(Key::document(Place::Users, user.uuid()));
+                self.keys.push(ConflictKey::document(CommitCollection::Users, user.uuid()));
                 let mut which = rawdoc! { "user": user.to_string() };
                 if let Some(digest) = except {
                     which.append(cstr!("_id"), rawdoc! { "$ne": digest.as_str() });
                 }
-                self.delete(Place::Sessions, rawdoc! { "q": which, "limit": 0 });
+                self.delete(CommitCollection::Sessions, rawdoc! { "q": which, "limit": 0 });
             }
             Write::Slot(change) => self.slot(change),
             Write::Decline { user, at } => self.decline(*user, *at),
@@ -179,32 +181,32 @@ impl Prepared {
         Ok(())
     }
 
-    fn insert(&mut self, place: Place, document: RawDocumentBuf) {
+    fn insert(&mut self, place: CommitCollection, document: RawDocumentBuf) {
         self.statements.push(Statement { place, action: Action::Insert(document) });
     }
 
-    fn update(&mut self, place: Place, update: Update) {
-        self.statements.push(Statement { place, action: Action::Update(update) });
+    fn update(&mut self, place: CommitCollection, update: DocumentUpdate) {
+        self.statements.push(Statement { place, action: Action::DocumentUpdate(update) });
     }
 
-    fn delete(&mut self, place: Place, delete: RawDocumentBuf) {
+    fn delete(&mut self, place: CommitCollection, delete: RawDocumentBuf) {
         self.statements.push(Statement { place, action: Action::Delete(delete) });
     }
 
     /// A document that is written only over the version before.
-    fn versioned(&mut self, place: Place, id: Uuid, version: Version, document: RawDocumentBuf) {
+    fn versioned(&mut self, place: CommitCollection, id: Uuid, version: Version, document: RawDocumentBuf) {
         self.expect_version(place, id, version);
         match version.checked_sub(1) {
             None => self.insert(place, document),
             Some(before) => {
                 let (guard, value) = (at_version(before), document.into());
-                self.update(place, Update { id: id.to_string(), guard, change: Change::Replace, value });
+                self.update(place, DocumentUpdate { id: id.to_string(), guard, change: UpdateAction::Replace, value });
             }
         }
     }
 
-    fn expect_version(&mut self, place: Place, id: Uuid, version: Version) {
-        let key = Key::document(place, id);
+    fn expect_version(&mut self, place: CommitCollection, id: Uuid, version: Version) {
+        let key = ConflictKey::document(place, id);
         self.keys.push(key);
         self.versions.push((key, version));
         let id = id.to_string();
@@ -216,11 +218,11 @@ impl Prepared {
 
     fn user(&mut self, user: &User) -> Result<(), Error> {
         let id = user.id.uuid();
-        self.versioned(Place::Users, id, user.version, serialize_to_raw_document_buf(user)?);
+        self.versioned(CommitCollection::Users, id, user.version, serialize_to_raw_document_buf(user)?);
         self.requirements.push(Requirement::EmailFree { user: id.to_string(), email: user.email.as_str().into() });
-        self.keys.push(Key::text(Kind::Email, user.email.as_str()));
+        self.keys.push(ConflictKey::text(KeyKind::Email, user.email.as_str()));
         if user.version == 0 {
-            self.keys.push(Key::document(Place::Slots, id));
+            self.keys.push(ConflictKey::document(CommitCollection::Slots, id));
             self.requirements.push(Requirement::NoHolder { user: id.to_string(), statement: self.statements.len() });
             self.push_holder(&id.to_string());
         }
@@ -231,19 +233,22 @@ impl Prepared {
     /// the password at the same moment. Two writes of one document never pass each other.
     fn open_session(&mut self, session: &Session, user_version: Version) -> Result<(), Error> {
         let user = session.user.uuid();
-        let key = Key::document(Place::Users, user);
+        let key = ConflictKey::document(CommitCollection::Users, user);
         self.keys.push(key);
-        self.requirements.push(Requirement::Version { place: Place::Users, id: user.to_string(), key, is: user_version });
+        self.requirements.push(Requirement::Version { place: CommitCollection::Users, id: user.to_string(), key, is: user_version });
         let guard = at_version(user_version);
-        self.update(Place::Users, Update { id: user.to_string(), guard, change: Change::SignIn, value: RawBson::Null });
+        self.update(
+            CommitCollection::Users,
+            DocumentUpdate { id: user.to_string(), guard, change: UpdateAction::SignIn, value: RawBson::Null },
+        );
         let mut document = serialize_to_raw_document_buf(session)?;
         document.append(cstr!("purgeAt"), date(session.expires_at));
-        self.insert_once(Place::Sessions, session.digest.as_str(), CommitError::Stale, document);
+        self.insert_once(CommitCollection::Sessions, session.digest.as_str(), CommitError::Stale, document);
         Ok(())
     }
 
-    fn insert_once(&mut self, place: Place, id: &str, otherwise: CommitError, document: RawDocumentBuf) {
-        let key = Key::text(Kind::Document(place), id);
+    fn insert_once(&mut self, place: CommitCollection, id: &str, otherwise: CommitError, document: RawDocumentBuf) {
+        let key = ConflictKey::text(KeyKind::Document(place), id);
         self.keys.push(key);
         self.requirements.push(Requirement::Absent { place, id: id.into(), key, otherwise });
         self.insert(place, document);
@@ -251,27 +256,30 @@ impl Prepared {
 
     fn slot(&mut self, change: &SlotChange) {
         let (SlotChange::Take { user, order, .. } | SlotChange::Free { user, order }) = *change;
-        self.keys.push(Key::document(Place::Slots, user.uuid()));
+        self.keys.push(ConflictKey::document(CommitCollection::Slots, user.uuid()));
         let (user, order) = (user.to_string(), order.to_string());
         let (guard, change) = match *change {
             SlotChange::Take { locks_max, .. } => {
                 self.requirements.push(Requirement::Room { user: user.clone(), locks_max });
-                (with_room(locks_max), Change::Take)
+                (with_room(locks_max), UpdateAction::Take)
             }
             SlotChange::Free { .. } => {
                 self.requirements.push(Requirement::Holder { user: user.clone(), statement: self.statements.len() });
-                (RawDocumentBuf::new(), Change::Free)
+                (RawDocumentBuf::new(), UpdateAction::Free)
             }
         };
-        self.update(Place::Slots, Update { id: user, guard, change, value: order.into() });
+        self.update(CommitCollection::Slots, DocumentUpdate { id: user, guard, change, value: order.into() });
     }
 
     /// Kept with the user's locks: whose payment is declined holds one, so the document is there.
     fn decline(&mut self, user: UserId, at: Timestamp) {
-        self.keys.push(Key::document(Place::Slots, user.uuid()));
+        self.keys.push(ConflictKey::document(CommitCollection::Slots, user.uuid()));
         let user = user.to_string();
         self.requirements.push(Requirement::Holder { user: user.clone(), statement: self.statements.len() });
-        self.update(Place::Slots, Update { id: user, guard: RawDocumentBuf::new(), change: Change::Decline, value: RawBson::Int64(at.0) });
+        self.update(
+            CommitCollection::Slots,
+            DocumentUpdate { id: user, guard: RawDocumentBuf::new(), change: UpdateAction::Decline, value: RawBson::Int64(at.0) },
+        );
     }
 
     fn idempotency(&mut self, record: &IdempotencyRecord) -> Result<(), Error> {
@@ -283,14 +291,14 @@ impl Prepared {
             let (name, value) = field?;
             document.append(name, value);
         }
-        self.insert_once(Place::Idempotency, &id, CommitError::KeyUsed, document);
+        self.insert_once(CommitCollection::Idempotency, &id, CommitError::KeyUsed, document);
         Ok(())
     }
 
     fn delivery(&mut self, delivery: &Delivery) -> Result<(), Error> {
         let mut document = serialize_to_raw_document_buf(delivery)?;
         document.append(cstr!("purgeAt"), date(delivery.at + Millis::from_mins(24 * 60 * Delivery::KEPT_DAYS)));
-        self.insert_once(Place::Deliveries, &delivery.event, CommitError::KeyUsed, document);
+        self.insert_once(CommitCollection::Deliveries, &delivery.event, CommitError::KeyUsed, document);
         Ok(())
     }
 }

@@ -7,10 +7,10 @@ use futures_util::TryStreamExt;
 use mongodb::{ClientSession, Collection, Database, action::Find, error::Error, options::ReadConcern};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{fault::fault, schema::Place};
+use super::{fault::fault, schema::CommitCollection};
 use crate::{
     domain::{Charge, ChargeId, Millis, Order, OrderId, Sale, Ticket, TicketId, Timestamp, UserId},
-    store::{Count, OrderScope},
+    store::{CounterValue, OrderScope},
 };
 
 /// How long the server may work on one read (`maxTimeMS`).
@@ -20,12 +20,16 @@ pub(super) const READ_MAX: Duration = Duration::from_secs(2);
 
 type Result<T> = std::result::Result<T, Error>;
 
-pub(super) async fn find_one<T: DeserializeOwned + Send + Sync>(db: Database, place: Place, query: Document) -> Result<Option<T>> {
+pub(super) async fn find_one<T: DeserializeOwned + Send + Sync>(
+    db: Database,
+    place: CommitCollection,
+    query: Document,
+) -> Result<Option<T>> {
     db.collection(place.name()).find_one(query).max_time(READ_WORK_MAX).await
 }
 
 /// A page in the order of `_id`.
-async fn page<T>(db: &Database, place: Place, mut query: Document, after: Option<String>, limit: usize) -> Result<Vec<T>>
+async fn page<T>(db: &Database, place: CommitCollection, mut query: Document, after: Option<String>, limit: usize) -> Result<Vec<T>>
 where
     T: DeserializeOwned + Send + Sync,
 {
@@ -59,10 +63,10 @@ pub(super) async fn sale(db: Database, id: TicketId) -> Result<Option<Sale>> {
     let pipeline = [
         doc! { "$match": { "_id": id.to_string() } },
         doc! { "$project": { "_id": 0, "ticket": "$$ROOT" } },
-        doc! { "$lookup": { "from": Place::Orders.name(), "localField": held, "foreignField": "_id", "as": "orders" } },
-        doc! { "$lookup": { "from": Place::Charges.name(), "localField": held, "foreignField": "order", "pipeline": [running], "as": "charges" } },
+        doc! { "$lookup": { "from": CommitCollection::Orders.name(), "localField": held, "foreignField": "_id", "as": "orders" } },
+        doc! { "$lookup": { "from": CommitCollection::Charges.name(), "localField": held, "foreignField": "order", "pipeline": [running], "as": "charges" } },
     ];
-    let tickets = db.collection::<Document>(Place::Tickets.name());
+    let tickets = db.collection::<Document>(CommitCollection::Tickets.name());
     let found = tickets.aggregate(pipeline).read_concern(ReadConcern::snapshot()).max_time(READ_WORK_MAX).with_type::<Joined>().await?;
     let joined: Vec<Joined> = found.try_collect().await?;
     Ok(joined.into_iter().next().map(|Joined { ticket, orders, charges }| {
@@ -72,14 +76,17 @@ pub(super) async fn sale(db: Database, id: TicketId) -> Result<Option<Sale>> {
 }
 
 pub(super) async fn tickets_after(db: Database, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>> {
-    page(&db, Place::Tickets, doc! { "state.status": { "$ne": "Deleted" } }, after.map(|id| id.to_string()), limit).await
+    page(&db, CommitCollection::Tickets, doc! { "state.status": { "$ne": "Deleted" } }, after.map(|id| id.to_string()), limit).await
 }
 
 /// Three queries of one moment (MongoDB 5.0's snapshot reads): joined in the server, each ticket would cost two queries more.
 pub(super) async fn sales(db: Database, ids: Vec<String>) -> Result<Vec<Sale>> {
     let mut session = db.client().start_session().snapshot(true).await?;
-    let (tickets, orders, charges) =
-        (db.collection(Place::Tickets.name()), db.collection(Place::Orders.name()), db.collection(Place::Charges.name()));
+    let (tickets, orders, charges) = (
+        db.collection(CommitCollection::Tickets.name()),
+        db.collection(CommitCollection::Orders.name()),
+        db.collection(CommitCollection::Charges.name()),
+    );
     let tickets: Vec<Ticket> = of_moment(tickets.find(doc! { "_id": { "$in": ids } }), &mut session).await?;
     let held: Vec<String> = tickets.iter().filter_map(|ticket| Some(ticket.lock()?.order.to_string())).collect();
     let orders: Vec<Order> = of_moment(orders.find(doc! { "_id": { "$in": &held } }), &mut session).await?;
@@ -103,14 +110,14 @@ async fn of_moment<T: DeserializeOwned + Send + Sync>(find: Find<'_, T>, session
 pub(super) async fn tickets_overdue(db: Database, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>> {
     let due = doc! { "$lte": cutoff.0 };
     let tickets: Vec<Ticket> = listed(
-        db.collection(Place::Tickets.name()),
+        db.collection(CommitCollection::Tickets.name()),
         doc! { "state.lock.unlocksAt": due.clone() },
         doc! { "state.lock.unlocksAt": 1 },
         limit,
     )
     .await?;
     let unpaid = doc! { "status": "Created", "expiresAt": due };
-    let orders: Vec<Order> = listed(db.collection(Place::Orders.name()), unpaid, doc! { "expiresAt": 1 }, limit).await?;
+    let orders: Vec<Order> = listed(db.collection(CommitCollection::Orders.name()), unpaid, doc! { "expiresAt": 1 }, limit).await?;
     let over = tickets.iter().filter_map(|ticket| Some((ticket.lock()?.unlocks_at, ticket.id)));
     let mut all: Vec<(Timestamp, TicketId)> = over.chain(orders.iter().map(|order| (order.expires_at, order.ticket.id))).collect();
     all.sort_unstable();
@@ -125,11 +132,11 @@ pub(super) async fn orders_of(db: Database, buyer: UserId, scope: OrderScope, af
         OrderScope::All => &["Created", "AwaitingPayment", "Completed", "Cancelled"],
     };
     let query = doc! { "buyer": buyer.to_string(), "status": { "$in": statuses } };
-    page(&db, Place::Orders, query, after.map(|id| id.to_string()), limit).await
+    page(&db, CommitCollection::Orders, query, after.map(|id| id.to_string()), limit).await
 }
 
 pub(super) async fn charges_of(db: Database, order: OrderId) -> Result<Vec<Charge>> {
-    page(&db, Place::Charges, doc! { "order": order.to_string() }, None, CHARGES_OF_ORDER_MAX).await
+    page(&db, CommitCollection::Charges, doc! { "order": order.to_string() }, None, CHARGES_OF_ORDER_MAX).await
 }
 
 /// An order lives for some fifteen minutes, and each charge takes at least a second of them.
@@ -137,7 +144,7 @@ const CHARGES_OF_ORDER_MAX: usize = 10_000;
 
 pub(super) async fn charges_open(db: Database, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>> {
     let query = doc! { "open": true, "updatedAt": { "$lte": cutoff.0 } };
-    page(&db, Place::Charges, query, after.map(|id| id.to_string()), limit).await
+    page(&db, CommitCollection::Charges, query, after.map(|id| id.to_string()), limit).await
 }
 
 pub(super) async fn declines_of(db: Database, user: UserId) -> Result<Vec<Timestamp>> {
@@ -146,7 +153,7 @@ pub(super) async fn declines_of(db: Database, user: UserId) -> Result<Vec<Timest
         #[serde(default)]
         declines: Vec<Timestamp>,
     }
-    let slots = db.collection::<Declines>(Place::Slots.name());
+    let slots = db.collection::<Declines>(CommitCollection::Slots.name());
     let found = slots.find_one(doc! { "_id": user.to_string() }).projection(doc! { "declines": 1 }).max_time(READ_WORK_MAX).await?;
     Ok(found.map(|found| found.declines).unwrap_or_default())
 }
@@ -181,15 +188,15 @@ pub(super) async fn count_hit(db: Database, key: String, window: Millis, now: Ti
     }
 }
 
-pub(super) async fn count(db: Database, key: String, now: Timestamp) -> Result<Count> {
+pub(super) async fn count(db: Database, key: String, now: Timestamp) -> Result<CounterValue> {
     let counters = db.collection::<Document>(super::schema::COUNTERS);
     let running = doc! { "_id": key, "until": { "$gt": now.0 } };
     // The hits are not waited for by a majority either.
     let found = counters.find_one(running).read_concern(ReadConcern::local()).max_time(READ_WORK_MAX).await?;
-    let Some(found) = found else { return Ok(Count::default()) };
+    let Some(found) = found else { return Ok(CounterValue::default()) };
     let number = |name| found.get(name).and_then(Bson::as_i64);
     match (number("hits"), number("until")) {
-        (Some(hits), Some(until)) => Ok(Count { hits: u64::try_from(hits).unwrap_or(0), ends_at: Timestamp(until) }),
+        (Some(hits), Some(until)) => Ok(CounterValue { hits: u64::try_from(hits).unwrap_or(0), ends_at: Timestamp(until) }),
         _ => Err(fault("a counter without a count")),
     }
 }

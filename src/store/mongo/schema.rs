@@ -16,7 +16,7 @@ use super::fault::fault;
 
 /// A collection whose documents a commit changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum CommitCollection {
     Tickets,
     Orders,
     Charges,
@@ -30,7 +30,7 @@ pub(super) enum Place {
     Deliveries,
 }
 
-impl Place {
+impl CommitCollection {
     pub const ALL: [Self; 8] =
         [Self::Tickets, Self::Orders, Self::Charges, Self::Users, Self::Slots, Self::Sessions, Self::Idempotency, Self::Deliveries];
 
@@ -66,14 +66,14 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
     let plain = IndexOptions::default;
     let wanted = [
         (
-            Place::Tickets.name(),
+            CommitCollection::Tickets.name(),
             vec![
                 // tickets_overdue, by the end of the lock
                 index(doc! { "state.lock.unlocksAt": 1 }, where_exists("state.lock.unlocksAt")),
             ],
         ),
         (
-            Place::Orders.name(),
+            CommitCollection::Orders.name(),
             vec![
                 // orders_of: a merge of the sorted runs of each status
                 index(doc! { "buyer": 1, "status": 1, "_id": 1 }, plain()),
@@ -82,7 +82,7 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
             ],
         ),
         (
-            Place::Charges.name(),
+            CommitCollection::Charges.name(),
             vec![
                 // charges_of, and the running charge of a sale
                 index(doc! { "order": 1, "_id": 1 }, plain()),
@@ -91,11 +91,11 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
             ],
         ),
         // user_by_email; and no address belongs to two
-        (Place::Users.name(), vec![index(doc! { "email": 1 }, IndexOptions::builder().unique(true).build())]),
+        (CommitCollection::Users.name(), vec![index(doc! { "email": 1 }, IndexOptions::builder().unique(true).build())]),
         // closing all sessions of a user
-        (Place::Sessions.name(), vec![index(doc! { "user": 1 }, plain()), expiry()]),
-        (Place::Idempotency.name(), vec![expiry()]),
-        (Place::Deliveries.name(), vec![expiry()]),
+        (CommitCollection::Sessions.name(), vec![index(doc! { "user": 1 }, plain()), expiry()]),
+        (CommitCollection::Idempotency.name(), vec![expiry()]),
+        (CommitCollection::Deliveries.name(), vec![expiry()]),
         (EVENTS, vec![expiry()]),
         (COUNTERS, vec![expiry()]),
     ];
@@ -111,7 +111,7 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
         }
     }
     // It has no index of its own, and making it in the middle of a transaction conflicts with all others.
-    match db.create_collection(Place::Slots.name()).await {
+    match db.create_collection(CommitCollection::Slots.name()).await {
         Err(error) if !matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS) => Err(error),
         _ => Ok(()),
     }

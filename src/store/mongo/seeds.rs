@@ -50,7 +50,7 @@ fn withheld(text: &str, uri: &str) -> String {
 
 /// What a server says that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ServerRole {
     /// A member of the replica set that is asked for, or a router of a sharded cluster.
     Usable,
     /// A member of another replica set.
@@ -60,7 +60,7 @@ enum Kind {
     Uninitiated,
 }
 
-impl Kind {
+impl ServerRole {
     fn of(hello: &Document, set: Option<&str>) -> Self {
         match hello.get_str("setName") {
             Ok(name) if set.is_none_or(|set| set == name) => Self::Usable,
@@ -86,15 +86,15 @@ pub(super) async fn identify(options: &ClientOptions) -> Result<(), ConnectError
     let mut reason = ConnectError::transient("the URI names no server");
     let mut is_uninitiated = false;
     while let Some(answer) = answers.next().await {
-        match answer.map(|hello| Kind::of(&hello, set)) {
-            Ok(Kind::Usable) => return Ok(()),
-            Ok(Kind::Other) => return Err(ConnectError::permanent("replicaSet names another replica set than the server's")),
-            Ok(Kind::Standalone) => {
+        match answer.map(|hello| ServerRole::of(&hello, set)) {
+            Ok(ServerRole::Usable) => return Ok(()),
+            Ok(ServerRole::Other) => return Err(ConnectError::permanent("replicaSet names another replica set than the server's")),
+            Ok(ServerRole::Standalone) => {
                 return Err(ConnectError::permanent(
                     "the server is no replica set: transactions and change streams need one (mongod --replSet)",
                 ));
             }
-            Ok(Kind::Uninitiated) => is_uninitiated = true,
+            Ok(ServerRole::Uninitiated) => is_uninitiated = true,
             Err(error) => reason = error.into(),
         }
     }
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn servers_are_told_apart_by_their_hello() {
-        let kind = |hello: Document| Kind::of(&hello, Some("rs0"));
-        assert_eq!(kind(doc! { "setName": "rs0", "secondary": false }), Kind::Usable);
-        assert_eq!(kind(doc! { "setName": "other" }), Kind::Other);
-        assert_eq!(kind(doc! { "msg": "isdbgrid" }), Kind::Usable);
-        assert_eq!(kind(doc! { "isreplicaset": true, "isWritablePrimary": false }), Kind::Uninitiated);
-        assert_eq!(kind(doc! { "isWritablePrimary": true }), Kind::Standalone);
-        assert_eq!(Kind::of(&doc! { "setName": "any" }, None), Kind::Usable);
+        let kind = |hello: Document| ServerRole::of(&hello, Some("rs0"));
+        assert_eq!(kind(doc! { "setName": "rs0", "secondary": false }), ServerRole::Usable);
+        assert_eq!(kind(doc! { "setName": "other" }), ServerRole::Other);
+        assert_eq!(kind(doc! { "msg": "isdbgrid" }), ServerRole::Usable);
+        assert_eq!(kind(doc! { "isreplicaset": true, "isWritablePrimary": false }), ServerRole::Uninitiated);
+        assert_eq!(kind(doc! { "isWritablePrimary": true }), ServerRole::Standalone);
+        assert_eq!(ServerRole::of(&doc! { "setName": "any" }, None), ServerRole::Usable);
     }
 }

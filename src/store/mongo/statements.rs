@@ -13,9 +13,9 @@ use bson::{
 };
 
 use super::{
-    committer::Waiting,
+    committer::PendingCommit,
     prepare::date,
-    schema::{EVENTS, Place},
+    schema::{CommitCollection, EVENTS},
 };
 use crate::domain::{Millis, Policy, Version};
 
@@ -25,7 +25,7 @@ const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
 /// What a commit does to one document, or with [`Action::Delete`] to some.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
-    pub place: Place,
+    pub place: CommitCollection,
     pub action: Action,
 }
 
@@ -33,22 +33,22 @@ pub(super) struct Statement {
 pub(super) enum Action {
     Insert(RawDocumentBuf),
     /// Must match exactly one document.
-    Update(Update),
+    DocumentUpdate(DocumentUpdate),
     /// One entry of a `delete` command, for what is there.
     Delete(RawDocumentBuf),
 }
 
 /// A change of the document `id`, if `guard` holds of it.
 #[derive(Debug, Clone)]
-pub(super) struct Update {
+pub(super) struct DocumentUpdate {
     pub id: String,
     pub guard: RawDocumentBuf,
-    pub change: Change,
+    pub change: UpdateAction,
     pub value: RawBson,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum UpdateAction {
     /// The document becomes the value.
     Replace,
     /// The value is added to its `locks`.
@@ -66,7 +66,7 @@ impl Statement {
     pub fn bytes(&self) -> usize {
         match &self.action {
             Action::Insert(document) | Action::Delete(document) => document.as_bytes().len(),
-            Action::Update(update) => {
+            Action::DocumentUpdate(update) => {
                 update.guard.as_bytes().len() + 2 * update.id.len() + update.value.as_document().map_or(64, |value| value.as_bytes().len())
             }
         }
@@ -91,7 +91,7 @@ pub(super) fn with_room(locks_max: u32) -> RawDocumentBuf {
 
 /// A command of a transaction, and how many documents it must match.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct TransactionStep {
     pub command: RawDocumentBuf,
     pub matches: Option<i64>,
 }
@@ -100,51 +100,51 @@ pub(super) struct Step {
 ///
 /// New users come first, with their documents of locks, since the session of a sign-up is opened over them; sessions are
 /// closed before others are opened.
-pub(super) fn steps(group: &[Waiting]) -> Vec<Step> {
-    let first = [Place::Users, Place::Slots];
-    let mut steps: Vec<Step> = first.into_iter().filter_map(|place| inserts(group, place)).collect();
-    steps.extend(Place::ALL.into_iter().filter_map(|place| updates(group, place)));
-    steps.extend(deletes(group, Place::Sessions));
-    steps.extend(Place::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| inserts(group, place)));
+pub(super) fn steps(group: &[PendingCommit]) -> Vec<TransactionStep> {
+    let first = [CommitCollection::Users, CommitCollection::Slots];
+    let mut steps: Vec<TransactionStep> = first.into_iter().filter_map(|place| inserts(group, place)).collect();
+    steps.extend(CommitCollection::ALL.into_iter().filter_map(|place| updates(group, place)));
+    steps.extend(deletes(group, CommitCollection::Sessions));
+    steps.extend(CommitCollection::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| inserts(group, place)));
     steps.extend(events(group));
     steps
 }
 
-fn of(group: &[Waiting], place: Place) -> impl Iterator<Item = &Action> {
+fn of(group: &[PendingCommit], place: CommitCollection) -> impl Iterator<Item = &Action> {
     let all = group.iter().flat_map(|waiting| &waiting.commit.statements);
     all.filter(move |statement| statement.place == place).map(|statement| &statement.action)
 }
 
-fn inserts(group: &[Waiting], place: Place) -> Option<Step> {
+fn inserts(group: &[PendingCommit], place: CommitCollection) -> Option<TransactionStep> {
     let documents = of(group, place).filter_map(|action| match action {
         Action::Insert(document) => Some(&**document),
         _ => None,
     });
     let documents = list(documents)?;
-    Some(Step { command: rawdoc! { "insert": place.name(), "documents": documents, "ordered": true }, matches: None })
+    Some(TransactionStep { command: rawdoc! { "insert": place.name(), "documents": documents, "ordered": true }, matches: None })
 }
 
-fn deletes(group: &[Waiting], place: Place) -> Option<Step> {
+fn deletes(group: &[PendingCommit], place: CommitCollection) -> Option<TransactionStep> {
     let deletes = of(group, place).filter_map(|action| match action {
         Action::Delete(delete) => Some(&**delete),
         _ => None,
     });
     let deletes = list(deletes)?;
-    Some(Step { command: rawdoc! { "delete": place.name(), "deletes": deletes, "ordered": true }, matches: None })
+    Some(TransactionStep { command: rawdoc! { "delete": place.name(), "deletes": deletes, "ordered": true }, matches: None })
 }
 
-fn updates(group: &[Waiting], place: Place) -> Option<Step> {
-    let updates: Vec<&Update> = of(group, place)
+fn updates(group: &[PendingCommit], place: CommitCollection) -> Option<TransactionStep> {
+    let updates: Vec<&DocumentUpdate> = of(group, place)
         .filter_map(|action| match action {
-            Action::Update(update) => Some(update),
+            Action::DocumentUpdate(update) => Some(update),
             _ => None,
         })
         .collect();
     // In the order of the first of each. A document that a commit changes twice is in two statements: one finds it once.
-    let mut alike: Vec<Vec<&Update>> = Vec::new();
+    let mut alike: Vec<Vec<&DocumentUpdate>> = Vec::new();
     for update in &updates {
-        let same = |other: &Update| other.change == update.change && other.guard.as_bytes() == update.guard.as_bytes();
-        let fits = |some: &Vec<&Update>| same(some[0]) && some.iter().all(|other| other.id != update.id);
+        let same = |other: &DocumentUpdate| other.change == update.change && other.guard.as_bytes() == update.guard.as_bytes();
+        let fits = |some: &Vec<&DocumentUpdate>| same(some[0]) && some.iter().all(|other| other.id != update.id);
         match alike.iter_mut().find(|some| fits(some)) {
             Some(some) => some.push(update),
             None => alike.push(vec![update]),
@@ -153,11 +153,11 @@ fn updates(group: &[Waiting], place: Place) -> Option<Step> {
     let statements: Vec<RawDocumentBuf> = alike.iter().map(|some| one_statement(some)).collect();
     let statements = list(statements.iter().map(|statement| &**statement))?;
     let matches = i64::try_from(updates.len()).ok();
-    Some(Step { command: rawdoc! { "update": place.name(), "updates": statements, "ordered": true }, matches })
+    Some(TransactionStep { command: rawdoc! { "update": place.name(), "updates": statements, "ordered": true }, matches })
 }
 
 /// Updates of one kind under one guard, as one entry of an `update` command.
-fn one_statement(updates: &[&Update]) -> RawDocumentBuf {
+fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     if let [update] = updates {
         return single(update);
     }
@@ -171,27 +171,27 @@ fn one_statement(updates: &[&Update]) -> RawDocumentBuf {
     // The place of the document's id among the ids is the place of its value among the values.
     let value = rawdoc! { "$arrayElemAt": [{ "$literal": values }, { "$indexOfArray": [{ "$literal": ids }, "$_id"] }] };
     let change: RawBson = match change {
-        Change::Replace => pipeline(rawdoc! { "$replaceWith": value }),
-        Change::Take => pipeline(rawdoc! { "$set": { "locks": { "$concatArrays": ["$locks", [value]] } } }),
-        Change::Free => pipeline(rawdoc! { "$set": { "locks": { "$setDifference": ["$locks", [value]] } } }),
-        Change::Decline => {
+        UpdateAction::Replace => pipeline(rawdoc! { "$replaceWith": value }),
+        UpdateAction::Take => pipeline(rawdoc! { "$set": { "locks": { "$concatArrays": ["$locks", [value]] } } }),
+        UpdateAction::Free => pipeline(rawdoc! { "$set": { "locks": { "$setDifference": ["$locks", [value]] } } }),
+        UpdateAction::Decline => {
             let all = rawdoc! { "$concatArrays": [{ "$ifNull": ["$declines", []] }, [value]] };
             pipeline(rawdoc! { "$set": { "declines": { "$slice": [all, newest_declines()] } } })
         }
-        Change::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
+        UpdateAction::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
     };
     rawdoc! { "q": which, "u": change, "multi": true }
 }
 
 /// The same for one document: without a pipeline it is faster, and one buyer alone waits for nothing else.
-fn single(update: &Update) -> RawDocumentBuf {
+fn single(update: &DocumentUpdate) -> RawDocumentBuf {
     let value = update.value.clone();
     let change: RawBson = match update.change {
-        Change::Replace => value,
-        Change::Take => rawdoc! { "$addToSet": { "locks": value } }.into(),
-        Change::Free => rawdoc! { "$pull": { "locks": value } }.into(),
-        Change::Decline => rawdoc! { "$push": { "declines": { "$each": [value], "$slice": newest_declines() } } }.into(),
-        Change::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
+        UpdateAction::Replace => value,
+        UpdateAction::Take => rawdoc! { "$addToSet": { "locks": value } }.into(),
+        UpdateAction::Free => rawdoc! { "$pull": { "locks": value } }.into(),
+        UpdateAction::Decline => rawdoc! { "$push": { "declines": { "$each": [value], "$slice": newest_declines() } } }.into(),
+        UpdateAction::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
     };
     rawdoc! { "q": guarded(rawdoc! { "_id": update.id.as_str() }, &update.guard), "u": change }
 }
@@ -224,7 +224,7 @@ fn list<'a>(documents: impl Iterator<Item = &'a RawDocument>) -> Option<RawArray
 }
 
 /// One document for all events of the transaction: the change stream tells of them in one piece, in this order.
-fn events(group: &[Waiting]) -> Option<Step> {
+fn events(group: &[PendingCommit]) -> Option<TransactionStep> {
     let commits = list(group.iter().filter_map(|waiting| waiting.commit.entry.as_deref()))?;
     let newest = group.iter().map(|waiting| waiting.commit.at).max()?;
     let mut document = rawdoc! { "_id": ObjectId::new() };
@@ -234,5 +234,5 @@ fn events(group: &[Waiting]) -> Option<Step> {
     document.append(cstr!("purgeAt"), date(newest + EVENTS_KEPT));
     document.append(cstr!("commits"), commits);
     let documents = list(std::iter::once(&*document))?;
-    Some(Step { command: rawdoc! { "insert": EVENTS, "documents": documents }, matches: None })
+    Some(TransactionStep { command: rawdoc! { "insert": EVENTS, "documents": documents }, matches: None })
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is ever cancelled half-way. A statement whose future is dropped may still reach the server and begin a
 //! transaction there that the driver knows nothing of, so that nobody would end it. So an attempt is a task of its own
-//! that runs to its end whoever stopped waiting for it; a [`Gate`] between the two settles, once, whether it may still
+//! that runs to its end whoever stopped waiting for it; a [`CommitGate`] between the two settles, once, whether it may still
 //! commit.
 
 use std::{
@@ -25,9 +25,9 @@ use tokio::{
 };
 
 use super::{
-    committer::Waiting,
+    committer::PendingCommit,
     fault::describe,
-    statements::{Step, steps},
+    statements::{TransactionStep, steps},
 };
 
 /// How long the server may work on one statement (`maxTimeMS`) or on the commit.
@@ -51,7 +51,7 @@ const DUPLICATE_KEY: i32 = 11000;
 
 /// What came of an attempt.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum TransactionOutcome {
     Done,
     /// Nothing was written: a statement did not match, or a key is there already.
     Miss,
@@ -65,13 +65,13 @@ pub(super) enum Attempt {
 
 /// Whether an attempt may commit: settled once, by the attempt or by whoever gave up waiting.
 #[derive(Debug, Default)]
-struct Gate {
+struct CommitGate {
     state: AtomicU8,
     /// Rung by each answer of the server.
     answered: Notify,
 }
 
-impl Gate {
+impl CommitGate {
     const OPEN: u8 = 0;
     const COMMITTING: u8 = 1;
     const ABANDONED: u8 = 2;
@@ -97,8 +97,8 @@ impl Gate {
 
 /// Writes `group` as one transaction; the answer comes by `deadline`, and sooner if the server stopped answering before
 /// anything was to be committed: then there is time for another attempt.
-pub(super) async fn attempt(db: &Database, group: &[Waiting], deadline: Instant) -> Attempt {
-    let gate = Arc::new(Gate::default());
+pub(super) async fn attempt(db: &Database, group: &[PendingCommit], deadline: Instant) -> TransactionOutcome {
+    let gate = Arc::new(CommitGate::default());
     let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
     let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
     let mut overdue = deadline.min(Instant::now() + ANSWER_MAX);
@@ -119,30 +119,34 @@ pub(super) async fn attempt(db: &Database, group: &[Waiting], deadline: Instant)
             }
         }
     };
-    if gate.abandon() || gate.is_abandoned() { Attempt::Transient(why.into()) } else { Attempt::Unknown(why.into()) }
+    if gate.abandon() || gate.is_abandoned() { TransactionOutcome::Transient(why.into()) } else { TransactionOutcome::Unknown(why.into()) }
 }
 
-async fn run(db: Database, steps: Vec<Step>, gate: Arc<Gate>, deadline: Instant) -> Attempt {
+async fn run(db: Database, steps: Vec<TransactionStep>, gate: Arc<CommitGate>, deadline: Instant) -> TransactionOutcome {
     let mut session = match begin(db.client()).await {
         Ok(session) => session,
-        Err(error) => return Attempt::Transient(describe(&error)),
+        Err(error) => return TransactionOutcome::Transient(describe(&error)),
     };
     for step in steps {
         // Whoever gave up waiting may be writing the same by now.
-        let done = if gate.is_abandoned() { Err(Attempt::Transient("abandoned".into())) } else { execute(&db, &mut session, step).await };
+        let done = if gate.is_abandoned() {
+            Err(TransactionOutcome::Transient("abandoned".into()))
+        } else {
+            execute(&db, &mut session, step).await
+        };
         if let Err(outcome) = done {
             abort(session).await;
             return outcome;
         }
         gate.answered.notify_one();
     }
-    fail::fail_point!("store::before_commit", |_| Attempt::Refused("failpoint".into()));
+    fail::fail_point!("store::before_commit", |_| TransactionOutcome::Refused("failpoint".into()));
     if !gate.begin_commit() {
         abort(session).await;
-        return Attempt::Transient("abandoned".into());
+        return TransactionOutcome::Transient("abandoned".into());
     }
     let outcome = commit(&mut session, deadline).await;
-    fail::fail_point!("store::after_commit", |_| Attempt::Unknown("failpoint".into()));
+    fail::fail_point!("store::after_commit", |_| TransactionOutcome::Unknown("failpoint".into()));
     outcome
 }
 
@@ -158,21 +162,25 @@ async fn abort(mut session: ClientSession) {
     let _ = timeout(ABORT_MAX, session.abort_transaction()).await;
 }
 
-async fn execute(db: &Database, session: &mut ClientSession, mut step: Step) -> Result<(), Attempt> {
+async fn execute(db: &Database, session: &mut ClientSession, mut step: TransactionStep) -> Result<(), TransactionOutcome> {
     step.command.append(cstr!("maxTimeMS"), i64::try_from(STATEMENT_MAX.as_millis()).expect("a constant of seconds"));
     let reply = db.run_raw_command(step.command).session(session).await.map_err(|error| {
         if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
-            Attempt::Transient(describe(&error))
+            TransactionOutcome::Transient(describe(&error))
         } else {
-            Attempt::Refused(describe(&error))
+            TransactionOutcome::Refused(describe(&error))
         }
     })?;
     if let Ok(errors) = reply.get_array("writeErrors") {
         let codes: Vec<i32> = errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok()).collect();
-        return Err(if codes.contains(&DUPLICATE_KEY) { Attempt::Miss } else { Attempt::Refused(format!("write errors {codes:?}")) });
+        return Err(if codes.contains(&DUPLICATE_KEY) {
+            TransactionOutcome::Miss
+        } else {
+            TransactionOutcome::Refused(format!("write errors {codes:?}"))
+        });
     }
     match step.matches {
-        Some(expected) if matched(&reply) != expected => Err(Attempt::Miss),
+        Some(expected) if matched(&reply) != expected => Err(TransactionOutcome::Miss),
         _ => Ok(()),
     }
 }
@@ -182,18 +190,18 @@ fn matched(reply: &Document) -> i64 {
 }
 
 /// `commitTransaction` is idempotent: repeated until the answer is definite, or until the deadline.
-async fn commit(session: &mut ClientSession, deadline: Instant) -> Attempt {
+async fn commit(session: &mut ClientSession, deadline: Instant) -> TransactionOutcome {
     loop {
         // Dropping this future is safe: the driver marks the transaction as committed before it sends anything, and sends
         // the same command again when it is asked again.
         let why = match timeout(COMMIT_ANSWER_MAX, session.commit_transaction()).await {
-            Ok(Ok(())) => return Attempt::Done,
-            Ok(Err(error)) if is_definitely_aborted(&error) => return Attempt::Transient(describe(&error)),
+            Ok(Ok(())) => return TransactionOutcome::Done,
+            Ok(Err(error)) if is_definitely_aborted(&error) => return TransactionOutcome::Transient(describe(&error)),
             Ok(Err(error)) => describe(&error),
             Err(_) => "no answer to commitTransaction".into(),
         };
         if Instant::now() + COMMIT_RETRY_PAUSE >= deadline {
-            return Attempt::Unknown(why);
+            return TransactionOutcome::Unknown(why);
         }
         sleep(COMMIT_RETRY_PAUSE).await;
     }
@@ -211,10 +219,10 @@ mod tests {
 
     #[test]
     fn of_commit_and_abandon_only_the_first_succeeds() {
-        let gate = Gate::default();
+        let gate = CommitGate::default();
         assert!(gate.begin_commit());
         assert!(!gate.abandon(), "what may have been sent is not abandoned");
-        let gate = Gate::default();
+        let gate = CommitGate::default();
         assert!(gate.abandon());
         assert!(!gate.begin_commit(), "what was answered as not written is not sent");
     }

@@ -11,8 +11,8 @@ use gittix::{
         Version,
         decide::list_ticket,
         invariants::{
-            World, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost, one_order_per_ticket,
-            slots_match_locks,
+            Snapshot, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost,
+            one_order_per_ticket, slots_match_locks,
         },
     },
     payments::sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
@@ -26,7 +26,7 @@ use super::Home;
 /// Everything that a store holds, with all its events in commit order.
 #[derive(Debug, Clone)]
 pub struct Found {
-    pub world: World,
+    pub world: Snapshot,
     pub events: Vec<Event>,
     /// When it was read.
     pub at: Timestamp,

@@ -19,7 +19,7 @@ use actix_web::{
     rt, web,
 };
 use bytes::Bytes;
-use gittix::http::{self, Bounds, Deadlines, Guard, Quota, QuotaLimits};
+use gittix::http::{self, Deadlines, Guard, Quota, QuotaLimits, ServerLimits};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -78,7 +78,7 @@ impl Stage {
                     }),
                 )
         };
-        let bounds = Bounds { workers: 1, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds = ServerLimits { workers: 1, connections_max: 25_000, drain: Duration::from_secs(1) };
         let guard = Guard { deadlines, quota: Arc::clone(&quota) };
         let server = http::serve(listener, bounds, guard, app).expect("it serves");
         let handle = server.handle();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::doc;
 use futures_util::future::join_all;
-use gittix::store::{Step, Store};
+use gittix::store::{FeedStep, Store};
 use tokio::time::timeout;
 
 use super::world::{Fault, PATIENCE, World, events, on_sale, ticket_commit};
@@ -91,7 +91,7 @@ async fn lost_history_is_a_reset_and_the_feed_goes_on() {
     let fault = Fault::set(&world, "lost-history", doc! { "times": 1 }, data).await;
     let before = store.feed().cursor();
     let step = timeout(PATIENCE, reader.next()).await.expect("the feed notices");
-    assert!(matches!(step, Step::Reset), "{step:?}");
+    assert!(matches!(step, FeedStep::Reset), "{step:?}");
     assert!(store.feed().cursor() >= before, "cursors never go backwards");
     let ticket = on_sale(&*store).await;
     let told = events(&mut reader, 1).await;
@@ -107,7 +107,7 @@ async fn a_document_that_cannot_be_read_is_a_reset_not_a_gap() {
     let mut reader = store.feed().subscribe();
     world.raw("events").insert_one(doc! { "commits": "of another version" }).await.expect("an insert");
     let step = timeout(PATIENCE, reader.next()).await.expect("the feed notices");
-    assert!(matches!(step, Step::Reset), "{step:?}");
+    assert!(matches!(step, FeedStep::Reset), "{step:?}");
     let ticket = on_sale(&*store).await;
     assert_eq!(events(&mut reader, 1).await[0].event, gittix::domain::Event::TicketCreated { ticket });
     world.drop_database().await;

@@ -3,7 +3,7 @@
 use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
-    domain::{Command, Policy, Sale, Ticket, Title, UserId, Version, decide, invariants},
+    domain::{Policy, Sale, Ticket, TicketCommand, Title, UserId, Version, decide, invariants},
     store::{Commit, CommitError, Store, Write},
 };
 use uuid::Uuid;
@@ -111,7 +111,8 @@ async fn updates_that_share_a_statement_change_each_its_own_document() {
         assert_eq!(Some(&sale.ticket), locked);
         assert_eq!(sale.order.as_ref().map(|order| (order.id, order.buyer)), Some((*order, buyer.id)));
         let at = super::world::now();
-        let decision = decide(&sale, &Command::Cancel { order: *order, by: buyer.id }, &Policy::default(), at).expect("it is the buyer's");
+        let decision =
+            decide(&sale, &TicketCommand::Cancel { order: *order, by: buyer.id }, &Policy::default(), at).expect("it is the buyer's");
         cancels.push((Sale::unlocked(decision.ticket.clone().expect("it is free again")), Commit::of(decision, at)));
     }
     let mut slots = store.dump().await.expect("a dump").0.slots;

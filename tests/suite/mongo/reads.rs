@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use gittix::{
-    domain::{ChargeId, Command, Decision, Email, Millis, Policy, Sale, Ticket, TicketId, Timestamp, TokenDigest, User, UserId, decide},
+    domain::{
+        ChargeId, Decision, Email, Millis, Policy, Sale, Ticket, TicketCommand, TicketId, Timestamp, TokenDigest, User, UserId, decide,
+    },
     store::{Commit, OrderScope, Store, Write, mongo::MongoStore},
 };
 use uuid::Uuid;
@@ -21,11 +23,11 @@ async fn being_paid(store: &MongoStore, buyer: &User) -> Sale {
     assert_eq!(locked.order.as_ref().map(|held| held.id), Some(order));
     assert_eq!(locked.charge, None);
     let charge = ChargeId::new(Uuid::now_v7());
-    apply(store, &locked, Command::SubmitPayment { order, by: buyer.id, charge, token: TokenDigest::new("digest") }).await;
+    apply(store, &locked, TicketCommand::SubmitPayment { order, by: buyer.id, charge, token: TokenDigest::new("digest") }).await;
     store.sale(ticket.id).await.expect("a read").expect("the ticket")
 }
 
-async fn apply(store: &MongoStore, sale: &Sale, command: Command) -> Decision {
+async fn apply(store: &MongoStore, sale: &Sale, command: TicketCommand) -> Decision {
     let at = now();
     let decision = decide(sale, &command, &Policy::default(), at).expect("the command fits");
     store.commit(Commit::of(decision.clone(), at)).await.expect("nobody else changes it");
@@ -44,13 +46,13 @@ async fn a_sale_is_the_ticket_with_its_order_and_its_running_charge() {
     assert_eq!(store.charges_open(Timestamp(i64::MAX), None, 10).await.expect("a read"), std::slice::from_ref(&charge));
     assert_eq!(store.orders_of(buyer.id, OrderScope::Active, None, 10).await.expect("a read"), std::slice::from_ref(&order));
 
-    let failure = gittix::domain::Failure::new("card_declined", "No.");
-    apply(&store, &sale, Command::PaymentDeclined { charge: charge.id, payment: None, failure }).await;
+    let failure = gittix::domain::ChargeFailure::new("card_declined", "No.");
+    apply(&store, &sale, TicketCommand::PaymentDeclined { charge: charge.id, payment: None, failure }).await;
     let declined = store.sale(sale.ticket.id).await.expect("a read").expect("the ticket");
     assert_eq!(declined.charge, None, "a charge that is Final does not run");
     assert_eq!(store.charges_open(Timestamp(i64::MAX), None, 10).await.expect("a read"), []);
 
-    apply(&store, &declined, Command::Cancel { order: order.id, by: buyer.id }).await;
+    apply(&store, &declined, TicketCommand::Cancel { order: order.id, by: buyer.id }).await;
     let free = store.sale(sale.ticket.id).await.expect("a read").expect("the ticket");
     assert_eq!((free.order, free.charge), (None, None));
     assert_eq!(store.orders_of(buyer.id, OrderScope::Active, None, 10).await.expect("a read"), []);
@@ -71,7 +73,7 @@ async fn a_sale_is_of_one_moment_while_others_change_it() {
             let (order, lock) = lock_commit(&Ticket { lapses: Vec::new(), ..held }, buyer.id);
             other.commit(lock).await.expect("nobody else locks it");
             let sale = other.sale(ticket.id).await.expect("a read").expect("the ticket");
-            held = apply(&other, &sale, Command::Cancel { order, by: buyer.id }).await.ticket.expect("it is free again");
+            held = apply(&other, &sale, TicketCommand::Cancel { order, by: buyer.id }).await.ticket.expect("it is free again");
         }
     };
     let reads = async {

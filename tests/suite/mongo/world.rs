@@ -11,10 +11,10 @@ use std::{
 use bson::{Document, doc};
 use gittix::{
     domain::{
-        Command, Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest,
-        SlotChange, Ticket, TicketId, Timestamp, Title, User, UserId, decide, decide::list_ticket,
+        Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest, SlotChange,
+        Ticket, TicketCommand, TicketId, Timestamp, Title, User, UserId, decide, decide::list_ticket,
     },
-    store::{Commit, FeedReader, Recorded, Step, Store, Write, mongo::MongoStore},
+    store::{Commit, FeedReader, FeedStep, Recorded, Store, Write, mongo::MongoStore},
 };
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
@@ -97,7 +97,7 @@ pub async fn on_sale(store: &dyn Store) -> Ticket {
 /// What a buyer's lock of `ticket` writes: ticket, order, slot and events.
 pub fn lock_commit(ticket: &Ticket, buyer: UserId) -> (OrderId, Commit) {
     let (order, at) = (OrderId::new(Uuid::now_v7()), now());
-    let command = Command::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("test") };
+    let command = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("test") };
     let decision = decide(&Sale::unlocked(ticket.clone()), &command, &Policy::default(), at).expect("a free ticket can be locked");
     (order, Commit::of(decision, at))
 }
@@ -147,8 +147,8 @@ pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>>
     let mut events = Vec::new();
     while events.len() < count {
         match tokio::time::timeout(PATIENCE, reader.next()).await {
-            Ok(Step::Events(more)) => events.extend(more),
-            Ok(Step::Reset) => panic!("history was lost after {} of {count} events", events.len()),
+            Ok(FeedStep::Events(more)) => events.extend(more),
+            Ok(FeedStep::Reset) => panic!("history was lost after {} of {count} events", events.len()),
             Err(_) => panic!("{} of {count} events came", events.len()),
         }
     }

@@ -49,18 +49,18 @@ pub struct Replica {
 }
 
 /// The way to all replicas, for whoever makes up the load.
-pub type Doors = Arc<Vec<Door>>;
+pub type Doors = Arc<Vec<WebhookVerifier>>;
 
 /// The way to one replica.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct WebhookVerifier {
     pub addr: SocketAddr,
     /// Counts the times that its process was stopped, killed or woken by us: what it answers across one of them says
     /// nothing about how long answers take.
     disturbances: Arc<AtomicU64>,
 }
 
-impl Door {
+impl WebhookVerifier {
     pub fn disturbances(&self) -> u64 {
         self.disturbances.load(Ordering::Relaxed)
     }
@@ -95,7 +95,7 @@ impl Fleet {
             uri: String::new(),
         };
         let replicas: Vec<Replica> = places.enumerate().map(replica).collect();
-        let doors = Arc::new(replicas.iter().map(|replica| Door { addr: replica.addr, disturbances: Arc::default() }).collect());
+        let doors = Arc::new(replicas.iter().map(|replica| WebhookVerifier { addr: replica.addr, disturbances: Arc::default() }).collect());
         Self { replicas, doors }
     }
 

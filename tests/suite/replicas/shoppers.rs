@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    fleet::{Door, Doors},
+    fleet::{Doors, WebhookVerifier},
     load::{Ledger, RESERVED, Route},
 };
 use crate::app::{Answer, Call, Client};
@@ -89,7 +89,7 @@ impl AnyReplica {
         Self { patience: PURCHASE_PATIENCE, thinks: false, ..Self::new(client, doors, floor, 0) }
     }
 
-    async fn attempt(&self, door: &Door, call: Call) -> Option<Answer> {
+    async fn attempt(&self, door: &WebhookVerifier, call: Call) -> Option<Answer> {
         let before = door.disturbances();
         let asked = Instant::now();
         let answered = call.within(self.patience).attempt().await;

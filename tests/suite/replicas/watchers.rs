@@ -202,12 +202,12 @@ impl Seen {
 /// The control: one change of a ticket, or one private frame, that was left out is seen to be.
 #[test]
 fn a_watcher_who_was_told_of_all_changes_but_one_is_seen_to_have_missed_it() {
-    use gittix::domain::{TicketId, UserId, invariants::World};
+    use gittix::domain::{TicketId, UserId, invariants::Snapshot};
     use serde_json::json;
 
     let (ticket, seller) = (TicketId::new(uuid::Uuid::from_u128(1)), UserId::new(uuid::Uuid::from_u128(2)));
     let events = (0..3).map(|version| Event::TicketDeleted { ticket, seller, version }).collect();
-    let found = Found { world: World::default(), events, at: gittix::clock::wall_clock() };
+    let found = Found { world: Snapshot::default(), events, at: gittix::clock::wall_clock() };
     let last = Last::default();
     last.set(ticket.to_string()).expect("it is set once");
     let told_of = |versions: &[u64]| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Command, Failure, PaymentId, Policy, Timestamp},
+    domain::{ChargeFailure, PaymentId, Policy, TicketCommand, Timestamp},
     store::{Commit, CommitError, Store, Write},
 };
 
@@ -11,9 +11,9 @@ use super::samples::*;
 
 const HOUR: i64 = 60 * 60_000;
 
-fn declined(charge: u128) -> Command {
+fn declined(charge: u128) -> TicketCommand {
     let payment = Some(PaymentId::new("pi_1"));
-    Command::PaymentDeclined { charge: charge_id(charge), payment, failure: Failure::new("stolen_card", "Declined.") }
+    TicketCommand::PaymentDeclined { charge: charge_id(charge), payment, failure: ChargeFailure::new("stolen_card", "Declined.") }
 }
 
 async fn declines(store: &Arc<dyn Store>, user: u128) -> Vec<Timestamp> {

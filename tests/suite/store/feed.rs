@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
     domain::{Event, Ticket, TicketId, Version},
-    store::{Commit, Cursor, Recorded, Step, Store, Write},
+    store::{Commit, Cursor, FeedStep, Recorded, Store, Write},
 };
 
 use super::samples::*;
@@ -109,7 +109,7 @@ pub async fn a_subscriber_sees_what_comes_after(store: Arc<dyn Store>) {
     store.commit(quiet(vec![Write::Ticket(ticket(2))])).await.expect("committed");
     store.commit(step(1, 2)).await.expect("committed");
     match patient(late.next()).await {
-        Step::Events(events) => assert_eq!(told(&events[0].event), (ticket_id(1), 2)),
-        Step::Reset => panic!("nothing was lost"),
+        FeedStep::Events(events) => assert_eq!(told(&events[0].event), (ticket_id(1), 2)),
+        FeedStep::Reset => panic!("nothing was lost"),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Charge, Event, Order, Session, Ticket, User, UserCard, Version, invariants::World},
+    domain::{Charge, Event, Order, PublicUser, Session, Ticket, User, Version, invariants::Snapshot},
     store::{Commit, CommitError, Store, Write},
 };
 
@@ -54,7 +54,7 @@ pub async fn a_user_is_written_only_over_the_version_before(store: Arc<dyn Store
 /// Everything that can be seen of a store through its trait.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    world: World,
+    world: Snapshot,
     events: Vec<Event>,
     users: Vec<Option<User>>,
     sessions: Vec<Option<Session>>,
@@ -116,7 +116,7 @@ pub async fn a_refused_write_takes_all_the_others_with_it(store: Arc<dyn Store>)
     ];
     written(&store, before).await;
     let untouched = seen(&store).await;
-    let told = vec![Event::UserCreated { user: UserCard::from(&user(2, "bob@example.com", 0)) }];
+    let told = vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
     for (index, (refused, expected)) in refused().into_iter().enumerate() {
         for position in 0..=sound().len() {
             let mut writes = sound();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Charge, ChargeStep, Command, Order, OrderId},
+    domain::{Charge, ChargeStep, Order, OrderId, TicketCommand},
     store::{OrderScope, Store, Write},
 };
 
@@ -13,7 +13,7 @@ pub async fn tickets_are_listed_by_id_without_the_deleted(store: Arc<dyn Store>)
     for n in [3, 1, 4, 2, 5] {
         list(&store, n).await;
     }
-    act(&store, ticket_id(2), Command::Delist { by: user_id(SELLER), if_match: None }, at(1)).await;
+    act(&store, ticket_id(2), TicketCommand::Delist { by: user_id(SELLER), if_match: None }, at(1)).await;
     act(&store, ticket_id(4), lock(4, 4, "a"), at(1)).await;
     let page = async |after: Option<u128>, limit| {
         let tickets = store.tickets_after(after.map(ticket_id), limit).await.expect("read");
@@ -40,7 +40,7 @@ pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
             act(&store, id, submit(n, buyer, n), at(1)).await;
         }
         if n == 5 {
-            act(&store, id, Command::DeadlinePassed { order: order_id(n) }, at(600_000)).await;
+            act(&store, id, TicketCommand::DeadlinePassed { order: order_id(n) }, at(600_000)).await;
         }
     }
     let page = async |buyer, scope, after: Option<u128>, limit| {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use gittix::{
-    domain::{Command, Failure, Order, OrderStatus, PaymentId, Sale, TicketId},
+    domain::{ChargeFailure, Order, OrderStatus, PaymentId, Sale, TicketCommand, TicketId},
     store::Store,
 };
 
@@ -30,7 +30,7 @@ pub async fn a_locked_ticket_comes_with_the_order_that_holds_it(store: Arc<dyn S
     let locked = act(&store, id, lock(2, 2, "a"), at(2)).await;
     assert_eq!(store.sale(id).await.expect("read"), Some(locked));
     // The window is over: the order lapsed, and holds the ticket all the same.
-    let lapsed = act(&store, id, Command::DeadlinePassed { order: order_id(2) }, at(2 + 10 * MINUTE)).await;
+    let lapsed = act(&store, id, TicketCommand::DeadlinePassed { order: order_id(2) }, at(2 + 10 * MINUTE)).await;
     assert_eq!(lapsed.order.as_ref().map(|order| order.status), Some(OrderStatus::Cancelled));
     assert_eq!(store.sale(id).await.expect("read"), Some(lapsed));
 }
@@ -43,13 +43,13 @@ pub async fn only_a_running_charge_is_part_of_the_sale(store: Arc<dyn Store>) {
     // Each step, and the charge that the sale must have after it.
     let steps = [
         (submit(1, 1, 1), Some(first)),
-        (Command::ActionRequired { charge: first, payment: payment.clone() }, Some(first)),
+        (TicketCommand::ActionRequired { charge: first, payment: payment.clone() }, Some(first)),
         // The first is on its way back now.
         (submit(1, 1, 2), Some(second)),
-        (Command::PaymentDeclined { charge: second, payment: None, failure: Failure::interrupted() }, None),
+        (TicketCommand::PaymentDeclined { charge: second, payment: None, failure: ChargeFailure::interrupted() }, None),
         (submit(1, 1, 3), Some(charge_id(3))),
-        (Command::PaymentAuthorized { charge: charge_id(3), payment }, Some(charge_id(3))),
-        (Command::PaymentCaptured { charge: charge_id(3) }, None),
+        (TicketCommand::PaymentAuthorized { charge: charge_id(3), payment }, Some(charge_id(3))),
+        (TicketCommand::PaymentCaptured { charge: charge_id(3) }, None),
     ];
     for (step, (command, expected)) in steps.into_iter().enumerate() {
         let sale = act(&store, id, command, at(1)).await;
@@ -106,11 +106,11 @@ pub async fn a_ticket_is_overdue_when_its_lock_or_its_payment_window_is(store: A
     assert_eq!(overdue(&store, 10 * MINUTE - 1, 9).await, []);
     assert_eq!(overdue(&store, 10 * MINUTE, 9).await, [created]);
     // Lapsed: what is due next is the end of the lock.
-    act(&store, created, Command::DeadlinePassed { order: order_id(1) }, at(10 * MINUTE)).await;
+    act(&store, created, TicketCommand::DeadlinePassed { order: order_id(1) }, at(10 * MINUTE)).await;
     assert_eq!(overdue(&store, 15 * MINUTE - 1, 9).await, []);
     assert_eq!(overdue(&store, 15 * MINUTE, 9).await, [created, paying]);
     for (ticket, order) in [(created, 1), (paying, 2)] {
-        act(&store, ticket, Command::DeadlinePassed { order: order_id(order) }, at(15 * MINUTE)).await;
+        act(&store, ticket, TicketCommand::DeadlinePassed { order: order_id(order) }, at(15 * MINUTE)).await;
     }
     assert_eq!(overdue(&store, 60 * MINUTE, 9).await, []);
 }

@@ -9,11 +9,11 @@ use std::{
 use gittix::{
     clock::wall_clock,
     domain::{
-        Charge, ChargeId, Command, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order, OrderId, Outcome, Policy,
-        ReplicaName, Sale, Session, SessionDigest, SlotChange, Ticket, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version,
+        Charge, ChargeId, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order, OrderId, Outcome, Policy, ReplicaName,
+        Sale, Session, SessionDigest, SlotChange, Ticket, TicketCommand, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version,
         decide, decide::list_ticket,
     },
-    store::{Commit, CommitError, FeedReader, Recorded, Step, Store, Write},
+    store::{Commit, CommitError, FeedReader, FeedStep, Recorded, Store, Write},
 };
 use uuid::Uuid;
 
@@ -110,8 +110,8 @@ pub async fn list(store: &Arc<dyn Store>, n: u128) -> TicketId {
     ticket_id(n)
 }
 
-pub fn lock(order: u128, buyer: u128, replica: &str) -> Command {
-    Command::Lock {
+pub fn lock(order: u128, buyer: u128, replica: &str) -> TicketCommand {
+    TicketCommand::Lock {
         order: order_id(order),
         buyer: user_id(buyer),
         expected_price: None,
@@ -120,17 +120,17 @@ pub fn lock(order: u128, buyer: u128, replica: &str) -> Command {
     }
 }
 
-pub fn cancel(order: u128, buyer: u128) -> Command {
-    Command::Cancel { order: order_id(order), by: user_id(buyer) }
+pub fn cancel(order: u128, buyer: u128) -> TicketCommand {
+    TicketCommand::Cancel { order: order_id(order), by: user_id(buyer) }
 }
 
-pub fn submit(order: u128, buyer: u128, charge: u128) -> Command {
+pub fn submit(order: u128, buyer: u128, charge: u128) -> TicketCommand {
     let token = TokenDigest::new(&format!("token {charge}"));
-    Command::SubmitPayment { order: order_id(order), by: user_id(buyer), charge: charge_id(charge), token }
+    TicketCommand::SubmitPayment { order: order_id(order), by: user_id(buyer), charge: charge_id(charge), token }
 }
 
 /// Decides over what the store has, commits, and says what must be there now.
-pub async fn act(store: &Arc<dyn Store>, ticket: TicketId, command: Command, now: Timestamp) -> Sale {
+pub async fn act(store: &Arc<dyn Store>, ticket: TicketId, command: TicketCommand, now: Timestamp) -> Sale {
     let sale = store.sale(ticket).await.expect("read").expect("there");
     let decision = decide(&sale, &command, &Policy::default(), now).expect("allowed");
     store.commit(Commit::of(decision.clone(), now)).await.expect("committed");
@@ -178,8 +178,8 @@ pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>>
     let mut events = Vec::new();
     while events.len() < count {
         match patient(reader.next()).await {
-            Step::Events(more) => events.extend(more),
-            Step::Reset => panic!("history was lost after {} events", events.len()),
+            FeedStep::Events(more) => events.extend(more),
+            FeedStep::Reset => panic!("history was lost after {} events", events.len()),
         }
     }
     assert_eq!(events.len(), count, "more events than were committed");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gittix::{
     clock::wall_clock,
     domain::Millis,
-    store::{CommitError, Count, Store, Write},
+    store::{CommitError, CounterValue, Store, Write},
 };
 
 use super::samples::*;
@@ -69,7 +69,7 @@ pub async fn count_is_read_without_adding_to_it(store: Arc<dyn Store>) {
     }
     store.count_hit("b", Millis(1_000), at(300)).await.expect("counted");
     for _ in 0..2 {
-        assert_eq!(count(1_099).await, Count { hits: 3, ends_at: at(1_100) });
+        assert_eq!(count(1_099).await, CounterValue { hits: 3, ends_at: at(1_100) });
     }
     assert_eq!(count(1_100).await.hits, 0, "its window is over");
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
     domain::{
-        ChargeStep, Command, Decision, Failure, Millis, Money, PaymentId, Policy, RefundId, Sale, TicketId, Timestamp, Title, TokenDigest,
-        Version, decide,
+        ChargeFailure, ChargeStep, Decision, Millis, Money, PaymentId, Policy, RefundId, Sale, TicketCommand, TicketId, Timestamp, Title,
+        TokenDigest, Version, decide,
         decide::{charge_reversed, list_ticket},
         invariants::{self, LedgerEntry},
     },
@@ -104,10 +104,10 @@ impl Walk {
         }
     }
 
-    async fn commit_now(&mut self, sale: &Sale, command: &Command, decision: &Decision) {
+    async fn commit_now(&mut self, sale: &Sale, command: &TicketCommand, decision: &Decision) {
         match self.commit(decision).await {
             Ok(()) => {
-                if matches!(command, Command::PaymentCaptured { .. }) {
+                if matches!(command, TicketCommand::PaymentCaptured { .. }) {
                     let order = decision.order.as_ref().expect("a capture completes an order");
                     self.ledger.push(LedgerEntry { order: order.id, user: order.buyer, captured: order.price.minor().into(), refunded: 0 });
                 }
@@ -137,48 +137,51 @@ impl Walk {
     }
 
     /// Often what comes next on the way to a sale, else anything.
-    fn command(&mut self, sale: &Sale) -> Command {
+    fn command(&mut self, sale: &Sale) -> TicketCommand {
         if self.dice.roll(3) == 0
             && let Some(charge) = &sale.charge
         {
             let payment = PaymentId::new(&format!("pi_{}", charge.id));
             match charge.step {
-                ChargeStep::Authorizing => return Command::PaymentAuthorized { charge: charge.id, payment },
-                ChargeStep::Capturing => return Command::PaymentCaptured { charge: charge.id },
+                ChargeStep::Authorizing => return TicketCommand::PaymentAuthorized { charge: charge.id, payment },
+                ChargeStep::Capturing => return TicketCommand::PaymentCaptured { charge: charge.id },
                 _ => {}
             }
         }
         self.any_command(sale)
     }
 
-    fn any_command(&mut self, sale: &Sale) -> Command {
+    fn any_command(&mut self, sale: &Sale) -> TicketCommand {
         let order = sale.order.as_ref().map_or(order_id(0), |order| order.id);
         let holder = sale.ticket.lock().map_or(user_id(1), |lock| lock.buyer);
         let charge = sale.charge.as_ref().map_or(charge_id(0), |charge| charge.id);
         let payment = PaymentId::new(&format!("pi_{charge}"));
         match self.dice.roll(12) {
-            0 => {
-                Command::Edit { by: user_id(SELLER), title: Title::parse("Another").expect("a title"), price: self.price(), if_match: None }
-            }
+            0 => TicketCommand::Edit {
+                by: user_id(SELLER),
+                title: Title::parse("Another").expect("a title"),
+                price: self.price(),
+                if_match: None,
+            },
             1..=3 => {
                 let buyer = u128::from(self.dice.roll(BUYERS) + 1);
                 lock(self.fresh_id(), buyer, ["a", "b"][usize::from(buyer > 2)])
             }
-            4 => Command::Cancel { order, by: holder },
+            4 => TicketCommand::Cancel { order, by: holder },
             5 | 6 => {
                 let token = TokenDigest::new(["visa", "other"][usize::from(self.dice.roll(2) == 1)]);
-                Command::SubmitPayment { order, by: holder, charge: charge_id(self.fresh_id()), token }
+                TicketCommand::SubmitPayment { order, by: holder, charge: charge_id(self.fresh_id()), token }
             }
-            7 => Command::PaymentAuthorized { charge, payment },
-            8 => Command::ActionRequired { charge, payment },
-            9 => Command::PaymentCaptured { charge },
+            7 => TicketCommand::PaymentAuthorized { charge, payment },
+            8 => TicketCommand::ActionRequired { charge, payment },
+            9 => TicketCommand::PaymentCaptured { charge },
             10 => match self.dice.roll(4) {
-                0 => Command::PaymentDeclined { charge, payment: Some(payment), failure: Failure::interrupted() },
-                1 => Command::TokenRefused { charge },
-                2 => Command::ConfirmPayment { charge, by: holder },
-                _ => Command::CaptureFailed { charge, failure: Failure::interrupted() },
+                0 => TicketCommand::PaymentDeclined { charge, payment: Some(payment), failure: ChargeFailure::interrupted() },
+                1 => TicketCommand::TokenRefused { charge },
+                2 => TicketCommand::ConfirmPayment { charge, by: holder },
+                _ => TicketCommand::CaptureFailed { charge, failure: ChargeFailure::interrupted() },
             },
-            _ => Command::DeadlinePassed { order },
+            _ => TicketCommand::DeadlinePassed { order },
         }
     }
 
@@ -202,7 +205,7 @@ impl Walk {
         for ticket in self.store.tickets_overdue(self.now, 1_000).await.expect("read") {
             let sale = self.store.sale(ticket).await.expect("read").expect("there");
             let order = sale.ticket.lock().expect("overdue means locked").order;
-            let decision = decide(&sale, &Command::DeadlinePassed { order }, &self.policy, self.now).expect("its time is over");
+            let decision = decide(&sale, &TicketCommand::DeadlinePassed { order }, &self.policy, self.now).expect("its time is over");
             self.commit(&decision).await.expect("nobody else releases it");
         }
         self.reconcile().await;

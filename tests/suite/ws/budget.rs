@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use gittix::ws::Limits;
+use gittix::ws::SocketLimits;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
@@ -12,8 +12,8 @@ use super::stage::{Client, Stage};
 
 const KIB: usize = 1024;
 
-fn quick() -> Limits {
-    Limits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..Limits::default() }
+fn quick() -> SocketLimits {
+    SocketLimits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..SocketLimits::default() }
 }
 
 /// A text frame of `length` bytes that are no JSON, cut after `sent` of them. The mask of zeros changes nothing.
@@ -32,7 +32,7 @@ fn watch(count: u128) -> Value {
 
 #[actix_web::test]
 async fn frames_that_arrive_in_pieces_share_a_budget_beyond_which_one_is_closed_with_1013() {
-    let stage = Stage::start(Limits { partial_bytes_max: 60 * KIB, ..quick() }).await;
+    let stage = Stage::start(SocketLimits { partial_bytes_max: 60 * KIB, ..quick() }).await;
     let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
     for client in [&mut one, &mut two] {
         client.send_raw(&cut_frame(48 * KIB, 40 * KIB)).await;
@@ -58,7 +58,7 @@ async fn frames_that_arrive_in_pieces_share_a_budget_beyond_which_one_is_closed_
 
 #[actix_web::test]
 async fn bytes_of_a_connection_that_is_gone_are_free_again() {
-    let stage = Stage::start(Limits { partial_bytes_max: 60 * KIB, ..quick() }).await;
+    let stage = Stage::start(SocketLimits { partial_bytes_max: 60 * KIB, ..quick() }).await;
     for _ in 0..3 {
         let mut client = stage.watcher().await;
         client.send_raw(&cut_frame(48 * KIB, 48 * KIB - 1)).await;
@@ -74,7 +74,7 @@ async fn bytes_of_a_connection_that_is_gone_are_free_again() {
 
 #[actix_web::test]
 async fn a_frame_that_arrives_byte_by_byte_is_no_sign_of_life() {
-    let stage = Stage::start(Limits { silence_max: Duration::from_millis(100), ..quick() }).await;
+    let stage = Stage::start(SocketLimits { silence_max: Duration::from_millis(100), ..quick() }).await;
     let Client(mut socket) = stage.watcher().await;
     let endless = async {
         let stream = socket.get_mut();
@@ -91,7 +91,7 @@ async fn a_frame_that_arrives_byte_by_byte_is_no_sign_of_life() {
 
 #[actix_web::test]
 async fn tickets_watched_by_all_connections_share_a_budget_beyond_which_one_is_closed_with_1013() {
-    let stage = Stage::start(Limits { watched_in_all_max: 1_500, ..quick() }).await;
+    let stage = Stage::start(SocketLimits { watched_in_all_max: 1_500, ..quick() }).await;
     let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
     assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000);
     assert_eq!(two.ask(watch(500)).await["tickets"], 500);

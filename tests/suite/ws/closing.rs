@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gittix::{
     domain::{Event, Timestamp},
     http::{Guard, Quota, QuotaLimits},
-    ws::Limits,
+    ws::SocketLimits,
 };
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{
@@ -18,8 +18,8 @@ use super::{
     stage::{As, Stage, user},
 };
 
-fn quick() -> Limits {
-    Limits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..Limits::default() }
+fn quick() -> SocketLimits {
+    SocketLimits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..SocketLimits::default() }
 }
 
 /// Sends bytes that are no proper frame; the code that comes back, while somebody else stays connected.
@@ -87,7 +87,7 @@ async fn the_twenty_first_frame_in_ten_seconds_closes_with_1008() {
 
 #[actix_web::test]
 async fn answers_to_the_servers_pings_are_no_frames_of_the_clients() {
-    let limits = Limits { ping_every: Duration::from_millis(10), ..quick() };
+    let limits = SocketLimits { ping_every: Duration::from_millis(10), ..quick() };
     let stage = Stage::start(limits).await;
     let mut client = stage.watcher().await;
     let mut pings = 0;
@@ -101,7 +101,7 @@ async fn answers_to_the_servers_pings_are_no_frames_of_the_clients() {
 
 #[actix_web::test]
 async fn silence_closes_with_1008() {
-    let limits = Limits { silence_max: Duration::from_millis(100), ..quick() };
+    let limits = SocketLimits { silence_max: Duration::from_millis(100), ..quick() };
     let stage = Stage::start(limits).await;
     let mut client = stage.watcher().await;
     assert_eq!(client.close_code().await, 1008);
@@ -176,7 +176,7 @@ async fn a_shutdown_closes_all_with_1001_after_what_was_queued_and_takes_nobody_
 
 #[actix_web::test]
 async fn a_shutdown_does_not_wait_for_who_does_not_answer() {
-    let stage = Stage::start(Limits { shutdown_max: Duration::from_millis(300), ..Limits::default() }).await;
+    let stage = Stage::start(SocketLimits { shutdown_max: Duration::from_millis(300), ..SocketLimits::default() }).await;
     let _frozen = stage.watcher().await;
     stage.hub.shutdown().await;
     stage.until_open(0).await;
@@ -205,7 +205,7 @@ async fn a_client_that_is_gone_without_a_word_is_forgotten() {
 
 #[actix_web::test]
 async fn one_connection_more_than_the_process_may_have_is_refused_with_503() {
-    let stage = Stage::start(Limits { connections_max: 2, ..quick() }).await;
+    let stage = Stage::start(SocketLimits { connections_max: 2, ..quick() }).await;
     let first = stage.watcher().await;
     let _second = stage.watcher().await;
     assert_eq!(stage.try_connect(As::default()).await.err().expect("a refusal").status(), 503);
@@ -217,7 +217,7 @@ async fn one_connection_more_than_the_process_may_have_is_refused_with_503() {
 
 #[actix_web::test]
 async fn one_socket_more_than_an_address_may_have_is_refused_with_503() {
-    let stage = Stage::start(Limits { per_address_max: 2, ..quick() }).await;
+    let stage = Stage::start(SocketLimits { per_address_max: 2, ..quick() }).await;
     let from = |address: &str| As { address: Some(address.parse().expect("an address")), ..As::default() };
     let (first, _) = stage.connect(from("192.0.2.1")).await;
     let _second = stage.connect(from("192.0.2.1")).await;

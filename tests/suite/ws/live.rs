@@ -1,6 +1,6 @@
 //! Who is told what, as it happens.
 
-use gittix::{domain::Event, ws::Limits};
+use gittix::{domain::Event, ws::SocketLimits};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -11,7 +11,7 @@ use super::{
 
 #[actix_web::test]
 async fn hello_comes_first_and_then_what_happens_in_order() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     stage.push(updated(1, 0));
     let (mut client, hello) = stage.connect(Default::default()).await;
     assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())));
@@ -30,7 +30,7 @@ async fn hello_comes_first_and_then_what_happens_in_order() {
 
 #[actix_web::test]
 async fn private_events_reach_their_owner_on_every_device_and_nobody_else() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(user(1)).await;
     let (mut stranger, _) = stage.connect(user(2)).await;
@@ -50,7 +50,7 @@ async fn private_events_reach_their_owner_on_every_device_and_nobody_else() {
 
 #[actix_web::test]
 async fn an_expired_order_is_one_frame_for_everybody() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let (mut owner, _) = stage.connect(user(1)).await;
     let (mut narrow_owner, _) = stage.connect(user(1)).await;
     narrow_owner.ask(json!({"type": "Watch", "tickets": [ticket_id(5)]})).await;
@@ -68,7 +68,7 @@ async fn an_expired_order_is_one_frame_for_everybody() {
 
 #[actix_web::test]
 async fn watching_narrows_and_widens() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     let cursor = stage.push(updated(7, 0));
     assert_eq!(client.next().await["ticket"]["id"], json!(ticket_id(7)));
@@ -88,7 +88,7 @@ async fn watching_narrows_and_widens() {
 
 #[actix_web::test]
 async fn what_is_not_understood_is_answered_and_the_socket_stays_open() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     for (text, code) in
         [("{", "malformed_json"), (r#"{"type":"Sing"}"#, "unknown_type"), (r#"{"type":"Watch","tickets":["x"]}"#, "validation_failed")]
@@ -105,7 +105,7 @@ async fn what_is_not_understood_is_answered_and_the_socket_stays_open() {
 
 #[actix_web::test]
 async fn a_ping_is_answered_with_its_data() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     futures_util::SinkExt::send(&mut client.0, Message::Ping("hello".into())).await.expect("sent");
     assert_eq!(client.message().await, Message::Pong("hello".into()));
@@ -114,7 +114,7 @@ async fn a_ping_is_answered_with_its_data() {
 
 #[actix_web::test]
 async fn a_burst_reaches_everybody_completely() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(stage.watcher().await);

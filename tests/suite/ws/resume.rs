@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gittix::{domain::Event, store::Cursor, ws::Limits};
+use gittix::{domain::Event, store::Cursor, ws::SocketLimits};
 use serde_json::json;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 
 #[actix_web::test]
 async fn every_step_that_was_missed_comes_in_order_and_then_the_present() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     stage.push_all((1..3000).map(|version| updated(1, version)));
     let (mut client, hello) = stage.connect(after(&seen.to_string())).await;
@@ -34,7 +34,7 @@ async fn every_step_that_was_missed_comes_in_order_and_then_the_present() {
 
 #[actix_web::test]
 async fn a_replay_has_the_private_events_of_its_owner_only() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     stage.push_all([
         Event::OrderCreated { order: order(1, 5) },
@@ -55,7 +55,7 @@ async fn a_replay_has_the_private_events_of_its_owner_only() {
 
 #[actix_web::test]
 async fn who_missed_nothing_resumes_too() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let (first, hello) = stage.connect(As::default()).await;
     drop(first);
     let (mut client, again) = stage.connect(after(hello["cursor"].as_str().expect("a cursor"))).await;
@@ -67,7 +67,7 @@ async fn who_missed_nothing_resumes_too() {
 
 #[actix_web::test]
 async fn a_cursor_that_is_not_known_is_said_to_be_so() {
-    let stage = Stage::with_ring(Limits::default(), 4).await;
+    let stage = Stage::with_ring(SocketLimits::default(), 4).await;
     let old = stage.push(updated(1, 0));
     stage.push_all((1..10).map(|version| updated(1, version)));
     let other_epoch = Cursor { epoch: 2, time: 3, ordinal: 0 };
@@ -82,7 +82,7 @@ async fn a_cursor_that_is_not_known_is_said_to_be_so() {
 
 #[actix_web::test]
 async fn a_narrowed_replay_tells_what_is_watched_from_there_on() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     let (mut client, _) = stage.connect(after(&seen.to_string())).await;
     let watching = client.ask(json!({"type": "Watch", "tickets": [ticket_id(2)]})).await;
@@ -94,7 +94,7 @@ async fn a_narrowed_replay_tells_what_is_watched_from_there_on() {
 
 #[actix_web::test]
 async fn lost_history_is_a_reset_and_the_present_goes_on() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     stage.push(updated(1, 1));
     client.next().await;
@@ -108,7 +108,7 @@ async fn lost_history_is_a_reset_and_the_present_goes_on() {
 /// A revocation may be among what was lost: whoever is signed in has to show their session again.
 #[actix_web::test]
 async fn lost_history_sends_those_who_are_signed_in_back_to_be_recognized_anew() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let (mut client, _) = stage.connect(user(1)).await;
     let mut guest = stage.watcher().await;
     stage.feed.reset(Cursor { epoch: 1, time: 0, ordinal: 1 });
@@ -126,7 +126,7 @@ async fn lost_history_sends_those_who_are_signed_in_back_to_be_recognized_anew()
 async fn nothing_is_lost_or_told_twice_between_the_replay_and_the_present() {
     const EVENTS: u64 = 3000;
     // No backlog is too much: a reader that is slow for once shall not have its steps merged.
-    let limits = Limits { backlog_frames_max: 1 << 20, backlog_bytes_max: 1 << 30, ..Limits::default() };
+    let limits = SocketLimits { backlog_frames_max: 1 << 20, backlog_bytes_max: 1 << 30, ..SocketLimits::default() };
     let stage = std::sync::Arc::new(Stage::start(limits).await);
     let seen = stage.push(updated(1, 0));
     let pushing = stage.clone();
@@ -168,7 +168,7 @@ fn from(cursor: &str, address: &str) -> As {
 
 #[actix_web::test]
 async fn replay_beyond_the_budget_of_its_address_is_a_reset_and_the_present_goes_on() {
-    let limits = Limits { replay_kib_max: 128, replay_kib_per_second: 1, ..Limits::default() };
+    let limits = SocketLimits { replay_kib_max: 128, replay_kib_per_second: 1, ..SocketLimits::default() };
     let stage = Stage::start(limits).await;
     let seen = stage.push(updated(1, 0)).to_string();
     stage.push_all((1..5000).map(|version| updated(1, version)));
@@ -210,7 +210,7 @@ async fn replay_beyond_the_budget_of_its_address_is_a_reset_and_the_present_goes
 
 #[actix_web::test]
 async fn replay_without_an_address_has_no_budget() {
-    let stage = Stage::start(Limits { replay_kib_max: 1, replay_kib_per_second: 1, ..Limits::default() }).await;
+    let stage = Stage::start(SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() }).await;
     let seen = stage.push(updated(1, 0)).to_string();
     stage.push_all((1..3000).map(|version| updated(1, version)));
     let (mut client, _) = stage.connect(after(&seen)).await;

@@ -1,8 +1,8 @@
 //! Events to tell of.
 
 use gittix::domain::{
-    Currency, Email, Event, Money, Order, OrderId, OrderStatus, SessionDigest, Ticket, TicketCopy, TicketId, TicketState, Timestamp, Title,
-    UserCard, UserId,
+    Currency, Email, Event, Money, Order, OrderId, OrderStatus, PublicUser, SessionDigest, Ticket, TicketId, TicketSnapshot, TicketState,
+    Timestamp, Title, UserId,
 };
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ pub fn order(buyer: u64, ticket_n: u64) -> Order {
         buyer: user_id(buyer),
         status: OrderStatus::Created,
         cancel_reason: None,
-        ticket: TicketCopy::from(&ticket),
+        ticket: TicketSnapshot::from(&ticket),
         price: ticket.price,
         currency: ticket.currency,
         expires_at: Timestamp(NOW.0 + 600_000),
@@ -61,6 +61,6 @@ pub fn order(buyer: u64, ticket_n: u64) -> Order {
     }
 }
 
-pub fn card(user: u64) -> UserCard {
-    UserCard { id: user_id(user), email: Email::parse("bob@example.com").expect("an address") }
+pub fn card(user: u64) -> PublicUser {
+    PublicUser { id: user_id(user), email: Email::parse("bob@example.com").expect("an address") }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use gittix::{domain::Event, metrics::METRICS, ws::Limits};
+use gittix::{domain::Event, metrics::METRICS, ws::SocketLimits};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -12,13 +12,13 @@ use super::{
 };
 
 /// So little that a few hundred frames fill the way to the client.
-fn narrow() -> Limits {
-    Limits {
+fn narrow() -> SocketLimits {
+    SocketLimits {
         send_buffer_bytes: 8 * 1024,
         backlog_frames_max: 256,
         backlog_bytes_max: 256 * 1024,
         gather: Duration::ZERO,
-        ..Limits::default()
+        ..SocketLimits::default()
     }
 }
 
@@ -83,7 +83,7 @@ async fn private_frames_are_all_there_or_a_reset_says_that_they_are_not() {
 
 #[actix_web::test]
 async fn who_stops_reading_is_cut_off_and_nobody_else_notices() {
-    let limits = Limits { stall_max: Duration::from_millis(300), tick: Duration::from_millis(20), ..narrow() };
+    let limits = SocketLimits { stall_max: Duration::from_millis(300), tick: Duration::from_millis(20), ..narrow() };
     let stage = Stage::start(limits).await;
     let stalled = METRICS.sockets_closed.with_label_values(&["stalled"]);
     let before = stalled.get();
@@ -101,12 +101,12 @@ async fn who_stops_reading_is_cut_off_and_nobody_else_notices() {
 
 #[actix_web::test]
 async fn who_writes_but_never_reads_is_cut_off_though_little_happens() {
-    let limits = Limits {
+    let limits = SocketLimits {
         ping_every: Duration::from_millis(100),
         stall_max: Duration::from_millis(200),
         tick: Duration::from_millis(20),
         frames_max: 1_000_000,
-        ..Limits::default()
+        ..SocketLimits::default()
     };
     let stage = Stage::start(limits).await;
     let mut client = stage.watcher().await;

@@ -11,9 +11,9 @@ use futures_util::{SinkExt, StreamExt};
 use gittix::{
     clock::Clock,
     domain::{Event, Timestamp},
-    http::{self, Bounds, Guard},
+    http::{self, Guard, ServerLimits},
     store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
-    ws::{self, Hub, Limits, Shard, Viewer},
+    ws::{self, Hub, Shard, SocketLimits, Viewer},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
@@ -59,24 +59,24 @@ pub fn after(cursor: &str) -> As {
 }
 
 impl Stage {
-    pub async fn start(limits: Limits) -> Self {
+    pub async fn start(limits: SocketLimits) -> Self {
         Self::with_ring(limits, 100_000).await
     }
 
     /// With a feed that remembers `events_max` events.
-    pub async fn with_ring(limits: Limits, events_max: usize) -> Self {
+    pub async fn with_ring(limits: SocketLimits, events_max: usize) -> Self {
         Self::guarded(limits, events_max, Guard::default()).await
     }
 
     /// With bounds on connections.
-    pub async fn guarded(limits: Limits, events_max: usize, guard: Guard) -> Self {
+    pub async fn guarded(limits: SocketLimits, events_max: usize, guard: Guard) -> Self {
         let base = Cursor { epoch: 1, time: 0, ordinal: 0 };
         let feed = FeedLog::new(base, FeedLimits { events_max, silence_max: None, ahead_max: 0 });
         let hub = Hub::start(feed.clone(), Clock::starting_at(samples::NOW), limits);
         let shards = hub.clone();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let bounds = Bounds { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
         let app = move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade));
         let server = http::serve(listener, bounds, guard, app).expect("it serves");
         let handle = server.handle();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gittix::ws::Limits;
+use gittix::ws::SocketLimits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -33,7 +33,7 @@ async fn said(stage: &Stage, bytes: &[u8], words: &[&str]) -> String {
 
 #[actix_web::test]
 async fn frames_that_come_with_the_handshake_are_heard() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let bytes = [raw::upgrade(stage.addr), text("{"), text(r#"{"type":"WatchAll"}"#)].concat();
     let stream = said(&stage, &bytes, &["101 Switching Protocols\r\n", "Hello", "malformed_json", "Watching"]).await;
     let (head, _) = stream.split_once("\r\n\r\n").expect("a head");
@@ -46,7 +46,7 @@ async fn frames_that_come_with_the_handshake_are_heard() {
 
 #[actix_web::test]
 async fn requests_before_the_handshake_are_answered_first() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let before = format!("GET /nowhere HTTP/1.1\r\nHost: {}\r\n\r\n", stage.addr).into_bytes();
     let bytes = [before.clone(), before, raw::upgrade(stage.addr), text("{")].concat();
     let stream = said(&stage, &bytes, &["404 Not Found", "101 Switching Protocols", "Hello", "malformed_json"]).await;
@@ -56,7 +56,7 @@ async fn requests_before_the_handshake_are_answered_first() {
 
 #[actix_web::test]
 async fn an_upgrade_that_is_refused_is_answered_and_the_connection_closed() {
-    let stage = Stage::start(Limits { connections_max: 0, ..Limits::default() }).await;
+    let stage = Stage::start(SocketLimits { connections_max: 0, ..SocketLimits::default() }).await;
     let handshake = String::from_utf8(raw::upgrade(stage.addr)).expect("ASCII");
     for (request, status) in [
         (handshake.clone(), "503 Service Unavailable"),
@@ -82,7 +82,7 @@ async fn an_upgrade_that_is_refused_is_answered_and_the_connection_closed() {
 
 #[actix_web::test]
 async fn what_is_no_upgrade_to_the_http_server_is_no_handshake() {
-    let stage = Stage::start(Limits::default()).await;
+    let stage = Stage::start(SocketLimits::default()).await;
     let handshake = String::from_utf8(raw::upgrade(stage.addr)).expect("ASCII");
     for (request, end) in [
         (handshake.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n"), "0\r\n\r\n"),

@@ -25,9 +25,9 @@ fn step_1_nobody_else_can_order_a_locked_ticket_nor_the_holder_again() {
 #[test]
 fn step_1_its_owner_cannot_edit_or_delete_a_locked_ticket() {
     let mut play = Play::locked();
-    let edit = Command::Edit { by: SELLER, title: title("Back row"), price: price(100), if_match: None };
+    let edit = TicketCommand::Edit { by: SELLER, title: title("Back row"), price: price(100), if_match: None };
     assert_eq!(play.at(mins(1), edit), Err(Refusal::TicketLocked));
-    assert_eq!(play.at(mins(1), Command::Delist { by: SELLER, if_match: None }), Err(Refusal::TicketLocked));
+    assert_eq!(play.at(mins(1), TicketCommand::Delist { by: SELLER, if_match: None }), Err(Refusal::TicketLocked));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn step_4_at_unlocks_at_an_awaiting_order_lapses_and_its_authorization_is_sent_b
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(15), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::lock_lost() });
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
     assert!(play.is_available());
 }
 
@@ -111,7 +111,7 @@ fn step_4_a_claim_succeeds_only_before_unlocks_at() {
     let mut late = Play::authorizing();
     let decision = late.at(mins(15), authorized(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(late.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::lock_lost() });
+    assert_eq!(late.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
     assert!(late.is_available());
     assert_eq!(play.at(mins(15), authorized(1)), Err(Refusal::Stale), "a claim that was made is not made again");
 }
@@ -119,8 +119,8 @@ fn step_4_a_claim_succeeds_only_before_unlocks_at() {
 #[test]
 fn step_4_a_late_wish_for_3d_secure_frees_the_ticket_too() {
     let mut play = Play::authorizing();
-    play.at(mins(15), Command::ActionRequired { charge: charge(1), payment: payment(1) }).unwrap();
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::lock_lost() });
+    play.at(mins(15), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).unwrap();
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
     assert!(play.is_available());
 }
 
@@ -128,7 +128,7 @@ fn step_4_a_late_wish_for_3d_secure_frees_the_ticket_too() {
 fn step_4_a_capture_on_its_way_holds_the_lock_for_the_grace() {
     let mut play = Play::capturing_since(mins(14));
     assert_eq!(play.at(mins(15), passed(1)), Err(Refusal::Stale));
-    let decision = play.at(just_before(mins(16)), Command::PaymentCaptured { charge: charge(1) }).unwrap();
+    let decision = play.at(just_before(mins(16)), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
     assert_eq!(names(&decision), ["ChargeCompleted", "TicketUpdated"]);
     assert_eq!(play.order(1).status, OrderStatus::Completed);
     assert_eq!(play.sale.ticket.state, TicketState::Sold { order: order(1) });
@@ -139,17 +139,17 @@ fn step_4_after_the_grace_the_ticket_is_freed_and_the_capture_sent_back() {
     let mut play = Play::capturing_since(mins(14));
     let decision = play.at(mins(16), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::lock_lost() });
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
     assert_eq!(play.order(1).settling, None);
-    assert_eq!(play.at(mins(16), Command::PaymentCaptured { charge: charge(1) }), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }), Err(Refusal::Stale));
 }
 
 #[test]
 fn step_4_an_answer_after_the_grace_sells_nothing_even_if_the_timer_did_not_fire_yet() {
     let mut play = Play::capturing_since(mins(14));
-    play.at(mins(16), Command::PaymentCaptured { charge: charge(1) }).unwrap();
+    play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
     assert!(play.is_available());
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::lock_lost() });
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
 }
 
 #[test]

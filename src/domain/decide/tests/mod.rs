@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::{
     ChargeStatus, ChargeStep, OrderStatus, TicketState,
-    invariants::{self, World},
+    invariants::{self, Snapshot},
 };
 
 const TICKET: TicketId = TicketId::new(Uuid::from_u128(1));
@@ -61,7 +61,7 @@ fn just_before(time: Timestamp) -> Timestamp {
 struct Play {
     sale: Sale,
     policy: Policy,
-    world: World,
+    world: Snapshot,
     events: Vec<Event>,
 }
 
@@ -74,13 +74,13 @@ impl Play {
     fn under(policy: Policy) -> Self {
         let listed = list_ticket(TICKET, SELLER, title("Front row"), price(2000), T0 - Millis::from_mins(60));
         let ticket = listed.ticket.clone().expect("listing makes a ticket");
-        let mut play = Self { sale: Sale::unlocked(ticket), policy, world: World::default(), events: Vec::new() };
+        let mut play = Self { sale: Sale::unlocked(ticket), policy, world: Snapshot::default(), events: Vec::new() };
         play.persist(&listed);
         play
     }
 
     /// Decides and persists; whatever comes of it, the invariants hold afterwards.
-    fn at(&mut self, now: Timestamp, command: Command) -> Result<Decision, Refusal> {
+    fn at(&mut self, now: Timestamp, command: TicketCommand) -> Result<Decision, Refusal> {
         let decision = decide(&self.sale, &command, &self.policy, now)?;
         assert!(!decision.is_empty(), "{command:?} was accepted and did nothing");
         invariants::every_change_is_told(self.sale.order.as_ref(), &decision).expect("I7 in one decision");
@@ -109,7 +109,7 @@ impl Play {
             assert!(self.sale.ticket.lock().is_none(), "a lock without a deadline would never end");
             return;
         };
-        let passed = Command::DeadlinePassed { order: deadline.order };
+        let passed = TicketCommand::DeadlinePassed { order: deadline.order };
         decide(&self.sale, &passed, &self.policy, deadline.at).expect("the deadline has an effect when it is due");
         assert_eq!(decide(&self.sale, &passed, &self.policy, just_before(deadline.at)), Err(Refusal::Stale), "and none before");
     }
@@ -165,7 +165,7 @@ impl Play {
     /// And the processor wants 3-D Secure for it.
     fn waiting_for_buyer() -> Self {
         let mut play = Self::authorizing();
-        play.at(mins(2), Command::ActionRequired { charge: charge(1), payment: payment(1) }).expect("it was authorizing");
+        play.at(mins(2), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).expect("it was authorizing");
         play
     }
 
@@ -190,29 +190,33 @@ fn put<T>(documents: &mut Vec<T>, old: Option<usize>, new: T, version: impl Fn(&
     }
 }
 
-fn lock(n: u128, buyer: UserId) -> Command {
-    Command::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") }
+fn lock(n: u128, buyer: UserId) -> TicketCommand {
+    TicketCommand::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") }
 }
 
-fn cancel(n: u128, by: UserId) -> Command {
-    Command::Cancel { order: order(n), by }
+fn cancel(n: u128, by: UserId) -> TicketCommand {
+    TicketCommand::Cancel { order: order(n), by }
 }
 
 /// BUYER pays an order by a token.
-fn pay(n: u128, charge_n: u128, with: &str) -> Command {
-    Command::SubmitPayment { order: order(n), by: BUYER, charge: charge(charge_n), token: token(with) }
+fn pay(n: u128, charge_n: u128, with: &str) -> TicketCommand {
+    TicketCommand::SubmitPayment { order: order(n), by: BUYER, charge: charge(charge_n), token: token(with) }
 }
 
-fn authorized(n: u128) -> Command {
-    Command::PaymentAuthorized { charge: charge(n), payment: payment(n) }
+fn authorized(n: u128) -> TicketCommand {
+    TicketCommand::PaymentAuthorized { charge: charge(n), payment: payment(n) }
 }
 
-fn declined(n: u128) -> Command {
-    Command::PaymentDeclined { charge: charge(n), payment: Some(payment(n)), failure: Failure::new("card_declined", "Declined.") }
+fn declined(n: u128) -> TicketCommand {
+    TicketCommand::PaymentDeclined {
+        charge: charge(n),
+        payment: Some(payment(n)),
+        failure: ChargeFailure::new("card_declined", "Declined."),
+    }
 }
 
-fn passed(n: u128) -> Command {
-    Command::DeadlinePassed { order: order(n) }
+fn passed(n: u128) -> TicketCommand {
+    TicketCommand::DeadlinePassed { order: order(n) }
 }
 
 fn names(decision: &Decision) -> Vec<&'static str> {

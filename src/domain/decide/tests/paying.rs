@@ -18,7 +18,7 @@ fn while_the_processor_is_being_called_neither_delete_nor_another_payment_gets_t
 fn an_order_whose_capture_outlasts_the_lock_has_not_lapsed() {
     let mut play = Play::capturing_since(mins(14));
     assert_eq!(play.at(mins(15), pay(1, 2, "b")), Err(Refusal::PaymentInFlight));
-    let confirm = Command::ConfirmPayment { charge: charge(1), by: BUYER };
+    let confirm = TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER };
     assert_eq!(play.at(mins(15), confirm), Err(Refusal::PaymentInFlight));
 }
 
@@ -27,7 +27,7 @@ fn a_wait_for_3d_secure_does_not_block_delete_and_its_charge_goes_back() {
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(3), cancel(1, BUYER)).unwrap();
     assert_eq!(names(&decision), ["OrderCancelled", "TicketUpdated"]);
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::cancelled() });
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::cancelled() });
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn a_wait_for_3d_secure_does_not_block_another_token_which_takes_its_place() {
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(3), pay(1, 2, "b")).unwrap();
     assert_eq!(names(&decision), ["ChargeCreated"]);
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::superseded() });
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::superseded() });
     assert_eq!(play.sale.charge.as_ref().map(|charge| charge.id), Some(charge(2)));
-    let confirm = Command::ConfirmPayment { charge: charge(1), by: BUYER };
+    let confirm = TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER };
     assert_eq!(play.at(mins(4), confirm), Err(Refusal::Stale), "the first one lost");
 }
 
@@ -51,11 +51,11 @@ fn the_same_token_finds_the_charge_that_waits() {
 #[test]
 fn confirming_asks_the_processor_again_and_may_wait_again() {
     let mut play = Play::waiting_for_buyer();
-    let confirm = || Command::ConfirmPayment { charge: charge(1), by: BUYER };
+    let confirm = || TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER };
     play.at(mins(3), confirm()).unwrap();
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Authorizing);
     assert_eq!(play.at(mins(3), confirm()), Err(Refusal::PaymentInFlight));
-    play.at(mins(4), Command::ActionRequired { charge: charge(1), payment: payment(1) }).unwrap();
+    play.at(mins(4), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).unwrap();
     play.at(mins(5), confirm()).unwrap();
     play.at(mins(5), authorized(1)).unwrap();
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Capturing);
@@ -64,8 +64,8 @@ fn confirming_asks_the_processor_again_and_may_wait_again() {
 #[test]
 fn only_its_buyer_confirms_and_only_while_the_lock_holds() {
     let mut play = Play::waiting_for_buyer();
-    assert_eq!(play.at(mins(3), Command::ConfirmPayment { charge: charge(1), by: OTHER }), Err(Refusal::NotOwner));
-    assert_eq!(play.at(mins(15), Command::ConfirmPayment { charge: charge(1), by: BUYER }), Err(Refusal::OrderExpired));
+    assert_eq!(play.at(mins(3), TicketCommand::ConfirmPayment { charge: charge(1), by: OTHER }), Err(Refusal::NotOwner));
+    assert_eq!(play.at(mins(15), TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER }), Err(Refusal::OrderExpired));
 }
 
 /// An answer that was overtaken can leave the charge waiting although the buyer has acted: the processor's word counts.
@@ -80,7 +80,7 @@ fn money_that_the_processor_holds_is_claimed_even_if_the_charge_seems_to_wait() 
 #[test]
 fn a_refused_token_is_no_attempt() {
     let mut play = Play::authorizing();
-    play.at(mins(2), Command::TokenRefused { charge: charge(1) }).unwrap();
+    play.at(mins(2), TicketCommand::TokenRefused { charge: charge(1) }).unwrap();
     assert_eq!(play.order(1).status, OrderStatus::Created);
     assert_eq!(play.sale.deadline(&play.policy).map(|deadline| deadline.at), Some(mins(10)));
     assert_eq!(play.at(mins(10), pay(1, 2, "b")), Err(Refusal::OrderExpired));
@@ -90,7 +90,7 @@ fn a_refused_token_is_no_attempt() {
 #[test]
 fn a_token_refused_after_the_window_leaves_an_order_that_lapses_at_once() {
     let mut play = Play::authorizing();
-    play.at(mins(11), Command::TokenRefused { charge: charge(1) }).unwrap();
+    play.at(mins(11), TicketCommand::TokenRefused { charge: charge(1) }).unwrap();
     assert_eq!(play.at(mins(11), pay(1, 2, "b")), Err(Refusal::OrderExpired));
     assert_eq!(names(&play.at(mins(11), passed(1)).unwrap()), ["OrderExpired"]);
 }
@@ -100,7 +100,7 @@ fn a_refused_token_takes_back_no_earlier_attempt() {
     let mut play = Play::authorizing();
     play.at(mins(2), declined(1)).unwrap();
     play.at(mins(3), pay(1, 2, "b")).unwrap();
-    play.at(mins(4), Command::TokenRefused { charge: charge(2) }).unwrap();
+    play.at(mins(4), TicketCommand::TokenRefused { charge: charge(2) }).unwrap();
     assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
     play.at(mins(11), pay(1, 3, "c")).expect("the first attempt still counts");
 }
@@ -108,20 +108,20 @@ fn a_refused_token_takes_back_no_earlier_attempt() {
 #[test]
 fn an_interrupted_attempt_is_closed_at_the_processor_before_it_has_failed() {
     let mut play = Play::authorizing();
-    let interrupted = Command::PaymentInterrupted { charge: charge(1), failure: Failure::interrupted() };
+    let interrupted = TicketCommand::PaymentInterrupted { charge: charge(1), failure: ChargeFailure::interrupted() };
     let decision = play.at(mins(2), interrupted.clone()).unwrap();
     assert_eq!(names(&decision), Vec::<&str>::new(), "it has not failed yet");
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: Failure::interrupted() });
+    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::interrupted() });
     assert_eq!(play.at(mins(2), interrupted), Err(Refusal::Stale));
     assert_eq!(play.at(mins(2), authorized(1)), Err(Refusal::Stale), "an answer that comes after all claims nothing");
     play.at(mins(3), pay(1, 2, "a")).expect("the buyer may try again meanwhile");
     play.reversed(charge(1), None, mins(4)).unwrap();
-    assert_eq!(play.charge(charge(1)).failure, Some(Failure::interrupted()));
+    assert_eq!(play.charge(charge(1)).failure, Some(ChargeFailure::interrupted()));
 }
 
 #[test]
 fn only_an_attempt_that_is_running_can_be_interrupted() {
-    let interrupted = || Command::PaymentInterrupted { charge: charge(1), failure: Failure::interrupted() };
+    let interrupted = || TicketCommand::PaymentInterrupted { charge: charge(1), failure: ChargeFailure::interrupted() };
     assert_eq!(Play::waiting_for_buyer().at(mins(3), interrupted()), Err(Refusal::Stale));
     assert_eq!(Play::capturing_since(mins(2)).at(mins(3), interrupted()), Err(Refusal::Stale));
 }
@@ -130,7 +130,7 @@ fn only_an_attempt_that_is_running_can_be_interrupted() {
 #[test]
 fn a_payment_that_waited_for_its_buyer_is_closed_at_the_processor_when_it_is_declined() {
     let mut play = Play::waiting_for_buyer();
-    play.at(mins(3), Command::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
+    play.at(mins(3), TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
     let decision = play.at(mins(3), declined(1)).unwrap();
     assert_eq!(names(&decision), Vec::<&str>::new(), "it has not failed yet");
     let ChargeStep::Reversing { failure } = play.charge(charge(1)).step.clone() else { panic!("{:?}", play.charge(charge(1))) };
@@ -142,7 +142,7 @@ fn a_payment_that_waited_for_its_buyer_is_closed_at_the_processor_when_it_is_dec
 
 #[test]
 fn a_wait_that_the_processor_ended_is_over_for_the_charge_too() {
-    let ended = || Command::WaitingEnded { charge: charge(1), failure: Failure::new("card_declined", "Declined.") };
+    let ended = || TicketCommand::WaitingEnded { charge: charge(1), failure: ChargeFailure::new("card_declined", "Declined.") };
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), ended()).unwrap();
     assert!(matches!(play.charge(charge(1)).step, ChargeStep::Reversing { .. }));
@@ -155,7 +155,7 @@ fn a_wait_that_the_processor_ended_is_over_for_the_charge_too() {
 fn a_seller_who_edits_meanwhile_does_not_change_what_is_charged() {
     let mut play = Play::locked();
     play.at(mins(1), cancel(1, BUYER)).unwrap();
-    play.at(mins(2), Command::Edit { by: SELLER, title: title("Front row"), price: price(9900), if_match: None }).unwrap();
+    play.at(mins(2), TicketCommand::Edit { by: SELLER, title: title("Front row"), price: price(9900), if_match: None }).unwrap();
     play.at(mins(3), lock(2, BUYER)).unwrap();
     assert_eq!((play.order(1).price, play.order(2).price), (price(2000), price(9900)));
     play.at(mins(4), pay(2, 1, "a")).unwrap();
@@ -174,7 +174,7 @@ fn order_is_refused_after_5_declines_until_its_lock_ends() {
     assert_eq!(
         decide(
             &play.sale,
-            &Command::SubmitPayment { order: order(1), by: OTHER, charge: charge(6), token: token("a") },
+            &TicketCommand::SubmitPayment { order: order(1), by: OTHER, charge: charge(6), token: token("a") },
             &play.policy,
             mins(2)
         ),
@@ -188,14 +188,14 @@ fn order_is_refused_after_5_declines_until_its_lock_ends() {
 #[test]
 fn only_declines_are_counted_and_each_once() {
     let mut play = Play::waiting_for_buyer();
-    play.at(mins(3), Command::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
+    play.at(mins(3), TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
     let decision = play.at(mins(3), declined(1)).unwrap();
     assert_eq!((decision.declined, play.order(1).declines), (Some(BUYER), 1), "3-D Secure that failed");
     assert_eq!(play.at(mins(3), declined(1)), Err(Refusal::Stale));
     play.at(mins(4), pay(1, 2, "b")).unwrap();
-    play.at(mins(4), Command::TokenRefused { charge: charge(2) }).unwrap();
+    play.at(mins(4), TicketCommand::TokenRefused { charge: charge(2) }).unwrap();
     play.at(mins(5), pay(1, 3, "c")).unwrap();
-    play.at(mins(5), Command::PaymentInterrupted { charge: charge(3), failure: Failure::interrupted() }).unwrap();
+    play.at(mins(5), TicketCommand::PaymentInterrupted { charge: charge(3), failure: ChargeFailure::interrupted() }).unwrap();
     assert_eq!(play.order(1).declines, 1, "a refused token and an interruption are none");
     play.at(mins(6), pay(1, 4, "d")).unwrap();
     let decision = play.at(mins(6), declined(4)).unwrap();

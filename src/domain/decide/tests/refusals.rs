@@ -2,21 +2,27 @@
 
 use super::*;
 
-fn wish(n: u128, buyer: UserId, expected: u64) -> Command {
-    Command::Lock { order: order(n), buyer, expected_price: Some(price(expected)), expected_version: None, replica: ReplicaName::new("a") }
+fn wish(n: u128, buyer: UserId, expected: u64) -> TicketCommand {
+    TicketCommand::Lock {
+        order: order(n),
+        buyer,
+        expected_price: Some(price(expected)),
+        expected_version: None,
+        replica: ReplicaName::new("a"),
+    }
 }
 
-fn edit(by: UserId, if_match: Option<Version>) -> Command {
-    Command::Edit { by, title: title("Back row"), price: price(1500), if_match }
+fn edit(by: UserId, if_match: Option<Version>) -> TicketCommand {
+    TicketCommand::Edit { by, title: title("Back row"), price: price(1500), if_match }
 }
 
-fn delist(by: UserId, if_match: Option<Version>) -> Command {
-    Command::Delist { by, if_match }
+fn delist(by: UserId, if_match: Option<Version>) -> TicketCommand {
+    TicketCommand::Delist { by, if_match }
 }
 
 fn sold() -> Play {
     let mut play = Play::capturing_since(mins(2));
-    play.at(mins(3), Command::PaymentCaptured { charge: charge(1) }).expect("captured in time");
+    play.at(mins(3), TicketCommand::PaymentCaptured { charge: charge(1) }).expect("captured in time");
     play
 }
 
@@ -68,7 +74,7 @@ fn edit_and_delist_are_refused_by_404_then_403_then_412_then_409() {
 fn only_the_buyer_cancels_and_pays() {
     let mut play = Play::locked();
     assert_eq!(play.at(mins(1), cancel(1, OTHER)), Err(Refusal::NotOwner));
-    let theirs = Command::SubmitPayment { order: order(1), by: OTHER, charge: charge(1), token: token("a") };
+    let theirs = TicketCommand::SubmitPayment { order: order(1), by: OTHER, charge: charge(1), token: token("a") };
     assert_eq!(play.at(mins(1), theirs), Err(Refusal::NotOwner));
 }
 
@@ -97,14 +103,14 @@ fn a_deleted_ticket_leaves_a_tombstone_with_its_version_and_no_state() {
 
 #[test]
 fn a_fence_over_a_ticket_that_is_gone_tells_that_it_is_gone() {
-    let decision = deleted().at(mins(3), Command::Fence).expect("a fence is never refused");
+    let decision = deleted().at(mins(3), TicketCommand::Fence).expect("a fence is never refused");
     assert_eq!(names(&decision), ["TicketDeleted"]);
 }
 
 /// A lock by a buyer who saw the ticket at `version`.
-fn as_seen(n: u128, expected_price: Option<u64>, version: Version) -> Command {
+fn as_seen(n: u128, expected_price: Option<u64>, version: Version) -> TicketCommand {
     let (expected_price, expected_version) = (expected_price.map(price), Some(version));
-    Command::Lock { order: order(n), buyer: BUYER, expected_price, expected_version, replica: ReplicaName::new("a") }
+    TicketCommand::Lock { order: order(n), buyer: BUYER, expected_price, expected_version, replica: ReplicaName::new("a") }
 }
 
 #[test]
@@ -131,8 +137,8 @@ fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
     let (same_title, seen) = (play.sale.ticket.title.clone(), play.sale.ticket.version);
     play.at(T0, lock(1, OTHER)).unwrap();
     play.at(T0, cancel(1, OTHER)).unwrap();
-    play.at(T0, Command::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None }).unwrap();
-    play.at(T0, Command::Fence).unwrap();
+    play.at(T0, TicketCommand::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None }).unwrap();
+    play.at(T0, TicketCommand::Fence).unwrap();
     assert_eq!((play.sale.ticket.version, play.sale.ticket.details_version), (4, 0));
     play.at(T0, as_seen(2, None, seen)).expect("the title is as the buyer saw it");
 }
@@ -142,7 +148,7 @@ fn title_changed_back_counts_as_changed() {
     let mut play = Play::new();
     let first = play.sale.ticket.title.clone();
     play.at(T0, edit(SELLER, None)).unwrap();
-    play.at(T0, Command::Edit { by: SELLER, title: first, price: price(2000), if_match: None }).unwrap();
+    play.at(T0, TicketCommand::Edit { by: SELLER, title: first, price: price(2000), if_match: None }).unwrap();
     assert_eq!(play.at(T0, as_seen(1, None, 0)), Err(Refusal::TicketChanged));
     play.at(T0, as_seen(1, None, 2)).expect("the present version");
 }

@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn captured() -> Command {
-    Command::PaymentCaptured { charge: charge(1) }
+fn captured() -> TicketCommand {
+    TicketCommand::PaymentCaptured { charge: charge(1) }
 }
 
-fn capture_failed() -> Command {
-    Command::CaptureFailed { charge: charge(1), failure: Failure::new("card_declined", "Declined.") }
+fn capture_failed() -> TicketCommand {
+    TicketCommand::CaptureFailed { charge: charge(1), failure: ChargeFailure::new("card_declined", "Declined.") }
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn lost_money_that_was_captured_ends_failed_with_its_refund() {
         _ => false,
     }));
     let charge = play.charge(charge(1));
-    assert_eq!((charge.status, charge.failure.as_ref()), (ChargeStatus::Failed, Some(&Failure::lock_lost())));
+    assert_eq!((charge.status, charge.failure.as_ref()), (ChargeStatus::Failed, Some(&ChargeFailure::lock_lost())));
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn the_way_back_goes_on_while_somebody_else_holds_the_ticket() {
 fn answers_about_a_lost_charge_change_nothing() {
     let mut play = Play::authorizing();
     play.at(mins(15), passed(1)).unwrap();
-    let action = Command::ActionRequired { charge: charge(1), payment: payment(1) };
-    for late in [authorized(1), declined(1), action, captured(), capture_failed(), Command::TokenRefused { charge: charge(1) }] {
+    let action = TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) };
+    for late in [authorized(1), declined(1), action, captured(), capture_failed(), TicketCommand::TokenRefused { charge: charge(1) }] {
         assert_eq!(play.at(mins(16), late), Err(Refusal::Stale));
     }
 }
@@ -103,10 +103,10 @@ fn answers_about_a_lost_charge_change_nothing() {
 #[test]
 fn a_charge_that_no_lock_knows_can_be_sent_back_once() {
     let play = Play::authorizing();
-    let decision = abandon_charge(play.charge(charge(1)), Failure::lock_lost(), mins(2)).unwrap();
+    let decision = abandon_charge(play.charge(charge(1)), ChargeFailure::lock_lost(), mins(2)).unwrap();
     let [abandoned] = decision.charges.as_slice() else { panic!("one charge, not {decision:?}") };
-    assert_eq!((&abandoned.step, abandoned.version), (&ChargeStep::Reversing { failure: Failure::lock_lost() }, 1));
-    assert_eq!(abandon_charge(abandoned, Failure::lock_lost(), mins(3)), Err(Refusal::Stale));
+    assert_eq!((&abandoned.step, abandoned.version), (&ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }, 1));
+    assert_eq!(abandon_charge(abandoned, ChargeFailure::lock_lost(), mins(3)), Err(Refusal::Stale));
 }
 
 #[test]

@@ -51,18 +51,18 @@ fn tick() -> impl Strategy<Value = i64> {
 
 const ANSWERS: u8 = 8;
 
-fn answer(charge: ChargeId, which: u8) -> Command {
+fn answer(charge: ChargeId, which: u8) -> TicketCommand {
     let payment = payment(1);
-    let failure = Failure::new("card_declined", "Declined.");
+    let failure = ChargeFailure::new("card_declined", "Declined.");
     match which {
-        0 => Command::PaymentAuthorized { charge, payment },
-        1 => Command::ActionRequired { charge, payment },
-        2 => Command::PaymentDeclined { charge, payment: Some(payment), failure },
-        3 => Command::TokenRefused { charge },
-        4 => Command::PaymentInterrupted { charge, failure: Failure::interrupted() },
-        5 => Command::PaymentCaptured { charge },
-        6 => Command::WaitingEnded { charge, failure },
-        _ => Command::CaptureFailed { charge, failure },
+        0 => TicketCommand::PaymentAuthorized { charge, payment },
+        1 => TicketCommand::ActionRequired { charge, payment },
+        2 => TicketCommand::PaymentDeclined { charge, payment: Some(payment), failure },
+        3 => TicketCommand::TokenRefused { charge },
+        4 => TicketCommand::PaymentInterrupted { charge, failure: ChargeFailure::interrupted() },
+        5 => TicketCommand::PaymentCaptured { charge },
+        6 => TicketCommand::WaitingEnded { charge, failure },
+        _ => TicketCommand::CaptureFailed { charge, failure },
     }
 }
 
@@ -73,29 +73,33 @@ struct Made {
 }
 
 impl Made {
-    fn command(&self, step: Step) -> Option<Command> {
+    fn command(&self, step: Step) -> Option<TicketCommand> {
         let nth_order = |back: u128| order(self.orders.saturating_sub(back));
         let nth_charge = |back: u128| charge(self.charges.saturating_sub(back));
         let replica = ReplicaName::new("a");
         Some(match step {
             Step::Edit { by, named, minor, if_match } => {
-                Command::Edit { by, title: title(if named { "Front row" } else { "Back row" }), price: price(minor), if_match }
+                TicketCommand::Edit { by, title: title(if named { "Front row" } else { "Back row" }), price: price(minor), if_match }
             }
-            Step::Delist { by } => Command::Delist { by, if_match: None },
-            Step::Lock { buyer, expected, seen } => {
-                Command::Lock { order: order(self.orders + 1), buyer, expected_price: expected.map(price), expected_version: seen, replica }
-            }
+            Step::Delist { by } => TicketCommand::Delist { by, if_match: None },
+            Step::Lock { buyer, expected, seen } => TicketCommand::Lock {
+                order: order(self.orders + 1),
+                buyer,
+                expected_price: expected.map(price),
+                expected_version: seen,
+                replica,
+            },
             Step::LockAgain { order } => {
-                Command::Lock { order: nth_order(order), buyer: BUYER, expected_price: None, expected_version: None, replica }
+                TicketCommand::Lock { order: nth_order(order), buyer: BUYER, expected_price: None, expected_version: None, replica }
             }
-            Step::Cancel { order, by } => Command::Cancel { order: nth_order(order), by },
+            Step::Cancel { order, by } => TicketCommand::Cancel { order: nth_order(order), by },
             Step::Pay { order, by, token: with } => {
                 let token = token(if with == 0 { "a" } else { "b" });
-                Command::SubmitPayment { order: nth_order(order), by, charge: charge(self.charges + 1), token }
+                TicketCommand::SubmitPayment { order: nth_order(order), by, charge: charge(self.charges + 1), token }
             }
-            Step::Confirm { charge, by } => Command::ConfirmPayment { charge: nth_charge(charge), by },
+            Step::Confirm { charge, by } => TicketCommand::ConfirmPayment { charge: nth_charge(charge), by },
             Step::Answer { charge, answer: which } => answer(nth_charge(charge), which),
-            Step::Deadline { order } => Command::DeadlinePassed { order: nth_order(order) },
+            Step::Deadline { order } => TicketCommand::DeadlinePassed { order: nth_order(order) },
             Step::Reversed { .. } => return None,
         })
     }
@@ -113,7 +117,7 @@ fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
     }
     let Some(command) = made.command(step) else { return };
     let known = |order: OrderId| play.world.orders.iter().any(|known| known.id == order);
-    if let Command::Lock { order, .. } = &command
+    if let TicketCommand::Lock { order, .. } = &command
         && known(*order)
     {
         // Over a free ticket the rules allow it; the order's own version 0 then finds the old one in the store.
@@ -126,11 +130,11 @@ fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
     match play.at(now, command.clone()) {
         Err(_) => assert_eq!(before, (play.sale.clone(), play.world.clone()), "a refused command changes nothing"),
         Ok(decision) => {
-            made.orders += u128::from(matches!(command, Command::Lock { .. }));
-            made.charges += u128::from(matches!(command, Command::SubmitPayment { .. }));
+            made.orders += u128::from(matches!(command, TicketCommand::Lock { .. }));
+            made.charges += u128::from(matches!(command, TicketCommand::SubmitPayment { .. }));
             assert!(decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1));
             every_buyer_gets_the_title_they_saw(play, &command);
-            let repeatable = matches!(command, Command::Edit { if_match: None, .. });
+            let repeatable = matches!(command, TicketCommand::Edit { if_match: None, .. });
             let again = decide(&play.sale, &command, &play.policy, now);
             assert!(repeatable || again.is_err(), "{command:?} worked twice: {again:?}");
         }
@@ -138,8 +142,8 @@ fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
 }
 
 /// Compares a lock that was granted with the title at the version that its buyer named, by the events up to it.
-fn every_buyer_gets_the_title_they_saw(play: &Play, command: &Command) {
-    let Command::Lock { expected_version: Some(seen), .. } = command else { return };
+fn every_buyer_gets_the_title_they_saw(play: &Play, command: &TicketCommand) {
+    let TicketCommand::Lock { expected_version: Some(seen), .. } = command else { return };
     let title = |version: Version| {
         play.events.iter().find_map(|event| match event {
             Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } if ticket.version == version => Some(&ticket.title),
@@ -154,7 +158,7 @@ fn run_out(play: &mut Play, mut now: Timestamp) {
     for _ in 0..2 {
         let Some(deadline) = play.sale.deadline(&play.policy) else { break };
         now = now.max(deadline.at);
-        play.at(now, Command::DeadlinePassed { order: deadline.order }).expect("a deadline that is due has an effect");
+        play.at(now, TicketCommand::DeadlinePassed { order: deadline.order }).expect("a deadline that is due has an effect");
     }
     assert!(play.sale.ticket.lock().is_none(), "still locked: {:?}", play.sale);
     for charge in &play.world.charges {
@@ -219,7 +223,7 @@ proptest! {
     }
 }
 
-fn would_commit(world: &World, decision: &Decision) -> bool {
+fn would_commit(world: &Snapshot, decision: &Decision) -> bool {
     let fits = |stored: Option<Version>, new: Version| stored.map_or(new == 0, |stored| new == stored + 1);
     let ticket = |new: &Ticket| fits(world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
     let order = |new: &Order| fits(world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);

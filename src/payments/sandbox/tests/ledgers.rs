@@ -11,27 +11,27 @@ use super::*;
 
 /// What every ledger must do.
 async fn ledger_contract(ledger: &dyn Ledger) {
-    let opened = Payment::of(&charge(1));
+    let opened = SandboxPayment::of(&charge(1));
     assert_eq!(ledger.find(&opened.id).await, Ok(None));
-    assert_eq!(ledger.replace(Payment { version: 1, ..opened.clone() }).await, Ok(false), "nothing to replace");
+    assert_eq!(ledger.replace(SandboxPayment { version: 1, ..opened.clone() }).await, Ok(false), "nothing to replace");
     assert_eq!(ledger.open(opened.clone()).await, Ok(opened.clone()));
-    let next = Payment { version: 1, stage: Stage::Authorized, ..opened.clone() };
+    let next = SandboxPayment { version: 1, stage: Stage::Authorized, ..opened.clone() };
     assert_eq!(ledger.replace(next.clone()).await, Ok(true));
     assert_eq!(ledger.replace(next.clone()).await, Ok(false), "it is there already");
     assert_eq!(ledger.open(opened).await, Ok(next.clone()), "opening it again finds how it stands");
     assert_eq!(ledger.find(&next.id).await, Ok(Some(next.clone())));
-    let other = ledger.open(Payment::of(&charge(2))).await.expect("opened");
+    let other = ledger.open(SandboxPayment::of(&charge(2))).await.expect("opened");
     let mut all = ledger.all().await.expect("read");
     all.sort_by_key(|payment| payment.charge);
     assert_eq!(all, [next.clone(), other]);
     let stages = [
-        Stage::Open { declined: Some(Failure::new("code", "message")) },
-        Stage::ActionRequired { waits: 1, then: tokens::AfterAction::Decline { failure: Failure::new("code", "message") } },
+        Stage::Open { declined: Some(ChargeFailure::new("code", "message")) },
+        Stage::ActionRequired { waits: 1, then: tokens::AfterAction::Decline { failure: ChargeFailure::new("code", "message") } },
         Stage::Refunded { refund: crate::domain::RefundId::new("re_1") },
     ];
-    let mut last = Payment { capture: CaptureManner::Slow { millis: 5 }, captured: AMOUNT, refunded: AMOUNT, ..next };
+    let mut last = SandboxPayment { capture: CaptureManner::Slow { millis: 5 }, captured: AMOUNT, refunded: AMOUNT, ..next };
     for stage in stages {
-        last = Payment { stage, version: last.version + 1, ..last };
+        last = SandboxPayment { stage, version: last.version + 1, ..last };
         assert_eq!(ledger.replace(last.clone()).await, Ok(true));
         assert_eq!(ledger.find(&last.id).await, Ok(Some(last.clone())), "every field is kept");
     }
@@ -159,11 +159,11 @@ struct Interleaved {
 
 #[async_trait]
 impl Ledger for Interleaved {
-    async fn open(&self, payment: Payment) -> Result<Payment, LedgerError> {
+    async fn open(&self, payment: SandboxPayment) -> Result<SandboxPayment, LedgerError> {
         self.inner.open(payment).await
     }
 
-    async fn find(&self, id: &PaymentId) -> Result<Option<Payment>, LedgerError> {
+    async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
         let found = self.inner.find(id).await;
         if self.armed.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             self.both_read.wait().await;
@@ -171,13 +171,13 @@ impl Ledger for Interleaved {
         found
     }
 
-    async fn replace(&self, payment: Payment) -> Result<bool, LedgerError> {
+    async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
         let known = self.inner.find(&payment.id).await?.expect("opened before");
         let version = if self.guarded { payment.version } else { known.version + 1 };
-        self.inner.replace(Payment { version, ..payment }).await
+        self.inner.replace(SandboxPayment { version, ..payment }).await
     }
 
-    async fn all(&self) -> Result<Vec<Payment>, LedgerError> {
+    async fn all(&self) -> Result<Vec<SandboxPayment>, LedgerError> {
         self.inner.all().await
     }
 }

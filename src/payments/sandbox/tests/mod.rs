@@ -182,8 +182,8 @@ async fn what_was_captured_is_refunded_once() {
 #[tokio::test]
 async fn unknown_tokens_payments_and_charges_change_nothing() {
     let payment = Opened::new(in_memory()).await;
-    assert_eq!(payment.sandbox.knows(&token("pm_card_nope")).await, Ok(false));
-    assert_eq!(payment.sandbox.knows(&token("pm_card_visa")).await, Ok(true));
+    assert_eq!(payment.sandbox.token_exists(&token("pm_card_nope")).await, Ok(false));
+    assert_eq!(payment.sandbox.token_exists(&token("pm_card_visa")).await, Ok(true));
     assert_eq!(payment.authorize("pm_card_nope").await, Ok(Authorization::InvalidToken));
     assert!(is_refused(&payment.sandbox.fetch(&charge(1), &PaymentId::new("pi_nope")).await));
     assert!(is_refused(&payment.sandbox.reverse(&charge(2), &payment.id).await), "somebody else's");

@@ -59,7 +59,7 @@ async fn another_token_is_another_attempt_and_the_same_one_is_not() {
 #[tokio::test]
 async fn a_decline_is_the_issuers_word() {
     let (answer, _) = authorize("pm_card_visa", vec![error(402, declined("insufficient_funds"))]).await;
-    let failure = Failure::new("insufficient_funds", "Your card was declined.");
+    let failure = ChargeFailure::new("insufficient_funds", "Your card was declined.");
     assert_eq!(answer, Ok(Authorization::Declined { failure: failure.clone() }));
     let late = intent_with(json!({ "last_payment_error": declined("insufficient_funds") }));
     let (answer, _) = authorize("pm_card_visa", vec![unexpected_state(), ok(late)]).await;
@@ -142,7 +142,7 @@ async fn a_payment_over_another_amount_or_currency_or_of_another_charge_is_refus
 
 #[tokio::test]
 async fn after_the_buyer_acted_the_payment_tells_how_it_stands() {
-    let failure = |code: &str, message: &str| Ok(Authorization::Declined { failure: Failure::new(code, message) });
+    let failure = |code: &str, message: &str| Ok(Authorization::Declined { failure: ChargeFailure::new(code, message) });
     let cases = [
         (intent("requires_capture"), Ok(Authorization::Authorized)),
         (intent("requires_action"), Ok(Authorization::ActionRequired { client_secret: secret() })),
@@ -165,7 +165,7 @@ async fn after_the_buyer_acted_the_payment_tells_how_it_stands() {
 #[tokio::test]
 async fn every_state_of_a_payment_has_its_meaning() {
     let error = declined("lost_card");
-    let lost_card = Failure::new("lost_card", "Your card was declined.");
+    let lost_card = ChargeFailure::new("lost_card", "Your card was declined.");
     let cases = [
         (intent("requires_payment_method"), PaymentState::Open { declined: None }),
         (intent_with(json!({ "last_payment_error": error })), PaymentState::Open { declined: Some(lost_card) }),

@@ -87,7 +87,7 @@ fn unexpected_state() -> Reply {
 /// Stripe as the script plays it, patient for `timeout` with each request.
 async fn stripe_within(timeout: Duration, replies: Vec<Reply>) -> (Stripe, Script) {
     let script = Script::play(replies).await;
-    let settings = Settings {
+    let settings = StripeSettings {
         secret_key: KEY.into(),
         api_base: Url::parse(&script.base).expect("an address"),
         api_version: "2024-06-20".into(),

@@ -158,7 +158,7 @@ async fn a_refusal_tells_its_code_and_not_what_stripe_said_to_its_integrator() {
 async fn neither_keys_nor_secrets_nor_tokens_are_in_what_may_be_printed() {
     let (stripe, _) = stripe_within(SHORT, vec![ok(intent("requires_action")), Reply::Lost]).await;
     let answer = stripe.authorize(&charge(), &payment(), &token("pm_1hush")).await;
-    let lost = unknown(stripe.knows(&token("tok_1hush")).await);
+    let lost = unknown(stripe.token_exists(&token("tok_1hush")).await);
     for text in [format!("{stripe:?}"), format!("{answer:?}"), lost, format!("{:?}", webhook::Secrets::new(["whsec_hush"]))] {
         assert!(!text.contains("hush"), "{text}");
     }
@@ -180,7 +180,7 @@ async fn only_a_token_that_stripe_misses_is_unknown() {
     ];
     for (text, reply, known, line) in cases {
         let (stripe, script) = stripe(reply.into_iter().collect()).await;
-        assert_eq!(stripe.knows(&token(text)).await, Ok(known), "{text}");
+        assert_eq!(stripe.token_exists(&token(text)).await, Ok(known), "{text}");
         assert_eq!(script.lines().first().map_or("", String::as_str), line);
     }
 }

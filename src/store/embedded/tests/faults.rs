@@ -2,7 +2,7 @@
 
 use super::{disk::Hand, *};
 use crate::store::{
-    FeedReader, Step,
+    FeedReader, FeedStep,
     embedded::queue::{BATCH_MAX, QUEUE_MAX},
 };
 
@@ -11,12 +11,12 @@ fn store_on(hand: &Hand) -> Arc<EmbeddedStore> {
 }
 
 /// Submits a commit without waiting for its answer.
-fn submit(store: &EmbeddedStore, commit: Commit) -> Result<tokio::sync::oneshot::Receiver<writer::Answer>, CommitError> {
+fn submit(store: &EmbeddedStore, commit: Commit) -> Result<tokio::sync::oneshot::Receiver<writer::WriteResult>, CommitError> {
     store.queue.submit(Work::Commit(commit))
 }
 
 /// Keeps the writer at its flush, with ticket 0 in its hands.
-fn busy(hand: &Hand, store: &EmbeddedStore) -> tokio::sync::oneshot::Receiver<writer::Answer> {
+fn busy(hand: &Hand, store: &EmbeddedStore) -> tokio::sync::oneshot::Receiver<writer::WriteResult> {
     hand.hold();
     let first = submit(store, listing(0, wall_clock())).expect("there is room");
     hand.wait_for_a_flush();
@@ -52,7 +52,7 @@ async fn commits_that_wait_share_one_transaction_and_are_judged_one_by_one() {
 /// How many events came of each transaction since the last call.
 fn transactions(reader: &mut FeedReader) -> Vec<usize> {
     match reader.try_next() {
-        Some(Step::Events(events)) => events.chunk_by(|a, b| a.cursor.time == b.cursor.time).map(<[_]>::len).collect(),
+        Some(FeedStep::Events(events)) => events.chunk_by(|a, b| a.cursor.time == b.cursor.time).map(<[_]>::len).collect(),
         other => panic!("no events: {other:?}"),
     }
 }
@@ -219,7 +219,7 @@ async fn reopened_for_a_minute(error: impl Fn() -> OpenError + Send + 'static) -
         reopening.attempt(&file, |_| Ok(()));
         assert!(file.check().is_err());
     }
-    timeout(Duration::ZERO, file.lost()).await.ok()
+    timeout(Duration::ZERO, file.file_failed()).await.ok()
 }
 
 #[tokio::test(start_paused = true)]

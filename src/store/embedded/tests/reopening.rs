@@ -1,12 +1,12 @@
 //! What a restart finds, and what it refuses to open.
 
 use super::*;
-use crate::store::{Cursor, Step, embedded::opening::OpenError};
+use crate::store::{Cursor, FeedStep, embedded::opening::OpenError};
 
-fn cursors(step: Option<Step>) -> Vec<Cursor> {
+fn cursors(step: Option<FeedStep>) -> Vec<Cursor> {
     match step {
-        Some(Step::Events(events)) => events.iter().map(|event| event.cursor).collect(),
-        Some(Step::Reset) => panic!("history was lost"),
+        Some(FeedStep::Events(events)) => events.iter().map(|event| event.cursor).collect(),
+        Some(FeedStep::Reset) => panic!("history was lost"),
         None => Vec::new(),
     }
 }

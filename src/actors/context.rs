@@ -16,7 +16,7 @@ use crate::{
 
 /// The surroundings of the actors: the store, the processor, the clock and the rules.
 #[derive(Debug)]
-pub struct Shop {
+pub struct ActorContext {
     pub store: Arc<dyn Store>,
     pub processor: Arc<dyn Processor>,
     pub catalog: Catalog,
@@ -25,12 +25,12 @@ pub struct Shop {
     pub replica: ReplicaName,
     /// Where charges go that lost their lock: the order registry has them voided or refunded. What does not fit in is
     /// found by reconciliation.
-    pub losers: mpsc::Sender<Charge>,
+    pub charges_to_reverse: mpsc::Sender<Charge>,
     /// `None`: locks are not limited per network.
     pub network_locks: Option<NetworkLocks>,
 }
 
-impl Shop {
+impl ActorContext {
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -53,7 +53,7 @@ impl Shop {
     /// Has the charges of a decision that lost their lock voided or refunded, without anybody waiting for it.
     pub(super) fn reverse_losers(&self, decision: &Decision) {
         for charge in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
-            let _ = self.losers.try_send(charge.clone());
+            let _ = self.charges_to_reverse.try_send(charge.clone());
         }
     }
 }

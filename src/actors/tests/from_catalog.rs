@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    domain::{Command, Sale, decide},
+    domain::{Sale, TicketCommand, decide},
     store::Commit,
 };
 
@@ -36,7 +36,7 @@ async fn nobody_is_refused_by_what_the_catalog_shows() {
     assert_eq!(order.price, ticket.price);
     let other = market.ticket().await;
     let wrong = market.actors.orders.place(market.buyers[1], other.id, expected(dearer), None, None).await;
-    assert!(matches!(wrong, Err(Fault::Refused(Refusal::PriceChanged))), "the store says so, too: {wrong:?}");
+    assert!(matches!(wrong, Err(ActorError::Refused(Refusal::PriceChanged))), "the store says so, too: {wrong:?}");
     market.check().await;
 }
 
@@ -51,13 +51,13 @@ async fn title_of_a_wrong_copy_neither_grants_nor_refuses_a_lock() {
     // And here one that seems unchanged while the store has another. No actor has it in memory: the edit is written past them.
     let edited = market.ticket().await;
     let title = Title::parse("Back row").expect("a title");
-    let edit = Command::Edit { by: market.seller, title, price: edited.price, if_match: None };
+    let edit = TicketCommand::Edit { by: market.seller, title, price: edited.price, if_match: None };
     let now = market.clock.now();
     let decision = decide(&Sale::unlocked(edited.clone()), &edit, &Policy::default(), now).expect("allowed");
     market.store.commit(Commit::of(decision, now)).await.expect("committed");
     market.settle().await;
     assert!(market.catalog.merge(&Ticket { version: 9, ..edited.clone() }), "it is news");
     let refused = market.actors.orders.place(market.buyers[1], edited.id, seen_at(0), None, None).await;
-    assert!(matches!(refused, Err(Fault::Refused(Refusal::TicketChanged))), "{refused:?}");
+    assert!(matches!(refused, Err(ActorError::Refused(Refusal::TicketChanged))), "{refused:?}");
     market.check().await;
 }

@@ -11,9 +11,9 @@ use fail::fail_point;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    Fault,
-    settlement::{self, Attempt, Settlement},
-    shop::Shop,
+    ActorError,
+    context::ActorContext,
+    settlement::{self, AuthorizeWith, Settlement},
 };
 use crate::{
     domain::{Charge, ChargeStatus, ChargeStep, Delivery, PaymentId, RefundId, decide},
@@ -24,7 +24,7 @@ use crate::{
 
 /// What became of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum WebhookOutcome {
     /// Its charge is where the processor says it is, or whoever is at it will bring it there.
     Handled,
     /// It was dealt with before.
@@ -35,29 +35,29 @@ pub enum Heard {
 
 /// A handle for those who bring notices.
 #[derive(Debug, Clone)]
-pub struct Notices {
-    shop: Arc<Shop>,
+pub struct Webhooks {
+    context: Arc<ActorContext>,
     settlement: Settlement,
     admitted: Arc<Semaphore>,
 }
 
-impl Notices {
+impl Webhooks {
     /// Notices that are looked into at once; more are shed, and come again.
     const ADMITTED_MAX: usize = 64;
     /// Whoever brings a notice waits so long. Stripe's patience is said to be ten seconds, its libraries' twenty.
     const HEARD_WITHIN: Duration = Duration::from_secs(8);
 
-    pub(super) fn new(shop: Arc<Shop>, settlement: Settlement) -> Self {
-        Self { shop, settlement, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+    pub(super) fn new(context: Arc<ActorContext>, settlement: Settlement) -> Self {
+        Self { context, settlement, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
 
     /// Looks into the payment that the processor's `event` was about. Goes on when the caller leaves.
     ///
     /// # Errors
-    /// [`Fault::Busy`], [`Fault::Unavailable`] and [`Fault::OutcomeUnknown`]: the notice should come again.
-    pub async fn hear(&self, event: String, payment: PaymentId) -> Result<Heard, Fault> {
+    /// [`ActorError::Busy`], [`ActorError::Unavailable`] and [`ActorError::OutcomeUnknown`]: the notice should come again.
+    pub async fn process(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
         let Ok(admission) = Arc::clone(&self.admitted).try_acquire_owned() else {
-            return Err(Fault::Busy("webhook"));
+            return Err(ActorError::Busy("webhook"));
         };
         let this = self.clone();
         let (done, heard) = oneshot::channel();
@@ -68,23 +68,23 @@ impl Notices {
         });
         match tokio::time::timeout(Self::HEARD_WITHIN, heard).await {
             Ok(Ok(heard)) => heard,
-            Ok(Err(_)) => Err(Fault::OutcomeUnknown),
-            Err(_) => Err(Fault::Unavailable("what the processor told of is not dealt with yet".into())),
+            Ok(Err(_)) => Err(ActorError::OutcomeUnknown),
+            Err(_) => Err(ActorError::Unavailable("what the processor told of is not dealt with yet".into())),
         }
     }
 
-    async fn look_into(&self, event: String, payment: PaymentId) -> Result<Heard, Fault> {
+    async fn look_into(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
         fail_point!("webhook::before_handle", |_| std::process::abort());
-        if self.shop.store.delivery(&event).await?.is_some() {
-            return Ok(Heard::Duplicate);
+        if self.context.store.delivery(&event).await?.is_some() {
+            return Ok(WebhookOutcome::Duplicate);
         }
-        let Some(id) = self.shop.processor.charge_of(&payment).await.map_err(unanswered)? else {
-            return Ok(Heard::Unknown);
+        let Some(id) = self.context.processor.charge_of(&payment).await.map_err(unanswered)? else {
+            return Ok(WebhookOutcome::Unknown);
         };
-        let Some(charge) = self.shop.store.charge(id).await? else {
+        let Some(charge) = self.context.store.charge(id).await? else {
             // Another marketplace on the same account, or another store of this one.
             tracing::warn!(charge = %id, %payment, "the processor has a payment of a charge that is not here");
-            return Ok(Heard::Unknown);
+            return Ok(WebhookOutcome::Unknown);
         };
         if charge.stripe_id.as_ref().is_some_and(|own| *own != payment) {
             self.reverse(&charge, &payment, "a charge has a second payment").await?;
@@ -92,31 +92,31 @@ impl Notices {
             self.follow(charge, &payment).await?;
         }
         fail_point!("webhook::handled", |_| std::process::abort());
-        let at = self.shop.now();
+        let at = self.context.now();
         let record = Commit { writes: vec![Write::Delivery(Delivery { event, at })], events: Vec::new(), at };
-        let recorded = self.shop.store.commit(record).await;
+        let recorded = self.context.store.commit(record).await;
         fail_point!("webhook::recorded", |_| std::process::abort());
         match recorded {
-            Ok(()) => Ok(Heard::Handled),
-            Err(CommitError::KeyUsed) => Ok(Heard::Duplicate),
+            Ok(()) => Ok(WebhookOutcome::Handled),
+            Err(CommitError::KeyUsed) => Ok(WebhookOutcome::Duplicate),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Brings a charge to where its payment is.
-    async fn follow(&self, charge: Charge, payment: &PaymentId) -> Result<(), Fault> {
+    async fn follow(&self, charge: Charge, payment: &PaymentId) -> Result<(), ActorError> {
         match (&charge.step, charge.status) {
             // Whoever asked gets the answer; should they be gone, reconciliation asks. To ask in between would be to take an
             // attempt for lost that has not even begun.
             (ChargeStep::Authorizing, _) => Ok(()),
             (ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. }, _) => {
-                match self.settlement.drive(charge, Attempt::Recover).await {
+                match self.settlement.advance(charge, AuthorizeWith::Recover).await {
                     Ok(paid) => {
                         settlement::count(&paid.charge);
                         Ok(())
                     }
                     // Somebody is at it.
-                    Err(Fault::Busy(_)) => Ok(()),
+                    Err(ActorError::Busy(_)) => Ok(()),
                     Err(fault) => Err(fault),
                 }
             }
@@ -127,8 +127,8 @@ impl Notices {
 
     /// A charge that has Failed keeps nothing: not what its buyer had authorized afterwards with the secret that they still
     /// have, nor what a refund did not send back that was believed to have.
-    async fn look_after_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), Fault> {
-        match self.shop.processor.fetch(charge, payment).await {
+    async fn look_after_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ActorError> {
+        match self.context.processor.fetch(charge, payment).await {
             Ok(PaymentState::Open { .. } | PaymentState::Voided) => Ok(()),
             // Perhaps by somebody who died before they could write it down.
             Ok(PaymentState::Refunded { refund }) => self.record(charge, &refund).await,
@@ -144,30 +144,30 @@ impl Notices {
     }
 
     /// Sends back what a failed charge's own payment holds or kept, and records the refund.
-    async fn send_back(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), Fault> {
+    async fn send_back(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), ActorError> {
         match self.reverse(charge, payment, why).await? {
             Reversal::Voided => Ok(()),
             Reversal::Refunded { refund } => self.record(charge, &refund).await,
         }
     }
 
-    async fn record(&self, charge: &Charge, refund: &RefundId) -> Result<(), Fault> {
-        let now = self.shop.now();
+    async fn record(&self, charge: &Charge, refund: &RefundId) -> Result<(), ActorError> {
+        let now = self.context.now();
         let Ok(decision) = decide::refunded_later(charge, refund, now) else { return Ok(()) };
-        match self.shop.store.commit(Commit::of(decision, now)).await {
+        match self.context.store.commit(Commit::of(decision, now)).await {
             // Another replica heard of it too.
             Ok(()) | Err(CommitError::Stale) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn reverse(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<Reversal, Fault> {
+    async fn reverse(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<Reversal, ActorError> {
         tracing::error!(charge = %charge.id, %payment, "{why}: sending the money back");
         METRICS.stray_payments.inc();
-        self.shop.processor.reverse(charge, payment).await.map_err(unanswered)
+        self.context.processor.reverse(charge, payment).await.map_err(unanswered)
     }
 }
 
-fn unanswered(error: ProcessorError) -> Fault {
-    Fault::Unavailable(error.to_string())
+fn unanswered(error: ProcessorError) -> ActorError {
+    ActorError::Unavailable(error.to_string())
 }

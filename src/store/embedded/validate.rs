@@ -5,7 +5,7 @@
 
 use redb::{ReadableTable, Table};
 
-use super::tables::{Document, EventToStore, Fault, Tables, decode, encode};
+use super::tables::{Document, EventToStore, StorageFault, Tables, decode, encode};
 use crate::{
     domain::{Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId, Version},
     store::{Commit, CommitError, Write},
@@ -13,7 +13,7 @@ use crate::{
 
 /// A document's next state, and the one that it takes the place of.
 #[derive(Debug)]
-pub(super) struct Change<D> {
+pub(super) struct DocumentChange<D> {
     pub old: Option<D>,
     pub new: D,
     pub bytes: Vec<u8>,
@@ -22,10 +22,10 @@ pub(super) struct Change<D> {
 /// A commit whose preconditions hold: what is left cannot be refused.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub tickets: Vec<Change<Ticket>>,
-    pub orders: Vec<Change<Order>>,
-    pub charges: Vec<Change<Charge>>,
-    pub users: Vec<Change<User>>,
+    pub tickets: Vec<DocumentChange<Ticket>>,
+    pub orders: Vec<DocumentChange<Order>>,
+    pub charges: Vec<DocumentChange<Charge>>,
+    pub users: Vec<DocumentChange<User>>,
     /// Sessions that were there before and end now.
     pub closed: Vec<Session>,
     pub opened: Vec<(Session, Vec<u8>)>,
@@ -38,32 +38,32 @@ pub(super) struct Plan {
 
 /// Why there is no plan.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum Rejection {
     /// This commit is not written; those beside it are not concerned.
     Refused(CommitError),
     /// The transaction is lost.
-    Storage(Fault),
+    Storage(StorageFault),
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
+impl From<StorageFault> for Rejection {
+    fn from(fault: StorageFault) -> Self {
         match fault {
-            Fault::Document(_) => Self::Refused(CommitError::Unavailable(fault.to_string())),
-            Fault::Storage(_) => Self::Storage(fault),
+            StorageFault::Document(_) => Self::Refused(CommitError::Unavailable(fault.to_string())),
+            StorageFault::Storage(_) => Self::Storage(fault),
         }
     }
 }
 
-impl From<redb::StorageError> for Stop {
+impl From<redb::StorageError> for Rejection {
     fn from(error: redb::StorageError) -> Self {
         Self::Storage(error.into())
     }
 }
 
-const STALE: Stop = Stop::Refused(CommitError::Stale);
+const STALE: Rejection = Rejection::Refused(CommitError::Stale);
 
 /// Judges `commit` over `tables`, and writes nothing.
-pub(super) fn judge(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Stop> {
+pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rejection> {
     let mut plan = Plan::default();
     let mut opening = Vec::new();
     for write in &commit.writes {
@@ -92,13 +92,17 @@ pub(super) fn judge(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Stop> 
 }
 
 /// The guard: version `v` only over `v - 1`, version 0 only over nothing, and each document at most once in a commit.
-fn change<D: Document + Clone>(table: &Table<'_, u128, &'static [u8]>, planned: &mut Vec<Change<D>>, new: &D) -> Result<(), Stop> {
+fn change<D: Document + Clone>(
+    table: &Table<'_, u128, &'static [u8]>,
+    planned: &mut Vec<DocumentChange<D>>,
+    new: &D,
+) -> Result<(), Rejection> {
     let old: Option<D> = table.get(new.key())?.map(|bytes| decode(bytes.value())).transpose()?;
     let expected = old.as_ref().map_or(Some(0), |old| old.version().checked_add(1));
     if (expected != Some(new.version()) && !is_unguarded()) || planned.iter().any(|other| other.new.key() == new.key()) {
         return Err(STALE);
     }
-    planned.push(Change { old, new: new.clone(), bytes: encode(new)? });
+    planned.push(DocumentChange { old, new: new.clone(), bytes: encode(new)? });
     Ok(())
 }
 
@@ -108,17 +112,17 @@ fn is_unguarded() -> bool {
     false
 }
 
-fn change_user(tables: &Tables<'_>, plan: &mut Plan, user: &User) -> Result<(), Stop> {
+fn change_user(tables: &Tables<'_>, plan: &mut Plan, user: &User) -> Result<(), Rejection> {
     change(&tables.users, &mut plan.users, user)?;
     let owner = tables.emails.get(user.email.as_str())?.map(|owner| owner.value());
     let claimed = plan.users.iter().any(|other| other.new.id != user.id && other.new.email == user.email);
     if claimed || owner.is_some_and(|owner| owner != user.key()) {
-        return Err(Stop::Refused(CommitError::EmailInUse));
+        return Err(Rejection::Refused(CommitError::EmailInUse));
     }
     Ok(())
 }
 
-fn open(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_version: Version) -> Result<(), Stop> {
+fn open(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_version: Version) -> Result<(), Rejection> {
     let written = plan.users.iter().find(|change| change.new.id == session.user).map(|change| change.new.version);
     let version = match written {
         Some(version) => Some(version),
@@ -136,7 +140,7 @@ fn open(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_version: V
     Ok(())
 }
 
-fn close_all(tables: &Tables<'_>, plan: &mut Plan, user: UserId, except: Option<&SessionDigest>) -> Result<(), Stop> {
+fn close_all(tables: &Tables<'_>, plan: &mut Plan, user: UserId, except: Option<&SessionDigest>) -> Result<(), Rejection> {
     let user = user.uuid().as_u128();
     for entry in tables.sessions_by_user.range((user, "")..)? {
         let key = entry?.0;
@@ -151,11 +155,11 @@ fn close_all(tables: &Tables<'_>, plan: &mut Plan, user: UserId, except: Option<
     Ok(())
 }
 
-fn session(tables: &Tables<'_>, digest: &str) -> Result<Option<Session>, Stop> {
+fn session(tables: &Tables<'_>, digest: &str) -> Result<Option<Session>, Rejection> {
     Ok(tables.sessions.get(digest)?.map(|bytes| decode(bytes.value())).transpose()?)
 }
 
-fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result<(), Stop> {
+fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result<(), Rejection> {
     if let SlotChange::Take { user, order, locks_max } = slot {
         let mut held = held(tables, user)?;
         for earlier in &plan.slots {
@@ -167,7 +171,7 @@ fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result
         }
         let is_held = held.contains(&order.uuid().as_u128());
         if !is_held && held.len() >= usize::try_from(locks_max).unwrap_or(usize::MAX) {
-            return Err(Stop::Refused(CommitError::SlotsFull));
+            return Err(Rejection::Refused(CommitError::SlotsFull));
         }
     }
     plan.slots.push(slot);
@@ -175,7 +179,7 @@ fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result
 }
 
 /// The orders that hold a slot of `user`: at most as many as the largest limit that was ever set.
-fn held(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Stop> {
+fn held(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Rejection> {
     let user = user.uuid().as_u128();
     let mut orders = Vec::new();
     for entry in tables.slots.range((user, 0)..=(user, u128::MAX))? {
@@ -184,20 +188,20 @@ fn held(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Stop> {
     Ok(orders)
 }
 
-fn remember(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) -> Result<(), Stop> {
+fn remember(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) -> Result<(), Rejection> {
     let key = (record.key.user.uuid().as_u128(), record.key.key.as_str());
     let planned = plan.keys.iter().any(|(other, _)| other.key.user == record.key.user && other.key.key == record.key.key);
     if planned || tables.idempotency.get(key)?.is_some() {
-        return Err(Stop::Refused(CommitError::KeyUsed));
+        return Err(Rejection::Refused(CommitError::KeyUsed));
     }
     plan.keys.push((record.clone(), encode(record)?));
     Ok(())
 }
 
-fn deliver(tables: &Tables<'_>, plan: &mut Plan, delivery: &Delivery) -> Result<(), Stop> {
+fn deliver(tables: &Tables<'_>, plan: &mut Plan, delivery: &Delivery) -> Result<(), Rejection> {
     let planned = plan.deliveries.iter().any(|(other, _)| other.event == delivery.event);
     if planned || tables.deliveries.get(delivery.event.as_str())?.is_some() {
-        return Err(Stop::Refused(CommitError::KeyUsed));
+        return Err(Rejection::Refused(CommitError::KeyUsed));
     }
     plan.deliveries.push((delivery.clone(), encode(delivery)?));
     Ok(())

@@ -20,13 +20,13 @@ use crate::{store::Unavailable, tasks::Essential};
 
 /// A runtime on a thread of its own. Dropping it ends both, without waiting.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(super) struct DriverRuntime {
     handle: Handle,
     /// Its being dropped is the signal to end.
     _alive: oneshot::Sender<()>,
 }
 
-impl Home {
+impl DriverRuntime {
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

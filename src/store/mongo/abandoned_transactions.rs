@@ -13,8 +13,8 @@ use mongodb::error::Error;
 use tokio::time::timeout;
 
 use super::{
+    connection::MongoConnection,
     fault::{describe, fault},
-    link::Link,
 };
 
 /// Between two statements of a living transaction lies a round trip, some milliseconds. So long without one, and its owner
@@ -24,8 +24,8 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Ends what was abandoned. Best effort: a server that does not allow it ends them by itself, later.
-pub(super) async fn end(link: &Link) {
-    match timeout(LOOK_MAX, try_end(link)).await.unwrap_or_else(|_| Err(fault("no answer in time"))) {
+pub(super) async fn end(connection: &MongoConnection) {
+    match timeout(LOOK_MAX, try_end(connection)).await.unwrap_or_else(|_| Err(fault("no answer in time"))) {
         Ok(0) => {}
         Ok(ended) => tracing::warn!(ended, "ended transactions that their process had left open"),
         Err(error) => tracing::debug!(error = describe(&error), "abandoned transactions cannot be looked for"),
@@ -33,12 +33,12 @@ pub(super) async fn end(link: &Link) {
 }
 
 /// Neither command needs a privilege for sessions of one's own user.
-async fn try_end(link: &Link) -> Result<usize, Error> {
-    let admin = link.db.client().database("admin");
+async fn try_end(connection: &MongoConnection) -> Result<usize, Error> {
+    let admin = connection.db.client().database("admin");
     let idle = i64::try_from(IDLE_MAX.as_micros()).expect("a constant of seconds");
     let pipeline = [
         doc! { "$currentOp": { "allUsers": false, "idleSessions": true } },
-        doc! { "$match": { "active": false, "appName": &*link.app_name, "transaction.timeInactiveMicros": { "$gte": idle } } },
+        doc! { "$match": { "active": false, "appName": &*connection.app_name, "transaction.timeInactiveMicros": { "$gte": idle } } },
         doc! { "$project": { "lsid": 1 } },
     ];
     let found: Vec<Document> = admin.aggregate(pipeline).await?.try_collect().await?;

@@ -4,11 +4,11 @@
 
 use tokio::time::Instant;
 
-use super::Limits;
+use super::SocketLimits;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LivenessStatus {
     Well,
     PingDue,
     /// Nothing came for too long.
@@ -19,12 +19,12 @@ pub enum Verdict {
 
 /// The signs of life of one connection.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Liveness {
     /// Something came since the last look.
-    heard: bool,
+    received: bool,
     /// Something was taken from the outbox since the last look.
-    moved: bool,
-    last_heard: Instant,
+    progressed: bool,
+    last_received: Instant,
     /// Since when frames wait and none is taken.
     stuck_since: Option<Instant>,
     next_ping: Instant,
@@ -32,19 +32,19 @@ pub struct Pulse {
     ping_since: Option<Instant>,
 }
 
-impl Pulse {
+impl Liveness {
     /// `number` spreads the pings of connections that came at the same time over half an interval.
-    pub fn new(now: Instant, number: u64, limits: &Limits) -> Self {
+    pub fn new(now: Instant, number: u64, limits: &SocketLimits) -> Self {
         // Multiplied by the golden ratio, consecutive numbers are spread evenly (Knuth, TAOCP 6.4).
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
         let fraction = u32::try_from(spread).expect("sixteen bits");
         let next_ping = now + limits.ping_every / 2 + limits.ping_every / 2 * fraction / 65_536;
-        Self { heard: false, moved: false, last_heard: now, stuck_since: None, next_ping, ping_since: None }
+        Self { received: false, progressed: false, last_received: now, stuck_since: None, next_ping, ping_since: None }
     }
 
     /// The client sent something.
-    pub fn heard(&mut self) {
-        self.heard = true;
+    pub fn received(&mut self) {
+        self.received = true;
     }
 
     /// The client answered a ping; whether there was one to answer.
@@ -53,16 +53,16 @@ impl Pulse {
     }
 
     /// A frame left the outbox.
-    pub fn moved(&mut self) {
-        self.moved = true;
+    pub fn progressed(&mut self) {
+        self.progressed = true;
     }
 
-    /// Looks at the connection; `waiting`: there are frames in its outbox. [`Verdict::PingDue`] counts as sent.
-    pub fn check(&mut self, now: Instant, waiting: bool, limits: &Limits) -> Verdict {
-        if std::mem::take(&mut self.heard) {
-            self.last_heard = now;
+    /// Looks at the connection; `waiting`: there are frames in its outbox. [`LivenessStatus::PingDue`] counts as sent.
+    pub fn check(&mut self, now: Instant, waiting: bool, limits: &SocketLimits) -> LivenessStatus {
+        if std::mem::take(&mut self.received) {
+            self.last_received = now;
         }
-        if std::mem::take(&mut self.moved) || !waiting {
+        if std::mem::take(&mut self.progressed) || !waiting {
             self.stuck_since = None;
         }
         if waiting {
@@ -70,17 +70,17 @@ impl Pulse {
         }
         let over = |since: Option<Instant>, max| since.is_some_and(|since| now - since >= max);
         if over(self.stuck_since, limits.stall_max) || over(self.ping_since, limits.stall_max) {
-            return Verdict::Stalled;
+            return LivenessStatus::Stalled;
         }
-        if over(Some(self.last_heard), limits.silence_max) {
-            return Verdict::Silent;
+        if over(Some(self.last_received), limits.silence_max) {
+            return LivenessStatus::Silent;
         }
         if now < self.next_ping {
-            return Verdict::Well;
+            return LivenessStatus::Well;
         }
         self.next_ping = now + limits.ping_every;
         self.ping_since.get_or_insert(now);
-        Verdict::PingDue
+        LivenessStatus::PingDue
     }
 }
 
@@ -91,32 +91,32 @@ mod tests {
     use super::*;
 
     /// Looks twice a second for `secs` seconds; says when what is not well came up, in half seconds.
-    fn watch(secs: u64, mut act: impl FnMut(u64, Verdict, &mut Pulse) -> bool) -> Vec<(u64, Verdict)> {
-        let (limits, start) = (Limits::default(), Instant::now());
-        let (mut pulse, mut verdicts, mut waiting) = (Pulse::new(start, 1, &limits), Vec::new(), false);
+    fn watch(secs: u64, mut act: impl FnMut(u64, LivenessStatus, &mut Liveness) -> bool) -> Vec<(u64, LivenessStatus)> {
+        let (limits, start) = (SocketLimits::default(), Instant::now());
+        let (mut liveness, mut verdicts, mut waiting) = (Liveness::new(start, 1, &limits), Vec::new(), false);
         for half in 1..=secs * 2 {
-            let verdict = pulse.check(start + Duration::from_millis(500 * half), waiting, &limits);
-            if verdict != Verdict::Well {
+            let verdict = liveness.check(start + Duration::from_millis(500 * half), waiting, &limits);
+            if verdict != LivenessStatus::Well {
                 verdicts.push((half, verdict));
             }
-            if matches!(verdict, Verdict::Silent | Verdict::Stalled) {
+            if matches!(verdict, LivenessStatus::Silent | LivenessStatus::Stalled) {
                 break;
             }
-            waiting = act(half, verdict, &mut pulse);
+            waiting = act(half, verdict, &mut liveness);
         }
         verdicts
     }
 
     #[test]
     fn who_answers_is_pinged_every_20_seconds_and_left_alone() {
-        let verdicts = watch(200, |_, verdict, pulse| {
-            if verdict == Verdict::PingDue {
-                pulse.heard();
-                assert!(pulse.answered());
+        let verdicts = watch(200, |_, verdict, liveness| {
+            if verdict == LivenessStatus::PingDue {
+                liveness.received();
+                assert!(liveness.answered());
             }
             false
         });
-        assert!(verdicts.iter().all(|(_, verdict)| *verdict == Verdict::PingDue), "{verdicts:?}");
+        assert!(verdicts.iter().all(|(_, verdict)| *verdict == LivenessStatus::PingDue), "{verdicts:?}");
         assert!(verdicts.windows(2).all(|pair| pair[1].0 - pair[0].0 == 40) && verdicts.len() >= 9, "{verdicts:?}");
         assert!((20..=40).contains(&verdicts[0].0), "{verdicts:?}");
     }
@@ -124,45 +124,45 @@ mod tests {
     #[test]
     fn who_says_nothing_is_given_up_after_40_seconds() {
         let verdicts = watch(100, |_, _, _| false);
-        assert_eq!(verdicts.last(), Some(&(80, Verdict::Silent)));
+        assert_eq!(verdicts.last(), Some(&(80, LivenessStatus::Silent)));
     }
 
     #[test]
     fn who_writes_but_does_not_read_is_given_up_within_a_minute() {
-        let verdicts = watch(100, |_, _, pulse| {
-            pulse.heard();
+        let verdicts = watch(100, |_, _, liveness| {
+            liveness.received();
             false
         });
-        assert!(matches!(verdicts.last(), Some((half, Verdict::Stalled)) if *half <= 100), "{verdicts:?}");
+        assert!(matches!(verdicts.last(), Some((half, LivenessStatus::Stalled)) if *half <= 100), "{verdicts:?}");
     }
 
     #[test]
     fn who_takes_nothing_from_a_full_queue_is_given_up_after_30_seconds() {
-        let verdicts = watch(100, |_, _, pulse| {
-            pulse.heard();
-            pulse.answered();
+        let verdicts = watch(100, |_, _, liveness| {
+            liveness.received();
+            liveness.answered();
             true
         });
-        assert!(matches!(verdicts.last(), Some((61 | 62, Verdict::Stalled))), "{verdicts:?}");
+        assert!(matches!(verdicts.last(), Some((61 | 62, LivenessStatus::Stalled))), "{verdicts:?}");
     }
 
     #[test]
     fn who_reads_slowly_is_not_given_up() {
-        let verdicts = watch(200, |half, _, pulse| {
-            pulse.heard();
-            pulse.answered();
+        let verdicts = watch(200, |half, _, liveness| {
+            liveness.received();
+            liveness.answered();
             if half % 20 == 0 {
-                pulse.moved();
+                liveness.progressed();
             }
             true
         });
-        assert!(verdicts.iter().all(|(_, verdict)| *verdict == Verdict::PingDue), "{verdicts:?}");
+        assert!(verdicts.iter().all(|(_, verdict)| *verdict == LivenessStatus::PingDue), "{verdicts:?}");
     }
 
     #[test]
     fn pings_of_connections_that_came_together_are_spread() {
-        let (limits, now) = (Limits::default(), Instant::now());
-        let pings: Vec<_> = (0..100).map(|number| Pulse::new(now, number, &limits).next_ping - now).collect();
+        let (limits, now) = (SocketLimits::default(), Instant::now());
+        let pings: Vec<_> = (0..100).map(|number| Liveness::new(now, number, &limits).next_ping - now).collect();
         assert!(pings.iter().all(|ping| (limits.ping_every / 2..=limits.ping_every).contains(ping)));
         let early = pings.iter().filter(|ping| **ping < limits.ping_every * 3 / 4).count();
         assert!((40..60).contains(&early), "{early}");

@@ -7,7 +7,7 @@ use mongodb::{
     options::{Acknowledgment, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
 };
 
-use super::{ConnectError, feed::Tail, schema, seeds};
+use super::{ConnectError, feed::FeedFollower, schema, seeds};
 
 /// The database, if the URI names none.
 const DATABASE: &str = "gittix";
@@ -24,7 +24,7 @@ const MAJORITY_WAIT_MAX: Duration = Duration::from_millis(1500);
 
 /// The database, for reads from the primary of what a majority has.
 #[derive(Debug, Clone)]
-pub(super) struct Link {
+pub(super) struct MongoConnection {
     pub db: Database,
     /// What this program calls itself to the server (`appName` in the URI): how it knows its own among the transactions
     /// there.
@@ -32,7 +32,7 @@ pub(super) struct Link {
 }
 
 /// Connects, prepares the database if need be, and opens the feed.
-pub(super) async fn open(uri: String) -> Result<(Link, Tail), ConnectError> {
+pub(super) async fn open(uri: String) -> Result<(MongoConnection, FeedFollower), ConnectError> {
     let mut options = seeds::parse(&uri).await?;
     let app_name = Arc::from(options.app_name.get_or_insert_with(|| APP_NAME.into()).as_str());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_MAX);
@@ -50,6 +50,6 @@ pub(super) async fn open(uri: String) -> Result<(Link, Tail), ConnectError> {
     let db = client.database_with_options(&name, concerns);
     schema::create_indexes(&db).await?;
     let epoch = schema::epoch(&db).await?;
-    let tail = Tail::open(db.clone(), epoch).await?;
-    Ok((Link { db, app_name }, tail))
+    let tail = FeedFollower::open(db.clone(), epoch).await?;
+    Ok((MongoConnection { db, app_name }, tail))
 }

@@ -18,8 +18,8 @@ use prometheus::{Histogram, IntCounter};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    Front, State, call,
-    client::Client,
+    AppState, HttpContext, call,
+    client::ClientAddress,
     error::{ApiError, Code},
     origin, webhook,
 };
@@ -36,10 +36,10 @@ const REFUSAL_AFTER: Duration = Duration::from_millis(100);
 static REFUSALS_WAITING: Semaphore = Semaphore::const_new(512);
 
 /// The outermost middleware.
-pub async fn edge(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub async fn middleware(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
     let method = req.method().clone();
-    let is_https = req.app_data::<Data<Front>>().is_some_and(|front| front.is_https);
+    let is_https = req.app_data::<Data<HttpContext>>().is_some_and(|context| context.is_https);
     let answer = match admit(&req) {
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
         Err(refusal) => {
@@ -79,30 +79,30 @@ async fn delay_refusal() {
 /// Before the route is known: nothing that a page of another site sent may change anything. The webhook has no cookie that
 /// a page could ride on, and all of its callers come from few addresses.
 fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
-    let front: &Data<Front> = req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
+    let context: &Data<HttpContext> = req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
     if req.path() == webhook::PATH {
         return Ok(());
     }
-    if !origin::is_safe(req.method()) && origin::is_foreign(req.headers(), &front.origins) {
+    if !origin::is_safe(req.method()) && origin::is_foreign(req.headers(), &context.origins) {
         return Err(ApiError::new(Code::CrossOrigin));
     }
     if PROBES.contains(&req.path()) {
         return Ok(());
     }
-    front.limits.admit(Client::of(req.peer_addr(), req.headers(), &front.proxies))
+    context.limits.admit(ClientAddress::of(req.peer_addr(), req.headers(), &context.proxies))
 }
 
 /// Logs that something of another user was asked for.
 async fn log_refused_access(answer: &ServiceResponse<BoxBody>) {
     let error = answer.response().error().and_then(|error| error.as_error::<ApiError>());
-    let (Some(error), Some(state)) = (error, answer.request().app_data::<Data<State>>()) else { return };
+    let (Some(error), Some(state)) = (error, answer.request().app_data::<Data<AppState>>()) else { return };
     if error.code() != Code::NotOwner {
         return;
     }
     let req = answer.request();
     // From the cache: the handler has just looked the session up.
     let session = call::session(state, req.headers()).await.ok().flatten();
-    let client = Client::of(req.peer_addr(), req.headers(), &state.front.proxies);
+    let client = ClientAddress::of(req.peer_addr(), req.headers(), &state.context.proxies);
     security::access_refused(session.map(|who| who.user), client.network(), req.path());
 }
 
