@@ -3,7 +3,7 @@
 //! `now` is the store's time, not the machine's: the local monotonic clock plus an offset that is measured against the
 //! store every second, so that replicas whose wall clocks differ by a minute still free nothing early. When the store's
 //! time steps (a clock is corrected, a machine was suspended), `now` steps with it, in both directions; only steps back of
-//! less than [`Clock::HELD_MAX`] are hidden by standing still. How long something lasts is measured by [`Reading`].
+//! less than [`Clock::HELD_MAX`] are hidden by standing still. How long something lasts is measured by [`ClockReading`].
 
 use std::sync::{
     Arc,
@@ -39,12 +39,12 @@ const NEVER: i64 = i64::MIN / 2;
 /// The store's time at one moment, with that moment of the local monotonic clock: from here on, time can be counted as
 /// elapsed time, whatever becomes of the store's clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading {
+pub struct ClockReading {
     pub now: Timestamp,
     at: Instant,
 }
 
-impl Reading {
+impl ClockReading {
     /// The same moment, at which it was `now` or later.
     #[must_use]
     pub fn at_least(self, now: Timestamp) -> Self {
@@ -99,8 +99,8 @@ impl Clock {
     }
 
     /// The store's time, from which elapsed time can be counted.
-    pub fn reading(&self) -> Reading {
-        Reading { now: self.now(), at: Instant::now() }
+    pub fn reading(&self) -> ClockReading {
+        ClockReading { now: self.now(), at: Instant::now() }
     }
 
     /// Takes over a measurement: the store said `store` at some moment between `asked` and now. Returns by how much the

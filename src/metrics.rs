@@ -50,7 +50,7 @@ metrics! {
     /// Seconds from a request's head to its answer's head, by method.
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
     /// Requests refused because of a rate or a full queue, by what was full.
-    shed: IntCounterVec("gittix_shed_total", "what" in ["client_rate", "signin_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
+    requests_rejected: IntCounterVec("gittix_requests_rejected_total", "reason" in ["client_rate", "signin_rate", "purchase_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
     /// Connections open, WebSockets included.
     connections: IntGauge("gittix_connections");
     /// Connections beyond a bound, which are answered with 503 except for probes: all of them, those of one address, WebSockets of one address. `address_flood` were closed unanswered.
@@ -80,19 +80,19 @@ metrics! {
     /// Log lines that were not written: standard error was not read fast enough, or could not be written to.
     log_lines_dropped: IntCounter("gittix_log_lines_dropped_total");
     /// Tickets in the catalog.
-    tickets_known: IntGauge("gittix_tickets_known");
+    catalog_tickets: IntGauge("gittix_catalog_tickets");
     /// Ticket actors in memory.
     ticket_actors: IntGauge("gittix_ticket_actors");
     /// Ticket actors that stopped by a panic.
     ticket_actor_panics: IntCounter("gittix_ticket_actor_panics_total");
     /// Ticket actors that panicked too often and answer 503 for a while.
-    ticket_actors_faulted: IntCounter("gittix_ticket_actors_faulted_total");
+    ticket_actor_circuits_opened: IntCounter("gittix_ticket_actor_circuits_opened_total");
     /// Timers of ticket actors that are armed.
     timers_armed: IntGauge("gittix_timers_armed");
     /// Locks granted by this replica.
     locks_granted: IntCounter("gittix_locks_granted_total");
     /// Orders that were refused because another one holds the ticket.
-    locks_refused: IntCounter("gittix_locks_refused_total");
+    lock_requests_refused: IntCounter("gittix_lock_requests_refused_total");
     /// Orders that were refused because their network holds as many locks as it may.
     network_locks_refused: IntCounter("gittix_network_locks_refused_total");
     /// Tickets that were not listed because their seller has as many on sale as they may.
@@ -102,7 +102,7 @@ metrics! {
     /// Seconds by which a lock was released after its time.
     release_lag_seconds: Histogram("gittix_lock_release_lag_seconds");
     /// Locks that the sweep found overdue.
-    locks_swept: IntCounter("gittix_locks_swept_total");
+    overdue_locks_found: IntCounter("gittix_overdue_locks_found_total");
     /// Tickets sold.
     tickets_sold: IntCounter("gittix_tickets_sold_total");
     /// Charges by how they ended.
@@ -112,11 +112,11 @@ metrics! {
     /// Charges that are not final, by the step that they are at, as of the last survey.
     charges_open: IntGaugeVec("gittix_charges_open", "step" in ["authorizing", "awaiting_action", "capturing", "reversing"]);
     /// Seconds since the oldest charge that is not final, and does not wait for its buyer, was last moved on; 0 without one.
-    charge_unsettled_seconds: IntGauge("gittix_charge_oldest_unsettled_seconds");
+    charge_oldest_open_seconds: IntGauge("gittix_charge_oldest_open_seconds");
     /// Charges that are not final and were not moved on for more than a minute, though they do not wait for their buyer.
-    charges_stuck: IntGauge("gittix_charges_stuck");
+    charges_open_over_1m: IntGauge("gittix_charges_open_over_1m");
     /// The same for more than ten minutes: somebody has to look into them.
-    charges_unsettled: IntGauge("gittix_charges_unsettled");
+    charges_open_over_10m: IntGauge("gittix_charges_open_over_10m");
     /// Charges that reconciliation took up.
     charges_reconciled: IntCounter("gittix_charges_reconciled_total");
     /// What came of them: final, waiting for the buyer or for somebody else who is at it, or not to be settled yet.
@@ -135,7 +135,7 @@ metrics! {
     /// Payments at the processor that were not over their charge's amount and currency. Each is worth an alert.
     payment_mismatches: IntCounter("gittix_payment_mismatches_total");
     /// Payments that held or kept money though their charge had failed or had another one; sent back. Each is worth a look.
-    stray_payments: IntCounter("gittix_stray_payments_total");
+    unmatched_payments: IntCounter("gittix_unmatched_payments_total");
     /// Refunds that failed at the processor after they were made. Each is worth an alert.
     refund_failures: IntCounter("gittix_refund_failures_total");
     /// Deliveries to the webhook, by what became of them.
@@ -156,7 +156,7 @@ metrics! {
     /// Frames handed to WebSocket connections, by kind.
     frames: IntCounterVec("gittix_websocket_frames_total", "kind" in ["public", "private", "control"]);
     /// Frames that a newer state of the same ticket replaced before a slow reader got them.
-    frames_conflated: IntCounter("gittix_websocket_frames_conflated_total");
+    frames_merged: IntCounter("gittix_websocket_frames_merged_total");
     /// Connections closed by the server, by reason.
     sockets_closed: IntCounterVec("gittix_websockets_closed_total", "reason" in ["stalled", "silent", "limit", "signed_out", "shutdown", "protocol"]);
     /// Bytes of events replayed to WebSocket connections that resumed.
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn every_series_is_there_from_the_start() {
         let text = METRICS.render();
-        assert!(text.contains("gittix_shed_total{what=\"passwords\"} "), "{text}");
+        assert!(text.contains("gittix_requests_rejected_total{what=\"passwords\"} "), "{text}");
         assert!(text.contains("gittix_charges_reconciled_total "), "{text}");
         assert!(text.contains("gittix_stripe_calls_total{operation=\"capture\",outcome=\"no_answer\"} "), "{text}");
         assert!(text.contains("gittix_charges_open{step=\"reversing\"} "), "{text}");

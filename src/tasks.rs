@@ -5,7 +5,7 @@
 //! - **Contain**: one piece of work fails, and its owner goes on ([`contain`]).
 //! - **Restart**: the task begins again from durable state ([`supervise`], [`keep_running`]).
 //! - **End the process**: what the task held cannot be trusted, so that only a new process, which reads the store again,
-//!   is safe ([`Essential`]). The program exits with an error, and its orchestrator starts it again.
+//!   is safe ([`EssentialTask`]). The program exits with an error, and its orchestrator starts it again.
 //!
 //! | task or thread | after a panic |
 //! | --- | --- |
@@ -86,15 +86,15 @@ type Ended = watch::Sender<Option<&'static str>>;
 
 static ENDED: LazyLock<Ended> = LazyLock::new(|| Ended::new(None));
 
-/// Guard held by a task or thread that cannot be restarted. Dropping it ends the process, unless [`Essential::release`]
+/// Guard held by a task or thread that cannot be restarted. Dropping it ends the process, unless [`EssentialTask::release`]
 /// was called.
 #[derive(Debug)]
-pub struct Essential {
+pub struct EssentialTask {
     name: Option<&'static str>,
     ended: &'static Ended,
 }
 
-impl Essential {
+impl EssentialTask {
     pub fn new(name: &'static str) -> Self {
         Self { name: Some(name), ended: &ENDED }
     }
@@ -105,7 +105,7 @@ impl Essential {
     }
 }
 
-impl Drop for Essential {
+impl Drop for EssentialTask {
     fn drop(&mut self) {
         if let Some(name) = self.name {
             // Dropped also when the process shuts down; nothing reads it then.
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn essential_task_that_ends_is_reported_unless_it_was_released() {
         let ended: &'static Ended = Box::leak(Box::new(Ended::new(None)));
-        let guard = |name| Essential { name: Some(name), ended };
+        let guard = |name| EssentialTask { name: Some(name), ended };
         guard("released").release();
         assert_eq!(*ended.borrow(), None);
         let panics = || {

@@ -14,7 +14,7 @@ use gittix::{
     clock::Clock,
     domain::{Currency, Event, Money, Ticket, TicketId, TicketState, Timestamp, Title, UserId},
     http::{self, ServerLimits},
-    store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
+    store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
     ws::{self, Hub, Shard, SocketLimits},
 };
 use uuid::Uuid;
@@ -87,7 +87,7 @@ fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {
     while let Ok(count @ 1..) = trigger.read(&mut bytes) {
         let events = (0..count).map(|_| {
             time += 1;
-            Recorded::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), Event::TicketUpdated { ticket: ticket(time) })
+            RecordedEvent::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), Event::TicketUpdated { ticket: ticket(time) })
         });
         feed.push(events);
     }

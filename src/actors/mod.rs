@@ -5,7 +5,7 @@
 //! about who may do what lives here: that is [`crate::domain::decide()`].
 
 mod context;
-mod fault;
+mod error;
 mod hash_queue;
 mod idempotency;
 mod in_flight;
@@ -32,10 +32,10 @@ use actix::ArbiterHandle;
 use tokio::sync::mpsc;
 
 pub use context::ActorContext;
-pub use fault::ActorError;
+pub use error::ActorError;
 pub use idempotency::Idempotency;
 pub use network_locks::NetworkLocks;
-pub use orders::{Expected, Orders, Paid};
+pub use orders::{Expected, Orders, PaymentResult};
 pub use tickets::Tickets;
 pub use user_service::UserUpdated;
 pub use users::{Browser, SessionToken, SignedIn, UserUpdate, Users};

@@ -23,13 +23,13 @@ pub struct NetworkLocks {
 
 #[derive(Debug, Default)]
 struct NetworkLocksState {
-    by_ticket: HashMap<TicketId, Vec<Held>>,
+    by_ticket: HashMap<TicketId, Vec<NetworkLock>>,
     counts: HashMap<IpAddr, u32>,
 }
 
 /// A lock, or a request for one.
 #[derive(Debug)]
-struct Held {
+struct NetworkLock {
     order: OrderId,
     network: IpAddr,
     forget_at: Timestamp,
@@ -57,7 +57,7 @@ impl NetworkLocks {
         }
         *count += 1;
         let forget_at = policy.unlocks_at(now) + policy.settle_grace + Self::MARGIN;
-        state.by_ticket.entry(ticket).or_default().push(Held { order, network, forget_at, granted_in: None });
+        state.by_ticket.entry(ticket).or_default().push(NetworkLock { order, network, forget_at, granted_in: None });
         true
     }
 
@@ -94,7 +94,7 @@ impl NetworkLocks {
 
 impl NetworkLocksState {
     /// Keeps those entries of `ticket` for which `keep` returns true; the others are counted no longer.
-    fn retain(&mut self, ticket: TicketId, mut keep: impl FnMut(&mut Held) -> bool) {
+    fn retain(&mut self, ticket: TicketId, mut keep: impl FnMut(&mut NetworkLock) -> bool) {
         let Entry::Occupied(mut entry) = self.by_ticket.entry(ticket) else { return };
         entry.get_mut().retain_mut(|held| {
             let stays = keep(held);

@@ -22,15 +22,15 @@ use crate::{
     metrics::METRICS,
     payments::PaymentToken,
     store::OrderScope,
-    tasks::Essential,
+    tasks::EssentialTask,
 };
 
-pub use super::settlement::Paid;
+pub use super::settlement::PaymentResult;
 
 /// A handle on the order registry.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    desk: Desk,
+    desk: OrderService,
     registry: Addr<OrderRegistry>,
     admitted: Arc<Semaphore>,
 }
@@ -38,14 +38,14 @@ pub struct Orders {
 /// The registry: it sees a payment through, whether or not its client waits, and looks after those that nobody does.
 #[derive(Debug)]
 struct OrderRegistry {
-    desk: Desk,
+    desk: OrderService,
     charges_to_reverse: Option<mpsc::Receiver<Charge>>,
-    _essential: Essential,
+    _essential: EssentialTask,
 }
 
 /// What handle and registry both work with.
 #[derive(Debug, Clone)]
-struct Desk {
+struct OrderService {
     context: Arc<ActorContext>,
     tickets: Tickets,
     settlement: Settlement,
@@ -80,7 +80,7 @@ struct Cancel {
 }
 
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Paid, ActorError>")]
+#[rtype(result = "Result<PaymentResult, ActorError>")]
 struct Pay {
     order: OrderId,
     by: UserId,
@@ -89,7 +89,7 @@ struct Pay {
 }
 
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Paid, ActorError>")]
+#[rtype(result = "Result<PaymentResult, ActorError>")]
 struct Confirm {
     charge: ChargeId,
     by: UserId,
@@ -141,7 +141,7 @@ impl Handler<Cancel> for OrderRegistry {
 }
 
 impl Handler<Pay> for OrderRegistry {
-    type Result = ResponseFuture<Result<Paid, ActorError>>;
+    type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
 
     fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
@@ -150,7 +150,7 @@ impl Handler<Pay> for OrderRegistry {
 }
 
 impl Handler<Confirm> for OrderRegistry {
-    type Result = ResponseFuture<Result<Paid, ActorError>>;
+    type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
 
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
         let desk = self.desk.clone();
@@ -158,7 +158,7 @@ impl Handler<Confirm> for OrderRegistry {
     }
 }
 
-impl Desk {
+impl OrderService {
     async fn place(&self, place: PlaceOrder) -> Result<Order, ActorError> {
         fail::fail_point!("orders::place");
         let order = OrderId::new(new_id());
@@ -214,7 +214,7 @@ impl Desk {
         }
     }
 
-    async fn pay(&self, pay: Pay) -> Result<Paid, ActorError> {
+    async fn pay(&self, pay: Pay) -> Result<PaymentResult, ActorError> {
         let order = self.order(pay.order, pay.by).await?;
         may_still_be_paid(&order)?;
         if !self.context.processor.token_exists(&pay.token).await.map_err(|error| ActorError::Unavailable(error.to_string()))? {
@@ -268,10 +268,10 @@ impl Desk {
         Ok((attempt, submitted))
     }
 
-    async fn confirm(&self, confirm: Confirm) -> Result<Paid, ActorError> {
+    async fn confirm(&self, confirm: Confirm) -> Result<PaymentResult, ActorError> {
         let charge = self.own_charge(confirm.charge, confirm.by).await?;
         if !charge.is_open() {
-            return Ok(Paid { charge, client_secret: None });
+            return Ok(PaymentResult { charge, client_secret: None });
         }
         let command = TicketCommand::ConfirmPayment { charge: confirm.charge, by: confirm.by };
         match self.tickets.ask(charge.ticket, command, confirm.key).await {
@@ -285,7 +285,12 @@ impl Desk {
     }
 
     /// Drives the charge on a task of its own, so that it goes on when the client leaves, and waits for it a while.
-    async fn settle(&self, charge: Charge, attempt: AuthorizeWith, in_flight: Option<InFlightGuard<UserId>>) -> Result<Paid, ActorError> {
+    async fn settle(
+        &self,
+        charge: Charge,
+        attempt: AuthorizeWith,
+        in_flight: Option<InFlightGuard<UserId>>,
+    ) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
         let (done, outcome) = oneshot::channel();
         let settlement = self.settlement.clone();
@@ -308,7 +313,7 @@ impl Desk {
                     tracing::warn!(charge = %id, %fault, "a payment is left to reconciliation");
                 }
                 let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
-                Ok(Paid { charge, client_secret: None })
+                Ok(PaymentResult { charge, client_secret: None })
             }
         }
     }
@@ -323,10 +328,10 @@ impl Desk {
         if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
     }
 
-    async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, ActorError> {
+    async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
         let charge = self.own_charge(id, by).await?;
         let client_secret = self.settlement.client_secret(&charge).await;
-        Ok(Paid { charge, client_secret })
+        Ok(PaymentResult { charge, client_secret })
     }
 }
 
@@ -353,13 +358,13 @@ impl Orders {
         tickets: Tickets,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let desk = Desk { context, tickets, settlement, attempts: InFlight::default() };
+        let desk = OrderService { context, tickets, settlement, attempts: InFlight::default() };
         let registry = {
             let desk = desk.clone();
             Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry {
                 desk,
                 charges_to_reverse: Some(charges_to_reverse),
-                _essential: Essential::new("order registry"),
+                _essential: EssentialTask::new("order registry"),
             })
         };
         Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
@@ -395,17 +400,23 @@ impl Orders {
     }
 
     /// Authorize, claim, capture; answers as soon as the charge is final or waits for the buyer or for the processor.
-    pub async fn pay(&self, order: OrderId, by: UserId, token: PaymentToken, key: Option<IdempotencyKey>) -> Result<Paid, ActorError> {
+    pub async fn pay(
+        &self,
+        order: OrderId,
+        by: UserId,
+        token: PaymentToken,
+        key: Option<IdempotencyKey>,
+    ) -> Result<PaymentResult, ActorError> {
         self.send(Pay { order, by, token, key }).await
     }
 
     /// After the buyer acted.
-    pub async fn confirm(&self, charge: ChargeId, by: UserId, key: Option<IdempotencyKey>) -> Result<Paid, ActorError> {
+    pub async fn confirm(&self, charge: ChargeId, by: UserId, key: Option<IdempotencyKey>) -> Result<PaymentResult, ActorError> {
         self.send(Confirm { charge, by, key }).await
     }
 
     /// The present state, with a fresh client secret if the buyer must act.
-    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<Paid, ActorError> {
+    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
         self.desk.charge(id, by).await
     }
 
@@ -422,7 +433,7 @@ impl Orders {
         OrderRegistry: Handler<M>,
     {
         let Ok(_admission) = self.admitted.try_acquire() else {
-            METRICS.shed.with_label_values(&["orders"]).inc();
+            METRICS.requests_rejected.with_label_values(&["orders"]).inc();
             return Err(ActorError::Busy("orders"));
         };
         // A closed mailbox: the registry is going down with its arbiter; what it had in hand may have been done.
@@ -431,7 +442,7 @@ impl Orders {
 }
 
 /// Whether a charge ended in failure.
-impl Paid {
+impl PaymentResult {
     pub fn is_failed(&self) -> bool {
         self.charge.status == ChargeStatus::Failed
     }

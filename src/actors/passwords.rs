@@ -167,7 +167,7 @@ fn lower_priority() {
 fn lower_priority() {}
 
 fn shed() -> ActorError {
-    METRICS.shed.with_label_values(&["passwords"]).inc();
+    METRICS.requests_rejected.with_label_values(&["passwords"]).inc();
     ActorError::Busy("passwords")
 }
 

@@ -199,7 +199,7 @@ impl Reconciliation {
     }
 
     async fn survey(&self) -> Result<(), Unavailable> {
-        let mut survey = Survey::default();
+        let mut survey = OpenChargeStats::default();
         let mut after = None;
         for _ in 0..SURVEYED_PAGES_MAX {
             let now = self.context.now();
@@ -229,7 +229,7 @@ fn idle_for(charge: &Charge, now: Timestamp) -> Millis {
 
 /// The open charges of one moment.
 #[derive(Debug, Default)]
-struct Survey {
+struct OpenChargeStats {
     authorizing: i64,
     awaiting_action: i64,
     capturing: i64,
@@ -239,7 +239,7 @@ struct Survey {
     unsettled: i64,
 }
 
-impl Survey {
+impl OpenChargeStats {
     fn add(&mut self, charge: &Charge, now: Timestamp, waits: bool) {
         match charge.step {
             ChargeStep::Authorizing => self.authorizing += 1,
@@ -266,9 +266,9 @@ impl Survey {
         for (step, count) in steps {
             METRICS.charges_open.with_label_values(&[step]).set(count);
         }
-        METRICS.charge_unsettled_seconds.set(self.oldest.0 / 1000);
-        METRICS.charges_stuck.set(self.stuck);
-        METRICS.charges_unsettled.set(self.unsettled);
+        METRICS.charge_oldest_open_seconds.set(self.oldest.0 / 1000);
+        METRICS.charges_open_over_1m.set(self.stuck);
+        METRICS.charges_open_over_10m.set(self.unsettled);
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_charge_that_waits_for_its_buyer_is_counted_and_alarms_nobody() {
         let now = Timestamp(Millis::from_mins(11).0);
-        let mut survey = Survey::default();
+        let mut survey = OpenChargeStats::default();
         survey.add(&charge(ChargeStep::AwaitingAction, 0), now, true);
         assert_eq!((survey.awaiting_action, survey.oldest, survey.stuck, survey.unsettled), (1, Millis(0), 0, 0));
         survey.add(&charge(ChargeStep::AwaitingAction, 0), now, false);
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn what_is_not_settled_is_stuck_after_a_minute_and_alarming_after_ten() {
         let now = Timestamp(Millis::from_mins(20).0);
-        let mut survey = Survey::default();
+        let mut survey = OpenChargeStats::default();
         let reversing = ChargeStep::Reversing { failure: ChargeFailure::lock_lost() };
         for minutes in [0, 2, 15] {
             survey.add(&charge(reversing.clone(), now.0 - Millis::from_mins(minutes).0), now, false);

@@ -1,6 +1,6 @@
 //! The session cache: who is signed in, without asking the store at every request.
 //!
-//! An entry is believed for [`Sessions::BELIEVED_FOR`] at the most, and only while the feed was heard of just now, since the
+//! An entry is believed for [`Sessions::CACHED_FOR`] at the most, and only while the feed was heard of just now, since the
 //! feed is what tells of revocations on other replicas.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -35,7 +35,7 @@ struct CachedSession {
 
 impl Sessions {
     /// As the architecture promises.
-    const BELIEVED_FOR: Duration = Duration::from_secs(30);
+    const CACHED_FOR: Duration = Duration::from_secs(30);
     /// A revocation holds on all replicas within a second: on one that hears nothing, too.
     const UNHEARD_MAX: Duration = Duration::from_millis(900);
     /// Beyond this the cache starts anew: some 40 MB.
@@ -50,7 +50,7 @@ impl Sessions {
         let live = self.context.store.feed().heard_within(Self::UNHEARD_MAX);
         let revocations = {
             let cache = self.cache.read();
-            let known = cache.known.get(&digest).filter(|known| live && known.read_at.elapsed() < Self::BELIEVED_FOR);
+            let known = cache.known.get(&digest).filter(|known| live && known.read_at.elapsed() < Self::CACHED_FOR);
             if let Some(known) = known {
                 return Ok(Some(known.who.clone()).filter(|who| self.context.now() < who.expires_at));
             }

@@ -21,7 +21,7 @@ use crate::{
 
 /// A charge as it stands: Completed, Failed, or Created (with a secret if the buyer must act).
 #[derive(Debug, Clone)]
-pub struct Paid {
+pub struct PaymentResult {
     pub charge: Charge,
     pub client_secret: Option<ClientSecret>,
 }
@@ -51,7 +51,7 @@ enum Progress {
     /// The charge moved on.
     On(Charge),
     /// It rests here until the buyer acts.
-    Rests(Paid),
+    Rests(PaymentResult),
 }
 
 impl Settlement {
@@ -72,7 +72,7 @@ impl Settlement {
     ///
     /// # Errors
     /// When a step could not be done in several tries: reconciliation goes on with it later.
-    pub(super) async fn advance(&self, charge: Charge, attempt: AuthorizeWith) -> Result<Paid, ActorError> {
+    pub(super) async fn advance(&self, charge: Charge, attempt: AuthorizeWith) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
         if !self.in_progress.lock().insert(id) {
             return Err(ActorError::Busy("payment"));
@@ -96,7 +96,7 @@ impl Settlement {
             ChargeStep::AwaitingAction => self.await_action(charge).await,
             ChargeStep::Capturing => self.capture(charge).await,
             ChargeStep::Reversing { .. } => self.reverse(charge).await,
-            ChargeStep::Final => Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret: None })),
+            ChargeStep::Final => Ok(Progress::Rests(PaymentResult { charge: charge.clone(), client_secret: None })),
         }
     }
 
@@ -110,7 +110,7 @@ impl Settlement {
         }
         let charge = self.apply(charge, command).await?;
         match charge.step {
-            ChargeStep::AwaitingAction => Ok(Progress::Rests(Paid { charge, client_secret })),
+            ChargeStep::AwaitingAction => Ok(Progress::Rests(PaymentResult { charge, client_secret })),
             _ => Ok(Progress::On(charge)),
         }
     }
@@ -170,7 +170,7 @@ impl Settlement {
         let id = charge.id;
         let command = match self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, &payment)).await? {
             Ok(PaymentState::ActionRequired { client_secret }) => {
-                return Ok(Progress::Rests(Paid { charge: charge.clone(), client_secret: Some(client_secret) }));
+                return Ok(Progress::Rests(PaymentResult { charge: charge.clone(), client_secret: Some(client_secret) }));
             }
             Ok(PaymentState::Authorized | PaymentState::Captured) => TicketCommand::PaymentAuthorized { charge: id, payment },
             Ok(PaymentState::Open { declined: Some(failure) }) => {

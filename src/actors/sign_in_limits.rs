@@ -67,15 +67,15 @@ impl SignInLimits {
     /// Judges a try before its password is hashed. It holds no place in the queue of hashes while it waits here.
     ///
     /// # Errors
-    /// [`ActorError::TooMany`], or [`ActorError::Unavailable`].
+    /// [`ActorError::TooManySignInAttempts`], or [`ActorError::Unavailable`].
     pub(super) async fn admit(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
         if !self.on {
             return Ok(());
         }
         let now = self.clock.now();
         if self.store.count_hit(&attempt.network, Self::PER_NETWORK_WINDOW, now).await? > Self::PER_NETWORK_MAX {
-            METRICS.shed.with_label_values(&["signin_rate"]).inc();
-            return Err(ActorError::TooMany { retry_after: Self::PER_NETWORK_WINDOW });
+            METRICS.requests_rejected.with_label_values(&["signin_rate"]).inc();
+            return Err(ActorError::TooManySignInAttempts { retry_after: Self::PER_NETWORK_WINDOW });
         }
         let (pair, email) = try_join(self.store.count(&attempt.pair, now), self.store.count(&attempt.email, now)).await?;
         self.check_pair(pair)?;
@@ -88,7 +88,7 @@ impl SignInLimits {
     /// Counts a try whose password was wrong.
     ///
     /// # Errors
-    /// [`ActorError::TooMany`] if others of the pair failed meanwhile: its answer must not tell whether the password was wrong.
+    /// [`ActorError::TooManySignInAttempts`] if others of the pair failed meanwhile: its answer must not tell whether the password was wrong.
     pub(super) async fn failed(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
         if !self.on {
             return Ok(());
@@ -116,9 +116,9 @@ impl SignInLimits {
         if pair.hits < Self::FAILURES_MAX {
             return Ok(());
         }
-        METRICS.shed.with_label_values(&["signin_rate"]).inc();
+        METRICS.requests_rejected.with_label_values(&["signin_rate"]).inc();
         METRICS.sign_ins_failed.with_label_values(&["too_many_failures"]).inc();
-        Err(ActorError::TooMany { retry_after: pair.ends_at - self.clock.now() })
+        Err(ActorError::TooManySignInAttempts { retry_after: pair.ends_at - self.clock.now() })
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
             limits.failed(&ann).await.expect("answered as a wrong password");
         }
         tokio::time::advance(Duration::from_secs(60)).await;
-        let Err(ActorError::TooMany { retry_after }) = limits.admit(&ann).await else { panic!("it is refused") };
+        let Err(ActorError::TooManySignInAttempts { retry_after }) = limits.admit(&ann).await else { panic!("it is refused") };
         assert_eq!(retry_after, Millis::from_mins(14));
         limits.admit(&attempt("ann@example.com", 2)).await.expect("another network");
         limits.admit(&attempt("bob@example.com", 1)).await.expect("another email address");
@@ -202,7 +202,7 @@ mod tests {
         let ann = attempt("ann@example.com", 1);
         let answers = futures_util::future::join_all((0..30).map(|_| limits.failed(&ann))).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10);
-        assert!(matches!(limits.succeeded(&ann).await, Err(ActorError::TooMany { .. })), "a right one that ran with them");
+        assert!(matches!(limits.succeeded(&ann).await, Err(ActorError::TooManySignInAttempts { .. })), "a right one that ran with them");
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use super::{
     ActorError,
     context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
-    ticket::{Ask, Done, Outdated, PanicReports, Presence, TicketActor, Wake},
+    ticket::{ActorRequest, ActorStatus, Done, Outdated, PanicReports, Reload, TicketActor},
 };
 use crate::{
     domain::{
@@ -32,7 +32,7 @@ use crate::{
     },
     metrics::METRICS,
     store::Commit,
-    tasks::{Essential, contain},
+    tasks::{EssentialTask, contain},
 };
 
 /// Its name among the tasks.
@@ -56,14 +56,14 @@ pub(super) struct TicketRegistry {
     actors: HashMap<TicketId, ActorEntry>,
     panicked: Option<mpsc::UnboundedReceiver<TicketId>>,
     report_panic: PanicReports,
-    _essential: Essential,
+    _essential: EssentialTask,
 }
 
 /// One ticket's actor.
 #[derive(Debug)]
 struct ActorEntry {
     addr: Addr<TicketActor>,
-    presence: Arc<Presence>,
+    status: Arc<ActorStatus>,
     used_at: Instant,
     panics: u32,
     panicked_at: Option<Instant>,
@@ -72,7 +72,7 @@ struct ActorEntry {
 /// For one ticket's actor, which is started if there is none.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Route(TicketId, Ask);
+struct Route(TicketId, ActorRequest);
 
 /// The feed told of a newer state.
 #[derive(Debug, Message)]
@@ -82,7 +82,7 @@ struct NewerVersion(TicketId, Version);
 /// Something is or will be due on these tickets.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct WakeAll(Vec<TicketId>);
+struct ReloadAll(Vec<TicketId>);
 
 /// Locks of this replica, just read from the store: their actors arm their timers.
 #[derive(Debug, Message)]
@@ -103,7 +103,7 @@ impl TicketRegistry {
 
     fn new(context: Arc<ActorContext>, arbiters: Vec<ArbiterHandle>) -> Self {
         let (report_panic, panicked) = mpsc::unbounded_channel();
-        Self { context, arbiters, actors: HashMap::new(), panicked: Some(panicked), report_panic, _essential: Essential::new(REGISTRY) }
+        Self { context, arbiters, actors: HashMap::new(), panicked: Some(panicked), report_panic, _essential: EssentialTask::new(REGISTRY) }
     }
 
     /// The ticket's actor, alive; `None` while the ticket is in its faulted state. If it has to be started, it need not
@@ -116,17 +116,17 @@ impl TicketRegistry {
             return None;
         }
         if known.is_none_or(|entry| !entry.addr.connected()) {
-            let presence = Arc::new(Presence::default());
-            let addr = self.start_actor(id, Arc::clone(&presence), preloaded);
+            let status = Arc::new(ActorStatus::default());
+            let addr = self.start_actor(id, Arc::clone(&status), preloaded);
             let (panics, panicked_at) = known.map_or((0, None), |entry| (entry.panics, entry.panicked_at));
-            self.actors.insert(id, ActorEntry { addr, presence, used_at: now, panics, panicked_at });
+            self.actors.insert(id, ActorEntry { addr, status, used_at: now, panics, panicked_at });
         }
         let entry = self.actors.get_mut(&id)?;
         entry.used_at = now;
         Some(entry)
     }
 
-    fn route(&mut self, id: TicketId, ask: Ask) {
+    fn route(&mut self, id: TicketId, ask: ActorRequest) {
         fail::fail_point!("ticket_registry::route");
         match self.actor(id, None) {
             // Unbounded by itself, since a mailbox has its capacity only from the actor's first turn on; what is under way
@@ -139,7 +139,7 @@ impl TicketRegistry {
     fn wake(&mut self, id: TicketId) {
         if let Some(entry) = self.actor(id, None) {
             // Full: it is awake.
-            let _ = entry.addr.try_send(Wake);
+            let _ = entry.addr.try_send(Reload);
         }
     }
 
@@ -149,20 +149,20 @@ impl TicketRegistry {
         if let Some(entry) = self.actor(id, Some(Box::new(sale)))
             && is_there
         {
-            let _ = entry.addr.try_send(Wake);
+            let _ = entry.addr.try_send(Reload);
         }
     }
 
-    fn start_actor(&self, id: TicketId, presence: Arc<Presence>, preloaded: Option<Box<Sale>>) -> Addr<TicketActor> {
+    fn start_actor(&self, id: TicketId, status: Arc<ActorStatus>, preloaded: Option<Box<Sale>>) -> Addr<TicketActor> {
         let (context, panicked) = (Arc::clone(&self.context), self.report_panic.clone());
         let at = usize::try_from(id.uuid().as_u128() % self.arbiters.len() as u128).expect("a remainder of a usize fits one");
-        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, context, presence, panicked, preloaded))
+        Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, context, status, panicked, preloaded))
     }
 
     fn retire(&mut self) {
         let now = Instant::now();
         self.actors.retain(|_, entry| {
-            let idle = entry.presence.idle.load(Ordering::Acquire) || !entry.addr.connected();
+            let idle = entry.status.idle.load(Ordering::Acquire) || !entry.addr.connected();
             let remembered = entry.panicked_at.is_some_and(|at| now - at < Self::PANIC_WINDOW);
             !idle || remembered || now - entry.used_at < Self::IDLE_MAX
         });
@@ -206,8 +206,8 @@ impl Handler<Route> for TicketRegistry {
     }
 }
 
-fn shed(ask: Ask) {
-    METRICS.shed.with_label_values(&["tickets"]).inc();
+fn shed(ask: ActorRequest) {
+    METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
     if let Some(reply) = ask.reply {
         let _ = reply.send(Err(ActorError::Busy("ticket")));
     }
@@ -224,10 +224,10 @@ impl Handler<NewerVersion> for TicketRegistry {
     }
 }
 
-impl Handler<WakeAll> for TicketRegistry {
+impl Handler<ReloadAll> for TicketRegistry {
     type Result = ();
 
-    fn handle(&mut self, WakeAll(ids): WakeAll, _: &mut Context<Self>) {
+    fn handle(&mut self, ReloadAll(ids): ReloadAll, _: &mut Context<Self>) {
         for id in ids {
             contain(REGISTRY, || self.wake(id));
         }
@@ -252,12 +252,12 @@ impl StreamHandler<TicketId> for TicketRegistry {
         let Some(entry) = self.actors.get_mut(&id) else { return };
         entry.record_panic(now);
         if entry.is_faulted(now) {
-            METRICS.ticket_actors_faulted.inc();
+            METRICS.ticket_actor_circuits_opened.inc();
             tracing::error!(ticket = %id, "the ticket's actor panics again and again; leaving it alone for a while");
-            ctx.run_later(Self::FAULTED_FOR, move |_, ctx| ctx.notify(WakeAll(vec![id])));
+            ctx.run_later(Self::FAULTED_FOR, move |_, ctx| ctx.notify(ReloadAll(vec![id])));
         } else {
             tracing::error!(ticket = %id, "the ticket's actor panicked; starting it anew");
-            ctx.notify(WakeAll(vec![id]));
+            ctx.notify(ReloadAll(vec![id]));
         }
     }
 
@@ -340,11 +340,11 @@ impl Tickets {
     /// Has a command decided by the ticket's actor, and waits until it is durable.
     pub(super) async fn ask(&self, id: TicketId, command: TicketCommand, key: Option<IdempotencyKey>) -> Result<Done, ActorError> {
         let _admission = CommandPermit::take(&self.admitted).ok_or_else(|| {
-            METRICS.shed.with_label_values(&["tickets"]).inc();
+            METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
             ActorError::Busy("tickets")
         })?;
         let (reply, answer) = oneshot::channel();
-        let route = Route(id, Ask { command, key, reply: Some(reply) });
+        let route = Route(id, ActorRequest { command, key, reply: Some(reply) });
         self.registry.try_send(route).map_err(|_| ActorError::Busy("tickets"))?;
         // No answer: the actor went down with the command in its hands, written or not.
         answer.await.unwrap_or(Err(ActorError::OutcomeUnknown))
@@ -352,7 +352,7 @@ impl Tickets {
 
     /// Has the actors of these tickets look at the clock.
     pub(super) fn wake(&self, ids: Vec<TicketId>) {
-        if !ids.is_empty() && self.registry.try_send(WakeAll(ids)).is_err() {
+        if !ids.is_empty() && self.registry.try_send(ReloadAll(ids)).is_err() {
             tracing::warn!("the ticket registry is too busy to wake actors; the next sweep will");
         }
     }
@@ -384,7 +384,7 @@ impl Tickets {
             (crate::domain::TicketState::Sold { .. }, _) => Refusal::TicketSold,
             _ => return Ok(()),
         };
-        METRICS.locks_refused.inc();
+        METRICS.lock_requests_refused.inc();
         Err(refusal)
     }
 }

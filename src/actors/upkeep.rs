@@ -75,7 +75,7 @@ async fn sweep(context: Arc<ActorContext>, actors: Actors) {
         let cutoff = context.now() - SWEEP_AFTER - context.clock.uncertainty();
         match context.store.tickets_overdue(cutoff, SWEEP_PAGE).await {
             Ok(ids) => {
-                METRICS.locks_swept.inc_by(ids.len() as u64);
+                METRICS.overdue_locks_found.inc_by(ids.len() as u64);
                 actors.tickets.wake(ids);
             }
             Err(error) => tracing::warn!(%error, "the sweep for overdue locks could not read the store"),
@@ -134,7 +134,7 @@ async fn measure(context: Arc<ActorContext>) {
         if let Some(network_locks) = &context.network_locks {
             network_locks.purge(context.now());
         }
-        METRICS.tickets_known.set(i64::try_from(context.catalog.len()).unwrap_or(i64::MAX));
+        METRICS.catalog_tickets.set(i64::try_from(context.catalog.len()).unwrap_or(i64::MAX));
         METRICS.clock_uncertainty_ms.set(context.clock.uncertainty().0);
         METRICS.feed_live.set(i64::from(context.store.feed().is_live()));
     }

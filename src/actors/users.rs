@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{Email, IdempotencyKey, Millis, NewPassword, PublicUser, SessionDigest, Timestamp, UserId},
-    tasks::Essential,
+    tasks::EssentialTask,
 };
 
 /// A handle on the user registry.
@@ -29,7 +29,7 @@ pub struct Users {
 #[derive(Debug)]
 struct UserRegistry {
     service: UserService,
-    _essential: Essential,
+    _essential: EssentialTask,
 }
 
 /// The secret in a session's cookie: 32 random bytes, base64url.
@@ -156,7 +156,7 @@ impl Users {
         let service = UserService::start(context, session_ttl, rates);
         let registry = {
             let service = service.clone();
-            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { service, _essential: Essential::new("user registry") })
+            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { service, _essential: EssentialTask::new("user registry") })
         };
         Self { service, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }

@@ -163,7 +163,7 @@ impl Webhooks {
 
     async fn reverse(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<Reversal, ActorError> {
         tracing::error!(charge = %charge.id, %payment, "{why}: sending the money back");
-        METRICS.stray_payments.inc();
+        METRICS.unmatched_payments.inc();
         self.context.processor.reverse(charge, payment).await.map_err(unanswered)
     }
 }

@@ -128,7 +128,7 @@ mod tests {
             Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, Sale, Session, SessionDigest,
             TicketState, Timestamp, Title, User, UserId, invariants::Snapshot,
         },
-        store::{Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, Recorded, feed::FeedLimits},
+        store::{Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, RecordedEvent, feed::FeedLimits},
     };
 
     /// Tickets that can be read, and a feed. Nothing else of a store is asked for here.
@@ -196,7 +196,7 @@ mod tests {
         }
 
         fn tell(&self, time: u64, event: Event) {
-            self.log.push([Recorded::new(at(time), Timestamp(0), event)]);
+            self.log.push([RecordedEvent::new(at(time), Timestamp(0), event)]);
         }
     }
 

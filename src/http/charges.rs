@@ -10,7 +10,7 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
-    actors::Paid,
+    actors::PaymentResult,
     domain::{Charge, ChargeFailure, ChargeStatus, OrderId},
     payments::PaymentToken,
     wire::ChargeView,
@@ -42,7 +42,7 @@ pub struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(paid: &'a Paid) -> Self {
+    fn of(paid: &'a PaymentResult) -> Self {
         let client_secret = paid.client_secret.as_ref().map(|secret| secret.0.as_str());
         Self { charge: ChargeView::of(&paid.charge), client_secret }
     }
@@ -147,7 +147,7 @@ pub async fn of_order(mut call: Call) -> HandlerResult {
 }
 
 /// What a request to pay came to.
-fn paid(paid: Paid) -> HandlerResult {
+fn paid(paid: PaymentResult) -> HandlerResult {
     let address = header_value(&format!("/api/charges/{}", paid.charge.id));
     let mut answer = standing(StatusCode::CREATED, paid)?;
     answer.headers_mut().insert(header::LOCATION, address);
@@ -155,11 +155,11 @@ fn paid(paid: Paid) -> HandlerResult {
 }
 
 /// What a request to go on came to.
-fn confirmed(paid: Paid) -> HandlerResult {
+fn confirmed(paid: PaymentResult) -> HandlerResult {
     standing(StatusCode::OK, paid)
 }
 
-fn standing(completed: StatusCode, paid: Paid) -> HandlerResult {
+fn standing(completed: StatusCode, paid: PaymentResult) -> HandlerResult {
     match paid.charge.status {
         ChargeStatus::Completed => Ok(json(completed, &Shown::of(&paid))),
         ChargeStatus::Created => Ok(json(StatusCode::ACCEPTED, &Shown::of(&paid))),

@@ -40,7 +40,7 @@ fn shown(answer: HandlerResult) -> (u16, bool, Value) {
 
 #[test]
 fn a_completed_charge_is_201_when_made_and_200_when_confirmed() {
-    let completed = || Paid { charge: charge(ChargeStatus::Completed, None), client_secret: None };
+    let completed = || PaymentResult { charge: charge(ChargeStatus::Completed, None), client_secret: None };
     let (status, located, body) = shown(paid(completed()));
     assert_eq!((status, located, &body["status"], body.get("clientSecret")), (201, true, &Value::from("Completed"), None));
     assert_eq!(shown(confirmed(completed())).0, 200);
@@ -48,7 +48,7 @@ fn a_completed_charge_is_201_when_made_and_200_when_confirmed() {
 
 #[test]
 fn a_waiting_charge_is_202_with_what_the_buyer_needs() {
-    let waiting = Paid { charge: charge(ChargeStatus::Created, None), client_secret: Some(ClientSecret("secret".into())) };
+    let waiting = PaymentResult { charge: charge(ChargeStatus::Created, None), client_secret: Some(ClientSecret("secret".into())) };
     let (status, _, body) = shown(paid(waiting.clone()));
     assert_eq!((status, &body["clientSecret"], &body["orderId"]), (202, &"secret".into(), &body["orderId"]));
     assert_eq!(shown(confirmed(waiting)).0, 202);
@@ -56,8 +56,10 @@ fn a_waiting_charge_is_202_with_what_the_buyer_needs() {
 
 #[test]
 fn a_declined_charge_is_402_with_the_reason_and_the_charge() {
-    let declined =
-        || Paid { charge: charge(ChargeStatus::Failed, Some(ChargeFailure::new("card_declined", "No money."))), client_secret: None };
+    let declined = || PaymentResult {
+        charge: charge(ChargeStatus::Failed, Some(ChargeFailure::new("card_declined", "No money."))),
+        client_secret: None,
+    };
     for (status, _, body) in [shown(paid(declined())), shown(confirmed(declined()))] {
         assert_eq!((status, &body["code"], &body["errors"][0]["message"]), (402, &"card_declined".into(), &"No money.".into()));
         assert_eq!((&body["charge"]["status"], &body["charge"]["failure"]["code"]), (&"Failed".into(), &"card_declined".into()));
@@ -67,7 +69,7 @@ fn a_declined_charge_is_402_with_the_reason_and_the_charge() {
 #[test]
 fn a_payment_that_lost_its_order_is_answered_by_what_became_of_that() {
     for (failure, code) in [(ChargeFailure::lock_lost(), "order_expired"), (ChargeFailure::cancelled(), "order_not_payable")] {
-        let lost = || Paid { charge: charge(ChargeStatus::Failed, Some(failure.clone())), client_secret: None };
+        let lost = || PaymentResult { charge: charge(ChargeStatus::Failed, Some(failure.clone())), client_secret: None };
         for (status, _, body) in [shown(paid(lost())), shown(confirmed(lost()))] {
             assert_eq!((status, &body["code"]), (409, &code.into()));
         }

@@ -227,7 +227,7 @@ impl From<ActorError> for ApiError {
             ActorError::WrongCurrentPassword => Self::new(Code::WrongCurrentPassword),
             ActorError::NotSignedIn => Self::new(Code::NotSignedIn),
             ActorError::UnknownToken => Self::invalid("token", "is not known to the payment processor"),
-            ActorError::TooMany { retry_after } => Self::too_many_requests(retry_after),
+            ActorError::TooManySignInAttempts { retry_after } => Self::too_many_requests(retry_after),
             ActorError::TooManyListings => Self::new(Code::TooManyListings),
             ActorError::KeyUsed => Self::new(Code::IdempotencyInFlight),
             ActorError::Busy(what) => {

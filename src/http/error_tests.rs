@@ -129,7 +129,7 @@ async fn a_problem_repeats_its_status_and_always_says_something() {
 #[actix_web::test]
 async fn every_429_and_503_of_the_actors_says_when_to_come_back() {
     let faults = [
-        ActorError::TooMany { retry_after: Millis(1) },
+        ActorError::TooManySignInAttempts { retry_after: Millis(1) },
         ActorError::Busy("queue"),
         ActorError::Unavailable("the server at 10.0.0.1 hung up".into()),
         ActorError::OutcomeUnknown,

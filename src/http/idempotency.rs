@@ -17,7 +17,7 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
-    actors::{Actors, Paid, UserUpdated},
+    actors::{Actors, PaymentResult, UserUpdated},
     domain::{IdempotencyKey, Order, Outcome, Ticket, UserId},
 };
 
@@ -70,7 +70,7 @@ impl Effect for () {
 }
 
 /// The charge was committed before its payment ended: how it stands now is the answer.
-impl Effect for Paid {
+impl Effect for PaymentResult {
     async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
             Outcome::Charge { charge } => Ok(Some(actors.orders.charge(charge, user).await?)),

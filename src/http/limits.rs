@@ -104,7 +104,7 @@ impl<C: Clock + Clone> RateLimits<C> {
 
     /// An order or a payment.
     pub fn purchase(&self, user: UserId) -> Result<(), ApiError> {
-        self.check(&self.purchases, user, "orders")
+        self.check(&self.purchases, user, "purchase_rate")
     }
 
     /// A ticket that is put on sale.
@@ -123,7 +123,7 @@ impl<C: Clock + Clone> RateLimits<C> {
         }
         let bucket = u16::try_from(self.hasher.hash_one(key) % BUCKETS).expect("there are as many buckets as u16 has values");
         buckets.check_key(&bucket).map_err(|full| {
-            METRICS.shed.with_label_values(&[what]).inc();
+            METRICS.requests_rejected.with_label_values(&[what]).inc();
             ApiError::too_many_requests(Millis::from(full.wait_time_from(self.clock.now())))
         })
     }

@@ -121,7 +121,7 @@ fn refuse(call: &Call, error: SignatureError) -> ApiError {
 fn take_share(call: &Call, bytes: usize) -> Result<BodyShare, ApiError> {
     call.state.context.door.bodies.take(call.client(), bytes).map_err(|exhausted| {
         METRICS.webhooks.with_label_values(&["shed"]).inc();
-        METRICS.shed.with_label_values(&["webhook"]).inc();
+        METRICS.requests_rejected.with_label_values(&["webhook"]).inc();
         match exhausted {
             Exhausted::ClientAddress => ApiError::too_many_requests(RETRY_AFTER),
             Exhausted::Total => ApiError::unavailable("Too many deliveries are being received."),

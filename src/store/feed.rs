@@ -18,7 +18,7 @@ use crate::domain::{Event, TicketId, Timestamp, UserId};
 
 /// One committed event.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct RecordedEvent {
     pub cursor: Cursor,
     pub at: Timestamp,
     pub event: Event,
@@ -37,7 +37,7 @@ pub struct Frames {
     pub private: Option<Bytes>,
 }
 
-impl Recorded {
+impl RecordedEvent {
     pub fn new(cursor: Cursor, at: Timestamp, event: Event) -> Self {
         Self { cursor, at, event, frames: OnceLock::new() }
     }
@@ -60,10 +60,10 @@ impl FeedLimits {
 }
 
 #[derive(Debug)]
-struct Ring {
+struct EventRing {
     /// Counts the events ever pushed; the position of `events[0]` is `first`.
     first: u64,
-    events: VecDeque<Arc<Recorded>>,
+    events: VecDeque<Arc<RecordedEvent>>,
     /// The place before `events[0]`: all that came after it is in the ring.
     base: Cursor,
     /// The store has nothing up to here that is not in the ring: where nothing happens, this moves on all the same, so that
@@ -77,7 +77,7 @@ struct Ring {
 /// The ring and its bell.
 #[derive(Debug, Clone)]
 pub struct FeedLog {
-    ring: Arc<RwLock<Ring>>,
+    ring: Arc<RwLock<EventRing>>,
     notify: Arc<watch::Sender<()>>,
     limits: FeedLimits,
 }
@@ -97,7 +97,7 @@ pub struct FeedReader {
 #[derive(Debug)]
 pub enum FeedStep {
     /// In commit order, without a gap; never empty.
-    Events(Vec<Arc<Recorded>>),
+    Events(Vec<Arc<RecordedEvent>>),
     /// History was lost: take a new snapshot. What comes next follows the present.
     Reset,
 }
@@ -105,12 +105,12 @@ pub enum FeedStep {
 impl FeedLog {
     /// An empty log whose history begins at `base`.
     pub fn new(base: Cursor, limits: FeedLimits) -> Self {
-        let ring = Ring { first: 0, events: VecDeque::new(), base, scanned_to: base, generation: 0, heartbeat: Instant::now() };
+        let ring = EventRing { first: 0, events: VecDeque::new(), base, scanned_to: base, generation: 0, heartbeat: Instant::now() };
         Self { ring: Arc::new(RwLock::new(ring)), notify: Arc::new(watch::Sender::new(())), limits }
     }
 
     /// Appends events; cursors must ascend, and those that do not (a replay after a reconnect) are dropped.
-    pub fn push(&self, recorded: impl IntoIterator<Item = Recorded>) {
+    pub fn push(&self, recorded: impl IntoIterator<Item = RecordedEvent>) {
         {
             let mut ring = self.ring.write();
             ring.heartbeat = Instant::now();
@@ -192,7 +192,7 @@ impl FeedLog {
     }
 }
 
-impl Ring {
+impl EventRing {
     fn last(&self) -> Cursor {
         self.events.back().map_or(self.base, |event| event.cursor)
     }
@@ -270,10 +270,10 @@ mod tests {
         Cursor { epoch: 7, time, ordinal: 0 }
     }
 
-    fn event(time: u64) -> Recorded {
+    fn event(time: u64) -> RecordedEvent {
         let id = uuid::Uuid::from_u128(time.into());
         let event = Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: 0 };
-        Recorded::new(cursor(time), Timestamp(0), event)
+        RecordedEvent::new(cursor(time), Timestamp(0), event)
     }
 
     /// A log that has heard of events 1 to `newest`, and still has the last four.

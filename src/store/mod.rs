@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 pub use commit::{Commit, CommitError, Write};
 pub use cursor::Cursor;
-pub use feed::{FeedLog, FeedReader, FeedStep, Recorded};
+pub use feed::{FeedLog, FeedReader, FeedStep, RecordedEvent};
 
 use crate::domain::{
     Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,

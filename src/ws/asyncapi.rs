@@ -41,12 +41,12 @@ pub fn asyncapi() -> Value {
             },
         },
         "operations": {
-            "tell": {
+            "sendFrame": {
                 "action": "send",
                 "channel": { "$ref": "#/channels/ws" },
                 "messages": refer(&sent, "channels/ws/messages"),
             },
-            "obey": {
+            "receiveFrame": {
                 "action": "receive",
                 "channel": { "$ref": "#/channels/ws" },
                 "messages": refer(&received, "channels/ws/messages"),
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn every_message_has_the_direction_of_the_operation_that_it_belongs_to() {
         let document = asyncapi();
-        for (operation, from_client) in [("tell", false), ("obey", true)] {
+        for (operation, from_client) in [("sendFrame", false), ("receiveFrame", true)] {
             for message in document["operations"][operation]["messages"].as_array().expect("a list") {
                 let name = message["$ref"].as_str().and_then(|place| place.rsplit('/').next()).expect("a name");
                 let tags = &document["components"]["messages"][name]["tags"];
@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn both_directions_are_described() {
         let document = asyncapi();
-        let sent = document["operations"]["tell"]["messages"].as_array().map(Vec::len);
-        let received = document["operations"]["obey"]["messages"].as_array().map(Vec::len);
+        let sent = document["operations"]["sendFrame"]["messages"].as_array().map(Vec::len);
+        let received = document["operations"]["receiveFrame"]["messages"].as_array().map(Vec::len);
         assert_eq!((sent, received), (Some(15), Some(2)));
     }
 }

@@ -21,9 +21,9 @@ use super::{
     SocketLimits, Viewer,
     closing::{self, DisconnectReason},
     liveness::{Liveness, LivenessStatus},
-    outbox::{Bounded, FrameKind, Outbox},
     protocol::{self, ServerFrame},
     replay::CatchUp,
+    send_queue::{Bounded, FrameKind, SendQueue},
 };
 use crate::{
     domain::{TicketId, Timestamp},
@@ -45,7 +45,7 @@ pub struct Connection {
 /// What changes about it.
 #[derive(Debug)]
 pub struct ConnectionState {
-    pub outbox: Outbox,
+    pub send_queue: SendQueue,
     pub watch: Watch,
     pub liveness: Liveness,
     /// Everything up to here was told, or was known before it came.
@@ -99,7 +99,7 @@ pub enum NextStep {
 
 /// What a look at the socket brought.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum SocketRead {
     Received(usize),
     /// Something came that nobody wants to know any more.
     Ignored,
@@ -117,10 +117,10 @@ impl Connection {
         catch_up: Option<CatchUp>,
         limits: &SocketLimits,
     ) -> Self {
-        let mut outbox = Outbox::new(limits);
-        outbox.put_back(head);
+        let mut send_queue = SendQueue::new(limits);
+        send_queue.put_back(head);
         let state = ConnectionState {
-            outbox,
+            send_queue,
             watch: Watch::All,
             liveness: Liveness::new(Instant::now(), number, limits),
             after,
@@ -166,7 +166,7 @@ impl Connection {
         if state.after >= cursor || state.phase != ConnectionPhase::Open {
             return false;
         }
-        let cost = state.outbox.push(kind, frame.clone(), reset);
+        let cost = state.send_queue.push(kind, frame.clone(), reset);
         bounded.merged += cost.merged;
         bounded.dropped |= cost.dropped;
         if !state.is_full && !std::mem::replace(&mut state.is_due, true) {
@@ -180,9 +180,9 @@ impl Connection {
         let mut state = self.state_mut();
         state.is_due = false;
         while !state.is_full
-            && let Some(first) = state.outbox.take()
+            && let Some(first) = state.send_queue.take()
         {
-            let piece = if state.outbox.is_empty() { first } else { gathered(first, &mut state.outbox, scratch) };
+            let piece = if state.send_queue.is_empty() { first } else { gathered(first, &mut state.send_queue, scratch) };
             let written = match self.socket.try_write(&piece) {
                 Ok(written) => written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -192,7 +192,7 @@ impl Connection {
                 state.liveness.progressed();
             }
             if written < piece.len() {
-                state.outbox.put_back(piece.slice(written..));
+                state.send_queue.put_back(piece.slice(written..));
                 state.is_full = true;
                 state.wake();
             }
@@ -204,7 +204,7 @@ impl Connection {
         let mut state = self.state_mut();
         if state.phase == ConnectionPhase::Open {
             CONTROL_FRAMES.inc();
-            state.outbox.append(FrameKind::Control, frame);
+            state.send_queue.append(FrameKind::Control, frame);
             drop(state);
             self.write(&mut BytesMut::new());
         }
@@ -215,7 +215,7 @@ impl Connection {
         let mut state = self.state_mut();
         state.after = position;
         if state.phase == ConnectionPhase::Open {
-            state.outbox.append(FrameKind::Reset, reset.clone());
+            state.send_queue.append(FrameKind::Reset, reset.clone());
             drop(state);
             self.write(&mut BytesMut::new());
         }
@@ -240,10 +240,10 @@ impl Connection {
         }
         count(cause);
         if !cause.keeps_queue() {
-            state.outbox.clear();
+            state.send_queue.clear();
         }
         state.catch_up = None;
-        state.outbox.append(FrameKind::Control, cause.frame());
+        state.send_queue.append(FrameKind::Control, cause.frame());
         state.phase = if cause.peer_unparsable() { ConnectionPhase::Ending } else { ConnectionPhase::Closing };
         state.ends_by = Some(Instant::now() + limits.close_wait_max);
         state.wake();
@@ -253,9 +253,9 @@ impl Connection {
     pub fn peer_closes(&self, reason: Option<&CloseReason>, limits: &SocketLimits) {
         let mut state = self.state_mut();
         if state.phase == ConnectionPhase::Open {
-            state.outbox.clear();
+            state.send_queue.clear();
             state.catch_up = None;
-            state.outbox.append(FrameKind::Control, closing::echo(reason));
+            state.send_queue.append(FrameKind::Control, closing::echo(reason));
         }
         state.phase = ConnectionPhase::Ending;
         state.ends_by.get_or_insert(Instant::now() + limits.close_wait_max);
@@ -281,7 +281,7 @@ impl Connection {
         }
         let verdict = {
             let mut state = self.state_mut();
-            let waiting = !state.outbox.is_empty();
+            let waiting = !state.send_queue.is_empty();
             state.liveness.check(now, waiting, limits)
         };
         match verdict {
@@ -296,27 +296,27 @@ impl Connection {
     }
 
     /// Looks what the peer says. Nothing is read while the last words are being written.
-    pub fn read(&self, bytes: &mut [u8], cx: &mut Context<'_>) -> Reading {
+    pub fn read(&self, bytes: &mut [u8], cx: &mut Context<'_>) -> SocketRead {
         let phase = self.state().phase;
         if matches!(phase, ConnectionPhase::Ending | ConnectionPhase::Over) {
-            return Reading::Nothing;
+            return SocketRead::Nothing;
         }
-        let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return Reading::Nothing };
+        let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return SocketRead::Nothing };
         match ready.and_then(|()| self.socket.try_read(bytes)) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Reading::Ignored,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => SocketRead::Ignored,
             // Whoever goes without a word is told nothing more.
             Ok(0) | Err(_) => {
                 self.cut();
-                Reading::Nothing
+                SocketRead::Nothing
             }
-            Ok(_) if phase == ConnectionPhase::Draining => Reading::Ignored,
-            Ok(count) => Reading::Received(count),
+            Ok(_) if phase == ConnectionPhase::Draining => SocketRead::Ignored,
+            Ok(count) => SocketRead::Received(count),
         }
     }
 
     /// Writes what waits, as far as the socket takes it, and says what its task is to do then.
     pub fn next(&self, cx: &mut Context<'_>) -> NextStep {
-        while !self.state().outbox.is_empty() {
+        while !self.state().send_queue.is_empty() {
             if self.state().is_full {
                 match self.socket.poll_write_ready(cx) {
                     Poll::Pending => return NextStep::Wait,
@@ -342,14 +342,14 @@ impl Connection {
 
     /// Queues the next slice of what was missed.
     fn replay(&self, state: &mut ConnectionState) -> NextStep {
-        let ConnectionState { outbox, catch_up, after, watch, .. } = state;
+        let ConnectionState { send_queue, catch_up, after, watch, .. } = state;
         let Some(missed) = catch_up else { return NextStep::CaughtUp };
         let mut bytes = 0;
         for _ in 0..CatchUp::SLICE {
             let Some(recorded) = missed.step.next() else {
                 match missed.reader.try_next() {
                     Some(FeedStep::Events(events)) => missed.step = events.into_iter(),
-                    Some(FeedStep::Reset) => outbox.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes()),
+                    Some(FeedStep::Reset) => send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes()),
                     None => {
                         METRICS.replayed_bytes.inc_by(bytes as u64);
                         // These few are sent already: the next replay is refused instead.
@@ -369,7 +369,7 @@ impl Connection {
                 _ => continue,
             };
             bytes += frame.len();
-            outbox.append(kind, frame.clone());
+            send_queue.append(kind, frame.clone());
         }
         METRICS.replayed_bytes.inc_by(bytes as u64);
         if missed.meter.take(bytes) {
@@ -378,7 +378,7 @@ impl Connection {
         // The address has used up its budget: the client takes a snapshot, and follows the present.
         METRICS.replays_refused.inc();
         missed.reader.skip_to_present();
-        outbox.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes());
+        send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes());
         *after = missed.reader.cursor();
         *catch_up = None;
         NextStep::CaughtUp
@@ -395,7 +395,7 @@ impl ConnectionState {
 
     /// Nothing is to be read or written any more.
     fn end(&mut self) {
-        self.outbox.give_up();
+        self.send_queue.give_up();
         self.catch_up = None;
         self.phase = ConnectionPhase::Over;
         self.wake();
@@ -435,12 +435,12 @@ fn count(cause: DisconnectReason) {
 }
 
 /// Frames that are queued, as one piece of bounded size.
-fn gathered(first: Bytes, outbox: &mut Outbox, scratch: &mut BytesMut) -> Bytes {
+fn gathered(first: Bytes, send_queue: &mut SendQueue, scratch: &mut BytesMut) -> Bytes {
     /// As much as the kernel takes at one time, more or less.
     const PIECE_BYTES: usize = 64 * 1024;
     scratch.extend_from_slice(&first);
     while scratch.len() < PIECE_BYTES
-        && let Some(next) = outbox.take()
+        && let Some(next) = send_queue.take()
     {
         scratch.extend_from_slice(&next);
     }

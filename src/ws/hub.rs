@@ -46,7 +46,7 @@ pub(super) struct Shared {
 
 /// One connection's place among all that the process may have; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct ConnectionPermit {
     shared: Arc<Shared>,
     address: Option<IpAddr>,
 }
@@ -102,7 +102,7 @@ impl Shared {
     }
 
     /// A place for one more connection, if there is one. `address`: the client that it counts for, if it counts for one.
-    pub fn seat(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Seat> {
+    pub fn permit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionPermit> {
         if address.is_some_and(|address| !self.count(address)) {
             METRICS.connections_refused.with_label_values(&["address_sockets"]).inc();
             return None;
@@ -110,12 +110,12 @@ impl Shared {
         let max = if self.is_closing.load(Ordering::SeqCst) { 0 } else { self.limits.connections_max };
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
         if taken.is_err() {
-            METRICS.shed.with_label_values(&["sockets"]).inc();
+            METRICS.requests_rejected.with_label_values(&["sockets"]).inc();
             self.uncount(address);
             return None;
         }
         METRICS.sockets.inc();
-        Some(Seat { shared: self.clone(), address })
+        Some(ConnectionPermit { shared: self.clone(), address })
     }
 
     /// Counts a connection for its address, unless it has as many as it may.
@@ -141,7 +141,7 @@ impl Shared {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
         self.shared.uncount(self.address);

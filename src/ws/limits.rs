@@ -19,7 +19,7 @@ pub struct SocketLimits {
     /// Payload of one client frame, in bytes; more is refused from the frame's header with 1009.
     pub frame_bytes_max: usize,
     /// Bytes, of all connections of the process together, of client frames that have not arrived as a whole; each connection
-    /// has `Inbound::OWN_BYTES` besides. The buffers grow by doubling, so that they take up
+    /// has `FrameDecoder::OWN_BYTES` besides. The buffers grow by doubling, so that they take up
     /// to twice as much memory. Beyond it a connection is closed with 1013. A frame is given up after `silence_max` at the
     /// latest, since only whole frames are signs of life.
     pub partial_bytes_max: usize,

@@ -3,8 +3,8 @@
 //! Announces from the store's feed only. One [`Hub`] per process; one [`Shard`] of it per worker thread of the HTTP
 //! server, an actor that reads the feed and owns that thread's connections, so that an event crosses threads once per
 //! worker and not once per connection. A connection has no actor and no mailbox: what it is told stands in a bounded
-//! `outbox`, which the shard writes to the socket by itself. The socket is the connection's own: the HTTP server has given
-//! it away with the answer to the upgrade ([`AcceptedUpgrade`]). Its task reads what the peer says behind the `inbound` budget,
+//! `send_queue`, which the shard writes to the socket by itself. The socket is the connection's own: the HTTP server has given
+//! it away with the answer to the upgrade ([`AcceptedUpgrade`]). Its task reads what the peer says behind the `frame_decoder` budget,
 //! and waits for the socket once that is full.
 //! The reasons are in `docs/adr/0005-websocket-without-session-actors.md` and `docs/adr/0009-speed.md`.
 //!
@@ -15,7 +15,7 @@
 //! | `upgrade` | the handshake, and how the socket is taken over |
 //! | `connection`, `task` | one socket: its queue, its state, its phases; what is read from it |
 //! | `replay` | bytes that may be replayed to the clients of one address |
-//! | `outbox`, `liveness`, `inbound` | pure: the bounded queue, the signs of life, the frame parser's budget |
+//! | `send_queue`, `liveness`, `frame_decoder` | pure: the bounded queue, the signs of life, the frame parser's budget |
 //! | `budget` | what all connections of the process may use together |
 //! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
 //!
@@ -26,13 +26,13 @@ mod budget;
 mod closing;
 mod command;
 mod connection;
+mod frame_decoder;
 mod hub;
-mod inbound;
 mod limits;
 mod liveness;
-mod outbox;
 mod protocol;
 mod replay;
+mod send_queue;
 mod shard;
 mod table;
 mod task;

@@ -1,16 +1,16 @@
 //! What the server says: every frame, as a type that is both what is written and what the AsyncAPI document shows.
 //!
-//! An event is rendered once, however many watch ([`Recorded::frames`]). The match over [`Event`] is exhaustive: whoever
+//! An event is rendered once, however many watch ([`RecordedEvent::frames`]). The match over [`Event`] is exhaustive: whoever
 //! adds an event decides here who is told of it.
 
 use actix_http::ws::{OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 use serde::{Serialize, Serializer};
 
-use super::outbox::FrameKind;
+use super::send_queue::FrameKind;
 use crate::{
     domain::{Charge, Event, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
-    store::{Cursor, Recorded, feed::Frames},
+    store::{Cursor, RecordedEvent, feed::Frames},
     wire::{ChargeView, Instant, OrderView, TicketView, UserView},
 };
 
@@ -171,7 +171,7 @@ pub fn pong(data: &[u8]) -> Bytes {
 }
 
 /// Who is told what of an event.
-pub fn render(recorded: &Recorded) -> Frames {
+pub fn render(recorded: &RecordedEvent) -> Frames {
     let (cursor, at) = (CursorText(recorded.cursor), Instant(recorded.at));
     let frame_for_owner =
         |owner: UserId, frame: ServerFrame<'_>| Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() };

@@ -110,7 +110,7 @@ fn every_event() -> Vec<Event> {
 }
 
 fn rendered(event: Event) -> Frames {
-    render(&Recorded::new(Cursor { epoch: 1, time: 2, ordinal: 3 }, AT, event))
+    render(&RecordedEvent::new(Cursor { epoch: 1, time: 2, ordinal: 3 }, AT, event))
 }
 
 /// The JSON of a frame; the header before it says its length.
@@ -223,7 +223,7 @@ fn every_frame_is_as_the_asyncapi_document_says() {
         assert!(document["components"]["messages"][&name].is_object(), "{name} is not described");
         seen.insert(name);
     }
-    let described = document["operations"]["tell"]["messages"].as_array().map(Vec::len);
+    let described = document["operations"]["sendFrame"]["messages"].as_array().map(Vec::len);
     assert_eq!(Some(seen.len()), described, "everything described is also said: {seen:?}");
 }
 

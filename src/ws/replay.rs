@@ -21,7 +21,7 @@ use governor::{
 };
 
 use super::SocketLimits;
-use crate::store::{FeedReader, Recorded};
+use crate::store::{FeedReader, RecordedEvent};
 
 const BUCKETS: u64 = 65_536;
 
@@ -32,7 +32,7 @@ type ReplayRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMidd
 pub struct CatchUp {
     pub reader: FeedReader,
     /// What was read and is not queued yet.
-    pub step: std::vec::IntoIter<Arc<Recorded>>,
+    pub step: std::vec::IntoIter<Arc<RecordedEvent>>,
     pub meter: ReplayMeter,
 }
 

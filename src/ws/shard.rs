@@ -1,6 +1,6 @@
 //! A worker thread's share of the hub: an actor that reads the feed and looks after the connections of its thread.
 //!
-//! Its messages: [`CloseAll`]. What the connections need from it they take from the [`Table`] directly, since they are
+//! Its messages: [`CloseAll`]. What the connections need from it they take from the [`ConnectionTable`] directly, since they are
 //! on the same thread: no mailbox lies between an event and a socket.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
@@ -9,8 +9,8 @@ use actix::prelude::*;
 use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 
-use super::{SocketLimits, closing::DisconnectReason, hub::Shared, table::Table};
-use crate::store::{Cursor, FeedReader, FeedStep, Recorded};
+use super::{SocketLimits, closing::DisconnectReason, hub::Shared, table::ConnectionTable};
+use crate::store::{Cursor, FeedReader, FeedStep, RecordedEvent};
 
 /// Closes all connections with 1001; answered when they are gone, or when their time is over.
 #[derive(Debug, Message)]
@@ -27,14 +27,14 @@ pub(super) struct FeedProgress {
 /// A handle on a worker thread's share of the hub, for that thread alone. Clones are one shard.
 #[derive(Debug, Clone)]
 pub struct Shard {
-    pub(super) table: Rc<RefCell<Table>>,
+    pub(super) table: Rc<RefCell<ConnectionTable>>,
     pub(super) shared: Arc<Shared>,
     actor: Rc<RefCell<Addr<ShardActor>>>,
 }
 
 #[derive(Debug)]
 pub(super) struct ShardActor {
-    table: Rc<RefCell<Table>>,
+    table: Rc<RefCell<ConnectionTable>>,
     reader: Option<FeedReader>,
 }
 
@@ -42,7 +42,7 @@ impl Shard {
     /// Starts a shard on this thread, which must run an actix system.
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
         let reader = shared.feed.subscribe();
-        let table = Table::new(shared.feed.clone(), shared.clock.clone(), shared.limits, reader.cursor());
+        let table = ConnectionTable::new(shared.feed.clone(), shared.clock.clone(), shared.limits, reader.cursor());
         let table = Rc::new(RefCell::new(table));
         let actor = ShardActor { table: table.clone(), reader: Some(reader) }.start();
         shared.enlist(actor.clone());
@@ -127,7 +127,7 @@ struct Gather {
     /// Until then nothing is told.
     rested: Instant,
     /// What was read and not told yet.
-    rest: std::vec::IntoIter<Arc<Recorded>>,
+    rest: std::vec::IntoIter<Arc<RecordedEvent>>,
 }
 
 impl Gather {
@@ -186,10 +186,10 @@ mod tests {
         }
     }
 
-    fn event(time: u64) -> Recorded {
+    fn event(time: u64) -> RecordedEvent {
         let id = uuid::Uuid::from_u128(1);
         let event = Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: time };
-        Recorded::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
+        RecordedEvent::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
     }
 
     /// A connection that the shard takes in, and what its peer reads until a frame has this word in it.
@@ -198,7 +198,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (socket, _) = listener.accept().await.expect("a connection");
         let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
-        let task = actix::spawn(ConnectionTask::new(shard.clone(), connection, shard.shared.seat(None).expect("a place"), Box::new(())));
+        let task = actix::spawn(ConnectionTask::new(shard.clone(), connection, shard.shared.permit(None).expect("a place"), Box::new(())));
         act();
         let mut told = Vec::new();
         while !String::from_utf8_lossy(&told).contains(word) {

@@ -15,20 +15,20 @@ use super::{
     closing::DisconnectReason,
     command::ClientCommand,
     connection::{Connection, Due, Group, Watch},
-    outbox::{Bounded, FrameKind},
     protocol::{self, CursorText, ServerFrame},
     replay::{CatchUp, ReplayMeter},
+    send_queue::{Bounded, FrameKind},
 };
 use crate::{
     clock::Clock,
     domain::{Event, SessionDigest, TicketId, UserId},
     metrics::METRICS,
-    store::{Cursor, FeedLog, FeedStep, Recorded, feed::Frames},
+    store::{Cursor, FeedLog, FeedStep, RecordedEvent, feed::Frames},
 };
 
 /// The connections of one thread.
 #[derive(Debug)]
-pub struct Table {
+pub struct ConnectionTable {
     feed: FeedLog,
     clock: Clock,
     limits: SocketLimits,
@@ -106,7 +106,7 @@ impl Revoked {
     }
 }
 
-impl Table {
+impl ConnectionTable {
     pub fn new(feed: FeedLog, clock: Clock, limits: SocketLimits, position: Cursor) -> Self {
         let counter = |kind| METRICS.frames.with_label_values(&[kind]);
         Self {
@@ -158,7 +158,7 @@ impl Table {
         let connection = Rc::new(Connection::new(self.latest, viewer, (socket, head), after, catch_up, &self.limits));
         connection.answer(protocol::hello(self.clock.now(), after, is_resumed));
         // The greeting's room; who never hears anything needs none.
-        connection.state_mut().outbox.shrink();
+        connection.state_mut().send_queue.shrink();
         self.every.insert(connection.number, connection.clone());
         if let Some(viewer) = &connection.viewer {
             self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
@@ -240,14 +240,14 @@ impl Table {
                 self.due = due;
                 self.counters.public.inc_by(public);
                 self.counters.private.inc_by(private);
-                METRICS.frames_conflated.inc_by(bounded.merged);
+                METRICS.frames_merged.inc_by(bounded.merged);
             }
         }
         self.position = position;
     }
 
     /// Everybody who watches, but for an owner who gets a frame of their own.
-    fn tell_watchers(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
+    fn tell_watchers(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
         let kind = protocol::public_kind(&recorded.event, ticket);
         // A copy of this thread's own: the threads would fight over the count of references to a common one, twice for
@@ -264,7 +264,7 @@ impl Table {
         delivered
     }
 
-    fn tell_owner(&self, recorded: &Recorded, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
+    fn tell_owner(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
         let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
         mine.map(|connection| u64::from(connection.enqueue(recorded.cursor, FrameKind::Private, frame, &self.reset, bounded, due))).sum()
@@ -291,7 +291,7 @@ impl Table {
         let mut backlog = 0;
         for connection in self.every.values() {
             connection.look_after(now, time, &self.limits);
-            backlog += connection.state().outbox.bytes();
+            backlog += connection.state().send_queue.bytes();
         }
         let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
         METRICS.sockets_backlog_bytes.add(backlog - self.backlog_shown);
@@ -320,7 +320,7 @@ impl Table {
     }
 }
 
-impl Drop for Table {
+impl Drop for ConnectionTable {
     fn drop(&mut self) {
         METRICS.sockets_backlog_bytes.sub(self.backlog_shown);
     }

@@ -18,9 +18,9 @@ use super::{
     Shard, SocketLimits,
     closing::DisconnectReason,
     command::ClientCommand,
-    connection::{Connection, NextStep, Reading},
-    hub::Seat,
-    inbound::{Inbound, IncomingFrame},
+    connection::{Connection, NextStep, SocketRead},
+    frame_decoder::{FrameDecoder, IncomingFrame},
+    hub::ConnectionPermit,
     protocol,
 };
 
@@ -28,21 +28,21 @@ use super::{
 pub struct ConnectionTask {
     shard: Shard,
     connection: Rc<Connection>,
-    inbound: Inbound,
+    frame_decoder: FrameDecoder,
     /// When the last frames came, at most `frames_max`.
     recent: VecDeque<Instant>,
-    _seat: Seat,
+    _permit: ConnectionPermit,
     /// What the server counts the connection by.
-    _permit: Box<dyn Any>,
+    _address_permit: Box<dyn Any>,
 }
 
 impl ConnectionTask {
     /// As much as nearly every frame: on the stack, since thousands of sockets say nothing most of the time.
     const READ_BYTES: usize = 4096;
 
-    pub fn new(shard: Shard, connection: Rc<Connection>, seat: Seat, permit: Box<dyn Any>) -> Self {
-        let inbound = Inbound::new(shard.shared.limits.frame_bytes_max);
-        Self { shard, connection, inbound, recent: VecDeque::new(), _seat: seat, _permit: permit }
+    pub fn new(shard: Shard, connection: Rc<Connection>, permit: ConnectionPermit, address_permit: Box<dyn Any>) -> Self {
+        let frame_decoder = FrameDecoder::new(shard.shared.limits.frame_bytes_max);
+        Self { shard, connection, frame_decoder, recent: VecDeque::new(), _permit: permit, _address_permit: address_permit }
     }
 
     /// Reads until nothing is there, or nothing more is wanted.
@@ -50,9 +50,9 @@ impl ConnectionTask {
         let mut bytes = [0; Self::READ_BYTES];
         loop {
             match self.connection.read(&mut bytes, cx) {
-                Reading::Received(count) => self.on_bytes(&bytes[..count]),
-                Reading::Ignored => {}
-                Reading::Nothing => return,
+                SocketRead::Received(count) => self.on_bytes(&bytes[..count]),
+                SocketRead::Ignored => {}
+                SocketRead::Nothing => return,
             }
         }
     }
@@ -60,7 +60,7 @@ impl ConnectionTask {
     /// Hears bytes of the peer's.
     pub fn on_bytes(&mut self, mut bytes: &[u8]) {
         loop {
-            match self.inbound.next(&mut bytes, &self.shard.shared.partial_bytes) {
+            match self.frame_decoder.next(&mut bytes, &self.shard.shared.partial_bytes) {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     if self.on_frame(frame).is_break() {
@@ -143,7 +143,7 @@ impl Drop for ConnectionTask {
     fn drop(&mut self) {
         self.shard.table.borrow_mut().remove(&self.connection);
         let shared = &self.shard.shared;
-        self.inbound.discard(&shared.partial_bytes);
+        self.frame_decoder.discard(&shared.partial_bytes);
         shared.watched.give_back(self.connection.state().watch.len());
     }
 }

@@ -12,7 +12,7 @@ use actix_web_actors::ws::handshake;
 use bytes::Bytes;
 use socket2::SockRef;
 
-use super::{Shard, SocketLimits, hub::Seat, table::Resume, task::ConnectionTask};
+use super::{Shard, SocketLimits, hub::ConnectionPermit, table::Resume, task::ConnectionTask};
 use crate::{
     domain::{SessionDigest, Timestamp, UserId},
     store::Cursor,
@@ -59,12 +59,12 @@ pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>, add
     let mut answer = handshake(request).map_err(Refused::Handshake)?.finish();
     // First this: it may be what gives places back.
     shard.revive();
-    let seat = shard.shared.seat(address).ok_or(Refused::Full)?;
+    let permit = shard.shared.permit(address).ok_or(Refused::Full)?;
     // A cursor has no character that a query would have to escape.
     let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());
     let resume = after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
-    answer.extensions_mut().insert(AcceptedUpgrade { shard: shard.clone(), viewer, resume, seat });
+    answer.extensions_mut().insert(AcceptedUpgrade { shard: shard.clone(), viewer, resume, permit });
     Ok(answer)
 }
 
@@ -74,17 +74,17 @@ pub struct AcceptedUpgrade {
     shard: Shard,
     viewer: Option<Viewer>,
     resume: Option<Resume>,
-    seat: Seat,
+    permit: ConnectionPermit,
 }
 
 impl AcceptedUpgrade {
     /// Begins the connection on its socket, in a task of its own on this thread. `head`: the bytes of the answer to the
-    /// handshake, which go first; `early`: what was read beyond the request; `permit` is kept until the connection ends.
-    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], permit: Box<dyn Any>) {
-        let Self { shard, viewer, resume, seat } = self;
+    /// handshake, which go first; `early`: what was read beyond the request; `address_permit` is kept until the connection ends.
+    pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], address_permit: Box<dyn Any>) {
+        let Self { shard, viewer, resume, permit } = self;
         prepare(&socket, &shard.shared.limits);
         let connection = shard.table.borrow_mut().admit(viewer, socket, head, resume);
-        let mut task = ConnectionTask::new(shard, connection, seat, permit);
+        let mut task = ConnectionTask::new(shard, connection, permit, address_permit);
         task.on_bytes(early);
         rt::spawn(task);
     }

@@ -95,7 +95,7 @@ impl Market {
         self.actors.orders.place(self.buyers[buyer], ticket, Expected::default(), None, None).await
     }
 
-    async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<Paid, ActorError> {
+    async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<PaymentResult, ActorError> {
         let token = PaymentToken::parse(token).expect("shaped like a token");
         self.actors.orders.pay(order, self.buyers[buyer], token, None).await
     }

@@ -13,7 +13,7 @@ use crate::{
 /// Wants one command decided and, if it changes anything, committed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Ask {
+pub(in crate::actors) struct ActorRequest {
     pub command: TicketCommand,
     /// Recorded in the same commit, if the request had one.
     pub key: Option<IdempotencyKey>,
@@ -29,7 +29,7 @@ pub(in crate::actors) struct Outdated(pub Version);
 /// Look at the clock: something may be due.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(in crate::actors) struct Wake;
+pub(in crate::actors) struct Reload;
 
 /// A committed decision, and the state after it.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(in crate::actors) struct Done {
 
 /// Seen by the registry without asking: whether the actor has anything on its hands.
 #[derive(Debug, Default)]
-pub(in crate::actors) struct Presence {
+pub(in crate::actors) struct ActorStatus {
     pub idle: AtomicBool,
 }
 
@@ -70,11 +70,11 @@ pub(super) fn outcome_of(command: &TicketCommand, decision: &Decision) -> Option
     }
 }
 
-pub(super) fn internal(command: TicketCommand) -> Ask {
-    Ask { command, key: None, reply: None }
+pub(super) fn internal(command: TicketCommand) -> ActorRequest {
+    ActorRequest { command, key: None, reply: None }
 }
 
-pub(super) fn answer(ask: Ask, result: Result<Done, ActorError>) {
+pub(super) fn answer(ask: ActorRequest, result: Result<Done, ActorError>) {
     if let Some(reply) = ask.reply {
         // The one who asked may be gone; what was committed stays committed.
         let _ = reply.send(result);

@@ -17,13 +17,13 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
 
-pub(super) use messages::{Ask, Done, Outdated, PanicReports, Presence, Wake};
+pub(super) use messages::{ActorRequest, ActorStatus, Done, Outdated, PanicReports, Reload};
 use messages::{answer, internal, outcome_of};
 use timer::{LockClock, Timer};
 
 use super::{ActorError, context::ActorContext};
 use crate::{
-    clock::Reading,
+    clock::ClockReading,
     domain::{Decision, IdempotencyRecord, OrderId, Refusal, Sale, TicketCommand, TicketId, TicketState, Timestamp, decide},
     metrics::METRICS,
     store::{Commit, CommitError},
@@ -39,10 +39,10 @@ enum Cached {
     Unsettled,
 }
 
-/// One queued [`Ask`], with how often it was begun.
+/// One queued [`ActorRequest`], with how often it was begun.
 #[derive(Debug)]
 struct QueuedRequest {
-    ask: Ask,
+    ask: ActorRequest,
     tries: u32,
     /// Whether the state was read anew for it: what a stale copy refused is decided once more.
     reloaded: bool,
@@ -53,7 +53,7 @@ struct QueuedRequest {
 pub(super) struct TicketActor {
     id: TicketId,
     context: Arc<ActorContext>,
-    presence: Arc<Presence>,
+    status: Arc<ActorStatus>,
     panicked: PanicReports,
     known: Cached,
     /// `known` is what the catalog shows, and not read from the store: good enough to grant by, since every commit is
@@ -80,14 +80,14 @@ impl TicketActor {
     pub(super) fn new(
         id: TicketId,
         context: Arc<ActorContext>,
-        presence: Arc<Presence>,
+        status: Arc<ActorStatus>,
         panicked: PanicReports,
         preloaded: Option<Box<Sale>>,
     ) -> Self {
         METRICS.ticket_actors.inc();
         let (known, queue) = (Cached::No, VecDeque::new());
         let (timer, lock_clock) = (None, None);
-        Self { id, context, presence, panicked, known, from_catalog: false, busy: false, queue, timer, lock_clock, preloaded }
+        Self { id, context, status, panicked, known, from_catalog: false, busy: false, queue, timer, lock_clock, preloaded }
     }
 
     /// Where a test makes every actor panic, or that of the one ticket whose id it names.
@@ -105,7 +105,7 @@ impl TicketActor {
             let Some(waiting) = self.queue.pop_front() else { break };
             self.begin(waiting, ctx);
         }
-        self.presence.idle.store(!self.busy && self.timer.is_none(), Ordering::Release);
+        self.status.idle.store(!self.busy && self.timer.is_none(), Ordering::Release);
     }
 
     fn begin(&mut self, mut waiting: QueuedRequest, ctx: &mut Context<Self>) {
@@ -151,7 +151,7 @@ impl TicketActor {
         self.lock_clock.map_or(store, |clock| clock.now(store))
     }
 
-    fn set_sale(&mut self, sale: Sale, reading: Reading) {
+    fn set_sale(&mut self, sale: Sale, reading: ClockReading) {
         self.lock_clock = LockClock::of(&sale, self.lock_clock, reading);
         self.known = Cached::Sale(Box::new(sale));
     }
@@ -163,7 +163,7 @@ impl TicketActor {
     }
 
     /// Decides and, if there is anything to write, starts writing.
-    fn decide(&mut self, waiting: QueuedRequest, reading: Reading, ctx: &mut Context<Self>) {
+    fn decide(&mut self, waiting: QueuedRequest, reading: ClockReading, ctx: &mut Context<Self>) {
         let Cached::Sale(sale) = &self.known else { return };
         let now = self.judged_at(reading.now);
         let command = &waiting.ask.command;
@@ -181,7 +181,7 @@ impl TicketActor {
             }
             Ok(Err(refusal)) => {
                 if refusal == Refusal::TicketLocked {
-                    METRICS.locks_refused.inc();
+                    METRICS.lock_requests_refused.inc();
                 }
                 return answer(waiting.ask, Err(refusal.into()));
             }
@@ -214,7 +214,7 @@ impl TicketActor {
         &mut self,
         waiting: QueuedRequest,
         decision: Decision,
-        reading: Reading,
+        reading: ClockReading,
         written: Result<(), CommitError>,
         ctx: &mut Context<Self>,
     ) {
@@ -402,15 +402,15 @@ impl Drop for TicketActor {
     }
 }
 
-impl Handler<Ask> for TicketActor {
+impl Handler<ActorRequest> for TicketActor {
     type Result = ();
 
-    fn handle(&mut self, ask: Ask, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ask: ActorRequest, ctx: &mut Context<Self>) {
         self.failpoint();
         // Buyers may wait for a load or a commit in any number that is admitted: one of them at most gets the ticket.
         let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(ask.command, TicketCommand::Lock { .. });
         if is_full && ask.reply.is_some() {
-            METRICS.shed.with_label_values(&["tickets"]).inc();
+            METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
             return answer(ask, Err(ActorError::Busy("ticket")));
         }
         self.queue.push_back(QueuedRequest { ask, tries: 0, reloaded: false });
@@ -435,10 +435,10 @@ impl Handler<Outdated> for TicketActor {
     }
 }
 
-impl Handler<Wake> for TicketActor {
+impl Handler<Reload> for TicketActor {
     type Result = ();
 
-    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Reload, ctx: &mut Context<Self>) {
         if !self.busy {
             // What is in memory may be what the sweep found to be stale.
             if !matches!(self.known, Cached::Unsettled) {

@@ -6,7 +6,7 @@ use actix::{AsyncContext, Context, SpawnHandle};
 
 use super::TicketActor;
 use crate::{
-    clock::Reading,
+    clock::ClockReading,
     domain::{OrderId, Sale, Timestamp},
     metrics::METRICS,
 };
@@ -38,12 +38,12 @@ impl Drop for Timer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LockClock {
     order: OrderId,
-    since: Reading,
+    since: ClockReading,
 }
 
 impl LockClock {
     /// The clock of the lock on `sale`: `known` if it is that lock's already, else one that begins at `reading`.
-    pub fn of(sale: &Sale, known: Option<Self>, reading: Reading) -> Option<Self> {
+    pub fn of(sale: &Sale, known: Option<Self>, reading: ClockReading) -> Option<Self> {
         let order = sale.ticket.lock()?.order;
         if let Some(known) = known.filter(|known| known.order == order) {
             return Some(known);

@@ -29,7 +29,7 @@ use super::{
     ledger::{Ledger, LedgerError},
     payment::SandboxPayment,
 };
-use crate::{data_folder, domain::PaymentId, tasks::Essential};
+use crate::{data_folder, domain::PaymentId, tasks::EssentialTask};
 
 /// Payment id -> the payment as JSON.
 const PAYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("payments");
@@ -191,7 +191,7 @@ impl Ledger for FileLedger {
 /// The writer's thread: until the ledger is dropped and the queue is empty.
 fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
     // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
-    let essential = Essential::new("sandbox ledger");
+    let essential = EssentialTask::new("sandbox ledger");
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX

@@ -36,7 +36,7 @@ pub use opening::OpenError;
 use self::{
     counters::ExpiringCounters,
     file::{DatabaseFile, Reopen, Reopening},
-    queue::Queue,
+    queue::WriteQueue,
     tables::StorageFault,
     writer::{Done, Work, Writer},
 };
@@ -58,7 +58,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct EmbeddedStore {
     file: Arc<DatabaseFile>,
     feed: FeedLog,
-    queue: Arc<Queue>,
+    queue: Arc<WriteQueue>,
     counters: ExpiringCounters,
     /// The time of a store in memory, which stopped time stops. That of a file is the machine's wall clock: it goes on while
     /// the machine is suspended, and is corrected while the server runs.
@@ -79,7 +79,7 @@ impl EmbeddedStore {
     pub fn open(folder: &Path) -> Result<Arc<Self>, OpenError> {
         let again = folder.to_owned();
         let reopen: Reopen = Box::new(move || opening::database_in(&again));
-        Self::start_with(opening::database(folder)?, Some(reopen), None, Queue::with_thread)
+        Self::start_with(opening::database(folder)?, Some(reopen), None, WriteQueue::with_thread)
     }
 
     /// An empty store that is gone with its last handle, for tests. Its commits are done in the caller's turn, so that
@@ -89,7 +89,7 @@ impl EmbeddedStore {
     /// [`OpenError`]: the system gives no randomness.
     pub fn in_memory() -> Result<Arc<Self>, OpenError> {
         let clock = Clock::starting_at(wall_clock());
-        Self::start_with(Self::on(InMemoryBackend::new())?, None, Some(clock), |writer| Ok(Queue::inline(writer)))
+        Self::start_with(Self::on(InMemoryBackend::new())?, None, Some(clock), |writer| Ok(WriteQueue::inline(writer)))
     }
 
     fn on(backend: impl StorageBackend) -> Result<Database, OpenError> {
@@ -100,7 +100,7 @@ impl EmbeddedStore {
         database: Database,
         reopen: Option<Reopen>,
         clock: Option<Clock>,
-        queue: impl FnOnce(Writer) -> std::io::Result<Queue>,
+        queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>,
     ) -> Result<Arc<Self>, OpenError> {
         let opening::Beginning { epoch, number, feed } = opening::begin(&database, wall_clock())?;
         let file = Arc::new(DatabaseFile::new(database));
@@ -148,7 +148,7 @@ impl From<CommitError> for Unavailable {
 #[cfg(test)]
 impl EmbeddedStore {
     /// A store on a disk that a test holds, which is not opened again after it failed.
-    fn start(database: Database, queue: impl FnOnce(Writer) -> std::io::Result<Queue>) -> Result<Arc<Self>, OpenError> {
+    fn start(database: Database, queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>) -> Result<Arc<Self>, OpenError> {
         Self::start_with(database, None, None, queue)
     }
 

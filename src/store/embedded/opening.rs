@@ -12,7 +12,7 @@ use crate::{
     data_folder,
     domain::{Millis, Timestamp},
     store::{
-        Cursor, Recorded,
+        Cursor, RecordedEvent,
         feed::{FeedLimits, FeedLog},
     },
 };
@@ -109,7 +109,7 @@ pub(super) fn database_in(folder: &Path) -> Result<Database, OpenError> {
 
 /// What a database holds that the feed does not yet: a commit whose outcome was unknown may have been written. Writes to the
 /// file, so that success means that it can be written to again.
-pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded>, OpenError> {
+pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<RecordedEvent>, OpenError> {
     let transaction = database.begin_write().map_err(StorageFault::from)?;
     let missed = {
         let mut tables = Tables::open(&transaction).map_err(StorageFault::from)?;
@@ -126,7 +126,7 @@ pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded
             let cursor = Cursor { epoch: last.epoch, time, ordinal };
             if cursor != last {
                 let StoredEvent { at, event } = decode(bytes.value())?;
-                missed.push(Recorded::new(cursor, at, event));
+                missed.push(RecordedEvent::new(cursor, at, event));
             }
         }
         missed
@@ -186,7 +186,7 @@ fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginn
             base = cursor;
             break;
         }
-        recent.push(Recorded::new(cursor, at, event));
+        recent.push(RecordedEvent::new(cursor, at, event));
     }
     // A feed in the same process cannot fall silent, and has no other replica that could be ahead of it.
     let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 };

@@ -16,7 +16,7 @@ use super::{
     file::DatabaseFile,
     writer::{Work, WriteJob, WriteResult, Writer, count_failure},
 };
-use crate::{metrics::METRICS, store::CommitError, tasks::Essential};
+use crate::{metrics::METRICS, store::CommitError, tasks::EssentialTask};
 
 /// Jobs that may wait: what a disk that flushes in a second can still work off within a commit's time-out.
 pub(super) const QUEUE_MAX: usize = 4_096;
@@ -26,7 +26,7 @@ pub(super) const BATCH_MAX: usize = 256;
 
 /// The way to the writer.
 #[derive(Debug)]
-pub(super) enum Queue {
+pub(super) enum WriteQueue {
     /// Flushing takes milliseconds, which no async worker may be blocked for.
     Thread { jobs: RwLock<Option<SyncSender<WriteJob>>>, thread: Mutex<Option<JoinHandle<()>>> },
     /// In memory a transaction takes microseconds. Done in the caller's turn, it also keeps tests deterministic: a
@@ -34,7 +34,7 @@ pub(super) enum Queue {
     Inline(Mutex<Option<Writer>>),
 }
 
-impl Queue {
+impl WriteQueue {
     /// # Errors
     /// The system gives no more threads.
     pub(super) fn with_thread(writer: Writer) -> io::Result<Self> {
@@ -75,7 +75,7 @@ impl Queue {
                 let sent = jobs.as_ref().ok_or_else(closed).and_then(|jobs| {
                     jobs.try_send(job).map_err(|error| match error {
                         TrySendError::Full(_) => {
-                            METRICS.shed.with_label_values(&["store"]).inc();
+                            METRICS.requests_rejected.with_label_values(&["store"]).inc();
                             CommitError::Unavailable(format!("{QUEUE_MAX} commits wait already"))
                         }
                         TrySendError::Disconnected(_) => CommitError::Unavailable("its writer stopped".into()),
@@ -105,7 +105,7 @@ impl Queue {
 fn run(mut writer: Writer, queue: &Receiver<WriteJob>) {
     let _alarm = Alarm(Arc::clone(&writer.file));
     // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
-    let essential = Essential::new("embedded store's writer");
+    let essential = EssentialTask::new("embedded store's writer");
     while let Some(first) = next(&mut writer, queue) {
         let mut batch = vec![first];
         batch.extend(queue.try_iter().take(BATCH_MAX - 1));

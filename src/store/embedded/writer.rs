@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::Timestamp,
     metrics::METRICS,
-    store::{Commit, CommitError, Cursor, FeedLog, Recorded},
+    store::{Commit, CommitError, Cursor, FeedLog, RecordedEvent},
 };
 
 /// What the writer is asked for.
@@ -66,7 +66,7 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct WriteBatch {
     answers: Vec<WriteResult>,
-    recorded: Vec<Recorded>,
+    recorded: Vec<RecordedEvent>,
     commits: u32,
     /// Whether there is anything to make durable.
     changed: bool,
@@ -157,7 +157,7 @@ impl Writer {
         let (number, ordinal) = (self.number + 1, u32::try_from(batch.recorded.len()).unwrap_or(u32::MAX));
         apply(tables, &plan, number, ordinal)?;
         let cursors = (ordinal..).map(|ordinal| Cursor { epoch: self.epoch, time: number, ordinal });
-        batch.recorded.extend(cursors.zip(commit.events).map(|(cursor, event)| Recorded::new(cursor, commit.at, event)));
+        batch.recorded.extend(cursors.zip(commit.events).map(|(cursor, event)| RecordedEvent::new(cursor, commit.at, event)));
         batch.commits += 1;
         batch.changed |= !commit.writes.is_empty() || !plan.events.is_empty();
         Ok(Ok(Done::Committed))

@@ -83,12 +83,12 @@ impl PendingCommit {
 
 /// The way in. Dropping it ends the committer, once everything in it was answered.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct CommitQueue {
     sender: mpsc::UnboundedSender<PendingCommit>,
     places: Arc<Semaphore>,
 }
 
-impl Queue {
+impl CommitQueue {
     /// The queue, and the committer to spawn.
     pub fn new(connection: MongoConnection) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -108,7 +108,7 @@ impl Queue {
             return Err(CommitError::Unavailable(format!("a commit of {} bytes is too large", commit.bytes)));
         }
         let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-            METRICS.shed.with_label_values(&["store"]).inc();
+            METRICS.requests_rejected.with_label_values(&["store"]).inc();
             return Err(CommitError::Unavailable("too many commits are waiting".into()));
         };
         METRICS.commits_waiting.inc();

@@ -50,7 +50,7 @@ pub(super) enum Diagnosis {
 }
 
 /// Reads what `group` requires, with one query for each collection.
-pub(super) async fn examine(db: &Database, group: impl Iterator<Item = &Prepared>) -> Result<Findings, Error> {
+pub(super) async fn read_preconditions(db: &Database, group: impl Iterator<Item = &Prepared>) -> Result<Findings, Error> {
     let mut wanted: HashMap<CommitCollection, Vec<&str>> = HashMap::new();
     let mut addresses = Vec::new();
     for requirement in group.flat_map(|commit| &commit.requirements) {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::fault::describe;
-use crate::{store::Unavailable, tasks::Essential};
+use crate::{store::Unavailable, tasks::EssentialTask};
 
 /// A runtime on a thread of its own. Dropping it ends both, without waiting.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl DriverRuntime {
         let handle = runtime.handle().clone();
         let (alive, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("gittix-mongodb".into()).spawn(move || {
-            let essential = Essential::new("MongoDB driver");
+            let essential = EssentialTask::new("MongoDB driver");
             let _ = runtime.block_on(ended);
             runtime.shutdown_background();
             essential.release();

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     domain::{Event, Timestamp},
     metrics::METRICS,
-    store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
+    store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
 };
 
 /// How much of the past is read at the start: what the contract lets clients resume.
@@ -157,7 +157,7 @@ impl FeedFollower {
         let change = timeout(SILENCE_MAX, self.stream.next_if_any()).await.map_err(|_| fault("no answer in time"))??;
         match change {
             Some(change) => self.push(&change)?,
-            None if !self.stream.is_alive() => return Err(Lost::because("the stream ended", &"its cursor is closed").into()),
+            None if !self.stream.is_alive() => return Err(HistoryLost::because("the stream ended", &"its cursor is closed").into()),
             None => {
                 match self.place() {
                     // At that very time something may still come.
@@ -175,15 +175,15 @@ impl FeedFollower {
     fn push(&mut self, change: &RawDocumentBuf) -> Result<(), Error> {
         fail_point!("mongo::feed_push");
         let change: ChangeStreamEvent =
-            deserialize_from_slice(change.as_bytes()).map_err(|error| Lost::because("a change cannot be read", &error))?;
+            deserialize_from_slice(change.as_bytes()).map_err(|error| HistoryLost::because("a change cannot be read", &error))?;
         let Some(document) = change.full_document else {
-            return Err(Lost::because("the events' collection is gone", &change.operation_type).into());
+            return Err(HistoryLost::because("the events' collection is gone", &change.operation_type).into());
         };
         let batch: EventsDocument =
-            deserialize_from_slice(document.as_bytes()).map_err(|error| Lost::because("events cannot be read", &error))?;
+            deserialize_from_slice(document.as_bytes()).map_err(|error| HistoryLost::because("events cannot be read", &error))?;
         let cursor = |ordinal| Cursor { epoch: self.epoch, time: pack(change.cluster_time), ordinal };
         let events = batch.commits.into_iter().flat_map(|entry| entry.events.into_iter().map(move |event| (entry.at, event)));
-        let recorded: Vec<_> = (0..).zip(events).map(|(ordinal, (at, event))| Recorded::new(cursor(ordinal), at, event)).collect();
+        let recorded: Vec<_> = (0..).zip(events).map(|(ordinal, (at, event))| RecordedEvent::new(cursor(ordinal), at, event)).collect();
         METRICS.feed_events.inc_by(recorded.len() as u64);
         self.log.push(recorded);
         self.from = From::Token(change.token);
@@ -237,23 +237,23 @@ impl FeedFollower {
 
 /// An error after which the stream cannot be resumed.
 #[derive(Debug)]
-struct Lost;
+struct HistoryLost;
 
-impl Lost {
+impl HistoryLost {
     fn because(what: &'static str, why: &dyn std::fmt::Display) -> Self {
         tracing::error!(%why, what);
         Self
     }
 }
 
-impl std::convert::From<Lost> for Error {
-    fn from(lost: Lost) -> Self {
+impl std::convert::From<HistoryLost> for Error {
+    fn from(lost: HistoryLost) -> Self {
         Self::custom(lost)
     }
 }
 
 fn is_history_lost(error: &Error) -> bool {
-    error.get_custom::<Lost>().is_some()
+    error.get_custom::<HistoryLost>().is_some()
         || error.contains_label("NonResumableChangeStreamError")
         || matches!(&*error.kind, ErrorKind::Command(command) if HISTORY_LOST.contains(&command.code))
 }

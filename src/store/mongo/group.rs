@@ -9,7 +9,7 @@ use super::{
     abandoned_transactions,
     committer::{PendingCommit, StoredVersions},
     connection::MongoConnection,
-    diagnosis::{Diagnosis, examine},
+    diagnosis::{Diagnosis, read_preconditions},
     fault::describe,
     transaction::{TransactionOutcome, attempt},
 };
@@ -58,9 +58,9 @@ async fn write_one(connection: &MongoConnection, mut group: Vec<PendingCommit>, 
                 return Vec::new();
             }
             TransactionOutcome::Refused(_) => return halves(group),
-            TransactionOutcome::Miss => {
+            TransactionOutcome::PreconditionFailed => {
                 let before = group.len();
-                group = sort_out(&connection.db, group, known).await;
+                group = reject_failed(&connection.db, group, known).await;
                 if group.len() < before {
                     continue;
                 }
@@ -99,8 +99,8 @@ fn acknowledge(group: Vec<PendingCommit>, known: &mut StoredVersions) {
 }
 
 /// Answers the commits whose conditions do not hold; returns the others.
-async fn sort_out(db: &Database, group: Vec<PendingCommit>, known: &mut StoredVersions) -> Vec<PendingCommit> {
-    let findings = match examine(db, group.iter().map(|waiting| &waiting.commit)).await {
+async fn reject_failed(db: &Database, group: Vec<PendingCommit>, known: &mut StoredVersions) -> Vec<PendingCommit> {
+    let findings = match read_preconditions(db, group.iter().map(|waiting| &waiting.commit)).await {
         Ok(findings) => findings,
         Err(error) => {
             tracing::debug!(error = describe(&error), "a transaction missed, and its documents cannot be read");

@@ -51,7 +51,7 @@ use tokio::{
 };
 
 use self::{
-    committer::{COMMIT_DEADLINE, Queue},
+    committer::{COMMIT_DEADLINE, CommitQueue},
     connection::{MongoConnection, open},
     driver_runtime::DriverRuntime,
     fault::describe,
@@ -113,7 +113,7 @@ pub struct MongoStore {
     connection: MongoConnection,
     feed: FeedLog,
     /// `None` once it is closed.
-    queue: Mutex<Option<Queue>>,
+    queue: Mutex<Option<CommitQueue>>,
     committer: Mutex<Option<JoinHandle<()>>>,
     follower: JoinHandle<()>,
     /// The last field: everything above runs there.
@@ -136,7 +136,7 @@ impl MongoStore {
             Err(_) => return Err(ConnectError::transient("the start was interrupted")),
         };
         let feed = tail.log().clone();
-        let (queue, committer) = Queue::new(connection.clone());
+        let (queue, committer) = CommitQueue::new(connection.clone());
         let committer = Mutex::new(Some(driver_runtime.spawn(committer)));
         let tail = Arc::new(tokio::sync::Mutex::new(tail));
         let follower = driver_runtime.spawn(supervise("feed", move || FeedFollower::follow(Arc::clone(&tail))));

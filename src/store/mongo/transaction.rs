@@ -54,7 +54,7 @@ const DUPLICATE_KEY: i32 = 11000;
 pub(super) enum TransactionOutcome {
     Done,
     /// Nothing was written: a statement did not match, or a key is there already.
-    Miss,
+    PreconditionFailed,
     /// Nothing was written; another attempt may well succeed.
     Transient(String),
     /// Nothing was written, and another attempt would fare no better.
@@ -174,13 +174,13 @@ async fn execute(db: &Database, session: &mut ClientSession, mut step: Transacti
     if let Ok(errors) = reply.get_array("writeErrors") {
         let codes: Vec<i32> = errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok()).collect();
         return Err(if codes.contains(&DUPLICATE_KEY) {
-            TransactionOutcome::Miss
+            TransactionOutcome::PreconditionFailed
         } else {
             TransactionOutcome::Refused(format!("write errors {codes:?}"))
         });
     }
     match step.matches {
-        Some(expected) if matched(&reply) != expected => Err(TransactionOutcome::Miss),
+        Some(expected) if matched(&reply) != expected => Err(TransactionOutcome::PreconditionFailed),
         _ => Ok(()),
     }
 }

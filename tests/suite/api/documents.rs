@@ -172,11 +172,11 @@ async fn every_metric_is_there_from_the_start(store: Backend) {
         "gittix_locks_granted_total 0",
         "gittix_tickets_sold_total 0",
         "gittix_ticket_actor_panics_total 0",
-        "gittix_locks_swept_total 0",
+        "gittix_overdue_locks_found_total 0",
         "gittix_charges_total{outcome=\"lock_lost\"} 0",
-        "gittix_shed_total{what=\"passwords\"} 0",
+        "gittix_requests_rejected_total{reason=\"passwords\"} 0",
         "gittix_sign_ins_failed_total{reason=\"wrong_credentials\"} 0",
-        "gittix_charges_stuck 0",
+        "gittix_charges_open_over_1m 0",
         "gittix_websockets_closed_total{reason=\"stalled\"} 0",
     ] {
         assert!(text.lines().any(|line| line == series), "{series} in {text}");
@@ -193,7 +193,7 @@ async fn metrics_count_what_happens(store: Backend) {
     let text = app.guest().get("/metrics").await.expect(200).text;
     for series in [
         "gittix_locks_granted_total 1",
-        "gittix_locks_refused_total 1",
+        "gittix_lock_requests_refused_total 1",
         "gittix_tickets_sold_total 1",
         "gittix_charges_total{outcome=\"completed\"} 1",
         "gittix_passwords_hashed_total 2",

@@ -34,7 +34,7 @@ async fn user_who_lists_too_fast_is_refused_and_a_replay_is_not(store: Backend) 
     assert_eq!((replayed.id(), replayed.header("idempotency-replayed")), (first, "true"));
     other.list_ticket("Front row", 20).await.expect(201);
     let metrics = app.guest().get("/metrics").await.expect(200).text;
-    assert!(metrics.contains("gittix_shed_total{what=\"listings\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("gittix_requests_rejected_total{reason=\"listings\"} 1\n"), "{metrics}");
 }
 
 async fn user_with_as_many_tickets_on_sale_as_the_limit_is_refused(store: Backend) {

@@ -144,7 +144,7 @@ async fn what_is_authorized_after_the_charge_has_failed_is_voided(store: Backend
     stripe.act(&intent);
     deliver(&app, stripe.event("evt_1", "payment_intent.amount_capturable_updated", &intent)).await.expect(200);
     assert_eq!(stripe.status(&intent), "canceled");
-    assert_eq!(metric(&app, "gittix_stray_payments_total").await, 1);
+    assert_eq!(metric(&app, "gittix_unmatched_payments_total").await, 1);
     assert_eq!(buyer.charges_of(&order).await.expect(200).items()[0]["status"], "Failed");
 }
 

@@ -14,7 +14,7 @@ use gittix::{
         Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest, SlotChange,
         Ticket, TicketCommand, TicketId, Timestamp, Title, User, UserId, decide, decide::list_ticket,
     },
-    store::{Commit, FeedReader, FeedStep, Recorded, Store, Write, mongo::MongoStore},
+    store::{Commit, FeedReader, FeedStep, RecordedEvent, Store, Write, mongo::MongoStore},
 };
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
@@ -143,7 +143,7 @@ pub fn one(write: Write) -> Commit {
 }
 
 /// The next `count` events.
-pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>> {
+pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEvent>> {
     let mut events = Vec::new();
     while events.len() < count {
         match tokio::time::timeout(PATIENCE, reader.next()).await {

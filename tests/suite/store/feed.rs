@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
     domain::{Event, Ticket, TicketId, Version},
-    store::{Commit, Cursor, FeedStep, Recorded, Store, Write},
+    store::{Commit, Cursor, FeedStep, RecordedEvent, Store, Write},
 };
 
 use super::samples::*;
@@ -27,7 +27,7 @@ fn told(event: &Event) -> (TicketId, Version) {
     }
 }
 
-fn cursors(events: &[Arc<Recorded>]) -> Vec<Cursor> {
+fn cursors(events: &[Arc<RecordedEvent>]) -> Vec<Cursor> {
     events.iter().map(|event| event.cursor).collect()
 }
 

@@ -13,7 +13,7 @@ use gittix::{
         Sale, Session, SessionDigest, SlotChange, Ticket, TicketCommand, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version,
         decide, decide::list_ticket,
     },
-    store::{Commit, CommitError, FeedReader, FeedStep, Recorded, Store, Write},
+    store::{Commit, CommitError, FeedReader, FeedStep, RecordedEvent, Store, Write},
 };
 use uuid::Uuid;
 
@@ -174,7 +174,7 @@ pub async fn at_once(store: &Arc<dyn Store>, commits: Vec<Commit>) -> Vec<Result
 }
 
 /// The next `count` events.
-pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<Recorded>> {
+pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEvent>> {
     let mut events = Vec::new();
     while events.len() < count {
         match patient(reader.next()).await {

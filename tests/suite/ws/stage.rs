@@ -12,7 +12,7 @@ use gittix::{
     clock::Clock,
     domain::{Event, Timestamp},
     http::{self, Guard, ServerLimits},
-    store::{Cursor, FeedLog, Recorded, feed::FeedLimits},
+    store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
     ws::{self, Hub, Shard, SocketLimits, Viewer},
 };
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ impl Stage {
     /// Commits events at one time; the cursor of the last.
     pub fn push_all(&self, events: impl IntoIterator<Item = Event>) -> Cursor {
         let record = |event| {
-            Recorded::new(Cursor { epoch: 1, time: 1 + self.latest.fetch_add(1, Ordering::Relaxed), ordinal: 0 }, samples::NOW, event)
+            RecordedEvent::new(Cursor { epoch: 1, time: 1 + self.latest.fetch_add(1, Ordering::Relaxed), ordinal: 0 }, samples::NOW, event)
         };
         self.feed.push(events.into_iter().map(record));
         self.feed.cursor()

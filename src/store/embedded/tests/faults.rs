@@ -7,7 +7,7 @@ use crate::store::{
 };
 
 fn store_on(hand: &Hand) -> Arc<EmbeddedStore> {
-    EmbeddedStore::start(EmbeddedStore::on(hand.disk()).expect("made"), Queue::with_thread).expect("opened")
+    EmbeddedStore::start(EmbeddedStore::on(hand.disk()).expect("made"), WriteQueue::with_thread).expect("opened")
 }
 
 /// Submits a commit without waiting for its answer.
@@ -159,7 +159,7 @@ async fn nothing_was_written_when_the_disk_is_full_before_the_flush() {
 fn store_that_recovers(hand: &Hand) -> Arc<EmbeddedStore> {
     let again = hand.clone();
     let reopen: Reopen = Box::new(move || EmbeddedStore::on(again.disk()));
-    EmbeddedStore::start_with(EmbeddedStore::on(hand.disk()).expect("made"), Some(reopen), None, Queue::with_thread).expect("opened")
+    EmbeddedStore::start_with(EmbeddedStore::on(hand.disk()).expect("made"), Some(reopen), None, WriteQueue::with_thread).expect("opened")
 }
 
 /// Asks until the store works again.

@@ -51,7 +51,7 @@ struct Queued {
 
 /// The queue of one connection.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct SendQueue {
     /// The answer to the handshake, or what is left of bytes of which the peer has the beginning: goes before everything
     /// else, and is never dropped while there is somebody to write to.
     rest: Bytes,
@@ -77,7 +77,7 @@ impl Load {
     }
 }
 
-impl Outbox {
+impl SendQueue {
     /// An idle connection keeps no more room than this, in frames.
     const ROOM_KEPT_MAX: usize = 16;
 
@@ -199,8 +199,8 @@ mod tests {
 
     const FRAMES_MAX: usize = 64;
 
-    fn outbox() -> Outbox {
-        Outbox::new(&SocketLimits { backlog_frames_max: FRAMES_MAX, backlog_bytes_max: 64 * 100, ..SocketLimits::default() })
+    fn send_queue() -> SendQueue {
+        SendQueue::new(&SocketLimits { backlog_frames_max: FRAMES_MAX, backlog_bytes_max: 64 * 100, ..SocketLimits::default() })
     }
 
     fn ticket(n: u8) -> TicketId {
@@ -216,25 +216,25 @@ mod tests {
         Bytes::from_static(b"reset")
     }
 
-    fn drain(outbox: &mut Outbox) -> Vec<String> {
-        std::iter::from_fn(|| outbox.take()).map(|frame| String::from_utf8(frame.to_vec()).expect("text")).collect()
+    fn drain(send_queue: &mut SendQueue) -> Vec<String> {
+        std::iter::from_fn(|| send_queue.take()).map(|frame| String::from_utf8(frame.to_vec()).expect("text")).collect()
     }
 
     #[test]
     fn who_keeps_up_gets_every_frame() {
-        let mut outbox = outbox();
+        let mut send_queue = send_queue();
         for cursor in 0..1000 {
-            assert_eq!(outbox.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Bounded::default());
-            assert_eq!(drain(&mut outbox), [format!("{cursor} t")]);
+            assert_eq!(send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Bounded::default());
+            assert_eq!(drain(&mut send_queue), [format!("{cursor} t")]);
         }
     }
 
     #[test]
     fn who_falls_behind_gets_the_newest_state_at_the_end() {
-        let mut outbox = outbox();
-        outbox.push(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
-        let merged: u64 = (1..200).map(|cursor| outbox.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged).sum();
-        let got = drain(&mut outbox);
+        let mut send_queue = send_queue();
+        send_queue.push(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
+        let merged: u64 = (1..200).map(|cursor| send_queue.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged).sum();
+        let got = drain(&mut send_queue);
         assert_eq!((got.first().map(String::as_str), got.last().map(String::as_str)), (Some("0 other"), Some("199 t")));
         assert_eq!(usize::try_from(merged), Ok(200 - got.len()));
         assert!(got.len() <= FRAMES_MAX / 4, "{}", got.len());
@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn private_frames_are_never_merged_but_dropped_for_one_reset() {
-        let mut outbox = outbox();
-        outbox.append(FrameKind::Control, frame(0, "answer"));
-        let dropped = (1..=40).filter(|cursor| outbox.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped).count();
+        let mut send_queue = send_queue();
+        send_queue.append(FrameKind::Control, frame(0, "answer"));
+        let dropped = (1..=40).filter(|cursor| send_queue.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped).count();
         assert_eq!(dropped, 1);
-        let got = drain(&mut outbox);
+        let got = drain(&mut send_queue);
         let after: Vec<_> = got.iter().skip_while(|frame| *frame != "reset").skip(1).cloned().collect();
         assert_eq!(got[..2], ["0 answer".to_owned(), "reset".to_owned()]);
         let missed = 40 - after.len();
@@ -255,21 +255,21 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_frame_goes_first_and_outlives_everything() {
-        let mut outbox = outbox();
-        outbox.append(FrameKind::Control, frame(1, "c"));
-        outbox.put_back(Bytes::from_static(b"rest"));
-        outbox.clear();
-        assert!(!outbox.is_empty());
-        outbox.append(FrameKind::Control, frame(2, "close"));
-        assert_eq!(drain(&mut outbox), ["rest", "2 close"]);
+        let mut send_queue = send_queue();
+        send_queue.append(FrameKind::Control, frame(1, "c"));
+        send_queue.put_back(Bytes::from_static(b"rest"));
+        send_queue.clear();
+        assert!(!send_queue.is_empty());
+        send_queue.append(FrameKind::Control, frame(2, "close"));
+        assert_eq!(drain(&mut send_queue), ["rest", "2 close"]);
     }
 
     #[test]
     fn a_drained_outbox_gives_its_memory_back() {
-        let mut outbox = outbox();
-        (0..60).for_each(|cursor| outbox.append(FrameKind::Control, frame(cursor, "c")));
-        drain(&mut outbox);
-        assert_eq!((outbox.queue.capacity(), outbox.bytes()), (0, 0));
+        let mut send_queue = send_queue();
+        (0..60).for_each(|cursor| send_queue.append(FrameKind::Control, frame(cursor, "c")));
+        drain(&mut send_queue);
+        assert_eq!((send_queue.queue.capacity(), send_queue.bytes()), (0, 0));
     }
 
     #[derive(Debug, Clone)]
@@ -295,28 +295,28 @@ mod tests {
         /// newest state of every ticket, and lacks a private frame only if a `Reset` says so.
         #[test]
         fn merging_loses_nothing_that_still_matters(steps in steps()) {
-            let (mut outbox, mut sent) = (outbox(), Vec::new());
+            let (mut send_queue, mut sent) = (send_queue(), Vec::new());
             let (mut newest, mut private) = (HashMap::new(), Vec::new());
             for (cursor, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Ticket(n) => {
                         newest.insert(format!("t{n}"), cursor);
-                        outbox.push(FrameKind::Ticket(ticket(n)), frame(cursor, &format!("t{n}")), &reset());
+                        send_queue.push(FrameKind::Ticket(ticket(n)), frame(cursor, &format!("t{n}")), &reset());
                     }
                     Step::Expired(n) => {
                         newest.insert(format!("e{n}"), cursor);
-                        outbox.push(FrameKind::Expired(ticket(n)), frame(cursor, &format!("e{n}")), &reset());
+                        send_queue.push(FrameKind::Expired(ticket(n)), frame(cursor, &format!("e{n}")), &reset());
                     }
                     Step::Private => {
                         private.push(cursor);
-                        outbox.push(FrameKind::Private, frame(cursor, "p"), &reset());
+                        send_queue.push(FrameKind::Private, frame(cursor, "p"), &reset());
                     }
-                    Step::Take(count) => sent.extend(std::iter::from_fn(|| outbox.take()).take(count)),
+                    Step::Take(count) => sent.extend(std::iter::from_fn(|| send_queue.take()).take(count)),
                 }
-                prop_assert!(outbox.queue.len() <= FRAMES_MAX && outbox.bytes <= 64 * 100);
-                prop_assert_eq!(outbox.bytes, outbox.queue.iter().map(|queued| queued.frame.len()).sum::<usize>());
+                prop_assert!(send_queue.queue.len() <= FRAMES_MAX && send_queue.bytes <= 64 * 100);
+                prop_assert_eq!(send_queue.bytes, send_queue.queue.iter().map(|queued| queued.frame.len()).sum::<usize>());
             }
-            sent.extend(std::iter::from_fn(|| outbox.take()));
+            sent.extend(std::iter::from_fn(|| send_queue.take()));
             let sent: Vec<String> = sent.iter().map(|frame| String::from_utf8(frame.to_vec()).expect("text")).collect();
             let since_reset = sent.iter().rposition(|frame| frame == "reset").map_or(0, |at| at + 1);
             let told: Vec<(usize, &str)> = sent

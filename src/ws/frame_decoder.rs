@@ -25,12 +25,12 @@ pub enum IncomingFrame {
 
 /// The bytes of the frame that is arriving.
 #[derive(Debug)]
-pub struct Inbound {
+pub struct FrameDecoder {
     frame_bytes_max: usize,
     buffer: BytesMut,
 }
 
-impl Inbound {
+impl FrameDecoder {
     /// A connection buffers this much without asking: nearly all frames are shorter.
     pub const OWN_BYTES: usize = 4096;
 
@@ -120,7 +120,7 @@ impl Inbound {
 
 /// How much of what is buffered is taken from the budget.
 fn counted(buffered: usize) -> usize {
-    buffered.saturating_sub(Inbound::OWN_BYTES)
+    buffered.saturating_sub(FrameDecoder::OWN_BYTES)
 }
 
 #[cfg(test)]
@@ -149,20 +149,20 @@ mod tests {
 
     /// Everything that comes of bytes that arrive in these chunks, and the most that was ever buffered.
     fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<IncomingFrame>, Option<DisconnectReason>, usize) {
-        let (mut inbound, mut said, mut buffered) = (Inbound::new(MAX), Vec::new(), 0);
+        let (mut frame_decoder, mut said, mut buffered) = (FrameDecoder::new(MAX), Vec::new(), 0);
         let budget = Budget::new(MAX);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             loop {
-                match inbound.next(&mut chunk, &budget) {
+                match frame_decoder.next(&mut chunk, &budget) {
                     Ok(Some(one)) => said.push(one),
                     Ok(None) => break,
                     Err(cause) => return (said, Some(cause), buffered),
                 }
-                buffered = buffered.max(inbound.buffer.len());
+                buffered = buffered.max(frame_decoder.buffer.len());
             }
-            buffered = buffered.max(inbound.buffer.len());
-            assert_eq!(budget.taken(), counted(inbound.buffer.len()), "what is buffered is what is counted");
+            buffered = buffered.max(frame_decoder.buffer.len());
+            assert_eq!(budget.taken(), counted(frame_decoder.buffer.len()), "what is buffered is what is counted");
         }
         (said, None, buffered)
     }
@@ -224,30 +224,30 @@ mod tests {
     #[test]
     fn frame_that_arrives_in_pieces_is_taken_from_the_budget_and_given_back() {
         let (budget, bytes) = (Budget::new(MAX), frame(0x81, &[b'x'; MAX]));
-        let mut inbound = Inbound::new(MAX);
+        let mut frame_decoder = FrameDecoder::new(MAX);
         let (almost, last) = bytes.split_at(bytes.len() - 1);
-        assert_eq!(inbound.next(&mut &almost[..Inbound::OWN_BYTES], &budget), Ok(None));
+        assert_eq!(frame_decoder.next(&mut &almost[..FrameDecoder::OWN_BYTES], &budget), Ok(None));
         assert_eq!(budget.taken(), 0, "the first bytes are the connection's own");
-        assert_eq!(inbound.next(&mut &almost[Inbound::OWN_BYTES..], &budget), Ok(None));
-        assert_eq!(budget.taken(), almost.len() - Inbound::OWN_BYTES);
-        assert_eq!(inbound.next(&mut &last[..], &budget), Ok(Some(text(&"x".repeat(MAX)))));
-        assert_eq!((budget.taken(), inbound.buffer.capacity()), (0, 0), "nothing is kept");
-        assert_eq!(inbound.next(&mut &almost[..], &budget), Ok(None));
-        inbound.discard(&budget);
-        assert_eq!((budget.taken(), inbound.buffer.capacity()), (0, 0));
+        assert_eq!(frame_decoder.next(&mut &almost[FrameDecoder::OWN_BYTES..], &budget), Ok(None));
+        assert_eq!(budget.taken(), almost.len() - FrameDecoder::OWN_BYTES);
+        assert_eq!(frame_decoder.next(&mut &last[..], &budget), Ok(Some(text(&"x".repeat(MAX)))));
+        assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0), "nothing is kept");
+        assert_eq!(frame_decoder.next(&mut &almost[..], &budget), Ok(None));
+        frame_decoder.discard(&budget);
+        assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0));
     }
 
     #[test]
     fn frame_beyond_the_budget_of_all_is_refused_and_holds_nothing() {
         let (budget, bytes) = (Budget::new(MAX), frame(0x81, &[b'x'; MAX]));
-        let mut others: Vec<Inbound> = (0..3).map(|_| Inbound::new(MAX)).collect();
-        let half = &bytes[..MAX / 2 + Inbound::OWN_BYTES];
+        let mut others: Vec<FrameDecoder> = (0..3).map(|_| FrameDecoder::new(MAX)).collect();
+        let half = &bytes[..MAX / 2 + FrameDecoder::OWN_BYTES];
         assert_eq!(others[0].next(&mut &half[..], &budget), Ok(None));
         assert_eq!(others[1].next(&mut &half[..], &budget), Ok(None));
-        assert_eq!(others[2].next(&mut &bytes[..=Inbound::OWN_BYTES], &budget), Err(DisconnectReason::Overloaded));
+        assert_eq!(others[2].next(&mut &bytes[..=FrameDecoder::OWN_BYTES], &budget), Err(DisconnectReason::Overloaded));
         assert_eq!((budget.taken(), others[2].buffer.capacity()), (MAX, 0));
         let small = frame(0x81, b"{}");
-        assert_eq!(Inbound::new(MAX).next(&mut &small[..], &budget), Ok(Some(text("{}"))), "short frames are read all the same");
+        assert_eq!(FrameDecoder::new(MAX).next(&mut &small[..], &budget), Ok(Some(text("{}"))), "short frames are read all the same");
     }
 
     fn frames() -> impl Strategy<Value = Vec<u8>> {

@@ -33,7 +33,7 @@ pub enum ActorError {
     UnknownToken,
     /// Too many attempts to sign in.
     #[error("too many attempts")]
-    TooMany { retry_after: Millis },
+    TooManySignInAttempts { retry_after: Millis },
     /// The user has as many tickets on sale as they may.
     #[error("too many tickets on sale")]
     TooManyListings,
