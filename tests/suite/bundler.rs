@@ -1,4 +1,4 @@
-//! The bundler of the pages' modules (`build/`), which runs when the program is built.
+//! Tests of the bundler of the pages' modules (`build/`), which runs when the program is built.
 
 #[path = "../../build/bundle.rs"]
 mod bundle;
@@ -16,7 +16,7 @@ fn sources(files: &[(&str, &str)]) -> Sources {
     files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
 }
 
-/// What a bundle prints, or why there is none.
+/// Returns the output of a bundle, or the reason of its failure.
 fn run(files: &[(&str, &str)]) -> Result<String, String> {
     let bundle = bundle(&sources(files), "app.js").map_err(|error| error.to_string())?;
     let output = Command::new("node").args(["--input-type=module", "--eval", &bundle.script]).output().expect("Node runs");
@@ -25,7 +25,7 @@ fn run(files: &[(&str, &str)]) -> Result<String, String> {
 }
 
 fn refused(files: &[(&str, &str)]) -> String {
-    run(files).expect_err("no bundle")
+    run(files).expect_err("the bundle is refused")
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn modules_run_in_the_order_of_their_imports() {
 }
 
 #[test]
-fn every_form_of_import_and_export_that_is_supported_works() {
+fn every_supported_form_of_import_and_export_works() {
     let printed = run(&[
         (
             "app.js",
@@ -59,7 +59,7 @@ fn every_form_of_import_and_export_that_is_supported_works() {
 }
 
 #[test]
-fn names_of_one_module_do_not_reach_another() {
+fn names_of_one_module_are_not_visible_in_another() {
     let printed = run(&[
         ("app.js", "import { a } from \"./a.js\";\nconst hidden = \"app\";\nconsole.log(a(), hidden);"),
         ("a.js", "const hidden = \"a\";\nexport function a() { return hidden; }"),
@@ -68,7 +68,7 @@ fn names_of_one_module_do_not_reach_another() {
 }
 
 #[test]
-fn comments_are_left_out_and_nothing_else() {
+fn only_comments_are_removed() {
     let source = r##"// import { x } from "./nowhere.js";
 /* export default 1
 */
@@ -88,9 +88,9 @@ console.log(new A().x, 1e-3, 0x1f, 1_000 .toString());
 "##;
     let original = Command::new("node").args(["--input-type=module", "--eval", source]).output().expect("Node runs");
     assert!(original.status.success(), "{original:?}");
-    let bundled = run(&[("app.js", source)]).expect("it runs");
+    let bundled = run(&[("app.js", source)]).expect("the bundle runs");
     assert_eq!(bundled.as_bytes(), original.stdout);
-    let script = bundle(&sources(&[("app.js", source)]), "app.js").expect("bundled").script;
+    let script = bundle(&sources(&[("app.js", source)]), "app.js").expect("the source is bundled").script;
     assert!(!script.contains("left out") && !script.contains("nowhere"), "{script}");
 }
 
@@ -137,7 +137,7 @@ fn circular_import_is_refused() {
 }
 
 #[test]
-fn slash_is_told_apart_as_division_and_regular_expression() {
+fn slash_is_distinguished_as_division_or_regular_expression() {
     let kinds = |source| {
         let tokens = tokens(source).expect("tokens").into_iter().filter(|token| token.text.contains('/'));
         tokens.map(|token| token.kind).collect::<Vec<_>>()

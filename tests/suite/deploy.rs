@@ -1,5 +1,5 @@
-//! The scripts that run in a cluster, or against one: MongoDB's probe against a real mongod and stand-ins of it, and what
-//! operators run against a stand-in of `kubectl`. What the manifests promise is checked by `scripts/check-manifests`.
+//! Tests of the scripts that run in a cluster or against one: MongoDB's probe against a real mongod and imitations of it, and
+//! the scripts of operators against an imitation of `kubectl`. `scripts/check-manifests` checks the manifests.
 
 use std::{
     fs,
@@ -18,13 +18,13 @@ use tokio::time::Instant;
 use crate::{
     app::{Backend, Home, PATIENCE},
     replicas::{
-        left_out,
         members::Members,
         network::{self, Network, Node},
+        report_skipped,
     },
 };
 
-/// Runs a script of this project to its end.
+/// Runs a script of this project and waits for its exit.
 fn script(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new("bash");
     command.arg(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).args(arguments).envs(environment.iter().copied());
@@ -35,20 +35,20 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether MongoDB's probe passes.
+/// Returns whether MongoDB's probe passes.
 fn probe(what: &str, addr: (&str, u16)) -> bool {
     let port = addr.1.to_string();
     let output = script("manifests/base/mongodb-probe.sh", &[what], &[("HOSTNAME", addr.0), ("MONGODB_PORT", &port)]);
     output.status.success()
 }
 
-/// What replies to each `hello` with this document.
+/// Starts a listener that replies to each `hello` with this document.
 fn replying(reply: Document) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("it is bound");
-    let document = reply.to_vec().expect("it is encoded");
+    let addr = listener.local_addr().expect("the listener is bound");
+    let document = reply.to_vec().expect("the document can be encoded");
     // OP_MSG: length, id, response to, opcode 2013, no flags, one section of kind 0.
-    let length = i32::try_from(21 + document.len()).expect("it is short");
+    let length = i32::try_from(21 + document.len()).expect("the document is short");
     let header: Vec<u8> = [length, 1, 1, 2013, 0].iter().flat_map(|number| number.to_le_bytes()).chain([0]).collect();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -56,14 +56,14 @@ fn replying(reply: Document) -> SocketAddr {
             let mut asked = [0; 52];
             stream.read_exact(&mut asked).expect("a whole request");
             assert_eq!(asked[..4], 52_i32.to_le_bytes());
-            // The probe may have seen enough and closed.
+            // The probe may have closed the connection already.
             let _ = stream.write_all(&[header.clone(), document.clone()].concat());
         }
     });
     addr
 }
 
-/// The reply of a member, shortened.
+/// Returns the reply of a member, shortened.
 fn hello(primary: bool, secondary: bool) -> Document {
     let version = doc! { "counter": 6_i64 };
     doc! {
@@ -79,7 +79,7 @@ fn probe_at(what: &str, addr: SocketAddr) -> bool {
 #[test]
 fn mongodb_probe_of_a_real_primary_passes() {
     let home = Home::new(Backend::MongoDb);
-    let uri = home.mongodb_uri().expect("it is on MongoDB");
+    let uri = home.mongodb_uri().expect("the storage is on MongoDB");
     let host = uri.trim_start_matches("mongodb://").split([',', '/']).next().unwrap_or_default();
     let (host, port) = host.rsplit_once(':').unwrap_or((host, "27017"));
     let port = port.parse().expect("a port");
@@ -97,17 +97,17 @@ fn mongodb_probe_of_a_member_follows_its_state() {
 }
 
 #[test]
-fn mongodb_probe_of_a_mongod_outside_a_set_finds_it_alive_but_no_member() {
+fn mongodb_probe_of_a_mongod_outside_a_set_reports_alive_but_not_member() {
     let addr = replying(doc! { "isWritablePrimary": true, "maxBsonObjectSize": 16_777_216, "ok": 1.0 });
     assert!(probe_at("alive", addr));
     assert!(!probe_at("member", addr));
 }
 
-/// The kernel completes connections to a process that is stopped, up to its backlog, and no answer comes.
+/// The kernel accepts connections for a stopped process, up to the length of its backlog, and no answer arrives.
 #[test]
-fn mongodb_probe_of_a_frozen_mongod_fails() {
-    let frozen = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = frozen.local_addr().expect("it is bound");
+fn mongodb_probe_of_a_stopped_mongod_fails() {
+    let stopped = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = stopped.local_addr().expect("the listener is bound");
     assert!(!probe_at("alive", addr));
     assert!(!probe_at("member", addr));
 }
@@ -115,12 +115,12 @@ fn mongodb_probe_of_a_frozen_mongod_fails() {
 #[test]
 fn mongodb_probe_without_a_mongod_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("it is bound");
+    let addr = listener.local_addr().expect("the listener is bound");
     drop(listener);
     assert!(!probe_at("alive", addr));
 }
 
-/// A folder with a stand-in of `kubectl` that logs its arguments, and answers as its script says.
+/// Folder with an imitation of `kubectl` that logs its arguments and answers as its script defines.
 struct Cluster {
     folder: PathBuf,
 }
@@ -129,16 +129,16 @@ impl Cluster {
     fn new(name: &str, answers: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("gittix_deploy_{}_{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder can be made among the temporary files");
+        fs::create_dir_all(&folder).expect("the temporary folder is writable");
         let kubectl = folder.join("kubectl");
         let log = folder.join("log").display().to_string();
-        fs::write(&kubectl, format!("#!/bin/bash\necho \"$*\" >>'{log}'\ncase \"$*\" in\n{answers}\nesac\n")).expect("it is written");
-        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).expect("it is made executable");
+        fs::write(&kubectl, format!("#!/bin/bash\necho \"$*\" >>'{log}'\ncase \"$*\" in\n{answers}\nesac\n")).expect("the file is written");
+        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).expect("the file is made executable");
         Self { folder }
     }
 
     fn run(&self, path: &str, arguments: &[&str]) -> Output {
-        let path_variable = format!("{}:{}", self.folder.display(), std::env::var("PATH").expect("there is a PATH"));
+        let path_variable = format!("{}:{}", self.folder.display(), std::env::var("PATH").expect("PATH is set"));
         script(path, arguments, &[("PATH", &path_variable)])
     }
 
@@ -161,8 +161,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Three members, all well.
-const WELL: &str = r#"
+/// Answers for three healthy members.
+const HEALTHY: &str = r#"
     *"get statefulset mongodb"*) echo "3 3 3" ;;
     *mongodb-probe.sh*) exit 0 ;;
     *mongosh*) echo "mongodb-1:27017" ;;
@@ -171,7 +171,7 @@ const WELL: &str = r#"
 
 #[test]
 fn mongodb_restart_of_a_healthy_set_is_rolled_out() {
-    let cluster = Cluster::new("healthy", WELL);
+    let cluster = Cluster::new("healthy", HEALTHY);
     let output = cluster.run("scripts/restart-mongodb", &["--context", "a-cluster"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(cluster.asked().contains("--context a-cluster --namespace gittix rollout restart statefulset/mongodb"), "{}", cluster.asked());
@@ -179,13 +179,14 @@ fn mongodb_restart_of_a_healthy_set_is_rolled_out() {
 
 #[test]
 fn mongodb_check_of_a_healthy_set_restarts_nothing() {
-    let cluster = Cluster::new("checked", WELL);
+    let cluster = Cluster::new("checked", HEALTHY);
     let output = cluster.run("scripts/restart-mongodb", &["--check"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
 }
 
-/// A stand-in of `kubectl` in front of real members: a pod is ready if the real probe passes, and `exec` runs it.
+/// Returns answers of `kubectl` in front of real members: a pod is ready if the real probe passes, and `exec` runs the
+/// probe.
 fn answers_of(members: &Members, primary: usize) -> String {
     let probe = format!("{}/manifests/base/mongodb-probe.sh", env!("CARGO_MANIFEST_DIR"));
     let run = |node: &Node| format!("HOSTNAME={} MONGODB_PORT=27017 bash '{probe}' member", node.ip);
@@ -200,15 +201,15 @@ fn answers_of(members: &Members, primary: usize) -> String {
     )
 }
 
-/// Three real members, of which one is frozen, is killed, and comes back.
+/// Uses three real members, one of which is stopped, killed and started again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mongodb_restart_is_refused_while_a_real_member_is_frozen_or_down() {
+async fn mongodb_restart_is_refused_while_a_real_member_is_stopped_or_down() {
     if let Err(why) = network::is_possible() {
-        return left_out("a restart of a real replica set", &why);
+        return report_skipped("a restart of a real replica set", &why);
     }
     let mut network = Network::new();
     let mut members = Members::start(&mut network, Duration::from_secs(10)).await;
-    members.whole().await;
+    members.wait_until_healthy().await;
     let primary = members.primary().await;
     let other = (primary + 1) % Members::COUNT;
     let cluster = Cluster::new("real", &answers_of(&members, primary));
@@ -218,16 +219,16 @@ async fn mongodb_restart_is_refused_while_a_real_member_is_frozen_or_down() {
     let output = check();
     assert!(output.status.success(), "{}", text(&output));
     members.get(other).pause();
-    assert!(is_refused(check()), "frozen");
-    members.get(other).wake();
+    assert!(is_refused(check()), "a stopped member is not reported");
+    members.get(other).resume();
     members.get_mut(other).kill();
-    assert!(is_refused(cluster.run("scripts/restart-mongodb", &[])), "down");
+    assert!(is_refused(cluster.run("scripts/restart-mongodb", &[])), "a killed member is not reported");
     assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
     members.get_mut(other).start();
-    // The primary learns of the member by a heartbeat; the probe asks the member itself.
+    // The primary notices the member by a heartbeat; the probe queries the member itself.
     let deadline = Instant::now() + PATIENCE;
     while !check().status.success() {
-        assert!(Instant::now() < deadline, "the member does not come back");
+        assert!(Instant::now() < deadline, "the member does not recover");
     }
     let output = cluster.run("scripts/restart-mongodb", &[]);
     assert!(output.status.success(), "{}", text(&output));
@@ -235,19 +236,19 @@ async fn mongodb_restart_is_refused_while_a_real_member_is_frozen_or_down() {
 }
 
 #[test]
-fn mongodb_restart_of_a_set_in_trouble_is_refused() {
-    let troubles = [
-        ("a member is down", WELL.replace("3 3 3", "3 2 3"), "2 of 3 members are ready"),
-        ("an update is under way", WELL.replace("3 3 3", "3 3 1"), "an update is under way"),
-        ("no member is ready", WELL.replace("3 3 3", "3"), "0 of 3 members are ready"),
+fn mongodb_restart_of_an_unhealthy_set_is_refused() {
+    let states = [
+        ("a member is down", HEALTHY.replace("3 3 3", "3 2 3"), "2 of 3 members are ready"),
+        ("an update is under way", HEALTHY.replace("3 3 3", "3 3 1"), "an update is under way"),
+        ("no member is ready", HEALTHY.replace("3 3 3", "3"), "0 of 3 members are ready"),
         (
-            "one left the set",
-            WELL.replacen("*mongodb-probe.sh*", "*mongodb-2*mongodb-probe.sh*) exit 1 ;;\n*mongodb-probe.sh*", 1),
+            "one member has left the set",
+            HEALTHY.replacen("*mongodb-probe.sh*", "*mongodb-2*mongodb-probe.sh*) exit 1 ;;\n*mongodb-probe.sh*", 1),
             "mongodb-2 is neither",
         ),
-        ("there is no primary", WELL.replace("mongodb-1:27017", ""), "no primary"),
+        ("there is no primary", HEALTHY.replace("mongodb-1:27017", ""), "no primary"),
     ];
-    for (name, answers, reason) in troubles {
+    for (name, answers, reason) in states {
         let cluster = Cluster::new(&name.replace(' ', "_"), &answers);
         let output = cluster.run("scripts/restart-mongodb", &[]);
         assert_eq!(output.status.code(), Some(1), "{name}: {}", text(&output));
@@ -256,8 +257,8 @@ fn mongodb_restart_of_a_set_in_trouble_is_refused() {
     }
 }
 
-/// A cluster whose MongoDB runs with Secrets of these names.
-const LIVING: &str = r#"
+/// Answers of a cluster whose MongoDB uses Secrets with these names.
+const RUNNING: &str = r#"
     *"get statefulset mongodb"*) echo -n mongodb-abc ;;
     *"get cronjob mongodb-init"*) echo -n mongodb-app-def ;;
     *"get secret mongodb-abc"*keyfile*) echo -n old-keyfile ;;
@@ -268,21 +269,21 @@ const LIVING: &str = r#"
 "#;
 
 #[test]
-fn lost_secrets_of_a_living_cluster_are_recovered() {
-    let cluster = Cluster::new("living", LIVING);
+fn lost_secrets_of_a_running_cluster_are_recovered() {
+    let cluster = Cluster::new("living", RUNNING);
     let output = cluster.run("scripts/recover-secrets", &[&cluster.secrets()]);
     assert!(output.status.success(), "{}", text(&output));
     let output = cluster.run("scripts/deploy-secrets", &[&cluster.secrets()]);
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(cluster.secret("keyfile").as_deref(), Some("old-keyfile"));
     assert_eq!(cluster.secret("root-password").as_deref(), Some("old-root"));
-    let uri = cluster.secret("MONGODB_URI").expect("it is made of the recovered ones");
+    let uri = cluster.secret("MONGODB_URI").expect("the URI is made from the recovered secrets");
     assert!(uri.starts_with("mongodb://gittix-old:old-app@mongodb-0."), "{uri}");
 }
 
 #[test]
-fn secrets_that_are_there_are_kept_without_asking_the_cluster() {
-    let cluster = Cluster::new("kept", LIVING);
+fn existing_secrets_are_kept_without_a_query_to_the_cluster() {
+    let cluster = Cluster::new("kept", RUNNING);
     assert!(cluster.run("scripts/deploy-secrets", &[&cluster.secrets()]).status.success());
     let before = cluster.secret("keyfile");
     assert!(cluster.run("scripts/recover-secrets", &[&cluster.secrets()]).status.success());
@@ -290,14 +291,14 @@ fn secrets_that_are_there_are_kept_without_asking_the_cluster() {
 }
 
 #[test]
-fn secrets_of_a_cluster_without_mongodb_are_not_asked_for() {
+fn secrets_of_a_cluster_without_mongodb_are_not_required() {
     let cluster = Cluster::new("empty", "*) exit 0 ;;");
     assert!(cluster.run("scripts/recover-secrets", &[&cluster.secrets()]).status.success());
     assert_eq!(cluster.secret("keyfile"), None);
 }
 
 #[test]
-fn lost_secrets_of_data_that_nothing_names_are_refused() {
+fn lost_secrets_are_refused_when_only_their_data_remains() {
     let cluster = Cluster::new("orphaned", "*persistentvolumeclaims*) echo persistentvolumeclaim/data-mongodb-0 ;;");
     let output = cluster.run("scripts/recover-secrets", &[&cluster.secrets()]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -305,7 +306,7 @@ fn lost_secrets_of_data_that_nothing_names_are_refused() {
 }
 
 #[test]
-fn new_user_of_the_servers_has_another_name_and_password() {
+fn new_user_of_the_servers_gets_another_name_and_password() {
     let cluster = Cluster::new("rotated", "");
     let secrets = cluster.secrets();
     assert!(cluster.run("scripts/deploy-secrets", &[&secrets]).status.success());

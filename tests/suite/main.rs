@@ -1,7 +1,7 @@
-//! The integration suite: one binary, so that it links once. Each module says what it proves.
+//! The integration suite: one binary, so that it links once. The header of each module states what the module tests.
 //!
-//! What is tested here is the real program (`gittix serve` as a child process, over HTTP and WebSocket) and the stores
-//! behind their trait. [`app`] is what tests talk to; it holds no assertion about the marketplace.
+//! The suite tests the real program (`gittix serve` as a child process, over HTTP and WebSocket) and the stores behind
+//! their trait. [`app`] holds the tools that tests use; it contains no assertion about the marketplace.
 
 mod api;
 mod app;
@@ -11,13 +11,13 @@ mod deploy;
 #[path = "../fake_stripe/mod.rs"]
 mod fake_stripe;
 mod fault;
-// Half of it is about servers that die at a named point.
+// Half of this module tests servers that exit at a failpoint.
 #[cfg(feature = "failpoints")]
 mod money;
 mod mongo;
 mod operations;
 mod replicas;
-// It runs a server that dies at a named point.
+// This module runs a server that exits at a failpoint.
 #[cfg(feature = "failpoints")]
 mod smoke;
 mod store;

@@ -1,5 +1,5 @@
-//! What operators read and are woken by, held against the program: the table of settings, the dashboard, the alerts, the
-//! grace that Kubernetes gives. The files' own form is `scripts/lint-deploy`'s business.
+//! Compares the files for operators with the program: the table of settings, the dashboard, the alerts, and the grace
+//! period in Kubernetes. `scripts/lint-deploy` checks the form of these files.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -12,7 +12,7 @@ fn file(path: &str) -> String {
     fs::read_to_string(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()))
 }
 
-/// The cells of each row of the table below a heading of docs/operations.md.
+/// Returns the cells of each row of the table below a heading of docs/operations.md.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let text = file("docs/operations.md");
     let section = text.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
@@ -21,7 +21,7 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     section.lines().filter(|line| line.starts_with("| `")).map(cells).collect()
 }
 
-/// Every variable that `gittix serve --help` names, with its default.
+/// Returns every variable that `gittix serve --help` names, with its default.
 fn settings() -> Vec<(String, Option<String>)> {
     let (_, help) = run(&["serve", "--help"], &[]);
     let after = |line: &str, tag: &str| Some(line.split_once(tag)?.1.split([']', '=']).next()?.to_owned());
@@ -29,19 +29,19 @@ fn settings() -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn the_table_of_settings_has_every_variable_and_its_default_and_no_other() {
+fn settings_table_has_exactly_the_variables_of_serve_with_their_defaults() {
     let (settings, rows) = (settings(), table("Settings"));
     assert!(settings.len() >= 15, "{settings:?}");
     let named = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();
     assert_eq!(named(rows.iter().map(|row| &row[0]).collect()), named(settings.iter().map(|(name, _)| name).collect()));
     for (name, default) in settings {
         let row = rows.iter().find(|row| row[0] == name).expect("the names are the same");
-        let told = if ["unset", "none"].contains(&row[1].as_str()) { None } else { Some(row[1].clone()) };
-        assert_eq!(told, default, "{name}");
+        let documented = if ["unset", "none"].contains(&row[1].as_str()) { None } else { Some(row[1].clone()) };
+        assert_eq!(documented, default, "{name}");
     }
 }
 
-/// Every metric that a text names, with the label values that it asks for by `=`.
+/// Returns every metric that a text names, with the label values that its selector requires by `=` or `=~`.
 fn queried(text: &str) -> Vec<(String, Vec<(String, String)>)> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices("gittix_") {
@@ -56,60 +56,60 @@ fn queried(text: &str) -> Vec<(String, Vec<(String, String)>)> {
         let values = matchers.flat_map(|(label, values)| {
             values.trim_end_matches('"').split('|').map(|value| (label.trim().to_owned(), value.to_owned())).collect::<Vec<_>>()
         });
-        // What the scraper adds, and the server does not know.
+        // The scraper adds this label; the server does not have it.
         found.push((name, values.filter(|(label, _)| label != "instance").collect()));
     }
     found
 }
 
-/// Asserts that a fresh server has every series that a file asks for. How many those are.
-fn all_exist(path: &str) -> usize {
+/// Asserts that a new server has every series that a file queries; returns the number of queries.
+fn assert_series_exist(path: &str) -> usize {
     let metrics = METRICS.render();
     let queried = queried(&file(path));
     for (name, values) in &queried {
         let series: Vec<&str> = metrics.lines().filter(|line| line.split(['{', ' ']).next() == Some(name)).collect();
-        assert!(!series.is_empty(), "{path} asks for {name}, which the server does not have");
+        assert!(!series.is_empty(), "{path} queries {name}, which the server does not have");
         for (label, value) in values {
             let pair = format!("{label}=\"{value}\"");
-            assert!(series.iter().any(|line| line.contains(&pair)), "{path} asks for {name} with {pair}: {series:#?}");
+            assert!(series.iter().any(|line| line.contains(&pair)), "{path} queries {name} with {pair}: {series:#?}");
         }
     }
     queried.len()
 }
 
 #[test]
-fn the_dashboard_asks_for_what_a_fresh_server_counts() {
-    assert!(all_exist("manifests/components/monitoring/dashboard.json") > 30);
+fn dashboard_queries_only_series_of_a_new_server() {
+    assert!(assert_series_exist("manifests/components/monitoring/dashboard.json") > 30);
 }
 
 #[test]
-fn the_alerts_ask_for_what_a_fresh_server_counts() {
-    assert!(all_exist("manifests/components/monitoring/alerts.yaml") > 10);
-    assert!(all_exist("manifests/components/monitoring/alerts.test.yaml") > 10);
+fn alerts_query_only_series_of_a_new_server() {
+    assert!(assert_series_exist("manifests/components/monitoring/alerts.yaml") > 10);
+    assert!(assert_series_exist("manifests/components/monitoring/alerts.test.yaml") > 10);
 }
 
 #[test]
-fn a_query_is_taken_apart_into_its_metric_and_what_it_asks_of_its_labels() {
-    let asked = queried(r#"rate(gittix_a_total{instance=~\"$i\",what=~\"x|y\"}[5m]) + gittix_b"#);
+fn query_is_parsed_into_its_metric_and_its_label_values() {
+    let parsed = queried(r#"rate(gittix_a_total{instance=~\"$i\",what=~\"x|y\"}[5m]) + gittix_b"#);
     let pair = |label: &str, value: &str| (label.to_owned(), value.to_owned());
-    assert_eq!(asked, [("gittix_a_total".to_owned(), vec![pair("what", "x"), pair("what", "y")]), ("gittix_b".to_owned(), vec![])]);
+    assert_eq!(parsed, [("gittix_a_total".to_owned(), vec![pair("what", "x"), pair("what", "y")]), ("gittix_b".to_owned(), vec![])]);
 }
 
 #[test]
-fn every_alert_has_its_page_in_the_handbook() {
+fn every_alert_has_a_section_in_the_handbook() {
     let (alerts, handbook) = (file("manifests/components/monitoring/alerts.yaml"), file("docs/operations.md"));
-    let mut told = 0;
+    let mut documented = 0;
     for name in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        assert!(handbook.contains(&format!("\n### {name}\n")), "docs/operations.md does not say what {name} means");
-        assert!(alerts.contains(&format!("runbook: docs/operations.md#{}\n", name.to_lowercase())), "{name} leads nowhere");
-        told += 1;
+        assert!(handbook.contains(&format!("\n### {name}\n")), "docs/operations.md has no section {name}");
+        assert!(alerts.contains(&format!("runbook: docs/operations.md#{}\n", name.to_lowercase())), "{name} has no runbook link");
+        documented += 1;
     }
-    assert_eq!(told, handbook.matches("\n### Gittix").count(), "the handbook tells of alerts that are none");
+    assert_eq!(documented, handbook.matches("\n### Gittix").count(), "the handbook describes an alert that does not exist");
 }
 
 #[test]
-fn kubernetes_grants_the_time_that_a_shutdown_takes() {
-    /// What a commit that is under way may still take when its store is closed.
+fn grace_period_in_kubernetes_exceeds_the_longest_shutdown() {
+    /// Maximum time that a commit in progress may take when its store is closed.
     const STORE_CLOSES: Duration = Duration::from_secs(6);
     let manifest = file("manifests/base/gittix.yaml");
     let seconds = |key: &str| {
@@ -121,7 +121,7 @@ fn kubernetes_grants_the_time_that_a_shutdown_takes() {
     assert!(needed < granted, "{needed:?} of {granted:?}");
 }
 
-/// Everything under `folder` with this ending, as one text.
+/// Returns the content of all files under `folder` with this ending, as one text.
 fn sources(folder: &str, ending: &str) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder") {
@@ -145,24 +145,24 @@ fn security_document_names_tests_that_exist() {
         .concat();
     let mut named = 0;
     for row in document.lines().filter(|line| line.starts_with("| ")) {
-        // The last cell is that of tests.
+        // The last cell names the tests.
         let cell = row.strip_suffix('|').unwrap_or(row).rsplit(" | ").next().unwrap_or_default();
         let of_rust = cell.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('.'));
         for name in of_rust {
-            assert!(rust.contains(&format!("fn {name}(")), "{name} is no test");
+            assert!(rust.contains(&format!("fn {name}(")), "{name} is not a test");
             named += 1;
         }
         for name in cell.split('"').skip(1).step_by(2) {
-            assert!(pages.contains(&format!("test(\"{name}\"")), "{name:?} is no test of the pages");
+            assert!(pages.contains(&format!("test(\"{name}\"")), "{name:?} is not a test of the pages");
             named += 1;
         }
     }
-    assert!(named >= 100, "{named} tests are named");
+    assert!(named >= 100, "only {named} tests are named");
 }
 
 #[test]
 fn security_document_has_each_requirement_of_levels_1_and_2_once() {
-    /// The Application Security Verification Standard 5.0.0: levels 1 and 2 together.
+    /// Number of requirements of levels 1 and 2 together in the Application Security Verification Standard 5.0.0.
     const REQUIREMENTS: usize = 253;
     let document = file("docs/security.md");
     let firsts = document.lines().filter_map(|line| line.strip_prefix("| V")?.split(" | ").next());

@@ -1,4 +1,4 @@
-//! `scripts/smoke` itself: it buys from a real server, pays again what was interrupted, and fails when it should.
+//! Tests of `scripts/smoke`: it buys on a real server, repeats interrupted payments, and fails when it must.
 
 use std::{
     net::SocketAddr,
@@ -15,22 +15,22 @@ use tokio::{
 use crate::app::{Backend, TestApp, on_both_stores};
 
 on_both_stores!(
-    smoke_pays_again_when_a_server_dies_during_a_payment,
-    smoke_counts_sign_ups_towards_the_slowest,
+    smoke_repeats_a_payment_when_the_server_crashes_during_it,
+    smoke_includes_sign_ups_in_its_slowest_time,
     smoke_signs_in_when_the_answer_to_a_sign_up_is_lost,
     smoke_fails_when_its_command_fails,
 );
 
-/// What the proxy does to sign-ups.
+/// What the proxy does to sign-up requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SignUps {
     Forwarded,
     Delayed(Duration),
-    /// Each that succeeds loses its answer: the connection is closed.
+    /// Each successful sign-up loses its answer: the proxy closes the connection.
     Unanswered,
 }
 
-/// Forwards connections to the present server, as a load balancer does across a restart.
+/// Forwards connections to the current server, as a load balancer does across a restart.
 struct Proxy {
     addr: SocketAddr,
     server: Arc<Mutex<SocketAddr>>,
@@ -39,12 +39,12 @@ struct Proxy {
 impl Proxy {
     async fn start(server: SocketAddr, sign_ups: SignUps) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
+        let addr = listener.local_addr().expect("the listener is bound");
         let server = Arc::new(Mutex::new(server));
-        let present = Arc::clone(&server);
+        let current = Arc::clone(&server);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = *present.lock().expect("no holder panics");
+                let server = *current.lock().expect("no holder panics");
                 tokio::spawn(forward(client, server, sign_ups));
             }
         });
@@ -52,7 +52,7 @@ impl Proxy {
     }
 }
 
-/// `None` if either end closes early, which is what the client then sees too.
+/// Forwards one connection. Returns `None` if either end closes early; the client sees the same.
 async fn forward(mut client: TcpStream, server: SocketAddr, sign_ups: SignUps) -> Option<()> {
     let mut start = [0; 4096];
     let length = client.read(&mut start).await.ok()?;
@@ -67,7 +67,7 @@ async fn forward(mut client: TcpStream, server: SocketAddr, sign_ups: SignUps) -
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
         let mut answer = [0; 4096];
-        // The body may come after the head.
+        // The body may arrive after the head.
         let length = tokio::select! {
             length = from_server.read(&mut answer) => length.ok()?,
             _ = tokio::io::copy(&mut from_client, &mut to_server) => return None,
@@ -78,7 +78,7 @@ async fn forward(mut client: TcpStream, server: SocketAddr, sign_ups: SignUps) -
     copy_bidirectional(&mut client, &mut server).await.ok().map(|_| ())
 }
 
-/// Runs the script to its end.
+/// Runs the script and waits for its exit.
 async fn smoke(addr: SocketAddr, arguments: &[&str]) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/smoke");
     let mut command = tokio::process::Command::new(script);
@@ -90,7 +90,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-async fn smoke_pays_again_when_a_server_dies_during_a_payment(store: Backend) {
+async fn smoke_repeats_a_payment_when_the_server_crashes_during_it(store: Backend) {
     let mut app = TestApp::start_with(store, &[("FAILPOINTS", "settlement::opened=return")]).await;
     let proxy = Proxy::start(app.server.addr, SignUps::Forwarded).await;
     let addr = proxy.addr;
@@ -100,12 +100,12 @@ async fn smoke_pays_again_when_a_server_dies_during_a_payment(store: Backend) {
     app.set("FAILPOINTS", "");
     app.restart().await;
     *proxy.server.lock().expect("no holder panics") = app.server.addr;
-    let output = running.await.expect("the script is waited for");
+    let output = running.await.expect("waiting does not panic");
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("; 1 interrupted payments made again"), "{}", text(&output));
 }
 
-async fn smoke_counts_sign_ups_towards_the_slowest(store: Backend) {
+async fn smoke_includes_sign_ups_in_its_slowest_time(store: Backend) {
     const DELAY: Duration = Duration::from_secs(3);
     let app = TestApp::start(store).await;
     let proxy = Proxy::start(app.server.addr, SignUps::Delayed(DELAY)).await;

@@ -1,4 +1,4 @@
-//! Rules of the house that no compiler knows: which layer may use which, how long a file may be, how it opens.
+//! Conventions that the compiler does not check: dependencies between layers, the length of files, their header.
 
 use std::{
     collections::BTreeMap,
@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Lines that a file may have: 400, and some room to finish a thought. A longer one is usually two things.
+/// Maximum number of lines in a file. The target is 400; a longer file usually has two subjects.
 const LINES_MAX: usize = 450;
 
-/// Which modules of this crate each module may name. What is not in the table may be used by nobody but `app`.
+/// For each module of this crate, the modules that it may name. A module that is not in the table may be used by `app`
+/// only.
 ///
-/// The same table, with its reasons, is in ARCHITECTURE.md.
+/// The test below enforces this table. ARCHITECTURE.md has a table that is less detailed.
 const LAYERS: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("clock", &["domain"]),
@@ -51,20 +52,20 @@ fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The first component under `src/`, without `.rs`.
+/// Returns the first component of a path under `src/`, without `.rs`.
 fn module_of(path: &Path) -> String {
     let inner = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("a source file");
     let first = inner.components().next().expect("a path").as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// A source without its comments and its unit tests, which may look around.
+/// Returns a source without its comments and its unit tests, which may use any module.
 fn code_of(text: &str) -> String {
     let production = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     production.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The modules of this crate that a source names: `crate::x`, also inside `crate::{x::…, y}`.
+/// Returns the modules of this crate that a source names: `crate::x`, also inside `crate::{x::…, y}`.
 fn named_modules(code: &str) -> Vec<String> {
     let mut named = Vec::new();
     for piece in code.split("crate::").skip(1) {
@@ -118,7 +119,7 @@ fn each_layer_names_only_the_layers_below_it() {
 }
 
 #[test]
-fn the_domain_is_pure() {
+fn domain_uses_no_clock_no_io_and_no_randomness() {
     let mut wrong = Vec::new();
     for (path, text) in sources("src/domain") {
         if path.components().any(|part| part.as_os_str() == "tests") {
@@ -145,13 +146,13 @@ fn the_domain_is_pure() {
 }
 
 #[test]
-fn every_file_says_what_lives_in_it_and_is_short() {
+fn every_file_has_a_header_and_is_within_the_line_limit() {
     let mut wrong = Vec::new();
     let all = ["src", "build", "tests", "benches"]
         .map(|folder| if Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).is_dir() { sources(folder) } else { BTreeMap::new() });
     for (path, text) in all.into_iter().flatten() {
         if !text.starts_with("//!") {
-            wrong.push(format!("{} does not open with `//!`", path.display()));
+            wrong.push(format!("{} does not begin with `//!`", path.display()));
         }
         let lines = text.lines().count();
         if lines > LINES_MAX {
@@ -162,8 +163,8 @@ fn every_file_says_what_lives_in_it_and_is_short() {
 }
 
 #[test]
-fn nothing_is_left_for_later_and_no_test_is_left_out() {
-    // Put together here, so that this file does not find itself.
+fn sources_contain_no_postponed_work_and_no_skipped_test() {
+    // The words are put together here, so that this file does not match them.
     let leftovers = [["to", "do!("], ["unimpl", "emented!("], ["FIX", "ME"], ["#[ig", "nore"], ["for n", "ow,"], ["place", "holder"]]
         .map(|halves| halves.concat());
     let mut wrong = Vec::new();
@@ -178,7 +179,7 @@ fn nothing_is_left_for_later_and_no_test_is_left_out() {
 }
 
 #[test]
-fn no_module_is_a_drawer_for_odds_and_ends() {
+fn no_module_has_a_catch_all_name() {
     for path in sources("src").into_keys().chain(sources("tests").into_keys()) {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         assert!(!["utils", "util", "helpers", "common", "manager", "misc"].contains(&name.as_str()), "{}", path.display());
@@ -186,7 +187,7 @@ fn no_module_is_a_drawer_for_odds_and_ends() {
 }
 
 #[test]
-fn the_modules_that_a_source_names_are_found() {
+fn module_names_are_found_in_a_source() {
     let code = "use crate::{domain::{A, B}, store::Store, clock};\nfn f() { crate::http::x() }";
     assert_eq!(named_modules(code), ["domain", "store", "clock", "http"]);
 }

@@ -1,4 +1,4 @@
-//! Somebody who uses the API: a cookie, and a method for each route.
+//! A user of the API: a cookie, and a method for each route.
 
 use std::{
     future::{Future, IntoFuture},
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, PATIENCE, Server, Socket, world::Seeded};
 
-/// A person with a cookie jar. Clones share the jar, as two tabs of one browser do.
+/// User with a cookie jar. Clones share the jar, as two tabs of one browser do.
 #[derive(Debug, Clone)]
 pub struct Client {
     base: String,
@@ -26,27 +26,27 @@ pub struct Client {
     pub email: String,
 }
 
-/// `name=value` of the one cookie there is.
+/// `name=value` of the only cookie.
 type Jar = Arc<Mutex<Option<String>>>;
 
 impl Client {
-    /// Everybody's password in tests.
+    /// Password of all users in tests.
     pub const PASSWORD: &'static str = "correct horse";
 
-    /// Somebody who is not signed in.
+    /// Returns a client that is not signed in.
     pub fn new(addr: SocketAddr) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .build()
-            .expect("a client without special wishes can be built");
+            .expect("a client with these options can be built");
         Self { base: format!("http://{addr}"), http, jar: Jar::default(), id: String::new(), email: String::new() }
     }
 
-    /// The people who were put into a store before its server started.
+    /// Returns clients for the users that were put into a store before its server started.
     pub async fn seeded(addr: SocketAddr, seeded: Vec<Seeded>) -> Vec<Self> {
-        // Whatever the session's cookie is called, a real one tells.
+        // The name of the session cookie is copied from a real sign-up.
         let mut real = Self::new(addr);
         real.join().await;
         let cookie = real.cookie().expect("signing up sets a cookie");
@@ -60,36 +60,36 @@ impl Client {
         seeded.into_iter().map(person).collect()
     }
 
-    /// Somebody at the same server who is not signed in.
+    /// Returns a client of the same server that is not signed in.
     pub fn stranger(&self) -> Self {
         Self { jar: Jar::default(), id: String::new(), email: String::new(), ..self.clone() }
     }
 
-    /// Signs up under an address that nobody else has.
+    /// Signs up with an email address that no other user has.
     pub async fn join(&mut self) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         self.email = format!("person{}@example.com", COUNT.fetch_add(1, Ordering::Relaxed));
         self.id = self.sign_up(&self.email, Self::PASSWORD).await.expect(201).id();
     }
 
-    /// The same person at another replica.
+    /// Returns the same user at another replica.
     pub fn at(&self, server: &Server) -> Self {
         self.at_addr(server.addr)
     }
 
-    /// The same, whatever listens there.
+    /// Returns the same user at another address, which may be a proxy.
     pub fn at_addr(&self, addr: SocketAddr) -> Self {
         Self { base: format!("http://{addr}"), ..self.clone() }
     }
 
-    /// The same account in a browser of its own: signed in anew.
+    /// Returns the same account in a second browser, signed in there.
     pub async fn elsewhere(&self) -> Self {
         let other = Self { jar: Jar::default(), ..self.clone() };
         other.sign_in(&self.email, Self::PASSWORD).await.expect(200);
         other
     }
 
-    /// `name=value` of the session's cookie.
+    /// Returns `name=value` of the session cookie.
     pub fn cookie(&self) -> Option<String> {
         self.jar.lock().expect("no holder panics").clone()
     }
@@ -143,7 +143,7 @@ impl Client {
         self.put("/api/users/currentuser", change)
     }
 
-    /// `query` with its question mark, or empty.
+    /// `query` includes its question mark, or is empty.
     pub fn tickets(&self, query: &str) -> Call {
         self.get(&format!("/api/tickets{query}"))
     }
@@ -168,7 +168,7 @@ impl Client {
         self.post("/api/orders", &json!({ "ticketId": ticket }))
     }
 
-    /// `query` with its question mark, or empty.
+    /// `query` includes its question mark, or is empty.
     pub fn orders(&self, query: &str) -> Call {
         self.get(&format!("/api/orders{query}"))
     }
@@ -197,36 +197,36 @@ impl Client {
         self.get(&format!("/api/orders/{order}/charges"))
     }
 
-    /// A socket with this person's cookie, past its `Hello`.
+    /// Returns a socket with this user's cookie that has received its `Hello`.
     pub async fn socket(&self) -> Socket {
         let mut socket = self.socket_at("").await;
         socket.expect("Hello").await;
         socket
     }
 
-    /// A socket that has read nothing yet. `query` with its question mark, or empty.
+    /// Returns a socket that has read nothing yet. `query` includes its question mark, or is empty.
     pub async fn socket_at(&self, query: &str) -> Socket {
         self.try_socket_at(query).await.unwrap_or_else(|error| panic!("no socket: {error}"))
     }
 
     /// # Errors
-    /// If there is nobody who upgrades.
+    /// If the server does not upgrade the connection.
     pub async fn try_socket_at(&self, query: &str) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
         Socket::connect(&format!("{}/ws{query}", self.base.replacen("http", "ws", 1)), self.cookie().as_deref(), None).await
     }
 
-    /// A new ticket on sale; its id.
+    /// Puts a new ticket on sale and returns its id.
     pub async fn sells(&self, title: &str) -> String {
         self.list_ticket(title, 20).await.expect(201).id()
     }
 
-    /// Locks a ticket; the order's id.
+    /// Locks a ticket and returns the order's id.
     pub async fn locks(&self, ticket: &str) -> String {
         self.place_order(ticket).await.expect(201).id()
     }
 }
 
-/// A request that is sent when it is awaited.
+/// Request that is sent when it is awaited.
 #[derive(Debug)]
 pub struct Call {
     asked: String,
@@ -235,7 +235,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Waits so long for the answer, and no longer.
+    /// Sets the timeout of the request.
     pub fn within(mut self, patience: Duration) -> Self {
         self.request = self.request.timeout(patience);
         self
@@ -246,7 +246,7 @@ impl Call {
         self
     }
 
-    /// With an Idempotency-Key.
+    /// Sets the Idempotency-Key.
     pub fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
@@ -256,20 +256,20 @@ impl Call {
         self
     }
 
-    /// A body as it is, as `application/json`.
+    /// Sets the body, unchanged, as `application/json`.
     pub fn text(mut self, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.header(header::CONTENT_TYPE, "application/json").body(body);
         self
     }
 
-    /// A body as it is, without a content type.
+    /// Sets the body, unchanged, without a content type.
     pub fn untyped(mut self, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.body(body);
         self
     }
 
     /// # Errors
-    /// If there was no answer: its server is gone.
+    /// If no answer arrives, for example because the server has exited.
     pub async fn attempt(self) -> Result<Answer, reqwest::Error> {
         let answer = self.request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

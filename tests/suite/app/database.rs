@@ -1,5 +1,5 @@
-//! Where a test's server keeps its state: a folder of its own, and with MongoDB a database of its own. Both go with the
-//! test.
+//! The storage of a test's server: a folder, and with MongoDB a database, used by this test only. Both are removed when
+//! the test ends.
 
 use std::{
     path::PathBuf,
@@ -10,10 +10,10 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, error::Error};
 
-/// How often to try to drop a database, a second each.
+/// Number of attempts to drop a database; each takes up to one second.
 const TRIES: u32 = 20;
 
-/// Which store a test runs on.
+/// Store that a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Embedded,
@@ -21,7 +21,7 @@ pub enum Backend {
     MongoDb,
 }
 
-/// A folder, and perhaps a database, that nobody else uses; both are removed in the end.
+/// Folder, and with MongoDB a database, that no other test uses. Both are drop_with_retries on drop.
 #[derive(Debug)]
 pub struct Home {
     folder: PathBuf,
@@ -30,50 +30,50 @@ pub struct Home {
 }
 
 impl Home {
-    /// An empty one.
+    /// Returns empty storage.
     pub fn new(store: Backend) -> Self {
-        Self::made((store == Backend::MongoDb).then(server_uri))
+        Self::create((store == Backend::MongoDb).then(server_uri))
     }
 
-    /// An empty one on a replica set of one's own.
+    /// Returns empty storage on the given replica set.
     pub fn on(server: &str) -> Self {
-        Self::made(Some(server.to_owned()))
+        Self::create(Some(server.to_owned()))
     }
 
-    fn made(server: Option<String>) -> Self {
+    fn create(server: Option<String>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gittix_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&name);
-        // A process with our number may have left one behind.
+        // A previous process with the same process id may have left a folder.
         let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder can be made among the temporary files");
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
         let uri = server.map(|server| with_database(&server, &name));
         let home = Self { folder, uri, kept: false };
         home.drop_database();
         home
     }
 
-    /// The embedded store's folder, and the ledger's.
+    /// Returns the folder of the embedded store and of the ledger.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
-    /// With the database's name in it.
+    /// Returns the URI, which includes the database's name.
     pub fn mongodb_uri(&self) -> Option<&str> {
         self.uri.as_deref()
     }
 
-    /// Leaves everything where it is, for whoever wants to see how it came to that.
+    /// Keeps the folder and the database on drop, so that the state after a failure can be examined.
     pub fn keep(&mut self) {
         self.kept = true;
     }
 
     fn drop_database(&self) {
         let Some(uri) = self.uri.clone() else { return };
-        // A thread of its own: this also runs while a test's runtime is being torn down.
+        // This also runs while a test's runtime is being shut down, so it needs a separate thread.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(removed(&uri))
+            runtime.block_on(drop_with_retries(&uri))
         })
         .join();
         if !matches!(dropped, Ok(Ok(()))) && !std::thread::panicking() {
@@ -91,9 +91,9 @@ impl Drop for Home {
     }
 }
 
-/// Drops the database of a URI. A server that was killed may have left a transaction open, which would be waited for until
-/// mongod ends it after a minute: so whatever transaction nobody has touched for a while is ended.
-async fn removed(uri: &str) -> Result<(), Error> {
+/// Drops the database of a URI. A server that was killed may have left a transaction open, and `dropDatabase` waits until
+/// mongod aborts it after a minute. Therefore transactions that were idle for 500 ms are aborted.
+async fn drop_with_retries(uri: &str) -> Result<(), Error> {
     let client = Client::with_uri_str(uri).await?;
     let (database, admin) = (client.default_database().expect("the URI names a database"), client.database("admin"));
     let idle = doc! { "active": false, "transaction.timeInactiveMicros": { "$gte": 500_000 } };
@@ -105,7 +105,7 @@ async fn removed(uri: &str) -> Result<(), Error> {
         let abandoned: Vec<Document> = admin.aggregate(sessions).await?.try_collect().await?;
         let id = |session: &Document| Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() });
         let ids: Vec<Document> = abandoned.iter().filter_map(id).collect();
-        // An empty list would mean all sessions, those of other tests among them.
+        // `killSessions` with an empty list kills all sessions, also those of other tests.
         if !ids.is_empty() {
             admin.run_command(doc! { "killSessions": ids }).await?;
         }
@@ -114,12 +114,12 @@ async fn removed(uri: &str) -> Result<(), Error> {
 }
 
 /// # Panics
-/// Without `MONGODB_URI`: a test that is silently skipped proves nothing.
+/// If `MONGODB_URI` is not set: a test that is silently skipped proves nothing.
 fn server_uri() -> String {
     std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one")
 }
 
-/// The same URI for another database.
+/// Returns the URI with another database name.
 fn with_database(uri: &str, database: &str) -> String {
     let (base, options) = uri.split_once('?').map_or((uri, ""), |(base, options)| (base, options));
     let (scheme, rest) = base.split_once("://").expect("a MongoDB URI has a scheme");
@@ -129,7 +129,7 @@ fn with_database(uri: &str, database: &str) -> String {
 }
 
 #[test]
-fn a_uri_keeps_its_options_when_its_database_changes() {
+fn uri_with_another_database_keeps_its_options() {
     assert_eq!(with_database("mongodb://a:1,b:2/?replicaSet=rs", "x"), "mongodb://a:1,b:2/x?replicaSet=rs");
     assert_eq!(with_database("mongodb://a:1/old?replicaSet=rs", "x"), "mongodb://a:1/x?replicaSet=rs");
     assert_eq!(with_database("mongodb://a:1", "x"), "mongodb://a:1/x");

@@ -1,7 +1,7 @@
-//! What tests talk to: a server of their own ([`TestApp`]), people who use it ([`Client`]), sockets ([`Socket`]) and, for
-//! what no well-behaved client sends, bare bytes ([`raw`]).
+//! Tools that tests use: a server with its own store ([`TestApp`]), users ([`Client`]), sockets ([`Socket`]) and, for
+//! requests that no correct client sends, raw bytes ([`raw`]).
 //!
-//! Every answer that passes through here is held against what the contract promises of all answers ([`Answer`]).
+//! Every answer that passes through this module is checked against the rules for all answers ([`Answer`]).
 
 mod answer;
 mod client;
@@ -20,32 +20,32 @@ pub use database::{Backend, Home};
 pub use server::{Server, bare_command, listening_at, run};
 pub use socket::Socket;
 
-/// How long a test waits for what must come before it fails.
+/// Maximum time that a test waits for an expected result before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One server with a store of its own.
+/// One server with its own store.
 #[derive(Debug)]
 pub struct TestApp {
-    // Before `home`, so that the process is gone when its folder or database is removed.
+    // The server is declared before `home`: the process must have exited when its folder or database is removed.
     pub server: Server,
     pub home: Home,
     settings: Vec<(String, String)>,
-    /// All people of a test share its connections.
+    /// All users of a test share the connections of this client.
     guest: Client,
 }
 
 impl TestApp {
-    /// With the default lengths of the lock, and without limits on rates.
+    /// Starts a server with the default lock lengths and without rate limits.
     pub async fn start(store: Backend) -> Self {
         Self::start_with(store, &[]).await
     }
 
-    /// With settings of its own: pairs of environment variable and value.
+    /// Starts a server with additional settings: pairs of environment variable and value.
     pub async fn start_with(store: Backend, settings: &[(&str, &str)]) -> Self {
         Self::start_at(Home::new(store), settings).await
     }
 
-    /// On a store that may hold something already.
+    /// Starts a server on existing storage.
     pub async fn start_at(home: Home, settings: &[(&str, &str)]) -> Self {
         let mut all = vec![("GITTIX_RATE_LIMIT".to_owned(), "off".to_owned()), ("GITTIX_REPLICA".to_owned(), "test".to_owned())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -54,26 +54,27 @@ impl TestApp {
         Self { server, home, settings: all, guest }
     }
 
-    /// A server, and people who are signed in without having typed a password: a thousand real ones take a minute to hash.
+    /// Starts a server with `count` users whose sessions were written into the store: to hash a thousand passwords takes a
+    /// minute.
     pub async fn start_with_people(store: Backend, settings: &[(&str, &str)], count: usize) -> (Self, Vec<Client>) {
         let home = Home::new(store);
         let seeded = world::seed_users(&home, count).await;
         Self::start_seeded(home, settings, seeded).await
     }
 
-    /// On a store that was seeded: the server, and the people who are in it.
+    /// Starts a server on storage that was seeded; returns it with a client for each seeded user.
     pub async fn start_seeded(home: Home, settings: &[(&str, &str)], seeded: Vec<world::Seeded>) -> (Self, Vec<Client>) {
         let app = Self::start_at(home, settings).await;
         let people = Client::seeded(app.server.addr, seeded).await;
         (app, people)
     }
 
-    /// Another process on the same store, with the same settings but for its name.
+    /// Starts another process on the same store, with the same settings except its name.
     pub async fn replica(&self, name: &str) -> Server {
         self.replica_with(name, &[]).await
     }
 
-    /// And but for some others.
+    /// Starts another process on the same store, with another name and the other settings in `others`.
     pub async fn replica_with(&self, name: &str, others: &[(&str, &str)]) -> Server {
         let mut settings = self.settings.clone();
         settings.push(("GITTIX_REPLICA".into(), name.into()));
@@ -81,50 +82,51 @@ impl TestApp {
         Server::start(&self.home, &settings).await
     }
 
-    /// Kills the process at once, as a crash would.
+    /// Kills the process at once, as a crash does.
     pub fn crash(&mut self) {
         self.server.kill();
     }
 
-    /// Starts a process anew on the same store.
+    /// Kills the process and starts a new one on the same store.
     pub async fn restart(&mut self) {
         self.server.kill();
         self.server = Server::start(&self.home, &self.settings).await;
     }
 
-    /// Starts a process anew on the same store, which is to end by itself, perhaps before it listens.
+    /// Kills the process and starts one on the same store that exits at a failpoint, perhaps before it listens. Waits for
+    /// its exit.
     #[cfg(feature = "failpoints")]
-    pub async fn restart_to_its_end(&mut self) {
+    pub async fn restart_until_exit(&mut self) {
         self.server.kill();
-        server::run_to_its_end(&self.home, &self.settings).await;
+        server::run_until_exit(&self.home, &self.settings).await;
     }
 
-    /// Changes a setting of the next start.
+    /// Changes a setting for the next start.
     #[cfg(feature = "failpoints")]
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.push((name.into(), value.into()));
     }
 
-    /// Somebody who is not signed in.
+    /// Returns a client that is not signed in.
     pub fn guest(&self) -> Client {
         self.guest.stranger().at(&self.server)
     }
 
-    /// Somebody new, signed up under an address that nobody else has.
+    /// Returns a new user, signed up with an email address that no other user has.
     pub async fn user(&self) -> Client {
         let mut guest = self.guest();
         guest.join().await;
         guest
     }
 
-    /// A socket that watches everything, signed in by nobody.
+    /// Returns a socket that is not signed in and watches everything.
     pub async fn socket(&self) -> Socket {
         self.guest().socket().await
     }
 }
 
-/// Runs each named `async fn(Backend)` of this module as a test on either store. One that is not named is dead code, so
-/// the compiler finds it.
+/// Runs each named `async fn(Backend)` of this module as a test on both stores. A function that is not named here is dead
+/// code, which the compiler reports.
 macro_rules! on_both_stores {
     ($($name:ident),* $(,)?) => {
         mod embedded {

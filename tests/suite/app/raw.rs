@@ -1,4 +1,4 @@
-//! Bare bytes on a TCP connection: requests that no HTTP client would send.
+//! Raw bytes on a TCP connection: requests that no HTTP client sends.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,12 +8,12 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a server may think about nonsense.
+/// Maximum time in which the server answers, or closes the connection.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends `bytes` and reads until the server closes the connection or `enough` of what it said.
+/// Sends `bytes` and reads until the server closes the connection or `enough` accepts the bytes received; returns them.
 ///
-/// A server that closes early resets what is still being sent; that is its right.
+/// A server that closes early may reset the connection while the request is being sent: such a write error is ignored.
 pub async fn exchange(addr: SocketAddr, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let stream = TcpStream::connect(addr).await.expect("the server listens");
     let (mut read, mut write) = stream.into_split();

@@ -1,4 +1,4 @@
-//! `gittix serve` as a child process: started on a free port, watched, signalled, and gone with its test.
+//! `gittix serve` as a child process on a free port. A test can read its log and signal it; the process is killed on drop.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{Home, PATIENCE};
 
-/// A running process. Dropping it kills it.
+/// Running process. Dropping the value kills the process.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -22,34 +22,34 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one and waits until it is ready.
+    /// Starts a process and waits until it is ready.
     pub async fn start(home: &Home, settings: &[(String, String)]) -> Self {
         let server = Self::start_unready(home, settings).await;
         server.ready().await;
         server
     }
 
-    /// Starts one and waits until it says where it listens.
+    /// Starts a process and waits until it logs its address.
     pub async fn start_unready(home: &Home, settings: &[(String, String)]) -> Self {
         Self::spawn(command(home, settings)).await
     }
 
-    /// Starts whatever serves, and waits until it says where it listens.
+    /// Starts any serving command and waits until it logs its address.
     pub async fn spawn(command: Command) -> Self {
-        Self::try_spawn(command).await.unwrap_or_else(|log| panic!("the server did not say where it listens; its log: {log:#?}"))
+        Self::try_spawn(command).await.unwrap_or_else(|log| panic!("the server did not log its address; its log: {log:#?}"))
     }
 
-    /// The same, for whoever can live with its failure.
+    /// Starts any serving command, for callers that handle its failure.
     ///
     /// # Errors
-    /// What it logged, if it ended without listening, or listened nowhere in time.
+    /// The log lines, if the process exited without listening or did not listen in time.
     pub async fn try_spawn(mut command: Command) -> Result<Self, Vec<String>> {
         let mut child = command.spawn().expect("the program that was just built can be started");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (tell, told) = mpsc::channel();
-        drain(child.stdout.take().expect("piped"), log.clone(), tell.clone());
-        drain(child.stderr.take().expect("piped"), log.clone(), tell);
-        let addr = tokio::task::spawn_blocking(move || told.recv_timeout(PATIENCE)).await.expect("waiting does not panic");
+        let (addr_tx, addr_rx) = mpsc::channel();
+        drain(child.stdout.take().expect("piped"), log.clone(), addr_tx.clone());
+        drain(child.stderr.take().expect("piped"), log.clone(), addr_tx);
+        let addr = tokio::task::spawn_blocking(move || addr_rx.recv_timeout(PATIENCE)).await.expect("waiting does not panic");
         match addr {
             Ok(addr) => Ok(Self { child, addr, log }),
             Err(_) => {
@@ -61,7 +61,7 @@ impl Server {
         }
     }
 
-    /// Waits until `/readyz` is green.
+    /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) {
         let url = format!("http://{}/readyz", self.addr);
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -73,13 +73,13 @@ impl Server {
                 Ok(answer) => last = format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
                 Err(error) => last = error.to_string(),
             }
-            // Nothing announces readiness; asking is all that a load balancer does either.
+            // No event announces readiness; a load balancer polls as well.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the server is not ready: {last}; its log: {:#?}", self.log());
     }
 
-    /// What it logged so far.
+    /// Returns the lines logged so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("no reader panics").clone()
     }
@@ -88,24 +88,24 @@ impl Server {
         self.child.id()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits for the exit.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, as an orchestrator sends it.
+    /// Sends SIGTERM, as an orchestrator does.
     pub fn terminate(&self) {
         self.signal("-TERM");
     }
 
-    /// SIGSTOP: it stands still, and does not know.
+    /// Sends SIGSTOP: the process stops and cannot notice it.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// SIGCONT.
-    pub fn wake(&self) {
+    /// Sends SIGCONT: the process continues.
+    pub fn resume(&self) {
         self.signal("-CONT");
     }
 
@@ -114,7 +114,7 @@ impl Server {
         assert!(sent.as_ref().is_ok_and(ExitStatus::success), "{sent:?}");
     }
 
-    /// Waits until it is gone, for as long as it takes.
+    /// Waits for the exit, without a deadline.
     #[cfg(feature = "failpoints")]
     pub async fn gone(&mut self) {
         while self.child.try_wait().expect("a child can be asked").is_none() {
@@ -122,7 +122,7 @@ impl Server {
         }
     }
 
-    /// Waits until it ended by itself.
+    /// Waits for an exit that the test did not force.
     pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -131,10 +131,10 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("the server did not end; its log: {:#?}", self.log());
+        panic!("the server did not exit; its log: {:#?}", self.log());
     }
 
-    /// The line in which it says why it ended. It may be read a moment after the end.
+    /// Returns the line that states why the process exited. It may be read a moment after the exit.
     pub async fn reason(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -143,18 +143,18 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("the server did not say why it ended; its log: {:#?}", self.log());
+        panic!("the server did not log why it exited; its log: {:#?}", self.log());
     }
 
-    /// How many file descriptors it has open.
+    /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process is alive").count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process is running").count()
     }
 
-    /// Resident memory in KiB, as the kernel counts it (`VmRSS` of `/proc/<pid>/status`).
+    /// Returns the resident memory in KiB, as the kernel counts it (`VmRSS` of `/proc/<pid>/status`).
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is alive");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has memory");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is running");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the status has a VmRSS line");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
     }
 }
@@ -170,36 +170,36 @@ impl Drop for Server {
     }
 }
 
-/// Runs a server that is to end by itself.
+/// Runs a server until it exits at a failpoint.
 ///
 /// # Panics
-/// If it does not.
+/// If the server does not exit.
 #[cfg(feature = "failpoints")]
-pub async fn run_to_its_end(home: &Home, settings: &[(String, String)]) {
+pub async fn run_until_exit(home: &Home, settings: &[(String, String)]) {
     let mut command = command(home, settings);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program that was just built can be started");
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().expect("a child can be asked").is_none() {
         if Instant::now() > deadline {
             let _ = child.kill();
-            panic!("it does not end");
+            panic!("the server did not exit");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Runs the program to its end; what it said on either stream.
+/// Runs the program until it exits; returns the status and the text of both streams.
 ///
 /// # Panics
-/// If it does not end: it serves, though it should have refused to.
+/// If the program does not exit, because it serves although it must refuse.
 pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String) {
     let mut child =
         bare_command().args(arguments).envs(settings.iter().copied()).spawn().expect("the program that was just built can be started");
     let text = Arc::new(Mutex::new(Vec::new()));
-    let (tell, _) = mpsc::channel();
+    let (addr_tx, _) = mpsc::channel();
     let readers = [
-        drain(child.stdout.take().expect("piped"), text.clone(), tell.clone()),
-        drain(child.stderr.take().expect("piped"), text.clone(), tell),
+        drain(child.stdout.take().expect("piped"), text.clone(), addr_tx.clone()),
+        drain(child.stderr.take().expect("piped"), text.clone(), addr_tx),
     ];
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
@@ -209,7 +209,7 @@ pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{arguments:?} with {settings:?} did not end, but said {:#?}", text.lock().expect("no reader panics"));
+            panic!("{arguments:?} with {settings:?} did not exit; its output: {:#?}", text.lock().expect("no reader panics"));
         }
         std::thread::sleep(Duration::from_millis(5));
     };
@@ -218,7 +218,7 @@ pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String
     (status, text)
 }
 
-/// The program with nothing of this process's environment but what a program needs.
+/// Returns `gittix serve` with the given settings; only the variables that a program needs are inherited.
 pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
     let mut command = bare_command();
     command.arg("serve").env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
@@ -230,7 +230,7 @@ pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
     command
 }
 
-/// The program without a command or a setting.
+/// Returns the program without a command and without settings.
 pub fn bare_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gittix"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -242,21 +242,21 @@ pub fn bare_command() -> Command {
     command
 }
 
-/// Reads a stream to its end, so that the child never waits for a full pipe.
-fn drain(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, tell: mpsc::Sender<SocketAddr>) -> JoinHandle<()> {
+/// Reads a stream to its end, so that the child is never blocked by a full pipe.
+fn drain(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, addr_tx: mpsc::Sender<SocketAddr>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let addr = listening_at(&line);
             log.lock().expect("no reader panics").push(line);
             if let Some(addr) = addr {
-                // Whoever waited may have given up.
-                let _ = tell.send(addr);
+                // The receiver may have timed out.
+                let _ = addr_tx.send(addr);
             }
         }
     })
 }
 
-/// The address in a log line, of either format.
+/// Returns the address in a log line, in either log format.
 pub fn listening_at(line: &str) -> Option<SocketAddr> {
     if !line.contains("listening") {
         return None;
@@ -267,7 +267,7 @@ pub fn listening_at(line: &str) -> Option<SocketAddr> {
 }
 
 #[test]
-fn both_log_formats_tell_the_address() {
+fn listening_address_is_found_in_both_log_formats() {
     let addr = "127.0.0.1:4711".parse().ok();
     assert_eq!(listening_at("2026-01-01T00:00:00Z  INFO gittix::app: listening addr=127.0.0.1:4711"), addr);
     assert_eq!(listening_at(r#"{"level":"INFO","message":"listening","addr":"127.0.0.1:4711","n":1}"#), addr);

@@ -1,4 +1,4 @@
-//! A WebSocket client that remembers every frame, and knows how to wait for one.
+//! A WebSocket client that records every frame and can wait for a given frame.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use tokio_tungstenite::{
 
 use super::PATIENCE;
 
-/// An open connection.
+/// Open connection.
 #[derive(Debug)]
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// All frames so far, `Hello` included.
+    /// All frames received so far, `Hello` included.
     pub frames: Vec<Value>,
-    /// The greatest cursor so far.
+    /// Newest cursor so far.
     cursor: String,
 }
 
 impl Socket {
     /// # Errors
-    /// If the server did not upgrade.
+    /// If the server does not upgrade the connection.
     pub async fn connect(url: &str, cookie: Option<&str>, origin: Option<&str>) -> Result<Self, Error> {
         let mut request = url.into_client_request()?;
         for (name, value) in [("cookie", cookie), ("origin", origin)] {
@@ -39,10 +39,10 @@ impl Socket {
         Ok(Self { stream, frames: Vec::new(), cursor: String::new() })
     }
 
-    /// The next frame.
+    /// Returns the next frame.
     ///
     /// # Panics
-    /// If none comes, the connection ends, or the frame's cursor is not past those before it.
+    /// If no frame arrives, if the connection ends, or if the frame has the same cursor as the one before it.
     pub async fn next(&mut self) -> Value {
         match self.read(PATIENCE).await {
             Some(Ok(frame)) => frame,
@@ -51,7 +51,7 @@ impl Socket {
         }
     }
 
-    /// The next frame, or how the connection ended, or `None` if neither came in time, however many pings did.
+    /// Returns the next frame, or how the connection ended, or `None` at the deadline. Pings do not extend the deadline.
     async fn read(&mut self, patience: Duration) -> Option<Result<Value, String>> {
         let until = Instant::now() + patience;
         loop {
@@ -62,56 +62,56 @@ impl Socket {
                 Ok(Some(Ok(Message::Close(frame)))) => {
                     return Some(Err(frame.map_or_else(|| "closed without a code".into(), |frame| u16::from(frame.code).to_string())));
                 }
-                Ok(Some(Ok(Message::Text(text)))) => return Some(Ok(self.remember(text.as_str()))),
+                Ok(Some(Ok(Message::Text(text)))) => return Some(Ok(self.record(text.as_str()))),
                 Ok(Some(Ok(Message::Binary(bytes)))) => panic!("a binary frame: {bytes:?}"),
                 Ok(Some(Ok(_))) => {}
             }
         }
     }
 
-    fn remember(&mut self, text: &str) -> Value {
+    fn record(&mut self, text: &str) -> Value {
         let frame: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
-        assert!(!text.contains("clientSecret"), "no frame holds a secret: {text}");
+        assert!(!text.contains("clientSecret"), "a frame contains a secret: {text}");
         if let (Some(cursor), Some(_)) = (frame["cursor"].as_str(), frame.get("at")) {
             let shaped = cursor.len() <= 64 && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
             assert!(shaped, "{cursor}");
-            assert_ne!(cursor, self.cursor, "one cursor for two frames: {frame}");
+            assert_ne!(cursor, self.cursor, "two frames have one cursor: {frame}");
             self.cursor = cursor.to_owned();
         }
         self.frames.push(frame.clone());
         frame
     }
 
-    /// Reads on until a frame fits; the frames in between are remembered.
-    pub async fn until(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+    /// Reads until a frame matches; the frames before it are recorded.
+    pub async fn until(&mut self, matches: impl Fn(&Value) -> bool) -> Value {
         loop {
             let frame = self.next().await;
-            if fits(&frame) {
+            if matches(&frame) {
                 return frame;
             }
         }
     }
 
-    /// The next frame, which must be of this type.
+    /// Returns the next frame, which must be of this type.
     pub async fn expect(&mut self, kind: &str) -> Value {
         let frame = self.next().await;
         assert_eq!(frame["type"], kind, "{frame}");
         frame
     }
 
-    /// The next frame of this type.
+    /// Reads until the next frame of this type.
     pub async fn event(&mut self, kind: &str) -> Value {
         self.until(|frame| frame["type"] == kind).await
     }
 
-    /// The next change after which this ticket has this status.
+    /// Reads until the next change after which this ticket has this status.
     pub async fn ticket(&mut self, id: &str, status: &str) -> Value {
-        let fits = |frame: &Value| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status;
-        self.until(|frame| frame["type"] == "TicketUpdated" && fits(frame)).await
+        let matches = |frame: &Value| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status;
+        self.until(|frame| frame["type"] == "TicketUpdated" && matches(frame)).await
     }
 
-    /// The frame about this ticket's creation. The feed is in commit order, so whatever was committed before the ticket was
-    /// and is not here by then never comes.
+    /// Reads until the frame about this ticket's creation; returns all frames so far. The feed is in commit order: an event
+    /// that was committed before the ticket and is not in these frames never arrives.
     pub async fn reached(&mut self, ticket: &str) -> &[Value] {
         self.until(|frame| frame["type"] == "TicketCreated" && frame["ticket"]["id"] == ticket).await;
         &self.frames
@@ -123,7 +123,7 @@ impl Socket {
 
     pub fn last_cursor(&self) -> String {
         let last = self.frames.iter().rev().find_map(|frame| frame["cursor"].as_str());
-        last.unwrap_or_else(|| panic!("a cursor in {:#?}", self.frames)).to_owned()
+        last.unwrap_or_else(|| panic!("no cursor in {:#?}", self.frames)).to_owned()
     }
 
     pub async fn say(&mut self, frame: &Value) {
@@ -131,15 +131,15 @@ impl Socket {
     }
 
     pub async fn send(&mut self, message: Message) {
-        self.stream.send(message).await.unwrap_or_else(|error| panic!("the socket took nothing: {error}"));
+        self.stream.send(message).await.unwrap_or_else(|error| panic!("the message was not sent: {error}"));
     }
 
-    /// Sends without caring whether it still can.
+    /// Sends a message and ignores a failure.
     pub async fn try_send(&mut self, message: Message) {
         let _ = self.stream.send(message).await;
     }
 
-    /// What the next pong holds; frames before it are passed over.
+    /// Returns the payload of the next pong. Frames before it are discarded.
     pub async fn pong(&mut self) -> Vec<u8> {
         loop {
             match timeout(PATIENCE, self.stream.next()).await {
@@ -150,17 +150,17 @@ impl Socket {
         }
     }
 
-    /// The next frame within `patience`, or why the connection ended: a close code, or what broke. `None`: neither came.
+    /// Returns the next frame within `patience`, or why the connection ended: a close code or an error. `None`: neither.
     pub async fn next_within(&mut self, patience: Duration) -> Option<Result<Value, String>> {
         self.read(patience).await
     }
 
-    /// Reads all that comes until the connection ends, however it does.
+    /// Reads all frames until the connection ends for any reason.
     pub async fn drain(&mut self) {
         while let Some(Ok(_)) = self.read(PATIENCE).await {}
     }
 
-    /// Reads to the end of the connection; the code that it was closed with.
+    /// Reads until the connection ends; returns the close code.
     pub async fn closed(&mut self) -> u16 {
         loop {
             match self.read(PATIENCE).await {

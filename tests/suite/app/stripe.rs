@@ -1,5 +1,5 @@
-//! Something that talks like Stripe, in the test's own process: PaymentIntents with manual capture, refunds, idempotency
-//! keys, signed events. It does what it is told at once and never fails; faults are other tests' business.
+//! A Stripe imitation in the test's process: PaymentIntents with manual capture, refunds, idempotency keys, signed events.
+//! It carries out each request at once and never fails; the fake in `tests/fake_stripe` covers faults.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A running one; gone with its test's runtime.
+/// Running imitation; it stops with the runtime of its test.
 #[derive(Debug, Clone)]
 pub struct Stripe {
     base: String,
@@ -26,9 +26,9 @@ pub struct Stripe {
 struct Ledger {
     intents: HashMap<String, Value>,
     refunds: Vec<Value>,
-    /// What was answered under each key.
+    /// Answer of each request, by idempotency key.
     answered: HashMap<String, (u16, Value)>,
-    /// Added to the amount of whatever is authorized.
+    /// Added to each amount that is authorized, in minor units.
     overcharge: i64,
 }
 
@@ -37,7 +37,7 @@ type Form = HashMap<String, String>;
 impl Stripe {
     pub const KEY: &'static str = "sk_test_51hushhush";
     pub const WEBHOOK_SECRET: &'static str = "whsec_hushhush";
-    /// The secret that is about to be rolled.
+    /// Previous webhook secret, which is still accepted during a rotation.
     pub const OLD_WEBHOOK_SECRET: &'static str = "whsec_oldhush";
     /// Part of every client secret.
     pub const CLIENT_SECRET: &'static str = "_secret_hush";
@@ -46,16 +46,16 @@ impl Stripe {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("it is bound"));
         let stripe = Self { base, ledger: Arc::default() };
-        let serving = stripe.clone();
+        let server = stripe.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serving.clone().serve(stream));
+                tokio::spawn(server.clone().serve(stream));
             }
         });
         stripe
     }
 
-    /// What a server needs to pay here.
+    /// Returns the settings that a server needs to pay here.
     pub fn settings(&self) -> Vec<(&str, &str)> {
         vec![
             ("STRIPE_SECRET_KEY", Self::KEY),
@@ -64,25 +64,25 @@ impl Stripe {
         ]
     }
 
-    /// The buyer acted at their bank.
+    /// Completes the authentication at the buyer's bank.
     pub fn act(&self, intent: &str) {
         self.change(intent, "requires_capture");
     }
 
-    /// Somebody has a payment at another state than we left it.
+    /// Sets the status of a payment, as another program or person could.
     pub fn change(&self, intent: &str, status: &str) {
-        self.lock().intents.get_mut(intent).expect("it was opened")["status"] = status.into();
+        self.lock().intents.get_mut(intent).expect("the payment exists")["status"] = status.into();
     }
 
-    /// Somebody captured a payment in Stripe's Dashboard.
+    /// Captures a payment, as a person can in Stripe's Dashboard.
     pub fn capture(&self, intent: &str) {
         self.change(intent, "succeeded");
         let mut ledger = self.lock();
-        let intent = ledger.intents.get_mut(intent).expect("it was opened");
+        let intent = ledger.intents.get_mut(intent).expect("the payment exists");
         intent["amount_received"] = intent["amount"].clone();
     }
 
-    /// From now on, what is authorized is more than what was asked for.
+    /// From now on, authorizes more than was requested, by this amount in minor units.
     pub fn overcharge(&self, minor: i64) {
         self.lock().overcharge = minor;
     }
@@ -91,14 +91,14 @@ impl Stripe {
         self.lock().intents[intent]["status"].as_str().expect("a text").to_owned()
     }
 
-    /// What was captured and what went back of all payments together, in minor units.
+    /// Returns the captured and the refunded amount of all payments together, in minor units.
     pub fn money(&self) -> (i64, i64) {
         let ledger = self.lock();
         let sum = |all: Vec<&Value>, member: &str| all.iter().map(|object| object[member].as_i64().expect("an amount")).sum();
         (sum(ledger.intents.values().collect(), "amount_received"), sum(ledger.refunds.iter().collect(), "amount"))
     }
 
-    /// An event about a payment, and its signature.
+    /// Returns an event about a payment, and its signature.
     pub fn event(&self, id: &str, kind: &str, intent: &str) -> (String, String) {
         let object = self.lock().intents.get(intent).cloned().unwrap_or_else(|| json!({ "object": "payment_intent", "id": intent }));
         let event = json!({ "id": id, "object": "event", "type": kind, "livemode": false, "data": { "object": object } });
@@ -121,16 +121,16 @@ impl Stripe {
     }
 }
 
-/// `Stripe-Signature` of a body, made so many seconds ago.
+/// Returns the `Stripe-Signature` of a body, created `secs_ago` seconds ago.
 pub fn sign(body: &str, secret: &str, secs_ago: i64) -> String {
     let at = wall_clock().0 / 1000 - secs_ago;
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
     let mac: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("t={at},v1={mac}")
 }
 
-/// The request's line, its key, and the form in its body.
+/// Reads a request: its request line, its idempotency key, and the form in its body.
 async fn read(stream: &mut TcpStream) -> Option<(String, Option<String>, Form)> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];

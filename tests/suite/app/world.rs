@@ -1,5 +1,5 @@
-//! What a store and the sandbox's ledger hold once their server is gone: read through the stores' own code, held against
-//! the invariants of the domain. Also the other way round: what a test wants to be there before its server starts.
+//! Reads the content of a store and of the sandbox's ledger after their server has exited, through the stores' own code,
+//! and checks it against the invariants of the domain. Also writes data into a store before its server starts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,17 +23,17 @@ use uuid::Uuid;
 
 use super::Home;
 
-/// Everything that a store holds, with all its events in commit order.
+/// Content of a store, with all its events in commit order.
 #[derive(Debug, Clone)]
 pub struct Found {
     pub world: Snapshot,
     pub events: Vec<Event>,
-    /// When it was read.
+    /// Time of the read.
     pub at: Timestamp,
 }
 
 impl Found {
-    /// Reads a store and the ledger beside it. With the embedded store its server must be gone.
+    /// Reads a store and the ledger beside it. With the embedded store the server must have exited.
     pub async fn read(home: &Home) -> Self {
         let store = open(home).await;
         let (mut world, events) = store.dump().await.expect("a store that was just opened can be read");
@@ -42,9 +42,10 @@ impl Found {
         Self { world, events, at: wall_clock() }
     }
 
-    /// The names of the invariants that do not hold, and where. `acknowledged` is what clients were told: document and version.
+    /// Returns the invariants that do not hold, with the place. `acknowledged` maps documents to the greatest version that a
+    /// client received.
     ///
-    /// I6 is about what one observer saw in its order: it is checked where something is observed.
+    /// I6 concerns the order that one observer saw: it is checked where events are observed.
     pub fn violations(&self, policy: &Policy, sweep: Millis, acknowledged: &BTreeMap<Uuid, Version>) -> Vec<String> {
         [
             one_order_per_ticket(&self.world),
@@ -61,13 +62,13 @@ impl Found {
     }
 }
 
-/// A lock whose time was over, and that was taken off its ticket.
+/// Release of a lock after its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Release {
     pub ticket: TicketId,
-    /// Its end, as it was granted.
+    /// End of the lock, as it was granted.
     pub due: Timestamp,
-    /// When the release was decided.
+    /// Time at which the release was decided.
     pub at: Timestamp,
 }
 
@@ -78,7 +79,7 @@ impl Release {
 }
 
 impl Found {
-    /// The locks that lapsed; those that their buyers gave up are not among them.
+    /// Returns the releases of expired locks, without the locks that buyers cancelled.
     pub fn releases(&self) -> Vec<Release> {
         let mut held: BTreeMap<TicketId, &Ticket> = BTreeMap::new();
         let mut releases = Vec::new();
@@ -96,9 +97,8 @@ impl Found {
     }
 }
 
-/// The store that a server had, or will have. One at a time with the embedded store.
-/// Commits until the store has decided: one that had no time for it wrote nothing, and is asked again, as whoever wants
-/// something would. A busy machine's MongoDB is too slow at times.
+/// Commits until the store has decided. A store that answers `Unavailable` wrote nothing, so the commit is repeated, as a
+/// client would. MongoDB on a busy machine is too slow at times.
 pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitError> {
     const TRIES: u32 = 30;
     for _ in 1..TRIES {
@@ -110,6 +110,7 @@ pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitErro
     store.commit(commit).await
 }
 
+/// Opens the store that a server used or will use. The embedded store can be opened by one process at a time.
 pub async fn open(home: &Home) -> Arc<dyn Store> {
     match home.mongodb_uri() {
         None => EmbeddedStore::open(&home.data()).expect("no server has the store open"),
@@ -127,8 +128,8 @@ async fn ledger(home: &Home) -> Arc<dyn Ledger> {
     }
 }
 
-/// Puts tickets into a store that no server uses yet, as an earlier version of this program may have stored them: past the
-/// store's own code, which writes the present form.
+/// Puts tickets into a store that no server uses yet, in a form that an earlier version of this program may have stored.
+/// Bypasses the store's own code, which writes the present form.
 pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
     match home.mongodb_uri() {
         None => {
@@ -136,7 +137,7 @@ pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
             let file = redb::Database::open(home.data().join("gittix.redb")).expect("no server has the store open");
             let write = file.begin_write().expect("a transaction");
             {
-                let mut table = write.open_table(TICKETS).expect("the store made it");
+                let mut table = write.open_table(TICKETS).expect("the store created the table");
                 for ticket in tickets {
                     let id = Uuid::try_parse(ticket.get_str("_id").expect("a text")).expect("an id").as_u128();
                     table.insert(id, &bson::serialize_to_vec(ticket).expect("a document")[..]).expect("written");
@@ -152,8 +153,8 @@ pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
     }
 }
 
-/// Puts tickets on sale through the store, `seller` by `seller` in turn for each commit; returns their ids, oldest first.
-/// `title` gets the number of each ticket. They were listed at `at`.
+/// Puts tickets on sale through the store; each commit has the next seller in turn. Returns the ids, oldest first.
+/// `title` receives the number of each ticket. `at` is the time of listing.
 pub async fn seed_tickets(home: &Home, count: usize, at: Timestamp, sellers: &[UserId], title: impl Fn(usize) -> String) -> Vec<String> {
     const TICKETS_PER_COMMIT: usize = 500;
     let store = open(home).await;
@@ -170,32 +171,32 @@ pub async fn seed_tickets(home: &Home, count: usize, at: Timestamp, sellers: &[U
             commit.events.extend(listed.events);
             ids.push(id.to_string());
         }
-        store.commit(commit).await.expect("a store takes new tickets");
+        store.commit(commit).await.expect("a store accepts new tickets");
     }
     store.close().await;
     ids
 }
 
-/// Somebody who was signed up and in without hashing a password: only their session can be used.
+/// User with a session who was created without hashing a password: only the session can be used.
 #[derive(Debug, Clone)]
 pub struct Seeded {
     pub id: UserId,
     pub email: String,
-    /// What the session's cookie holds.
+    /// Value of the session cookie.
     pub token: String,
 }
 
-/// Puts users with a session each into a store that no server uses yet.
+/// Puts users with one session each into a store that no server uses yet.
 pub async fn seed_users(home: &Home, count: usize) -> Vec<Seeded> {
-    /// Commits stay small beside the stores' own limits.
+    /// Keeps commits small, far below the limits of the stores.
     const USERS_PER_COMMIT: usize = 50;
-    std::fs::create_dir_all(home.data()).expect("the folder of a test can be written");
+    std::fs::create_dir_all(home.data()).expect("the test's folder is writable");
     let store = open(home).await;
     let now = wall_clock();
     let seeded: Vec<Seeded> = (0..count).map(seeded_user).collect();
     for some in seeded.chunks(USERS_PER_COMMIT) {
         let writes = some.iter().flat_map(|user| writes_of(user, now)).collect();
-        store.commit(Commit { writes, events: Vec::new(), at: now }).await.expect("an empty store takes new users");
+        store.commit(Commit { writes, events: Vec::new(), at: now }).await.expect("an empty store accepts new users");
     }
     store.close().await;
     seeded
@@ -210,7 +211,7 @@ fn writes_of(seeded: &Seeded, now: Timestamp) -> [Write; 2] {
     let user = User {
         id: seeded.id,
         email: Email::parse(&seeded.email).expect("a plain address"),
-        // No password has this hash.
+        // This is not the hash of any known password.
         password_hash: "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into(),
         version: 0,
         created_at: now,

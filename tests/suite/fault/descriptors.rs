@@ -1,4 +1,4 @@
-//! A server with few file descriptors, all of which are taken by idle connections.
+//! A server with few file descriptors, all of which are used by idle connections.
 
 use std::{
     net::SocketAddr,
@@ -30,12 +30,12 @@ async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
     raw::request(addr, format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await
 }
 
-/// Opens connections and keeps each that had a request answered, until one gets 503.
-async fn take_all(addr: SocketAddr) -> Vec<TcpStream> {
+/// Opens connections until one is answered with 503; returns the connections whose request was answered.
+async fn use_all_descriptors(addr: SocketAddr) -> Vec<TcpStream> {
     let mut held = Vec::new();
     loop {
         let mut stream = TcpStream::connect(addr).await.expect("the server listens");
-        stream.write_all(format!("GET /api/nothing HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await.expect("it is open");
+        stream.write_all(format!("GET /api/nothing HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await.expect("the connection is open");
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.expect("an answer");
         match &status[9..] {
@@ -43,17 +43,17 @@ async fn take_all(addr: SocketAddr) -> Vec<TcpStream> {
             b"503" => return held,
             other => panic!("answered {}", String::from_utf8_lossy(other)),
         }
-        assert!(held.len() < 2 * DESCRIPTORS, "there is no end of connections");
+        assert!(held.len() < 2 * DESCRIPTORS, "the number of connections is not bounded");
     }
 }
 
 #[tokio::test]
-async fn probes_are_answered_when_all_descriptors_are_taken() {
+async fn probes_are_answered_when_all_descriptors_are_used() {
     let home = Home::new(Backend::Embedded);
     let server = start(&home, &[("GITTIX_RATE_LIMIT", "off")]).await;
-    let held = take_all(server.addr).await;
-    assert!(held.len() > DESCRIPTORS / 4, "without rates one address may take all: {}", held.len());
-    // More come all the time, and none of them says what it wants.
+    let held = use_all_descriptors(server.addr).await;
+    assert!(held.len() > DESCRIPTORS / 4, "without rate limits one address may use all descriptors: {}", held.len());
+    // Further connections arrive all the time and send no request.
     let mut more = Vec::new();
     for _ in 0..DESCRIPTORS {
         more.push(TcpStream::connect(server.addr).await.expect("the server accepts"));
@@ -67,7 +67,7 @@ async fn probes_are_answered_when_all_descriptors_are_taken() {
     assert!(status == 503 && text.contains("\"code\":\"unavailable\"") && text.contains("retry-after: "), "{text}");
     assert!(server.descriptors() <= DESCRIPTORS);
     drop((held, more));
-    // When they are gone, requests are answered again.
+    // After these connections are closed, requests are answered again.
     while get(server.addr, "/api/settings").await.0 != 200 {
         tokio::task::yield_now().await;
     }
@@ -77,19 +77,19 @@ async fn probes_are_answered_when_all_descriptors_are_taken() {
 async fn one_address_holds_at_most_a_quarter_of_the_descriptors() {
     let home = Home::new(Backend::Embedded);
     let server = start(&home, &[]).await;
-    let held = take_all(server.addr).await;
+    let held = use_all_descriptors(server.addr).await;
     assert!(held.len() <= DESCRIPTORS / 4, "{}", held.len());
     assert!(held.len() > DESCRIPTORS / 8, "{}", held.len());
     let (_, text) = get(server.addr, "/healthz").await;
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
 }
 
-/// A WebSocket of a client behind the proxy; whether it was accepted.
+/// Opens a WebSocket for a client behind the proxy; returns the connection and whether it was accepted.
 async fn socket(addr: SocketAddr, client: &str) -> (TcpStream, bool) {
     let mut stream = TcpStream::connect(addr).await.expect("the server listens");
     let handshake = String::from_utf8(raw::upgrade(addr)).expect("ASCII");
     let handshake = handshake.replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n\r\n"));
-    stream.write_all(handshake.as_bytes()).await.expect("it is open");
+    stream.write_all(handshake.as_bytes()).await.expect("the connection is open");
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.expect("an answer");
     (stream, head.ends_with(b"101"))
@@ -106,8 +106,8 @@ async fn client_behind_a_trusted_proxy_holds_at_most_a_quarter_of_the_sockets() 
             break;
         }
         held.push(stream);
-        assert!(held.len() < DESCRIPTORS, "there is no bound");
+        assert!(held.len() < DESCRIPTORS, "the number of sockets is not bounded");
     }
     assert!((4..=DESCRIPTORS / 4).contains(&held.len()), "{}", held.len());
-    assert!(socket(server.addr, "192.0.2.2").await.1, "another client has its own share");
+    assert!(socket(server.addr, "192.0.2.2").await.1, "the share of another client is used up");
 }

@@ -1,4 +1,4 @@
-//! A data folder without room: on a small file system in a mount namespace of the server's own (root).
+//! A data folder without free space: a small file system in a mount namespace of the server (needs root).
 
 use std::{
     fs,
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use crate::{
     app::{Answer, Backend, Client, Home, PATIENCE, Server, TestApp, bare_command},
-    replicas::left_out,
+    replicas::report_skipped,
 };
 
-/// Bytes of the file system: some more than the two files begin with.
+/// Size of the file system: slightly more than the initial size of the two files.
 const SIZE: &str = "8m";
-/// Purchases until there must be no room for another.
+/// Number of purchases after which the file system must be full.
 const PURCHASES_MAX: usize = 5_000;
 
 fn is_possible() -> bool {
@@ -24,7 +24,7 @@ fn is_possible() -> bool {
     mounted.is_ok_and(|output| output.status.success())
 }
 
-/// A server whose data folder is a file system of its own.
+/// Starts a server whose data folder is a separate file system.
 async fn start(home: &Home) -> Server {
     fs::create_dir_all(home.data()).expect("a folder");
     let mount = format!(r#"mount -t tmpfs -o size={SIZE} tmpfs "$GITTIX_DATA_DIR" && exec "$0" serve"#);
@@ -40,13 +40,13 @@ async fn start(home: &Home) -> Server {
     server
 }
 
-/// The data folder as the server sees it.
+/// Returns the path of the data folder in the server's mount namespace.
 fn folder_of(server: &Server, home: &Home) -> PathBuf {
     let inside = home.data();
     Path::new(&format!("/proc/{}/root", server.pid())).join(inside.strip_prefix("/").expect("an absolute path"))
 }
 
-/// Takes all the room there is.
+/// Fills the file system completely.
 fn fill(filler: &Path) {
     let mut file = fs::File::create(filler).expect("made");
     for piece in [1 << 16, 1 << 12, 1] {
@@ -64,7 +64,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A new ticket, locked and paid: the order's id, or the first answer that is no success.
+/// Lists, locks and pays a ticket; returns the order's id, or the first answer that is not a success.
 async fn buy(seller: &Client, buyer: &Client) -> Result<String, Answer> {
     let listed = seller.list_ticket("Row", 20).await;
     if listed.status != 201 {
@@ -79,9 +79,9 @@ async fn buy(seller: &Client, buyer: &Client) -> Result<String, Answer> {
 }
 
 #[tokio::test]
-async fn full_disk_is_503_and_purchases_go_on_by_themselves_when_there_is_room_again() {
+async fn purchases_on_a_full_disk_answer_503_and_succeed_again_when_there_is_space() {
     if !is_possible() {
-        return left_out("a full disk", "a file system cannot be mounted: root on Linux can");
+        return report_skipped("a full disk", "a file system cannot be mounted; run as root on Linux");
     }
     let home = Home::new(Backend::Embedded);
     let server = start(&home).await;
@@ -104,19 +104,19 @@ async fn full_disk_is_503_and_purchases_go_on_by_themselves_when_there_is_room_a
             }
         }
     }
-    // No answer may be 500: `Answer` sees to that.
+    // `Answer` asserts that no answer is 500.
     let refused = refused.expect("the disk is full");
     assert!([202, 503].contains(&refused.status), "{refused:?}");
     while seller.list_ticket("Row", 20).await.status == 201 {}
     seller.list_ticket("Row", 20).await.refused(503, "unavailable");
     guest.get("/healthz").await.expect(200);
 
-    // What a crash in this state leaves has everything that was acknowledged.
+    // A copy of the files in this state, as a crash leaves them, contains everything that was acknowledged.
     let crashed = Home::new(Backend::Embedded);
     fs::create_dir_all(crashed.data()).expect("a folder");
     server.pause();
     copy(&folder, &crashed.data());
-    server.wake();
+    server.resume();
     let after_crash = TestApp::start_at(crashed, &[]).await;
     for order in &bought {
         assert_eq!(buyer.at(&after_crash.server).order(order).await.expect(200)["status"], "Completed");

@@ -1,5 +1,5 @@
-//! Many sockets, one of which has stopped reading: the server's memory and the others' delay stay flat, and the stalled
-//! one is closed within a minute. The full count, on a release build, is `scripts/prove-sockets`.
+//! Many sockets, one of which does not read: the server's memory and the delay of the other sockets do not grow, and the
+//! stalled socket is closed within a minute. `scripts/prove-sockets` runs the full count on a release build.
 
 use std::{
     net::SocketAddr,
@@ -19,25 +19,25 @@ use tokio::{
 
 use crate::app::{Backend, TestApp, raw};
 
-/// What one run showed.
+/// Measurements of one run.
 #[derive(Debug)]
 pub struct Flood {
     pub sockets: usize,
-    /// Resident memory with all sockets open, before the first event and after the last.
+    /// Resident memory with all sockets open, before the first event and after the last one.
     pub before_kib: u64,
     pub after_kib: u64,
-    /// From an edit's answer to its frame at a socket that reads, without and with the stalled one.
+    /// Time from the answer to an edit until a reading socket receives its frame, without and with the stalled socket.
     pub delay_alone: Duration,
     pub delay_beside: Duration,
     pub bytes_read: u64,
-    /// From the last event, by which all buffers are full, to the stalled socket's end.
+    /// Time from the last event, when all buffers are full, to the end of the stalled socket.
     pub closed_after: Duration,
 }
 
-/// A WebSocket whose client has a small window and never reads.
+/// Opens a WebSocket whose client has a small receive window and never reads.
 pub async fn stalled_socket(addr: SocketAddr) -> TcpStream {
     let socket = Socket2::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
-    // Small, so that a few hundred frames fill it.
+    // A few hundred frames fill this buffer.
     socket.set_recv_buffer_size(4 * 1024).expect("a buffer's size");
     socket.connect(&addr.into()).expect("the server listens");
     socket.set_nonblocking(true).expect("a mode");
@@ -46,11 +46,11 @@ pub async fn stalled_socket(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sockets that read all that comes as fast as they can, without looking at it.
-async fn drains(addr: SocketAddr, count: usize, bytes: &Arc<AtomicU64>) -> Vec<tokio::task::JoinHandle<()>> {
+/// Opens sockets that read all bytes as fast as possible and discard them.
+async fn start_readers(addr: SocketAddr, count: usize, bytes: &Arc<AtomicU64>) -> Vec<tokio::task::JoinHandle<()>> {
     let mut readers = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut stream = TcpStream::connect(addr).await.expect("the server takes more sockets");
+        let mut stream = TcpStream::connect(addr).await.expect("the server accepts more sockets");
         stream.write_all(&raw::upgrade(addr)).await.expect("a handshake is short");
         let bytes = Arc::clone(bytes);
         readers.push(tokio::spawn(async move {
@@ -63,7 +63,7 @@ async fn drains(addr: SocketAddr, count: usize, bytes: &Arc<AtomicU64>) -> Vec<t
     readers
 }
 
-/// Median time from an edit's answer to its frame.
+/// Returns the median time from the answer to an edit until its frame arrives.
 async fn delay(app: &TestApp, seller: &crate::app::Client, ticket: &str) -> Duration {
     const EDITS: usize = 21;
     let mut watcher = app.socket().await;
@@ -82,14 +82,14 @@ async fn delay(app: &TestApp, seller: &crate::app::Client, ticket: &str) -> Dura
 async fn metric(app: &TestApp, series: &str) -> f64 {
     let text = app.guest().get("/metrics").await.expect(200).text;
     let value = text.lines().find_map(|line| line.strip_prefix(series)).and_then(|value| value.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("{series} in {text}"))
+    value.unwrap_or_else(|| panic!("no {series} in {text}"))
 }
 
-/// `sockets` readers and one that has stopped; `events` frames of some 1 KiB.
+/// Runs `sockets - 1` readers and one stalled socket; `events` frames of about 1 KiB.
 pub async fn flood(app: &TestApp, sockets: usize, events: usize) -> Flood {
     const STALLED: &str = "gittix_websockets_closed_total{reason=\"stalled\"} ";
     let bytes = Arc::new(AtomicU64::new(0));
-    let readers = drains(app.server.addr, sockets - 1, &bytes).await;
+    let readers = start_readers(app.server.addr, sockets - 1, &bytes).await;
     let seller = app.user().await;
     let mut tickets = Vec::new();
     for number in 0..16 {
@@ -106,7 +106,7 @@ pub async fn flood(app: &TestApp, sockets: usize, events: usize) -> Flood {
     let delay_beside = delay(app, &seller, &tickets[0]).await;
     let after_kib = app.server.resident_kib();
     while metric(app, STALLED).await < 1.0 {
-        assert!(began.elapsed() < Duration::from_secs(90), "the stalled socket was never closed");
+        assert!(began.elapsed() < Duration::from_secs(90), "the stalled socket was not closed");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let closed_after = began.elapsed();
@@ -118,9 +118,9 @@ pub async fn flood(app: &TestApp, sockets: usize, events: usize) -> Flood {
 
 impl Flood {
     /// # Panics
-    /// If a promise of the contract was broken.
-    pub fn assert_promises(&self) {
-        /// What the stalled socket's backlog, and the allocator's slack for thousands of others, may take.
+    /// If a bound of the contract is exceeded.
+    pub fn assert_bounds(&self) {
+        /// Permitted growth: the backlog of the stalled socket, and the unused space that the allocator keeps for the others.
         const GROWTH_KIB_MAX: u64 = 32 * 1024;
         assert!(self.after_kib < self.before_kib + GROWTH_KIB_MAX, "{self:#?}");
         assert!(self.delay_beside < self.delay_alone * 3 + Duration::from_millis(50), "{self:#?}");
@@ -131,7 +131,7 @@ impl Flood {
 }
 
 #[tokio::test]
-async fn one_stalled_reader_costs_the_others_nothing() {
+async fn stalled_reader_does_not_delay_other_sockets() {
     let app = TestApp::start(Backend::Embedded).await;
-    flood(&app, 200, 600).await.assert_promises();
+    flood(&app, 200, 600).await.assert_bounds();
 }

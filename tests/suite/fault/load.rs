@@ -1,5 +1,5 @@
-//! A load that does everything at once: sellers, buyers who pay, are declined, authenticate, cancel or let their lock lapse.
-//! It remembers what it was told, so that a checker can ask for it afterwards.
+//! A load with all kinds of requests at once: sellers, and buyers who pay, are declined, authenticate, cancel or let their
+//! lock expire. The clients record all answers, so that a checker can compare them with the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,27 +13,27 @@ use uuid::Uuid;
 
 use crate::app::{Answer, Call, Client, world::Found};
 
-/// What clients were told, by all their answers.
+/// Facts that clients received in all their answers.
 #[derive(Debug, Default)]
-pub struct Told {
-    /// Tickets and orders, with the greatest version that was shown.
+pub struct ClientRecord {
+    /// Greatest version received of each ticket and order.
     pub versions: BTreeMap<Uuid, Version>,
-    /// Orders that are Completed for ever.
+    /// Orders that were Completed, which is final.
     pub completed: BTreeSet<String>,
-    /// Orders that are Cancelled for ever.
+    /// Orders that were Cancelled, which is final.
     pub cancelled: BTreeSet<String>,
-    /// Tickets that were taken off sale.
+    /// Tickets that were delisted.
     pub deleted: BTreeSet<String>,
-    /// Orders for which a payment was attempted, answered or not, with whoever did.
+    /// Orders for which a payment was attempted, answered or not, with the number of the buyer.
     pub attempted: Vec<(usize, String)>,
     pub requests: u64,
     pub acknowledged: u64,
 }
 
-/// Shared by everybody who makes up the load.
-pub type Ledger = Arc<Mutex<Told>>;
+/// Record shared by all clients of the load.
+pub type SharedRecord = Arc<Mutex<ClientRecord>>;
 
-impl Told {
+impl ClientRecord {
     pub fn answered(&mut self, answer: &Answer) {
         self.requests += 1;
         let changed = matches!(answer.status, 200..=204) && !answer.asked.starts_with("GET ");
@@ -45,9 +45,9 @@ impl Told {
     }
 }
 
-impl Told {
-    /// What was said to be over for ever, and is not (I5).
-    pub fn forgotten(&self, found: &Found) -> Vec<String> {
+impl ClientRecord {
+    /// Returns the final outcomes that the store does not contain (I5).
+    pub fn lost_outcomes(&self, found: &Found) -> Vec<String> {
         let states: BTreeMap<OrderId, OrderStatus> = found.world.orders.iter().map(|order| (order.id, order.status)).collect();
         let state = |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
         let completed = self.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
@@ -64,62 +64,62 @@ impl Told {
     }
 }
 
-/// How a request gets to a server.
+/// Way of a request to a server.
 pub trait Route: Send {
-    /// The answer to what `make` makes for this person at some server, or `None` when there is nobody left to ask. Called
-    /// again for each attempt; all attempts have one Idempotency-Key.
+    /// Sends the request that `make` builds and returns the answer, or `None` when no server is left. `make` is called again
+    /// for each attempt; all attempts have one Idempotency-Key.
     fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> impl Future<Output = Option<Answer>> + Send;
 }
 
-/// To the one server there is, once.
+/// Sends each request once, to the only server.
 #[derive(Debug, Clone)]
-pub struct Straight(pub Client);
+pub struct SingleServer(pub Client);
 
-impl Route for Straight {
+impl Route for SingleServer {
     async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Option<Answer> {
         make(&self.0).key(&Uuid::now_v7().to_string()).attempt().await.ok()
     }
 }
 
-/// One person of the load.
+/// One client of the load.
 #[derive(Debug, Clone)]
-pub struct Actor<R> {
+pub struct LoadClient<R> {
     pub number: usize,
     pub route: R,
-    pub told: Ledger,
+    pub record: SharedRecord,
 }
 
-/// There is nobody left to ask.
+/// No server is left that answers.
 #[derive(Debug)]
-struct Gone;
+struct NoServer;
 
-/// What the load's buyers leave alone, so that others can count on it.
+/// Title of tickets that the buyers of the load never order; other checks rely on them.
 pub const RESERVED: &str = "Reserved";
 
-impl<R: Route> Actor<R> {
-    async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Result<Answer, Gone> {
-        let answer = self.route.ask(make).await.ok_or(Gone)?;
-        self.told.lock().expect("no holder panics").answered(&answer);
+impl<R: Route> LoadClient<R> {
+    async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Result<Answer, NoServer> {
+        let answer = self.route.ask(make).await.ok_or(NoServer)?;
+        self.record.lock().expect("no holder panics").answered(&answer);
         Ok(answer)
     }
 
-    fn note(&self, note: impl FnOnce(&mut Told)) {
-        note(&mut self.told.lock().expect("no holder panics"));
+    fn note(&self, note: impl FnOnce(&mut ClientRecord)) {
+        note(&mut self.record.lock().expect("no holder panics"));
     }
 
-    /// Lists, edits and delists as long as there is somebody to ask.
+    /// Lists, edits and delists until no server answers.
     pub async fn sells(mut self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         while self.sell_once(&mut random).await.is_ok() {}
     }
 
-    /// Orders whatever is there as long as there is somebody to ask.
+    /// Orders available tickets until no server answers.
     pub async fn buys(mut self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         while self.buy_once(&mut random).await.is_ok() {}
     }
 
-    async fn sell_once(&mut self, random: &mut StdRng) -> Result<(), Gone> {
+    async fn sell_once(&mut self, random: &mut StdRng) -> Result<(), NoServer> {
         let (price, better) = (random.random_range(1..500), random.random_range(1..500));
         let listed = self.ask(|seller| seller.list_ticket("Row", price)).await?;
         if listed.status != 201 {
@@ -131,7 +131,7 @@ impl<R: Route> Actor<R> {
             1 => {
                 let gone = self.ask(|seller| seller.delist_ticket(&ticket)).await?;
                 if gone.status == 204 {
-                    self.note(|told| told.deleted.extend([ticket]));
+                    self.note(|record| record.deleted.extend([ticket]));
                 }
             }
             _ => {}
@@ -139,7 +139,7 @@ impl<R: Route> Actor<R> {
         Ok(())
     }
 
-    async fn buy_once(&mut self, random: &mut StdRng) -> Result<(), Gone> {
+    async fn buy_once(&mut self, random: &mut StdRng) -> Result<(), NoServer> {
         let found = self.ask(|buyer| buyer.tickets("?status=Available&limit=8")).await?;
         let none = Vec::new();
         let on_sale: Vec<_> = found.body.as_array().unwrap_or(&none).iter().filter(|ticket| ticket["title"] != RESERVED).collect();
@@ -162,24 +162,24 @@ impl<R: Route> Actor<R> {
             7 => {
                 let gone = self.ask(|buyer| buyer.cancel_order(&order)).await?;
                 if gone.status == 204 {
-                    self.note(|told| told.cancelled.extend([order]));
+                    self.note(|record| record.cancelled.extend([order]));
                 }
                 Ok(())
             }
-            // The lock lapses by itself.
+            // The lock expires without a further request.
             _ => Ok(()),
         }
     }
 
-    async fn pay(&mut self, order: &str, token: &str) -> Result<(), Gone> {
-        self.note(|told| told.attempted.push((self.number, order.to_owned())));
+    async fn pay(&mut self, order: &str, token: &str) -> Result<(), NoServer> {
+        self.note(|record| record.attempted.push((self.number, order.to_owned())));
         let paid = self.ask(|buyer| buyer.pay(order, token)).await?;
         self.completed(order, &paid);
         Ok(())
     }
 
-    async fn authenticate(&mut self, order: &str, confirms: bool) -> Result<(), Gone> {
-        self.note(|told| told.attempted.push((self.number, order.to_owned())));
+    async fn authenticate(&mut self, order: &str, confirms: bool) -> Result<(), NoServer> {
+        self.note(|record| record.attempted.push((self.number, order.to_owned())));
         let waiting = self.ask(|buyer| buyer.pay(order, "pm_card_authenticationRequired")).await?;
         if waiting.status == 202 && confirms {
             let charge = waiting.id();
@@ -191,7 +191,7 @@ impl<R: Route> Actor<R> {
 
     fn completed(&self, order: &str, paid: &Answer) {
         if matches!(paid.status, 200 | 201) && paid["status"] == "Completed" {
-            self.note(|told| told.completed.extend([order.to_owned()]));
+            self.note(|record| record.completed.extend([order.to_owned()]));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The log's reader: gone, or not reading. Neither may stop a request, or the end of the server.
+//! The reader of the log has exited or does not read. Neither may block a request or the shutdown.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -12,18 +12,18 @@ use tokio::time::Instant;
 
 use crate::app::{Backend, Client, Home, PATIENCE, bare_command, listening_at};
 
-/// Requests that log more than a pipe of 64 KiB holds.
+/// Number of requests whose log lines fill more than a pipe of 64 KiB.
 const OVERFLOWING: usize = 1_500;
 
-/// A server that logs every request, and the reading end of its log.
-struct Logging {
+/// Server that logs every request, with the reading end of its log.
+struct LoggingServer {
     child: Child,
     addr: SocketAddr,
     log: Option<BufReader<ChildStderr>>,
     _home: Home,
 }
 
-impl Logging {
+impl LoggingServer {
     async fn start() -> Self {
         let home = Home::new(Backend::Embedded);
         let mut command = bare_command();
@@ -35,37 +35,37 @@ impl Logging {
             let mut line = String::new();
             loop {
                 line.clear();
-                assert_ne!(log.read_line(&mut line).expect("readable"), 0, "it ended");
+                assert_ne!(log.read_line(&mut line).expect("readable"), 0, "the server exited before it logged its address");
                 if let Some(addr) = listening_at(&line) {
                     return (addr, log);
                 }
             }
         })
         .await
-        .expect("it listens");
+        .expect("waiting does not panic");
         let server = Self { child, addr, log: Some(log), _home: home };
         server.ready().await;
         server
     }
 
-    /// Waits until the start is over. The pipe holds the lines that are logged meanwhile.
+    /// Waits until the server is ready. The pipe buffers the lines that are logged meanwhile.
     async fn ready(&self) {
         let deadline = Instant::now() + PATIENCE;
         while Client::new(self.addr).get("/readyz").await.status != 200 {
-            assert!(Instant::now() < deadline, "it is not ready");
+            assert!(Instant::now() < deadline, "the server is not ready");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// So many requests, each of which logs a line and must be answered.
-    async fn ask(&self, times: usize) {
+    /// Sends `times` requests; each logs a line and must be answered.
+    async fn request(&self, times: usize) {
         let guest = Client::new(self.addr);
         stream::iter(0..times).for_each_concurrent(32, |_| async { drop(guest.get("/healthz").await.expect(200)) }).await;
     }
 
     async fn metric(&self, name: &str) -> u64 {
         let text = Client::new(self.addr).get("/metrics").await.expect(200).text;
-        let line = text.lines().find(|line| line.split(' ').next() == Some(name)).expect("it is there");
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name)).expect("the metric exists");
         line.split(' ').nth(1).and_then(|value| value.parse().ok()).expect("a number")
     }
 
@@ -79,11 +79,11 @@ impl Logging {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("it does not end");
+        panic!("the server did not exit");
     }
 }
 
-impl Drop for Logging {
+impl Drop for LoggingServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -91,36 +91,36 @@ impl Drop for Logging {
 }
 
 #[tokio::test]
-async fn requests_and_shutdown_go_on_when_the_reader_of_the_log_is_gone() {
-    let mut server = Logging::start().await;
+async fn requests_and_shutdown_succeed_when_the_reader_of_the_log_has_exited() {
+    let mut server = LoggingServer::start().await;
     server.log = None;
-    server.ask(20).await;
-    assert!(server.metric("gittix_log_lines_dropped_total").await > 0, "what cannot be written is counted");
+    server.request(20).await;
+    assert!(server.metric("gittix_log_lines_dropped_total").await > 0, "lines that cannot be written are not counted");
     let status = server.terminated().await;
     assert!(status.success(), "{status}");
 }
 
 #[tokio::test]
-async fn server_ends_when_its_log_is_not_read() {
-    let mut server = Logging::start().await;
-    server.ask(OVERFLOWING).await;
+async fn server_exits_when_its_log_is_not_read() {
+    let mut server = LoggingServer::start().await;
+    server.request(OVERFLOWING).await;
     let status = server.terminated().await;
     assert!(status.success(), "{status}");
 }
 
 #[tokio::test]
 async fn lines_are_dropped_and_counted_when_the_log_is_not_read() {
-    let mut server = Logging::start().await;
+    let mut server = LoggingServer::start().await;
     while server.metric("gittix_log_lines_dropped_total").await == 0 {
-        server.ask(OVERFLOWING).await;
+        server.request(OVERFLOWING).await;
     }
-    // Once the log is read again, a line says how many are missing, and the last line is there.
-    let mut log = server.log.take().expect("it was not read");
+    // When the log is read again, one line states how many are missing, and the last line is present.
+    let mut log = server.log.take().expect("the log was not taken before");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         log.read_to_string(&mut text).map(|_| text)
     });
-    server.ask(1).await;
+    server.request(1).await;
     let status = server.terminated().await;
     assert!(status.success(), "{status}");
     let text = reader.join().expect("no panic").expect("the log is text");

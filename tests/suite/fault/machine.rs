@@ -1,4 +1,4 @@
-//! A machine that misbehaves: wall clocks that step, and what the data folder's files are readable by.
+//! Faults of the machine: wall clocks that step, and the access rights of the files in the data folder.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -14,12 +14,12 @@ use crate::{
         Backend, Client, Home, PATIENCE, Server, TestApp, millis, on_both_stores,
         stripe::{Stripe, sign},
     },
-    replicas::{fleet, left_out, members},
+    replicas::{fleet, members, report_skipped},
 };
 
 on_both_stores!(ticket_goes_to_the_next_buyer_when_the_first_holds_too_many);
 
-/// A wall clock that the test changes while processes run on it. Elapsed time stays right.
+/// Wall clock that the test changes while processes use it. The monotonic clock stays correct.
 struct WallClock(PathBuf);
 
 impl WallClock {
@@ -30,19 +30,19 @@ impl WallClock {
         clock
     }
 
-    /// Off by so many seconds from now on.
+    /// Sets the offset in seconds.
     fn set(&self, off: &str) {
         let next = self.0.with_extension("next");
         std::fs::write(&next, off).expect("written");
-        // A reader sees the old text or the new one.
+        // The rename is atomic: a reader sees the old text or the new text.
         std::fs::rename(&next, &self.0).expect("renamed");
     }
 
-    /// The environment of a process that is to run on it.
+    /// Returns the environment of a process that uses this clock.
     fn settings(&self) -> Vec<(&str, &str)> {
         vec![
             ("LD_PRELOAD", fleet::FAKETIME),
-            ("FAKETIME_TIMESTAMP_FILE", self.0.to_str().expect("a path of letters")),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.to_str().expect("the path is UTF-8")),
             ("FAKETIME_NO_CACHE", "1"),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("DONT_FAKE_MONOTONIC", "1"),
@@ -56,8 +56,8 @@ impl Drop for WallClock {
     }
 }
 
-/// Waits until `/readyz` says that the clock is not sound.
-async fn unsound(guest: &Client) {
+/// Waits until `/readyz` reports that the clock is not sound.
+async fn wait_until_clock_is_unsound(guest: &Client) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = guest.get("/readyz").await;
@@ -68,20 +68,21 @@ async fn unsound(guest: &Client) {
     }
 }
 
-/// How far the server's time is ahead of this process's, in milliseconds.
-async fn ahead(seller: &Client) -> i64 {
+/// Returns by how many milliseconds the server's time is ahead of this process's time.
+async fn ahead_ms(seller: &Client) -> i64 {
     let before = gittix::clock::wall_clock().0;
     millis(&seller.list_ticket("What time is it", 20).await.expect(201)["createdAt"]) - before
 }
 
 const HOUR_MS: i64 = 3_600_000;
-/// What a call may take on a busy machine, and more than a server's clock may be wrong by: far less than the steps.
+/// Tolerance: longer than a call takes on a busy machine and than the permitted error of a server's clock, and far
+/// shorter than the steps.
 const CLOSE_MS: i64 = 120_000;
 
 #[tokio::test]
 async fn wall_clock_that_steps_forward_is_followed_and_overdue_locks_end() {
     if !fleet::has_faketime() {
-        return left_out("a wall clock that steps forward", "libfaketime (Debian's faketime) is not there");
+        return report_skipped("a wall clock that steps forward", "libfaketime is missing; install Debian's package faketime");
     }
     let clock = WallClock::new("forward");
     let stripe = Stripe::start().await;
@@ -91,11 +92,11 @@ async fn wall_clock_that_steps_forward_is_followed_and_overdue_locks_end() {
     let ticket = seller.sells("Front row").await;
     buyer.locks(&ticket).await;
 
-    // As after an hour of suspension. By elapsed time, the lock has fifteen minutes to go.
+    // The step is the same as after an hour of suspension. By the monotonic clock, the lock has fifteen minutes left.
     clock.set("+3600");
-    unsound(&app.guest()).await;
+    wait_until_clock_is_unsound(&app.guest()).await;
     socket.ticket(&ticket, "Available").await;
-    assert!((ahead(&seller).await - HOUR_MS).abs() < CLOSE_MS);
+    assert!((ahead_ms(&seller).await - HOUR_MS).abs() < CLOSE_MS);
     let customer = json!({ "id": "cus_1", "object": "customer" });
     let body = json!({ "id": "evt_1", "object": "event", "type": "customer.created", "data": { "object": customer } }).to_string();
     let signature = sign(&body, Stripe::WEBHOOK_SECRET, -3_600);
@@ -107,26 +108,26 @@ async fn wall_clock_that_steps_forward_is_followed_and_overdue_locks_end() {
 #[tokio::test]
 async fn wall_clock_that_is_corrected_backwards_is_followed_and_locks_end_after_their_length() {
     if !fleet::has_faketime() {
-        return left_out("a wall clock that is corrected", "libfaketime (Debian's faketime) is not there");
+        return report_skipped("a wall clock that is corrected", "libfaketime is missing; install Debian's package faketime");
     }
     let clock = WallClock::new("backwards");
     clock.set("+3600");
     let short = [("GITTIX_PAYMENT_WINDOW", "3s"), ("GITTIX_LOCK_DURATION", "3s")];
     let app = TestApp::start_with(Backend::Embedded, &[&short[..], &clock.settings()].concat()).await;
     let (seller, buyer) = (app.user().await, app.user().await);
-    assert!((ahead(&seller).await - HOUR_MS).abs() < CLOSE_MS, "the clock was wrong at the start");
+    assert!((ahead_ms(&seller).await - HOUR_MS).abs() < CLOSE_MS, "the clock is not an hour ahead at the start");
     let mut socket = app.socket().await;
     let ticket = seller.sells("Front row").await;
     buyer.locks(&ticket).await;
     clock.set("+0");
-    unsound(&app.guest()).await;
-    assert!(ahead(&seller).await.abs() < CLOSE_MS);
-    // By the corrected clock, an hour early.
+    wait_until_clock_is_unsound(&app.guest()).await;
+    assert!(ahead_ms(&seller).await.abs() < CLOSE_MS);
+    // By the corrected clock, this is an hour early.
     socket.ticket(&ticket, "Available").await;
     app.server.ready().await;
 }
 
-/// A replica set of one member on a wall clock of its own.
+/// Replica set of one member with its own wall clock.
 struct Mongod {
     process: Child,
     folder: PathBuf,
@@ -166,7 +167,7 @@ impl Drop for Mongod {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lock_taken_while_the_primary_was_fast_ends_after_its_length() {
     if !fleet::has_faketime() {
-        return left_out("a primary whose clock is corrected", "libfaketime (Debian's faketime) is not there");
+        return report_skipped("a primary whose clock is corrected", "libfaketime is missing; install Debian's package faketime");
     }
     let clock = WallClock::new("primary");
     clock.set("+600");
@@ -178,12 +179,15 @@ async fn lock_taken_while_the_primary_was_fast_ends_after_its_length() {
     let ticket = seller.sells("Front row").await;
     let asked = Instant::now();
     let order = buyer.place_order(&ticket).await.expect(201);
-    assert!((millis(&order["createdAt"]) - gittix::clock::wall_clock().0 - 600_000).abs() < CLOSE_MS, "the primary's time counts");
+    assert!(
+        (millis(&order["createdAt"]) - gittix::clock::wall_clock().0 - 600_000).abs() < CLOSE_MS,
+        "the server does not use the primary's time"
+    );
     clock.set("+0");
-    unsound(&app.guest()).await;
-    // By the primary's time it is due in ten minutes; the socket waits for one.
+    wait_until_clock_is_unsound(&app.guest()).await;
+    // By the primary's time the lock ends in ten minutes; the socket waits for one minute.
     socket.ticket(&ticket, "Available").await;
-    assert!(asked.elapsed().as_millis() >= 4_000, "not before its time: {:?}", asked.elapsed());
+    assert!(asked.elapsed().as_millis() >= 4_000, "the lock ended early: {:?}", asked.elapsed());
     buyer.pay(&order.id(), "pm_card_visa").await.refused(409, "order_expired");
     app.server.ready().await;
 }
@@ -196,7 +200,7 @@ async fn ticket_goes_to_the_next_buyer_when_the_first_holds_too_many(store: Back
     for _ in 0..ROUNDS {
         let ticket = seller.sells("Front row").await;
         let (refused, granted) = tokio::join!(first.place_order(&ticket).into_future(), second.place_order(&ticket).into_future());
-        // In either order: the first buyer never gets it, so the second one always does.
+        // In either order, the first buyer never gets the ticket, so the second buyer always gets it.
         assert!(["too_many_locks", "ticket_locked"].contains(&refused.code()), "{refused:?}");
         second.cancel_order(&granted.expect(201).id()).await.expect(204);
     }
@@ -210,7 +214,7 @@ async fn data_folder_and_files_belong_to_their_owner_alone_under_any_umask() {
     command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = Server::spawn(command).await;
     server.ready().await;
-    let mode = |path: &Path| std::fs::metadata(path).expect("it is there").mode() & 0o777;
+    let mode = |path: &Path| std::fs::metadata(path).expect("the file exists").mode() & 0o777;
     let folder = mode(&home.data());
     let mut files: Vec<(String, u32)> = std::fs::read_dir(home.data())
         .expect("a folder")

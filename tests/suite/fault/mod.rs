@@ -1,8 +1,8 @@
-//! What breaks, and what must not break with it: races, crashes, panics, floods, stalled readers, connections that
-//! are held open, shutdown.
+//! Fault tests: races, crashes, panics, floods, stalled readers, connections that are held open, shutdown. Each test
+//! injects a fault and checks what must still hold.
 //!
-//! Each proof that needs luck to find anything has a control in which the guard is taken out (feature `failpoints`) and
-//! the same test must find the damage.
+//! A test that finds a defect only by chance has a negative control (feature `failpoints`): the guard is removed, and the
+//! same test must then find the damage.
 
 mod connections;
 mod crash;

@@ -1,15 +1,15 @@
-//! A thousand buyers who want one ticket at once.
+//! A thousand buyers order one ticket at once.
 
 use futures_util::future::join_all;
 
 use crate::app::{Answer, Backend, Client, TestApp, on_both_stores, world::Found};
 
-on_both_stores!(of_a_thousand_buyers_at_once_one_gets_the_ticket, of_many_payments_at_once_each_ticket_is_paid_once);
+on_both_stores!(one_of_a_thousand_simultaneous_buyers_gets_the_ticket, each_ticket_is_paid_once_under_simultaneous_payments);
 
 const BUYERS: usize = 1_000;
 
-/// All of them, at the same moment. Who is told that the service is not available asks again under the same key: so many at
-/// once may be too many for a busy machine.
+/// Sends all orders at the same moment. A buyer who gets 503 retries under the same key: a thousand requests at once may be
+/// too many for a busy machine.
 async fn order_at_once(buyers: &[Client], ticket: &str) -> Vec<Answer> {
     const TRIES: u32 = 10;
     let order = async |buyer: &Client| {
@@ -25,19 +25,19 @@ async fn order_at_once(buyers: &[Client], ticket: &str) -> Vec<Answer> {
     join_all(buyers.iter().map(order)).await
 }
 
-fn won(answers: &[Answer]) -> usize {
+fn granted_count(answers: &[Answer]) -> usize {
     answers.iter().filter(|answer| answer.status == 201).count()
 }
 
 #[track_caller]
 fn assert_one_winner(answers: Vec<Answer>) {
-    assert_eq!(won(&answers), 1);
+    assert_eq!(granted_count(&answers), 1);
     for answer in answers.into_iter().filter(|answer| answer.status != 201) {
         answer.refused(409, "ticket_locked");
     }
 }
 
-async fn of_a_thousand_buyers_at_once_one_gets_the_ticket(store: Backend) {
+async fn one_of_a_thousand_simultaneous_buyers_gets_the_ticket(store: Backend) {
     let (mut app, buyers) = TestApp::start_with_people(store, &[], BUYERS).await;
     let ticket = app.user().await.sells("The only one").await;
     assert_one_winner(order_at_once(&buyers, &ticket).await);
@@ -47,7 +47,7 @@ async fn of_a_thousand_buyers_at_once_one_gets_the_ticket(store: Backend) {
     assert_eq!(found.violations(&Default::default(), Default::default(), &Default::default()), [] as [String; 0]);
 }
 
-async fn of_many_payments_at_once_each_ticket_is_paid_once(store: Backend) {
+async fn each_ticket_is_paid_once_under_simultaneous_payments(store: Backend) {
     const TICKETS: usize = 20;
     let (mut app, buyers) = TestApp::start_with_people(store, &[], 5 * TICKETS).await;
     let seller = app.user().await;
@@ -76,7 +76,7 @@ async fn of_many_payments_at_once_each_ticket_is_paid_once(store: Backend) {
     assert_eq!(found.violations(&Default::default(), Default::default(), &Default::default()), [] as [String; 0]);
 }
 
-/// Two processes on one database; every other buyer asks the second.
+/// Starts two processes on one database; every second buyer uses the second process.
 async fn two_processes(settings: &[(&str, &str)], buyers: usize) -> (TestApp, crate::app::Server, Vec<Client>) {
     let (app, people) = TestApp::start_with_people(Backend::MongoDb, settings, buyers).await;
     let second = app.replica("second").await;
@@ -85,24 +85,25 @@ async fn two_processes(settings: &[(&str, &str)], buyers: usize) -> (TestApp, cr
 }
 
 #[tokio::test]
-async fn of_a_thousand_buyers_at_two_processes_one_gets_the_ticket() {
+async fn one_of_a_thousand_buyers_on_two_processes_gets_the_ticket() {
     let (app, _second, buyers) = two_processes(&[], BUYERS).await;
     let ticket = app.user().await.sells("The only one").await;
     assert_one_winner(order_at_once(&buyers, &ticket).await);
 }
 
-/// The control (the embedded store has its own, in `tests/unguarded`): without the condition on the version two processes sell one ticket twice, and this very test sees it.
+/// Negative control; `tests/unguarded` has the one of the embedded store. Without the version condition two processes sell
+/// one ticket twice, and this test detects it.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
-async fn without_the_guard_two_processes_sell_one_ticket_twice() {
+async fn two_processes_without_the_guard_sell_one_ticket_twice() {
     const TICKETS_MAX: usize = 20;
     let (app, _second, buyers) = two_processes(&[("FAILPOINTS", "store::unguarded=return")], 40).await;
     let seller = app.user().await;
     for _ in 0..TICKETS_MAX {
         let ticket = seller.sells("The only one").await;
-        if won(&order_at_once(&buyers, &ticket).await) > 1 {
+        if granted_count(&order_at_once(&buyers, &ticket).await) > 1 {
             return;
         }
     }
-    panic!("{TICKETS_MAX} tickets were sold once each: this race proves nothing");
+    panic!("{TICKETS_MAX} tickets were sold once each: the race test cannot detect a double sale");
 }

@@ -1,7 +1,7 @@
-//! Rounds of kill -9 under load, and what must be true after each: I1 to I8, and every lock released in its time.
+//! Rounds of kill -9 under load. After each round I1 to I8 must hold, and every lock must have been released in time.
 //!
-//! Several rounds share one store, so that a start finds what earlier crashes left. All choices come from the seed; what
-//! the kernel and the disk make of them does not, so a round that failed keeps its store for whoever wants to look.
+//! Several rounds share one store, so that a start finds the remains of earlier crashes. All choices come from the seed.
+//! The timing of kernel and disk does not, so a failed round keeps its store for examination.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
@@ -10,13 +10,13 @@ use gittix::store::Cursor;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-use super::load::{Actor, Ledger, Straight};
+use super::load::{LoadClient, SharedRecord, SingleServer};
 use crate::app::{
     Backend, Client, Socket, TestApp,
     world::{Found, Release},
 };
 
-/// Which rounds to run.
+/// Rounds to run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub store: Backend,
@@ -24,41 +24,41 @@ pub struct Plan {
     pub rounds: Range<u64>,
 }
 
-/// What the rounds came to.
+/// Results of the rounds.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     pub rounds: u64,
     pub requests: u64,
-    /// Changes that were acknowledged, and found again.
+    /// Number of acknowledged changes; all were found again.
     pub acknowledged: u64,
     pub sold: usize,
     pub refunded: usize,
-    /// Locks that lapsed, and the greatest delay among those that no restart held up.
+    /// Number of released expired locks; the next field is the greatest delay among those that no restart delayed.
     pub released: usize,
     pub release_lag_ms_max: i64,
-    /// From the start of the process to its readiness.
+    /// Longest time from the start of the process to its readiness.
     pub restart_ms_max: u128,
 }
 
-/// How many rounds share one store.
+/// Number of rounds that share one store.
 const ROUNDS_PER_STORE: u64 = 20;
 const BUYERS: usize = 6;
 const SELLERS: usize = 2;
-/// Any moment of the load may be its last.
+/// Number of acknowledged changes before the kill; the kill may fall anywhere in the load.
 const CHANGES_BEFORE_KILL: Range<u64> = 20..250;
-/// How long a round's load lasts at most, should the machine be very slow.
+/// Maximum length of a round's load on a slow machine.
 const LOAD_MAX: Duration = Duration::from_secs(5);
-/// The contract's bounds.
+/// Bounds of the contract.
 const RELEASE_LAG_MAX: i64 = 1_000;
 const OVERDUE_RELEASE_MAX: Duration = Duration::from_secs(5);
-/// How long reconciliation may take to end every payment that a crash interrupted.
+/// Maximum time in which reconciliation settles every payment that a crash interrupted.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 const SETTINGS: [(&str, &str); 4] = [
     ("GITTIX_PAYMENT_WINDOW", "300ms"),
     ("GITTIX_LOCK_DURATION", "500ms"),
     ("GITTIX_SETTLE_GRACE", "2s"),
-    // Nobody waits between locks: waiting is no load.
+    // Buyers do not wait between locks, because a waiting buyer puts no load on the server.
     ("GITTIX_RELOCK_WAIT", "1ms"),
 ];
 
@@ -72,58 +72,59 @@ fn policy() -> Policy {
     }
 }
 
-/// One store, its server, and those who use it.
-struct Scene {
+/// One store, its server, and its users.
+struct Scenario {
     app: TestApp,
     people: Vec<Client>,
-    told: Ledger,
-    /// When a process was not there to release anything, by the wall clock: from its kill to five seconds after its
-    /// successor was ready.
+    record: SharedRecord,
+    /// Periods in which no process was there to release locks, by the wall clock: from a kill to five seconds after the next
+    /// process was ready.
     outages: Vec<(Timestamp, Timestamp)>,
     observed: Observed,
 }
 
-/// What one socket saw, over all crashes.
+/// Frames that one socket received, over all crashes.
 #[derive(Debug, Default)]
 struct Observed {
     cursors: Vec<Cursor>,
     versions: BTreeMap<String, Vec<u64>>,
 }
 
-/// Runs the rounds one after the other.
+/// Runs the rounds one after another.
 ///
 /// # Panics
-/// With the seed and the round, if an invariant does not hold.
+/// If an invariant does not hold; the message names the seed and the round.
 pub async fn run(plan: &Plan, mut done: impl FnMut(&Tally)) -> Tally {
     let mut tally = Tally::default();
-    let mut scene = None;
+    let mut scenario = None;
     for round in plan.rounds.clone() {
         if round % ROUNDS_PER_STORE == 0 {
-            scene = None;
+            scenario = None;
         }
-        let scene = match &mut scene {
-            Some(scene) => scene,
-            empty => empty.insert(Scene::new(plan.store).await),
+        let scenario = match &mut scenario {
+            Some(scenario) => scenario,
+            empty => empty.insert(Scenario::new(plan.store).await),
         };
-        scene.round(plan.seed.wrapping_add(round), &mut tally).await;
-        if let Err(violations) = scene.check(&mut tally).await {
-            scene.app.home.keep();
-            panic!("seed {} round {round}: {violations:#?}; the store is kept in {:?}", plan.seed, scene.app.home);
+        scenario.round(plan.seed.wrapping_add(round), &mut tally).await;
+        if let Err(violations) = scenario.check(&mut tally).await {
+            scenario.app.home.keep();
+            panic!("seed {} round {round}: {violations:#?}; the store is kept in {:?}", plan.seed, scenario.app.home);
         }
         tally.rounds += 1;
         done(&tally);
-        scene.app.restart().await;
+        scenario.app.restart().await;
     }
     tally
 }
 
-impl Scene {
+impl Scenario {
     async fn new(store: Backend) -> Self {
         let (app, people) = TestApp::start_with_people(store, &SETTINGS, BUYERS + SELLERS).await;
-        Self { app, people, told: Ledger::default(), outages: Vec::new(), observed: Observed::default() }
+        Self { app, people, record: SharedRecord::default(), outages: Vec::new(), observed: Observed::default() }
     }
 
-    /// Load, kill, start again, and wait until all that was interrupted is over; then kill once more.
+    /// Runs load, kills the server, starts it again, and waits until all interrupted work is finished; then kills the server
+    /// once more.
     async fn round(&mut self, seed: u64, tally: &mut Tally) {
         let mut random = StdRng::seed_from_u64(seed);
         let mut watcher = self.app.socket().await;
@@ -131,28 +132,28 @@ impl Scene {
         self.until_acknowledged(random.random_range(CHANGES_BEFORE_KILL)).await;
         let killed = gittix::clock::wall_clock();
         self.app.crash();
-        for actor in load {
-            actor.await.expect("nobody of the load panics");
+        for client in load {
+            client.await.expect("no load client panics");
         }
-        let cursor = self.observed.all_of(&mut watcher).await;
+        let cursor = self.observed.record_remaining(&mut watcher).await;
         let started = Instant::now();
         self.app.restart().await;
         tally.restart_ms_max = tally.restart_ms_max.max(started.elapsed().as_millis());
         let grace = Millis::from(OVERDUE_RELEASE_MAX);
         self.outages.push((killed, gittix::clock::wall_clock() + grace));
         let mut watcher = self.app.guest().socket_at(&format!("?after={cursor}")).await;
-        assert_eq!(watcher.expect("Hello").await["resumed"], true, "what was missed meanwhile is replayed");
+        assert_eq!(watcher.expect("Hello").await["resumed"], true, "the missed events are not replayed");
         self.settle().await;
-        // What is listed last is told last: who was told of it was told of all before it.
+        // Events arrive in commit order: an observer that receives the ticket listed last has received all events before it.
         let last = self.people[0].at(&self.app.server).sells("The last of its round").await;
         watcher.until(|frame| frame["ticket"]["id"] == last.as_str()).await;
         self.app.crash();
-        self.observed.all_of(&mut watcher).await;
+        self.observed.record_remaining(&mut watcher).await;
     }
 
-    /// Waits for some changes of this round: so a slow machine's rounds are as full as a fast one's.
+    /// Waits for a number of changes in this round, so that rounds on a slow machine are as full as on a fast one.
     async fn until_acknowledged(&self, changes: u64) {
-        let acknowledged = || self.told.lock().expect("no holder panics").acknowledged;
+        let acknowledged = || self.record.lock().expect("no holder panics").acknowledged;
         let deadline = Instant::now() + LOAD_MAX;
         let due = acknowledged() + changes;
         while acknowledged() < due && Instant::now() < deadline {
@@ -161,64 +162,64 @@ impl Scene {
     }
 
     fn load(&self, random: &mut StdRng) -> Vec<tokio::task::JoinHandle<()>> {
-        let actors = self.people.iter().enumerate().map(|(number, person)| {
-            let actor = Actor { number, route: Straight(person.at(&self.app.server)), told: self.told.clone() };
+        let clients = self.people.iter().enumerate().map(|(number, person)| {
+            let client = LoadClient { number, route: SingleServer(person.at(&self.app.server)), record: self.record.clone() };
             let seed = random.random();
-            if number < SELLERS { tokio::spawn(actor.sells(seed)) } else { tokio::spawn(actor.buys(seed)) }
+            if number < SELLERS { tokio::spawn(client.sells(seed)) } else { tokio::spawn(client.buys(seed)) }
         });
-        actors.collect()
+        clients.collect()
     }
 
-    /// Until no lock is held and no payment is open.
+    /// Waits until no ticket is locked and no payment is open.
     async fn settle(&self) {
         let deadline = Instant::now() + SETTLED_WITHIN;
-        let attempted = std::mem::take(&mut self.told.lock().expect("no holder panics").attempted);
+        let attempted = std::mem::take(&mut self.record.lock().expect("no holder panics").attempted);
         let guest = self.app.guest();
         while !guest.tickets("?status=Locked&limit=1").await.expect(200).items().is_empty() {
-            assert!(Instant::now() < deadline, "locks are left over; the log: {:#?}", self.app.server.log());
+            assert!(Instant::now() < deadline, "locks remain; the log: {:#?}", self.app.server.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         for (person, order) in attempted {
             let buyer = self.people[person].at(&self.app.server);
             while buyer.charges_of(&order).await.expect(200).items().iter().any(|charge| charge["status"] == "Created") {
-                assert!(Instant::now() < deadline, "a charge of {order} is left open; the log: {:#?}", self.app.server.log());
+                assert!(Instant::now() < deadline, "a charge of {order} remains open; the log: {:#?}", self.app.server.log());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     }
 
-    /// Reads the store that no process uses now.
+    /// Reads the store, which no process uses now, and checks it.
     async fn check(&self, tally: &mut Tally) -> Result<(), Vec<String>> {
         let found = Found::read(&self.app.home).await;
-        let told = self.told.lock().expect("no holder panics");
-        let mut violations = found.violations(&policy(), Millis(RELEASE_LAG_MAX), &told.versions);
-        violations.extend(told.forgotten(&found));
-        violations.extend(self.late(&found, tally));
-        violations.extend(self.observed.backwards());
+        let record = self.record.lock().expect("no holder panics");
+        let mut violations = found.violations(&policy(), Millis(RELEASE_LAG_MAX), &record.versions);
+        violations.extend(record.lost_outcomes(&found));
+        violations.extend(self.late_releases(&found, tally));
+        violations.extend(self.observed.order_violations());
         violations.extend(self.observed.missed(&found));
-        tally.requests = told.requests;
-        tally.acknowledged = told.acknowledged;
+        tally.requests = record.requests;
+        tally.acknowledged = record.acknowledged;
         tally.sold = found.world.tickets.iter().filter(|ticket| matches!(ticket.state, TicketState::Sold { .. })).count();
         tally.refunded = found.world.payments.iter().filter(|entry| entry.refunded > 0).count();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// Locks that were released after their time, though a process was there all the while.
-    fn late(&self, found: &Found, tally: &mut Tally) -> Vec<String> {
+    /// Returns the locks that were released late_releases although a process was running throughout.
+    fn late_releases(&self, found: &Found, tally: &mut Tally) -> Vec<String> {
         let releases = found.releases();
         tally.released = releases.len();
-        let excused =
+        let delayed_by_restart =
             |release: &Release| self.outages.iter().any(|(from, to)| release.due + Millis(RELEASE_LAG_MAX) >= *from && release.at <= *to);
-        let judged: Vec<Release> = releases.into_iter().filter(|release| !excused(release)).collect();
-        tally.release_lag_ms_max = judged.iter().map(|release| release.lag().0).fold(tally.release_lag_ms_max, i64::max);
-        let late = judged.iter().filter(|release| release.lag().0 > RELEASE_LAG_MAX + policy().settle_grace.0);
-        late.map(|release| format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0)).collect()
+        let counted: Vec<Release> = releases.into_iter().filter(|release| !delayed_by_restart(release)).collect();
+        tally.release_lag_ms_max = counted.iter().map(|release| release.lag().0).fold(tally.release_lag_ms_max, i64::max);
+        let late_releases = counted.iter().filter(|release| release.lag().0 > RELEASE_LAG_MAX + policy().settle_grace.0);
+        late_releases.map(|release| format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0)).collect()
     }
 }
 
 impl Observed {
-    /// Takes over all frames that a socket got before its server died; the last cursor.
-    async fn all_of(&mut self, socket: &mut Socket) -> String {
+    /// Reads the remaining frames of a socket whose server has exited; returns the last cursor.
+    async fn record_remaining(&mut self, socket: &mut Socket) -> String {
         socket.drain().await;
         for frame in &socket.frames {
             if let Some(cursor) = frame["cursor"].as_str().and_then(|cursor| cursor.parse().ok()) {
@@ -235,14 +236,15 @@ impl Observed {
         socket.last_cursor()
     }
 
-    /// I6: cursors and versions only ever grow.
-    fn backwards(&self) -> Vec<String> {
+    /// I6: returns the places where cursors or versions do not increase.
+    fn order_violations(&self) -> Vec<String> {
         let cursors = never_backwards(&self.cursors).err();
         let versions = self.versions.values().filter_map(|versions| never_backwards(versions).err());
         cursors.into_iter().chain(versions).map(|violation| violation.to_string()).collect()
     }
 
-    /// Tickets of whose newest state the observer was not told, though all was over before the last kill.
+    /// Returns the tickets whose newest state the observer did not receive, although all work was finished before the last
+    /// kill.
     fn missed(&self, found: &Found) -> Vec<String> {
         let newest = |ticket: &Ticket| self.versions.get(&ticket.id.to_string()).and_then(|versions| versions.last().copied());
         let missed = found.world.tickets.iter().filter(|ticket| newest(ticket).is_none_or(|seen| seen < ticket.version));

@@ -1,4 +1,4 @@
-//! SIGTERM: what is running is finished, what is open is told, and it is over within a bound.
+//! SIGTERM: running requests are finished, open sockets are closed with a code, and the process exits within a bound.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tokio::time::Instant;
 use crate::app::{Backend, Client, TestApp, on_both_stores};
 
 on_both_stores!(
-    a_terminated_server_ends_by_itself_within_its_bound,
-    sockets_are_told_that_the_server_goes,
-    what_was_acknowledged_before_the_end_is_there_after_it,
-    a_reader_that_stalls_does_not_hold_the_end_up,
+    terminated_server_exits_within_its_bound,
+    sockets_are_closed_with_1001_at_shutdown,
+    acknowledged_changes_survive_a_shutdown,
+    stalled_reader_does_not_delay_the_shutdown,
 );
 
-/// Kubernetes waits 30 s by default before it kills.
+/// Kubernetes waits 30 s by default before it sends SIGKILL.
 const BOUND: Duration = Duration::from_secs(15);
 
-async fn a_terminated_server_ends_by_itself_within_its_bound(store: Backend) {
+async fn terminated_server_exits_within_its_bound(store: Backend) {
     let mut app = TestApp::start(store).await;
     app.user().await.sells("Front row").await;
     let asked = Instant::now();
@@ -26,7 +26,7 @@ async fn a_terminated_server_ends_by_itself_within_its_bound(store: Backend) {
     assert!(asked.elapsed() < BOUND, "{:?}", asked.elapsed());
 }
 
-async fn sockets_are_told_that_the_server_goes(store: Backend) {
+async fn sockets_are_closed_with_1001_at_shutdown(store: Backend) {
     let mut app = TestApp::start(store).await;
     let mut sockets = [app.socket().await, app.user().await.socket().await];
     app.server.terminate();
@@ -36,12 +36,12 @@ async fn sockets_are_told_that_the_server_goes(store: Backend) {
     assert!(app.server.ended().await.success());
 }
 
-async fn what_was_acknowledged_before_the_end_is_there_after_it(store: Backend) {
+async fn acknowledged_changes_survive_a_shutdown(store: Backend) {
     let mut app = TestApp::start(store).await;
     let seller = app.user().await;
     let sell = |seller: Client| async move {
         let mut listed = Vec::new();
-        // To the end of the server: then a call fails, or says 503.
+        // Runs until the server exits: then a call fails or answers 503.
         while let Ok(answer) = seller.list_ticket("Row", 20).attempt().await {
             if answer.status != 201 {
                 break;
@@ -69,7 +69,7 @@ async fn what_was_acknowledged_before_the_end_is_there_after_it(store: Backend) 
     }
 }
 
-async fn a_reader_that_stalls_does_not_hold_the_end_up(store: Backend) {
+async fn stalled_reader_does_not_delay_the_shutdown(store: Backend) {
     let mut app = TestApp::start(store).await;
     let stalled = super::flood::stalled_socket(app.server.addr).await;
     let seller = app.user().await;

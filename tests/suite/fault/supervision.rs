@@ -1,5 +1,5 @@
-//! Tasks that must not end: after a panic each goes on by itself, or the process ends so that an orchestrator starts it
-//! again. What must not be left is a process that says that it is alive and serves nothing.
+//! Tasks that must not stop: after a panic each is restarted, or the process exits so that an orchestrator restarts it. A
+//! process that answers `/healthz` but serves nothing must not remain.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::app::{Answer, Backend, Call, PATIENCE, TestApp, on_both_stores};
 
-on_both_stores!(ticket_registry_outlives_a_panic, order_registry_outlives_a_panic);
+on_both_stores!(ticket_registry_serves_after_a_panic, order_registry_serves_after_a_panic);
 
-/// Asks until the answer has this status; until then it is 503.
-async fn in_the_end(status: u16, mut ask: impl FnMut() -> Call) -> Answer {
+/// Repeats the request until the answer has this status; every earlier answer must be 503.
+async fn retry_until(status: u16, mut call: impl FnMut() -> Call) -> Answer {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let answer = ask().await;
+        let answer = call().await;
         if answer.status == status {
             return answer;
         }
@@ -22,7 +22,7 @@ async fn in_the_end(status: u16, mut ask: impl FnMut() -> Call) -> Answer {
     }
 }
 
-async fn ticket_registry_outlives_a_panic(store: Backend) {
+async fn ticket_registry_serves_after_a_panic(store: Backend) {
     let app = TestApp::start_with(store, &[("FAILPOINTS", "ticket_registry::route=1*panic")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -30,7 +30,7 @@ async fn ticket_registry_outlives_a_panic(store: Backend) {
     buyer.locks(&ticket).await;
 }
 
-async fn order_registry_outlives_a_panic(store: Backend) {
+async fn order_registry_serves_after_a_panic(store: Backend) {
     let app = TestApp::start_with(store, &[("FAILPOINTS", "orders::place=1*panic")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -42,14 +42,14 @@ async fn order_registry_outlives_a_panic(store: Backend) {
 async fn follower_of_the_change_stream_resumes_after_a_panic() {
     let app = TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::feed_push=1*panic")]).await;
     let mut socket = app.socket().await;
-    // The first change that is read is the one of the sign-up.
+    // The first change in the feed is the sign-up.
     let ticket = app.user().await.sells("Front row").await;
     socket.reached(&ticket).await;
     assert!(!socket.kinds().contains(&"Reset"), "{:?}", socket.kinds());
 }
 
 #[tokio::test]
-async fn follower_that_panics_again_resets_the_feed_and_goes_on() {
+async fn follower_that_panics_twice_resets_the_feed_and_continues() {
     let app = TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::feed_push=2*panic")]).await;
     let mut socket = app.socket().await;
     let seller = app.user().await;
@@ -63,11 +63,11 @@ async fn group_committer_is_restarted_after_a_panic() {
     let app = TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::committer=1*panic")]).await;
     let guest = app.guest();
     guest.sign_up("first@example.com", "correct horse").await.refused(503, "outcome_unknown");
-    in_the_end(201, || guest.sign_up("second@example.com", "correct horse")).await;
+    retry_until(201, || guest.sign_up("second@example.com", "correct horse")).await;
 }
 
 #[tokio::test]
-async fn process_ends_when_the_writer_of_the_embedded_store_panics() {
+async fn process_exits_when_the_writer_of_the_embedded_store_panics() {
     let mut app = TestApp::start(Backend::Embedded).await;
     app.set("FAILPOINTS", "store::before_commit=1*panic");
     app.restart().await;

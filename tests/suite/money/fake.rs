@@ -1,4 +1,4 @@
-//! The fake Stripe itself: a proof is worth what its processor is worth. What is asked here is what Stripe documents.
+//! Tests of the fake Stripe: the money tests depend on its correctness. They check what Stripe documents.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::fake_stripe::{Deceit, FakeStripe, Fault, Kind, Movement, Odds, Side, Verdict};
 
-/// Who asks the fake as GitTix would.
+/// Client that sends requests to the fake as GitTix would.
 struct Caller<'a> {
     stripe: &'a FakeStripe,
     http: reqwest::Client,
@@ -89,7 +89,7 @@ async fn money_is_authorized_captured_and_refunded_once() {
 }
 
 #[tokio::test]
-async fn cancelling_gives_back_what_was_held_and_ends_the_intent() {
+async fn cancellation_voids_the_authorization_and_ends_the_intent() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.authorized().await;
@@ -100,7 +100,7 @@ async fn cancelling_gives_back_what_was_held_and_ends_the_intent() {
 }
 
 #[tokio::test]
-async fn a_decline_is_402_and_the_intent_waits_for_another_card() {
+async fn decline_is_402_and_the_intent_accepts_another_card() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.opened("open").await;
@@ -114,7 +114,7 @@ async fn a_decline_is_402_and_the_intent_waits_for_another_card() {
 }
 
 #[tokio::test]
-async fn a_buyer_who_must_act_is_waited_for() {
+async fn intent_waits_for_the_authentication_of_the_buyer() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.opened("open").await;
@@ -132,7 +132,7 @@ async fn a_buyer_who_must_act_is_waited_for() {
 }
 
 #[tokio::test]
-async fn the_same_request_under_the_same_key_is_answered_the_same_and_done_once() {
+async fn repeated_request_under_one_key_gets_the_same_answer_and_is_done_once() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.authorized().await;
@@ -147,7 +147,7 @@ async fn the_same_request_under_the_same_key_is_answered_the_same_and_done_once(
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_its_first_request() {
+async fn key_with_another_request_is_refused() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.opened("a key").await;
@@ -160,7 +160,7 @@ async fn a_key_belongs_to_its_first_request() {
 }
 
 #[tokio::test]
-async fn a_key_is_in_use_while_its_first_request_is_answered() {
+async fn key_is_in_use_until_its_first_request_is_answered() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     stripe.script(Kind::Create, Fault::Slow(Duration::from_millis(500)));
@@ -176,7 +176,7 @@ async fn a_key_is_in_use_while_its_first_request_is_answered() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_is_there_under_its_key() {
+async fn lost_answer_is_replayed_under_its_key() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.authorized().await;
@@ -187,7 +187,7 @@ async fn an_answer_that_was_lost_is_there_under_its_key() {
 }
 
 #[tokio::test]
-async fn an_error_of_an_endpoint_is_kept_but_a_limit_is_not() {
+async fn endpoint_error_is_replayed_and_limit_error_is_not() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.authorized().await;
@@ -199,7 +199,11 @@ async fn an_error_of_an_endpoint_is_kept_but_a_limit_is_not() {
     }
     stripe.script(Kind::Capture, Fault::BrokenBefore);
     assert_eq!(caller.capture(&id, "one key").await.expect("an answer").0, 500);
-    assert_eq!(caller.capture(&id, "one key").await.expect("an answer").0, 500, "as Stripe documents: 500s too are replayed");
+    assert_eq!(
+        caller.capture(&id, "one key").await.expect("an answer").0,
+        500,
+        "a 500 is not replayed, although Stripe documents that it is"
+    );
     assert_eq!(movements(&stripe), [(Movement::Authorized, 2000)]);
     stripe.script(Kind::Capture, Fault::BrokenAfter);
     assert_eq!(caller.capture(&id, "another key").await.expect("an answer").0, 500);
@@ -207,27 +211,27 @@ async fn an_error_of_an_endpoint_is_kept_but_a_limit_is_not() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_held_is_done_or_forgotten_as_its_holder_says() {
+async fn held_request_is_done_or_dropped_as_its_holder_decides() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let id = caller.authorized().await;
     for (verdict, lines) in [(Verdict::Forget, 1), (Verdict::Do, 2)] {
         let held = stripe.hold(Side::Before, Kind::Capture, 0);
         let capture = caller.capture(&id, "capture");
-        let (answer, ()) = tokio::join!(capture, async { held.await.expect("it arrives").let_go(verdict) });
+        let (answer, ()) = tokio::join!(capture, async { held.await.expect("the request arrives").let_go(verdict) });
         assert_eq!((answer.is_ok(), stripe.lines().len()), (verdict == Verdict::Do, lines));
     }
 }
 
 #[tokio::test]
-async fn what_stripe_does_not_document_is_refused() {
+async fn undocumented_parameter_or_value_is_refused() {
     let stripe = FakeStripe::start();
     let caller = Caller::of(&stripe);
     let mut form = OPENING.to_vec();
     form.push(("capture", "manual"));
     let (status, body, _) = caller.post("payment_intents", &form, "a key").await.expect("an answer");
     assert_eq!((status, &body["error"]["code"]), (400, &"parameter_unknown".into()));
-    // What may redirect needs to be told where to.
+    // Payment methods that may redirect require a return URL.
     let (_, intent, _) = caller.post("payment_intents", &OPENING[..3], "another key").await.expect("an answer");
     let (status, body, _) = caller.confirm(intent["id"].as_str().expect("an id"), "pm_card_visa", "confirm").await.expect("an answer");
     assert_eq!((status, &body["error"]["param"]), (400, &"return_url".into()));
@@ -236,7 +240,7 @@ async fn what_stripe_does_not_document_is_refused() {
 }
 
 #[tokio::test]
-async fn chance_is_the_seeds_and_about_as_bad_as_it_says() {
+async fn faults_follow_from_the_seed_at_the_stated_rate() {
     let drawn = |seed| {
         let mut faults = crate::fake_stripe::faults::Faults::new(seed, Odds::bad_day());
         (0..10_000).map(|_| faults.draw(Kind::Capture)).collect::<Vec<_>>()
@@ -247,9 +251,9 @@ async fn chance_is_the_seeds_and_about_as_bad_as_it_says() {
     assert!((1_100..1_600).contains(&wrong), "{wrong} of 10,000");
 }
 
-/// The control of everybody who believes this ledger: one that keeps the money shows it.
+/// Negative control of all tests that rely on this ledger: a processor that keeps the money is visible in it.
 #[tokio::test]
-async fn a_processor_that_keeps_the_money_is_seen_in_its_ledger() {
+async fn processor_that_keeps_the_money_is_visible_in_its_ledger() {
     let stripe = FakeStripe::start();
     stripe.deceive(Deceit::KeepsTheMoney);
     let caller = Caller::of(&stripe);

@@ -1,9 +1,9 @@
-//! Money: what is charged, what is given back, and that both agree with what was sold. The processor is a fake Stripe
-//! with a ledger of its own (`tests/fake_stripe`), over HTTP.
+//! Money: what is charged, what is refunded, and that both agree with the sales. The processor is a fake Stripe with its
+//! own ledger (`tests/fake_stripe`), over HTTP.
 
 pub mod audit;
 pub mod buying;
-mod deaths;
+mod crashes;
 mod fake;
 mod localstripe;
 mod others;

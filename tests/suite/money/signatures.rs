@@ -1,10 +1,11 @@
-//! Signatures, with Stripe's own library (PyPI's `stripe`) as the signer and as the judge: of the route, and of the fake.
+//! Signatures, with Stripe's own library (PyPI's `stripe`) as the signer and as the verifier: of the webhook route, and of
+//! the fake.
 
 use serde_json::{Value, json};
 
 use super::{
     others::stripes_library,
-    stage::{Stage, foreign_event},
+    stage::{AppWithStripe, foreign_event},
 };
 use crate::{
     app::{Backend, Client},
@@ -15,7 +16,7 @@ fn now_secs() -> i64 {
     gittix::clock::wall_clock().0 / 1_000
 }
 
-async fn verdict(guest: &Client, body: &str, header: &str) -> bool {
+async fn is_accepted(guest: &Client, body: &str, header: &str) -> bool {
     let answer = guest.call(reqwest::Method::POST, "/api/webhooks/stripe").text(body.to_owned()).header("stripe-signature", header).await;
     match answer.status {
         200 => true,
@@ -23,14 +24,14 @@ async fn verdict(guest: &Client, body: &str, header: &str) -> bool {
             assert_eq!(answer.code(), "invalid_signature", "{header}");
             false
         }
-        other => panic!("{other} to {header}"),
+        other => panic!("{other} for {header}"),
     }
 }
 
 #[tokio::test]
-async fn what_stripes_library_signs_is_taken_and_what_it_would_not_take_is_not() {
-    let stage = Stage::start(Backend::Embedded).await;
-    let guest = stage.app.guest();
+async fn webhook_route_accepts_the_signatures_that_stripes_library_accepts() {
+    let setup = AppWithStripe::start(Backend::Embedded).await;
+    let guest = setup.app.guest();
     let (body, now) = (foreign_event().body, now_secs());
     let sign = |secret: &str, body: &str, at: i64| json!({ "secret": secret, "body": body, "at": at });
     let signed = stripes_library(&[
@@ -53,23 +54,23 @@ async fn what_stripes_library_signs_is_taken_and_what_it_would_not_take_is_not()
         String::new(),
     ];
     let all: Vec<&str> = headers.iter().copied().chain(tampered.iter().map(String::as_str)).collect();
-    // The library lets the empty header and a time that is no number fail in other ways than with its own error.
+    // For the empty header and for a time that is not a number, the library raises other errors than its own.
     let asked: Vec<Value> = all.iter().map(|header| json!({ "secret": Post::SECRET, "body": body, "header": header })).collect();
     let judged = stripes_library(&asked);
     let mut differ = Vec::new();
     for (header, judged) in all.iter().zip(&judged) {
-        let ours = verdict(&guest, &body, header).await;
+        let ours = is_accepted(&guest, &body, header).await;
         if json!(ours) != *judged {
-            differ.push(format!("{header}: GitTix says {ours}, Stripe's library {judged}"));
+            differ.push(format!("{header}: GitTix answers {ours}, Stripe's library {judged}"));
         }
     }
     assert_eq!(differ, [] as [String; 0]);
     let good = judged.iter().filter(|judged| **judged == json!(true)).count();
-    assert_eq!(good, 3, "both verdicts are seen: {judged:?}");
+    assert_eq!(good, 3, "not exactly the three valid headers were accepted: {judged:?}");
 }
 
 #[tokio::test]
-async fn what_the_fake_signs_is_good_to_stripes_library() {
+async fn signatures_of_the_fake_are_accepted_by_stripes_library() {
     let (body, now) = (foreign_event().body, now_secs());
     let secrets = ["whsec_of_old".to_owned(), Post::SECRET.to_owned()];
     let header = webhooks::signature(&secrets, &body, now);

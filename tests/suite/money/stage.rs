@@ -1,4 +1,4 @@
-//! A server whose payments go to a fake Stripe, and what tests ask of the two.
+//! A server whose payments go to a fake Stripe, with the steps and queries that tests need.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use crate::{
     fake_stripe::{Account, Event, FakeStripe, Post},
 };
 
-/// A server and its processor. The processor outlives the server, as Stripe does.
+/// Server and its processor. The processor keeps running when the server is restarted, as Stripe does.
 #[derive(Debug)]
-pub struct Stage {
+pub struct AppWithStripe {
     pub app: TestApp,
     pub stripe: FakeStripe,
 }
 
-impl Stage {
-    /// Without faults; events are delivered by hand.
+impl AppWithStripe {
+    /// Starts both without faults; the test delivers events itself.
     pub async fn start(store: Backend) -> Self {
         Self::start_with(store, &[]).await
     }
 
-    /// With settings of its own.
+    /// Starts both with additional settings.
     pub async fn start_with(store: Backend, settings: &[(&str, &str)]) -> Self {
         let stripe = FakeStripe::start();
         let base = stripe.base();
-        let mut all = processor(&base).to_vec();
+        let mut all = processor_settings(&base).to_vec();
         all.extend_from_slice(settings);
         let app = TestApp::start_with(store, &all).await;
         stripe.deliver_to(app.server.addr);
         Self { app, stripe }
     }
 
-    /// Somebody's order of somebody else's ticket, over 19.99.
+    /// Places an order of 19.99 for a ticket of another user.
     pub async fn order(&self) -> (Client, Answer) {
         let (seller, buyer) = (self.app.user().await, self.app.user().await);
         let ticket = seller.list_ticket("Front row", 19.99).await.expect(201).id();
@@ -41,31 +41,32 @@ impl Stage {
         (buyer, order)
     }
 
-    /// An order whose buyer has to act before it is paid; the charge's id and the intent's.
+    /// Places an order whose buyer must authenticate before the payment; returns also the ids of the charge and of the
+    /// intent.
     pub async fn waiting(&self) -> (Client, Answer, String, String) {
         let (buyer, order) = self.order().await;
         let charge = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202);
-        let intent = charge["stripeId"].as_str().expect("it was opened").to_owned();
+        let intent = charge["stripeId"].as_str().expect("the charge has an intent").to_owned();
         (buyer, order, charge.id(), intent)
     }
 
-    /// What the processor's ledger has of the intents of an order, in their order.
+    /// Returns the accounts that the processor's ledger has for an order, in the order of the intents.
     pub fn accounts(&self, order: &str) -> Vec<Account> {
         let intents = self.stripe.intents();
         let of_order = |intent: &String| intents.get(intent).is_some_and(|metadata| metadata.values().any(|value| value == order));
         self.stripe.accounts().into_iter().filter(|(intent, _)| of_order(intent)).map(|(_, account)| account).collect()
     }
 
-    /// The newest event of a type about an intent.
+    /// Returns the newest event of a type about an intent.
     #[track_caller]
     pub fn event(&self, kind: &str, intent: &str) -> Event {
         let events = self.stripe.events();
         let found = events.iter().rev().find(|event| event.kind == kind && event.body.contains(intent)).cloned();
-        found.unwrap_or_else(|| panic!("no {kind} of {intent} among {:?}", events.iter().map(|event| &event.kind).collect::<Vec<_>>()))
+        found.unwrap_or_else(|| panic!("no {kind} about {intent} in {:?}", events.iter().map(|event| &event.kind).collect::<Vec<_>>()))
     }
 
-    /// Waits until a charge is over.
-    pub async fn over(&self, buyer: &Client, charge: &str) -> Answer {
+    /// Waits until a charge is no longer open; returns it.
+    pub async fn wait_until_final(&self, buyer: &Client, charge: &str) -> Answer {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let found = buyer.charge(charge).await.expect(200);
@@ -78,12 +79,12 @@ impl Stage {
     }
 }
 
-/// The settings that make a server use the fake at `base`.
-pub fn processor(base: &str) -> [(&str, &str); 3] {
+/// Returns the settings that make a server use the fake at `base`.
+pub fn processor_settings(base: &str) -> [(&str, &str); 3] {
     [("STRIPE_SECRET_KEY", FakeStripe::SECRET_KEY), ("STRIPE_API_BASE", base), ("STRIPE_WEBHOOK_SECRET", Post::SECRET)]
 }
 
-/// An event about something that GitTix has nothing to do with.
+/// Returns an event about an object that GitTix does not use.
 pub fn foreign_event() -> Event {
     let customer = json!({ "id": "cus_unknown", "object": "customer", "livemode": false });
     crate::fake_stripe::webhooks::made("evt_of_a_customer", "customer.created", &customer, None)

@@ -1,33 +1,33 @@
-//! Webhooks, as they come: twice, late, in another order, forged, or about something else.
+//! Webhook deliveries: repeated, late, in another order, forged, or about unrelated objects.
 
 use serde_json::{Value, json};
 
-use super::stage::{Stage, foreign_event};
+use super::stage::{AppWithStripe, foreign_event};
 use crate::{
     app::{Answer, Backend, Call, Client, on_both_stores},
     fake_stripe::{Event, Post, webhooks},
 };
 
 on_both_stores!(
-    a_webhook_finishes_what_its_buyer_did_not,
-    a_delivery_that_comes_twice_is_harmless,
-    a_delivery_that_is_remembered_is_remembered_after_a_restart,
-    late_and_reordered_deliveries_are_harmless,
-    an_event_is_not_believed_but_asked_after,
-    a_forged_or_stale_signature_changes_nothing,
-    each_of_several_secrets_is_good,
-    what_is_unknown_is_acknowledged,
-    a_failed_authentication_is_told_by_webhook_too,
+    webhook_completes_a_payment_that_its_buyer_did_not_confirm,
+    repeated_delivery_changes_nothing,
+    processed_delivery_is_recognized_after_a_restart,
+    late_and_reordered_deliveries_change_nothing,
+    content_of_an_event_is_verified_at_the_processor,
+    forged_or_stale_signature_changes_nothing,
+    each_of_several_secrets_is_accepted,
+    event_about_an_unknown_object_is_acknowledged,
+    failed_authentication_is_recorded_from_a_webhook,
 );
 
 const CAPTURABLE: &str = "payment_intent.amount_capturable_updated";
 
-async fn delivered(stage: &Stage, event: &Event) {
-    assert_eq!(stage.stripe.post(event).await, Some(200), "{}", event.kind);
+async fn assert_accepted(setup: &AppWithStripe, event: &Event) {
+    assert_eq!(setup.stripe.post(event).await, Some(200), "{}", event.kind);
 }
 
-/// A delivery by whoever knows the address, with any header.
-fn knock(client: &Client, body: &str, signature: &str) -> Call {
+/// Sends a delivery with any signature header, as any client can.
+fn deliver(client: &Client, body: &str, signature: &str) -> Call {
     client.call(reqwest::Method::POST, "/api/webhooks/stripe").text(body.to_owned()).header("stripe-signature", signature)
 }
 
@@ -39,85 +39,89 @@ fn signed(body: &str, secret: &str, at_secs: i64) -> String {
     webhooks::signature(&[secret.to_owned()], body, at_secs)
 }
 
-async fn lines_after(stage: &Stage, buyer: &Client, order: &Answer) -> (usize, Value) {
-    (stage.stripe.lines().len(), buyer.order(&order.id()).await.expect(200)["status"].clone())
+async fn ledger_lines_and_status(setup: &AppWithStripe, buyer: &Client, order: &Answer) -> (usize, Value) {
+    (setup.stripe.lines().len(), buyer.order(&order.id()).await.expect(200)["status"].clone())
 }
 
-async fn a_webhook_finishes_what_its_buyer_did_not(store: Backend) {
-    let stage = Stage::start(store).await;
-    let (buyer, order, charge, intent) = stage.waiting().await;
+async fn webhook_completes_a_payment_that_its_buyer_did_not_confirm(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    let (buyer, order, charge, intent) = setup.waiting().await;
     let mut socket = buyer.socket().await;
-    stage.stripe.act(&intent, true).await;
-    delivered(&stage, &stage.event(CAPTURABLE, &intent)).await;
+    setup.stripe.act(&intent, true).await;
+    assert_accepted(&setup, &setup.event(CAPTURABLE, &intent)).await;
     let completed = socket.event("ChargeCompleted").await;
     assert_eq!(completed["charge"]["id"], json!(charge));
     assert_eq!(buyer.order(&order.id()).await.expect(200)["status"], "Completed");
 }
 
-async fn a_delivery_that_comes_twice_is_harmless(store: Backend) {
-    let stage = Stage::start(store).await;
-    let (buyer, order, charge, intent) = stage.waiting().await;
-    stage.stripe.act(&intent, true).await;
-    let event = stage.event(CAPTURABLE, &intent);
-    let all = futures_util::future::join_all((0..5).map(|_| stage.stripe.post(&event))).await;
-    // One that comes while another is at it may be told to come again.
+async fn repeated_delivery_changes_nothing(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    let (buyer, order, charge, intent) = setup.waiting().await;
+    setup.stripe.act(&intent, true).await;
+    let event = setup.event(CAPTURABLE, &intent);
+    let all = futures_util::future::join_all((0..5).map(|_| setup.stripe.post(&event))).await;
+    // A delivery that arrives while another is being processed may be answered with a request to retry.
     assert!(all.iter().flatten().any(|status| *status == 200) && all.iter().all(Option::is_some), "{all:?}");
-    stage.over(&buyer, &charge).await;
-    delivered(&stage, &event).await;
-    assert_eq!(lines_after(&stage, &buyer, &order).await, (2, json!("Completed")), "authorized and captured once");
+    setup.wait_until_final(&buyer, &charge).await;
+    assert_accepted(&setup, &event).await;
+    assert_eq!(
+        ledger_lines_and_status(&setup, &buyer, &order).await,
+        (2, json!("Completed")),
+        "the payment was not authorized and captured exactly once"
+    );
 }
 
-async fn a_delivery_that_is_remembered_is_remembered_after_a_restart(store: Backend) {
-    let mut stage = Stage::start(store).await;
-    let (buyer, _, charge, intent) = stage.waiting().await;
-    stage.stripe.act(&intent, true).await;
-    let event = stage.event(CAPTURABLE, &intent);
-    delivered(&stage, &event).await;
-    stage.over(&buyer, &charge).await;
-    stage.app.restart().await;
-    stage.stripe.deliver_to(stage.app.server.addr);
-    let asked = stage.stripe.seen().len();
-    delivered(&stage, &event).await;
-    assert_eq!(stage.stripe.seen().len(), asked, "what was handled before is not even asked after");
+async fn processed_delivery_is_recognized_after_a_restart(store: Backend) {
+    let mut setup = AppWithStripe::start(store).await;
+    let (buyer, _, charge, intent) = setup.waiting().await;
+    setup.stripe.act(&intent, true).await;
+    let event = setup.event(CAPTURABLE, &intent);
+    assert_accepted(&setup, &event).await;
+    setup.wait_until_final(&buyer, &charge).await;
+    setup.app.restart().await;
+    setup.stripe.deliver_to(setup.app.server.addr);
+    let asked = setup.stripe.seen().len();
+    assert_accepted(&setup, &event).await;
+    assert_eq!(setup.stripe.seen().len(), asked, "the intent of a processed event was fetched again");
 }
 
-async fn late_and_reordered_deliveries_are_harmless(store: Backend) {
-    let stage = Stage::start(store).await;
-    let (buyer, order, charge, intent) = stage.waiting().await;
-    stage.stripe.act(&intent, true).await;
+async fn late_and_reordered_deliveries_change_nothing(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    let (buyer, order, charge, intent) = setup.waiting().await;
+    setup.stripe.act(&intent, true).await;
     buyer.confirm(&charge).await.expect(200);
-    // All that there was, the newest first, when everything is over.
-    let events = stage.stripe.events();
+    // All events are delivered again after the purchase, the newest first.
+    let events = setup.stripe.events();
     assert!(events.len() >= 4, "{:?}", events.iter().map(|event| &event.kind).collect::<Vec<_>>());
     for event in events.iter().rev() {
-        delivered(&stage, event).await;
+        assert_accepted(&setup, event).await;
     }
-    assert_eq!(lines_after(&stage, &buyer, &order).await, (2, json!("Completed")));
+    assert_eq!(ledger_lines_and_status(&setup, &buyer, &order).await, (2, json!("Completed")));
 }
 
-async fn an_event_is_not_believed_but_asked_after(store: Backend) {
-    let stage = Stage::start(store).await;
-    let (buyer, order, charge, intent) = stage.waiting().await;
-    // Well signed, and not true: the buyer has not acted.
+async fn content_of_an_event_is_verified_at_the_processor(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    let (buyer, order, charge, intent) = setup.waiting().await;
+    // The signature is valid, but the content is false: the buyer has not authenticated.
     let body = json!({ "id": intent, "object": "payment_intent", "status": "requires_capture", "amount": 1999, "amount_capturable": 1999,
         "currency": "usd", "metadata": { "charge": charge, "order": order.id() } });
     for kind in [CAPTURABLE, "payment_intent.succeeded", "payment_intent.canceled"] {
-        delivered(&stage, &webhooks::made(&format!("evt_untrue_{}", kind.len()), kind, &body, None)).await;
+        assert_accepted(&setup, &webhooks::made(&format!("evt_untrue_{}", kind.len()), kind, &body, None)).await;
     }
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Created");
-    assert_eq!(lines_after(&stage, &buyer, &order).await, (0, json!("AwaitingPayment")));
-    stage.stripe.act(&intent, true).await;
+    assert_eq!(ledger_lines_and_status(&setup, &buyer, &order).await, (0, json!("AwaitingPayment")));
+    setup.stripe.act(&intent, true).await;
     assert_eq!(buyer.confirm(&charge).await.expect(200)["status"], "Completed");
 }
 
-async fn a_forged_or_stale_signature_changes_nothing(store: Backend) {
-    let stage = Stage::start(store).await;
-    let (buyer, order, charge, intent) = stage.waiting().await;
-    stage.stripe.act(&intent, true).await;
-    let body = stage.event(CAPTURABLE, &intent).body;
+async fn forged_or_stale_signature_changes_nothing(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    let (buyer, order, charge, intent) = setup.waiting().await;
+    setup.stripe.act(&intent, true).await;
+    let body = setup.event(CAPTURABLE, &intent).body;
     let now = now_secs();
     let good = signed(&body, Post::SECRET, now);
-    let v1 = good.split("v1=").nth(1).expect("it has one").to_owned();
+    let v1 = good.split("v1=").nth(1).expect("the header has a signature").to_owned();
     let forged = [
         String::new(),
         "v1=".into(),
@@ -133,52 +137,53 @@ async fn a_forged_or_stale_signature_changes_nothing(store: Backend) {
         signed(&body, Post::SECRET, now + 400),
         signed(&format!("{body} "), Post::SECRET, now),
     ];
-    let guest = stage.app.guest();
+    let guest = setup.app.guest();
     for signature in forged {
-        let refused = knock(&guest, &body, &signature).await;
+        let refused = deliver(&guest, &body, &signature).await;
         assert_eq!((refused.status, refused.code()), (400, "invalid_signature"), "{signature}");
     }
-    assert_eq!(lines_after(&stage, &buyer, &order).await, (1, json!("AwaitingPayment")));
+    assert_eq!(ledger_lines_and_status(&setup, &buyer, &order).await, (1, json!("AwaitingPayment")));
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Created");
-    // The control: the very same body, well signed.
-    knock(&guest, &body, &good).await.expect(200);
-    assert_eq!(stage.over(&buyer, &charge).await["status"], "Completed");
+    // Control: the same body with a valid signature.
+    deliver(&guest, &body, &good).await.expect(200);
+    assert_eq!(setup.wait_until_final(&buyer, &charge).await["status"], "Completed");
 }
 
-async fn each_of_several_secrets_is_good(store: Backend) {
-    let stage = Stage::start_with(store, &[("STRIPE_WEBHOOK_SECRET", "whsec_of_old,whsec_of_new")]).await;
-    let guest = stage.app.guest();
+async fn each_of_several_secrets_is_accepted(store: Backend) {
+    let setup = AppWithStripe::start_with(store, &[("STRIPE_WEBHOOK_SECRET", "whsec_of_old,whsec_of_new")]).await;
+    let guest = setup.app.guest();
     let event = foreign_event();
     for secrets in [&["whsec_of_old"][..], &["whsec_of_new"], &["whsec_of_nobody", "whsec_of_old"]] {
         let secrets: Vec<String> = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-        knock(&guest, &event.body, &webhooks::signature(&secrets, &event.body, now_secs())).await.expect(200);
+        deliver(&guest, &event.body, &webhooks::signature(&secrets, &event.body, now_secs())).await.expect(200);
     }
-    knock(&guest, &event.body, &signed(&event.body, Post::SECRET, now_secs())).await.refused(400, "invalid_signature");
+    deliver(&guest, &event.body, &signed(&event.body, Post::SECRET, now_secs())).await.refused(400, "invalid_signature");
 }
 
-async fn what_is_unknown_is_acknowledged(store: Backend) {
-    let stage = Stage::start(store).await;
-    delivered(&stage, &foreign_event()).await;
-    let nobodys = json!({ "id": "pi_3Nobodys", "object": "payment_intent", "status": "succeeded", "metadata": {} });
-    delivered(&stage, &webhooks::made("evt_nobodys", "payment_intent.succeeded", &nobodys, None)).await;
-    let lost = json!({ "id": "pi_3Lost", "object": "payment_intent", "metadata": { "charge": uuid::Uuid::now_v7().to_string() } });
-    delivered(&stage, &webhooks::made("evt_lost", "payment_intent.succeeded", &lost, None)).await;
-    // What is no event at all was never signed by Stripe, or is not meant for us: it is refused, not stored.
-    let guest = stage.app.guest();
+async fn event_about_an_unknown_object_is_acknowledged(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    assert_accepted(&setup, &foreign_event()).await;
+    let foreign_intent = json!({ "id": "pi_3Nobodys", "object": "payment_intent", "status": "succeeded", "metadata": {} });
+    assert_accepted(&setup, &webhooks::made("evt_nobodys", "payment_intent.succeeded", &foreign_intent, None)).await;
+    let unknown_charge =
+        json!({ "id": "pi_3Lost", "object": "payment_intent", "metadata": { "charge": uuid::Uuid::now_v7().to_string() } });
+    assert_accepted(&setup, &webhooks::made("evt_lost", "payment_intent.succeeded", &unknown_charge, None)).await;
+    // A body that is no event was not signed by Stripe, or is not meant for GitTix: it is refused, not stored.
+    let guest = setup.app.guest();
     for body in ["", "[]", "{}", "null", "not JSON", r#"{"id":7,"type":"x"}"#] {
-        let answer = knock(&guest, body, &signed(body, Post::SECRET, now_secs())).await;
+        let answer = deliver(&guest, body, &signed(body, Post::SECRET, now_secs())).await;
         assert!(answer.status == 200 || answer.status == 400, "{body}: {answer:?}");
     }
     let big = format!("{{\"pad\":\"{}\"}}", "x".repeat(300 * 1024));
-    knock(&guest, &big, &signed(&big, Post::SECRET, now_secs())).await.refused(413, "body_too_large");
+    deliver(&guest, &big, &signed(&big, Post::SECRET, now_secs())).await.refused(413, "body_too_large");
 }
 
-async fn a_failed_authentication_is_told_by_webhook_too(store: Backend) {
-    let stage = Stage::start(store).await;
-    let (buyer, order, charge, intent) = stage.waiting().await;
-    stage.stripe.act(&intent, false).await;
-    delivered(&stage, &stage.event("payment_intent.payment_failed", &intent)).await;
-    let failed = stage.over(&buyer, &charge).await;
+async fn failed_authentication_is_recorded_from_a_webhook(store: Backend) {
+    let setup = AppWithStripe::start(store).await;
+    let (buyer, order, charge, intent) = setup.waiting().await;
+    setup.stripe.act(&intent, false).await;
+    assert_accepted(&setup, &setup.event("payment_intent.payment_failed", &intent)).await;
+    let failed = setup.wait_until_final(&buyer, &charge).await;
     assert_eq!(failed["status"], "Failed");
     buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
 }

@@ -1,4 +1,4 @@
-//! What can break, and how it is done to real processes.
+//! The kinds of faults, and how each is applied to real processes.
 
 use std::time::Duration;
 
@@ -12,42 +12,42 @@ use super::{
 };
 use crate::app::Server;
 
-/// A kind of fault; whom it hits is drawn when it begins.
+/// Kind of fault; the target is drawn when the fault begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A server: kill -9, and started again.
+    /// One server: kill -9, then a new start.
     KillServer,
-    /// Two of three at once.
+    /// Two of three servers at once.
     KillTwoServers,
-    /// A server: SIGSTOP for longer than a lock lasts, SIGCONT.
+    /// One server: SIGSTOP for longer than a lock, then SIGCONT.
     PauseServer,
-    /// A server is cut off from all of MongoDB.
+    /// One server is cut off from all members of MongoDB.
     CutServer,
-    /// A server is cut off from the primary alone.
+    /// One server is cut off from the primary only.
     CutServerFromPrimary,
-    /// SIGTERM to one server after the other.
+    /// SIGTERM to one server after another.
     RollingRestart,
-    /// Another process under a server's name, beside it.
+    /// A second process under the name of a running server.
     SecondProcess,
-    /// The primary: kill -9, and started again.
+    /// The primary: kill -9, then a new start.
     KillPrimary,
     KillSecondary,
-    /// The primary: SIGSTOP; it wakes and does not know that another was elected.
+    /// The primary: SIGSTOP, then SIGCONT; it does not notice that another was elected.
     PausePrimary,
     StepDown,
-    /// The primary is cut off from the other members, not from the servers.
+    /// The primary is cut off from the other members, but not from the servers.
     CutPrimaryFromMembers,
-    /// The primary is cut off from everybody.
+    /// The primary is cut off from all members and servers.
     IsolatePrimary,
-    /// All commands take long.
+    /// All commands are slow.
     SlowCommands,
-    /// Commands fail, or their connections are closed, every now and then.
+    /// Commands fail at random, or their connections are closed.
     FailingCommands,
 }
 
-/// What has to be undone.
+/// Fault in effect, with the state that [`ActiveFault::end`] reverts.
 #[derive(Debug)]
-pub struct Begun {
+pub struct ActiveFault {
     pub fault: Fault,
     servers: Vec<usize>,
     members: Vec<usize>,
@@ -74,15 +74,15 @@ impl Fault {
         Self::FailingCommands,
     ];
 
-    /// The fault of each round: every kind before any comes a second time.
+    /// Returns the fault of a round: every kind occurs before any kind occurs again.
     pub fn of_round(seed: u64, round: u64) -> Self {
         let count = Self::ALL.len() as u64;
-        let mut deck = Self::ALL;
-        deck.shuffle(&mut <StdRng as rand::SeedableRng>::seed_from_u64(seed.wrapping_add(round / count)));
-        deck[usize::try_from(round % count).expect("fifteen")]
+        let mut order = Self::ALL;
+        order.shuffle(&mut <StdRng as rand::SeedableRng>::seed_from_u64(seed.wrapping_add(round / count)));
+        order[usize::try_from(round % count).expect("fifteen")]
     }
 
-    /// Whether MongoDB itself is hit, so that no replica may be able to write for a while.
+    /// Returns whether MongoDB itself is affected, so that for a while no replica may be able to write.
     pub fn hits_store(self) -> bool {
         !matches!(
             self,
@@ -96,8 +96,8 @@ impl Fault {
         )
     }
 
-    /// How long it lasts.
-    pub fn lasts(self, random: &mut StdRng) -> Duration {
+    /// Draws the duration of the fault.
+    pub fn duration(self, random: &mut StdRng) -> Duration {
         let millis = match self {
             // Longer than a lock.
             Self::PauseServer | Self::PausePrimary | Self::CutServer | Self::IsolatePrimary => random.random_range(2_500..5_000),
@@ -107,56 +107,56 @@ impl Fault {
         Duration::from_millis(millis)
     }
 
-    /// Does it.
-    pub async fn begin(self, fleet: &mut Fleet, members: &mut Members, random: &mut StdRng) -> Begun {
+    /// Applies the fault.
+    pub async fn begin(self, fleet: &mut Fleet, members: &mut Members, random: &mut StdRng) -> ActiveFault {
         let server = random.random_range(0..Fleet::COUNT);
         let how = Cut::ALL[random.random_range(0..Cut::ALL.len())];
         let primary = if self.needs_primary() { members.primary().await } else { 0 };
-        let mut begun = Begun { fault: self, servers: Vec::new(), members: Vec::new(), cut: Vec::new(), second: None };
+        let mut active = ActiveFault { fault: self, servers: Vec::new(), members: Vec::new(), cut: Vec::new(), second: None };
         match self {
             Self::KillServer | Self::KillTwoServers => {
                 let many = if self == Self::KillServer { 1 } else { 2 };
-                begun.servers = (server..server + many).map(|number| number % Fleet::COUNT).collect();
-                begun.servers.iter().for_each(|server| fleet.kill(*server));
+                active.servers = (server..server + many).map(|number| number % Fleet::COUNT).collect();
+                active.servers.iter().for_each(|server| fleet.kill(*server));
             }
             Self::PauseServer => {
                 fleet.pause(server);
-                begun.servers = vec![server];
+                active.servers = vec![server];
             }
-            Self::CutServer => begun.cut(fleet.node(server).clone(), &members.nodes(), how),
-            Self::CutServerFromPrimary => begun.cut(fleet.node(server).clone(), &[members.get(primary).node.clone()], how),
+            Self::CutServer => active.cut(fleet.node(server).clone(), &members.nodes(), how),
+            Self::CutServerFromPrimary => active.cut(fleet.node(server).clone(), &[members.get(primary).node.clone()], how),
             Self::RollingRestart => {
                 for number in 0..Fleet::COUNT {
                     fleet.restart((server + number) % Fleet::COUNT).await;
                 }
             }
-            Self::SecondProcess => begun.second = Some(fleet.second(server).await),
+            Self::SecondProcess => active.second = Some(fleet.start_second(server).await),
             Self::KillPrimary => {
                 members.get_mut(primary).kill();
-                begun.members = vec![primary];
+                active.members = vec![primary];
             }
             Self::KillSecondary => {
                 let secondary = (primary + 1) % Members::COUNT;
                 members.get_mut(secondary).kill();
-                begun.members = vec![secondary];
+                active.members = vec![secondary];
             }
             Self::PausePrimary => {
                 members.get(primary).pause();
-                begun.members = vec![primary];
+                active.members = vec![primary];
             }
             Self::StepDown => members.get(primary).step_down().await,
-            Self::CutPrimaryFromMembers => begun.cut(members.get(primary).node.clone(), &members.peers_of(primary), how),
+            Self::CutPrimaryFromMembers => active.cut(members.get(primary).node.clone(), &members.peers_of(primary), how),
             Self::IsolatePrimary => {
                 let mut others = members.peers_of(primary);
                 others.extend((0..Fleet::COUNT).map(|number| fleet.node(number).clone()));
-                begun.cut(members.get(primary).node.clone(), &others, how);
+                active.cut(members.get(primary).node.clone(), &others, how);
             }
             Self::SlowCommands => {
                 let commands = ["find", "aggregate", "update", "insert", "findAndModify", "commitTransaction"];
                 let millis: i32 = random.random_range(100..2_500);
                 let slow = doc! { "failCommands": commands.to_vec(), "blockConnection": true, "blockTimeMS": millis };
-                members.get(primary).ail(doc! { "activationProbability": 0.5 }, slow).await;
-                begun.members = vec![primary];
+                members.get(primary).set_fault(doc! { "activationProbability": 0.5 }, slow).await;
+                active.members = vec![primary];
             }
             Self::FailingCommands => {
                 let commands = ["find", "aggregate", "getMore", "update", "insert", "findAndModify", "commitTransaction", "hello"];
@@ -166,11 +166,11 @@ impl Fault {
                     // Interrupted due to a change of the replica set's state.
                     false => failing.insert("errorCode", 11602),
                 };
-                members.get(primary).ail(doc! { "activationProbability": 0.3 }, failing).await;
-                begun.members = vec![primary];
+                members.get(primary).set_fault(doc! { "activationProbability": 0.3 }, failing).await;
+                active.members = vec![primary];
             }
         }
-        begun
+        active
     }
 
     fn needs_primary(self) -> bool {
@@ -178,39 +178,39 @@ impl Fault {
     }
 }
 
-impl Begun {
+impl ActiveFault {
     fn cut(&mut self, node: Node, others: &[Node], how: Cut) {
         node.cut(others, how);
         self.cut.push(node);
     }
 
-    /// The servers that cannot answer, and are not expected to.
-    pub fn is_gone(&self, server: usize) -> bool {
+    /// Returns whether this server is killed or stopped, so that no answer is expected.
+    pub fn is_down(&self, server: usize) -> bool {
         self.servers.contains(&server)
     }
 
-    /// The server that runs and has no MongoDB, if there is one.
+    /// Returns the server that runs without MongoDB, if there is one.
     pub fn cut_off(&self, fleet: &Fleet) -> Option<usize> {
         let is_it = |number: &usize| self.fault == Fault::CutServer && self.cut.contains(fleet.node(*number));
         (0..Fleet::COUNT).find(is_it)
     }
 
-    /// Undoes it; what was killed is started again.
+    /// Reverts the fault; killed processes are started again.
     pub async fn end(mut self, fleet: &mut Fleet, members: &mut Members) {
         self.cut.iter().for_each(Node::heal);
-        // Dropping kills.
+        // Dropping the server kills its process.
         self.second = None;
         for member in &self.members {
             match self.fault {
                 Fault::KillPrimary | Fault::KillSecondary => members.get_mut(*member).start(),
-                Fault::PausePrimary => members.get(*member).wake(),
-                _ => members.get(*member).well().await,
+                Fault::PausePrimary => members.get(*member).resume(),
+                _ => members.get(*member).clear_fault().await,
             }
         }
         for server in &self.servers {
             match self.fault {
-                Fault::PauseServer => fleet.wake(*server),
-                _ => fleet.revive(*server).await,
+                Fault::PauseServer => fleet.resume(*server),
+                _ => fleet.start_until_ready(*server).await,
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Three server processes on one database, each in a namespace of its own or all on this machine, and what can happen to
-//! each. Their wall clocks differ by a minute, up and down, where the machine has `libfaketime`.
+//! Three server processes on one database, each in a network namespace or all on this machine, and faults for each. Their
+//! wall clocks differ by a minute, ahead and behind, where the machine has `libfaketime`.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -18,24 +18,24 @@ use super::network::{Network, Node};
 use crate::app::{Home, PATIENCE, Server};
 
 const PORT: u16 = 3000;
-/// Where a second process under a replica's name listens.
+/// Port of a second process under a replica's name.
 const SECOND_PORT: u16 = 3001;
-/// An orchestrator that starts a process again waits a moment.
+/// Pause between two starts, as an orchestrator makes it.
 const START_PAUSE: Duration = Duration::from_millis(200);
 
-/// By how much the replicas' wall clocks are off.
+/// Offsets of the replicas' wall clocks.
 const CLOCKS: [&str; Fleet::COUNT] = ["+0", "+60s", "-60s"];
-/// Where Debian puts the library that makes a process believe in another time.
+/// Path of the library that changes the wall clock of a process, as Debian installs it.
 pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-/// The replicas.
+/// All replicas.
 #[derive(Debug)]
 pub struct Fleet {
     replicas: Vec<Replica>,
-    doors: Doors,
+    endpoints: Endpoints,
 }
 
-/// One replica's process, if it runs.
+/// One replica, with its process if it runs.
 #[derive(Debug)]
 pub struct Replica {
     node: Option<Node>,
@@ -48,42 +48,42 @@ pub struct Replica {
     uri: String,
 }
 
-/// The way to all replicas, for whoever makes up the load.
-pub type Doors = Arc<Vec<WebhookVerifier>>;
+/// Endpoints of all replicas, for the clients of the load.
+pub type Endpoints = Arc<Vec<Endpoint>>;
 
-/// The way to one replica.
+/// Endpoint of one replica.
 #[derive(Debug, Clone)]
-pub struct WebhookVerifier {
+pub struct Endpoint {
     pub addr: SocketAddr,
-    /// Counts the times that its process was stopped, killed or woken by us: what it answers across one of them says
-    /// nothing about how long answers take.
-    disturbances: Arc<AtomicU64>,
+    /// Number of times that the test stopped, killed or resumed the process. The duration of an answer that spans such an
+    /// interruption is not counted.
+    interruptions: Arc<AtomicU64>,
 }
 
-impl WebhookVerifier {
-    pub fn disturbances(&self) -> u64 {
-        self.disturbances.load(Ordering::Relaxed)
+impl Endpoint {
+    pub fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::Relaxed)
     }
 }
 
 impl Fleet {
     pub const COUNT: usize = 3;
 
-    /// Nodes and doors; no process yet.
-    pub fn apart(network: &mut Network) -> Self {
+    /// Returns replicas in network namespaces, without processes yet.
+    pub fn in_namespaces(network: &mut Network) -> Self {
         let nodes: Vec<Node> = (0..Self::COUNT).map(|_| network.node()).collect();
         Self::at(nodes.into_iter().map(|node| (SocketAddr::from((node.ip, PORT)), Some(node))))
     }
 
-    /// On this machine's loopback, at ports that were free a moment ago and that each keeps when it is started again. The
-    /// addresses are such that no client's end of a connection can take them meanwhile, not even by meeting itself.
-    pub fn here() -> Self {
+    /// Returns replicas on the loopback interface, at ports that were free a moment ago and that each keeps over restarts. No
+    /// outgoing connection uses these addresses meanwhile, not even one that connects to itself.
+    pub fn on_loopback() -> Self {
         let listen = |number| TcpListener::bind(SocketAddr::from(([127, 0, 7, number], 0))).expect("a free port");
         let listeners: Vec<_> = (1..).take(Self::COUNT).map(listen).collect();
-        Self::at(listeners.iter().map(|listener| (listener.local_addr().expect("it is bound"), None)))
+        Self::at(listeners.iter().map(|listener| (listener.local_addr().expect("the listener is bound"), None)))
     }
 
-    fn at(places: impl Iterator<Item = (SocketAddr, Option<Node>)>) -> Self {
+    fn at(addresses: impl Iterator<Item = (SocketAddr, Option<Node>)>) -> Self {
         let replica = |(number, (addr, node))| Replica {
             node,
             addr,
@@ -94,12 +94,12 @@ impl Fleet {
             data: PathBuf::new(),
             uri: String::new(),
         };
-        let replicas: Vec<Replica> = places.enumerate().map(replica).collect();
-        let doors = Arc::new(replicas.iter().map(|replica| WebhookVerifier { addr: replica.addr, disturbances: Arc::default() }).collect());
-        Self { replicas, doors }
+        let replicas: Vec<Replica> = addresses.enumerate().map(replica).collect();
+        let endpoints = Arc::new(replicas.iter().map(|replica| Endpoint { addr: replica.addr, interruptions: Arc::default() }).collect());
+        Self { replicas, endpoints }
     }
 
-    /// Starts all of them on `home`.
+    /// Starts all replicas on `home`.
     pub async fn start(&mut self, home: &Home, settings: &[(&str, &str)]) {
         for replica in &mut self.replicas {
             replica.stop();
@@ -108,33 +108,33 @@ impl Fleet {
             replica.uri = home.mongodb_uri().expect("replicas share a MongoDB").to_owned();
         }
         for number in 0..Self::COUNT {
-            self.revive(number).await;
+            self.start_until_ready(number).await;
         }
     }
 
-    pub fn doors(&self) -> Doors {
-        Arc::clone(&self.doors)
+    pub fn endpoints(&self) -> Endpoints {
+        Arc::clone(&self.endpoints)
     }
 
-    /// The way to this one alone.
-    pub fn only(&self, number: usize) -> Doors {
-        Arc::new(vec![self.doors[number].clone()])
+    /// Returns the endpoint of this replica only.
+    pub fn only(&self, number: usize) -> Endpoints {
+        Arc::new(vec![self.endpoints[number].clone()])
     }
 
     /// # Panics
-    /// If it has no namespace of its own.
+    /// If the replica has no network namespace.
     pub fn node(&self, number: usize) -> &Node {
-        self.replicas[number].node.as_ref().expect("replicas that are apart")
+        self.replicas[number].node.as_ref().expect("the replica has a network namespace")
     }
 
     pub fn kill(&mut self, number: usize) {
-        self.disturb(number);
+        self.count_interruption(number);
         self.replicas[number].stop();
-        self.disturb(number);
+        self.count_interruption(number);
     }
 
-    /// Starts one again and again, as an orchestrator does, until it listens; and waits until it is ready.
-    pub async fn revive(&mut self, number: usize) {
+    /// Starts a replica, repeatedly as an orchestrator does, until it listens; then waits until it is ready.
+    pub async fn start_until_ready(&mut self, number: usize) {
         let replica = &mut self.replicas[number];
         let deadline = Instant::now() + PATIENCE;
         while replica.server.is_none() {
@@ -145,22 +145,22 @@ impl Fleet {
             sleep(START_PAUSE).await;
         }
         self.ready(number).await;
-        self.disturb(number);
+        self.count_interruption(number);
     }
 
     pub fn pause(&self, number: usize) {
-        self.disturb(number);
+        self.count_interruption(number);
         self.server(number).pause();
     }
 
-    pub fn wake(&self, number: usize) {
-        self.server(number).wake();
-        self.disturb(number);
+    pub fn resume(&self, number: usize) {
+        self.server(number).resume();
+        self.count_interruption(number);
     }
 
-    /// SIGTERM, its end, and a new process under its name.
+    /// Sends SIGTERM, waits for the exit, and starts a new process under the same name.
     pub async fn restart(&mut self, number: usize) {
-        self.disturb(number);
+        self.count_interruption(number);
         let replica = &mut self.replicas[number];
         if let Some(server) = &mut replica.server {
             server.terminate();
@@ -168,11 +168,11 @@ impl Fleet {
             assert!(status.success(), "{} ended with {status}: {:#?}", replica.name, server.log());
         }
         replica.server = None;
-        self.revive(number).await;
+        self.start_until_ready(number).await;
     }
 
-    /// Another process under a replica's name, beside it.
-    pub async fn second(&self, number: usize) -> Server {
+    /// Starts another process under the name of a running replica.
+    pub async fn start_second(&self, number: usize) -> Server {
         let replica = &self.replicas[number];
         replica
             .try_start(SocketAddr::new(replica.addr.ip(), SECOND_PORT))
@@ -180,7 +180,7 @@ impl Fleet {
             .unwrap_or_else(|log| panic!("a second {} does not start: {log:#?}", replica.name))
     }
 
-    /// Waits until `/readyz` is green.
+    /// Waits until `/readyz` answers 200.
     pub async fn ready(&self, number: usize) {
         self.server(number).ready().await;
     }
@@ -191,7 +191,7 @@ impl Fleet {
         }
     }
 
-    /// The last lines of every log.
+    /// Returns the last lines of every log.
     pub fn logs(&self) -> Vec<String> {
         const LINES: usize = 40;
         let tail = |replica: &Replica| {
@@ -202,17 +202,17 @@ impl Fleet {
     }
 
     fn server(&self, number: usize) -> &Server {
-        self.replicas[number].server.as_ref().expect("it runs")
+        self.replicas[number].server.as_ref().expect("the replica runs")
     }
 
-    fn disturb(&self, number: usize) {
-        self.doors[number].disturbances.fetch_add(1, Ordering::Relaxed);
+    fn count_interruption(&self, number: usize) {
+        self.endpoints[number].interruptions.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Replica {
     fn stop(&mut self) {
-        // Dropping kills.
+        // Dropping the server kills its process.
         self.server = None;
     }
 
@@ -228,21 +228,21 @@ impl Replica {
         command.env("MONGODB_URI", &self.uri).env("GITTIX_REPLICA", &self.name).env("GITTIX_RATE_LIMIT", "off");
         command.env("GITTIX_LOG_FORMAT", "json").env("GITTIX_LOG", "info");
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        // From its first log line on the kernel keeps whoever connects.
+        // From the first log line on, the kernel queues incoming connections.
         Server::try_spawn(command).await
     }
 }
 
-/// What makes a process's wall clock be off by so much; nothing where that cannot be done.
+/// Returns the environment that shifts a process's wall clock by `off`; empty if the library is missing.
 pub fn clock_settings(off: &'static str) -> Vec<(&'static str, &'static str)> {
     match has_faketime() && off != CLOCKS[0] {
-        // How long something takes is told by another clock, which is as right as everybody's.
+        // Durations are measured with the monotonic clock, which stays correct.
         true => vec![("LD_PRELOAD", FAKETIME), ("FAKETIME", off), ("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")],
         false => Vec::new(),
     }
 }
 
-/// Whether the replicas' wall clocks differ.
+/// Returns whether `libfaketime` is installed, so that the replicas' wall clocks differ.
 pub fn has_faketime() -> bool {
     Path::new(FAKETIME).exists()
 }

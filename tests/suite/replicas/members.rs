@@ -1,4 +1,4 @@
-//! A MongoDB replica set of three real processes, each in a namespace of its own, and what can happen to each.
+//! A MongoDB replica set of three real processes, each in a network namespace, and faults for each.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use super::network::{Network, Node};
 use crate::app::PATIENCE;
 
 const PORT: u16 = 27017;
-/// How long the one who sets faults waits for a member's answer.
+/// Maximum time that the test waits for a member's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -36,17 +36,17 @@ pub struct Member {
     process: Option<Child>,
     mongod: PathBuf,
     data: PathBuf,
-    /// To this member alone.
+    /// Client of this member only.
     client: Client,
 }
 
 impl Members {
     pub const COUNT: usize = 3;
 
-    /// Starts three, and waits until one of them is the primary. `election` is how long a primary may be silent before the
-    /// others elect another one (MongoDB's default: 10 s).
+    /// Starts three members and waits until one is the primary. After `election` without a heartbeat from the primary, the
+    /// other members elect a new one (MongoDB's default: 10 s).
     pub async fn start(network: &mut Network, election: Duration) -> Self {
-        /// Tests of one process may have a set each at the same time.
+        /// Tests of one process may start several sets at the same time.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("gittix-members-{}-{number}", std::process::id()));
@@ -56,7 +56,7 @@ impl Members {
         for number in 0..Self::COUNT {
             let node = network.node();
             let data = folder.join(number.to_string());
-            std::fs::create_dir_all(&data).expect("a folder among the temporary files");
+            std::fs::create_dir_all(&data).expect("the temporary folder is writable");
             let mut options =
                 ClientOptions::builder().hosts(vec![ServerAddress::Tcp { host: node.ip.to_string(), port: Some(PORT) }]).build();
             options.direct_connection = Some(true);
@@ -90,13 +90,13 @@ impl Members {
         }
     }
 
-    /// For servers and checkers. Without a database.
+    /// Returns the URI for servers and checkers, without a database.
     pub fn uri(&self) -> String {
         let hosts: Vec<String> = self.members.iter().map(Member::host).collect();
         format!("mongodb://{}/?replicaSet=rs0", hosts.join(","))
     }
 
-    /// The one that takes writes: of two who say so, that of the later election.
+    /// Returns the member that accepts writes: if two members report so, the one of the later election.
     pub async fn primary(&self) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -115,8 +115,8 @@ impl Members {
         }
     }
 
-    /// Waits until all members are up and follow one primary.
-    pub async fn whole(&self) {
+    /// Waits until all members run and follow one primary.
+    pub async fn wait_until_healthy(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let primary = self.primary().await;
@@ -131,7 +131,7 @@ impl Members {
             if states.len() == Self::COUNT && states.iter().all(|state| [1, 2].contains(state)) && states.contains(&1) {
                 return;
             }
-            assert!(Instant::now() < deadline, "the replica set is not whole: {states:?}");
+            assert!(Instant::now() < deadline, "the replica set is not complete: {states:?}");
             sleep(POLL).await;
         }
     }
@@ -140,7 +140,7 @@ impl Members {
         self.members.iter().map(|member| member.node.clone()).collect()
     }
 
-    /// All nodes but this one's.
+    /// Returns all nodes except that of this member.
     pub fn peers_of(&self, number: usize) -> Vec<Node> {
         self.members.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, member)| member.node.clone()).collect()
     }
@@ -168,7 +168,7 @@ impl Member {
         format!("{}:{PORT}", self.node.ip)
     }
 
-    /// Starts the process, on whatever data it had.
+    /// Starts the process on its existing data.
     pub fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.data.with_extension("log")).expect("a log can be written");
         let mut command = self.node.command(&self.mongod);
@@ -182,7 +182,7 @@ impl Member {
         self.process = Some(command.spawn().expect("a mongod can be started"));
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL and waits for the exit.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -190,39 +190,39 @@ impl Member {
         }
     }
 
-    /// SIGSTOP: it answers nobody, and does not know.
+    /// Sends SIGSTOP: the process answers no request and cannot notice it.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// SIGCONT.
-    pub fn wake(&self) {
+    /// Sends SIGCONT.
+    pub fn resume(&self) {
         self.signal("-CONT");
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.process.as_ref().expect("it runs").id().to_string();
+        let pid = self.process.as_ref().expect("the member runs").id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status();
         assert!(sent.as_ref().is_ok_and(|status| status.success()), "{sent:?}");
     }
 
-    /// Gives its office to another, who is elected at once.
+    /// Makes this primary step down; another member is elected at once.
     pub async fn step_down(&self) {
-        // It may refuse while no other has caught up, and may close the connection: whoever watches sees what came of it.
+        // The member may refuse while no other has caught up, and may close the connection. The caller observes the result.
         let _ = self.command(doc! { "replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 2 }).await;
     }
 
-    /// Makes commands of the driver called `gittix` fail or wait until [`Member::well`].
-    pub async fn ail(&self, mode: Document, mut data: Document) {
+    /// Makes commands of the driver called `gittix` fail or wait until [`Member::clear_fault`].
+    pub async fn set_fault(&self, mode: Document, mut data: Document) {
         data.insert("appName", "gittix");
         let fault = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
         self.command(fault).await.unwrap_or_else(|error| panic!("a fault cannot be set: {error}"));
     }
 
-    pub async fn well(&self) {
+    pub async fn clear_fault(&self) {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.command(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await {
-            assert!(Instant::now() < deadline, "a fault cannot be taken back: {error}");
+            assert!(Instant::now() < deadline, "a fault cannot be removed: {error}");
         }
     }
 
@@ -235,7 +235,7 @@ impl Member {
     }
 }
 
-/// The same mongod as for all other tests.
+/// Returns the mongod program that all other tests use.
 pub fn mongod() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mongod-path");
     let found = Command::new(&script).stderr(Stdio::inherit()).output().expect("the script can be run");

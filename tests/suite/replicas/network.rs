@@ -1,5 +1,5 @@
-//! A network of its own for real processes: a bridge, and for each node a namespace with one address. Wires are cut by
-//! packet filters inside a namespace. Needs root on Linux, `ip` and `nft`.
+//! A virtual network for real processes: a bridge, and for each node a namespace with one address. Links are cut by packet
+//! filters inside a namespace. Needs root on Linux, `ip` and `nft`.
 
 use std::{
     fmt,
@@ -10,30 +10,30 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A bridge with its nodes. Dropping it takes all of it away.
+/// Bridge with its nodes. Dropping it removes all of them.
 #[derive(Debug)]
 pub struct Network {
     name: String,
-    /// The first three bytes of every address.
+    /// First three bytes of every address.
     prefix: [u8; 3],
     nodes: Vec<Node>,
 }
 
-/// One namespace.
+/// One network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     namespace: String,
     pub ip: Ipv4Addr,
 }
 
-/// How a wire is cut.
+/// Way in which a link is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// Nothing goes through, and nobody is told.
+    /// All packets are dropped without a notice.
     Drop,
-    /// What is asked arrives; the answers do not.
+    /// Outgoing packets arrive, incoming packets are dropped.
     DropAnswers,
-    /// Whoever sends is told at once that the connection is no more.
+    /// The sender of a TCP packet gets a reset at once.
     Reset,
 }
 
@@ -41,12 +41,12 @@ impl Cut {
     pub const ALL: [Self; 3] = [Self::Drop, Self::DropAnswers, Self::Reset];
 }
 
-/// Why there can be no network here; one line.
+/// Checks whether this machine permits such a network.
 ///
 /// # Errors
-/// Names what is missing.
+/// One line that names what is missing.
 pub fn is_possible() -> Result<(), String> {
-    /// Tests of one process may ask at the same time.
+    /// Tests of one process may call this at the same time.
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("gxtry{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     run("ip", &["netns", "add", &name], None)?;
@@ -63,27 +63,27 @@ impl Network {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
         let [low, high, ..] = process.wrapping_mul(31).wrapping_add(count).to_le_bytes();
-        // An interface's name has 15 characters at most.
+        // The name of an interface has at most 15 characters.
         let network = Self { name: format!("gx{process}{}", count % 10), prefix: [10, 64 + high % 128, low], nodes: Vec::new() };
         let bridge = network.name.clone();
-        network.must("ip", &["link", "add", &bridge, "type", "bridge"]);
-        network.must("ip", &["address", "add", &format!("{}/24", network.address(1)), "dev", &bridge]);
-        network.must("ip", &["link", "set", &bridge, "up"]);
+        network.run_or_panic("ip", &["link", "add", &bridge, "type", "bridge"]);
+        network.run_or_panic("ip", &["address", "add", &format!("{}/24", network.address(1)), "dev", &bridge]);
+        network.run_or_panic("ip", &["link", "set", &bridge, "up"]);
         network
     }
 
-    /// One more namespace on the bridge.
+    /// Adds a namespace to the bridge.
     pub fn node(&mut self) -> Node {
         let number = u8::try_from(self.nodes.len()).expect("few nodes") + 11;
         let node = Node { namespace: format!("{}-{number}", self.name), ip: self.address(number) };
         let (namespace, outer) = (node.namespace.clone(), format!("{}v{number}", self.name));
-        self.must("ip", &["netns", "add", &namespace]);
+        self.run_or_panic("ip", &["netns", "add", &namespace]);
         self.nodes.push(node.clone());
-        self.must("ip", &["link", "add", &outer, "type", "veth", "peer", "name", "eth0", "netns", &namespace]);
-        self.must("ip", &["link", "set", &outer, "master", &self.name, "up"]);
-        self.must("ip", &["-n", &namespace, "address", "add", &format!("{}/24", node.ip), "dev", "eth0"]);
-        self.must("ip", &["-n", &namespace, "link", "set", "eth0", "up"]);
-        self.must("ip", &["-n", &namespace, "link", "set", "lo", "up"]);
+        self.run_or_panic("ip", &["link", "add", &outer, "type", "veth", "peer", "name", "eth0", "netns", &namespace]);
+        self.run_or_panic("ip", &["link", "set", &outer, "master", &self.name, "up"]);
+        self.run_or_panic("ip", &["-n", &namespace, "address", "add", &format!("{}/24", node.ip), "dev", "eth0"]);
+        self.run_or_panic("ip", &["-n", &namespace, "link", "set", "eth0", "up"]);
+        self.run_or_panic("ip", &["-n", &namespace, "link", "set", "lo", "up"]);
         node
     }
 
@@ -92,7 +92,7 @@ impl Network {
         Ipv4Addr::new(a, b, c, last)
     }
 
-    fn must(&self, program: &str, arguments: &[&str]) {
+    fn run_or_panic(&self, program: &str, arguments: &[&str]) {
         run(program, arguments, None).unwrap_or_else(|error| panic!("{error}"));
     }
 }
@@ -107,14 +107,14 @@ impl Drop for Network {
 }
 
 impl Node {
-    /// A command that runs `program` in this namespace, as the very process that is started.
+    /// Returns a command that runs `program` in this namespace; the process id is that of `program`.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]).arg(program);
         command
     }
 
-    /// Cuts this node off from `others`, for what comes and for what goes.
+    /// Cuts this node off from `others`, in both directions.
     pub fn cut(&self, others: &[Node], how: Cut) {
         let peers = others.iter().map(|other| other.ip.to_string()).collect::<Vec<_>>().join(", ");
         let (incoming, outgoing) = match how {
@@ -130,9 +130,9 @@ impl Node {
         ));
     }
 
-    /// Makes all wires of this node whole again.
+    /// Restores all links of this node.
     pub fn heal(&self) {
-        // Adding it first makes deleting it right whether or not it was there.
+        // The table is added first, so that the deletion succeeds whether or not it existed.
         self.filter("add table ip cut\ndelete table ip cut\n");
     }
 
@@ -148,7 +148,7 @@ impl fmt::Display for Node {
     }
 }
 
-/// Runs a short command to its end.
+/// Runs a short command and waits for its exit.
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), String> {
     let what = || format!("{program} {}", arguments.join(" "));
     let mut command = Command::new(program);

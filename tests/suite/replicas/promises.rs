@@ -1,4 +1,4 @@
-//! What replicas owe each other, promise by promise: two processes on one MongoDB that share nothing else.
+//! The contract's rules between replicas, one test for each: two processes on one MongoDB that share nothing else.
 
 use std::time::Duration;
 
@@ -6,79 +6,87 @@ use bson::doc;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{fleet, left_out};
+use super::{fleet, report_skipped};
 use crate::{
     app::{Backend, Client, Server, TestApp, millis},
     mongo::world::{Turn, World},
 };
 
-/// The contract: sign-out holds within a second on the other replicas.
+/// The contract: a sign-out is effective on the other replicas within a second.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
-/// The contract: the lock of a replica that is gone is released within 5 s of its time by another.
+/// The contract: after a replica has failed, another releases its locks within 5 s of their end.
 const SWEPT_WITHIN_MS: i64 = 5_000;
-/// The contract: releases are on time within a second.
+/// The contract: locks are released within a second of their end.
 const RELEASED_WITHIN_MS: i64 = 1_000;
 
 const SHORT: [(&str, &str); 2] = [("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "2s")];
 
-/// Two replicas, "test" and "second".
+/// Starts two replicas, "test" and "second".
 async fn two(settings: &[(&str, &str)]) -> (TestApp, Server) {
     let app = TestApp::start_with(Backend::MongoDb, settings).await;
     let second = app.replica("second").await;
     (app, second)
 }
 
-async fn until_signed_out(user: &Client) {
+async fn wait_until_signed_out(user: &Client) {
     while user.current_user().await.expect(200)["currentUser"] != json!(null) {
         sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn a_session_revoked_on_one_replica_is_gone_on_the_other_within_a_second_and_its_sockets_too() {
+async fn session_revoked_on_one_replica_ends_on_the_other_within_a_second_with_its_sockets() {
     let (app, second) = two(&[]).await;
     let user = app.user().await;
-    // The jar is emptied by the sign-out; the thief of a cookie keeps it.
+    // The sign-out empties the user's jar; a stolen cookie remains in the thief's jar.
     let thief = user.stranger().at(&second);
     thief.set_cookie(user.cookie());
-    assert_eq!(thief.current_user().await.expect(200)["currentUser"]["id"], json!(user.id), "now it is in the other's memory");
+    assert_eq!(
+        thief.current_user().await.expect(200)["currentUser"]["id"],
+        json!(user.id),
+        "the session is not in the other replica's cache"
+    );
     let mut socket = thief.socket().await;
     user.sign_out().await.expect(200);
     let since = Instant::now();
-    until_signed_out(&thief).await;
-    let gone = since.elapsed();
+    wait_until_signed_out(&thief).await;
+    let signed_out_after = since.elapsed();
     assert_eq!(socket.closed().await, 1008);
     let closed = since.elapsed();
-    println!("gone after {gone:?}, its socket closed after {closed:?}");
-    assert!(gone < REVOKED_WITHIN && closed < REVOKED_WITHIN, "{gone:?}, {closed:?}");
+    println!("signed out after {signed_out_after:?}, its socket closed after {closed:?}");
+    assert!(signed_out_after < REVOKED_WITHIN && closed < REVOKED_WITHIN, "{signed_out_after:?}, {closed:?}");
 }
 
 #[tokio::test]
-async fn a_replica_that_hears_nothing_does_not_believe_a_session_that_was_revoked_elsewhere() {
+async fn replica_without_events_rejects_a_session_that_was_revoked_elsewhere() {
     let turn = Turn::wait().await;
     let app = TestApp::start(Backend::MongoDb).await;
     let uri = format!("{}&appName=deaf", app.home.mongodb_uri().expect("a MongoDB with options in its URI"));
-    let deaf = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
+    let silenced = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
     let user = app.user().await;
-    let thief = user.stranger().at(&deaf);
+    let thief = user.stranger().at(&silenced);
     thief.set_cookie(user.cookie());
-    assert_eq!(thief.current_user().await.expect(200)["currentUser"]["id"], json!(user.id), "now it is in the other's memory");
+    assert_eq!(
+        thief.current_user().await.expect(200)["currentUser"]["id"],
+        json!(user.id),
+        "the session is not in the other replica's cache"
+    );
     let world = World::new().await;
     let silence = doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
     let fault = turn.set(&world, "deaf", "alwaysOn", silence).await;
-    // What it was listening with when the silence began may still bring something.
+    // A `getMore` that was sent before the silence may still return events.
     sleep(Duration::from_millis(500)).await;
     user.sign_out().await.expect(200);
     let since = Instant::now();
-    until_signed_out(&thief).await;
-    let gone = since.elapsed();
+    wait_until_signed_out(&thief).await;
+    let signed_out_after = since.elapsed();
     fault.heal().await;
-    println!("gone after {gone:?}");
-    assert!(gone < REVOKED_WITHIN, "{gone:?}");
+    println!("signed out after {signed_out_after:?}");
+    assert!(signed_out_after < REVOKED_WITHIN, "{signed_out_after:?}");
 }
 
 #[tokio::test]
-async fn attempts_to_sign_in_are_counted_on_all_replicas_together() {
+async fn failed_sign_ins_are_counted_over_all_replicas() {
     const FAILURES_MAX: usize = 10;
     let (app, second) = two(&[("GITTIX_RATE_LIMIT", "on")]).await;
     let user = app.user().await;
@@ -92,7 +100,7 @@ async fn attempts_to_sign_in_are_counted_on_all_replicas_together() {
 }
 
 #[tokio::test]
-async fn a_users_locks_are_counted_on_all_replicas_together() {
+async fn locks_of_a_user_are_counted_over_all_replicas() {
     let (app, second) = two(&[]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let at = [buyer.clone(), buyer.at(&second)];
@@ -106,7 +114,7 @@ async fn a_users_locks_are_counted_on_all_replicas_together() {
 }
 
 #[tokio::test]
-async fn a_cursor_taken_on_one_replica_resumes_on_the_other_and_on_one_that_starts_later() {
+async fn cursor_of_one_replica_resumes_on_another_and_on_one_that_starts_later() {
     let (app, second) = two(&[]).await;
     let seller = app.user().await;
     let mut first = app.socket().await;
@@ -125,10 +133,10 @@ async fn a_cursor_taken_on_one_replica_resumes_on_the_other_and_on_one_that_star
 }
 
 #[tokio::test]
-async fn a_cursor_taken_while_nothing_happens_resumes_on_a_replica_that_starts_later() {
+async fn cursor_of_an_idle_feed_resumes_on_a_replica_that_starts_later() {
     let app = TestApp::start(Backend::MongoDb).await;
     let cursor = app.socket().await.last_cursor();
-    // A replica reads five minutes back from the second of its start: the next one has to start in a later second.
+    // A replica reads five minutes back from the second of its start: the next replica must start in a later second.
     let seller = app.user().await;
     let mut started = None;
     loop {
@@ -145,7 +153,7 @@ async fn a_cursor_taken_while_nothing_happens_resumes_on_a_replica_that_starts_l
 }
 
 #[tokio::test]
-async fn the_lock_of_a_replica_that_died_is_released_by_another_within_five_seconds_of_its_time() {
+async fn lock_of_a_killed_replica_is_released_by_another_within_five_seconds_of_its_end() {
     let (mut app, second) = two(&SHORT).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.guest().at(&second).socket().await;
@@ -159,7 +167,7 @@ async fn the_lock_of_a_replica_that_died_is_released_by_another_within_five_seco
 }
 
 #[tokio::test]
-async fn a_replica_that_comes_back_under_its_name_releases_its_own_locks_on_time() {
+async fn replica_restarted_under_its_name_releases_its_own_locks_on_time() {
     let (mut app, second) = two(&[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.guest().at(&second).socket().await;
@@ -167,18 +175,18 @@ async fn a_replica_that_comes_back_under_its_name_releases_its_own_locks_on_time
     app.restart().await;
     let freed = socket.ticket(order["ticketId"].as_str().expect("an id"), "Available").await;
     let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
-    assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms: another replica would only look for it after a second");
+    assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms: the sweep of another replica starts only after a second");
 }
 
 #[tokio::test]
-async fn a_replica_that_was_stopped_and_wakes_changes_nothing_that_is_not_still_true() {
+async fn replica_that_was_stopped_and_resumes_makes_no_outdated_change() {
     let (app, second) = two(&SHORT).await;
     let (seller, early, late) = (app.user().await, app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
     let mut socket = app.guest().at(&second).socket().await;
-    let lapsed = early.locks(&ticket).await;
+    let expired = early.locks(&ticket).await;
     app.server.pause();
-    // Its lock lapses without it, and the ticket goes to somebody else, who is signed out then.
+    // The lock expires while the replica is stopped. Then the ticket is sold to another buyer, who signs out.
     socket.ticket(&ticket, "Available").await;
     let late = late.at(&second);
     let order = late.locks(&ticket).await;
@@ -186,45 +194,45 @@ async fn a_replica_that_was_stopped_and_wakes_changes_nothing_that_is_not_still_
     let thief = late.stranger().at(&app.server);
     thief.set_cookie(late.cookie());
     late.sign_out().await.expect(200);
-    app.server.wake();
+    app.server.resume();
 
     assert_eq!(thief.current_user().await.expect(200)["currentUser"], json!(null));
-    early.pay(&lapsed, "pm_card_visa").await.refused(409, "order_expired");
+    early.pay(&expired, "pm_card_visa").await.refused(409, "order_expired");
     app.user().await.place_order(&ticket).await.refused(409, "ticket_sold");
     let sold = app.guest().ticket(&ticket).await.expect(200);
     assert_eq!((&sold["status"], &sold["orderId"]), (&json!("Sold"), &json!(order)));
-    // The feed is in commit order: had it released anything, that would come before this.
+    // The feed is in commit order: a release by the resumed replica would precede this marker.
     let marker = seller.sells("A marker").await;
     let last = socket.reached(&marker).await.iter().rev().find(|frame| frame["ticket"]["id"] == json!(ticket)).cloned();
     assert_eq!(last.map(|frame| frame["ticket"]["version"].clone()), Some(sold["version"].clone()));
 }
 
 #[tokio::test]
-async fn two_processes_under_one_name_release_each_lock_once_and_on_time() {
+async fn two_processes_under_one_name_release_each_lock_once_on_time() {
     let app = TestApp::start_with(Backend::MongoDb, &SHORT).await;
-    let twin = app.replica("test").await;
+    let same_name = app.replica("test").await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.socket().await;
-    let at = [buyer.clone(), buyer.at(&twin)];
+    let at = [buyer.clone(), buyer.at(&same_name)];
     let mut orders = Vec::new();
     for number in 0..4 {
         orders.push(at[number % 2].place_order(&seller.sells("Row").await).await.expect(201));
     }
-    // Two replicas release them: whose is told of first is nobody's promise.
+    // Two replicas release the locks, so the order of the events is not fixed.
     while !orders.is_empty() {
         let freed = socket.until(|frame| frame["type"] == "TicketUpdated" && frame["ticket"]["status"] == "Available").await;
         let of = orders.iter().position(|order| order["ticketId"] == freed["ticket"]["id"]);
         let order = orders.swap_remove(of.expect("each lock is released once"));
         let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
         assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms");
-        assert_eq!(freed["ticket"]["version"], 2, "locked, freed");
+        assert_eq!(freed["ticket"]["version"], 2, "the ticket was not locked once and released once");
     }
 }
 
 #[tokio::test]
 async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends() {
     if !fleet::has_faketime() {
-        return left_out("wall clocks that differ", "libfaketime (Debian's faketime) is not there");
+        return report_skipped("wall clocks that differ", "libfaketime is missing; install Debian's package faketime");
     }
     let with_clock = |off| [&SHORT[..], &fleet::clock_settings(off)].concat();
     let fast = TestApp::start_with(Backend::MongoDb, &with_clock("+60s")).await;
@@ -234,8 +242,8 @@ async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends
         let ticket = seller.sells("Front row").await;
         let mut socket = fast.guest().at(other).socket().await;
         let order = buyer.place_order(&ticket).await.expect(201);
-        let right = gittix::clock::wall_clock().0;
-        assert!((millis(&order["createdAt"]) - right).abs() < 2_000, "the store's time counts: {order:?}");
+        let correct = gittix::clock::wall_clock().0;
+        assert!((millis(&order["createdAt"]) - correct).abs() < 2_000, "the server does not use the store's time: {order:?}");
         rival.place_order(&ticket).await.refused(409, "ticket_locked");
         let freed = socket.ticket(&ticket, "Available").await;
         let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
@@ -245,13 +253,13 @@ async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends
     }
 }
 
-/// Without the second look at its key, the retry is refused because of what its own first attempt did.
+/// Without the second lookup of the key, the retry is refused because of the effect of its own first attempt.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
-async fn a_retry_on_another_replica_while_the_first_attempt_is_being_written_gets_its_answer() {
+async fn retry_on_another_replica_during_the_first_attempt_gets_the_same_order() {
     let app = TestApp::start(Backend::MongoDb).await;
     let (seller, buyer) = (app.user().await, app.user().await);
-    // Everything that this one writes takes a while, just before it is committed; not so long that it is taken for dead.
+    // Every write of this replica is slow just before its commit, but not so slow that the replica counts as failed.
     let slow = app.replica_with("slow", &[("FAILPOINTS", "store::before_commit=sleep(700)")]).await;
     let ticket = seller.sells("Front row").await;
     let first = tokio::spawn(buyer.at(&slow).place_order(&ticket).key("once").into_future());

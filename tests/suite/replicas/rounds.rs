@@ -1,8 +1,8 @@
-//! Rounds of faults under load, and what must be true after them: I1 to I8, nobody who watched missed anything, every
-//! answer was bounded, and all of it recovered by itself.
+//! Rounds of faults under load. After them I1 to I8 must hold, no watcher may have missed an event, every answer must have
+//! been within its bound, and all processes must have recovered without help.
 //!
-//! Some rounds share one database and one load, so that a fault finds what earlier ones left; after them all comes to rest
-//! and is checked. All choices come from the seed; what the kernel makes of them does not.
+//! Several rounds share one database and one load, so that a fault meets the remains of earlier ones; then the load stops
+//! and the store is checked. All choices come from the seed; the timing of the kernel does not.
 
 use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 
@@ -14,29 +14,29 @@ use tokio::{
 };
 
 use super::{
-    faults::{Begun, Fault},
-    fleet::{Doors, Fleet},
-    load::{Actor, Ledger},
+    faults::{ActiveFault, Fault},
+    fleet::{Endpoints, Fleet},
+    load::{LoadClient, SharedRecord},
     members::Members,
     network::Network,
-    shoppers::{AnyReplica, Floor, Pair},
-    watchers::{Last, Watcher},
+    shoppers::{AnyReplica, LoadControl, Pair},
+    watchers::{LastTicket, Watcher},
 };
 use crate::app::{
     Client, Home, PATIENCE,
     world::{Found, Release, seed_users},
 };
 
-/// Which rounds to run.
+/// Rounds to run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
     pub rounds: Range<u64>,
-    /// How long MongoDB's primary may be silent before another one is elected.
+    /// Time without a heartbeat from the primary after which MongoDB elects another one.
     pub election: Duration,
 }
 
-/// What the rounds came to.
+/// Results of the rounds.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     pub rounds: u64,
@@ -49,18 +49,18 @@ pub struct Tally {
     pub sold: usize,
     pub refunded: usize,
     pub released: usize,
-    /// Among the locks that lapsed while at least one replica could write.
+    /// Greatest delay among the locks that expired while at least one replica could write.
     pub release_lag_ms_max: i64,
     pub connections: u64,
     pub resets: u64,
-    /// The longest time without a completed purchase, of buyers who ask the next replica after two seconds.
+    /// Longest time without a completed purchase; the buyers try the next replica after two seconds.
     pub outage_max: Worst,
-    /// From the end of a fault until purchases succeeded on every replica.
+    /// Longest time from the end of a fault until purchases succeeded on every replica.
     pub recovery_max: Worst,
     pub answer_max: Worst,
 }
 
-/// The worst of its kind, and when it happened.
+/// Greatest duration of its kind, and where it occurred.
 #[derive(Debug, Clone, Default)]
 pub struct Worst {
     pub millis: u128,
@@ -79,8 +79,8 @@ impl fmt::Display for Tally {
         let Self { requests, unavailable, unanswered, acknowledged, purchases, sold, refunded, released, connections, resets, .. } = self;
         writeln!(
             f,
-            "{requests} requests ({unavailable} told to come again, {unanswered} without an answer), {acknowledged} acknowledged changes, \
-             {purchases} purchases by the stopwatch, {sold} sold, {refunded} refunded, {released} lapsed; {connections} connections of \
+            "{requests} requests ({unavailable} answered 503, {unanswered} without an answer), {acknowledged} acknowledged changes, \
+             {purchases} purchases by the timed pairs, {sold} sold, {refunded} refunded, {released} expired locks released; {connections} connections of \
              watchers, {resets} resets"
         )?;
         write!(
@@ -93,37 +93,37 @@ impl fmt::Display for Tally {
 }
 
 impl Worst {
-    fn at_least(&mut self, took: Duration, what: impl FnOnce() -> String) {
+    fn record_if_longer(&mut self, took: Duration, what: impl FnOnce() -> String) {
         if took.as_millis() > self.millis {
             *self = Self { millis: took.as_millis(), what: what() };
         }
     }
 }
 
-/// How many rounds share one database.
+/// Number of rounds that share one database.
 pub const ROUNDS_PER_LEG: u64 = 5;
 const SELLERS: usize = 2;
 const BUYERS: usize = 5;
-/// Two pairs of seller and buyer, and one who asks each replica whether it has recovered.
+/// Two pairs of seller and buyer for the load, and one that checks on each replica whether it has recovered.
 const PAIRS: usize = 3;
 const WATCHERS: usize = 4;
-/// How long a watcher stays with one replica.
+/// Time that a watcher stays connected to one replica.
 const STAY_MS: Range<u64> = 500..4_000;
-/// All is well for so long before the next fault.
-const CALM_MS: Range<u64> = 200..900;
-/// No answer may take longer: a payment is answered after 20 s, finished or not, and what comes before and after it waits
-/// for the store for some seconds each.
+/// Time without a fault before the next fault.
+const PAUSE_MS: Range<u64> = 200..900;
+/// Bound of every answer: a payment is answered after 20 s, finished or not, and the steps before and after it wait for the
+/// store for some seconds each.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// The contract: the lock of a replica that is gone is released within 5 s of its time by another.
+/// The contract: after a replica has failed, another releases its locks within 5 s of their end.
 const RELEASE_LAG_MAX: Millis = Millis(5_000);
-/// How long reconciliation may take to end every payment that a fault interrupted.
+/// Maximum time in which reconciliation settles every payment that a fault interrupted.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 const SETTINGS: [(&str, &str); 4] = [
     ("GITTIX_PAYMENT_WINDOW", "1s"),
     ("GITTIX_LOCK_DURATION", "2s"),
     ("GITTIX_SETTLE_GRACE", "2s"),
-    // Nobody waits between locks: waiting is no load.
+    // Buyers do not wait between locks, because a waiting buyer puts no load on the server.
     ("GITTIX_RELOCK_WAIT", "1ms"),
 ];
 
@@ -137,36 +137,37 @@ fn policy() -> Policy {
     }
 }
 
-/// All processes, and the network between them. In this order they go.
-pub struct Scene {
+/// All processes, and the network between them. The fields are dropped in this order.
+pub struct Cluster {
     fleet: Fleet,
     members: Members,
     _network: Network,
 }
 
-/// What shares one database.
+/// State of the rounds that share one database.
 struct Leg {
     home: Home,
     people: Vec<Client>,
-    told: Ledger,
-    floor: Floor,
-    last: Last,
-    /// When no replica may have been able to write, by the store's clock: until five seconds after the recovery.
+    record: SharedRecord,
+    control: LoadControl,
+    last: LastTicket,
+    /// Periods in which perhaps no replica could write, by the wall clock of the test: from the start of a fault to five
+    /// seconds after the recovery.
     outages: Vec<(Timestamp, Timestamp)>,
 }
 
-/// Runs the rounds one after the other.
+/// Runs the rounds one after another.
 ///
 /// # Panics
-/// With the seed and the rounds, if anything that was promised does not hold.
+/// If a rule of the contract does not hold; the message names the seed and the rounds.
 pub async fn run(plan: &Plan, mut done: impl FnMut(&Tally)) -> Tally {
-    let mut scene = Scene::new(plan.election).await;
+    let mut cluster = Cluster::new(plan.election).await;
     let mut tally = Tally::default();
     let mut first = plan.rounds.start;
     while first < plan.rounds.end {
         let rounds = first..plan.rounds.end.min(first + ROUNDS_PER_LEG);
         first = rounds.end;
-        if let Err(violations) = scene.leg(plan.seed, rounds.clone(), &mut tally).await {
+        if let Err(violations) = cluster.leg(plan.seed, rounds.clone(), &mut tally).await {
             panic!("seed {} rounds {rounds:?}: {violations:#?}", plan.seed);
         }
         done(&tally);
@@ -174,18 +175,18 @@ pub async fn run(plan: &Plan, mut done: impl FnMut(&Tally)) -> Tally {
     tally
 }
 
-impl Scene {
+impl Cluster {
     pub async fn new(election: Duration) -> Self {
         let mut network = Network::new();
         let members = Members::start(&mut network, election).await;
-        let fleet = Fleet::apart(&mut network);
+        let fleet = Fleet::in_namespaces(&mut network);
         Self { fleet, members, _network: network }
     }
 
     async fn leg(&mut self, seed: u64, rounds: Range<u64>, tally: &mut Tally) -> Result<(), Vec<String>> {
         let mut leg = self.begin().await;
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(rounds.start));
-        // First those who have to be told of everything.
+        // The watchers connect first: they must receive every event.
         let watchers = leg.watchers(&self.fleet, &mut random).await;
         let load = leg.load(&self.fleet, &mut random);
         let mut violations = Vec::new();
@@ -194,12 +195,12 @@ impl Scene {
             violations.extend(self.round(&mut leg, fault, &mut random, tally).await);
             tally.rounds += 1;
         }
-        leg.floor.close();
-        for actor in load {
-            actor.await.expect("nobody of the load panics");
+        leg.control.close();
+        for client in load {
+            client.await.expect("no load client panics");
         }
         self.settle(&leg).await;
-        let last = leg.people[0].at_addr(self.fleet.doors()[0].addr).sells("The last of all").await;
+        let last = leg.people[0].at_addr(self.fleet.endpoints()[0].addr).sells("The last of all").await;
         leg.last.set(last).expect("it is set once");
         let mut watched = Vec::new();
         for watcher in watchers {
@@ -218,74 +219,82 @@ impl Scene {
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// A database with people in it, and all replicas on it.
+    /// Creates a database with users and starts all replicas on it.
     async fn begin(&mut self) -> Leg {
         let home = Home::on(&self.members.uri());
         let seeded = seed_users(&home, SELLERS + BUYERS + 2 * PAIRS).await;
         self.fleet.start(&home, &SETTINGS).await;
-        let people = Client::seeded(self.fleet.doors()[0].addr, seeded).await;
-        Leg { home, people, told: Ledger::default(), floor: Floor::default(), last: Last::default(), outages: Vec::new() }
+        let people = Client::seeded(self.fleet.endpoints()[0].addr, seeded).await;
+        Leg {
+            home,
+            people,
+            record: SharedRecord::default(),
+            control: LoadControl::default(),
+            last: LastTicket::default(),
+            outages: Vec::new(),
+        }
     }
 
-    /// Calm, a fault, its end, and the wait until everything is well again.
+    /// Waits, applies a fault, ends it, and waits until everything has recovered.
     async fn round(&mut self, leg: &mut Leg, fault: Fault, random: &mut StdRng, tally: &mut Tally) -> Vec<String> {
-        sleep(Duration::from_millis(random.random_range(CALM_MS))).await;
+        sleep(Duration::from_millis(random.random_range(PAUSE_MS))).await;
         let (broken, broken_at) = (Instant::now(), gittix::clock::wall_clock());
-        let begun = fault.begin(&mut self.fleet, &mut self.members, random).await;
-        sleep(fault.lasts(random)).await;
-        let mut violations = self.health(&begun, leg).await;
-        begun.end(&mut self.fleet, &mut self.members).await;
+        let active = fault.begin(&mut self.fleet, &mut self.members, random).await;
+        sleep(fault.duration(random)).await;
+        let mut violations = self.failed_probes(&active, leg).await;
+        active.end(&mut self.fleet, &mut self.members).await;
         let healed = Instant::now();
-        self.members.whole().await;
+        self.members.wait_until_healthy().await;
         self.fleet.all_ready().await;
         for number in 0..Fleet::COUNT {
-            if !leg.purchase_at(&self.fleet, number).await {
+            if !leg.purchase_succeeds_at(&self.fleet, number).await {
                 violations.push(format!("{fault:?}: no purchase through replica {number} within {PATIENCE:?} of its end"));
             }
         }
-        tally.recovery_max.at_least(healed.elapsed(), || format!("{fault:?}"));
+        tally.recovery_max.record_if_longer(healed.elapsed(), || format!("{fault:?}"));
         if fault.hits_store() {
             leg.outages.push((broken_at, gittix::clock::wall_clock() + RELEASE_LAG_MAX));
         }
-        tally.outage_max.at_least(leg.longest_gap_since(broken), || format!("{fault:?}"));
+        tally.outage_max.record_if_longer(leg.longest_gap_since(broken), || format!("{fault:?}"));
         *tally.faults.entry(fault).or_default() += 1;
         violations
     }
 
-    /// While something is broken: whoever runs says that it is alive, and who has no store says that it is not ready.
-    async fn health(&self, begun: &Begun, leg: &Leg) -> Vec<String> {
+    /// Probes the servers during a fault: each running server must answer `/healthz`, and a server without a store must
+    /// not be ready.
+    async fn failed_probes(&self, active: &ActiveFault, leg: &Leg) -> Vec<String> {
         const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-        let cut_off = begun.cut_off(&self.fleet);
+        let cut_off = active.cut_off(&self.fleet);
         let mut wrong = Vec::new();
-        for number in (0..Fleet::COUNT).filter(|number| !begun.is_gone(*number)) {
-            let guest = leg.people[0].at_addr(self.fleet.doors()[number].addr);
+        for number in (0..Fleet::COUNT).filter(|number| !active.is_down(*number)) {
+            let guest = leg.people[0].at_addr(self.fleet.endpoints()[number].addr);
             let status = async |path: &str| guest.get(path).within(ANSWERS_WITHIN).attempt().await.map(|answer| answer.status).ok();
             let alive = status("/healthz").await;
             if alive != Some(200) {
-                wrong.push(format!("{:?}: /healthz of replica {number} answered {alive:?}", begun.fault));
+                wrong.push(format!("{:?}: /healthz of replica {number} answered {alive:?}", active.fault));
             }
             let ready = status("/readyz").await;
             if cut_off == Some(number) && ready != Some(503) {
-                wrong.push(format!("{:?}: /readyz of replica {number}, which has no store, answered {ready:?}", begun.fault));
+                wrong.push(format!("{:?}: /readyz of replica {number}, which has no store, answered {ready:?}", active.fault));
             }
         }
         wrong
     }
 
-    /// Until no lock is held and no payment is open.
+    /// Waits until no ticket is locked and no payment is open.
     async fn settle(&self, leg: &Leg) {
         let deadline = Instant::now() + SETTLED_WITHIN;
-        let addr = self.fleet.doors()[0].addr;
+        let addr = self.fleet.endpoints()[0].addr;
         let guest = leg.people[0].at_addr(addr);
         while !guest.tickets("?status=Locked&limit=1").await.expect(200).items().is_empty() {
-            assert!(Instant::now() < deadline, "locks are left over; the logs: {:#?}", self.fleet.logs());
+            assert!(Instant::now() < deadline, "locks remain; the logs: {:#?}", self.fleet.logs());
             sleep(Duration::from_millis(20)).await;
         }
-        let attempted = std::mem::take(&mut leg.told.lock().expect("no holder panics").attempted);
+        let attempted = std::mem::take(&mut leg.record.lock().expect("no holder panics").attempted);
         for (person, order) in attempted {
             let buyer = leg.people[person].at_addr(addr);
             while buyer.charges_of(&order).await.expect(200).items().iter().any(|charge| charge["status"] == "Created") {
-                assert!(Instant::now() < deadline, "a charge of {order} is left open; the logs: {:#?}", self.fleet.logs());
+                assert!(Instant::now() < deadline, "a charge of {order} remains open; the logs: {:#?}", self.fleet.logs());
                 sleep(Duration::from_millis(20)).await;
             }
         }
@@ -293,49 +302,49 @@ impl Scene {
 }
 
 impl Leg {
-    /// Sellers, buyers, and those who buy by the stopwatch.
+    /// Starts the sellers, the buyers, and the timed pairs.
     fn load(&self, fleet: &Fleet, random: &mut StdRng) -> Vec<JoinHandle<()>> {
         let mut load = Vec::new();
         for number in 0..SELLERS + BUYERS {
-            let route = AnyReplica::new(self.people[number].clone(), fleet.doors(), self.floor.clone(), random.random());
-            let actor = Actor { number, route, told: self.told.clone() };
+            let route = AnyReplica::new(self.people[number].clone(), fleet.endpoints(), self.control.clone(), random.random());
+            let client = LoadClient { number, route, record: self.record.clone() };
             let seed = random.random();
-            load.push(if number < SELLERS { tokio::spawn(actor.sells(seed)) } else { tokio::spawn(actor.buys(seed)) });
+            load.push(if number < SELLERS { tokio::spawn(client.sells(seed)) } else { tokio::spawn(client.buys(seed)) });
         }
-        // The last pair asks after recoveries.
-        load.extend((0..PAIRS - 1).map(|number| tokio::spawn(self.pair(number, fleet.doors()).trade())));
+        // The last pair is reserved for the recovery check.
+        load.extend((0..PAIRS - 1).map(|number| tokio::spawn(self.pair(number, fleet.endpoints()).trade())));
         load
     }
 
-    fn pair(&self, number: usize, doors: Doors) -> Pair {
+    fn pair(&self, number: usize, endpoints: Endpoints) -> Pair {
         let (seller, buyer) = (SELLERS + BUYERS + 2 * number, SELLERS + BUYERS + 2 * number + 1);
         let both = [self.people[seller].clone(), self.people[buyer].clone()];
-        Pair::new(both, buyer, doors, self.floor.clone(), self.told.clone())
+        Pair::new(both, buyer, endpoints, self.control.clone(), self.record.clone())
     }
 
-    /// Half of them are buyers who are signed in.
+    /// Starts the watchers; half of them are signed in as buyers.
     async fn watchers(&self, fleet: &Fleet, random: &mut StdRng) -> Vec<JoinHandle<Watcher>> {
         let mut watching = Vec::new();
         for number in 0..WATCHERS {
             let is_signed_in = number.is_multiple_of(2);
             let client = if is_signed_in { self.people[SELLERS + number].clone() } else { self.people[0].stranger() };
-            let watcher = Watcher::new(client, is_signed_in, fleet.doors(), self.last.clone(), random.random(), STAY_MS);
-            watching.push(tokio::spawn(watcher.arrive().await.watch()));
+            let watcher = Watcher::new(client, is_signed_in, fleet.endpoints(), self.last.clone(), random.random(), STAY_MS);
+            watching.push(tokio::spawn(watcher.connect_first().await.watch()));
         }
         watching
     }
 
-    /// Whether a purchase succeeds through this very replica, sooner or later.
-    async fn purchase_at(&self, fleet: &Fleet, number: usize) -> bool {
+    /// Returns whether a purchase through this replica succeeds within the timeout.
+    async fn purchase_succeeds_at(&self, fleet: &Fleet, number: usize) -> bool {
         let mut pair = self.pair(PAIRS - 1, fleet.only(number));
         let succeeded = async { while pair.purchase().await.is_err() {} };
         timeout(PATIENCE, succeeded).await.is_ok()
     }
 
-    /// The longest time without a completed purchase between `since` and now.
+    /// Returns the longest time without a completed purchase between `since` and now.
     fn longest_gap_since(&self, since: Instant) -> Duration {
         let now = Instant::now();
-        self.floor.measured(|measured| {
+        self.control.measured(|measured| {
             let after = measured.purchases.iter().copied().filter(|at| *at > since);
             let (mut before, mut longest) = (since, Duration::ZERO);
             for at in after.chain([now]) {
@@ -347,27 +356,27 @@ impl Leg {
     }
 
     fn check(&self, found: &Found, tally: &mut Tally) -> Vec<String> {
-        let told = self.told.lock().expect("no holder panics");
-        let mut violations = found.violations(&policy(), RELEASE_LAG_MAX, &told.versions);
-        violations.extend(told.forgotten(found));
+        let record = self.record.lock().expect("no holder panics");
+        let mut violations = found.violations(&policy(), RELEASE_LAG_MAX, &record.versions);
+        violations.extend(record.lost_outcomes(found));
         let releases = found.releases();
-        let excused = |release: &Release| {
+        let delayed_by_outage = |release: &Release| {
             self.outages.iter().any(|(from, to)| release.due + RELEASE_LAG_MAX + policy().settle_grace >= *from && release.at <= *to)
         };
-        for release in releases.iter().filter(|release| !excused(release)) {
+        for release in releases.iter().filter(|release| !delayed_by_outage(release)) {
             tally.release_lag_ms_max = tally.release_lag_ms_max.max(release.lag().0);
             if release.lag().0 > RELEASE_LAG_MAX.0 + policy().settle_grace.0 {
                 violations.push(format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0));
             }
         }
         tally.released += releases.len();
-        tally.requests += told.requests;
-        tally.acknowledged += told.acknowledged;
+        tally.requests += record.requests;
+        tally.acknowledged += record.acknowledged;
         tally.sold += found.world.tickets.iter().filter(|ticket| matches!(ticket.state, TicketState::Sold { .. })).count();
         tally.refunded += found.world.payments.iter().filter(|entry| entry.refunded > 0).count();
-        self.floor.measured(|measured| {
+        self.control.measured(|measured| {
             let (took, what) = &measured.slowest_answer;
-            tally.answer_max.at_least(*took, || what.clone());
+            tally.answer_max.record_if_longer(*took, || what.clone());
             tally.purchases += measured.purchases.len();
             tally.unanswered += measured.unanswered;
             tally.unavailable += measured.unavailable;

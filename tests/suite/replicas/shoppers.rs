@@ -1,5 +1,5 @@
-//! Who uses the replicas while things break: a load that asks any replica and, when one does not help, the next, as people
-//! behind a load balancer do; and purchases one after the other, by which unavailability is measured.
+//! Clients of the replicas during faults: a load that sends each request to any replica and, if that one does not help, to
+//! the next, as clients behind a load balancer do; and timed pairs, whose consecutive purchases measure unavailability.
 
 use std::{
     sync::{
@@ -14,50 +14,50 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    fleet::{Doors, WebhookVerifier},
-    load::{Ledger, RESERVED, Route},
+    fleet::{Endpoint, Endpoints},
+    load::{RESERVED, Route, SharedRecord},
 };
 use crate::app::{Answer, Call, Client};
 
-/// Between two requests of one person.
-const THINKS_MS_MAX: u64 = 60;
-/// Before the next replica is asked.
-const MOVES_ON_AFTER: Duration = Duration::from_millis(20);
-/// The load waits for as long as it takes: this is what the slowest answer is measured with.
-const LOAD_PATIENCE: Duration = Duration::from_secs(45);
-/// Who buys by the stopwatch asks the next replica after this long.
-const PURCHASE_PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum pause between two requests of one user.
+const PAUSE_MS_MAX: u64 = 60;
+/// Pause before the request is sent to the next replica.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Request timeout of the load. It is long, because the slowest answer is measured with it.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(45);
+/// Request timeout of the timed pairs, after which they try the next replica.
+const PURCHASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const UNANSWERED: &str = "no answer before the end";
 
-/// What is measured, by all together.
+/// Measurements of all clients together.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// The longest that an answer took whose replica was neither killed nor stopped meanwhile, and what was asked.
+    /// Longest duration of an answer whose replica was not interrupted meanwhile, and the request.
     pub slowest_answer: (Duration, String),
-    /// Requests that got none.
+    /// Number of requests without an answer.
     pub unanswered: u64,
-    /// Requests that were told to try again.
+    /// Number of requests that were answered with 503.
     pub unavailable: u64,
-    /// The answers at which purchases ended that were begun and did not succeed, whoever was asked again.
+    /// Last answers of purchases that did not succeed on any replica.
     pub failed: Vec<String>,
-    /// When purchases were completed.
+    /// Times at which purchases were completed.
     pub purchases: Vec<Instant>,
 }
 
-/// What all who make up the load share.
+/// State that all clients of the load share.
 #[derive(Debug, Clone, Default)]
-pub struct Floor {
+pub struct LoadControl {
     measured: Arc<Mutex<Measured>>,
     is_over: Arc<AtomicBool>,
 }
 
-impl Floor {
-    pub fn measured<T>(&self, look: impl FnOnce(&mut Measured) -> T) -> T {
-        look(&mut self.measured.lock().expect("no holder panics"))
+impl LoadControl {
+    pub fn measured<T>(&self, access: impl FnOnce(&mut Measured) -> T) -> T {
+        access(&mut self.measured.lock().expect("no holder panics"))
     }
 
-    /// Nobody asks for anything more.
+    /// Ends the load: no client sends a further request.
     pub fn close(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -67,45 +67,45 @@ impl Floor {
     }
 }
 
-/// A person's way to whichever replica helps.
+/// Route of one user to any replica that answers.
 #[derive(Debug)]
 pub struct AnyReplica {
     pub client: Client,
-    pub doors: Doors,
-    pub floor: Floor,
+    pub endpoints: Endpoints,
+    pub control: LoadControl,
     random: StdRng,
     next: usize,
-    patience: Duration,
-    thinks: bool,
+    timeout: Duration,
+    pauses: bool,
 }
 
 impl AnyReplica {
-    pub fn new(client: Client, doors: Doors, floor: Floor, seed: u64) -> Self {
-        Self { client, doors, floor, random: StdRng::seed_from_u64(seed), next: 0, patience: LOAD_PATIENCE, thinks: true }
+    pub fn new(client: Client, endpoints: Endpoints, control: LoadControl, seed: u64) -> Self {
+        Self { client, endpoints, control, random: StdRng::seed_from_u64(seed), next: 0, timeout: LOAD_TIMEOUT, pauses: true }
     }
 
-    /// Asks the next replica soon, and never rests.
-    fn hurried(client: Client, doors: Doors, floor: Floor) -> Self {
-        Self { patience: PURCHASE_PATIENCE, thinks: false, ..Self::new(client, doors, floor, 0) }
+    /// Returns a route that tries the next replica after a short timeout and makes no pauses.
+    fn with_short_timeout(client: Client, endpoints: Endpoints, control: LoadControl) -> Self {
+        Self { timeout: PURCHASE_TIMEOUT, pauses: false, ..Self::new(client, endpoints, control, 0) }
     }
 
-    async fn attempt(&self, door: &WebhookVerifier, call: Call) -> Option<Answer> {
-        let before = door.disturbances();
+    async fn attempt(&self, endpoint: &Endpoint, call: Call) -> Option<Answer> {
+        let before = endpoint.interruptions();
         let asked = Instant::now();
-        let answered = call.within(self.patience).attempt().await;
+        let answered = call.within(self.timeout).attempt().await;
         let took = asked.elapsed();
-        let undisturbed = door.disturbances() == before;
-        self.floor.measured(|measured| match &answered {
+        let uninterrupted = endpoint.interruptions() == before;
+        self.control.measured(|measured| match &answered {
             Ok(answer) => {
                 measured.unavailable += u64::from(answer.status == 503);
-                if undisturbed && took > measured.slowest_answer.0 {
+                if uninterrupted && took > measured.slowest_answer.0 {
                     measured.slowest_answer = (took, format!("{} -> {}", answer.asked, answer.status));
                 }
             }
             Err(_) => {
                 measured.unanswered += 1;
-                // No answer within all that patience is the slowest of all.
-                if undisturbed && took >= LOAD_PATIENCE {
+                // No answer within the whole timeout counts as the slowest answer.
+                if uninterrupted && took >= LOAD_TIMEOUT {
                     measured.slowest_answer = (took, "no answer at all".into());
                 }
             }
@@ -117,45 +117,45 @@ impl AnyReplica {
 impl Route for AnyReplica {
     async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Option<Answer> {
         let key = Uuid::now_v7().to_string();
-        if self.thinks {
-            sleep(Duration::from_millis(self.random.random_range(0..THINKS_MS_MAX))).await;
-            self.next = self.random.random_range(0..self.doors.len());
+        if self.pauses {
+            sleep(Duration::from_millis(self.random.random_range(0..PAUSE_MS_MAX))).await;
+            self.next = self.random.random_range(0..self.endpoints.len());
         }
-        while !self.floor.is_closed() {
-            let door = &self.doors[self.next % self.doors.len()];
-            let answer = self.attempt(door, make(&self.client.at_addr(door.addr)).key(&key)).await;
+        while !self.control.is_closed() {
+            let endpoint = &self.endpoints[self.next % self.endpoints.len()];
+            let answer = self.attempt(endpoint, make(&self.client.at_addr(endpoint.addr)).key(&key)).await;
             match answer {
                 Some(answer) if answer.status != 503 && answer.code() != "idempotency_in_flight" => return Some(answer),
                 _ => self.next += 1,
             }
-            sleep(MOVES_ON_AFTER).await;
+            sleep(RETRY_PAUSE).await;
         }
         None
     }
 }
 
-/// A seller and a buyer who make purchases of tickets that nobody else wants.
+/// Seller and buyer who trade tickets that no other client orders.
 #[derive(Debug)]
 pub struct Pair {
     seller: AnyReplica,
     buyer: AnyReplica,
     number: usize,
-    told: Ledger,
+    record: SharedRecord,
 }
 
 impl Pair {
-    /// `number` is the buyer's, by which their orders are looked up afterwards.
-    pub fn new([seller, buyer]: [Client; 2], number: usize, doors: Doors, floor: Floor, told: Ledger) -> Self {
-        let hurried = |client| AnyReplica::hurried(client, doors.clone(), floor.clone());
-        Self { seller: hurried(seller), buyer: hurried(buyer), number, told }
+    /// `number` is the buyer's, by which the orders are looked up afterwards.
+    pub fn new([seller, buyer]: [Client; 2], number: usize, endpoints: Endpoints, control: LoadControl, record: SharedRecord) -> Self {
+        let with_short_timeout = |client| AnyReplica::with_short_timeout(client, endpoints.clone(), control.clone());
+        Self { seller: with_short_timeout(seller), buyer: with_short_timeout(buyer), number, record }
     }
 
-    /// One purchase after the other until the floor is closed.
+    /// Makes one purchase after another until the load ends.
     pub async fn trade(mut self) {
-        while !self.buyer.floor.is_closed() {
+        while !self.buyer.control.is_closed() {
             let bought = self.purchase().await;
-            let is_over = self.buyer.floor.is_closed();
-            self.buyer.floor.measured(|measured| match bought {
+            let is_over = self.buyer.control.is_closed();
+            self.buyer.control.measured(|measured| match bought {
                 Ok(_) => measured.purchases.push(Instant::now()),
                 Err(_) if is_over => {}
                 Err(answer) => measured.failed.push(answer),
@@ -163,26 +163,29 @@ impl Pair {
         }
     }
 
-    /// A ticket is listed, locked and paid; the last answer if that did not work, for example because it took longer than the
-    /// lock.
+    /// Lists, locks and pays a ticket; returns the order's id.
+    ///
+    /// # Errors
+    /// The last answer if the purchase failed, for example because it took longer than the lock.
     pub async fn purchase(&mut self) -> Result<String, String> {
         let ticket = created(self.seller.ask(|seller| seller.list_ticket(RESERVED, 20)).await)?.id();
         let ordered = created(self.buyer.ask(|buyer| buyer.place_order(&ticket)).await)?;
         let order = ordered.id();
-        self.told.lock().expect("no holder panics").attempted.push((self.number, order.clone()));
+        self.record.lock().expect("no holder panics").attempted.push((self.number, order.clone()));
         let mut paid = self.buyer.ask(|buyer| buyer.pay(&order, "pm_card_visa")).await.ok_or(UNANSWERED)?;
-        // Who asks another replica under the same key is shown the charge that the first has in hand, and looks again.
+        // A retry on another replica under the same key gets the charge that the first replica is processing. The charge is
+        // read again until it is settled.
         while paid["status"] == "Created" {
-            sleep(MOVES_ON_AFTER).await;
+            sleep(RETRY_PAUSE).await;
             let charge = paid.id();
             paid = self.buyer.ask(|buyer| buyer.charge(&charge)).await.ok_or(UNANSWERED)?;
         }
-        let mut told = self.told.lock().expect("no holder panics");
-        told.answered(&ordered);
-        told.answered(&paid);
+        let mut record = self.record.lock().expect("no holder panics");
+        record.answered(&ordered);
+        record.answered(&paid);
         let completed = paid["status"] == "Completed";
         if completed {
-            told.completed.extend([order.clone()]);
+            record.completed.extend([order.clone()]);
         }
         if completed { Ok(order) } else { Err(format!("{paid:?}")) }
     }

@@ -1,6 +1,6 @@
-//! A server whose MongoDB fails, hangs or is slow: every answer comes within a bound and says so, the process says that it
-//! is alive and not ready, and all is well again by itself when MongoDB is. (Primaries that are killed, stopped, deposed
-//! or cut off are in the rounds at random.)
+//! A server whose MongoDB fails, hangs or is slow: every answer comes within a bound and reports the failure, `/healthz`
+//! answers 200 and `/readyz` 503, and the server recovers without help when MongoDB does. (The random rounds cover
+//! primaries that are killed, stopped, deposed or cut off.)
 
 use std::time::Duration;
 
@@ -13,22 +13,23 @@ use crate::{
     mongo::world::{Turn, World},
 };
 
-/// No answer takes longer when the store does not answer at all: a session, a key and a ticket are read (2 s each) and a
-/// commit is waited for (6 s).
+/// Bound of an answer when the store does not answer at all: the reads of a session, a key and a ticket time out after 2 s
+/// each, and the wait for a commit after 6 s.
 const ANSWER_MAX: Duration = Duration::from_secs(14);
-/// Two of the calls change one ticket, and while commits succeed, if slowly, one of them waits for the other's (6 s).
-const TURN_MAX: Duration = Duration::from_secs(6);
-const TAKE_TURNS: [&str; 2] = ["PUT /api/tickets/", "POST /api/orders"];
-/// How soon an orchestrator has its answer.
+/// Additional time of two calls that change one ticket: if commits are slow but succeed, one call waits for the other's
+/// commit (6 s).
+const SERIALIZED_EXTRA_MAX: Duration = Duration::from_secs(6);
+const SERIALIZED_CALLS: [&str; 2] = ["PUT /api/tickets/", "POST /api/orders"];
+/// Bound of an answer to a probe of an orchestrator.
 const PROBE_MAX: Duration = Duration::from_secs(3);
-/// From the end of the trouble to readiness and a purchase.
+/// Bound from the end of the fault to readiness and a purchase.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 
-/// All commands that the server sends when it is used.
+/// All commands that the server sends in use.
 const COMMANDS: [&str; 9] = ["find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify", "commitTransaction", "hello"];
 
-/// A server that can be told apart from all others by its driver's name.
-struct Scene {
+/// Server whose driver has a name of its own, so that a fault affects only this server.
+struct FaultedServer {
     app: TestApp,
     world: World,
     name: String,
@@ -37,7 +38,7 @@ struct Scene {
     socket: Socket,
 }
 
-impl Scene {
+impl FaultedServer {
     async fn start(name: &str) -> Self {
         let server =
             std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one");
@@ -48,21 +49,21 @@ impl Scene {
         Self { app, world: World::new().await, name: name.into(), seller, buyer, socket }
     }
 
-    /// While `trouble` lasts and after it, all that was promised holds; `is_total`: nothing can be done while it lasts.
-    async fn endures(mut self, turn: Turn, mut trouble: Document, is_total: bool) {
+    /// Applies `fault_data` and checks the bounds during and after it. `is_total`: no call can succeed during the fault.
+    async fn check_fault(mut self, turn: Turn, mut fault_data: Document, is_total: bool) {
         let (for_sale, held) = (self.seller.sells("For sale").await, self.seller.sells("Held").await);
         let order = self.buyer.locks(&held).await;
-        trouble.insert("failCommands", COMMANDS.to_vec());
-        let fault = turn.set(&self.world, &self.name, "alwaysOn", trouble).await;
+        fault_data.insert("failCommands", COMMANDS.to_vec());
+        let fault = turn.set(&self.world, &self.name, "alwaysOn", fault_data).await;
 
         let began = Instant::now();
-        let answers = self.ask_for_everything(&for_sale, &order).await;
+        let answers = self.call_all(&for_sale, &order).await;
         eprintln!("{}: slowest answer {:?}", self.name, answers.iter().map(|(_, took)| *took).max().unwrap_or_default());
         for (answer, took) in &answers {
-            let takes_turns = !is_total && TAKE_TURNS.iter().any(|call| answer.asked.starts_with(call));
-            let max = if takes_turns { ANSWER_MAX + TURN_MAX } else { ANSWER_MAX };
+            let is_serialized = !is_total && SERIALIZED_CALLS.iter().any(|call| answer.asked.starts_with(call));
+            let max = if is_serialized { ANSWER_MAX + SERIALIZED_EXTRA_MAX } else { ANSWER_MAX };
             assert!(*took < max, "{} took {took:?}", answer.asked);
-            // That it has Retry-After is checked for every 503.
+            // `Answer` checks that every 503 has Retry-After.
             assert!(answer.status == 503 || !is_total, "{} answered {}", answer.asked, answer.text);
         }
         if is_total {
@@ -71,21 +72,21 @@ impl Scene {
         }
         let (alive, took) = timed(self.app.guest().get("/healthz")).await;
         assert!(alive.status == 200 && took < PROBE_MAX, "{} after {took:?}", alive.status);
-        eprintln!("{}: it lasted {:?}", self.name, began.elapsed());
+        eprintln!("{}: the fault lasted {:?}", self.name, began.elapsed());
         fault.heal().await;
 
         let healed = Instant::now();
         self.app.server.ready().await;
-        let ticket = self.bought().await;
+        let ticket = self.buy_with_retries().await;
         eprintln!("{}: recovered after {:?}", self.name, healed.elapsed());
         assert!(healed.elapsed() < RECOVERY_MAX, "{:?}", healed.elapsed());
-        // The socket was open all the while, and goes on without a gap.
+        // The socket stayed open throughout, and receives all events without a gap.
         self.socket.ticket(&ticket, "Sold").await;
         assert!(!self.socket.kinds().contains(&"Reset"), "{:?}", self.socket.kinds());
     }
 
-    /// What reads, what writes and what does both, all at once.
-    async fn ask_for_everything(&self, ticket: &str, order: &str) -> Vec<(Answer, Duration)> {
+    /// Sends calls that read, calls that write and calls that do both, all at once.
+    async fn call_all(&self, ticket: &str, order: &str) -> Vec<(Answer, Duration)> {
         let calls = [
             self.app.guest().ticket(ticket),
             self.buyer.order(order),
@@ -100,8 +101,8 @@ impl Scene {
         join_all(calls.into_iter().map(timed)).await
     }
 
-    /// A purchase that succeeds; its ticket.
-    async fn bought(&self) -> String {
+    /// Repeats a purchase until it succeeds; returns the ticket.
+    async fn buy_with_retries(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(ticket) = self.buy().await {
@@ -122,33 +123,34 @@ impl Scene {
 
 async fn timed(call: Call) -> (Answer, Duration) {
     let asked = Instant::now();
-    let answer = timeout(PATIENCE, call.into_future()).await.expect("every answer is bounded");
+    let answer = timeout(PATIENCE, call.into_future()).await.expect("every answer comes within the timeout");
     (answer, asked.elapsed())
 }
 
-/// The socket of a scene is read from again when the fault is over: so the turn comes first, however long it is waited for.
-async fn endures(name: &str, trouble: Document, is_total: bool) {
+/// Runs one test of a fault. The turn is acquired before the server starts, because the wait for the turn may be long and
+/// the server's socket is not read meanwhile.
+async fn check_fault(name: &str, fault_data: Document, is_total: bool) {
     let turn = Turn::wait().await;
-    Scene::start(name).await.endures(turn, trouble, is_total).await;
+    FaultedServer::start(name).await.check_fault(turn, fault_data, is_total).await;
 }
 
 #[tokio::test]
-async fn a_store_that_closes_every_connection_is_said_to_be_unavailable_and_recovers_by_itself() {
-    endures("trouble-closes", doc! { "closeConnection": true }, true).await;
+async fn server_answers_503_and_recovers_when_the_store_closes_every_connection() {
+    check_fault("fault-closes", doc! { "closeConnection": true }, true).await;
 }
 
 #[tokio::test]
-async fn a_store_that_fails_every_command_is_said_to_be_unavailable_and_recovers_by_itself() {
-    // 91: it is shutting down.
-    endures("trouble-fails", doc! { "errorCode": 91 }, true).await;
+async fn server_answers_503_and_recovers_when_the_store_fails_every_command() {
+    // 91: ShutdownInProgress.
+    check_fault("fault-fails", doc! { "errorCode": 91 }, true).await;
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_is_said_to_be_unavailable_within_a_bound_and_recovers_by_itself() {
-    endures("trouble-hangs", doc! { "blockConnection": true, "blockTimeMS": 20_000 }, true).await;
+async fn server_answers_503_within_a_bound_and_recovers_when_the_store_hangs() {
+    check_fault("fault-hangs", doc! { "blockConnection": true, "blockTimeMS": 20_000 }, true).await;
 }
 
 #[tokio::test]
-async fn a_store_that_is_slow_is_used_or_said_to_be_unavailable_within_a_bound() {
-    endures("trouble-slow", doc! { "blockConnection": true, "blockTimeMS": 700 }, false).await;
+async fn server_answers_within_a_bound_when_the_store_is_slow() {
+    check_fault("fault-slow", doc! { "blockConnection": true, "blockTimeMS": 700 }, false).await;
 }
