@@ -1,21 +1,22 @@
-# The server's image: one static program, the authorities that it trusts for TLS, and nothing else (docs/adr/0007).
+# The server's image: one static program and the certificate authorities that it trusts, without any other program
+# (docs/adr/0007).
 #
 #   docker build -t gittix .
 #   docker run --rm --read-only --cap-drop ALL -p 3000:3000 gittix
 #
-# The base image is named by its full version: CI looks up and records the digest that it stands for (image.yml).
+# The base image is named by its full version; CI resolves and records its digest (image.yml).
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 
-# Writes the list of crates into the program, so that a scanner finds in the image what no package manager put there.
+# cargo-auditable writes the list of crates into the program: a scanner cannot learn them from a package manager.
 RUN cargo install --locked --root /opt/auditable cargo-auditable@0.7.7
 
-# glibc is linked in. That asks for a target by name, else the flag would hold for build scripts and macros too.
+# glibc is linked statically. The target must be named, else the flag would also apply to build scripts and macros.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 
-# The dependencies, in a layer that lasts until one of them changes. Tests and benchmarks are no part of this build, and so
-# not of its manifest either.
+# The dependencies are in a layer of their own, which is reused until one of them changes. Tests and benchmarks are not
+# part of this build, so they are removed from its manifest.
 COPY Cargo.toml Cargo.lock ./
 RUN awk '/^\[/ { left_out = /^\[\[(bench|test)\]\]/ } !left_out' Cargo.toml > Cargo.toml.built \
     && mv Cargo.toml.built Cargo.toml \
@@ -26,7 +27,7 @@ COPY build.rs build.rs
 COPY build build
 COPY src src
 COPY web web
-# The files keep their times, which may lie before those of the empty ones that were built above.
+# COPY keeps the modification times, which may be older than those of the empty files that were built above.
 RUN touch src/main.rs src/lib.rs \
     && PATH="/opt/auditable/bin:$PATH" cargo auditable build --profile dist --locked --target "$(rustc --print host-tuple)" \
     && install -D --strip "target/$(rustc --print host-tuple)/dist/gittix" /image/usr/bin/gittix \
@@ -45,16 +46,16 @@ LABEL org.opencontainers.image.title="gittix" \
 COPY --from=build /image /
 COPY --from=build --chown=65532:65532 /empty /data
 
-# No name stands for it: there is no /etc/passwd. By number, Kubernetes can tell that it is not root.
+# The user has no name, because there is no /etc/passwd. From the number, Kubernetes can verify that it is not root.
 USER 65532:65532
 ENV GITTIX_ADDR=0.0.0.0:3000 \
     GITTIX_DATA_DIR=/data \
     GITTIX_LOG_FORMAT=json
 EXPOSE 3000
-# The embedded store, and the sandbox's ledger. With MONGODB_URI nothing is written anywhere.
+# The embedded store and the sandbox's ledger. With MONGODB_URI the server writes no files.
 VOLUME ["/data"]
 STOPSIGNAL SIGTERM
-# Alive, not ready: a container must not be replaced because its database is away.
+# Checks liveness, not readiness: a container must not be replaced because its database is unavailable.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/gittix", "health"]
 ENTRYPOINT ["/usr/bin/gittix"]
 CMD ["serve"]

@@ -1,10 +1,10 @@
-// Joins the members of the replica set and makes the user that the servers sign in as. Idempotent: what is there stays, and
-// two runs at once do not disturb each other.
+// Joins the members of the replica set and creates the user for the servers. Idempotent: existing parts are kept, and two
+// runs at the same time do not disturb each other.
 //
 //   MEMBERS=host:port… SECRETS=folder mongosh --nodb --file mongodb-init.js
 //
-// The folder holds `root-password`, `app-user` and `app-password`. Every member has made its own root user; those who join take over
-// the first one's data, so that there is one in the end.
+// The folder holds `root-password`, `app-user` and `app-password`. Every member has created its own root user. A member that
+// joins copies the first one's data, so that one root user remains.
 
 const fs = require("fs");
 
@@ -18,10 +18,10 @@ const NOT_YET_INITIALIZED = 94;
 const members = process.env.MEMBERS.trim().split(/\s+/);
 const secret = (name) => fs.readFileSync(`${process.env.SECRETS}/${name}`, "utf8").trim();
 
-/** Tries until it gives something that is true, and says once a reason why it does not yet. */
+/** Repeats `attempt` until it returns a true value; prints each new reason of a failure once. */
 function until(what, attempt) {
   const deadline = Date.now() + WAIT_MS_MAX;
-  let told = "";
+  let printed = "";
   while (Date.now() < deadline) {
     let reason = "not yet";
     try {
@@ -33,13 +33,13 @@ function until(what, attempt) {
     } catch (error) {
       reason = error.message;
     }
-    if (reason !== told) {
+    if (reason !== printed) {
       print(`${what}: ${reason}`);
-      told = reason;
+      printed = reason;
     }
     sleep(PAUSE_MS);
   }
-  throw new Error(`${what}: given up`);
+  throw new Error(`${what}: no success in time`);
 }
 
 const admin = (hosts, options) =>
@@ -53,7 +53,7 @@ function run(database, command) {
   return reply;
 }
 
-/** Makes the member the first one of a set. True also if another run has done so meanwhile. */
+/** Makes the member the first one of a set. Also returns true if another run has done so meanwhile. */
 function initiate(member) {
   try {
     return run(admin(member, "directConnection=true"), { replSetInitiate: { _id: SET, members: [{ _id: 0, host: member }] } });
@@ -65,7 +65,7 @@ function initiate(member) {
   }
 }
 
-/** The configuration that a member knows, or null if it belongs to no set. */
+/** Returns the configuration of a member, or null if the member belongs to no set. */
 function configOf(member) {
   try {
     return run(member, { replSetGetConfig: 1 }).config;
@@ -77,7 +77,7 @@ function configOf(member) {
   }
 }
 
-// All of them are asked first: one that lost its disk must not found a set of its own beside the one that is there.
+// All members are asked first: a member that lost its disk must not create a second set beside the existing one.
 const configs = members.map((host) => until(host, () => ({ config: configOf(admin(host, "directConnection=true")) })));
 if (configs.every(({ config }) => config === null)) {
   until("a set of one", () => initiate(members[0]));
@@ -91,10 +91,10 @@ const set = until("a primary", () => {
 });
 
 const user = secret("app-user");
-// Its own database, and no other: enough for indexes, transactions and change streams.
+// The role is for this database only; it covers indexes, transactions and change streams.
 const roles = [{ role: "readWrite", db: DATABASE }];
 
-/** Whether the user can sign in with the password of the secret. */
+/** Returns whether the user can sign in with the password of the secret. */
 function signsIn() {
   const uri = `mongodb://${user}:${encodeURIComponent(secret("app-password"))}@${seeds.join()}/${DATABASE}`;
   try {
@@ -104,8 +104,8 @@ function signsIn() {
   }
 }
 
-// Before the other members join: a server that finds a primary but no user ends. Another user than before is made beside
-// it, so that servers that still sign in as the old one keep running.
+// The user is created before the other members join: a server that finds a primary but no user exits. A user with another
+// name is created beside the existing one, so that servers that still sign in as the old user keep running.
 until(`the servers' user ${user}`, () => {
   const database = set.getSiblingDB(DATABASE);
   const found = run(database, { usersInfo: user }).users;
@@ -121,7 +121,7 @@ until(`the servers' user ${user}`, () => {
   });
 });
 
-// One at a time, which is all that a set allows.
+// A set accepts one new member at a time.
 for (const host of members) {
   until(`${host} joins`, () => {
     const { config } = run(set, { replSetGetConfig: 1 });
