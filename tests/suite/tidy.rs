@@ -24,11 +24,11 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("payments", &["domain", "metrics", "clock", "tasks", "data_folder"]),
     ("catalog", &["domain", "store"]),
     ("wire", &["domain"]),
-    ("actors", &["domain", "store", "payments", "catalog", "clock", "config", "metrics", "tasks"]),
+    ("actors", &["domain", "store", "payments", "catalog", "clock", "metrics", "tasks"]),
     ("tasks", &[]),
-    ("ws", &["domain", "wire", "store", "clock", "config", "metrics", "actors"]),
+    ("ws", &["domain", "wire", "store", "clock", "metrics"]),
     ("http", &["domain", "wire", "catalog", "actors", "ws", "config", "metrics", "store", "clock", "payments"]),
-    ("demo", &["domain", "config"]),
+    ("demo", &[]),
     ("probe", &["config"]),
 ];
 
