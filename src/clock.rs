@@ -1,9 +1,10 @@
-//! The one place that reads a clock.
+//! The store's time on this replica. Every rule about tickets is decided by it. Time-outs use tokio's `Instant`.
 //!
-//! `now` is the store's time, not the machine's: the local monotonic clock plus an offset that is measured against the
-//! store every second, so that replicas whose wall clocks differ by a minute still free nothing early. When the store's
-//! time steps (a clock is corrected, a machine was suspended), `now` steps with it, in both directions; only steps back of
-//! less than [`Clock::HELD_MAX`] are hidden by standing still. How long something lasts is measured by [`ClockReading`].
+//! `now` is the store's time, not the time of this machine: the local monotonic clock plus an offset that is measured against
+//! the store every second. So no lock is released early, even if the wall clocks of replicas differ by a minute. When the
+//! store's time steps (a clock is corrected, a machine was suspended), `now` steps by the same amount, in both directions. Only
+//! a step back of less than [`Clock::HELD_MAX`] is hidden: `now` does not change until it is made up for. [`ClockReading`]
+//! measures how long a lock has lasted, independently of steps of the store's time.
 
 use std::sync::{
     Arc,
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::domain::{Millis, Timestamp};
 
-/// A cheap handle on the time of the store. Clones share one clock.
+/// A handle on the store's time, cheap to clone. Clones share one clock.
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<ClockInner>);
 
@@ -25,19 +26,19 @@ struct ClockInner {
     base: AtomicI64,
     /// Half the round trip of the measurement that `base` comes from, in milliseconds.
     uncertainty: AtomicI64,
-    /// When that was, in milliseconds after `origin`; negative: never.
+    /// Time of that measurement, in milliseconds after `origin`. Negative if there was none.
     measured_at: AtomicI64,
-    /// When the store's time last stepped, in milliseconds after `origin`; [`NEVER`]: it did not.
+    /// Time of the last step of the store's time, in milliseconds after `origin`. [`NEVER`] if there was none.
     stepped_at: AtomicI64,
-    /// The latest time that was given out.
+    /// The latest time that `now` has returned.
     latest: AtomicI64,
 }
 
-/// So long ago that nothing depends on it any more.
+/// A time that is so long ago that it has no effect.
 const NEVER: i64 = i64::MIN / 2;
 
-/// The store's time at one moment, with that moment of the local monotonic clock: from here on, time can be counted as
-/// elapsed time, whatever becomes of the store's clock.
+/// The store's time at one moment, with the same moment of the local monotonic clock. Elapsed time can be added to it, which
+/// steps of the store's time do not change.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockReading {
     pub now: Timestamp,
@@ -45,36 +46,36 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// The same moment, at which it was `now` or later.
+    /// Returns a reading of the same moment whose store's time is at least `now`.
     #[must_use]
     pub fn at_least(self, now: Timestamp) -> Self {
         Self { now: self.now.max(now), ..self }
     }
 
-    /// The store's time as it would be by now if its clock had not been changed since.
-    pub fn carried_on(&self) -> Timestamp {
+    /// Returns the time of this reading plus the time elapsed since then.
+    pub fn extrapolated(&self) -> Timestamp {
         self.now + Millis::from(self.at.elapsed())
     }
 }
 
 impl Clock {
-    /// Beyond this, `/readyz` turns red.
+    /// Maximum uncertainty at which this replica is ready (`/readyz`).
     pub const UNCERTAINTY_MAX: Millis = Millis(250);
 
-    /// A measurement that differs by more than this, beyond what both measurements may be wrong by, is a step of the
-    /// store's time.
+    /// Minimum step of the store's time. A measurement that differs by more than this, in addition to the uncertainty of both
+    /// measurements, is a step.
     pub const STEP_MIN: Millis = Self::UNCERTAINTY_MAX;
 
-    /// How long after a step `/readyz` stays red: locks that are over by the new time end within five seconds.
+    /// Time after a step during which this replica is not ready (`/readyz`). Locks that are over by the new time end within it.
     pub const STEP_SETTLES: Millis = Millis::from_secs(5);
 
-    /// A step back of less than this is hidden: `now` stands still until it is made up for, so never for longer than this.
+    /// A step back of less than this is hidden: `now` does not change until the step is made up for, at most for this time.
     pub const HELD_MAX: Millis = Millis::from_secs(1);
 
-    /// A local clock may go wrong by one part in this many, and no more: five times what a poor quartz does.
+    /// Maximum error of the local clock: one part in this number. It is five times the error of a poor quartz.
     const DRIFT: i64 = 2_000;
 
-    /// A clock that begins at `now`, and is exact until it is measured.
+    /// Returns a clock that begins at `now`. Its uncertainty is zero until the first measurement.
     pub fn starting_at(now: Timestamp) -> Self {
         Self(Arc::new(ClockInner {
             origin: Instant::now(),
@@ -86,11 +87,11 @@ impl Clock {
         }))
     }
 
-    /// The store's time. Less than what it was before only after the store's time stepped back by [`Self::HELD_MAX`] or more.
+    /// Returns the store's time. It decreases only after the store's time stepped back by [`Self::HELD_MAX`] or more.
     pub fn now(&self) -> Timestamp {
         let now = self.0.base.load(Ordering::Relaxed) + self.elapsed();
         let latest = self.0.latest.load(Ordering::Relaxed);
-        // Within a millisecond nothing is written: all threads read this, thousands of times in each.
+        // At most one write in a millisecond: all threads read `latest`, thousands of times in each millisecond.
         Timestamp(match latest - now {
             ..0 => self.0.latest.fetch_max(now, Ordering::Relaxed).max(now),
             ahead if ahead < Self::HELD_MAX.0 => latest,
@@ -98,39 +99,39 @@ impl Clock {
         })
     }
 
-    /// The store's time, from which elapsed time can be counted.
+    /// Returns a reading of the store's time.
     pub fn reading(&self) -> ClockReading {
         ClockReading { now: self.now(), at: Instant::now() }
     }
 
-    /// Takes over a measurement: the store said `store` at some moment between `asked` and now. Returns by how much the
-    /// store's time stepped, if it did.
+    /// Takes over a measurement: the store returned the time `store` at some moment between `asked` and now. Returns the size of
+    /// the step if the store's time stepped.
     ///
-    /// A measurement that is less certain than what is known already, and does not contradict it, changes nothing: a
-    /// process that stood still between question and answer would be wrong by half of that time.
+    /// A measurement that is less certain than the present time, and agrees with it, changes nothing. If the process was paused
+    /// between question and answer, the measurement could be wrong by half of the pause.
     pub fn measured(&self, store: Timestamp, asked: Instant) -> Option<Millis> {
         let round_trip = i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let (elapsed, found, known) = (self.elapsed(), round_trip / 2 + 1, self.uncertainty().0);
+        let (elapsed, measured, current) = (self.elapsed(), round_trip / 2 + 1, self.uncertainty().0);
         let is_first = self.0.measured_at.load(Ordering::Relaxed) < 0;
         let difference = (store.0 + round_trip / 2) - (self.0.base.load(Ordering::Relaxed) + elapsed);
-        if !is_first && found > known && difference.abs() <= found + known {
+        if !is_first && measured > current && difference.abs() <= measured + current {
             return None;
         }
-        let stepped = !is_first && difference.abs() > found + known + Self::STEP_MIN.0;
+        let stepped = !is_first && difference.abs() > measured + current + Self::STEP_MIN.0;
         self.0.base.store(store.0 - (elapsed - round_trip / 2), Ordering::Relaxed);
-        self.0.uncertainty.store(found, Ordering::Relaxed);
+        self.0.uncertainty.store(measured, Ordering::Relaxed);
         self.0.measured_at.store(elapsed, Ordering::Relaxed);
         if stepped {
             self.0.stepped_at.store(elapsed, Ordering::Relaxed);
         }
         if difference <= -Self::HELD_MAX.0 {
-            // What was given out before does not count any more: from here on `now` ascends again.
+            // Resets the lower bound of `now`, which increases again from here.
             self.0.latest.store(store.0, Ordering::Relaxed);
         }
         stepped.then_some(Millis(difference))
     }
 
-    /// How far `now` may be off. Grows for as long as the store's time cannot be measured.
+    /// Returns the maximum error of `now`. It grows while the store's time cannot be measured.
     pub fn uncertainty(&self) -> Millis {
         let age = match self.0.measured_at.load(Ordering::Relaxed) {
             never if never < 0 => 0,
@@ -139,13 +140,14 @@ impl Clock {
         Millis(self.0.uncertainty.load(Ordering::Relaxed) + age / Self::DRIFT)
     }
 
-    /// Whether `now` can be relied on: it is known well enough, and did not step just now.
+    /// Returns whether `now` is reliable: its uncertainty is at most [`Self::UNCERTAINTY_MAX`], and the last step is older than
+    /// [`Self::STEP_SETTLES`].
     pub fn is_sound(&self) -> bool {
         let since_step = self.elapsed().saturating_sub(self.0.stepped_at.load(Ordering::Relaxed));
         self.uncertainty() <= Self::UNCERTAINTY_MAX && since_step > Self::STEP_SETTLES.0
     }
 
-    /// The instant of the local monotonic clock at which `now` will be `at`, for a timer.
+    /// Returns the instant of the local monotonic clock at which `now` will be `at`, for a timer.
     pub fn instant_of(&self, at: Timestamp) -> Instant {
         Instant::now() + (at - self.now()).to_duration()
     }
@@ -155,8 +157,8 @@ impl Clock {
     }
 }
 
-/// The wall clock of this machine: what the embedded store calls its time.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+/// Returns the wall clock of this machine, which is the time of the embedded store.
+#[expect(clippy::disallowed_methods, reason = "the embedded store's time is the machine's")]
 pub fn wall_clock() -> Timestamp {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
@@ -171,12 +173,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_stood_still_while_it_asked_keeps_the_better_time_that_it_had() {
+    async fn measurement_of_a_paused_process_does_not_replace_a_better_one() {
         let clock = Clock::starting_at(Timestamp(0));
         clock.measured(Timestamp(1_000), Instant::now());
         advance(Duration::from_secs(10)).await;
         let asked = Instant::now();
-        // The store answers at the very end of eight seconds: half of them would be four seconds too many.
+        // The store answers at the end of eight seconds. To add half of them would be four seconds too many.
         advance(Duration::from_secs(8)).await;
         clock.measured(Timestamp(19_000), asked);
         assert_eq!(clock.now(), Timestamp(19_000));
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_whose_time_has_stepped_is_followed() {
+    async fn step_of_the_store_time_is_taken_over() {
         let clock = Clock::starting_at(Timestamp(0));
         clock.measured(Timestamp(0), Instant::now());
         let asked = Instant::now();
@@ -194,11 +196,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_time_that_was_measured_long_ago_is_less_and_less_certain_until_it_is_measured_again() {
+    async fn uncertainty_grows_until_the_next_measurement() {
         let clock = Clock::starting_at(Timestamp(0));
         clock.measured(Timestamp(0), Instant::now());
         advance(Duration::from_secs(60)).await;
-        assert!(clock.uncertainty() <= Clock::UNCERTAINTY_MAX, "a store may be away for a minute");
+        assert!(clock.uncertainty() <= Clock::UNCERTAINTY_MAX, "a store may be unavailable for a minute");
         advance(Duration::from_secs(540)).await;
         assert!(clock.uncertainty() > Clock::UNCERTAINTY_MAX, "{:?}", clock.uncertainty());
         clock.measured(Timestamp(600_040), Instant::now());
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn store_time_that_steps_back_an_hour_is_followed_at_once_and_does_not_stand_still() {
+    async fn step_back_of_an_hour_is_taken_over_at_once() {
         let clock = Clock::starting_at(Timestamp(3_600_000));
         clock.measured(Timestamp(3_600_000), Instant::now());
         advance(Duration::from_secs(1)).await;
@@ -214,17 +216,17 @@ mod tests {
         assert_eq!(clock.measured(Timestamp(1_000), Instant::now()), Some(Millis(-3_600_000)));
         assert_eq!(clock.now(), Timestamp(1_000));
         advance(Duration::from_millis(10)).await;
-        assert_eq!(clock.now(), Timestamp(1_010), "it goes on");
+        assert_eq!(clock.now(), Timestamp(1_010), "the clock runs");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn small_step_back_is_hidden_by_standing_still_for_less_than_a_second() {
+    async fn step_back_of_less_than_a_second_is_hidden_by_a_stopped_clock() {
         let clock = Clock::starting_at(Timestamp(0));
         clock.measured(Timestamp(0), Instant::now());
         advance(Duration::from_secs(1)).await;
         assert_eq!(clock.now(), Timestamp(1_000));
         clock.measured(Timestamp(100), Instant::now());
-        assert_eq!(clock.now(), Timestamp(1_000), "900 ms back");
+        assert_eq!(clock.now(), Timestamp(1_000), "the step of 900 ms back is hidden");
         advance(Duration::from_millis(950)).await;
         assert_eq!(clock.now(), Timestamp(1_050));
     }
@@ -243,12 +245,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reading_carries_on_by_elapsed_time_when_the_clock_steps() {
+    async fn reading_is_extrapolated_by_elapsed_time_when_the_clock_steps() {
         let clock = Clock::starting_at(Timestamp(120_000));
         let reading = clock.reading();
         clock.measured(Timestamp(120_000), Instant::now());
         clock.measured(Timestamp(0), Instant::now());
         advance(Duration::from_secs(8)).await;
-        assert_eq!((reading.carried_on(), clock.now()), (Timestamp(128_000), Timestamp(8_000)));
+        assert_eq!((reading.extrapolated(), clock.now()), (Timestamp(128_000), Timestamp(8_000)));
     }
 }

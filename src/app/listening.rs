@@ -11,38 +11,38 @@ use crate::{
     http, ws,
 };
 
-/// A bound socket. From now on the kernel keeps connections until they are accepted.
+/// A listening socket. The kernel queues connections until they are accepted.
 #[derive(Debug)]
 pub(super) struct Bound {
     pub addr: SocketAddr,
     pub listener: TcpListener,
-    /// The other addresses of a name.
-    passed_over: Vec<SocketAddr>,
+    /// The other addresses of the host name, which are not listened on.
+    unused_addrs: Vec<SocketAddr>,
 }
 
 impl Bound {
-    /// Binds the first address of `host`; `setting` is named in errors.
+    /// Binds the first address of `host`. Errors contain the name of `setting`.
     pub fn new(setting: &str, host: &HostPort) -> Result<Self, StartError> {
         let failed = |error: std::io::Error| StartError(format!("{setting}: {host}: {error}"));
         let addrs = host.resolve().map_err(failed)?;
         let listener = http::listen(addrs[0]).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { addr, listener, passed_over: addrs[1..].to_vec() })
+        Ok(Self { addr, listener, unused_addrs: addrs[1..].to_vec() })
     }
 
     fn log_choice(&self, setting: &str, host: &HostPort) {
-        if !self.passed_over.is_empty() {
-            let Self { addr, passed_over, .. } = self;
-            tracing::info!(?passed_over, "{setting}: {host} has several addresses; listening on {addr} only");
+        if !self.unused_addrs.is_empty() {
+            let Self { addr, unused_addrs, .. } = self;
+            tracing::info!(?unused_addrs, "{setting}: {host} has several addresses; listening on {addr} only");
         }
     }
 }
 
-/// Logs where the server listens, and then what is limited.
+/// Logs the addresses that the server listens on, and then a low limit of WebSockets.
 pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, replica: &ReplicaName, sockets: ws::SocketLimits) {
     let addr = public.addr;
     let store = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
-    // The first line of the log.
+    // This has to be the first line of the log.
     tracing::info!(%addr, open = %browser_url(config, addr), store, %replica, version = env!("CARGO_PKG_VERSION"), "listening");
     public.log_choice("GITTIX_ADDR", &config.addr);
     if let (Some(admin), Some(host)) = (admin, &config.admin_addr) {
@@ -55,7 +55,7 @@ pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, r
     }
 }
 
-/// Where to open the pages in a browser: the public origin, or else the address, in a form that a browser can reach.
+/// Returns the URL of the pages for a browser: the public origin, or else the address, in a form that a browser can reach.
 fn browser_url(config: &Config, addr: SocketAddr) -> String {
     match config.public_origin.first() {
         Some(origin) => origin.as_str().into(),
@@ -64,7 +64,7 @@ fn browser_url(config: &Config, addr: SocketAddr) -> String {
     }
 }
 
-/// A count with its thousands separated: 12,000.
+/// Returns a number with separated thousands: 12,000.
 pub(super) fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let first = digits.len() % 3;
@@ -76,25 +76,26 @@ pub(super) fn grouped(count: usize) -> String {
     groups.join(",")
 }
 
-/// Asks for as many file descriptors as the system allows, one for each connection and file; `None`: no limit.
+/// Raises the limit of open files to the maximum that the system allows. Each connection and file needs one descriptor.
+/// Returns the limit, or `None` if there is none.
 pub(super) fn raise_descriptor_limit() -> Option<u64> {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of file descriptors could not be raised");
+        tracing::debug!(%error, "the limit of open files could not be raised");
     }
     rustix::process::getrlimit(Resource::Nofile).current
 }
 
-/// File descriptors that the server itself needs, mostly for its threads and its store.
+/// Returns the number of file descriptors that the server itself needs, mostly for its threads and its store.
 fn own_descriptors(cores: usize) -> usize {
     const FILES: usize = 32;
     const OF_A_CORE: usize = 8;
     FILES + OF_A_CORE * cores
 }
 
-/// Bounds of the WebSockets with so many file descriptors. A quarter of those is left to requests, so that tickets can be
-/// bought while all sockets are open.
+/// Returns the limits of WebSockets for this number of file descriptors. A quarter of the descriptors is reserved for requests,
+/// so that tickets can be bought while all WebSockets are open.
 pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> ws::SocketLimits {
     let wanted = ws::SocketLimits::default();
     let affordable = descriptors.map_or(usize::MAX, |descriptors| {
@@ -106,7 +107,8 @@ pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize, config: &Con
     ws::SocketLimits { connections_max, per_address_max, ..wanted }
 }
 
-/// Bounds of all connections with so many file descriptors: some are kept for probes, and one address gets a quarter.
+/// Returns the limits of all connections for this number of file descriptors. Some descriptors are reserved for probes, and one
+/// address gets at most a quarter.
 pub(super) fn connection_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> http::QuotaLimits {
     let wanted = ws::SocketLimits::default().connections_max + CONNECTIONS_PER_WORKER_MAX * cores;
     let descriptors = descriptors.and_then(|descriptors| usize::try_from(descriptors).ok()).unwrap_or(usize::MAX);

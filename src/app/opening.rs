@@ -1,5 +1,5 @@
-//! Opening the store and everything that is read from it before the first request: once for the embedded store, again and
-//! again for a MongoDB that is not there yet.
+//! Opens the store, and reads everything from it that is needed before the first request. The embedded store is opened once.
+//! MongoDB is tried repeatedly until it is available.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -24,17 +24,18 @@ use crate::{
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Time that an attempt has at least, however little of the wait is left.
+/// Minimum time of an attempt, also if less of `GITTIX_STORE_WAIT` is left.
 const ATTEMPT_MIN: Duration = Duration::from_secs(10);
-/// Interval at which a reason that stays the same is logged again.
+/// Interval at which an unchanged reason is logged again.
 const REPEAT_AFTER: Duration = Duration::from_secs(10);
-/// Interval at which the progress of loading is looked at, and logged.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// A load that has brought no ticket for so long is not going on.
+/// Interval at which the progress of loading is checked.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// Interval at which the progress of loading is logged.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+/// A load that has added no ticket for this time has stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
-/// A store that is open, and what was read from it.
+/// An open store, and the values that depend on its contents.
 #[derive(Debug)]
 pub(super) struct OpenedStore {
     pub store: Arc<dyn Store>,
@@ -43,7 +44,7 @@ pub(super) struct OpenedStore {
     pub idempotency_secret: [u8; 32],
 }
 
-/// Why an attempt failed: one line that names the setting.
+/// The reason why an attempt failed: one line with the name of the setting.
 #[derive(Debug)]
 struct OpenError {
     reason: String,
@@ -56,15 +57,15 @@ impl OpenError {
     }
 }
 
-/// The setting that names the store.
+/// Returns the name of the setting that selects the store.
 fn setting(config: &Config) -> &'static str {
     if config.mongodb_uri.is_some() { "MONGODB_URI" } else { "GITTIX_DATA_DIR" }
 }
 
-/// Opens the store; while MongoDB cannot be used, tries again until `GITTIX_STORE_WAIT` is over.
+/// Opens the store. While MongoDB is not available, tries again until `GITTIX_STORE_WAIT` is over.
 pub(super) async fn open(config: &Config, startup: &Startup) -> Result<OpenedStore, StartError> {
     let deadline = Instant::now() + config.store_wait.to_duration();
-    let mut waiting = WaitLog::default();
+    let mut wait_log = WaitLog::default();
     loop {
         let limit = deadline.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
         let failure = match timeout(limit, attempt(config)).await {
@@ -79,12 +80,12 @@ pub(super) async fn open(config: &Config, startup: &Startup) -> Result<OpenedSto
             return Err(StartError(format!("{} (gave up after GITTIX_STORE_WAIT, {})", failure.reason, config.store_wait)));
         }
         startup.waits("waiting for the store");
-        waiting.log(failure.reason, deadline);
+        wait_log.log(failure.reason, deadline);
         sleep(PAUSE).await;
     }
 }
 
-/// The reason that was logged last, and when.
+/// The reason that was logged last, and the time.
 #[derive(Debug, Default)]
 struct WaitLog(Option<(String, Instant)>);
 
@@ -92,7 +93,7 @@ impl WaitLog {
     fn log(&mut self, reason: String, deadline: Instant) {
         let now = Instant::now();
         if self.0.as_ref().is_none_or(|(last, at)| *last != reason || now - *at >= REPEAT_AFTER) {
-            tracing::warn!(reason, gives_up_in_s = (deadline - now).as_secs(), "waiting for MongoDB");
+            tracing::warn!(reason, gives_up_in_s = (deadline - now).as_secs(), "waiting for MongoDB; check that it can be reached");
             self.0 = Some((reason, now));
         }
     }
@@ -123,13 +124,13 @@ async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
     Ok(OpenedStore { store, clock, processor, idempotency_secret })
 }
 
-/// The store that the settings name; beside it, without a key of Stripe's, the sandbox's ledger.
+/// Opens the store that the settings select, and the sandbox's ledger if there is no key of Stripe.
 async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledger>>), OpenError> {
     let is_sandbox = config.stripe.mode().is_none();
     if let Some(uri) = &config.mongodb_uri {
         let connected = MongoStore::connect(uri.expose()).await;
         let store = connected.map_err(|error| OpenError { reason: error.to_string(), is_permanent: error.is_permanent() })?;
-        // One ledger for all replicas, as they would share Stripe.
+        // All replicas use one ledger, as they would all use one Stripe account.
         let ledger = is_sandbox.then(|| Arc::new(MongoLedger::new(store.database())) as Arc<dyn Ledger>);
         return Ok((store, ledger));
     }
@@ -142,25 +143,26 @@ async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledge
     Ok((store, Some(Arc::new(ledger))))
 }
 
-/// Waits until all tickets are in the catalog, for as long as they keep coming, and for `GITTIX_STORE_WAIT` at least.
+/// Waits until all tickets are in the catalog. Fails if no ticket was added for `STALLED_AFTER`, but not before
+/// `GITTIX_STORE_WAIT` is over.
 pub(super) async fn load(config: &Config, catalog: &Catalog, startup: &Startup) -> Result<(), StartError> {
-    let began = Instant::now();
-    let deadline = began + config.store_wait.to_duration();
-    let (mut tickets, mut progressed, mut logged) = (0, began, began);
+    let started_at = Instant::now();
+    let deadline = started_at + config.store_wait.to_duration();
+    let (mut tickets, mut progressed_at, mut logged_at) = (0, started_at, started_at);
     loop {
         startup.waits(format!("loading tickets, {} so far", grouped(tickets)));
-        if timeout(LOOK_EVERY, catalog.loaded()).await.is_ok() {
-            tracing::info!(tickets = catalog.len(), took_ms = began.elapsed().as_millis(), "tickets loaded");
+        if timeout(CHECK_EVERY, catalog.loaded()).await.is_ok() {
+            tracing::info!(tickets = catalog.len(), took_ms = started_at.elapsed().as_millis(), "tickets loaded");
             return Ok(());
         }
         let now = Instant::now();
         if catalog.len() > tickets {
-            (tickets, progressed) = (catalog.len(), now);
-        } else if now >= deadline && now - progressed >= STALLED_AFTER {
+            (tickets, progressed_at) = (catalog.len(), now);
+        } else if now >= deadline && now - progressed_at >= STALLED_AFTER {
             return Err(StartError(format!("{}: the tickets could not be loaded within GITTIX_STORE_WAIT", setting(config))));
         }
-        if now - logged >= PROGRESS_EVERY {
-            logged = now;
+        if now - logged_at >= LOG_EVERY {
+            logged_at = now;
             tracing::info!(tickets, "loading tickets");
         }
     }

@@ -1,4 +1,4 @@
-//! Which processor takes payments, and what the log and the metrics say about it.
+//! The choice of the payment processor, and its log lines and metrics at the start.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::{
     store::Store,
 };
 
-/// The mark of a store in which a live payment may have been taken.
+/// Name of the mark of a store that may contain live payments.
 pub(super) const LIVE_PAYMENT: &str = "live-payment";
 
-/// Sets [`LIVE_PAYMENT`].
+/// Sets the mark [`LIVE_PAYMENT`] in the store.
 #[derive(Debug)]
 struct Mark(Arc<dyn Store>);
 
@@ -29,7 +29,7 @@ impl LiveMark for Mark {
     }
 }
 
-/// Stripe, as the settings name it. Nothing is sent to it: it need not be there at the start.
+/// Returns the client of Stripe with the given settings. Sends no request, so that Stripe need not be reachable at the start.
 pub(super) fn stripe(config: &Config, digest_key: [u8; 32], store: &Arc<dyn Store>, clock: &Clock) -> Result<Arc<dyn Processor>, String> {
     let key = config.stripe.secret_key.as_ref().ok_or("STRIPE_SECRET_KEY is not set")?;
     let settings = StripeSettings {
@@ -45,7 +45,7 @@ pub(super) fn stripe(config: &Config, digest_key: [u8; 32], store: &Arc<dyn Stor
     Ok(Arc::new(if is_live { stripe.marking(Mark(Arc::clone(store))) } else { stripe }))
 }
 
-/// Logs, and sets the metrics of, how payment is taken.
+/// Logs the mode of payment, and sets its metrics.
 pub(super) fn announce(config: &Config) {
     let (is_https, stripe) = (config.is_https(), &config.stripe);
     let mode = match stripe.mode() {
@@ -70,17 +70,15 @@ pub(super) fn announce(config: &Config) {
         );
     }
     if mode == "live" && !is_https {
-        tracing::warn!("money moves, and GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure");
+        tracing::warn!("payments are live, but GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure");
     }
     if mode == "live" && stripe.is_elsewhere() {
-        tracing::warn!(api = %stripe.api_base, "money moves, and STRIPE_API_BASE is not Stripe's own");
+        tracing::warn!(api = %stripe.api_base, "payments are live, but STRIPE_API_BASE is not Stripe's own address");
     }
     if mode != "sandbox" && stripe.webhook_secrets.is_empty() {
-        tracing::warn!(
-            "STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every delivery, so that payments rely on reconciliation alone"
-        );
+        tracing::warn!("STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every event, and payments depend on reconciliation alone");
     }
     if mode != "sandbox" && stripe.publishable_key.is_none() {
-        tracing::warn!("STRIPE_PUBLISHABLE_KEY is not set: the pages offer Stripe's test cards instead of Stripe's own form");
+        tracing::warn!("STRIPE_PUBLISHABLE_KEY is not set: the pages offer test cards instead of Stripe's own form");
     }
 }
