@@ -1,10 +1,11 @@
-//! The composition root: listens, opens the store, starts the actors, serves, and shuts down in the opposite order.
+//! The composition root: listens, serves `/healthz`, opens the store, starts the actors, and then lets requests through.
+//! At shutdown it stops the WebSockets, the HTTP servers, the actors and the store, in this order.
 //!
-//! | file | holds |
+//! | file | contents |
 //! | --- | --- |
 //! | `listening` | addresses, file descriptors, the first lines of the log |
-//! | `opening` | the store and what is read from it, waited for if need be |
-//! | `payment` | which processor takes payments |
+//! | `opening` | opening the store, with retries, and the reads before the first request |
+//! | `payment` | the choice of the payment processor |
 
 mod listening;
 mod opening;
@@ -29,12 +30,12 @@ use crate::{
     ws,
 };
 
-/// Why the server did not start: one line for the operator.
+/// The reason why the server did not start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
 
-/// Why the server ended by itself: one line for the operator.
+/// The reason why the server ended without a signal: one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
@@ -44,23 +45,24 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether it never served: a setting is wrong, or what it names does not work.
+    /// Returns whether the server did not start: a setting is wrong, or the resource that it names does not work.
     pub fn is_start(&self) -> bool {
         matches!(self, Self::Start(_))
     }
 }
 
-/// HTTP connections of a worker; sockets are the hub's. The quota is reached first.
+/// Maximum number of HTTP connections of one worker, without WebSockets. If file descriptors are few, the quota of all
+/// connections is reached first.
 const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
-/// The same of the admin address, which has one worker.
+/// Maximum number of HTTP connections of the admin address, which has one worker.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// A server that serves.
+/// A running server.
 #[derive(Debug)]
 pub struct Running {
-    /// Where it listens.
+    /// The public address that the server listens on.
     pub addr: SocketAddr,
-    servers: Vec<Serving>,
+    servers: Vec<RunningServer>,
     hub: ws::Hub,
     store: Arc<dyn Store>,
     arbiters: Vec<Arbiter>,
@@ -68,23 +70,23 @@ pub struct Running {
 
 /// An HTTP server on one address.
 #[derive(Debug)]
-struct Serving {
+struct RunningServer {
     handle: ServerHandle,
     ended: JoinHandle<std::io::Result<()>>,
 }
 
-impl Serving {
+impl RunningServer {
     fn start(server: Server) -> Self {
         Self { handle: server.handle(), ended: actix::spawn(server) }
     }
 }
 
 impl Running {
-    /// How long requests that are being answered may still take at shutdown.
+    /// Maximum time that running requests of one HTTP server may take at shutdown.
     pub const DRAIN: Duration = Duration::from_secs(8);
 
-    /// Closes sockets with 1001, then stops accepting and lets running requests finish within [`Running::DRAIN`], then
-    /// writes what is queued and closes the store. The admin address is served longest.
+    /// Closes WebSockets with code 1001, then stops each HTTP server in turn, whose running requests may finish within
+    /// [`Running::DRAIN`]. Then stops the actors, writes queued commits and closes the store. The admin server stops last.
     pub async fn stop(self) {
         self.hub.shutdown().await;
         for server in &self.servers {
@@ -94,31 +96,30 @@ impl Running {
             arbiter.stop();
         }
         for arbiter in self.arbiters {
-            // A thread that will not end must not keep the store from closing.
+            // The store is closed also if a thread does not end.
             let _ = tokio::task::spawn_blocking(move || arbiter.join()).await;
         }
         self.store.close().await;
         tracing::info!("stopped");
     }
 
-    /// Waits until one of the servers, or a task without which nothing can be served, has ended, or until the store has
-    /// given up. Returns what it was.
+    /// Waits until an HTTP server or an essential task ends, or until the store's file fails. Returns the reason.
     async fn ended(&mut self) -> String {
         let servers = self.servers.iter_mut().map(|server| &mut server.ended);
         tokio::select! {
-            (served, _, _) = futures_util::future::select_all(servers) => {
-                format!("the HTTP server ended: {}", served.map_or_else(|error| error.to_string(), |served| format!("{served:?}")))
+            (result, _, _) = futures_util::future::select_all(servers) => {
+                format!("the HTTP server ended: {}", result.map_or_else(|error| error.to_string(), |result| format!("{result:?}")))
             }
-            task = essential_ended() => format!("the {task} ended, which cannot be restarted without the process"),
+            task = essential_ended() => format!("the {task} ended; it can only be started again with the process"),
             reason = self.store.file_failed() => format!("the store cannot be used any more: {reason}"),
         }
     }
 }
 
-/// Serves until SIGTERM or SIGINT, which also end a start at once.
+/// Serves until SIGTERM or SIGINT. A signal during the start ends the start at once.
 ///
 /// # Errors
-/// [`RunError`]
+/// [`RunError`] if the server does not start, or ends without a signal.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut terminate = signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupt = signal(tokio::signal::unix::SignalKind::interrupt())?;
@@ -131,15 +132,15 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     tokio::pin!(signalled);
     let mut running = tokio::select! {
         running = start(config) => running?,
-        // Nothing was promised to anyone yet.
+        // No request has reached the application yet, so that nothing has to be finished.
         () = &mut signalled => return Ok(()),
     };
     tokio::select! {
         () = &mut signalled => {}
-        what = running.ended() => {
-            tracing::error!("{what}; shutting down");
+        reason = running.ended() => {
+            tracing::error!("{reason}; shutting down");
             running.stop().await;
-            return Err(RunError::Failed(what));
+            return Err(RunError::Failed(reason));
         }
     }
     running.stop().await;
@@ -150,17 +151,17 @@ fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::
     tokio::signal::unix::signal(kind).map_err(|error| StartError(format!("signals cannot be received: {error}")))
 }
 
-/// Listens, opens the store, starts everything, and returns once requests reach the application. From the first moment on
-/// the server answers that it is alive and not ready. Must run inside an actix `System`.
+/// Listens, opens the store, starts all parts, and returns when requests reach the application. From the time it listens, the
+/// server answers on `/healthz` that it is alive, and on `/readyz` that it is not ready. Must run inside an actix `System`.
 ///
 /// # Errors
-/// [`StartError`]: one line that says what is wrong, and with which setting.
+/// [`StartError`]: one line with the problem and its setting.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let descriptors = listening::raise_descriptor_limit();
     let public = Bound::new("GITTIX_ADDR", &config.addr)?;
     let admin = config.admin_addr.as_ref().map(|host| Bound::new("GITTIX_ADMIN_ADDR", host)).transpose()?;
     let replica = config.replica.clone().unwrap_or_else(host_name);
-    // Half the cores for ticket actors, the other half for HTTP's hot paths; at least one each.
+    // The actors get one arbiter for two cores, at least one. HTTP gets one worker for each core.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let socket_limits = listening::socket_limits(descriptors, cores, &config);
     let quota = http::Quota::new(listening::connection_limits(descriptors, cores, &config));
@@ -176,7 +177,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let arbiters: Vec<Arbiter> = (0..cores.div_ceil(2)).map(|_| Arbiter::new()).collect();
     let (followed, catalogued) = (Arc::clone(&store), catalog.clone());
     arbiters[0].spawn_fn(move || {
-        // Each life of it subscribes first, and then takes a snapshot.
+        // Each start of the task subscribes to the feed first, and then reads a snapshot.
         keep_running("catalog", move || catalog::follow(catalogued.clone(), Arc::clone(&followed), followed.feed().subscribe()));
     });
     opening::load(&config, &catalog, &startup).await?;
@@ -188,25 +189,25 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running { addr, servers, hub, store, arbiters })
 }
 
-/// Servers on all addresses. Each answers by the start's application until that has finished.
+/// Starts the servers of all addresses. Each serves the startup application until the start has finished.
 fn serve(
     public: Bound,
     admin: Option<Bound>,
     quota: Arc<http::Quota>,
     cores: usize,
     startup: &http::Startup,
-) -> Result<Vec<Serving>, StartError> {
+) -> Result<Vec<RunningServer>, StartError> {
     let guard = http::Guard { deadlines: http::Deadlines::default(), quota };
     let bounds = http::ServerLimits { workers: cores, connections_max: CONNECTIONS_PER_WORKER_MAX, drain: Running::DRAIN };
     let started = startup.clone();
     let server = http::serve(public.listener, bounds, guard, move || http::staged(started.clone(), http::app));
-    let mut servers = vec![Serving::start(server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?)];
+    let mut servers = vec![RunningServer::start(server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?)];
     if let Some(admin) = admin {
         let bounds = http::ServerLimits { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
         let started = startup.clone();
-        // The connections of the admin address have a bound of their own.
+        // The admin address has its own quota, so that public connections do not use it up.
         let server = http::serve(admin.listener, bounds, http::Guard::default(), move || http::staged(started.clone(), http::admin));
-        servers.push(Serving::start(server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?));
+        servers.push(RunningServer::start(server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?));
     }
     Ok(servers)
 }
@@ -225,17 +226,17 @@ fn start_actors(config: &Config, opened: OpenedStore, catalog: Catalog, replica:
         charges_to_reverse: reversals,
         network_locks,
     });
-    let staffing = ActorsConfig {
+    let actors_config = ActorsConfig {
         session_ttl: config.session_ttl,
-        signin_rates: config.rate_limit == Switch::On,
+        limits_sign_ins: config.rate_limit == Switch::On,
         idempotency_secret,
         charges_to_reverse,
     };
-    let homes: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
-    Actors::start(context, staffing, &homes)
+    let handles: Vec<_> = arbiters.iter().map(Arbiter::handle).collect();
+    Actors::start(context, actors_config, &handles)
 }
 
-/// What `/readyz` asks.
+/// The checks of `/readyz` that concern the store.
 #[derive(Debug)]
 struct StoreHealth(Arc<dyn Store>);
 

@@ -1,27 +1,30 @@
-//! Supervision: what happens when a task or a thread that must not end panics.
+//! Supervision: the handling of panics in tasks and threads.
 //!
-//! There are three answers, each used where it is safe:
+//! There are three ways, each used where it is safe:
 //!
-//! - **Contain**: one piece of work fails, and its owner goes on ([`contain`]).
+//! - **Contain**: one piece of work fails, and its task or thread continues ([`contain`]).
 //! - **Restart**: the task begins again from durable state ([`supervise`], [`keep_running`]).
-//! - **End the process**: what the task held cannot be trusted, so that only a new process, which reads the store again,
-//!   is safe ([`EssentialTask`]). The program exits with an error, and its orchestrator starts it again.
+//! - **End the process**: the state in memory may be wrong, so that only a new process, which reads the store again, is safe
+//!   ([`EssentialTask`]). The program exits with an error, and its orchestrator starts it again.
+//!
+//! actix's `Supervisor` is none of them: it never restarts an actor that panicked. The panic drops the actor.
 //!
 //! | task or thread | after a panic |
 //! | --- | --- |
-//! | catalog, `follow`, `sweep`, `measure`, `purge`, `reconcile`, `survey` | restarted; each begins with a read of the store, or with a reset of what it feeds |
-//! | `rearm` (once after a start) | restarted until it has run to its end; the sweep finds overdue locks meanwhile |
+//! | `catalog`, `cache_updates`, `sweep`, `clock_sync`, `purge`, `reconcile`, `charge_counts` | restarted; each begins with a read of the store, or with a reset of its caches |
+//! | `timer_recovery` (once after a start) | restarted until it has run to its end; the sweep finds overdue locks meanwhile |
 //! | follower of MongoDB's change stream | restarted: resumes after the last event; if that panics again, resets the feed |
-//! | MongoDB group committer | restarted; the callers of queued commits get `outcome_unknown` |
-//! | a MongoDB transaction, a group of commits | fails alone: its callers get `outcome_unknown` |
+//! | MongoDB group committer | restarted; the callers of the commits that it had taken from the queue get `outcome_unknown` |
+//! | a group of MongoDB commits | fails alone: its callers get `outcome_unknown` |
+//! | a MongoDB transaction | tried again, or fails with `outcome_unknown` if it may have been committed |
 //! | driver thread of MongoDB | ends the process |
 //! | writer thread of the embedded store | ends the process: redb repairs its file when it is opened again |
 //! | ledger thread of the sandbox | ends the process, for the same reason |
-//! | ticket registry | one message fails (`outcome_unknown`); a registry that is gone all the same ends the process |
-//! | order and user registry | one request fails (`outcome_unknown`), since actix runs its future apart from the actor; a registry that is gone all the same ends the process |
-//! | ticket actor | started again by the ticket registry, with a budget |
+//! | ticket registry | one message fails (`outcome_unknown`); if the registry ends all the same, the process ends |
+//! | order and user registry | one request fails (`outcome_unknown`), since actix runs its future apart from the actor; if the registry ends all the same, the process ends |
+//! | ticket actor | dropped; its report makes the ticket registry start a new actor, a limited number of times in a row |
 //! | payment in progress | fails alone; reconciliation finishes it |
-//! | password thread | one password fails (503); the thread goes on |
+//! | password thread | one password fails (503); the thread continues |
 //! | WebSocket shard | its connections are closed; started again for the next connection |
 //! | WebSocket connection | fails alone |
 //! | HTTP request | answered with 500 by the middleware |
@@ -51,7 +54,8 @@ where
     }
 }
 
-/// Runs what `start` returns on the current arbiter, and starts it again if it panics or completes. Ends with the arbiter.
+/// Runs the future that `start` returns on the current arbiter, and starts it again if it panics or completes. The task ends
+/// with the arbiter.
 pub fn keep_running<F, T>(name: &'static str, start: F)
 where
     F: Fn() -> T + 'static,
@@ -60,25 +64,25 @@ where
     actix::spawn(async move {
         loop {
             supervise(name, &start).await;
-            tracing::error!(task = name, "a task ended that should not; starting it again");
+            tracing::error!(task = name, "a background task ended by mistake; it is started again; report this bug");
             tokio::time::sleep(RESTART_AFTER).await;
         }
     });
 }
 
-/// Runs `work`. Returns `None` if it panics; the panic hook has logged where.
+/// Runs `work`. Returns `None` if it panics. The panic hook has logged the place.
 pub fn contain<T>(name: &'static str, work: impl FnOnce() -> T) -> Option<T> {
-    // The caller states by its use of this function that what `work` leaves behind is usable.
+    // The caller makes sure that the state that `work` leaves after a panic is usable.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| report(name)).ok()
 }
 
-/// The same for a future.
+/// Does the same as [`contain`] for a future.
 async fn contain_future<T>(name: &'static str, work: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|_| report(name)).ok()
 }
 
 fn report(name: &'static str) {
-    tracing::error!(task = name, "a task panicked");
+    tracing::error!(task = name, "a task panicked; report this bug");
 }
 
 /// The name of the first essential task that ended.
@@ -99,7 +103,7 @@ impl EssentialTask {
         Self { name: Some(name), ended: &ENDED }
     }
 
-    /// The task ended as it should.
+    /// Allows the task to end: the process continues.
     pub fn release(mut self) {
         self.name = None;
     }
@@ -108,7 +112,7 @@ impl EssentialTask {
 impl Drop for EssentialTask {
     fn drop(&mut self) {
         if let Some(name) = self.name {
-            // Dropped also when the process shuts down; nothing reads it then.
+            // The guard is dropped also when the process shuts down. Nothing reads the name then.
             self.ended.send_if_modified(|ended| ended.is_none() && ended.replace(name).is_none());
         }
     }
@@ -125,7 +129,7 @@ async fn first_of(ended: &Ended) -> &'static str {
         if let Some(name) = *ended.borrow_and_update() {
             return name;
         }
-        // The sender is static, so that this never fails.
+        // The sender is static, so that `changed` never fails.
         let _ = ended.changed().await;
     }
 }
@@ -137,7 +141,7 @@ mod tests {
     use super::*;
 
     #[actix::test]
-    async fn a_task_that_panics_is_started_again() {
+    async fn task_that_panics_is_started_again() {
         tokio::time::pause();
         let starts = Rc::new(Cell::new(0));
         let counted = Rc::clone(&starts);
@@ -145,12 +149,12 @@ mod tests {
             counted.set(counted.get() + 1);
             let first = counted.get() == 1;
             async move {
-                assert!(!first, "as the test wants");
+                assert!(!first, "panic of the test");
                 std::future::pending().await
             }
         });
         tokio::time::sleep(RESTART_AFTER * 3).await;
-        assert_eq!(starts.get(), 2, "once by us, once after the panic, and then it stays");
+        assert_eq!(starts.get(), 2, "one start by the test, and one after the panic");
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,7 +163,7 @@ mod tests {
         supervise("test", || {
             starts += 1;
             let panics = starts < 3;
-            async move { assert!(!panics, "as the test wants") }
+            async move { assert!(!panics, "panic of the test") }
         })
         .await;
         assert_eq!(starts, 3);
@@ -173,7 +177,7 @@ mod tests {
         assert_eq!(*ended.borrow(), None);
         let panics = || {
             let _guard = guard("worker");
-            panic!("as the test wants")
+            panic!("panic of the test")
         };
         assert_eq!(contain("worker", panics), None::<()>);
         assert_eq!(first_of(ended).await, "worker");

@@ -1,4 +1,4 @@
-//! What every actor of one server process shares.
+//! The dependencies that all actors of one server process share.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     store::Store,
 };
 
-/// The surroundings of the actors: the store, the processor, the clock and the rules.
+/// The store, the payment processor, the clock and the rules, for all actors.
 #[derive(Debug)]
 pub struct ActorContext {
     pub store: Arc<dyn Store>,
@@ -23,10 +23,10 @@ pub struct ActorContext {
     pub clock: Clock,
     pub policy: Policy,
     pub replica: ReplicaName,
-    /// Where charges go that lost their lock: the order registry has them voided or refunded. What does not fit in is
-    /// found by reconciliation.
+    /// Queue of charges that lost their lock. The order registry voids or refunds them. Reconciliation finds the charges for
+    /// which the queue has no room.
     pub charges_to_reverse: mpsc::Sender<Charge>,
-    /// `None`: locks are not limited per network.
+    /// `None` if locks are not limited per network.
     pub network_locks: Option<NetworkLocks>,
 }
 
@@ -35,30 +35,31 @@ impl ActorContext {
         self.clock.now()
     }
 
-    /// Shows this replica what it has just committed, before the answer goes out and long before the feed tells it.
-    pub(super) fn show(&self, decision: &Decision) {
+    /// Applies a committed decision to the catalog of this replica before its request is answered. The feed may deliver the
+    /// same change earlier or later.
+    pub(super) fn apply_to_catalog(&self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             self.catalog.merge(ticket);
-            self.observe(ticket);
+            self.update_network_locks(ticket);
         }
     }
 
-    /// Ends the count of a network's lock that a committed state of its ticket does not show any more.
-    pub(super) fn observe(&self, ticket: &Ticket) {
+    /// Removes the locks that have ended, according to a committed state of their ticket, from the count of their network.
+    pub(super) fn update_network_locks(&self, ticket: &Ticket) {
         if let Some(network_locks) = &self.network_locks {
             network_locks.observe(ticket);
         }
     }
 
-    /// Has the charges of a decision that lost their lock voided or refunded, without anybody waiting for it.
-    pub(super) fn reverse_losers(&self, decision: &Decision) {
+    /// Queues the charges of a decision that lost their lock for voiding or refunding, and does not wait for it.
+    pub(super) fn queue_reversals(&self, decision: &Decision) {
         for charge in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
             let _ = self.charges_to_reverse.try_send(charge.clone());
         }
     }
 }
 
-/// A new identifier: UUIDv7, ascending within this process, also within a millisecond (RFC 9562 §6.2, method 1).
+/// Returns a new identifier: UUIDv7, ascending within this process, also within a millisecond (RFC 9562 §6.2, method 1).
 pub(super) fn new_id() -> Uuid {
     Uuid::now_v7()
 }

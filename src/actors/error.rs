@@ -1,25 +1,25 @@
-//! Why a request to the actors failed.
+//! The errors of requests to the actors.
 
 use crate::{
     domain::{Millis, PasswordError, Refusal},
     store::{CommitError, Unavailable},
 };
 
-/// Everything that a handle's method can fail with. `http/error.rs` maps each to its answer, exhaustively.
+/// The errors of all methods of the handles. `http/error.rs` maps each variant to an HTTP answer, exhaustively.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ActorError {
-    /// The rules say no.
+    /// The rules refuse the command.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// There is no such ticket, order or charge.
+    /// The ticket, order or charge does not exist.
     #[error("not found")]
     NotFound,
     #[error("the email address is in use")]
     EmailInUse,
-    /// An unknown email or a wrong password: nobody learns which.
+    /// The email address is unknown or the password is wrong. The answer does not say which.
     #[error("wrong email or password")]
     InvalidCredentials,
-    /// The password cannot be chosen for this account.
+    /// This account cannot have this password.
     #[error("password {0}")]
     Password(#[from] PasswordError),
     /// `currentPassword` of a signed-in user is wrong.
@@ -28,24 +28,25 @@ pub enum ActorError {
     /// The session ended while the request ran.
     #[error("not signed in")]
     NotSignedIn,
-    /// The payment processor does not know the token.
-    #[error("the token is not known to the payment processor")]
+    /// The payment processor has no such token.
+    #[error("the payment processor has no such token")]
     UnknownToken,
-    /// Too many attempts to sign in.
+    /// There were too many attempts to sign in.
     #[error("too many attempts")]
     TooManySignInAttempts { retry_after: Millis },
-    /// The user has as many tickets on sale as they may.
+    /// The user has the maximum number of tickets on sale.
     #[error("too many tickets on sale")]
     TooManyListings,
-    /// The Idempotency-Key was used meanwhile: look its record up again.
+    /// Another request used the Idempotency-Key meanwhile. The caller looks its record up again.
     #[error("the idempotency key was used")]
     KeyUsed,
-    /// A queue is full, or an actor is in a faulted state.
+    /// A queue is full, other requests changed the document too often, or the ticket's actor panicked.
     #[error("busy: {0}")]
     Busy(&'static str),
     #[error("unavailable: {0}")]
     Unavailable(String),
-    #[error("whether it was done is not known")]
+    /// The request may have been carried out or not.
+    #[error("the outcome is not known")]
     OutcomeUnknown,
 }
 
@@ -58,7 +59,7 @@ impl From<Unavailable> for ActorError {
 impl From<CommitError> for ActorError {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Stale => Self::Busy("changed by others again and again"),
+            CommitError::Stale => Self::Busy("other requests changed it too often"),
             CommitError::EmailInUse => Self::EmailInUse,
             CommitError::SlotsFull => Self::Refused(Refusal::TooManyLocks { retry_after: Millis::from_secs(60) }),
             CommitError::KeyUsed => Self::KeyUsed,

@@ -1,4 +1,4 @@
-//! The queue in front of the hashing threads: bounded, fair between networks, with a deadline for each job.
+//! The queue of the hashing threads: bounded, fair between networks, with a deadline for each job.
 //!
 //! Networks take turns, one job each, so that a flood from one network delays another network by one job and not by the
 //! whole flood. When the queue is full, a network with fewer waiting jobs displaces a job of the network with the most.
@@ -22,9 +22,9 @@ pub(super) struct HashQueue<J> {
 
 #[derive(Debug)]
 struct QueueState<J> {
-    /// Waiting jobs by network, the oldest first; a network without jobs has no entry.
+    /// Waiting jobs by network, the oldest first. A network without jobs has no entry.
     networks: HashMap<IpAddr, VecDeque<QueuedJob<J>>>,
-    /// The networks with waiting jobs, each once, the one to be served next in front.
+    /// The networks with waiting jobs, each once, in the order in which they are served.
     turns: VecDeque<IpAddr>,
     waiting: usize,
     last_id: u64,
@@ -40,7 +40,7 @@ struct QueuedJob<J> {
 
 /// Identifies a waiting job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QueuePlace {
+pub(super) struct QueuedJobId {
     network: IpAddr,
     id: u64,
 }
@@ -54,15 +54,15 @@ impl<J> HashQueue<J> {
         Self { state: Mutex::new(state), ready: Condvar::new() }
     }
 
-    /// Adds a job that is to begin before `deadline`. Returns `None` if the queue is full and `network` has as many
+    /// Adds a job that has to begin before `deadline`. Returns `None` if the queue is full and `network` has as many
     /// waiting jobs as any other. A displaced job is dropped.
-    pub(super) fn push(&self, network: IpAddr, deadline: Instant, job: J) -> Option<QueuePlace> {
+    pub(super) fn push(&self, network: IpAddr, deadline: Instant, job: J) -> Option<QueuedJobId> {
         let mut state = self.state.lock();
-        let (place, displaced) = state.push(network, deadline, job)?;
+        let (id, displaced) = state.push(network, deadline, job)?;
         drop(state);
         drop(displaced);
         self.ready.notify_one();
-        Some(place)
+        Some(id)
     }
 
     /// Waits for the next job whose deadline has not passed. Returns `None` once the queue is closed.
@@ -79,15 +79,15 @@ impl<J> HashQueue<J> {
         }
     }
 
-    /// Removes a job. Returns false if it is no longer waiting: it was taken, displaced or dropped.
-    pub(super) fn remove(&self, place: QueuePlace) -> bool {
+    /// Removes a job. Returns false if the job does not wait any more: it was taken, displaced or dropped.
+    pub(super) fn remove(&self, id: QueuedJobId) -> bool {
         let mut state = self.state.lock();
-        let removed = state.remove(place);
+        let removed = state.remove(id);
         drop(state);
         removed.is_some()
     }
 
-    /// Ends the threads that wait in [`HashQueue::next`], and drops what is waiting.
+    /// Makes [`HashQueue::next`] return `None` on all threads, and drops the waiting jobs.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -101,35 +101,35 @@ impl<J> HashQueue<J> {
 }
 
 impl<J> QueueState<J> {
-    /// The place of the new job, and the job that it displaced.
-    fn push(&mut self, network: IpAddr, deadline: Instant, job: J) -> Option<(QueuePlace, Option<J>)> {
+    /// Adds a job. Returns its id and the job that it displaced, or `None` if the queue has no room for it.
+    fn push(&mut self, network: IpAddr, deadline: Instant, job: J) -> Option<(QueuedJobId, Option<J>)> {
         let displaced = if self.waiting < HashQueue::<J>::WAITING_MAX { None } else { Some(self.displace(network)?) };
         self.last_id += 1;
-        let place = QueuePlace { network, id: self.last_id };
+        let id = QueuedJobId { network, id: self.last_id };
         let jobs = self.networks.entry(network).or_default();
         if jobs.is_empty() {
             self.turns.push_back(network);
         }
-        jobs.push_back(QueuedJob { id: place.id, deadline, job });
+        jobs.push_back(QueuedJob { id: id.id, deadline, job });
         self.count(self.waiting + 1);
-        Some((place, displaced))
+        Some((id, displaced))
     }
 
-    /// Takes out the newest job of the network with the most, if `network` has fewer than that.
+    /// Removes the newest job of the network with the most jobs, if `network` has fewer jobs than that network.
     fn displace(&mut self, network: IpAddr) -> Option<J> {
-        let longest = *self.turns.iter().max_by_key(|network| self.waiting_of(**network))?;
-        if self.waiting_of(network) >= self.waiting_of(longest) {
+        let most_jobs = *self.turns.iter().max_by_key(|network| self.waiting_of(**network))?;
+        if self.waiting_of(network) >= self.waiting_of(most_jobs) {
             return None;
         }
-        let newest = self.networks.get(&longest)?.back()?.id;
-        self.remove(QueuePlace { network: longest, id: newest })
+        let newest = self.networks.get(&most_jobs)?.back()?.id;
+        self.remove(QueuedJobId { network: most_jobs, id: newest })
     }
 
     fn waiting_of(&self, network: IpAddr) -> usize {
         self.networks.get(&network).map_or(0, VecDeque::len)
     }
 
-    /// The oldest job of the network whose turn it is. Jobs whose deadline has passed are dropped.
+    /// Removes the oldest job of the next network in turn. Drops jobs whose deadline has passed.
     fn take(&mut self, now: Instant) -> Option<J> {
         while let Some(network) = self.turns.pop_front() {
             let jobs = self.networks.get_mut(&network)?;
@@ -147,13 +147,13 @@ impl<J> QueueState<J> {
         None
     }
 
-    fn remove(&mut self, place: QueuePlace) -> Option<J> {
-        let jobs = self.networks.get_mut(&place.network)?;
-        let index = jobs.iter().position(|waiting| waiting.id == place.id)?;
+    fn remove(&mut self, id: QueuedJobId) -> Option<J> {
+        let jobs = self.networks.get_mut(&id.network)?;
+        let index = jobs.iter().position(|waiting| waiting.id == id.id)?;
         let removed = jobs.remove(index)?;
         if jobs.is_empty() {
-            self.networks.remove(&place.network);
-            self.turns.retain(|network| *network != place.network);
+            self.networks.remove(&id.network);
+            self.turns.retain(|network| *network != id.network);
         }
         self.count(self.waiting - 1);
         Some(removed.job)
@@ -204,19 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn full_queue_gives_a_place_of_the_longest_network_to_a_shorter_one() {
+    fn full_queue_displaces_a_job_of_the_network_with_most_jobs() {
         let queue = HashQueue::new();
         for job in 0..MAX {
             queue.push(network(1), soon(), (1, job)).expect("there is room");
         }
-        assert!(queue.push(network(1), soon(), (1, MAX)).is_none(), "the longest network has no claim to more");
+        assert!(queue.push(network(1), soon(), (1, MAX)).is_none(), "the network has the most jobs");
         for job in 0..MAX / 2 {
-            assert!(queue.push(network(2), soon(), (2, job)).is_some(), "place {job}");
+            assert!(queue.push(network(2), soon(), (2, job)).is_some(), "job {job}");
         }
-        assert!(queue.push(network(2), soon(), (2, MAX)).is_none(), "both networks have half of the places");
+        assert!(queue.push(network(2), soon(), (2, MAX)).is_none(), "both networks have half of the jobs");
         let served: Vec<(u8, usize)> = (0..MAX).map(|_| queue.next().expect("a job")).collect();
         let expected: Vec<(u8, usize)> = (0..MAX / 2).flat_map(|job| [(1, job), (2, job)]).collect();
-        assert_eq!(served, expected, "the newest jobs of the longest network were displaced");
+        assert_eq!(served, expected, "the newest jobs of the first network were displaced");
     }
 
     #[test]
@@ -229,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn removed_job_frees_its_place() {
+    fn removed_job_makes_room_for_another() {
         let queue = HashQueue::new();
-        let places: Vec<QueuePlace> = (0..MAX).map(|job| queue.push(network(1), soon(), job).expect("there is room")).collect();
-        assert!(queue.remove(places[0]));
-        assert!(!queue.remove(places[0]), "it is gone");
+        let ids: Vec<QueuedJobId> = (0..MAX).map(|job| queue.push(network(1), soon(), job).expect("there is room")).collect();
+        assert!(queue.remove(ids[0]));
+        assert!(!queue.remove(ids[0]), "the job was removed");
         assert!(queue.push(network(1), soon(), MAX).is_some());
         assert_eq!(queue.next(), Some(1));
-        assert!(!queue.remove(places[1]), "it was taken");
+        assert!(!queue.remove(ids[1]), "the job was taken");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Idempotency-Keys: who is using one right now, and what one was used for before.
+//! Idempotency-Keys: the keys of running requests, and the records of finished requests.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -12,15 +12,15 @@ use crate::{
     store::Store,
 };
 
-/// Looks keys up and holds them while their first request runs. Clones share what is held.
+/// Finds the records of keys, and reserves keys for running requests. Clones share the reserved keys.
 #[derive(Clone)]
 pub struct Idempotency {
     store: Arc<dyn Store>,
     secret: [u8; 32],
-    held: Held,
+    reserved: ReservedKeys,
 }
 
-type Held = Arc<Mutex<HashSet<(UserId, String)>>>;
+type ReservedKeys = Arc<Mutex<HashSet<(UserId, String)>>>;
 
 impl fmt::Debug for Idempotency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,22 +28,22 @@ impl fmt::Debug for Idempotency {
     }
 }
 
-/// The key is in use by this request until it is dropped.
+/// Reserves a key for one request until it is dropped.
 #[derive(Debug)]
 pub struct KeyInUse {
-    held: Held,
+    reserved: ReservedKeys,
     key: (UserId, String),
 }
 
 impl Idempotency {
     pub(super) fn new(store: Arc<dyn Store>, secret: [u8; 32]) -> Self {
-        Self { store, secret, held: Arc::default() }
+        Self { store, secret, reserved: Arc::default() }
     }
 
-    /// HMAC-SHA-256, in hex, under a secret that all replicas share: bodies hold passwords and payment tokens, which
-    /// must not be guessed from what is stored.
+    /// Returns the HMAC-SHA-256 of `parts`, in hexadecimal digits, under a secret that all replicas share. Request bodies contain
+    /// passwords and payment tokens, which must not be guessable from the stored fingerprint.
     pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC accepts keys of any length");
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -51,15 +51,15 @@ impl Idempotency {
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Takes the key for a request; `None` while another request of this process uses it. Across replicas, the commit of
-    /// the second one fails with [`ActorError::KeyUsed`].
+    /// Reserves the key for a request. Returns `None` while another request of this process uses the key. If requests with the
+    /// same key run on two replicas, the second one is refused by the rules, or its commit fails with [`ActorError::KeyUsed`].
     pub fn begin(&self, key: &IdempotencyKey) -> Option<KeyInUse> {
         let key = (key.user, key.key.clone());
-        let taken = self.held.lock().insert(key.clone());
-        taken.then(|| KeyInUse { held: Arc::clone(&self.held), key })
+        let is_new = self.reserved.lock().insert(key.clone());
+        is_new.then(|| KeyInUse { reserved: Arc::clone(&self.reserved), key })
     }
 
-    /// What the key was used for before.
+    /// Returns the record of the request that used the key before.
     ///
     /// # Errors
     /// [`ActorError::Unavailable`].
@@ -70,6 +70,6 @@ impl Idempotency {
 
 impl Drop for KeyInUse {
     fn drop(&mut self) {
-        self.held.lock().remove(&self.key);
+        self.reserved.lock().remove(&self.key);
     }
 }

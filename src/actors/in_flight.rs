@@ -1,11 +1,11 @@
-//! Counts of what is running now, by key: what a limit has to add to what is durable or known already, so that requests
-//! at the same moment do not exceed it together. In memory; a key is there for as long as something of it is running.
+//! Counts of running operations, by key. A limit adds them to the stored number, so that simultaneous requests do not exceed
+//! the limit together. The counts are in memory, and a key has an entry only while an operation of it is running.
 
 use std::{collections::HashMap, fmt, hash::Hash, sync::Arc};
 
 use parking_lot::Mutex;
 
-/// How many operations are running, by key. Clones share the counts.
+/// The number of running operations, by key. Clones share the counts.
 #[derive(Debug)]
 pub(super) struct InFlight<K>(Arc<Mutex<HashMap<K, usize>>>);
 
@@ -22,7 +22,8 @@ impl<K> Default for InFlight<K> {
 }
 
 impl<K: Eq + Hash + Copy> InFlight<K> {
-    /// Counts one more operation of `key` until the guard is dropped, if `may_begin` of how many are running before it.
+    /// Counts one more operation of `key` until the guard is dropped, if `may_begin` returns true for the number that is running
+    /// already. Returns `None` otherwise.
     pub(super) fn begin_if(&self, key: K, may_begin: impl FnOnce(usize) -> bool) -> Option<InFlightGuard<K>> {
         let mut counts = self.0.lock();
         let running = counts.get(&key).copied().unwrap_or_default();
@@ -35,15 +36,15 @@ impl<K: Eq + Hash + Copy> InFlight<K> {
 
     /// Counts one more operation of `key` until the guard is dropped.
     pub(super) fn begin(&self, key: K) -> InFlightGuard<K> {
-        self.begin_if(key, |_| true).expect("nothing forbids it")
+        self.begin_if(key, |_| true).expect("the condition is always true")
     }
 }
 
-/// One operation that is running.
+/// One running operation, counted until it is dropped.
 pub(super) struct InFlightGuard<K: Eq + Hash> {
     counts: Arc<Mutex<HashMap<K, usize>>>,
     key: K,
-    /// How many of the same key were running when it began.
+    /// Number of operations of the same key that were running when this one began.
     pub(super) others: usize,
 }
 
@@ -70,16 +71,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn count_of_a_key_grows_with_each_operation_and_ends_with_its_guards() {
+    fn operation_is_counted_until_its_guard_is_dropped() {
         let in_flight = InFlight::default();
         let first = in_flight.begin("a");
         let second = in_flight.begin("a");
         assert_eq!((first.others, second.others), (0, 1));
         assert!(in_flight.begin_if("a", |running| running < 2).is_none());
-        assert!(in_flight.begin_if("b", |running| running < 1).is_some(), "keys are counted apart");
+        assert!(in_flight.begin_if("b", |running| running < 1).is_some(), "keys are counted separately");
         drop(first);
         assert!(in_flight.begin_if("a", |running| running < 2).is_some());
         drop(second);
-        assert!(in_flight.0.lock().is_empty(), "nothing is kept of what has ended");
+        assert!(in_flight.0.lock().is_empty(), "ended operations leave no entry");
     }
 }

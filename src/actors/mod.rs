@@ -1,8 +1,11 @@
-//! The actors: one for each ticket that something happens to, and three registries.
+//! The actors: one for each ticket in use, and three registries (tickets, orders, users).
 //!
-//! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never an address. Waiting goes one way,
-//! http -> registry -> ticket. Admission is bounded in front of the registries and sheds with [`ActorError::Busy`]. No rule
-//! about who may do what lives here: that is [`crate::domain::decide()`].
+//! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never the address of an actor. An actor waits
+//! only for actors further along the path HTTP -> registry -> ticket. Each handle admits a bounded number of requests and
+//! rejects the others with [`ActorError::Busy`].
+//!
+//! [`crate::domain::decide()`] decides what may happen to a ticket. The ownership of orders and charges, the quotas and the
+//! rules of accounts are checked here.
 
 mod context;
 mod error;
@@ -44,7 +47,7 @@ pub use webhooks::{WebhookOutcome, Webhooks};
 use crate::domain::{Charge, Millis};
 use settlement::Settlement;
 
-/// All that HTTP handlers talk to. Clones are handles on the same actors.
+/// The handles that HTTP handlers use. Clones are handles on the same actors.
 #[derive(Debug, Clone)]
 pub struct Actors {
     pub tickets: Tickets,
@@ -54,34 +57,37 @@ pub struct Actors {
     pub idempotency: Idempotency,
 }
 
-/// What the actors are started with beside the [`ActorContext`].
+/// Settings of the actors that are not in the [`ActorContext`].
 #[derive(Debug)]
 pub struct ActorsConfig {
     pub session_ttl: Millis,
     /// Whether sign-ins are counted and limited.
-    pub signin_rates: bool,
-    /// The key of request fingerprints, shared by all replicas.
+    pub limits_sign_ins: bool,
+    /// Key of the request fingerprints, the same on all replicas.
     pub idempotency_secret: [u8; 32],
-    /// The receiving end of [`ActorContext::charges_to_reverse`].
+    /// Receiver of [`ActorContext::charges_to_reverse`].
     pub charges_to_reverse: mpsc::Receiver<Charge>,
 }
 
 impl Actors {
-    /// How many charges that lost their lock may wait for their reversal; more are found by reconciliation.
+    /// Maximum number of charges that wait for their reversal. Reconciliation finds the charges beyond it.
     pub const CHARGES_TO_REVERSE_MAX: usize = 4096;
 
-    /// Starts registries and upkeep on `arbiters`, of which there must be at least one; they end with them.
+    /// Starts the registries and the background tasks on `arbiters`. They end with the arbiters.
+    ///
+    /// # Panics
+    /// If `arbiters` is empty.
     pub fn start(context: Arc<ActorContext>, config: ActorsConfig, arbiters: &[ArbiterHandle]) -> Self {
-        let home = &arbiters[0];
+        let first = &arbiters[0];
         let tickets = Tickets::start(Arc::clone(&context), arbiters);
         let settlement = Settlement::new(Arc::clone(&context), tickets.clone());
         let webhooks = Webhooks::new(Arc::clone(&context), settlement.clone());
-        let orders = Orders::start(Arc::clone(&context), settlement, config.charges_to_reverse, tickets.clone(), home);
-        let users = Users::start(Arc::clone(&context), config.session_ttl, config.signin_rates, home);
+        let orders = Orders::start(Arc::clone(&context), settlement, config.charges_to_reverse, tickets.clone(), first);
+        let users = Users::start(Arc::clone(&context), config.session_ttl, config.limits_sign_ins, first);
         let idempotency = Idempotency::new(Arc::clone(&context.store), config.idempotency_secret);
         let actors = Self { tickets, orders, webhooks, users, idempotency };
         let upkeep = actors.clone();
-        home.spawn_fn(move || upkeep::start(&context, &upkeep));
+        first.spawn_fn(move || upkeep::start(&context, &upkeep));
         actors
     }
 }

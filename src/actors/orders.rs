@@ -12,7 +12,7 @@ use super::{
     in_flight::{InFlight, InFlightGuard},
     reconciliation::Reconciliation,
     settlement::{self, AuthorizeWith, Settlement},
-    ticket::Done,
+    ticket::Committed,
 };
 use crate::{
     domain::{
@@ -30,30 +30,30 @@ pub use super::settlement::PaymentResult;
 /// A handle on the order registry.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    desk: OrderService,
+    service: OrderService,
     registry: Addr<OrderRegistry>,
     admitted: Arc<Semaphore>,
 }
 
-/// The registry: it sees a payment through, whether or not its client waits, and looks after those that nobody does.
+/// The registry actor: it finishes each request, whether or not its client still waits, and runs the reconciliation.
 #[derive(Debug)]
 struct OrderRegistry {
-    desk: OrderService,
+    service: OrderService,
     charges_to_reverse: Option<mpsc::Receiver<Charge>>,
     _essential: EssentialTask,
 }
 
-/// What handle and registry both work with.
+/// The operations on orders, shared by the handle and the registry.
 #[derive(Debug, Clone)]
 struct OrderService {
     context: Arc<ActorContext>,
     tickets: Tickets,
     settlement: Settlement,
-    /// Attempts to pay that may be declined yet, by buyer.
+    /// Number of payments that may still be declined, by buyer.
     attempts: InFlight<UserId>,
 }
 
-/// What the buyer saw of the ticket; what they do not say is not compared.
+/// Price and version of the ticket that the buyer has seen. `None` is not compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Expected {
     pub price: Option<Money>,
@@ -66,7 +66,7 @@ struct PlaceOrder {
     buyer: UserId,
     ticket: TicketId,
     expected: Expected,
-    /// The network whose locks are limited together with this one.
+    /// The client's network, whose locks are limited. `None` if they are not.
     network: Option<IpAddr>,
     key: Option<IdempotencyKey>,
 }
@@ -101,7 +101,7 @@ impl Actor for OrderRegistry {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(Orders::ADMITTED_MAX * 2);
-        Reconciliation::start(&self.desk.context, &self.desk.settlement);
+        Reconciliation::start(&self.service.context, &self.service.settlement);
         if let Some(charges_to_reverse) = self.charges_to_reverse.take() {
             ctx.add_stream(stream::unfold(charges_to_reverse, |mut charges_to_reverse| async move {
                 charges_to_reverse.recv().await.map(|charge| (charge, charges_to_reverse))
@@ -110,10 +110,10 @@ impl Actor for OrderRegistry {
     }
 }
 
-/// Of a charge that lost its lock.
+/// Receives charges that lost their lock.
 impl StreamHandler<Charge> for OrderRegistry {
     fn handle(&mut self, charge: Charge, _: &mut Context<Self>) {
-        let settlement = self.desk.settlement.clone();
+        let settlement = self.service.settlement.clone();
         actix::spawn(async move { settlement::finish(&settlement, charge).await });
     }
 
@@ -126,8 +126,8 @@ impl Handler<PlaceOrder> for OrderRegistry {
     type Result = ResponseFuture<Result<Order, ActorError>>;
 
     fn handle(&mut self, place: PlaceOrder, _: &mut Context<Self>) -> Self::Result {
-        let desk = self.desk.clone();
-        Box::pin(async move { desk.place(place).await })
+        let service = self.service.clone();
+        Box::pin(async move { service.place(place).await })
     }
 }
 
@@ -135,8 +135,8 @@ impl Handler<Cancel> for OrderRegistry {
     type Result = ResponseFuture<Result<(), ActorError>>;
 
     fn handle(&mut self, cancel: Cancel, _: &mut Context<Self>) -> Self::Result {
-        let desk = self.desk.clone();
-        Box::pin(async move { desk.cancel(cancel).await })
+        let service = self.service.clone();
+        Box::pin(async move { service.cancel(cancel).await })
     }
 }
 
@@ -144,8 +144,8 @@ impl Handler<Pay> for OrderRegistry {
     type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
 
     fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
-        let desk = self.desk.clone();
-        Box::pin(async move { desk.pay(pay).await })
+        let service = self.service.clone();
+        Box::pin(async move { service.pay(pay).await })
     }
 }
 
@@ -153,8 +153,8 @@ impl Handler<Confirm> for OrderRegistry {
     type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
 
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
-        let desk = self.desk.clone();
-        Box::pin(async move { desk.confirm(confirm).await })
+        let service = self.service.clone();
+        Box::pin(async move { service.confirm(confirm).await })
     }
 }
 
@@ -166,22 +166,22 @@ impl OrderService {
         let replica = self.context.replica.clone();
         let command = TicketCommand::Lock { order, buyer: place.buyer, expected_price, expected_version, replica };
         let done = match (&self.context.network_locks, place.network) {
-            (Some(locks), Some(network)) => self.place_counted(locks, network, order, place, command).await?,
-            _ => self.tickets.ask(place.ticket, command, place.key).await?,
+            (Some(locks), Some(network)) => self.place_limited(locks, network, order, place, command).await?,
+            _ => self.tickets.execute(place.ticket, command, place.key).await?,
         };
         done.decision.order.ok_or(ActorError::NotFound)
     }
 
-    /// Locks a ticket for a network whose locks are limited. Here and not in the request's handler: the lock is counted also
-    /// if its client leaves.
-    async fn place_counted(
+    /// Locks a ticket for a network whose locks are limited. This runs in the registry and not in the HTTP handler, so that the
+    /// lock is counted also if its client disconnects.
+    async fn place_limited(
         &self,
         locks: &NetworkLocks,
         network: IpAddr,
         order: OrderId,
         place: PlaceOrder,
         command: TicketCommand,
-    ) -> Result<Done, ActorError> {
+    ) -> Result<Committed, ActorError> {
         if !locks.reserve(network, place.ticket, order, &self.context.policy, self.context.now()) {
             let limit = Refusal::TooManyLocks { retry_after: NetworkLocks::RETRY_AFTER };
             let refusal = self.tickets.refusal(place.ticket, &command, limit).await?;
@@ -190,7 +190,7 @@ impl OrderService {
             }
             return Err(refusal.into());
         }
-        let placed = self.tickets.ask(place.ticket, command, place.key).await;
+        let placed = self.tickets.execute(place.ticket, command, place.key).await;
         if placed.is_err() {
             locks.cancel(place.ticket, order);
         }
@@ -203,14 +203,14 @@ impl OrderService {
             return Ok(());
         }
         let command = TicketCommand::Cancel { order: order.id, by: cancel.by };
-        match self.tickets.ask(order.ticket.id, command, cancel.key).await {
+        match self.tickets.execute(order.ticket.id, command, cancel.key).await {
             Ok(_) | Err(ActorError::Refused(Refusal::Stale)) => Ok(()),
             Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => match self.order(cancel.order, cancel.by).await?.status {
                 OrderStatus::Cancelled => Ok(()),
                 OrderStatus::Completed => Err(Refusal::OrderCompleted.into()),
                 OrderStatus::Created | OrderStatus::AwaitingPayment => Err(ActorError::Busy("order")),
             },
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         }
     }
 
@@ -234,21 +234,21 @@ impl OrderService {
                 may_still_be_paid(&self.order(pay.order, pay.by).await?)?;
                 return Err(ActorError::Busy("order"));
             }
-            Err(fault) => return Err(fault),
+            Err(error) => return Err(error),
         };
-        // The last one is new; the one before it, if there is one, gives way to it.
+        // The last charge is the new one. A charge before it, if there is one, is replaced by it.
         let charge = done.decision.charges.into_iter().next_back().ok_or(ActorError::NotFound)?;
         self.settle(charge, AuthorizeWith::Token(pay.token), Some(attempt)).await
     }
 
-    /// Has a payment decided, unless too many of the buyer's were declined. The attempt counts as one that may be declined
-    /// for as long as the guard is held.
+    /// Lets the ticket's actor decide a payment, unless too many of the buyer's payments were declined. The payment is counted
+    /// as one that may still be declined until the returned guard is dropped.
     async fn submit(
         &self,
         order: &Order,
         command: TicketCommand,
         key: Option<IdempotencyKey>,
-    ) -> Result<(InFlightGuard<UserId>, Result<Done, ActorError>), ActorError> {
+    ) -> Result<(InFlightGuard<UserId>, Result<Committed, ActorError>), ActorError> {
         let attempt = self.attempts.begin(order.buyer);
         let declines = match self.context.policy.limits_declines {
             true => self.context.store.declines_of(order.buyer).await?,
@@ -256,7 +256,7 @@ impl OrderService {
         };
         let now = self.context.now();
         let submitted = match self.context.policy.declines_wait_until(&declines, attempt.others, now) {
-            None => self.tickets.ask(order.ticket.id, command, key).await,
+            None => self.tickets.execute(order.ticket.id, command, key).await,
             Some(until) => {
                 let limit = Refusal::TooManyDeclines { retry_after: until - now };
                 Err(self.tickets.refusal(order.ticket.id, &command, limit).await?.into())
@@ -274,17 +274,17 @@ impl OrderService {
             return Ok(PaymentResult { charge, client_secret: None });
         }
         let command = TicketCommand::ConfirmPayment { charge: confirm.charge, by: confirm.by };
-        match self.tickets.ask(charge.ticket, command, confirm.key).await {
+        match self.tickets.execute(charge.ticket, command, confirm.key).await {
             Ok(done) => {
                 let confirmed = done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
                 self.settle(confirmed.ok_or(ActorError::NotFound)?, AuthorizeWith::Resume, None).await
             }
             Err(ActorError::Refused(Refusal::Stale | Refusal::NotFound)) => self.charge(confirm.charge, confirm.by).await,
-            Err(fault) => Err(fault),
+            Err(error) => Err(error),
         }
     }
 
-    /// Drives the charge on a task of its own, so that it goes on when the client leaves, and waits for it a while.
+    /// Settles the charge in its own task, which continues if the client disconnects. Waits at most `ANSWER_AFTER` for it.
     async fn settle(
         &self,
         charge: Charge,
@@ -295,22 +295,22 @@ impl OrderService {
         let (done, outcome) = oneshot::channel();
         let settlement = self.settlement.clone();
         actix::spawn(async move {
-            let driven = settlement.advance(charge, attempt).await;
+            let settled = settlement.advance(charge, attempt).await;
             drop(in_flight);
-            if let Ok(paid) = &driven {
-                settlement::count(&paid.charge);
+            if let Ok(payment) = &settled {
+                settlement::count(&payment.charge);
             }
-            let _ = done.send(driven);
+            let _ = done.send(settled);
         });
         match tokio::time::timeout(Orders::ANSWER_AFTER, outcome).await {
-            Ok(Ok(Ok(paid))) if paid.charge.failure.as_ref().is_some_and(|failure| failure.code == "invalid_token") => {
+            Ok(Ok(Ok(payment))) if payment.charge.failure.as_ref().is_some_and(|failure| failure.code == "invalid_token") => {
                 Err(ActorError::UnknownToken)
             }
-            Ok(Ok(Ok(paid))) => Ok(paid),
-            // Not finished in time, or not at all: reconciliation goes on, and the client sees how far it is.
+            Ok(Ok(Ok(payment))) => Ok(payment),
+            // Not finished in time, or failed: reconciliation continues, and the client gets the charge's present state.
             outcome => {
-                if let Ok(Ok(Err(fault))) = outcome {
-                    tracing::warn!(charge = %id, %fault, "a payment is left to reconciliation");
+                if let Ok(Ok(Err(error))) = outcome {
+                    tracing::warn!(charge = %id, %error, "a payment could not be finished now; reconciliation continues it");
                 }
                 let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
                 Ok(PaymentResult { charge, client_secret: None })
@@ -335,7 +335,7 @@ impl OrderService {
     }
 }
 
-/// What the order alone says: its ticket's actor has the last word.
+/// Checks the order alone. The ticket's actor makes the final decision.
 fn may_still_be_paid(order: &Order) -> Result<(), Refusal> {
     match (order.status, order.cancel_reason) {
         (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
@@ -346,9 +346,9 @@ fn may_still_be_paid(order: &Order) -> Result<(), Refusal> {
 }
 
 impl Orders {
-    /// Requests to the registry at once; more are shed.
+    /// Maximum number of requests to the registry at once. More are rejected.
     const ADMITTED_MAX: usize = 4096;
-    /// A client that pays is answered after this long, finished or not.
+    /// Maximum time that the answer to a payment waits for the settlement.
     const ANSWER_AFTER: Duration = Duration::from_secs(20);
 
     pub(super) fn start(
@@ -358,20 +358,20 @@ impl Orders {
         tickets: Tickets,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let desk = OrderService { context, tickets, settlement, attempts: InFlight::default() };
+        let service = OrderService { context, tickets, settlement, attempts: InFlight::default() };
         let registry = {
-            let desk = desk.clone();
+            let service = service.clone();
             Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry {
-                desk,
+                service,
                 charges_to_reverse: Some(charges_to_reverse),
                 _essential: EssentialTask::new("order registry"),
             })
         };
-        Self { desk, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+        Self { service, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
 
-    /// Locks a ticket for a buyer. A ticket that is known to be locked or sold is refused from memory. `network`: the network
-    /// whose locks are limited together with this one, if they are limited.
+    /// Locks a ticket for a buyer. A ticket that is locked or sold in the catalog is refused without a message to its actor.
+    /// `network` is the client's network if locks are limited per network.
     pub async fn place(
         &self,
         buyer: UserId,
@@ -380,26 +380,26 @@ impl Orders {
         network: Option<IpAddr>,
         key: Option<IdempotencyKey>,
     ) -> Result<Order, ActorError> {
-        self.desk.tickets.refuse_early(ticket, buyer)?;
+        self.service.tickets.refuse_early(ticket, buyer)?;
         self.send(PlaceOrder { buyer, ticket, expected, network, key }).await
     }
 
-    /// [`ActorError::NotFound`], or `Refused(NotOwner)`.
+    /// Returns an order of the user `by`. Fails with [`ActorError::NotFound`] or `Refused(NotOwner)`.
     pub async fn get(&self, id: OrderId, by: UserId) -> Result<Order, ActorError> {
-        self.desk.order(id, by).await
+        self.service.order(id, by).await
     }
 
-    /// By id ascending.
+    /// Returns the buyer's orders, by id ascending.
     pub async fn list(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, ActorError> {
-        Ok(self.desk.context.store.orders_of(buyer, scope, after, limit).await?)
+        Ok(self.service.context.store.orders_of(buyer, scope, after, limit).await?)
     }
 
-    /// Gives the lock up. Cancelling what is Cancelled already is fine.
+    /// Cancels the order. An order that is Cancelled already is no error.
     pub async fn cancel(&self, order: OrderId, by: UserId, key: Option<IdempotencyKey>) -> Result<(), ActorError> {
         self.send(Cancel { order, by, key }).await
     }
 
-    /// Authorize, claim, capture; answers as soon as the charge is final or waits for the buyer or for the processor.
+    /// Authorizes, claims and captures a payment. Returns when the charge is final, waits for the buyer, or takes too long.
     pub async fn pay(
         &self,
         order: OrderId,
@@ -410,20 +410,20 @@ impl Orders {
         self.send(Pay { order, by, token, key }).await
     }
 
-    /// After the buyer acted.
+    /// Continues a charge after the buyer has acted.
     pub async fn confirm(&self, charge: ChargeId, by: UserId, key: Option<IdempotencyKey>) -> Result<PaymentResult, ActorError> {
         self.send(Confirm { charge, by, key }).await
     }
 
-    /// The present state, with a fresh client secret if the buyer must act.
+    /// Returns the charge's present state, with a new client secret if the buyer must act.
     pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
-        self.desk.charge(id, by).await
+        self.service.charge(id, by).await
     }
 
-    /// An order's charges, by id ascending.
+    /// Returns an order's charges, by id ascending.
     pub async fn charges(&self, order: OrderId, by: UserId) -> Result<Vec<Charge>, ActorError> {
-        self.desk.order(order, by).await?;
-        Ok(self.desk.context.store.charges_of(order).await?)
+        self.service.order(order, by).await?;
+        Ok(self.service.context.store.charges_of(order).await?)
     }
 
     async fn send<M, T>(&self, message: M) -> Result<T, ActorError>
@@ -432,17 +432,17 @@ impl Orders {
         T: Send + 'static,
         OrderRegistry: Handler<M>,
     {
-        let Ok(_admission) = self.admitted.try_acquire() else {
+        let Ok(_permit) = self.admitted.try_acquire() else {
             METRICS.requests_rejected.with_label_values(&["orders"]).inc();
             return Err(ActorError::Busy("orders"));
         };
-        // A closed mailbox: the registry is going down with its arbiter; what it had in hand may have been done.
+        // The mailbox is closed: the registry ends with its arbiter, and the request may have been carried out or not.
         self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }
 
-/// Whether a charge ended in failure.
 impl PaymentResult {
+    /// Returns whether the charge failed.
     pub fn is_failed(&self) -> bool {
         self.charge.status == ChargeStatus::Failed
     }

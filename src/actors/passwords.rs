@@ -1,7 +1,7 @@
-//! Password hashing, off the actor threads: a few threads of its own behind a bounded, fair queue.
+//! Password hashing on threads of its own, which take jobs from a bounded, fair queue.
 //!
 //! Argon2id with OWASP's parameters (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1). A hash takes some 13 ms of
-//! a core, so more of them at once than there are cores to spare would starve everything else.
+//! a core. So there are fewer threads than cores, which leaves time for all other work.
 
 use std::{fmt, net::IpAddr, sync::Arc, thread, time::Duration};
 
@@ -21,17 +21,17 @@ use crate::{
     tasks::contain,
 };
 
-/// A handle on the hashing threads. They end when the last handle is dropped.
+/// A handle on the hashing threads. The threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Passwords {
     threads: Arc<Threads>,
-    /// What an unknown email's password is compared with, so that it takes the same time as a known one's.
-    decoy: Arc<str>,
+    /// Hash that the password is compared with if the email address is unknown, so that both cases take the same time.
+    dummy_hash: Arc<str>,
 }
 
 type HashJob = Box<dyn FnOnce(&mut Hasher) + Send>;
 
-/// The threads' queue, closed on drop.
+/// The queue of the threads, closed on drop.
 struct Threads {
     queue: Arc<HashQueue<HashJob>>,
 }
@@ -48,25 +48,26 @@ impl Drop for Threads {
     }
 }
 
-/// One thread's memory for Argon2: to take 19 MiB from the system and give them back costs a tenth of each hash.
+/// The memory for Argon2 of one thread. It is kept because allocating and freeing 19 MiB costs a tenth of each hash.
 #[derive(Default)]
 struct Hasher {
     memory: Vec<Block>,
 }
 
-/// Whether a password is right.
+/// The result of a comparison with a stored hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PasswordCheck {
     Wrong,
     Right,
-    /// Right, but hashed with other parameters than today's, or not in NFC: here is today's hash.
+    /// The password is right, but its hash has other parameters than the present ones, or is not of the NFC form. `fresh` is the
+    /// present hash.
     Outdated {
         fresh: String,
     },
 }
 
 impl Passwords {
-    /// Who waits longer than this for a thread gets 503. The time of the hash itself is not counted.
+    /// Maximum time that a job waits for a thread, without the time of the hash itself. After it, the caller gets 503.
     const WAIT_MAX: Duration = Duration::from_secs(3);
 
     pub(super) fn start() -> Self {
@@ -81,31 +82,32 @@ impl Passwords {
                 lower_priority();
                 let mut hasher = Hasher::default();
                 while let Some(job) = queue.next() {
-                    // The caller whose job panics gets 503; the next job overwrites what is left in the memory.
+                    // If a job panics, its caller gets 503. The next job overwrites the memory.
                     contain("password", || job(&mut hasher));
                 }
             });
-            started.expect("a thread can be started at start-up");
+            started.expect("the system can start a thread");
         }
-        Self { threads: Arc::new(Threads { queue }), decoy: Hasher::default().hash(b"the decoy's password").into() }
+        Self { threads: Arc::new(Threads { queue }), dummy_hash: Hasher::default().hash(b"the dummy password").into() }
     }
 
-    /// The hash of a new password, in PHC string format. `network` is the client's: networks take turns.
+    /// Returns the hash of a new password, in PHC string format. `network` is the client's: networks take turns in the queue.
     pub(super) async fn hash(&self, network: IpAddr, password: NewPassword) -> Result<String, ActorError> {
         self.run(network, move |hasher| hasher.hash(password.as_str().as_bytes())).await
     }
 
-    /// Compares with a stored hash; without one, with nobody's, in the same time, and it is wrong.
+    /// Compares `password` with a stored hash. Without a stored hash, compares it with a dummy hash, which takes the same time,
+    /// and returns [`PasswordCheck::Wrong`].
     pub(super) async fn verify(&self, network: IpAddr, password: String, stored: Option<String>) -> Result<PasswordCheck, ActorError> {
-        let decoy = Arc::clone(&self.decoy);
+        let dummy_hash = Arc::clone(&self.dummy_hash);
         self.run(network, move |hasher| {
-            let verdict = hasher.verify(&password, stored.as_deref().unwrap_or(&decoy));
-            if stored.is_some() { verdict } else { PasswordCheck::Wrong }
+            let check = hasher.verify(&password, stored.as_deref().unwrap_or(&dummy_hash));
+            if stored.is_some() { check } else { PasswordCheck::Wrong }
         })
         .await
     }
 
-    /// Compares with a stored hash and, if `password` is right, makes the hash of `new`, in one turn of the queue.
+    /// Compares `password` with a stored hash and, if it is right, hashes `new`, in one job of the queue.
     pub(super) async fn verify_and_hash(
         &self,
         network: IpAddr,
@@ -114,9 +116,9 @@ impl Passwords {
         new: Option<NewPassword>,
     ) -> Result<(PasswordCheck, Option<String>), ActorError> {
         self.run(network, move |hasher| {
-            let verdict = hasher.verify(&password, &stored);
-            let new = new.filter(|_| verdict != PasswordCheck::Wrong);
-            (verdict, new.map(|new| hasher.hash(new.as_str().as_bytes())))
+            let check = hasher.verify(&password, &stored);
+            let new = new.filter(|_| check != PasswordCheck::Wrong);
+            (check, new.map(|new| hasher.hash(new.as_str().as_bytes())))
         })
         .await
     }
@@ -124,7 +126,7 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, network: IpAddr, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, ActorError> {
         let (done, mut result) = oneshot::channel();
         let job = Box::new(move |hasher: &mut Hasher| {
-            // The caller may be gone: then there is nothing to do.
+            // If the caller has stopped waiting, the hash is not needed.
             if !done.is_closed() {
                 METRICS.passwords_hashed.inc();
                 let _ = done.send(work(hasher));
@@ -132,23 +134,23 @@ impl Passwords {
         });
         let deadline = Instant::now() + Self::WAIT_MAX;
         let queue = &self.threads.queue;
-        let place = queue.push(network, deadline, job).ok_or_else(shed)?;
+        let id = queue.push(network, deadline, job).ok_or_else(reject)?;
         let answer = tokio::select! {
             biased;
             answer = &mut result => answer,
             () = sleep_until(deadline) => {
-                if queue.remove(place) {
-                    return Err(shed());
+                if queue.remove(id) {
+                    return Err(reject());
                 }
                 result.await
             }
         };
-        // Displaced by another network's job, or dropped because its time was over.
-        answer.map_err(|_| shed())
+        // No result: the job was displaced by another network's job, was dropped after its deadline, or panicked.
+        answer.map_err(|_| reject())
     }
 }
 
-/// Lowers this thread's scheduling priority: where hashes and requests want the same core, requests get nine tenths of it.
+/// Lowers this thread's scheduling priority: if hashes and requests compete for a core, requests get nine tenths of it.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     /// Added to the process's niceness. Ten steps are a ninth of the weight (Linux, `sched_prio_to_weight`).
@@ -158,25 +160,25 @@ fn lower_priority() {
     let lowered =
         rustix::process::getpriority_process(thread).and_then(|nice| rustix::process::setpriority_process(thread, nice + NICENESS));
     if let Err(error) = lowered {
-        tracing::warn!(%error, "the priority of a password hashing thread could not be lowered");
+        tracing::warn!(%error, "the priority of a password hashing thread could not be lowered; sign-ins may slow other requests down");
     }
 }
 
-/// Elsewhere niceness belongs to the whole process.
+/// Does nothing: on other systems niceness belongs to the whole process.
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {}
 
-fn shed() -> ActorError {
+fn reject() -> ActorError {
     METRICS.requests_rejected.with_label_values(&["passwords"]).inc();
     ActorError::Busy("passwords")
 }
 
 impl Hasher {
-    /// The hash of a new password, with today's parameters and a salt of its own, in PHC string format.
+    /// Returns the hash of a new password with the present parameters and a new salt, in PHC string format.
     fn hash(&mut self, password: &[u8]) -> String {
-        let (algorithm, version, params) = today();
+        let (algorithm, version, params) = present_parameters();
         let (salt, length) = (Salt::generate(), params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN));
-        let texts = ParamsString::try_from(&params).expect("today's parameters are three numbers");
+        let texts = ParamsString::try_from(&params).expect("the present parameters are three numbers");
         let output = self.output(algorithm, version, params, password, &salt, length);
         let hash = Some(output.expect("a password of 128 characters can be hashed"));
         PasswordHash { algorithm: algorithm.ident(), version: Some(version.into()), params: texts, salt: Some(salt), hash }.to_string()
@@ -189,28 +191,28 @@ impl Hasher {
             Some((algorithm, version, Params::try_from(&stored).ok()?, stored.salt?, stored.hash?))
         });
         let Some((algorithm, version, params, salt, expected)) = parsed else {
-            tracing::error!("a stored password hash cannot be read");
+            tracing::error!("a stored password hash is not a valid PHC string; its user cannot sign in; check the store for damage");
             return PasswordCheck::Wrong;
         };
         let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
         let is_current = algorithm == Algorithm::default() && costs(&params) == costs(&Params::default());
         let mut is_hash_of = |password: &str| {
             let output = self.output(algorithm, version, params.clone(), password.as_bytes(), &salt, expected.len());
-            // The comparison takes the same time wherever they differ.
+            // The comparison takes the same time for all differences.
             output.is_some_and(|output| output == expected)
         };
         let normalized = normalized_password(password);
         if is_hash_of(&normalized) {
             return if is_current { PasswordCheck::Right } else { PasswordCheck::Outdated { fresh: self.hash(normalized.as_bytes()) } };
         }
-        // Hashes from before passwords were brought into NFC are of the text as it was typed.
+        // Hashes that are older than the normalization to NFC are of the text as it was typed.
         if normalized != password && is_hash_of(password) {
             return PasswordCheck::Outdated { fresh: self.hash(normalized.as_bytes()) };
         }
         PasswordCheck::Wrong
     }
 
-    /// `None` for lengths that Argon2 does not know.
+    /// Returns `None` for lengths that Argon2 does not allow.
     fn output(
         &mut self,
         algorithm: Algorithm,
@@ -228,7 +230,7 @@ impl Hasher {
     }
 }
 
-fn today() -> (Algorithm, Version, Params) {
+fn present_parameters() -> (Algorithm, Version, Params) {
     (Algorithm::default(), Version::default(), Params::default())
 }
 
@@ -242,18 +244,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_has_the_promised_parameters() {
+    fn hash_has_the_documented_parameters() {
         let hash = Hasher::default().hash(b"correct horse");
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        Argon2::default().verify_password(b"correct horse", &PasswordHash::new(&hash).expect("PHC")).expect("as the crate does it");
+        Argon2::default().verify_password(b"correct horse", &PasswordHash::new(&hash).expect("PHC")).expect("the argon2 crate verifies it");
     }
 
     #[test]
-    fn an_outdated_hash_is_renewed_when_the_password_is_right() {
+    fn outdated_hash_is_renewed_when_the_password_is_right() {
         let mut hasher = Hasher::default();
         let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1024, 1, 1, None).expect("valid"));
         let stored = weak.hash_password(b"correct horse").expect("hashes").to_string();
-        let PasswordCheck::Outdated { fresh } = hasher.verify("correct horse", &stored) else { panic!("it is outdated") };
+        let PasswordCheck::Outdated { fresh } = hasher.verify("correct horse", &stored) else { panic!("the hash is outdated") };
         assert_eq!(hasher.verify("correct horse", &fresh), PasswordCheck::Right);
         assert_eq!(hasher.verify("wrong", &fresh), PasswordCheck::Wrong);
         assert_eq!(hasher.verify("wrong", &stored), PasswordCheck::Wrong);
@@ -269,34 +271,37 @@ mod tests {
         assert_eq!(hasher.verify(COMPOSED, &stored), PasswordCheck::Right);
         assert_eq!(hasher.verify(DECOMPOSED, &stored), PasswordCheck::Right);
         let before = hasher.hash(DECOMPOSED.as_bytes());
-        let PasswordCheck::Outdated { fresh } = hasher.verify(DECOMPOSED, &before) else { panic!("its hash is not of NFC") };
+        let PasswordCheck::Outdated { fresh } = hasher.verify(DECOMPOSED, &before) else { panic!("the hash is not of the NFC form") };
         assert_eq!(hasher.verify(COMPOSED, &fresh), PasswordCheck::Right);
         assert_eq!(hasher.verify("cafe\u{301} creme", &before), PasswordCheck::Wrong);
     }
 
     #[tokio::test]
-    async fn threads_outlive_jobs_that_panic() {
+    async fn thread_continues_after_a_job_that_panics() {
         let passwords = Passwords::start();
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         for _ in 0..threads * 2 {
-            let answer = passwords.run::<()>(network(1), |_| panic!("as the test wants")).await;
+            let answer = passwords.run::<()>(network(1), |_| panic!("panic of the test")).await;
             assert!(matches!(answer, Err(ActorError::Busy(_))), "{answer:?}");
         }
-        passwords.hash(network(1), NewPassword::parse("correct horse").expect("it may be chosen")).await.expect("a thread is left");
+        passwords.hash(network(1), NewPassword::parse("correct horse").expect("valid password")).await.expect("a thread is running");
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn hashing_threads_have_a_lower_priority_than_the_process() {
         let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).expect("a thread has a priority");
-        let of_hashing = Passwords::start().run(network(1), move |_| nice()).await.expect("room");
+        let of_hashing = Passwords::start().run(network(1), move |_| nice()).await.expect("the queue has room");
         assert_eq!(of_hashing, (nice() + 10).min(19));
     }
 
     #[tokio::test]
-    async fn nobody_has_the_decoys_password() {
+    async fn password_of_the_dummy_hash_is_wrong() {
         let passwords = Passwords::start();
-        assert_eq!(passwords.verify(network(1), "the decoy's password".into(), None).await.expect("room"), PasswordCheck::Wrong);
+        assert_eq!(
+            passwords.verify(network(1), "the dummy password".into(), None).await.expect("the queue has room"),
+            PasswordCheck::Wrong
+        );
     }
 
     fn network(number: u8) -> IpAddr {
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sign_in_during_a_flood_from_24_networks_is_hashed_after_one_job_of_each() {
+    async fn sign_in_during_a_flood_of_24_networks_is_hashed_after_one_job_of_each() {
         let passwords = Passwords::start_with(1);
         let release = occupied(&passwords).await;
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -330,17 +335,17 @@ mod tests {
         };
         let flood: Vec<_> = (0..120).map(|n| Box::pin(job(1 + n % 24))).collect();
         let mut flood = futures_util::future::join_all(flood);
-        assert!(futures_util::poll!(&mut flood).is_pending(), "all are in the queue now");
-        let mut honest = Box::pin(job(100));
-        assert!(futures_util::poll!(&mut honest).is_pending());
+        assert!(futures_util::poll!(&mut flood).is_pending(), "all jobs are queued");
+        let mut single = Box::pin(job(100));
+        assert!(futures_util::poll!(&mut single).is_pending());
         drop(release);
-        honest.await.expect("it is served");
-        assert!(flood.await.iter().all(Result::is_ok), "the queue has room for all of them");
+        single.await.expect("the job is served");
+        assert!(flood.await.iter().all(Result::is_ok), "the queue has room for all jobs");
         assert_eq!(order.lock().iter().position(|number| *number == 100), Some(24), "{:?}", order.lock());
     }
 
     #[tokio::test]
-    async fn job_that_waits_longer_than_3_s_is_refused_and_never_hashed() {
+    async fn job_that_waits_longer_than_3_s_is_refused_and_not_hashed() {
         let passwords = Passwords::start_with(1);
         let release = occupied(&passwords).await;
         let ran = Arc::new(Mutex::new(false));
@@ -350,23 +355,23 @@ mod tests {
         };
         assert!(matches!(late, Err(ActorError::Busy("passwords"))), "{late:?}");
         drop(release);
-        passwords.run(network(1), |_| ()).await.expect("the thread is free again");
+        passwords.run(network(1), |_| ()).await.expect("the thread takes the next job");
         assert!(!*ran.lock());
     }
 
     #[tokio::test]
-    async fn full_queue_refuses_the_longest_network_and_serves_another() {
+    async fn full_queue_refuses_the_network_with_most_jobs_and_serves_another() {
         let passwords = Passwords::start_with(1);
         let release = occupied(&passwords).await;
         let flood: Vec<_> = (0..HashQueue::<HashJob>::WAITING_MAX).map(|_| Box::pin(passwords.run(network(1), |_| ()))).collect();
         let mut flood = futures_util::future::join_all(flood);
-        assert!(futures_util::poll!(&mut flood).is_pending(), "the queue is full now");
-        let shed = passwords.run(network(1), |_| ()).await;
-        assert!(matches!(shed, Err(ActorError::Busy("passwords"))), "{shed:?}");
+        assert!(futures_util::poll!(&mut flood).is_pending(), "the queue is full");
+        let rejected = passwords.run(network(1), |_| ()).await;
+        assert!(matches!(rejected, Err(ActorError::Busy("passwords"))), "{rejected:?}");
         let mut other = Box::pin(passwords.run(network(2), |_| ()));
-        assert!(futures_util::poll!(&mut other).is_pending(), "it has a place");
+        assert!(futures_util::poll!(&mut other).is_pending(), "the job is queued");
         drop(release);
-        other.await.expect("it is served");
-        assert_eq!(flood.await.iter().filter(|answer| answer.is_err()).count(), 1, "one was displaced");
+        other.await.expect("the job is served");
+        assert_eq!(flood.await.iter().filter(|answer| answer.is_err()).count(), 1, "one job was displaced");
     }
 }

@@ -1,9 +1,9 @@
-//! Reconciliation: every charge that is not final is asked after at the processor and finished, whichever step a crash or
-//! a lost answer left it at. And the survey, which counts those charges for whoever watches.
+//! Reconciliation: finishes every charge that is not final, whichever step it has after a crash or a lost answer. It also
+//! counts these charges for the metrics.
 //!
-//! A round takes up a bounded number of charges and goes on where the last one stopped. A charge that cannot be settled is
-//! tried again ever more seldom, so that one which never will be costs next to nothing; it holds no ticket, since the lock
-//! ends by its own clock. What a charge needs next is `settlement`'s business.
+//! A round handles a bounded number of charges and begins where the last round stopped. A charge that cannot be settled is
+//! tried again at growing intervals, so that a charge that can never be settled costs little. Such a charge holds no ticket,
+//! since the lock ends at its own deadline. `settlement` decides what a charge needs next.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,72 +29,76 @@ use crate::{
 };
 
 const ROUND_EVERY: Duration = Duration::from_secs(2);
-const SURVEY_EVERY: Duration = Duration::from_secs(5);
-/// An open charge that was touched more recently is being driven by somebody.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// An open charge that was changed more recently than this, and since this process started, may be in progress.
 const IDLE_AFTER: Millis = Millis::from_secs(10);
-/// From the moment at which an attempt was given up to that at which nobody can be at it any more.
+/// Margin after the processor's `authorize_timeout`, after which an attempt has ended for certain on every replica.
 const ATTEMPT_MARGIN: Duration = Duration::from_secs(2);
+/// Number of charges read at once.
 const PAGE: usize = 256;
-/// What one round takes up at most; the next goes on behind it.
+/// Maximum number of pages in a round. The next round begins after them.
 const PAGES_PER_ROUND_MAX: usize = 8;
-const AT_ONCE: usize = 16;
-/// One charge in one round. What is not over by then goes on in another: nothing is lost by leaving off.
-const ONE_MAX: Duration = Duration::from_secs(45);
-/// The pause before a charge that was not settled is tried again; doubled each time, up to the second.
+/// Number of charges that are settled at the same time.
+const CONCURRENCY: usize = 16;
+/// Maximum time for one charge in one round. A later round continues an unfinished charge, and nothing is lost.
+const CHARGE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Pause before a charge that could not be settled is tried again. It doubles each time, up to `RETRY_LAST`.
 const RETRY_FIRST: Millis = Millis::from_secs(2);
 const RETRY_LAST: Millis = Millis::from_secs(60);
-/// How often a charge that waits for its buyer is asked after: they may have acted, and their answer and Stripe's got lost.
-const WAITING_EVERY: Millis = Millis::from_secs(30);
-/// Beyond it a charge counts as stuck, and beyond the second somebody has to look into it.
-const STUCK_AFTER: Millis = Millis::from_secs(60);
-const UNSETTLED_AFTER: Millis = Millis::from_mins(10);
-/// The survey stops counting here: by then the number says enough.
-const SURVEYED_PAGES_MAX: usize = 128;
+/// Interval at which the processor is asked about a charge that waits for its buyer. The buyer may have acted although the
+/// browser's confirmation and Stripe's webhook were lost.
+const AWAITING_INTERVAL: Millis = Millis::from_secs(30);
+/// Ages after which an open charge is counted in `gittix_charges_open_over_1m` and `gittix_charges_open_over_10m`. An operator
+/// has to check the latter.
+const OVER_1M: Millis = Millis::from_secs(60);
+const OVER_10M: Millis = Millis::from_mins(10);
+/// Maximum number of pages that are counted. A larger number would not change what an operator does.
+const COUNTED_PAGES_MAX: usize = 128;
 
-/// A charge that was touched further ahead of now than this was touched by a clock that has been corrected since: it would
-/// not be idle before that time has come.
+/// If `updated_at` is later than now by more than this, the clock was ahead when it was written and has been corrected since.
+/// Such a charge counts as idle; otherwise it would not be handled before that time.
 const AHEAD_MAX: Millis = Millis::from_secs(5);
 
-/// When a charge may be tried again, and the pause after that.
+/// Time of the next try of a charge, and the pause after that try.
 #[derive(Debug, Clone, Copy)]
 struct Retry {
     at: Instant,
     pause: Millis,
 }
 
-/// Goes after the charges that nobody seems to look after.
+/// Finishes the open charges that no request is advancing.
 #[derive(Debug)]
 pub(super) struct Reconciliation {
     context: Arc<ActorContext>,
     settlement: Settlement,
-    /// Only of charges that were tried and are still open.
+    /// The next tries of charges that were tried and are still open.
     tried: Mutex<HashMap<ChargeId, Retry>>,
-    place: Mutex<ScanPosition>,
-    /// What was touched before this process began is driven by nobody in it.
-    began: Timestamp,
+    position: Mutex<ScanPosition>,
+    /// Start of this process. No task of this process is advancing a charge that was last changed before it.
+    started_at: Timestamp,
 }
 
-/// How far a pass over all open charges got.
+/// Position of the present pass over all open charges.
 #[derive(Debug, Default)]
 struct ScanPosition {
     after: Option<ChargeId>,
-    /// The open charges that this pass met: what was tried and is not among them at its end is final.
-    met: HashSet<ChargeId>,
+    /// The open charges of this pass so far. At its end, a tried charge that is not among them is final.
+    seen: HashSet<ChargeId>,
 }
 
 impl Reconciliation {
-    /// Starts rounds and surveys on the current arbiter: at once, then on timers.
+    /// Starts the rounds and the counts on the current arbiter: at once, then at intervals.
     pub(super) fn start(context: &Arc<ActorContext>, settlement: &Settlement) {
         let this = Arc::new(Self {
             context: Arc::clone(context),
             settlement: settlement.clone(),
             tried: Mutex::default(),
-            place: Mutex::default(),
-            began: context.now(),
+            position: Mutex::default(),
+            started_at: context.now(),
         });
-        let surveyor = Arc::clone(&this);
+        let counter = Arc::clone(&this);
         keep_running("reconcile", move || Arc::clone(&this).rounds());
-        keep_running("survey", move || Arc::clone(&surveyor).surveys());
+        keep_running("charge_counts", move || Arc::clone(&counter).counts());
     }
 
     async fn rounds(self: Arc<Self>) {
@@ -102,41 +106,42 @@ impl Reconciliation {
             let outcome = match self.round().await {
                 Ok(()) => "done",
                 Err(error) => {
-                    tracing::warn!(%error, "open charges could not be read; reconciliation goes on later");
+                    tracing::warn!(%error, "open charges could not be read; the next round tries again");
                     "store_unavailable"
                 }
             };
             METRICS.reconciliation_rounds.with_label_values(&[outcome]).inc();
-            // Jittered, so that replicas do not ask for the same charges at the same moments.
+            // With jitter, so that replicas do not read the same charges at the same time.
             tokio::time::sleep(ROUND_EVERY.mul_f64(rand::rng().random_range(0.75..1.25))).await;
         }
     }
 
-    /// Takes up what is due among the next charges.
+    /// Advances the charges that are due among the next pages.
     async fn round(&self) -> Result<(), Unavailable> {
         for _ in 0..PAGES_PER_ROUND_MAX {
-            let after = self.place.lock().after;
-            // After a crash nothing is waited for: a lock may end meanwhile. Another replica may be at it, which does no harm.
+            let after = self.position.lock().after;
+            // All open charges are read, without a minimum age; `is_due` decides. After a crash, `Capturing` and `Reversing` are
+            // due at once. Another replica may advance the same charge, which is harmless.
             let page = self.context.store.charges_open(Timestamp(i64::MAX), after, PAGE).await?;
             let Some(last) = page.last() else {
                 self.end_pass();
                 return Ok(());
             };
             {
-                let mut place = self.place.lock();
-                place.after = Some(last.id);
-                place.met.extend(page.iter().map(|charge| charge.id));
+                let mut position = self.position.lock();
+                position.after = Some(last.id);
+                position.seen.extend(page.iter().map(|charge| charge.id));
             }
             let due: Vec<Charge> = page.into_iter().filter(|charge| self.is_due(charge)).collect();
             METRICS.charges_reconciled.inc_by(due.len() as u64);
-            stream::iter(due).for_each_concurrent(AT_ONCE, |charge| self.take_up(charge)).await;
+            stream::iter(due).for_each_concurrent(CONCURRENCY, |charge| self.advance(charge)).await;
         }
         Ok(())
     }
 
     fn end_pass(&self) {
-        let place = std::mem::take(&mut *self.place.lock());
-        self.tried.lock().retain(|id, _| place.met.contains(id));
+        let position = std::mem::take(&mut *self.position.lock());
+        self.tried.lock().retain(|id, _| position.seen.contains(id));
     }
 
     fn is_due(&self, charge: &Charge) -> bool {
@@ -144,43 +149,45 @@ impl Reconciliation {
             return false;
         }
         let idle = idle_for(charge, self.context.now());
-        if idle < IDLE_AFTER && charge.updated_at > self.began {
+        if idle < IDLE_AFTER && charge.updated_at > self.started_at {
             return false;
         }
         match charge.step {
-            // Its token is known to whoever began it alone: taken over too soon, a slow attempt would be given up for lost.
+            // Only the task that began the attempt has its token. If reconciliation took over a slow attempt that still runs, it
+            // would fail the attempt.
             ChargeStep::Authorizing => idle >= IDLE_AFTER.max(Millis::from(self.context.processor.authorize_timeout() + ATTEMPT_MARGIN)),
-            ChargeStep::AwaitingAction => idle >= WAITING_EVERY,
+            ChargeStep::AwaitingAction => idle >= AWAITING_INTERVAL,
             ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
             ChargeStep::Final => false,
         }
     }
 
-    async fn take_up(&self, charge: Charge) {
+    async fn advance(&self, charge: Charge) {
         let id = charge.id;
-        let driven = tokio::time::timeout(ONE_MAX, self.settlement.advance(charge, AuthorizeWith::Recover)).await;
-        let driven = driven.unwrap_or_else(|_| Err(ActorError::Unavailable("it took too long".into())));
-        let outcome = match driven {
-            Ok(paid) if !paid.charge.is_open() => {
-                settlement::count(&paid.charge);
+        let advanced = tokio::time::timeout(CHARGE_TIMEOUT, self.settlement.advance(charge, AuthorizeWith::Recover)).await;
+        let advanced = advanced.unwrap_or_else(|_| Err(ActorError::Unavailable("it did not finish in time".into())));
+        let outcome = match advanced {
+            Ok(result) if !result.charge.is_open() => {
+                settlement::count(&result.charge);
                 self.tried.lock().remove(&id);
                 "final"
             }
             Ok(_) => {
-                self.tried.lock().insert(id, Retry { at: Instant::now() + WAITING_EVERY.to_duration(), pause: RETRY_FIRST });
+                self.tried.lock().insert(id, Retry { at: Instant::now() + AWAITING_INTERVAL.to_duration(), pause: RETRY_FIRST });
                 "waiting"
             }
             Err(ActorError::Busy(_)) => "waiting",
-            Err(fault) => {
-                let pause = self.put_off(id);
-                tracing::warn!(charge = %id, %fault, %pause, "a charge could not be settled yet");
+            Err(error) => {
+                let pause = self.schedule_retry(id);
+                tracing::warn!(charge = %id, %error, %pause, "a charge could not be settled yet; it is tried again after the pause");
                 "failed"
             }
         };
         METRICS.reconciliations.with_label_values(&[outcome]).inc();
     }
 
-    fn put_off(&self, id: ChargeId) -> Millis {
+    /// Sets the next try of a charge, and returns the pause before it.
+    fn schedule_retry(&self, id: ChargeId) -> Millis {
         let now = Instant::now();
         let mut tried = self.tried.lock();
         let next = tried.entry(id).or_insert(Retry { at: now, pause: RETRY_FIRST });
@@ -189,45 +196,45 @@ impl Reconciliation {
         pause
     }
 
-    async fn surveys(self: Arc<Self>) {
+    async fn counts(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.survey().await {
-                tracing::warn!(%error, "open charges could not be counted");
+            if let Err(error) = self.count_open_charges().await {
+                tracing::warn!(%error, "open charges could not be counted; their metrics are not up to date");
             }
-            tokio::time::sleep(SURVEY_EVERY).await;
+            tokio::time::sleep(COUNT_EVERY).await;
         }
     }
 
-    async fn survey(&self) -> Result<(), Unavailable> {
-        let mut survey = OpenChargeStats::default();
+    async fn count_open_charges(&self) -> Result<(), Unavailable> {
+        let mut stats = OpenChargeStats::default();
         let mut after = None;
-        for _ in 0..SURVEYED_PAGES_MAX {
+        for _ in 0..COUNTED_PAGES_MAX {
             let now = self.context.now();
             let page = self.context.store.charges_open(now, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for charge in &page {
-                survey.add(charge, now, self.waits_for_its_buyer(charge, now));
+                stats.add(charge, now, self.is_awaiting_buyer(charge, now));
             }
         }
-        survey.publish();
+        stats.publish();
         Ok(())
     }
 
-    /// It may wait as long as a lock can last.
-    fn waits_for_its_buyer(&self, charge: &Charge, now: Timestamp) -> bool {
+    /// Returns whether the charge waits for its buyer and is not older than a lock can be.
+    fn is_awaiting_buyer(&self, charge: &Charge, now: Timestamp) -> bool {
         let policy = &self.context.policy;
         charge.step == ChargeStep::AwaitingAction && now < charge.created_at + policy.lock_duration + policy.settle_grace
     }
 }
 
-/// How long a charge was not touched.
+/// Returns the time since the last change of a charge, or the maximum if that change is in the future (see [`AHEAD_MAX`]).
 fn idle_for(charge: &Charge, now: Timestamp) -> Millis {
     let idle = now - charge.updated_at;
     if idle < Millis(-AHEAD_MAX.0) { Millis(i64::MAX) } else { idle }
 }
 
-/// The open charges of one moment.
+/// Numbers of the open charges, from one pass.
 #[derive(Debug, Default)]
 struct OpenChargeStats {
     authorizing: i64,
@@ -235,12 +242,12 @@ struct OpenChargeStats {
     capturing: i64,
     reversing: i64,
     oldest: Millis,
-    stuck: i64,
-    unsettled: i64,
+    over_1m: i64,
+    over_10m: i64,
 }
 
 impl OpenChargeStats {
-    fn add(&mut self, charge: &Charge, now: Timestamp, waits: bool) {
+    fn add(&mut self, charge: &Charge, now: Timestamp, is_awaiting_buyer: bool) {
         match charge.step {
             ChargeStep::Authorizing => self.authorizing += 1,
             ChargeStep::AwaitingAction => self.awaiting_action += 1,
@@ -248,11 +255,11 @@ impl OpenChargeStats {
             ChargeStep::Reversing { .. } => self.reversing += 1,
             ChargeStep::Final => {}
         }
-        if !waits {
+        if !is_awaiting_buyer {
             let idle = now - charge.updated_at;
             self.oldest = self.oldest.max(idle);
-            self.stuck += i64::from(idle > STUCK_AFTER);
-            self.unsettled += i64::from(idle > UNSETTLED_AFTER);
+            self.over_1m += i64::from(idle > OVER_1M);
+            self.over_10m += i64::from(idle > OVER_10M);
         }
     }
 
@@ -267,8 +274,8 @@ impl OpenChargeStats {
             METRICS.charges_open.with_label_values(&[step]).set(count);
         }
         METRICS.charge_oldest_open_seconds.set(self.oldest.0 / 1000);
-        METRICS.charges_open_over_1m.set(self.stuck);
-        METRICS.charges_open_over_10m.set(self.unsettled);
+        METRICS.charges_open_over_1m.set(self.over_1m);
+        METRICS.charges_open_over_10m.set(self.over_10m);
     }
 }
 
@@ -287,7 +294,7 @@ mod tests {
             buyer: UserId::new(Uuid::nil()),
             status: ChargeStatus::Created,
             step,
-            amount: Money::from_minor(2000).expect("a price"),
+            amount: Money::from_minor(2000).expect("valid price"),
             currency: Currency::Usd,
             token: TokenDigest::new("digest"),
             first_attempt: true,
@@ -301,17 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_that_waits_for_its_buyer_is_counted_and_alarms_nobody() {
+    fn charge_that_waits_for_its_buyer_is_counted_but_is_not_overdue() {
         let now = Timestamp(Millis::from_mins(11).0);
-        let mut survey = OpenChargeStats::default();
-        survey.add(&charge(ChargeStep::AwaitingAction, 0), now, true);
-        assert_eq!((survey.awaiting_action, survey.oldest, survey.stuck, survey.unsettled), (1, Millis(0), 0, 0));
-        survey.add(&charge(ChargeStep::AwaitingAction, 0), now, false);
-        assert_eq!((survey.oldest, survey.stuck, survey.unsettled), (Millis::from_mins(11), 1, 1));
+        let mut stats = OpenChargeStats::default();
+        stats.add(&charge(ChargeStep::AwaitingAction, 0), now, true);
+        assert_eq!((stats.awaiting_action, stats.oldest, stats.over_1m, stats.over_10m), (1, Millis(0), 0, 0));
+        stats.add(&charge(ChargeStep::AwaitingAction, 0), now, false);
+        assert_eq!((stats.oldest, stats.over_1m, stats.over_10m), (Millis::from_mins(11), 1, 1));
     }
 
     #[test]
-    fn charge_touched_by_a_clock_that_was_corrected_counts_as_idle() {
+    fn charge_changed_in_the_future_counts_as_idle() {
         let charge = charge(ChargeStep::Capturing, 3_600_000);
         assert!(idle_for(&charge, Timestamp(0)) > IDLE_AFTER);
         assert_eq!(idle_for(&charge, Timestamp(3_601_000)), Millis(1_000));
@@ -319,14 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_settled_is_stuck_after_a_minute_and_alarming_after_ten() {
+    fn open_charge_is_counted_after_1_min_and_after_10_min() {
         let now = Timestamp(Millis::from_mins(20).0);
-        let mut survey = OpenChargeStats::default();
+        let mut stats = OpenChargeStats::default();
         let reversing = ChargeStep::Reversing { failure: ChargeFailure::lock_lost() };
         for minutes in [0, 2, 15] {
-            survey.add(&charge(reversing.clone(), now.0 - Millis::from_mins(minutes).0), now, false);
+            stats.add(&charge(reversing.clone(), now.0 - Millis::from_mins(minutes).0), now, false);
         }
-        assert_eq!((survey.reversing, survey.stuck, survey.unsettled), (3, 2, 1));
-        assert_eq!(survey.oldest, Millis::from_mins(15));
+        assert_eq!((stats.reversing, stats.over_1m, stats.over_10m), (3, 2, 1));
+        assert_eq!(stats.oldest, Millis::from_mins(15));
     }
 }

@@ -1,8 +1,8 @@
-//! Security events: one structured line of the log each, at level info under the target `gittix::security`, with the
-//! user's id and network and never an email address.
+//! Security events: one structured log line for each, at level info under the target `gittix::security`. A line has the
+//! client's network and the user's id, if the user is known, and never an email address.
 //!
-//! Events that strangers can cause at will are bounded: beyond `LINES_PER_SECOND_MAX` a second and kind they are
-//! counted, and the next line of that kind says how many were left out (`suppressed`).
+//! Lines of failed sign-ins and of refused access are bounded, because anyone can cause them: at most `LINES_PER_SECOND_MAX` of
+//! each kind are written in a second. The next line of that kind has the number of lines left out (`suppressed`).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{domain::UserId, metrics::METRICS};
 
 const LINES_PER_SECOND_MAX: u32 = 20;
 
-/// Why a sign-in failed.
+/// The reason why a sign-in failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignInFailure {
-    /// An unknown email address or a wrong password.
+    /// The email address is unknown or the password is wrong.
     WrongCredentials,
-    /// A wrong `currentPassword` of a signed-in user.
+    /// The `currentPassword` of a signed-in user is wrong.
     WrongCurrentPassword,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn signed_in(user: UserId, network: IpAddr) {
     tracing::info!(target: "gittix::security", event = "sign_in", %user, %network, "signed in");
 }
 
-/// `user`: whose email address was given, if it is known.
+/// Logs a failed sign-in. `user` is the user with the given email address, if there is one.
 pub(super) fn sign_in_failed(user: Option<UserId>, network: IpAddr, failure: SignInFailure) {
     static THROTTLE: Throttle = Throttle::new();
     let reason = failure.as_str();
@@ -55,12 +55,12 @@ pub(super) fn password_changed(user: UserId, network: IpAddr) {
     tracing::info!(target: "gittix::security", event = "password_changed", %user, %network, "password changed");
 }
 
-/// A session was ended because of too many wrong passwords.
+/// Logs that a session was ended because of too many wrong passwords.
 pub(super) fn session_ended(user: UserId, network: IpAddr) {
     tracing::info!(target: "gittix::security", event = "session_ended", %user, %network, "session ended after wrong passwords");
 }
 
-/// Something that belongs to another user was asked for. `path` is the request's.
+/// Logs a refused request for something that belongs to another user. `path` is the request's path.
 pub fn access_refused(user: Option<UserId>, network: IpAddr, path: &str) {
     static THROTTLE: Throttle = Throttle::new();
     if let Some(suppressed) = THROTTLE.admit(Instant::now()) {
@@ -69,7 +69,7 @@ pub fn access_refused(user: Option<UserId>, network: IpAddr, path: &str) {
     }
 }
 
-/// Bounds the lines of one kind of event.
+/// Bounds the log lines of one kind of event.
 struct Throttle(Mutex<LineCount>);
 
 struct LineCount {
@@ -106,12 +106,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flood_of_events_is_written_as_a_few_lines_and_a_count() {
+    fn events_beyond_the_bound_are_counted_in_the_next_line() {
         let (throttle, start) = (Throttle::new(), Instant::now());
         let written = (0..1_000).filter_map(|_| throttle.admit(start)).collect::<Vec<_>>();
         assert_eq!(written, [0; LINES_PER_SECOND_MAX as usize]);
         let later = start + Duration::from_secs(1);
-        assert_eq!(throttle.admit(later), Some(1_000 - u64::from(LINES_PER_SECOND_MAX)), "the next line says how many were left out");
+        assert_eq!(throttle.admit(later), Some(1_000 - u64::from(LINES_PER_SECOND_MAX)), "the next line has the number of lines left out");
         assert_eq!(throttle.admit(later), Some(0));
     }
 }

@@ -1,7 +1,7 @@
-//! The session cache: who is signed in, without asking the store at every request.
+//! The session cache: finds the user of a session without a read of the store at every request.
 //!
-//! An entry is believed for [`Sessions::CACHED_FOR`] at the most, and only while the feed was heard of just now, since the
-//! feed is what tells of revocations on other replicas.
+//! An entry is used for at most [`Sessions::CACHED_FOR`], and only while the feed is at most [`Sessions::FEED_SILENCE_MAX`]
+//! old, since the feed delivers the revocations of other replicas.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{ActorError, SessionToken, SignedIn, context::ActorContext};
 use crate::domain::{Event, SessionDigest, UserId};
 
-/// Clones share one cache.
+/// The sessions in the store, and their cache. Clones share one cache.
 #[derive(Debug, Clone)]
 pub(super) struct Sessions {
     context: Arc<ActorContext>,
@@ -22,69 +22,72 @@ pub(super) struct Sessions {
 
 #[derive(Debug, Default)]
 struct Cache {
-    known: HashMap<SessionDigest, CachedSession>,
-    /// Counts revocations: what was read before one of them is not put in after it.
+    entries: HashMap<SessionDigest, CachedSession>,
+    /// Number of revocations. A session that was read before a revocation is not cached after it.
     revocations: u64,
 }
 
 #[derive(Debug, Clone)]
 struct CachedSession {
-    who: SignedIn,
+    signed_in: SignedIn,
     read_at: Instant,
 }
 
 impl Sessions {
-    /// As the architecture promises.
+    /// Maximum age of an entry. It bounds the use of a session whose revocation was missed.
     const CACHED_FOR: Duration = Duration::from_secs(30);
-    /// A revocation holds on all replicas within a second: on one that hears nothing, too.
-    const UNHEARD_MAX: Duration = Duration::from_millis(900);
-    /// Beyond this the cache starts anew: some 40 MB.
-    const KNOWN_MAX: usize = 200_000;
+    /// Maximum age of the feed. A revocation takes effect within a second on all replicas, also on a replica without a feed.
+    const FEED_SILENCE_MAX: Duration = Duration::from_millis(900);
+    /// Maximum number of entries, some 40 MB. Then the cache is cleared.
+    const ENTRIES_MAX: usize = 200_000;
 
     pub(super) fn new(context: Arc<ActorContext>) -> Self {
         Self { context, cache: Arc::default() }
     }
 
+    /// Returns the session of `token`, or `None` if it does not exist or has expired.
     pub(super) async fn find(&self, token: &str) -> Result<Option<SignedIn>, ActorError> {
         let Some(digest) = digest_of(token) else { return Ok(None) };
-        let live = self.context.store.feed().heard_within(Self::UNHEARD_MAX);
+        let feed_is_recent = self.context.store.feed().heard_within(Self::FEED_SILENCE_MAX);
         let revocations = {
             let cache = self.cache.read();
-            let known = cache.known.get(&digest).filter(|known| live && known.read_at.elapsed() < Self::CACHED_FOR);
-            if let Some(known) = known {
-                return Ok(Some(known.who.clone()).filter(|who| self.context.now() < who.expires_at));
+            let cached = cache.entries.get(&digest).filter(|cached| feed_is_recent && cached.read_at.elapsed() < Self::CACHED_FOR);
+            if let Some(cached) = cached {
+                return Ok(Some(cached.signed_in.clone()).filter(|signed_in| self.context.now() < signed_in.expires_at));
             }
             cache.revocations
         };
         let Some(session) = self.context.store.session(&digest).await? else { return Ok(None) };
-        let who = SignedIn { user: session.user, session: session.digest, expires_at: session.expires_at };
-        if self.context.now() >= who.expires_at {
+        let signed_in = SignedIn { user: session.user, session: session.digest, expires_at: session.expires_at };
+        if self.context.now() >= signed_in.expires_at {
             return Ok(None);
         }
         let mut cache = self.cache.write();
         if cache.revocations == revocations {
-            if cache.known.len() >= Self::KNOWN_MAX {
-                cache.known.clear();
+            if cache.entries.len() >= Self::ENTRIES_MAX {
+                cache.entries.clear();
             }
-            cache.known.insert(digest, CachedSession { who: who.clone(), read_at: Instant::now() });
+            cache.entries.insert(digest, CachedSession { signed_in: signed_in.clone(), read_at: Instant::now() });
         }
-        Ok(Some(who))
+        Ok(Some(signed_in))
     }
 
+    /// Removes a session that has ended from the cache.
     pub(super) fn revoke(&self, session: &SessionDigest) {
         let mut cache = self.cache.write();
         cache.revocations += 1;
-        cache.known.remove(session);
+        cache.entries.remove(session);
     }
 
+    /// Removes the user's sessions from the cache, except one.
     pub(super) fn revoke_all(&self, user: UserId, except: Option<&SessionDigest>) {
         let mut cache = self.cache.write();
         cache.revocations += 1;
-        cache.known.retain(|digest, known| known.who.user != user || Some(digest) == except);
+        cache.entries.retain(|digest, cached| cached.signed_in.user != user || Some(digest) == except);
     }
 
-    /// Follows what the feed tells.
-    pub(super) fn saw(&self, event: &Event) {
+    /// Applies an event of the feed.
+    pub(super) fn on_event(&self, event: &Event) {
         match event {
             Event::SessionRevoked { session, .. } => self.revoke(session),
             Event::SessionsRevoked { user, except } => self.revoke_all(*user, except.as_ref()),
@@ -92,30 +95,30 @@ impl Sessions {
         }
     }
 
-    /// What the feed told in the meantime is not known.
-    pub(super) fn forget(&self) {
+    /// Clears the cache, because events of the feed may have been missed.
+    pub(super) fn clear(&self) {
         let mut cache = self.cache.write();
         cache.revocations += 1;
-        cache.known.clear();
+        cache.entries.clear();
     }
 }
 
-/// A new secret for a cookie, and what is stored of it.
+/// Returns a new secret for a cookie, and its digest, which is stored.
 pub(super) fn new_token() -> (SessionToken, SessionDigest) {
     let mut secret = [0u8; 32];
-    getrandom::fill(&mut secret).expect("the system has randomness");
+    getrandom::fill(&mut secret).expect("the system provides random bytes");
     let token = URL_SAFE_NO_PAD.encode(secret);
-    let digest = digest_of(&token).expect("our own token has the right shape");
+    let digest = digest_of(&token).expect("a new token has the form of a token");
     (SessionToken(token), digest)
 }
 
-/// `None` for what cannot be a token of ours.
+/// Returns the digest of a token, or `None` if the text has not the form of a token.
 fn digest_of(token: &str) -> Option<SessionDigest> {
-    let shaped = token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    shaped.then(|| SessionDigest::new(hex(&Sha256::digest(token.as_bytes()))))
+    let has_form = token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    has_form.then(|| SessionDigest::new(hex(&Sha256::digest(token.as_bytes()))))
 }
 
-/// Byte by byte through the formatter, this would cost more than the digest itself.
+/// Returns `bytes` in hexadecimal digits. The formatter, byte by byte, would cost more than the digest itself.
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(|digit| char::from(DIGITS[usize::from(digit)]));
@@ -127,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hexadecimal_is_as_the_formatter_writes_it() {
+    fn hex_equals_the_output_of_the_formatter() {
         let bytes: Vec<u8> = (0..=255).collect();
         assert_eq!(hex(&bytes), bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }

@@ -1,9 +1,9 @@
-//! Settlement: takes a charge from whatever step it is at to its end, one processor call and one commit at a time.
+//! Settlement: advances a charge from its present step to its end, one processor call and one commit at a time.
 //!
-//! The same code serves the request that pays, the buyer who confirms, the lock that lapsed, and the reconciliation after
-//! a crash: each step is named by the charge's own state, and every processor call may be repeated. What the tickets'
-//! rules say to an answer of the processor is decided by the ticket's actor; only charges that no lock knows any more are
-//! committed here.
+//! The same code serves the request that pays, the buyer who confirms, the lock that expired, and the reconciliation after a
+//! crash. The charge's stored state names its next step, and every processor call may be repeated. The ticket's actor decides
+//! what the processor's answer means for the ticket, and commits it. This module commits only changes of charges that lost
+//! their lock.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,115 +19,122 @@ use crate::{
     store::{Commit, CommitError},
 };
 
-/// A charge as it stands: Completed, Failed, or Created (with a secret if the buyer must act).
+/// The present state of a charge: Completed, Failed, or Created. Has a client secret if the buyer must act.
 #[derive(Debug, Clone)]
 pub struct PaymentResult {
     pub charge: Charge,
     pub client_secret: Option<ClientSecret>,
 }
 
-/// What may be done about an `Authorizing` charge.
+/// How a charge in the step `Authorizing` is authorized.
 #[derive(Debug)]
 pub(super) enum AuthorizeWith {
     /// The buyer sent this token.
     Token(PaymentToken),
-    /// The buyer says that they acted.
+    /// The buyer has confirmed that they acted.
     Resume,
-    /// Nobody knows what was asked of the processor: find out.
+    /// The token is lost, and the processor may have received it or not. The processor's state is read.
     Recover,
 }
 
-/// Drives charges to their end.
+/// Advances charges to their end.
 #[derive(Debug, Clone)]
 pub(super) struct Settlement {
     context: Arc<ActorContext>,
     tickets: Tickets,
-    /// Charges that are being driven by this process: two drivers would do no harm, but twice the work.
+    /// Charges that this process is advancing. To advance one twice at once would be harmless, but would double the work.
     in_progress: Arc<Mutex<HashSet<ChargeId>>>,
 }
 
-/// What became of one step.
+/// The result of one step.
 enum Progress {
-    /// The charge moved on.
-    On(Charge),
-    /// It rests here until the buyer acts.
-    Rests(PaymentResult),
+    /// The charge has a next step, or is final.
+    Advanced(Charge),
+    /// The charge is final or waits for the buyer.
+    Stopped(PaymentResult),
 }
 
 impl Settlement {
-    /// How often one step is tried before it is left to reconciliation.
+    /// Maximum number of tries of one step. After them, reconciliation continues the charge.
     const TRIES_MAX: u32 = 6;
-    /// Between two tries; doubled each time, with jitter.
+    /// Pause before the second try, with jitter. It doubles with each try.
     const BACKOFF: Duration = Duration::from_millis(100);
-    /// A charge takes at most authorize, claim, capture and reverse; more steps than this are a loop.
+    /// Maximum number of steps. A charge needs at most authorize, claim, capture and reverse; more than this is a loop.
     const STEPS_MAX: usize = 16;
-    /// Whoever reads a waiting charge waits so long for its client secret.
+    /// Maximum time that a read of a charge waits for its client secret.
     const SECRET_WITHIN: Duration = Duration::from_secs(5);
 
     pub(super) fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
         Self { context, tickets, in_progress: Arc::default() }
     }
 
-    /// Goes on with a charge until it is final or rests. `Err(Busy)` while somebody else in this process does so.
+    /// Advances a charge until it is final or waits for the buyer.
     ///
     /// # Errors
-    /// When a step could not be done in several tries: reconciliation goes on with it later.
-    pub(super) async fn advance(&self, charge: Charge, attempt: AuthorizeWith) -> Result<PaymentResult, ActorError> {
+    /// [`ActorError::Busy`] if another task of this process is advancing the charge, if the ticket's actor could not commit
+    /// the processor's answer in [`Self::TRIES_MAX`] tries, or after [`Self::STEPS_MAX`] steps. Other errors if the processor or the
+    /// store did not answer. In each case reconciliation continues the charge later.
+    pub(super) async fn advance(&self, charge: Charge, authorize_with: AuthorizeWith) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
         if !self.in_progress.lock().insert(id) {
             return Err(ActorError::Busy("payment"));
         }
         let _guard = InProgressGuard { in_progress: Arc::clone(&self.in_progress), id };
         let mut charge = charge;
-        let mut attempt = Some(attempt);
+        let mut authorize_with = Some(authorize_with);
         for _ in 0..Self::STEPS_MAX {
-            match self.step(&charge, &mut attempt).await? {
-                Progress::On(next) => charge = next,
-                Progress::Rests(paid) => return Ok(paid),
+            match self.step(&charge, &mut authorize_with).await? {
+                Progress::Advanced(next) => charge = next,
+                Progress::Stopped(result) => return Ok(result),
             }
         }
-        tracing::error!(charge = %id, "settlement went round in circles");
+        tracing::error!(charge = %id, "a payment took too many steps without an end; report this bug");
         Err(ActorError::Busy("payment"))
     }
 
-    async fn step(&self, charge: &Charge, attempt: &mut Option<AuthorizeWith>) -> Result<Progress, ActorError> {
+    async fn step(&self, charge: &Charge, authorize_with: &mut Option<AuthorizeWith>) -> Result<Progress, ActorError> {
         match &charge.step {
-            ChargeStep::Authorizing => self.authorize(charge, attempt.take().unwrap_or(AuthorizeWith::Recover)).await,
+            ChargeStep::Authorizing => self.authorize(charge, authorize_with.take().unwrap_or(AuthorizeWith::Recover)).await,
             ChargeStep::AwaitingAction => self.await_action(charge).await,
             ChargeStep::Capturing => self.capture(charge).await,
             ChargeStep::Reversing { .. } => self.reverse(charge).await,
-            ChargeStep::Final => Ok(Progress::Rests(PaymentResult { charge: charge.clone(), client_secret: None })),
+            ChargeStep::Final => Ok(Progress::Stopped(PaymentResult { charge: charge.clone(), client_secret: None })),
         }
     }
 
-    async fn authorize(&self, charge: &Charge, attempt: AuthorizeWith) -> Result<Progress, ActorError> {
-        // What takes longer is taken over by reconciliation, which must not meet an attempt that is still running.
-        let asked = tokio::time::timeout(self.context.processor.authorize_timeout(), self.ask(charge, &attempt)).await;
+    async fn authorize(&self, charge: &Charge, authorize_with: AuthorizeWith) -> Result<Progress, ActorError> {
+        // Reconciliation takes over an attempt that takes longer. No attempt may run any more by then, hence the time-out.
+        let answered = tokio::time::timeout(self.context.processor.authorize_timeout(), self.ask_processor(charge, &authorize_with)).await;
         let (command, client_secret) =
-            asked.unwrap_or_else(|_| Err(ActorError::Unavailable("the payment processor takes too long".into())))?;
+            answered.unwrap_or_else(|_| Err(ActorError::Unavailable("the payment processor did not answer in time".into())))?;
         if matches!(command, TicketCommand::PaymentAuthorized { .. }) {
             fail_point!("settlement::before_claim", |_| std::process::abort());
         }
         let charge = self.apply(charge, command).await?;
         match charge.step {
-            ChargeStep::AwaitingAction => Ok(Progress::Rests(PaymentResult { charge, client_secret })),
-            _ => Ok(Progress::On(charge)),
+            ChargeStep::AwaitingAction => Ok(Progress::Stopped(PaymentResult { charge, client_secret })),
+            _ => Ok(Progress::Advanced(charge)),
         }
     }
 
-    /// Asks the processor for an authorization, or after one; what its answer means for the ticket's rules.
-    async fn ask(&self, charge: &Charge, attempt: &AuthorizeWith) -> Result<(TicketCommand, Option<ClientSecret>), ActorError> {
+    /// Asks the processor for an authorization, or for the state of one. Returns the command that its answer stands for, and
+    /// the client secret if the buyer must act.
+    async fn ask_processor(
+        &self,
+        charge: &Charge,
+        authorize_with: &AuthorizeWith,
+    ) -> Result<(TicketCommand, Option<ClientSecret>), ActorError> {
         let (id, processor) = (charge.id, &self.context.processor);
-        let payment = match (self.call_with_retry_or_decline(|| processor.open(charge)).await?, attempt) {
+        let payment = match (self.call_with_retry_or_decline(|| processor.open(charge)).await?, authorize_with) {
             (Ok(payment), _) => payment,
-            // Nothing was asked of it before, so there is nothing to send back.
+            // The processor has no payment of this charge, so that there is nothing to reverse.
             (Err(failure), AuthorizeWith::Token(_)) => {
                 return Ok((TicketCommand::PaymentDeclined { charge: id, payment: None, failure }, None));
             }
             (Err(failure), AuthorizeWith::Resume | AuthorizeWith::Recover) => return Err(refused(&failure)),
         };
         fail_point!("settlement::opened", |_| std::process::abort());
-        let answer = match attempt {
+        let answer = match authorize_with {
             AuthorizeWith::Token(token) => {
                 self.call_with_retry_or_decline(|| processor.authorize(charge, &payment, token)).await?.map(Some)
             }
@@ -144,13 +151,13 @@ impl Settlement {
             }
             Ok(Some(Authorization::InvalidToken)) => (TicketCommand::TokenRefused { charge: id }, None),
             Ok(None) => (TicketCommand::PaymentInterrupted { charge: id, failure: ChargeFailure::interrupted() }, None),
-            // Whatever the processor has of it all the same goes back.
+            // If the processor has authorized the payment all the same, it is reversed.
             Err(failure) => (TicketCommand::PaymentInterrupted { charge: id, failure }, None),
         })
     }
 
-    /// What an attempt came to whose caller is gone; `None` if the processor has nothing of it so far. The token is gone
-    /// with the caller, so what was not authorized by now may only be stopped.
+    /// Reads the processor's state of an attempt whose task has ended. Returns `None` if the processor holds no authorization
+    /// and no decline. Only that task had the token, so that an attempt without an authorization can only be stopped.
     async fn recover(&self, charge: &Charge, payment: &PaymentId) -> Result<Result<Option<Authorization>, ChargeFailure>, ActorError> {
         let state = self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, payment)).await?;
         Ok(state.map(|state| match state {
@@ -161,16 +168,16 @@ impl Settlement {
         }))
     }
 
-    /// Looks whether the buyer has acted without telling us, unless the lock is gone.
+    /// Reads from the processor whether the buyer has acted. Abandons the charge if its order has lost the lock.
     async fn await_action(&self, charge: &Charge) -> Result<Progress, ActorError> {
-        let held = self.context.store.order(charge.order).await?.is_some_and(|order| order.is_active());
-        let Some(payment) = charge.stripe_id.clone().filter(|_| held) else {
-            return self.abandon(charge, ChargeFailure::lock_lost()).await.map(Progress::On);
+        let is_active = self.context.store.order(charge.order).await?.is_some_and(|order| order.is_active());
+        let Some(payment) = charge.stripe_id.clone().filter(|_| is_active) else {
+            return self.abandon(charge, ChargeFailure::lock_lost()).await.map(Progress::Advanced);
         };
         let id = charge.id;
         let command = match self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, &payment)).await? {
             Ok(PaymentState::ActionRequired { client_secret }) => {
-                return Ok(Progress::Rests(PaymentResult { charge: charge.clone(), client_secret: Some(client_secret) }));
+                return Ok(Progress::Stopped(PaymentResult { charge: charge.clone(), client_secret: Some(client_secret) }));
             }
             Ok(PaymentState::Authorized | PaymentState::Captured) => TicketCommand::PaymentAuthorized { charge: id, payment },
             Ok(PaymentState::Open { declined: Some(failure) }) => {
@@ -181,23 +188,23 @@ impl Settlement {
                 TicketCommand::WaitingEnded { charge: id, failure: ChargeFailure::interrupted() }
             }
         };
-        self.apply(charge, command).await.map(Progress::On)
+        self.apply(charge, command).await.map(Progress::Advanced)
     }
 
-    /// The secret that the buyer's browser needs, if the processor still waits for them and says so at once: a charge can
-    /// be read without it.
+    /// Returns the secret that the buyer's browser needs. Returns `None` if the processor does not wait for the buyer or does not
+    /// answer within [`Self::SECRET_WITHIN`]: a charge can be read without the secret.
     pub(super) async fn client_secret(&self, charge: &Charge) -> Option<ClientSecret> {
         let payment = charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction)?;
-        let asked = tokio::time::timeout(Self::SECRET_WITHIN, self.context.processor.fetch(charge, payment)).await;
-        match asked {
+        let answered = tokio::time::timeout(Self::SECRET_WITHIN, self.context.processor.fetch(charge, payment)).await;
+        match answered {
             Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
             Ok(Ok(_)) => None,
             Ok(Err(error)) => {
-                tracing::warn!(charge = %charge.id, %error, "a waiting charge is shown without its client secret");
+                tracing::warn!(charge = %charge.id, %error, "a charge is shown without its client secret");
                 None
             }
             Err(_) => {
-                tracing::warn!(charge = %charge.id, "a waiting charge is shown without its client secret: no answer in time");
+                tracing::warn!(charge = %charge.id, "a charge is shown without its client secret: the processor did not answer in time");
                 None
             }
         }
@@ -214,7 +221,7 @@ impl Settlement {
         fail_point!("settlement::captured", |_| std::process::abort());
         let settled = self.apply(charge, command).await?;
         fail_point!("settlement::final", |_| std::process::abort());
-        Ok(Progress::On(settled))
+        Ok(Progress::Advanced(settled))
     }
 
     async fn reverse(&self, charge: &Charge) -> Result<Progress, ActorError> {
@@ -227,21 +234,21 @@ impl Settlement {
         fail_point!("settlement::reversed", |_| std::process::abort());
         let now = self.context.now();
         let decision = decide::charge_reversed(charge, Some(&payment), refund.as_ref(), now);
-        self.commit(charge, decision).await.map(Progress::On)
+        self.commit(charge, decision).await.map(Progress::Advanced)
     }
 
-    /// Tells the ticket's actor what the processor said, and returns where the charge is now.
+    /// Gives the command of the processor's answer to the ticket's actor, and returns the charge after it.
     async fn apply(&self, charge: &Charge, command: TicketCommand) -> Result<Charge, ActorError> {
         let mut backoff = Self::BACKOFF;
         for _ in 0..Self::TRIES_MAX {
-            match self.tickets.ask(charge.ticket, command.clone(), None).await {
+            match self.tickets.execute(charge.ticket, command.clone(), None).await {
                 Ok(done) => {
-                    let told = done.decision.charges.into_iter().find(|told| told.id == charge.id);
-                    return told.map_or_else(|| Err(ActorError::NotFound), Ok);
+                    let updated = done.decision.charges.into_iter().find(|updated| updated.id == charge.id);
+                    return updated.map_or_else(|| Err(ActorError::NotFound), Ok);
                 }
-                Err(ActorError::Refused(_)) => return self.moved_on(charge).await,
-                Err(fault) => {
-                    tracing::warn!(charge = %charge.id, %fault, "a payment's step is tried again");
+                Err(ActorError::Refused(_)) => return self.reload_or_abandon(charge).await,
+                Err(error) => {
+                    tracing::warn!(charge = %charge.id, %error, "a step of a payment failed and is tried again");
                     pause(&mut backoff).await;
                 }
             }
@@ -249,8 +256,9 @@ impl Settlement {
         Err(ActorError::Busy("payment"))
     }
 
-    /// The rules had no use for the answer: somebody else took the charge on, or no lock knows it any more.
-    async fn moved_on(&self, charge: &Charge) -> Result<Charge, ActorError> {
+    /// Handles a refusal by the rules. Returns the stored charge if another task has changed it meanwhile. Abandons the charge
+    /// otherwise, since it has lost its lock.
+    async fn reload_or_abandon(&self, charge: &Charge) -> Result<Charge, ActorError> {
         let stored = self.reload(charge.id).await?;
         if stored.version > charge.version { Ok(stored) } else { self.abandon(&stored, ChargeFailure::lock_lost()).await }
     }
@@ -259,7 +267,7 @@ impl Settlement {
         self.commit(charge, decide::abandon_charge(charge, failure, self.context.now())).await
     }
 
-    /// Commits a decision about a charge that no lock knows.
+    /// Commits a decision about a charge that lost its lock. Returns the stored charge if it was changed meanwhile.
     async fn commit(&self, charge: &Charge, decision: Result<decide::Decision, Refusal>) -> Result<Charge, ActorError> {
         let Ok(decision) = decision else { return self.reload(charge.id).await };
         match self.context.store.commit(Commit::of(decision.clone(), self.context.now())).await {
@@ -273,7 +281,7 @@ impl Settlement {
         self.context.store.charge(id).await?.ok_or(ActorError::NotFound)
     }
 
-    /// Asks the processor until it gives a definite answer; a refusal is one that should not come here.
+    /// Calls the processor until it gives a definite answer. A refusal is an error here, which the processor should not give.
     async fn call_with_retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, ActorError>
     where
         F: Future<Output = Result<T, ProcessorError>>,
@@ -281,6 +289,10 @@ impl Settlement {
         self.call_with_retry_or_decline(call).await?.map_err(|failure| refused(&failure))
     }
 
+    /// Calls the processor until it gives a definite answer. The inner `Err` is a refusal.
+    ///
+    /// # Errors
+    /// [`ActorError::Unavailable`] after [`Self::TRIES_MAX`] calls without a definite answer.
     async fn call_with_retry_or_decline<T, F>(&self, call: impl Fn() -> F) -> Result<Result<T, ChargeFailure>, ActorError>
     where
         F: Future<Output = Result<T, ProcessorError>>,
@@ -291,29 +303,29 @@ impl Settlement {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(ProcessorError::Refused(failure)) => return Ok(Err(failure)),
                 Err(ProcessorError::Unknown(detail)) => {
-                    tracing::warn!(%detail, "the payment processor gave no definite answer; asking again");
+                    tracing::warn!(%detail, "the payment processor gave no definite answer; the call is repeated");
                     pause(&mut backoff).await;
                 }
             }
         }
-        Err(ActorError::Unavailable("the payment processor does not answer".into()))
+        Err(ActorError::Unavailable("the payment processor did not give a definite answer".into()))
     }
 }
 
-/// A refusal where none should come: somebody has to look into it.
+/// Logs a refusal that the processor should not give (docs/operations.md says what to check), and returns the error.
 fn refused(failure: &ChargeFailure) -> ActorError {
     tracing::error!(code = %failure.code, "the payment processor refused what it should not");
     ActorError::Unavailable("the payment processor refused".into())
 }
 
-/// Waits a little, and longer the next time.
+/// Waits for `backoff`, with jitter, and doubles it.
 async fn pause(backoff: &mut Duration) {
     let jitter = rand::rng().random_range(0.5..1.5);
     tokio::time::sleep(backoff.mul_f64(jitter)).await;
     *backoff *= 2;
 }
 
-/// The charge is being driven until this is dropped.
+/// Marks a charge as being advanced until the guard is dropped.
 struct InProgressGuard {
     in_progress: Arc<Mutex<HashSet<ChargeId>>>,
     id: ChargeId,
@@ -325,17 +337,17 @@ impl Drop for InProgressGuard {
     }
 }
 
-/// Finishes a charge for which nobody waits.
+/// Advances a charge without a waiting request.
 pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
     let id = charge.id;
     match settlement.advance(charge, AuthorizeWith::Recover).await {
-        Ok(paid) => count(&paid.charge),
+        Ok(result) => count(&result.charge),
         Err(ActorError::Busy(_)) => {}
-        Err(fault) => tracing::warn!(charge = %id, %fault, "a charge could not be settled yet"),
+        Err(error) => tracing::warn!(charge = %id, %error, "a charge could not be settled yet; reconciliation tries again"),
     }
 }
 
-/// Counts how a charge ended, if it did.
+/// Counts the outcome of a charge in the metrics. An open charge is not counted.
 pub(super) fn count(charge: &Charge) {
     if charge.is_open() {
         return;

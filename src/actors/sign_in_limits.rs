@@ -1,8 +1,8 @@
 //! Limits on failed sign-ins, counted in the store for all replicas together (docs/adr/0014-sign-in-limits.md).
 //!
 //! Failures are counted for each pair of email address and network, and for each email address. A pair is refused after
-//! [`SignInLimits::FAILURES_MAX`]. An email address is never refused as a whole: after as many failures from anywhere,
-//! tries from networks that failed wait before they may be hashed, and others do not.
+//! [`SignInLimits::FAILURES_MAX`] failures. An email address is never refused for all networks: after the same number of
+//! failures from all networks together, only attempts from networks that failed are delayed before the password is hashed.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -17,16 +17,16 @@ use crate::{
     store::{CounterValue, Store},
 };
 
-/// The limits. Clones share the counters.
+/// The limits on failed sign-ins. Clones share the counters.
 #[derive(Debug, Clone)]
 pub(super) struct SignInLimits {
     store: Arc<dyn Store>,
     clock: Clock,
-    on: bool,
+    is_enabled: bool,
 }
 
-/// The counters that one try belongs to. Their keys are digests: what people type into the wrong field does not get into
-/// the store.
+/// Keys of the counters of one attempt. The keys are digests, so that text from a wrong field, such as a password in the email
+/// field, does not get into the store.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptKeys {
     pair: String,
@@ -35,7 +35,8 @@ pub(super) struct AttemptKeys {
 }
 
 impl AttemptKeys {
-    /// `email` in canonical form, or as it was sent if it is no address: unknown addresses are counted like known ones.
+    /// Returns the keys for `email`, in canonical form, or as it was sent if it is not an address. Unknown addresses are counted
+    /// like known ones.
     pub(super) fn new(email: &str, network: IpAddr) -> Self {
         Self {
             pair: format!("signin:pair:{}", digest(&format!("{network} {email}"))),
@@ -50,34 +51,34 @@ fn digest(text: &str) -> String {
 }
 
 impl SignInLimits {
-    /// Failures for one email address from one network that are answered; the same number from anywhere starts the delay.
+    /// Maximum number of failures for one email address from one network. The same number from all networks starts the delay.
     pub(super) const FAILURES_MAX: u64 = 10;
     const FAILURES_WINDOW: Millis = Millis::from_mins(15);
     const DELAY_FIRST: Duration = Duration::from_millis(250);
     const DELAY_MAX: Duration = Duration::from_secs(2);
-    /// Sign-ins from one network, right or wrong.
+    /// Maximum number of sign-ins from one network, right or wrong.
     const PER_NETWORK_MAX: u64 = 300;
     const PER_NETWORK_WINDOW: Millis = Millis::from_mins(1);
 
-    /// `on: false`: every try is let through at once, and none is counted.
-    pub(super) fn new(store: Arc<dyn Store>, clock: Clock, on: bool) -> Self {
-        Self { store, clock, on }
+    /// If `is_enabled` is false, every attempt is admitted at once, and none is counted.
+    pub(super) fn new(store: Arc<dyn Store>, clock: Clock, is_enabled: bool) -> Self {
+        Self { store, clock, is_enabled }
     }
 
-    /// Judges a try before its password is hashed. It holds no place in the queue of hashes while it waits here.
+    /// Admits or refuses an attempt before its password is hashed. A delayed attempt is not in the queue of hashes.
     ///
     /// # Errors
     /// [`ActorError::TooManySignInAttempts`], or [`ActorError::Unavailable`].
-    pub(super) async fn admit(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
-        if !self.on {
+    pub(super) async fn admit(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
+        if !self.is_enabled {
             return Ok(());
         }
         let now = self.clock.now();
-        if self.store.count_hit(&attempt.network, Self::PER_NETWORK_WINDOW, now).await? > Self::PER_NETWORK_MAX {
+        if self.store.count_hit(&keys.network, Self::PER_NETWORK_WINDOW, now).await? > Self::PER_NETWORK_MAX {
             METRICS.requests_rejected.with_label_values(&["signin_rate"]).inc();
             return Err(ActorError::TooManySignInAttempts { retry_after: Self::PER_NETWORK_WINDOW });
         }
-        let (pair, email) = try_join(self.store.count(&attempt.pair, now), self.store.count(&attempt.email, now)).await?;
+        let (pair, email) = try_join(self.store.count(&keys.pair, now), self.store.count(&keys.email, now)).await?;
         self.check_pair(pair)?;
         if pair.hits > 0 && email.hits >= Self::FAILURES_MAX {
             tokio::time::sleep(delay(email.hits)).await;
@@ -85,31 +86,32 @@ impl SignInLimits {
         Ok(())
     }
 
-    /// Counts a try whose password was wrong.
+    /// Counts an attempt with a wrong password.
     ///
     /// # Errors
-    /// [`ActorError::TooManySignInAttempts`] if others of the pair failed meanwhile: its answer must not tell whether the password was wrong.
-    pub(super) async fn failed(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
-        if !self.on {
+    /// [`ActorError::TooManySignInAttempts`] if the pair reached the limit meanwhile: the answer must not say whether the
+    /// password was wrong. [`ActorError::Unavailable`].
+    pub(super) async fn failed(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
+        if !self.is_enabled {
             return Ok(());
         }
         let (window, now) = (Self::FAILURES_WINDOW, self.clock.now());
-        let hits = try_join(self.store.count_hit(&attempt.pair, window, now), self.store.count_hit(&attempt.email, window, now)).await?.0;
+        let hits = try_join(self.store.count_hit(&keys.pair, window, now), self.store.count_hit(&keys.email, window, now)).await?.0;
         if hits <= Self::FAILURES_MAX {
             return Ok(());
         }
-        self.check_pair(self.store.count(&attempt.pair, now).await?)
+        self.check_pair(self.store.count(&keys.pair, now).await?)
     }
 
-    /// Judges a try whose password was right once more, since others of its pair may have been hashed at the same time.
+    /// Checks an attempt with a right password again, since other attempts of the pair may have failed meanwhile.
     ///
     /// # Errors
-    /// As of [`Self::failed`].
-    pub(super) async fn succeeded(&self, attempt: &AttemptKeys) -> Result<(), ActorError> {
-        if !self.on {
+    /// The same as of [`Self::failed`].
+    pub(super) async fn succeeded(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
+        if !self.is_enabled {
             return Ok(());
         }
-        self.check_pair(self.store.count(&attempt.pair, self.clock.now()).await?)
+        self.check_pair(self.store.count(&keys.pair, self.clock.now()).await?)
     }
 
     fn check_pair(&self, pair: CounterValue) -> Result<(), ActorError> {
@@ -122,7 +124,7 @@ impl SignInLimits {
     }
 }
 
-/// How long a try waits after `failures` for its email address, at least [`SignInLimits::FAILURES_MAX`].
+/// Returns the delay of an attempt after `failures` for its email address, which are at least [`SignInLimits::FAILURES_MAX`].
 fn delay(failures: u64) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(SignInLimits::FAILURES_MAX)).unwrap_or(u32::MAX);
     let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
@@ -138,21 +140,21 @@ mod tests {
     use super::*;
     use crate::store::embedded::EmbeddedStore;
 
-    async fn limits(on: bool) -> SignInLimits {
+    async fn limits(is_enabled: bool) -> SignInLimits {
         tokio::time::pause();
-        let store = EmbeddedStore::in_memory().expect("memory opens");
-        let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
-        SignInLimits::new(store, clock, on)
+        let store = EmbeddedStore::in_memory().expect("an in-memory store opens");
+        let clock = Clock::starting_at(store.time().await.expect("an in-memory store has a time"));
+        SignInLimits::new(store, clock, is_enabled)
     }
 
     fn attempt(email: &str, network: u8) -> AttemptKeys {
         AttemptKeys::new(email, Ipv4Addr::new(192, 0, 2, network).into())
     }
 
-    /// How long a try waits in stopped time, in milliseconds. Timers are rounded up to the next one.
-    async fn wait(limits: &SignInLimits, attempt: &AttemptKeys) -> u128 {
+    /// Returns the delay of an attempt in paused time, in milliseconds. Timers are rounded up to the next millisecond.
+    async fn delay_of(limits: &SignInLimits, keys: &AttemptKeys) -> u128 {
         let began = Instant::now();
-        limits.admit(attempt).await.expect("it is admitted");
+        limits.admit(keys).await.expect("the attempt is admitted");
         began.elapsed().as_millis()
     }
 
@@ -163,54 +165,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_networks_that_failed_wait_while_an_email_address_is_attacked() {
+    async fn attempt_is_delayed_only_from_networks_that_failed() {
         let limits = limits(true).await;
         for network in 1..=10 {
             let attempt = attempt("ann@example.com", network);
-            assert_eq!(wait(&limits, &attempt).await, 0, "network {network}");
+            assert_eq!(delay_of(&limits, &attempt).await, 0, "network {network}");
             limits.failed(&attempt).await.expect("counted");
         }
-        let waited = wait(&limits, &attempt("ann@example.com", 1)).await;
-        assert!((250..=251).contains(&waited), "{waited} ms");
-        assert_eq!(wait(&limits, &attempt("ann@example.com", 99)).await, 0, "a network that did not fail");
-        assert_eq!(wait(&limits, &attempt("bob@example.com", 1)).await, 0, "another email address");
+        let delayed = delay_of(&limits, &attempt("ann@example.com", 1)).await;
+        assert!((250..=251).contains(&delayed), "{delayed} ms");
+        assert_eq!(delay_of(&limits, &attempt("ann@example.com", 99)).await, 0, "a network that did not fail");
+        assert_eq!(delay_of(&limits, &attempt("bob@example.com", 1)).await, 0, "another email address");
         limits.failed(&attempt("ann@example.com", 2)).await.expect("counted");
-        let waited = wait(&limits, &attempt("ann@example.com", 1)).await;
-        assert!((500..=501).contains(&waited), "{waited} ms");
+        let delayed = delay_of(&limits, &attempt("ann@example.com", 1)).await;
+        assert!((500..=501).contains(&delayed), "{delayed} ms");
     }
 
     #[tokio::test]
-    async fn tenth_failure_of_a_pair_is_answered_and_the_eleventh_try_is_refused_for_the_rest_of_15_min() {
+    async fn pair_is_refused_after_its_tenth_failure_for_the_rest_of_15_min() {
         let limits = limits(true).await;
         let ann = attempt("ann@example.com", 1);
         for failure in 1..=10 {
-            limits.admit(&ann).await.unwrap_or_else(|fault| panic!("failure {failure}: {fault}"));
+            limits.admit(&ann).await.unwrap_or_else(|error| panic!("failure {failure}: {error}"));
             limits.failed(&ann).await.expect("answered as a wrong password");
         }
         tokio::time::advance(Duration::from_secs(60)).await;
-        let Err(ActorError::TooManySignInAttempts { retry_after }) = limits.admit(&ann).await else { panic!("it is refused") };
+        let Err(ActorError::TooManySignInAttempts { retry_after }) = limits.admit(&ann).await else { panic!("the attempt is refused") };
         assert_eq!(retry_after, Millis::from_mins(14));
         limits.admit(&attempt("ann@example.com", 2)).await.expect("another network");
         limits.admit(&attempt("bob@example.com", 1)).await.expect("another email address");
         tokio::time::advance(Duration::from_secs(14 * 60)).await;
-        limits.admit(&ann).await.expect("its time is over");
+        limits.admit(&ann).await.expect("the window is over");
     }
 
     #[tokio::test]
-    async fn answers_of_tries_that_ran_together_do_not_tell_more_than_ten_did() {
+    async fn simultaneous_attempts_of_a_pair_get_at_most_ten_answers() {
         let limits = limits(true).await;
         let ann = attempt("ann@example.com", 1);
         let answers = futures_util::future::join_all((0..30).map(|_| limits.failed(&ann))).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10);
-        assert!(matches!(limits.succeeded(&ann).await, Err(ActorError::TooManySignInAttempts { .. })), "a right one that ran with them");
+        assert!(
+            matches!(limits.succeeded(&ann).await, Err(ActorError::TooManySignInAttempts { .. })),
+            "an attempt with the right password at the same time"
+        );
     }
 
     #[tokio::test]
-    async fn switch_turns_counting_and_delay_off() {
+    async fn disabled_limits_neither_count_nor_delay() {
         let limits = limits(false).await;
         let ann = attempt("ann@example.com", 1);
         for _ in 0..40 {
-            assert_eq!(wait(&limits, &ann).await, 0);
+            assert_eq!(delay_of(&limits, &ann).await, 0);
             limits.failed(&ann).await.expect("not counted");
         }
         limits.succeeded(&ann).await.expect("not counted");

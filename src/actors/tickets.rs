@@ -1,8 +1,9 @@
-//! The ticket registry: which tickets have an actor, and the way to them.
+//! The ticket registry: the table of ticket actors, and the routing of requests to them.
 //!
-//! An actor is started when something happens to its ticket, and retired when nothing is on its hands. One that was torn
-//! down by a panic is started anew at once, because its lock must lapse on time; one that keeps panicking is left alone
-//! for a while and answers 503.
+//! The registry starts an actor when a request or a lock concerns its ticket, and drops the actor when it has been idle for a
+//! while. An actor that panics reports its ticket through a channel, and the registry starts a new actor at once, because the
+//! lock must be released on time. (actix's `Supervisor` never restarts an actor that panicked.) If a ticket's actors keep
+//! panicking, the registry starts none for a while, and requests for the ticket are answered with 503.
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,7 @@ use super::{
     ActorError,
     context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
-    ticket::{ActorRequest, ActorStatus, Done, Outdated, PanicReports, Reload, TicketActor},
+    ticket::{ActorRequest, ActorStatus, Committed, Outdated, PanicReports, Reload, TicketActor},
 };
 use crate::{
     domain::{
@@ -35,7 +36,7 @@ use crate::{
     tasks::{EssentialTask, contain},
 };
 
-/// Its name among the tasks.
+/// Task name of the registry in the log.
 const REGISTRY: &str = "ticket registry";
 
 /// A handle on the ticket registry.
@@ -44,11 +45,11 @@ pub struct Tickets {
     context: Arc<ActorContext>,
     registry: Addr<TicketRegistry>,
     admitted: Arc<AtomicUsize>,
-    /// Tickets that are being listed, by seller.
+    /// Number of tickets that are being listed, by seller.
     listings: InFlight<UserId>,
 }
 
-/// The registry: a table of the ticket actors of this process.
+/// The registry actor: a table of the ticket actors of this process.
 #[derive(Debug)]
 pub(super) struct TicketRegistry {
     context: Arc<ActorContext>,
@@ -69,34 +70,33 @@ struct ActorEntry {
     panicked_at: Option<Instant>,
 }
 
-/// For one ticket's actor, which is started if there is none.
+/// Sends a request to the ticket's actor, which is started if the ticket has none.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Route(TicketId, ActorRequest);
 
-/// The feed told of a newer state.
+/// The feed delivered this version of the ticket.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct NewerVersion(TicketId, Version);
 
-/// Something is or will be due on these tickets.
+/// Makes the actors of these tickets read the store again. Starts the actors that do not run.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct ReloadAll(Vec<TicketId>);
 
-/// Locks of this replica, just read from the store: their actors arm their timers.
+/// Starts the actors of locks of this replica, just read from the store, so that they arm their timers.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Adopt(Vec<Sale>);
+struct ArmTimers(Vec<Sale>);
 
 impl TicketRegistry {
-    /// In front of the registry stands the admission bound; its mailbox must never be what sheds.
+    /// Capacity of the mailbox: more than the handle admits, so that requests are rejected by the handle and not here.
     const MAILBOX_MAX: usize = Tickets::ADMITTED_MAX * 2;
-    /// An actor with nothing on its hands is retired after this long.
+    /// Time without a request after which an idle actor is dropped.
     const IDLE_MAX: Duration = Duration::from_secs(30);
     const RETIRE_EVERY: Duration = Duration::from_secs(10);
-    /// The restart budget: this many panics, each within `PANIC_WINDOW` of the one before, and the ticket is left alone for
-    /// `FAULTED_FOR`.
+    /// Number of panics, each within `PANIC_WINDOW` of the one before, after which no actor is started for `FAULTED_FOR`.
     const PANICS_MAX: u32 = 5;
     const PANIC_WINDOW: Duration = Duration::from_secs(60);
     const FAULTED_FOR: Duration = Duration::from_secs(30);
@@ -106,19 +106,19 @@ impl TicketRegistry {
         Self { context, arbiters, actors: HashMap::new(), panicked: Some(panicked), report_panic, _essential: EssentialTask::new(REGISTRY) }
     }
 
-    /// The ticket's actor, alive; `None` while the ticket is in its faulted state. If it has to be started, it need not
-    /// read what is `preloaded` to it.
+    /// Returns the ticket's running actor, which is started if there is none, or `None` while the ticket is faulted. An actor
+    /// that is started takes `preloaded`, if given, as the state of its ticket and does not read the store.
     fn actor(&mut self, id: TicketId, preloaded: Option<Box<Sale>>) -> Option<&mut ActorEntry> {
         let now = Instant::now();
-        let known = self.actors.get(&id);
-        let faulted = known.is_some_and(|entry| entry.is_faulted(now));
+        let entry = self.actors.get(&id);
+        let faulted = entry.is_some_and(|entry| entry.is_faulted(now));
         if faulted {
             return None;
         }
-        if known.is_none_or(|entry| !entry.addr.connected()) {
+        if entry.is_none_or(|entry| !entry.addr.connected()) {
             let status = Arc::new(ActorStatus::default());
             let addr = self.start_actor(id, Arc::clone(&status), preloaded);
-            let (panics, panicked_at) = known.map_or((0, None), |entry| (entry.panics, entry.panicked_at));
+            let (panics, panicked_at) = entry.map_or((0, None), |entry| (entry.panics, entry.panicked_at));
             self.actors.insert(id, ActorEntry { addr, status, used_at: now, panics, panicked_at });
         }
         let entry = self.actors.get_mut(&id)?;
@@ -126,28 +126,28 @@ impl TicketRegistry {
         Some(entry)
     }
 
-    fn route(&mut self, id: TicketId, ask: ActorRequest) {
+    fn route(&mut self, id: TicketId, request: ActorRequest) {
         fail::fail_point!("ticket_registry::route");
         match self.actor(id, None) {
-            // Unbounded by itself, since a mailbox has its capacity only from the actor's first turn on; what is under way
-            // is bounded by the admission that every command holds until it is answered.
-            Some(entry) => entry.addr.do_send(ask),
-            None => shed(ask),
+            // `do_send` ignores the mailbox's capacity. A client's command holds a permit of `Tickets::execute` until it is
+            // answered or its caller's future is dropped. The actor bounds its queue after that.
+            Some(entry) => entry.addr.do_send(request),
+            None => reject(request),
         }
     }
 
-    fn wake(&mut self, id: TicketId) {
+    fn reload(&mut self, id: TicketId) {
         if let Some(entry) = self.actor(id, None) {
-            // Full: it is awake.
+            // If the mailbox is full, the actor is handling requests, and runs a due deadline before each of them.
             let _ = entry.addr.try_send(Reload);
         }
     }
 
-    fn adopt(&mut self, sale: Sale) {
+    fn arm_timer(&mut self, sale: Sale) {
         let id = sale.ticket.id;
-        let is_there = self.actors.contains_key(&id);
+        let is_known = self.actors.contains_key(&id);
         if let Some(entry) = self.actor(id, Some(Box::new(sale)))
-            && is_there
+            && is_known
         {
             let _ = entry.addr.try_send(Reload);
         }
@@ -155,7 +155,7 @@ impl TicketRegistry {
 
     fn start_actor(&self, id: TicketId, status: Arc<ActorStatus>, preloaded: Option<Box<Sale>>) -> Addr<TicketActor> {
         let (context, panicked) = (Arc::clone(&self.context), self.report_panic.clone());
-        let at = usize::try_from(id.uuid().as_u128() % self.arbiters.len() as u128).expect("a remainder of a usize fits one");
+        let at = usize::try_from(id.uuid().as_u128() % self.arbiters.len() as u128).expect("a remainder by a usize fits in a usize");
         Supervisor::start_in_arbiter(&self.arbiters[at], move |_| TicketActor::new(id, context, status, panicked, preloaded))
     }
 
@@ -163,8 +163,8 @@ impl TicketRegistry {
         let now = Instant::now();
         self.actors.retain(|_, entry| {
             let idle = entry.status.idle.load(Ordering::Acquire) || !entry.addr.connected();
-            let remembered = entry.panicked_at.is_some_and(|at| now - at < Self::PANIC_WINDOW);
-            !idle || remembered || now - entry.used_at < Self::IDLE_MAX
+            let panicked_lately = entry.panicked_at.is_some_and(|at| now - at < Self::PANIC_WINDOW);
+            !idle || panicked_lately || now - entry.used_at < Self::IDLE_MAX
         });
     }
 }
@@ -175,8 +175,8 @@ impl ActorEntry {
     }
 
     fn record_panic(&mut self, now: Instant) {
-        let close = self.panicked_at.is_some_and(|at| now - at < TicketRegistry::PANIC_WINDOW);
-        self.panics = if close { self.panics + 1 } else { 1 };
+        let is_in_window = self.panicked_at.is_some_and(|at| now - at < TicketRegistry::PANIC_WINDOW);
+        self.panics = if is_in_window { self.panics + 1 } else { 1 };
         self.panicked_at = Some(now);
     }
 }
@@ -200,15 +200,15 @@ impl Supervised for TicketRegistry {}
 impl Handler<Route> for TicketRegistry {
     type Result = ();
 
-    fn handle(&mut self, Route(id, ask): Route, _: &mut Context<Self>) {
-        // A panic drops the command: its caller gets `OutcomeUnknown`.
-        contain(REGISTRY, || self.route(id, ask));
+    fn handle(&mut self, Route(id, request): Route, _: &mut Context<Self>) {
+        // A panic drops the request: its caller gets `OutcomeUnknown`.
+        contain(REGISTRY, || self.route(id, request));
     }
 }
 
-fn shed(ask: ActorRequest) {
+fn reject(request: ActorRequest) {
     METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
-    if let Some(reply) = ask.reply {
+    if let Some(reply) = request.reply {
         let _ = reply.send(Err(ActorError::Busy("ticket")));
     }
 }
@@ -218,7 +218,7 @@ impl Handler<NewerVersion> for TicketRegistry {
 
     fn handle(&mut self, NewerVersion(id, version): NewerVersion, _: &mut Context<Self>) {
         if let Some(entry) = self.actors.get(&id) {
-            // Full or closed: the conditional commit finds out anyway.
+            // If the mailbox is full or closed, nothing is lost: a commit over an older version fails as stale.
             let _ = entry.addr.try_send(Outdated(version));
         }
     }
@@ -229,22 +229,22 @@ impl Handler<ReloadAll> for TicketRegistry {
 
     fn handle(&mut self, ReloadAll(ids): ReloadAll, _: &mut Context<Self>) {
         for id in ids {
-            contain(REGISTRY, || self.wake(id));
+            contain(REGISTRY, || self.reload(id));
         }
     }
 }
 
-impl Handler<Adopt> for TicketRegistry {
+impl Handler<ArmTimers> for TicketRegistry {
     type Result = ();
 
-    fn handle(&mut self, Adopt(sales): Adopt, _: &mut Context<Self>) {
+    fn handle(&mut self, ArmTimers(sales): ArmTimers, _: &mut Context<Self>) {
         for sale in sales {
-            contain(REGISTRY, || self.adopt(sale));
+            contain(REGISTRY, || self.arm_timer(sale));
         }
     }
 }
 
-/// Of a ticket whose actor was torn down by a panic.
+/// Receives the id of each ticket whose actor panicked, and starts a new actor.
 impl StreamHandler<TicketId> for TicketRegistry {
     fn handle(&mut self, id: TicketId, ctx: &mut Context<Self>) {
         METRICS.ticket_actor_panics.inc();
@@ -253,10 +253,10 @@ impl StreamHandler<TicketId> for TicketRegistry {
         entry.record_panic(now);
         if entry.is_faulted(now) {
             METRICS.ticket_actor_circuits_opened.inc();
-            tracing::error!(ticket = %id, "the ticket's actor panics again and again; leaving it alone for a while");
+            tracing::error!(ticket = %id, "the actor of a ticket keeps panicking; the ticket answers 503 for 30 s");
             ctx.run_later(Self::FAULTED_FOR, move |_, ctx| ctx.notify(ReloadAll(vec![id])));
         } else {
-            tracing::error!(ticket = %id, "the ticket's actor panicked; starting it anew");
+            tracing::error!(ticket = %id, "the actor of a ticket panicked; a new one is started");
             ctx.notify(ReloadAll(vec![id]));
         }
     }
@@ -265,16 +265,16 @@ impl StreamHandler<TicketId> for TicketRegistry {
 }
 
 impl Tickets {
-    /// Commands on their way to ticket actors at once; more are shed.
+    /// Maximum number of commands that wait for ticket actors. More are rejected.
     const ADMITTED_MAX: usize = 4096;
 
-    /// Starts the registry, and the threads on which ticket actors live.
+    /// Starts the registry on the first of `arbiters`. Ticket actors run on all of them.
     pub(super) fn start(context: Arc<ActorContext>, arbiters: &[ArbiterHandle]) -> Self {
         let handles = arbiters.to_vec();
         let registry = {
             let context = Arc::clone(&context);
-            let home = handles[0].clone();
-            Supervisor::start_in_arbiter(&home, move |_| TicketRegistry::new(context, handles))
+            let first = handles[0].clone();
+            Supervisor::start_in_arbiter(&first, move |_| TicketRegistry::new(context, handles))
         };
         Self { context, registry, admitted: Arc::new(AtomicUsize::new(0)), listings: InFlight::default() }
     }
@@ -288,14 +288,14 @@ impl Tickets {
         let outcome = Outcome::TicketCreated { ticket: ticket.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
         self.context.store.commit(Commit::of(decision.clone(), now).with_idempotency_record(record)).await?;
-        self.context.show(&decision);
+        self.context.apply_to_catalog(&decision);
         Ok(ticket)
     }
 
     /// Counts a ticket that is being listed, if the seller may have one more on sale.
     ///
-    /// What other replicas are listing at this moment is not known here, nor is a commit whose outcome was unknown: by these
-    /// the quota may be exceeded, and by no others.
+    /// The quota may be exceeded by two kinds of tickets, which are not counted here: tickets that other replicas list or have
+    /// listed and the feed has not delivered yet, and tickets whose commit has an unknown outcome.
     fn reserve_listing(&self, seller: UserId) -> Result<Option<InFlightGuard<UserId>>, ActorError> {
         let Some(listings_max) = self.context.policy.listings_max else { return Ok(None) };
         let listings_max = usize::try_from(listings_max).unwrap_or(usize::MAX);
@@ -307,14 +307,14 @@ impl Tickets {
         Ok(Some(reserved))
     }
 
-    /// Why a command cannot be done that a limit forbids: what the rules refuse it for, or else `limit`. So a client is
-    /// answered in the order of the contract, and the limit comes last.
+    /// Returns the refusal of a command that exceeds a limit: the refusal by the rules, or `limit` if the rules allow the
+    /// command. So refusals have the order of the API contract, where the limit is the last one.
     pub(super) async fn refusal(&self, id: TicketId, command: &TicketCommand, limit: Refusal) -> Result<Refusal, ActorError> {
         let sale = self.context.store.sale(id).await?.ok_or(ActorError::NotFound)?;
         Ok(decide(&sale, command, &self.context.policy, self.context.now()).err().unwrap_or(limit))
     }
 
-    /// The present state, as the store has it. [`ActorError::NotFound`] for a deleted one.
+    /// Returns the present state, read from the store. [`ActorError::NotFound`] if the ticket is deleted.
     pub async fn get(&self, id: TicketId) -> Result<Ticket, ActorError> {
         self.context.store.ticket(id).await?.filter(|ticket| !ticket.is_deleted()).ok_or(ActorError::NotFound)
     }
@@ -329,50 +329,50 @@ impl Tickets {
         if_match: Option<Version>,
         key: Option<IdempotencyKey>,
     ) -> Result<Ticket, ActorError> {
-        Ok(self.ask(id, TicketCommand::Edit { by, title, price, if_match }, key).await?.sale.ticket)
+        Ok(self.execute(id, TicketCommand::Edit { by, title, price, if_match }, key).await?.sale.ticket)
     }
 
     /// Takes the ticket off sale.
     pub async fn delist(&self, id: TicketId, by: UserId, if_match: Option<Version>, key: Option<IdempotencyKey>) -> Result<(), ActorError> {
-        self.ask(id, TicketCommand::Delist { by, if_match }, key).await.map(drop)
+        self.execute(id, TicketCommand::Delist { by, if_match }, key).await.map(drop)
     }
 
-    /// Has a command decided by the ticket's actor, and waits until it is durable.
-    pub(super) async fn ask(&self, id: TicketId, command: TicketCommand, key: Option<IdempotencyKey>) -> Result<Done, ActorError> {
-        let _admission = CommandPermit::take(&self.admitted).ok_or_else(|| {
+    /// Lets the ticket's actor decide a command, and waits until the decision is durable.
+    pub(super) async fn execute(&self, id: TicketId, command: TicketCommand, key: Option<IdempotencyKey>) -> Result<Committed, ActorError> {
+        let _permit = CommandPermit::take(&self.admitted).ok_or_else(|| {
             METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
             ActorError::Busy("tickets")
         })?;
         let (reply, answer) = oneshot::channel();
         let route = Route(id, ActorRequest { command, key, reply: Some(reply) });
         self.registry.try_send(route).map_err(|_| ActorError::Busy("tickets"))?;
-        // No answer: the actor went down with the command in its hands, written or not.
+        // No answer: the actor or the registry panicked. The command may have been committed or not.
         answer.await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 
-    /// Has the actors of these tickets look at the clock.
-    pub(super) fn wake(&self, ids: Vec<TicketId>) {
+    /// Makes the actors of these tickets read the store and run their due deadlines.
+    pub(super) fn reload(&self, ids: Vec<TicketId>) {
         if !ids.is_empty() && self.registry.try_send(ReloadAll(ids)).is_err() {
-            tracing::warn!("the ticket registry is too busy to wake actors; the next sweep will");
+            tracing::warn!("the ticket registry is too busy to check overdue locks; the next sweep tries again");
         }
     }
 
-    /// Has an actor arm the timer of each of these locks; done when the registry has started them all.
-    pub(super) async fn adopt(&self, sales: Vec<Sale>) {
-        if self.registry.send(Adopt(sales)).await.is_err() {
-            tracing::warn!("the ticket registry is gone; the sweep of another life will find its locks");
+    /// Starts the actor of each of these locks, which arms its timer. Waits until the registry has started them all.
+    pub(super) async fn arm_timers(&self, sales: Vec<Sale>) {
+        if self.registry.send(ArmTimers(sales)).await.is_err() {
+            tracing::warn!("the ticket registry has ended; after the restart of this process, timers are armed again");
         }
     }
 
-    /// Tells the ticket's actor, if there is one, that the ticket has this version by now.
-    pub(super) fn seen(&self, id: TicketId, version: Version) {
+    /// Informs the ticket's actor, if it runs, that the ticket has at least this version.
+    pub(super) fn on_newer_version(&self, id: TicketId, version: Version) {
         let _ = self.registry.try_send(NewerVersion(id, version));
     }
 
-    /// Refuses from memory what is certain to be refused, without asking the actor.
+    /// Refuses an order by the catalog's copy of the ticket, without a message to the actor.
     ///
-    /// The map may be behind by the feed's delay; it is not believed when the feed is not live, nor about a lock whose
-    /// time is over.
+    /// The copy may be behind by the feed's delay: a ticket that another replica has released is refused for so long. The copy
+    /// is not used while the feed is not live, nor for a lock whose time is over.
     pub(super) fn refuse_early(&self, id: TicketId, buyer: UserId) -> Result<(), Refusal> {
         if !self.context.store.feed().is_live() {
             return Ok(());
@@ -391,35 +391,35 @@ impl Tickets {
 
 #[cfg(test)]
 impl Tickets {
-    /// How many ticket actors the registry knows.
-    pub(super) async fn actors_alive(&self) -> usize {
-        self.registry.send(Census).await.expect("the registry is there")
+    /// Returns the number of entries in the registry's table.
+    pub(super) async fn actor_count(&self) -> usize {
+        self.registry.send(CountActors).await.expect("the registry runs")
     }
 }
 
-/// How many ticket actors are there?
+/// Asks for the number of entries in the registry's table.
 #[cfg(test)]
 #[derive(Debug, Message)]
 #[rtype(result = "usize")]
-struct Census;
+struct CountActors;
 
 #[cfg(test)]
-impl Handler<Census> for TicketRegistry {
+impl Handler<CountActors> for TicketRegistry {
     type Result = usize;
 
-    fn handle(&mut self, _: Census, _: &mut Context<Self>) -> usize {
+    fn handle(&mut self, _: CountActors, _: &mut Context<Self>) -> usize {
         self.actors.len()
     }
 }
 
-/// A place among the commands that are on their way, given back when dropped.
+/// Permit of one command that waits for a ticket actor. It is returned when dropped.
 struct CommandPermit<'a>(&'a AtomicUsize);
 
 impl<'a> CommandPermit<'a> {
     fn take(admitted: &'a AtomicUsize) -> Option<Self> {
         let before = admitted.fetch_add(1, Ordering::Relaxed);
-        let admission = Self(admitted);
-        (before < Tickets::ADMITTED_MAX).then_some(admission)
+        let permit = Self(admitted);
+        (before < Tickets::ADMITTED_MAX).then_some(permit)
     }
 }
 

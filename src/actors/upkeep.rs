@@ -1,4 +1,5 @@
-//! What goes on beside requests: following the feed, sweeping for overdue locks, measuring the store's time, purging.
+//! The background tasks of a replica: updating caches from the feed, the sweep for overdue locks, arming timers after a start,
+//! measuring the store's time (with the gauges, and the counts of locks per network), and purging old records.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,60 +15,62 @@ use crate::{
     tasks::{keep_running, supervise},
 };
 
-/// A lock that is overdue by more than this has lost the replica that granted it.
+/// A lock that is overdue by more than this is released by any replica that finds it. Its own replica may have ended, may be
+/// slow, or could not write the release.
 const SWEEP_AFTER: Millis = Millis::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_millis(1_500);
+/// Maximum number of overdue locks that one sweep reads.
 const SWEEP_PAGE: usize = 2_000;
-/// A step of the store's time is followed within this: overdue locks have to end within five seconds of it.
+/// Interval at which the store's time is measured. After a step of the store's time, overdue locks have to end within 5 s.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// While the store's time cannot be read, one failure in this many is logged.
 const LOGGED_FAILURE: u32 = 10;
 const PURGE_EVERY: Duration = Duration::from_secs(600);
-/// Own locks are read and armed in pages, so that a restart with very many of them does not fill every queue.
+/// Number of own locks that are read at once after a start, so that very many of them do not fill the queues.
 const REARM_PAGE: usize = 1_000;
 
-/// Starts all of it on the current arbiter. Ends with it.
+/// Starts all background tasks on the current arbiter. They end with the arbiter.
 pub(super) fn start(context: &Arc<ActorContext>, actors: &Actors) {
     let both = || (Arc::clone(context), actors.clone());
-    let (follow_shop, follow_actors) = both();
-    keep_running("follow", move || follow(Arc::clone(&follow_shop), follow_actors.clone()));
-    let (sweep_shop, sweep_actors) = both();
-    keep_running("sweep", move || sweep(Arc::clone(&sweep_shop), sweep_actors.clone()));
-    let (measure_shop, purge_shop) = (Arc::clone(context), Arc::clone(context));
-    keep_running("measure", move || measure(Arc::clone(&measure_shop)));
-    keep_running("purge", move || purge(Arc::clone(&purge_shop)));
-    // Once; what it leaves undone, the sweep finds.
-    let (rearm_shop, rearm_actors) = both();
-    actix::spawn(supervise("rearm", move || rearm(Arc::clone(&rearm_shop), rearm_actors.clone())));
+    let (cache_context, cache_actors) = both();
+    keep_running("cache_updates", move || update_caches(Arc::clone(&cache_context), cache_actors.clone()));
+    let (sweep_context, sweep_actors) = both();
+    keep_running("sweep", move || sweep(Arc::clone(&sweep_context), sweep_actors.clone()));
+    let (clock_context, purge_context) = (Arc::clone(context), Arc::clone(context));
+    keep_running("clock_sync", move || sync_clock(Arc::clone(&clock_context)));
+    keep_running("purge", move || purge(Arc::clone(&purge_context)));
+    // This task runs once. The sweep finds the locks that it misses.
+    let (recovery_context, recovery_actors) = both();
+    actix::spawn(supervise("timer_recovery", move || recover_timers(Arc::clone(&recovery_context), recovery_actors.clone())));
 }
 
-/// Tells the caches of actors and sessions what was committed, here or elsewhere.
-async fn follow(context: Arc<ActorContext>, actors: Actors) {
+/// Updates ticket actors, sessions and the locks per network from the feed, which has the commits of all replicas.
+async fn update_caches(context: Arc<ActorContext>, actors: Actors) {
     let mut feed = context.store.feed().subscribe();
-    // What was told before this is not known, if there was a life before this one.
-    actors.users.sessions().forget();
+    // If this task was started again after a panic, it may have missed events.
+    actors.users.sessions().clear();
     loop {
         match feed.next().await {
             FeedStep::Events(events) => {
                 for recorded in events {
                     match &recorded.event {
                         Event::TicketUpdated { ticket } => {
-                            context.observe(ticket);
-                            actors.tickets.seen(ticket.id, ticket.version);
+                            context.update_network_locks(ticket);
+                            actors.tickets.on_newer_version(ticket.id, ticket.version);
                         }
-                        Event::TicketDeleted { ticket, version, .. } => actors.tickets.seen(*ticket, *version),
-                        event => actors.users.sessions().saw(event),
+                        Event::TicketDeleted { ticket, version, .. } => actors.tickets.on_newer_version(*ticket, *version),
+                        event => actors.users.sessions().on_event(event),
                     }
                 }
             }
-            // Ticket actors need nothing: their commits are conditional, and the sweep finds what is overdue.
-            FeedStep::Reset => actors.users.sessions().forget(),
+            // Ticket actors need no reset: their commits are conditional, and the sweep finds overdue locks.
+            FeedStep::Reset => actors.users.sessions().clear(),
         }
     }
 }
 
-/// Releases what nobody released: the locks of replicas that are gone. Jittered, so that replicas do not race each time;
-/// when they do, the condition on the version settles who wins.
+/// Makes the ticket actors release overdue locks, also of other replicas. With jitter, so that replicas rarely sweep at the
+/// same time. If they do, the commit's condition on the ticket's version lets one of them win.
 async fn sweep(context: Arc<ActorContext>, actors: Actors) {
     loop {
         let jitter = rand::rng().random_range(0.5..1.5);
@@ -76,49 +79,49 @@ async fn sweep(context: Arc<ActorContext>, actors: Actors) {
         match context.store.tickets_overdue(cutoff, SWEEP_PAGE).await {
             Ok(ids) => {
                 METRICS.overdue_locks_found.inc_by(ids.len() as u64);
-                actors.tickets.wake(ids);
+                actors.tickets.reload(ids);
             }
-            Err(error) => tracing::warn!(%error, "the sweep for overdue locks could not read the store"),
+            Err(error) => tracing::warn!(%error, "the sweep could not read overdue locks from the store; the next sweep tries again"),
         }
     }
 }
 
-/// After a restart: starts the actors of the locks that this replica granted, so that each arms its timer.
-async fn rearm(context: Arc<ActorContext>, actors: Actors) {
-    let mut woken = 0;
+/// After a start of the process: starts the actors of the locks that this replica granted, so that each arms its timer.
+async fn recover_timers(context: Arc<ActorContext>, actors: Actors) {
+    let mut armed = 0;
     context.catalog.loaded().await;
     let own = context.catalog.locked_by(&context.replica);
     let mut pages = own.chunks(REARM_PAGE);
     let mut page = own_locks(&context, pages.next()).await;
     while let Some(sales) = page {
-        woken += sales.len();
-        // The store is at work on the next page while these actors start.
-        (page, ()) = join(own_locks(&context, pages.next()), actors.tickets.adopt(sales)).await;
+        armed += sales.len();
+        // The store reads the next page while these actors start.
+        (page, ()) = join(own_locks(&context, pages.next()), actors.tickets.arm_timers(sales)).await;
     }
-    if woken > 0 {
-        tracing::info!(locks = woken, "armed the timers of the locks that this replica holds");
+    if armed > 0 {
+        tracing::info!(locks = armed, "armed the timers of the locks that this replica granted");
     }
 }
 
-/// Those of `tickets` that this replica still holds the lock of.
+/// Returns the state of those of `tickets` that are still locked by this replica.
 async fn own_locks(context: &ActorContext, tickets: Option<&[TicketId]>) -> Option<Vec<Sale>> {
     let tickets = tickets?;
     let mut sales = loop {
         match context.store.sales(tickets).await {
             Ok(sales) => break sales,
             Err(error) => {
-                tracing::warn!(%error, "the locks of this replica could not be read; trying again");
+                tracing::warn!(%error, "the locks of this replica could not be read from the store; it is tried again in 1 s");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     };
-    // What was released, or locked by another replica since.
+    // Leaves out tickets that were released, or locked by another replica, since the catalog was read.
     sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == context.replica));
     Some(sales)
 }
 
-/// Keeps the clock at the store's time.
-async fn measure(context: Arc<ActorContext>) {
+/// Measures the store's time at an interval, and updates the gauges.
+async fn sync_clock(context: Arc<ActorContext>) {
     let mut failures: u32 = 0;
     loop {
         tokio::time::sleep(MEASURE_EVERY).await;
@@ -126,7 +129,7 @@ async fn measure(context: Arc<ActorContext>) {
             Ok(()) => failures = 0,
             Err(error) => {
                 if failures.is_multiple_of(LOGGED_FAILURE) {
-                    tracing::warn!(%error, "the store's time could not be read");
+                    tracing::warn!(%error, "the store's time could not be read; it is tried again every second");
                 }
                 failures = failures.wrapping_add(1);
             }
@@ -140,13 +143,13 @@ async fn measure(context: Arc<ActorContext>) {
     }
 }
 
-/// Asks the store for its time, once.
+/// Measures the store's time once.
 async fn measure_once(context: &ActorContext) -> Result<(), Unavailable> {
     let asked = Instant::now();
     let time = context.store.time().await?;
     if let Some(step) = context.clock.measured(time, asked) {
         METRICS.clock_steps.inc();
-        tracing::warn!(by_ms = step.0, "the store's time stepped; it is followed, and readiness is off for five seconds");
+        tracing::warn!(by_ms = step.0, "the store's time stepped; locks follow it, and this replica is not ready for 5 s");
     }
     Ok(())
 }
@@ -155,7 +158,7 @@ async fn purge(context: Arc<ActorContext>) {
     loop {
         tokio::time::sleep(PURGE_EVERY).await;
         if let Err(error) = context.store.purge(context.now()).await {
-            tracing::warn!(%error, "old records could not be purged");
+            tracing::warn!(%error, "old records could not be purged; it is tried again in 10 min");
         }
     }
 }

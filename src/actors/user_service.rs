@@ -1,4 +1,4 @@
-//! Sign-up, sign-in and changes of an account, each one conditional commit. The registry in `users.rs` runs them.
+//! Sign-up, sign-in and changes of an account. Each is one conditional commit. The registry in `users.rs` runs them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     store::{Commit, CommitError, Write},
 };
 
-/// What registry and handle of the users both work with.
+/// The operations on accounts and sessions, shared by the registry and the handle.
 #[derive(Debug, Clone)]
 pub(super) struct UserService {
     context: Arc<ActorContext>,
@@ -33,19 +33,19 @@ pub(super) struct UserService {
 #[derive(Debug, Clone)]
 pub struct UserUpdated {
     pub card: PublicUser,
-    /// The session that takes the place of the one that asked, after a change of password.
+    /// Token of the session that replaces the session of the request, after a change of password.
     pub token: Option<SessionToken>,
 }
 
 impl UserService {
-    /// How often a change is decided again because the user was changed meanwhile.
+    /// Maximum number of tries of a change. It is tried again if the user was changed meanwhile.
     const TRIES_MAX: usize = 4;
-    /// Wrong `currentPassword` in a row, on all replicas together, that end a session.
+    /// Number of wrong `currentPassword` in a row, on all replicas together, that ends a session.
     const WRONG_CURRENT_PASSWORDS_MAX: u64 = 10;
 
-    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, rates: bool) -> Self {
+    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, is_limited: bool) -> Self {
         let sessions = Sessions::new(Arc::clone(&context));
-        let limits = SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), rates);
+        let limits = SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
         Self { context, sessions, limits, passwords: Passwords::start(), session_ttl }
     }
 
@@ -56,27 +56,27 @@ impl UserService {
         browser: &Browser,
     ) -> Result<(PublicUser, SessionToken), ActorError> {
         password.check_for(&email)?;
-        // Before the hash, which is expensive. The store's unique index has the last word.
+        // Checked before the hash, which is expensive. The store's unique index makes the final decision.
         if self.context.store.user_by_email(&email).await?.is_some() {
             return Err(ActorError::EmailInUse);
         }
         let password_hash = self.passwords.hash(browser.network, password).await?;
         let now = self.context.now();
         let user = User { id: UserId::new(new_id()), email, password_hash, version: 0, created_at: now, updated_at: now };
-        let card = PublicUser::from(&user);
+        let public_user = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
         let writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
-        let events = vec![Event::UserCreated { user: card.clone() }];
+        let events = vec![Event::UserCreated { user: public_user.clone() }];
         self.commit_session(Commit { writes, events, at: now }, browser).await?;
-        security::signed_up(card.id, browser.network);
-        Ok((card, token))
+        security::signed_up(public_user.id, browser.network);
+        Ok((public_user, token))
     }
 
     pub(super) async fn sign_in(
         &self,
         email: &str,
         password: String,
-        attempt: &AttemptKeys,
+        keys: &AttemptKeys,
         browser: &Browser,
     ) -> Result<(PublicUser, SessionToken), ActorError> {
         let address = Email::parse(email).ok();
@@ -86,43 +86,43 @@ impl UserService {
                 None => None,
             };
             let (id, stored) = user.as_ref().map(|user| (user.id, user.password_hash.clone())).unzip();
-            let verdict = self.passwords.verify(browser.network, password.clone(), stored).await?;
-            let Some(user) = user.filter(|_| verdict != PasswordCheck::Wrong) else {
-                self.limits.failed(attempt).await?;
+            let check = self.passwords.verify(browser.network, password.clone(), stored).await?;
+            let Some(user) = user.filter(|_| check != PasswordCheck::Wrong) else {
+                self.limits.failed(keys).await?;
                 security::sign_in_failed(id, browser.network, SignInFailure::WrongCredentials);
                 return Err(ActorError::InvalidCredentials);
             };
-            self.limits.succeeded(attempt).await?;
-            match self.open_session(user, verdict, browser).await {
-                // Email or password changed since it was verified.
+            self.limits.succeeded(keys).await?;
+            match self.open_session(user, check, browser).await {
+                // The email address or the password was changed after the password was verified.
                 Err(CommitError::Stale) => {}
                 opened => {
-                    let (card, token) = opened?;
-                    security::signed_in(card.id, browser.network);
-                    return Ok((card, token));
+                    let (public_user, token) = opened?;
+                    security::signed_in(public_user.id, browser.network);
+                    return Ok((public_user, token));
                 }
             }
         }
         Err(ActorError::Busy("user"))
     }
 
-    async fn open_session(&self, user: User, verdict: PasswordCheck, browser: &Browser) -> Result<(PublicUser, SessionToken), CommitError> {
+    async fn open_session(&self, user: User, check: PasswordCheck, browser: &Browser) -> Result<(PublicUser, SessionToken), CommitError> {
         let now = self.context.now();
-        let card = PublicUser::from(&user);
+        let public_user = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
         let mut commit = Commit { at: now, ..Commit::default() };
         let mut user_version = user.version;
-        if let PasswordCheck::Outdated { fresh } = verdict {
+        if let PasswordCheck::Outdated { fresh } = check {
             user_version += 1;
             commit.writes.push(Write::User(User { password_hash: fresh, version: user_version, updated_at: now, ..user }));
-            commit.events.push(Event::UserUpdated { user: card.clone() });
+            commit.events.push(Event::UserUpdated { user: public_user.clone() });
         }
         commit.writes.push(Write::OpenSession { session, user_version });
         self.commit_session(commit, browser).await?;
-        Ok((card, token))
+        Ok((public_user, token))
     }
 
-    /// Commits what opens a session, and ends the session that the browser had before.
+    /// Commits the writes that open a session, and ends the browser's earlier session in the same commit.
     async fn commit_session(&self, mut commit: Commit, browser: &Browser) -> Result<(), CommitError> {
         if let Some(former) = &browser.former {
             commit.writes.push(Write::CloseSession(former.session.clone()));
@@ -140,12 +140,12 @@ impl UserService {
         (token, Session { digest, user, created_at: now, expires_at: now + self.session_ttl })
     }
 
-    /// Ends a session. One that is gone already is fine.
-    pub(super) async fn end_session(&self, who: &SignedIn) -> Result<(), ActorError> {
-        let event = Event::SessionRevoked { user: who.user, session: who.session.clone() };
-        let commit = Commit { writes: vec![Write::CloseSession(who.session.clone())], events: vec![event], at: self.context.now() };
+    /// Ends a session. A session that has ended already is no error.
+    pub(super) async fn end_session(&self, signed_in: &SignedIn) -> Result<(), ActorError> {
+        let event = Event::SessionRevoked { user: signed_in.user, session: signed_in.session.clone() };
+        let commit = Commit { writes: vec![Write::CloseSession(signed_in.session.clone())], events: vec![event], at: self.context.now() };
         self.context.store.commit(commit).await?;
-        self.sessions.revoke(&who.session);
+        self.sessions.revoke(&signed_in.session);
         Ok(())
     }
 
@@ -155,25 +155,25 @@ impl UserService {
 
     pub(super) async fn update(
         &self,
-        who: SignedIn,
+        signed_in: SignedIn,
         update: UserUpdate,
         network: IpAddr,
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, ActorError> {
         let mut new_hash = None;
         for _ in 0..Self::TRIES_MAX {
-            let user = self.context.store.user(who.user).await?.ok_or(ActorError::NotSignedIn)?;
+            let user = self.context.store.user(signed_in.user).await?.ok_or(ActorError::NotSignedIn)?;
             let email = update.email.clone().unwrap_or_else(|| user.email.clone());
             if let Some(password) = &update.password {
                 password.check_for(&email)?;
             }
             let unhashed = update.password.clone().filter(|_| new_hash.is_none());
             let (current, stored) = (update.current_password.clone(), user.password_hash.clone());
-            let (verdict, hash) = self.passwords.verify_and_hash(network, current, stored, unhashed).await?;
-            if verdict == PasswordCheck::Wrong {
-                return Err(self.wrong_current_password(&who, network).await?);
+            let (check, hash) = self.passwords.verify_and_hash(network, current, stored, unhashed).await?;
+            if check == PasswordCheck::Wrong {
+                return Err(self.wrong_current_password(&signed_in, network).await?);
             }
-            self.right_current_password(&who.session).await?;
+            self.right_current_password(&signed_in.session).await?;
             new_hash = new_hash.or(hash);
             if new_hash.is_none() && email == user.email {
                 return Ok(UserUpdated { card: PublicUser::from(&user), token: None });
@@ -192,23 +192,23 @@ impl UserService {
         Err(ActorError::Busy("user"))
     }
 
-    /// Counts a wrong `currentPassword`; enough of them in a row end the session.
-    async fn wrong_current_password(&self, who: &SignedIn, network: IpAddr) -> Result<ActorError, ActorError> {
-        security::sign_in_failed(Some(who.user), network, SignInFailure::WrongCurrentPassword);
-        let wrong = self.context.store.count_hit(&current_password_key(&who.session), self.session_ttl, self.context.now()).await?;
+    /// Counts a wrong `currentPassword`, and ends the session after too many in a row. Returns the error for the client.
+    async fn wrong_current_password(&self, signed_in: &SignedIn, network: IpAddr) -> Result<ActorError, ActorError> {
+        security::sign_in_failed(Some(signed_in.user), network, SignInFailure::WrongCurrentPassword);
+        let wrong = self.context.store.count_hit(&current_password_key(&signed_in.session), self.session_ttl, self.context.now()).await?;
         if wrong < Self::WRONG_CURRENT_PASSWORDS_MAX {
             return Ok(ActorError::WrongCurrentPassword);
         }
-        self.end_session(who).await?;
+        self.end_session(signed_in).await?;
         if wrong > Self::WRONG_CURRENT_PASSWORDS_MAX {
-            // It ended while this request ran.
+            // Another request has ended the session meanwhile.
             return Ok(ActorError::NotSignedIn);
         }
-        security::session_ended(who.user, network);
+        security::session_ended(signed_in.user, network);
         Ok(ActorError::WrongCurrentPassword)
     }
 
-    /// Starts the count of wrong ones again. A session that was ended meanwhile stays ended.
+    /// Clears the count of wrong passwords. Fails if the session was ended meanwhile.
     async fn right_current_password(&self, session: &SessionDigest) -> Result<(), ActorError> {
         let key = current_password_key(session);
         match self.context.store.count(&key, self.context.now()).await?.hits {
@@ -226,27 +226,28 @@ impl UserService {
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, CommitError> {
         let now = self.context.now();
-        // The token may be in wrong hands, and that may be why the password is changed.
+        // The user may change the password because an attacker has the session token. So the session is replaced.
         let renewed = new_hash.as_ref().map(|_| self.new_session(user.id, now));
         let password_hash = new_hash.unwrap_or_else(|| user.password_hash.clone());
         let user = User { email, password_hash, version: user.version + 1, updated_at: now, ..user };
-        let (card, user_version) = (PublicUser::from(&user), user.version);
-        let mut commit = Commit { writes: vec![Write::User(user)], events: vec![Event::UserUpdated { user: card.clone() }], at: now };
+        let (public_user, user_version) = (PublicUser::from(&user), user.version);
+        let mut commit =
+            Commit { writes: vec![Write::User(user)], events: vec![Event::UserUpdated { user: public_user.clone() }], at: now };
         if let Some((_, session)) = &renewed {
             let except = Some(session.digest.clone());
-            commit.writes.push(Write::CloseSessions { user: card.id, except: except.clone() });
+            commit.writes.push(Write::CloseSessions { user: public_user.id, except: except.clone() });
             commit.writes.push(Write::OpenSession { session: session.clone(), user_version });
-            commit.events.push(Event::SessionsRevoked { user: card.id, except });
+            commit.events.push(Event::SessionsRevoked { user: public_user.id, except });
         }
-        // The record holds no token: a replay sets no cookie.
-        let outcome = Outcome::UserUpdated { user: card.clone() };
+        // The record has no token: a replay sets no cookie.
+        let outcome = Outcome::UserUpdated { user: public_user.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
         self.context.store.commit(commit.with_idempotency_record(record)).await?;
         let token = renewed.map(|(token, session)| {
-            self.sessions.revoke_all(card.id, Some(&session.digest));
+            self.sessions.revoke_all(public_user.id, Some(&session.digest));
             token
         });
-        Ok(UserUpdated { card, token })
+        Ok(UserUpdated { card: public_user, token })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The user registry: accounts, passwords and sessions. What it does is in `user_service.rs`.
+//! The user registry: accounts, passwords and sessions. Its operations are in `user_service.rs`.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -25,14 +25,14 @@ pub struct Users {
     admitted: Arc<Semaphore>,
 }
 
-/// The registry: it sees a sign-up, sign-in or update through, whether or not its client waits.
+/// The registry actor: it finishes each sign-up, sign-in, sign-out or update, whether or not its client still waits.
 #[derive(Debug)]
 struct UserRegistry {
     service: UserService,
     _essential: EssentialTask,
 }
 
-/// The secret in a session's cookie: 32 random bytes, base64url.
+/// The secret in a session's cookie: 32 random bytes, in base64url.
 #[derive(Clone)]
 pub struct SessionToken(pub String);
 
@@ -42,7 +42,7 @@ impl fmt::Debug for SessionToken {
     }
 }
 
-/// Who sent a request.
+/// The user and session of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedIn {
     pub user: UserId,
@@ -54,11 +54,11 @@ pub struct SignedIn {
 #[derive(Debug, Clone)]
 pub struct Browser {
     pub network: IpAddr,
-    /// The session whose cookie it sent, whichever user's: it ends in the commit that opens the new one.
+    /// The session of the cookie that the browser sent, of any user. It ends in the commit that opens the new session.
     pub former: Option<SignedIn>,
 }
 
-/// What a user changes about themselves. Both `None`: nothing, but the current password is checked all the same.
+/// A change of the user's own account. If `email` and `password` are `None`, only the current password is checked.
 #[derive(Clone)]
 pub struct UserUpdate {
     pub email: Option<Email>,
@@ -85,7 +85,7 @@ struct SignUp {
 struct SignIn {
     email: String,
     password: String,
-    attempt: AttemptKeys,
+    keys: AttemptKeys,
     browser: Browser,
 }
 
@@ -96,7 +96,7 @@ struct SignOut(SignedIn);
 #[derive(Message)]
 #[rtype(result = "Result<UserUpdated, ActorError>")]
 struct UpdateUser {
-    who: SignedIn,
+    signed_in: SignedIn,
     update: UserUpdate,
     network: IpAddr,
     key: Option<IdempotencyKey>,
@@ -124,36 +124,36 @@ impl Handler<SignUp> for UserRegistry {
 impl Handler<SignIn> for UserRegistry {
     type Result = ResponseFuture<Result<(PublicUser, SessionToken), ActorError>>;
 
-    fn handle(&mut self, SignIn { email, password, attempt, browser }: SignIn, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, SignIn { email, password, keys, browser }: SignIn, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
-        Box::pin(async move { service.sign_in(&email, password, &attempt, &browser).await })
+        Box::pin(async move { service.sign_in(&email, password, &keys, &browser).await })
     }
 }
 
 impl Handler<SignOut> for UserRegistry {
     type Result = ResponseFuture<Result<(), ActorError>>;
 
-    fn handle(&mut self, SignOut(who): SignOut, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, SignOut(signed_in): SignOut, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
-        Box::pin(async move { service.end_session(&who).await })
+        Box::pin(async move { service.end_session(&signed_in).await })
     }
 }
 
 impl Handler<UpdateUser> for UserRegistry {
     type Result = ResponseFuture<Result<UserUpdated, ActorError>>;
 
-    fn handle(&mut self, UpdateUser { who, update, network, key }: UpdateUser, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, UpdateUser { signed_in, update, network, key }: UpdateUser, _: &mut Context<Self>) -> Self::Result {
         let service = self.service.clone();
-        Box::pin(async move { service.update(who, update, network, key).await })
+        Box::pin(async move { service.update(signed_in, update, network, key).await })
     }
 }
 
 impl Users {
-    /// Requests to the registry at once; more are shed.
+    /// Maximum number of requests to the registry at once. More are rejected.
     const ADMITTED_MAX: usize = 1024;
 
-    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, rates: bool, arbiter: &ArbiterHandle) -> Self {
-        let service = UserService::start(context, session_ttl, rates);
+    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, is_limited: bool, arbiter: &ArbiterHandle) -> Self {
+        let service = UserService::start(context, session_ttl, is_limited);
         let registry = {
             let service = service.clone();
             Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { service, _essential: EssentialTask::new("user registry") })
@@ -170,38 +170,41 @@ impl Users {
         self.send(SignUp { email, password, browser }).await
     }
 
-    /// `email` is what the client sent; what is no address is just unknown, in the same time.
+    /// Opens a session. `email` is the text that the client sent: a text that is not an address is answered like an unknown
+    /// address, in the same time.
     pub async fn sign_in(&self, email: &str, password: String, browser: Browser) -> Result<(PublicUser, SessionToken), ActorError> {
         let address = Email::parse(email);
-        let attempt = AttemptKeys::new(address.as_ref().map_or(email, Email::as_str), browser.network);
-        // Before the registry: a try that is delayed takes no place from others there.
-        self.service.limits.admit(&attempt).await?;
-        self.send(SignIn { email: email.into(), password, attempt, browser }).await
+        let keys = AttemptKeys::new(address.as_ref().map_or(email, Email::as_str), browser.network);
+        // Before the registry, so that a delayed attempt does not use up the admission of other requests.
+        self.service.limits.admit(&keys).await?;
+        self.send(SignIn { email: email.into(), password, keys, browser }).await
     }
 
-    /// Revokes the session. One that is gone already is fine.
+    /// Revokes the session. A session that has ended already is no error.
     pub async fn sign_out(&self, signed_in: &SignedIn) -> Result<(), ActorError> {
         self.send(SignOut(signed_in.clone())).await
     }
 
-    /// Who the token belongs to, if it is a session's that neither ended nor expired.
+    /// Returns the user and session of a token, or `None` if the session has ended or expired.
     pub async fn authenticate(&self, token: &str) -> Result<Option<SignedIn>, ActorError> {
         self.service.sessions.find(token).await
     }
 
+    /// Returns the public data of a user.
     pub async fn card(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
         self.service.card(user).await
     }
 
-    /// Changes email or password. A new password ends all of the user's sessions and opens a new one for this browser.
+    /// Changes the email address or the password. A new password ends all sessions of the user and opens a new one for this
+    /// browser.
     pub async fn update(
         &self,
-        who: &SignedIn,
+        signed_in: &SignedIn,
         update: UserUpdate,
         network: IpAddr,
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, ActorError> {
-        self.send(UpdateUser { who: who.clone(), update, network, key }).await
+        self.send(UpdateUser { signed_in: signed_in.clone(), update, network, key }).await
     }
 
     async fn send<M, T>(&self, message: M) -> Result<T, ActorError>
@@ -210,7 +213,7 @@ impl Users {
         T: Send + 'static,
         UserRegistry: Handler<M>,
     {
-        let Ok(_admission) = self.admitted.try_acquire() else { return Err(ActorError::Busy("users")) };
+        let Ok(_permit) = self.admitted.try_acquire() else { return Err(ActorError::Busy("users")) };
         self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }

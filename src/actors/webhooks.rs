@@ -1,9 +1,12 @@
-//! What the payment processor says by itself: which charge it is about, and what is to be done for it.
+//! Processing of the payment processor's webhook events: finding the charge of an event, and advancing it.
 //!
-//! A notice is a hint that something happened to a payment, never a statement of what: the payment is asked for again and
-//! believed instead. So a notice may come twice, late or in any order. It is recorded as dealt with only after what it led
-//! to is durable; whoever dies in between gets it once more, and finds nothing to do. Nothing depends on a notice: without
-//! it, reconciliation finds out a little later.
+//! An event says that something happened to a payment. Its content is not used: where an action is needed, the payment is
+//! read from the processor. So an event may come twice, late or in any order. It is recorded as handled when its effect is
+//! durable, or when the charge is open and another task advances it, at the latest reconciliation. If the process crashes
+//! before the record is written, the processor sends the event again, and nothing is left to do.
+//!
+//! Open charges do not depend on events: reconciliation reads their payments a little later. Changes of a payment whose charge
+//! is final are found by events alone: an authorization after the charge failed, a failed refund, a second payment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,18 +25,18 @@ use crate::{
     store::{Commit, CommitError, Write},
 };
 
-/// What became of a notice.
+/// The outcome of a webhook event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookOutcome {
-    /// Its charge is where the processor says it is, or whoever is at it will bring it there.
+    /// The charge has the state of its payment, or another task is advancing it.
     Handled,
-    /// It was dealt with before.
+    /// The event was handled before.
     Duplicate,
-    /// It is about no charge of ours.
+    /// The event's payment belongs to no charge in this store.
     Unknown,
 }
 
-/// A handle for those who bring notices.
+/// A handle for the processing of webhook events. Clones share one admission.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     context: Arc<ActorContext>,
@@ -42,38 +45,39 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Notices that are looked into at once; more are shed, and come again.
+    /// Maximum number of events that are processed at once. More are rejected, and the processor sends them again.
     const ADMITTED_MAX: usize = 64;
-    /// Whoever brings a notice waits so long. Stripe's patience is said to be ten seconds, its libraries' twenty.
-    const HEARD_WITHIN: Duration = Duration::from_secs(8);
+    /// Maximum time until an event is answered. Stripe is said to wait ten seconds, its libraries twenty.
+    const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
     pub(super) fn new(context: Arc<ActorContext>, settlement: Settlement) -> Self {
         Self { context, settlement, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
 
-    /// Looks into the payment that the processor's `event` was about. Goes on when the caller leaves.
+    /// Processes the processor's `event` about `payment`. Processing continues if the caller's future is dropped.
     ///
     /// # Errors
-    /// [`ActorError::Busy`], [`ActorError::Unavailable`] and [`ActorError::OutcomeUnknown`]: the notice should come again.
+    /// [`ActorError::Busy`], [`ActorError::Unavailable`] and [`ActorError::OutcomeUnknown`]: the processor should send the
+    /// event again.
     pub async fn process(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
-        let Ok(admission) = Arc::clone(&self.admitted).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.admitted).try_acquire_owned() else {
             return Err(ActorError::Busy("webhook"));
         };
         let this = self.clone();
-        let (done, heard) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
         actix::spawn(async move {
-            let _admission = admission;
-            // Whoever waited may have gone; what was done stays done.
-            let _ = done.send(this.look_into(event, payment).await);
+            let _permit = permit;
+            // The caller may have stopped waiting. The effect of the event remains.
+            let _ = done.send(this.process_event(event, payment).await);
         });
-        match tokio::time::timeout(Self::HEARD_WITHIN, heard).await {
-            Ok(Ok(heard)) => heard,
+        match tokio::time::timeout(Self::ANSWER_WITHIN, outcome).await {
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ActorError::OutcomeUnknown),
-            Err(_) => Err(ActorError::Unavailable("what the processor told of is not dealt with yet".into())),
+            Err(_) => Err(ActorError::Unavailable("the event is not handled yet".into())),
         }
     }
 
-    async fn look_into(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
+    async fn process_event(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
         fail_point!("webhook::before_handle", |_| std::process::abort());
         if self.context.store.delivery(&event).await?.is_some() {
             return Ok(WebhookOutcome::Duplicate);
@@ -82,14 +86,14 @@ impl Webhooks {
             return Ok(WebhookOutcome::Unknown);
         };
         let Some(charge) = self.context.store.charge(id).await? else {
-            // Another marketplace on the same account, or another store of this one.
-            tracing::warn!(charge = %id, %payment, "the processor has a payment of a charge that is not here");
+            // The payment belongs to another marketplace on the same account, or to another store of this one.
+            tracing::warn!(charge = %id, %payment, "a webhook event is about a charge of another store; check which stores use this account");
             return Ok(WebhookOutcome::Unknown);
         };
         if charge.stripe_id.as_ref().is_some_and(|own| *own != payment) {
             self.reverse(&charge, &payment, "a charge has a second payment").await?;
         } else {
-            self.follow(charge, &payment).await?;
+            self.advance(charge, &payment).await?;
         }
         fail_point!("webhook::handled", |_| std::process::abort());
         let at = self.context.now();
@@ -103,66 +107,66 @@ impl Webhooks {
         }
     }
 
-    /// Brings a charge to where its payment is.
-    async fn follow(&self, charge: Charge, payment: &PaymentId) -> Result<(), ActorError> {
+    /// Advances a charge to the state of its payment.
+    async fn advance(&self, charge: Charge, payment: &PaymentId) -> Result<(), ActorError> {
         match (&charge.step, charge.status) {
-            // Whoever asked gets the answer; should they be gone, reconciliation asks. To ask in between would be to take an
-            // attempt for lost that has not even begun.
+            // The task of the request gets the processor's answer. If that task has ended, reconciliation reads the payment. To
+            // read it now could fail an attempt that has not sent its token yet.
             (ChargeStep::Authorizing, _) => Ok(()),
             (ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. }, _) => {
                 match self.settlement.advance(charge, AuthorizeWith::Recover).await {
-                    Ok(paid) => {
-                        settlement::count(&paid.charge);
+                    Ok(result) => {
+                        settlement::count(&result.charge);
                         Ok(())
                     }
-                    // Somebody is at it.
+                    // Another task is advancing the charge, or reconciliation continues it.
                     Err(ActorError::Busy(_)) => Ok(()),
-                    Err(fault) => Err(fault),
+                    Err(error) => Err(error),
                 }
             }
-            (ChargeStep::Final, ChargeStatus::Failed) => self.look_after_failed(&charge, payment).await,
+            (ChargeStep::Final, ChargeStatus::Failed) => self.reverse_failed(&charge, payment).await,
             (ChargeStep::Final, ChargeStatus::Completed | ChargeStatus::Created) => Ok(()),
         }
     }
 
-    /// A charge that has Failed keeps nothing: not what its buyer had authorized afterwards with the secret that they still
-    /// have, nor what a refund did not send back that was believed to have.
-    async fn look_after_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ActorError> {
+    /// Reverses what the payment of a Failed charge holds: an authorization that the buyer made later with the client secret,
+    /// which they still have, or a captured amount whose refund was recorded but failed later.
+    async fn reverse_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ActorError> {
         match self.context.processor.fetch(charge, payment).await {
             Ok(PaymentState::Open { .. } | PaymentState::Voided) => Ok(()),
-            // Perhaps by somebody who died before they could write it down.
-            Ok(PaymentState::Refunded { refund }) => self.record(charge, &refund).await,
+            // Possibly by a process that crashed before it recorded the refund.
+            Ok(PaymentState::Refunded { refund }) => self.record_refund(charge, &refund).await,
             Ok(PaymentState::ActionRequired { .. } | PaymentState::Authorized) => {
-                self.send_back(charge, payment, "a charge that has failed was authorized afterwards").await
+                self.reverse_and_record(charge, payment, "a payment was authorized after its charge had failed").await
             }
-            Ok(PaymentState::Captured) => self.send_back(charge, payment, "a charge that has failed was not refunded after all").await,
+            Ok(PaymentState::Captured) => self.reverse_and_record(charge, payment, "the refund of a failed charge did not succeed").await,
             Err(ProcessorError::Refused(_)) => {
-                self.send_back(charge, payment, "a charge that has failed has a payment of another amount").await
+                self.reverse_and_record(charge, payment, "a failed charge has a payment of another amount").await
             }
             Err(error) => Err(unanswered(error)),
         }
     }
 
-    /// Sends back what a failed charge's own payment holds or kept, and records the refund.
-    async fn send_back(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), ActorError> {
+    /// Reverses a failed charge's own payment, and records the refund.
+    async fn reverse_and_record(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), ActorError> {
         match self.reverse(charge, payment, why).await? {
             Reversal::Voided => Ok(()),
-            Reversal::Refunded { refund } => self.record(charge, &refund).await,
+            Reversal::Refunded { refund } => self.record_refund(charge, &refund).await,
         }
     }
 
-    async fn record(&self, charge: &Charge, refund: &RefundId) -> Result<(), ActorError> {
+    async fn record_refund(&self, charge: &Charge, refund: &RefundId) -> Result<(), ActorError> {
         let now = self.context.now();
         let Ok(decision) = decide::refunded_later(charge, refund, now) else { return Ok(()) };
         match self.context.store.commit(Commit::of(decision, now)).await {
-            // Another replica heard of it too.
+            // Stale: another replica has recorded the same event.
             Ok(()) | Err(CommitError::Stale) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     async fn reverse(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<Reversal, ActorError> {
-        tracing::error!(charge = %charge.id, %payment, "{why}: sending the money back");
+        tracing::error!(charge = %charge.id, %payment, "{why}; the payment is being reversed");
         METRICS.unmatched_payments.inc();
         self.context.processor.reverse(charge, payment).await.map_err(unanswered)
     }

@@ -1,43 +1,48 @@
-//! Panics, retirement, and commits without an outcome.
+//! Tests of panics, of idle actors, and of commits with an unknown outcome.
 //!
-//! A failpoint is armed for a whole process, so each test that arms one runs in a process of its own.
+//! A failpoint applies to the whole process, so that each test with a failpoint runs in its own process.
 
 use uuid::Uuid;
 
 use super::*;
 use crate::{domain::decide, store::Commit};
 
-/// Whether this is the process that belongs to the test of this name alone; if not, starts it and waits for its verdict.
+/// Returns true in the process that runs this test alone. Otherwise starts that process, checks that the test passes in it, and
+/// returns false.
 #[cfg(feature = "failpoints")]
 fn alone(test: &str) -> bool {
     const MARK: &str = "GITTIX_TEST_ALONE";
     if std::env::var_os(MARK).is_some() {
         return true;
     }
-    let program = std::env::current_exe().expect("a running program has a file");
+    let program = std::env::current_exe().expect("the test program has a file");
     let name = format!("actors::tests::faults::{test}");
-    let run = std::process::Command::new(program).args(["--exact", &name, "--nocapture"]).env(MARK, "1").output().expect("it starts");
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    let run = std::process::Command::new(program)
+        .args(["--exact", &name, "--nocapture"])
+        .env(MARK, "1")
+        .output()
+        .expect("the test program starts");
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}{}", String::from_utf8_lossy(&run.stderr));
     false
 }
 
 #[actix::test]
-async fn an_idle_ticket_actor_retires_and_the_next_command_finds_the_same_state() {
+async fn idle_ticket_actor_is_dropped_and_the_next_one_has_the_same_state() {
     let market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     market.actors.orders.cancel(order.id, market.buyers[0], None).await.expect("cancelled");
-    market.until(market.clock.now() + Millis::from_mins(2)).await;
-    assert_eq!(market.actors.tickets.actors_alive().await, 0, "nobody holds a lock, so nobody needs to be there");
+    market.advance_to(market.clock.now() + Millis::from_mins(2)).await;
+    assert_eq!(market.actors.tickets.actor_count().await, 0, "no ticket is locked, so no actor is needed");
     let again = market.lock(ticket.id, 1).await.expect("locked");
-    assert_eq!(again.ticket.version, 3, "locked, freed, locked");
+    assert_eq!(again.ticket.version, 3, "locked, released, locked");
 }
 
 #[cfg(feature = "failpoints")]
 #[actix::test]
-async fn a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time() {
-    if !alone("a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time") {
+async fn ticket_actor_that_panics_is_replaced_and_its_lock_is_released_on_time() {
+    if !alone("ticket_actor_that_panics_is_replaced_and_its_lock_is_released_on_time") {
         return;
     }
     let market = Market::open().await;
@@ -50,74 +55,77 @@ async fn a_ticket_actor_that_panics_is_started_anew_and_its_lock_lapses_on_time(
         let title = Title::parse("Back row").expect("a title");
         market.actors.tickets.edit(id, market.seller, title, Money::from_minor(100).expect("a price"), None, None)
     };
-    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::OutcomeUnknown)), "whoever it had in hand learns that nothing is known");
-    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the next one is served");
-    assert!(matches!(seller_edit(other.id).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the others never notice");
+    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::OutcomeUnknown)), "the outcome of the request is unknown");
+    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the next request is served");
+    assert!(
+        matches!(seller_edit(other.id).await, Err(ActorError::Refused(Refusal::TicketLocked))),
+        "requests for other tickets are served"
+    );
 
-    market.until(order.unlocks_at + Millis(50)).await;
-    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available), "its lock lapsed on time");
-    market.check().await;
+    market.advance_to(order.unlocks_at + Millis(50)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available), "the lock was released on time");
+    market.check_invariants().await;
 }
 
 #[cfg(feature = "failpoints")]
 #[actix::test]
-async fn a_panic_in_the_rules_costs_one_answer() {
-    if !alone("a_panic_in_the_rules_costs_one_answer") {
+async fn panic_in_the_rules_fails_one_request() {
+    if !alone("panic_in_the_rules_fails_one_request") {
         return;
     }
     let market = Market::open().await;
     let ticket = market.ticket().await;
-    fail::cfg("ticket_actor::decide", "1*panic(as the test wants)->off").expect("a valid action");
+    fail::cfg("ticket_actor::decide", "1*panic(panic of the test)->off").expect("a valid action");
     assert!(matches!(market.lock(ticket.id, 0).await, Err(ActorError::Busy(_))));
-    market.lock(ticket.id, 0).await.expect("the actor is still there");
-    market.check().await;
+    market.lock(ticket.id, 0).await.expect("the actor still runs");
+    market.check_invariants().await;
 }
 
 #[cfg(feature = "failpoints")]
 #[actix::test]
-async fn a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decided() {
-    if !alone("a_commit_without_an_outcome_is_fenced_off_before_anything_else_is_decided") {
+async fn commit_with_an_unknown_outcome_is_fenced_before_the_next_decision() {
+    if !alone("commit_with_an_unknown_outcome_is_fenced_before_the_next_decision") {
         return;
     }
     let mut market = Market::open().await;
     let ticket = market.ticket().await;
-    market.told();
+    market.new_event_names();
     fail::cfg("store::after_commit", "1*return->off").expect("a valid action");
     assert!(matches!(market.lock(ticket.id, 0).await, Err(ActorError::OutcomeUnknown)));
-    market.settle().await;
-    assert_eq!(market.told(), ["TicketUpdated", "OrderCreated", "TicketUpdated"], "the lock, and the fence over it");
-    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))), "it had been written");
-    market.check().await;
+    market.run_pending_tasks().await;
+    assert_eq!(market.new_event_names(), ["TicketUpdated", "OrderCreated", "TicketUpdated"], "the lock, and the fence after it");
+    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the lock was committed");
+    market.check_invariants().await;
 }
 
 #[cfg(feature = "failpoints")]
 #[actix::test]
-async fn a_release_that_the_store_does_not_take_is_tried_until_it_does() {
-    if !alone("a_release_that_the_store_does_not_take_is_tried_until_it_does") {
+async fn release_that_the_store_refuses_is_repeated_until_it_succeeds() {
+    if !alone("release_that_the_store_refuses_is_repeated_until_it_succeeds") {
         return;
     }
     let market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
-    market.until(order.unlocks_at - Millis::from_secs(1)).await;
+    market.advance_to(order.unlocks_at - Millis::from_secs(1)).await;
     fail::cfg("store::before_commit", "return").expect("a valid action");
-    market.until(order.unlocks_at + Millis::from_secs(1)).await;
+    market.advance_to(order.unlocks_at + Millis::from_secs(1)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked));
     fail::remove("store::before_commit");
-    market.until(order.unlocks_at + Millis::from_secs(2)).await;
+    market.advance_to(order.unlocks_at + Millis::from_secs(2)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
-    market.check().await;
+    market.check_invariants().await;
 }
 
 #[actix::test]
-async fn a_ticket_that_was_not_there_is_found_once_it_is() {
+async fn ticket_that_was_not_found_is_found_after_its_commit() {
     let market = Market::open().await;
     let id = TicketId::new(Uuid::now_v7());
     assert!(matches!(market.lock(id, 0).await, Err(ActorError::Refused(Refusal::NotFound))));
-    // As on a replica that was told so by a member of MongoDB that is behind the others.
+    // The ticket is committed after the actor has read that it does not exist.
     let (title, price) = (Title::parse("Front row").expect("a title"), Money::from_minor(100).expect("a price"));
     let decision = decide::list_ticket(id, market.seller, title, price, market.clock.now());
-    market.store.commit(Commit::of(decision, market.clock.now())).await.expect("a new ticket");
-    market.lock(id, 0).await.expect("it is there now");
-    market.check().await;
+    market.store.commit(Commit::of(decision, market.clock.now())).await.expect("the ticket is committed");
+    market.lock(id, 0).await.expect("the ticket exists now");
+    market.check_invariants().await;
 }

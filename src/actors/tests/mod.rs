@@ -1,4 +1,4 @@
-//! The actors over the in-memory store, with time standing still until a test moves it.
+//! Tests of the actors with the in-memory store. Time is paused, and moves only when a test waits.
 
 mod clock;
 mod faults;
@@ -25,7 +25,7 @@ use crate::{
 
 /// Starts the actors of one replica on this thread, over `store`, with its catalog loaded.
 pub(crate) async fn start_actors(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> (Actors, Catalog, Clock) {
-    let clock = Clock::starting_at(store.time().await.expect("memory has a time"));
+    let clock = Clock::starting_at(store.time().await.expect("an in-memory store has a time"));
     let catalog = Catalog::default();
     actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
     catalog.loaded().await;
@@ -40,12 +40,13 @@ pub(crate) async fn start_actors(store: Arc<EmbeddedStore>, sandbox: Sandbox) ->
         charges_to_reverse: reversals,
         network_locks: None,
     };
-    let config = ActorsConfig { session_ttl: Millis::from_mins(60), signin_rates: false, idempotency_secret: [1; 32], charges_to_reverse };
+    let config =
+        ActorsConfig { session_ttl: Millis::from_mins(60), limits_sign_ins: false, idempotency_secret: [1; 32], charges_to_reverse };
     let actors = Actors::start(Arc::new(context), config, &[actix::Arbiter::current()]);
     (actors, catalog, clock)
 }
 
-/// A marketplace of one replica, on this thread.
+/// A marketplace with one replica, on this thread.
 struct Market {
     actors: Actors,
     store: Arc<EmbeddedStore>,
@@ -60,11 +61,15 @@ struct Market {
 impl Market {
     async fn open() -> Self {
         tokio::time::pause();
-        Self::over(EmbeddedStore::in_memory().expect("memory opens"), Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32])).await
+        Self::with_store(
+            EmbeddedStore::in_memory().expect("an in-memory store opens"),
+            Sandbox::new(Arc::new(MemoryLedger::default()), [7; 32]),
+        )
+        .await
     }
 
-    /// A server process over what may be another one's store.
-    async fn over(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> Self {
+    /// Starts a server process with `store`, which another process may use, too.
+    async fn with_store(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> Self {
         let feed = store.feed().subscribe();
         let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox.clone()).await;
         let mut market = Self { actors, store, sandbox, catalog, clock, feed, seller: new_user_id(), buyers: Vec::new() };
@@ -76,19 +81,23 @@ impl Market {
         market
     }
 
-    /// Written straight into the store: hashing a password would need a thread, for which stopped time does not wait.
+    /// Writes a user directly into the store. Hashing a password would need a thread, which paused time does not wait for.
     async fn user(&self, name: &str) -> UserId {
         let (id, now) = (new_user_id(), self.clock.now());
-        let email = crate::domain::Email::parse(&format!("{name}-{id}@example.com")).expect("an address");
+        let email = crate::domain::Email::parse(&format!("{name}-{id}@example.com")).expect("valid email address");
         let user = crate::domain::User { id, email, password_hash: String::new(), version: 0, created_at: now, updated_at: now };
         let commit = crate::store::Commit { writes: vec![Write::User(user)], events: Vec::new(), at: now };
-        self.store.commit(commit).await.expect("written");
+        self.store.commit(commit).await.expect("the user is written");
         id
     }
 
     async fn ticket(&self) -> Ticket {
-        let title = Title::parse("Front row").expect("a title");
-        self.actors.tickets.list(self.seller, title, Money::from_minor(2000).expect("a price"), None).await.expect("listed")
+        let title = Title::parse("Front row").expect("valid title");
+        self.actors
+            .tickets
+            .list(self.seller, title, Money::from_minor(2000).expect("valid price"), None)
+            .await
+            .expect("the ticket is listed")
     }
 
     async fn lock(&self, ticket: TicketId, buyer: usize) -> Result<Order, ActorError> {
@@ -96,18 +105,18 @@ impl Market {
     }
 
     async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<PaymentResult, ActorError> {
-        let token = PaymentToken::parse(token).expect("shaped like a token");
+        let token = PaymentToken::parse(token).expect("valid token");
         self.actors.orders.pay(order, self.buyers[buyer], token, None).await
     }
 
-    /// Lets time run until `at`, and everything that is due by then happen.
-    async fn until(&self, at: Timestamp) {
+    /// Advances time to `at`, and runs all that is due by then.
+    async fn advance_to(&self, at: Timestamp) {
         tokio::time::sleep_until(self.clock.instant_of(at)).await;
-        self.settle().await;
+        self.run_pending_tasks().await;
     }
 
-    /// Lets everything run that needs no time. Bounded: what is not done after so many turns will never be.
-    async fn settle(&self) {
+    /// Runs all tasks that need no time. 200 turns of the scheduler are enough for them.
+    async fn run_pending_tasks(&self) {
         for _ in 0..200 {
             tokio::task::yield_now().await;
         }
@@ -117,8 +126,8 @@ impl Market {
         self.store.ticket(ticket).await.expect("readable").and_then(|ticket| ticket.status())
     }
 
-    /// The names of the events since the last call.
-    fn told(&mut self) -> Vec<&'static str> {
+    /// Returns the names of the events since the last call.
+    fn new_event_names(&mut self) -> Vec<&'static str> {
         let mut names = Vec::new();
         while let Some(FeedStep::Events(events)) = self.feed.try_next() {
             names.extend(events.iter().map(|recorded| recorded.event.name()));
@@ -126,21 +135,21 @@ impl Market {
         names
     }
 
-    /// I1 to I8, as far as they hold at rest.
-    async fn check(&self) {
-        let (mut world, events) = self.store.dump().await.expect("readable");
-        world.payments = self.sandbox.entries().await.expect("readable");
+    /// Checks those of the invariants I1 to I8 that hold while nothing is running.
+    async fn check_invariants(&self) {
+        let (mut snapshot, events) = self.store.dump().await.expect("readable");
+        snapshot.payments = self.sandbox.entries().await.expect("readable");
         let now = self.clock.now();
         let checks = [
-            invariants::one_order_per_ticket(&world),
-            invariants::money_matches_orders(&world),
-            invariants::no_money_for_nothing(&world),
-            invariants::no_lock_left_over(&world, &Policy::default(), Millis::from_secs(5), now),
-            invariants::events_match_changes(&world, &events),
-            invariants::slots_match_locks(&world),
+            invariants::one_order_per_ticket(&snapshot),
+            invariants::money_matches_orders(&snapshot),
+            invariants::no_money_for_nothing(&snapshot),
+            invariants::no_lock_left_over(&snapshot, &Policy::default(), Millis::from_secs(5), now),
+            invariants::events_match_changes(&snapshot, &events),
+            invariants::slots_match_locks(&snapshot),
         ];
         for check in checks {
-            check.expect("the invariants hold");
+            check.expect("the invariant holds");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What nobody told us: buyers who acted, banks that refused, attempts that were given up, notices in any order.
+//! Tests of changes without a request: buyers who acted, banks that declined, attempts that timed out, webhook events in any
+//! order.
 
 use super::*;
 use crate::{
@@ -7,12 +8,12 @@ use crate::{
     payments::{Authorization, PaymentState, Processor},
 };
 
-/// A charge that waits for its buyer, and its payment.
+/// Returns the ticket, the charge and the payment of an order that was paid with `token`.
 async fn waiting(market: &Market, token: &str) -> (Ticket, Charge, PaymentId) {
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let charge = market.pay(order.id, 0, token).await.expect("an answer").charge;
-    let payment = charge.stripe_id.clone().expect("it was opened");
+    let payment = charge.stripe_id.clone().expect("the payment was opened");
     (ticket, charge, payment)
 }
 
@@ -25,88 +26,88 @@ fn in_secs(market: &Market, secs: i64) -> Timestamp {
 }
 
 #[actix::test]
-async fn a_buyer_who_acted_without_telling_us_gets_the_ticket() {
+async fn buyer_who_acted_without_confirming_gets_the_ticket() {
     let market = Market::open().await;
     let (ticket, charge, payment) = waiting(&market, "pm_card_authenticationRequired").await;
     assert_eq!(market.sandbox.resume(&charge, &payment).await, Ok(Authorization::Authorized));
-    market.until(in_secs(&market, 20)).await;
-    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "nobody has asked yet");
-    market.until(in_secs(&market, 25)).await;
+    market.advance_to(in_secs(&market, 20)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "the processor was not asked yet");
+    market.advance_to(in_secs(&market, 25)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
-    market.check().await;
+    market.check_invariants().await;
 }
 
 #[actix::test]
-async fn a_wait_that_the_bank_has_refused_is_over_and_another_card_may_follow() {
+async fn charge_that_the_bank_declined_fails_and_another_card_is_accepted() {
     let market = Market::open().await;
     let (ticket, charge, payment) = waiting(&market, "pm_card_threeDSecureRequiredChargeDeclined").await;
     assert!(matches!(market.sandbox.resume(&charge, &payment).await, Ok(Authorization::Declined { .. })));
-    market.until(in_secs(&market, 45)).await;
+    market.advance_to(in_secs(&market, 45)).await;
     let failed = stored(&market, &charge).await;
     assert_eq!((failed.status, failed.failure.map(|failure| failure.code)), (ChargeStatus::Failed, Some("generic_decline".into())));
-    assert_eq!(market.sandbox.fetch(&charge, &payment).await, Ok(PaymentState::Voided), "its buyer cannot revive it");
+    assert_eq!(market.sandbox.fetch(&charge, &payment).await, Ok(PaymentState::Voided), "the buyer cannot authorize it any more");
     let paid = market.pay(charge.order, 0, "pm_card_visa").await.expect("paid");
     assert_eq!((paid.charge.status, market.status(ticket.id).await), (ChargeStatus::Completed, Some(TicketStatus::Sold)));
-    market.check().await;
+    market.check_invariants().await;
 }
 
 #[actix::test]
-async fn an_attempt_that_takes_too_long_is_taken_over_and_closed() {
+async fn attempt_that_takes_too_long_is_interrupted_and_voided() {
     let market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let slow = market.pay(order.id, 0, "tok_gittix_slow_60s").await.expect("an answer").charge;
-    assert_eq!(slow.status, ChargeStatus::Created, "the client is told that it is not over");
-    market.until(in_secs(&market, 15)).await;
+    assert_eq!(slow.status, ChargeStatus::Created, "the answer says that the charge is not final");
+    market.advance_to(in_secs(&market, 15)).await;
     let failed = stored(&market, &slow).await;
     assert_eq!(failed.failure, Some(ChargeFailure::interrupted()));
-    market.until(in_secs(&market, 60)).await;
-    let payment = failed.stripe_id.expect("it was opened");
-    assert_eq!(market.sandbox.fetch(&slow, &payment).await, Ok(PaymentState::Voided), "nothing came of it later");
+    market.advance_to(in_secs(&market, 60)).await;
+    let payment = failed.stripe_id.expect("the payment was opened");
+    assert_eq!(market.sandbox.fetch(&slow, &payment).await, Ok(PaymentState::Voided), "the payment was not authorized later");
     market.pay(order.id, 0, "pm_card_visa").await.expect("paid");
-    market.check().await;
+    market.check_invariants().await;
 }
 
 #[actix::test]
-async fn a_notice_brings_its_charge_to_where_the_processor_has_it_once() {
+async fn webhook_event_advances_its_charge_once() {
     let mut market = Market::open().await;
     let (ticket, charge, payment) = waiting(&market, "pm_card_authenticationRequired").await;
-    market.told();
-    let process = async |event: &str| market.actors.webhooks.process(event.into(), payment.clone()).await.expect("heard");
+    market.new_event_names();
+    let process = async |event: &str| market.actors.webhooks.process(event.into(), payment.clone()).await.expect("the event is handled");
     assert_eq!(process("evt_early").await, WebhookOutcome::Handled);
     assert_eq!(stored(&market, &charge).await.status, ChargeStatus::Created, "the buyer has not acted yet");
-    market.sandbox.resume(&charge, &payment).await.expect("acted");
+    market.sandbox.resume(&charge, &payment).await.expect("the buyer has acted");
     assert_eq!(process("evt_early").await, WebhookOutcome::Duplicate);
     assert_eq!(process("evt_late").await, WebhookOutcome::Handled);
     assert_eq!(process("evt_late").await, WebhookOutcome::Duplicate);
-    assert_eq!(process("evt_later").await, WebhookOutcome::Handled, "about what is done already");
-    assert_eq!(market.told(), ["ChargeCompleted", "TicketUpdated"]);
+    assert_eq!(process("evt_later").await, WebhookOutcome::Handled, "the charge is final already");
+    assert_eq!(market.new_event_names(), ["ChargeCompleted", "TicketUpdated"]);
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
     let unknown = market.actors.webhooks.process("evt_other".into(), PaymentId::new("pi_of_another_shop")).await;
     assert!(matches!(unknown, Ok(WebhookOutcome::Unknown)), "{unknown:?}");
-    market.check().await;
+    market.check_invariants().await;
 }
 
-/// Stripe tells of a payment the moment it is made: to look into it then would be to take the attempt for lost.
+/// Stripe sends an event as soon as a payment is created. To read the payment then would fail the attempt, which still runs.
 #[actix::test]
-async fn a_notice_in_the_middle_of_an_attempt_leaves_it_alone() {
+async fn webhook_event_during_an_attempt_does_not_interrupt_it() {
     let market = Market::open().await;
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let (actors, buyer) = (market.actors.clone(), market.buyers[0]);
     let token = PaymentToken::parse("tok_gittix_slow_5s").expect("shaped like a token");
     let paying = actix::spawn(async move { actors.orders.pay(order.id, buyer, token, None).await });
-    market.until(in_secs(&market, 2)).await;
+    market.advance_to(in_secs(&market, 2)).await;
     let charges = market.store.charges_of(order.id).await.expect("readable");
-    let payment = market.sandbox.open(&charges[0]).await.expect("it was opened");
+    let payment = market.sandbox.open(&charges[0]).await.expect("the payment was opened");
     assert!(matches!(market.actors.webhooks.process("evt_1".into(), payment).await, Ok(WebhookOutcome::Handled)));
-    let paid = paying.await.expect("no panic").expect("an answer");
+    let paid = paying.await.expect("the task does not panic").expect("an answer");
     assert_eq!(paid.charge.status, ChargeStatus::Completed);
-    market.check().await;
+    market.check_invariants().await;
 }
 
 #[actix::test]
-async fn what_is_authorized_after_its_charge_has_failed_goes_back() {
+async fn payment_authorized_after_its_charge_failed_is_voided() {
     let market = Market::open().await;
     let (_, charge, payment) = waiting(&market, "pm_card_chargeDeclined").await;
     assert_eq!(charge.status, ChargeStatus::Failed);
@@ -114,5 +115,5 @@ async fn what_is_authorized_after_its_charge_has_failed_goes_back() {
     assert_eq!(market.sandbox.authorize(&charge, &payment, &token).await, Ok(Authorization::Authorized));
     assert!(matches!(market.actors.webhooks.process("evt_1".into(), payment.clone()).await, Ok(WebhookOutcome::Handled)));
     assert_eq!(market.sandbox.fetch(&charge, &payment).await, Ok(PaymentState::Voided));
-    market.check().await;
+    market.check_invariants().await;
 }

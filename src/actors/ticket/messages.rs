@@ -1,4 +1,4 @@
-//! What a ticket actor is told, and how it answers.
+//! The messages of a ticket actor, and its answers.
 
 use std::sync::atomic::AtomicBool;
 
@@ -10,44 +10,46 @@ use crate::{
     domain::{Decision, IdempotencyKey, Outcome, Sale, TicketCommand, TicketId, Version},
 };
 
-/// Wants one command decided and, if it changes anything, committed.
+/// Requests that one command is decided and, if it changes anything, committed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct ActorRequest {
     pub command: TicketCommand,
-    /// Recorded in the same commit, if the request had one.
+    /// The request's Idempotency-Key. Its record is written in the same commit.
     pub key: Option<IdempotencyKey>,
-    /// Gone when nobody waits: a timer's command, or a client that left.
-    pub reply: Option<oneshot::Sender<Result<Done, ActorError>>>,
+    /// Receives the answer. `None` for the actor's own commands. The receiver is closed if the client has disconnected.
+    pub reply: Option<oneshot::Sender<Result<Committed, ActorError>>>,
 }
 
-/// Somebody else may have changed the ticket: it has at least this version now.
+/// The ticket has at least this version now. Another replica may have changed it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Outdated(pub Version);
 
-/// Look at the clock: something may be due.
+/// Discards the state in memory, reads it from the store, and runs the ticket's deadline if it has passed. The fact that a
+/// commit has an unknown outcome is kept.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Reload;
 
-/// A committed decision, and the state after it.
+/// A committed decision and the state after it.
 #[derive(Debug)]
-pub(in crate::actors) struct Done {
+pub(in crate::actors) struct Committed {
     pub sale: Sale,
     pub decision: Decision,
 }
 
-/// Seen by the registry without asking: whether the actor has anything on its hands.
+/// The part of an actor's state that the registry reads without a message.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
+    /// True while the actor has no queued request, runs no load or commit, and has no timer.
     pub idle: AtomicBool,
 }
 
-/// Told of a ticket whose actor was torn down by a panic.
+/// Receives the id of each ticket whose actor was dropped by a panic.
 pub(in crate::actors) type PanicReports = mpsc::UnboundedSender<TicketId>;
 
-/// What a retry under the same key is answered from; `None` for what no client asks for.
+/// Returns the outcome that a retry under the same key replays, or `None` for commands that no client sends.
 pub(super) fn outcome_of(command: &TicketCommand, decision: &Decision) -> Option<Outcome> {
     match command {
         TicketCommand::Edit { .. } => Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? }),
@@ -74,9 +76,9 @@ pub(super) fn internal(command: TicketCommand) -> ActorRequest {
     ActorRequest { command, key: None, reply: None }
 }
 
-pub(super) fn answer(ask: ActorRequest, result: Result<Done, ActorError>) {
-    if let Some(reply) = ask.reply {
-        // The one who asked may be gone; what was committed stays committed.
+pub(super) fn answer(request: ActorRequest, result: Result<Committed, ActorError>) {
+    if let Some(reply) = request.reply {
+        // The client may have disconnected. The commit stands all the same.
         let _ = reply.send(result);
     }
 }

@@ -1,9 +1,9 @@
 //! The ticket actor: owner of one ticket's lock state and timer.
 //!
-//! It decides in memory and persists each decision by one conditional commit; while a commit is being written it goes on
-//! reading its mailbox, and everything else waits in a queue until the outcome is known: a buyer is refused because of a lock
-//! that was written, never because of one that may yet be refused by the store. Nothing of it needs to survive: whatever
-//! happens to it, the next one loads the same state from the store and arms the same timer.
+//! The actor decides in memory and writes each decision by one conditional commit. While a commit is being written, the actor
+//! reads its mailbox, and requests wait in a queue until the outcome is known. So a buyer is refused because of a lock that was
+//! committed, never because of a lock whose commit may still fail. The state of an actor need not be kept: the next actor reads
+//! the ticket from the catalog or the store, and arms the timer if its own replica granted the lock.
 
 mod messages;
 mod timer;
@@ -17,7 +17,7 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Supervised, WrapFuture};
 
-pub(super) use messages::{ActorRequest, ActorStatus, Done, Outdated, PanicReports, Reload};
+pub(super) use messages::{ActorRequest, ActorStatus, Committed, Outdated, PanicReports, Reload};
 use messages::{answer, internal, outcome_of};
 use timer::{LockClock, Timer};
 
@@ -29,22 +29,23 @@ use crate::{
     store::{Commit, CommitError},
 };
 
-/// What the actor knows of its ticket.
+/// The state of the ticket in the actor's memory.
 #[derive(Debug)]
 enum Cached {
-    /// Nothing yet, or nothing any more.
-    No,
+    /// The state was not read yet, or was discarded.
+    Unloaded,
     Sale(Box<Sale>),
-    /// A commit has no definite outcome: nothing is decided before a fence was written.
-    Unsettled,
+    /// The outcome of a commit is unknown. Nothing is decided before a fence is committed (see [`fence`]).
+    OutcomeUnknown,
 }
 
-/// One queued [`ActorRequest`], with how often it was begun.
+/// One queued [`ActorRequest`].
 #[derive(Debug)]
 struct QueuedRequest {
-    ask: ActorRequest,
+    request: ActorRequest,
+    /// Number of decisions that were begun for the request. Reading the state is not counted.
     tries: u32,
-    /// Whether the state was read anew for it: what a stale copy refused is decided once more.
+    /// Whether the state was discarded once because it refused the request: a stale copy may refuse wrongly.
     reloaded: bool,
 }
 
@@ -55,26 +56,26 @@ pub(super) struct TicketActor {
     context: Arc<ActorContext>,
     status: Arc<ActorStatus>,
     panicked: PanicReports,
-    known: Cached,
-    /// `known` is what the catalog shows, and not read from the store: good enough to grant by, since every commit is
-    /// conditional; never to refuse by.
+    cached: Cached,
+    /// Whether `cached` is a copy from the catalog, which may be stale. A lock may be granted by it, since the commit is
+    /// conditional. A refusal must be based on the store.
     from_catalog: bool,
-    /// A load or a commit is running; its end goes on with the queue.
+    /// Whether a load or a commit is running. Its completion handles the queue.
     busy: bool,
     queue: VecDeque<QueuedRequest>,
     timer: Option<Timer>,
-    /// By what time the present lock is judged.
+    /// The clock that the present lock is measured by.
     lock_clock: Option<LockClock>,
-    /// What it is started with, read from the store just now: for its first life only.
+    /// The state that the registry has just read from the store, if it has. `started` takes it.
     preloaded: Option<Box<Sale>>,
 }
 
 impl TicketActor {
-    /// More commands than this that wait for one ticket's disk write are shed.
+    /// Maximum number of queued requests. Requests beyond it are rejected, except `Lock` commands and the actor's own.
     const QUEUE_MAX: usize = 64;
-    /// How often a command is decided anew because others changed the ticket meanwhile.
+    /// Maximum number of decisions for one request. It is decided again when other replicas change the ticket meanwhile.
     const TRIES_MAX: u32 = 8;
-    /// Until a release that the store did not take is tried again.
+    /// Pause before a release is tried again that the store did not commit.
     const RETRY_AFTER: Duration = Duration::from_millis(250);
 
     pub(super) fn new(
@@ -85,12 +86,12 @@ impl TicketActor {
         preloaded: Option<Box<Sale>>,
     ) -> Self {
         METRICS.ticket_actors.inc();
-        let (known, queue) = (Cached::No, VecDeque::new());
+        let (cached, queue) = (Cached::Unloaded, VecDeque::new());
         let (timer, lock_clock) = (None, None);
-        Self { id, context, status, panicked, known, from_catalog: false, busy: false, queue, timer, lock_clock, preloaded }
+        Self { id, context, status, panicked, cached, from_catalog: false, busy: false, queue, timer, lock_clock, preloaded }
     }
 
-    /// Where a test makes every actor panic, or that of the one ticket whose id it names.
+    /// Lets a test make every actor panic, or only the actor of the ticket whose id is the failpoint's argument.
     fn failpoint(&self) {
         fail::fail_point!("ticket_actor::handle", |only: Option<String>| {
             if only.is_none_or(|id| id == self.id.to_string()) {
@@ -99,99 +100,98 @@ impl TicketActor {
         });
     }
 
-    /// Goes on with what waits, until something has to be awaited.
-    fn pump(&mut self, ctx: &mut Context<Self>) {
+    /// Handles queued requests until the queue is empty or a load or commit runs.
+    fn drain_queue(&mut self, ctx: &mut Context<Self>) {
         while !self.busy {
-            let Some(waiting) = self.queue.pop_front() else { break };
-            self.begin(waiting, ctx);
+            let Some(queued) = self.queue.pop_front() else { break };
+            self.begin(queued, ctx);
         }
         self.status.idle.store(!self.busy && self.timer.is_none(), Ordering::Release);
     }
 
-    fn begin(&mut self, mut waiting: QueuedRequest, ctx: &mut Context<Self>) {
-        waiting.tries += 1;
-        if waiting.tries > Self::TRIES_MAX {
-            return answer(waiting.ask, Err(ActorError::Busy("ticket")));
+    fn begin(&mut self, mut queued: QueuedRequest, ctx: &mut Context<Self>) {
+        queued.tries += 1;
+        if queued.tries > Self::TRIES_MAX {
+            return answer(queued.request, Err(ActorError::Busy("ticket")));
         }
         let reading = self.context.clock.reading();
-        match &self.known {
-            Cached::No => {
-                // What was decided over the catalog's copy once, and failed, is decided over the store's.
-                let look_it_up = waiting.tries > 1 || waiting.reloaded;
-                waiting.tries -= 1;
-                self.queue.push_front(waiting);
-                if look_it_up || !self.load_from_catalog() {
+        match &self.cached {
+            Cached::Unloaded => {
+                // After the catalog's copy failed once, the request is decided over the store's state.
+                let must_read_store = queued.tries > 1 || queued.reloaded;
+                queued.tries -= 1;
+                self.queue.push_front(queued);
+                if must_read_store || !self.load_from_catalog() {
                     self.load(ctx);
                 }
             }
-            Cached::Unsettled => {
-                answer(waiting.ask, Err(ActorError::OutcomeUnknown));
+            Cached::OutcomeUnknown => {
+                answer(queued.request, Err(ActorError::OutcomeUnknown));
                 self.load(ctx);
             }
             Cached::Sale(sale) => match self.due(sale) {
-                Some(order) if !matches!(waiting.ask.command, TicketCommand::DeadlinePassed { .. }) => {
-                    self.queue.push_front(waiting);
+                Some(order) if !matches!(queued.request.command, TicketCommand::DeadlinePassed { .. }) => {
+                    self.queue.push_front(queued);
                     self.decide(
-                        QueuedRequest { ask: internal(TicketCommand::DeadlinePassed { order }), tries: 1, reloaded: true },
+                        QueuedRequest { request: internal(TicketCommand::DeadlinePassed { order }), tries: 1, reloaded: true },
                         reading,
                         ctx,
                     );
                 }
-                _ => self.decide(waiting, reading, ctx),
+                _ => self.decide(queued, reading, ctx),
             },
         }
     }
 
-    /// The time by which the present lock is judged; the store's time without one.
-    fn now(&self) -> Timestamp {
-        self.judged_at(self.context.now())
+    /// Returns the time that the present lock is measured by, or the store's time if there is no lock.
+    fn lock_time(&self) -> Timestamp {
+        self.lock_time_at(self.context.now())
     }
 
-    fn judged_at(&self, store: Timestamp) -> Timestamp {
+    fn lock_time_at(&self, store: Timestamp) -> Timestamp {
         self.lock_clock.map_or(store, |clock| clock.now(store))
     }
 
     fn set_sale(&mut self, sale: Sale, reading: ClockReading) {
         self.lock_clock = LockClock::of(&sale, self.lock_clock, reading);
-        self.known = Cached::Sale(Box::new(sale));
+        self.cached = Cached::Sale(Box::new(sale));
     }
 
-    /// The lock whose deadline is certainly over: time is known only as well as it was measured.
+    /// Returns the order whose deadline has passed for certain: the uncertainty of the clock is added to the deadline.
     fn due(&self, sale: &Sale) -> Option<OrderId> {
         let deadline = sale.deadline(&self.context.policy)?;
-        (deadline.at + self.context.clock.uncertainty() <= self.now()).then_some(deadline.order)
+        (deadline.at + self.context.clock.uncertainty() <= self.lock_time()).then_some(deadline.order)
     }
 
-    /// Decides and, if there is anything to write, starts writing.
-    fn decide(&mut self, waiting: QueuedRequest, reading: ClockReading, ctx: &mut Context<Self>) {
-        let Cached::Sale(sale) = &self.known else { return };
-        let now = self.judged_at(reading.now);
-        let command = &waiting.ask.command;
-        // A panic in the rules must not take the actor's queue with it; nothing is half-changed, since `decide` is pure.
+    fn decide(&mut self, queued: QueuedRequest, reading: ClockReading, ctx: &mut Context<Self>) {
+        let Cached::Sale(sale) = &self.cached else { return };
+        let now = self.lock_time_at(reading.now);
+        let command = &queued.request.command;
+        // A panic in the rules must not drop the actor's queue. `decide` is pure, so that it leaves no partial change.
         let decided = catch_unwind(AssertUnwindSafe(|| {
             fail::fail_point!("ticket_actor::decide");
             decide(sale, command, &self.context.policy, now)
         }));
         let decision = match decided {
             Ok(Ok(decision)) => decision,
-            // The order or charge may be known to another replica, and not yet to this copy.
-            Ok(Err(refusal)) if !waiting.reloaded && (self.from_catalog || matches!(refusal, Refusal::Stale | Refusal::OrderGone)) => {
-                self.known = Cached::No;
-                return self.queue.push_front(QueuedRequest { reloaded: true, ..waiting });
+            // Another replica may have written the order or charge after this copy was made.
+            Ok(Err(refusal)) if !queued.reloaded && (self.from_catalog || matches!(refusal, Refusal::Stale | Refusal::OrderGone)) => {
+                self.cached = Cached::Unloaded;
+                return self.queue.push_front(QueuedRequest { reloaded: true, ..queued });
             }
             Ok(Err(refusal)) => {
                 if refusal == Refusal::TicketLocked {
                     METRICS.lock_requests_refused.inc();
                 }
-                return answer(waiting.ask, Err(refusal.into()));
+                return answer(queued.request, Err(refusal.into()));
             }
             Err(_) => {
                 METRICS.ticket_actor_panics.inc();
-                tracing::error!(ticket = %self.id, "deciding a command panicked");
-                return answer(waiting.ask, Err(ActorError::Busy("ticket")));
+                tracing::error!(ticket = %self.id, "the decision of a command panicked; its request is answered with 503");
+                return answer(queued.request, Err(ActorError::Busy("ticket")));
             }
         };
-        let record = waiting.ask.key.as_ref().and_then(|key| {
+        let record = queued.request.key.as_ref().and_then(|key| {
             let outcome = outcome_of(command, &decision)?;
             Some(IdempotencyRecord { key: key.clone(), outcome, created_at: now })
         });
@@ -199,91 +199,91 @@ impl TicketActor {
         let commit = Commit::of(decision.clone(), now).with_idempotency_record(record);
         let store = Arc::clone(&self.context.store);
         let write = async move { store.commit(commit).await };
-        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.written(waiting, decision, reading, written, ctx)));
+        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| actor.on_commit_result(queued, decision, reading, written, ctx)));
     }
 
-    /// Answers the buyers that wait with a failure that each of them would wait for in turn.
-    fn fail_waiting_buyers(&mut self, fault: &ActorError) {
-        let (buyers, others) = self.queue.drain(..).partition(|waiting| matches!(waiting.ask.command, TicketCommand::Lock { .. }));
+    /// Answers all queued lock requests with a failure that each of them would get in turn.
+    fn fail_queued_locks(&mut self, error: &ActorError) {
+        let (buyers, others) = self.queue.drain(..).partition(|queued| matches!(queued.request.command, TicketCommand::Lock { .. }));
         self.queue = others;
         let buyers: VecDeque<QueuedRequest> = buyers;
-        buyers.into_iter().for_each(|buyer| answer(buyer.ask, Err(fault.clone())));
+        buyers.into_iter().for_each(|buyer| answer(buyer.request, Err(error.clone())));
     }
 
-    fn written(
+    fn on_commit_result(
         &mut self,
-        waiting: QueuedRequest,
+        queued: QueuedRequest,
         decision: Decision,
         reading: ClockReading,
         written: Result<(), CommitError>,
         ctx: &mut Context<Self>,
     ) {
         self.busy = false;
-        let released = matches!(waiting.ask.command, TicketCommand::DeadlinePassed { .. });
+        let is_release = matches!(queued.request.command, TicketCommand::DeadlinePassed { .. });
         match written {
             Ok(()) => {
-                let Cached::Sale(sale) = std::mem::replace(&mut self.known, Cached::No) else { return self.pump(ctx) };
-                self.count(&sale, &decision);
+                let Cached::Sale(sale) = std::mem::replace(&mut self.cached, Cached::Unloaded) else { return self.drain_queue(ctx) };
+                self.count_transition(&sale, &decision);
                 let sale = sale.after(&decision);
                 self.set_sale(sale.clone(), reading);
                 self.from_catalog = false;
-                self.context.show(&decision);
-                self.context.reverse_losers(&decision);
-                self.arm(ctx, Duration::ZERO);
-                answer(waiting.ask, Ok(Done { sale, decision }));
+                self.context.apply_to_catalog(&decision);
+                self.context.queue_reversals(&decision);
+                self.arm_timer(ctx, Duration::ZERO);
+                answer(queued.request, Ok(Committed { sale, decision }));
             }
             Err(CommitError::Stale) => {
-                self.known = Cached::No;
-                self.queue.push_front(waiting);
+                self.cached = Cached::Unloaded;
+                self.queue.push_front(queued);
             }
             Err(CommitError::OutcomeUnknown(detail)) => {
-                tracing::warn!(ticket = %self.id, %detail, "a commit has no definite outcome");
-                self.known = Cached::Unsettled;
-                answer(waiting.ask, Err(ActorError::OutcomeUnknown));
+                tracing::warn!(ticket = %self.id, %detail, "the outcome of a commit is unknown; the ticket is read again and fenced");
+                self.cached = Cached::OutcomeUnknown;
+                answer(queued.request, Err(ActorError::OutcomeUnknown));
                 self.load(ctx);
             }
             Err(error) => {
-                if released {
-                    self.arm(ctx, Self::RETRY_AFTER);
+                if is_release {
+                    self.arm_timer(ctx, Self::RETRY_AFTER);
                 }
-                let fault = ActorError::from(error);
-                // Any other failure is this buyer's own: the ticket is still free, and the next one's turn comes.
-                if matches!(fault, ActorError::Unavailable(_)) {
-                    self.fail_waiting_buyers(&fault);
+                let error = ActorError::from(error);
+                // Any other failure concerns this request alone. The ticket is still free for the next request.
+                if matches!(error, ActorError::Unavailable(_)) {
+                    self.fail_queued_locks(&error);
                 }
-                answer(waiting.ask, Err(fault));
+                answer(queued.request, Err(error));
             }
         }
-        self.pump(ctx);
+        self.drain_queue(ctx);
     }
 
-    /// Takes over what the catalog shows, if that is the whole state: a ticket that nobody holds. It saves the common
-    /// purchase a read of the store; a copy that was behind costs a commit that finds out, and the read.
+    /// Takes the state from the catalog if the ticket is Available there, since it then has no order or charge to read. This
+    /// saves most purchases a read of the store. If the copy is stale, it costs a failed commit and the read.
     fn load_from_catalog(&mut self) -> bool {
-        let shown = self.context.catalog.get(self.id).filter(|ticket| ticket.state == TicketState::Available);
-        let Some(ticket) = shown else { return false };
+        let catalog_copy = self.context.catalog.get(self.id).filter(|ticket| ticket.state == TicketState::Available);
+        let Some(ticket) = catalog_copy else { return false };
         self.set_sale(Sale::unlocked((*ticket).clone()), self.context.clock.reading());
         self.from_catalog = true;
         true
     }
 
-    /// Reads the ticket's state; after a commit without an outcome, fences it off first.
+    /// Reads the ticket's state. After a commit with an unknown outcome, then writes a fence over what was read.
     fn load(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
         let context = Arc::clone(&self.context);
         let id = self.id;
-        let unsettled = matches!(self.known, Cached::Unsettled);
+        let is_outcome_unknown = matches!(self.cached, Cached::OutcomeUnknown);
         let load = async move {
             let sale = context.store.sale(id).await?;
             match sale {
-                Some(sale) if unsettled => fence(&context, sale).await.map(Some),
+                Some(sale) if is_outcome_unknown => fence(&context, sale).await.map(Some),
                 sale => Ok(sale),
             }
         };
-        ctx.spawn(load.into_actor(self).map(move |loaded, actor, ctx| actor.loaded(loaded, ctx)));
+        ctx.spawn(load.into_actor(self).map(move |loaded, actor, ctx| actor.on_load_result(loaded, ctx)));
     }
 
-    fn loaded(&mut self, loaded: Result<Option<Sale>, ActorError>, ctx: &mut Context<Self>) {
+    fn on_load_result(&mut self, loaded: Result<Option<Sale>, ActorError>, ctx: &mut Context<Self>) {
         self.busy = false;
         match loaded {
             Ok(Some(sale)) => {
@@ -292,81 +292,81 @@ impl TicketActor {
                 self.from_catalog = false;
                 self.run_due_deadline(ctx);
             }
-            // Not remembered: it may have been said by a member of MongoDB that is behind the others.
+            // Not cached: the ticket may be committed after this read.
             Ok(None) => {
-                self.known = Cached::No;
-                self.queue.drain(..).for_each(|waiting| answer(waiting.ask, Err(Refusal::NotFound.into())));
+                self.cached = Cached::Unloaded;
+                self.queue.drain(..).for_each(|queued| answer(queued.request, Err(Refusal::NotFound.into())));
             }
-            Err(fault) => {
-                tracing::warn!(ticket = %self.id, %fault, "the ticket could not be loaded");
-                for waiting in self.queue.drain(..) {
-                    answer(waiting.ask, Err(fault.clone()));
+            Err(error) => {
+                tracing::warn!(ticket = %self.id, %error, "a ticket could not be read; its queued requests fail");
+                for queued in self.queue.drain(..) {
+                    answer(queued.request, Err(error.clone()));
                 }
                 if self.timer.is_none() {
-                    // Whether a lock is due is not known: come back and look.
+                    // A lock may be overdue: the timer reads the store again.
                     self.timer = Some(Timer::start(ctx, Self::RETRY_AFTER * 4));
                 }
             }
         }
-        self.pump(ctx);
+        self.drain_queue(ctx);
     }
 
-    /// The one timer: armed for the lock's next deadline, if this replica granted the lock.
+    /// Arms the timer for the lock's next deadline, `at_least` from now, if this replica granted the lock.
     ///
-    /// Others are left to the replica that granted them, and to the sweep when that replica is gone.
-    fn arm(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
+    /// Another replica's lock is released by that replica, or by the sweep if that replica does not run any more.
+    fn arm_timer(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
         if let Some(timer) = self.timer.take() {
             timer.stop(ctx);
         }
-        let Cached::Sale(sale) = &self.known else { return };
+        let Cached::Sale(sale) = &self.cached else { return };
         let Some(lock) = sale.ticket.lock().filter(|lock| lock.replica == self.context.replica) else { return };
         let Some(deadline) = sale.deadline(&self.context.policy) else { return };
-        debug_assert_eq!(deadline.order, lock.order, "a deadline belongs to the lock");
-        let delay = (deadline.at + self.context.clock.uncertainty() - self.now()).to_duration();
+        debug_assert_eq!(deadline.order, lock.order, "the deadline belongs to the lock");
+        let delay = (deadline.at + self.context.clock.uncertainty() - self.lock_time()).to_duration();
         self.timer = Some(Timer::start(ctx, delay.max(at_least)));
     }
 
-    /// Does what is due, if anything is.
+    /// Runs the deadline if it has passed, else arms the timer. Reads the state first if it is not in memory.
     fn run_due_deadline(&mut self, ctx: &mut Context<Self>) {
         self.timer = None;
-        match &self.known {
+        match &self.cached {
             Cached::Sale(sale) => match self.due(sale) {
                 Some(order) => {
-                    let ask = internal(TicketCommand::DeadlinePassed { order });
-                    self.queue.push_front(QueuedRequest { ask, tries: 0, reloaded: false });
+                    let request = internal(TicketCommand::DeadlinePassed { order });
+                    self.queue.push_front(QueuedRequest { request, tries: 0, reloaded: false });
                 }
-                None => self.arm(ctx, Duration::from_millis(1)),
+                None => self.arm_timer(ctx, Duration::from_millis(1)),
             },
-            Cached::No | Cached::Unsettled if !self.busy => self.load(ctx),
-            Cached::No | Cached::Unsettled => {}
+            Cached::Unloaded | Cached::OutcomeUnknown if !self.busy => self.load(ctx),
+            Cached::Unloaded | Cached::OutcomeUnknown => {}
         }
-        self.pump(ctx);
+        self.drain_queue(ctx);
     }
 
-    fn count(&self, before: &Sale, decision: &Decision) {
+    fn count_transition(&self, before: &Sale, decision: &Decision) {
         let Some(ticket) = &decision.ticket else { return };
         match (&before.ticket.state, &ticket.state) {
             (TicketState::Available, TicketState::Locked { .. }) => METRICS.locks_granted.inc(),
             (TicketState::Locked { .. }, TicketState::Sold { .. }) => METRICS.tickets_sold.inc(),
             (TicketState::Locked { lock }, TicketState::Available) if ticket.updated_at >= lock.unlocks_at => {
                 METRICS.locks_released.inc();
-                METRICS.release_lag_seconds.observe((self.now() - lock.unlocks_at).to_duration().as_secs_f64());
+                METRICS.release_lag_seconds.observe((self.lock_time() - lock.unlocks_at).to_duration().as_secs_f64());
             }
             _ => {}
         }
     }
 }
 
-/// Makes sure that no earlier commit over this ticket can land any more, and returns the state after that.
+/// Commits a fence, after which no earlier commit over this ticket can succeed. Returns the state after the fence.
 async fn fence(context: &ActorContext, sale: Sale) -> Result<Sale, ActorError> {
     let now = context.now();
     let decision = decide(&sale, &TicketCommand::Fence, &context.policy, now)?;
     match context.store.commit(Commit::of(decision.clone(), now)).await {
         Ok(()) => {
-            context.show(&decision);
+            context.apply_to_catalog(&decision);
             Ok(sale.after(&decision))
         }
-        // Stale: the earlier commit has landed meanwhile, or somebody else moved on. The next load sees it.
+        // Stale: the earlier commit succeeded meanwhile, or another replica changed the ticket. The next load reads it.
         Err(error) => Err(error.into()),
     }
 }
@@ -375,15 +375,15 @@ impl Actor for TicketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // After a restart by the supervisor nothing of the former life counts.
-        self.known = Cached::No;
+        // Runs once for each actor. `Supervisor` never restarts an actor that panicked: the registry starts a new one.
+        self.cached = Cached::Unloaded;
         self.timer = None;
         match self.preloaded.take() {
             Some(sale) => {
                 self.set_sale(*sale, self.context.clock.reading());
                 self.run_due_deadline(ctx);
             }
-            // A ticket that nobody holds has no timer to arm: its first command may find out the rest.
+            // An Available ticket needs no timer. If the catalog's copy is stale, its first command reads the store.
             None if self.load_from_catalog() => {}
             None => self.load(ctx),
         }
@@ -396,7 +396,7 @@ impl Drop for TicketActor {
     fn drop(&mut self) {
         METRICS.ticket_actors.dec();
         if std::thread::panicking() {
-            // Nobody may be asking for this ticket, and its lock must lapse all the same.
+            // The registry starts a new actor at once: the lock must be released on time, also if no request comes.
             let _ = self.panicked.send(self.id);
         }
     }
@@ -405,16 +405,16 @@ impl Drop for TicketActor {
 impl Handler<ActorRequest> for TicketActor {
     type Result = ();
 
-    fn handle(&mut self, ask: ActorRequest, ctx: &mut Context<Self>) {
+    fn handle(&mut self, request: ActorRequest, ctx: &mut Context<Self>) {
         self.failpoint();
-        // Buyers may wait for a load or a commit in any number that is admitted: one of them at most gets the ticket.
-        let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(ask.command, TicketCommand::Lock { .. });
-        if is_full && ask.reply.is_some() {
+        // Lock requests are bounded by the admission alone: at most one of them gets the ticket, and the others are refused.
+        let is_full = self.queue.len() >= Self::QUEUE_MAX && !matches!(request.command, TicketCommand::Lock { .. });
+        if is_full && request.reply.is_some() {
             METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
-            return answer(ask, Err(ActorError::Busy("ticket")));
+            return answer(request, Err(ActorError::Busy("ticket")));
         }
-        self.queue.push_back(QueuedRequest { ask, tries: 0, reloaded: false });
-        self.pump(ctx);
+        self.queue.push_back(QueuedRequest { request, tries: 0, reloaded: false });
+        self.drain_queue(ctx);
     }
 }
 
@@ -422,14 +422,14 @@ impl Handler<Outdated> for TicketActor {
     type Result = ();
 
     fn handle(&mut self, Outdated(version): Outdated, ctx: &mut Context<Self>) {
-        if let Cached::Sale(sale) = &self.known
+        if let Cached::Sale(sale) = &self.cached
             && sale.ticket.version < version
             && !self.busy
         {
             if let Some(timer) = self.timer.take() {
                 timer.stop(ctx);
             }
-            self.known = Cached::No;
+            self.cached = Cached::Unloaded;
             self.load(ctx);
         }
     }
@@ -440,9 +440,9 @@ impl Handler<Reload> for TicketActor {
 
     fn handle(&mut self, _: Reload, ctx: &mut Context<Self>) {
         if !self.busy {
-            // What is in memory may be what the sweep found to be stale.
-            if !matches!(self.known, Cached::Unsettled) {
-                self.known = Cached::No;
+            // The state in memory may be older than the state that the sweep read.
+            if !matches!(self.cached, Cached::OutcomeUnknown) {
+                self.cached = Cached::Unloaded;
             }
             self.load(ctx);
         }

@@ -1,4 +1,4 @@
-//! The one timer of a ticket actor, counted for as long as it is there, and the time by which its lock is judged.
+//! The timer of a ticket actor, and the clock that its lock is measured by.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Has the actor look at the clock when it goes off. Dropping it does not stop it: see [`Timer::stop`].
+/// Makes the actor run its due deadline when the timer fires. It is counted in the metrics until it is dropped. Dropping it
+/// does not cancel the timer: see [`Timer::stop`].
 #[derive(Debug)]
 pub(super) struct Timer(SpawnHandle);
 
@@ -32,9 +33,11 @@ impl Drop for Timer {
     }
 }
 
-/// The time by which one lock is judged on this replica: the store's time, and never less than the time that elapsed since
-/// the actor first saw the lock. So a lock that was taken while the store's clock was ahead does not outlive its length when
-/// that clock is corrected. Other replicas, which did not see it being taken, judge it by the store's time alone.
+/// The clock that one lock is measured by on this replica.
+///
+/// It returns the later of two times: the store's time now, and the store's time when this actor first had the lock in memory
+/// plus the time elapsed since then. So a lock that was granted while the store's clock was ahead does not last longer than its
+/// duration when that clock is corrected. Another replica counts from the moment at which it first loaded the lock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LockClock {
     order: OrderId,
@@ -42,20 +45,21 @@ pub(super) struct LockClock {
 }
 
 impl LockClock {
-    /// The clock of the lock on `sale`: `known` if it is that lock's already, else one that begins at `reading`.
-    pub fn of(sale: &Sale, known: Option<Self>, reading: ClockReading) -> Option<Self> {
+    /// Returns the clock of the lock on `sale`: `current` if it belongs to that lock, else one that begins at `reading`.
+    /// Returns `None` if the ticket is not locked.
+    pub fn of(sale: &Sale, current: Option<Self>, reading: ClockReading) -> Option<Self> {
         let order = sale.ticket.lock()?.order;
-        if let Some(known) = known.filter(|known| known.order == order) {
-            return Some(known);
+        if let Some(current) = current.filter(|current| current.order == order) {
+            return Some(current);
         }
-        // A lock that was taken in the future was taken by a clock that has been corrected since.
-        let taken = sale.order.as_ref().map_or(reading.now, |order| order.created_at);
-        Some(Self { order, since: reading.at_least(taken) })
+        // If the lock was created later than now, the store's clock was ahead then and has been corrected since.
+        let created_at = sale.order.as_ref().map_or(reading.now, |order| order.created_at);
+        Some(Self { order, since: reading.at_least(created_at) })
     }
 
-    /// The later of the store's time and the time elapsed since the lock was seen first.
+    /// Returns the later of `store`, which is the store's time, and the first reading plus the time elapsed since then.
     pub fn now(&self, store: Timestamp) -> Timestamp {
-        store.max(self.since.carried_on())
+        store.max(self.since.extrapolated())
     }
 }
 
@@ -70,18 +74,18 @@ mod tests {
     };
 
     fn locked_at(at: Timestamp) -> Sale {
-        let title = Title::parse("Front row").expect("a title");
-        let price = Money::from_minor(2_000).expect("a price");
+        let title = Title::parse("Front row").expect("valid title");
+        let price = Money::from_minor(2_000).expect("valid price");
         let listed = decide::list_ticket(TicketId::new(Uuid::from_u128(1)), UserId::new(Uuid::from_u128(2)), title, price, at);
-        let sale = Sale::unlocked(listed.ticket.expect("a ticket"));
+        let sale = Sale::unlocked(listed.ticket.expect("a listing has a ticket"));
         let (order, buyer) = (OrderId::new(Uuid::from_u128(3)), UserId::new(Uuid::from_u128(4)));
         let lock = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("one") };
-        let decision = decide(&sale, &lock, &Policy::default(), at).expect("granted");
+        let decision = decide(&sale, &lock, &Policy::default(), at).expect("the lock is granted");
         sale.after(&decision)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lock_that_was_taken_in_the_future_is_judged_as_if_it_was_taken_now() {
+    async fn lock_created_in_the_future_is_measured_from_now() {
         let clock = Clock::starting_at(Timestamp(0));
         let sale = locked_at(Timestamp(3_600_000));
         let lock = LockClock::of(&sale, None, clock.reading()).expect("it is locked");
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clock_of_a_lock_is_kept_when_its_ticket_is_loaded_again() {
+    async fn lock_clock_is_kept_when_its_ticket_is_loaded_again() {
         let clock = Clock::starting_at(Timestamp(1_000));
         let sale = locked_at(Timestamp(1_000));
         let first = LockClock::of(&sale, None, clock.reading());
