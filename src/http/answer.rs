@@ -1,4 +1,4 @@
-//! Answers in JSON.
+//! JSON responses.
 
 use actix_web::{
     HttpResponse,
@@ -11,21 +11,21 @@ use serde::Serialize;
 
 use super::error::ApiError;
 
-/// What every handler comes to.
+/// Result of a handler.
 pub type HandlerResult = Result<HttpResponse, ApiError>;
 
-/// May be kept, but must be asked for again each time.
+/// `Cache-Control` for content that a cache may keep but must revalidate before each use.
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-/// Is somebody's own, and kept by nobody else.
+/// `Cache-Control` for content that no cache may keep, such as content of one user.
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// An answer that no cache may keep.
+/// Returns a JSON response that no cache may keep.
 pub fn json(status: StatusCode, value: &impl Serialize) -> HttpResponse {
-    let body = serde_json::to_vec(value).expect("texts and numbers serialise");
+    let body = serde_json::to_vec(value).expect("the value consists of strings and numbers");
     json_bytes(status, body.into(), NO_STORE)
 }
 
-/// JSON that is rendered already.
+/// Returns a response with rendered JSON.
 pub fn json_bytes(status: StatusCode, body: bytes::Bytes, caching: HeaderValue) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
@@ -33,7 +33,7 @@ pub fn json_bytes(status: StatusCode, body: bytes::Bytes, caching: HeaderValue) 
         .body(body)
 }
 
-/// An address or tag of our own making as a header's value.
+/// Returns an address or entity tag of this server as the value of a header. `text` must be visible ASCII.
 pub fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("ids and versions are visible ASCII")
 }

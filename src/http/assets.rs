@@ -1,5 +1,5 @@
-//! What all embedded files have in common: a tag made of the hash of their content, and the headers of a page. The pages
-//! are in `pages/`, the reader of the API's documents in `docs.rs`.
+//! Functions for embedded files and pages: entity tags from the hash of the content, and headers. The pages are in `pages/`;
+//! the page that shows the API documents is in `docs.rs`.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -10,20 +10,21 @@ use sha2::{Digest, Sha256};
 
 use super::etag;
 
-/// A weak tag: what is sent may be compressed in one way or another.
+/// Returns the entity tag of `body`. It is weak, because the content may be sent in several encodings.
 pub fn tag(body: &[u8]) -> String {
     format!("W/\"{}\"", digest(body))
 }
 
-/// The beginning of a hash, in hex.
+/// Returns the first bytes of the SHA-256 hash, in hexadecimal.
 pub fn digest(body: &[u8]) -> String {
-    /// Enough to tell all versions of one file apart.
+    /// Enough to distinguish all versions of one file.
     const DIGEST_BYTES: usize = 8;
     Sha256::digest(body)[..DIGEST_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Keeps a page apart from others, and from what it does not need of the browser. With Stripe's own element, its frames may
-/// open a window and ask for a payment; Stripe does not support more isolation than that (no cross-origin isolation).
+/// Adds headers that isolate a page from other sites and deny it browser features that it does not use. With Stripe's own
+/// element, the frames of Stripe may open windows and request payments. Stripe does not support stronger isolation
+/// (cross-origin isolation).
 pub fn isolate(headers: &mut HeaderMap, has_stripe_element: bool) {
     const OURS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
                         midi=(), payment=(), usb=()";
@@ -35,7 +36,7 @@ pub fn isolate(headers: &mut HeaderMap, has_stripe_element: bool) {
     headers.insert(header::PERMISSIONS_POLICY, HeaderValue::from_static(permissions));
 }
 
-/// Content that stays as long as the process lives.
+/// Returns the response with content that does not change while the process runs, or 304 if the client has it.
 pub fn serve_bytes(req: &HttpRequest, body: Bytes, content_type: &'static str, tag: &str) -> HttpResponse {
     let mut answer = if etag::if_none_match(req.headers(), tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer.insert_header((header::ETAG, tag)).insert_header((header::CACHE_CONTROL, "no-cache"));

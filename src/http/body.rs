@@ -1,10 +1,10 @@
-//! Request bodies: read within bounds, taken apart by hand.
+//! Request bodies: bounded reading, and parsing without derived structs.
 //!
-//! A body is at most 16 KiB, less than the connection's own read buffer, and there are as many as there are connections: they
-//! need no budget of their own. What may be longer has one (`body_budget.rs`).
+//! A body is at most 16 KiB, less than the size to which the read buffer of a connection may grow, and a connection has one
+//! body at a time. These bodies need no budget. Longer bodies have one (`body_budget.rs`).
 //!
-//! `serde`'s derived structs stop at the first mistake and let the last of two members win; here every member is judged on
-//! its own text, all mistakes are reported together, and a member given twice is one.
+//! Structs derived by `serde` stop at the first error. Here each member is parsed from its own text, and all errors, including
+//! repeated members, are reported together.
 
 use std::{borrow::Cow, pin::pin};
 
@@ -20,34 +20,34 @@ use serde_json::value::RawValue;
 
 use super::error::{ApiError, Code, Detail};
 
-/// Bodies beyond this are 413.
+/// Maximum length of an ordinary body, in bytes; a longer body is 413.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
-/// A body that takes longer to arrive is 408.
+/// Maximum time in which a body must arrive; a slower body is 408.
 const BODY_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// How deep a body may nest: far deeper than anybody means to.
-const LEVELS_MAX: usize = 128;
+/// Maximum nesting depth of a body, far beyond the depth of any valid one.
+const DEPTH_MAX: usize = 128;
 
-/// Why a member is not what it should be.
+/// Message about an invalid member.
 pub type FieldError = Cow<'static, str>;
 
-/// Reads a body of at most `bytes_max` to its end; empty if there is none.
+/// Reads a body of at most `bytes_max` bytes to its end. Returns no bytes if the request has no body.
 ///
 /// # Errors
-/// 415 for another content type, before anything is read; 413 as soon as the limit is passed, without reading on; 408.
+/// 415 for another content type, before anything is read; 413 as soon as the limit is exceeded, without reading the rest; 408.
 pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
     if expected_bytes(req, bytes_max)?.is_none() {
         return Ok(Bytes::new());
     }
     let mut body = pin!(collect(payload, bytes_max));
-    // Most bodies came with their heads: no timer for them.
+    // Most bodies arrive together with their heads and need no timer.
     if let Some(body) = body.as_mut().now_or_never() {
         return body;
     }
     Box::pin(tokio::time::timeout(BODY_TIME_MAX, body)).await.unwrap_or_else(|_| Err(ApiError::new(Code::RequestTimeout)))
 }
 
-/// The most bytes that the body of a request can have, by its head; `None` if there is no body.
+/// Returns the maximum length of the body according to the head of the request, in bytes; `None` without a body.
 ///
 /// # Errors
 /// 415 for another content type; 413 for a longer one.
@@ -63,21 +63,22 @@ pub fn expected_bytes(req: &HttpRequest, bytes_max: usize) -> Result<Option<usiz
     }
 }
 
-/// Takes a body that nobody wants off the connection, if it is short: with a longer one the connection is closed.
+/// Reads and drops a short body that no handler needs, so that the connection can be used again. With a longer body the
+/// connection is closed.
 pub async fn discard(req: &HttpRequest, payload: &mut Payload) {
     if announced(req.headers()).flatten().is_some_and(|length| length <= BODY_BYTES_MAX as u64) {
-        // Whether it came whole does not matter: the answer is the same.
+        // The response is the same if the body is incomplete.
         let _ = tokio::time::timeout(BODY_TIME_MAX, collect(payload, BODY_BYTES_MAX)).await;
     }
 }
 
-/// `None`: no body follows. `Some(None)`: one of unknown length.
+/// Returns the announced length in bytes: `None` without a body, `Some(None)` for a body of unknown length.
 fn announced(headers: &HeaderMap) -> Option<Option<u64>> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Some(None);
     }
     let length = headers.get(header::CONTENT_LENGTH)?.to_str().ok().and_then(|text| text.trim().parse().ok());
-    // Nothing at all under a content type is a body that is not JSON, rather than none.
+    // An empty body with a content type is a body that is not JSON.
     if length == Some(0) && !headers.contains_key(header::CONTENT_TYPE) { None } else { Some(length) }
 }
 
@@ -112,7 +113,7 @@ fn too_large(bytes_max: usize) -> ApiError {
     ApiError::with_message(Code::BodyTooLarge, format!("The body must have at most {} KiB.", bytes_max / 1024))
 }
 
-/// The members of an object that a route knows, each as its own text.
+/// Members of a JSON object that a route uses, each as its own text.
 #[derive(Debug)]
 pub struct Form<'a> {
     members: Vec<ObjectMember<'a>>,
@@ -123,30 +124,30 @@ pub struct Form<'a> {
 struct ObjectMember<'a> {
     name: &'static str,
     value: Option<&'a RawValue>,
-    twice: bool,
+    is_repeated: bool,
 }
 
 impl<'a> Form<'a> {
-    /// Takes apart a body of which `names` matter. JSON that is no object has none of them.
+    /// Parses a body and keeps the members in `names`. JSON that is not an object has none of them.
     ///
     /// # Errors
-    /// 400 `malformed_json` for what is not JSON in UTF-8.
+    /// 400 `malformed_json` for bytes that are not JSON in UTF-8.
     pub fn parse(body: &'a [u8], names: &[&'static str]) -> Result<Self, ApiError> {
         let text = std::str::from_utf8(body).map_err(|_| ApiError::with_message(Code::MalformedJson, "The body is not UTF-8."))?;
-        if levels(text) > LEVELS_MAX {
+        if nesting_depth(text) > DEPTH_MAX {
             return Err(ApiError::with_message(Code::MalformedJson, "The body is nested too deeply."));
         }
-        let members = names.iter().map(|&name| ObjectMember { name, value: None, twice: false }).collect();
+        let members = names.iter().map(|&name| ObjectMember { name, value: None, is_repeated: false }).collect();
         let mut form = Self { members, errors: Vec::new() };
         let mut json = serde_json::Deserializer::from_str(text);
         let parsed = if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
-            json.deserialize_map(Members(&mut form.members))
+            json.deserialize_map(ObjectVisitor(&mut form.members))
         } else {
             serde::Deserialize::deserialize(&mut json).map(|IgnoredAny| ())
         };
         match parsed.and_then(|()| json.end()) {
             Ok(()) if form.members.iter().filter_map(|member| member.value).all(is_unicode) => Ok(form),
-            Ok(()) => Err(ApiError::with_message(Code::MalformedJson, "The body has half a surrogate pair in it.")),
+            Ok(()) => Err(ApiError::with_message(Code::MalformedJson, "A string in the body has an unpaired surrogate.")),
             Err(error) => Err(ApiError::with_message(
                 Code::MalformedJson,
                 format!("The body is not JSON (line {}, column {}).", error.line(), error.column()),
@@ -154,10 +155,10 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// A body that may be left out, and of which nothing matters but that it is an object.
+    /// Checks an optional body that must be an object. Its members are ignored.
     ///
     /// # Errors
-    /// 400, as for any other body.
+    /// 400 for another JSON value, and for bytes that are not JSON.
     pub fn nothing(body: &'a [u8]) -> Result<(), ApiError> {
         if body.is_empty() {
             return Ok(());
@@ -166,49 +167,49 @@ impl<'a> Form<'a> {
         if body.trim_ascii_start().starts_with(b"{") { Ok(()) } else { Err(ApiError::invalid("body", "must be an object, or left out")) }
     }
 
-    /// A member that must be there. `None`: a complaint was noted.
+    /// Returns a required member. `None`: an error was recorded.
     pub fn required<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         let value = self.optional(name, parse);
         if value.is_none() && !self.errors.iter().any(|error| error.field == Some(name)) {
-            self.complain(name, "is required");
+            self.add_error(name, "is required");
         }
         value
     }
 
-    /// A member that may be left out. `None`: it was, or a complaint was noted.
+    /// Returns an optional member. `None`: the member is absent, or an error was recorded.
     pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         let member = self.members.iter().find(|member| member.name == name)?;
-        if member.twice {
-            self.complain(name, "is given twice");
+        if member.is_repeated {
+            self.add_error(name, "is given twice");
             return None;
         }
         match parse(member.value?.get()) {
             Ok(value) => Some(value),
-            Err(complaint) => {
-                self.complain(name, complaint);
+            Err(error) => {
+                self.add_error(name, error);
                 None
             }
         }
     }
 
-    /// The whole, unless something was complained about. `whole` is `None` only then.
+    /// Returns `input` unless an error was recorded. `input` is `None` only if an error was recorded.
     ///
     /// # Errors
-    /// 400 `validation_failed` with every complaint.
-    pub fn finish<T>(self, whole: Option<T>) -> Result<T, ApiError> {
-        match whole {
-            Some(whole) if self.errors.is_empty() => Ok(whole),
+    /// 400 `validation_failed` with all recorded errors.
+    pub fn finish<T>(self, input: Option<T>) -> Result<T, ApiError> {
+        match input {
+            Some(input) if self.errors.is_empty() => Ok(input),
             _ => Err(ApiError::validation(self.errors)),
         }
     }
 
-    fn complain(&mut self, field: &'static str, message: impl Into<FieldError>) {
+    fn add_error(&mut self, field: &'static str, message: impl Into<FieldError>) {
         self.errors.push(Detail { message: message.into(), field: Some(field) });
     }
 }
 
-/// How deep brackets and braces nest, whatever else is wrong with the text.
-fn levels(text: &str) -> usize {
+/// Returns the nesting depth of brackets and braces. The text need not be valid JSON.
+fn nesting_depth(text: &str) -> usize {
     let (mut deepest, mut level) = (0usize, 0usize);
     let (mut in_string, mut escaped) = (false, false);
     for byte in text.bytes() {
@@ -227,13 +228,14 @@ fn levels(text: &str) -> usize {
     deepest
 }
 
-/// Whether a value, if it is a string, is one of Unicode characters: the grammar lets half a surrogate pair pass.
+/// Returns whether a value is not a string, or is a string of Unicode characters. The grammar of JSON allows unpaired
+/// surrogates.
 fn is_unicode(value: &RawValue) -> bool {
     let raw = value.get();
     !raw.starts_with('"') || !raw.contains("\\u") || serde_json::from_str::<String>(raw).is_ok()
 }
 
-/// A JSON string's text.
+/// Returns the text of a JSON string.
 pub fn text(raw: &str) -> Result<String, FieldError> {
     if !raw.starts_with('"') {
         return Err("must be a string".into());
@@ -241,10 +243,10 @@ pub fn text(raw: &str) -> Result<String, FieldError> {
     serde_json::from_str(raw).map_err(|_| "must be a string of Unicode characters".into())
 }
 
-/// Fills in members as they come, and skips, however deep, what is not known.
-struct Members<'m, 'a>(&'m mut Vec<ObjectMember<'a>>);
+/// Visitor that stores the used members of an object and skips the other ones.
+struct ObjectVisitor<'m, 'a>(&'m mut Vec<ObjectMember<'a>>);
 
-impl<'a> Visitor<'a> for Members<'_, 'a> {
+impl<'a> Visitor<'a> for ObjectVisitor<'_, 'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -252,21 +254,21 @@ impl<'a> Visitor<'a> for Members<'_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(known) = map.next_key_seed(MemberNames(self.0))? {
-            let Some(at) = known else {
+        while let Some(index) = map.next_key_seed(MemberNames(self.0))? {
+            let Some(index) = index else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
             let value = map.next_value::<&'a RawValue>()?;
-            let member = &mut self.0[at];
-            member.twice = member.value.is_some();
+            let member = &mut self.0[index];
+            member.is_repeated = member.value.is_some();
             member.value = Some(value);
         }
         Ok(())
     }
 }
 
-/// Which of the members a key names.
+/// Deserializer of a key to the index of its member.
 struct MemberNames<'m, 'a>(&'m [ObjectMember<'a>]);
 
 impl<'de> DeserializeSeed<'de> for MemberNames<'_, '_> {
@@ -281,7 +283,7 @@ impl Visitor<'_> for MemberNames<'_, '_> {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a member's name")
+        f.write_str("the name of a member")
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {

@@ -1,10 +1,11 @@
-//! Memory for request bodies that may be read before it is known who sent them: bounded in all and for each client address.
+//! Memory budget for request bodies that are read before their sender is authenticated. The memory is bounded in total and for
+//! each client address.
 //!
-//! A share is taken for the length that a request announces, before a byte of its body is read, and given back when the
-//! body is dropped. So one address that sends slowly, or many bodies at once, uses up its own share only.
+//! A share of the announced length is taken before the first byte of the body is read, and returned when the body is dropped.
+//! An address that sends slowly, or sends many bodies at once, uses up its own share only.
 //!
-//! Other bodies need no such budget: they are at most 16 KiB, less than the connection's own read buffer, and are bounded by
-//! the number of connections and the deadline of a body.
+//! Other bodies need no such budget: they are at most 16 KiB, less than the size to which the read buffer of a connection may
+//! grow, and are bounded by the number of connections and the deadline of a body.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::client::ClientAddress;
 
-/// The bytes that are taken. Clones share them.
+/// Budget of bytes. Clones share it.
 #[derive(Debug, Clone)]
 pub struct BodyBudget(Arc<BodyBudgetInner>);
 
@@ -32,15 +33,16 @@ struct Taken {
     client_bytes: HashMap<ClientAddress, usize>,
 }
 
-/// Why there is no room for a body.
+/// Bound that a body exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exhausted {
-    /// The client's own share is used up.
+    /// Bytes of one client address.
     ClientAddress,
+    /// Bytes of all clients.
     Total,
 }
 
-/// Room for one body, given back when this is dropped.
+/// Reserved bytes of one body, which are returned on drop.
 #[derive(Debug)]
 pub struct BodyShare {
     budget: BodyBudget,
@@ -53,21 +55,21 @@ impl BodyBudget {
         Self(Arc::new(BodyBudgetInner { client_bytes_max, total_bytes_max, taken: Mutex::default() }))
     }
 
-    /// Takes room for a body of at most `bytes`.
+    /// Reserves `bytes` for a body.
     ///
     /// # Errors
-    /// [`Exhausted`]: nothing is taken.
+    /// [`Exhausted`] if a bound would be exceeded; then nothing is reserved.
     pub fn take(&self, client: ClientAddress, bytes: usize) -> Result<BodyShare, Exhausted> {
         let mut taken = self.0.taken.lock();
-        let of_client = taken.client_bytes.get(&client).copied().unwrap_or_default() + bytes;
-        if of_client > self.0.client_bytes_max {
+        let client_bytes = taken.client_bytes.get(&client).copied().unwrap_or_default() + bytes;
+        if client_bytes > self.0.client_bytes_max {
             return Err(Exhausted::ClientAddress);
         }
         if taken.total_bytes + bytes > self.0.total_bytes_max {
             return Err(Exhausted::Total);
         }
         taken.total_bytes += bytes;
-        taken.client_bytes.insert(client, of_client);
+        taken.client_bytes.insert(client, client_bytes);
         Ok(BodyShare { budget: self.clone(), client, bytes })
     }
 }
@@ -76,10 +78,10 @@ impl Drop for BodyShare {
     fn drop(&mut self) {
         let mut taken = self.budget.0.taken.lock();
         taken.total_bytes -= self.bytes;
-        if let Entry::Occupied(mut of_client) = taken.client_bytes.entry(self.client) {
-            *of_client.get_mut() -= self.bytes;
-            if *of_client.get() == 0 {
-                of_client.remove();
+        if let Entry::Occupied(mut client_bytes) = taken.client_bytes.entry(self.client) {
+            *client_bytes.get_mut() -= self.bytes;
+            if *client_bytes.get() == 0 {
+                client_bytes.remove();
             }
         }
     }
@@ -97,26 +99,26 @@ mod tests {
     }
 
     #[test]
-    fn client_with_its_share_used_up_leaves_room_for_others() {
+    fn exhausted_share_of_one_client_does_not_affect_others() {
         let budget = BodyBudget::new(100, 1_000);
         let first = budget.take(client(1), 60).expect("room");
         assert_eq!(budget.take(client(1), 41).expect_err("no room"), Exhausted::ClientAddress);
-        let rest = budget.take(client(1), 40).expect("room to the last byte");
+        let rest = budget.take(client(1), 40).expect("room for the last byte");
         budget.take(client(2), 100).expect("another client's share");
         drop(first);
-        budget.take(client(1), 60).expect("the room that was given back");
+        budget.take(client(1), 60).expect("the returned bytes");
         drop(rest);
-        assert!(budget.0.taken.lock().client_bytes.is_empty(), "nothing is kept of clients without a body");
+        assert!(budget.0.taken.lock().client_bytes.is_empty(), "clients without a body have no entry");
         assert_eq!(budget.0.taken.lock().total_bytes, 0);
     }
 
     #[test]
-    fn total_is_bounded_however_many_clients_there_are() {
+    fn total_is_bounded_for_any_number_of_clients() {
         let budget = BodyBudget::new(100, 250);
         let shares: Vec<_> = (1..=2).map(|last| budget.take(client(last), 100).expect("room")).collect();
         assert_eq!(budget.take(client(3), 51).expect_err("no room"), Exhausted::Total);
-        budget.take(client(3), 50).expect("room to the last byte");
+        budget.take(client(3), 50).expect("room for the last byte");
         drop(shares);
-        budget.take(client(3), 100).expect("the room that was given back");
+        budget.take(client(3), 100).expect("the returned bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! What request bodies are refused for, and by which name.
+//! Errors of request bodies, and the fields that they name.
 
 use actix_web::test::TestRequest;
 use serde_json::Value;
@@ -15,7 +15,7 @@ fn problem(error: &ApiError) -> (u16, Vec<(String, String)>) {
     (status, errors)
 }
 
-/// Title as text, count as a number that may be left out.
+/// Parses a required title (a string) and an optional count (a number).
 fn parse(body: &[u8]) -> Result<(String, Option<String>), ApiError> {
     let mut form = Form::parse(body, &["title", "count"])?;
     let title = form.required("title", text);
@@ -30,61 +30,61 @@ fn fields(body: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn members_are_judged_on_their_own_text() {
+fn members_are_parsed_from_their_own_text() {
     let (title, count) = parse(br#" {"count": 1e999, "title" : "a\u00e9\ud83d\ude00" } "#).expect("valid");
     assert_eq!((title.as_str(), count.as_deref()), ("aé😀", Some("1e999")));
 }
 
 #[test]
-fn all_complaints_come_together() {
+fn all_invalid_members_are_reported_together() {
     assert_eq!(fields(br#"{"title":{"$gt":""},"count":"1"}"#), ["title", "count"]);
     assert_eq!(fields(b"{}"), ["title"]);
 }
 
 #[test]
-fn a_member_given_twice_is_refused_also_when_spelled_differently() {
+fn repeated_member_is_refused_also_with_escapes_in_its_name() {
     assert_eq!(fields(br#"{"title":"a","title":"a"}"#), ["title"]);
     assert_eq!(fields(br#"{"title":"a","t\u0069tle":"b"}"#), ["title"]);
     assert_eq!(fields(br#"{"title":"a","count":1,"count":1,"count":1}"#), ["count"]);
 }
 
 #[test]
-fn unknown_members_are_ignored_however_often_and_deep() {
+fn unknown_members_are_ignored_at_any_depth_and_if_repeated() {
     let deep = format!(r#"{{"x":{0}1{1},"x":{0}{1},"title":"a"}}"#, "[".repeat(100), "]".repeat(100));
     assert_eq!(parse(deep.as_bytes()).expect("valid").0, "a");
     let brackets = format!(r#"{{"title":"a","x":"{}\"{}"}}"#, "[".repeat(500), "{".repeat(500));
-    assert_eq!(parse(brackets.as_bytes()).expect("brackets in a string nest nothing").0, "a");
+    assert_eq!(parse(brackets.as_bytes()).expect("brackets in a string do not count").0, "a");
 }
 
 #[test]
-fn what_nests_without_end_is_malformed() {
+fn too_deeply_nested_body_is_malformed() {
     for body in ["[".repeat(8_000), format!("{}{}", "[".repeat(8_000), "]".repeat(8_000)), r#"{"a":"#.repeat(3_000)] {
         assert_eq!(parse(body.as_bytes()).expect_err("must be refused").code(), Code::MalformedJson);
     }
 }
 
 #[test]
-fn what_is_no_object_lacks_every_required_member() {
+fn value_other_than_an_object_lacks_every_required_member() {
     for body in ["[]", "null", "\"title\"", "7", " true "] {
         assert_eq!(fields(body.as_bytes()), ["title"], "{body}");
     }
 }
 
 #[test]
-fn half_a_surrogate_pair_is_no_text() {
+fn unpaired_surrogate_is_malformed() {
     for body in [&br#"{"title":"\ud800"}"#[..], br#"{"title":"\udc00\ud800"}"#, br#"{"title":"a","count":"\ud800x"}"#] {
         assert_eq!(parse(body).expect_err("must be refused").code(), Code::MalformedJson);
     }
-    assert!(parse(br#"{"title":"a","x":"\ud800"}"#).is_ok(), "what is not known is not read");
+    assert!(parse(br#"{"title":"a","x":"\ud800"}"#).is_ok(), "unknown members are not parsed");
 }
 
 #[test]
-fn null_is_another_type() {
+fn null_is_not_a_string() {
     assert_eq!(fields(br#"{"title":null}"#), ["title"]);
 }
 
 #[test]
-fn what_is_not_json_at_all_is_malformed() {
+fn body_that_is_not_json_is_malformed() {
     let bodies: [&[u8]; 9] = [
         b"",
         b"{",
@@ -102,11 +102,11 @@ fn what_is_not_json_at_all_is_malformed() {
 }
 
 #[test]
-fn an_optional_body_is_an_object_if_there_is_one() {
+fn optional_body_must_be_an_object() {
     assert!(matches!(Form::nothing(b""), Ok(())));
     assert!(matches!(Form::nothing(b" {\"x\":1}"), Ok(())));
-    assert_eq!(Form::nothing(b"[]").expect_err("no object").code(), Code::ValidationFailed);
-    assert_eq!(Form::nothing(b"{").expect_err("no JSON").code(), Code::MalformedJson);
+    assert_eq!(Form::nothing(b"[]").expect_err("not an object").code(), Code::ValidationFailed);
+    assert_eq!(Form::nothing(b"{").expect_err("not JSON").code(), Code::MalformedJson);
 }
 
 async fn read_with(headers: &[(&'static str, &'static str)], body: Vec<Bytes>) -> Result<Bytes, ApiError> {
@@ -119,7 +119,7 @@ async fn read_with(headers: &[(&'static str, &'static str)], body: Vec<Bytes>) -
 }
 
 #[actix_web::test]
-async fn the_content_type_is_judged_before_anything_is_read() {
+async fn content_type_is_checked_before_the_body_is_read() {
     for kind in ["text/plain", "application/jsonx", "application/x-www-form-urlencoded", ""] {
         let error = read_with(&[("content-length", "2"), ("content-type", kind)], vec![]).await.expect_err("must be refused");
         assert_eq!(error.code(), Code::UnsupportedMediaType, "{kind}");
@@ -132,7 +132,7 @@ async fn the_content_type_is_judged_before_anything_is_read() {
 }
 
 #[actix_web::test]
-async fn a_body_without_end_is_refused_at_the_limit() {
+async fn endless_body_is_refused_at_the_limit() {
     let json = ("content-type", "application/json");
     let chunk = Bytes::from(vec![b' '; 1000]);
     let endless = vec![chunk.clone(); 17];
@@ -141,5 +141,5 @@ async fn a_body_without_end_is_refused_at_the_limit() {
     let error = read_with(&[json, ("content-length", "16385")], vec![]).await.expect_err("must be refused");
     assert_eq!(error.code(), Code::BodyTooLarge);
     let body = read_with(&[json, ("content-length", "16384")], vec![Bytes::from(vec![b' '; BODY_BYTES_MAX])]).await;
-    assert_eq!(body.expect("just fits").len(), BODY_BYTES_MAX);
+    assert_eq!(body.expect("a body of the maximum length").len(), BODY_BYTES_MAX);
 }

@@ -1,4 +1,4 @@
-//! One request, as handlers get it: who sent it, its ids, its body.
+//! One request as handlers use it: its session, client address, ids and body.
 
 use std::{future, net::IpAddr, str::FromStr};
 
@@ -20,10 +20,10 @@ use crate::{
     domain::UserId,
 };
 
-/// Names the user who is signed in as far as the client of an unsafe request knows.
+/// Header of an unsafe request with the id of the user that the client shows as signed in.
 pub const EXPECTED_USER: HeaderName = HeaderName::from_static("gittix-user");
 
-/// One request. Nothing of it is judged before a handler asks.
+/// One request. Each part is checked only when a handler asks for it.
 pub struct Call {
     pub req: HttpRequest,
     pub state: Data<AppState>,
@@ -45,12 +45,12 @@ impl Call {
         &self.state.actors
     }
 
-    /// The caller's network address.
+    /// Returns the client address of the caller.
     pub fn client(&self) -> ClientAddress {
         ClientAddress::of(self.req.peer_addr(), self.req.headers(), &self.state.context.proxies)
     }
 
-    /// The network whose locks are limited together; `None` if they are not limited for this caller.
+    /// Returns the network whose locks are limited together; `None` if they are not limited for this caller.
     pub fn lock_network(&self) -> Option<IpAddr> {
         let context = &self.state.context;
         if !context.limits_network_locks {
@@ -59,7 +59,8 @@ impl Call {
         client::lock_network(self.req.peer_addr(), self.req.headers(), &context.proxies)
     }
 
-    /// The most bytes that the body can have, by its head; `None` if there is no body. Reads nothing.
+    /// Returns the maximum length of the body according to the head of the request, in bytes; `None` without a body. Does not
+    /// read the body.
     ///
     /// # Errors
     /// 415, 413: see [`body::expected_bytes`].
@@ -67,18 +68,18 @@ impl Call {
         body::expected_bytes(&self.req, bytes_max)
     }
 
-    /// Who is calling, if somebody is signed in.
+    /// Returns the session of the request, if there is one.
     ///
     /// # Errors
-    /// 503 while that cannot be told.
+    /// 503 while the session cannot be looked up.
     pub async fn session(&self) -> Result<Option<SignedIn>, ApiError> {
         session(&self.state, self.req.headers()).await
     }
 
-    /// All sessions that the request carries: more than one only if it has several cookies with sessions.
+    /// Returns all sessions of the request. It has several only if it has several cookies with sessions.
     ///
     /// # Errors
-    /// 503 while the store cannot be asked.
+    /// 503 while the sessions cannot be looked up.
     pub async fn sessions(&self) -> Result<Vec<SignedIn>, ApiError> {
         let mut sessions = Vec::new();
         for token in self.state.context.cookie.read(self.req.headers()) {
@@ -87,14 +88,14 @@ impl Call {
         Ok(sessions)
     }
 
-    /// Who is calling. A short body of somebody unknown is read and thrown away, so that they may sign in and try again
-    /// on the same connection.
+    /// Returns the session of the request. Without a session, a short body is read and dropped, so that the client may sign in
+    /// and repeat the request on the same connection.
     ///
     /// # Errors
     /// 401; 409 `other_user`; 503 while the session cannot be looked up.
     pub async fn signed_in(&mut self) -> Result<SignedIn, ApiError> {
         match self.expected_session().await? {
-            Some(who) => Ok(who),
+            Some(session) => Ok(session),
             None => {
                 Box::pin(body::discard(&self.req, &mut self.payload)).await;
                 Err(ApiError::new(Code::NotSignedIn))
@@ -102,15 +103,16 @@ impl Call {
         }
     }
 
-    /// The request's session, if there is one and it belongs to the user whom the request names, if it names one.
+    /// Returns the session of the request, if there is one. If an unsafe request names a user, the session must be of that
+    /// user.
     ///
     /// # Errors
     /// 409 `other_user`; 503 while the session cannot be looked up.
     pub async fn expected_session(&mut self) -> Result<Option<SignedIn>, ApiError> {
         let session = self.session().await?;
-        if let Some(who) = &session
+        if let Some(current) = &session
             && !origin::is_safe(self.req.method())
-            && self.names_other_than(who.user)
+            && self.names_other_user(current.user)
         {
             Box::pin(body::discard(&self.req, &mut self.payload)).await;
             return Err(ApiError::new(Code::OtherUser));
@@ -118,21 +120,21 @@ impl Call {
         Ok(session)
     }
 
-    /// Whether `GitTix-User` names anything but `user`. What is no id names no user of ours.
-    fn names_other_than(&self, user: UserId) -> bool {
+    /// Returns whether `GitTix-User` has a value other than the id of `user`.
+    fn names_other_user(&self, user: UserId) -> bool {
         let mut names = self.req.headers().get_all(EXPECTED_USER);
         names.any(|name| name.to_str().ok().and_then(|name| name.trim().parse().ok()) != Some(user))
     }
 
-    /// The browser that signs up or in with this request.
+    /// Returns the browser that signs up or signs in with this request.
     ///
     /// # Errors
-    /// As of [`Self::expected_session`].
+    /// Those of [`Self::expected_session`].
     pub async fn browser(&mut self) -> Result<Browser, ApiError> {
         Ok(Browser { network: self.client().network(), former: self.expected_session().await? })
     }
 
-    /// The whole body; empty if there is none.
+    /// Reads the whole body. Returns no bytes without a body.
     ///
     /// # Errors
     /// 415, 413, 408: see [`body::read`].
@@ -140,40 +142,40 @@ impl Call {
         self.body_within(body::BODY_BYTES_MAX).await
     }
 
-    /// The same, for what may be longer or shorter than other bodies.
+    /// Reads the whole body, with another maximum length than [`Self::body`].
     ///
     /// # Errors
-    /// As of [`Self::body`].
+    /// Those of [`Self::body`].
     pub async fn body_within(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
         body::read(&self.req, &mut self.payload, bytes_max).await
     }
 
-    /// The id in the path.
+    /// Returns the id in the path.
     ///
     /// # Errors
-    /// 404 if it is no UUID: nothing has such an id.
+    /// 404 if the text is not a UUID, because no resource has such an id.
     pub fn id<T: FromStr>(&self) -> Result<T, ApiError> {
         id(self.req.match_info().get("id").unwrap_or_default())
     }
 }
 
-/// The session that the headers of a request belong to.
+/// Returns the first valid session among the cookies of a request.
 ///
 /// # Errors
-/// 503 while it cannot be looked up.
+/// 503 while the session cannot be looked up.
 pub async fn session(state: &AppState, headers: &HeaderMap) -> Result<Option<SignedIn>, ApiError> {
     for token in state.context.cookie.read(headers) {
-        if let Some(who) = state.actors.users.authenticate(token).await? {
-            return Ok(Some(who));
+        if let Some(session) = state.actors.users.authenticate(token).await? {
+            return Ok(Some(session));
         }
     }
     Ok(None)
 }
 
-/// An id that a client sent, wherever it stood.
+/// Parses an id that a client sent in a path or a body.
 ///
 /// # Errors
-/// 404 if it is no UUID.
+/// 404 if the text is not a UUID.
 pub fn id<T: FromStr>(text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|_| ApiError::new(Code::NotFound))
 }

@@ -1,4 +1,5 @@
-//! Charges: paying orders. How a charge stands decides the status of the answer, here and nowhere else.
+//! Handlers of charges. The state of a charge determines the status of the response in this module; the order registry refuses
+//! a token that turns out to be unknown.
 
 use actix_web::http::{StatusCode, header};
 use serde::Serialize;
@@ -16,24 +17,24 @@ use crate::{
     wire::ChargeView,
 };
 
-/// Which order, and what to pay it with.
+/// Order to pay, and the token of the payment method.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = ChargeInput)]
 #[serde(rename_all = "camelCase")]
-#[allow(dead_code, reason = "its members go to the registry one by one; this is how they are documented")]
+#[allow(dead_code, reason = "the type documents the members; the handler reads them one by one")]
 pub struct PaymentSchema {
     #[schema(value_type = String, format = "uuid")]
     order_id: OrderId,
-    /// The payment processor's name for a payment method or token.
+    /// Id of a payment method or token at the payment processor.
     #[schema(value_type = String, min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9_]+$", example = "pm_card_visa")]
     token: PaymentToken,
 }
 
-/// A charge, and what the buyer's browser needs while the buyer must act (3-D Secure).
+/// A charge, and the secret that the buyer's browser needs while the buyer must act (3-D Secure).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ChargeAnswer)]
-pub struct Shown<'a> {
+pub struct ChargeResponse<'a> {
     #[serde(flatten)]
     charge: ChargeView<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,19 +42,19 @@ pub struct Shown<'a> {
     client_secret: Option<&'a str>,
 }
 
-impl<'a> Shown<'a> {
-    fn of(paid: &'a PaymentResult) -> Self {
-        let client_secret = paid.client_secret.as_ref().map(|secret| secret.0.as_str());
-        Self { charge: ChargeView::of(&paid.charge), client_secret }
+impl<'a> ChargeResponse<'a> {
+    fn of(result: &'a PaymentResult) -> Self {
+        let client_secret = result.client_secret.as_ref().map(|secret| secret.0.as_str());
+        Self { charge: ChargeView::of(&result.charge), client_secret }
     }
 }
 
-/// Pays an order. With an Idempotency-Key, a retry finds the charge of the first attempt.
+/// Pays an order. With an Idempotency-Key, a retry returns the charge of the first attempt.
 #[utoipa::path(post, path = "/api/charges", tag = "charges", operation_id = "createCharge",
     request_body(content = PaymentSchema, content_type = "application/json"),
     responses(
-        (status = 201, description = "Completed.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
-        (status = 202, description = "Created: the buyer must act, or the processor is still at it.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
+        (status = 201, description = "Completed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
+        (status = 202, description = "Created: the buyer must act, or the payment is still being processed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
         (status = 402, description = "`card_declined`; `charge` is the Failed charge."),
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`: there is no such order."),
@@ -62,25 +63,25 @@ impl<'a> Shown<'a> {
     ),
     security(("session" = [])))]
 pub async fn pay(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
-    call.state.context.limits.purchase(who.user)?;
+    let session = call.signed_in().await?;
+    call.state.context.limits.purchase(session.user)?;
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["orderId", "token"])?;
         let order = form.required("orderId", text);
         let token = form.required("token", |raw| PaymentToken::parse(&text(raw)?).map_err(|error| error.to_string().into()));
         let (order, token) = form.finish(order.zip(token))?;
-        Ok(call.actors().orders.pay(call::id(&order)?, who.user, token, key).await?)
+        Ok(call.actors().orders.pay(call::id(&order)?, session.user, token, key).await?)
     };
-    call.run_idempotent(who.user, &body, work, paid).await
+    call.run_idempotent(session.user, &body, work, payment_response).await
 }
 
-/// The same as `POST /api/charges`, kept for existing clients.
+/// Same as `POST /api/charges`, kept for existing clients.
 #[utoipa::path(post, path = "/api/payments", tag = "charges", operation_id = "createPayment",
     request_body(content = PaymentSchema, content_type = "application/json"),
     responses(
-        (status = 201, description = "Completed.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
-        (status = 202, description = "Created: the buyer must act, or the processor is still at it.", body = Shown<'static>, headers(("Location" = String, description = "The charge's address."))),
+        (status = 201, description = "Completed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
+        (status = 202, description = "Created: the buyer must act, or the payment is still being processed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
         (status = 402, description = "`card_declined`; `charge` is the Failed charge."),
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`: there is no such order."),
@@ -92,13 +93,13 @@ pub async fn pay_alias(call: Call) -> HandlerResult {
     pay(call).await
 }
 
-/// Goes on after the buyer acted.
+/// Continues a payment after the buyer acted.
 #[utoipa::path(post, path = "/api/charges/{id}/confirm", tag = "charges", operation_id = "confirmCharge",
     params(("id" = String, Path, format = "uuid")),
     request_body(content = Option<super::users::Nothing>, content_type = "application/json"),
     responses(
-        (status = 200, description = "Completed.", body = Shown<'static>),
-        (status = 202, description = "Still waiting.", body = Shown<'static>),
+        (status = 200, description = "Completed.", body = ChargeResponse<'static>),
+        (status = 202, description = "Still waiting.", body = ChargeResponse<'static>),
         (status = 402, description = "`card_declined`; `charge` is the Failed charge."),
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`"),
@@ -106,43 +107,43 @@ pub async fn pay_alias(call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn confirm(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
-    call.state.context.limits.purchase(who.user)?;
+    let session = call.signed_in().await?;
+    call.state.context.limits.purchase(session.user)?;
     let body = call.body().await?;
     let work = async |key| {
         Form::nothing(&body)?;
-        Ok(call.actors().orders.confirm(call.id()?, who.user, key).await?)
+        Ok(call.actors().orders.confirm(call.id()?, session.user, key).await?)
     };
-    call.run_idempotent(who.user, &body, work, confirmed).await
+    call.run_idempotent(session.user, &body, work, confirmation_response).await
 }
 
 /// Shows a charge to its buyer.
 #[utoipa::path(get, path = "/api/charges/{id}", tag = "charges", operation_id = "getCharge",
     params(("id" = String, Path, format = "uuid")),
     responses(
-        (status = 200, description = "The present state.", body = Shown<'static>),
+        (status = 200, description = "The present state.", body = ChargeResponse<'static>),
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
 pub async fn get(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
-    let paid = call.actors().orders.charge(call.id()?, who.user).await?;
-    Ok(json(StatusCode::OK, &Shown::of(&paid)))
+    let session = call.signed_in().await?;
+    let paid = call.actors().orders.charge(call.id()?, session.user).await?;
+    Ok(json(StatusCode::OK, &ChargeResponse::of(&paid)))
 }
 
-/// Every attempt to pay an order, oldest first.
+/// Lists all attempts to pay an order, oldest first.
 #[utoipa::path(get, path = "/api/orders/{id}/charges", tag = "charges", operation_id = "listCharges",
     params(("id" = String, Path, format = "uuid")),
     responses(
-        (status = 200, description = "All of them.", body = Vec<ChargeView<'static>>),
+        (status = 200, description = "All charges of the order.", body = Vec<ChargeView<'static>>),
         (status = 403, description = "`not_owner`"),
         (status = 404, description = "`not_found`"),
     ),
     security(("session" = [])))]
 pub async fn of_order(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
-    let charges = call.actors().orders.charges(call.id()?, who.user).await?;
+    let session = call.signed_in().await?;
+    let charges = call.actors().orders.charges(call.id()?, session.user).await?;
     Ok(json(StatusCode::OK, &charges.iter().map(ChargeView::of).collect::<Vec<_>>()))
 }
 
@@ -154,21 +155,22 @@ fn paid(paid: PaymentResult) -> HandlerResult {
     Ok(answer)
 }
 
-/// What a request to go on came to.
-fn confirmed(paid: PaymentResult) -> HandlerResult {
-    standing(StatusCode::OK, paid)
+/// Returns the response to a confirmation.
+fn confirmation_response(result: PaymentResult) -> HandlerResult {
+    response_by_status(StatusCode::OK, result)
 }
 
-fn standing(completed: StatusCode, paid: PaymentResult) -> HandlerResult {
-    match paid.charge.status {
-        ChargeStatus::Completed => Ok(json(completed, &Shown::of(&paid))),
-        ChargeStatus::Created => Ok(json(StatusCode::ACCEPTED, &Shown::of(&paid))),
-        ChargeStatus::Failed => Err(failed(paid.charge)),
+fn response_by_status(completed: StatusCode, result: PaymentResult) -> HandlerResult {
+    match result.charge.status {
+        ChargeStatus::Completed => Ok(json(completed, &ChargeResponse::of(&result))),
+        ChargeStatus::Created => Ok(json(StatusCode::ACCEPTED, &ChargeResponse::of(&result))),
+        ChargeStatus::Failed => Err(failed_charge_error(result.charge)),
     }
 }
 
-/// A payment that lost its order is not the card's fault: what became of the order is the answer.
-fn failed(charge: Charge) -> ApiError {
+/// Returns the error of a Failed charge. If the order ended before the payment, the error names the end of the order, because
+/// the card was not declined.
+fn failed_charge_error(charge: Charge) -> ApiError {
     match &charge.failure {
         Some(failure) if failure.code == ChargeFailure::LOCK_LOST => ApiError::new(Code::OrderExpired),
         Some(failure) if failure.code == ChargeFailure::cancelled().code => ApiError::new(Code::OrderNotPayable),

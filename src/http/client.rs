@@ -1,7 +1,8 @@
-//! Who is calling: the client's network address, past the proxies that may speak for it.
+//! Client address of a request, also behind trusted proxies.
 //!
-//! A trusted proxy may write an address in many ways, or no address at all. Whatever it writes stands for a client of its
-//! own: otherwise all such clients would share the rates of the proxy, or its exemptions.
+//! A trusted proxy may write an address in several forms, or something else than an address. Each address and each obfuscated
+//! identifier is one client; all other values together are one client. No such value stands for the proxy itself, because its
+//! clients would then share the rate of the proxy, or its exemptions.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,28 +12,30 @@ use sha2::{Digest, Sha256};
 
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address that rates are counted by: of IPv6 only the first 64 bits, as one customer has at least those.
+/// Address by which rates are counted. Of IPv6 only the first 64 bits count, because one customer has at least a /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// The nearest hop that is not a trusted proxy. What stands further left in `X-Forwarded-For` anybody can write.
+    /// Returns the address of the nearest hop that is not a trusted proxy. Clients can forge the entries further left in
+    /// `X-Forwarded-For`.
     pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        match Nearest::of(peer, headers, trusted) {
-            Nearest::Address(address) => Self(network(address)),
-            Nearest::Name(name) => Self::named(name),
+        match NearestHop::of(peer, headers, trusted) {
+            NearestHop::Address(address) => Self(network(address)),
+            NearestHop::Name(name) => Self::named(name),
         }
     }
 
-    /// The address itself: of IPv6 the first 64 bits, the others zero.
+    /// Returns the address; of IPv6 the first 64 bits, with zeros after them.
     pub fn network(self) -> IpAddr {
         self.0
     }
 
-    /// A client that a trusted proxy names by something else than an address: an obfuscated identifier (RFC 7239 §6.3) is
-    /// one client, and everything else is one client together, as is `unknown`.
+    /// Returns the client for a value that is not an address. Each obfuscated identifier (RFC 7239 §6.3) is one client; all
+    /// other values, such as `unknown`, are one client together.
     fn named(hop: &[u8]) -> Self {
-        /// No client has an address in 0100::/8: the block is reserved (RFC 4291 §2.4, IANA's registry).
+        /// Prefix of the addresses of such clients. The block 0100::/8 is reserved (RFC 4291 §2.4, IANA's registry), so no
+        /// client has a real address in it.
         const RESERVED: u128 = 0x0101 << 112;
         let name = unquoted(hop);
         let is_identifier = name
@@ -44,20 +47,20 @@ impl ClientAddress {
     }
 }
 
-/// The nearest hop that is not a trusted proxy, or the last one if all are.
-enum Nearest<'a> {
+/// Nearest hop that is not a trusted proxy, or the last hop if all are trusted proxies.
+enum NearestHop<'a> {
     Address(IpAddr),
-    /// What a trusted proxy wrote in place of an address.
+    /// Value that a trusted proxy wrote instead of an address.
     Name(&'a [u8]),
 }
 
-impl<'a> Nearest<'a> {
+impl<'a> NearestHop<'a> {
     fn of(peer: Option<SocketAddr>, headers: &'a HeaderMap, trusted: &[IpNet]) -> Self {
         let mut client = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         if !trusted.is_empty() {
             let lines: Vec<&[u8]> = headers.get_all(FORWARDED).map(HeaderValue::as_bytes).collect();
             let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
-            // A list may have empty elements, which are to be ignored (RFC 9110 §5.6.1.2).
+            // Empty elements of a list are ignored (RFC 9110 §5.6.1.2).
             let mut hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
             while trusted.iter().any(|network| network.contains(&client)) {
                 let Some(hop) = hops.next() else { break };
@@ -69,20 +72,20 @@ impl<'a> Nearest<'a> {
     }
 }
 
-/// The network whose locks are limited together. `None`: the request came from this machine, or from a trusted proxy on its
-/// own behalf, where any number of people may be behind one address.
+/// Returns the network whose locks are limited together. `None`: the request came from this machine, or from a trusted proxy
+/// that names no client. Any number of people may be behind such an address.
 pub fn lock_network(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    match Nearest::of(peer, headers, trusted) {
-        Nearest::Address(address) => {
+    match NearestHop::of(peer, headers, trusted) {
+        NearestHop::Address(address) => {
             let is_exempt = address.is_loopback() || trusted.iter().any(|network| network.contains(&address));
             (!is_exempt).then(|| network(address))
         }
-        Nearest::Name(name) => Some(ClientAddress::named(name).network()),
+        NearestHop::Name(name) => Some(ClientAddress::named(name).network()),
     }
 }
 
 impl ClientAddress {
-    /// The address that connections are counted by; `None` for a trusted proxy that names no client.
+    /// Returns the address by which connections are counted; `None` for a trusted proxy that names no client.
     pub fn address(self, trusted: &[IpNet]) -> Option<IpAddr> {
         (!trusted.iter().any(|network| network.contains(&self.0))).then_some(self.0)
     }
@@ -94,8 +97,8 @@ impl std::fmt::Display for ClientAddress {
     }
 }
 
-/// An address as proxies write it: with or without a port, in brackets, in quotes, with a zone (RFC 4007 §11), which says
-/// something about the proxy's own network and is left out.
+/// Parses an address in the forms that proxies write: with or without a port, in brackets, in quotes, with a zone. The zone
+/// (RFC 4007 §11) has a meaning only in the network of the proxy and is dropped.
 fn address(text: &str) -> Option<IpAddr> {
     let text = std::str::from_utf8(unquoted(text.as_bytes())).ok()?;
     let host = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -110,17 +113,17 @@ fn address(text: &str) -> Option<IpAddr> {
     host.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// A number, or an obfuscated port (RFC 7239 §6).
+/// Returns whether the text is a port number or an obfuscated port (RFC 7239 §6).
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok() || text.starts_with('_')
 }
 
-/// Without the quotes of an HTTP quoted string.
+/// Removes the quotes of an HTTP quoted string.
 fn unquoted(hop: &[u8]) -> &[u8] {
     hop.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).map_or(hop, <[u8]>::trim_ascii)
 }
 
-/// The part of an address that one customer has: all of IPv4, the first 64 bits of IPv6.
+/// Returns the part of an address that belongs to one customer: all of IPv4, the first 64 bits of IPv6.
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -150,13 +153,13 @@ mod tests {
     const TRUSTED: [&str; 1] = ["10.0.0.0/8"];
 
     #[test]
-    fn nobody_is_believed_by_default() {
+    fn forwarded_address_is_ignored_by_default() {
         assert_eq!(client("10.0.0.1:5", &["1.2.3.4"], &[]), "10.0.0.1");
         assert_eq!(client("9.9.9.9:5", &["1.2.3.4"], &["10.0.0.0/8"]), "9.9.9.9");
     }
 
     #[test]
-    fn a_trusted_proxy_names_the_rightmost_hop_that_is_none() {
+    fn rightmost_hop_that_is_not_a_trusted_proxy_is_the_client() {
         let trusted = ["10.0.0.0/8"];
         assert_eq!(client("10.0.0.1:5", &["6.6.6.6, 1.2.3.4"], &trusted), "1.2.3.4");
         assert_eq!(client("10.0.0.1:5", &["6.6.6.6, 1.2.3.4, 10.2.2.2:80"], &trusted), "1.2.3.4");
@@ -181,17 +184,17 @@ mod tests {
         assert_eq!(limited("10.0.0.1:5", &["10.2.2.2"], &["10.0.0.0/8"]), None, "a proxy behind a proxy");
         assert_eq!(limited("10.0.0.1:5", &["1.2.3.4"], &["10.0.0.0/8"]).as_deref(), Some("1.2.3.4"));
         assert!(limited("10.0.0.1:5", &["unknown"], &["10.0.0.0/8"]).is_some(), "a client that the proxy does not name");
-        assert_eq!(limited("10.0.0.1:5", &["127.0.0.1"], &[]).as_deref(), Some("10.0.0.1"), "anybody can write that");
+        assert_eq!(limited("10.0.0.1:5", &["127.0.0.1"], &[]).as_deref(), Some("10.0.0.1"), "any client can send this header");
         assert_eq!(limited("[2001:db8:1:2:3:4:5:6]:5", &[], &[]).as_deref(), Some("2001:db8:1:2::"));
     }
 
     #[test]
-    fn one_ipv6_customer_is_one_client() {
+    fn ipv6_addresses_with_the_same_64_bits_are_one_client() {
         assert_eq!(client("[2001:db8:1:2:3:4:5:6]:5", &[], &[]), "2001:db8:1:2::");
     }
 
     #[test]
-    fn address_is_understood_in_every_form_that_proxies_write() {
+    fn address_is_parsed_in_every_form_that_proxies_write() {
         for (hop, expected) in [
             ("[2001:db8:0:3::3]", "2001:db8:0:3::"),
             ("2001:db8:0:3::3", "2001:db8:0:3::"),
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_a_client_is_a_client_of_its_own_and_never_the_proxy() {
+    fn obfuscated_identifier_is_one_client_and_never_the_proxy() {
         let known = |hop: &str| client(PROXY, &[&format!("1.2.3.4, {hop}")], &TRUSTED);
         let unknown = known("unknown");
         for hop in
@@ -228,14 +231,14 @@ mod tests {
         }
         let hidden = [known("_hidden"), known("_other"), unknown];
         for (at, client) in hidden.iter().enumerate() {
-            assert!(client.starts_with("101:"), "no client has such an address: {client}");
+            assert!(client.starts_with("101:"), "no real client has such an address: {client}");
             assert!(!hidden[..at].contains(client), "{client}");
         }
         assert_eq!(known("\"_hidden\""), hidden[0]);
     }
 
     #[test]
-    fn bytes_that_are_no_text_hide_no_client() {
+    fn bytes_that_are_not_utf_8_do_not_hide_the_client() {
         assert_eq!(client_by_bytes(PROXY, &[b"caf\xe9, 1.2.3.4"], &TRUSTED), "1.2.3.4");
         assert_eq!(client_by_bytes(PROXY, &[b"\xff\xfe", b"1.2.3.4"], &TRUSTED), "1.2.3.4");
         assert_eq!(client_by_bytes(PROXY, &["Köln, 1.2.3.4, 10.9.9.9".as_bytes()], &TRUSTED), "1.2.3.4");
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn list_of_nothing_is_the_proxy_itself() {
+    fn empty_list_is_the_proxy_itself() {
         for lines in [&[][..], &[""], &[" , ,"], &["10.1.1.1, 10.0.0.1"]] {
             assert!(["10.0.0.1", "10.1.1.1"].contains(&client(PROXY, lines, &TRUSTED).as_str()), "{lines:?}");
         }

@@ -1,4 +1,4 @@
-//! The session's cookie. What it holds is the actors' business; here it is read, set and cleared.
+//! Session cookie: reading, setting and clearing. The actors create and check the token in it.
 
 use actix_web::{
     cookie::{Cookie, SameSite, time::Duration},
@@ -7,55 +7,58 @@ use actix_web::{
 
 use crate::{actors::SessionToken, config::Origin, domain::Millis};
 
-/// How this server's session cookie is called and marked.
+/// CookieName and attributes of this server's session cookie.
 #[derive(Debug, Clone)]
 pub struct SessionCookie {
-    name: Name,
+    name: CookieName,
     ttl: Millis,
 }
 
-/// Browsers send a cookie to every port of a host. Over https the `__Host-` prefix keeps servers apart that have a host of
-/// their own, as servers with a certificate do. Over http two servers on one host have cookies of two names, by their port.
+/// CookieName of the session cookie.
+///
+/// Browsers send a cookie to every port of a host. Servers with https usually have a host of their own, and the `__Host-`
+/// prefix separates their cookies. With http, several servers may be on one host, so the name contains the port.
 #[derive(Debug, Clone)]
-enum Name {
-    /// The prefix makes browsers refuse the cookie from a sibling domain or over http (RFC 6265bis §4.1.3.2).
+enum CookieName {
+    /// Name with the prefix. Browsers refuse such a cookie from a sibling domain or over http (RFC 6265bis §4.1.3.2).
     Https,
-    /// The port of the public origin.
+    /// Name with the port of the public origin.
     Http(String),
-    /// No origin is configured: the port of the request's `Host`.
+    /// Name with the port of the request's `Host`, without a configured origin.
     OfHost,
 }
 
 impl SessionCookie {
-    /// A token of ours is shorter; what is longer needs no look-up.
+    /// Maximum length of a token, in bytes. Tokens of this server are shorter; longer ones are not looked up.
     const TOKEN_CHARS_MAX: usize = 128;
-    /// Cookies of one request that are looked up. A browser sends one of our name; a second is of another path or domain.
+    /// Maximum number of cookies of one request that are looked up. A browser sends one with the server's name; a second one
+    /// is of another path or domain.
     const TRIED_MAX: usize = 4;
     const HTTPS_NAME: &str = "__Host-gittix_session";
     const HTTP_PREFIX: &str = "gittix_session_";
-    /// Before the port was in it.
+    /// Earlier name, without the port.
     const EARLIER_HTTP_NAME: &[u8] = b"gittix_session";
 
-    /// `origin`: what browsers call this server by, if that is configured. `ttl`: as long as the session itself.
+    /// Creates the settings of the cookie. `origin` is the public origin, if one is configured. `ttl` is that of the session.
     pub fn new(origin: Option<&Origin>, ttl: Millis) -> Self {
         let name = match origin {
-            Some(origin) if origin.is_https() => Name::Https,
-            Some(origin) => Name::Http(port(origin.as_str()).to_owned()),
-            None => Name::OfHost,
+            Some(origin) if origin.is_https() => CookieName::Https,
+            Some(origin) => CookieName::Http(port(origin.as_str()).to_owned()),
+            None => CookieName::OfHost,
         };
         Self { name, ttl }
     }
 
-    /// The tokens that a request carries, those under our name first and each in the request's order: a stale one may come
-    /// before the one that is good.
+    /// Returns the tokens of a request in its order, those under the server's own name first. There may be several: an expired
+    /// one may come before the valid one.
     ///
-    /// Over http, cookies that were set under another port, or before the port was in the name, come last: replicas that are
-    /// called by several ports of one host share their sessions. Those of another marketplace are no sessions here.
+    /// With http, cookies with another port or with the earlier name come last, because replicas on several ports of one
+    /// host share their sessions. A token of another marketplace on the host has no session here.
     pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
-        let mut tokens = tokens(headers, |name| self.may_be_ours(name));
+        let mut tokens = tokens(headers, |name| self.is_candidate(name));
         let first = tokens.next();
         let (first, several) = match tokens.next() {
-            // The name is compared with `Host` only if there is a choice.
+            // The comparison with `Host` is necessary only for several cookies.
             Some(second) => (None, self.own_first(headers, first.into_iter().chain([second]).chain(tokens))),
             None => (first.map(|(_, token)| token), Vec::new()),
         };
@@ -70,40 +73,40 @@ impl SessionCookie {
         own.into_iter().map(|(_, token)| token).take(Self::TRIED_MAX).collect()
     }
 
-    /// Whether a cookie of this name may be ours, or over http that of a replica.
-    fn may_be_ours(&self, name: &[u8]) -> bool {
-        if matches!(self.name, Name::Https) {
+    /// Returns whether a cookie with this name may be from this server or, with http, from a replica on another port.
+    fn is_candidate(&self, name: &[u8]) -> bool {
+        if matches!(self.name, CookieName::Https) {
             return name == Self::HTTPS_NAME.as_bytes();
         }
         name == Self::EARLIER_HTTP_NAME
             || name.strip_prefix(Self::HTTP_PREFIX.as_bytes()).is_some_and(|port| port.iter().all(u8::is_ascii_digit))
     }
 
-    /// Lets the browser that sent `headers` keep `token`.
+    /// Returns the cookie that stores `token` in the browser that sent `headers`.
     pub fn set(&self, headers: &HeaderMap, token: SessionToken) -> Cookie<'static> {
-        self.holding(headers, token.0, Duration::milliseconds(self.ttl.0))
+        self.cookie(headers, token.0, Duration::milliseconds(self.ttl.0))
     }
 
-    /// Makes the browser that sent `headers` forget it.
+    /// Returns the cookie that deletes the token from the browser that sent `headers`.
     pub fn clear(&self, headers: &HeaderMap) -> Cookie<'static> {
-        self.holding(headers, String::new(), Duration::ZERO)
+        self.cookie(headers, String::new(), Duration::ZERO)
     }
 
-    /// The cookie's name, in two parts.
+    /// Returns the name of the cookie in two parts: prefix and port.
     fn name_in<'a>(&'a self, headers: &'a HeaderMap) -> (&'static str, &'a str) {
         match &self.name {
-            Name::Https => (Self::HTTPS_NAME, ""),
-            Name::Http(port) => (Self::HTTP_PREFIX, port),
-            Name::OfHost => {
+            CookieName::Https => (Self::HTTPS_NAME, ""),
+            CookieName::Http(port) => (Self::HTTP_PREFIX, port),
+            CookieName::OfHost => {
                 let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
                 (Self::HTTP_PREFIX, port(host))
             }
         }
     }
 
-    fn holding(&self, headers: &HeaderMap, value: String, age: Duration) -> Cookie<'static> {
+    fn cookie(&self, headers: &HeaderMap, value: String, age: Duration) -> Cookie<'static> {
         let (prefix, port) = self.name_in(headers);
-        let secure = matches!(self.name, Name::Https);
+        let secure = matches!(self.name, CookieName::Https);
         Cookie::build(format!("{prefix}{port}"), value)
             .http_only(true)
             .same_site(SameSite::Lax)
@@ -114,8 +117,8 @@ impl SessionCookie {
     }
 }
 
-/// Names and values of the cookies whose name `is_wanted` and whose value may be a token. The header is read as bytes: cookies
-/// of other applications may hold anything, in any encoding.
+/// Returns names and values of the cookies that `is_wanted` selects by name and whose value may be a token. The header is
+/// parsed as bytes, because cookies of other applications may have any content in any encoding.
 fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) -> impl Iterator<Item = (&'a [u8], &'a str)> {
     let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
@@ -128,10 +131,10 @@ fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) ->
     })
 }
 
-/// The port at the end of an http origin or of `Host`; 80 if there is none.
+/// Returns the port at the end of an http origin or of `Host`; 80 without a port.
 fn port(authority: &str) -> &str {
     let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
-    // Digits alone: neither the rest of an IPv6 address nor of `http://host`.
+    // The rest of an IPv6 address or of `http://host` has other characters than digits.
     let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     if is_port { port } else { "80" }
 }
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_kept_from_scripts_and_other_sites() {
+    fn cookie_is_inaccessible_to_scripts_and_other_sites() {
         let none = HeaderMap::new();
         let plain = of(Some("http://localhost:3000")).set(&none, SessionToken("abc".into())).to_string();
         assert_eq!(plain, "gittix_session_3000=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=604800");
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn name_over_http_ends_with_the_port_of_the_origin_else_of_the_host() {
+    fn name_over_http_ends_with_the_port_of_the_origin_or_of_the_host() {
         for (origin, host, name) in [
             (None, "localhost:3000", "gittix_session_3000"),
             (None, "localhost", "gittix_session_80"),
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_cookie_of_this_name_is_read() {
+    fn only_cookies_with_the_name_of_a_session_are_read() {
         assert_eq!(read(&[b"a=b; gittix_session_3000=abc; c=d"]), ["abc"]);
         for other in ["xgittix_session_3000=abc; __Host-gittix_session=def", "gittix_session_x=abc", "gittix_session_3000_=abc"] {
             assert!(read(&[other.as_bytes()]).is_empty(), "{other}");
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_of_others_may_hold_anything() {
+    fn cookies_of_other_applications_may_have_any_content() {
         for foreign in ["city=Köln", "a=\"x, y\"", "b=\"half", "=", "c", "d=a=b=c", "e={\"json\": [1, 2]}", "f=\t"] {
             for line in [format!("{foreign}; gittix_session_3000=abc"), format!("gittix_session_3000=abc; {foreign}")] {
                 assert_eq!(read(&[line.as_bytes()]), ["abc"], "{line}");
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_of_other_ports_and_earlier_ones_come_after_our_own() {
+    fn cookies_of_other_ports_and_the_earlier_name_come_after_the_own_one() {
         let line: &[u8] = b"gittix_session_3001=b; gittix_session=c; gittix_session_3000=a";
         assert_eq!(read(&[line]), ["a", "b", "c"]);
         let mut headers = HeaderMap::new();
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn several_cookies_of_this_name_are_read_in_order_and_at_most_four() {
+    fn at_most_four_cookies_of_one_name_are_read_in_order() {
         assert_eq!(
             read(&[b"gittix_session_3000=\xff; gittix_session_3000=a; gittix_session_3000=b", b"gittix_session_3000=c"]),
             ["a", "b", "c"]

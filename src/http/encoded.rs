@@ -1,7 +1,7 @@
-//! Content that is sent many times, compressed once for each encoding.
+//! Content that is sent many times and compressed once for each encoding.
 //!
-//! Only for content that holds no secret: with a secret and a text of an attacker's choice in it, the length of the
-//! compressed form would give the secret away (BREACH).
+//! The content must not contain a secret. In content with a secret and with text chosen by an attacker, the length of the
+//! compressed form would reveal the secret (BREACH).
 
 use std::{io::Write, sync::OnceLock};
 
@@ -12,25 +12,26 @@ use actix_web::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
-/// Shorter content is sent as it is: compressed it would fit into no fewer packets.
+/// Minimum length of content that is compressed, in bytes. Compression of shorter content does not save packets.
 const COMPRESSED_BYTES_MIN: usize = 860;
 
-/// Of more content gzip makes a fifth more bytes, in a fifth of the time: 1 ms instead of 5 for 300 KiB.
+/// Maximum length of changing content for which brotli is preferred, in bytes. For longer content gzip takes a fifth of the
+/// time and produces a fifth more bytes: 1 ms instead of 5 for 300 KiB.
 const BROTLI_BYTES_MAX: usize = 64 * 1024;
 
-/// For every answer whose encoding depends on the request.
+/// `Vary` of every response whose encoding depends on the request.
 pub const VARY: HeaderValue = HeaderValue::from_static("accept-encoding");
 
-/// How much time compressing may take.
+/// Time that compression may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// 5 µs a KiB: for what changes every moment.
+    /// About 5 µs for each KiB: for content that changes often.
     Low,
-    /// For what stays the same as long as the process lives.
+    /// For content that does not change while the process runs.
     High,
 }
 
-/// Content, and each of its compressed forms from its first use on.
+/// Content with its compressed forms, each created at its first use.
 #[derive(Debug)]
 pub struct Encoded {
     plain: Bytes,
@@ -44,22 +45,22 @@ impl Encoded {
         Self { plain, effort, brotli: OnceLock::new(), gzip: OnceLock::new() }
     }
 
-    /// The content as it is.
+    /// Returns the content without compression.
     pub fn plain(&self) -> &Bytes {
         &self.plain
     }
 
-    /// Completes an answer with the content in the encoding that the request prefers.
-    pub fn send(&self, req: &HttpRequest, answer: &mut HttpResponseBuilder) -> HttpResponse {
+    /// Completes a response with the content in the encoding that the request prefers.
+    pub fn send(&self, req: &HttpRequest, response: &mut HttpResponseBuilder) -> HttpResponse {
         let (body, encoding) = self.for_request(req);
-        answer.insert_header((header::VARY, VARY));
+        response.insert_header((header::VARY, VARY));
         if let Some(encoding) = encoding {
-            answer.insert_header((header::CONTENT_ENCODING, encoding));
+            response.insert_header((header::CONTENT_ENCODING, encoding));
         }
-        answer.body(body)
+        response.body(body)
     }
 
-    /// Compresses the content for most clients now, where the caller may block.
+    /// Compresses the content now, in the encoding of most clients. Blocks the caller.
     pub fn prepare(&self) {
         let is_long = self.effort == Effort::Low && self.plain.len() > BROTLI_BYTES_MAX;
         if is_long {
@@ -69,8 +70,8 @@ impl Encoded {
         }
     }
 
-    /// The content in the encoding that the request prefers, with the value of `Content-Encoding` if it is compressed.
-    /// Several requests at once wait for one compression.
+    /// Returns the content in the encoding that the request prefers, with the value of `Content-Encoding` if it is compressed.
+    /// Concurrent requests wait for one compression.
     pub fn for_request(&self, req: &HttpRequest) -> (Bytes, Option<HeaderValue>) {
         let len = self.plain.len();
         if len < COMPRESSED_BYTES_MIN {
@@ -88,32 +89,32 @@ impl Encoded {
     }
 }
 
-/// The encoding of ours that the request prefers; with `is_fast`, gzip before brotli if it accepts both. `None`: none, or a
-/// header that cannot be read.
+/// Returns the supported encoding that the request prefers. With `is_fast`, gzip comes before brotli if the request accepts
+/// both. `None`: the request accepts none, or its header is invalid.
 fn preferred(req: &HttpRequest, is_fast: bool) -> Option<ContentEncoding> {
-    const OURS: [Encoding; 3] = [Encoding::brotli(), Encoding::gzip(), Encoding::identity()];
+    const SUPPORTED: [Encoding; 3] = [Encoding::brotli(), Encoding::gzip(), Encoding::identity()];
     if !req.headers().contains_key(header::ACCEPT_ENCODING) {
         return None;
     }
     let accepted = AcceptEncoding::parse(req).ok()?;
     let among = |encodings: &[Encoding]| accepted.negotiate(encodings.iter());
-    let gzip = if is_fast { among(&OURS[1..]).filter(|encoding| *encoding == Encoding::gzip()) } else { None };
-    match gzip.or_else(|| among(&OURS))? {
+    let gzip = if is_fast { among(&SUPPORTED[1..]).filter(|encoding| *encoding == Encoding::gzip()) } else { None };
+    match gzip.or_else(|| among(&SUPPORTED))? {
         Encoding::Known(encoding) => Some(encoding),
         Encoding::Unknown(_) => None,
     }
 }
 
 fn brotli(plain: &[u8], effort: Effort) -> Bytes {
-    // The logarithm of the window's size comes second. A large window costs much time to allocate: with 22 instead of 18,
-    // 16 KiB take 450 µs instead of 70.
+    // The second number is the logarithm of the window's size. The allocation of a large window is slow: with 22 instead of
+    // 18, 16 KiB take 450 µs instead of 70.
     let (quality, lgwin) = match effort {
         Effort::Low => (2, 18),
         Effort::High => (9, 22),
     };
     let params = brotli::enc::BrotliEncoderParams { quality, lgwin, size_hint: plain.len(), ..Default::default() };
     let mut compressed = Vec::with_capacity(plain.len() / 2);
-    brotli::BrotliCompress(&mut &*plain, &mut compressed, &params).expect("memory is read and written");
+    brotli::BrotliCompress(&mut &*plain, &mut compressed, &params).expect("reading and writing memory does not fail");
     compressed.into()
 }
 
@@ -123,7 +124,7 @@ fn gzip(plain: &[u8], effort: Effort) -> Bytes {
         Effort::High => Compression::best(),
     };
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), level);
-    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("memory is written").into()
+    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to memory does not fail").into()
 }
 
 #[cfg(test)]
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn long_content_that_changes_is_sent_as_gzip_where_that_is_accepted() {
+    fn long_changing_content_is_sent_as_gzip_if_accepted() {
         let encoding = |effort, accepted: &str| {
             let request = TestRequest::get().insert_header((header::ACCEPT_ENCODING, accepted)).to_http_request();
             let (_, encoding) = Encoded::new(Bytes::from(vec![b'x'; BROTLI_BYTES_MAX + 1]), effort).for_request(&request);

@@ -1,7 +1,8 @@
-//! Errors become answers here, and nowhere else: one table of code, status and title, one rendering.
+//! Conversion of errors to responses: the table of codes, statuses and titles, and the problem document (RFC 9457).
 //!
-//! Handlers return [`ApiError`]. What the actors refuse with ([`ActorError`], [`Refusal`]) is mapped by exhaustive matches, so
-//! that a new variant stops the compiler here. No store detail, no stack trace gets through: those are logged, once.
+//! Handlers return [`ApiError`]. Exhaustive matches convert the errors of the actors ([`ActorError`], [`Refusal`]), so that a
+//! new variant does not compile without an entry here. Responses contain no details of the store and no stack traces; these
+//! are logged.
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
 
@@ -24,26 +25,26 @@ use crate::{
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $status:ident $code:literal $title:literal;)*) => {
-        /// Every problem that an answer can tell of.
+        /// Code of a problem document.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[$doc])* $variant,)*
         }
 
         impl Code {
-            /// The whole table.
+            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)* }
             }
 
-            /// Stable and machine-readable.
+            /// Returns the stable, machine-readable text.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// One sentence for people, the same for every occurrence.
+            /// Returns one sentence for people, which is the same for every occurrence.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
             }
@@ -52,47 +53,47 @@ macro_rules! codes {
 }
 
 codes! {
-    ValidationFailed = BAD_REQUEST "validation_failed" "Something that was sent is not valid.";
+    ValidationFailed = BAD_REQUEST "validation_failed" "The request contains invalid values.";
     MalformedJson = BAD_REQUEST "malformed_json" "The body is not JSON.";
     MalformedRequest = BAD_REQUEST "malformed_request" "The request is not valid HTTP.";
-    InvalidSignature = BAD_REQUEST "invalid_signature" "The signature is not the payment processor's, or too old.";
+    InvalidSignature = BAD_REQUEST "invalid_signature" "The signature of the delivery could not be verified.";
     NotSignedIn = UNAUTHORIZED "not_signed_in" "You are not signed in.";
     InvalidCredentials = UNAUTHORIZED "invalid_credentials" "Wrong email or password.";
     CardDeclined = PAYMENT_REQUIRED "card_declined" "The payment was declined.";
-    NotOwner = FORBIDDEN "not_owner" "This belongs to somebody else.";
+    NotOwner = FORBIDDEN "not_owner" "This belongs to another user.";
     OwnTicket = FORBIDDEN "own_ticket" "You cannot order your own ticket.";
     CrossOrigin = FORBIDDEN "cross_origin" "The request came from a page of another site.";
-    /// The same code as for a sign-in that fails, but the session is fine.
+    /// Same text as for a failed sign-in, but another status, because the session stays valid.
     WrongCurrentPassword = FORBIDDEN "invalid_credentials" "The current password is wrong.";
-    NotFound = NOT_FOUND "not_found" "There is no such thing.";
-    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "This cannot be done here.";
+    NotFound = NOT_FOUND "not_found" "The requested resource does not exist.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "This method is not allowed at this address.";
     RequestTimeout = REQUEST_TIMEOUT "request_timeout" "The request did not arrive in time.";
-    OtherUser = CONFLICT "other_user" "Another user is signed in than this page shows.";
+    OtherUser = CONFLICT "other_user" "The signed-in user is not the user that the request names.";
     EmailInUse = CONFLICT "email_in_use" "The email address is in use.";
-    TicketLocked = CONFLICT "ticket_locked" "Somebody else holds this ticket right now.";
+    TicketLocked = CONFLICT "ticket_locked" "The ticket is locked by an order.";
     TicketSold = CONFLICT "ticket_sold" "The ticket is sold.";
-    PriceChanged = CONFLICT "price_changed" "The price is another by now.";
+    PriceChanged = CONFLICT "price_changed" "The price has changed.";
     TicketChanged = CONFLICT "ticket_changed" "The seller changed the ticket. Look at it again before you order.";
     OrderExpired = CONFLICT "order_expired" "The time to pay this order is over.";
     OrderNotPayable = CONFLICT "order_not_payable" "The order was cancelled.";
     OrderCompleted = CONFLICT "order_completed" "The order is paid already.";
     PaymentInFlight = CONFLICT "payment_in_flight" "A payment of this order is being processed.";
     IdempotencyInFlight = CONFLICT "idempotency_in_flight" "A request with this Idempotency-Key is being processed.";
-    TooManyListings = CONFLICT "too_many_listings" "You have as many tickets on sale as you may.";
+    TooManyListings = CONFLICT "too_many_listings" "You have the maximum number of tickets on sale.";
     VersionMismatch = PRECONDITION_FAILED "version_mismatch" "The ticket changed since you read it.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be application/json.";
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "This Idempotency-Key was used for another request.";
     HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The request's headers are too large.";
-    UpgradeRequired = UPGRADE_REQUIRED "upgrade_required" "This address speaks WebSocket only.";
+    UpgradeRequired = UPGRADE_REQUIRED "upgrade_required" "This address accepts WebSocket connections only.";
     TooManyRequests = TOO_MANY_REQUESTS "too_many_requests" "Too many requests.";
-    TooManyLocks = TOO_MANY_REQUESTS "too_many_locks" "You hold, or held, too many tickets.";
+    TooManyLocks = TOO_MANY_REQUESTS "too_many_locks" "You hold, or recently held, too many locks.";
     Internal = INTERNAL_SERVER_ERROR "internal_error" "Something went wrong on our side.";
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "The service is not available right now.";
-    OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "Whether it was done is not known yet.";
+    OutcomeUnknown = SERVICE_UNAVAILABLE "outcome_unknown" "It is not known yet whether the request was carried out.";
 }
 
-/// One thing that is wrong. `field` names the member, query parameter or header.
+/// One error of a request. `field` is the name of the member, query parameter or header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Detail {
     #[schema(value_type = String)]
@@ -102,45 +103,45 @@ pub struct Detail {
     pub field: Option<&'static str>,
 }
 
-/// RFC 9457. `errors` is never empty, so that a client that prints only its messages works.
+/// Problem document (RFC 9457). `errors` is never empty, so that a client may show its messages only.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem<'a> {
-    /// A link to what this reader says of the code.
+    /// Link to the description of the code in the API documentation.
     #[schema(format = "uri-reference")]
     r#type: String,
     title: &'a str,
-    /// The answer's status once more.
+    /// Status code of the response.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// Stable and machine-readable.
+    /// Stable, machine-readable code.
     code: &'a str,
     #[schema(min_items = 1)]
     errors: &'a [Detail],
-    /// With `card_declined`: the charge that Failed.
+    /// Failed charge, with `card_declined`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     charge: Option<ChargeView<'a>>,
 }
 
-/// Why a request got no better answer.
+/// Error of a request, which becomes a problem document.
 #[derive(Debug)]
 pub struct ApiError {
     code: Code,
-    /// None: the code's title says it all.
+    /// Errors of the document; if empty, the title of the code is the only error.
     errors: Vec<Detail>,
     retry_after: Option<Millis>,
     charge: Option<Box<Charge>>,
-    /// With 405: what may be done.
+    /// Value of the `Allow` header, with 405.
     allow: Option<&'static str>,
 }
 
 impl ApiError {
-    /// A store or actor that is busy is worth another try after this long.
+    /// Time after which a request to a busy store or actor may be repeated.
     const RETRY_BUSY: Millis = Millis::from_secs(1);
-    /// One that is out of reach, after this long.
+    /// Time after which a request to a store or actor that is not available may be repeated.
     const RETRY_UNAVAILABLE: Millis = Millis::from_secs(2);
 
-    /// The code's title says it all.
+    /// Creates an error whose message is the title of `code`.
     pub fn new(code: Code) -> Self {
         Self::with_errors(code, Vec::new())
     }
@@ -149,28 +150,28 @@ impl ApiError {
         Self::with_errors(code, vec![Detail { message: message.into(), field: None }])
     }
 
-    /// 400 on one field.
+    /// Creates a 400 with one error, on `field`.
     pub fn invalid(field: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::validation(vec![Detail { message: message.into(), field: Some(field) }])
     }
 
-    /// 400 on several. `errors` must not be empty.
+    /// Creates a 400 with several errors. `errors` must not be empty.
     pub fn validation(errors: Vec<Detail>) -> Self {
-        debug_assert!(!errors.is_empty(), "a client that prints the errors must have something to print");
+        debug_assert!(!errors.is_empty(), "errors must not be empty: clients may show them only");
         Self::with_errors(Code::ValidationFailed, errors)
     }
 
-    /// 429.
+    /// Creates a 429.
     pub fn too_many_requests(retry_after: Millis) -> Self {
         Self::new(Code::TooManyRequests).retry_after(retry_after)
     }
 
-    /// 503 that says what is out of reach.
+    /// Creates a 503 whose message says what is not available.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::with_message(Code::Unavailable, message).retry_after(Self::RETRY_UNAVAILABLE)
     }
 
-    /// 402, with the charge that Failed and the processor's reason.
+    /// Creates a 402 with the Failed charge and the reason of the payment processor.
     pub fn declined(charge: Charge) -> Self {
         let message = charge.failure.as_ref().map(|failure| FailureView::of(failure).message.to_owned());
         let mut error = Self::with_message(Code::CardDeclined, message.map_or(Cow::Borrowed(Code::CardDeclined.title()), Cow::Owned));
@@ -178,7 +179,7 @@ impl ApiError {
         error
     }
 
-    /// 405; `allow` as the header wants it.
+    /// Creates a 405. `allow` is the value of the `Allow` header.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let mut error = Self::with_message(Code::MethodNotAllowed, format!("Allowed here: {allow}."));
         error.allow = Some(allow);
@@ -199,8 +200,8 @@ impl ApiError {
     }
 }
 
-/// The problems that say no more than their title, by code: rendered once, since a ticket that many want is refused
-/// thousands of times a second.
+/// Rendered problem documents without details, by code. They are rendered once, because orders for a popular ticket are
+/// refused thousands of times a second.
 static TITLES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Code::ALL.iter().map(|code| render(*code, &[], None)).collect());
 
 fn render(code: Code, errors: &[Detail], charge: Option<&Charge>) -> Bytes {
@@ -217,8 +218,8 @@ fn render(code: Code, errors: &[Detail], charge: Option<&Charge>) -> Bytes {
 }
 
 impl From<ActorError> for ApiError {
-    fn from(fault: ActorError) -> Self {
-        match fault {
+    fn from(error: ActorError) -> Self {
+        match error {
             ActorError::Refused(refusal) => refusal.into(),
             ActorError::NotFound => Self::new(Code::NotFound),
             ActorError::EmailInUse => Self::new(Code::EmailInUse),
@@ -231,17 +232,20 @@ impl From<ActorError> for ApiError {
             ActorError::TooManyListings => Self::new(Code::TooManyListings),
             ActorError::KeyUsed => Self::new(Code::IdempotencyInFlight),
             ActorError::Busy(what) => {
-                tracing::debug!(what, "request shed");
+                tracing::debug!(what, "request rejected because a queue is full");
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY)
             }
             ActorError::Unavailable(detail) => {
-                tracing::warn!(detail, "request failed: unavailable");
+                tracing::warn!(detail, "request failed with 503 because a service did not respond; see `detail`");
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_UNAVAILABLE)
             }
             ActorError::OutcomeUnknown => {
-                tracing::warn!("request failed: outcome unknown");
-                Self::with_message(Code::OutcomeUnknown, "Whether it was done is not known yet. Ask again with the same Idempotency-Key.")
-                    .retry_after(Self::RETRY_UNAVAILABLE)
+                tracing::warn!("request failed with 503 because the outcome of its commit is unknown; the client should repeat it");
+                Self::with_message(
+                    Code::OutcomeUnknown,
+                    "It is not known yet whether the request was carried out. Send it again with the same Idempotency-Key.",
+                )
+                .retry_after(Self::RETRY_UNAVAILABLE)
             }
         }
     }
@@ -265,9 +269,10 @@ impl From<Refusal> for ApiError {
             Refusal::OrderExpired => Self::new(Code::OrderExpired),
             Refusal::OrderNotPayable => Self::new(Code::OrderNotPayable),
             Refusal::OrderCompleted => Self::new(Code::OrderCompleted),
-            // The registry answers with the waiting charge; if that got away meanwhile, something is moving.
+            // The registry responds with the waiting charge. This refusal remains if that charge changed in the meantime.
             Refusal::PaymentInFlight | Refusal::AwaitingAction { .. } => Self::new(Code::PaymentInFlight),
-            // The registry asks the order itself how it ended; here it ended in between.
+            // The registry responds with the state of the ended order. This refusal remains if the order ended in the
+            // meantime.
             Refusal::OrderGone => Self::new(Code::OrderExpired),
             Refusal::Stale => Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY),
         }
@@ -290,25 +295,25 @@ impl ResponseError for ApiError {
             ([], None) => TITLES[self.code as usize].clone(),
             (errors, charge) => render(self.code, errors, charge.as_deref()),
         };
-        let mut answer = HttpResponse::build(self.code.status());
-        answer
+        let mut response = HttpResponse::build(self.code.status());
+        response
             .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")))
             .insert_header((header::CACHE_CONTROL, NO_STORE));
         if let Some(after) = self.retry_after {
-            answer.insert_header((header::RETRY_AFTER, after.whole_secs_left().max(1)));
+            response.insert_header((header::RETRY_AFTER, after.whole_secs_left().max(1)));
         }
         if let Some(allow) = self.allow {
-            answer.insert_header((header::ALLOW, allow));
+            response.insert_header((header::ALLOW, allow));
         }
         if self.code.status() == StatusCode::UNAUTHORIZED {
-            // RFC 9110 §11.6.1 wants a challenge; browsers ignore a scheme that they do not know.
-            answer.insert_header((header::WWW_AUTHENTICATE, "Cookie realm=\"GitTix\""));
+            // RFC 9110 §11.6.1 requires a challenge. Browsers ignore an unknown scheme.
+            response.insert_header((header::WWW_AUTHENTICATE, "Cookie realm=\"GitTix\""));
         }
         if self.code == Code::UpgradeRequired {
             // RFC 9110 §15.5.22 and RFC 6455 §4.4.
-            answer.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+            response.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
-        answer.body(body)
+        response.body(body)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The table against the contract, and every row of it by name.
+//! The table of codes compared with the contract, and a test of each code by name.
 
 use std::collections::HashSet;
 
@@ -10,12 +10,13 @@ use serde_json::Value;
 
 use super::*;
 
-/// A header's text; empty if there is none.
-fn named(headers: &HeaderMap, name: HeaderName) -> &str {
+/// Returns the text of a header, or an empty text without the header.
+fn header_text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// The contract's table; `internal_error`, `request_timeout` and `upgrade_required` are ours.
+/// Table of the contract. The codes `headers_too_large`, `internal_error`, `malformed_request`, `request_timeout` and
+/// `upgrade_required` are additions of this server.
 const CONTRACT: &[(u16, &str)] = &[
     (400, "validation_failed"),
     (400, "malformed_json"),
@@ -86,19 +87,24 @@ fn every_code_of_the_contract_has_its_status() {
     for row in CONTRACT {
         assert!(table.contains(row), "{row:?} is missing");
     }
-    let ours: Vec<_> = table.iter().filter(|row| !CONTRACT.contains(row)).collect();
+    let additions: Vec<_> = table.iter().filter(|row| !CONTRACT.contains(row)).collect();
     assert!(
-        ours.iter()
-            .all(|(_, code)| ["headers_too_large", "internal_error", "malformed_request", "request_timeout", "upgrade_required"]
-                .contains(code)),
-        "beyond the contract: {ours:?}"
+        additions.iter().all(|(_, code)| [
+            "headers_too_large",
+            "internal_error",
+            "malformed_request",
+            "request_timeout",
+            "upgrade_required"
+        ]
+        .contains(code)),
+        "not in the contract: {additions:?}"
     );
 }
 
 #[test]
-fn every_code_is_used_by_the_sources() {
+fn every_code_is_used_in_the_source() {
     let sources: String = [
-        include_str!("error.rs").split_once("impl ApiError").expect("the table stands above").1,
+        include_str!("error.rs").split_once("impl ApiError").expect("the table is before it").1,
         include_str!("body.rs"),
         include_str!("call.rs"),
         include_str!("middleware.rs"),
@@ -110,15 +116,15 @@ fn every_code_is_used_by_the_sources() {
     ]
     .concat();
     for code in Code::ALL {
-        assert!(sources.contains(&format!("Code::{code:?}")), "{code:?} is never answered");
+        assert!(sources.contains(&format!("Code::{code:?}")), "{code:?} is never used");
     }
 }
 
 #[actix_web::test]
-async fn a_problem_repeats_its_status_and_always_says_something() {
+async fn problem_document_has_its_status_and_a_message() {
     for &code in Code::ALL {
         let (head, problem) = rendered(ApiError::new(code)).await;
-        assert_eq!(named(head.headers(), header::CONTENT_TYPE), "application/problem+json");
+        assert_eq!(header_text(head.headers(), header::CONTENT_TYPE), "application/problem+json");
         assert_eq!(problem["status"], head.status().as_u16());
         assert_eq!(problem["code"], code.as_str());
         assert!(problem["errors"][0]["message"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
@@ -127,31 +133,31 @@ async fn a_problem_repeats_its_status_and_always_says_something() {
 }
 
 #[actix_web::test]
-async fn every_429_and_503_of_the_actors_says_when_to_come_back() {
-    let faults = [
+async fn every_429_and_503_of_the_actors_has_retry_after() {
+    let errors = [
         ActorError::TooManySignInAttempts { retry_after: Millis(1) },
         ActorError::Busy("queue"),
-        ActorError::Unavailable("the server at 10.0.0.1 hung up".into()),
+        ActorError::Unavailable("the server at 10.0.0.1 closed the connection".into()),
         ActorError::OutcomeUnknown,
     ];
-    let faults = faults.into_iter().chain(every_refusal().into_iter().map(ActorError::Refused));
-    for fault in faults {
-        let (head, problem) = rendered(fault.into()).await;
+    let errors = errors.into_iter().chain(every_refusal().into_iter().map(ActorError::Refused));
+    for error in errors {
+        let (head, problem) = rendered(error.into()).await;
         let waits = [429, 503].contains(&head.status().as_u16());
         let after = head.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("ASCII").parse::<u64>().expect("seconds"));
         assert_eq!(after.is_some_and(|secs| secs >= 1), waits, "{problem}");
-        assert!(!problem.to_string().contains("10.0.0.1"), "store detail got out: {problem}");
+        assert!(!problem.to_string().contains("10.0.0.1"), "the problem has a detail of the store: {problem}");
     }
 }
 
 #[actix_web::test]
-async fn a_wait_is_rounded_up_to_whole_seconds() {
+async fn retry_after_is_rounded_up_to_whole_seconds() {
     let (head, _) = rendered(ApiError::too_many_requests(Millis(1001))).await;
-    assert_eq!(named(head.headers(), header::RETRY_AFTER), "2");
+    assert_eq!(header_text(head.headers(), header::RETRY_AFTER), "2");
 }
 
 #[actix_web::test]
-async fn a_wrong_current_password_is_403_and_a_failed_sign_in_401_under_one_code() {
+async fn wrong_current_password_is_403_and_failed_sign_in_is_401_with_the_same_code() {
     let (head, problem) = rendered(ActorError::WrongCurrentPassword.into()).await;
     assert_eq!((head.status().as_u16(), &problem["code"]), (403, &Value::from("invalid_credentials")));
     let (head, problem) = rendered(ActorError::InvalidCredentials.into()).await;

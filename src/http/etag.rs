@@ -5,7 +5,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use super::error::ApiError;
 use crate::domain::Version;
 
-/// What an `If-Match` or `If-None-Match` lists.
+/// Value of `If-Match` or `If-None-Match`.
 #[derive(Debug, PartialEq, Eq)]
 enum Tags<'a> {
     /// `*`
@@ -19,24 +19,24 @@ struct Tag<'a> {
     opaque: &'a str,
 }
 
-/// What a change is conditional on.
+/// Condition of a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Nothing was demanded, or only that it exists.
+    /// No condition, or only that the resource exists.
     None,
-    /// It must have one of these versions; empty: none that it could have.
+    /// The resource must have one of these versions. An empty list matches no version.
     OneOf(Vec<Version>),
 }
 
-/// The strong tag of a version.
+/// Returns the strong entity tag of a version.
 pub fn of(version: Version) -> String {
     format!("\"{version}\"")
 }
 
-/// What the request's `If-Match` demands, compared strongly: a weak tag never matches.
+/// Returns the condition of `If-Match`. The comparison is strong: a weak tag never matches.
 ///
 /// # Errors
-/// 400 for what is no list of tags: a client that meant a condition must not get an unconditional change.
+/// 400 for a value that is not a list of tags. Ignoring it would make the change unconditional.
 pub fn if_match(headers: &HeaderMap) -> Result<Precondition, ApiError> {
     let Some(text) = joined(headers, &header::IF_MATCH).transpose() else { return Ok(Precondition::None) };
     let malformed = || ApiError::invalid("If-Match", "must be * or a list of entity tags, such as \"3\"");
@@ -48,7 +48,8 @@ pub fn if_match(headers: &HeaderMap) -> Result<Precondition, ApiError> {
     }
 }
 
-/// Whether the client has `etag` already, compared weakly. What is no list of tags matches nothing.
+/// Returns whether the client is_known `etag` already. The comparison is weak. A value that is not a list of tags matches
+/// nothing.
 pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
     let Ok(Some(text)) = joined(headers, &header::IF_NONE_MATCH) else { return false };
     let opaque = etag.trim_start_matches("W/").trim_matches('"');
@@ -59,7 +60,7 @@ pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
     }
 }
 
-/// Several lines of a header that is a list are one list (RFC 9110 §5.3). `Err`: not ASCII.
+/// Returns all lines of a list header as one list (RFC 9110 §5.3). `Err`: the value is not ASCII.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ()> {
     let lines: Vec<&str> = headers.get_all(name).map(|line| line.to_str().map_err(|_| ())).collect::<Result<_, ()>>()?;
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
@@ -90,7 +91,7 @@ fn parse(text: &str) -> Option<Tags<'_>> {
     (!tags.is_empty()).then_some(Tags::List(tags))
 }
 
-/// A tag that we might have given out: digits as we write them.
+/// Returns the version of a tag, if the tag is_known the form in which this server writes versions.
 fn version(opaque: &str) -> Option<Version> {
     opaque.parse().ok().filter(|version: &Version| version.to_string() == opaque)
 }
@@ -101,35 +102,35 @@ mod tests {
 
     use super::*;
 
-    fn demanded(lines: &[&'static str]) -> Result<Precondition, ApiError> {
+    fn precondition(lines: &[&'static str]) -> Result<Precondition, ApiError> {
         let request = lines.iter().fold(TestRequest::get(), |request, line| request.append_header(("if-match", *line)));
         if_match(request.to_http_request().headers())
     }
 
-    fn has(lines: &[&'static str], version: Version) -> bool {
+    fn is_known(lines: &[&'static str], version: Version) -> bool {
         let request = lines.iter().fold(TestRequest::get(), |request, line| request.append_header(("if-none-match", *line)));
         if_none_match(request.to_http_request().headers(), &of(version))
     }
 
     #[test]
     fn if_match_compares_strongly() {
-        assert_eq!(demanded(&[]).expect("valid"), Precondition::None);
-        assert_eq!(demanded(&[" * "]).expect("valid"), Precondition::None);
-        assert_eq!(demanded(&["\"3\""]).expect("valid"), Precondition::OneOf(vec![3]));
-        assert_eq!(demanded(&["\"3\" , \"5\"", "\"7\""]).expect("valid"), Precondition::OneOf(vec![3, 5, 7]));
-        assert_eq!(demanded(&["W/\"3\", \"03\", \"+3\", \"abc\", \"\""]).expect("valid"), Precondition::OneOf(vec![]));
+        assert_eq!(precondition(&[]).expect("valid"), Precondition::None);
+        assert_eq!(precondition(&[" * "]).expect("valid"), Precondition::None);
+        assert_eq!(precondition(&["\"3\""]).expect("valid"), Precondition::OneOf(vec![3]));
+        assert_eq!(precondition(&["\"3\" , \"5\"", "\"7\""]).expect("valid"), Precondition::OneOf(vec![3, 5, 7]));
+        assert_eq!(precondition(&["W/\"3\", \"03\", \"+3\", \"abc\", \"\""]).expect("valid"), Precondition::OneOf(vec![]));
     }
 
     #[test]
-    fn a_malformed_if_match_is_refused() {
+    fn malformed_if_match_is_refused() {
         for text in ["3", "", ",", "\"3", "\"3\" \"4\"", "w/\"3\"", "*, \"3\"", "\"a b\""] {
-            assert!(demanded(&[text]).is_err(), "{text:?}");
+            assert!(precondition(&[text]).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn if_none_match_compares_weakly() {
-        assert!(has(&["\"3\""], 3) && has(&["W/\"3\""], 3) && has(&["\"1\",\"3\""], 3) && has(&["*"], 3));
-        assert!(!has(&[], 3) && !has(&["\"13\""], 3) && !has(&["3"], 3));
+        assert!(is_known(&["\"3\""], 3) && is_known(&["W/\"3\""], 3) && is_known(&["\"1\",\"3\""], 3) && is_known(&["*"], 3));
+        assert!(!is_known(&[], 3) && !is_known(&["\"13\""], 3) && !is_known(&["3"], 3));
     }
 }

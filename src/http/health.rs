@@ -1,4 +1,4 @@
-//! What machines ask: is it alive, is it ready, what has it counted.
+//! Probes and metrics: `/healthz`, `/readyz`, `/metrics`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,44 +17,45 @@ use super::{
 };
 use crate::{clock::Clock, domain::Millis, metrics::METRICS};
 
-/// Bound on the store's answer in one check. Together with [`Health::other_member_answers`] a check takes less than three
-/// seconds, which is what `gittix health` waits.
+/// Maximum time for the response of the store in one check. With [`Health::other_member_answers`], a check takes less than
+/// three seconds, which is how long `gittix health` waits.
 const STORE_TIME_MAX: Duration = Duration::from_millis(1500);
 
-/// What readiness is judged by.
+/// State of the services that readiness depends on.
 #[async_trait]
 pub trait Health: fmt::Debug + Send + Sync + 'static {
-    /// Whether the store answers right now.
+    /// Returns whether the store responds.
     async fn store_answers(&self) -> bool;
-    /// Whether a member of the store's cluster other than the primary answers. Bounded to one second.
+    /// Returns whether a member of the store's cluster other than the primary responds. Takes at most one second.
     async fn other_member_answers(&self) -> bool;
-    /// Whether the feed is live.
+    /// Returns whether the feed is live.
     fn feed_is_live(&self) -> bool;
 }
 
-/// The answer of one check: the clock's uncertainty, or what is not so.
+/// Result of one check: the uncertainty of the clock, or the checks that failed.
 type Checked = Result<Millis, String>;
 
 /// Readiness of this replica, computed at most once in [`Readiness::FRESH_FOR`], by one check at a time.
 ///
-/// An outage that all replicas share, an election of MongoDB's, keeps it ready for [`Readiness::OUTAGE_MAX`]: were all
-/// replicas to leave their Service together, clients would get no answer at all, instead of lists from the catalog and 503
-/// for the rest. A replica that reaches no member of MongoDB is cut off, and turns unready at once.
+/// An election of MongoDB is an outage for all replicas. A replica stays ready during it for [`Readiness::OUTAGE_MAX`]. If all
+/// replicas left their Service together, clients would get no response at all, instead of lists from the catalog and 503 for
+/// other requests. A replica that reaches no member of MongoDB other than the primary, and not the primary, becomes unready
+/// at once.
 #[derive(Debug)]
 pub struct Readiness {
     health: Arc<dyn Health>,
     clock: Clock,
-    last: Mutex<Last>,
+    last: Mutex<LastCheck>,
 }
 
 #[derive(Debug, Default)]
-struct Last {
+struct LastCheck {
     checked: Option<(Instant, Checked)>,
     failing_since: Option<Instant>,
 }
 
-impl Last {
-    /// The last answer, if it may be given again.
+impl LastCheck {
+    /// Returns the last result, if it is still fresh.
     fn fresh(&self) -> Option<Checked> {
         let (at, checked) = self.checked.as_ref()?;
         (at.elapsed() < Readiness::FRESH_FOR).then(|| checked.clone())
@@ -62,18 +63,20 @@ impl Last {
 }
 
 impl Readiness {
-    /// Age up to which an answer is given again.
+    /// Maximum age of a result that is used again.
     pub const FRESH_FOR: Duration = Duration::from_millis(500);
-    /// Longest outage of the primary or of the feed that leaves this replica ready. An election takes up to 12 s after the
-    /// primary has gone (MongoDB's `electionTimeoutMillis` is 10 s), and the feed a few more to be live again.
+    /// Longest outage of the primary or of the feed during which this replica stays ready. An election takes up to 12 s
+    /// after the loss of the primary (MongoDB's `electionTimeoutMillis` is 10 s). The feed needs a few more seconds to be
+    /// live again.
     pub const OUTAGE_MAX: Duration = Duration::from_secs(20);
 
     pub fn new(health: Arc<dyn Health>, clock: Clock) -> Arc<Self> {
         Arc::new(Self { health, clock, last: Mutex::default() })
     }
 
-    /// The present readiness. The check runs on a task of its own: a client that hangs up must not make room for another.
-    async fn get(self: &Arc<Self>) -> Checked {
+    /// Returns the present readiness. The check runs in a separate task, so that a disconnected client does not cancel it and
+    /// cause another check.
+    async fn current(self: &Arc<Self>) -> Checked {
         if let Some(fresh) = self.last.try_lock().ok().and_then(|last| last.fresh()) {
             return fresh;
         }
@@ -89,7 +92,9 @@ impl Readiness {
         let checked = self.check(&mut last.failing_since).await;
         let was_ready = last.checked.as_ref().is_none_or(|(_, checked)| checked.is_ok());
         match &checked {
-            Err(reason) if was_ready => tracing::warn!(reason, "this replica is not ready"),
+            Err(reason) if was_ready => {
+                tracing::warn!(reason, "this replica is not ready: /readyz responds with 503 until the reason is gone")
+            }
             Ok(_) if !was_ready => tracing::info!("this replica is ready again"),
             _ => {}
         }
@@ -112,48 +117,48 @@ impl Readiness {
     }
 }
 
-/// Alive: `/healthz`.
+/// Response of `/healthz`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Alive {
     #[schema(value_type = String, pattern = "^ok$")]
     status: &'static str,
 }
 
-/// Ready: `/readyz`.
+/// Response of `/readyz`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ready {
     #[schema(value_type = String, pattern = "^ready$")]
     status: &'static str,
-    /// How far this replica's idea of the store's time may be off, in milliseconds.
+    /// Maximum error of this replica's estimate of the store's time, in milliseconds.
     #[schema(value_type = u64)]
     clock_uncertainty_ms: i64,
 }
 
-/// The process is alive.
+/// Reports that the process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operation", operation_id = "alive", responses((status = 200, description = "Alive.", body = Alive)))]
 pub async fn alive() -> HttpResponse {
     json(StatusCode::OK, &Alive { status: "ok" })
 }
 
-/// The store is reachable, the feed runs, the clock is sound. While the store elects another primary, this replica stays
-/// ready for 20 s.
+/// Reports whether the store is reachable, the feed is live and the clock is sound. While MongoDB elects another primary, this
+/// replica stays ready for up to 20 s if it reaches another member.
 #[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "ready", responses(
     (status = 200, description = "Ready for requests.", body = Ready),
-    (status = 503, description = "`unavailable`: which of these is not so."),
+    (status = 503, description = "`unavailable`: the message names the checks that failed."),
 ))]
 pub async fn ready(call: Call) -> HandlerResult {
-    let uncertainty = call.state.readiness.get().await.map_err(|reason| ApiError::unavailable(format!("Not ready: {reason}.")))?;
+    let uncertainty = call.state.readiness.current().await.map_err(|reason| ApiError::unavailable(format!("Not ready: {reason}.")))?;
     Ok(json(StatusCode::OK, &Ready { status: "ready", clock_uncertainty_ms: uncertainty.0 }))
 }
 
 fn verdict(store: bool, feed: bool, clock: bool) -> Result<(), String> {
     let failing = [(store, "the store does not answer"), (feed, "the feed is not live"), (clock, "the clock is not sound")];
-    let failing: Vec<&str> = failing.iter().filter(|(fine, _)| !fine).map(|(_, what)| *what).collect();
+    let failing: Vec<&str> = failing.iter().filter(|(passed, _)| !passed).map(|(_, message)| *message).collect();
     if failing.is_empty() { Ok(()) } else { Err(failing.join(", ")) }
 }
 
-/// Everything that is counted, for Prometheus.
+/// Returns all metrics, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operation", operation_id = "metrics", responses(
     (status = 200, description = "Prometheus text exposition format 0.0.4.", body = String, content_type = "text/plain"),
 ))]

@@ -1,4 +1,4 @@
-//! Readiness: what it is judged by, how often it is computed, and which outages it outlasts.
+//! Readiness: its checks, how often it is computed, and the outages that it tolerates.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::domain::Timestamp;
 
-/// A store whose parts can fail.
+/// Store whose parts can fail.
 #[derive(Debug)]
 struct Parts {
     store: AtomicBool,
@@ -20,7 +20,7 @@ struct Parts {
 impl Health for Parts {
     async fn store_answers(&self) -> bool {
         self.checks.fetch_add(1, Ordering::Relaxed);
-        // As an answer from another machine: others ask meanwhile.
+        // Other requests arrive meanwhile, as while a machine responds.
         tokio::task::yield_now().await;
         self.store.load(Ordering::Relaxed)
     }
@@ -41,46 +41,46 @@ fn healthy() -> (Arc<Parts>, Arc<Readiness>) {
     (parts, readiness)
 }
 
-/// What the next check says.
+/// Returns the result of the next check.
 async fn next(readiness: &Arc<Readiness>) -> Checked {
     tokio::time::advance(Readiness::FRESH_FOR).await;
-    readiness.get().await
+    readiness.current().await
 }
 
 #[test]
-fn verdict_names_every_check_that_failed() {
+fn verdict_lists_every_failed_check() {
     assert_eq!(verdict(true, true, true), Ok(()));
-    let said = verdict(false, false, false).expect_err("nothing is well");
-    assert_eq!(said, "the store does not answer, the feed is not live, the clock is not sound");
+    let reason = verdict(false, false, false).expect_err("all checks failed");
+    assert_eq!(reason, "the store does not answer, the feed is not live, the clock is not sound");
     assert_eq!(verdict(true, true, false), Err("the clock is not sound".into()));
 }
 
 #[actix_web::test]
-async fn a_thousand_requests_within_half_a_second_cause_one_check() {
+async fn thousand_requests_within_half_a_second_cause_one_check() {
     tokio::time::pause();
     let (parts, readiness) = healthy();
-    let answers = join_all((0..1_000).map(|_| readiness.get())).await;
+    let answers = join_all((0..1_000).map(|_| readiness.current())).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(parts.checks.load(Ordering::Relaxed), 1);
     tokio::time::advance(Readiness::FRESH_FOR).await;
-    join_all((0..1_000).map(|_| readiness.get())).await;
+    join_all((0..1_000).map(|_| readiness.current())).await;
     assert_eq!(parts.checks.load(Ordering::Relaxed), 2);
 }
 
 #[actix_web::test]
-async fn requests_that_are_abandoned_cause_no_more_checks() {
+async fn abandoned_requests_cause_no_additional_checks() {
     tokio::time::pause();
     let (parts, readiness) = healthy();
     for _ in 0..100 {
-        let abandoned = tokio::time::timeout(Duration::ZERO, readiness.get()).await;
+        let abandoned = tokio::time::timeout(Duration::ZERO, readiness.current()).await;
         drop(abandoned);
     }
-    readiness.get().await.expect("ready");
+    readiness.current().await.expect("ready");
     assert_eq!(parts.checks.load(Ordering::Relaxed), 1);
 }
 
 #[actix_web::test]
-async fn outage_of_the_primary_is_tolerated_for_the_length_of_an_election() {
+async fn outage_of_the_primary_is_tolerated_for_the_time_of_an_election() {
     tokio::time::pause();
     let (parts, readiness) = healthy();
     next(&readiness).await.expect("ready");
@@ -88,12 +88,12 @@ async fn outage_of_the_primary_is_tolerated_for_the_length_of_an_election() {
     parts.feed.store(false, Ordering::Relaxed);
     let began = Instant::now();
     while began.elapsed() + Readiness::FRESH_FOR < Readiness::OUTAGE_MAX {
-        next(&readiness).await.expect("an election goes on");
+        next(&readiness).await.expect("the election is not over");
     }
     tokio::time::advance(Readiness::FRESH_FOR * 2).await;
-    let said = next(&readiness).await.expect_err("longer than an election");
-    assert_eq!(said, "the store does not answer, the feed is not live");
-    // Back, and away again: it counts from the start.
+    let reason = next(&readiness).await.expect_err("longer than an election");
+    assert_eq!(reason, "the store does not answer, the feed is not live");
+    // The store responds again and then fails again: the time starts anew.
     parts.store.store(true, Ordering::Relaxed);
     parts.feed.store(true, Ordering::Relaxed);
     next(&readiness).await.expect("ready again");
@@ -102,7 +102,7 @@ async fn outage_of_the_primary_is_tolerated_for_the_length_of_an_election() {
 }
 
 #[actix_web::test]
-async fn feed_that_is_not_live_is_tolerated_as_long() {
+async fn outage_of_the_feed_is_tolerated_for_the_time_of_an_election() {
     tokio::time::pause();
     let (parts, readiness) = healthy();
     parts.feed.store(false, Ordering::Relaxed);
@@ -112,7 +112,7 @@ async fn feed_that_is_not_live_is_tolerated_as_long() {
 }
 
 #[actix_web::test]
-async fn replica_that_reaches_no_member_is_not_ready_at_once() {
+async fn replica_that_reaches_no_member_becomes_unready_at_once() {
     tokio::time::pause();
     let (parts, readiness) = healthy();
     next(&readiness).await.expect("ready");

@@ -1,7 +1,12 @@
-//! Idempotency-Keys: a request under a key that was used before gets the answer of its first use.
+//! Idempotency-Keys: a request under a key whose first use changed state gets the response of that use again.
 //!
-//! Not the answer's bytes are kept but the effect, by the actors, in the same commit. It goes through the very function
-//! that made the first answer, so what depends on the moment (`expiresInSeconds`, `clientSecret`) is fresh.
+//! The actors store the effect of the request in the commit of that effect; the bytes of the response are not stored. A replay
+//! passes the stored effect to the function that created the first response, so members that depend on the time
+//! (`expiresInSeconds`, `clientSecret`) are current, and a charge is shown in its present state.
+//!
+//! A first use that was refused, or that changed nothing, leaves no record: its repetition is processed again. There is one
+//! difference between a first response and its replay: a token that only the attempt showed to be unknown is first a 400, and
+//! in the replay a 402 with the Failed charge.
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -21,16 +26,16 @@ use crate::{
     domain::{IdempotencyKey, Order, Outcome, Ticket, UserId},
 };
 
-/// The request's header.
+/// Request header with the key.
 pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Says that an answer was given before.
+/// Response header of a replay.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// In characters.
+/// Maximum length of a key, in characters.
 const KEY_CHARS_MAX: usize = 255;
 
-/// What a request changed, as far as its answer needs it.
+/// Effect of a request, from which its response is created.
 pub trait Effect: Sized {
-    /// The effect again, from what was kept. `None`: it is another kind of effect.
+    /// Restores the effect from its stored outcome. `None`: the outcome is of another kind of effect.
     async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError>;
 }
 
@@ -55,14 +60,14 @@ impl Effect for Order {
 impl Effect for UserUpdated {
     async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
-            // No record holds a token. Who could ask again has the cookie of the first answer already.
+            // No record contains a token. A client that can repeat the request has the cookie of the first response.
             Outcome::UserUpdated { user } => Ok(Some(Self { card: user, token: None })),
             _ => Ok(None),
         }
     }
 }
 
-/// Something is gone, and there is nothing to show.
+/// Effect of a request without content in its response, such as a deletion.
 impl Effect for () {
     async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         Ok(matches!(outcome, Outcome::TicketDeleted | Outcome::OrderCancelled).then_some(()))
@@ -80,20 +85,21 @@ impl Effect for PaymentResult {
 }
 
 impl Call {
-    /// Does `work`, unless the request's Idempotency-Key says that it was done before; either way, `answer` tells of it.
+    /// Runs `work` and returns the response that `respond` creates from its effect. If the Idempotency-Key has a record,
+    /// `work` does not run, and `respond` gets the recorded effect.
     ///
     /// # Errors
-    /// 400 for what is no key; 409 while the first request under it runs; 422 if that was another request; and those of
-    /// `work` and `answer`.
+    /// 400 for an invalid key; 409 while another request with the key is in progress in this process; 422 if the first
+    /// request was a different one; and the errors of `work` and `respond`.
     pub async fn run_idempotent<T: Effect>(
         &self,
         user: UserId,
         body: &[u8],
         work: impl AsyncFnOnce(Option<IdempotencyKey>) -> Result<T, ApiError>,
-        answer: impl Fn(T) -> HandlerResult,
+        respond: impl Fn(T) -> HandlerResult,
     ) -> HandlerResult {
         let Some(key) = key(self.req.headers())? else {
-            return answer(work(None).await?);
+            return respond(work(None).await?);
         };
         let keys = &self.actors().idempotency;
         let fingerprint = keys.fingerprint(&[self.req.method().as_str().as_bytes(), self.req.path().as_bytes(), body]);
@@ -102,15 +108,15 @@ impl Call {
             return Err(ApiError::new(Code::IdempotencyInFlight));
         };
         if let Some(effect) = Box::pin(self.replay(&key)).await? {
-            return Ok(replayed(answer(effect)));
+            return Ok(replayed(respond(effect)));
         }
         match work(Some(key.clone())).await {
-            // Another replica may have been faster, and what refuses this request may be what its first attempt did there.
+            // The first attempt may have succeeded on another replica, and its effect may be the reason of this refusal.
             Err(error) if is_by_state(error.code()) => match Box::pin(self.replay(&key)).await? {
-                Some(effect) => Ok(replayed(answer(effect))),
+                Some(effect) => Ok(replayed(respond(effect))),
                 None => Err(error),
             },
-            done => answer(done?),
+            done => respond(done?),
         }
     }
 
@@ -119,31 +125,31 @@ impl Call {
         if record.key.fingerprint != key.fingerprint {
             return Err(ApiError::new(Code::IdempotencyKeyReused));
         }
-        // The fingerprint holds the route, so an effect of another kind cannot be found; if it were, it would be another use.
+        // The fingerprint covers method and path, so the effect has the right kind. Another kind would mean another request.
         let effect = T::replay(record.outcome, self.actors(), key.user).await?;
         effect.map(Some).ok_or_else(|| ApiError::new(Code::IdempotencyKeyReused))
     }
 }
 
-/// Whether a refusal comes from how things stand, which the request itself may have changed before.
+/// Returns whether a refusal depends on state that the first attempt of the same request may have changed.
 fn is_by_state(code: Code) -> bool {
     code == Code::TooManyLocks || matches!(code.status(), StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
 }
 
-fn replayed(answer: HandlerResult) -> HttpResponse {
-    let mut answer = answer.unwrap_or_else(|error| error.error_response());
-    answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    answer
+fn replayed(response: HandlerResult) -> HttpResponse {
+    let mut response = response.unwrap_or_else(|error| error.error_response());
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
-/// The request's key, if it has one.
+/// Returns the key of the request, if it has one.
 fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut lines = headers.get_all(KEY);
     let Some(key) = lines.next() else { return Ok(None) };
     let bytes = key.as_bytes();
-    let shaped = (1..=KEY_CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    let is_valid = (1..=KEY_CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     match key.to_str() {
-        Ok(key) if shaped && lines.next().is_none() => Ok(Some(key)),
+        Ok(key) if is_valid && lines.next().is_none() => Ok(Some(key)),
         _ => Err(ApiError::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once")),
     }
 }
@@ -162,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_1_to_255_visible_ascii_characters() {
+    fn key_is_1_to_255_visible_ascii_characters() {
         assert_eq!(parsed(&[]).expect("valid"), None);
         assert_eq!(parsed(&[b"!~a-B"]).expect("valid").as_deref(), Some("!~a-B"));
         assert_eq!(parsed(&[&[b'k'; 255]]).expect("valid").map(|key| key.len()), Some(255));

@@ -1,8 +1,8 @@
-//! Rates: per client address and per user, on this replica. Sign-in rates that hold across replicas, and locks per user,
-//! are the actors' business.
+//! Rate limits for each client address and each user, on this replica. The actors implement the limits that hold across
+//! replicas: sign-ins, and locks of a user.
 //!
-//! Each rate is a token bucket (GCRA). The buckets are a fixed number, found by a hash with a secret of this process: so
-//! memory is bounded by construction, and nobody can aim at somebody else's bucket.
+//! Each rate is a token bucket (GCRA). The number of buckets is fixed. A hash with a secret of this process selects the
+//! bucket: memory is bounded, and a client cannot select the bucket of another client.
 
 use std::{
     fmt,
@@ -23,10 +23,10 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Buckets of one rate: some 2 MiB when all are in use.
+/// Number of buckets of one rate, about 2 MiB when all are in use.
 const BUCKETS: u64 = 65_536;
 
-/// A rate: so many at once, so many a second in the long run.
+/// Rate: the number of requests at once, and the average number in each second.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     burst: u32,
@@ -35,20 +35,22 @@ struct Rate {
 
 /// All requests of a client.
 const CLIENT: Rate = Rate { burst: 1000, per_second: 200 };
-/// Sign-ups and sign-ins of a client together: an office behind one address gets in, a list of passwords does not.
+/// Sign-ups, sign-ins and changes of accounts of a client together: enough for an office behind one address, too few to try a
+/// list of passwords.
 const SIGN_IN: Rate = Rate { burst: 120, per_second: 4 };
-/// Orders and payments of a user: faster than fingers, slower than a bot that polls.
+/// Orders and payments of a user: more than a person can send, fewer than a polling bot sends.
 const PURCHASE: Rate = Rate { burst: 100, per_second: 5 };
 /// Tickets that a user lists: 60 at once, then 120 a minute.
 const LISTING: Rate = Rate { burst: 60, per_second: 2 };
-/// Deliveries to the webhook from one client whose signature does not verify. Stripe has none, but while a secret is wrong.
+/// Deliveries to the webhook with an invalid signature, from one client. Stripe sends such deliveries only while the
+/// configured secret is wrong.
 const WEBHOOK_FAILURE: Rate = Rate { burst: 30, per_second: 1 };
 
 type ClientRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The rates of this replica.
 pub struct RateLimits<C: Clock = DefaultClock> {
-    on: bool,
+    is_on: bool,
     clock: C,
     clients: ClientRateLimiter<C>,
     sign_ins: ClientRateLimiter<C>,
@@ -59,21 +61,21 @@ pub struct RateLimits<C: Clock = DefaultClock> {
 }
 
 impl RateLimits {
-    /// `on: false`: everything is let through.
-    pub fn new(on: bool) -> Self {
-        Self::with_clock(on, DefaultClock::default())
+    /// Creates the limits. With `is_on` false, they accept all requests.
+    pub fn new(is_on: bool) -> Self {
+        Self::with_clock(is_on, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> RateLimits<C> {
-    fn with_clock(on: bool, clock: C) -> Self {
+    fn with_clock(is_on: bool, clock: C) -> Self {
         let buckets = |rate: Rate| {
             let quota = Quota::per_second(NonZeroU32::new(rate.per_second).expect("a rate is not zero"))
                 .allow_burst(NonZeroU32::new(rate.burst).expect("a burst is not zero"));
             RateLimiter::dashmap_with_clock(quota, clock.clone())
         };
         Self {
-            on,
+            is_on,
             clients: buckets(CLIENT),
             sign_ins: buckets(SIGN_IN),
             purchases: buckets(PURCHASE),
@@ -84,46 +86,46 @@ impl<C: Clock + Clone> RateLimits<C> {
         }
     }
 
-    /// Whether anything is limited by user or address.
+    /// Returns whether rates are limited.
     pub fn is_on(&self) -> bool {
-        self.on
+        self.is_on
     }
 
-    /// Any request.
+    /// Counts a request of any kind.
     ///
     /// # Errors
-    /// 429 with the time after which there is room again; so for all of them.
+    /// 429 with the time after which the next request is accepted. The other functions have the same error.
     pub fn admit(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.clients, client, "client_rate")
     }
 
-    /// A sign-up or sign-in.
+    /// Counts a sign-up, a sign-in or a change of an account.
     pub fn sign_in(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.sign_ins, client, "signin_rate")
     }
 
-    /// An order or a payment.
+    /// Counts an order or a payment.
     pub fn purchase(&self, user: UserId) -> Result<(), ApiError> {
         self.check(&self.purchases, user, "purchase_rate")
     }
 
-    /// A ticket that is put on sale.
+    /// Counts a ticket that is put on sale.
     pub fn listing(&self, user: UserId) -> Result<(), ApiError> {
         self.check(&self.listings, user, "listings")
     }
 
-    /// A delivery to the webhook that was refused.
+    /// Counts a refused delivery to the webhook.
     pub fn webhook_failure(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.webhook_failures, client, "webhook")
     }
 
-    fn check(&self, buckets: &ClientRateLimiter<C>, key: impl Hash, what: &str) -> Result<(), ApiError> {
-        if !self.on {
+    fn check(&self, buckets: &ClientRateLimiter<C>, key: impl Hash, reason: &str) -> Result<(), ApiError> {
+        if !self.is_on {
             return Ok(());
         }
         let bucket = u16::try_from(self.hasher.hash_one(key) % BUCKETS).expect("there are as many buckets as u16 has values");
         buckets.check_key(&bucket).map_err(|full| {
-            METRICS.requests_rejected.with_label_values(&[what]).inc();
+            METRICS.requests_rejected.with_label_values(&[reason]).inc();
             ApiError::too_many_requests(Millis::from(full.wait_time_from(self.clock.now())))
         })
     }
@@ -131,7 +133,7 @@ impl<C: Clock + Clone> RateLimits<C> {
 
 impl<C: Clock> fmt::Debug for RateLimits<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limits").field("on", &self.on).finish_non_exhaustive()
+        f.debug_struct("RateLimits").field("is_on", &self.is_on).finish_non_exhaustive()
     }
 }
 
@@ -149,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_and_the_next_waits_until_there_is_room() {
+    fn request_beyond_the_burst_is_refused_until_the_rate_allows_it() {
         let clock = FakeRelativeClock::default();
         let limits = RateLimits::with_clock(true, clock.clone());
         for _ in 0..SIGN_IN.burst {
             limits.sign_in(client()).expect("within the burst");
         }
         assert_eq!(limits.sign_in(client()).expect_err("beyond the burst").code(), super::super::error::Code::TooManyRequests);
-        limits.admit(client()).expect("other rates are their own");
+        limits.admit(client()).expect("other rates are separate");
         clock.advance(Duration::from_millis(250));
-        limits.sign_in(client()).expect("one came free");
+        limits.sign_in(client()).expect("the rate allows one more");
         limits.sign_in(client()).expect_err("only one");
     }
 
@@ -173,13 +175,13 @@ mod tests {
         limits.listing(user).expect_err("beyond the burst");
         clock.advance(Duration::from_secs(15));
         for _ in 0..30 {
-            limits.listing(user).expect("two a second");
+            limits.listing(user).expect("the rate is two a second");
         }
         limits.listing(user).expect_err("no more than that");
     }
 
     #[test]
-    fn the_switch_turns_all_of_them_off() {
+    fn limits_that_are_off_accept_everything() {
         let limits = RateLimits::with_clock(false, FakeRelativeClock::default());
         for _ in 0..2 * SIGN_IN.burst {
             limits.sign_in(client()).expect("switched off");

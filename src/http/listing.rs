@@ -1,4 +1,5 @@
-//! `GET /api/tickets`: answered from the catalog, rendered once for as long as nothing changes.
+//! `GET /api/tickets`, from the catalog. The first 32 lists after a change of the catalog are cached until the next change,
+//! except those with a query string of more than 128 bytes or with `seller=me`.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -26,20 +27,20 @@ use crate::{
     wire::TicketView,
 };
 
-/// A title has at most as many characters; a longer question finds nothing.
+/// Maximum length of `q`, in characters: that of a title.
 const Q_CHARS_MAX: usize = 200;
-/// Each word costs time for each ticket that is examined.
+/// Maximum number of words in `q`, because each word costs time for each examined ticket.
 const Q_WORDS_MAX: usize = 8;
 
-/// A page as it is sent.
+/// Rendered page of a list.
 #[derive(Debug)]
 pub struct RenderedList {
     body: Encoded,
-    /// The `Link` to the next page.
+    /// `Link` to the next page.
     link: Option<HeaderValue>,
 }
 
-/// The tickets on sale, newest first.
+/// Lists the tickets on sale, newest first.
 #[utoipa::path(get, path = "/api/tickets", tag = "tickets", operation_id = "listTickets",
     params(
         ("status" = Option<String>, Query, pattern = r"^(Available|Locked|Sold)(,(Available|Locked|Sold))*$", description = "One or more, separated by commas. Without it: Available and Locked."),
@@ -49,7 +50,7 @@ pub struct RenderedList {
         ("maxPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At most this; from 0.50."),
         ("sort" = Option<String>, Query, pattern = r"^(newest|price|-price)$", description = "`newest` (the default), `price` (cheapest first), `-price` (dearest first)."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Maximum number of tickets on the page; 100 by default. One request examines a bounded number of tickets, so a page may have fewer, or none, and still have a `next`."),
-        ("cursor" = Option<String>, Query, description = "From the `Link` of the page before."),
+        ("cursor" = Option<String>, Query, description = "From the `Link` of the previous page."),
     ),
     responses(
         (status = 200, description = "One page.", body = Vec<TicketView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page. Follow it until it is absent: a page may be short."))),
@@ -66,9 +67,9 @@ pub async fn list(mut call: Call) -> HandlerResult {
         Some(true) => Some(call.signed_in().await?.user),
         _ => None,
     };
-    let wanted = parse(params, me)?;
-    let page = call.state.catalog.list(&wanted);
-    let next = page.next.map(|position| page::ticket_cursor(&wanted, position));
+    let query = parse(params, me)?;
+    let page = call.state.catalog.list(&query);
+    let next = page.next.map(|position| page::ticket_cursor(&query, position));
     let link = next.map(|cursor| header_value(&page::next_link(call.req.path(), call.req.query_string(), &cursor)));
     let rendered = RenderedList { body: Encoded::new(json_of(&page).into(), Effort::Low), link };
     if me.is_some() {
@@ -79,7 +80,7 @@ pub async fn list(mut call: Call) -> HandlerResult {
     Ok(public(&call, &rendered))
 }
 
-/// A list that everybody may see, in the encoding that the client prefers.
+/// Returns the response with a public list, in the encoding that the client prefers.
 fn public(call: &Call, rendered: &RenderedList) -> HttpResponse {
     let (body, encoding) = rendered.body.for_request(&call.req);
     let mut answer = answer(body, rendered, NO_CACHE);
@@ -98,9 +99,9 @@ fn answer(body: Bytes, rendered: &RenderedList, caching: HeaderValue) -> HttpRes
     answer
 }
 
-/// A page of tickets as a JSON array.
+/// Renders a page of tickets as a JSON array.
 pub fn json_of(page: &TicketPage) -> Vec<u8> {
-    /// A ticket's JSON with a title of common length.
+    /// Size of the JSON of a ticket with a title of common length.
     const TICKET_BYTES: usize = 384;
     let mut body = Vec::with_capacity(2 + page.tickets.len() * TICKET_BYTES);
     body.push(b'[');
@@ -108,21 +109,21 @@ pub fn json_of(page: &TicketPage) -> Vec<u8> {
         if body.len() > 1 {
             body.push(b',');
         }
-        serde_json::to_writer(&mut body, &view).expect("texts and numbers serialise into memory");
+        serde_json::to_writer(&mut body, &view).expect("the views consist of strings and numbers");
     }
     body.push(b']');
     body
 }
 
-/// The query of a list that everybody may see.
+/// Parses the query of a public list.
 ///
 /// # Errors
-/// 400 with every parameter that is not valid.
+/// 400 with all invalid parameters.
 pub fn public_query(query: &str) -> Result<Query, ApiError> {
     parse(Params::parse(query), None)
 }
 
-/// `me`: who that is, if the request says so.
+/// Parses the query of a list. `me` is the signed-in user if the request has `seller=me`.
 fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
     let mut query = Query {
         statuses: params.optional("status", statuses).unwrap_or_else(|| vec![TicketStatus::Available, TicketStatus::Locked]),
@@ -137,7 +138,8 @@ fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
     if me.is_none() {
         query.seller = params.optional("seller", |text| text.parse().map_err(|_| "must be a user's id, or me".into()));
     }
-    query.after = params.optional("cursor", |text| page::ticket_position(&query, text).ok_or(Cow::Borrowed("is no cursor of this list")));
+    query.after =
+        params.optional("cursor", |text| page::ticket_position(&query, text).ok_or(Cow::Borrowed("is not a cursor of this list")));
     params.finish()?;
     Ok(query)
 }
@@ -155,7 +157,7 @@ fn statuses(text: &str) -> Result<Vec<TicketStatus>, FieldError> {
     Ok(statuses)
 }
 
-/// `None`: no filter.
+/// Parses the words of a search. `None`: no filter.
 fn words(text: &str) -> Result<Option<Vec<String>>, FieldError> {
     if text.chars().count() > Q_CHARS_MAX {
         return Err("must have at most 200 characters".into());
@@ -188,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn without_parameters_what_can_be_bought_comes_newest_first() {
+    fn list_without_parameters_has_available_and_locked_tickets_newest_first() {
         let query = parsed("").expect("valid");
         assert_eq!((query.statuses, query.sort, query.limit), (vec![TicketStatus::Available, TicketStatus::Locked], Sort::Newest, 100));
     }
 
     #[test]
-    fn known_parameters_are_read() {
+    fn known_parameters_are_parsed() {
         let query = parsed("status=Sold,Sold,Available&sort=-price&minPrice=0.5&maxPrice=19.99&limit=7&x=y").expect("valid");
         assert_eq!(query.statuses, [TicketStatus::Sold, TicketStatus::Available]);
         assert_eq!((query.sort, query.limit), (Sort::PriceDescending, 7));
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_refused_with_its_name() {
+    fn invalid_value_is_refused_with_the_name_of_its_parameter() {
         let bad = [
             ("status=available", "status"),
             ("status=", "status"),

@@ -1,4 +1,7 @@
-//! What happens to every request, whatever its route: origin, client's rate, panics, headers, metrics, access log.
+//! Processing of requests before and after their routes: origin, rate of the client, panics, headers, metrics, access log.
+//!
+//! Requests that the parser or the quota of connections refuses do not reach this middleware (`server/`). The webhook is
+//! exempt from the origin check and the rate, probes from the rate.
 
 use std::{panic::AssertUnwindSafe, sync::LazyLock, time::Duration};
 
@@ -25,59 +28,61 @@ use super::{
 };
 use crate::{actors::security, metrics::METRICS};
 
-/// Watched by machines that must not be turned away.
+/// Paths of probes and metrics, which are never rate limited.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// Pause before a request beyond its client's rate is refused. Each connection then has ten refusals a second at most: a
-/// client that does not wait by itself would otherwise be refused as fast as a core can do it.
+/// Delay before a request beyond the rate of its client is refused. Each connection then has at most ten refusals a second;
+/// without the delay, a client that does not wait would get refusals as fast as a core can produce them.
 const REFUSAL_AFTER: Duration = Duration::from_millis(100);
 
-/// Refusals that may wait at one time. More are sent at once: behind a proxy each of them holds a connection of the proxy's.
+/// Maximum number of delayed refusals. Further ones are sent at once, because behind a proxy each delayed refusal occupies a
+/// connection of the proxy.
 static REFUSALS_WAITING: Semaphore = Semaphore::const_new(512);
 
-/// The outermost middleware.
+/// Runs the checks, the handler and the logging of one request. This is the outermost middleware.
 pub async fn middleware(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
     let method = req.method().clone();
     let is_https = req.app_data::<Data<HttpContext>>().is_some_and(|context| context.is_https);
-    let answer = match admit(&req) {
+    let response = match admit(&req) {
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
         Err(refusal) => {
             if refusal.code() == Code::TooManyRequests {
-                // In a box, since every request is as large as its largest branch, and is copied.
+                // The box keeps the future of every request small: it is as large as its largest branch, and it is copied.
                 Box::pin(delay_refusal()).await;
             }
             Ok(Ok(req.error_response(refusal)))
         }
     };
-    let answer = match answer {
-        Ok(answer) => answer.map(|mut answer| {
-            harden(answer.response_mut().headers_mut(), is_https);
-            answer
+    let response = match response {
+        Ok(response) => response.map(|mut response| {
+            harden(response.response_mut().headers_mut(), is_https);
+            response
         }),
-        // The panic itself was reported, with its place, by the panic hook.
+        // The panic hook has logged the panic with its location.
         Err(_) => Err(Panicked { is_https }.into()),
     };
     let elapsed = began.elapsed();
-    let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
+    let status = response.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
     SERIES.count(&method, status, elapsed.as_secs_f64());
-    if let Ok(answer) = &answer {
+    if let Ok(response) = &response {
         if status == StatusCode::FORBIDDEN {
-            Box::pin(log_refused_access(answer)).await;
+            Box::pin(log_refused_access(response)).await;
         }
-        tracing::debug!(%method, path = answer.request().path(), status = status.as_u16(), us = elapsed.as_micros(), "request answered");
+        tracing::debug!(%method, path = response.request().path(), status = status.as_u16(), us = elapsed.as_micros(), "request finished");
     }
-    answer
+    response
 }
 
 async fn delay_refusal() {
-    if let Ok(_waiting) = REFUSALS_WAITING.try_acquire() {
+    if let Ok(_permit) = REFUSALS_WAITING.try_acquire() {
         tokio::time::sleep(REFUSAL_AFTER).await;
     }
 }
 
-/// Before the route is known: nothing that a page of another site sent may change anything. The webhook has no cookie that
-/// a page could ride on, and all of its callers come from few addresses.
+/// Checks the origin and the rate of a request before its route is known. A request from a page of another site must not
+/// change state. The webhook is exempt: it uses no cookie that such a page could misuse, and its deliveries come from few
+/// addresses.
 fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
     let context: &Data<HttpContext> = req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
     if req.path() == webhook::PATH {
@@ -92,36 +97,36 @@ fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
     context.limits.admit(ClientAddress::of(req.peer_addr(), req.headers(), &context.proxies))
 }
 
-/// Logs that something of another user was asked for.
-async fn log_refused_access(answer: &ServiceResponse<BoxBody>) {
-    let error = answer.response().error().and_then(|error| error.as_error::<ApiError>());
-    let (Some(error), Some(state)) = (error, answer.request().app_data::<Data<AppState>>()) else { return };
+/// Logs an attempt to access a resource of another user.
+async fn log_refused_access(response: &ServiceResponse<BoxBody>) {
+    let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
+    let (Some(error), Some(state)) = (error, response.request().app_data::<Data<AppState>>()) else { return };
     if error.code() != Code::NotOwner {
         return;
     }
-    let req = answer.request();
-    // From the cache: the handler has just looked the session up.
+    let req = response.request();
+    // The session is in the cache, because the handler has looked it up.
     let session = call::session(state, req.headers()).await.ok().flatten();
     let client = ClientAddress::of(req.peer_addr(), req.headers(), &state.context.proxies);
-    security::access_refused(session.map(|who| who.user), client.network(), req.path());
+    security::access_refused(session.map(|session| session.user), client.network(), req.path());
 }
 
-/// On every answer. Pages have a policy of their own besides.
+/// Adds the security headers of every response. Pages have a separate policy.
 pub(super) fn harden(headers: &mut HeaderMap, is_https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    // Should a browser ever show JSON as a page, it may load nothing.
+    // If a browser shows JSON as a page, the page must not load anything.
     const CSP: HeaderName = header::CONTENT_SECURITY_POLICY;
     if !headers.contains_key(CSP) {
         headers.insert(CSP, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     }
     if is_https {
-        // For a year. Not for subdomains: which of them speak https is for who owns the domain to say.
+        // The time is one year. Subdomains are not included, because they may not support https.
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
 }
 
-/// A handler panicked. Its request is gone, so the answer is made where actix needs it.
+/// Error of a panicked handler. actix asks it for the response, because the request no longer exists.
 #[derive(Debug)]
 struct Panicked {
     is_https: bool,
@@ -139,13 +144,13 @@ impl ResponseError for Panicked {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut answer = ApiError::new(Code::Internal).error_response();
-        harden(answer.headers_mut(), self.is_https);
-        answer
+        let mut response = ApiError::new(Code::Internal).error_response();
+        harden(response.headers_mut(), self.is_https);
+        response
     }
 }
 
-/// The series of every request, looked up once.
+/// Metric series of requests, looked up once.
 struct Series {
     statuses: [IntCounter; 5],
     methods: [(Method, Histogram); 4],

@@ -1,35 +1,38 @@
-//! REST: the route table, the handlers by noun, and the one place where errors become answers.
+//! REST interface: the route table, the handlers, and the conversion of errors to responses.
 //!
-//! | to read | file |
+//! | subject | file |
 //! | --- | --- |
 //! | all routes | `routes.rs` |
-//! | what happens to every request | `middleware.rs`, and what it needs: `origin.rs`, `client.rs`, `limits.rs` |
-//! | what a handler works with | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
-//! | the handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
-//! | the browser's pages | `pages/`; `assets.rs` |
-//! | the reader of the API's documents | `docs.rs`, `docs/` |
-//! | what is rendered once and sent often | `rendered.rs`, `encoded.rs` |
-//! | the server under it all, its deadlines and bounds, and how a socket leaves it | `server.rs`, `server/` |
-//! | what is answered while the server starts | `startup.rs` |
+//! | processing of every request before and after its route | `middleware.rs`, with `origin.rs`, `client.rs`, `limits.rs` |
+//! | tools of handlers | `call.rs`, `body.rs`, `body_budget.rs`, `query.rs`, `etag.rs`, `page.rs`, `cookie.rs`, `idempotency.rs` |
+//! | handlers | `users.rs`, `tickets.rs`, `listing.rs`, `orders.rs`, `charges.rs`, `webhook.rs` (with `webhook_refusals.rs`), `socket.rs`, `health.rs`, `settings.rs` |
+//! | pages for browsers | `pages/`; `assets.rs` |
+//! | page that shows the API documents | `docs.rs`, `docs/` |
+//! | content that is rendered once and sent many times | `rendered.rs`, `encoded.rs` |
+//! | HTTP server, its deadlines and bounds, and the handover of WebSockets | `server.rs`, `server/` |
+//! | responses while the server starts | `startup.rs` |
 //! | errors | `error.rs` |
-//! | the API's own document | beside each handler, put together in `openapi.rs` |
+//! | OpenAPI document | attributes of each handler, combined in `openapi.rs` |
 //!
-//! A request is judged in this order, and the first refusal is the answer:
+//! A request is checked in this order, and the first refusal is the response:
 //!
-//! 1. 403 `cross_origin`, then 429 by client address (`middleware.rs`, before anything else runs)
-//! 2. 404 and 405 by the route table
-//! 3. 401, then 409 `other_user`, then 429 by user
-//! 4. the body as bytes: 415, 413, 408
-//! 5. the Idempotency-Key: 400, 409, 422, or the answer of its first use
-//! 6. what was sent: 400 with every mistake in it; then 404 for an id that is none
-//! 7. the actors: 404, 403, 412, 409, 429, 503
+//! 1. The server (`server/`): 400, 408 and 431 by the parser and the deadlines, 503 by the quota of connections.
+//! 2. The middleware (`middleware.rs`): 403 `cross_origin`, then 429 by client address.
+//! 3. The route table: 404 and 405.
+//! 4. The session: 401, then 409 `other_user`, then 429 by user. Sign-up and sign-in: 429 by client, then 409.
+//!    Change of an account: 401, 409, then 429 by client.
+//! 5. The body as bytes: 415, 413, 408.
+//! 6. The Idempotency-Key: 400, 409, 422, or the response of its first use.
+//! 7. The content: 400 with every invalid member or parameter; then 400 for `If-Match`; then 404 for a string that is not an id.
+//! 8. The actors: 404, 403, 412, 409, 429, 503.
 //!
-//! The webhook (`webhook.rs`) is judged by its signature instead: neither 1 nor 3 nor 5 concern it. What the signature's header
-//! alone tells is checked before the body is read.
+//! The webhook (`webhook.rs`) is checked by its signature instead of the checks 2, 4 and 6. The header of the signature is
+//! checked before the body is read.
 //!
-//! The rate of listings is checked at 7, and not at 3: a replay consumes nothing of it.
+//! The rate of listings is checked before 8 instead of at 4, so that a replay does not count against the rate.
 //!
-//! No rule of the marketplace lives here, and no state but rates and what was rendered from the catalog.
+//! This module contains no rule of the marketplace. Its state bounds requests and connections, or is rendered content, the
+//! last readiness and the progress of the start.
 
 mod answer;
 mod assets;
@@ -89,7 +92,7 @@ use crate::{
     ws::Hub,
 };
 
-/// All that handlers use. Clones share everything.
+/// Services that handlers use. Clones share them.
 #[derive(Debug, Clone)]
 pub struct AppState {
     pub actors: Actors,
@@ -100,11 +103,11 @@ pub struct AppState {
     pub context: Arc<HttpContext>,
 }
 
-/// What stands in front of the handlers: settings, rates, and lists that are rendered already. One for all workers, since
-/// a rate counts what all of them let in.
+/// Settings, rate limits and rendered pages of the HTTP layer. All workers share one, because a rate limit counts the
+/// requests of all workers.
 #[derive(Debug)]
 pub struct HttpContext {
-    /// Browsers reach this server by https.
+    /// Whether browsers reach this server by https.
     is_https: bool,
     origins: Vec<Origin>,
     proxies: Vec<IpNet>,
@@ -112,17 +115,17 @@ pub struct HttpContext {
     limits: limits::RateLimits,
     lists: rendered::RenderedPages<listing::RenderedList>,
     pages: pages::PagesContext,
-    /// Pages show Stripe's own element.
+    /// Whether pages show Stripe's own element.
     has_stripe_element: bool,
-    settings: settings::Rendered,
+    settings: settings::RenderedSettings,
     limits_network_locks: bool,
-    door: webhook::WebhookVerifier,
+    webhook: webhook::WebhookVerifier,
     /// Whether `/metrics` is served on the admin address only.
     has_admin: bool,
 }
 
 impl HttpContext {
-    /// `addr`: where the server listens.
+    /// Creates the context of a server that listens on `addr`.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
         let origin = config.public_origin.first();
         Self {
@@ -134,16 +137,16 @@ impl HttpContext {
             lists: rendered::RenderedPages::default(),
             pages: pages::PagesContext::new(config, addr),
             has_stripe_element: config.stripe.publishable_key.is_some(),
-            settings: settings::Rendered::of(config),
+            settings: settings::RenderedSettings::new(config),
             limits_network_locks: config.locks_per_network_max() > 0,
-            door: webhook::WebhookVerifier::new(&config.stripe),
+            webhook: webhook::WebhookVerifier::new(&config.stripe),
             has_admin: config.admin_addr.is_some(),
         }
     }
 }
 
-/// The application that each worker of the server runs. To be called once on each worker's thread, as [`serve`] does: the
-/// thread's share of the WebSocket hub starts here.
+/// Returns the application of one worker. [`serve`] calls this function once on the thread of each worker, because it starts
+/// the thread's shard of the WebSocket hub.
 pub fn app(state: AppState) -> App<impl Service> {
     let shard = state.hub.shard();
     with_context(Arc::clone(&state.context))
@@ -152,7 +155,7 @@ pub fn app(state: AppState) -> App<impl Service> {
         .wrap(from_fn(middleware::middleware))
 }
 
-/// The application of the admin address: health and metrics, nothing else.
+/// Returns the application of the admin address, which serves health and metrics only.
 pub fn admin(state: AppState) -> App<impl Service> {
     App::new()
         .app_data(web::Data::from(Arc::clone(&state.context)))
@@ -163,7 +166,7 @@ pub fn admin(state: AppState) -> App<impl Service> {
         .wrap(from_fn(middleware::middleware))
 }
 
-/// The routes, and the front that [`middleware::middleware`] looks for.
+/// Returns the routes with the context that [`middleware::middleware`] needs.
 fn with_context(context: Arc<HttpContext>) -> App<impl Service> {
     let has_admin = context.has_admin;
     App::new()
@@ -177,7 +180,7 @@ fn with_context(context: Arc<HttpContext>) -> App<impl Service> {
         .default_service(web::to(routes::not_found))
 }
 
-/// What actix-web makes of an application: the name of a long bound.
+/// Trait alias for the service factory of an actix-web application.
 pub trait Service: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> {}
 
 impl<T> Service for T where

@@ -1,4 +1,4 @@
-//! Orders: placing, showing and cancelling them.
+//! Handlers of orders: place, show, list, cancel.
 
 use std::borrow::Cow;
 
@@ -22,29 +22,28 @@ use crate::{
     wire::OrderView,
 };
 
-/// Which ticket, and what the buyer saw of it.
+/// Ticket to order, and the price and version that the buyer saw.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = OrderInput)]
 #[serde(rename_all = "camelCase")]
-#[allow(dead_code, reason = "its members go to the registry one by one; this is how they are documented")]
+#[allow(dead_code, reason = "the type documents the members; the handler reads them one by one")]
 pub struct CreateOrder {
     #[schema(value_type = String, format = "uuid")]
     ticket_id: TicketId,
-    /// 409 `price_changed` if the ticket costs something else by now.
+    /// Price that the buyer saw: 409 `price_changed` if the ticket has another price now.
     #[schema(value_type = PriceInput, required = false)]
     expected_price: Option<Money>,
-    /// The ticket's `version` when the buyer looked at it: 409 `ticket_changed` if its title has changed since then, or if
-    /// there is no such version yet. Locks, and changes of the price alone, do not matter here: for the price there is
-    /// `expectedPrice`.
+    /// The ticket's `version` that the buyer saw: 409 `ticket_changed` if the title has changed since that version, or if the
+    /// version does not exist yet. Locks and changes of the price alone do not count; `expectedPrice` checks the price.
     #[schema(value_type = u64, minimum = 0, required = false)]
     expected_version: Option<Version>,
 }
 
-/// Locks a ticket: nobody else can order it, for as long as the lock lasts.
+/// Locks a ticket: no other order for it is accepted while the lock lasts.
 #[utoipa::path(post, path = "/api/orders", tag = "orders", operation_id = "createOrder",
     request_body(content = CreateOrder, content_type = "application/json"),
     responses(
-        (status = 201, description = "The ticket is yours to pay.", body = OrderView<'static>, headers(("Location" = String, description = "The order's address."))),
+        (status = 201, description = "The ticket is locked for the caller.", body = OrderView<'static>, headers(("Location" = String, description = "The order's address."))),
         (status = 403, description = "`own_ticket`"),
         (status = 404, description = "`not_found`: there is no such ticket."),
         (status = 409, description = "`ticket_sold`, `ticket_locked`, `price_changed`, `ticket_changed`"),
@@ -52,17 +51,17 @@ pub struct CreateOrder {
     ),
     security(("session" = [])))]
 pub async fn place(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
-    call.state.context.limits.purchase(who.user)?;
+    let session = call.signed_in().await?;
+    call.state.context.limits.purchase(session.user)?;
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["ticketId", "expectedPrice", "expectedVersion"])?;
         let ticket = form.required("ticketId", text);
         let expected = Expected { price: form.optional("expectedPrice", price), version: form.optional("expectedVersion", version) };
         let (ticket, expected) = form.finish(ticket.map(|ticket| (ticket, expected)))?;
-        Ok(call.actors().orders.place(who.user, call::id(&ticket)?, expected, call.lock_network(), key).await?)
+        Ok(call.actors().orders.place(session.user, call::id(&ticket)?, expected, call.lock_network(), key).await?)
     };
-    call.run_idempotent(who.user, &body, work, |order| {
+    call.run_idempotent(session.user, &body, work, |order| {
         let mut answer = json(StatusCode::CREATED, &OrderView::of(&order, call.state.clock.now()));
         answer.headers_mut().insert(header::LOCATION, header_value(&format!("/api/orders/{}", order.id)));
         Ok(answer)
@@ -70,30 +69,30 @@ pub async fn place(mut call: Call) -> HandlerResult {
     .await
 }
 
-/// The caller's orders, oldest first.
+/// Lists the caller's orders, oldest first.
 #[utoipa::path(get, path = "/api/orders", tag = "orders", operation_id = "listOrders",
     params(
         ("status" = Option<String>, Query, pattern = "^(active|all)$", description = "`active` (the default): Created and AwaitingPayment; `all`: the history."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "At most so many; 100 by default."),
-        ("cursor" = Option<String>, Query, description = "From the `Link` of the page before."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Maximum number of orders on the page; 100 by default."),
+        ("cursor" = Option<String>, Query, description = "From the `Link` of the previous page."),
     ),
     responses((status = 200, description = "One page.", body = Vec<OrderView<'static>>, headers(("Link" = String, description = "`rel=\"next\"`: the next page, if there is one.")))),
     security(("session" = [])))]
 pub async fn list(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
+    let session = call.signed_in().await?;
     let mut params = Params::parse(call.req.query_string());
     let scope = params.optional("status", scope).unwrap_or(OrderScope::Active);
     let limit = params.limit();
-    let after = params.optional("cursor", |text| page::order_position(scope, text).ok_or(Cow::Borrowed("is no cursor of this list")));
+    let after = params.optional("cursor", |text| page::order_position(scope, text).ok_or(Cow::Borrowed("is not a cursor of this list")));
     params.finish()?;
-    // One more than asked for tells whether there is a next page.
-    let mut orders = call.actors().orders.list(who.user, scope, after, limit + 1).await?;
-    let more = orders.len() > limit;
+    // One additional order shows whether there is a next page.
+    let mut orders = call.actors().orders.list(session.user, scope, after, limit + 1).await?;
+    let has_more = orders.len() > limit;
     orders.truncate(limit);
     let now = call.state.clock.now();
     let views: Vec<_> = orders.iter().map(|order| OrderView::of(order, now)).collect();
     let mut answer = json(StatusCode::OK, &views);
-    if let Some(last) = orders.last().filter(|_| more) {
+    if let Some(last) = orders.last().filter(|_| has_more) {
         let link = page::next_link(call.req.path(), call.req.query_string(), &page::order_cursor(scope, last.id));
         answer.headers_mut().insert(header::LINK, header_value(&link));
     }
@@ -110,12 +109,13 @@ pub async fn list(mut call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn get(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
-    let order = call.actors().orders.get(call.id()?, who.user).await?;
+    let session = call.signed_in().await?;
+    let order = call.actors().orders.get(call.id()?, session.user).await?;
     Ok(json(StatusCode::OK, &OrderView::of(&order, call.state.clock.now())))
 }
 
-/// Gives the lock up; the ticket is free at once. Fine also when the order is Cancelled already.
+/// Cancels an order and releases the ticket at once. An order that is already Cancelled stays unchanged: if its payment window
+/// ended without payment, its ticket stays locked until `unlocksAt`.
 #[utoipa::path(delete, path = "/api/orders/{id}", tag = "orders", operation_id = "cancelOrder",
     params(("id" = String, Path, format = "uuid")),
     responses(
@@ -126,18 +126,19 @@ pub async fn get(mut call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn cancel(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
+    let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
         Form::nothing(&body)?;
-        Ok(call.actors().orders.cancel(call.id()?, who.user, key).await?)
+        Ok(call.actors().orders.cancel(call.id()?, session.user, key).await?)
     };
-    call.run_idempotent(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+    call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
 }
 
-/// A whole number as JSON writes it, judged by value (`2.0` is 2). One beyond what is counted is a version to come.
+/// Parses a whole number in JSON by its value (`2.0` is 2). A number beyond `u64` becomes [`Version::MAX`], which no ticket
+/// has.
 fn version(raw: &str) -> Result<Version, FieldError> {
-    /// The first whole number beyond `u64`.
+    /// Smallest whole number beyond `u64`.
     const END: f64 = 18_446_744_073_709_551_616.0;
     let number =
         raw.parse().ok().filter(|number: &f64| raw.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) && *number >= 0.0);

@@ -1,4 +1,4 @@
-//! Which pages may make a browser send requests that change something.
+//! Check of the origin of requests that change state, against cross-site request forgery.
 
 use actix_web::http::{
     Method,
@@ -9,12 +9,13 @@ use crate::config::Origin;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether a request of `method` changes nothing (RFC 9110 §9.2.1).
+/// Returns whether `method` is safe: its requests change no state (RFC 9110 §9.2.1).
 pub fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
-/// Whether the request came from a page of another site. No `Origin` at all is no browser, and fine.
+/// Returns whether the request came from a page of another site. A request without `Origin` does not count as foreign:
+/// clients other than browsers send none.
 pub fn is_foreign(headers: &HeaderMap, own: &[Origin]) -> bool {
     let cross_site = headers.get_all(&FETCH_SITE).any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
     cross_site || headers.get_all(header::ORIGIN).any(|origin| !origin.to_str().is_ok_and(|origin| is_own(origin, headers, own)))
@@ -24,13 +25,13 @@ fn is_own(origin: &str, headers: &HeaderMap, own: &[Origin]) -> bool {
     let Some(from) = OriginParts::parse(origin) else { return false };
     if own.is_empty() {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        // The scheme is not known here: a proxy may speak TLS in front of us.
+        // The scheme of the request is unknown: a proxy in front of this server may terminate TLS.
         return host.is_some_and(|host| from == OriginParts::within(from.scheme, host));
     }
     own.iter().any(|own| OriginParts::parse(own.as_str()) == Some(from))
 }
 
-/// An origin's parts, compared as browsers do: a scheme's default port may be left out.
+/// Parts of an origin, compared as browsers do: the default port of a scheme may be omitted.
 #[derive(Debug, Clone, Copy)]
 struct OriginParts<'a> {
     scheme: &'a str,
@@ -47,7 +48,7 @@ impl<'a> OriginParts<'a> {
 
     fn within(scheme: &'a str, authority: &'a str) -> Self {
         let default = if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" };
-        // The colons of an IPv6 address stand in brackets.
+        // An IPv6 address with its colons is in brackets.
         match authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
             Some((host, port)) => Self { scheme, host, port },
             None => Self { scheme, host: authority, port: default },
@@ -74,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_line_client_is_fine() {
+    fn request_without_an_origin_is_not_foreign() {
         assert!(!foreign(&[("host", "localhost:3000")], &[]));
         assert!(!foreign(&[("host", "localhost:3000")], &["https://tickets.example"]));
     }
 
     #[test]
-    fn without_a_setting_the_host_decides() {
+    fn host_is_the_own_origin_without_a_setting() {
         let host = ("host", "localhost:3000");
         for own in ["http://localhost:3000", "https://localhost:3000", "http://LOCALHOST:3000"] {
             assert!(!foreign(&[host, ("origin", own)], &[]), "{own}");
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_setting_only_the_setting_counts() {
+    fn only_the_configured_origins_are_own_with_a_setting() {
         let own = ["https://tickets.example", "http://localhost:8080"];
         assert!(!foreign(&[("host", "x"), ("origin", "http://localhost:8080")], &own));
         assert!(!foreign(&[("host", "x"), ("origin", "https://tickets.example:443")], &own));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn cross_site_is_foreign_whatever_else_is_said() {
+    fn cross_site_is_foreign_with_any_origin() {
         let host = ("host", "localhost:3000");
         assert!(foreign(&[host, ("sec-fetch-site", "cross-site")], &[]));
         assert!(foreign(&[host, ("origin", "http://localhost:3000"), ("sec-fetch-site", "Cross-Site")], &[]));

@@ -1,7 +1,8 @@
-//! Pages: cursors that clients hand back, and the `Link` to the next page (RFC 8288).
+//! Pagination: cursors that clients send back, and the `Link` to the next page (RFC 8288).
 //!
-//! A cursor says where a page ended and which list it was a page of: with other filters it is refused, since what it would
-//! find then is the page of no list at all. It needs no secret; whoever forges one gets some other page of what they may see.
+//! A cursor contains the position at which a page ended and a digest of its list. A request with other filters refuses it,
+//! because the position belongs to another list. A cursor is not secret: a forged one leads to another page of the same
+//! accessible list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -13,13 +14,13 @@ use crate::{
     store::OrderScope,
 };
 
-/// Which list a cursor belongs to.
+/// First byte of a cursor: the kind of its list.
 const TICKETS: u8 = 1;
 const ORDERS: u8 = 2;
-/// As many bytes of a digest as keep two lists apart by accident.
+/// Length of the digest, enough to distinguish lists. It is not a protection against forgery.
 const DIGEST_BYTES: usize = 8;
 
-/// The list that a query pages through, whatever its limit and place.
+/// Returns the digest of the list that a query selects. The limit and the position do not count.
 fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
     let Query { statuses, words, seller, min_price, max_price, sort, after: _, limit: _ } = query;
     let sort: u8 = match sort {
@@ -32,7 +33,7 @@ fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
     statuses.dedup();
     let bound = |price: &Option<Money>| price.map_or(0, Money::minor);
     let seller = seller.map(|seller| seller.to_string()).unwrap_or_default();
-    // Without words nothing is found, so that no cursor leads there.
+    // A search without words finds nothing, so it has no cursors.
     let words = words.as_ref().map(|words| words.join(" ")).unwrap_or_default();
     let text = format!("{sort}|{}|{}|{}|{seller}|{words}", statuses.join(","), bound(min_price), bound(max_price));
     let mut list = [0; DIGEST_BYTES];
@@ -40,13 +41,13 @@ fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
     list
 }
 
-/// The cursor of a page of tickets that ended at `position`.
+/// Returns the cursor of a page of tickets that ended at `position`.
 pub fn ticket_cursor(query: &Query, position: Position) -> String {
     let id = position.id.uuid();
     URL_SAFE_NO_PAD.encode([&[TICKETS][..], &list_of(query), &position.price.minor().to_be_bytes(), id.as_bytes()].concat())
 }
 
-/// Where to go on; `None` if it is no cursor of this very list.
+/// Returns the position of a cursor; `None` if it is not a cursor of this list.
 pub fn ticket_position(query: &Query, cursor: &str) -> Option<Position> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let rest = bytes.strip_prefix(&[TICKETS])?.strip_prefix(&list_of(query))?;
@@ -55,12 +56,12 @@ pub fn ticket_position(query: &Query, cursor: &str) -> Option<Position> {
     Some(Position { price, id: TicketId::new(uuid::Uuid::from_slice(id).ok()?) })
 }
 
-/// The cursor of a page of orders that ended with `last`.
+/// Returns the cursor of a page of orders that ended with `last`.
 pub fn order_cursor(scope: OrderScope, last: OrderId) -> String {
     URL_SAFE_NO_PAD.encode([&[ORDERS, scope_byte(scope)][..], last.uuid().as_bytes()].concat())
 }
 
-/// Where to go on; `None` if it is no cursor of this very list.
+/// Returns the last order before the next page; `None` if the text is not a cursor of this list.
 pub fn order_position(scope: OrderScope, cursor: &str) -> Option<OrderId> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let id = bytes.strip_prefix(&[ORDERS, scope_byte(scope)])?;
@@ -74,12 +75,12 @@ fn scope_byte(scope: OrderScope) -> u8 {
     }
 }
 
-/// The `Link` to the page after `cursor`: the same request with another cursor.
+/// Returns the `Link` to the page after `cursor`: the same request with another cursor.
 pub fn next_link(path: &str, query: &str, cursor: &str) -> String {
     let mut link = format!("<{path}?");
-    for part in query.split('&').filter(|part| !part.is_empty() && !names_cursor(part)) {
+    for part in query.split('&').filter(|part| !part.is_empty() && !is_cursor(part)) {
         for byte in part.bytes() {
-            // What may stand in a query (RFC 3986 §3.4), less what ends a link's target.
+            // The characters of a query (RFC 3986 §3.4), except those that end the target of a link.
             if byte.is_ascii_alphanumeric() || b"-._~%!$'()*+,;=:@/?".contains(&byte) {
                 link.push(char::from(byte));
             } else {
@@ -91,8 +92,8 @@ pub fn next_link(path: &str, query: &str, cursor: &str) -> String {
     link + "cursor=" + cursor + ">; rel=\"next\""
 }
 
-/// Whether a part of a query string, still encoded, is the parameter `cursor`.
-fn names_cursor(part: &str) -> bool {
+/// Returns whether an encoded part of a query string is the parameter `cursor`.
+fn is_cursor(part: &str) -> bool {
     let name = part.split_once('=').map_or(part, |(name, _)| name);
     decode(name).is_some_and(|name| name == "cursor")
 }
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_finds_its_place_again() {
+    fn cursor_restores_its_position() {
         let cursor = ticket_cursor(&query(), position());
         assert!(cursor.len() <= 64 && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{cursor}");
         assert_eq!(ticket_position(&query(), &cursor), Some(position()));
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_list_is_refused() {
+    fn cursor_of_another_list_is_refused() {
         let cursor = ticket_cursor(&query(), position());
         let others = [
             Query { sort: Sort::Newest, ..query() },
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn malformed_cursor_is_refused() {
         let cursor = ticket_cursor(&query(), position());
         for text in ["", "x", "%00", "=====", &cursor[1..], &cursor[..cursor.len() - 2], &format!("{cursor}AAAA"), "é"] {
             assert_eq!(ticket_position(&query(), text), None, "{text:?}");
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_link_keeps_every_other_parameter() {
+    fn link_keeps_every_other_parameter() {
         assert_eq!(
             next_link("/api/tickets", "q=a%20b&cursor=OLD&limit=2&c%75rsor=OLD&x=\"<>", "NEW"),
             "</api/tickets?q=a%20b&limit=2&x=%22%3C%3E&cursor=NEW>; rel=\"next\""

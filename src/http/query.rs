@@ -1,4 +1,4 @@
-//! Query parameters: a known one with a bad value, or given twice, is refused; unknown ones are ignored.
+//! Query parameters. A known parameter that is invalid or repeated is refused; unknown parameters are ignored.
 
 use std::borrow::Cow;
 
@@ -7,21 +7,21 @@ use super::{
     error::{ApiError, Detail},
 };
 
-/// How many a page holds unless the client says otherwise.
+/// Default number of items on a page.
 pub const LIMIT_DEFAULT: usize = 100;
-/// How many a page holds at most.
+/// Maximum number of items on a page.
 pub const LIMIT_MAX: usize = 1000;
 
-/// A request's query parameters, and what is wrong with them.
+/// Query parameters of a request, and the errors found in them.
 #[derive(Debug)]
 pub struct Params {
-    /// A name that is no text is nobody's; a value that is none is a bad one.
+    /// Names and values. A name that is not UTF-8 is left out; a value that is not UTF-8 is `None`.
     pairs: Vec<(String, Option<String>)>,
     errors: Vec<Detail>,
 }
 
 impl Params {
-    /// Takes a query string apart, as HTML forms encode it.
+    /// Parses a query string (`application/x-www-form-urlencoded`).
     pub fn parse(query: &str) -> Self {
         let pairs = query.split('&').filter_map(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -30,7 +30,7 @@ impl Params {
         Self { pairs: pairs.collect(), errors: Vec::new() }
     }
 
-    /// A parameter that may be left out. `None`: it was, or a complaint was noted.
+    /// Returns an optional parameter. `None`: the parameter is absent, or an error was recorded.
     pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
         let parsed = match (values.next()?, values.next()) {
@@ -41,7 +41,7 @@ impl Params {
         parsed.map_err(|message| self.errors.push(Detail { message, field: Some(name) })).ok()
     }
 
-    /// `limit`, never clamped.
+    /// Returns `limit`. A value out of range is an error and is not clamped.
     pub fn limit(&mut self) -> usize {
         let parse = |text: &str| {
             let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -51,17 +51,17 @@ impl Params {
         self.optional("limit", parse).unwrap_or(LIMIT_DEFAULT)
     }
 
-    /// Nothing was complained about.
+    /// Checks that no error was recorded.
     ///
     /// # Errors
-    /// 400 `validation_failed` with every complaint.
+    /// 400 `validation_failed` with all recorded errors.
     pub fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::validation(self.errors)) }
     }
 }
 
-/// The text behind a name or value (`application/x-www-form-urlencoded`); a percent sign that begins no byte stands for
-/// itself. `None`: it is not UTF-8.
+/// Decodes a name or value (`application/x-www-form-urlencoded`). A percent sign without two hexadecimal digits stays as it
+/// is. `None`: the bytes are not UTF-8.
 pub fn decode(encoded: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_refused_never_clamped() {
+    fn limit_out_of_range_is_refused_and_not_clamped() {
         assert_eq!(limit("").expect("valid"), 100);
         assert_eq!(limit("limit=1").expect("valid"), 1);
         assert_eq!(limit("x=1&x=2&limit=1000&%ff=%zz").expect("valid"), 1000);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_utf_8_is_refused_and_an_unknown_name_that_is_not_is_ignored() {
+    fn value_that_is_not_utf_8_is_refused_and_unknown_name_is_ignored() {
         for query in ["limit=%FF", "limit=1%C3"] {
             assert!(limit(query).is_err(), "{query}");
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_decoded_before_they_are_compared() {
+    fn names_are_decoded_before_the_comparison() {
         assert!(limit("limit=1&l%69mit=2").is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! What was rendered from the catalog, kept until the catalog changes.
+//! Cache of pages that were rendered from the catalog. A change of the catalog invalidates all of them.
 
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-/// Pages that were rendered since the catalog last changed, by query string.
+/// Rendered pages of one generation of the catalog, by query string.
 #[derive(Debug)]
 pub struct RenderedPages<T>(Mutex<RenderedByQuery<T>>);
 
@@ -21,18 +21,19 @@ impl<T> Default for RenderedPages<T> {
 }
 
 impl<T> RenderedPages<T> {
-    /// With pages of 1,000 tickets each, 13 MB, and a fifth more for their compressed forms.
+    /// Maximum number of pages. With 1,000 tickets on each page they take 13 MB, and their compressed forms a fifth of that.
     const PAGES_MAX: usize = 32;
-    /// A longer query string is a rare one.
+    /// Maximum length of the query string of a cached page, in bytes. Longer query strings are rare.
     const QUERY_BYTES_MAX: usize = 128;
 
-    /// The page that was kept under the catalog's present generation.
+    /// Returns the cached page of `query`, if it is of `generation`.
     pub fn find(&self, query: &str, generation: u64) -> Option<Arc<T>> {
         let pages = self.0.lock();
         if pages.generation == generation { pages.by_query.get(query).cloned() } else { None }
     }
 
-    /// `generation` is the catalog's from before the page was made: what changed in between makes it stale at once.
+    /// Stores a rendered page. `generation` is the generation of the catalog before the page was rendered, so that a change
+    /// during the rendering invalidates the page.
     pub fn keep(&self, query: &str, generation: u64, rendered: &Arc<T>) {
         let mut pages = self.0.lock();
         if pages.generation < generation {
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_kept_only_while_the_catalog_stays_as_it_was() {
+    fn page_is_cached_until_the_catalog_changes() {
         let lists = RenderedPages::default();
         let page = Arc::new("[]");
         lists.keep("limit=1", 7, &page);

@@ -1,4 +1,4 @@
-//! The route table: every path, and what may be done there.
+//! Route table: all paths with their methods.
 
 use actix_web::{
     Either, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
@@ -15,9 +15,9 @@ use super::{
     health, openapi, orders, pages, settings, socket, tickets, users, webhook,
 };
 
-/// Adds all routes to an application or scope.
+/// Adds all routes to an application, except `/metrics`.
 pub fn configure(config: &mut ServiceConfig) {
-    // Paths are compared in this order: what is asked for most stands first.
+    // Paths are compared in this order, so the most frequent ones come first.
     at("/api/orders").get(orders::list).post(orders::place).mount(config);
     at("/api/tickets").get(super::listing::list).post(tickets::create).mount(config);
 
@@ -56,23 +56,23 @@ pub fn configure(config: &mut ServiceConfig) {
     at(docs::FILE).get(docs::file).compressed().mount(config);
 }
 
-/// Adds what is served on the admin address too.
+/// Adds the routes that both the public and the admin address serve.
 pub fn configure_health(config: &mut ServiceConfig) {
     at("/healthz").get(health::alive).mount(config);
     at("/readyz").get(health::ready).mount(config);
 }
 
-/// Adds what is served on the admin address only, if there is one.
+/// Adds `/metrics`, which only the admin address serves if there is one.
 pub fn configure_metrics(config: &mut ServiceConfig) {
     at("/metrics").get(health::metrics).compressed().mount(config);
 }
 
-/// 404 for every other path of the admin address.
+/// Returns 404 for every other path of the admin address.
 pub async fn nothing() -> HandlerResult {
     Err(ApiError::with_message(Code::NotFound, "There is nothing at this address."))
 }
 
-/// 404 for every other path: a problem for a program, a page for a person.
+/// Returns 404 for every other path: a page for browsers, a problem document for other clients.
 pub async fn not_found(req: HttpRequest, context: web::Data<HttpContext>) -> HandlerResult {
     if let Some(page) = pages::not_found_page(&req, context).await {
         return Ok(page);
@@ -81,18 +81,18 @@ pub async fn not_found(req: HttpRequest, context: web::Data<HttpContext>) -> Han
 }
 
 /// One path of the table.
-struct At {
+struct RouteEntry {
     resource: Resource,
     methods: Vec<Method>,
     compressed: bool,
 }
 
-fn at(path: &str) -> At {
-    At { resource: web::resource(path), methods: Vec::new(), compressed: false }
+fn at(path: &str) -> RouteEntry {
+    RouteEntry { resource: web::resource(path), methods: Vec::new(), compressed: false }
 }
 
-impl At {
-    /// Also HEAD: actix leaves the body out by itself.
+impl RouteEntry {
+    /// Adds a handler for GET and HEAD. actix omits the body of HEAD.
     fn get<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -129,7 +129,8 @@ impl At {
         self.on(Method::DELETE, handler)
     }
 
-    /// Sent as brotli or gzip to whoever takes that. Not for what mixes secrets with what a stranger may choose (BREACH).
+    /// Compresses the responses with brotli or gzip if the client accepts it. Not for content with a secret and with text
+    /// that a stranger may choose (BREACH).
     fn compressed(mut self) -> Self {
         self.compressed = true;
         self
@@ -146,12 +147,12 @@ impl At {
         self
     }
 
-    /// With the answers to all other methods.
+    /// Registers the path, with responses to all other methods.
     fn mount(self, config: &mut ServiceConfig) {
         let names: Vec<&str> = self.methods.iter().map(Method::as_str).chain(["OPTIONS"]).collect();
-        // One short text for each path, for as long as the process lives.
+        // One short text for each path is leaked; it is used while the process runs.
         let allow: &'static str = names.join(", ").leak();
-        let resource = self.resource.default_service(others(allow));
+        let resource = self.resource.default_service(other_methods(allow));
         if self.compressed {
             config.service(resource.wrap(Compress::default()));
         } else {
@@ -160,7 +161,7 @@ impl At {
     }
 }
 
-fn others(allow: &'static str) -> Route {
+fn other_methods(allow: &'static str) -> Route {
     web::to(move |method: Method| async move {
         if method == Method::OPTIONS {
             Either::Left(HttpResponse::NoContent().insert_header((header::ALLOW, allow)).finish())

@@ -1,20 +1,20 @@
-//! The server under the application: actix-http's, with a way out of it for sockets.
+//! HTTP server under the application: the server of actix-http, with a handover of WebSockets.
 //!
-//! It is what `actix_web::HttpServer` would build, but for one thing that it has no setting for: a request that asks for an
-//! upgrade is answered by the application like any other, and if the answer is a handshake, the connection is no longer the
-//! HTTP server's. Its socket goes to the [`AcceptedUpgrade`] in the answer, and the dispatcher with its buffers is freed. So a
-//! server that is stopped does not wait for sockets: close them first ([`crate::ws::Hub::shutdown`]).
+//! It is the server that `actix_web::HttpServer` would build, with one difference for which that type has no setting: the
+//! application responds to an upgrade request like to any other request, and if the response is a handshake, the connection
+//! leaves the HTTP server. Its socket goes to the [`AcceptedUpgrade`] in the response, and the dispatcher with its buffers is
+//! freed. Therefore a stopping server does not wait for WebSockets: close them first ([`crate::ws::Hub::shutdown`]).
 //!
-//! Between the socket and actix-http lies a stream of our own, which has the deadlines and bounds that actix-http lacks:
+//! Between the socket and actix-http is a stream of this crate with the deadlines and bounds that actix-http lacks:
 //!
-//! | file | holds |
+//! | file | content |
 //! | --- | --- |
-//! | `stream` | the connection as actix-http reads and writes it |
-//! | `activity` | pure: what a connection is doing, its deadlines, what may be read ahead |
-//! | `framing` | pure: whether a part of the next head came with a request |
-//! | `worker` | the connections of a thread, and the tick that ends those that are overdue |
-//! | `quota` | connections of the process, and of one address |
-//! | `refusal` | answers to what never became a request |
+//! | `stream` | connection as actix-http reads and writes it |
+//! | `activity` | pure: phase of a connection, its deadlines, bounds of reading ahead |
+//! | `framing` | pure: detection of a part of the next head in the bytes of a request |
+//! | `worker` | connections of a thread, and the tick that ends overdue ones |
+//! | `quota` | bounds of connections, in total and for each address |
+//! | `refusal` | responses to bytes that are not a valid request |
 
 mod activity;
 mod framing;
@@ -60,7 +60,7 @@ pub use self::{
 use self::{
     quota::Exceeded,
     stream::ClientStream,
-    worker::{Turn, Worker},
+    worker::{ActiveRequest, Worker},
 };
 use super::{
     error::{ApiError, Code},
@@ -68,63 +68,65 @@ use super::{
 };
 use crate::ws::AcceptedUpgrade;
 
-/// How a server is bounded.
+/// Bounds of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Threads that answer requests.
+    /// Number of threads that process requests.
     pub workers: usize,
-    /// HTTP connections of each of them; more wait in the kernel. Sockets are not among them: the hub has a bound of its own.
+    /// Maximum number of HTTP connections of each thread; more wait in the kernel. WebSockets do not count: the hub has a
+    /// separate bound.
     pub connections_max: usize,
-    /// How long requests that are being answered may still take at shutdown.
+    /// Maximum time for running requests at shutdown.
     pub drain: Duration,
 }
 
-/// How long a client may take to read the refusal of an upgrade, and then to close.
+/// Maximum time for a client to read the refusal of an upgrade and to close the connection.
 const REFUSAL_MAX: Duration = Duration::from_secs(5);
-/// How long a client may take to close after the server has: what `HttpServer` gives it, too.
+/// Maximum time for a client to close the connection after the server has, as in `HttpServer`.
 const DISCONNECT_MAX: Duration = Duration::from_secs(1);
 
-/// Connections beyond the quota that all workers together may have at one time, half of them on their way out.
+/// Returns the maximum number of connections beyond the quota of all workers together. Half of them may be closing.
 pub const fn connections_for_probes(workers: usize) -> usize {
     2 * Worker::FOR_PROBES_MAX * workers
 }
 
-/// What bounds the connections of a server.
+/// Deadlines and quota of the connections of a server.
 #[derive(Debug, Clone)]
 pub struct Guard {
     pub deadlines: Deadlines,
-    /// One for all servers of the process.
+    /// Quota, shared by the servers whose connections are bounded together.
     pub quota: Arc<Quota>,
 }
 
 impl Default for Guard {
-    /// With the deadlines of the contract, and without a quota.
+    /// Returns the deadlines of the public contract, and a quota without bounds.
     fn default() -> Self {
         Self { deadlines: Deadlines::default(), quota: Quota::unbounded() }
     }
 }
 
-/// Connections that the kernel keeps until they are accepted, if its own limit allows as many: all sockets of a replica
-/// that ends come to the others in one moment. The standard library asks for 128, beyond which a client waits a second.
+/// Number of connections that the kernel queues until they are accepted, if its own limit allows it. When a replica ends,
+/// its WebSockets all reconnect to the other replicas at once. The standard library uses 128, beyond which a client waits a
+/// second.
 const BACKLOG: i32 = 4096;
 
-/// A listener on `addr`.
+/// Opens a listener on `addr`.
 ///
 /// # Errors
-/// The system's, for example that the address is in use.
+/// Errors of the system, for example if the address is in use.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
-    // As the standard library does on Unix: a server that was restarted need not wait for its old connections' time.
+    // The standard library does this on Unix too: a restarted server does not have to wait until its old connections time out.
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// A server on `listener`; `app` is called once on each worker's thread. It does not listen for signals.
+/// Starts a server on `listener`. It calls `app` once on the thread of each worker, and does not handle signals.
 ///
 /// # Errors
-/// The listener's.
+/// Errors of the listener.
 pub fn serve<F, I, A>(listener: TcpListener, bounds: ServerLimits, guard: Guard, app: F) -> io::Result<Server>
 where
     F: Fn() -> I + Clone + Send + 'static,
@@ -144,25 +146,25 @@ where
     let server = server.listen("http", listener, move || {
         let (app, stopping) = (Rc::new(app().into_factory()), stopping.clone());
         let (worker, quota) = (Worker::start(guard.deadlines), Arc::clone(&guard.quota));
-        // One application for both kinds of requests: the second service finds it where the first has put it.
+        // Both kinds of requests use one application: the first service stores it in the cell, the second one reads it.
         let started = Rc::new(OnceCell::new());
         let starting = Rc::clone(&started);
         let requests = fn_factory(move || {
             let (app, starting) = (Rc::clone(&app), Rc::clone(&starting));
             async move {
-                // `HttpServer` names the listener's address in it, for those who make up URLs from it. Nobody here does.
+                // `HttpServer` puts the address of the listener into the configuration, for generated URLs. This application generates none.
                 let app = Rc::new(app.new_service(AppConfig::default()).await?);
                 Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| {
-                    answer(app, request, RequestKind::Plain)
+                    respond(app, request, RequestKind::Plain)
                 }))
             }
         });
         let upgrades = fn_service(move |(request, framed)| {
-            let answer = started.get().map(|app| answer(app, request, RequestKind::Upgrade));
+            let response = started.get().map(|app| respond(app, request, RequestKind::Upgrade));
             async move {
-                // There is an application before there is a connection.
-                if let Some(answer) = answer {
-                    upgrade(answer.await.unwrap_or_else(Response::from), framed).await;
+                // The application exists before the first connection.
+                if let Some(response) = response {
+                    upgrade(response.await.unwrap_or_else(Response::from), framed).await;
                 }
                 Ok::<_, Infallible>(())
             }
@@ -172,13 +174,13 @@ where
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            // The worker's tick has the deadlines: a timer of actix-http's covers only the first head, or a pause.
+            // The tick of the worker checks the deadlines. The timers of actix-http cover only the first head and idle times.
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_MAX)
             .local_addr(addr)
             .on_connect_ext(|stream: &ClientStream, data| {
-                data.insert(Rc::clone(stream.link()));
+                data.insert(Rc::clone(stream.connection()));
             })
             .upgrade(upgrades)
             .finish(requests);
@@ -194,75 +196,76 @@ where
     Ok(server.run())
 }
 
-/// Whether actix-http gives the connection away for an answer.
+/// Kind of a request: whether actix-http can hand over its connection after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestKind {
-    /// It does not. What looks like a handshake to the application and not to actix-http, for example one with a body in
-    /// chunks, is refused.
+    /// Request without handover. A request that is a handshake for the application but not for actix-http, for example one
+    /// with a chunked body, is refused.
     Plain,
     Upgrade,
 }
 
-/// Answers a request. One on a connection beyond the quota gets an answer only if it is a probe, and is the last there.
-fn answer<S>(app: &Rc<S>, mut request: Request, kind: RequestKind) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
+/// Returns the response to a request. On a connection beyond the quota, only probes reach the application and other requests
+/// get 503; the connection closes after one response.
+fn respond<S>(app: &Rc<S>, mut request: Request, kind: RequestKind) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
 where
     S: Service<Request, Response = ServiceResponse, Error = Error>,
 {
-    let turn = Turn::begin(&mut request);
-    let exceeded = turn.as_ref().and_then(Turn::exceeded);
-    let answering = match exceeded {
+    let active = ActiveRequest::begin(&mut request);
+    let exceeded = active.as_ref().and_then(ActiveRequest::exceeded);
+    let call = match exceeded {
         Some(exceeded) if !middleware::PROBES.contains(&request.path()) => Err(exceeded),
         _ => Ok(app.call(request)),
     };
     async move {
-        let mut answer = match answering {
-            Ok(answering) => Response::from(answering.await?),
+        let mut response = match call {
+            Ok(call) => Response::from(call.await?),
             Err(exceeded) => refuse_request(exceeded),
         };
-        if kind == RequestKind::Plain && answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            answer = ApiError::new(Code::UpgradeRequired).error_response().into();
+        if kind == RequestKind::Plain && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            response = ApiError::new(Code::UpgradeRequired).error_response().into();
         }
         if exceeded.is_some() {
-            answer.head_mut().set_connection_type(ConnectionType::Close);
+            response.head_mut().set_connection_type(ConnectionType::Close);
         }
-        drop(turn);
-        Ok(answer)
+        drop(active);
+        Ok(response)
     }
 }
 
 fn refuse_request(exceeded: Exceeded) -> Response<BoxBody> {
-    let mut answer = ApiError::unavailable(match exceeded {
-        Exceeded::Connections => "No more connections are taken right now.",
-        Exceeded::Address => "No more connections are taken from this address right now.",
+    let mut response = ApiError::unavailable(match exceeded {
+        Exceeded::Connections => "The server accepts no more connections right now. Try again later.",
+        Exceeded::Address => "The server accepts no more connections from this address. Close some of them.",
     })
     .error_response();
-    middleware::harden(answer.headers_mut(), false);
-    answer.into()
+    middleware::harden(response.headers_mut(), false);
+    response.into()
 }
 
-/// Answers a request for an upgrade, and gives the connection away if it comes to one.
-async fn upgrade(answer: Response<BoxBody>, mut framed: Framed<ClientStream, Codec>) {
-    let (mut answer, body) = answer.into_parts();
-    let Some(admission) = answer.extensions_mut().remove::<AcceptedUpgrade>() else {
-        // Whatever the outcome, the connection ends.
-        let _ = timeout(REFUSAL_MAX, refuse(answer, body, framed)).await;
+/// Sends the response to an upgrade request, and hands over the connection if the response is a handshake.
+async fn upgrade(response: Response<BoxBody>, mut framed: Framed<ClientStream, Codec>) {
+    let (mut response, body) = response.into_parts();
+    let Some(accepted) = response.extensions_mut().remove::<AcceptedUpgrade>() else {
+        // The connection ends in any case.
+        let _ = timeout(REFUSAL_MAX, refuse(response, body, framed)).await;
         return;
     };
-    if framed.start_send_unpin(Message::Item((answer, BodySize::None))).is_ok() {
+    if framed.start_send_unpin(Message::Item((response, BodySize::None))).is_ok() {
         let FramedParts { io, read_buf, write_buf, .. } = framed.into_parts();
         let (io, permit) = io.into_parts();
-        admission.begin(io, write_buf.freeze(), &read_buf, Box::new(permit));
+        accepted.begin(io, write_buf.freeze(), &read_buf, Box::new(permit));
     }
 }
 
-/// Sends an answer that is no handshake, and closes, since nothing else can be said on such a connection.
+/// Sends a response that is not a handshake, and closes the connection, which cannot be used for other requests.
 async fn refuse(
-    mut answer: Response<()>,
+    mut response: Response<()>,
     body: BoxBody,
     mut framed: Framed<ClientStream, Codec>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    answer.head_mut().set_connection_type(ConnectionType::Close);
-    framed.feed(Message::Item((answer, body.size()))).await?;
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    framed.feed(Message::Item((response, body.size()))).await?;
     let mut body = pin!(body);
     while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
         framed.feed(Message::Chunk(Some(chunk?))).await?;
@@ -271,7 +274,7 @@ async fn refuse(
     framed.flush().await?;
     let (mut socket, _permit) = framed.into_parts().io.into_parts();
     socket.shutdown().await?;
-    // To close while the peer is still sending would take the answer away from it (RFC 9112 §9.6).
+    // Closing while the peer is still sending could make its kernel drop the response (RFC 9112 §9.6).
     tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;
     Ok(())
 }

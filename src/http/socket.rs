@@ -1,4 +1,4 @@
-//! `/ws`: who may connect, and as whom. What is said there is the business of [`crate::ws`].
+//! `/ws`: checks who may connect, and with which session. [`crate::ws`] implements the WebSocket itself.
 
 use std::sync::LazyLock;
 
@@ -21,24 +21,26 @@ static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     (body.into(), tag)
 });
 
-/// Makes a WebSocket of the connection. Anybody may watch; with a session, its user's private events come too.
+/// Upgrades the connection to a WebSocket. No session is needed. With a session, the client also receives the private
+/// events of its user.
 ///
-/// Browsers let any page open a socket and send the cookie along, so the origin is all that tells them apart.
+/// Browsers let a page of any site open a WebSocket and send the cookie, so the origin must be checked here.
 pub async fn connect(shard: web::Data<Shard>, call: Call) -> HandlerResult {
     if origin::is_foreign(call.req.headers(), &call.state.context.origins) {
         return Err(ApiError::new(Code::CrossOrigin));
     }
-    let viewer = call.session().await?.map(|who| Viewer { user: who.user, session: who.session, expires_at: who.expires_at });
+    let viewer =
+        call.session().await?.map(|session| Viewer { user: session.user, session: session.session, expires_at: session.expires_at });
     let context = &call.state.context;
     let client = ClientAddress::of(call.req.peer_addr(), call.req.headers(), &context.proxies);
     let address = if context.limits.is_on() { client.address(&context.proxies) } else { None };
     ws::connect(&shard, &call.req, viewer, address).map_err(|refused| match refused {
         Refused::Handshake(_) => ApiError::new(Code::UpgradeRequired),
-        Refused::Full => ApiError::unavailable("No more connections are taken right now."),
+        Refused::Full => ApiError::unavailable("The server accepts no more connections right now. Try again later."),
     })
 }
 
-/// The document of the WebSocket.
+/// Returns the AsyncAPI document of the WebSocket.
 #[utoipa::path(get, path = "/api/asyncapi.json", tag = "operation", operation_id = "asyncapi",
     responses((status = 200, description = "AsyncAPI 3.", body = serde_json::Value, content_type = "application/json")))]
 pub async fn asyncapi(req: HttpRequest) -> HttpResponse {

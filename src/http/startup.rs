@@ -1,7 +1,7 @@
-//! The application while the server starts: alive, not ready, and the reason why.
+//! Application while the server starts: `/healthz` is 200, and everything else is 503 with the reason.
 //!
-//! The HTTP server runs from the bind on. Each of its workers answers by a small application of its own until the real one
-//! can be built, which happens with the first request after [`Startup::finish`]. Connections stay open across that change.
+//! The HTTP server runs from the bind on. Each of its workers uses a small application until it can build the full one, at the
+//! first request after [`Startup::finish`]. Connections stay open during that change.
 
 use std::{
     borrow::Cow,
@@ -27,7 +27,7 @@ use tokio::sync::OnceCell;
 use super::{AppState, HttpContext, answer::HandlerResult, error::ApiError, health, middleware};
 use crate::config::Config;
 
-/// The progress of the start, shared by all workers of all servers.
+/// Progress of the start, shared by all workers of all servers.
 #[derive(Debug, Clone)]
 pub struct Startup(Arc<StartupInner>);
 
@@ -39,7 +39,7 @@ struct StartupInner {
 }
 
 impl Startup {
-    /// A start that begins now, of a server that listens on `addr`.
+    /// Creates the state of a start that begins now. The server listens on `addr`.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
         let inner = StartupInner {
             context: Arc::new(HttpContext::new(config, addr)),
@@ -49,24 +49,24 @@ impl Startup {
         Self(Arc::new(inner))
     }
 
-    /// What requests are admitted by, before and after the start.
+    /// Returns the context of requests, which is the same before and after the start.
     pub fn context(&self) -> Arc<HttpContext> {
         Arc::clone(&self.0.context)
     }
 
-    /// Names what is being waited for, as the answer of `/readyz` tells it.
+    /// Sets the reason of the 503 responses during the start.
     pub fn waits(&self, reason: impl Into<Cow<'static, str>>) {
         *self.0.reason.write() = reason.into();
     }
 
-    /// From now on requests reach the application.
+    /// Ends the start: from now on the full application handles the requests.
     pub fn finish(&self, state: AppState) {
-        // A second state would be a second start.
+        // There is one start, so the state is set once.
         let _ = self.0.state.set(state);
     }
 }
 
-/// The application of a server: that of the start, and what `build` makes of the state as soon as there is one.
+/// Returns the application of a server: that of the start, then the one that `build` creates from the state.
 pub fn staged<B, I, A>(
     startup: Startup,
     build: B,
@@ -99,7 +99,7 @@ where
     })
 }
 
-/// Everything but `/healthz` is not available yet.
+/// Returns the application of the start, where only `/healthz` is available.
 fn starting(startup: Startup) -> App<impl super::Service> {
     let healthz = web::resource("/healthz")
         .route(web::get().to(health::alive))
@@ -117,10 +117,10 @@ async fn not_ready(startup: web::Data<Startup>) -> HandlerResult {
     Err(ApiError::unavailable(format!("Not ready: {}.", startup.0.reason.read())))
 }
 
-/// Builds the application of a worker, once there is a state.
+/// Function that builds the full application of a worker.
 type Build<A> = Rc<dyn Fn(AppState) -> LocalBoxFuture<'static, Result<Rc<A>, Error>>>;
 
-/// One worker's application.
+/// Application of one worker.
 struct Staged<S, A> {
     startup: Startup,
     starting: Rc<S>,

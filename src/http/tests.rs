@@ -1,4 +1,4 @@
-//! The application over a store in memory, and what it answers when the same content is asked for in several encodings.
+//! The application with a store in memory, and its responses to requests for the same content in several encodings.
 
 use std::{io::Read, sync::Arc};
 
@@ -47,13 +47,13 @@ impl Health for Healthy {
     }
 }
 
-/// A server without a network, on this thread.
+/// Application without a network, on the thread of the test.
 pub(super) struct Site {
     state: AppState,
 }
 
 impl Site {
-    /// With the given flags of `gittix serve`, listening on 127.0.0.1:3000.
+    /// Starts the application with flags of `gittix serve`. Its address is 127.0.0.1:3000.
     pub(super) async fn open(flags: &[&str]) -> Self {
         let config = Flags::parse_from(["gittix"].iter().chain(flags)).config;
         let store = EmbeddedStore::in_memory().expect("memory opens");
@@ -74,7 +74,7 @@ impl Site {
         self.answer(TestRequest::get().uri(path)).await
     }
 
-    /// The body of an answer to GET, as text.
+    /// Returns the body of the response to GET, as text.
     pub(super) async fn text(&self, path: &str) -> String {
         String::from_utf8(read_body(self.get(path).await).await.to_vec()).expect("UTF-8")
     }
@@ -94,7 +94,7 @@ impl Site {
         &self.state.catalog
     }
 
-    /// Takes a ticket out of the catalog, as if this replica had not been informed of it yet.
+    /// Removes a ticket from the catalog, as if the feed had not delivered it yet.
     pub(super) fn forget(&self, ticket: &Ticket) {
         self.state.catalog.remove(ticket.id, ticket.version);
     }
@@ -154,7 +154,7 @@ async fn list_is_sent_in_the_encoding_that_the_client_prefers() {
 }
 
 #[actix_web::test]
-async fn compressed_list_is_that_of_the_present_tickets() {
+async fn compressed_list_has_the_present_tickets() {
     let site = site_with_tickets(20).await;
     let body = async || decoded("br", &read_body(site.answer(accepting("/api/tickets", "br")).await).await);
     let first = body().await;
@@ -164,14 +164,14 @@ async fn compressed_list_is_that_of_the_present_tickets() {
 }
 
 #[actix_web::test]
-async fn short_list_is_sent_as_it_is() {
+async fn short_list_is_not_compressed() {
     let site = site_with_tickets(1).await;
     let answer = site.answer(accepting("/api/tickets", "br, gzip")).await;
     assert_eq!(header_of(&answer, header::CONTENT_ENCODING), "");
 }
 
 #[actix_web::test]
-async fn next_page_is_named_whatever_the_encoding() {
+async fn next_page_is_linked_in_every_encoding() {
     let site = site_with_tickets(20).await;
     for encodings in ["br", "gzip", "identity"] {
         let answer = site.answer(accepting("/api/tickets?limit=10", encodings)).await;

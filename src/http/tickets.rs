@@ -1,4 +1,4 @@
-//! Single tickets: put on sale, shown, changed, taken off sale. Lists of them: `listing.rs`.
+//! Handlers of single tickets: put on sale, show, change, take off sale. Lists of tickets are in `listing.rs`.
 
 use actix_web::{
     HttpResponse,
@@ -18,15 +18,16 @@ use crate::{
     wire::TicketView,
 };
 
-/// No ticket changes so often: a condition that never holds.
+/// Version that no ticket has, for a condition that is never met.
 const NEVER: Version = Version::MAX;
 
-/// What a seller says of a ticket.
+/// Title and price of a ticket.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = TicketInput)]
-pub struct Listing {
-    /// Trimmed and brought into NFC; one line with at least one visible character (a letter, number, punctuation mark or
-    /// symbol that is not ignorable), without control characters and without characters that change the direction of text.
+pub struct TicketInput {
+    /// Title. It is trimmed and converted to NFC; one line with at least one visible character (a letter, number,
+    /// punctuation mark or symbol that is not ignorable), without control characters and without characters that change the
+    /// direction of text.
     #[schema(
         value_type = String,
         min_length = 1,
@@ -39,7 +40,7 @@ pub struct Listing {
     price: Money,
 }
 
-/// How a price may be sent.
+/// Forms in which a price may be sent.
 #[derive(Debug)]
 pub struct PriceInput;
 
@@ -50,7 +51,7 @@ impl utoipa::PartialSchema for PriceInput {
         OneOfBuilder::new()
             .item(number)
             .item(text)
-            .description(Some("Major units with at most two decimals, from 0.50 to 999999.99; judged by value."))
+            .description(Some("Major units with at most two decimals, from 0.50 to 999999.99. The value counts, not its notation."))
             .examples([serde_json::json!(19.99), serde_json::json!("19.99")])
             .into()
     }
@@ -64,7 +65,7 @@ impl utoipa::ToSchema for PriceInput {
 
 /// Shows a ticket.
 #[utoipa::path(get, path = "/api/tickets/{id}", tag = "tickets", operation_id = "getTicket",
-    params(("id" = String, Path, format = "uuid"), ("If-None-Match" = Option<String>, Header, description = "Tags that the client has: 304 if it has the present one.")),
+    params(("id" = String, Path, format = "uuid"), ("If-None-Match" = Option<String>, Header, description = "Entity tags that the client has: 304 if one of them is the present tag.")),
     responses(
         (status = 200, description = "The present state.", body = TicketView<'static>, headers(("ETag" = String, description = "The version, strong."))),
         (status = 304, description = "The client has the present state."),
@@ -76,7 +77,7 @@ pub async fn get(call: Call) -> HandlerResult {
     let mut answer = if etag::if_none_match(call.req.headers(), &tag) {
         HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish()
     } else {
-        shown(StatusCode::OK, &ticket)?
+        ticket_response(StatusCode::OK, &ticket)?
     };
     answer.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
     Ok(answer)
@@ -84,7 +85,7 @@ pub async fn get(call: Call) -> HandlerResult {
 
 /// Puts a ticket on sale.
 #[utoipa::path(post, path = "/api/tickets", tag = "tickets", operation_id = "createTicket",
-    request_body(content = Listing, content_type = "application/json"),
+    request_body(content = TicketInput, content_type = "application/json"),
     responses(
         (status = 201, description = "On sale.", body = TicketView<'static>,
             headers(("Location" = String, description = "The ticket's address."), ("ETag" = String, description = "The version, strong."))),
@@ -92,15 +93,15 @@ pub async fn get(call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn create(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
+    let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
-        let Listing { title, price } = listing(&body)?;
-        call.state.context.limits.listing(who.user)?;
-        Ok(call.actors().tickets.list(who.user, title, price, key).await?)
+        let TicketInput { title, price } = ticket_input(&body)?;
+        call.state.context.limits.listing(session.user)?;
+        Ok(call.actors().tickets.list(session.user, title, price, key).await?)
     };
-    call.run_idempotent(who.user, &body, work, |ticket| {
-        let mut answer = shown(StatusCode::CREATED, &ticket)?;
+    call.run_idempotent(session.user, &body, work, |ticket| {
+        let mut answer = ticket_response(StatusCode::CREATED, &ticket)?;
         answer.headers_mut().insert(header::LOCATION, super::answer::header_value(&format!("/api/tickets/{}", ticket.id)));
         Ok(answer)
     })
@@ -110,8 +111,8 @@ pub async fn create(mut call: Call) -> HandlerResult {
 /// Changes title and price.
 #[utoipa::path(put, path = "/api/tickets/{id}", tag = "tickets", operation_id = "updateTicket",
     params(("id" = String, Path, format = "uuid"),
-        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, description = "Versions that the change is meant for.")),
-    request_body(content = Listing, content_type = "application/json"),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, description = "Versions to which the change may be applied.")),
+    request_body(content = TicketInput, content_type = "application/json"),
     responses(
         (status = 200, description = "Changed.", body = TicketView<'static>, headers(("ETag" = String, description = "The version, strong."))),
         (status = 403, description = "`not_owner`"),
@@ -121,20 +122,20 @@ pub async fn create(mut call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn edit(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
+    let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
-        let Listing { title, price } = listing(&body)?;
+        let TicketInput { title, price } = ticket_input(&body)?;
         let (id, if_match) = target(&call).await?;
-        Ok(call.actors().tickets.edit(id, who.user, title, price, if_match, key).await?)
+        Ok(call.actors().tickets.edit(id, session.user, title, price, if_match, key).await?)
     };
-    call.run_idempotent(who.user, &body, work, |ticket| shown(StatusCode::OK, &ticket)).await
+    call.run_idempotent(session.user, &body, work, |ticket| ticket_response(StatusCode::OK, &ticket)).await
 }
 
-/// Takes a ticket off sale. Orders keep their copy.
+/// Takes a ticket off sale. Orders keep their copy of it.
 #[utoipa::path(delete, path = "/api/tickets/{id}", tag = "tickets", operation_id = "deleteTicket",
     params(("id" = String, Path, format = "uuid"),
-        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, description = "Versions that the change is meant for.")),
+        ("If-Match" = Option<String>, Header, pattern = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#, description = "Versions to which the change may be applied.")),
     responses(
         (status = 204, description = "Off sale."),
         (status = 403, description = "`not_owner`"),
@@ -144,47 +145,47 @@ pub async fn edit(mut call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn delist(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
+    let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
         Form::nothing(&body)?;
         let (id, if_match) = target(&call).await?;
-        Ok(call.actors().tickets.delist(id, who.user, if_match, key).await?)
+        Ok(call.actors().tickets.delist(id, session.user, if_match, key).await?)
     };
-    call.run_idempotent(who.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+    call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
 }
 
-/// The ticket that a change is meant for, and the version that it must have.
+/// Returns the ticket to change, and the version that it must have.
 async fn target(call: &Call) -> Result<(TicketId, Option<Version>), ApiError> {
-    let demanded = etag::if_match(call.req.headers())?;
+    let precondition = etag::if_match(call.req.headers())?;
     let id = call.id()?;
-    let version = match demanded {
+    let version = match precondition {
         Precondition::None => None,
         Precondition::OneOf(versions) => match versions[..] {
             [] => Some(NEVER),
             [one] => Some(one),
-            // Of several the present one counts; should it change until the actor decides, it is 412 all the same.
-            _ => Some(call.actors().tickets.get(id).await?.version).filter(|now| versions.contains(now)).or(Some(NEVER)),
+            // Of several versions, the present one is required. If it changes before the actor decides, the response is 412.
+            _ => Some(call.actors().tickets.get(id).await?.version).filter(|present| versions.contains(present)).or(Some(NEVER)),
         },
     };
     Ok((id, version))
 }
 
-fn shown(status: StatusCode, ticket: &Ticket) -> HandlerResult {
+fn ticket_response(status: StatusCode, ticket: &Ticket) -> HandlerResult {
     let view = TicketView::of(ticket).ok_or_else(|| ApiError::new(Code::NotFound))?;
     let mut answer = json(status, &view);
     answer.headers_mut().insert(header::ETAG, super::answer::header_value(&etag::of(ticket.version)));
     Ok(answer)
 }
 
-fn listing(body: &[u8]) -> Result<Listing, ApiError> {
+fn ticket_input(body: &[u8]) -> Result<TicketInput, ApiError> {
     let mut form = Form::parse(body, &["title", "price"])?;
     let title = form.required("title", |raw| Title::parse(&text(raw)?).map_err(|error| error.to_string().into()));
     let price = form.required("price", price);
-    form.finish(title.zip(price).map(|(title, price)| Listing { title, price }))
+    form.finish(title.zip(price).map(|(title, price)| TicketInput { title, price }))
 }
 
-/// A price as a JSON number, or as plain decimal text.
+/// Parses a price from a JSON number, or from a JSON string with plain decimals.
 pub fn price(raw: &str) -> Result<Money, FieldError> {
     let parsed = match raw.as_bytes().first() {
         Some(b'"') => Money::parse_text(&text(raw)?),
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_a_number_or_plain_text() {
+    fn price_is_a_number_or_a_plain_decimal_string() {
         for raw in ["20", "2e1", "20.00", "\"20\"", "\"20.0\"", "2000e-2", "\"\\u0032\\u0030\""] {
             assert_eq!(price(raw).map(Money::minor), Ok(2000), "{raw}");
         }
@@ -209,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_needs_title_and_price() {
-        let listing = listing(br#"{"title":" Jazz ","price":"19.99","x":1}"#).expect("valid");
-        assert_eq!((listing.title.as_str(), listing.price.minor()), ("Jazz", 1999));
+    fn ticket_input_has_title_and_price() {
+        let input = ticket_input(br#"{"title":" Jazz ","price":"19.99","x":1}"#).expect("valid");
+        assert_eq!((input.title.as_str(), input.price.minor()), ("Jazz", 1999));
     }
 }

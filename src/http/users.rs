@@ -1,4 +1,4 @@
-//! Accounts and sessions.
+//! Handlers of accounts and sessions.
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
@@ -19,16 +19,17 @@ use crate::{
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = SignUpSchema)]
 pub struct SignUpSchema {
-    /// Trimmed, brought into NFC and lower case; at most 254 characters.
+    /// Email address. It is trimmed and converted to NFC and lower case; at most 254 characters.
     #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
     email: Email,
-    /// Never trimmed or cut; its length counts after NFC. Refused are the 10,000 most common passwords, one repeated
-    /// character, and what has fewer than 6 characters of its own beside the email address and `gittix`.
+    /// Password. It is not trimmed or shortened; its length is counted after NFC. These passwords are refused: the 10,000 most
+    /// common ones, one repeated character, and those with fewer than 6 characters left without parts of the email address and
+    /// `gittix`.
     #[schema(value_type = String, min_length = 8, max_length = 128, example = "correct horse battery staple")]
     password: NewPassword,
 }
 
-/// Who somebody says they are. Nothing is judged here but the pair.
+/// Credentials. Only the pair is checked: the rules for new emails and passwords do not apply.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = SignInSchema)]
 pub struct SignInSchema {
@@ -38,40 +39,40 @@ pub struct SignInSchema {
     password: String,
 }
 
-/// What a user changes about themselves; what is left out stays.
+/// Changes of an account. Members that are left out stay unchanged.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = UserUpdate)]
 #[serde(rename_all = "camelCase")]
-#[allow(dead_code, reason = "its members are those of UserUpdate; this is how they are documented")]
+#[allow(dead_code, reason = "the type documents the members of UserUpdate")]
 pub struct UserUpdateSchema {
     #[schema(value_type = Option<String>, nullable = false, format = "email", max_length = 254, example = "ann@example.com")]
     email: Option<Email>,
-    /// As of a new account.
+    /// New password, with the rules of a new account.
     #[schema(value_type = Option<String>, nullable = false, min_length = 8, max_length = 128)]
     password: Option<NewPassword>,
-    /// Ten wrong ones in a row end the session.
+    /// Current password. Ten wrong ones in a row end the session.
     #[schema(example = "correct horse battery staple")]
     current_password: String,
 }
 
-/// Who is signed in.
+/// The signed-in user.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Current<'a> {
-    /// Null: nobody.
+    /// The user; null without a session.
     #[schema(required = true)]
     current_user: Option<UserView<'a>>,
 }
 
-/// Nothing to tell.
+/// Empty object.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Nothing {}
 
-/// Opens an account and signs in. A session whose cookie came along ends.
+/// Creates an account and signs in. The session of a cookie in the request ends.
 #[utoipa::path(post, path = "/api/users/signup", tag = "users", operation_id = "signUp",
     request_body(content = SignUpSchema, content_type = "application/json"),
     responses(
-        (status = 201, description = "Signed up and in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
+        (status = 201, description = "The account exists and is signed in.", body = UserView<'static>, headers(("Set-Cookie" = String, description = "The session."))),
         (status = 409, description = "`email_in_use`"),
     ))]
 pub async fn sign_up(mut call: Call) -> HandlerResult {
@@ -85,8 +86,8 @@ pub async fn sign_up(mut call: Call) -> HandlerResult {
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
 
-/// Opens a session. One whose cookie came along ends. After 10 failures in 15 minutes for one email address from one network, that
-/// network gets 429 for it; others do not.
+/// Signs in. The session of a cookie in the request ends. After 10 failures in 15 minutes for one email address from one
+/// network, further attempts for that address from that network get 429; other networks are not affected.
 #[utoipa::path(post, path = "/api/users/signin", tag = "users", operation_id = "signIn",
     request_body(content = SignInSchema, content_type = "application/json"),
     responses(
@@ -98,13 +99,13 @@ pub async fn sign_in(mut call: Call) -> HandlerResult {
     let browser = call.browser().await?;
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
-    let claim = form.required("email", text).zip(form.required("password", text));
-    let SignInSchema { email, password } = form.finish(claim.map(|(email, password)| SignInSchema { email, password }))?;
+    let credentials = form.required("email", text).zip(form.required("password", text));
+    let SignInSchema { email, password } = form.finish(credentials.map(|(email, password)| SignInSchema { email, password }))?;
     let (card, token) = call.actors().users.sign_in(&email, password, browser).await?;
     signed_in(&call, StatusCode::OK, &card, token)
 }
 
-/// Ends the session, and closes its sockets. Without a session there is nothing to end, and that is fine.
+/// Signs out: ends the session and closes its WebSockets. A request without a session succeeds too.
 #[utoipa::path(post, path = "/api/users/signout", tag = "users", operation_id = "signOut",
     request_body(content = Option<Nothing>, content_type = "application/json"),
     responses((status = 200, description = "Signed out.", body = Nothing, headers(("Set-Cookie" = String, description = "Clears the session.")))),
@@ -114,7 +115,7 @@ pub async fn sign_out(mut call: Call) -> HandlerResult {
     let sessions = call.sessions().await?;
     let body = call.body().await?;
     Form::nothing(&body)?;
-    // All of them: otherwise the next request would be signed in by the cookie that is left.
+    // All sessions must end: otherwise a remaining cookie would sign in the next request.
     for session in &sessions {
         call.actors().users.sign_out(session).await?;
     }
@@ -123,7 +124,7 @@ pub async fn sign_out(mut call: Call) -> HandlerResult {
     Ok(answer)
 }
 
-/// Who is signed in: never 401.
+/// Returns the signed-in user, or null without a session. The response is never 401.
 #[utoipa::path(get, path = "/api/users/currentuser", tag = "users", operation_id = "currentUser",
     responses((status = 200, description = "The user, or null.", body = Current<'static>)),
     security((), ("session" = [])))]
@@ -135,7 +136,7 @@ pub async fn current(call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &Current { current_user: card.as_ref().map(UserView::of) }))
 }
 
-/// Changes email or password. A new password ends all of the user's sessions; the answer's cookie holds a new one.
+/// Changes email or password. A new password ends all sessions of the user; the cookie of the response holds a new session.
 #[utoipa::path(put, path = "/api/users/currentuser", tag = "users", operation_id = "updateUser",
     request_body(content = UserUpdateSchema, content_type = "application/json"),
     responses(
@@ -146,7 +147,7 @@ pub async fn current(call: Call) -> HandlerResult {
     ),
     security(("session" = [])))]
 pub async fn update(mut call: Call) -> HandlerResult {
-    let who = call.signed_in().await?;
+    let session = call.signed_in().await?;
     let client = call.client();
     call.state.context.limits.sign_in(client)?;
     let body = call.body().await?;
@@ -155,13 +156,13 @@ pub async fn update(mut call: Call) -> HandlerResult {
         let (email, password) = (form.optional("email", email), form.optional("password", new_password));
         let current = form.required("currentPassword", text);
         let update = form.finish(current.map(|current_password| UserUpdate { email, password, current_password }))?;
-        Ok(call.actors().users.update(&who, update, client.network(), key).await?)
+        Ok(call.actors().users.update(&session, update, client.network(), key).await?)
     };
     let answer = |UserUpdated { card, token }| match token {
         Some(token) => signed_in(&call, StatusCode::OK, &card, token),
         None => Ok(json(StatusCode::OK, &UserView::of(&card))),
     };
-    call.run_idempotent(who.user, &body, work, answer).await
+    call.run_idempotent(session.user, &body, work, answer).await
 }
 
 fn signed_in(call: &Call, status: StatusCode, card: &PublicUser, token: SessionToken) -> HandlerResult {
@@ -170,9 +171,9 @@ fn signed_in(call: &Call, status: StatusCode, card: &PublicUser, token: SessionT
     Ok(answer)
 }
 
-/// A cookie of ours is plain ASCII, so this tells of a mistake in our own code.
+/// Logs and returns an internal error. A session cookie is plain ASCII, so this is a bug of the server.
 fn unwritable(error: &impl std::fmt::Display) -> ApiError {
-    tracing::error!(%error, "a session cookie could not be written");
+    tracing::error!(%error, "a session cookie could not be written; this is a bug: please report it");
     ApiError::new(super::error::Code::Internal)
 }
 
@@ -180,7 +181,7 @@ fn email(raw: &str) -> Result<Email, FieldError> {
     Email::parse(&text(raw)?).map_err(|error| error.to_string().into())
 }
 
-/// Judged before anything is hashed.
+/// Parses a new password. This check comes before hashing.
 fn new_password(raw: &str) -> Result<NewPassword, FieldError> {
     NewPassword::parse(&text(raw)?).map_err(|error| error.to_string().into())
 }
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_is_no_email() {
+    fn object_with_an_operator_is_not_an_email() {
         assert_eq!(email(r#"{"$gt":""}"#), Err("must be a string".into()));
         assert_eq!(email(r#"" Ann@Example.COM ""#).map(|email| email.to_string()), Ok("ann@example.com".into()));
     }

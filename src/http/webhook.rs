@@ -1,10 +1,9 @@
-//! The door for what Stripe sends by itself. Whether it was Stripe is judged here, over the very bytes that arrived; what
-//! it means is the actors' business.
+//! Receiver of Stripe's webhook deliveries. It verifies the signature over the received bytes; the actors process the event.
 //!
-//! Anyone can send to this address, without a session. So what the head of a request tells is checked before its body
-//! is read; the bytes of bodies are bounded in all and for each client address; refusals are limited for each client address,
-//! and logged as a count. A delivery that verifies is taken from any address, also from one with too many refusals: Stripe may
-//! share it with a forger, behind a proxy that is not named in `GITTIX_TRUSTED_PROXIES`.
+//! Anyone can send to this address, without a session. Therefore the head of a request is checked before its body is read, the
+//! bytes of bodies are bounded in total and for each client address, and refusals are limited for each client address and
+//! logged as counts. A delivery with a valid signature is accepted from any address, also from one with too many refusals:
+//! behind a proxy that is not in `GITTIX_TRUSTED_PROXIES`, Stripe and a forger have the same address.
 
 use actix_web::http::{StatusCode, header::HeaderName};
 use serde::Serialize;
@@ -24,20 +23,21 @@ use crate::{
     payments::stripe::webhook::{Claim, Notice, Secrets, SignatureError},
 };
 
-/// Where it is. No browser comes here, so neither its origin nor its address counts: the signature does.
+/// Path of the webhook. Browsers do not use it, so the origin is not checked. The client address counts only for bodies that
+/// are being received and for refusals.
 pub const PATH: &str = "/api/webhooks/stripe";
-/// Stripe's largest events have some 100 KiB.
+/// Maximum length of a body, in bytes. Stripe's largest events have about 100 KiB.
 pub const BYTES_MAX: usize = 256 * 1024;
-/// Bodies in flight from one client address: four of the largest, or hundreds of usual ones.
+/// Maximum bytes of bodies that are being received from one client address: four of the largest bodies.
 const CLIENT_BYTES_MAX: usize = 4 * BYTES_MAX;
-/// Bodies in flight from all of them.
+/// Maximum bytes of bodies that are being received from all client addresses.
 const TOTAL_BYTES_MAX: usize = 32 * CLIENT_BYTES_MAX;
-/// After this long there is room for another body, unless its sender keeps the room on purpose.
+/// Time after which a refused delivery may be repeated. Bodies that Stripe sends have been received by then.
 const RETRY_AFTER: Millis = Millis::from_secs(1);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 
-/// What deliveries are judged by.
+/// Secrets, mode and bounds for the check of deliveries.
 #[derive(Debug)]
 pub struct WebhookVerifier {
     secrets: Secrets,
@@ -58,16 +58,16 @@ impl WebhookVerifier {
     }
 }
 
-/// The delivery arrived, and need not come again.
+/// Acknowledgement of a delivery, which Stripe then does not repeat.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Received {
     #[schema(value_type = bool)]
     received: bool,
 }
 
-/// An event of Stripe's, as Stripe delivers it. Of it, nothing but the payment's id is believed: the payment itself is
-/// asked for at Stripe. A delivery that was dealt with before, or that is about nothing of ours, is acknowledged all the
-/// same. 429 and 503 ask Stripe to deliver it again later.
+/// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are read from it; the state of
+/// the payment is requested from Stripe. A delivery that was processed before, or that concerns no payment of this
+/// marketplace, is acknowledged too. After 429 and 503 Stripe delivers the event again later.
 #[utoipa::path(post, path = "/api/webhooks/stripe", tag = "webhooks", operation_id = "receiveStripeEvent",
     params(("Stripe-Signature" = String, Header, description = "`t=<unix seconds>,v1=<HMAC-SHA-256 over time, dot and body, in hex>`; at most 300 s off.")),
     request_body(content = Value, content_type = "application/json", description = "At most 256 KiB."),
@@ -83,7 +83,7 @@ pub async fn receive(mut call: Call) -> HandlerResult {
     }
     let share = take_share(&call, expected_bytes)?;
     let body = call.body_within(BYTES_MAX).await?;
-    let verified = claim(&call).and_then(|claim| call.state.context.door.secrets.verify(&claim, &body));
+    let verified = claim(&call).and_then(|claim| call.state.context.webhook.secrets.verify(&claim, &body));
     if let Err(error) = verified {
         return Err(refuse(&call, error));
     }
@@ -100,26 +100,29 @@ pub async fn receive(mut call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &Received { received: true }))
 }
 
-/// What the request's header claims.
+/// Returns the content of the signature header, which is not verified yet.
 fn claim(call: &Call) -> Result<Claim<'_>, SignatureError> {
     let mut lines = call.req.headers().get_all(SIGNATURE);
     let header = lines.next().and_then(|line| line.to_str().ok()).filter(|_| lines.next().is_none());
-    call.state.context.door.secrets.claim(header.ok_or(SignatureError::Missing)?, call.state.clock.now())
+    call.state.context.webhook.secrets.claim(header.ok_or(SignatureError::Missing)?, call.state.clock.now())
 }
 
-/// Counts a delivery that is not Stripe's: 400, or 429 for a client with too many of them.
+/// Counts a delivery without a valid signature. Returns 400, or 429 for a client with too many of them.
 fn refuse(call: &Call, error: SignatureError) -> ApiError {
     METRICS.webhooks.with_label_values(&["invalid_signature"]).inc();
-    call.state.context.door.refusals.count(error);
+    call.state.context.webhook.refusals.count(error);
     match call.state.context.limits.webhook_failure(call.client()) {
         Ok(()) => ApiError::new(Code::InvalidSignature),
         Err(limited) => limited,
     }
 }
 
-/// Room for the body: 429 if the client's share is used up, 503 if there is none for anybody.
+/// Reserves memory for the body.
+///
+/// # Errors
+/// 429 if the share of the client is used up; 503 if the memory for all clients is used up.
 fn take_share(call: &Call, bytes: usize) -> Result<BodyShare, ApiError> {
-    call.state.context.door.bodies.take(call.client(), bytes).map_err(|exhausted| {
+    call.state.context.webhook.bodies.take(call.client(), bytes).map_err(|exhausted| {
         METRICS.webhooks.with_label_values(&["shed"]).inc();
         METRICS.requests_rejected.with_label_values(&["webhook"]).inc();
         match exhausted {
@@ -129,20 +132,20 @@ fn take_share(call: &Call, bytes: usize) -> Result<BodyShare, ApiError> {
     })
 }
 
-/// What became of a delivery that Stripe signed, as the metrics call it.
+/// Processes a delivery with a valid signature. Returns the label of its outcome in the metrics.
 async fn process(call: &Call, notice: Option<Notice>) -> Result<&'static str, ActorError> {
     let Some(notice) = notice else {
-        tracing::warn!("Stripe signed a delivery that is no event");
+        tracing::warn!("a delivery with a valid signature is not an event of Stripe; it was acknowledged and ignored");
         return Ok("malformed");
     };
     let Notice { event, kind, payment, is_live } = notice;
-    let Some(payment) = payment.filter(|_| is_live == call.state.context.door.is_live) else {
-        tracing::info!(event, kind, is_live, "Stripe told of what is no payment of ours");
+    let Some(payment) = payment.filter(|_| is_live == call.state.context.webhook.is_live) else {
+        tracing::info!(event, kind, is_live, "Stripe delivered an event without a payment of this marketplace; it was ignored");
         return Ok("ignored");
     };
-    let heard = call.actors().webhooks.process(event.clone(), payment.clone()).await?;
-    tracing::info!(event, kind, %payment, ?heard, "Stripe told of a payment");
-    Ok(match heard {
+    let outcome = call.actors().webhooks.process(event.clone(), payment.clone()).await?;
+    tracing::info!(event, kind, %payment, ?outcome, "Stripe delivered an event about a payment");
+    Ok(match outcome {
         WebhookOutcome::Handled => "handled",
         WebhookOutcome::Duplicate => "duplicate",
         WebhookOutcome::Unknown => "unknown",

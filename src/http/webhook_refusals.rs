@@ -1,5 +1,5 @@
-//! Deliveries to the webhook that were refused, logged as counts: one line for each interval in which there were any, so that
-//! a flood of them does not become a flood of lines.
+//! Refused deliveries to the webhook, logged as counts: one line for each interval with refusals, so that many refused
+//! deliveries do not produce many log lines.
 
 use std::{
     sync::{
@@ -11,10 +11,10 @@ use std::{
 
 use crate::payments::stripe::webhook::SignatureError;
 
-/// From the first refusal to the line that counts it and those that follow.
+/// Time from the first refusal to the line that counts it and the ones after it.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// What was refused since the last line. Clones share it.
+/// Refused deliveries since the last log line. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Refusals(Arc<RefusalCounts>);
 
@@ -24,12 +24,12 @@ struct RefusalCounts {
     wrong: AtomicU64,
     out_of_time: AtomicU64,
     no_secret: AtomicU64,
-    /// A line is due.
+    /// Whether a task will write a line.
     is_due: AtomicBool,
 }
 
 impl Refusals {
-    /// Counts one. Must run inside a runtime: the line is written by a task.
+    /// Counts one refusal. The caller must be inside a tokio runtime, because a task writes the line.
     pub fn count(&self, error: SignatureError) {
         let counter = match error {
             SignatureError::Missing => &self.0.missing,
@@ -48,7 +48,7 @@ impl Refusals {
     }
 
     fn log(&self) {
-        // First, so that a refusal which is counted from here on makes a line due again.
+        // This comes first, so that a later refusal starts a new task.
         self.0.is_due.store(false, Ordering::Release);
         let [missing, wrong, out_of_time, no_secret] =
             [&self.0.missing, &self.0.wrong, &self.0.out_of_time, &self.0.no_secret].map(|counter| counter.swap(0, Ordering::AcqRel));
@@ -60,7 +60,7 @@ impl Refusals {
                 wrong,
                 out_of_time,
                 no_secret,
-                "deliveries to the webhook were refused; if Stripe sent them, check STRIPE_WEBHOOK_SECRET and the clock"
+                "deliveries to the webhook were refused; if Stripe sent them, check STRIPE_WEBHOOK_SECRET and the clock of this machine"
             );
         }
     }
@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
 
-    /// What was logged.
+    /// Logged bytes.
     #[derive(Debug, Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_of_one_interval_are_one_line_with_their_number() {
+    async fn refusals_of_one_interval_are_logged_as_one_line_with_their_number() {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -103,7 +103,7 @@ mod tests {
             refusals.count(SignatureError::Wrong);
         }
         refusals.count(SignatureError::Missing);
-        // The task's first turn arms its timer.
+        // The first poll of the task starts its timer.
         tokio::task::yield_now().await;
         advance(LOG_EVERY).await;
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! A whole document: the shell of `web/index.html` with what is particular to one address.
+//! HTML documents: the template `web/index.html` with the title, description, content and data of one address.
 
 use std::sync::LazyLock;
 
@@ -27,45 +27,45 @@ use crate::http::{
 
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// What search engines and previews of links are shown.
+/// Head of a document, for search engines and link previews.
 #[derive(Debug)]
 pub(super) struct DocumentHead {
     pub(super) title: String,
     pub(super) description: String,
-    /// Path and query of the address by which the page is known; `None` if there is no such page.
+    /// Path and query of the canonical address; `None` if the page does not exist.
     pub(super) canonical: Option<String>,
-    /// Whether search engines may list it.
+    /// Whether search engines may list the page.
     pub(super) is_indexed: bool,
-    /// The type of the page in the Open Graph protocol.
+    /// Type of the page in the Open Graph protocol.
     pub(super) kind: &'static str,
-    /// The content in terms of schema.org.
+    /// Content in the vocabulary of schema.org.
     pub(super) linked_data: Option<Value>,
     /// Paths of the API that the browser requests before the script has loaded.
     pub(super) requests: Vec<String>,
 }
 
-/// The answer to a request of the interface, which the page's script would otherwise send first.
+/// Response of the API that is embedded into the page, so that the script does not have to request it.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct EmbeddedResponse {
     pub(super) path: String,
     pub(super) body: Vec<u8>,
-    /// The path of the next page.
+    /// Path of the next page.
     pub(super) next: Option<String>,
 }
 
-/// A document as it is sent.
+/// Rendered document.
 #[derive(Debug)]
 pub(super) struct Document {
     body: Encoded,
     tag: String,
 }
 
-/// The shell around what is filled in, in the order head, main, data.
+/// Parts of the template between the placeholders head, main and data.
 static PARTS: LazyLock<[String; 4]> = LazyLock::new(|| {
     let mut parts = [const { String::new() }; 4];
     let mut rest = SHELL;
     for (part, name) in parts.iter_mut().zip(["{{head}}", "{{main}}", "{{data}}"]) {
-        let (before, after) = rest.split_once(name).expect("the shell has each of them once");
+        let (before, after) = rest.split_once(name).expect("the template has each placeholder once");
         *part = before.replace("{{version}}", &VERSION);
         rest = after;
     }
@@ -74,41 +74,41 @@ static PARTS: LazyLock<[String; 4]> = LazyLock::new(|| {
 });
 
 impl Document {
-    /// `origin`: scheme, host and port of absolute addresses.
-    pub(super) fn new(origin: &str, head: &DocumentHead, main: &Markup, served: Option<&Served>) -> Self {
+    /// Renders a document. `origin` is the scheme, host and port of absolute addresses.
+    pub(super) fn new(origin: &str, head: &DocumentHead, main: &Markup, embedded: Option<&EmbeddedResponse>) -> Self {
         let [before_head, before_main, before_data, end] = &*PARTS;
-        let (head, data) = (head_markup(origin, head).into_string(), served.map(served_markup).unwrap_or_default().into_string());
+        let (head, data) = (head_markup(origin, head).into_string(), embedded.map(embedded_markup).unwrap_or_default().into_string());
         let body = Bytes::from([before_head, &head, before_main, &main.0, before_data, &data, end].map(String::as_str).concat());
         Self { tag: assets::tag(&body), body: Encoded::new(body, Effort::Low) }
     }
 
-    /// The answer with this document, or 304 if the client has it.
-    pub(super) fn answer(&self, req: &HttpRequest, context: &HttpContext) -> HttpResponse {
+    /// Returns the response with this document, or 304 if the client has it.
+    pub(super) fn response(&self, req: &HttpRequest, context: &HttpContext) -> HttpResponse {
         if etag::if_none_match(req.headers(), &self.tag) {
-            let mut answer = HttpResponse::NotModified();
-            return self.guarded(answer.insert_header((header::CACHE_CONTROL, NO_CACHE)).finish(), context);
+            let mut response = HttpResponse::NotModified();
+            return self.with_policies(response.insert_header((header::CACHE_CONTROL, NO_CACHE)).finish(), context);
         }
         self.with_body(req, context, StatusCode::OK, NO_CACHE)
     }
 
-    /// The answer with this document in place of one that there is not.
-    pub(super) fn refusal(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode) -> HttpResponse {
+    /// Returns an error response with this document.
+    pub(super) fn error_response(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode) -> HttpResponse {
         self.with_body(req, context, status, NO_STORE)
     }
 
     fn with_body(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode, caching: HeaderValue) -> HttpResponse {
-        let mut answer = HttpResponse::build(status);
-        answer.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::CACHE_CONTROL, caching));
-        self.guarded(self.body.send(req, &mut answer), context)
+        let mut response = HttpResponse::build(status);
+        response.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::CACHE_CONTROL, caching));
+        self.with_policies(self.body.send(req, &mut response), context)
     }
 
-    fn guarded(&self, mut answer: HttpResponse, context: &HttpContext) -> HttpResponse {
-        let headers = answer.headers_mut();
+    fn with_policies(&self, mut response: HttpResponse, context: &HttpContext) -> HttpResponse {
+        let headers = response.headers_mut();
         headers.insert(header::ETAG, HeaderValue::from_str(&self.tag).expect("a tag is ASCII"));
         headers.insert(header::VARY, VARY);
         headers.insert(header::CONTENT_SECURITY_POLICY, context.pages.policy.clone());
         assets::isolate(headers, context.has_stripe_element);
-        answer
+        response
     }
 }
 
@@ -129,7 +129,7 @@ fn head_markup(origin: &str, head: &DocumentHead) -> Markup {
             meta property="og:url" content=(format!("{origin}{path}"));
             link rel="canonical" href=(format!("{origin}{path}"));
         }
-        // Mode and credentials are those of `fetch` in web/net/api.js, or the answer would not be used (HTML, "preload").
+        // The browser uses the response only if mode and credentials are those of `fetch` in web/net/api.js (HTML, "preload").
         @for path in requests { link rel="preload" as="fetch" crossorigin="anonymous" href=(path); }
         @if let Some(data) = linked_data {
             script type="application/ld+json" { (json(&data.to_string())) }
@@ -137,16 +137,16 @@ fn head_markup(origin: &str, head: &DocumentHead) -> Markup {
     }
 }
 
-fn served_markup(served: &Served) -> Markup {
+fn embedded_markup(embedded: &EmbeddedResponse) -> Markup {
     html! {
-        script type="application/json" id="served" data-path=(served.path) data-next=[served.next.as_deref()] {
-            (json(&String::from_utf8_lossy(&served.body)))
+        script type="application/json" id="served" data-path=(embedded.path) data-next=[embedded.next.as_deref()] {
+            (json(&String::from_utf8_lossy(&embedded.body)))
         }
     }
 }
 
-/// JSON inside of an element `script`: no text in it can end the element or begin a comment (HTML, "Restrictions for contents
-/// of script elements").
+/// Returns JSON for a `script` element. No text in it can end the element or begin a comment (HTML, "Restrictions for
+/// contents of script elements").
 fn json(text: &str) -> PreEscaped<String> {
     PreEscaped(text.replace('<', "\\u003c"))
 }

@@ -1,4 +1,4 @@
-//! The files of `web/` that are embedded, as `build.rs` found and joined them.
+//! Embedded files of `web/`, which `build.rs` collects and bundles.
 
 use std::{collections::HashMap, fmt::Write, sync::LazyLock};
 
@@ -10,38 +10,38 @@ use crate::http::{
     encoded::{Effort, Encoded},
 };
 
-/// One file of the pages.
+/// One embedded file.
 #[derive(Debug)]
 struct PageFile {
-    /// Relative to `web/`.
+    /// Path relative to `web/`.
     path: &'static str,
     body: &'static [u8],
 }
 
 static FILES: &[PageFile] = include!(concat!(env!("OUT_DIR"), "/pages_files.rs"));
 
-/// The document of every page. What stands in double braces is filled in.
+/// Template of the document of every page. Names in double braces are placeholders.
 pub(super) const SHELL: &str = include_str!("../../../web/index.html");
 
-/// One file as it is sent.
+/// One file in the form in which it is sent.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct ServedFile {
     pub(super) content_type: &'static str,
     pub(super) body: Encoded,
     pub(super) tag: String,
 }
 
-pub(super) static SENT: LazyLock<HashMap<&str, Sent>> = LazyLock::new(|| {
-    let sent = |file: &'static PageFile| {
+pub(super) static SERVED_FILES: LazyLock<HashMap<&str, ServedFile>> = LazyLock::new(|| {
+    let served = |file: &'static PageFile| {
         let body = Encoded::new(Bytes::from_static(file.body), Effort::High);
-        Sent { content_type: content_type(file.path), tag: assets::tag(file.body), body }
+        ServedFile { content_type: content_type(file.path), tag: assets::tag(file.body), body }
     };
-    FILES.iter().map(|file| (file.path, sent(file))).collect()
+    FILES.iter().map(|file| (file.path, served(file))).collect()
 });
 
-/// The hash of all files and the shell together: a part of each file's address.
+/// Hash of the template and all files together, which is a part of the address of each file.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
-    /// Enough to tell all versions apart.
+    /// Enough to distinguish all versions.
     const DIGEST_BYTES: usize = 8;
     let mut all = Sha256::new();
     all.update(SHELL);
@@ -50,7 +50,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
         all.update(body);
     }
     all.finalize()[..DIGEST_BYTES].iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a text takes what is written to it");
+        write!(hex, "{byte:02x}").expect("writing to a string does not fail");
         hex
     })
 });

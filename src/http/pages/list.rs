@@ -1,4 +1,4 @@
-//! The list of tickets as the server renders it: readable without JavaScript, and the same elements that the script builds.
+//! List of tickets, rendered by the server: readable without JavaScript, with the same elements that the script builds.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::{
-    document::{Document, DocumentHead, Served},
+    document::{Document, DocumentHead, EmbeddedResponse},
     texts,
     ticket::{kind, stub},
 };
@@ -17,13 +17,13 @@ use crate::{
     http::{call::Call, listing, page},
 };
 
-/// As many as the script asks for first (`PAGE_SIZE` in `web/state/listing.js`).
+/// Number of tickets on a page, as in the first request of the script (`PAGE_SIZE` in `web/state/listing.js`).
 const PAGE_SIZE: usize = 50;
-/// The parameters that are filters, in the order in which the script writes them.
+/// Parameters that are filters, in the order in which the script writes them.
 const FILTERS: [&str; 5] = ["q", "sort", "minPrice", "maxPrice", "seller"];
 
 /// `GET /`.
-pub(super) fn answer(call: &Call) -> HttpResponse {
+pub(super) fn response(call: &Call) -> HttpResponse {
     let (context, catalog) = (&call.state.context, &call.state.catalog);
     let (query, generation) = (call.req.query_string(), catalog.generation());
     let document = context.pages.lists.find(query, generation).unwrap_or_else(|| {
@@ -31,15 +31,15 @@ pub(super) fn answer(call: &Call) -> HttpResponse {
         context.pages.lists.keep(query, generation, &document);
         document
     });
-    document.answer(&call.req, context)
+    document.response(&call.req, context)
 }
 
-/// What an address asks for, and what was found.
+/// Parameters of an address, and the tickets found.
 struct ListPage {
     filters: Vec<(&'static str, String)>,
-    /// Whether it is another page than the first.
+    /// Whether the page is not the first one of the list.
     is_continued: bool,
-    /// `None`: the interface refuses what was asked for.
+    /// `None`: the API refuses the parameters.
     found: Option<(Query, catalog::TicketPage)>,
 }
 
@@ -82,7 +82,7 @@ impl ListPage {
             requests: Vec::new(),
         };
         let main = self.main();
-        Document::new(origin, &head, &main, self.served().as_ref())
+        Document::new(origin, &head, &main, self.embedded_response().as_ref())
     }
 
     fn filter(&self, wanted: &str) -> Option<&str> {
@@ -98,17 +98,17 @@ impl ListPage {
         page.next.map(|position| page::ticket_cursor(query, position))
     }
 
-    /// The filters as a query string, with some other parameters behind them.
+    /// Returns the filters as a query string, followed by other parameters.
     fn query_with(&self, others: &[(&str, &str)]) -> String {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.filters).extend_pairs(others).finish()
     }
 
-    /// The first answer that the script needs. It begins with the first page.
-    fn served(&self) -> Option<Served> {
+    /// Returns the first response that the script needs, on the first page only.
+    fn embedded_response(&self) -> Option<EmbeddedResponse> {
         let (_, page) = self.found.as_ref().filter(|_| !self.is_continued)?;
         let size = PAGE_SIZE.to_string();
         let path = |others: &[(&str, &str)]| format!("/api/tickets?{}", self.query_with(others));
-        Some(Served {
+        Some(EmbeddedResponse {
             path: path(&[("limit", &size)]),
             body: listing::json_of(page),
             next: self.next_cursor().map(|cursor| path(&[("limit", &size), ("cursor", &cursor)])),
@@ -180,7 +180,7 @@ impl ListPage {
         }
     }
 
-    /// Filters without a field of their own, each a link to the list without it.
+    /// Renders the filters without a field in the form, each as a link to the list without that filter.
     fn filter_links(&self) -> Markup {
         let active = || texts::OTHER_FILTERS.into_iter().filter_map(|name| Some((name, self.filter(name)?)));
         let without = |name: &str| {

@@ -1,16 +1,16 @@
-//! The browser's pages: one document for each address, and the files that it loads, embedded into the binary. What can be
-//! read without JavaScript is rendered here, from the catalog; what pages do lives in `web/`.
+//! Pages for browsers: one document for each address, and the files that it loads, embedded into the binary. This module
+//! renders the content that is readable without JavaScript, from the catalog. The scripts are in `web/`.
 //!
-//! | file | holds |
+//! | file | content |
 //! | --- | --- |
 //! | `files` | the embedded files and their version |
-//! | `document` | the shell with its title, description and content |
+//! | `document` | the template with title, description and content |
 //! | `list`, `ticket` | the two pages whose content the server renders |
 //! | `sitemap` | `robots.txt`, `sitemap.xml` |
-//! | `texts` | all words that the server writes into pages |
+//! | `texts` | all texts that the server writes into pages |
 //!
-//! The files are served under the hash of all of them together: a browser keeps them for ever, and one that loaded the
-//! shell of another version gets that version's answer at least by name, never a mixture from its cache.
+//! The address of each file contains the hash of all files together, and browsers keep the files for a year. A request with
+//! another hash gets this server's file, which the browser must revalidate before each use.
 
 mod document;
 mod files;
@@ -37,7 +37,7 @@ use uuid::Uuid;
 pub use self::sitemap::{robots, sitemap};
 use self::{
     document::{Document, DocumentHead},
-    files::{SENT, VERSION},
+    files::{SERVED_FILES, VERSION},
     sitemap::Sitemap,
 };
 use super::{
@@ -51,10 +51,10 @@ use super::{
 };
 use crate::config::Config;
 
-/// A page: an address, and what stands there.
+/// Page with its address and content.
 #[derive(Debug)]
 pub struct PageRoute {
-    /// As the route table writes it. `web/app.js` has the same addresses, which a test checks.
+    /// Address in the notation of the route table. `web/app.js` has the same addresses, which a test checks.
     pub address: &'static str,
     title: &'static str,
     content: Content,
@@ -66,11 +66,11 @@ pub struct PageRoute {
 enum Content {
     List,
     Ticket,
-    /// Made by the script alone, for one user or for a form; not to be listed by search engines.
+    /// Content that the script renders, for one user or for a form. Search engines must not list it.
     Script,
 }
 
-/// All pages. The first address that matches counts.
+/// All pages. The first matching address is used.
 pub const PAGES: [PageRoute; 9] = [
     PageRoute { address: "/", title: texts::TICKETS_FOR_SALE, content: Content::List, requests: &[] },
     PageRoute { address: "/tickets/new", title: texts::NEW_TICKET, content: Content::Script, requests: &[SETTINGS] },
@@ -93,23 +93,23 @@ pub const PAGES: [PageRoute; 9] = [
     PageRoute { address: "/account", title: texts::ACCOUNT, content: Content::Script, requests: &[] },
 ];
 
-/// Where the files are.
+/// Address of the files.
 pub const FILE_ADDRESS: &str = "/assets/{version}/{path:.*}";
 
-/// The requests that several pages send first.
+/// First requests of several pages.
 const SETTINGS: &str = "/api/settings";
 const CURRENT_USER: &str = "/api/users/currentuser";
 
-/// The reader of the interface's documents: no page, but an address that people type.
+/// Address of the API documentation. It is not one of the pages, but people type it.
 const DOCS: &str = "/docs";
 
-/// Its content never changes under this address (RFC 8246).
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// `Cache-Control` for content that never changes under its address (RFC 8246).
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// What pages need of the settings, and what was rendered of them.
+/// Settings of pages, and rendered pages.
 #[derive(Debug)]
 pub struct PagesContext {
-    /// Scheme, host and port of absolute addresses. Never from a request, whose `Host` a stranger may have written.
+    /// Scheme, host and port of absolute addresses. They do not come from the request, whose `Host` may be forged.
     origin: String,
     policy: HeaderValue,
     lists: RenderedPages<Document>,
@@ -117,7 +117,7 @@ pub struct PagesContext {
 }
 
 impl PagesContext {
-    /// `addr`: where the server listens.
+    /// Creates the context of a server that listens on `addr`.
     pub fn new(config: &Config, addr: SocketAddr) -> Self {
         let origin = match config.public_origin.first() {
             Some(origin) => origin.as_str().to_owned(),
@@ -128,8 +128,9 @@ impl PagesContext {
     }
 }
 
-/// What pages may load: files of ours, and Stripe's own element where a publishable key is set (Stripe's documentation
-/// names the hosts). Without it, nothing can turn text into a script either.
+/// Returns the content security policy of pages. They may load files of this server and, with a publishable key, Stripe's
+/// own element (Stripe's documentation lists the hosts). Without a key, trusted types also forbid the conversion of text to
+/// scripts.
 fn policy(config: &Config) -> HeaderValue {
     const COMMON: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; form-action 'self'; \
                           base-uri 'none'; frame-ancestors 'none'";
@@ -140,11 +141,11 @@ fn policy(config: &Config) -> HeaderValue {
     HeaderValue::from_str(&format!("{COMMON}; {sources}")).expect("visible ASCII")
 }
 
-/// The document of a page.
+/// Returns the document of a page.
 pub async fn show(call: Call, page: &'static PageRoute) -> HttpResponse {
     match page.content {
-        Content::List => list::answer(&call),
-        Content::Ticket => ticket::answer(&call).await,
+        Content::List => list::response(&call),
+        Content::Ticket => ticket::response(&call).await,
         Content::Script => {
             let context = &call.state.context;
             let head = DocumentHead {
@@ -156,54 +157,54 @@ pub async fn show(call: Call, page: &'static PageRoute) -> HttpResponse {
                 linked_data: None,
                 requests: first_requests(&call, page).await,
             };
-            Document::new(&context.pages.origin, &head, &needs_script(page.title), None).answer(&call.req, context)
+            Document::new(&context.pages.origin, &head, &needs_script(page.title), None).response(&call.req, context)
         }
     }
 }
 
-/// Paths that the browser may request while it still loads the page's script, which will request them first.
+/// Returns the paths that the script of the page requests first. The browser requests them while it loads the script.
 async fn first_requests(call: &Call, page: &PageRoute) -> Vec<String> {
     let mut paths = vec![CURRENT_USER.to_owned()];
     let id = call.req.match_info().get("id").unwrap_or_default();
     let is_id = id.is_empty() || Uuid::try_parse(id).is_ok();
-    // Without a session the others would be refused. A page is shown even while the store cannot be asked.
+    // Without a session the other requests would be refused. The page is also shown while the store is not available.
     if is_id && !page.requests.is_empty() && matches!(call.session().await, Ok(Some(_))) {
         paths.extend(page.requests.iter().map(|path| path.replace("{id}", id)));
     }
     paths
 }
 
-/// One file.
-pub async fn file(req: HttpRequest, named: Path<(String, String)>) -> HandlerResult {
-    let (version, path) = named.into_inner();
-    let file = SENT.get(path.as_str()).ok_or_else(|| ApiError::new(Code::NotFound))?;
-    // Another version is asked for while replicas of two versions run: what is here is better than nothing, this once.
-    let caching = if version == *VERSION { FOR_EVER } else { NO_CACHE };
+/// Returns one file.
+pub async fn file(req: HttpRequest, parameters: Path<(String, String)>) -> HandlerResult {
+    let (version, path) = parameters.into_inner();
+    let file = SERVED_FILES.get(path.as_str()).ok_or_else(|| ApiError::new(Code::NotFound))?;
+    // While replicas of two versions run, a page may request another version. It gets this file, which is not kept.
+    let caching = if version == *VERSION { IMMUTABLE } else { NO_CACHE };
     let is_known = etag::if_none_match(req.headers(), &file.tag);
-    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header((header::ETAG, file.tag.as_str())).insert_header((header::CACHE_CONTROL, caching));
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((header::ETAG, file.tag.as_str())).insert_header((header::CACHE_CONTROL, caching));
     if is_known {
-        return Ok(answer.insert_header((header::VARY, VARY)).finish());
+        return Ok(response.insert_header((header::VARY, VARY)).finish());
     }
-    Ok(file.body.send(&req, answer.insert_header((header::CONTENT_TYPE, file.content_type))))
+    Ok(file.body.send(&req, response.insert_header((header::CONTENT_TYPE, file.content_type))))
 }
 
-/// For an address at which there is nothing: the way to the one that was meant, or a page that says so, if it is a person who
-/// came there.
+/// Returns the response for an address without a route: a redirect to a page with a similar address, or the page "not found"
+/// for a browser. `None`: another client, or an address that is not for people.
 pub async fn not_found_page(req: &HttpRequest, context: Data<HttpContext>) -> Option<HttpResponse> {
     if !matches!(*req.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    if let Some(redirect) = respelled(req) {
+    if let Some(redirect) = redirect_to_page(req) {
         return Some(redirect);
     }
     let accepts = req.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let machine = ["/api/", "/assets/", "/docs/"].iter().any(|prefix| req.path().starts_with(prefix));
-    (!machine && accepts.contains("text/html")).then(|| not_found(req, &context))
+    let is_for_programs = ["/api/", "/assets/", "/docs/"].iter().any(|prefix| req.path().starts_with(prefix));
+    (!is_for_programs && accepts.contains("text/html")).then(|| not_found(req, &context))
 }
 
-/// 308 to the page whose address differs by letter case or by slashes at the end only. The query stays.
-fn respelled(req: &HttpRequest) -> Option<HttpResponse> {
+/// Returns a 308 to the page whose address differs only by letter case or by slashes at the end. The query stays.
+fn redirect_to_page(req: &HttpRequest) -> Option<HttpResponse> {
     let mut address = page_address(req.path()).filter(|address| address != req.path())?;
     if !req.query_string().is_empty() {
         address.push('?');
@@ -213,8 +214,8 @@ fn respelled(req: &HttpRequest) -> Option<HttpResponse> {
     Some(HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).finish())
 }
 
-/// The address of a page as it should be written. It begins with the name of the page: never with two slashes, which would
-/// lead to another site.
+/// Returns the correct address of the page that `path` means. It begins with one slash and the name of the page; two slashes
+/// would lead to another site.
 fn page_address(path: &str) -> Option<String> {
     let path = path.trim_end_matches('/');
     PAGES.iter().map(|page| page.address).chain([DOCS]).find_map(|address| {
@@ -231,7 +232,7 @@ fn page_address(path: &str) -> Option<String> {
     })
 }
 
-/// The page that says that there is none, with status 404.
+/// Returns the page "not found" with status 404.
 fn not_found(req: &HttpRequest, context: &HttpContext) -> HttpResponse {
     let head = DocumentHead {
         title: texts::NOT_FOUND.to_owned(),
@@ -251,10 +252,10 @@ fn not_found(req: &HttpRequest, context: &HttpContext) -> HttpResponse {
             }
         }
     };
-    Document::new(&context.pages.origin, &head, &main, None).refusal(req, context, StatusCode::NOT_FOUND)
+    Document::new(&context.pages.origin, &head, &main, None).error_response(req, context, StatusCode::NOT_FOUND)
 }
 
-/// The content of a page that the script makes: its heading, until then.
+/// Returns the content of a page that the script renders later: its heading.
 fn needs_script(title: &str) -> Markup {
     html! {
         div.page {

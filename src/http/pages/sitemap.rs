@@ -1,4 +1,4 @@
-//! What crawlers read: `robots.txt`, and the sitemap of what is for sale (sitemaps.org).
+//! Files for crawlers: `robots.txt`, and the sitemap of the tickets for sale (sitemaps.org).
 
 use std::{fmt::Write, time::Duration};
 
@@ -20,24 +20,25 @@ use crate::{
     },
 };
 
-/// How much one sitemap may hold and take.
+/// Bounds of one sitemap.
 #[derive(Debug, Clone, Copy)]
 struct SitemapLimits {
-    /// Addresses in the file. Of more tickets the newest are in it; the others are found through the list.
+    /// Maximum number of addresses. With more tickets the file has the newest ones; crawlers find the others through the list.
     addresses_max: usize,
-    /// Tickets that are taken from the catalog at a time.
+    /// Number of tickets that are read from the catalog at a time.
     tickets_at_once: usize,
 }
 
 impl SitemapLimits {
-    /// 50,000 addresses: sitemaps.org.
+    /// The maximum of 50,000 addresses is from sitemaps.org.
     const DEFAULT: Self = Self { addresses_max: 50_000, tickets_at_once: 1000 };
 }
 
-/// A sitemap is kept for so many times the time that it took to make: making it takes 5 % of one core at most.
-const REST_PER_WORK: u32 = 20;
+/// Minimum age of a sitemap before it is rendered again, as a multiple of the time that its rendering took. Rendering takes
+/// at most 5 % of one core.
+const MIN_AGE_PER_RENDER_TIME: u32 = 20;
 
-/// The sitemap that was made last.
+/// Most recent sitemap.
 #[derive(Debug, Default)]
 pub(super) struct Sitemap(Mutex<Option<RenderedSitemap>>);
 
@@ -47,12 +48,12 @@ struct RenderedSitemap {
     tag: String,
     generation: u64,
     at: Instant,
-    work: Duration,
+    render_time: Duration,
 }
 
 impl RenderedSitemap {
-    fn is_good(&self, generation: u64) -> bool {
-        self.generation == generation || self.at.elapsed() < self.work * REST_PER_WORK
+    fn is_fresh(&self, generation: u64) -> bool {
+        self.generation == generation || self.at.elapsed() < self.render_time * MIN_AGE_PER_RENDER_TIME
     }
 }
 
@@ -60,32 +61,32 @@ impl RenderedSitemap {
 pub async fn sitemap(call: Call) -> HandlerResult {
     let pages = &call.state.context.pages;
     let catalog = &call.state.catalog;
-    // Requests that arrive while it is being made wait for it.
+    // Requests that arrive while it is being rendered wait for the result.
     let mut last = pages.sitemap.0.lock().await;
     let generation = catalog.generation();
-    let made = match last.take().filter(|made| made.is_good(generation)) {
-        Some(made) => last.insert(made),
+    let rendered = match last.take().filter(|rendered| rendered.is_fresh(generation)) {
+        Some(rendered) => last.insert(rendered),
         None => {
             let (catalog, origin, at) = (catalog.clone(), pages.origin.clone(), Instant::now());
-            let made = tokio::task::spawn_blocking(move || {
+            let rendered = tokio::task::spawn_blocking(move || {
                 let body = Encoded::new(render(&origin, &catalog, SitemapLimits::DEFAULT).into(), Effort::Low);
                 body.prepare();
-                RenderedSitemap { tag: assets::tag(body.plain()), body, generation, at, work: at.elapsed() }
+                RenderedSitemap { tag: assets::tag(body.plain()), body, generation, at, render_time: at.elapsed() }
             });
-            last.insert(made.await.map_err(|_| ApiError::new(Code::Internal))?)
+            last.insert(rendered.await.map_err(|_| ApiError::new(Code::Internal))?)
         }
     };
-    let is_known = etag::if_none_match(call.req.headers(), &made.tag);
-    let mut answer = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header((header::ETAG, made.tag.as_str())).insert_header((header::CACHE_CONTROL, NO_CACHE));
+    let is_known = etag::if_none_match(call.req.headers(), &rendered.tag);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((header::ETAG, rendered.tag.as_str())).insert_header((header::CACHE_CONTROL, NO_CACHE));
     if is_known {
-        return Ok(answer.insert_header((header::VARY, VARY)).finish());
+        return Ok(response.insert_header((header::VARY, VARY)).finish());
     }
-    Ok(made.body.send(&call.req, answer.insert_header((header::CONTENT_TYPE, "application/xml; charset=utf-8"))))
+    Ok(rendered.body.send(&call.req, response.insert_header((header::CONTENT_TYPE, "application/xml; charset=utf-8"))))
 }
 
-/// `GET /robots.txt`: crawlers may read all that pages load, or they would see pages without content. What is not to be
-/// listed says so itself.
+/// `GET /robots.txt`. Crawlers may read all files that pages load, because pages would otherwise have no content for them.
+/// Pages that must not be listed say so themselves.
 pub async fn robots(req: HttpRequest, context: Data<HttpContext>) -> HttpResponse {
     let body = format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", context.pages.origin);
     let tag = assets::tag(body.as_bytes());
@@ -93,11 +94,11 @@ pub async fn robots(req: HttpRequest, context: Data<HttpContext>) -> HttpRespons
 }
 
 fn render(origin: &str, catalog: &Catalog, bounds: SitemapLimits) -> String {
-    // Of what an origin may hold, only `&` is special in XML.
+    // `&` is the only character of an origin that is special in XML.
     let origin = origin.replace('&', "&amp;");
     let mut xml =
         String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n");
-    writeln!(xml, "<url><loc>{origin}/</loc></url>").expect("memory is written");
+    writeln!(xml, "<url><loc>{origin}/</loc></url>").expect("writing to a string does not fail");
     let mut query = listing::public_query("").expect("no parameter is a valid query");
     let mut left = bounds.addresses_max - 1;
     loop {
@@ -105,7 +106,8 @@ fn render(origin: &str, catalog: &Catalog, bounds: SitemapLimits) -> String {
         let page = catalog.list(&query);
         for ticket in &page.tickets {
             let changed = date(ticket.updated_at);
-            writeln!(xml, "<url><loc>{origin}/tickets/{}</loc><lastmod>{changed}</lastmod></url>", ticket.id).expect("memory is written");
+            writeln!(xml, "<url><loc>{origin}/tickets/{}</loc><lastmod>{changed}</lastmod></url>", ticket.id)
+                .expect("writing to a string does not fail");
         }
         left -= page.tickets.len();
         query.after = page.next;
@@ -129,7 +131,7 @@ mod tests {
     use crate::http::tests::Site;
 
     #[actix_web::test]
-    async fn sitemap_names_the_newest_tickets_on_sale_up_to_its_bound() {
+    async fn sitemap_lists_the_newest_tickets_on_sale_up_to_its_bound() {
         let site = Site::open(&["--rate-limit", "off"]).await;
         let mut ids = Vec::new();
         for n in 0..30 {
@@ -148,12 +150,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sitemap_is_made_again_only_after_a_change_and_a_rest() {
-        let work = Duration::from_secs(1);
-        let made =
-            RenderedSitemap { body: Encoded::new(Bytes::new(), Effort::Low), tag: String::new(), generation: 7, at: Instant::now(), work };
-        assert!(made.is_good(7) && made.is_good(8), "it has just been made");
-        tokio::time::advance(work * REST_PER_WORK).await;
-        assert!(made.is_good(7) && !made.is_good(8), "only a change makes it old");
+    async fn sitemap_is_rendered_again_only_after_a_change_and_its_minimum_age() {
+        let render_time = Duration::from_secs(1);
+        let rendered = RenderedSitemap {
+            body: Encoded::new(Bytes::new(), Effort::Low),
+            tag: String::new(),
+            generation: 7,
+            at: Instant::now(),
+            render_time,
+        };
+        assert!(rendered.is_fresh(7) && rendered.is_fresh(8), "it was rendered just now");
+        tokio::time::advance(render_time * MIN_AGE_PER_RENDER_TIME).await;
+        assert!(rendered.is_fresh(7) && !rendered.is_fresh(8), "it expires only after a change");
     }
 }

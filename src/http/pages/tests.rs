@@ -1,4 +1,4 @@
-//! The pages as they are served: their addresses and content, which files, and what guards them.
+//! Pages: addresses, content, files and security headers.
 
 use actix_web::{
     dev::ServiceResponse,
@@ -7,24 +7,24 @@ use actix_web::{
 use serde_json::Value;
 
 use super::*;
-use crate::http::tests::{Site, header_of as named};
+use crate::http::tests::{Site, header_of as header_text};
 
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Answers a request with a store in memory and nothing in it.
-async fn answer_with(flags: &[&str], request: TestRequest) -> ServiceResponse {
+/// Returns the response to a request, with an empty store in memory.
+async fn response_with(flags: &[&str], request: TestRequest) -> ServiceResponse {
     Site::open(flags).await.answer(request).await
 }
 
-async fn answer_to(path: &str) -> ServiceResponse {
-    answer_with(&[], TestRequest::get().uri(path)).await
+async fn response_to(path: &str) -> ServiceResponse {
+    response_with(&[], TestRequest::get().uri(path)).await
 }
 
 fn html_request(path: &str) -> TestRequest {
     TestRequest::get().uri(path).append_header((header::ACCEPT, "text/html,*/*;q=0.8"))
 }
 
-/// The JSON in the element `script` that begins with `tag`.
+/// Returns the JSON in the element `script` that begins with `tag`.
 fn data_in(html: &str, tag: &str) -> Value {
     let rest = html.split_once(tag).expect("the element is there").1;
     let text = rest.split_once('>').expect("a tag ends").1.split_once("</script>").expect("an element ends").0;
@@ -32,7 +32,7 @@ fn data_in(html: &str, tag: &str) -> Value {
 }
 
 #[test]
-fn addresses_are_those_of_the_script() {
+fn addresses_are_the_same_as_in_the_script() {
     let script = include_str!("../../../web/app.js");
     let routes = script.split_once("const ROUTES = [").expect("a table").1.split_once("];").expect("its end").0;
     let addresses: Vec<&str> = routes.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
@@ -40,86 +40,91 @@ fn addresses_are_those_of_the_script() {
 }
 
 #[actix_web::test]
-async fn every_address_of_a_page_is_the_shell() {
+async fn every_page_address_returns_the_document() {
     let site = Site::open(&[]).await;
     let ticket = format!("/tickets/{}", site.list("Front row", 2000).await.id);
     for path in ["/", "/tickets/new", &ticket, "/listings", "/orders", "/orders/x", "/signup", "/signin?next=/orders", "/account"] {
         let answer = site.get(path).await;
-        assert_eq!((answer.status(), named(&answer, header::CONTENT_TYPE)), (StatusCode::OK, HTML.into()), "{path}");
+        assert_eq!((answer.status(), header_text(&answer, header::CONTENT_TYPE)), (StatusCode::OK, HTML.into()), "{path}");
         let body = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
         assert!(!body.contains("{{") && body.contains(&format!("/assets/{}/app.js", *VERSION)), "{path}");
     }
 }
 
 #[actix_web::test]
-async fn a_file_is_kept_for_ever_under_its_version_and_asked_for_again_under_another() {
-    let answer = answer_to(&format!("/assets/{}/app.js", *VERSION)).await;
-    assert_eq!(named(&answer, header::CACHE_CONTROL), "public, max-age=31536000, immutable");
-    assert_eq!(named(&answer, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
-    let answer = answer_to("/assets/older/app.js").await;
-    assert_eq!((answer.status(), named(&answer, header::CACHE_CONTROL)), (StatusCode::OK, "no-cache".into()));
+async fn file_is_immutable_under_its_version_and_revalidated_under_another() {
+    let answer = response_to(&format!("/assets/{}/app.js", *VERSION)).await;
+    assert_eq!(header_text(&answer, header::CACHE_CONTROL), "public, max-age=31536000, immutable");
+    assert_eq!(header_text(&answer, header::CONTENT_TYPE), "text/javascript; charset=utf-8");
+    let answer = response_to("/assets/older/app.js").await;
+    assert_eq!((answer.status(), header_text(&answer, header::CACHE_CONTROL)), (StatusCode::OK, "no-cache".into()));
     for path in ["/assets/older/core/dom.js", "/assets/older/../../Cargo.toml", "/assets/older/index.html"] {
-        assert_eq!(answer_to(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(response_to(path).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
 }
 
 #[actix_web::test]
-async fn files_are_compressed_for_who_takes_that() {
+async fn files_are_compressed_for_clients_that_accept_it() {
     let request = TestRequest::get().uri("/assets/x/app.css").append_header((header::ACCEPT_ENCODING, "gzip, br"));
-    let answer = answer_with(&[], request).await;
-    assert_eq!(named(&answer, header::CONTENT_ENCODING), "br");
-    let plain = read_body(answer_to("/assets/x/app.css").await).await;
+    let answer = response_with(&[], request).await;
+    assert_eq!(header_text(&answer, header::CONTENT_ENCODING), "br");
+    let plain = read_body(response_to("/assets/x/app.css").await).await;
     let text = String::from_utf8(plain.to_vec()).expect("UTF-8");
     assert!(text.contains(include_str!("../../../web/styles/pass.css")) && !text.contains("@import"));
 }
 
 #[actix_web::test]
-async fn a_person_who_came_to_nowhere_gets_a_page_and_a_program_a_problem() {
+async fn unknown_address_is_a_page_for_browsers_and_a_problem_for_programs() {
     let request = TestRequest::get().uri("/nowhere").append_header((header::ACCEPT, "text/html,*/*;q=0.8"));
-    let answer = answer_with(&[], request).await;
-    assert_eq!((answer.status(), named(&answer, header::CONTENT_TYPE)), (StatusCode::NOT_FOUND, HTML.into()));
+    let answer = response_with(&[], request).await;
+    assert_eq!((answer.status(), header_text(&answer, header::CONTENT_TYPE)), (StatusCode::NOT_FOUND, HTML.into()));
     for (path, accept) in [("/nowhere", "*/*"), ("/api/nowhere", "text/html")] {
-        let answer = answer_with(&[], TestRequest::get().uri(path).append_header((header::ACCEPT, accept))).await;
-        assert_eq!(named(&answer, header::CONTENT_TYPE), "application/problem+json", "{path}");
+        let answer = response_with(&[], TestRequest::get().uri(path).append_header((header::ACCEPT, accept))).await;
+        assert_eq!(header_text(&answer, header::CONTENT_TYPE), "application/problem+json", "{path}");
     }
 }
 
 #[actix_web::test]
-async fn stripes_hosts_are_allowed_only_where_a_publishable_key_is_set() {
-    let plain = named(&answer_to("/").await, header::CONTENT_SECURITY_POLICY);
+async fn stripe_hosts_are_allowed_only_with_a_publishable_key() {
+    let plain = header_text(&response_to("/").await, header::CONTENT_SECURITY_POLICY);
     assert!(!plain.contains("stripe") && plain.contains("default-src 'none'") && plain.contains("trusted-types 'none'"), "{plain}");
     let flags = ["--stripe-publishable-key", "pk_test_1"];
-    let with_key = answer_with(&flags, TestRequest::get().uri("/")).await;
-    assert!(named(&with_key, header::CONTENT_SECURITY_POLICY).contains("script-src 'self' https://js.stripe.com https://*.js.stripe.com;"));
-    let settings = answer_with(&flags, TestRequest::get().uri("/api/settings")).await;
+    let with_key = response_with(&flags, TestRequest::get().uri("/")).await;
+    assert!(
+        header_text(&with_key, header::CONTENT_SECURITY_POLICY)
+            .contains("script-src 'self' https://js.stripe.com https://*.js.stripe.com;")
+    );
+    let settings = response_with(&flags, TestRequest::get().uri("/api/settings")).await;
     let settings: Value = serde_json::from_slice(&read_body(settings).await).expect("JSON");
     assert_eq!(settings["stripePublishableKey"], "pk_test_1");
 }
 
 #[actix_web::test]
-async fn the_settings_tell_the_lengths_of_the_lock() {
-    let answer =
-        answer_with(&["--payment-window", "90s", "--lock-duration", "2500ms", "--early-release"], TestRequest::get().uri("/api/settings"))
-            .await;
+async fn settings_contain_the_durations_of_the_lock() {
+    let answer = response_with(
+        &["--payment-window", "90s", "--lock-duration", "2500ms", "--early-release"],
+        TestRequest::get().uri("/api/settings"),
+    )
+    .await;
     let settings: Value = serde_json::from_slice(&read_body(answer).await).expect("JSON");
     let expected = serde_json::json!({"currency": "usd", "paymentWindowSeconds": 90, "lockDurationSeconds": 3, "earlyRelease": true, "stripePublishableKey": null});
     assert_eq!(settings, expected);
 }
 
-/// Every address at which a page is answered, with what is asked for.
+/// Requests to each kind of page.
 fn page_requests() -> [TestRequest; 4] {
     let html = |path| TestRequest::get().uri(path).append_header((header::ACCEPT, "text/html"));
     [html("/"), html("/tickets/new"), html("/nowhere"), html("/docs")]
 }
 
 #[actix_web::test]
-async fn every_page_is_isolated_from_other_sites_and_needs_nothing_of_the_browser() {
+async fn every_page_is_isolated_from_other_sites_and_denied_browser_features() {
     for request in page_requests() {
-        let answer = answer_with(&[], request).await;
-        assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
-        assert_eq!(named(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
+        let answer = response_with(&[], request).await;
+        assert_eq!(header_text(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
+        assert_eq!(header_text(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
         assert_eq!(
-            named(&answer, header::PERMISSIONS_POLICY),
+            header_text(&answer, header::PERMISSIONS_POLICY),
             "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
              payment=(), usb=()"
         );
@@ -128,33 +133,33 @@ async fn every_page_is_isolated_from_other_sites_and_needs_nothing_of_the_browse
 
 #[actix_web::test]
 async fn page_that_is_not_modified_has_the_same_policies() {
-    let tag = named(&answer_to("/").await, header::ETAG);
-    let answer = answer_with(&[], TestRequest::get().uri("/").append_header((header::IF_NONE_MATCH, tag))).await;
+    let tag = header_text(&response_to("/").await, header::ETAG);
+    let answer = response_with(&[], TestRequest::get().uri("/").append_header((header::IF_NONE_MATCH, tag))).await;
     assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
-    assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
+    assert_eq!(header_text(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin");
 }
 
 #[actix_web::test]
-async fn stripes_frames_may_open_windows_and_ask_for_payments_where_a_publishable_key_is_set() {
-    let answer = answer_with(&["--stripe-publishable-key", "pk_test_1"], TestRequest::get().uri("/")).await;
-    assert_eq!(named(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin-allow-popups");
-    assert_eq!(named(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
+async fn stripe_frames_may_open_windows_and_request_payments_with_a_publishable_key() {
+    let answer = response_with(&["--stripe-publishable-key", "pk_test_1"], TestRequest::get().uri("/")).await;
+    assert_eq!(header_text(&answer, header::CROSS_ORIGIN_OPENER_POLICY), "same-origin-allow-popups");
+    assert_eq!(header_text(&answer, header::CROSS_ORIGIN_RESOURCE_POLICY), "same-origin");
     assert_eq!(
-        named(&answer, header::PERMISSIONS_POLICY),
+        header_text(&answer, header::PERMISSIONS_POLICY),
         "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
          payment=(self \"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"), usb=()"
     );
 }
 
 #[actix_web::test]
-async fn transport_security_is_strict_exactly_where_the_first_origin_is_https() {
+async fn transport_security_is_strict_only_if_the_first_origin_is_https() {
     let paths = ["/", "/docs", "/api/settings", "/api/nowhere", "/assets/x/app.js"];
     for path in paths {
         let flags = ["--public-origin", "https://tickets.example,http://localhost:3000"];
-        let answer = answer_with(&flags, TestRequest::get().uri(path)).await;
-        assert_eq!(named(&answer, header::STRICT_TRANSPORT_SECURITY), "max-age=31536000", "{path}");
+        let answer = response_with(&flags, TestRequest::get().uri(path)).await;
+        assert_eq!(header_text(&answer, header::STRICT_TRANSPORT_SECURITY), "max-age=31536000", "{path}");
         for flags in [&[][..], &["--public-origin", "http://localhost:3000,https://tickets.example"]] {
-            let answer = answer_with(flags, TestRequest::get().uri(path)).await;
+            let answer = response_with(flags, TestRequest::get().uri(path)).await;
             assert!(!answer.headers().contains_key(header::STRICT_TRANSPORT_SECURITY), "{path} {flags:?}");
         }
     }
@@ -165,7 +170,7 @@ async fn ticket_that_does_not_exist_is_404_with_a_page() {
     let site = Site::open(&[]).await;
     for path in ["/tickets/0198c0de-0000-7000-8000-000000000000", "/tickets/none", "/tickets/%3Cscript%3Ealert(1)"] {
         let answer = site.get(path).await;
-        assert_eq!((answer.status(), named(&answer, header::CONTENT_TYPE)), (StatusCode::NOT_FOUND, HTML.into()), "{path}");
+        assert_eq!((answer.status(), header_text(&answer, header::CONTENT_TYPE)), (StatusCode::NOT_FOUND, HTML.into()), "{path}");
         let body = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
         assert!(body.contains("<h1>Page not found</h1>") && body.contains("name=\"robots\" content=\"noindex\""), "{path}");
         assert!(!body.contains("canonical") && !body.contains("<script>alert"), "{path}");
@@ -173,7 +178,7 @@ async fn ticket_that_does_not_exist_is_404_with_a_page() {
 }
 
 #[actix_web::test]
-async fn ticket_page_names_title_price_and_availability() {
+async fn ticket_page_has_title_price_and_availability() {
     let site = Site::open(&["--public-origin", "https://tickets.example"]).await;
     let ticket = site.list("Café del Mar", 123_450).await;
     let path = format!("/tickets/{}", ticket.id);
@@ -194,7 +199,7 @@ async fn ticket_page_names_title_price_and_availability() {
     }
     let image = html.split_once("<meta property=\"og:image\" content=\"https://tickets.example").expect("a picture").1;
     let image = site.get(image.split('"').next().expect("a value ends")).await;
-    assert_eq!((image.status(), named(&image, header::CONTENT_TYPE)), (StatusCode::OK, "image/png".into()));
+    assert_eq!((image.status(), header_text(&image, header::CONTENT_TYPE)), (StatusCode::OK, "image/png".into()));
     let data = data_in(&html, "<script type=\"application/ld+json\"");
     assert_eq!(data["@context"], "https://schema.org");
     assert_eq!((&data["name"], &data["url"]), (&"Café del Mar".into(), &address.into()));
@@ -208,7 +213,7 @@ async fn ticket_page_names_title_price_and_availability() {
 }
 
 #[actix_web::test]
-async fn ticket_that_the_catalog_does_not_know_is_read_from_the_store() {
+async fn ticket_that_is_not_in_the_catalog_is_read_from_the_store() {
     let site = Site::open(&[]).await;
     let ticket = site.list("New elsewhere", 2000).await;
     site.forget(&ticket);
@@ -216,7 +221,7 @@ async fn ticket_that_the_catalog_does_not_know_is_read_from_the_store() {
 }
 
 #[actix_web::test]
-async fn absolute_addresses_never_come_from_the_request() {
+async fn absolute_addresses_do_not_come_from_the_request() {
     let site = Site::open(&[]).await;
     let request = TestRequest::get().uri("/").append_header((header::HOST, "evil.example"));
     let html = String::from_utf8(read_body(site.answer(request).await).await.to_vec()).expect("UTF-8");
@@ -224,7 +229,7 @@ async fn absolute_addresses_never_come_from_the_request() {
 }
 
 #[actix_web::test]
-async fn list_page_has_tickets_and_a_way_to_the_next_page() {
+async fn list_page_has_tickets_and_a_link_to_the_next_page() {
     let site = Site::open(&["--rate-limit", "off"]).await;
     for n in 0..60 {
         site.list(&format!("Concert {n}"), 2000 + n * 100).await;
@@ -243,7 +248,7 @@ async fn list_page_has_tickets_and_a_way_to_the_next_page() {
 }
 
 #[actix_web::test]
-async fn data_for_the_script_is_the_answer_of_the_interface() {
+async fn data_for_the_script_is_the_response_of_the_api() {
     let site = Site::open(&["--rate-limit", "off"]).await;
     let ticket = site.list("</script><script>alert(1)</script><!-- &amp; \u{2028}x".replace('\u{2028}', "").as_str(), 2000).await;
     for n in 0..60 {
@@ -257,8 +262,8 @@ async fn data_for_the_script_is_the_answer_of_the_interface() {
         let address = value("data-path").expect("a path");
         let answer = site.get(&address).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}: {address}");
-        let link = named(&answer, header::LINK);
-        // The cursor stands last in both, the other parameters in the order of the request.
+        let link = header_text(&answer, header::LINK);
+        // The cursor is last in both; the other parameters are in the order of the request.
         assert_eq!(value("data-next").map(|next| format!("<{next}>; rel=\"next\"")).unwrap_or_default(), link, "{path}");
         let body: Value = serde_json::from_slice(&read_body(answer).await).expect("JSON");
         assert_eq!(data_in(&html, tag), body, "{path}");
@@ -267,9 +272,9 @@ async fn data_for_the_script_is_the_answer_of_the_interface() {
 }
 
 #[actix_web::test]
-async fn list_page_that_has_not_changed_is_304_until_a_ticket_changes() {
+async fn list_page_is_304_until_a_ticket_changes() {
     let site = Site::open(&[]).await;
-    let tag = named(&site.get("/").await, header::ETAG);
+    let tag = header_text(&site.get("/").await, header::ETAG);
     let again = || TestRequest::get().uri("/").append_header((header::IF_NONE_MATCH, tag.clone()));
     assert_eq!(site.answer(again()).await.status(), StatusCode::NOT_MODIFIED);
     site.list("New", 2000).await;
@@ -277,7 +282,7 @@ async fn list_page_that_has_not_changed_is_304_until_a_ticket_changes() {
 }
 
 #[actix_web::test]
-async fn list_page_whose_filters_are_not_valid_says_so() {
+async fn list_page_with_invalid_filters_shows_an_error() {
     let site = Site::open(&[]).await;
     site.list("Concert", 2000).await;
     for query in ["sort=bogus", "minPrice=x", "cursor=x", "q=1+2+3+4+5+6+7+8+9"] {
@@ -306,7 +311,7 @@ async fn page_of_a_user_preloads_the_requests_of_its_script() {
     let site = Site::open(&[]).await;
     let account = serde_json::json!({ "email": "ann@example.com", "password": "correct horse battery" });
     let answer = site.answer(TestRequest::post().uri("/api/users/signup").set_json(account)).await;
-    let cookie = named(&answer, header::SET_COOKIE);
+    let cookie = header_text(&answer, header::SET_COOKIE);
     let preloads = async |path: &str, cookie: &str| -> Vec<String> {
         let request = TestRequest::get().uri(path).append_header((header::COOKIE, cookie));
         let html = String::from_utf8(read_body(site.answer(request).await).await.to_vec()).expect("UTF-8");
@@ -319,7 +324,7 @@ async fn page_of_a_user_preloads_the_requests_of_its_script() {
     assert_eq!(signed_in, [CURRENT_USER, &order, &charges, SETTINGS]);
     assert_eq!(preloads("/orders", &cookie).await, [CURRENT_USER, "/api/orders", "/api/orders?status=all", SETTINGS]);
     assert_eq!(preloads(&format!("/orders/{id}"), "").await, [CURRENT_USER], "the others would be refused");
-    assert_eq!(preloads("/orders/..%2F..%2Fws", &cookie).await, [CURRENT_USER], "no id of an order");
+    assert_eq!(preloads("/orders/..%2F..%2Fws", &cookie).await, [CURRENT_USER], "not the id of an order");
     assert_eq!(preloads("/", &cookie).await, [""; 0], "the list is rendered already");
 }
 
@@ -340,12 +345,12 @@ async fn misspelled_address_of_a_page_is_redirected_with_its_query() {
         ("/signin/?next=//evil.example", "/signin?next=//evil.example"),
     ] {
         let answer = site.get(path).await;
-        assert_eq!((answer.status(), named(&answer, header::LOCATION)), (StatusCode::PERMANENT_REDIRECT, expected.into()), "{path}");
+        assert_eq!((answer.status(), header_text(&answer, header::LOCATION)), (StatusCode::PERMANENT_REDIRECT, expected.into()), "{path}");
     }
 }
 
 #[actix_web::test]
-async fn nothing_but_a_page_is_redirected() {
+async fn only_addresses_of_pages_are_redirected() {
     let site = Site::open(&[]).await;
     for path in [
         "//",
@@ -361,25 +366,25 @@ async fn nothing_but_a_page_is_redirected() {
         "/docs/x/",
     ] {
         let answer = site.answer(html_request(path)).await;
-        assert_eq!((answer.status(), named(&answer, header::LOCATION)), (StatusCode::NOT_FOUND, String::new()), "{path}");
+        assert_eq!((answer.status(), header_text(&answer, header::LOCATION)), (StatusCode::NOT_FOUND, String::new()), "{path}");
     }
     let answer = site.answer(TestRequest::post().uri("/Orders")).await;
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
 }
 
 #[actix_web::test]
-async fn crawlers_may_read_all_that_pages_load_and_find_the_sitemap() {
+async fn robots_file_allows_everything_and_names_the_sitemap() {
     let site = Site::open(&["--public-origin", "https://tickets.example"]).await;
     let robots = site.text("/robots.txt").await;
     assert!(robots.contains("Sitemap: https://tickets.example/sitemap.xml") && !robots.contains("Disallow: /"), "{robots}");
 }
 
 #[actix_web::test]
-async fn sitemap_names_the_tickets_on_sale() {
+async fn sitemap_lists_the_tickets_on_sale() {
     let site = Site::open(&["--public-origin", "https://tickets.example"]).await;
     let id = site.list("Concert", 2000).await.id;
     let answer = site.get("/sitemap.xml").await;
-    assert_eq!(named(&answer, header::CONTENT_TYPE), "application/xml; charset=utf-8");
+    assert_eq!(header_text(&answer, header::CONTENT_TYPE), "application/xml; charset=utf-8");
     let xml = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
     assert!(xml.contains("<loc>https://tickets.example/</loc>"));
     assert!(xml.contains(&format!("<loc>https://tickets.example/tickets/{id}</loc>")), "{xml}");

@@ -1,4 +1,4 @@
-//! The texts of pages that the server renders. The scripts have theirs in `web/`; a text that both show must be the same.
+//! Texts of pages that the server renders. The scripts have their texts in `web/`; a text that both show must be the same.
 
 use crate::domain::{Currency, Money, TicketStatus};
 
@@ -23,7 +23,7 @@ pub(super) const SORT_LABEL: &str = "Sort by";
 pub(super) const SORTS: [(&str, &str); 3] =
     [("newest", "Newest first"), ("price", "Lowest price first"), ("-price", "Highest price first")];
 pub(super) const FILTERS: &str = "Filters";
-/// The filters of an address that the search form has no field for.
+/// Filters of an address for which the search form has no field.
 pub(super) const OTHER_FILTERS: [&str; 3] = ["minPrice", "maxPrice", "seller"];
 pub(super) const ONE_SELLER: &str = "Tickets from one seller";
 pub(super) const LIST_LABEL: &str = "Tickets";
@@ -42,12 +42,12 @@ pub(super) const NOT_FOUND: &str = "Page not found";
 pub(super) const NOT_FOUND_MORE: &str = "It may have been removed, or the address may be wrong.";
 pub(super) const SEE_TICKETS: &str = "See tickets for sale";
 
-/// The text of the browser's window or tab.
+/// Returns the title of the browser window or tab.
 pub(super) fn window_title(title: &str) -> String {
     format!("{title} · {SITE}")
 }
 
-/// One of [`OTHER_FILTERS`].
+/// Returns the label of one of [`OTHER_FILTERS`].
 pub(super) fn filter(name: &str, value: &str) -> String {
     match name {
         "minPrice" => format!("Price from {value}"),
@@ -77,14 +77,14 @@ pub(super) fn ticket_description(title: &str, price: Money, sale: TicketStatus) 
     format!("{title}: a ticket for {}, {now}. Buy and sell tickets on {SITE}.", money(price))
 }
 
-/// ISO 4217, in capitals as schema.org wants it.
+/// Returns the ISO 4217 code in upper case, as schema.org requires.
 pub(super) fn currency(currency: Currency) -> &'static str {
     match currency {
         Currency::Usd => "USD",
     }
 }
 
-/// As the scripts write it in English: whole amounts without the zeros.
+/// Returns a price as the scripts format it in English: whole amounts without decimals.
 pub(super) fn money(price: Money) -> String {
     let (whole, cents) = (price.minor() / 100, price.minor() % 100);
     let grouped = if whole >= 1000 { format!("{},{:03}", whole / 1000, whole % 1000) } else { whole.to_string() };
@@ -95,9 +95,9 @@ pub(super) fn money(price: Money) -> String {
 mod tests {
     use super::*;
 
-    /// So that nothing changes before a reader's eyes when the script starts.
+    /// The visible page must not change when the script starts.
     #[test]
-    fn text_that_the_script_shows_too_is_the_same_there() {
+    fn texts_shared_with_the_script_are_the_same() {
         let script = include_str!("../../../web/words/texts.js");
         let sorts = SORTS.map(|(_, label)| label);
         let screens = [TICKETS_FOR_SALE, TICKET, NEW_TICKET, MY_LISTINGS, MY_ORDERS, ORDER, SIGN_UP, SIGN_IN, ACCOUNT, NOT_FOUND];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn price_is_written_with_groups_and_without_needless_zeros() {
+    fn price_has_digit_groups_and_no_zero_decimals() {
         for (minor, expected) in
             [(50, "$0.50"), (2000, "$20"), (1999, "$19.99"), (100_000, "$1,000"), (100_105, "$1,001.05"), (99_999_999, "$999,999.99")]
         {

@@ -1,4 +1,4 @@
-//! One ticket as the server renders it: readable without JavaScript, and the same elements that the script builds.
+//! Page of one ticket, rendered by the server: readable without JavaScript, with the same elements that the script builds.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    document::{Document, DocumentHead, Served},
-    not_found, respelled, texts,
+    document::{Document, DocumentHead, EmbeddedResponse},
+    not_found, redirect_to_page, texts,
 };
 use crate::{
     actors::ActorError,
@@ -21,14 +21,14 @@ use crate::{
     wire::TicketView,
 };
 
-/// `GET /tickets/{id}`, from the catalog; a ticket that it does not know yet is read from the store.
-pub(super) async fn answer(call: &Call) -> HttpResponse {
+/// `GET /tickets/{id}`, from the catalog. A ticket that is not in the catalog yet is read from the store.
+pub(super) async fn response(call: &Call) -> HttpResponse {
     let context = &call.state.context;
     let Ok(id) = call.id::<TicketId>() else {
-        return respelled(&call.req).unwrap_or_else(|| not_found(&call.req, context));
+        return redirect_to_page(&call.req).unwrap_or_else(|| not_found(&call.req, context));
     };
-    let known = call.state.catalog.get(id);
-    let ticket = match known {
+    let cached = call.state.catalog.get(id);
+    let ticket = match cached {
         Some(ticket) => ticket,
         None => match call.actors().tickets.get(id).await {
             Ok(ticket) => Arc::new(ticket),
@@ -37,12 +37,12 @@ pub(super) async fn answer(call: &Call) -> HttpResponse {
         },
     };
     match ticket.status().zip(TicketView::of(&ticket)) {
-        Some((status, view)) => document(call, &ticket, status, &view).answer(&call.req, context),
+        Some((status, view)) => document(call, &ticket, status, &view).response(&call.req, context),
         None => not_found(&call.req, context),
     }
 }
 
-/// The store does not answer: the page without the ticket, for which its script asks again.
+/// Returns the page without the ticket while the store does not respond. The script requests the ticket again.
 fn unavailable(call: &Call) -> HttpResponse {
     let context = &call.state.context;
     let head = DocumentHead {
@@ -55,9 +55,9 @@ fn unavailable(call: &Call) -> HttpResponse {
         requests: Vec::new(),
     };
     let document = Document::new(&context.pages.origin, &head, &super::needs_script(texts::TICKET), None);
-    let mut answer = document.refusal(&call.req, context, StatusCode::SERVICE_UNAVAILABLE);
-    answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
-    answer
+    let mut response = document.error_response(&call.req, context, StatusCode::SERVICE_UNAVAILABLE);
+    response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+    response
 }
 
 fn document(call: &Call, ticket: &Ticket, status: TicketStatus, view: &TicketView<'_>) -> Document {
@@ -72,13 +72,13 @@ fn document(call: &Call, ticket: &Ticket, status: TicketStatus, view: &TicketVie
         linked_data: Some(linked_data(origin, ticket, status)),
         requests: Vec::new(),
     };
-    let served = Served {
-        // As the script builds it, from the page's address.
+    let embedded = EmbeddedResponse {
+        // The script builds the same path, from the address of the page.
         path: format!("/api/tickets/{}", call.req.match_info().get("id").unwrap_or_default()),
-        body: serde_json::to_vec(view).expect("texts and numbers serialise into memory"),
+        body: serde_json::to_vec(view).expect("the view consists of strings and numbers"),
         next: None,
     };
-    Document::new(origin, &head, &main(ticket, status), Some(&served))
+    Document::new(origin, &head, &main(ticket, status), Some(&embedded))
 }
 
 fn address(ticket: &Ticket) -> String {
@@ -89,7 +89,7 @@ fn address(ticket: &Ticket) -> String {
 fn linked_data(origin: &str, ticket: &Ticket, status: TicketStatus) -> Value {
     let availability = match status {
         TicketStatus::Available => "InStock",
-        // Another buyer pays; it may be for sale again.
+        // A buyer may pay, or the ticket may become available again.
         TicketStatus::Locked => "OutOfStock",
         TicketStatus::Sold => "SoldOut",
     };
@@ -145,7 +145,7 @@ fn listed_on(at: Timestamp) -> Markup {
     html! { "Listed on " time datetime=(date) { (date.day()) " " (date.month()) " " (date.year()) } }
 }
 
-/// How a ticket looks, as `kindOf` in `web/parts/status.js` names it.
+/// Returns the visual kind of a ticket, as `kindOf` in `web/parts/status.js`.
 pub(super) fn kind(status: TicketStatus) -> &'static str {
     match status {
         TicketStatus::Available => "available",
@@ -154,7 +154,7 @@ pub(super) fn kind(status: TicketStatus) -> &'static str {
     }
 }
 
-/// The coloured tile with the title's first letter, as in `web/parts/stub.js`.
+/// Renders the coloured tile with the first letter of the title, as in `web/parts/stub.js`.
 pub(super) fn stub(title: &str) -> Markup {
     let letter = title.chars().find(|c| c.is_alphanumeric());
     html! {
@@ -167,13 +167,13 @@ pub(super) fn stub(title: &str) -> Markup {
     }
 }
 
-/// Whether a title has a smaller size, as `isLong` in `web/parts/stub.js` decides: by UTF-16 code units.
+/// Returns whether a title has a smaller font, by its number of UTF-16 code units, as `isLong` in `web/parts/stub.js`.
 fn is_long(title: &str) -> bool {
     const LONG_TITLE: usize = 48;
     title.encode_utf16().count() > LONG_TITLE
 }
 
-/// 0 to 5, from the title's first word.
+/// Returns the index of a colour, 0 to 5, from the first word of the title.
 fn tint(title: &str) -> u32 {
     const TINTS: u32 = 6;
     let word = title.split_whitespace().next().unwrap_or_default().to_lowercase();

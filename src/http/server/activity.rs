@@ -1,7 +1,7 @@
-//! What one connection is doing, and when that has taken too long. Pure: time is a count of ticks that the caller passes in.
+//! Phase of one connection, and its deadlines. Pure: the caller passes the time as a count of ticks.
 //!
-//! Ticks are counted, not measured: time during which the worker itself stood still (a stopped process, a suspended machine)
-//! is not held against its clients.
+//! Ticks are counted and not measured, so time during which the worker did not run (a stopped process, a suspended machine)
+//! does not count against clients.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,21 +10,21 @@ use std::{
 
 use super::framing::{Framing, NextRequest};
 
-/// Deadlines of a connection. [`Deadlines::default`] is the public contract; tests shorten them.
+/// Deadlines of a connection. [`Deadlines::default`] has the values of the public contract; tests use shorter ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From the first byte of a request's head to its last.
+    /// From the first byte of a request's head to the last.
     pub head: Duration,
-    /// Without a request. Proxies keep connections for 60 s (ingress-nginx, load balancers of clouds). A server that keeps
-    /// them for less closes some that a request is already on its way to, and a proxy does not repeat a POST.
+    /// Without a request. Proxies keep idle connections for 60 s (ingress-nginx, load balancers of clouds). A server with a
+    /// shorter time would close connections on which a request is arriving, and a proxy does not repeat a POST.
     pub idle: Duration,
-    /// While bytes are to be written, without the peer taking any of them.
+    /// While bytes wait to be written and the peer receives none.
     pub write: Duration,
-    /// The first two for a connection that is only there for probes.
+    /// Replacement of `head` and `idle` for a connection for probes only.
     pub limited: Duration,
-    /// From a refusal of the connection to its close: for the peer to read the refusal.
+    /// From the refusal of a connection to its close, so that the peer can read the refusal.
     pub farewell: Duration,
-    /// The interval between two checks. A deadline is exceeded by at most this.
+    /// Interval between two checks. A deadline is exceeded by at most this time.
     pub tick: Duration,
 }
 
@@ -41,17 +41,17 @@ impl Default for Deadlines {
     }
 }
 
-/// The same deadlines in ticks.
+/// Deadlines in ticks.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticks {
     head: u32,
     idle: u32,
     write: u32,
-    farewell: u32,
+    linger: u32,
 }
 
 impl Ticks {
-    /// `is_limited`: for a connection that is only there for probes.
+    /// Converts deadlines to ticks. `is_limited`: for a connection for probes only.
     pub fn of(deadlines: &Deadlines, is_limited: bool) -> Self {
         let ticks = |deadline: Duration| {
             let ticks = deadline.as_nanos().div_ceil(deadlines.tick.as_nanos().max(1));
@@ -62,52 +62,53 @@ impl Ticks {
             head: of_request(deadlines.head),
             idle: of_request(deadlines.idle),
             write: ticks(deadlines.write),
-            farewell: ticks(deadlines.farewell),
+            linger: ticks(deadlines.farewell),
         }
     }
 }
 
-/// Largest head of a request, in bytes: as much as nginx takes by default.
+/// Maximum length of the head of a request, in bytes, as in nginx by default.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Bytes that are read before the parser looks at them, and beyond the request that is being answered. The parser turns all
-/// that was read into requests, each many times larger than its smallest text, so this bounds what pipelining costs.
+/// Maximum number of bytes that are read before the parser runs, and beyond the request that is being processed. The parser
+/// converts all read bytes to requests, each many times larger than its shortest text, so this bounds the memory of
+/// pipelining.
 pub const ROUND_BYTES_MAX: usize = 4 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestPhase {
     /// Between two requests, or before the first.
     Idle,
-    /// A part of a head was read.
+    /// A part of a head has been read.
     Head,
-    /// A request is being answered.
+    /// A request is being processed.
     Answering,
-    /// The connection was refused; the peer may read why.
-    Farewell,
+    /// The connection was refused, and the peer has time to read the response.
+    Lingering,
 }
 
-/// What a deadline ended.
+/// Deadline that has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overdue {
     Idle,
     Head,
     Write,
-    Farewell,
+    Linger,
 }
 
-/// Whether to read from the socket.
+/// Whether the stream may read from the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MayRead {
     Yes,
-    /// First the parser has to look at what was read.
+    /// Not before the parser has seen the read bytes.
     AfterParsing,
-    /// Not until the peer has taken the answers to what it sent.
+    /// Not before the peer has received the responses to its requests.
     AfterAnswer,
-    /// What was read is not a head yet, and already too large for one.
+    /// Never: the read bytes are too long for a head.
     HeadTooLarge,
 }
 
-/// The body that a request announces.
+/// Body that a request announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     None,
@@ -115,25 +116,25 @@ pub enum Body {
     Chunked,
 }
 
-/// What one connection is doing.
+/// Phase of one connection, with its progress.
 #[derive(Debug)]
 pub struct Activity {
     phase: Cell<RequestPhase>,
-    /// The tick at which the phase began, or at which the peer had taken all that was written.
+    /// Tick at which the phase began, or at which the peer received the last waiting bytes.
     since: Cell<u32>,
-    /// Bytes wait for the peer: the tick at which it last took some.
+    /// While bytes wait for the peer: the tick at which the peer last received some.
     blocked_since: Cell<Option<u32>>,
-    /// Bytes of the head that is being read.
+    /// Number of bytes of the head that is being read.
     head_bytes: Cell<usize>,
-    /// Bytes that were read since the parser last looked.
+    /// Number of bytes that were read since the parser last ran.
     round_bytes: Cell<usize>,
-    /// Bytes that may still be read before the request is answered.
+    /// Number of bytes that may still be read before the response is complete.
     allowance: Cell<u64>,
-    /// Reading was put off until the request is answered or the peer takes bytes.
-    held: Cell<bool>,
+    /// Whether reading waits for the response or for the peer to receive bytes.
+    is_deferred: Cell<bool>,
     framing: RefCell<Framing>,
-    /// The rest of a body that its handler did not want is being read.
-    discards: Cell<bool>,
+    /// Whether the rest of a body that its handler dropped is being read.
+    is_discarding: Cell<bool>,
 }
 
 impl Activity {
@@ -145,17 +146,18 @@ impl Activity {
             head_bytes: Cell::new(0),
             round_bytes: Cell::new(0),
             allowance: Cell::new(0),
-            held: Cell::new(false),
+            is_deferred: Cell::new(false),
             framing: RefCell::new(Framing::new()),
-            discards: Cell::new(false),
+            is_discarding: Cell::new(false),
         }
     }
 
-    /// Whether to read now. Anything but [`MayRead::Yes`] is what the caller then does.
+    /// Returns whether the caller may read now. After any value except [`MayRead::Yes`] the caller must wait or refuse
+    /// accordingly.
     pub fn may_read(&self) -> MayRead {
-        let is_over = self.phase.get() == RequestPhase::Answering && self.allowance.get() == 0;
-        if is_over || self.blocked_since.get().is_some() {
-            self.held.set(true);
+        let is_exhausted = self.phase.get() == RequestPhase::Answering && self.allowance.get() == 0;
+        if is_exhausted || self.blocked_since.get().is_some() {
+            self.is_deferred.set(true);
             return MayRead::AfterAnswer;
         }
         if self.round_bytes.get() >= ROUND_BYTES_MAX {
@@ -166,7 +168,7 @@ impl Activity {
         if is_head && self.head_bytes.get() >= HEAD_BYTES_MAX { MayRead::HeadTooLarge } else { MayRead::Yes }
     }
 
-    /// Bytes were read; none at the end of the stream.
+    /// Records that bytes were read. At the end of the stream `bytes` is empty.
     pub fn on_read(&self, bytes: &[u8], now: u32) {
         self.round_bytes.set(self.round_bytes.get() + bytes.len());
         let completes_request = self.framing.borrow_mut().on_read(bytes);
@@ -177,7 +179,7 @@ impl Activity {
                 self.head_bytes.set(bytes.len());
             }
             RequestPhase::Head => self.head_bytes.set(self.head_bytes.get() + bytes.len()),
-            RequestPhase::Idle | RequestPhase::Farewell => {}
+            RequestPhase::Idle | RequestPhase::Lingering => {}
         }
         if completes_request && self.phase.get() == RequestPhase::Head {
             self.enter(RequestPhase::Idle, now);
@@ -185,16 +187,16 @@ impl Activity {
         }
     }
 
-    /// Nothing was there to read: the parser looks next.
+    /// Records that no bytes were available. The parser runs next.
     pub fn on_read_pending(&self) {
         self.round_bytes.set(0);
     }
 
-    /// A head is complete, and its request is being answered.
+    /// Records that a head is complete and its request is being processed.
     pub fn on_request(&self, body: Body, now: u32) {
         self.enter(RequestPhase::Answering, now);
         self.framing.borrow_mut().on_request(body);
-        self.discards.set(false);
+        self.is_discarding.set(false);
         self.allowance.set(match body {
             Body::None => ROUND_BYTES_MAX as u64,
             Body::Sized(length) => length.saturating_add(ROUND_BYTES_MAX as u64),
@@ -202,54 +204,54 @@ impl Activity {
         });
     }
 
-    /// A body was read to its end; or, if not `is_whole`, its handler wants no more of it. To be called for those in chunks,
-    /// and for those that are longer than what is read in one round.
+    /// Records that a body was read to its end or, if not `is_whole`, that its handler dropped the rest. The caller must
+    /// report this for chunked bodies, and for bodies longer than [`ROUND_BYTES_MAX`].
     pub fn on_body_end(&self, is_whole: bool) {
         self.allowance.set(ROUND_BYTES_MAX as u64);
-        self.discards.set(!is_whole);
+        self.is_discarding.set(!is_whole);
     }
 
-    /// The request is answered, except for what waits to be written. Returns whether reading was put off until now.
+    /// Records that the response is complete, except for bytes that wait to be written. Returns whether reading was deferred.
     pub fn on_answer(&self, now: u32) -> bool {
         let next = self.framing.borrow_mut().on_answer();
         self.enter(if next == NextRequest::Begun { RequestPhase::Head } else { RequestPhase::Idle }, now);
         self.head_bytes.set(0);
-        self.held.replace(false)
+        self.is_deferred.replace(false)
     }
 
-    /// The peer took bytes, perhaps not all. Returns whether reading was put off until now.
+    /// Records that the peer received some or all bytes. Returns whether reading was deferred.
     pub fn on_write(&self, now: u32) -> bool {
         if self.blocked_since.take().is_none() {
             return false;
         }
-        // What follows is counted from here: while bytes wait, only the deadline of the write applies.
+        // The deadline of the phase counts from here: while bytes wait, only the write deadline applies.
         self.since.set(now);
-        self.held.replace(false)
+        self.is_deferred.replace(false)
     }
 
-    /// The peer takes no bytes.
+    /// Records that the peer receives no bytes.
     pub fn on_write_pending(&self, now: u32) {
         if self.blocked_since.get().is_none() {
             self.blocked_since.set(Some(now));
         }
     }
 
-    /// The connection is refused.
-    pub fn on_farewell(&self, now: u32) {
+    /// Records that the connection is refused.
+    pub fn on_linger(&self, now: u32) {
         self.blocked_since.set(None);
-        self.enter(RequestPhase::Farewell, now);
+        self.enter(RequestPhase::Lingering, now);
     }
 
     pub fn is_answering(&self) -> bool {
         self.phase.get() == RequestPhase::Answering
     }
 
-    /// Whether what is being read is the rest of a body that its handler did not want.
+    /// Returns whether the rest of a body that its handler dropped is being read.
     pub fn is_discarding(&self) -> bool {
-        self.discards.get()
+        self.is_discarding.get()
     }
 
-    /// The deadline that has passed, if any.
+    /// Returns the deadline that has passed, if any.
     pub fn overdue(&self, now: u32, ticks: &Ticks) -> Option<Overdue> {
         let over = |since: u32, ticks: u32| now.wrapping_sub(since) > ticks;
         if let Some(since) = self.blocked_since.get() {
@@ -259,7 +261,7 @@ impl Activity {
             RequestPhase::Answering => return None,
             RequestPhase::Idle => (Overdue::Idle, ticks.idle),
             RequestPhase::Head => (Overdue::Head, ticks.head),
-            RequestPhase::Farewell => (Overdue::Farewell, ticks.farewell),
+            RequestPhase::Lingering => (Overdue::Linger, ticks.linger),
         };
         over(self.since.get(), ticks).then_some(overdue)
     }

@@ -1,4 +1,4 @@
-//! Deadlines and bounds of one connection, in ticks of half a second.
+//! Tests of the deadlines and bounds of one connection, in ticks of half a second.
 
 use super::*;
 
@@ -9,12 +9,12 @@ fn ticks() -> Ticks {
     Ticks::of(&Deadlines::default(), false)
 }
 
-/// The first tick from `from` on at which something is overdue.
-fn ends(activity: &Activity, from: u32) -> (u32, Overdue) {
-    (from..from + 1_000).find_map(|now| activity.overdue(now, &ticks()).map(|overdue| (now - from, overdue))).expect("it ends some time")
+/// Returns the number of ticks from `from` to the first passed deadline, and that deadline.
+fn first_overdue(activity: &Activity, from: u32) -> (u32, Overdue) {
+    (from..from + 1_000).find_map(|now| activity.overdue(now, &ticks()).map(|overdue| (now - from, overdue))).expect("a deadline passes")
 }
 
-/// One request that is read and answered at `now`.
+/// Reads one request and completes its response at `now`.
 fn answer(activity: &Activity, bytes: &[u8], body: Body, now: u32) {
     activity.on_read(bytes, now);
     activity.on_read_pending();
@@ -25,24 +25,24 @@ fn answer(activity: &Activity, bytes: &[u8], body: Body, now: u32) {
 
 #[test]
 fn connection_without_a_request_ends_after_75_seconds() {
-    assert_eq!(ends(&Activity::new(7), 7), (151, Overdue::Idle));
+    assert_eq!(first_overdue(&Activity::new(7), 7), (151, Overdue::Idle));
 }
 
 #[test]
-fn head_that_stops_ends_after_15_seconds_also_on_a_later_request() {
+fn incomplete_head_ends_after_15_seconds_also_on_a_later_request() {
     let activity = Activity::new(0);
     activity.on_read(b"G", 3);
-    assert_eq!(ends(&activity, 3), (31, Overdue::Head));
+    assert_eq!(first_overdue(&activity, 3), (31, Overdue::Head));
     activity.on_read(&REQUEST[1..], 20);
     activity.on_request(Body::None, 20);
     activity.on_answer(20);
-    assert_eq!(ends(&activity, 20), (151, Overdue::Idle));
+    assert_eq!(first_overdue(&activity, 20), (151, Overdue::Idle));
     activity.on_read(b"G", 100);
-    assert_eq!(ends(&activity, 100), (31, Overdue::Head));
+    assert_eq!(first_overdue(&activity, 100), (31, Overdue::Head));
 }
 
 #[test]
-fn head_that_drips_does_not_renew_its_deadline() {
+fn slowly_sent_head_does_not_renew_its_deadline() {
     let activity = Activity::new(0);
     for now in 0..31 {
         activity.on_read(b"X", now);
@@ -57,7 +57,7 @@ fn head_that_begins_in_the_same_read_as_a_request_has_15_seconds() {
     for rest in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX: \r\n"] {
         let activity = Activity::new(0);
         answer(&activity, &[REQUEST, rest.as_bytes()].concat(), Body::None, 5);
-        assert_eq!(ends(&activity, 5), (31, Overdue::Head), "{rest}");
+        assert_eq!(first_overdue(&activity, 5), (31, Overdue::Head), "{rest}");
     }
 }
 
@@ -66,25 +66,25 @@ fn head_that_begins_in_the_same_read_as_a_body_has_15_seconds() {
     for (rest, expected) in [("", (151, Overdue::Idle)), ("G", (31, Overdue::Head)), ("POST / HTTP/1.1\r\n", (31, Overdue::Head))] {
         let activity = Activity::new(0);
         answer(&activity, &[POST, rest.as_bytes()].concat(), Body::Sized(2), 5);
-        assert_eq!(ends(&activity, 5), expected, "{rest}");
+        assert_eq!(first_overdue(&activity, 5), expected, "{rest}");
     }
 }
 
 #[test]
-fn connection_is_idle_when_the_rest_of_a_refused_body_has_come() {
+fn connection_is_idle_after_the_rest_of_a_refused_body() {
     let activity = Activity::new(0);
     answer(&activity, &POST[..POST.len() - 2], Body::Sized(2), 5);
-    assert_eq!(ends(&activity, 5), (151, Overdue::Idle));
+    assert_eq!(first_overdue(&activity, 5), (151, Overdue::Idle));
     activity.on_read(b"{", 6);
-    assert_eq!(ends(&activity, 6), (31, Overdue::Head));
+    assert_eq!(first_overdue(&activity, 6), (31, Overdue::Head));
     activity.on_read(b"}", 8);
-    assert_eq!(ends(&activity, 8), (151, Overdue::Idle));
+    assert_eq!(first_overdue(&activity, 8), (151, Overdue::Idle));
     activity.on_read(b"}", 10);
-    assert_eq!(ends(&activity, 10), (31, Overdue::Head));
+    assert_eq!(first_overdue(&activity, 10), (31, Overdue::Head));
 }
 
 #[test]
-fn request_that_is_being_answered_has_no_deadline() {
+fn request_in_progress_has_no_deadline() {
     let activity = Activity::new(0);
     activity.on_read(REQUEST, 1);
     activity.on_request(Body::None, 1);
@@ -92,7 +92,7 @@ fn request_that_is_being_answered_has_no_deadline() {
 }
 
 #[test]
-fn write_without_progress_ends_after_30_seconds_whatever_the_phase() {
+fn write_without_progress_ends_after_30_seconds_in_every_phase() {
     for is_answered in [false, true] {
         let activity = Activity::new(0);
         activity.on_read(REQUEST, 0);
@@ -102,10 +102,10 @@ fn write_without_progress_ends_after_30_seconds_whatever_the_phase() {
         }
         activity.on_write_pending(10);
         activity.on_write_pending(40);
-        assert_eq!(ends(&activity, 10), (61, Overdue::Write));
+        assert_eq!(first_overdue(&activity, 10), (61, Overdue::Write));
         activity.on_write(50);
         activity.on_write_pending(50);
-        assert_eq!(ends(&activity, 50), (61, Overdue::Write), "progress renews it");
+        assert_eq!(first_overdue(&activity, 50), (61, Overdue::Write), "progress renews the deadline");
     }
 }
 
@@ -117,7 +117,7 @@ fn idle_time_is_counted_from_the_end_of_the_write() {
     activity.on_write_pending(0);
     activity.on_answer(0);
     activity.on_write(55);
-    assert_eq!(ends(&activity, 55), (151, Overdue::Idle));
+    assert_eq!(first_overdue(&activity, 55), (151, Overdue::Idle));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn limited_connection_ends_after_5_seconds() {
 }
 
 #[test]
-fn tick_counter_may_wrap() {
+fn deadlines_are_correct_after_the_tick_counter_wraps() {
     let activity = Activity::new(u32::MAX - 10);
     assert_eq!(activity.overdue(50, &ticks()), None);
     assert_eq!(activity.overdue(141, &ticks()), Some(Overdue::Idle));
@@ -150,21 +150,21 @@ fn head_over_32_kib_is_refused_after_the_parser_has_seen_it() {
     }
     activity.on_request(Body::None, 0);
     activity.on_answer(0);
-    assert_eq!(activity.may_read(), MayRead::Yes, "the next head has its own");
+    assert_eq!(activity.may_read(), MayRead::Yes, "the next head has a bound of its own");
 }
 
 #[test]
-fn reading_stops_while_the_peer_takes_no_bytes() {
+fn reading_stops_while_the_peer_receives_no_bytes() {
     let activity = Activity::new(0);
     activity.on_write_pending(0);
     assert_eq!(activity.may_read(), MayRead::AfterAnswer);
-    assert!(activity.on_write(1), "it was put off");
+    assert!(activity.on_write(1), "reading was deferred");
     assert_eq!(activity.may_read(), MayRead::Yes);
     assert!(!activity.on_write(1));
 }
 
 #[test]
-fn pipelined_bytes_behind_a_running_request_are_bounded() {
+fn pipelined_bytes_after_a_running_request_are_bounded() {
     for (body, allowed) in [(Body::None, 4), (Body::Sized(10 * 1024), 14)] {
         let activity = Activity::new(0);
         activity.on_read(REQUEST, 0);
@@ -176,7 +176,7 @@ fn pipelined_bytes_behind_a_running_request_are_bounded() {
             kib += 1;
         }
         assert_eq!(kib, allowed, "{body:?}");
-        assert!(activity.on_answer(0), "it was put off");
+        assert!(activity.on_answer(0), "reading was deferred");
     }
 }
 

@@ -1,8 +1,8 @@
-//! Position of the requests in the bytes of one connection: whether a part of the next head was read together with the
-//! request before it. Pure.
+//! Position of the requests in the bytes of one connection: detects a part of the next head that was read together with the
+//! previous request. Pure.
 //!
-//! It decides on a deadline only. The requests themselves are separated by actix-http's parser, never by this module, so a
-//! disagreement between the two cannot be used to smuggle a request.
+//! The result selects a deadline only. The parser of actix-http separates the requests, never this module, so a difference
+//! between the two cannot be used to smuggle a request.
 
 use std::{mem, sync::LazyLock};
 
@@ -14,30 +14,30 @@ use super::activity::Body;
 #[derive(Debug)]
 pub struct Framing {
     part: Part,
-    /// The body of the request that is being answered.
+    /// Body of the request that is being processed.
     answering: Option<Body>,
-    /// Bytes behind the last known boundary: behind a head whose body is not announced yet, or behind a whole request.
-    /// Empty, without an allocation, unless a body or a pipelined request came in the same read.
+    /// Bytes after the last known boundary: after a head whose body is not announced yet, or after a whole request.
+    /// Empty, without an allocation, unless a body or a pipelined request was in the same read.
     ahead: Vec<u8>,
-    /// The last four bytes that were read.
+    /// Last four bytes that were read.
     tail: u32,
 }
 
 #[derive(Debug)]
 enum Part {
-    /// A head, or the pause before it.
+    /// A head, or the time before its first byte.
     Head(HeadScan),
     /// The head is complete. The parser has not announced its body yet.
     HeadEnd,
-    /// A body of which this many bytes are missing.
+    /// A body with the number of its missing bytes.
     Body(u64),
     /// The request is complete.
     RequestEnd,
-    /// Unknown: behind a body in chunks, whose framing is not followed here.
+    /// Unknown: after a chunked body, which this module does not parse.
     Unknown,
 }
 
-/// Whether the bytes behind an answered request begin another one.
+/// Whether the bytes after a finished request begin another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextRequest {
     NotBegun,
@@ -49,7 +49,7 @@ impl Framing {
         Self { part: Part::Head(HeadScan::new()), answering: None, ahead: Vec::new(), tail: 0 }
     }
 
-    /// Bytes were read. Returns whether they complete a request that was answered before all of its body had come.
+    /// Processes bytes that were read. Returns whether they complete a request whose response was complete before its body.
     pub fn on_read(&mut self, bytes: &[u8]) -> bool {
         self.tail = match bytes.last_chunk() {
             Some(last) => u32::from_be_bytes(*last),
@@ -77,7 +77,7 @@ impl Framing {
         false
     }
 
-    /// The parser announced a request.
+    /// Processes a request that the parser announced.
     pub fn on_request(&mut self, body: Body) {
         self.answering = Some(body);
         self.part = match (&self.part, body) {
@@ -100,15 +100,15 @@ impl Framing {
         };
     }
 
-    /// The request was answered.
+    /// Processes the completion of a response.
     pub fn on_answer(&mut self) -> NextRequest {
         let body = self.answering.take();
         match self.part {
             Part::RequestEnd => self.next_head(),
-            // What comes next is the rest of the body.
+            // The next bytes are the rest of the body.
             Part::Body(_) => NextRequest::NotBegun,
-            // A head and a body in chunks end with an empty line, a part of a head or of a chunk does not. A body with a length
-            // may end with anything; the shorter deadline applies to it.
+            // A head and a chunked body end with an empty line; a part of a head or of a chunk does not. A body with a
+            // length may end with any bytes, so the shorter deadline applies after it.
             _ if matches!(body, Some(Body::Sized(_))) || !self.ends_with_empty_line() => NextRequest::Begun,
             _ => {
                 self.part = Part::Head(HeadScan::new());
@@ -117,7 +117,7 @@ impl Framing {
         }
     }
 
-    /// Continues with the head that begins with the bytes ahead.
+    /// Continues with the head that begins in the bytes ahead.
     fn next_head(&mut self) -> NextRequest {
         let ahead = mem::take(&mut self.ahead);
         let mut scan = HeadScan::new();
@@ -147,7 +147,7 @@ static LINE_AND_EMPTY_LINE: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [F
 #[derive(Debug)]
 struct HeadScan {
     has_begun: bool,
-    /// Nothing but CR was read of the present line.
+    /// Whether the present line has no bytes except CR yet.
     is_line_empty: bool,
 }
 
@@ -156,7 +156,7 @@ impl HeadScan {
         Self { has_begun: false, is_line_empty: true }
     }
 
-    /// The index behind the head's last byte.
+    /// Returns the index after the last byte of the head.
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
         if !self.has_begun
             && let Some(end) = Self::find_whole(bytes)
@@ -178,7 +178,8 @@ impl HeadScan {
         None
     }
 
-    /// The index behind a head that begins with the first byte, as most do: faster than line by line.
+    /// Returns the index after a complete head that begins with the first byte, as most heads do. This is faster than the
+    /// search line by line.
     fn find_whole(bytes: &[u8]) -> Option<usize> {
         if matches!(bytes.first()?, b'\r' | b'\n') {
             return None;
@@ -202,7 +203,7 @@ mod tests {
     const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
     const PARTS: [&[u8]; 3] = [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: \r\n"];
 
-    /// What is known behind these requests, all read at once.
+    /// Returns the result after these requests, all read at once.
     fn after(requests: &[(&[u8], Body)], rest: &[u8]) -> NextRequest {
         let mut framing = Framing::new();
         let bytes: Vec<u8> = requests.iter().flat_map(|(bytes, _)| bytes.iter()).chain(rest).copied().collect();
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn part_of_a_head_in_the_same_read_is_noticed_behind_any_request() {
+    fn part_of_a_head_in_the_same_read_is_detected_after_any_request() {
         let requests: [&[(&[u8], Body)]; 7] = [
             &[(GET, Body::None)],
             &[(POST, BODY)],
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_followed_in_reads_of_any_size() {
+    fn requests_are_tracked_in_reads_of_any_size() {
         let requests = [(GET, Body::None), (POST, BODY), (GET, Body::None), (POST, BODY)];
         for size in 1..40 {
             for (rest, expected) in [(&b""[..], NextRequest::NotBegun), (b"P", NextRequest::Begun)] {
@@ -258,16 +259,16 @@ mod tests {
     }
 
     #[test]
-    fn request_that_is_announced_before_its_body_came_is_followed_to_its_end() {
+    fn request_announced_before_its_body_is_tracked_to_its_end() {
         let mut framing = Framing::new();
         framing.on_read(&POST[..POST.len() - 3]);
         framing.on_request(BODY);
-        assert!(!framing.on_read(&[&POST[POST.len() - 3..], b"G"].concat()), "it is being answered");
+        assert!(!framing.on_read(&[&POST[POST.len() - 3..], b"G"].concat()), "its response is not complete");
         assert_eq!(framing.on_answer(), NextRequest::Begun);
     }
 
     #[test]
-    fn rest_of_a_body_after_the_answer_is_no_head() {
+    fn rest_of_a_body_after_the_response_is_not_a_head() {
         for (rest, is_complete) in [(&b"\n}"[..], true), (b"\n}G", false)] {
             let mut framing = Framing::new();
             framing.on_read(&POST[..POST.len() - 4]);
@@ -279,13 +280,21 @@ mod tests {
     }
 
     #[test]
-    fn sized_body_behind_a_pipelined_body_in_chunks_counts_as_followed_by_a_head() {
-        assert_eq!(after(&[(CHUNKED, Body::Chunked), (POST, BODY)], b""), NextRequest::Begun, "it is not known, and ends sooner");
-        assert_eq!(after(&[(CHUNKED, Body::Chunked), (POST, BODY), (GET, Body::None)], b""), NextRequest::NotBegun, "known again");
+    fn sized_body_after_a_pipelined_chunked_body_counts_as_followed_by_a_head() {
+        assert_eq!(
+            after(&[(CHUNKED, Body::Chunked), (POST, BODY)], b""),
+            NextRequest::Begun,
+            "its end is unknown, so the shorter deadline applies"
+        );
+        assert_eq!(
+            after(&[(CHUNKED, Body::Chunked), (POST, BODY), (GET, Body::None)], b""),
+            NextRequest::NotBegun,
+            "the position is known again"
+        );
     }
 
     #[test]
-    fn rest_of_a_body_in_chunks_after_the_answer_has_the_deadline_of_a_head() {
+    fn rest_of_a_chunked_body_after_the_response_has_the_deadline_of_a_head() {
         let mut framing = Framing::new();
         framing.on_read(&CHUNKED[..CHUNKED.len() - 6]);
         framing.on_request(Body::Chunked);
@@ -293,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn end_of_a_head_is_found_with_any_line_ending_and_split() {
+    fn end_of_a_head_is_found_with_any_line_ending_in_any_reads() {
         for head in ["A\r\nB: c\r\n\r\n", "A\nB: c\n\n", "A\nB: c\n\r\n", "\r\n\r\nA\r\n\r\n", "\n\nA\n\n", "A\r\n\r\n"] {
             let bytes = [head.as_bytes(), b"{}"].concat();
             for split in 0..=head.len() {

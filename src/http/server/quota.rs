@@ -1,5 +1,5 @@
-//! How many connections the process has, and how many of them one network address: HTTP connections and WebSockets together,
-//! since each holds a file descriptor.
+//! Bounds of connections, in total and for each network address. HTTP connections and WebSockets count together, because each
+//! of them has a file descriptor. The public address has a quota with bounds; the admin address has one without.
 
 use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc};
 
@@ -12,20 +12,20 @@ use crate::{http::client, metrics::METRICS};
 /// Bounds of a [`Quota`].
 #[derive(Debug, Clone)]
 pub struct QuotaLimits {
-    /// Connections of the process.
+    /// Maximum number of connections.
     pub connections_max: usize,
-    /// Connections of one IP address, of IPv6 of one /64. `None`: no bound.
+    /// Maximum number of connections of one IPv4 address or one IPv6 /64. `None`: no bound.
     pub per_address_max: Option<usize>,
-    /// Networks whose addresses have no bound of their own: trusted proxies.
+    /// Networks of trusted proxies, whose addresses have no separate bound.
     pub exempt: Vec<IpNet>,
 }
 
-/// Connections beyond the share of their address that are answered at once, and in each second in the long run. Answering one
-/// costs more than opening it, so those beyond this rate are closed unanswered.
+/// Rate of responses to connections beyond the bound of their address: the number at once, and the average number in each
+/// second. A response costs more than opening a connection, so connections beyond this rate are closed without a response.
 const ANSWERED_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
 const ANSWERED_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 
-/// The connections of the process.
+/// Count of open connections, with its bounds.
 #[derive(Debug)]
 pub struct Quota {
     limits: QuotaLimits,
@@ -39,14 +39,14 @@ struct OpenConnections {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Which bound a connection is beyond.
+/// Bound that a connection exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
     Connections,
     Address,
 }
 
-/// A connection's place among all of them, which it gives back when dropped.
+/// Permit of one connection, which is returned on drop.
 #[derive(Debug)]
 pub struct Permit {
     quota: Arc<Quota>,
@@ -61,17 +61,17 @@ impl Quota {
         Arc::new(Self { limits, answered, counts: Mutex::default() })
     }
 
-    /// Without bounds.
+    /// Creates a quota without bounds.
     pub fn unbounded() -> Arc<Self> {
         Self::new(QuotaLimits { connections_max: usize::MAX, per_address_max: None, exempt: Vec::new() })
     }
 
-    /// Connections that are counted.
+    /// Returns the number of counted connections.
     pub fn open(&self) -> usize {
         self.counts.lock().open
     }
 
-    /// Counts a connection. One that is beyond a bound is not counted: it may be kept for a short time, to answer probes.
+    /// Counts a connection. A connection beyond a bound is not counted; it may stay open for a short time, for probes.
     pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Permit {
         let peer = peer.map(|peer| peer.to_canonical());
         let address = peer.filter(|peer| !self.limits.exempt.iter().any(|network| network.contains(peer))).map(client::network);
@@ -90,8 +90,8 @@ impl Quota {
     fn count(&self, address: Option<IpAddr>) -> Option<Exceeded> {
         let mut counts = self.counts.lock();
         let per_address_max = self.limits.per_address_max.unwrap_or(usize::MAX);
-        let of_address = address.map_or(0, |address| counts.by_address.get(&address).copied().unwrap_or(0));
-        if of_address >= per_address_max {
+        let address_count = address.map_or(0, |address| counts.by_address.get(&address).copied().unwrap_or(0));
+        if address_count >= per_address_max {
             return Some(Exceeded::Address);
         }
         if counts.open >= self.limits.connections_max {
@@ -99,19 +99,20 @@ impl Quota {
         }
         counts.open += 1;
         if let Some(address) = address {
-            counts.by_address.insert(address, of_address + 1);
+            counts.by_address.insert(address, address_count + 1);
         }
         None
     }
 }
 
 impl Permit {
-    /// The bound that the connection is beyond, if any.
+    /// Returns the bound that the connection exceeds, if any.
     pub fn exceeded(&self) -> Option<Exceeded> {
         self.exceeded
     }
 
-    /// Whether the connection is answered at all. One beyond the share of its address is not while too many of those come.
+    /// Returns whether the connection gets a response. A connection beyond the bound of its address gets none if too many such
+    /// connections arrive.
     pub fn is_answered(&self) -> bool {
         self.is_answered
     }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_gets_its_share_and_a_closed_connection_makes_room() {
+    fn connections_of_one_address_are_bounded_and_a_closed_one_frees_its_place() {
         let quota = quota(100, Some(2));
         let first = admit(&quota, "192.0.2.1");
         let second = admit(&quota, "::ffff:192.0.2.1");
@@ -157,13 +158,13 @@ mod tests {
         assert_eq!(third.exceeded(), Some(Exceeded::Address));
         assert_eq!(admit(&quota, "192.0.2.2").exceeded(), None);
         drop(third);
-        assert_eq!(admit(&quota, "192.0.2.1").exceeded(), Some(Exceeded::Address), "one that was not counted makes no room");
+        assert_eq!(admit(&quota, "192.0.2.1").exceeded(), Some(Exceeded::Address), "a connection that was not counted frees no place");
         drop(first);
         assert_eq!(admit(&quota, "192.0.2.1").exceeded(), None);
     }
 
     #[test]
-    fn one_ipv6_network_of_64_bits_is_one_address() {
+    fn ipv6_addresses_with_the_same_64_bits_share_one_bound() {
         let quota = quota(100, Some(1));
         let _held = admit(&quota, "2001:db8::1");
         assert_eq!(admit(&quota, "2001:db8::ffff:2").exceeded(), Some(Exceeded::Address));
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_proxy_has_no_share_of_its_own_but_counts() {
+    fn trusted_proxy_has_no_separate_bound_but_counts_in_total() {
         let quota = quota(3, Some(1));
         let held: Vec<Permit> = (0..3).map(|_| admit(&quota, "10.1.2.3")).collect();
         assert!(held.iter().all(|permit| permit.exceeded().is_none()));
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn flood_beyond_the_share_of_an_address_is_closed_unanswered_while_others_are_answered() {
+    fn connections_beyond_the_rate_of_an_address_get_no_response_and_others_do() {
         let quota = quota(1, Some(1));
         let _held = admit(&quota, "192.0.2.1");
         let answered = (0..2 * ANSWERED_AT_ONCE.get()).filter(|_| admit(&quota, "192.0.2.1").is_answered()).count();
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_without_connections_take_no_memory() {
+    fn addresses_without_connections_have_no_entry() {
         let quota = quota(100, Some(2));
         for number in 0..=255u8 {
             drop(admit(&quota, &format!("192.0.2.{number}")));

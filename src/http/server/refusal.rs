@@ -1,7 +1,8 @@
-//! Answers to what never became a request: the same problem documents, with the same headers, as those of handlers.
+//! Responses to bytes that are not a valid request: problem documents with the headers of every response, except
+//! `Strict-Transport-Security`.
 //!
-//! actix-http answers requests that it cannot parse by itself, without a body and past every middleware. The connection's
-//! stream ([`super::stream`]) recognizes such an answer among the written bytes and sends one of these instead.
+//! actix-http responds by itself to requests that it cannot parse, without a body and without the middleware. The stream of
+//! the connection ([`super::stream`]) detects such a response in the written bytes and sends one from this module instead.
 
 use std::fmt::Write;
 
@@ -13,19 +14,19 @@ use crate::http::{
     middleware,
 };
 
-/// Why a connection is refused.
+/// Reason for the refusal of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionRefusal {
-    /// The bytes are no request.
+    /// The bytes are not a valid request.
     Malformed,
     HeadTooLarge,
     HeadTimeout,
-    /// The parser contradicts itself.
+    /// The parser reported an internal error.
     Internal,
 }
 
 impl ConnectionRefusal {
-    /// The label of the metric.
+    /// Returns the label in the metric of ended connections.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Malformed | Self::Internal => "malformed",
@@ -34,7 +35,7 @@ impl ConnectionRefusal {
         }
     }
 
-    /// The label of the metric of answers.
+    /// Returns the label in the metric of responses.
     pub const fn status_class(self) -> &'static str {
         match self {
             Self::Malformed | Self::HeadTooLarge | Self::HeadTimeout => "4xx",
@@ -58,27 +59,27 @@ impl ConnectionRefusal {
         }
     }
 
-    /// The whole answer, as it is sent.
-    #[expect(clippy::disallowed_methods, reason = "the Date header is the host's time, on these answers as on all others")]
-    pub fn answer(self) -> Bytes {
-        let mut answer = self.error().error_response();
-        middleware::harden(answer.headers_mut(), false);
-        let status = answer.status();
+    /// Returns the bytes of the response.
+    #[expect(clippy::disallowed_methods, reason = "the Date header is the time of the host, as on all other responses")]
+    pub fn response(self) -> Bytes {
+        let mut response = self.error().error_response();
+        middleware::harden(response.headers_mut(), false);
+        let status = response.status();
         let date = header::HttpDate::from(std::time::SystemTime::now());
         let mut head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ndate: {date}\r\n");
-        for (name, value) in answer.headers() {
-            // Writing to a string does not fail, and all of these values are ASCII.
+        for (name, value) in response.headers() {
+            // Writing to a string does not fail. All of these values are ASCII.
             let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
         }
-        let body = answer.into_body().try_into_bytes().unwrap_or_default();
+        let body = response.into_body().try_into_bytes().unwrap_or_default();
         let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
         [head.as_bytes(), &body].concat().into()
     }
 }
 
-/// Finds an answer that actix-http made by itself at the end of what it writes: where it begins, and what it is.
+/// Finds a response that actix-http created by itself at the end of the written bytes. Returns its index and its meaning.
 ///
-/// Such an answer has no body and no other headers than those below; an answer of a handler has more.
+/// Such a response has no body and only the headers below; a response of a handler has more headers.
 pub fn find(written: &[u8]) -> Option<(usize, ConnectionRefusal)> {
     const LENGTH_MAX: usize = 160;
     const HEADERS: [&str; 3] = ["content-length: 0", "connection: ", "date: "];
@@ -106,7 +107,7 @@ mod tests {
     const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
 
     #[test]
-    fn answer_of_the_parser_is_found_alone_and_behind_another() {
+    fn response_of_the_parser_is_found_alone_and_after_another() {
         assert_eq!(find(BARE.as_bytes()), Some((0, ConnectionRefusal::Malformed)));
         let other = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
         assert_eq!(find(format!("{other}{BARE}").as_bytes()), Some((other.len(), ConnectionRefusal::Malformed)));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_of_a_handler_is_left_alone() {
+    fn response_of_a_handler_is_not_replaced() {
         let hardened = BARE.replace("date", "x-content-type-options: nosniff\r\ndate");
         let texts = [hardened.as_str(), &BARE.replace("400 Bad Request", "404 Not Found"), &format!("{BARE}{{}}"), "", "HTTP/1."];
         for text in texts {
@@ -124,15 +125,15 @@ mod tests {
     }
 
     #[test]
-    fn refusal_is_a_problem_document_with_the_headers_of_every_answer() {
+    fn refusal_is_a_problem_document_with_the_headers_of_every_response() {
         for (refusal, status) in [
             (ConnectionRefusal::Malformed, "400 Bad Request"),
             (ConnectionRefusal::HeadTooLarge, "431 Request Header Fields Too Large"),
             (ConnectionRefusal::HeadTimeout, "408 Request Timeout"),
             (ConnectionRefusal::Internal, "500 Internal Server Error"),
         ] {
-            let answer = String::from_utf8(refusal.answer().to_vec()).expect("text");
-            let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+            let response = String::from_utf8(refusal.response().to_vec()).expect("text");
+            let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
             assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
             for header in [
                 "connection: close",

@@ -1,5 +1,5 @@
-//! A client's connection, as actix-http reads and writes it: bounds what is read ahead, notes progress for the deadlines,
-//! and sends our own answer where actix-http would send a bare one.
+//! Connection of a client, as actix-http reads and writes it. It bounds the bytes that are read ahead, records progress for
+//! the deadlines, and sends a problem document instead of the responses that actix-http creates by itself.
 //!
 //! The reasons are in `docs/adr/0015-connections.md`.
 
@@ -22,54 +22,55 @@ use super::{
     worker::{End, TrackedConnection, WorkerEntry},
 };
 
-/// What the kernel keeps of the answers that a client does not read, in bytes (it doubles it for its own book-keeping).
-/// Without a bound it takes up to 4 MiB for each connection.
+/// Size of the kernel's buffer for responses that a client has not read, in bytes (the kernel doubles the value for its own
+/// data). Without this bound the buffer grows up to 4 MiB for each connection.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// A client's connection.
+/// Connection of a client.
 #[derive(Debug)]
 pub struct ClientStream {
     io: TcpStream,
-    member: WorkerEntry,
+    entry: WorkerEntry,
     permit: Permit,
-    farewell: Option<Farewell>,
+    lingering: Option<LingeringClose>,
 }
 
-/// The last words of a connection that is refused.
+/// Close of a connection with a last response.
 #[derive(Debug)]
-struct Farewell {
+struct LingeringClose {
     rest: Bytes,
     is_shut: bool,
 }
 
 impl ClientStream {
-    pub fn new(io: TcpStream, member: WorkerEntry, permit: Permit) -> Self {
+    pub fn new(io: TcpStream, entry: WorkerEntry, permit: Permit) -> Self {
         if let Err(error) = SockRef::from(&io).set_send_buffer_size(SEND_BUFFER_BYTES) {
-            tracing::debug!(%error, "a socket's options could not be set");
+            tracing::debug!(%error, "the send buffer size of a connection could not be set");
         }
-        Self { io, member, permit, farewell: None }
+        Self { io, entry, permit, lingering: None }
     }
 
-    pub fn link(&self) -> &std::rc::Rc<TrackedConnection> {
-        &self.member.0
+    pub fn connection(&self) -> &std::rc::Rc<TrackedConnection> {
+        &self.entry.0
     }
 
-    /// Takes the connection out of the HTTP server. It stays counted as long as the permit lives.
+    /// Takes the connection out of the HTTP server. The connection counts against the quota until the permit is dropped.
     pub fn into_parts(self) -> (TcpStream, Permit) {
         (self.io, self.permit)
     }
 
-    /// Carries out what was decided on the connection's end; ready when it can be dropped.
+    /// Ends the connection as decided. Ready when the connection can be dropped.
     fn poll_end(&mut self, end: End, cx: &mut Context<'_>) -> Poll<io::Error> {
         if end == End::Reset {
-            // The peer does not read: nothing of what is queued for it is worth the kernel's memory.
+            // The peer does not read, so the kernel should not keep the queued bytes.
             let _ = SockRef::from(&self.io).set_linger(Some(Duration::ZERO));
         }
-        let End::Farewell(refusal) = end else { return Poll::Ready(io::ErrorKind::TimedOut.into()) };
-        let farewell = self
-            .farewell
-            .get_or_insert_with(|| Farewell { rest: refusal.map(refusal::ConnectionRefusal::answer).unwrap_or_default(), is_shut: false });
-        let error = match ready!(farewell.poll(&mut self.io, cx)) {
+        let End::Linger(refusal) = end else { return Poll::Ready(io::ErrorKind::TimedOut.into()) };
+        let lingering = self.lingering.get_or_insert_with(|| LingeringClose {
+            rest: refusal.map(refusal::ConnectionRefusal::response).unwrap_or_default(),
+            is_shut: false,
+        });
+        let error = match ready!(lingering.poll(&mut self.io, cx)) {
             Ok(()) => io::ErrorKind::ConnectionAborted.into(),
             Err(error) => error,
         };
@@ -77,9 +78,9 @@ impl ClientStream {
     }
 }
 
-impl Farewell {
-    /// Sends the answer and closes our side. What the peer still sends is thrown away until it closes too: to close at once
-    /// would make its kernel throw the answer away (RFC 9112 §9.6).
+impl LingeringClose {
+    /// Sends the response and closes the sending side. Then drops the bytes of the peer until it closes too: an immediate
+    /// close could make the kernel of the peer drop the response (RFC 9112 §9.6).
     fn poll(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.rest.has_remaining() {
             let written = ready!(Pin::new(&mut *io).poll_write(cx, &self.rest))?;
@@ -100,7 +101,8 @@ impl Farewell {
     }
 }
 
-/// Reads into a buffer, but no more than actix-http's has room for to begin with: after a large head it has more.
+/// Reads into a buffer, at most as many bytes as the buffer of actix-http has at the start. The buffer grows with a large
+/// head.
 fn read_some(io: &mut TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     const READ_BYTES_MAX: usize = 8 * 1024;
     if buf.remaining() <= READ_BYTES_MAX {
@@ -116,12 +118,12 @@ fn read_some(io: &mut TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) ->
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let link = &this.member.0;
-        link.will_wake(cx.waker());
-        if let Some(end) = link.ending() {
+        let connection = &this.entry.0;
+        connection.register_waker(cx.waker());
+        if let Some(end) = connection.requested_end() {
             return this.poll_end(end, cx).map(Err);
         }
-        match link.activity.may_read() {
+        match connection.activity.may_read() {
             MayRead::Yes => {}
             MayRead::AfterParsing => {
                 cx.waker().wake_by_ref();
@@ -129,15 +131,15 @@ impl AsyncRead for ClientStream {
             }
             MayRead::AfterAnswer => return Poll::Pending,
             MayRead::HeadTooLarge => {
-                link.refuse(refusal::ConnectionRefusal::HeadTooLarge);
+                connection.refuse(refusal::ConnectionRefusal::HeadTooLarge);
                 return Poll::Pending;
             }
         }
         let known = buf.filled().len();
         let outcome = read_some(&mut this.io, cx, buf);
         match outcome {
-            Poll::Ready(Ok(())) => link.activity.on_read(&buf.filled()[known..], link.now()),
-            Poll::Pending => link.activity.on_read_pending(),
+            Poll::Ready(Ok(())) => connection.activity.on_read(&buf.filled()[known..], connection.now()),
+            Poll::Pending => connection.activity.on_read_pending(),
             Poll::Ready(Err(_)) => {}
         }
         outcome
@@ -147,17 +149,17 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, mut bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let link = &this.member.0;
-        link.will_wake(cx.waker());
-        if let Some(end) = link.ending() {
+        let connection = &this.entry.0;
+        connection.register_waker(cx.waker());
+        if let Some(end) = connection.requested_end() {
             return this.poll_end(end, cx).map(Err);
         }
-        // While a request is being answered, the parser's own answer waits behind it.
-        if !link.activity.is_answering()
+        // While a request is being processed, the parser's own response is queued behind its response.
+        if !connection.activity.is_answering()
             && let Some((start, refusal)) = refusal::find(bytes)
         {
             if start == 0 {
-                link.refuse(refusal);
+                connection.refuse(refusal);
                 return Poll::Pending;
             }
             bytes = &bytes[..start];
@@ -165,11 +167,11 @@ impl AsyncWrite for ClientStream {
         let outcome = Pin::new(&mut this.io).poll_write(cx, bytes);
         match outcome {
             Poll::Ready(_) => {
-                if link.activity.on_write(link.now()) {
-                    link.wake();
+                if connection.activity.on_write(connection.now()) {
+                    connection.wake();
                 }
             }
-            Poll::Pending => link.activity.on_write_pending(link.now()),
+            Poll::Pending => connection.activity.on_write_pending(connection.now()),
         }
         outcome
     }
@@ -180,7 +182,7 @@ impl AsyncWrite for ClientStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.member.0.ending() {
+        match this.entry.0.requested_end() {
             Some(end) => this.poll_end(end, cx).map(Err),
             None => Pin::new(&mut this.io).poll_shutdown(cx),
         }

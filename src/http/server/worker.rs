@@ -1,7 +1,7 @@
-//! The connections of one worker thread, and the tick that ends those whose time is over.
+//! Connections of one worker thread, and the tick that ends overdue ones.
 //!
-//! Requests only set cells of their connection's [`TrackedConnection`]. Twice a second the worker looks at all of its connections; one
-//! that is overdue is marked and its task woken, and its stream ([`super::stream`]) does the rest.
+//! Requests only set cells of the [`TrackedConnection`] of their connection. Twice a second the worker checks all of its
+//! connections. It marks an overdue one and wakes its task, whose stream ([`super::stream`]) then ends it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,59 +25,60 @@ use super::{
 };
 use crate::metrics::METRICS;
 
-/// How a connection ends by the server's will.
+/// Way in which the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// At once.
-    Cut,
-    /// At once, and what the peer has not taken is thrown away.
+    /// Immediate close.
+    Close,
+    /// Immediate close that drops the bytes that the peer has not received.
     Reset,
-    /// With an answer if there is one, and time for the peer to read what was sent.
-    Farewell(Option<ConnectionRefusal>),
+    /// Lingering close: with a response if there is one, and time for the peer to read it.
+    Linger(Option<ConnectionRefusal>),
 }
 
-/// One connection, as its stream, its requests and its worker share it.
+/// State of one connection, shared by its stream, its requests and its worker.
 #[derive(Debug)]
 pub struct TrackedConnection {
     pub activity: Activity,
-    /// Beyond which bound the connection is; then it is only there for probes.
+    /// Bound that the connection exceeds. With one, the connection is for probes only.
     pub exceeded: Option<Exceeded>,
     worker: Rc<Worker>,
-    /// Its index among the worker's links.
+    /// Index among the worker's connections.
     index: Cell<usize>,
     end: Cell<Option<End>>,
-    /// The connection's task.
+    /// Waker of the connection's task.
     waker: RefCell<Option<Waker>>,
 }
 
-/// The connections of one thread.
+/// Connections of one thread.
 pub struct Worker {
     deadlines: Deadlines,
     ordinary: Ticks,
     limited: Ticks,
     now: Cell<u32>,
-    links: RefCell<Vec<Rc<TrackedConnection>>>,
-    /// Those that are only there for probes, the oldest first.
+    connections: RefCell<Vec<Rc<TrackedConnection>>>,
+    /// Connections for probes only, the oldest first.
     for_probes: RefCell<VecDeque<Weak<TrackedConnection>>>,
 }
 
-/// A connection's entry in the worker's table, as long as it lasts.
+/// Entry of a connection in the table of its worker, removed on drop.
 #[derive(Debug)]
 pub struct WorkerEntry(pub Rc<TrackedConnection>);
 
 impl Worker {
-    /// Connections beyond the quota that a worker keeps at a time. One more ends the oldest, so that a flood does not keep
-    /// probes out: a probe needs its connection for a millisecond.
+    /// Maximum number of connections beyond the quota of one worker. One more ends the oldest, so that many such connections
+    /// do not block probes: a probe needs its connection for about a millisecond.
     pub const FOR_PROBES_MAX: usize = 8;
 
-    /// Starts the tick on this thread, which must run an actix system. It ends with the last user of the worker.
+    /// Creates a worker and starts its tick on this thread, which must run an actix system. The tick ends when the last
+    /// reference to the worker is dropped.
     pub fn start(deadlines: Deadlines) -> Rc<Self> {
         let worker = Rc::new(Self {
             deadlines,
             ordinary: Ticks::of(&deadlines, false),
             limited: Ticks::of(&deadlines, true),
             now: Cell::new(0),
-            links: RefCell::default(),
+            connections: RefCell::default(),
             for_probes: RefCell::default(),
         });
         let ticking = Rc::downgrade(&worker);
@@ -91,42 +92,42 @@ impl Worker {
         worker
     }
 
-    /// Enters a connection.
+    /// Adds a connection.
     pub fn enter(self: &Rc<Self>, exceeded: Option<Exceeded>) -> WorkerEntry {
-        let mut links = self.links.borrow_mut();
-        let link = Rc::new(TrackedConnection {
+        let mut connections = self.connections.borrow_mut();
+        let connection = Rc::new(TrackedConnection {
             activity: Activity::new(self.now.get()),
             exceeded,
             worker: Rc::clone(self),
-            index: Cell::new(links.len()),
+            index: Cell::new(connections.len()),
             end: Cell::new(None),
             waker: RefCell::default(),
         });
-        links.push(Rc::clone(&link));
+        connections.push(Rc::clone(&connection));
         if exceeded.is_some() {
-            self.keep_for_probes(&link);
+            self.keep_for_probes(&connection);
         }
-        WorkerEntry(link)
+        WorkerEntry(connection)
     }
 
-    fn keep_for_probes(&self, link: &Rc<TrackedConnection>) {
+    fn keep_for_probes(&self, connection: &Rc<TrackedConnection>) {
         let mut for_probes = self.for_probes.borrow_mut();
-        for_probes.retain(|link| link.strong_count() > 0);
+        for_probes.retain(|connection| connection.strong_count() > 0);
         if for_probes.len() >= Self::FOR_PROBES_MAX
             && let Some(oldest) = for_probes.pop_front().and_then(|oldest| oldest.upgrade())
         {
-            oldest.end(End::Cut, Some("limited"));
+            oldest.end(End::Close, Some("limited"));
         }
-        for_probes.push_back(Rc::downgrade(link));
+        for_probes.push_back(Rc::downgrade(connection));
     }
 
     fn tick(&self) {
         let now = self.now.get().wrapping_add(1);
         self.now.set(now);
-        for link in self.links.borrow().iter() {
-            let ticks = if link.exceeded.is_some() { &self.limited } else { &self.ordinary };
-            if let Some(overdue) = link.activity.overdue(now, ticks) {
-                link.on_overdue(overdue);
+        for connection in self.connections.borrow().iter() {
+            let ticks = if connection.exceeded.is_some() { &self.limited } else { &self.ordinary };
+            if let Some(overdue) = connection.activity.overdue(now, ticks) {
+                connection.on_overdue(overdue);
             }
         }
     }
@@ -134,32 +135,35 @@ impl Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("deadlines", &self.deadlines).field("links", &self.links.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("deadlines", &self.deadlines)
+            .field("connections", &self.connections.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Drop for WorkerEntry {
     fn drop(&mut self) {
-        let mut links = self.0.worker.links.borrow_mut();
+        let mut connections = self.0.worker.connections.borrow_mut();
         let index = self.0.index.get();
-        links.swap_remove(index);
-        if let Some(moved) = links.get(index) {
+        connections.swap_remove(index);
+        if let Some(moved) = connections.get(index) {
             moved.index.set(index);
         }
     }
 }
 
 impl TrackedConnection {
-    /// The worker's time.
+    /// Returns the time of the worker, in ticks.
     pub fn now(&self) -> u32 {
         self.worker.now.get()
     }
 
-    /// Registers the connection's task.
-    pub fn will_wake(&self, waker: &Waker) {
-        let mut known = self.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *known = Some(waker.clone());
+    /// Registers the waker of the connection's task.
+    pub fn register_waker(&self, waker: &Waker) {
+        let mut registered = self.waker.borrow_mut();
+        if !registered.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+            *registered = Some(waker.clone());
         }
     }
 
@@ -169,18 +173,18 @@ impl TrackedConnection {
         }
     }
 
-    /// How the connection is to end, once that is decided.
-    pub fn ending(&self) -> Option<End> {
+    /// Returns how the connection must end, after [`Self::end`].
+    pub fn requested_end(&self) -> Option<End> {
         self.end.get()
     }
 
-    /// Ends the connection; `label` names the reason in the metric.
+    /// Ends the connection. `label` is the reason in the metric.
     pub fn end(&self, end: End, label: Option<&str>) {
         if let Some(label) = label {
             METRICS.connections_ended.with_label_values(&[label]).inc();
         }
-        if let End::Farewell(refusal) = end {
-            self.activity.on_farewell(self.now());
+        if let End::Linger(refusal) = end {
+            self.activity.on_linger(self.now());
             if let Some(refusal) = refusal {
                 METRICS.http_requests.with_label_values(&[refusal.status_class()]).inc();
             }
@@ -189,51 +193,51 @@ impl TrackedConnection {
         self.wake();
     }
 
-    /// Refuses what was read, with an answer unless it is the rest of a body.
+    /// Refuses the bytes that were read. There is no response if they are the rest of a body.
     pub fn refuse(&self, refusal: ConnectionRefusal) {
         let refused = (!self.activity.is_discarding()).then_some(refusal);
-        self.end(End::Farewell(refused), Some(refusal.label()));
+        self.end(End::Linger(refused), Some(refusal.label()));
     }
 
     fn on_overdue(&self, overdue: Overdue) {
         match overdue {
-            _ if matches!(self.end.get(), Some(End::Cut | End::Reset)) => {}
+            _ if matches!(self.end.get(), Some(End::Close | End::Reset)) => {}
             Overdue::Head => self.refuse(ConnectionRefusal::HeadTimeout),
-            Overdue::Idle => self.end(End::Cut, Some(if self.exceeded.is_some() { "limited" } else { "idle" })),
+            Overdue::Idle => self.end(End::Close, Some(if self.exceeded.is_some() { "limited" } else { "idle" })),
             Overdue::Write => self.end(End::Reset, Some("write_timeout")),
-            Overdue::Farewell => self.end(End::Cut, None),
+            Overdue::Linger => self.end(End::Close, None),
         }
     }
 }
 
-/// A request that is being answered; dropped when that is done.
+/// Request that is being processed; dropped when its response is complete.
 #[derive(Debug)]
-pub struct Turn(Rc<TrackedConnection>);
+pub struct ActiveRequest(Rc<TrackedConnection>);
 
-impl Turn {
-    /// Begins a request. `None`: its connection is not one of a [`Worker`].
+impl ActiveRequest {
+    /// Records the start of a request. `None`: the connection does not belong to a [`Worker`].
     pub fn begin(request: &mut Request) -> Option<Self> {
-        let link = Rc::clone(request.conn_data::<Rc<TrackedConnection>>()?);
+        let connection = Rc::clone(request.conn_data::<Rc<TrackedConnection>>()?);
         let body = match request.payload() {
             Payload::None => Body::None,
             _ => announced(request),
         };
-        link.activity.on_request(body, link.now());
-        // Most bodies are short and come with their heads: it does not matter when those end.
+        connection.activity.on_request(body, connection.now());
+        // Most bodies are short and arrive with their heads: their end needs no report.
         if body == Body::Chunked || matches!(body, Body::Sized(length) if length > ROUND_BYTES_MAX as u64) {
-            let watched = WatchedBody { payload: request.take_payload(), link: Rc::clone(&link), is_whole: false };
+            let watched = WatchedBody { payload: request.take_payload(), connection: Rc::clone(&connection), is_whole: false };
             *request.payload() = Payload::Stream { payload: Box::pin(watched) };
         }
-        Some(Self(link))
+        Some(Self(connection))
     }
 
-    /// Beyond which bound the connection is.
+    /// Returns the bound that the connection exceeds, if any.
     pub fn exceeded(&self) -> Option<Exceeded> {
         self.0.exceeded
     }
 }
 
-impl Drop for Turn {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         if self.0.activity.on_answer(self.0.now()) {
             self.0.wake();
@@ -246,10 +250,10 @@ fn announced(request: &Request) -> Body {
     length.map_or(Body::Chunked, Body::Sized)
 }
 
-/// A body that reports its end.
+/// Body that reports its end.
 struct WatchedBody {
     payload: Payload,
-    link: Rc<TrackedConnection>,
+    connection: Rc<TrackedConnection>,
     is_whole: bool,
 }
 
@@ -260,7 +264,7 @@ impl Stream for WatchedBody {
         let this = self.get_mut();
         let next = Pin::new(&mut this.payload).poll_next(cx);
         if matches!(next, Poll::Ready(None)) && !std::mem::replace(&mut this.is_whole, true) {
-            this.link.activity.on_body_end(true);
+            this.connection.activity.on_body_end(true);
         }
         next
     }
@@ -269,7 +273,7 @@ impl Stream for WatchedBody {
 impl Drop for WatchedBody {
     fn drop(&mut self) {
         if !self.is_whole {
-            self.link.activity.on_body_end(false);
+            self.connection.activity.on_body_end(false);
         }
     }
 }

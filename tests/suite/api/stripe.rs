@@ -243,7 +243,7 @@ async fn no_card_data_token_key_or_secret_is_logged_or_stored(store: Backend) {
     deliver(&app, ("{}".into(), "t=1,v1=00".into())).await.refused(400, "invalid_signature");
     app.crash();
     let log = app.server.log().join("\n");
-    assert!(log.contains("Stripe told of a payment") && log.contains(&intent_of(&waiting)), "the log was looked at");
+    assert!(log.contains("Stripe delivered an event about a payment") && log.contains(&intent_of(&waiting)), "the log was looked at");
     let found = Found::read(&app.home).await;
     let stored = format!("{:?}{:?}", found.world, found.events);
     assert!(stored.contains(&intent_of(&waiting)), "the store was looked at");
