@@ -147,12 +147,12 @@ pub async fn of_order(mut call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &charges.iter().map(ChargeView::of).collect::<Vec<_>>()))
 }
 
-/// What a request to pay came to.
-fn paid(paid: PaymentResult) -> HandlerResult {
-    let address = header_value(&format!("/api/charges/{}", paid.charge.id));
-    let mut answer = standing(StatusCode::CREATED, paid)?;
-    answer.headers_mut().insert(header::LOCATION, address);
-    Ok(answer)
+/// Returns the response to a payment.
+fn payment_response(result: PaymentResult) -> HandlerResult {
+    let address = header_value(&format!("/api/charges/{}", result.charge.id));
+    let mut response = response_by_status(StatusCode::CREATED, result)?;
+    response.headers_mut().insert(header::LOCATION, address);
+    Ok(response)
 }
 
 /// Returns the response to a confirmation.

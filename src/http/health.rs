@@ -39,8 +39,8 @@ type Checked = Result<Millis, String>;
 ///
 /// An election of MongoDB is an outage for all replicas. A replica stays ready during it for [`Readiness::OUTAGE_MAX`]. If all
 /// replicas left their Service together, clients would get no response at all, instead of lists from the catalog and 503 for
-/// other requests. A replica that reaches no member of MongoDB other than the primary, and not the primary, becomes unready
-/// at once.
+/// other requests. A replica that reaches neither the primary nor another member of MongoDB is cut off, and becomes unready at
+/// once.
 #[derive(Debug)]
 pub struct Readiness {
     health: Arc<dyn Health>,

@@ -74,7 +74,7 @@ impl Effect for () {
     }
 }
 
-/// The charge was committed before its payment ended: how it stands now is the answer.
+/// The record has the charge from before the end of its payment, so the replay reads its present state.
 impl Effect for PaymentResult {
     async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {

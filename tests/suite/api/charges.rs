@@ -1,27 +1,27 @@
-//! Paying. The sandbox processor stands in for Stripe, with Stripe's test tokens.
+//! Payments with the sandbox processor and Stripe's test tokens.
 
 use serde_json::{Value, json};
 
 use crate::app::{Answer, Backend, Client, TestApp, on_both_stores};
 
 on_both_stores!(
-    a_paid_order_is_completed_and_its_ticket_sold,
-    tokens_work_as_well_as_payment_methods,
-    what_is_charged_is_the_price_of_the_lock,
-    a_declined_card_is_kept_as_a_failed_charge_and_another_may_follow,
+    paid_order_is_completed_and_its_ticket_sold,
+    tokens_and_payment_methods_are_accepted,
+    charged_amount_is_the_price_at_the_lock,
+    declined_card_leaves_a_failed_charge_and_another_payment_is_accepted,
     three_d_secure_waits_for_the_buyer,
-    the_same_token_returns_the_same_waiting_charge,
-    another_token_replaces_a_waiting_charge,
-    a_waiting_charge_does_not_keep_its_buyer_from_cancelling,
-    a_waiting_charge_can_be_seen_with_a_fresh_secret,
-    an_unknown_token_is_refused,
-    an_order_is_paid_once,
-    a_cancelled_order_cannot_be_paid,
-    what_is_no_order_cannot_be_paid,
-    charges_are_their_buyers_own,
+    payment_with_the_same_token_returns_the_same_waiting_charge,
+    payment_with_another_token_replaces_a_waiting_charge,
+    order_with_a_waiting_charge_can_be_cancelled,
+    waiting_charge_is_shown_with_its_secret,
+    unknown_token_is_refused,
+    order_is_paid_once,
+    cancelled_order_cannot_be_paid,
+    unknown_order_cannot_be_paid,
+    charges_are_accessible_to_their_buyer_only,
     payments_are_an_alias_of_charges,
-    two_payments_at_once_charge_once,
-    confirming_what_is_done_changes_nothing,
+    concurrent_payments_charge_once,
+    confirming_a_completed_charge_changes_nothing,
 );
 
 async fn order(app: &TestApp) -> (Client, Answer) {
@@ -35,7 +35,7 @@ async fn status_of(buyer: &Client, order: &Answer) -> Value {
     buyer.order(&order.id()).await.expect(200)["status"].clone()
 }
 
-async fn a_paid_order_is_completed_and_its_ticket_sold(store: Backend) {
+async fn paid_order_is_completed_and_its_ticket_sold(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let charge = buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
@@ -52,14 +52,14 @@ async fn a_paid_order_is_completed_and_its_ticket_sold(store: Backend) {
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items(), [charge.body]);
 }
 
-async fn tokens_work_as_well_as_payment_methods(store: Backend) {
+async fn tokens_and_payment_methods_are_accepted(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, first) = order(&app).await;
     buyer.pay(&first.id(), "tok_chargeDeclined").await.refused(402, "card_declined");
     buyer.pay(&first.id(), "tok_visa").await.expect(201);
 }
 
-async fn what_is_charged_is_the_price_of_the_lock(store: Backend) {
+async fn charged_amount_is_the_price_at_the_lock(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.list_ticket("Front row", 20).await.expect(201).id();
@@ -68,7 +68,7 @@ async fn what_is_charged_is_the_price_of_the_lock(store: Backend) {
     assert_eq!(buyer.pay(&order, "pm_card_visa").await.expect(201)["amount"], 20);
 }
 
-async fn a_declined_card_is_kept_as_a_failed_charge_and_another_may_follow(store: Backend) {
+async fn declined_card_leaves_a_failed_charge_and_another_payment_is_accepted(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     buyer.pay(&order.id(), "pm_card_chargeDeclined").await.refused(402, "card_declined");
@@ -94,7 +94,7 @@ async fn three_d_secure_waits_for_the_buyer(store: Backend) {
     assert_eq!(status_of(&buyer, &order).await, "Completed");
 }
 
-async fn the_same_token_returns_the_same_waiting_charge(store: Backend) {
+async fn payment_with_the_same_token_returns_the_same_waiting_charge(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let first = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202);
@@ -103,14 +103,14 @@ async fn the_same_token_returns_the_same_waiting_charge(store: Backend) {
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items().len(), 1);
 }
 
-async fn another_token_replaces_a_waiting_charge(store: Backend) {
+async fn payment_with_another_token_replaces_a_waiting_charge(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let mut socket = buyer.socket().await;
     let waiting = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202).id();
     let paid = buyer.pay(&order.id(), "pm_card_visa").await.expect(201).id();
     assert_ne!(waiting, paid);
-    // It is voided in its own time.
+    // The payment is voided asynchronously.
     if buyer.charge(&waiting).await.expect(200)["status"] != "Failed" {
         socket.until(|frame| frame["type"] == "ChargeFailed" && frame["charge"]["id"] == waiting).await;
     }
@@ -118,7 +118,7 @@ async fn another_token_replaces_a_waiting_charge(store: Backend) {
     assert_eq!(buyer.charge(&paid).await.expect(200)["status"], "Completed");
 }
 
-async fn a_waiting_charge_does_not_keep_its_buyer_from_cancelling(store: Backend) {
+async fn order_with_a_waiting_charge_can_be_cancelled(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let mut socket = buyer.socket().await;
@@ -130,7 +130,7 @@ async fn a_waiting_charge_does_not_keep_its_buyer_from_cancelling(store: Backend
     buyer.confirm(&waiting).await.refused(409, "order_not_payable");
 }
 
-async fn a_waiting_charge_can_be_seen_with_a_fresh_secret(store: Backend) {
+async fn waiting_charge_is_shown_with_its_secret(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202);
@@ -138,7 +138,7 @@ async fn a_waiting_charge_can_be_seen_with_a_fresh_secret(store: Backend) {
     assert_eq!((&seen["status"], seen["clientSecret"].is_string()), (&json!("Created"), true), "{seen:?}");
 }
 
-async fn an_unknown_token_is_refused(store: Backend) {
+async fn unknown_token_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     for token in ["pm_card_ofNobody", "", "4242 4242 4242 4242", "pm_card_visa\u{0}", &"x".repeat(300)] {
@@ -149,7 +149,7 @@ async fn an_unknown_token_is_refused(store: Backend) {
     assert_eq!(status_of(&buyer, &order).await, "Created");
 }
 
-async fn an_order_is_paid_once(store: Backend) {
+async fn order_is_paid_once(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
@@ -157,7 +157,7 @@ async fn an_order_is_paid_once(store: Backend) {
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items().len(), 1);
 }
 
-async fn a_cancelled_order_cannot_be_paid(store: Backend) {
+async fn cancelled_order_cannot_be_paid(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     buyer.cancel_order(&order.id()).await.expect(204);
@@ -165,7 +165,7 @@ async fn a_cancelled_order_cannot_be_paid(store: Backend) {
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items(), [] as [Value; 0]);
 }
 
-async fn what_is_no_order_cannot_be_paid(store: Backend) {
+async fn unknown_order_cannot_be_paid(store: Backend) {
     let app = TestApp::start(store).await;
     let buyer = app.user().await;
     for order in ["", "42", &uuid::Uuid::now_v7().to_string()] {
@@ -174,7 +174,7 @@ async fn what_is_no_order_cannot_be_paid(store: Backend) {
     buyer.post("/api/charges", &json!({ "orderId": { "$ne": null }, "token": "pm_card_visa" })).await.invalid("orderId");
 }
 
-async fn charges_are_their_buyers_own(store: Backend) {
+async fn charges_are_accessible_to_their_buyer_only(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let stranger = app.user().await;
@@ -194,7 +194,7 @@ async fn payments_are_an_alias_of_charges(store: Backend) {
     assert_eq!(buyer.charge(&charge.id()).await.expect(200).body, charge.body);
 }
 
-async fn two_payments_at_once_charge_once(store: Backend) {
+async fn concurrent_payments_charge_once(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let id = order.id();
@@ -208,13 +208,13 @@ async fn two_payments_at_once_charge_once(store: Backend) {
     assert_eq!(charges.items().iter().filter(|charge| charge["status"] == "Completed").count(), 1, "{charges:?}");
 }
 
-async fn confirming_what_is_done_changes_nothing(store: Backend) {
+async fn confirming_a_completed_charge_changes_nothing(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202).id();
     let first = buyer.confirm(&waiting).await.expect(200);
     let second = buyer.confirm(&waiting).await;
-    // The same answer, or that the order is paid: but never another charge.
+    // The response is the same, or says that the order is paid. No other charge is created.
     assert!(second.status == 200 && second.body == first.body || second.code() == "order_completed", "{second:?}");
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items(), [first.body]);
 }

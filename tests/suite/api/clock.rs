@@ -1,39 +1,39 @@
-//! What time does to a lock: the five steps of the contract, with lengths of a second or two.
+//! Expiry of locks: the five steps of the contract, with durations of one to four seconds.
 //!
-//! No test looks at a clock of its own to know when to look: it awaits the frame that says what happened, or that of
-//! another lock that is known to end later.
+//! No test uses a clock of its own to wait. Each awaits the frame of the event, or the frame of another lock that ends later.
 
 use serde_json::{Value, json};
 
 use crate::app::{Backend, Client, Socket, TestApp, millis, on_both_stores};
 
 on_both_stores!(
-    an_unpaid_order_expires_while_the_ticket_stays_locked,
-    the_ticket_is_free_again_when_the_lock_ends,
+    unpaid_order_expires_while_the_ticket_stays_locked,
+    ticket_is_available_again_when_the_lock_ends,
     early_release_frees_the_ticket_when_the_window_closes,
-    an_order_with_a_declined_payment_lives_until_the_lock_ends,
-    an_order_awaiting_payment_expires_when_the_lock_ends,
-    a_payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends,
-    a_token_that_is_refused_as_400_is_no_attempt,
-    an_order_expires_with_one_event_and_is_not_cancelled_too,
-    a_lapsed_lock_leaves_room_for_another,
-    three_lapsed_locks_start_a_wait,
-    many_locks_of_one_moment_are_released_on_time,
+    order_with_a_declined_payment_lasts_until_the_lock_ends,
+    order_awaiting_payment_expires_when_the_lock_ends,
+    payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends,
+    token_refused_with_400_does_not_count_as_an_attempt,
+    order_expires_with_one_event_and_is_not_also_cancelled,
+    expired_lock_does_not_count_against_the_limit,
+    fourth_lock_after_three_expired_ones_has_to_wait,
+    locks_of_one_moment_are_released_on_time,
 );
 
-/// How late a release may be, in milliseconds (contract: 1 s).
+/// Maximum delay of a release, in milliseconds (contract: 1 s).
 const RELEASE_LAG_MAX: i64 = 1_000;
 
-/// A window of two seconds in a lock of four: two for what a test does before and between the two, on a busy machine.
+/// Starts a server with a window of two seconds and a lock of four. Tests get two seconds before and between the two ends,
+/// which suffices on a busy machine.
 async fn short(store: Backend) -> TestApp {
     TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "4s")]).await
 }
 
-/// Somebody's lock on somebody else's ticket.
+/// A lock with its buyer, on a ticket of another user.
 struct Locked {
     seller: Client,
     buyer: Client,
-    /// The buyer's, connected before the ticket was for sale: it sees all there is to see.
+    /// Socket of the buyer, connected before the ticket was for sale, so that it receives all events.
     socket: Socket,
     order: Value,
 }
@@ -49,26 +49,26 @@ fn id(value: &Value) -> &str {
     value.as_str().expect("an id")
 }
 
-/// The frame came at its time: not before, and at most a second after.
+/// Asserts that the time of the frame is not before `due`, and at most a second after it.
 #[track_caller]
 fn assert_on_time(frame: &Value, due: &Value) {
     let lag = millis(&frame["at"]) - millis(due);
     assert!((0..=RELEASE_LAG_MAX).contains(&lag), "{lag} ms after {due}: {frame}");
 }
 
-/// Reads on until a lock that is taken now has lapsed: all that was due before then is over.
-async fn a_whole_lock_later(app: &TestApp, socket: &mut Socket) {
+/// Reads frames until a lock that is taken now has expired. All earlier deadlines have passed then.
+async fn wait_for_a_whole_lock(app: &TestApp, socket: &mut Socket) {
     let Locked { order, .. } = lock(app).await;
     socket.ticket(id(&order["ticketId"]), "Available").await;
 }
 
-/// Reads on until the payment window of a lock that is taken now has closed.
-async fn a_window_later(app: &TestApp, socket: &mut Socket) {
+/// Reads frames until the payment window of a lock that is taken now has ended.
+async fn wait_for_a_whole_window(app: &TestApp, socket: &mut Socket) {
     let Locked { order, .. } = lock(app).await;
     socket.until(|frame| frame["type"] == "OrderExpired" && frame["orderId"] == order["id"]).await;
 }
 
-async fn an_unpaid_order_expires_while_the_ticket_stays_locked(store: Backend) {
+async fn unpaid_order_expires_while_the_ticket_stays_locked(store: Backend) {
     let app = short(store).await;
     let Locked { seller, buyer, mut socket, order } = lock(&app).await;
     let frame = socket.event("OrderExpired").await;
@@ -86,7 +86,7 @@ async fn an_unpaid_order_expires_while_the_ticket_stays_locked(store: Backend) {
     app.user().await.place_order(ticket).await.refused(409, "ticket_locked");
 }
 
-async fn the_ticket_is_free_again_when_the_lock_ends(store: Backend) {
+async fn ticket_is_available_again_when_the_lock_ends(store: Backend) {
     let app = short(store).await;
     let mut socket = app.socket().await;
     let Locked { buyer, order, .. } = lock(&app).await;
@@ -110,17 +110,17 @@ async fn early_release_frees_the_ticket_when_the_window_closes(store: Backend) {
     assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["cancelReason"], "expired");
 }
 
-async fn an_order_with_a_declined_payment_lives_until_the_lock_ends(store: Backend) {
+async fn order_with_a_declined_payment_lasts_until_the_lock_ends(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "1h")]).await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
     buyer.pay(id(&order["id"]), "pm_card_chargeDeclined").await.refused(402, "card_declined");
-    a_window_later(&app, &mut socket).await;
+    wait_for_a_whole_window(&app, &mut socket).await;
     assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["status"], "AwaitingPayment");
     buyer.pay(id(&order["id"]), "pm_card_visa").await.expect(201);
     assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["status"], "Completed");
 }
 
-async fn an_order_awaiting_payment_expires_when_the_lock_ends(store: Backend) {
+async fn order_awaiting_payment_expires_when_the_lock_ends(store: Backend) {
     let app = short(store).await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
     buyer.pay(id(&order["id"]), "pm_card_chargeDeclined").await.refused(402, "card_declined");
@@ -128,11 +128,11 @@ async fn an_order_awaiting_payment_expires_when_the_lock_ends(store: Backend) {
     assert_on_time(&expired, &order["unlocksAt"]);
     let freed = socket.ticket(id(&order["ticketId"]), "Available").await;
     assert_on_time(&freed, &order["unlocksAt"]);
-    let lapsed = buyer.order(id(&order["id"])).await.expect(200);
-    assert_eq!((&lapsed["status"], &lapsed["cancelReason"]), (&json!("Cancelled"), &json!("expired")));
+    let expired_order = buyer.order(id(&order["id"])).await.expect(200);
+    assert_eq!((&expired_order["status"], &expired_order["cancelReason"]), (&json!("Cancelled"), &json!("expired")));
 }
 
-async fn a_payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends(store: Backend) {
+async fn payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends(store: Backend) {
     let app = short(store).await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
     let charge = buyer.pay(id(&order["id"]), "pm_card_authenticationRequired").await.expect(202).id();
@@ -144,7 +144,7 @@ async fn a_payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends(store: 
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Failed");
 }
 
-async fn a_token_that_is_refused_as_400_is_no_attempt(store: Backend) {
+async fn token_refused_with_400_does_not_count_as_an_attempt(store: Backend) {
     let app = short(store).await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
     buyer.pay(id(&order["id"]), "pm_card_ofNobody").await.invalid("token");
@@ -152,7 +152,7 @@ async fn a_token_that_is_refused_as_400_is_no_attempt(store: Backend) {
     assert_on_time(&socket.event("OrderExpired").await, &order["expiresAt"]);
 }
 
-async fn an_order_expires_with_one_event_and_is_not_cancelled_too(store: Backend) {
+async fn order_expires_with_one_event_and_is_not_also_cancelled(store: Backend) {
     let app = short(store).await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
     socket.ticket(id(&order["ticketId"]), "Available").await;
@@ -164,7 +164,7 @@ async fn an_order_expires_with_one_event_and_is_not_cancelled_too(store: Backend
     assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["cancelReason"], "expired");
 }
 
-async fn a_lapsed_lock_leaves_room_for_another(store: Backend) {
+async fn expired_lock_does_not_count_against_the_limit(store: Backend) {
     let settings = [("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "2s"), ("GITTIX_MAX_LOCKS", "1")];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
@@ -175,7 +175,7 @@ async fn a_lapsed_lock_leaves_room_for_another(store: Backend) {
     buyer.place_order(id(&order["ticketId"])).await.refused(429, "too_many_locks");
 }
 
-async fn three_lapsed_locks_start_a_wait(store: Backend) {
+async fn fourth_lock_after_three_expired_ones_has_to_wait(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "300ms"), ("GITTIX_LOCK_DURATION", "300ms")]).await;
     let mut socket = app.socket().await;
     let (seller, buyer) = (app.user().await, app.user().await);
@@ -191,7 +191,7 @@ async fn three_lapsed_locks_start_a_wait(store: Backend) {
     app.user().await.locks(&ticket).await;
 }
 
-async fn many_locks_of_one_moment_are_released_on_time(store: Backend) {
+async fn locks_of_one_moment_are_released_on_time(store: Backend) {
     let settings = [("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s"), ("GITTIX_MAX_LOCKS", "1000")];
     let app = TestApp::start_with(store, &settings).await;
     let (seller, buyer) = (app.user().await, app.user().await);
@@ -208,8 +208,8 @@ async fn many_locks_of_one_moment_are_released_on_time(store: Backend) {
         late.push(millis(&frame["at"]) - millis(&order["unlocksAt"]));
     }
     assert!(late.iter().all(|lag| (0..=RELEASE_LAG_MAX).contains(lag)), "{late:?}");
-    a_whole_lock_later(&app, &mut socket).await;
-    // The lock that was waited for may have been told of before the list shows it; the fifty were long before that.
+    wait_for_a_whole_lock(&app, &mut socket).await;
+    // The frame of the awaited lock may be sent before the list changes, but the fifty locks ended long before.
     let locked = app.guest().tickets("?status=Locked").await.expect(200);
     let left = locked.items().iter().filter(|ticket| orders.iter().any(|order| order["ticketId"] == ticket["id"])).count();
     assert_eq!(left, 0, "{locked:?}");

@@ -1,5 +1,5 @@
-//! What holds on every route: methods, types, limits, origins, headers. (That every error is a problem document with all
-//! its members is asserted on every answer of the suite, in `app::Answer`.)
+//! Rules of every route: methods, types, limits, origins, headers. (`app::Answer` asserts on every response of the suite that
+//! each error is a problem document with all its members.)
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use tokio::{
 use crate::app::{Backend, Client, TestApp, millis, on_both_stores, raw};
 
 on_both_stores!(
-    a_known_path_with_another_method_is_405_and_says_which_are_allowed,
-    an_unknown_path_is_404,
-    a_body_that_is_not_json_by_its_type_is_415,
-    a_body_that_is_not_json_by_its_text_is_malformed,
-    a_body_of_16_kib_is_read_and_one_byte_more_is_413,
+    unsupported_method_of_a_known_path_is_405_with_the_allowed_methods,
+    unknown_path_is_404,
+    body_with_another_content_type_is_415,
+    body_that_is_not_json_is_malformed,
+    body_of_16_kib_is_accepted_and_one_byte_more_is_413,
     unknown_members_are_ignored,
-    a_member_given_twice_is_refused_and_named,
-    a_foreign_origin_is_refused_on_unsafe_requests,
-    the_own_origin_is_that_of_the_host,
-    a_public_origin_is_the_only_own_one,
-    times_have_milliseconds_and_are_in_utc,
-    an_answer_to_a_signed_in_user_is_not_for_caches,
+    repeated_member_is_refused_with_its_name,
+    foreign_origin_is_refused_on_unsafe_requests,
+    host_is_the_own_origin_by_default,
+    only_configured_public_origins_are_own_origins,
+    times_are_in_utc_with_milliseconds,
+    response_to_a_signed_in_user_is_not_cacheable,
     pipelined_requests_are_answered_in_their_order,
 );
 
-async fn a_known_path_with_another_method_is_405_and_says_which_are_allowed(store: Backend) {
+async fn unsupported_method_of_a_known_path_is_405_with_the_allowed_methods(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let id = uuid::Uuid::now_v7();
@@ -61,7 +61,7 @@ async fn a_known_path_with_another_method_is_405_and_says_which_are_allowed(stor
     }
 }
 
-async fn an_unknown_path_is_404(store: Backend) {
+async fn unknown_path_is_404(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     for path in
@@ -72,7 +72,7 @@ async fn an_unknown_path_is_404(store: Backend) {
     }
 }
 
-async fn a_body_that_is_not_json_by_its_type_is_415(store: Backend) {
+async fn body_with_another_content_type_is_415(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let body = r#"{"title":"Row","price":20}"#;
@@ -93,7 +93,7 @@ async fn a_body_that_is_not_json_by_its_type_is_415(store: Backend) {
     }
 }
 
-async fn a_body_that_is_not_json_by_its_text_is_malformed(store: Backend) {
+async fn body_that_is_not_json_is_malformed(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     for body in [
@@ -111,7 +111,7 @@ async fn a_body_that_is_not_json_by_its_text_is_malformed(store: Backend) {
     user.call(Method::POST, "/api/tickets").text(vec![b'"', 0xff, b'"']).await.refused(400, "malformed_json");
 }
 
-async fn a_body_of_16_kib_is_read_and_one_byte_more_is_413(store: Backend) {
+async fn body_of_16_kib_is_accepted_and_one_byte_more_is_413(store: Backend) {
     const BODY_BYTES_MAX: usize = 16 * 1024;
     let app = TestApp::start(store).await;
     let user = app.user().await;
@@ -131,7 +131,7 @@ async fn unknown_members_are_ignored(store: Backend) {
     assert_eq!((&ticket["status"], &ticket["version"], &ticket["userId"]), (&json!("Available"), &json!(0), &json!(user.id)));
 }
 
-async fn a_member_given_twice_is_refused_and_named(store: Backend) {
+async fn repeated_member_is_refused_with_its_name(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let call = |path: &str, body: &'static str| user.call(Method::POST, path).text(body);
@@ -141,7 +141,7 @@ async fn a_member_given_twice_is_refused_and_named(store: Backend) {
     call("/api/orders", r#"{"ticketId":"a","ticketId":"b"}"#).await.invalid("ticketId");
 }
 
-async fn a_foreign_origin_is_refused_on_unsafe_requests(store: Backend) {
+async fn foreign_origin_is_refused_on_unsafe_requests(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let ticket = user.sells("Front row").await;
@@ -161,7 +161,7 @@ async fn a_foreign_origin_is_refused_on_unsafe_requests(store: Backend) {
     user.tickets("").header("sec-fetch-site", "cross-site").await.expect(200);
 }
 
-async fn the_own_origin_is_that_of_the_host(store: Backend) {
+async fn host_is_the_own_origin_by_default(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let own = format!("http://{}", app.server.addr);
@@ -171,7 +171,7 @@ async fn the_own_origin_is_that_of_the_host(store: Backend) {
     user.list_ticket("Row", 20).await.expect(201);
 }
 
-async fn a_public_origin_is_the_only_own_one(store: Backend) {
+async fn only_configured_public_origins_are_own_origins(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PUBLIC_ORIGIN", "http://one.example, http://two.example:8080")]).await;
     let user = app.user().await;
     for origin in ["http://one.example", "http://two.example:8080"] {
@@ -182,7 +182,7 @@ async fn a_public_origin_is_the_only_own_one(store: Backend) {
     }
 }
 
-async fn times_have_milliseconds_and_are_in_utc(store: Backend) {
+async fn times_are_in_utc_with_milliseconds(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = buyer.socket_at("").await;
@@ -200,7 +200,7 @@ async fn times_have_milliseconds_and_are_in_utc(store: Backend) {
     millis(&socket.event("TicketUpdated").await["at"]);
 }
 
-async fn an_answer_to_a_signed_in_user_is_not_for_caches(store: Backend) {
+async fn response_to_a_signed_in_user_is_not_cacheable(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     for path in ["/api/users/currentuser", "/api/orders", "/api/tickets?seller=me"] {
@@ -221,18 +221,18 @@ async fn pipelined_requests_are_answered_in_their_order(store: Backend) {
     assert_eq!(statuses, ["200", "404"], "{text}");
 }
 
-/// A proxy keeps its connections for a minute, and does not repeat a POST that one was closed under.
+/// A proxy keeps idle connections for a minute, and does not repeat a POST whose connection was closed.
 #[tokio::test]
-async fn a_connection_may_be_idle_between_two_requests() {
-    /// Longer than actix keeps one by itself.
+async fn connection_may_be_idle_between_two_requests() {
+    /// Longer than the default of actix.
     const IDLE: Duration = Duration::from_secs(6);
     let app = TestApp::start(Backend::Embedded).await;
     let mut connection = TcpStream::connect(app.server.addr).await.expect("the server listens");
     let request = |how: &str| format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: {how}\r\n\r\n", app.server.addr);
-    connection.write_all(request("keep-alive").as_bytes()).await.expect("it is open");
+    connection.write_all(request("keep-alive").as_bytes()).await.expect("the connection is open");
     sleep(IDLE).await;
-    connection.write_all(request("close").as_bytes()).await.expect("it is still open");
+    connection.write_all(request("close").as_bytes()).await.expect("the connection is still open");
     let mut answers = String::new();
-    connection.read_to_string(&mut answers).await.expect("it ends in order");
+    connection.read_to_string(&mut answers).await.expect("the connection ends without an error");
     assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
 }

@@ -1,4 +1,4 @@
-//! Declined payments: how many there may be, and what their buyer sees of the card.
+//! Declined payments: limits on their number, and the failure that the buyer sees.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -18,7 +18,7 @@ on_both_stores!(
 const ON: [(&str, &str); 1] = [("GITTIX_RATE_LIMIT", "on")];
 const DECLINED: &str = "pm_card_chargeDeclined";
 
-/// A buyer and orders of as many tickets, which they hold.
+/// Returns a buyer with `count` orders.
 async fn orders(app: &TestApp, count: usize) -> (Client, Vec<String>) {
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut orders = Vec::new();
@@ -44,9 +44,9 @@ async fn order_is_refused_after_5_declines(store: Backend) {
     declined(&buyer, &orders[0], 5).await;
     let refused = buyer.pay(&orders[0], "pm_card_visa").await.refused(429, "too_many_requests");
     assert!(seconds_to_wait(&refused) <= 15 * 60, "until the lock ends: {refused:?}");
-    assert_eq!(buyer.charges_of(&orders[0]).await.expect(200).items().len(), 5, "a refusal makes no charge");
+    assert_eq!(buyer.charges_of(&orders[0]).await.expect(200).items().len(), 5, "a refusal creates no charge");
     buyer.pay(&orders[1], "pm_card_visa").await.expect(201);
-    // What became of the order is the better answer.
+    // The state of the order takes precedence.
     buyer.cancel_order(&orders[0]).await.expect(204);
     buyer.pay(&orders[0], "pm_card_visa").await.refused(409, "order_not_payable");
     let metrics = app.guest().get("/metrics").await.expect(200).text;
@@ -100,7 +100,7 @@ async fn orders_of_one_user_declined_at_once_stay_within_20(store: Backend) {
     let declined = answers.iter().filter(|answer| answer.status == 402).count();
     let refused = answers.iter().filter(|answer| answer.status == 429).count();
     assert!(declined <= 4 && declined + refused == answers.len(), "{declined} declined, {refused} refused");
-    // Who was refused only because others were under way may try again, up to the limit.
+    // Payments that were refused only because of concurrent ones may be repeated, up to the limit.
     for order in &orders[4..8 - declined] {
         buyer.pay(order, DECLINED).await.refused(402, "card_declined");
     }

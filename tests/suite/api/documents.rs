@@ -1,4 +1,4 @@
-//! What the server says of itself: its API documents, its health, its metrics, its pages.
+//! API documents, health, metrics and pages.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 use crate::app::{Backend, TestApp, on_both_stores};
 
 on_both_stores!(
-    the_openapi_document_names_every_route_and_code,
-    the_asyncapi_document_names_every_frame,
-    every_reference_of_the_documents_leads_somewhere,
-    the_documents_have_a_reader,
-    the_root_is_a_page_that_says_what_runs,
-    pages_forbid_what_they_do_not_need,
-    health_and_readiness_are_green,
-    every_metric_is_there_from_the_start,
-    metrics_count_what_happens,
+    openapi_document_contains_every_route_and_code,
+    asyncapi_document_contains_every_frame,
+    every_reference_of_the_documents_resolves,
+    docs_page_loads_nothing_from_other_sites,
+    root_page_contains_the_product_name,
+    pages_have_a_restrictive_content_security_policy,
+    health_and_readiness_are_200,
+    every_metric_is_present_from_the_start,
+    metrics_count_locks_sales_and_charges,
 );
 
-/// Every route of the contract that this build serves.
+/// Routes of the contract.
 const ROUTES: [(&str, &[&str]); 14] = [
     ("/api/users/signup", &["post"]),
     ("/api/users/signin", &["post"]),
@@ -36,7 +36,7 @@ const ROUTES: [(&str, &[&str]); 14] = [
     ("/healthz", &["get"]),
 ];
 
-/// Every code of the contract, but the webhook's.
+/// Codes of the contract, without the code of the webhook.
 const CODES: [&str; 27] = [
     "validation_failed",
     "malformed_json",
@@ -67,7 +67,7 @@ const CODES: [&str; 27] = [
     "outcome_unknown",
 ];
 
-async fn the_openapi_document_names_every_route_and_code(store: Backend) {
+async fn openapi_document_contains_every_route_and_code(store: Backend) {
     let app = TestApp::start(store).await;
     let document = app.guest().get("/api/openapi.json").await.expect(200);
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")), "{}", document["openapi"]);
@@ -81,7 +81,7 @@ async fn the_openapi_document_names_every_route_and_code(store: Backend) {
     }
 }
 
-async fn the_asyncapi_document_names_every_frame(store: Backend) {
+async fn asyncapi_document_contains_every_frame(store: Backend) {
     let app = TestApp::start(store).await;
     let document = app.guest().get("/api/asyncapi.json").await.expect(200);
     assert!(document["asyncapi"].is_string(), "{}", document["asyncapi"]);
@@ -109,15 +109,15 @@ async fn the_asyncapi_document_names_every_frame(store: Backend) {
     }
 }
 
-async fn every_reference_of_the_documents_leads_somewhere(store: Backend) {
+async fn every_reference_of_the_documents_resolves(store: Backend) {
     let app = TestApp::start(store).await;
     for path in ["/api/openapi.json", "/api/asyncapi.json"] {
         let document = app.guest().get(path).await.expect(200).body;
         let mut references = BTreeSet::new();
         collect(&document, &mut references);
         for reference in references {
-            let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leads out of {path}"));
-            assert!(document.pointer(pointer).is_some(), "{reference} of {path} leads nowhere");
+            let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} is outside of {path}"));
+            assert!(document.pointer(pointer).is_some(), "{reference} of {path} does not resolve");
         }
     }
 }
@@ -133,24 +133,24 @@ fn collect(value: &Value, references: &mut BTreeSet<String>) {
     }
 }
 
-async fn the_documents_have_a_reader(store: Backend) {
+async fn docs_page_loads_nothing_from_other_sites(store: Backend) {
     let app = TestApp::start(store).await;
     let page = app.guest().get("/docs").await.expect(200);
     assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
-    // It works without the internet: nothing is loaded from elsewhere.
+    // The page works without internet access, because it loads nothing from other sites.
     for tag in ["src=\"http", "src='http", "src=\"//", "@import", "<link rel=\"stylesheet\" href=\"http"] {
         assert!(!page.text.contains(tag), "{tag}");
     }
 }
 
-async fn the_root_is_a_page_that_says_what_runs(store: Backend) {
+async fn root_page_contains_the_product_name(store: Backend) {
     let app = TestApp::start(store).await;
     let page = app.guest().get("/").await.expect(200);
     assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
     assert!(page.text.contains("GitTix"), "{}", page.text);
 }
 
-async fn pages_forbid_what_they_do_not_need(store: Backend) {
+async fn pages_have_a_restrictive_content_security_policy(store: Backend) {
     let app = TestApp::start(store).await;
     for path in ["/", "/docs"] {
         let page = app.guest().get(path).await.expect(200);
@@ -159,13 +159,13 @@ async fn pages_forbid_what_they_do_not_need(store: Backend) {
     }
 }
 
-async fn health_and_readiness_are_green(store: Backend) {
+async fn health_and_readiness_are_200(store: Backend) {
     let app = TestApp::start(store).await;
     app.guest().get("/healthz").await.expect(200);
     app.guest().get("/readyz").await.expect(200);
 }
 
-async fn every_metric_is_there_from_the_start(store: Backend) {
+async fn every_metric_is_present_from_the_start(store: Backend) {
     let app = TestApp::start(store).await;
     let text = app.guest().get("/metrics").await.expect(200).text;
     for series in [
@@ -183,7 +183,7 @@ async fn every_metric_is_there_from_the_start(store: Backend) {
     }
 }
 
-async fn metrics_count_what_happens(store: Backend) {
+async fn metrics_count_locks_sales_and_charges(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;

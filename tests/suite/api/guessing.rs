@@ -1,4 +1,4 @@
-//! Guessing passwords: limits that slow a guesser down and never lock an owner out.
+//! Password guessing: limits that slow down an attacker and never lock out the owner.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use tokio::time::Instant;
 use crate::app::{Backend, Call, Client, TestApp, on_both_stores};
 
 on_both_stores!(
-    owner_signs_in_after_31_wrong_tries_from_elsewhere,
-    eleventh_try_from_the_network_of_ten_failures_is_refused_for_that_pair_alone,
+    owner_can_sign_in_after_31_failures_from_other_networks,
+    eleventh_attempt_after_ten_failures_is_refused_for_that_email_and_network_only,
     unknown_email_is_refused_after_ten_failures_like_a_known_one,
     successful_sign_ins_are_not_counted_as_failures,
-    try_from_a_network_that_failed_waits_while_the_email_is_attacked,
+    attempt_from_a_network_with_failures_is_delayed_while_the_email_is_attacked,
     addresses_of_one_ipv6_network_are_counted_together,
-    switched_off_limits_refuse_no_failed_sign_in,
+    failed_sign_ins_are_unlimited_with_the_rate_limit_off,
     ten_wrong_current_passwords_in_a_row_end_the_session,
-    right_current_password_starts_the_count_of_wrong_ones_again,
+    right_current_password_resets_the_count_of_wrong_ones,
 );
 
-/// Limits as in production, and networks that a proxy names.
+/// Limits as in production, with client networks from a proxy.
 const ON: [(&str, &str); 2] = [("GITTIX_RATE_LIMIT", "on"), ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8")];
 const WRONG: &str = "a wild guess";
 
@@ -31,7 +31,7 @@ fn network(number: usize) -> String {
     format!("198.51.100.{number}")
 }
 
-async fn owner_signs_in_after_31_wrong_tries_from_elsewhere(store: Backend) {
+async fn owner_can_sign_in_after_31_failures_from_other_networks(store: Backend) {
     let app = TestApp::start_with(store, &ON).await;
     let owner = app.user().await;
     for number in 1..=31 {
@@ -40,7 +40,7 @@ async fn owner_signs_in_after_31_wrong_tries_from_elsewhere(store: Backend) {
     from(&network(99), &app.guest(), &owner.email, Client::PASSWORD).await.expect(200);
 }
 
-async fn eleventh_try_from_the_network_of_ten_failures_is_refused_for_that_pair_alone(store: Backend) {
+async fn eleventh_attempt_after_ten_failures_is_refused_for_that_email_and_network_only(store: Backend) {
     let app = TestApp::start_with(store, &ON).await;
     let (ann, bob) = (app.user().await, app.user().await);
     let guest = app.guest();
@@ -78,13 +78,13 @@ async fn successful_sign_ins_are_not_counted_as_failures(store: Backend) {
     }
 }
 
-async fn try_from_a_network_that_failed_waits_while_the_email_is_attacked(store: Backend) {
+async fn attempt_from_a_network_with_failures_is_delayed_while_the_email_is_attacked(store: Backend) {
     let app = TestApp::start_with(store, &ON).await;
     let user = app.user().await;
     for number in 1..=10 {
         from(&network(number), &app.guest(), &user.email, WRONG).await.refused(401, "invalid_credentials");
     }
-    // Not earlier: how much later depends on the machine.
+    // There is no upper bound, because it depends on the machine.
     let began = Instant::now();
     from(&network(1), &app.guest(), &user.email, Client::PASSWORD).await.expect(200);
     assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
@@ -101,7 +101,7 @@ async fn addresses_of_one_ipv6_network_are_counted_together(store: Backend) {
     from("2001:db8:1:3::1", &app.guest(), &user.email, Client::PASSWORD).await.expect(200);
 }
 
-async fn switched_off_limits_refuse_no_failed_sign_in(store: Backend) {
+async fn failed_sign_ins_are_unlimited_with_the_rate_limit_off(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     for _ in 0..20 {
@@ -138,10 +138,10 @@ async fn ten_wrong_current_passwords_in_a_row_end_the_session(store: Backend) {
     assert_eq!(socket.closed().await, 1008);
     guess(&thief).await.refused(401, "not_signed_in");
     thief.update_me(&json!({ "email": "taken-over@example.com", "currentPassword": Client::PASSWORD })).await.refused(401, "not_signed_in");
-    assert_eq!(owner.current_user().await["currentUser"]["email"], owner.email.as_str(), "another session goes on");
+    assert_eq!(owner.current_user().await["currentUser"]["email"], owner.email.as_str(), "another session continues");
 }
 
-async fn right_current_password_starts_the_count_of_wrong_ones_again(store: Backend) {
+async fn right_current_password_resets_the_count_of_wrong_ones(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     for _ in 0..2 {

@@ -1,5 +1,5 @@
-//! What somebody sends who means harm, and the answer to each: one table for bodies, one for paths and headers, one for
-//! bare bytes, one for WebSocket frames. After each table the same server still sells a ticket, in the memory it had.
+//! Hostile input and the response to it: tables of bodies, paths and headers, raw bytes, and WebSocket frames. After each
+//! table the same server still sells a ticket; after the tables of bytes and frames its memory has not grown.
 
 use reqwest::Method;
 use serde_json::json;
@@ -7,19 +7,19 @@ use serde_json::json;
 use crate::app::{Backend, Client, TestApp, on_both_stores, raw};
 
 on_both_stores!(
-    hostile_bodies_have_a_definite_answer,
-    hostile_queries_and_headers_have_a_definite_answer,
-    hostile_bytes_have_a_definite_answer,
-    request_that_the_parser_refuses_is_answered_with_a_problem_and_closed,
-    hostile_frames_end_their_own_socket_alone,
-    a_body_that_never_ends_is_cut_off,
-    body_that_is_too_large_gets_one_answer_whatever_is_sent_of_it,
+    hostile_bodies_have_the_expected_response,
+    hostile_queries_and_headers_have_the_expected_response,
+    hostile_bytes_have_the_expected_response,
+    request_refused_by_the_parser_gets_a_problem_and_the_connection_closes,
+    hostile_frames_close_only_their_own_socket,
+    endless_body_is_refused_at_the_limit,
+    too_large_body_gets_one_response_in_every_encoding,
 );
 
-/// How much a table may add to the resident memory of a debug build, in KiB; what it sends announces a million times more.
+/// Maximum growth of the resident memory of a debug build during one table, in KiB. The table announces far more bytes.
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 
-/// Route, body, status, code, and the field that is named (empty: none).
+/// Description, route, body, status, code, and the named field (empty: none).
 type Body = (&'static str, &'static str, String, u16, &'static str, &'static str);
 
 const SIGN_UP: &str = "/api/users/signup";
@@ -85,12 +85,12 @@ fn bodies() -> Vec<Body> {
     ]
 }
 
-async fn hostile_bodies_have_a_definite_answer(store: Backend) {
+async fn hostile_bodies_have_the_expected_response(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let mut wrong = Vec::new();
     for (what, path, body, status, code, field) in bodies() {
-        // What signs up must not replace the cookie of who lists tickets.
+        // A sign-up or sign-in must not replace the cookie of the seller.
         let client = if path == SIGN_UP || path == SIGN_IN { app.guest() } else { user.clone() };
         let answer = client.call(Method::POST, path).text(body).await;
         let named = field.is_empty() || answer.body["errors"].as_array().is_some_and(|all| all.iter().any(|error| error["field"] == field));
@@ -99,10 +99,10 @@ async fn hostile_bodies_have_a_definite_answer(store: Backend) {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    still_sells(&app).await;
+    assert_still_sells(&app).await;
 }
 
-async fn hostile_queries_and_headers_have_a_definite_answer(store: Backend) {
+async fn hostile_queries_and_headers_have_the_expected_response(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let long = "x".repeat(3_000);
@@ -151,34 +151,34 @@ async fn hostile_queries_and_headers_have_a_definite_answer(store: Backend) {
     for (name, value, status) in headers {
         let client = if name == "cookie" { app.guest() } else { user.clone() };
         let answer = client.list_ticket("Row", 20).header(name, value).await;
-        // An encoding or an expectation that is not served may also be refused as such (RFC 9110, 10.1.1 and 12.5.3).
+        // An unsupported encoding or expectation may also have another status (RFC 9110, 10.1.1 and 12.5.3).
         if answer.status != status && !(name == "expect" && answer.status == 417) && !(name == "content-encoding" && answer.status == 400) {
             wrong.push(format!("{name}: {value}: {} {} instead of {status}", answer.status, answer.text));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    still_sells(&app).await;
+    assert_still_sells(&app).await;
 }
 
-async fn hostile_bytes_have_a_definite_answer(store: Backend) {
+async fn hostile_bytes_have_the_expected_response(store: Backend) {
     let app = TestApp::start(store).await;
     let before = app.server.resident_kib();
     let host = format!("Host: {}\r\n", app.server.addr);
     let json = format!("{host}Content-Type: application/json\r\n");
-    // 0: the connection is closed without an answer, which is an answer too.
+    // 0 means that the connection is closed without a response, which is acceptable.
     let rows: [(&str, String, &[u16]); 14] = [
-        ("no HTTP at all", "\x16\x03\x01\x02\x00\x01\x00\x01\u{7f}\r\n\r\n".into(), &[400, 0]),
+        ("bytes that are not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\u{7f}\r\n\r\n".into(), &[400, 0]),
         ("another protocol", "SSH-2.0-OpenSSH_9.6\r\n\r\n".into(), &[400, 0]),
         ("no host", "GET /healthz HTTP/1.1\r\n\r\n".into(), &[200, 400]),
         ("HTTP/9.9", format!("GET /healthz HTTP/9.9\r\n{host}\r\n"), &[400, 505, 0]),
         ("TRACE", format!("TRACE /api/tickets HTTP/1.1\r\n{host}\r\n"), &[405]),
         ("CONNECT", format!("CONNECT evil.example:443 HTTP/1.1\r\n{host}\r\n"), &[400, 404, 405]),
-        ("a method nobody knows", format!("BREW /api/tickets HTTP/1.1\r\n{host}\r\n"), &[405]),
+        ("an unknown method", format!("BREW /api/tickets HTTP/1.1\r\n{host}\r\n"), &[405]),
         ("1 MB of header", format!("GET /healthz HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(1024 * 1024)), &[400, 413, 431, 0]),
         ("10,000 headers", format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: x\r\n".repeat(10_000)), &[400, 413, 431, 0]),
         ("a path of 1 MB", format!("GET /{} HTTP/1.1\r\n{host}\r\n", "x".repeat(1024 * 1024)), &[400, 404, 413, 414, 431, 0]),
         ("a terabyte announced", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 1099511627776\r\n\r\n{{"), &[413]),
-        ("a length that is none", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: -1\r\n\r\n{{}}"), &[400, 0]),
+        ("an invalid length", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: -1\r\n\r\n{{}}"), &[400, 0]),
         ("two lengths", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), &[400, 0]),
         (
             "a length and chunks",
@@ -194,11 +194,11 @@ async fn hostile_bytes_have_a_definite_answer(store: Backend) {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    did_not_grow(&app, before);
-    still_sells(&app).await;
+    assert_memory_did_not_grow(&app, before);
+    assert_still_sells(&app).await;
 }
 
-async fn request_that_the_parser_refuses_is_answered_with_a_problem_and_closed(store: Backend) {
+async fn request_refused_by_the_parser_gets_a_problem_and_the_connection_closes(store: Backend) {
     let app = TestApp::start(store).await;
     let host = format!("Host: {}\r\n", app.server.addr);
     let large = "x".repeat(64 * 1024);
@@ -206,7 +206,7 @@ async fn request_that_the_parser_refuses_is_answered_with_a_problem_and_closed(s
         ("raw UTF-8 in a query", format!("GET /api/tickets?q=Köln HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
         ("raw UTF-8 in a path", format!("GET /köln HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
         (
-            "bytes that are no UTF-8",
+            "bytes that are not UTF-8",
             [b"GET /\xff\xfe HTTP/1.1\r\n".as_slice(), host.as_bytes(), b"\r\n"].concat(),
             400,
             "malformed_request",
@@ -225,7 +225,7 @@ async fn request_that_the_parser_refuses_is_answered_with_a_problem_and_closed(s
     ];
     let valid = format!("GET /healthz HTTP/1.1\r\n{host}\r\n").into_bytes();
     for (what, bytes, status, code) in rows {
-        // Alone, and behind a request that is answered as ever.
+        // Alone, and after a request with an ordinary response.
         for before in [Vec::new(), valid.clone()] {
             let stream = raw::exchange(app.server.addr, &[before.clone(), bytes.clone()].concat(), |_| false).await;
             let stream = String::from_utf8(stream).expect("text");
@@ -249,26 +249,26 @@ async fn request_that_the_parser_refuses_is_answered_with_a_problem_and_closed(s
             assert!(problem["errors"][0]["message"].is_string(), "{what}: {problem}");
         }
     }
-    still_sells(&app).await;
+    assert_still_sells(&app).await;
 }
 
-async fn a_body_that_never_ends_is_cut_off(store: Backend) {
+async fn endless_body_is_refused_at_the_limit(store: Backend) {
     let app = TestApp::start(store).await;
     let before = app.server.resident_kib();
     let addr = app.server.addr;
     let mut endless =
         format!("POST {SIGN_UP} HTTP/1.1\r\nHost: {addr}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
             .into_bytes();
-    // 64 MiB in chunks that never come to a last one.
+    // 64 MiB of chunks without a last one.
     let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
     endless.extend(chunk.repeat(1_024));
     let (status, text) = raw::request(addr, &endless).await;
     assert!(status == 413 && text.contains("body_too_large"), "{status} {text}");
-    did_not_grow(&app, before);
-    still_sells(&app).await;
+    assert_memory_did_not_grow(&app, before);
+    assert_still_sells(&app).await;
 }
 
-async fn body_that_is_too_large_gets_one_answer_whatever_is_sent_of_it(store: Backend) {
+async fn too_large_body_gets_one_response_in_every_encoding(store: Backend) {
     let app = TestApp::start(store).await;
     let head = format!("POST {SIGN_UP} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", app.server.addr);
     let body = " ".repeat(300_000);
@@ -283,12 +283,12 @@ async fn body_that_is_too_large_gets_one_answer_whatever_is_sent_of_it(store: Ba
     }
 }
 
-async fn hostile_frames_end_their_own_socket_alone(store: Backend) {
+async fn hostile_frames_close_only_their_own_socket(store: Backend) {
     let app = TestApp::start(store).await;
     let mut bystander = app.socket().await;
     let before = app.server.resident_kib();
     let huge = [0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4];
-    // What is sent after the handshake, and the codes that it may be closed with (RFC 6455, 7.4.1).
+    // The bytes after the handshake, and the allowed close codes (RFC 6455, 7.4.1).
     let rows: [(&str, Vec<u8>, &[u16]); 11] = [
         ("a frame of 2^40 bytes", [huge.as_slice(), &[b'x'; 100_000]].concat(), &[1009]),
         ("a frame of 2^63 bytes", vec![0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4], &[1009, 1002]),
@@ -297,35 +297,35 @@ async fn hostile_frames_end_their_own_socket_alone(store: Backend) {
         ("a reserved opcode", vec![0x83, 0x82, 0, 0, 0, 0, b'{', b'}'], &[1002, 1003]),
         ("a ping of 126 bytes", [[0x89, 0xfe, 0, 126, 0, 0, 0, 0].as_slice(), &[0; 126]].concat(), &[1002]),
         ("a fragmented ping", vec![0x09, 0x80, 0, 0, 0, 0], &[1002]),
-        ("text that is no UTF-8", vec![0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe], &[1007, 1002]),
+        ("text that is not UTF-8", vec![0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe], &[1007, 1002]),
         ("a continuation of nothing", vec![0x80, 0x80, 0, 0, 0, 0], &[1002, 1003]),
-        ("a text that is never finished", vec![0x01, 0x82, 0, 0, 0, 0, b'{', b'}'], &[1003]),
-        ("no frame at all", b"GET / HTTP/1.1\r\n\r\n".repeat(1_000), &[1002, 1003, 1009]),
+        ("a text without its last fragment", vec![0x01, 0x82, 0, 0, 0, 0, b'{', b'}'], &[1003]),
+        ("bytes that are not a frame", b"GET / HTTP/1.1\r\n\r\n".repeat(1_000), &[1002, 1003, 1009]),
     ];
     let mut wrong = Vec::new();
     for (what, frames, codes) in rows {
         let bytes = [raw::upgrade(app.server.addr), frames].concat();
         let stream = raw::exchange(app.server.addr, &bytes, |_| false).await;
-        // A server may also just close, as RFC 6455, 7.1.7 allows.
+        // A server may also close without a code (RFC 6455, 7.1.7).
         match raw::close_code(&stream) {
             Some(code) if !codes.contains(&code) => wrong.push(format!("{what}: {code} instead of {codes:?}")),
             _ => {}
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    did_not_grow(&app, before);
+    assert_memory_did_not_grow(&app, before);
     let marker = app.user().await.sells("A marker").await;
     bystander.reached(&marker).await;
-    still_sells(&app).await;
+    assert_still_sells(&app).await;
 }
 
 #[track_caller]
-fn did_not_grow(app: &TestApp, before_kib: u64) {
+fn assert_memory_did_not_grow(app: &TestApp, before_kib: u64) {
     let after_kib = app.server.resident_kib();
     assert!(after_kib < before_kib + GROWTH_KIB_MAX, "from {before_kib} to {after_kib} KiB");
 }
 
-async fn still_sells(app: &TestApp) {
+async fn assert_still_sells(app: &TestApp) {
     let (seller, buyer): (Client, Client) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Still here").await).await;
     assert_eq!(buyer.pay(&order, "pm_card_visa").await.expect(201)["status"], json!("Completed"));

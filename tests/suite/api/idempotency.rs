@@ -1,31 +1,31 @@
-//! Idempotency-Key: what is done once however often it is asked for.
+//! Idempotency-Key: repeated requests with one effect.
 
 use serde_json::json;
 
 use crate::app::{Backend, Client, TestApp, on_both_stores};
 
 on_both_stores!(
-    a_ticket_is_listed_once,
-    an_order_is_replayed_as_it_was_with_fresh_seconds,
-    an_edit_counts_once,
-    a_deletion_is_replayed,
-    a_cancellation_is_replayed,
-    a_change_of_password_is_replayed,
-    a_charge_is_made_once_and_shown_as_it_is_now,
-    a_waiting_charge_is_replayed_with_its_secret,
-    a_decline_is_replayed,
-    another_body_under_the_key_is_refused,
-    another_path_under_the_key_is_refused,
-    a_refusal_is_judged_anew,
+    ticket_is_listed_once,
+    order_is_replayed_unchanged_with_current_seconds,
+    replayed_edit_changes_the_version_once,
+    deletion_is_replayed,
+    cancellation_is_replayed,
+    change_of_password_is_replayed,
+    charge_is_created_once_and_replayed_in_its_present_state,
+    waiting_charge_is_replayed_with_its_secret,
+    decline_is_replayed,
+    another_body_under_the_same_key_is_refused,
+    another_path_under_the_same_key_is_refused,
+    refused_request_is_processed_again_under_the_same_key,
     keys_are_scoped_to_their_user,
-    many_requests_at_once_under_one_key_have_one_effect,
-    a_replay_survives_a_restart,
-    what_is_no_key_is_refused,
+    concurrent_requests_under_one_key_have_one_effect,
+    replay_survives_a_restart,
+    invalid_key_is_refused,
 );
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
-async fn a_ticket_is_listed_once(store: Backend) {
+async fn ticket_is_listed_once(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let first = seller.list_ticket("Front row", 20).key(KEY).await.expect(201);
@@ -33,12 +33,12 @@ async fn a_ticket_is_listed_once(store: Backend) {
     assert_eq!(first.body, again.body);
     assert_eq!(first.header("location"), again.header("location"));
     assert_eq!(seller.tickets("?seller=me").await.ids(), [first.id()]);
-    // As it was: also after it changed.
+    // The replay has the first state also after a change.
     seller.edit_ticket(&first.id(), "Back row", 5).await.expect(200);
     assert_eq!(seller.list_ticket("Front row", 20).key(KEY).await.expect(201).body, first.body);
 }
 
-async fn an_order_is_replayed_as_it_was_with_fresh_seconds(store: Backend) {
+async fn order_is_replayed_unchanged_with_current_seconds(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "2s")]).await;
     let mut socket = app.socket().await;
     let (seller, buyer) = (app.user().await, app.user().await);
@@ -52,7 +52,7 @@ async fn an_order_is_replayed_as_it_was_with_fresh_seconds(store: Backend) {
     assert_eq!(buyer.orders("?status=all").await.ids(), [first.id()]);
 }
 
-async fn an_edit_counts_once(store: Backend) {
+async fn replayed_edit_changes_the_version_once(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
@@ -62,7 +62,7 @@ async fn an_edit_counts_once(store: Backend) {
     }
 }
 
-async fn a_deletion_is_replayed(store: Backend) {
+async fn deletion_is_replayed(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
@@ -72,7 +72,7 @@ async fn a_deletion_is_replayed(store: Backend) {
     seller.delist_ticket(&ticket).await.refused(404, "not_found");
 }
 
-async fn a_cancellation_is_replayed(store: Backend) {
+async fn cancellation_is_replayed(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -81,17 +81,17 @@ async fn a_cancellation_is_replayed(store: Backend) {
     }
 }
 
-async fn a_change_of_password_is_replayed(store: Backend) {
+async fn change_of_password_is_replayed(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let change = json!({ "password": "battery staple", "currentPassword": Client::PASSWORD });
     for _ in 0..2 {
-        // The second time the current password is another one; the request is the same all the same.
+        // At the second request the current password is a different one, but the request is the same.
         assert_eq!(user.update_me(&change).key(KEY).await.expect(200)["id"], json!(user.id));
     }
 }
 
-async fn a_charge_is_made_once_and_shown_as_it_is_now(store: Backend) {
+async fn charge_is_created_once_and_replayed_in_its_present_state(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -101,7 +101,7 @@ async fn a_charge_is_made_once_and_shown_as_it_is_now(store: Backend) {
     assert_eq!(buyer.charges_of(&order).await.items().len(), 1);
 }
 
-async fn a_waiting_charge_is_replayed_with_its_secret(store: Backend) {
+async fn waiting_charge_is_replayed_with_its_secret(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -114,7 +114,7 @@ async fn a_waiting_charge_is_replayed_with_its_secret(store: Backend) {
     assert_eq!(buyer.pay(&order, token).key(KEY).await.expect(201)["status"], "Completed");
 }
 
-async fn a_decline_is_replayed(store: Backend) {
+async fn decline_is_replayed(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -124,14 +124,14 @@ async fn a_decline_is_replayed(store: Backend) {
     assert_eq!(buyer.charges_of(&order).await.items().len(), 1);
 }
 
-async fn another_body_under_the_key_is_refused(store: Backend) {
+async fn another_body_under_the_same_key_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     seller.list_ticket("Front row", 20).key(KEY).await.expect(201);
     seller.list_ticket("Front row", 21).key(KEY).await.refused(422, "idempotency_key_reused");
 }
 
-async fn another_path_under_the_key_is_refused(store: Backend) {
+async fn another_path_under_the_same_key_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let (one, two) = (seller.sells("One").await, seller.sells("Two").await);
@@ -140,7 +140,7 @@ async fn another_path_under_the_key_is_refused(store: Backend) {
     seller.edit_ticket(&one, "One", 20).key(KEY).await.refused(422, "idempotency_key_reused");
 }
 
-async fn a_refusal_is_judged_anew(store: Backend) {
+async fn refused_request_is_processed_again_under_the_same_key(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -159,7 +159,7 @@ async fn keys_are_scoped_to_their_user(store: Backend) {
     app.guest().list_ticket("Front row", 20).key(KEY).await.refused(401, "not_signed_in");
 }
 
-async fn many_requests_at_once_under_one_key_have_one_effect(store: Backend) {
+async fn concurrent_requests_under_one_key_have_one_effect(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let asked = (0..20).map(|_| async { seller.list_ticket("Front row", 20).key(KEY).await });
@@ -174,7 +174,7 @@ async fn many_requests_at_once_under_one_key_have_one_effect(store: Backend) {
     }
 }
 
-async fn a_replay_survives_a_restart(store: Backend) {
+async fn replay_survives_a_restart(store: Backend) {
     let mut app = TestApp::start(store).await;
     let seller = app.user().await;
     let first = seller.list_ticket("Front row", 20).key(KEY).await.expect(201);
@@ -184,7 +184,7 @@ async fn a_replay_survives_a_restart(store: Backend) {
     assert_eq!(seller.tickets("?seller=me").await.ids(), [first.id()]);
 }
 
-async fn what_is_no_key_is_refused(store: Backend) {
+async fn invalid_key_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     for key in ["", &"k".repeat(256), "two words", "schlüssel"] {

@@ -1,4 +1,4 @@
-//! What clients send beside the members of a form: the version that a buyer saw, text that people see, cookies.
+//! Inputs with rules of their own: the expected version of an order, visible text, cookies.
 
 use bson::doc;
 use serde_json::{Value, json};
@@ -11,19 +11,19 @@ use crate::app::{
 on_both_stores!(
     lock_with_a_version_before_the_title_changed_is_refused,
     lock_with_a_version_that_differs_by_locks_or_price_is_granted,
-    expected_version_that_is_no_whole_number_is_refused,
-    ticket_stored_without_details_version_is_locked_by_its_present_version_alone,
-    title_that_shows_nothing_or_changes_the_lines_around_it_is_refused,
-    title_with_joiners_between_visible_characters_is_kept,
-    ticket_with_an_invisible_title_from_before_can_be_read_sold_and_deleted,
-    cookies_of_two_servers_on_one_host_are_kept_apart,
+    expected_version_that_is_not_a_whole_number_is_refused,
+    ticket_stored_without_details_version_is_locked_by_its_present_version_only,
+    title_that_is_invisible_or_changes_the_layout_is_refused,
+    title_with_joiners_between_visible_characters_is_accepted,
+    stored_ticket_with_an_invisible_title_can_be_read_sold_and_deleted,
+    cookies_of_two_servers_on_one_host_are_separate,
     cookie_is_named_by_the_port_of_the_public_origin,
     session_is_found_among_cookies_of_any_content,
-    session_is_found_behind_stale_cookies_of_the_same_name,
+    session_is_found_after_expired_cookies_of_the_same_name,
     sign_out_ends_every_session_that_was_sent,
 );
 
-/// Asks for a ticket as a buyer who saw it at `version`.
+/// Orders a ticket as a buyer who saw it at `version`.
 fn order_as_seen(buyer: &Client, ticket: &str, version: impl Into<Value>) -> crate::app::Call {
     buyer.post("/api/orders", &json!({ "ticketId": ticket, "expectedVersion": version.into() }))
 }
@@ -39,7 +39,7 @@ async fn lock_with_a_version_before_the_title_changed_is_refused(store: Backend)
     buyer.post("/api/orders", &both).await.refused(409, "price_changed");
     let order = order_as_seen(&buyer, &ticket, 1).await.expect(201);
     assert_eq!(order["ticket"]["title"], "Back row");
-    // In the order of the contract: a lock before the version, the version before the number of locks.
+    // The contract defines the order: a lock comes before the version, the version before the number of locks.
     order_as_seen(&app.user().await, &ticket, 0).await.refused(409, "ticket_locked");
     let other = seller.sells("Balcony").await;
     seller.edit_ticket(&other, "Box", 20).await.expect(200);
@@ -58,7 +58,7 @@ async fn lock_with_a_version_that_differs_by_locks_or_price_is_granted(store: Ba
     assert_eq!((&order["price"], &order["ticket"]["version"]), (&json!(30), &json!(4)));
 }
 
-async fn expected_version_that_is_no_whole_number_is_refused(store: Backend) {
+async fn expected_version_that_is_not_a_whole_number_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -70,8 +70,8 @@ async fn expected_version_that_is_no_whole_number_is_refused(store: Backend) {
     order_as_seen(&buyer, &ticket, 0).await.expect(201);
 }
 
-/// A ticket in the form in which it was stored before `detailsVersion` was, and before titles had to show something: golden,
-/// not to be changed.
+/// Golden document of an earlier version: a ticket stored before `detailsVersion` existed, and before titles needed a visible
+/// character. It must not be changed.
 fn stored_before(number: u8, seller: &Seeded, title: &str) -> bson::Document {
     doc! {
         "_id": format!("0198c0de-0000-7000-8000-0000000000{number:02}"), "seller": seller.id.to_string(), "title": title, "price": 2_000_i64,
@@ -80,7 +80,7 @@ fn stored_before(number: u8, seller: &Seeded, title: &str) -> bson::Document {
     }
 }
 
-/// A server on a store that holds such tickets; their seller, and a buyer.
+/// Starts a server on a store with such tickets. Returns it with their seller, a buyer and the ids of the tickets.
 async fn with_stored_before(store: Backend, titles: &[&str]) -> (TestApp, Client, Client, Vec<String>) {
     let home = Home::new(store);
     let people = world::seed_users(&home, 2).await;
@@ -92,7 +92,7 @@ async fn with_stored_before(store: Backend, titles: &[&str]) -> (TestApp, Client
     (app, seller, buyer, ids)
 }
 
-async fn ticket_stored_without_details_version_is_locked_by_its_present_version_alone(store: Backend) {
+async fn ticket_stored_without_details_version_is_locked_by_its_present_version_only(store: Backend) {
     let (app, seller, buyer, tickets) = with_stored_before(store, &["Front row", "Back row"]).await;
     let [seen, edited] = &tickets[..] else { panic!("{tickets:?}") };
     assert_eq!(app.guest().ticket(seen).await.expect(200)["version"], 3);
@@ -101,7 +101,7 @@ async fn ticket_stored_without_details_version_is_locked_by_its_present_version_
     }
     let order = order_as_seen(&buyer, seen, 3).await.expect(201).id();
     buyer.cancel_order(&order).await.expect(204);
-    // Locks do not count as changes of it from here on.
+    // From here on locks do not count as changes.
     order_as_seen(&buyer, seen, 2).await.refused(409, "ticket_changed");
     order_as_seen(&buyer, seen, 3).await.expect(201);
     seller.edit_ticket(edited, "Back row", 30).await.expect(200);
@@ -109,7 +109,7 @@ async fn ticket_stored_without_details_version_is_locked_by_its_present_version_
     order_as_seen(&buyer, edited, 3).await.expect(201);
 }
 
-async fn title_that_shows_nothing_or_changes_the_lines_around_it_is_refused(store: Backend) {
+async fn title_that_is_invisible_or_changes_the_layout_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
@@ -124,7 +124,7 @@ async fn title_that_shows_nothing_or_changes_the_lines_around_it_is_refused(stor
     assert_eq!(app.guest().ticket(&ticket).await.expect(200)["title"], "Front row");
 }
 
-async fn title_with_joiners_between_visible_characters_is_kept(store: Backend) {
+async fn title_with_joiners_between_visible_characters_is_accepted(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     for title in ["می\u{200C}خواهم", "👩\u{200D}👩\u{200D}👧 family ticket", "क\u{94D}\u{200D}ष", "co\u{AD}operate", "❤\u{FE0F}"]
@@ -133,7 +133,7 @@ async fn title_with_joiners_between_visible_characters_is_kept(store: Backend) {
     }
 }
 
-async fn ticket_with_an_invisible_title_from_before_can_be_read_sold_and_deleted(store: Backend) {
+async fn stored_ticket_with_an_invisible_title_can_be_read_sold_and_deleted(store: Backend) {
     let (app, seller, buyer, tickets) = with_stored_before(store, &["\u{200B}", "a\u{2028}\u{202E}b", "\u{3164}"]).await;
     let [sold, deleted, edited] = &tickets[..] else { panic!("{tickets:?}") };
     let listed = app.guest().tickets("").await.expect(200);
@@ -147,17 +147,17 @@ async fn ticket_with_an_invisible_title_from_before_can_be_read_sold_and_deleted
     assert_eq!(seller.edit_ticket(edited, "Balcony", 20).await.expect(200)["title"], "Balcony");
 }
 
-/// Who the server takes the sender of this `Cookie` header for: their email address.
+/// Returns the email address of the user whom this `Cookie` header signs in.
 async fn signed_in_by(app: &TestApp, cookie: &str) -> Value {
     let client = app.guest();
     client.set_cookie(Some(cookie.to_owned()));
     client.current_user().await.expect(200)["currentUser"]["email"].clone()
 }
 
-async fn cookies_of_two_servers_on_one_host_are_kept_apart(store: Backend) {
+async fn cookies_of_two_servers_on_one_host_are_separate(store: Backend) {
     let (one, two) = (TestApp::start(store).await, TestApp::start(store).await);
     let (ann, bob) = (one.user().await, two.user().await);
-    // A browser keeps both, and sends both to either: cookies do not know ports.
+    // Cookies do not depend on ports: a browser sends both cookies to both servers.
     let (cookie, other) = (ann.cookie().expect("signed in"), bob.cookie().expect("signed in"));
     assert!(cookie.starts_with(&format!("gittix_session_{}=", one.server.addr.port())), "{cookie}");
     for both in [format!("{cookie}; {other}"), format!("{other}; {cookie}")] {
@@ -182,7 +182,7 @@ async fn cookie_is_named_by_the_port_of_the_public_origin(store: Backend) {
     }
 }
 
-/// The same by header lines of any bytes.
+/// Returns whether `Cookie` header lines with these bytes sign in a user.
 async fn signed_in_by_lines(app: &TestApp, lines: &[&[u8]]) -> bool {
     let mut request = format!("GET /api/orders HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", app.server.addr).into_bytes();
     for line in lines {
@@ -210,7 +210,7 @@ async fn session_is_found_among_cookies_of_any_content(store: Backend) {
     }
 }
 
-async fn session_is_found_behind_stale_cookies_of_the_same_name(store: Backend) {
+async fn session_is_found_after_expired_cookies_of_the_same_name(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let stale = user.elsewhere().await;
@@ -221,7 +221,7 @@ async fn session_is_found_behind_stale_cookies_of_the_same_name(store: Backend) 
     assert_eq!(signed_in_by(&app, &format!("{ended}; {good}")).await, user.email.as_str());
     assert_eq!(signed_in_by(&app, &format!("{name}=; {name}=\"; {forged}; {good}")).await, user.email.as_str());
     assert!(signed_in_by_lines(&app, &[ended.as_bytes(), forged.as_bytes(), good.as_bytes()]).await);
-    // A bound: not everything that is sent is looked up.
+    // The number of looked-up cookies is bounded.
     let many = vec![forged; 20].join("; ");
     assert_eq!(signed_in_by(&app, &format!("{many}; {good}")).await, Value::Null);
 }
@@ -236,5 +236,5 @@ async fn sign_out_ends_every_session_that_was_sent(store: Backend) {
     for ended in [mine, other] {
         assert_eq!(signed_in_by(&app, &ended).await, Value::Null);
     }
-    kept.current_user().await.expect(200)["currentUser"]["id"].as_str().expect("not sent, not ended");
+    kept.current_user().await.expect(200)["currentUser"]["id"].as_str().expect("the session that was not sent continues");
 }

@@ -1,4 +1,4 @@
-//! `GET /api/tickets`: what is found, in which order, page by page.
+//! `GET /api/tickets`: search, filters, order and pages.
 
 use std::collections::BTreeSet;
 
@@ -9,27 +9,27 @@ use uuid::Uuid;
 use crate::app::{Backend, Client, Home, TestApp, on_both_stores, world};
 
 on_both_stores!(
-    newest_come_first,
-    a_bare_array_of_whole_tickets,
+    list_has_the_newest_tickets_first,
+    list_is_a_bare_array_of_whole_tickets,
     sold_tickets_are_shown_on_request_only,
-    an_acknowledged_change_is_in_the_list_at_once,
-    words_find_beginnings_of_words_in_any_case_and_order,
+    acknowledged_change_is_in_the_list_at_once,
+    search_finds_beginnings_of_words_in_any_case_and_order,
     search_finds_titles_in_other_spellings_and_nothing_without_letters,
     search_of_more_than_eight_words_is_refused,
     search_finds_the_first_32_words_of_a_title_only,
     search_of_many_tickets_has_short_pages_that_lead_to_the_only_match,
-    a_seller_finds_their_own,
+    seller_filter_finds_the_tickets_of_one_seller,
     price_bounds_are_inclusive,
-    sorted_by_price,
+    list_is_sorted_by_price,
     pages_hold_every_ticket_once,
     pages_sorted_by_price_hold_every_ticket_once,
-    pages_do_not_slip_while_tickets_come_and_go,
-    the_link_keeps_the_question,
-    a_bad_parameter_is_refused_and_named,
-    an_unknown_parameter_is_ignored,
+    pages_stay_consistent_while_tickets_are_added_and_deleted,
+    link_keeps_all_parameters,
+    invalid_parameter_is_refused_with_its_name,
+    unknown_parameter_is_ignored,
 );
 
-/// Ten tickets of one seller: `Row 0` for 1 to `Row 9` for 10, in this order.
+/// Lists ten tickets of one seller, in this order: `Row 0` for 1 to `Row 9` for 10.
 async fn ten_rows(seller: &Client) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..10 {
@@ -38,7 +38,7 @@ async fn ten_rows(seller: &Client) -> Vec<String> {
     ids
 }
 
-/// All pages from `query` on.
+/// Returns all pages from `query` on.
 async fn pages(client: &Client, query: &str) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut next = Some(format!("/api/tickets{query}"));
@@ -51,7 +51,7 @@ async fn pages(client: &Client, query: &str) -> Vec<Vec<String>> {
     pages
 }
 
-async fn newest_come_first(store: Backend) {
+async fn list_has_the_newest_tickets_first(store: Backend) {
     let app = TestApp::start(store).await;
     let mut ids = ten_rows(&app.user().await).await;
     ids.reverse();
@@ -59,7 +59,7 @@ async fn newest_come_first(store: Backend) {
     assert_eq!(app.guest().tickets("?sort=newest").await.expect(200).ids(), ids);
 }
 
-async fn a_bare_array_of_whole_tickets(store: Backend) {
+async fn list_is_a_bare_array_of_whole_tickets(store: Backend) {
     let app = TestApp::start(store).await;
     assert_eq!(app.guest().tickets("").await.expect(200).items(), [] as [Value; 0]);
     let ticket = app.user().await.list_ticket("Front row", 20).await.expect(201);
@@ -81,7 +81,7 @@ async fn sold_tickets_are_shown_on_request_only(store: Backend) {
     assert_eq!(found("?status=Available,Locked,Sold").await, [sold, locked, free]);
 }
 
-async fn an_acknowledged_change_is_in_the_list_at_once(store: Backend) {
+async fn acknowledged_change_is_in_the_list_at_once(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     for number in 0..10 {
@@ -98,7 +98,7 @@ async fn an_acknowledged_change_is_in_the_list_at_once(store: Backend) {
     }
 }
 
-async fn words_find_beginnings_of_words_in_any_case_and_order(store: Backend) {
+async fn search_finds_beginnings_of_words_in_any_case_and_order(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut ids = Vec::new();
@@ -111,11 +111,11 @@ async fn words_find_beginnings_of_words_in_any_case_and_order(store: Backend) {
     assert_eq!(found("?q=ROW%20Front").await, ids_of(&[2, 1, 0]));
     assert_eq!(found("?q=front%20m").await, ids_of(&[0]));
     assert_eq!(found("?q=CAF%C3%89").await, ids_of(&[0]));
-    assert_eq!(found("?q=Cafe%CC%81+mar").await, ids_of(&[0]), "composed or not, it is the same word");
+    assert_eq!(found("?q=Cafe%CC%81+mar").await, ids_of(&[0]), "the composed and the decomposed word are the same");
     assert_eq!(found("?q=fron").await, ids_of(&[2, 1, 0]));
     assert_eq!(found("?q=ront").await, ids_of(&[]), "the middle of a word");
-    assert_eq!(found("?q=front+back").await, ids_of(&[]), "each word must be there");
-    assert_eq!(found("?q=.*").await, ids_of(&[]), "no pattern");
+    assert_eq!(found("?q=front+back").await, ids_of(&[]), "the title must have each word");
+    assert_eq!(found("?q=.*").await, ids_of(&[]), "the text is not a pattern");
 }
 
 async fn search_finds_titles_in_other_spellings_and_nothing_without_letters(store: Backend) {
@@ -178,7 +178,7 @@ async fn search_of_many_tickets_has_short_pages_that_lead_to_the_only_match(stor
     }
 }
 
-async fn a_seller_finds_their_own(store: Backend) {
+async fn seller_filter_finds_the_tickets_of_one_seller(store: Backend) {
     let app = TestApp::start(store).await;
     let (ann, bob) = (app.user().await, app.user().await);
     let (hers, his) = (ann.sells("Hers").await, bob.sells("His").await);
@@ -194,14 +194,14 @@ async fn price_bounds_are_inclusive(store: Backend) {
     assert_eq!(found, ids[2..=4]);
 }
 
-async fn sorted_by_price(store: Backend) {
+async fn list_is_sorted_by_price(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut ids = Vec::new();
     for price in [30, 10, 20, 10] {
         ids.push(seller.list_ticket("Row", price).await.expect(201).id());
     }
-    // Those of one price: newest first.
+    // Tickets with the same price are sorted newest first.
     let order = |numbers: [usize; 4]| numbers.map(|number| ids[number].clone());
     assert_eq!(app.guest().tickets("?sort=price").await.expect(200).ids(), order([3, 1, 2, 0]));
     assert_eq!(app.guest().tickets("?sort=-price").await.expect(200).ids(), order([0, 2, 3, 1]));
@@ -229,19 +229,19 @@ async fn pages_sorted_by_price_hold_every_ticket_once(store: Backend) {
     }
 }
 
-async fn pages_do_not_slip_while_tickets_come_and_go(store: Backend) {
+async fn pages_stay_consistent_while_tickets_are_added_and_deleted(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ids = ten_rows(&seller).await;
     let first = app.guest().tickets("?limit=4").await.expect(200);
     seller.sells("A newer one").await;
-    // The last of the first page goes: the place after it stays.
+    // The last ticket of the first page is deleted. The position of the cursor stays valid.
     seller.delist_ticket(&ids[6]).await.expect(204);
     let rest = app.guest().get(&first.next_page().expect("a next page")).await.expect(200);
     assert_eq!(rest.ids(), [&ids[5], &ids[4], &ids[3], &ids[2]].map(Clone::clone));
 }
 
-async fn the_link_keeps_the_question(store: Backend) {
+async fn link_keeps_all_parameters(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     ten_rows(&seller).await;
@@ -251,7 +251,7 @@ async fn the_link_keeps_the_question(store: Backend) {
     assert_eq!(prices, [Some(6.0), Some(7.0)], "{next}");
 }
 
-async fn a_bad_parameter_is_refused_and_named(store: Backend) {
+async fn invalid_parameter_is_refused_with_its_name(store: Backend) {
     let app = TestApp::start(store).await;
     let guest = app.guest();
     let bad = [
@@ -280,7 +280,7 @@ async fn a_bad_parameter_is_refused_and_named(store: Backend) {
     }
 }
 
-async fn an_unknown_parameter_is_ignored(store: Backend) {
+async fn unknown_parameter_is_ignored(store: Backend) {
     let app = TestApp::start(store).await;
     let ids = ten_rows(&app.user().await).await;
     for query in ["?foo=bar", "?limit[$gt]=0", "?Limit=1", "?%24where=sleep(1)"] {

@@ -1,12 +1,12 @@
-//! How many tickets a user lists: at once, and how fast.
+//! Limits on listed tickets of a user: their number, and their rate.
 
 use futures_util::future::join_all;
 
 use crate::app::{Answer, Backend, TestApp, on_both_stores};
 
 on_both_stores!(
-    user_who_lists_too_fast_is_refused_and_a_replay_is_not,
-    user_with_as_many_tickets_on_sale_as_the_limit_is_refused,
+    listings_beyond_the_rate_are_refused_and_replays_are_not,
+    listings_beyond_the_limit_of_a_user_are_refused,
     tickets_listed_at_once_stay_within_the_limit,
     listings_are_unlimited_with_the_rate_limit_off,
 );
@@ -15,7 +15,7 @@ fn settings(max: &str) -> [(&str, &str); 2] {
     [("GITTIX_RATE_LIMIT", "on"), ("GITTIX_MAX_LISTINGS", max)]
 }
 
-async fn user_who_lists_too_fast_is_refused_and_a_replay_is_not(store: Backend) {
+async fn listings_beyond_the_rate_are_refused_and_replays_are_not(store: Backend) {
     let app = TestApp::start_with(store, &settings("1000")).await;
     let (seller, other) = (app.user().await, app.user().await);
     let first = seller.list_ticket("Front row", 20).key("first").await.expect(201).id();
@@ -29,7 +29,7 @@ async fn user_who_lists_too_fast_is_refused_and_a_replay_is_not(store: Backend) 
         assert!(listed < 1_000, "no limit");
     };
     refused.refused(429, "too_many_requests");
-    assert!(listed >= 60, "60 at once, and only {listed} were listed");
+    assert!(listed >= 60, "60 at once are allowed, and only {listed} were accepted");
     let replayed = seller.list_ticket("Front row", 20).key("first").await.expect(201);
     assert_eq!((replayed.id(), replayed.header("idempotency-replayed")), (first, "true"));
     other.list_ticket("Front row", 20).await.expect(201);
@@ -37,7 +37,7 @@ async fn user_who_lists_too_fast_is_refused_and_a_replay_is_not(store: Backend) 
     assert!(metrics.contains("gittix_requests_rejected_total{reason=\"listings\"} 1\n"), "{metrics}");
 }
 
-async fn user_with_as_many_tickets_on_sale_as_the_limit_is_refused(store: Backend) {
+async fn listings_beyond_the_limit_of_a_user_are_refused(store: Backend) {
     let app = TestApp::start_with(store, &settings("2")).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let first = seller.list_ticket("Front row", 20).key("first").await.expect(201).id();

@@ -1,4 +1,4 @@
-//! The public contract, promise by promise, on both stores. One file a noun; each test is named for what it proves.
+//! Tests of the public contract on both stores, with one file for each subject. The name of a test is its claim.
 
 mod charges;
 mod clock;

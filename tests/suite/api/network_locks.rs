@@ -1,13 +1,13 @@
-//! How many locks one network holds at once, where an operator limits them.
+//! Limit on the locks of one network, if an operator sets one.
 
 use serde_json::json;
 
 use crate::app::{Answer, Backend, Client, TestApp, on_both_stores};
 
 on_both_stores!(
-    network_with_as_many_locks_as_the_limit_is_refused_last,
-    lock_that_ends_makes_room_at_once,
-    lock_that_lapses_makes_room,
+    limit_of_a_network_is_checked_after_all_other_rules,
+    ended_lock_does_not_count_against_the_network,
+    expired_lock_does_not_count_against_the_network,
     locks_of_a_network_are_unlimited_by_default_and_with_the_rate_limit_off,
 );
 
@@ -25,30 +25,30 @@ async fn tickets<const N: usize>(seller: &Client) -> [String; N] {
     for _ in 0..N {
         ids.push(seller.sells("Front row").await);
     }
-    ids.try_into().expect("as many as were asked for")
+    ids.try_into().expect("N tickets")
 }
 
-async fn network_with_as_many_locks_as_the_limit_is_refused_last(store: Backend) {
+async fn limit_of_a_network_is_checked_after_all_other_rules(store: Backend) {
     let app = TestApp::start_with(store, &LIMITED).await;
     let (seller, ann, bob, cem) = (app.user().await, app.user().await, app.user().await, app.user().await);
     let [first, second, third, fourth] = tickets(&seller).await;
     order_from(OFFICE, &ann, &first).await.expect(201);
     order_from(OFFICE, &bob, &second).await.expect(201);
     order_from(OFFICE, &cem, &third).await.refused(429, "too_many_locks");
-    // Whatever else speaks against it is the answer.
+    // Every other refusal comes before the limit.
     order_from(OFFICE, &cem, "01990000-0000-7000-8000-000000000003").await.refused(404, "not_found");
     order_from(OFFICE, &seller, &third).await.refused(403, "own_ticket");
     order_from(OFFICE, &cem, &first).await.refused(409, "ticket_locked");
     let dearer = cem.post("/api/orders", &json!({ "ticketId": third, "expectedPrice": 21 })).header("X-Forwarded-For", OFFICE);
     dearer.await.refused(409, "price_changed");
     order_from(ELSEWHERE, &cem, &third).await.expect(201);
-    // The proxy itself, for everyone behind it.
+    // The proxy itself is exempt, because many people may be behind it.
     cem.place_order(&fourth).await.expect(201);
     let metrics = app.guest().get("/metrics").await.expect(200).text;
     assert!(metrics.contains("gittix_network_locks_refused_total 1\n"), "{metrics}");
 }
 
-async fn lock_that_ends_makes_room_at_once(store: Backend) {
+async fn ended_lock_does_not_count_against_the_network(store: Backend) {
     let app = TestApp::start_with(store, &LIMITED).await;
     let (seller, ann, bob) = (app.user().await, app.user().await, app.user().await);
     let [first, second, third, fourth] = tickets(&seller).await;
@@ -62,7 +62,7 @@ async fn lock_that_ends_makes_room_at_once(store: Backend) {
     order_from(OFFICE, &bob, &fourth).await.expect(201);
 }
 
-async fn lock_that_lapses_makes_room(store: Backend) {
+async fn expired_lock_does_not_count_against_the_network(store: Backend) {
     let settings = [LIMITED.as_slice(), &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s")]].concat();
     let app = TestApp::start_with(store, &settings).await;
     let (seller, ann) = (app.user().await, app.user().await);

@@ -1,30 +1,30 @@
-//! Locking a ticket, looking at orders, giving a lock up. What time does to a lock is in `clock`.
+//! Orders: locking a ticket, showing, listing and cancelling orders. The expiry of locks is in `clock`.
 
 use serde_json::{Value, json};
 
 use crate::app::{Backend, TestApp, millis, on_both_stores};
 
 on_both_stores!(
-    a_lock_makes_a_created_order,
-    an_order_keeps_the_lengths_of_the_mission,
-    a_locked_ticket_is_refused_to_everybody_else,
-    nobody_buys_their_own_ticket,
-    the_expected_price_must_be_the_price,
-    refusals_come_in_the_order_of_the_contract,
-    a_user_holds_at_most_four_locks,
-    three_cancelled_locks_on_one_ticket_start_a_wait,
+    lock_creates_an_order_with_status_created,
+    order_has_a_window_of_10_minutes_and_a_lock_of_15,
+    locked_ticket_cannot_be_ordered_by_any_user,
+    seller_cannot_order_their_own_ticket,
+    order_with_another_expected_price_is_refused,
+    refusals_are_in_the_order_of_the_contract,
+    user_holds_at_most_four_locks,
+    fourth_lock_after_three_cancelled_ones_has_to_wait,
     cancelling_frees_the_ticket_at_once,
-    cancelling_again_is_fine,
-    a_completed_order_cannot_be_cancelled,
-    orders_are_their_buyers_own,
-    the_list_shows_active_orders_oldest_first,
-    the_history_shows_all_orders,
-    the_history_comes_in_pages,
-    an_order_keeps_its_copy_of_a_ticket_that_is_gone,
-    what_is_no_order_request_is_refused,
+    cancelling_a_cancelled_order_succeeds,
+    completed_order_cannot_be_cancelled,
+    orders_are_accessible_to_their_buyer_only,
+    list_contains_active_orders_oldest_first,
+    history_contains_all_orders,
+    history_has_pages,
+    order_keeps_its_copy_of_a_deleted_ticket,
+    invalid_order_request_is_refused,
 );
 
-async fn a_lock_makes_a_created_order(store: Backend) {
+async fn lock_creates_an_order_with_status_created(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.list_ticket("Front row", 19.99).await.expect(201);
@@ -36,14 +36,14 @@ async fn a_lock_makes_a_created_order(store: Backend) {
         "createdAt": order["createdAt"], "updatedAt": order["updatedAt"],
     });
     let mut shown = order.body.clone();
-    // Additions are welcome.
+    // Additional members are allowed.
     shown.as_object_mut().expect("an object").retain(|member, _| expected.get(member).is_some());
     assert_eq!(shown, expected);
     let again = buyer.order(&order.id()).await.expect(200);
     assert_eq!((&again["status"], &again["expiresAt"]), (&order["status"], &order["expiresAt"]));
 }
 
-async fn an_order_keeps_the_lengths_of_the_mission(store: Backend) {
+async fn order_has_a_window_of_10_minutes_and_a_lock_of_15(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201);
@@ -56,7 +56,7 @@ async fn an_order_keeps_the_lengths_of_the_mission(store: Backend) {
     assert_eq!(ticket["unlocksAt"], order["unlocksAt"]);
 }
 
-async fn a_locked_ticket_is_refused_to_everybody_else(store: Backend) {
+async fn locked_ticket_cannot_be_ordered_by_any_user(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -65,14 +65,14 @@ async fn a_locked_ticket_is_refused_to_everybody_else(store: Backend) {
     buyer.place_order(&ticket).await.refused(409, "ticket_locked");
 }
 
-async fn nobody_buys_their_own_ticket(store: Backend) {
+async fn seller_cannot_order_their_own_ticket(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
     seller.place_order(&ticket).await.refused(403, "own_ticket");
 }
 
-async fn the_expected_price_must_be_the_price(store: Backend) {
+async fn order_with_another_expected_price_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -83,7 +83,7 @@ async fn the_expected_price_must_be_the_price(store: Backend) {
     assert_eq!(order(json!("20.00")).await.expect(201)["price"], 20);
 }
 
-async fn refusals_come_in_the_order_of_the_contract(store: Backend) {
+async fn refusals_are_in_the_order_of_the_contract(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_MAX_LOCKS", "1")]).await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
     let (held, sold, locked, free) = (seller.sells("A").await, seller.sells("B").await, seller.sells("C").await, seller.sells("D").await);
@@ -91,7 +91,7 @@ async fn refusals_come_in_the_order_of_the_contract(store: Backend) {
     buyer.pay(&order, "pm_card_visa").await.expect(201);
     buyer.locks(&held).await;
     other.locks(&locked).await;
-    // The buyer has no lock left, and expects another price everywhere: that is said last.
+    // The buyer is at the limit of locks and expects another price for each ticket. These refusals come last.
     let ask = async |ticket: &str| buyer.post("/api/orders", &json!({ "ticketId": ticket, "expectedPrice": 1 })).await;
     ask(&uuid::Uuid::now_v7().to_string()).await.refused(404, "not_found");
     let own = buyer.sells("E").await;
@@ -102,7 +102,7 @@ async fn refusals_come_in_the_order_of_the_contract(store: Backend) {
     buyer.place_order(&free).await.refused(429, "too_many_locks");
 }
 
-async fn a_user_holds_at_most_four_locks(store: Backend) {
+async fn user_holds_at_most_four_locks(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut orders = Vec::new();
@@ -112,7 +112,7 @@ async fn a_user_holds_at_most_four_locks(store: Backend) {
     let fifth = seller.sells("Row 4").await;
     buyer.place_order(&fifth).await.refused(429, "too_many_locks");
     app.user().await.locks(&seller.sells("Row 5").await).await;
-    // A lock that was given up, or bought with, makes room.
+    // A cancelled or completed order does not count against the limit.
     buyer.cancel_order(&orders[0]).await.expect(204);
     buyer.locks(&fifth).await;
     buyer.place_order(&seller.sells("Row 6").await).await.refused(429, "too_many_locks");
@@ -120,12 +120,12 @@ async fn a_user_holds_at_most_four_locks(store: Backend) {
     buyer.locks(&seller.sells("Row 7").await).await;
 }
 
-async fn three_cancelled_locks_on_one_ticket_start_a_wait(store: Backend) {
+async fn fourth_lock_after_three_cancelled_ones_has_to_wait(store: Backend) {
     let settings = [("GITTIX_RELOCK_WAIT", "3s"), ("GITTIX_PAYMENT_WINDOW", "3500ms"), ("GITTIX_LOCK_DURATION", "3500ms")];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
-    let (wanted, timer) = (seller.sells("Wanted").await, seller.sells("A clock").await);
+    let (wanted, timer) = (seller.sells("Wanted").await, seller.sells("Timer").await);
     for _ in 0..3 {
         let order = buyer.locks(&wanted).await;
         buyer.cancel_order(&order).await.expect(204);
@@ -133,11 +133,11 @@ async fn three_cancelled_locks_on_one_ticket_start_a_wait(store: Backend) {
     let refused = buyer.place_order(&wanted).await.refused(429, "too_many_locks");
     let wait = refused.header("retry-after").parse::<u64>();
     assert!(matches!(wait, Ok(1..=3)), "{wait:?}");
-    // Others may, and this buyer may have another ticket.
+    // Other buyers may lock the ticket, and this buyer may lock another one.
     let order = other.locks(&wanted).await;
     other.cancel_order(&order).await.expect(204);
     buyer.locks(&timer).await;
-    // That lock lasts longer than the wait: when it lapses, the wait is over.
+    // That lock lasts longer than the wait, so the wait is over when the lock expires.
     socket.ticket(&timer, "Locked").await;
     socket.ticket(&timer, "Available").await;
     buyer.locks(&wanted).await;
@@ -163,7 +163,7 @@ async fn cancelling_frees_the_ticket_at_once(store: Backend) {
     socket.ticket(&ticket, "Available").await;
 }
 
-async fn cancelling_again_is_fine(store: Backend) {
+async fn cancelling_a_cancelled_order_succeeds(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -173,7 +173,7 @@ async fn cancelling_again_is_fine(store: Backend) {
     assert_eq!(buyer.order(&order).await.expect(200)["version"], 1, "it was cancelled once");
 }
 
-async fn a_completed_order_cannot_be_cancelled(store: Backend) {
+async fn completed_order_cannot_be_cancelled(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -181,7 +181,7 @@ async fn a_completed_order_cannot_be_cancelled(store: Backend) {
     buyer.cancel_order(&order).await.refused(409, "order_completed");
 }
 
-async fn orders_are_their_buyers_own(store: Backend) {
+async fn orders_are_accessible_to_their_buyer_only(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -194,7 +194,7 @@ async fn orders_are_their_buyers_own(store: Backend) {
     }
 }
 
-async fn the_list_shows_active_orders_oldest_first(store: Backend) {
+async fn list_contains_active_orders_oldest_first(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut orders = Vec::new();
@@ -210,7 +210,7 @@ async fn the_list_shows_active_orders_oldest_first(store: Backend) {
     assert_eq!(states, ["Created", "AwaitingPayment"]);
 }
 
-async fn the_history_shows_all_orders(store: Backend) {
+async fn history_contains_all_orders(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -223,7 +223,7 @@ async fn the_history_shows_all_orders(store: Backend) {
     buyer.orders("?status=some").await.invalid("status");
 }
 
-async fn the_history_comes_in_pages(store: Backend) {
+async fn history_has_pages(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut orders = Vec::new();
@@ -245,7 +245,7 @@ async fn the_history_comes_in_pages(store: Backend) {
     buyer.orders("?cursor=!").await.invalid("cursor");
 }
 
-async fn an_order_keeps_its_copy_of_a_ticket_that_is_gone(store: Backend) {
+async fn order_keeps_its_copy_of_a_deleted_ticket(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -257,14 +257,14 @@ async fn an_order_keeps_its_copy_of_a_ticket_that_is_gone(store: Backend) {
     assert_eq!((&kept["ticket"]["title"], &kept["ticket"]["price"], &kept["price"]), (&json!("Front row"), &json!(20), &json!(20)));
 }
 
-async fn what_is_no_order_request_is_refused(store: Backend) {
+async fn invalid_order_request_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let buyer = app.user().await;
     for ticket in [json!(null), json!(7), json!({ "$gt": "" }), json!([])] {
         buyer.post("/api/orders", &json!({ "ticketId": ticket })).await.invalid("ticketId");
     }
     buyer.post("/api/orders", &json!({})).await.invalid("ticketId");
-    // Well formed, but naming nothing: not found, as an id in a path would be.
+    // A string that names no ticket is not found, as an id in a path.
     for ticket in ["", "front row", &uuid::Uuid::now_v7().to_string()] {
         buyer.place_order(ticket).await.refused(404, "not_found");
     }

@@ -1,4 +1,4 @@
-//! The program: its flags, its settings, its first log line.
+//! The program: flags, settings, and the first log line.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Error;
 use crate::app::{Backend, Client, Home, Server, Socket, bare_command, run};
 
 #[test]
-fn help_names_every_command_and_setting() {
+fn help_lists_every_command_and_setting() {
     let (_, help) = run(&["--help"], &[]);
     for word in ["serve", "demo", "health"] {
         assert!(help.contains(word), "{word} in {help}");
@@ -42,7 +42,7 @@ fn help_names_every_command_and_setting() {
 }
 
 #[test]
-fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
+fn invalid_setting_stops_the_start_with_a_line_that_names_it() {
     let wrong = [
         ("GITTIX_ADDR", "nowhere"),
         ("GITTIX_PAYMENT_WINDOW", "ten minutes"),
@@ -79,25 +79,25 @@ fn a_setting_that_is_wrong_stops_the_start_with_one_line_that_names_it() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_told_by_one_naming_of_its_setting() {
+fn unusable_database_is_reported_with_its_setting_once() {
     let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", "mongodb://no user:@127.0.0.1/")]);
     assert!(!status.success() && text.matches("MONGODB_URI").count() == 1, "{text}");
 }
 
-/// `GITTIX_DATA_DIR` as a flag.
+/// Returns the flag of a setting, such as `--data-dir` of `GITTIX_DATA_DIR`.
 fn flag(name: &str) -> String {
     format!("--{}", name.trim_start_matches("GITTIX_").to_lowercase().replace('_', "-"))
 }
 
 #[test]
-fn a_secret_is_not_shown_by_help() {
+fn help_does_not_show_secrets() {
     let secrets = [("STRIPE_SECRET_KEY", "sk_test_secret"), ("MONGODB_URI", "mongodb://user:secret@localhost/")];
     let (_, text) = run(&["serve", "--help"], &secrets);
     assert!(!text.contains("secret@") && !text.contains("sk_test_secret"), "{text}");
 }
 
 #[tokio::test]
-async fn the_first_log_line_tells_the_address_in_either_format() {
+async fn first_log_line_contains_the_address_in_both_formats() {
     for format in ["text", "json"] {
         let home = Home::new(Backend::Embedded);
         let server = Server::start_unready(&home, &[("GITTIX_LOG_FORMAT".into(), format.into())]).await;
@@ -107,7 +107,7 @@ async fn the_first_log_line_tells_the_address_in_either_format() {
 }
 
 #[tokio::test]
-async fn one_folder_serves_one_process() {
+async fn second_process_with_the_same_folder_does_not_start() {
     let home = Home::new(Backend::Embedded);
     let server = Server::start(&home, &[]).await;
     let data = home.data();
@@ -125,7 +125,7 @@ async fn serve_is_the_default_command() {
 }
 
 #[tokio::test]
-async fn a_socket_takes_one_file_descriptor_and_leaves_a_quarter_of_them_to_requests() {
+async fn socket_uses_one_file_descriptor_and_a_quarter_remains_for_requests() {
     const DESCRIPTORS: usize = 1000;
     let home = Home::new(Backend::Embedded);
     let program = bare_command();
@@ -148,17 +148,17 @@ async fn a_socket_takes_one_file_descriptor_and_leaves_a_quarter_of_them_to_requ
     };
     assert!(matches!(&refused, Error::Http(answer) if answer.status() == 503), "{refused}");
     let (taken, more) = (server.descriptors() - before, sockets.len() - 1);
-    // A connection that asked whether it is ready may have been open still.
+    // The connection of a readiness check may still be open.
     assert!(more > 100 && taken.abs_diff(more) < 10, "{taken} descriptors for {more} sockets");
     assert!(server.descriptors() <= DESCRIPTORS / 4 * 3, "{}", server.descriptors());
-    // Over connections of their own.
+    // Each request uses a new connection.
     for _ in 0..20 {
         assert_eq!(Client::new(server.addr).get("/api/tickets").await.status, 200);
     }
 }
 
 #[tokio::test]
-async fn health_tells_a_server_that_is_well_from_none_at_all() {
+async fn health_command_succeeds_with_a_running_server_and_fails_without_one() {
     let home = Home::new(Backend::Embedded);
     let mut server = Server::start(&home, &[]).await;
     let addr = server.addr.to_string();

@@ -1,18 +1,18 @@
-//! What a restart finds again. (What a crash in the midst of a load leaves behind is in `fault`.)
+//! State after a restart. (Crashes under load are in `fault`.)
 
 use serde_json::json;
 
 use crate::app::{Backend, TestApp, millis, on_both_stores};
 
 on_both_stores!(
-    everything_acknowledged_is_there_after_a_crash,
-    a_lock_not_yet_due_lapses_on_time_after_a_crash,
-    a_lock_overdue_at_the_start_lapses_within_five_seconds,
-    a_payment_that_waits_for_its_buyer_goes_on_after_a_crash,
-    a_sold_ticket_stays_sold_after_a_crash,
+    acknowledged_changes_are_present_after_a_crash,
+    lock_not_yet_due_expires_on_time_after_a_crash,
+    lock_overdue_at_the_start_expires_within_five_seconds,
+    payment_that_waits_for_its_buyer_continues_after_a_crash,
+    sold_ticket_stays_sold_after_a_crash,
 );
 
-async fn everything_acknowledged_is_there_after_a_crash(store: Backend) {
+async fn acknowledged_changes_are_present_after_a_crash(store: Backend) {
     let mut app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.list_ticket("Front row", 19.99).await.expect(201);
@@ -30,7 +30,7 @@ async fn everything_acknowledged_is_there_after_a_crash(store: Backend) {
     app.user().await.place_order(&locked).await.refused(409, "ticket_locked");
 }
 
-async fn a_lock_not_yet_due_lapses_on_time_after_a_crash(store: Backend) {
+async fn lock_not_yet_due_expires_on_time_after_a_crash(store: Backend) {
     let mut app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "5s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201);
@@ -43,13 +43,13 @@ async fn a_lock_not_yet_due_lapses_on_time_after_a_crash(store: Backend) {
     }
 }
 
-async fn a_lock_overdue_at_the_start_lapses_within_five_seconds(store: Backend) {
+async fn lock_overdue_at_the_start_expires_within_five_seconds(store: Backend) {
     let mut app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
     let order = buyer.place_order(&ticket).await.expect(201);
     app.crash();
-    // It is time itself that must pass while nobody runs: there is no frame to await.
+    // Time must pass while no server runs, so there is no frame to await.
     let lock = u64::try_from(millis(&order["unlocksAt"]) - millis(&order["createdAt"])).expect("a lock has a length");
     tokio::time::sleep(std::time::Duration::from_millis(lock)).await;
     app.restart().await;
@@ -64,7 +64,7 @@ async fn a_lock_overdue_at_the_start_lapses_within_five_seconds(store: Backend) 
     assert_eq!((&lapsed["status"], &lapsed["cancelReason"]), (&json!("Cancelled"), &json!("expired")));
 }
 
-async fn a_payment_that_waits_for_its_buyer_goes_on_after_a_crash(store: Backend) {
+async fn payment_that_waits_for_its_buyer_continues_after_a_crash(store: Backend) {
     let mut app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
@@ -75,7 +75,7 @@ async fn a_payment_that_waits_for_its_buyer_goes_on_after_a_crash(store: Backend
     assert_eq!(buyer.confirm(&charge).await.expect(200)["status"], "Completed");
 }
 
-async fn a_sold_ticket_stays_sold_after_a_crash(store: Backend) {
+async fn sold_ticket_stays_sold_after_a_crash(store: Backend) {
     let mut app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;

@@ -1,12 +1,12 @@
-//! The two sales of the README, step by step: one that is paid, one that lapses and comes back.
+//! The two sales of the README, step by step: one that is paid, and one whose lock expires.
 
 use serde_json::json;
 
 use crate::app::{Backend, TestApp, on_both_stores};
 
-on_both_stores!(a_whole_sale_is_seen_by_everybody, a_sale_that_lapses_comes_back);
+on_both_stores!(whole_sale_is_sent_to_every_socket, ticket_is_available_again_after_its_lock_expires);
 
-async fn a_whole_sale_is_seen_by_everybody(store: Backend) {
+async fn whole_sale_is_sent_to_every_socket(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let (mut watcher, mut buyers) = (app.socket().await, buyer.socket().await);
@@ -26,14 +26,14 @@ async fn a_whole_sale_is_seen_by_everybody(store: Backend) {
 
     buyers.ticket(&ticket.id(), "Sold").await;
     let mut kinds = buyers.kinds();
-    // Within one commit, events have an order of their own.
+    // The order of the events of one commit is not fixed.
     kinds.sort_unstable();
     assert_eq!(kinds, ["ChargeCompleted", "ChargeCreated", "Hello", "OrderCreated", "TicketCreated", "TicketUpdated", "TicketUpdated"]);
     let completed = buyers.frames.iter().find(|frame| frame["type"] == "ChargeCompleted").expect("it is among the kinds");
     assert_eq!(completed["charge"], charge.body);
 }
 
-async fn a_sale_that_lapses_comes_back(store: Backend) {
+async fn ticket_is_available_again_after_its_lock_expires(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
     let mut watcher = app.socket().await;
@@ -45,7 +45,7 @@ async fn a_sale_that_lapses_comes_back(store: Backend) {
         frames.push(watcher.expect(kind).await);
     }
     assert_eq!((&frames[2]["orderId"], &frames[2]["ticketId"]), (&json!(order), &json!(ticket)));
-    assert_eq!(frames[2].get("order"), None, "nobody else is told of the order itself");
+    assert_eq!(frames[2].get("order"), None, "other users do not receive the order");
     assert_eq!(frames[3]["ticket"]["status"], "Available");
     other.locks(&ticket).await;
 }

@@ -1,4 +1,4 @@
-//! Security events in the log, the metric of failed sign-ins, and requests on behalf of another user than is signed in.
+//! Security events in the log, the metric of failed sign-ins, and requests that name another user than the signed-in one.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,13 +9,13 @@ use crate::app::{Backend, Client, PATIENCE, Server, TestApp, on_both_stores};
 on_both_stores!(
     sign_ins_refusals_and_password_changes_are_logged_with_user_and_network,
     failed_sign_ins_are_counted_by_reason,
-    unsafe_request_for_another_user_is_refused_and_does_nothing,
-    unsafe_request_for_the_signed_in_user_is_done,
-    request_for_another_user_without_a_session_is_answered_as_without_the_header,
-    value_that_is_no_user_id_names_another_user,
+    unsafe_request_for_another_user_is_refused_without_effect,
+    unsafe_request_for_the_signed_in_user_is_accepted,
+    user_header_is_ignored_without_a_session,
+    user_header_without_a_valid_id_is_refused,
 );
 
-/// The next security event of this kind in the log.
+/// Waits for a security event of this kind in the log, and returns it.
 async fn logged(server: &Server, event: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -25,7 +25,7 @@ async fn logged(server: &Server, event: &str) -> Value {
             return line;
         }
         assert!(Instant::now() < deadline, "no {event} in {log:#?}");
-        // A line comes through a pipe, and nothing announces it.
+        // Lines arrive through a pipe without a notification.
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
@@ -62,7 +62,7 @@ async fn failed_sign_ins_are_counted_by_reason(store: Backend) {
     }
 }
 
-/// Every route that a signed-in user may change something by, and a body for it.
+/// All routes of a signed-in user that change state, each with a body.
 fn unsafe_routes(ticket: &str, order: &str) -> Vec<(Method, String, Value)> {
     let listing = json!({ "title": "Swapped", "price": 30 });
     let account = json!({ "email": "other@example.com", "password": Client::PASSWORD });
@@ -82,7 +82,7 @@ fn unsafe_routes(ticket: &str, order: &str) -> Vec<(Method, String, Value)> {
     ]
 }
 
-async fn unsafe_request_for_another_user_is_refused_and_does_nothing(store: Backend) {
+async fn unsafe_request_for_another_user_is_refused_without_effect(store: Backend) {
     let app = TestApp::start(store).await;
     let (ann, bob) = (app.user().await, app.user().await);
     let (own, other) = (bob.sells("Front row").await, ann.sells("Back row").await);
@@ -98,7 +98,7 @@ async fn unsafe_request_for_another_user_is_refused_and_does_nothing(store: Back
     bob.get("/api/orders").header("GitTix-User", &ann.id).await.expect(200);
 }
 
-async fn unsafe_request_for_the_signed_in_user_is_done(store: Backend) {
+async fn unsafe_request_for_the_signed_in_user_is_accepted(store: Backend) {
     let app = TestApp::start(store).await;
     let (ann, bob) = (app.user().await, app.user().await);
     let ticket = ann.list_ticket("Front row", 20).header("GitTix-User", &ann.id).await.expect(201).id();
@@ -106,7 +106,7 @@ async fn unsafe_request_for_the_signed_in_user_is_done(store: Backend) {
     bob.sign_out().header("GitTix-User", &bob.id).await.expect(200);
 }
 
-async fn request_for_another_user_without_a_session_is_answered_as_without_the_header(store: Backend) {
+async fn user_header_is_ignored_without_a_session(store: Backend) {
     let app = TestApp::start(store).await;
     let ann = app.user().await;
     app.guest().list_ticket("Front row", 20).header("GitTix-User", &ann.id).await.refused(401, "not_signed_in");
@@ -114,7 +114,7 @@ async fn request_for_another_user_without_a_session_is_answered_as_without_the_h
     app.guest().sign_in(&ann.email, Client::PASSWORD).header("GitTix-User", &ann.id).await.expect(200);
 }
 
-async fn value_that_is_no_user_id_names_another_user(store: Backend) {
+async fn user_header_without_a_valid_id_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let ann = app.user().await;
     for value in ["", "ann", "00000000-0000-0000-0000-000000000000", "null"] {

@@ -1,16 +1,16 @@
-//! Settings: what is understood, what may not go together, and that no secret is shown.
+//! Settings: accepted forms, invalid combinations, and secrets that must not be shown.
 
 use serde_json::json;
 
 use crate::app::{Backend, Home, Server, TestApp, on_both_stores, run, stripe::Stripe};
 
 on_both_stores!(
-    relock_wait_of_zero_is_no_wait,
+    relock_wait_of_zero_turns_the_wait_off,
     store_that_took_a_live_payment_starts_only_with_a_live_key,
     store_without_a_live_payment_may_leave_live_mode,
 );
 
-async fn relock_wait_of_zero_is_no_wait(store: Backend) {
+async fn relock_wait_of_zero_turns_the_wait_off(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_RELOCK_WAIT", "0s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Again").await;
@@ -22,7 +22,7 @@ async fn relock_wait_of_zero_is_no_wait(store: Backend) {
 }
 
 #[tokio::test]
-async fn names_bare_addresses_and_spaces_are_understood() {
+async fn host_names_bare_addresses_and_spaces_are_accepted() {
     let home = Home::new(Backend::Embedded);
     let settings = [
         ("GITTIX_ADDR", "localhost:0"),
@@ -38,7 +38,7 @@ async fn names_bare_addresses_and_spaces_are_understood() {
 }
 
 #[test]
-fn secrets_are_never_shown() {
+fn error_messages_do_not_show_secrets() {
     let wrong = [
         ("STRIPE_API_BASE", "http://user:hunter2@stripe.example"),
         ("STRIPE_API_BASE", "not a url hunter2"),
@@ -77,7 +77,7 @@ fn https_origin_without_a_live_key_ends_the_start_with_one_line() {
     }
 }
 
-/// A key of live mode's form; the stand-in for Stripe is on this machine.
+/// Key in the form of live mode. The fake Stripe server runs on this machine.
 const LIVE_KEY: (&str, &str) = ("STRIPE_SECRET_KEY", "sk_live_51hushhush");
 const ALLOWED: (&str, &str) = ("GITTIX_ALLOW_SANDBOX", "true");
 

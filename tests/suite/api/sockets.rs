@@ -1,4 +1,4 @@
-//! The WebSocket: who is told what, in which order, and how it ends for those who misbehave.
+//! The WebSocket: recipients and order of events, and closes after protocol violations.
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{
@@ -12,31 +12,31 @@ use tokio_tungstenite::tungstenite::{
 use crate::app::{Backend, Socket, TestApp, millis, on_both_stores};
 
 on_both_stores!(
-    hello_comes_first,
+    hello_is_the_first_frame,
     events_come_in_commit_order_with_ascending_cursors,
-    a_resumed_socket_gets_every_step_that_it_missed,
-    a_cursor_works_after_a_restart_or_says_so,
-    a_cursor_that_is_not_known_is_not_resumed,
-    watching_some_tickets_leaves_out_the_others,
-    watching_all_again_widens,
-    a_watch_list_holds_at_most_a_thousand,
-    private_events_go_to_their_owner_alone,
-    the_owner_of_an_expired_order_gets_one_frame_with_it,
-    no_public_frame_says_who_the_buyer_is,
-    private_events_come_whatever_is_watched,
-    a_frame_counts_seconds_from_its_own_time,
-    text_that_is_not_understood_is_answered_and_the_socket_stays,
-    a_frame_over_48_kib_ends_the_socket_with_1009,
-    a_binary_frame_ends_the_socket_with_1003,
-    a_continuation_ends_the_socket_with_1003,
-    too_many_frames_end_the_socket_with_1008,
-    signing_out_ends_the_sockets_of_that_session_alone,
-    a_foreign_origin_is_refused_before_the_upgrade,
-    a_ping_is_answered,
-    a_plain_request_is_no_socket,
+    resumed_socket_receives_every_missed_event,
+    cursor_is_resumed_after_a_restart,
+    unknown_cursor_is_not_resumed,
+    watch_list_excludes_other_tickets,
+    watch_all_adds_all_tickets_again,
+    watch_list_holds_at_most_a_thousand,
+    private_events_are_sent_to_their_owner_only,
+    owner_of_an_expired_order_receives_one_frame_with_the_order,
+    public_frames_do_not_identify_the_buyer,
+    private_events_are_sent_with_any_watch_list,
+    frame_counts_seconds_from_the_time_of_its_event,
+    invalid_text_gets_an_error_and_the_socket_stays_open,
+    frame_over_48_kib_closes_the_socket_with_1009,
+    binary_frame_closes_the_socket_with_1003,
+    fragmented_frame_closes_the_socket_with_1003,
+    too_many_frames_close_the_socket_with_1008,
+    signing_out_closes_the_sockets_of_that_session_only,
+    foreign_origin_is_refused_before_the_upgrade,
+    ping_is_answered,
+    request_without_an_upgrade_is_refused,
 );
 
-async fn hello_comes_first(store: Backend) {
+async fn hello_is_the_first_frame(store: Backend) {
     let app = TestApp::start(store).await;
     app.user().await.sells("Front row").await;
     let mut socket = app.guest().socket_at("").await;
@@ -70,7 +70,7 @@ async fn events_come_in_commit_order_with_ascending_cursors(store: Backend) {
     assert!(times.is_sorted(), "{times:?}");
 }
 
-async fn a_resumed_socket_gets_every_step_that_it_missed(store: Backend) {
+async fn resumed_socket_receives_every_missed_event(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut first = buyer.socket().await;
@@ -89,7 +89,7 @@ async fn a_resumed_socket_gets_every_step_that_it_missed(store: Backend) {
     assert!(second.kinds().contains(&"OrderCreated") && second.kinds().contains(&"OrderCancelled"), "{:?}", second.kinds());
 }
 
-async fn a_cursor_works_after_a_restart_or_says_so(store: Backend) {
+async fn cursor_is_resumed_after_a_restart(store: Backend) {
     let mut app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut socket = app.socket().await;
@@ -99,12 +99,12 @@ async fn a_cursor_works_after_a_restart_or_says_so(store: Backend) {
     seller.edit_ticket(&ticket, "Renamed", 5).await.expect(200);
     app.restart().await;
     let mut socket = app.guest().socket_at(&format!("?after={cursor}")).await;
-    // At least the last five minutes can be resumed, whoever answers.
+    // At least the last five minutes can be resumed, on any replica.
     assert_eq!(socket.expect("Hello").await["resumed"], true);
     assert_eq!(socket.expect("TicketUpdated").await["ticket"]["title"], "Renamed");
 }
 
-async fn a_cursor_that_is_not_known_is_not_resumed(store: Backend) {
+async fn unknown_cursor_is_not_resumed(store: Backend) {
     let app = TestApp::start(store).await;
     app.user().await.sells("Front row").await;
     for cursor in ["", "x", &"A".repeat(22), "_____________________w", &"A".repeat(64), &"A".repeat(65), "%00", "826512", "%7B%7D"] {
@@ -113,7 +113,7 @@ async fn a_cursor_that_is_not_known_is_not_resumed(store: Backend) {
     }
 }
 
-async fn watching_some_tickets_leaves_out_the_others(store: Backend) {
+async fn watch_list_excludes_other_tickets(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut socket = app.socket().await;
@@ -129,7 +129,7 @@ async fn watching_some_tickets_leaves_out_the_others(store: Backend) {
     assert_eq!(socket.expect("TicketUpdated").await["ticket"]["id"], json!(mine));
 }
 
-async fn watching_all_again_widens(store: Backend) {
+async fn watch_all_adds_all_tickets_again(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut socket = app.socket().await;
@@ -141,26 +141,26 @@ async fn watching_all_again_widens(store: Backend) {
     assert_eq!(socket.expect("TicketCreated").await["ticket"]["id"], json!(ticket));
 }
 
-async fn a_watch_list_holds_at_most_a_thousand(store: Backend) {
+async fn watch_list_holds_at_most_a_thousand(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
     let mut socket = app.socket().await;
     let others = |count| (0..count).map(|_| uuid::Uuid::now_v7().to_string()).chain([ticket.clone()]).collect::<Vec<_>>();
     socket.say(&json!({ "type": "Watch", "tickets": others(999) })).await;
-    // The ticket's own frame may come after the answer to who listed it.
+    // The frame of the ticket may arrive after the response to its listing.
     let watching = socket.until(|frame| frame["type"] == "Watching").await;
     assert_eq!(watching["tickets"], 1000);
     seller.edit_ticket(&ticket, "Second row", 20).await.expect(200);
     socket.ticket(&ticket, "Available").await;
     socket.say(&json!({ "type": "Watch", "tickets": others(1000) })).await;
     assert_eq!(socket.until(|frame| frame["type"] == "Error").await["code"], "validation_failed");
-    // Named twice counts once.
+    // A repeated id counts once.
     socket.say(&json!({ "type": "Watch", "tickets": vec![ticket; 1_200] })).await;
     assert_eq!(socket.until(|frame| frame["type"] == "Watching").await["tickets"], 1);
 }
 
-async fn private_events_go_to_their_owner_alone(store: Backend) {
+async fn private_events_are_sent_to_their_owner_only(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut owners = buyer.socket().await;
@@ -179,7 +179,7 @@ async fn private_events_go_to_their_owner_alone(store: Backend) {
     }
 }
 
-async fn the_owner_of_an_expired_order_gets_one_frame_with_it(store: Backend) {
+async fn owner_of_an_expired_order_receives_one_frame_with_the_order(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let (mut owners, mut others) = (buyer.socket().await, app.socket().await);
@@ -196,7 +196,7 @@ async fn the_owner_of_an_expired_order_gets_one_frame_with_it(store: Backend) {
     assert_eq!((&mine[0]["orderId"], &theirs[0]["orderId"], theirs[0].get("order")), (&json!(order), &json!(order), None));
 }
 
-async fn no_public_frame_says_who_the_buyer_is(store: Backend) {
+async fn public_frames_do_not_identify_the_buyer(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.socket().await;
@@ -212,7 +212,7 @@ async fn no_public_frame_says_who_the_buyer_is(store: Backend) {
     }
 }
 
-async fn private_events_come_whatever_is_watched(store: Backend) {
+async fn private_events_are_sent_with_any_watch_list(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -223,7 +223,7 @@ async fn private_events_come_whatever_is_watched(store: Backend) {
     assert_eq!(socket.expect("OrderCreated").await["order"]["id"], json!(order));
 }
 
-async fn a_frame_counts_seconds_from_its_own_time(store: Backend) {
+async fn frame_counts_seconds_from_the_time_of_its_event(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let cursor = buyer.socket().await.last_cursor();
@@ -234,7 +234,7 @@ async fn a_frame_counts_seconds_from_its_own_time(store: Backend) {
     assert_eq!(frame["order"]["expiresInSeconds"].as_i64(), Some((expires - at + 999) / 1000));
 }
 
-async fn text_that_is_not_understood_is_answered_and_the_socket_stays(store: Backend) {
+async fn invalid_text_gets_an_error_and_the_socket_stays_open(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
     let deep = "[".repeat(2_000);
@@ -257,7 +257,7 @@ async fn text_that_is_not_understood_is_answered_and_the_socket_stays(store: Bac
     socket.expect("Watching").await;
 }
 
-async fn a_frame_over_48_kib_ends_the_socket_with_1009(store: Backend) {
+async fn frame_over_48_kib_closes_the_socket_with_1009(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
     socket.send(Message::text(format!("{:49152}", r#"{"type":"WatchAll"}"#))).await;
@@ -266,21 +266,21 @@ async fn a_frame_over_48_kib_ends_the_socket_with_1009(store: Backend) {
     assert_eq!(socket.closed().await, 1009);
 }
 
-async fn a_binary_frame_ends_the_socket_with_1003(store: Backend) {
+async fn binary_frame_closes_the_socket_with_1003(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
     socket.send(Message::binary(Bytes::from_static(b"{}"))).await;
     assert_eq!(socket.closed().await, 1003);
 }
 
-async fn a_continuation_ends_the_socket_with_1003(store: Backend) {
+async fn fragmented_frame_closes_the_socket_with_1003(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
     socket.send(Message::Frame(Frame::message(Bytes::from_static(b"{\"type\":"), OpCode::Data(Data::Text), false))).await;
     assert_eq!(socket.closed().await, 1003);
 }
 
-async fn too_many_frames_end_the_socket_with_1008(store: Backend) {
+async fn too_many_frames_close_the_socket_with_1008(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
     for _ in 0..20 {
@@ -291,7 +291,7 @@ async fn too_many_frames_end_the_socket_with_1008(store: Backend) {
     assert_eq!(socket.closed().await, 1008);
 }
 
-async fn signing_out_ends_the_sockets_of_that_session_alone(store: Backend) {
+async fn signing_out_closes_the_sockets_of_that_session_only(store: Backend) {
     let app = TestApp::start(store).await;
     let here = app.user().await;
     let there = here.elsewhere().await;
@@ -304,7 +304,7 @@ async fn signing_out_ends_the_sockets_of_that_session_alone(store: Backend) {
     nobodys.reached(&marker).await;
 }
 
-async fn a_foreign_origin_is_refused_before_the_upgrade(store: Backend) {
+async fn foreign_origin_is_refused_before_the_upgrade(store: Backend) {
     let app = TestApp::start(store).await;
     let url = format!("ws://{}/ws", app.server.addr);
     for origin in ["null", "https://evil.example", "http://127.0.0.1:1"] {
@@ -316,14 +316,14 @@ async fn a_foreign_origin_is_refused_before_the_upgrade(store: Backend) {
     Socket::connect(&url, None, Some(&format!("http://{}", app.server.addr))).await.expect("the own origin is fine").expect("Hello").await;
 }
 
-async fn a_ping_is_answered(store: Backend) {
+async fn ping_is_answered(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
     socket.send(Message::Ping(Bytes::from_static(b"there?"))).await;
     assert_eq!(socket.pong().await, b"there?");
 }
 
-async fn a_plain_request_is_no_socket(store: Backend) {
+async fn request_without_an_upgrade_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let answer = app.guest().get("/ws").await;
     assert!(matches!(answer.status, 400 | 426), "{answer:?}");

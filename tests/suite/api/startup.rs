@@ -1,12 +1,16 @@
-//! The start: what the port answers meanwhile, what the log says first, and the admin address.
+//! The start: responses during the start, first log lines, and the admin address.
 
 use serde_json::json;
 
 use crate::app::{Backend, Client, Home, Server, TestApp, on_both_stores, run};
 
-on_both_stores!(metrics_are_served_on_the_admin_address_only, admin_address_serves_nothing_else, health_asks_the_admin_address);
+on_both_stores!(
+    metrics_are_served_on_the_admin_address_only,
+    admin_address_serves_only_health_and_metrics,
+    health_command_uses_the_admin_address
+);
 
-/// Where the server's log says that the admin address is.
+/// Returns the admin address in the server's log.
 fn admin_of(server: &Server) -> std::net::SocketAddr {
     let log = server.log();
     let line = log.iter().find(|line| line.contains("admin_addr")).unwrap_or_else(|| panic!("no admin address in {log:#?}"));
@@ -30,11 +34,11 @@ async fn metrics_are_served_on_the_admin_address_only(store: Backend) {
         let (here, there) = (app.guest().get(path).await.expect(200), admin.get(path).await.expect(200));
         assert_eq!(here.body["status"], there.body["status"]);
     }
-    // Without an admin address it is where it always was.
+    // Without an admin address, the public address serves the metrics.
     TestApp::start(store).await.guest().get("/metrics").await.expect(200);
 }
 
-async fn admin_address_serves_nothing_else(store: Backend) {
+async fn admin_address_serves_only_health_and_metrics(store: Backend) {
     let (_app, admin) = with_admin(store).await;
     for path in ["/", "/api/tickets", "/ws", "/docs", "/api/settings"] {
         admin.get(path).await.refused(404, "not_found");
@@ -43,7 +47,7 @@ async fn admin_address_serves_nothing_else(store: Backend) {
     admin.post("/metrics", &json!({})).await.refused(405, "method_not_allowed");
 }
 
-async fn health_asks_the_admin_address(store: Backend) {
+async fn health_command_uses_the_admin_address(store: Backend) {
     let (app, _) = with_admin(store).await;
     let (addr, admin) = (app.server.addr.to_string(), admin_of(&app.server).to_string());
     for question in [&["health"][..], &["health", "--ready"]] {
@@ -55,7 +59,7 @@ async fn health_asks_the_admin_address(store: Backend) {
 }
 
 #[tokio::test]
-async fn first_lines_say_where_to_open_it_and_then_what_is_limited() {
+async fn first_log_lines_contain_the_address_and_then_the_limits() {
     let program = crate::app::bare_command();
     let home = Home::new(Backend::Embedded);
     let mut command = std::process::Command::new("sh");
@@ -78,14 +82,14 @@ mod loading {
     use super::*;
     use crate::app::{PATIENCE, raw};
 
-    on_both_stores!(port_answers_while_the_tickets_are_loaded, load_that_never_succeeds_ends_the_start);
+    on_both_stores!(server_responds_while_the_tickets_are_loaded, failing_load_of_the_tickets_ends_the_start);
 
     fn settings(more: &[(&str, &str)]) -> Vec<(String, String)> {
         let all = [&[("FAILPOINTS", "catalog::load=return"), ("GITTIX_ADMIN_ADDR", "127.0.0.1:0")], more].concat();
         all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    /// Asks until the start waits for this.
+    /// Repeats a request until the start waits for `reason`.
     async fn waits_for(client: &Client, reason: &str) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -98,7 +102,7 @@ mod loading {
         }
     }
 
-    async fn port_answers_while_the_tickets_are_loaded(store: Backend) {
+    async fn server_responds_while_the_tickets_are_loaded(store: Backend) {
         let home = Home::new(store);
         let mut server = Server::start_unready(&home, &settings(&[])).await;
         let (public, admin) = (Client::new(server.addr), Client::new(admin_of(&server)));
@@ -110,7 +114,7 @@ mod loading {
             }
         }
         public.sign_up("a@example.com", "correct horse").await.refused(503, "unavailable");
-        // A handshake gets an answer too.
+        // A handshake gets a response too.
         let (status, answer) = raw::request(server.addr, &raw::upgrade(server.addr)).await;
         assert_eq!(status, 503, "{answer}");
         assert!(server.log().iter().any(|line| line.contains("the tickets could not be loaded")), "{:#?}", server.log());
@@ -118,7 +122,7 @@ mod loading {
         assert!(server.ended().await.success(), "{:#?}", server.log());
     }
 
-    async fn load_that_never_succeeds_ends_the_start(store: Backend) {
+    async fn failing_load_of_the_tickets_ends_the_start(store: Backend) {
         let home = Home::new(store);
         let mut server = Server::start_unready(&home, &settings(&[("GITTIX_STORE_WAIT", "1s")])).await;
         assert_eq!(server.ended().await.code(), Some(2));
@@ -126,9 +130,9 @@ mod loading {
         assert!(reason.contains("GITTIX_STORE_WAIT"), "{reason}");
     }
 
-    /// One connection, opened while the server starts, is kept and answered by the application afterwards.
+    /// A connection that was opened during the start gets responses of the full application afterwards.
     #[tokio::test]
-    async fn connection_from_before_the_end_of_the_start_is_kept() {
+    async fn connection_opened_during_the_start_stays_open() {
         use tokio::{
             io::{AsyncReadExt, AsyncWriteExt},
             net::TcpStream,
@@ -136,12 +140,12 @@ mod loading {
         let home = Home::new(Backend::Embedded);
         let settings = [("FAILPOINTS".to_owned(), "catalog::load=3*return".to_owned())];
         let server = Server::start_unready(&home, &settings).await;
-        let mut stream = TcpStream::connect(server.addr).await.expect("it listens");
+        let mut stream = TcpStream::connect(server.addr).await.expect("the server listens");
         let mut ask = async || {
             let request = format!("GET /readyz HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr);
             stream.write_all(request.as_bytes()).await.expect("the connection is open");
             let mut answer = Vec::new();
-            // A body of JSON ends with the last brace.
+            // A JSON body ends with its last brace.
             while !answer.ends_with(b"}") {
                 assert_ne!(stream.read_buf(&mut answer).await.expect("an answer"), 0, "the connection was closed");
             }

@@ -1,4 +1,4 @@
-//! Paying over Stripe's HTTP interface, and what Stripe says by itself at the webhook.
+//! Payments through Stripe's HTTP interface, and deliveries of Stripe to the webhook.
 
 use serde_json::json;
 
@@ -9,17 +9,17 @@ use crate::app::{
 };
 
 on_both_stores!(
-    a_card_is_authorized_claimed_and_captured,
-    a_decline_and_an_unknown_token_are_told_apart,
-    three_d_secure_is_finished_by_the_client_asking_again,
-    three_d_secure_is_finished_by_the_webhook_and_once,
-    a_second_bank_refusal_closes_the_payment_at_stripe,
-    a_waiting_payment_is_voided_when_the_lock_ends,
-    what_is_authorized_after_the_charge_has_failed_is_voided,
-    what_is_kept_of_a_charge_that_has_failed_is_refunded_and_its_buyer_told,
-    a_payment_over_another_amount_is_never_captured,
-    a_delivery_that_is_not_stripes_is_refused,
-    what_is_not_ours_is_acknowledged,
+    card_payment_is_authorized_claimed_and_captured,
+    decline_is_402_and_unknown_token_is_400,
+    three_d_secure_is_completed_by_a_confirm_request,
+    three_d_secure_is_completed_once_by_the_webhook,
+    second_refusal_by_the_bank_cancels_the_payment_at_stripe,
+    waiting_payment_is_voided_when_the_lock_ends,
+    payment_authorized_after_the_charge_failed_is_voided,
+    payment_captured_after_the_charge_failed_is_refunded_with_an_event,
+    payment_over_another_amount_is_never_captured,
+    delivery_without_a_valid_signature_is_refused,
+    delivery_without_a_payment_of_this_server_is_acknowledged,
     no_card_data_token_key_or_secret_is_logged_or_stored,
 );
 
@@ -51,7 +51,7 @@ async fn metric(app: &TestApp, series: &str) -> i64 {
     line.trim().parse().expect("a number")
 }
 
-async fn a_card_is_authorized_claimed_and_captured(store: Backend) {
+async fn card_payment_is_authorized_claimed_and_captured(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     for token in ["pm_card_visa", "tok_visa"] {
         let (buyer, order) = order(&app).await;
@@ -64,13 +64,13 @@ async fn a_card_is_authorized_claimed_and_captured(store: Backend) {
     assert_eq!(metric(&app, "gittix_stripe_calls_total{operation=\"capture\",outcome=\"ok\"}").await, 2);
 }
 
-async fn a_decline_and_an_unknown_token_are_told_apart(store: Backend) {
+async fn decline_is_402_and_unknown_token_is_400(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     for token in ["pm_card_nobody", "card_123", "pm_1ofNobody"] {
         buyer.pay(&order, token).await.invalid("token");
     }
-    assert_eq!(buyer.order(&order).await.expect(200)["status"], "Created", "that was no attempt");
+    assert_eq!(buyer.order(&order).await.expect(200)["status"], "Created", "that does not count as an attempt");
     let refused = buyer.pay(&order, "pm_card_chargeDeclined").await.refused(402, "card_declined");
     assert_eq!(refused["charge"]["failure"]["code"], "generic_decline");
     assert_eq!(buyer.order(&order).await.expect(200)["status"], "AwaitingPayment");
@@ -78,7 +78,7 @@ async fn a_decline_and_an_unknown_token_are_told_apart(store: Backend) {
     assert_eq!(stripe.money(), (1999, 0));
 }
 
-async fn three_d_secure_is_finished_by_the_client_asking_again(store: Backend) {
+async fn three_d_secure_is_completed_by_a_confirm_request(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order, "pm_card_authenticationRequired").await.expect(202);
@@ -91,7 +91,7 @@ async fn three_d_secure_is_finished_by_the_client_asking_again(store: Backend) {
     assert_eq!(stripe.money(), (1999, 0));
 }
 
-async fn three_d_secure_is_finished_by_the_webhook_and_once(store: Backend) {
+async fn three_d_secure_is_completed_once_by_the_webhook(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     let mut socket = buyer.socket().await;
@@ -100,7 +100,7 @@ async fn three_d_secure_is_finished_by_the_webhook_and_once(store: Backend) {
     let early = stripe.event("evt_1", "payment_intent.requires_action", &intent);
     stripe.act(&intent);
     let late = stripe.event("evt_2", "payment_intent.amount_capturable_updated", &intent);
-    // Out of order, and each of them twice: what they say does not matter, only what the payment says when it is asked.
+    // The deliveries are out of order and repeated. Their content does not matter, only the state of the payment at Stripe.
     deliver(&app, late.clone()).await.expect(200);
     assert_eq!(socket.event("ChargeCompleted").await["charge"]["id"], json!(waiting.id()));
     for delivery in [early.clone(), late, early] {
@@ -112,19 +112,19 @@ async fn three_d_secure_is_finished_by_the_webhook_and_once(store: Backend) {
     assert_eq!(metric(&app, "gittix_webhook_deliveries_total{outcome=\"duplicate\"}").await, 2);
 }
 
-async fn a_second_bank_refusal_closes_the_payment_at_stripe(store: Backend) {
+async fn second_refusal_by_the_bank_cancels_the_payment_at_stripe(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order, "pm_card_authenticationRequired").await.expect(202);
     stripe.change(&intent_of(&waiting), "requires_payment_method");
     let refused = buyer.confirm(&waiting.id()).await.refused(402, "card_declined");
     assert_eq!(refused["charge"]["failure"]["code"], "payment_intent_authentication_failure");
-    // Its buyer still has the secret: nothing that they do with it may hold money.
+    // The buyer still has the secret, which must not allow another authorization.
     assert_eq!(stripe.status(&intent_of(&waiting)), "canceled");
     buyer.pay(&order, "pm_card_visa").await.expect(201);
 }
 
-async fn a_waiting_payment_is_voided_when_the_lock_ends(store: Backend) {
+async fn waiting_payment_is_voided_when_the_lock_ends(store: Backend) {
     let (stripe, app) = start(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "2s")]).await;
     let (buyer, order) = order(&app).await;
     let mut socket = buyer.socket().await;
@@ -135,7 +135,7 @@ async fn a_waiting_payment_is_voided_when_the_lock_ends(store: Backend) {
     assert_eq!(buyer.order(&order).await.expect(200)["status"], "Cancelled");
 }
 
-async fn what_is_authorized_after_the_charge_has_failed_is_voided(store: Backend) {
+async fn payment_authorized_after_the_charge_failed_is_voided(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     buyer.pay(&order, "pm_card_chargeDeclined").await.refused(402, "card_declined");
@@ -148,7 +148,7 @@ async fn what_is_authorized_after_the_charge_has_failed_is_voided(store: Backend
     assert_eq!(buyer.charges_of(&order).await.expect(200).items()[0]["status"], "Failed");
 }
 
-async fn what_is_kept_of_a_charge_that_has_failed_is_refunded_and_its_buyer_told(store: Backend) {
+async fn payment_captured_after_the_charge_failed_is_refunded_with_an_event(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     let mut socket = buyer.socket().await;
@@ -165,7 +165,7 @@ async fn what_is_kept_of_a_charge_that_has_failed_is_refunded_and_its_buyer_told
     assert_eq!((&charge["status"], &charge["stripeRefundId"]), (&json!("Failed"), &json!("re_1")));
 }
 
-async fn a_payment_over_another_amount_is_never_captured(store: Backend) {
+async fn payment_over_another_amount_is_never_captured(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     stripe.overcharge(1);
@@ -179,7 +179,7 @@ async fn a_payment_over_another_amount_is_never_captured(store: Backend) {
     assert_eq!(stripe.money(), (1999, 0));
 }
 
-async fn a_delivery_that_is_not_stripes_is_refused(store: Backend) {
+async fn delivery_without_a_valid_signature_is_refused(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order, "pm_card_authenticationRequired").await.expect(202);
@@ -188,7 +188,7 @@ async fn a_delivery_that_is_not_stripes_is_refused(store: Backend) {
     let touched = body.replace("evt_1", "evt_2");
     for (body, signature) in [
         (&touched, signature.as_str()),
-        (&body, &sign(&body, "whsec_of_somebody_else", 0)),
+        (&body, &sign(&body, "whsec_of_another_account", 0)),
         (&body, &sign(&body, Stripe::WEBHOOK_SECRET, 305)),
         (&body, &sign(&body, Stripe::WEBHOOK_SECRET, -305)),
         (&body, ""),
@@ -198,19 +198,19 @@ async fn a_delivery_that_is_not_stripes_is_refused(store: Backend) {
     }
     let unsigned = app.guest().call(reqwest::Method::POST, "/api/webhooks/stripe").text(body.clone()).await;
     unsigned.refused(400, "invalid_signature");
-    assert_eq!(buyer.charge(&waiting.id()).await.expect(200)["status"], "Created", "none of them did anything");
+    assert_eq!(buyer.charge(&waiting.id()).await.expect(200)["status"], "Created", "none of them had an effect");
     app.guest().get("/api/webhooks/stripe").await.refused(405, "method_not_allowed");
     let long = "x".repeat(256 * 1024 + 1);
     let too_long = app.guest().call(reqwest::Method::POST, "/api/webhooks/stripe").text(long).await;
     too_long.refused(413, "body_too_large");
-    // The secret that is being rolled is as good as the new one, and a page's Origin is no matter.
+    // During a roll the old secret is as valid as the new one, and the Origin header is ignored.
     let old = sign(&body, Stripe::OLD_WEBHOOK_SECRET, 290);
     let call = app.guest().call(reqwest::Method::POST, "/api/webhooks/stripe").text(body).header("Stripe-Signature", &old);
     call.header("Origin", "https://stripe.example").await.expect(200);
     assert_eq!(buyer.charge(&waiting.id()).await.expect(200)["status"], "Completed");
 }
 
-async fn what_is_not_ours_is_acknowledged(store: Backend) {
+async fn delivery_without_a_payment_of_this_server_is_acknowledged(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     deliver(&app, stripe.event("evt_1", "payment_intent.succeeded", "pi_of_another_shop")).await.expect(200);
     for body in [
@@ -219,7 +219,7 @@ async fn what_is_not_ours_is_acknowledged(store: Backend) {
             "data": { "object": { "id": "pi_1", "object": "payment_intent" } } })
         .to_string(),
         "[]".into(),
-        "not even JSON".into(),
+        "not JSON".into(),
         format!("{{\"padding\":\"{}\"}}", "x".repeat(200 * 1024)),
     ] {
         let signature = sign(&body, Stripe::WEBHOOK_SECRET, 0);
@@ -230,7 +230,7 @@ async fn what_is_not_ours_is_acknowledged(store: Backend) {
     }
 }
 
-/// Issue 4, point 6, of everything that the program writes: its log at its most talkative, and its store.
+/// Issue 4, point 6: checks everything that the program writes, its log at the most verbose level and its store.
 async fn no_card_data_token_key_or_secret_is_logged_or_stored(store: Backend) {
     let (stripe, mut app) = start(store, &[("GITTIX_LOG", "trace")]).await;
     let (buyer, order) = order(&app).await;
@@ -243,32 +243,32 @@ async fn no_card_data_token_key_or_secret_is_logged_or_stored(store: Backend) {
     deliver(&app, ("{}".into(), "t=1,v1=00".into())).await.refused(400, "invalid_signature");
     app.crash();
     let log = app.server.log().join("\n");
-    assert!(log.contains("Stripe delivered an event about a payment") && log.contains(&intent_of(&waiting)), "the log was looked at");
+    assert!(log.contains("Stripe delivered an event about a payment") && log.contains(&intent_of(&waiting)), "the log has the payment");
     let found = Found::read(&app.home).await;
     let stored = format!("{:?}{:?}", found.world, found.events);
-    assert!(stored.contains(&intent_of(&waiting)), "the store was looked at");
+    assert!(stored.contains(&intent_of(&waiting)), "the store has the payment");
     for text in [&log, &stored] {
         for hidden in ["hush", "pm_card_", "tok_visa", Stripe::CLIENT_SECRET] {
             let shown = text.match_indices(hidden).next().map(|(at, _)| &text[at.saturating_sub(200)..(at + 100).min(text.len())]);
-            assert_eq!(shown, None, "{hidden} got out");
+            assert_eq!(shown, None, "{hidden} was written");
         }
     }
 }
 
 #[tokio::test]
-async fn the_start_tells_which_processor_takes_payments() {
-    let told = async |settings: &[(&str, &str)]| {
+async fn start_logs_the_payment_processor() {
+    let log_of = async |settings: &[(&str, &str)]| {
         let home = Home::new(Backend::Embedded);
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Server::start(&home, &settings).await.log().join("\n")
     };
-    let sandbox = told(&[]).await;
+    let sandbox = log_of(&[]).await;
     assert!(sandbox.contains("built-in sandbox") && !sandbox.contains("gives tickets away"), "{sandbox}");
-    let public = told(&[("GITTIX_PUBLIC_ORIGIN", "https://tickets.example"), ("GITTIX_ALLOW_SANDBOX", "true")]).await;
+    let public = log_of(&[("GITTIX_PUBLIC_ORIGIN", "https://tickets.example"), ("GITTIX_ALLOW_SANDBOX", "true")]).await;
     assert!(public.contains("gives tickets away") && public.contains("\"ERROR\""), "{public}");
-    let test = told(&[("STRIPE_SECRET_KEY", Stripe::KEY)]).await;
+    let test = log_of(&[("STRIPE_SECRET_KEY", Stripe::KEY)]).await;
     assert!(test.contains("Stripe in test mode") && test.contains("STRIPE_WEBHOOK_SECRET is not set"), "{test}");
-    let live = told(&[("STRIPE_SECRET_KEY", "sk_live_hush"), ("STRIPE_WEBHOOK_SECRET", Stripe::WEBHOOK_SECRET)]).await;
+    let live = log_of(&[("STRIPE_SECRET_KEY", "sk_live_hush"), ("STRIPE_WEBHOOK_SECRET", Stripe::WEBHOOK_SECRET)]).await;
     assert!(live.contains("Stripe in live mode: money moves") && !live.contains("STRIPE_WEBHOOK_SECRET is not set"), "{live}");
     for text in [test, live] {
         assert!(!text.contains("hush"), "{text}");
@@ -276,7 +276,7 @@ async fn the_start_tells_which_processor_takes_payments() {
 }
 
 #[test]
-fn a_wrong_combination_stops_the_start_with_one_line_and_no_secret_in_it() {
+fn invalid_combination_of_settings_stops_the_start_with_one_line_without_a_secret() {
     let wrong: [(&[(&str, &str)], &str); 4] = [
         (&[("STRIPE_SECRET_KEY", "whsec_hush")], "STRIPE_SECRET_KEY"),
         (&[("STRIPE_SECRET_KEY", "sk_live_hush"), ("STRIPE_API_BASE", "http://stripe.example")], "STRIPE_API_BASE"),
@@ -291,7 +291,7 @@ fn a_wrong_combination_stops_the_start_with_one_line_and_no_secret_in_it() {
 }
 
 #[tokio::test]
-async fn without_stripe_nobody_can_sign_for_it() {
+async fn delivery_is_refused_without_a_webhook_secret() {
     let app = TestApp::start(Backend::Embedded).await;
     let body = json!({ "id": "evt_1", "object": "event" }).to_string();
     for secret in ["", "whsec_guess"] {

@@ -1,30 +1,30 @@
-//! Putting a ticket on sale, changing it, taking it off sale.
+//! Tickets: putting on sale, changing, taking off sale.
 
 use serde_json::{Value, json};
 
 use crate::app::{Backend, TestApp, millis, on_both_stores};
 
 on_both_stores!(
-    a_new_ticket_is_available_at_version_0,
-    a_created_ticket_is_found_where_its_location_says,
-    ids_ascend_also_within_a_millisecond,
-    prices_are_judged_by_value,
-    what_is_no_price_is_refused,
+    new_ticket_is_available_at_version_0,
+    created_ticket_is_found_at_its_location,
+    ids_ascend_within_a_millisecond,
+    prices_are_compared_by_value,
+    invalid_price_is_refused,
     titles_are_trimmed_and_composed,
-    what_is_no_title_is_refused,
-    an_edit_counts_the_version,
-    an_edit_needs_both_members,
-    only_its_owner_changes_a_ticket,
-    a_ticket_taken_off_sale_is_gone,
-    a_locked_ticket_cannot_be_changed,
-    a_sold_ticket_cannot_be_changed,
-    if_match_refuses_what_changed_meanwhile,
-    if_none_match_saves_what_is_known,
-    checks_come_in_the_order_of_the_contract,
-    what_is_no_ticket_is_not_found,
+    invalid_title_is_refused,
+    edit_increments_the_version,
+    edit_requires_title_and_price,
+    only_the_owner_can_change_a_ticket,
+    ticket_taken_off_sale_is_not_found,
+    locked_ticket_cannot_be_changed,
+    sold_ticket_cannot_be_changed,
+    if_match_with_an_older_version_is_refused,
+    if_none_match_with_the_present_version_is_304,
+    checks_are_in_the_order_of_the_contract,
+    unknown_ticket_is_not_found,
 );
 
-async fn a_new_ticket_is_available_at_version_0(store: Backend) {
+async fn new_ticket_is_available_at_version_0(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.list_ticket("Front row", 19.99).await.expect(201);
@@ -37,7 +37,7 @@ async fn a_new_ticket_is_available_at_version_0(store: Backend) {
     assert_eq!(ticket.header("etag"), "\"0\"");
 }
 
-async fn a_created_ticket_is_found_where_its_location_says(store: Backend) {
+async fn created_ticket_is_found_at_its_location(store: Backend) {
     let app = TestApp::start(store).await;
     let ticket = app.user().await.list_ticket("Front row", 20).await.expect(201);
     let location = ticket.header("location").to_owned();
@@ -46,7 +46,7 @@ async fn a_created_ticket_is_found_where_its_location_says(store: Backend) {
     assert_eq!(app.guest().get(path).await.expect(200).body, ticket.body);
 }
 
-async fn ids_ascend_also_within_a_millisecond(store: Backend) {
+async fn ids_ascend_within_a_millisecond(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut ids = Vec::new();
@@ -56,7 +56,7 @@ async fn ids_ascend_also_within_a_millisecond(store: Backend) {
     assert!(ids.is_sorted(), "{ids:?}");
 }
 
-async fn prices_are_judged_by_value(store: Backend) {
+async fn prices_are_compared_by_value(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let prices = [
@@ -78,7 +78,7 @@ async fn prices_are_judged_by_value(store: Backend) {
     }
 }
 
-async fn what_is_no_price_is_refused(store: Backend) {
+async fn invalid_price_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let wrong = [
@@ -125,7 +125,7 @@ async fn titles_are_trimmed_and_composed(store: Backend) {
     seller.list_ticket(&"é".repeat(200), 20).await.expect(201);
 }
 
-async fn what_is_no_title_is_refused(store: Backend) {
+async fn invalid_title_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     for title in ["", "   ", "a\u{0}b", "a\nb", "a\u{85}b", &"x".repeat(201)] {
@@ -137,7 +137,7 @@ async fn what_is_no_title_is_refused(store: Backend) {
     seller.post("/api/tickets", &json!({ "price": 20 })).await.invalid("title");
 }
 
-async fn an_edit_counts_the_version(store: Backend) {
+async fn edit_increments_the_version(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let before = seller.list_ticket("Front row", 20).await.expect(201);
@@ -149,7 +149,7 @@ async fn an_edit_counts_the_version(store: Backend) {
     assert_eq!(app.guest().ticket(&before.id()).await.expect(200).body, after.body);
 }
 
-async fn an_edit_needs_both_members(store: Backend) {
+async fn edit_requires_title_and_price(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
@@ -157,10 +157,10 @@ async fn an_edit_needs_both_members(store: Backend) {
     seller.put(&path, &json!({ "title": "Second row" })).await.invalid("price");
     seller.put(&path, &json!({ "price": 20 })).await.invalid("title");
     let both = seller.put(&path, &json!({})).await.refused(400, "validation_failed");
-    assert_eq!(both.body["errors"].as_array().map(Vec::len), Some(2), "all that is wrong is said at once: {both:?}");
+    assert_eq!(both.body["errors"].as_array().map(Vec::len), Some(2), "all errors are reported at once: {both:?}");
 }
 
-async fn only_its_owner_changes_a_ticket(store: Backend) {
+async fn only_the_owner_can_change_a_ticket(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, other) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -169,7 +169,7 @@ async fn only_its_owner_changes_a_ticket(store: Backend) {
     assert_eq!(app.guest().ticket(&ticket).await.expect(200)["version"], 0);
 }
 
-async fn a_ticket_taken_off_sale_is_gone(store: Backend) {
+async fn ticket_taken_off_sale_is_not_found(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.socket().await;
@@ -185,7 +185,7 @@ async fn a_ticket_taken_off_sale_is_gone(store: Backend) {
     assert_eq!((&frame["ticketId"], &frame["version"]), (&json!(ticket), &json!(1)));
 }
 
-async fn a_locked_ticket_cannot_be_changed(store: Backend) {
+async fn locked_ticket_cannot_be_changed(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -197,7 +197,7 @@ async fn a_locked_ticket_cannot_be_changed(store: Backend) {
     seller.delist_ticket(&ticket).await.refused(409, "ticket_locked");
 }
 
-async fn a_sold_ticket_cannot_be_changed(store: Backend) {
+async fn sold_ticket_cannot_be_changed(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -210,7 +210,7 @@ async fn a_sold_ticket_cannot_be_changed(store: Backend) {
     app.user().await.place_order(&ticket).await.refused(409, "ticket_sold");
 }
 
-async fn if_match_refuses_what_changed_meanwhile(store: Backend) {
+async fn if_match_with_an_older_version_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
@@ -222,7 +222,7 @@ async fn if_match_refuses_what_changed_meanwhile(store: Backend) {
     seller.delist_ticket(&ticket).header("if-match", "\"7\", \"1\"").await.expect(204);
 }
 
-async fn if_none_match_saves_what_is_known(store: Backend) {
+async fn if_none_match_with_the_present_version_is_304(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
@@ -235,7 +235,7 @@ async fn if_none_match_saves_what_is_known(store: Backend) {
     guest.ticket(&ticket).header("if-none-match", "\"0\"").await.expect(200);
 }
 
-async fn checks_come_in_the_order_of_the_contract(store: Backend) {
+async fn checks_are_in_the_order_of_the_contract(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -249,7 +249,7 @@ async fn checks_come_in_the_order_of_the_contract(store: Backend) {
     seller.edit_ticket(&ticket, "Row", 20).header("if-match", "\"1\"").await.refused(409, "ticket_locked");
 }
 
-async fn what_is_no_ticket_is_not_found(store: Backend) {
+async fn unknown_ticket_is_not_found(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let simple = uuid::Uuid::now_v7().simple().to_string();

@@ -1,4 +1,4 @@
-//! Signing up, in and out, and changing oneself.
+//! Accounts: sign-up, sign-in, sign-out and changes.
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use crate::app::{Backend, Client, Home, TestApp, on_both_stores, world};
 
 on_both_stores!(
     signing_up_answers_with_the_canonical_email_and_a_session,
-    one_address_cannot_sign_up_twice_however_it_is_spelled,
-    what_is_no_email_address_is_refused,
+    one_address_cannot_sign_up_twice_in_any_spelling,
+    invalid_email_address_is_refused,
     passwords_have_8_to_128_characters_and_are_never_trimmed,
-    lengths_are_not_judged_when_signing_in,
-    an_unknown_email_and_a_wrong_password_are_answered_with_the_same_bytes,
-    a_guest_is_nobody_and_that_is_no_error,
-    signing_out_ends_this_session_and_no_other,
-    signing_out_twice_is_fine,
-    a_session_lasts_as_long_as_it_is_set_to,
-    a_new_email_replaces_the_old_one,
-    a_new_password_ends_the_other_sessions,
-    a_change_needs_the_current_password,
-    a_change_to_an_address_in_use_is_refused,
-    the_cookie_is_for_this_site_and_not_for_scripts,
-    the_cookie_of_a_https_origin_is_bound_to_its_host,
-    a_made_up_session_is_no_session,
+    sign_in_does_not_check_the_length_of_the_password,
+    unknown_email_and_wrong_password_have_the_same_response,
+    guest_has_no_user_and_private_requests_are_401,
+    signing_out_ends_that_session_only,
+    signing_out_twice_succeeds,
+    session_ends_after_the_configured_time,
+    new_email_replaces_the_old_one,
+    new_password_ends_the_other_sessions,
+    account_change_requires_the_current_password,
+    change_to_an_address_in_use_is_refused,
+    cookie_is_inaccessible_to_scripts_and_other_sites,
+    cookie_of_an_https_origin_is_bound_to_its_host,
+    forged_session_token_is_not_signed_in,
     common_and_repeated_passwords_are_refused,
     password_close_to_the_email_address_is_refused,
     password_close_to_the_new_email_address_is_refused_when_both_change,
-    password_typed_composed_or_decomposed_signs_in,
+    composed_and_decomposed_password_both_sign_in,
     password_length_is_counted_after_nfc,
-    hash_of_a_password_in_another_form_than_nfc_signs_in_and_is_renewed,
+    hash_of_a_password_outside_nfc_is_accepted_and_renewed,
     invisible_characters_in_an_email_address_are_refused,
     sign_in_with_an_old_cookie_ends_the_old_session,
     sign_up_with_an_old_cookie_ends_the_old_session,
@@ -55,7 +55,7 @@ async fn signing_up_answers_with_the_canonical_email_and_a_session(store: Backen
     assert_eq!(me.body, json!({ "currentUser": { "id": ann.id(), "email": "ann@example.com" } }));
 }
 
-async fn one_address_cannot_sign_up_twice_however_it_is_spelled(store: Backend) {
+async fn one_address_cannot_sign_up_twice_in_any_spelling(store: Backend) {
     let app = TestApp::start(store).await;
     app.guest().sign_up("jose\u{301}@bücher.example", "correct horse").await.expect(201);
     for spelling in ["JOSÉ@xn--bcher-kva.example", " josé@BÜCHER.example "] {
@@ -63,7 +63,7 @@ async fn one_address_cannot_sign_up_twice_however_it_is_spelled(store: Backend) 
     }
 }
 
-async fn what_is_no_email_address_is_refused(store: Backend) {
+async fn invalid_email_address_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let too_long = format!("{}@example.com", "a".repeat(254));
     for email in
@@ -78,7 +78,7 @@ async fn passwords_have_8_to_128_characters_and_are_never_trimmed(store: Backend
     for (password, name) in [("1234567".to_owned(), "short"), ("x".repeat(129), "long")] {
         app.guest().sign_up(&format!("{name}@example.com"), &password).await.invalid("password");
     }
-    // Characters, not bytes; and blanks are characters.
+    // Characters are counted, not bytes, and blanks count.
     for (password, name) in [("éa".repeat(64), "most"), (" 123456 ".to_owned(), "blanks")] {
         let email = format!("{name}@example.com");
         app.guest().sign_up(&email, &password).await.expect(201);
@@ -88,7 +88,7 @@ async fn passwords_have_8_to_128_characters_and_are_never_trimmed(store: Backend
     app.guest().sign_in("most@example.com", &"éa".repeat(63)).await.refused(401, "invalid_credentials");
 }
 
-async fn lengths_are_not_judged_when_signing_in(store: Backend) {
+async fn sign_in_does_not_check_the_length_of_the_password(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     for password in ["", "short", &"x".repeat(4_000)] {
@@ -97,7 +97,7 @@ async fn lengths_are_not_judged_when_signing_in(store: Backend) {
     app.guest().sign_in("no address at all", Client::PASSWORD).await.refused(401, "invalid_credentials");
 }
 
-async fn an_unknown_email_and_a_wrong_password_are_answered_with_the_same_bytes(store: Backend) {
+async fn unknown_email_and_wrong_password_have_the_same_response(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let unknown = app.guest().sign_in("nobody@example.com", "wrong password").await.refused(401, "invalid_credentials");
@@ -107,7 +107,7 @@ async fn an_unknown_email_and_a_wrong_password_are_answered_with_the_same_bytes(
     assert_eq!(names(&unknown), names(&wrong));
 }
 
-async fn a_guest_is_nobody_and_that_is_no_error(store: Backend) {
+async fn guest_has_no_user_and_private_requests_are_401(store: Backend) {
     let app = TestApp::start(store).await;
     assert_eq!(app.guest().current_user().await.expect(200).body, json!({ "currentUser": null }));
     let ticket = app.user().await.sells("Front row").await;
@@ -127,20 +127,20 @@ async fn a_guest_is_nobody_and_that_is_no_error(store: Backend) {
     guest.tickets("?seller=me").await.refused(401, "not_signed_in");
 }
 
-async fn signing_out_ends_this_session_and_no_other(store: Backend) {
+async fn signing_out_ends_that_session_only(store: Backend) {
     let app = TestApp::start(store).await;
     let here = app.user().await;
     let there = here.elsewhere().await;
     let stolen = here.cookie();
     let answer = here.sign_out().await.expect(200);
     assert_eq!(answer.body, json!({}));
-    assert_eq!(here.cookie(), None, "the browser is told to forget the cookie");
+    assert_eq!(here.cookie(), None, "the response deletes the cookie");
     here.set_cookie(stolen);
     here.list_ticket("Front row", 20).await.refused(401, "not_signed_in");
     there.list_ticket("Front row", 20).await.expect(201);
 }
 
-async fn signing_out_twice_is_fine(store: Backend) {
+async fn signing_out_twice_succeeds(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let stolen = user.cookie();
@@ -150,8 +150,8 @@ async fn signing_out_twice_is_fine(store: Backend) {
     app.guest().sign_out().await.expect(200);
 }
 
-async fn a_session_lasts_as_long_as_it_is_set_to(store: Backend) {
-    // The lock lapses a second after the session did: its frame tells when to look, without a clock of our own.
+async fn session_ends_after_the_configured_time(store: Backend) {
+    // The lock expires a second after the session. Its frame is awaited, so the test needs no clock of its own.
     let settings = [("GITTIX_SESSION_TTL", "6s"), ("GITTIX_PAYMENT_WINDOW", "7s"), ("GITTIX_LOCK_DURATION", "7s")];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
@@ -165,7 +165,7 @@ async fn a_session_lasts_as_long_as_it_is_set_to(store: Backend) {
     buyer.orders("").await.refused(401, "not_signed_in");
 }
 
-async fn a_new_email_replaces_the_old_one(store: Backend) {
+async fn new_email_replaces_the_old_one(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let mut socket = user.socket().await;
@@ -179,7 +179,7 @@ async fn a_new_email_replaces_the_old_one(store: Backend) {
     app.guest().sign_up(&user.email, "somebody else").await.expect(201);
 }
 
-async fn a_new_password_ends_the_other_sessions(store: Backend) {
+async fn new_password_ends_the_other_sessions(store: Backend) {
     let app = TestApp::start(store).await;
     let here = app.user().await;
     let there = here.elsewhere().await;
@@ -192,7 +192,7 @@ async fn a_new_password_ends_the_other_sessions(store: Backend) {
     app.guest().sign_in(&here.email, "battery staple").await.expect(200);
 }
 
-async fn a_change_needs_the_current_password(store: Backend) {
+async fn account_change_requires_the_current_password(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     user.update_me(&json!({ "email": "new@example.com", "currentPassword": "wrong password" })).await.refused(403, "invalid_credentials");
@@ -202,13 +202,13 @@ async fn a_change_needs_the_current_password(store: Backend) {
     assert_eq!(user.current_user().await["currentUser"]["email"], user.email.as_str());
 }
 
-async fn a_change_to_an_address_in_use_is_refused(store: Backend) {
+async fn change_to_an_address_in_use_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (ann, bob) = (app.user().await, app.user().await);
     ann.update_me(&json!({ "email": bob.email, "currentPassword": Client::PASSWORD })).await.refused(409, "email_in_use");
 }
 
-async fn the_cookie_is_for_this_site_and_not_for_scripts(store: Backend) {
+async fn cookie_is_inaccessible_to_scripts_and_other_sites(store: Backend) {
     let app = TestApp::start(store).await;
     let answer = app.guest().sign_up("ann@example.com", "correct horse").await.expect(201);
     let cookie = answer.header("set-cookie").to_owned();
@@ -219,7 +219,7 @@ async fn the_cookie_is_for_this_site_and_not_for_scripts(store: Backend) {
     assert!(!cookie.to_lowercase().contains("domain="), "{cookie}");
 }
 
-async fn the_cookie_of_a_https_origin_is_bound_to_its_host(store: Backend) {
+async fn cookie_of_an_https_origin_is_bound_to_its_host(store: Backend) {
     let origins = ("GITTIX_PUBLIC_ORIGIN", "https://tickets.example,http://other.example");
     let app = TestApp::start_with(store, &[origins, ("GITTIX_ALLOW_SANDBOX", "true")]).await;
     let guest = app.guest();
@@ -229,7 +229,7 @@ async fn the_cookie_of_a_https_origin_is_bound_to_its_host(store: Backend) {
     assert_eq!(guest.current_user().await["currentUser"]["email"], "ann@example.com");
 }
 
-async fn a_made_up_session_is_no_session(store: Backend) {
+async fn forged_session_token_is_not_signed_in(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
     let cookie = user.cookie().expect("signed in");
@@ -274,7 +274,7 @@ async fn password_close_to_the_new_email_address_is_refused_when_both_change(sto
 const COMPOSED: &str = "caf\u{e9} cr\u{e8}me";
 const DECOMPOSED: &str = "cafe\u{301} cre\u{300}me";
 
-async fn password_typed_composed_or_decomposed_signs_in(store: Backend) {
+async fn composed_and_decomposed_password_both_sign_in(store: Backend) {
     let app = TestApp::start(store).await;
     for (email, chosen, typed) in [("ann@example.com", COMPOSED, DECOMPOSED), ("bob@example.com", DECOMPOSED, COMPOSED)] {
         let user = app.guest();
@@ -291,7 +291,7 @@ async fn password_length_is_counted_after_nfc(store: Backend) {
     app.guest().sign_up("ann@example.com", &"ae\u{301}".repeat(64)).await.expect(201);
 }
 
-/// A user whose password was hashed as it was typed, as all were before NFC.
+/// Stores a user whose password was hashed as typed, as all were before the conversion to NFC.
 async fn user_before_nfc(home: &Home, email: &str, typed: &str) {
     std::fs::create_dir_all(home.data()).expect("the folder of a test can be written");
     let store: Arc<dyn Store> = world::open(home).await;
@@ -302,12 +302,12 @@ async fn user_before_nfc(home: &Home, email: &str, typed: &str) {
     store.close().await;
 }
 
-async fn hash_of_a_password_in_another_form_than_nfc_signs_in_and_is_renewed(store: Backend) {
+async fn hash_of_a_password_outside_nfc_is_accepted_and_renewed(store: Backend) {
     let home = Home::new(store);
     user_before_nfc(&home, "ann@example.com", DECOMPOSED).await;
     let app = TestApp::start_at(home, &[]).await;
     let signs_in = async |password: &str| app.guest().sign_in("ann@example.com", password).await.status;
-    assert_eq!(signs_in(COMPOSED).await, 401, "its hash is of the decomposed form");
+    assert_eq!(signs_in(COMPOSED).await, 401, "the hash is of the decomposed form");
     assert_eq!(signs_in(DECOMPOSED).await, 200);
     assert_eq!(signs_in(COMPOSED).await, 200, "the hash was renewed");
 }
@@ -323,7 +323,7 @@ async fn invisible_characters_in_an_email_address_are_refused(store: Backend) {
     }
 }
 
-/// Another client with the cookie that `person` has now.
+/// Returns another client with the present cookie of `person`.
 fn with_cookie_of(person: &Client) -> Client {
     let other = person.stranger();
     other.set_cookie(person.cookie());

@@ -1,5 +1,5 @@
-//! What a forger can do at the address for Stripe's deliveries: nothing is read of a body that cannot be Stripe's, bodies are
-//! bounded for each client address, and refusals are limited.
+//! Protection of the webhook from forgers: a body with an invalid head is not read, bodies are bounded for each client
+//! address, and refusals are limited.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,15 +16,15 @@ use crate::app::{
 };
 
 on_both_stores!(
-    delivery_that_cannot_be_stripes_is_refused_before_its_body,
-    bodies_in_flight_of_a_forger_leave_room_for_stripe,
-    refusals_are_limited_for_each_client_and_a_valid_delivery_passes,
+    delivery_with_an_invalid_head_is_refused_before_its_body,
+    bodies_in_progress_of_a_forger_do_not_block_stripe,
+    refusals_are_limited_for_each_client_and_valid_deliveries_are_accepted,
 );
 
 const PATH: &str = "/api/webhooks/stripe";
 const FORGER: &str = "198.51.100.66";
 const OTHER: &str = "198.51.100.7";
-/// The largest body that is accepted.
+/// Maximum length of a body, in bytes.
 const BYTES_MAX: usize = 256 * 1024;
 
 async fn start(store: Backend, more: &[(&str, &str)]) -> (Stripe, TestApp) {
@@ -35,7 +35,7 @@ async fn start(store: Backend, more: &[(&str, &str)]) -> (Stripe, TestApp) {
     (stripe, app)
 }
 
-/// The head of a delivery whose body has `length` bytes.
+/// Returns the head of a delivery whose body has `length` bytes.
 fn head(addr: SocketAddr, client: &str, signature: Option<&str>, length: usize) -> String {
     let signature = signature.map(|signature| format!("Stripe-Signature: {signature}\r\n")).unwrap_or_default();
     format!(
@@ -49,12 +49,12 @@ async fn deliver(app: &TestApp, client: &str, body: &str, signature: &str) -> An
     call.header("Stripe-Signature", signature).await
 }
 
-/// A delivery with a well-formed signature of this moment, made with another secret.
+/// Returns a well-formed signature of the present time, made with another secret.
 fn forged(body: &str) -> String {
     sign(body, "whsec_guess", 0)
 }
 
-async fn delivery_that_cannot_be_stripes_is_refused_before_its_body(store: Backend) {
+async fn delivery_with_an_invalid_head_is_refused_before_its_body(store: Backend) {
     let (_stripe, app) = start(store, &[]).await;
     let addr = app.server.addr;
     let late = sign("{}", Stripe::WEBHOOK_SECRET, 305);
@@ -73,7 +73,7 @@ async fn delivery_that_cannot_be_stripes_is_refused_before_its_body(store: Backe
     assert!(status == 400 && text.contains("invalid_signature"), "without a secret: {text}");
 }
 
-async fn bodies_in_flight_of_a_forger_leave_room_for_stripe(store: Backend) {
+async fn bodies_in_progress_of_a_forger_do_not_block_stripe(store: Backend) {
     let (stripe, app) = start(store, &[]).await;
     let addr = app.server.addr;
     let signature = forged("{}");
@@ -83,15 +83,15 @@ async fn bodies_in_flight_of_a_forger_leave_room_for_stripe(store: Backend) {
         stream.write_all(head(addr, FORGER, Some(&signature), BYTES_MAX).as_bytes()).await.expect("sent");
         slow.push(stream);
     }
-    // There is room for four. The one that is refused shows that the others were received.
+    // The budget is enough for four bodies. The refusal of the fifth shows that the others were received.
     let refusal = select_all(slow.iter_mut().map(|stream| Box::pin(first_bytes(stream))));
-    let (refusal, index, _) = tokio::time::timeout(PATIENCE, refusal).await.expect("one is refused");
+    let (refusal, index, _) = tokio::time::timeout(PATIENCE, refusal).await.expect("one delivery is refused");
     assert!(refusal.starts_with("HTTP/1.1 429 "), "{refusal}");
     slow.remove(index);
     deliver(&app, FORGER, "{}", &signature).await.refused(429, "too_many_requests");
     let (body, signature) = stripe.event("evt_1", "payment_intent.succeeded", "pi_of_another_shop");
     deliver(&app, OTHER, &body, &signature).await.expect(200);
-    // The room is given back with the connections.
+    // The memory is returned when the connections end.
     drop(slow);
     until_answered(200, async || deliver(&app, FORGER, &body, &signature).await).await;
 }
@@ -102,7 +102,7 @@ async fn first_bytes(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes[..length]).into_owned()
 }
 
-/// Nothing announces that a body's room is given back: asks until the answer shows it.
+/// Repeats a request until the response has `status`, because the return of a body's memory sends no notification.
 async fn until_answered(status: u16, ask: impl AsyncFn() -> Answer) {
     let asking = async {
         while ask().await.status != status {
@@ -112,7 +112,7 @@ async fn until_answered(status: u16, ask: impl AsyncFn() -> Answer) {
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("no answer with {status} came"));
 }
 
-async fn refusals_are_limited_for_each_client_and_a_valid_delivery_passes(store: Backend) {
+async fn refusals_are_limited_for_each_client_and_valid_deliveries_are_accepted(store: Backend) {
     let (stripe, app) = start(store, &[("GITTIX_RATE_LIMIT", "on")]).await;
     let (body, signature) = stripe.event("evt_1", "payment_intent.succeeded", "pi_of_another_shop");
     let mut refused = 0;
@@ -125,7 +125,7 @@ async fn refusals_are_limited_for_each_client_and_a_valid_delivery_passes(store:
         assert!(refused < 1_000, "no limit");
     };
     limited.refused(429, "too_many_requests");
-    assert!(refused >= 30, "only {refused} were answered as what they are");
+    assert!(refused >= 30, "only {refused} deliveries got 400");
     deliver(&app, FORGER, &body, &signature).await.expect(200);
     deliver(&app, OTHER, &body, &forged(&body)).await.refused(400, "invalid_signature");
     let lines = app.server.log().iter().filter(|line| line.contains("refused")).count();
