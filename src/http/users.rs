@@ -68,7 +68,7 @@ pub struct Current<'a> {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Nothing {}
 
-/// Creates an account and signs in. The session of a cookie in the request ends.
+/// Creates an account and signs in. On success, the session of a cookie in the request ends.
 #[utoipa::path(post, path = "/api/users/signup", tag = "users", operation_id = "signUp",
     request_body(content = SignUpSchema, content_type = "application/json"),
     responses(
@@ -86,8 +86,8 @@ pub async fn sign_up(mut call: Call) -> HandlerResult {
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
 
-/// Signs in. The session of a cookie in the request ends. After 10 failures in 15 minutes for one email address from one
-/// network, further attempts for that address from that network get 429; other networks are not affected.
+/// Signs in. On success, the session of a cookie in the request ends. After 10 failures in 15 minutes for one email address
+/// from one network, further attempts for that address from that network get 429; other networks are not affected.
 #[utoipa::path(post, path = "/api/users/signin", tag = "users", operation_id = "signIn",
     request_body(content = SignInSchema, content_type = "application/json"),
     responses(

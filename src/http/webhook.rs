@@ -28,11 +28,13 @@ use crate::{
 pub const PATH: &str = "/api/webhooks/stripe";
 /// Maximum length of a body, in bytes. Stripe's largest events have about 100 KiB.
 pub const BYTES_MAX: usize = 256 * 1024;
-/// Maximum bytes of bodies that are being received from one client address: four of the largest bodies.
+/// Maximum bytes of bodies that are being received from one client address: four of the largest bodies, or hundreds of
+/// common ones.
 const CLIENT_BYTES_MAX: usize = 4 * BYTES_MAX;
 /// Maximum bytes of bodies that are being received from all client addresses.
 const TOTAL_BYTES_MAX: usize = 32 * CLIENT_BYTES_MAX;
-/// Time after which a refused delivery may be repeated. Bodies that Stripe sends have been received by then.
+/// Time after which a refused delivery may be repeated. By then there is memory for another body, unless a sender delays its
+/// bodies on purpose.
 const RETRY_AFTER: Millis = Millis::from_secs(1);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
@@ -65,7 +67,7 @@ pub struct Received {
     received: bool,
 }
 
-/// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are read from it; the state of
+/// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are used; the state of
 /// the payment is requested from Stripe. A delivery that was processed before, or that concerns no payment of this
 /// marketplace, is acknowledged too. After 429 and 503 Stripe delivers the event again later.
 #[utoipa::path(post, path = "/api/webhooks/stripe", tag = "webhooks", operation_id = "receiveStripeEvent",

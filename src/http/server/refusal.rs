@@ -52,9 +52,7 @@ impl ConnectionRefusal {
             Self::HeadTooLarge => {
                 ApiError::with_message(Code::HeadersTooLarge, "The request line and headers must have at most 32 KiB and 96 headers.")
             }
-            Self::HeadTimeout => {
-                ApiError::with_message(Code::RequestTimeout, "The request line and headers did not arrive within 15 seconds.")
-            }
+            Self::HeadTimeout => ApiError::with_message(Code::RequestTimeout, "The request line and headers did not arrive in time."),
             Self::Internal => ApiError::new(Code::Internal),
         }
     }
