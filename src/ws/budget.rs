@@ -1,8 +1,8 @@
-//! A count that all connections of the process share, with a bound on it.
+//! A bounded count that all connections of the process share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Units that are taken and given back; at most `max` are taken at once.
+/// A number of units that can be taken and given back; at most `max` are taken at any time.
 #[derive(Debug)]
 pub struct Budget {
     taken: AtomicUsize,
@@ -14,14 +14,14 @@ impl Budget {
         Self { taken: AtomicUsize::new(0), max }
     }
 
-    /// Takes `count` more, if there are as many.
+    /// Takes `count` units. Returns `false`, and takes nothing, if fewer are left.
     pub fn take(&self, count: usize) -> bool {
         self.exchange(0, count)
     }
 
-    /// Gives `old` back and takes `new`, or changes nothing if there are not as many.
+    /// Gives `old` units back and takes `new`. Returns `false`, and changes nothing, if too few are left.
     pub fn exchange(&self, old: usize, new: usize) -> bool {
-        // Giving some back is never refused.
+        // An exchange for fewer units is never refused.
         let next = |taken: usize| Some(taken - old + new).filter(|next| *next <= self.max || new <= old);
         old == new || self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_taken_than_there_is() {
+    fn take_beyond_the_maximum_is_refused() {
         let budget = Budget::new(10);
         assert!(budget.take(10) && !budget.take(1) && budget.take(0));
         budget.give_back(4);
@@ -51,10 +51,10 @@ mod tests {
     }
 
     #[test]
-    fn exchange_is_all_or_nothing() {
+    fn refused_exchange_changes_nothing() {
         let budget = Budget::new(10);
         assert!(budget.take(6) && budget.take(4));
-        assert!(!budget.exchange(4, 5), "one too many");
+        assert!(!budget.exchange(4, 5), "one unit too many");
         assert_eq!(budget.taken(), 10);
         assert!(budget.exchange(6, 6) && budget.exchange(6, 1) && budget.exchange(4, 9));
         assert_eq!(budget.taken(), 10);

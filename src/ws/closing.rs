@@ -1,35 +1,35 @@
-//! Why a connection ends, and what its peer is told (RFC 6455 §7.4.1).
+//! The reasons why the server ends a connection, and their close frames (RFC 6455 §7.4.1).
 
 use actix_http::ws::{CloseCode, CloseReason, Parser};
 use bytes::{Bytes, BytesMut};
 
-/// Why the server ends a connection.
+/// The reason why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The peer broke RFC 6455: unmasked, reserved bits, an unknown opcode, a control frame that cannot be.
+    /// The peer broke RFC 6455: an unmasked frame, reserved bits, an unknown opcode, an invalid control frame.
     Protocol,
     /// A binary or a fragmented message.
     Unsupported,
     NotUtf8,
     FrameTooBig,
     TooManyFrames,
-    /// All connections together use as much as they may; the client may come back.
+    /// A bound of all connections together is reached; the client may reconnect later.
     Overloaded,
-    /// Nothing was heard for too long.
+    /// The peer sent no frame for `silence_max`.
     Silent,
-    /// It does not read.
+    /// The peer does not read. The connection is ended without a close frame, so the reason below is never sent.
     Stalled,
     SignedOut,
     SessionExpired,
-    /// The feed lost its history: whether the session was revoked meanwhile shows when the client comes back.
+    /// The feed lost events, which may include the revocation of the session. It is checked when the client reconnects.
     SessionUnverified,
     Shutdown,
-    /// The shard broke down; the client may come back at once and resume.
+    /// The shard panicked; the client may reconnect at once and resume.
     Internal,
 }
 
 impl DisconnectReason {
-    /// The label of the metric.
+    /// Returns the label of the metric; `None`: the reason is not counted.
     pub const fn label(self) -> Option<&'static str> {
         match self {
             Self::Protocol | Self::Unsupported | Self::NotUtf8 => Some("protocol"),
@@ -42,12 +42,12 @@ impl DisconnectReason {
         }
     }
 
-    /// Whether what the peer sends cannot be understood any more, so that its answer to the close frame is not waited for.
+    /// Returns whether the peer's input cannot be parsed any more. Then its answer to the close frame is not awaited.
     pub const fn peer_unparsable(self) -> bool {
         matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig | Self::Overloaded)
     }
 
-    /// Whether what is queued is still true and wanted.
+    /// Returns whether the queued frames are still sent before the close frame.
     pub const fn keeps_queue(self) -> bool {
         matches!(self, Self::Shutdown | Self::SessionUnverified)
     }
@@ -74,23 +74,23 @@ impl DisconnectReason {
             Self::FrameTooBig => "frame too big",
             Self::TooManyFrames => "too many frames",
             Self::Overloaded => "too busy, try again later",
-            Self::Silent => "no sign of life",
+            Self::Silent => "no frame received",
             Self::Stalled => "not reading",
             Self::SignedOut => "signed out",
             Self::SessionExpired => "session expired",
-            Self::SessionUnverified => "come back, to be recognized anew",
+            Self::SessionUnverified => "reconnect, so that the session is checked again",
             Self::Shutdown => "going away",
             Self::Internal => "internal error",
         }
     }
 
-    /// The close frame, as it goes over the wire.
+    /// Returns the close frame, as it is sent.
     pub fn frame(self) -> Bytes {
         close_frame(Some(CloseReason { code: self.code(), description: Some(self.reason().to_owned()) }))
     }
 }
 
-/// The answer to a peer's close frame: the same code (RFC 6455 §5.5.1), without its words.
+/// Returns the answer to a peer's close frame: the same code (RFC 6455 §5.5.1), without the reason text.
 pub fn echo(reason: Option<&CloseReason>) -> Bytes {
     close_frame(reason.map(|reason| CloseReason::from(reason.code)))
 }

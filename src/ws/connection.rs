@@ -1,4 +1,4 @@
-//! One socket and its state, shared by its task and its shard. Both live on one thread.
+//! A WebSocket connection and its state, shared by its task and its shard. Both run on the same thread.
 
 use std::{
     cell::{Ref, RefCell, RefMut},
@@ -31,84 +31,81 @@ use crate::{
     store::{Cursor, FeedStep, feed::Frames},
 };
 
-/// One socket.
 #[derive(Debug)]
 pub struct Connection {
-    /// Ascends with the time of its arrival on its shard.
+    /// Number of the connection on its shard, in the order of arrival.
     pub number: u64,
-    /// Who it belongs to; `None`: somebody who only watches.
+    /// The signed-in user; `None` for a client without a session, which gets public frames only.
     pub viewer: Option<Viewer>,
     socket: TcpStream,
     state: RefCell<ConnectionState>,
 }
 
-/// What changes about it.
 #[derive(Debug)]
 pub struct ConnectionState {
     pub send_queue: SendQueue,
     pub watch: Watch,
     pub liveness: Liveness,
-    /// Everything up to here was told, or was known before it came.
+    /// The connection needs no event at or before this cursor: it was queued already, or is older than the connection.
     after: Cursor,
-    /// There while it is behind the present: it reads the feed by itself, at its own pace.
+    /// `Some` while the connection replays missed events. It then reads the feed itself, at its own pace.
     catch_up: Option<Box<CatchUp>>,
     phase: ConnectionPhase,
-    /// From the end's beginning on: when it is cut off, however far that has come.
+    /// Deadline of the closing handshake, set when it begins; then the connection is ended in any phase.
     ends_by: Option<Instant>,
-    /// Its task, to be woken when there is something to do for it.
+    /// Wakes the connection's task.
     waker: Option<Waker>,
-    /// The socket did not take all that it was given: what is queued waits until its task finds that it takes more.
+    /// The socket did not accept all bytes. Queued frames wait until the task finds it writable.
     is_full: bool,
-    /// It stands in the shard's list of those to be written to.
+    /// The connection is in the shard's list of connections to write to.
     is_due: bool,
 }
 
-/// Which tickets' public frames are wanted.
+/// The tickets whose public frames the client wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watch {
     All,
     These(HashSet<TicketId>),
 }
 
-/// How far a connection is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionPhase {
     Open,
-    /// A close frame is queued or sent, and the peer's answer is waited for.
+    /// The server's close frame is queued or sent, and the peer's close frame is awaited.
     Closing,
-    /// What is queued is the last, and the peer has said its last word, or cannot be understood any more.
+    /// The queue holds the last frames. The peer sent its close frame, or its input cannot be parsed any more.
     Ending,
-    /// All is written and our side closed. What still comes is thrown away until the peer closes too: to close on it at
-    /// once would make its kernel throw our close frame away (RFC 9112 §9.6).
+    /// The queue is written and the write side is shut down. Input is read and dropped until the peer closes too: closing
+    /// the socket at once could make the peer's kernel drop the close frame (RFC 9112 §9.6).
     Draining,
     Over,
 }
 
-/// What its task is to do after it has written what it could.
+/// The next action of a connection's task.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// Read again: what comes is looked at in another way now.
+    /// Read again, because the new phase treats input differently.
     Read,
-    /// More is to come; others should have their turn.
+    /// Let other tasks run, then continue the replay.
     Yield,
-    /// It has reached the present and belongs among the live connections.
+    /// Add the connection to the live connections, because the replay is finished.
     CaughtUp,
     Wait,
     Over,
 }
 
-/// What a look at the socket brought.
+/// The result of one read from the socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SocketRead {
     Received(usize),
-    /// Something came that nobody wants to know any more.
+    /// The bytes were dropped, or the socket was not readable after all: read again.
     Ignored,
-    /// Nothing is there, or is to be read.
+    /// The socket has no input, or input is not wanted in this phase.
     Nothing,
 }
 
 impl Connection {
-    /// `head`: what goes before all frames.
+    /// Creates an open connection. `head`: bytes to send before all frames.
     pub fn new(
         number: u64,
         viewer: Option<Viewer>,
@@ -142,17 +139,18 @@ impl Connection {
         self.state.borrow_mut()
     }
 
-    /// Whether events of the present are delivered to it.
+    /// Returns whether the shard delivers new events to the connection.
     pub fn is_live(&self) -> bool {
         self.state().catch_up.is_none()
     }
 
+    /// Returns whether the connection's user owns the private frame in `frames`.
     pub fn is_owner(&self, frames: &Frames) -> bool {
         frames.owner.is_some() && self.viewer.as_ref().map(|viewer| viewer.user) == frames.owner
     }
 
-    /// Queues an event's frame, unless it is known already; [`Connection::write`] is to follow when `due` holds it. The costs
-    /// of bounding the queue are counted in `bounded`.
+    /// Queues the frame of an event, unless the client has it already, and returns whether it did. The caller must call
+    /// [`Connection::write`] for each connection in `due`. Adds the merged and dropped frames to `bounded`.
     pub fn enqueue(
         self: &Rc<Self>,
         cursor: Cursor,
@@ -175,14 +173,14 @@ impl Connection {
         true
     }
 
-    /// Writes what is queued to the socket, in as few pieces as it makes; what does not fit waits for the task.
+    /// Writes the queued frames to the socket with few system calls. The task writes the bytes that did not fit.
     pub fn write(&self, scratch: &mut BytesMut) {
         let mut state = self.state_mut();
         state.is_due = false;
         while !state.is_full
             && let Some(first) = state.send_queue.take()
         {
-            let piece = if state.send_queue.is_empty() { first } else { gathered(first, &mut state.send_queue, scratch) };
+            let piece = if state.send_queue.is_empty() { first } else { joined(first, &mut state.send_queue, scratch) };
             let written = match self.socket.try_write(&piece) {
                 Ok(written) => written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -199,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// Queues an answer, a ping or a pong.
+    /// Queues an answer, a ping or a pong, and writes the queue.
     pub fn answer(&self, frame: Bytes) {
         let mut state = self.state_mut();
         if state.phase == ConnectionPhase::Open {
@@ -210,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// History was lost at the present, which now begins anew at `position`.
+    /// Queues a `Reset` frame because the feed lost events. Live events follow from `position`.
     pub fn reset(&self, position: Cursor, reset: &Bytes) {
         let mut state = self.state_mut();
         state.after = position;
@@ -221,17 +219,17 @@ impl Connection {
         }
     }
 
-    /// The place up to which this connection was told, if the shard has told of everything up to `position`.
+    /// Returns the cursor up to which events were queued, when the shard has delivered everything up to `position`.
     pub fn position(&self, position: Cursor) -> Cursor {
         let state = self.state();
         if state.catch_up.is_some() { state.after } else { state.after.max(position) }
     }
 
-    /// Begins the end: what is queued is dropped, unless it is still true; the close frame follows.
+    /// Starts the closing handshake: queues the close frame. Drops the queue first, unless `cause` keeps it.
     pub fn close(&self, cause: DisconnectReason, limits: &SocketLimits) {
         let mut state = self.state_mut();
         if state.phase == ConnectionPhase::Closing && cause.peer_unparsable() {
-            // Its answer to our close frame will not be understood any more.
+            // The peer's answer to our close frame cannot be parsed any more.
             state.phase = ConnectionPhase::Ending;
             return state.wake();
         }
@@ -249,7 +247,7 @@ impl Connection {
         state.wake();
     }
 
-    /// The peer sent a close frame: an answer to ours, or one that we answer.
+    /// Handles a close frame from the peer, and answers it if the server sent none.
     pub fn peer_closes(&self, reason: Option<&CloseReason>, limits: &SocketLimits) {
         let mut state = self.state_mut();
         if state.phase == ConnectionPhase::Open {
@@ -262,40 +260,40 @@ impl Connection {
         state.wake();
     }
 
-    /// Ends the connection at once: nothing more is read or written.
-    pub fn cut(&self) {
+    /// Ends the connection at once, without reading or writing more.
+    pub fn abort(&self) {
         self.state_mut().end();
     }
 
-    /// Looks after the connection: pings it, and ends what has had its time.
-    pub fn look_after(&self, now: Instant, time: Timestamp, limits: &SocketLimits) {
+    /// Runs the periodic checks: pings the peer, and closes or ends the connection when a deadline has passed.
+    pub fn check(&self, now: Instant, time: Timestamp, limits: &SocketLimits) {
         let ends_by = self.state().ends_by;
         if let Some(ends_by) = ends_by {
             if now >= ends_by {
-                self.cut();
+                self.abort();
             }
             return;
         }
         if self.viewer.as_ref().is_some_and(|viewer| viewer.expires_at <= time) {
             return self.close(DisconnectReason::SessionExpired, limits);
         }
-        let verdict = {
+        let status = {
             let mut state = self.state_mut();
-            let waiting = !state.send_queue.is_empty();
-            state.liveness.check(now, waiting, limits)
+            let has_queued = !state.send_queue.is_empty();
+            state.liveness.check(now, has_queued, limits)
         };
-        match verdict {
-            LivenessStatus::Well => {}
+        match status {
+            LivenessStatus::Healthy => {}
             LivenessStatus::PingDue => self.answer(protocol::PING),
             LivenessStatus::Silent => self.close(DisconnectReason::Silent, limits),
             LivenessStatus::Stalled => {
                 count(DisconnectReason::Stalled);
-                self.cut();
+                self.abort();
             }
         }
     }
 
-    /// Looks what the peer says. Nothing is read while the last words are being written.
+    /// Reads from the socket. Reads nothing while the last frames are being written.
     pub fn read(&self, bytes: &mut [u8], cx: &mut Context<'_>) -> SocketRead {
         let phase = self.state().phase;
         if matches!(phase, ConnectionPhase::Ending | ConnectionPhase::Over) {
@@ -304,9 +302,9 @@ impl Connection {
         let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return SocketRead::Nothing };
         match ready.and_then(|()| self.socket.try_read(bytes)) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => SocketRead::Ignored,
-            // Whoever goes without a word is told nothing more.
+            // The peer left without a close frame, so no close frame is sent to it.
             Ok(0) | Err(_) => {
-                self.cut();
+                self.abort();
                 SocketRead::Nothing
             }
             Ok(_) if phase == ConnectionPhase::Draining => SocketRead::Ignored,
@@ -314,14 +312,14 @@ impl Connection {
         }
     }
 
-    /// Writes what waits, as far as the socket takes it, and says what its task is to do then.
+    /// Writes the queued frames, as far as the socket accepts them, and returns the task's next action.
     pub fn next(&self, cx: &mut Context<'_>) -> NextStep {
         while !self.state().send_queue.is_empty() {
             if self.state().is_full {
                 match self.socket.poll_write_ready(cx) {
                     Poll::Pending => return NextStep::Wait,
                     Poll::Ready(Ok(())) => self.state_mut().is_full = false,
-                    Poll::Ready(Err(_)) => self.cut(),
+                    Poll::Ready(Err(_)) => self.abort(),
                 }
             }
             self.write(&mut BytesMut::new());
@@ -329,7 +327,7 @@ impl Connection {
         let mut state = self.state_mut();
         match state.phase {
             ConnectionPhase::Ending => {
-                // It fails only if the peer was faster, and then there is nothing left to do.
+                // An error means that the peer has closed already, and then nothing is left to do.
                 let _ = SockRef::from(&self.socket).shutdown(Shutdown::Write);
                 state.phase = ConnectionPhase::Draining;
                 NextStep::Read
@@ -340,7 +338,7 @@ impl Connection {
         }
     }
 
-    /// Queues the next slice of what was missed.
+    /// Queues the next slice of the missed events.
     fn replay(&self, state: &mut ConnectionState) -> NextStep {
         let ConnectionState { send_queue, catch_up, after, watch, .. } = state;
         let Some(missed) = catch_up else { return NextStep::CaughtUp };
@@ -352,7 +350,7 @@ impl Connection {
                     Some(FeedStep::Reset) => send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes()),
                     None => {
                         METRICS.replayed_bytes.inc_by(bytes as u64);
-                        // These few are sent already: the next replay is refused instead.
+                        // The result is ignored, since these frames are queued already: a later replay is refused instead.
                         missed.meter.take(bytes);
                         *after = missed.reader.cursor();
                         *catch_up = None;
@@ -375,7 +373,7 @@ impl Connection {
         if missed.meter.take(bytes) {
             return NextStep::Yield;
         }
-        // The address has used up its budget: the client takes a snapshot, and follows the present.
+        // The address has used up its budget: the client fetches a snapshot, and gets new events from here on.
         METRICS.replays_refused.inc();
         missed.reader.skip_to_present();
         send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes());
@@ -386,16 +384,14 @@ impl Connection {
 }
 
 impl ConnectionState {
-    /// Registers its task.
     pub fn will_wake(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
         }
     }
 
-    /// Nothing is to be read or written any more.
     fn end(&mut self) {
-        self.send_queue.give_up();
+        self.send_queue.clear_all();
         self.catch_up = None;
         self.phase = ConnectionPhase::Over;
         self.wake();
@@ -409,7 +405,7 @@ impl ConnectionState {
 }
 
 impl Watch {
-    /// How many tickets are named.
+    /// Number of tickets that are watched by id.
     pub fn len(&self) -> usize {
         match self {
             Self::All => 0,
@@ -425,7 +421,7 @@ impl Watch {
     }
 }
 
-/// Looked up once.
+/// The series is looked up once, not for each frame.
 static CONTROL_FRAMES: LazyLock<IntCounter> = LazyLock::new(|| METRICS.frames.with_label_values(&["control"]));
 
 fn count(cause: DisconnectReason) {
@@ -434,9 +430,9 @@ fn count(cause: DisconnectReason) {
     }
 }
 
-/// Frames that are queued, as one piece of bounded size.
-fn gathered(first: Bytes, send_queue: &mut SendQueue, scratch: &mut BytesMut) -> Bytes {
-    /// As much as the kernel takes at one time, more or less.
+/// Joins queued frames into one piece of some 64 KiB, or of one frame more.
+fn joined(first: Bytes, send_queue: &mut SendQueue, scratch: &mut BytesMut) -> Bytes {
+    /// About as much as the kernel accepts in one call.
     const PIECE_BYTES: usize = 64 * 1024;
     scratch.extend_from_slice(&first);
     while scratch.len() < PIECE_BYTES
@@ -447,8 +443,8 @@ fn gathered(first: Bytes, send_queue: &mut SendQueue, scratch: &mut BytesMut) ->
     scratch.split().freeze()
 }
 
-/// Those that have something queued for their sockets.
+/// Connections with frames to write to their sockets.
 pub type Due = Vec<Rc<Connection>>;
 
-/// Connections by their number, so that whoever came first is told first.
+/// Connections by their number, so that events are delivered in the order of arrival.
 pub type Group = std::collections::BTreeMap<u64, Rc<Connection>>;

@@ -1,4 +1,4 @@
-//! The process's share: what all shards have in common, and the way to end them.
+//! The state that all shards of the process share, and the shutdown of all connections.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{clock::Clock, metrics::METRICS, store::FeedLog};
 
-/// A handle on all WebSocket connections of the process. Clones are one hub.
+/// A handle on all WebSocket connections of the process. All clones refer to the same hub.
 #[derive(Debug, Clone)]
 pub struct Hub(Arc<Shared>);
 
@@ -32,19 +32,19 @@ pub(super) struct Shared {
     pub feed: FeedLog,
     pub clock: Clock,
     pub limits: SocketLimits,
-    /// Bytes of frames that have not arrived as a whole, beyond what each connection may buffer without asking.
+    /// Bytes of incomplete client frames, beyond `FrameDecoder::OWN_BYTES` of each connection.
     pub partial_bytes: Budget,
-    /// Tickets that are watched by name.
+    /// Tickets that connections watch by id.
     pub watched: Budget,
     pub replay: Arc<ReplayBudget>,
-    /// How many connections each client address has.
+    /// Number of connections of each client address.
     by_address: Mutex<HashMap<IpAddr, usize>>,
     shards: Mutex<Vec<Addr<ShardActor>>>,
     open: AtomicUsize,
     is_closing: AtomicBool,
 }
 
-/// One connection's place among all that the process may have; given back when dropped.
+/// Permit for one of the connections that the process may have. Dropping it gives the permit back.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     shared: Arc<Shared>,
@@ -52,10 +52,10 @@ pub(super) struct ConnectionPermit {
 }
 
 impl Hub {
-    /// How much longer than a shard may take the hub waits for it.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    /// Time for which the hub waits for a shard beyond [`SocketLimits::shutdown_max`].
+    const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
 
-    /// A hub that announces what `feed` says. Starts nothing by itself: each worker thread starts its shard.
+    /// Creates a hub that delivers the events of `feed`. Starts no task: each worker thread starts its own shard.
     pub fn start(feed: FeedLog, clock: Clock, limits: SocketLimits) -> Self {
         Self(Arc::new(Shared {
             feed,
@@ -71,37 +71,40 @@ impl Hub {
         }))
     }
 
-    /// A shard for the calling thread, which must run an actix system: to be called once in each worker's `App` factory.
+    /// Starts a shard on the calling thread, which must run an actix system. Call it once in each worker's `App` factory.
     pub fn shard(&self) -> Shard {
         Shard::start(&self.0)
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Refuses new connections, closes all with 1001, and waits until they are gone, at most [`SocketLimits::shutdown_max`].
-    /// To be called before the HTTP server is stopped, because its workers carry the close frames.
+    /// Refuses new connections, closes all with 1001, and waits until they have ended, for at most a second longer than
+    /// [`SocketLimits::shutdown_max`]. Call it before the HTTP server is stopped, because the server's worker threads write
+    /// the close frames.
     pub async fn shutdown(&self) {
         self.0.is_closing.store(true, Ordering::SeqCst);
         let shards = self.0.shards.lock().clone();
-        // A shard whose thread is gone has no connections; one whose thread is stuck must not keep the server from ending.
+        // A shard whose thread has ended has no connections. A shard whose thread is stuck must not block the shutdown.
         let closed = join_all(shards.into_iter().map(|shard| async move { shard.send(CloseAll).await.unwrap_or_default() }));
-        if timeout(self.0.limits.shutdown_max + Self::PATIENCE, closed).await.is_err() {
-            tracing::warn!("a worker did not close its sockets in time");
+        if timeout(self.0.limits.shutdown_max + Self::SHUTDOWN_MARGIN, closed).await.is_err() {
+            tracing::warn!("a worker thread did not close its WebSockets in time; the shutdown continues without it");
         }
     }
 }
 
 impl Shared {
-    pub fn enlist(&self, shard: Addr<ShardActor>) {
+    /// Registers a shard for [`Hub::shutdown`], and removes the shards that have stopped.
+    pub fn register(&self, shard: Addr<ShardActor>) {
         let mut shards = self.shards.lock();
         shards.retain(Addr::connected);
         shards.push(shard);
     }
 
-    /// A place for one more connection, if there is one. `address`: the client that it counts for, if it counts for one.
+    /// Returns a permit for one more connection, or `None` if a bound is reached. `address`: the client address that the
+    /// connection counts for; `None`: it counts for no address.
     pub fn permit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionPermit> {
         if address.is_some_and(|address| !self.count(address)) {
             METRICS.connections_refused.with_label_values(&["address_sockets"]).inc();
@@ -118,7 +121,7 @@ impl Shared {
         Some(ConnectionPermit { shared: self.clone(), address })
     }
 
-    /// Counts a connection for its address, unless it has as many as it may.
+    /// Counts a connection for its address, and returns `false` without counting if the address has its maximum.
     fn count(&self, address: IpAddr) -> bool {
         let mut by_address = self.by_address.lock();
         let count = by_address.get(&address).copied().unwrap_or(0);

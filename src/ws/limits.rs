@@ -1,60 +1,63 @@
-//! Every bound of the socket, by name.
+//! The limits of WebSocket connections.
 
 use std::time::Duration;
 
-/// How much of everything a connection, and all of them together, may use. [`SocketLimits::default`] is what the contract
-/// promises; tests shrink some so that they need not wait for minutes.
+/// The limits of one connection, and of all connections together. [`SocketLimits::default`] has the documented values;
+/// tests lower some of them, so that they do not take minutes.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketLimits {
-    /// Open connections per process; one more is refused with 503.
+    /// Maximum number of open connections of the process; one more is refused with 503.
     pub connections_max: usize,
-    /// Of those, connections of one client address (of IPv6, one /64); one more is refused with 503. Clients behind a
-    /// trusted proxy are distinguished by the address that it forwards.
+    /// Maximum number of connections of one client address (IPv6: of one /64); one more is refused with 503. Clients behind
+    /// a trusted proxy are distinguished by the address that the proxy forwards.
     pub per_address_max: usize,
-    /// Bytes of missed events that the clients of one address may have replayed at once, in KiB: 500 browsers behind one
-    /// address that come back after half a minute of 30 events a second.
+    /// Maximum burst of replayed bytes for the clients of one address, in KiB. It is enough for 500 browsers behind one
+    /// address that reconnect after half a minute of 30 events a second.
     pub replay_kib_max: u32,
-    /// And in the long run, in KiB a second.
+    /// Sustained rate of replayed bytes for the clients of one address, in KiB a second.
     pub replay_kib_per_second: u32,
-    /// Payload of one client frame, in bytes; more is refused from the frame's header with 1009.
+    /// Maximum payload of a client frame, in bytes. A larger frame is refused by its header, with 1009.
     pub frame_bytes_max: usize,
-    /// Bytes, of all connections of the process together, of client frames that have not arrived as a whole; each connection
-    /// has `FrameDecoder::OWN_BYTES` besides. The buffers grow by doubling, so that they take up
-    /// to twice as much memory. Beyond it a connection is closed with 1013. A frame is given up after `silence_max` at the
-    /// latest, since only whole frames are signs of life.
+    /// Maximum of buffered bytes of incomplete client frames, for all connections of the process together. Each connection
+    /// may buffer `FrameDecoder::OWN_BYTES` besides. The buffers grow by doubling, so they take up to twice this memory.
+    /// A connection beyond the limit is closed with 1013. An incomplete frame is buffered for at most `silence_max`, since
+    /// only complete frames count as signs of life.
     pub partial_bytes_max: usize,
-    /// Client frames within `frames_window`; one more ends the connection with 1008.
+    /// Maximum number of client frames within `frames_window`; one more closes the connection with 1008.
     pub frames_max: usize,
     pub frames_window: Duration,
-    /// Tickets that one connection may watch by name.
+    /// Maximum number of tickets that one connection may watch by id.
     pub watched_max: usize,
-    /// The same for all connections of the process together; one more is closed with 1013. An entry takes up to 300 bytes.
+    /// The same for all connections of the process together. A connection beyond it is closed with 1013. Each watched
+    /// ticket takes up to 300 bytes.
     pub watched_in_all_max: usize,
-    /// Frames that wait for one connection. A slow reader's are merged per ticket from a quarter of this on; when merging
-    /// leaves more than half of it, they are dropped for a `Reset`.
+    /// Maximum number of queued frames of one connection. From a quarter of it on, the frames of a slow reader are merged
+    /// per ticket. If more than half of it is left after merging, the event frames are dropped for a `Reset`.
     pub backlog_frames_max: usize,
-    /// The same in bytes. The frames themselves are shared by all connections that wait for them.
+    /// The same in bytes. The frames themselves are shared by all connections of a worker thread.
     pub backlog_bytes_max: usize,
-    /// What the kernel may hold for one connection, in bytes (it doubles it for its own book-keeping): beyond that a
-    /// reader counts as slow, and its frames are merged instead of piling up in the kernel.
+    /// Size of the kernel's send buffer of one connection, in bytes (the kernel doubles it for its own data). A reader that
+    /// is behind by more counts as slow: its frames are merged, instead of filling the kernel's memory.
     pub send_buffer_bytes: usize,
-    /// After frames were handed out, how long the next ones are gathered; after a single one, two fifths of that. The first
-    /// after a pause go out at once.
+    /// Time for which the next events are gathered after a delivery; after a single event, two fifths of it. The first
+    /// events after a pause are sent at once.
     pub gather: Duration,
-    /// How often connections are looked after: pings, deadlines, expired sessions.
+    /// Interval of the periodic checks of connections: pings, deadlines, expired sessions.
     pub tick: Duration,
-    /// From one server ping to the next.
+    /// Interval of the server's pings.
     pub ping_every: Duration,
-    /// A connection from which nothing came for so long is closed.
+    /// A connection from which no frame came for this time is closed.
     pub silence_max: Duration,
-    /// A connection that took nothing from its queue for so long, or left a ping unanswered, is cut off from outside.
-    /// With `ping_every`, a peer that stops reading is gone within 50 s even while it keeps writing.
+    /// A connection is ended without a close frame if its socket accepted no queued frame for this time, or if a ping was
+    /// unanswered for this time. With `ping_every`, a peer that stops reading is disconnected within 50 s, even if it
+    /// continues to send.
     pub stall_max: Duration,
-    /// How long a peer may take to answer a close frame.
+    /// Maximum time that a peer may take to answer a close frame.
     pub close_wait_max: Duration,
-    /// How long [`Hub::shutdown`](super::Hub::shutdown) waits for all of them.
+    /// Time after which a shutdown ends the remaining connections. [`Hub::shutdown`](super::Hub::shutdown) waits at most a
+    /// second longer.
     pub shutdown_max: Duration,
-    /// How long a session's end is remembered for a connection that was let in just before.
+    /// Time for which a revocation is kept, to close a connection that is admitted with a session revoked just before.
     pub revoked_kept: Duration,
 }
 

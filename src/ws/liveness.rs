@@ -1,71 +1,73 @@
-//! Whether a connection lives: when to ping it, and when to give it up.
+//! The liveness of a connection: when to ping the peer, and when to end the connection.
 //!
-//! Told of time by whoever looks after the connections, twice a second. The hot paths only set a flag. Pure: no clock.
+//! The shard calls [`Liveness::check`] with the time, twice a second. The hot paths only set a flag. Pure: reads no clock.
 
 use tokio::time::Instant;
 
 use super::SocketLimits;
 
-/// What is due.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LivenessStatus {
-    Well,
+    Healthy,
     PingDue,
-    /// Nothing came for too long.
+    /// The peer sent no frame for `silence_max`.
     Silent,
-    /// It takes nothing, or does not answer to what it should have read.
+    /// The peer read no queued frame, or did not answer a ping, for `stall_max`.
     Stalled,
 }
 
-/// The signs of life of one connection.
+/// The liveness state of one connection.
 #[derive(Debug)]
 pub struct Liveness {
-    /// Something came since the last look.
+    /// The peer sent a frame since the last check.
     received: bool,
-    /// Something was taken from the outbox since the last look.
+    /// The socket accepted bytes since the last check.
     progressed: bool,
     last_received: Instant,
-    /// Since when frames wait and none is taken.
+    /// Start of the time in which frames waited and the socket accepted nothing.
     stuck_since: Option<Instant>,
     next_ping: Instant,
-    /// When the oldest ping without an answer was sent.
+    /// Time of the oldest ping without an answer.
     ping_since: Option<Instant>,
 }
 
 impl Liveness {
-    /// `number` spreads the pings of connections that came at the same time over half an interval.
+    /// Creates the state of a new connection. `number` spreads the pings of connections that arrive at the same time over
+    /// half of `ping_every`.
     pub fn new(now: Instant, number: u64, limits: &SocketLimits) -> Self {
-        // Multiplied by the golden ratio, consecutive numbers are spread evenly (Knuth, TAOCP 6.4).
+        // Multiplication by the golden ratio spreads consecutive numbers evenly (Knuth, TAOCP 6.4).
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-        let fraction = u32::try_from(spread).expect("sixteen bits");
+        let fraction = u32::try_from(spread).expect("the value has 16 bits");
         let next_ping = now + limits.ping_every / 2 + limits.ping_every / 2 * fraction / 65_536;
         Self { received: false, progressed: false, last_received: now, stuck_since: None, next_ping, ping_since: None }
     }
 
-    /// The client sent something.
+    /// Records that the peer sent a frame.
     pub fn received(&mut self) {
         self.received = true;
     }
 
-    /// The client answered a ping; whether there was one to answer.
+    /// Records a pong. Returns whether a ping waited for an answer.
     pub fn answered(&mut self) -> bool {
         self.ping_since.take().is_some()
     }
 
-    /// A frame left the outbox.
+    /// Records that the socket accepted bytes.
     pub fn progressed(&mut self) {
         self.progressed = true;
     }
 
-    /// Looks at the connection; `waiting`: there are frames in its outbox. [`LivenessStatus::PingDue`] counts as sent.
-    pub fn check(&mut self, now: Instant, waiting: bool, limits: &SocketLimits) -> LivenessStatus {
+    /// Checks the connection; `has_queued`: its send queue is not empty. After [`LivenessStatus::PingDue`], the caller must
+    /// send a ping.
+    pub fn check(&mut self, now: Instant, has_queued: bool, limits: &SocketLimits) -> LivenessStatus {
         if std::mem::take(&mut self.received) {
             self.last_received = now;
         }
-        if std::mem::take(&mut self.progressed) || !waiting {
+        if std::mem::take(&mut self.progressed) || !has_queued {
             self.stuck_since = None;
         }
-        if waiting {
+        if has_queued {
             self.stuck_since.get_or_insert(now);
         }
         let over = |since: Option<Instant>, max| since.is_some_and(|since| now - since >= max);
@@ -76,7 +78,7 @@ impl Liveness {
             return LivenessStatus::Silent;
         }
         if now < self.next_ping {
-            return LivenessStatus::Well;
+            return LivenessStatus::Healthy;
         }
         self.next_ping = now + limits.ping_every;
         self.ping_since.get_or_insert(now);
@@ -90,65 +92,66 @@ mod tests {
 
     use super::*;
 
-    /// Looks twice a second for `secs` seconds; says when what is not well came up, in half seconds.
+    /// Checks twice a second for `secs` seconds. Returns the results other than `Healthy`, with their times in half seconds.
+    /// `act` returns whether frames are queued.
     fn watch(secs: u64, mut act: impl FnMut(u64, LivenessStatus, &mut Liveness) -> bool) -> Vec<(u64, LivenessStatus)> {
         let (limits, start) = (SocketLimits::default(), Instant::now());
-        let (mut liveness, mut verdicts, mut waiting) = (Liveness::new(start, 1, &limits), Vec::new(), false);
+        let (mut liveness, mut results, mut has_queued) = (Liveness::new(start, 1, &limits), Vec::new(), false);
         for half in 1..=secs * 2 {
-            let verdict = liveness.check(start + Duration::from_millis(500 * half), waiting, &limits);
-            if verdict != LivenessStatus::Well {
-                verdicts.push((half, verdict));
+            let status = liveness.check(start + Duration::from_millis(500 * half), has_queued, &limits);
+            if status != LivenessStatus::Healthy {
+                results.push((half, status));
             }
-            if matches!(verdict, LivenessStatus::Silent | LivenessStatus::Stalled) {
+            if matches!(status, LivenessStatus::Silent | LivenessStatus::Stalled) {
                 break;
             }
-            waiting = act(half, verdict, &mut liveness);
+            has_queued = act(half, status, &mut liveness);
         }
-        verdicts
+        results
     }
 
     #[test]
-    fn who_answers_is_pinged_every_20_seconds_and_left_alone() {
-        let verdicts = watch(200, |_, verdict, liveness| {
-            if verdict == LivenessStatus::PingDue {
+    fn peer_that_answers_is_pinged_every_20_seconds_and_kept() {
+        let results = watch(200, |_, status, liveness| {
+            if status == LivenessStatus::PingDue {
                 liveness.received();
                 assert!(liveness.answered());
             }
             false
         });
-        assert!(verdicts.iter().all(|(_, verdict)| *verdict == LivenessStatus::PingDue), "{verdicts:?}");
-        assert!(verdicts.windows(2).all(|pair| pair[1].0 - pair[0].0 == 40) && verdicts.len() >= 9, "{verdicts:?}");
-        assert!((20..=40).contains(&verdicts[0].0), "{verdicts:?}");
+        assert!(results.iter().all(|(_, status)| *status == LivenessStatus::PingDue), "{results:?}");
+        assert!(results.windows(2).all(|pair| pair[1].0 - pair[0].0 == 40) && results.len() >= 9, "{results:?}");
+        assert!((20..=40).contains(&results[0].0), "{results:?}");
     }
 
     #[test]
-    fn who_says_nothing_is_given_up_after_40_seconds() {
-        let verdicts = watch(100, |_, _, _| false);
-        assert_eq!(verdicts.last(), Some(&(80, LivenessStatus::Silent)));
+    fn peer_that_sends_nothing_is_silent_after_40_seconds() {
+        let results = watch(100, |_, _, _| false);
+        assert_eq!(results.last(), Some(&(80, LivenessStatus::Silent)));
     }
 
     #[test]
-    fn who_writes_but_does_not_read_is_given_up_within_a_minute() {
-        let verdicts = watch(100, |_, _, liveness| {
+    fn peer_that_sends_but_answers_no_ping_is_stalled_within_50_seconds() {
+        let results = watch(100, |_, _, liveness| {
             liveness.received();
             false
         });
-        assert!(matches!(verdicts.last(), Some((half, LivenessStatus::Stalled)) if *half <= 100), "{verdicts:?}");
+        assert!(matches!(results.last(), Some((half, LivenessStatus::Stalled)) if *half <= 100), "{results:?}");
     }
 
     #[test]
-    fn who_takes_nothing_from_a_full_queue_is_given_up_after_30_seconds() {
-        let verdicts = watch(100, |_, _, liveness| {
+    fn peer_that_reads_nothing_from_a_full_queue_is_stalled_after_30_seconds() {
+        let results = watch(100, |_, _, liveness| {
             liveness.received();
             liveness.answered();
             true
         });
-        assert!(matches!(verdicts.last(), Some((61 | 62, LivenessStatus::Stalled))), "{verdicts:?}");
+        assert!(matches!(results.last(), Some((61 | 62, LivenessStatus::Stalled))), "{results:?}");
     }
 
     #[test]
-    fn who_reads_slowly_is_not_given_up() {
-        let verdicts = watch(200, |half, _, liveness| {
+    fn peer_that_reads_slowly_is_kept() {
+        let results = watch(200, |half, _, liveness| {
             liveness.received();
             liveness.answered();
             if half % 20 == 0 {
@@ -156,11 +159,11 @@ mod tests {
             }
             true
         });
-        assert!(verdicts.iter().all(|(_, verdict)| *verdict == LivenessStatus::PingDue), "{verdicts:?}");
+        assert!(results.iter().all(|(_, status)| *status == LivenessStatus::PingDue), "{results:?}");
     }
 
     #[test]
-    fn pings_of_connections_that_came_together_are_spread() {
+    fn pings_of_connections_that_arrive_together_are_spread() {
         let (limits, now) = (SocketLimits::default(), Instant::now());
         let pings: Vec<_> = (0..100).map(|number| Liveness::new(now, number, &limits).next_ping - now).collect();
         assert!(pings.iter().all(|ping| (limits.ping_every / 2..=limits.ping_every).contains(ping)));

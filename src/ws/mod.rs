@@ -1,25 +1,25 @@
-//! The WebSocket: what was committed, told to whoever is connected.
+//! The WebSocket endpoint: sends committed events to the connected clients.
 //!
-//! Announces from the store's feed only. One [`Hub`] per process; one [`Shard`] of it per worker thread of the HTTP
-//! server, an actor that reads the feed and owns that thread's connections, so that an event crosses threads once per
-//! worker and not once per connection. A connection has no actor and no mailbox: what it is told stands in a bounded
-//! `send_queue`, which the shard writes to the socket by itself. The socket is the connection's own: the HTTP server has given
-//! it away with the answer to the upgrade ([`AcceptedUpgrade`]). Its task reads what the peer says behind the `frame_decoder` budget,
-//! and waits for the socket once that is full.
+//! Events come from the store's feed only. Each process has one [`Hub`]. Each worker thread of the HTTP server has one
+//! [`Shard`] of it: an actor that reads the feed and owns the connections of that thread. Therefore an event crosses
+//! threads once per worker, not once per connection. A connection has no actor and no mailbox. Its frames wait in a
+//! bounded `send_queue`, and the shard writes them to the socket itself. The connection owns its socket: the HTTP server
+//! hands the socket over together with the answer to the upgrade ([`AcceptedUpgrade`]). The connection's task decodes the
+//! client's frames within the budget of `frame_decoder`, and waits for the socket when the socket is full.
 //! The reasons are in `docs/adr/0005-websocket-without-session-actors.md` and `docs/adr/0009-speed.md`.
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `hub`, `shard` | the process's and the thread's share of all connections |
-//! | `table` | who is connected to a shard, who watches what, who is told what |
-//! | `upgrade` | the handshake, and how the socket is taken over |
-//! | `connection`, `task` | one socket: its queue, its state, its phases; what is read from it |
-//! | `replay` | bytes that may be replayed to the clients of one address |
-//! | `send_queue`, `liveness`, `frame_decoder` | pure: the bounded queue, the signs of life, the frame parser's budget |
-//! | `budget` | what all connections of the process may use together |
-//! | `protocol`, `command`, `asyncapi` | what is said, what is understood, and the document of both |
+//! | `hub`, `shard` | the state of the process, and the state of one worker thread |
+//! | `table` | the connections of a shard, the tickets that they watch, and the delivery of events |
+//! | `upgrade` | the handshake, and the takeover of the socket |
+//! | `connection`, `task` | one socket: its queue, its state, its phases, and its input |
+//! | `replay` | the bytes that may be replayed to the clients of one address |
+//! | `send_queue`, `liveness`, `frame_decoder` | pure: the bounded queue, the timeouts, the bounded frame parser |
+//! | `budget` | a bound that all connections of the process share |
+//! | `protocol`, `command`, `asyncapi` | the server's frames, the client's frames, and the document of both |
 //!
-//! What must not live here: who may connect. `http` checks the origin and the session and hands over a [`Viewer`].
+//! This module does not decide who may connect. `http` checks the origin and the session and passes a [`Viewer`].
 
 mod asyncapi;
 mod budget;

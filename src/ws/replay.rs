@@ -1,9 +1,10 @@
-//! How many bytes of missed events the clients of one network address may have replayed.
+//! The bound on the bytes of missed events that are replayed to the clients of one network address.
 //!
-//! A replay is the most expensive thing that a handshake asks for: megabytes for a hundred bytes. An address has a token
-//! bucket (GCRA) of kibibytes. The buckets are a fixed number, found by a hash with a secret of this process, so memory is
-//! bounded and a client cannot choose whose bucket it uses up. Beyond it a client is not turned away: it is answered as if its
-//! cursor were too old, takes a snapshot, and follows the present.
+//! A replay is the most expensive request of a handshake: megabytes in answer to a hundred bytes. Each address uses a
+//! rate limiter (GCRA) that counts kibibytes. The number of buckets is fixed. The bucket of an address is found by a hash
+//! with a secret of this process. Therefore memory is bounded, and a client cannot choose to use up another client's
+//! bucket. A client beyond the bound is not refused. It is answered as if its cursor were too old: it fetches a snapshot,
+//! and gets new events from then on.
 
 use std::{
     fmt,
@@ -27,20 +28,20 @@ const BUCKETS: u64 = 65_536;
 
 type ReplayRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// A place in the feed of one connection's own, and the budget on which it is read.
+/// The replay of one connection: its own reader of the feed, and the budget for the replayed bytes.
 #[derive(Debug)]
 pub struct CatchUp {
     pub reader: FeedReader,
-    /// What was read and is not queued yet.
+    /// Events that were read and are not queued yet.
     pub step: std::vec::IntoIter<Arc<RecordedEvent>>,
     pub meter: ReplayMeter,
 }
 
 impl CatchUp {
-    /// Events that one turn replays at most.
+    /// Maximum number of steps of the replay before other tasks run; nearly every step queues one event.
     pub const SLICE: usize = 64;
-    /// The least that a replay takes from the budget, in bytes: about as much as one slice. It begins only if there is as
-    /// much left, so that it is not cut short at once.
+    /// Minimum that a replay takes from the budget, in bytes: about one slice. A replay starts only if the budget has this
+    /// much left, so that it is not ended at once.
     pub const BYTES_MIN: usize = 16 * 1024;
 
     pub fn new(reader: FeedReader, meter: ReplayMeter) -> Self {
@@ -48,13 +49,13 @@ impl CatchUp {
     }
 }
 
-/// The budgets of all addresses.
+/// The replay budgets of all addresses.
 pub struct ReplayBudget<C: Clock = DefaultClock> {
     buckets: ReplayRateLimiter<C>,
     hasher: RandomState,
 }
 
-/// The budget that one connection replays on.
+/// The budget of one connection's replay.
 #[derive(Debug, Clone)]
 pub struct ReplayMeter<C: Clock = DefaultClock>(Option<(Arc<ReplayBudget<C>>, IpAddr)>);
 
@@ -72,18 +73,18 @@ impl<C: Clock + Clone> ReplayBudget<C> {
         Arc::new(Self { buckets: RateLimiter::dashmap_with_clock(quota, clock), hasher: RandomState::new() })
     }
 
-    /// A meter for the clients of `address`; `None`: they have no bound.
+    /// Returns the meter of the clients of `address`; `None`: they have no bound.
     pub fn meter(self: &Arc<Self>, address: Option<IpAddr>) -> ReplayMeter<C> {
         ReplayMeter(address.map(|address| (Arc::clone(self), address)))
     }
 }
 
 impl<C: Clock> ReplayMeter<C> {
-    /// Takes `bytes` from the budget. Returns whether there was as much; if not, nothing is taken.
+    /// Takes `bytes` from the budget, rounded up to KiB. Returns `false`, and takes nothing, if the budget has less.
     pub fn take(&self, bytes: usize) -> bool {
         let Some((budget, address)) = &self.0 else { return true };
         let Some(kib) = u32::try_from(bytes.div_ceil(1024)).ok().and_then(NonZeroU32::new) else { return bytes == 0 };
-        let bucket = u16::try_from(budget.hasher.hash_one(address) % BUCKETS).expect("there are as many buckets as u16 has values");
+        let bucket = u16::try_from(budget.hasher.hash_one(address) % BUCKETS).expect("the number of buckets is the number of u16 values");
         matches!(budget.buckets.check_key_n(&bucket, kib), Ok(Ok(())))
     }
 }
@@ -105,12 +106,12 @@ mod tests {
     const ANN: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
     #[test]
-    fn budget_is_used_up_by_all_connections_of_an_address_and_refilled_over_time() {
+    fn replay_budget_is_shared_by_an_address_and_refilled_over_time() {
         let clock = FakeRelativeClock::default();
         let limits = SocketLimits { replay_kib_max: 100, replay_kib_per_second: 10, ..SocketLimits::default() };
         let budget = ReplayBudget::with_clock(&limits, clock.clone());
         assert!(budget.meter(ANN).take(60 * 1024));
-        assert!(!budget.meter(ANN).take(60 * 1024), "nothing is taken if there is not enough");
+        assert!(!budget.meter(ANN).take(60 * 1024), "nothing is taken if the budget is too small");
         assert!(budget.meter(ANN).take(40 * 1024));
         assert!(!budget.meter(ANN).take(1));
         clock.advance(Duration::from_secs(1));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn address_without_a_bound_has_no_budget() {
+    fn replay_without_an_address_is_not_bounded() {
         let limits = SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() };
         let budget = ReplayBudget::with_clock(&limits, FakeRelativeClock::default());
         assert!((0..100).all(|_| budget.meter(None).take(1024 * 1024)));

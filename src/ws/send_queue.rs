@@ -1,10 +1,10 @@
-//! What waits to be written to one connection: a bounded queue that merges for the slow.
+//! The bounded queue of frames that wait to be written to one connection. It merges frames for slow readers.
 //!
-//! A reader that keeps up gets every frame. Once a backlog has built up, the queued frames of a ticket give way to its
-//! newest one, which keeps its place at the end, so that the cursors that are sent always ascend. Frames for one user
-//! are never merged. When merging does not help, the events are dropped for one `Reset`. Merging is done when a
-//! threshold is passed and not with every frame, so that its cost per frame is constant and an idle connection needs no
-//! index. Pure: no clock, no socket.
+//! A client that reads fast enough gets every frame. When a backlog has built up, the newest queued frame of a ticket
+//! replaces the older ones of that ticket. It keeps its position, so the cursors that are sent always ascend. Private
+//! frames are never merged. When merging does not help, all events are dropped for one `Reset`. Merging is done when the
+//! backlog exceeds a threshold, not with every frame. Therefore the cost per frame is constant, and an idle connection
+//! needs no index. Pure: no clock, no socket.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -13,18 +13,18 @@ use bytes::Bytes;
 use super::SocketLimits;
 use crate::domain::TicketId;
 
-/// What a queued frame is, and so what may become of it.
+/// The kind of a queued frame. It decides whether the frame may be merged or dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FrameKind {
-    /// The public state of a ticket: a newer one replaces it.
+    /// The public state of a ticket. A newer frame of the same ticket replaces it.
     Ticket(TicketId),
-    /// The public notice that an order on this ticket lapsed: a newer one replaces it.
+    /// The public event that an order for this ticket expired. A newer frame of this kind replaces it.
     Expired(TicketId),
-    /// For one user: never merged.
+    /// A frame for one user. It is never merged.
     Private,
-    /// That frames were dropped.
+    /// The frame that says that frames were dropped.
     Reset,
-    /// An answer, a ping: outlives the dropping of events, since somebody waits for it.
+    /// An answer, a ping or a close frame. It stays when events are dropped, since the client waits for it.
     Control,
 }
 
@@ -34,12 +34,12 @@ impl FrameKind {
     }
 }
 
-/// What bounding the queue cost.
+/// The frames that were merged or dropped to bound the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounded {
-    /// Frames that a newer one replaced.
+    /// Number of frames that newer ones replaced.
     pub merged: u64,
-    /// The events were dropped.
+    /// Whether the event frames were dropped for a `Reset`.
     pub dropped: bool,
 }
 
@@ -49,22 +49,22 @@ struct Queued {
     frame: Bytes,
 }
 
-/// The queue of one connection.
+/// The send queue of one connection.
 #[derive(Debug)]
 pub struct SendQueue {
-    /// The answer to the handshake, or what is left of bytes of which the peer has the beginning: goes before everything
-    /// else, and is never dropped while there is somebody to write to.
-    rest: Bytes,
+    /// The answer to the handshake, or the unsent end of a piece of which the socket accepted the beginning. It is sent
+    /// before everything else, and is never dropped while the connection is open.
+    unsent: Bytes,
     queue: VecDeque<Queued>,
-    /// Of all queued frames.
+    /// Bytes of all frames in `queue`.
     bytes: usize,
     frames_max: usize,
     bytes_max: usize,
-    /// The backlog at which it is merged next.
+    /// Backlog beyond which the queue is merged next.
     merge_at: Load,
 }
 
-/// A backlog, or a bound of one.
+/// The size of a backlog, or a bound on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Load {
     frames: usize,
@@ -78,16 +78,16 @@ impl Load {
 }
 
 impl SendQueue {
-    /// An idle connection keeps no more room than this, in frames.
-    const ROOM_KEPT_MAX: usize = 16;
+    /// Maximum capacity that an empty queue keeps, in frames.
+    const CAPACITY_KEPT_MAX: usize = 16;
 
     pub fn new(limits: &SocketLimits) -> Self {
         let (frames_max, bytes_max) = (limits.backlog_frames_max, limits.backlog_bytes_max);
         let merge_at = Load { frames: frames_max / 4, bytes: bytes_max / 4 };
-        Self { rest: Bytes::new(), queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
+        Self { unsent: Bytes::new(), queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
     }
 
-    /// Queues an event's frame; if that is too much, makes room. `reset` is the frame that stands for what was dropped.
+    /// Queues an event's frame, and merges or drops frames if the backlog is too large. `reset` replaces dropped frames.
     pub fn push(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Bounded {
         self.append(kind, frame);
         if !self.load().exceeds(self.merge_at) {
@@ -99,7 +99,7 @@ impl SendQueue {
             self.drop_events();
             self.append(FrameKind::Reset, reset.clone());
         }
-        // Twice what is left: merging again before as many frames came would find little.
+        // The next merge happens at twice the remaining backlog: an earlier one would find little to merge.
         self.merge_at = Load {
             frames: (2 * self.queue.len()).clamp(self.frames_max / 4, self.frames_max),
             bytes: (2 * self.bytes).clamp(self.bytes_max / 4, self.bytes_max),
@@ -107,56 +107,56 @@ impl SendQueue {
         Bounded { merged, dropped }
     }
 
-    /// Queues a frame without regard to the bounds: the caller has bounded how many there are.
+    /// Queues a frame without a check of the bounds: the caller bounds the number of such frames.
     pub fn append(&mut self, kind: FrameKind, frame: Bytes) {
         self.bytes += frame.len();
         self.queue.push_back(Queued { kind, frame });
     }
 
-    /// Puts back what was not written of bytes that were taken.
-    pub fn put_back(&mut self, rest: Bytes) {
-        debug_assert!(self.rest.is_empty(), "it would stand in the middle of a frame");
-        self.rest = rest;
+    /// Puts back the taken bytes that were not written.
+    pub fn put_back(&mut self, unsent: Bytes) {
+        debug_assert!(self.unsent.is_empty(), "the queue holds the unsent end of another piece already");
+        self.unsent = unsent;
     }
 
-    /// The next frame to write.
+    /// Removes and returns the next bytes to write: the unsent end of a piece, or one frame.
     pub fn take(&mut self) -> Option<Bytes> {
-        if !self.rest.is_empty() {
-            return Some(std::mem::take(&mut self.rest));
+        if !self.unsent.is_empty() {
+            return Some(std::mem::take(&mut self.unsent));
         }
         let queued = self.queue.pop_front()?;
         self.bytes -= queued.frame.len();
         if self.queue.is_empty() {
             self.merge_at = Load { frames: self.frames_max / 4, bytes: self.bytes_max / 4 };
-            if self.queue.capacity() > Self::ROOM_KEPT_MAX {
+            if self.queue.capacity() > Self::CAPACITY_KEPT_MAX {
                 self.queue = VecDeque::new();
             }
         }
         Some(queued.frame)
     }
 
-    /// Gives back what room it does not need now.
+    /// Frees unused capacity.
     pub fn shrink(&mut self) {
         self.queue.shrink_to_fit();
     }
 
-    /// Drops every frame that the peer has nothing of.
+    /// Drops every queued frame, but not the unsent end of a piece.
     pub fn clear(&mut self) {
         self.queue = VecDeque::new();
         self.bytes = 0;
     }
 
-    /// Drops all: there is nobody to write to any more.
-    pub fn give_up(&mut self) {
-        self.rest = Bytes::new();
+    /// Drops everything, because the connection is over.
+    pub fn clear_all(&mut self) {
+        self.unsent = Bytes::new();
         self.clear();
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rest.is_empty() && self.queue.is_empty()
+        self.unsent.is_empty() && self.queue.is_empty()
     }
 
-    /// What is queued, in bytes, but for the rest of what is being written.
+    /// Returns the size of the queued frames, in bytes, without the unsent end of a piece.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -165,13 +165,13 @@ impl SendQueue {
         Load { frames: self.queue.len(), bytes: self.bytes }
     }
 
-    /// Keeps the last frame of each ticket, where it stands; returns how many gave way.
+    /// Keeps the newest frame of each kind and ticket, at its position. Returns the number of removed frames.
     fn merge(&mut self) -> u64 {
-        let mut newer = HashSet::new();
+        let mut kinds = HashSet::new();
         let mut kept = VecDeque::with_capacity(self.queue.len());
         let mut merged = 0;
         while let Some(queued) = self.queue.pop_back() {
-            if queued.kind.is_merged() && !newer.insert(queued.kind) {
+            if queued.kind.is_merged() && !kinds.insert(queued.kind) {
                 self.bytes -= queued.frame.len();
                 merged += 1;
             } else {
@@ -207,9 +207,9 @@ mod tests {
         TicketId::new(Uuid::from_u128(u128::from(n)))
     }
 
-    /// A frame that tells its place in the feed and what it is about.
-    fn frame(cursor: usize, about: &str) -> Bytes {
-        Bytes::from(format!("{cursor} {about}"))
+    /// Returns a frame that holds its cursor and its subject.
+    fn frame(cursor: usize, subject: &str) -> Bytes {
+        Bytes::from(format!("{cursor} {subject}"))
     }
 
     fn reset() -> Bytes {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_up_gets_every_frame() {
+    fn fast_reader_gets_every_frame() {
         let mut send_queue = send_queue();
         for cursor in 0..1000 {
             assert_eq!(send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Bounded::default());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_behind_gets_the_newest_state_at_the_end() {
+    fn slow_reader_gets_the_newest_state_last() {
         let mut send_queue = send_queue();
         send_queue.push(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
         let merged: u64 = (1..200).map(|cursor| send_queue.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged).sum();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn private_frames_are_never_merged_but_dropped_for_one_reset() {
+    fn private_frames_are_not_merged_but_dropped_for_one_reset() {
         let mut send_queue = send_queue();
         send_queue.append(FrameKind::Control, frame(0, "answer"));
         let dropped = (1..=40).filter(|cursor| send_queue.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped).count();
@@ -250,11 +250,11 @@ mod tests {
         let after: Vec<_> = got.iter().skip_while(|frame| *frame != "reset").skip(1).cloned().collect();
         assert_eq!(got[..2], ["0 answer".to_owned(), "reset".to_owned()]);
         let missed = 40 - after.len();
-        assert_eq!(after, (missed + 1..=40).map(|cursor| format!("{cursor} p")).collect::<Vec<_>>(), "what came later is complete");
+        assert_eq!(after, (missed + 1..=40).map(|cursor| format!("{cursor} p")).collect::<Vec<_>>(), "no frame is missing after the reset");
     }
 
     #[test]
-    fn the_rest_of_a_frame_goes_first_and_outlives_everything() {
+    fn unsent_end_of_a_frame_is_kept_by_clear_and_sent_first() {
         let mut send_queue = send_queue();
         send_queue.append(FrameKind::Control, frame(1, "c"));
         send_queue.put_back(Bytes::from_static(b"rest"));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_outbox_gives_its_memory_back() {
+    fn drained_queue_frees_its_memory() {
         let mut send_queue = send_queue();
         (0..60).for_each(|cursor| send_queue.append(FrameKind::Control, frame(cursor, "c")));
         drain(&mut send_queue);
@@ -291,10 +291,10 @@ mod tests {
     }
 
     proptest! {
-        /// Against the model of an unbounded queue: what is sent ascends, is never more than the bound, ends with the
-        /// newest state of every ticket, and lacks a private frame only if a `Reset` says so.
+        /// Compares with an unbounded queue: the sent cursors ascend, the queue stays within its bounds, the last frame of
+        /// each ticket is its newest state, and a private frame is missing only if a `Reset` was sent.
         #[test]
-        fn merging_loses_nothing_that_still_matters(steps in steps()) {
+        fn merging_keeps_the_newest_states_and_all_private_frames(steps in steps()) {
             let (mut send_queue, mut sent) = (send_queue(), Vec::new());
             let (mut newest, mut private) = (HashMap::new(), Vec::new());
             for (cursor, step) in steps.into_iter().enumerate() {
@@ -319,17 +319,17 @@ mod tests {
             sent.extend(std::iter::from_fn(|| send_queue.take()));
             let sent: Vec<String> = sent.iter().map(|frame| String::from_utf8(frame.to_vec()).expect("text")).collect();
             let since_reset = sent.iter().rposition(|frame| frame == "reset").map_or(0, |at| at + 1);
-            let told: Vec<(usize, &str)> = sent
+            let events: Vec<(usize, &str)> = sent
                 .iter()
                 .filter_map(|frame| frame.split_once(' '))
-                .map(|(cursor, about)| (cursor.parse().expect("a number"), about))
+                .map(|(cursor, subject)| (cursor.parse().expect("a number"), subject))
                 .collect();
-            prop_assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0), "{:?}", sent);
+            prop_assert!(events.windows(2).all(|pair| pair[0].0 < pair[1].0), "{:?}", sent);
             if since_reset == 0 {
-                for (about, cursor) in &newest {
-                    prop_assert_eq!(told.iter().rfind(|(_, told)| told == about).map(|told| told.0), Some(*cursor));
+                for (subject, cursor) in &newest {
+                    prop_assert_eq!(events.iter().rfind(|(_, of)| of == subject).map(|event| event.0), Some(*cursor));
                 }
-                let got: Vec<usize> = told.iter().filter(|(_, about)| *about == "p").map(|told| told.0).collect();
+                let got: Vec<usize> = events.iter().filter(|(_, subject)| *subject == "p").map(|event| event.0).collect();
                 prop_assert_eq!(got, private);
             }
         }

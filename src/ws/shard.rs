@@ -1,7 +1,7 @@
-//! A worker thread's share of the hub: an actor that reads the feed and looks after the connections of its thread.
+//! The part of the hub on one worker thread: an actor that reads the feed and delivers events to the thread's connections.
 //!
-//! Its messages: [`CloseAll`]. What the connections need from it they take from the [`ConnectionTable`] directly, since they are
-//! on the same thread: no mailbox lies between an event and a socket.
+//! Its only message is [`CloseAll`]. Connections use the [`ConnectionTable`] directly, since they run on the same thread:
+//! no mailbox is between an event and a socket.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -12,19 +12,19 @@ use tokio::time::{Instant, sleep_until};
 use super::{SocketLimits, closing::DisconnectReason, hub::Shared, table::ConnectionTable};
 use crate::store::{Cursor, FeedReader, FeedStep, RecordedEvent};
 
-/// Closes all connections with 1001; answered when they are gone, or when their time is over.
+/// Closes all connections with 1001. The answer comes when all have ended, at the latest after `shutdown_max`.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct CloseAll;
 
-/// Something from the feed, and the place after it.
+/// A step of the feed, and the cursor after it.
 #[derive(Debug)]
 pub(super) struct FeedProgress {
     step: FeedStep,
     position: Cursor,
 }
 
-/// A handle on a worker thread's share of the hub, for that thread alone. Clones are one shard.
+/// A handle on the shard of a worker thread, for use on that thread only. All clones refer to the same shard.
 #[derive(Debug, Clone)]
 pub struct Shard {
     pub(super) table: Rc<RefCell<ConnectionTable>>,
@@ -45,19 +45,19 @@ impl Shard {
         let table = ConnectionTable::new(shared.feed.clone(), shared.clock.clone(), shared.limits, reader.cursor());
         let table = Rc::new(RefCell::new(table));
         let actor = ShardActor { table: table.clone(), reader: Some(reader) }.start();
-        shared.enlist(actor.clone());
+        shared.register(actor.clone());
         Self { table, shared: shared.clone(), actor: Rc::new(RefCell::new(actor)) }
     }
 
-    /// Starts the actor anew if a panic ended it. Its connections were closed then; the clients come back and resume.
-    pub(super) fn revive(&self) {
+    /// Starts a new actor if a panic stopped the old one. The panic closed the connections; the clients reconnect and resume.
+    pub(super) fn restart_if_stopped(&self) {
         if self.actor.borrow().connected() {
             return;
         }
-        tracing::error!("a WebSocket shard had broken down and is started anew");
+        tracing::error!("a WebSocket shard panicked and closed its connections; a new one starts, please report the panic");
         let reader = self.shared.feed.subscribe();
         let actor = ShardActor { table: self.table.clone(), reader: Some(reader) }.start();
-        self.shared.enlist(actor.clone());
+        self.shared.register(actor.clone());
         *self.actor.borrow_mut() = actor;
     }
 }
@@ -68,14 +68,14 @@ impl Actor for ShardActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let limits = *self.table.borrow().limits();
         if let Some(reader) = self.reader.take() {
-            ctx.add_stream(gathered(reader, limits));
+            ctx.add_stream(batches(reader, limits));
         }
         ctx.run_interval(limits.tick, |shard, _| shard.table.borrow_mut().tick());
     }
 }
 
 impl Drop for ShardActor {
-    /// Also runs when a panic ends the actor: better to send everybody away than to leave them without news.
+    /// Closes all connections. Also runs after a panic: without the actor, open connections would get no more events.
     fn drop(&mut self) {
         if let Ok(table) = self.table.try_borrow() {
             table.close_all(DisconnectReason::Internal);
@@ -85,7 +85,7 @@ impl Drop for ShardActor {
 
 impl StreamHandler<FeedProgress> for ShardActor {
     fn handle(&mut self, received: FeedProgress, _: &mut Self::Context) {
-        self.table.borrow_mut().announce(&received.step, received.position);
+        self.table.borrow_mut().deliver(&received.step, received.position);
     }
 }
 
@@ -99,7 +99,7 @@ impl Handler<CloseAll> for ShardActor {
         Box::pin(async move {
             while table.borrow().len() > 0 {
                 if Instant::now() >= until {
-                    table.borrow().cut_all();
+                    table.borrow().abort_all();
                     return;
                 }
                 tokio::time::sleep(CloseAll::POLL).await;
@@ -109,53 +109,53 @@ impl Handler<CloseAll> for ShardActor {
 }
 
 impl CloseAll {
-    /// Between two looks whether all are gone. It happens once in a process's life; a bell would have to be rung by
-    /// every connection that leaves.
+    /// Time between two checks whether all connections have ended. The shutdown happens once per process; with a
+    /// notification instead, each connection would have to notify when it ends.
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
 }
 
-/// The feed, in slices. After what was there was told, what comes next is gathered for a moment, so that under load each
-/// connection is written to once per moment and not once per event; after a pause the first is told of at once.
-fn gathered(reader: FeedReader, limits: SocketLimits) -> impl Stream<Item = FeedProgress> {
-    let gather = Gather { reader, limits, rested: Instant::now(), rest: Vec::new().into_iter() };
-    stream::unfold(gather, |mut gather| async move { Some((gather.next().await, gather)) })
+/// Returns the feed as a stream of batches. After a batch, events are gathered for [`SocketLimits::gather`], so that under
+/// load each connection is written to once per batch and not once per event. The first event after a pause is sent at once.
+fn batches(reader: FeedReader, limits: SocketLimits) -> impl Stream<Item = FeedProgress> {
+    let batcher = FeedBatcher { reader, limits, gather_until: Instant::now(), unsent: Vec::new().into_iter() };
+    stream::unfold(batcher, |mut batcher| async move { Some((batcher.next().await, batcher)) })
 }
 
-struct Gather {
+struct FeedBatcher {
     reader: FeedReader,
     limits: SocketLimits,
-    /// Until then nothing is told.
-    rested: Instant,
-    /// What was read and not told yet.
-    rest: std::vec::IntoIter<Arc<RecordedEvent>>,
+    /// The feed is not read before this time.
+    gather_until: Instant,
+    /// Events that were read and not returned yet.
+    unsent: std::vec::IntoIter<Arc<RecordedEvent>>,
 }
 
-impl Gather {
-    /// Events that are told at once. Between two slices the connections may write, so that a great batch does not look
-    /// like a backlog to a reader that keeps up.
+impl FeedBatcher {
+    /// Maximum number of events of one step. Between two steps the connections' tasks run and write, so that a large batch
+    /// does not make a client that reads fast look slow.
     const SLICE: usize = 128;
 
     async fn next(&mut self) -> FeedProgress {
-        if self.rest.len() > 0 {
+        if self.unsent.len() > 0 {
             tokio::task::yield_now().await;
         } else {
-            // A timer that is due already would still take a millisecond.
-            if self.rested > Instant::now() {
-                sleep_until(self.rested).await;
+            // Without this check, a timer that is due already would still take a millisecond.
+            if self.gather_until > Instant::now() {
+                sleep_until(self.gather_until).await;
             }
             match self.reader.next().await {
                 FeedStep::Reset => return FeedProgress { step: FeedStep::Reset, position: self.reader.cursor() },
                 FeedStep::Events(events) => {
                     if events.len() < FeedReader::STEP_MAX {
-                        // A single one is no load yet: what follows it soon waits for less.
+                        // A single event does not mean load, so the next events wait for a shorter time.
                         let gather = if events.len() == 1 { self.limits.gather * 2 / 5 } else { self.limits.gather };
-                        self.rested = Instant::now() + gather;
+                        self.gather_until = Instant::now() + gather;
                     }
-                    self.rest = events.into_iter();
+                    self.unsent = events.into_iter();
                 }
             }
         }
-        let events: Vec<_> = self.rest.by_ref().take(Self::SLICE).collect();
+        let events: Vec<_> = self.unsent.by_ref().take(Self::SLICE).collect();
         let position = events.last().map_or(self.reader.cursor(), |last| last.cursor);
         FeedProgress { step: FeedStep::Events(events), position }
     }
@@ -177,12 +177,12 @@ mod tests {
 
     #[derive(Message)]
     #[rtype(result = "()")]
-    struct Break;
+    struct Panic;
 
-    impl Handler<Break> for ShardActor {
+    impl Handler<Panic> for ShardActor {
         type Result = ();
-        fn handle(&mut self, _: Break, _: &mut Self::Context) {
-            panic!("as asked");
+        fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+            panic!("the test asked for a panic");
         }
     }
 
@@ -192,32 +192,32 @@ mod tests {
         RecordedEvent::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
     }
 
-    /// A connection that the shard takes in, and what its peer reads until a frame has this word in it.
-    async fn told(shard: &Shard, act: impl FnOnce(), word: &str) -> String {
+    /// Connects a client to the shard, calls `act`, and returns the bytes that the client receives up to `word`.
+    async fn received_until(shard: &Shard, act: impl FnOnce(), word: &str) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
         let (socket, _) = listener.accept().await.expect("a connection");
         let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
-        let task = actix::spawn(ConnectionTask::new(shard.clone(), connection, shard.shared.permit(None).expect("a place"), Box::new(())));
+        let task = actix::spawn(ConnectionTask::new(shard.clone(), connection, shard.shared.permit(None).expect("a permit"), Box::new(())));
         act();
-        let mut told = Vec::new();
-        while !String::from_utf8_lossy(&told).contains(word) {
-            assert_ne!(peer.read_buf(&mut told).await.expect("bytes"), 0, "{}", String::from_utf8_lossy(&told));
+        let mut received = Vec::new();
+        while !String::from_utf8_lossy(&received).contains(word) {
+            assert_ne!(peer.read_buf(&mut received).await.expect("bytes"), 0, "{}", String::from_utf8_lossy(&received));
         }
         task.abort();
-        String::from_utf8_lossy(&told).into_owned()
+        String::from_utf8_lossy(&received).into_owned()
     }
 
     #[actix::test]
-    async fn a_shard_that_panics_sends_its_connections_away_and_serves_the_next() {
+    async fn shard_that_panics_closes_its_connections_and_serves_the_next_one() {
         let feed = FeedLog::new(Cursor { epoch: 1, ..Cursor::default() }, FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 });
         let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default()).shard();
-        let before = told(&shard, || shard.actor.borrow().do_send(Break), "internal error").await;
+        let before = received_until(&shard, || shard.actor.borrow().do_send(Panic), "internal error").await;
         assert!(before.contains("Hello"), "{before:?}");
         assert!(!shard.actor.borrow().connected());
 
-        shard.revive();
-        let after = told(&shard, || feed.push([event(1)]), "TicketDeleted").await;
+        shard.restart_if_stopped();
+        let after = received_until(&shard, || feed.push([event(1)]), "TicketDeleted").await;
         assert!(after.contains("Hello"), "{after:?}");
     }
 }

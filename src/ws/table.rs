@@ -1,4 +1,4 @@
-//! Who is connected to one shard, and who is told what.
+//! The connections of one shard, and the delivery of events to them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,50 +32,53 @@ pub struct ConnectionTable {
     feed: FeedLog,
     clock: Clock,
     limits: SocketLimits,
-    /// Everything up to here was told to the live connections.
+    /// Every event up to this cursor was queued for the live connections.
     position: Cursor,
-    every: Group,
-    /// The live ones that watch all tickets.
+    all: Group,
+    /// Live connections that watch all tickets.
     watching_all: Group,
-    /// The live ones that watch some, by ticket.
+    /// Live connections that watch some tickets, by ticket.
     watching: HashMap<TicketId, Group>,
     by_user: HashMap<UserId, Group>,
-    revoked: Revoked,
-    latest: u64,
-    /// Those that an announcement has queued something for; empty between two of them.
+    revocations: RecentRevocations,
+    /// The number of the newest connection.
+    last_number: u64,
+    /// Connections for which [`ConnectionTable::deliver`] has queued frames; empty between two calls.
     due: Due,
     scratch: BytesMut,
     reset: Bytes,
-    /// What was last added to the gauge of queued bytes.
-    backlog_shown: i64,
+    /// The bytes that this shard has added to the gauge of queued bytes.
+    backlog_counted: i64,
     counters: DeliveryCounters,
 }
 
-/// What a client wants to resume from, and the budget that its replay is on.
+/// The cursor from which a client resumes, and the budget of its replay.
 #[derive(Debug)]
 pub struct Resume {
     pub cursor: Cursor,
     pub meter: ReplayMeter,
 }
 
-/// Looked up once: finding a series by its label costs as much as a delivery.
+/// Counters of delivered frames, looked up once: a lookup by label costs as much as a delivery.
 #[derive(Debug)]
 struct DeliveryCounters {
     public: IntCounter,
     private: IntCounter,
 }
 
-/// Sessions that ended just now: a connection whose session was checked before that, and that arrives after, must not stay.
+/// Sessions that were revoked a short time ago. A connection whose session was checked before the revocation, and that is
+/// admitted after it, must be closed.
 #[derive(Debug, Default)]
-struct Revoked(VecDeque<(Instant, UserId, Scope)>);
+struct RecentRevocations(VecDeque<(Instant, UserId, RevokedSessions)>);
 
+/// The sessions of a user that a revocation ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Scope {
+enum RevokedSessions {
     One(SessionDigest),
     AllBut(Option<SessionDigest>),
 }
 
-impl Scope {
+impl RevokedSessions {
     fn covers(&self, session: &SessionDigest) -> bool {
         match self {
             Self::One(ended) => ended == session,
@@ -84,25 +87,25 @@ impl Scope {
     }
 }
 
-impl Revoked {
-    /// Remembered at once; sign-outs beyond that push the oldest out.
+impl RecentRevocations {
+    /// Maximum number of entries; a further one removes the oldest.
     const LEN_MAX: usize = 4096;
 
-    fn add(&mut self, now: Instant, user: UserId, scope: Scope) {
+    fn add(&mut self, now: Instant, user: UserId, sessions: RevokedSessions) {
         if self.0.len() >= Self::LEN_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((now, user, scope));
+        self.0.push_back((now, user, sessions));
     }
 
-    fn forget(&mut self, now: Instant, limits: &SocketLimits) {
+    fn remove_old(&mut self, now: Instant, limits: &SocketLimits) {
         while self.0.front().is_some_and(|(at, ..)| now - *at > limits.revoked_kept) {
             self.0.pop_front();
         }
     }
 
     fn covers(&self, viewer: &Viewer) -> bool {
-        self.0.iter().any(|(_, user, scope)| *user == viewer.user && scope.covers(&viewer.session))
+        self.0.iter().any(|(_, user, sessions)| *user == viewer.user && sessions.covers(&viewer.session))
     }
 }
 
@@ -114,16 +117,16 @@ impl ConnectionTable {
             clock,
             limits,
             position,
-            every: Group::new(),
+            all: Group::new(),
             watching_all: Group::new(),
             watching: HashMap::new(),
             by_user: HashMap::new(),
-            revoked: Revoked::default(),
-            latest: 0,
+            revocations: RecentRevocations::default(),
+            last_number: 0,
             due: Due::new(),
             scratch: BytesMut::new(),
             reset: ServerFrame::Reset {}.to_bytes(),
-            backlog_shown: 0,
+            backlog_counted: 0,
             counters: DeliveryCounters { public: counter("public"), private: counter("private") },
         }
     }
@@ -133,14 +136,14 @@ impl ConnectionTable {
     }
 
     pub fn len(&self) -> usize {
-        self.every.len()
+        self.all.len()
     }
 
-    /// Takes in a connection and greets it, after the `head`. `resume`: what the client wants to resume from, if it does.
+    /// Adds a connection and sends it `head`, then `Hello`. `resume`: the cursor from which the client asks to resume.
     pub fn admit(&mut self, viewer: Option<Viewer>, socket: TcpStream, head: Bytes, resume: Option<Resume>) -> Rc<Connection> {
         let resumed = resume.and_then(|Resume { cursor, meter }| {
             let reader = self.feed.resume(cursor)?;
-            // A client that missed nothing needs no budget.
+            // A client that missed no event needs no budget.
             let has_missed = cursor < self.feed.cursor();
             if has_missed && !meter.take(CatchUp::BYTES_MIN) {
                 METRICS.replays_refused.inc();
@@ -149,31 +152,31 @@ impl ConnectionTable {
             Some((cursor, CatchUp::new(reader, meter)))
         });
         let is_resumed = resumed.is_some();
-        // The log may be ahead of what this shard has told of; who comes now has no use for what was before.
+        // The feed may be ahead of the events that this shard has delivered. A new connection does not need those between.
         let (after, catch_up) = match resumed {
             Some((cursor, catch_up)) => (cursor, Some(catch_up)),
             None => (self.feed.cursor(), None),
         };
-        self.latest += 1;
-        let connection = Rc::new(Connection::new(self.latest, viewer, (socket, head), after, catch_up, &self.limits));
+        self.last_number += 1;
+        let connection = Rc::new(Connection::new(self.last_number, viewer, (socket, head), after, catch_up, &self.limits));
         connection.answer(protocol::hello(self.clock.now(), after, is_resumed));
-        // The greeting's room; who never hears anything needs none.
+        // `Hello` is written in most cases. An idle connection should hold no memory for its queue.
         connection.state_mut().send_queue.shrink();
-        self.every.insert(connection.number, connection.clone());
+        self.all.insert(connection.number, connection.clone());
         if let Some(viewer) = &connection.viewer {
             self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
-            if self.revoked.covers(viewer) {
+            if self.revocations.covers(viewer) {
                 connection.close(DisconnectReason::SignedOut, &self.limits);
             }
         }
         if connection.is_live() {
-            self.go_live(&connection);
+            self.add_live(&connection);
         }
         connection
     }
 
-    /// From here on the connection is told of the present.
-    pub fn go_live(&mut self, connection: &Rc<Connection>) {
+    /// Adds a connection that has caught up to the live connections: new events are delivered to it.
+    pub fn add_live(&mut self, connection: &Rc<Connection>) {
         match &connection.state().watch {
             Watch::All => {
                 self.watching_all.insert(connection.number, connection.clone());
@@ -186,16 +189,16 @@ impl ConnectionTable {
         }
     }
 
-    /// The connection is over.
+    /// Removes a connection that is over.
     pub fn remove(&mut self, connection: &Connection) {
-        self.every.remove(&connection.number);
+        self.all.remove(&connection.number);
         self.unwatch(connection);
         if let Some(viewer) = &connection.viewer {
-            leave(&mut self.by_user, &viewer.user, connection);
+            remove_from_group(&mut self.by_user, &viewer.user, connection);
         }
     }
 
-    /// Does what a client asked for, and answers.
+    /// Executes a client's command, and answers it.
     pub fn handle_command(&mut self, connection: &Rc<Connection>, command: ClientCommand) {
         self.unwatch(connection);
         let (watch, count) = match command {
@@ -207,21 +210,21 @@ impl ConnectionTable {
         };
         connection.state_mut().watch = watch;
         if connection.is_live() {
-            self.go_live(connection);
+            self.add_live(connection);
         }
         let cursor = CursorText(connection.position(self.position));
         connection.answer(ServerFrame::Watching { tickets: count, cursor }.to_bytes());
     }
 
-    /// Tells of a step of the feed, after which everything up to `position` was told.
-    pub fn announce(&mut self, step: &FeedStep, position: Cursor) {
+    /// Delivers a step of the feed to the live connections. After it, `position` is the last delivered cursor.
+    pub fn deliver(&mut self, step: &FeedStep, position: Cursor) {
         match step {
             FeedStep::Reset => {
-                // Those that catch up find it in their own reading.
-                for connection in self.every.values().filter(|connection| connection.is_live()) {
+                // A connection that catches up finds the reset with its own feed reader.
+                for connection in self.all.values().filter(|connection| connection.is_live()) {
                     connection.reset(position, &self.reset);
                 }
-                // A revocation may be among what was lost.
+                // A revocation may be among the lost events.
                 for connection in self.by_user.values().flat_map(Group::values) {
                     connection.close(DisconnectReason::SessionUnverified, &self.limits);
                 }
@@ -231,10 +234,10 @@ impl ConnectionTable {
                 let (mut public, mut private) = (0, 0);
                 let mut due = std::mem::take(&mut self.due);
                 for recorded in events {
-                    self.end_sessions(&recorded.event);
+                    self.close_revoked(&recorded.event);
                     let frames = recorded.frames.get_or_init(|| protocol::render(recorded));
-                    public += self.tell_watchers(recorded, frames, &mut bounded, &mut due);
-                    private += self.tell_owner(recorded, frames, &mut bounded, &mut due);
+                    public += self.enqueue_for_watchers(recorded, frames, &mut bounded, &mut due);
+                    private += self.enqueue_for_owner(recorded, frames, &mut bounded, &mut due);
                 }
                 due.drain(..).for_each(|connection| connection.write(&mut self.scratch));
                 self.due = due;
@@ -246,12 +249,13 @@ impl ConnectionTable {
         self.position = position;
     }
 
-    /// Everybody who watches, but for an owner who gets a frame of their own.
-    fn tell_watchers(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
+    /// Queues the public frame for all connections that watch the ticket, except those of an owner who gets a private
+    /// frame. Returns the number of connections.
+    fn enqueue_for_watchers(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
         let kind = protocol::public_kind(&recorded.event, ticket);
-        // A copy of this thread's own: the threads would fight over the count of references to a common one, twice for
-        // every delivery.
+        // Each thread makes its own copy. With a shared one, the threads would contend for its reference count, twice for
+        // each delivery.
         let frame = &Bytes::copy_from_slice(frame);
         let has_own = frames.private.is_some();
         let named = self.watching.get(&ticket).map(Group::values).into_iter().flatten();
@@ -264,49 +268,51 @@ impl ConnectionTable {
         delivered
     }
 
-    fn tell_owner(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
+    /// Queues the private frame for the live connections of its owner. Returns the number of connections.
+    fn enqueue_for_owner(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
         let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
         let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
         mine.map(|connection| u64::from(connection.enqueue(recorded.cursor, FrameKind::Private, frame, &self.reset, bounded, due))).sum()
     }
 
-    fn end_sessions(&mut self, event: &Event) {
-        let (user, scope) = match event {
-            Event::SessionRevoked { user, session } => (*user, Scope::One(session.clone())),
-            Event::SessionsRevoked { user, except } => (*user, Scope::AllBut(except.clone())),
+    /// Closes the connections whose sessions the event revokes.
+    fn close_revoked(&mut self, event: &Event) {
+        let (user, sessions) = match event {
+            Event::SessionRevoked { user, session } => (*user, RevokedSessions::One(session.clone())),
+            Event::SessionsRevoked { user, except } => (*user, RevokedSessions::AllBut(except.clone())),
             _ => return,
         };
         for connection in self.by_user.get(&user).map(Group::values).into_iter().flatten() {
-            if connection.viewer.as_ref().is_some_and(|viewer| scope.covers(&viewer.session)) {
+            if connection.viewer.as_ref().is_some_and(|viewer| sessions.covers(&viewer.session)) {
                 connection.close(DisconnectReason::SignedOut, &self.limits);
             }
         }
-        self.revoked.add(Instant::now(), user, scope);
+        self.revocations.add(Instant::now(), user, sessions);
     }
 
-    /// Looks after all connections.
+    /// Runs the periodic checks of all connections, and updates the gauge of queued bytes.
     pub fn tick(&mut self) {
         let (now, time) = (Instant::now(), self.clock.now());
-        self.revoked.forget(now, &self.limits);
+        self.revocations.remove_old(now, &self.limits);
         let mut backlog = 0;
-        for connection in self.every.values() {
-            connection.look_after(now, time, &self.limits);
+        for connection in self.all.values() {
+            connection.check(now, time, &self.limits);
             backlog += connection.state().send_queue.bytes();
         }
         let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
-        METRICS.sockets_backlog_bytes.add(backlog - self.backlog_shown);
-        self.backlog_shown = backlog;
+        METRICS.sockets_backlog_bytes.add(backlog - self.backlog_counted);
+        self.backlog_counted = backlog;
     }
 
     pub fn close_all(&self, cause: DisconnectReason) {
-        for connection in self.every.values() {
+        for connection in self.all.values() {
             connection.close(cause, &self.limits);
         }
     }
 
-    pub fn cut_all(&self) {
-        for connection in self.every.values() {
-            connection.cut();
+    pub fn abort_all(&self) {
+        for connection in self.all.values() {
+            connection.abort();
         }
     }
 
@@ -314,7 +320,7 @@ impl ConnectionTable {
         self.watching_all.remove(&connection.number);
         if let Watch::These(tickets) = &connection.state().watch {
             for ticket in tickets {
-                leave(&mut self.watching, ticket, connection);
+                remove_from_group(&mut self.watching, ticket, connection);
             }
         }
     }
@@ -322,12 +328,12 @@ impl ConnectionTable {
 
 impl Drop for ConnectionTable {
     fn drop(&mut self) {
-        METRICS.sockets_backlog_bytes.sub(self.backlog_shown);
+        METRICS.sockets_backlog_bytes.sub(self.backlog_counted);
     }
 }
 
-/// Takes a connection out of a group, and the group away with its last one.
-fn leave<K: std::hash::Hash + Eq>(groups: &mut HashMap<K, Group>, key: &K, connection: &Connection) {
+/// Removes a connection from a group, and removes the group if it is then empty.
+fn remove_from_group<K: std::hash::Hash + Eq>(groups: &mut HashMap<K, Group>, key: &K, connection: &Connection) {
     if let Some(group) = groups.get_mut(key) {
         group.remove(&connection.number);
         if group.is_empty() {

@@ -1,7 +1,7 @@
-//! What a connection's task does: it reads what the peer says, and writes what the socket did not take at once.
+//! The task of a connection: reads the peer's frames, and writes the bytes that the socket did not accept at once.
 //!
-//! What the shard has to tell it writes to the socket by itself, as long as the socket takes all of it; then this task
-//! waits for the socket, and the shard goes on.
+//! The shard writes events to the socket itself while the socket accepts all of them. When the socket is full, this task
+//! waits for the socket, and the shard continues with other connections.
 
 use std::{
     any::Any,
@@ -24,20 +24,20 @@ use super::{
     protocol,
 };
 
-/// Carries a connection to its end; when it is dropped, the connection gives up its place in the table.
+/// Reads and writes a connection until it is over. Dropping the task removes the connection from the table.
 pub struct ConnectionTask {
     shard: Shard,
     connection: Rc<Connection>,
     frame_decoder: FrameDecoder,
-    /// When the last frames came, at most `frames_max`.
+    /// Arrival times of the last frames, at most `frames_max`.
     recent: VecDeque<Instant>,
     _permit: ConnectionPermit,
-    /// What the server counts the connection by.
+    /// The HTTP server's permit for the connection, dropped when the connection is over.
     _address_permit: Box<dyn Any>,
 }
 
 impl ConnectionTask {
-    /// As much as nearly every frame: on the stack, since thousands of sockets say nothing most of the time.
+    /// Size of the read buffer, in bytes: nearly all frames fit. It is on the stack, so that idle connections need none.
     const READ_BYTES: usize = 4096;
 
     pub fn new(shard: Shard, connection: Rc<Connection>, permit: ConnectionPermit, address_permit: Box<dyn Any>) -> Self {
@@ -45,7 +45,7 @@ impl ConnectionTask {
         Self { shard, connection, frame_decoder, recent: VecDeque::new(), _permit: permit, _address_permit: address_permit }
     }
 
-    /// Reads until nothing is there, or nothing more is wanted.
+    /// Reads until the socket has no more input, or no more input is wanted.
     fn read(&mut self, cx: &mut Context<'_>) {
         let mut bytes = [0; Self::READ_BYTES];
         loop {
@@ -57,7 +57,7 @@ impl ConnectionTask {
         }
     }
 
-    /// Hears bytes of the peer's.
+    /// Decodes bytes from the peer, and handles each complete frame.
     pub fn on_bytes(&mut self, mut bytes: &[u8]) {
         loop {
             match self.frame_decoder.next(&mut bytes, &self.shard.shared.partial_bytes) {
@@ -67,13 +67,13 @@ impl ConnectionTask {
                         return;
                     }
                 }
-                // What follows is no frame any more.
+                // The bytes after an invalid frame cannot be decoded.
                 Err(cause) => return self.connection.close(cause, &self.shard.shared.limits),
             }
         }
     }
 
-    /// Does what a frame asks for; `Break` after the last one.
+    /// Handles one frame. Returns `Break` after a close frame.
     fn on_frame(&mut self, frame: IncomingFrame) -> ControlFlow<()> {
         let Self { shard, connection, recent, .. } = self;
         let limits = &shard.shared.limits;
@@ -82,9 +82,9 @@ impl ConnectionTask {
             connection.peer_closes(reason.as_ref(), limits);
             return ControlFlow::Break(());
         }
-        // An answer to our ping is no doing of the client's.
-        let is_asked_for = frame == IncomingFrame::Pong && connection.state_mut().liveness.answered();
-        if !is_asked_for && is_too_much(recent, Instant::now(), limits) {
+        // A pong that answers a ping of the server does not count against the client's rate.
+        let is_requested = frame == IncomingFrame::Pong && connection.state_mut().liveness.answered();
+        if !is_requested && exceeds_rate(recent, Instant::now(), limits) {
             connection.close(DisconnectReason::TooManyFrames, limits);
             return ControlFlow::Continue(());
         }
@@ -103,8 +103,9 @@ impl ConnectionTask {
     }
 }
 
-/// Whether one more frame is more than there may be at one time; `recent`: when the last ones came.
-fn is_too_much(recent: &mut VecDeque<Instant>, now: Instant, limits: &SocketLimits) -> bool {
+/// Records a frame at `now`, and returns whether it is more than `frames_max` within `frames_window`. `recent`: the arrival
+/// times of the last frames.
+fn exceeds_rate(recent: &mut VecDeque<Instant>, now: Instant, limits: &SocketLimits) -> bool {
     while recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
         recent.pop_front();
     }
@@ -119,20 +120,20 @@ fn is_too_much(recent: &mut VecDeque<Instant>, now: Instant, limits: &SocketLimi
 impl Future for ConnectionTask {
     type Output = ();
 
-    /// Does what can be done now; `Ready` when the connection is over.
+    /// Reads and writes as far as possible now. Returns `Ready` when the connection is over.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let carrier = self.get_mut();
-        carrier.connection.state_mut().will_wake(cx.waker());
+        let task = self.get_mut();
+        task.connection.state_mut().will_wake(cx.waker());
         loop {
-            carrier.read(cx);
-            match carrier.connection.next(cx) {
+            task.read(cx);
+            match task.connection.next(cx) {
                 NextStep::Over => return Poll::Ready(()),
                 NextStep::Wait => return Poll::Pending,
                 NextStep::Yield => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                NextStep::CaughtUp => carrier.shard.table.borrow_mut().go_live(&carrier.connection),
+                NextStep::CaughtUp => task.shard.table.borrow_mut().add_live(&task.connection),
                 NextStep::Read => {}
             }
         }

@@ -1,4 +1,4 @@
-//! From an HTTP request to a connection: the handshake, and what it leaves in its answer for whoever hands the socket over.
+//! The WebSocket handshake, and the takeover of the socket from the HTTP server.
 
 use std::{any::Any, net::IpAddr};
 
@@ -18,7 +18,7 @@ use crate::{
     store::Cursor,
 };
 
-/// Who a connection belongs to, as `http` found out.
+/// The signed-in user of a connection, as `http` determined it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Viewer {
     pub user: UserId,
@@ -26,14 +26,14 @@ pub struct Viewer {
     pub expires_at: Timestamp,
 }
 
-/// Why a request does not become a connection.
+/// The reason why a request does not become a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// It is no WebSocket handshake (RFC 6455 §4.2.1).
+    /// The request is not a WebSocket handshake (RFC 6455 §4.2.1).
     #[error("{0}")]
     Handshake(HandshakeError),
-    /// The process, or the client's address, has as many connections as it may, or the process is shutting down.
-    #[error("no more connections are taken")]
+    /// The process or the client's address has its maximum of connections, or the process is shutting down.
+    #[error("no more connections are accepted")]
     Full,
 }
 
@@ -46,21 +46,21 @@ impl ResponseError for Refused {
     }
 }
 
-/// Answers a handshake. The caller has checked its origin, and knows from its session who sent it; among the answer's
-/// extensions is the [`AcceptedUpgrade`] with which the connection begins once the server has given its socket away.
+/// Answers a handshake. The caller has checked the origin, and has determined the user by the session. The extensions of
+/// the answer hold the [`AcceptedUpgrade`], which starts the connection when the server has handed over the socket.
 ///
-/// `address`: the client whose connections and replays are bounded together; `None`: they are not.
+/// `address`: the client address whose connections and replays are bounded together; `None`: they are not bounded.
 ///
-/// The query parameter `after` asks to resume from a cursor; one that is not understood counts as unknown.
+/// The query parameter `after` asks to resume from a cursor. A value that is not a cursor is ignored.
 ///
 /// # Errors
 /// [`Refused`].
 pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>, address: Option<IpAddr>) -> Result<HttpResponse, Refused> {
     let mut answer = handshake(request).map_err(Refused::Handshake)?.finish();
-    // First this: it may be what gives places back.
-    shard.revive();
+    // The restart comes before the permit: a panic closes connections, and so gives permits back.
+    shard.restart_if_stopped();
     let permit = shard.shared.permit(address).ok_or(Refused::Full)?;
-    // A cursor has no character that a query would have to escape.
+    // A cursor has no character that must be escaped in a query.
     let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());
     let resume = after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
@@ -68,7 +68,7 @@ pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>, add
     Ok(answer)
 }
 
-/// What was agreed on in a handshake. Thrown away, it gives the connection's place to the next.
+/// A connection whose handshake was accepted. Dropping it gives the connection's permit back.
 #[derive(Debug)]
 pub struct AcceptedUpgrade {
     shard: Shard,
@@ -78,8 +78,9 @@ pub struct AcceptedUpgrade {
 }
 
 impl AcceptedUpgrade {
-    /// Begins the connection on its socket, in a task of its own on this thread. `head`: the bytes of the answer to the
-    /// handshake, which go first; `early`: what was read beyond the request; `address_permit` is kept until the connection ends.
+    /// Starts the connection on its socket, in a new task on this thread. `head`: the bytes of the answer to the handshake,
+    /// which are sent first. `early`: the bytes that were read after the request. `address_permit` is kept until the
+    /// connection ends.
     pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], address_permit: Box<dyn Any>) {
         let Self { shard, viewer, resume, permit } = self;
         prepare(&socket, &shard.shared.limits);
@@ -90,15 +91,15 @@ impl AcceptedUpgrade {
     }
 }
 
-/// Frames are small and should leave at once; what is not acknowledged, or meets a closed window, within `silence_max` ends
-/// the connection.
+/// Sets the socket's options. Frames are small and must be sent at once. The kernel ends the connection if data stays
+/// unacknowledged, or the peer's window stays closed, for `silence_max`.
 fn prepare(socket: &TcpStream, limits: &SocketLimits) {
     let socket = SockRef::from(socket);
     let outcome = socket.set_tcp_nodelay(true).and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
-    // Elsewhere than on Linux the pings and the stalled queue have to find it out.
+    // On other systems than Linux, only the pings and the stalled queue detect such a connection.
     #[cfg(target_os = "linux")]
     let outcome = outcome.and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));
     if let Err(error) = outcome {
-        tracing::debug!(%error, "a socket's options could not be set");
+        tracing::debug!(%error, "the options of a WebSocket's socket could not be set; the connection is used without them");
     }
 }
