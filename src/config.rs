@@ -1,4 +1,4 @@
-//! Settings: every flag of `gittix serve`, its environment variable, its default and what it may be.
+//! The settings of `gittix serve`: each flag with its environment variable, default and permitted values.
 
 use std::{
     fmt, io,
@@ -16,46 +16,46 @@ mod stripe;
 
 pub use stripe::{Mode, StripeConfig};
 
-/// How one server process is set up. Durations are written as `10m`, `15s`, `800ms`.
+/// The settings of one server process. Durations are written as `10m`, `15s`, `800ms`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Where to listen, an address or a name; port 0 takes a free one, and the first log line tells which.
+    /// Address to listen on, an IP address or a name; port 0 takes a free port, which the first log line states.
     #[arg(long, env = "GITTIX_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
     pub addr: HostPort,
-    /// Where to serve `/metrics`, and `/healthz` and `/readyz` too; `/metrics` is then not served on the other address.
+    /// Address that serves `/metrics`, `/healthz` and `/readyz`; `/metrics` is then not served on the other address.
     #[arg(long, env = "GITTIX_ADMIN_ADDR", value_name = "HOST:PORT")]
     pub admin_addr: Option<HostPort>,
-    /// The embedded store's folder, and the sandbox processor's ledger.
+    /// Folder of the embedded store and of the sandbox processor's ledger.
     #[arg(long, env = "GITTIX_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Use MongoDB (a replica set) instead of the embedded store; the database is the URI's, else `gittix`.
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
     pub mongodb_uri: Option<Secret>,
-    /// How long a start waits for MongoDB; 0s tries once.
+    /// How long a start waits for MongoDB, and at least for the tickets to load; 0s tries MongoDB once.
     #[arg(long, env = "GITTIX_STORE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub store_wait: Millis,
-    /// What browsers call this server by, separated by commas; the first decides on secure cookies.
+    /// Origins under which browsers reach this server, separated by commas; the first decides on secure cookies.
     #[arg(long, env = "GITTIX_PUBLIC_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
-    /// This replica's stable name [default: the host's name].
+    /// Stable name of this replica [default: the host's name].
     #[arg(long, env = "GITTIX_REPLICA", value_name = "NAME", value_parser = parse_replica)]
     pub replica: Option<ReplicaName>,
-    /// From the lock to the end of the time to enter payment.
+    /// Time from the lock to the end of the payment window.
     #[arg(long, env = "GITTIX_PAYMENT_WINDOW", default_value = "10m", value_name = "DURATION", value_parser = parse_duration)]
     pub payment_window: Millis,
-    /// From the lock to the moment at which the ticket is free again.
+    /// Time from the lock to its release, after which the ticket can be locked again.
     #[arg(long, env = "GITTIX_LOCK_DURATION", default_value = "15m", value_name = "DURATION", value_parser = parse_duration)]
     pub lock_duration: Millis,
-    /// How much longer a capture that is on its way may hold the lock.
+    /// Additional time for which a capture in progress may hold the lock.
     #[arg(long, env = "GITTIX_SETTLE_GRACE", default_value = "60s", value_name = "DURATION", value_parser = parse_duration)]
     pub settle_grace: Millis,
-    /// Free the ticket when the payment window closes without a payment.
+    /// Release the ticket when the payment window ends without a payment.
     #[arg(long, env = "GITTIX_EARLY_RELEASE", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub early_release: bool,
     /// How many locks a user may hold at once.
     #[arg(long, env = "GITTIX_MAX_LOCKS", default_value = "4", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_locks: u32,
-    /// The wait after three locks of one user on one ticket came to nothing within an hour; 0s for none.
+    /// Wait before a user may lock a ticket again after three of their locks on it ended without a sale within an hour; 0s for none.
     #[arg(long, env = "GITTIX_RELOCK_WAIT", default_value = "15m", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub relock_wait: Millis,
     /// How many tickets a user may have on sale at once.
@@ -70,19 +70,19 @@ pub struct Config {
     /// Limits per user, IP address and network; `off` for load tests. Locks per user, deadlines and bounds on memory stay.
     #[arg(long, env = "GITTIX_RATE_LIMIT", default_value = "on", value_name = "SWITCH")]
     pub rate_limit: Switch,
-    /// Networks, or single addresses, whose `X-Forwarded-For` is believed, separated by commas.
+    /// Networks or single addresses whose `X-Forwarded-For` is trusted, separated by commas.
     #[arg(long, env = "GITTIX_TRUSTED_PROXIES", value_name = "NETWORK,…", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// What is logged: a level, or a filter such as `info,gittix::ws=debug`.
+    /// Log filter: a level, or a filter such as `info,gittix::ws=debug`.
     #[arg(long, env = "GITTIX_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
-    /// How it is logged.
+    /// Format of the log.
     #[arg(long, env = "GITTIX_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// Permit the sandbox, or a test key of Stripe's, although the first public origin is https.
+    /// Permit the sandbox or a test key of Stripe although the first public origin is https.
     #[arg(long, env = "GITTIX_ALLOW_SANDBOX", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_sandbox: bool,
-    /// How payment is taken.
+    /// Settings of Stripe.
     #[command(flatten)]
     pub stripe: StripeConfig,
 }
@@ -99,7 +99,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// A setting that is never printed: it is, or holds, a password.
+/// A secret setting, which is never printed: it is or contains a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -158,10 +158,10 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// The addresses of the host, always in the same order: IPv4 first, then by number.
+    /// Returns the addresses of the host, always in the same order: IPv4 first, then by number.
     ///
     /// # Errors
-    /// The resolver's; an unknown name is one.
+    /// The resolver's errors, for example for an unknown name.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addrs: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         addrs.sort_by_key(|addr| (addr.is_ipv6(), *addr));
@@ -195,12 +195,12 @@ impl FromStr for HostPort {
     }
 }
 
-/// Hides the user part of each URL in a text: it may hold a password.
+/// Hides the user part of each URL in a text, since it may contain a password.
 pub fn without_credentials(text: &str) -> String {
     let mut parts = text.split("://");
     let mut hidden = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        // A password that is not encoded may hold anything but white space and quotes.
+        // A password that is not encoded may contain every character except white space and quotes.
         let end = part.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(part.len());
         let rest = part[..end].rfind('@').map_or(part, |at| &part[at..]);
         hidden.push_str("://");
@@ -211,7 +211,7 @@ pub fn without_credentials(text: &str) -> String {
 }
 
 impl Config {
-    /// What a setting alone cannot tell: whether it goes together with the others.
+    /// Checks that the settings are consistent with each other.
     ///
     /// # Errors
     /// One line that names the setting.
@@ -220,8 +220,8 @@ impl Config {
             return Err("GITTIX_PAYMENT_WINDOW must not be longer than GITTIX_LOCK_DURATION".into());
         }
         self.stripe.check()?;
-        let moves_money = self.stripe.mode() == Some(Mode::Live);
-        if self.is_https() && !moves_money && !self.allow_sandbox {
+        let takes_real_payments = self.stripe.mode() == Some(Mode::Live);
+        if self.is_https() && !takes_real_payments && !self.allow_sandbox {
             let lacking = if self.stripe.mode().is_none() { "is not set" } else { "is a test key" };
             return Err(format!(
                 "STRIPE_SECRET_KEY {lacking}, but GITTIX_PUBLIC_ORIGIN is https: buyers would get tickets for test cards; \
@@ -231,12 +231,12 @@ impl Config {
         Ok(self)
     }
 
-    /// Whether browsers reach this server by https: by the first public origin.
+    /// Returns whether browsers reach this server by https, according to the first public origin.
     pub fn is_https(&self) -> bool {
         self.public_origin.first().is_some_and(Origin::is_https)
     }
 
-    /// The rules of the lock.
+    /// Returns the rules of locks, payments and listings.
     pub fn policy(&self) -> Policy {
         Policy {
             payment_window: self.payment_window,
@@ -250,7 +250,7 @@ impl Config {
         }
     }
 
-    /// How many locks one network may hold at once; 0: any number.
+    /// Returns the maximum number of locks that one network may hold at once; 0: any number.
     pub fn locks_per_network_max(&self) -> u32 {
         if self.limits_rates() { self.max_locks_per_network } else { 0 }
     }
@@ -262,10 +262,10 @@ impl Config {
 
 fn parse_duration(text: &str) -> Result<Millis, String> {
     let duration = parse_duration_or_zero(text)?;
-    if duration == Millis(0) { Err("must be longer than nothing".into()) } else { Ok(duration) }
+    if duration == Millis(0) { Err("must be longer than 0s".into()) } else { Ok(duration) }
 }
 
-/// For what 0s turns off.
+/// Parses a duration for a setting that 0s turns off.
 fn parse_duration_or_zero(text: &str) -> Result<Millis, String> {
     let duration = humantime::parse_duration(text.trim()).map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
     if duration.as_secs() > 366 * 24 * 3600 {

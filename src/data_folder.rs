@@ -1,4 +1,5 @@
-//! The data folder and its files: readable by their owner alone, whatever the umask.
+//! The data folder and its files. A folder or file that this module creates is accessible to its owner only, whatever the
+//! umask. An existing folder with other files keeps its mode.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -7,20 +8,20 @@ use std::{
     path::Path,
 };
 
-/// Mode of the folder: its owner's.
+/// Mode of the folder: access for its owner only.
 const FOLDER_MODE: u32 = 0o700;
-/// Mode of a file in it: its owner's.
+/// Mode of a file: access for its owner only.
 const FILE_MODE: u32 = 0o600;
-/// What group and others may do.
+/// The mode bits of group and others.
 const OTHERS: u32 = 0o077;
-/// How our files end. A folder with other files may be a home folder or `/tmp`.
+/// Extension of the files of this program. A folder with other files may be a home folder or `/tmp`.
 const OWN_EXTENSION: &str = "redb";
 
-/// Makes `folder` (0700), or takes access away from group and others if it holds nothing but our files. A folder that holds
-/// other files, or is not ours to change, is left as it is, with a line in the log.
+/// Creates `folder` with mode 0700. An existing folder that holds only files of this program gets this mode too. A folder
+/// that holds other files, or whose mode cannot be changed, keeps its mode, and a warning is logged.
 ///
 /// # Errors
-/// The folder cannot be made or read.
+/// The folder cannot be created or read.
 pub fn prepare(folder: &Path) -> io::Result<()> {
     if !folder.exists() {
         return DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
@@ -29,30 +30,30 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
     if mode & OTHERS == 0 {
         return Ok(());
     }
-    let is_tightened = holds_only_own_files(folder)? && fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).is_ok();
-    if !is_tightened {
+    let is_restricted = holds_only_own_files(folder)? && fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).is_ok();
+    if !is_restricted {
         let mode = format!("{:04o}", mode & 0o7777);
-        tracing::warn!(folder = %folder.display(), mode, "the data folder is open to other users; chmod it to 0700");
+        tracing::warn!(folder = %folder.display(), mode, "the data folder is accessible to other users; change its mode to 0700 (chmod 0700)");
     }
     Ok(())
 }
 
-/// Opens a file of the data folder for reading and writing. What is not there yet is made (0600); the mode of what is there is
-/// set to the same.
+/// Opens a file of the data folder for reading and writing. Creates it with mode 0600 if it does not exist, and sets this
+/// mode if group or others have access. A file whose mode cannot be changed is used, and a warning is logged.
 ///
 /// # Errors
-/// It cannot be opened.
+/// The file cannot be opened.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
     if file.metadata()?.mode() & OTHERS != 0
         && let Err(error) = file.set_permissions(Permissions::from_mode(FILE_MODE))
     {
-        tracing::warn!(file = %path.display(), %error, "the file is open to other users, and its mode cannot be changed");
+        tracing::warn!(file = %path.display(), %error, "the file is accessible to other users, and its mode cannot be changed; change its owner, or its mode to 0600");
     }
     Ok(file)
 }
 
-/// Whether there is nothing in `folder` but files of ours, and what a file system puts there by itself.
+/// Returns whether `folder` holds only files of this program and `lost+found`, which some file systems create.
 fn holds_only_own_files(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -73,7 +74,7 @@ mod tests {
     impl Scratch {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("gittix-folder-{}-{name}", std::process::id()));
-            fs::create_dir_all(&path).expect("made");
+            fs::create_dir_all(&path).expect("created");
             fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("set");
             Self(path)
         }
@@ -86,20 +87,20 @@ mod tests {
     }
 
     fn mode(path: &Path) -> u32 {
-        fs::metadata(path).expect("it is there").mode() & 0o7777
+        fs::metadata(path).expect("the file exists").mode() & 0o7777
     }
 
     #[test]
-    fn new_folder_and_file_belong_to_their_owner_alone() {
+    fn new_folder_and_file_are_accessible_to_their_owner_only() {
         let scratch = Scratch::new("new");
         let folder = scratch.0.join("deeper/data");
-        prepare(&folder).expect("made");
-        open_file(&folder.join("gittix.redb")).expect("made");
+        prepare(&folder).expect("created");
+        open_file(&folder.join("gittix.redb")).expect("created");
         assert_eq!((mode(&folder), mode(&folder.join("gittix.redb"))), (0o700, 0o600));
     }
 
     #[test]
-    fn existing_folder_with_only_own_files_is_tightened_and_so_are_they() {
+    fn existing_folder_with_own_files_only_gets_restricted_modes() {
         let scratch = Scratch::new("own");
         let file = scratch.0.join("sandbox.redb");
         fs::write(&file, "").expect("written");
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn existing_folder_with_other_files_is_left_as_it_is() {
+    fn existing_folder_with_other_files_keeps_its_mode() {
         let scratch = Scratch::new("others");
         fs::write(scratch.0.join("letter.txt"), "").expect("written");
         prepare(&scratch.0).expect("prepared");

@@ -1,4 +1,4 @@
-//! GitTix: a ticket marketplace backend in which every ticket is a supervised actor that owns its lock and its timer.
+//! GitTix: a ticket marketplace backend. Each ticket is a supervised actor that owns the ticket's lock and timer.
 
 pub mod actors;
 pub mod app;
@@ -18,8 +18,9 @@ pub mod tasks;
 pub mod wire;
 pub mod ws;
 
-/// A fifth to a quarter of a server's CPU time was spent in the system's allocator, which also fragments. It is set here
-/// and not in the program, so that benchmarks and tests run with the same (docs/adr/0009-speed.md has the comparison).
+/// The memory allocator. With the system's allocator, the server spent a fifth to a quarter of its CPU time in it, and
+/// memory fragmented. It is set in the library, not in the program, so that benchmarks and tests use it too
+/// (docs/adr/0009-speed.md has the comparison).
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,8 +1,9 @@
-//! The log: one line an event on standard error, as text for people or JSON for machines.
+//! The log: one line for each event on standard error, as text for people or as JSON for machines. In the text format, a
+//! backtrace has more lines.
 //!
-//! Logging never blocks and never fails its caller. Lines wait in a bounded queue for a thread that writes them; a line that
-//! does not fit, or cannot be written (the reader of standard error is gone, the disk is full), is dropped and counted.
-//! Once lines can be written again, one of them says how many were dropped.
+//! Logging never blocks and never returns an error to its caller. Lines wait in a bounded queue for a thread that writes
+//! them. A line that does not fit, or cannot be written (standard error has no reader, the disk is full), is dropped and
+//! counted. When lines can be written again, one of them states how many were dropped.
 
 use std::{
     io::{self, Write},
@@ -17,31 +18,32 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter, fmt::time::UtcTime};
 
 use crate::{config::LogFormat, metrics::METRICS};
 
-/// What others log of every start, unless the filter asks for it: the first line is ours, and tells the address.
+/// Directive that hides the start messages of actix: this program's first log line states the address. A filter can
+/// override it.
 const QUIET: &str = "actix_server=warn";
 
-/// Lines that may wait: some MB, and what a busy server logs in a second or two.
+/// Maximum number of queued lines: a few MB, and the lines of a busy server in one or two seconds.
 const QUEUE_MAX: usize = 8_192;
 
-/// How long the end of the process, or a last line, waits for standard error.
+/// Maximum time that the end of the process, or a last line, waits for standard error.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Between two attempts to put the last message into a full queue.
+/// Time between two attempts to put the flush request into a full queue.
 const FLUSH_RETRY: Duration = Duration::from_millis(5);
 
-/// Writes what waits when it is dropped, within `FLUSH_MAX`.
+/// Guard that writes the queued lines when it is dropped, within `FLUSH_MAX`.
 #[derive(Debug)]
-#[must_use = "what waits is written when this is dropped"]
+#[must_use = "queued lines are written when this is dropped"]
 pub struct LogGuard(SyncSender<Message>);
 
 #[derive(Debug)]
 enum Message {
     LogLine(Vec<u8>),
-    /// Answered when every line before it was written.
+    /// Request that is answered when every earlier line was written or dropped.
     Flush(SyncSender<()>),
 }
 
-/// Starts logging. Once per process.
+/// Starts logging. Call it once per process.
 ///
 /// # Errors
 /// One line that names the setting, if the filter cannot be read.
@@ -56,17 +58,17 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogGuard, String> {
         LogFormat::Json => lines.with_timer(UtcTime::rfc_3339()).json().flatten_event(true).try_init(),
     };
     started.map_err(|error| format!("the log could not be started: {error}"))?;
-    // The standard library's own hook writes to standard error, and would wait for its reader.
+    // The standard library's panic hook writes to standard error directly, and would block if it is not read.
     std::panic::set_hook(Box::new(log_panic));
     Ok(LogGuard(queue))
 }
 
-/// Writes one line to standard error though there may be no log, and waits for it no longer than `FLUSH_MAX`.
+/// Writes one line to standard error, without the log, and waits at most `FLUSH_MAX` for it.
 pub fn last_line(line: &str) {
     let line = format!("{line}\n");
     let (written, waiting) = sync_channel(1);
     thread::spawn(move || {
-        // There is no other place to say that standard error is gone.
+        // The result is ignored: an error of standard error cannot be reported anywhere else.
         let _ = io::stderr().write_all(line.as_bytes());
         let _ = written.send(());
     });
@@ -89,11 +91,11 @@ impl Drop for LogGuard {
     }
 }
 
-/// Hands each event's line to the writer's thread.
+/// Sends the line of each event to the writer thread.
 #[derive(Debug)]
 struct LogWriter(SyncSender<Message>);
 
-/// One event: the subscriber writes it with a single call.
+/// The line of one event, which the subscriber writes with a single call.
 #[derive(Debug)]
 struct LogLine<'a>(&'a SyncSender<Message>);
 
@@ -118,7 +120,7 @@ impl Write for LogLine<'_> {
     }
 }
 
-/// The writer's thread.
+/// Runs the writer thread.
 fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
     let mut reported = METRICS.log_lines_dropped.get();
     for message in messages {
@@ -134,7 +136,7 @@ fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
                 Err(_) => METRICS.log_lines_dropped.inc(),
             },
             Message::Flush(flushed) => {
-                // It may have waited long enough.
+                // The result is ignored: the receiver may have given up after `FLUSH_MAX`.
                 let _ = flushed.send(());
             }
         }
@@ -161,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that is gone, until it is back.
+    /// An output that fails while `is_broken` is set.
     #[derive(Debug, Clone, Default)]
     struct Pipe {
         written: Arc<Mutex<Vec<u8>>>,

@@ -10,7 +10,7 @@ use gittix::{
     probe::Probe,
 };
 
-/// A ticket marketplace: list tickets, lock one, pay for it, and see it all happen live.
+/// A ticket marketplace: list tickets, lock one, pay for it, and watch all changes live.
 #[derive(Debug, Parser)]
 #[command(name = "gittix", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -26,21 +26,21 @@ enum CliCommand {
     Serve(Box<Config>),
     /// Fill a running server with sellers, tickets and racing buyers.
     Demo(demo::Demo),
-    /// Ask a running server whether it is well; exits with 0 if it is, with 1 if not.
+    /// Check a running server; exits with 0 if it is healthy, with 1 if not.
     Health(Probe),
 }
 
-/// Exit code: a setting is wrong, or what it names does not work.
+/// Exit code: a setting is not valid, or the server could not start with it.
 const EXIT_USAGE: u8 = 2;
-/// Exit code: the server that was asked is not well. Docker reserves 2 in health checks.
+/// Exit code: the checked server is not healthy. Docker reserves 2 in health checks.
 const EXIT_UNHEALTHY: u8 = 1;
-/// Exit code: something failed while the server ran, and only a new process helps (`EX_SOFTWARE` of sysexits.h).
-const FAILED: u8 = 70;
+/// Exit code: the running server failed and must be started again (`EX_SOFTWARE` of sysexits.h).
+const EXIT_FAILED: u8 = 70;
 
 fn main() -> ExitCode {
-    // What the environment variable FAILPOINTS arms, until the process ends.
+    // Enables the failpoints of the environment variable FAILPOINTS until the process ends.
     #[cfg(feature = "failpoints")]
-    let _armed = fail::FailScenario::setup();
+    let _failpoints = fail::FailScenario::setup();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
@@ -56,11 +56,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), (String, u8)> {
-    let misused = |error| (error, EXIT_USAGE);
-    let config = config.checked().map_err(misused)?;
-    let _log = logging::start(&config.log, config.log_format).map_err(misused)?;
+    let usage = |error| (error, EXIT_USAGE);
+    let config = config.checked().map_err(usage)?;
+    let _log = logging::start(&config.log, config.log_format).map_err(usage)?;
     let ended = actix::System::new().block_on(app::run(config));
-    ended.map_err(|error| (error.to_string(), if error.is_start() { EXIT_USAGE } else { FAILED }))
+    ended.map_err(|error| (error.to_string(), if error.is_start() { EXIT_USAGE } else { EXIT_FAILED }))
 }
 
 fn run_demo(demo: demo::Demo) -> Result<(), String> {
@@ -73,7 +73,7 @@ fn fail(error: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// A setting that is wrong is told in one line, by the name of its variable and its flag.
+/// Returns a command line error as one line that names the setting's variable and flag. Never shows a secret.
 fn one_line(error: &clap::Error) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -90,13 +90,13 @@ fn one_line(error: &clap::Error) -> String {
     let variable = known.and_then(|known| known.get_env()).map(|variable| format!("{} ", variable.to_string_lossy())).unwrap_or_default();
     let is_secret = known.is_some_and(clap::Arg::is_hide_env_values_set);
     match text(ContextKind::InvalidValue) {
-        Some(value) if is_secret || looks_secret(value) => format!("{variable}({flag}): what is set is not valid{reason}"),
+        Some(value) if is_secret || looks_secret(value) => format!("{variable}({flag}): the value is not valid{reason}"),
         Some(value) => format!("{variable}({flag}): {value:?} is not valid{reason}"),
         None => format!("{variable}({flag}): {}", error.kind()),
     }
 }
 
-/// Whether a value may be, or hold, a secret that was meant for another setting.
+/// Returns whether a value may be or contain a secret, for example one that was meant for another setting.
 fn looks_secret(value: &str) -> bool {
     value.contains('@') || ["sk_", "rk_", "whsec_"].iter().any(|prefix| value.trim_start().starts_with(prefix))
 }

@@ -1,4 +1,4 @@
-//! The settings of Stripe, and which of them go together.
+//! The settings of Stripe, and the check that they are consistent.
 
 use clap::Args;
 use reqwest::Url;
@@ -6,20 +6,20 @@ use reqwest::Url;
 use super::{Secret, parse_duration};
 use crate::domain::Millis;
 
-/// The version of Stripe's API whose answers this program was written for. Stripe goes on giving these answers to whoever
-/// asks for them by this name.
+/// The version of Stripe's API that this program was written for. Stripe continues to answer in this version when a request
+/// names it.
 const API_VERSION: &str = "2024-06-20";
 
-/// How to reach Stripe. Without a secret key, the sandbox processor takes payments.
+/// The settings of Stripe. Without a secret key, the sandbox processor takes payments.
 #[derive(Debug, Clone, Args)]
 pub struct StripeConfig {
     /// Stripe's secret or restricted key; without it the sandbox processor takes Stripe's test tokens.
     #[arg(id = "stripe_secret_key", long = "stripe-secret-key", env = "STRIPE_SECRET_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_secret_key)]
     pub secret_key: Option<Secret>,
-    /// Stripe's publishable key: pages show Stripe's own element for cards.
+    /// Stripe's publishable key; with it, pages show Stripe's own element for cards.
     #[arg(id = "stripe_publishable_key", long = "stripe-publishable-key", env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_publishable_key)]
     pub publishable_key: Option<String>,
-    /// What Stripe signs its deliveries to the webhook with; several, separated by commas, while one takes over from another.
+    /// Secret with which Stripe signs its webhook deliveries; several, separated by commas, while one replaces another.
     #[arg(
         id = "stripe_webhook_secret",
         long = "stripe-webhook-secret",
@@ -29,44 +29,44 @@ pub struct StripeConfig {
         hide_env_values = true
     )]
     pub webhook_secrets: Vec<Secret>,
-    /// Where Stripe's API is.
+    /// Base URL of Stripe's API.
     #[arg(id = "stripe_api_base", long = "stripe-api-base", env = "STRIPE_API_BASE", default_value = "https://api.stripe.com/", value_name = "URL", hide_env_values = true, value_parser = parse_api_base)]
     pub api_base: Url,
-    /// The version of Stripe's API to ask for.
+    /// Version of Stripe's API that requests name.
     #[arg(id = "stripe_api_version", long = "stripe-api-version", env = "STRIPE_API_VERSION", default_value = API_VERSION, value_name = "VERSION", value_parser = parse_api_version)]
     pub api_version: String,
-    /// How long one request to Stripe may take.
+    /// Maximum time of one request to Stripe.
     #[arg(id = "stripe_timeout", long = "stripe-timeout", env = "STRIPE_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = parse_timeout)]
     pub timeout: Millis,
 }
 
-/// Whether money moves.
+/// Stripe's mode. Real money is paid in live mode only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Stripe's test mode, or a stand-in for Stripe.
+    /// Stripe's test mode, or a replacement for Stripe in tests.
     Test,
     Live,
 }
 
 impl Mode {
-    /// By the form of a key, secret, restricted or publishable: `sk_live_…`.
+    /// Returns the mode of a secret, restricted or publishable key, by its form: `sk_live_…`.
     fn of(key: &str) -> Self {
         if key.split('_').nth(1) == Some("live") { Self::Live } else { Self::Test }
     }
 }
 
 impl StripeConfig {
-    /// `None`: the sandbox.
+    /// Returns the mode of the secret key; `None`: the sandbox takes payments.
     pub fn mode(&self) -> Option<Mode> {
         self.secret_key.as_ref().map(|key| Mode::of(key.expose()))
     }
 
-    /// Whether Stripe's API is not where it always is.
+    /// Returns whether the base URL is not Stripe's own.
     pub fn is_elsewhere(&self) -> bool {
         self.api_base.host_str() != Some("api.stripe.com")
     }
 
-    /// Whether the settings go together.
+    /// Checks that the settings are consistent.
     ///
     /// # Errors
     /// One line that names the setting.
@@ -74,11 +74,11 @@ impl StripeConfig {
         let publishable = self.publishable_key.as_deref().map(Mode::of);
         let Some(mode) = self.mode() else {
             return if publishable == Some(Mode::Live) {
-                Err("STRIPE_PUBLISHABLE_KEY is of live mode, but STRIPE_SECRET_KEY is not set: cards would be taken by the sandbox".into())
+                Err("STRIPE_PUBLISHABLE_KEY is of live mode, but STRIPE_SECRET_KEY is not set: the sandbox would take real cards".into())
             } else if !self.webhook_secrets.is_empty() {
-                Err("STRIPE_WEBHOOK_SECRET is of no use without STRIPE_SECRET_KEY".into())
+                Err("STRIPE_WEBHOOK_SECRET has no effect without STRIPE_SECRET_KEY; set both or neither".into())
             } else if self.is_elsewhere() {
-                Err("STRIPE_API_BASE is of no use without STRIPE_SECRET_KEY".into())
+                Err("STRIPE_API_BASE has no effect without STRIPE_SECRET_KEY; set both or neither".into())
             } else {
                 Ok(())
             };
@@ -92,14 +92,14 @@ impl StripeConfig {
         Ok(())
     }
 
-    /// Whether Stripe's stand-in, or a proxy to it, is on this machine.
+    /// Returns whether the base URL names this machine, for example a proxy or a replacement for Stripe.
     pub fn is_loopback(&self) -> bool {
         let host = self.api_base.host_str().unwrap_or_default();
         host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
-/// Never says what it was given.
+/// Parses a secret key. The error never contains the text.
 fn parse_secret_key(text: &str) -> Result<Secret, String> {
     let secret: Secret = text.parse()?;
     let key = secret.expose();
@@ -135,7 +135,7 @@ fn parse_api_version(text: &str) -> Result<String, String> {
 fn parse_timeout(text: &str) -> Result<Millis, String> {
     const MAX: Millis = Millis::from_secs(60);
     let timeout = parse_duration(text)?;
-    if timeout <= MAX { Ok(timeout) } else { Err("must be at most 60s: a buyer waits".into()) }
+    if timeout <= MAX { Ok(timeout) } else { Err("must be at most 60s, because a buyer waits for the request".into()) }
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
         stripe: StripeConfig,
     }
 
-    /// Flags only: a test must not see the environment of whoever runs it, so each setting that matters is given.
+    /// Parses flags only. Each setting that matters is given, so that the environment of the test run has no effect.
     fn checked(flags: &[&str]) -> Result<StripeConfig, String> {
         let cli = Cli::try_parse_from([&["gittix"], flags].concat()).map_err(|error| error.to_string())?;
         cli.stripe.check().map(|()| cli.stripe)
@@ -160,7 +160,7 @@ mod tests {
     const LIVE: &str = "--stripe-secret-key=rk_live_1";
 
     #[test]
-    fn what_goes_together_is_taken() {
+    fn consistent_settings_are_accepted() {
         assert_eq!(checked(&[]).expect("the sandbox").mode(), None);
         assert_eq!(checked(&["--stripe-publishable-key=pk_test_1"]).expect("the sandbox").mode(), None);
         let test =
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_is_told_by_name_and_without_the_secret() {
+    fn inconsistent_settings_are_refused_by_name_without_the_secret() {
         let wrong: [(&[&str], &str); 9] = [
             (&["--stripe-publishable-key=pk_live_1"], "STRIPE_PUBLISHABLE_KEY"),
             (&["--stripe-webhook-secret=whsec_hush"], "STRIPE_WEBHOOK_SECRET"),
@@ -186,8 +186,8 @@ mod tests {
             (&[TEST, "--stripe-timeout=2m"], "stripe-timeout"),
         ];
         for (flags, name) in wrong {
-            let said = checked(flags).expect_err("must be refused");
-            assert!(said.contains(name) && !said.contains("hush"), "{flags:?} said {said}");
+            let error = checked(flags).expect_err("must be refused");
+            assert!(error.contains(name) && !error.contains("hush"), "{flags:?}: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Settings as they are read, one by one and together. Flags only: a test must not see the environment that it runs in.
+//! Tests of the settings, one by one and together. They use flags only, so that the environment has no effect.
 
 use clap::Parser;
 
@@ -18,7 +18,7 @@ fn config(flags: &[&str]) -> Result<Config, String> {
 const HTTPS: &str = "--public-origin=https://tickets.example";
 
 #[test]
-fn zero_is_a_length_only_where_it_turns_something_off() {
+fn zero_duration_is_accepted_only_where_it_turns_something_off() {
     assert_eq!(config(&["--relock-wait=0s"]).expect("no wait").policy().relock_wait, Millis(0));
     assert_eq!(config(&["--store-wait=0s"]).expect("one attempt").store_wait, Millis(0));
     for flag in ["--payment-window", "--lock-duration", "--settle-grace", "--session-ttl", "--stripe-timeout"] {
@@ -27,7 +27,7 @@ fn zero_is_a_length_only_where_it_turns_something_off() {
 }
 
 #[test]
-fn lists_take_bare_addresses_and_spaces() {
+fn lists_accept_single_addresses_and_spaces() {
     let read =
         config(&["--trusted-proxies= 10.0.0.1 , 192.168.0.0/16,  ::1 ", "--public-origin=http://a.example , http://b.example:8080 "]);
     let read = read.expect("lists");
@@ -38,7 +38,7 @@ fn lists_take_bare_addresses_and_spaces() {
 }
 
 #[test]
-fn address_may_be_a_name() {
+fn listen_address_accepts_a_host_name() {
     for (text, shown) in [("localhost:3000", "localhost:3000"), ("[::1]:80", "[::1]:80"), (" 127.0.0.1:0 ", "127.0.0.1:0")] {
         assert_eq!(text.parse::<HostPort>().expect(text).to_string(), shown);
     }
@@ -54,12 +54,12 @@ fn address_may_be_a_name() {
 fn https_origin_requires_a_live_key_unless_the_sandbox_is_allowed() {
     let test = "--stripe-secret-key=sk_test_1";
     for flags in [&[HTTPS][..], &[HTTPS, test], &["--public-origin=https://a.example,http://b.example"]] {
-        let said = config(flags).expect_err("no money would move");
-        assert!(said.contains("GITTIX_ALLOW_SANDBOX") && said.contains("STRIPE_SECRET_KEY") && !said.contains('\n'), "{said}");
+        let error = config(flags).expect_err("no real payment would be taken");
+        assert!(error.contains("GITTIX_ALLOW_SANDBOX") && error.contains("STRIPE_SECRET_KEY") && !error.contains('\n'), "{error}");
         config(&[flags, &["--allow-sandbox=true"]].concat()).expect("allowed");
     }
     for key in ["sk_live_1", "rk_live_1"] {
-        config(&[HTTPS, &format!("--stripe-secret-key={key}")]).expect("money moves");
+        config(&[HTTPS, &format!("--stripe-secret-key={key}")]).expect("real payments are taken");
     }
     config(&["--public-origin=http://a.example,https://b.example"]).expect("the first origin decides");
     config(&[]).expect("no origin");

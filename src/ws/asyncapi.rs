@@ -1,4 +1,4 @@
-//! The AsyncAPI 3.0 document of the socket, made from the very types that are written and read.
+//! The AsyncAPI 3.0 document of the WebSocket, made from the types that are serialized and parsed.
 
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -8,7 +8,7 @@ use utoipa::{
 
 use super::{command::ClientFrame, protocol::ServerFrame};
 
-/// The document, as it is served under `/api/asyncapi.json`.
+/// Returns the document that is served under `/api/asyncapi.json`.
 pub fn asyncapi() -> Value {
     let (sent, received) = (messages::<ServerFrame<'static>>(), messages::<ClientFrame>());
     let refer = |messages: &Map<String, Value>, place: &str| -> Vec<Value> {
@@ -56,7 +56,7 @@ pub fn asyncapi() -> Value {
     })
 }
 
-/// Who sends a frame to whom: each message of the document is tagged with one of these.
+/// The sender and the receivers of a frame. Each message of the document is tagged with one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     ClientToServer,
@@ -68,7 +68,7 @@ pub enum Direction {
 impl Direction {
     pub const ALL: [Self; 4] = [Self::ClientToServer, Self::ServerToOne, Self::ServerToWatchers, Self::ServerToUser];
 
-    /// The name of the tag.
+    /// Returns the name of the tag.
     pub const fn tag(self) -> &'static str {
         match self {
             Self::ClientToServer => "client to server",
@@ -80,11 +80,11 @@ impl Direction {
 
     pub const fn description(self) -> &'static str {
         match self {
-            Self::ClientToServer => "The client sends these to choose the tickets that it watches. It need not send anything.",
+            Self::ClientToServer => "The client sends these to choose the tickets that it watches. A client may also send nothing.",
             Self::ServerToOne => "The server sends these about the connection itself.",
             Self::ServerToWatchers => "The server sends these to every client that watches the ticket, signed in or not.",
             Self::ServerToUser => {
-                "The server sends these only to connections with the session cookie of the user whom they concern, whatever is watched."
+                "The server sends these only to connections with the session cookie of that user, independent of the watched tickets."
             }
         }
     }
@@ -102,12 +102,13 @@ impl Direction {
     }
 }
 
-const DESCRIPTION: &str = "Text frames of JSON. Everybody may watch; with a session cookie the user's private events come too. \
-    Frames are delivered in commit order, at least once; `version` makes that idempotent. A reader that falls behind gets the newest \
-    state of each ticket. SocketLimits: client frames over 48 KiB close with 1009, binary and fragmented messages with 1003, more than 20 \
-    frames in 10 s with 1008; the server pings every 20 s; a shutdown closes with 1001, a sign-out with 1008; a server that is too busy for a frame closes with 1013; after a Reset because history was lost, who is signed in is sent back with 1012.";
+const DESCRIPTION: &str = "Text frames of JSON. No sign-in is needed to watch tickets. With a session cookie, the user's private \
+    events are sent too. Frames are delivered in commit order, at least once; use `version` to ignore repeated ones. A client that \
+    reads too slowly gets the newest state of each ticket. Close codes: 1009 for client frames over 48 KiB, 1003 for binary and \
+    fragmented messages, 1008 for more than 20 frames in 10 s and after a sign-out, 1001 at a shutdown, 1013 when the server is too \
+    busy for a frame, 1012 for signed-in clients when the server lost events (connect again). The server pings every 20 s.";
 
-/// One message per variant of a frame, named as its `type`.
+/// Returns one message for each variant of a frame, named as its `type`.
 fn messages<F: PartialSchema>() -> Map<String, Value> {
     let schema = serde_json::to_value(F::schema()).expect("a schema is JSON");
     let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
@@ -120,7 +121,7 @@ fn messages<F: PartialSchema>() -> Map<String, Value> {
     variants.into_iter().map(message).collect()
 }
 
-/// What the messages refer to.
+/// Returns the schemas that the messages refer to.
 fn schemas() -> Map<String, Value> {
     let mut schemas: Vec<(String, RefOr<Schema>)> = Vec::new();
     <ServerFrame<'static> as ToSchema>::schemas(&mut schemas);
@@ -132,7 +133,7 @@ fn schemas() -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    /// All the places that are referred to.
+    /// Returns the targets of all references.
     fn references(value: &Value) -> Vec<String> {
         match value {
             Value::Object(members) => members
@@ -148,18 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_has_a_target() {
         let document = asyncapi();
         let places = references(&document);
         assert!(places.len() > 20, "{places:?}");
         for place in places {
-            let pointer = place.strip_prefix('#').expect("a place in this document");
+            let pointer = place.strip_prefix('#').expect("a reference into this document");
             assert!(document.pointer(pointer).is_some(), "{place}");
         }
     }
 
     #[test]
-    fn every_message_has_the_direction_of_the_operation_that_it_belongs_to() {
+    fn message_direction_matches_its_operation() {
         let document = asyncapi();
         for (operation, from_client) in [("sendFrame", false), ("receiveFrame", true)] {
             for message in document["operations"][operation]["messages"].as_array().expect("a list") {
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn both_directions_are_described() {
+    fn operations_list_all_messages() {
         let document = asyncapi();
         let sent = document["operations"]["sendFrame"]["messages"].as_array().map(Vec::len);
         let received = document["operations"]["receiveFrame"]["messages"].as_array().map(Vec::len);

@@ -1,4 +1,4 @@
-//! What the server understands: `Watch` and `WatchAll`.
+//! The commands of clients: `Watch` and `WatchAll`.
 
 use std::collections::HashSet;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::protocol::ServerFrame;
 use crate::domain::TicketId;
 
-/// What a client wants.
+/// A valid command from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientCommand {
-    /// Only these tickets from now on; named twice counts once.
+    /// Watch these tickets only. A ticket that is named twice counts once.
     Watch(HashSet<TicketId>),
-    /// All tickets again.
+    /// Watch all tickets again.
     WatchAll,
 }
 
-/// Why a text was not understood. The codes are those of the REST interface where the mistake is the same.
+/// The reason why a text frame is not a valid command. Mistakes that the REST interface also knows have the same codes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("not JSON")]
@@ -42,34 +42,34 @@ impl CommandError {
         }
     }
 
-    /// What the client is told.
+    /// Returns the error frame for the client.
     pub fn frame(&self) -> ServerFrame<'static> {
         ServerFrame::Error { code: self.code(), message: self.to_string() }
     }
 }
 
-/// A frame from the client, before its ids were judged: also what the AsyncAPI document shows.
+/// A frame from the client, before its ids are checked. The AsyncAPI document is made from this type too.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type")]
 pub enum ClientFrame {
-    /// Narrows what is told to these tickets. The user's own events come all the same.
+    /// Limits the public events to these tickets. The user's own events are sent in any case.
     Watch {
         #[schema(max_items = 1000)]
         tickets: Vec<String>,
     },
-    /// Widens it to all tickets again.
+    /// Asks for the public events of all tickets again.
     WatchAll {},
 }
 
-/// The name alone, so that a mistake in it can be told from one in the rest.
+/// The `type` of a frame alone, so that a mistake in it gets another error than a mistake in the other members.
 #[derive(Deserialize)]
-struct Typed {
+struct TypeOnly {
     #[serde(rename = "type")]
     name: String,
 }
 
 impl ClientCommand {
-    /// How many tickets it names.
+    /// Returns the number of tickets that the command names.
     pub fn watched(&self) -> usize {
         match self {
             Self::Watch(tickets) => tickets.len(),
@@ -77,13 +77,13 @@ impl ClientCommand {
         }
     }
 
-    /// Understands a text of at most `watched_max` tickets.
+    /// Parses a command that names at most `watched_max` tickets.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error that the client receives.
     pub fn parse(text: &str, watched_max: usize) -> Result<Self, CommandError> {
         serde_json::from_str::<IgnoredAny>(text).map_err(|_| CommandError::Malformed)?;
-        let Typed { name } = serde_json::from_str(text).map_err(|_| CommandError::NoType)?;
+        let TypeOnly { name } = serde_json::from_str(text).map_err(|_| CommandError::NoType)?;
         if !matches!(name.as_str(), "Watch" | "WatchAll") {
             return Err(CommandError::UnknownType);
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn both_commands_are_understood_and_unknown_members_ignored() {
+    fn both_commands_are_parsed_and_unknown_members_ignored() {
         assert_eq!(parse(json!({"type": "WatchAll", "since": 1})), Ok(ClientCommand::WatchAll));
         assert_eq!(parse(json!({"tickets": [], "type": "Watch"})), Ok(ClientCommand::Watch(HashSet::new())));
         assert_eq!(
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_tickets_may_be_named_and_not_one_more() {
+    fn watch_of_more_than_a_thousand_tickets_is_refused() {
         let watch = |count: usize| parse(json!({"type": "Watch", "tickets": (0..count).map(id).collect::<Vec<_>>()}));
         assert!(matches!(watch(1000), Ok(ClientCommand::Watch(tickets)) if tickets.len() == 1000));
         assert_eq!(watch(1001), Err(CommandError::TooMany(1000)));
     }
 
     #[test]
-    fn what_is_not_understood_says_why() {
+    fn invalid_command_gets_the_code_of_its_mistake() {
         let cases = [
             ("", "malformed_json"),
             ("{", "malformed_json"),
@@ -153,7 +153,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "\\PC{0,80}") {
+        fn parsing_any_text_does_not_panic(text in "\\PC{0,80}") {
             let _ = ClientCommand::parse(&text, 10);
         }
     }

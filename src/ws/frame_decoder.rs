@@ -1,8 +1,9 @@
-//! A budget in front of the frame parser.
+//! A frame decoder that bounds memory, in front of the frame parser.
 //!
-//! actix-http's parser looks at a frame's size once all of the frame is in memory. Here a frame is judged by its header,
-//! byte by byte, and only what may come is buffered: never more than one frame of the permitted size, only while it arrives,
-//! and of all connections together never more than [`Budget`] allows. Pure: bytes in, frames or a violation out.
+//! actix-http's parser checks the size of a frame when the whole frame is in memory. This decoder checks the header first,
+//! byte by byte, and buffers permitted frames only: at most one frame of the permitted size, and only while it arrives.
+//! Beyond the first 4 KiB of each connection, all connections together buffer no more than [`Budget`] allows.
+//! Pure: bytes in, frames or a violation out.
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ const CONTROL_BYTES_MAX: u64 = 125;
 /// Length of the masking key (RFC 6455 §5.3).
 const MASK_BYTES: usize = 4;
 
-/// What a client said.
+/// A complete frame from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum IncomingFrame {
     Text(String),
@@ -23,7 +24,7 @@ pub enum IncomingFrame {
     Close(Option<CloseReason>),
 }
 
-/// The bytes of the frame that is arriving.
+/// The decoder of one connection. It holds the bytes of the incomplete frame.
 #[derive(Debug)]
 pub struct FrameDecoder {
     frame_bytes_max: usize,
@@ -31,18 +32,18 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// A connection buffers this much without asking: nearly all frames are shorter.
+    /// Bytes that a connection may buffer without the budget. Nearly all frames are shorter.
     pub const OWN_BYTES: usize = 4096;
 
     pub fn new(frame_bytes_max: usize) -> Self {
         Self { frame_bytes_max, buffer: BytesMut::new() }
     }
 
-    /// The next frame, if `chunk` completes one; takes no more of `chunk` than belongs to it. What is buffered beyond
-    /// [`Self::OWN_BYTES`] is taken from `budget`: [`Self::discard`] is to follow when the connection ends.
+    /// Returns the next frame if `chunk` completes one. Removes from `chunk` only the bytes of that frame. Buffered bytes
+    /// beyond [`Self::OWN_BYTES`] are taken from `budget`. Call [`Self::discard`] when the connection ends.
     ///
     /// # Errors
-    /// Why the connection has to end. Nothing can be read after that.
+    /// The reason why the connection must end. Later bytes cannot be decoded.
     pub fn next(&mut self, chunk: &mut &[u8], budget: &Budget) -> Result<Option<IncomingFrame>, DisconnectReason> {
         loop {
             let needed = self.needed()?;
@@ -64,13 +65,13 @@ impl FrameDecoder {
         }
     }
 
-    /// Throws away what has arrived, and gives its bytes back to `budget`.
+    /// Drops the buffered bytes, and gives them back to `budget`.
     pub fn discard(&mut self, budget: &Budget) {
         budget.give_back(counted(self.buffer.len()));
         self.buffer = BytesMut::new();
     }
 
-    /// How many bytes must be there before the next thing can be decided: first about the header, then the frame.
+    /// Returns the number of bytes that the buffer must hold before the next check: first for the header, then the frame.
     fn needed(&self) -> Result<usize, DisconnectReason> {
         let &[first, second, ref rest @ ..] = &self.buffer[..] else { return Ok(2) };
         let (is_final, opcode, masked) = (first & 0x80 != 0, first & 0x0f, second & 0x80 != 0);
@@ -98,11 +99,11 @@ impl FrameDecoder {
         Ok(2 + extended + MASK_BYTES + length)
     }
 
-    /// Parses the one frame in the buffer, and gives its memory back: most sockets say something once and then listen.
+    /// Parses the frame in the buffer, and frees the buffer: most clients send one frame and then only receive.
     fn complete(&mut self, budget: &Budget) -> Result<IncomingFrame, DisconnectReason> {
         let mut frame = std::mem::take(&mut self.buffer);
         budget.give_back(counted(frame.len()));
-        // `None` cannot be, the frame is complete; nor can an error, `needed` has judged the header.
+        // The parser returns a frame here: the frame is complete, and `needed` has checked its header.
         let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max) else {
             return Err(DisconnectReason::Protocol);
         };
@@ -118,7 +119,7 @@ impl FrameDecoder {
     }
 }
 
-/// How much of what is buffered is taken from the budget.
+/// Returns the number of buffered bytes that count against the budget.
 fn counted(buffered: usize) -> usize {
     buffered.saturating_sub(FrameDecoder::OWN_BYTES)
 }
@@ -131,7 +132,7 @@ mod tests {
 
     const MAX: usize = 48 * 1024;
 
-    /// A client's frame, masked by hand.
+    /// Returns a masked client frame.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [0x1b, 0x2c, 0x3d, 0x4e];
         let mut frame = vec![first];
@@ -147,7 +148,7 @@ mod tests {
         frame
     }
 
-    /// Everything that comes of bytes that arrive in these chunks, and the most that was ever buffered.
+    /// Decodes the chunks. Returns the frames, the reason of a violation, and the maximum of buffered bytes.
     fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<IncomingFrame>, Option<DisconnectReason>, usize) {
         let (mut frame_decoder, mut said, mut buffered) = (FrameDecoder::new(MAX), Vec::new(), 0);
         let budget = Budget::new(MAX);
@@ -162,7 +163,7 @@ mod tests {
                 buffered = buffered.max(frame_decoder.buffer.len());
             }
             buffered = buffered.max(frame_decoder.buffer.len());
-            assert_eq!(budget.taken(), counted(frame_decoder.buffer.len()), "what is buffered is what is counted");
+            assert_eq!(budget.taken(), counted(frame_decoder.buffer.len()), "the budget does not match the buffered bytes");
         }
         (said, None, buffered)
     }
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn text_pings_and_closes_are_understood() {
+    fn text_ping_pong_and_close_frames_are_decoded() {
         let bytes =
             [frame(0x81, b"{}"), frame(0x89, b"hi"), frame(0x8a, b""), frame(0x81, "é".as_bytes()), frame(0x88, &[0x03, 0xe8])].concat();
         let (said, cause, _) = read([bytes]);
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_allowed_is_told_apart() {
+    fn each_invalid_frame_has_its_disconnect_reason() {
         let unmasked = vec![0x81, 0x02, b'{', b'}'];
         let control_too_long = frame(0x89, &[0; 126]);
         let cases = [
@@ -208,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_frame_that_is_allowed_is_read() {
+    fn frame_of_the_maximum_size_is_decoded() {
         assert_eq!(read([frame(0x81, &[b'x'; MAX])]).0, [text(&"x".repeat(MAX))]);
     }
 
     #[test]
-    fn a_frame_of_a_terabyte_is_refused_from_its_header() {
+    fn frame_of_a_terabyte_is_refused_by_its_header() {
         let mut header = vec![0x81, 0xff];
         header.extend((1u64 << 40).to_be_bytes());
         let (said, cause, buffered) = read(header.iter().map(|byte| vec![*byte]));
@@ -222,23 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn frame_that_arrives_in_pieces_is_taken_from_the_budget_and_given_back() {
+    fn incomplete_frame_is_taken_from_the_budget_and_given_back() {
         let (budget, bytes) = (Budget::new(MAX), frame(0x81, &[b'x'; MAX]));
         let mut frame_decoder = FrameDecoder::new(MAX);
         let (almost, last) = bytes.split_at(bytes.len() - 1);
         assert_eq!(frame_decoder.next(&mut &almost[..FrameDecoder::OWN_BYTES], &budget), Ok(None));
-        assert_eq!(budget.taken(), 0, "the first bytes are the connection's own");
+        assert_eq!(budget.taken(), 0, "the first bytes do not count against the budget");
         assert_eq!(frame_decoder.next(&mut &almost[FrameDecoder::OWN_BYTES..], &budget), Ok(None));
         assert_eq!(budget.taken(), almost.len() - FrameDecoder::OWN_BYTES);
         assert_eq!(frame_decoder.next(&mut &last[..], &budget), Ok(Some(text(&"x".repeat(MAX)))));
-        assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0), "nothing is kept");
+        assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0), "the buffer is freed");
         assert_eq!(frame_decoder.next(&mut &almost[..], &budget), Ok(None));
         frame_decoder.discard(&budget);
         assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0));
     }
 
     #[test]
-    fn frame_beyond_the_budget_of_all_is_refused_and_holds_nothing() {
+    fn frame_beyond_the_shared_budget_is_refused_and_its_buffer_is_freed() {
         let (budget, bytes) = (Budget::new(MAX), frame(0x81, &[b'x'; MAX]));
         let mut others: Vec<FrameDecoder> = (0..3).map(|_| FrameDecoder::new(MAX)).collect();
         let half = &bytes[..MAX / 2 + FrameDecoder::OWN_BYTES];
@@ -247,7 +248,11 @@ mod tests {
         assert_eq!(others[2].next(&mut &bytes[..=FrameDecoder::OWN_BYTES], &budget), Err(DisconnectReason::Overloaded));
         assert_eq!((budget.taken(), others[2].buffer.capacity()), (MAX, 0));
         let small = frame(0x81, b"{}");
-        assert_eq!(FrameDecoder::new(MAX).next(&mut &small[..], &budget), Ok(Some(text("{}"))), "short frames are read all the same");
+        assert_eq!(
+            FrameDecoder::new(MAX).next(&mut &small[..], &budget),
+            Ok(Some(text("{}"))),
+            "short frames are decoded without the budget"
+        );
     }
 
     fn frames() -> impl Strategy<Value = Vec<u8>> {
@@ -260,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_the_bytes_are_split_the_frames_are_the_same(
+        fn frames_do_not_depend_on_how_the_bytes_are_split(
             bytes in frames(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12)
         ) {
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();

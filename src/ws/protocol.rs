@@ -1,7 +1,7 @@
-//! What the server says: every frame, as a type that is both what is written and what the AsyncAPI document shows.
+//! The frames that the server sends. Each type is both serialized and shown in the AsyncAPI document.
 //!
-//! An event is rendered once, however many watch ([`RecordedEvent::frames`]). The match over [`Event`] is exhaustive: whoever
-//! adds an event decides here who is told of it.
+//! An event is rendered once for all connections ([`RecordedEvent::frames`]). The match over [`Event`] is exhaustive, so
+//! each new event needs a decision here about its receivers.
 
 use actix_http::ws::{OpCode, Parser};
 use bytes::{Bytes, BytesMut};
@@ -14,7 +14,7 @@ use crate::{
     wire::{ChargeView, Instant, OrderView, TicketView, UserView},
 };
 
-/// A cursor as its opaque text.
+/// A cursor that is serialized as its opaque text.
 #[derive(Debug, Clone, Copy)]
 pub struct CursorText(pub Cursor);
 
@@ -24,11 +24,11 @@ impl Serialize for CursorText {
     }
 }
 
-/// A frame from the server. `cursor` is the place to resume after, `at` the time of the event.
+/// A frame from the server. `cursor`: the position to resume after. `at`: the time of the event.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(tag = "type")]
 pub enum ServerFrame<'a> {
-    /// The first frame. `resumed: false` after a request to resume: fetch a snapshot again.
+    /// The first frame. `resumed: false` after a request to resume means: fetch a snapshot.
     Hello {
         #[serde(rename = "serverTime")]
         #[schema(value_type = String, format = DateTime)]
@@ -39,7 +39,7 @@ pub enum ServerFrame<'a> {
     },
     /// Frames were skipped and cannot be replayed: fetch a snapshot.
     Reset {},
-    /// The client's text was not understood; the socket stays open.
+    /// The client's text is not a valid command. The connection stays open.
     Error { code: &'static str, message: String },
     /// The answer to `Watch` and `WatchAll`: how many tickets are watched, or null for all.
     Watching {
@@ -56,7 +56,7 @@ pub enum ServerFrame<'a> {
         at: Instant,
         ticket: TicketView<'a>,
     },
-    /// A ticket changed: edited, locked, released or sold.
+    /// A ticket was edited, locked, released or sold, or only its version grew.
     TicketUpdated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
@@ -76,7 +76,7 @@ pub enum ServerFrame<'a> {
         #[schema(value_type = u64)]
         version: Version,
     },
-    /// The time to pay an order ended. `order` is there for its owner alone.
+    /// The time to pay an order ended. Only the order's owner gets `order`.
     OrderExpired {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
@@ -100,7 +100,7 @@ pub enum ServerFrame<'a> {
         at: Instant,
         order: OrderView<'a>,
     },
-    /// To its owner: an order was given up by its buyer.
+    /// To its owner: the buyer cancelled an order.
     OrderCancelled {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
@@ -132,7 +132,7 @@ pub enum ServerFrame<'a> {
         at: Instant,
         charge: ChargeView<'a>,
     },
-    /// To its owner: money was given back.
+    /// To its owner: money was paid back.
     ChargeRefunded {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
@@ -140,7 +140,7 @@ pub enum ServerFrame<'a> {
         at: Instant,
         charge: ChargeView<'a>,
     },
-    /// To that user: their address changed.
+    /// To that user: their account changed. `user` is the account after the change.
     UserUpdated {
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         cursor: CursorText,
@@ -151,34 +151,34 @@ pub enum ServerFrame<'a> {
 }
 
 impl ServerFrame<'_> {
-    /// The text frame as it goes over the wire, header included (RFC 6455 §5.2).
+    /// Returns the text frame as it is sent, with its header (RFC 6455 §5.2).
     pub fn to_bytes(&self) -> Bytes {
-        let text = serde_json::to_vec(self).expect("the frames have neither maps with odd keys nor failing members");
+        let text = serde_json::to_vec(self).expect("frames have only text keys, and their members serialize without errors");
         let mut frame = BytesMut::with_capacity(text.len() + 10);
         Parser::write_message(&mut frame, text, OpCode::Text, true, false);
         frame.freeze()
     }
 }
 
-/// A ping without data, as it goes over the wire.
+/// A ping without data, as it is sent.
 pub const PING: Bytes = Bytes::from_static(&[0x89, 0x00]);
 
-/// The answer to a ping: the same data (RFC 6455 §5.5.3).
+/// Returns the answer to a ping, with the same data (RFC 6455 §5.5.3).
 pub fn pong(data: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(data.len() + 2);
     Parser::write_message(&mut frame, data, OpCode::Pong, true, false);
     frame.freeze()
 }
 
-/// Who is told what of an event.
+/// Renders the public and the private frame of an event, with the ticket and the owner that select their receivers.
 pub fn render(recorded: &RecordedEvent) -> Frames {
     let (cursor, at) = (CursorText(recorded.cursor), Instant(recorded.at));
     let frame_for_owner =
         |owner: UserId, frame: ServerFrame<'_>| Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() };
     let order = |order| OrderView::of(order, recorded.at);
     match &recorded.event {
-        Event::TicketCreated { ticket } => tell_all(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket }),
-        Event::TicketUpdated { ticket } => tell_all(ticket, |ticket| ServerFrame::TicketUpdated { cursor, at, ticket }),
+        Event::TicketCreated { ticket } => ticket_frames(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket }),
+        Event::TicketUpdated { ticket } => ticket_frames(ticket, |ticket| ServerFrame::TicketUpdated { cursor, at, ticket }),
         Event::TicketDeleted { ticket, version, .. } => {
             let frame = ServerFrame::TicketDeleted { cursor, at, ticket_id: *ticket, version: *version };
             Frames { ticket: Some(*ticket), public: Some(frame.to_bytes()), ..Frames::default() }
@@ -206,18 +206,18 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
         Event::ChargeFailed { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeFailed { cursor, at, charge: view(charge) }),
         Event::ChargeRefunded { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) }),
         Event::UserUpdated { user } => frame_for_owner(user.id, ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) }),
-        // Nobody can be connected as somebody who did not exist; and what ends a session closes sockets without a frame.
+        // A new user cannot have a connection yet. The end of a session closes its connections without an event frame.
         Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. } => Frames::default(),
     }
 }
 
-/// How the public frame of an event on this ticket is queued.
+/// Returns the kind under which the public frame of an event for this ticket is queued.
 pub fn public_kind(event: &Event, ticket: TicketId) -> FrameKind {
     if matches!(event, Event::OrderExpired { .. }) { FrameKind::Expired(ticket) } else { FrameKind::Ticket(ticket) }
 }
 
-fn tell_all<'a>(ticket: &'a Ticket, frame: impl FnOnce(TicketView<'a>) -> ServerFrame<'a>) -> Frames {
-    // A ticket without a view was taken off sale; that has an event of its own.
+fn ticket_frames<'a>(ticket: &'a Ticket, frame: impl FnOnce(TicketView<'a>) -> ServerFrame<'a>) -> Frames {
+    // A ticket without a view was taken off sale, and `TicketDeleted` was sent for it.
     let public = TicketView::of(ticket).map(|view| frame(view).to_bytes());
     Frames { ticket: Some(ticket.id), public, ..Frames::default() }
 }
@@ -226,7 +226,7 @@ fn view(charge: &Charge) -> ChargeView<'_> {
     ChargeView::of(charge)
 }
 
-/// The first frame.
+/// Renders the first frame of a connection.
 pub fn hello(server_time: Timestamp, cursor: Cursor, resumed: bool) -> Bytes {
     ServerFrame::Hello { server_time: Instant(server_time), cursor: CursorText(cursor), resumed }.to_bytes()
 }

@@ -1,4 +1,4 @@
-//! What is rendered of each event, for whom, and that the AsyncAPI document describes all of it.
+//! Tests of the frames of each event, their receivers, and their description in the AsyncAPI document.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -113,7 +113,7 @@ fn rendered(event: Event) -> Frames {
     render(&RecordedEvent::new(Cursor { epoch: 1, time: 2, ordinal: 3 }, AT, event))
 }
 
-/// The JSON of a frame; the header before it says its length.
+/// Returns the JSON of a frame, and checks the length in the frame's header.
 fn json_of(frame: &Bytes) -> Value {
     let (header, length) = match frame[1] {
         126 => (4, usize::from(u16::from_be_bytes([frame[2], frame[3]]))),
@@ -124,7 +124,7 @@ fn json_of(frame: &Bytes) -> Value {
 }
 
 #[test]
-fn a_tickets_change_is_told_to_all_and_names_no_buyer() {
+fn ticket_update_has_only_a_public_frame() {
     let frames = rendered(Event::TicketUpdated { ticket: ticket() });
     let frame = json_of(frames.public.as_ref().expect("public"));
     assert_eq!(
@@ -136,7 +136,7 @@ fn a_tickets_change_is_told_to_all_and_names_no_buyer() {
 }
 
 #[test]
-fn no_public_frame_says_who_the_buyer_is() {
+fn public_frames_do_not_contain_the_buyer() {
     for event in every_event() {
         let name = event.name();
         if let Some(public) = rendered(event).public {
@@ -147,7 +147,7 @@ fn no_public_frame_says_who_the_buyer_is() {
 }
 
 #[test]
-fn an_expired_order_is_whole_for_its_owner_and_two_ids_for_the_others() {
+fn expired_order_is_complete_for_its_owner_and_two_ids_for_others() {
     let frames = rendered(Event::OrderExpired { order: order() });
     let public = json_of(frames.public.as_ref().expect("public"));
     let private = json_of(frames.private.as_ref().expect("private"));
@@ -158,13 +158,13 @@ fn an_expired_order_is_whole_for_its_owner_and_two_ids_for_the_others() {
 }
 
 #[test]
-fn the_seconds_left_are_relative_to_the_time_of_the_event() {
+fn seconds_left_are_relative_to_the_time_of_the_event() {
     let frames = rendered(Event::OrderCreated { order: order() });
     assert_eq!(json_of(frames.private.as_ref().expect("private"))["order"]["expiresInSeconds"], json!(600));
 }
 
 #[test]
-fn what_belongs_to_one_user_has_no_public_frame() {
+fn private_event_has_no_public_frame() {
     for event in every_event() {
         let name = event.name();
         let frames = rendered(event);
@@ -176,7 +176,7 @@ fn what_belongs_to_one_user_has_no_public_frame() {
 }
 
 #[test]
-fn what_is_internal_is_no_frame() {
+fn internal_event_has_no_frame() {
     for event in every_event() {
         if matches!(event, Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. }) {
             let frames = rendered(event);
@@ -185,26 +185,26 @@ fn what_is_internal_is_no_frame() {
     }
 }
 
-/// `value` has every member that `schema` requires, and none that it does not know.
-fn hold_against(document: &Value, schema: &Value, value: &Value) {
-    if let Some(place) = schema["$ref"].as_str() {
-        let schema = document.pointer(&place[1..]).expect("the reference leads somewhere");
-        return hold_against(document, schema, value);
+/// Checks that `value` has every member that `schema` requires, and no member that `schema` does not describe.
+fn assert_matches(document: &Value, schema: &Value, value: &Value) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document.pointer(&reference[1..]).expect("the reference has a target");
+        return assert_matches(document, schema, value);
     }
     if let Some(allowed) = schema["enum"].as_array() {
-        assert!(allowed.contains(value), "{value} is none of {allowed:?}");
+        assert!(allowed.contains(value), "{value} is not one of {allowed:?}");
     }
     let (Some(properties), Some(members)) = (schema["properties"].as_object(), value.as_object()) else { return };
     for required in schema["required"].as_array().into_iter().flatten() {
         assert!(members.contains_key(required.as_str().expect("a name")), "{required} is missing in {value}");
     }
     for (name, member) in members {
-        hold_against(document, properties.get(name).unwrap_or_else(|| panic!("{name} is not described")), member);
+        assert_matches(document, properties.get(name).unwrap_or_else(|| panic!("{name} is not described")), member);
     }
 }
 
 #[test]
-fn every_frame_is_as_the_asyncapi_document_says() {
+fn every_frame_matches_the_asyncapi_document() {
     let document = asyncapi();
     let cursor = Cursor::default();
     let answers = [
@@ -219,16 +219,16 @@ fn every_frame_is_as_the_asyncapi_document_says() {
     for frame in events.chain(answers) {
         let value = json_of(&frame);
         let name = value["type"].as_str().expect("a type").to_owned();
-        hold_against(&document, &document["components"]["messages"][&name]["payload"], &value);
+        assert_matches(&document, &document["components"]["messages"][&name]["payload"], &value);
         assert!(document["components"]["messages"][&name].is_object(), "{name} is not described");
         seen.insert(name);
     }
     let described = document["operations"]["sendFrame"]["messages"].as_array().map(Vec::len);
-    assert_eq!(Some(seen.len()), described, "everything described is also said: {seen:?}");
+    assert_eq!(Some(seen.len()), described, "each described message is rendered: {seen:?}");
 }
 
 #[test]
-fn answers_are_spelled_as_in_the_contract() {
+fn answers_have_the_documented_members() {
     let watching = json_of(&ServerFrame::Watching { tickets: None, cursor: CursorText(Cursor::default()) }.to_bytes());
     assert_eq!(watching, json!({"type": "Watching", "tickets": null, "cursor": Cursor::default().to_string()}));
     assert_eq!(json_of(&ServerFrame::Reset {}.to_bytes()), json!({"type": "Reset"}));
