@@ -1,4 +1,4 @@
-//! Rows in the order that was asked for, out of several lists that are in it, or sorted.
+//! The candidates of a search in the requested order: merged from lists in that order, or sorted.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{Money, TicketId};
 
-/// A ticket's place in an order: the least comes first.
+/// The sort key of a ticket; the least key comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SortKey {
     price: u32,
@@ -34,20 +34,20 @@ impl SortKey {
     }
 }
 
-/// A row may come twice, one right after the other, if it is in two lists.
+/// An iterator over the candidates. A row that is in two lists is returned twice, consecutively.
 pub(super) enum Candidates<'a> {
     Merged { rows: &'a Rows, sort: Sort, lists: BinaryHeap<SortedList<'a>> },
     Sorted(BinaryHeap<Reverse<(SortKey, Slot)>>),
 }
 
-/// A list that is in order, without its first row.
+/// A list in the requested order. Its first row is stored separately.
 pub(super) struct SortedList<'a> {
     first: (SortKey, Slot),
     rest: Box<dyn Iterator<Item = Slot> + 'a>,
 }
 
 impl<'a> Candidates<'a> {
-    /// Of lists that each have the order of `sort`.
+    /// Merges lists that each have the order of `sort`.
     pub(super) fn merged(rows: &'a Rows, sort: Sort, lists: impl Iterator<Item = Box<dyn Iterator<Item = Slot> + 'a>>) -> Self {
         let begun = lists.filter_map(|mut rest| {
             let slot = rest.next()?;
@@ -56,7 +56,7 @@ impl<'a> Candidates<'a> {
         Self::Merged { rows, sort, lists: begun.collect() }
     }
 
-    /// Of any rows, without those that `wanted` rules out.
+    /// Sorts the rows for which `wanted` holds.
     pub(super) fn sorted(rows: &Rows, sort: Sort, slots: impl Iterator<Item = Slot>, wanted: impl Fn(SortKey, &Row) -> bool) -> Self {
         let keyed = slots.filter_map(|slot| {
             let row = rows.row(slot);
@@ -66,7 +66,7 @@ impl<'a> Candidates<'a> {
         Self::Sorted(keyed.collect::<Vec<_>>().into())
     }
 
-    /// Comparisons that it takes to find the next row, at most.
+    /// Returns the approximate number of comparisons for the next row.
     pub(super) fn depth(&self) -> usize {
         let len = match self {
             Self::Merged { lists, .. } => lists.len(),
@@ -102,7 +102,7 @@ impl Iterator for Candidates<'_> {
     }
 }
 
-/// The greatest list of the heap is the one whose row comes first.
+/// The order is reversed: the greatest list of the heap has the row that comes first.
 impl Ord for SortedList<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.first.cmp(&self.first)

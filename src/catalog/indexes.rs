@@ -1,7 +1,7 @@
-//! The orders that tickets are listed in, and what finds them: by id, by price, by seller and by word.
+//! The indexes of tickets: by id, by price, by seller and by word.
 //!
-//! Tickets on sale (Available or Locked) and sold ones are kept apart, so that what is on sale is found at once however
-//! much was sold; and a lock, which changes nothing that is indexed, costs no index anything.
+//! Tickets on sale (Available or Locked) and sold tickets have separate indexes, so that a search for tickets on sale does
+//! not depend on the number of sold ones. A lock changes no index.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
@@ -20,7 +20,7 @@ use crate::{
     store::feed::FeedLimits,
 };
 
-/// Everything that a change of a ticket may have to move.
+/// All indexes, their rows and the tombstones.
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
     pub(super) rows: Rows,
@@ -29,7 +29,7 @@ pub(super) struct Indexes {
     pub(super) tombstones: Tombstones,
 }
 
-/// Tickets that are asked for together.
+/// The two classes of tickets, with separate indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClassName {
     OnSale,
@@ -45,8 +45,8 @@ impl ClassName {
     }
 }
 
-/// Whether all indexes hold `new` already because they hold `old`.
-pub(super) fn same_place(old: &Ticket, new: &Ticket) -> bool {
+/// Returns whether `old` and `new` have the same index entries.
+pub(super) fn same_index_entries(old: &Ticket, new: &Ticket) -> bool {
     let class = |ticket: &Ticket| ticket.status().map(ClassName::of);
     class(old) == class(new) && old.price == new.price && old.seller == new.seller && old.title == new.title
 }
@@ -59,7 +59,7 @@ impl Indexes {
         }
     }
 
-    /// Does nothing for a deleted ticket. `words` are those of its title.
+    /// Adds a ticket; `words` are those of its title. Does nothing for a deleted ticket.
     pub(super) fn insert(&mut self, ticket: &Ticket, words: &TitleWords) {
         if let Some(status) = ticket.status() {
             let slot = self.rows.insert(ticket.id, ticket.price, words);
@@ -68,7 +68,7 @@ impl Indexes {
         }
     }
 
-    /// Takes out a ticket that was inserted in exactly this state, but for its lock.
+    /// Removes a ticket that was inserted with the same index entries.
     pub(super) fn remove(&mut self, ticket: &Ticket) {
         if let Some(status) = ticket.status() {
             let (rows, class) = self.class_mut(status);
@@ -89,7 +89,7 @@ impl Indexes {
 #[derive(Debug, Default)]
 pub(super) struct Class {
     by_id: Sorted<Slot>,
-    /// By price, then by id. With the price at hand, since prices are compared more often than ids.
+    /// By price, then by id. The price is stored here too, since prices are compared more often than ids.
     by_price: Sorted<(Money, Slot)>,
     by_seller: HashMap<UserId, Postings>,
     by_word: BTreeMap<Box<str>, Postings>,
@@ -104,36 +104,36 @@ impl Class {
         self.by_seller.get(&seller)
     }
 
-    /// The tickets of each word that begins with `beginning`.
+    /// Returns the tickets of each word that begins with `beginning`.
     pub(super) fn words(&self, beginning: &str) -> impl Iterator<Item = &Postings> {
         let from = (Bound::Included(beginning), Bound::Unbounded);
         self.by_word.range::<str, _>(from).take_while(move |(word, _)| word.starts_with(beginning)).map(|(_, postings)| postings)
     }
 
-    /// How many tickets cost `min` to `max`.
+    /// Returns the number of tickets with a price from `min` to `max`.
     pub(super) fn priced_between(&self, min: Money, max: Money) -> usize {
         let upto = self.by_price.rank(self.by_price.place(|(price, _)| *price <= max));
         upto.saturating_sub(self.by_price.rank(self.price_from(min)))
     }
 
-    /// Cost `min` to `max`, in no order.
+    /// Returns the tickets with a price from `min` to `max`, in no particular order.
     pub(super) fn priced(&self, min: Money, max: Money) -> impl Iterator<Item = Slot> {
         self.by_price.up(self.price_from(min)).take_while(move |(price, _)| *price <= max).map(|(_, slot)| slot)
     }
 
-    /// From `from` on, ascending.
+    /// Returns the tickets with ids greater than `after`, oldest first.
     pub(super) fn oldest(&self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> {
         self.by_id.up(after.map_or(KeyPosition::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
     }
 
-    /// Newest first, beyond `after`.
+    /// Returns the tickets with ids less than `after`, newest first.
     pub(super) fn newest<'a>(&'a self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> + use<'a> {
         newest(&self.by_id, rows, after)
     }
 
-    /// Cheapest first, then newest; beyond `after`, from `min` to `max`.
+    /// Returns the tickets after `after` with a price from `min` to `max`, cheapest first, then newest.
     pub(super) fn cheapest(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
-        // Of one price at a time, what is in front of `next` and not in front of `start`, backwards.
+        // The keys of one price are from `start` to `end`. They are read backwards from `next`, then the next price follows.
         let (mut start, mut next, mut end) = match after.filter(|after| after.price >= min) {
             Some(after) => {
                 let start = self.price_from(after.price);
@@ -156,8 +156,8 @@ impl Class {
         .map(|(_, slot)| slot)
     }
 
-    /// Dearest first, then newest; beyond `after`, from `max` down to `min`.
-    pub(super) fn dearest(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
+    /// Returns the tickets after `after` with a price from `max` down to `min`, most expensive first, then newest.
+    pub(super) fn most_expensive(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
         let from = match after {
             Some(after) if after.price <= max => self.price_place(rows, after.price, after.id),
             _ => self.by_price.place(|(price, _)| *price <= max),
@@ -193,7 +193,7 @@ impl Class {
         }
     }
 
-    /// Returns the row that the ticket had.
+    /// Removes a ticket, and returns the row that it had.
     fn remove(&mut self, rows: &Rows, ticket: &Ticket) -> Slot {
         let slot = self.by_id.remove(self.by_id.place(|other| rows.id(*other) < ticket.id));
         debug_assert_eq!(rows.id(slot), ticket.id, "the ticket was not in the index");
@@ -212,10 +212,10 @@ impl Class {
     }
 }
 
-/// The versions at which tickets were deleted, so that a late event revives none of them.
+/// The versions with which tickets were deleted, so that a late event does not add a deleted ticket again.
 ///
-/// As many as the feed's ring holds events: whoever reads the feed so late that this many deletions came after the one
-/// in question is told to start anew instead of getting the event.
+/// There are as many tombstones as the feed's ring holds events. A reader that is behind by more deletions than that gets
+/// a reset instead of the late event.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     versions: HashMap<TicketId, Version>,
@@ -225,7 +225,7 @@ pub(super) struct Tombstones {
 impl Tombstones {
     pub(super) const COUNT_MAX: usize = FeedLimits::EVENTS_MAX;
 
-    /// Whether a ticket of this version is known to be deleted.
+    /// Returns whether the ticket was deleted with this version or a newer one.
     pub(super) fn cover(&self, id: TicketId, version: Version) -> bool {
         self.versions.get(&id).is_some_and(|deleted| version <= *deleted)
     }
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tombstones_are_bounded_and_the_oldest_give_way() {
+    fn oldest_tombstone_is_removed_beyond_the_maximum() {
         let mut tombstones = Tombstones::default();
         let id = |number: usize| TicketId::new(Uuid::from_u128(number as u128));
         for number in 0..Tombstones::COUNT_MAX + 3 {
@@ -264,7 +264,7 @@ mod tests {
             tombstones.insert(id(number), 4);
         }
         assert_eq!((tombstones.versions.len(), tombstones.oldest_first.len()), (Tombstones::COUNT_MAX, Tombstones::COUNT_MAX));
-        assert!(!tombstones.cover(id(2), 5));
-        assert!(tombstones.cover(id(3), 5) && !tombstones.cover(id(3), 6));
+        assert!(!tombstones.covers(id(2), 5));
+        assert!(tombstones.covers(id(3), 5) && !tombstones.covers(id(3), 6));
     }
 }

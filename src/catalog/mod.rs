@@ -1,11 +1,13 @@
-//! The tickets on sale, in memory, on every replica: what lists are answered from and locked tickets are refused by.
+//! The tickets that were not deleted, in memory, on every replica. Lists are answered from it.
 //!
-//! Fed by the feed, and by this replica's own commits before they are answered; by version, so that either may come
-//! first. Never the authority: a decision is made over the store's state.
+//! The catalog gets new states from the feed, and from this replica's own commits before they are answered. The version
+//! decides which state is newer, so the two sources may arrive in any order. A grant may be decided over the catalog's
+//! copy, since each commit is conditional on the ticket's version. Orders for locked, sold and own tickets, and listings
+//! beyond the quota, are refused by the catalog alone.
 //!
-//! A ticket stands in one of many shards, so that looking one up waits for at most one other ticket's pointer to be
-//! exchanged; the orders and words that lists are found by have a lock of their own, which a list holds for a bounded time.
-//! Code that takes both takes the indexes first.
+//! The tickets are in many shards with a lock each. A lookup therefore rarely waits, and then only for the exchange of a
+//! pointer or for the growth of one shard. The indexes of lists have their own lock, which a list holds for a bounded
+//! time. Code that takes both locks takes the indexes first.
 
 mod candidates;
 mod follow;
@@ -36,11 +38,11 @@ pub use follow::follow;
 pub use words::{INDEXED_WORDS_MAX, words};
 
 use crate::domain::{Money, ReplicaName, Ticket, TicketId, TicketStatus, UserId, Version};
-use indexes::{ClassName, Indexes, same_place};
+use indexes::{ClassName, Indexes, same_index_entries};
 use select::SearchBounds;
 use words::TitleWords;
 
-/// All tickets that were not deleted. Clones share one catalog.
+/// A handle on the catalog. All clones refer to the same catalog.
 #[derive(Clone)]
 pub struct Catalog(Arc<CatalogInner>);
 
@@ -52,10 +54,10 @@ struct CatalogInner {
     loaded: watch::Sender<bool>,
 }
 
-/// More than threads by far, so that two rarely meet in one.
+/// Number of shards: far more than threads, so that two threads rarely use the same shard at once.
 const SHARDS: usize = 64;
 
-/// A ticket that is found by its id: the id is kept once, in the ticket.
+/// A ticket that is hashed and compared by its id. The id is stored once, in the ticket.
 struct ById(Arc<Ticket>);
 
 impl Borrow<TicketId> for ById {
@@ -78,23 +80,23 @@ impl PartialEq for ById {
 
 impl Eq for ById {}
 
-/// What came of an attempt to exchange a ticket where it stands.
+/// The result of an attempt to replace a ticket without a change of the indexes.
 #[derive(PartialEq, Eq)]
 enum Exchange {
     Done,
-    /// It is known in this version or a newer one.
+    /// The catalog has this version or a newer one.
     Stale,
-    /// It is not known yet, or has to move in the indexes.
-    Moves,
+    /// The ticket is new, or its index entries must change.
+    NeedsIndexing,
 }
 
-/// One page's worth of questions.
+/// The conditions, the order and the position of one page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// None of them: nothing is found.
+    /// The permitted statuses; an empty list matches no ticket.
     pub statuses: Vec<TicketStatus>,
-    /// Each must be the beginning of one of the title's first [`INDEXED_WORDS_MAX`] words, as [`words`] splits and folds
-    /// them. Some, but no word: nothing is found.
+    /// Each word must be the beginning of one of the title's first [`INDEXED_WORDS_MAX`] words, as [`words`] splits and
+    /// folds them. `Some` of an empty list matches no ticket.
     pub words: Option<Vec<String>>,
     pub seller: Option<UserId>,
     pub min_price: Option<Money>,
@@ -111,18 +113,20 @@ pub enum Sort {
     Newest,
     /// Cheapest first, then newest.
     Price,
-    /// Dearest first, then newest.
+    /// Most expensive first, then newest.
     PriceDescending,
 }
 
-/// The last ticket that was examined for a page. It holds its place also when that ticket has changed or gone.
+/// The price and the id of the last ticket that was examined for a page. The position stays valid when that ticket changes
+/// or is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub price: Money,
     pub id: TicketId,
 }
 
-/// What was found, and where to go on if there may be more: a page may be short, or empty, and still have a `next`.
+/// The tickets of a page, and the position of the next page if there may be more. A page with a `next` may be short or
+/// empty.
 #[derive(Debug, Clone, Default)]
 pub struct TicketPage {
     pub tickets: Vec<Arc<Ticket>>,
@@ -148,7 +152,7 @@ impl fmt::Debug for Catalog {
 }
 
 impl Catalog {
-    /// Takes over a state unless a newer one is known. `true` if it was news.
+    /// Stores a state unless the catalog has this version or a newer one. Returns whether the catalog changed.
     pub fn merge(&self, ticket: &Ticket) -> bool {
         if ticket.is_deleted() {
             return self.remove(ticket.id, ticket.version);
@@ -156,14 +160,14 @@ impl Catalog {
         match self.exchange_in_place(ticket) {
             Exchange::Done => true,
             Exchange::Stale => false,
-            Exchange::Moves => self.exchange_and_index(ticket),
+            Exchange::NeedsIndexing => self.exchange_and_index(ticket),
         }
     }
 
-    /// Takes note that a ticket was deleted by the change that made it `version`. `true` if it was news.
+    /// Records that a ticket was deleted with the change to `version`. Returns whether this was not known already.
     pub fn remove(&self, id: TicketId, version: Version) -> bool {
         let mut indexes = self.0.indexes.write();
-        if indexes.tombstones.cover(id, version) {
+        if indexes.tombstones.covers(id, version) {
             return false;
         }
         let mut shard = self.shard(id).write();
@@ -181,12 +185,12 @@ impl Catalog {
         true
     }
 
-    /// The newest known state; a deleted ticket is not found.
+    /// Returns the newest known state; `None` for a deleted ticket.
     pub fn get(&self, id: TicketId) -> Option<Arc<Ticket>> {
         self.shard(id).read().get(&id).map(|known| known.0.clone())
     }
 
-    /// The tickets whose lock was granted by `replica`, by id. Looks at every ticket.
+    /// Returns the ids of the tickets whose lock was granted by `replica`, sorted. Reads every ticket.
     pub fn locked_by(&self, replica: &ReplicaName) -> Vec<TicketId> {
         let held = |ticket: &Ticket| ticket.lock().is_some_and(|lock| lock.replica == *replica);
         let of_shard = |shard: &RwLock<HashSet<ById>>| -> Vec<TicketId> {
@@ -197,31 +201,31 @@ impl Catalog {
         ids
     }
 
-    /// The newest known state, if `condition` holds for it.
+    /// Returns the newest known state if `condition` holds for it.
     fn get_if(&self, id: TicketId, condition: impl FnOnce(&Ticket) -> bool) -> Option<Arc<Ticket>> {
         self.shard(id).read().get(&id).filter(|known| condition(&known.0)).map(|known| known.0.clone())
     }
 
-    /// The tickets that match, in order.
+    /// Returns one page of the tickets that match, in order.
     ///
-    /// Examines a bounded number of tickets. A ticket whose place in the order does not change while the pages are
-    /// read is on one of them.
+    /// Examines a bounded number of tickets. A matching ticket whose position in the order does not change while the pages
+    /// are read is on exactly one of them.
     pub fn list(&self, query: &Query) -> TicketPage {
         select::list(self, query, SearchBounds::DEFAULT)
     }
 
-    /// Grows with every change: the same number before and after a list means that nothing changed in between. Keep an
-    /// answer under the number that was read before it.
+    /// Returns a number that grows after every change. Cache an answer under the number that was read before the answer was
+    /// made.
     pub fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
     }
 
-    /// How many tickets of this seller are on sale, locked ones included. Takes the same time for any number.
+    /// Returns the number of this seller's tickets on sale, locked ones included. The time does not depend on the number.
     pub fn on_sale_of(&self, seller: UserId) -> usize {
         self.indexes().class(ClassName::OnSale).seller(seller).map_or(0, |tickets| tickets.len())
     }
 
-    /// How many tickets are known; deleted ones do not count.
+    /// Returns the number of tickets, without deleted ones.
     pub fn len(&self) -> usize {
         self.0.len.load(Ordering::Relaxed)
     }
@@ -230,7 +234,7 @@ impl Catalog {
         self.len() == 0
     }
 
-    /// Whether all tickets of the store were loaded once.
+    /// Returns whether all tickets of the store were loaded once.
     pub fn is_loaded(&self) -> bool {
         *self.0.loaded.borrow()
     }
@@ -238,11 +242,11 @@ impl Catalog {
     /// Waits until all tickets of the store were loaded once.
     pub async fn loaded(&self) {
         let mut loaded = self.0.loaded.subscribe();
-        // The sender lives as long as the catalog does.
+        // The wait cannot fail: the catalog owns the sender.
         let _ = loaded.wait_for(|loaded| *loaded).await;
     }
 
-    /// The ids that are known beyond `after`, up to `upto`.
+    /// Returns the known ids greater than `after`, up to and including `upto`.
     fn ids_between(&self, after: Option<TicketId>, upto: Option<TicketId>) -> Vec<TicketId> {
         let indexes = self.indexes();
         let rows = &indexes.rows;
@@ -253,22 +257,22 @@ impl Catalog {
         of_class(ClassName::OnSale).chain(of_class(ClassName::Sold)).collect()
     }
 
-    /// The common case: a lock came or went, and no index has to move.
+    /// Replaces a ticket if the indexes need no change. This is the common case: a lock was granted or released.
     fn exchange_in_place(&self, ticket: &Ticket) -> Exchange {
         let shard = self.shard(ticket.id);
-        let look = |known: Option<&ById>| match known {
+        let compare = |known: Option<&ById>| match known {
             Some(known) if known.0.version >= ticket.version => Exchange::Stale,
-            Some(known) if same_place(&known.0, ticket) => Exchange::Done,
-            _ => Exchange::Moves,
+            Some(known) if same_index_entries(&known.0, ticket) => Exchange::Done,
+            _ => Exchange::NeedsIndexing,
         };
-        // The feed's copy of what this replica committed itself is stale: that costs others nothing.
-        let outcome = look(shard.read().get(&ticket.id));
+        // This replica's own commits come again by the feed, and are stale then. For those, a read lock is enough.
+        let outcome = compare(shard.read().get(&ticket.id));
         if outcome != Exchange::Done {
             return outcome;
         }
         let fresh = ById(Arc::new(ticket.clone()));
         let mut shard = shard.write();
-        let outcome = look(shard.get(&ticket.id));
+        let outcome = compare(shard.get(&ticket.id));
         if outcome == Exchange::Done {
             shard.replace(fresh);
             drop(shard);
@@ -281,7 +285,7 @@ impl Catalog {
         let fresh = ById(Arc::new(ticket.clone()));
         let words = TitleWords::of(ticket.title.as_str());
         let mut indexes = self.0.indexes.write();
-        if indexes.tombstones.cover(ticket.id, ticket.version) {
+        if indexes.tombstones.covers(ticket.id, ticket.version) {
             return false;
         }
         let mut shard = self.shard(ticket.id).write();
@@ -305,7 +309,7 @@ impl Catalog {
         self.0.indexes.read()
     }
 
-    /// The last bits of a UUIDv7 are random, and so are the shards.
+    /// Returns the shard of a ticket. The last bits of a UUIDv7 are random, so the shards have similar sizes.
     fn shard(&self, id: TicketId) -> &RwLock<HashSet<ById>> {
         &self.0.shards[usize::from(id.uuid().as_bytes()[15]) % SHARDS]
     }

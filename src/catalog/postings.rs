@@ -1,4 +1,4 @@
-//! The tickets of one seller, or with one word, in the order of their ids.
+//! The tickets of one seller or of one word, in the order of their ids.
 
 use super::{
     rows::{Rows, Slot},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::TicketId;
 
-/// Most words and sellers have one ticket: those take no memory beside the entry itself.
+/// A list of tickets. Most words and sellers have one ticket, which needs no allocation.
 #[derive(Debug)]
 pub(super) enum Postings {
     One(Slot),
@@ -21,7 +21,7 @@ impl Postings {
         }
     }
 
-    /// `slot` must be a row already, and not be here yet.
+    /// Adds a slot. Its row must exist, and the list must not contain the slot.
     pub(super) fn insert(&mut self, rows: &Rows, slot: Slot) {
         let id = rows.id(slot);
         let place = |slots: &Sorted<Slot>| slots.place(|other| rows.id(*other) < id);
@@ -36,7 +36,7 @@ impl Postings {
         }
     }
 
-    /// Takes out a slot that is here. `true` if none is left.
+    /// Removes a slot that the list contains. Returns `true` if it was the only one; then the caller must drop the list.
     pub(super) fn remove(&mut self, rows: &Rows, slot: Slot) -> bool {
         let Self::Many(slots) = self else { return true };
         let id = rows.id(slot);
@@ -49,7 +49,7 @@ impl Postings {
         false
     }
 
-    /// Newest first, beyond `after`.
+    /// Returns the slots with ids less than `after`, newest first.
     pub(super) fn newest<'a>(&'a self, rows: &'a Rows, after: Option<TicketId>) -> Box<dyn Iterator<Item = Slot> + 'a> {
         match self {
             Self::One(only) => Box::new(std::iter::once(*only).filter(move |slot| after.is_none_or(|after| rows.id(*slot) < after))),
@@ -57,7 +57,7 @@ impl Postings {
         }
     }
 
-    /// In no order.
+    /// Calls `visit` for each slot, in no particular order.
     pub(super) fn for_each(&self, visit: impl FnMut(Slot)) {
         match self {
             Self::One(only) => std::iter::once(*only).for_each(visit),
@@ -66,7 +66,7 @@ impl Postings {
     }
 }
 
-/// Of slots in the order of their ids: newest first, beyond `after`.
+/// Returns the slots with ids less than `after`, newest first. `slots` must be in the order of their ids.
 pub(super) fn newest<'a>(slots: &'a Sorted<Slot>, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> + use<'a> {
     slots.down(after.map_or(slots.end(), |after| slots.place(|slot| rows.id(*slot) < after)))
 }

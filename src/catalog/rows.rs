@@ -1,14 +1,14 @@
-//! What the index keeps of each ticket, in a table: orders and words refer to a ticket by the number of its row.
+//! The table of index rows, one for each ticket. The indexes refer to a ticket by the number of its row.
 //!
-//! A search reads rows instead of tickets: a row is half a cache line, a ticket three lines in four places.
+//! A search reads rows instead of tickets: a row takes half a cache line, a ticket takes three in four places.
 
 use super::words::{Signature, TitleWords};
 use crate::domain::{Money, TicketId};
 
-/// The number of a row. Numbers are used again, and say nothing about the order of ids.
+/// The number of a row. Numbers are reused, and are not in the order of ids.
 pub(super) type Slot = u32;
 
-/// Rows whose texts are kept in one allocation. With rows of 32 bytes a chunk is 2 KiB.
+/// Number of rows in a chunk, whose texts share one allocation. The rows of a chunk take 2 KiB, 32 bytes each.
 const CHUNK_ROWS: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +16,7 @@ pub(super) struct Row {
     pub(super) id: TicketId,
     pub(super) signature: Signature,
     pub(super) price: Money,
-    /// Where its text ends in that of the chunk.
+    /// End of the row's text in the text of the chunk.
     text_end: u32,
 }
 
@@ -44,13 +44,13 @@ impl Rows {
         self.row(slot).id
     }
 
-    /// The title's words, as in [`TitleWords::text`].
+    /// Returns the title's words, as in [`TitleWords::text`].
     pub(super) fn text(&self, slot: Slot) -> &str {
         let (chunk, at) = place(slot);
         self.chunks[chunk].text_of(at)
     }
 
-    /// Takes a free row.
+    /// Fills a free row, or a new one, and returns its number.
     pub(super) fn insert(&mut self, id: TicketId, price: Money, words: &TitleWords) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| self.append(id, price));
         let (chunk, at) = place(slot);
@@ -75,7 +75,7 @@ impl Rows {
         let chunk = &mut self.chunks[before];
         let text_end = chunk.rows.last().map_or(0, |row| row.text_end);
         chunk.rows.push(Row { id, signature: Signature::default(), price, text_end });
-        Slot::try_from(before * CHUNK_ROWS + chunk.rows.len() - 1).expect("fewer tickets than fit into memory")
+        Slot::try_from(before * CHUNK_ROWS + chunk.rows.len() - 1).expect("memory ends before the row numbers do")
     }
 }
 
@@ -97,13 +97,14 @@ impl Chunk {
         let (start, end) = (self.text_start(at), self.rows[at].text_end as usize);
         let len = self.text.len() + text.len() - (end - start);
         if len > self.text.capacity() {
-            // Less than the standard library's doubling: there are many chunks, and most are filled once.
+            // The text grows by an eighth, not to the double as the standard library does: there are many chunks, and most
+            // are filled once.
             self.text.reserve_exact(len - self.text.len() + len / 8);
         }
         self.text.replace_range(start..end, text);
         for row in &mut self.rows[at..] {
             let moved = row.text_end as usize + text.len() - (end - start);
-            row.text_end = u32::try_from(moved).expect("64 titles have less than 4 GiB of text");
+            row.text_end = u32::try_from(moved).expect("the text of 64 titles is less than 4 GiB");
         }
         if at + 1 == CHUNK_ROWS {
             self.text.shrink_to_fit();
@@ -124,7 +125,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn rows_keep_what_was_put_into_them(changes in proptest::collection::vec((0usize..300, "[a-c ]{0,12}"), 1..400)) {
+        fn rows_return_the_inserted_values(changes in proptest::collection::vec((0usize..300, "[a-c ]{0,12}"), 1..400)) {
             let (mut rows, mut model, mut slots) = (Rows::default(), BTreeMap::new(), Vec::new());
             for (number, (choice, title)) in changes.into_iter().enumerate() {
                 if choice < 80 && !slots.is_empty() {
@@ -135,7 +136,7 @@ mod tests {
                     let id = TicketId::new(Uuid::from_u128(number as u128));
                     let words = TitleWords::of(&title);
                     let slot = rows.insert(id, Money::MIN, &words);
-                    prop_assert!(model.insert(slot, (id, words)).is_none(), "a row in use was taken");
+                    prop_assert!(model.insert(slot, (id, words)).is_none(), "a row in use was returned as free");
                     slots.push(slot);
                 }
             }

@@ -1,9 +1,9 @@
-//! How a search is answered: which index is walked, and what is left out on the way.
+//! The search: the choice of an index, and the test of its tickets.
 //!
-//! A search takes a bounded number of steps, whatever is asked for and whatever the titles are. Candidates are examined in
-//! the order that was asked for; when the steps are used up, the page ends, and the next one goes on behind the last
-//! candidate. Candidates that an index has in another order are sorted first, if they are few; otherwise an index that has
-//! the right order is walked, and each of its tickets is tested. See docs/adr/0012-search.md.
+//! A search takes a bounded number of steps, for any query and any titles. Candidates are examined in the requested order.
+//! When the steps are used up, the page ends, and the next page continues after the last candidate. If an index has few
+//! candidates in another order, they are sorted first. Otherwise the search walks an index in the requested order, and
+//! tests each of its tickets. See docs/adr/0012-search.md.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::domain::{Money, Ticket};
 
-/// What one search may cost. A step takes some 50 ns among a million tickets, more than any cache holds.
+/// The bounds of one search. A step takes some 50 ns with a million tickets, which fit in no CPU cache.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SearchBounds {
-    /// Steps for candidates that are examined. One candidate always is, so that each page makes progress.
+    /// Maximum number of steps for examined candidates. At least one candidate is examined, so that each page makes progress.
     pub(super) steps: usize,
-    /// Candidates that may be sorted before they are examined.
+    /// Maximum number of candidates that are sorted before they are examined.
     pub(super) sorted: usize,
 }
 
@@ -30,19 +30,20 @@ impl SearchBounds {
     pub(super) const DEFAULT: Self = Self { steps: 10_000, sorted: 10_000 };
 }
 
-/// Words that all beginnings of a query together may have in the index. If one has more, titles are tested for it.
+/// Maximum number of indexed words for all words of a query together. A query word with more than its share is not looked
+/// up in the index; titles are tested for it instead.
 const LISTED_WORDS_MAX: usize = 2048;
 
-/// Steps to find a place in a list of tickets: some ids are read from their rows.
+/// Steps to find a position in a list of tickets, which reads some ids from their rows.
 const OPEN_STEPS: usize = 12;
 /// Steps to read a title's words.
 const TEXT_STEPS: usize = 2;
-/// Bytes that are searched for a word in one step.
+/// Bytes of a title that are searched for a word in one step.
 const TEXT_BYTES_PER_STEP: usize = 256;
 /// Steps to find a ticket by its id.
 const TICKET_STEPS: usize = 6;
 
-/// Where candidates come from.
+/// The index that the candidates are taken from.
 #[derive(Debug)]
 enum Source<'a> {
     /// All tickets, newest first.
@@ -51,11 +52,11 @@ enum Source<'a> {
     Prices,
     /// Tickets of the query's seller, newest first.
     Seller(Vec<&'a Postings>),
-    /// Tickets with a word that begins with the query's word of this number, a list for each word, newest first.
+    /// Tickets with a word that begins with the query word of this number; one list for each indexed word, newest first.
     Word(usize, Vec<&'a Postings>),
 }
 
-/// What is done with the tickets of a source.
+/// The use of a source: walked in its order, or sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Walk,
@@ -71,7 +72,7 @@ struct Search<'a> {
     filter: Filter<'a>,
 }
 
-/// One page, from one moment: nothing that is indexed changes meanwhile.
+/// Returns one page. The indexes do not change during the search.
 pub(super) fn list(catalog: &Catalog, query: &Query, bounds: SearchBounds) -> TicketPage {
     let words = query.words.as_deref();
     if query.limit == 0 || words.is_some_and(<[String]>::is_empty) {
@@ -90,19 +91,19 @@ pub(super) fn list(catalog: &Catalog, query: &Query, bounds: SearchBounds) -> Ti
 }
 
 fn classes<'a>(query: &Query, indexes: &'a Indexes) -> Vec<&'a Class> {
-    let asked_for = |name: &ClassName| query.statuses.iter().any(|status| ClassName::of(*status) == *name);
-    [ClassName::OnSale, ClassName::Sold].into_iter().filter(asked_for).map(|name| indexes.class(name)).collect()
+    let is_requested = |name: &ClassName| query.statuses.iter().any(|status| ClassName::of(*status) == *name);
+    [ClassName::OnSale, ClassName::Sold].into_iter().filter(is_requested).map(|name| indexes.class(name)).collect()
 }
 
 impl<'a> Search<'a> {
-    /// What is to be examined, in order. `None` if nothing can match.
+    /// Returns the candidates in the requested order, or `None` if no ticket can match.
     fn candidates(&mut self) -> Option<Candidates<'a>> {
         let sources = self.sources();
         let all = self.classes.iter().map(|class| class.len() as u128).sum::<u128>();
         if sources.iter().any(|(_, len)| *len == 0) {
             return None;
         }
-        // How many match if each condition holds for as large a part of what the others leave as of all.
+        // Estimate of the matching tickets, under the assumption that the conditions are independent.
         let matching = sources.iter().fold(all, |matching, (_, len)| matching * *len as u128 / all).max(1);
         let cost = |source: &Source<'a>, len: usize, access| match access {
             Access::Walk => self.can_walk(source).then(|| {
@@ -127,7 +128,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// All that can be walked or sorted, with the number of tickets in it.
+    /// Returns all sources that can be walked or sorted, with their numbers of tickets.
     fn sources(&self) -> Vec<(Source<'a>, usize)> {
         let (classes, query) = (&self.classes, self.query);
         let mut sources = Vec::new();
@@ -155,7 +156,7 @@ impl<'a> Search<'a> {
         sources
     }
 
-    /// Whether a source has the order that was asked for. It must leave most steps for what is in it.
+    /// Returns whether a source has the requested order, and can be opened with a small part of the steps.
     fn can_walk(&self, source: &Source<'_>) -> bool {
         match source {
             Source::Prices => self.query.sort != Sort::Newest,
@@ -164,7 +165,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The lists of a source that is in the order that was asked for, beyond the page before.
+    /// Returns the lists of a source in the requested order, after the previous page.
     fn lists(&self, source: &Source<'a>) -> Vec<Box<dyn Iterator<Item = Slot> + 'a>> {
         let (rows, query) = (self.rows, self.query);
         let (min, max) = prices(query);
@@ -175,7 +176,7 @@ impl<'a> Search<'a> {
             Source::Prices if query.sort == Sort::Price => {
                 classes.map(|class| Box::new(class.cheapest(rows, query.after, min, max)) as _).collect()
             }
-            Source::Prices => classes.map(|class| Box::new(class.dearest(rows, query.after, min, max)) as _).collect(),
+            Source::Prices => classes.map(|class| Box::new(class.most_expensive(rows, query.after, min, max)) as _).collect(),
             Source::Seller(lists) | Source::Word(_, lists) => lists.iter().map(|list| list.newest(rows, after)).collect(),
         }
     }
@@ -216,7 +217,7 @@ impl<'a> Search<'a> {
         TicketPage { tickets, next: None }
     }
 
-    /// The ticket of a row, if it matches. Adds to `cost` the steps that it takes to find out.
+    /// Returns the ticket of a row if it matches. Adds the steps of the test to `cost`.
     fn test(&self, slot: Slot, row: &Row, cost: &mut usize) -> Option<Arc<Ticket>> {
         if !self.row_may_match(row) {
             return None;
@@ -235,7 +236,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Whether the row itself allows a match.
+    /// Returns whether the row's price and signature allow a match.
     fn row_may_match(&self, row: &Row) -> bool {
         let (min, max) = prices(self.query);
         min <= row.price && row.price <= max && self.filter.may_match(row.signature)
@@ -243,7 +244,7 @@ impl<'a> Search<'a> {
 }
 
 impl Source<'_> {
-    /// Steps until the first ticket is at hand.
+    /// Returns the steps until the first ticket is read.
     fn opening_steps(&self) -> usize {
         match self {
             Self::All | Self::Prices => OPEN_STEPS,

@@ -1,24 +1,25 @@
-//! A sequence of keys in an order that its user knows: dense in memory, quick to walk in either direction from any place.
+//! A sorted sequence of keys with little memory overhead. It can be walked in both directions from any position.
 //!
-//! A B-tree of the standard library is two thirds full at best when keys come in ascending order, as ids do; runs are
-//! full then, and a key costs little more than its own bytes. The order is given with each call, as a condition that holds
-//! for the first keys and not for the others, so that a key may be the number of a row whose id decides.
+//! When keys are inserted in ascending order, as ids are, a B-tree of the standard library is at most two thirds full. The
+//! runs of this sequence are full then, and a key takes little more than its own bytes. The caller defines the order with
+//! each call, by a condition that holds for the first keys only. Therefore a key may be the number of a row that is
+//! ordered by the row's id.
 
-/// The keys of one run at most. Moving half of a full run is 1 to 2 KiB of memory, some 50 ns.
+/// Maximum number of keys in a run. Moving half of a full run moves 1 to 2 KiB of memory, and takes some 50 ns.
 const RUN_MAX: usize = 512;
 
-/// A run of fewer keys is joined with its neighbour if both fit into one.
+/// A run of fewer keys is joined with its neighbour if the joined run has at most `RUN_MAX - RUN_MIN` keys.
 const RUN_MIN: usize = RUN_MAX / 4;
 
 /// Keys in ascending order.
 #[derive(Debug, Clone)]
 pub(super) struct Sorted<K> {
-    /// None is empty.
+    /// The runs, none of which is empty.
     runs: Vec<Vec<K>>,
     len: usize,
 }
 
-/// Where a key is, or the end.
+/// The position of a key, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KeyPosition {
     run: usize,
@@ -44,16 +45,17 @@ impl<K: Copy> Sorted<K> {
         KeyPosition { run: self.runs.len(), offset: 0 }
     }
 
-    /// The first key for which `before` does not hold. It must hold for all keys in front of that one.
+    /// Returns the position of the first key for which `before` does not hold. `before` must hold for all earlier keys, and
+    /// for none of the later ones.
     pub(super) fn place(&self, before: impl Fn(&K) -> bool) -> KeyPosition {
-        // Keys mostly come in ascending order.
+        // Keys are mostly inserted in ascending order, so the end is checked first.
         match self.runs.last().and_then(|run| run.last()) {
             Some(last) if !before(last) => self.place_from(KeyPosition::START, before),
             _ => self.end(),
         }
     }
 
-    /// The same, where `before` is known to hold for all keys in front of `from`.
+    /// The same as [`Self::place`], but `before` must hold for all keys in front of `from`.
     pub(super) fn place_from(&self, from: KeyPosition, before: impl Fn(&K) -> bool) -> KeyPosition {
         let Some(first) = self.runs.get(from.run).map(|run| &run[from.offset..]) else { return self.end() };
         let ends_before = |run: &[K]| run.last().is_some_and(&before);
@@ -69,7 +71,7 @@ impl<K: Copy> Sorted<K> {
         self.runs.get(place.run)?.get(place.offset).copied()
     }
 
-    /// The place in front of this one.
+    /// Returns the position in front of `place`.
     pub(super) fn previous(&self, place: KeyPosition) -> Option<KeyPosition> {
         match (place.offset.checked_sub(1), place.run.checked_sub(1)) {
             (Some(offset), _) => Some(KeyPosition { offset, ..place }),
@@ -78,27 +80,27 @@ impl<K: Copy> Sorted<K> {
         }
     }
 
-    /// How many keys are in front of `place`.
+    /// Returns the number of keys in front of `place`.
     pub(super) fn rank(&self, place: KeyPosition) -> usize {
         self.runs[..place.run].iter().map(Vec::len).sum::<usize>() + place.offset
     }
 
-    /// From `place` on, ascending.
+    /// Returns the keys from `from` on, ascending.
     pub(super) fn up(&self, from: KeyPosition) -> impl Iterator<Item = K> + '_ {
         let (head, rest) = self.runs[from.run..].split_first().map_or((&[][..], &[][..]), |(run, rest)| (&run[from.offset..], rest));
         head.iter().chain(rest.iter().flatten()).copied()
     }
 
-    /// What is in front of `place`, descending.
+    /// Returns the keys in front of `from`, descending.
     pub(super) fn down(&self, from: KeyPosition) -> impl Iterator<Item = K> + '_ {
         let head = self.runs.get(from.run).map_or(&[][..], |run| &run[..from.offset]);
         head.iter().rev().chain(self.runs[..from.run].iter().rev().flat_map(|run| run.iter().rev())).copied()
     }
 
-    /// Puts `key` in front of what is at `place`.
+    /// Inserts `key` in front of the key at `place`.
     pub(super) fn insert(&mut self, place: KeyPosition, key: K) {
         self.len += 1;
-        // At the end of a run rather than in front of the next one: what comes in ascending order fills it.
+        // The key is added to the end of a run instead of the front of the next one, so that ascending keys fill runs.
         let at = match place.run.checked_sub(1) {
             Some(run) if place.offset == 0 && (place.run == self.runs.len() || self.runs[run].len() < RUN_MAX) => {
                 KeyPosition { run, offset: self.runs[run].len() }
@@ -118,7 +120,7 @@ impl<K: Copy> Sorted<K> {
         }
     }
 
-    /// Takes out the key at `place`, where there must be one.
+    /// Removes and returns the key at `place`. The position must not be the end.
     pub(super) fn remove(&mut self, place: KeyPosition) -> K {
         let run = &mut self.runs[place.run];
         let key = run.remove(place.offset);
@@ -155,7 +157,7 @@ impl<K: Copy> Sorted<K> {
     }
 }
 
-/// Grows by a quarter instead of by half as much again as the standard library does: there are thousands of runs.
+/// Grows a vector by a quarter, not to the double as `Vec` does itself, since there are thousands of runs.
 fn make_room<T>(vec: &mut Vec<T>, more: usize) {
     if vec.capacity() - vec.len() < more {
         vec.reserve_exact(more.max(vec.len() / 4));
@@ -174,7 +176,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn it_is_an_ordered_set(changes in proptest::collection::vec((0u16..4000, 0u8..10), 0..6000), from in 0u16..4001, removed in 0u8..10) {
+        fn sorted_keys_match_a_btree_set(changes in proptest::collection::vec((0u16..4000, 0u8..10), 0..6000), from in 0u16..4001, removed in 0u8..10) {
             let mut sorted = Sorted::default();
             let mut model = BTreeSet::new();
             for (key, action) in changes {

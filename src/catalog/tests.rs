@@ -1,4 +1,4 @@
-//! Lists against a naive model, versions in any order, and following a store.
+//! Tests of lists against a simple model, of versions in any order, and of concurrent changes.
 
 use std::{
     cmp::Reverse,
@@ -78,7 +78,7 @@ fn some_ticket() -> impl Strategy<Value = Ticket> {
         .prop_map(|(number, version, title, price, status)| ticket(number, version, &title.join(" "), price, status))
 }
 
-/// Of a word that a title may have, or of none.
+/// The beginning of a word that titles may have, or of the word "none".
 fn some_beginning() -> impl Strategy<Value = String> {
     let words: Vec<String> = WORDS.iter().chain(&["none"]).flat_map(|word| words(word)).collect();
     (proptest::sample::select(words), 1usize..10).prop_map(|(word, chars)| word.chars().take(chars).collect())
@@ -107,14 +107,14 @@ fn some_query() -> impl Strategy<Value = Query> {
         })
 }
 
-/// Whether each of the query's words begins one of the title's.
+/// Returns whether each query word is the beginning of a title word.
 fn has_words(ticket: &Ticket, query: &Query) -> bool {
     let title = words(ticket.title.as_str());
     let begins_one = |word: &String| title.iter().take(INDEXED_WORDS_MAX).any(|other| other.starts_with(word.as_str()));
     query.words.as_ref().is_none_or(|words| !words.is_empty() && words.iter().all(begins_one))
 }
 
-/// Filter, sort, cut.
+/// The model of a list: filters, sorts and truncates all tickets.
 fn naive(known: &BTreeMap<TicketId, Ticket>, query: &Query) -> (Vec<Ticket>, Option<Position>) {
     let key = |price: Money, id: TicketId| match query.sort {
         Sort::Newest => (0, Reverse(id)),
@@ -138,12 +138,12 @@ fn naive(known: &BTreeMap<TicketId, Ticket>, query: &Query) -> (Vec<Ticket>, Opt
     (found, next)
 }
 
-/// The newest state of each ticket; of two states of one version (which a store never has) the first.
+/// Returns the newest state of each ticket; of two states of one version (which a store never has), the first.
 fn newest(states: &[Ticket]) -> BTreeMap<TicketId, Ticket> {
     let mut known: BTreeMap<TicketId, Ticket> = BTreeMap::new();
     for state in states {
         let old = known.get(&state.id);
-        // A deletion that is told again, or of the same version as what is known, wins.
+        // A deletion replaces a state of the same version.
         let wins = old.is_none_or(|old| state.version > old.version || (state.version == old.version && state.is_deleted()));
         if wins {
             known.insert(state.id, state.clone());
@@ -156,7 +156,7 @@ fn walk(catalog: &Catalog, query: Query, between: impl FnMut()) -> Vec<TicketId>
     walk_within(catalog, query, SearchBounds::DEFAULT, between)
 }
 
-/// All pages. Each must end behind where the one before ended.
+/// Reads all pages, and checks that each makes progress.
 fn walk_within(catalog: &Catalog, mut query: Query, bounds: SearchBounds, mut between: impl FnMut()) -> Vec<TicketId> {
     let key = |position: Position| candidates::SortKey::of(query.sort, position.price, position.id);
     let mut seen = Vec::new();
@@ -173,7 +173,7 @@ fn walk_within(catalog: &Catalog, mut query: Query, bounds: SearchBounds, mut be
     }
 }
 
-/// So small that most searches take several pages, and that some sources are too large to be sorted.
+/// Small bounds: most searches take several pages, and some sources are too large to be sorted.
 fn some_bounds() -> impl Strategy<Value = SearchBounds> {
     (1usize..200, prop_oneof![Just(0), 0usize..60]).prop_map(|(steps, sorted)| SearchBounds { steps, sorted })
 }
@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn a_list_is_what_filtering_and_sorting_everything_gives(
+    fn list_equals_filtering_and_sorting_all_tickets(
         states in vec(some_ticket(), 0..700), queries in vec(some_query(), 12)
     ) {
         let catalog = Catalog::default();
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn pages_of_bounded_searches_hold_each_match_once(
+    fn pages_of_bounded_searches_contain_each_match_once(
         states in vec(some_ticket(), 0..500), queries in vec((some_query(), some_bounds()), 12)
     ) {
         let catalog = Catalog::default();
@@ -217,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn pages_visit_once_what_keeps_matching_while_other_tickets_change(
+    fn pages_contain_unchanged_matches_once_while_other_tickets_change(
         states in vec(some_ticket(), 50..400),
         changes in vec((0u16..400, 50u64..70, option::weighted(0.8, 0usize..3)), 60),
         query in some_query(),
@@ -243,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_which_states_arrive_does_not_matter(versions in Just((0u64..8).collect::<Vec<_>>()).prop_shuffle(), deleted: bool) {
+    fn newest_version_is_kept_in_any_order_of_arrival(versions in Just((0u64..8).collect::<Vec<_>>()).prop_shuffle(), deleted: bool) {
         let catalog = Catalog::default();
         let state = |version: u64| {
             let status = if version == 7 && deleted { None } else { Some(STATUSES[usize::try_from(version % 2).expect("small")]) };
@@ -261,16 +261,16 @@ proptest! {
 }
 
 #[test]
-fn a_late_event_revives_no_deleted_ticket() {
+fn late_event_does_not_add_a_deleted_ticket_again() {
     let catalog = Catalog::default();
-    assert!(catalog.remove(id(1), 3), "of a ticket that was never seen, too");
+    assert!(catalog.remove(id(1), 3), "an unknown ticket can be deleted too");
     assert!(!catalog.merge(&ticket(1, 2, "jazz", 50, Some(TicketStatus::Available))));
-    assert!(!catalog.remove(id(1), 3), "told again is no news");
+    assert!(!catalog.remove(id(1), 3), "a repeated deletion changes nothing");
     assert_eq!((catalog.get(id(1)), catalog.len()), (None, 0));
 }
 
 #[test]
-fn the_generation_grows_with_news_only() {
+fn generation_grows_with_changes_only() {
     let catalog = Catalog::default();
     let first = ticket(1, 1, "jazz", 50, Some(TicketStatus::Available));
     assert!(catalog.merge(&first));
@@ -306,7 +306,7 @@ fn search_without_a_match_examines_a_bounded_number_of_tickets() {
     const CANDIDATES_MAX: u16 = 20_000;
     let catalog = Catalog::default();
     for number in 0..TICKETS {
-        // Words that all have, and one each that begins as those of all others do.
+        // Each title has the common words, and one word of its own with the same beginning as in all other titles.
         let title = format!("a b c d e f g h z{number}");
         catalog.merge(&ticket(number, 0, &title, 50 + u64::from(number), Some(TicketStatus::Available)));
     }
@@ -340,7 +340,7 @@ fn search_table_agrees_with_the_catalog() {
 
 #[test]
 fn index_entries_are_small() {
-    // Of each ticket, and of each word that only one ticket has.
+    // The sizes of a ticket's row, and of the entry of a word that only one ticket has.
     assert_eq!((size_of::<rows::Row>(), size_of::<(Box<str>, postings::Postings)>()), (32, 32));
     let catalog = Catalog::default();
     let title = (0..66).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
@@ -351,7 +351,7 @@ fn index_entries_are_small() {
 }
 
 #[test]
-fn readers_see_every_ticket_at_every_moment_while_it_changes() {
+fn tickets_are_found_by_readers_while_they_change() {
     let catalog = Catalog::default();
     let numbers = 0..200u16;
     for number in numbers.clone() {
@@ -384,7 +384,7 @@ fn readers_see_every_ticket_at_every_moment_while_it_changes() {
 }
 
 #[test]
-fn a_catalog_is_shared_by_its_clones() {
+fn catalog_is_shared_by_its_clones() {
     let catalog = Catalog::default();
     let clone = Catalog(Arc::clone(&catalog.0));
     catalog.clone().merge(&ticket(1, 0, "jazz", 50, Some(TicketStatus::Available)));
@@ -393,7 +393,7 @@ fn a_catalog_is_shared_by_its_clones() {
 }
 
 #[test]
-fn a_lock_is_found_by_the_replica_that_granted_it() {
+fn lock_is_found_by_the_replica_that_granted_it() {
     let (catalog, b) = (Catalog::default(), ReplicaName::new("b"));
     let of = |number, version, replica: &ReplicaName| {
         let mut ticket = ticket(number, version, "jazz", 50, Some(TicketStatus::Locked));

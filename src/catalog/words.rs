@@ -1,4 +1,4 @@
-//! How a title or a search falls into words, and how words are compared.
+//! The words of titles and searches, and their comparison.
 
 use memchr::memmem::Finder;
 use unicase::UniCase;
@@ -7,14 +7,14 @@ use unicode_normalization::{
     char::{canonical_combining_class, is_combining_mark},
 };
 
-/// Only the first words of a title can be found.
+/// Number of words of a title that can be found: the first ones.
 pub const INDEXED_WORDS_MAX: usize = 32;
 
 /// Combining classes of marks that are written above, below and beside letters, such as accents and cedillas. Marks of
 /// other classes (Indic vowel signs, nuktas and viramas, Hebrew and Arabic vowels, Japanese voicing marks) are kept.
 const IGNORED_MARKS: std::ops::RangeInclusive<u8> = 202..=240;
 
-/// Splits a text into words, folded so that case, accents and ways of writing the same character do not matter.
+/// Splits a text into words, folded so that case, accents and different encodings of a character do not matter.
 ///
 /// A word is a run of letters, digits and marks (Unicode) with at least one letter or digit. It is in full case folding
 /// and compatibility form (NFKC), without `IGNORED_MARKS`: `Straße` is `strasse`, `İstanbul` is `istanbul`.
@@ -26,7 +26,7 @@ fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    // Decomposed first: so each mark is folded, and left out, for itself.
+    // The text is decomposed first, so that each mark is folded and left out separately.
     let decomposed: String = text.nfkd().collect();
     let folded = UniCase::unicode(decomposed).to_folded_case();
     folded.nfkd().filter(|c| !IGNORED_MARKS.contains(&canonical_combining_class(*c))).nfc().collect()
@@ -34,14 +34,14 @@ fn fold(text: &str) -> String {
 
 fn split(folded: &str) -> impl Iterator<Item = &str> {
     let runs = folded.split(|c: char| !c.is_alphanumeric() && !is_combining_mark(c));
-    // A variation selector alone is what an emoji leaves.
+    // An emoji can leave a run that consists of a variation selector only.
     runs.filter(|run| run.chars().any(|c| c.is_alphanumeric() && !is_combining_mark(c)))
 }
 
-/// The words of a title that can be found, in the form in which [`Filter`] tests them.
+/// The searchable words of a title, in the form that [`Filter`] tests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TitleWords {
-    /// Each word once, behind a space.
+    /// Each word once, with a space before each.
     pub(super) text: String,
     pub(super) signature: Signature,
 }
@@ -66,20 +66,20 @@ impl TitleWords {
     }
 }
 
-/// The words in [`TitleWords::text`].
+/// Returns the words in a [`TitleWords::text`].
 pub(super) fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').skip(1)
 }
 
-/// A Bloom filter over the beginnings of words: most titles without a word are ruled out without reading their text.
+/// A Bloom filter over the beginnings of words. It excludes most titles without a word before their text is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Signature(u64);
 
 impl Signature {
-    /// Beginnings of more characters have no bit of their own.
+    /// Maximum number of characters of a beginning that has a bit.
     const BEGINNING_CHARS_MAX: usize = 4;
 
-    /// One bit for each beginning of `word` (FNV-1a, whose upper bits are mixed best).
+    /// Sets one bit for each beginning of `word` (FNV-1a; its upper bits are mixed best).
     fn add(&mut self, word: &str) {
         let mut hash: u64 = 0xCBF2_9CE4_8422_2325;
         for c in word.chars().take(Self::BEGINNING_CHARS_MAX) {
@@ -93,7 +93,7 @@ impl Signature {
     }
 }
 
-/// Tests titles for words that begin with each of a search's words.
+/// The test whether a title has, for each word of a search, a word that begins with it.
 #[derive(Debug)]
 pub(super) struct Filter<'a> {
     words: Vec<&'a str>,
@@ -103,7 +103,7 @@ pub(super) struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     pub(super) fn new(words: &'a [String]) -> Self {
-        // A word that begins another of the search is found wherever that one is.
+        // A word that is the beginning of another search word needs no test: each title with the other one has it too.
         let implied = |at: usize, word: &str| {
             words.iter().enumerate().any(|(other, longer)| longer.starts_with(word) && (longer.len() > word.len() || other < at))
         };
@@ -118,22 +118,22 @@ impl<'a> Filter<'a> {
         &self.words
     }
 
-    /// The word of this number is known to be in each title that will be tested.
+    /// Removes the test for the word of this number, because each title that will be tested has it.
     pub(super) fn skip(&mut self, number: usize) {
         self.finders.remove(number);
     }
 
-    /// `false` if the title with this signature certainly lacks a word.
+    /// Returns `false` if the title with this signature certainly lacks a word.
     pub(super) fn may_match(&self, title: Signature) -> bool {
         title.contains(self.signature)
     }
 
-    /// How many searches through its text the test of a title takes.
+    /// Returns the number of searches through the text that the test of a title takes.
     pub(super) fn searches(&self) -> usize {
         self.finders.len()
     }
 
-    /// Whether the title with this [`TitleWords::text`] has all words.
+    /// Returns whether the title with this [`TitleWords::text`] has all words.
     pub(super) fn matches(&self, text: &str) -> bool {
         self.finders.iter().all(|finder| finder.find(text.as_bytes()).is_some())
     }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_folded_runs_of_letters_digits_and_marks() {
+    fn text_is_split_into_folded_runs_of_letters_digits_and_marks() {
         let table: [(&str, &[&str]); 16] = [
             ("  The Cure -- Live! (2026)", &["the", "cure", "live", "2026"]),
             ("Rock'n'Roll/Jazz_night", &["rock", "n", "roll", "jazz", "night"]),
@@ -171,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn full_case_folding_covers_every_letter() {
+    fn upper_and_lower_case_of_every_letter_are_equal() {
         for c in ('\0'..=char::MAX).filter(|c| c.is_alphabetic()) {
             let upper: String = c.to_uppercase().collect();
-            // Turkish dotless ı is a letter of its own in full case folding (CaseFolding.txt, status T).
+            // Turkish dotless ı is a separate letter in full case folding (CaseFolding.txt, status T).
             if c != 'ı' {
                 assert_eq!(words(&format!("x{c}")), words(&format!("x{upper}")), "{c} U+{:04X}", u32::from(c));
             }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn filter_words_that_begin_others_are_dropped() {
+    fn search_words_that_begin_other_search_words_are_dropped() {
         let words = ["ja", "jazz", "night", "jazz", "j"].map(str::to_owned);
         assert_eq!(Filter::new(&words).words(), ["jazz", "night"]);
     }
@@ -202,14 +202,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folded_words_stay_as_they_are(text in some_text()) {
+        fn folding_a_folded_word_changes_nothing(text in some_text()) {
             for word in words(&text) {
                 prop_assert_eq!(words(&word), vec![word]);
             }
         }
 
         #[test]
-        fn filter_agrees_with_comparing_each_word(title in "[abcé ]{0,20}", search in "[abc ]{0,8}") {
+        fn filter_matches_if_each_word_begins_a_title_word(title in "[abcé ]{0,20}", search in "[abc ]{0,8}") {
             let (title_words, search_words) = (words(&title), words(&search));
             let expected = search_words.iter().all(|word| title_words.iter().any(|other| other.starts_with(word.as_str())));
             let (filter, indexed) = (Filter::new(&search_words), TitleWords::of(&title));

@@ -1,4 +1,4 @@
-//! One person's browser: cookies, idempotency keys, and patience with a server that is busy.
+//! The HTTP client of one simulated person: cookies, idempotency keys, and repeated requests to a busy server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,17 +9,17 @@ use uuid::Uuid;
 
 use super::{DemoError, tally::Tally};
 
-/// After which an answer is no longer waited for.
+/// Maximum time for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often a request is repeated that got no definite answer.
-const REPEATS_MAX: u32 = 8;
+/// Maximum number of times that a request is sent.
+const SENDS_MAX: u32 = 8;
 
-/// The first wait where the server does not say how long; doubled each time.
+/// The first wait when the server does not state one; it doubles with each repetition.
 const WAIT_FIRST: Duration = Duration::from_millis(200);
 
-/// A longer wait than this is not worth a buyer's while; people who sign up wait as long as there is time.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum wait before a repetition. A sign-up or sign-in waits until the end of the demo.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -28,7 +28,7 @@ pub(super) enum Role {
     Watcher,
 }
 
-/// Who somebody is; the same seed brings back the same people.
+/// A simulated person. The same seed gives the same people.
 #[derive(Debug, Clone)]
 pub(super) struct Person {
     role: Role,
@@ -41,7 +41,7 @@ impl Person {
         Self { role, number, seed }
     }
 
-    /// Tells people of one seed apart.
+    /// Returns a number that differs between the people of one seed.
     pub(super) fn salt(&self) -> u64 {
         let role = match self.role {
             Role::Seller => 1,
@@ -56,7 +56,7 @@ impl Person {
         format!("{role}-{}.{:x}@demo.example", self.number, self.seed)
     }
 
-    /// Nothing that needs protection is behind it.
+    /// Returns the password. It can be guessed, since the account holds nothing that needs protection.
     fn password(&self) -> String {
         format!("demo password {:x}", self.seed ^ self.salt())
     }
@@ -71,7 +71,7 @@ pub(super) struct ApiClient {
     pub(super) tally: Arc<Tally>,
 }
 
-/// What the server said.
+/// An answer of the server.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
@@ -79,7 +79,7 @@ pub(super) struct ApiResponse {
 }
 
 impl ApiResponse {
-    /// The stable code of a problem.
+    /// Returns the stable code of a problem.
     pub(super) fn code(&self) -> &str {
         self.text("code")
     }
@@ -95,6 +95,8 @@ impl ApiClient {
         Ok(Self { http, url, person, deadline, tally })
     }
 
+    /// Checks that a server answers.
+    ///
     /// # Errors
     /// [`DemoError::Unreachable`].
     pub(super) async fn ping(&self) -> Result<(), DemoError> {
@@ -105,62 +107,63 @@ impl ApiClient {
         }
     }
 
-    /// Signs up, or in where the same seed was here before. `None`: the server would not.
-    pub(super) async fn enter(&self) -> Option<()> {
+    /// Signs up, or signs in if an earlier demo with the same seed has signed up. `None`: the server refused.
+    pub(super) async fn sign_in(&self) -> Option<()> {
         let who = json!({ "email": self.person.email(), "password": self.person.password() });
-        let mut answer = self.post_patiently("api/users/signup", &who).await?;
+        let mut answer = self.post_until_deadline("api/users/signup", &who).await?;
         if answer.code() == "email_in_use" {
-            answer = self.post_patiently("api/users/signin", &who).await?;
+            answer = self.post_until_deadline("api/users/signin", &who).await?;
         }
         if !answer.status.is_success() {
-            return self.surprised("sign in", &answer);
+            return self.unexpected("sign in", &answer);
         }
         self.tally.people.add();
         Some(())
     }
 
     pub(super) async fn get(&self, path: &str) -> Option<ApiResponse> {
-        self.call(Method::GET, path, None, PATIENCE).await
+        self.call(Method::GET, path, None, WAIT_MAX).await
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Option<ApiResponse> {
-        self.call(Method::POST, path, Some(body), PATIENCE).await
+        self.call(Method::POST, path, Some(body), WAIT_MAX).await
     }
 
     pub(super) async fn put(&self, path: &str, body: &Value) -> Option<ApiResponse> {
-        self.call(Method::PUT, path, Some(body), PATIENCE).await
+        self.call(Method::PUT, path, Some(body), WAIT_MAX).await
     }
 
     pub(super) async fn delete(&self, path: &str) -> Option<ApiResponse> {
-        self.call(Method::DELETE, path, None, PATIENCE).await
+        self.call(Method::DELETE, path, None, WAIT_MAX).await
     }
 
-    /// Counts an answer that nobody expected.
-    pub(super) fn surprised<T>(&self, doing: &str, answer: &ApiResponse) -> Option<T> {
-        self.tally.surprises.add();
-        tracing::warn!(doing, status = answer.status.as_u16(), code = answer.code(), "an answer that was not expected");
+    /// Counts and logs an unexpected answer. `action`: the action that got it.
+    pub(super) fn unexpected<T>(&self, action: &str, answer: &ApiResponse) -> Option<T> {
+        self.tally.unexpected.add();
+        tracing::warn!(action, status = answer.status.as_u16(), code = answer.code(), "the server gave an unexpected answer");
         None
     }
 
-    async fn post_patiently(&self, path: &str, body: &Value) -> Option<ApiResponse> {
+    async fn post_until_deadline(&self, path: &str, body: &Value) -> Option<ApiResponse> {
         self.call(Method::POST, path, Some(body), Duration::MAX).await
     }
 
-    /// One request, under one idempotency key however often it has to be repeated. `None`: no definite answer in time.
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Option<ApiResponse> {
+    /// Sends a request, and repeats it under the same idempotency key while the server is busy and the wait is at most
+    /// `wait_max`. `None`: no definite answer in time.
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>, wait_max: Duration) -> Option<ApiResponse> {
         let key = Uuid::now_v7().to_string();
         let mut wait = WAIT_FIRST;
-        for _ in 0..REPEATS_MAX {
-            let (answer, asked_to_wait) = match self.send(method.clone(), path, body, &key).await {
+        for _ in 0..SENDS_MAX {
+            let (answer, retry_after) = match self.send(method.clone(), path, body, &key).await {
                 Ok(response) => read(response).await,
                 Err(error) => {
-                    tracing::debug!(error = %error.without_url(), "no answer");
+                    tracing::debug!(error = %error.without_url(), "a request got no answer");
                     (None, None)
                 }
             };
             let busy = answer.as_ref().is_none_or(is_busy);
-            let pause = asked_to_wait.unwrap_or(wait);
-            let too_long = pause > patience || Instant::now() + pause.min(Duration::from_secs(86_400)) >= self.deadline;
+            let pause = retry_after.unwrap_or(wait);
+            let too_long = pause > wait_max || Instant::now() + pause.min(Duration::from_secs(86_400)) >= self.deadline;
             if !busy || too_long {
                 return answer;
             }
@@ -183,7 +186,7 @@ impl ApiClient {
     }
 
     fn at(&self, path: &str) -> Url {
-        self.url.join(path).expect("paths of the contract are valid references")
+        self.url.join(path).expect("the API's paths are valid references")
     }
 }
 
@@ -191,7 +194,7 @@ fn is_busy(answer: &ApiResponse) -> bool {
     matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) || answer.code() == "idempotency_in_flight"
 }
 
-/// An answer whose body cannot be read is none.
+/// Returns the answer and its `Retry-After`. An answer whose body cannot be read counts as no answer.
 async fn read(response: reqwest::Response) -> (Option<ApiResponse>, Option<Duration>) {
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let status = response.status();

@@ -1,23 +1,23 @@
-//! Somebody who sells: puts tickets on sale, some at once and the rest over time, and changes a price now and then.
+//! A simulated seller: lists some tickets at once and the others over time, and changes prices.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{ApiClient, Mood, titles};
+use super::{ApiClient, Chooser, titles};
 
-/// So many of a hundred tickets are there from the start.
+/// Percentage of tickets that are listed at once.
 const LISTED_AT_ONCE_PERCENT: u32 = 50;
 
-/// In so many of a hundred moments a seller changes a price instead of listing another ticket.
+/// Chance of a price change before each listing, in percent.
 const EDIT_PERCENT: u32 = 35;
 
-/// What a seller does after all tickets are listed: so many price changes for each of them.
+/// Price changes per ticket after all tickets are listed.
 const EDITS_PER_TICKET: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Seller {
     client: ApiClient,
-    mood: Mood,
+    chooser: Chooser,
     tickets: u32,
     listed: Vec<Listed>,
 }
@@ -30,21 +30,21 @@ struct Listed {
 }
 
 impl Seller {
-    pub(super) fn new(client: ApiClient, mood: Mood, tickets: u32) -> Self {
-        Self { client, mood, tickets, listed: Vec::new() }
+    pub(super) fn new(client: ApiClient, chooser: Chooser, tickets: u32) -> Self {
+        Self { client, chooser, tickets, listed: Vec::new() }
     }
 
-    pub(super) async fn live(mut self) {
-        if self.client.enter().await.is_none() {
+    pub(super) async fn run(mut self) {
+        if self.client.sign_in().await.is_none() {
             return;
         }
         let at_once = self.tickets * LISTED_AT_ONCE_PERCENT / 100;
         let mut left = self.tickets;
         while left > 0 {
             if left <= self.tickets - at_once {
-                self.mood.think().await;
+                self.chooser.pause().await;
             }
-            if self.mood.happens(EDIT_PERCENT) {
+            if self.chooser.happens(EDIT_PERCENT) {
                 self.change_a_price().await;
             }
             if !self.list_one().await {
@@ -53,14 +53,14 @@ impl Seller {
             left -= 1;
         }
         for _ in 0..self.tickets * EDITS_PER_TICKET {
-            self.mood.think().await;
+            self.chooser.pause().await;
             self.change_a_price().await;
         }
     }
 
-    /// `false`: the seller has as many tickets on sale as they may.
+    /// Lists one ticket. Returns `false` if the seller has the maximum of tickets on sale.
     async fn list_one(&mut self) -> bool {
-        let (title, minor) = titles::offer(&mut self.mood);
+        let (title, minor) = titles::offer(&mut self.chooser);
         let Some(answer) = self.client.post("api/tickets", &json!({ "title": title, "price": price(minor) })).await else { return true };
         if answer.status == StatusCode::CREATED {
             self.client.tally.listed.add();
@@ -68,15 +68,15 @@ impl Seller {
         } else if answer.code() == "too_many_listings" {
             return false;
         } else {
-            self.client.surprised("list a ticket", &answer).unwrap_or_default()
+            self.client.unexpected("list a ticket", &answer).unwrap_or_default()
         }
         true
     }
 
-    /// A tenth up or down.
+    /// Raises or lowers the price of one ticket by a tenth.
     async fn change_a_price(&mut self) {
-        let Some(ticket) = self.mood.one_of(&self.listed).cloned() else { return };
-        let minor = if self.mood.happens(50) { ticket.minor * 11 / 10 } else { ticket.minor * 9 / 10 };
+        let Some(ticket) = self.chooser.one_of(&self.listed).cloned() else { return };
+        let minor = if self.chooser.happens(50) { ticket.minor * 11 / 10 } else { ticket.minor * 9 / 10 };
         let body = json!({ "title": ticket.title, "price": price(minor) });
         let Some(answer) = self.client.put(&format!("api/tickets/{}", ticket.id), &body).await else { return };
         match (answer.status, answer.code()) {
@@ -86,12 +86,12 @@ impl Seller {
                 self.client.tally.edits_refused.add();
                 self.listed.retain(|other| other.id != ticket.id);
             }
-            _ => self.client.surprised("change a price", &answer).unwrap_or_default(),
+            _ => self.client.unexpected("change a price", &answer).unwrap_or_default(),
         }
     }
 }
 
-/// Major units with two decimals, as a text: no float comes between the cents and the wire.
+/// Returns a price in major units with two decimals, as a text, so that no floating-point number is used.
 fn price(minor: u32) -> Value {
     Value::String(format!("{}.{:02}", minor / 100, minor % 100))
 }

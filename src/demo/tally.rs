@@ -1,16 +1,16 @@
-//! What happened in the course of a demo, counted.
+//! The counters of a demo.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! tally {
     ($($(#[$doc:meta])* $name:ident;)*) => {
-        /// Counts, while it goes on.
+        /// The counters while the demo runs.
         #[derive(Debug, Default)]
         pub(super) struct Tally {
             $(pub(super) $name: AtomicCount,)*
         }
 
-        /// Counts, in the end.
+        /// The counts at the end.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub struct Summary {
             $($(#[$doc])* pub $name: u64,)*
@@ -24,7 +24,7 @@ macro_rules! tally {
 
         impl Summary {
             pub(super) fn log(&self) {
-                tracing::info!($($name = self.$name,)* "the demo is over");
+                tracing::info!($($name = self.$name,)* "the demo has ended");
             }
         }
     };
@@ -33,35 +33,36 @@ macro_rules! tally {
 tally! {
     /// People who signed up or in.
     people;
-    /// Tickets that sellers put on sale.
+    /// Tickets that sellers listed.
     listed;
     /// Prices that sellers changed.
     edited;
-    /// Changes that were refused because the ticket was locked or sold.
+    /// Price changes that were refused because the ticket was locked or sold.
     edits_refused;
     /// Locks that buyers got.
     locked;
-    /// Orders that came too late: the ticket was locked, sold, gone, or had another price.
-    lost_races;
+    /// Orders that were refused because the ticket was locked, sold or deleted, or had another price.
+    lock_attempts_failed;
     /// Orders that were paid.
     sold;
     /// Payments that were declined.
     declined;
-    /// Payments that asked for 3-D Secure.
+    /// Payments that required 3-D Secure.
     authenticated;
     /// Orders that their buyers cancelled.
     cancelled;
-    /// Orders that their buyers left alone.
+    /// Orders that their buyers abandoned.
     abandoned;
-    /// Of those, and of the ones that were paid too late, the ones that were seen to lapse.
-    lapsed;
-    /// Requests that the server asked to repeat later (429, 503), or that got no answer.
+    /// Abandoned orders that were found expired, and orders that were paid after they had expired.
+    expired;
+    /// Repetitions of requests that the server asked to repeat later (429, 503), that got no answer, or whose first sending
+    /// was still being processed (409).
     repeated;
-    /// Answers that nobody expected.
-    surprises;
+    /// Unexpected answers.
+    unexpected;
 }
 
-/// One number that only grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub(super) struct AtomicCount(AtomicU64);
 

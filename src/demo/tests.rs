@@ -1,4 +1,4 @@
-//! A demo against a marketplace of a few lines, which is busy now and then.
+//! Tests of the demo against a small marketplace, which refuses some requests as busy.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Every so many new requests is asked to come again.
+/// Number of new requests of which one is refused as busy.
 const BUSY_EVERY: usize = 5;
 
 #[derive(Debug, Default)]
 struct Market {
     people: BTreeSet<String>,
     tickets: Vec<Value>,
-    /// Order -> ticket and how it stands.
+    /// The ticket and the status of each order.
     orders: BTreeMap<String, (usize, &'static str)>,
     keys: BTreeMap<String, usize>,
     without_key: usize,
@@ -47,8 +47,8 @@ impl Market {
             self.signed_out += 1;
         }
         match (request.method(), path.as_slice()) {
-            (&Method::POST, ["api", "users", "signup"]) => self.enter(body, true),
-            (&Method::POST, ["api", "users", "signin"]) => self.enter(body, false),
+            (&Method::POST, ["api", "users", "signup"]) => self.sign_in(body, true),
+            (&Method::POST, ["api", "users", "signin"]) => self.sign_in(body, false),
             (&Method::GET, ["api", "tickets"]) => HttpResponse::Ok().json(&self.tickets),
             (&Method::POST, ["api", "tickets"]) => {
                 let id = self.tickets.len().to_string();
@@ -57,7 +57,7 @@ impl Market {
             }
             (&Method::PUT, ["api", "tickets", id]) => self.edit(id, body),
             (&Method::POST, ["api", "orders"]) => self.lock(body),
-            (&Method::GET, ["api", "orders", id]) => self.lapse(id),
+            (&Method::GET, ["api", "orders", id]) => self.expire(id),
             (&Method::DELETE, ["api", "orders", id]) => self.release(id, HttpResponse::NoContent().finish()),
             (&Method::POST, ["api", "charges"]) => self.pay(body),
             (&Method::POST, ["api", "charges", id, "confirm"]) => self.sell(id, true),
@@ -65,7 +65,7 @@ impl Market {
         }
     }
 
-    fn enter(&mut self, body: &Value, new: bool) -> HttpResponse {
+    fn sign_in(&mut self, body: &Value, new: bool) -> HttpResponse {
         let fresh = self.people.insert(body["email"].as_str().expect("an email").to_owned());
         if new && !fresh {
             return HttpResponse::Conflict().json(json!({ "code": "email_in_use" }));
@@ -100,8 +100,8 @@ impl Market {
         HttpResponse::Created().json(json!({ "id": id }))
     }
 
-    /// Whoever comes back to an order finds that it has lapsed.
-    fn lapse(&mut self, id: &str) -> HttpResponse {
+    /// Expires an order when it is read.
+    fn expire(&mut self, id: &str) -> HttpResponse {
         self.release(id, HttpResponse::Ok().json(json!({ "id": id, "cancelReason": "expired" })))
     }
 
@@ -127,7 +127,7 @@ impl Market {
 
     fn sell(&mut self, order: &str, confirmed: bool) -> HttpResponse {
         let (ticket, status) = self.orders.get_mut(order).expect("an order");
-        assert_eq!(*status, "Created", "an order is paid once");
+        assert_eq!(*status, "Created", "an order is paid only once");
         *status = "Completed";
         self.tickets[*ticket]["status"] = "Sold".into();
         self.sold.push(*ticket);
@@ -135,7 +135,7 @@ impl Market {
     }
 }
 
-/// Serves `market` on a free port for as long as the test's runtime lives.
+/// Serves `market` on a free port until the test's runtime ends.
 fn serve(market: &Arc<Mutex<Market>>) -> Url {
     let market = Arc::clone(market);
     let server = HttpServer::new(move || {
@@ -156,11 +156,11 @@ fn small(url: Url) -> Demo {
 }
 
 #[actix_web::test]
-async fn everything_is_listed_and_sold_once_though_the_server_is_busy_now_and_then() {
+async fn all_tickets_are_listed_and_sold_once_with_a_busy_server() {
     let market: Arc<Mutex<Market>> = Arc::default();
-    let summary = play(small(serve(&market))).await.expect("the server is there");
+    let summary = simulate(small(serve(&market))).await.expect("the server answers");
     let market = market.lock();
-    assert_eq!((summary.people, summary.listed, summary.sold, summary.surprises), (9, 40, 40, 0), "{summary:?}");
+    assert_eq!((summary.people, summary.listed, summary.sold, summary.unexpected), (9, 40, 40, 0), "{summary:?}");
     assert_eq!(market.sold.iter().collect::<BTreeSet<_>>().len(), 40);
     assert_eq!(summary.declined, market.declined);
     assert!(summary.locked >= summary.sold && summary.repeated > 0, "{summary:?}");
@@ -171,29 +171,29 @@ async fn everything_is_listed_and_sold_once_though_the_server_is_busy_now_and_th
 }
 
 #[actix_web::test]
-async fn the_same_seed_comes_back_as_the_same_people() {
+async fn same_seed_uses_the_same_accounts() {
     let market: Arc<Mutex<Market>> = Arc::default();
     let url = serve(&market);
     for _ in 0..2 {
-        let summary = play(small(url.clone())).await.expect("the server is there");
-        assert_eq!((summary.people, summary.surprises), (9, 0));
+        let summary = simulate(small(url.clone())).await.expect("the server answers");
+        assert_eq!((summary.people, summary.unexpected), (9, 0));
     }
     assert_eq!(market.lock().people.len(), 9);
 }
 
 #[actix_web::test]
-async fn it_ends_when_its_time_is_over() {
+async fn demo_ends_when_its_time_is_over() {
     let market: Arc<Mutex<Market>> = Arc::default();
     let demo = Demo { seconds: 1, pace: 60_000, ..small(serve(&market)) };
-    let summary = play(demo).await.expect("the server is there");
+    let summary = simulate(demo).await.expect("the server answers");
     assert!(summary.listed < 40, "{summary:?}");
 }
 
 #[actix_web::test]
-async fn without_a_server_it_says_so() {
+async fn demo_without_a_server_returns_an_error() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-    let nobody = Url::parse(&format!("http://{closed}")).expect("a URL");
-    let error = play(small(nobody)).await.expect_err("there is no server");
+    let unused = Url::parse(&format!("http://{closed}")).expect("a URL");
+    let error = simulate(small(unused)).await.expect_err("there is no server");
     assert!(error.to_string().starts_with("there is no server at http://127.0.0.1:"), "{error}");
 }
 

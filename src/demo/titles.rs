@@ -1,10 +1,10 @@
-//! What there is to see, on the demo's posters.
+//! The titles and prices of the demo's tickets.
 
 use rand::RngExt;
 
-use super::Mood;
+use super::Chooser;
 
-/// Who or what is on, and what a seat costs at least, in whole units of money.
+/// Shows, with their minimum prices in major units.
 #[rustfmt::skip]
 const SHOWS: [(&str, u32); 30] = [
     ("The Midnight Foxes", 35), ("Aurora Strings", 40), ("Elena Duarte Quartet", 28), ("Paper Lanterns", 22), ("Velvet Harbour", 45),
@@ -33,13 +33,13 @@ const PLACES: [&str; 12] = [
 
 const SEATS: [&str; 8] = ["Row A", "Row C", "Row K", "Balcony", "Box 4", "Standing", "Block 12", "Front of Stage"];
 
-/// A title, and a price in minor units.
-pub(super) fn offer(mood: &mut Mood) -> (String, u32) {
-    let (show, least) = *mood.one_of(&SHOWS).expect("there are shows");
-    let place = mood.one_of(&PLACES).expect("there are places");
-    let seats = mood.one_of(&SEATS).expect("there are seats");
-    let seat = mood.random.random_range(1..=40);
-    let extra = mood.random.random_range(0..=least);
-    let cents = *mood.one_of(&[0, 50, 90, 99]).expect("there are prices");
-    (format!("{show} – {place}, {seats}, Seat {seat}"), (least + extra) * 100 + cents)
+/// Returns a random title, and a price in minor units.
+pub(super) fn offer(chooser: &mut Chooser) -> (String, u32) {
+    let (show, price_min) = *chooser.one_of(&SHOWS).expect("the list is not empty");
+    let place = chooser.one_of(&PLACES).expect("the list is not empty");
+    let seats = chooser.one_of(&SEATS).expect("the list is not empty");
+    let seat = chooser.random.random_range(1..=40);
+    let extra = chooser.random.random_range(0..=price_min);
+    let cents = *chooser.one_of(&[0, 50, 90, 99]).expect("the list is not empty");
+    (format!("{show} – {place}, {seats}, Seat {seat}"), (price_min + extra) * 100 + cents)
 }

@@ -1,12 +1,12 @@
-//! A charge as its buyer sees it.
+//! The public form of a charge, for its buyer.
 
 use serde::Serialize;
 
 use super::{CurrencyView, Instant, Price};
 use crate::domain::{Charge, ChargeFailure, ChargeId, ChargeStatus, OrderId};
 
-/// One attempt to pay an order. What the buyer's browser needs to act (`clientSecret`) is no part of it: that is added
-/// to the answer of the one request that asked for it.
+/// One attempt to pay an order. The secret that the buyer's browser needs for 3-D Secure (`clientSecret`) is not part of it:
+/// it is added to the answer of the request that needs it.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = Charge)]
 #[serde(rename_all = "camelCase")]
@@ -21,13 +21,13 @@ pub struct ChargeView<'a> {
     pub amount: Price,
     #[schema(inline)]
     pub currency: CurrencyView,
-    /// The processor's name for the payment.
+    /// The processor's id of the payment.
     #[schema(required = true)]
     pub stripe_id: Option<&'a str>,
-    /// The processor's name for the refund, if money had to be given back.
+    /// The processor's id of the refund, if the payment was refunded.
     #[schema(required = true)]
     pub stripe_refund_id: Option<&'a str>,
-    /// Null unless it has Failed.
+    /// The reason of the failure; null unless the charge is Failed.
     #[schema(inline, required = true)]
     pub failure: Option<FailureView<'a>>,
     #[schema(value_type = String, format = DateTime)]
@@ -36,7 +36,7 @@ pub struct ChargeView<'a> {
     pub updated_at: Instant,
 }
 
-/// How the charge stands.
+/// The status of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = ChargeStatus)]
 pub enum ChargeStatusView {
@@ -45,8 +45,8 @@ pub enum ChargeStatusView {
     Completed,
 }
 
-/// Why a charge Failed: a stable code, and a sentence for people. What a card was suspected of is not shown: it is reported as
-/// `generic_decline`.
+/// The reason why a charge is Failed: a stable code, and a sentence for people. A suspicion against a card is not shown; it
+/// is reported as `generic_decline`.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = ChargeFailure)]
 pub struct FailureView<'a> {
@@ -65,14 +65,15 @@ impl From<ChargeStatus> for ChargeStatusView {
 }
 
 impl<'a> FailureView<'a> {
-    /// A declined card, without a reason.
+    /// The failure of a declined card, without a reason.
     const GENERIC: FailureView<'static> = FailureView { code: "generic_decline", message: "The card was declined." };
-    /// Codes that show a thief what is known of a card (Stripe's documentation, "Decline codes": not to be shown to the
-    /// customer). All of them, and a plain decline, get the same code and message, so that none can be recognised.
+    /// Codes that would tell a thief that a card is reported or suspected (Stripe's documentation, "Decline codes": not to be
+    /// shown to the customer). All of them, and a generic decline, get the same code and message, so that they cannot be
+    /// distinguished.
     const MASKED: [&'static str; 7] =
         ["generic_decline", "stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"];
 
-    /// The failure as its buyer may see it. The store keeps the processor's own code.
+    /// Returns the failure in the form for the buyer. The store keeps the processor's own code.
     pub fn of(failure: &'a ChargeFailure) -> Self {
         if Self::MASKED.contains(&failure.code.as_str()) {
             return Self::GENERIC;
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_charge_shows_neither_step_nor_token() {
+    fn waiting_charge_shows_neither_step_nor_token() {
         let charge = charge();
         assert_eq!(
             to_value(ChargeView::of(&charge)).expect("JSON"),
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refunded_charge_tells_why_and_by_what() {
+    fn refunded_charge_shows_its_failure_and_refund() {
         let charge = Charge {
             status: ChargeStatus::Failed,
             step: ChargeStep::Final,
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn suspicion_of_a_card_is_shown_as_a_generic_decline() {
+    fn suspected_card_is_shown_as_a_generic_decline() {
         let shown = |code: &str| {
             let failure = Some(ChargeFailure::new(code, "Your card was reported stolen."));
             to_value(ChargeView::of(&Charge { status: ChargeStatus::Failed, step: ChargeStep::Final, failure, ..charge() })).expect("JSON")
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_names_the_members_that_are_written() {
+    fn charge_schema_requires_the_serialized_members() {
         let schema = to_value(<ChargeView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
         let charge = charge();
         let value = to_value(ChargeView::of(&charge)).expect("JSON");

@@ -1,24 +1,24 @@
-//! Time on the wire: RFC 3339, UTC, exactly three decimals.
+//! The JSON form of times: RFC 3339 in UTC, with exactly three decimals.
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use crate::domain::Timestamp;
 
-/// An instant as `2026-09-01T12:34:56.789Z`.
+/// An instant that is serialized as `2026-09-01T12:34:56.789Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instant(pub Timestamp);
 
 impl Instant {
     const LEN: usize = "2026-09-01T12:34:56.789Z".len();
-    /// RFC 3339 has years of four digits only; what lies beyond is shown as the last instant that it can name.
+    /// The last instant of RFC 3339, whose years have four digits. Later instants are shown as this one.
     const MS_MAX: i64 = 253_402_300_799_999;
 
-    /// Digits by hand: a formatter that interprets a description of the format takes several times as long, and every
-    /// ticket of a list has two or three instants.
+    /// Writes the digits without a formatter. A formatter that interprets a format description takes several times as long,
+    /// and each ticket of a list has two or three instants.
     fn write(self, text: &mut [u8; Self::LEN]) {
         let ms = self.0.0.clamp(0, Self::MS_MAX);
-        let date = OffsetDateTime::from_unix_timestamp(ms / 1000).expect("clamped to the years that exist");
+        let date = OffsetDateTime::from_unix_timestamp(ms / 1000).expect("the value is clamped to valid years");
         digits(&mut text[0..4], date.year().unsigned_abs());
         digits(&mut text[5..7], u32::from(u8::from(date.month())));
         digits(&mut text[8..10], u32::from(date.day()));
@@ -57,21 +57,21 @@ mod tests {
     }
 
     #[test]
-    fn instants_always_have_three_decimals() {
+    fn instant_has_three_decimals() {
         assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(text(1_788_266_096_070), "2026-09-01T12:34:56.070Z");
         assert_eq!(text(951_782_400_000), "2000-02-29T00:00:00.000Z");
     }
 
     #[test]
-    fn what_has_no_name_in_rfc_3339_is_shown_as_the_nearest_that_has() {
+    fn instant_outside_the_range_is_shown_as_the_nearest_one_inside() {
         assert_eq!(text(i64::MAX), "9999-12-31T23:59:59.999Z");
         assert_eq!(text(i64::MIN), "1970-01-01T00:00:00.000Z");
     }
 
     proptest! {
         #[test]
-        fn the_text_is_read_back_as_the_same_millisecond(ms in 0..=Instant::MS_MAX) {
+        fn instant_text_parses_to_the_same_millisecond(ms in 0..=Instant::MS_MAX) {
             let read = OffsetDateTime::parse(&text(ms), &Rfc3339).expect("RFC 3339");
             prop_assert_eq!(read.unix_timestamp_nanos(), i128::from(ms) * 1_000_000);
         }

@@ -1,8 +1,8 @@
-//! The public JSON shapes: what tickets, orders, charges and users look like in answers and in WebSocket frames.
+//! The public JSON forms of tickets, orders, charges and users in REST answers and in WebSocket frames.
 //!
-//! One rendering for both, so that a frame's ticket is byte for byte the ticket of the REST answer. Nothing internal
-//! gets through: no buyer on a ticket, no processor step, no hash. The views borrow from the domain's values and are
-//! made to be serialised at once; each is also the schema that the OpenAPI and AsyncAPI documents show.
+//! Both use the same types, so that the ticket in a frame is byte for byte the ticket in a REST answer. The forms contain
+//! nothing internal: no buyer of a ticket, no processor step, no hash. The views borrow the domain's values, and are
+//! serialized at once. Each view also defines the schema in the OpenAPI and AsyncAPI documents.
 
 mod charge;
 mod instant;
@@ -18,7 +18,7 @@ pub use price::Price;
 pub use ticket::{CurrencyView, TicketStatusView, TicketView};
 pub use user::UserView;
 
-/// Values that the tests of the shapes start from.
+/// Values for the tests of the views.
 #[cfg(test)]
 mod samples {
     use uuid::Uuid;

@@ -1,11 +1,11 @@
-//! An order as its buyer sees it.
+//! The public form of an order, for its buyer.
 
 use serde::Serialize;
 
 use super::{Instant, Price};
 use crate::domain::{CancelReason, Order, OrderId, OrderStatus, TicketId, TicketSnapshot, Timestamp, UserId, Version};
 
-/// One buyer's attempt to get one ticket.
+/// An order of one buyer for one ticket.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = Order)]
 #[serde(rename_all = "camelCase")]
@@ -17,25 +17,25 @@ pub struct OrderView<'a> {
     pub user_id: UserId,
     #[schema(inline)]
     pub status: OrderStatusView,
-    /// Null unless it is Cancelled.
+    /// The reason of the cancellation; null unless the order is Cancelled.
     #[schema(inline, required = true)]
     pub cancel_reason: Option<CancelReasonView>,
     #[schema(value_type = String, format = "uuid")]
     pub ticket_id: TicketId,
     #[schema(inline)]
     pub ticket: TicketCopyView<'a>,
-    /// The ticket's price when it was locked: what is charged.
+    /// The ticket's price when it was locked. This amount is charged.
     #[schema(value_type = f64, minimum = 0.5, maximum = 999_999.99)]
     pub price: Price,
-    /// When the time to enter payment ends.
+    /// Time at which the payment window ends.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Instant,
-    /// Whole seconds until `expiresAt`, 0 when over; in a socket frame relative to its `at`.
+    /// Seconds until `expiresAt`, rounded up; 0 after it. In a WebSocket frame, they are counted from the frame's `at`.
     pub expires_in_seconds: u64,
-    /// When the lock ends.
+    /// Time at which the lock ends.
     #[schema(value_type = String, format = DateTime)]
     pub unlocks_at: Instant,
-    /// 0 at first; every change adds one.
+    /// 0 for a new order; each change adds one.
     #[schema(value_type = u64)]
     pub version: Version,
     #[schema(value_type = String, format = DateTime)]
@@ -44,7 +44,7 @@ pub struct OrderView<'a> {
     pub updated_at: Instant,
 }
 
-/// The ticket as it was when it was locked.
+/// The ticket at the time when it was locked.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = TicketSnapshot)]
 pub struct TicketCopyView<'a> {
@@ -58,7 +58,7 @@ pub struct TicketCopyView<'a> {
     pub version: Version,
 }
 
-/// How far the order got.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = OrderStatus)]
 pub enum OrderStatusView {
@@ -68,7 +68,7 @@ pub enum OrderStatusView {
     Cancelled,
 }
 
-/// Why an order is Cancelled.
+/// The reason why an order is Cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = CancelReason)]
 #[serde(rename_all = "camelCase")]
@@ -104,7 +104,7 @@ impl<'a> TicketCopyView<'a> {
 }
 
 impl<'a> OrderView<'a> {
-    /// The order at `now`, which only `expiresInSeconds` depends on.
+    /// Returns the public form of an order. `now` is used for `expiresInSeconds` only.
     pub fn of(order: &'a Order, now: Timestamp) -> Self {
         Self {
             id: order.id,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_has_every_member_and_nothing_of_the_settlement() {
+    fn order_has_all_public_members_and_no_settlement_data() {
         let order = order();
         assert_eq!(
             to_value(OrderView::of(&order, samples::NOW)).expect("JSON"),
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn the_seconds_left_are_whole_and_never_negative() {
+    fn seconds_left_are_rounded_up_and_never_negative() {
         let order = order();
         let left = |ms: i64| OrderView::of(&order, order.expires_at - Millis(ms)).expires_in_seconds;
         assert_eq!([left(600_000), left(599_001), left(1), left(0), left(-5000)], [600, 600, 1, 0, 0]);
     }
 
     #[test]
-    fn the_reason_of_a_cancelled_order_is_spelled_as_in_the_contract() {
+    fn cancel_reason_has_its_documented_spelling() {
         for (reason, text) in [(CancelReason::Expired, "expired"), (CancelReason::Buyer, "buyer")] {
             let order = Order { status: OrderStatus::Cancelled, cancel_reason: Some(reason), ..order() };
             let value = to_value(OrderView::of(&order, samples::NOW)).expect("JSON");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_names_the_members_that_are_written() {
+    fn order_schema_requires_the_serialized_members() {
         let schema = to_value(<OrderView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
         let order = order();
         let value = to_value(OrderView::of(&order, samples::NOW)).expect("JSON");

@@ -1,4 +1,4 @@
-//! Money on the wire: a JSON number in major units.
+//! The JSON form of money: a number in major units.
 
 use serde::{Serialize, Serializer};
 
@@ -14,7 +14,7 @@ impl Serialize for Price {
         if minor.is_multiple_of(100) {
             serializer.serialize_u32(minor / 100)
         } else {
-            // The double next to a decimal of eight digits prints as that decimal: doubles carry fifteen of them.
+            // The double nearest to a decimal of eight digits is printed as that decimal: doubles keep fifteen digits.
             serializer.serialize_f64(f64::from(minor) / 100.0)
         }
     }
@@ -31,7 +31,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_plain_numbers_without_needless_digits() {
+    fn price_is_a_number_without_trailing_zeros() {
         for (minor, expected) in
             [(2000, "20"), (1999, "19.99"), (1990, "19.9"), (50, "0.5"), (99_999_999, "999999.99"), (10_000_000, "100000")]
         {
@@ -41,7 +41,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_text_is_exactly_the_amount(minor in 50u64..=99_999_999) {
+        fn price_text_parses_to_the_same_amount(minor in 50u64..=99_999_999) {
             prop_assert_eq!(Money::parse_number(&text(minor)).map(|money| u64::from(money.minor())), Ok(minor));
         }
     }

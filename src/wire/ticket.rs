@@ -1,11 +1,11 @@
-//! A ticket as everybody sees it.
+//! The public form of a ticket.
 
 use serde::Serialize;
 
 use super::{Instant, Price};
 use crate::domain::{Currency, OrderId, Ticket, TicketId, TicketStatus, UserId, Version};
 
-/// Something that a seller offers. Who holds its lock is not told.
+/// A ticket that a seller offers. It does not show the buyer who holds its lock.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = Ticket)]
 #[serde(rename_all = "camelCase")]
@@ -21,15 +21,15 @@ pub struct TicketView<'a> {
     /// The seller.
     #[schema(value_type = String, format = "uuid")]
     pub user_id: UserId,
-    /// The order that holds or bought it.
+    /// The order that holds the ticket's lock, or bought the ticket; null if there is none.
     #[schema(value_type = Option<String>, format = "uuid", required = true)]
     pub order_id: Option<OrderId>,
     #[schema(inline)]
     pub status: TicketStatusView,
-    /// When its lock ends; null unless it is Locked.
+    /// Time at which the lock ends; null unless the ticket is Locked.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub unlocks_at: Option<Instant>,
-    /// 0 at first; every change adds one.
+    /// 0 for a new ticket; each change adds one.
     #[schema(value_type = u64)]
     pub version: Version,
     #[schema(value_type = String, format = DateTime)]
@@ -38,7 +38,7 @@ pub struct TicketView<'a> {
     pub updated_at: Instant,
 }
 
-/// Whether it can be bought.
+/// The status of a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = TicketStatus)]
 pub enum TicketStatusView {
@@ -47,7 +47,7 @@ pub enum TicketStatusView {
     Sold,
 }
 
-/// ISO 4217, in lower case as Stripe writes it.
+/// The currency's ISO 4217 code, in lower case as in Stripe's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = Currency)]
 #[serde(rename_all = "lowercase")]
@@ -74,7 +74,7 @@ impl From<Currency> for CurrencyView {
 }
 
 impl<'a> TicketView<'a> {
-    /// `None` once the ticket was taken off sale: nobody sees it any more.
+    /// Returns the public form of a ticket; `None` for a ticket that was taken off sale, which is not shown any more.
     pub fn of(ticket: &'a Ticket) -> Option<Self> {
         Some(Self {
             id: ticket.id,
@@ -103,7 +103,7 @@ mod tests {
     };
 
     #[test]
-    fn an_available_ticket_has_every_member() {
+    fn available_ticket_has_all_public_members() {
         let ticket = samples::ticket();
         assert_eq!(
             to_value(TicketView::of(&ticket)).expect("JSON"),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_ticket_tells_the_order_and_the_end_but_not_the_buyer() {
+    fn locked_ticket_shows_its_order_and_unlock_time_but_not_its_buyer() {
         let lock = Lock {
             order: samples::order_id(),
             buyer: samples::buyer(),
@@ -134,19 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sold_ticket_keeps_its_order() {
+    fn sold_ticket_shows_its_order() {
         let ticket = Ticket { state: TicketState::Sold { order: samples::order_id() }, ..samples::ticket() };
         let value = to_value(TicketView::of(&ticket)).expect("JSON");
         assert_eq!((&value["status"], &value["orderId"], &value["unlocksAt"]), (&json!("Sold"), &json!(samples::order_id()), &json!(null)));
     }
 
     #[test]
-    fn a_deleted_ticket_has_no_view() {
+    fn deleted_ticket_has_no_view() {
         assert!(TicketView::of(&Ticket { state: TicketState::Deleted, ..samples::ticket() }).is_none());
     }
 
     #[test]
-    fn the_schema_names_the_members_that_are_written() {
+    fn ticket_schema_requires_the_serialized_members() {
         let schema = to_value(<TicketView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
         let ticket = samples::ticket();
         let value = to_value(TicketView::of(&ticket)).expect("JSON");
