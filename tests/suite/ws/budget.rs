@@ -1,4 +1,4 @@
-//! What all connections of the process may use together.
+//! Tests of the limits that all connections of the process share.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ fn quick() -> SocketLimits {
     SocketLimits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..SocketLimits::default() }
 }
 
-/// A text frame of `length` bytes that are no JSON, cut after `sent` of them. The mask of zeros changes nothing.
+/// Returns the first `sent` payload bytes of a text frame of `length` bytes, with its header. The text is not JSON. The
+/// mask of zeros leaves the bytes unchanged.
 fn cut_frame(length: usize, sent: usize) -> Vec<u8> {
     let length = u16::try_from(length).expect("a length of two bytes");
     let mut frame = vec![0x81, 0x80 | 126];
@@ -31,13 +32,13 @@ fn watch(count: u128) -> Value {
 }
 
 #[actix_web::test]
-async fn frames_that_arrive_in_pieces_share_a_budget_beyond_which_one_is_closed_with_1013() {
+async fn incomplete_frame_beyond_the_shared_budget_closes_with_1013() {
     let stage = Stage::start(SocketLimits { partial_bytes_max: 60 * KIB, ..quick() }).await;
     let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
     for client in [&mut one, &mut two] {
         client.send_raw(&cut_frame(48 * KIB, 40 * KIB)).await;
     }
-    // Whichever comes second does not fit in: 36 KiB of each are counted.
+    // The frame that arrives second exceeds the budget, since 36 KiB of each frame are counted.
     let (last, is_one) = match select(Box::pin(one.message()), Box::pin(two.message())).await {
         Either::Left((message, _)) => (message, true),
         Either::Right((message, _)) => (message, false),
@@ -46,7 +47,7 @@ async fn frames_that_arrive_in_pieces_share_a_budget_beyond_which_one_is_closed_
     assert_eq!(u16::from(close.code), 1013);
     let mut kept = if is_one { two } else { one };
     stage.until_open(1).await;
-    // The other one is read to its end, and what it took is free again.
+    // The other frame is read to its end, and gives its bytes back to the budget.
     kept.send_raw(&vec![b'x'; 8 * KIB]).await;
     assert_eq!(kept.next().await["code"], "malformed_json");
     for _ in 0..3 {
@@ -57,12 +58,12 @@ async fn frames_that_arrive_in_pieces_share_a_budget_beyond_which_one_is_closed_
 }
 
 #[actix_web::test]
-async fn bytes_of_a_connection_that_is_gone_are_free_again() {
+async fn ended_connection_gives_its_bytes_back_to_the_budget() {
     let stage = Stage::start(SocketLimits { partial_bytes_max: 60 * KIB, ..quick() }).await;
     for _ in 0..3 {
         let mut client = stage.watcher().await;
         client.send_raw(&cut_frame(48 * KIB, 48 * KIB - 1)).await;
-        // The server reads what was sent before it finds the end of the connection.
+        // The server reads the sent bytes before it reads the end of the connection.
         drop(client);
         stage.until_open(0).await;
     }
@@ -73,34 +74,34 @@ async fn bytes_of_a_connection_that_is_gone_are_free_again() {
 }
 
 #[actix_web::test]
-async fn a_frame_that_arrives_byte_by_byte_is_no_sign_of_life() {
+async fn peer_that_sends_one_frame_byte_by_byte_is_silent() {
     let stage = Stage::start(SocketLimits { silence_max: Duration::from_millis(100), ..quick() }).await;
     let Client(mut socket) = stage.watcher().await;
     let endless = async {
         let stream = socket.get_mut();
         let _ = tokio::io::AsyncWriteExt::write_all(stream, &cut_frame(48 * KIB, 0)).await;
-        // It ends when the server closes.
+        // The loop ends when the server closes the connection.
         while tokio::io::AsyncWriteExt::write_all(stream, b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), endless).await.expect("the server gives it up");
+    tokio::time::timeout(Duration::from_secs(30), endless).await.expect("the server closes the connection");
     stage.until_open(0).await;
     stage.stop().await;
 }
 
 #[actix_web::test]
-async fn tickets_watched_by_all_connections_share_a_budget_beyond_which_one_is_closed_with_1013() {
+async fn watch_beyond_the_shared_budget_closes_with_1013() {
     let stage = Stage::start(SocketLimits { watched_in_all_max: 1_500, ..quick() }).await;
     let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
     assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000);
     assert_eq!(two.ask(watch(500)).await["tickets"], 500);
-    assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000, "the same number again");
+    assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000, "the same number of tickets is accepted again");
     two.send(&watch(501).to_string()).await;
     assert_eq!(two.close_code().await, 1013);
     stage.until_open(1).await;
     let mut three = stage.watcher().await;
-    assert_eq!(three.ask(watch(500)).await["tickets"], 500, "what is closed gives its share back");
+    assert_eq!(three.ask(watch(500)).await["tickets"], 500, "the closed connection gave its tickets back to the budget");
     assert_eq!(one.ask(json!({ "type": "WatchAll" })).await["tickets"], Value::Null);
     assert_eq!(three.ask(watch(1_000)).await["tickets"], 1_000);
     stage.stop().await;

@@ -1,4 +1,4 @@
-//! Every way a connection ends, and what its peer is told.
+//! Tests of every way in which a connection ends, and of the close codes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ fn quick() -> SocketLimits {
     SocketLimits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..SocketLimits::default() }
 }
 
-/// Sends bytes that are no proper frame; the code that comes back, while somebody else stays connected.
+/// Sends bytes that are not a valid frame, and returns the close code. Checks that another connection stays open.
 async fn code_of(bytes: &[u8]) -> u16 {
     let stage = Stage::start(quick()).await;
     let (mut client, mut other) = (stage.watcher().await, stage.watcher().await);
@@ -36,14 +36,14 @@ async fn code_of(bytes: &[u8]) -> u16 {
 }
 
 #[actix_web::test]
-async fn a_frame_of_a_terabyte_closes_with_1009_at_its_header() {
+async fn frame_of_a_terabyte_closes_with_1009_by_its_header() {
     let mut header = vec![0x81, 0xff];
     header.extend((1u64 << 40).to_be_bytes());
     assert_eq!(code_of(&header).await, 1009);
 }
 
 #[actix_web::test]
-async fn a_frame_over_48_kibibytes_closes_with_1009() {
+async fn frame_over_48_kibibytes_closes_with_1009() {
     let stage = Stage::start(quick()).await;
     let mut client = stage.watcher().await;
     client.send(&"x".repeat(48 * 1024)).await;
@@ -73,11 +73,11 @@ async fn text_that_is_not_utf8_closes_with_1007() {
 }
 
 #[actix_web::test]
-async fn the_twenty_first_frame_in_ten_seconds_closes_with_1008() {
+async fn twenty_first_frame_in_ten_seconds_closes_with_1008() {
     let stage = Stage::start(quick()).await;
     let mut client = stage.watcher().await;
     for _ in 0..20 {
-        client.nothing_before_an_answer().await;
+        client.assert_no_frame_queued().await;
     }
     client.send("?").await;
     assert_eq!(client.close_code().await, 1008);
@@ -86,21 +86,21 @@ async fn the_twenty_first_frame_in_ten_seconds_closes_with_1008() {
 }
 
 #[actix_web::test]
-async fn answers_to_the_servers_pings_are_no_frames_of_the_clients() {
+async fn answers_to_server_pings_do_not_count_as_client_frames() {
     let limits = SocketLimits { ping_every: Duration::from_millis(10), ..quick() };
     let stage = Stage::start(limits).await;
     let mut client = stage.watcher().await;
     let mut pings = 0;
     while pings < 40 {
-        // The library answers each ping as it reads on.
+        // The library answers each ping with its next read.
         pings += u32::from(matches!(client.message().await, Message::Ping(_)));
     }
-    client.nothing_before_an_answer().await;
+    client.assert_no_frame_queued().await;
     stage.stop().await;
 }
 
 #[actix_web::test]
-async fn silence_closes_with_1008() {
+async fn silent_peer_closes_with_1008() {
     let limits = SocketLimits { silence_max: Duration::from_millis(100), ..quick() };
     let stage = Stage::start(limits).await;
     let mut client = stage.watcher().await;
@@ -110,7 +110,7 @@ async fn silence_closes_with_1008() {
 }
 
 #[actix_web::test]
-async fn a_sign_out_closes_the_sockets_of_that_session_with_1008() {
+async fn sign_out_closes_the_connections_of_that_session_with_1008() {
     let stage = Stage::start(quick()).await;
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
@@ -123,7 +123,7 @@ async fn a_sign_out_closes_the_sockets_of_that_session_with_1008() {
 }
 
 #[actix_web::test]
-async fn a_new_password_closes_the_sockets_of_all_other_sessions() {
+async fn new_password_closes_the_connections_of_all_other_sessions() {
     let stage = Stage::start(quick()).await;
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
@@ -134,13 +134,14 @@ async fn a_new_password_closes_the_sockets_of_all_other_sessions() {
 }
 
 #[actix_web::test]
-async fn a_session_that_ended_while_its_socket_was_on_the_way_is_closed_too() {
+async fn connection_of_a_session_that_was_just_revoked_is_closed() {
     let stage = Stage::start(quick()).await;
     let mut watcher = stage.watcher().await;
     stage.push_all([Event::SessionRevoked { user: user_id(1), session: session("phone") }, updated(1, 1)]);
     watcher.next().await;
     for _ in 0..2 {
-        // Twice: the two workers take turns, and one of them may not have read the feed yet; then it closes a little later.
+        // Two connections are made, since the two workers accept in turn. A worker that has not read the feed yet closes the
+        // connection when it reads the event.
         let mut late = stage.try_connect(user(1)).await.expect("an upgrade");
         assert_eq!(late.close_code().await, 1008);
     }
@@ -148,7 +149,7 @@ async fn a_session_that_ended_while_its_socket_was_on_the_way_is_closed_too() {
 }
 
 #[actix_web::test]
-async fn a_session_that_expires_closes_with_1008() {
+async fn expired_session_closes_with_1008() {
     let stage = Stage::start(quick()).await;
     let (mut client, _) = stage.connect(As { expires_at: Some(Timestamp(samples::NOW.0 + 100)), ..user(1) }).await;
     assert_eq!(client.close_code().await, 1008);
@@ -156,7 +157,7 @@ async fn a_session_that_expires_closes_with_1008() {
 }
 
 #[actix_web::test]
-async fn a_shutdown_closes_all_with_1001_after_what_was_queued_and_takes_nobody_new() {
+async fn shutdown_closes_all_with_1001_and_refuses_new_connections() {
     let stage = Stage::start(quick()).await;
     let mut clients = Vec::new();
     for n in 0..10 {
@@ -175,7 +176,7 @@ async fn a_shutdown_closes_all_with_1001_after_what_was_queued_and_takes_nobody_
 }
 
 #[actix_web::test]
-async fn a_shutdown_does_not_wait_for_who_does_not_answer() {
+async fn shutdown_ends_a_connection_that_does_not_answer() {
     let stage = Stage::start(SocketLimits { shutdown_max: Duration::from_millis(300), ..SocketLimits::default() }).await;
     let _frozen = stage.watcher().await;
     stage.hub.shutdown().await;
@@ -184,7 +185,7 @@ async fn a_shutdown_does_not_wait_for_who_does_not_answer() {
 }
 
 #[actix_web::test]
-async fn a_clients_close_is_answered_with_its_code() {
+async fn close_frame_of_a_client_is_answered_with_its_code() {
     let stage = Stage::start(quick()).await;
     let mut client = stage.watcher().await;
     client.0.close(Some(CloseFrame { code: CloseCode::from(4321), reason: "done".into() })).await.expect("sent");
@@ -194,7 +195,7 @@ async fn a_clients_close_is_answered_with_its_code() {
 }
 
 #[actix_web::test]
-async fn a_client_that_is_gone_without_a_word_is_forgotten() {
+async fn client_that_leaves_without_a_close_frame_is_removed() {
     let stage = Stage::start(quick()).await;
     let client = stage.watcher().await;
     stage.until_open(1).await;
@@ -204,7 +205,7 @@ async fn a_client_that_is_gone_without_a_word_is_forgotten() {
 }
 
 #[actix_web::test]
-async fn one_connection_more_than_the_process_may_have_is_refused_with_503() {
+async fn connection_beyond_the_maximum_of_the_process_is_refused_with_503() {
     let stage = Stage::start(SocketLimits { connections_max: 2, ..quick() }).await;
     let first = stage.watcher().await;
     let _second = stage.watcher().await;
@@ -216,7 +217,7 @@ async fn one_connection_more_than_the_process_may_have_is_refused_with_503() {
 }
 
 #[actix_web::test]
-async fn one_socket_more_than_an_address_may_have_is_refused_with_503() {
+async fn connection_beyond_the_maximum_of_its_address_is_refused_with_503() {
     let stage = Stage::start(SocketLimits { per_address_max: 2, ..quick() }).await;
     let from = |address: &str| As { address: Some(address.parse().expect("an address")), ..As::default() };
     let (first, _) = stage.connect(from("192.0.2.1")).await;
@@ -230,7 +231,7 @@ async fn one_socket_more_than_an_address_may_have_is_refused_with_503() {
 }
 
 #[actix_web::test]
-async fn socket_holds_its_place_among_the_connections_of_its_address_until_it_ends() {
+async fn websocket_counts_as_a_connection_of_its_address_until_it_ends() {
     let quota = Quota::new(QuotaLimits { connections_max: 100, per_address_max: Some(1), exempt: Vec::new() });
     let guard = Guard { quota: Arc::clone(&quota), ..Guard::default() };
     let stage = Stage::guarded(quick(), 100, guard).await;

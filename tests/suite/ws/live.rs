@@ -1,16 +1,16 @@
-//! Who is told what, as it happens.
+//! Tests of the delivery of live events.
 
 use gittix::{domain::Event, ws::SocketLimits};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{
-    samples::{card, order, ticket, ticket_id, updated, user_id},
+    samples::{order, public_user, ticket, ticket_id, updated, user_id},
     stage::{Stage, user},
 };
 
 #[actix_web::test]
-async fn hello_comes_first_and_then_what_happens_in_order() {
+async fn hello_is_first_and_events_follow_in_order() {
     let stage = Stage::start(SocketLimits::default()).await;
     stage.push(updated(1, 0));
     let (mut client, hello) = stage.connect(Default::default()).await;
@@ -29,27 +29,27 @@ async fn hello_comes_first_and_then_what_happens_in_order() {
 }
 
 #[actix_web::test]
-async fn private_events_reach_their_owner_on_every_device_and_nobody_else() {
+async fn private_events_reach_all_connections_of_their_owner_only() {
     let stage = Stage::start(SocketLimits::default()).await;
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(user(1)).await;
     let (mut stranger, _) = stage.connect(user(2)).await;
     let mut watcher = stage.watcher().await;
     assert_eq!(phone.ask(json!({"type": "Watch", "tickets": []})).await["tickets"], json!(0));
-    stage.push_all([Event::OrderCreated { order: order(1, 5) }, Event::UserUpdated { user: card(1) }, updated(9, 1)]);
+    stage.push_all([Event::OrderCreated { order: order(1, 5) }, Event::UserUpdated { user: public_user(1) }, updated(9, 1)]);
     for mine in [&mut phone, &mut laptop] {
         assert_eq!(mine.next().await["order"]["userId"], json!(user_id(1)));
         assert_eq!(mine.next().await["user"], json!({"id": user_id(1), "email": "bob@example.com"}));
     }
-    phone.nothing_before_an_answer().await;
+    phone.assert_no_frame_queued().await;
     for other in [&mut stranger, &mut watcher] {
-        assert_eq!(other.next().await["ticket"]["id"], json!(ticket_id(9)), "the first thing that others hear of");
+        assert_eq!(other.next().await["ticket"]["id"], json!(ticket_id(9)), "the ticket's event is the first one that others receive");
     }
     stage.stop().await;
 }
 
 #[actix_web::test]
-async fn an_expired_order_is_one_frame_for_everybody() {
+async fn expired_order_is_one_frame_for_each_connection() {
     let stage = Stage::start(SocketLimits::default()).await;
     let (mut owner, _) = stage.connect(user(1)).await;
     let (mut narrow_owner, _) = stage.connect(user(1)).await;
@@ -59,7 +59,7 @@ async fn an_expired_order_is_one_frame_for_everybody() {
     for mine in [&mut owner, &mut narrow_owner] {
         let frame = mine.next().await;
         assert_eq!((&frame["type"], &frame["order"]["id"]), (&json!("OrderExpired"), &frame["orderId"]));
-        mine.nothing_before_an_answer().await;
+        mine.assert_no_frame_queued().await;
     }
     let frame = watcher.next().await;
     assert_eq!((&frame["ticketId"], frame.get("order")), (&json!(ticket_id(5)), None));
@@ -67,7 +67,7 @@ async fn an_expired_order_is_one_frame_for_everybody() {
 }
 
 #[actix_web::test]
-async fn watching_narrows_and_widens() {
+async fn watch_commands_select_the_public_events() {
     let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     let cursor = stage.push(updated(7, 0));
@@ -87,7 +87,7 @@ async fn watching_narrows_and_widens() {
 }
 
 #[actix_web::test]
-async fn what_is_not_understood_is_answered_and_the_socket_stays_open() {
+async fn invalid_command_is_answered_and_the_connection_stays_open() {
     let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     for (text, code) in
@@ -104,7 +104,7 @@ async fn what_is_not_understood_is_answered_and_the_socket_stays_open() {
 }
 
 #[actix_web::test]
-async fn a_ping_is_answered_with_its_data() {
+async fn ping_is_answered_with_its_data() {
     let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     futures_util::SinkExt::send(&mut client.0, Message::Ping("hello".into())).await.expect("sent");
@@ -113,7 +113,7 @@ async fn a_ping_is_answered_with_its_data() {
 }
 
 #[actix_web::test]
-async fn a_burst_reaches_everybody_completely() {
+async fn burst_reaches_every_connection_completely() {
     let stage = Stage::start(SocketLimits::default()).await;
     let mut clients = Vec::new();
     for _ in 0..20 {

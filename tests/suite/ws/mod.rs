@@ -1,4 +1,4 @@
-//! The WebSocket over real sockets: a bare HTTP server with nothing but `/ws`, on a feed that the test writes.
+//! Tests of the WebSocket over real sockets: an HTTP server with only the route `/ws`, and a feed that the test writes.
 
 mod budget;
 mod closing;

@@ -1,4 +1,4 @@
-//! Coming back without a gap.
+//! Tests of resuming without a gap.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::{
 };
 
 #[actix_web::test]
-async fn every_step_that_was_missed_comes_in_order_and_then_the_present() {
+async fn missed_events_are_replayed_in_order_before_live_events() {
     let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     stage.push_all((1..3000).map(|version| updated(1, version)));
@@ -21,7 +21,7 @@ async fn every_step_that_was_missed_comes_in_order_and_then_the_present() {
         if version % 100 == 0 {
             stage.push(updated(2, version));
         }
-        assert_eq!(client.next().await["ticket"]["version"], json!(version), "nothing of one ticket is merged in a replay");
+        assert_eq!(client.next().await["ticket"]["version"], json!(version), "a replay merges no frames");
     }
     for version in (100..3000).step_by(100) {
         let frame = client.next().await;
@@ -33,7 +33,7 @@ async fn every_step_that_was_missed_comes_in_order_and_then_the_present() {
 }
 
 #[actix_web::test]
-async fn a_replay_has_the_private_events_of_its_owner_only() {
+async fn replay_contains_the_private_events_of_its_user_only() {
     let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     stage.push_all([
@@ -54,7 +54,7 @@ async fn a_replay_has_the_private_events_of_its_owner_only() {
 }
 
 #[actix_web::test]
-async fn who_missed_nothing_resumes_too() {
+async fn client_that_missed_no_event_is_resumed() {
     let stage = Stage::start(SocketLimits::default()).await;
     let (first, hello) = stage.connect(As::default()).await;
     drop(first);
@@ -66,7 +66,7 @@ async fn who_missed_nothing_resumes_too() {
 }
 
 #[actix_web::test]
-async fn a_cursor_that_is_not_known_is_said_to_be_so() {
+async fn unknown_cursor_is_not_resumed() {
     let stage = Stage::with_ring(SocketLimits::default(), 4).await;
     let old = stage.push(updated(1, 0));
     stage.push_all((1..10).map(|version| updated(1, version)));
@@ -75,13 +75,13 @@ async fn a_cursor_that_is_not_known_is_said_to_be_so() {
     for cursor in [old.to_string(), other_epoch.to_string(), future.to_string(), String::new(), "nonsense".into(), "%22%3C".into()] {
         let (mut client, hello) = stage.connect(after(&cursor)).await;
         assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())), "{cursor}");
-        client.nothing_before_an_answer().await;
+        client.assert_no_frame_queued().await;
     }
     stage.stop().await;
 }
 
 #[actix_web::test]
-async fn a_narrowed_replay_tells_what_is_watched_from_there_on() {
+async fn resumed_client_that_watches_one_ticket_gets_its_events_only() {
     let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     let (mut client, _) = stage.connect(after(&seen.to_string())).await;
@@ -93,7 +93,7 @@ async fn a_narrowed_replay_tells_what_is_watched_from_there_on() {
 }
 
 #[actix_web::test]
-async fn lost_history_is_a_reset_and_the_present_goes_on() {
+async fn lost_events_send_a_reset_before_live_events() {
     let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
     stage.push(updated(1, 1));
@@ -105,9 +105,9 @@ async fn lost_history_is_a_reset_and_the_present_goes_on() {
     stage.stop().await;
 }
 
-/// A revocation may be among what was lost: whoever is signed in has to show their session again.
+/// A revocation may be among the lost events, so signed-in clients must connect again with their session.
 #[actix_web::test]
-async fn lost_history_sends_those_who_are_signed_in_back_to_be_recognized_anew() {
+async fn lost_events_close_signed_in_connections_with_1012() {
     let stage = Stage::start(SocketLimits::default()).await;
     let (mut client, _) = stage.connect(user(1)).await;
     let mut guest = stage.watcher().await;
@@ -120,12 +120,12 @@ async fn lost_history_sends_those_who_are_signed_in_back_to_be_recognized_anew()
     stage.stop().await;
 }
 
-/// The step from the replay to the present, taken many times while events keep coming from another thread. Its control:
-/// the same check finds the gap when one frame is left out.
+/// Tests the change from the replay to live events many times, while another thread pushes events. Negative control: the
+/// same check fails when one frame is left out.
 #[actix_web::test]
-async fn nothing_is_lost_or_told_twice_between_the_replay_and_the_present() {
+async fn each_event_is_sent_once_between_replay_and_live_delivery() {
     const EVENTS: u64 = 3000;
-    // No backlog is too much: a reader that is slow for once shall not have its steps merged.
+    // The backlog is nearly unbounded, so that the frames of a reader that is slow for a moment are not merged.
     let limits = SocketLimits { backlog_frames_max: 1 << 20, backlog_bytes_max: 1 << 30, ..SocketLimits::default() };
     let stage = std::sync::Arc::new(Stage::start(limits).await);
     let seen = stage.push(updated(1, 0));
@@ -158,7 +158,7 @@ async fn nothing_is_lost_or_told_twice_between_the_replay_and_the_present() {
         assert!(!is_complete(&versions));
     }
     pusher.join().expect("no panic");
-    std::sync::Arc::into_inner(stage).expect("nobody else holds it").stop().await;
+    std::sync::Arc::into_inner(stage).expect("no other reference is left").stop().await;
 }
 
 fn from(cursor: &str, address: &str) -> As {
@@ -167,7 +167,7 @@ fn from(cursor: &str, address: &str) -> As {
 }
 
 #[actix_web::test]
-async fn replay_beyond_the_budget_of_its_address_is_a_reset_and_the_present_goes_on() {
+async fn replay_beyond_the_budget_of_its_address_ends_with_a_reset() {
     let limits = SocketLimits { replay_kib_max: 128, replay_kib_per_second: 1, ..SocketLimits::default() };
     let stage = Stage::start(limits).await;
     let seen = stage.push(updated(1, 0)).to_string();
@@ -187,7 +187,7 @@ async fn replay_beyond_the_budget_of_its_address_is_a_reset_and_the_present_goes
     stage.push(updated(2, 7));
     assert_eq!(client.next().await["ticket"]["version"], json!(7));
 
-    // What is left is less than a slice, and is soon used up.
+    // The remaining budget is less than a slice, and is used up after a few attempts.
     let mut tries = 0;
     let (mut second, hello) = loop {
         let (client, hello) = stage.connect(from(&seen, "192.0.2.1")).await;
@@ -198,18 +198,18 @@ async fn replay_beyond_the_budget_of_its_address_is_a_reset_and_the_present_goes
         assert!(tries < 10, "the budget is never used up");
     };
     assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())));
-    second.nothing_before_an_answer().await;
+    second.assert_no_frame_queued().await;
     let (_, hello) = stage.connect(from(hello["cursor"].as_str().expect("a cursor"), "192.0.2.1")).await;
-    assert_eq!(hello["resumed"], json!(true), "a client that missed nothing needs no budget");
+    assert_eq!(hello["resumed"], json!(true), "a client that missed no event needs no budget");
 
     let (mut other, hello) = stage.connect(from(&seen, "192.0.2.2")).await;
-    assert_eq!(hello["resumed"], json!(true), "another address has its own");
+    assert_eq!(hello["resumed"], json!(true), "another address has its own budget");
     assert_eq!(other.next().await["ticket"]["version"], json!(1));
     stage.stop().await;
 }
 
 #[actix_web::test]
-async fn replay_without_an_address_has_no_budget() {
+async fn replay_without_an_address_is_not_bounded() {
     let stage = Stage::start(SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() }).await;
     let seen = stage.push(updated(1, 0)).to_string();
     stage.push_all((1..3000).map(|version| updated(1, version)));

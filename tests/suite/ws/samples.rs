@@ -1,4 +1,4 @@
-//! Events to tell of.
+//! Sample events.
 
 use gittix::domain::{
     Currency, Email, Event, Money, Order, OrderId, OrderStatus, PublicUser, SessionDigest, Ticket, TicketId, TicketSnapshot, TicketState,
@@ -61,6 +61,6 @@ pub fn order(buyer: u64, ticket_n: u64) -> Order {
     }
 }
 
-pub fn card(user: u64) -> PublicUser {
+pub fn public_user(user: u64) -> PublicUser {
     PublicUser { id: user_id(user), email: Email::parse("bob@example.com").expect("an address") }
 }

@@ -1,4 +1,4 @@
-//! Readers that fall behind, or stop.
+//! Tests of clients that read slowly, or stop reading.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,8 +11,8 @@ use super::{
     stage::{As, Client, Stage, user},
 };
 
-/// So little that a few hundred frames fill the way to the client.
-fn narrow() -> SocketLimits {
+/// Small buffers, which a few hundred frames fill.
+fn small_buffers() -> SocketLimits {
     SocketLimits {
         send_buffer_bytes: 8 * 1024,
         backlog_frames_max: 256,
@@ -26,8 +26,8 @@ fn slow() -> As {
     As { receive_buffer: Some(4 * 1024), ..As::default() }
 }
 
-/// Pushes events while a client that keeps up reads all of them, so that the pace is one that can be kept.
-async fn at_a_readers_pace(stage: &Stage, reader: &mut Client, events: impl IntoIterator<Item = Event>) -> Vec<Value> {
+/// Pushes each event after the client `reader` has read the one before, so that a client can read as fast as events come.
+async fn push_at_the_pace_of(stage: &Stage, reader: &mut Client, events: impl IntoIterator<Item = Event>) -> Vec<Value> {
     let mut frames = Vec::new();
     for event in events {
         stage.push(event);
@@ -37,13 +37,13 @@ async fn at_a_readers_pace(stage: &Stage, reader: &mut Client, events: impl Into
 }
 
 #[actix_web::test]
-async fn who_falls_behind_gets_the_newest_state_of_each_ticket_and_others_every_step() {
-    let stage = Stage::start(narrow()).await;
+async fn slow_reader_gets_the_newest_state_of_each_ticket_and_others_every_event() {
+    let stage = Stage::start(small_buffers()).await;
     let (mut late, _) = stage.connect(slow()).await;
     let mut reader = stage.watcher().await;
     let events = (0..3000).map(|step| updated(step % 20, step / 20));
-    let every = at_a_readers_pace(&stage, &mut reader, events).await;
-    assert_eq!(every.len(), 3000);
+    let frames = push_at_the_pace_of(&stage, &mut reader, events).await;
+    assert_eq!(frames.len(), 3000);
     stage.push(updated(99, 0));
 
     let mut newest = HashMap::new();
@@ -63,12 +63,12 @@ async fn who_falls_behind_gets_the_newest_state_of_each_ticket_and_others_every_
 }
 
 #[actix_web::test]
-async fn private_frames_are_all_there_or_a_reset_says_that_they_are_not() {
-    let stage = Stage::start(narrow()).await;
+async fn slow_reader_gets_all_private_frames_or_a_reset() {
+    let stage = Stage::start(small_buffers()).await;
     let (mut late, _) = stage.connect(As { receive_buffer: slow().receive_buffer, ..user(1) }).await;
     let (mut reader, _) = stage.connect(user(1)).await;
     let events = (0..2000).map(|n| Event::OrderCreated { order: order(1, n) });
-    at_a_readers_pace(&stage, &mut reader, events).await;
+    push_at_the_pace_of(&stage, &mut reader, events).await;
 
     let before = late.until("Reset").await.len() - 1;
     let mut after = 0;
@@ -77,13 +77,13 @@ async fn private_frames_are_all_there_or_a_reset_says_that_they_are_not() {
     }
     assert!(before + after < 2000, "{before} and {after}");
     stage.push(updated(1, 1));
-    assert_eq!(late.next().await["type"], json!("TicketUpdated"), "the present goes on");
+    assert_eq!(late.next().await["type"], json!("TicketUpdated"), "live events follow the reset");
     stage.stop().await;
 }
 
 #[actix_web::test]
-async fn who_stops_reading_is_cut_off_and_nobody_else_notices() {
-    let limits = SocketLimits { stall_max: Duration::from_millis(300), tick: Duration::from_millis(20), ..narrow() };
+async fn connection_that_stops_reading_is_ended_without_effect_on_others() {
+    let limits = SocketLimits { stall_max: Duration::from_millis(300), tick: Duration::from_millis(20), ..small_buffers() };
     let stage = Stage::start(limits).await;
     let stalled = METRICS.sockets_closed.with_label_values(&["stalled"]);
     let before = stalled.get();
@@ -91,7 +91,7 @@ async fn who_stops_reading_is_cut_off_and_nobody_else_notices() {
     let mut reader = stage.watcher().await;
     stage.until_open(2).await;
     let events = (0..1500).map(|step| updated(step % 20, step / 20));
-    assert_eq!(at_a_readers_pace(&stage, &mut reader, events).await.len(), 1500);
+    assert_eq!(push_at_the_pace_of(&stage, &mut reader, events).await.len(), 1500);
     stage.until_open(1).await;
     assert!(stalled.get() > before);
     stage.push(updated(1, 1000));
@@ -100,7 +100,7 @@ async fn who_stops_reading_is_cut_off_and_nobody_else_notices() {
 }
 
 #[actix_web::test]
-async fn who_writes_but_never_reads_is_cut_off_though_little_happens() {
+async fn peer_that_writes_but_never_reads_is_ended_with_few_events() {
     let limits = SocketLimits {
         ping_every: Duration::from_millis(100),
         stall_max: Duration::from_millis(200),
@@ -111,7 +111,7 @@ async fn who_writes_but_never_reads_is_cut_off_though_little_happens() {
     let stage = Stage::start(limits).await;
     let mut client = stage.watcher().await;
     while stage.hub.open() > 0 {
-        // A masked ping: a sign of life, but no proof of reading.
+        // A masked ping shows that the peer sends, but not that it reads.
         if tokio::io::AsyncWriteExt::write_all(client.0.get_mut(), &[0x89, 0x80, 0, 0, 0, 0]).await.is_err() {
             break;
         }
@@ -121,12 +121,12 @@ async fn who_writes_but_never_reads_is_cut_off_though_little_happens() {
     stage.stop().await;
 }
 
-/// That the frozen one is cut off in the end is proved above; here it stays, as a burden.
+/// The connection that does not read stays open in this test. The tests above check that such a connection is ended.
 #[actix_web::test]
-async fn two_thousand_readers_get_every_step_beside_one_that_is_frozen() {
+async fn two_thousand_readers_get_every_event_beside_one_that_does_not_read() {
     const SOCKETS: usize = 2000;
     const ROUNDS: u64 = 6;
-    let stage = Stage::start(narrow()).await;
+    let stage = Stage::start(small_buffers()).await;
     let (_frozen, _) = stage.connect(slow()).await;
     let mut readers = Vec::with_capacity(SOCKETS);
     for _ in 1..SOCKETS {
@@ -136,18 +136,18 @@ async fn two_thousand_readers_get_every_step_beside_one_that_is_frozen() {
     for round in 0..ROUNDS {
         let last = stage.push_all((0..50).map(|step| updated(step % 20, round * 50 + step)));
         for reader in &mut readers {
-            let mut told = 0;
+            let mut received = 0;
             loop {
                 let frame = reader.message().await;
                 let Message::Text(text) = frame else { continue };
-                told += 1;
+                received += 1;
                 if text.contains(&last.to_string()) {
                     break;
                 }
             }
-            assert_eq!(told, 50, "round {round}");
+            assert_eq!(received, 50, "round {round}");
         }
     }
-    assert_eq!(stage.hub.open(), SOCKETS, "the frozen one was there all the time");
+    assert_eq!(stage.hub.open(), SOCKETS, "the connection that does not read is still open");
     stage.stop().await;
 }

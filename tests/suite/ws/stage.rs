@@ -1,4 +1,4 @@
-//! A server with one route, and clients for it.
+//! A test server with one route, and its clients.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -24,29 +24,30 @@ use tokio_tungstenite::{
 
 use super::samples;
 
-/// Longer than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum wait of a test; it is longer than any correct operation takes.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub struct Stage {
     pub feed: FeedLog,
     pub hub: Hub,
     pub addr: SocketAddr,
     server: ServerHandle,
-    latest: AtomicU64,
+    /// Time of the last pushed event's cursor.
+    last_time: AtomicU64,
 }
 
 pub struct Client(pub WebSocketStream<TcpStream>);
 
-/// How a client comes.
+/// The properties of a client's connection.
 #[derive(Debug, Default, Clone)]
 pub struct As {
-    /// The user's number and the name of their session.
+    /// The number of the user, and the name of the session.
     pub user: Option<(u64, &'static str)>,
     pub expires_at: Option<Timestamp>,
     pub after: Option<String>,
-    /// The client address that it counts for, if it counts for one.
+    /// The client address that the connection counts for; `None`: it counts for no address.
     pub address: Option<IpAddr>,
-    /// Of the client's socket, in bytes.
+    /// Size of the receive buffer of the client's socket, in bytes.
     pub receive_buffer: Option<usize>,
 }
 
@@ -63,42 +64,46 @@ impl Stage {
         Self::with_ring(limits, 100_000).await
     }
 
-    /// With a feed that remembers `events_max` events.
+    /// Starts a server with a feed that keeps `events_max` events.
     pub async fn with_ring(limits: SocketLimits, events_max: usize) -> Self {
         Self::guarded(limits, events_max, Guard::default()).await
     }
 
-    /// With bounds on connections.
+    /// Starts a server with limits on connections.
     pub async fn guarded(limits: SocketLimits, events_max: usize, guard: Guard) -> Self {
         let base = Cursor { epoch: 1, time: 0, ordinal: 0 };
         let feed = FeedLog::new(base, FeedLimits { events_max, silence_max: None, ahead_max: 0 });
         let hub = Hub::start(feed.clone(), Clock::starting_at(samples::NOW), limits);
         let shards = hub.clone();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let addr = listener.local_addr().expect("it is bound");
+        let addr = listener.local_addr().expect("the listener is bound");
         let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
         let app = move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade));
-        let server = http::serve(listener, bounds, guard, app).expect("it serves");
+        let server = http::serve(listener, bounds, guard, app).expect("the server starts");
         let handle = server.handle();
         rt::spawn(server);
-        Self { feed, hub, addr, server: handle, latest: AtomicU64::new(0) }
+        Self { feed, hub, addr, server: handle, last_time: AtomicU64::new(0) }
     }
 
-    /// Commits an event; its cursor.
+    /// Pushes an event to the feed, and returns its cursor.
     pub fn push(&self, event: Event) -> Cursor {
         self.push_all([event])
     }
 
-    /// Commits events at one time; the cursor of the last.
+    /// Pushes events to the feed at once, and returns the cursor of the last one.
     pub fn push_all(&self, events: impl IntoIterator<Item = Event>) -> Cursor {
         let record = |event| {
-            RecordedEvent::new(Cursor { epoch: 1, time: 1 + self.latest.fetch_add(1, Ordering::Relaxed), ordinal: 0 }, samples::NOW, event)
+            RecordedEvent::new(
+                Cursor { epoch: 1, time: 1 + self.last_time.fetch_add(1, Ordering::Relaxed), ordinal: 0 },
+                samples::NOW,
+                event,
+            )
         };
         self.feed.push(events.into_iter().map(record));
         self.feed.cursor()
     }
 
-    /// Connects and takes the Hello.
+    /// Connects, and returns the client and its Hello frame.
     pub async fn connect(&self, who: As) -> (Client, Value) {
         let mut client = self.try_connect(who).await.expect("an upgrade");
         let hello = client.next().await;
@@ -106,7 +111,7 @@ impl Stage {
         (client, hello)
     }
 
-    /// Connects as somebody who only watches.
+    /// Connects without a session.
     pub async fn watcher(&self) -> Client {
         self.connect(As::default()).await.0
     }
@@ -126,16 +131,16 @@ impl Stage {
         if let Some(address) = who.address {
             request.headers_mut().insert("x-address", address.to_string().parse().expect("a header"));
         }
-        match timeout(PATIENCE, client_async(request, stream)).await.expect("an answer") {
+        match timeout(WAIT_MAX, client_async(request, stream)).await.expect("an answer") {
             Ok((socket, _)) => Ok(Client(socket)),
             Err(Error::Http(response)) => Err(response),
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// Waits until so many connections are open.
+    /// Waits until `count` connections are open.
     pub async fn until_open(&self, count: usize) {
-        timeout(PATIENCE, async {
+        timeout(WAIT_MAX, async {
             while self.hub.open() != count {
                 rt::time::sleep(Duration::from_millis(5)).await;
             }
@@ -163,7 +168,7 @@ async fn upgrade(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Re
 }
 
 impl Client {
-    /// The next text frame.
+    /// Returns the next text frame.
     pub async fn next(&mut self) -> Value {
         loop {
             match self.message().await {
@@ -174,12 +179,12 @@ impl Client {
         }
     }
 
-    /// Whatever comes next.
+    /// Returns the next message of any kind.
     pub async fn message(&mut self) -> Message {
-        timeout(PATIENCE, self.0.next()).await.expect("something in time").expect("an open connection").expect("a frame")
+        timeout(WAIT_MAX, self.0.next()).await.expect("a message in time").expect("an open connection").expect("a frame")
     }
 
-    /// The frames up to and including the first of this type.
+    /// Returns the frames up to and including the first one of this type.
     pub async fn until(&mut self, name: &str) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
@@ -192,8 +197,8 @@ impl Client {
         }
     }
 
-    /// Makes sure that nothing is left to be told: an answer comes after all that was queued before it.
-    pub async fn nothing_before_an_answer(&mut self) {
+    /// Checks that no frame is queued: the answer to a command is sent after all frames that were queued before it.
+    pub async fn assert_no_frame_queued(&mut self) {
         self.send("?").await;
         assert_eq!(self.next().await["type"], json!("Error"));
     }
@@ -207,24 +212,24 @@ impl Client {
         self.next().await
     }
 
-    /// Bytes that are no proper frame.
+    /// Sends raw bytes, which need not be a valid frame.
     pub async fn send_raw(&mut self, bytes: &[u8]) {
         tokio::io::AsyncWriteExt::write_all(self.0.get_mut(), bytes).await.expect("sent");
     }
 
-    /// Reads to the close frame, and on until the server ends the connection.
+    /// Reads up to the close frame, then until the server ends the connection.
     pub async fn closed(&mut self) -> CloseFrame {
         let close = loop {
             if let Message::Close(close) = self.message().await {
                 break close.expect("a code");
             }
         };
-        let rest = timeout(PATIENCE, self.0.next()).await.expect("the end of the connection");
+        let rest = timeout(WAIT_MAX, self.0.next()).await.expect("the end of the connection");
         assert!(matches!(rest, None | Some(Err(_))), "{rest:?}");
         close
     }
 
-    /// Reads to the close frame; its code.
+    /// Reads up to the close frame, and returns its code.
     pub async fn close_code(&mut self) -> u16 {
         self.closed().await.code.into()
     }
