@@ -55,7 +55,8 @@ pub struct Config {
     /// How many locks a user may hold at once.
     #[arg(long, env = "GITTIX_MAX_LOCKS", default_value = "4", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_locks: u32,
-    /// Wait before a user may lock a ticket again after three of their locks on it ended without a sale within an hour; 0s for none.
+    /// Wait before a user may lock a ticket again after three of their locks on it ended without a sale within an hour; 0s
+    /// for none.
     #[arg(long, env = "GITTIX_RELOCK_WAIT", default_value = "15m", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub relock_wait: Millis,
     /// How many tickets a user may have on sale at once.

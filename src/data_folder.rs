@@ -33,7 +33,8 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
     let is_restricted = holds_only_own_files(folder)? && fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).is_ok();
     if !is_restricted {
         let mode = format!("{:04o}", mode & 0o7777);
-        tracing::warn!(folder = %folder.display(), mode, "the data folder is accessible to other users; change its mode to 0700 (chmod 0700)");
+        let folder = folder.display();
+        tracing::warn!(%folder, mode, "the data folder is accessible to other users; change its mode to 0700 (chmod 0700)");
     }
     Ok(())
 }
@@ -48,7 +49,8 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     if file.metadata()?.mode() & OTHERS != 0
         && let Err(error) = file.set_permissions(Permissions::from_mode(FILE_MODE))
     {
-        tracing::warn!(file = %path.display(), %error, "the file is accessible to other users, and its mode cannot be changed; change its owner, or its mode to 0600");
+        let file = path.display();
+        tracing::warn!(%file, %error, "other users can access the file, and its mode cannot be changed; change its mode to 0600");
     }
     Ok(file)
 }

@@ -49,11 +49,13 @@ metrics! {
     http_requests: IntCounterVec("gittix_http_requests_total", "status" in ["1xx", "2xx", "3xx", "4xx", "5xx"]);
     /// Seconds from the head of a request to the head of its answer, by method.
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
-    /// Requests refused because of a rate limit or a full queue, by limit or queue. Refusals by the user registry are not counted.
+    /// Requests refused because of a rate limit or a full queue, by limit or queue. Refusals by the user registry are not
+    /// counted.
     requests_rejected: IntCounterVec("gittix_requests_rejected_total", "reason" in ["client_rate", "signin_rate", "purchase_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
     /// Connections open, WebSockets included.
     connections: IntGauge("gittix_connections");
-    /// Connections beyond a limit: of all connections, of one address, of WebSockets of one address. They are answered with 503, except for probes; those with reason address_flood are closed without an answer.
+    /// Connections beyond a limit: of all connections, of one address, of WebSockets of one address. They are answered with
+    /// 503, except for probes; those with reason address_flood are closed without an answer.
     connections_refused: IntCounterVec("gittix_connections_refused_total", "reason" in ["full", "address", "address_flood", "address_sockets"]);
     /// HTTP connections ended by the server, by reason. The reason limited means beyond a limit.
     connections_ended: IntCounterVec("gittix_connections_ended_total", "reason" in ["idle", "head_timeout", "write_timeout", "malformed", "head_too_large", "limited"]);
@@ -75,7 +77,8 @@ metrics! {
     feed_live: IntGauge("gittix_feed_live");
     /// Maximum error of this replica's estimate of the store's time, in milliseconds.
     clock_uncertainty_ms: IntGauge("gittix_clock_uncertainty_milliseconds");
-    /// Steps of the store's time that this replica followed, because the store's clock was corrected or this machine was suspended.
+    /// Steps of the store's time that this replica followed, because the store's clock was corrected or this machine was
+    /// suspended.
     clock_steps: IntCounter("gittix_clock_steps_total");
     /// Log lines that were not written, because standard error was not read fast enough or could not be written to.
     log_lines_dropped: IntCounter("gittix_log_lines_dropped_total");
@@ -111,15 +114,18 @@ metrics! {
     declines_refused: IntCounter("gittix_declines_refused_total");
     /// Charges that are not final, by step, as of the last measurement.
     charges_open: IntGaugeVec("gittix_charges_open", "step" in ["authorizing", "awaiting_action", "capturing", "reversing"]);
-    /// Seconds since the last change of the charge that has waited longest, among those that are not final and do not wait for their buyer; 0 without one.
+    /// Seconds since the last change of the charge that has waited longest, among those that are not final and do not wait
+    /// for their buyer; 0 without one.
     charge_oldest_open_seconds: IntGauge("gittix_charge_oldest_open_seconds");
     /// Charges that are not final, do not wait for their buyer, and did not change for more than a minute.
     charges_open_over_1m: IntGauge("gittix_charges_open_over_1m");
-    /// Charges that are not final, do not wait for their buyer, and did not change for more than ten minutes. An operator must examine them.
+    /// Charges that are not final, do not wait for their buyer, and did not change for more than ten minutes. An operator
+    /// must examine them.
     charges_open_over_10m: IntGauge("gittix_charges_open_over_10m");
     /// Attempts of reconciliation to finish a charge.
     charges_reconciled: IntCounter("gittix_charges_reconciled_total");
-    /// Results of reconciliation attempts: the charge is final, it waits for the buyer or for another task that processes it, or the attempt failed.
+    /// Results of reconciliation attempts: the charge is final, it waits for the buyer or for another task that processes
+    /// it, or the attempt failed.
     reconciliations: IntCounterVec("gittix_reconciliations_total", "outcome" in ["final", "waiting", "failed"]);
     /// Rounds of reconciliation, by outcome: done, or the store could not be read.
     reconciliation_rounds: IntCounterVec("gittix_reconciliation_rounds_total", "outcome" in ["done", "store_unavailable"]);
@@ -134,7 +140,8 @@ metrics! {
         "operation" in ["open", "search", "fetch", "attach", "authorize", "capture", "cancel", "refund", "list_refunds", "find_token"]);
     /// Payments at the processor whose amount or currency differs from their charge. Alert on each.
     payment_mismatches: IntCounter("gittix_payment_mismatches_total");
-    /// Payments that held or kept money although their charge had failed or had another payment. They are reversed. Examine each.
+    /// Payments that held or kept money although their charge had failed or had another payment. They are reversed. Examine
+    /// each.
     unmatched_payments: IntCounter("gittix_unmatched_payments_total");
     /// Refunds that failed at the processor after they were made. Alert on each.
     refund_failures: IntCounter("gittix_refund_failures_total");
@@ -161,7 +168,8 @@ metrics! {
     sockets_closed: IntCounterVec("gittix_websockets_closed_total", "reason" in ["stalled", "silent", "limit", "signed_out", "shutdown", "protocol"]);
     /// Bytes of events replayed to WebSocket connections that resumed.
     replayed_bytes: IntCounter("gittix_websocket_replayed_bytes_total");
-    /// Replays refused or ended early because the client's address had used up its budget. The client fetches a snapshot instead.
+    /// Replays refused or ended early because the client's address had used up its budget. The client fetches a snapshot
+    /// instead.
     replays_refused: IntCounter("gittix_websocket_replays_refused_total");
     /// Bytes queued for WebSocket connections.
     sockets_backlog_bytes: IntGauge("gittix_websocket_backlog_bytes");

@@ -57,7 +57,8 @@ fn merge(catalog: &Catalog, event: &Event) {
 async fn load_until_done(catalog: &Catalog, store: &dyn Store) {
     let mut wait = RETRY_FIRST;
     while let Err(error) = load(catalog, store).await {
-        tracing::warn!(error = %error, retry_in_ms = wait.as_millis(), "the tickets could not be loaded from the store; the load is repeated");
+        let retry_in_ms = wait.as_millis();
+        tracing::warn!(error = %error, retry_in_ms, "the tickets could not be loaded from the store; the load is repeated");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(RETRY_LONGEST);
     }

@@ -35,7 +35,7 @@ pub fn asyncapi() -> Value {
                     "properties": { "after": {
                         "type": "string",
                         "pattern": "^[A-Za-z0-9_-]{1,64}$",
-                        "description": "Resume after this cursor. Hello says whether that was possible.",
+                        "description": "Resume after this cursor. Hello states whether this was possible.",
                     } },
                 } } },
             },

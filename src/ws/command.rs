@@ -16,7 +16,8 @@ pub enum ClientCommand {
     WatchAll,
 }
 
-/// The reason why a text frame is not a valid command. Mistakes that the REST interface also knows have the same codes.
+/// The reason why a text frame is not a valid command. Mistakes that the REST interface also reports
+/// have the same codes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("not JSON")]

@@ -23,7 +23,7 @@ use super::{
     liveness::{Liveness, LivenessStatus},
     protocol::{self, ServerFrame},
     replay::CatchUp,
-    send_queue::{Bounded, FrameKind, SendQueue},
+    send_queue::{FrameKind, Reduction, SendQueue},
 };
 use crate::{
     domain::{TicketId, Timestamp},
@@ -150,14 +150,14 @@ impl Connection {
     }
 
     /// Queues the frame of an event, unless the client has it already, and returns whether it did. The caller must call
-    /// [`Connection::write`] for each connection in `due`. Adds the merged and dropped frames to `bounded`.
+    /// [`Connection::write`] for each connection in `due`. Adds the merged and dropped frames to `reduction`.
     pub fn enqueue(
         self: &Rc<Self>,
         cursor: Cursor,
         kind: FrameKind,
         frame: &Bytes,
         reset: &Bytes,
-        bounded: &mut Bounded,
+        reduction: &mut Reduction,
         due: &mut Due,
     ) -> bool {
         let mut state = self.state_mut();
@@ -165,8 +165,8 @@ impl Connection {
             return false;
         }
         let cost = state.send_queue.push(kind, frame.clone(), reset);
-        bounded.merged += cost.merged;
-        bounded.dropped |= cost.dropped;
+        reduction.merged += cost.merged;
+        reduction.dropped |= cost.dropped;
         if !state.is_full && !std::mem::replace(&mut state.is_due, true) {
             due.push(Rc::clone(self));
         }

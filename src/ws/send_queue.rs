@@ -22,7 +22,7 @@ pub enum FrameKind {
     Expired(TicketId),
     /// A frame for one user. It is never merged.
     Private,
-    /// The frame that says that frames were dropped.
+    /// The frame that reports dropped frames.
     Reset,
     /// An answer, a ping or a close frame. It stays when events are dropped, since the client waits for it.
     Control,
@@ -36,7 +36,7 @@ impl FrameKind {
 
 /// The frames that were merged or dropped to bound the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bounded {
+pub struct Reduction {
     /// Number of frames that newer ones replaced.
     pub merged: u64,
     /// Whether the event frames were dropped for a `Reset`.
@@ -61,17 +61,17 @@ pub struct SendQueue {
     frames_max: usize,
     bytes_max: usize,
     /// Backlog beyond which the queue is merged next.
-    merge_at: Load,
+    merge_at: BacklogSize,
 }
 
 /// The size of a backlog, or a bound on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Load {
+struct BacklogSize {
     frames: usize,
     bytes: usize,
 }
 
-impl Load {
+impl BacklogSize {
     fn exceeds(self, bound: Self) -> bool {
         self.frames > bound.frames || self.bytes > bound.bytes
     }
@@ -83,28 +83,28 @@ impl SendQueue {
 
     pub fn new(limits: &SocketLimits) -> Self {
         let (frames_max, bytes_max) = (limits.backlog_frames_max, limits.backlog_bytes_max);
-        let merge_at = Load { frames: frames_max / 4, bytes: bytes_max / 4 };
+        let merge_at = BacklogSize { frames: frames_max / 4, bytes: bytes_max / 4 };
         Self { unsent: Bytes::new(), queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
     }
 
     /// Queues an event's frame, and merges or drops frames if the backlog is too large. `reset` replaces dropped frames.
-    pub fn push(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Bounded {
+    pub fn push(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Reduction {
         self.append(kind, frame);
-        if !self.load().exceeds(self.merge_at) {
-            return Bounded::default();
+        if !self.backlog().exceeds(self.merge_at) {
+            return Reduction::default();
         }
         let merged = self.merge();
-        let dropped = self.load().exceeds(Load { frames: self.frames_max / 2, bytes: self.bytes_max / 2 });
+        let dropped = self.backlog().exceeds(BacklogSize { frames: self.frames_max / 2, bytes: self.bytes_max / 2 });
         if dropped {
             self.drop_events();
             self.append(FrameKind::Reset, reset.clone());
         }
         // The next merge happens at twice the remaining backlog: an earlier one would find little to merge.
-        self.merge_at = Load {
+        self.merge_at = BacklogSize {
             frames: (2 * self.queue.len()).clamp(self.frames_max / 4, self.frames_max),
             bytes: (2 * self.bytes).clamp(self.bytes_max / 4, self.bytes_max),
         };
-        Bounded { merged, dropped }
+        Reduction { merged, dropped }
     }
 
     /// Queues a frame without a check of the bounds: the caller bounds the number of such frames.
@@ -127,7 +127,7 @@ impl SendQueue {
         let queued = self.queue.pop_front()?;
         self.bytes -= queued.frame.len();
         if self.queue.is_empty() {
-            self.merge_at = Load { frames: self.frames_max / 4, bytes: self.bytes_max / 4 };
+            self.merge_at = BacklogSize { frames: self.frames_max / 4, bytes: self.bytes_max / 4 };
             if self.queue.capacity() > Self::CAPACITY_KEPT_MAX {
                 self.queue = VecDeque::new();
             }
@@ -161,8 +161,8 @@ impl SendQueue {
         self.bytes
     }
 
-    fn load(&self) -> Load {
-        Load { frames: self.queue.len(), bytes: self.bytes }
+    fn backlog(&self) -> BacklogSize {
+        BacklogSize { frames: self.queue.len(), bytes: self.bytes }
     }
 
     /// Keeps the newest frame of each kind and ticket, at its position. Returns the number of removed frames.
@@ -224,7 +224,7 @@ mod tests {
     fn fast_reader_gets_every_frame() {
         let mut send_queue = send_queue();
         for cursor in 0..1000 {
-            assert_eq!(send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Bounded::default());
+            assert_eq!(send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Reduction::default());
             assert_eq!(drain(&mut send_queue), [format!("{cursor} t")]);
         }
     }
@@ -294,7 +294,7 @@ mod tests {
         /// Compares with an unbounded queue: the sent cursors ascend, the queue stays within its bounds, the last frame of
         /// each ticket is its newest state, and a private frame is missing only if a `Reset` was sent.
         #[test]
-        fn merging_keeps_the_newest_states_and_all_private_frames(steps in steps()) {
+        fn merging_keeps_newest_states_and_private_frames_or_sends_a_reset(steps in steps()) {
             let (mut send_queue, mut sent) = (send_queue(), Vec::new());
             let (mut newest, mut private) = (HashMap::new(), Vec::new());
             for (cursor, step) in steps.into_iter().enumerate() {

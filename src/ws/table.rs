@@ -17,7 +17,7 @@ use super::{
     connection::{Connection, Due, Group, Watch},
     protocol::{self, CursorText, ServerFrame},
     replay::{CatchUp, ReplayMeter},
-    send_queue::{Bounded, FrameKind},
+    send_queue::{FrameKind, Reduction},
 };
 use crate::{
     clock::Clock,
@@ -230,20 +230,20 @@ impl ConnectionTable {
                 }
             }
             FeedStep::Events(events) => {
-                let mut bounded = Bounded::default();
+                let mut reduction = Reduction::default();
                 let (mut public, mut private) = (0, 0);
                 let mut due = std::mem::take(&mut self.due);
                 for recorded in events {
                     self.close_revoked(&recorded.event);
                     let frames = recorded.frames.get_or_init(|| protocol::render(recorded));
-                    public += self.enqueue_for_watchers(recorded, frames, &mut bounded, &mut due);
-                    private += self.enqueue_for_owner(recorded, frames, &mut bounded, &mut due);
+                    public += self.enqueue_for_watchers(recorded, frames, &mut reduction, &mut due);
+                    private += self.enqueue_for_owner(recorded, frames, &mut reduction, &mut due);
                 }
                 due.drain(..).for_each(|connection| connection.write(&mut self.scratch));
                 self.due = due;
                 self.counters.public.inc_by(public);
                 self.counters.private.inc_by(private);
-                METRICS.frames_merged.inc_by(bounded.merged);
+                METRICS.frames_merged.inc_by(reduction.merged);
             }
         }
         self.position = position;
@@ -251,7 +251,7 @@ impl ConnectionTable {
 
     /// Queues the public frame for all connections that watch the ticket, except those of an owner who gets a private
     /// frame. Returns the number of connections.
-    fn enqueue_for_watchers(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
+    fn enqueue_for_watchers(&self, recorded: &RecordedEvent, frames: &Frames, reduction: &mut Reduction, due: &mut Due) -> u64 {
         let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
         let kind = protocol::public_kind(&recorded.event, ticket);
         // Each thread makes its own copy. With a shared one, the threads would contend for its reference count, twice for
@@ -262,17 +262,17 @@ impl ConnectionTable {
         let mut delivered = 0;
         for connection in self.watching_all.values().chain(named) {
             if !(has_own && connection.is_owner(frames)) {
-                delivered += u64::from(connection.enqueue(recorded.cursor, kind, frame, &self.reset, bounded, due));
+                delivered += u64::from(connection.enqueue(recorded.cursor, kind, frame, &self.reset, reduction, due));
             }
         }
         delivered
     }
 
     /// Queues the private frame for the live connections of its owner. Returns the number of connections.
-    fn enqueue_for_owner(&self, recorded: &RecordedEvent, frames: &Frames, bounded: &mut Bounded, due: &mut Due) -> u64 {
+    fn enqueue_for_owner(&self, recorded: &RecordedEvent, frames: &Frames, reduction: &mut Reduction, due: &mut Due) -> u64 {
         let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
         let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
-        mine.map(|connection| u64::from(connection.enqueue(recorded.cursor, FrameKind::Private, frame, &self.reset, bounded, due))).sum()
+        mine.map(|connection| u64::from(connection.enqueue(recorded.cursor, FrameKind::Private, frame, &self.reset, reduction, due))).sum()
     }
 
     /// Closes the connections whose sessions the event revokes.
