@@ -1,78 +1,81 @@
-//! What is written, and how a write can fail.
+//! A commit: its writes, its events, and its errors.
 
 use crate::domain::{
     Charge, Decision, Delivery, Event, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId,
     Version,
 };
 
-/// One atomic change.
+/// A set of writes and events that a store applies atomically.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     pub writes: Vec<Write>,
-    /// Appended to the feed, in this order, if and only if the writes are done.
+    /// Events that the store appends to the feed, in this order, if and only if it applies the writes.
     pub events: Vec<Event>,
-    /// When it was decided; kept with the events.
+    /// Time of the decision. The store keeps it with the events.
     pub at: Timestamp,
 }
 
-/// One document of a commit. A ticket, order, charge or user of version `v` is written only over version `v - 1`, and
-/// one of version 0 only where there is none: else the commit is [`CommitError::Stale`].
+/// One write of a commit.
+///
+/// A ticket, order, charge or user of version `v` replaces only version `v - 1`. Version 0 requires that the document does
+/// not exist. Otherwise the commit fails with [`CommitError::Stale`].
 #[derive(Debug, Clone)]
 pub enum Write {
     Ticket(Ticket),
     Order(Order),
     Charge(Charge),
-    /// Its email must be nobody else's: else [`CommitError::EmailInUse`].
+    /// No other user may have the email: otherwise [`CommitError::EmailInUse`].
     User(User),
-    /// A new session, valid only while its user has `user_version`: else [`CommitError::Stale`]. So a sign-in with the
-    /// old password cannot outlive the change of it.
+    /// A new session. The stored user must have the version `user_version`: otherwise [`CommitError::Stale`]. This
+    /// prevents a sign-in with the old password from succeeding after the password was changed.
     OpenSession {
         session: Session,
         user_version: Version,
     },
-    /// Ending a session that is gone already is no error.
+    /// Deletes a session. A session that does not exist is not an error.
     CloseSession(SessionDigest),
-    /// All of a user's sessions but one.
+    /// Deletes all sessions of a user, without `except`.
     CloseSessions {
         user: UserId,
         except: Option<SessionDigest>,
     },
-    /// A `Take` beyond the limit is [`CommitError::SlotsFull`]; freeing what is not held is no error.
+    /// A `Take` beyond the limit fails with [`CommitError::SlotsFull`]. A `Free` of a slot that is not held is not an
+    /// error.
     Slot(SlotChange),
-    /// Counts a declined payment of a user. The store keeps the newest [`crate::domain::Policy::DECLINES_PER_USER_MAX`] of
-    /// each, for [`crate::domain::Policy::DECLINES_SPAN`] at least.
+    /// A declined payment of a user. The store keeps the newest [`crate::domain::Policy::DECLINES_PER_USER_MAX`] of each
+    /// user, for at least [`crate::domain::Policy::DECLINES_SPAN`].
     Decline {
         user: UserId,
         at: Timestamp,
     },
-    /// The key must be unused by this user: else [`CommitError::KeyUsed`].
+    /// This user must not have used the key before: otherwise [`CommitError::KeyUsed`].
     Idempotency(IdempotencyRecord),
-    /// Its event must not be recorded yet: else [`CommitError::KeyUsed`].
+    /// The event must not be recorded yet: otherwise [`CommitError::KeyUsed`].
     Delivery(Delivery),
 }
 
-/// Why a commit was not acknowledged.
+/// The reason why a commit was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// A document has another version than the decision saw: reload and decide again.
+    /// A document has another version than the one that the decision read. The caller can load it and decide again.
     #[error("a document changed since it was read")]
     Stale,
     #[error("the email address is in use")]
     EmailInUse,
-    #[error("the user holds as many locks as they may")]
+    #[error("the user already holds the maximum number of locks")]
     SlotsFull,
-    #[error("the idempotency key was used, or the event dealt with, before")]
+    #[error("the idempotency key was already used, or the processor's event was already handled")]
     KeyUsed,
-    /// Nothing was written, and nothing of it will be.
+    /// Nothing was written, and nothing will be written later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// It may have been written, or may be yet.
-    #[error("whether it was written is not known: {0}")]
+    /// The commit may have been written, or may still be written.
+    #[error("the outcome of the commit is unknown: {0}")]
     OutcomeUnknown(String),
 }
 
 impl Commit {
-    /// The commit of a decision made at `at`.
+    /// Builds the commit of a decision that was made at `at`.
     pub fn of(decision: Decision, at: Timestamp) -> Self {
         let Decision { ticket, order, charges, slot, declined, events } = decision;
         let writes = ticket
@@ -86,7 +89,7 @@ impl Commit {
         Self { writes, events, at }
     }
 
-    /// With the record of the request that caused it, if it had an Idempotency-Key.
+    /// Adds the idempotency record of the request that caused the commit, if that request had an `Idempotency-Key`.
     #[must_use]
     pub fn with_idempotency_record(mut self, record: Option<IdempotencyRecord>) -> Self {
         self.writes.extend(record.map(Write::Idempotency));

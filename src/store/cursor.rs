@@ -1,27 +1,29 @@
-//! A place in the feed, opaque to clients.
+//! The position of an event in the feed. Its text form is opaque to clients.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// A place in the feed: everything up to and including one event. Ascends in commit order, the same on all replicas.
+/// A position in the feed: directly after one event. Cursors ascend in commit order and are the same on all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Cursor {
-    /// Which life of the store: a database that was restored or made anew has another.
+    /// Random number that identifies the history of the store. A new database draws its own. A restored database keeps the
+    /// stored one unless the operator deletes it (docs/operations.md, "Backup and restore").
     pub epoch: u32,
-    /// MongoDB: the commit's cluster time, seconds in the upper half. Embedded: the commit's number.
+    /// MongoDB: the cluster time of the transaction, with the seconds in the upper 32 bits. Embedded: the number of the
+    /// transaction.
     pub time: u64,
-    /// The event within its commit or batch of commits.
+    /// Index of the event within its transaction, which may contain several commits.
     pub ordinal: u32,
 }
 
-/// The text is no cursor of ours.
+/// Error of a text that is not a valid cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor")]
 pub struct CursorError;
 
 impl fmt::Display for Cursor {
-    /// 22 characters of `[A-Za-z0-9_-]`.
+    /// Writes 22 characters of `[A-Za-z0-9_-]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = [0u8; 16];
         bytes[..4].copy_from_slice(&self.epoch.to_be_bytes());
@@ -51,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_survives_the_client(epoch: u32, time: u64, ordinal: u32) {
+        fn cursor_text_parses_to_the_same_cursor(epoch: u32, time: u64, ordinal: u32) {
             let cursor = Cursor { epoch, time, ordinal };
             let text = cursor.to_string();
             prop_assert!(text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
@@ -59,7 +61,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC{0,80}") {
+        fn cursor_parser_never_panics(text in "\\PC{0,80}") {
             let _ = text.parse::<Cursor>();
         }
     }

@@ -1,7 +1,7 @@
-//! The feed: what was committed, in commit order, kept for a while in one bounded ring per process.
+//! The feed: the newest committed events, in commit order, in one bounded ring for each process.
 //!
-//! A store is its only writer. Readers (hub shards, catalog, session cache) each hold a place of their own and never
-//! block the writer or each other; one that falls out of the ring is told so by [`FeedStep::Reset`].
+//! The store is the only writer. Each reader (hub shard, catalog, session cache) holds its own position. A slow reader does
+//! not delay the writer or other readers. A reader whose position has left the ring receives [`FeedStep::Reset`].
 
 use std::{
     collections::VecDeque,
@@ -22,17 +22,17 @@ pub struct RecordedEvent {
     pub cursor: Cursor,
     pub at: Timestamp,
     pub event: Event,
-    /// What the hub makes of it, rendered by whichever shard comes first, so that it is rendered once however many watch.
+    /// WebSocket text of the event. The first shard that needs it renders it, so that it is rendered once for all watchers.
     pub frames: OnceLock<Frames>,
 }
 
-/// An event as WebSocket text, ready to be written.
+/// Rendered WebSocket messages of one event.
 #[derive(Debug, Clone, Default)]
 pub struct Frames {
-    /// The ticket whose watchers get `public`.
+    /// Ticket whose watchers receive `public`.
     pub ticket: Option<TicketId>,
     pub public: Option<Bytes>,
-    /// The one user who gets `private`, in place of `public` if there are both.
+    /// The only user who receives `private`. This user does not receive `public`.
     pub owner: Option<UserId>,
     pub private: Option<Bytes>,
 }
@@ -43,38 +43,39 @@ impl RecordedEvent {
     }
 }
 
-/// How a [`FeedLog`] is bounded.
+/// Bounds of a [`FeedLog`].
 #[derive(Debug, Clone, Copy)]
 pub struct FeedLimits {
     pub events_max: usize,
-    /// A feed that was not heard of for longer is not live; `None`: it lives as long as the process.
+    /// Maximum time without an event or a heartbeat, after which the feed is not live. `None`: the feed is always live.
     pub silence_max: Option<Duration>,
-    /// How far beyond the newest event a cursor may lie, in units of [`Cursor::time`]: one taken on a replica that is a
-    /// little ahead of this one is not a forgery.
+    /// Maximum distance of a resumable cursor beyond [`FeedLog::cursor`], in units of [`Cursor::time`]. A cursor from a
+    /// replica that is slightly ahead of this one is valid.
     pub ahead_max: u64,
 }
 
 impl FeedLimits {
-    /// Some 200 MB of frames at the most; five minutes of 430 events a second.
+    /// About 200 MB of frames at most. Holds five minutes of 430 events per second.
     pub const EVENTS_MAX: usize = 131_072;
 }
 
 #[derive(Debug)]
 struct EventRing {
-    /// Counts the events ever pushed; the position of `events[0]` is `first`.
+    /// Number of events that have left the ring. This is the sequence number of `events[0]`.
     first: u64,
     events: VecDeque<Arc<RecordedEvent>>,
-    /// The place before `events[0]`: all that came after it is in the ring.
+    /// Cursor directly before `events[0]`. The ring contains all events after it.
     base: Cursor,
-    /// The store has nothing up to here that is not in the ring: where nothing happens, this moves on all the same, so that
-    /// a place that is taken now is as young as it is, on every replica.
+    /// Cursor up to which the ring contains all events of the store. It also advances while no event is committed, so that
+    /// a cursor that a client receives is recent and can be resumed on every replica.
     scanned_to: Cursor,
-    /// Counts the times that history was lost.
+    /// Number of times that history was lost.
     generation: u64,
+    /// Time of the last event, heartbeat or reset.
     heartbeat: Instant,
 }
 
-/// The ring and its bell.
+/// The ring of events, with a notification for waiting readers.
 #[derive(Debug, Clone)]
 pub struct FeedLog {
     ring: Arc<RwLock<EventRing>>,
@@ -82,34 +83,34 @@ pub struct FeedLog {
     limits: FeedLimits,
 }
 
-/// A place in the feed that moves on.
+/// A reader of the feed, with its own position.
 #[derive(Debug)]
 pub struct FeedReader {
     log: FeedLog,
     next: u64,
     generation: u64,
-    /// Events up to here are skipped.
+    /// Cursor of the last event that was read or skipped.
     after: Cursor,
     notify: watch::Receiver<()>,
 }
 
-/// What a reader gets next.
+/// Result of one read of the feed.
 #[derive(Debug)]
 pub enum FeedStep {
-    /// In commit order, without a gap; never empty.
+    /// The next events in commit order, without a gap. Never empty.
     Events(Vec<Arc<RecordedEvent>>),
-    /// History was lost: take a new snapshot. What comes next follows the present.
+    /// History was lost. The reader must take a new snapshot. The next events follow the current end of the feed.
     Reset,
 }
 
 impl FeedLog {
-    /// An empty log whose history begins at `base`.
+    /// Creates an empty log whose history begins at `base`.
     pub fn new(base: Cursor, limits: FeedLimits) -> Self {
         let ring = EventRing { first: 0, events: VecDeque::new(), base, scanned_to: base, generation: 0, heartbeat: Instant::now() };
         Self { ring: Arc::new(RwLock::new(ring)), notify: Arc::new(watch::Sender::new(())), limits }
     }
 
-    /// Appends events; cursors must ascend, and those that do not (a replay after a reconnect) are dropped.
+    /// Appends events. Drops events whose cursor does not ascend, as in a replay after a reconnect.
     pub fn push(&self, recorded: impl IntoIterator<Item = RecordedEvent>) {
         {
             let mut ring = self.ring.write();
@@ -130,19 +131,19 @@ impl FeedLog {
         self.notify.send_replace(());
     }
 
-    /// Says that the feed is alive though nothing happened.
+    /// Records that the feed is live although no event was committed.
     pub fn heartbeat(&self) {
         self.ring.write().heartbeat = Instant::now();
     }
 
-    /// Says the same, and that nothing is to come any more up to `scanned_to`.
+    /// Records a heartbeat, and that no further event will have a cursor up to `scanned_to`.
     pub fn heartbeat_at(&self, scanned_to: Cursor) {
         let mut ring = self.ring.write();
         ring.heartbeat = Instant::now();
         ring.scanned_to = ring.scanned_to.max(scanned_to);
     }
 
-    /// History was lost; it begins again at `base`. Every reader gets a [`FeedStep::Reset`].
+    /// Discards the history and begins a new one at `base`. Every reader receives [`FeedStep::Reset`].
     pub fn reset(&self, base: Cursor) {
         {
             let mut ring = self.ring.write();
@@ -156,35 +157,37 @@ impl FeedLog {
         self.notify.send_replace(());
     }
 
-    /// Whether what it says is at most a few seconds old.
+    /// Returns whether an event or a heartbeat arrived within the limit [`FeedLimits::silence_max`].
     pub fn is_live(&self) -> bool {
         self.limits.silence_max.is_none_or(|max| self.ring.read().heartbeat.elapsed() <= max)
     }
 
-    /// Whether it was heard of within `max`: what was committed before that is known.
+    /// Returns whether an event or a heartbeat arrived within `max`. A feed that is behind also counts as fresh, because
+    /// each pushed event counts whatever its age.
     pub fn heard_within(&self, max: Duration) -> bool {
         self.limits.silence_max.is_none() || self.ring.read().heartbeat.elapsed() <= max
     }
 
-    /// The place up to which everything is known: that of the newest event, or a later one.
+    /// Returns the cursor up to which the ring is complete: that of the newest event, or a later one.
     pub fn cursor(&self) -> Cursor {
-        self.ring.read().place()
+        self.ring.read().complete_to()
     }
 
-    /// A reader of what comes from now on.
+    /// Returns a reader of the events that are pushed after this call.
     pub fn subscribe(&self) -> FeedReader {
         let notify = self.notify.subscribe();
         let ring = self.ring.read();
-        FeedReader { log: self.clone(), next: ring.end(), generation: ring.generation, after: ring.place(), notify }
+        FeedReader { log: self.clone(), next: ring.end(), generation: ring.generation, after: ring.complete_to(), notify }
     }
 
-    /// A reader of what came after `cursor`, or `None` if that is not known completely.
+    /// Returns a reader of the events after `cursor`, or `None` if the ring does not contain all of them.
     pub fn resume(&self, cursor: Cursor) -> Option<FeedReader> {
         let notify = self.notify.subscribe();
         let ring = self.ring.read();
-        let newest = ring.place();
-        let known = cursor.epoch == newest.epoch && cursor >= ring.base && cursor.time.saturating_sub(newest.time) <= self.limits.ahead_max;
-        if !known || (self.limits.ahead_max == 0 && cursor > newest) {
+        let newest = ring.complete_to();
+        let is_covered =
+            cursor.epoch == newest.epoch && cursor >= ring.base && cursor.time.saturating_sub(newest.time) <= self.limits.ahead_max;
+        if !is_covered || (self.limits.ahead_max == 0 && cursor > newest) {
             return None;
         }
         let skipped = ring.events.partition_point(|event| event.cursor <= cursor);
@@ -197,7 +200,7 @@ impl EventRing {
         self.events.back().map_or(self.base, |event| event.cursor)
     }
 
-    fn place(&self) -> Cursor {
+    fn complete_to(&self) -> Cursor {
         self.scanned_to.max(self.last())
     }
 
@@ -207,10 +210,10 @@ impl EventRing {
 }
 
 impl FeedReader {
-    /// How many events one [`FeedStep`] holds at most.
+    /// Maximum number of events of one [`FeedStep`].
     pub const STEP_MAX: usize = 1024;
 
-    /// Waits for what comes next. Cancel-safe.
+    /// Waits for the next events or for a reset. Cancel-safe.
     pub async fn next(&mut self) -> FeedStep {
         loop {
             self.notify.mark_unchanged();
@@ -223,13 +226,13 @@ impl FeedReader {
         }
     }
 
-    /// What is there already, without waiting.
+    /// Returns the next events or a reset, or `None` if the reader would have to wait.
     pub fn try_next(&mut self) -> Option<FeedStep> {
         let ring = self.log.ring.read();
         if ring.generation != self.generation || self.next < ring.first {
             self.generation = ring.generation;
             self.next = ring.end();
-            self.after = ring.place();
+            self.after = ring.complete_to();
             return Some(FeedStep::Reset);
         }
         while self.next < ring.end() {
@@ -245,17 +248,17 @@ impl FeedReader {
         None
     }
 
-    /// The place up to which everything was read.
+    /// Returns the cursor of the last event that was read or skipped.
     pub fn cursor(&self) -> Cursor {
         self.after
     }
 
-    /// Leaves out all that is known already.
+    /// Skips all events that are in the ring.
     pub fn skip_to_present(&mut self) {
         let ring = self.log.ring.read();
         self.generation = ring.generation;
         self.next = ring.end();
-        self.after = ring.place();
+        self.after = ring.complete_to();
     }
 }
 
@@ -276,14 +279,14 @@ mod tests {
         RecordedEvent::new(cursor(time), Timestamp(0), event)
     }
 
-    /// A log that has heard of events 1 to `newest`, and still has the last four.
+    /// Creates a log into which events 1 to `newest` were pushed. It contains the last four of them.
     fn log(newest: u64) -> FeedLog {
         let log = FeedLog::new(cursor(0), LIMITS);
         log.push((1..=newest).map(event));
         log
     }
 
-    /// The times of what a reader gets at once; `None` for a reset.
+    /// Returns the cursor times of the events that a reader gets without waiting; `None` for a reset.
     fn step(reader: &mut FeedReader) -> Option<Vec<u64>> {
         match reader.try_next() {
             Some(FeedStep::Events(events)) => Some(events.iter().map(|event| event.cursor.time).collect()),
@@ -293,19 +296,19 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_resumes_at_the_base_in_the_middle_and_at_the_tail() {
+    fn reader_resumes_at_the_base_in_the_middle_and_at_the_end() {
         let log = log(6);
         for (from, expected) in [(2, vec![3, 4, 5, 6]), (4, vec![5, 6]), (6, vec![])] {
-            let mut reader = log.resume(cursor(from)).expect("known");
+            let mut reader = log.resume(cursor(from)).expect("the cursor is in the ring");
             assert_eq!(step(&mut reader), Some(expected), "after {from}");
             assert_eq!(reader.cursor(), cursor(6));
         }
     }
 
     #[test]
-    fn a_place_that_left_the_ring_another_epoch_and_the_future_are_not_known() {
+    fn cursor_before_the_ring_of_another_epoch_or_of_the_future_is_not_resumed() {
         let log = log(6);
-        assert!(log.resume(cursor(1)).is_none(), "event 2 is gone");
+        assert!(log.resume(cursor(1)).is_none(), "event 2 has left the ring");
         assert!(log.resume(Cursor { epoch: 6, ..cursor(4) }).is_none());
         assert!(log.resume(Cursor { epoch: 8, ..cursor(4) }).is_none());
         assert!(log.resume(cursor(7)).is_none());
@@ -313,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_from_a_replica_that_is_a_little_ahead_skips_what_it_saw() {
+    fn cursor_from_a_replica_slightly_ahead_skips_the_events_before_it() {
         let log = FeedLog::new(cursor(0), FeedLimits { ahead_max: 2, ..LIMITS });
         log.push((1..=3).map(event));
         assert!(log.resume(cursor(6)).is_none(), "too far ahead");
@@ -323,23 +326,23 @@ mod tests {
     }
 
     #[test]
-    fn a_place_taken_while_nothing_happens_is_as_young_as_the_last_look() {
-        let (here, elsewhere) = (log(1), FeedLog::new(cursor(50), LIMITS));
-        here.heartbeat_at(cursor(60));
-        elsewhere.heartbeat_at(cursor(61));
-        assert_eq!(here.cursor(), cursor(60));
-        let taken = here.subscribe().cursor();
-        // The other one began to look long after the last event.
-        let mut reader = elsewhere.resume(taken).expect("it has looked on from before that");
-        elsewhere.push([event(62)]);
+    fn cursor_taken_without_new_events_is_resumed_on_another_replica() {
+        let (first, second) = (log(1), FeedLog::new(cursor(50), LIMITS));
+        first.heartbeat_at(cursor(60));
+        second.heartbeat_at(cursor(61));
+        assert_eq!(first.cursor(), cursor(60));
+        let taken = first.subscribe().cursor();
+        // The history of the second replica begins long after the last event.
+        let mut reader = second.resume(taken).expect("the history of the second replica begins before this cursor");
+        second.push([event(62)]);
         assert_eq!(step(&mut reader), Some(vec![62]));
-        assert!(elsewhere.resume(cursor(1)).is_none(), "of that time it knows nothing");
+        assert!(second.resume(cursor(1)).is_none(), "the cursor is before its history");
     }
 
     #[test]
-    fn a_reader_that_falls_out_of_the_ring_is_reset_once_and_follows_the_present() {
+    fn reader_behind_the_ring_is_reset_once_and_continues_at_the_end() {
         let log = log(1);
-        let mut reader = log.resume(cursor(0)).expect("known");
+        let mut reader = log.resume(cursor(0)).expect("the cursor is in the ring");
         log.push((2..=5).map(event));
         assert_eq!(step(&mut reader), None);
         assert_eq!(step(&mut reader), Some(vec![]));
@@ -349,27 +352,27 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_at_the_rings_oldest_event_loses_nothing() {
+    fn reader_at_the_oldest_event_of_the_ring_loses_no_event() {
         let log = log(1);
-        let mut reader = log.resume(cursor(1)).expect("known");
+        let mut reader = log.resume(cursor(1)).expect("the cursor is in the ring");
         log.push((2..=5).map(event));
         assert_eq!(step(&mut reader), Some(vec![2, 3, 4, 5]));
     }
 
     #[test]
-    fn lost_history_resets_every_reader_and_forgets_every_place_before() {
+    fn lost_history_resets_every_reader_and_ends_earlier_cursors() {
         let log = log(3);
-        let (mut behind, mut at_the_tail) = (log.resume(cursor(1)).expect("known"), log.subscribe());
+        let (mut behind, mut at_the_end) = (log.resume(cursor(1)).expect("the cursor is in the ring"), log.subscribe());
         log.reset(cursor(10));
-        assert_eq!((step(&mut behind), step(&mut at_the_tail)), (None, None));
+        assert_eq!((step(&mut behind), step(&mut at_the_end)), (None, None));
         assert!(log.resume(cursor(3)).is_none());
         assert!(log.resume(cursor(10)).is_some());
         log.push([event(11)]);
-        assert_eq!((step(&mut behind), step(&mut at_the_tail)), (Some(vec![11]), Some(vec![11])));
+        assert_eq!((step(&mut behind), step(&mut at_the_end)), (Some(vec![11]), Some(vec![11])));
     }
 
     #[test]
-    fn what_does_not_ascend_is_dropped() {
+    fn event_whose_cursor_does_not_ascend_is_dropped() {
         let log = log(3);
         let mut reader = log.subscribe();
         log.push([event(2), event(3), event(4), event(4)]);
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_bounded_and_the_next_one_goes_on() {
+    fn step_is_bounded_and_the_next_step_continues_after_it() {
         let log = FeedLog::new(cursor(0), FeedLimits { events_max: 3 * FeedReader::STEP_MAX, ..LIMITS });
         let mut reader = log.subscribe();
         let count = FeedReader::STEP_MAX as u64 + 1;
@@ -388,14 +391,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_reader_is_woken_by_an_event_and_by_a_reset() {
+    async fn waiting_reader_receives_an_event_and_a_reset() {
         let log = log(0);
         let mut reader = log.subscribe();
         let waiting = tokio::spawn(async move {
             let first = matches!(reader.next().await, FeedStep::Events(events) if events.len() == 1);
             (first, matches!(reader.next().await, FeedStep::Reset))
         });
-        // On this runtime the reader gets its turn, and waits, at each yield.
+        // On this single-threaded runtime each yield runs the reader until it waits.
         tokio::task::yield_now().await;
         log.push([event(1)]);
         tokio::task::yield_now().await;
@@ -404,7 +407,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_feed_that_fell_silent_is_not_live_until_it_beats_again() {
+    async fn feed_after_a_silence_is_not_live_until_the_next_heartbeat() {
         let silence_max = Some(Duration::from_secs(5));
         let log = FeedLog::new(cursor(0), FeedLimits { silence_max, ..LIMITS });
         tokio::time::advance(Duration::from_secs(5)).await;

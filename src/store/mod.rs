@@ -1,10 +1,12 @@
-//! Durable state: one trait, two implementations, one contract suite that both pass (`tests/suite/store`).
+//! Durable state: one trait, two implementations, and one contract suite that both pass (`tests/suite/store`).
 //!
-//! What is written goes through [`Store::commit`]: tickets, orders, charges, sessions, idempotency records and events
-//! together or not at all, on the condition that every document still has the version that the decision saw. What was
-//! written comes back through [`Store::feed`], in commit order. The rest are reads.
+//! [`Store::commit`] writes tickets, orders, charges, users, sessions, slots, declines, idempotency records, deliveries and
+//! events, all of a commit or nothing. Tickets, orders, charges and users are written on the condition that the stored
+//! document still has the version that the decision read. [`Store::feed`] returns the committed events in commit order.
+//! Secrets, marks, counters and the purge are written by methods of their own. The other methods are reads.
 //!
-//! No rule of the marketplace lives here: a store neither knows what a lock is for nor reads a clock to decide anything.
+//! A store enforces versions, unique keys and the limit of locks that a commit names, and removes old records. It decides
+//! nothing else about tickets.
 
 pub mod commit;
 pub mod cursor;
@@ -23,20 +25,20 @@ use crate::domain::{
     Timestamp, User, UserId, invariants::Snapshot,
 };
 
-/// A read that did not come back in time, or at all.
+/// Error of a call that failed or did not return in time.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the store is unavailable: {0}")]
 pub struct Unavailable(pub String);
 
-/// What a counter shows.
+/// Value of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CounterValue {
     pub hits: u64,
-    /// When the counter's window ends; meaningless without hits.
+    /// End of the counter's window. Has no meaning if `hits` is 0.
     pub ends_at: Timestamp,
 }
 
-/// Which of a buyer's orders.
+/// Selection of a buyer's orders, by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderScope {
     /// Created and AwaitingPayment.
@@ -44,97 +46,106 @@ pub enum OrderScope {
     All,
 }
 
-/// Where the state lives. Every call is bounded in time; an `Err` of a read never means "not there".
+/// The durable state of the marketplace.
 ///
-/// Reads show every commit that was acknowledged before they began, on whichever replica.
+/// Calls that wait for another thread or for a server are bounded in time, except [`Store::file_failed`] and
+/// [`Store::close`]. An `Err` of a read never means that the document does not exist.
+///
+/// A read returns every commit that was acknowledged before the read began, by any replica. With MongoDB this does not hold
+/// while a primary is cut off from the majority (docs/replicas.md, "What was not proved").
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
-    /// Writes all of `commit` durably, or nothing.
+    /// Writes all of `commit` durably, or nothing of it.
     ///
     /// # Errors
-    /// [`CommitError`]: only [`CommitError::OutcomeUnknown`] leaves open whether it was written.
+    /// [`CommitError`]. Only [`CommitError::OutcomeUnknown`] leaves open whether the commit was written.
     async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
 
-    /// The committed events, in commit order; the same log for every caller in this process.
+    /// Returns the log of committed events, in commit order. All callers in this process share one log.
     fn feed(&self) -> &FeedLog;
 
-    /// The store's own wall clock, on which all replicas agree.
+    /// Returns the time of the store's wall clock, which all replicas share.
     async fn time(&self) -> Result<Timestamp, Unavailable>;
 
-    /// A random secret that all replicas share, created by whoever asks first. `name` is one of few constants.
+    /// Returns the random secret `name`, which all replicas share. The first call creates it. `name` is one of a few
+    /// constants.
     async fn secret(&self, name: &'static str) -> Result<[u8; 32], Unavailable>;
 
-    /// Sets the mark `name`, durably and for good; repeating it does nothing. A mark is stored as a secret whose value is
-    /// not used.
+    /// Sets the mark `name` durably. A mark cannot be removed, and setting it again does nothing. A mark is stored as a
+    /// secret whose value is not used.
     async fn set_mark(&self, name: &'static str) -> Result<(), Unavailable> {
         self.secret(name).await.map(drop)
     }
 
-    /// Whether the mark `name` was set, by whichever replica.
+    /// Returns whether a replica has set the mark `name`.
     async fn has_mark(&self, name: &'static str) -> Result<bool, Unavailable>;
 
-    /// Whether another member of the store's cluster answers: what does not work then is the primary, for all replicas, and
-    /// not this replica's way to the store. Waits for one second at most.
+    /// Returns whether another member of the store's cluster answers. If one does, the primary has failed for all replicas;
+    /// otherwise the connection of this replica may be the cause. Waits at most one second.
     async fn other_member_answers(&self) -> bool {
         false
     }
 
-    /// Also finds deleted tickets (their tombstones).
+    /// Returns the ticket `id`. A deleted ticket is returned as its tombstone.
     async fn ticket(&self, id: TicketId) -> Result<Option<Ticket>, Unavailable>;
-    /// A ticket with the order that holds its lock and that order's running charge (neither Final nor Reversing), as one
-    /// snapshot: never the ticket of one commit with the order of another.
+    /// Returns a ticket with the order that holds its lock and with the running charge of that order (neither Final nor
+    /// Reversing), from one snapshot: never the ticket of one commit with the order of another.
     async fn sale(&self, id: TicketId) -> Result<Option<Sale>, Unavailable>;
-    /// All tickets that were not deleted, by id ascending, `after` excluded, at most `limit`: for filling the catalog.
+    /// Returns the tickets that were not deleted, by id ascending, `after` excluded, at most `limit`. Used to fill the
+    /// catalog.
     async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable>;
-    /// Those of the tickets that are there, as [`Store::sale`] shows each, all of one moment, in any order: a restart reads
-    /// thousands of them.
+    /// Returns the sales of those tickets that exist, each as [`Store::sale`] returns it, all from one snapshot, in any
+    /// order. A restart reads thousands of them.
     async fn sales(&self, ids: &[TicketId]) -> Result<Vec<Sale>, Unavailable>;
-    /// Tickets whose lock has something due at or before `cutoff`: `unlocksAt` passed, or `expiresAt` of an order that is
-    /// still Created. At most `limit`, the longest overdue first.
+    /// Returns the tickets whose lock has a deadline at or before `cutoff`: `unlocksAt` of the lock, or `expiresAt` of an
+    /// order that is still Created. At most `limit`, the longest overdue first.
     async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable>;
 
     async fn order(&self, id: OrderId) -> Result<Option<Order>, Unavailable>;
-    /// A buyer's orders by id ascending, `after` excluded, at most `limit`.
+    /// Returns a buyer's orders by id ascending, `after` excluded, at most `limit`.
     async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable>;
 
     async fn charge(&self, id: ChargeId) -> Result<Option<Charge>, Unavailable>;
-    /// An order's charges by id ascending.
+    /// Returns an order's charges by id ascending.
     async fn charges_of(&self, order: OrderId) -> Result<Vec<Charge>, Unavailable>;
-    /// Charges that are not Final and were last updated at or before `cutoff`, by id ascending, `after` excluded.
+    /// Returns the charges that are not Final and were last updated at or before `cutoff`, by id ascending, `after`
+    /// excluded, at most `limit`.
     async fn charges_open(&self, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>, Unavailable>;
 
     async fn user(&self, id: UserId) -> Result<Option<User>, Unavailable>;
     async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Unavailable>;
-    /// Also finds an expired session that was not purged yet.
+    /// Returns the session with this digest, also if it is expired and not purged yet.
     async fn session(&self, digest: &SessionDigest) -> Result<Option<Session>, Unavailable>;
-    /// The record under (user, key), whatever its fingerprint.
+    /// Returns the record of (user, key), with any fingerprint.
     async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable>;
-    /// The record of the processor's event, if it was dealt with.
+    /// Returns the record of a handled event of the processor.
     async fn delivery(&self, event: &str) -> Result<Option<Delivery>, Unavailable>;
 
-    /// When payments of this user were declined, oldest first: the newest ones, see [`Write::Decline`].
+    /// Returns the times of the user's newest declined payments, oldest first. See [`Write::Decline`] for their number.
     async fn declines_of(&self, user: UserId) -> Result<Vec<Timestamp>, Unavailable>;
 
-    /// Adds one to the counter `key` and returns it; a counter starts anew `window` after its first hit. Shared by all
-    /// replicas, durable only as far as it costs nothing.
+    /// Adds one to the counter `key` and returns its value. The counter restarts at one when `window` has passed since its
+    /// first hit. All replicas share the counter. It is not written durably, because that would make each hit slower: the
+    /// embedded store keeps counters in memory, and MongoDB acknowledges a hit before a majority has it.
     async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable>;
 
-    /// Reads the counter `key` without adding to it.
+    /// Returns the counter `key` without adding to it.
     async fn count(&self, key: &str, now: Timestamp) -> Result<CounterValue, Unavailable>;
     /// Sets the counter `key` back to zero.
     async fn clear_count(&self, key: &str) -> Result<(), Unavailable>;
 
-    /// Removes what is past its time: sessions, idempotency records (24 h), deliveries (7 days), counters, events (30 days).
+    /// Removes expired sessions and counters, and old idempotency records (24 h), deliveries (7 days) and events (30
+    /// days). The embedded store also removes declines older than 24 h.
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Everything, and all events in commit order: for the checker and for tests, never on a request's path.
+    /// Returns all documents, and all events in commit order. For the checker and for tests; requests do not use it.
     async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable>;
 
-    /// Waits until the store can do nothing more before the process is started again, and returns why.
+    /// Waits until the store has failed so that only a restart of the process helps, and returns the reason.
     async fn file_failed(&self) -> String {
         std::future::pending().await
     }
 
-    /// Stops background work after what is queued was written. Later commits are [`CommitError::Unavailable`].
+    /// Stops background work after the queued commits were answered. Later commits fail with [`CommitError::Unavailable`].
     async fn close(&self);
 }

@@ -1,4 +1,4 @@
-//! Writing a plan: the documents, and the indexes that follow from their old and new state. Nothing is judged here.
+//! Application of a validated plan: writes the documents, and updates the indexes from their old and new states.
 
 use redb::{ReadableTable, StorageError};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{Charge, Order, OrderStatus, Policy, Session, SlotChange, Ticket, Timestamp, User};
 
-/// Writes `plan`; its events become those of transaction `number`, from `ordinal` on.
+/// Writes `plan`. Its events are stored under the transaction `number`, with ordinals from `ordinal` on.
 pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: u32) -> Result<(), StorageError> {
     for change in &plan.tickets {
         ticket(tables, change)?;

@@ -1,4 +1,4 @@
-//! Counters of hits, in memory: one process is all the replicas that an embedded store has.
+//! Counters of hits. They are in memory, because an embedded store has only one replica.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::{
     store::CounterValue,
 };
 
-/// Counters that start anew some time after their first hit.
+/// Counters that restart when their window, which begins with the first hit, has passed.
 #[derive(Debug, Default)]
 pub(super) struct ExpiringCounters(Mutex<HashMap<String, Counter>>);
 
@@ -20,14 +20,14 @@ struct Counter {
 }
 
 impl ExpiringCounters {
-    /// Some 15 MB. Beyond it the half that ends first is forgotten: whoever floods the table with new keys resets old
-    /// counters a little early, but cannot fill the memory.
+    /// Maximum number of counters, about 15 MB. If it is reached, the half whose windows end first is removed. A flood of
+    /// new keys resets old counters early, but does not fill the memory.
     const COUNT_MAX: usize = 100_000;
 
-    /// Adds one to `key` and returns it.
+    /// Adds one to the counter `key` and returns its value.
     pub(super) fn hit(&self, key: &str, window: Millis, now: Timestamp) -> u64 {
         let mut counters = self.0.lock();
-        // One that ends later than a new one would was begun by a clock that has been corrected since.
+        // A counter that ends later than a new one would end was started before the clock was set back. It restarts.
         let is_running = |counter: &&mut Counter| now < counter.ends_at && counter.ends_at <= now + window;
         if let Some(counter) = counters.get_mut(key).filter(is_running) {
             counter.hits += 1;
@@ -50,7 +50,7 @@ impl ExpiringCounters {
         self.0.lock().remove(key);
     }
 
-    /// Forgets what has ended.
+    /// Removes the counters whose window has passed.
     pub(super) fn purge(&self, now: Timestamp) {
         self.0.lock().retain(|_, counter| now < counter.ends_at);
     }
@@ -63,7 +63,7 @@ fn make_room(counters: &mut HashMap<String, Counter>, now: Timestamp) {
         let middle = ends.len() / 2;
         let (_, median, _) = ends.select_nth_unstable(middle);
         let median = *median;
-        // Those that end with the median are kept only as far as there is room, since all may end at once.
+        // All counters may end at the median, so the number of counters that stay is also limited.
         let mut room = ExpiringCounters::COUNT_MAX / 2;
         counters.retain(|_, counter| {
             let stays = counter.ends_at >= median && room > 0;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_keys_is_bounded() {
+    fn number_of_counters_under_a_flood_of_keys_is_bounded() {
         let counters = ExpiringCounters::default();
         for i in 0..=2 * ExpiringCounters::COUNT_MAX {
             assert_eq!(counters.hit(&i.to_string(), Millis(1_000), Timestamp(0)), 1);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn counter_begun_by_a_clock_that_was_corrected_starts_again() {
+    fn counter_restarts_after_the_clock_was_set_back() {
         let counters = ExpiringCounters::default();
         let hour = 3_600_000;
         counters.hit("key", Millis(1_000), Timestamp(hour));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_purged() {
+    fn counter_is_purged_after_its_window() {
         let counters = ExpiringCounters::default();
         counters.hit("short", Millis(10), Timestamp(0));
         counters.hit("long", Millis(1_000), Timestamp(0));

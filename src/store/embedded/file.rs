@@ -1,4 +1,4 @@
-//! The open database, whether it can be used, and the way back after it failed.
+//! The open database, its state after a storage error, and its reopening.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,19 +12,21 @@ use tokio::{sync::watch, time::Instant};
 use super::{opening::OpenError, tables::StorageFault};
 use crate::{metrics::METRICS, store::Unavailable};
 
-/// Opens the database of the same file once more.
+/// Opens the database of the same file again.
 pub(super) type Reopen = Box<dyn FnMut() -> Result<Database, OpenError> + Send>;
 
-/// The database, and whether it may be used. After a storage error redb refuses everything, and the file's true state is
-/// known only when it is opened again (redb repairs it then). Until then everything is refused, reads included: a read that
-/// shows less than the disk holds would deny a commit whose outcome was unknown.
+/// The database, with a flag that says whether it failed.
+///
+/// After a storage error redb refuses every operation. The state of the file is known only after it was opened again, when
+/// redb repairs it. Until then every operation is refused, also reads: a read that returned less than the file contains
+/// would wrongly show that a commit of unknown outcome was not written.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
-    /// `None` while it is being opened again.
+    /// `None` while the file is being opened again.
     database: RwLock<Option<Database>>,
     has_failed: AtomicBool,
     reason: Mutex<String>,
-    /// Why it will not be opened again.
+    /// Reason why the file will not be opened again in this process.
     file_failed: watch::Sender<Option<String>>,
 }
 
@@ -38,11 +40,14 @@ impl DatabaseFile {
         }
     }
 
-    /// Refuses everything from now on. The first reason stays.
+    /// Refuses every operation until the file is opened again. Keeps the first reason.
     pub(super) fn fail(&self, reason: String) {
         let mut kept = self.reason.lock();
         if !self.has_failed() {
-            tracing::error!(reason, "the embedded store failed; it refuses everything until its file was opened again");
+            tracing::error!(
+                reason,
+                "the embedded store failed and refuses all calls until its file is opened again; check the disk of the data folder"
+            );
             METRICS.feed_live.set(0);
             *kept = reason;
             self.has_failed.store(true, Ordering::Release);
@@ -53,19 +58,21 @@ impl DatabaseFile {
         self.has_failed.load(Ordering::Acquire)
     }
 
+    /// Returns an error while the file cannot be used.
+    ///
     /// # Errors
-    /// Why nothing can be read or written.
+    /// The reason why the file cannot be read or written.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.has_failed() { Err(format!("failed, and not opened again since: {}", self.reason.lock())) } else { Ok(()) }
+        if self.has_failed() { Err(format!("the store failed and was not opened again yet: {}", self.reason.lock())) } else { Ok(()) }
     }
 
-    /// Nothing here will work again in this process.
+    /// Ends the attempts to open the file again. Only a restart of the process helps.
     pub(super) fn give_up(&self, reason: String) {
         self.fail(reason.clone());
         self.file_failed.send_replace(Some(reason));
     }
 
-    /// Waits until the store was given up; why it was.
+    /// Waits until [`DatabaseFile::give_up`] is called, and returns the reason.
     pub(super) async fn file_failed(&self) -> String {
         let mut file_failed = self.file_failed.subscribe();
         let reason = file_failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
@@ -76,7 +83,7 @@ impl DatabaseFile {
         self.with(|database| Ok(database.begin_write()?))
     }
 
-    /// Runs `read` over a snapshot.
+    /// Runs `read` on a snapshot.
     pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>) -> Result<T, Unavailable> {
         self.check().map_err(Unavailable)?;
         let snapshot = self.with(|database| Ok(database.begin_read()?));
@@ -88,25 +95,25 @@ impl DatabaseFile {
         database.as_ref().map_or_else(|| Err(StorageFault::Storage(redb::Error::DatabaseClosed)), work)
     }
 
-    /// Closes the database, so that its file can be opened once more.
+    /// Closes the database, so that its file can be opened again.
     fn close(&self) {
-        // Taken out under the lock, and closed outside of it.
+        // The database is taken out under the lock and dropped after the lock was released.
         let closed = self.database.write().take();
         drop(closed);
     }
 
-    fn put_back(&self, database: Database) {
+    fn set_reopened(&self, database: Database) {
         *self.database.write() = Some(database);
         self.has_failed.store(false, Ordering::Release);
         METRICS.feed_live.set(1);
     }
 }
 
-/// When a failed database is opened again, and when it is given up.
+/// Schedule of the attempts to open a failed database again.
 pub(super) struct Reopening {
     reopen: Reopen,
     next: Option<Instant>,
-    /// Since when it fails for another reason than a full disk.
+    /// Time since which the attempts fail for another reason than a full disk.
     broken_since: Option<Instant>,
     tries: u32,
 }
@@ -119,34 +126,35 @@ impl std::fmt::Debug for Reopening {
 
 impl Reopening {
     const EVERY: Duration = Duration::from_millis(500);
-    /// A full disk is waited for as long as it takes. After any other failure the process has to be started again.
+    /// Time after which attempts that fail for another reason than a full disk end. The process must then be restarted.
+    /// With a full disk the attempts do not end.
     const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
-    /// One failure in this many is logged.
+    /// One of this many failures is logged.
     const LOGGED_FAILURE: u32 = 20;
 
     pub(super) fn new(reopen: Reopen) -> Self {
         Self { reopen, next: None, broken_since: None, tries: 0 }
     }
 
-    /// How long until the next attempt.
+    /// Returns the time until the next attempt.
     pub(super) fn due_in(&mut self) -> Duration {
         let next = *self.next.get_or_insert_with(|| Instant::now() + Self::EVERY);
         next.saturating_duration_since(Instant::now())
     }
 
-    /// Opens the file again; `resume` makes sure that it can be written to, and takes over what was missed.
+    /// Opens the file again. `resume` checks that the file can be written to, and adds missed events to the feed.
     pub(super) fn attempt(&mut self, file: &DatabaseFile, resume: impl FnOnce(&Database) -> Result<(), OpenError>) {
         file.close();
         let opened = (self.reopen)().and_then(|database| resume(&database).map(|()| database));
         match opened {
             Ok(database) => {
-                file.put_back(database);
+                file.set_reopened(database);
                 (self.next, self.broken_since, self.tries) = (None, None, 0);
-                tracing::warn!("the embedded store works again: its file was opened once more");
+                tracing::warn!("the embedded store works again: its file was opened");
             }
             Err(error) => {
                 if self.tries.is_multiple_of(Self::LOGGED_FAILURE) {
-                    tracing::warn!(%error, "the embedded store's file cannot be opened yet; trying again");
+                    tracing::warn!(%error, "the embedded store cannot be opened and is tried again every 0.5 s; check its disk");
                 }
                 self.tries = self.tries.wrapping_add(1);
                 self.next = Some(Instant::now() + Self::EVERY);

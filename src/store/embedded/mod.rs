@@ -1,16 +1,16 @@
 //! The embedded store: redb, one file, one process.
 //!
-//! | file | holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `tables` | what is in the file, and how documents become bytes |
-//! | `opening` | the file's layout, epoch and recent events |
+//! | `tables` | tables of the file, and the encoding of documents |
+//! | `opening` | opening a file: its layout, epoch and recent events |
 //! | `queue`, `writer` | group commit |
-//! | `file` | the open database, and the way back after a storage error |
-//! | `validate`, `apply`, `purge` | what one transaction does |
-//! | `reads` | the reads |
-//! | `counters` | rates, in memory |
+//! | `file` | the open database, and its recovery after a storage error |
+//! | `validate`, `apply`, `purge` | the steps of one transaction |
+//! | `reads` | reads |
+//! | `counters` | counters of hits, in memory |
 //!
-//! A commit is on the disk before it is acknowledged. No rule of the marketplace lives here.
+//! A commit is on the disk before it is acknowledged.
 
 mod apply;
 mod counters;
@@ -50,8 +50,8 @@ use crate::{
     store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable},
 };
 
-/// How long an answer of the writer, or a long read, is waited for. A healthy disk takes a thousandth of it; beyond it
-/// the client's own patience is over.
+/// Time limit for an answer of the writer and for a long read. A healthy disk needs a thousandth of it. A client usually
+/// has its own time-out before this one.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A [`Store`] in one file, or in memory.
@@ -60,8 +60,8 @@ pub struct EmbeddedStore {
     feed: FeedLog,
     queue: Arc<WriteQueue>,
     counters: ExpiringCounters,
-    /// The time of a store in memory, which stopped time stops. That of a file is the machine's wall clock: it goes on while
-    /// the machine is suspended, and is corrected while the server runs.
+    /// Clock of a store in memory, which stops while tokio's time is paused. `None` for a store in a file: it uses the wall
+    /// clock of the machine, which continues while the machine is suspended and may be corrected while the server runs.
     clock: Option<Clock>,
 }
 
@@ -72,21 +72,21 @@ impl fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens `gittix.redb` in `folder`; what is not there yet is made.
+    /// Opens `gittix.redb` in `folder`. Creates the folder and the file if they do not exist.
     ///
     /// # Errors
-    /// [`OpenError`]: another process has it open, or it cannot be used.
+    /// [`OpenError`]: another process has the file open, or the file or folder cannot be used.
     pub fn open(folder: &Path) -> Result<Arc<Self>, OpenError> {
         let again = folder.to_owned();
         let reopen: Reopen = Box::new(move || opening::database_in(&again));
         Self::start_with(opening::database(folder)?, Some(reopen), None, WriteQueue::with_thread)
     }
 
-    /// An empty store that is gone with its last handle, for tests. Its commits are done in the caller's turn, so that
-    /// it works in a runtime whose time is paused.
+    /// Creates an empty store for tests, which is dropped with its last handle. Commits run on the caller's thread, so that
+    /// the store works in a runtime whose time is paused.
     ///
     /// # Errors
-    /// [`OpenError`]: the system gives no randomness.
+    /// [`OpenError`]: the system provides no random bytes.
     pub fn in_memory() -> Result<Arc<Self>, OpenError> {
         let clock = Clock::starting_at(wall_clock());
         Self::start_with(Self::on(InMemoryBackend::new())?, None, Some(clock), |writer| Ok(WriteQueue::inline(writer)))
@@ -102,7 +102,7 @@ impl EmbeddedStore {
         clock: Option<Clock>,
         queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>,
     ) -> Result<Arc<Self>, OpenError> {
-        let opening::Beginning { epoch, number, feed } = opening::begin(&database, wall_clock())?;
+        let opening::OpenedStore { epoch, number, feed } = opening::initialize(&database, wall_clock())?;
         let file = Arc::new(DatabaseFile::new(database));
         let writer = Writer { file: Arc::clone(&file), reopening: reopen.map(Reopening::new), feed: feed.clone(), epoch, number };
         let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);
@@ -114,18 +114,18 @@ impl EmbeddedStore {
         let answer = self.queue.submit(work)?;
         match timeout(WAIT_MAX, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("its writer stopped".into())),
+            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("the writer of the embedded store stopped".into())),
             Err(_) => Err(CommitError::OutcomeUnknown(format!("no answer within {WAIT_MAX:?}"))),
         }
     }
 
-    /// A few rows, read in the caller's turn: microseconds when they are in redb's cache, and one read of a few pages
-    /// when not. Handing them to another thread would cost more than that.
+    /// Reads a few rows on the caller's thread. This takes microseconds if the rows are in redb's cache, and otherwise one
+    /// read of a few pages. A change of threads would take longer.
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>) -> Result<T, Unavailable> {
         self.file.read(read)
     }
 
-    /// Many rows, read off the async workers.
+    /// Reads many rows on a thread for blocking work.
     async fn scan<T: Send + 'static>(
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault> + Send + 'static,
@@ -147,20 +147,20 @@ impl From<CommitError> for Unavailable {
 
 #[cfg(test)]
 impl EmbeddedStore {
-    /// A store on a disk that a test holds, which is not opened again after it failed.
+    /// Opens a store on the database of a test. The store does not reopen the database after a failure.
     fn start(database: Database, queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>) -> Result<Arc<Self>, OpenError> {
         Self::start_with(database, None, None, queue)
     }
 
-    /// Changes the time of a store in memory, as a corrected clock does.
+    /// Changes the time of a store in memory, as a correction of a clock does.
     pub(crate) fn step_time(&self, by: Millis) {
-        let clock = self.clock.as_ref().expect("a store in memory has a clock of its own");
+        let clock = self.clock.as_ref().expect("a store in memory has its own clock");
         clock.measured(Timestamp(clock.now().0 + by.0), tokio::time::Instant::now());
     }
 }
 
 impl Drop for EmbeddedStore {
-    /// Waits for the writer, so that the file is free for whoever opens it next.
+    /// Waits for the writer, so that the file can be opened again.
     fn drop(&mut self) {
         self.queue.close();
     }
@@ -222,7 +222,7 @@ impl Store for EmbeddedStore {
 
     async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable> {
         match scope {
-            // At most as many as a user may hold locks.
+            // A user has at most as many active orders as locks.
             OrderScope::Active => self.read(|snapshot| reads::orders_of(snapshot, buyer, scope, after, limit)),
             OrderScope::All => self.scan(move |snapshot| reads::orders_of(snapshot, buyer, scope, after, limit)).await,
         }
@@ -279,7 +279,7 @@ impl Store for EmbeddedStore {
 
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {
         self.counters.purge(now);
-        // One bounded piece to a transaction, so that commits get their turn in between.
+        // Each transaction removes a bounded number of records, so that commits can run between them.
         while let Done::Purged(purged) = self.ask(Work::Purge(now)).await? {
             if !purged.more {
                 break;
@@ -299,7 +299,7 @@ impl Store for EmbeddedStore {
     async fn close(&self) {
         let queue = Arc::clone(&self.queue);
         if let Err(error) = spawn_blocking(move || queue.close()).await {
-            tracing::error!(%error, "the embedded store was not closed");
+            tracing::error!(%error, "the embedded store could not be closed: its closing task panicked or was cancelled");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a database: is it ours, which life of it is this, and what happened in its last minutes.
+//! Opening of a database: checks its layout, reads its epoch, and reads the events of the last minutes.
 
 use std::{
     fs, io,
@@ -17,17 +17,18 @@ use crate::{
     },
 };
 
-/// The file's name in its folder.
+/// Name of the file in the data folder.
 const FILE: &str = "gittix.redb";
 
-/// Pages that redb keeps in memory: the trees' inner pages and what was written last. What is beyond comes from the kernel's
-/// own cache of the file: with a million tickets a lock costs the same with 16 MiB as with 128 (`scripts/bench growth-tickets`).
+/// Size of redb's cache, which holds the inner pages of the trees and the latest writes. Other pages come from the kernel's
+/// cache of the file. With a million tickets a lock takes the same time with 16 MiB as with 128 MiB
+/// (`scripts/bench growth-tickets`).
 const CACHE_BYTES: usize = 32 << 20;
 
-/// How far back a client's cursor can be resumed after a restart, as the contract promises.
+/// Age up to which the feed resumes a client's cursor after a restart. The API promises this time.
 const HISTORY: Millis = Millis::from_mins(5);
 
-/// Why the embedded store cannot be opened: one line for whoever starts the server.
+/// The reason why the embedded store cannot be opened, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("the data folder {} cannot be used: {error}", folder.display())]
@@ -36,15 +37,15 @@ pub enum OpenError {
     InUse { file: PathBuf },
     #[error("{} cannot be opened: {error}", file.display())]
     File { file: PathBuf, error: DatabaseError },
-    #[error("the store has layout {found}, this program knows only layout {}", tables::SCHEMA)]
+    #[error("the store has layout {found}, but this program supports only layout {}", tables::SCHEMA)]
     Layout { found: u64 },
     #[error("the store cannot be read: {0}")]
     Unreadable(String),
     #[error("the store cannot be read: {0}")]
     Storage(#[source] redb::Error),
-    #[error("the store is another one than before: its epoch was {expected}, and is {found}")]
+    #[error("the file contains another store: its epoch was {expected} and is now {found}")]
     Epoch { expected: u32, found: u32 },
-    #[error("the store's writer cannot be started: {0}")]
+    #[error("the writer thread of the store cannot be started: {0}")]
     Writer(#[source] io::Error),
 }
 
@@ -58,7 +59,7 @@ impl From<StorageFault> for OpenError {
 }
 
 impl OpenError {
-    /// Whether there is no room on the disk: what nothing but room helps against.
+    /// Returns whether the disk or the quota is full. Only free space solves this.
     pub(super) fn is_disk_full(&self) -> bool {
         let kind = match self {
             Self::Folder { error, .. } => error.kind(),
@@ -71,13 +72,13 @@ impl OpenError {
     }
 }
 
-/// What an opened database begins with.
+/// State of a database after it was opened.
 #[derive(Debug)]
-pub(super) struct Beginning {
+pub(super) struct OpenedStore {
     pub epoch: u32,
     /// The number of the last transaction that carried events.
     pub number: u64,
-    /// Holds the last minutes already.
+    /// Feed that contains the events of the last minutes.
     pub feed: FeedLog,
 }
 
@@ -87,13 +88,13 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// The database in `folder`; what is not there is created.
+/// Opens the database in `folder`. Creates the folder and the file if they do not exist.
 pub(super) fn database(folder: &Path) -> Result<Database, OpenError> {
     data_folder::prepare(folder).map_err(|error| OpenError::Folder { folder: folder.to_owned(), error })?;
     database_in(folder)
 }
 
-/// The database in a folder that is there.
+/// Opens the database in an existing folder. Creates the file if it does not exist.
 pub(super) fn database_in(folder: &Path) -> Result<Database, OpenError> {
     let unusable = |error| OpenError::Folder { folder: folder.to_owned(), error };
     let file = folder.join(FILE);
@@ -102,13 +103,13 @@ pub(super) fn database_in(folder: &Path) -> Result<Database, OpenError> {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file: file.clone() },
         error => OpenError::File { file: file.clone(), error },
     })?;
-    // A new file is durable only with its entry in the folder.
+    // A new file is durable only after its folder entry is on the disk.
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable)?;
     Ok(database)
 }
 
-/// What a database holds that the feed does not yet: a commit whose outcome was unknown may have been written. Writes to the
-/// file, so that success means that it can be written to again.
+/// Returns the stored events that are not in the feed yet: a commit of unknown outcome may have been written. Writes to the
+/// file, so that success proves that the file can be written to again.
 pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<RecordedEvent>, OpenError> {
     let transaction = database.begin_write().map_err(StorageFault::from)?;
     let missed = {
@@ -135,11 +136,13 @@ pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded
     Ok(missed)
 }
 
-/// Makes the tables of a new database, refuses one of another layout, and reads the feed's last minutes before `now`.
-pub(super) fn begin(database: &Database, now: Timestamp) -> Result<Beginning, OpenError> {
+/// Creates the tables of a new database, refuses a database of another layout, and reads the events of the last minutes
+/// before `now`.
+pub(super) fn initialize(database: &Database, now: Timestamp) -> Result<OpenedStore, OpenError> {
     let transaction = database.begin_write().map_err(StorageFault::from)?;
-    let beginning = {
-        // Before the other tables are opened: another layout may have others of the same name.
+    let opened = {
+        // The layout is checked before the other tables are opened, because another layout may use their names for other
+        // types.
         let layout = match transaction.open_table(tables::META) {
             Ok(meta) => number(&meta, meta::SCHEMA)?,
             Err(error) => return Err(StorageFault::from(error).into()),
@@ -153,25 +156,27 @@ pub(super) fn begin(database: &Database, now: Timestamp) -> Result<Beginning, Op
         read_back(&tables, epoch, now - HISTORY)?
     };
     transaction.commit().map_err(StorageFault::from)?;
-    Ok(beginning)
+    Ok(opened)
 }
 
 fn number(meta: &Table<'_, &'static str, u64>, name: &str) -> Result<Option<u64>, StorageFault> {
     Ok(meta.get(name)?.map(|value| value.value()))
 }
 
-/// This life of the store: made with the file, so that a cursor of another one is known for a stranger.
+/// Returns the epoch of the file. It is drawn when the file is created, so that a cursor of another file is not accepted. A
+/// copy of the file has the same epoch.
 fn epoch(tables: &mut Tables<'_>) -> Result<u32, OpenError> {
     if let Some(epoch) = number(&tables.meta, meta::EPOCH)? {
-        return u32::try_from(epoch).map_err(|_| OpenError::Unreadable("its epoch is out of range".into()));
+        return u32::try_from(epoch).map_err(|_| OpenError::Unreadable("the stored epoch is out of range".into()));
     }
-    let epoch = getrandom::u32().map_err(|error| OpenError::Unreadable(format!("no randomness: {error}")))?;
+    let epoch = getrandom::u32().map_err(|error| OpenError::Unreadable(format!("the system provides no random bytes: {error}")))?;
     tables.meta.insert(meta::EPOCH, u64::from(epoch)).map_err(StorageFault::from)?;
     Ok(epoch)
 }
 
-/// The events since `since`, as far as the ring holds them; its base is the place before the first of them.
-fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginning, StorageFault> {
+/// Reads the events since `since` into a feed, at most as many as the ring holds. The base of the feed is the cursor
+/// directly before the first of them.
+fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<OpenedStore, StorageFault> {
     let ordinal = number(&tables.meta, meta::PURGED_ORDINAL)?.unwrap_or(0);
     let purged =
         Cursor { epoch, time: number(&tables.meta, meta::PURGED_TIME)?.unwrap_or(0), ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX) };
@@ -188,11 +193,11 @@ fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Beginn
         }
         recent.push(RecordedEvent::new(cursor, at, event));
     }
-    // A feed in the same process cannot fall silent, and has no other replica that could be ahead of it.
+    // The store pushes events in this process, so the feed is always live. There is no other replica that could be ahead.
     let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 };
     let feed = FeedLog::new(base, limits);
     feed.push(recent.into_iter().rev());
-    Ok(Beginning { epoch, number: feed.cursor().time, feed })
+    Ok(OpenedStore { epoch, number: feed.cursor().time, feed })
 }
 
 impl From<redb::StorageError> for OpenError {

@@ -1,4 +1,4 @@
-//! Removing what is past its time, a bounded piece for each transaction.
+//! Removal of expired and old records, a bounded number in each transaction.
 
 use redb::ReadableTable;
 
@@ -8,20 +8,20 @@ use super::{
 };
 use crate::domain::{Delivery, IdempotencyRecord, Millis, Policy, Session, Timestamp};
 
-/// How many records of each kind one transaction removes at most: some ten milliseconds of work, which commits that
-/// share the transaction wait for.
+/// Maximum number of records of each kind that one transaction removes. This is about ten milliseconds of work, which
+/// delays the commits of the same transaction.
 pub(super) const STEP_MAX: usize = 1_000;
 
-/// How long events are kept, as the architecture promises.
+/// Time for which events are kept. docs/security.md states it.
 const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
 const KEYS_KEPT: Millis = Millis::from_mins(IdempotencyRecord::KEPT_HOURS * 60);
 const DELIVERIES_KEPT: Millis = Millis::from_mins(Delivery::KEPT_DAYS * 24 * 60);
 
-/// What one piece of purging did.
+/// Result of one purge step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Purged {
     pub removed: usize,
-    /// Whether another piece may find something.
+    /// Whether another step may find more records.
     pub more: bool,
 }
 
@@ -71,7 +71,8 @@ fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageF
     Ok(old.len())
 }
 
-/// Of users without a decline within the span. All rows are looked at: they are those of a day.
+/// Removes the rows of users without a decline within [`Policy::DECLINES_SPAN`]. It reads all rows. They are those of
+/// about a day.
 fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let over = |times: &[i64]| times.iter().all(|at| *at < (now - Policy::DECLINES_SPAN).0);
     let mut users = Vec::new();
@@ -87,7 +88,8 @@ fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFau
     Ok(users.len())
 }
 
-/// From the oldest on, in commit order; the first one that is kept ends it, so that what is left has no gap.
+/// Removes events in commit order from the oldest on. It stops at the first event that is kept, so that the remaining
+/// events have no gap.
 fn events(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let mut places = Vec::new();
     for entry in tables.events.iter()?.take(STEP_MAX) {

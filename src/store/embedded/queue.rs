@@ -1,4 +1,4 @@
-//! The bounded way to the writer: a thread of its own for a file, the caller's turn for memory.
+//! The bounded queue of the writer. The writer of a file has its own thread; that of a store in memory uses the caller's.
 
 use std::{
     io,
@@ -18,25 +18,29 @@ use super::{
 };
 use crate::{metrics::METRICS, store::CommitError, tasks::EssentialTask};
 
-/// Jobs that may wait: what a disk that flushes in a second can still work off within a commit's time-out.
+/// Maximum number of waiting jobs. They are 16 transactions, which a disk with a flush time of 0.6 s completes within the
+/// time-out of a commit (10 s).
 pub(super) const QUEUE_MAX: usize = 4_096;
 
-/// Jobs that share one transaction at most: with more, the last waits longer for its turn than for the flush.
+/// Maximum number of jobs of one transaction. In a larger transaction the last job would wait longer for the jobs before it
+/// than for the flush.
 pub(super) const BATCH_MAX: usize = 256;
 
-/// The way to the writer.
+/// The queue of the writer.
 #[derive(Debug)]
 pub(super) enum WriteQueue {
-    /// Flushing takes milliseconds, which no async worker may be blocked for.
+    /// For a file: a flush takes milliseconds and must not block an async worker.
     Thread { jobs: RwLock<Option<SyncSender<WriteJob>>>, thread: Mutex<Option<JoinHandle<()>>> },
-    /// In memory a transaction takes microseconds. Done in the caller's turn, it also keeps tests deterministic: a
-    /// runtime whose time is paused takes the wait for another thread for idleness, and moves its clock on.
+    /// For a store in memory: a transaction takes microseconds and runs on the caller's thread. This also keeps tests
+    /// deterministic: a runtime with paused time advances its clock while its tasks wait for another thread.
     Inline(Mutex<Option<Writer>>),
 }
 
 impl WriteQueue {
+    /// Starts the writer on its own thread.
+    ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system cannot start another thread.
     pub(super) fn with_thread(writer: Writer) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let thread = thread::Builder::new().name("gittix-store".into()).spawn(move || run(writer, &queue))?;
@@ -47,22 +51,22 @@ impl WriteQueue {
         Self::Inline(Mutex::new(Some(writer)))
     }
 
-    /// Hands `work` over without waiting.
+    /// Enqueues `work` without waiting.
     ///
     /// # Errors
     /// [`CommitError::Unavailable`] if the queue is full or closed.
     pub(super) fn submit(&self, work: Work) -> Result<oneshot::Receiver<WriteResult>, CommitError> {
         let is_commit = matches!(work, Work::Commit(_));
         let (answer, waiting) = oneshot::channel();
-        let submitted = self.hand_over(WriteJob { work, submitted: Instant::now(), answer });
+        let submitted = self.enqueue(WriteJob { work, submitted: Instant::now(), answer });
         if is_commit && let Err(error) = &submitted {
             count_failure(error);
         }
         submitted.map(|()| waiting)
     }
 
-    fn hand_over(&self, job: WriteJob) -> Result<(), CommitError> {
-        let closed = || CommitError::Unavailable("closed".into());
+    fn enqueue(&self, job: WriteJob) -> Result<(), CommitError> {
+        let closed = || CommitError::Unavailable("the store is closed".into());
         match self {
             Self::Inline(writer) => {
                 writer.lock().as_mut().ok_or_else(closed)?.write(vec![job]);
@@ -70,15 +74,15 @@ impl WriteQueue {
             }
             Self::Thread { jobs, .. } => {
                 let jobs = jobs.read();
-                // Counted first: the writer may take it before this line is over.
+                // Counted before it is sent, because the writer may take the job at once.
                 METRICS.commits_waiting.inc();
                 let sent = jobs.as_ref().ok_or_else(closed).and_then(|jobs| {
                     jobs.try_send(job).map_err(|error| match error {
                         TrySendError::Full(_) => {
                             METRICS.requests_rejected.with_label_values(&["store"]).inc();
-                            CommitError::Unavailable(format!("{QUEUE_MAX} commits wait already"))
+                            CommitError::Unavailable(format!("the queue is full: {QUEUE_MAX} commits are waiting"))
                         }
-                        TrySendError::Disconnected(_) => CommitError::Unavailable("its writer stopped".into()),
+                        TrySendError::Disconnected(_) => CommitError::Unavailable("the writer of the embedded store stopped".into()),
                     })
                 });
                 sent.inspect_err(|_| METRICS.commits_waiting.dec())
@@ -86,7 +90,7 @@ impl WriteQueue {
         }
     }
 
-    /// Takes no more jobs, and returns when those that wait are done. Blocks; repeating it does nothing.
+    /// Refuses new jobs, and blocks until the waiting jobs are done. A second call does nothing.
     pub(super) fn close(&self) {
         match self {
             Self::Inline(writer) => drop(writer.lock().take()),
@@ -94,17 +98,17 @@ impl WriteQueue {
                 drop(jobs.write().take());
                 let thread = thread.lock().take();
                 if thread.is_some_and(|thread| thread.join().is_err()) {
-                    tracing::error!("the store's writer had panicked");
+                    tracing::error!("the writer of the embedded store panicked before the store was closed");
                 }
             }
         }
     }
 }
 
-/// Batches what waits, and never waits to batch.
+/// Runs the writer. Each transaction takes the jobs that already wait; it does not wait for more.
 fn run(mut writer: Writer, queue: &Receiver<WriteJob>) {
-    let _alarm = Alarm(Arc::clone(&writer.file));
-    // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
+    let _guard = WriterPanicGuard(Arc::clone(&writer.file));
+    // A panic in a transaction ends the process, because redb repairs the file only when it is opened again.
     let essential = EssentialTask::new("embedded store's writer");
     while let Some(first) = next(&mut writer, queue) {
         let mut batch = vec![first];
@@ -115,7 +119,8 @@ fn run(mut writer: Writer, queue: &Receiver<WriteJob>) {
     essential.release();
 }
 
-/// Waits for the next job, and opens the file again meanwhile if it failed. `None`: the queue is closed.
+/// Waits for the next job. If the file failed, tries to open it again in the meantime. Returns `None` if the queue is
+/// closed.
 fn next(writer: &mut Writer, queue: &Receiver<WriteJob>) -> Option<WriteJob> {
     loop {
         match writer.reopens_in() {
@@ -130,13 +135,13 @@ fn next(writer: &mut Writer, queue: &Receiver<WriteJob>) -> Option<WriteJob> {
     }
 }
 
-/// Gives the store up when the writer's thread ends by a panic.
-struct Alarm(Arc<DatabaseFile>);
+/// Marks the store as failed for good if the writer's thread panics.
+struct WriterPanicGuard(Arc<DatabaseFile>);
 
-impl Drop for Alarm {
+impl Drop for WriterPanicGuard {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.give_up("its writer panicked".into());
+            self.0.give_up("the writer of the embedded store panicked".into());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The reads, each over one snapshot. Nothing here waits for the writer: redb keeps the last durable state readable
-//! while the next is being flushed.
+//! Reads. Each read uses one snapshot and does not wait for the writer: redb keeps the last durable state readable while it
+//! flushes the next one.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use crate::{
 type Documents = TableDefinition<'static, u128, &'static [u8]>;
 type Pairs = TableDefinition<'static, (u128, u128), ()>;
 
-/// One document.
+/// Returns one document.
 pub(super) fn document<D: Document>(snapshot: &ReadTransaction, table: Documents, id: u128) -> Result<Option<D>, StorageFault> {
     get(&snapshot.open_table(table)?, id)
 }
@@ -64,7 +64,8 @@ pub(super) fn sales(snapshot: &ReadTransaction, ids: &[TicketId]) -> Result<Vec<
 
 pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, StorageFault> {
     let mut due = Vec::new();
-    // The first `limit` of each index hold the first `limit` tickets of both, since each names a ticket only once.
+    // The first `limit` rows of each index include the first `limit` tickets of the merged list, because each index
+    // contains a ticket only once.
     for entry in snapshot.open_table(tables::LOCKS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit) {
         due.push(entry?.0.value());
     }
@@ -96,7 +97,7 @@ pub(super) fn charges_of(snapshot: &ReadTransaction, order: OrderId) -> Result<V
     listed(snapshot, tables::CHARGES_BY_ORDER, order.uuid().as_u128(), None, usize::MAX, tables::CHARGES)
 }
 
-/// The documents that `index` lists under `owner`, by id ascending.
+/// Returns the documents that `index` contains under `owner`, by id ascending.
 fn listed<D: Document>(
     snapshot: &ReadTransaction,
     index: Pairs,
@@ -173,15 +174,15 @@ pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(Snapshot, Vec<Event>),
     for entry in snapshot.open_table(tables::EVENTS)?.iter()? {
         events.push(decode::<StoredEvent>(entry?.1.value())?.event);
     }
-    let world = Snapshot {
+    let documents = Snapshot {
         tickets: all(snapshot, tables::TICKETS)?,
         orders: all(snapshot, tables::ORDERS)?,
         charges: all(snapshot, tables::CHARGES)?,
         slots,
-        // The processor's ledger is not ours.
+        // The store does not contain the processor's ledger.
         payments: Vec::new(),
     };
-    Ok((world, events))
+    Ok((documents, events))
 }
 
 fn all<D: Document>(snapshot: &ReadTransaction, table: Documents) -> Result<Vec<D>, StorageFault> {

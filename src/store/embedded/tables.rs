@@ -1,22 +1,23 @@
-//! What is in the file: the tables, their keys, and how a document becomes bytes.
+//! The tables of the file, their keys, and the encoding of documents.
 //!
-//! Documents are BSON of the domain's own types: readable by other tools, and tolerant of members that a later version
-//! adds. Keys are numbers; an id is the 128 bits of its UUID, which ascend as its text does. Every other table is an
-//! index over the documents, kept by `apply` in the transaction that changes them. No rule is decided here.
+//! Documents are the domain types in BSON. Other tools can read them, and a member that a later version adds is ignored.
+//! Tickets, orders, charges and users are keyed by the 128 bits of their UUID, which have the same order as its text.
+//! Sessions, emails, idempotency keys, deliveries and secrets have text in their keys. The tables of pairs, deadlines and
+//! ages are indexes over the documents. `apply` updates them in the transaction that changes the documents.
 
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::domain::{Charge, Event, Order, Ticket, Timestamp, User, Version};
 
-/// Which layout of the file this program reads and writes. A file with another one is refused.
+/// Layout of the file that this program reads and writes. A file of another layout is refused.
 pub(super) const SCHEMA: u64 = 1;
 
-/// The names in [`META`].
+/// Keys of [`META`].
 pub(super) mod meta {
     pub const SCHEMA: &str = "schema";
     pub const EPOCH: &str = "epoch";
-    /// The place of the last event that was purged, as two entries.
+    /// Key of the last purged event, as two entries.
     pub const PURGED_TIME: &str = "purged_time";
     pub const PURGED_ORDINAL: &str = "purged_ordinal";
 }
@@ -31,7 +32,7 @@ macro_rules! tables {
         }
 
         impl<'t> Tables<'t> {
-            /// Opens every table; what is not there yet is made.
+            /// Opens every table. Creates those that do not exist.
             pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, TableError> {
                 Ok(Self { $($field: transaction.open_table($name)?,)* })
             }
@@ -47,11 +48,11 @@ tables! {
     /// Locked tickets by (unlocksAt, ticket).
     locks_due, LOCKS_DUE: (i64, u128) => ();
     orders, ORDERS: u128 => &'static [u8];
-    /// Orders that are Created by (expiresAt, order), with their ticket.
+    /// Created orders by (expiresAt, order), with their ticket.
     windows_due, WINDOWS_DUE: (i64, u128) => u128;
     /// Orders by (buyer, order).
     orders_by_buyer, ORDERS_BY_BUYER: (u128, u128) => ();
-    /// Created and AwaitingPayment orders by (buyer, order): few, however long the history.
+    /// Created and AwaitingPayment orders by (buyer, order). Few rows, also for a buyer with many orders.
     orders_active, ORDERS_ACTIVE: (u128, u128) => ();
     charges, CHARGES: u128 => &'static [u8];
     /// Charges by (order, charge).
@@ -67,29 +68,29 @@ tables! {
     sessions_by_user, SESSIONS_BY_USER: (u128, &'static str) => ();
     /// Sessions by (expiresAt, digest).
     sessions_due, SESSIONS_DUE: (i64, &'static str) => ();
-    /// The locks that are counted for a user: (user, order).
+    /// Lock slots in use, by (user, order).
     slots, SLOTS: (u128, u128) => ();
-    /// Declined payments: of each user the newest, as times in milliseconds, oldest first.
+    /// Times of the newest declined payments of each user, in milliseconds, oldest first.
     declines, DECLINES: u128 => Vec<i64>;
     /// Idempotency records by (user, key).
     idempotency, IDEMPOTENCY: (u128, &'static str) => &'static [u8];
     /// Idempotency records by (createdAt, user, key).
     idempotency_age, IDEMPOTENCY_AGE: (i64, u128, &'static str) => ();
-    /// The processor's events that were dealt with.
+    /// Handled events of the processor.
     deliveries, DELIVERIES: &'static str => &'static [u8];
-    /// Deliveries by (when they were dealt with, event).
+    /// Deliveries by (time at which they were handled, event).
     deliveries_age, DELIVERIES_AGE: (i64, &'static str) => ();
-    /// Events by (number of their transaction, ordinal in it): commit order.
+    /// Events by (number of their transaction, ordinal in it). This is the commit order.
     events, EVENTS: (u64, u32) => &'static [u8];
 }
 
-/// Why a transaction got no further.
+/// Error of a transaction or of a read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StorageFault {
-    /// The file failed. redb refuses everything from then on, until it is opened anew.
+    /// The file failed. redb refuses every operation until the file is opened again.
     #[error("{0}")]
     Storage(#[source] redb::Error),
-    /// One document is not what it should be; the file is well.
+    /// One document cannot be encoded or decoded. The file itself is not damaged.
     #[error("a stored document cannot be read or written: {0}")]
     Document(#[from] bson::error::Error),
 }
@@ -105,7 +106,7 @@ macro_rules! storage_faults {
 }
 storage_faults!(redb::StorageError, TableError, redb::TransactionError, redb::CommitError);
 
-/// A document that counts its changes.
+/// A document with an id and a version.
 pub(super) trait Document: Serialize + DeserializeOwned {
     fn key(&self) -> u128;
     fn version(&self) -> Version;
@@ -125,14 +126,14 @@ macro_rules! documents {
 }
 documents!(Ticket, Order, Charge, User);
 
-/// An event as it is stored.
+/// A stored event.
 #[derive(Debug, Deserialize)]
 pub(super) struct StoredEvent {
     pub at: Timestamp,
     pub event: Event,
 }
 
-/// The same, borrowed.
+/// An event to store, with a borrowed value. It is encoded like [`StoredEvent`].
 #[derive(Debug, Serialize)]
 pub(super) struct EventToStore<'a> {
     pub at: Timestamp,

@@ -1,7 +1,7 @@
-//! Whether a commit may be written: every precondition of it, before the first of its writes.
+//! Validation of a commit: checks all its preconditions before its first write.
 //!
-//! So a refused commit leaves nothing of itself behind, though it shares a transaction with others. Commits of one batch
-//! are judged one after the other over the transaction's own tables, so each sees what those before it wrote.
+//! A refused commit therefore writes nothing, although it shares a transaction with other commits. Commits of one batch are
+//! validated one after the other on the tables of the transaction, so each sees the writes of the commits before it.
 
 use redb::{ReadableTable, Table};
 
@@ -11,7 +11,7 @@ use crate::{
     store::{Commit, CommitError, Write},
 };
 
-/// A document's next state, and the one that it takes the place of.
+/// The new state of a document, and the state that it replaces.
 #[derive(Debug)]
 pub(super) struct DocumentChange<D> {
     pub old: Option<D>,
@@ -19,14 +19,14 @@ pub(super) struct DocumentChange<D> {
     pub bytes: Vec<u8>,
 }
 
-/// A commit whose preconditions hold: what is left cannot be refused.
+/// The writes of a commit whose preconditions hold. Applying them cannot be refused.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub tickets: Vec<DocumentChange<Ticket>>,
     pub orders: Vec<DocumentChange<Order>>,
     pub charges: Vec<DocumentChange<Charge>>,
     pub users: Vec<DocumentChange<User>>,
-    /// Sessions that were there before and end now.
+    /// Existing sessions that the commit deletes.
     pub closed: Vec<Session>,
     pub opened: Vec<(Session, Vec<u8>)>,
     pub slots: Vec<SlotChange>,
@@ -36,12 +36,12 @@ pub(super) struct Plan {
     pub events: Vec<Vec<u8>>,
 }
 
-/// Why there is no plan.
+/// The reason why a commit has no plan.
 #[derive(Debug)]
 pub(super) enum Rejection {
-    /// This commit is not written; those beside it are not concerned.
+    /// This commit is not written. The other commits of the transaction are not affected.
     Refused(CommitError),
-    /// The transaction is lost.
+    /// The whole transaction fails.
     Storage(StorageFault),
 }
 
@@ -68,22 +68,22 @@ pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rej
     let mut opening = Vec::new();
     for write in &commit.writes {
         match write {
-            Write::Ticket(ticket) => change(&tables.tickets, &mut plan.tickets, ticket)?,
-            Write::Order(order) => change(&tables.orders, &mut plan.orders, order)?,
-            Write::Charge(charge) => change(&tables.charges, &mut plan.charges, charge)?,
+            Write::Ticket(ticket) => change_document(&tables.tickets, &mut plan.tickets, ticket)?,
+            Write::Order(order) => change_document(&tables.orders, &mut plan.orders, order)?,
+            Write::Charge(charge) => change_document(&tables.charges, &mut plan.charges, charge)?,
             Write::User(user) => change_user(tables, &mut plan, user)?,
             Write::OpenSession { session, user_version } => opening.push((session, *user_version)),
             Write::CloseSession(digest) => plan.closed.extend(session(tables, digest.as_str())?),
             Write::CloseSessions { user, except } => close_all(tables, &mut plan, *user, except.as_ref())?,
             Write::Slot(slot) => change_slot(tables, &mut plan, *slot)?,
             Write::Decline { user, at } => plan.declines.push((*user, *at)),
-            Write::Idempotency(record) => remember(tables, &mut plan, record)?,
-            Write::Delivery(delivery) => deliver(tables, &mut plan, delivery)?,
+            Write::Idempotency(record) => add_idempotency_record(tables, &mut plan, record)?,
+            Write::Delivery(delivery) => add_delivery(tables, &mut plan, delivery)?,
         }
     }
-    // Last, since a sign-up opens the session of a user whom the same commit makes.
+    // Sessions are validated last, because a sign-up opens the session of a user whom the same commit creates.
     for (session, user_version) in opening {
-        open(tables, &mut plan, session, user_version)?;
+        open_session(tables, &mut plan, session, user_version)?;
     }
     for event in &commit.events {
         plan.events.push(encode(&EventToStore { at: commit.at, event })?);
@@ -91,8 +91,9 @@ pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rej
     Ok(plan)
 }
 
-/// The guard: version `v` only over `v - 1`, version 0 only over nothing, and each document at most once in a commit.
-fn change<D: Document + Clone>(
+/// Adds a versioned document to the plan. Version `v` may replace only `v - 1`, version 0 requires that the document does
+/// not exist, and a commit may contain each document once.
+fn change_document<D: Document + Clone>(
     table: &Table<'_, u128, &'static [u8]>,
     planned: &mut Vec<DocumentChange<D>>,
     new: &D,
@@ -106,14 +107,15 @@ fn change<D: Document + Clone>(
     Ok(())
 }
 
-/// The control of every race test: with the guard taken out, it must find the double sale.
+/// Returns whether the failpoint disables the version check. It is the negative control of the race tests: without the
+/// check they must find a double sale.
 fn is_unguarded() -> bool {
     fail::fail_point!("store::unguarded", |_| true);
     false
 }
 
 fn change_user(tables: &Tables<'_>, plan: &mut Plan, user: &User) -> Result<(), Rejection> {
-    change(&tables.users, &mut plan.users, user)?;
+    change_document(&tables.users, &mut plan.users, user)?;
     let owner = tables.emails.get(user.email.as_str())?.map(|owner| owner.value());
     let claimed = plan.users.iter().any(|other| other.new.id != user.id && other.new.email == user.email);
     if claimed || owner.is_some_and(|owner| owner != user.key()) {
@@ -122,7 +124,7 @@ fn change_user(tables: &Tables<'_>, plan: &mut Plan, user: &User) -> Result<(), 
     Ok(())
 }
 
-fn open(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_version: Version) -> Result<(), Rejection> {
+fn open_session(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_version: Version) -> Result<(), Rejection> {
     let written = plan.users.iter().find(|change| change.new.id == session.user).map(|change| change.new.version);
     let version = match written {
         Some(version) => Some(version),
@@ -161,7 +163,7 @@ fn session(tables: &Tables<'_>, digest: &str) -> Result<Option<Session>, Rejecti
 
 fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result<(), Rejection> {
     if let SlotChange::Take { user, order, locks_max } = slot {
-        let mut held = held(tables, user)?;
+        let mut held = held_slots(tables, user)?;
         for earlier in &plan.slots {
             match earlier {
                 SlotChange::Take { user: taker, order, .. } if *taker == user => held.push(order.uuid().as_u128()),
@@ -178,8 +180,8 @@ fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result
     Ok(())
 }
 
-/// The orders that hold a slot of `user`: at most as many as the largest limit that was ever set.
-fn held(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Rejection> {
+/// Returns the orders that hold a slot of `user`: at most as many as the largest limit that was ever configured.
+fn held_slots(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Rejection> {
     let user = user.uuid().as_u128();
     let mut orders = Vec::new();
     for entry in tables.slots.range((user, 0)..=(user, u128::MAX))? {
@@ -188,7 +190,7 @@ fn held(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Rejection> {
     Ok(orders)
 }
 
-fn remember(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) -> Result<(), Rejection> {
+fn add_idempotency_record(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) -> Result<(), Rejection> {
     let key = (record.key.user.uuid().as_u128(), record.key.key.as_str());
     let planned = plan.keys.iter().any(|(other, _)| other.key.user == record.key.user && other.key.key == record.key.key);
     if planned || tables.idempotency.get(key)?.is_some() {
@@ -198,7 +200,7 @@ fn remember(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) ->
     Ok(())
 }
 
-fn deliver(tables: &Tables<'_>, plan: &mut Plan, delivery: &Delivery) -> Result<(), Rejection> {
+fn add_delivery(tables: &Tables<'_>, plan: &mut Plan, delivery: &Delivery) -> Result<(), Rejection> {
     let planned = plan.deliveries.iter().any(|(other, _)| other.event == delivery.event);
     if planned || tables.deliveries.get(delivery.event.as_str())?.is_some() {
         return Err(Rejection::Refused(CommitError::KeyUsed));

@@ -1,7 +1,7 @@
-//! The one writer: commits that wait at the same moment share a transaction, and so one flush to the disk.
+//! The only writer of the store. Commits that wait at the same time share one transaction, and so one flush to the disk.
 //!
-//! An answer is given only after the transaction is durable and its events are in the feed. Which commits share a
-//! transaction is chance; each is judged as if it came alone, after those before it.
+//! A commit is acknowledged only after its transaction is durable and its events are in the feed. The answer to a commit
+//! does not depend on which commits share its transaction: each is validated after the commits before it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,17 +22,17 @@ use crate::{
     store::{Commit, CommitError, Cursor, FeedLog, RecordedEvent},
 };
 
-/// What the writer is asked for.
+/// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Work {
     Commit(Commit),
-    /// The secret of this name, made if there is none.
+    /// Returns the secret of this name, and creates it if it does not exist.
     Secret(&'static str),
-    /// One piece of purging, as of this time.
+    /// Runs one purge step for this time.
     Purge(Timestamp),
 }
 
-/// What came of it.
+/// Result of a [`Work`].
 #[derive(Debug)]
 pub(super) enum Done {
     Committed,
@@ -42,7 +42,7 @@ pub(super) enum Done {
 
 pub(super) type WriteResult = Result<Done, CommitError>;
 
-/// One piece of work, with whoever waits for it. It is done though they have gone away.
+/// A request with the channel for its result. It is processed also if the receiver was dropped.
 #[derive(Debug)]
 pub(super) struct WriteJob {
     pub work: Work,
@@ -50,11 +50,11 @@ pub(super) struct WriteJob {
     pub answer: oneshot::Sender<WriteResult>,
 }
 
-/// The owner of all write transactions after the store was opened.
+/// Owner of all write transactions after the store was opened.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub file: Arc<DatabaseFile>,
-    /// The way back after a storage error; `None`: there is none.
+    /// Reopening of the file after a storage error. `None`: the file is not opened again.
     pub reopening: Option<Reopening>,
     pub feed: FeedLog,
     pub epoch: u32,
@@ -62,18 +62,18 @@ pub(super) struct Writer {
     pub number: u64,
 }
 
-/// What one transaction did, before it is durable.
+/// Results of one transaction before it is durable.
 #[derive(Default)]
 struct WriteBatch {
     answers: Vec<WriteResult>,
     recorded: Vec<RecordedEvent>,
     commits: u32,
-    /// Whether there is anything to make durable.
+    /// Whether the transaction changed anything.
     changed: bool,
 }
 
 impl Writer {
-    /// Does `jobs` in one transaction and answers each.
+    /// Processes `jobs` in one transaction and answers each of them.
     pub(super) fn write(&mut self, jobs: Vec<WriteJob>) {
         let (work, waiting): (Vec<Work>, Vec<PendingReply>) = jobs.into_iter().map(WriteJob::split).unzip();
         match self.transact(work) {
@@ -82,13 +82,14 @@ impl Writer {
         }
     }
 
-    /// How long until the file has to be opened again; `None` while it works, or if that cannot be done.
+    /// Returns the time until the next attempt to open the file again. `None` if the file works or cannot be opened again.
     pub(super) fn reopens_in(&mut self) -> Option<Duration> {
         let has_failed = self.file.has_failed();
         self.reopening.as_mut().filter(|_| has_failed).map(Reopening::due_in)
     }
 
-    /// Opens the file again after it failed. What was written though its outcome was unknown goes into the feed.
+    /// Opens the file again after a failure. Pushes the events of commits of unknown outcome that were written into the
+    /// feed.
     pub(super) fn reopen(&mut self) {
         let Some(reopening) = &mut self.reopening else { return };
         reopening.attempt(&self.file, |database| {
@@ -106,7 +107,7 @@ impl Writer {
             self.file.fail(fault.to_string());
             CommitError::Unavailable(fault.to_string())
         };
-        // Dropping a transaction aborts it, so every early return below leaves nothing behind.
+        // A dropped transaction is aborted, so the early returns below write nothing.
         let transaction = self.file.begin_write().map_err(unwritten)?;
         let batch = Tables::open(&transaction)
             .map_err(StorageFault::from)
@@ -116,7 +117,7 @@ impl Writer {
             return Ok(batch.answers);
         }
         before_commit()?;
-        // redb's default: on the disk when it returns.
+        // With redb's default durability the transaction is on the disk when `commit` returns.
         transaction.commit().map_err(|error| {
             self.file.fail(error.to_string());
             CommitError::OutcomeUnknown(error.to_string())
@@ -170,26 +171,27 @@ fn secret(tables: &mut Tables<'_>, name: &'static str, batch: &mut WriteBatch) -
     }
     let mut secret = [0; 32];
     if let Err(error) = getrandom::fill(&mut secret) {
-        return Ok(Err(CommitError::Unavailable(format!("no randomness: {error}"))));
+        return Ok(Err(CommitError::Unavailable(format!("the system provides no random bytes: {error}"))));
     }
     tables.secrets.insert(name, &secret)?;
     batch.changed = true;
     Ok(Ok(Done::Secret(secret)))
 }
 
-/// Nothing is durable yet: a fault here loses the whole transaction. `return` makes it fail.
+/// Failpoint before the transaction is durable. A fault here loses the whole transaction. `return` makes it fail.
 fn before_commit() -> Result<(), CommitError> {
     fail::fail_point!("store::before_commit", |_| Err(CommitError::Unavailable("failpoint".into())));
     Ok(())
 }
 
-/// Durable, and nobody knows: a fault here loses only the answers. `return` makes the outcome unknown.
+/// Failpoint after the transaction is durable and before the answers. A fault here loses only the answers. `return` makes
+/// the outcome unknown.
 fn after_commit() -> Result<(), CommitError> {
     fail::fail_point!("store::after_commit", |_| Err(CommitError::OutcomeUnknown("failpoint".into())));
     Ok(())
 }
 
-/// Whoever waits for one job.
+/// The channel for the result of one job.
 struct PendingReply {
     is_commit: bool,
     submitted: Instant,
@@ -214,7 +216,7 @@ impl PendingReply {
                 Err(error) => count_failure(error),
             }
         }
-        // They may have gone away; what was done is done.
+        // The receiver may have been dropped. The result is then discarded.
         let _ = self.answer.send(answer);
     }
 }

@@ -1,9 +1,9 @@
-//! Transactions whose process died in the middle of them.
+//! Abortion of transactions whose process ended before it committed or aborted them.
 //!
-//! A mongod keeps such a transaction, and whatever it wrote locked against other writers, until its lifetime is over: a
-//! minute, by default (`transactionLifetimeLimitSeconds`). For a ticket whose lock has to lapse on time that is too long. So
-//! who runs into conflicts again and again looks for transactions of this program that nobody has touched for a while, and
-//! ends them. That is safe at any time: one that is alive after all is aborted, and its owner tries again.
+//! A mongod keeps such a transaction open, and its documents locked against other writers, until the lifetime of the
+//! transaction is over: by default one minute (`transactionLifetimeLimitSeconds`). That is too long for a ticket whose lock
+//! must end on time. A group of commits that conflicts repeatedly therefore searches for idle transactions of this program
+//! and aborts them. This is safe at any time: if the owner of an aborted transaction is still running, it tries again.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use super::{
     fault::{describe, fault},
 };
 
-/// Between two statements of a living transaction lies a round trip, some milliseconds. So long without one, and its owner
-/// is dead or has given up.
+/// Idle time after which a transaction counts as abandoned. Between two statements of a running transaction there is one
+/// round trip, which takes some milliseconds.
 const IDLE_MAX: Duration = Duration::from_secs(1);
-/// How long looking may take.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Time limit for the search and the abortion.
+const SEARCH_MAX: Duration = Duration::from_secs(1);
 
-/// Ends what was abandoned. Best effort: a server that does not allow it ends them by itself, later.
-pub(super) async fn end(connection: &MongoConnection) {
-    match timeout(LOOK_MAX, try_end(connection)).await.unwrap_or_else(|_| Err(fault("no answer in time"))) {
+/// Aborts abandoned transactions. A failure is only logged, because the server aborts them itself later.
+pub(super) async fn abort_idle(connection: &MongoConnection) {
+    match timeout(SEARCH_MAX, try_abort_idle(connection)).await.unwrap_or_else(|_| Err(fault("no answer in time"))) {
         Ok(0) => {}
-        Ok(ended) => tracing::warn!(ended, "ended transactions that their process had left open"),
-        Err(error) => tracing::debug!(error = describe(&error), "abandoned transactions cannot be looked for"),
+        Ok(ended) => tracing::warn!(ended, "aborted transactions that an ended or stalled process had left open; no action is needed"),
+        Err(error) => tracing::debug!(error = describe(&error), "abandoned transactions cannot be searched for"),
     }
 }
 
-/// Neither command needs a privilege for sessions of one's own user.
-async fn try_end(connection: &MongoConnection) -> Result<usize, Error> {
+/// Returns the number of aborted transactions. Neither command needs a privilege for sessions of the same user.
+async fn try_abort_idle(connection: &MongoConnection) -> Result<usize, Error> {
     let admin = connection.db.client().database("admin");
     let idle = i64::try_from(IDLE_MAX.as_micros()).expect("a constant of seconds");
     let pipeline = [
@@ -42,7 +42,7 @@ async fn try_end(connection: &MongoConnection) -> Result<usize, Error> {
         doc! { "$project": { "lsid": 1 } },
     ];
     let found: Vec<Document> = admin.aggregate(pipeline).await?.try_collect().await?;
-    // The answer also has the owner's digest, which only the server may set.
+    // The reply also contains the digest of the owner, which `killSessions` does not accept from a client.
     let ids = found.iter().filter_map(|session| Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() }));
     let ids: Vec<Bson> = ids.map(Bson::Document).collect();
     let count = ids.len();

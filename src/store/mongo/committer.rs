@@ -1,9 +1,11 @@
-//! Group commit: the queue in front of the database, and the one task that decides what goes into which transaction.
+//! Group commit: the queue in front of the database, and the task that distributes commits to transactions.
 //!
-//! Whatever waits when a transaction may start goes into it; with none running, nothing ever waits for more to come. Two
-//! transactions run at once at most, and the second only for a group that is worth it. Commits that have a document in
-//! common are written one after the other, in the order of their arrival: never in one transaction, and never in two at
-//! once, so that a process does not conflict with itself.
+//! A transaction takes the waiting commits, up to a bound. If no transaction is running, the next one starts at once and
+//! does not wait for more commits. At most two transactions run at the same time, and the second starts only for a group
+//! that is large or old enough. Commits with a [`ConflictKey`] in common are written one after the other, in the order of
+//! their arrival: never in one transaction, and never in two at the same time, so that a process seldom conflicts with
+//! itself. A conflict remains possible after an attempt was abandoned, and between [`crate::store::Write::CloseSession`]
+//! and [`crate::store::Write::CloseSessions`], whose keys differ.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -21,43 +23,47 @@ use tokio::{
 use super::{connection::MongoConnection, group, prepare::ConflictKey, prepare::Prepared};
 use crate::{domain::Version, metrics::METRICS, store::CommitError, tasks::supervise};
 
-/// From a commit's submission to its answer, whatever happens.
+/// Time from the submission of a commit to the end of its last attempt. Its caller waits up to `ANSWER_GRACE` longer.
 pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
-/// A commit that did not get into a transaction for so long is answered Unavailable, while enough is left of its deadline
-/// to find out what became of a transaction.
+/// Time within which a commit must get into a transaction; otherwise it is answered with Unavailable. The rest of its
+/// deadline is for finding out the outcome of the transaction.
 pub(super) const START_WITHIN: Duration = Duration::from_secs(3);
-/// Commits that may wait or be written at once. The next one is refused at once.
+/// Maximum number of commits that wait or are being written. Further commits are refused at once.
 const COMMITS_MAX: usize = 4096;
-/// Commits of one transaction. More would make a conflict, which is tried again as a whole, cost more.
+/// Maximum number of commits of one transaction. After a conflict the whole group is tried again, so a larger group makes a
+/// conflict more expensive.
 const GROUP_MAX: usize = 64;
-/// The same when the queue is deep: with a thousand in line, 256 to a transaction bring two fifths more than 64.
+/// Maximum number of commits of one transaction while the queue is deep. With a thousand waiting commits, groups of 256
+/// give two fifths more throughput than groups of 64.
 const GROUP_DEEP_MAX: usize = 256;
-/// Deeper than this, nobody's answer comes sooner from a smaller group.
+/// Number of waiting commits above which the queue is deep: then smaller groups answer no commit earlier.
 const DEEP: usize = 512;
-/// Bytes of one transaction: far below the 16 MiB that a command or a document of events may have.
+/// Maximum size in bytes of a transaction of several commits: far below the 16 MiB limit of a command and of a document.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// A single commit beyond this is refused; the largest that a decision makes has some 20 KiB.
+/// Maximum size in bytes of one commit; a larger one is refused. The largest commit of a decision has about 20 KiB.
 const COMMIT_BYTES_MAX: usize = 12 << 20;
-/// Transactions at once: the second is prepared while the first waits for the journal. `benches/mongo_commits.rs` compares.
+/// Maximum number of concurrent transactions: the second is prepared while the first waits for the journal.
+/// `benches/mongo_commits.rs` compares the numbers.
 const TRANSACTIONS_MAX: usize = 2;
-/// Beside a running transaction another one begins only for so many commits: fewer would take the server as long as many,
-/// and gain little over going with the next.
-const BESIDE_MIN: usize = 24;
-/// Or for one that has waited so long: the running transaction is held up by something that need not hold up others.
-const BESIDE_AFTER: Duration = Duration::from_millis(20);
+/// Minimum number of waiting commits for a second transaction. A smaller group would take the server as long as a larger
+/// one, and would be hardly faster than the next transaction.
+const SECOND_TRANSACTION_COMMITS_MIN: usize = 24;
+/// Waiting time of a commit after which a second transaction starts for a group of any size: a running transaction that is
+/// delayed does not delay the others.
+const SECOND_TRANSACTION_AFTER: Duration = Duration::from_millis(20);
 
-/// A commit on its way.
+/// A commit that waits for its answer.
 #[derive(Debug)]
 pub(super) struct PendingCommit {
     pub commit: Prepared,
     pub submitted: Instant,
     answer: oneshot::Sender<Result<(), CommitError>>,
-    _place: QueuePermit,
+    _permit: QueuePermit,
 }
 
-/// A place in the queue, counted while it is held.
+/// A permit for one commit in the queue. The metric counts permits that are held.
 #[derive(Debug)]
-struct QueuePermit(#[expect(dead_code, reason = "it is there to be dropped")] OwnedSemaphorePermit);
+struct QueuePermit(#[expect(dead_code, reason = "dropping it releases the permit")] OwnedSemaphorePermit);
 
 impl Drop for QueuePermit {
     fn drop(&mut self) {
@@ -66,7 +72,7 @@ impl Drop for QueuePermit {
 }
 
 impl PendingCommit {
-    /// The last moment for a transaction that it is part of to begin.
+    /// Returns the time by which a transaction with this commit must start.
     pub fn start_by(&self) -> Instant {
         self.submitted + START_WITHIN
     }
@@ -75,61 +81,62 @@ impl PendingCommit {
         self.submitted + COMMIT_DEADLINE
     }
 
-    /// Answers its caller, who may have gone.
+    /// Sends the result to the caller. The receiver may have been dropped.
     pub fn answer(self, result: Result<(), CommitError>) {
         let _ = self.answer.send(result);
     }
 }
 
-/// The way in. Dropping it ends the committer, once everything in it was answered.
+/// The queue of commits. After it is dropped, the committer ends when all its commits are answered.
 #[derive(Debug)]
 pub(super) struct CommitQueue {
     sender: mpsc::UnboundedSender<PendingCommit>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl CommitQueue {
-    /// The queue, and the committer to spawn.
+    /// Returns the queue, and the future of the committer, which the caller must spawn.
     pub fn new(connection: MongoConnection) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        // A committer that panicked leaves nothing that another could go on with: dropping it answers the commits that it had
-        // (their outcome is unknown). Conditions on versions keep what its transactions still do apart from what follows.
+        // If the committer panics, a new one starts. The commits that the old one had taken from the channel are dropped,
+        // and their callers get an unknown outcome. Conditions on versions protect later commits from its running
+        // transactions.
         let receiver = Arc::new(Mutex::new(receiver));
         let committer = supervise("committer", move || Committer::new(connection.clone()).run(Arc::clone(&receiver)));
-        (Self { sender, places: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer)
+        (Self { sender, permits: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer)
     }
 
-    /// Puts a commit in line. A dropped receiver of its answer means that it may or may not have been written.
+    /// Enqueues a commit. If its answer never arrives because the sender was dropped, its outcome is unknown.
     ///
     /// # Errors
-    /// [`CommitError::Unavailable`] at once, if the queue is full or the store is closed.
+    /// [`CommitError::Unavailable`] at once, if the commit is too large, the queue is full or the store is closed.
     pub fn submit(&self, commit: Prepared) -> Result<oneshot::Receiver<Result<(), CommitError>>, CommitError> {
         if commit.bytes > COMMIT_BYTES_MAX {
             return Err(CommitError::Unavailable(format!("a commit of {} bytes is too large", commit.bytes)));
         }
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             METRICS.requests_rejected.with_label_values(&["store"]).inc();
             return Err(CommitError::Unavailable("too many commits are waiting".into()));
         };
         METRICS.commits_waiting.inc();
         let (answer, answered) = oneshot::channel();
-        let waiting = PendingCommit { commit, submitted: Instant::now(), answer, _place: QueuePermit(permit) };
+        let waiting = PendingCommit { commit, submitted: Instant::now(), answer, _permit: QueuePermit(permit) };
         self.sender.send(waiting).map_err(|_| CommitError::Unavailable("the store is closed".into()))?;
         Ok(answered)
     }
 }
 
-/// What a finished group learned: the newest version of a document that is known to be stored.
+/// Newest stored version of each document that a finished group has written or read.
 pub(super) type StoredVersions = HashMap<ConflictKey, Version>;
 
 struct Committer {
     connection: MongoConnection,
     /// In the order of arrival.
     pending: VecDeque<PendingCommit>,
-    /// What the running transactions touch.
+    /// Keys of the running transactions.
     busy: HashSet<ConflictKey>,
     running: JoinSet<StoredVersions>,
-    /// The keys of each running transaction, kept here so that one that panics gives them back too.
+    /// Keys of each running transaction. The committer keeps them so that they are also released after a panic.
     keys: HashMap<Id, Vec<ConflictKey>>,
 }
 
@@ -144,7 +151,7 @@ impl Committer {
         while open || !self.pending.is_empty() || !self.running.is_empty() {
             self.expire();
             self.start();
-            let next_look = self.next_look();
+            let next_deadline = self.next_deadline();
             tokio::select! {
                 finished = self.running.join_next_with_id(), if !self.running.is_empty() => self.finish(finished),
                 arrived = queue.recv(), if open => match arrived {
@@ -157,7 +164,7 @@ impl Committer {
                     }
                     None => open = false,
                 },
-                () = sleep_until(next_look.unwrap_or_else(Instant::now)), if next_look.is_some() => {}
+                () = sleep_until(next_deadline.unwrap_or_else(Instant::now)), if next_deadline.is_some() => {}
             }
         }
     }
@@ -166,14 +173,14 @@ impl Committer {
         let now = Instant::now();
         while self.pending.front().is_some_and(|oldest| oldest.start_by() <= now) {
             if let Some(late) = self.pending.pop_front() {
-                late.answer(Err(CommitError::Unavailable("MongoDB is too slow".into())));
+                late.answer(Err(CommitError::Unavailable(format!("no transaction started for the commit within {START_WITHIN:?}"))));
             }
         }
     }
 
     fn start(&mut self) {
         while self.running.len() < TRANSACTIONS_MAX {
-            if !self.running.is_empty() && !self.is_worth_another() {
+            if !self.running.is_empty() && !self.may_start_second() {
                 return;
             }
             let group = self.next_group();
@@ -187,25 +194,26 @@ impl Committer {
         }
     }
 
-    fn is_worth_another(&self) -> bool {
-        let waits_long = |oldest: &PendingCommit| oldest.submitted + BESIDE_AFTER <= Instant::now();
-        self.pending.len() >= BESIDE_MIN || self.pending.front().is_some_and(waits_long)
+    fn may_start_second(&self) -> bool {
+        let has_waited_long = |oldest: &PendingCommit| oldest.submitted + SECOND_TRANSACTION_AFTER <= Instant::now();
+        self.pending.len() >= SECOND_TRANSACTION_COMMITS_MIN || self.pending.front().is_some_and(has_waited_long)
     }
 
-    /// When time alone changes what is to be done with the oldest: the only one to look at.
-    fn next_look(&self) -> Option<Instant> {
+    /// Returns the next time at which the oldest commit starts a second transaction or expires.
+    fn next_deadline(&self) -> Option<Instant> {
         let oldest = self.pending.front()?;
-        let beside = oldest.submitted + BESIDE_AFTER;
-        Some(if beside > Instant::now() { beside } else { oldest.start_by() })
+        let second_after = oldest.submitted + SECOND_TRANSACTION_AFTER;
+        Some(if second_after > Instant::now() { second_after } else { oldest.start_by() })
     }
 
-    /// The oldest commits that touch neither what is being written, nor each other, nor what an older one waits for.
+    /// Takes the oldest commits that share no key with a running transaction, with each other, or with an older commit that
+    /// keeps waiting.
     fn next_group(&mut self) -> Vec<PendingCommit> {
         let group_max = if self.pending.len() > DEEP { GROUP_DEEP_MAX } else { GROUP_MAX };
         let mut group = Vec::new();
         let mut bytes = 0;
         let mut taken: HashSet<ConflictKey> = HashSet::new();
-        let mut left = Vec::new();
+        let mut skipped = Vec::new();
         while let Some(waiting) = self.pending.pop_front() {
             let keys = &waiting.commit.keys;
             let free = keys.iter().all(|key| !self.busy.contains(key) && !taken.contains(key));
@@ -218,37 +226,39 @@ impl Committer {
                     break;
                 }
             } else {
-                left.push(waiting);
+                skipped.push(waiting);
             }
         }
-        for waiting in left.into_iter().rev() {
+        for waiting in skipped.into_iter().rev() {
             self.pending.push_front(waiting);
         }
         group
     }
 
     fn finish(&mut self, finished: Option<Result<(Id, StoredVersions), JoinError>>) {
-        let (id, known) = match finished {
+        let (id, stored_versions) = match finished {
             None => return,
             Some(Ok(finished)) => finished,
-            // Its commits were dropped with it: their callers are told that the outcome is unknown.
+            // The commits of the panicked transaction were dropped, so their callers get an unknown outcome.
             Some(Err(error)) => (error.id(), StoredVersions::new()),
         };
         for key in self.keys.remove(&id).unwrap_or_default() {
             self.busy.remove(&key);
         }
-        self.refuse_outdated(&known);
+        self.refuse_outdated(&stored_versions);
     }
 
-    /// Versions only grow: who wants to write one that is known to be stored already is late, and need not ask MongoDB.
-    /// This is what a thousand buyers of one ticket cost: one transaction, not a thousand.
-    fn refuse_outdated(&mut self, known: &StoredVersions) {
-        if known.is_empty() {
+    /// Answers [`CommitError::Stale`] to waiting commits that would write a version that is already stored. Versions only
+    /// grow, so these commits need no transaction. A thousand buyers of one ticket therefore take one transaction, not a
+    /// thousand.
+    fn refuse_outdated(&mut self, stored_versions: &StoredVersions) {
+        if stored_versions.is_empty() {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
         for waiting in pending {
-            let outdated = waiting.commit.versions.iter().any(|(key, version)| known.get(key).is_some_and(|stored| stored >= version));
+            let outdated =
+                waiting.commit.versions.iter().any(|(key, version)| stored_versions.get(key).is_some_and(|stored| stored >= version));
             if outdated {
                 waiting.answer(Err(CommitError::Stale));
             } else {

@@ -1,4 +1,4 @@
-//! From a URI to a database that is ready: the driver's settings, the indexes, the open feed.
+//! Connection to a database: sets up the driver, creates the indexes and opens the feed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,29 +9,29 @@ use mongodb::{
 
 use super::{ConnectError, feed::FeedFollower, schema, seeds};
 
-/// The database, if the URI names none.
+/// Default name of the database, if the URI has none.
 const DATABASE: &str = "gittix";
-/// What this program calls itself, if the URI does not say.
+/// Default `appName`, if the URI has none.
 const APP_NAME: &str = "gittix";
-/// How long to look for a primary, at the start and for every call.
+/// Time limit for the selection of a primary, at the start and for each call.
 const SERVER_SELECTION_MAX: Duration = Duration::from_secs(3);
-/// How long opening one connection may take.
+/// Time limit for opening one connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Beyond some 32 writes in flight the server only gets slower; reads share them.
+/// Maximum number of connections, for reads and writes. With more than about 32 concurrent writes the server only gets
+/// slower.
 const CONNECTIONS_MAX: u32 = 32;
-/// What a write outside of transactions may wait for the majority.
+/// Time limit of the majority acknowledgment of a write outside of transactions.
 const MAJORITY_WAIT_MAX: Duration = Duration::from_millis(1500);
 
-/// The database, for reads from the primary of what a majority has.
+/// The database handle. Its defaults are reads from the primary with read concern `majority`.
 #[derive(Debug, Clone)]
 pub(super) struct MongoConnection {
     pub db: Database,
-    /// What this program calls itself to the server (`appName` in the URI): how it knows its own among the transactions
-    /// there.
+    /// `appName` of this program at the server. It identifies the transactions of this program there.
     pub app_name: Arc<str>,
 }
 
-/// Connects, prepares the database if need be, and opens the feed.
+/// Connects, creates missing indexes, and opens the feed.
 pub(super) async fn open(uri: String) -> Result<(MongoConnection, FeedFollower), ConnectError> {
     let mut options = seeds::parse(&uri).await?;
     let app_name = Arc::from(options.app_name.get_or_insert_with(|| APP_NAME.into()).as_str());
@@ -50,6 +50,6 @@ pub(super) async fn open(uri: String) -> Result<(MongoConnection, FeedFollower),
     let db = client.database_with_options(&name, concerns);
     schema::create_indexes(&db).await?;
     let epoch = schema::epoch(&db).await?;
-    let tail = FeedFollower::open(db.clone(), epoch).await?;
-    Ok((MongoConnection { db, app_name }, tail))
+    let follower = FeedFollower::open(db.clone(), epoch).await?;
+    Ok((MongoConnection { db, app_name }, follower))
 }

@@ -1,10 +1,11 @@
-//! The one thread on which everything of the driver runs.
+//! The thread on which the store's calls to the MongoDB driver run.
 //!
-//! The driver spawns its monitors and registers its sockets with whichever runtime happens to call it first. The server
-//! runs on several current-thread runtimes, any of which may end before the store does and take those tasks with it. So
-//! the store owns a runtime of its own: calls hop there and back, which is little beside a round trip to the server,
-//! callers that give up cancel nothing half-way, and documents are encoded by the callers, on their threads. One
-//! thread is enough for the one primary that all of it talks to.
+//! The driver spawns its monitors and registers its sockets on the runtime that calls it first. The server has several
+//! current-thread runtimes. Each of them may end before the store does, and its tasks end with it. The store therefore owns
+//! a runtime. Each call changes to its thread and back, which takes little time compared with a round trip to the server. A
+//! caller that stops waiting does not cancel the call; a call that exceeds its time limit is dropped. Callers encode
+//! documents on their own threads. One thread is enough, because all calls use one primary. The ledger of the sandbox uses
+//! the same client from the threads of its callers.
 
 use std::{future::Future, io, thread, time::Duration};
 
@@ -18,34 +19,34 @@ use tokio::{
 use super::fault::describe;
 use crate::{store::Unavailable, tasks::EssentialTask};
 
-/// A runtime on a thread of its own. Dropping it ends both, without waiting.
+/// A tokio runtime on its own thread. Dropping it ends both, without waiting.
 #[derive(Debug)]
 pub(super) struct DriverRuntime {
     handle: Handle,
-    /// Its being dropped is the signal to end.
-    _alive: oneshot::Sender<()>,
+    /// Dropping this sender ends the runtime.
+    _end_signal: oneshot::Sender<()>,
 }
 
 impl DriverRuntime {
     pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let (alive, ended) = oneshot::channel::<()>();
+        let (end_signal, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("gittix-mongodb".into()).spawn(move || {
             let essential = EssentialTask::new("MongoDB driver");
             let _ = runtime.block_on(ended);
             runtime.shutdown_background();
             essential.release();
         })?;
-        Ok(Self { handle, _alive: alive })
+        Ok(Self { handle, _end_signal: end_signal })
     }
 
-    /// Starts something that goes on by itself.
+    /// Spawns a task on the runtime.
     pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.handle.spawn(task)
     }
 
-    /// Runs one call to the database, for at most `limit`: the driver has no socket time-out of its own.
+    /// Runs one call to the database, for at most `limit`, because the driver has no socket time-out.
     pub async fn call<T, F>(&self, limit: Duration, call: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Everything at once, for the checker and for tests; and the removal of what is past its time.
+//! The dump of all documents, for the checker and for tests, and the removal of expired records.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{Event, OrderId, Timestamp, UserId, invariants::Snapshot};
 
-/// How long either may take.
+/// Time limit of a dump and of a purge.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
@@ -23,31 +23,31 @@ struct SlotsDocument {
     locks: Vec<OrderId>,
 }
 
-/// All of one moment: a snapshot session. Events are in the order of their commits; those older than five minutes in that
-/// of their writing, which agrees with it wherever one commit could have seen another.
+/// Returns all documents from one snapshot. Events are in commit order. Events older than five minutes are in the order in
+/// which they were written; that order agrees with the commit order where one commit could have read another.
 pub(super) async fn dump(db: Database) -> Result<(Snapshot, Vec<Event>), Error> {
     let mut session = db.client().start_session().snapshot(true).await?;
     let by_id = doc! { "_id": 1 };
-    let holders: Vec<SlotsDocument> = all(&db, CommitCollection::Slots.name(), by_id.clone(), &mut session).await?;
-    let world = Snapshot {
+    let slots: Vec<SlotsDocument> = all(&db, CommitCollection::Slots.name(), by_id.clone(), &mut session).await?;
+    let documents = Snapshot {
         tickets: all(&db, CommitCollection::Tickets.name(), by_id.clone(), &mut session).await?,
         orders: all(&db, CommitCollection::Orders.name(), by_id.clone(), &mut session).await?,
         charges: all(&db, CommitCollection::Charges.name(), by_id, &mut session).await?,
-        slots: holders.into_iter().flat_map(|holder| holder.locks.into_iter().map(move |order| (holder.user, order))).collect(),
+        slots: slots.into_iter().flat_map(|document| document.locks.into_iter().map(move |order| (document.user, order))).collect(),
         payments: Vec::new(),
     };
     let mut batches: Vec<EventsDocument> = all(&db, EVENTS, doc! { "written": 1 }, &mut session).await?;
     let times = commit_times(&db).await?;
     batches.sort_by_key(|batch| times.get(&batch.id).copied().unwrap_or(batch.written));
     let events = batches.into_iter().flat_map(|batch| batch.commits).flat_map(|entry| entry.events).collect();
-    Ok((world, events))
+    Ok((documents, events))
 }
 
 async fn all<T>(db: &Database, collection: &str, order: Document, session: &mut ClientSession) -> Result<Vec<T>, Error>
 where
     T: DeserializeOwned + Send + Sync,
 {
-    // A snapshot session brings its own read concern; the database's must not stand beside it.
+    // A snapshot session sets the read concern itself. The handle must therefore not have the one of the store's database.
     let collection = db.client().database(db.name()).collection::<T>(collection);
     let mut cursor = collection.find(doc! {}).sort(order).allow_disk_use(true).session(&mut *session).await?;
     let mut found = Vec::new();
@@ -57,8 +57,7 @@ where
     Ok(found)
 }
 
-/// The TTL indexes do this by themselves, once a minute and by the server's clock. Here it is done at once, by the
-/// caller's.
+/// Removes expired records at once, by the caller's time. The TTL indexes do the same once a minute, by the server's clock.
 pub(super) async fn purge(db: Database, now: Timestamp) -> Result<(), Error> {
     let over = doc! { "purgeAt": { "$lte": Bson::DateTime(bson::DateTime::from_millis(now.0)) } };
     for collection in

@@ -1,17 +1,17 @@
-//! Errors of our own among the driver's, and all of them as one line of text.
+//! Errors of this store in the driver's error type, and the text of errors.
 
 use mongodb::error::Error;
 
-/// Something that the driver does not call an error, but that is one to us.
+/// An error that this store detects, for example in a reply that the driver accepted.
 #[derive(Debug)]
 struct ReplyError(String);
 
-/// An error of ours, where the driver's type is asked for.
+/// Builds an error of this store as an error of the driver.
 pub(super) fn fault(what: impl Into<String>) -> Error {
     Error::custom(ReplyError(what.into()))
 }
 
-/// For logs and for whoever runs the server; never for clients.
+/// Returns the error as one line of text for logs and operators. Clients must not see it.
 pub(super) fn describe(error: &Error) -> String {
     match error.get_custom::<ReplyError>() {
         Some(ReplyError(what)) => what.clone(),

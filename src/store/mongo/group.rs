@@ -1,4 +1,4 @@
-//! A group of commits from its first attempt to the last answer.
+//! Processing of a group of commits, from its first attempt to its last answer.
 
 use std::time::Duration;
 
@@ -15,34 +15,40 @@ use super::{
 };
 use crate::{metrics::METRICS, store::CommitError};
 
-/// The first pause between two attempts; it doubles, and a random part of it is taken.
+/// First pause between two attempts. It doubles, and a random part of it is used.
 const PAUSE_MIN: Duration = Duration::from_millis(4);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
-/// A group that conflicts with other replicas so often is halved, so that one hot document does not hold up the others.
+/// Number of attempts after which a group is halved, so that conflicts on one document do not delay the other commits.
 const ATTEMPTS_WHOLE_MAX: u32 = 3;
-/// Replicas that are alive conflict once or twice; more often, and the other one may be dead.
-const ATTEMPTS_BEFORE_LOOKING: u32 = 3;
+/// Number of attempts after which abandoned transactions are searched for. Running replicas conflict once or twice; after
+/// more conflicts the other process may have ended.
+const ATTEMPTS_BEFORE_ABORTING_IDLE: u32 = 3;
 
-/// Writes `group`, as one transaction if that works, and answers every commit of it.
+/// Writes `group`, as one transaction if possible, and answers each of its commits. Returns the versions that are now
+/// stored_versions to be stored.
 pub(super) async fn write(connection: MongoConnection, group: Vec<PendingCommit>) -> StoredVersions {
-    let mut known = StoredVersions::new();
+    let mut stored_versions = StoredVersions::new();
     let mut groups = vec![group];
     while let Some(group) = groups.pop() {
-        groups.extend(write_one(&connection, group, &mut known).await);
+        groups.extend(write_one(&connection, group, &mut stored_versions).await);
     }
-    known
+    stored_versions
 }
 
-/// Tries until all of `group` is answered, or returns it in parts that fare better alone.
-async fn write_one(connection: &MongoConnection, mut group: Vec<PendingCommit>, known: &mut StoredVersions) -> Vec<Vec<PendingCommit>> {
+/// Tries until every commit of `group` is answered, or returns the group in two halves that are to be tried separately.
+async fn write_one(
+    connection: &MongoConnection,
+    mut group: Vec<PendingCommit>,
+    stored_versions: &mut StoredVersions,
+) -> Vec<Vec<PendingCommit>> {
     let mut attempts = 0;
     loop {
-        group = in_time(group);
+        group = refuse_late(group);
         let Some(deadline) = group.iter().map(PendingCommit::deadline).min() else { return Vec::new() };
         attempts += 1;
         match attempt(&connection.db, &group, deadline).await {
             TransactionOutcome::Done => {
-                acknowledge(group, known);
+                acknowledge(group, stored_versions);
                 return Vec::new();
             }
             TransactionOutcome::Unknown(why) => {
@@ -60,15 +66,15 @@ async fn write_one(connection: &MongoConnection, mut group: Vec<PendingCommit>, 
             TransactionOutcome::Refused(_) => return halves(group),
             TransactionOutcome::PreconditionFailed => {
                 let before = group.len();
-                group = reject_failed(&connection.db, group, known).await;
+                group = reject_failed(&connection.db, group, stored_versions).await;
                 if group.len() < before {
                     continue;
                 }
             }
             TransactionOutcome::Transient(why) => {
                 tracing::debug!(why, attempts, commits = group.len(), "a transaction is tried again");
-                if attempts >= ATTEMPTS_BEFORE_LOOKING {
-                    abandoned_transactions::end(connection).await;
+                if attempts >= ATTEMPTS_BEFORE_ABORTING_IDLE {
+                    abandoned_transactions::abort_idle(connection).await;
                 }
             }
         }
@@ -79,31 +85,34 @@ async fn write_one(connection: &MongoConnection, mut group: Vec<PendingCommit>, 
     }
 }
 
-/// Answers those for whom it is too late to begin.
-fn in_time(group: Vec<PendingCommit>) -> Vec<PendingCommit> {
+/// Answers the commits whose time to start has passed, and returns the others.
+fn refuse_late(group: Vec<PendingCommit>) -> Vec<PendingCommit> {
     let now = Instant::now();
     let (late, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| waiting.start_by() <= now);
     for waiting in late {
-        waiting.answer(Err(CommitError::Unavailable("MongoDB did not take it in time".into())));
+        waiting.answer(Err(CommitError::Unavailable("MongoDB did not accept the commit in time".into())));
     }
     rest
 }
 
-fn acknowledge(group: Vec<PendingCommit>, known: &mut StoredVersions) {
-    // A batch has a few dozen commits: exact in an f64.
+fn acknowledge(group: Vec<PendingCommit>, stored_versions: &mut StoredVersions) {
+    // The size of a group is at most some hundred, which an f64 holds exactly.
     METRICS.commit_batch.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
     for waiting in group {
-        known.extend(waiting.commit.versions.iter().copied());
+        stored_versions.extend(waiting.commit.versions.iter().copied());
         waiting.answer(Ok(()));
     }
 }
 
-/// Answers the commits whose conditions do not hold; returns the others.
-async fn reject_failed(db: &Database, group: Vec<PendingCommit>, known: &mut StoredVersions) -> Vec<PendingCommit> {
+/// Answers the commits whose preconditions do not hold, and returns the others.
+async fn reject_failed(db: &Database, group: Vec<PendingCommit>, stored_versions: &mut StoredVersions) -> Vec<PendingCommit> {
     let findings = match read_preconditions(db, group.iter().map(|waiting| &waiting.commit)).await {
         Ok(findings) => findings,
         Err(error) => {
-            tracing::debug!(error = describe(&error), "a transaction missed, and its documents cannot be read");
+            tracing::debug!(
+                error = describe(&error),
+                "a precondition of a transaction failed, and its documents cannot be read; the group is tried again"
+            );
             return group;
         }
     };
@@ -111,12 +120,12 @@ async fn reject_failed(db: &Database, group: Vec<PendingCommit>, known: &mut Sto
     for mut waiting in group {
         match findings.diagnose(&waiting.commit) {
             Diagnosis::Fails(error) => {
-                known.extend(findings.versions(&waiting.commit));
+                stored_versions.extend(findings.versions(&waiting.commit));
                 waiting.answer(Err(error));
             }
             Diagnosis::Holds => rest.push(waiting),
-            Diagnosis::HoldsAmended { needless, holders } => {
-                waiting.commit.amend(&needless, holders);
+            Diagnosis::HoldsAmended { unneeded, slots_missing } => {
+                waiting.commit.amend(&unneeded, slots_missing);
                 rest.push(waiting);
             }
         }
@@ -126,7 +135,7 @@ async fn reject_failed(db: &Database, group: Vec<PendingCommit>, known: &mut Sto
 
 fn halves(mut group: Vec<PendingCommit>) -> Vec<Vec<PendingCommit>> {
     let second = group.split_off(group.len() / 2);
-    // The next to be written is taken from the end: the older first.
+    // `write` takes the last group first, so the older half is last.
     vec![second, group]
 }
 

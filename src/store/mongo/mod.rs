@@ -1,23 +1,24 @@
 //! MongoDB: transactions on a replica set, or on a sharded cluster.
 //!
-//! | file | holds |
+//! | file | contents |
 //! | --- | --- |
-//! | `driver_runtime` | the runtime thread that the driver lives on |
-//! | `connection` | from a URI to a database that is ready |
-//! | `seeds` | what the servers in the URI are, and which errors stay |
+//! | `driver_runtime` | the runtime thread for the driver's calls |
+//! | `connection` | connection to a database: settings, indexes, feed |
+//! | `seeds` | checks of the URI and of its servers; permanent errors |
 //! | `schema` | collections, indexes, epoch and secrets |
 //! | `prepare` | a commit as statements, keys and requirements; pure |
-//! | `statements` | the statements of a group of commits as commands; pure |
-//! | `committer` | the queue, and what goes into which transaction |
-//! | `group` | a group of commits, from the first attempt to the last answer |
+//! | `statements` | the statements of a group of commits as commands |
+//! | `committer` | the queue, and the distribution of commits to transactions |
+//! | `group` | a group of commits, from its first attempt to its last answer |
 //! | `transaction` | one attempt |
-//! | `diagnosis` | who made an attempt miss |
-//! | `abandoned_transactions` | transactions that a dead process left open |
+//! | `diagnosis` | the commits that made an attempt fail a precondition |
+//! | `abandoned_transactions` | transactions that an ended process left open |
 //! | `feed` | the change stream |
 //! | `reads`, `dump` | the queries |
-//! | `fault` | errors of our own among the driver's |
+//! | `fault` | errors of this store in the driver's error type |
 //!
-//! No rule about tickets here, no clock but the server's, and nothing that outlives the store.
+//! The time of the store ([`Store::time`]) is the primary's wall clock. All state that outlives the process is in the
+//! database. The store contains no rule about tickets.
 
 mod abandoned_transactions;
 mod committer;
@@ -70,16 +71,16 @@ use crate::{
     tasks::supervise,
 };
 
-/// How long the start may take, indexes and the events of the last minutes included.
+/// Time limit of the start, including the indexes and the events of the last minutes.
 const START_MAX: Duration = Duration::from_secs(120);
-/// How much later than its deadline a commit's answer may come, before it is taken for lost.
+/// Time after the deadline of a commit that its caller waits for the answer. After it the outcome is unknown.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
-/// Bound on the search for another member that answers, while the primary does not.
+/// Time limit for the search for another member that answers while the primary does not.
 const MEMBER_MAX: Duration = Duration::from_secs(1);
 const MEMBER_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why the store cannot be used: one line for the operator who set `MONGODB_URI`. It contains no password.
+/// The reason why the store cannot be used, as one line for the operator who set `MONGODB_URI`. It contains no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("MONGODB_URI: {reason}")]
 pub struct ConnectError {
@@ -96,7 +97,8 @@ impl ConnectError {
         Self { reason: reason.into(), is_permanent: false }
     }
 
-    /// Whether another attempt must fail too: the URI is wrong, its credentials are, or there is no replica set.
+    /// Returns whether every other attempt would fail too: the URI or its credentials are wrong, or there is no replica
+    /// set.
     pub fn is_permanent(&self) -> bool {
         self.is_permanent
     }
@@ -104,46 +106,47 @@ impl ConnectError {
 
 impl From<Error> for ConnectError {
     fn from(error: Error) -> Self {
-        Self { reason: describe(&error), is_permanent: seeds::stays(&error) }
+        Self { reason: describe(&error), is_permanent: seeds::is_permanent(&error) }
     }
 }
 
-/// A store on a MongoDB database, which it may share with any number of others.
+/// A [`Store`] on a MongoDB database. Any number of replicas may share the database.
 pub struct MongoStore {
     connection: MongoConnection,
     feed: FeedLog,
-    /// `None` once it is closed.
+    /// `None` after the store was closed.
     queue: Mutex<Option<CommitQueue>>,
     committer: Mutex<Option<JoinHandle<()>>>,
     follower: JoinHandle<()>,
-    /// The last field: everything above runs there.
+    /// Last field, because it must be dropped after the fields above, which use it.
     driver_runtime: DriverRuntime,
 }
 
 impl MongoStore {
-    /// Connects, prepares the database if need be, and opens the feed with the events of the last five minutes.
+    /// Connects, creates missing indexes, and opens the feed with the events of the last five minutes.
     ///
     /// # Errors
-    /// If the URI is wrong, no server answers within seconds, or what answers is no replica set.
+    /// The URI or its credentials are wrong, the database is not ready within `START_MAX`, or the server is neither a
+    /// member of the replica set nor a mongos.
     pub async fn connect(uri: &str) -> Result<Arc<Self>, ConnectError> {
-        let driver_runtime =
-            DriverRuntime::start().map_err(|error| ConnectError::transient(format!("no thread for the driver: {error}")))?;
+        let driver_runtime = DriverRuntime::start()
+            .map_err(|error| ConnectError::transient(format!("the thread for the driver cannot be started: {error}")))?;
         let uri = uri.to_owned();
         let opened = driver_runtime.spawn(timeout(START_MAX, open(uri))).await;
-        let (connection, tail) = match opened {
+        let (connection, feed_follower) = match opened {
             Ok(Ok(opened)) => opened?,
             Ok(Err(_)) => return Err(ConnectError::transient(format!("not ready within {START_MAX:?}"))),
             Err(_) => return Err(ConnectError::transient("the start was interrupted")),
         };
-        let feed = tail.log().clone();
+        let feed = feed_follower.log().clone();
         let (queue, committer) = CommitQueue::new(connection.clone());
         let committer = Mutex::new(Some(driver_runtime.spawn(committer)));
-        let tail = Arc::new(tokio::sync::Mutex::new(tail));
-        let follower = driver_runtime.spawn(supervise("feed", move || FeedFollower::follow(Arc::clone(&tail))));
+        let feed_follower = Arc::new(tokio::sync::Mutex::new(feed_follower));
+        let follower = driver_runtime.spawn(supervise("feed", move || FeedFollower::follow(Arc::clone(&feed_follower))));
         Ok(Arc::new(Self { connection, feed, queue: Mutex::new(Some(queue)), committer, follower, driver_runtime }))
     }
 
-    /// The database, for what keeps documents of its own beside the marketplace's: the sandbox's ledger.
+    /// Returns the database, for the ledger of the sandbox, which has its own documents in it.
     pub fn database(&self) -> &Database {
         &self.connection.db
     }
@@ -157,11 +160,11 @@ impl MongoStore {
         self.driver_runtime.call(READ_MAX, read(self.connection.db.clone())).await
     }
 
-    async fn by_id<T>(&self, place: CommitCollection, id: String) -> Result<Option<T>, Unavailable>
+    async fn by_id<T>(&self, collection: CommitCollection, id: String) -> Result<Option<T>, Unavailable>
     where
         T: serde::de::DeserializeOwned + Send + Sync + 'static,
     {
-        self.read(move |db| reads::find_one(db, place, doc! { "_id": id })).await
+        self.read(move |db| reads::find_one(db, collection, doc! { "_id": id })).await
     }
 
     async fn submit(&self, commit: &Commit) -> Result<(), CommitError> {
@@ -211,7 +214,7 @@ impl Store for MongoStore {
     }
 
     async fn other_member_answers(&self) -> bool {
-        // Not the primary: one that was stopped or cut off still counts as one for a while.
+        // Only secondaries are asked, because the driver still selects a stopped or isolated primary for some time.
         let secondary = SelectionCriteria::ReadPreference(ReadPreference::Secondary { options: None });
         let admin = self.connection.db.client().database("admin");
         let search = async move {
@@ -313,7 +316,7 @@ impl Store for MongoStore {
     }
 
     async fn close(&self) {
-        // Without its way in the committer ends, once everything that was in line is answered: each within its deadline.
+        // After the queue is dropped, the committer answers the waiting commits within their deadlines and ends.
         drop(self.queue.lock().take());
         let committer = self.committer.lock().take();
         if let Some(committer) = committer {

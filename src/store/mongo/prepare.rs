@@ -1,4 +1,4 @@
-//! A commit as statements for MongoDB, with what each needs to find. Pure; done by the caller, on the caller's thread.
+//! Conversion of a commit into statements for MongoDB, with their requirements. Pure; runs on the caller's thread.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -8,15 +8,15 @@ use uuid::Uuid;
 
 use super::{
     schema::CommitCollection,
-    statements::{Action, DocumentUpdate, Statement, UpdateAction, at_version, with_room},
+    statements::{Action, DocumentUpdate, Statement, UpdateAction, at_version, with_free_slot},
 };
 use crate::{
     domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId, Version},
     store::{Commit, CommitError, Write},
 };
 
-/// A document, or an email address, that a commit touches. Two commits with a key in common are never written at once.
-/// What has a text for an id is known by its hash: a collision makes one commit wait for another, no more.
+/// Key of a document or of an email address that a commit touches. The committer does not write two commits with a common
+/// key at the same time. A text id is represented by its hash: a collision only makes one commit wait for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ConflictKey(KeyKind, u128);
 
@@ -33,64 +33,46 @@ impl ConflictKey {
         Self(kind, u128::from(hasher.finish()))
     }
 
-    fn document(place: CommitCollection, id: Uuid) -> Self {
-        Self(KeyKind::Document(place), id.as_u128())
+    fn document(collection: CommitCollection, id: Uuid) -> Self {
+        Self(KeyKind::Document(collection), id.as_u128())
     }
 }
 
-/// What must be so for a commit's statements to match, and how it is answered when it is not.
+/// A precondition of the statements of a commit.
 #[derive(Debug, Clone)]
 pub(super) enum Requirement {
-    Absent {
-        place: CommitCollection,
-        id: String,
-        key: ConflictKey,
-        otherwise: CommitError,
-    },
-    Version {
-        place: CommitCollection,
-        id: String,
-        key: ConflictKey,
-        is: Version,
-    },
-    EmailFree {
-        user: String,
-        email: String,
-    },
-    /// Less than `locks_max` locks held. Whoever has no document of locks yet gets one.
-    Room {
-        user: String,
-        locks_max: u32,
-    },
-    /// A document of locks, or nothing is to be freed: `statement` is dropped.
-    Holder {
-        user: String,
-        statement: usize,
-    },
-    /// No document of locks, or none is to be made: `statement` is dropped.
-    NoHolder {
-        user: String,
-        statement: usize,
-    },
+    /// The document does not exist. Otherwise the commit fails with `otherwise`.
+    Absent { collection: CommitCollection, id: String, key: ConflictKey, otherwise: CommitError },
+    /// The document has the version `is`. Otherwise the commit fails with [`CommitError::Stale`].
+    Version { collection: CommitCollection, id: String, key: ConflictKey, is: Version },
+    /// No user but `user` has the email. Otherwise the commit fails with [`CommitError::EmailInUse`].
+    EmailFree { user: String, email: String },
+    /// The user holds fewer than `locks_max` locks. Otherwise the commit fails with [`CommitError::SlotsFull`]. If the
+    /// user has no document of locks, one is created.
+    FreeSlot { user: String, locks_max: u32 },
+    /// The user has a document of locks. Otherwise the statement with the index `statement` has no effect and is dropped.
+    SlotsExist { user: String, statement: usize },
+    /// The user has no document of locks. Otherwise the statement with the index `statement`, which creates it, is dropped.
+    SlotsAbsent { user: String, statement: usize },
 }
 
-/// A commit, ready to be sent together with others.
+/// A commit as statements, ready to be sent together with other commits.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub statements: Vec<Statement>,
-    /// In the order of the commit's writes: the first that does not hold is the answer.
+    /// In the order of the commit's writes. The first that does not hold decides the answer.
     pub requirements: Vec<Requirement>,
     pub keys: Vec<ConflictKey>,
-    /// The version that it gives to each document. One that has it already makes the commit stale.
+    /// New version of each versioned document. If a stored document already has this version, the commit is stale.
     pub versions: Vec<(ConflictKey, Version)>,
-    /// Its part of the transaction's document of events.
+    /// Part of the commit in the transaction's document of events.
     pub entry: Option<RawDocumentBuf>,
     pub at: Timestamp,
-    /// The size of it all, encoded.
+    /// Encoded size of the statements and the events.
     pub bytes: usize,
 }
 
-/// The events of one commit, as they are stored.
+/// The events of one commit in their stored form.
 #[derive(Serialize)]
 struct EventsEntry<'a> {
     at: Timestamp,
@@ -98,8 +80,10 @@ struct EventsEntry<'a> {
 }
 
 impl Prepared {
+    /// Converts a commit.
+    ///
     /// # Errors
-    /// A number that BSON cannot hold (a version beyond 2^63).
+    /// A number that BSON cannot represent (a version of 2^63 or more).
     pub fn new(commit: &Commit) -> Result<Self, Error> {
         let mut prepared = Self {
             statements: Vec::with_capacity(commit.writes.len()),
@@ -121,26 +105,27 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Drops statements that turned out to have nothing to do, and makes documents of locks that turned out to be missing.
-    pub fn amend(&mut self, needless: &[usize], holders: Vec<String>) {
+    /// Drops the statements with the indexes `unneeded`, which have no effect, and adds statements that create the
+    /// documents of locks of the users `slots_missing`.
+    pub fn amend(&mut self, unneeded: &[usize], slots_missing: Vec<String>) {
         let mut indexes = 0..;
-        self.statements.retain(|_| indexes.next().is_none_or(|index| !needless.contains(&index)));
+        self.statements.retain(|_| indexes.next().is_none_or(|index| !unneeded.contains(&index)));
         self.requirements.retain_mut(|requirement| match requirement {
-            Requirement::Holder { statement, .. } | Requirement::NoHolder { statement, .. } => {
-                let dropped = needless.contains(statement);
-                *statement -= needless.iter().filter(|needless| *needless < statement).count();
+            Requirement::SlotsExist { statement, .. } | Requirement::SlotsAbsent { statement, .. } => {
+                let dropped = unneeded.contains(statement);
+                *statement -= unneeded.iter().filter(|unneeded| *unneeded < statement).count();
                 !dropped
             }
             _ => true,
         });
-        for user in holders {
-            // In front: who asks for room in it later finds it made.
-            self.requirements.insert(0, Requirement::NoHolder { user: user.clone(), statement: self.statements.len() });
-            self.push_holder(&user);
+        for user in slots_missing {
+            // At the front, so that a later requirement of a free slot finds the document.
+            self.requirements.insert(0, Requirement::SlotsAbsent { user: user.clone(), statement: self.statements.len() });
+            self.create_slots(&user);
         }
     }
 
-    fn push_holder(&mut self, user: &str) {
+    fn create_slots(&mut self, user: &str) {
         self.insert(CommitCollection::Slots, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
     }
 
@@ -181,38 +166,38 @@ impl Prepared {
         Ok(())
     }
 
-    fn insert(&mut self, place: CommitCollection, document: RawDocumentBuf) {
-        self.statements.push(Statement { place, action: Action::Insert(document) });
+    fn insert(&mut self, collection: CommitCollection, document: RawDocumentBuf) {
+        self.statements.push(Statement { collection, action: Action::Insert(document) });
     }
 
-    fn update(&mut self, place: CommitCollection, update: DocumentUpdate) {
-        self.statements.push(Statement { place, action: Action::DocumentUpdate(update) });
+    fn update(&mut self, collection: CommitCollection, update: DocumentUpdate) {
+        self.statements.push(Statement { collection, action: Action::DocumentUpdate(update) });
     }
 
-    fn delete(&mut self, place: CommitCollection, delete: RawDocumentBuf) {
-        self.statements.push(Statement { place, action: Action::Delete(delete) });
+    fn delete(&mut self, collection: CommitCollection, delete: RawDocumentBuf) {
+        self.statements.push(Statement { collection, action: Action::Delete(delete) });
     }
 
-    /// A document that is written only over the version before.
-    fn versioned(&mut self, place: CommitCollection, id: Uuid, version: Version, document: RawDocumentBuf) {
-        self.expect_version(place, id, version);
+    /// Adds a document that replaces only its previous version.
+    fn versioned(&mut self, collection: CommitCollection, id: Uuid, version: Version, document: RawDocumentBuf) {
+        self.expect_version(collection, id, version);
         match version.checked_sub(1) {
-            None => self.insert(place, document),
+            None => self.insert(collection, document),
             Some(before) => {
                 let (guard, value) = (at_version(before), document.into());
-                self.update(place, DocumentUpdate { id: id.to_string(), guard, change: UpdateAction::Replace, value });
+                self.update(collection, DocumentUpdate { id: id.to_string(), guard, change: UpdateAction::Replace, value });
             }
         }
     }
 
-    fn expect_version(&mut self, place: CommitCollection, id: Uuid, version: Version) {
-        let key = ConflictKey::document(place, id);
+    fn expect_version(&mut self, collection: CommitCollection, id: Uuid, version: Version) {
+        let key = ConflictKey::document(collection, id);
         self.keys.push(key);
         self.versions.push((key, version));
         let id = id.to_string();
         self.requirements.push(match version.checked_sub(1) {
-            None => Requirement::Absent { place, id, key, otherwise: CommitError::Stale },
-            Some(is) => Requirement::Version { place, id, key, is },
+            None => Requirement::Absent { collection, id, key, otherwise: CommitError::Stale },
+            Some(is) => Requirement::Version { collection, id, key, is },
         });
     }
 
@@ -223,19 +208,20 @@ impl Prepared {
         self.keys.push(ConflictKey::text(KeyKind::Email, user.email.as_str()));
         if user.version == 0 {
             self.keys.push(ConflictKey::document(CommitCollection::Slots, id));
-            self.requirements.push(Requirement::NoHolder { user: id.to_string(), statement: self.statements.len() });
-            self.push_holder(&id.to_string());
+            self.requirements.push(Requirement::SlotsAbsent { user: id.to_string(), statement: self.statements.len() });
+            self.create_slots(&id.to_string());
         }
         Ok(())
     }
 
-    /// The guard is a write, not a read: under snapshot isolation a sign-in that only read the user would pass a change of
-    /// the password at the same moment. Two writes of one document never pass each other.
+    /// Adds a session. The version check of the user is a write, not a read: under snapshot isolation a sign-in that only
+    /// read the user would succeed together with a concurrent change of the password. Two concurrent writes of one
+    /// document conflict.
     fn open_session(&mut self, session: &Session, user_version: Version) -> Result<(), Error> {
         let user = session.user.uuid();
         let key = ConflictKey::document(CommitCollection::Users, user);
         self.keys.push(key);
-        self.requirements.push(Requirement::Version { place: CommitCollection::Users, id: user.to_string(), key, is: user_version });
+        self.requirements.push(Requirement::Version { collection: CommitCollection::Users, id: user.to_string(), key, is: user_version });
         let guard = at_version(user_version);
         self.update(
             CommitCollection::Users,
@@ -247,11 +233,11 @@ impl Prepared {
         Ok(())
     }
 
-    fn insert_once(&mut self, place: CommitCollection, id: &str, otherwise: CommitError, document: RawDocumentBuf) {
-        let key = ConflictKey::text(KeyKind::Document(place), id);
+    fn insert_once(&mut self, collection: CommitCollection, id: &str, otherwise: CommitError, document: RawDocumentBuf) {
+        let key = ConflictKey::text(KeyKind::Document(collection), id);
         self.keys.push(key);
-        self.requirements.push(Requirement::Absent { place, id: id.into(), key, otherwise });
-        self.insert(place, document);
+        self.requirements.push(Requirement::Absent { collection, id: id.into(), key, otherwise });
+        self.insert(collection, document);
     }
 
     fn slot(&mut self, change: &SlotChange) {
@@ -260,22 +246,22 @@ impl Prepared {
         let (user, order) = (user.to_string(), order.to_string());
         let (guard, change) = match *change {
             SlotChange::Take { locks_max, .. } => {
-                self.requirements.push(Requirement::Room { user: user.clone(), locks_max });
-                (with_room(locks_max), UpdateAction::Take)
+                self.requirements.push(Requirement::FreeSlot { user: user.clone(), locks_max });
+                (with_free_slot(locks_max), UpdateAction::Take)
             }
             SlotChange::Free { .. } => {
-                self.requirements.push(Requirement::Holder { user: user.clone(), statement: self.statements.len() });
+                self.requirements.push(Requirement::SlotsExist { user: user.clone(), statement: self.statements.len() });
                 (RawDocumentBuf::new(), UpdateAction::Free)
             }
         };
         self.update(CommitCollection::Slots, DocumentUpdate { id: user, guard, change, value: order.into() });
     }
 
-    /// Kept with the user's locks: whose payment is declined holds one, so the document is there.
+    /// Adds a declined payment to the user's document of locks. The document exists, because the user holds or held a lock.
     fn decline(&mut self, user: UserId, at: Timestamp) {
         self.keys.push(ConflictKey::document(CommitCollection::Slots, user.uuid()));
         let user = user.to_string();
-        self.requirements.push(Requirement::Holder { user: user.clone(), statement: self.statements.len() });
+        self.requirements.push(Requirement::SlotsExist { user: user.clone(), statement: self.statements.len() });
         self.update(
             CommitCollection::Slots,
             DocumentUpdate { id: user, guard: RawDocumentBuf::new(), change: UpdateAction::Decline, value: RawBson::Int64(at.0) },
@@ -303,7 +289,8 @@ impl Prepared {
     }
 }
 
-/// A user's id has 36 characters and no space: no two pairs share a text.
+/// Returns the id of an idempotency record. A user id has 36 characters and no space, so two different pairs have different
+/// ids.
 pub(super) fn idempotency_id(user: &str, key: &str) -> String {
     format!("{user} {key}")
 }

@@ -1,7 +1,8 @@
-//! Collections, their indexes, and what the database knows of itself.
+//! Collections, their indexes, and the stored epoch and secrets.
 //!
-//! Documents are the domain types in their serde form. Beside their fields some have more, which reads of the domain type
-//! pass over: `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is not Final, `signIns` on a user. No index without a query: each is there for the one named beside it.
+//! Documents are the domain types in their serde form. Some have additional fields, which reads of the domain type ignore:
+//! `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is not Final, and `signIns` on a user. Each index
+//! exists for the query in the comment next to it; the indexes on `purgeAt` exist for MongoDB's TTL deletion.
 
 use std::time::Duration;
 
@@ -21,12 +22,13 @@ pub(super) enum CommitCollection {
     Orders,
     Charges,
     Users,
-    /// The locks that each user holds, and when their payments were declined: `{_id: user, locks: [order], declines: [ms]}`. Apart from the user, since it is written at another
-    /// rhythm and on other conditions; made with the user, or else by their first lock.
+    /// Locks and declined payments of each user: `{_id: user, locks: [order], declines: [ms]}`. It is separate from the
+    /// user, because it is written at other times and on other conditions. It is created with the user, or else by the
+    /// first lock.
     Slots,
     Sessions,
     Idempotency,
-    /// The processor's events that were dealt with.
+    /// Handled events of the processor.
     Deliveries,
 }
 
@@ -50,16 +52,16 @@ impl CommitCollection {
 
 /// One document for each transaction: the events of all its commits.
 pub(super) const EVENTS: &str = "events";
-/// Hits that are counted for a while.
+/// Counters of hits.
 pub(super) const COUNTERS: &str = "counters";
 /// The epoch and the secrets.
 const META: &str = "meta";
 
-/// Waiting for another replica that builds the same index at the same moment.
+/// Maximum number of attempts, because another replica may create the same index at the same time.
 const INDEX_ATTEMPTS_MAX: usize = 5;
 const INDEX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Creates every index that is not there yet, and with it its collection. Any number of replicas may do so at once.
+/// Creates missing indexes and their collections. Any number of replicas may do so at the same time.
 pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
     let expiry = || index(doc! { "purgeAt": 1 }, IndexOptions::builder().expire_after(Duration::ZERO).build());
     let where_exists = |path: &str| IndexOptions::builder().partial_filter_expression(doc! { path: { "$exists": true } }).build();
@@ -90,7 +92,7 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
                 index(doc! { "open": 1, "_id": 1 }, IndexOptions::builder().partial_filter_expression(doc! { "open": true }).build()),
             ],
         ),
-        // user_by_email; and no address belongs to two
+        // user_by_email; the index also makes email addresses unique
         (CommitCollection::Users.name(), vec![index(doc! { "email": 1 }, IndexOptions::builder().unique(true).build())]),
         // closing all sessions of a user
         (CommitCollection::Sessions.name(), vec![index(doc! { "user": 1 }, plain()), expiry()]),
@@ -110,41 +112,42 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
             tokio::time::sleep(INDEX_RETRY_PAUSE).await;
         }
     }
-    // It has no index of its own, and making it in the middle of a transaction conflicts with all others.
+    // The collection has no index that creates it. Its creation inside a transaction would conflict with other
+    // transactions.
     match db.create_collection(CommitCollection::Slots.name()).await {
         Err(error) if !matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS) => Err(error),
         _ => Ok(()),
     }
 }
 
-/// MongoDB's code for a collection that is there already.
+/// MongoDB's error code for a collection that already exists (NamespaceExists).
 const NAMESPACE_EXISTS: i32 = 48;
 
 fn index(keys: Document, options: IndexOptions) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()
 }
 
-/// The life of this database: drawn by whichever replica comes first, the same for all.
+/// Returns the epoch of this database. The first replica draws it; all replicas share it.
 pub(super) async fn epoch(db: &Database) -> Result<u32, Error> {
     let drawn = rand::random_range(1..=u32::MAX);
     match insert_if_absent(db, "epoch", Bson::Int64(i64::from(drawn))).await? {
         Bson::Int64(epoch) => u32::try_from(epoch).map_err(|_| fault("the stored epoch is out of range")),
-        other => Err(fault(format!("the stored epoch is {other}"))),
+        other => Err(fault(format!("the stored epoch is not an integer: {other}"))),
     }
 }
 
-/// The secret called `name`, made by whichever replica comes first.
+/// Returns the secret `name`. The first replica that asks creates it.
 pub(super) async fn secret(db: &Database, name: &'static str) -> Result<[u8; 32], Error> {
     let mut drawn = [0u8; 32];
     getrandom::fill(&mut drawn).map_err(|error| fault(error.to_string()))?;
     let drawn = Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: drawn.to_vec() });
     match insert_if_absent(db, &secret_id(name), drawn).await? {
-        Bson::Binary(Binary { bytes, .. }) => bytes.try_into().map_err(|_| fault("the stored secret has another length")),
-        _ => Err(fault("the stored secret is no bytes")),
+        Bson::Binary(Binary { bytes, .. }) => bytes.try_into().map_err(|_| fault("the stored secret does not have 32 bytes")),
+        _ => Err(fault("the stored secret is not binary data")),
     }
 }
 
-/// Whether the secret called `name` was made.
+/// Returns whether the secret `name` exists.
 pub(super) async fn has_secret(db: Database, name: &'static str) -> Result<bool, Error> {
     Ok(db.collection::<Document>(META).find_one(doc! { "_id": secret_id(name) }).await?.is_some())
 }
@@ -160,7 +163,7 @@ async fn insert_if_absent(db: &Database, id: &str, value: Bson) -> Result<Bson, 
             .upsert(true)
             .return_document(mongodb::options::ReturnDocument::After)
     };
-    // Of two upserts at the same moment one fails on the unique key; the second time it finds the other's document.
+    // One of two concurrent upserts fails on the unique key. Its second attempt finds the document of the other.
     let found = match insert().await {
         Err(_) => insert().await?,
         Ok(found) => found,

@@ -1,7 +1,7 @@
-//! What stands behind a URI: whether it can be read, what its servers are, and which errors stay however long one waits.
+//! Checks of the URI and of the servers in it, and the classification of errors as transient or permanent.
 //!
-//! A server that is not there yet, a replica set that is not initiated, an election and an initial sync end by
-//! themselves. A URI that cannot be read, a standalone server, another replica set and wrong credentials do not.
+//! Transient: a server that does not run yet, a replica set that is not initiated, an election, an initial sync.
+//! Permanent: a URI that cannot be parsed, a standalone server, another replica set, wrong credentials.
 
 use bson::{Document, doc};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -13,32 +13,32 @@ use mongodb::{
 
 use super::{ConnectError, fault::describe};
 
-/// MongoDB's codes for refused credentials: Unauthorized, AuthenticationFailed.
+/// MongoDB's error codes for refused credentials: Unauthorized, AuthenticationFailed.
 const REFUSED: [i32; 2] = [13, 18];
 
-/// Reads the URI.
+/// Parses the URI.
 ///
 /// # Errors
-/// Permanent if the URI is wrong. The driver's words are withheld where they may quote a password.
+/// Permanent if the URI is wrong. The driver's text is replaced where it may quote a password.
 pub(super) async fn parse(uri: &str) -> Result<ClientOptions, ConnectError> {
     if !["mongodb://", "mongodb+srv://"].iter().any(|scheme| uri.starts_with(scheme)) {
-        return Err(ConnectError::permanent("a URI begins with mongodb:// or mongodb+srv://"));
+        return Err(ConnectError::permanent("the URI must begin with mongodb:// or mongodb+srv://"));
     }
     if uri.contains(char::is_whitespace) {
-        return Err(ConnectError::permanent("a URI holds no white space; in user name and password it is written as %20"));
+        return Err(ConnectError::permanent("the URI must not contain white space; write a space in the user name or the password as %20"));
     }
     ClientOptions::parse(uri).await.map_err(|error| match &*error.kind {
         ErrorKind::DnsResolve { .. } => ConnectError::transient(describe(&error)),
-        _ => ConnectError::permanent(withheld(&describe(&error), uri)),
+        _ => ConnectError::permanent(without_secrets(&describe(&error), uri)),
     })
 }
 
-/// `text`, unless it quotes a part of the URI that may be secret.
-fn withheld(text: &str, uri: &str) -> String {
+/// Returns `text`, or a hint instead if `text` quotes a part of the URI that may be secret.
+fn without_secrets(text: &str, uri: &str) -> String {
     const HINT: &str = "the URI cannot be read; in user name and password, characters such as : / ? # @ % must be percent-encoded";
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (authority, options) = rest.rsplit_once('?').unwrap_or((rest, ""));
-    // A password that is not encoded may reach beyond what looks like its end.
+    // A password that is not percent-encoded may contain separators, so every part of the URI before the options counts.
     let names = authority.split([':', '/', '@', ',', '%', '?', '#']);
     let values = options.split('&').filter_map(|option| option.split_once('=')).filter(|(name, _)| {
         let name = name.to_ascii_lowercase();
@@ -48,15 +48,15 @@ fn withheld(text: &str, uri: &str) -> String {
     if secrets.any(|part| text.contains(part)) { HINT.into() } else { text.into() }
 }
 
-/// What a server says that it is.
+/// Role of a server, from its reply to `hello`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ServerRole {
-    /// A member of the replica set that is asked for, or a router of a sharded cluster.
+    /// A member of the expected replica set, or a router of a sharded cluster.
     Usable,
     /// A member of another replica set.
     Other,
     Standalone,
-    /// Started with `--replSet`; the replica set is not initiated, or this member was not added to it.
+    /// Started with `--replSet`, but the replica set is not initiated or the server was not added to it.
     Uninitiated,
 }
 
@@ -72,12 +72,12 @@ impl ServerRole {
     }
 }
 
-/// Asks every server of the URI what it is, until one is usable or what it says stays wrong.
+/// Asks the servers of the URI for their roles, until one is usable or one has a permanently wrong role.
 ///
 /// # Errors
-/// What stands in the way of an opening.
+/// The reason why no server is usable.
 pub(super) async fn identify(options: &ClientOptions) -> Result<(), ConnectError> {
-    // A load balancer takes no direct connections.
+    // A load balancer does not accept direct connections.
     if options.load_balanced == Some(true) {
         return Ok(());
     }
@@ -88,10 +88,12 @@ pub(super) async fn identify(options: &ClientOptions) -> Result<(), ConnectError
     while let Some(answer) = answers.next().await {
         match answer.map(|hello| ServerRole::of(&hello, set)) {
             Ok(ServerRole::Usable) => return Ok(()),
-            Ok(ServerRole::Other) => return Err(ConnectError::permanent("replicaSet names another replica set than the server's")),
+            Ok(ServerRole::Other) => {
+                return Err(ConnectError::permanent("the option replicaSet names another replica set than that of the server"));
+            }
             Ok(ServerRole::Standalone) => {
                 return Err(ConnectError::permanent(
-                    "the server is no replica set: transactions and change streams need one (mongod --replSet)",
+                    "the server is no replica set member: transactions and change streams need a replica set (mongod --replSet)",
                 ));
             }
             Ok(ServerRole::Uninitiated) => is_uninitiated = true,
@@ -101,7 +103,7 @@ pub(super) async fn identify(options: &ClientOptions) -> Result<(), ConnectError
     Err(if is_uninitiated { ConnectError::transient("the replica set is not initiated yet") } else { reason })
 }
 
-/// Asks one server directly, without credentials: it answers before it has users.
+/// Sends `hello` to one server directly, without credentials, because it also answers before it has users.
 async fn hello(options: &ClientOptions, host: &ServerAddress) -> Result<Document, Error> {
     let mut direct = options.clone();
     direct.hosts = vec![host.clone()];
@@ -111,8 +113,8 @@ async fn hello(options: &ClientOptions, host: &ServerAddress) -> Result<Document
     Client::with_options(direct)?.database("admin").run_command(doc! { "hello": 1 }).await
 }
 
-/// Whether the error would come again with every attempt.
-pub(super) fn stays(error: &Error) -> bool {
+/// Returns whether every other attempt would fail with the same error.
+pub(super) fn is_permanent(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Authentication { .. } | ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } => true,
         ErrorKind::Command(command) => REFUSED.contains(&command.code),
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn unreadable_uri_is_permanent_and_its_password_is_withheld() {
+    async fn unparsable_uri_is_a_permanent_error_without_the_password() {
         let mut refused = 0;
         for uri in [
             "mongodb://user:hunter2",
@@ -139,7 +141,7 @@ mod tests {
         ] {
             let error = match parse(uri).await {
                 Err(error) => error,
-                // The driver may take it; then its port or host is wrong, which is found out later.
+                // The driver may accept the URI. Its wrong host or port is then found at the connection.
                 Ok(_) => continue,
             };
             refused += 1;
@@ -147,23 +149,23 @@ mod tests {
             let text = error.to_string();
             assert!(!text.contains("ter2") && !text.contains("hun") && !text.contains('\n'), "{uri}: {text}");
         }
-        assert!(refused >= 5, "{refused} of them were refused");
+        assert!(refused >= 5, "only {refused} of the URIs were refused");
     }
 
     #[tokio::test]
-    async fn wrong_option_is_named() {
+    async fn error_of_a_wrong_option_contains_its_name() {
         let error = parse("mongodb://user:hunter2@host/?maxPoolSize=many").await.expect_err("not a number").to_string();
         assert!(error.contains("maxPoolSize") || error.contains("maxpoolsize"), "{error}");
     }
 
     #[test]
-    fn servers_are_told_apart_by_their_hello() {
-        let kind = |hello: Document| ServerRole::of(&hello, Some("rs0"));
-        assert_eq!(kind(doc! { "setName": "rs0", "secondary": false }), ServerRole::Usable);
-        assert_eq!(kind(doc! { "setName": "other" }), ServerRole::Other);
-        assert_eq!(kind(doc! { "msg": "isdbgrid" }), ServerRole::Usable);
-        assert_eq!(kind(doc! { "isreplicaset": true, "isWritablePrimary": false }), ServerRole::Uninitiated);
-        assert_eq!(kind(doc! { "isWritablePrimary": true }), ServerRole::Standalone);
+    fn role_of_a_server_follows_from_its_hello_reply() {
+        let role = |hello: Document| ServerRole::of(&hello, Some("rs0"));
+        assert_eq!(role(doc! { "setName": "rs0", "secondary": false }), ServerRole::Usable);
+        assert_eq!(role(doc! { "setName": "other" }), ServerRole::Other);
+        assert_eq!(role(doc! { "msg": "isdbgrid" }), ServerRole::Usable);
+        assert_eq!(role(doc! { "isreplicaset": true, "isWritablePrimary": false }), ServerRole::Uninitiated);
+        assert_eq!(role(doc! { "isWritablePrimary": true }), ServerRole::Standalone);
         assert_eq!(ServerRole::of(&doc! { "setName": "any" }, None), ServerRole::Usable);
     }
 }

@@ -1,9 +1,9 @@
-//! What commits do to documents, and the commands that do it for a whole group of them. Pure.
+//! The statements of commits, and the commands that execute the statements of a group of commits.
 //!
-//! An update is what MongoDB is slowest at: each statement is parsed, planned and executed by itself, which for a ticket
-//! takes five times as long as inserting it. So updates that differ only in the document and in what it becomes are one
-//! statement: it finds all of them by their ids, and picks for each what is meant for it. `docs/performance.md` has the
-//! figures.
+//! Updates are the slowest operation of MongoDB: each statement is parsed, planned and executed separately, which for a
+//! ticket takes five times as long as an insert. Updates that differ only in their document and their value are therefore
+//! one statement. It finds all documents by their ids and selects the value of each by its id. The figures are in
+//! docs/adr/0009-speed.md, "Updates of a kind are one statement".
 
 use bson::{
     RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp,
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::domain::{Millis, Policy, Version};
 
-/// How long events are kept, from the time of their commit.
+/// Time for which events are kept, counted from their commit.
 const EVENTS_KEPT: Millis = Millis::from_mins(30 * 24 * 60);
 
-/// What a commit does to one document, or with [`Action::Delete`] to some.
+/// A change of one document, or with [`Action::Delete`] of any number of documents.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
-    pub place: CommitCollection,
+    pub collection: CommitCollection,
     pub action: Action,
 }
 
@@ -34,11 +34,11 @@ pub(super) enum Action {
     Insert(RawDocumentBuf),
     /// Must match exactly one document.
     DocumentUpdate(DocumentUpdate),
-    /// One entry of a `delete` command, for what is there.
+    /// One entry of a `delete` command. It may match any number of documents.
     Delete(RawDocumentBuf),
 }
 
-/// A change of the document `id`, if `guard` holds of it.
+/// An update of the document `id` on the condition `guard`.
 #[derive(Debug, Clone)]
 pub(super) struct DocumentUpdate {
     pub id: String,
@@ -49,20 +49,20 @@ pub(super) struct DocumentUpdate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UpdateAction {
-    /// The document becomes the value.
+    /// Replaces the document with the value.
     Replace,
-    /// The value is added to its `locks`.
+    /// Adds the value to `locks`.
     Take,
-    /// The value is taken from its `locks`.
+    /// Removes the value from `locks`.
     Free,
-    /// The value is added to its `declines`, of which the newest are kept.
+    /// Adds the value to `declines`, and keeps only the newest ones.
     Decline,
-    /// Its `signIns` are one more; of the value nothing is used.
+    /// Adds one to `signIns`. Does not use the value.
     SignIn,
 }
 
 impl Statement {
-    /// Its size in a command, about.
+    /// Returns the approximate size in a command, in bytes.
     pub fn bytes(&self) -> usize {
         match &self.action {
             Action::Insert(document) | Action::Delete(document) => document.as_bytes().len(),
@@ -73,74 +73,81 @@ impl Statement {
     }
 }
 
-/// The document `id` as it was at `version`.
+/// Returns the condition that the document has this version.
 pub(super) fn at_version(version: Version) -> RawDocumentBuf {
-    // The control of every race test: with the guard taken out, it must find the double sale.
+    // The negative control of the race tests: without the version check they must find a double sale.
     fail::fail_point!("store::unguarded", |_| RawDocumentBuf::new());
-    // A version that BSON cannot hold matches nothing; its document could not be encoded in the first place.
+    // No document matches -1. A version that BSON cannot represent does not get here, because its document cannot be encoded.
     rawdoc! { "version": i64::try_from(version).unwrap_or(-1) }
 }
 
-/// A document of locks with less than `locks_max` of them: there is room for one more where the last place is empty.
-pub(super) fn with_room(locks_max: u32) -> RawDocumentBuf {
-    let last = CString::try_from(format!("locks.{}", locks_max.saturating_sub(1))).expect("digits hold no NUL");
-    let mut room = RawDocumentBuf::new();
-    room.append(last, rawdoc! { "$exists": false });
-    room
+/// Returns the condition that a document of locks has fewer than `locks_max` entries: the array has no element with the
+/// last allowed index.
+pub(super) fn with_free_slot(locks_max: u32) -> RawDocumentBuf {
+    let last = CString::try_from(format!("locks.{}", locks_max.saturating_sub(1))).expect("the name of the field contains no NUL");
+    let mut condition = RawDocumentBuf::new();
+    condition.append(last, rawdoc! { "$exists": false });
+    condition
 }
 
-/// A command of a transaction, and how many documents it must match.
+/// A command of a transaction, and the number of documents that it must match.
 #[derive(Debug)]
 pub(super) struct TransactionStep {
     pub command: RawDocumentBuf,
     pub matches: Option<i64>,
 }
 
-/// The statements of all commits, one command for each collection and action.
+/// Returns the commands for the statements of all commits: one command for each collection and action.
 ///
-/// New users come first, with their documents of locks, since the session of a sign-up is opened over them; sessions are
-/// closed before others are opened.
+/// Inserts of users and of their documents of locks are first, because the session of a sign-up requires its user. Sessions
+/// are deleted before new ones are inserted.
 pub(super) fn steps(group: &[PendingCommit]) -> Vec<TransactionStep> {
     let first = [CommitCollection::Users, CommitCollection::Slots];
-    let mut steps: Vec<TransactionStep> = first.into_iter().filter_map(|place| inserts(group, place)).collect();
-    steps.extend(CommitCollection::ALL.into_iter().filter_map(|place| updates(group, place)));
+    let mut steps: Vec<TransactionStep> = first.into_iter().filter_map(|collection| inserts(group, collection)).collect();
+    steps.extend(CommitCollection::ALL.into_iter().filter_map(|collection| updates(group, collection)));
     steps.extend(deletes(group, CommitCollection::Sessions));
-    steps.extend(CommitCollection::ALL.into_iter().filter(|place| !first.contains(place)).filter_map(|place| inserts(group, place)));
+    steps.extend(
+        CommitCollection::ALL
+            .into_iter()
+            .filter(|collection| !first.contains(collection))
+            .filter_map(|collection| inserts(group, collection)),
+    );
     steps.extend(events(group));
     steps
 }
 
-fn of(group: &[PendingCommit], place: CommitCollection) -> impl Iterator<Item = &Action> {
+fn actions(group: &[PendingCommit], collection: CommitCollection) -> impl Iterator<Item = &Action> {
     let all = group.iter().flat_map(|waiting| &waiting.commit.statements);
-    all.filter(move |statement| statement.place == place).map(|statement| &statement.action)
+    all.filter(move |statement| statement.collection == collection).map(|statement| &statement.action)
 }
 
-fn inserts(group: &[PendingCommit], place: CommitCollection) -> Option<TransactionStep> {
-    let documents = of(group, place).filter_map(|action| match action {
+fn inserts(group: &[PendingCommit], collection: CommitCollection) -> Option<TransactionStep> {
+    let documents = actions(group, collection).filter_map(|action| match action {
         Action::Insert(document) => Some(&**document),
         _ => None,
     });
     let documents = list(documents)?;
-    Some(TransactionStep { command: rawdoc! { "insert": place.name(), "documents": documents, "ordered": true }, matches: None })
+    Some(TransactionStep { command: rawdoc! { "insert": collection.name(), "documents": documents, "ordered": true }, matches: None })
 }
 
-fn deletes(group: &[PendingCommit], place: CommitCollection) -> Option<TransactionStep> {
-    let deletes = of(group, place).filter_map(|action| match action {
+fn deletes(group: &[PendingCommit], collection: CommitCollection) -> Option<TransactionStep> {
+    let deletes = actions(group, collection).filter_map(|action| match action {
         Action::Delete(delete) => Some(&**delete),
         _ => None,
     });
     let deletes = list(deletes)?;
-    Some(TransactionStep { command: rawdoc! { "delete": place.name(), "deletes": deletes, "ordered": true }, matches: None })
+    Some(TransactionStep { command: rawdoc! { "delete": collection.name(), "deletes": deletes, "ordered": true }, matches: None })
 }
 
-fn updates(group: &[PendingCommit], place: CommitCollection) -> Option<TransactionStep> {
-    let updates: Vec<&DocumentUpdate> = of(group, place)
+fn updates(group: &[PendingCommit], collection: CommitCollection) -> Option<TransactionStep> {
+    let updates: Vec<&DocumentUpdate> = actions(group, collection)
         .filter_map(|action| match action {
             Action::DocumentUpdate(update) => Some(update),
             _ => None,
         })
         .collect();
-    // In the order of the first of each. A document that a commit changes twice is in two statements: one finds it once.
+    // Groups are in the order of their first update. A document that a commit changes twice is in two statements, because
+    // one statement matches it once.
     let mut alike: Vec<Vec<&DocumentUpdate>> = Vec::new();
     for update in &updates {
         let same = |other: &DocumentUpdate| other.change == update.change && other.guard.as_bytes() == update.guard.as_bytes();
@@ -153,10 +160,10 @@ fn updates(group: &[PendingCommit], place: CommitCollection) -> Option<Transacti
     let statements: Vec<RawDocumentBuf> = alike.iter().map(|some| one_statement(some)).collect();
     let statements = list(statements.iter().map(|statement| &**statement))?;
     let matches = i64::try_from(updates.len()).ok();
-    Some(TransactionStep { command: rawdoc! { "update": place.name(), "updates": statements, "ordered": true }, matches })
+    Some(TransactionStep { command: rawdoc! { "update": collection.name(), "updates": statements, "ordered": true }, matches })
 }
 
-/// Updates of one kind under one guard, as one entry of an `update` command.
+/// Builds one entry of an `update` command from updates with the same action and the same condition.
 fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     if let [update] = updates {
         return single(update);
@@ -168,7 +175,7 @@ fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     }
     let (guard, change) = (&updates[0].guard, updates[0].change);
     let which = guarded(rawdoc! { "_id": { "$in": ids.clone() } }, guard);
-    // The place of the document's id among the ids is the place of its value among the values.
+    // The index of the document's id in `ids` is the index of its value in `values`.
     let value = rawdoc! { "$arrayElemAt": [{ "$literal": values }, { "$indexOfArray": [{ "$literal": ids }, "$_id"] }] };
     let change: RawBson = match change {
         UpdateAction::Replace => pipeline(rawdoc! { "$replaceWith": value }),
@@ -183,7 +190,8 @@ fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     rawdoc! { "q": which, "u": change, "multi": true }
 }
 
-/// The same for one document: without a pipeline it is faster, and one buyer alone waits for nothing else.
+/// Builds one entry of an `update` command for one document, without a pipeline. This is faster, for the common case of a
+/// single buyer.
 fn single(update: &DocumentUpdate) -> RawDocumentBuf {
     let value = update.value.clone();
     let change: RawBson = match update.change {
@@ -196,14 +204,15 @@ fn single(update: &DocumentUpdate) -> RawDocumentBuf {
     rawdoc! { "q": guarded(rawdoc! { "_id": update.id.as_str() }, &update.guard), "u": change }
 }
 
-/// How many declined payments of a user are kept, as `$slice` counts from the end.
+/// Returns the argument of `$slice` that keeps the newest declines of a user. It is negative, so that it counts from the
+/// end.
 fn newest_declines() -> i32 {
     -i32::from(Policy::DECLINES_PER_USER_MAX)
 }
 
 fn guarded(mut which: RawDocumentBuf, guard: &RawDocument) -> RawDocumentBuf {
     for field in guard {
-        let (name, value) = field.expect("it was built here");
+        let (name, value) = field.expect("the guard was built by this program");
         which.append(name, value);
     }
     which
@@ -223,13 +232,14 @@ fn list<'a>(documents: impl Iterator<Item = &'a RawDocument>) -> Option<RawArray
     (!list.is_empty()).then_some(list)
 }
 
-/// One document for all events of the transaction: the change stream tells of them in one piece, in this order.
+/// Inserts one document with all events of the transaction, so that the change stream returns them together and in this
+/// order.
 fn events(group: &[PendingCommit]) -> Option<TransactionStep> {
     let commits = list(group.iter().filter_map(|waiting| waiting.commit.entry.as_deref()))?;
     let newest = group.iter().map(|waiting| waiting.commit.at).max()?;
     let mut document = rawdoc! { "_id": ObjectId::new() };
-    // The server puts its cluster time here on insert, later than any commit that this one could have seen: so whoever
-    // reads the collection has the events in an order that agrees with their causes.
+    // The server replaces this value with its cluster time at the insert, which is later than every commit that this one
+    // could have read. Sorted by it, the events are in an order that agrees with their causes.
     document.append(cstr!("written"), Timestamp { time: 0, increment: 0 });
     document.append(cstr!("purgeAt"), date(newest + EVENTS_KEPT));
     document.append(cstr!("commits"), commits);

@@ -1,9 +1,9 @@
-//! One attempt to write a group of commits as one transaction, and what came of it.
+//! One attempt to write a group of commits as one transaction, and its outcome.
 //!
-//! Nothing here is ever cancelled half-way. A statement whose future is dropped may still reach the server and begin a
-//! transaction there that the driver knows nothing of, so that nobody would end it. So an attempt is a task of its own
-//! that runs to its end whoever stopped waiting for it; a [`CommitGate`] between the two settles, once, whether it may still
-//! commit.
+//! A statement whose future is dropped may still reach the server and begin a transaction there. The driver would not know
+//! of that transaction and would not abort it. An attempt is therefore a separate task, and its statements are not
+//! cancelled when the caller stops waiting. The task is dropped only after MongoDB has ended the transaction itself (60
+//! s). A [`CommitGate`] between the task and the caller decides once whether the attempt may still commit.
 
 use std::{
     sync::{
@@ -30,44 +30,45 @@ use super::{
     statements::{TransactionStep, steps},
 };
 
-/// How long the server may work on one statement (`maxTimeMS`) or on the commit.
+/// Time limit of the server for one statement (`maxTimeMS`) and for the commit.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
-/// A statement that has had no answer for so long will not get one: whoever was the primary is out of reach, and another may
-/// have been elected. A little more than the server itself may work on it.
+/// Time without a reply to a statement after which the attempt is abandoned: the primary is probably out of reach, and
+/// another may have been elected. It is slightly longer than the time limit of the server.
 const ANSWER_MAX: Duration = Duration::from_millis(2250);
-/// How long a majority of the members may take to have a commit (`wtimeout`).
+/// Time limit for the majority acknowledgment of a commit (`wtimeout`).
 const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(3);
-/// How long one `commitTransaction` may go without an answer before it is repeated.
+/// Time without a reply after which `commitTransaction` is sent again.
 const COMMIT_ANSWER_MAX: Duration = Duration::from_millis(1500);
-/// Between two `commitTransaction` of the same transaction.
+/// Pause between two `commitTransaction` commands of the same transaction.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// How long to wait for an abort. It is a courtesy to others: what is not committed never will be.
+/// Time limit for an abort. The abort only frees documents for other writers earlier: without a commit nothing is written.
 const ABORT_MAX: Duration = Duration::from_secs(1);
-/// MongoDB ends a transaction by itself after this time (`transactionLifetimeLimitSeconds`), so that then nothing is left
-/// to abort and the task may be dropped.
+/// Time after which MongoDB ends a transaction itself (`transactionLifetimeLimitSeconds`). Nothing is left to abort then,
+/// so the task may be dropped.
 const SERVER_FORGETS_AFTER: Duration = Duration::from_secs(60);
-/// MongoDB's code for a key that is there already.
+/// MongoDB's error code for a duplicate key.
 const DUPLICATE_KEY: i32 = 11000;
 
-/// What came of an attempt.
+/// Outcome of an attempt.
 #[derive(Debug)]
 pub(super) enum TransactionOutcome {
+    /// The transaction is committed.
     Done,
-    /// Nothing was written: a statement did not match, or a key is there already.
+    /// Nothing was written: a statement did not match, or a key already exists.
     PreconditionFailed,
-    /// Nothing was written; another attempt may well succeed.
+    /// Nothing was written. Another attempt may succeed.
     Transient(String),
-    /// Nothing was written, and another attempt would fare no better.
+    /// Nothing was written. Another attempt would fail too.
     Refused(String),
-    /// It may have been written, or may be yet.
+    /// The transaction may have been committed, or may still be committed.
     Unknown(String),
 }
 
-/// Whether an attempt may commit: settled once, by the attempt or by whoever gave up waiting.
+/// Decision whether an attempt may commit. It is made once, by the attempt or by the caller that stops waiting.
 #[derive(Debug, Default)]
 struct CommitGate {
     state: AtomicU8,
-    /// Rung by each answer of the server.
+    /// Notified after each reply of the server.
     answered: Notify,
 }
 
@@ -76,32 +77,32 @@ impl CommitGate {
     const COMMITTING: u8 = 1;
     const ABANDONED: u8 = 2;
 
-    /// `false` if it was abandoned: then it must abort.
+    /// Begins the commit. Returns `false` if the attempt was abandoned and must abort.
     fn begin_commit(&self) -> bool {
-        self.settle(Self::COMMITTING)
+        self.decide(Self::COMMITTING)
     }
 
-    /// `false` if a commit was, or may have been, sent.
+    /// Abandons the attempt. Returns `false` if it was abandoned before, or if a commit may have been sent.
     fn abandon(&self) -> bool {
-        self.settle(Self::ABANDONED)
+        self.decide(Self::ABANDONED)
     }
 
     fn is_abandoned(&self) -> bool {
         self.state.load(Ordering::Acquire) == Self::ABANDONED
     }
 
-    fn settle(&self, to: u8) -> bool {
+    fn decide(&self, to: u8) -> bool {
         self.state.compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
-/// Writes `group` as one transaction; the answer comes by `deadline`, and sooner if the server stopped answering before
-/// anything was to be committed: then there is time for another attempt.
+/// Writes `group` as one transaction. Returns by `deadline`, or earlier if the server stops replying before the commit, so
+/// that there is time for another attempt.
 pub(super) async fn attempt(db: &Database, group: &[PendingCommit], deadline: Instant) -> TransactionOutcome {
     let gate = Arc::new(CommitGate::default());
     let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
     let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
-    let mut overdue = deadline.min(Instant::now() + ANSWER_MAX);
+    let mut give_up_at = deadline.min(Instant::now() + ANSWER_MAX);
     let why = loop {
         tokio::select! {
             ended = &mut task => match ended {
@@ -109,13 +110,13 @@ pub(super) async fn attempt(db: &Database, group: &[PendingCommit], deadline: In
                 Ok(Err(_)) => break "MongoDB did not answer in time",
                 Err(_) => break "the attempt was interrupted",
             },
-            () = gate.answered.notified() => overdue = deadline.min(Instant::now() + ANSWER_MAX),
-            () = sleep_until(overdue) => {
-                if overdue == deadline || gate.abandon() {
+            () = gate.answered.notified() => give_up_at = deadline.min(Instant::now() + ANSWER_MAX),
+            () = sleep_until(give_up_at) => {
+                if give_up_at == deadline || gate.abandon() {
                     break "MongoDB did not answer in time";
                 }
-                // It is being committed, which is repeated until the deadline.
-                overdue = deadline;
+                // The commit has begun. The attempt repeats it until the deadline.
+                give_up_at = deadline;
             }
         }
     };
@@ -128,7 +129,7 @@ async fn run(db: Database, steps: Vec<TransactionStep>, gate: Arc<CommitGate>, d
         Err(error) => return TransactionOutcome::Transient(describe(&error)),
     };
     for step in steps {
-        // Whoever gave up waiting may be writing the same by now.
+        // The caller may already write the same group in another attempt.
         let done = if gate.is_abandoned() {
             Err(TransactionOutcome::Transient("abandoned".into()))
         } else {
@@ -158,7 +159,7 @@ async fn begin(client: &Client) -> Result<ClientSession, Error> {
 }
 
 async fn abort(mut session: ClientSession) {
-    // Its outcome changes nothing: without a commit the server drops the transaction in the end.
+    // The result does not matter: without a commit the server ends the transaction itself.
     let _ = timeout(ABORT_MAX, session.abort_transaction()).await;
 }
 
@@ -189,11 +190,12 @@ fn matched(reply: &Document) -> i64 {
     reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or(-1)
 }
 
-/// `commitTransaction` is idempotent: repeated until the answer is definite, or until the deadline.
+/// Commits the transaction. `commitTransaction` is idempotent and is repeated until the reply is definite or the deadline
+/// is reached.
 async fn commit(session: &mut ClientSession, deadline: Instant) -> TransactionOutcome {
     loop {
-        // Dropping this future is safe: the driver marks the transaction as committed before it sends anything, and sends
-        // the same command again when it is asked again.
+        // Dropping this future is safe: the driver marks the transaction as committed before it sends the command, and a
+        // second call sends the same command again.
         let why = match timeout(COMMIT_ANSWER_MAX, session.commit_transaction()).await {
             Ok(Ok(())) => return TransactionOutcome::Done,
             Ok(Err(error)) if is_definitely_aborted(&error) => return TransactionOutcome::Transient(describe(&error)),
@@ -207,8 +209,9 @@ async fn commit(session: &mut ClientSession, deadline: Instant) -> TransactionOu
     }
 }
 
-/// The server labels a failed commit so when the transaction is gone for good (also after earlier tries whose outcome was
-/// unknown: it makes sure by a majority write first). An error with neither label is taken for unknown, to be safe.
+/// Returns whether a failed commit proves that the transaction will never be committed. The server then labels the error
+/// as transient, also after earlier attempts of unknown outcome: it first makes sure by a majority write. An error with
+/// neither label counts as unknown, to be safe.
 fn is_definitely_aborted(error: &Error) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR) && !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
@@ -218,12 +221,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_commit_and_abandon_only_the_first_succeeds() {
+    fn commit_gate_accepts_only_the_first_of_commit_and_abandon() {
         let gate = CommitGate::default();
         assert!(gate.begin_commit());
-        assert!(!gate.abandon(), "what may have been sent is not abandoned");
+        assert!(!gate.abandon(), "a commit that may have been sent cannot be abandoned");
         let gate = CommitGate::default();
         assert!(gate.abandon());
-        assert!(!gate.begin_commit(), "what was answered as not written is not sent");
+        assert!(!gate.begin_commit(), "an abandoned attempt does not send its commit");
     }
 }

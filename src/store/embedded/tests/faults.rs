@@ -116,7 +116,7 @@ async fn close_waits_for_what_is_queued() {
         answer.try_recv().expect("answered before the close returned").expect("committed");
     }
     let late = store.commit(listing(11, wall_clock())).await;
-    assert_eq!(late, Err(CommitError::Unavailable("closed".into())));
+    assert_eq!(late, Err(CommitError::Unavailable("the store is closed".into())));
 }
 
 /// Whatever is asked of a store that failed.
