@@ -1,5 +1,5 @@
-//! What is special about this store: the file, the shared transactions, and a disk that fails. The contract itself is
-//! proved by `tests/suite/store`.
+//! Tests of what only this store has: the file, the shared transactions, and disk failures. `tests/suite/store` tests the
+//! contract of all stores.
 
 mod disk;
 mod faults;
@@ -19,7 +19,7 @@ fn id(n: u128) -> TicketId {
     TicketId::new(Uuid::from_u128(n))
 }
 
-/// Puts ticket `n` on sale: one write, one event.
+/// Returns a commit that lists ticket `n`: one write, one event.
 fn listing(n: u128, at: Timestamp) -> Commit {
     let title = Title::parse("A seat").expect("a title");
     let price = Money::from_minor(2_000).expect("a price");
@@ -30,7 +30,7 @@ async fn list(store: &EmbeddedStore, n: u128) {
     store.commit(listing(n, wall_clock())).await.expect("committed");
 }
 
-/// A folder that is gone with the test.
+/// A temporary folder that is deleted when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -43,27 +43,27 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing to be done about a folder that stays.
+        // A failure only leaves a temporary folder behind.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 #[tokio::test]
-async fn a_commit_is_in_the_feed_when_it_is_acknowledged() {
+async fn acknowledged_commit_is_in_the_feed() {
     let folder = Folder::new("acknowledged");
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     let mut reader = store.feed().subscribe();
     for n in 1..=20 {
         list(&store, n).await;
-        assert!(reader.try_next().is_some(), "commit {n} was acknowledged before it was told");
+        assert!(reader.try_next().is_some(), "commit {n} was acknowledged before its event was in the feed");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn paused_time_stands_still_while_a_store_in_memory_works() {
+async fn paused_time_does_not_advance_during_calls_of_a_store_in_memory() {
     let store = EmbeddedStore::in_memory().expect("opened");
     let started = tokio::time::Instant::now();
-    // What the runtime would skip to, if it took the work for idleness.
+    // The runtime would advance its clock to this timer if it were idle during the calls.
     let timer = tokio::spawn(tokio::time::sleep(Duration::from_secs(60)));
     for n in 1..=20 {
         list(&store, n).await;
@@ -75,7 +75,7 @@ async fn paused_time_stands_still_while_a_store_in_memory_works() {
 }
 
 #[test]
-fn a_document_with_a_member_that_a_later_version_added_can_be_read() {
+fn document_with_an_unknown_member_is_decoded() {
     let ticket = listing(1, Timestamp(0)).writes.into_iter().find_map(|write| match write {
         Write::Ticket(ticket) => Some(ticket),
         _ => None,

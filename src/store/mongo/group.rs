@@ -24,8 +24,8 @@ const ATTEMPTS_WHOLE_MAX: u32 = 3;
 /// more conflicts the other process may have ended.
 const ATTEMPTS_BEFORE_ABORTING_IDLE: u32 = 3;
 
-/// Writes `group`, as one transaction if possible, and answers each of its commits. Returns the versions that are now
-/// stored_versions to be stored.
+/// Writes `group`, as one transaction if possible, and answers each of its commits. Returns the versions that were found
+/// to be stored.
 pub(super) async fn write(connection: MongoConnection, group: Vec<PendingCommit>) -> StoredVersions {
     let mut stored_versions = StoredVersions::new();
     let mut groups = vec![group];

@@ -1,4 +1,4 @@
-//! Faults in the middle of a commit, by mongod's `failCommand`: the answer is right, and nothing is ever written twice.
+//! Faults during a commit, by mongod's `failCommand`: the answer is correct, and no commit is written twice.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::world::{Fault, World, lock_commit, on_sale, signed_up, ticket_commit};
 
-/// Commits a lock while `data` applies, and expects it to be there exactly once.
-async fn written_once_despite(app: &str, times: i32, data: Document) {
+/// Commits a lock while the fault `data` applies, and asserts that it is stored exactly once.
+async fn assert_written_once_despite(app: &str, times: i32, data: Document) {
     let world = World::new().await;
     let store = world.store_named(app).await;
     let buyer = signed_up(&*store).await;
@@ -27,58 +27,58 @@ async fn written_once_despite(app: &str, times: i32, data: Document) {
 }
 
 async fn assert_stored_once(store: &MongoStore) {
-    let (stored, told) = store.dump().await.expect("a dump");
+    let (stored, events) = store.dump().await.expect("a dump");
     assert_eq!(invariants::one_order_per_ticket(&stored), Ok(()));
     assert_eq!(invariants::slots_match_locks(&stored), Ok(()));
-    assert_eq!(invariants::events_match_changes(&stored, &told), Ok(()));
+    assert_eq!(invariants::events_match_changes(&stored, &events), Ok(()));
 }
 
 #[tokio::test]
-async fn a_connection_that_closes_at_the_commit() {
+async fn commit_is_written_once_if_the_connection_closes_at_the_commit() {
     let data = doc! { "failCommands": ["commitTransaction"], "closeConnection": true };
-    written_once_despite("closed-at-commit", 5, data).await;
+    assert_written_once_despite("closed-at-commit", 5, data).await;
 }
 
 #[tokio::test]
-async fn a_commit_that_is_done_but_reported_as_unknown() {
+async fn commit_is_written_once_if_it_is_reported_as_unknown() {
     let error = doc! { "code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out" };
     let data = doc! { "failCommands": ["commitTransaction"], "writeConcernError": error };
-    written_once_despite("done-but-unknown", 3, data).await;
+    assert_written_once_despite("done-but-unknown", 3, data).await;
 }
 
 #[tokio::test]
-async fn a_primary_that_steps_down_at_the_commit() {
+async fn commit_is_written_once_if_the_primary_steps_down_at_the_commit() {
     let data = doc! { "failCommands": ["commitTransaction"], "errorCode": 11602 };
-    written_once_despite("stepped-down", 3, data).await;
+    assert_written_once_despite("stepped-down", 3, data).await;
 }
 
 #[tokio::test]
-async fn a_write_conflict_at_the_commit() {
+async fn commit_is_written_once_after_a_write_conflict_at_the_commit() {
     let data = doc! { "failCommands": ["commitTransaction"], "errorCode": 112, "errorLabels": ["TransientTransactionError"] };
-    written_once_despite("conflict-at-commit", 3, data).await;
+    assert_written_once_despite("conflict-at-commit", 3, data).await;
 }
 
 #[tokio::test]
-async fn a_write_conflict_at_a_statement() {
+async fn commit_is_written_once_after_a_write_conflict_at_a_statement() {
     let data = doc! { "failCommands": ["update"], "errorCode": 112, "errorLabels": ["TransientTransactionError"] };
-    written_once_despite("conflict-at-update", 5, data).await;
+    assert_written_once_despite("conflict-at-update", 5, data).await;
 }
 
 #[tokio::test]
-async fn a_connection_that_closes_at_a_statement() {
+async fn commit_is_written_once_if_the_connection_closes_at_a_statement() {
     let data = doc! { "failCommands": ["insert"], "closeConnection": true };
-    written_once_despite("closed-at-insert", 2, data).await;
+    assert_written_once_despite("closed-at-insert", 2, data).await;
 }
 
 #[tokio::test]
-async fn an_answer_to_the_commit_that_comes_too_late() {
-    // Longer than one answer is waited for: the command is sent again while the first one is still under way.
+async fn commit_is_written_once_if_the_reply_to_it_is_late() {
+    // The block is longer than the time limit of one reply, so the command is sent again while the first one still runs.
     let data = doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": 2500 };
-    written_once_despite("late-at-commit", 1, data).await;
+    assert_written_once_despite("late-at-commit", 1, data).await;
 }
 
 #[tokio::test]
-async fn a_commit_that_stays_without_an_answer_has_an_unknown_outcome_within_its_deadline() {
+async fn commit_without_a_reply_has_an_unknown_outcome_within_its_deadline() {
     let world = World::new().await;
     let store = world.store_named("never-commits").await;
     let (ticket, commit) = ticket_commit();
@@ -89,7 +89,7 @@ async fn a_commit_that_stays_without_an_answer_has_an_unknown_outcome_within_its
     assert!(matches!(answer, Err(CommitError::OutcomeUnknown(_))), "{answer:?}");
     assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
     fault.heal().await;
-    // Whatever became of it: the same again is either the first time, or stale.
+    // A second submission either succeeds or is stale, depending on the outcome of the first.
     let again = store.commit(commit).await;
     assert!(matches!(again, Ok(()) | Err(CommitError::Stale)), "{again:?}");
     assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
@@ -98,7 +98,7 @@ async fn a_commit_that_stays_without_an_answer_has_an_unknown_outcome_within_its
 }
 
 #[tokio::test]
-async fn a_statement_that_hangs_is_given_up_for_another_attempt_and_is_never_committed_later() {
+async fn blocked_statement_is_replaced_by_another_attempt_and_never_committed() {
     let world = World::new().await;
     let store = world.store_named("hangs-once").await;
     let (ticket, commit) = ticket_commit();
@@ -106,9 +106,9 @@ async fn a_statement_that_hangs_is_given_up_for_another_attempt_and_is_never_com
     let fault = Fault::set(&world, "hangs-once", doc! { "times": 1 }, data).await;
     let asked = Instant::now();
     assert_eq!(store.commit(commit.clone()).await, Ok(()));
-    assert!(asked.elapsed() < Duration::from_millis(3500), "{:?}: it waited for the one that hangs", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_millis(3500), "{:?}: the commit waited for the blocked statement", asked.elapsed());
     fault.heal().await;
-    // The first attempt finds its tongue again, and that it was given up.
+    // By this time the blocked statement of the first attempt has returned, and that attempt must not commit.
     tokio::time::sleep_until(asked + Duration::from_millis(4500)).await;
     assert_eq!(store.commit(commit).await, Err(CommitError::Stale));
     assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
@@ -117,7 +117,7 @@ async fn a_statement_that_hangs_is_given_up_for_another_attempt_and_is_never_com
 }
 
 #[tokio::test]
-async fn statements_that_always_hang_are_unavailable_within_the_deadline_and_are_never_committed_later() {
+async fn commit_with_blocked_statements_is_unavailable_within_its_deadline_and_never_written() {
     let world = World::new().await;
     let store = world.store_named("hangs").await;
     let (ticket, commit) = ticket_commit();
@@ -128,7 +128,8 @@ async fn statements_that_always_hang_are_unavailable_within_the_deadline_and_are
     assert!(matches!(answer, Err(CommitError::Unavailable(_))), "{answer:?}");
     assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
     fault.heal().await;
-    // If an abandoned transaction were ever committed, this one would be stale; it has to wait for its end at most.
+    // If an abandoned transaction were committed, this commit would be stale. It may have to wait until that transaction
+    // ends.
     assert_eq!(store.commit(commit).await, Ok(()));
     assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
     assert_stored_once(&store).await;
@@ -136,7 +137,7 @@ async fn statements_that_always_hang_are_unavailable_within_the_deadline_and_are
 }
 
 #[tokio::test]
-async fn a_database_that_always_conflicts_is_unavailable_and_nothing_is_written() {
+async fn commit_with_endless_conflicts_is_unavailable_and_not_written() {
     let world = World::new().await;
     let store = world.store_named("always-conflicts").await;
     let (ticket, commit) = ticket_commit();
@@ -150,7 +151,7 @@ async fn a_database_that_always_conflicts_is_unavailable_and_nothing_is_written(
 }
 
 #[tokio::test]
-async fn a_read_that_hangs_is_unavailable_not_absent() {
+async fn blocked_read_is_an_error_and_not_an_absent_document() {
     let world = World::new().await;
     let store = world.store_named("slow-reads").await;
     let ticket = on_sale(&*store).await;

@@ -1,4 +1,4 @@
-//! The change stream: one order for all replicas, no gap after a fault, and a reset where history is lost.
+//! The change stream: one order for all replicas, no gap after a fault, and a reset after lost history.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::world::{Fault, PATIENCE, World, events, on_sale, ticket_commit};
 
 #[tokio::test]
-async fn two_replicas_tell_the_same_story_with_the_same_cursors() {
+async fn two_replicas_have_the_same_events_with_the_same_cursors() {
     let world = World::new().await;
     let stores = [world.store_named("first").await, world.store_named("second").await];
     let mut readers = stores.each_ref().map(|store| store.feed().subscribe());
@@ -27,7 +27,7 @@ async fn two_replicas_tell_the_same_story_with_the_same_cursors() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_events_in_the_order_in_which_their_commits_were_acknowledged() {
+async fn reader_gets_events_in_the_order_of_acknowledgment() {
     let world = World::new().await;
     let store = world.store().await;
     let mut reader = store.feed().subscribe();
@@ -35,18 +35,18 @@ async fn a_reader_gets_events_in_the_order_in_which_their_commits_were_acknowled
     for _ in 0..20 {
         acknowledged.push(on_sale(&*store).await);
     }
-    let told = events(&mut reader, 20).await;
-    for (ticket, recorded) in acknowledged.into_iter().zip(told) {
+    let events_read = events(&mut reader, 20).await;
+    for (ticket, recorded) in acknowledged.into_iter().zip(events_read) {
         assert_eq!(recorded.event, gittix::domain::Event::TicketCreated { ticket });
     }
     world.drop_database().await;
 }
 
 #[tokio::test]
-async fn an_idle_feed_stays_live() {
+async fn idle_feed_stays_live() {
     let world = World::new().await;
     let store = world.store_named("idle").await;
-    // Longer than the silence after which it would not be live: heartbeats have to come in between.
+    // The loop is longer than the silence limit of the feed, so heartbeats must arrive during it.
     let mut watch = tokio::time::interval(Duration::from_millis(250));
     for _ in 0..26 {
         watch.tick().await;
@@ -56,7 +56,7 @@ async fn an_idle_feed_stays_live() {
 }
 
 #[tokio::test]
-async fn no_event_is_lost_when_connections_break() {
+async fn feed_loses_no_event_when_connections_break() {
     let world = World::new().await;
     let store = world.store_named("broken-feed").await;
     let mut reader = store.feed().subscribe();
@@ -65,12 +65,12 @@ async fn no_event_is_lost_when_connections_break() {
     let mut committed = Vec::new();
     for _ in 0..50 {
         let (ticket, commit) = ticket_commit();
-        // The pool is cleared by each fault, so that a commit may be tried again, but never twice.
-        store.commit(commit).await.expect("the commit is repeated");
+        // Each fault clears the connection pool, so a commit may be tried again. It must not be written twice.
+        store.commit(commit).await.expect("the commit is tried again");
         committed.push(ticket.id);
     }
-    let told = events(&mut reader, 50).await;
-    let ids: Vec<_> = told
+    let events_read = events(&mut reader, 50).await;
+    let ids: Vec<_> = events_read
         .iter()
         .map(|recorded| match &recorded.event {
             gittix::domain::Event::TicketCreated { ticket } => ticket.id,
@@ -83,30 +83,30 @@ async fn no_event_is_lost_when_connections_break() {
 }
 
 #[tokio::test]
-async fn lost_history_is_a_reset_and_the_feed_goes_on() {
+async fn lost_history_resets_the_feed_which_then_continues() {
     let world = World::new().await;
     let store = world.store_named("lost-history").await;
     let mut reader = store.feed().subscribe();
     let data = doc! { "failCommands": ["getMore"], "errorCode": 286, "errorLabels": ["NonResumableChangeStreamError"] };
     let fault = Fault::set(&world, "lost-history", doc! { "times": 1 }, data).await;
     let before = store.feed().cursor();
-    let step = timeout(PATIENCE, reader.next()).await.expect("the feed notices");
+    let step = timeout(PATIENCE, reader.next()).await.expect("the feed is reset in time");
     assert!(matches!(step, FeedStep::Reset), "{step:?}");
     assert!(store.feed().cursor() >= before, "cursors never go backwards");
     let ticket = on_sale(&*store).await;
-    let told = events(&mut reader, 1).await;
-    assert_eq!(told[0].event, gittix::domain::Event::TicketCreated { ticket });
+    let events_read = events(&mut reader, 1).await;
+    assert_eq!(events_read[0].event, gittix::domain::Event::TicketCreated { ticket });
     fault.heal().await;
     world.drop_database().await;
 }
 
 #[tokio::test]
-async fn a_document_that_cannot_be_read_is_a_reset_not_a_gap() {
+async fn undecodable_document_of_events_resets_the_feed() {
     let world = World::new().await;
     let store = world.store().await;
     let mut reader = store.feed().subscribe();
     world.raw("events").insert_one(doc! { "commits": "of another version" }).await.expect("an insert");
-    let step = timeout(PATIENCE, reader.next()).await.expect("the feed notices");
+    let step = timeout(PATIENCE, reader.next()).await.expect("the feed is reset in time");
     assert!(matches!(step, FeedStep::Reset), "{step:?}");
     let ticket = on_sale(&*store).await;
     assert_eq!(events(&mut reader, 1).await[0].event, gittix::domain::Event::TicketCreated { ticket });

@@ -1,4 +1,4 @@
-//! The MongoDB store on a real replica set: what the contract suite of all stores cannot ask for. Run by
+//! Tests of the MongoDB store on a real replica set, beyond the contract suite of all stores. They run with
 //! `scripts/with-mongod cargo test --test suite mongo`.
 
 mod fault;

@@ -1,5 +1,5 @@
-//! Two replicas at once: the races that only MongoDB decides. Each has a control that shows the race is real: the same
-//! without the guard.
+//! Races between two replicas, which MongoDB decides. Negative controls run the same operations without the condition, to
+//! show that the race occurs.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ async fn two_replicas(world: &World) -> [Arc<MongoStore>; 2] {
 }
 
 #[tokio::test]
-async fn of_a_thousand_locks_of_one_ticket_through_two_replicas_exactly_one_is_granted() {
+async fn one_of_a_thousand_locks_of_one_ticket_through_two_replicas_is_granted() {
     let world = World::new().await;
     let stores = two_replicas(&world).await;
     let ticket = on_sale(&*stores[0]).await;
@@ -34,28 +34,28 @@ async fn of_a_thousand_locks_of_one_ticket_through_two_replicas_exactly_one_is_g
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     let other: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale))).collect();
     assert!(other.is_empty(), "{other:?}");
-    let (stored, told) = stores[1].dump().await.expect("a dump");
+    let (stored, events) = stores[1].dump().await.expect("a dump");
     assert_eq!(stored.orders.len(), 1);
     assert_eq!(invariants::one_order_per_ticket(&stored), Ok(()));
     assert_eq!(invariants::slots_match_locks(&stored), Ok(()));
-    assert_eq!(invariants::events_match_changes(&stored, &told), Ok(()));
+    assert_eq!(invariants::events_match_changes(&stored, &events), Ok(()));
     world.drop_database().await;
 }
 
 #[tokio::test]
-async fn control_without_the_condition_on_the_version_every_lock_of_the_ticket_is_granted() {
+async fn control_every_lock_without_a_version_condition_is_granted() {
     let world = World::new().await;
     let ticket = on_sale(&*world.store().await).await;
     let tickets = world.raw("tickets");
     let lock = |buyer: i32| tickets.update_one(doc! { "_id": ticket.id.to_string() }, doc! { "$set": { "state": { "lock": buyer } } });
     let answers = join_all((0..8).map(|buyer| lock(buyer).into_future())).await;
     let granted = answers.iter().filter(|answer| answer.as_ref().is_ok_and(|answer| answer.matched_count == 1)).count();
-    assert_eq!(granted, 8, "without the guard the race is lost, so the test above proves something");
+    assert_eq!(granted, 8, "without the version condition every lock is granted, so the test above depends on the condition");
     world.drop_database().await;
 }
 
 #[tokio::test]
-async fn two_replicas_never_grant_a_lock_beyond_the_limit() {
+async fn two_replicas_grant_no_lock_beyond_the_limit() {
     let world = World::new().await;
     let stores = two_replicas(&world).await;
     for round in 0..ROUNDS {
@@ -71,7 +71,7 @@ async fn two_replicas_never_grant_a_lock_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn a_session_never_outlives_a_change_of_the_password_at_the_same_moment() {
+async fn session_opened_during_a_password_change_does_not_outlive_it() {
     let world = World::new().await;
     let stores = two_replicas(&world).await;
     let mut opened_first = 0;
@@ -90,25 +90,26 @@ async fn a_session_never_outlives_a_change_of_the_password_at_the_same_moment() 
         opened_first += usize::from(signed_in.is_ok());
         assert_eq!(stores[0].session(&opened.digest).await.expect("a read"), None, "round {round}");
     }
-    println!("the session came first in {opened_first} of {ROUNDS} rounds");
+    println!("the session was opened before the change in {opened_first} of {ROUNDS} rounds");
     world.drop_database().await;
 }
 
 #[tokio::test]
-async fn control_a_guard_that_only_reads_lets_both_of_two_transactions_pass() {
+async fn control_two_transactions_whose_condition_is_only_read_both_commit() {
     let world = World::new().await;
     let owner = signed_up(&*world.store().await).await;
     let (mut change, mut sign_in) = (transaction(&world).await, transaction(&world).await);
     let (users, sessions) = (world.raw("users"), world.raw("sessions"));
     let by_id = doc! { "_id": owner.id.to_string(), "version": 0 };
-    // The sign-in only reads what the other one writes: snapshot isolation calls that no conflict.
+    // The sign-in only reads the document that the other transaction writes. Snapshot isolation does not treat this as a
+    // conflict.
     let seen = users.find_one(by_id.clone()).session(&mut sign_in).await.expect("a read");
     assert!(seen.is_some());
     users.update_one(by_id, doc! { "$set": { "version": 1 } }).session(&mut change).await.expect("a write");
     sessions.delete_many(doc! { "user": owner.id.to_string() }).session(&mut change).await.expect("a write");
     sessions.insert_one(doc! { "_id": "outlives", "user": owner.id.to_string() }).session(&mut sign_in).await.expect("a write");
     change.commit_transaction().await.expect("no conflict");
-    sign_in.commit_transaction().await.expect("no conflict either, so the guard has to be a write");
+    sign_in.commit_transaction().await.expect("no conflict either, so the condition must be a write");
     world.drop_database().await;
 }
 
@@ -119,7 +120,7 @@ async fn transaction(world: &World) -> ClientSession {
 }
 
 #[tokio::test]
-async fn of_two_sign_ups_with_one_address_through_two_replicas_one_succeeds() {
+async fn one_of_several_sign_ups_with_one_email_through_two_replicas_succeeds() {
     let world = World::new().await;
     let stores = two_replicas(&world).await;
     for round in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! The queries: what they find, that they use an index, and that no index is there for nothing.
+//! The queries: their results, their indexes, and the use of each index.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::world::{World, lock_commit, now, on_sale, one, session, signed_up};
 
-/// A ticket that `buyer` locked and began to pay.
-async fn being_paid(store: &MongoStore, buyer: &User) -> Sale {
+/// Returns the sale of a ticket that `buyer` has locked and whose payment has begun.
+async fn sale_with_started_payment(store: &MongoStore, buyer: &User) -> Sale {
     let ticket = on_sale(store).await;
     let (order, lock) = lock_commit(&ticket, buyer.id);
     store.commit(lock).await.expect("the ticket is free");
@@ -29,17 +29,17 @@ async fn being_paid(store: &MongoStore, buyer: &User) -> Sale {
 
 async fn apply(store: &MongoStore, sale: &Sale, command: TicketCommand) -> Decision {
     let at = now();
-    let decision = decide(sale, &command, &Policy::default(), at).expect("the command fits");
-    store.commit(Commit::of(decision.clone(), at)).await.expect("nobody else changes it");
+    let decision = decide(sale, &command, &Policy::default(), at).expect("the command is allowed");
+    store.commit(Commit::of(decision.clone(), at)).await.expect("only this test changes the sale");
     decision
 }
 
 #[tokio::test]
-async fn a_sale_is_the_ticket_with_its_order_and_its_running_charge() {
+async fn sale_has_the_order_and_the_running_charge_of_its_ticket() {
     let world = World::new().await;
     let store = world.store().await;
     let buyer = signed_up(&*store).await;
-    let sale = being_paid(&store, &buyer).await;
+    let sale = sale_with_started_payment(&store, &buyer).await;
     let (order, charge) = (sale.order.clone().expect("an order"), sale.charge.clone().expect("a charge"));
     assert_eq!((charge.order, charge.buyer), (order.id, buyer.id));
     assert_eq!(store.charges_of(order.id).await.expect("a read"), std::slice::from_ref(&charge));
@@ -49,7 +49,7 @@ async fn a_sale_is_the_ticket_with_its_order_and_its_running_charge() {
     let failure = gittix::domain::ChargeFailure::new("card_declined", "No.");
     apply(&store, &sale, TicketCommand::PaymentDeclined { charge: charge.id, payment: None, failure }).await;
     let declined = store.sale(sale.ticket.id).await.expect("a read").expect("the ticket");
-    assert_eq!(declined.charge, None, "a charge that is Final does not run");
+    assert_eq!(declined.charge, None, "a Final charge is not part of the sale");
     assert_eq!(store.charges_open(Timestamp(i64::MAX), None, 10).await.expect("a read"), []);
 
     apply(&store, &declined, TicketCommand::Cancel { order: order.id, by: buyer.id }).await;
@@ -62,7 +62,7 @@ async fn a_sale_is_the_ticket_with_its_order_and_its_running_charge() {
 }
 
 #[tokio::test]
-async fn a_sale_is_of_one_moment_while_others_change_it() {
+async fn sale_is_read_from_one_snapshot_during_changes() {
     let world = World::new().await;
     let (store, other) = (world.store_named("reader").await, world.store_named("writer").await);
     let buyer = signed_up(&*store).await;
@@ -71,9 +71,9 @@ async fn a_sale_is_of_one_moment_while_others_change_it() {
         let mut held: Ticket = ticket.clone();
         for _ in 0..40 {
             let (order, lock) = lock_commit(&Ticket { lapses: Vec::new(), ..held }, buyer.id);
-            other.commit(lock).await.expect("nobody else locks it");
+            other.commit(lock).await.expect("only this test locks the ticket");
             let sale = other.sale(ticket.id).await.expect("a read").expect("the ticket");
-            held = apply(&other, &sale, TicketCommand::Cancel { order, by: buyer.id }).await.ticket.expect("it is free again");
+            held = apply(&other, &sale, TicketCommand::Cancel { order, by: buyer.id }).await.ticket.expect("the ticket is free again");
         }
     };
     let reads = async {
@@ -81,7 +81,7 @@ async fn a_sale_is_of_one_moment_while_others_change_it() {
             let sale = store.sale(ticket.id).await.expect("a read").expect("the ticket");
             let held = sale.order.as_ref().map(|order| order.id);
             assert_eq!(held, sale.ticket.lock().map(|lock| lock.order));
-            assert!(sale.order.is_none_or(|order| order.is_active()), "the order of one moment with the ticket of another");
+            assert!(sale.order.is_none_or(|order| order.is_active()), "the order and the ticket are from different snapshots");
         }
     };
     tokio::join!(changes, reads);
@@ -89,18 +89,18 @@ async fn a_sale_is_of_one_moment_while_others_change_it() {
 }
 
 #[tokio::test]
-async fn what_is_due_comes_with_the_longest_overdue_first() {
+async fn overdue_tickets_are_sorted_by_deadline() {
     let world = World::new().await;
     let store = world.store().await;
     let buyers = [signed_up(&*store).await, signed_up(&*store).await, signed_up(&*store).await];
     let mut tickets = Vec::new();
     for buyer in &buyers {
-        tickets.push(being_paid(&store, buyer).await.ticket);
+        tickets.push(sale_with_started_payment(&store, buyer).await.ticket);
     }
-    // Not paid: its payment window is over first.
+    // The order of this ticket is unpaid, so its payment window ends before the locks of the others.
     let ticket = on_sale(&*store).await;
     store.commit(lock_commit(&ticket, buyers[0].id).1).await.expect("the ticket is free");
-    let lock = |ticket: &Ticket| ticket.lock().expect("it is locked").unlocks_at;
+    let lock = |ticket: &Ticket| ticket.lock().expect("the ticket is locked").unlocks_at;
     let paid: Vec<TicketId> = tickets.iter().map(|ticket| ticket.id).collect();
 
     assert_eq!(store.tickets_overdue(Timestamp(lock(&tickets[0]).0 - 1), 10).await.expect("a read"), [ticket.id]);
@@ -110,7 +110,7 @@ async fn what_is_due_comes_with_the_longest_overdue_first() {
 }
 
 #[tokio::test]
-async fn a_counter_starts_anew_after_its_window() {
+async fn counter_restarts_after_its_window() {
     let world = World::new().await;
     let store = world.store().await;
     let (start, window) = (now(), Millis(1000));
@@ -132,11 +132,11 @@ async fn every_query_uses_an_index_and_every_index_has_a_query() {
     let store = world.store().await;
     world.db().run_command(doc! { "profile": 2 }).await.expect("the profiler is on");
     let buyer = signed_up(&*store).await;
-    let sale = being_paid(&store, &buyer).await;
+    let sale = sale_with_started_payment(&store, &buyer).await;
     let order = sale.order.expect("an order");
     let opened = session(buyer.id);
     store.commit(one(Write::OpenSession { session: opened, user_version: 0 })).await.expect("the version is current");
-    store.commit(one(Write::CloseSessions { user: buyer.id, except: None })).await.expect("closing is no condition");
+    store.commit(one(Write::CloseSessions { user: buyer.id, except: None })).await.expect("closing sessions has no precondition");
     let far = Timestamp(i64::MAX / 2);
     store.tickets_after(Some(TicketId::new(Uuid::nil())), 10).await.expect("a read");
     store.sales(&[sale.ticket.id]).await.expect("a read");
@@ -154,7 +154,7 @@ async fn every_query_uses_an_index_and_every_index_has_a_query() {
     world.db().run_command(doc! { "profile": 0 }).await.expect("the profiler is off");
 
     let scans = doc! { "planSummary": { "$regex": "COLLSCAN|SORT$" }, "ns": { "$not": { "$regex": "system" } }, "command.getMore": { "$exists": false } };
-    // A change stream reads the oplog, which has no index: that is its getMore.
+    // The filter excludes `getMore`, because a change stream reads the oplog, which has no index.
     let scans: Vec<Document> = world.raw("system.profile").find(scans).await.expect("a read").try_collect().await.expect("a read");
     let scans: Vec<_> = scans.iter().map(|scan| (scan.get("planSummary"), scan.get("command"))).collect();
     assert!(scans.is_empty(), "{scans:?}");

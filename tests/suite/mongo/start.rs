@@ -1,4 +1,4 @@
-//! The start: on a fresh database, on one that others start on too, and where there is nobody.
+//! The start of a store: on a new database, together with other replicas, and without a server.
 
 use std::time::Duration;
 
@@ -29,22 +29,22 @@ async fn replicas_that_start_at_once_agree_on_epoch_and_secrets() {
 }
 
 #[tokio::test]
-async fn an_address_where_nobody_listens_is_one_line_within_seconds() {
+async fn unreachable_server_is_a_one_line_error_within_seconds() {
     let asked = Instant::now();
-    let error = MongoStore::connect("mongodb://127.0.0.1:1/?replicaSet=rs0").await.expect_err("nobody listens on port 1").to_string();
+    let error = MongoStore::connect("mongodb://127.0.0.1:1/?replicaSet=rs0").await.expect_err("no server listens on port 1").to_string();
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(error.starts_with("MONGODB_URI: ") && !error.contains('\n'), "{error}");
     println!("{error}");
 }
 
 #[tokio::test]
-async fn a_uri_that_is_none_is_one_line() {
-    let error = MongoStore::connect("localhost:27017").await.expect_err("it has no scheme").to_string();
+async fn invalid_uri_is_a_one_line_error() {
+    let error = MongoStore::connect("localhost:27017").await.expect_err("the URI has no scheme").to_string();
     assert!(error.starts_with("MONGODB_URI: ") && !error.contains('\n'), "{error}");
 }
 
 #[tokio::test]
-async fn the_last_minutes_can_be_resumed_on_a_replica_that_starts_later() {
+async fn cursor_of_the_last_minutes_is_resumed_on_a_replica_started_later() {
     let world = World::new().await;
     let first = world.store().await;
     let mut reader = first.feed().subscribe();
@@ -52,7 +52,7 @@ async fn the_last_minutes_can_be_resumed_on_a_replica_that_starts_later() {
     on_sale(&*first).await;
     let seen = events(&mut reader, 2).await;
     let second = world.store().await;
-    let mut resumed = second.feed().resume(seen[0].cursor).expect("the cursor is a minute old at most");
+    let mut resumed = second.feed().resume(seen[0].cursor).expect("the cursor is at most a minute old");
     let missed = events(&mut resumed, 1).await;
     assert_eq!(missed[0].cursor, seen[1].cursor);
     assert_eq!(missed[0].event, seen[1].event);
@@ -60,18 +60,18 @@ async fn the_last_minutes_can_be_resumed_on_a_replica_that_starts_later() {
 }
 
 #[tokio::test]
-async fn the_store_tells_the_servers_time() {
+async fn time_of_the_store_is_the_time_of_the_server() {
     let world = World::new().await;
     let store = world.store().await;
     let (first, second) = (store.time().await.expect("a time"), store.time().await.expect("a time"));
     assert!(first <= second && (second - first).0 < 10_000, "{first:?} {second:?}");
     let difference = (gittix::clock::wall_clock() - second).0.abs();
-    assert!(difference < 60_000, "the server of a test runs on this machine: {difference} ms apart");
+    assert!(difference < 60_000, "the test's server runs on this machine, but the times differ by {difference} ms");
     world.drop_database().await;
 }
 
 #[test]
-fn a_process_that_dies_in_the_middle_of_its_commits_blocks_nobody_for_long() {
+fn ended_process_with_open_transactions_blocks_other_commits_only_briefly() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (first, second) = (runtime(), runtime());
     let world = second.block_on(World::new());
@@ -81,26 +81,26 @@ fn a_process_that_dies_in_the_middle_of_its_commits_blocks_nobody_for_long() {
         let store = std::sync::Arc::clone(&store);
         first.spawn(async move { store.commit(commit).await });
     }
-    // One of them is acknowledged, so the others are on their way; then everything that runs them is gone.
+    // One commit is acknowledged, so the others are in progress. Then the runtime that runs them ends.
     first.block_on(on_sale(&*store));
     drop(store);
     first.shutdown_background();
     second.block_on(async {
-        // Its transactions are still open on the server, and would be for a minute. What they touched is written again.
+        // The open transactions would stay open on the server for a minute. The same documents are written again.
         let after = world.store().await;
         let answers = join_all(commits.into_iter().map(|commit| decided(&*after, commit))).await;
         let other: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale))).collect();
         assert!(other.is_empty(), "{other:?}");
-        let (stored, told) = after.dump().await.expect("a dump");
+        let (stored, events_stored) = after.dump().await.expect("a dump");
         assert_eq!(stored.tickets.len(), 501);
-        assert_eq!(invariants::events_match_changes(&stored, &told), Ok(()));
+        assert_eq!(invariants::events_match_changes(&stored, &events_stored), Ok(()));
         drop(after);
         world.drop_database().await;
     });
 }
 
 #[tokio::test]
-async fn where_the_oplog_does_not_reach_back_the_feed_begins_now() {
+async fn feed_begins_at_the_present_if_the_oplog_is_too_short() {
     let world = World::new().await;
     on_sale(&*world.store().await).await;
     let data = doc! { "failCommands": ["aggregate"], "errorCode": 286 };

@@ -1,4 +1,4 @@
-//! A database of its own for each test, and the commits that the tests are made of.
+//! The database of each test, the commits that tests use, and injected server faults.
 
 use std::{
     sync::{
@@ -19,24 +19,24 @@ use gittix::{
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
 
-/// Nothing that a test waits for takes longer, even on a slow and busy machine.
+/// Time limit of each wait of a test, long enough for a slow and busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One test's database.
+/// The database of one test.
 pub struct World {
     name: String,
-    /// The driver alone, to look at what is stored and to set faults.
+    /// A client without a store, to read stored documents and to set faults.
     client: Client,
 }
 
 impl World {
-    /// A database that did not exist before.
+    /// Creates a new database name.
     pub async fn new() -> Self {
         let client = Client::with_uri_str(server()).await.expect("MONGODB_URI is a URI");
         Self { name: format!("gittix_test_{}", Uuid::now_v7().simple()), client }
     }
 
-    /// A store whose driver calls itself `app`, so that faults can be aimed at it.
+    /// Opens a store with the `appName` `app`, so that a fault can be limited to it.
     pub async fn store_named(&self, app: &str) -> Arc<MongoStore> {
         let (scheme, rest) = server().split_once("://").map(|(scheme, rest)| (scheme.to_owned(), rest.to_owned())).expect("a URI");
         let (host, options) = rest.split_once("/?").expect("MONGODB_URI has options and no database");
@@ -60,7 +60,7 @@ impl World {
         &self.client
     }
 
-    /// The last line of a test that passed; one that failed leaves its database to be looked at.
+    /// Drops the database at the end of a passed test. A failed test keeps its database for inspection.
     pub async fn drop_database(self) {
         self.db().drop().await.expect("the database is dropped");
     }
@@ -70,7 +70,7 @@ fn server() -> String {
     std::env::var("MONGODB_URI").expect("these tests need a MongoDB replica set: scripts/with-mongod cargo test")
 }
 
-/// Times ascend, one millisecond for each call.
+/// Returns ascending times, one millisecond later with each call.
 pub fn now() -> Timestamp {
     static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000);
     Timestamp(NOW.fetch_add(1, Ordering::Relaxed))
@@ -87,14 +87,14 @@ fn money() -> Money {
     Money::from_minor(2000).expect("a price")
 }
 
-/// A ticket that is on sale in `store`.
+/// Commits a new ticket and returns it.
 pub async fn on_sale(store: &dyn Store) -> Ticket {
     let (ticket, commit) = ticket_commit();
     store.commit(commit).await.expect("a new ticket is committed");
     ticket
 }
 
-/// What a buyer's lock of `ticket` writes: ticket, order, slot and events.
+/// Returns the commit of a buyer's lock of `ticket` (ticket, order, slot and events), and the id of the order.
 pub fn lock_commit(ticket: &Ticket, buyer: UserId) -> (OrderId, Commit) {
     let (order, at) = (OrderId::new(Uuid::now_v7()), now());
     let command = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("test") };
@@ -114,7 +114,7 @@ pub fn user(version: u64, id: UserId, email: &str) -> User {
     }
 }
 
-/// A user who is stored, with an address of their own.
+/// Commits a new user with a unique email and returns it.
 pub async fn signed_up(store: &dyn Store) -> User {
     let id = UserId::new(Uuid::now_v7());
     let user = user(0, id, &format!("{}@example.com", id.uuid().simple()));
@@ -132,76 +132,76 @@ pub fn take(user: UserId, locks_max: u32) -> Write {
     Write::Slot(SlotChange::Take { user, order: OrderId::new(Uuid::now_v7()), locks_max })
 }
 
-pub fn remembered(user: UserId, key: &str) -> Write {
+pub fn idempotency_write(user: UserId, key: &str) -> Write {
     let key = IdempotencyKey { user, key: key.into(), fingerprint: "print".into() };
     Write::Idempotency(IdempotencyRecord { key, outcome: Outcome::OrderCancelled, created_at: now() })
 }
 
-/// A commit without events.
+/// Returns a commit with one write and no events.
 pub fn one(write: Write) -> Commit {
     Commit { writes: vec![write], events: Vec::new(), at: now() }
 }
 
-/// The next `count` events.
+/// Reads the next `count` events.
 pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEvent>> {
     let mut events = Vec::new();
     while events.len() < count {
         match tokio::time::timeout(PATIENCE, reader.next()).await {
             Ok(FeedStep::Events(more)) => events.extend(more),
             Ok(FeedStep::Reset) => panic!("history was lost after {} of {count} events", events.len()),
-            Err(_) => panic!("{} of {count} events came", events.len()),
+            Err(_) => panic!("only {} of {count} events arrived", events.len()),
         }
     }
     events
 }
 
-/// Makes commands of the driver called `app` fail; until [`Fault::heal`].
+/// An injected fault: commands of the store with a given `appName` fail until [`Fault::heal`].
 pub struct Fault<'a> {
     world: &'a World,
-    /// How often it struck before.
-    before: i64,
+    /// Number of failed commands before this fault was set.
+    failures_before: i64,
     _turn: Turn,
 }
 
-/// The right to set a fault: a server has one `failCommand`, and tests that set it take turns.
+/// The permit to set a fault. A server has only one `failCommand`, so the tests that set it run one after the other.
 ///
-/// A test for which time passes while it waits, by sockets that want to be read from, has its turn before it begins.
-pub struct Turn(#[expect(dead_code, reason = "held until it is dropped")] tokio::sync::MutexGuard<'static, ()>);
+/// A test with open sockets, which it must read regularly, takes the permit before it opens them.
+pub struct Turn(#[expect(dead_code, reason = "the lock is held until this value is dropped")] tokio::sync::MutexGuard<'static, ()>);
 
 impl Turn {
-    /// Waits until it is one's turn.
+    /// Waits for the permit.
     pub async fn wait() -> Self {
         static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         Self(TURN.lock().await)
     }
 
-    /// `mode` is `{"times": n}` or `"alwaysOn"`; `data` says which commands fail, and how.
+    /// Sets a fault. `mode` is `{"times": n}` or `"alwaysOn"`; `data` names the commands that fail and their failure.
     pub async fn set<'a>(self, world: &'a World, app: &str, mode: impl Into<bson::Bson>, mut data: Document) -> Fault<'a> {
         data.insert("appName", app);
         let fault = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
         let reply = world.client().database("admin").run_command(fault).await.expect("enableTestCommands is on");
-        Fault { world, before: struck(&reply), _turn: self }
+        Fault { world, failures_before: failures(&reply), _turn: self }
     }
 }
 
 impl<'a> Fault<'a> {
-    /// Waits for its turn and sets it: [`Turn::set`].
+    /// Waits for the permit and sets a fault, see [`Turn::set`].
     pub async fn set(world: &'a World, app: &str, mode: impl Into<bson::Bson>, data: Document) -> Self {
         Turn::wait().await.set(world, app, mode, data).await
     }
 
-    /// Takes the fault back.
+    /// Removes the fault.
     ///
     /// # Panics
-    /// If it never struck: then the test proved nothing.
+    /// If no command failed because of it, since the test has then tested nothing.
     pub async fn heal(self) {
         let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
-        let reply = self.world.client().database("admin").run_command(off).await.expect("the fault is taken back");
-        assert!(struck(&reply) > self.before, "the fault never struck: {reply}");
+        let reply = self.world.client().database("admin").run_command(off).await.expect("the fault is removed");
+        assert!(failures(&reply) > self.failures_before, "no command failed because of the fault: {reply}");
     }
 }
 
-/// How often the server's one `failCommand` struck so far.
-fn struck(reply: &Document) -> i64 {
+/// Returns the number of commands that `failCommand` has made fail so far, from a reply of the server.
+fn failures(reply: &Document) -> i64 {
     reply.get_i64("count").or_else(|_| reply.get_i32("count").map(i64::from)).expect("a count")
 }

@@ -1,4 +1,4 @@
-//! Declined payments are counted for their buyer.
+//! Declined payments of each buyer.
 
 use std::sync::Arc;
 
@@ -27,18 +27,18 @@ pub async fn decline_is_counted_in_the_commit_that_records_it(store: Arc<dyn Sto
     for n in 1..=2 {
         act(&store, id, submit(1, 1, n), at(1)).await;
         let sale = act(&store, id, declined(n), at(i64::try_from(n).expect("small"))).await;
-        assert_eq!(sale.order.expect("it holds the ticket").declines, u32::try_from(n).expect("small"));
+        assert_eq!(sale.order.expect("the order holds the ticket").declines, u32::try_from(n).expect("small"));
     }
     assert_eq!(declines(&store, 1).await, [at(1), at(2)]);
-    assert_eq!(store.order(order_id(1)).await.expect("read").expect("there").declines, 2);
-    // Of a commit that is refused nothing is counted.
+    assert_eq!(store.order(order_id(1)).await.expect("read").expect("the document exists").declines, 2);
+    // A refused commit counts no decline.
     let stale = vec![Write::Order(order(1)), Write::Decline { user: user_id(1), at: at(3) }];
     assert_eq!(store.commit(quiet(stale)).await, Err(CommitError::Stale));
     assert_eq!(declines(&store, 1).await, [at(1), at(2)]);
     assert_eq!(declines(&store, 2).await, []);
 }
 
-/// A user who has held a lock, as everybody has whose payment is declined.
+/// Makes user `n` hold a lock, as a buyer does whose payment is declined.
 async fn buyer(store: &Arc<dyn Store>, n: u128) {
     written(store, vec![take(n, n, 4)]).await;
 }
@@ -56,7 +56,7 @@ pub async fn newest_declines_of_a_user_are_kept(store: Arc<dyn Store>) {
     assert_eq!(declines(&store, 2).await, [at(7)]);
 }
 
-pub async fn declines_at_once_are_all_counted(store: Arc<dyn Store>) {
+pub async fn concurrent_declines_are_all_counted(store: Arc<dyn Store>) {
     buyer(&store, 1).await;
     buyer(&store, 2).await;
     let commit = |n: u128| quiet(vec![Write::Decline { user: user_id(1 + n % 2), at: at(5) }]);
@@ -71,9 +71,9 @@ pub async fn declines_are_kept_for_a_day(store: Arc<dyn Store>) {
         written(&store, vec![Write::Decline { user: user_id(1), at: at(hour * HOUR) }]).await;
     }
     store.purge(at(25 * HOUR)).await.expect("purged");
-    assert!(declines(&store, 1).await.contains(&at(2 * HOUR)), "its day is not over");
+    assert!(declines(&store, 1).await.contains(&at(2 * HOUR)), "the decline is less than a day old");
     store.purge(at(27 * HOUR)).await.expect("purged");
-    // A store may keep them longer; what they count for is the rules' business.
+    // A store may keep declines longer. The policy ignores those that are too old.
     let left = declines(&store, 1).await;
     assert_eq!(Policy::default().declines_wait_until(&left, 0, at(27 * HOUR)), None);
 }

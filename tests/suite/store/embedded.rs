@@ -1,5 +1,5 @@
-//! The embedded store, both ways: in memory, where a commit is done in the caller's turn, and on the disk, where commits
-//! share transactions.
+//! The embedded store in its two forms: in memory, where a commit runs on the caller's thread, and on the disk, where
+//! commits share transactions.
 
 use std::{
     env, fs,
@@ -19,7 +19,7 @@ pub async fn on_disk<T: Future<Output = ()> + Send + 'static>(name: &str, test: 
     test(EmbeddedStore::open(folder.path()).expect("a store in a new folder")).await;
 }
 
-/// A folder that is gone with the test.
+/// A temporary folder that is deleted when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -36,7 +36,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing to be done about a folder that stays.
+        // A failure only leaves a temporary folder behind.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

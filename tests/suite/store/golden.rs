@@ -1,4 +1,4 @@
-//! Documents as earlier versions stored them: each store still reads them.
+//! Documents in the form of earlier versions. Each store must still read them.
 
 use bson::{Document, doc};
 use gittix::{
@@ -12,7 +12,7 @@ use crate::app::{Backend, Home};
 
 const ID: u128 = 0x0199_0000_0000_7000_8000_0000_0000_0003;
 
-/// An order of version 0.1.0: it has no `declines`.
+/// An order in the form of version 0.1.0, which has no `declines`.
 fn order_before_declines() -> Document {
     doc! {
         "_id": "01990000-0000-7000-8000-000000000003",
@@ -35,7 +35,7 @@ fn is_read(order: Option<Order>) {
     let order = order.expect("the order is found");
     assert_eq!((order.declines, order.status, order.price.minor()), (0, OrderStatus::AwaitingPayment, 1999));
     let stored = bson::serialize_to_document(&order).expect("an order is a document");
-    assert_eq!(stored, order_before_declines(), "what an earlier version has to read is written as it was");
+    assert_eq!(stored, order_before_declines(), "an order without declines is written in the form that an earlier version reads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn order_without_declines_is_read_from_an_embedded_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn order_without_declines_is_read_from_mongodb() {
     let home = Home::new(Backend::MongoDb);
-    let store = MongoStore::connect(home.mongodb_uri().expect("a database")).await.expect("the replica set answers");
+    let store = MongoStore::connect(home.mongodb_uri().expect("a URI of a database")).await.expect("the replica set answers");
     store.database().collection::<Document>("orders").insert_one(order_before_declines()).await.expect("inserted");
     is_read(store.order(gittix::domain::OrderId::new(uuid::Uuid::from_u128(ID))).await.expect("read"));
     store.close().await;

@@ -1,4 +1,4 @@
-//! The conditional write: version over version, all of a commit or nothing.
+//! Conditional writes: each version replaces the previous one, and a commit is written completely or not at all.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use gittix::{
 
 use super::samples::*;
 
-/// Absent, present, stale, and a gap.
+/// Tries versions that are valid, stale, or leave a gap.
 async fn only_over_the_version_before(store: &Arc<dyn Store>, write: impl Fn(Version) -> Write) {
     let steps: [(Version, Result<(), CommitError>); 9] = [
-        (1, Err(CommitError::Stale)), // over nothing
+        (1, Err(CommitError::Stale)), // the document does not exist
         (0, Ok(())),
-        (0, Err(CommitError::Stale)), // again
+        (0, Err(CommitError::Stale)), // the same version again
         (2, Err(CommitError::Stale)), // a gap
         (1, Ok(())),
-        (1, Err(CommitError::Stale)), // again
-        (0, Err(CommitError::Stale)), // from long ago
+        (1, Err(CommitError::Stale)), // the same version again
+        (0, Err(CommitError::Stale)), // an old version
         (2, Ok(())),
         (Version::from(u32::MAX), Err(CommitError::Stale)),
     ];
@@ -27,43 +27,43 @@ async fn only_over_the_version_before(store: &Arc<dyn Store>, write: impl Fn(Ver
     }
 }
 
-pub async fn a_ticket_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+pub async fn ticket_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     only_over_the_version_before(&store, |version| Write::Ticket(Ticket { version, ..ticket(1) })).await;
     assert_eq!(store.ticket(ticket_id(1)).await.expect("read"), Some(Ticket { version: 2, ..ticket(1) }));
     assert_eq!(store.ticket(ticket_id(2)).await.expect("read"), None);
 }
 
-pub async fn an_order_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+pub async fn order_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     only_over_the_version_before(&store, |version| Write::Order(Order { version, ..order(1) })).await;
     assert_eq!(store.order(order_id(1)).await.expect("read"), Some(Order { version: 2, ..order(1) }));
     assert_eq!(store.order(order_id(2)).await.expect("read"), None);
 }
 
-pub async fn a_charge_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+pub async fn charge_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     only_over_the_version_before(&store, |version| Write::Charge(Charge { version, ..charge(1) })).await;
     assert_eq!(store.charge(charge_id(1)).await.expect("read"), Some(Charge { version: 2, ..charge(1) }));
     assert_eq!(store.charge(charge_id(2)).await.expect("read"), None);
 }
 
-pub async fn a_user_is_written_only_over_the_version_before(store: Arc<dyn Store>) {
+pub async fn user_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     only_over_the_version_before(&store, |version| Write::User(user(1, "ann@example.com", version))).await;
     assert_eq!(store.user(user_id(1)).await.expect("read"), Some(user(1, "ann@example.com", 2)));
     assert_eq!(store.user(user_id(2)).await.expect("read"), None);
 }
 
-/// Everything that can be seen of a store through its trait.
+/// State of a store that the trait returns.
 #[derive(Debug, PartialEq)]
-struct Seen {
-    world: Snapshot,
+struct VisibleState {
+    snapshot: Snapshot,
     events: Vec<Event>,
     users: Vec<Option<User>>,
     sessions: Vec<Option<Session>>,
     keys: Vec<bool>,
 }
 
-async fn seen(store: &Arc<dyn Store>) -> Seen {
-    let (world, events) = store.dump().await.expect("read");
-    let mut seen = Seen { world, events, users: Vec::new(), sessions: Vec::new(), keys: Vec::new() };
+async fn seen(store: &Arc<dyn Store>) -> VisibleState {
+    let (snapshot, events) = store.dump().await.expect("read");
+    let mut seen = VisibleState { snapshot, events, users: Vec::new(), sessions: Vec::new(), keys: Vec::new() };
     for n in 1..=3 {
         seen.users.push(store.user(user_id(n)).await.expect("read"));
     }
@@ -76,8 +76,8 @@ async fn seen(store: &Arc<dyn Store>) -> Seen {
     seen
 }
 
-/// One of each kind, and every one of them can be done.
-fn sound() -> Vec<Write> {
+/// Returns one valid write of each kind.
+fn valid_writes() -> Vec<Write> {
     vec![
         Write::Ticket(ticket(2)),
         Write::Order(order(2)),
@@ -90,8 +90,8 @@ fn sound() -> Vec<Write> {
     ]
 }
 
-/// What cannot be done after [`a_refused_write_takes_all_the_others_with_it`] has begun, and why.
-fn refused() -> Vec<(Write, CommitError)> {
+/// Returns writes that the store refuses in [`commit_with_one_refused_write_writes_nothing`], with their errors.
+fn refused_writes() -> Vec<(Write, CommitError)> {
     vec![
         (Write::Ticket(ticket(1)), CommitError::Stale),
         (Write::Order(Order { version: 2, ..order(1) }), CommitError::Stale),
@@ -105,7 +105,7 @@ fn refused() -> Vec<(Write, CommitError)> {
     ]
 }
 
-pub async fn a_refused_write_takes_all_the_others_with_it(store: Arc<dyn Store>) {
+pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Store>) {
     let before = vec![
         Write::Ticket(ticket(1)),
         Write::Order(order(1)),
@@ -117,26 +117,29 @@ pub async fn a_refused_write_takes_all_the_others_with_it(store: Arc<dyn Store>)
     written(&store, before).await;
     let untouched = seen(&store).await;
     let told = vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
-    for (index, (refused, expected)) in refused().into_iter().enumerate() {
-        for position in 0..=sound().len() {
-            let mut writes = sound();
+    for (index, (refused, expected)) in refused_writes().into_iter().enumerate() {
+        for position in 0..=valid_writes().len() {
+            let mut writes = valid_writes();
             writes.insert(position, refused.clone());
             let commit = Commit { writes, events: told.clone(), at: at(0) };
             assert_eq!(store.commit(commit).await, Err(expected.clone()), "refused write {index} at position {position}");
         }
         assert_eq!(seen(&store).await, untouched, "refused write {index} left something behind");
     }
-    // The control: without them, the same commit is done and can be seen.
-    store.commit(Commit { writes: sound(), events: told, at: at(0) }).await.expect("nothing refuses it");
+    // The control: without the refused writes the same commit is written.
+    store.commit(Commit { writes: valid_writes(), events: told, at: at(0) }).await.expect("all writes are valid");
     let after = seen(&store).await;
-    assert_eq!((after.world.tickets.len(), after.world.orders.len(), after.world.charges.len(), after.world.slots.len()), (2, 2, 1, 2));
+    assert_eq!(
+        (after.snapshot.tickets.len(), after.snapshot.orders.len(), after.snapshot.charges.len(), after.snapshot.slots.len()),
+        (2, 2, 1, 2)
+    );
     assert_eq!((after.events.len(), after.users[1].is_some(), after.keys), (1, true, vec![true, true]));
     assert_eq!(after.sessions, [None, Some(session("new", 1))]);
 }
 
 const MANY: u128 = 1_000;
 
-pub async fn of_a_thousand_commits_over_one_version_one_succeeds(store: Arc<dyn Store>) {
+pub async fn one_of_a_thousand_commits_over_one_version_succeeds(store: Arc<dyn Store>) {
     written(&store, vec![Write::Ticket(ticket(1))]).await;
     let commits = (0..MANY).map(|n| {
         let order = Order { id: order_id(n), ..order(1) };
@@ -145,13 +148,13 @@ pub async fn of_a_thousand_commits_over_one_version_one_succeeds(store: Arc<dyn 
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(CommitError::Stale))), "{answers:?}");
-    let (world, _) = store.dump().await.expect("read");
+    let (snapshot, _) = store.dump().await.expect("read");
     let winner = answers.iter().position(Result::is_ok).expect("one succeeded");
-    assert_eq!(world.orders.iter().map(|order| order.id).collect::<Vec<_>>(), [order_id(winner as u128)]);
+    assert_eq!(snapshot.orders.iter().map(|order| order.id).collect::<Vec<_>>(), [order_id(winner as u128)]);
 }
 
-/// The control of the race above: what does not meet does not collide.
-pub async fn a_thousand_commits_over_a_thousand_tickets_all_succeed(store: Arc<dyn Store>) {
+/// The control of the race above: commits over different tickets do not conflict.
+pub async fn thousand_commits_over_a_thousand_tickets_all_succeed(store: Arc<dyn Store>) {
     let commits = (0..MANY).map(|n| quiet(vec![Write::Ticket(ticket(n))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers, vec![Ok(()); 1_000]);

@@ -1,4 +1,4 @@
-//! Lists and their pages.
+//! Lists and their pagination.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use gittix::{
 
 use super::samples::*;
 
-pub async fn tickets_are_listed_by_id_without_the_deleted(store: Arc<dyn Store>) {
+pub async fn tickets_are_listed_by_id_without_deleted_ones(store: Arc<dyn Store>) {
     for n in [3, 1, 4, 2, 5] {
         list(&store, n).await;
     }
@@ -22,10 +22,10 @@ pub async fn tickets_are_listed_by_id_without_the_deleted(store: Arc<dyn Store>)
     assert_eq!(page(None, 9).await, [1, 3, 4, 5].map(ticket_id));
     assert_eq!(page(None, 2).await, [1, 3].map(ticket_id));
     assert_eq!(page(Some(3), 2).await, [4, 5].map(ticket_id));
-    // From a ticket that was deleted meanwhile, too.
+    // A deleted ticket is also a valid start of a page.
     assert_eq!(page(Some(2), 1).await, [ticket_id(3)]);
     assert_eq!(page(Some(5), 9).await, []);
-    assert!(store.ticket(ticket_id(2)).await.expect("read").is_some_and(|ticket| ticket.is_deleted()), "its tombstone stays");
+    assert!(store.ticket(ticket_id(2)).await.expect("read").is_some_and(|ticket| ticket.is_deleted()), "the tombstone stays");
 }
 
 pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
@@ -77,11 +77,11 @@ pub async fn open_charges_are_listed_by_age(store: Arc<dyn Store>) {
         charges.into_iter().map(|charge| charge.id).collect::<Vec<_>>()
     };
     assert_eq!(page(1_000, None, 9).await, [1, 2, 3].map(charge_id));
-    assert_eq!(page(100, None, 9).await, [1, 3].map(charge_id), "the second was touched later");
+    assert_eq!(page(100, None, 9).await, [1, 3].map(charge_id), "the second charge was updated later");
     assert_eq!(page(99, None, 9).await, [charge_id(1)]);
     assert_eq!(page(1_000, None, 2).await, [1, 2].map(charge_id));
     assert_eq!(page(1_000, Some(1), 9).await, [2, 3].map(charge_id));
-    // Touched, it is young again; final, it is gone.
+    // An updated charge has a new age. A final charge is no longer listed.
     written(&store, vec![updated(1, 900, 1, ChargeStep::Capturing), updated(3, 900, 1, ChargeStep::Final)]).await;
     assert_eq!(page(899, None, 9).await, [charge_id(2)]);
     assert_eq!(page(900, None, 9).await, [1, 2].map(charge_id));

@@ -1,6 +1,6 @@
-//! What every store promises, as functions over `dyn Store`; `contract!` makes a test of each for each store.
+//! The contract of all stores, as functions over `dyn Store`. `contract!` makes a test of each function for each store.
 //!
-//! A test gets a store of its own, empty, and may not look behind the trait.
+//! Each test gets an empty store of its own and uses only the trait.
 
 mod declines;
 mod embedded;
@@ -17,7 +17,7 @@ mod sessions;
 mod uniqueness;
 mod walk;
 
-/// One module of tests for each store that is named: `<store>::<theme>::<test>`.
+/// Defines one module of tests for each store: `<store>::<theme>::<test>`.
 macro_rules! contract {
     ($($theme:ident: $($test:ident)*;)*) => {
         macro_rules! on {
@@ -37,71 +37,71 @@ macro_rules! contract {
 
 contract! {
     guards:
-        a_ticket_is_written_only_over_the_version_before
-        an_order_is_written_only_over_the_version_before
-        a_charge_is_written_only_over_the_version_before
-        a_user_is_written_only_over_the_version_before
-        a_refused_write_takes_all_the_others_with_it
-        of_a_thousand_commits_over_one_version_one_succeeds
-        a_thousand_commits_over_a_thousand_tickets_all_succeed;
+        ticket_replaces_only_its_previous_version
+        order_replaces_only_its_previous_version
+        charge_replaces_only_its_previous_version
+        user_replaces_only_its_previous_version
+        commit_with_one_refused_write_writes_nothing
+        one_of_a_thousand_commits_over_one_version_succeeds
+        thousand_commits_over_a_thousand_tickets_all_succeed;
     uniqueness:
-        an_email_is_one_users
-        a_changed_email_is_free_again
-        of_many_who_want_one_email_one_gets_it
-        a_user_holds_as_many_slots_as_the_limit
-        a_freed_slot_may_be_taken_again
-        of_many_who_want_the_last_slots_only_so_many_get_one
-        a_key_is_used_once_by_each_user
-        of_many_requests_with_one_key_one_is_done
-        an_event_is_dealt_with_once
-        of_many_deliveries_of_one_event_one_is_recorded;
+        email_belongs_to_one_user
+        email_is_free_after_its_user_changed_it
+        one_of_many_sign_ups_with_one_email_succeeds
+        user_holds_at_most_as_many_slots_as_the_limit
+        freed_slot_can_be_taken_again
+        concurrent_commits_take_only_the_free_slots
+        idempotency_key_is_used_once_by_each_user
+        one_of_many_commits_with_one_key_succeeds
+        delivery_of_an_event_is_recorded_once
+        one_of_many_deliveries_of_one_event_is_recorded;
     sessions:
-        a_session_opens_over_the_version_that_was_verified
-        a_sign_up_opens_its_session_in_the_same_commit
-        a_session_ends_once_or_twice
-        all_sessions_of_a_user_end_but_one
-        all_sessions_of_a_user_end;
+        session_opens_only_over_the_verified_user_version
+        sign_up_opens_its_session_in_the_same_commit
+        session_can_be_closed_twice
+        closing_the_sessions_of_a_user_keeps_the_excepted_one
+        closing_the_sessions_of_a_user_closes_all;
     sales:
-        an_unlocked_ticket_has_neither_order_nor_charge
-        a_locked_ticket_comes_with_the_order_that_holds_it
-        only_a_running_charge_is_part_of_the_sale
-        a_sale_is_one_snapshot
-        a_ticket_is_overdue_when_its_lock_or_its_payment_window_is
-        the_longest_overdue_come_first_and_not_too_many
-        many_sales_are_shown_as_each_is_shown_alone;
+        sale_of_an_unlocked_ticket_has_no_order_and_no_charge
+        sale_of_a_locked_ticket_has_the_order_that_holds_it
+        sale_has_only_a_running_charge
+        sale_is_read_from_one_snapshot
+        ticket_is_overdue_after_its_lock_or_its_payment_window
+        overdue_tickets_are_limited_and_sorted_by_deadline
+        sales_of_many_tickets_equal_the_single_sales;
     declines:
         decline_is_counted_in_the_commit_that_records_it
         newest_declines_of_a_user_are_kept
-        declines_at_once_are_all_counted
+        concurrent_declines_are_all_counted
         declines_are_kept_for_a_day;
     lists:
-        tickets_are_listed_by_id_without_the_deleted
+        tickets_are_listed_by_id_without_deleted_ones
         orders_are_listed_by_buyer_and_scope
         charges_are_listed_by_order
         open_charges_are_listed_by_age;
     feed:
-        the_feed_is_the_commit_order_of_64_committers
-        a_reader_resumes_after_any_cursor
-        a_cursor_of_another_life_or_of_the_future_is_not_known
-        a_subscriber_sees_what_comes_after;
+        feed_has_the_commit_order_of_64_committers
+        reader_resumes_after_any_cursor
+        cursor_of_another_epoch_or_of_the_future_is_not_resumed
+        subscriber_gets_only_later_events;
     purge:
-        sessions_go_when_they_have_expired
-        idempotency_records_go_after_a_day
-        deliveries_go_after_a_week
-        events_go_after_thirty_days_and_documents_stay
-        more_than_fits_one_piece_is_purged_all_the_same;
+        session_is_purged_after_its_expiry
+        idempotency_record_is_purged_after_a_day
+        delivery_is_purged_after_a_week
+        event_is_purged_after_thirty_days_and_its_document_stays
+        purge_removes_more_records_than_one_step;
     services:
-        a_secret_stays_and_differs_by_name
-        mark_is_set_once_and_for_all
+        secret_is_stable_and_differs_by_name
+        mark_stays_set
         hits_are_counted_within_their_window
-        many_hits_at_once_are_all_counted
-        count_is_read_without_adding_to_it
-        cleared_count_starts_at_zero
-        a_closed_store_refuses_commits
-        what_was_queued_before_the_close_is_answered
-        the_time_is_about_now;
+        concurrent_hits_are_all_counted
+        reading_a_counter_does_not_add_a_hit
+        cleared_counter_starts_at_zero
+        closed_store_refuses_commits
+        queued_commits_are_answered_before_the_store_closes
+        time_of_the_store_is_close_to_the_wall_clock;
     walk:
-        a_random_walk_breaks_no_invariant;
+        random_walk_breaks_no_invariant;
 }
 
 on!(crate::store::embedded::in_memory as memory);

@@ -1,4 +1,4 @@
-//! The MongoDB store on the replica set that `MONGODB_URI` names, a database for each test.
+//! The MongoDB store on the replica set of `MONGODB_URI`, with one database for each test.
 
 use std::{
     env, process,
@@ -13,7 +13,7 @@ use gittix::{
     store::{Store, mongo::MongoStore},
 };
 
-/// Databases that this process made.
+/// Number of databases that this process created.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub async fn on_replica_set<T>(name: &str, test: impl FnOnce(Arc<dyn Store>) -> T)
@@ -21,7 +21,7 @@ where
     T: Future<Output = ()> + Send + 'static,
 {
     let server = env::var("MONGODB_URI").expect("MONGODB_URI names a MongoDB replica set; scripts/test starts one");
-    // Of this moment, this process and this test, so that neither a run beside it nor one that was killed is in the way.
+    // The name contains the time, the process and the test, so that parallel or killed runs do not use the same database.
     let unique = format!("gx{:x}_{}_{}", wall_clock().0, process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     // MongoDB allows 63 characters.
     let database: String = format!("{unique}_{name}").chars().take(63).collect();
@@ -36,7 +36,7 @@ where
     }
 }
 
-/// `uri` with its database replaced, its options kept.
+/// Returns `uri` with another database and the same hosts and options.
 fn with_database(uri: &str, database: &str) -> String {
     let (scheme, rest) = uri.split_once("://").expect("a MongoDB URI has a scheme");
     let (address, options) = rest.split_once('?').map_or((rest, None), |(address, options)| (address, Some(options)));
@@ -46,7 +46,7 @@ fn with_database(uri: &str, database: &str) -> String {
 }
 
 #[test]
-fn a_uri_keeps_its_hosts_and_options() {
+fn uri_with_another_database_keeps_its_hosts_and_options() {
     for uri in ["mongodb://a:1,b:2/?replicaSet=rs", "mongodb://a:1,b:2/old?replicaSet=rs", "mongodb://a:1,b:2?replicaSet=rs"] {
         assert_eq!(with_database(uri, "new"), "mongodb://a:1,b:2/new?replicaSet=rs", "{uri}");
     }

@@ -1,4 +1,4 @@
-//! What is past its time is removed, and nothing else.
+//! The purge removes expired records and keeps the others.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::samples::*;
 const HOUR: i64 = 60 * 60_000;
 const DAY: i64 = 24 * HOUR;
 
-/// A moment on either side of a boundary: on the boundary itself, a store may do either.
+/// Distance from a boundary. Exactly on the boundary a store may keep or remove a record.
 const MOMENT: Millis = Millis(1);
 
-pub async fn sessions_go_when_they_have_expired(store: Arc<dyn Store>) {
+pub async fn session_is_purged_after_its_expiry(store: Arc<dyn Store>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
     let until = |name, ms| Write::OpenSession { session: Session { expires_at: at(ms), ..session(name, 1) }, user_version: 0 };
     written(&store, vec![until("short", 1_000), until("long", 2_000)]).await;
@@ -30,11 +30,11 @@ pub async fn sessions_go_when_they_have_expired(store: Arc<dyn Store>) {
     assert_eq!(left().await, (false, true));
     store.purge(at(2_000) + MOMENT).await.expect("purged");
     assert_eq!(left().await, (false, false));
-    // Nothing of it is left that a later "end all" could stumble on.
+    // The purge left no index entry that a later `CloseSessions` could fail on.
     written(&store, vec![Write::CloseSessions { user: user_id(1), except: None }]).await;
 }
 
-pub async fn idempotency_records_go_after_a_day(store: Arc<dyn Store>) {
+pub async fn idempotency_record_is_purged_after_a_day(store: Arc<dyn Store>) {
     written(&store, vec![Write::Idempotency(record(1, "old", at(0))), Write::Idempotency(record(1, "new", at(HOUR)))]).await;
     let left = async || {
         let old = store.idempotency(user_id(1), "old").await.expect("read");
@@ -49,7 +49,7 @@ pub async fn idempotency_records_go_after_a_day(store: Arc<dyn Store>) {
     written(&store, vec![Write::Idempotency(record(1, "old", at(DAY)))]).await;
 }
 
-pub async fn deliveries_go_after_a_week(store: Arc<dyn Store>) {
+pub async fn delivery_is_purged_after_a_week(store: Arc<dyn Store>) {
     written(&store, vec![Write::Delivery(delivery("evt_old", at(0))), Write::Delivery(delivery("evt_new", at(HOUR)))]).await;
     let left = async || {
         let old = store.delivery("evt_old").await.expect("read");
@@ -60,32 +60,32 @@ pub async fn deliveries_go_after_a_week(store: Arc<dyn Store>) {
     assert_eq!(left().await, (true, true));
     store.purge(at(7 * DAY) + MOMENT).await.expect("purged");
     assert_eq!(left().await, (false, true));
-    // What comes after a week is looked at anew.
+    // A delivery of the same event after a week is recorded again.
     written(&store, vec![Write::Delivery(delivery("evt_old", at(7 * DAY)))]).await;
 }
 
-pub async fn events_go_after_thirty_days_and_documents_stay(store: Arc<dyn Store>) {
-    let told = |n, ms| {
+pub async fn event_is_purged_after_thirty_days_and_its_document_stays(store: Arc<dyn Store>) {
+    let listing = |n, ms| {
         let ticket = ticket(n);
         Commit { writes: vec![Write::Ticket(ticket.clone())], events: vec![Event::TicketCreated { ticket }], at: at(ms) }
     };
-    store.commit(told(1, 0)).await.expect("committed");
-    store.commit(told(2, HOUR)).await.expect("committed");
-    let count = async || store.dump().await.map(|(world, events)| (world.tickets.len(), events.len())).expect("read");
+    store.commit(listing(1, 0)).await.expect("committed");
+    store.commit(listing(2, HOUR)).await.expect("committed");
+    let count = async || store.dump().await.map(|(snapshot, events)| (snapshot.tickets.len(), events.len())).expect("read");
     store.purge(at(30 * DAY) - MOMENT).await.expect("purged");
     assert_eq!(count().await, (2, 2));
     store.purge(at(30 * DAY) + MOMENT).await.expect("purged");
     assert_eq!(count().await, (2, 1));
     store.purge(at(31 * DAY)).await.expect("purged");
     assert_eq!(count().await, (2, 0));
-    // The feed goes on where it was, not from the beginning.
+    // The cursors of the feed continue to ascend.
     let mut reader = store.feed().subscribe();
     let before = reader.cursor();
-    store.commit(told(3, 31 * DAY)).await.expect("committed");
+    store.commit(listing(3, 31 * DAY)).await.expect("committed");
     assert!(events(&mut reader, 1).await[0].cursor > before);
 }
 
-pub async fn more_than_fits_one_piece_is_purged_all_the_same(store: Arc<dyn Store>) {
+pub async fn purge_removes_more_records_than_one_step(store: Arc<dyn Store>) {
     const COUNT: u128 = 2_500;
     let records = (0..COUNT).map(|n| Write::Idempotency(record(n, "key", at(0))));
     written(&store, records.collect()).await;

@@ -1,4 +1,4 @@
-//! Small worlds to commit: documents with speaking numbers for ids, and sales that the domain itself decides.
+//! Documents with small numbers as ids, commits, and sales that the domain decides.
 
 use std::{
     future::Future,
@@ -19,13 +19,13 @@ use uuid::Uuid;
 
 use crate::app::world::decided;
 
-/// Whatever a test waits for comes sooner, on a busy machine too.
+/// Time limit of each wait of a test, long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The present: a store may forget what is older than its lifetime at any time.
+/// Time at which the tests began. It is the present, because a store may remove expired records at any time.
 static START: LazyLock<Timestamp> = LazyLock::new(wall_clock);
 
-/// `ms` milliseconds after the tests began.
+/// Returns the time `ms` milliseconds after the tests began.
 pub fn at(ms: i64) -> Timestamp {
     *START + Millis(ms)
 }
@@ -46,7 +46,7 @@ pub fn user_id(n: u128) -> UserId {
     UserId::new(Uuid::from_u128(n))
 }
 
-/// Sells everything in these tests.
+/// The seller of all tickets in these tests.
 pub const SELLER: u128 = 1_000;
 
 pub fn ticket(n: u128) -> Ticket {
@@ -93,7 +93,7 @@ pub fn free(user: u128, order: u128) -> Write {
     Write::Slot(SlotChange::Free { user: user_id(user), order: order_id(order) })
 }
 
-/// A commit that tells nothing.
+/// Returns a commit without events.
 pub fn quiet(writes: Vec<Write>) -> Commit {
     Commit { writes, events: Vec::new(), at: at(0) }
 }
@@ -102,7 +102,7 @@ pub async fn written(store: &Arc<dyn Store>, writes: Vec<Write>) {
     store.commit(quiet(writes)).await.expect("written");
 }
 
-/// Puts ticket `n` on sale.
+/// Lists ticket `n` for sale.
 pub async fn list(store: &Arc<dyn Store>, n: u128) -> TicketId {
     let title = Title::parse(&format!("Ticket {n}")).expect("a title");
     let decision = list_ticket(ticket_id(n), user_id(SELLER), title, price(), at(0));
@@ -129,22 +129,22 @@ pub fn submit(order: u128, buyer: u128, charge: u128) -> TicketCommand {
     TicketCommand::SubmitPayment { order: order_id(order), by: user_id(buyer), charge: charge_id(charge), token }
 }
 
-/// Decides over what the store has, commits, and says what must be there now.
+/// Decides `command` on the stored sale, commits the decision, and returns the expected sale.
 pub async fn act(store: &Arc<dyn Store>, ticket: TicketId, command: TicketCommand, now: Timestamp) -> Sale {
-    let sale = store.sale(ticket).await.expect("read").expect("there");
+    let sale = store.sale(ticket).await.expect("read").expect("the document exists");
     let decision = decide(&sale, &command, &Policy::default(), now).expect("allowed");
     store.commit(Commit::of(decision.clone(), now)).await.expect("committed");
     sale.after(&decision)
 }
 
-/// An order for ticket `n` that was never committed.
+/// Returns an order for ticket `n` that is not committed.
 pub fn order(n: u128) -> Order {
     let command = lock(n, 1, "a");
     let decision = decide(&Sale::unlocked(ticket(n)), &command, &Policy::default(), at(0)).expect("allowed");
     decision.order.expect("a lock makes an order")
 }
 
-/// A charge of order `n` that was never committed.
+/// Returns a charge of order `n` that is not committed.
 pub fn charge(n: u128) -> Charge {
     let sale = Sale::unlocked(ticket(n));
     let locked = decide(&sale, &lock(n, 1, "a"), &Policy::default(), at(0)).expect("allowed");
@@ -153,7 +153,7 @@ pub fn charge(n: u128) -> Charge {
     paying.charges.pop().expect("a submission makes a charge")
 }
 
-/// Commits all of `commits` at once; the answers come in the same order.
+/// Submits all `commits` concurrently. The answers are in the same order.
 pub async fn at_once(store: &Arc<dyn Store>, commits: Vec<Commit>) -> Vec<Result<(), CommitError>> {
     let start = Arc::new(tokio::sync::Barrier::new(commits.len()));
     let tasks: Vec<_> = commits
@@ -173,7 +173,7 @@ pub async fn at_once(store: &Arc<dyn Store>, commits: Vec<Commit>) -> Vec<Result
     answers
 }
 
-/// The next `count` events.
+/// Reads the next `count` events.
 pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEvent>> {
     let mut events = Vec::new();
     while events.len() < count {
@@ -186,7 +186,7 @@ pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEv
     events
 }
 
-/// Fails a test that would wait for ever.
+/// Waits for `wanted`, and fails the test after [`PATIENCE`].
 pub async fn patient<T>(wanted: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, wanted).await.expect("it comes within half a minute")
+    tokio::time::timeout(PATIENCE, wanted).await.expect("the awaited result arrives within half a minute")
 }

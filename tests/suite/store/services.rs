@@ -1,4 +1,4 @@
-//! What a store does beside documents: secrets, counters, time, and its own end.
+//! Functions of a store besides documents: secrets, marks, counters, time and closing.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use gittix::{
 
 use super::samples::*;
 
-pub async fn a_secret_stays_and_differs_by_name(store: Arc<dyn Store>) {
+pub async fn secret_is_stable_and_differs_by_name(store: Arc<dyn Store>) {
     let asked: Vec<_> = (0..16)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -19,34 +19,34 @@ pub async fn a_secret_stays_and_differs_by_name(store: Arc<dyn Store>) {
         .collect();
     let first = store.secret("one").await.expect("a secret");
     for answer in asked {
-        assert_eq!(patient(answer).await.expect("no panic"), first, "whoever asks first makes it for all");
+        assert_eq!(patient(answer).await.expect("no panic"), first, "all calls return the secret that the first call created");
     }
     assert_ne!(first, store.secret("two").await.expect("a secret"));
     assert_ne!(first, [0; 32]);
 }
 
-pub async fn mark_is_set_once_and_for_all(store: Arc<dyn Store>) {
+pub async fn mark_stays_set(store: Arc<dyn Store>) {
     assert!(!store.has_mark("one").await.expect("read"));
     for _ in 0..2 {
         store.set_mark("one").await.expect("set");
         assert!(store.has_mark("one").await.expect("read"));
     }
-    assert!(!store.has_mark("two").await.expect("read"), "to look at a mark does not set it");
+    assert!(!store.has_mark("two").await.expect("read"), "reading a mark does not set it");
 }
 
 pub async fn hits_are_counted_within_their_window(store: Arc<dyn Store>) {
     let hit = async |key: &str, ms| store.count_hit(key, Millis(1_000), at(ms)).await.expect("counted");
     assert_eq!(hit("a", 0).await, 1);
     assert_eq!(hit("a", 500).await, 2);
-    assert_eq!(hit("b", 500).await, 1, "keys are counted apart");
+    assert_eq!(hit("b", 500).await, 1, "keys have separate counters");
     assert_eq!(hit("a", 999).await, 3, "the window begins with the first hit, not with the last");
     assert_eq!(hit("a", 1_001).await, 1);
     assert_eq!(hit("a", 1_900).await, 2);
     store.purge(at(1_950)).await.expect("purged");
-    assert_eq!(hit("a", 1_960).await, 3, "what still counts is not purged");
+    assert_eq!(hit("a", 1_960).await, 3, "a running counter is not purged");
 }
 
-pub async fn many_hits_at_once_are_all_counted(store: Arc<dyn Store>) {
+pub async fn concurrent_hits_are_all_counted(store: Arc<dyn Store>) {
     let hits: Vec<_> = (0..64)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -61,7 +61,7 @@ pub async fn many_hits_at_once_are_all_counted(store: Arc<dyn Store>) {
     assert_eq!(counts, (1..=64).collect::<Vec<u64>>());
 }
 
-pub async fn count_is_read_without_adding_to_it(store: Arc<dyn Store>) {
+pub async fn reading_a_counter_does_not_add_a_hit(store: Arc<dyn Store>) {
     let count = async |ms| store.count("a", at(ms)).await.expect("read");
     assert_eq!(count(0).await.hits, 0);
     for ms in [100, 200, 300] {
@@ -71,22 +71,22 @@ pub async fn count_is_read_without_adding_to_it(store: Arc<dyn Store>) {
     for _ in 0..2 {
         assert_eq!(count(1_099).await, CounterValue { hits: 3, ends_at: at(1_100) });
     }
-    assert_eq!(count(1_100).await.hits, 0, "its window is over");
+    assert_eq!(count(1_100).await.hits, 0, "the window has passed");
 }
 
-pub async fn cleared_count_starts_at_zero(store: Arc<dyn Store>) {
-    store.clear_count("a").await.expect("clearing what is not there is no error");
+pub async fn cleared_counter_starts_at_zero(store: Arc<dyn Store>) {
+    store.clear_count("a").await.expect("clearing an unknown counter is not an error");
     for key in ["a", "a", "b"] {
         store.count_hit(key, Millis(1_000), at(0)).await.expect("counted");
     }
     store.clear_count("a").await.expect("cleared");
     assert_eq!(store.count("a", at(1)).await.expect("read").hits, 0);
-    assert_eq!(store.count("b", at(1)).await.expect("read").hits, 1, "keys are cleared apart");
+    assert_eq!(store.count("b", at(1)).await.expect("read").hits, 1, "other keys are not cleared");
     assert_eq!(store.count_hit("a", Millis(1_000), at(500)).await.expect("counted"), 1);
-    assert_eq!(store.count("a", at(1_499)).await.expect("read").hits, 1, "the window begins with the first hit after it");
+    assert_eq!(store.count("a", at(1_499)).await.expect("read").hits, 1, "the window begins with the first hit after the clearing");
 }
 
-pub async fn a_closed_store_refuses_commits(store: Arc<dyn Store>) {
+pub async fn closed_store_refuses_commits(store: Arc<dyn Store>) {
     written(&store, vec![Write::Ticket(ticket(1))]).await;
     store.close().await;
     let late = store.commit(quiet(vec![Write::Ticket(ticket(2))])).await;
@@ -94,7 +94,7 @@ pub async fn a_closed_store_refuses_commits(store: Arc<dyn Store>) {
     store.close().await;
 }
 
-pub async fn what_was_queued_before_the_close_is_answered(store: Arc<dyn Store>) {
+pub async fn queued_commits_are_answered_before_the_store_closes(store: Arc<dyn Store>) {
     let commits: Vec<_> = (0..64)
         .map(|n| {
             let store = Arc::clone(&store);
@@ -106,14 +106,14 @@ pub async fn what_was_queued_before_the_close_is_answered(store: Arc<dyn Store>)
         let (n, answer) = patient(commit).await.expect("no panic");
         match answer {
             Ok(()) | Err(CommitError::Unavailable(_)) => {}
-            other => panic!("ticket {n}: neither done nor refused: {other:?}"),
+            other => panic!("ticket {n}: the commit is neither written nor refused: {other:?}"),
         }
     }
 }
 
-pub async fn the_time_is_about_now(store: Arc<dyn Store>) {
+pub async fn time_of_the_store_is_close_to_the_wall_clock(store: Arc<dyn Store>) {
     let (before, now) = (wall_clock(), store.time().await.expect("the time"));
     let after = wall_clock();
-    // A store on another machine may differ by as much as its clock does; on one machine, by the call alone.
+    // A test's store runs on this machine, so the times differ only by the duration of the call. One second is tolerated.
     assert!(now >= before - Millis(1_000) && now <= after + Millis(1_000), "{before:?} {now:?} {after:?}");
 }

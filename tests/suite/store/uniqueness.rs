@@ -1,4 +1,4 @@
-//! What may be there once, or only so often: emails, lock slots, idempotency keys.
+//! Unique and limited values: emails, lock slots, idempotency keys and deliveries.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ fn email(text: &str) -> Email {
     Email::parse(text).expect("an email")
 }
 
-pub async fn an_email_is_one_users(store: Arc<dyn Store>) {
+pub async fn email_belongs_to_one_user(store: Arc<dyn Store>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
     let second = store.commit(quiet(vec![Write::User(user(2, "ann@example.com", 0))])).await;
     assert_eq!(second, Err(CommitError::EmailInUse));
-    // Her own it may stay.
+    // A user may keep the email.
     written(&store, vec![Write::User(user(1, "ann@example.com", 1))]).await;
     let found = store.user_by_email(&email("ann@example.com")).await.expect("read");
     assert_eq!(found, Some(user(1, "ann@example.com", 1)));
 }
 
-pub async fn a_changed_email_is_free_again(store: Arc<dyn Store>) {
+pub async fn email_is_free_after_its_user_changed_it(store: Arc<dyn Store>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0)), Write::User(user(2, "bob@example.com", 0))]).await;
     let onto_another = store.commit(quiet(vec![Write::User(user(1, "bob@example.com", 1))])).await;
     assert_eq!(onto_another, Err(CommitError::EmailInUse));
@@ -34,39 +34,39 @@ pub async fn a_changed_email_is_free_again(store: Arc<dyn Store>) {
     assert_eq!(store.user_by_email(&email("ann@example.com")).await.expect("read"), Some(user(2, "ann@example.com", 1)));
 }
 
-pub async fn of_many_who_want_one_email_one_gets_it(store: Arc<dyn Store>) {
+pub async fn one_of_many_sign_ups_with_one_email_succeeds(store: Arc<dyn Store>) {
     let commits = (1..=64).map(|n| quiet(vec![Write::User(user(n, "ann@example.com", 0))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| **answer == Err(CommitError::EmailInUse)).count(), 63, "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
 }
 
-pub async fn a_user_holds_as_many_slots_as_the_limit(store: Arc<dyn Store>) {
+pub async fn user_holds_at_most_as_many_slots_as_the_limit(store: Arc<dyn Store>) {
     for order in 1..=4 {
         written(&store, vec![take(1, order, 4)]).await;
     }
     assert_eq!(store.commit(quiet(vec![take(1, 5, 4)])).await, Err(CommitError::SlotsFull));
-    // A lower limit holds at once, a higher one too, and nobody else is concerned.
+    // A lower or higher limit takes effect at once. Other users are not affected.
     assert_eq!(store.commit(quiet(vec![take(1, 5, 2)])).await, Err(CommitError::SlotsFull));
     written(&store, vec![take(1, 5, 5)]).await;
     written(&store, vec![take(2, 6, 1)]).await;
 }
 
-pub async fn a_freed_slot_may_be_taken_again(store: Arc<dyn Store>) {
+pub async fn freed_slot_can_be_taken_again(store: Arc<dyn Store>) {
     written(&store, vec![take(1, 1, 1)]).await;
     written(&store, vec![free(1, 1)]).await;
     written(&store, vec![free(1, 1)]).await;
     written(&store, vec![take(1, 2, 1)]).await;
-    // What was freed twice was counted once: there is no room for a second.
+    // A slot that was freed twice counts once, so there is no free slot for another order.
     assert_eq!(store.commit(quiet(vec![take(1, 3, 1)])).await, Err(CommitError::SlotsFull));
-    // Nor does freeing another order's slot, or another user's, make any.
+    // Freeing a slot of another order or of another user adds no free slot.
     written(&store, vec![free(1, 1), free(2, 2)]).await;
     assert_eq!(store.commit(quiet(vec![take(1, 3, 1)])).await, Err(CommitError::SlotsFull));
-    let (world, _) = store.dump().await.expect("read");
-    assert_eq!(world.slots, [(user_id(1), order_id(2))]);
+    let (snapshot, _) = store.dump().await.expect("read");
+    assert_eq!(snapshot.slots, [(user_id(1), order_id(2))]);
 }
 
-pub async fn of_many_who_want_the_last_slots_only_so_many_get_one(store: Arc<dyn Store>) {
+pub async fn concurrent_commits_take_only_the_free_slots(store: Arc<dyn Store>) {
     let commits = (1..=64).map(|order| quiet(vec![take(1, order, 4)]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4, "{answers:?}");
@@ -74,7 +74,7 @@ pub async fn of_many_who_want_the_last_slots_only_so_many_get_one(store: Arc<dyn
     assert_eq!(store.dump().await.expect("read").0.slots.len(), 4);
 }
 
-pub async fn a_key_is_used_once_by_each_user(store: Arc<dyn Store>) {
+pub async fn idempotency_key_is_used_once_by_each_user(store: Arc<dyn Store>) {
     let mine = record(1, "key", at(0));
     written(&store, vec![Write::Idempotency(mine.clone())]).await;
     let mut other_request = mine.clone();
@@ -86,7 +86,7 @@ pub async fn a_key_is_used_once_by_each_user(store: Arc<dyn Store>) {
     assert_eq!(store.idempotency(user_id(3), "key").await.expect("read"), None);
 }
 
-pub async fn of_many_requests_with_one_key_one_is_done(store: Arc<dyn Store>) {
+pub async fn one_of_many_commits_with_one_key_succeeds(store: Arc<dyn Store>) {
     let commits = (1..=64).map(|n| quiet(vec![Write::Ticket(ticket(n)), Write::Idempotency(record(1, "key", at(0)))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
@@ -94,7 +94,7 @@ pub async fn of_many_requests_with_one_key_one_is_done(store: Arc<dyn Store>) {
     assert_eq!(store.dump().await.expect("read").0.tickets.len(), 1);
 }
 
-pub async fn an_event_is_dealt_with_once(store: Arc<dyn Store>) {
+pub async fn delivery_of_an_event_is_recorded_once(store: Arc<dyn Store>) {
     assert_eq!(store.delivery("evt_1").await.expect("read"), None);
     written(&store, vec![Write::Delivery(delivery("evt_1", at(0)))]).await;
     assert_eq!(store.delivery("evt_1").await.expect("read"), Some(delivery("evt_1", at(0))));
@@ -104,7 +104,7 @@ pub async fn an_event_is_dealt_with_once(store: Arc<dyn Store>) {
     assert_eq!(store.delivery("evt").await.expect("read"), None);
 }
 
-pub async fn of_many_deliveries_of_one_event_one_is_recorded(store: Arc<dyn Store>) {
+pub async fn one_of_many_deliveries_of_one_event_is_recorded(store: Arc<dyn Store>) {
     let commits = (1..=64).map(|_| quiet(vec![Write::Delivery(delivery("evt_1", at(0)))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");

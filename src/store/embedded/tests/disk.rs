@@ -1,4 +1,4 @@
-//! A disk whose flushes can be held up, and that can be told to fail.
+//! A storage backend whose flushes can be blocked and whose operations can fail.
 
 use std::{
     io,
@@ -11,14 +11,14 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use redb::{StorageBackend, backends::InMemoryBackend};
 
-/// The hand on the disk. Clones hold the same disk.
+/// Control of a disk. Clones control the same disk.
 #[derive(Debug, Clone, Default)]
-pub struct Hand(Arc<Switches>);
+pub struct DiskControl(Arc<Switches>);
 
 #[derive(Debug, Default)]
 struct Switches {
     gate: Mutex<Gate>,
-    moved: Condvar,
+    changed: Condvar,
     flushes: AtomicUsize,
     flush_fails: AtomicBool,
     growth_fails: AtomicBool,
@@ -33,44 +33,44 @@ struct Gate {
 
 #[derive(Debug)]
 pub struct Disk {
-    hand: Hand,
+    control: DiskControl,
 }
 
-impl Hand {
-    /// The disk, with what was written to it before.
-    pub fn disk(&self) -> Disk {
-        Disk { hand: self.clone() }
+impl DiskControl {
+    /// Returns a backend on the disk, with the data written before.
+    pub fn backend(&self) -> Disk {
+        Disk { control: self.clone() }
     }
 
-    /// Nothing fails from now on.
-    pub fn heal(&self) {
+    /// Ends all injected failures.
+    pub fn end_failures(&self) {
         self.0.flush_fails.store(false, Ordering::SeqCst);
         self.0.growth_fails.store(false, Ordering::SeqCst);
     }
 
-    /// Flushes wait from now on.
-    pub fn hold(&self) {
+    /// Blocks flushes until [`DiskControl::unblock_flushes`].
+    pub fn block_flushes(&self) {
         self.0.gate.lock().shut = true;
     }
 
-    /// Blocks until a flush waits.
-    pub fn wait_for_a_flush(&self) {
+    /// Waits until a flush is blocked.
+    pub fn wait_for_blocked_flush(&self) {
         let mut gate = self.0.gate.lock();
         while !gate.waiting {
-            self.0.moved.wait(&mut gate);
+            self.0.changed.wait(&mut gate);
         }
     }
 
-    pub fn release(&self) {
+    pub fn unblock_flushes(&self) {
         self.0.gate.lock().shut = false;
-        self.0.moved.notify_all();
+        self.0.changed.notify_all();
     }
 
     pub fn fail_flushes(&self) {
         self.0.flush_fails.store(true, Ordering::SeqCst);
     }
 
-    /// The disk is full.
+    /// Makes each change of the file size fail, as on a full disk.
     pub fn fail_growth(&self) {
         self.0.growth_fails.store(true, Ordering::SeqCst);
     }
@@ -82,37 +82,37 @@ impl Hand {
 
 impl StorageBackend for Disk {
     fn len(&self) -> Result<u64, io::Error> {
-        self.hand.0.memory.len()
+        self.control.0.memory.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.hand.0.memory.read(offset, out)
+        self.control.0.memory.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        if self.hand.0.growth_fails.load(Ordering::SeqCst) {
+        if self.control.0.growth_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        self.hand.0.memory.set_len(len)
+        self.control.0.memory.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        let Switches { gate, moved, flushes, flush_fails, .. } = &*self.hand.0;
+        let Switches { gate, changed, flushes, flush_fails, .. } = &*self.control.0;
         let mut gate = gate.lock();
         while gate.shut {
             gate.waiting = true;
-            moved.notify_all();
-            moved.wait(&mut gate);
+            changed.notify_all();
+            changed.wait(&mut gate);
         }
         gate.waiting = false;
         flushes.fetch_add(1, Ordering::SeqCst);
         if flush_fails.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk is gone"));
+            return Err(io::Error::other("injected flush failure"));
         }
-        self.hand.0.memory.sync_data()
+        self.control.0.memory.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.hand.0.memory.write(offset, data)
+        self.control.0.memory.write(offset, data)
     }
 }

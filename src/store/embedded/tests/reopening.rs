@@ -1,4 +1,4 @@
-//! What a restart finds, and what it refuses to open.
+//! Reopening of a store: the data that it contains, and the files that it refuses.
 
 use super::*;
 use crate::store::{Cursor, FeedStep, embedded::opening::OpenError};
@@ -12,7 +12,7 @@ fn cursors(step: Option<FeedStep>) -> Vec<Cursor> {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_drop_without_a_close() {
+async fn acknowledged_commits_are_stored_after_a_drop_without_close() {
     let folder = Folder::new("dropped");
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     let secret = store.secret("one").await.expect("a secret");
@@ -27,7 +27,7 @@ async fn what_was_acknowledged_is_there_after_a_drop_without_a_close() {
 }
 
 #[tokio::test]
-async fn a_clients_cursor_survives_a_restart() {
+async fn cursor_of_a_client_is_resumed_after_a_restart() {
     let folder = Folder::new("cursor");
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     let empty = store.feed().cursor();
@@ -35,20 +35,20 @@ async fn a_clients_cursor_survives_a_restart() {
     for n in 1..=3 {
         list(&store, n).await;
     }
-    let told = cursors(reader.try_next());
-    assert_eq!(told.len(), 3);
+    let pushed = cursors(reader.try_next());
+    assert_eq!(pushed.len(), 3);
     drop((store, reader));
     let store = EmbeddedStore::open(&folder.0).expect("opened");
-    for (skipped, cursor) in [empty].into_iter().chain(told.clone()).enumerate() {
-        let mut reader = store.feed().resume(cursor).expect("it is from the last five minutes");
-        assert_eq!(cursors(reader.try_next()), told[skipped..]);
+    for (skipped, cursor) in [empty].into_iter().chain(pushed.clone()).enumerate() {
+        let mut reader = store.feed().resume(cursor).expect("the cursor is from the last five minutes");
+        assert_eq!(cursors(reader.try_next()), pushed[skipped..]);
     }
     list(&store, 4).await;
-    assert!(store.feed().cursor() > told[2], "cursors go on from where they were");
+    assert!(store.feed().cursor() > pushed[2], "cursors ascend across the restart");
 }
 
 #[tokio::test]
-async fn only_the_last_minutes_are_read_back() {
+async fn restart_reads_only_the_events_of_the_last_minutes() {
     let folder = Folder::new("minutes");
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     let mut reader = store.feed().subscribe();
@@ -57,16 +57,16 @@ async fn only_the_last_minutes_are_read_back() {
         store.commit(listing(n, long_ago)).await.expect("committed");
     }
     list(&store, 3).await;
-    let told = cursors(reader.try_next());
+    let pushed = cursors(reader.try_next());
     drop((store, reader));
     let store = EmbeddedStore::open(&folder.0).expect("opened");
-    assert!(store.feed().resume(told[0]).is_none(), "what came after it is not in memory");
-    let mut reader = store.feed().resume(told[1]).expect("the place before the first that is");
-    assert_eq!(cursors(reader.try_next()), told[2..]);
+    assert!(store.feed().resume(pushed[0]).is_none(), "the events after it are not in the ring");
+    let mut reader = store.feed().resume(pushed[1]).expect("the cursor is directly before the first event in the ring");
+    assert_eq!(cursors(reader.try_next()), pushed[2..]);
 }
 
 #[tokio::test]
-async fn cursors_do_not_begin_again_when_all_events_were_purged() {
+async fn cursors_ascend_after_all_events_were_purged() {
     let folder = Folder::new("purged");
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     list(&store, 1).await;
@@ -81,26 +81,26 @@ async fn cursors_do_not_begin_again_when_all_events_were_purged() {
 }
 
 #[test]
-fn a_file_that_is_open_elsewhere_is_refused_in_one_line() {
+fn file_in_use_is_refused_with_one_line() {
     let folder = Folder::new("in-use");
     let _first = EmbeddedStore::open(&folder.0).expect("opened");
-    let error = EmbeddedStore::open(&folder.0).expect_err("it is in use");
+    let error = EmbeddedStore::open(&folder.0).expect_err("the file is in use");
     assert!(matches!(error, OpenError::InUse { .. }), "{error:?}");
     assert!(error.to_string().ends_with("gittix.redb is in use by another process"), "{error}");
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_refused_in_one_line() {
+fn impossible_folder_is_refused_with_one_line() {
     let folder = Folder::new("no-folder");
     let file = folder.0.join("file");
     fs::write(&file, "").expect("written");
-    let error = EmbeddedStore::open(&file.join("data")).expect_err("a file has no folders in it");
+    let error = EmbeddedStore::open(&file.join("data")).expect_err("a file cannot contain a folder");
     assert!(matches!(error, OpenError::Folder { .. }), "{error:?}");
     assert_eq!(error.to_string().lines().count(), 1);
 }
 
 #[test]
-fn a_file_of_another_layout_is_refused() {
+fn file_of_another_layout_is_refused() {
     let folder = Folder::new("layout");
     drop(EmbeddedStore::open(&folder.0).expect("opened"));
     let database = opening::database(&folder.0).expect("opened");
@@ -109,14 +109,14 @@ fn a_file_of_another_layout_is_refused() {
     transaction.open_table(tables::META).expect("opened").insert(tables::meta::SCHEMA, later).expect("written");
     transaction.commit().expect("committed");
     drop(database);
-    let error = EmbeddedStore::open(&folder.0).expect_err("nobody knows that layout");
+    let error = EmbeddedStore::open(&folder.0).expect_err("the layout is not supported");
     assert!(matches!(error, OpenError::Layout { found } if found == later), "{error:?}");
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused() {
+fn file_that_is_not_a_database_is_refused() {
     let folder = Folder::new("no-database");
     fs::write(folder.0.join("gittix.redb"), "tickets, tickets, tickets".repeat(1_000)).expect("written");
-    let error = EmbeddedStore::open(&folder.0).expect_err("that is no database");
+    let error = EmbeddedStore::open(&folder.0).expect_err("the file is not a database");
     assert!(matches!(error, OpenError::File { .. }), "{error:?}");
 }
