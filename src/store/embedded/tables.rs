@@ -41,7 +41,7 @@ macro_rules! tables {
 }
 
 tables! {
-    /// Numbers about the file itself.
+    /// Numbers of the file: its layout, its epoch and the last purged event.
     meta, META: &'static str => u64;
     secrets, SECRETS: &'static str => &'static [u8; 32];
     tickets, TICKETS: u128 => &'static [u8];

@@ -62,7 +62,7 @@ impl From<redb::StorageError> for Rejection {
 
 const STALE: Rejection = Rejection::Refused(CommitError::Stale);
 
-/// Judges `commit` over `tables`, and writes nothing.
+/// Checks the preconditions of `commit` on `tables`, and returns its plan. Writes nothing.
 pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rejection> {
     let mut plan = Plan::default();
     let mut opening = Vec::new();

@@ -131,7 +131,7 @@ pub(super) type StoredVersions = HashMap<ConflictKey, Version>;
 
 struct Committer {
     connection: MongoConnection,
-    /// In the order of arrival.
+    /// Waiting commits in their order of arrival.
     pending: VecDeque<PendingCommit>,
     /// Keys of the running transactions.
     busy: HashSet<ConflictKey>,
