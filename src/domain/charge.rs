@@ -1,4 +1,4 @@
-//! A charge: one attempt to pay an order, and how far it got with the payment processor.
+//! A charge: one attempt to pay an order, and its progress at the payment processor.
 
 use std::{fmt, sync::Arc};
 
@@ -32,15 +32,16 @@ macro_rules! names {
 }
 
 names! {
-    /// The processor's name for a payment (Stripe: `pi_…`).
+    /// The processor's id of a payment (Stripe: `pi_…`).
     PaymentId;
-    /// The processor's name for a refund (Stripe: `re_…`).
+    /// The processor's id of a refund (Stripe: `re_…`).
     RefundId;
-    /// A keyed digest of the payment token, in hex: enough to know the same token again, useless to anybody else.
+    /// A keyed digest of the payment token, in hex. It identifies a repeated token, and the token cannot be derived from
+    /// it.
     TokenDigest;
 }
 
-/// As spelled in the contract.
+/// The status of a charge, spelled as in the public API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChargeStatus {
     Created,
@@ -48,7 +49,7 @@ pub enum ChargeStatus {
     Completed,
 }
 
-/// Why a charge Failed: a stable code, and a sentence for people.
+/// The reason why a charge Failed: a stable code, and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChargeFailure {
     pub code: String,
@@ -56,50 +57,53 @@ pub struct ChargeFailure {
 }
 
 impl ChargeFailure {
-    /// What landed after the lock was gone: voided or refunded.
+    /// The code of a charge whose lock ended before the sale. Its payment is voided or refunded.
     pub const LOCK_LOST: &'static str = "lock_lost";
 
     pub fn new(code: &str, message: &str) -> Self {
         Self { code: code.into(), message: message.into() }
     }
 
-    /// The lock ended before the money could be captured.
+    /// Returns the failure of a charge whose lock ended before the money could be captured.
     pub fn lock_lost() -> Self {
         Self::new(Self::LOCK_LOST, "The ticket's lock ended before the payment did. Nothing was kept.")
     }
 
-    /// The buyer cancelled the order while the charge waited for them.
+    /// Returns the failure of a charge whose order the buyer cancelled while the charge waited for the buyer's action.
     pub fn cancelled() -> Self {
         Self::new("order_cancelled", "The order was cancelled before the payment was finished.")
     }
 
-    /// The buyer paid with another token while this charge waited for them.
+    /// Returns the failure of a charge that was replaced: the buyer paid with another token while it waited for the buyer's
+    /// action.
     pub fn superseded() -> Self {
         Self::new("superseded", "Another payment was submitted in place of this one.")
     }
 
-    /// The processor never got, or never finished, the attempt.
+    /// Returns the failure of an attempt that the processor did not receive or did not finish.
     pub fn interrupted() -> Self {
         Self::new("processing_error", "The payment was interrupted. Nothing was charged; try again.")
     }
 
-    /// The processor does not know the token.
+    /// Returns the failure of an attempt with a token that does not exist at the processor.
     pub fn invalid_token() -> Self {
         Self::new("invalid_token", "The payment method is not known to the payment processor.")
     }
 }
 
-/// How far a charge got. Each step says what a reconciliation after a crash has to do next.
+/// The progress of a charge. After a crash, the step determines what reconciliation does next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "step")]
 pub enum ChargeStep {
-    /// A call that may authorize is running, or was when its process died: ask the processor what came of it.
+    /// A call that may authorize the payment is running, or was running when its process ended. After a crash: ask the
+    /// processor for the state of the payment.
     Authorizing,
-    /// The buyer must act (3-D Secure). Nothing is running.
+    /// The buyer must act (3-D Secure). No call is running.
     AwaitingAction,
-    /// The lock was claimed for it: capture, then complete.
+    /// The lock is claimed for this charge. Next: capture, then complete.
     Capturing,
-    /// It lost, for this reason: void what was authorized, refund what was captured, then it has Failed.
+    /// The charge lost for the reason in `failure`. Next: void an authorized payment or refund a captured one; then the
+    /// charge is Failed.
     Reversing { failure: ChargeFailure },
     /// Nothing is left to do.
     Final,
@@ -119,7 +123,7 @@ pub struct Charge {
     pub amount: Money,
     pub currency: Currency,
     pub token: TokenDigest,
-    /// Whether this attempt made the order AwaitingPayment; a refused token takes that back.
+    /// Whether this attempt changed the order to AwaitingPayment. If the token is refused, that change is reverted.
     pub first_attempt: bool,
     pub stripe_id: Option<PaymentId>,
     pub stripe_refund_id: Option<RefundId>,
@@ -130,12 +134,12 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Whether reconciliation still has to look after it.
+    /// Whether reconciliation still has to process the charge.
     pub fn is_open(&self) -> bool {
         self.step != ChargeStep::Final
     }
 
-    /// Whether a call to the processor is running, as far as this state tells.
+    /// Whether a call to the processor is running, according to this state.
     pub fn is_in_flight(&self) -> bool {
         matches!(self.step, ChargeStep::Authorizing | ChargeStep::Capturing)
     }

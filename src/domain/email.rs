@@ -1,4 +1,4 @@
-//! Email addresses in one canonical form, so that one person cannot sign up twice by spelling.
+//! Email addresses in one canonical form, so that two spellings of an address cannot have two accounts.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::text::is_default_ignorable;
 
-/// An email address: trimmed, NFC, local part in lower case, domain in IDNA's ASCII form (UTS #46), at most 254 octets
-/// (RFC 5321 §4.5.3.1.3).
+/// An email address: trimmed, NFC, local part in lower case, domain in IDNA's ASCII form (UTS #46), at most 254 characters
+/// before and after normalization. RFC 5321 §4.5.3.1.3 sets its limit in octets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(Box<str>);
 
-/// Why a text is no email address.
+/// The reason why a text is not an email address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EmailError {
     #[error("must be an email address, such as ann@example.com")]
@@ -25,10 +25,10 @@ pub enum EmailError {
 }
 
 impl Email {
-    /// In characters, before and after the domain is brought into its ASCII form.
+    /// Maximum length in characters, before and after the domain is converted to its ASCII form.
     pub const CHARS_MAX: usize = 254;
 
-    /// Brings `text` into its canonical form.
+    /// Converts `text` to its canonical form.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text: String = text.trim().nfc().collect();
         if text.chars().count() > Self::CHARS_MAX {
@@ -45,7 +45,8 @@ impl Email {
             return Err(EmailError::Shape);
         }
         let domain = canonical_domain(domain)?;
-        // Lower case may decompose (İ becomes i with a dot above), hence NFC once more.
+        // Conversion to lower case may decompose a character (İ becomes i with a dot above), so the result is normalized to
+        // NFC again.
         let local: String = local.to_lowercase().nfc().collect();
         let email = format!("{local}@{domain}");
         if email.chars().count() > Self::CHARS_MAX {
@@ -54,7 +55,7 @@ impl Email {
         Ok(Self(email.into_boxed_str()))
     }
 
-    /// The canonical form.
+    /// Returns the canonical form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -67,8 +68,8 @@ fn canonical_domain(domain: &str) -> Result<String, EmailError> {
     if valid { Ok(domain) } else { Err(EmailError::Shape) }
 }
 
-/// Unicode's Bidi_Control characters (UAX #9). All are default-ignorable today; they are refused by name as well, since a
-/// later version of Unicode may take that property from one.
+/// Whether `c` has Unicode's property Bidi_Control (UAX #9). All such characters are default-ignorable in the present
+/// version of Unicode. They are listed here too, because a later version may change that.
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_address_are_one() {
+    fn spellings_of_one_address_have_one_canonical_form() {
         for text in ["ann@example.com", "  ANN@Example.COM\n", "Ann@EXAMPLE.com"] {
             assert_eq!(Email::parse(text).map(|e| e.to_string()), Ok("ann@example.com".into()), "{text:?}");
         }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn invalid_address_returns_its_reason() {
         for text in [
             "",
             "ann",
@@ -122,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_is_a_fixed_point(text in "\\PC{1,20}@[a-zA-Zäöü]{1,10}\\.[a-z]{2,4}") {
+        fn canonical_form_is_parsed_to_itself(text in "\\PC{1,20}@[a-zA-Zäöü]{1,10}\\.[a-z]{2,4}") {
             if let Ok(email) = Email::parse(&text) {
                 prop_assert_eq!(Email::parse(email.as_str()), Ok(email));
             }

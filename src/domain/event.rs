@@ -1,10 +1,13 @@
-//! What has happened. Each event is committed with the change it tells of, and carries the whole new state.
+//! Domain events. Each event is stored in the same commit as the change that it reports.
+//!
+//! Events of tickets, orders and charges carry the new state. `TicketDeleted` carries ids and the version, `SessionRevoked`
+//! and `SessionsRevoked` carry ids, and events of users carry the public part of the user.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Charge, Order, PublicUser, SessionDigest, Ticket, TicketId, UserId, Version};
 
-/// Something that is durable and that others may react to. The names are the mission's.
+/// A durable event that other parts of the system may process. The names are those of the specification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
@@ -46,12 +49,13 @@ pub enum Event {
     ChargeRefunded {
         charge: Charge,
     },
-    /// One session ended. Internal: it closes that session's sockets and clears caches, but is no frame.
+    /// One session ended. Internal: the event closes that session's WebSockets and clears caches; it is not sent to
+    /// clients.
     SessionRevoked {
         user: UserId,
         session: SessionDigest,
     },
-    /// All sessions of a user ended but one, since the password changed. Internal.
+    /// All sessions of a user but one ended because the password changed. Internal.
     SessionsRevoked {
         user: UserId,
         except: Option<SessionDigest>,
@@ -59,7 +63,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// As spelled in the contract.
+    /// Returns the name of the event, spelled as in the public API.
     pub fn name(&self) -> &'static str {
         match self {
             Self::UserCreated { .. } => "UserCreated",

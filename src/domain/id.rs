@@ -1,11 +1,11 @@
-//! Identifiers: one type for each noun, so that an order's id cannot be passed for a ticket's.
+//! Identifiers: one type for each kind of object, so that an order's id cannot be used as a ticket's id.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The text is not a UUID.
+/// The error for a text that is not a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID")]
 pub struct IdError;
@@ -17,12 +17,12 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Takes over a UUID that was made elsewhere; here nothing is random.
+            /// Wraps a UUID that was generated elsewhere, because this module has no randomness.
             pub const fn new(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// The 128 bits behind the text.
+            /// Returns the UUID.
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
@@ -43,7 +43,7 @@ macro_rules! ids {
         impl FromStr for $name {
             type Err = IdError;
 
-            /// Accepts the hyphenated form only, as it is what every answer shows.
+            /// Accepts only the hyphenated form, which is the form in all answers of the API.
             fn from_str(text: &str) -> Result<Self, IdError> {
                 if text.len() != 36 {
                     return Err(IdError);
@@ -77,12 +77,12 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A ticket on sale. UUIDv7: later tickets of one replica have greater ids.
+    /// The id of a ticket. UUIDv7: later tickets of one replica have greater ids.
     TicketId;
-    /// A person who sells or buys.
+    /// The id of a user.
     UserId;
-    /// One attempt of a buyer to get a ticket; also the identity of the lock that it holds.
+    /// The id of an order, which also identifies the lock that the order holds.
     OrderId;
-    /// One attempt to pay an order.
+    /// The id of a charge.
     ChargeId;
 }

@@ -1,10 +1,13 @@
-//! The rules of the marketplace, and nothing else.
+//! The rules of the marketplace.
 //!
-//! Everything here is pure: no clock, no I/O, no randomness, no actix, no database. Values are parsed once, at the edge,
-//! into types that cannot be wrong ([`Money`], [`Email`], [`Title`]); what may happen to a ticket is one function,
-//! [`decide()`], from the state that was seen, a command and the time to the next state and the events that tell of it.
+//! The functions of this module are pure: no clock, no I/O, no randomness, no actor framework, no database.
 //!
-//! What must never be true, whoever runs this code and however they crash, is named in [`invariants`].
+//! Input is parsed once, where it enters the program, into types that satisfy its rules ([`Money`], [`Email`], [`Title`]).
+//! Stored values are not checked again. [`decide()`] computes the next state of a ticket, and the events that report the
+//! change, from the state that was seen, a command and the time. The module [`decide`](mod@decide) has further functions
+//! for new tickets and for charges without a lock.
+//!
+//! The conditions that hold on every replica, also after a crash, are in [`invariants`].
 
 mod charge;
 pub mod decide;
@@ -41,6 +44,6 @@ pub use time::{Millis, Timestamp};
 pub use title::Title;
 pub use user::{PublicUser, Session, SessionDigest, User};
 
-/// Counts the changes of one ticket, order, charge or user. 0 is the first state; every change adds one, so a write that
-/// carries version `v` is valid only over version `v - 1`.
+/// The number of changes of one ticket, order, charge or user. The first state has version 0, and every change adds one. A
+/// write that carries version `v` is valid only over version `v - 1`.
 pub type Version = u64;

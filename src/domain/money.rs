@@ -1,4 +1,5 @@
-//! Money in integer minor units. Floating point never holds an amount.
+//! Money in integer minor units. Amounts are parsed and computed without floating point; only the JSON number in an answer
+//! is written from a floating-point number.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Money(u32);
 
-/// Why a text is no price.
+/// The reason why a text is not a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     #[error("must be a number in major units, such as 20 or 19.99")]
@@ -21,13 +22,13 @@ pub enum MoneyError {
 }
 
 impl Money {
-    /// 0.50, the least that Stripe charges in US dollars.
+    /// 0.50: the minimum amount of a charge in US dollars at Stripe.
     pub const MIN: Self = Self(50);
-    /// 999,999.99, the most that Stripe charges at once.
+    /// 999,999.99: the maximum amount of a charge at Stripe.
     pub const MAX: Self = Self(99_999_999);
 
-    /// From minor units.
-    #[expect(clippy::cast_possible_truncation, reason = "MAX fits, and anything greater was refused")]
+    /// Converts from minor units.
+    #[expect(clippy::cast_possible_truncation, reason = "the value is at most MAX, which fits")]
     pub const fn from_minor(minor: u64) -> Result<Self, MoneyError> {
         if minor < Self::MIN.0 as u64 || minor > Self::MAX.0 as u64 {
             return Err(MoneyError::OutOfRange);
@@ -35,12 +36,12 @@ impl Money {
         Ok(Self(minor as u32))
     }
 
-    /// In minor units.
+    /// Returns the amount in minor units.
     pub const fn minor(self) -> u32 {
         self.0
     }
 
-    /// From a plain decimal text: `^\d{1,6}(\.\d{1,2})?$`.
+    /// Parses a plain decimal text: `^\d{1,6}(\.\d{1,2})?$`.
     pub fn parse_text(text: &str) -> Result<Self, MoneyError> {
         let (whole, fraction) = text.split_once('.').map_or((text, None), |(w, f)| (w, Some(f)));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -56,12 +57,12 @@ impl Money {
         Self::from_decimal(text)
     }
 
-    /// From the text of a JSON number (RFC 8259 §6), judged by its exact value: `2e1` is 20, `19.990` is 19.99.
+    /// Parses the text of a JSON number (RFC 8259 §6) by its exact value: `2e1` is 20, `19.990` is 19.99.
     pub fn parse_number(text: &str) -> Result<Self, MoneyError> {
         Self::from_decimal(text)
     }
 
-    /// Exact decimal arithmetic over the digits: no float comes between the client's text and the amount.
+    /// Computes the amount by exact decimal arithmetic over the digits, without floating point.
     fn from_decimal(text: &str) -> Result<Self, MoneyError> {
         let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
@@ -101,7 +102,7 @@ impl Money {
     }
 }
 
-/// The exponent of a JSON number. What does not fit an `i32` has no valid amount anyway.
+/// The exponent of a JSON number. An exponent that does not fit an `i32` is `Huge` or `Tiny`; no valid amount has one.
 enum Exponent {
     Value(i64),
     Huge,
@@ -128,14 +129,14 @@ impl Exponent {
 }
 
 impl fmt::Display for Money {
-    /// Major units with two decimals, as `19.99`.
+    /// Writes major units with two decimals, such as `19.99`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
     }
 }
 
-/// What an amount is counted in. One marketplace has one currency; it is stored with every amount all the same, because
-/// an amount without one cannot be refunded later.
+/// The currency of an amount. One marketplace has one currency. It is stored with every amount nevertheless, because a
+/// later refund needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Currency {
     /// US dollars, two decimals.
@@ -145,7 +146,7 @@ pub enum Currency {
 }
 
 impl Currency {
-    /// The ISO 4217 code in lower case, as Stripe writes it.
+    /// Returns the ISO 4217 code in lower case, as Stripe writes it.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Usd => "usd",
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_judged_by_value() {
+    fn numbers_are_parsed_by_value() {
         let valid =
             [("20", 2000), ("2e1", 2000), ("0.5", 50), ("0.50", 50), ("19.990", 1999), ("1999e-2", 1999), ("999999.99", 99_999_999)];
         for (text, minor) in valid {
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_plain_decimals_only() {
+    fn only_plain_decimals_are_accepted_as_texts() {
         assert_eq!(Money::parse_text("000020.5").map(Money::minor), Ok(2050));
         for text in ["", " 20", "2e1", "-1", "+1", ".5", "5.", "1,000", "0x20", "٢٠", "1.2.3", "NaN"] {
             assert_eq!(Money::parse_text(text), Err(MoneyError::NotANumber), "{text:?}");
@@ -195,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(minor in 50u64..=99_999_999) {
+        fn displayed_amount_is_parsed_to_the_same_amount(minor in 50u64..=99_999_999) {
             let money = Money::from_minor(minor).expect("in range");
             prop_assert_eq!(Money::parse_text(&money.to_string()), Ok(money));
             prop_assert_eq!(Money::parse_number(&money.to_string()), Ok(money));
@@ -203,7 +204,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "\\PC{0,40}") {
+        fn parsing_of_any_text_does_not_panic(text in "\\PC{0,40}") {
             let _ = Money::parse_text(&text);
             let _ = Money::parse_number(&text);
         }

@@ -4,20 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{ChargeId, Currency, Money, OrderId, Ticket, TicketId, Timestamp, Title, UserId, Version};
 
-/// As spelled in the contract.
+/// The status of an order, spelled as in the public API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OrderStatus {
-    /// The lock is held; no payment was submitted yet.
+    /// The lock is held, and no payment was submitted.
     Created,
     /// Payment was submitted at least once.
     AwaitingPayment,
-    /// Paid; the ticket is the buyer's.
+    /// Paid. The ticket belongs to the buyer.
     Completed,
-    /// Lapsed, or given up by the buyer.
+    /// Expired, or cancelled by the buyer.
     Cancelled,
 }
 
-/// Why an order is Cancelled.
+/// The reason why an order is Cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CancelReason {
@@ -25,7 +25,7 @@ pub enum CancelReason {
     Buyer,
 }
 
-/// The ticket as it was when it was locked; an order keeps it even after the ticket was taken off sale.
+/// The ticket as it was when it was locked. The order keeps this copy after the ticket is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TicketSnapshot {
     pub id: TicketId,
@@ -50,14 +50,16 @@ pub struct Order {
     pub status: OrderStatus,
     pub cancel_reason: Option<CancelReason>,
     pub ticket: TicketSnapshot,
-    /// The ticket's price when it was locked: what is charged.
+    /// The ticket's price when it was locked. This amount is charged.
     pub price: Money,
     pub currency: Currency,
     pub expires_at: Timestamp,
     pub unlocks_at: Timestamp,
-    /// The charge whose capture is on its way: the lock was claimed for it, so that it outlives `unlocks_at` by the grace.
+    /// The charge that is being captured. The lock is claimed for this charge and may last until `unlocks_at` plus the
+    /// settle grace.
     pub settling: Option<ChargeId>,
-    /// How many of its payments the processor declined. Left out of the stored document at 0, as in those of earlier versions.
+    /// Number of this order's payments that the processor declined. A value of 0 is not stored, as in documents of earlier
+    /// versions.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub declines: u32,
     pub version: Version,
@@ -66,7 +68,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// Created or AwaitingPayment: the buyer may still get the ticket.
+    /// Whether the order is Created or AwaitingPayment, so that the buyer may still get the ticket.
     pub fn is_active(&self) -> bool {
         matches!(self.status, OrderStatus::Created | OrderStatus::AwaitingPayment)
     }

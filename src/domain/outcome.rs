@@ -1,11 +1,11 @@
-//! What an Idempotency-Key remembers, and what is remembered of the processor's messages.
+//! The stored outcomes of requests with an Idempotency-Key, and the processed webhook events of the payment processor.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ChargeId, Order, PublicUser, Ticket, Timestamp, UserId};
 
-/// The key that a client chose (1 to 255 visible ASCII characters), in the scope of one user, with the digest of the
-/// request that it was first used for.
+/// A client's idempotency key (1 to 255 visible ASCII characters) within the scope of one user, and a digest of the first
+/// request that used it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IdempotencyKey {
     pub user: UserId,
@@ -14,7 +14,7 @@ pub struct IdempotencyKey {
     pub fingerprint: String,
 }
 
-/// The effect that a request had, from which its answer can be given again as it was.
+/// The effect of a request. The answer to a retry is made from it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Outcome {
@@ -32,29 +32,31 @@ pub enum Outcome {
     UserUpdated {
         user: PublicUser,
     },
-    /// Committed with the Created charge: a retry is answered from the charge's present state.
+    /// Committed together with the charge in status Created. The answer to a retry shows the charge's present state.
     Charge {
         charge: ChargeId,
     },
 }
 
-/// A message of the payment processor's own accord that was dealt with: one that comes again needs nothing any more.
+/// A webhook event of the payment processor that was processed. A repeated delivery of the same event is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// The processor's name for the event, the same however often it is delivered (Stripe: `evt_…`).
+    /// The processor's id of the event; it is the same for each delivery (Stripe: `evt_…`).
     #[serde(rename = "_id")]
     pub event: String,
-    /// When it was dealt with.
+    /// The time at which the event was processed.
     pub at: Timestamp,
 }
 
 impl Delivery {
-    /// Stripe delivers an event for three days at most; the rest is for hands that send one again.
+    /// Number of days for which the record is kept. Stripe delivers an event for at most three days; the rest is for events
+    /// that are sent again by hand.
     pub const KEPT_DAYS: i64 = 7;
 }
 
-/// Stored in the same commit as the effect, for [`IdempotencyRecord::KEPT_HOURS`].
+/// An idempotency key with the effect of its request. Stored in the same commit as the effect, for
+/// [`IdempotencyRecord::KEPT_HOURS`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdempotencyRecord {
@@ -65,6 +67,6 @@ pub struct IdempotencyRecord {
 }
 
 impl IdempotencyRecord {
-    /// As the contract promises.
+    /// Number of hours for which a record is kept, as documented in the public API.
     pub const KEPT_HOURS: i64 = 24;
 }

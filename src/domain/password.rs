@@ -1,4 +1,4 @@
-//! Which passwords may be chosen.
+//! Rules for new passwords.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,42 +6,43 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::Email;
 
-/// The most common passwords of 8 and more characters. Origin and licence: `common_passwords.md`.
+/// Common passwords of 8 and more characters, one a line, in lower case. Origin and licence: `common_passwords.md`.
 const COMMON: &str = include_str!("common_passwords.txt");
 
-/// A password for a new account or a change, in NFC: 8 to 128 characters, neither common nor one repeated character.
-/// Never trimmed, never truncated.
+/// A password for a new account or a password change, in NFC: 8 to 128 characters, not a common password and not one
+/// repeated character. It is never trimmed or truncated.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewPassword(Box<str>);
 
-/// Why a password cannot be chosen.
+/// The reason why a password is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     #[error("must have 8 to 128 characters")]
     Length,
     #[error("must not be one repeated character")]
     Repeated,
-    #[error("is one of the 10,000 most common passwords; choose another one")]
+    #[error("is one of the most common passwords; choose another one")]
     Common,
     #[error("is too close to the email address or to the name of this site; choose another one")]
     LikeEmail,
 }
 
 impl NewPassword {
-    /// In Unicode scalar values after NFC (NIST SP 800-63B §5.1.1.2 wants at least 8, and at least 64 to be possible).
+    /// Minimum length in Unicode scalar values after NFC. NIST SP 800-63B §5.1.1.2 requires a minimum of at least 8, and
+    /// that at least 64 are permitted.
     pub const CHARS_MIN: usize = 8;
-    /// Argon2 takes any length; this bounds the work of each request.
+    /// Maximum length. Argon2 accepts any length; the maximum bounds the work of each request.
     pub const CHARS_MAX: usize = 128;
-    /// Characters that must be left without the parts of the email address and the site's name.
+    /// Minimum number of characters outside the parts of the email address and the site's name.
     const OWN_CHARS_MIN: usize = 6;
-    /// A shorter local part is not taken out of a password.
+    /// Minimum length of a local part that is compared with the password.
     const LOCAL_PART_CHARS_MIN: usize = 3;
     const SITE: &str = "gittix";
 
-    /// Brings `text` into NFC and checks what can be checked without knowing whose password it is.
+    /// Brings `text` into NFC and applies the rules that do not depend on the user.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The first rule that the password breaks.
     pub fn parse(text: &str) -> Result<Self, PasswordError> {
         let password = normalized(text);
         if !(Self::CHARS_MIN..=Self::CHARS_MAX).contains(&password.chars().count()) {
@@ -59,7 +60,7 @@ impl NewPassword {
         Ok(Self(password.into()))
     }
 
-    /// Checks that it is not made of the email address of its owner.
+    /// Checks that the password is not made of the email address of its user.
     ///
     /// # Errors
     /// [`PasswordError::LikeEmail`].
@@ -68,7 +69,7 @@ impl NewPassword {
             return Err(PasswordError::LikeEmail);
         }
         let (local, domain) = email.as_str().rsplit_once('@').unwrap_or_default();
-        // Typed by people, a label of IDNA's ASCII form is in Unicode.
+        // A label in IDNA's ASCII form is compared in Unicode too, because people type it in Unicode.
         let (unicode_domain, _) = idna::domain_to_unicode(domain);
         let mut parts: Vec<&str> = domain.split('.').chain(unicode_domain.split('.')).chain([Self::SITE]).collect();
         if local.chars().count() >= Self::LOCAL_PART_CHARS_MIN {
@@ -89,13 +90,13 @@ impl fmt::Debug for NewPassword {
     }
 }
 
-/// The form in which passwords are hashed: keyboards of different systems send the same characters composed or
+/// Returns the form of a password that is hashed. Keyboards of different systems send the same characters composed or
 /// decomposed.
 pub fn normalized(password: &str) -> Cow<'_, str> {
     if is_nfc(password) { password.into() } else { password.nfc().collect::<String>().into() }
 }
 
-/// The number of characters of `text` that are in no occurrence of any of `parts`.
+/// Returns the number of characters of `text` that are in no occurrence of any of `parts`.
 fn chars_outside(text: &str, parts: &[&str]) -> usize {
     let mut inside = vec![false; text.len()];
     for part in parts.iter().filter(|part| !part.is_empty()) {
@@ -110,12 +111,12 @@ fn chars_outside(text: &str, parts: &[&str]) -> usize {
 mod tests {
     use super::*;
 
-    fn judged(password: &str, email: &str) -> Result<(), PasswordError> {
+    fn checked(password: &str, email: &str) -> Result<(), PasswordError> {
         NewPassword::parse(password)?.check_for(&Email::parse(email).expect("an address"))
     }
 
     #[test]
-    fn password_is_kept_as_it_is_but_for_nfc() {
+    fn password_is_changed_only_by_nfc() {
         assert_eq!(NewPassword::parse(" Tr0ub4dor ").map(|password| password.as_str().to_owned()), Ok(" Tr0ub4dor ".into()));
         assert_eq!(NewPassword::parse("cafe\u{301} cre\u{300}me"), NewPassword::parse("café crème"));
         assert_eq!(NewPassword::parse("café crème").map(|password| password.as_str().chars().count()), Ok(10));
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn embedded_list_has_only_what_the_length_rule_lets_through_and_is_sorted() {
+    fn common_password_list_has_only_valid_lengths_and_is_sorted() {
         let lines: Vec<&str> = COMMON.lines().collect();
         assert!(lines.len() > 5_000, "{}", lines.len());
         assert!(lines.is_sorted());
@@ -173,19 +174,19 @@ mod tests {
             "annannann",
             "example12345",
         ] {
-            assert_eq!(judged(password, "ann@example.com"), Err(PasswordError::LikeEmail), "{password}");
+            assert_eq!(checked(password, "ann@example.com"), Err(PasswordError::LikeEmail), "{password}");
         }
-        assert_eq!(judged("büchergittix", "ann@bücher.example"), Err(PasswordError::LikeEmail));
-        assert_eq!(judged("xn--bcher-kva", "ann@bücher.example"), Err(PasswordError::LikeEmail));
+        assert_eq!(checked("büchergittix", "ann@bücher.example"), Err(PasswordError::LikeEmail));
+        assert_eq!(checked("xn--bcher-kva", "ann@bücher.example"), Err(PasswordError::LikeEmail));
     }
 
     #[test]
     fn password_with_6_characters_of_its_own_is_accepted() {
         for password in ["ann correct", "example123456", "gittix horses"] {
-            assert_eq!(judged(password, "ann@example.com"), Ok(()), "{password}");
+            assert_eq!(checked(password, "ann@example.com"), Ok(()), "{password}");
         }
-        assert_eq!(judged("jo12345x", "jo@example.com"), Ok(()), "a local part of 2 characters is not taken out");
-        assert_eq!(judged("jon1234x", "jon@example.com"), Err(PasswordError::LikeEmail));
+        assert_eq!(checked("jo12345x", "jo@example.com"), Ok(()), "a local part of 2 characters is not compared");
+        assert_eq!(checked("jon1234x", "jon@example.com"), Err(PasswordError::LikeEmail));
     }
 
     #[test]

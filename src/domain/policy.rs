@@ -1,54 +1,56 @@
-//! The lengths and limits that an operator may set.
+//! The durations and limits that an operator may configure.
 
 use super::{Millis, Timestamp};
 
-/// The rules of the lock that are settings. All replicas of one marketplace must run with the same.
+/// The configurable rules of locks, payments and listings. All replicas of one marketplace must run with the same values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// From the lock to `expiresAt`: how long a buyer has to enter payment. At most `lock_duration`.
+    /// Time from the lock to `expiresAt`, in which a buyer can submit a payment. At most `lock_duration`.
     pub payment_window: Millis,
-    /// From the lock to `unlocksAt`: when the ticket is free again unless it was sold.
+    /// Time from the lock to `unlocksAt`, when the ticket is available again unless it was sold.
     pub lock_duration: Millis,
-    /// How long after `unlocksAt` a capture that is on its way may still hold the lock.
+    /// Time after `unlocksAt` for which a capture that is running may still hold the lock.
     pub settle_grace: Millis,
-    /// Whether the ticket is freed at `expiresAt` already, when no payment was submitted.
+    /// Whether the ticket is available again at `expiresAt` if no payment was submitted.
     pub early_release: bool,
-    /// How many locks a user may hold at once.
+    /// Maximum number of locks that a user may hold at the same time.
     pub locks_max: u32,
-    /// How long a user waits before locking a ticket again on which three of their locks came to nothing in an hour.
+    /// Time for which a user may not lock a ticket on which three of their locks were abandoned within an hour.
     pub relock_wait: Millis,
-    /// Whether declined payments are limited, per order and per user.
+    /// Whether the number of declined payments is limited, for each order and for each user.
     pub limits_declines: bool,
-    /// How many tickets a user may have on sale at once; `None`: any number.
+    /// Maximum number of tickets that a user may have on sale at the same time. `None`: unlimited.
     pub listings_max: Option<u32>,
 }
 
 impl Policy {
-    /// This many locks of one user on one ticket may come to nothing within [`Policy::RELOCK_SPAN`].
+    /// Number of abandoned locks of one user on one ticket within [`Policy::RELOCK_SPAN`] after which the user has to wait.
     pub const RELOCKS_MAX: usize = 3;
-    /// The span within which they are counted.
+    /// The span within which abandoned locks are counted.
     pub const RELOCK_SPAN: Millis = Millis::from_mins(60);
-    /// Declined payments of one order; after them it cannot be paid any more.
+    /// Maximum number of declined payments of one order. After that many, the order cannot be paid.
     pub const DECLINES_PER_ORDER_MAX: u32 = 5;
-    /// Declined payments of one user within [`Policy::DECLINES_SPAN`].
+    /// Maximum number of declined payments of one user within [`Policy::DECLINES_SPAN`].
     pub const DECLINES_PER_USER_MAX: u8 = 20;
-    /// The span within which a user's declines are counted.
+    /// The span within which the declined payments of a user are counted.
     pub const DECLINES_SPAN: Millis = Millis::from_mins(24 * 60);
 
-    /// When the payment window of a lock taken at `now` closes.
+    /// Returns the end of the payment window of a lock that is taken at `now`.
     pub fn expires_at(&self, now: Timestamp) -> Timestamp {
         now + self.payment_window
     }
 
-    /// When a lock taken at `now` ends.
+    /// Returns the end of a lock that is taken at `now`.
     pub fn unlocks_at(&self, now: Timestamp) -> Timestamp {
         now + self.lock_duration
     }
 
-    /// The end of the wait of a user with these declined payments (oldest first), if they have to wait at `now`.
+    /// Returns the end of the wait of a user with these declined payments (oldest first), or `None` if the user does not
+    /// have to wait at `now`.
     ///
-    /// `in_flight` attempts are running and may be declined yet: each counts as a decline, so that several orders paid at
-    /// once do not exceed the limit.
+    /// `in_flight` is the number of running attempts of this process; each counts as a decline, because it may be declined.
+    /// Attempts of other replicas are not counted, nor are attempts that wait for the buyer's action. So the limit may be
+    /// exceeded.
     pub fn declines_wait_until(&self, declines: &[Timestamp], in_flight: usize, now: Timestamp) -> Option<Timestamp> {
         let recent: Vec<Timestamp> = declines.iter().copied().filter(|at| now < *at + Self::DECLINES_SPAN).collect();
         let declines_max = usize::from(Self::DECLINES_PER_USER_MAX);
@@ -61,12 +63,12 @@ impl Policy {
         }
     }
 
-    /// The wait for attempts that are running, any of which may be the last decline that is allowed.
+    /// The wait while attempts are running, if one of them may be the last decline that is allowed.
     const ATTEMPT_WAIT: Millis = Millis::from_secs(2);
 }
 
 impl Default for Policy {
-    /// The mission's: ten minutes to pay, free again after fifteen.
+    /// Returns the values of the specification: ten minutes to pay, and a lock of fifteen minutes.
     fn default() -> Self {
         Self {
             payment_window: Millis::from_mins(10),
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(policy.declines_wait_until(&declined(19), 0, NOW), None);
         let until = NOW - Millis::from_mins(20) + Policy::DECLINES_SPAN;
         assert_eq!(policy.declines_wait_until(&declined(20), 0, NOW), Some(until));
-        assert_eq!(policy.declines_wait_until(&declined(25), 0, NOW), Some(until), "the older five do not matter");
+        assert_eq!(policy.declines_wait_until(&declined(25), 0, NOW), Some(until), "the five older declines do not count");
         assert_eq!(policy.declines_wait_until(&declined(20), 0, until), None);
     }
 

@@ -1,32 +1,35 @@
-//! What one decision is made over: a ticket, with the order that holds it and that order's running charge.
+//! The input of one decision: a ticket, the order that holds it, and that order's running charge.
 
 use super::{Charge, Millis, Order, OrderId, OrderStatus, Policy, Ticket, Timestamp};
 
-/// A ticket and all that hangs on its lock. A ticket actor's whole state; loaded from the store as one snapshot.
+/// A ticket, the order that holds its lock, and that order's charge: the whole state of a ticket actor. The store loads it
+/// as one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sale {
     pub ticket: Ticket,
-    /// The order that holds the lock. It may be Cancelled already, when only its payment window is over.
+    /// The order that holds the lock. The order may be Cancelled although it holds the lock, if only its payment window is
+    /// over.
     pub order: Option<Order>,
-    /// The order's charge that is neither final nor on its way back.
+    /// The order's charge, unless it is Final or Reversing.
     pub charge: Option<Charge>,
 }
 
-/// The next moment at which time alone changes something.
+/// The next time at which a state changes without a command from a user or the processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
-    /// The lock that it belongs to: a timer whose lock is gone does nothing.
+    /// The order whose lock has this deadline. A timer has no effect if another order or no order holds the lock.
     pub order: OrderId,
     pub at: Timestamp,
 }
 
 impl Sale {
-    /// A ticket that nobody holds.
+    /// Returns the state of a ticket that is not locked.
     pub fn unlocked(ticket: Ticket) -> Self {
         Self { ticket, order: None, charge: None }
     }
 
-    /// When [`super::TicketCommand::DeadlinePassed`] will have an effect next; `None` while the ticket is not locked.
+    /// Returns the next time at which [`super::TicketCommand::DeadlinePassed`] has an effect, or `None` if the ticket is
+    /// not locked.
     pub fn deadline(&self, policy: &Policy) -> Option<Deadline> {
         let lock = self.ticket.lock()?;
         let order = lock.order;
@@ -38,7 +41,7 @@ impl Sale {
         Some(Deadline { order, at })
     }
 
-    /// How long ago the deadline passed at `now`, or `None` if it did not.
+    /// Returns the time between the deadline and `now`, or `None` if the deadline is after `now`.
     pub fn overdue(&self, policy: &Policy, now: Timestamp) -> Option<Millis> {
         let deadline = self.deadline(policy)?;
         (deadline.at <= now).then(|| now - deadline.at)

@@ -1,8 +1,8 @@
-//! Text that people read: what may be in it, by the properties of the Unicode Character Database.
+//! Rules for text that people read, based on the properties of the Unicode Character Database.
 //!
-//! The properties come from `icu_properties` (ICU4X, maintained by the Unicode Consortium), which `idna` already brings
-//! along. Two texts that look alike, or a text that shows nothing, mislead a buyer; so does a text whose characters are
-//! shown in another order than they are stored.
+//! The properties come from `icu_properties` (ICU4X, maintained by the Unicode Consortium), which is also a dependency of
+//! `idna`. Some texts mislead a buyer: two texts that look alike, a text that shows nothing, and a text whose characters
+//! are shown in another order than the stored order.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData, CodePointSetDataBorrowed,
@@ -14,7 +14,7 @@ const DEFAULT_IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::n
 /// U+061C, U+200E, U+200F, U+202A to U+202E and U+2066 to U+2069 (UAX #9).
 const BIDI_CONTROL: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<BidiControl>();
 
-/// Why a text cannot be shown to people.
+/// The reason why a text cannot be shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     #[error("must not be empty")]
@@ -31,10 +31,11 @@ pub enum TextError {
     Invisible,
 }
 
-/// Brings a text that people will read into its stored form: trimmed and NFC, 1 to `chars_max` Unicode scalar values.
+/// Returns the stored form of a text that people read: trimmed, NFC, 1 to `chars_max` Unicode scalar values.
 ///
 /// # Errors
-/// [`TextError`]: nothing visible is left, or it holds what would change how the text around it is shown.
+/// [`TextError`] if nothing visible is left, or if the text contains characters that change how the text around it is
+/// shown.
 pub fn visible_text(text: &str, chars_max: usize) -> Result<Box<str>, TextError> {
     let text: String = text.trim().nfc().collect();
     if text.is_empty() {
@@ -60,17 +61,18 @@ pub fn visible_text(text: &str, chars_max: usize) -> Result<Box<str>, TextError>
     Ok(text.into_boxed_str())
 }
 
-/// Whether `c` has Unicode's property Default_Ignorable_Code_Point (UAX #44): a renderer that does not support it shows
-/// nothing. Examples: U+00AD soft hyphen, U+200B zero width space, U+3164 Hangul filler, U+FE0F variation selector.
+/// Whether `c` has Unicode's property Default_Ignorable_Code_Point (UAX #44). A renderer that does not support such a
+/// character shows nothing. Examples: U+00AD soft hyphen, U+200B zero width space, U+3164 Hangul filler, U+FE0F variation
+/// selector.
 pub(super) fn is_default_ignorable(c: char) -> bool {
-    // None is in ASCII.
+    // No ASCII character has this property.
     !c.is_ascii() && DEFAULT_IGNORABLE.contains(c)
 }
 
-/// Whether a character alone puts something on the screen that every reader can see.
+/// Whether the character alone shows something that every reader can see.
 ///
-/// Letters, numbers, punctuation and symbols do. White space does not, nor do marks, which need a character to stand on, nor
-/// private and unassigned code points, for which most fonts have nothing.
+/// This is true of letters, numbers, punctuation and symbols. It is not true of white space, of marks, which need a base
+/// character, and of private and unassigned code points, for which most fonts have no glyph.
 fn is_visible(c: char) -> bool {
     if c.is_ascii_graphic() {
         return true;
@@ -83,8 +85,8 @@ fn is_visible(c: char) -> bool {
     group.contains(category) && !is_default_ignorable(c) && !is_blank(c)
 }
 
-/// Letters and symbols that are empty by their very definition: BRAILLE PATTERN BLANK, EGYPTIAN HIEROGLYPH FULL BLANK and
-/// HALF BLANK, MUSICAL SYMBOL NULL NOTEHEAD. No property tells them apart.
+/// Whether `c` is a letter or symbol whose glyph is empty by definition: BRAILLE PATTERN BLANK, EGYPTIAN HIEROGLYPH FULL
+/// BLANK and HALF BLANK, MUSICAL SYMBOL NULL NOTEHEAD. No Unicode property identifies them.
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{2800}' | '\u{13441}' | '\u{13442}' | '\u{1D159}')
 }
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_show_nothing_are_default_ignorable() {
+    fn invisible_characters_are_default_ignorable() {
         for c in [
             '\u{AD}',
             '\u{34F}',

@@ -1,4 +1,4 @@
-//! A ticket and the lock on it.
+//! A ticket and its lock.
 
 use std::{fmt, sync::Arc};
 
@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Currency, Millis, Money, OrderId, Policy, TicketId, Timestamp, Title, UserId, Version};
 
-/// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). It only says who arms the timer first.
+/// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). It only determines which replica arms the
+/// lock's timer first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReplicaName(Arc<str>);
 
 impl ReplicaName {
-    /// Any text; uniqueness is not relied on.
+    /// Takes any text. No rule depends on unique names.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// The name as configured.
+    /// Returns the name as configured.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -29,7 +30,7 @@ impl fmt::Display for ReplicaName {
     }
 }
 
-/// Something that a seller offers. `state` is the authority on who may buy it.
+/// An offer of a seller. `state` determines whether it can be bought.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "StoredTicket")]
 pub struct Ticket {
@@ -41,16 +42,16 @@ pub struct Ticket {
     pub currency: Currency,
     pub state: TicketState,
     pub version: Version,
-    /// The version that the last change of the title made: a buyer who saw it, or a later one, saw this title.
+    /// The version that the last change of the title created. This version and later ones have the present title.
     pub details_version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Locks that came to nothing, oldest first, for as long as the wait between locks of one user needs them.
+    /// The abandoned locks, oldest first. They are kept for as long as the wait between locks of one user depends on them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lapses: Vec<Lapse>,
 }
 
-/// A ticket as any version of this program has stored it.
+/// A ticket as stored by any version of this program.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredTicket {
@@ -70,8 +71,9 @@ struct StoredTicket {
 }
 
 impl From<StoredTicket> for Ticket {
-    /// A document without `detailsVersion` does not say when its title changed. It is read as if that was its last change: a
-    /// buyer who saw an earlier version is asked to look again, and never gets another title than the one they saw.
+    /// A document without `detailsVersion` does not contain the version of the last title change. It is read as if that
+    /// change were the last change of the document. So a buyer who names an earlier version is refused and has to read the
+    /// ticket again, and never gets a ticket with another title than the one they saw.
     fn from(stored: StoredTicket) -> Self {
         let StoredTicket { id, seller, title, price, currency, state, version, details_version, created_at, updated_at, lapses } = stored;
         let details_version = details_version.unwrap_or(version);
@@ -84,37 +86,37 @@ impl From<StoredTicket> for Ticket {
 #[serde(tag = "status")]
 pub enum TicketState {
     Available,
-    /// Boxed, since most of a million tickets have none.
+    /// Boxed, because most tickets in the catalog have no lock.
     Locked {
         lock: Box<Lock>,
     },
     Sold {
         order: OrderId,
     },
-    /// Taken off sale. Kept as a tombstone with its version, so that a late event revives nothing.
+    /// Taken off sale. The document is kept with its version, so that a late event does not make the ticket appear again.
     Deleted,
 }
 
-/// A buyer's exclusive right to a ticket. Its identity is the order's id.
+/// A buyer's exclusive right to a ticket. It is identified by the order's id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lock {
     pub order: OrderId,
     pub buyer: UserId,
-    /// When the lock ends, unless a capture is on its way.
+    /// The end of the lock, unless a capture is running.
     pub unlocks_at: Timestamp,
-    /// Who granted it and re-arms its timer after a restart.
+    /// The replica that granted the lock. It arms the lock's timer again after a restart.
     pub replica: ReplicaName,
 }
 
-/// A lock that lapsed or was cancelled.
+/// An abandoned lock: it expired, or its order was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lapse {
     pub user: UserId,
     pub at: Timestamp,
 }
 
-/// A ticket's state as clients see it; a deleted one has none.
+/// A ticket's state as clients see it. A deleted ticket has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TicketStatus {
     Available,
@@ -123,7 +125,7 @@ pub enum TicketStatus {
 }
 
 impl TicketStatus {
-    /// As spelled in the contract.
+    /// Returns the status, spelled as in the public API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Available => "Available",
@@ -134,7 +136,7 @@ impl TicketStatus {
 }
 
 impl Ticket {
-    /// What clients see, or `None` once the ticket was taken off sale.
+    /// Returns the status that clients see, or `None` if the ticket is deleted.
     pub fn status(&self) -> Option<TicketStatus> {
         match self.state {
             TicketState::Available => Some(TicketStatus::Available),
@@ -144,7 +146,7 @@ impl Ticket {
         }
     }
 
-    /// The lock that is on it, if there is one.
+    /// Returns the ticket's lock, if it has one.
     pub fn lock(&self) -> Option<&Lock> {
         match &self.state {
             TicketState::Locked { lock } => Some(lock),
@@ -152,7 +154,7 @@ impl Ticket {
         }
     }
 
-    /// The order that holds it or bought it.
+    /// Returns the order that holds or bought the ticket.
     pub fn order(&self) -> Option<OrderId> {
         match &self.state {
             TicketState::Locked { lock } => Some(lock.order),
@@ -161,7 +163,7 @@ impl Ticket {
         }
     }
 
-    /// Whether a buyer who saw the ticket at `version` saw its present title. No buyer saw a version that is still to come.
+    /// Whether the ticket had its present title at `version`. Always false for a version that does not exist yet.
     pub fn has_details_of(&self, version: Version) -> bool {
         (self.details_version..=self.version).contains(&version)
     }
@@ -170,9 +172,9 @@ impl Ticket {
         self.state == TicketState::Deleted
     }
 
-    /// When `user` may lock this ticket again, if they have to wait at `now`.
+    /// Returns the time at which `user` may lock this ticket again, or `None` if `user` does not have to wait at `now`.
     ///
-    /// The third lapse within [`Policy::RELOCK_SPAN`] starts a wait of `relock_wait`.
+    /// The third abandoned lock within [`Policy::RELOCK_SPAN`] starts a wait of `relock_wait`.
     pub fn relock_wait_until(&self, user: UserId, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
         let is_mine = |lapse: &&Lapse| lapse.user == user && lapse.at - now <= Self::LAPSE_AHEAD_MAX;
         let mine: Vec<Timestamp> = self.lapses.iter().filter(is_mine).map(|lapse| lapse.at).collect();
@@ -183,26 +185,28 @@ impl Ticket {
             .max()
     }
 
-    /// The lapses that still matter at `now`, and one more.
+    /// Returns the abandoned locks that can still cause a wait at the time of `lapse`, followed by `lapse`.
     pub(super) fn lapses_with(&self, lapse: Lapse, policy: &Policy) -> Vec<Lapse> {
         let kept_for: Millis = Millis(Policy::RELOCK_SPAN.0 + policy.relock_wait.0);
         let mut lapses: Vec<Lapse> = self.lapses.iter().copied().filter(|old| lapse.at - old.at <= kept_for).collect();
         lapses.push(lapse);
         if lapses.len() > Self::LAPSES_MAX {
-            // A bound on the document. Whoever has the fewest is the furthest from having to wait: their oldest gives way, so
-            // that on a ticket in demand nobody's wait is forgotten because of others.
+            // The size of the document is bounded. The removed entry is the oldest of the user with the fewest entries,
+            // because that user needs the most further entries before a wait starts. So a wait is lost only if more than 21
+            // users have a wait on this ticket.
             let of = |user: UserId| lapses.iter().filter(|other| other.user == user).count();
             let least = (0..lapses.len()).min_by_key(|&at| (of(lapses[at].user), at));
-            lapses.remove(least.expect("it has more than LAPSES_MAX"));
+            lapses.remove(least.expect("the list has more than LAPSES_MAX entries"));
         }
         lapses
     }
 
-    /// A lapse that is further ahead of now was written by a clock that has been corrected since, and does not count: the
-    /// wait would last as long as that clock was ahead.
+    /// Maximum difference between an abandoned lock's time and the present if the time is in the future. A later time was
+    /// written with a clock that was wrong and has been corrected. It is ignored, because the wait would last for as long
+    /// as that clock was ahead.
     const LAPSE_AHEAD_MAX: Millis = Millis::from_secs(5);
 
-    /// How many lapses a ticket remembers.
+    /// Maximum number of abandoned locks that a ticket stores.
     pub const LAPSES_MAX: usize = 64;
 }
 
@@ -210,7 +214,7 @@ impl Ticket {
 mod tests {
     use super::*;
 
-    /// A ticket as it was stored before `detailsVersion` was: golden, not to be changed.
+    /// A stored ticket without `detailsVersion`. Golden document: do not change it.
     const BEFORE_DETAILS_VERSION: &str = r#"{
         "_id": "0198c0de-0000-7000-8000-000000000001", "seller": "0198c0de-0000-7000-8000-000000000002", "title": "\u200bJazz", "price": 2000,
         "currency": "usd", "state": {"status": "Available"}, "version": 3, "createdAt": 1700000000000, "updatedAt": 1700000000001
@@ -218,21 +222,22 @@ mod tests {
 
     #[test]
     fn document_without_details_version_counts_as_changed_by_its_last_version() {
-        let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("an earlier form is readable");
+        let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("the earlier form is readable");
         assert_eq!((ticket.version, ticket.details_version), (3, 3));
         assert!(ticket.has_details_of(3) && !ticket.has_details_of(2) && !ticket.has_details_of(0));
-        let stored = serde_json::to_value(&ticket).expect("JSON");
+        let stored = serde_json::to_value(&ticket).expect("a ticket is valid JSON");
         assert_eq!(stored["detailsVersion"], 3);
-        assert_eq!(serde_json::from_value::<Ticket>(stored).expect("its own form is readable"), ticket);
+        assert_eq!(serde_json::from_value::<Ticket>(stored).expect("the present form is readable"), ticket);
     }
 
     #[test]
-    fn details_of_a_version_to_come_match_no_request() {
-        let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("readable");
+    fn future_version_does_not_match_the_details() {
+        let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("the earlier form is readable");
         assert!(!ticket.has_details_of(4) && !ticket.has_details_of(Version::MAX));
     }
 
-    /// The catalog holds a million of them; the allocator's next class after 160 bytes, 16 of which are counts, is 192.
+    /// The catalog holds up to a million tickets. The allocator's next size after 160 bytes, 16 of which are reference
+    /// counts, is 192.
     #[test]
     fn ticket_in_memory_has_at_most_144_bytes() {
         assert!(size_of::<Ticket>() <= 144, "{}", size_of::<Ticket>());

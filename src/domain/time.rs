@@ -1,4 +1,4 @@
-//! Instants and lengths of time as plain numbers. Reading a clock is not this module's business.
+//! Timestamps and durations as plain numbers. This module does not read a clock.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
-/// A length of time in milliseconds.
+/// A duration in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub i64);
@@ -29,19 +29,20 @@ impl Millis {
         Self::from_secs(mins * 60)
     }
 
-    /// As a [`Duration`]; nothing is shorter than zero.
+    /// Converts to a [`Duration`]. A negative value becomes zero.
     pub fn to_duration(self) -> Duration {
         Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
     }
 
-    /// Whole seconds, rounded up: what is left of a fraction of a second is not yet over. 0 when nothing is left.
+    /// Returns whole seconds, rounded up, because a fraction of a second has not passed yet. Returns 0 for zero and
+    /// negative values.
     pub fn whole_secs_left(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0).div_ceil(1000)
     }
 }
 
 impl From<Duration> for Millis {
-    /// Longer than 292 million years is cut there.
+    /// Converts to milliseconds. A duration above 292 million years becomes the maximum.
     fn from(duration: Duration) -> Self {
         Self(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
     }

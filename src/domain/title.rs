@@ -6,21 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{TextError, visible_text};
 
-/// What a ticket is for: trimmed, NFC, 1 to 200 characters, one line, something visible in it.
+/// The text that describes a ticket: trimmed, NFC, 1 to 200 characters, one line, with at least one visible character.
 ///
-/// A stored title is taken as it is: the rules were fewer once, and such a ticket can still be read, sold and deleted.
+/// A stored title is not checked. Earlier versions had fewer rules, and tickets with such titles can still be read, sold
+/// and deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Title(Box<str>);
 
 impl Title {
-    /// In Unicode scalar values, counted after normalization.
+    /// Maximum length in Unicode scalar values, counted after normalization.
     pub const CHARS_MAX: usize = 200;
 
-    /// Brings `text` into its stored form.
+    /// Returns the stored form of `text`.
     ///
     /// # Errors
-    /// As of [`visible_text`].
+    /// The errors of [`visible_text`].
     pub fn parse(text: &str) -> Result<Self, TextError> {
         visible_text(text, Self::CHARS_MAX).map(Self)
     }
@@ -42,13 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stored_form_is_trimmed_and_composed() {
+    fn stored_form_is_trimmed_and_composed() {
         assert_eq!(Title::parse("  Cafe\u{301} del Mar ").map(|t| t.to_string()), Ok("Café del Mar".into()));
         assert_eq!(Title::parse(&"é".repeat(200)).map(|t| t.as_str().chars().count()), Ok(200));
     }
 
     #[test]
-    fn what_is_no_title_says_why() {
+    fn invalid_title_returns_its_reason() {
         assert_eq!(Title::parse(" \t\n"), Err(TextError::Empty));
         assert_eq!(Title::parse("a\u{0}b"), Err(TextError::Control));
         assert_eq!(Title::parse("a\nb"), Err(TextError::Control));

@@ -11,14 +11,14 @@ pub struct User {
     #[serde(rename = "_id")]
     pub id: UserId,
     pub email: Email,
-    /// PHC string format (Argon2id).
+    /// Argon2id hash in PHC string format.
     pub password_hash: String,
     pub version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// What is told of a user: never a hash.
+/// The part of a user that is shown to clients and stored in events: without the password hash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PublicUser {
     pub id: UserId,
@@ -31,13 +31,13 @@ impl From<&User> for PublicUser {
     }
 }
 
-/// The SHA-256 of a session's token, in hex. The token itself is only in its owner's cookie.
+/// The SHA-256 of a session's token, in hex. The token itself is stored only in the user's cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionDigest(String);
 
 impl SessionDigest {
-    /// Takes 64 hex digits.
+    /// Takes 64 hex digits, which are not checked.
     pub fn new(hex: String) -> Self {
         Self(hex)
     }

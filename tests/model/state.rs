@@ -184,7 +184,7 @@ impl State {
     }
 
     fn commit(&mut self, decision: Decision, held: Option<&Order>, at: Timestamp, rules: &Rules) -> Option<Decision> {
-        if let Err(violation) = invariants::every_change_is_told(held, &decision) {
+        if let Err(violation) = invariants::events_match_decision(held, &decision) {
             self.broken = Some(violation.invariant);
         }
         let decision = documents::without_history(decision);

@@ -1,4 +1,4 @@
-//! The lock's life: taken, given up, lapsed.
+//! The changes of a lock: taking it, cancelling it, and its expiry.
 
 use super::{Decision, Refusal, SlotChange, payment, selling};
 use crate::domain::{
@@ -6,7 +6,7 @@ use crate::domain::{
     TicketSnapshot, TicketState, Timestamp, UserId, Version,
 };
 
-/// What a buyer asks for.
+/// A buyer's request to lock a ticket.
 pub(super) struct LockRequest<'a> {
     pub order: OrderId,
     pub buyer: UserId,
@@ -15,9 +15,9 @@ pub(super) struct LockRequest<'a> {
     pub replica: &'a ReplicaName,
 }
 
-pub(super) fn take(sale: &Sale, wish: LockRequest<'_>, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn take(sale: &Sale, request: LockRequest<'_>, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     let seen = &sale.ticket;
-    if seen.seller == wish.buyer {
+    if seen.seller == request.buyer {
         return Err(Refusal::OwnTicket);
     }
     match seen.state {
@@ -26,20 +26,20 @@ pub(super) fn take(sale: &Sale, wish: LockRequest<'_>, policy: &Policy, now: Tim
         TicketState::Sold { .. } => return Err(Refusal::TicketSold),
         TicketState::Deleted => return Err(Refusal::NotFound),
     }
-    if wish.expected_price.is_some_and(|price| price != seen.price) {
+    if request.expected_price.is_some_and(|price| price != seen.price) {
         return Err(Refusal::PriceChanged);
     }
-    if wish.expected_version.is_some_and(|version| !seen.has_details_of(version)) {
+    if request.expected_version.is_some_and(|version| !seen.has_details_of(version)) {
         return Err(Refusal::TicketChanged);
     }
-    if let Some(until) = seen.relock_wait_until(wish.buyer, policy, now) {
+    if let Some(until) = seen.relock_wait_until(request.buyer, policy, now) {
         return Err(Refusal::TooManyLocks { retry_after: until - now });
     }
-    let lock = Lock { order: wish.order, buyer: wish.buyer, unlocks_at: policy.unlocks_at(now), replica: wish.replica.clone() };
+    let lock = Lock { order: request.order, buyer: request.buyer, unlocks_at: policy.unlocks_at(now), replica: request.replica.clone() };
     let ticket = Ticket { state: TicketState::Locked { lock: Box::new(lock) }, ..selling::next(seen, now) };
     let order = Order {
-        id: wish.order,
-        buyer: wish.buyer,
+        id: request.order,
+        buyer: request.buyer,
         status: OrderStatus::Created,
         cancel_reason: None,
         ticket: TicketSnapshot::from(&ticket),
@@ -58,7 +58,7 @@ pub(super) fn take(sale: &Sale, wish: LockRequest<'_>, policy: &Policy, now: Tim
         order: Some(order.clone()),
         charges: Vec::new(),
         declined: None,
-        slot: Some(SlotChange::Take { user: wish.buyer, order: wish.order, locks_max: policy.locks_max }),
+        slot: Some(SlotChange::Take { user: request.buyer, order: request.order, locks_max: policy.locks_max }),
         events: vec![Event::TicketUpdated { ticket }, Event::OrderCreated { order }],
     })
 }
@@ -77,8 +77,8 @@ pub(super) fn cancel(sale: &Sale, order: OrderId, by: UserId, policy: &Policy, n
         return Err(Refusal::PaymentInFlight);
     }
     let cancelled = Order { status: OrderStatus::Cancelled, cancel_reason: Some(CancelReason::Buyer), ..next(order, now) };
-    let told = Event::OrderCancelled { order: cancelled.clone() };
-    Ok(free(sale, cancelled, vec![told], ChargeFailure::cancelled(), policy, now))
+    let event = Event::OrderCancelled { order: cancelled.clone() };
+    Ok(free(sale, cancelled, vec![event], ChargeFailure::cancelled(), policy, now))
 }
 
 pub(super) fn deadline_passed(sale: &Sale, order: OrderId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
@@ -94,10 +94,11 @@ pub(super) fn deadline_passed(sale: &Sale, order: OrderId, policy: &Policy, now:
     Ok(Decision { order: Some(expired.clone()), events: vec![Event::OrderExpired { order: expired }], ..Decision::default() })
 }
 
-/// Nothing but the versions changes. What is told is the state as it was: of a ticket that is gone, that it is gone.
+/// Changes only the versions and `updated_at`. The event carries the unchanged state, or reports again that a deleted
+/// ticket is deleted.
 pub(super) fn fence(sale: &Sale, now: Timestamp) -> Decision {
     let ticket = selling::next(&sale.ticket, now);
-    let told = match ticket.is_deleted() {
+    let event = match ticket.is_deleted() {
         true => Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version },
         false => Event::TicketUpdated { ticket: ticket.clone() },
     };
@@ -107,28 +108,30 @@ pub(super) fn fence(sale: &Sale, now: Timestamp) -> Decision {
         charges: sale.charge.iter().map(|charge| payment::next(charge, now)).collect(),
         slot: None,
         declined: None,
-        events: vec![told],
+        events: vec![event],
     }
 }
 
-/// The lock's time is over: the order lapses unless it did before, the ticket is free, and a charge that is still open
-/// has lost.
+/// Ends the lock because its time is over. An active order expires, the ticket becomes Available, and an open charge has to
+/// be reversed.
 pub(super) fn release(sale: &Sale, held: &Order, policy: &Policy, now: Timestamp) -> Decision {
-    let (order, told) = if held.is_active() {
+    let (order, events) = if held.is_active() {
         let expired = expire(held, now);
         (expired.clone(), vec![Event::OrderExpired { order: expired }])
     } else {
-        // It lapsed at `expiresAt` already. Its version grows all the same: whoever saw it hold the lock must not win now.
+        // The order expired at `expiresAt`. Its version is incremented nevertheless, so that a commit based on a copy in
+        // which the order holds the lock fails.
         (next(held, now), Vec::new())
     };
-    free(sale, order, told, ChargeFailure::lock_lost(), policy, now)
+    free(sale, order, events, ChargeFailure::lock_lost(), policy, now)
 }
 
 fn expire(order: &Order, now: Timestamp) -> Order {
     Order { status: OrderStatus::Cancelled, cancel_reason: Some(CancelReason::Expired), settling: None, ..next(order, now) }
 }
 
-/// Frees the ticket from `order`, whose next state is given. The order's event comes first, then the ticket's.
+/// Frees the ticket. `order` is the next state of the order that held it. The event of the order comes first, then the
+/// event of the ticket.
 fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: ChargeFailure, policy: &Policy, now: Timestamp) -> Decision {
     let lapse = Lapse { user: order.buyer, at: now };
     let ticket =
@@ -139,12 +142,12 @@ fn free(sale: &Sale, order: Order, mut events: Vec<Event>, failure: ChargeFailur
     Decision { ticket: Some(ticket), order: Some(order), charges, slot, declined: None, events }
 }
 
-/// The order, if it is the one that holds the ticket.
+/// Returns the order with this id if it holds the ticket.
 pub(super) fn held(sale: &Sale, order: OrderId) -> Result<&Order, Refusal> {
     sale.order.as_ref().filter(|held| held.id == order).ok_or(Refusal::OrderGone)
 }
 
-/// The same order, one version on.
+/// Returns a copy of the order with the next version.
 pub(super) fn next(order: &Order, now: Timestamp) -> Order {
     Order { version: order.version + 1, updated_at: now.max(order.updated_at), ..order.clone() }
 }

@@ -1,8 +1,12 @@
-//! Every change of a ticket's sale, as one pure function.
+//! The state changes of tickets, orders and charges, as pure functions.
 //!
-//! [`decide()`] never changes anything: a [`Decision`] holds the next state of what changes and the events that tell of it.
-//! It is persisted by one commit, on the condition that each document still has the version before the one in the
-//! decision. Its callers hold stale copies, repeat themselves and come late; whatever no longer fits is refused here.
+//! [`decide()`] returns a [`Decision`], which holds the next state of each changed document and the events that report the
+//! changes. [`list_ticket`], [`abandon_charge`], [`charge_reversed`] and [`refunded_later`] do the same for a new ticket,
+//! and for charges that no lock refers to.
+//!
+//! One commit stores a decision, on the condition that each stored document has the version before the one in the decision.
+//! Callers may hold stale copies, repeat commands and send them late. A command that does not fit the state is refused
+//! here.
 
 mod lock;
 mod payment;
@@ -15,68 +19,70 @@ use super::{
     TicketId, Timestamp, Title, TokenDigest, UserId, Version,
 };
 
-/// What somebody, the payment processor or the clock wants of one ticket.
+/// A request of a user, of the payment processor or of the clock about one ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TicketCommand {
     /// The seller changes title and price.
     Edit { by: UserId, title: Title, price: Money, if_match: Option<Version> },
     /// The seller takes the ticket off sale.
     Delist { by: UserId, if_match: Option<Version> },
-    /// A buyer wants the ticket; `order` is the id of the order that this makes.
+    /// A buyer locks the ticket. `order` is the id of the new order.
     Lock { order: OrderId, buyer: UserId, expected_price: Option<Money>, expected_version: Option<Version>, replica: ReplicaName },
-    /// The buyer gives the lock up.
+    /// The buyer cancels the order, which ends the lock.
     Cancel { order: OrderId, by: UserId },
-    /// The buyer submits a payment token; `charge` is the id of the charge that this makes.
+    /// The buyer submits a payment token. `charge` is the id of the new charge.
     SubmitPayment { order: OrderId, by: UserId, charge: ChargeId, token: TokenDigest },
-    /// The buyer says that they acted (3-D Secure).
+    /// The buyer reports that they acted (3-D Secure).
     ConfirmPayment { charge: ChargeId, by: UserId },
-    /// The processor holds the money: claim the lock for the capture.
+    /// The processor authorized the payment. The lock is claimed for the capture.
     PaymentAuthorized { charge: ChargeId, payment: PaymentId },
-    /// The processor wants the buyer to act.
+    /// The processor requires an action of the buyer.
     ActionRequired { charge: ChargeId, payment: PaymentId },
-    /// The processor declined, at once or after the buyer acted. Nothing is held.
+    /// The processor declined the payment, at once or after the buyer acted. No money is held.
     PaymentDeclined { charge: ChargeId, payment: Option<PaymentId>, failure: ChargeFailure },
-    /// The processor does not know the token: as if it had never been submitted.
+    /// The token does not exist at the processor. The charge becomes Failed. If it was the order's first attempt, the order
+    /// is Created again, so that its payment window applies again.
     TokenRefused { charge: ChargeId },
-    /// The attempt was cut off or refused, and the processor has nothing of it so far. It may still arrive there: the payment
-    /// is closed at the processor first, and then the charge has Failed, for this reason.
+    /// The attempt was interrupted or refused, and the processor has no result of it so far. The attempt may still reach
+    /// the processor. So the payment is closed at the processor first, and then the charge becomes Failed with `failure`.
     PaymentInterrupted { charge: ChargeId, failure: ChargeFailure },
-    /// The processor waits for the buyer no longer: the payment was closed over there.
+    /// The payment that waited for the buyer's action was closed at the processor.
     WaitingEnded { charge: ChargeId, failure: ChargeFailure },
     /// The money is captured.
     PaymentCaptured { charge: ChargeId },
     /// The processor will never capture this payment.
     CaptureFailed { charge: ChargeId, failure: ChargeFailure },
-    /// Time passed. Which deadline of the lock that was, if any, follows from the state.
+    /// A deadline of the lock may have passed. Which one it is follows from the state.
     DeadlinePassed { order: OrderId },
-    /// It is not known whether an earlier commit was written, and it may yet be: move every document on that it could
-    /// have named, so that it is either seen already or can never land.
+    /// The outcome of an earlier commit is unknown, and the commit may still be written. This command increments the
+    /// version of every document that the commit could name. Afterwards the commit either is visible or can never be
+    /// written.
     Fence,
 }
 
-/// Why a command changes nothing.
+/// The reason why a command changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     #[error("there is no such ticket")]
     NotFound,
-    #[error("it belongs to somebody else")]
+    #[error("it belongs to another user")]
     NotOwner,
     #[error("a seller cannot buy their own ticket")]
     OwnTicket,
-    #[error("the ticket changed since it was read")]
+    #[error("the ticket was changed after it was read")]
     VersionMismatch,
     #[error("another order holds the ticket")]
     TicketLocked,
     #[error("the ticket is sold")]
     TicketSold,
-    #[error("the price is another by now")]
+    #[error("the price has changed")]
     PriceChanged,
-    /// Its title is another than at the version that the buyer saw.
-    #[error("the ticket is another by now")]
+    /// The title differs from the title at the version that the buyer saw.
+    #[error("the title has changed")]
     TicketChanged,
     #[error("too many locks; the next one may be taken in {retry_after}")]
     TooManyLocks { retry_after: Millis },
-    #[error("the order lapsed")]
+    #[error("the order expired")]
     OrderExpired,
     #[error("the order was cancelled by its buyer")]
     OrderNotPayable,
@@ -86,49 +92,51 @@ pub enum Refusal {
     PaymentInFlight,
     #[error("too many payments were declined; the next one may be submitted in {retry_after}")]
     TooManyDeclines { retry_after: Millis },
-    /// The same token waits for the buyer already: answer with this charge.
-    #[error("the charge waits for its buyer already")]
+    /// The same token already waits for the buyer's action. The answer shows this charge.
+    #[error("the charge already waits for its buyer")]
     AwaitingAction { charge: ChargeId },
-    /// The order does not hold the ticket (any more): its own document tells how it ended.
+    /// The order does not hold the ticket, or no longer holds it. The order's own document shows how it ended.
     #[error("the order does not hold the ticket")]
     OrderGone,
-    /// The command is late, early or repeated: nothing is wrong, and nothing is to be done.
+    /// The command is late, early or repeated. It is not an error, and it changes nothing.
     #[error("nothing to do")]
     Stale,
 }
 
-/// The number of locks that a user holds, changed in the same commit; the store refuses a `Take` beyond the limit.
+/// A change of the set of locks that a user holds. It is stored in the same commit; the store refuses a `Take` beyond
+/// `locks_max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotChange {
     Take { user: UserId, order: OrderId, locks_max: u32 },
     Free { user: UserId, order: OrderId },
 }
 
-/// The next state of whatever changes, each with a version one above the one that was seen.
+/// The next state of each changed document. The version of a changed document is one above the version that was seen; a new
+/// document has version 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {
     pub ticket: Option<Ticket>,
     pub order: Option<Order>,
     pub charges: Vec<Charge>,
     pub slot: Option<SlotChange>,
-    /// The user whose payment was declined: counted in the same commit, at its time.
+    /// The user whose payment was declined. The decline is counted in the same commit, with the time of the decision.
     pub declined: Option<UserId>,
     pub events: Vec<Event>,
 }
 
 impl Decision {
-    /// Whether it leaves everything as it is.
+    /// Whether the decision changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Decides `command` over what was seen of the ticket at `now`.
+/// Decides `command` at `now`, based on the state `sale`, which may be stale.
 ///
 /// # Errors
-/// The first [`Refusal`] that applies, in the order of the contract: 404, 403, 412, 409, 429.
+/// The first [`Refusal`] that applies, in the order of the public API: 404, 403, 412, 409, 429.
 pub fn decide(sale: &Sale, command: &TicketCommand, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
-    // Orders outlive the ticket that they were for, so that what concerns an order is answered by its document.
+    // Orders outlive their tickets, so commands about an order are answered from the order's document.
     let about_ticket = matches!(command, TicketCommand::Edit { .. } | TicketCommand::Delist { .. } | TicketCommand::Lock { .. });
     if about_ticket && sale.ticket.is_deleted() {
         return Err(Refusal::NotFound);
@@ -158,23 +166,23 @@ pub fn decide(sale: &Sale, command: &TicketCommand, policy: &Policy, now: Timest
     }
 }
 
-/// Puts a new ticket on sale.
+/// Returns the decision that puts a new ticket on sale.
 pub fn list_ticket(id: TicketId, seller: UserId, title: Title, price: Money, now: Timestamp) -> Decision {
     selling::list(id, seller, title, price, now)
 }
 
-/// A charge that no lock knows any more will have to be reversed.
+/// Marks a charge that no lock refers to as to be reversed.
 ///
 /// # Errors
-/// [`Refusal::Stale`] if it is final or on its way back already.
+/// [`Refusal::Stale`] if the charge is Final or Reversing.
 pub fn abandon_charge(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     payment::abandon(charge, failure, now)
 }
 
-/// The processor has nothing of a losing charge any more: it was voided, or refunded as `refund`.
+/// Records that the processor holds no money of a losing charge: the payment was voided, or refunded as `refund`.
 ///
 /// # Errors
-/// [`Refusal::Stale`] if the charge is not on its way back.
+/// [`Refusal::Stale`] if the charge is not Reversing.
 pub fn charge_reversed(
     charge: &Charge,
     payment: Option<&PaymentId>,
@@ -184,17 +192,17 @@ pub fn charge_reversed(
     payment::reversed(charge, payment, refund, now)
 }
 
-/// Money of a charge that had Failed before was sent back by `refund`: one that was believed to be back was not, or what
-/// was believed not to be taken was.
+/// Records that `refund` returned money of a charge that had Failed before. Either an earlier refund did not succeed, or
+/// the money was taken although the charge had Failed.
 ///
 /// # Errors
-/// [`Refusal::Stale`] if the charge has not Failed for good, or names this refund already.
+/// [`Refusal::Stale`] if the charge is not Failed and Final, or if it already names this refund.
 pub fn refunded_later(charge: &Charge, refund: &RefundId, now: Timestamp) -> Result<Decision, Refusal> {
     payment::refunded_later(charge, refund, now)
 }
 
 impl Sale {
-    /// The state after `decision` was committed.
+    /// Returns the state after the commit of `decision`.
     pub fn after(mut self, decision: &Decision) -> Self {
         if let Some(ticket) = &decision.ticket {
             self.ticket = ticket.clone();

@@ -1,4 +1,5 @@
-//! Paying: authorize, then claim the lock, then capture. Money that comes too late goes back.
+//! The payment of an order: authorize, then claim the lock, then capture. A payment that completes too late is voided or
+//! refunded.
 
 use super::{Decision, Refusal, SlotChange, lock, selling};
 use crate::domain::{
@@ -20,7 +21,7 @@ pub(super) fn submit(sale: &Sale, submission: Submission<'_>, policy: &Policy, n
     if held.buyer != by {
         return Err(Refusal::NotOwner);
     }
-    payable(held, now)?;
+    check_payable(held, now)?;
     let mut charges = Vec::new();
     if let Some(running) = &sale.charge {
         if running.is_in_flight() {
@@ -32,7 +33,7 @@ pub(super) fn submit(sale: &Sale, submission: Submission<'_>, policy: &Policy, n
         charges.push(reversing(running, ChargeFailure::superseded(), now));
     }
     if policy.limits_declines && held.declines >= Policy::DECLINES_PER_ORDER_MAX {
-        // The ticket may be locked again by another order, once this one has ended.
+        // The buyer may lock the ticket again with another order after this one has ended.
         return Err(Refusal::TooManyDeclines { retry_after: held.unlocks_at - now });
     }
     let first_attempt = held.status == OrderStatus::Created;
@@ -59,13 +60,13 @@ pub(super) fn submit(sale: &Sale, submission: Submission<'_>, policy: &Policy, n
     Ok(Decision { order: Some(order), charges, events: vec![Event::ChargeCreated { charge }], ..Decision::default() })
 }
 
-/// Whether the order may be paid at `now`.
-fn payable(order: &Order, now: Timestamp) -> Result<(), Refusal> {
+/// Checks that the order may be paid at `now`.
+fn check_payable(order: &Order, now: Timestamp) -> Result<(), Refusal> {
     match (order.status, order.cancel_reason) {
         (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
         (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
         (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
-        // Past `unlocks_at` too: as long as its capture has no answer, it has not lapsed.
+        // This also applies after `unlocks_at`: an order whose capture has no answer has not expired.
         (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if order.settling.is_some() => Err(Refusal::PaymentInFlight),
         (OrderStatus::Created, _) if now >= order.expires_at => Err(Refusal::OrderExpired),
         (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if now >= order.unlocks_at => Err(Refusal::OrderExpired),
@@ -78,18 +79,18 @@ pub(super) fn confirm(sale: &Sale, charge: ChargeId, by: UserId, now: Timestamp)
     if charge.buyer != by {
         return Err(Refusal::NotOwner);
     }
-    payable(order, now)?;
+    check_payable(order, now)?;
     match charge.step {
-        ChargeStep::AwaitingAction => Ok(only(Charge { step: ChargeStep::Authorizing, ..next(charge, now) })),
+        ChargeStep::AwaitingAction => Ok(charge_only(Charge { step: ChargeStep::Authorizing, ..next(charge, now) })),
         ChargeStep::Authorizing | ChargeStep::Capturing => Err(Refusal::PaymentInFlight),
         ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::Stale),
     }
 }
 
-/// The claim: from here only the grace ends the lock.
+/// Claims the lock for the capture. Until the capture has an answer, the lock ends only at the end of the grace.
 ///
-/// A charge that waits for its buyer is claimed too: they may have acted without telling us, or an answer from before they
-/// acted was the last to arrive.
+/// A charge that waits for its buyer is claimed too. The buyer may have acted without a report to this server, or an answer
+/// from before the action arrived last.
 pub(super) fn authorized(sale: &Sale, charge: ChargeId, payment: &PaymentId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, order) = running(sale, charge)?;
     if charge.step == ChargeStep::Capturing {
@@ -114,11 +115,12 @@ pub(super) fn action_required(
     if now >= order.unlocks_at {
         return Ok(lock::release(sale, order, policy, now));
     }
-    Ok(only(Charge { step: ChargeStep::AwaitingAction, stripe_id: Some(payment.clone()), ..next(charge, now) }))
+    Ok(charge_only(Charge { step: ChargeStep::AwaitingAction, stripe_id: Some(payment.clone()), ..next(charge, now) }))
 }
 
-/// A payment that waited for its buyer before may be authorized by them yet, without us: they have its secret. So it is
-/// closed at the processor first.
+/// Records a decline. If the payment waited for the buyer's action before, it becomes Reversing instead of Failed: the
+/// buyer has the payment's client secret and can still authorize it without this server. So the payment is closed at the
+/// processor first.
 pub(super) fn declined(
     sale: &Sale,
     charge: ChargeId,
@@ -131,7 +133,7 @@ pub(super) fn declined(
         return Err(Refusal::Stale);
     }
     let waited = charge.stripe_id.is_some();
-    let decision = if waited { only(reversing(charge, failure.clone(), now)) } else { failed(charge, payment, failure, now) };
+    let decision = if waited { charge_only(reversing(charge, failure.clone(), now)) } else { failed(charge, payment, failure, now) };
     let order = Order { declines: order.declines.saturating_add(1), ..lock::next(order, now) };
     Ok(Decision { declined: Some(order.buyer), order: Some(order), ..decision })
 }
@@ -140,29 +142,31 @@ pub(super) fn token_refused(sale: &Sale, charge: ChargeId, now: Timestamp) -> Re
     let (charge, order) = authorizing(sale, charge)?;
     let mut decision = failed(charge, None, &ChargeFailure::invalid_token(), now);
     if charge.first_attempt {
-        // No attempt was made, so the payment window counts again; if it is over by now, its deadline is due at once.
+        // No attempt was made, so the payment window applies again. If the window is over, its deadline is due at once.
         decision.order = Some(Order { status: OrderStatus::Created, ..lock::next(order, now) });
     }
     Ok(decision)
 }
 
-/// Failing it here would leave what arrives after this at the processor for good: a Final charge is looked after by nobody.
+/// Marks an interrupted attempt as to be reversed. It does not become Failed at once, because reconciliation ignores a
+/// Final charge, and a payment that arrives at the processor later would stay there.
 pub(super) fn interrupted(sale: &Sale, charge: ChargeId, failure: &ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, _) = authorizing(sale, charge)?;
-    Ok(only(reversing(charge, failure.clone(), now)))
+    Ok(charge_only(reversing(charge, failure.clone(), now)))
 }
 
-/// As after a decline: the buyer has the secret of this payment.
+/// Marks a charge whose wait for the buyer ended as to be reversed. The reason is the same as after a decline: the buyer
+/// has the payment's client secret.
 pub(super) fn waiting_ended(sale: &Sale, charge: ChargeId, failure: &ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, _) = running(sale, charge)?;
     match charge.step {
-        ChargeStep::AwaitingAction => Ok(only(reversing(charge, failure.clone(), now))),
+        ChargeStep::AwaitingAction => Ok(charge_only(reversing(charge, failure.clone(), now))),
         _ => Err(Refusal::Stale),
     }
 }
 
-/// The sale: charge, order and ticket together, or none of them. After the grace it is none, whoever comes first, the answer
-/// or the timer: what an order comes to depends on the time, not on a race.
+/// Completes charge, order and ticket in one decision. After the grace there is no sale, and the order of the processor's
+/// answer and the timer makes no difference: the result depends on the time, not on a race.
 pub(super) fn captured(sale: &Sale, charge: ChargeId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, order) = capturing(sale, charge)?;
     if now >= order.unlocks_at + policy.settle_grace {
@@ -199,7 +203,7 @@ pub(super) fn capture_failed(
 pub(super) fn abandon(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Result<Decision, Refusal> {
     match charge.step {
         ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::Stale),
-        ChargeStep::Authorizing | ChargeStep::AwaitingAction | ChargeStep::Capturing => Ok(only(reversing(charge, failure, now))),
+        ChargeStep::Authorizing | ChargeStep::AwaitingAction | ChargeStep::Capturing => Ok(charge_only(reversing(charge, failure, now))),
     }
 }
 
@@ -226,19 +230,20 @@ pub(super) fn reversed(
     Ok(decision)
 }
 
-/// The buyer hears of their money's return once, though the refund that brings it may be another than they were told of.
+/// Records a later refund. The buyer gets one `ChargeRefunded` event, even if a second refund replaces the one that was
+/// reported.
 pub(super) fn refunded_later(charge: &Charge, refund: &RefundId, now: Timestamp) -> Result<Decision, Refusal> {
     let has_failed = charge.status == ChargeStatus::Failed && charge.step == ChargeStep::Final;
     if !has_failed || charge.stripe_refund_id.as_ref() == Some(refund) {
         return Err(Refusal::Stale);
     }
-    let told = charge.stripe_refund_id.is_some();
+    let was_reported = charge.stripe_refund_id.is_some();
     let charge = Charge { stripe_refund_id: Some(refund.clone()), ..next(charge, now) };
-    let events = if told { Vec::new() } else { vec![Event::ChargeRefunded { charge: charge.clone() }] };
+    let events = if was_reported { Vec::new() } else { vec![Event::ChargeRefunded { charge: charge.clone() }] };
     Ok(Decision { charges: vec![charge], events, ..Decision::default() })
 }
 
-/// The charge will have lost as soon as the processor has nothing of it any more.
+/// Returns the charge in step Reversing. It becomes Failed when the processor holds no money of it.
 pub(super) fn reversing(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Charge {
     Charge { step: ChargeStep::Reversing { failure }, ..next(charge, now) }
 }
@@ -254,11 +259,11 @@ fn failed(charge: &Charge, payment: Option<&PaymentId>, failure: &ChargeFailure,
     Decision { charges: vec![charge.clone()], events: vec![Event::ChargeFailed { charge }], ..Decision::default() }
 }
 
-fn only(charge: Charge) -> Decision {
+fn charge_only(charge: Charge) -> Decision {
     Decision { charges: vec![charge], ..Decision::default() }
 }
 
-/// The charge with its order, if it is the one that runs.
+/// Returns the charge with this id and its order, if the charge is the running one.
 fn running(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
     let charge = sale.charge.as_ref().filter(|running| running.id == charge).ok_or(Refusal::Stale)?;
     let order = lock::held(sale, charge.order).map_err(|_| Refusal::Stale)?;
@@ -274,7 +279,7 @@ fn capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal
     if charge.step == ChargeStep::Capturing && order.settling == Some(charge.id) { Ok((charge, order)) } else { Err(Refusal::Stale) }
 }
 
-/// The same charge, one version on.
+/// Returns a copy of the charge with the next version.
 pub(super) fn next(charge: &Charge, now: Timestamp) -> Charge {
     Charge { version: charge.version + 1, updated_at: now.max(charge.updated_at), ..charge.clone() }
 }

@@ -1,4 +1,4 @@
-//! What a seller does: list, edit, delist.
+//! The changes that a seller makes: list, edit, delist.
 
 use super::{Decision, Refusal};
 use crate::domain::{Currency, Event, Money, Sale, Ticket, TicketId, TicketState, Timestamp, Title, UserId, Version};
@@ -28,7 +28,7 @@ pub(super) fn edit(
     if_match: Option<Version>,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    may_change(&sale.ticket, by, if_match)?;
+    check_editable(&sale.ticket, by, if_match)?;
     let next = next(&sale.ticket, now);
     let details_version = if *title == next.title { next.details_version } else { next.version };
     let ticket = Ticket { title: title.clone(), price, details_version, ..next };
@@ -36,14 +36,14 @@ pub(super) fn edit(
 }
 
 pub(super) fn delist(sale: &Sale, by: UserId, if_match: Option<Version>, now: Timestamp) -> Result<Decision, Refusal> {
-    may_change(&sale.ticket, by, if_match)?;
+    check_editable(&sale.ticket, by, if_match)?;
     let ticket = Ticket { state: TicketState::Deleted, lapses: Vec::new(), ..next(&sale.ticket, now) };
     let event = Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version };
     Ok(Decision { ticket: Some(ticket), events: vec![event], ..Decision::default() })
 }
 
-/// Only its seller, only as they saw it, and only while nobody holds it.
-fn may_change(ticket: &Ticket, by: UserId, if_match: Option<Version>) -> Result<(), Refusal> {
+/// Checks that `by` is the seller, that the ticket has the version of `if_match`, and that no order holds it.
+fn check_editable(ticket: &Ticket, by: UserId, if_match: Option<Version>) -> Result<(), Refusal> {
     if ticket.seller != by {
         return Err(Refusal::NotOwner);
     }
@@ -58,7 +58,7 @@ fn may_change(ticket: &Ticket, by: UserId, if_match: Option<Version>) -> Result<
     }
 }
 
-/// The same ticket, one version on.
+/// Returns a copy of the ticket with the next version.
 pub(super) fn next(ticket: &Ticket, now: Timestamp) -> Ticket {
     Ticket { version: ticket.version + 1, updated_at: now.max(ticket.updated_at), ..ticket.clone() }
 }

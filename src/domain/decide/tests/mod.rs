@@ -83,7 +83,7 @@ impl Play {
     fn at(&mut self, now: Timestamp, command: TicketCommand) -> Result<Decision, Refusal> {
         let decision = decide(&self.sale, &command, &self.policy, now)?;
         assert!(!decision.is_empty(), "{command:?} was accepted and did nothing");
-        invariants::every_change_is_told(self.sale.order.as_ref(), &decision).expect("I7 in one decision");
+        invariants::events_match_decision(self.sale.order.as_ref(), &decision).expect("I7 in one decision");
         self.sale = self.sale.clone().after(&decision);
         self.persist(&decision);
         self.check();
@@ -93,7 +93,7 @@ impl Play {
     /// The processor has nothing of a losing charge any more.
     fn reversed(&mut self, id: ChargeId, refund: Option<&RefundId>, now: Timestamp) -> Result<Decision, Refusal> {
         let decision = charge_reversed(self.charge(id), Some(&payment(0)), refund, now)?;
-        invariants::every_change_is_told(None, &decision).expect("I7 in one decision");
+        invariants::events_match_decision(None, &decision).expect("I7 in one decision");
         self.sale = self.sale.clone().after(&decision);
         self.persist(&decision);
         self.check();
