@@ -1,8 +1,10 @@
-//! Payment processors: the trait, and what stands behind it.
+//! Payment processors: the trait, the built-in sandbox and Stripe.
 //!
-//! A processor keeps a ledger of its own, apart from our commits; what it says is believed, and what we believe is
-//! never assumed of it. Every operation is idempotent by the charge or payment that it names, so that a step which was
-//! interrupted is simply done again. No rule about locks or orders lives here.
+//! A processor has its gittix_token ledger, which is not part of this program's commits. Its answers decide; the program's gittix_token
+//! records are never assumed to match the ledger.
+//!
+//! Every call may be repeated: an authorization, capture or reversal that was done is not done twice. So an interrupted
+//! step is repeated. This module has no rules about locks or orders.
 
 pub mod sandbox;
 pub mod stripe;
@@ -22,18 +24,18 @@ use crate::{
     metrics::METRICS,
 };
 
-/// A payment-method or token id as the client sent it (`pm_…`, `tok_…`). Never logged, never stored.
+/// A payment method or token id as the client sent it (`pm_…`, `tok_…`). It is never logged and never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PaymentToken(String);
 
-/// The text cannot be a token: not 1 to 255 characters of `[A-Za-z0-9_]`.
+/// The error for a text that cannot be a token: it is not 1 to 255 characters of `[A-Za-z0-9_]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a payment method or token of the payment processor, such as pm_card_visa")]
 pub struct TokenError;
 
 impl PaymentToken {
     /// # Errors
-    /// [`TokenError`] if no processor would know it by its shape alone.
+    /// [`TokenError`] if the text cannot be a token of any processor.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         let shaped = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if shaped { Ok(Self(text.into())) } else { Err(TokenError) }
@@ -50,7 +52,8 @@ impl fmt::Debug for PaymentToken {
     }
 }
 
-/// What a browser needs to let its user act (Stripe: `client_secret`). Never logged, never stored, in no event.
+/// The secret with which a browser lets its user act (Stripe: `client_secret`). It is never logged or stored, and no event
+/// contains it.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct ClientSecret(pub String);
@@ -61,21 +64,21 @@ impl fmt::Debug for ClientSecret {
     }
 }
 
-/// What became of an attempt to authorize.
+/// The result of an attempt to authorize.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorization {
-    /// The money is held for us, to be captured or voided.
+    /// The money is held. The authorization can be captured or voided.
     Authorized,
     /// The buyer must act first (3-D Secure).
     ActionRequired { client_secret: ClientSecret },
-    /// Nothing is held.
+    /// No money is held.
     Declined { failure: ChargeFailure },
-    /// The processor does not know the token.
+    /// The token does not exist at the processor.
     InvalidToken,
 }
 
 impl Authorization {
-    /// As the metrics tell them apart.
+    /// Returns the outcome label of the metrics.
     fn outcome(&self) -> &'static str {
         match self {
             Self::Authorized | Self::ActionRequired { .. } => "ok",
@@ -85,10 +88,10 @@ impl Authorization {
     }
 }
 
-/// What the processor has of one payment.
+/// The state of one payment at the processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentState {
-    /// Opened; no attempt was made, or the last one was declined.
+    /// Opened. No attempt was made, or the last attempt was declined.
     Open {
         declined: Option<ChargeFailure>,
     },
@@ -103,68 +106,70 @@ pub enum PaymentState {
     },
 }
 
-/// What became of sending money back.
+/// The result of a reversal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reversal {
-    /// Nothing had been captured, and nothing is held any more.
+    /// No money had been captured, and none is held any more.
     Voided,
     Refunded {
         refund: RefundId,
     },
 }
 
-/// Why the processor gave no answer to act on.
+/// The reason why a call gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProcessorError {
-    /// It may have done what was asked, or may yet: ask again.
+    /// The processor may have done the request or may still do it. The call has to be repeated.
     #[error("no definite answer: {0}")]
     Unknown(String),
-    /// It will never do what was asked (the authorization was voided or has run out, the amount is not allowed).
+    /// The processor will never do the request (the authorization was voided or has expired, or the amount is not allowed).
     #[error("refused: {}", .0.message)]
     Refused(ChargeFailure),
 }
 
-/// One payment processor. All calls are bounded in time and safe to repeat.
+/// One payment processor. Calls to a server are bounded in time, and all calls are safe to repeat.
 ///
-/// Each call about a payment names the charge that it is for: what the processor says of it is held against the charge's
-/// amount and currency, and a payment of another charge, or of another amount, is [`ProcessorError::Refused`].
+/// Each call about a payment, except `charge_of`, names the charge of the payment. A payment of another charge is
+/// [`ProcessorError::Refused`]. Stripe also compares amount and currency, but not in `reverse`.
 #[async_trait]
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
-    /// Whether the processor knows the token, where it can tell without an attempt. `false` is final.
+    /// Whether the token exists at the processor, if that can be determined without an attempt. `false` is final.
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
 
-    /// Opens the payment of a charge, for the charge's amount and currency, or finds the one that was opened before: one
-    /// charge has one payment, for ever. Refused: there is none, and there will be none.
+    /// Opens the payment of a charge with the charge's amount and currency, or returns the payment that was opened before.
+    /// One charge never has more than one payment. `Refused`: there is no payment, and there will be none.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError>;
 
-    /// Tries to take the authorization of an opened payment with a token.
+    /// Attempts to authorize an opened payment with a token.
     async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError>;
 
-    /// After the buyer says that they acted: how it stands.
+    /// Returns the state of an attempt after the buyer reported that they acted.
     async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError>;
 
-    /// What it has of a payment.
+    /// Returns the state of a payment at the processor.
     async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError>;
 
-    /// Takes the money that was authorized. Repeating it takes nothing twice.
+    /// Captures the authorized money. A repeated call does not capture again.
     async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError>;
 
-    /// Makes sure that nothing of the payment is held or kept, now or later: voids it, or refunds what was captured.
+    /// Ensures that no money of the payment is held or kept, now or later: voids the payment, or refunds the captured
+    /// money.
     async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError>;
 
-    /// For which of our charges a payment was opened; `None` if it is not there, or not ours.
+    /// Returns the charge for which a payment was opened, or `None` if the payment does not exist or belongs to no charge
+    /// of this marketplace.
     async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError>;
 
-    /// A digest by which the same token is known again; keyed, so that a token cannot be guessed from it.
+    /// Returns a digest that identifies a repeated token. It is keyed, so that a token cannot be guessed from it.
     fn digest(&self, token: &PaymentToken) -> TokenDigest;
 
-    /// The longest that an attempt to authorize may take before whoever runs it has to give up: after that, nobody is
-    /// at it any more.
+    /// The maximum duration of an attempt to authorize. The caller has to stop the attempt at that time, so that no call of
+    /// the attempt is running afterwards.
     fn authorize_timeout(&self) -> Duration;
 }
 
 /// Counts a call by its outcome.
-fn counted<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'static str) -> Result<T, ProcessorError> {
+fn record_outcome<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'static str) -> Result<T, ProcessorError> {
     let outcome = match &result {
         Ok(answer) => outcome(answer),
         Err(ProcessorError::Refused(_)) => "refused",
@@ -174,7 +179,8 @@ fn counted<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'stati
     result
 }
 
-/// A point at which a test can have a call fail, pause or panic; `return(<payment id>)` fails the calls on one payment.
+/// A failpoint at which a test makes a call fail, pause or panic. `return(<payment id>)` fails only the calls about one
+/// payment.
 fn failing(point: &str, payment: Option<&PaymentId>) -> Result<(), ProcessorError> {
     let _ = (point, payment);
     fail_point!(point, |only: Option<String>| match only {
@@ -184,7 +190,7 @@ fn failing(point: &str, payment: Option<&PaymentId>) -> Result<(), ProcessorErro
     Ok(())
 }
 
-/// HMAC-SHA-256 in hex; `purpose` keeps digests of different things apart.
+/// Returns an HMAC-SHA-256 in hex. `purpose` separates digests of different kinds of text.
 fn keyed(key: &[u8; 32], purpose: &str, text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(purpose.as_bytes());

@@ -1,11 +1,11 @@
-//! The ledger of a single server: redb, a file of its own beside the embedded store's.
+//! The ledger of a single server: a redb file beside the file of the embedded store.
 //!
-//! One thread writes. What waits while a transaction is being flushed shares the next one, so that many payments at once
-//! cost few flushes; an answer is given only after the flush.
+//! One thread writes. Writes that arrive during the flush of a transaction share the next transaction, so that many
+//! concurrent payments need few flushes. A write is answered only after the flush.
 //!
-//! After an I/O error (a full disk, mostly) redb refuses everything until the file is opened again, which also repairs what
-//! was written half. The writer does so at short intervals until it succeeds; calls fail meanwhile, and are tried again by
-//! their callers.
+//! After an I/O error, mostly because of a full disk, redb refuses all calls until the file is reopened. Opening the file
+//! also repairs incomplete writes. The writer reopens the file at short intervals until that succeeds. Calls fail in the
+//! meantime, and their callers repeat them.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,23 +34,23 @@ use crate::{data_folder, domain::PaymentId, tasks::EssentialTask};
 /// Payment id -> the payment as JSON.
 const PAYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("payments");
 
-/// Writes that may wait; beyond, callers wait for a place.
+/// Maximum number of queued writes. If the queue is full, callers wait.
 const QUEUE_MAX: usize = 1024;
 
-/// Writes of one transaction.
+/// Maximum number of writes in one transaction.
 const BATCH_MAX: usize = 256;
 
-/// redb's page cache: payments are small, and old ones are rarely looked at.
+/// Size of redb's page cache, in bytes. Payments are small, and old payments are rarely read.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// Between two attempts to open the file again.
+/// Time between two attempts to reopen the file.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 
-/// `sandbox.redb`.
+/// The ledger in the file `sandbox.redb`.
 #[derive(Debug)]
 pub struct FileLedger {
     file: Arc<LedgerFile>,
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     queue: Option<mpsc::Sender<LedgerJob>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -68,7 +68,7 @@ enum LedgerWrite {
     Replace,
 }
 
-/// What is in the ledger afterwards, and whether this write put it there.
+/// The payment in the ledger after the write, and whether this write changed it.
 #[derive(Debug)]
 struct Written {
     payment: SandboxPayment,
@@ -79,10 +79,10 @@ impl FileLedger {
     /// The file's name in the data directory.
     pub const FILE: &'static str = "sandbox.redb";
 
-    /// Opens the ledger in `data_dir`, which must be there, or begins one.
+    /// Opens the ledger in the existing directory `data_dir`, or creates it.
     ///
     /// # Errors
-    /// If the file cannot be opened, or another process has it open.
+    /// Fails if the file cannot be opened, or if another process has it open.
     pub fn open(data_dir: &Path) -> Result<Self, LedgerError> {
         let path = data_dir.join(Self::FILE);
         let database = RwLock::new(Some(open_database(&path)?));
@@ -96,7 +96,7 @@ impl FileLedger {
 
     async fn write(&self, payment: SandboxPayment, kind: LedgerWrite) -> Result<Written, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        let queue = self.queue.as_ref().expect("there is a queue until it is dropped");
+        let queue = self.queue.as_ref().expect("the queue exists until the ledger is dropped");
         queue.send(LedgerJob { payment, kind, answer }).await.map_err(failed)?;
         answered.await.map_err(failed)?
     }
@@ -107,21 +107,21 @@ impl FileLedger {
     }
 }
 
-/// The open database of the ledger.
+/// The open database file of the ledger.
 #[derive(Debug)]
 struct LedgerFile {
     path: PathBuf,
-    /// `None` while it is being opened again.
+    /// `None` while the file is being reopened.
     database: RwLock<Option<Database>>,
-    /// A write failed, and the file was not opened again since.
+    /// Whether a write failed and the file was not reopened since.
     has_failed: AtomicBool,
 }
 
 impl LedgerFile {
     fn begin_read(&self) -> Result<ReadTransaction, LedgerError> {
-        // What can be read may be less than what a write of unknown outcome left.
+        // After a write of unknown outcome, a read may not return what the write stored.
         if self.has_failed.load(Ordering::Acquire) {
-            return Err(LedgerError("it failed, and was not opened again since".into()));
+            return Err(LedgerError("a write failed, and the file is not reopened yet".into()));
         }
         self.database.read().as_ref().ok_or_else(closed)?.begin_read().map_err(failed)
     }
@@ -132,7 +132,7 @@ impl LedgerFile {
 
     fn reopen(&self) -> Result<(), LedgerError> {
         let old = self.database.write().take();
-        // Its lock on the file must be gone first.
+        // The old database holds the lock of the file, so it is closed before the file is reopened.
         drop(old);
         let database = open_database(&self.path)?;
         *self.database.write() = Some(database);
@@ -141,7 +141,7 @@ impl LedgerFile {
     }
 }
 
-/// Opens the file, or begins one, and makes sure that it can be written to.
+/// Opens or creates the file, and checks that it can be written.
 fn open_database(path: &Path) -> Result<Database, LedgerError> {
     let file = data_folder::open_file(path).map_err(failed)?;
     let file = FileBackend::new(file).map_err(failed)?;
@@ -153,13 +153,13 @@ fn open_database(path: &Path) -> Result<Database, LedgerError> {
 }
 
 impl Drop for FileLedger {
-    /// Waits until what was queued is written, and the file can be opened again.
+    /// Waits until the queued writes are done. Then the file can be opened again.
     fn drop(&mut self) {
         self.queue = None;
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the writer of the sandbox's ledger panicked");
+            tracing::error!("the writer thread of the sandbox ledger panicked; the log line of the panic shows why");
         }
     }
 }
@@ -167,14 +167,14 @@ impl Drop for FileLedger {
 #[async_trait]
 impl Ledger for FileLedger {
     async fn open(&self, payment: SandboxPayment) -> Result<SandboxPayment, LedgerError> {
-        // Most are opened once; what is there already needs no flush.
+        // Most payments are opened once. A payment that exists needs no write and no flush.
         match self.find(&payment.id).await? {
             Some(known) => Ok(known),
             None => Ok(self.write(payment, LedgerWrite::Open).await?.payment),
         }
     }
 
-    /// From the page cache, as a rule: too short to be sent to another thread.
+    /// The read is done on the calling thread, because it is short: it is mostly served by the page cache.
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
         self.read(|payments| payments.get(id.as_str()).map_err(failed)?.map(|found| decoded(found.value())).transpose())
     }
@@ -188,9 +188,9 @@ impl Ledger for FileLedger {
     }
 }
 
-/// The writer's thread: until the ledger is dropped and the queue is empty.
+/// Runs the writer thread until the ledger is dropped and the queue is empty.
 fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
-    // A transaction that a panic interrupts is repaired when the file is opened again, and by nothing else.
+    // Only reopening the file repairs a transaction that a panic interrupted.
     let essential = EssentialTask::new("sandbox ledger");
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
@@ -200,12 +200,12 @@ fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
             batch.push(next);
         }
         let (payments, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| ((job.payment, job.kind), job.answer)).unzip();
-        // Who no longer waits for an answer does not need one.
+        // The send fails if the caller no longer waits, which needs no action.
         match write_batch(file, payments) {
             Ok(written) => answers.into_iter().zip(written).for_each(|(answer, written)| drop(answer.send(Ok(written)))),
             Err(error) => {
                 file.has_failed.store(true, Ordering::Release);
-                tracing::error!(%error, "the sandbox's ledger failed; its file is opened again");
+                tracing::error!(%error, "the sandbox ledger failed; reopening its file (check free disk space)");
                 answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
                 recover(file, &mut jobs);
             }
@@ -214,7 +214,8 @@ fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
     essential.release();
 }
 
-/// Opens the file again, for as long as that takes; refuses what is asked meanwhile. Gives up when the ledger is dropped.
+/// Reopens the file, with retries until that succeeds, and refuses calls in the meantime. Returns early when the ledger is
+/// dropped.
 fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<LedgerJob>) {
     while let Err(error) = file.reopen() {
         loop {
@@ -226,7 +227,7 @@ fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<LedgerJob>) {
         }
         std::thread::sleep(REOPEN_EVERY);
     }
-    tracing::warn!("the sandbox's ledger works again");
+    tracing::warn!("the sandbox ledger's file is reopened");
 }
 
 fn write_batch(file: &LedgerFile, batch: Vec<(SandboxPayment, LedgerWrite)>) -> Result<Vec<Written>, LedgerError> {
@@ -260,7 +261,7 @@ fn decoded(bytes: &[u8]) -> Result<SandboxPayment, LedgerError> {
 }
 
 fn closed() -> LedgerError {
-    LedgerError("it is being opened again".into())
+    LedgerError("the file is being reopened".into())
 }
 
 fn failed(error: impl std::fmt::Display) -> LedgerError {
@@ -273,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk that is full from some moment on.
+    /// A disk that becomes full during the test.
     #[derive(Debug, Default)]
     struct Disk {
         memory: InMemoryBackend,
@@ -316,18 +317,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ledger_works_again_by_itself_after_its_disk_was_full() {
+    async fn ledger_recovers_after_its_disk_was_full() {
         let folder = std::env::temp_dir().join(format!("gittix-ledger-{}", std::process::id()));
-        data_folder::prepare(&folder).expect("made");
-        let ledger = FileLedger::open(&folder).expect("opened");
-        ledger.open(payment(1)).await.expect("opened");
-        // From here on its database is on a disk that fills up; the file is opened again from its path.
+        data_folder::prepare(&folder).expect("the folder is created");
+        let ledger = FileLedger::open(&folder).expect("the ledger opens");
+        ledger.open(payment(1)).await.expect("the payment opens");
+        // The database is now on a disk that becomes full. The file is reopened from its path.
         let is_full = Arc::new(AtomicBool::new(false));
         let disk = Disk { is_full: Arc::clone(&is_full), ..Disk::default() };
-        let database = Database::builder().create_with_backend(disk).expect("made");
-        let first = database.begin_write().expect("begun");
-        first.open_table(PAYMENTS).expect("made");
-        first.commit().expect("committed");
+        let database = Database::builder().create_with_backend(disk).expect("the database is created");
+        let first = database.begin_write().expect("the transaction begins");
+        first.open_table(PAYMENTS).expect("the table is created");
+        first.commit().expect("the transaction commits");
         *ledger.file.database.write() = Some(database);
         is_full.store(true, Ordering::SeqCst);
 
@@ -337,10 +338,10 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), works).await.expect("the ledger works again");
-        assert_eq!(ledger.find(&payment(1).id).await, Ok(Some(payment(1))), "what was answered is there");
-        ledger.open(payment(2)).await.expect("there is room again");
+        tokio::time::timeout(Duration::from_secs(60), works).await.expect("the ledger recovers");
+        assert_eq!(ledger.find(&payment(1).id).await, Ok(Some(payment(1))), "the acknowledged payment is stored");
+        ledger.open(payment(2)).await.expect("the disk has room");
         drop(ledger);
-        std::fs::remove_dir_all(&folder).expect("removed");
+        std::fs::remove_dir_all(&folder).expect("the folder is removed");
     }
 }

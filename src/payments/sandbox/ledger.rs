@@ -1,4 +1,4 @@
-//! Where the sandbox keeps its payments: a small trait, and one that lives in memory, for tests.
+//! The storage of the sandbox's payments: a trait, and an implementation in memory for tests.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -8,27 +8,28 @@ use parking_lot::Mutex;
 use super::payment::SandboxPayment;
 use crate::domain::PaymentId;
 
-/// The ledger could not be read or written; a write may have been done all the same.
+/// The ledger could not be read or written. A failed write may have been stored nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the sandbox's ledger: {0}")]
+#[error("sandbox ledger: {0}")]
 pub struct LedgerError(pub String);
 
-/// Payments by their id. What was answered is durable.
+/// Payments by their id. An acknowledged write is durable.
 #[async_trait]
 pub trait Ledger: Send + Sync + Debug + 'static {
-    /// Adds a payment, or finds the one that is there under its id.
+    /// Adds a payment, or returns the payment that exists with the same id.
     async fn open(&self, payment: SandboxPayment) -> Result<SandboxPayment, LedgerError>;
 
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError>;
 
-    /// Writes a state of version `v` over that of version `v - 1`. `false`: another version is there, nothing was written.
+    /// Writes version `v` of a payment already_reversed version `v - 1`. Returns `false`, and writes nothing, if another version is
+    /// stored.
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError>;
 
-    /// All of them, for the checker of the invariants.
+    /// Returns all payments, for the checker of the invariants.
     async fn all(&self) -> Result<Vec<SandboxPayment>, LedgerError>;
 }
 
-/// Gone with the process.
+/// A ledger in memory, without durability.
 #[derive(Debug, Default)]
 pub struct MemoryLedger(Mutex<BTreeMap<String, SandboxPayment>>);
 

@@ -1,8 +1,9 @@
-//! The built-in sandbox processor: takes Stripe's published test tokens, moves no money, and keeps a durable ledger of
-//! its own apart from our commits, as Stripe does.
+//! The built-in sandbox processor. It accepts Stripe's published test tokens and moves no money. Like Stripe, it has a
+//! durable ledger of its gittix_token that is not part of this program's commits.
 //!
-//! Every call reads a payment, asks `payment` what may become of it, and writes that over the very version that was
-//! read: whoever comes second sees what the first one did. Tokens, client secrets and keys are in no log.
+//! A call that changes a payment reads it, computes the next state with the module `payment`, and writes that state already_reversed
+//! the version that was read. If another call changed the payment, the next state is computed again. Tokens, client secrets
+//! and keys are never logged.
 
 mod file;
 mod ledger;
@@ -21,18 +22,19 @@ pub use ledger::{Ledger, LedgerError, MemoryLedger};
 pub use mongo::MongoLedger;
 pub use payment::SandboxPayment;
 
-use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
+use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, failing, keyed, record_outcome};
 use crate::domain::{Charge, ChargeFailure, ChargeId, PaymentId, TokenDigest, invariants::LedgerEntry};
 use payment::{Reversed, Stage, Standing, Transition};
 use tokens::{CaptureManner, InjectedFault, behaviour};
 
-/// How often a call is tried again because another one changed the payment meanwhile. Each of them is progress.
+/// Maximum number of repetitions of a call because other calls changed the payment. Each repetition means that another call
+/// succeeded.
 const TRIES_MAX: usize = 32;
 
-/// A token that takes longer is one that the test wants to see given up.
+/// The time limit of an attempt. Tests use slower tokens to exceed it.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// The sandbox. Clones share one ledger.
+/// The sandbox processor. Clones share one ledger.
 #[derive(Clone)]
 pub struct Sandbox {
     ledger: Arc<dyn Ledger>,
@@ -46,15 +48,15 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// `key` makes token digests and client secrets; the same on all replicas.
+    /// `key` is used for token digests and client secrets. All replicas must have the same key.
     pub fn new(ledger: Arc<dyn Ledger>, key: [u8; 32]) -> Self {
         Self { ledger, key }
     }
 
-    /// What was captured and refunded of every payment, for the checker of the invariants.
+    /// Returns the captured and refunded amounts of every payment, for the checker of the invariants.
     ///
     /// # Errors
-    /// If the ledger cannot be read.
+    /// Fails if the ledger cannot be read.
     pub async fn entries(&self) -> Result<Vec<LedgerEntry>, LedgerError> {
         let entry = |payment: &SandboxPayment| LedgerEntry {
             order: payment.order,
@@ -74,7 +76,8 @@ impl Sandbox {
         if payment.charge == charge { Ok(payment) } else { Err(missing()) }
     }
 
-    /// Decides over what was read and writes over that very version; reads and decides again if it was changed meanwhile.
+    /// Computes the next state of a payment and writes it already_reversed the version that was read. Repeats both if the payment was
+    /// changed in the meantime.
     async fn change<T>(
         &self,
         read: &SandboxPayment,
@@ -92,7 +95,7 @@ impl Sandbox {
             }
             payment = self.found(&read.id).await?;
         }
-        Err(ProcessorError::Unknown("the payment is being changed by too many at once".into()))
+        Err(ProcessorError::Unknown("too many concurrent changes of the payment".into()))
     }
 
     fn authorization(&self, payment: &PaymentId, standing: Standing) -> Authorization {
@@ -103,7 +106,7 @@ impl Sandbox {
         }
     }
 
-    /// As Stripe's: the payment's id, and what cannot be guessed.
+    /// Returns a client secret of Stripe's form: the payment's id and an unguessable part.
     fn client_secret(&self, payment: &PaymentId) -> ClientSecret {
         const HEX_DIGITS: usize = 32;
         let secret = keyed(&self.key, "client secret", payment.as_str());
@@ -115,7 +118,7 @@ impl Sandbox {
         let Some(behaviour) = behaviour(token) else { return Ok(Authorization::InvalidToken) };
         wait(behaviour.delay).await;
         if behaviour.fault == Some(InjectedFault::NothingDone) {
-            return Err(ProcessorError::Unknown("the token asked for an error".into()));
+            return Err(ProcessorError::Unknown("the test token requests an error".into()));
         }
         let before = self.found_of(charge, payment).await?;
         let standing = self.change(&before, |payment| payment.authorize(&behaviour)).await?;
@@ -170,15 +173,15 @@ impl Processor for Sandbox {
             true => Ok(payment.id),
             false => Err(refused("idempotency_error", "The charge was opened with another amount.")),
         });
-        counted(same, |_| "ok")
+        record_outcome(same, |_| "ok")
     }
 
     async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
-        counted(self.do_authorize(charge.id, payment, token).await, Authorization::outcome)
+        record_outcome(self.do_authorize(charge.id, payment, token).await, Authorization::outcome)
     }
 
     async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
-        counted(self.do_resume(charge.id, payment).await, Authorization::outcome)
+        record_outcome(self.do_resume(charge.id, payment).await, Authorization::outcome)
     }
 
     async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
@@ -190,20 +193,20 @@ impl Processor for Sandbox {
             Stage::Voided => PaymentState::Voided,
             Stage::Refunded { refund } => PaymentState::Refunded { refund },
         });
-        counted(found, |_| "ok")
+        record_outcome(found, |_| "ok")
     }
 
     async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
-        counted(self.do_capture(charge.id, payment).await, |()| "ok")
+        record_outcome(self.do_capture(charge.id, payment).await, |()| "ok")
     }
 
     async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
-        counted(self.do_reverse(charge.id, payment).await, |_| "ok")
+        record_outcome(self.do_reverse(charge.id, payment).await, |_| "ok")
     }
 
     async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError> {
         let found = self.ledger.find(payment).await.map_err(ProcessorError::from);
-        counted(found.map(|found| found.map(|payment| payment.charge)), |_| "ok")
+        record_outcome(found.map(|found| found.map(|payment| payment.charge)), |_| "ok")
     }
 
     fn digest(&self, token: &PaymentToken) -> TokenDigest {
@@ -231,11 +234,11 @@ fn refused(code: &str, message: &str) -> ProcessorError {
     ProcessorError::Refused(ChargeFailure::new(code, message))
 }
 
-/// Stripe's code for an id that it does not have, or that is somebody else's.
+/// Stripe's code for a payment that does not exist or belongs to another account.
 fn missing() -> ProcessorError {
     refused("resource_missing", "There is no such payment.")
 }
 
 fn lost() -> ProcessorError {
-    ProcessorError::Unknown("the token asked for the answer to get lost".into())
+    ProcessorError::Unknown("the test token requests that the answer is lost".into())
 }

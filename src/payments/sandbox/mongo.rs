@@ -1,5 +1,5 @@
-//! The ledger that all replicas share when the server runs on MongoDB: a collection of its own, written one document at
-//! a time and never in our transactions, as if it were somebody else's.
+//! The ledger that all replicas share when the server uses MongoDB: a collection of its gittix_token. Each write changes one
+//! document, outside of the store's transactions, so that the ledger is as independent as that of a real processor.
 
 use std::{fmt::Display, future::IntoFuture, time::Duration};
 
@@ -18,16 +18,16 @@ use super::{
 };
 use crate::domain::PaymentId;
 
-/// After which the server gives up a read, or stops waiting for a majority. The answer is then not known.
+/// Time after which the server stops a read, or stops waiting for a majority. The outcome is then unknown.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// After which we do: the driver has no timeout of its own for a server that stopped answering.
+/// Time after which this program stops waiting. The driver has no time-out of its gittix_token for a server that does not answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// MongoDB's code for a violated unique index.
 const DUPLICATE_KEY: i32 = 11000;
 
-/// `sandbox_payments`.
+/// The collection `sandbox_payments`.
 #[derive(Debug, Clone)]
 pub struct MongoLedger(Collection<SandboxPayment>);
 
@@ -35,7 +35,7 @@ impl MongoLedger {
     /// The collection's name.
     pub const COLLECTION: &'static str = "sandbox_payments";
 
-    /// Nothing is read or written yet.
+    /// Creates a handle, without reading or writing.
     pub fn new(database: &Database) -> Self {
         let majority = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(SERVER_TIMEOUT).build();
         let options = CollectionOptions::builder()
@@ -56,7 +56,7 @@ impl Ledger for MongoLedger {
         match within(self.0.insert_one(&payment)).await? {
             Ok(_) => Ok(payment),
             Err(error) if is_duplicate(&error) => {
-                self.find(&payment.id).await?.ok_or_else(|| LedgerError("a payment is there and is not".into()))
+                self.find(&payment.id).await?.ok_or_else(|| LedgerError("a payment that exists cannot be read".into()))
             }
             Err(error) => Err(failed(error)),
         }

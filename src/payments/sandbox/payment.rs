@@ -1,11 +1,11 @@
-//! One payment of the sandbox and what may happen to it. Pure: what is to be written comes back, nothing is written here.
+//! One payment of the sandbox and its transitions. The functions are pure: they return the next state and write nothing.
 
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{AfterAction, Behaviour, CaptureManner, CardBehavior};
 use crate::domain::{Charge, ChargeFailure, ChargeId, Currency, Money, OrderId, PaymentId, RefundId, UserId, Version};
 
-/// What the sandbox has of one charge.
+/// The payment of one charge in the sandbox's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxPayment {
@@ -18,19 +18,19 @@ pub struct SandboxPayment {
     pub(super) currency: Currency,
     pub(super) stage: Stage,
     pub(super) capture: CaptureManner,
-    /// In minor units; never goes down.
+    /// In minor units; never decreases.
     pub(super) captured: u64,
-    /// In minor units; never goes down.
+    /// In minor units; never decreases.
     pub(super) refunded: u64,
-    /// A state of version `v` is written only over version `v - 1`.
+    /// Version `v` is written only already_reversed version `v - 1`.
     pub(super) version: Version,
 }
 
-/// How far it got.
+/// The progress of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage")]
 pub(super) enum Stage {
-    /// No attempt was made, or the last one was declined.
+    /// No attempt was made, or the last attempt was declined.
     Open {
         declined: Option<ChargeFailure>,
     },
@@ -47,10 +47,11 @@ pub(super) enum Stage {
     },
 }
 
-/// What is to be written, if anything, and what is true then; or why it will never be done.
+/// The next state to write, if the payment changes, and the result of the call; or the reason why the call is refused for
+/// good.
 pub(super) type Transition<T> = Result<(Option<SandboxPayment>, T), ChargeFailure>;
 
-/// How an attempt stands. The caller adds the client secret, which is no part of a payment.
+/// The state of an attempt. The caller adds the client secret, which is not stored with a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     Authorized,
@@ -58,7 +59,7 @@ pub(super) enum Standing {
     Declined(ChargeFailure),
 }
 
-/// What a reversal came to.
+/// The result of a reversal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reversed {
     Voided,
@@ -66,7 +67,8 @@ pub(super) enum Reversed {
 }
 
 impl SandboxPayment {
-    /// The payment of a charge: its id follows from the charge's, so that opening it twice finds the same.
+    /// Returns a new payment of a charge. Its id is derived from the charge's id, so that the charge has the same payment
+    /// when it is opened twice.
     pub(super) fn of(charge: &Charge) -> Self {
         Self {
             id: PaymentId::new(&format!("pi_sandbox_{}", charge.id.uuid().simple())),
@@ -83,11 +85,11 @@ impl SandboxPayment {
         }
     }
 
-    /// One attempt. While the buyer is to act, another attempt takes the first one's place.
+    /// Makes an attempt. An attempt that waits for the buyer's action is replaced by another attempt.
     pub(super) fn authorize(&self, behaviour: &Behaviour) -> Transition<Standing> {
         match &self.stage {
             Stage::Authorized | Stage::Captured => Ok((None, Standing::Authorized)),
-            Stage::Voided | Stage::Refunded { .. } => Err(over()),
+            Stage::Voided | Stage::Refunded { .. } => Err(already_reversed()),
             Stage::Open { .. } | Stage::ActionRequired { .. } => {
                 let stage = match &behaviour.attempt {
                     CardBehavior::Authorize => Stage::Authorized,
@@ -101,7 +103,7 @@ impl SandboxPayment {
         }
     }
 
-    /// The buyer says that they acted.
+    /// Processes the buyer's report that they acted.
     pub(super) fn resume(&self) -> Transition<Standing> {
         let stage = match &self.stage {
             Stage::ActionRequired { waits: 0, then: AfterAction::Authorize } => Stage::Authorized,
@@ -124,11 +126,12 @@ impl SandboxPayment {
             Stage::Authorized => Ok((Some(Self { captured: u64::from(self.amount.minor()), ..self.at(Stage::Captured) }), ())),
             Stage::Captured => Ok((None, ())),
             Stage::Open { .. } | Stage::ActionRequired { .. } => Err(unexpected()),
-            Stage::Voided | Stage::Refunded { .. } => Err(over()),
+            Stage::Voided | Stage::Refunded { .. } => Err(already_reversed()),
         }
     }
 
-    /// Voids what was not captured, refunds what was. From then on nothing can be authorized or captured any more.
+    /// Voids a payment without captured money, or refunds captured money. Afterwards the payment can be neither authorized
+    /// nor captured.
     pub(super) fn reverse(&self) -> Transition<Reversed> {
         match &self.stage {
             Stage::Open { .. } | Stage::ActionRequired { .. } | Stage::Authorized => Ok((Some(self.at(Stage::Voided)), Reversed::Voided)),
@@ -148,7 +151,7 @@ impl SandboxPayment {
             Stage::Open { declined: Some(failure) } => Ok(Standing::Declined(failure.clone())),
             Stage::ActionRequired { .. } => Ok(Standing::ActionRequired),
             Stage::Authorized | Stage::Captured => Ok(Standing::Authorized),
-            Stage::Voided | Stage::Refunded { .. } => Err(over()),
+            Stage::Voided | Stage::Refunded { .. } => Err(already_reversed()),
         }
     }
 
@@ -157,12 +160,12 @@ impl SandboxPayment {
     }
 }
 
-/// Stripe: `payment_intent_unexpected_state`.
+/// Returns a failure with Stripe's code `payment_intent_unexpected_state`.
 fn unexpected() -> ChargeFailure {
-    ChargeFailure::new("payment_intent_unexpected_state", "The payment is not at a point where this can be done.")
+    ChargeFailure::new("payment_intent_unexpected_state", "The payment's state does not allow this operation.")
 }
 
-/// It was voided or refunded.
-fn over() -> ChargeFailure {
+/// Returns the failure for a payment that was voided or refunded.
+fn already_reversed() -> ChargeFailure {
     ChargeFailure::new("payment_intent_unexpected_state", "The payment was voided or refunded.")
 }

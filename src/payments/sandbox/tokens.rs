@@ -1,5 +1,5 @@
-//! What each test token does: Stripe's published ones (<https://docs.stripe.com/testing>), and a few of our own for
-//! faults that Stripe cannot be asked for. `docs/sandbox.md` has the same as tables for people.
+//! The behaviour of each test token: Stripe's published tokens (<https://docs.stripe.com/testing>), and tokens of this
+//! sandbox for faults that Stripe's tokens cannot cause. `docs/sandbox.md` has the same tables.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{domain::ChargeFailure, payments::PaymentToken};
 
-/// What a token makes of an attempt to authorize.
+/// The behaviour of an attempt to authorize with a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Behaviour {
-    /// Before anything is done.
+    /// Delay before the attempt.
     pub(super) delay: Duration,
     pub(super) attempt: CardBehavior,
     pub(super) fault: Option<InjectedFault>,
@@ -21,23 +21,23 @@ pub(super) struct Behaviour {
 pub(super) enum CardBehavior {
     Authorize,
     Decline(ChargeFailure),
-    /// The buyer must act; says so `waits` more times before it believes that they did.
+    /// The buyer must act. `waits` calls of `resume` still report that the buyer has not acted.
     Act {
         waits: u8,
         then: AfterAction,
     },
 }
 
-/// What goes wrong with an attempt.
+/// The fault of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InjectedFault {
-    /// Nothing is done, and no answer given.
+    /// The attempt is not made, and no answer is given.
     NothingDone,
-    /// It is done, but the first answer gets lost on its way.
+    /// The attempt is made, but the first answer is lost.
     AnswerLost,
 }
 
-/// What comes of it once the buyer acted.
+/// The result after the buyer acted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "then")]
 pub(super) enum AfterAction {
@@ -45,7 +45,7 @@ pub(super) enum AfterAction {
     Decline { failure: ChargeFailure },
 }
 
-/// How a capture goes; kept with the payment, since a capture names no token.
+/// The behaviour of a capture. It is stored with the payment, because a capture names no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "manner", rename_all = "camelCase")]
 pub(super) enum CaptureManner {
@@ -53,20 +53,20 @@ pub(super) enum CaptureManner {
     Slow {
         millis: u32,
     },
-    /// Always refused: the authorization is as good as gone.
+    /// Always refused, as after the authorization expired.
     Refused,
-    /// Done, but the first answer gets lost on its way.
+    /// The capture is done, but the first answer is lost.
     AnswerLost,
 }
 
-/// The longest delay that a token may ask for.
+/// The maximum delay that a token may specify.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// What all our own tokens begin with.
+/// The prefix of the sandbox's gittix_token tokens.
 const OWN_PREFIX: &str = "tok_gittix_";
 
-/// Cards that succeed: by brand, by country (ISO 3166, as far as Stripe has one), and with a property that makes no
-/// difference to a payment here.
+/// Cards that succeed: by brand, by country (ISO 3166, where Stripe has a card), and with a property that has no effect in
+/// this sandbox.
 #[rustfmt::skip]
 const SUCCEEDING: [&str; 90] = [
     "visa", "visa_debit", "mastercard", "mastercard_debit", "mastercard_prepaid", "amex", "discover", "diners", "jcb", "unionpay",
@@ -80,7 +80,7 @@ const SUCCEEDING: [&str; 90] = [
     "createDispute", "createDisputeProductNotReceived", "createDisputeInquiry", "createIssuerFraudRecord", "createMultipleDisputes",
 ];
 
-/// Cards that are declined, and the cause.
+/// Cards that are declined, with the cause.
 const DECLINED: [(&str, DeclineCause); 12] = [
     ("chargeDeclined", DeclineCause::Generic),
     ("chargeCustomerFail", DeclineCause::Generic),
@@ -96,7 +96,7 @@ const DECLINED: [(&str, DeclineCause); 12] = [
     ("riskLevelHighest", DeclineCause::Fraudulent),
 ];
 
-/// Cards whose holder must act first, and what comes of it then.
+/// Cards whose holder must act first, with the result of the action.
 const ACTING: [(&str, Option<DeclineCause>); 7] = [
     ("authenticationRequired", None),
     ("authenticationRequiredOnSetup", None),
@@ -107,10 +107,10 @@ const ACTING: [(&str, Option<DeclineCause>); 7] = [
     ("threeDSecureRequiredChargeDeclined", Some(DeclineCause::Generic)),
 ];
 
-/// 3-D Secure is required, but the look-up fails: declined at once.
+/// 3-D Secure is required, but the lookup of the card fails: the attempt is declined at once.
 const LOOKUP_FAILING: &str = "threeDSecureRequiredProcessingError";
 
-/// Why a card is declined (<https://docs.stripe.com/declines/codes>).
+/// The cause of a decline (<https://docs.stripe.com/declines/codes>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeclineCause {
     Generic,
@@ -125,8 +125,8 @@ enum DeclineCause {
 }
 
 impl DeclineCause {
-    /// Stripe's decline code, and a sentence for the buyer. What was lost, stolen or suspected of fraud is told to nobody
-    /// as such, as Stripe advises; the code alone says it.
+    /// Returns Stripe's decline code and a sentence for the buyer. As Stripe advises, the sentence does not reveal that a
+    /// card was reported as lost or stolen or is suspected of fraud; only the stored code does.
     fn failure(self) -> ChargeFailure {
         let (code, message) = match self {
             Self::Generic => ("generic_decline", "The card was declined."),
@@ -143,12 +143,12 @@ impl DeclineCause {
     }
 }
 
-/// What `token` does, or `None` if there is no such token.
+/// Returns the behaviour of `token`, or `None` if there is no such token.
 pub(super) fn behaviour(token: &PaymentToken) -> Option<Behaviour> {
     let token = token.expose();
     match token.strip_prefix(OWN_PREFIX) {
-        Some(name) => own(name),
-        None => stripes(token.strip_prefix("pm_card_").or_else(|| token.strip_prefix("tok_"))?).map(plain),
+        Some(name) => gittix_token(name),
+        None => stripe_token(token.strip_prefix("pm_card_").or_else(|| token.strip_prefix("tok_"))?).map(plain),
     }
 }
 
@@ -156,8 +156,9 @@ fn plain(attempt: CardBehavior) -> Behaviour {
     Behaviour { delay: Duration::ZERO, attempt, fault: None, capture: CaptureManner::Plain }
 }
 
-/// Stripe writes the brand before some names and not before others; here it may stand before all.
-fn stripes(name: &str) -> Option<CardBehavior> {
+/// Returns the behaviour of one of Stripe's tokens. Stripe writes `visa_` before some of the names that decline or require
+/// an action; this sandbox accepts `visa_` before all of them.
+fn stripe_token(name: &str) -> Option<CardBehavior> {
     let unbranded = name.strip_prefix("visa_").unwrap_or(name);
     if SUCCEEDING.contains(&name) {
         return Some(CardBehavior::Authorize);
@@ -172,7 +173,7 @@ fn stripes(name: &str) -> Option<CardBehavior> {
     (unbranded == LOOKUP_FAILING).then(|| CardBehavior::Decline(DeclineCause::ProcessingError.failure()))
 }
 
-fn own(name: &str) -> Option<Behaviour> {
+fn gittix_token(name: &str) -> Option<Behaviour> {
     let authorized = plain(CardBehavior::Authorize);
     Some(match name {
         "error" => Behaviour { fault: Some(InjectedFault::NothingDone), ..authorized },
@@ -191,7 +192,7 @@ fn own(name: &str) -> Option<Behaviour> {
     })
 }
 
-/// `2s`, `800ms`.
+/// Parses a delay such as `2s` or `800ms`.
 fn delay(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|delay| *delay <= DELAY_MAX)
 }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn stripes_tokens_do_what_stripe_says() {
+    fn stripe_tokens_behave_as_documented() {
         for token in
             ["pm_card_visa", "tok_visa", "pm_card_mastercard", "tok_amex", "pm_card_de", "tok_gb_debit", "pm_card_threeDSecureOptional"]
         {
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_tables_is_unknown() {
+    fn token_outside_the_tables_is_unknown() {
         for token in [
             "pm_card_nope",
             "tok_",
@@ -257,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_token_says_how_slow() {
-        let slow = behaviour(&PaymentToken::parse("tok_gittix_slow_800ms").expect("shaped like a token")).expect("known");
+    fn slow_token_contains_its_delay() {
+        let slow = behaviour(&PaymentToken::parse("tok_gittix_slow_800ms").expect("shaped like a token")).expect("the token is known");
         assert_eq!((slow.delay, slow.attempt), (Duration::from_millis(800), CardBehavior::Authorize));
     }
 
     #[test]
-    fn no_name_stands_in_two_tables() {
+    fn each_name_is_in_one_table() {
         let mut names: Vec<&str> = SUCCEEDING.to_vec();
         names.extend(DECLINED.iter().map(|(name, _)| *name));
         names.extend(ACTING.iter().map(|(name, _)| *name));

@@ -1,12 +1,12 @@
-//! Attempts to authorize: with a token, after the buyer acted, and what comes of an attempt that Stripe failed at.
+//! Attempts to authorize: with a token, after the buyer acted, and after a server error of Stripe.
 
 use tokio::time::Instant;
 
 use super::{
     Stripe, checked,
-    client::{Operation, Rejection, Request, Trouble},
+    client::{Operation, Rejection, Request, StripeError},
     objects::{Anything, PaymentIntent, Status},
-    once_key, undecided, voided, without_secret,
+    retry_key, undecided, voided, without_secret,
 };
 use crate::{
     domain::{Charge, ChargeFailure, PaymentId},
@@ -26,9 +26,9 @@ impl Stripe {
         let request = self.confirmation(payment, self.authorize_key(charge, token)).with_all(&method);
         let answer = match self.client.send::<PaymentIntent>(&request, by).await {
             Ok(intent) => authorization(&intent, charge),
-            Err(Trouble::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
-            Err(Trouble::Broken { detail, .. }) => self.authorize_in_two(charge, payment, &method, &detail, by).await,
-            Err(trouble) => Err(trouble.into()),
+            Err(StripeError::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
+            Err(StripeError::Broken { detail, .. }) => self.authorize_in_two_steps(charge, payment, &method, &detail, by).await,
+            Err(error) => Err(error.into()),
         };
         failing("stripe::after_authorize", Some(payment))?;
         answer
@@ -40,14 +40,15 @@ impl Stripe {
         if self.has_element { request.with("use_stripe_sdk", "true") } else { request }
     }
 
-    /// A step for each token: another token on the same payment is another attempt.
+    /// Returns the idempotency key of an attempt. It depends on the token, because another token on the same payment is
+    /// another attempt.
     fn authorize_key(&self, charge: &Charge, token: &PaymentToken) -> String {
         const DIGITS: usize = 16;
         let digest = keyed(&self.key, "token", token.expose());
         format!("{}:authorize:{}", charge.id, &digest[..DIGITS])
     }
 
-    /// What a definite no to an attempt comes to.
+    /// Returns the result of an attempt that Stripe rejected.
     async fn rejected(
         &self,
         charge: &Charge,
@@ -59,21 +60,22 @@ impl Stripe {
             return Ok(Authorization::Declined { failure: rejection.error.decline() });
         }
         if rejection.is_about_access() {
-            return Err(Trouble::Rejected(rejection).into());
+            return Err(StripeError::Rejected(rejection).into());
         }
-        // Perhaps because an attempt before this one, whose answer got lost, was done.
+        // The reason may be that an earlier attempt, whose answer was lost, succeeded. So the payment is read.
         let intent = self.intent_of(charge, payment, by).await?;
         match intent.status {
             Status::RequiresPaymentMethod | Status::RequiresConfirmation if rejection.is_about_token() => Ok(Authorization::InvalidToken),
-            Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => Err(Trouble::Rejected(rejection).into()),
-            Status::RequiresConfirmation => Err(Trouble::Rejected(rejection).into()),
+            Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => Err(StripeError::Rejected(rejection).into()),
+            Status::RequiresConfirmation => Err(StripeError::Rejected(rejection).into()),
             _ => authorization(&intent, charge),
         }
     }
 
-    /// Stripe failed at confirming with a payment method in one request, and would go on failing under that key. What it
-    /// did not do is asked for in two: attach, then confirm.
-    async fn authorize_in_two(
+    /// Repeats an attempt in two requests: attach, then confirm. It is used after a server error of Stripe for the
+    /// confirmation with a payment method in one request, because Stripe repeats that error for the same idempotency key.
+    /// Steps that were done are not repeated.
+    async fn authorize_in_two_steps(
         &self,
         charge: &Charge,
         payment: &PaymentId,
@@ -81,7 +83,7 @@ impl Stripe {
         detail: &str,
         by: Instant,
     ) -> Result<Authorization, ProcessorError> {
-        tracing::warn!(charge = %charge.id, detail, "Stripe failed at an attempt; looking at the payment and asking in two steps");
+        tracing::warn!(charge = %charge.id, detail, "Stripe answered an attempt with a server error; reading the payment and repeating the attempt in two steps");
         let intent = self.intent_of(charge, payment, by).await?;
         let untouched = match intent.status {
             Status::RequiresPaymentMethod => intent.last_payment_error.is_none(),
@@ -91,16 +93,16 @@ impl Stripe {
         if !untouched {
             return authorization(&intent, charge);
         }
-        let attach = Request::post(Operation::Attach, format!("payment_intents/{payment}"), once_key(charge, "attach")).with_all(method);
+        let attach = Request::post(Operation::Attach, format!("payment_intents/{payment}"), retry_key(charge, "attach")).with_all(method);
         let attached = self.client.send::<PaymentIntent>(&attach, by).await;
         let done = match attached {
-            Ok(_) => self.client.send::<PaymentIntent>(&self.confirmation(payment, once_key(charge, "authorize")), by).await,
+            Ok(_) => self.client.send::<PaymentIntent>(&self.confirmation(payment, retry_key(charge, "authorize")), by).await,
             refused => refused,
         };
         match done {
             Ok(intent) => authorization(&intent, charge),
-            Err(Trouble::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
-            Err(trouble) => Err(trouble.into()),
+            Err(StripeError::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -109,12 +111,13 @@ impl Stripe {
         failing("stripe::before_resume", Some(payment))?;
         let intent = self.intent_of(charge, payment, by).await?;
         let answer = match intent.status {
-            // Only where somebody set the account to confirm by hand: what the buyer did counts once it is confirmed.
+            // This status occurs only if the account is configured for manual confirmation. The buyer's action counts after
+            // the confirmation.
             Status::RequiresConfirmation => {
-                match self.client.send::<PaymentIntent>(&self.confirmation(payment, once_key(charge, "resume")), by).await {
+                match self.client.send::<PaymentIntent>(&self.confirmation(payment, retry_key(charge, "resume")), by).await {
                     Ok(intent) => authorization(&intent, charge),
-                    Err(Trouble::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
-                    Err(trouble) => Err(trouble.into()),
+                    Err(StripeError::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
+                    Err(error) => Err(error.into()),
                 }
             }
             Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => {
@@ -127,7 +130,7 @@ impl Stripe {
         answer
     }
 
-    pub(super) async fn do_knows(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
+    pub(super) async fn do_token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
         let id = token.expose();
         let path = match id.split_once('_') {
             Some(("pm", _)) => format!("payment_methods/{id}"),
@@ -135,20 +138,20 @@ impl Stripe {
             _ => return Ok(false),
         };
         if is_test_name(id) {
-            // Whether these can be looked up is not documented; that they can be paid with is.
+            // Stripe does not document that these names can be looked up, only that they can be used to pay.
             return Ok(true);
         }
         match self.client.send::<Anything>(&Request::get(Operation::FindToken, path), self.deadline()).await {
             Ok(Anything {}) => Ok(true),
-            Err(Trouble::Rejected(rejection)) if rejection.error.has_code("resource_missing") => Ok(false),
-            Err(Trouble::Rejected(rejection)) if !rejection.is_about_access() => Ok(true),
-            Err(trouble) => Err(trouble.into()),
+            Err(StripeError::Rejected(rejection)) if rejection.error.has_code("resource_missing") => Ok(false),
+            Err(StripeError::Rejected(rejection)) if !rejection.is_about_access() => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Whether this is one of the names that Stripe publishes for tests: `pm_card_visa`, `tok_chargeDeclined`. A real id has
-/// digits in it.
+/// Whether `id` is one of the names that Stripe publishes for tests: `pm_card_visa`, `tok_chargeDeclined`. Real ids contain
+/// digits. A test name after `tok_` that contains a digit is looked up like a real id.
 fn is_test_name(id: &str) -> bool {
     id.starts_with("pm_card_") || id.starts_with("tok_") && !id.bytes().any(|byte| byte.is_ascii_digit())
 }
@@ -162,7 +165,7 @@ fn payment_method(token: &PaymentToken) -> Vec<(&'static str, String)> {
     }
 }
 
-/// How an attempt stands by its payment.
+/// Returns the state of an attempt according to its PaymentIntent.
 fn authorization(intent: &PaymentIntent, charge: &Charge) -> Result<Authorization, ProcessorError> {
     checked(intent.check(charge), charge, &intent.id())?;
     match intent.status {

@@ -1,8 +1,8 @@
-//! One request to Stripe and its definite answer: authentication, version, time limits, repetition.
+//! One request to Stripe and its definite answer: authentication, API version, time limits and repetition.
 //!
-//! A request is repeated, under the same idempotency key, as long as its answer got lost or says to come again, and until
-//! the caller's time is up. What an answer means for a payment is not judged here. Nothing that is logged or returned as
-//! a text holds a body, a key, a token or an address with one in it.
+//! A request is repeated with the same idempotency key if its answer was lost or asks for a repetition, until the caller's
+//! deadline, and at most five times in total. This module does not decide what an answer means for a payment. Logged or
+//! returned texts contain no body, key, token, or address with a token.
 
 use std::{fmt, time::Duration};
 
@@ -19,23 +19,23 @@ use crate::{domain::ChargeFailure, metrics::METRICS, payments::ProcessorError};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
-/// Stripe's own word on whether a repetition makes sense.
+/// Stripe's header that states whether a repetition is useful.
 const STRIPE_SHOULD_RETRY: HeaderName = HeaderName::from_static("stripe-should-retry");
-/// `true` on an answer that Stripe had kept under the request's key.
+/// `true` if Stripe repeats an answer that it stored under the request's idempotency key.
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// Until a connection has to stand. Beyond it, another address is tried, or another attempt made.
+/// Time limit for opening a connection. After it, another address or another attempt is used.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// A PaymentIntent has some 4 KiB, a page of refunds some 60.
+/// Maximum size of an answer, in bytes. A PaymentIntent has about 4 KiB, a page of refunds about 60 KiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How often one request is sent at most, however quick its failures are.
+/// Maximum number of times that one request is sent.
 const SENDINGS_MAX: u32 = 5;
-/// Between two sendings; doubled each time, with jitter.
+/// Time between two sendings. It is doubled each time, with jitter.
 const BACKOFF: Duration = Duration::from_millis(150);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// What is asked of Stripe, as the metrics tell it apart.
+/// The kind of a request, as a label of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Open,
@@ -67,14 +67,14 @@ impl Operation {
     }
 }
 
-/// One request.
+/// One request to Stripe.
 #[derive(Clone)]
 pub(super) struct Request {
     operation: Operation,
     method: Method,
-    /// Below `/v1/`.
+    /// The path below `/v1/`.
     path: String,
-    /// The query of a GET, the form of a POST.
+    /// The query of a GET or the form of a POST.
     pairs: Vec<(&'static str, String)>,
     key: Option<String>,
 }
@@ -84,7 +84,8 @@ impl Request {
         Self { operation, method: Method::GET, path, pairs: Vec::new(), key: None }
     }
 
-    /// `key`: under which Stripe does it once (for 24 hours at least).
+    /// Returns a POST request. `key` is the idempotency key under which Stripe executes the request once; Stripe keeps it
+    /// for at least 24 hours.
     pub fn post(operation: Operation, path: String, key: String) -> Self {
         Self { operation, method: Method::POST, path, pairs: Vec::new(), key: Some(key) }
     }
@@ -102,23 +103,23 @@ impl Request {
     }
 }
 
-/// Why there is no object.
+/// The reason why a request returned no object.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// It may have been done, or may be yet: the same request may be sent again.
+pub(super) enum StripeError {
+    /// The request may have been executed or may still be executed. It may be sent again.
     Unknown(String),
-    /// Stripe failed at it, and the same request would be answered with the same failure, which is kept under its key. It
-    /// may have been done all the same.
+    /// Stripe answered with a server error, which it stores under the idempotency key and returns for the same request
+    /// again. The request may have been executed nevertheless.
     Broken {
         detail: String,
-        /// Whether Stripe says that this very failure was kept: then nothing else can come of the key, ever.
+        /// Whether Stripe reports that this error was stored. Then the key can never have another result.
         is_kept: bool,
     },
-    /// A definite no.
+    /// A definite rejection.
     Rejected(Rejection),
 }
 
-/// A definite no, and why.
+/// A definite rejection, with its reason.
 #[derive(Debug)]
 pub(super) struct Rejection {
     pub status: StatusCode,
@@ -135,32 +136,33 @@ impl Rejection {
         self.status == StatusCode::NOT_FOUND || self.error.has_code("resource_missing")
     }
 
-    /// The payment method or token is not there, or was used up by another payment.
+    /// Whether the payment method or token does not exist, or was used by another payment.
     pub fn is_about_token(&self) -> bool {
         let about = self.error.param.as_deref().is_some_and(|param| param.starts_with("payment_method"));
         about && self.error.has_code("resource_missing") || self.error.has_code("token_already_used")
     }
 
-    /// Another request was sent under the same key before.
+    /// Whether another request was sent with the same key before.
     pub fn is_key_reused(&self) -> bool {
         self.error.kind.as_deref() == Some("idempotency_error")
     }
 
-    /// Nothing was looked at: the key is wrong, or may not do this. That is for the operator, not for the buyer.
+    /// Whether the request was not processed because the key is wrong or lacks a permission. The operator has to correct
+    /// this, not the buyer.
     pub fn is_about_access(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
     }
 }
 
-impl From<Trouble> for ProcessorError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Unknown(detail) | Trouble::Broken { detail, .. } => Self::Unknown(detail),
-            Trouble::Rejected(rejection) if rejection.is_about_access() => {
+impl From<StripeError> for ProcessorError {
+    fn from(error: StripeError) -> Self {
+        match error {
+            StripeError::Unknown(detail) | StripeError::Broken { detail, .. } => Self::Unknown(detail),
+            StripeError::Rejected(rejection) if rejection.is_about_access() => {
                 Self::Unknown(format!("Stripe does not accept the key of STRIPE_SECRET_KEY ({})", rejection.status))
             }
-            Trouble::Rejected(rejection) if rejection.is_decline() => Self::Refused(rejection.error.decline()),
-            Trouble::Rejected(rejection) => Self::Refused(rejection.error.refusal()),
+            StripeError::Rejected(rejection) if rejection.is_decline() => Self::Refused(rejection.error.decline()),
+            StripeError::Rejected(rejection) => Self::Refused(rejection.error.refusal()),
         }
     }
 }
@@ -171,18 +173,18 @@ impl From<ChargeFailure> for ProcessorError {
     }
 }
 
-/// What one sending came to.
+/// The result of sending a request once.
 enum Sent<T> {
     Done(T),
-    /// To be sent again, not before this long if Stripe said so.
+    /// The request has to be sent again, and not before `after` if Stripe stated a time.
     Again {
         after: Option<Duration>,
         why: String,
     },
-    Over(Trouble),
+    Over(StripeError),
 }
 
-/// The connections to Stripe. Clones share them.
+/// A pool of connections to Stripe. Clones share it.
 #[derive(Clone)]
 pub(super) struct StripeClient {
     http: reqwest::Client,
@@ -198,9 +200,11 @@ impl fmt::Debug for StripeClient {
 
 impl StripeClient {
     /// # Errors
-    /// One line, if the settings cannot be used.
+    /// A text of one line, if the settings cannot be used.
     pub fn new(settings: &StripeSettings) -> Result<Self, String> {
-        let text = |name: &str, text: &str| HeaderValue::from_str(text).map_err(|_| format!("{name} has characters that it cannot have"));
+        let text = |name: &str, text: &str| {
+            HeaderValue::from_str(text).map_err(|_| format!("{name} contains characters that are not allowed in a header"))
+        };
         let mut authorization = text("STRIPE_SECRET_KEY", &format!("Bearer {}", settings.secret_key))?;
         authorization.set_sensitive(true);
         let headers =
@@ -213,26 +217,26 @@ impl StripeClient {
         if settings.is_local {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| format!("no client for Stripe: {error}"))?;
+        let http = builder.build().map_err(|error| format!("the HTTP client for Stripe cannot be built: {error}"))?;
         Ok(Self { http, base: settings.api_base.clone(), timeout: settings.timeout })
     }
 
-    /// Sends `request` until there is a definite answer, or `by` is near.
-    pub async fn send<T: DeserializeOwned>(&self, request: &Request, by: Instant) -> Result<T, Trouble> {
+    /// Sends `request` until a definite answer arrives or `by` is near.
+    pub async fn send<T: DeserializeOwned>(&self, request: &Request, by: Instant) -> Result<T, StripeError> {
         let mut backoff = BACKOFF;
         let mut sendings = 0;
         loop {
             let (after, why) = match self.once(request, by).await {
                 Sent::Done(object) => return Ok(object),
-                Sent::Over(trouble) => return Err(trouble),
+                Sent::Over(error) => return Err(error),
                 Sent::Again { after, why } => (after, why),
             };
             sendings += 1;
             let pause = after.unwrap_or_default().max(backoff.mul_f64(rand::rng().random_range(0.5..1.0)));
             if sendings == SENDINGS_MAX || Instant::now() + pause >= by {
-                return Err(Trouble::Unknown(why));
+                return Err(StripeError::Unknown(why));
             }
-            tracing::debug!(operation = request.operation.name(), why, sendings, "asking Stripe again");
+            tracing::debug!(operation = request.operation.name(), why, sendings, "repeating a request to Stripe");
             tokio::time::sleep(pause).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
@@ -253,7 +257,7 @@ impl StripeClient {
         sent
     }
 
-    /// The answer's head and body; an answer that is too long is cut, and then no JSON.
+    /// Reads the answer's head and body. A body that is too long is truncated and then is not valid JSON.
     async fn exchange(&self, request: &Request, left: Duration) -> reqwest::Result<(ResponseHead, Vec<u8>)> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}v1/{}", self.base.path(), request.path));
@@ -280,7 +284,7 @@ impl StripeClient {
     }
 }
 
-/// What matters of an answer's head.
+/// The relevant parts of an answer's head.
 struct ResponseHead {
     status: StatusCode,
     retry_after: Option<Duration>,
@@ -302,7 +306,7 @@ impl ResponseHead {
     }
 }
 
-/// What an answer says, and the name of that for the metrics.
+/// Returns the result of an answer and its label for the metrics.
 fn read<T: DeserializeOwned>(request: &Request, head: &ResponseHead, body: &[u8]) -> (&'static str, Sent<T>) {
     let operation = request.operation.name();
     let why = || format!("Stripe answered {} to {operation} (request {})", head.status.as_u16(), head.request_id);
@@ -310,26 +314,26 @@ fn read<T: DeserializeOwned>(request: &Request, head: &ResponseHead, body: &[u8]
         return match serde_json::from_slice(body) {
             Ok(object) => ("ok", Sent::Done(object)),
             Err(error) => {
-                // The error of the parser names members and places, not values.
+                // The parser's error contains field names and positions, but no values.
                 tracing::warn!(
                     operation,
                     request = head.request_id,
                     line = error.line(),
                     column = error.column(),
-                    "Stripe's answer cannot be read"
+                    "an answer of Stripe cannot be parsed"
                 );
-                ("unreadable", Sent::Over(Trouble::Unknown(why())))
+                ("unreadable", Sent::Over(StripeError::Unknown(why())))
             }
         };
     }
-    let broken = || Sent::Over(Trouble::Broken { detail: why(), is_kept: head.is_replay });
+    let broken = || Sent::Over(StripeError::Broken { detail: why(), is_kept: head.is_replay });
     let again = |outcome| (outcome, Sent::Again { after: head.retry_after, why: why() });
     match (head.status, head.should_retry) {
         (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => again("conflict"),
-        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, Some(false)) => ("conflict", Sent::Over(Trouble::Unknown(why()))),
+        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, Some(false)) => ("conflict", Sent::Over(StripeError::Unknown(why()))),
         (StatusCode::TOO_MANY_REQUESTS, None | Some(true)) => again("rate_limited"),
-        (StatusCode::TOO_MANY_REQUESTS, Some(false)) => ("rate_limited", Sent::Over(Trouble::Unknown(why()))),
-        // What went wrong inside is kept under the key, and would only be repeated.
+        (StatusCode::TOO_MANY_REQUESTS, Some(false)) => ("rate_limited", Sent::Over(StripeError::Unknown(why()))),
+        // Stripe stores its server error under the key and would only repeat it.
         (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => ("server_error", broken()),
         (status, Some(false)) if status.is_server_error() => ("server_error", broken()),
         (status, _) if status.is_server_error() => again("server_error"),
@@ -346,13 +350,19 @@ fn rejected<T>(operation: &str, head: &ResponseHead, status: StatusCode, body: &
     let error = serde_json::from_slice(body).map_or_else(|_| ErrorBody::default(), |Enveloped { error }| error);
     let rejection = Rejection { status, error };
     if rejection.is_decline() {
-        return ("declined", Sent::Over(Trouble::Rejected(rejection)));
+        return ("declined", Sent::Over(StripeError::Rejected(rejection)));
     }
     let (request, code) = (&head.request_id, rejection.error.code.as_deref());
     if rejection.is_about_access() {
-        tracing::error!(operation, request, status = status.as_u16(), code, "Stripe does not accept the key of STRIPE_SECRET_KEY");
+        tracing::error!(
+            operation,
+            request,
+            status = status.as_u16(),
+            code,
+            "Stripe does not accept the key of STRIPE_SECRET_KEY; check the key and its permissions"
+        );
     } else {
         tracing::info!(operation, request, status = status.as_u16(), code, "Stripe rejected a request");
     }
-    ("rejected", Sent::Over(Trouble::Rejected(rejection)))
+    ("rejected", Sent::Over(StripeError::Rejected(rejection)))
 }

@@ -1,4 +1,5 @@
-//! Stripe behind [`Processor`]: one PaymentIntent for a charge, authorized by us, captured by hand, for cards.
+//! Stripe as a [`Processor`]: one PaymentIntent for a charge, for cards, confirmed by the server and captured in a separate
+//! call.
 //!
 //! | file | holds |
 //! | --- | --- |
@@ -8,10 +9,11 @@
 //! | `reversal` | voiding and refunding |
 //! | `webhook` | signatures and events |
 //!
-//! What makes repeating safe is the PaymentIntent itself: it can be authorized, captured and cancelled once. Idempotency
-//! keys (charge and step) make a lost answer come back as it was; where Stripe keeps a failure under a key, the PaymentIntent
-//! is looked at, and what it lacks is asked for under another key. Only [`Processor::open`] takes another key for nothing but a
-//! failure that is known to be kept: else there could be two PaymentIntents. See docs/adr/0006. No rule about orders or locks lives here, and nothing is stored.
+//! Repetition is safe because a PaymentIntent can be authorized, captured and cancelled only once. Idempotency keys (charge
+//! and step) return the original answer if it was lost. If Stripe stored a server error under a key, the PaymentIntent is
+//! read, and the missing step is requested with another key. [`Processor::open`] uses another key only after an error that
+//! Stripe reports as stored; otherwise there could be two PaymentIntents. See docs/adr/0006. This module has no rules about
+//! orders or locks, and it stores nothing but the mark of live payments ([`LiveMark`]).
 
 mod attempt;
 mod client;
@@ -28,36 +30,39 @@ use reqwest::Url;
 use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
-use super::{Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, counted, failing, keyed};
+use super::{Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, failing, keyed, record_outcome};
 use crate::{
     clock::Clock,
     domain::{Charge, ChargeFailure, ChargeId, Millis, PaymentId, TokenDigest},
     metrics::METRICS,
 };
-use client::{Operation, Request, StripeClient, Trouble};
+use client::{Operation, Request, StripeClient, StripeError};
 use objects::{CHARGE, PaymentIntent, Status, StripeList};
 
-/// Stripe keeps what it did under an idempotency key for 24 hours at least. A charge that is older than this when its
-/// payment is opened is searched for first; the rest of the day is for Stripe's search index to catch up.
+/// Maximum age of a charge whose payment is opened without a search. Stripe keeps an idempotency key for at least 24 hours.
+/// If an older charge's payment is opened, an existing payment is searched for first. The difference to 24 hours is for the
+/// delay of Stripe's search index.
 const KEY_TRUSTED: Millis = Millis::from_mins(20 * 60);
-/// How often a step is asked for anew, under another key, because Stripe failed at it and did not do it.
+/// Maximum number of times that a step is repeated with another key after a server error of Stripe, if the step was not
+/// executed.
 const TRIES_MAX: usize = 3;
-/// How many keys a charge has to open its payment under. Each is used up by a failure that Stripe kept.
+/// Maximum number of idempotency keys with which a charge's payment is opened. A key is used up by an error that Stripe
+/// stored.
 const KEYS_MAX: u32 = 3;
 
-/// How to reach Stripe.
+/// The settings of the connection to Stripe.
 #[derive(Clone)]
 pub struct StripeSettings {
-    /// `sk_…` or `rk_…`.
+    /// The secret or restricted key: `sk_…` or `rk_…`.
     pub secret_key: String,
-    /// With a slash at its end.
+    /// The base address, with a slash at its end.
     pub api_base: Url,
     pub api_version: String,
-    /// For one request. A call of [`Processor`] takes at most twice that, an attempt to pay three times.
+    /// Time limit of one request. A call of [`Processor`] takes at most twice that time, an attempt to pay three times.
     pub timeout: Duration,
-    /// Whether it is on this machine, where no proxy leads to.
+    /// Whether the server is on this machine, which is not reached through a proxy.
     pub is_local: bool,
-    /// Whether buyers act in pages that have Stripe's own script, rather than where a link leads them.
+    /// Whether buyers act in pages that contain Stripe's script, instead of on a page that a link opens.
     pub has_element: bool,
 }
 
@@ -70,13 +75,13 @@ impl fmt::Debug for StripeSettings {
     }
 }
 
-/// The durable mark that a live payment may have been taken.
+/// The durable mark which records that a live payment may have been taken.
 #[async_trait]
 pub trait LiveMark: fmt::Debug + Send + Sync + 'static {
-    /// Sets the mark. Repeating it does nothing.
+    /// Sets the mark. A repeated call has no effect.
     ///
     /// # Errors
-    /// Why it may not be set; then no payment is opened.
+    /// The reason why the mark cannot be set. Then no payment is opened.
     async fn set(&self) -> Result<(), String>;
 }
 
@@ -87,16 +92,16 @@ struct MarkOnce {
     is_set: OnceCell<()>,
 }
 
-/// Stripe. Clones share their connections.
+/// The Stripe processor. Clones share their connections.
 #[derive(Clone)]
 pub struct Stripe {
     client: StripeClient,
-    /// Of token digests.
+    /// The key of token digests.
     key: [u8; 32],
     clock: Clock,
     timeout: Duration,
     has_element: bool,
-    /// In live mode, until it was set once.
+    /// The mark, in live mode only.
     live_mark: Option<Arc<MarkOnce>>,
 }
 
@@ -107,10 +112,11 @@ impl fmt::Debug for Stripe {
 }
 
 impl Stripe {
-    /// `key` makes token digests; the same on all replicas.
+    /// Creates the processor without sending a request. `key` is used for token digests; all replicas must have the same
+    /// key.
     ///
     /// # Errors
-    /// One line, if the settings cannot be used. Nothing is sent.
+    /// A text of one line, if the settings cannot be used.
     pub fn new(settings: &StripeSettings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
         Ok(Self {
             client: StripeClient::new(settings)?,
@@ -122,29 +128,29 @@ impl Stripe {
         })
     }
 
-    /// Has `mark` set before the first payment is opened.
+    /// Sets `mark` before the first payment is opened.
     pub fn marking(mut self, mark: impl LiveMark) -> Self {
         self.live_mark = Some(Arc::new(MarkOnce { mark: Box::new(mark), is_set: OnceCell::new() }));
         self
     }
 
-    /// A crash after this and before the payment leaves a mark without a payment: such a store asks for a live key once too
-    /// often, which is harmless.
+    /// After a crash between the mark and the payment, the store has a mark without a payment. Such a store requires a live
+    /// key although it has no live payment, which is harmless.
     async fn set_live_mark(&self) -> Result<(), ProcessorError> {
         let Some(MarkOnce { mark, is_set }) = self.live_mark.as_deref() else { return Ok(()) };
         is_set.get_or_try_init(|| mark.set()).await.map(drop).map_err(ProcessorError::Unknown)
     }
 
-    /// When a call that begins now has to be over.
+    /// Returns the deadline of a call that begins now.
     fn deadline(&self) -> Instant {
         Instant::now() + self.timeout * 2
     }
 
-    async fn intent(&self, payment: &PaymentId, by: Instant) -> Result<PaymentIntent, Trouble> {
+    async fn intent(&self, payment: &PaymentId, by: Instant) -> Result<PaymentIntent, StripeError> {
         self.client.send(&Request::get(Operation::Fetch, format!("payment_intents/{payment}")), by).await
     }
 
-    /// The intent of `charge`.
+    /// Returns the PaymentIntent of `charge`.
     async fn intent_of(&self, charge: &Charge, payment: &PaymentId, by: Instant) -> Result<PaymentIntent, ProcessorError> {
         let intent = self.intent(payment, by).await?;
         checked(intent.check(charge), charge, payment)?;
@@ -165,12 +171,15 @@ impl Stripe {
         }
         let intent = match self.create(charge, by).await {
             Ok(intent) => intent,
-            // A version of this program that asks in other words opened it before: it is found by what both call it.
-            Err(Trouble::Rejected(rejection)) if rejection.is_key_reused() => {
+            // Another version of this program opened the payment with other parameters. The payment is found by its
+            // metadata.
+            Err(StripeError::Rejected(rejection)) if rejection.is_key_reused() => {
                 let found = self.search(charge, by).await?;
-                return found.ok_or_else(|| ProcessorError::Unknown("a payment was opened in other words, and is not found yet".into()));
+                return found.ok_or_else(|| {
+                    ProcessorError::Unknown("the payment was opened with other parameters and is not in Stripe's search index yet".into())
+                });
             }
-            Err(trouble) => return Err(trouble.into()),
+            Err(error) => return Err(error.into()),
         };
         let payment = intent.id();
         checked(intent.check(charge), charge, &payment)?;
@@ -178,20 +187,20 @@ impl Stripe {
         Ok(payment)
     }
 
-    /// Makes the intent, under the first of the charge's keys of which something can come.
+    /// Creates the PaymentIntent, with the first of the charge's keys that has no stored error.
     ///
-    /// A failure that Stripe kept is answered under its key for a day, so the charge could neither be paid nor given up that
-    /// long. The next key always follows the same kept failure, so every caller is led to the same intent; what a failed
-    /// creation may have left behind was told to nobody, so nothing is ever held by it. A failure that is not known to be
-    /// kept leads nowhere: under the same key an intent may still come of it.
-    async fn create(&self, charge: &Charge, by: Instant) -> Result<PaymentIntent, Trouble> {
+    /// Stripe returns a stored error for a day, and in that time the charge could be neither paid nor ended. The next key
+    /// is used only after a stored error, so every caller uses the same keys and gets the same PaymentIntent. A
+    /// PaymentIntent of a failed creation is harmless: its id was given to no client, so it holds no money. After an error
+    /// that is not reported as stored, no other key is used, because the first key may still create a PaymentIntent.
+    async fn create(&self, charge: &Charge, by: Instant) -> Result<PaymentIntent, StripeError> {
         let mut number = 1;
         let mut asked_again = false;
         loop {
             match self.client.send(&creation(charge, number), by).await {
-                // The first of a failure's answers does not say whether it was kept. The second does.
-                Err(Trouble::Broken { is_kept: false, .. }) if !asked_again => asked_again = true,
-                Err(Trouble::Broken { is_kept: true, .. }) if number < KEYS_MAX => {
+                // The first answer with an error does not state whether the error was stored. The second answer does.
+                Err(StripeError::Broken { is_kept: false, .. }) if !asked_again => asked_again = true,
+                Err(StripeError::Broken { is_kept: true, .. }) if number < KEYS_MAX => {
                     number += 1;
                     asked_again = false;
                 }
@@ -200,7 +209,8 @@ impl Stripe {
         }
     }
 
-    /// The payment of a charge by its metadata. Stripe's index is behind by a minute, in bad hours by more.
+    /// Finds the payment of a charge by its metadata. Stripe's search index is behind by up to a minute, and longer during
+    /// an outage.
     async fn search(&self, charge: &Charge, by: Instant) -> Result<Option<PaymentId>, ProcessorError> {
         let query = format!("metadata['{}']:'{}'", CHARGE, charge.id);
         let request = Request::get(Operation::Search, "payment_intents/search".into()).with("query", query);
@@ -218,7 +228,7 @@ impl Stripe {
             Status::RequiresPaymentMethod => {
                 PaymentState::Open { declined: intent.last_payment_error.as_ref().map(objects::ErrorBody::decline) }
             }
-            // Attached and not tried: nothing is held.
+            // A payment method is attached and not confirmed, so no money is held.
             Status::RequiresConfirmation => PaymentState::Open { declined: None },
             Status::RequiresAction => {
                 PaymentState::ActionRequired { client_secret: intent.client_secret.take().ok_or_else(without_secret)? }
@@ -239,7 +249,7 @@ impl Stripe {
         let mut key = format!("{}:capture", charge.id);
         let mut rejection = None;
         for _ in 0..TRIES_MAX {
-            // Never more than the charge's amount, whatever was authorized.
+            // Captures never more than the charge's amount, even if more was authorized.
             let request = Request::post(Operation::Capture, format!("payment_intents/{payment}/capture"), key)
                 .with("amount_to_capture", charge.amount.minor().to_string());
             match self.client.send::<PaymentIntent>(&request, by).await {
@@ -247,113 +257,116 @@ impl Stripe {
                     failing("stripe::after_capture", Some(payment))?;
                     return checked(intent.check_captured(charge), charge, payment);
                 }
-                Ok(_) | Err(Trouble::Broken { .. }) => {}
-                Err(Trouble::Rejected(no)) if !no.is_about_access() => rejection = Some(no),
-                Err(trouble) => return Err(trouble.into()),
+                Ok(_) | Err(StripeError::Broken { .. }) => {}
+                Err(StripeError::Rejected(no)) if !no.is_about_access() => rejection = Some(no),
+                Err(error) => return Err(error.into()),
             }
-            // Captured before, voided meanwhile, or not done: the payment itself tells.
+            // The payment may have been captured before, voided in the meantime, or not captured. So its state is read.
             let intent = self.intent_of(charge, payment, by).await?;
             match intent.status {
                 Status::Succeeded => {
                     failing("stripe::after_capture", Some(payment))?;
                     checked(intent.check_captured(charge), charge, payment)?;
                     return match self.refunds(payment, by).await?.any() {
-                        Some(_) => Err(ChargeFailure::new("payment_refunded", "The payment was refunded before the sale was done.").into()),
+                        Some(_) => {
+                            Err(ChargeFailure::new("payment_refunded", "The payment was refunded before the sale was completed.").into())
+                        }
                         None => Ok(()),
                     };
                 }
-                Status::RequiresCapture => key = once_key(charge, "capture"),
+                Status::RequiresCapture => key = retry_key(charge, "capture"),
                 Status::Canceled => return Err(voided().into()),
                 Status::Processing | Status::Other => return Err(undecided(&intent)),
                 Status::RequiresPaymentMethod | Status::RequiresConfirmation | Status::RequiresAction => {
-                    return Err(ChargeFailure::new("not_authorized", "The payment is not authorized any more.").into());
+                    return Err(ChargeFailure::new("not_authorized", "The payment is no longer authorized.").into());
                 }
             }
         }
         Err(match rejection {
-            Some(rejection) => Trouble::Rejected(rejection).into(),
-            None => ProcessorError::Unknown("Stripe does not capture".into()),
+            Some(rejection) => StripeError::Rejected(rejection).into(),
+            None => ProcessorError::Unknown("Stripe answered each capture with a server error".into()),
         })
     }
 }
 
-/// Nothing in it may change while a charge is open: under its key, other words are an error. `number` counts the keys from 1.
+/// Returns the request that creates a PaymentIntent. Its parameters must stay the same while a charge is open, because
+/// Stripe rejects other parameters with the same key. `number` counts the keys from 1.
 fn creation(charge: &Charge, number: u32) -> Request {
     let key = if number == 1 { format!("{}:open", charge.id) } else { format!("{}:open:{number}", charge.id) };
     Request::post(Operation::Open, "payment_intents".into(), key)
         .with("amount", charge.amount.minor().to_string())
         .with("currency", charge.currency.code())
         .with("capture_method", "manual")
-        // No payment method that leads the buyer away from the page.
+        // Only payment methods that do not redirect the buyer away from the page are used.
         .with("payment_method_types[0]", "card")
         .with("metadata[charge]", charge.id.to_string())
         .with("metadata[order]", charge.order.to_string())
         .with("metadata[ticket]", charge.ticket.to_string())
 }
 
-/// For a step that Stripe failed at under its own key, and did not do.
-fn once_key(charge: &Charge, step: &str) -> String {
+/// Returns the key with which a step is repeated after a server error of Stripe, if the step was not executed.
+fn retry_key(charge: &Charge, step: &str) -> String {
     format!("{}:{step}:{}", charge.id, Uuid::now_v7())
 }
 
-/// A payment that is not its charge's is a fault somewhere that somebody has to look into.
+/// Logs a payment that does not match its charge. The operator has to find the cause.
 fn checked(found: Result<(), ChargeFailure>, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
     found.map_err(|failure| {
         METRICS.payment_mismatches.inc();
-        tracing::error!(charge = %charge.id, %payment, "a payment at Stripe is not over its charge's amount and currency, or is another charge's");
+        tracing::error!(charge = %charge.id, %payment, "a payment at Stripe does not match its charge (id, amount or currency); compare both in the Stripe dashboard");
         failure.into()
     })
 }
 
 fn voided() -> ChargeFailure {
-    ChargeFailure::new("payment_intent_canceled", "The authorization was voided or has run out.")
+    ChargeFailure::new("payment_intent_canceled", "The authorization was voided or has expired.")
 }
 
 fn undecided(intent: &PaymentIntent) -> ProcessorError {
-    ProcessorError::Unknown(format!("Stripe is at it still: {:?}", intent.status))
+    ProcessorError::Unknown(format!("the payment is still being processed at Stripe: {:?}", intent.status))
 }
 
 fn without_secret() -> ProcessorError {
-    ProcessorError::Unknown("Stripe wants the buyer to act, and gives no client secret".into())
+    ProcessorError::Unknown("Stripe requires an action of the buyer, but gave no client secret".into())
 }
 
 #[async_trait]
 impl Processor for Stripe {
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
-        counted(self.do_knows(token).await, |known| if *known { "ok" } else { "refused" })
+        record_outcome(self.do_token_exists(token).await, |known| if *known { "ok" } else { "refused" })
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
-        counted(self.do_open(charge).await, |_| "ok")
+        record_outcome(self.do_open(charge).await, |_| "ok")
     }
 
     async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
-        counted(self.do_authorize(charge, payment, token).await, Authorization::outcome)
+        record_outcome(self.do_authorize(charge, payment, token).await, Authorization::outcome)
     }
 
     async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
-        counted(self.do_resume(charge, payment).await, Authorization::outcome)
+        record_outcome(self.do_resume(charge, payment).await, Authorization::outcome)
     }
 
     async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
-        counted(self.do_fetch(charge, payment).await, |_| "ok")
+        record_outcome(self.do_fetch(charge, payment).await, |_| "ok")
     }
 
     async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
-        counted(self.do_capture(charge, payment).await, |()| "ok")
+        record_outcome(self.do_capture(charge, payment).await, |()| "ok")
     }
 
     async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
-        counted(self.do_reverse(charge, payment).await, |_| "ok")
+        record_outcome(self.do_reverse(charge, payment).await, |_| "ok")
     }
 
     async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError> {
         let found = match self.intent(payment, self.deadline()).await {
             Ok(intent) => Ok(intent.charge()),
-            Err(Trouble::Rejected(rejection)) if rejection.is_missing() => Ok(None),
-            Err(trouble) => Err(trouble.into()),
+            Err(StripeError::Rejected(rejection)) if rejection.is_missing() => Ok(None),
+            Err(error) => Err(error.into()),
         };
-        counted(found, |_| "ok")
+        record_outcome(found, |_| "ok")
     }
 
     fn digest(&self, token: &PaymentToken) -> TokenDigest {

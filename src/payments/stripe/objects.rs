@@ -1,7 +1,7 @@
-//! Stripe's objects, as far as they matter here, and what is said of their Debug form: no secret, no message of a
-//! person's bank gets into a log by it.
+//! The used parts of Stripe's objects. Their Debug form contains no secret and no message of a buyer's bank, so it may be
+//! logged.
 //!
-//! Members that are not named are passed over, so that a later version of Stripe's API may add what it likes.
+//! Unknown members are ignored, because later versions of Stripe's API may add members.
 
 use std::{collections::HashMap, fmt};
 
@@ -12,24 +12,24 @@ use crate::{
     payments::ClientSecret,
 };
 
-/// The name in a PaymentIntent's metadata under which it carries the id of the charge that it was opened for.
+/// The key in a PaymentIntent's metadata whose value is the id of its charge.
 pub(super) const CHARGE: &str = "charge";
 
-/// `status` of a PaymentIntent.
+/// The `status` of a PaymentIntent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
-    /// Just made, or the last attempt was declined.
+    /// No attempt was made, or the last attempt was declined.
     RequiresPaymentMethod,
-    /// A payment method is attached and was not tried yet.
+    /// A payment method is attached and not confirmed yet.
     RequiresConfirmation,
     RequiresAction,
-    /// The bank is at it.
+    /// The bank is processing the payment.
     Processing,
     RequiresCapture,
     Canceled,
     Succeeded,
-    /// One that this program does not know: nothing may be concluded from it.
+    /// A status that is unknown to this program. No conclusion may be drawn from it.
     #[serde(other)]
     Other,
 }
@@ -39,10 +39,10 @@ pub(super) enum Status {
 pub(super) struct PaymentIntent {
     pub id: String,
     pub status: Status,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: i64,
     pub amount_received: Option<i64>,
-    /// In lower case.
+    /// The currency code in lower case.
     pub currency: String,
     pub client_secret: Option<ClientSecret>,
     pub metadata: Option<HashMap<String, String>>,
@@ -60,53 +60,54 @@ impl PaymentIntent {
         PaymentId::new(&self.id)
     }
 
-    /// The charge that it was opened for, if it was opened by this program.
+    /// Returns the charge for which the PaymentIntent was opened, if this program opened it.
     pub fn charge(&self) -> Option<ChargeId> {
         self.metadata.as_ref()?.get(CHARGE)?.parse().ok()
     }
 
-    /// That it is the payment of `charge`, over the charge's amount in the charge's currency.
+    /// Checks that this is the payment of `charge`, with the charge's amount and currency.
     ///
     /// # Errors
-    /// The [`ChargeFailure`] that the charge ends with; its code is [`Self::MISMATCH`].
+    /// The [`ChargeFailure`] of the charge, with the code [`Self::MISMATCH`].
     pub fn check(&self, charge: &Charge) -> Result<(), ChargeFailure> {
         let amount = i64::from(charge.amount.minor());
         let same = self.charge() == Some(charge.id) && self.amount == amount && self.currency == charge.currency.code();
         if same { Ok(()) } else { Err(Self::mismatch()) }
     }
 
-    /// That what was taken is the charge's amount, where Stripe says what was taken.
+    /// Checks that the captured amount is the charge's amount, if Stripe states the captured amount.
     ///
     /// # Errors
-    /// As of [`Self::check`].
+    /// The errors of [`Self::check`].
     pub fn check_captured(&self, charge: &Charge) -> Result<(), ChargeFailure> {
         self.check(charge)?;
         if self.taken(charge) == i64::from(charge.amount.minor()) { Ok(()) } else { Err(Self::mismatch()) }
     }
 
-    /// What was taken, in minor units, if it was captured. Where Stripe's stand-ins do not say: the charge's amount.
+    /// Returns the captured amount in minor units, if the payment was captured. If a server in place of Stripe does not
+    /// state it, returns the charge's amount.
     pub fn taken(&self, charge: &Charge) -> i64 {
         self.amount_received.unwrap_or_else(|| i64::from(charge.amount.minor()))
     }
 
-    /// The code of a payment that is not the charge's.
+    /// The code of a payment that does not match its charge.
     pub const MISMATCH: &'static str = "amount_mismatch";
 
     fn mismatch() -> ChargeFailure {
-        ChargeFailure::new(Self::MISMATCH, "The payment was not over the order's amount. Nothing was kept.")
+        ChargeFailure::new(Self::MISMATCH, "The payment did not have the order's amount. Nothing was kept.")
     }
 }
 
-/// `status` of a Refund.
+/// The `status` of a Refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RefundStatus {
-    /// The money is on its way.
+    /// The refund succeeded; the bank is returning the money.
     Succeeded,
-    /// Nothing was sent back: the bank did not take it.
+    /// No money was returned, because the bank did not accept it.
     Failed,
     Canceled,
-    /// `pending` and `requires_action`: it may still become either.
+    /// `pending` and `requires_action`: the refund may still succeed or fail.
     #[serde(other)]
     Undecided,
 }
@@ -116,7 +117,7 @@ pub(super) enum RefundStatus {
 pub(super) struct Refund {
     pub id: String,
     pub status: RefundStatus,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: i64,
 }
 
@@ -134,11 +135,11 @@ pub(super) struct StripeList<T> {
     pub has_more: bool,
 }
 
-/// What a token or a payment method is beyond its existence does not matter.
+/// An object of which only the existence matters: a token or a payment method.
 #[derive(Debug, Deserialize)]
 pub(super) struct Anything {}
 
-/// The member `error` of an answer that is none of success.
+/// The member `error` of an answer that reports an error.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ErrorBody {
@@ -153,13 +154,13 @@ pub(super) struct ErrorBody {
 
 impl fmt::Debug for ErrorBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Messages may name tokens.
+        // The message is left out, because messages may contain tokens.
         f.debug_struct("ErrorBody").field("type", &self.kind).field("code", &self.code).finish_non_exhaustive()
     }
 }
 
 impl ErrorBody {
-    /// What a refused card's buyer is told. Stripe's messages of card errors are made for them.
+    /// Returns the failure of a declined card. Stripe writes the messages of card errors for buyers.
     pub fn decline(&self) -> ChargeFailure {
         const MESSAGE_CHARS_MAX: usize = 300;
         let code = self.decline_code.as_deref().or(self.code.as_deref()).unwrap_or("card_declined");
@@ -167,7 +168,8 @@ impl ErrorBody {
         ChargeFailure::new(code, &message.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
     }
 
-    /// Of a request that will never be done. Stripe's message is for its integrator, so it is not passed on.
+    /// Returns the failure of a request that will never be executed. Stripe's message is not included, because Stripe
+    /// writes it for developers.
     pub fn refusal(&self) -> ChargeFailure {
         ChargeFailure::new(
             self.code.as_deref().unwrap_or("processor_refused"),

@@ -1,16 +1,16 @@
-//! Sending money back: cancelling what is only held, refunding what was taken, and what a refund that failed means.
+//! Reversals: cancelling an authorization, refunding captured money, and handling failed refunds.
 //!
-//! A refund that is pending is not believed yet, and one that failed sent nothing back: a charge is reversed only when
-//! Stripe says that a refund succeeded. After [`REFUNDS_MAX`] failures somebody has to look into it; a refund that is made
-//! by hand counts like our own.
+//! A charge is reversed only when Stripe reports that a refund succeeded. A pending refund may still fail, and a failed
+//! refund returned no money. After [`REFUNDS_MAX`] failures an operator has to act. A refund that the operator makes by
+//! hand counts like one of this program.
 
 use tokio::time::Instant;
 
 use super::{
     Stripe, TRIES_MAX,
-    client::{Operation, Request, Trouble},
+    client::{Operation, Request, StripeError},
     objects::{PaymentIntent, Refund, RefundStatus, Status, StripeList},
-    once_key, undecided,
+    retry_key, undecided,
 };
 use crate::{
     domain::{Charge, ChargeFailure, PaymentId, RefundId},
@@ -18,9 +18,10 @@ use crate::{
     payments::{ProcessorError, Reversal, failing},
 };
 
-/// How many refunds of one charge may fail before no other is tried. A bank that refused two will refuse the next.
+/// Maximum number of failed refunds of one charge. After that many, no further refund is tried, because a bank that refused
+/// two will probably refuse the next.
 const REFUNDS_MAX: usize = 3;
-/// Nobody refunds one payment so often.
+/// Maximum number of refunds of one payment that are read. No payment is refunded that often in practice.
 const PAGE: &str = "100";
 
 /// All refunds of one payment.
@@ -28,18 +29,18 @@ const PAGE: &str = "100";
 pub(super) struct Refunds(Vec<Refund>);
 
 impl Refunds {
-    /// The first that is not known to have sent nothing back.
+    /// Returns the first refund that has not failed.
     pub fn any(&self) -> Option<RefundId> {
         self.alive().next().map(Refund::id)
     }
 
-    /// The newest of those by which all that was `taken` went back, once it did. In minor units.
+    /// Returns the newest successful refund, if the successful refunds add up to `taken`. `taken` is in minor units.
     pub fn settled(&self, taken: i64) -> Option<RefundId> {
         let back: i64 = self.succeeded().map(|refund| refund.amount).sum();
         self.succeeded().next().map(Refund::id).filter(|_| back >= taken)
     }
 
-    /// What of `taken` no refund was made for yet. A failed one is none.
+    /// Returns the part of `taken` for which no refund exists. A failed refund does not count.
     fn open_amount(&self, taken: i64) -> i64 {
         taken - self.alive().map(|refund| refund.amount).sum::<i64>()
     }
@@ -62,12 +63,12 @@ fn is_dead(refund: &Refund) -> bool {
 }
 
 impl Stripe {
-    /// Every refund of a payment, newest first.
+    /// Returns every refund of a payment, newest first.
     pub(super) async fn refunds(&self, payment: &PaymentId, by: Instant) -> Result<Refunds, ProcessorError> {
         let request = Request::get(Operation::ListRefunds, "refunds".into()).with("payment_intent", payment.as_str()).with("limit", PAGE);
         let page: StripeList<Refund> = self.client.send(&request, by).await?;
         if page.has_more {
-            return Err(ChargeFailure::new("too_many_refunds", "The payment has more refunds than can be looked through.").into());
+            return Err(ChargeFailure::new("too_many_refunds", "The payment has too many refunds to read.").into());
         }
         Ok(Refunds(page.data))
     }
@@ -77,10 +78,10 @@ impl Stripe {
         failing("stripe::before_reverse", Some(payment))?;
         let mut key = format!("{}:cancel", charge.id);
         for _ in 0..TRIES_MAX {
-            // Not held against the charge's amount: whatever was taken goes back.
+            // Amount and currency are not compared with the charge: whatever was captured is refunded.
             let intent = self.intent(payment, by).await?;
             if intent.charge() != Some(charge.id) {
-                return Err(ChargeFailure::new("resource_missing", "The payment is another charge's.").into());
+                return Err(ChargeFailure::new("resource_missing", "The payment belongs to another charge.").into());
             }
             match intent.status {
                 Status::Canceled => {
@@ -92,7 +93,7 @@ impl Stripe {
                     failing("stripe::after_reverse", Some(payment))?;
                     return Ok(Reversal::Refunded { refund });
                 }
-                // It will be something that can be reversed soon.
+                // The bank is processing the payment; it can be reversed later.
                 Status::Processing | Status::Other => return Err(undecided(&intent)),
                 Status::RequiresPaymentMethod | Status::RequiresConfirmation | Status::RequiresAction | Status::RequiresCapture => {
                     let request = Request::post(Operation::Cancel, format!("payment_intents/{payment}/cancel"), key);
@@ -101,19 +102,20 @@ impl Stripe {
                             failing("stripe::after_reverse", Some(payment))?;
                             return Ok(Reversal::Voided);
                         }
-                        // A capture was faster, or the buyer's bank is at it, or it was done all the same: look again.
-                        Ok(_) | Err(Trouble::Broken { .. }) => {}
-                        Err(Trouble::Rejected(no)) if !no.is_about_access() => {}
-                        Err(trouble) => return Err(trouble.into()),
+                        // The payment was captured in the meantime, or the bank is processing it, or it was cancelled. So
+                        // its state is read again.
+                        Ok(_) | Err(StripeError::Broken { .. }) => {}
+                        Err(StripeError::Rejected(no)) if !no.is_about_access() => {}
+                        Err(error) => return Err(error.into()),
                     }
-                    key = once_key(charge, "cancel");
+                    key = retry_key(charge, "cancel");
                 }
             }
         }
-        Err(ProcessorError::Unknown("Stripe neither cancels nor captures the payment".into()))
+        Err(ProcessorError::Unknown("Stripe could not cancel the payment and reports no captured money".into()))
     }
 
-    /// Refunds what was `taken` (in minor units) and did not go back yet.
+    /// Refunds the part of `taken` (in minor units) that was not refunded yet.
     async fn refund(&self, charge: &Charge, payment: &PaymentId, taken: i64, by: Instant) -> Result<RefundId, ProcessorError> {
         let refunds = self.refunds(payment, by).await?;
         let open = refunds.open_amount(taken);
@@ -122,12 +124,12 @@ impl Stripe {
         }
         let failed = refunds.failed();
         if failed >= REFUNDS_MAX {
-            tracing::error!(charge = %charge.id, %payment, failed, "refunds of this charge fail again and again: refund it by hand");
+            tracing::error!(charge = %charge.id, %payment, failed, "the refunds of this charge failed repeatedly; refund it by hand");
             return Err(ChargeFailure::new("refund_failed", "The refund failed too often.").into());
         }
         if failed > 0 {
             METRICS.refund_failures.inc();
-            tracing::error!(charge = %charge.id, %payment, failed, "a refund failed; trying another");
+            tracing::error!(charge = %charge.id, %payment, failed, "a refund failed; making another one");
         }
         let mut key = format!("{}:refund:{failed}", charge.id);
         for _ in 0..TRIES_MAX {
@@ -141,21 +143,21 @@ impl Stripe {
                     RefundStatus::Undecided => return Err(pending()),
                     RefundStatus::Failed | RefundStatus::Canceled => {
                         METRICS.refund_failures.inc();
-                        return Err(ProcessorError::Unknown("a refund failed at once".into()));
+                        return Err(ProcessorError::Unknown("a refund failed immediately".into()));
                     }
                 },
-                Err(Trouble::Broken { .. }) => {}
-                Err(Trouble::Rejected(no)) if !no.is_about_access() => {}
-                Err(trouble) => return Err(trouble.into()),
+                Err(StripeError::Broken { .. }) => {}
+                Err(StripeError::Rejected(no)) if !no.is_about_access() => {}
+                Err(error) => return Err(error.into()),
             }
-            // It may be there all the same; a second one is made only when it is not.
+            // The refund may have been made nevertheless. A second refund is made only if it was not.
             let refunds = self.refunds(payment, by).await?;
             if refunds.open_amount(taken) <= 0 {
                 return refunds.settled(taken).ok_or_else(pending);
             }
-            key = once_key(charge, "refund");
+            key = retry_key(charge, "refund");
         }
-        Err(ProcessorError::Unknown("Stripe does not refund".into()))
+        Err(ProcessorError::Unknown("Stripe answered each refund with a server error".into()))
     }
 }
 

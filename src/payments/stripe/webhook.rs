@@ -1,9 +1,11 @@
-//! What Stripe sends by itself: whether it was Stripe, and what about. Pure; reads no clock, believes nothing but the
-//! signature: what an event says of a payment is asked again.
+//! The verification of Stripe's webhook events. Pure: it reads no clock.
+//!
+//! Of a verified event, the ids of event and payment, the mode and the account are used. The state of the payment is read
+//! from Stripe.
 //!
 //! Stripe's documentation, "Verify webhook signatures": `Stripe-Signature: t=<unix seconds>,v1=<hex>,…`, where `v1` is
 //! HMAC-SHA-256 over `<t>.<the body's very bytes>`. While a secret is rolled there is a `v1` for each; other schemes
-//! (`v0`) are passed over.
+//! (`v0`) are ignored.
 
 use std::fmt;
 
@@ -14,13 +16,14 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::{Millis, PaymentId, Timestamp};
 
-/// How old, or how far ahead, a signature's time may be: Stripe's libraries' own default. It bounds replays.
+/// Maximum difference between a signature's time and the present: the default of Stripe's libraries. It limits replays.
 pub const TOLERANCE: Millis = Millis::from_secs(300);
-/// Stripe sends one signature for each secret that is valid; a header with more is nobody's.
+/// Maximum number of signatures in a header. Stripe sends one for each valid secret, so a header with more is not from
+/// Stripe.
 const SIGNATURES_MAX: usize = 16;
 const MAC_BYTES: usize = 32;
 
-/// What deliveries are signed with; several while one takes over from another.
+/// The secrets that sign events. There are several while a secret is being replaced.
 #[derive(Clone, Default)]
 pub struct Secrets(Vec<Vec<u8>>);
 
@@ -30,16 +33,16 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Why a delivery is not Stripe's, or not a fresh one.
+/// The reason why an event is not accepted as an event of Stripe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    #[error("there is no signature that can be read")]
+    #[error("the signature is missing or cannot be parsed")]
     Missing,
-    #[error("no signature fits")]
+    #[error("no signature matches")]
     Wrong,
-    #[error("the signature is too old, or from the future")]
+    #[error("the signature's time is too old or in the future")]
     OutOfTime,
-    #[error("no secret is set to verify it with")]
+    #[error("no secret is configured for verification")]
     NoSecret,
 }
 
@@ -48,11 +51,11 @@ impl Secrets {
         Self(secrets.into_iter().map(|secret| secret.as_bytes().to_vec()).collect())
     }
 
-    /// What a delivery's header says, before its body is read: whether it may be a signature, of about `now`, that can be
-    /// verified here. Anybody can write such a header.
+    /// Parses the signature header of an event before the body is read, and checks that its time is near `now` and that a
+    /// secret is configured. This is no proof: any client can send such a header.
     ///
     /// # Errors
-    /// [`SignatureError`], but for [`SignatureError::Wrong`]; which one is for the log, not for the sender.
+    /// Any [`SignatureError`] except [`SignatureError::Wrong`]. The error is for the log and not for the sender.
     pub fn claim<'a>(&self, header: &'a str, now: Timestamp) -> Result<Claim<'a>, SignatureError> {
         if self.0.is_empty() {
             return Err(SignatureError::NoSecret);
@@ -60,11 +63,11 @@ impl Secrets {
         let claim = Claim::parse(header)?;
         let secs: i64 = claim.at.parse().map_err(|_| SignatureError::Missing)?;
         let off = (now - Timestamp(secs.saturating_mul(1000))).0.saturating_abs();
-        // Whole seconds, as Stripe's own libraries count them.
+        // The time is compared in whole seconds, as in Stripe's libraries.
         if off / 1000 > TOLERANCE.0 / 1000 { Err(SignatureError::OutOfTime) } else { Ok(claim) }
     }
 
-    /// Whether one of the secrets signed `body` as the claim says.
+    /// Checks that one of the secrets signed `body` as the claim states.
     ///
     /// # Errors
     /// [`SignatureError::Wrong`].
@@ -76,17 +79,17 @@ impl Secrets {
             mac.update(b".");
             mac.update(body);
             let expected = mac.finalize().into_bytes();
-            // Every signature is compared to its end, whichever fits: the time that it takes tells nothing.
+            // Every signature is compared completely, so that the duration does not reveal which one matches.
             macs.iter().fold(fits, |fits, given| bool::from(given.as_slice().ct_eq(&expected)) | fits)
         });
         if fits { Ok(()) } else { Err(SignatureError::Wrong) }
     }
 }
 
-/// A signature's header, taken apart: it may be a forgery.
+/// A parsed signature header that is not verified.
 #[derive(Debug)]
 pub struct Claim<'a> {
-    /// As it was written, since that is what was signed.
+    /// The time exactly as written, because this text was signed.
     at: &'a str,
     macs: Vec<[u8; MAC_BYTES]>,
 }
@@ -97,7 +100,7 @@ impl<'a> Claim<'a> {
         for item in header.split(',') {
             match item.trim().split_once('=') {
                 Some(("t", time)) if at.is_none() => at = Some(time),
-                // Two times: which of them was signed is not for us to guess.
+                // With two times in the header, the signed one is not known.
                 Some(("t", _)) => return Err(SignatureError::Missing),
                 Some(("v1", hex)) if macs.len() < SIGNATURES_MAX => macs.extend(bytes(hex)),
                 Some(("v1", _)) => return Err(SignatureError::Missing),
@@ -109,7 +112,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// The 32 bytes that 64 hex digits spell.
+/// Returns the 32 bytes of 64 hex digits.
 fn bytes(hex: &str) -> Option<[u8; MAC_BYTES]> {
     let digits = hex.as_bytes();
     if digits.len() != 2 * MAC_BYTES {
@@ -123,24 +126,24 @@ fn bytes(hex: &str) -> Option<[u8; MAC_BYTES]> {
     Some(mac)
 }
 
-/// What a delivery is about, as far as it is believed: which event, and which payment to ask after.
+/// The used parts of an event: its id, its type, and the payment whose state has to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// `evt_…`: the same for every delivery of one event.
+    /// The id of the event (`evt_…`), which is the same for each delivery of the event.
     pub event: String,
-    /// Such as `payment_intent.amount_capturable_updated`.
+    /// The type of the event, such as `payment_intent.amount_capturable_updated`.
     pub kind: String,
-    /// `None`: it is about something else, or about another account's.
+    /// The payment of the event. `None` if the event is about something else, or about another account.
     pub payment: Option<PaymentId>,
-    /// Whether it is about real money.
+    /// Whether the event is about real money.
     pub is_live: bool,
 }
 
 impl Notice {
-    /// An id that is longer is no id of Stripe's.
+    /// Maximum length of an id. Stripe's ids are not longer.
     const ID_CHARS_MAX: usize = 255;
 
-    /// `None` for what is no event of Stripe's.
+    /// Parses an event. Returns `None` if the body is not an event of Stripe.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let event: Event = serde_json::from_slice(body).ok()?;
         let is_id = |id: &str| (1..=Self::ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -150,10 +153,10 @@ impl Notice {
         let object = event.data.object;
         let payment = match object.object.as_deref() {
             Some("payment_intent") => object.id,
-            // A charge, a refund, a dispute: each names the PaymentIntent that it belongs to, if it belongs to one.
+            // A charge, a refund and a dispute name the PaymentIntent to which they belong, if there is one.
             _ => object.payment_intent,
         };
-        // Of an account that is connected to ours: our key does not see its payments.
+        // The event belongs to a connected account, whose payments this marketplace's key cannot read.
         let payment = payment.filter(|id| is_id(id) && event.account.is_none()).map(|id| PaymentId::new(&id));
         let kind = event.kind.chars().filter(|c| c.is_ascii_graphic()).take(Self::ID_CHARS_MAX).collect();
         Some(Self { event: event.id, kind, payment, is_live: event.livemode.unwrap_or_default() })
@@ -207,7 +210,7 @@ mod tests {
         format!("t={at},v1={}", mac(secret, &at, body))
     }
 
-    /// Both checks, one after the other.
+    /// Applies both checks, one after the other.
     fn verify(secrets: &Secrets, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
         secrets.verify(&secrets.claim(header, now)?, body)
     }
@@ -216,16 +219,17 @@ mod tests {
         Secrets::new(["whsec_old", "whsec_new"])
     }
 
-    /// Made once with Stripe's own library: `stripe.WebhookSignature._compute_signature("1760000000.{\"id\":\"evt_1\"}", "whsec_test")`.
+    /// Computed with Stripe's own library: `stripe.WebhookSignature._compute_signature("1760000000.{\"id\":\"evt_1\"}",
+    /// "whsec_test")`.
     #[test]
-    fn the_signature_is_the_one_that_stripes_library_makes() {
+    fn signature_of_stripes_library_is_accepted() {
         let body = br#"{"id":"evt_1"}"#;
         let given = "t=1760000000,v1=66e880d7175fffb43ce10c4e14db1cfb230c8804b5aafb116affbc9a836c7690";
-        verify(&Secrets::new(["whsec_test"]), given, body, now()).expect("Stripe's own");
+        verify(&Secrets::new(["whsec_test"]), given, body, now()).expect("the signature of Stripe's library is valid");
     }
 
     #[test]
-    fn any_of_several_secrets_and_signatures_may_fit() {
+    fn one_matching_secret_and_signature_of_several_is_enough() {
         for secret in ["whsec_old", "whsec_new"] {
             verify(&secrets(), &header(secret, BODY), BODY, now()).expect("signed");
         }
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_touched_does_not_fit() {
+    fn modified_event_or_header_is_refused() {
         let header = header("whsec_new", BODY);
         let later = header.replace(&SIGNED_AT.to_string(), &(SIGNED_AT + 1).to_string());
         let cases: [(&str, &[u8]); 4] = [
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_signature() {
+    fn unparsable_header_is_refused() {
         let (at, right) = (SIGNED_AT.to_string(), mac("whsec_new", &SIGNED_AT.to_string(), BODY));
         for bad in [
             String::new(),
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_for_five_minutes_either_way() {
+    fn signature_is_accepted_within_five_minutes_before_and_after() {
         let header = header("whsec_new", BODY);
         for within in [-300_999, -1_000, 0, 300_000, 300_999] {
             verify(&secrets(), &header, BODY, now() + Millis(within)).unwrap_or_else(|error| panic!("{within}: {error}"));
@@ -291,7 +295,7 @@ mod tests {
         }
         let far = "9".repeat(30);
         let forged = format!("t={far},v1={}", mac("whsec_new", &far, BODY));
-        assert_eq!(verify(&secrets(), &forged, BODY, now()), Err(SignatureError::Missing), "a time that is no time");
+        assert_eq!(verify(&secrets(), &forged, BODY, now()), Err(SignatureError::Missing), "a time that cannot be parsed");
     }
 
     #[test]
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_names_the_payment_to_ask_after() {
+    fn event_names_its_payment() {
         let event = |object: &str| {
             format!(r#"{{"id":"evt_1","object":"event","type":"some.thing","livemode":false,"data":{{"object":{object}}}}}"#)
         };

@@ -1,10 +1,10 @@
-//! The clock of one lock: steps 1 to 5 of the contract, and the wait between locks.
+//! The time limits of one lock, steps 1 to 5 of the public API's locking rules, and the wait between locks.
 
 use super::*;
 use crate::domain::CancelReason;
 
 #[test]
-fn step_1_locking_makes_the_ticket_locked_and_the_order_created_with_both_times() {
+fn step_1_lock_sets_ticket_locked_and_order_created_with_both_times() {
     let mut play = Play::new();
     let decision = play.at(T0, lock(1, BUYER)).unwrap();
     let order = play.order(1);
@@ -16,14 +16,14 @@ fn step_1_locking_makes_the_ticket_locked_and_the_order_created_with_both_times(
 }
 
 #[test]
-fn step_1_nobody_else_can_order_a_locked_ticket_nor_the_holder_again() {
+fn step_1_locked_ticket_cannot_be_ordered_by_any_user() {
     let mut play = Play::locked();
     assert_eq!(play.at(mins(1), lock(2, OTHER)), Err(Refusal::TicketLocked));
     assert_eq!(play.at(mins(1), lock(3, BUYER)), Err(Refusal::TicketLocked));
 }
 
 #[test]
-fn step_1_its_owner_cannot_edit_or_delete_a_locked_ticket() {
+fn step_1_locked_ticket_cannot_be_edited_or_deleted_by_its_seller() {
     let mut play = Play::locked();
     let edit = TicketCommand::Edit { by: SELLER, title: title("Back row"), price: price(100), if_match: None };
     assert_eq!(play.at(mins(1), edit), Err(Refusal::TicketLocked));
@@ -31,7 +31,7 @@ fn step_1_its_owner_cannot_edit_or_delete_a_locked_ticket() {
 }
 
 #[test]
-fn step_2_payment_may_be_submitted_until_expires_at() {
+fn step_2_payment_before_expires_at_is_accepted() {
     let mut play = Play::locked();
     let decision = play.at(just_before(mins(10)), pay(1, 1, "a")).unwrap();
     assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
@@ -41,12 +41,12 @@ fn step_2_payment_may_be_submitted_until_expires_at() {
 }
 
 #[test]
-fn step_2_at_expires_at_a_first_payment_is_too_late_even_if_the_timer_did_not_fire_yet() {
+fn step_2_first_payment_at_expires_at_is_refused_even_before_the_timer_fires() {
     assert_eq!(Play::locked().at(mins(10), pay(1, 1, "a")), Err(Refusal::OrderExpired));
 }
 
 #[test]
-fn step_2_after_a_decline_another_attempt_may_follow() {
+fn step_2_attempt_after_a_decline_is_accepted() {
     let mut play = Play::authorizing();
     assert_eq!(names(&play.at(mins(2), declined(1)).unwrap()), ["ChargeFailed"]);
     play.at(mins(3), pay(1, 2, "a")).expect("the same token again is another attempt after a decline");
@@ -54,7 +54,7 @@ fn step_2_after_a_decline_another_attempt_may_follow() {
 }
 
 #[test]
-fn step_3_an_unpaid_order_lapses_at_expires_at_and_the_ticket_stays_locked() {
+fn step_3_unpaid_order_expires_at_expires_at_and_its_ticket_stays_locked() {
     let mut play = Play::locked();
     assert_eq!(play.sale.deadline(&play.policy).map(|deadline| deadline.at), Some(mins(10)));
     let decision = play.at(mins(10), passed(1)).unwrap();
@@ -65,7 +65,7 @@ fn step_3_an_unpaid_order_lapses_at_expires_at_and_the_ticket_stays_locked() {
 }
 
 #[test]
-fn step_3_an_order_that_awaits_payment_goes_on_until_unlocks_at() {
+fn step_3_order_awaiting_payment_stays_active_until_unlocks_at() {
     let mut play = Play::authorizing();
     assert_eq!(play.at(mins(10), passed(1)), Err(Refusal::Stale));
     play.at(mins(11), declined(1)).unwrap();
@@ -75,7 +75,7 @@ fn step_3_an_order_that_awaits_payment_goes_on_until_unlocks_at() {
 }
 
 #[test]
-fn step_4_a_lapsed_order_frees_its_ticket_at_unlocks_at_and_is_not_told_of_twice() {
+fn step_4_expired_order_frees_its_ticket_at_unlocks_at_without_a_second_event() {
     let mut play = Play::locked();
     play.at(mins(10), passed(1)).unwrap();
     assert_eq!(play.at(just_before(mins(15)), passed(1)), Err(Refusal::Stale));
@@ -86,7 +86,7 @@ fn step_4_a_lapsed_order_frees_its_ticket_at_unlocks_at_and_is_not_told_of_twice
 }
 
 #[test]
-fn step_4_a_timer_that_comes_after_both_deadlines_does_both_at_once() {
+fn step_4_timer_after_both_deadlines_applies_both() {
     let mut play = Play::locked();
     let decision = play.at(mins(20), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
@@ -94,7 +94,7 @@ fn step_4_a_timer_that_comes_after_both_deadlines_does_both_at_once() {
 }
 
 #[test]
-fn step_4_at_unlocks_at_an_awaiting_order_lapses_and_its_authorization_is_sent_back() {
+fn step_4_order_awaiting_payment_at_unlocks_at_expires_and_its_charge_is_reversed() {
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(15), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
@@ -103,7 +103,7 @@ fn step_4_at_unlocks_at_an_awaiting_order_lapses_and_its_authorization_is_sent_b
 }
 
 #[test]
-fn step_4_a_claim_succeeds_only_before_unlocks_at() {
+fn step_4_claim_is_accepted_only_before_unlocks_at() {
     let mut play = Play::capturing_since(just_before(mins(15)));
     assert_eq!(play.order(1).settling, Some(charge(1)));
     assert_eq!(play.charge(charge(1)).stripe_id, Some(payment(1)));
@@ -113,11 +113,11 @@ fn step_4_a_claim_succeeds_only_before_unlocks_at() {
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
     assert_eq!(late.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
     assert!(late.is_available());
-    assert_eq!(play.at(mins(15), authorized(1)), Err(Refusal::Stale), "a claim that was made is not made again");
+    assert_eq!(play.at(mins(15), authorized(1)), Err(Refusal::Stale), "the same claim is not made twice");
 }
 
 #[test]
-fn step_4_a_late_wish_for_3d_secure_frees_the_ticket_too() {
+fn step_4_late_3d_secure_request_frees_the_ticket() {
     let mut play = Play::authorizing();
     play.at(mins(15), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).unwrap();
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
@@ -125,7 +125,7 @@ fn step_4_a_late_wish_for_3d_secure_frees_the_ticket_too() {
 }
 
 #[test]
-fn step_4_a_capture_on_its_way_holds_the_lock_for_the_grace() {
+fn step_4_running_capture_extends_the_lock_by_the_grace() {
     let mut play = Play::capturing_since(mins(14));
     assert_eq!(play.at(mins(15), passed(1)), Err(Refusal::Stale));
     let decision = play.at(just_before(mins(16)), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
@@ -135,7 +135,7 @@ fn step_4_a_capture_on_its_way_holds_the_lock_for_the_grace() {
 }
 
 #[test]
-fn step_4_after_the_grace_the_ticket_is_freed_and_the_capture_sent_back() {
+fn step_4_ticket_is_freed_and_capture_is_reversed_after_the_grace() {
     let mut play = Play::capturing_since(mins(14));
     let decision = play.at(mins(16), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
@@ -145,7 +145,7 @@ fn step_4_after_the_grace_the_ticket_is_freed_and_the_capture_sent_back() {
 }
 
 #[test]
-fn step_4_an_answer_after_the_grace_sells_nothing_even_if_the_timer_did_not_fire_yet() {
+fn step_4_capture_answer_after_the_grace_does_not_sell_even_before_the_timer_fires() {
     let mut play = Play::capturing_since(mins(14));
     play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
     assert!(play.is_available());
@@ -153,13 +153,13 @@ fn step_4_an_answer_after_the_grace_sells_nothing_even_if_the_timer_did_not_fire
 }
 
 #[test]
-fn step_5_cancelling_frees_the_ticket_at_once() {
+fn step_5_cancellation_frees_the_ticket_at_once() {
     let mut play = Play::locked();
     let decision = play.at(mins(1), cancel(1, BUYER)).unwrap();
     assert_eq!(names(&decision), ["OrderCancelled", "TicketUpdated"]);
     assert_eq!(play.order(1).cancel_reason, Some(CancelReason::Buyer));
     assert!(play.is_available());
-    play.at(mins(1), lock(2, OTHER)).expect("anybody may lock it again");
+    play.at(mins(1), lock(2, OTHER)).expect("any other buyer may lock it");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn step_5_early_release_frees_the_ticket_at_expires_at() {
 }
 
 #[test]
-fn step_5_early_release_leaves_an_order_that_awaits_payment_its_whole_lock() {
+fn step_5_early_release_does_not_shorten_the_lock_of_an_order_awaiting_payment() {
     let mut play = Play::under(Policy { early_release: true, ..Policy::default() });
     play.at(T0, lock(1, BUYER)).unwrap();
     play.at(mins(1), pay(1, 1, "a")).unwrap();
@@ -181,14 +181,14 @@ fn step_5_early_release_leaves_an_order_that_awaits_payment_its_whole_lock() {
 }
 
 #[test]
-fn a_window_as_long_as_the_lock_ends_with_it() {
+fn payment_window_of_the_lock_duration_ends_with_the_lock() {
     let mut play = Play::under(Policy { payment_window: Millis::from_mins(15), ..Policy::default() });
     play.at(T0, lock(1, BUYER)).unwrap();
     assert_eq!(names(&play.at(mins(15), passed(1)).unwrap()), ["OrderExpired", "TicketUpdated"]);
 }
 
 #[test]
-fn a_timer_of_an_earlier_lock_does_nothing() {
+fn timer_of_an_earlier_lock_changes_nothing() {
     let mut play = Play::locked();
     play.at(mins(1), cancel(1, BUYER)).unwrap();
     assert_eq!(play.at(mins(20), passed(1)), Err(Refusal::Stale));
@@ -196,28 +196,28 @@ fn a_timer_of_an_earlier_lock_does_nothing() {
     assert_eq!(play.at(mins(20), passed(1)), Err(Refusal::Stale));
 }
 
-/// BUYER's locks come to nothing at these minutes.
-fn lapses_at(minutes: &[i64]) -> Play {
+/// Returns a play in which BUYER abandoned a lock at each of these minutes.
+fn abandoned_at(minutes: &[i64]) -> Play {
     let mut play = Play::new();
     for (n, minute) in (1..).zip(minutes) {
         play.at(mins(*minute), lock(n, BUYER)).expect("no wait yet");
-        play.at(mins(*minute), cancel(n, BUYER)).expect("just locked");
+        play.at(mins(*minute), cancel(n, BUYER)).expect("the lock was just taken");
     }
     play
 }
 
 #[test]
-fn three_lapses_within_an_hour_make_the_same_user_wait() {
-    let mut play = lapses_at(&[0, 30, 60]);
+fn user_with_three_abandoned_locks_in_an_hour_has_to_wait() {
+    let mut play = abandoned_at(&[0, 30, 60]);
     assert_eq!(play.at(mins(65), lock(9, BUYER)), Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(10) }));
-    play.at(mins(65), lock(8, OTHER)).expect("nobody else waits");
+    play.at(mins(65), lock(8, OTHER)).expect("other users do not wait");
     play.at(mins(65), cancel(8, OTHER)).unwrap();
     assert_eq!(play.at(just_before(mins(75)), lock(9, BUYER)), Err(Refusal::TooManyLocks { retry_after: Millis(1) }));
     play.at(mins(75), lock(9, BUYER)).expect("the wait is over");
 }
 
 #[test]
-fn locks_that_ran_out_count_like_those_that_were_cancelled() {
+fn expired_locks_count_like_cancelled_locks() {
     let mut play = Play::new();
     for (n, minute) in [(1, 0), (2, 20), (3, 40)] {
         play.at(mins(minute), lock(n, BUYER)).unwrap();
@@ -227,22 +227,22 @@ fn locks_that_ran_out_count_like_those_that_were_cancelled() {
 }
 
 #[test]
-fn two_lapses_or_three_over_more_than_an_hour_make_nobody_wait() {
-    lapses_at(&[0, 30]).at(mins(31), lock(9, BUYER)).expect("two are allowed");
-    lapses_at(&[0, 30, 61]).at(mins(62), lock(9, BUYER)).expect("the first is forgotten");
+fn user_with_two_abandoned_locks_in_an_hour_does_not_wait() {
+    abandoned_at(&[0, 30]).at(mins(31), lock(9, BUYER)).expect("two are allowed");
+    abandoned_at(&[0, 30, 61]).at(mins(62), lock(9, BUYER)).expect("the first is older than the span");
 }
 
 #[test]
-fn lapses_of_a_clock_that_was_corrected_make_no_user_wait() {
-    lapses_at(&[100, 101, 102]).at(mins(42), lock(9, BUYER)).expect("by the corrected clock they are an hour ahead");
+fn abandoned_locks_with_future_times_cause_no_wait() {
+    abandoned_at(&[100, 101, 102]).at(mins(42), lock(9, BUYER)).expect("the times are an hour ahead of the corrected clock");
 }
 
 #[test]
-fn others_lapses_do_not_push_ones_own_out() {
-    let mut play = lapses_at(&[0, 1, 2]);
+fn abandoned_locks_of_other_users_do_not_end_a_wait() {
+    let mut play = abandoned_at(&[0, 1, 2]);
     for n in 0..100u128 {
         let other = UserId::new(Uuid::from_u128(1000 + n));
-        play.at(mins(3), lock(100 + n, other)).expect("each of them for the first time");
+        play.at(mins(3), lock(100 + n, other)).expect("the first lock of each user");
         play.at(mins(3), cancel(100 + n, other)).unwrap();
     }
     assert!(play.sale.ticket.lapses.len() <= Ticket::LAPSES_MAX, "the document stays bounded");

@@ -1,7 +1,7 @@
-//! The rules of a sale, each by name, and random walks over all of them.
+//! Tests of the rules of a sale, one for each rule, and random walks over all rules.
 //!
-//! Every step in these tests goes through [`Play::at`], which persists a decision as strictly as a store would and then
-//! checks what must hold after any step at all.
+//! Every step in these tests goes through [`Play::at`], which persists a decision under the same conditions as a store and
+//! then checks the invariants.
 
 mod clock;
 mod paying;
@@ -21,7 +21,7 @@ const TICKET: TicketId = TicketId::new(Uuid::from_u128(1));
 const SELLER: UserId = UserId::new(Uuid::from_u128(10));
 const BUYER: UserId = UserId::new(Uuid::from_u128(11));
 const OTHER: UserId = UserId::new(Uuid::from_u128(12));
-/// When the first lock of a test is taken, unless the test says otherwise.
+/// The time at which the first lock of a test is taken, unless the test sets another time.
 const T0: Timestamp = Timestamp(1_800_000_000_000);
 
 fn order(n: u128) -> OrderId {
@@ -56,7 +56,7 @@ fn just_before(time: Timestamp) -> Timestamp {
     time - Millis(1)
 }
 
-/// One ticket, what a store would hold of it, and everything that was told.
+/// One ticket, the documents that a store would hold, and all reported events.
 #[derive(Debug, Clone)]
 struct Play {
     sale: Sale,
@@ -66,23 +66,23 @@ struct Play {
 }
 
 impl Play {
-    /// SELLER's ticket, just listed.
+    /// Returns a play in which SELLER has just listed the ticket.
     fn new() -> Self {
         Self::under(Policy::default())
     }
 
     fn under(policy: Policy) -> Self {
         let listed = list_ticket(TICKET, SELLER, title("Front row"), price(2000), T0 - Millis::from_mins(60));
-        let ticket = listed.ticket.clone().expect("listing makes a ticket");
+        let ticket = listed.ticket.clone().expect("listing creates a ticket");
         let mut play = Self { sale: Sale::unlocked(ticket), policy, world: Snapshot::default(), events: Vec::new() };
         play.persist(&listed);
         play
     }
 
-    /// Decides and persists; whatever comes of it, the invariants hold afterwards.
+    /// Decides a command and persists the decision. The invariants are checked after each decision.
     fn at(&mut self, now: Timestamp, command: TicketCommand) -> Result<Decision, Refusal> {
         let decision = decide(&self.sale, &command, &self.policy, now)?;
-        assert!(!decision.is_empty(), "{command:?} was accepted and did nothing");
+        assert!(!decision.is_empty(), "{command:?} was accepted and changed nothing");
         invariants::events_match_decision(self.sale.order.as_ref(), &decision).expect("I7 in one decision");
         self.sale = self.sale.clone().after(&decision);
         self.persist(&decision);
@@ -90,7 +90,7 @@ impl Play {
         Ok(decision)
     }
 
-    /// The processor has nothing of a losing charge any more.
+    /// Records that the processor holds no money of a losing charge.
     fn reversed(&mut self, id: ChargeId, refund: Option<&RefundId>, now: Timestamp) -> Result<Decision, Refusal> {
         let decision = charge_reversed(self.charge(id), Some(&payment(0)), refund, now)?;
         invariants::events_match_decision(None, &decision).expect("I7 in one decision");
@@ -114,7 +114,8 @@ impl Play {
         assert_eq!(decide(&self.sale, &passed, &self.policy, just_before(deadline.at)), Err(Refusal::Stale), "and none before");
     }
 
-    /// As a store does it: version `v` only over `v - 1`, version 0 only where there is none.
+    /// Persists a decision under the conditions of a store: version `v` only over version `v - 1`, and version 0 only for a
+    /// new document.
     fn persist(&mut self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             let old = self.world.tickets.iter().position(|old| old.id == ticket.id);
@@ -155,24 +156,24 @@ impl Play {
         play
     }
 
-    /// And submits charge 1 at T0 + 1 min.
+    /// In addition, BUYER submits charge 1 at T0 + 1 min.
     fn authorizing() -> Self {
         let mut play = Self::locked();
-        play.at(mins(1), pay(1, 1, "a")).expect("the window is open");
+        play.at(mins(1), pay(1, 1, "a")).expect("the payment window is open");
         play
     }
 
-    /// And the processor wants 3-D Secure for it.
+    /// In addition, the processor requires 3-D Secure for charge 1.
     fn waiting_for_buyer() -> Self {
         let mut play = Self::authorizing();
-        play.at(mins(2), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).expect("it was authorizing");
+        play.at(mins(2), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).expect("the charge was Authorizing");
         play
     }
 
-    /// And the processor holds the money for it, and the lock is claimed, at `now`.
+    /// In addition, the processor authorizes charge 1 and the lock is claimed, at `now`.
     fn capturing_since(now: Timestamp) -> Self {
         let mut play = Self::authorizing();
-        play.at(now, authorized(1)).expect("the lock still holds");
+        play.at(now, authorized(1)).expect("the lock is still held");
         play
     }
 }
@@ -184,7 +185,7 @@ fn put<T>(documents: &mut Vec<T>, old: Option<usize>, new: T, version: impl Fn(&
             documents.push(new);
         }
         Some(at) => {
-            assert_eq!(version(&new), version(&documents[at]) + 1, "versions grow by exactly one");
+            assert_eq!(version(&new), version(&documents[at]) + 1, "a version increases by exactly one");
             documents[at] = new;
         }
     }
@@ -198,7 +199,7 @@ fn cancel(n: u128, by: UserId) -> TicketCommand {
     TicketCommand::Cancel { order: order(n), by }
 }
 
-/// BUYER pays an order by a token.
+/// BUYER submits a payment for an order with a token.
 fn pay(n: u128, charge_n: u128, with: &str) -> TicketCommand {
     TicketCommand::SubmitPayment { order: order(n), by: BUYER, charge: charge(charge_n), token: token(with) }
 }

@@ -1,9 +1,9 @@
-//! Submitting, confirming and giving up, up to the claim.
+//! Submitting a payment, confirming it and cancelling the order, until the claim.
 
 use super::*;
 
 #[test]
-fn while_the_processor_is_being_called_neither_delete_nor_another_payment_gets_through() {
+fn cancellation_and_second_payment_during_a_processor_call_are_refused() {
     let mut play = Play::authorizing();
     assert_eq!(play.at(mins(2), cancel(1, BUYER)), Err(Refusal::PaymentInFlight));
     assert_eq!(play.at(mins(2), pay(1, 2, "b")), Err(Refusal::PaymentInFlight));
@@ -15,7 +15,7 @@ fn while_the_processor_is_being_called_neither_delete_nor_another_payment_gets_t
 }
 
 #[test]
-fn an_order_whose_capture_outlasts_the_lock_has_not_lapsed() {
+fn order_with_running_capture_after_unlocks_at_is_not_expired() {
     let mut play = Play::capturing_since(mins(14));
     assert_eq!(play.at(mins(15), pay(1, 2, "b")), Err(Refusal::PaymentInFlight));
     let confirm = TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER };
@@ -23,7 +23,7 @@ fn an_order_whose_capture_outlasts_the_lock_has_not_lapsed() {
 }
 
 #[test]
-fn a_wait_for_3d_secure_does_not_block_delete_and_its_charge_goes_back() {
+fn order_waiting_for_3d_secure_can_be_cancelled_and_its_charge_is_reversed() {
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(3), cancel(1, BUYER)).unwrap();
     assert_eq!(names(&decision), ["OrderCancelled", "TicketUpdated"]);
@@ -31,25 +31,25 @@ fn a_wait_for_3d_secure_does_not_block_delete_and_its_charge_goes_back() {
 }
 
 #[test]
-fn a_wait_for_3d_secure_does_not_block_another_token_which_takes_its_place() {
+fn charge_waiting_for_3d_secure_is_replaced_by_a_payment_with_another_token() {
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(3), pay(1, 2, "b")).unwrap();
     assert_eq!(names(&decision), ["ChargeCreated"]);
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::superseded() });
     assert_eq!(play.sale.charge.as_ref().map(|charge| charge.id), Some(charge(2)));
     let confirm = TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER };
-    assert_eq!(play.at(mins(4), confirm), Err(Refusal::Stale), "the first one lost");
+    assert_eq!(play.at(mins(4), confirm), Err(Refusal::Stale), "the first charge was replaced");
 }
 
 #[test]
-fn the_same_token_finds_the_charge_that_waits() {
+fn same_token_returns_the_waiting_charge() {
     let mut play = Play::waiting_for_buyer();
     assert_eq!(play.at(mins(3), pay(1, 2, "a")), Err(Refusal::AwaitingAction { charge: charge(1) }));
     assert_eq!(play.at(mins(15), pay(1, 2, "a")), Err(Refusal::OrderExpired), "but not once the lock is over");
 }
 
 #[test]
-fn confirming_asks_the_processor_again_and_may_wait_again() {
+fn confirmed_charge_may_require_another_action() {
     let mut play = Play::waiting_for_buyer();
     let confirm = || TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER };
     play.at(mins(3), confirm()).unwrap();
@@ -62,15 +62,16 @@ fn confirming_asks_the_processor_again_and_may_wait_again() {
 }
 
 #[test]
-fn only_its_buyer_confirms_and_only_while_the_lock_holds() {
+fn confirmation_is_accepted_only_from_the_buyer_during_the_lock() {
     let mut play = Play::waiting_for_buyer();
     assert_eq!(play.at(mins(3), TicketCommand::ConfirmPayment { charge: charge(1), by: OTHER }), Err(Refusal::NotOwner));
     assert_eq!(play.at(mins(15), TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER }), Err(Refusal::OrderExpired));
 }
 
-/// An answer that was overtaken can leave the charge waiting although the buyer has acted: the processor's word counts.
+/// If answers arrive out of order, a charge can be AwaitingAction although the buyer has acted. The processor's answer
+/// decides.
 #[test]
-fn money_that_the_processor_holds_is_claimed_even_if_the_charge_seems_to_wait() {
+fn authorization_claims_the_lock_of_a_charge_awaiting_action() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), authorized(1)).unwrap();
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Capturing);
@@ -78,7 +79,7 @@ fn money_that_the_processor_holds_is_claimed_even_if_the_charge_seems_to_wait() 
 }
 
 #[test]
-fn a_refused_token_is_no_attempt() {
+fn refused_token_does_not_count_as_an_attempt() {
     let mut play = Play::authorizing();
     play.at(mins(2), TicketCommand::TokenRefused { charge: charge(1) }).unwrap();
     assert_eq!(play.order(1).status, OrderStatus::Created);
@@ -88,7 +89,7 @@ fn a_refused_token_is_no_attempt() {
 }
 
 #[test]
-fn a_token_refused_after_the_window_leaves_an_order_that_lapses_at_once() {
+fn order_expires_at_once_after_a_token_is_refused_after_the_window() {
     let mut play = Play::authorizing();
     play.at(mins(11), TicketCommand::TokenRefused { charge: charge(1) }).unwrap();
     assert_eq!(play.at(mins(11), pay(1, 2, "b")), Err(Refusal::OrderExpired));
@@ -96,52 +97,52 @@ fn a_token_refused_after_the_window_leaves_an_order_that_lapses_at_once() {
 }
 
 #[test]
-fn a_refused_token_takes_back_no_earlier_attempt() {
+fn refused_token_does_not_revert_an_earlier_attempt() {
     let mut play = Play::authorizing();
     play.at(mins(2), declined(1)).unwrap();
     play.at(mins(3), pay(1, 2, "b")).unwrap();
     play.at(mins(4), TicketCommand::TokenRefused { charge: charge(2) }).unwrap();
     assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
-    play.at(mins(11), pay(1, 3, "c")).expect("the first attempt still counts");
+    play.at(mins(11), pay(1, 3, "c")).expect("the order stays AwaitingPayment because of the first attempt");
 }
 
 #[test]
-fn an_interrupted_attempt_is_closed_at_the_processor_before_it_has_failed() {
+fn interrupted_attempt_is_reversed_before_it_becomes_failed() {
     let mut play = Play::authorizing();
     let interrupted = TicketCommand::PaymentInterrupted { charge: charge(1), failure: ChargeFailure::interrupted() };
     let decision = play.at(mins(2), interrupted.clone()).unwrap();
-    assert_eq!(names(&decision), Vec::<&str>::new(), "it has not failed yet");
+    assert_eq!(names(&decision), Vec::<&str>::new(), "the charge has not Failed yet");
     assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::interrupted() });
     assert_eq!(play.at(mins(2), interrupted), Err(Refusal::Stale));
-    assert_eq!(play.at(mins(2), authorized(1)), Err(Refusal::Stale), "an answer that comes after all claims nothing");
-    play.at(mins(3), pay(1, 2, "a")).expect("the buyer may try again meanwhile");
+    assert_eq!(play.at(mins(2), authorized(1)), Err(Refusal::Stale), "a late answer does not claim the lock");
+    play.at(mins(3), pay(1, 2, "a")).expect("the buyer may try again in the meantime");
     play.reversed(charge(1), None, mins(4)).unwrap();
     assert_eq!(play.charge(charge(1)).failure, Some(ChargeFailure::interrupted()));
 }
 
 #[test]
-fn only_an_attempt_that_is_running_can_be_interrupted() {
+fn interruption_is_accepted_only_for_a_running_attempt() {
     let interrupted = || TicketCommand::PaymentInterrupted { charge: charge(1), failure: ChargeFailure::interrupted() };
     assert_eq!(Play::waiting_for_buyer().at(mins(3), interrupted()), Err(Refusal::Stale));
     assert_eq!(Play::capturing_since(mins(2)).at(mins(3), interrupted()), Err(Refusal::Stale));
 }
 
-/// The buyer has the payment's secret, and could have it authorized without us.
+/// The buyer has the payment's client secret and can authorize the payment without this server.
 #[test]
-fn a_payment_that_waited_for_its_buyer_is_closed_at_the_processor_when_it_is_declined() {
+fn declined_payment_that_waited_for_its_buyer_is_reversed() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
     let decision = play.at(mins(3), declined(1)).unwrap();
-    assert_eq!(names(&decision), Vec::<&str>::new(), "it has not failed yet");
+    assert_eq!(names(&decision), Vec::<&str>::new(), "the charge has not Failed yet");
     let ChargeStep::Reversing { failure } = play.charge(charge(1)).step.clone() else { panic!("{:?}", play.charge(charge(1))) };
-    play.at(mins(4), pay(1, 2, "b")).expect("the buyer may try another card meanwhile");
+    play.at(mins(4), pay(1, 2, "b")).expect("the buyer may try another card in the meantime");
     let decision = play.reversed(charge(1), None, mins(4)).unwrap();
     assert_eq!(names(&decision), ["ChargeFailed"]);
-    assert_eq!(play.charge(charge(1)).failure, Some(failure), "it failed for the bank's reason");
+    assert_eq!(play.charge(charge(1)).failure, Some(failure), "the failure is the bank's reason");
 }
 
 #[test]
-fn a_wait_that_the_processor_ended_is_over_for_the_charge_too() {
+fn charge_is_reversed_after_the_processor_ends_the_wait() {
     let ended = || TicketCommand::WaitingEnded { charge: charge(1), failure: ChargeFailure::new("card_declined", "Declined.") };
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), ended()).unwrap();
@@ -152,7 +153,7 @@ fn a_wait_that_the_processor_ended_is_over_for_the_charge_too() {
 }
 
 #[test]
-fn a_seller_who_edits_meanwhile_does_not_change_what_is_charged() {
+fn edit_by_the_seller_does_not_change_the_charged_amount() {
     let mut play = Play::locked();
     play.at(mins(1), cancel(1, BUYER)).unwrap();
     play.at(mins(2), TicketCommand::Edit { by: SELLER, title: title("Front row"), price: price(9900), if_match: None }).unwrap();
@@ -166,7 +167,7 @@ fn a_seller_who_edits_meanwhile_does_not_change_what_is_charged() {
 fn order_is_refused_after_5_declines_until_its_lock_ends() {
     let mut play = Play::locked();
     for n in 1..=5 {
-        play.at(mins(1), pay(1, n, "a")).expect("not yet");
+        play.at(mins(1), pay(1, n, "a")).expect("the limit is not reached");
         play.at(mins(1), declined(n)).unwrap();
     }
     let refused = Refusal::TooManyDeclines { retry_after: Millis::from_mins(13) };
@@ -180,33 +181,33 @@ fn order_is_refused_after_5_declines_until_its_lock_ends() {
         ),
         Err(Refusal::NotOwner)
     );
-    assert_eq!(play.at(mins(15), pay(1, 6, "a")), Err(Refusal::OrderExpired), "what became of the order comes first");
+    assert_eq!(play.at(mins(15), pay(1, 6, "a")), Err(Refusal::OrderExpired), "the expiry of the order takes precedence");
     play.policy.limits_declines = false;
     play.at(mins(2), pay(1, 6, "a")).expect("the limit is off");
 }
 
 #[test]
-fn only_declines_are_counted_and_each_once() {
+fn declines_are_counted_once_and_other_failures_are_not() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), TicketCommand::ConfirmPayment { charge: charge(1), by: BUYER }).unwrap();
     let decision = play.at(mins(3), declined(1)).unwrap();
-    assert_eq!((decision.declined, play.order(1).declines), (Some(BUYER), 1), "3-D Secure that failed");
+    assert_eq!((decision.declined, play.order(1).declines), (Some(BUYER), 1), "a failed 3-D Secure authentication counts");
     assert_eq!(play.at(mins(3), declined(1)), Err(Refusal::Stale));
     play.at(mins(4), pay(1, 2, "b")).unwrap();
     play.at(mins(4), TicketCommand::TokenRefused { charge: charge(2) }).unwrap();
     play.at(mins(5), pay(1, 3, "c")).unwrap();
     play.at(mins(5), TicketCommand::PaymentInterrupted { charge: charge(3), failure: ChargeFailure::interrupted() }).unwrap();
-    assert_eq!(play.order(1).declines, 1, "a refused token and an interruption are none");
+    assert_eq!(play.order(1).declines, 1, "a refused token and an interruption do not count");
     play.at(mins(6), pay(1, 4, "d")).unwrap();
     let decision = play.at(mins(6), declined(4)).unwrap();
     assert_eq!((decision.declined, play.order(1).declines), (Some(BUYER), 2));
 }
 
 #[test]
-fn wait_for_the_buyer_that_ends_in_a_decline_is_counted() {
+fn decline_after_a_wait_for_the_buyer_is_counted() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), declined(1)).unwrap();
-    assert!(matches!(play.charge(charge(1)).step, ChargeStep::Reversing { .. }), "its buyer has the secret of the payment");
+    assert!(matches!(play.charge(charge(1)).step, ChargeStep::Reversing { .. }), "the buyer has the client secret of the payment");
     assert_eq!(play.order(1).declines, 1);
     assert_eq!(Play::capturing_since(mins(2)).at(mins(3), declined(1)), Err(Refusal::Stale));
 }

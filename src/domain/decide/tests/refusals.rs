@@ -1,4 +1,4 @@
-//! Which refusal comes first, and whose business is whose.
+//! The order of refusals, and the ownership rules.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn deleted() -> Play {
 }
 
 #[test]
-fn a_lock_is_refused_by_404_then_own_ticket_then_sold_or_locked_then_price_then_wait() {
+fn lock_is_refused_by_404_then_own_ticket_then_sold_or_locked_then_price_then_wait() {
     assert_eq!(deleted().at(mins(3), wish(2, SELLER, 50)), Err(Refusal::NotFound));
     assert_eq!(sold().at(mins(4), wish(2, SELLER, 50)), Err(Refusal::OwnTicket));
     assert_eq!(Play::locked().at(mins(4), wish(2, SELLER, 50)), Err(Refusal::OwnTicket));
@@ -51,7 +51,7 @@ fn a_lock_is_refused_by_404_then_own_ticket_then_sold_or_locked_then_price_then_
 }
 
 #[test]
-fn the_price_that_a_buyer_saw_is_the_price_they_pay_or_nothing_is_locked() {
+fn lock_with_an_outdated_price_is_refused() {
     let mut play = Play::new();
     play.at(T0, edit(SELLER, None)).unwrap();
     assert_eq!(play.at(T0, wish(1, BUYER, 2000)), Err(Refusal::PriceChanged));
@@ -71,7 +71,7 @@ fn edit_and_delist_are_refused_by_404_then_403_then_412_then_409() {
 }
 
 #[test]
-fn only_the_buyer_cancels_and_pays() {
+fn cancellation_and_payment_by_other_users_are_refused() {
     let mut play = Play::locked();
     assert_eq!(play.at(mins(1), cancel(1, OTHER)), Err(Refusal::NotOwner));
     let theirs = TicketCommand::SubmitPayment { order: order(1), by: OTHER, charge: charge(1), token: token("a") };
@@ -79,14 +79,14 @@ fn only_the_buyer_cancels_and_pays() {
 }
 
 #[test]
-fn cancelling_what_lapsed_already_is_nothing_to_do() {
+fn cancellation_of_an_expired_order_changes_nothing() {
     let mut play = Play::locked();
     play.at(mins(10), passed(1)).unwrap();
     assert_eq!(play.at(mins(11), cancel(1, BUYER)), Err(Refusal::Stale));
 }
 
 #[test]
-fn an_order_that_holds_no_ticket_any_more_is_told_by_its_own_document() {
+fn commands_about_an_order_without_a_lock_are_refused_as_order_gone() {
     for mut play in [sold(), deleted()] {
         assert_eq!(play.at(mins(5), cancel(1, BUYER)), Err(Refusal::OrderGone));
         assert_eq!(play.at(mins(5), pay(1, 9, "z")), Err(Refusal::OrderGone));
@@ -96,18 +96,18 @@ fn an_order_that_holds_no_ticket_any_more_is_told_by_its_own_document() {
 }
 
 #[test]
-fn a_deleted_ticket_leaves_a_tombstone_with_its_version_and_no_state() {
+fn deleted_ticket_keeps_its_version_and_has_no_status() {
     let play = deleted();
     assert_eq!((play.sale.ticket.status(), play.sale.ticket.version, play.sale.ticket.order()), (None, 3, None));
 }
 
 #[test]
-fn a_fence_over_a_ticket_that_is_gone_tells_that_it_is_gone() {
-    let decision = deleted().at(mins(3), TicketCommand::Fence).expect("a fence is never refused");
+fn fence_of_a_deleted_ticket_reports_the_deletion() {
+    let decision = deleted().at(mins(3), TicketCommand::Fence).expect("a fence is always accepted");
     assert_eq!(names(&decision), ["TicketDeleted"]);
 }
 
-/// A lock by a buyer who saw the ticket at `version`.
+/// A lock command by a buyer who saw the ticket at `version`.
 fn as_seen(n: u128, expected_price: Option<u64>, version: Version) -> TicketCommand {
     let (expected_price, expected_version) = (expected_price.map(price), Some(version));
     TicketCommand::Lock { order: order(n), buyer: BUYER, expected_price, expected_version, replica: ReplicaName::new("a") }
@@ -125,7 +125,7 @@ fn lock_after_title_changed_is_refused_after_price_and_before_wait() {
     assert_eq!(play.at(T0, as_seen(9, Some(2000), 6)), Err(Refusal::PriceChanged));
     assert_eq!(play.at(T0, as_seen(9, Some(1500), 6)), Err(Refusal::TicketChanged));
     assert_eq!(play.at(T0, as_seen(9, None, 0)), Err(Refusal::TicketChanged));
-    assert_eq!(play.at(T0, as_seen(9, None, 8)), Err(Refusal::TicketChanged), "a version that is still to come");
+    assert_eq!(play.at(T0, as_seen(9, None, 8)), Err(Refusal::TicketChanged), "a version that does not exist yet");
     assert_eq!(play.at(T0, as_seen(9, None, 7)), Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(15) }));
     assert_eq!(Play::locked().at(mins(1), as_seen(9, None, 9)), Err(Refusal::TicketLocked));
     assert_eq!(sold().at(mins(4), as_seen(9, None, 9)), Err(Refusal::TicketSold));
@@ -140,7 +140,7 @@ fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
     play.at(T0, TicketCommand::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None }).unwrap();
     play.at(T0, TicketCommand::Fence).unwrap();
     assert_eq!((play.sale.ticket.version, play.sale.ticket.details_version), (4, 0));
-    play.at(T0, as_seen(2, None, seen)).expect("the title is as the buyer saw it");
+    play.at(T0, as_seen(2, None, seen)).expect("the title is the one that the buyer saw");
 }
 
 #[test]
@@ -150,5 +150,5 @@ fn title_changed_back_counts_as_changed() {
     play.at(T0, edit(SELLER, None)).unwrap();
     play.at(T0, TicketCommand::Edit { by: SELLER, title: first, price: price(2000), if_match: None }).unwrap();
     assert_eq!(play.at(T0, as_seen(1, None, 0)), Err(Refusal::TicketChanged));
-    play.at(T0, as_seen(1, None, 2)).expect("the present version");
+    play.at(T0, as_seen(1, None, 2)).expect("the present version is accepted");
 }

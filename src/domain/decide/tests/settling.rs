@@ -1,4 +1,4 @@
-//! From the claim on: the sale, or the way back.
+//! The states after the claim: the sale, or the reversal.
 
 use super::*;
 
@@ -24,13 +24,13 @@ fn one_decision_completes_charge_and_order_and_sells_the_ticket() {
 }
 
 #[test]
-fn without_a_claim_nothing_is_sold() {
+fn capture_without_a_claim_sells_nothing() {
     assert_eq!(Play::authorizing().at(mins(2), captured()), Err(Refusal::Stale));
     assert_eq!(Play::waiting_for_buyer().at(mins(3), captured()), Err(Refusal::Stale));
 }
 
 #[test]
-fn a_capture_that_will_never_come_gives_the_claim_back_while_the_lock_holds() {
+fn failed_capture_during_the_lock_ends_the_claim() {
     let mut play = Play::capturing_since(mins(2));
     play.at(mins(3), capture_failed()).unwrap();
     assert_eq!(play.order(1).settling, None);
@@ -39,7 +39,7 @@ fn a_capture_that_will_never_come_gives_the_claim_back_while_the_lock_holds() {
 }
 
 #[test]
-fn a_capture_that_will_never_come_ends_a_lock_that_only_waited_for_it() {
+fn failed_capture_after_unlocks_at_ends_the_lock() {
     let mut play = Play::capturing_since(mins(14));
     let decision = play.at(mins(15), capture_failed()).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
@@ -47,7 +47,7 @@ fn a_capture_that_will_never_come_ends_a_lock_that_only_waited_for_it() {
 }
 
 #[test]
-fn lost_money_that_was_not_captured_ends_failed_with_lock_lost() {
+fn voided_charge_of_a_lost_lock_fails_with_lock_lost() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(15), passed(1)).unwrap();
     let decision = play.reversed(charge(1), None, mins(16)).unwrap();
@@ -58,7 +58,7 @@ fn lost_money_that_was_not_captured_ends_failed_with_lock_lost() {
 }
 
 #[test]
-fn lost_money_that_was_captured_ends_failed_with_its_refund() {
+fn captured_charge_of_a_lost_lock_fails_with_its_refund() {
     let mut play = Play::capturing_since(mins(14));
     play.at(mins(16), passed(1)).unwrap();
     let refund = RefundId::new("re_1");
@@ -73,16 +73,16 @@ fn lost_money_that_was_captured_ends_failed_with_its_refund() {
 }
 
 #[test]
-fn a_way_back_ends_once() {
+fn reversal_is_recorded_once() {
     let mut play = Play::waiting_for_buyer();
-    assert_eq!(play.reversed(charge(1), None, mins(3)), Err(Refusal::Stale), "it is not on its way back");
+    assert_eq!(play.reversed(charge(1), None, mins(3)), Err(Refusal::Stale), "the charge is not Reversing");
     play.at(mins(3), cancel(1, BUYER)).unwrap();
     play.reversed(charge(1), None, mins(4)).unwrap();
     assert_eq!(play.reversed(charge(1), None, mins(5)), Err(Refusal::Stale));
 }
 
 #[test]
-fn the_way_back_goes_on_while_somebody_else_holds_the_ticket() {
+fn reversal_is_recorded_while_another_order_holds_the_ticket() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(15), passed(1)).unwrap();
     play.at(mins(16), lock(2, OTHER)).unwrap();
@@ -91,7 +91,7 @@ fn the_way_back_goes_on_while_somebody_else_holds_the_ticket() {
 }
 
 #[test]
-fn answers_about_a_lost_charge_change_nothing() {
+fn processor_answers_about_a_reversing_charge_change_nothing() {
     let mut play = Play::authorizing();
     play.at(mins(15), passed(1)).unwrap();
     let action = TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) };
@@ -101,7 +101,7 @@ fn answers_about_a_lost_charge_change_nothing() {
 }
 
 #[test]
-fn a_charge_that_no_lock_knows_can_be_sent_back_once() {
+fn charge_without_a_lock_can_be_abandoned_once() {
     let play = Play::authorizing();
     let decision = abandon_charge(play.charge(charge(1)), ChargeFailure::lock_lost(), mins(2)).unwrap();
     let [abandoned] = decision.charges.as_slice() else { panic!("one charge, not {decision:?}") };
@@ -110,10 +110,14 @@ fn a_charge_that_no_lock_knows_can_be_sent_back_once() {
 }
 
 #[test]
-fn a_refund_that_comes_later_is_recorded_and_told_of_once() {
+fn later_refund_is_recorded_and_reported_once() {
     let mut play = Play::waiting_for_buyer();
     play.at(mins(3), cancel(1, BUYER)).unwrap();
-    assert_eq!(refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(4)), Err(Refusal::Stale), "it has not failed yet");
+    assert_eq!(
+        refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(4)),
+        Err(Refusal::Stale),
+        "the charge has not Failed yet"
+    );
     play.reversed(charge(1), None, mins(4)).unwrap();
     let first = refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(5)).unwrap();
     assert_eq!(names(&first), ["ChargeRefunded"]);

@@ -1,10 +1,10 @@
-//! Random walks: any command, in any state, at any time, also when the clock jumps back a little.
+//! Random walks: any command, in any state, at any time, also when the clock steps back a little.
 
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::*;
 
-/// A command in small numbers, so that a walk meets its own orders and charges again and again.
+/// A command with small numbers, so that a walk often uses the orders and charges that it made before.
 #[derive(Debug, Clone)]
 enum Step {
     Edit { by: UserId, named: bool, minor: u64, if_match: Option<Version> },
@@ -25,7 +25,7 @@ fn user() -> impl Strategy<Value = UserId> {
 
 fn step() -> impl Strategy<Value = Step> {
     let minor = || prop_oneof![Just(2000u64), Just(1500)];
-    // Counted back from the newest.
+    // The number counts back from the newest order or charge.
     let order = || prop_oneof![6 => Just(0u128), 1 => 1..4u128];
     let charge = || prop_oneof![6 => Just(0u128), 1 => 1..4u128];
     prop_oneof![
@@ -44,7 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// How far the clock moves, in milliseconds: mostly on, sometimes a little back, as between two replicas.
+/// The change of the clock in milliseconds: mostly forward, sometimes a little back, as between two replicas.
 fn tick() -> impl Strategy<Value = i64> {
     prop_oneof![3 => -2_000..2_000i64, 4 => 0..240_000i64, 1 => 0..1_200_000i64]
 }
@@ -67,12 +67,12 @@ fn answer(charge: ChargeId, which: u8) -> TicketCommand {
 }
 
 #[derive(Debug, Default)]
-struct Made {
+struct Counters {
     orders: u128,
     charges: u128,
 }
 
-impl Made {
+impl Counters {
     fn command(&self, step: Step) -> Option<TicketCommand> {
         let nth_order = |back: u128| order(self.orders.saturating_sub(back));
         let nth_charge = |back: u128| charge(self.charges.saturating_sub(back));
@@ -105,8 +105,8 @@ impl Made {
     }
 }
 
-/// One command; the checks that hold after any step are in [`Play::at`].
-fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
+/// Executes one command. [`Play::at`] has the checks that hold after each step.
+fn take(play: &mut Play, made: &mut Counters, step: Step, now: Timestamp) {
     if let Step::Reversed { charge: back, refund } = step {
         let id = charge(made.charges.saturating_sub(back));
         if play.world.charges.iter().any(|charge| charge.id == id) {
@@ -120,7 +120,8 @@ fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
     if let TicketCommand::Lock { order, .. } = &command
         && known(*order)
     {
-        // Over a free ticket the rules allow it; the order's own version 0 then finds the old one in the store.
+        // The rules allow this if the ticket is available. In the store, the commit then fails because an order with this
+        // id exists.
         if let Ok(decision) = decide(&play.sale, &command, &play.policy, now) {
             assert_eq!(decision.order.map(|order| order.version), Some(0));
         }
@@ -133,16 +134,17 @@ fn take(play: &mut Play, made: &mut Made, step: Step, now: Timestamp) {
             made.orders += u128::from(matches!(command, TicketCommand::Lock { .. }));
             made.charges += u128::from(matches!(command, TicketCommand::SubmitPayment { .. }));
             assert!(decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1));
-            every_buyer_gets_the_title_they_saw(play, &command);
+            assert_locked_title_was_seen(play, &command);
             let repeatable = matches!(command, TicketCommand::Edit { if_match: None, .. });
             let again = decide(&play.sale, &command, &play.policy, now);
-            assert!(repeatable || again.is_err(), "{command:?} worked twice: {again:?}");
+            assert!(repeatable || again.is_err(), "{command:?} was accepted twice: {again:?}");
         }
     }
 }
 
-/// Compares a lock that was granted with the title at the version that its buyer named, by the events up to it.
-fn every_buyer_gets_the_title_they_saw(play: &Play, command: &TicketCommand) {
+/// Checks that the title of a granted lock is the title at the version that the buyer named, according to the events so
+/// far.
+fn assert_locked_title_was_seen(play: &Play, command: &TicketCommand) {
     let TicketCommand::Lock { expected_version: Some(seen), .. } = command else { return };
     let title = |version: Version| {
         play.events.iter().find_map(|event| match event {
@@ -153,34 +155,36 @@ fn every_buyer_gets_the_title_they_saw(play: &Play, command: &TicketCommand) {
     assert_eq!(title(*seen), Some(&play.sale.ticket.title), "locked by version {seen}");
 }
 
-/// Whatever happened, time alone frees the ticket: at most two deadlines, and every charge that ran is on its way back.
-fn run_out(play: &mut Play, mut now: Timestamp) {
+/// Checks that the passing of time alone frees the ticket: after at most two deadlines, and with every started charge Final
+/// or Reversing.
+fn expire_all(play: &mut Play, mut now: Timestamp) {
     for _ in 0..2 {
         let Some(deadline) = play.sale.deadline(&play.policy) else { break };
         now = now.max(deadline.at);
-        play.at(now, TicketCommand::DeadlinePassed { order: deadline.order }).expect("a deadline that is due has an effect");
+        play.at(now, TicketCommand::DeadlinePassed { order: deadline.order }).expect("a due deadline has an effect");
     }
     assert!(play.sale.ticket.lock().is_none(), "still locked: {:?}", play.sale);
     for charge in &play.world.charges {
-        assert!(matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. }), "left alone: {charge:?}");
+        assert!(matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. }), "neither Final nor Reversing: {charge:?}");
     }
 }
 
-/// The same walks every time; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` take others, and more.
+/// Returns a fixed seed, so that each run has the same walks. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` set another seed and
+/// more cases.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     let rng_seed = if default.rng_seed == RngSeed::Random { RngSeed::Fixed(20_000) } else { default.rng_seed };
     ProptestConfig { cases: default.cases.max(WALKS), rng_seed, failure_persistence: None, ..default }
 }
 
-/// About a second of them.
+/// The number of walks; they take about a second.
 const WALKS: u32 = 600;
 
 proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn no_walk_breaks_an_invariant(
+    fn random_walk_keeps_all_invariants(
         steps in proptest::collection::vec((step(), tick()), 1..60),
         early_release in any::<bool>(),
         window in 1..=15i64,
@@ -192,22 +196,23 @@ proptest! {
             settle_grace: Millis::from_secs(grace),
             ..Policy::default()
         };
-        let (mut play, mut made, mut now) = (Play::under(policy), Made::default(), T0);
+        let (mut play, mut made, mut now) = (Play::under(policy), Counters::default(), T0);
         for (step, tick) in steps {
             now = now + Millis(tick);
             take(&mut play, &mut made, step, now);
         }
-        run_out(&mut play, now);
+        expire_all(&mut play, now);
     }
 
-    /// What a stale copy decides either fails at a version in the store, or is what the newest copy would have decided.
+    /// A decision based on a stale copy either fails at a version in the store or equals the decision based on the newest
+    /// copy.
     #[test]
-    fn a_stale_copy_never_gets_past_the_versions_with_another_decision(
+    fn decision_on_a_stale_copy_fails_or_equals_the_current_decision(
         steps in proptest::collection::vec((step(), tick()), 2..30),
         last in step(),
         seen in 0..30usize,
     ) {
-        let (mut play, mut made, mut now) = (Play::new(), Made::default(), T0);
+        let (mut play, mut made, mut now) = (Play::new(), Counters::default(), T0);
         let mut history = vec![play.sale.clone()];
         for (step, tick) in steps {
             now = now + Millis(tick);

@@ -1,4 +1,4 @@
-//! What every ledger must do, alone, at once, and after a restart.
+//! Tests that each ledger passes: alone, with concurrent calls, and after a restart.
 
 use std::sync::{
     Arc,
@@ -9,7 +9,7 @@ use tokio::sync::Barrier;
 
 use super::*;
 
-/// What every ledger must do.
+/// Checks the contract of the trait `Ledger`.
 async fn ledger_contract(ledger: &dyn Ledger) {
     let opened = SandboxPayment::of(&charge(1));
     assert_eq!(ledger.find(&opened.id).await, Ok(None));
@@ -17,11 +17,11 @@ async fn ledger_contract(ledger: &dyn Ledger) {
     assert_eq!(ledger.open(opened.clone()).await, Ok(opened.clone()));
     let next = SandboxPayment { version: 1, stage: Stage::Authorized, ..opened.clone() };
     assert_eq!(ledger.replace(next.clone()).await, Ok(true));
-    assert_eq!(ledger.replace(next.clone()).await, Ok(false), "it is there already");
-    assert_eq!(ledger.open(opened).await, Ok(next.clone()), "opening it again finds how it stands");
+    assert_eq!(ledger.replace(next.clone()).await, Ok(false), "the version is stored already");
+    assert_eq!(ledger.open(opened).await, Ok(next.clone()), "opening it again returns the stored state");
     assert_eq!(ledger.find(&next.id).await, Ok(Some(next.clone())));
-    let other = ledger.open(SandboxPayment::of(&charge(2))).await.expect("opened");
-    let mut all = ledger.all().await.expect("read");
+    let other = ledger.open(SandboxPayment::of(&charge(2))).await.expect("the payment opens");
+    let mut all = ledger.all().await.expect("the ledger can be read");
     all.sort_by_key(|payment| payment.charge);
     assert_eq!(all, [next.clone(), other]);
     let stages = [
@@ -33,11 +33,11 @@ async fn ledger_contract(ledger: &dyn Ledger) {
     for stage in stages {
         last = SandboxPayment { stage, version: last.version + 1, ..last };
         assert_eq!(ledger.replace(last.clone()).await, Ok(true));
-        assert_eq!(ledger.find(&last.id).await, Ok(Some(last.clone())), "every field is kept");
+        assert_eq!(ledger.find(&last.id).await, Ok(Some(last.clone())), "every field is stored");
     }
 }
 
-/// A folder that is removed in the end.
+/// A folder that is removed at the end of the test.
 struct Folder(std::path::PathBuf);
 
 impl Folder {
@@ -59,30 +59,30 @@ impl Drop for Folder {
 }
 
 #[tokio::test]
-async fn the_ledger_in_memory_keeps_the_contract() {
+async fn ledger_in_memory_keeps_the_contract() {
     ledger_contract(&MemoryLedger::default()).await;
 }
 
 #[tokio::test]
-async fn the_ledger_in_a_file_keeps_the_contract() {
+async fn ledger_in_a_file_keeps_the_contract() {
     let folder = Folder::new();
     ledger_contract(&*folder.ledger()).await;
 }
 
-/// On the replica set that `MONGODB_URI` names.
+/// Uses the replica set that `MONGODB_URI` names.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ledger_in_mongodb_keeps_the_contract_and_settles_races() {
+async fn ledger_in_mongodb_keeps_the_contract_and_settles_races() {
     let uri = std::env::var("MONGODB_URI").expect("MONGODB_URI names a replica set; scripts/with-mongod starts one");
-    let client = mongodb::Client::with_uri_str(uri).await.expect("a client");
+    let client = mongodb::Client::with_uri_str(uri).await.expect("the address is valid");
     let database = client.database(&format!("gittix_sandbox_{}", Uuid::now_v7().simple()));
     ledger_contract(&MongoLedger::new(&database)).await;
-    database.drop().await.expect("emptied");
+    database.drop().await.expect("the database is emptied");
     race(Arc::new(MongoLedger::new(&database)), 20).await;
-    database.drop().await.expect("dropped");
+    database.drop().await.expect("the database is dropped");
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_restart() {
+async fn acknowledged_writes_are_stored_after_a_restart() {
     let folder = Folder::new();
     let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
     payment.authorize("pm_card_visa").await.expect("authorized");
@@ -92,25 +92,25 @@ async fn what_was_answered_is_there_after_a_restart() {
 
     let reopened = Opened { sandbox: Sandbox::new(folder.ledger(), [7; 32]), charge, id };
     assert_eq!((reopened.fetch().await, reopened.money().await), (PaymentState::Captured, (AMOUNT, 0)));
-    assert_eq!(reopened.capture().await, Ok(()), "the step that was interrupted is simply done again");
+    assert_eq!(reopened.capture().await, Ok(()), "the interrupted step is repeated");
     assert!(matches!(reopened.reverse().await, Ok(Reversal::Refunded { .. })));
     assert_eq!(reopened.money().await, (AMOUNT, AMOUNT));
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_though_the_process_never_closed_the_file() {
+async fn acknowledged_writes_are_stored_without_closing_the_file() {
     let (folder, copy) = (Folder::new(), Folder::new());
     let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
     payment.authorize("pm_card_visa").await.expect("authorized");
     payment.capture().await.expect("captured");
-    // The file as a crash at this moment would leave it.
-    std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE)).expect("copied");
+    // The copy has the content that the file would have after a crash at this time.
+    std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE)).expect("the file is copied");
     let survivor = Opened { sandbox: Sandbox::new(copy.ledger(), [7; 32]), charge: payment.charge.clone(), id: payment.id.clone() };
     assert_eq!((survivor.fetch().await, survivor.money().await), (PaymentState::Captured, (AMOUNT, 0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn capture_and_reverse_at_once_end_in_exactly_one() {
+async fn concurrent_capture_and_reversal_have_one_result() {
     race(Arc::<MemoryLedger>::default(), 200).await;
     let folder = Folder::new();
     race(folder.ledger(), 40).await;
@@ -133,13 +133,13 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
         let mut reversals = Vec::new();
         let mut captures = 0;
         for task in tasks {
-            match task.await.expect("no panic") {
+            match task.await.expect("the task does not panic") {
                 Ok(reversal) => reversals.push(reversal.expect("reversed")),
                 Err(captured) => captures += u32::from(captured.is_ok()),
             }
         }
         let entries = sandbox.entries().await.expect("read");
-        let entry = entries.iter().find(|entry| entry.order == charge.order).expect("its entry");
+        let entry = entries.iter().find(|entry| entry.order == charge.order).expect("the charge has an entry");
         assert_eq!(reversals[0], reversals[1]);
         match &reversals[0] {
             Reversal::Voided => assert_eq!((captures, entry.captured, entry.refunded), (0, 0, 0)),
@@ -148,7 +148,8 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
     }
 }
 
-/// Lets two calls read the same state before either writes; without the guard, a write does not ask for the version.
+/// A ledger that lets two calls read the same state before either writes. Without the guard, a write does not check the
+/// version.
 #[derive(Debug)]
 struct Interleaved {
     inner: MemoryLedger,
@@ -172,7 +173,7 @@ impl Ledger for Interleaved {
     }
 
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
-        let known = self.inner.find(&payment.id).await?.expect("opened before");
+        let known = self.inner.find(&payment.id).await?.expect("the payment was opened before");
         let version = if self.guarded { payment.version } else { known.version + 1 };
         self.inner.replace(SandboxPayment { version, ..payment }).await
     }
@@ -182,7 +183,7 @@ impl Ledger for Interleaved {
     }
 }
 
-/// What a capture and a reversal answer that both saw the payment Authorized.
+/// Returns the answers of a capture and a reversal that both read the payment as Authorized.
 async fn interleaved(guarded: bool) -> (Result<(), ProcessorError>, Reversal) {
     let ledger = Arc::new(Interleaved { inner: MemoryLedger::default(), armed: AtomicU32::new(0), both_read: Barrier::new(2), guarded });
     let payment = Opened::new(Sandbox::new(Arc::<Interleaved>::clone(&ledger), [7; 32])).await;
@@ -193,12 +194,12 @@ async fn interleaved(guarded: bool) -> (Result<(), ProcessorError>, Reversal) {
 }
 
 #[tokio::test]
-async fn of_two_that_saw_the_same_state_one_sees_what_the_other_did() {
+async fn capture_and_reversal_of_the_same_state_are_serialized() {
     let (captured, reversed) = interleaved(true).await;
     assert!(captured.is_ok() == matches!(reversed, Reversal::Refunded { .. }), "{captured:?} {reversed:?}");
 }
 
 #[tokio::test]
-async fn control_without_the_guard_money_is_captured_and_called_voided() {
+async fn control_without_the_version_guard_captured_money_is_reported_as_voided() {
     assert_eq!(interleaved(false).await, (Ok(()), Reversal::Voided));
 }

@@ -1,4 +1,4 @@
-//! The processor as a whole: what each call does, in any order of calls.
+//! Tests of the sandbox as a processor: the result of each call, in any order of calls.
 
 mod ledgers;
 
@@ -42,7 +42,7 @@ fn in_memory() -> Sandbox {
     Sandbox::new(Arc::<MemoryLedger>::default(), [7; 32])
 }
 
-/// An opened payment, and calls on it without repeating its names.
+/// An opened payment, with methods for the calls on it.
 struct Opened {
     sandbox: Sandbox,
     charge: Charge,
@@ -55,7 +55,7 @@ impl Opened {
     }
 
     async fn of(sandbox: Sandbox, charge: Charge) -> Self {
-        let id = sandbox.open(&charge).await.expect("opened");
+        let id = sandbox.open(&charge).await.expect("the payment opens");
         Self { sandbox, charge, id }
     }
 
@@ -76,10 +76,10 @@ impl Opened {
     }
 
     async fn fetch(&self) -> PaymentState {
-        self.sandbox.fetch(&self.charge, &self.id).await.expect("fetched")
+        self.sandbox.fetch(&self.charge, &self.id).await.expect("the payment can be fetched")
     }
 
-    /// Captured and refunded, in minor units.
+    /// Returns the captured and the refunded amount, in minor units.
     async fn money(&self) -> (u64, u64) {
         let entries = self.sandbox.entries().await.expect("read");
         assert_eq!(entries.len(), 1);
@@ -96,7 +96,7 @@ fn is_unknown<T>(result: &Result<T, ProcessorError>) -> bool {
 }
 
 #[tokio::test]
-async fn a_payment_is_authorized_and_captured_once_however_often_it_is_asked() {
+async fn repeated_calls_authorize_and_capture_once() {
     let payment = Opened::new(in_memory()).await;
     assert_eq!(payment.fetch().await, PaymentState::Open { declined: None });
     for _ in 0..2 {
@@ -108,12 +108,12 @@ async fn a_payment_is_authorized_and_captured_once_however_often_it_is_asked() {
         assert_eq!(payment.capture().await, Ok(()));
         assert_eq!(payment.money().await, (AMOUNT, 0));
     }
-    assert_eq!(payment.authorize("pm_card_visa").await, Ok(Authorization::Authorized), "a retry that comes late");
+    assert_eq!(payment.authorize("pm_card_visa").await, Ok(Authorization::Authorized), "a late retry");
     assert_eq!(payment.fetch().await, PaymentState::Captured);
 }
 
 #[tokio::test]
-async fn a_declined_payment_may_be_tried_again() {
+async fn declined_payment_can_be_authorized_again() {
     let payment = Opened::new(in_memory()).await;
     let declined = payment.authorize("tok_chargeDeclinedInsufficientFunds").await;
     assert!(matches!(&declined, Ok(Authorization::Declined { failure }) if failure.code == "insufficient_funds"), "{declined:?}");
@@ -137,7 +137,7 @@ async fn three_d_secure_waits_for_the_buyer() {
 }
 
 #[tokio::test]
-async fn three_d_secure_may_take_longer_or_end_in_a_decline() {
+async fn three_d_secure_may_need_two_calls_or_end_in_a_decline() {
     let payment = Opened::new(in_memory()).await;
     assert!(is_refused(&payment.resume().await), "nothing was attempted");
     assert!(matches!(payment.authorize("tok_gittix_action_twice").await, Ok(Authorization::ActionRequired { .. })));
@@ -149,7 +149,7 @@ async fn three_d_secure_may_take_longer_or_end_in_a_decline() {
 }
 
 #[tokio::test]
-async fn what_was_not_captured_is_voided_for_ever() {
+async fn reversal_of_an_uncaptured_payment_voids_it_for_good() {
     for attempt in [None, Some("pm_card_chargeDeclined"), Some("pm_card_authenticationRequired"), Some("pm_card_visa")] {
         let payment = Opened::new(in_memory()).await;
         if let Some(attempt) = attempt {
@@ -166,7 +166,7 @@ async fn what_was_not_captured_is_voided_for_ever() {
 }
 
 #[tokio::test]
-async fn what_was_captured_is_refunded_once() {
+async fn captured_payment_is_refunded_once() {
     let payment = Opened::new(in_memory()).await;
     payment.authorize("pm_card_visa").await.expect("authorized");
     payment.capture().await.expect("captured");
@@ -175,7 +175,7 @@ async fn what_was_captured_is_refunded_once() {
     assert!(refund.as_str().starts_with("re_"));
     assert_eq!(payment.reverse().await.as_ref(), Ok(&first));
     assert_eq!(payment.money().await, (AMOUNT, AMOUNT));
-    assert!(is_refused(&payment.capture().await), "the money is not taken again");
+    assert!(is_refused(&payment.capture().await), "the money is not captured again");
     assert_eq!(payment.money().await, (AMOUNT, AMOUNT));
 }
 
@@ -186,19 +186,19 @@ async fn unknown_tokens_payments_and_charges_change_nothing() {
     assert_eq!(payment.sandbox.token_exists(&token("pm_card_visa")).await, Ok(true));
     assert_eq!(payment.authorize("pm_card_nope").await, Ok(Authorization::InvalidToken));
     assert!(is_refused(&payment.sandbox.fetch(&charge(1), &PaymentId::new("pi_nope")).await));
-    assert!(is_refused(&payment.sandbox.reverse(&charge(2), &payment.id).await), "somebody else's");
+    assert!(is_refused(&payment.sandbox.reverse(&charge(2), &payment.id).await), "the payment of another charge");
     let dearer = Charge { amount: Money::MAX, ..charge(1) };
     assert!(is_refused(&payment.sandbox.open(&dearer).await), "one charge has one amount");
     assert_eq!(payment.fetch().await, PaymentState::Open { declined: None });
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_of_our_own_bring_faults() {
+async fn own_tokens_cause_faults() {
     let payment = Opened::new(in_memory()).await;
     assert!(is_unknown(&payment.authorize("tok_gittix_error").await));
-    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "nothing was done");
+    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "the attempt was not made");
     assert!(is_unknown(&payment.authorize("tok_gittix_lost_answer").await));
-    assert_eq!(payment.fetch().await, PaymentState::Authorized, "it was done");
+    assert_eq!(payment.fetch().await, PaymentState::Authorized, "the attempt was made");
     assert_eq!(payment.authorize("tok_gittix_lost_answer").await, Ok(Authorization::Authorized));
 
     let payment = Opened::new(in_memory()).await;
@@ -224,7 +224,7 @@ async fn tokens_of_our_own_bring_faults() {
 }
 
 #[tokio::test]
-async fn digests_and_secrets_hang_on_the_key_and_show_no_token() {
+async fn digests_and_secrets_depend_on_the_key_and_do_not_contain_the_token() {
     let (one, other) = (in_memory(), Sandbox::new(Arc::<MemoryLedger>::default(), [8; 32]));
     let visa = token("pm_card_visa");
     assert_eq!(one.digest(&visa), one.digest(&visa));
@@ -268,7 +268,7 @@ fn some_call() -> impl Strategy<Value = Call> {
 
 proptest! {
     #[test]
-    fn money_is_kept_whole_or_not_at_all_whatever_is_asked_in_whatever_order(calls in vec(some_call(), 0..30)) {
+    fn calls_in_any_order_keep_the_whole_amount_or_nothing(calls in vec(some_call(), 0..30)) {
         Runtime::new().expect("a runtime").block_on(async {
             let ledger: Arc<MemoryLedger> = Arc::default();
             let mut payment = Opened::new(Sandbox::new(Arc::<MemoryLedger>::clone(&ledger), [7; 32])).await;
@@ -279,15 +279,15 @@ proptest! {
                     Call::Resume => drop(payment.resume().await),
                     Call::Capture => captured |= payment.capture().await.is_ok(),
                     Call::Reverse => {
-                        let now = payment.reverse().await.expect("nothing is in its way");
-                        assert_eq!(reversed.get_or_insert_with(|| now.clone()), &now, "the same answer every time");
+                        let now = payment.reverse().await.expect("a reversal always succeeds");
+                        assert_eq!(reversed.get_or_insert_with(|| now.clone()), &now, "each reversal returns the same answer");
                     }
                     Call::Restart => payment.sandbox = Sandbox::new(Arc::<MemoryLedger>::clone(&ledger), [7; 32]),
                 }
                 let (taken, returned) = payment.money().await;
                 assert!(taken == 0 || taken == AMOUNT, "{taken}");
                 assert!(returned == 0 || returned == taken, "{returned} of {taken}");
-                assert!(!captured || taken == AMOUNT, "what was captured was taken");
+                assert!(!captured || taken == AMOUNT, "an acknowledged capture is in the ledger");
                 match &reversed {
                     Some(Reversal::Voided) => assert_eq!(taken, 0),
                     Some(Reversal::Refunded { .. }) => assert_eq!(returned, AMOUNT),
@@ -300,18 +300,18 @@ proptest! {
 
 #[cfg(feature = "failpoints")]
 #[tokio::test]
-async fn failpoints_stand_before_and_after_each_step() {
+async fn failpoints_exist_before_and_after_each_step() {
     let scenario = fail::FailScenario::setup();
-    // Failpoints are the whole process's: of all payments in other tests, only this one fails.
+    // Failpoints apply to the whole process. The payment id limits this one to the payment of this test.
     let payment = Opened::of(in_memory(), charge(777)).await;
     let arm = |point: &str| fail::cfg(point, &format!("return({})", payment.id)).expect("a failpoint");
     arm("sandbox::before_authorize");
     assert!(is_unknown(&payment.authorize("pm_card_visa").await));
-    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "before: nothing was done");
+    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "before: the attempt was not made");
     fail::remove("sandbox::before_authorize");
     arm("sandbox::after_authorize");
     assert!(is_unknown(&payment.authorize("pm_card_visa").await));
-    assert_eq!(payment.fetch().await, PaymentState::Authorized, "after: it was done");
+    assert_eq!(payment.fetch().await, PaymentState::Authorized, "after: the attempt was made");
     arm("sandbox::before_capture");
     assert!(is_unknown(&payment.capture().await));
     assert_eq!(payment.money().await, (0, 0));

@@ -1,4 +1,4 @@
-//! Authorizing, waiting for the buyer, capturing: what each answer is taken for.
+//! Authorizing, waiting for the buyer's action and capturing: the meaning of each answer.
 
 use super::*;
 use crate::payments::ClientSecret;
@@ -17,63 +17,63 @@ fn secret() -> ClientSecret {
 }
 
 #[tokio::test]
-async fn a_payment_method_is_confirmed_and_the_money_held() {
+async fn confirmed_payment_method_is_authorized() {
     let (answer, script) = authorize("pm_card_visa", vec![ok(intent("requires_capture"))]).await;
     assert_eq!(answer, Ok(Authorization::Authorized));
-    let asked = &script.asked()[0];
-    assert_eq!(asked.line, "POST /v1/payment_intents/pi_1/confirm");
-    assert_eq!(asked.form["payment_method"], "pm_card_visa");
-    assert!(asked.key().starts_with(&format!("{}:authorize:", charge().id)), "{}", asked.key());
+    let received = &script.received()[0];
+    assert_eq!(received.line, "POST /v1/payment_intents/pi_1/confirm");
+    assert_eq!(received.form["payment_method"], "pm_card_visa");
+    assert!(received.key().starts_with(&format!("{}:authorize:", charge().id)), "{}", received.key());
 }
 
 #[tokio::test]
-async fn stripes_own_script_is_named_where_the_pages_have_it() {
+async fn stripe_script_is_named_if_the_pages_contain_it() {
     for has_element in [false, true] {
         let (mut stripe, script) = stripe(vec![ok(intent("requires_action"))]).await;
         stripe.has_element = has_element;
-        stripe.authorize(&charge(), &payment(), &token("pm_card_visa")).await.expect("an answer");
-        assert_eq!(script.asked()[0].form.contains_key("use_stripe_sdk"), has_element);
+        stripe.authorize(&charge(), &payment(), &token("pm_card_visa")).await.expect("the attempt is answered");
+        assert_eq!(script.received()[0].form.contains_key("use_stripe_sdk"), has_element);
     }
 }
 
 #[tokio::test]
-async fn a_token_becomes_a_payment_method_of_its_own() {
+async fn token_is_sent_as_payment_method_data() {
     let (answer, script) = authorize("tok_visa", vec![ok(intent("requires_capture"))]).await;
     assert_eq!(answer, Ok(Authorization::Authorized));
-    let form = &script.asked()[0].form;
+    let form = &script.received()[0].form;
     assert_eq!((form["payment_method_data[type]"].as_str(), form["payment_method_data[card][token]"].as_str()), ("card", "tok_visa"));
 }
 
 #[tokio::test]
-async fn another_token_is_another_attempt_and_the_same_one_is_not() {
+async fn another_token_has_another_key_and_the_same_token_the_same_key() {
     let mut keys = Vec::new();
     for with in ["pm_card_visa", "pm_card_visa", "pm_card_mastercard"] {
         let (_, script) = authorize(with, vec![ok(intent("requires_capture"))]).await;
-        keys.push(script.asked()[0].key().to_owned());
-        assert!(!keys[0].contains("visa"), "a key is no place for a token");
+        keys.push(script.received()[0].key().to_owned());
+        assert!(!keys[0].contains("visa"), "a key must not contain a token");
     }
     assert_eq!(keys[0], keys[1]);
     assert_ne!(keys[0], keys[2]);
 }
 
 #[tokio::test]
-async fn a_decline_is_the_issuers_word() {
+async fn decline_has_the_issuers_code_and_message() {
     let (answer, _) = authorize("pm_card_visa", vec![error(402, declined("insufficient_funds"))]).await;
     let failure = ChargeFailure::new("insufficient_funds", "Your card was declined.");
     assert_eq!(answer, Ok(Authorization::Declined { failure: failure.clone() }));
     let late = intent_with(json!({ "last_payment_error": declined("insufficient_funds") }));
     let (answer, _) = authorize("pm_card_visa", vec![unexpected_state(), ok(late)]).await;
-    assert_eq!(answer, Ok(Authorization::Declined { failure }), "also when it is only seen afterwards");
+    assert_eq!(answer, Ok(Authorization::Declined { failure }), "also when the decline is read from the payment");
 }
 
 #[tokio::test]
-async fn a_bank_that_asks_gets_its_secret_to_the_buyer() {
+async fn required_action_returns_the_client_secret() {
     let (answer, _) = authorize("pm_card_visa", vec![ok(intent("requires_action"))]).await;
     assert_eq!(answer, Ok(Authorization::ActionRequired { client_secret: secret() }));
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_there_is_no_attempt() {
+async fn missing_token_is_reported_as_invalid() {
     for (with, param, code) in [
         ("pm_card_nobody", "payment_method", "resource_missing"),
         ("tok_nobody", "payment_method_data[card][token]", "resource_missing"),
@@ -85,18 +85,18 @@ async fn a_token_that_is_not_there_is_no_attempt() {
     }
     let no = error(400, json!({ "type": "invalid_request_error", "code": "token_already_used" }));
     let (answer, _) = authorize("tok_used", vec![no, ok(intent("requires_capture"))]).await;
-    assert_eq!(answer, Ok(Authorization::Authorized), "used up by this very payment, whose answer got lost");
+    assert_eq!(answer, Ok(Authorization::Authorized), "the token was used by this payment, whose answer was lost");
 }
 
 #[tokio::test]
-async fn an_attempt_whose_answer_got_lost_is_found_done() {
+async fn attempt_with_a_lost_answer_is_found_authorized() {
     let (answer, script) = authorize("pm_card_visa", vec![Reply::Lost, unexpected_state(), ok(intent("requires_capture"))]).await;
     assert_eq!(answer, Ok(Authorization::Authorized));
     assert_eq!(script.lines()[2], "GET /v1/payment_intents/pi_1");
 }
 
 #[tokio::test]
-async fn what_stripe_failed_at_is_looked_at_and_asked_for_in_two_steps_under_other_keys() {
+async fn attempt_after_a_server_error_is_repeated_in_two_steps_with_other_keys() {
     let replies = vec![
         error(500, json!({ "type": "api_error" })),
         ok(intent("requires_payment_method")),
@@ -112,17 +112,17 @@ async fn what_stripe_failed_at_is_looked_at_and_asked_for_in_two_steps_under_oth
         "POST /v1/payment_intents/pi_1/confirm",
     ];
     assert_eq!(script.lines(), expected);
-    let asked = script.asked();
-    assert_eq!(asked[2].form["payment_method"], "pm_card_visa");
-    assert!(asked[3].form.is_empty() && asked[0].key() != asked[3].key());
-    // What it did all the same is not asked for again.
+    let received = script.received();
+    assert_eq!(received[2].form["payment_method"], "pm_card_visa");
+    assert!(received[3].form.is_empty() && received[0].key() != received[3].key());
+    // If the step was executed nevertheless, it is not requested again.
     let (answer, script) = authorize("pm_card_visa", vec![error(500, json!({})), ok(intent("requires_capture"))]).await;
     assert_eq!((answer, script.lines().len()), (Ok(Authorization::Authorized), 2));
 }
 
-/// Issue 4, point 6: nothing is ever taken on such a payment.
+/// Issue 4, point 6: no money is captured on such a payment.
 #[tokio::test]
-async fn a_payment_over_another_amount_or_currency_or_of_another_charge_is_refused() {
+async fn payment_with_another_amount_currency_or_charge_is_refused() {
     let other_charge = json!({ "charge": Uuid::from_u128(9) });
     for changed in
         [json!({ "amount": AMOUNT + 1 }), json!({ "currency": "eur" }), json!({ "metadata": other_charge }), json!({ "metadata": null })]
@@ -141,7 +141,7 @@ async fn a_payment_over_another_amount_or_currency_or_of_another_charge_is_refus
 }
 
 #[tokio::test]
-async fn after_the_buyer_acted_the_payment_tells_how_it_stands() {
+async fn resumed_attempt_returns_the_state_of_the_payment() {
     let failure = |code: &str, message: &str| Ok(Authorization::Declined { failure: ChargeFailure::new(code, message) });
     let cases = [
         (intent("requires_capture"), Ok(Authorization::Authorized)),
@@ -163,7 +163,7 @@ async fn after_the_buyer_acted_the_payment_tells_how_it_stands() {
 }
 
 #[tokio::test]
-async fn every_state_of_a_payment_has_its_meaning() {
+async fn fetched_payment_has_the_state_of_its_status() {
     let error = declined("lost_card");
     let lost_card = ChargeFailure::new("lost_card", "Your card was declined.");
     let cases = [
@@ -189,7 +189,7 @@ async fn every_state_of_a_payment_has_its_meaning() {
 }
 
 #[tokio::test]
-async fn the_payments_of_others_have_no_charge_here() {
+async fn payment_of_another_account_or_program_has_no_charge() {
     let foreign = intent_with(json!({ "metadata": { "charge": "not-one-of-ours" } }));
     for (reply, expected) in [
         (ok(intent("requires_capture")), Some(charge().id)),
@@ -208,38 +208,38 @@ async fn capture(replies: Vec<Reply>) -> (Result<(), ProcessorError>, Script) {
 }
 
 #[tokio::test]
-async fn what_is_captured_is_the_charges_amount() {
+async fn capture_takes_the_charges_amount() {
     let (answer, script) = capture(vec![ok(intent("succeeded"))]).await;
     assert_eq!(answer, Ok(()));
-    let asked = &script.asked()[0];
-    assert_eq!((asked.line.as_str(), asked.form["amount_to_capture"].as_str()), ("POST /v1/payment_intents/pi_1/capture", "1999"));
-    assert_eq!(asked.key(), format!("{}:capture", charge().id));
+    let received = &script.received()[0];
+    assert_eq!((received.line.as_str(), received.form["amount_to_capture"].as_str()), ("POST /v1/payment_intents/pi_1/capture", "1999"));
+    assert_eq!(received.key(), format!("{}:capture", charge().id));
     let more = intent_with(json!({ "status": "succeeded", "amount_received": AMOUNT + 1 }));
     let (answer, _) = capture(vec![ok(more)]).await;
     assert_eq!(code(answer), PaymentIntent::MISMATCH);
 }
 
 #[tokio::test]
-async fn a_capture_that_was_done_before_is_done() {
+async fn repeated_capture_succeeds() {
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("succeeded")), refunds(json!([]))]).await;
     assert_eq!(answer, Ok(()));
     let back = refunds(json!([{ "id": "re_1", "status": "pending", "amount": AMOUNT }]));
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("succeeded")), back]).await;
-    assert_eq!(code(answer), "payment_refunded", "no ticket for money that went back");
+    assert_eq!(code(answer), "payment_refunded", "refunded money buys no ticket");
 }
 
 #[tokio::test]
-async fn a_capture_that_stripe_failed_at_is_looked_at_and_asked_for_under_another_key() {
+async fn capture_after_a_server_error_is_repeated_with_another_key() {
     let (answer, script) = capture(vec![error(500, json!({})), ok(intent("requires_capture")), ok(intent("succeeded"))]).await;
     assert_eq!(answer, Ok(()));
-    let asked = script.asked();
-    assert_ne!(asked[0].key(), asked[2].key());
+    let received = script.received();
+    assert_ne!(received[0].key(), received[2].key());
     let (answer, script) = capture(vec![error(500, json!({})), ok(intent("succeeded")), refunds(json!([]))]).await;
-    assert_eq!((answer, script.lines().len()), (Ok(()), 3), "it was done all the same");
+    assert_eq!((answer, script.lines().len()), (Ok(()), 3), "the capture was executed nevertheless");
 }
 
 #[tokio::test]
-async fn an_authorization_that_is_gone_is_never_captured() {
+async fn expired_authorization_is_not_captured() {
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("canceled"))]).await;
     assert_eq!(code(answer), "payment_intent_canceled");
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("requires_payment_method"))]).await;

@@ -1,4 +1,4 @@
-//! What is asked of Stripe, what its answers are taken for, and what is done when there are none.
+//! The requests to Stripe, the meaning of its answers, and the behaviour without an answer.
 
 mod attempts;
 mod reversals;
@@ -15,7 +15,7 @@ use crate::domain::{ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId
 use script::{Reply, Script};
 
 const AMOUNT: i64 = 1999;
-/// The time of all tests.
+/// The present time in all tests.
 const NOW: Timestamp = Timestamp(1_760_000_000_000);
 const SECRET: &str = "pi_1_secret_hush";
 const KEY: &str = "sk_test_hush";
@@ -49,7 +49,7 @@ fn token(text: &str) -> PaymentToken {
     PaymentToken::parse(text).expect("shaped like a token")
 }
 
-/// The charge's PaymentIntent, with members changed.
+/// Returns the charge's PaymentIntent with changed members.
 fn intent_with(changes: Value) -> Value {
     let mut intent = json!({
         "id": "pi_1", "object": "payment_intent", "status": "requires_payment_method", "amount": AMOUNT, "amount_received": 0,
@@ -79,12 +79,12 @@ fn refunds(list: Value) -> Reply {
     ok(json!({ "object": "list", "data": list, "has_more": false }))
 }
 
-/// A definite no for the state that the payment is in.
+/// Returns a definite rejection because of the payment's state.
 fn unexpected_state() -> Reply {
     error(400, json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state" }))
 }
 
-/// Stripe as the script plays it, patient for `timeout` with each request.
+/// Returns a processor that is connected to the scripted server, with the time limit `timeout` for each request.
 async fn stripe_within(timeout: Duration, replies: Vec<Reply>) -> (Stripe, Script) {
     let script = Script::play(replies).await;
     let settings = StripeSettings {
@@ -111,7 +111,7 @@ fn code<T>(result: Result<T, ProcessorError>) -> String {
     }
 }
 
-/// The detail of an answer that is none.
+/// Returns the detail of an `Unknown` error.
 fn unknown<T>(result: Result<T, ProcessorError>) -> String {
     match result {
         Err(ProcessorError::Unknown(detail)) => detail,

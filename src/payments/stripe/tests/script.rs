@@ -1,4 +1,4 @@
-//! A server that answers as it was told to, request by request, and remembers what it was asked.
+//! A server that gives scripted answers, one for each request, and records the requests.
 
 use std::{
     collections::HashMap,
@@ -12,12 +12,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What becomes of one request.
+/// The reaction to one request.
 pub enum Reply {
     Answer(u16, Vec<(&'static str, &'static str)>, String),
     /// The connection is closed without an answer.
     Lost,
-    /// Nothing, ever.
+    /// There is never an answer.
     Silence,
 }
 
@@ -37,60 +37,59 @@ impl Reply {
     }
 }
 
-/// One request as it arrived.
+/// One request as it was received.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    /// `POST /v1/payment_intents`, the query included.
+pub struct ReceivedRequest {
+    /// The request line with its query, such as `POST /v1/payment_intents`.
     pub line: String,
     pub headers: HashMap<String, String>,
     pub form: HashMap<String, String>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub fn key(&self) -> &str {
         self.headers.get("idempotency-key").map_or("", String::as_str)
     }
 }
 
-/// The server; gone with its test's runtime.
+/// The server. It ends with the runtime of its test.
 pub struct Script {
     pub base: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 impl Script {
-    /// Answers the requests in this order. One more than there are answers is answered with a 500 of Stripe's that must not
-    /// be asked again.
+    /// Answers the requests in this order. A further request gets a 500 with `Stripe-Should-Retry: false`.
     pub async fn play(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}/", listener.local_addr().expect("it is bound"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&asked);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&received);
         tokio::spawn(async move {
             let mut replies = replies.into_iter();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let request = read(&mut stream).await;
-                told.lock().expect("no holder panics").push(request);
+                requests.lock().expect("no thread panics while it holds the lock").push(request);
                 let reply = replies.next().unwrap_or_else(|| Reply::json(500, &Value::Null).with("Stripe-Should-Retry", "false"));
-                // On its own, so that a silent one keeps nobody else waiting.
+                // In a task of its own, so that a request without an answer does not delay other requests.
                 tokio::spawn(answer(stream, reply));
             }
         });
-        Self { base, asked }
+        Self { base, received }
     }
 
-    /// What it was asked so far.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().expect("no holder panics").clone()
+    /// Returns the requests so far.
+    pub fn received(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().expect("no thread panics while it holds the lock").clone()
     }
 
-    /// The requests' lines so far.
+    /// Returns the request lines so far.
     pub fn lines(&self) -> Vec<String> {
-        self.asked().into_iter().map(|asked| asked.line).collect()
+        self.received().into_iter().map(|received| received.line).collect()
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Asked {
+async fn read(stream: &mut TcpStream) -> ReceivedRequest {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     let (head, body) = loop {
@@ -101,15 +100,15 @@ async fn read(stream: &mut TcpStream) -> Asked {
                 break (head.to_owned(), body.to_owned());
             }
         }
-        let read = stream.read(&mut piece).await.expect("a request is sent whole");
-        assert!(read > 0, "a request is sent whole, not only {text}");
+        let read = stream.read(&mut piece).await.expect("the request can be read");
+        assert!(read > 0, "the request is incomplete: {text}");
         bytes.extend_from_slice(&piece[..read]);
     };
     let mut lines = head.lines();
     let line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
     let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     let url = reqwest::Url::parse(&format!("http://form/?{body}")).expect("a form");
-    Asked { line, headers: headers.collect(), form: url.query_pairs().into_owned().collect() }
+    ReceivedRequest { line, headers: headers.collect(), form: url.query_pairs().into_owned().collect() }
 }
 
 async fn answer(mut stream: TcpStream, reply: Reply) {
@@ -117,7 +116,7 @@ async fn answer(mut stream: TcpStream, reply: Reply) {
         Reply::Answer(status, headers, body) => {
             let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let text = format!("HTTP/1.1 {status} OK\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len());
-            // Whoever asked may have gone away.
+            // The client may have closed the connection.
             let _ = stream.write_all(text.as_bytes()).await;
         }
         Reply::Lost => drop(stream),
