@@ -1,8 +1,8 @@
 //! Prepares the browser's pages for embedding: finds the files of `web/`, joins the modules that the shell loads into one
 //! script and the style sheets into one, and writes the table that `src/http/pages/files.rs` includes.
 //!
-//! Nothing is listed by hand: scripts and style sheets are those that `web/index.html` names and what they import; of all
-//! other files those are served that have an extension of [`SERVED`]. `web/docs` has a table of its own.
+//! No file is listed by hand. The scripts and style sheets are the ones that `web/index.html` names and their imports. Of
+//! the other files, those with an extension of [`SERVED`] are served. `web/docs` has a table of its own.
 
 #[path = "build/bundle.rs"]
 mod bundle;
@@ -20,9 +20,9 @@ use std::{
 
 use bundle::Sources;
 
-/// Files that are served as they are.
+/// The extensions of files that are served unchanged.
 const SERVED: [&str; 4] = ["svg", "png", "ico", "webmanifest"];
-/// What precedes the path of a file in the shell.
+/// The prefix of a file's path in the shell.
 const ADDRESS: &str = "/assets/{{version}}/";
 
 fn main() -> ExitCode {
@@ -77,7 +77,7 @@ fn prepare() -> Result<(), String> {
     fs::write(out.join("pages_files.rs"), format!("&[\n{rows}]\n")).map_err(|error| format!("pages_files.rs: {error}"))
 }
 
-/// The scripts and style sheets that the shell loads.
+/// Returns the scripts and style sheets that the shell loads.
 fn entries(shell: &str) -> BTreeSet<String> {
     let addresses = shell.split(ADDRESS).skip(1);
     let paths = addresses.filter_map(|rest| rest.split('"').next());
@@ -98,7 +98,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// All files below a folder, relative to `root`, with `/` between the parts.
+/// Returns all files below a folder, relative to `root`, with `/` between the parts.
 fn files_below(root: &Path, folder: &Path) -> Result<Vec<String>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     let mut found = Vec::new();

@@ -1,8 +1,8 @@
-//! Lock-like commits a second through the MongoDB store, beside what the driver alone makes of the same documents.
+//! Lock commits a second through the MongoDB store, compared with the driver alone and the same documents.
 //!
-//! `scripts/with-mongod cargo bench --bench mongo_commits`. Each line is measured in turn, round after round, and the
-//! medians are printed; machines differ by half from run to run, ratios within one run do not. Every measurement writes
-//! a fixed number of commits, each on a ticket and a buyer of its own, while a change stream is read.
+//! `scripts/with-mongod cargo bench --bench mongo_commits`. The lines are measured in turn, round after round, and the
+//! medians are printed. A machine's figures differ by half between runs, the ratios within one run do not. Every
+//! measurement writes a fixed number of commits, each on a ticket and a buyer of its own, while a change stream is read.
 
 #[path = "market/driver.rs"]
 mod driver;
@@ -23,13 +23,13 @@ use uuid::Uuid;
 
 const ROUNDS: usize = 3;
 
-/// Who writes, how many at once, and how many commits to a measurement.
+/// The writer, the number of concurrent callers, and the number of commits of a measurement.
 #[derive(Debug, Clone, Copy)]
 enum Writer {
     Store {
         callers: usize,
     },
-    /// The driver alone, `group` commits to a transaction.
+    /// The driver alone, with `group` commits in one transaction.
     Driver {
         callers: usize,
         group: usize,
@@ -48,7 +48,7 @@ const LINES: [(Writer, usize); 9] = [
     (Writer::Store { callers: 1024 }, 24_000),
 ];
 
-/// Commits a second, and the latencies' median and 99th percentile.
+/// Commits a second, and the median and 99th percentile of the latencies.
 #[derive(Debug, Clone, Copy)]
 struct Figures {
     rate: f64,
@@ -56,7 +56,7 @@ struct Figures {
     p99: Duration,
 }
 
-#[expect(clippy::print_stdout, reason = "its output is the table")]
+#[expect(clippy::print_stdout, reason = "its output is its result")]
 #[tokio::main]
 async fn main() {
     let server = std::env::var("MONGODB_URI").expect("scripts/with-mongod cargo bench --bench mongo_commits");
@@ -82,7 +82,7 @@ async fn main() {
     db.drop().await.expect("the database is dropped");
 }
 
-/// With `-- store`, the store's lines alone.
+/// With `-- store`, only the lines of the store are measured.
 fn is_wanted(writer: &Writer) -> bool {
     matches!(writer, Writer::Store { .. }) || std::env::args().all(|argument| argument != "store")
 }
@@ -96,13 +96,13 @@ async fn through_store(store: &Arc<MongoStore>, callers: usize, commits: Vec<Com
             let mut latencies = Vec::new();
             while let Some(commit) = commits.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let asked = Instant::now();
-                store.commit(commit.clone()).await.expect("nobody else locks it");
+                store.commit(commit.clone()).await.expect("no other caller locks the ticket");
                 latencies.push(asked.elapsed());
             }
             latencies
         })
     });
-    let latencies = join_all(tasks).await.into_iter().flat_map(|task| task.expect("no panic")).collect();
+    let latencies = join_all(tasks).await.into_iter().flat_map(|task| task.expect("the task does not panic")).collect();
     summary(count, started.elapsed(), latencies)
 }
 
@@ -115,6 +115,6 @@ async fn through_driver(db: &Database, callers: usize, group: usize, commits: Ve
 fn summary(count: usize, took: Duration, mut latencies: Vec<Duration>) -> Figures {
     latencies.sort_unstable();
     let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
-    let count = f64::from(u32::try_from(count).expect("some thousands"));
+    let count = f64::from(u32::try_from(count).expect("the count is small"));
     Figures { rate: count / took.as_secs_f64(), p50: at(50), p99: at(99) }
 }

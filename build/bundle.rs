@@ -1,14 +1,14 @@
 //! Joins ES modules that import each other statically into one script.
 //!
-//! Each module becomes a function that is called once, in the order of imports; what it exports is what the function returns.
-//! Comments, indentation and blank lines are left out. The supported forms are the ones that the pages use:
+//! Each module becomes a function that is called once, in the order of imports. The function returns the module's exports.
+//! Comments, indentation and blank lines are removed. The supported forms are the ones that the pages use:
 //!
 //! - `import { a, b as c } from "./x.js"`, `import * as x from "./x.js"`, `import "./x.js"`
 //! - `export function`, `export async function`, `export class`, `export const NAME = …`, `export const { a, b: c } = …`
 //! - `export { a, b as c }`, also with `from "./x.js"`
 //!
-//! Every other form is an error with file and line, and so are a circular import, a file that is missing, and a name that is
-//! imported but not exported. The result must run as a module (strict, in a scope of its own, after the document).
+//! Every other form is an error with file and line. So are a circular import, a missing file, and an imported name that is
+//! not exported. The result must run as a module: in strict mode, in a scope of its own, after the document is parsed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,14 +20,14 @@ use super::lexer::{Kind, LexError, Token, tokens};
 /// Files by their path.
 pub type Sources = BTreeMap<String, String>;
 
-/// One script, and the modules that are in it.
+/// One script, and the modules that it contains.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bundle {
     pub script: String,
     pub modules: BTreeSet<String>,
 }
 
-/// What cannot be bundled, and where.
+/// An error of bundling, with its file and line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BundleError {
     pub path: String,
@@ -41,10 +41,10 @@ impl fmt::Display for BundleError {
     }
 }
 
-/// Bundles `entry` and all that it imports.
+/// Bundles `entry` and all its imports.
 ///
 /// # Errors
-/// The first thing that is not supported or does not fit together.
+/// The first unsupported form or mismatch.
 pub fn bundle(sources: &Sources, entry: &str) -> Result<Bundle, BundleError> {
     let mut bundler = Bundler { sources, done: BTreeMap::new(), path: Vec::new(), script: String::new() };
     bundler.module(entry, entry, 1)?;
@@ -70,7 +70,7 @@ pub fn resolve(importer: &str, target: &str) -> Option<String> {
 
 struct Bundler<'a> {
     sources: &'a Sources,
-    /// What each module exports, once it is in the script.
+    /// The exports of each module in the script.
     done: BTreeMap<String, BTreeSet<String>>,
     /// The modules whose imports are being resolved.
     path: Vec<String>,
@@ -78,7 +78,7 @@ struct Bundler<'a> {
 }
 
 impl Bundler<'_> {
-    /// Adds a module behind everything that it imports. `importer` and `line` are where it is imported.
+    /// Adds a module after all its imports. `importer` and `line` are the place of the import.
     fn module(&mut self, path: &str, importer: &str, line: usize) -> Result<(), BundleError> {
         if self.done.contains_key(path) {
             return Ok(());
@@ -116,7 +116,7 @@ impl Bundler<'_> {
 struct Import {
     from: String,
     line: usize,
-    /// Pairs of the name that the other module exports, and the name here.
+    /// Pairs of the name that the other module exports, and the local name.
     names: Vec<(String, String)>,
     /// The name of the whole module, with `* as`.
     namespace: Option<String>,
@@ -126,9 +126,9 @@ struct Module<'a> {
     path: &'a str,
     source: &'a str,
     imports: Vec<Import>,
-    /// Exported names, each with the expression that is exported.
+    /// Exported names, each with the exported expression.
     exports: BTreeMap<String, String>,
-    /// The tokens that remain.
+    /// The tokens that are kept.
     body: Vec<Token<'a>>,
 }
 
@@ -198,7 +198,7 @@ impl<'a> Module<'a> {
         }
     }
 
-    /// A name in `export { … }` must be declared or imported in this module.
+    /// Checks that each name in `export { … }` is declared or imported in this module.
     fn check_exported_names(&self, parser: &Parser<'_, '_>) -> Result<(), BundleError> {
         let imported: BTreeSet<&str> = self
             .imports
@@ -244,7 +244,7 @@ impl<'a> Module<'a> {
         script
     }
 
-    /// The tokens as they stand in the source, without what is between them but a space or a line break where there was any.
+    /// Returns the tokens as in the source. White space and comments between tokens become one space or one line break.
     fn render_body(&self, script: &mut String) {
         let mut end = None;
         for token in &self.body {
@@ -260,7 +260,7 @@ impl<'a> Module<'a> {
     }
 }
 
-/// The variable that holds what a module exports.
+/// Returns the variable that holds the exports of a module.
 fn variable_of(path: &str) -> String {
     let stem = path.strip_suffix(".js").unwrap_or(path);
     format!("__{}", stem.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
@@ -288,7 +288,7 @@ impl<'a> Parser<'_, 'a> {
         BundleError { path: self.path.to_owned(), line, message: message.to_owned() }
     }
 
-    /// Whether the next word is the name of a property or method, whatever it says.
+    /// Whether the next word is the name of a property or method, even if it is a keyword.
     fn is_property(&self) -> bool {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or("", |token| token.text);
         let after = self.tokens.get(self.at + 1).map_or("", |token| token.text);
@@ -335,7 +335,7 @@ impl<'a> Parser<'_, 'a> {
         Ok(Import { from: self.target()?, line, names, namespace })
     }
 
-    /// `{ a, b as c }`, as pairs; both names are equal without `as`.
+    /// Parses `{ a, b as c }` into pairs. Both names are equal without `as`.
     fn names(&mut self) -> Result<Vec<(String, String)>, BundleError> {
         let mut names = Vec::new();
         self.expect("{")?;
@@ -354,7 +354,7 @@ impl<'a> Parser<'_, 'a> {
         Ok(names)
     }
 
-    /// A name that is declared, or those of `{ a, b: c }`.
+    /// Parses a declared name, or the names of `{ a, b: c }`.
     fn declared(&mut self) -> Result<Vec<String>, BundleError> {
         if !self.take("{") {
             return Ok(vec![self.word()?]);
@@ -371,7 +371,7 @@ impl<'a> Parser<'_, 'a> {
         Ok(names)
     }
 
-    /// The path of a module, and the end of its statement.
+    /// Parses the path of a module and the end of the statement.
     fn target(&mut self) -> Result<String, BundleError> {
         let Some(token) = self.peek().filter(|token| token.kind == Kind::String) else {
             return Err(self.error("this form is not supported: expected the path of a module"));
@@ -385,7 +385,7 @@ impl<'a> Parser<'_, 'a> {
         Ok(resolved)
     }
 
-    /// Checks that `const NAME = …;` has one declaration, with the names in front of here.
+    /// Checks that `const NAME = …;` has one declaration, whose names are before the current position.
     fn one_declaration(&self) -> Result<(), BundleError> {
         if self.peek().is_none_or(|token| token.text != "=") {
             return Err(self.error("export const must declare plain names"));

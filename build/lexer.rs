@@ -1,5 +1,5 @@
-//! Splits a JavaScript module into tokens, as far as a bundler needs them: where comments, strings, templates and regular
-//! expressions begin and end, and how deep in brackets a token stands. It does not parse.
+//! Splits a JavaScript module into tokens, with the precision that a bundler needs: the beginning and end of comments,
+//! strings, templates and regular expressions, and the depth of a token in brackets. The lexer does not parse.
 
 /// A part of the source that is neither white space nor a comment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,51 +8,51 @@ pub struct Token<'a> {
     pub text: &'a str,
     /// Byte offset in the source.
     pub start: usize,
-    /// 1 for the first line.
+    /// Line number; the first line is 1.
     pub line: usize,
-    /// How many brackets are open before it; 0 for a token that begins a statement of the module.
+    /// Number of open brackets before the token. It is 0 for a token that begins a statement of the module.
     pub depth: usize,
-    /// Whether one of these is a brace: only then it may be in the body of a function.
+    /// Whether one of the open brackets is a brace. Only then the token may be in the body of a function.
     pub in_braces: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// An identifier or keyword, private names (`#x`) included.
+    /// An identifier or keyword, including private names (`#x`).
     Word,
     Number,
-    /// With its quotes.
+    /// A string with its quotes.
     String,
-    /// A template, or the part of one between two `${…}`.
+    /// A template, or the part of a template between two `${…}`.
     Template,
     Regex,
     /// One character of an operator, or a bracket.
     Punctuator,
 }
 
-/// Why a source cannot be split, and in which line.
+/// The reason why a source cannot be split, with the line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LexError {
     pub line: usize,
     pub message: String,
 }
 
-/// What a closing bracket has to close.
+/// The construct that a closing bracket must close.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     Bracket(u8),
-    /// `${` in a template, which goes on after the `}`.
+    /// `${` in a template, which continues after the `}`.
     Substitution,
 }
 
-/// Keywords after which a `/` begins a regular expression, since an expression has to follow.
+/// Keywords after which a `/` begins a regular expression, because an expression must follow.
 const BEFORE_EXPRESSION: [&str; 14] =
     ["return", "typeof", "case", "do", "else", "in", "of", "instanceof", "new", "void", "delete", "throw", "await", "yield"];
 
 /// Splits `source` into tokens.
 ///
 /// # Errors
-/// What never ends (a string, a comment, a bracket), with its line; brackets that do not match.
+/// A string, comment or bracket that does not end, with its line, or brackets that do not match.
 pub fn tokens(source: &str) -> Result<Vec<Token<'_>>, LexError> {
     let mut lexer = Lexer { source, at: 0, line: 1, open: Vec::new(), tokens: Vec::new() };
     while lexer.skip_blank()? {
@@ -85,13 +85,13 @@ impl<'a> Lexer<'a> {
         self.rest().chars().next()
     }
 
-    /// Moves on by `bytes`, and counts the lines in them.
+    /// Advances by `bytes`, and counts the lines in them.
     fn advance(&mut self, bytes: usize) {
         self.line += self.rest()[..bytes].matches('\n').count();
         self.at += bytes;
     }
 
-    /// Skips white space and comments. `false` at the end of the source.
+    /// Skips white space and comments. Returns `false` at the end of the source.
     fn skip_blank(&mut self) -> Result<bool, LexError> {
         loop {
             let rest = self.rest();
@@ -154,7 +154,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The part of a template from here to the next `${` or to its end. The first `skipped` bytes begin it.
+    /// Reads the part of a template from here to the next `${` or to its end. The first `skipped` bytes are its beginning.
     fn template(&mut self, skipped: usize) -> Result<(), LexError> {
         let mut escaped = false;
         let mut previous = ' ';
@@ -188,15 +188,16 @@ impl<'a> Lexer<'a> {
         Err(self.error("a string does not end in its line"))
     }
 
-    /// A `/` divides after a value, and begins a regular expression elsewhere. A closing bracket counts as a value: a regular
-    /// expression right after `if (…)` or a block is taken for a division, which the pages do not write.
+    /// Reads a `/`: after a value it is a division, otherwise it begins a regular expression. A closing bracket counts as a
+    /// value. So a regular expression directly after `if (…)` or a block is read as a division; the pages contain no such
+    /// code.
     fn regex_may_begin(&self) -> bool {
         match self.tokens.last() {
             None => true,
             Some(token) => match token.kind {
                 Kind::Word => BEFORE_EXPRESSION.contains(&token.text),
                 Kind::Punctuator => ![")", "]", "}"].contains(&token.text),
-                // After `${` an expression begins.
+                // After `${`, an expression begins.
                 Kind::Template => token.text.ends_with('{'),
                 Kind::Number | Kind::String | Kind::Regex => false,
             },

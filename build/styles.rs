@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::bundle::{Sources, resolve};
 
-/// The sheet at `path` with all that it imports, in order. Adds the paths of these to `used`.
+/// Returns the sheet at `path` with all its imports, in order. Adds the paths of the imports to `used`.
 ///
 /// # Errors
-/// A sheet that is missing, or imported twice; an import of another form.
+/// A sheet that is missing, a sheet that is imported twice, or an import of another form.
 pub fn join(sources: &Sources, path: &str, used: &mut BTreeSet<String>) -> Result<String, String> {
     let source = sources.get(path).ok_or(format!("web/{path}: there is no such file"))?;
     let mut joined = String::with_capacity(source.len());

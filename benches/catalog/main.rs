@@ -1,8 +1,8 @@
-//! How much memory a million tickets on sale take in the catalog, and how fast they are found.
+//! The memory that a million tickets on sale need in the catalog, and the time of searches.
 //!
-//! `cargo bench --bench catalog [-- <tickets on sale>] [worst]`. Memory is the growth of the resident set, so Linux only;
-//! times are medians of rounds on one thread, unless said otherwise. `worst` measures the most expensive searches instead,
-//! over catalogs that are made for them.
+//! `cargo bench --bench catalog [-- <tickets on sale>] [worst]`. Memory is the growth of the resident set, so this
+//! benchmark needs Linux. Times are medians of rounds on one thread, unless stated otherwise. `worst` measures the most
+//! expensive searches instead, over catalogs that are generated for them.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -46,7 +46,7 @@ fn main() {
         return worst::measure_all(count);
     }
     if let Some(at) = arguments.iter().position(|argument| argument == "attack") {
-        return worst::measure(count, arguments[at + 1].parse().expect("a number"));
+        return worst::measure(count, arguments[at + 1].parse().expect("the argument is a number"));
     }
     let mut random = SmallRng::seed_from_u64(1);
     let before = resident_bytes();
@@ -66,7 +66,7 @@ fn main() {
     for number in 0..count {
         let sold = TicketState::Sold { order: OrderId::new(Uuid::nil()) };
         if number % 100 != 0 {
-            let old = catalog.get(id(number)).expect("it was merged");
+            let old = catalog.get(id(number)).expect("the ticket was merged");
             catalog.merge(&Ticket { state: sold, version: 1, ..(*old).clone() });
         }
     }
@@ -81,7 +81,7 @@ fn words(text: &str) -> Option<Vec<String>> {
 }
 
 fn id(number: u64) -> TicketId {
-    // As UUIDv7: time first (here 1,000 tickets a second), then what tells them apart.
+    // As in UUIDv7, the time comes first (here 1,000 tickets a second), then a part that makes the id unique.
     let millis = u128::from(1_700_000_000_000 + number);
     let low = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     TicketId::new(Uuid::from_u128(millis << 80 | 7 << 76 | u128::from(low)))
@@ -94,8 +94,8 @@ fn ticket(random: &mut SmallRng, number: u64, state: TicketState) -> Ticket {
     Ticket {
         id: id(number),
         seller: UserId::new(Uuid::from_u128(random.random_range(0..SELLERS) << 64 | 1)),
-        title: Title::parse(&title).expect("a title"),
-        price: Money::from_minor(random.random_range(1000..20_000)).expect("a price"),
+        title: Title::parse(&title).expect("the title is valid"),
+        price: Money::from_minor(random.random_range(1000..20_000)).expect("the price is valid"),
         currency: Currency::Usd,
         state,
         version: 0,
@@ -158,7 +158,7 @@ fn median(mut run: impl FnMut()) -> Duration {
     rounds[rounds.len() / 2]
 }
 
-/// Look-ups by two threads while a third locks and frees tickets and changes their prices.
+/// Measures look-ups by two threads while a third one locks and frees tickets and changes their prices.
 fn gets_beside_merges(catalog: &Catalog, count: u64) {
     const SPAN: Duration = Duration::from_secs(2);
     let (done, gets, merges) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -182,7 +182,7 @@ fn gets_beside_merges(catalog: &Catalog, count: u64) {
         let begun = Instant::now();
         let mut random = SmallRng::seed_from_u64(9);
         while begun.elapsed() < SPAN {
-            let old = catalog.get(id(random.random_range(0..count / 100) * 100)).expect("it was merged");
+            let old = catalog.get(id(random.random_range(0..count / 100) * 100)).expect("the ticket was merged");
             let order = OrderId::new(Uuid::from_u128(1));
             let lock = Lock { order, buyer: old.seller, unlocks_at: Timestamp(0), replica: ReplicaName::new("a") };
             let state = if old.lock().is_some() { TicketState::Available } else { TicketState::Locked { lock: Box::new(lock) } };

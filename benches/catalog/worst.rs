@@ -1,6 +1,6 @@
-//! The most expensive searches, each over a catalog whose titles, prices and states were chosen to make it so.
+//! The most expensive searches. Each uses a catalog whose titles, prices and states are chosen for it.
 //!
-//! Memory is shown too: long titles are also the most expensive ones to index.
+//! Memory is shown too, because long titles are also the most expensive ones to index.
 
 use std::{fmt::Write, hint::black_box, process::Command};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{NO_WORDS, id, resident_bytes, words};
 
-/// A kind of catalog, and what is searched for in it.
+/// A kind of catalog, and the searches in it.
 struct Attack {
     name: &'static str,
     title: fn(&mut SmallRng, u64) -> String,
@@ -39,10 +39,10 @@ const ATTACKS: [Attack; 5] = [
     Attack { name: "two words of each title, in any two", title: pairs, words: &["w1 w2", "w1", "w"] },
 ];
 
-/// Each in a process of its own, so that none takes over the memory of the one before.
+/// Each measurement runs in a process of its own, so that it does not reuse memory of the previous one.
 pub fn measure_all(count: u64) {
     for number in 0..ATTACKS.len() {
-        let program = std::env::current_exe().expect("this program's path");
+        let program = std::env::current_exe().expect("this program has a path");
         let status = Command::new(program).args([&count.to_string(), "attack", &number.to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "attack {number} failed");
     }
@@ -71,7 +71,8 @@ pub fn measure(count: u64, number: usize) {
     println!("{:>10.1} us  the median of {} searches", measured[measured.len() / 2].0, measured.len());
 }
 
-/// The least of several runs, since other programs on the machine only add to a run; of a slow search, of a few.
+/// Returns the minimum of several runs, because other programs on the machine only make a run slower. A slow search has few
+/// runs.
 fn least_us(catalog: &Catalog, query: &Query) -> f64 {
     let us = |_| {
         let begun = Instant::now();
@@ -83,11 +84,11 @@ fn least_us(catalog: &Catalog, query: &Query) -> f64 {
     (0..rounds).map(us).fold(first, f64::min)
 }
 
-/// Each order, filter and place of each list of words.
+/// Returns queries with each order, filter and position, for each list of words.
 fn queries(attack: &Attack, count: u64) -> Vec<(String, Query)> {
     use TicketStatus::{Available, Locked, Sold};
     let price = |minor| Money::from_minor(minor).ok();
-    let deep = Position { price: Money::from_minor(10_000).expect("a price"), id: id(count / 2) };
+    let deep = Position { price: Money::from_minor(10_000).expect("the price is valid"), id: id(count / 2) };
     let mut queries = Vec::new();
     for text in [""].iter().chain(attack.words) {
         for sort in [Sort::Newest, Sort::Price, Sort::PriceDescending] {
@@ -113,10 +114,10 @@ fn queries(attack: &Attack, count: u64) -> Vec<(String, Query)> {
 fn ticket(title: String, number: u64, price: u64) -> Ticket {
     Ticket {
         id: id(number),
-        // All of one seller but for a few: a filter that takes out nothing.
+        // All but a few tickets have the same seller, so the filter by seller excludes almost nothing.
         seller: UserId::new(Uuid::from_u128(if number.is_multiple_of(1000) { 2 } else { 1 })),
-        title: Title::parse(&title).expect("a title"),
-        price: Money::from_minor(price).expect("a price"),
+        title: Title::parse(&title).expect("the title is valid"),
+        price: Money::from_minor(price).expect("the price is valid"),
         currency: Currency::Usd,
         state: TicketState::Available,
         version: 0,
@@ -141,7 +142,7 @@ fn shared_words(_: &mut SmallRng, _: u64) -> String {
     "red green blue black white brown pink grey".to_owned()
 }
 
-/// Each word begins with as many of one letter as there is room for, so that a title has the beginning of every word.
+/// The words begin with as many prefixes of one letter as possible, so that a title contains the beginning of every word.
 fn long_titles(random: &mut SmallRng, _: u64) -> String {
     let word = |number: u8| {
         let letter = char::from(b'a' + number % 26);

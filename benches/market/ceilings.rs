@@ -1,6 +1,6 @@
-//! What nothing can be faster than: handlers that do nothing, and a loop of bare writes. And, in the same shape as that
-//! loop, the hub without the marketplace around it. Each is a process of its own, as the server is. The database's driver
-//! alone: `driver.rs`.
+//! The upper limits of the measured figures: handlers that do nothing, and a loop of bare writes. In the same form as that
+//! loop, the WebSocket hub without the marketplace around it. Each limit runs in a process of its own, like the server. The
+//! database driver alone is in `driver.rs`.
 
 use std::{
     io::{Read, Write},
@@ -21,9 +21,9 @@ use uuid::Uuid;
 
 use crate::app::Server;
 
-/// Starts one of them as a process of its own.
+/// Starts one of the limits in a process of its own.
 pub async fn start(name: &str, argument: &str) -> Server {
-    let mut command = Command::new(std::env::current_exe().expect("a program knows where it is"));
+    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command
         .args([name, argument])
         .stdin(std::process::Stdio::null())
@@ -32,7 +32,7 @@ pub async fn start(name: &str, argument: &str) -> Server {
     Server::spawn(command).await
 }
 
-/// Answers 409 with a problem of the usual length to a POST, and a page of `page_bytes` to a GET.
+/// Answers a POST with 409 and a problem of the usual length, and a GET with a page of `page_bytes`.
 pub fn bare_handler(page_bytes: usize) {
     const PROBLEM: &str = r#"{"type":"/docs#ticket_locked","title":"Another order holds the ticket.","status":409,"code":"ticket_locked","errors":[{"message":"Another order holds the ticket."}]}"#;
     async fn refuse(_body: web::Bytes) -> HttpResponse {
@@ -48,30 +48,30 @@ pub fn bare_handler(page_bytes: usize) {
             let app = App::new().app_data(page.clone());
             app.route("/api/orders", web::post().to(refuse)).route("/api/tickets", web::get().to(show))
         });
-        server.workers(2).listen(listener).expect("it is bound").run().await.expect("it serves");
+        server.workers(2).listen(listener).expect("the listener is bound").run().await.expect("the server runs");
     });
 }
 
-/// A free port, told in the way that servers tell it.
+/// Binds a free port and prints it in the form that servers use.
 fn announced() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    println!("listening addr={}", listener.local_addr().expect("it is bound"));
+    println!("listening addr={}", listener.local_addr().expect("the listener is bound"));
     listener
 }
 
-/// The hub alone: the first connection is a trigger, for whose every byte one event is put into the feed; a second port,
-/// told on the trigger, takes sockets.
+/// Runs the hub alone. The first connection is a trigger: each of its bytes puts one event into the feed. A second port,
+/// which is sent on the trigger, accepts WebSockets.
 pub fn hub() {
     actix::System::new().block_on(async {
         let epoch = Cursor { epoch: 1, ..Cursor::default() };
         let feed = FeedLog::new(epoch, FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 });
         let hub = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
         let sockets = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = sockets.local_addr().expect("it is bound").port();
+        let port = sockets.local_addr().expect("the listener is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
         let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
         let app = move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect));
-        http::serve(sockets, bounds, http::Guard::default(), app).expect("it is bound").await.expect("it serves");
+        http::serve(sockets, bounds, http::Guard::default(), app).expect("the listener is bound").await.expect("the server runs");
     });
 }
 
@@ -80,7 +80,7 @@ async fn connect(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Re
 }
 
 fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {
-    let (mut trigger, _) = listener.accept().expect("somebody comes");
+    let (mut trigger, _) = listener.accept().expect("the benchmark connects");
     trigger.write_all(&port.to_be_bytes()).expect("two bytes fit");
     let mut bytes = [0; 4096];
     let mut time = 0;
@@ -109,10 +109,10 @@ fn ticket(version: u64) -> Ticket {
     }
 }
 
-/// Writes one prepared frame of some 300 bytes to every connection, each time that the first one sends a byte.
+/// Writes one prepared frame of about 300 bytes to every connection, each time that the first connection sends a byte.
 pub fn broadcaster() {
     let listener = announced();
-    let (mut trigger, _) = listener.accept().expect("somebody comes");
+    let (mut trigger, _) = listener.accept().expect("the benchmark connects");
     let mut frame = vec![0x81, 126, 1, 44];
     frame.extend([b'x'; 300]);
     let mut audience: Vec<TcpStream> = Vec::new();
@@ -127,12 +127,12 @@ pub fn broadcaster() {
             socket
                 .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
                 .and_then(|()| socket.write_all(&frame))
-                .expect("a new socket takes a frame");
+                .expect("a new socket accepts a frame");
             audience.push(socket);
         }
         match trigger.read(&mut byte) {
             Ok(0) => return,
-            Ok(_) => audience.iter_mut().for_each(|socket| socket.write_all(&frame).expect("the audience reads")),
+            Ok(_) => audience.iter_mut().for_each(|socket| socket.write_all(&frame).expect("the receivers read")),
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The database's driver alone: the same documents as a lock writes, with the same indexes, by the shortest way, while a
+//! The database driver alone: the documents of a lock, with the same indexes, written with the fewest commands, while a
 //! change stream is read.
 
 use std::{
@@ -27,13 +27,13 @@ use uuid::Uuid;
 
 const AT: Timestamp = Timestamp(4_000_000_000_000);
 
-/// `count` tickets and buyers, stored; and for each the commit of its lock.
+/// Stores `count` tickets and buyers, and returns the commit of a lock for each.
 pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
     let seller = UserId::new(Uuid::now_v7());
     let (mut tickets, mut users, mut slots, mut commits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
-        let price = Money::from_minor(2000).expect("a price");
-        let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, Title::parse("A concert").expect("a title"), price, AT);
+        let price = Money::from_minor(2000).expect("the price is valid");
+        let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, Title::parse("A concert").expect("the title is valid"), price, AT);
         let (ticket, buyer) = (listed.ticket.expect("a ticket"), UserId::new(Uuid::now_v7()));
         let email = Email::parse(&format!("{}@example.com", buyer.uuid().simple())).expect("an address");
         let user = User { id: buyer, email, password_hash: "none".into(), version: 0, created_at: AT, updated_at: AT };
@@ -53,10 +53,11 @@ pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
 fn lock(ticket: Ticket, buyer: UserId) -> Commit {
     let order = OrderId::new(Uuid::now_v7());
     let command = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("bench") };
-    Commit::of(decide(&Sale::unlocked(ticket), &command, &Policy::default(), AT).expect("it is free"), AT)
+    Commit::of(decide(&Sale::unlocked(ticket), &command, &Policy::default(), AT).expect("the ticket is available"), AT)
 }
 
-/// Writes `commits`, `group` to a transaction, by so many `callers`. How long it took, and the latency of each transaction.
+/// Writes `commits` with `callers` concurrent callers, `group` commits in one transaction. Returns the total time and the
+/// latency of each transaction.
 pub async fn write(db: &Database, callers: usize, group: usize, commits: Vec<Commit>) -> (Duration, Vec<Duration>) {
     let done = Arc::new(AtomicBool::new(false));
     let reader = tokio::spawn(read_changes(db.clone(), Arc::clone(&done)));
@@ -75,10 +76,10 @@ pub async fn write(db: &Database, callers: usize, group: usize, commits: Vec<Com
             latencies
         })
     });
-    let latencies = join_all(tasks).await.into_iter().flat_map(|task| task.expect("no panic")).collect();
+    let latencies = join_all(tasks).await.into_iter().flat_map(|task| task.expect("the task does not panic")).collect();
     let took = started.elapsed();
     done.store(true, Ordering::Relaxed);
-    reader.await.expect("no panic");
+    reader.await.expect("the task does not panic");
     (took, latencies)
 }
 
@@ -117,7 +118,7 @@ async fn transaction(db: &Database, group: &[Commit]) {
         doc! { "insert": "orders", "documents": orders },
         doc! { "insert": "events", "documents": [{ "commits": entries }] },
     ] {
-        let reply = db.run_command(command).session(&mut session).await.expect("nobody else writes them");
+        let reply = db.run_command(command).session(&mut session).await.expect("no other client writes these documents");
         assert!(reply.get("writeErrors").is_none(), "{reply}");
     }
     session.commit_transaction().await.expect("no conflict");

@@ -1,4 +1,4 @@
-//! A thousand sockets that only count frames, and what makes one event.
+//! A thousand WebSockets that only count frames, and the sources of events.
 
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::app::{Client, Server, raw};
 
-/// Open sockets, and the frames that they got so far.
+/// Open WebSockets, and the number of their frames so far.
 #[derive(Debug)]
 pub struct Audience {
     frames: Arc<AtomicU64>,
@@ -34,7 +34,7 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Opens them, and waits until each has its first frame.
+    /// Opens the WebSockets and waits until each has its first frame.
     pub async fn at(addr: SocketAddr, sockets: usize) -> Self {
         let (frames, news) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let mut readers = JoinSet::new();
@@ -52,7 +52,7 @@ impl Audience {
         self.sockets
     }
 
-    /// Closes them, and waits until that is done: the next need their file descriptors.
+    /// Closes the WebSockets and waits until they are closed, because the next ones need their file descriptors.
     async fn leave(mut self) {
         self.readers.shutdown().await;
     }
@@ -63,12 +63,12 @@ impl Audience {
             if self.frames.load(Ordering::Acquire) >= frames {
                 return;
             }
-            // A notification may come between a look and the wait; another look soon costs nothing.
+            // A notification may arrive between the check and the wait. Another check after a short time costs little.
             let _ = tokio::time::timeout(Duration::from_millis(1), heard).await;
         }
     }
 
-    /// One event after the other, each when all sockets have the one before.
+    /// Makes one event after the other, each after all WebSockets received the previous one.
     pub async fn deliveries(&self, pid: u32, span: Duration, mut event: impl AsyncFnMut()) -> Measured {
         let (began, cpu) = (Instant::now(), Spent::by(pid));
         let mut rounds = Vec::new();
@@ -85,13 +85,14 @@ impl Audience {
         Measured { per_second: one.per_second * sockets, cpu_us: one.cpu_us / sockets, client_us: one.client_us / sockets, ..one }
     }
 
-    /// `per_second` events a second for `span`, whether or not they arrive: the share of all frames that came, and how
-    /// long each took from the end of `event` to the last socket, as far as that can be told from counting frames.
+    /// Makes `per_second` events a second for `span`, without waiting for their arrival. Returns the share of all frames
+    /// that arrived, and the time of each event from the end of `event` to the last WebSocket, as far as the count of
+    /// frames shows it.
     pub async fn burst(&self, pid: u32, per_second: u32, span: Duration, mut event: impl AsyncFnMut()) -> (f64, Measured) {
         let (began, cpu, first) = (Instant::now(), Spent::by(pid), self.frames.load(Ordering::Acquire));
         let count = u64::from(per_second) * span.as_secs();
         let mut lags = Vec::new();
-        // When each event was made, and how many frames must have come when all sockets have it.
+        // The time of each event, and the number of frames that must have arrived when every WebSocket has it.
         let mut made: std::collections::VecDeque<(Instant, u64)> = std::collections::VecDeque::new();
         let mut seen = |made: &mut std::collections::VecDeque<(Instant, u64)>| {
             let frames = self.frames.load(Ordering::Acquire);
@@ -123,7 +124,7 @@ impl Audience {
     }
 }
 
-/// An audience that says when it is there, and stays until its input ends.
+/// Opens WebSockets, reports when they are open, and keeps them until the input ends.
 pub async fn sit_through(addr: SocketAddr, sockets: usize) {
     let audience = Audience::at(addr, sockets).await;
     println!("{} sockets are open", audience.len());
@@ -135,7 +136,7 @@ fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// Counts the frames of one socket, to its end.
+/// Counts the frames of one WebSocket until it ends.
 async fn count(mut stream: TcpStream, frames: Arc<AtomicU64>, news: Arc<Notify>) {
     let mut buffer = Vec::with_capacity(8 * 1024);
     let mut upgraded = false;
@@ -148,7 +149,7 @@ async fn count(mut stream: TcpStream, frames: Arc<AtomicU64>, news: Arc<Notify>)
         let mut whole = 0;
         let mut at = 0;
         while let Some(length) = frame_length(&buffer[at..]).filter(|length| at + length <= buffer.len()) {
-            // Pings are no events.
+            // Pings are not events.
             whole += u64::from(buffer[at] & 0x0f == 1);
             at += length;
         }
@@ -160,7 +161,7 @@ async fn count(mut stream: TcpStream, frames: Arc<AtomicU64>, news: Arc<Notify>)
     }
 }
 
-/// Header and payload of an unmasked frame.
+/// Returns the length of header and payload of an unmasked frame.
 fn frame_length(bytes: &[u8]) -> Option<usize> {
     match *bytes.get(1)? {
         126 => Some(4 + usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
@@ -169,7 +170,7 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// One of the programs that only tell everybody of events, in a process of its own, and an audience.
+/// One of the programs that only send events, in a process of its own, with its receivers.
 #[derive(Debug)]
 pub struct Venue {
     server: Server,
@@ -193,14 +194,14 @@ impl Venue {
         Self { audience: Audience::at(server.addr, sockets).await, server, kick }
     }
 
-    /// [`Audience::deliveries`] for `span`; then it closes.
+    /// Runs [`Audience::deliveries`] for `span`, then closes the sockets.
     pub async fn deliveries(mut self, span: Duration) -> Measured {
         let measured = self.audience.deliveries(self.server.pid(), span, async || self.kick.one().await).await;
         self.audience.leave().await;
         measured
     }
 
-    /// [`Audience::burst`]; then it closes.
+    /// Runs [`Audience::burst`], then closes the sockets.
     pub async fn burst(mut self, per_second: u32, span: Duration) -> (f64, Measured) {
         let measured = self.audience.burst(self.server.pid(), per_second, span, async || self.kick.one().await).await;
         self.audience.leave().await;
@@ -208,7 +209,7 @@ impl Venue {
     }
 }
 
-/// Makes an event at the product: an edit of one ticket.
+/// Makes an event on the real server: an edit of one ticket.
 #[derive(Debug)]
 pub struct Editor {
     addr: SocketAddr,
@@ -220,12 +221,12 @@ pub struct Editor {
 
 impl Editor {
     pub async fn new(addr: SocketAddr, seller: &Client, ticket: &str) -> Self {
-        let cookie = seller.cookie().expect("signed in");
+        let cookie = seller.cookie().expect("the client is signed in");
         let connection = Connection::open(addr, &cookie).await;
         Self { addr, cookie, connection, line: format!("PUT /api/tickets/{ticket}"), number: 0 }
     }
 
-    /// A new connection: the server ends one that was idle while something else was measured.
+    /// Opens a new connection, because the server closes a connection that was idle during another measurement.
     pub async fn renew(&mut self) {
         self.connection = Connection::open(self.addr, &self.cookie).await;
     }
@@ -237,21 +238,21 @@ impl Editor {
     }
 }
 
-/// Makes an event at the raw broadcaster, or at the hub alone: one byte.
+/// Makes an event at the loop of bare writes or at the hub alone: one byte.
 #[derive(Debug)]
 pub struct Kick(TcpStream);
 
 impl Kick {
-    /// The first connection is the trigger.
+    /// Opens the first connection, which is the trigger.
     pub async fn new(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the broadcaster listens");
         stream.set_nodelay(true).expect("a socket option");
         Self(stream)
     }
 
-    /// Where the hub takes its sockets.
+    /// Returns the port at which the hub accepts WebSockets.
     pub async fn port(&mut self) -> u16 {
-        self.0.read_u16().await.expect("the hub tells its port")
+        self.0.read_u16().await.expect("the hub sends its port")
     }
 
     pub async fn one(&mut self) {

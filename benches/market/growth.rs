@@ -1,5 +1,5 @@
-//! How cost grows: over tickets on sale, locks held, buyers at once and replicas; over sockets, see `sockets.rs`. In CPU
-//! microseconds per operation, since rates on two cores blur it.
+//! The growth of cost with the numbers of tickets on sale, held locks, concurrent buyers and replicas. For WebSockets, see
+//! `sockets.rs`. Costs are CPU microseconds per operation, because rates on two cores are less precise.
 
 use gittix::clock::wall_clock;
 
@@ -40,7 +40,7 @@ pub async fn over_tickets(report: &mut Report) {
     }
 }
 
-/// On a server with `count` tickets on sale beside those to be bought.
+/// Measures on a server with `count` tickets on sale in addition to the ones that are bought.
 async fn on_sale(report: &mut Report, store: Backend, named: &str, count: usize) {
     let (app, buyers, tickets) = shop::open(store, shop::CROWD, count + SOLD).await;
     let (unsold, x) = (Unsold::new(tickets, shop::cookies(&buyers)), to_f64(count as u64));
@@ -83,8 +83,9 @@ pub async fn over_buyers(report: &mut Report) {
     }
 }
 
-/// One, two and three processes of one database. First all buyers at the first, so that the others do nothing but read the
-/// feed: what that takes, and whether it costs the first anything. Then the buyers spread over all of them.
+/// Measures one, two and three processes with one database. First, all buyers use the first process, so that the others
+/// only read the feed: this shows the cost of reading, and whether it affects the first process. Then the buyers are spread
+/// over all processes.
 pub async fn over_replicas(report: &mut Report) {
     if std::env::var_os("MONGODB_URI").is_none() {
         return;
@@ -119,7 +120,8 @@ pub async fn over_replicas(report: &mut Report) {
     }
 }
 
-/// All buyers, spread over `selling`: for each lock the CPU time of every one of `all`, and of `mongod`.
+/// Lets all buyers, spread over `selling`, buy. Returns for each lock the CPU time of each server of `all`, and of
+/// `mongod`.
 async fn sell(selling: &[&Server], all: &[&Server], mongod: Option<u32>, unsold: &Unsold) -> (Vec<f64>, f64) {
     let spent = || all.iter().map(|server| server.pid()).chain(mongod).map(cpu_of).collect::<Vec<_>>();
     let before = spent();
@@ -130,7 +132,7 @@ async fn sell(selling: &[&Server], all: &[&Server], mongod: Option<u32>, unsold:
     (each[..all.len()].to_vec(), each.get(all.len()).copied().unwrap_or(0.0))
 }
 
-/// The medians of as many measurements as there are rounds.
+/// Returns the medians of the measurements of all rounds.
 async fn rounds(server: &Server, buyers: usize, target: Target<'_>) -> Measured {
     let mut all = Vec::new();
     for _ in 0..ROUNDS {

@@ -1,5 +1,5 @@
-//! A load as light as can be: one keep-alive connection a buyer, requests as prepared bytes, answers read no further than
-//! the status and the first id.
+//! The lightest possible load: one keep-alive connection for each buyer, requests as prepared bytes, and answers that are
+//! parsed only for the status and the first id.
 
 use std::{
     fmt,
@@ -16,14 +16,14 @@ use tokio::{
 
 use crate::app::Server;
 
-/// What is done again and again.
+/// The repeated operation.
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a> {
-    /// Of the next ticket, for the next buyer.
+    /// A lock of the next ticket for the next buyer.
     Lock(&'a Unsold),
-    /// Of a ticket that somebody holds, to the bearer of the cookie.
+    /// A lock of a ticket that another order holds, with this cookie.
     Refusal(&'a str, &'a str),
-    /// A page of tickets: the path and its query.
+    /// A page of tickets: the path with its query.
     List(&'a str),
 }
 
@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Tickets, each handed out once, each to the next of many buyers: nobody holds hundreds.
+/// Tickets that are used once each, in turn by many buyers, so that no buyer holds hundreds.
 #[derive(Debug)]
 pub struct Unsold {
     tickets: Vec<String>,
@@ -49,13 +49,14 @@ impl Unsold {
         Self { tickets, cookies, next: AtomicUsize::new(0) }
     }
 
-    /// A ticket, and its buyer's cookie.
+    /// Returns a ticket and its buyer's cookie.
     fn take(&self) -> (&str, &str) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         (self.tickets.get(number).expect("more tickets than can be sold in a run"), &self.cookies[number % self.cookies.len()])
     }
 
-    /// All buyers look at the site before they buy: their sessions are known, as they are of people who come from a page.
+    /// Lets all buyers read the site before they buy. Their sessions are then cached, like those of people who come from a
+    /// page.
     pub async fn look_around(&self, addr: SocketAddr) {
         const AT_ONCE: usize = 16;
         let visits = self.cookies.chunks(self.cookies.len().div_ceil(AT_ONCE)).map(|cookies| async move {
@@ -69,20 +70,20 @@ impl Unsold {
     }
 }
 
-/// What one measurement showed.
+/// The figures of one measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     pub per_second: f64,
     pub p50: Duration,
     pub p99: Duration,
-    /// Of the server's process, for each operation.
+    /// CPU time of the server's process for each operation.
     pub cpu_us: f64,
-    /// Of this process, the client, for each operation: what the load itself takes from the machine.
+    /// CPU time of this process, the client, for each operation: the cost of the load itself.
     pub client_us: f64,
 }
 
 impl Measured {
-    /// From all latencies, and the CPU time that the process took meanwhile.
+    /// Computes the figures from all latencies and the CPU times.
     pub fn of(mut latencies: Vec<Duration>, span: Duration, cpu: Spent) -> Self {
         latencies.sort_unstable();
         let count = latencies.len().max(1);
@@ -107,7 +108,7 @@ impl Measured {
         })
     }
 
-    /// Each figure's own median.
+    /// Returns the median of each figure.
     pub fn median(rounds: &[Self]) -> Self {
         Self {
             per_second: median(rounds, |round| round.per_second),
@@ -119,7 +120,7 @@ impl Measured {
     }
 }
 
-/// Of one figure over some rounds, an odd number of them.
+/// Returns the median of one figure over an odd number of rounds.
 pub fn median<R, T: PartialOrd + Copy>(rounds: &[R], figure: impl Fn(&R) -> T) -> T {
     let mut figures: Vec<T> = rounds.iter().map(figure).collect();
     figures.sort_by(|a, b| a.partial_cmp(b).expect("a figure is a number"));
@@ -133,7 +134,7 @@ impl fmt::Display for Measured {
     }
 }
 
-/// CPU time, of what is measured and of the client.
+/// CPU time of the measured process and of the client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
     pub server: Duration,
@@ -141,7 +142,7 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// So far, by the process `pid` and by this one.
+    /// Returns the CPU time so far of the process `pid` and of this process.
     pub fn by(pid: u32) -> Self {
         Self { server: cpu_of(pid), client: cpu_of(std::process::id()) }
     }
@@ -151,7 +152,7 @@ impl Spent {
     }
 }
 
-/// The CPU time that a process has taken, in all threads (`utime` and `stime` of `/proc/<pid>/stat`, in hundredths of a second).
+/// Returns the CPU time of a process in all threads (`utime` and `stime` of `/proc/<pid>/stat`, in hundredths of a second).
 pub fn cpu_of(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -159,7 +160,7 @@ pub fn cpu_of(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Everybody asks as fast as they are answered, for `span`.
+/// Lets all buyers send requests as fast as they are answered, for `span`.
 pub async fn run(server: &Server, buyers: usize, span: Duration, target: Target<'_>) -> Measured {
     let (addr, pid, deadline) = (server.addr, server.pid(), Instant::now() + span);
     let before = Spent::by(pid);
@@ -211,7 +212,7 @@ impl Connection {
         assert_eq!(status, 201, "{}", self.text());
     }
 
-    /// Sends one request and reads its answer; the status.
+    /// Sends one request, reads its answer and returns the status.
     pub async fn ask(&mut self, line: &str, body: &str) -> u16 {
         let (host, cookie, length) = (self.host, &self.cookie, body.len());
         let request = format!(
@@ -220,7 +221,7 @@ impl Connection {
         self.exchange(&request).await
     }
 
-    /// A request without a body; the status.
+    /// Sends a request without a body and returns the status.
     pub async fn fetch(&mut self, path: &str) -> u16 {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n", self.host, self.cookie);
         self.exchange(&request).await

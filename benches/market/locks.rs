@@ -1,5 +1,5 @@
-//! A restart with 100,000 locks held, 10,000 of which end within the same second soon after: when every timer is armed,
-//! and how late the locks are released.
+//! A restart with 100,000 held locks, 10,000 of which end within the same second soon after it: the time until every timer
+//! is armed, and the delay of the releases.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -26,18 +26,18 @@ use crate::app::{Backend, Home, TestApp, world};
 
 const LOCKS: u32 = 100_000;
 const DUE: u32 = 10_000;
-/// From the end of seeding to the second in which many locks end: longer than the start takes.
+/// Time from the end of seeding to the second in which many locks end. It is longer than the start takes.
 const DUE_AFTER: Millis = Millis::from_secs(8);
-/// An order's window as long as its lock, so that each lock has one deadline.
+/// The payment window is as long as the lock, so that each lock has one deadline.
 const WINDOW: [(&str, &str); 1] = [("GITTIX_PAYMENT_WINDOW", "15m")];
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
-/// What one restart showed.
+/// The figures of one restart.
 struct Restarted {
     ready_secs: f64,
     armed_secs: f64,
     lag_p99_ms: f64,
-    /// CPU time for each release, of the server and of MongoDB.
+    /// CPU time of the server and of MongoDB for each release.
     server_us: f64,
     mongod_us: f64,
 }
@@ -67,7 +67,7 @@ pub async fn measure(report: &mut Report) {
 async fn restart(store: Backend) -> Restarted {
     let home = Home::new(store);
     let (policy, granted_now) = (policy(), wall_clock());
-    // Writing them all takes seconds: their times are counted from then on.
+    // Writing all locks takes seconds, so their times count from the end of that.
     let due = granted_now + DUE_AFTER + seeding(store);
     let locks: Vec<(Ticket, Commit)> = (0..LOCKS)
         .map(|number| {
@@ -105,7 +105,7 @@ async fn restart(store: Backend) -> Restarted {
     restarted
 }
 
-/// Longer than writing them takes.
+/// Returns a time that is longer than the writing takes.
 fn seeding(store: Backend) -> Millis {
     match store {
         Backend::Embedded => Millis::from_secs(5),
@@ -113,19 +113,19 @@ fn seeding(store: Backend) -> Millis {
     }
 }
 
-/// As many locks a user as there are; one deadline a lock.
+/// Returns a policy with no effective limit of locks for a user and one deadline for each lock.
 pub fn policy() -> Policy {
     let policy = Policy::default();
     Policy { payment_window: policy.lock_duration, locks_max: 1_000, ..policy }
 }
 
-/// A ticket, and the commit of a lock on it that was granted at `at` by the replica that tests start.
+/// Returns a ticket and the commit of a lock on it. The lock was granted at `at` by the replica that the tests start.
 pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
-    let title = Title::parse("Front row").expect("a title");
+    let title = Title::parse("Front row").expect("the title is valid");
     let seller = UserId::new(Uuid::from_u128(1));
     let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, title, Money::from_minor(2_000).expect("a price"), at);
-    let ticket = listed.ticket.expect("it was listed");
-    // Four locks a buyer.
+    let ticket = listed.ticket.expect("the ticket was listed");
+    // Each buyer has four locks.
     let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));
     let command = TicketCommand::Lock {
         order: OrderId::new(Uuid::now_v7()),
@@ -134,15 +134,15 @@ pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
         expected_version: None,
         replica: ReplicaName::new("test"),
     };
-    let commit = Commit::of(decide(&Sale::unlocked(ticket.clone()), &command, policy, at).expect("it is free"), at);
+    let commit = Commit::of(decide(&Sale::unlocked(ticket.clone()), &command, policy, at).expect("the ticket is available"), at);
     (ticket, commit)
 }
 
-/// Puts them into a store that no server uses.
+/// Writes the locks into a store that no server uses.
 pub async fn write(home: &Home, locks: Vec<(Ticket, Commit)>) {
     match home.mongodb_uri() {
         None => write_embedded(home, locks).await,
-        // Commit after commit would take minutes.
+        // Separate commits would take minutes.
         Some(uri) => {
             world::open(home).await.close().await;
             write_documents(uri, &locks).await;
@@ -152,13 +152,13 @@ pub async fn write(home: &Home, locks: Vec<(Ticket, Commit)>) {
 
 async fn write_embedded(home: &Home, locks: Vec<(Ticket, Commit)>) {
     const LOCKS_PER_COMMIT: usize = 1_000;
-    std::fs::create_dir_all(home.data()).expect("a folder of ours can be written");
+    std::fs::create_dir_all(home.data()).expect("the data folder can be created");
     let store = world::open(home).await;
     for some in locks.chunks(LOCKS_PER_COMMIT) {
         let tickets = some.iter().map(|(ticket, _)| Write::Ticket(ticket.clone())).collect();
         store.commit(Commit { writes: tickets, ..Commit::default() }).await.expect("an empty store takes new tickets");
         let writes = some.iter().flat_map(|(_, commit)| commit.writes.clone()).collect();
-        store.commit(Commit { writes, ..Commit::default() }).await.expect("they are free");
+        store.commit(Commit { writes, ..Commit::default() }).await.expect("the tickets are available");
     }
     store.close().await;
 }
@@ -194,13 +194,13 @@ async fn until(metric: impl AsyncFn() -> f64, at_least: f64) {
     timeout(WAIT_MAX, reached).await.unwrap_or_else(|_| panic!("still not {at_least} after {WAIT_MAX:?}"));
 }
 
-/// Of a series without labels.
+/// Returns the value of a series without labels.
 fn value(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0.0)
 }
 
-/// Of a histogram, interpolated within its bucket as Prometheus does it.
+/// Returns a quantile of a histogram, interpolated within its bucket as in Prometheus.
 fn quantile(text: &str, name: &str, quantile: f64) -> f64 {
     let prefix = format!("{name}_bucket{{le=\"");
     let buckets = text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())?.split_once("\"} "));

@@ -1,11 +1,11 @@
-//! `scripts/bench`, or `scripts/with-mongod cargo bench --bench market [-- SECTION…]`: every line of the goals in
-//! `docs/performance.md`, the real program beside what nothing can be faster than, measured in turn in one run.
+//! `scripts/bench`, or `scripts/with-mongod cargo bench --bench market [-- SECTION…]`: every goal of `docs/performance.md`.
+//! The real program and the upper limit of each figure are measured in turn in one run.
 //!
-//! Absolute figures depend on the machine; what counts is the ratio to the ceiling, and CPU time per operation. The client
-//! runs on the same cores as what it measures, for the ceilings as for the product; what it takes is shown.
+//! Absolute figures depend on the machine. The relevant figures are the ratio to the upper limit and the CPU time per
+//! operation. The client runs on the same cores as the measured process, for the upper limits as well; its cost is shown.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../../tests/suite/app/mod.rs"]
 mod app;
@@ -28,23 +28,23 @@ use std::time::Duration;
 
 use report::Report;
 
-/// How often each thing is measured; medians are shown.
+/// Number of measurements of each figure; the medians are shown.
 const ROUNDS: usize = 3;
-/// How long one measurement lasts.
+/// Duration of one measurement.
 const SPAN: Duration = Duration::from_secs(2);
 
-/// What may be asked for by name. `growth` (or a part of it, as `growth-locks`) is left out when nothing is: it takes
-/// minutes, and has no goal.
+/// The sections that can be selected by name. `growth` (or a part of it, such as `growth-locks`) runs only if it is named:
+/// it takes minutes and has no goal.
 const SECTIONS: [&str; 7] = ["purchases", "reads", "sockets", "memory", "locks", "signin", "replicas"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    // The ceilings are processes of their own, as the server is.
+    // The upper limits run in processes of their own, like the server.
     match arguments.first().map(String::as_str) {
         Some("ceiling-handler") => ceilings::bare_handler(arguments[1].parse().expect("a number of bytes")),
         Some("ceiling-broadcaster") => ceilings::broadcaster(),
         Some("ceiling-hub") => ceilings::hub(),
-        // For scripts/profile-heap.
+        // Used by scripts/profile-heap.
         Some("seed-tickets") => runtime().block_on(shop::leave_seeded(arguments[1].parse().expect("a number of tickets"))),
         Some("audience") => {
             let (addr, sockets) = (arguments[1].parse().expect("an address"), arguments[2].parse().expect("a number of sockets"));

@@ -1,4 +1,5 @@
-//! What an idle socket and a ticket on sale cost the server in memory, each time in a process of its own.
+//! The memory that an idle WebSocket and a ticket on sale need in the server. Each measurement runs in a process of its
+//! own.
 
 use std::net::SocketAddr;
 
@@ -12,12 +13,12 @@ use super::{
 };
 use crate::app::Backend;
 
-/// What the first sockets bring with them, threads' heaps and the like, is not every socket's.
+/// The memory that the first WebSockets need once, such as heaps of threads, is not counted.
 const FIRST: usize = 100;
 const MANY: usize = 1_000_000;
-/// By then the embedded store's cache of pages is full: it has a size of its own, however many tickets there are.
+/// With this number of tickets, the embedded store's page cache is full. Its size does not depend on the number of tickets.
 const SOME: usize = 150_000;
-/// What a server with next to none has is not theirs.
+/// The memory of a server with almost no tickets is subtracted.
 const FEW: usize = 1_000;
 
 pub async fn measure(report: &mut Report) {
@@ -54,7 +55,7 @@ fn bytes_each(few: u64, many: u64, tickets: usize) -> f64 {
     to_f64(many.saturating_sub(few)) * 1024.0 / to_f64(tickets as u64)
 }
 
-/// KiB of the whole server.
+/// Returns the KiB of the whole server.
 async fn resident_with(tickets: usize) -> u64 {
     let (app, _, _) = shop::open(Backend::Embedded, 1, tickets).await;
     app.server.resident_kib()

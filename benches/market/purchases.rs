@@ -1,4 +1,5 @@
-//! Locks of distinct tickets, by 1 to 256 buyers at once, on either store; on MongoDB beside the driver alone.
+//! Locks of distinct tickets by 1 to 256 concurrent buyers, on both stores. On MongoDB, they are compared with the driver
+//! alone.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::app::{Backend, Home};
 
 const BUYERS: [usize; 4] = [1, 16, 64, 256];
 
-/// What the driver alone is asked for: callers, commits to a transaction, commits in all.
+/// The measurements of the driver alone: callers, commits in a transaction, and commits in total.
 const ALONE: [(usize, usize, usize); 4] = [(1, 1, 400), (16, 1, 2_500), (2, 16, 12_000), (2, 64, 16_000)];
 
 pub async fn measure(report: &mut Report) {
@@ -38,7 +39,7 @@ async fn embedded(report: &mut Report) {
 }
 
 pub async fn mongodb(report: &mut Report) {
-    // A database of its own, with the product's indexes.
+    // The database is new and has the product's indexes.
     let home = Home::new(Backend::MongoDb);
     let uri = home.mongodb_uri().expect("a MongoDB home has a URI");
     MongoStore::connect(uri).await.expect("MongoDB answers").close().await;
@@ -66,7 +67,7 @@ pub async fn mongodb(report: &mut Report) {
     report.ratio("locks, MongoDB, 256 buyers by the driver, 64 to a transaction, 2 at once", &ours[3], &limit[3], Goal::AtLeast(0.7, 0.9));
 }
 
-/// Every number of buyers in turn, round after round, with something else measured after each round.
+/// Measures each number of buyers in turn, round after round, and calls `beside` after each round.
 async fn sales<T>(store: Backend, tickets: usize, mut beside: impl AsyncFnMut(()) -> T) -> (Vec<Vec<Measured>>, Vec<T>) {
     let (app, unsold) = shop::crowded(store, tickets).await;
     let mut rounds = vec![Vec::new(); BUYERS.len()];

@@ -1,4 +1,4 @@
-//! An event's way from a purchase's answer on one replica to the last of 1,000 sockets on another.
+//! The path of an event from the answer to a purchase on one replica to the last of 1,000 WebSockets on another.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What was measured, as it is printed and as it is kept: lines while it runs, the table of goals in the end, and a line of
-//! JSON for each figure in `target/bench/market.jsonl`, which `scripts/plot` draws from.
+//! The output of measurements: lines during the run, the table of goals at the end, and a line of JSON for each figure in
+//! `target/bench/market.jsonl`, from which `scripts/plot` draws.
 
 use std::{
     fs::{File, OpenOptions, create_dir_all},
@@ -21,7 +21,7 @@ struct Row {
     goal: Goal,
 }
 
-/// What a figure is to reach, and what to go for.
+/// The required value of a figure, and the desired one.
 #[derive(Debug, Clone, Copy)]
 pub enum Goal {
     AtLeast(f64, f64),
@@ -47,7 +47,7 @@ impl Goal {
     }
 }
 
-/// Everything that one run has shown.
+/// All results of one run.
 #[derive(Debug)]
 pub struct Report {
     rows: Vec<Row>,
@@ -55,7 +55,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Appends to what earlier runs left.
+    /// Opens the file of results, to which each run appends.
     pub fn open() -> Self {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench");
         create_dir_all(&folder).expect("the build's folder can be written");
@@ -63,19 +63,19 @@ impl Report {
         Self { rows: Vec::new(), file: file.expect("the build's folder can be written") }
     }
 
-    /// A measurement without a goal.
+    /// Records a measurement without a goal.
     pub fn line(&mut self, what: &str, measured: &Measured) {
         println!("{what}\n    {measured}");
         self.keep(what, &measured.to_json());
     }
 
-    /// A figure of a curve: `y` at `x`.
+    /// Records a point of a curve: `y` at `x`.
     pub fn point(&mut self, curve: &str, x: f64, y: f64) {
         println!("{curve}: {y:.2} at {x}");
         self.keep(curve, &json!({ "x": x, "y": y }));
     }
 
-    /// A figure that has a goal.
+    /// Records a figure that has a goal.
     pub fn goal(&mut self, path: &str, ours: impl Into<String>, limit: impl Into<String>, figure: f64, goal: Goal) {
         let row = Row { path: path.to_owned(), ours: ours.into(), limit: limit.into(), figure, goal };
         let beside = if row.limit.is_empty() { String::new() } else { format!(" beside {}", row.limit) };
@@ -85,7 +85,7 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// The ratio of two rates.
+    /// Records the ratio of two rates.
     pub fn ratio(&mut self, path: &str, ours: &Measured, limit: &Measured, goal: Goal) {
         self.line(&format!("{path}: ours"), ours);
         self.line(&format!("{path}: limit"), limit);
@@ -93,7 +93,7 @@ impl Report {
         self.goal(path, rate(ours), rate(limit), ours.per_second / limit.per_second, goal);
     }
 
-    /// The table of goals, in Markdown.
+    /// Prints the table of goals in Markdown.
     pub fn table(&self) {
         if self.rows.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! A server with tickets to sell and people to buy them, put there through the store itself.
+//! A server with tickets and buyers, which are written directly to the store.
 
 use gittix::{
     clock::wall_clock,
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::load::Unsold;
 use crate::app::{Backend, Client, Home, TestApp, world};
 
-/// No limit is to be met, and no line to be logged, but what a load is about.
+/// Disables limits and log lines that are not part of the measured load.
 pub const SETTINGS: [(&str, &str); 2] = [("GITTIX_MAX_LOCKS", "1000"), ("GITTIX_LOG", "warn,gittix::app=info")];
 
-/// A server, `buyers` who are signed in, and the ids of `tickets` of one seller.
+/// Starts a server. Returns it with `buyers` signed-in clients and the ids of `tickets` of one seller.
 pub async fn open(store: Backend, buyers: usize, tickets: usize) -> (TestApp, Vec<Client>, Vec<String>) {
     let home = Home::new(store);
     let seeded = world::seed_users(&home, buyers).await;
@@ -21,10 +21,11 @@ pub async fn open(store: Backend, buyers: usize, tickets: usize) -> (TestApp, Ve
     (app, buyers, tickets)
 }
 
-/// Who buys, when as many tickets are bought as can be: so many that each holds a few at a time.
+/// The number of buyers for loads with as many purchases as possible, so high that each buyer holds only a few tickets at a
+/// time.
 pub const CROWD: usize = 4_096;
 
-/// A server with a crowd of buyers, who have looked around, and `tickets` for them.
+/// Starts a server with many buyers, who have read the site, and with `tickets`.
 pub async fn crowded(store: Backend, tickets: usize) -> (TestApp, Unsold) {
     let (app, buyers, tickets) = open(store, CROWD, tickets).await;
     let unsold = Unsold::new(tickets, cookies(&buyers));
@@ -32,12 +33,12 @@ pub async fn crowded(store: Backend, tickets: usize) -> (TestApp, Unsold) {
     (app, unsold)
 }
 
-/// The cookies of those who ask.
+/// Returns the cookies of the clients.
 pub fn cookies(buyers: &[Client]) -> Vec<String> {
     buyers.iter().filter_map(Client::cookie).collect()
 }
 
-/// Puts tickets on sale in a data folder that stays, and tells where that is.
+/// Puts tickets on sale in a data folder that is kept, and prints its path.
 pub async fn leave_seeded(tickets: usize) {
     let mut home = Home::new(Backend::Embedded);
     home.keep();
@@ -45,9 +46,9 @@ pub async fn leave_seeded(tickets: usize) {
     println!("{}", home.data().display());
 }
 
-/// Puts tickets of one seller on sale; their ids.
+/// Puts tickets of one seller on sale and returns their ids.
 pub async fn seed_tickets(home: &Home, count: usize) -> Vec<String> {
-    // So long ago that the feed's history, which has a bound of its own, is not taken for a part of what tickets cost.
+    // The times are old, so that the feed's history, which has a bound of its own, is not counted as memory of the tickets.
     let listed_at = Timestamp(wall_clock().0 - 600_000);
     world::seed_tickets(home, count, listed_at, &[UserId::new(Uuid::now_v7())], |_| "Front row".into()).await
 }

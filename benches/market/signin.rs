@@ -1,4 +1,4 @@
-//! Sign-ins beside the bare rate of hashing, and what they do to everybody else's requests.
+//! Sign-ins compared with the bare rate of hashing, and their effect on other requests.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use super::{
 };
 use crate::app::{Backend, Client};
 
-/// Who signs in at once: fewer than may wait.
+/// Number of concurrent sign-ins, which is lower than the maximum number of waiting ones.
 const SIGNING_IN: usize = 16;
-/// Others' requests: as a busy site's, not as many as can be.
+/// Rate of the other requests: that of a busy site, below the maximum.
 const OTHERS_PER_SECOND: u32 = 500;
 
 pub async fn measure(report: &mut Report) {
     let (app, buyers, _) = shop::open(Backend::Embedded, 1, 500).await;
     let account = app.user().await;
     let body = json!({ "email": account.email, "password": Client::PASSWORD }).to_string();
-    let cookie = buyers[0].cookie().expect("signed in");
+    let cookie = buyers[0].cookie().expect("the client is signed in");
     let (addr, pid) = (app.server.addr, app.server.pid());
     let (mut bare, mut ours, mut quiet, mut beside) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        bare.push(tokio::task::spawn_blocking(hashes).await.expect("no panic"));
+        bare.push(tokio::task::spawn_blocking(hashes).await.expect("the task does not panic"));
         quiet.push(others(addr, &cookie).await);
         let before = Spent::by(pid);
         let (latencies, slowed) = join(sign_ins(addr, &body), others(addr, &cookie)).await;
@@ -45,7 +45,7 @@ pub async fn measure(report: &mut Report) {
     report.goal("others' requests during sign-ins", ours, format!("p99 {quiet:.2} ms"), beside / quiet, Goal::AtMost(2.0, 2.0));
 }
 
-/// What one core makes of nothing but hashes, its memory reused.
+/// Measures the rate of hashes on one core, with reused memory.
 fn hashes() -> Measured {
     let params = Params::default();
     let mut memory = vec![Block::default(); params.block_count()];
@@ -62,7 +62,7 @@ fn hashes() -> Measured {
 async fn sign_ins(addr: std::net::SocketAddr, body: &str) -> Vec<Duration> {
     let deadline = Instant::now() + SPAN;
     let all = (0..SIGNING_IN).map(|_| async {
-        // A session's cookie would end that session.
+        // A request with a session's cookie would end that session.
         let mut connection = Connection::open(addr, "guest=1").await;
         let mut latencies = Vec::new();
         while Instant::now() < deadline {
@@ -75,7 +75,7 @@ async fn sign_ins(addr: std::net::SocketAddr, body: &str) -> Vec<Duration> {
     futures_util::future::join_all(all).await.concat()
 }
 
-/// The 99th percentile of a list's latency, asked for at a steady rate.
+/// Returns the 99th percentile of the latency of the ticket list at a steady rate of requests.
 async fn others(addr: std::net::SocketAddr, cookie: &str) -> Duration {
     let mut connection = Connection::open(addr, cookie).await;
     let (began, count) = (Instant::now(), OTHERS_PER_SECOND * u32::try_from(SPAN.as_secs()).expect("seconds"));

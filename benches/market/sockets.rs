@@ -1,7 +1,7 @@
-//! Fan-out: single events and bursts to 1,000 to 10,000 sockets, beside a loop of bare writes.
+//! Fan-out: single events and bursts to 1,000 to 10,000 WebSockets, compared with a loop of bare writes.
 //!
-//! The ratio is the hub's, fed by one byte on a trigger as the loop of bare writes is. The whole program, whose events are
-//! edits that it commits first, is shown beside it.
+//! The ratio is that of the hub alone. It gets each event from one byte on a trigger, like the loop of bare writes. The
+//! whole program, whose events are edits that it commits first, is shown too.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::app::{Backend, TestApp};
 
-/// Of single events. Either side needs a file descriptor for each.
+/// Numbers of WebSockets for single events. Each WebSocket needs a file descriptor on both sides.
 pub const COUNTS: [usize; 3] = [1_000, 5_000, 10_000];
-/// As many that half a million deliveries are due each second.
+/// Rates at which half a million deliveries are due each second.
 const BURST_PER_SECOND: [u32; 3] = [500, 100, 50];
-/// Short enough for the loop of bare writes to catch up with what is left before the next round.
+/// Short enough for the loop of bare writes to finish its backlog before the next round.
 const BURST: Duration = Duration::from_secs(3);
 
 pub async fn measure(report: &mut Report) {
@@ -46,7 +46,7 @@ async fn single(report: &mut Report, count: usize) {
     );
 }
 
-/// An edit over HTTP, its commit on the disk, and all of its deliveries.
+/// Measures an edit over HTTP, its commit on disk, and all of its deliveries.
 async fn whole(report: &mut Report) {
     let app = TestApp::start_with(Backend::Embedded, &shop::SETTINGS).await;
     let seller = app.user().await;
@@ -61,7 +61,7 @@ async fn whole(report: &mut Report) {
     report.line("deliveries of edits to 1,000 sockets, commit included", &Measured::median(&rounds));
 }
 
-/// Half a million deliveries are due each second, beside a loop of bare writes, which falls behind.
+/// Measures half a million deliveries a second, compared with a loop of bare writes, which is too slow for them.
 async fn bursts(report: &mut Report) {
     for (count, per_second) in COUNTS.into_iter().zip(BURST_PER_SECOND) {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());

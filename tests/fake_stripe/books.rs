@@ -1,5 +1,5 @@
-//! The endpoints themselves: what each does to intents, refunds and the ledger. No clock, no network, no fault: the same
-//! calls give the same answers.
+//! The endpoints: their effects on intents, refunds and the ledger. They use no clock, no network and no faults, so the
+//! same calls give the same answers.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,28 @@ use super::{
     request::{Endpoint, Form},
 };
 
-/// A way in which this processor is not to be trusted.
+/// An incorrect behaviour of this processor, for negative controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deceit {
-    /// Intents are opened for one minor unit more than was asked for.
+    /// Intents are opened with one minor unit more than requested.
     AnotherAmount,
     /// Intents are opened in another currency.
     AnotherCurrency,
-    /// What is voided or refunded is so in words only: the control of whoever checks the ledger.
+    /// Voids and refunds are only reported and not made: the control of the code that checks the ledger.
     KeepsTheMoney,
-    /// A capture takes one minor unit less than was authorized, and says so.
+    /// A capture takes one minor unit less than authorized, and reports that amount.
     TakesLess,
 }
 
-/// What an event tells of: its type, and the object as it was then.
+/// The content of an event: its type, and the object at that time.
 pub type Told = (&'static str, Value);
 
 type Answer = Result<Value, Box<Reply>>;
 
-/// Everything that Stripe would remember.
+/// The state that Stripe would store.
 #[derive(Debug, Default)]
 pub struct Books {
-    /// Makes ids differ between two of these.
+    /// A value that makes the ids of two instances differ.
     salt: u64,
     count: u64,
     pub intents: BTreeMap<String, Intent>,
@@ -43,7 +43,7 @@ pub struct Books {
     methods: BTreeMap<String, Card>,
     pub ledger: Ledger,
     pub deceit: Option<Deceit>,
-    /// What happened since it was last asked for.
+    /// The events since the last call of `take_told`.
     told: Vec<Told>,
 }
 
@@ -52,7 +52,7 @@ impl Books {
         Self { salt, ..Self::default() }
     }
 
-    /// `now` in seconds since the epoch.
+    /// Executes one request. `now` is in seconds since the epoch.
     pub fn call(&mut self, endpoint: &Endpoint, form: &Form, now: i64) -> Reply {
         let answer = match endpoint {
             Endpoint::CreateIntent => self.create(form, now),
@@ -75,12 +75,12 @@ impl Books {
         answer.map_or_else(|refused| *refused, Reply::ok)
     }
 
-    /// What happened since the last time.
+    /// Returns the events since the last call.
     pub fn take_told(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.told)
     }
 
-    /// What Stripe's ids look like, and never the same twice.
+    /// Returns a unique id in the form of Stripe's ids.
     fn id(&mut self, prefix: &str) -> String {
         self.count += 1;
         format!("{prefix}_3{}", &hex(&format!("{} {} {prefix}", self.salt, self.count))[..23])
@@ -146,7 +146,7 @@ impl Books {
         Ok(shown)
     }
 
-    /// Takes over what a request wants to pay with, if it says so.
+    /// Stores the payment method of a request, if the request names one.
     fn attach(&mut self, intent: &mut Intent, form: &Form) -> Result<(), Box<Reply>> {
         let method = match (form.get("payment_method"), form.get("payment_method_data[card][token]")) {
             (Some(id), _) => {
@@ -166,7 +166,7 @@ impl Books {
         Ok(())
     }
 
-    /// A test card, or a method that was made here.
+    /// Returns the card of a test name or of a payment method that was created here.
     fn method(&self, id: &str) -> Option<Card> {
         cards::of_method(id).or_else(|| self.methods.get(id).copied())
     }
@@ -212,10 +212,10 @@ impl Books {
         }
     }
 
-    /// The buyer acted in their browser: `agrees`, or gave up.
+    /// Records the buyer's action in the browser: `agrees`, or cancelled.
     ///
     /// # Panics
-    /// If there is nothing for them to do.
+    /// If the intent does not wait for an action.
     pub fn act(&mut self, id: &str, agrees: bool) {
         let intent = self.intents.get_mut(id).expect("an intent");
         let Some(Method { card: Card::Authenticates(then), .. }) =
@@ -341,10 +341,10 @@ impl Books {
     }
 }
 
-/// Stripe's least amount in US dollars; that of other currencies differs a little.
+/// Stripe's minimum amount in US dollars. The minimum of other currencies is similar.
 const AMOUNT_MIN: u64 = 50;
 
-/// Newest first, as many as were asked for.
+/// Returns the newest entries first, up to the requested number.
 fn list(mut all: Vec<Value>, form: &Form) -> Value {
     all.sort_by_key(|one| std::cmp::Reverse(one["created"].as_i64()));
     let limit = form.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
@@ -365,7 +365,7 @@ fn number(form: &Form, name: &str) -> Result<Option<u64>, Box<Reply>> {
     form.get(name).map(parse).transpose()
 }
 
-/// What a creation with `confirm=true` passes on: the method is attached already.
+/// Returns the parameters that a creation with `confirm=true` passes on. The method is already attached.
 fn without_method(form: &Form) -> Form {
     form.iter().filter(|(name, _)| !name.starts_with("payment_method")).map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -1,13 +1,14 @@
-//! What each of Stripe's published test cards does (<https://docs.stripe.com/testing>), by payment method or token.
+//! The behaviour of each of Stripe's published test cards (<https://docs.stripe.com/testing>), by payment method or token.
 //!
-//! Written from Stripe's page and not from the product's own table: two readings of it that differ are found out.
+//! This table was written from Stripe's page and not from the product's table, so that a wrong entry in one of them is
+//! detected.
 
-/// What becomes of an attempt to authorize.
+/// The result of an attempt to authorize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Card {
     Good,
     Declined(Decline),
-    /// Its holder must act; then it is good, or declined after all.
+    /// The holder must act. Then the card is accepted or declined.
     Authenticates(Option<Decline>),
 }
 
@@ -22,7 +23,7 @@ const fn declined(decline_code: &'static str) -> Decline {
     Decline { code: "card_declined", decline_code }
 }
 
-/// For these, the code says it already.
+/// For these codes, `code` contains the same value.
 const fn said(code: &'static str) -> Decline {
     Decline { code, decline_code: code }
 }
@@ -53,17 +54,17 @@ const CARDS: [(&str, Card); 19] = [
     ("authenticationRequiredChargeDeclinedInsufficientFunds", Card::Authenticates(Some(INSUFFICIENT))),
 ];
 
-/// `pm_card_…`, as a payment method.
+/// Returns the card of a payment method such as `pm_card_…`.
 pub fn of_method(id: &str) -> Option<Card> {
     named(id.strip_prefix("pm_card_")?)
 }
 
-/// `tok_…`, as a card's token.
+/// Returns the card of a token such as `tok_…`.
 pub fn of_token(id: &str) -> Option<Card> {
     named(id.strip_prefix("tok_")?)
 }
 
-/// Stripe writes the brand before some names and not before others.
+/// Returns the card of a name. Stripe writes the brand before some names only.
 fn named(name: &str) -> Option<Card> {
     let unbranded = name.strip_prefix("visa_").unwrap_or(name);
     CARDS.iter().find(|(known, _)| *known == name || *known == unbranded).map(|(_, card)| *card)

@@ -1,5 +1,5 @@
-//! What goes wrong, and when: by a script (the next capture loses its answer), by chance from a seed, or at a moment that a
-//! test wants to hold on to.
+//! The faults and their times: scripted by a test (the next capture loses its answer), drawn from a seed, or at a request
+//! that a test holds.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +10,7 @@ use gittix::domain::Timestamp;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::oneshot;
 
-/// What a request is about.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Create,
@@ -20,39 +20,39 @@ pub enum Kind {
     Capture,
     Cancel,
     Refund,
-    /// Payment methods, tokens, lists.
+    /// Requests for payment methods, tokens and lists.
     Other,
 }
 
-/// One thing that goes wrong with one request.
+/// A fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection ends before anything is done.
+    /// The connection ends before the request is executed.
     LostRequest,
-    /// It is done, and the connection ends without an answer.
+    /// The request is executed, and the connection ends without an answer.
     LostAnswer,
-    /// 429 with `Retry-After`, before anything is done.
+    /// 429 with `Retry-After`, before the request is executed.
     RateLimited,
-    /// 409 `lock_timeout`, before anything is done.
+    /// 409 `lock_timeout`, before the request is executed.
     Locked,
-    /// 503 of a gateway: nothing is done, nothing kept.
+    /// 503 of a gateway: the request is not executed, and the answer is not stored.
     Unavailable,
-    /// 500 with nothing done; kept, so that the key is of no more use.
+    /// 500 without execution. The answer is stored, so that the key cannot be used any more.
     BrokenBefore,
-    /// 500 though it was done; kept likewise.
+    /// 500 after execution. The answer is stored too.
     BrokenAfter,
-    /// Takes this long; its key is in use meanwhile.
+    /// The execution takes this long. The key is in use in the meantime.
     Slow(Duration),
-    /// Done at once, answered this late.
+    /// The request is executed at once and answered after this time.
     LateAnswer(Duration),
 }
 
-/// Faults in a thousand requests, for each kind of fault.
+/// The number of faults in a thousand requests, for each kind of fault.
 #[derive(Debug, Clone, Default)]
 pub struct Odds(pub Vec<(Fault, u32)>);
 
 impl Odds {
-    /// About one request in eight has something wrong with it.
+    /// Returns odds with which about one request in eight has a fault.
     pub fn bad_day() -> Self {
         Self(vec![
             (Fault::LostRequest, 15),
@@ -68,41 +68,41 @@ impl Odds {
     }
 }
 
-/// On which side of doing it a request is held.
+/// The time at which a request is held: before or after its execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     Before,
     After,
 }
 
-/// What becomes of a request that was held before it was done, once it is let go.
+/// The fate of a request that was held before its execution, after its release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is done, whether or not anybody still waits for the answer.
+    /// The request is executed, whether or not the client still waits for the answer.
     Do,
-    /// It never arrived.
+    /// The request is dropped, as if it had not arrived.
     Forget,
 }
 
-/// A request that was held: whoever holds this lets it go. Dropping it lets it be done.
+/// A held request. The test that owns this value releases it; dropping the value lets the request be executed.
 #[derive(Debug)]
 pub struct Held(oneshot::Sender<Verdict>);
 
 impl Held {
     pub fn let_go(self, verdict: Verdict) {
-        // The connection may be gone, and with it whoever waited.
+        // The connection may be closed, and the waiting task gone.
         let _ = self.0.send(verdict);
     }
 }
 
-/// When a request about some order is to be done, and when answered.
+/// The times at which a request about an order is executed and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     pub done_at: Timestamp,
     pub answered_at: Timestamp,
 }
 
-/// A wait for the n-th request of a kind.
+/// A hold of the n-th request of a kind.
 #[derive(Debug)]
 struct Stop {
     side: Side,
@@ -111,7 +111,7 @@ struct Stop {
     tell: oneshot::Sender<Held>,
 }
 
-/// All that is to go wrong.
+/// All planned faults.
 #[derive(Debug)]
 pub struct Faults {
     random: StdRng,
@@ -119,7 +119,7 @@ pub struct Faults {
     script: VecDeque<(Kind, Fault)>,
     stop: Option<Stop>,
     timings: HashMap<(String, Kind), Timing>,
-    /// How many went wrong.
+    /// The number of faults so far.
     pub count: u64,
 }
 
@@ -128,12 +128,12 @@ impl Faults {
         Self { random: StdRng::seed_from_u64(seed), odds, script: VecDeque::new(), stop: None, timings: HashMap::new(), count: 0 }
     }
 
-    /// The next request of this kind that nothing was scripted for goes wrong like this.
+    /// Plans a fault for the next request of this kind that has none.
     pub fn script(&mut self, kind: Kind, fault: Fault) {
         self.script.push_back((kind, fault));
     }
 
-    /// What goes wrong with a request. A script goes before chance.
+    /// Returns the fault of a request. A scripted fault takes precedence over a random one.
     pub fn draw(&mut self, kind: Kind) -> Option<Fault> {
         let scripted = self.script.iter().position(|(of, _)| *of == kind).and_then(|at| self.script.remove(at));
         let drawn = scripted.map(|(_, fault)| fault).or_else(|| self.by_chance());
@@ -159,7 +159,7 @@ impl Faults {
         told
     }
 
-    /// What a request must wait for here, if it is the one to be held.
+    /// Returns the release for which a request has to wait, if it is the one to hold.
     pub fn arrives(&mut self, side: Side, kind: Kind) -> Option<oneshot::Receiver<Verdict>> {
         let stop = self.stop.as_mut().filter(|stop| stop.side == side && stop.kind == kind)?;
         if stop.passing > 0 {
@@ -168,11 +168,11 @@ impl Faults {
         }
         let (go, wait) = oneshot::channel();
         let stop = self.stop.take()?;
-        // Nobody waits for it any more: then nobody would let it go.
+        // The test no longer waits for the request, so it would never release it.
         stop.tell.send(Held(go)).is_ok().then_some(wait)
     }
 
-    /// Requests of this kind about an intent that names `subject` in its metadata happen at these times.
+    /// Sets the times of requests of this kind about an intent that names `subject` in its metadata.
     pub fn time(&mut self, subject: &str, kind: Kind, timing: Timing) {
         self.timings.insert((subject.to_owned(), kind), timing);
     }

@@ -1,5 +1,5 @@
-//! One PaymentIntent: its states as Stripe documents them (<https://docs.stripe.com/payments/paymentintents/lifecycle>), and how
-//! it is shown.
+//! One PaymentIntent: its states as documented by Stripe (<https://docs.stripe.com/payments/paymentintents/lifecycle>), and
+//! its JSON form.
 
 use std::collections::BTreeMap;
 
@@ -29,13 +29,13 @@ impl Status {
         }
     }
 
-    /// Before any money is held, and not given up.
+    /// Whether no money is held yet and the intent is not cancelled.
     pub fn is_open(self) -> bool {
         matches!(self, Self::RequiresPaymentMethod | Self::RequiresConfirmation | Self::RequiresAction)
     }
 }
 
-/// What was attached to pay with.
+/// The attached payment method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Method {
     pub id: String,
@@ -47,17 +47,17 @@ pub struct Intent {
     pub id: String,
     pub secret: String,
     pub created: i64,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: u64,
     pub currency: String,
     pub manual_capture: bool,
     pub manual_confirmation: bool,
-    /// Whether a method that redirects might be used: then confirming wants a `return_url`.
+    /// Whether a method that redirects the buyer may be used. Then a confirmation needs a `return_url`.
     pub may_redirect: bool,
     pub status: Status,
     pub method: Option<Method>,
     pub metadata: BTreeMap<String, String>,
-    /// What was taken, in minor units.
+    /// The captured amount in minor units.
     pub received: u64,
     pub charge: Option<String>,
     pub last_error: Option<Value>,
@@ -65,12 +65,12 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// For its buyer to act.
+    /// Whether the intent waits for an action of its buyer.
     pub fn waits(&self) -> bool {
         self.status == Status::RequiresAction
     }
 
-    /// As Stripe shows it.
+    /// Returns the intent in Stripe's JSON form.
     pub fn shown(&self) -> Value {
         let acting = self.status == Status::RequiresAction;
         let capturable = if self.status == Status::RequiresCapture { self.amount } else { 0 };
@@ -100,7 +100,7 @@ impl Intent {
         })
     }
 
-    /// The error of a decline, as it is kept with the intent.
+    /// Returns the error of a decline, as it is stored with the intent.
     pub fn decline(&self, decline: Decline) -> Value {
         json!({
             "type": "card_error",

@@ -1,33 +1,34 @@
-//! Idempotency keys, as Stripe documents them (<https://docs.stripe.com/api/idempotent_requests>): the first answer under a
-//! key is kept and replayed, errors included; another request under it is refused, and so is one that comes too early.
+//! Idempotency keys as documented by Stripe (<https://docs.stripe.com/api/idempotent_requests>): the first answer under a
+//! key is stored and replayed, errors included. Another request with the same key is refused, and so is a request during
+//! the execution of the first.
 
 use std::collections::HashMap;
 
 use super::reply::Reply;
 
-/// What the keys know of one.
+/// The state of one key.
 #[derive(Debug, Clone)]
 enum Known {
-    /// The request is being answered.
+    /// The request is being executed.
     Begun,
     Answered(Reply),
 }
 
-/// All keys so far. (Stripe forgets them after a day; no test lasts as long.)
+/// All keys so far. Stripe deletes keys after a day, which is longer than any test.
 #[derive(Debug, Default)]
 pub struct Keys(HashMap<String, (String, Known)>);
 
-/// What to do with a request that has a key.
+/// The decision about a request with a key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
     Fresh,
     Replay(Reply),
-    /// Not to be answered by its endpoint at all.
+    /// The request is answered without its endpoint.
     Refuse(Reply),
 }
 
 impl Keys {
-    /// `request` is the path with its parameters: what must be the same.
+    /// Begins a request. `request` is the path with its parameters, which must be the same for each use of the key.
     pub fn begin(&mut self, key: &str, request: &str) -> Entry {
         match self.0.get(key) {
             None => {
@@ -40,7 +41,7 @@ impl Keys {
         }
     }
 
-    /// Keeps the answer, or forgets the key if that answer is none to keep.
+    /// Stores the answer, or deletes the key if the answer is not one that Stripe stores.
     pub fn end(&mut self, key: &str, reply: &Reply) {
         if !reply.kept {
             self.0.remove(key);

@@ -1,10 +1,10 @@
-//! The ledger: every movement of money, by intent, and what is right in itself.
+//! The ledger: every movement of money, by intent, and a check of its consistency.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What happened to money.
+/// The kind of a movement of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Movement {
@@ -14,17 +14,17 @@ pub enum Movement {
     Refunded,
 }
 
-/// One line, never changed.
+/// One entry, which is never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {
     pub intent: String,
     pub movement: Movement,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: u64,
     pub currency: String,
 }
 
-/// What the lines of one intent come to, in minor units.
+/// The sums of one intent's entries, in minor units.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
     pub authorized: u64,
@@ -35,18 +35,18 @@ pub struct Account {
 }
 
 impl Account {
-    /// Held on the buyer's card and not yet taken.
+    /// Returns the amount that is held and not captured.
     pub fn held(&self) -> u64 {
         self.authorized.saturating_sub(self.captured + self.voided)
     }
 
-    /// Taken and not given back.
+    /// Returns the amount that is captured and not refunded.
     pub fn kept(&self) -> u64 {
         self.captured.saturating_sub(self.refunded)
     }
 }
 
-/// All lines in their order.
+/// All entries in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     pub lines: Vec<Line>,
@@ -72,7 +72,8 @@ impl Ledger {
         accounts
     }
 
-    /// What no processor's ledger may hold: more taken than was held, more given back than was taken.
+    /// Returns the contradictions that no processor's ledger may contain: captures above the authorized amount, refunds
+    /// above the captured amount.
     pub fn contradictions(&self) -> Vec<String> {
         let wrong = |account: &Account| account.captured + account.voided > account.authorized || account.refunded > account.captured;
         self.accounts().iter().filter(|(_, account)| wrong(account)).map(|(id, account)| format!("{id}: {account:?}")).collect()

@@ -1,10 +1,10 @@
-//! A fake Stripe that injects faults, for tests and proofs: PaymentIntents, refunds and webhooks over HTTP, with a ledger of
-//! its own that nobody but it writes.
+//! A fake Stripe that injects faults, for tests and proofs: PaymentIntents, refunds and webhooks over HTTP, with a ledger
+//! of its own.
 //!
-//! It behaves as Stripe documents, in what is convenient and in what is not: an answer is kept under its idempotency key,
-//! 500s too; a limit or a lock is told before that; an event may come twice, late, or never. What goes wrong is scripted,
-//! or drawn from a seed. It runs in the test's process and outlives a GitTix that is killed; `tests/prove/fake_stripe.rs`
-//! is the same as a program.
+//! It behaves as Stripe documents: an answer is stored under its idempotency key, including answers with status 500; rate
+//! limits and lock time-outs are checked before the key; an event may arrive twice, late, or never. Faults are scripted or
+//! drawn from a seed. It runs in the test's process and continues after a GitTix process is killed.
+//! `tests/prove/fake_stripe.rs` is the same server as a program.
 
 mod books;
 mod cards;
@@ -37,7 +37,7 @@ use books::Books;
 use faults::Faults;
 use server::Shared;
 
-/// A running fake. Dropping it ends it.
+/// A running server. It ends when the value is dropped.
 #[derive(Debug)]
 pub struct FakeStripe {
     pub addr: SocketAddr,
@@ -47,32 +47,32 @@ pub struct FakeStripe {
 }
 
 impl FakeStripe {
-    /// The secret key that tests use; any test key will do.
+    /// The secret key that tests use. Any test key is accepted.
     pub const SECRET_KEY: &str = "sk_test_of_the_fake";
 
-    /// One without faults, whose webhooks a test delivers by hand.
+    /// Starts a server without faults, whose webhooks the test delivers itself.
     pub fn start() -> Self {
         Self::start_with(1, Odds::default(), 0)
     }
 
-    /// `seed` decides which requests go wrong, and how. Port 0 takes a free one.
+    /// Starts a server. `seed` determines the faults. Port 0 selects a free port.
     pub fn start_with(seed: u64, odds: Odds, port: u16) -> Self {
         let shared = Arc::new(Shared::new(Books::new(seed), Faults::new(seed, odds), Post::new(seed)));
         let (tell, told) = mpsc::channel();
         let served = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            server::serve(served, port, move |addr, handle| tell.send((addr, handle)).expect("somebody waits for it"));
+            server::serve(served, port, move |addr, handle| tell.send((addr, handle)).expect("the starter waits for the address"));
         });
-        let (addr, server) = told.recv().expect("it says where it listens");
+        let (addr, server) = told.recv().expect("the server reports its address");
         Self { addr, shared, server, thread: Some(thread) }
     }
 
-    /// What `STRIPE_API_BASE` is to be.
+    /// Returns the value for `STRIPE_API_BASE`.
     pub fn base(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Where events go, from now on: a server that was started again has another address.
+    /// Sets the address to which events are sent from now on. A restarted server has another address.
     pub fn deliver_to(&self, server: SocketAddr) {
         self.shared.post().url = Some(format!("http://{server}/api/webhooks/stripe"));
     }
@@ -85,27 +85,28 @@ impl FakeStripe {
         self.shared.post().events.clone()
     }
 
-    /// Event and status of every delivery that was answered.
+    /// Returns event and status of every answered delivery.
     pub fn delivered(&self) -> Vec<(String, u16)> {
         self.shared.post().delivered.clone()
     }
 
-    /// Delivers one event, once; the status of the answer.
+    /// Delivers one event once and returns the status of the answer.
     pub async fn post(&self, event: &Event) -> Option<u16> {
         self.shared.deliver_once(event).await
     }
 
-    /// The next request of this kind goes wrong like this.
+    /// Plans a fault for the next request of this kind.
     pub fn script(&self, kind: Kind, fault: Fault) {
         self.shared.faults().script(kind, fault);
     }
 
-    /// Holds the request of this kind that comes after `passing` others, as soon as it is there.
+    /// Holds the request of this kind that comes after `passing` others, as soon as it arrives.
     pub fn hold(&self, side: Side, kind: Kind, passing: u32) -> oneshot::Receiver<Held> {
         self.shared.faults().hold(side, kind, passing)
     }
 
-    /// Requests of this kind about an intent that names `subject` in its metadata are done and answered at these times.
+    /// Sets the times of execution and answer of requests of this kind about an intent that names `subject` in its
+    /// metadata.
     pub fn time(&self, subject: &str, kind: Kind, timing: Timing) {
         self.shared.faults().time(subject, kind, timing);
     }
@@ -114,23 +115,23 @@ impl FakeStripe {
         self.shared.books().deceit = Some(deceit);
     }
 
-    /// The buyer acts in their browser.
+    /// Lets the buyer act in the browser.
     ///
     /// # Panics
-    /// If the intent does not wait for them.
+    /// If the intent does not wait for an action.
     pub async fn act(&self, intent: &str, agrees: bool) {
-        assert!(self.try_act(intent, agrees).await, "{intent} waits for nobody");
+        assert!(self.try_act(intent, agrees).await, "{intent} does not wait for its buyer");
     }
 
-    /// The buyer acts in their browser, if the intent still waits for them.
+    /// Lets the buyer act in the browser, if the intent still waits for the action.
     pub async fn try_act(&self, intent: &str, agrees: bool) -> bool {
-        // Over HTTP, so that what happens then is told from the server's own thread.
-        let client = reqwest::Client::builder().no_proxy().build().expect("a plain client");
+        // The request uses HTTP, so that the resulting events are sent from the server's own thread.
+        let client = reqwest::Client::builder().no_proxy().build().expect("the client can be built");
         let url = format!("{}/_act/{intent}?agrees={agrees}", self.base());
         client.post(url).send().await.expect("the fake answers").status() == 200
     }
 
-    /// What each intent's lines come to.
+    /// Returns the sums of each intent's entries.
     pub fn accounts(&self) -> BTreeMap<String, Account> {
         self.shared.books().ledger.accounts()
     }
@@ -139,22 +140,22 @@ impl FakeStripe {
         self.shared.books().ledger.lines.clone()
     }
 
-    /// The metadata of every intent, by its id.
+    /// Returns the metadata of every intent, by its id.
     pub fn intents(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         self.shared.books().intents.iter().map(|(id, intent)| (id.clone(), intent.metadata.clone())).collect()
     }
 
-    /// What no ledger may hold.
+    /// Returns the contradictions in the ledger.
     pub fn contradictions(&self) -> Vec<String> {
         self.shared.books().ledger.contradictions()
     }
 
-    /// Every request so far.
+    /// Returns every request so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen().clone()
     }
 
-    /// How many requests something was done to.
+    /// Returns the number of requests with a fault.
     pub fn faults(&self) -> u64 {
         self.shared.faults().count
     }
@@ -162,10 +163,10 @@ impl FakeStripe {
 
 impl Drop for FakeStripe {
     fn drop(&mut self) {
-        // The future need not be awaited: the command is sent at once.
+        // The future is not awaited, because the command is sent at once.
         drop(self.server.stop(false));
         if let Some(thread) = self.thread.take() {
-            // A server that panicked has said so already.
+            // A server that panicked has already printed its message.
             let _ = thread.join();
         }
     }

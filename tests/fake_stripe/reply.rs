@@ -1,18 +1,18 @@
-//! Answers in Stripe's shapes: a status, a body, and whether the idempotency layer keeps it.
+//! Answers in Stripe's form: a status, a body, and whether the idempotency layer stores it.
 //!
-//! Which error is kept is as documented (<https://docs.stripe.com/api/idempotent_requests>): whatever an endpoint answered
-//! once it began, 500s included; not what was refused before it began.
+//! Stripe documents which errors are stored (<https://docs.stripe.com/api/idempotent_requests>): every answer of an
+//! endpoint that began, including status 500, and no refusal before the endpoint began.
 
 use serde_json::{Value, json};
 
-/// An answer that has not been sent.
+/// An answer that is not sent yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     pub status: u16,
     pub body: Value,
-    /// Whether it is replayed to whoever sends the same key again.
+    /// Whether the answer is replayed for another request with the same key.
     pub kept: bool,
-    /// Seconds, for `Retry-After`.
+    /// Seconds for the header `Retry-After`.
     pub retry_after: Option<u32>,
 }
 
@@ -29,12 +29,12 @@ impl Reply {
         Self { kept: false, ..self }
     }
 
-    /// An endpoint that began and would not.
+    /// Returns the refusal of an endpoint that began.
     pub fn refused(code: &str, message: &str) -> Self {
         Self::error(400, json!({ "type": "invalid_request_error", "code": code, "message": message }))
     }
 
-    /// A state in which this cannot be done; Stripe shows the intent as it is.
+    /// Returns the refusal because of the intent's state. Stripe includes the intent.
     pub fn unexpected_state(intent: &Value) -> Self {
         let message = format!("This PaymentIntent could not be changed because it has a status of {}.", intent["status"]);
         let code = "payment_intent_unexpected_state";
@@ -45,19 +45,19 @@ impl Reply {
         Self::error(402, error)
     }
 
-    /// Parameters that no endpoint was begun for.
+    /// Returns the refusal of parameters before the endpoint began.
     pub fn invalid(code: &str, parameter: &str) -> Self {
         let message = format!("{code}: {parameter}");
         Self::error(400, json!({ "type": "invalid_request_error", "code": code, "param": parameter, "message": message })).unkept()
     }
 
-    /// An id in a path that names nothing.
+    /// Returns the error for an unknown id in a path.
     pub fn missing(kind: &str, id: &str) -> Self {
         let message = format!("No such {kind}: '{id}'");
         Self::error(404, json!({ "type": "invalid_request_error", "code": "resource_missing", "param": "id", "message": message })).unkept()
     }
 
-    /// An id among the parameters that names nothing.
+    /// Returns the error for an unknown id in a parameter.
     pub fn missing_parameter(parameter: &str, id: &str) -> Self {
         let message = format!("No such {parameter}: '{id}'");
         Self::error(400, json!({ "type": "invalid_request_error", "code": "resource_missing", "param": parameter, "message": message }))
@@ -72,26 +72,26 @@ impl Reply {
         Self::error(401, json!({ "type": "invalid_request_error", "message": "Invalid API Key provided" })).unkept()
     }
 
-    /// The limiter stands before the idempotency layer.
+    /// Returns the refusal of the rate limiter, which precedes the idempotency layer.
     pub fn rate_limited() -> Self {
         let error = json!({ "type": "invalid_request_error", "code": "rate_limit", "message": "Request rate limit exceeded." });
         Self { retry_after: Some(1), ..Self::error(429, error).unkept() }
     }
 
-    /// Another request holds the object.
+    /// Returns the error for an object that another request has locked.
     pub fn locked() -> Self {
         let error =
             json!({ "type": "invalid_request_error", "code": "lock_timeout", "message": "This object cannot be accessed right now." });
         Self::error(409, error).unkept()
     }
 
-    /// The first request with this key is still being answered.
+    /// Returns the error for a key whose first request is still being executed.
     pub fn key_in_use() -> Self {
         let message = "There is currently another in-progress request using this Idempotency Key.";
         Self::error(409, json!({ "type": "idempotency_error", "code": "idempotency_key_in_use", "message": message })).unkept()
     }
 
-    /// The key came with another request before.
+    /// Returns the error for a key that was used with another request.
     pub fn key_reused() -> Self {
         let message = "Keys for idempotent requests can only be used with the same parameters they were first used with.";
         Self::error(400, json!({ "type": "idempotency_error", "message": message })).unkept()
@@ -101,7 +101,7 @@ impl Reply {
         Self::error(500, json!({ "type": "api_error", "message": "An unknown error occurred." }))
     }
 
-    /// A gateway that has nobody to pass the request on to.
+    /// Returns the answer of a gateway without a server behind it.
     pub fn unavailable() -> Self {
         Self { status: 503, ..Self::broken() }.unkept()
     }

@@ -1,4 +1,4 @@
-//! A request as Stripe's API sees it: which endpoint, with which parameters.
+//! A request to Stripe's API: its endpoint and its parameters.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use actix_web::web::Query;
 
 use super::{faults::Kind, reply::Reply};
 
-/// Parameters by their bracketed names: `metadata[order]`, `expand[]`.
+/// Parameters by their names with brackets: `metadata[order]`, `expand[]`.
 pub type Form = BTreeMap<String, String>;
 
 /// One endpoint.
@@ -62,7 +62,7 @@ impl Endpoint {
         }
     }
 
-    /// The intent that the path names.
+    /// Returns the intent that the path names.
     pub fn intent(&self) -> Option<&str> {
         match self {
             Self::RetrieveIntent(id) | Self::UpdateIntent(id) | Self::Confirm(id) | Self::Capture(id) | Self::Cancel(id) => Some(id),
@@ -70,8 +70,8 @@ impl Endpoint {
         }
     }
 
-    /// Stripe's documented parameters, as far as a ticket shop could mean them; a name that ends in `[` stands for all
-    /// that begin with it.
+    /// Returns the documented parameters that a ticket shop may use. A name that ends in `[` stands for all names with that
+    /// beginning.
     fn parameters(&self) -> &'static [&'static str] {
         const METHOD: [&str; 9] = [
             "payment_method",
@@ -121,10 +121,10 @@ impl Endpoint {
         }
     }
 
-    /// Reads the parameters.
+    /// Parses the parameters.
     ///
     /// # Errors
-    /// As Stripe does: one that is not documented is refused, and so is one that came twice.
+    /// As in Stripe: an undocumented parameter is refused, and so is a repeated one.
     pub fn form(&self, text: &str) -> Result<Form, Box<Reply>> {
         let pairs = Query::<Vec<(String, String)>>::from_query(text).map_err(|_| Reply::invalid("parameter_invalid_string", "body"))?;
         let mut form = Form::new();

@@ -1,5 +1,4 @@
-//! The fake over HTTP, on a thread of its own: faults, holds and idempotency around the endpoints, and the post that
-//! delivers events.
+//! The HTTP server on a thread of its own: faults, holds and idempotency around the endpoints, and the delivery of events.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpStream},
@@ -22,10 +21,10 @@ use super::{
     webhooks::{Event, Post, signature},
 };
 
-/// Nothing waits longer than this, whatever a test forgot.
+/// Maximum time of any wait, also if a test does not release a request.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// One request that arrived, for tests that ask how they were asked.
+/// One received request, for tests that check the requests.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub kind: Kind,
@@ -33,7 +32,7 @@ pub struct Seen {
     pub version: Option<String>,
 }
 
-/// What the server's threads share.
+/// The state that the server's threads share.
 #[derive(Debug)]
 pub struct Shared {
     books: Mutex<Books>,
@@ -49,26 +48,26 @@ impl Shared {
     }
 
     pub fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().expect("no holder panics")
+        self.books.lock().expect("no thread panics while it holds the lock")
     }
 
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().expect("no holder panics")
+        self.faults.lock().expect("no thread panics while it holds the lock")
     }
 
     pub fn post(&self) -> MutexGuard<'_, Post> {
-        self.post.lock().expect("no holder panics")
+        self.post.lock().expect("no thread panics while it holds the lock")
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
-        self.seen.lock().expect("no holder panics")
+        self.seen.lock().expect("no thread panics while it holds the lock")
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.keys.lock().expect("no holder panics")
+        self.keys.lock().expect("no thread panics while it holds the lock")
     }
 
-    /// Sends what happened to whoever is to be told.
+    /// Sends the new events to the configured address.
     pub fn tell(self: &Arc<Self>, key: Option<&str>) {
         let told = self.books().take_told();
         for (kind, object) in told {
@@ -79,7 +78,7 @@ impl Shared {
         }
     }
 
-    /// Until somebody took it.
+    /// Delivers an event until it is accepted.
     async fn deliver(self: Arc<Self>, event: Event, delay: Duration) {
         sleep(delay).await;
         let tries = self.post().manner.tries;
@@ -91,14 +90,14 @@ impl Shared {
         }
     }
 
-    /// The status of the answer, if there was one.
+    /// Delivers an event once and returns the status of the answer, if there was an answer.
     pub async fn deliver_once(&self, event: &Event) -> Option<u16> {
         let (url, secrets) = {
             let post = self.post();
             (post.url.clone()?, post.secrets.clone())
         };
         let header = signature(&secrets, &event.body, seconds(wall_clock()));
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a plain client");
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("the client can be built");
         let sent = client.post(url).header("stripe-signature", header).header("content-type", "application/json; charset=utf-8");
         let status = sent.body(event.body.clone()).send().await.ok()?.status().as_u16();
         self.post().delivered.push((event.id.clone(), status));
@@ -106,11 +105,11 @@ impl Shared {
     }
 }
 
-/// A request, taken apart.
+/// A parsed request.
 struct Asked {
     method: String,
     path: String,
-    /// Of a GET the query, of a POST the body.
+    /// The query of a GET or the body of a POST.
     parameters: String,
     key: Option<String>,
     authorized: bool,
@@ -118,7 +117,7 @@ struct Asked {
     is_form: bool,
 }
 
-/// An answer, and whether it is an old one.
+/// An answer, and whether it is a replay.
 struct Answered {
     reply: Reply,
     replayed: bool,
@@ -130,7 +129,7 @@ impl From<Reply> for Answered {
     }
 }
 
-/// The answer to a request, or `None` if its connection is to end without one.
+/// Returns the answer to a request, or `None` if its connection has to end without an answer.
 async fn answer(shared: Arc<Shared>, asked: Asked) -> Option<Answered> {
     if !asked.authorized {
         return Some(Reply::unauthorized().into());
@@ -173,7 +172,7 @@ async fn answer(shared: Arc<Shared>, asked: Asked) -> Option<Answered> {
     (fault != Some(Fault::LostAnswer)).then(|| reply.into())
 }
 
-/// Does what is asked, at its time.
+/// Executes a request at its planned time.
 async fn perform(shared: &Arc<Shared>, endpoint: &Endpoint, parameters: &str, key: Option<&str>, fault: Option<Fault>) -> Reply {
     if let Some(Fault::Slow(delay)) = fault {
         sleep(delay).await;
@@ -200,10 +199,10 @@ async fn perform(shared: &Arc<Shared>, endpoint: &Endpoint, parameters: &str, ke
     if fault == Some(Fault::BrokenAfter) { Reply::broken() } else { reply }
 }
 
-/// Waits for whoever holds this request.
+/// Waits until the test releases this request.
 async fn held(shared: &Shared, side: Side, kind: Kind) -> Option<Verdict> {
     let wait = shared.faults().arrives(side, kind)?;
-    // Dropped by its holder, or held for too long: it goes on.
+    // The request continues if the test dropped it or held it for too long.
     timeout(WAIT_MAX, wait).await.ok()?.ok()
 }
 
@@ -216,7 +215,7 @@ fn seconds(time: Timestamp) -> i64 {
     time.0 / 1_000
 }
 
-/// A hold on a connection, to end it without an answer.
+/// A handle of a connection, to end it without an answer.
 #[derive(Debug)]
 struct Connection(TcpStream);
 
@@ -234,16 +233,16 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
         is_form: header("content-type").is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")),
     };
     let (shared, key) = (shared.into_inner(), asked.key.clone());
-    // A task of its own: what Stripe has begun it also ends, whether or not its client is still there.
-    let answered = rt::spawn(answer(shared, asked)).await.expect("no endpoint panics");
+    // The request runs in a task of its own, because Stripe finishes a request even if its client disconnects.
+    let answered = rt::spawn(answer(shared, asked)).await.expect("the endpoint does not panic");
     let Some(Answered { reply, replayed }) = answered else {
         if let Some(Connection(stream)) = request.conn_data::<Connection>() {
-            // It may be gone already.
+            // The connection may be closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
         return HttpResponse::new(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).expect("a status of ours"));
+    let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).expect("the status is valid"));
     response.insert_header(("request-id", "req_fake"));
     if let Some(key) = key {
         response.insert_header(("idempotency-key", key));
@@ -257,7 +256,7 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
     response.json(reply.body)
 }
 
-/// `/_ledger`: every line, what they come to by intent, and what is wrong with them in themselves.
+/// Serves `/_ledger`: every entry, the sums by intent, and the contradictions.
 async fn ledger(shared: web::Data<Shared>) -> HttpResponse {
     let books = shared.books();
     let intents: Vec<Value> = books.intents.values().map(|intent| json!({ "id": intent.id, "metadata": intent.metadata })).collect();
@@ -267,7 +266,7 @@ async fn ledger(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::Ok().json(all)
 }
 
-/// `/_act/{intent}?agrees=true`: the buyer acts in their browser.
+/// Serves `/_act/{intent}?agrees=true`: the buyer acts in the browser.
 async fn act(intent: web::Path<String>, asked: web::Query<Act>, shared: web::Data<Shared>) -> HttpResponse {
     if !shared.books().intents.get(&*intent).is_some_and(super::intent::Intent::waits) {
         return HttpResponse::Conflict().finish();
@@ -282,7 +281,7 @@ struct Act {
     agrees: bool,
 }
 
-/// `/_webhooks?url=…`: where events go from now on.
+/// Serves `/_webhooks?url=…`: sets the address to which events are sent.
 async fn webhooks(asked: web::Query<Address>, shared: web::Data<Shared>) -> HttpResponse {
     shared.post().url = Some(asked.into_inner().url);
     HttpResponse::Ok().finish()
@@ -293,7 +292,7 @@ struct Address {
     url: String,
 }
 
-/// Serves on this thread until it is stopped; says where, and how to stop it.
+/// Serves on this thread until the server is stopped. Calls `started` with the address and a handle that stops the server.
 pub fn serve(shared: Arc<Shared>, port: u16, started: impl FnOnce(SocketAddr, ServerHandle) + Send) {
     rt::System::new().block_on(async move {
         let server = HttpServer::new(move || {

@@ -1,5 +1,5 @@
-//! Webhooks: events as Stripe makes them, signed as Stripe signs them (<https://docs.stripe.com/webhooks#verify-manually>), and
-//! delivered as badly as Stripe says that it may: twice, late, in another order, or not at all.
+//! Webhooks: events in Stripe's form, signed like Stripe's (<https://docs.stripe.com/webhooks#verify-manually>), and
+//! delivered with the faults that Stripe documents: twice, late, in another order, or not at all.
 
 use std::time::Duration;
 
@@ -17,43 +17,43 @@ pub struct Event {
     pub body: String,
 }
 
-/// How events are delivered.
+/// The manner in which events are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manner {
-    /// Of a thousand, so many never come.
+    /// The number of events in a thousand that are never delivered.
     pub dropped: u32,
-    /// Of a thousand, so many come twice.
+    /// The number of events in a thousand that are delivered twice.
     pub doubled: u32,
-    /// Each waits up to this long, so that a later one may overtake it.
+    /// Maximum delay of an event, so that a later event may overtake it.
     pub delay_ms_max: u64,
-    /// How often one that was not answered 2xx is sent again. (Stripe: for three days.)
+    /// Number of repetitions of a delivery that was not answered with 2xx. Stripe repeats for three days.
     pub tries: u32,
 }
 
 impl Manner {
-    /// None comes but those that a test delivers.
+    /// No events, except those that a test delivers.
     pub const BY_HAND: Self = Self { dropped: 1_000, doubled: 0, delay_ms_max: 0, tries: 0 };
-    #[allow(dead_code, reason = "the fake as a program delivers so")]
+    #[allow(dead_code, reason = "the server program uses it")]
     pub const AT_ONCE: Self = Self { dropped: 0, doubled: 0, delay_ms_max: 0, tries: 8 };
     pub const BAD_DAY: Self = Self { dropped: 100, doubled: 200, delay_ms_max: 300, tries: 8 };
 }
 
-/// Where events go, and all that there were.
+/// The address to which events are sent, and all events so far.
 #[derive(Debug)]
 pub struct Post {
     pub url: Option<String>,
-    /// More than one while the endpoint's secret is being rotated.
+    /// There are several secrets while the endpoint's secret is being rotated.
     pub secrets: Vec<String>,
     pub manner: Manner,
     pub events: Vec<Event>,
-    /// Event and status of every delivery that was answered.
+    /// Event and status of every answered delivery.
     pub delivered: Vec<(String, u16)>,
     random: StdRng,
 }
 
 impl Post {
     pub const SECRET: &str = "whsec_of_the_fake";
-    /// Between two tries.
+    /// Time between two attempts.
     pub const RETRY_AFTER: Duration = Duration::from_millis(200);
 
     pub fn new(seed: u64) -> Self {
@@ -67,7 +67,7 @@ impl Post {
         }
     }
 
-    /// Remembers an event; the delays of the deliveries that are due for it.
+    /// Stores an event and returns the delays of its deliveries.
     pub fn add(&mut self, kind: &str, object: &Value, key: Option<&str>) -> (Event, Vec<Duration>) {
         let id = format!("evt_3{}", &super::books::hex(&format!("{} {}", self.events.len(), object))[..23]);
         let event = made(&id, kind, object, key);
@@ -83,17 +83,17 @@ impl Post {
     }
 }
 
-/// An event about any object.
+/// Creates an event about any object.
 pub fn made(id: &str, kind: &str, object: &Value, key: Option<&str>) -> Event {
     let body = json!({
         "id": id, "object": "event", "api_version": "2025-09-30.clover", "created": wall_clock().0 / 1_000, "livemode": false,
         "pending_webhooks": 1, "type": kind, "data": { "object": object }, "request": { "id": null, "idempotency_key": key },
     });
-    // Stripe indents what it sends; the signature is over these bytes and no others.
-    Event { id: id.to_owned(), kind: kind.to_owned(), body: serde_json::to_string_pretty(&body).expect("plain JSON") }
+    // Stripe indents the body. The signature covers exactly these bytes.
+    Event { id: id.to_owned(), kind: kind.to_owned(), body: serde_json::to_string_pretty(&body).expect("the body is valid JSON") }
 }
 
-/// The header `Stripe-Signature` for a body that is sent at `at_secs` since the epoch.
+/// Returns the header `Stripe-Signature` for a body that is sent at `at_secs` since the epoch.
 pub fn signature(secrets: &[String], body: &str, at_secs: i64) -> String {
     let signed = secrets.iter().map(|secret| {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");

@@ -1,5 +1,5 @@
-//! The store of the model: documents behind versions, changed by whole commits only. The same guards as `store::commit`
-//! promises, over the same `Commit`.
+//! The store of the model: documents with versions, which are changed only by whole commits. It checks the same conditions
+//! as `store::commit`, over the same `Commit`.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use gittix::{
     store::{Commit, CommitError, Write},
 };
 
-/// Which of a commit's conditions are in force. A negative control takes one out.
+/// The conditions of a commit that are checked. A negative control turns one off.
 #[derive(Debug, Clone, Copy)]
 pub struct Guards {
     pub versions: bool,
     pub slots: bool,
 }
 
-/// Writes all of `commit`, or nothing.
+/// Writes the whole commit, or nothing.
 pub fn commit(world: &mut Arc<Snapshot>, commit: Commit, guards: Guards) -> Result<(), CommitError> {
     for write in &commit.writes {
         check(world, write, guards)?;
@@ -34,7 +34,7 @@ fn check(world: &Snapshot, write: &Write, guards: Guards) -> Result<(), CommitEr
         Write::Charge(new) => (world.charges.iter().find(|old| old.id == new.id).map(|old| old.version), new.version),
         Write::Slot(SlotChange::Take { user, locks_max, .. }) => {
             let held = world.slots.iter().filter(|(holder, _)| holder == user).count();
-            let full = held >= usize::try_from(*locks_max).expect("a small limit");
+            let full = held >= usize::try_from(*locks_max).expect("the limit is small");
             return if guards.slots && full { Err(CommitError::SlotsFull) } else { Ok(()) };
         }
         Write::Slot(SlotChange::Free { .. }) => return Ok(()),
@@ -72,9 +72,9 @@ fn put(world: &mut Snapshot, write: Write) {
     }
 }
 
-/// Takes out what no rule within the model's bounds reads, so that states which differ in nothing else are one: when a
-/// document was written, the lapses and the declines (the model has too few orders for the wait between locks, and too few
-/// charges for the limit of declines; the property tests cover them).
+/// Removes data that no rule reads within the model's bounds, so that states which differ only in this data are equal: the
+/// times of the last changes, the abandoned locks and the declines. The model has too few orders for the wait between
+/// locks, and too few charges for the limit of declines; the property tests cover both.
 pub fn without_history(mut decision: Decision) -> Decision {
     const NEVER: Timestamp = Timestamp(0);
     if let Some(ticket) = &mut decision.ticket {

@@ -1,4 +1,4 @@
-//! What may happen next: everything that a buyer, a seller, the clock, the processor, the network or a crash may do.
+//! The possible next actions of a buyer, a seller, the clock, the processor, the network, and crashes.
 
 use gittix::domain::{ChargeStep, Money, OrderStatus, ReplicaName, TicketCommand, Title, TokenDigest};
 use stateright::{Model, Property};
@@ -9,26 +9,26 @@ use crate::{
     state::{self, Call, Rules, State, buyer, charge_id, order_id},
 };
 
-/// Buyers are told apart only by who came first.
+/// Buyers differ only in their order.
 const BUYERS: usize = 2;
 const REPLICAS: usize = 2;
 
-/// How much may happen, so that the number of states is finite.
+/// The bounds that make the number of states finite.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub tickets: usize,
     pub orders_max: usize,
     pub charges_max: usize,
     pub edits_max: u8,
-    /// How often buyers say that they acted; whether they did is the processor's to say.
+    /// The number of confirmations by buyers. The processor decides whether the buyer acted.
     pub confirms_max: u8,
     pub crashes_max: u8,
-    /// Calls to the processor that are lost on either way while both sides live.
+    /// The number of calls to the processor that are lost, in either direction, without a crash.
     pub losses_max: u8,
     pub time_max: i64,
-    /// How far the second replica's clock is behind the first's.
+    /// The number of steps by which the second replica's clock is behind the first one's.
     pub lag: i64,
-    /// Whether a charge is looked after although another replica's call about it is still running.
+    /// Whether a charge is processed although another replica's call about it is still running.
     pub eager: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Bounds {
 pub struct Market {
     pub bounds: Bounds,
     pub rules: Rules,
-    /// Whether slots are counted by a read beforehand: a negative control.
+    /// Whether slots are counted by an earlier read: a negative control.
     pub counts_slots: bool,
     pub properties: fn() -> Vec<Property<Market>>,
 }
@@ -84,7 +84,7 @@ pub enum Action {
         replica: usize,
         ticket: usize,
     },
-    /// A replica takes a charge up by its step: right after its own commit, or as reconciliation.
+    /// A replica processes a charge according to its step: right after its own commit, or as reconciliation.
     Drive {
         replica: usize,
         charge: usize,
@@ -167,19 +167,19 @@ impl Model for Market {
         (self.properties)()
     }
 
-    /// What broke is not continued: the first counterexample is the shortest.
+    /// A state with a violation is not explored further, so that the first counterexample is the shortest.
     fn within_boundary(&self, state: &State) -> bool {
         state.world.orders.len() <= self.bounds.orders_max
     }
 }
 
 impl Market {
-    /// The production rules with nothing taken out.
+    /// The production rules with every guard.
     pub fn new(bounds: Bounds, rules: Rules) -> Self {
         Self { bounds, rules, counts_slots: false, properties: properties::all }
     }
 
-    /// What people and timers want of a ticket, as far as this replica's copy gives it a meaning.
+    /// The commands of people and timers about a ticket that are possible according to this replica's copy.
     fn wishes(&self, state: &State, replica: usize, ticket: usize, actions: &mut Vec<Action>) {
         let Some(seen) = &state.replicas[replica].seen[ticket] else { return };
         if seen.ticket.lock().is_some() {
@@ -244,8 +244,8 @@ impl Market {
                 state.confirms += 1;
             }
             Action::Edit { replica, ticket } => {
-                let price = Money::from_minor(3000 + u64::from(state.edits)).expect("a price");
-                let title = Title::parse("Back row").expect("a title");
+                let price = Money::from_minor(3000 + u64::from(state.edits)).expect("the price is valid");
+                let title = Title::parse("Back row").expect("the title is valid");
                 let edit = TicketCommand::Edit { by: state::SELLER, title, price, if_match: None };
                 state.command(replica, ticket, &edit, &self.rules)?;
                 state.edits += 1;
@@ -271,7 +271,7 @@ impl Market {
             }
             Action::Handle { replica, call } => state.handle(replica, call, &self.rules)?,
             Action::Lose { replica, call } => {
-                // A sender that waits no longer cannot know whether its call arrives after all.
+                // A sender that stopped waiting cannot know whether its call still arrives.
                 if let Call::Sent(charge, request) = call {
                     state.orphans.insert((charge, request));
                 }
@@ -285,7 +285,7 @@ impl Market {
     fn lock(&self, state: &mut State, replica: usize, ticket: usize, n: usize) -> Option<()> {
         if self.counts_slots {
             let (_, count) = state.replicas[replica].counted.take().filter(|(counted, _)| *counted == n)?;
-            if count >= usize::try_from(self.rules.policy.locks_max).expect("a small limit") {
+            if count >= usize::try_from(self.rules.policy.locks_max).expect("the limit is small") {
                 return None;
             }
         }
@@ -294,7 +294,7 @@ impl Market {
             buyer: buyer(n),
             expected_price: None,
             expected_version: None,
-            // Two processes may share a name; here they do, so that they are alike.
+            // Two processes may have the same name. In the model they do, so that they are equal.
             replica: ReplicaName::new("r"),
         };
         state.command(replica, ticket, &lock, &self.rules).map(|_| ())
@@ -306,7 +306,7 @@ impl Market {
         let token = TokenDigest::new(["a", "b", "c", "d"][n % 4]);
         let submit = TicketCommand::SubmitPayment { order: order.id, by: order.buyer, charge: charge_id(n), token };
         state.command(replica, ticket, &submit, &self.rules)?;
-        // Its superseded predecessor is written first, but was there before: the new one is the last.
+        // The superseded charge is written first, but it existed before. The new one is the last.
         state.replicas[replica].calls.insert(Call::Sent(n, Request::Authorize));
         Some(())
     }

@@ -1,9 +1,9 @@
-//! The payment processor of the model: a ledger of its own, and calls that get lost on either way, or arrive late.
+//! The payment processor of the model: a ledger of its own, and calls that are lost in either direction or arrive late.
 
-/// What the processor has of one charge.
+/// The processor's record of one charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Payment {
-    /// No attempt arrived.
+    /// No attempt has arrived.
     Open,
     Declined,
     NeedsAction,
@@ -13,22 +13,22 @@ pub enum Payment {
     Refunded,
 }
 
-/// A call that changes the ledger when it arrives, which may be long after its sender died.
+/// A call that changes the ledger when it arrives, which may be long after its sender crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Request {
-    /// Attempt to take the authorization, or ask again after the buyer acted.
+    /// An attempt to authorize, or a query after the buyer acted.
     Authorize,
     Capture,
 }
 
-/// What the processor answered.
+/// The processor's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reply {
     Authorized,
     ActionRequired,
     Declined,
     UnknownToken,
-    /// It was asked what it has, and has nothing.
+    /// The answer to a query of a payment that does not exist.
     Nothing,
     Captured,
     CaptureRefused,
@@ -37,7 +37,7 @@ pub enum Reply {
     },
 }
 
-/// What an attempt comes to; the processor's choice.
+/// The result of an attempt, which the processor chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     Hold,
@@ -47,7 +47,7 @@ pub enum Outcome {
 }
 
 impl Payment {
-    /// What an attempt may come to now; only one choice where it has been decided before.
+    /// Returns the possible results of an attempt. There is only one if the result is decided already.
     pub fn outcomes(self, request: Request) -> &'static [Outcome] {
         match (request, self) {
             (Request::Authorize, Self::Open) => &[Outcome::Hold, Outcome::Decline, Outcome::AskBuyer, Outcome::DoNotKnow],
@@ -56,7 +56,7 @@ impl Payment {
         }
     }
 
-    /// A request arrives.
+    /// Processes a request that arrives.
     pub fn land(&mut self, request: Request, outcome: Outcome) -> Reply {
         match (request, *self) {
             (Request::Authorize, Self::Open | Self::NeedsAction) => {
@@ -78,7 +78,7 @@ impl Payment {
         }
     }
 
-    /// What it has.
+    /// Returns the record of the payment.
     pub fn fetch(self) -> Reply {
         match self {
             Self::Open => Reply::Nothing,
@@ -88,7 +88,7 @@ impl Payment {
         }
     }
 
-    /// Nothing of it is held or kept, now or later.
+    /// Ensures that no money is held or kept, now or later.
     pub fn reverse(&mut self) -> Reply {
         *self = match self {
             Self::Captured | Self::Refunded => Self::Refunded,

@@ -1,5 +1,5 @@
-//! What must hold in every state: the predicates of `domain::invariants` and nothing weaker, and what must happen at least
-//! once, or the model would prove nothing.
+//! The conditions that hold in every state, which are at least as strong as the predicates of `domain::invariants`; and the
+//! events that must occur at least once, because otherwise the model proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use crate::{
 
 pub const ONE_ORDER: &str = "I1 one order per ticket";
 pub const SOLD_ONCE: &str = "no ticket is sold twice";
-pub const ON_ITS_WAY: &str = "what the processor holds or kept is on its way to a sale or back";
+pub const MONEY_IS_ATTENDED: &str = "money at the processor belongs to a charge that completes or is reversed";
 pub const MONEY: &str = "I2, I3 in quiet states";
 pub const SLOTS: &str = "I8 slots match locks";
-pub const LIMIT: &str = "nobody holds more locks than they may";
+pub const LIMIT: &str = "no user holds more locks than the limit";
 pub const STEPS: &str = "I7 in each commit, and captured money stays until the grace is over";
-pub const RECOVERS: &str = "from every state, one replica alone brings everything to its end";
+pub const RECOVERS: &str = "from every state, one replica alone completes all open work";
 
-/// What must never be false.
+/// Returns the conditions that must always hold.
 pub fn safety() -> Vec<Property<Market>> {
     vec![
         Property::always(ONE_ORDER, |_, state: &State| invariants::one_order_per_ticket(&state.world).is_ok()),
@@ -31,20 +31,20 @@ pub fn safety() -> Vec<Property<Market>> {
         Property::always(SLOTS, |_, state: &State| invariants::slots_match_locks(&state.world).is_ok()),
         Property::always(LIMIT, within_limit),
         Property::always(STEPS, |_, state: &State| state.broken.is_none()),
-        Property::always(ON_ITS_WAY, |_, state: &State| on_its_way(state)),
+        Property::always(MONEY_IS_ATTENDED, |_, state: &State| money_is_attended(state)),
         Property::always(MONEY, |_, state: &State| !is_quiet(state) || money_is_right(state)),
         Property::always(RECOVERS, recovers),
     ]
 }
 
-/// And what must be reachable where payments are made.
+/// Returns the conditions, and the events that must be reachable in markets with payments.
 pub fn all() -> Vec<Property<Market>> {
     let mut properties = safety();
     properties.extend([
         Property::sometimes("a ticket is sold", |_, state: &State| {
             is_quiet(state) && state.world.tickets.iter().any(|ticket| matches!(ticket.state, TicketState::Sold { .. }))
         }),
-        Property::sometimes("an unpaid order lapses", |_, state: &State| {
+        Property::sometimes("an unpaid order expires", |_, state: &State| {
             state.world.charges.is_empty() && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
         }),
         Property::sometimes("captured money is refunded as lock_lost", |_, state: &State| {
@@ -55,13 +55,13 @@ pub fn all() -> Vec<Property<Market>> {
         Property::sometimes("a claim at the last moment outlives unlocksAt", |_, state: &State| {
             state.world.orders.iter().any(|order| order.settling.is_some() && state.now >= order.unlocks_at.0)
         }),
-        Property::sometimes("a cut-off attempt fails, and arrives too late", |_, state: &State| {
+        Property::sometimes("an interrupted attempt fails and arrives too late", |_, state: &State| {
             let cut_off =
                 |failure: &Option<ChargeFailure>| failure.as_ref().is_some_and(|failure| *failure == ChargeFailure::interrupted());
             state.world.charges.iter().any(|charge| charge.status == ChargeStatus::Failed && cut_off(&charge.failure))
                 && !state.orphans.is_empty()
         }),
-        Property::sometimes("one buyer's money goes back while the other holds the ticket", |_, state: &State| {
+        Property::sometimes("one buyer's payment is reversed while another buyer holds the ticket", |_, state: &State| {
             let holds = state.world.orders.iter().find(|order| order.is_active());
             let on_its_way_back = |step: &ChargeStep| matches!(step, ChargeStep::Reversing { .. });
             holds.is_some_and(|order| state.world.charges.iter().any(|charge| charge.buyer != order.buyer && on_its_way_back(&charge.step)))
@@ -70,21 +70,21 @@ pub fn all() -> Vec<Property<Market>> {
     properties
 }
 
-/// For markets in which one order is paid for again.
+/// Returns the properties of markets in which an order has a second payment.
 pub fn retries() -> Vec<Property<Market>> {
     let mut properties = safety();
     properties.extend([
-        Property::sometimes("a payment takes the place of one that waits, and is the one that buys", |_, state: &State| {
+        Property::sometimes("a payment replaces a waiting one and completes the order", |_, state: &State| {
             state.world.charges.len() == 2
                 && state.world.charges[0].failure == Some(ChargeFailure::superseded())
                 && state.world.charges[1].status == ChargeStatus::Completed
         }),
-        Property::sometimes("a payment buys after another was declined", |_, state: &State| {
+        Property::sometimes("a payment completes the order after another was declined", |_, state: &State| {
             state.world.charges.len() == 2
                 && state.ledger[0] == Payment::Declined
                 && state.world.charges[1].status == ChargeStatus::Completed
         }),
-        Property::sometimes("an order whose only token was refused lapses as if nobody had paid", |_, state: &State| {
+        Property::sometimes("an order whose only token was refused expires as an unpaid order", |_, state: &State| {
             state.world.charges.len() == 1
                 && state.world.charges[0].failure == Some(ChargeFailure::invalid_token())
                 && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
@@ -94,17 +94,17 @@ pub fn retries() -> Vec<Property<Market>> {
     properties
 }
 
-/// For markets without payments.
+/// Returns the properties of markets without payments.
 pub fn locks_only() -> Vec<Property<Market>> {
     let mut properties = safety();
     properties.extend([
-        Property::sometimes("one buyer holds as many locks as they may, the other one too", |_, state: &State| {
+        Property::sometimes("both buyers hold the maximum number of locks", |_, state: &State| {
             state.world.slots.len() == 2 && state.world.slots[0].0 != state.world.slots[1].0
         }),
         Property::sometimes("an edited ticket is locked for its new price", |_, state: &State| {
             state.edits > 0 && state.world.orders.iter().any(|order| order.is_active() && order.price.minor() >= 3000)
         }),
-        Property::sometimes("a ticket is taken off sale after a lock lapsed", |_, state: &State| {
+        Property::sometimes("a ticket is taken off sale after its lock expired", |_, state: &State| {
             state.world.tickets.iter().any(|ticket| ticket.is_deleted() && ticket.version > 2)
         }),
     ]);
@@ -125,9 +125,9 @@ fn within_limit(market: &Market, state: &State) -> bool {
     held.values().all(|count| *count <= market.rules.policy.locks_max)
 }
 
-/// Stronger than I3, since it holds while things are in flight: for whatever money the processor has, some document still
-/// says that it will be looked after.
-fn on_its_way(state: &State) -> bool {
+/// Stronger than I3, because it holds while calls are running: for all money at the processor, a document shows that it
+/// will be processed.
+fn money_is_attended(state: &State) -> bool {
     state.ledger.iter().zip(&state.world.charges).all(|(payment, charge)| match payment {
         Payment::Open | Payment::Declined | Payment::Voided | Payment::Refunded => charge.status != ChargeStatus::Completed,
         Payment::NeedsAction | Payment::Held => charge.step != ChargeStep::Final,
@@ -148,8 +148,9 @@ fn money_is_right(state: &State) -> bool {
     invariants::money_matches_orders(&world).is_ok() && invariants::no_money_for_nothing(&world).is_ok()
 }
 
-/// Liveness, as a check of each state: both processes die; one comes back, does what its steps and timers say, now and when
-/// all time is over; then calls that were on their way all the while arrive. Nothing may be left.
+/// A liveness property, checked in each state: both processes crash, and one restarts. It executes all open steps and
+/// timers, at the present time and after all deadlines. Then the calls that were still running arrive. No open work may be
+/// left.
 fn recovers(market: &Market, state: &State) -> bool {
     let busy = state.world.tickets.iter().any(|ticket| ticket.lock().is_some()) || !is_quiet(state);
     if !busy && state.orphans.is_empty() {
@@ -181,7 +182,7 @@ fn recovers(market: &Market, state: &State) -> bool {
         && invariants::no_lock_left_over(&state.world, policy, Millis(0), Timestamp(state.now)).is_ok()
 }
 
-/// One replica does all there is to do at this moment.
+/// Lets one replica do all possible work at the present time.
 fn settle(market: &Market, state: &mut State) {
     const REPLICA: usize = 0;
     for ticket in 0..state.world.tickets.len() {
@@ -192,7 +193,7 @@ fn settle(market: &Market, state: &mut State) {
         }
     }
     for charge in 0..state.world.charges.len() {
-        // Each round takes a charge at least one step on; the longest way has four.
+        // Each round advances a charge by at least one step; the longest path has four steps.
         for _round in 0..4 {
             if state.drive(REPLICA, charge).is_none() {
                 break;

@@ -1,4 +1,5 @@
-//! One moment of the whole market: the store, the processor's ledger, two replicas with what each believes, and the time.
+//! The state of the whole market at one time: the store, the processor's ledger, two replicas with their copies, and the
+//! time.
 
 use std::{
     collections::BTreeSet,
@@ -44,15 +45,15 @@ pub fn charge_id(n: usize) -> ChargeId {
 }
 
 fn ticket_of(charge: &Charge) -> usize {
-    usize::try_from(charge.ticket.uuid().as_u128() - FIRST_TICKET).expect("one of few tickets")
+    usize::try_from(charge.ticket.uuid().as_u128() - FIRST_TICKET).expect("the number is small")
 }
 
-/// One call of a replica to the processor.
+/// A call of a replica to the processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
-    /// On its way there.
+    /// The request is on its way.
     Sent(usize, Request),
-    /// Answered; the replica did not act on it yet.
+    /// The answer arrived, and the replica has not processed it.
     Replied(usize, Reply),
 }
 
@@ -67,12 +68,12 @@ impl Call {
 /// A server process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Replica {
-    /// What it loaded of each ticket and did not forget: perhaps long overtaken.
+    /// The replica's loaded copies of tickets, which may be stale.
     pub seen: Vec<Option<Arc<Sale>>>,
     pub calls: BTreeSet<Call>,
-    /// Only with slots counted by a read: what the read of one buyer's slots said.
+    /// The result of the read of one buyer's slots, if slots are counted by an earlier read.
     pub counted: Option<(usize, usize)>,
-    /// How far its clock is behind.
+    /// The number of steps by which the replica's clock is behind.
     pub lag: i64,
 }
 
@@ -80,39 +81,39 @@ pub struct Replica {
 pub struct State {
     pub now: i64,
     pub world: Arc<Snapshot>,
-    /// By charge.
+    /// The payments, by charge.
     pub ledger: Vec<Payment>,
     pub replicas: Vec<Replica>,
-    /// Calls on their way whose senders died.
+    /// Calls on their way whose senders crashed.
     pub orphans: BTreeSet<(usize, Request)>,
     pub crashes: u8,
     pub losses: u8,
     pub edits: u8,
     pub confirms: u8,
-    /// The first rule that a single step broke, where the state alone does not show it.
+    /// The first rule that a single step violated, if the state alone does not show the violation.
     pub broken: Option<&'static str>,
 }
 
-/// The rules that decide, and which of them are in force.
+/// The rules, and which of them are active.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     pub policy: Policy,
     pub guards: Guards,
     /// Whether the lock is claimed before the capture.
     pub claim: bool,
-    /// Whether an attempt of which the processor has nothing is closed there before it has failed.
+    /// Whether an attempt of which the processor has no record is closed there before its charge becomes Failed.
     pub closes_interrupted: bool,
 }
 
 impl State {
     pub fn new(tickets: usize, lag: i64) -> Self {
         let mut world = Arc::new(Snapshot::default());
-        let price = Money::from_minor(2000).expect("a price");
-        let title = Title::parse("Front row").expect("a title");
+        let price = Money::from_minor(2000).expect("the price is valid");
+        let title = Title::parse("Front row").expect("the title is valid");
         for n in 0..tickets {
             let listed = list_ticket(ticket_id(n), SELLER, title.clone(), price, Timestamp(0));
             let guards = Guards { versions: true, slots: true };
-            documents::commit(&mut world, Commit::of(listed, Timestamp(0)), guards).expect("a new ticket");
+            documents::commit(&mut world, Commit::of(listed, Timestamp(0)), guards).expect("a new ticket can be written");
         }
         let seen: Vec<_> = (0..tickets).map(|n| world.sale(ticket_id(n)).map(Arc::new)).collect();
         let replica = |lag| Replica { seen: seen.clone(), calls: BTreeSet::new(), counted: None, lag };
@@ -130,7 +131,8 @@ impl State {
         }
     }
 
-    /// Replicas differ in nothing but what they hold: of two states that differ in their order, one stands for both.
+    /// Replicas differ only in their state. So of two states that differ only in the order of the replicas, one represents
+    /// both.
     pub fn canonical(mut self) -> Self {
         let rank = |replica: &Replica| {
             let mut hasher = DefaultHasher::new();
@@ -151,17 +153,17 @@ impl State {
         self.replicas[replica].seen[ticket] = self.world.sale(ticket_id(ticket)).map(Arc::new);
     }
 
-    /// Whether what the replica saw is what is stored; asked in every state, so it copies nothing.
+    /// Whether the replica's copy equals the stored documents. It is called in every state, so it copies nothing.
     pub fn is_current(&self, replica: usize, ticket: usize) -> bool {
         let Some(seen) = &self.replicas[replica].seen[ticket] else { return false };
         let (orders, charges) = (&self.world.orders, &self.world.charges);
-        // A sale without an order, or without a charge, changes only together with its ticket or order.
+        // A sale without an order or without a charge changes only together with its ticket or order.
         self.world.tickets.contains(&seen.ticket)
             && seen.order.as_ref().is_none_or(|order| orders.contains(order))
             && seen.charge.as_ref().is_none_or(|charge| charges.contains(charge))
     }
 
-    /// The process dies: what it knew is gone, what it sent is not.
+    /// Crashes the process: its copies are lost, and its sent calls continue.
     pub fn crash(&mut self, replica: usize) {
         let Replica { seen, calls, counted, .. } = &mut self.replicas[replica];
         seen.fill(None);
@@ -173,7 +175,7 @@ impl State {
         }
     }
 
-    /// Decides over what the replica saw, and commits. `None`: refused, by the rules or by the store.
+    /// Decides over the replica's copy and commits. `None`: refused by the rules or by the store.
     pub fn command(&mut self, replica: usize, ticket: usize, command: &TicketCommand, rules: &Rules) -> Option<Decision> {
         let seen = self.replicas[replica].seen[ticket].clone()?;
         let at = self.time_of(replica);
@@ -195,13 +197,13 @@ impl State {
             let order = self.world.orders.iter().find(|order| order.id == lost.order);
             let grace_over = order.is_some_and(|order| at >= order.unlocks_at + rules.policy.settle_grace);
             if self.ledger[n] == Payment::Captured && !grace_over {
-                self.broken = Some("captured money is sent back before the grace is over");
+                self.broken = Some("captured money is reversed before the grace is over");
             }
         }
         Some(decision)
     }
 
-    /// What a replica does about a charge that is not final, going by nothing but its step.
+    /// Returns the replica's next call about an open charge, based only on the charge's step.
     pub fn drive(&mut self, replica: usize, n: usize) -> Option<()> {
         let call = match self.world.charges[n].step {
             ChargeStep::Authorizing => Call::Replied(n, self.ledger[n].fetch()),
@@ -212,7 +214,7 @@ impl State {
         self.replicas[replica].calls.insert(call).then_some(())
     }
 
-    /// Acts on an answer. `None`: it has to load first.
+    /// Processes an answer. `None`: the replica has to load the ticket first.
     pub fn handle(&mut self, replica: usize, call: Call, rules: &Rules) -> Option<()> {
         let Call::Replied(n, reply) = call else { return None };
         let charge = self.world.charges[n].clone();
@@ -229,7 +231,7 @@ impl State {
             let first = if unclaimed { command_of(&charge, Reply::Authorized, rules) } else { command_of(&charge, reply, rules) };
             match self.command(replica, ticket, &first, rules) {
                 None if !self.is_current(replica, ticket) => return None,
-                None => {} // Overtaken: the charge's document tells how it stands.
+                None => {} // The answer is late; the charge's document has the present state.
                 Some(_) if unclaimed => {
                     let _ = self.command(replica, ticket, &command_of(&charge, reply, rules), rules);
                 }
@@ -243,7 +245,7 @@ impl State {
         Some(())
     }
 
-    /// The documents, with the ledger as the invariants read it.
+    /// Returns the documents and the ledger in the form that the invariants use.
     pub fn audited(&self) -> Snapshot {
         let mut world = (*self.world).clone();
         world.payments = world

@@ -1,9 +1,10 @@
-//! The driver of `scripts/prove-crash`: many rounds of kill -9 under load, bounded, resumable, printing seed and counts.
+//! The driver of `scripts/prove-crash`: many rounds of `kill -9` under load. The run is bounded and resumable, and prints
+//! its seed and counts.
 //!
-//! Not run by `cargo test`: the suite has a few rounds of the same in it.
+//! `cargo test` does not run this driver; the test suite has a few such rounds.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
 mod app;
@@ -20,17 +21,17 @@ use clap::{Parser, ValueEnum};
 use app::Backend;
 use rounds::{Plan, Tally, run};
 
-/// Kills a server under load, starts it again and holds its store against the invariants I1 to I8.
+/// Kills a server under load, restarts it and checks its store with the invariants I1 to I8.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, value_enum)]
     store: Store,
     #[arg(long, default_value_t = 200)]
     rounds: u64,
-    /// All choices of the load come from it.
+    /// The seed of all random choices of the load.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where the next round's number is kept, so that an interrupted run goes on.
+    /// The file with the number of the next round, from which an interrupted run continues.
     #[arg(long)]
     state: PathBuf,
 }
@@ -64,7 +65,7 @@ async fn main() {
     let _ = fs::remove_file(&arguments.state);
 }
 
-/// The round to go on with: the state's, if it is of this seed.
+/// Returns the next round: the one in the state file, if the file has the same seed.
 fn resume(arguments: &Arguments) -> u64 {
     let state = fs::read_to_string(&arguments.state).unwrap_or_default();
     let mut numbers = state.split_whitespace().map(str::parse::<u64>);

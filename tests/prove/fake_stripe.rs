@@ -1,7 +1,7 @@
-//! The fake Stripe as a program, for whoever wants to try GitTix against it by hand: see docs/money.md.
+//! The fake Stripe as a program, for manual use with GitTix: see docs/money.md.
 
-#![allow(dead_code, unused_imports, reason = "tests use more of it than its program")]
-#![allow(clippy::print_stdout, reason = "it says where it listens")]
+#![allow(dead_code, unused_imports, reason = "the tests use more of it than this program")]
+#![allow(clippy::print_stdout, reason = "it prints its address")]
 
 #[path = "../fake_stripe/mod.rs"]
 mod fake_stripe;
@@ -10,13 +10,13 @@ use clap::Parser;
 
 use fake_stripe::{FakeStripe, Manner, Odds, Post};
 
-/// Listens on the loopback until it is ended.
+/// Listens on the loopback address until it is stopped.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// 0 takes a free one.
+    /// The port; 0 selects a free one.
     #[arg(long, default_value_t = 12_111)]
     port: u16,
-    /// Makes about one request in eight go wrong, and webhooks come twice, late or never.
+    /// Adds faults to about one request in eight, and delivers webhooks twice, late or never.
     #[arg(long)]
     faults: bool,
     #[arg(long, default_value_t = 1)]
@@ -30,7 +30,7 @@ fn main() {
     stripe.deliver(if arguments.faults { Manner::BAD_DAY } else { Manner::AT_ONCE });
     println!("STRIPE_API_BASE={} STRIPE_SECRET_KEY={} STRIPE_WEBHOOK_SECRET={}", stripe.base(), FakeStripe::SECRET_KEY, Post::SECRET);
     println!(
-        "its ledger: {0}/_ledger; where its events go: POST {0}/_webhooks?url=…; the buyer acts: POST {0}/_act/pi_…?agrees=true",
+        "ledger: {0}/_ledger; set the address for events: POST {0}/_webhooks?url=…; let the buyer act: POST {0}/_act/pi_…?agrees=true",
         stripe.base()
     );
     loop {

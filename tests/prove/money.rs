@@ -1,10 +1,10 @@
-//! The driver of `scripts/prove-money`: many servers that die at a step of a payment, and many races for the second at which
-//! a lock ends. Bounded, resumable, printing seed and counts.
+//! The driver of `scripts/prove-money`: many servers that are killed at a step of a payment, and many races with the second
+//! in which a lock ends. The run is bounded and resumable, and prints its seed and counts.
 //!
-//! Not run by `cargo test`: the suite has a few of the same in it.
+//! `cargo test` does not run this driver; the test suite has a few such rounds.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
 mod app;
@@ -36,12 +36,12 @@ use tokio::time::Instant;
 use app::Backend;
 use rounds::{Counts, DEATHS, Round};
 
-/// Holds what GitTix sold against what its payment processor took.
+/// Compares the tickets that GitTix sold with the money that its payment processor captured.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, value_enum)]
     store: Store,
-    /// All choices come from it.
+    /// The seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     #[command(subcommand)]
@@ -50,21 +50,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Proof {
-    /// Servers that die at each step of a payment.
+    /// Servers that are killed at each step of a payment.
     Deaths {
         #[arg(long, default_value_t = 250)]
         rounds: u64,
-        /// Side by side, each on stores of its own: most of a round is waiting for locks to end.
+        /// Number of concurrent lanes, each with stores of its own. A round mostly waits for locks to end.
         #[arg(long, default_value_t = 4)]
         lanes: u64,
-        /// Where the rounds that are done are kept, so that an interrupted run goes on.
+        /// The file with the completed rounds, from which an interrupted run continues.
         #[arg(long)]
         state: PathBuf,
-        /// No round is begun after this; the next run goes on.
+        /// No round begins after this time; the next run continues.
         #[arg(long, default_value_t = 7_200)]
         within_secs: u64,
     },
-    /// Answers that come as a lock ends.
+    /// Answers that arrive when a lock ends.
     Race {
         #[arg(long, default_value_t = 1_000)]
         races: usize,
@@ -89,13 +89,13 @@ async fn main() {
     match arguments.proof {
         Proof::Deaths { rounds, lanes, state, within_secs } => {
             let progress = Progress::resume(state, arguments.seed, Duration::from_secs(within_secs));
-            deaths(store, arguments.seed, rounds, lanes, progress).await;
+            kills(store, arguments.seed, rounds, lanes, progress).await;
         }
         Proof::Race { races, together } => race(store, arguments.seed, races, together).await,
     }
 }
 
-/// The rounds that are over, on disk after each, so that an interrupted run goes on.
+/// The completed rounds, written to disk after each round, so that an interrupted run can continue.
 struct Progress {
     state: PathBuf,
     seed: u64,
@@ -113,42 +113,44 @@ impl Progress {
         Self { state, seed, over, until: Instant::now() + within, failed: false }
     }
 
-    /// Whether another one may begin.
+    /// Whether another round may begin.
     fn ended(&mut self, round: &Round) -> bool {
         self.over.push(*round);
         let lines: String = self.over.iter().map(|round| format!("{round}\n")).collect();
         fs::write(&self.state, format!("{}\n{lines}", self.seed)).expect("the state can be written");
         if self.over.len().is_multiple_of(25) {
-            println!("{} rounds are over", self.over.len());
+            println!("{} rounds are completed", self.over.len());
         }
         !self.failed && Instant::now() < self.until
     }
 }
 
-async fn deaths(store: Backend, seed: u64, rounds: u64, lanes: u64, progress: Progress) {
+async fn kills(store: Backend, seed: u64, rounds: u64, lanes: u64, progress: Progress) {
     let before: BTreeSet<u64> = progress.over.iter().map(|round| round.number).collect();
-    println!("{store:?}, seed {seed}: {rounds} rounds, of which {} were over before", before.len());
+    println!("{store:?}, seed {seed}: {rounds} rounds, of which {} were completed before", before.len());
     let progress = Arc::new(Mutex::new(progress));
     let running: Vec<_> = (0..lanes)
         .map(|lane| {
-            // Whole stores to each lane, so that a store sees every kind of death.
+            // Each lane has whole stores, so that a store has kills at every step.
             let of_lane = |round: &u64| round / DEATHS.len() as u64 % lanes == lane && !before.contains(round);
             let plan = rounds::Plan { store, seed, rounds: (0..rounds).filter(of_lane).collect() };
             let progress = Arc::clone(&progress);
-            tokio::spawn(async move { rounds::run(&plan, |round| progress.lock().expect("no holder panics").ended(round)).await })
+            tokio::spawn(async move {
+                rounds::run(&plan, |round| progress.lock().expect("no thread panics while it holds the lock").ended(round)).await
+            })
         })
         .collect();
-    // One that fails has said why; the others end the round that they are at, so that their servers end too.
+    // A failed lane has printed its message. The other lanes finish their present round, so that their servers are stopped.
     let watched = running.into_iter().map(|lane| async {
         if lane.await.is_err() {
-            progress.lock().expect("no holder panics").failed = true;
+            progress.lock().expect("no thread panics while it holds the lock").failed = true;
         }
     });
     futures_util::future::join_all(watched).await;
-    let progress = progress.lock().expect("no holder panics");
+    let progress = progress.lock().expect("no thread panics while it holds the lock");
     report(&progress.over);
     if progress.failed {
-        println!("a round failed: see above");
+        println!("a round failed; its message is above");
         std::process::exit(1);
     }
     if progress.over.len() as u64 >= rounds {
@@ -160,7 +162,7 @@ fn report(over: &[Round]) {
     for (name, _) in DEATHS {
         let of_name: Vec<&Round> = over.iter().filter(|round| round.death() == name).collect();
         let reached = of_name.iter().filter(|round| round.reached).count();
-        println!("{name:>20}: died there {reached} times, was killed at rest {} times", of_name.len() - reached);
+        println!("{name:>20}: killed at this step {reached} times, killed while idle {} times", of_name.len() - reached);
     }
     let sum = |count: fn(&Counts) -> u64| over.iter().map(|round| count(&round.counts)).sum::<u64>();
     println!(

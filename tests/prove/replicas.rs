@@ -1,10 +1,10 @@
-//! The driver of `scripts/prove-replicas`: many rounds of faults among three replicas on a replica set of three, bounded,
-//! resumable, printing seed, counts and figures.
+//! The driver of `scripts/prove-replicas`: many rounds of faults among three replicas on a MongoDB replica set of three.
+//! The run is bounded and resumable, and prints its seed, counts and figures.
 //!
-//! Not run by `cargo test`: the suite has a few rounds of the same in it.
+//! `cargo test` does not run this driver; the test suite has a few such rounds.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
 mod app;
@@ -33,21 +33,21 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use rounds::{Plan, ROUNDS_PER_LEG, run};
 
-/// Breaks servers, wires and MongoDB under load, and holds what is left against the invariants I1 to I8.
+/// Causes faults of servers, network links and MongoDB under load, and checks the result with the invariants I1 to I8.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value_t = 100)]
     rounds: u64,
-    /// All choices come from it.
+    /// The seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// At most so many rounds in this run; the next one goes on.
+    /// Maximum number of rounds in this run; the next run continues.
     #[arg(long, default_value_t = u64::MAX)]
     at_once: u64,
-    /// How long MongoDB's primary may be silent before another one is elected, in milliseconds (MongoDB's default: 10000).
+    /// Time for which MongoDB's primary may be unreachable before an election, in milliseconds (MongoDB's default: 10000).
     #[arg(long, default_value_t = 2_000)]
     election_ms: u64,
-    /// Where the next round's number is kept, so that an interrupted run goes on.
+    /// The file with the number of the next round, from which an interrupted run continues.
     #[arg(long)]
     state: PathBuf,
 }
@@ -62,7 +62,7 @@ async fn main() {
     let end = arguments.rounds.min(first.saturating_add(arguments.at_once));
     println!("seed {}, rounds {first} to {end} of {}, elections after {} ms", arguments.seed, arguments.rounds, arguments.election_ms);
     if !fleet::has_faketime() {
-        println!("LEFT OUT: wall clocks that differ by a minute, since there is no libfaketime");
+        println!("LEFT OUT: wall clocks that differ by a minute; install libfaketime to include them");
     }
     let plan = Plan { seed: arguments.seed, rounds: first..end, election: Duration::from_millis(arguments.election_ms) };
     let rounds = run(&plan, |tally| {
@@ -70,21 +70,22 @@ async fn main() {
         fs::write(&arguments.state, format!("{} {next}\n", arguments.seed)).expect("the state can be written");
         println!("round {next}: {tally}");
     });
-    // Who is interrupted takes processes and namespaces away, too: dropping the rounds does that.
+    // An interruption also ends the processes and removes the namespaces, because the rounds are dropped.
     let mut terminated = signal(SignalKind::terminate()).expect("signals can be received");
     let tally = tokio::select! {
         tally = rounds => tally,
-        _ = terminated.recv() => return println!("interrupted: the next run goes on"),
-        _ = tokio::signal::ctrl_c() => return println!("interrupted: the next run goes on"),
+        _ = terminated.recv() => return println!("interrupted: the next run continues"),
+        _ = tokio::signal::ctrl_c() => return println!("interrupted: the next run continues"),
     };
     println!("faults: {:?}", tally.faults);
-    println!("all invariants held, and nobody who watched missed anything, over {} rounds", tally.rounds);
+    println!("all invariants held, and all observers received every event, over {} rounds", tally.rounds);
     if end == arguments.rounds {
         let _ = fs::remove_file(&arguments.state);
     }
 }
 
-/// The round to go on with: the state's, if it is of this seed. Rounds that share a database begin together.
+/// Returns the next round: the one in the state file, if the file has the same seed. Rounds that share a database begin
+/// together.
 fn resume(arguments: &Arguments) -> u64 {
     let state = fs::read_to_string(&arguments.state).unwrap_or_default();
     let mut numbers = state.split_whitespace().map(str::parse::<u64>);

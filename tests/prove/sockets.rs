@@ -1,7 +1,7 @@
-//! The driver of `scripts/prove-sockets`: thousands of sockets, one of which has stopped reading.
+//! The driver of `scripts/prove-sockets`: thousands of WebSockets, one of which stops reading.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
 mod app;
@@ -10,7 +10,7 @@ mod flood;
 
 use clap::Parser;
 
-/// Opens sockets at a server of its own, stalls one, and sends events to all.
+/// Opens WebSockets at a server of its own, stops reading from one of them, and sends events to all.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value_t = 2_000)]

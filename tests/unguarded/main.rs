@@ -1,8 +1,8 @@
-//! The guard of the embedded store, and what happens without it.
+//! The version condition of the embedded store, and the behaviour without it.
 //!
-//! Many buyers decide over one and the same stale copy of a ticket, as replicas do that have not heard of each other, and
-//! all commit at once. The condition on the version lets one of them through; with that condition taken out the ticket is
-//! sold many times, so a test that sees one winner proves the guard and not the luck.
+//! Many buyers decide over the same stale copy of a ticket, like replicas without contact, and all commit at the same time.
+//! The version condition accepts one commit. Without the condition, the ticket is sold many times. So a test that finds one
+//! winner proves the condition.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use uuid::Uuid;
 const BUYERS: usize = 1_000;
 const NOW: Timestamp = Timestamp(1_000_000);
 
-/// How many of a thousand stale buyers were told that the ticket is theirs, and what the store holds then.
+/// Returns the number of buyers, of a thousand with stale copies, whose commit succeeded, and the store's content.
 async fn buy_at_once() -> (usize, Snapshot) {
-    let store: Arc<dyn Store> = EmbeddedStore::in_memory().expect("a store in memory");
+    let store: Arc<dyn Store> = EmbeddedStore::in_memory().expect("a store in memory opens");
     let ticket = listed(&*store).await;
     let sale = Sale { ticket, order: None, charge: None };
     let commits = (0..BUYERS).map(|_| {
@@ -38,9 +38,9 @@ async fn buy_at_once() -> (usize, Snapshot) {
 }
 
 async fn listed(store: &dyn Store) -> Ticket {
-    let (title, price) = (Title::parse("The only one").expect("a title"), Money::from_minor(2_000).expect("a price"));
+    let (title, price) = (Title::parse("The only one").expect("the title is valid"), Money::from_minor(2_000).expect("the price is valid"));
     let decision = list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, price, NOW);
-    let ticket = decision.ticket.clone().expect("listing makes a ticket");
+    let ticket = decision.ticket.clone().expect("listing creates a ticket");
     store.commit(Commit::of(decision, NOW)).await.expect("an empty store takes a ticket");
     ticket
 }
@@ -49,13 +49,13 @@ fn locked(sale: &Sale) -> Commit {
     let buyer = UserId::new(Uuid::now_v7());
     let replica = ReplicaName::new("stale");
     let command = TicketCommand::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, expected_version: None, replica };
-    let decision = decide(sale, &command, &Policy::default(), NOW).expect("the copy says that the ticket is available");
+    let decision = decide(sale, &command, &Policy::default(), NOW).expect("the copy shows an available ticket");
     assert!(decision.events.iter().any(|event| matches!(event, Event::OrderCreated { .. })));
     Commit::of(decision, NOW)
 }
 
 #[tokio::test]
-async fn one_of_a_thousand_stale_buyers_wins_and_without_the_guard_many_do() {
+async fn one_of_a_thousand_stale_buyers_wins_and_many_without_the_guard() {
     let (winners, world) = buy_at_once().await;
     assert_eq!(winners, 1);
     assert_eq!(one_order_per_ticket(&world), Ok(()));
@@ -64,6 +64,6 @@ async fn one_of_a_thousand_stale_buyers_wins_and_without_the_guard_many_do() {
     fail::cfg("store::unguarded", "return").expect("a failpoint");
     let (winners, world) = buy_at_once().await;
     scenario.teardown();
-    assert!(winners > 1, "{winners} without the guard: this race proves nothing");
-    assert!(one_order_per_ticket(&world).is_err(), "the checker does not see a double sale");
+    assert!(winners > 1, "{winners} without the guard: the race did not occur");
+    assert!(one_order_per_ticket(&world).is_err(), "the checker does not detect a double sale");
 }

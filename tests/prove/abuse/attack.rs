@@ -1,4 +1,4 @@
-//! The attacker: every availability row of the hardening list at once, from one address, on one thread.
+//! The attacker: every availability row of the hardening list at the same time, from one address, on one thread.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-/// Connections of each kind of attack.
+/// The number of connections of each kind of attack.
 const SEARCHES: usize = 60;
 const IDLE_AFTER_ONE_BYTE: usize = 400;
 const WEBHOOKS: usize = 1_000;
@@ -27,13 +27,13 @@ const SIGN_INS: usize = 24;
 const PROBES: usize = 8;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Pause after a connection that was refused or closed.
+/// Time between a refused or closed connection and the next one.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 
-/// How often each attack met each outcome.
+/// The number of times that each attack had each outcome.
 pub type Tally = BTreeMap<&'static str, BTreeMap<String, u64>>;
 
-/// What all attacks share.
+/// The state that all attacks share.
 #[derive(Clone)]
 struct Attack {
     addr: SocketAddr,
@@ -43,7 +43,7 @@ struct Attack {
     tally: Arc<Mutex<Tally>>,
 }
 
-/// Attacks for `span`; returns how often each attack met each outcome.
+/// Attacks for `span` and returns the number of times that each attack had each outcome.
 pub async fn run(addr: SocketAddr, from: IpAddr, span: Duration, round: u32) -> Tally {
     let attack = Attack { addr, from, until: Instant::now() + span, round, tally: Arc::default() };
     let mut lanes = Vec::new();
@@ -53,7 +53,7 @@ pub async fn run(addr: SocketAddr, from: IpAddr, span: Duration, round: u32) -> 
             let until = attack.until;
             lanes.push(tokio::spawn(async move {
                 while Instant::now() < until {
-                    // Whatever is still open when the time is over is closed.
+                    // Connections that are still open at the end are closed.
                     let _ = timeout_at(until, lane(attack.clone(), number)).await;
                     sleep(RECONNECT_AFTER).await;
                 }
@@ -70,7 +70,7 @@ pub async fn run(addr: SocketAddr, from: IpAddr, span: Duration, round: u32) -> 
     start(SIGN_INS, |attack, number| Box::pin(attack.sign_in(number)));
     start(PROBES, |attack, number| Box::pin(attack.probe(number)));
     join_all(lanes).await;
-    let tally = attack.tally.lock().expect("no holder panics");
+    let tally = attack.tally.lock().expect("no thread panics while it holds the lock");
     tally.clone()
 }
 
@@ -78,7 +78,7 @@ type Lane = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Attack {
     fn count(&self, lane: &'static str, outcome: impl Into<String>) {
-        let mut tally = self.tally.lock().expect("no holder panics");
+        let mut tally = self.tally.lock().expect("no thread panics while it holds the lock");
         *tally.entry(lane).or_default().entry(outcome.into()).or_default() += 1;
     }
 
@@ -98,7 +98,7 @@ impl Attack {
         }
     }
 
-    /// Sends the same request again and again on one connection.
+    /// Sends the same request repeatedly on one connection.
     async fn repeat(&self, lane: &'static str, request: &[u8]) {
         let Some(mut stream) = self.connect(lane).await else { return };
         while stream.write_all(request).await.is_ok() {
@@ -108,14 +108,14 @@ impl Attack {
         self.count(lane, "closed");
     }
 
-    /// Row 1: searches that examine as many tickets as they can.
+    /// Row 1: searches that examine as many tickets as possible.
     async fn search(self, number: usize) {
         let words = if number % 2 == 0 { "a+b+c+d+e+f+g+h".to_owned() } else { vec!["a"; 100].join("+") };
         let request = format!("GET /api/tickets?limit=1&status=Locked&q={words} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
         self.repeat("search", request.as_bytes()).await;
     }
 
-    /// Row 2: one whole request, then one byte of the next, then silence.
+    /// Row 2: one complete request, then one byte of the next one, then nothing.
     async fn idle_after_one_byte(self) {
         const LANE: &str = "one byte of a second request";
         let Some(mut stream) = self.connect(LANE).await else { return };
@@ -131,7 +131,7 @@ impl Attack {
         }
     }
 
-    /// Row 3: webhooks without a signature, or with a forged one, whose bodies never end.
+    /// Row 3: webhooks without a signature or with a forged one, whose bodies never end.
     async fn unsigned_webhook(self, number: usize) {
         const LANE: &str = "webhook";
         let Some(mut stream) = self.connect(LANE).await else { return };
@@ -156,7 +156,7 @@ impl Attack {
         let Some(mut stream) = self.connect(LANE).await else { return };
         let requests = format!("GET /api/tickets?limit=1000 HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr).repeat(64);
         let began = Instant::now();
-        // Waits in the write until the server reads again or closes.
+        // The write waits until the server reads again or closes the connection.
         while stream.write_all(requests.as_bytes()).await.is_ok() {}
         self.count(LANE, format!("closed after {} s", began.elapsed().as_secs() / 5 * 5));
     }
@@ -169,7 +169,7 @@ impl Attack {
         )
     }
 
-    /// Row 5: sockets that stay open.
+    /// Row 5: WebSockets that stay open.
     async fn idle_socket(self) {
         const LANE: &str = "socket";
         let Some(mut stream) = self.connect(LANE).await else { return };
@@ -186,7 +186,7 @@ impl Attack {
         while stream.read(&mut piece).await.is_ok_and(|length| length > 0) {}
     }
 
-    /// Row 5: resumes from the oldest cursor there is, again and again.
+    /// Row 5: repeated resumption from the oldest cursor.
     async fn resume(self) {
         const LANE: &str = "resume";
         let Some(mut stream) = self.connect(LANE).await else { return };
@@ -211,7 +211,7 @@ impl Attack {
         }
     }
 
-    /// The cursor of the greeting of a new socket.
+    /// Returns the cursor in the first frame of a new WebSocket.
     async fn first_cursor(&self, stream: &mut TcpStream) -> Option<String> {
         stream.write_all(self.handshake("").as_bytes()).await.ok()?;
         let mut text = Vec::new();
@@ -226,7 +226,7 @@ impl Attack {
         }
     }
 
-    /// Row 6: one user lists tickets with 66 words that no other title has.
+    /// Row 6: one user lists tickets with 66 words that no other title contains.
     async fn list_tickets(self, number: usize) {
         const LANE: &str = "listing";
         let Some(mut stream) = self.connect(LANE).await else { return };
@@ -275,7 +275,7 @@ impl Attack {
         self.repeat("sign-in", request.as_bytes()).await;
     }
 
-    /// Row 8: readiness and metrics as fast as they are answered.
+    /// Row 8: readiness and metrics, as fast as they are answered.
     async fn probe(self, number: usize) {
         let path = if number % 2 == 0 { "/readyz" } else { "/metrics" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
@@ -283,12 +283,12 @@ impl Attack {
     }
 }
 
-/// The status of the next answer, read to its end; `None` if the connection ended first.
+/// Returns the status of the next answer, after reading it completely, or `None` if the connection ended before.
 async fn answer(stream: &mut TcpStream) -> Option<u16> {
     whole_answer(stream).await.map(|(status, _)| status)
 }
 
-/// The next answer's status and head; its body is read and dropped.
+/// Returns status and head of the next answer. Its body is read and dropped.
 async fn whole_answer(stream: &mut TcpStream) -> Option<(u16, String)> {
     let mut bytes = Vec::new();
     let head_end = loop {

@@ -1,4 +1,4 @@
-//! The honest client: a few buyers at one address who look at the list, lock a ticket and pay for it.
+//! The honest client: a few buyers at one address who read the list, lock a ticket and pay for it.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,9 +15,9 @@ use tokio::time::{Instant, interval};
 
 use super::app::world::Seeded;
 
-/// How long an honest client waits for an answer.
+/// Maximum time for which an honest client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One purchase of each buyer in this time.
+/// Time of one purchase of each buyer.
 const PURCHASE_EVERY: Duration = Duration::from_secs(1);
 
 /// A buyer with a session and a share of the tickets.
@@ -30,7 +30,7 @@ pub struct Buyer {
     next: Arc<AtomicUsize>,
 }
 
-/// Seconds of each answered request, and a line for each that failed.
+/// The duration of each answered request in seconds, and a text for each failed one.
 #[derive(Debug, Default, Clone)]
 pub struct Latencies {
     all: Vec<Duration>,
@@ -72,11 +72,11 @@ impl Latencies {
     }
 }
 
-/// Buyers with sessions that are in the store already. One real sign-up shows the cookie's name.
+/// Returns buyers whose sessions are in the store already. One sign-up over HTTP returns the name of the cookie.
 pub async fn buyers(addr: SocketAddr, from: IpAddr, seeded: Vec<Seeded>, tickets: Vec<String>) -> Vec<Buyer> {
-    // Each request has a connection of its own, so that a server that accepts none is noticed.
+    // Each request has a connection of its own, so that the test detects a server that accepts no connections.
     let http = reqwest::Client::builder().no_proxy().local_address(from).pool_max_idle_per_host(0).timeout(PATIENCE);
-    let http = http.build().expect("a client without special wishes can be built");
+    let http = http.build().expect("the client can be built");
     let base = format!("http://{addr}");
     let body = json!({ "email": "honest@example.com", "password": "an honest password" });
     let answer = http.post(format!("{base}/api/users/signup")).json(&body).send().await.expect("the server answers");
@@ -94,7 +94,7 @@ pub async fn buyers(addr: SocketAddr, from: IpAddr, seeded: Vec<Seeded>, tickets
     seeded.into_iter().map(buyer).collect()
 }
 
-/// Has all buyers buy, each once a second, until the time is over.
+/// Lets each buyer make one purchase a second until the end of `span`.
 pub async fn buy(buyers: &[Buyer], span: Duration) -> Latencies {
     let until = Instant::now() + span;
     let tasks: Vec<_> = buyers.iter().cloned().map(|buyer| tokio::spawn(async move { buyer.keep_buying(until).await })).collect();

@@ -1,13 +1,14 @@
-//! The driver of `scripts/prove-abuse`: one IP address attacks a server that has its default limits in eight ways at once,
-//! while an honest client buys tickets from another address.
+//! The driver of `scripts/prove-abuse`: one IP address attacks a server with default limits in eight ways at the same time,
+//! and an honest client buys tickets from another address.
 //!
-//! Each round has two halves with the same honest load: one beside the attack, one beside a process that only burns as much
-//! CPU time as the attacker's tools did. No honest request may fail, the honest 99th percentile beside the attack must be at
-//! most twice that beside the burner, and the server's memory must stay bounded. The attacker and the burner run on one core.
+//! Each round has two halves with the same honest load: one beside the attack, and one beside a process that only uses as
+//! much CPU time as the attacker's tools did. All honest requests must succeed, the honest 99th percentile beside the
+//! attack must be at most twice the one beside the CPU load, and the server's memory must stay bounded. The attacker and
+//! the CPU load run on one core.
 //!
-//! `cargo test` does not run it.
+//! `cargo test` does not run this proof.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "it uses a part of the suite's support")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 #[path = "../../suite/app/mod.rs"]
@@ -36,20 +37,20 @@ use uuid::Uuid;
 use app::{Backend, Home, Server, world};
 use honest::{Buyer, Latencies};
 
-/// The attacker's address and the honest client's.
+/// The addresses of the attacker and of the honest client.
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 66));
 const HONEST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 7));
 
-/// Honest buyers at once; each makes one purchase a second.
+/// Number of concurrent honest buyers. Each makes one purchase a second.
 const BUYERS: usize = 8;
-/// Descriptors that the server may open, so that the attacker could exhaust them.
+/// Maximum number of open file descriptors of the server, low enough for the attacker to exhaust it.
 const SERVER_DESCRIPTORS: u64 = 2_048;
-/// Tickets in the catalog: searches have something to examine.
+/// Number of tickets in the catalog, so that searches have tickets to examine.
 const TICKETS: usize = 20_000;
 const SELLERS: usize = 40;
-/// The honest 99th percentile beside the attack, as a multiple of that beside the burner.
+/// Maximum ratio of the honest 99th percentile beside the attack to the one beside the CPU load.
 const P99_RATIO_MAX: f64 = 2.0;
-/// Growth of the server's resident memory during the attack, in KiB.
+/// Maximum growth of the server's resident memory during the attack, in KiB.
 const MEMORY_GROWTH_KIB_MAX: u64 = 256 * 1024;
 const MEMORY_SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
@@ -65,27 +66,27 @@ enum Role {
     Run {
         #[arg(long, default_value_t = 3)]
         rounds: u32,
-        /// Seconds of each half of a round.
+        /// Duration of each half of a round, in seconds.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
         #[arg(long)]
         mongodb: bool,
     },
-    /// Attacks a server until the time is over; prints what it was answered.
+    /// Attacks a server until the end of the time, and prints the outcomes.
     Attack {
         #[arg(long)]
         addr: SocketAddr,
         #[arg(long)]
         seconds: u64,
-        /// Makes the accounts of one round distinct from those of another.
+        /// The round's number, which makes its accounts differ from those of other rounds.
         #[arg(long)]
         round: u32,
     },
-    /// Burns CPU time at a constant rate.
+    /// Uses CPU time at a constant rate.
     Burn {
         #[arg(long)]
         seconds: u64,
-        /// CPU time to burn, in thousandths of one core.
+        /// CPU time to use, in thousandths of one core.
         #[arg(long)]
         permille: u64,
     },
@@ -95,11 +96,12 @@ fn main() {
     match Arguments::parse().role {
         Role::Run { rounds, seconds, mongodb } => {
             let store = if mongodb { Backend::MongoDb } else { Backend::Embedded };
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("the runtime can be built");
             runtime.block_on(prove(store, rounds, Duration::from_secs(seconds)));
         }
         Role::Attack { addr, seconds, round } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime can be built");
             let tally = runtime.block_on(attack::run(addr, ATTACKER, Duration::from_secs(seconds), round));
             println!("{}", serde_json::to_string_pretty(&tally).expect("a table of numbers serialises"));
         }
@@ -121,7 +123,7 @@ async fn prove(store: Backend, rounds: u32, span: Duration) {
     let seeded = world::seed_users(&home, BUYERS).await;
     let sellers: Vec<UserId> = (0..SELLERS).map(|_| UserId::new(Uuid::now_v7())).collect();
     let listed_at = Timestamp(wall_clock().0 - 600_000);
-    // All titles share eight words, and each has one of its own.
+    // All titles share eight words, and each has one word of its own.
     let tickets = world::seed_tickets(&home, TICKETS, listed_at, &sellers, |number| format!("a b c d e f g h unique{number}")).await;
     let server = start(&home).await;
     let buyers = honest::buyers(server.addr, HONEST, seeded, tickets).await;
@@ -179,7 +181,7 @@ async fn beside(server: &Server, buyers: &[Buyer], mut other: Child, span: Durat
     Half { latencies, memory_peak_kib: peak.load(Ordering::Relaxed), beside_permille }
 }
 
-/// Starts this program in another role, on the first core alone.
+/// Starts this program in another role on the first core.
 fn pinned(arguments: &[&str]) -> Child {
     let this = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new("taskset");
@@ -187,7 +189,7 @@ fn pinned(arguments: &[&str]) -> Child {
     command.spawn().expect("taskset of util-linux is installed")
 }
 
-/// A server with its default limits and few descriptors.
+/// Starts a server with default limits and few file descriptors.
 async fn start(home: &Home) -> Server {
     let mut command = Command::new("bash");
     command.args(["-c", &format!("ulimit -n {SERVER_DESCRIPTORS}; exec \"$0\" serve"), env!("CARGO_BIN_EXE_gittix")]);
@@ -202,14 +204,14 @@ async fn start(home: &Home) -> Server {
     server
 }
 
-/// Resident memory of a process in KiB; 0 once it has ended.
+/// Returns the resident memory of a process in KiB, or 0 if it has ended.
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
 }
 
-/// CPU time of a process so far: fields 14 and 15 of `/proc/<pid>/stat` (proc_pid_stat(5)), in ticks of 10 ms.
+/// Returns the CPU time of a process so far: fields 14 and 15 of `/proc/<pid>/stat` (proc_pid_stat(5)), in ticks of 10 ms.
 fn cpu_time(pid: u32) -> Duration {
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
