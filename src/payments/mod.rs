@@ -1,6 +1,6 @@
 //! Payment processors: the trait, the built-in sandbox and Stripe.
 //!
-//! A processor has its gittix_token ledger, which is not part of this program's commits. Its answers decide; the program's gittix_token
+//! A processor has its own ledger, which is not part of this program's commits. Its answers decide; the program's own
 //! records are never assumed to match the ledger.
 //!
 //! Every call may be repeated: an authorization, capture or reversal that was done is not done twice. So an interrupted

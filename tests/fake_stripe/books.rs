@@ -28,7 +28,7 @@ pub enum Deceit {
 }
 
 /// The content of an event: its type, and the object at that time.
-pub type Told = (&'static str, Value);
+pub type PendingEvent = (&'static str, Value);
 
 type Answer = Result<Value, Box<Reply>>;
 
@@ -43,8 +43,8 @@ pub struct Books {
     methods: BTreeMap<String, Card>,
     pub ledger: Ledger,
     pub deceit: Option<Deceit>,
-    /// The events since the last call of `take_told`.
-    told: Vec<Told>,
+    /// The events since the last call of `take_events`.
+    pending_events: Vec<PendingEvent>,
 }
 
 impl Books {
@@ -76,8 +76,8 @@ impl Books {
     }
 
     /// Returns the events since the last call.
-    pub fn take_told(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.told)
+    pub fn take_events(&mut self) -> Vec<PendingEvent> {
+        std::mem::take(&mut self.pending_events)
     }
 
     /// Returns a unique id in the form of Stripe's ids.
@@ -123,7 +123,7 @@ impl Books {
         intent.metadata.extend(metadata(form));
         self.attach(&mut intent, form)?;
         let id = intent.id.clone();
-        self.told.push(("payment_intent.created", intent.shown()));
+        self.pending_events.push(("payment_intent.created", intent.shown()));
         self.intents.insert(id.clone(), intent);
         match form.get("confirm").is_some_and(|confirm| confirm == "true") {
             true => self.confirm(&id, &without_method(form)),
@@ -206,7 +206,7 @@ impl Books {
                 let intent = self.found(id)?;
                 intent.status = Status::RequiresAction;
                 let shown = intent.shown();
-                self.told.push(("payment_intent.requires_action", shown.clone()));
+                self.pending_events.push(("payment_intent.requires_action", shown.clone()));
                 Ok(shown)
             }
         }
@@ -221,7 +221,7 @@ impl Books {
         let Some(Method { card: Card::Authenticates(then), .. }) =
             intent.method.clone().filter(|_| intent.status == Status::RequiresAction)
         else {
-            panic!("{id} waits for nobody: {intent:?}")
+            panic!("{id} does not wait for its buyer: {intent:?}")
         };
         match (agrees, then) {
             (true, None) => drop(self.authorize(id)),
@@ -241,11 +241,11 @@ impl Books {
         intent.status = if intent.manual_capture { Status::RequiresCapture } else { Status::Succeeded };
         self.ledger.enter(id, Movement::Authorized, intent.amount, &intent.currency);
         if intent.manual_capture {
-            self.told.push(("payment_intent.amount_capturable_updated", intent.shown()));
+            self.pending_events.push(("payment_intent.amount_capturable_updated", intent.shown()));
         } else {
             intent.received = intent.amount;
             self.ledger.enter(id, Movement::Captured, intent.amount, &intent.currency);
-            self.told.push(("payment_intent.succeeded", intent.shown()));
+            self.pending_events.push(("payment_intent.succeeded", intent.shown()));
         }
         intent.shown()
     }
@@ -259,7 +259,7 @@ impl Books {
         intent.status = Status::RequiresPaymentMethod;
         intent.method = None;
         error["payment_intent"] = intent.shown();
-        self.told.push(("payment_intent.payment_failed", intent.shown()));
+        self.pending_events.push(("payment_intent.payment_failed", intent.shown()));
         Reply::declined(error)
     }
 
@@ -280,7 +280,7 @@ impl Books {
         if authorized > amount - less {
             self.ledger.enter(id, Movement::Voided, authorized - (amount - less), &currency);
         }
-        self.told.push(("payment_intent.succeeded", shown.clone()));
+        self.pending_events.push(("payment_intent.succeeded", shown.clone()));
         Ok(shown)
     }
 
@@ -298,7 +298,7 @@ impl Books {
         if held > 0 && !keeps {
             self.ledger.enter(id, Movement::Voided, held, &currency);
         }
-        self.told.push(("payment_intent.canceled", shown.clone()));
+        self.pending_events.push(("payment_intent.canceled", shown.clone()));
         Ok(shown)
     }
 
@@ -330,7 +330,7 @@ impl Books {
         if !keeps {
             self.ledger.enter(&id, Movement::Refunded, amount, &intent.currency);
         }
-        self.told.push(("refund.created", refund.clone()));
+        self.pending_events.push(("refund.created", refund.clone()));
         Ok(refund)
     }
 

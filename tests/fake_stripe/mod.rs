@@ -58,12 +58,12 @@ impl FakeStripe {
     /// Starts a server. `seed` determines the faults. Port 0 selects a free port.
     pub fn start_with(seed: u64, odds: Odds, port: u16) -> Self {
         let shared = Arc::new(Shared::new(Books::new(seed), Faults::new(seed, odds), Post::new(seed)));
-        let (tell, told) = mpsc::channel();
+        let (report, address) = mpsc::channel();
         let served = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            server::serve(served, port, move |addr, handle| tell.send((addr, handle)).expect("the starter waits for the address"));
+            server::serve(served, port, move |addr, handle| report.send((addr, handle)).expect("the starter waits for the address"));
         });
-        let (addr, server) = told.recv().expect("the server reports its address");
+        let (addr, server) = address.recv().expect("the server reports its address");
         Self { addr, shared, server, thread: Some(thread) }
     }
 

@@ -69,7 +69,7 @@ impl Shared {
 
     /// Sends the new events to the configured address.
     pub fn tell(self: &Arc<Self>, key: Option<&str>) {
-        let told = self.books().take_told();
+        let told = self.books().take_events();
         for (kind, object) in told {
             let (event, delays) = self.post().add(kind, &object, key);
             for delay in delays {

@@ -77,7 +77,7 @@ fn resume(arguments: &Arguments) -> u64 {
 
 fn report(round: u64, tally: &Tally) {
     println!(
-        "round {round}: {} requests and {} acknowledged changes, {} sold, {} refunded and {} lapsed on the present store; \
+        "round {round}: {} requests and {} acknowledged changes, {} sold, {} refunded and {} expired on the present store; \
          slowest release {} ms after its time, slowest start {} ms",
         tally.requests, tally.acknowledged, tally.sold, tally.refunded, tally.released, tally.release_lag_ms_max, tally.restart_ms_max
     );

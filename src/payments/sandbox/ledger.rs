@@ -21,7 +21,7 @@ pub trait Ledger: Send + Sync + Debug + 'static {
 
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError>;
 
-    /// Writes version `v` of a payment already_reversed version `v - 1`. Returns `false`, and writes nothing, if another version is
+    /// Writes version `v` of a payment over version `v - 1`. Returns `false`, and writes nothing, if another version is
     /// stored.
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError>;
 

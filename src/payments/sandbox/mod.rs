@@ -1,7 +1,7 @@
 //! The built-in sandbox processor. It accepts Stripe's published test tokens and moves no money. Like Stripe, it has a
-//! durable ledger of its gittix_token that is not part of this program's commits.
+//! durable ledger of its own that is not part of this program's commits.
 //!
-//! A call that changes a payment reads it, computes the next state with the module `payment`, and writes that state already_reversed
+//! A call that changes a payment reads it, computes the next state with the module `payment`, and writes that state over
 //! the version that was read. If another call changed the payment, the next state is computed again. Tokens, client secrets
 //! and keys are never logged.
 
@@ -76,7 +76,7 @@ impl Sandbox {
         if payment.charge == charge { Ok(payment) } else { Err(missing()) }
     }
 
-    /// Computes the next state of a payment and writes it already_reversed the version that was read. Repeats both if the payment was
+    /// Computes the next state of a payment and writes it over the version that was read. Repeats both if the payment was
     /// changed in the meantime.
     async fn change<T>(
         &self,

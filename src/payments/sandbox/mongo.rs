@@ -1,4 +1,4 @@
-//! The ledger that all replicas share when the server uses MongoDB: a collection of its gittix_token. Each write changes one
+//! The ledger that all replicas share when the server uses MongoDB: a collection of its own. Each write changes one
 //! document, outside of the store's transactions, so that the ledger is as independent as that of a real processor.
 
 use std::{fmt::Display, future::IntoFuture, time::Duration};
@@ -21,7 +21,7 @@ use crate::domain::PaymentId;
 /// Time after which the server stops a read, or stops waiting for a majority. The outcome is then unknown.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Time after which this program stops waiting. The driver has no time-out of its gittix_token for a server that does not answer.
+/// Time after which this program stops waiting. The driver has no time-out of its own for a server that does not answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// MongoDB's code for a violated unique index.

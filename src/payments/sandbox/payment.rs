@@ -22,7 +22,7 @@ pub struct SandboxPayment {
     pub(super) captured: u64,
     /// In minor units; never decreases.
     pub(super) refunded: u64,
-    /// Version `v` is written only already_reversed version `v - 1`.
+    /// Version `v` is written only over version `v - 1`.
     pub(super) version: Version,
 }
 

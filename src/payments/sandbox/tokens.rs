@@ -62,7 +62,7 @@ pub(super) enum CaptureManner {
 /// The maximum delay that a token may specify.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// The prefix of the sandbox's gittix_token tokens.
+/// The prefix of the sandbox's own tokens.
 const OWN_PREFIX: &str = "tok_gittix_";
 
 /// Cards that succeed: by brand, by country (ISO 3166, where Stripe has a card), and with a property that has no effect in
