@@ -98,7 +98,8 @@ fn queries(attack: &Attack, count: u64) -> Vec<(String, Query)> {
                         for (seller, limit) in [(None, 1), (None, 1000), (Some(UserId::new(Uuid::from_u128(1))), 50)] {
                             let mut name = format!("q={text:?} {sort:?} {statuses:?}");
                             let more = [min_price, max_price].map(|price| price.map(Money::minor));
-                            write!(name, " {more:?} after {} limit {limit} seller {}", after.is_some(), seller.is_some()).expect("text");
+                            write!(name, " {more:?} after {} limit {limit} seller {}", after.is_some(), seller.is_some())
+                                .expect("writing into a String cannot fail");
                             let words = if text.is_empty() { NO_WORDS } else { words(text) };
                             let statuses = statuses.clone();
                             queries.push((name, Query { statuses, words, seller, min_price, max_price, sort, after, limit }));

@@ -54,7 +54,7 @@ pub fn bare_handler(page_bytes: usize) {
 
 /// Binds a free port and prints it in the form that servers use.
 fn announced() -> TcpListener {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     println!("listening addr={}", listener.local_addr().expect("the listener is bound"));
     listener
 }
@@ -66,7 +66,7 @@ pub fn hub() {
         let epoch = Cursor { epoch: 1, ..Cursor::default() };
         let feed = FeedLog::new(epoch, FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 });
         let hub = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
-        let sockets = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let sockets = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = sockets.local_addr().expect("the listener is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
         let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
@@ -98,7 +98,7 @@ fn ticket(version: u64) -> Ticket {
         id: TicketId::new(Uuid::from_u128(u128::from(version % 500))),
         seller: UserId::new(Uuid::nil()),
         title: Title::parse("Front row").expect("a title"),
-        price: Money::from_minor(2_000).expect("a price"),
+        price: Money::from_minor(2_000).expect("the price is valid"),
         currency: Currency::Usd,
         state: TicketState::Available,
         version,
@@ -117,11 +117,11 @@ pub fn broadcaster() {
     frame.extend([b'x'; 300]);
     let mut audience: Vec<TcpStream> = Vec::new();
     let mut byte = [0];
-    trigger.set_read_timeout(Some(Duration::from_millis(1))).expect("a socket option");
-    listener.set_nonblocking(true).expect("a socket option");
+    trigger.set_read_timeout(Some(Duration::from_millis(1))).expect("the socket option can be set");
+    listener.set_nonblocking(true).expect("the socket option can be set");
     loop {
         while let Ok((mut socket, _)) = listener.accept() {
-            socket.set_nodelay(true).expect("a socket option");
+            socket.set_nodelay(true).expect("the socket option can be set");
             let mut request = [0; 1024];
             let _ = socket.read(&mut request);
             socket

@@ -35,16 +35,16 @@ pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
         let price = Money::from_minor(2000).expect("the price is valid");
         let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, Title::parse("A concert").expect("the title is valid"), price, AT);
         let (ticket, buyer) = (listed.ticket.expect("a ticket"), UserId::new(Uuid::now_v7()));
-        let email = Email::parse(&format!("{}@example.com", buyer.uuid().simple())).expect("an address");
+        let email = Email::parse(&format!("{}@example.com", buyer.uuid().simple())).expect("the address is valid");
         let user = User { id: buyer, email, password_hash: "none".into(), version: 0, created_at: AT, updated_at: AT };
-        tickets.push(serialize_to_document(&ticket).expect("BSON"));
-        users.push(serialize_to_document(&user).expect("BSON"));
+        tickets.push(serialize_to_document(&ticket).expect("the document is valid BSON"));
+        users.push(serialize_to_document(&user).expect("the document is valid BSON"));
         slots.push(doc! { "_id": buyer.to_string(), "locks": [] });
         commits.push(lock(ticket, buyer));
     }
     for (collection, documents) in [("tickets", tickets), ("users", users), ("slots", slots)] {
         for chunk in documents.chunks(10_000) {
-            db.collection::<Document>(collection).insert_many(chunk).await.expect("an insert");
+            db.collection::<Document>(collection).insert_many(chunk).await.expect("the insert succeeds");
         }
     }
     commits
@@ -84,7 +84,8 @@ pub async fn write(db: &Database, callers: usize, group: usize, commits: Vec<Com
 }
 
 async fn read_changes(db: Database, done: Arc<AtomicBool>) {
-    let mut stream = db.collection::<Document>("events").watch().max_await_time(Duration::from_millis(100)).await.expect("a change stream");
+    let mut stream =
+        db.collection::<Document>("events").watch().max_await_time(Duration::from_millis(100)).await.expect("the change stream opens");
     while !done.load(Ordering::Relaxed) {
         stream.next_if_any().await.expect("a change");
     }
@@ -96,22 +97,23 @@ async fn transaction(db: &Database, group: &[Commit]) {
         for write in &commit.writes {
             match write {
                 Write::Ticket(ticket) => tickets.push(doc! {
-                    "q": { "_id": ticket.id.to_string(), "version": i64::try_from(ticket.version - 1).expect("small") },
-                    "u": serialize_to_document(ticket).expect("BSON"),
+                    "q": { "_id": ticket.id.to_string(), "version": i64::try_from(ticket.version - 1).expect("the version is small") },
+                    "u": serialize_to_document(ticket).expect("the document is valid BSON"),
                 }),
                 Write::Order(order) => {
                     slots.push(doc! { "q": { "_id": order.buyer.to_string() }, "u": { "$addToSet": { "locks": order.id.to_string() } } });
-                    orders.push(serialize_to_document::<Order>(order).expect("BSON"));
+                    orders.push(serialize_to_document::<Order>(order).expect("the document is valid BSON"));
                 }
                 _ => {}
             }
         }
-        let events: Vec<_> = commit.events.iter().map(|event| serialize_to_document::<Event>(event).expect("BSON")).collect();
+        let events: Vec<_> =
+            commit.events.iter().map(|event| serialize_to_document::<Event>(event).expect("the document is valid BSON")).collect();
         entries.push(doc! { "at": commit.at.0, "events": events });
     }
-    let mut session = db.client().start_session().await.expect("a session");
+    let mut session = db.client().start_session().await.expect("the session starts");
     let durable = WriteConcern::builder().w(Acknowledgment::Majority).build();
-    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable).await.expect("a transaction");
+    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable).await.expect("the transaction starts");
     for command in [
         doc! { "update": "tickets", "updates": tickets },
         doc! { "update": "slots", "updates": slots },

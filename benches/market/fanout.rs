@@ -246,7 +246,7 @@ impl Kick {
     /// Opens the first connection, which is the trigger.
     pub async fn new(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the broadcaster listens");
-        stream.set_nodelay(true).expect("a socket option");
+        stream.set_nodelay(true).expect("the socket option can be set");
         Self(stream)
     }
 

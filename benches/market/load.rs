@@ -190,7 +190,7 @@ pub struct Connection {
 impl Connection {
     pub async fn open(addr: SocketAddr, cookie: &str) -> Self {
         let stream = TcpStream::connect(addr).await.expect("the server listens");
-        stream.set_nodelay(true).expect("a socket option");
+        stream.set_nodelay(true).expect("the socket option can be set");
         Self { stream, host: addr, cookie: cookie.to_owned(), buffer: Vec::with_capacity(4096) }
     }
 

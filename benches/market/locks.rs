@@ -123,7 +123,7 @@ pub fn policy() -> Policy {
 pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
     let title = Title::parse("Front row").expect("the title is valid");
     let seller = UserId::new(Uuid::from_u128(1));
-    let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, title, Money::from_minor(2_000).expect("a price"), at);
+    let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, title, Money::from_minor(2_000).expect("the price is valid"), at);
     let ticket = listed.ticket.expect("the ticket was listed");
     // Each buyer has four locks.
     let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));
@@ -169,10 +169,10 @@ async fn write_documents(uri: &str, locks: &[(Ticket, Commit)]) {
     let mut slots: HashMap<String, Vec<String>> = HashMap::new();
     for write in locks.iter().flat_map(|(_, commit)| &commit.writes) {
         match write {
-            Write::Ticket(ticket) => tickets.push(serialize_to_document(ticket).expect("BSON")),
+            Write::Ticket(ticket) => tickets.push(serialize_to_document(ticket).expect("the document is valid BSON")),
             Write::Order(order) => {
                 slots.entry(order.buyer.to_string()).or_default().push(order.id.to_string());
-                orders.push(serialize_to_document(order).expect("BSON"));
+                orders.push(serialize_to_document(order).expect("the document is valid BSON"));
             }
             _ => {}
         }
@@ -180,7 +180,7 @@ async fn write_documents(uri: &str, locks: &[(Ticket, Commit)]) {
     let slots = slots.into_iter().map(|(user, locks)| doc! { "_id": user, "locks": locks }).collect();
     for (collection, documents) in [("tickets", tickets), ("orders", orders), ("slots", slots)] {
         for chunk in documents.chunks(10_000) {
-            db.collection::<Document>(collection).insert_many(chunk).await.expect("an insert");
+            db.collection::<Document>(collection).insert_many(chunk).await.expect("the insert succeeds");
         }
     }
 }

@@ -47,7 +47,7 @@ fn main() {
         // Used by scripts/profile-heap.
         Some("seed-tickets") => runtime().block_on(shop::leave_seeded(arguments[1].parse().expect("a number of tickets"))),
         Some("audience") => {
-            let (addr, sockets) = (arguments[1].parse().expect("an address"), arguments[2].parse().expect("a number of sockets"));
+            let (addr, sockets) = (arguments[1].parse().expect("the address is valid"), arguments[2].parse().expect("a number of sockets"));
             runtime().block_on(fanout::sit_through(addr, sockets));
         }
         _ => runtime().block_on(measure(&arguments)),
@@ -55,7 +55,7 @@ fn main() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("the runtime can be built")
 }
 
 async fn measure(wanted: &[String]) {

@@ -53,7 +53,9 @@ fn hashes() -> Measured {
     let (began, mut latencies, mut out) = (Instant::now(), Vec::new(), [0; 32]);
     while began.elapsed() < SPAN {
         let asked = Instant::now();
-        argon2.hash_password_into_with_memory(b"correct horse", b"0123456789abcdef", &mut out, &mut memory).expect("valid parameters");
+        argon2
+            .hash_password_into_with_memory(b"correct horse", b"0123456789abcdef", &mut out, &mut memory)
+            .expect("the parameters are valid");
         latencies.push(asked.elapsed());
     }
     Measured::of(latencies, began.elapsed(), Spent::default())
@@ -78,7 +80,7 @@ async fn sign_ins(addr: std::net::SocketAddr, body: &str) -> Vec<Duration> {
 /// Returns the 99th percentile of the latency of the ticket list at a steady rate of requests.
 async fn others(addr: std::net::SocketAddr, cookie: &str) -> Duration {
     let mut connection = Connection::open(addr, cookie).await;
-    let (began, count) = (Instant::now(), OTHERS_PER_SECOND * u32::try_from(SPAN.as_secs()).expect("seconds"));
+    let (began, count) = (Instant::now(), OTHERS_PER_SECOND * u32::try_from(SPAN.as_secs()).expect("the span is short"));
     let mut latencies = Vec::new();
     for number in 0..count {
         let due = began + SPAN * number / count;

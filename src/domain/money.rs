@@ -197,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn displayed_amount_is_parsed_to_the_same_amount(minor in 50u64..=99_999_999) {
-            let money = Money::from_minor(minor).expect("in range");
+            let money = Money::from_minor(minor).expect("the amount is in range");
             prop_assert_eq!(Money::parse_text(&money.to_string()), Ok(money));
             prop_assert_eq!(Money::parse_number(&money.to_string()), Ok(money));
             prop_assert_eq!(Money::parse_number(&format!("{minor}e-2")), Ok(money));

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn checked(password: &str, email: &str) -> Result<(), PasswordError> {
-        NewPassword::parse(password)?.check_for(&Email::parse(email).expect("an address"))
+        NewPassword::parse(password)?.check_for(&Email::parse(email).expect("the address is valid"))
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_show_the_password() {
-        let password = NewPassword::parse("correct horse").expect("it may be chosen");
+        let password = NewPassword::parse("correct horse").expect("the password is accepted");
         assert!(!format!("{password:?}").contains("horse"));
     }
 }

@@ -217,7 +217,7 @@ impl Books {
     /// # Panics
     /// If the intent does not wait for an action.
     pub fn act(&mut self, id: &str, agrees: bool) {
-        let intent = self.intents.get_mut(id).expect("an intent");
+        let intent = self.intents.get_mut(id).expect("the intent exists");
         let Some(Method { card: Card::Authenticates(then), .. }) =
             intent.method.clone().filter(|_| intent.status == Status::RequiresAction)
         else {
@@ -235,7 +235,7 @@ impl Books {
 
     fn authorize(&mut self, id: &str) -> Value {
         let charge = self.id("ch");
-        let intent = self.intents.get_mut(id).expect("it was found before");
+        let intent = self.intents.get_mut(id).expect("the intent exists");
         intent.charge = Some(charge);
         intent.last_error = None;
         intent.status = if intent.manual_capture { Status::RequiresCapture } else { Status::Succeeded };
@@ -252,7 +252,7 @@ impl Books {
 
     fn decline(&mut self, id: &str, decline: Decline) -> Reply {
         let charge = self.id("ch");
-        let intent = self.intents.get_mut(id).expect("it was found before");
+        let intent = self.intents.get_mut(id).expect("the intent exists");
         intent.charge = Some(charge);
         let mut error = intent.decline(decline);
         intent.last_error = Some(error.clone());
@@ -326,7 +326,7 @@ impl Books {
             "id": self.id("re"), "object": "refund", "amount": amount, "charge": intent.charge, "created": now, "currency": intent.currency,
             "metadata": metadata(form).collect::<BTreeMap<_, _>>(), "payment_intent": id, "reason": form.get("reason"), "status": "succeeded",
         });
-        self.refunds.insert(refund["id"].as_str().expect("just made").to_owned(), refund.clone());
+        self.refunds.insert(refund["id"].as_str().expect("the refund has an id").to_owned(), refund.clone());
         if !keeps {
             self.ledger.enter(&id, Movement::Refunded, amount, &intent.currency);
         }

@@ -69,8 +69,8 @@ impl Shared {
 
     /// Sends the new events to the configured address.
     pub fn tell(self: &Arc<Self>, key: Option<&str>) {
-        let told = self.books().take_events();
-        for (kind, object) in told {
+        let events = self.books().take_events();
+        for (kind, object) in events {
             let (event, delays) = self.post().add(kind, &object, key);
             for delay in delays {
                 rt::spawn(Arc::clone(self).deliver(event.clone(), delay));

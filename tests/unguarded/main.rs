@@ -61,7 +61,7 @@ async fn one_of_a_thousand_stale_buyers_wins_and_many_without_the_guard() {
     assert_eq!(one_order_per_ticket(&world), Ok(()));
 
     let scenario = fail::FailScenario::setup();
-    fail::cfg("store::unguarded", "return").expect("a failpoint");
+    fail::cfg("store::unguarded", "return").expect("the failpoint can be set");
     let (winners, world) = buy_at_once().await;
     scenario.teardown();
     assert!(winners > 1, "{winners} without the guard: the race did not occur");

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn attempt(token: &str) -> Option<CardBehavior> {
-        behaviour(&PaymentToken::parse(token).expect("shaped like a token")).map(|behaviour| behaviour.attempt)
+        behaviour(&PaymentToken::parse(token).expect("the token has a valid form")).map(|behaviour| behaviour.attempt)
     }
 
     fn decline_code(token: &str) -> String {
@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn slow_token_contains_its_delay() {
-        let slow = behaviour(&PaymentToken::parse("tok_gittix_slow_800ms").expect("shaped like a token")).expect("the token is known");
+        let slow =
+            behaviour(&PaymentToken::parse("tok_gittix_slow_800ms").expect("the token has a valid form")).expect("the token is known");
         assert_eq!((slow.delay, slow.attempt), (Duration::from_millis(800), CardBehavior::Authorize));
     }
 

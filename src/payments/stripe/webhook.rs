@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn one_matching_secret_and_signature_of_several_is_enough() {
         for secret in ["whsec_old", "whsec_new"] {
-            verify(&secrets(), &header(secret, BODY), BODY, now()).expect("signed");
+            verify(&secrets(), &header(secret, BODY), BODY, now()).expect("the body is signed");
         }
         let (at, right) = (SIGNED_AT.to_string(), mac("whsec_new", &SIGNED_AT.to_string(), BODY));
         let wrong = mac("whsec_other", &at, BODY);
@@ -312,7 +312,7 @@ mod tests {
         let event = |object: &str| {
             format!(r#"{{"id":"evt_1","object":"event","type":"some.thing","livemode":false,"data":{{"object":{object}}}}}"#)
         };
-        let payment = |text: String| Notice::parse(text.as_bytes()).expect("an event").payment.map(|id| id.to_string());
+        let payment = |text: String| Notice::parse(text.as_bytes()).expect("the event can be parsed").payment.map(|id| id.to_string());
         assert_eq!(payment(event(r#"{"object":"payment_intent","id":"pi_1","status":"lies"}"#)).as_deref(), Some("pi_1"));
         assert_eq!(payment(event(r#"{"object":"charge","id":"ch_1","payment_intent":"pi_2"}"#)).as_deref(), Some("pi_2"));
         assert_eq!(payment(event(r#"{"object":"refund","id":"re_1","payment_intent":"pi_3"}"#)).as_deref(), Some("pi_3"));

@@ -206,7 +206,7 @@ impl Attack {
                 bytes += length as u64;
             }
             self.count(LANE, "tries");
-            let mut tally = self.tally.lock().expect("no holder panics");
+            let mut tally = self.tally.lock().expect("no thread panics while it holds the lock");
             *tally.entry(LANE).or_default().entry("KiB read".into()).or_default() += bytes / 1024;
         }
     }

@@ -22,7 +22,7 @@ fn delist(by: UserId, if_match: Option<Version>) -> TicketCommand {
 
 fn sold() -> Play {
     let mut play = Play::capturing_since(mins(2));
-    play.at(mins(3), TicketCommand::PaymentCaptured { charge: charge(1) }).expect("captured in time");
+    play.at(mins(3), TicketCommand::PaymentCaptured { charge: charge(1) }).expect("the capture is in time");
     play
 }
 

@@ -85,8 +85,8 @@ async fn ledger_in_mongodb_keeps_the_contract_and_settles_races() {
 async fn acknowledged_writes_are_stored_after_a_restart() {
     let folder = Folder::new();
     let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
-    payment.authorize("pm_card_visa").await.expect("authorized");
-    payment.capture().await.expect("captured");
+    payment.authorize("pm_card_visa").await.expect("the payment is authorized");
+    payment.capture().await.expect("the payment is captured");
     let (charge, id) = (payment.charge.clone(), payment.id.clone());
     drop(payment);
 
@@ -101,8 +101,8 @@ async fn acknowledged_writes_are_stored_after_a_restart() {
 async fn acknowledged_writes_are_stored_without_closing_the_file() {
     let (folder, copy) = (Folder::new(), Folder::new());
     let payment = Opened::new(Sandbox::new(folder.ledger(), [7; 32])).await;
-    payment.authorize("pm_card_visa").await.expect("authorized");
-    payment.capture().await.expect("captured");
+    payment.authorize("pm_card_visa").await.expect("the payment is authorized");
+    payment.capture().await.expect("the payment is captured");
     // The copy has the content that the file would have after a crash at this time.
     std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE)).expect("the file is copied");
     let survivor = Opened { sandbox: Sandbox::new(copy.ledger(), [7; 32]), charge: payment.charge.clone(), id: payment.id.clone() };
@@ -120,8 +120,8 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
     let sandbox = Sandbox::new(ledger, [7; 32]);
     for round in 0..rounds {
         let charge = charge(round);
-        let id = sandbox.open(&charge).await.expect("opened");
-        sandbox.authorize(&charge, &id, &token("pm_card_visa")).await.expect("authorized");
+        let id = sandbox.open(&charge).await.expect("the payment opens");
+        sandbox.authorize(&charge, &id, &token("pm_card_visa")).await.expect("the payment is authorized");
         let tasks: Vec<_> = (0..4)
             .map(|number| {
                 let (sandbox, charge, id) = (sandbox.clone(), charge.clone(), id.clone());
@@ -134,11 +134,11 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
         let mut captures = 0;
         for task in tasks {
             match task.await.expect("the task does not panic") {
-                Ok(reversal) => reversals.push(reversal.expect("reversed")),
+                Ok(reversal) => reversals.push(reversal.expect("the payment is reversed")),
                 Err(captured) => captures += u32::from(captured.is_ok()),
             }
         }
-        let entries = sandbox.entries().await.expect("read");
+        let entries = sandbox.entries().await.expect("the ledger can be read");
         let entry = entries.iter().find(|entry| entry.order == charge.order).expect("the charge has an entry");
         assert_eq!(reversals[0], reversals[1]);
         match &reversals[0] {
@@ -187,10 +187,10 @@ impl Ledger for Interleaved {
 async fn interleaved(guarded: bool) -> (Result<(), ProcessorError>, Reversal) {
     let ledger = Arc::new(Interleaved { inner: MemoryLedger::default(), armed: AtomicU32::new(0), both_read: Barrier::new(2), guarded });
     let payment = Opened::new(Sandbox::new(Arc::<Interleaved>::clone(&ledger), [7; 32])).await;
-    payment.authorize("pm_card_visa").await.expect("authorized");
+    payment.authorize("pm_card_visa").await.expect("the payment is authorized");
     ledger.armed.store(2, Ordering::SeqCst);
     let (captured, reversed) = tokio::join!(payment.capture(), payment.reverse());
-    (captured, reversed.expect("reversed"))
+    (captured, reversed.expect("the payment is reversed"))
 }
 
 #[tokio::test]

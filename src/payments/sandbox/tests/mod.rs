@@ -21,7 +21,7 @@ pub(super) fn charge(number: u128) -> Charge {
         buyer: UserId::new(Uuid::from_u128(2)),
         status: ChargeStatus::Created,
         step: ChargeStep::Authorizing,
-        amount: Money::from_minor(AMOUNT).expect("a price"),
+        amount: Money::from_minor(AMOUNT).expect("the price is valid"),
         currency: Currency::Usd,
         token: TokenDigest::new("digest"),
         first_attempt: true,
@@ -35,7 +35,7 @@ pub(super) fn charge(number: u128) -> Charge {
 }
 
 fn token(text: &str) -> PaymentToken {
-    PaymentToken::parse(text).expect("shaped like a token")
+    PaymentToken::parse(text).expect("the token has a valid form")
 }
 
 fn in_memory() -> Sandbox {
@@ -81,7 +81,7 @@ impl Opened {
 
     /// Returns the captured and the refunded amount, in minor units.
     async fn money(&self) -> (u64, u64) {
-        let entries = self.sandbox.entries().await.expect("read");
+        let entries = self.sandbox.entries().await.expect("the ledger can be read");
         assert_eq!(entries.len(), 1);
         (entries[0].captured, entries[0].refunded)
     }
@@ -153,7 +153,7 @@ async fn reversal_of_an_uncaptured_payment_voids_it_for_good() {
     for attempt in [None, Some("pm_card_chargeDeclined"), Some("pm_card_authenticationRequired"), Some("pm_card_visa")] {
         let payment = Opened::new(in_memory()).await;
         if let Some(attempt) = attempt {
-            payment.authorize(attempt).await.expect("an answer");
+            payment.authorize(attempt).await.expect("the attempt is answered");
         }
         for _ in 0..2 {
             assert_eq!(payment.reverse().await, Ok(Reversal::Voided));
@@ -168,9 +168,9 @@ async fn reversal_of_an_uncaptured_payment_voids_it_for_good() {
 #[tokio::test]
 async fn captured_payment_is_refunded_once() {
     let payment = Opened::new(in_memory()).await;
-    payment.authorize("pm_card_visa").await.expect("authorized");
-    payment.capture().await.expect("captured");
-    let first = payment.reverse().await.expect("refunded");
+    payment.authorize("pm_card_visa").await.expect("the payment is authorized");
+    payment.capture().await.expect("the payment is captured");
+    let first = payment.reverse().await.expect("the payment is refunded");
     let Reversal::Refunded { refund } = &first else { panic!("{first:?}") };
     assert!(refund.as_str().starts_with("re_"));
     assert_eq!(payment.reverse().await.as_ref(), Ok(&first));
@@ -203,23 +203,23 @@ async fn own_tokens_cause_faults() {
 
     let payment = Opened::new(in_memory()).await;
     let begun = tokio::time::Instant::now();
-    payment.authorize("tok_gittix_slow_2s").await.expect("authorized");
+    payment.authorize("tok_gittix_slow_2s").await.expect("the payment is authorized");
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
 
     let payment = Opened::new(in_memory()).await;
-    payment.authorize("tok_gittix_capture_lost_answer").await.expect("authorized");
+    payment.authorize("tok_gittix_capture_lost_answer").await.expect("the payment is authorized");
     assert!(is_unknown(&payment.capture().await));
     assert_eq!((payment.money().await, payment.capture().await), ((AMOUNT, 0), Ok(())));
 
     let payment = Opened::new(in_memory()).await;
-    payment.authorize("tok_gittix_capture_error").await.expect("authorized");
+    payment.authorize("tok_gittix_capture_error").await.expect("the payment is authorized");
     assert!(is_refused(&payment.capture().await));
     assert_eq!((payment.money().await, payment.reverse().await), ((0, 0), Ok(Reversal::Voided)));
 
     let payment = Opened::new(in_memory()).await;
-    payment.authorize("tok_gittix_capture_slow_3s").await.expect("authorized");
+    payment.authorize("tok_gittix_capture_slow_3s").await.expect("the payment is authorized");
     let begun = tokio::time::Instant::now();
-    payment.capture().await.expect("captured");
+    payment.capture().await.expect("the payment is captured");
     assert_eq!(begun.elapsed(), Duration::from_secs(3));
 }
 
@@ -269,7 +269,7 @@ fn some_call() -> impl Strategy<Value = Call> {
 proptest! {
     #[test]
     fn calls_in_any_order_keep_the_whole_amount_or_nothing(calls in vec(some_call(), 0..30)) {
-        Runtime::new().expect("a runtime").block_on(async {
+        Runtime::new().expect("the runtime can be built").block_on(async {
             let ledger: Arc<MemoryLedger> = Arc::default();
             let mut payment = Opened::new(Sandbox::new(Arc::<MemoryLedger>::clone(&ledger), [7; 32])).await;
             let (mut reversed, mut captured) = (None, false);
@@ -304,7 +304,7 @@ async fn failpoints_exist_before_and_after_each_step() {
     let scenario = fail::FailScenario::setup();
     // Failpoints apply to the whole process. The payment id limits this one to the payment of this test.
     let payment = Opened::of(in_memory(), charge(777)).await;
-    let arm = |point: &str| fail::cfg(point, &format!("return({})", payment.id)).expect("a failpoint");
+    let arm = |point: &str| fail::cfg(point, &format!("return({})", payment.id)).expect("the failpoint can be set");
     arm("sandbox::before_authorize");
     assert!(is_unknown(&payment.authorize("pm_card_visa").await));
     assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "before: the attempt was not made");

@@ -28,7 +28,7 @@ fn charge() -> Charge {
         buyer: UserId::new(Uuid::from_u128(4)),
         status: ChargeStatus::Created,
         step: ChargeStep::Authorizing,
-        amount: Money::from_minor(AMOUNT.unsigned_abs()).expect("a price"),
+        amount: Money::from_minor(AMOUNT.unsigned_abs()).expect("the price is valid"),
         currency: Currency::Usd,
         token: TokenDigest::new("digest"),
         first_attempt: true,
@@ -46,7 +46,7 @@ fn payment() -> PaymentId {
 }
 
 fn token(text: &str) -> PaymentToken {
-    PaymentToken::parse(text).expect("shaped like a token")
+    PaymentToken::parse(text).expect("the token has a valid form")
 }
 
 /// Returns the charge's PaymentIntent with changed members.
@@ -56,7 +56,7 @@ fn intent_with(changes: Value) -> Value {
         "currency": "usd", "client_secret": SECRET, "metadata": { "charge": charge().id }, "last_payment_error": null,
         "capture_method": "manual", "livemode": false,
     });
-    for (name, value) in changes.as_object().expect("members").clone() {
+    for (name, value) in changes.as_object().expect("the value is an object").clone() {
         intent[name] = value;
     }
     intent
@@ -89,13 +89,13 @@ async fn stripe_within(timeout: Duration, replies: Vec<Reply>) -> (Stripe, Scrip
     let script = Script::play(replies).await;
     let settings = StripeSettings {
         secret_key: KEY.into(),
-        api_base: Url::parse(&script.base).expect("an address"),
+        api_base: Url::parse(&script.base).expect("the address is valid"),
         api_version: "2024-06-20".into(),
         timeout,
         is_local: true,
         has_element: false,
     };
-    let stripe = Stripe::new(&settings, [7; 32], Clock::starting_at(NOW)).expect("settings that can be used");
+    let stripe = Stripe::new(&settings, [7; 32], Clock::starting_at(NOW)).expect("the settings are valid");
     (stripe, script)
 }
 

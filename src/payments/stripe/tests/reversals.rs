@@ -49,8 +49,8 @@ async fn payment_captured_during_cancellation_is_refunded() {
     assert_eq!(reverse(replies).await.0, refunded("re_1"));
 }
 
-/// Servers that replace Stripe in tests are known to refund twice. So an existing refund is never requested again, whoever
-/// made it.
+/// Servers that replace Stripe in tests are known to refund twice. So an existing refund is never requested again,
+/// regardless of who made it.
 #[tokio::test]
 async fn existing_refund_is_not_repeated() {
     let (answer, script) = reverse(vec![ok(intent("succeeded")), refunds(json!([refund("re_9", "succeeded", AMOUNT)]))]).await;

@@ -61,8 +61,8 @@ pub struct Script {
 impl Script {
     /// Answers the requests in this order. A further request gets a 500 with `Stripe-Should-Retry: false`.
     pub async fn play(replies: Vec<Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let base = format!("http://{}/", listener.local_addr().expect("it is bound"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let base = format!("http://{}/", listener.local_addr().expect("the listener is bound"));
         let received = Arc::new(Mutex::new(Vec::new()));
         let requests = Arc::clone(&received);
         tokio::spawn(async move {
