@@ -83,7 +83,7 @@ impl Stripe {
         detail: &str,
         by: Instant,
     ) -> Result<Authorization, ProcessorError> {
-        tracing::warn!(charge = %charge.id, detail, "Stripe answered an attempt with a server error; reading the payment and repeating the attempt in two steps");
+        tracing::warn!(charge = %charge.id, detail, "Stripe answered an attempt with a server error; repeating it in two steps");
         let intent = self.intent_of(charge, payment, by).await?;
         let untouched = match intent.status {
             Status::RequiresPaymentMethod => intent.last_payment_error.is_none(),

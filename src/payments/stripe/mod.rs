@@ -313,7 +313,7 @@ fn retry_key(charge: &Charge, step: &str) -> String {
 fn checked(found: Result<(), ChargeFailure>, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError> {
     found.map_err(|failure| {
         METRICS.payment_mismatches.inc();
-        tracing::error!(charge = %charge.id, %payment, "a payment at Stripe does not match its charge (id, amount or currency); compare both in the Stripe dashboard");
+        tracing::error!(charge = %charge.id, %payment, "a payment at Stripe does not match its charge; compare both in the dashboard");
         failure.into()
     })
 }
