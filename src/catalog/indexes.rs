@@ -226,7 +226,7 @@ impl Tombstones {
     pub(super) const COUNT_MAX: usize = FeedLimits::EVENTS_MAX;
 
     /// Returns whether the ticket was deleted with this version or a newer one.
-    pub(super) fn cover(&self, id: TicketId, version: Version) -> bool {
+    pub(super) fn covers(&self, id: TicketId, version: Version) -> bool {
         self.versions.get(&id).is_some_and(|deleted| version <= *deleted)
     }
 
