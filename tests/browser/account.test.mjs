@@ -47,7 +47,7 @@ async function otherTab(page) {
   return tab;
 }
 
-test("password change whose answers are lost leaves no secret in web storage, also after sign-out", async (t) => {
+test("password change without an answer leaves no secret in web storage, before and after sign-out", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
   const keys = await loseAnswers(page, "PUT", "/api/users/currentuser");
   await page.goto("/account");
@@ -75,7 +75,7 @@ test("password change whose answers are lost leaves no secret in web storage, al
   assert.deepEqual(await keptNames(page), []);
 });
 
-test("password change says that it succeeded although the old session ends before its answer comes", async (t) => {
+test("password change is reported as successful when the old session ends before the response arrives", async (t) => {
   const page = await on.person(t, { signedIn: true });
   await page.goto("/account");
   let changing = false;
@@ -99,7 +99,7 @@ test("password change says that it succeeded although the old session ends befor
   await says(form.locator(".notice"), "Your password is changed", 5_000);
 });
 
-test("key of a request without an answer is stored under a digest and survives a reload", async (t) => {
+test("key of a request without a response is stored under a digest and is still there after a reload", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
   await typeTicket(page, "Reloaded Show", "21");
   const keys = await loseAnswers(page, "POST", "/api/tickets");
@@ -122,7 +122,7 @@ test("key of a request without an answer is stored under a digest and survives a
   );
 });
 
-test("drafts and keys end with sign-out", async (t) => {
+test("sign-out removes drafts and keys", async (t) => {
   const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
   const email = await signUp(page);
   await typeTicket(page, "Abandoned Show", "22");
@@ -143,7 +143,7 @@ test("drafts and keys end with sign-out", async (t) => {
   assert.equal(await page.getByLabel("Title").inputValue(), "");
 });
 
-test("drafts end when another tab signs out", async (t) => {
+test("sign-out in another tab removes drafts", async (t) => {
   const page = await on.person(t);
   const email = await signUp(page);
   await typeTicket(page, "Left Open", "23");
@@ -156,7 +156,7 @@ test("drafts end when another tab signs out", async (t) => {
   assert.equal(await page.getByLabel("Title").inputValue(), "");
 });
 
-test("draft of an ended session leaves web storage, and is there when its user signs in again", async (t) => {
+test("draft is removed from web storage when the session ends and restored when the same user signs in again", async (t) => {
   const page = await on.person(t, { expected: [refusal(401)] });
   const email = await signUp(page);
   await typeTicket(page, "Expired Show", "24");
@@ -169,7 +169,7 @@ test("draft of an ended session leaves web storage, and is there when its user s
   assert.equal(await page.getByLabel("Title").inputValue(), "Expired Show");
 });
 
-test("draft of an ended session is not shown to another user who signs in", async (t) => {
+test("draft of an ended session is not shown to the next user who signs in", async (t) => {
   const bob = await on.account("bob");
   const page = await on.person(t, { signedIn: true, expected: [refusal(401)] });
   await typeTicket(page, "Not Bob's", "25");
@@ -199,7 +199,7 @@ const BROKEN = {
 };
 
 for (const [name, broken] of Object.entries(BROKEN)) {
-  test(`a ticket is listed, changed and bought while web storage is ${name}`, async (t) => {
+  test(`ticket is listed, changed and bought while web storage is ${name}`, async (t) => {
     const seller = await on.account("seller");
     const ticket = await seller.list(`Storage ${name}`, 20);
     const page = await on.person(t);
@@ -220,7 +220,7 @@ for (const [name, broken] of Object.entries(BROKEN)) {
 }
 
 for (const [name, broken] of Object.entries(BROKEN)) {
-  test(`a second click after lost answers lists the ticket once while web storage is ${name}`, async (t) => {
+  test(`second click after lost responses lists the ticket once while web storage is ${name}`, async (t) => {
     const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
     await page.addInitScript(broken);
     await signUp(page);

@@ -7,7 +7,7 @@ import { refusal, row, says, signIn, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 
-test("every page opens by its address, and after a reload", async (t) => {
+test("every page opens at its address and after a reload", async (t) => {
   const page = await on.person(t, { signedIn: true });
   for (const [path, heading] of [
     ["/", "Tickets for sale"],
@@ -24,7 +24,7 @@ test("every page opens by its address, and after a reload", async (t) => {
   }
 });
 
-test("a private page leads over sign-in, and sign-out leads away", async (t) => {
+test("private page redirects to sign-in, and sign-out leaves it", async (t) => {
   const page = await on.person(t);
   await page.goto("/orders");
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
@@ -43,7 +43,7 @@ test("a private page leads over sign-in, and sign-out leads away", async (t) => 
     .waitFor();
 });
 
-test("the way back from a ticket leads to the same place in a long list", async (t) => {
+test("going back from a ticket restores the scroll position in a long list", async (t) => {
   const seller = await on.account("seller");
   await seller.listMany(
     140,
@@ -74,7 +74,7 @@ test("the way back from a ticket leads to the same place in a long list", async 
   assert.equal(Math.round(after), Math.round(top));
 });
 
-test("an address of nothing says so", async (t) => {
+test("unknown address shows the not-found page", async (t) => {
   const page = await on.person(t, { expected: [refusal(404)] });
   for (const path of [
     "/nowhere",
@@ -86,7 +86,7 @@ test("an address of nothing says so", async (t) => {
   }
 });
 
-test("sign-in sends nobody to another site", async (t) => {
+test("sign-in never redirects to another site", async (t) => {
   const page = await on.person(t, { signedIn: true });
   for (const next of ["https://example.com/", "//example.com/", "/\\example.com/"]) {
     await page.goto(`/signin?next=${encodeURIComponent(next)}`);
@@ -116,7 +116,7 @@ const BAD_NEXT = [
   "",
 ];
 
-test("sign-in form is shown for every value of next, and a bad one leads to the list", async (t) => {
+test("sign-in form is shown for every value of next, and an invalid value leads to the list", async (t) => {
   const buyer = await on.account("buyer");
   const page = await on.person(t);
   for (const next of BAD_NEXT) {
@@ -133,7 +133,7 @@ test("sign-in form is shown for every value of next, and a bad one leads to the 
   }
 });
 
-test("filter of the address is shown, is kept by a search, and can be removed", async (t) => {
+test("filter in the address is shown, kept by a search, and removable", async (t) => {
   const seller = await on.account("seller");
   const other = await on.account("other");
   for (const [title, price] of [
@@ -166,7 +166,7 @@ test("filter of the address is shown, is kept by a search, and can be removed", 
   assert.equal(await page.locator(".filter").count(), 0);
 });
 
-test("filter whose value does not exist is removed from the address, and the list is shown", async (t) => {
+test("filter with an unknown value is removed from the address, and the list is shown", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Corrected Show", 20);
   const page = await on.person(t, { expected: [refusal(400)] });
@@ -189,7 +189,7 @@ test("filter whose value does not exist is removed from the address, and the lis
   assert.equal(await page.getByLabel("Sort by").inputValue(), "price");
 });
 
-test("search of too many words says so in place of the list", async (t) => {
+test("search with too many words shows an error in place of the list", async (t) => {
   const page = await on.person(t, { expected: [refusal(400)] });
   await page.goto("/?q=a+b+c+d+e+f+g+h+i");
   await says(page.locator(".notice"), "Use at most 8 words", 5_000);

@@ -16,7 +16,7 @@ async function ordersOf(page) {
   return page.evaluate(() => fetch("/api/orders").then((answer) => answer.json()));
 }
 
-test("a double click orders once", async (t) => {
+test("double click on Buy creates one order", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Double Click", 20);
   const page = await on.person(t, { signedIn: true });
@@ -31,7 +31,7 @@ test("a double click orders once", async (t) => {
   assert.equal((await ordersOf(page)).length, 1);
 });
 
-test("an answer that got lost on the way is asked for again under the same key, and there is one order", async (t) => {
+test("request with a lost response is sent again with the same key and creates one order", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Lost Answer", 20);
   const page = await on.person(t, { signedIn: true, expected: [/net::ERR_CONNECTION_RESET/] });
@@ -50,7 +50,7 @@ test("an answer that got lost on the way is asked for again under the same key, 
   assert.equal((await ordersOf(page)).length, 1);
 });
 
-test("a page that missed the lock is refused by the server, and says what can be done", async (t) => {
+test("purchase on a page that missed the lock is refused with advice", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const ticket = await seller.list("Missed Lock", 20);
@@ -64,7 +64,7 @@ test("a page that missed the lock is refused by the server, and says what can be
   await says(page.locator(".status"), "Locked");
 });
 
-test("a price that changed unseen is not paid: the new one is shown first", async (t) => {
+test("purchase at an outdated price is refused, and the new price is shown", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Dearer Now", 20);
   const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
@@ -79,7 +79,7 @@ test("a price that changed unseen is not paid: the new one is shown first", asyn
   await page.getByRole("button", { name: "Pay $35" }).waitFor();
 });
 
-test("title that the seller changed meanwhile is shown before the buyer decides again", async (t) => {
+test("purchase with an outdated title is refused, and the new title is shown", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Front Row Seat", 20);
   const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
@@ -103,7 +103,7 @@ test("title that the seller changed meanwhile is shown before the buyer decides 
   await page.locator(".hold-figures").waitFor();
 });
 
-test("title that changes under an open page is pointed out", async (t) => {
+test("title change on an open page is marked", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Box Seat", 20);
   const page = await on.person(t, { signedIn: true });
@@ -117,7 +117,7 @@ test("title that changes under an open page is pointed out", async (t) => {
   );
 });
 
-test("who is signed in is known before an order is made", async (t) => {
+test("order is sent after the signed-in user is known", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Slow Answer", 20);
   const page = await on.person(t, { signedIn: true });
@@ -139,7 +139,7 @@ test("who is signed in is known before an order is made", async (t) => {
   answer();
 });
 
-test("who is signed out signs in and comes back to the ticket", async (t) => {
+test("signed-out buyer signs in and returns to the ticket", async (t) => {
   const seller = await on.account("seller");
   const buyer = await on.account("buyer");
   const ticket = await seller.list("Come Back", 20);
@@ -157,7 +157,7 @@ test("who is signed out signs in and comes back to the ticket", async (t) => {
   await page.locator(".hold-figures").waitFor();
 });
 
-test("who holds as many tickets as allowed is led to them", async (t) => {
+test("buyer at the limit of open orders gets a link to them", async (t) => {
   const seller = await on.account("seller");
   const [first, second] = [
     await seller.list("One Held", 20),
@@ -174,7 +174,7 @@ test("who holds as many tickets as allowed is led to them", async (t) => {
   await says(page.locator(".row"), "One Held", 5_000);
 });
 
-test("one's own order is found again from its ticket", async (t) => {
+test("ticket page links to the buyer's own order", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Found Again", 20);
   const page = await on.person(t, { signedIn: true });

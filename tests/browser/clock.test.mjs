@@ -55,7 +55,7 @@ for (const [name, aheadMs] of [
   ["ahead", MINUTES_5_MS],
   ["back", -MINUTES_5_MS],
 ]) {
-  test(`countdown goes on when the device's clock is set ${name} by five minutes`, async (t) => {
+  test(`countdown continues when the device's clock is set ${name} by five minutes`, async (t) => {
     const { page, expiresAt } = await holding(t, `Clock set ${name}`);
     await nextFigures(page);
     await page.evaluate((ms) => {
@@ -67,7 +67,7 @@ for (const [name, aheadMs] of [
   });
 }
 
-test("countdown is right again when the page is shown after the device slept", async (t) => {
+test("countdown is correct when the page is shown after the device slept", async (t) => {
   const { page } = await holding(t, "Clock slept");
   const before = await nextFigures(page);
   // While the device slept for two minutes the time of the page stood still: the server says a later time than it expects.
@@ -86,7 +86,7 @@ test("countdown is right again when the page is shown after the device slept", a
   );
 });
 
-test("page asks for the server's time when the device's clock has jumped", async (t) => {
+test("page requests the server's time when the device's clock jumps", async (t) => {
   const { page } = await holding(t, "Clock jumped");
   const asked = page.waitForRequest("**/api/users/currentuser", { timeout: 20_000 });
   await page.evaluate((ms) => {

@@ -63,7 +63,7 @@ function places(page) {
   );
 }
 
-test("request tried in the reader is answered by this server", async (t) => {
+test("request sent from the reader is answered by this server", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Reader Concert", 20);
   const page = await on.person(t);
@@ -95,7 +95,7 @@ test("user who signs up in the reader is signed in and can list a ticket there",
   await page.getByRole("heading", { name: "From the docs" }).waitFor();
 });
 
-test("link to an error code shows its explanation without loading the REST part", async (t) => {
+test("link to an error code shows its explanation without loading Swagger UI", async (t) => {
   const page = await on.person(t, { size: PHONE });
   const requests = requested(page);
   const answer = await page.request.get("/api/tickets/none");
@@ -117,7 +117,7 @@ test("link to an error code shows its explanation without loading the REST part"
 });
 
 for (const size of [DESKTOP, PHONE]) {
-  test(`Swagger UI is loaded near its section only, and moves nothing, ${size.width} wide`, async (t) => {
+  test(`Swagger UI is loaded only near its section and shifts no layout, ${size.width} px wide`, async (t) => {
     const page = await on.person(t, { size });
     const requests = requested(page);
     await watchShifts(page);
@@ -140,7 +140,7 @@ for (const size of [DESKTOP, PHONE]) {
   });
 }
 
-test("operation that the index links to is loaded at once, opened and scrolled to", async (t) => {
+test("link in the index loads Swagger UI, opens the operation and scrolls to it", async (t) => {
   const page = await on.person(t);
   const requests = requested(page);
   await watchShifts(page);
@@ -182,7 +182,7 @@ test("operation that the index links to is loaded at once, opened and scrolled t
   await isShown("listTickets");
 });
 
-test("reader without JavaScript lists the operations, and explains the WebSocket and every error code", async (t) => {
+test("reader without JavaScript lists the operations and explains the WebSocket and every error code", async (t) => {
   const context = await on.browser.newContext({
     baseURL: on.server.origin,
     javaScriptEnabled: false,
@@ -198,7 +198,7 @@ test("reader without JavaScript lists the operations, and explains the WebSocket
   assert.match(await operation.textContent(), /POST \/api\/tickets\s+\w+/);
 });
 
-test("reader that was loaded once loads nothing but the document again", async (t) => {
+test("second visit of the reader loads only the document", async (t) => {
   const page = await on.person(t);
   await show(page);
   await show(page);
@@ -217,7 +217,7 @@ test("reader that was loaded once loads nothing but the document again", async (
 });
 
 for (const scheme of ["light", "dark"]) {
-  test(`axe-core finds nothing in the reader, ${scheme}`, async (t) => {
+  test(`axe-core reports no violation in the reader, ${scheme}`, async (t) => {
     const page = await on.person(t, { scheme });
     await page.goto("/docs");
     assert.deepEqual(await findings(page), [], "not loaded");
@@ -231,7 +231,7 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
-test("words in the reader's tables stay whole and nothing is cut off from 320 to 1280", async (t) => {
+test("tables of the reader break no word and cut nothing off from 320 to 1280 px", async (t) => {
   const page = await on.person(t);
   await show(page);
   await openMuch(page);

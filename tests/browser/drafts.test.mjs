@@ -26,7 +26,7 @@ function change(seller, ticket, title, price) {
   return seller.ask("PUT", `/api/tickets/${ticket.id}`, { title, price });
 }
 
-test("draft of the price does not bring back an old title, and a changed price is a question", async (t) => {
+test("draft of the price does not restore an old title, and a changed price asks the user", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Old Title", 20);
   const page = await editorOf(t, seller, ticket);
@@ -54,7 +54,7 @@ test("draft of the price does not bring back an old title, and a changed price i
   assert.deepEqual([saved.title, saved.price], ["New Title", 30]);
 });
 
-test("present value is taken in place of what was typed when the user chooses it", async (t) => {
+test("current value replaces the typed one when the user chooses it", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Two Values", 20);
   const page = await editorOf(t, seller, ticket);
@@ -70,7 +70,7 @@ test("present value is taken in place of what was typed when the user chooses it
   assert.equal(await page.locator(".field-conflict:not(:empty)").count(), 0);
 });
 
-test("change that the page missed is refused by its version, and then shown beside what was typed", async (t) => {
+test("change with an outdated version is refused, and the current value is shown beside the typed one", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Missed Change", 20);
   const page = await on.person(t, { expected: [refusal(412)] });
@@ -92,7 +92,7 @@ test("change that the page missed is refused by its version, and then shown besi
   assert.deepEqual([title, price], ["Missed Title", 35]);
 });
 
-test("field that is typed back to the present value is no draft", async (t) => {
+test("field with the current value typed in is not a draft", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Typed Back", 20);
   const page = await editorOf(t, seller, ticket);
@@ -105,7 +105,7 @@ test("field that is typed back to the present value is no draft", async (t) => {
   assert.equal(await page.getByLabel("Price").inputValue(), "26");
 });
 
-test("what is typed while a change is being saved stays, and is no conflict", async (t) => {
+test("text typed while a change is being saved is kept and is not a conflict", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Typed On", 20);
   const page = await editorOf(t, seller, ticket);
@@ -128,7 +128,7 @@ test("what is typed while a change is being saved stays, and is no conflict", as
   assert.equal(await page.locator(".field-conflict:not(:empty)").count(), 0);
 });
 
-test("user who signs in after another one in the same tab sees nothing that was typed before", async (t) => {
+test("user who signs in after another user in the same tab sees no draft of that user", async (t) => {
   const bob = await on.account("bob");
   const page = await on.person(t);
   await signUp(page);
@@ -155,7 +155,7 @@ test("user who signs in after another one in the same tab sees nothing that was 
   await empty();
 });
 
-test("browser is asked to restore no field that may hold a draft", async (t) => {
+test("fields that may hold a draft forbid the browser to restore their values", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("No Autofill", 20);
   const page = await editorOf(t, seller, ticket);
@@ -170,7 +170,7 @@ test("browser is asked to restore no field that may hold a draft", async (t) => 
   }
 });
 
-test("page that comes back from the browser's cache is hidden until it is known who is signed in", async (t) => {
+test("page restored from the browser's cache is hidden until the signed-in user is known", async (t) => {
   const bob = await on.account("bob");
   const page = await on.person(t, { signedIn: true });
   await page.goto("/tickets/new");

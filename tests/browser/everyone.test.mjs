@@ -87,7 +87,7 @@ for (const scheme of ["light", "dark"]) {
     ["a phone", PHONE],
     ["a desktop", DESKTOP],
   ]) {
-    test(`axe-core finds nothing on any page, ${scheme}, on ${name}`, async (t) => {
+    test(`axe-core reports no violation on any page, ${scheme}, on ${name}`, async (t) => {
       const page = await on.person(t, { scheme, size, expected: [refusal(400, 402, 404)] });
       await tour(page, await someSeller(), async (where) => {
         await page.evaluate(AXE);
@@ -103,7 +103,7 @@ for (const scheme of ["light", "dark"]) {
   }
 }
 
-test("nothing is wider than the smallest phone", async (t) => {
+test("no page is wider than the smallest phone", async (t) => {
   const page = await on.person(t, { size: SMALLEST, expected: [refusal(400, 402, 404)] });
   await tour(page, await someSeller(), async (where) => {
     const [wide, window] = await page.evaluate(() => [
@@ -114,7 +114,7 @@ test("nothing is wider than the smallest phone", async (t) => {
   });
 });
 
-test("a ticket is found, bought and paid with the keyboard alone", async (t) => {
+test("ticket is found, bought and paid with the keyboard alone", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Keyboard Concert", 20);
   const page = await on.person(t, { signedIn: true });

@@ -14,7 +14,7 @@ const on = stage({
   GITTIX_LOCK_DURATION: `${LOCK_MS}ms`,
 });
 
-test("the countdown runs out: the buyer hears it at once, the other sees the ticket free again", async (t) => {
+test("end of the countdown is announced to the buyer, and the ticket is available to others", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Short Show", 50);
   const buyer = await on.person(t, { signedIn: true });
@@ -42,7 +42,7 @@ test("the countdown runs out: the buyer hears it at once, the other sees the tic
   assert.equal(await buyer.getByRole("button", { name: /^Pay/ }).isVisible(), false);
 });
 
-test("a payment that was begun may be retried after the window, until the lock ends", async (t) => {
+test("declined payment can be retried after the payment window until the lock ends", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Second Chance", 50);
   const buyer = await on.person(t, { signedIn: true, expected: [/status of 402/] });
@@ -61,7 +61,7 @@ test("a payment that was begun may be retried after the window, until the lock e
   await says(buyer.locator(".outcome"), "It's yours", 5_000);
 });
 
-test("a page whose own clock is wrong still counts by the server's", async (t) => {
+test("countdown follows the server's clock when the device's clock is wrong", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Wrong Clock", 50);
   const buyer = await on.person(t, { signedIn: true });

@@ -14,13 +14,13 @@ async function search(page, words) {
   await page.waitForURL(`**/?q=${encodeURIComponent(words)}`);
 }
 
-test("firefox is the browser that is driven", async (t) => {
+test("test browser is Firefox", async (t) => {
   const page = await on.person(t);
   assert.match(await page.evaluate(() => navigator.userAgent), /Firefox\/\d+/);
   assert.match(on.browser.version(), /^\d+\./);
 });
 
-test("search in firefox lists the tickets that match", async (t) => {
+test("search in Firefox lists the matching tickets", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Firefox Opera", 20);
   await seller.list("Firefox Ballet", 30);
@@ -32,7 +32,7 @@ test("search in firefox lists the tickets that match", async (t) => {
   assert.equal(await page.locator(".row").count(), 1);
 });
 
-test("ticket is bought in firefox with the sandbox's card after sign-up, and shown as paid", async (t) => {
+test("ticket is bought in Firefox with a sandbox card after sign-up and shown as paid", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Firefox Concert", 20);
   const page = await on.person(t);
@@ -49,7 +49,7 @@ test("ticket is bought in firefox with the sandbox's card after sign-up, and sho
   await says(row(page, "Firefox Concert"), "Bought", LOADED_MS);
 });
 
-test("ticket that another user locks and buys changes in firefox without a reload", async (t) => {
+test("ticket locked and bought by another user changes in Firefox without a reload", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const ticket = await seller.list("Firefox Finale", 20);
@@ -63,7 +63,7 @@ test("ticket that another user locks and buys changes in firefox without a reloa
   await says(row(page, "Firefox Finale"), "Sold", LOADED_MS);
 });
 
-test("user who signs out in firefox can sign in again", async (t) => {
+test("user who signs out in Firefox can sign in again", async (t) => {
   const page = await on.person(t);
   const email = await signUp(page);
   await page.getByRole("button", { name: "Sign out" }).click();

@@ -52,7 +52,7 @@ test("first visit of a list or a ticket takes at most 12 requests", async (t) =>
   }
 });
 
-test("first visit of an order or the list of orders takes at most 12 requests, and nothing moves", async (t) => {
+test("first visit of an order or the list of orders takes at most 12 requests without a layout shift", async (t) => {
   const seller = await on.account("seller");
   const buyer = await on.account("buyer");
   const order = await buyer.lock(await seller.list("Few Private Requests", 20));
@@ -80,7 +80,7 @@ test("first visit of an order or the list of orders takes at most 12 requests, a
   }
 });
 
-test("list is readable without JavaScript: tickets, prices, search and further pages", async (t) => {
+test("list without JavaScript has tickets, prices, search and further pages", async (t) => {
   const seller = await on.account("seller");
   await seller.listMany(
     60,
@@ -106,7 +106,7 @@ test("list is readable without JavaScript: tickets, prices, search and further p
   assert.match(await page.getByRole("main").textContent(), /turn on JavaScript/);
 });
 
-test("address of nothing is 404 for programs and readable for people", async (t) => {
+test("unknown address returns status 404 with a readable page", async (t) => {
   const page = await withoutScript(t);
   for (const path of ["/nowhere", "/tickets/00000000-0000-7000-8000-000000000000"]) {
     const answer = await page.goto(path);
@@ -119,7 +119,7 @@ for (const [name, size] of [
   ["a phone", PHONE],
   ["a desktop", DESKTOP],
 ]) {
-  test(`script takes over what the server rendered without moving it, on ${name}`, async (t) => {
+  test(`script replaces the server's rendering without a layout shift, on ${name}`, async (t) => {
     const seller = await on.account("seller");
     await seller.list("Takeover 2 with a title that is long enough to break into lines", 1234.5);
     const ticket = await seller.list("Takeover 1", 20);
@@ -162,7 +162,7 @@ function placesOf(page) {
     );
 }
 
-test("what was typed and focused before the script started is kept", async (t) => {
+test("typed text and focus from before the start of the script are kept", async (t) => {
   const page = await on.person(t);
   const release = await holdScript(page);
   await page.goto("/", { waitUntil: "commit" });
@@ -176,7 +176,7 @@ test("what was typed and focused before the script started is kept", async (t) =
   assert.equal(await page.evaluate(() => document.activeElement.id), "q");
 });
 
-test("first page needs no request for its tickets before the connection is made", async (t) => {
+test("first page sends no request for its tickets before the connection is open", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Served With The Page", 20);
   const page = await on.person(t);
@@ -202,7 +202,7 @@ function script(body) {
 }
 
 for (const [what, answer] of BROKEN) {
-  test(`page whose script ${what} says so and can be loaded again`, async (t) => {
+  test(`page whose script ${what} shows an error and a link to load it again`, async (t) => {
     const seller = await on.account("seller");
     await seller.list("Still Readable", 20);
     const page = await on.person(t, { expected: [...NETWORK, /503|404|thrown/] });
@@ -223,7 +223,7 @@ for (const [what, answer] of BROKEN) {
   });
 }
 
-test("page none of whose scripts is loaded says so after some seconds", async (t) => {
+test("page without any loaded script shows an error after some seconds", async (t) => {
   const page = await on.person(t, { expected: NETWORK });
   await page.route("**/assets/*/*.js", (route) => route.abort());
   await page.goto("/signin");
@@ -239,7 +239,7 @@ test("page none of whose scripts is loaded says so after some seconds", async (t
   await line.waitFor({ state: "visible" });
 });
 
-test("private page that cannot learn who is signed in says so, and is shown once it can", async (t) => {
+test("private page without an answer about the session shows an error, and loads when the answer arrives", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: NETWORK });
   await page.routeWebSocket("**/ws*", () => {});
   let broken = true;
@@ -253,7 +253,7 @@ test("private page that cannot learn who is signed in says so, and is shown once
   await page.getByText("You have no open orders.").waitFor();
 });
 
-test("retry of a private page that could not learn who is signed in loads it", async (t) => {
+test("retry button loads a private page that had no answer about the session", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: NETWORK });
   await page.routeWebSocket("**/ws*", () => {});
   let broken = true;
@@ -270,7 +270,7 @@ test("retry of a private page that could not learn who is signed in loads it", a
   await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
 });
 
-test("list whose header cannot learn who is signed in is shown, and the header follows", async (t) => {
+test("list is shown before the answer about the session, and the header is updated after it", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Header Follows", 20);
   const page = await on.person(t, { expected: NETWORK });

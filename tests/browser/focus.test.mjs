@@ -64,7 +64,7 @@ function isUncovered(locator) {
   });
 }
 
-test("navigation puts the focus on the heading of each page", async (t) => {
+test("navigation moves the focus to the heading of each page", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Focus Show", 20);
   const page = await on.person(t, { signedIn: true });
@@ -87,7 +87,7 @@ test("navigation puts the focus on the heading of each page", async (t) => {
   assert.deepEqual(await focused(page), { tag: "H1", text: "Focus Show", row: undefined });
 });
 
-test("page whose data arrives late gets the focus on its heading, unless the user has moved it", async (t) => {
+test("page with late data gets the focus on its heading unless the user has moved the focus", async (t) => {
   const page = await on.person(t, { signedIn: true });
   let answer;
   await page.route("**/api/orders?*", async (route) => {
@@ -116,7 +116,7 @@ test("page whose data arrives late gets the focus on its heading, unless the use
   );
 });
 
-test("page that could not be loaded gets the focus on its heading", async (t) => {
+test("page that fails to load gets the focus on its heading", async (t) => {
   const page = await on.person(t, { expected: [refusal(404)] });
   await page.goto("/");
   await page.locator(".page-for-sale h1").waitFor();
@@ -133,7 +133,7 @@ test("page that could not be loaded gets the focus on its heading", async (t) =>
 });
 
 for (const way of ["Back", "the link above the ticket"]) {
-  test(`${way} returns to the search, the place and the row far down in the list`, async (t) => {
+  test(`${way} restores the search, the scroll position and the row far down in the list`, async (t) => {
     const seller = await on.account("seller");
     const word = way === "Back" ? "Backward" : "Linkward";
     await seller.listMany(
@@ -175,7 +175,7 @@ for (const way of ["Back", "the link above the ticket"]) {
   });
 }
 
-test("link above a ticket returns to the search also after a reload and over the order", async (t) => {
+test("link above a ticket returns to the search after a reload and after a visit of the order", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Detour Cup", 20);
   const page = await on.person(t, { signedIn: true });
@@ -198,7 +198,7 @@ test("link above a ticket returns to the search also after a reload and over the
   assert.equal(new URL(page.url()).search, "?q=cup");
 });
 
-test("list of orders gets the focus back on the row of the order", async (t) => {
+test("return to the list of orders focuses the row of the order", async (t) => {
   const { page } = await holding(t, "Row Of Orders");
   await page.locator('#nav a[href="/orders"]').click();
   await row(page, "Row Of Orders").locator("a").click();
@@ -208,7 +208,7 @@ test("list of orders gets the focus back on the row of the order", async (t) => 
   assert.equal((await focused(page)).row, "Row Of Orders");
 });
 
-test("list is scrolled to the same place after a reload of the ticket's page", async (t) => {
+test("list has the same scroll position after a reload of the ticket's page", async (t) => {
   const seller = await on.account("seller");
   await seller.listMany(
     130,
@@ -243,7 +243,7 @@ test("list is scrolled to the same place after a reload of the ticket's page", a
   assert.ok(Math.abs(top - opened.top) < 2, `${opened.top} before, ${top} after`);
 });
 
-test("button that loads more moves the focus to the first row that it brought", async (t) => {
+test("button that loads more rows moves the focus to the first new row", async (t) => {
   const seller = await on.account("seller");
   await seller.listMany(
     70,
@@ -275,7 +275,7 @@ test("button that loads more moves the focus to the first row that it brought", 
 });
 
 for (const size of [SMALL_PHONE, { width: 320, height: 640 }, { width: 1280, height: 700 }]) {
-  test(`neither Tab nor Shift+Tab puts the focus under what stays in place, ${size.width} px wide`, async (t) => {
+  test(`Tab and Shift+Tab never focus an element under a fixed bar, ${size.width} px wide`, async (t) => {
     const seller = await on.account("seller");
     await seller.listMany(
       60,
@@ -319,7 +319,7 @@ for (const size of [SMALL_PHONE, { width: 320, height: 640 }, { width: 1280, hei
   });
 }
 
-test("confirmation that the bank wants is scrolled to, focused and announced, and the outcome gets the focus", async (t) => {
+test("bank confirmation is scrolled to, focused and announced, and the result gets the focus", async (t) => {
   const { page, announced } = await holding(t, "Secure Show", { size: SMALL_PHONE });
   await page.getByLabel(/3184/).check();
   await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
@@ -338,7 +338,7 @@ test("confirmation that the bank wants is scrolled to, focused and announced, an
   assert.equal(await isUncovered(page.locator(".outcome")), true);
 });
 
-test("order that is open while it waits for the bank does not take the focus when its page is loaded", async (t) => {
+test("order that waits for the bank does not take the focus when its page loads", async (t) => {
   const { page } = await holding(t, "Secure Reload");
   await pay(page, /3184/);
   await page.locator(".confirm").waitFor();
@@ -347,7 +347,7 @@ test("order that is open while it waits for the bank does not take the focus whe
   assert.equal((await focused(page)).tag, "BODY");
 });
 
-test("declined card is shown in the window, above the button that stays in place", async (t) => {
+test("message about a declined card is visible above the fixed button", async (t) => {
   const { page } = await holding(t, "Declined Small", {
     size: SMALL_PHONE,
     expected: [refusal(402)],
@@ -358,7 +358,7 @@ test("declined card is shown in the window, above the button that stays in place
   assert.equal(await isUncovered(page.locator(".payment .notice-bad")), true);
 });
 
-test("focus stays with the order when it is cancelled, and when it is not", async (t) => {
+test("focus stays on the order's page after a cancellation and after a declined question", async (t) => {
   const { page, announced } = await holding(t, "Cancelled Focus", { expected: [refusal(503)] });
   await page.route("**/api/orders/*", (route) =>
     route.request().method() === "DELETE"
@@ -377,7 +377,7 @@ test("focus stays with the order when it is cancelled, and when it is not", asyn
   assert.equal(await page.evaluate(() => document.activeElement.className), "outcome");
 });
 
-test("announcements differ for buyer and others, and contain no texts of links", async (t) => {
+test("announcements differ for the buyer and other users and contain no link texts", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Spoken Show", 20);
   const buyer = await on.person(t, { signedIn: true });
@@ -409,7 +409,7 @@ test("announcements differ for buyer and others, and contain no texts of links",
   assert.doesNotMatch(await buyer.locator(".outcome").textContent(), /[.!?][A-Z]/);
 });
 
-test("announcements to a seller are about their own ticket", async (t) => {
+test("announcements to a seller name their own ticket", async (t) => {
   const page = await on.person(t, { signedIn: true });
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Sold By Me");

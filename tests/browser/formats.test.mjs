@@ -82,14 +82,14 @@ test("price with one meaning is read in any locale", () => {
       assert.equal(read(text, language), value, `${text}, ${language}`);
 });
 
-test("three digits after the only separator are thousands where the reader's locale says so", () => {
+test("three digits after the only separator are thousands if the reader's locale groups so", () => {
   assert.equal(read("1,234", "en-US"), "1234");
   assert.equal(read("1.234", "de"), "1234");
   assert.equal(read("1.234", "pt-BR"), "1234");
   assert.equal(read("12.345", "nl"), "12345");
 });
 
-test("price with two meanings is not read, and both are named", () => {
+test("price with two meanings is rejected with both meanings", () => {
   for (const [text, language] of [
     ["1,234", "de"],
     ["1,234", "fr"],
@@ -104,7 +104,7 @@ test("price with two meanings is not read, and both are named", () => {
     });
 });
 
-test("text that is no price is refused", () => {
+test("text that is not a price is rejected", () => {
   for (const text of [
     ...["", " ", "-5", "1e3", "20.", "20,", "0x20", "NaN", "twenty", "20 or 30", "1/2", "+5", "½"],
     ...["20 €", "€20", "£5", "20 EUR", "$ $20", "$20$ $", "12 34", "1,234,56", "1.23.4", "1,,234"],
@@ -114,7 +114,7 @@ test("text that is no price is refused", () => {
       assert.equal(read(text, language), "invalid", `${text}, ${language}`);
 });
 
-test("price that a locale writes is read as the same amount in that locale", () => {
+test("price formatted by a locale is parsed as the same amount in that locale", () => {
   let seed = 20;
   const random = () => {
     seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
@@ -142,7 +142,7 @@ test("price that a locale writes is read as the same amount in that locale", () 
     }
 });
 
-test("prices and times are in English with digits that English readers know", () => {
+test("prices and times are in English with the digits 0 to 9", () => {
   const now = Date.parse("2026-11-30T12:00:00Z");
   for (const language of LOCALES) {
     const { money, moment, ago } = formatsFor([language]);
@@ -161,7 +161,7 @@ test("prices and times are in English with digits that English readers know", ()
   }
 });
 
-test("clock of 24 or 12 hours is the reader's", () => {
+test("12-hour or 24-hour clock follows the reader's locale", () => {
   const at = (language) =>
     formatsFor([language]).moment("2026-11-30T15:05:00", Date.parse("2026-11-30T18:00:00"));
   assert.equal(at("de"), "15:05");
@@ -170,25 +170,25 @@ test("clock of 24 or 12 hours is the reader's", () => {
   assert.match(at("ar"), /^3:05\s[AP]M$/i);
 });
 
-test("price is written with a point for decimals unless the reader's English has another rule", () => {
+test("price has a decimal point unless the reader's English uses a comma", () => {
   assert.equal(formatsFor(["de"]).money(1_234.5, "usd"), "$1,234.50");
   assert.equal(formatsFor(["fa"]).money(20, "usd"), "$20");
   assert.equal(formatsFor(["en-GB"]).money(20, "usd"), "US$20");
 });
 
-test("language that Intl does not know is skipped", () => {
+test("language unknown to Intl is skipped", () => {
   assert.deepEqual(readerLanguages(["en-US@posix", "tlh", "de-AT"]), ["de-AT", "en-US"]);
   assert.deepEqual(readerLanguages([]), ["en-US"]);
 });
 
-test("moment of another year names the year", () => {
+test("date of another year includes the year", () => {
   const { moment } = formatsFor(["en-US"]);
   const now = Date.parse("2026-11-30T12:00:00");
   assert.equal(moment("2025-11-30T12:00:00", now), "Nov 30, 2025");
   assert.match(moment("2026-03-01T12:00:00", now), /^Mar 1, 12:00\sPM$/);
 });
 
-test("title is counted in Unicode scalar values after normalization and without white space at the ends", () => {
+test("title length is the number of Unicode scalar values after trimming and normalization", () => {
   for (const [title, length] of [
     ["", 0],
     ["  Rock  ", 4],

@@ -55,7 +55,7 @@ for (const [name, size] of [
   ["a desktop", undefined],
   ["a phone", PHONE],
 ]) {
-  test(`first visit by keyboard alone on ${name} ends with a paid order`, async (t) => {
+  test(`first visit with the keyboard alone on ${name} ends with a paid order`, async (t) => {
     const seller = await on.account("seller");
     await seller.list("Keyboard Symphony", 20);
     await seller.list("Other Symphony", 30);

@@ -55,7 +55,7 @@ async function measure(t) {
   return results;
 }
 
-test("every page in every width, text spacing and text size has nothing that overlaps, is cut off or scrolls sideways", async (t) => {
+test("no page overlaps, cuts off or scrolls sideways at any width, text spacing or text size", async (t) => {
   found ??= await measure(t);
   assert.ok(found.scenes >= 29, `${found.scenes} scenes`);
   assert.deepEqual(found.faults, []);
@@ -71,7 +71,7 @@ for (const size of [
   { width: 390, height: 700 },
   { width: 1280, height: 700 },
 ]) {
-  test(`line about a lost connection covers no action, ${size.width} px wide`, async (t) => {
+  test(`message about a lost connection covers no control, ${size.width} px wide`, async (t) => {
     const seller = await on.account("seller");
     const ticket = await seller.list("Unplugged Show", 20);
     const page = await on.person(t, { signedIn: true, size, expected: REFUSALS });
@@ -103,7 +103,7 @@ for (const size of [
   });
 }
 
-test("printed ticket and order are one light page without navigation, and a printed list has all its rows", async (t) => {
+test("printed ticket and order are one light page without navigation, and a printed list has all rows", async (t) => {
   const seller = await on.account("seller");
   await seller.listMany(
     45,
@@ -160,7 +160,7 @@ test("printed ticket and order are one light page without navigation, and a prin
   assert.deepEqual(await page.evaluate(faults), []);
 });
 
-test("forced colours leave borders where backgrounds and shadows meant something", async (t) => {
+test("forced colours replace meaningful backgrounds and shadows with borders", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Contrast Show", 20);
   const page = await on.person(t, { signedIn: true });
@@ -189,7 +189,7 @@ test("forced colours leave borders where backgrounds and shadows meant something
   assert.notEqual(bar, canvas, "the bar of the time left is visible");
 });
 
-test("reduced motion stops what turns and slides", async (t) => {
+test("reduced motion stops animations and transitions", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Still Show", 20);
   const page = await on.person(t, { signedIn: true, expected: REFUSALS });

@@ -6,7 +6,7 @@ import { connected, row, says, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 
-test("a ticket that one browser locks and frees is locked and free in another without reload", async (t) => {
+test("ticket locked and released in one browser changes in another without a reload", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Rock Concert", 100);
   const buyer = await on.person(t, { signedIn: true });
@@ -41,7 +41,7 @@ test("a ticket that one browser locks and frees is locked and free in another wi
   await says(buyer.locator(".outcome"), "You cancelled this order");
 });
 
-test("a new price, a sale and a ticket taken off sale change in place, and the row stays where it is", async (t) => {
+test("price change, sale and removal update the row in place", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const [repriced, sold, removed] = [
@@ -64,7 +64,7 @@ test("a new price, a sale and a ticket taken off sale change in place, and the r
   assert.deepEqual(await row(page, "Repriced Opera").boundingBox(), before);
 });
 
-test("new tickets are counted, and come in when asked for; nothing moves before", async (t) => {
+test("new tickets are counted, and shown after a click without an earlier layout shift", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Early Circus", 10);
   const page = await on.person(t);
@@ -86,7 +86,7 @@ test("new tickets are counted, and come in when asked for; nothing moves before"
   assert.equal(await page.locator(".news").isVisible(), false);
 });
 
-test("an empty list fills by itself", async (t) => {
+test("empty list shows new tickets without a click", async (t) => {
   const seller = await on.account("seller");
   const page = await on.person(t);
   await page.goto("/?q=zirkus");
@@ -103,7 +103,7 @@ test("an empty list fills by itself", async (t) => {
   assert.ok(asked > 1, "the list was asked while it was behind");
 });
 
-test("what happens in one tab is in the other tab of the same person", async (t) => {
+test("action in one tab is shown in another tab of the same user", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Two Tabs", 15);
   const first = await on.person(t, { signedIn: true });

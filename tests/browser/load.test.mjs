@@ -17,7 +17,7 @@ const server = new Server();
 before(() => server.start());
 after(() => server.stop());
 
-test("scrolling stays smooth and memory small under ten thousand tickets and a hundred changes a second", async (t) => {
+test("scrolling is smooth and memory is bounded with 10,000 tickets and 100 changes a second", async (t) => {
   const { arrival, minutes, complaints, changes } = await load(server, 1, { secondsEach: SECONDS });
   t.diagnostic(JSON.stringify({ ...arrival, ...minutes[0] }));
   assert.deepEqual(complaints, []);

@@ -131,7 +131,7 @@ test("ticket is found, bought, listed and changed in a browser without newer fea
   assert.equal(await page.locator(".old-browser").count(), 0);
 });
 
-test("ticket is bought and listed over plain http from another machine, which is no secure context", async (t) => {
+test("ticket is bought and listed over plain http from another machine (an insecure context)", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Plain Http Show", 20);
   const browser = await launch(["--host-resolver-rules=MAP tickets.test 127.0.0.1"]);
@@ -158,7 +158,7 @@ test("ticket is bought and listed over plain http from another machine, which is
   assert.deepEqual(complaints, []);
 });
 
-test("browser that is too old says so, although it cannot run the pages", async (t) => {
+test("browser that is too old shows a message although it cannot run the pages", async (t) => {
   const page = await on.person(t, { expected: [/SyntaxError/, /^thrown: $/] });
   await page.addInitScript(() => delete Object.hasOwn);
   await page.route("**/app.js", (route) =>
@@ -168,7 +168,7 @@ test("browser that is too old says so, although it cannot run the pages", async 
   await says(page.locator(".old-browser"), TOO_OLD, 5_000);
 });
 
-test("browser that is new enough is not called too old", async (t) => {
+test("supported browser shows no message about old browsers", async (t) => {
   const page = await on.person(t);
   await page.goto("/");
   await connected(page);
@@ -187,7 +187,7 @@ const NEWER_SYNTAX = {
   ".css": [/light-dark\(/, /@layer/, /@container/, /^\s+&/m, /@scope/, /oklch\(/],
 };
 
-test("pages are written in the syntax of the oldest supported browsers", async () => {
+test("pages use only the syntax of the oldest supported browsers", async () => {
   const files = (await readdir(WEB, { recursive: true })).filter(
     (name) => !name.startsWith("docs/"),
   );

@@ -8,7 +8,7 @@ const on = stage({});
 const BACK_MS = 20_000;
 const NETWORK = [/net::ERR_|WebSocket connection to/];
 
-test("the server is killed and restarted under an open page: it says so, comes back, and shows what changed", async (t) => {
+test("open page reports a killed server, reconnects after the restart, and shows the changes", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Power Cut", 20);
   const page = await on.person(t, { expected: NETWORK });
@@ -28,7 +28,7 @@ test("the server is killed and restarted under an open page: it says so, comes b
 });
 
 // Until it is ready, a server that starts again answers 503.
-test("an order that is open while the server is away goes on where it was", async (t) => {
+test("open order continues after an outage of the server", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Held Through", 20);
   const page = await on.person(t, { signedIn: true, expected: [...NETWORK, refusal(503)] });
@@ -43,7 +43,7 @@ test("an order that is open while the server is away goes on where it was", asyn
   assert.equal(await page.locator(".attempts li").count(), 1);
 });
 
-test("a connection that went silent is noticed when the tab wakes, and the page catches up", async (t) => {
+test("silent connection is detected when the tab is shown, and the page catches up", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Sleeper", 20);
   const page = await on.person(t, { expected: NETWORK });
@@ -78,7 +78,7 @@ async function openListByLink(page) {
   await page.getByRole("link", { name: "GitTix" }).click();
 }
 
-test("the list cannot be loaded at first: it says so, and loads when asked again", async (t) => {
+test("list that fails to load shows an error and loads after a retry", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Late Load", 20);
   const page = await on.person(t, { expected: NETWORK });
@@ -92,7 +92,7 @@ test("the list cannot be loaded at first: it says so, and loads when asked again
   await says(row(page, "Late Load"), "$20", 5_000);
 });
 
-test("a list that could not be loaded comes by itself with the connection", async (t) => {
+test("list that failed to load is loaded when the connection opens", async (t) => {
   const seller = await on.account("seller");
   await seller.list("Self Load", 20);
   const page = await on.person(t, { expected: NETWORK });
@@ -117,7 +117,7 @@ test("a list that could not be loaded comes by itself with the connection", asyn
   await says(row(page, "Self Load"), "$20", 5_000);
 });
 
-test("what was missed for good is fetched again: rows change where they stand, what is gone says so, what is new is counted", async (t) => {
+test("missed changes are loaded again: rows update in place, removed tickets are marked, new ones are counted", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const [repriced, sold, removed] = [

@@ -22,7 +22,7 @@ async function pay(page, card) {
   await page.getByRole("button", { name: "Pay $20" }).click();
 }
 
-test("a card is accepted, and the ticket is sold for everybody", async (t) => {
+test("accepted card sells the ticket for all users", async (t) => {
   const { page, ticket } = await holding(t, "Paid Show");
   const other = await on.person(t);
   await other.goto(`/tickets/${ticket.id}`);
@@ -33,7 +33,7 @@ test("a card is accepted, and the ticket is sold for everybody", async (t) => {
   await says(other.locator(".status"), "Sold");
 });
 
-test("a card is declined, the choice stays, and another card pays; each step survives a reload and a step back", async (t) => {
+test("declined card stays selected, another card pays, and each step survives a reload and going back", async (t) => {
   const { page, ticket } = await holding(t, "Declined Show", { expected: [refusal(402)] });
   const order = page.url();
   await page.reload();
@@ -57,7 +57,7 @@ test("a card is declined, the choice stays, and another card pays; each step sur
   assert.equal(await page.getByRole("button", { name: /^Pay/ }).isVisible(), false);
 });
 
-test("a bank that asks is answered, also after a reload", async (t) => {
+test("bank confirmation completes the payment before and after a reload", async (t) => {
   const { page } = await holding(t, "Confirmed Show");
   await pay(page, /3184/);
   await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);
@@ -67,7 +67,7 @@ test("a bank that asks is answered, also after a reload", async (t) => {
   await says(page.locator(".outcome"), "It's yours", 5_000);
 });
 
-test("a payment that was asked for twice is taken once", async (t) => {
+test("payment requested twice is charged once", async (t) => {
   const { page } = await holding(t, "Paid Once");
   await page.getByLabel(/4242/).check();
   await page.getByRole("button", { name: "Pay $20" }).dblclick();
@@ -75,7 +75,7 @@ test("a payment that was asked for twice is taken once", async (t) => {
   assert.equal(await page.locator(".attempts li").count(), 1);
 });
 
-test("a cancelled order says so, frees the ticket, and stands in the history", async (t) => {
+test("cancelled order is shown as cancelled, releases the ticket, and is in the list of orders", async (t) => {
   const { page } = await holding(t, "Cancelled Show");
   await page.getByRole("button", { name: "Cancel this order" }).click();
   await page.getByRole("button", { name: "Keep order" }).click();
@@ -91,7 +91,7 @@ test("a cancelled order says so, frees the ticket, and stands in the history", a
   await says(page.locator(".status"), "Available", 5_000);
 });
 
-test("somebody else's order is nobody's business", async (t) => {
+test("order of another user is not shown", async (t) => {
   const { page } = await holding(t, "Private Show");
   const stranger = await on.person(t, { signedIn: true, expected: [refusal(403)] });
   await stranger.goto(new URL(page.url()).pathname);

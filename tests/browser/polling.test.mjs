@@ -28,7 +28,7 @@ async function pageOf(t, account, { hidden = false, expected = [] } = {}) {
   return page;
 }
 
-test("order that is cancelled without a live connection is shown as cancelled", async (t) => {
+test("order cancelled without a live connection is shown as cancelled", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Blocked Cancel", 20);
   const page = await pageOf(t, await on.account("buyer"), { hidden: true });
@@ -42,7 +42,7 @@ test("order that is cancelled without a live connection is shown as cancelled", 
   assert.equal(await page.getByRole("button", { name: "Pay $20" }).isVisible(), false);
 });
 
-test("order that ended elsewhere is shown as it is after its payment is refused", async (t) => {
+test("order that ended elsewhere is updated after its payment is refused", async (t) => {
   const seller = await on.account("seller");
   const buyer = await on.account("buyer");
   const order = await buyer.lock(await seller.list("Blocked Pay", 20));
@@ -55,7 +55,7 @@ test("order that ended elsewhere is shown as it is after its payment is refused"
   assert.equal(await page.getByRole("button", { name: "Pay $20" }).isVisible(), false);
 });
 
-test("declined payment without a live connection says why, and is in the list of payments", async (t) => {
+test("declined payment without a live connection shows the reason and is in the list of payments", async (t) => {
   const seller = await on.account("seller");
   const buyer = await on.account("buyer");
   const order = await buyer.lock(await seller.list("Blocked Decline", 20));
@@ -67,7 +67,7 @@ test("declined payment without a live connection says why, and is in the list of
   await says(page.locator(".attempts"), "insufficient funds");
 });
 
-test("list without a live connection polls, and says so", async (t) => {
+test("list without a live connection polls and shows a message about it", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const [locked, sold, removed] = [
@@ -91,7 +91,7 @@ test("list without a live connection polls, and says so", async (t) => {
   assert.equal(await page.locator(".row").count(), 3);
 });
 
-test("empty list without a live connection fills by itself", async (t) => {
+test("empty list without a live connection shows new tickets without a click", async (t) => {
   const seller = await on.account("seller");
   const page = await on.person(t);
   await block(page);
@@ -101,7 +101,7 @@ test("empty list without a live connection fills by itself", async (t) => {
   await says(row(page, "Vacant Seat"), "Available", POLLED_MS);
 });
 
-test("ticket page without a live connection asks whether its version is the present one", async (t) => {
+test("ticket page without a live connection sends If-None-Match with its version", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Polled Ticket", 20);
   const page = await on.person(t);
@@ -117,7 +117,7 @@ test("ticket page without a live connection asks whether its version is the pres
   await says(page.locator(".price"), "$31", POLLED_MS);
 });
 
-test("order, orders and listings without a live connection show what was done elsewhere", async (t) => {
+test("order, orders and listings without a live connection show changes made elsewhere", async (t) => {
   const seller = await on.account("seller");
   const [first, second] = [
     await seller.list("Elsewhere 1", 20),
@@ -140,7 +140,7 @@ test("order, orders and listings without a live connection show what was done el
   await says(row(page, "Elsewhere 3"), "Available", POLLED_MS);
 });
 
-test("page with nothing live does not say that it refreshes", async (t) => {
+test("page without live content shows no message about refreshing", async (t) => {
   const page = await pageOf(t, await on.account("buyer"));
   await says(page.locator("#connection"), POLLING, POLLED_MS);
   await page.getByRole("link", { name: "Sell Tickets" }).click();
@@ -151,7 +151,7 @@ test("page with nothing live does not say that it refreshes", async (t) => {
   );
 });
 
-test("page whose polls get no answer says that the connection is lost", async (t) => {
+test("page whose polls get no response reports a lost connection", async (t) => {
   const page = await on.person(t, { expected: [/net::ERR_|WebSocket connection to/] });
   await block(page);
   await page.goto("/");

@@ -14,7 +14,7 @@ async function create(page, title, price) {
   await page.getByRole("button", { name: "List ticket" }).click();
 }
 
-test("a ticket is created, and is in the seller's listings and in the list", async (t) => {
+test("created ticket is in the seller's listings and in the list", async (t) => {
   const page = await on.person(t, { signedIn: true });
   await create(page, "Harbour Jazz", "19.99");
   await says(page.locator(".price"), "$19.99", 5_000);
@@ -24,7 +24,7 @@ test("a ticket is created, and is in the seller's listings and in the list", asy
   await says(row(page, "Harbour Jazz"), "$19.99", 5_000);
 });
 
-test("what is refused is marked, what was typed stays, also over a reload", async (t) => {
+test("refused fields are marked, and typed values are kept, also after a reload", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: [refusal(400)] });
   await create(page, "Negative Show", "-5");
   await says(page.locator(".field-error"), "from 0.50 to 999,999.99", 5_000);
@@ -36,7 +36,7 @@ test("what is refused is marked, what was typed stays, also over a reload", asyn
   assert.equal(await page.getByLabel("Price").inputValue(), "-5");
 });
 
-test("a session that ended while somebody typed costs nothing typed", async (t) => {
+test("typed values are kept when the session ends", async (t) => {
   const page = await on.person(t, { expected: [refusal(401)] });
   const email = await signUp(page);
   await page.goto("/tickets/new");
@@ -53,7 +53,7 @@ test("a session that ended while somebody typed costs nothing typed", async (t) 
   assert.equal(await page.getByLabel("Price").inputValue(), "30");
 });
 
-test("a title with markup in it stays text everywhere", async (t) => {
+test("title with markup is shown as text on every page", async (t) => {
   const title = '<img src=x onerror="document.title=1"> & <b>bold</b>';
   const page = await on.person(t, { signedIn: true });
   await create(page, title, "12");
@@ -63,7 +63,7 @@ test("a title with markup in it stays text everywhere", async (t) => {
   assert.equal(await page.locator(".rows img, .rows b").count(), 0);
 });
 
-test("the price is changed while it is free, and the change is refused while a buyer holds the ticket", async (t) => {
+test("price change is accepted for an available ticket and refused for a locked one", async (t) => {
   const page = await on.person(t, { signedIn: true });
   const rival = await on.account("rival");
   await create(page, "Edited Show", "20");
@@ -89,7 +89,7 @@ test("the price is changed while it is free, and the change is refused while a b
   await says(page.locator(".price"), "$99", 5_000);
 });
 
-test("a page that missed the lock is refused by the server, and what was typed is kept", async (t) => {
+test("price change on a page that missed the lock is refused, and the typed value is kept", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const page = await on.person(t, { expected: [refusal(409, 412)] });
@@ -115,7 +115,7 @@ test("a page that missed the lock is refused by the server, and what was typed i
   assert.equal(await page.getByLabel("Price").inputValue(), "80");
 });
 
-test("a ticket is taken off sale after one more question", async (t) => {
+test("ticket is taken off sale after a confirmation", async (t) => {
   const page = await on.person(t, { signedIn: true });
   await create(page, "Withdrawn Show", "20");
   await page.getByRole("button", { name: "Take off sale" }).click();

@@ -6,7 +6,7 @@ import { says, stage, watch } from "./stage/stage.mjs";
 
 const on = stage({});
 
-test("a violation of the policy, an error on the console and an exception are each noticed", async (t) => {
+test("policy violation, console error and exception each fail the stage", async (t) => {
   const page = await on.person(t, {
     expected: [/Content Security Policy|a fault|on purpose|TrustedHTML|Trusted Type/],
   });
@@ -42,7 +42,7 @@ test("a violation of the policy, an error on the console and an exception are ea
   assert.equal(await page.locator("h1 b").count(), 0);
 });
 
-test("a page that is cut off from what is live does not see a lock: so it is the frames that show it", async (t) => {
+test("page without frames does not show a lock (negative control)", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const ticket = await seller.list("Unseen", 20);

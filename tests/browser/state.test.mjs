@@ -77,7 +77,7 @@ function countedLoad() {
   return load;
 }
 
-test("page polls while there is no connection, not while it is live", async (t) => {
+test("page polls without a connection and does not poll with one", async (t) => {
   const advance = fakeTime(t);
   const load = countedLoad();
   await advance(60_000);
@@ -96,7 +96,7 @@ test("page polls while there is no connection, not while it is live", async (t) 
   assert.equal(store.polling, null);
 });
 
-test("page that cannot be seen does not poll, and polls again when it is shown", async (t) => {
+test("hidden page does not poll, and polls again when it is shown", async (t) => {
   const advance = fakeTime(t);
   const load = countedLoad();
   store.setConnection("lost");
@@ -110,7 +110,7 @@ test("page that cannot be seen does not poll, and polls again when it is shown",
   assert.equal(load.mock.callCount(), before + 1);
 });
 
-test("page that was left does not poll", async (t) => {
+test("page does not poll after navigation away from it", async (t) => {
   const advance = fakeTime(t);
   const load = countedLoad();
   store.setConnection("lost");
@@ -122,7 +122,7 @@ test("page that was left does not poll", async (t) => {
   assert.equal(store.polling, null, "no page polls");
 });
 
-test("polls that fail become rarer, and wait as long as the server asks for", async (t) => {
+test("failed polls have growing intervals and respect Retry-After", async (t) => {
   const advance = fakeTime(t);
   let loads = 0;
   const broken = Object.assign(new Error("no answer"), { unsettled: true });
@@ -140,7 +140,7 @@ test("polls that fail become rarer, and wait as long as the server asks for", as
   assert.ok(pollMs(0, null, 0) !== pollMs(0, null, 0.5), "polls of many pages spread out");
 });
 
-test("load that is asked for while one is running begins after it", async () => {
+test("load requested during another load begins after it", async () => {
   const ended = [];
   let end;
   const load = () => new Promise((resolve) => (end = resolve));
@@ -183,7 +183,7 @@ async function longListing(t) {
   return { listing, asked, gone };
 }
 
-test("poll of a long list asks for the first page and the pages in view", async (t) => {
+test("poll of a long list requests the first page and the pages in view", async (t) => {
   const { listing, asked, gone } = await longListing(t);
   await listing.poll(listing.ids.slice(445, 465));
   assert.deepEqual(asked, [
@@ -203,7 +203,7 @@ test("poll of a long list asks for the first page and the pages in view", async 
   assert.ok(asked.length <= 14, `${asked.length} requests`);
 });
 
-test("server is asked which new tickets belong to a search, for many at once", async (t) => {
+test("one request decides for many new tickets whether they match the search", async (t) => {
   const advance = fakeTime(t);
   const matching = ["t5", "t3"].map((id) => ({ ...TICKET, id }));
   const asked = answerWith(t, () => matching);
@@ -226,7 +226,7 @@ test("server is asked which new tickets belong to a search, for many at once", a
   assert.deepEqual(found, ["t5", "t3"]);
 });
 
-test("new ticket that the list does not have yet is found by a second question", async (t) => {
+test("new ticket that the first response lacks is found by a second request", async (t) => {
   const advance = fakeTime(t);
   let listed = [];
   answerWith(t, () => listed);
@@ -246,7 +246,7 @@ test("new ticket that the list does not have yet is found by a second question",
   );
 });
 
-test("questions about new tickets are bounded however many arrive, and none is asked while the page is hidden", async (t) => {
+test("requests about new tickets are bounded for any number of tickets, and a hidden page sends none", async (t) => {
   const advance = fakeTime(t);
   const asked = answerWith(t, () => []);
   const arrivals = new Arrivals(new URLSearchParams("q=rock"), assert.fail, page.signal);
@@ -273,7 +273,7 @@ function newClock() {
   return import(`../../web/core/clock.js?${clocks}`);
 }
 
-test("clock follows the time since the page was loaded, and corrects what a sleep took from it", async (t) => {
+test("clock follows the monotonic time of the page and is corrected after a sleep", async (t) => {
   let runMs = 1_000;
   t.mock.method(performance, "now", () => runMs);
   const { now, observe } = await newClock();
@@ -291,7 +291,7 @@ test("clock follows the time since the page was loaded, and corrects what a slee
   assert.equal(now(), 5_062_300, "what is rough does not replace what is exact");
 });
 
-test("clock does not move when the clock of the device is set", async (t) => {
+test("clock is unchanged when the device's clock is set", async (t) => {
   const { now, observe } = await newClock();
   observe(5_000_000, { isFirst: true });
   const before = now();

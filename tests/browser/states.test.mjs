@@ -53,7 +53,7 @@ async function pay(page, card) {
   await page.getByRole("button", { name: /^Pay/ }).click();
 }
 
-test("axe-core finds nothing on any page whose connection is lost", async (t) => {
+test("axe-core reports no violation on any page with a lost connection", async (t) => {
   const { page, ticket } = await holding(t, "Lost Connection");
   const order = new URL(page.url()).pathname;
   await disconnected(page);
@@ -74,7 +74,7 @@ test("axe-core finds nothing on any page whose connection is lost", async (t) =>
   }
 });
 
-test("axe-core finds nothing on pages that are loading or could not be loaded", async (t) => {
+test("axe-core reports no violation on pages that are loading or failed to load", async (t) => {
   const page = await on.person(t, { size: PHONE, expected: EXPECTED });
   let hold;
   const held = new Promise((release) => {
@@ -98,7 +98,7 @@ test("axe-core finds nothing on pages that are loading or could not be loaded", 
   await check(page, "no such page");
 });
 
-test("axe-core finds nothing on sign-in and sign-up that were refused", async (t) => {
+test("axe-core reports no violation on a refused sign-in and sign-up", async (t) => {
   const other = await on.account("other");
   const page = await on.person(t, { size: PHONE, expected: EXPECTED });
   await page.goto(`/signin?next=${encodeURIComponent("/orders")}`);
@@ -115,7 +115,7 @@ test("axe-core finds nothing on sign-in and sign-up that were refused", async (t
   await check(page, "sign up, email address in use");
 });
 
-test("axe-core finds nothing on a ticket in each of its states", async (t) => {
+test("axe-core reports no violation on a ticket in each of its states", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const ticket = await seller.list("State Concert", 20);
@@ -138,7 +138,7 @@ test("axe-core finds nothing on a ticket in each of its states", async (t) => {
   await check(page, "does not exist");
 });
 
-test("axe-core finds nothing on a list with new and changed tickets", async (t) => {
+test("axe-core reports no violation on a list with new and changed tickets", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const ticket = await seller.list("Changing Row", 20);
@@ -153,7 +153,7 @@ test("axe-core finds nothing on a list with new and changed tickets", async (t) 
   await check(page, "list with news and a sold ticket");
 });
 
-test("axe-core finds nothing on an order that is confirmed, paid, and listed", async (t) => {
+test("axe-core reports no violation on an order that is confirmed, paid and listed", async (t) => {
   const { page } = await holding(t, "Confirmed Show");
   await pay(page, /3184/);
   await page.locator(".confirm").waitFor();
@@ -166,7 +166,7 @@ test("axe-core finds nothing on an order that is confirmed, paid, and listed", a
   await check(page, "orders, only past ones");
 });
 
-test("axe-core finds nothing on an order that is cancelled", async (t) => {
+test("axe-core reports no violation on a cancelled order", async (t) => {
   const { page } = await holding(t, "Cancelled Show");
   await page.getByRole("button", { name: "Cancel this order" }).click();
   await page.getByRole("button", { name: "Cancel order" }).waitFor();
@@ -176,7 +176,7 @@ test("axe-core finds nothing on an order that is cancelled", async (t) => {
   await check(page, "cancelled");
 });
 
-test("axe-core finds nothing on empty pages of a new user, and on an account that changed", async (t) => {
+test("axe-core reports no violation on empty pages of a new user and on a changed account", async (t) => {
   const page = await on.person(t, { size: PHONE, expected: [refusal(403)] });
   await signUp(page);
   for (const path of ["/orders", "/listings"]) {
@@ -198,7 +198,7 @@ test("axe-core finds nothing on empty pages of a new user, and on an account tha
   }
 });
 
-test("axe-core finds nothing on a page after another user signed in", async (t) => {
+test("axe-core reports no violation on a page after another user signed in", async (t) => {
   const page = await on.person(t, { size: PHONE, signedIn: true });
   await page.goto("/account");
   const tab = await page.context().newPage();

@@ -43,7 +43,7 @@ async function payWith(page, method) {
   await page.getByRole("button", { name: "Pay $19.99" }).click();
 }
 
-test("Stripe's element gets the amount in minor units, and its payment method pays", async (t) => {
+test("Stripe's element receives the amount in minor units, and its payment method pays", async (t) => {
   const page = await holding(t, "Stripe Show");
   await payWith(page, { paymentMethod: { id: "pm_card_visa" } });
   await says(page.locator(".outcome"), "It's yours", 5_000);
@@ -55,7 +55,7 @@ test("Stripe's element gets the amount in minor units, and its payment method pa
   ]);
 });
 
-test("what Stripe says of a card is said to the buyer, and another try is open", async (t) => {
+test("Stripe's message about a card is shown, and the buyer can try again", async (t) => {
   const page = await holding(t, "Stripe Refusal");
   await payWith(page, { error: { message: "Your card number is incomplete." } });
   await says(page.locator(".notice-bad"), "Your card number is incomplete.", 5_000);
@@ -63,7 +63,7 @@ test("what Stripe says of a card is said to the buyer, and another try is open",
   await says(page.locator(".outcome"), "It's yours", 5_000);
 });
 
-test("the buyer acts at the bank where it asks, and the payment goes on by itself", async (t) => {
+test("payment continues after the buyer's confirmation at the bank", async (t) => {
   const page = await holding(t, "Stripe Bank");
   await payWith(page, { paymentMethod: { id: "pm_card_authenticationRequired" } });
   await says(page.locator(".outcome"), "It's yours", 5_000);

@@ -64,7 +64,7 @@ async function refusals() {
   return said.flatMap(({ what, advice }) => [what, advice, `${what} ${advice}`]);
 }
 
-test("every text that a user reads is in web/words", async () => {
+test("every text for users is in web/words", async () => {
   const folders = ["core/", "net/", "state/", "parts/", "pay/", "pages/"];
   const modules = ["app.js", ...(await Promise.all(folders.map(modulesOf))).flat()];
   assert.ok(modules.length > 40);
@@ -83,7 +83,7 @@ function isText(literal) {
   return /\b[A-Z][a-z]/.test(text) || /[a-z]{2} [a-z]{2}.*[.,?!…’]$/i.test(text);
 }
 
-test("a text outside web/words is found", () => {
+test("text outside web/words is detected (negative control)", () => {
   const source = `
     // "A comment" is no text
     /* "Nor this one" */
@@ -96,7 +96,7 @@ test("a text outside web/words is found", () => {
   assert.deepEqual(literalsOf(source).filter(isText), ["Sign in", "You paid ", "No price", "Buy"]);
 });
 
-test("no text has a phrase that readers stumble over", async () => {
+test("no text contains a phrase of the forbidden list", async () => {
   const shell = (await readFile(new URL("index.html", WEB), "utf8")).split("\n");
   for (const text of [...TEXTS, ...REFUSALS, ...shell])
     for (const phrase of FORBIDDEN) assert.doesNotMatch(text, phrase);
@@ -122,7 +122,7 @@ test("every sentence of a refusal ends with a full stop", () => {
   for (const text of REFUSALS) assert.match(text, /[.]$/);
 });
 
-test("every screen has a name of its own", () => {
+test("every screen has a unique name", () => {
   const names = Object.values(screens).map((name) => name.toLowerCase());
   assert.equal(new Set(names).size, names.length);
 });

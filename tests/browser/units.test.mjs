@@ -76,14 +76,14 @@ const TICKET = {
   version: 3,
 };
 
-test("a frame that came before its snapshot is not undone by it", () => {
+test("frame that arrives before its snapshot is not overwritten by it", () => {
   const store = new Store();
   store.apply({ type: "TicketUpdated", ticket: { ...TICKET, version: 5, price: 25 } });
   store.putTickets([TICKET]);
   assert.equal(store.ticket("t1").price, 25);
 });
 
-test("a frame that comes twice, or late, changes nothing", () => {
+test("repeated or late frame changes nothing", () => {
   const store = new Store();
   store.putTickets([TICKET]);
   let heard = 0;
@@ -95,7 +95,7 @@ test("a frame that comes twice, or late, changes nothing", () => {
   assert.equal(heard, 1);
 });
 
-test("a ticket taken off sale is not revived by an older snapshot", () => {
+test("older snapshot does not restore a ticket taken off sale", () => {
   const store = new Store();
   store.putTickets([TICKET]);
   store.apply({ type: "TicketDeleted", ticketId: "t1", version: 4 });
@@ -103,7 +103,7 @@ test("a ticket taken off sale is not revived by an older snapshot", () => {
   assert.equal(store.ticket("t1").gone, true);
 });
 
-test("a ticket that a snapshot lacked comes back with one that has it", () => {
+test("ticket missing from one snapshot is restored by a later one", () => {
   const store = new Store();
   store.putTickets([TICKET]);
   store.loseTicket("t1");
@@ -112,14 +112,14 @@ test("a ticket that a snapshot lacked comes back with one that has it", () => {
   assert.equal(store.ticket("t1").gone, undefined);
 });
 
-test("tickets that no page asked for are remembered in bounded number, and not kept", () => {
+test("tickets that no page requested are remembered in bounded number and not stored", () => {
   const store = new Store();
   for (let index = 0; index < 50_000; index += 1)
     store.apply({ type: "TicketUpdated", ticket: { ...TICKET, id: `x${index}` } });
   assert.equal(store.ticket("x49999"), undefined);
 });
 
-test("a listener is gone with its signal", () => {
+test("aborted signal removes its listener", () => {
   const store = new Store();
   const page = new AbortController();
   let heard = 0;
@@ -130,7 +130,7 @@ test("a listener is gone with its signal", () => {
   assert.equal(heard, 1);
 });
 
-test("the client secret of a charge survives the frames, and ends with the charge", () => {
+test("client secret of a charge is kept over frames and removed when the charge ends", () => {
   const store = new Store();
   const charge = {
     id: "c1",
@@ -148,7 +148,7 @@ test("the client secret of a charge survives the frames, and ends with the charg
   assert.equal(store.charges("o1")[0].clientSecret, undefined);
 });
 
-test("what was private is forgotten when somebody else signs in", () => {
+test("private data is removed when another user signs in", () => {
   const store = new Store();
   store.setUser({ id: "u1", email: "a@example.com" });
   store.putOrders([{ id: "o1", userId: "u1", version: 0 }]);
@@ -157,7 +157,7 @@ test("what was private is forgotten when somebody else signs in", () => {
   assert.deepEqual(store.orders(), []);
 });
 
-test("a page without tickets that is not the last one is skipped", async (context) => {
+test("empty page before the last one is skipped", async (context) => {
   const pages = {
     "/api/tickets?q=rare&limit=50": [[], "/p2"],
     "/p2": [[], "/p3"],
@@ -181,14 +181,14 @@ test("a page without tickets that is not the last one is skipped", async (contex
   assert.deepEqual(asked, Object.keys(pages));
 });
 
-test("the back-off grows, is jittered, and has a floor and a ceiling", () => {
+test("back-off grows with jitter between a minimum and a maximum", () => {
   assert.equal(backoffMs(1, 0), 200);
   assert.ok(backoffMs(1, 0.999) <= 600);
   assert.ok(backoffMs(30, 0.999) <= 15_000);
   assert.ok(backoffMs(4, 0.5) > backoffMs(2, 0.5));
 });
 
-test("the next page is read from a Link header", () => {
+test("next page is read from the Link header", () => {
   assert.equal(
     nextPage('</api/tickets?cursor=abc&limit=50>; rel="next"'),
     "/api/tickets?cursor=abc&limit=50",
@@ -200,7 +200,7 @@ test("the next page is read from a Link header", () => {
   assert.equal(nextPage(null), null);
 });
 
-test("times, prices and counts are written as people read them", () => {
+test("times, prices and counts are formatted for readers", () => {
   assert.equal(countdown(65), "1:05");
   assert.equal(countdown(3_600), "1:00:00");
   assert.equal(spoken(61), "1 minute 1 second");
@@ -239,7 +239,7 @@ const CODES = [
   "outcome_unknown",
 ];
 
-test("every refusal has words of its own", () => {
+test("every refusal has its own text", () => {
   const unknown = inWords(new Problem({ code: "never heard of" })).what;
   for (const code of CODES)
     assert.notEqual(inWords(new Problem({ status: 409, code })).what, unknown, code);
@@ -251,7 +251,7 @@ test("digest of a text is its 64-bit FNV-1a hash", () => {
   assert.equal(digest("foobar"), "85944171f73967e8");
 });
 
-test("values of one user are removed when another user signs in, from memory and from storage", () => {
+test("values of a user are removed from memory and storage when another user signs in", () => {
   const storage = new FakeStorage();
   storageOf(() => storage);
   storage.setItem("intent:PUT /api/users/currentuser {password}", "left by an earlier version");
@@ -270,7 +270,7 @@ test("values of one user are removed when another user signs in, from memory and
   );
 });
 
-test("copies of another user that a reload finds are removed", () => {
+test("stored copies of another user are removed at a reload", () => {
   const storage = new FakeStorage();
   storageOf(() => storage);
   storage.setItem("owner", "dan");
@@ -280,7 +280,7 @@ test("copies of another user that a reload finds are removed", () => {
   assert.equal(storage.getItem("draft:new-ticket"), null);
 });
 
-test("copies of the same user are read after a reload", () => {
+test("stored copies of the same user are read after a reload", () => {
   const storage = new FakeStorage();
   storageOf(() => storage);
   storage.setItem("owner", "carol");
@@ -289,7 +289,7 @@ test("copies of the same user are read after a reload", () => {
   assert.equal(kept("draft:new-ticket"), "typed by Carol");
 });
 
-test("session that ends leaves no copy in storage, and its user finds the values again", () => {
+test("end of a session removes the copies from storage and keeps the values for its user", () => {
   const storage = new FakeStorage();
   storageOf(() => storage);
   keepFor("ann");
@@ -313,7 +313,7 @@ test("sign-out removes values from memory and from storage", () => {
   assert.equal(storage.getItem("draft:new-ticket"), null);
 });
 
-test("secret value is never copied to storage", () => {
+test("secret value is not copied to storage", () => {
   const storage = new FakeStorage();
   storageOf(() => storage);
   keepFor("ann");
@@ -357,7 +357,7 @@ for (const [name, get] of Object.entries(BROKEN)) {
   });
 }
 
-test("unsafe request names the user whom the page shows, other requests name none", async (t) => {
+test("unsafe request names the user shown on the page, and a safe request names none", async (t) => {
   const asked = answers(t, [200, {}]);
   pageStore.setUser({ id: "ann", email: "ann@example.com" });
   await request("GET", "/api/orders");
@@ -372,13 +372,13 @@ test("unsafe request names the user whom the page shows, other requests name non
   );
 });
 
-test("request of a page that is signed out names no user", async (t) => {
+test("request of a signed-out page names no user", async (t) => {
   const asked = answers(t, [200, {}]);
   await request("POST", "/api/orders", { body: {} });
   assert.equal(asked[0].headers["GitTix-User"], undefined);
 });
 
-test("retry names the user who started it after another user has signed in", async (t) => {
+test("retry names the original user after another user has signed in", async (t) => {
   const asked = answers(t, [0], [409, { code: "other_user" }]);
   pageStore.setUser({ id: "ann", email: "ann@example.com" });
   const sending = once("POST", "/api/orders", { ticketId: "t1" });
@@ -390,7 +390,7 @@ test("retry names the user who started it after another user has signed in", asy
   );
 });
 
-test("two users who ask for the same thing at once share neither the request nor its key", async (t) => {
+test("identical requests of two users share neither the request nor its key", async (t) => {
   const asked = answers(t, [409, { code: "ticket_locked" }]);
   const ask = (id) => {
     pageStore.setUser({ id, email: `${id}@example.com` });
@@ -406,7 +406,7 @@ test("two users who ask for the same thing at once share neither the request nor
   assert.notEqual(asked[0].headers["Idempotency-Key"], asked[1].headers["Idempotency-Key"]);
 });
 
-test("key that the server knows with another body is replaced once", async (t) => {
+test("key used with another body is replaced once", async (t) => {
   const asked = answers(t, [422, { code: "idempotency_key_reused" }], [201, { id: "o1" }]);
   pageStore.setUser({ id: "ann", email: "ann@example.com" });
   keepFor("ann");
@@ -421,7 +421,7 @@ test("key that the server knows with another body is replaced once", async (t) =
   assert.equal(kept(name), null);
 });
 
-test("key that the server refuses twice is given up", async (t) => {
+test("key refused twice is not replaced again", async (t) => {
   const asked = answers(t, [422, { code: "idempotency_key_reused" }]);
   await assert.rejects(once("POST", "/api/orders", { ticketId: "t1" }), {
     code: "idempotency_key_reused",
@@ -429,7 +429,7 @@ test("key that the server refuses twice is given up", async (t) => {
   assert.equal(asked.length, 2);
 });
 
-test("key outlives a refusal that says nothing of an earlier attempt", async (t) => {
+test("key is kept after a refusal that does not reveal the outcome of an earlier attempt", async (t) => {
   const asked = answers(
     t,
     [401, { code: "not_signed_in" }],
@@ -444,7 +444,7 @@ test("key outlives a refusal that says nothing of an earlier attempt", async (t)
   assert.notEqual(keys[3], keys[2]);
 });
 
-test("orders of another user are not taken over, and are a reason to ask who is signed in", () => {
+test("orders of another user are ignored and trigger a check of the session", () => {
   const store = new Store();
   const foreign = [];
   store.setUser({ id: "ann", email: "ann@example.com" });
@@ -454,7 +454,7 @@ test("orders of another user are not taken over, and are a reason to ask who is 
   assert.deepEqual([store.orders(), store.user.id, foreign], [[], "ann", ["bob", "bob"]]);
 });
 
-test("limit of declined payments is put into words by what the buyer can still do", () => {
+test("text for the limit of declined payments names the buyer's remaining options", () => {
   const problem = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 600 });
   assert.match(paymentLimitInWords(problem, 700).advice, /Try again in 10 minutes/);
   assert.match(paymentLimitInWords(problem, 600).advice, /can no longer be paid/);
@@ -465,7 +465,7 @@ test("limit of declined payments is put into words by what the buyer can still d
   );
 });
 
-test("refused field says why it was refused", () => {
+test("refused field shows the reason", () => {
   const said = (field, message) =>
     inWords(new Problem({ status: 400, code: "validation_failed", errors: [{ field, message }] }))
       .fields[field];

@@ -36,7 +36,7 @@ function notice(page) {
   return page.locator("#session-notice");
 }
 
-test("window that shows Ann buys nothing while Bob is signed in, says so, and then shows Bob", async (t) => {
+test("window of Ann refuses a purchase while Bob is signed in, explains it, and then shows Bob", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Whose Money", 20);
   const { ann, bob, first, signInBob } = await twoWindows(t, {
@@ -68,7 +68,7 @@ test("window that shows Ann buys nothing while Bob is signed in, says so, and th
   assert.equal(await notice(first).textContent(), "", "the notice ends with the page");
 });
 
-test("window that shows Ann's order pays nothing while Bob is signed in, and shows the order no longer", async (t) => {
+test("window with Ann's order refuses a payment while Bob is signed in and hides the order", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Whose Order", 20);
   const { ann, bob, first, signInBob } = await twoWindows(t, {
@@ -86,7 +86,7 @@ test("window that shows Ann's order pays nothing while Bob is signed in, and sho
   assert.deepEqual(await ann.ask("GET", `/api/orders/${order.id}/charges`), []);
 });
 
-test("window that shows Ann does not sign out Bob", async (t) => {
+test("sign-out in a window of Ann does not sign out Bob", async (t) => {
   const { bob, first, second, signInBob } = await twoWindows(t, {
     isolated: true,
     expected: [refusal(409)],
@@ -102,7 +102,7 @@ test("window that shows Ann does not sign out Bob", async (t) => {
   await signedInAs(second, bob);
 });
 
-test("window that shows Ann shows Bob as soon as he signs in in another one, and nothing that Ann typed", async (t) => {
+test("window of Ann shows Bob, and no draft of Ann, after Bob signs in in another window", async (t) => {
   const { ann, bob, first, signInBob } = await twoWindows(t);
   await first.goto("/tickets/new");
   await signedInAs(first, ann);
@@ -119,7 +119,7 @@ test("window that shows Ann shows Bob as soon as he signs in in another one, and
   );
 });
 
-test("window without BroadcastChannel shows Bob when it gets the focus", async (t) => {
+test("window of Ann without BroadcastChannel shows Bob when it gets the focus", async (t) => {
   const { ann, bob, first, signInBob } = await twoWindows(t, { isolated: true });
   await first.goto("/orders");
   await signedInAs(first, ann);
@@ -134,7 +134,7 @@ test("window without BroadcastChannel shows Bob when it gets the focus", async (
   await signedInAs(first, bob);
 });
 
-test("window that missed the renewal of its session returns to its page after the other window has changed the password", async (t) => {
+test("window that missed a session renewal returns to its page after a password change in another window", async (t) => {
   const { ann, first, second } = await twoWindows(t);
   await second.goto("/account");
   await first.goto("/orders");
@@ -158,7 +158,7 @@ test("window that missed the renewal of its session returns to its page after th
   await signedInAs(first, ann);
 });
 
-test("sign-out in one window signs out the other", async (t) => {
+test("sign-out in one window signs out the other window", async (t) => {
   const { ann, first, second } = await twoWindows(t);
   await first.goto("/orders");
   await signedInAs(first, ann);

@@ -39,7 +39,7 @@ function textsOf(page) {
 }
 
 for (const locale of ["de-DE", "ja-JP", "ar-EG", "fa-IR"]) {
-  test(`every sentence is in one language for a reader in ${locale}`, async (t) => {
+  test(`no sentence mixes languages for a reader in ${locale}`, async (t) => {
     const seller = await on.account("seller");
     const ticket = await seller.list(`Language ${locale}`, 1234.5);
     const past = await seller.list(`Language past ${locale}`, 20);
@@ -96,7 +96,7 @@ for (const [locale, typed, shown] of [
   });
 }
 
-test("price with two meanings is not sent, and the message names both in the reader's way", async (t) => {
+test("price with two meanings is not sent, and the message shows both in the reader's format", async (t) => {
   const page = await on.person(t, { signedIn: true, locale: "de-DE" });
   let sent = 0;
   page.on("request", (request) => {
@@ -122,7 +122,7 @@ test("price with two meanings is not sent, and the message names both in the rea
   await says(page.locator(".price"), "$1,234", 5_000);
 });
 
-test("price in the editor is written as its reader writes numbers, and saved unchanged", async (t) => {
+test("price in the editor has the reader's number format and is saved unchanged", async (t) => {
   const page = await on.person(t, { signedIn: true, locale: "de-DE" });
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Reedited Show");
@@ -136,7 +136,7 @@ test("price in the editor is written as its reader writes numbers, and saved unc
   assert.equal(await page.locator(".price").textContent(), "$1,234.50");
 });
 
-test("title is counted as the server counts", async () => {
+test("title length in the page equals the server's count", async () => {
   const seller = await on.account("seller");
   const status = async (title) => {
     const answer = await seller
@@ -157,7 +157,7 @@ test("title is counted as the server counts", async () => {
   }
 });
 
-test("pasted title is never cut, and what is left or too much is shown and spoken", async (t) => {
+test("pasted title is not truncated, and the remaining or excess characters are shown and announced", async (t) => {
   const page = await on.person(t, { signedIn: true, expected: [refusal(400)] });
   await page.goto("/tickets/new");
   const title = page.getByLabel("Title");
@@ -185,7 +185,7 @@ test("pasted title is never cut, and what is left or too much is shown and spoke
   assert.equal(await page.locator("h1").textContent(), emoji);
 });
 
-test("lock that has ended but is not released yet is called ended, on the list and on the ticket", async (t) => {
+test("lock past its deadline is shown as ended on the list and on the ticket before its release", async (t) => {
   const seller = await on.account("seller");
   const rival = await on.account("rival");
   const ticket = await seller.list("Ended Lock", 20);
@@ -209,7 +209,7 @@ test("lock that has ended but is not released yet is called ended, on the list a
   assert.doesNotMatch(await page.locator(".buy").textContent(), /is paying/);
 });
 
-test("order whose time to pay has ended says so, on its page and in the list", async (t) => {
+test("order past its payment deadline is shown as ended on its page and in the list", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Ended Order", 20);
   const page = await on.person(t, { signedIn: true });
@@ -229,7 +229,7 @@ test("order whose time to pay has ended says so, on its page and in the list", a
   await says(row(page, "Ended Order"), "Time to pay has ended", 5_000);
 });
 
-test("title in a script from right to left is laid out so, and its language is left open", async (t) => {
+test("right-to-left title has the right direction and no declared language", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("حفلة موسيقية 2026", 20);
   const page = await on.person(t, { signedIn: true });
@@ -248,7 +248,7 @@ test("title in a script from right to left is laid out so, and its language is l
   assert.equal(await page.evaluate(() => getComputedStyle(document.body).direction), "ltr");
 });
 
-test("order of a past year shows the year", async (t) => {
+test("date of an order of a past year includes the year", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Last Year", 20);
   const page = await on.person(t, { signedIn: true });
@@ -263,7 +263,7 @@ test("order of a past year shows the year", async (t) => {
   await says(row(page, "Last Year"), "Feb 3, 2020", 5_000);
 });
 
-test("button that shows the password hides it again, and says so", async (t) => {
+test("button that shows the password hides it again and updates its label", async (t) => {
   const page = await on.person(t);
   await page.goto("/signin");
   const input = page.getByLabel("Password", { exact: true });
@@ -276,7 +276,7 @@ test("button that shows the password hides it again, and says so", async (t) => 
   await page.getByRole("button", { name: "Show password" }).waitFor();
 });
 
-test("Escape closes a question, does nothing, and returns the focus", async (t) => {
+test("Escape closes a question without the action and returns the focus", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Escaped", 20);
   const page = await on.person(t, { signedIn: true });
@@ -307,7 +307,7 @@ test("Escape closes a question, does nothing, and returns the focus", async (t) 
   assert.deepEqual(changes, []);
 });
 
-test("header leads to the account, and marks the section of every page", async (t) => {
+test("header links to the account and marks the section of every page", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Marked", 20);
   for (const size of [PHONE, SMALLEST]) {
@@ -341,7 +341,7 @@ test("header leads to the account, and marks the section of every page", async (
   }
 });
 
-test("sold ticket shows its seller no form", async (t) => {
+test("page of a sold ticket has no form for its seller", async (t) => {
   const rival = await on.account("rival");
   const page = await on.person(t, { signedIn: true });
   await page.goto("/tickets/new");
@@ -358,7 +358,7 @@ test("sold ticket shows its seller no form", async (t) => {
   assert.equal(await page.locator(".editor button:visible").count(), 0);
 });
 
-test("page says that the ticket is not reserved while the server does not answer, and orders once it does", async (t) => {
+test("page without a response to Buy says that the ticket is not reserved, and creates one order when the server responds", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Slow Server", 20);
   const page = await on.person(t, { signedIn: true, expected: [/net::ERR_/] });
