@@ -1,4 +1,4 @@
-// Where it all begins: who is signed in, the live connection, and the page that the address names.
+// The entry point: determines the signed-in user, opens the live connection, and shows the page of the address.
 
 import { shellElement } from "./core/dom.js";
 import { Router } from "./core/router.js";
@@ -21,7 +21,7 @@ import { live } from "./state/live.js";
 import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./state/session.js";
 import { store } from "./state/store.js";
 
-/** The server has the same table (`PAGES` in src/http/pages/mod.rs), and a test compares them. The first match counts. */
+/** Addresses and their pages; the first match is used. A test compares them with `PAGES` in src/http/pages/mod.rs. */
 /** @type {Array<[string, any]>} */
 const ROUTES = [
   ["/", forSale],
@@ -45,9 +45,9 @@ const router = new Router({
   onFilled: () => setApp("shown"),
 });
 let started = false; // whether the first page was shown
-let unanswered = false; // whether a question who is signed in got no answer
+let unanswered = false; // whether a request for the signed-in user got no response
 
-/** Where somebody is sent who has no business on a page; null where they may be. */
+/** Returns the address to show in place of a page that the user may not see, or null. */
 function admit(page) {
   if (page.needsUser && store.user === null) {
     return `/signin?next=${encodeURIComponent(location.pathname + location.search)}`;
@@ -62,7 +62,7 @@ function onShown() {
   endSessionNotice();
 }
 
-/** How far the page has come: what the server has rendered says that something is missing until it is `shown`. */
+/** Sets the state of the script. Until it is `shown`, a style sheet may show that the page is incomplete (styles/served.css). */
 function setApp(state) {
   document.documentElement.dataset.app = state;
 }
@@ -87,19 +87,19 @@ function begin() {
   const known = refreshUser();
   live.start();
   const { needsUser, forSignedOut } = router.pageHere();
-  // A list need not wait for who is looking at it.
+  // A public page does not wait for the signed-in user.
   if (!needsUser && !forSignedOut) start();
   learnUser(known);
 }
 
-/** Shows the first page, which may have waited until it was known who is signed in. */
+/** Shows the first page, at most once. Private pages and the sign-in pages wait until the user is known. */
 function start() {
   if (started) return;
   started = true;
   router.start();
 }
 
-/** Waits until it is known who is signed in, and asks again while there is no answer. A page that waits for it says so. */
+/** Requests the signed-in user until a response arrives. A page that waits for it shows the error. */
 async function learnUser(known) {
   for (let failures = 0; store.user === undefined; failures += 1) {
     try {
@@ -123,26 +123,26 @@ function userChanged(user) {
   else start();
 }
 
-/** A page that was built for another user is built again; a user who was sent to the sign-in form returns to their page. */
+/** Rebuilds a page that was built for another user. Leads a user who had to sign in again back to the page. */
 function sessionChanged(how) {
   live.reconnect();
   if (how === "replaced" || (how === "returned" && router.pageHere().forSignedOut)) router.again();
   if (how === "replaced" && store.user) sayWhoIsSignedIn(store.user, { nothingDone: false });
 }
 
-/** The server refused a request because this page showed another user. Nothing is retried: the person decides again. */
+/** Handles a refusal because this page showed another user. Retries nothing: the user decides again. */
 async function otherUserRefused() {
   try {
     await refreshUser();
   } catch {
-    return; // the refusal is shown where the request was made
+    return; // the caller of the refused request shows the refusal
   }
   if (store.user) sayWhoIsSignedIn(store.user, { nothingDone: true });
 }
 
 /**
- * The back button may show the document as it was when it was left, and another user may have signed in since. It stays hidden
- * until that is known. Without an answer it is loaded again.
+ * Hides a page that the back button restores until the signed-in user is known, because another user may have signed in
+ * meanwhile. Loads the document again if no response arrives.
  */
 function hideWhileAway() {
   addEventListener("pagehide", () => {
@@ -159,7 +159,7 @@ function hideWhileAway() {
   });
 }
 
-/** The session ended under an open page: what is private to somebody is shown no longer. */
+/** Leaves a private page when the session ends. */
 function leavePrivatePage(user) {
   if (user === null && router.pageHere().needsUser) router.again();
 }

@@ -1,10 +1,10 @@
-// What must run although the page's modules may not: they may be missing, or too new for an old browser. A classic script in
-// ECMAScript 2015.
+// Code that runs even if the modules of the pages do not: they may be missing, or too new for an old browser. This is a classic
+// script in ECMAScript 2015.
 //
-// Without this script, the style sheet shows the line "This page could not be loaded completely" after some seconds
+// If this script does not run, the style sheet shows the line "This page could not be loaded completely" after some seconds
 // (styles/served.css).
 {
-  /** Every browser has `Object.hasOwn` from the oldest version on that web/README.md names. */
+  /** `Object.hasOwn` exists in every browser from the oldest version on that web/README.md names. */
   const isTooOld = typeof Object.hasOwn !== "function";
   const root = document.documentElement;
 
@@ -20,10 +20,10 @@
     document.body.insertBefore(line, document.getElementById("main"));
   }
 
-  // Shows the line as soon as it is known that the page's script will not run: it could not be loaded, or it failed as it began.
+  // Shows the line when the script of the page could not be loaded or failed at its start.
   const fail = () => {
     if (!root.dataset.app) root.dataset.app = "failed";
   };
   addEventListener("error", ({ target }) => target instanceof HTMLScriptElement && fail(), true);
-  addEventListener("load", fail); // the scripts have run by then, or never will
+  addEventListener("load", fail); // all scripts have run by then, or failed
 }

@@ -1,26 +1,28 @@
-// The server's clock, as far as this page can know it. Every countdown runs by it: a phone's own clock may be minutes off, and
-// may be set while the page is open. Time is measured by `performance.now()`, which no setting of the clock moves. On some
-// systems it stops while the device sleeps, and is behind then: the next time that the server says corrects it.
+// An estimate of the server's clock. Countdowns use it because the clock of a device may be wrong by minutes and may be set
+// while the page is open. The time base is `performance.now()`, which does not change when the clock is set. On some systems
+// it stops while the device sleeps; the next server time that arrives corrects the estimate.
 
-/** So much later than it was sent may a frame arrive without a countdown beginning a second too high. */
+/** Tolerated network delay of a frame. With a shorter delay, a countdown does not start one second too high. */
 const DELAY_MS = 250;
-/** What a Date header lacks on average. */
+/** Average amount that a Date header rounds off. */
 const ROUNDED_OFF_MS = 500;
 
-/** The server's time minus `performance.now()`; by the device's own clock until the server has said a time. */
+/** Server time minus `performance.now()`. Based on the device's clock until the first server time arrives. */
 let offsetMs = Date.now() - performance.now();
-let known = false; // whether the server has said a time
-let measured = false; // whether it was one with milliseconds
+let known = false; // whether a server time has arrived
+let measured = false; // whether a server time with milliseconds has arrived
 const listeners = new Set();
 /** @type {number | undefined} */
 let timer;
 
 /**
- * Takes over a time that the server said just now (milliseconds since 1970). It is never later than the server's clock is when
- * it arrives, so of several the one that puts that clock furthest ahead is the nearest to the truth.
+ * Records a server time that arrived now, in milliseconds since 1970.
+ *
+ * Because of the network delay, the time is never later than the server's clock at its arrival. Of several times, the one with
+ * the largest offset is therefore the most accurate.
  * @param {object} [how]
- * @param {boolean} [how.rough] a Date header: whole seconds, rounded down
- * @param {boolean} [how.isFirst] the first frame of a new connection: replaces what was measured before
+ * @param {boolean} [how.rough] true for a Date header, which has whole seconds, rounded down
+ * @param {boolean} [how.isFirst] true for the first frame of a new connection, which replaces earlier measurements
  */
 export function observe(serverMs, { rough = false, isFirst = false } = {}) {
   if (!Number.isFinite(serverMs)) return;
@@ -31,19 +33,19 @@ export function observe(serverMs, { rough = false, isFirst = false } = {}) {
   measured ||= !rough;
 }
 
-/** What time it is on the server, in milliseconds since 1970. */
+/** Returns the estimated server time, in milliseconds since 1970. */
 export function now() {
   return performance.now() + offsetMs;
 }
 
-/** Whole seconds until a server time, rounded up but for what a network's delay adds, never below 0. */
+/** Returns the whole seconds until a server time: less the tolerated network delay, rounded up, at least 0. */
 export function secondsUntil(serverMs) {
   return Math.max(0, Math.ceil((serverMs - now() - DELAY_MS) / 1000));
 }
 
 /**
- * Calls back once per second of the server's clock until the signal aborts. One timer serves all that is counting, and
- * there is none while nothing counts.
+ * Calls `listener` once per second of the server's clock until the signal aborts. All listeners share one timer, which runs
+ * only while there are listeners.
  */
 export function onSecond(listener, signal) {
   listeners.add(listener);

@@ -1,13 +1,14 @@
-// Building elements. Text only ever becomes text nodes and attribute values: nothing in these pages parses markup, so a
-// ticket's title that looks like markup stays what its seller typed.
+// Functions that build elements. Texts become text nodes and attribute values only. The pages never parse markup, so a ticket
+// title that contains markup is shown as its seller typed it.
 
-/** Attributes of an element whose text a user typed: it may be in any language and direction. */
+/** Attributes for an element with text that a user typed. The text may be in any language and direction. */
 export const USER_TEXT = { dir: "auto", lang: "" };
 
 /**
- * An element with attributes and children.
- * `class` and plain attributes are set as they are; `true` sets an empty attribute, `false`, `null` and `undefined` none;
- * `on` maps event names to listeners. Children may be nodes, strings, nested arrays, or nothing.
+ * Returns an element with attributes and children.
+ *
+ * Attributes are set as they are: `true` sets an empty attribute; `false`, `null` and `undefined` set none. The attribute `on`
+ * maps event names to listeners. A child is a node, a string, a nested array, or an absent value.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, any>} [attributes]
@@ -24,7 +25,7 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Sets, or with `false`, `null` or `undefined` removes, one attribute; leaves the page alone when nothing changes. */
+/** Sets one attribute, or removes it for `false`, `null` and `undefined`. Writes nothing if the value is unchanged. */
 export function setAttribute(element, name, value) {
   if (value === false || value === null || value === undefined) {
     element.removeAttribute(name);
@@ -34,13 +35,13 @@ export function setAttribute(element, name, value) {
   if (element.getAttribute(name) !== text) element.setAttribute(name, text);
 }
 
-/** Writes text only when it differs: a write of the same text would still wake a screen reader. */
+/** Sets the text of an element if it differs. A write of the same text would make screen readers announce it again. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 /**
- * Replaces what is inside an element.
+ * Replaces the children of an element.
  * @template {Element} E
  * @param {E} element
  * @param {...any} children
@@ -51,7 +52,7 @@ export function fill(element, ...children) {
 }
 
 /**
- * An element of the shell (index.html) by its id.
+ * Returns an element of the shell (index.html) by its id.
  * @param {string} id
  */
 export function shellElement(id) {
@@ -60,13 +61,13 @@ export function shellElement(id) {
   return element;
 }
 
-/** The id of the list row that has the focus, as its attribute `data-id` says. */
+/** Returns the id of the list row that has the focus, from its attribute `data-id`. */
 export function focusedRowId() {
   return document.activeElement?.closest("[data-id]")?.getAttribute("data-id") ?? undefined;
 }
 
 /**
- * The link of the list row with an id.
+ * Returns the link of the list row with this id.
  * @param {Element} within
  * @param {string} id
  * @returns {HTMLElement | null}

@@ -1,5 +1,5 @@
-// What was typed and is not sent yet: a reload, an error or a detour over the sign-in page loses nothing. Drafts belong to
-// the user who typed them (core/kept.js). Passwords are never kept.
+// Drafts: form values that were typed and not sent yet. They survive a reload, an error and a visit of the sign-in page, and
+// belong to the user who typed them (core/kept.js). Passwords are never kept.
 
 import { forget, keep, keepsAny, kept } from "./kept.js";
 
@@ -21,7 +21,7 @@ export function dropDraft(name) {
   forget(PREFIX + name);
 }
 
-/** Whether there is a draft of any form. */
+/** Returns whether any form has a draft. */
 export function hasDrafts() {
   return keepsAny(PREFIX);
 }

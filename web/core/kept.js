@@ -1,21 +1,21 @@
-// What this tab keeps for the user who is signed in: drafts, and the keys of requests whose outcome is unknown.
+// Values that this tab keeps for the signed-in user: drafts, and the keys of requests whose outcome is unknown.
 //
-// Values are held in memory. While the session lasts they are also copied to sessionStorage, so that they survive a reload.
-// The copies are removed when the session ends. The values in memory remain until the user signs out or another user signs
-// in: a user whose session expired signs in again and finds what they typed. Secrets are never copied.
+// The values are in memory. During the session they are also copied to sessionStorage, so that they survive a reload. The end
+// of the session removes the copies. The values in memory remain until the user signs out or another user signs in, so that a
+// user with an expired session finds them after signing in again. Secrets are never copied.
 //
-// sessionStorage may be missing, forbidden or full. Nothing fails then; only a reload loses the values.
+// sessionStorage may be missing, forbidden or full. Then nothing fails, but a reload loses the values.
 
-/** Names the user in sessionStorage to whom the copies belong. */
+/** Name in sessionStorage of the id of the user who owns the copies. */
 const OWNER = "owner";
-/** Beginnings of the names of all copies. */
+/** Prefixes of the names of all copies. */
 const PREFIXES = ["draft:", "intent:"];
 
 const values = new Map(); // name -> { value, secret }
-let owner = null; // id of the user to whom the values belong
+let owner = null; // id of the user who owns the values
 let copying = false; // whether that user is signed in
 
-/** Follows who is signed in: a user id, or null. Values and copies of another user are removed. */
+/** Sets the signed-in user (a user id, or null). Removes values and copies of any other user. */
 export function keepFor(userId) {
   if (userId !== null && userId !== owner) {
     values.clear();
@@ -30,21 +30,21 @@ export function keepFor(userId) {
   for (const [name, { value, secret }] of values) if (!secret) write(name, value);
 }
 
-/** Removes all values and copies: the user signed out. */
+/** Removes all values and copies, at sign-out. */
 export function forgetAll() {
   values.clear();
   removeCopies();
 }
 
-/** The value of a name, or null. */
+/** Returns the value with this name, or null. */
 export function kept(name) {
   return values.get(name)?.value ?? null;
 }
 
 /**
- * Keeps a string under a name that begins with one of the prefixes above.
+ * Keeps a string under a name that begins with one of `PREFIXES`.
  * @param {object} [how]
- * @param {boolean} [how.secret] the value, or what its name was made of, must not be in sessionStorage
+ * @param {boolean} [how.secret] true if the value, or the source of its name, must not be in sessionStorage
  */
 export function keep(name, value, { secret = false } = {}) {
   values.set(name, { value, secret });
@@ -56,7 +56,7 @@ export function forget(name) {
   remove(name);
 }
 
-/** Whether a value is kept whose name begins so. */
+/** Returns whether a value with a name of this prefix is kept. */
 export function keepsAny(prefix) {
   return [...values.keys()].some((name) => name.startsWith(prefix));
 }
@@ -69,7 +69,7 @@ function removeCopies() {
   for (const name of [...copies(), OWNER]) remove(name);
 }
 
-// Reading `sessionStorage` itself throws where it is forbidden.
+// The property `sessionStorage` itself throws where web storage is forbidden.
 
 function names() {
   try {
@@ -91,7 +91,7 @@ function write(name, value) {
   try {
     sessionStorage.setItem(name, value);
   } catch {
-    // The value in memory is what counts.
+    // The value is in memory.
   }
 }
 
@@ -99,6 +99,6 @@ function remove(name) {
   try {
     sessionStorage.removeItem(name);
   } catch {
-    // There is no copy.
+    // No copy exists.
   }
 }

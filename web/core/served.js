@@ -1,11 +1,12 @@
-// The answer that the server has put into the document, so that the page need not ask for what it shows first.
+// The API response that the server embedded in the document, so that the page needs no request for its first content.
 
-/** The paths of which one may be answered. */
+/** Prefix of the paths that the server can embed. */
 const PREFIX = "/api/tickets";
 
 /**
- * The answer to a request for `path`, as `request` in net/api.js answers, or null. It is given once, and to the first such
- * request only: what a later one wants to know may have changed.
+ * Returns the embedded response for `path` in the form of `request` (net/api.js), or null.
+ *
+ * Only the first request below `PREFIX` can get the response: for a later request it may be outdated.
  */
 export function takeServed(path) {
   if (!path.startsWith(PREFIX)) return null;

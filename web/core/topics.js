@@ -1,4 +1,4 @@
-// Who wants to know when what changes. Listeners are bound to a signal, so that a page that is left takes them all with it.
+// Listeners by topic. Each listener is bound to an AbortSignal, so that leaving a page removes all its listeners.
 
 export class Topics {
   #listeners = new Map();

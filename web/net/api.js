@@ -1,21 +1,21 @@
-// Requests to the REST interface, and its refusals as one kind of error. No page calls `fetch` itself.
+// Requests to the REST API. Every refusal is a `Problem`. Pages never call `fetch` themselves.
 
 import { observe } from "../core/clock.js";
 import { takeServed } from "../core/served.js";
 import { store } from "../state/store.js";
 
-/** How long an answer may take; on a bad network a request that hangs is worse than one that failed. */
+/** Maximum time until a response. On a bad network, a request that hangs is worse than one that fails. */
 const TIMEOUT_MS = 15_000;
-/** Requests that sign in a user in place of the present one. */
+/** Paths of requests that sign in another user. */
 const SIGN_IN_PATHS = ["/api/users/signin", "/api/users/signup"];
 
-/** A refusal, in the terms of the interface; `code` is `network` when no answer came at all. */
+/** A refusal by the server, or a request without a response (`code` is `network`). */
 export class Problem extends Error {
   /**
    * @param {object} problem
-   * @param {number} [problem.status] 0 without an answer
+   * @param {number} [problem.status] 0 without a response
    * @param {string} [problem.code]
-   * `forUsers` marks a message of these pages, which is shown as it is.
+   * `forUsers` marks a message of these pages, which is shown unchanged.
    * @param {Array<{ message: string, field?: string, forUsers?: boolean }>} [problem.errors]
    * @param {number | null} [problem.retryAfterSeconds]
    */
@@ -28,7 +28,7 @@ export class Problem extends Error {
     this.retryAfterSeconds = retryAfterSeconds;
   }
 
-  /** Whether what was asked for may have happened all the same: then only the same Idempotency-Key may ask again. */
+  /** Whether the server may have executed the request. Only the same Idempotency-Key makes a retry safe then. */
   get unsettled() {
     return this.status === 0 || this.status >= 500 || this.code === "idempotency_in_flight";
   }
@@ -36,7 +36,7 @@ export class Problem extends Error {
 
 const refused = new EventTarget();
 
-/** Calls back with every refusal, wherever it is handled. */
+/** Calls `listener` with every refusal, in addition to the code that handles it. */
 export function onRefusal(listener) {
   refused.addEventListener("refusal", (event) =>
     listener(/** @type {CustomEvent} */ (event).detail),
@@ -44,22 +44,22 @@ export function onRefusal(listener) {
 }
 
 /**
- * One request. Answers `{ status, data, next }`: the body, and the path of the next page where the answer names one.
+ * Sends one request. Resolves to the status, the parsed body (`data`), and the path of the next page (`next`), if any.
  *
- * An unsafe request names the user for whom it is meant (`GitTix-User`), by default the one whom this page shows as signed in. The
- * server refuses it with `other_user` if another window of this browser has signed in another user.
+ * An unsafe request names the user for whom it is meant (`GitTix-User`), by default the signed-in user of this page. The server
+ * refuses it with `other_user` if another window of this browser has signed in another user.
  * @param {string} method
  * @param {string} path
  * @param {object} [options]
  * @param {unknown} [options.body] sent as JSON
  * @param {string} [options.key] the Idempotency-Key
  * @param {number} [options.ifMatch] the version that must be the current one
- * @param {number} [options.ifNoneMatch] the version that is known: while it is the current one, `data` is null and `status` 304
+  * @param {number} [options.ifNoneMatch] a known version; if it is current, `data` is null and `status` is 304
  * @param {AbortSignal} [options.signal]
  * @param {string} [options.user] id of the user for whom an unsafe request is meant
  * @returns {Promise<{ status: number, data: any, next: string | null }>}
- * @throws {Problem} for every refusal, and when no answer came
- * @throws {DOMException} AbortError when the caller's own signal aborted
+  * @throws {Problem} for every refusal, and for a missing response
+  * @throws {DOMException} AbortError when the caller's signal aborted
  */
 export async function request(
   method,
@@ -103,7 +103,7 @@ export async function request(
   return { status: response.status, data, next: nextPage(response.headers.get("Link")) };
 }
 
-/** A signal that aborts with the caller's own one, or after the time that an answer may take. */
+/** Returns a signal that aborts with the caller's signal or after `TIMEOUT_MS`. */
 function timeLimit(signal) {
   const controller = new AbortController();
   const abort = () => controller.abort();
@@ -119,7 +119,7 @@ function timeLimit(signal) {
   };
 }
 
-/** Whether an error only says that the page which asked was left. */
+/** Returns whether an error only means that the requesting page was left. */
 export function isAborted(error) {
   return error?.name === "AbortError";
 }
@@ -142,7 +142,7 @@ function parsed(text) {
   }
 }
 
-/** The path of `rel="next"` in a Link header (RFC 8288), or null. */
+/** Returns the path of `rel="next"` in a Link header (RFC 8288), or null. */
 export function nextPage(link) {
   const match = /<([^>]+)>\s*;[^,]*rel="?next"?/.exec(link ?? "");
   if (!match) return null;

@@ -1,21 +1,21 @@
-// The one WebSocket: it connects, resumes by cursor, notices silence, and says when what the page holds may be stale. What
-// the frames mean is the store's business.
+// The WebSocket of the page. It connects, resumes by cursor, detects silence, and reports when snapshots of the page may be
+// outdated. The store processes the frames.
 //
-// `epoch` counts the moments after which something may have been missed: the first Hello, a resume that failed, a Reset, a
-// watch that became wider. A snapshot that was asked for in an earlier epoch has to be fetched again.
+// `epoch` counts the moments after which changes may have been missed: the first Hello, a failed resume, a Reset, and a watch
+// that became wider. A snapshot that was requested in an earlier epoch must be loaded again.
 
 import { backoffMs } from "./backoff.js";
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Without a frame for this long the socket is asked for a sign of life; the server's own pings are invisible to scripts. */
+/** Time without a frame after which the socket is probed. Scripts do not see the server's pings. */
 const SILENCE_MS = 25_000;
 const PROBE_TIMEOUT_MS = 4_000;
 const HEALTH_CHECK_MS = 5_000;
-/** A connection that lived this long was a good one: the back-off starts anew. */
+/** Duration of a connection that resets the back-off. */
 const STABLE_MS = 8_000;
-/** The server allows 20 frames in 10 s. */
+/** Minimum time between two sent frames. The server allows 20 frames in 10 s. */
 const SEND_SPACING_MS = 600;
-/** The device's clock has moved by so much against the time that the page has run: it slept, or the clock was set. */
+/** Change of the device's clock against `performance.now()` that means that the device slept or its clock was set. */
 const CLOCK_JUMP_MS = 2_000;
 const POLICY_VIOLATION = 1008;
 
@@ -39,18 +39,18 @@ export class Live {
   #openedAt = 0;
   #clockOffset = clockOffset();
   /** @type {string[] | null} */
-  #wanted = null; // ticket ids to watch, or null for all
+  #wanted = null; // ids of the tickets to watch, or null for all
   /** @type {Set<string> | null} */
-  #covered = null; // what the server confirmed: a Set, or null for all
+  #covered = null; // ids that the server confirmed, or null for all
 
   /**
    * @param {object} hooks
-   * @param {(frame: object) => void} hooks.onFrame every frame but Hello, Watching, Reset and Error
+    * @param {(frame: object) => void} hooks.onFrame called with every frame except Hello, Watching, Reset and Error
    * @param {(serverMs: number, how: { isFirst: boolean }) => void} hooks.onServerTime
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
-   * @param {() => void} hooks.onRevoked the server ended the socket because the session ended
-   * @param {() => void} hooks.onWake the device may have slept
+    * @param {() => void} hooks.onRevoked called when the server closed the socket because the session ended
+    * @param {() => void} hooks.onWake called when the device may have slept
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -69,13 +69,13 @@ export class Live {
     addEventListener("pageshow", (event) => event.persisted && this.#wake());
   }
 
-  /** Connects anew, resuming where it was: the session is read when a socket opens. */
+  /** Opens a new connection and resumes at the cursor. The server reads the session when a socket opens. */
   reconnect() {
     this.#drop();
     this.#connect();
   }
 
-  /** Narrows what is told about to some tickets, or with `null` widens it to all. */
+  /** Limits the frames about tickets to these tickets, or with `null` requests them for all tickets. */
   watch(ids) {
     this.#wanted = ids === null ? null : [...new Set(ids)].sort();
     this.#sendWanted();
@@ -182,7 +182,7 @@ export class Live {
     );
   }
 
-  /** Asks for a sign of life: what is watched already is asked for again, and any frame in time will do. */
+  /** Checks the connection: sends the current watch again, and expects any frame within `PROBE_TIMEOUT_MS`. */
   #probe() {
     if (
       this.#socket?.readyState !== WebSocket.OPEN ||
@@ -195,7 +195,7 @@ export class Live {
     this.#probeTimer = setTimeout(() => socket === this.#socket && this.#fail(), PROBE_TIMEOUT_MS);
   }
 
-  /** The tab is back, or the network: no reason to wait any longer. */
+  /** Reconnects or probes at once, because the tab is visible again or the network is back. */
   #wake() {
     if (
       this.#retryTimer !== null ||
@@ -240,12 +240,12 @@ export class Live {
   }
 }
 
-/** How far the device's clock is ahead of the time that the page has run, in milliseconds. */
+/** Returns how far the device's clock is ahead of `performance.now()`, in milliseconds. */
 function clockOffset() {
   return Date.now() - performance.now();
 }
 
-/** Closes a socket; one that is still opening once it is open, since browsers take the other for a fault and log it. */
+/** Closes a socket. A connecting socket is closed after it opens, because browsers log an earlier close as an error. */
 function close(socket) {
   if (socket?.readyState === WebSocket.CONNECTING)
     socket.addEventListener("open", () => socket.close(), { once: true });

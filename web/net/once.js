@@ -1,5 +1,5 @@
-// Doing a thing once, however often it is asked for: a double click, a retry after a lost answer, a reload half-way. The
-// Idempotency-Key of an intention is kept until the server's answer settles it, and two calls at once share one request.
+// Requests that take effect once, after a double click, a retry after a lost response, or a reload. The Idempotency-Key of an
+// operation is kept until the outcome is known. Identical calls at the same time share one request.
 
 import { digest } from "../core/digest.js";
 import { forget, keep, kept } from "../core/kept.js";
@@ -10,23 +10,23 @@ const ATTEMPTS_MAX = 4;
 const PAUSE_FIRST_MS = 600;
 const PAUSE_MAX_MS = 4_000;
 const PREFIX = "intent:";
-/** The server sends these before it looks for an outcome of the key: an earlier attempt may have succeeded all the same. */
+/** Codes that the server sends before it looks up the key. An earlier attempt may have succeeded nevertheless. */
 const SETTLES_NOTHING = ["not_signed_in", "other_user", "too_many_requests"];
 
 const inFlight = new Map();
 
 /**
- * Sends an unsafe request under the key of its intention (user, method, path and body), and retries while the outcome is unknown.
- * All attempts name the user who was signed in at the first one.
+ * Sends an unsafe request under the key of its operation (user, method, path, version and body). Retries while the outcome is
+ * unknown. All attempts name the user who was signed in at the first attempt.
  * @param {string} method
  * @param {string} path
  * @param {unknown} [body] sent as JSON
  * @param {object} [how]
  * @param {number} [how.ifMatch] the version that must be the current one
- * @param {boolean} [how.secret] the body holds a secret: its key is kept in memory only, and a reload loses it
+  * @param {boolean} [how.secret] true if the body holds a secret: its key is kept in memory only, and a reload loses it
  * @param {(attempt: number) => void} [how.onRetry] called before each further attempt
  * @returns {Promise<{ status: number, data: any, next: string | null }>}
- * @throws {Problem} the definite refusal, or the last failure when the outcome stays unknown; the key is kept then
+  * @throws {Problem} the definite refusal; or the last failure if the outcome stays unknown, and then the key is kept
  */
 export function once(method, path, body, { ifMatch, secret = false, onRetry } = {}) {
   const user = store.user?.id;
@@ -61,7 +61,7 @@ async function settle(key, onRetry, send) {
   }
 }
 
-/** The Idempotency-Key of one intention, kept under a digest of the intention. */
+/** The Idempotency-Key of one operation, kept under a digest of the operation. */
 class IntentKey {
   #name;
   #secret;
@@ -74,8 +74,8 @@ class IntentKey {
   }
 
   /**
-   * Takes another key, once. The server has seen the present one with another body: two intentions have the same digest, and
-   * nothing was done for this one.
+   * Creates another key, once. Returns whether it did. The server has seen the current key with another body, so two operations
+   * have the same digest, and this operation was not executed.
    */
   renew() {
     if (this.#renewed) return false;
@@ -103,7 +103,7 @@ function pause(attempt, retryAfterSeconds) {
   );
 }
 
-/** 128 random bits as hex. `crypto.randomUUID` is missing on plain-http origins other than localhost. */
+/** Returns 128 random bits as hex. `crypto.randomUUID` is missing on plain-http origins other than localhost. */
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
     byte.toString(16).padStart(2, "0"),

@@ -1,5 +1,5 @@
-// Paying in the sandbox: a list of Stripe's published test cards, no card number is ever typed. (Tokens and what they do:
-// Stripe's testing documentation.)
+// Payment in the sandbox: a list of Stripe's published test cards. Nobody types a card number. Source of the tokens and their
+// results: Stripe's testing documentation.
 
 import { h } from "../core/dom.js";
 import { texts } from "../words/texts.js";
@@ -14,11 +14,11 @@ const CARDS = [
 
 /**
  * @typedef {object} PaymentMethod
- * @property {() => Promise<string>} token answers the id of a payment method
- * @property {(clientSecret?: string) => Promise<void>} act lets the buyer act where the bank asks for it
+  * @property {() => Promise<string>} token resolves to the id of a payment method
+  * @property {(clientSecret?: string) => Promise<void>} act lets the buyer confirm the payment at the bank
  */
 
-/** Shows the cards in `host`. `token()` answers the chosen one; `act()` has nothing to do, the sandbox confirms by itself. */
+/** Shows the cards in `host`. `token()` resolves to the chosen card. `act()` does nothing: the sandbox confirms by itself. */
 export function sandboxCards(host) {
   const set = h(
     "fieldset",

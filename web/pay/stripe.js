@@ -1,5 +1,5 @@
-// Paying with Stripe's own element. Its script comes from Stripe, as Stripe requires, and only where a publishable key is
-// set; card numbers stay inside Stripe's frame and never reach this page or our server.
+// Payment with Stripe's element. Its script is loaded from Stripe, as Stripe requires, and only if a publishable key is set.
+// Card numbers stay in Stripe's frame and never reach this page or our server.
 
 import { h } from "../core/dom.js";
 import { Problem } from "../net/api.js";
@@ -23,8 +23,8 @@ function loadStripe(key) {
 }
 
 /**
- * Shows Stripe's card element in `host`. `token()` answers a payment method's id; `act(clientSecret)` lets the buyer act
- * where the bank asks for it.
+ * Shows Stripe's card element in `host`. `token()` resolves to the id of a payment method. `act(clientSecret)` lets the buyer
+ * confirm the payment at the bank.
  * @throws {Problem} when Stripe's script cannot be loaded
  */
 export async function stripeCards(host, { key, price, currency }) {

@@ -1,21 +1,21 @@
-// New tickets while a filter is active: whether they belong to the list is the server's to decide, which is asked for many of
-// them at once. The first question is asked soon; while tickets keep arriving, further ones have growing pauses.
+// New tickets while a filter is active. The server decides whether they match; one request decides for many tickets. The first
+// request is sent soon; while more tickets arrive, the pauses between requests grow.
 
 import { request } from "../net/api.js";
 
-/** So many answers can confirm, newest first; more are not counted one by one. */
+/** Maximum number of tickets that one response can confirm, newest first. Further tickets are not counted. */
 const ANSWER_SIZE = 100;
 const CANDIDATES_MAX = 1_000;
 const SPACING_FIRST_MS = 200;
 const SPACING_MAX_MS = 10_000;
-/** A list may be so far behind the frame that announced the ticket, and then some. */
+/** Maximum delay of a list behind the frame that announced the ticket, with a margin. */
 const LIST_LAG_MS = 1_300;
 
 export class Arrivals {
   #query;
   #found;
   #signal;
-  #candidates = new Map(); // id -> when its frame came; those that were asked about once are in #asked too
+  #candidates = new Map(); // id -> time of its frame; #asked holds the ids that one response lacked
   #asked = new Set();
   /** @type {number | undefined} */
   #timer;
@@ -24,8 +24,8 @@ export class Arrivals {
   #spacingMs = SPACING_FIRST_MS;
 
   /**
-   * @param {URLSearchParams} query the list's filters
-   * @param {(tickets: object[]) => void} found called with new tickets that belong to the list, newest first
+   * @param {URLSearchParams} query the filters of the list
+   * @param {(tickets: object[]) => void} found called with the new tickets that match, newest first
    */
   constructor(query, found, signal) {
     this.#query = new URLSearchParams(query);
@@ -37,7 +37,7 @@ export class Arrivals {
     document.addEventListener("visibilitychange", () => this.#schedule(), { signal });
   }
 
-  /** A ticket was listed. */
+  /** Adds a ticket that was listed. */
   add(id) {
     this.#candidates.set(id, performance.now());
     if (this.#candidates.size > CANDIDATES_MAX) this.#drop(this.#candidates.keys().next().value);
@@ -66,7 +66,7 @@ export class Arrivals {
       });
       this.#settle(data);
     } catch {
-      // Asked again after a longer pause.
+      // The next request follows after a longer pause.
     } finally {
       this.#asking = false;
     }

@@ -1,23 +1,23 @@
-// Keeping what a page shows fresh: loaded when it opens, and again whenever something may have been missed. While there is no
-// live connection the page polls: it loads again every few seconds while it is visible.
+// Keeps the content of a page current: loads it when the page opens, and again whenever changes may have been missed. Without a
+// live connection, a visible page polls every few seconds.
 
 import { isAborted } from "../net/api.js";
 import { store } from "./store.js";
 
-/** The first poll after the connection was lost: most breaks are shorter, and resuming costs less. */
+/** Wait before the first poll after a lost connection. Most interruptions are shorter, and a resume costs less than a poll. */
 const POLL_FIRST_MS = 1_000;
 const POLL_MS = 5_000;
 const POLL_MAX_MS = 60_000;
-/** Each wait is longer or shorter by up to this part, so that pages that lost the connection together do not poll together. */
+/** Part of each wait that is added or subtracted at random, so that pages do not poll at the same moment. */
 const JITTER = 0.3;
 
-let open = 0; // how many pages are kept fresh: one, or none
+let open = 0; // number of pages that are kept current: one or none
 
 /**
  * Runs `load` now, at every new epoch of the live connection, and every few seconds while there is no connection; never twice
- * at once. Returns a function that loads at any other time: its promise resolves after a load that began after the call.
+ * at the same time. Returns a function that loads on demand. Its promise resolves after a load that began after the call.
  * @param {(signal: AbortSignal) => Promise<void>} load
- * @param {(problem, retry: () => void) => void} failed called with each failure; what was shown before is still there
+ * @param {(problem, retry: () => void) => void} failed called with each failure; the earlier content is still shown
  */
 export function keepFresh(load, failed, signal) {
   let running = /** @type {Promise<void> | null} */ (null);
@@ -78,7 +78,7 @@ export function keepFresh(load, failed, signal) {
   signal.addEventListener("abort", () => {
     clearTimeout(timer);
     open -= 1;
-    // The next page is mounted in the same task.
+    // A navigation mounts the next page in the same task.
     queueMicrotask(() => open === 0 && store.setPolling(null));
   });
   document.addEventListener("visibilitychange", visibilityChanged, { signal });
@@ -88,7 +88,7 @@ export function keepFresh(load, failed, signal) {
   return run;
 }
 
-/** How long to wait before the next poll, in milliseconds; after failures longer. `random` is in [0, 1). */
+/** Returns the wait before the next poll, in milliseconds. It grows after failures. `random` is in [0, 1). */
 export function pollMs(failures, retryAfterSeconds = null, random = Math.random()) {
   const wait = Math.min(POLL_MAX_MS, POLL_MS * 2 ** failures);
   return Math.max(jittered(wait, random), (retryAfterSeconds ?? 0) * 1000);

@@ -1,23 +1,22 @@
-// A list of tickets as the server pages it: which ids, in which order, and what to ask for next. The tickets themselves are
-// in the store. The order is the server's at the time of asking: a row changes where it stands, and new tickets are counted
-// until the user asks to see them, so that no row moves while it is being pressed. Which tickets belong to a list is decided
-// by the server alone.
+// A list of tickets in pages: ids, their order, and the path of the next page. The tickets themselves are in the store. The
+// order is the server's at the time of the request. A changed row stays in its position, and new tickets are only counted until
+// the user shows them, so that no row moves while the user clicks it. Only the server decides which tickets match.
 
 import { Problem, request } from "../net/api.js";
 import { live } from "./live.js";
 import { store } from "./store.js";
 
 export const PAGE_SIZE = 50;
-/** The server's own limit; used where many rows are fetched again at once. */
+/** The server's maximum, for requests that load many rows again. */
 const PAGE_SIZE_MAX = 1_000;
-/** A page may be empty and not the last one, since a request examines a bounded number of tickets. So many in a row are skipped. */
+/** Maximum number of empty pages to skip. A request examines a bounded number of tickets, so any page may be empty. */
 const EMPTY_PAGES_MAX = 20;
-/** Bounds of one poll: pages of the list, and tickets that these no longer have. */
+/** Limits of one poll: pages of the list, and tickets that these pages lack. */
 const PAGES_POLLED_MAX = 4;
 const TICKETS_POLLED_MAX = 10;
 
 export class Listing {
-  /** @param {URLSearchParams} query the filters and the order, as the interface names them */
+  /** @param {URLSearchParams} query filters and order, as in the API */
   constructor(query) {
     this.query = new URLSearchParams(query);
     /** @type {string[]} */
@@ -30,17 +29,17 @@ export class Listing {
   }
 
   /** @type {{ path: string, ids: string[] }[]} */
-  #pages = []; // what was asked for, in order
+  #pages = []; // the loaded pages, in order
   #known = new Set();
   /** @type {Promise<void> | null} */
   #running = null;
 
-  /** Whether every ticket on sale belongs to the list. */
+  /** Whether the list contains every ticket on sale. */
   get isUnfiltered() {
     return [...this.query.keys()].every((name) => name === "sort");
   }
 
-  /** The first page, of `rows` tickets if that is more, in place of whatever was there. @throws {Problem} */
+  /** Replaces the list by its first page, with at least `rows` tickets if it has them. @throws {Problem} */
   async load(signal, rows = PAGE_SIZE) {
     const epoch = live.epoch;
     const size = Math.min(PAGE_SIZE_MAX, Math.max(PAGE_SIZE, rows));
@@ -54,7 +53,7 @@ export class Listing {
     this.epoch = epoch;
   }
 
-  /** The next page, below what is there; does nothing at the end, or while one is on its way. @throws {Problem} */
+  /** Appends the next page. Does nothing at the end of the list; shares a request in flight. @throws {Problem} */
   more(signal) {
     if (!this.next) return Promise.resolve();
     this.#running ??= pageWithTickets(this.next, signal)
@@ -64,8 +63,8 @@ export class Listing {
   }
 
   /**
-   * Asks again for everything that is shown, since something may have been missed: rows change where they stand, tickets
-   * that are no longer there are marked, new ones counted. @throws {Problem}
+   * Loads everything that is shown again, because changes may have been missed. Rows are updated in their positions, missing
+   * tickets are marked, and new tickets are counted. @throws {Problem}
    */
   async verify(signal) {
     const epoch = live.epoch;
@@ -89,8 +88,8 @@ export class Listing {
   }
 
   /**
-   * Asks again for the rows near the window and for the first page, in a bounded number of requests. A ticket that its page no
-   * longer has is asked for by its id. @throws {Problem}
+   * Loads the first page and the rows near the window again, in a bounded number of requests. A ticket that its page lacks is
+   * requested by its id. @throws {Problem}
    */
   async poll(idsInView, signal) {
     const inView = new Set(idsInView);
@@ -107,14 +106,14 @@ export class Listing {
     await Promise.all(missing.slice(0, TICKETS_POLLED_MAX).map((id) => lookUp(id, signal)));
   }
 
-  /** Counts tickets that were listed since. @returns whether one of them was not known before */
+  /** Counts tickets that were listed since. @returns whether one of them is new to the list */
   count(ids) {
     const before = this.pending.size;
     for (const id of ids) if (!this.#known.has(id)) this.pending.add(id);
     return this.pending.size > before;
   }
 
-  /** Shows what was counted at the top, without asking. The tickets are in the store. */
+  /** Shows the counted tickets at the top without a request. The tickets are in the store. */
   showCounted() {
     this.ids = [...[...this.pending].sort().reverse(), ...this.ids];
     for (const id of this.pending) this.#known.add(id);
@@ -133,7 +132,7 @@ export class Listing {
     this.next = next;
   }
 
-  /** Ids ascend with time, so what is newer than the newest row was listed since. */
+  /** Counts the tickets that are newer than the newest row. Ids ascend with time. */
   #countNewer(seen) {
     const newest = [...this.ids].sort().at(-1) ?? "";
     this.count([...seen].filter((id) => id > newest));
@@ -146,7 +145,7 @@ export class Listing {
   }
 }
 
-/** The first page from `path` on that has tickets, or the last one; `path` is where it is. */
+/** Returns the first page from `path` on that has tickets, or the last one, with its path. */
 async function pageWithTickets(path, signal) {
   let page = await request("GET", path, { signal });
   let at = path;
@@ -157,7 +156,7 @@ async function pageWithTickets(path, signal) {
   return { path: at, data: page.data, next: page.next };
 }
 
-/** One ticket that its list no longer has: it was sold, or taken off sale. */
+/** Loads one ticket that its list lacks: it was sold, or taken off sale. */
 async function lookUp(id, signal) {
   try {
     store.putTickets([(await request("GET", `/api/tickets/${id}`, { signal })).data]);

@@ -1,4 +1,4 @@
-// The live connection of this page, wired to the store.
+// The live connection of this page, connected to the store.
 
 import { observe } from "../core/clock.js";
 import { Live } from "../net/live.js";
@@ -11,10 +11,10 @@ export const live = new Live({
   onStatus: (status) => store.setConnection(status),
   onEpoch: (epoch) => store.announceEpoch(epoch),
   onRevoked: refreshQuietly,
-  onWake: refreshQuietly, // its answer has the server's time
+  onWake: refreshQuietly, // the response contains the server's time
 });
 
-/** Whether what is shown can be relied on: a page that is not connected does not know. */
+/** Returns whether the shown state is current. Without a connection, the page cannot know. */
 export function isLive() {
   return live.status === "live";
 }

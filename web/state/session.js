@@ -1,33 +1,34 @@
-// Who is signed in: asked at the start, when another tab of this browser signs in or out, when a tab gets the focus or is shown
-// again, and when the server refuses a request because another user is signed in.
+// The signed-in user. The page requests it at the start, when another tab of this browser signs in or out, when the tab gets
+// the focus or is shown again, and when the server refuses a request because another user is signed in.
 
 import { forgetAll, keepFor } from "../core/kept.js";
 import { request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { store } from "./store.js";
 
-// What one tab sends to the others.
+// Messages between tabs.
 const CHANGED = "changed";
 const SIGNED_OUT = "signed-out";
 
 const changed = new EventTarget();
 /** @type {Promise<any> | null} */
-let newest = null; // the newest question who is signed in, unless this tab has signed in or out since
+let newest = null; // the newest request for the user, unless this tab has signed in or out since
 /** @type {import("./store.js").User | null} */
-let lastUser = null; // who was signed in last, unless that user signed out in this tab
+let lastUser = null; // the last signed-in user, unless that user signed out in this tab
 /** @type {Promise<any> | null} */
-let updating = null; // a change of the account that this tab has sent and that has no answer yet
-let renewed = false; // whether another tab may have renewed the session: the live connection belongs to the former one then
+let updating = null; // a change of the account that was sent and has no response yet
+let renewed = false; // whether another tab may have renewed the session, so that the live connection belongs to the earlier session
 /** @type {BroadcastChannel | null} */
 let otherTabs = null;
 
-// Before every other listener: a page that is built for a user reads that user's drafts.
+// This is the first listener: a page that is built for a user reads that user's drafts.
 store.watch("user", (user) => keepFor(user?.id ?? null));
 
 /**
- * Calls back after who is signed in changed, when the live connection has to be opened again.
- * @param {(how: "here" | "returned" | "replaced" | "elsewhere") => void} listener `here`: by an act in this tab; `returned`: the user whom
- * this tab showed before is signed in again; `replaced`: another user is signed in than this tab showed
+ * Calls `listener` after a change of the session, when the live connection must be opened again.
+ * @param {(how: "here" | "returned" | "replaced" | "elsewhere") => void} listener `here`: this tab changed the session;
+ * `returned`: the user whom this tab showed before is signed in again; `replaced`: a user other than the one whom this tab
+ * showed is signed in; `elsewhere`: any other change
  */
 export function onSessionChange(listener) {
   changed.addEventListener("change", (event) =>
@@ -35,21 +36,21 @@ export function onSessionChange(listener) {
   );
 }
 
-/** Asks again who is signed in whenever another tab of this browser may have changed it. */
+/** Requests the signed-in user whenever another tab of this browser may have changed it. */
 export function watchSession() {
   openChannel();
   document.addEventListener(
     "visibilitychange",
     () => document.visibilityState === "visible" && refreshQuietly(),
   );
-  addEventListener("focus", refreshQuietly); // of two windows side by side, both are visible all the time
-  addEventListener("pagehide", closeChannel); // a page with an open channel may not be kept for the back button
+  addEventListener("focus", refreshQuietly); // two windows side by side are both visible all the time
+  addEventListener("pagehide", closeChannel); // browsers may refuse to keep a page with an open channel for the back button
   addEventListener("pageshow", ({ persisted }) => {
-    if (persisted) openChannel(); // `app.js` asks who is signed in before it shows the page
+    if (persisted) openChannel(); // `app.js` requests the user before it shows the page
   });
 }
 
-/** Browsers without BroadcastChannel learn it by the other events, or by a refusal. */
+/** Opens the channel to other tabs. Browsers without BroadcastChannel use the other events, or a refusal. */
 function openChannel() {
   if (otherTabs || typeof BroadcastChannel === "undefined") return;
   otherTabs = new BroadcastChannel("gittix-session");
@@ -65,14 +66,14 @@ function closeChannel() {
   otherTabs = null;
 }
 
-/** Asks the server who is signed in. Of several questions at once the answer to the newest counts. @throws {Problem} */
+/** Requests the signed-in user. Of several requests at the same time, the response to the newest is used. @throws {Problem} */
 export function refreshUser() {
   const asking = ask();
   newest = asking;
   return asking;
 
   async function ask() {
-    // A change of the password ends the session, and its answer holds the cookie of the next one.
+    // A change of the password ends the session, and its response sets the cookie of the next session.
     await updating?.catch(() => {});
     const { data } = await request("GET", "/api/users/currentuser");
     if (newest !== asking) return newest;
@@ -87,7 +88,7 @@ export function refreshUser() {
   }
 }
 
-/** Asks the server who is signed in; without an answer, what was known stays. */
+/** Requests the signed-in user. Without a response, the known user stays. */
 export function refreshQuietly() {
   refreshUser().catch(() => {});
 }
@@ -116,7 +117,7 @@ export async function updateUser(changes) {
   });
   const { data } = await updating;
   if (store.user?.id === data.id) store.setUser(data);
-  otherTabs?.postMessage(CHANGED); // a new password ends the session that they know
+  otherTabs?.postMessage(CHANGED); // a new password ends the session of the other tabs
   emitChange("here");
 }
 

@@ -1,4 +1,4 @@
-// The few settings of the server that a page shows or needs: currency, the lock's two lengths, and how payment is taken.
+// The server's settings that pages show or need: currency, durations of the lock and the payment window, and payment processor.
 
 import { request } from "../net/api.js";
 
@@ -15,14 +15,14 @@ import { request } from "../net/api.js";
 let asked = null;
 
 /**
- * `{ currency, paymentWindowSeconds, lockDurationSeconds, earlyRelease, stripePublishableKey }`; asked for once.
+ * Returns the settings. They are requested once.
  * @throws {Problem}
  */
 export function settings() {
   asked ??= request("GET", "/api/settings")
     .then(({ data }) => data)
     .catch((error) => {
-      asked = null; // the next page that needs them asks again
+      asked = null; // the next call sends a new request
       throw error;
     });
   return asked;

@@ -1,5 +1,5 @@
-// All that the page knows of the marketplace, in one place. It changes by REST snapshots and WebSocket frames and by
-// nothing else: no click moves a ticket before the server has said so. Newer versions win, whichever way they came.
+// The state of the marketplace, as far as this page has loaded it. Only REST snapshots and WebSocket frames change it: a click
+// changes a ticket only after the server has confirmed it. Of two versions the newer one is used, from either source.
 
 import { Topics } from "../core/topics.js";
 
@@ -17,8 +17,8 @@ import { Topics } from "../core/topics.js";
  * @property {string | null} unlocksAt
  * @property {number} version
  * @property {string} createdAt
- * @property {boolean} [gone] taken off sale, or no longer in a snapshot
- * @property {boolean} [lost] gone, because a snapshot lacked it
+  * @property {boolean} [gone] taken off sale, or missing from a snapshot
+  * @property {boolean} [lost] gone because it is missing from a snapshot
  *
  * @typedef {object} Order
  * @property {string} id
@@ -47,7 +47,7 @@ import { Topics } from "../core/topics.js";
  * @property {string} [clientSecret]
  */
 
-/** Frames of tickets that no page has asked for yet are remembered, so that a snapshot under way cannot undo them. */
+/** Maximum number of tickets from frames that are kept apart, so that a snapshot in flight cannot overwrite them. */
 const RECENT_MAX = 2_000;
 
 export class Store {
@@ -67,9 +67,9 @@ export class Store {
   #charges = new Map();
 
   /**
-   * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `polling`, `epoch`, `created` (a
-   * ticket was listed), `tickets` (any known ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by order id),
-   * `charges:<order id>`, `foreign` (something private to another user came: who is signed in has to be asked again).
+   * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `polling`, `epoch`, `created`
+   * (a ticket was listed), `tickets` (any loaded ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by
+   * order id), `charges:<order id>`, `foreign` (private data of another user arrived: the session must be checked).
    */
   watch(topic, listener, signal) {
     this.#topics.watch(topic, listener, signal);
@@ -79,7 +79,7 @@ export class Store {
     return this.#user;
   }
 
-  /** Who is signed in changed; what was private to somebody else is forgotten. */
+  /** Sets the signed-in user. Removes the private data of another user. */
   setUser(user) {
     const before = this.#user;
     this.#user = user;
@@ -101,7 +101,7 @@ export class Store {
     this.#topics.emit("connection", status);
   }
 
-  /** Whether the page is loaded every few seconds in place of a live connection: null if it is not, false while that fails. */
+  /** Whether polling replaces the live connection: true while it succeeds, false while it fails, null without polling. */
   get polling() {
     return this.#polling;
   }
@@ -116,12 +116,12 @@ export class Store {
     this.#topics.emit("epoch", epoch);
   }
 
-  /** The ticket as last heard, or undefined. One that was taken off sale has `gone: true` and is otherwise as it was. */
+  /** Returns the newest received version of a ticket. A ticket that was taken off sale keeps its values and has `gone: true`. */
   ticket(id) {
     return this.#tickets.get(id);
   }
 
-  /** Takes over tickets of a snapshot. */
+  /** Stores the tickets of a snapshot. */
   putTickets(tickets) {
     for (const ticket of tickets) {
       const known = newest(this.#tickets.get(ticket.id), this.#recent.get(ticket.id));
@@ -130,14 +130,14 @@ export class Store {
     }
   }
 
-  /** A snapshot no longer had the ticket: it was sold or taken off sale, and nobody told us which. */
+  /** Marks a ticket that is missing from a snapshot: it was sold or taken off sale, but the snapshot does not show which. */
   loseTicket(id) {
     const known = this.#tickets.get(id);
     if (known && !known.gone && known.status !== "Sold")
       this.#setTicket({ ...known, gone: true, lost: true });
   }
 
-  /** Forgets tickets that no page shows any more. */
+  /** Removes the tickets that no page shows. */
   keepOnlyTickets(ids) {
     const kept = new Set(ids);
     for (const id of this.#tickets.keys()) if (!kept.has(id)) this.#tickets.delete(id);
@@ -165,7 +165,7 @@ export class Store {
     }
   }
 
-  /** The charges of an order, oldest first (their ids ascend). */
+  /** Returns the charges of an order, oldest first (ids ascend with time). */
   charges(orderId) {
     return [...(this.#charges.get(orderId)?.values() ?? [])].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
@@ -179,7 +179,7 @@ export class Store {
       const unchanged = known?.updatedAt === charge.updatedAt && known.status === charge.status;
       if (unchanged && (!charge.clientSecret || charge.clientSecret === known.clientSecret))
         continue;
-      // No frame holds the client secret, so what an answer told survives the frames while it is of use.
+      // Frames do not contain the client secret, so the secret from a response is kept while the charge needs it.
       const clientSecret =
         charge.clientSecret ?? (charge.status === "Created" ? known?.clientSecret : undefined);
       ofOrder.set(charge.id, { ...charge, clientSecret });
@@ -188,7 +188,7 @@ export class Store {
     }
   }
 
-  /** One frame of the live connection. Delivery is at least once: what is known already changes nothing. */
+  /** Applies one frame of the live connection. Delivery is at least once: a known version changes nothing. */
   apply(frame) {
     if (frame.ticket) this.#heardOf(frame.ticket, frame.type === "TicketCreated");
     else if (frame.type === "TicketDeleted") this.#heardGone(frame.ticketId, frame.version);
@@ -197,7 +197,7 @@ export class Store {
     if (frame.type === "UserUpdated") this.#userUpdated(frame.user);
   }
 
-  /** A session that ended does not return by a frame, and no frame signs in another user. */
+  /** Updates the signed-in user. A frame never signs in another user and never restores an ended session. */
   #userUpdated(user) {
     if (this.#user?.id === user.id) this.setUser(user);
     else if (this.#user) this.#topics.emit("foreign", user.id);
@@ -218,7 +218,7 @@ export class Store {
   }
 
   #remember(ticket) {
-    this.#recent.delete(ticket.id); // so that it moves to the young end
+    this.#recent.delete(ticket.id); // moves the ticket to the newest end
     this.#recent.set(ticket.id, ticket);
     if (this.#recent.size > RECENT_MAX)
       this.#recent.delete(String(this.#recent.keys().next().value));
@@ -240,5 +240,5 @@ function newest(a, b) {
   return b.version > a.version || (b.version === a.version && b.gone && !a.gone) ? b : a;
 }
 
-/** The one store of this page. */
+/** The only store of this page. */
 export const store = new Store();
