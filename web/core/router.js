@@ -1,13 +1,13 @@
-// Which page an address shows, and moving between them without loading the document again: back, forward, reload and deep
-// links work as they do for any page. Each page lives as long as its signal.
+// The router: finds the page of an address, and navigates without loading the document again. Back, forward, reload and links
+// to a page work as for any document. Each page is mounted with an AbortSignal, which aborts when the page is left.
 //
-// The state of a history entry is `{ y, row, lists }`: where the window was scrolled to, the id of the row that had the focus,
-// and for each list that was shown on the way its address and its place, so that a link back to the list returns there.
+// The state of a history entry is `{ y, row, lists }`: the scroll position, the id of the row that had the focus, and for each
+// list that was shown before the entry its address and position, so that a link back to the list restores them.
 
 import { focusedRowId, rowLink, setText } from "./dom.js";
 
 const SITE_NAME = "GitTix";
-/** Browsers limit how often an entry is replaced: Safari to 100 times in 30 s. */
+/** Delay before the position is saved. Browsers limit how often an entry is replaced: Safari to 100 times in 30 s. */
 const PLACE_KEPT_AFTER_MS = 400;
 
 export class Router {
@@ -23,10 +23,10 @@ export class Router {
 
   /**
    * @param {object} options
-   * @param {Array<[string, object]>} options.routes addresses, each with its page; `{id}` stands for one part of a path
-   * @param {object} options.otherwise the page of every other address
-   * @param {HTMLElement} options.main where pages are mounted; what the server has rendered is there at first
-   * @param {(page: object) => string | null} options.admit an address to show instead, or null
+   * @param {Array<[string, object]>} options.routes addresses with their pages; `{id}` stands for one segment of a path
+   * @param {object} options.otherwise the page of all other addresses
+   * @param {HTMLElement} options.main the element for pages; at first it holds the server's rendering
+   * @param {(page: object) => string | null} options.admit returns an address to show in place of a page, or null
    * @param {() => void} options.onShown called after each change of page
    * @param {() => void} options.onFilled called when the first page has content, and after each change of page
    */
@@ -45,7 +45,7 @@ export class Router {
     addEventListener("popstate", () => this.#popped());
     addEventListener("scroll", () => this.#keepPlaceSoon(), { passive: true });
     document.addEventListener("focusin", () => this.#keepPlaceSoon());
-    // Until now users have seen what the server has rendered, and may have begun to use it.
+    // The user may have typed or chosen something in the server's rendering already.
     const used = useOf(this.#main);
     const place = history.state?.y === undefined ? { y: scrollY } : history.state;
     this.#show({ place, keepFocus: true, first: true });
@@ -53,10 +53,10 @@ export class Router {
   }
 
   /**
-   * Goes to an address of these pages.
+   * Navigates to an address of these pages.
    * @param {object} [how]
-   * @param {boolean} [how.replace] leaves no entry to come back to
-   * @param {{ y: number, row?: string }} [how.place] where the page was left
+   * @param {boolean} [how.replace] replaces the current history entry
+   * @param {{ y: number, row?: string }} [how.place] the position to restore
    */
   navigate(address, { replace = false, place = null } = {}) {
     this.#keepPlace();
@@ -66,12 +66,12 @@ export class Router {
     this.#show({ place });
   }
 
-  /** The page of the present address. */
+  /** Returns the page of the current address. */
   pageHere() {
     return this.#match(location.pathname).page;
   }
 
-  /** Shows the present address again, for instance because another user is signed in. */
+  /** Builds the page of the current address again, for instance after another user signed in. */
   again() {
     this.#show({ place: { y: scrollY }, keepFocus: !this.#main.contains(document.activeElement) });
   }
@@ -129,7 +129,7 @@ export class Router {
   }
 
   #popped() {
-    clearTimeout(this.#placeTimer); // it would write the place of the page that was left
+    clearTimeout(this.#placeTimer); // the timer would save the position of the page that was left
     this.#show({ place: history.state });
   }
 
@@ -164,7 +164,7 @@ export class Router {
     history.replaceState({ ...history.state, y: scrollY, row: focusedRowId() }, "");
   }
 
-  /** The lists that were shown on the way to the next entry, the present page included if it is one. */
+  /** Returns the lists for the next history entry: those of the current entry, and the current page if it is a list. */
   #listsWithThis() {
     const lists = history.state?.lists;
     if (!this.pageHere().isList) return lists;
@@ -174,7 +174,7 @@ export class Router {
   }
 }
 
-/** Removes nodes as soon as `root` has content: what the server has rendered stays while a page is loading. */
+/** Removes nodes as soon as `root` has content, so that the server's rendering stays visible while a page loads. */
 function replaceOnceFilled(nodes, root, onFilled) {
   const replace = () => {
     for (const node of nodes) node.remove();
@@ -192,7 +192,7 @@ function patternOf(address) {
   return new RegExp(`^${address.replace(/\{(\w+)\}/g, "(?<$1>[^/]+)")}$`);
 }
 
-/** What a user has typed, chosen and focused in `host`: restored in the elements with the same ids that replace these. */
+/** Records typed, chosen and focused fields in `host`. `restore` applies them to the new elements with the same ids. */
 function useOf(host) {
   const used = [...host.querySelectorAll("input[id], select[id]")].filter(isChanged);
   const focused = host.querySelector(":focus")?.id;
@@ -217,7 +217,7 @@ function toHeight(y) {
   window.scrollTo({ top: y, behavior: "instant" });
 }
 
-/** Puts the focus back on the row that had it. */
+/** Focuses the row that had the focus before. */
 function focusRow(root, id) {
   const link = rowLink(root, id);
   if (!link) return;
@@ -226,7 +226,7 @@ function focusRow(root, id) {
   if (top < 0 || bottom > innerHeight) link.scrollIntoView({ block: "center" });
 }
 
-/** Calls back with the heading of a page, at once or when it is built. */
+/** Calls `found` with the heading of a page, at once or when the heading is built. */
 function whenHeading(root, signal, found) {
   const heading = root.querySelector("h1");
   if (heading) return found(heading);
@@ -240,13 +240,13 @@ function whenHeading(root, signal, found) {
   signal.addEventListener("abort", () => observer.disconnect(), { once: true });
 }
 
-/** A page begins at its heading, for the keyboard and for screen readers. */
+/** Focuses the heading, so that keyboard and screen reader users start at the beginning of the page. */
 function focusHeading(heading) {
   heading.tabIndex = -1;
   heading.focus({ preventScroll: true });
 }
 
-/** Whether the user has not moved the focus since a page was mounted: it is where it was then, nowhere, or on the heading. */
+/** Whether the user has not moved the focus since the page was mounted: it is unchanged, on the body, or on the heading. */
 function isAtBeginning(root, focusedThen) {
   const { activeElement } = document;
   return [focusedThen, document.body, null, root.querySelector("h1")].includes(activeElement);

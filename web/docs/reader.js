@@ -1,21 +1,21 @@
 // Shows the OpenAPI document in Swagger UI, in the last section of the page. Swagger UI is large: it is loaded when the section
-// comes near the window, or when an address (`#/tag/operation`, as in the index) asks for an operation.
+// comes near the window, or when an address requests an operation (`#/tag/operation`, as in the index).
 
 const reader = part("reader");
 const line = part("reader-status");
-/** How far away from the window the section is loaded: the height of a window. */
+/** Distance from the window at which the section is loaded: the height of one window. */
 const NEAR = "100%";
 
-/** Swagger UI, once it has started. @type {any} */
+/** The started instance of Swagger UI. @type {any} */
 let ui = null;
-/** Whether Swagger UI was asked for. */
+/** Whether the load of Swagger UI has begun. */
 let isAsked = false;
-/** The operation that is scrolled to as soon as it is in the document. @type {{ tag: string, id: string } | null} */
+/** The operation to scroll to when it is in the document. @type {{ tag: string, id: string } | null} */
 let wanted = null;
 
 /**
- * Names the operation that was opened last in the address. Swagger UI would do so too (`deepLinking`), with two entries in the
- * history for each, and reads the address only when it starts.
+ * Writes the last opened operation into the address. The option `deepLinking` of Swagger UI does the same, but adds two history
+ * entries for each operation, and reads the address only at its start.
  */
 const Addressed = {
   statePlugins: {
@@ -33,8 +33,8 @@ const Addressed = {
 };
 
 /**
- * Leaves out parts of Swagger UI that would do nothing here (the page has a title of its own, one server, and a session
- * cookie), and the links inside of buttons, which keyboards and screen readers do not get along with.
+ * Removes parts of Swagger UI without a function here (the page has its own title, one server, and a session cookie), and links
+ * inside buttons, which keyboards and screen readers cannot use reliably.
  */
 const Fitted = ({ React }) => {
   const nothing = () => () => null;
@@ -52,7 +52,7 @@ const Fitted = ({ React }) => {
   };
 };
 
-/** What Swagger UI's elements lack for keyboards and screen readers: a selector, an attribute, its value. */
+/** Attributes that keyboards and screen readers need and Swagger UI lacks: selector, attribute, value. */
 const REPAIRS = [
   [".copy-to-clipboard button", "aria-label", "Copy"],
   ["textarea.body-param__text", "aria-label", "Request body"],
@@ -60,7 +60,7 @@ const REPAIRS = [
   ["table[role=region]", "role", "table"],
 ];
 
-/** Adds what elements lack, now and whenever Swagger UI adds others, and scrolls to the wanted operation if it is among them. */
+/** Adds the attributes to all current and future elements of Swagger UI, and scrolls to the wanted operation. */
 function repair(root) {
   const apply = () => {
     for (const [selector, attribute, value] of REPAIRS)
@@ -71,12 +71,12 @@ function repair(root) {
   apply();
 }
 
-/** An element that the page always has. */
+/** Returns an element that the page always has. */
 function part(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id));
 }
 
-/** Adds an element that loads a file, and waits for the file. */
+/** Adds an element that loads a file. Resolves when the file is loaded. */
 function loaded(element) {
   return new Promise((done, failed) => {
     element.onload = done;
@@ -93,7 +93,7 @@ function script(src) {
   return loaded(Object.assign(document.createElement("script"), { src }));
 }
 
-/** Swagger UI has a dark theme under a class of the root element. */
+/** Applies the dark theme of Swagger UI, which is a class of the root element. */
 function followColorScheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const apply = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -129,12 +129,12 @@ async function load() {
   }
 }
 
-/** Opens the operation that an address asks for, and scrolls to it. */
+/** Opens the operation that an address requests, and scrolls to it. */
 function follow(address) {
   const [, tag, id] = /^#\/([^/]+)\/([^/]+)$/.exec(address) ?? [];
   if (!id) return;
   wanted = { tag, id };
-  if (!ui) reader.scrollIntoView(); // shows that it is being loaded
+  if (!ui) reader.scrollIntoView(); // shows the loading message
   load();
   openWanted();
 }
@@ -166,7 +166,7 @@ const observer = new IntersectionObserver(
 );
 observer.observe(reader);
 addEventListener("hashchange", () => follow(location.hash));
-// A link to the address that the page has already changes nothing, but its operation may be out of view or closed.
+// A click on a link to the current address does not change it, but the operation may be out of view or closed.
 part("rest").addEventListener("click", ({ target }) => {
   const link = /** @type {Element} */ (target).closest("a");
   if (link?.hash === location.hash) follow(link.hash);

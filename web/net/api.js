@@ -54,12 +54,12 @@ export function onRefusal(listener) {
  * @param {unknown} [options.body] sent as JSON
  * @param {string} [options.key] the Idempotency-Key
  * @param {number} [options.ifMatch] the version that must be the current one
-  * @param {number} [options.ifNoneMatch] a known version; if it is current, `data` is null and `status` is 304
+ * @param {number} [options.ifNoneMatch] a known version; if it is current, `data` is null and `status` is 304
  * @param {AbortSignal} [options.signal]
  * @param {string} [options.user] id of the user for whom an unsafe request is meant
  * @returns {Promise<{ status: number, data: any, next: string | null }>}
-  * @throws {Problem} for every refusal, and for a missing response
-  * @throws {DOMException} AbortError when the caller's signal aborted
+ * @throws {Problem} for every refusal, and for a missing response
+ * @throws {DOMException} AbortError when the caller's signal aborted
  */
 export async function request(
   method,

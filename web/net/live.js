@@ -45,12 +45,12 @@ export class Live {
 
   /**
    * @param {object} hooks
-    * @param {(frame: object) => void} hooks.onFrame called with every frame except Hello, Watching, Reset and Error
+   * @param {(frame: object) => void} hooks.onFrame called with every frame except Hello, Watching, Reset and Error
    * @param {(serverMs: number, how: { isFirst: boolean }) => void} hooks.onServerTime
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
-    * @param {() => void} hooks.onRevoked called when the server closed the socket because the session ended
-    * @param {() => void} hooks.onWake called when the device may have slept
+   * @param {() => void} hooks.onRevoked called when the server closed the socket because the session ended
+   * @param {() => void} hooks.onWake called when the device may have slept
    */
   constructor(hooks) {
     this.#hooks = hooks;

@@ -23,10 +23,10 @@ const inFlight = new Map();
  * @param {unknown} [body] sent as JSON
  * @param {object} [how]
  * @param {number} [how.ifMatch] the version that must be the current one
-  * @param {boolean} [how.secret] true if the body holds a secret: its key is kept in memory only, and a reload loses it
+ * @param {boolean} [how.secret] true if the body holds a secret: its key is kept in memory only, and a reload loses it
  * @param {(attempt: number) => void} [how.onRetry] called before each further attempt
  * @returns {Promise<{ status: number, data: any, next: string | null }>}
-  * @throws {Problem} the definite refusal; or the last failure if the outcome stays unknown, and then the key is kept
+ * @throws {Problem} the definite refusal; or the last failure if the outcome stays unknown, and then the key is kept
  */
 export function once(method, path, body, { ifMatch, secret = false, onRetry } = {}) {
   const user = store.user?.id;

@@ -1,4 +1,4 @@
-// The account: another email address, another password; each with the present password.
+// The account page: change of the email address or the password, each with the current password.
 
 import { fill, h } from "../core/dom.js";
 import { field, form, passwordField } from "../parts/form.js";
@@ -77,7 +77,7 @@ function passwordForm() {
   return made.element;
 }
 
-/** Here the wrong thing can only be the password. */
+/** Shows a refusal. Wrong credentials on this page can only mean a wrong password. */
 function refused(problem, box) {
   if (problem.code !== "invalid_credentials") return false;
   box.say("bad", texts.account.wrongPassword, texts.account.checkPassword);

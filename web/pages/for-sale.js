@@ -1,4 +1,4 @@
-// Tickets For Sale: the list, its search, and what is new since it was loaded.
+// Tickets For Sale: the list, its search, and the number of new tickets since it was loaded.
 
 import { onSecond } from "../core/clock.js";
 import { fill, h, setText } from "../core/dom.js";
@@ -24,20 +24,20 @@ import { isLive, live } from "../state/live.js";
 import { store } from "../state/store.js";
 import { screens, texts } from "../words/texts.js";
 
-/** The next page is asked for while this many rows are still below the window. */
+/** The next page is loaded when this many rows or fewer are below the window. */
 const ROWS_AHEAD = 25;
 const SKELETON_ROWS = 8;
-/** No row is less high, unless the user has chosen a smaller text size. */
+/** Minimum height of a row, unless the user has chosen a smaller text size. */
 const ROW_HEIGHT_MIN_PX = 80;
 const NEWS_SPACING_MS = 20_000;
 const NEWS_SHOWN_MAX = 99;
 
-/** The list that was shown last, and the heights of its rows: the way back from a ticket is instant. */
+/** The last shown list and the heights of its rows, so that the way back from a ticket needs no request. */
 let kept = /** @type {Listing | null} */ (null);
 /** @type {import("../parts/virtual-list.js").Heights} */
 let keptHeights;
 
-/** Whether the address was corrected just now: it had filters with values that do not exist. */
+/** Whether filters with unknown values were just removed from the address. */
 let corrected = false;
 
 export const forSale = { name: "for-sale", title: screens.forSale, isList: true, mount };
@@ -63,7 +63,7 @@ function mount({ root, query, signal, navigate, place, ready }) {
   });
   let newsAt = -Infinity;
   let restShown = /** @type {unknown} */ (null);
-  let failed = false; // whether the message in the box is that the list could not be loaded
+  let failed = false; // whether the box shows that the list could not be loaded
 
   live.watch(null);
 
@@ -187,7 +187,7 @@ function mount({ root, query, signal, navigate, place, ready }) {
   }, signal);
 }
 
-/** How many rows a list has to have so that the window can be scrolled to `y` again, after a reload for instance. */
+/** Returns the number of rows that a list needs before the window can be scrolled to `y`, for instance after a reload. */
 function rowsUpTo(y = 0) {
   return Math.ceil((y + innerHeight) / ROW_HEIGHT_MIN_PX);
 }

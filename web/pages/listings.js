@@ -1,4 +1,4 @@
-// My listings: every ticket that whoever is signed in ever put up and did not take off sale, each leading to its editor.
+// My listings: all tickets that the signed-in user listed and did not take off sale. Each links to its editor.
 
 import { onSecond } from "../core/clock.js";
 import { fill, h } from "../core/dom.js";
@@ -23,7 +23,7 @@ export const listingsPage = {
   mount,
 };
 
-/** As many as the server tells about one by one (`Watch`); a seller with more sees the others as of loading. */
+/** Maximum number of tickets in one `Watch`. Further tickets of a seller stay as they were loaded. */
 const WATCHED_MAX = 100;
 
 function mount({ root, signal, ready }) {
@@ -47,7 +47,7 @@ function mount({ root, signal, ready }) {
       await listing.more(signal);
       show();
     } catch (problem) {
-      if (!signal.aborted) announce(inWords(problem).what); // the button is still there
+      if (!signal.aborted) announce(inWords(problem).what); // the button stays, so that the user can retry
     }
     return listing.ids.slice(count);
   }

@@ -1,4 +1,4 @@
-// Create a Ticket: title and price. What is typed is kept for this tab until it is listed.
+// Create a Ticket: title and price. This tab keeps the typed values until the ticket is listed.
 
 import { fill, h } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";

@@ -1,4 +1,4 @@
-// An address that leads nowhere.
+// The page of an unknown address.
 
 import { Problem } from "../net/api.js";
 import { showTrouble } from "../parts/trouble.js";

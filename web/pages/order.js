@@ -1,4 +1,4 @@
-// One order: how long the ticket is held, paying, and what became of it.
+// One order: the remaining time, the payment, and the outcome.
 
 import { secondsUntil } from "../core/clock.js";
 import { fill, h, setAttribute, USER_TEXT } from "../core/dom.js";
@@ -53,7 +53,7 @@ function mount({ root, params, signal, setTitle, listAddress, ready }) {
     signal,
   );
   store.watch(`order:${id}`, show, signal);
-  // No frame tells of an order that begins to be paid, or is: its charges do.
+  // No frame reports that the payment of an order began or succeeded. The frames of its charges do.
   store.watch(
     `charges:${id}`,
     (charge) => {
@@ -116,7 +116,7 @@ function build({ root, signal, listAddress, reload }, first, terms) {
   return { show };
 }
 
-/** Whether a charge says more of its order than the order itself, as it was last heard. */
+/** Whether a charge shows a later state of its order than the order in the store. */
 function outdated(order, { status }) {
   return (status === "Completed" && order?.status !== "Completed") || order?.status === "Created";
 }

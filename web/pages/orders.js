@@ -1,4 +1,4 @@
-// My Orders: what is held or being paid right now, and what became of the others.
+// My Orders: orders that are open or being paid, and the outcomes of the others.
 
 import { onSecond, secondsUntil } from "../core/clock.js";
 import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
@@ -46,7 +46,7 @@ function mount({ root, signal, ready }) {
       show();
       return page.data.map(({ id }) => id);
     } catch (problem) {
-      if (!signal.aborted) announce(inWords(problem).what); // the button is still there
+      if (!signal.aborted) announce(inWords(problem).what); // the button stays, so that the user can retry
       return [];
     }
   }
@@ -58,7 +58,7 @@ function mount({ root, signal, ready }) {
         request("GET", "/api/orders?status=all", { signal }),
         settings(),
       ]);
-      if (!terms) next = all.next; // later loads do not take away what "Show more" has added
+      if (!terms) next = all.next; // later loads keep the rows that "Show more" has added
       terms = loaded;
       store.putOrders([...active.data, ...all.data]);
       show();
@@ -67,7 +67,7 @@ function mount({ root, signal, ready }) {
     signal,
   );
   store.watch("orders", show, signal);
-  store.watch("charges", load, signal); // no frame tells of an order that begins to be paid, or is: its charges do
+  store.watch("charges", load, signal); // no frame reports that a payment began or succeeded; the frames of charges do
   onSecond(show, signal);
 }
 

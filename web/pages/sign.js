@@ -1,4 +1,4 @@
-// Sign Up and Sign In: email, password, submit; then back to where somebody came from.
+// Sign Up and Sign In: email and password. After success the user returns to the previous page.
 
 import { fill, h } from "../core/dom.js";
 import { hasDrafts } from "../core/drafts.js";
@@ -82,7 +82,7 @@ function mount(
   ready();
 }
 
-/** Where to go afterwards: a path of these pages, never another site. */
+/** Returns the path to show after sign-in: a path of these pages, never another site. */
 export function ownPath(next) {
   if (!next?.startsWith("/")) return "/";
   let url;
@@ -91,7 +91,7 @@ export function ownPath(next) {
   } catch {
     return "/";
   }
-  // A path that begins with two slashes would name another host where it is used as an address.
+  // As an address, a path that begins with two slashes names another host.
   const isOwn = url.origin === location.origin && !url.pathname.startsWith("//");
   return isOwn ? url.pathname + url.search : "/";
 }

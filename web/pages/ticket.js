@@ -1,4 +1,4 @@
-// One ticket: what it costs, whether it can be had, and Buy. Its seller finds the editor here instead.
+// One ticket: price, availability, and Buy. Its seller sees the editor instead.
 
 import { now, onSecond } from "../core/clock.js";
 import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
@@ -19,7 +19,7 @@ import { store } from "../state/store.js";
 import { ago, moment, money, spoken } from "../words/format.js";
 import { screens, texts } from "../words/texts.js";
 
-/** After so long without an answer the page says that the ticket is not reserved yet. */
+/** Time without a response after which the page says that the ticket is not reserved yet. */
 const SLOW_AFTER_MS = 3_000;
 
 export const ticketPage = { name: "ticket", title: screens.ticket, mount };
@@ -33,7 +33,7 @@ function mount(context) {
     const ticket = store.ticket(id);
     if (!ticket) return;
     setTitle(ticket.title);
-    // A session that ended does not take away what its seller has typed.
+    // The end of a session does not remove what the seller has typed.
     const mine = store.user ? store.user.id === ticket.userId : (view?.mine ?? false);
     if (!view || view.mine !== mine) view = build({ ...context, reload: load }, ticket, mine);
     view.show(ticket);
@@ -107,7 +107,7 @@ function build({ root, signal, navigate, listAddress, reload }, first, mine) {
     const when = ago(ticket.createdAt, now());
     setText(listed, mine ? texts.ticket.listedByYou(when) : texts.ticket.listed(when));
     showStatus(status, ticket);
-    // While Buy waits for its answer, the answer says whose ticket it is.
+    // While Buy waits for its response, the response is announced instead.
     if (kind && kind !== kindOf(ticket) && !action.isBusy())
       announce(() => spokenFor(store.ticket(ticket.id) ?? ticket, mine));
     kind = kindOf(ticket);
@@ -117,7 +117,7 @@ function build({ root, signal, navigate, listAddress, reload }, first, mine) {
   return { mine, show };
 }
 
-/** What is announced of a ticket that changed, by who listens: its seller, its buyer, or others. */
+/** Returns the announcement for a changed ticket, for its seller, its buyer, or others. */
 function spokenFor(ticket, mine) {
   const kind = kindOf(ticket);
   const { spoken, spokenToBuyer, spokenToSeller } = texts.ticket;
@@ -126,7 +126,7 @@ function spokenFor(ticket, mine) {
   return (isBuyer && spokenToBuyer[kind]) || spoken[kind];
 }
 
-/** Buy, and why not. While the page is live it knows that a ticket is locked or sold; otherwise the server is asked. */
+/** The Buy button or the reason for its absence. A connected page knows the ticket's state; otherwise the server decides. */
 function buyBox(first, { signal, navigate, reload }) {
   const box = noticeBox();
   const button = h("button", { type: "button", class: "button button-primary button-wide" });
@@ -163,7 +163,7 @@ function buyBox(first, { signal, navigate, reload }) {
     }
   }
 
-  /** Orders the ticket as the buyer saw it, once it is known who is signed in. */
+  /** Orders the ticket in the version that the buyer saw, after the signed-in user is known. */
   async function placeOrder(seen) {
     if (store.user === undefined) await refreshUser();
     if (store.user === null) return navigate(signInAddress(seen));
@@ -188,7 +188,7 @@ function buyBox(first, { signal, navigate, reload }) {
   async function refused(problem, seen) {
     if (!(problem instanceof Problem)) throw problem;
     box.refuse(problem, ...ways(problem));
-    // What this page showed was not what the server has.
+    // The page showed another state than the server has.
     await reload();
     if (["ticket_changed", "price_changed"].includes(problem.code) && ticket.title !== seen.title)
       sayTitleChanged(seen);

@@ -1,5 +1,5 @@
-// One polite live region for what is worth hearing: what happened to the ticket or order in front of the reader, and the
-// connection. Lists change silently. Of several messages in one breath only the last is read.
+// One polite live region for important messages: changes of the shown ticket or order, and of the connection. Changes in lists
+// are not announced. Of several messages in quick succession, only the last is announced.
 
 import { shellElement } from "../core/dom.js";
 
@@ -8,7 +8,7 @@ const BREATH_MS = 350;
 /** @type {number | undefined} */
 let timer;
 
-/** @param {string | (() => string)} text the message, or what makes it at the time when it is read */
+/** @param {string | (() => string)} text the message, or a function that returns it at the time of the announcement */
 export function announce(text) {
   clearTimeout(timer);
   timer = setTimeout(() => {

@@ -1,4 +1,4 @@
-// Cancelling an order: asked once more, since the ticket is free for others at once.
+// Cancellation of an order. It asks for confirmation, because the ticket becomes available to others at once.
 
 import { h } from "../core/dom.js";
 import { Problem } from "../net/api.js";
@@ -8,8 +8,8 @@ import { noticeBox } from "./notice.js";
 import { question } from "./question.js";
 
 /**
- * `{ element, show(order) }`.
- * @param {() => Promise<void>} reload loads the order again: no frame may come that says what became of it
+ * Returns `{ element, show(order) }`.
+ * @param {() => Promise<void>} reload loads the order again, because the frame about the cancellation may be missed
  */
 export function cancelOrder(first, reload) {
   const box = noticeBox();

@@ -1,5 +1,5 @@
-// <gittix-countdown>: how long it is until a time of the server's clock, once a second. Silent for screen readers, which are
-// told by whoever shows it, at moments that matter.
+// <gittix-countdown>: the time until a moment of the server's clock, updated once a second. It is silent for screen readers;
+// the code that shows it announces the important moments.
 
 import { onSecond, secondsUntil } from "../core/clock.js";
 import { setText } from "../core/dom.js";
@@ -10,7 +10,7 @@ class Countdown extends HTMLElement {
   /** @type {AbortController | null} */
   #connected = null;
 
-  /** Milliseconds since 1970, by the server's clock. */
+  /** The end of the countdown on the server's clock, in milliseconds since 1970. */
   set until(serverMs) {
     this.#untilMs = serverMs;
     this.#show();
@@ -33,7 +33,7 @@ class Countdown extends HTMLElement {
 
 customElements.define("gittix-countdown", Countdown);
 
-/** A countdown to an RFC 3339 time. */
+/** Returns a countdown to an RFC 3339 time. */
 export function countdownTo(iso, className = "") {
   const element = new Countdown();
   element.className = className;

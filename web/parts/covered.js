@@ -1,5 +1,5 @@
-// How much of the window the header covers, as the custom property `--covered-top`: what gets the focus is scrolled to a
-// place below it, however high the header is. Its height depends on the user's text size and on the connection's line.
+// The height of the window that the header covers, as the custom property `--covered-top`, so that a focused element is
+// scrolled to a position below the header. The height depends on the text size and on the message about the connection.
 
 import { shellElement } from "../core/dom.js";
 

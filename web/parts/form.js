@@ -1,4 +1,4 @@
-// Forms: labelled fields, one request at a time, refusals beside the field that they are about. What was typed stays.
+// Forms: labelled fields, one request at a time, and refusals beside their fields. A refusal keeps the typed values.
 
 import { h, setAttribute, setText } from "../core/dom.js";
 import { isAborted, Problem } from "../net/api.js";
@@ -8,7 +8,7 @@ import { noticeBox } from "./notice.js";
 
 let fieldCount = 0;
 
-/** The way to sign in and come back here. */
+/** Returns a link to the sign-in page that leads back to this page. */
 export function signInLink() {
   return h(
     "a",
@@ -17,7 +17,7 @@ export function signInLink() {
   );
 }
 
-/** A labelled input with room for a hint and an error. `attributes` go to the input. */
+/** Returns a labelled input with space for a hint and an error. `attributes` are set on the input. */
 export function field(name, label, attributes = {}, hint = "") {
   fieldCount += 1;
   const id = `field-${name}-${fieldCount}`;
@@ -51,7 +51,7 @@ export function field(name, label, attributes = {}, hint = "") {
   };
 }
 
-/** A password field whose text can be shown. */
+/** Returns a password field with a button that shows its text. */
 export function passwordField(name, label, attributes, hint) {
   const made = field(
     name,
@@ -87,15 +87,15 @@ export function passwordField(name, label, attributes, hint) {
  */
 
 /**
- * A form around some fields. `send` gets the values by name and does the work; a Problem that it throws is shown, and the
- * first field that was refused gets the focus. While it works the button says so, and a second submit does nothing.
+ * Returns a form. `send` gets the values by name. If it throws a `Problem`, the form shows it and focuses the first refused
+ * field. While `send` runs, the button shows `busy`, and a second submit does nothing.
  * @param {object} parts
  * @param {Field[]} parts.fields
- * @param {string} parts.button what the button says
- * @param {string} parts.busy what it says while `send` works
+ * @param {string} parts.button text of the button
+ * @param {string} parts.busy text of the button while `send` runs
  * @param {(values: Record<string, string>) => Promise<void>} parts.send
  * @param {HTMLElement[]} [parts.secondary] further buttons
- * @param {(problem: Problem, notice: NoticeBox) => boolean} [parts.onRefused] may show a refusal in its own way and answer true
+ * @param {(problem: Problem, notice: NoticeBox) => boolean} [parts.onRefused] returns true if it has shown the refusal itself
  */
 export function form({ fields, button, busy, send, onRefused, secondary = [] }) {
   const box = noticeBox();
@@ -133,7 +133,7 @@ export function form({ fields, button, busy, send, onRefused, secondary = [] }) 
   }
 
   function refused(problem) {
-    if (!(problem instanceof Problem)) throw problem; // a fault of ours, not a refusal: it belongs into the console
+    if (!(problem instanceof Problem)) throw problem; // a bug, not a refusal: the browser logs it to the console
     if (onRefused?.(problem, box)) return;
     const words = inWords(problem);
     for (const one of fields) one.refuse(words.fields[one.name]);

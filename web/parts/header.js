@@ -1,5 +1,5 @@
-// What is on every page: the header's links for who is signed in or out, the mark of the page one is on, and the line that
-// says when the connection is lost.
+// The shell around every page: the links of the header for signed-in and signed-out users, the mark of the current page, and
+// the message about a lost connection.
 
 import { fill, h, setAttribute, setText, shellElement } from "../core/dom.js";
 import { isAborted } from "../net/api.js";
@@ -14,20 +14,20 @@ const SIGNED_OUT = [
   ["/signup", screens.signUp],
   ["/signin", screens.signIn],
 ];
-/** The last entry is the drawing that stands for the words on a phone. */
+/** Links for signed-in users. The last entry of each is the icon that replaces the text on a phone. */
 const SIGNED_IN = [
   ["/orders", screens.orders],
   ["/tickets/new", texts.navigation.sell],
   ["/account", screens.account, "account"],
 ];
 
-/** The other pages of a section, by the address of its link. */
+/** Further pages of a section, by the address of the section's link. */
 const SECTIONS = {
   "/tickets/new": /^\/listings$/,
   "/orders": /^\/orders\//,
 };
 
-/** A short break is nobody's business; only one that lasts is shown. */
+/** Delay before a lost connection is shown, so that short interruptions are not. */
 const LOST_SHOWN_AFTER_MS = 1_500;
 
 export function startHeader({ navigate }) {
@@ -78,14 +78,14 @@ function labelled(label, drawing) {
   return [icon(drawing), h("span", { class: "nav-words" }, label)];
 }
 
-/** Marks the link of the page that is shown. */
+/** Marks the link of the current page. */
 export function markCurrent() {
   for (const link of document.querySelectorAll("#nav a")) {
     setAttribute(link, "aria-current", currentOf(link.getAttribute("href")));
   }
 }
 
-/** `aria-current` of a link: it leads to this page, or to the section that this page is in. */
+/** Returns `aria-current` for a link: it leads to the current page, or to the section of the current page. */
 function currentOf(href) {
   if (href === location.pathname) return "page";
   return SECTIONS[href]?.test(location.pathname) ? "true" : false;
@@ -117,7 +117,7 @@ function watchConnection() {
   store.watch("polling", () => !line.hidden && store.connection !== "live" && show());
 }
 
-/** What the line says while there is no live connection; see `Store.polling`. */
+/** Returns the message while there is no live connection; see `Store.polling`. */
 function connectionWords(polling) {
   if (polling === false) return texts.navigation.connectionLost;
   return polling ? texts.navigation.polling : texts.navigation.notLive;

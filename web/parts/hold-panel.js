@@ -1,4 +1,4 @@
-// How long the ticket is held: big figures, a bar that shrinks, and a word to screen readers at moments that matter.
+// The remaining time of a reservation: large digits, a shrinking bar, and announcements at important moments.
 
 import { now, onSecond, secondsUntil } from "../core/clock.js";
 import { h, setAttribute, setText } from "../core/dom.js";
@@ -10,7 +10,7 @@ import { countdownTo } from "./countdown.js";
 const SAID_AT_S = [300, 120, 60, 30, 10];
 const URGENT_S = 60;
 
-/** `{ element, show(order) }`; counts by the server's clock until the signal aborts. */
+/** Returns `{ element, show(order) }`. It counts by the server's clock until the signal aborts. */
 export function holdPanel(signal) {
   const label = h("p", { class: "hold-label" });
   const figures = countdownTo(new Date(now()).toISOString(), "hold-figures");

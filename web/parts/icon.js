@@ -1,5 +1,5 @@
-// The few drawings of the pages, as inline SVG without any style of their own. They always stand beside words
-// that say the same; on a phone the header shows some without, and the words are their name.
+// The icons of the pages, as inline SVG without styles. An icon is always beside a text with the same meaning. On a phone the
+// header hides some of these texts; they stay the accessible names of the links.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 

@@ -1,6 +1,6 @@
-// A short list whose rows keep their elements while they are there, so that the focus stays and nothing flickers.
+// A short list whose rows keep their elements while they are in the list, so that the focus stays and nothing flickers.
 
-/** `rowOf(key)` builds `{ element, show }` once per key; `show(value)` brings it up to date. */
+/** `rowOf(key)` builds `{ element, show }` once per key; `show(value)` updates the element. */
 export class KeyedList {
   #host;
   #rowOf;
@@ -11,7 +11,7 @@ export class KeyedList {
     this.#rowOf = rowOf;
   }
 
-  /** @param {Array<{ id: string }>} values in the order in which they are to stand */
+  /** @param {Array<{ id: string }>} values in the order of the rows */
   show(values) {
     const keys = new Set(values.map(({ id }) => id));
     for (const [id, row] of this.#rows) {

@@ -1,4 +1,4 @@
-// What its seller can do with a ticket: change title and price, or take it off sale; neither while a buyer holds it.
+// The seller's editor: change title and price, or take the ticket off sale. Both are refused while a buyer holds the ticket.
 
 import { h, setAttribute, setText } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
@@ -16,14 +16,14 @@ import { isOver, kindOf } from "./status.js";
 import { priceField, titleField } from "./ticket-fields.js";
 
 /**
- * `{ element, show }` for a ticket of the user who is signed in.
+ * Returns `{ element, show }` for a ticket of the signed-in user.
  * @param {import("../state/store.js").Ticket} first
  * @param {{ navigate: (address: string) => void, reload: () => Promise<void> }} page `reload` loads the ticket again
  */
 export function listingEditor(first, { navigate, reload }) {
   const draftName = `ticket:${first.id}`;
   const draft = readDraft(draftName);
-  let shown = first; // the version that a change is meant for: all of it was shown
+  let shown = first; // the fully shown version, to which a change is applied
   const title = titleField();
   const price = priceField(first.currency);
   const fields = [
@@ -116,7 +116,7 @@ export function listingEditor(first, { navigate, reload }) {
     return true;
   }
 
-  /** Only what was typed is a draft. */
+  /** Saves the draft, which contains only the fields that were typed in. */
   function keepTyped() {
     const [typedTitle, typedPrice] = fields.map((one) => one.draft());
     if (typedTitle || typedPrice) keepDraft(draftName, { title: typedTitle, price: typedPrice });
@@ -139,13 +139,13 @@ export function listingEditor(first, { navigate, reload }) {
   return { element, show, isBusy: () => false };
 }
 
-/** Whether what was typed is this price, however it is written. */
+/** Whether the typed text means this price, in any notation. */
 function isPrice(typed, price, currency) {
   const read = parsePrice(typed, { currency });
   return "value" in read && Number(read.value) === price;
 }
 
-/** No countdown in here: this line is read aloud when it changes. */
+/** Returns the line about the state. It has no countdown, because each change of the line is announced. */
 function stateWords(kind, ticket) {
   switch (kind) {
     case "locked":

@@ -1,12 +1,12 @@
-// The button at the end of a list, which loads more of it.
+// The button at the end of a list that loads more rows.
 
 import { h, rowLink } from "../core/dom.js";
 
 /**
- * A button whose focus goes to the first of the rows that it brought: the button may be gone by then.
+ * Returns a button that moves the focus to the first new row, because the button may be removed.
  * @param {string} label
  * @param {HTMLElement} list
- * @param {() => Promise<string[]>} load resolves to the ids of the rows that it brought, in order
+ * @param {() => Promise<string[]>} load resolves to the ids of the new rows, in order
  */
 export function moreButton(label, list, load) {
   const button = h("button", { type: "button", class: "button" }, label);

@@ -1,9 +1,9 @@
-// A message in the page, where the thing is that it is about.
+// A message on the page, beside the element that it is about.
 
 import { fill, h } from "../core/dom.js";
 import { inWords } from "../words/refusals.js";
 
-/** A box that is empty and takes no room until it has something to say; `say` and `clear` change it. */
+/** Returns a box that takes no space while it is empty. `say` and `clear` change its content. */
 export function noticeBox() {
   const element = h("div", { class: "notice-box", role: "alert" });
   return {
@@ -34,7 +34,7 @@ export function notice(tone, what, then, ...actions) {
     "div",
     { class: `notice notice-${tone}` },
     h("p", {}, h("strong", {}, what), then ? ` ${then}` : ""),
-    // The spaces keep the actions apart where the text is read without its layout.
+    // The spaces separate the actions where the text is read without its layout.
     actions.length > 0 &&
       h(
         "p",

@@ -1,4 +1,4 @@
-// Paying for an order: choose a card, pay, confirm where the bank asks for it, try another card after a decline.
+// The payment of an order: choose a card, pay, confirm at the bank if necessary, try another card after a decline.
 
 import { secondsUntil } from "../core/clock.js";
 import { fill, h, setAttribute, setText } from "../core/dom.js";
@@ -14,8 +14,8 @@ import { announce } from "./announcer.js";
 import { noticeBox } from "./notice.js";
 
 /**
- * `{ element, show(charges) }`; what happens to the order comes back through the store.
- * @param {() => Promise<void>} reload loads the order and its charges again: no frame may come that says what became of them
+ * Returns `{ element, show(charges) }`. Changes of the order arrive through the store.
+ * @param {() => Promise<void>} reload loads the order and its charges again, because frames about them may be missed
  */
 export function paymentPanel(first, terms, reload) {
   const price = money(first.price, terms.currency);
@@ -55,7 +55,7 @@ export function paymentPanel(first, terms, reload) {
   );
   let method = /** @type {import("../pay/sandbox.js").PaymentMethod | null} */ (null);
   let working = false;
-  let open = /** @type {import("../state/store.js").Charge | null} */ (null); // the charge that waits for the buyer
+  let open = /** @type {import("../state/store.js").Charge | null} */ (null); // the charge that waits for the buyer's confirmation
   let shown = false;
 
   async function mountCards() {
@@ -110,7 +110,7 @@ export function paymentPanel(first, terms, reload) {
   }
 
   async function finish(method, charge) {
-    // A page that was loaded anew knows the charge from a list, which holds no secrets.
+    // After a reload the charge comes from a list, which holds no client secrets.
     const secret =
       charge.clientSecret ?? (await request("GET", `/api/charges/${charge.id}`)).data.clientSecret;
     await method.act(secret);
@@ -161,7 +161,7 @@ export function paymentPanel(first, terms, reload) {
     shown = true;
   }
 
-  /** The box in which the buyer confirms. One that appears on an open page is scrolled to, gets the focus and is announced. */
+  /** Shows the box for the confirmation. If it appears on an open page, it is scrolled to, focused and announced. */
   function showWaiting(wanted, appears) {
     if (wanted === !waiting.hidden) return;
     const hadFocus = waiting.contains(document.activeElement);
@@ -173,7 +173,7 @@ export function paymentPanel(first, terms, reload) {
     announce(`${texts.payment.bankAsks} ${texts.payment.bankHelp}`);
   }
 
-  /** What the box says stands above the button that was pressed, and may be below the window. */
+  /** Scrolls to the message, which is above the pressed button and may be outside the window. */
   function reveal() {
     box.element.scrollIntoView({ block: "nearest" });
   }

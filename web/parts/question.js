@@ -1,12 +1,12 @@
-// A question before something that cannot be undone, beside the button that asks it. Escape means no.
+// A confirmation before an irreversible action, beside the button of the action. Escape means no.
 
 import { fill, h } from "../core/dom.js";
 
 /**
- * Lets a button ask first. `element` is where the question appears; the button is hidden meanwhile.
+ * Adds a confirmation to a button. `element` is the place of the question; the button is hidden while it is shown.
  * @param {HTMLButtonElement} start
  * @param {object} options
- * @param {string} options.text what will happen
+ * @param {string} options.text the consequence of the action
  * @param {string} options.yes
  * @param {string} options.no
  * @param {() => void} options.act called when the user confirms
@@ -35,7 +35,7 @@ export function question(start, { text, yes, no, act }) {
     else if (event.key === "Escape" && !event.defaultPrevented) close();
   }
 
-  /** Removes the question. The focus returns to the button if it was in it. */
+  /** Removes the question. If it had the focus, the focus returns to the button. */
   function close() {
     const hadFocus = element.contains(document.activeElement);
     open.abort();

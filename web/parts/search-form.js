@@ -1,4 +1,4 @@
-// The search of the list: words and order, and the filters that an address may also have, each with a link without it.
+// The search form of the list: words and order. Further filters of the address are shown as links that remove them.
 
 import { h } from "../core/dom.js";
 import { texts } from "../words/texts.js";
@@ -10,7 +10,7 @@ const ORDERS = [
   ["-price", texts.list.highestPrice],
 ];
 
-/** Filters without a field of their own: what to say of each. */
+/** Filters without a field in the form, with their texts. */
 const OTHER_FILTERS = {
   minPrice: texts.list.priceFrom,
   maxPrice: texts.list.priceUpTo,
@@ -19,7 +19,7 @@ const OTHER_FILTERS = {
 
 const NAMES = ["q", "sort", ...Object.keys(OTHER_FILTERS)];
 
-/** The filters and the order that an address names, without what is the default. */
+/** Returns the filters and the order of an address, without default values. */
 export function filtersOf(query) {
   const filters = new URLSearchParams();
   for (const name of NAMES) {
@@ -29,19 +29,19 @@ export function filtersOf(query) {
   return filters;
 }
 
-/** The address of the list with these filters. */
+/** Returns the address of the list with these filters. */
 export function addressOf(filters) {
   const query = filters.toString();
   return query === "" ? "/" : `/?${query}`;
 }
 
-/** The filters that the server refused: their values are none. */
+/** Returns the names of the filters that the server refused because of their values. */
 export function refusedFilters({ code, errors }, filters) {
   if (code !== "validation_failed") return [];
   return NAMES.filter((name) => filters.has(name) && errors.some(({ field }) => field === name));
 }
 
-/** The same filters without some of them. */
+/** Returns the filters without some of them. */
 export function without(filters, names) {
   const others = new URLSearchParams(filters);
   for (const name of names) others.delete(name);
@@ -87,7 +87,7 @@ export function searchForm(filters, navigate) {
   return form;
 }
 
-/** The active filters that have no field, each a link to the list without it; null if there are none. */
+/** Returns the active filters without a field, each as a link to the list without it, or null. */
 export function filterLinks(filters) {
   const active = Object.keys(OTHER_FILTERS).filter((name) => filters.has(name));
   if (active.length === 0) return null;

@@ -1,4 +1,4 @@
-// The two sides of selling, one link apart.
+// Links between the two pages for sellers.
 
 import { h } from "../core/dom.js";
 import { screens, texts } from "../words/texts.js";

@@ -1,5 +1,5 @@
-// The line above a page that says that another user is signed in than the page showed. It stays until the page is left.
-// Its place in the shell is a live region, so that screen readers announce it.
+// The notice above a page that another user is signed in than the page showed. It is removed when the page is left. Its
+// element in the shell is a live region, so that screen readers announce it.
 
 import { fill, shellElement } from "../core/dom.js";
 import { texts } from "../words/texts.js";
@@ -21,7 +21,7 @@ export function sayWhoIsSignedIn(user, { nothingDone }) {
   shownAt = location.pathname;
 }
 
-/** Removes the line when another page is shown than the one that it was said on. */
+/** Removes the notice when another page is shown. */
 export function endSessionNotice() {
   if (shownAt === null || shownAt === location.pathname) return;
   shownAt = null;

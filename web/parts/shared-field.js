@@ -1,16 +1,16 @@
-// A form field over a value that may change elsewhere while a user types. A field that was not typed in shows the present
-// value. One that was keeps what was typed; if the value was changed meanwhile, both are shown, and the user chooses.
+// A form field whose value may change elsewhere while a user types. An untouched field shows the current value. A field that was
+// typed in keeps its text; if the value was changed meanwhile, both values are shown, and the user chooses.
 
 import { fill, h } from "../core/dom.js";
 import { texts } from "../words/texts.js";
 
 /**
- * Follows the present value in a field of `form.js`.
+ * Connects a field of `form.js` to the current value.
  * @param {object} options
- * @param {(present: string) => string} options.question says that the value was changed
- * @param {(ticket: object) => string} options.textOf the present value, as it would be typed
- * @param {(typed: string, ticket: object) => boolean} options.isSame whether what was typed is the present value
- * @param {{ typed: string, base: string } | undefined} options.draft as `draft()` returned it
+ * @param {(present: string) => string} options.question returns the text that says that the value was changed
+ * @param {(ticket: object) => string} options.textOf returns the current value as the user would type it
+ * @param {(typed: string, ticket: object) => boolean} options.isSame whether the typed text means the current value
+ * @param {{ typed: string, base: string } | undefined} options.draft a value that `draft()` returned
  * @param {() => void} options.onChange called after the draft changed
  */
 export function sharedField(field, { question, textOf, isSame, draft, onChange }) {
@@ -29,7 +29,7 @@ export function sharedField(field, { question, textOf, isSame, draft, onChange }
     return base !== null && base !== textOf(ticket);
   }
 
-  /** Shows the present value where nothing was typed, and the question where it changed under what was typed. */
+  /** Shows the current value in an untouched field, and the question if the value changed under the typed text. */
   function follow(next) {
     ticket = next;
     const before = base;
@@ -48,7 +48,7 @@ export function sharedField(field, { question, textOf, isSame, draft, onChange }
 
   function ask() {
     const needed = hasConflict() ? JSON.stringify([textOf(ticket), input.value]) : "";
-    if (needed === asked) return; // the buttons keep the focus
+    if (needed === asked) return; // an unchanged question keeps its buttons and their focus
     asked = needed;
     fill(choices, hasConflict() ? words() : []);
   }
@@ -85,9 +85,9 @@ export function sharedField(field, { question, textOf, isSame, draft, onChange }
   return {
     follow,
     hasConflict,
-    /** What was typed and over which value; undefined if nothing was. */
+    /** Returns the typed text and the value that it replaces, or undefined. */
     draft: () => (base === null ? undefined : { typed: input.value, base }),
-    /** What was sent is saved. What was typed since then is a draft over it. */
+    /** Records that `sent` was saved. Text that was typed since is a draft over the saved value. */
     settle: (sent, saved) => {
       base = input.value === sent ? null : textOf(saved);
     },

@@ -1,22 +1,22 @@
-// A ticket's status as a small label, and in one word or line. What is live changes it in place.
+// The status of a ticket as a small label, and in one word or line. Live changes update it in place.
 
 import { secondsUntil } from "../core/clock.js";
 import { setAttribute, setText } from "../core/dom.js";
 import { countdown } from "../words/format.js";
 import { texts } from "../words/texts.js";
 
-/** Whether the lock of a ticket has ended, though the server has not freed or sold the ticket yet. */
+/** Whether the lock of a ticket has ended while the server has not released or sold the ticket yet. */
 export function isOver({ status, unlocksAt }) {
   return status === "Locked" && Boolean(unlocksAt) && secondsUntil(Date.parse(unlocksAt)) === 0;
 }
 
-/** "available", "locked", "sold" or "gone": how a ticket looks. */
+/** Returns the displayed status: "available", "locked", "sold" or "gone". */
 export function kindOf(ticket) {
   if (ticket.gone) return ticket.status === "Sold" ? "sold" : "gone";
   return ticket.status.toLowerCase();
 }
 
-/** The status in a few words; `seconds` of the lock are those of the server's clock. */
+/** Returns the status in a few words. The seconds of the lock follow the server's clock. */
 export function statusWords(ticket) {
   switch (kindOf(ticket)) {
     case "available":

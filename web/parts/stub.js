@@ -1,10 +1,10 @@
-// The coloured stub at the left of a ticket: decoration that tells tickets apart at a glance, always the same for one title.
+// The coloured tile at the left of a ticket: decoration that helps to tell tickets apart. It depends only on the title.
 
 import { h } from "../core/dom.js";
 
 const TINTS = 6;
 
-/** A tile with the title's first letter; hidden from screen readers, which hear the title itself. */
+/** Returns a tile with the title's first letter. It is hidden from screen readers, which read the title. */
 export function stub({ title }) {
   const letter = Array.from(title.matchAll(/\p{L}|\p{N}/gu))[0]?.[0] ?? "#";
   return h(
@@ -14,7 +14,7 @@ export function stub({ title }) {
   );
 }
 
-/** 0 to 5, from the title's first word: all the tickets of a "Rock Concert" look alike. */
+/** Returns a colour from 0 to 5 by the title's first word, so that all tickets of a "Rock Concert" have the same colour. */
 export function tintOf(title) {
   const word = title.split(/\s+/, 1)[0].toLowerCase();
   let sum = 7;
@@ -22,7 +22,7 @@ export function tintOf(title) {
   return sum % TINTS;
 }
 
-/** Characters from which a title has a smaller size on the page of its ticket or order. */
+/** Number of characters from which a title has a smaller size on the page of its ticket or order. */
 const LONG_TITLE = 48;
 
 export function isLong({ title }) {

@@ -1,4 +1,4 @@
-// The two fields of a ticket: its title, with a counter near the limit, and its price, in the reader's way to write numbers.
+// The two fields of a ticket: its title, with a counter near the limit, and its price in the reader's number format.
 
 import { h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { Problem } from "../net/api.js";
@@ -12,7 +12,7 @@ import { field } from "./form.js";
 /** The counter is shown when this many characters or fewer are left. */
 const COUNTED_FROM = 20;
 
-/** A field for a title of any length. What is too long is counted and said, never cut off. */
+/** Returns a field for a title of any length. An excess is counted and announced; the text is never cut. */
 export function titleField(attributes = {}) {
   const made = field("title", texts.form.title, {
     autocomplete: "off",
@@ -40,7 +40,7 @@ export function titleField(attributes = {}) {
 }
 
 /**
- * A field for a price. `read` answers the amount as the interface takes it.
+ * Returns a field for a price. `read` returns the amount in the form of the API.
  * @param {string} [known] the currency, if it is known already
  */
 export function priceField(known, attributes = {}, hint = "") {
@@ -52,7 +52,7 @@ export function priceField(known, attributes = {}, hint = "") {
     hint,
   );
 
-  /** @throws {Problem} if the text is no amount, or has two meanings */
+  /** @throws {Problem} if the text is not an amount, or has two meanings */
   function read() {
     const price = parsePrice(made.input.value, { currency });
     if ("value" in price) return price.value;

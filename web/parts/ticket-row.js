@@ -1,4 +1,4 @@
-// One ticket in a list. The row is built once and then changed in place.
+// One ticket in a list. The row is built once and then updated in place.
 
 import { h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { money } from "../words/format.js";
@@ -7,7 +7,7 @@ import { stub } from "./stub.js";
 
 const CHANGED_MS = 1_200;
 
-/** `{ element, show }`: a list item, and what brings it up to date with a ticket. */
+/** Returns `{ element, show }`: a list item, and the function that updates it with a ticket. */
 export function ticketRow(ticket) {
   const title = h("span", { class: "row-title", ...USER_TEXT });
   const status = h("span", { class: "status" });
@@ -36,7 +36,7 @@ export function ticketRow(ticket) {
   return { element, show };
 }
 
-/** A short tint, so that the eye finds what changed; nothing moves. */
+/** Tints a changed row for a moment, so that users notice the change. Nothing moves. */
 function flash(element) {
   element.classList.add("row-changed");
   setTimeout(() => element.classList.remove("row-changed"), CHANGED_MS);

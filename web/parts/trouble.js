@@ -1,10 +1,10 @@
-// A page that could not be loaded says why, and what can be done.
+// The error page for content that could not be loaded, with the reason and the possible actions.
 
 import { fill, h } from "../core/dom.js";
 import { inWords } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 
-/** Replaces what is in `host` by the refusal, as a page of its own. */
+/** Replaces the content of `host` by the refusal, as a page with its own heading. */
 export function showTrouble(host, problem, retry) {
   const missing = problem.code === "not_found";
   const { what, advice } = inWords(problem);

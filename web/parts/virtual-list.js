@@ -1,29 +1,28 @@
-// A long list of which only the rows near the window are in the document: ten thousand tickets cost no more than twenty.
-// Rows have the height of their content, so a long title, text spacing or zoom never makes two rows collide. A row that was
-// not shown yet counts with the smallest height of a row until it is measured. Positions are set through the CSSOM, which
-// a strict Content-Security-Policy allows.
+// A long list with only the rows near the window in the document: ten thousand tickets cost no more than twenty. Each row has
+// the height of its content, so that long titles, text spacing or zoom cannot make rows overlap. A row that was not measured
+// yet counts with the minimum height. Positions are set through the CSSOM, which a strict Content-Security-Policy allows.
 
 import { focusedRowId } from "../core/dom.js";
 
-/** Rows of the smallest height kept above and below the window, so that a quick flick shows no gap. */
+/** Rows of the minimum height above and below the window, so that fast scrolling shows no gap. */
 const OVERSCAN = 8;
 
-/** Rows that are put into the document to be printed. */
+/** Maximum number of rows in the document for printing. */
 const PRINTED_MAX = 1_000;
 
-/** Differences below this many pixels are rounding. */
+/** Height differences below this many pixels are rounding errors. */
 const ROUNDING_PX = 0.5;
 
 /**
- * @typedef {object} Heights what rows measured in a list of one width
+ * @typedef {object} Heights measured heights of rows in a list of one width
  * @property {number} width
  * @property {Map<string, number>} byId
  *
  * @typedef {object} Row
  * @property {HTMLElement} element
  * @property {(value: any) => void} show
- * @property {number} [index] its place in the list
- * @property {number} [top] the position that it was moved to
+ * @property {number} [index] its index in the list
+ * @property {number} [top] its current position in pixels
  */
 
 export class VirtualList {
@@ -49,9 +48,9 @@ export class VirtualList {
    * @param {object} options
    * @param {HTMLElement} options.host an empty list element; its rows are positioned inside it
    * @param {(id: string) => { element: HTMLElement, show: (value) => void }} options.rowOf builds a row
-   * @param {(end: number) => void} [options.onRange] called after each rendering with the end of the rows near the window
-   * @param {string} [options.pinned] id of a row that is in the document wherever the window is
-   * @param {Heights} [options.heights] what an earlier list with these rows measured
+   * @param {(end: number) => void} [options.onRange] called after each rendering with the end index of the rows near the window
+   * @param {string} [options.pinned] id of a row that is always in the document
+   * @param {Heights} [options.heights] heights that an earlier list with these rows measured
    * @param {AbortSignal} options.signal
    */
   constructor({ host, rowOf, onRange, pinned, heights = { width: 0, byId: new Map() }, signal }) {
@@ -67,7 +66,7 @@ export class VirtualList {
     signal.addEventListener("abort", () => this.#end(), { once: true });
   }
 
-  /** Shows these rows in this order; rows that stay keep their elements. */
+  /** Shows these rows in this order. Rows that stay keep their elements. */
   setIds(ids) {
     this.#ids = ids;
     this.#indexes = new Map(ids.map((id, index) => [id, index]));
@@ -76,19 +75,19 @@ export class VirtualList {
   }
 
   /**
-   * The row of an id if it is in the document.
+   * Returns the row of an id if it is in the document.
    * @returns {any}
    */
   row(id) {
     return this.#rows.get(id);
   }
 
-  /** The rows in the document, each with its id. */
+  /** Returns the rows in the document with their ids. */
   rows() {
     return this.#rows.entries();
   }
 
-  /** Renders with the next frame, however often it is asked for. */
+  /** Renders once in the next animation frame. */
   schedule() {
     this.#frame ??= requestAnimationFrame(() => this.#render());
   }
@@ -118,10 +117,10 @@ export class VirtualList {
     this.#computeOffsets();
     for (const [id, index] of wanted) this.#place(this.row(id), index);
     this.#keepInPlace(anchor);
-    if (!this.#printing) this.#onRange?.(last); // what is printed loads no more rows
+    if (!this.#printing) this.#onRange?.(last); // printing loads no more rows
   }
 
-  /** The first row in the window and where it is: it must not move when rows above it turn out higher or lower. */
+  /** Returns the first row in the window and its position, which must stay fixed when rows above it change their heights. */
   #anchor() {
     const above = -this.#host.getBoundingClientRect().top;
     if (above <= 0 || this.#rows.size === 0) return null;
@@ -137,7 +136,7 @@ export class VirtualList {
     if (Math.abs(moved) >= 1) window.scrollBy({ top: moved, behavior: "instant" });
   }
 
-  /** In a window of another width all rows have other heights. */
+  /** Discards measured heights when the width of the window changes, because all rows have other heights then. */
   #followWidth() {
     const width = this.#host.clientWidth;
     if (width === this.#width) return;
@@ -169,7 +168,7 @@ export class VirtualList {
     if (this.#stale) this.#render();
   }
 
-  /** `offsets[n]` is where row n begins; the last one is the height of all rows. */
+  /** Computes the offsets: `offsets[n]` is the top of row n; the last one is the height of all rows. */
   #computeOffsets() {
     if (!this.#stale) return;
     this.#stale = false;
@@ -181,7 +180,7 @@ export class VirtualList {
     this.#host.style.height = `${offsets[this.#ids.length]}px`;
   }
 
-  /** The index of the row at a distance from the top of the list. */
+  /** Returns the index of the row at a distance from the top of the list. */
   #indexAt(distance) {
     let [low, high] = [0, this.#ids.length];
     while (low < high) {
@@ -200,7 +199,7 @@ export class VirtualList {
     return [Math.max(0, first), Math.min(this.#ids.length, last)];
   }
 
-  /** The row that has the focus stays, wherever the window is: else the keyboard would lose its place. */
+  /** Keeps the row with the focus in the document at any scroll position, so that keyboard users do not lose their position. */
   #keepFocused(wanted) {
     for (const id of [focusedRowId(), this.#pinned])
       if (this.#indexes.has(id)) wanted.set(id, this.#indexes.get(id));
@@ -226,7 +225,7 @@ export class VirtualList {
     }
   }
 
-  /** Document order is reading order and tab order. */
+  /** Sorts the elements: document order is reading order and tab order. */
   #arrange(wanted) {
     const order = [...wanted].sort(([, one], [, other]) => other - one);
     let next = null;
@@ -248,6 +247,6 @@ export class VirtualList {
     if (row.index === index) return;
     row.index = index;
     element.setAttribute("aria-posinset", String(index + 1));
-    element.setAttribute("aria-setsize", "-1"); // more are loaded on the way down
+    element.setAttribute("aria-setsize", "-1"); // the list loads more rows while scrolling down
   }
 }

@@ -14,8 +14,8 @@ const CARDS = [
 
 /**
  * @typedef {object} PaymentMethod
-  * @property {() => Promise<string>} token resolves to the id of a payment method
-  * @property {(clientSecret?: string) => Promise<void>} act lets the buyer confirm the payment at the bank
+ * @property {() => Promise<string>} token resolves to the id of a payment method
+ * @property {(clientSecret?: string) => Promise<void>} act lets the buyer confirm the payment at the bank
  */
 
 /** Shows the cards in `host`. `token()` resolves to the chosen card. `act()` does nothing: the sandbox confirms by itself. */

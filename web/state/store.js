@@ -17,8 +17,8 @@ import { Topics } from "../core/topics.js";
  * @property {string | null} unlocksAt
  * @property {number} version
  * @property {string} createdAt
-  * @property {boolean} [gone] taken off sale, or missing from a snapshot
-  * @property {boolean} [lost] gone because it is missing from a snapshot
+ * @property {boolean} [gone] taken off sale, or missing from a snapshot
+ * @property {boolean} [lost] gone because it is missing from a snapshot
  *
  * @typedef {object} Order
  * @property {string} id

@@ -6,7 +6,7 @@ import { englishForNumbers, englishOf, numberLocale, readerLanguages } from "./l
 const DAY_S = 24 * 3600;
 
 /**
- * The formats for a reader.
+ * Returns the format functions for a reader.
  * @param {string[]} languages the preferred one first
  */
 export function formatsFor(languages) {
@@ -28,7 +28,7 @@ export function formatsFor(languages) {
   });
   const grouped = new Intl.NumberFormat(numberLocale(languages), { minimumFractionDigits: 2 });
 
-  /** An amount in major units; whole amounts without the zeros. */
+  /** Formats an amount in major units. Whole amounts have no decimals. */
   function money(amount, currency) {
     const whole = Number.isInteger(amount);
     const name = `${currency} ${whole}`;
@@ -41,7 +41,7 @@ export function formatsFor(languages) {
     return moneyFormats.get(name).format(amount);
   }
 
-  /** The time of day; with the day unless it is today; a day of another year without the time. */
+  /** Formats a time: today without the day; in another year the day without the time; otherwise day and time. */
   function moment(iso, nowMs = now()) {
     const then = new Date(iso);
     const today = new Date(nowMs);
@@ -49,7 +49,7 @@ export function formatsFor(languages) {
     return (then.getFullYear() === today.getFullYear() ? dayAndTime : date).format(then);
   }
 
-  /** "3 minutes ago" or "just now", against a given now (milliseconds). */
+  /** Returns "3 minutes ago" or "just now", relative to `nowMs` (milliseconds since 1970). */
   function ago(iso, nowMs) {
     const seconds = Math.round((Date.parse(iso) - nowMs) / 1000);
     if (seconds > -60) return "just now";
@@ -58,10 +58,10 @@ export function formatsFor(languages) {
     return relative.format(Math.round(seconds / DAY_S), "day");
   }
 
-  /** An amount without currency, as the reader writes numbers. */
+  /** Formats an amount without currency in the reader's number format. */
   const amount = (value) => grouped.format(value);
 
-  /** A price as the reader would type it. */
+  /** Formats a price as the reader would type it. */
   const priceToType = (price) => (Number.isInteger(price) ? String(price) : typed.format(price));
 
   return { money, moment, ago, amount, priceToType };
@@ -69,7 +69,7 @@ export function formatsFor(languages) {
 
 export const { money, moment, ago, amount, priceToType } = formatsFor(readerLanguages());
 
-/** 9:05, or 1:00:00 from an hour on. */
+/** Returns 9:05, or 1:00:00 from one hour on. */
 export function countdown(seconds) {
   const two = (value) => String(value).padStart(2, "0");
   const minutes = Math.floor(seconds / 60);
@@ -77,7 +77,7 @@ export function countdown(seconds) {
   return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(seconds % 60)}`;
 }
 
-/** A length of time to be read aloud: "9 minutes 5 seconds". */
+/** Returns a duration for screen readers: "9 minutes 5 seconds". */
 export function spoken(seconds) {
   const minutes = Math.floor(seconds / 60);
   const rest = seconds % 60;
@@ -87,7 +87,7 @@ export function spoken(seconds) {
   return parts.join(" ");
 }
 
-/** Whether a day has 12 or 24 hours in a locale. */
+/** Returns whether a locale uses a 12-hour or 24-hour clock. */
 function hourCycleOf(language) {
   return new Intl.DateTimeFormat(language, { hour: "numeric" }).resolvedOptions().hourCycle;
 }

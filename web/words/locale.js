@@ -1,15 +1,15 @@
-// The reader's conventions, with English words. The pages are in English: a month, a relative time or a digit of another
-// language would make one sentence of two languages.
+// The reader's regional conventions with English words. The pages are in English: a month, a relative time or a digit of another
+// language would mix two languages in one sentence.
 
 /**
- * The languages that the reader prefers and that `Intl` knows, the first one first. There is always one.
- * @param {readonly string[]} named by the browser
+ * Returns the preferred languages of the reader that `Intl` supports, most preferred first. The result is never empty.
+ * @param {readonly string[]} named the languages of the browser
  */
 export function readerLanguages(named = globalThis.navigator?.languages ?? []) {
   return [...named.filter(isKnown), "en-US"];
 }
 
-/** Some browsers name languages that `Intl` refuses, such as "en-US@posix". */
+/** Whether `Intl` supports a language. Some browsers name languages that it rejects, such as "en-US@posix". */
 function isKnown(language) {
   try {
     return Intl.NumberFormat.supportedLocalesOf(language).length > 0;
@@ -19,7 +19,7 @@ function isKnown(language) {
 }
 
 /**
- * English as it is written where the reader lives: "de" becomes "en-DE", with a 24-hour clock.
+ * Returns English as written in the reader's region: "de" becomes "en-DE", with a 24-hour clock.
  * @param {string[]} languages
  */
 export function englishOf(languages) {
@@ -30,14 +30,14 @@ export function englishOf(languages) {
 }
 
 /**
- * English in which decimals have a point: that is how a page in English is read.
+ * Returns a form of English with a decimal point, as readers of an English page expect.
  * @param {string[]} languages
  */
 export function englishForNumbers([first]) {
   return isEnglish(first) ? first : "en-US";
 }
 
-/** The reader's own way to write numbers, but with the digits 0 to 9. @param {string[]} languages */
+/** Returns the reader's number format, but with the digits 0 to 9. @param {string[]} languages */
 export function numberLocale([first]) {
   return new Intl.Locale(first, { numberingSystem: "latn" }).toString();
 }

@@ -1,23 +1,23 @@
-// Prices as people type them, in any locale: "19,99", "1.234,56", "$20", "٢٠".
+// Parses prices as people type them, in any locale: "19,99", "1.234,56", "$20", "٢٠".
 
 import { numberLocale, readerLanguages } from "./locale.js";
 
-/** Group separators in every locale: spaces, apostrophes and the Arabic thousands separator. */
+/** Group separators of all locales: spaces, apostrophes and the Arabic thousands separator. */
 const GROUPS = /[\s'’٬]/gu;
-/** Marks that browsers and keyboards put around numbers: directions of text. */
+/** Invisible marks for the direction of text, which browsers and keyboards add to numbers. */
 const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
-/** Thousands in threes, or as in India in twos after the first three. */
+/** Groups of three digits, or in India groups of two before the last three. */
 const GROUPED = /^(\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3})$/;
 
 /**
- * Reads a price. `value` is the amount in the form that the interface takes, such as "1234.50". `problem` is `ambiguous` if the
- * text has two meanings, with both of them in minor units as `meanings`; it is `invalid` if it has none.
+ * Parses a price. `value` is the amount in the form of the API, such as "1234.50". `problem` is `ambiguous` if the text has two
+ * meanings, and `meanings` holds both in minor units; it is `invalid` if the text has no meaning.
  *
- * Two digits after the only separator are decimals in every locale. Three are thousands, but only if the reader's locale
- * separates thousands so.
+ * Two digits after the only separator are decimals in every locale. Three digits are thousands if the reader's locale groups
+ * thousands with this separator; otherwise the text is ambiguous.
  * @param {string} text
  * @param {object} how
- * @param {string} how.currency whose symbol or code may stand beside the amount
+ * @param {string} how.currency the currency whose symbol or code may be in the text
  * @param {string[]} [how.languages] the reader's, the preferred one first
  * @returns {{ value: string } | { problem: "invalid" } | { problem: "ambiguous", meanings: [number, number] }}
  */
@@ -35,8 +35,8 @@ export function parsePrice(text, { currency, languages = readerLanguages() }) {
 }
 
 /**
- * The digits before and after the one separator that may be decimal, or null. Separators that are certainly for thousands are
- * gone; three digits may follow only where nothing else says what the separator is.
+ * Returns the digits before and after the separator that may be decimal, or null. Separators that are certainly for thousands
+ * are removed. Three digits after the separator are accepted only if the text does not show what the separator means.
  */
 function separated(text) {
   const unified = text.replaceAll("٫", "\u0000");
@@ -53,7 +53,7 @@ function separated(text) {
   return { whole, separator, rest };
 }
 
-/** A whole number, with or without separators of thousands, all of one kind. */
+/** Returns a whole number, with or without thousands separators of one kind. */
 function grouped(text) {
   const unified = text.replace(GROUPS, "'");
   const marks = new Set(unified.replace(/\d/g, ""));
@@ -64,7 +64,7 @@ function grouped(text) {
   return { whole: digits.replaceAll(",", ""), separator: "", rest: "" };
 }
 
-/** The amount as JSON and HTTP write numbers: "0020" is 20, "7,5" is 7.5. */
+/** Returns the amount in the notation of JSON: "0020" is 20, "7,5" is 7.5. */
 function decimal(whole, rest) {
   const digits = whole.replace(/^0+(?=\d)/, "");
   return rest === "" ? digits : `${digits}.${rest}`;
@@ -74,7 +74,7 @@ function rounded(whole, rest) {
   return Math.round(Number(`${whole}.${rest}`) * 100);
 }
 
-/** Every decimal digit of Unicode becomes 0 to 9. Digits of one script follow each other, ten by ten. */
+/** Replaces every decimal digit of Unicode by 0 to 9. The ten digits of a script have consecutive code points. */
 function asciiDigits(text) {
   return text.replace(/\p{Nd}/gu, (digit) => {
     const code = digit.codePointAt(0) ?? 0;
@@ -84,7 +84,7 @@ function asciiDigits(text) {
   });
 }
 
-/** Removes the currency's symbol or code at one end of the text. Another currency is no price: it stays and is refused. */
+/** Removes the currency's symbol or code from one end of the text. Another currency stays, so that the text is rejected. */
 function withoutCurrency(text, currency, languages) {
   const plain = text.replace(DIRECTIONS, "").trim();
   const names = [languages[0], "en", "en-001"].flatMap((locale) =>
@@ -111,7 +111,7 @@ function currencyName(locale, currency, currencyDisplay) {
   return name.normalize("NFKC").replace(DIRECTIONS, "").trim().toLowerCase();
 }
 
-/** Whether a locale separates thousands so, and no decimals. Some write amounts of money in another way than numbers. */
+/** Whether a locale groups thousands with a separator and does not use it for decimals. Some locales format money differently. */
 function separatesThousands(separator, locale, currency) {
   const parts = [undefined, currency].flatMap((money) =>
     new Intl.NumberFormat(locale, { style: money && "currency", currency: money }).formatToParts(

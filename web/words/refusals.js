@@ -1,9 +1,9 @@
-// The texts for refusals of the server: what happened, and what the user can do now.
+// Texts for refusals of the server: what happened, and what the user can do now.
 
 import { amount } from "./format.js";
 import { texts } from "./texts.js";
 
-/** By code: what happened, and what the reader can do now. */
+/** Texts by code: what happened, and what the reader can do now. */
 const WORDS = {
   network: [
     "GitTix did not answer.",
@@ -83,7 +83,7 @@ const UNEXPECTED = ["Something went wrong.", "Try again in a moment."];
 
 const TITLE_LENGTH = "Enter a title of 1 to 200 characters.";
 
-/** Texts of the page in place of the server's, by field, or by field and message of the server. */
+/** Texts that replace the server's messages, by field, or by field and message. */
 const FIELD_WORDS = {
   price: texts.form.priceInvalid(amount(0.5), amount(999_999.99), amount(19.99)),
   "title must not be empty": TITLE_LENGTH,
@@ -93,7 +93,7 @@ const FIELD_WORDS = {
     "Enter an email address, such as ann@example.com.",
 };
 
-/** The subjects of the server's other messages: "must not be empty" is a sentence without one. */
+/** Subjects for the server's other messages, since "must not be empty" has none. */
 const FIELD_SUBJECTS = {
   title: "The title",
   email: "The email address",
@@ -101,19 +101,19 @@ const FIELD_SUBJECTS = {
   currentPassword: "The current password",
 };
 
-/** `{ what, advice, fields }`: two sentences, and for each field that was refused what is wrong with it. */
+/** Returns `{ what, advice, fields }`: two sentences, and the error of each refused field. */
 export function inWords(problem) {
   const [what, advice] = WORDS[problem.code] ?? UNEXPECTED;
   return { what, advice: waiting(problem) ?? advice, fields: fieldsOf(problem) };
 }
 
-/** What the card's bank said is a sentence by itself ("The card has insufficient funds."). */
+/** Returns the text for a declined charge. The bank's message is a sentence by itself ("The card has insufficient funds."). */
 export function declineInWords(charge) {
   const [what, advice] = WORDS.card_declined;
   return { what: charge?.failure?.message ?? what, advice, fields: {} };
 }
 
-/** `problem` limits payments; `secondsHeld` is how long the ticket is still reserved. */
+/** Returns the text for a limit on payments. `secondsHeld` is the remaining time of the reservation. */
 export function paymentLimitInWords(problem, secondsHeld) {
   const what = "You have tried to pay too often in a short time.";
   const over = problem.retryAfterSeconds >= secondsHeld;

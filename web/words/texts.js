@@ -1,9 +1,9 @@
-// Every text of the pages that a user reads, by screen. What the server refused is in refusals.js; prices and times come from
-// format.js. The rules: plain English, sentence case, one name for each screen, a button says what it does.
+// All texts that users read, by screen. Refusals are in refusals.js, formats of prices and times in format.js. Rules: plain
+// English, sentence case, one name for each screen, and a button says what it does.
 //
-// A test (tests/browser/texts.test.mjs) checks that no other module holds such a text.
+// tests/browser/texts.test.mjs checks that no other module contains such a text.
 
-/** The names of the screens: headings, titles of the window, links in the navigation. */
+/** Names of the screens: headings, window titles, links in the navigation. */
 export const screens = {
   forSale: "Tickets for sale",
   ticket: "Ticket",
@@ -22,7 +22,7 @@ export const texts = {
     sell: "Sell tickets",
     signOut: "Sign out",
     signedOut: "You are signed out.",
-    /** Followed by the email address. */
+    /** The email address follows. */
     signedInAs: "Signed in as ",
     connectionLost: "Connection lost. Reconnecting…",
     notLive: "Live updates are not available.",
@@ -122,7 +122,7 @@ export const texts = {
     newestFirst: "Newest first",
     lowestPrice: "Lowest price first",
     highestPrice: "Highest price first",
-    /** @param {number} count @param {number} max more are not counted */
+    /** @param {number} count @param {number} max the largest number that is counted */
     newTickets: (count, max) =>
       count === 1 ? "1 new ticket" : `${count > max ? `${max}+` : count} new tickets`,
     more: "Show more tickets",

@@ -1,5 +1,5 @@
-// How long a title is, as the server counts (src/domain/text.rs): trimmed, in normal form C, in Unicode scalar values. An emoji
-// is one or several of them; a letter with an accent is one, however it was typed.
+// The length of a title, as the server counts it (src/domain/text.rs): trimmed, in normalization form C, in Unicode scalar
+// values. An emoji has one or several of them; a letter with an accent has one, for every way to type it.
 
 export const TITLE_LENGTH_MAX = 200;
 
