@@ -15,8 +15,8 @@ import { ownPath, signInPage, signUpPage } from "./pages/sign.js";
 import { ticketPage } from "./pages/ticket.js";
 import { watchCoveredTop } from "./parts/covered.js";
 import { markCurrent, startHeader } from "./parts/header.js";
-import { endSessionNotice, sayWhoIsSignedIn } from "./parts/session-notice.js";
-import { showTrouble } from "./parts/trouble.js";
+import { removeSessionNotice, showSessionNotice } from "./parts/session-notice.js";
+import { showLoadError } from "./parts/trouble.js";
 import { live } from "./state/live.js";
 import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./state/session.js";
 import { store } from "./state/store.js";
@@ -40,15 +40,15 @@ const router = new Router({
   routes: ROUTES,
   otherwise: notFound,
   main,
-  admit,
+  redirectFor,
   onShown,
-  onFilled: () => setApp("shown"),
+  onFilled: () => setAppState("shown"),
 });
 let started = false; // whether the first page was shown
-let unanswered = false; // whether a request for the signed-in user got no response
+let userRequestFailed = false; // whether a request for the signed-in user got no response
 
 /** Returns the address to show in place of a page that the user may not see, or null. */
-function admit(page) {
+function redirectFor(page) {
   if (page.needsUser && store.user === null) {
     return `/signin?next=${encodeURIComponent(location.pathname + location.search)}`;
   }
@@ -59,37 +59,38 @@ function admit(page) {
 
 function onShown() {
   markCurrent();
-  endSessionNotice();
+  removeSessionNotice();
 }
 
 /** Sets the state of the script. Until it is `shown`, a style sheet may show that the page is incomplete (styles/served.css). */
-function setApp(state) {
+function setAppState(state) {
   document.documentElement.dataset.app = state;
 }
 
-function begin() {
-  setApp("running");
+function startApp() {
+  setAppState("running");
   watchCoveredTop();
   startHeader({ navigate: (address) => router.navigate(address) });
-  onSessionChange(sessionChanged);
+  onSessionChange(onSessionChanged);
   onRefusal(({ code }) => {
     if (code === "not_signed_in") store.setUser(null);
-    if (code === "other_user") otherUserRefused();
+    if (code === "other_user") onOtherUserRefusal();
   });
   watchSession();
-  store.watch("user", userChanged);
+  store.watch("user", onUserChanged);
   store.watch(
     "connection",
-    (status) => status === "live" && store.user === undefined && unanswered && refreshQuietly(),
+    (status) =>
+      status === "live" && store.user === undefined && userRequestFailed && refreshQuietly(),
   );
-  store.watch("foreign", refreshQuietly);
-  hideWhileAway();
+  store.watch("otherUser", refreshQuietly);
+  hideWhileCached();
   const known = refreshUser();
   live.start();
-  const { needsUser, forSignedOut } = router.pageHere();
+  const { needsUser, forSignedOut } = router.currentPage();
   // A public page does not wait for the signed-in user.
   if (!needsUser && !forSignedOut) start();
-  learnUser(known);
+  waitForUser(known);
 }
 
 /** Shows the first page, at most once. Private pages and the sign-in pages wait until the user is known. */
@@ -100,13 +101,13 @@ function start() {
 }
 
 /** Requests the signed-in user until a response arrives. A page that waits for it shows the error. */
-async function learnUser(known) {
+async function waitForUser(known) {
   for (let failures = 0; store.user === undefined; failures += 1) {
     try {
       await (failures === 0 ? known : refreshUser());
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      unanswered = true;
+      userRequestFailed = true;
       if (!started && failures === 0) showProblem(problem);
       await new Promise((resume) => setTimeout(resume, backoffMs(failures)));
     }
@@ -114,37 +115,38 @@ async function learnUser(known) {
 }
 
 function showProblem(problem) {
-  showTrouble(main, problem, () => location.reload());
-  setApp("shown");
+  showLoadError(main, problem, () => location.reload());
+  setAppState("shown");
 }
 
-function userChanged(user) {
+function onUserChanged(user) {
   if (started) leavePrivatePage(user);
   else start();
 }
 
 /** Rebuilds a page that was built for another user. Leads a user who had to sign in again back to the page. */
-function sessionChanged(how) {
+function onSessionChanged(how) {
   live.reconnect();
-  if (how === "replaced" || (how === "returned" && router.pageHere().forSignedOut)) router.again();
-  if (how === "replaced" && store.user) sayWhoIsSignedIn(store.user, { nothingDone: false });
+  if (how === "replaced" || (how === "returned" && router.currentPage().forSignedOut))
+    router.rebuild();
+  if (how === "replaced" && store.user) showSessionNotice(store.user, { nothingDone: false });
 }
 
 /** Handles a refusal because this page showed another user. Retries nothing: the user decides again. */
-async function otherUserRefused() {
+async function onOtherUserRefusal() {
   try {
     await refreshUser();
   } catch {
     return; // the caller of the refused request shows the refusal
   }
-  if (store.user) sayWhoIsSignedIn(store.user, { nothingDone: true });
+  if (store.user) showSessionNotice(store.user, { nothingDone: true });
 }
 
 /**
  * Hides a page that the back button restores until the signed-in user is known, because another user may have signed in
  * meanwhile. Loads the document again if no response arrives.
  */
-function hideWhileAway() {
+function hideWhileCached() {
   addEventListener("pagehide", () => {
     main.style.visibility = "hidden";
   });
@@ -161,7 +163,7 @@ function hideWhileAway() {
 
 /** Leaves a private page when the session ends. */
 function leavePrivatePage(user) {
-  if (user === null && router.pageHere().needsUser) router.again();
+  if (user === null && router.currentPage().needsUser) router.rebuild();
 }
 
-begin();
+startApp();

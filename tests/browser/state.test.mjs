@@ -125,7 +125,7 @@ test("page does not poll after navigation away from it", async (t) => {
 test("failed polls have growing intervals and respect Retry-After", async (t) => {
   const advance = fakeTime(t);
   let loads = 0;
-  const broken = Object.assign(new Error("no answer"), { unsettled: true });
+  const broken = Object.assign(new Error("no answer"), { isOutcomeUnknown: true });
   const load = async () => {
     loads += 1;
     throw broken;

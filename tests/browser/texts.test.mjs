@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { Problem } from "../../web/net/api.js";
-import { declineInWords, inWords, paymentLimitInWords } from "../../web/words/refusals.js";
+import { declineText, paymentLimitText, refusalText } from "../../web/words/refusals.js";
 import { screens, texts } from "../../web/words/texts.js";
 import { literalsOf } from "./stage/literals.mjs";
 
@@ -52,15 +52,11 @@ async function refusals() {
   assert.ok(codes.length > 20);
   const said = [...codes, "unknown"].flatMap((code) =>
     [null, 20, 600, 86_400].map((retryAfterSeconds) =>
-      inWords(new Problem({ status: 409, code, retryAfterSeconds })),
+      refusalText(new Problem({ status: 409, code, retryAfterSeconds })),
     ),
   );
   const limit = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 60 });
-  said.push(
-    declineInWords(undefined),
-    paymentLimitInWords(limit, 10),
-    paymentLimitInWords(limit, 90),
-  );
+  said.push(declineText(undefined), paymentLimitText(limit, 10), paymentLimitText(limit, 90));
   return said.flatMap(({ what, advice }) => [what, advice, `${what} ${advice}`]);
 }
 

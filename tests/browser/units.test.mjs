@@ -10,7 +10,7 @@ import { once } from "../../web/net/once.js";
 import { Listing } from "../../web/state/listing.js";
 import { store as pageStore, Store } from "../../web/state/store.js";
 import { countdown, money, spoken } from "../../web/words/format.js";
-import { inWords, paymentLimitInWords } from "../../web/words/refusals.js";
+import { paymentLimitText, refusalText } from "../../web/words/refusals.js";
 
 /** Web storage as browsers implement it. `fault` is called before each use and may throw. */
 class FakeStorage {
@@ -106,7 +106,7 @@ test("older snapshot does not restore a ticket taken off sale", () => {
 test("ticket missing from one snapshot is restored by a later one", () => {
   const store = new Store();
   store.putTickets([TICKET]);
-  store.loseTicket("t1");
+  store.markMissing("t1");
   assert.equal(store.ticket("t1").gone, true);
   store.putTickets([TICKET]);
   assert.equal(store.ticket("t1").gone, undefined);
@@ -240,9 +240,9 @@ const CODES = [
 ];
 
 test("every refusal has its own text", () => {
-  const unknown = inWords(new Problem({ code: "never heard of" })).what;
+  const unknown = refusalText(new Problem({ code: "never heard of" })).what;
   for (const code of CODES)
-    assert.notEqual(inWords(new Problem({ status: 409, code })).what, unknown, code);
+    assert.notEqual(refusalText(new Problem({ status: 409, code })).what, unknown, code);
 });
 
 test("digest of a text is its 64-bit FNV-1a hash", () => {
@@ -448,7 +448,7 @@ test("orders of another user are ignored and trigger a check of the session", ()
   const store = new Store();
   const foreign = [];
   store.setUser({ id: "ann", email: "ann@example.com" });
-  store.watch("foreign", (userId) => foreign.push(userId));
+  store.watch("otherUser", (userId) => foreign.push(userId));
   store.putOrders([{ id: "o1", userId: "bob", version: 0 }]);
   store.apply({ type: "UserUpdated", user: { id: "bob", email: "bob2@example.com" } });
   assert.deepEqual([store.orders(), store.user.id, foreign], [[], "ann", ["bob", "bob"]]);
@@ -456,10 +456,10 @@ test("orders of another user are ignored and trigger a check of the session", ()
 
 test("text for the limit of declined payments names the buyer's remaining options", () => {
   const problem = new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 600 });
-  assert.match(paymentLimitInWords(problem, 700).advice, /Try again in 10 minutes/);
-  assert.match(paymentLimitInWords(problem, 600).advice, /can no longer be paid/);
+  assert.match(paymentLimitText(problem, 700).advice, /Try again in 10 minutes/);
+  assert.match(paymentLimitText(problem, 600).advice, /can no longer be paid/);
   assert.match(
-    inWords(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 }))
+    refusalText(new Problem({ status: 429, code: "too_many_requests", retryAfterSeconds: 86_400 }))
       .advice,
     /24 hours/,
   );
@@ -467,8 +467,9 @@ test("text for the limit of declined payments names the buyer's remaining option
 
 test("refused field shows the reason", () => {
   const said = (field, message) =>
-    inWords(new Problem({ status: 400, code: "validation_failed", errors: [{ field, message }] }))
-      .fields[field];
+    refusalText(
+      new Problem({ status: 400, code: "validation_failed", errors: [{ field, message }] }),
+    ).fields[field];
   assert.equal(
     said("password", "must have 8 to 128 characters"),
     "Choose a password of 8 to 128 characters.",

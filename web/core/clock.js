@@ -9,8 +9,8 @@ const ROUNDED_OFF_MS = 500;
 
 /** Server time minus `performance.now()`. Based on the device's clock until the first server time arrives. */
 let offsetMs = Date.now() - performance.now();
-let known = false; // whether a server time has arrived
-let measured = false; // whether a server time with milliseconds has arrived
+let hasServerTime = false; // whether a server time has arrived
+let hasExactTime = false; // whether a server time with milliseconds has arrived
 const listeners = new Set();
 /** @type {number | undefined} */
 let timer;
@@ -27,10 +27,10 @@ let timer;
 export function observe(serverMs, { rough = false, isFirst = false } = {}) {
   if (!Number.isFinite(serverMs)) return;
   const offset = serverMs - performance.now();
-  if (rough) offsetMs = known ? Math.max(offsetMs, offset) : offset + ROUNDED_OFF_MS;
-  else offsetMs = measured && !isFirst ? Math.max(offsetMs, offset) : offset;
-  known = true;
-  measured ||= !rough;
+  if (rough) offsetMs = hasServerTime ? Math.max(offsetMs, offset) : offset + ROUNDED_OFF_MS;
+  else offsetMs = hasExactTime && !isFirst ? Math.max(offsetMs, offset) : offset;
+  hasServerTime = true;
+  hasExactTime ||= !rough;
 }
 
 /** Returns the estimated server time, in milliseconds since 1970. */

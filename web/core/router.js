@@ -8,16 +8,16 @@ import { focusedRowId, rowLink, setText } from "./dom.js";
 
 const SITE_NAME = "GitTix";
 /** Delay before the position is saved. Browsers limit how often an entry is replaced: Safari to 100 times in 30 s. */
-const PLACE_KEPT_AFTER_MS = 400;
+const PLACE_SAVE_DELAY_MS = 400;
 
 export class Router {
   #routes;
   #otherwise;
   #main;
-  #admit;
+  #redirectFor;
   #onShown;
   #onFilled;
-  #leaving = new AbortController();
+  #pageLifetime = new AbortController();
   /** @type {number | undefined} */
   #placeTimer;
 
@@ -26,30 +26,30 @@ export class Router {
    * @param {Array<[string, object]>} options.routes addresses with their pages; `{id}` stands for one segment of a path
    * @param {object} options.otherwise the page of all other addresses
    * @param {HTMLElement} options.main the element for pages; at first it holds the server's rendering
-   * @param {(page: object) => string | null} options.admit returns an address to show in place of a page, or null
+   * @param {(page: object) => string | null} options.redirectFor returns an address to show in place of a page, or null
    * @param {() => void} options.onShown called after each change of page
    * @param {() => void} options.onFilled called when the first page has content, and after each change of page
    */
-  constructor({ routes, otherwise, main, admit, onShown, onFilled }) {
+  constructor({ routes, otherwise, main, redirectFor, onShown, onFilled }) {
     this.#routes = routes.map(([address, page]) => [patternOf(address), page]);
     this.#otherwise = otherwise;
     this.#main = main;
-    this.#admit = admit;
+    this.#redirectFor = redirectFor;
     this.#onShown = onShown;
     this.#onFilled = onFilled;
   }
 
   start() {
     history.scrollRestoration = "manual";
-    document.addEventListener("click", (event) => this.#followed(event));
-    addEventListener("popstate", () => this.#popped());
-    addEventListener("scroll", () => this.#keepPlaceSoon(), { passive: true });
-    document.addEventListener("focusin", () => this.#keepPlaceSoon());
+    document.addEventListener("click", (event) => this.#onClick(event));
+    addEventListener("popstate", () => this.#onPopState());
+    addEventListener("scroll", () => this.#savePlaceLater(), { passive: true });
+    document.addEventListener("focusin", () => this.#savePlaceLater());
     // The user may have typed or chosen something in the server's rendering already.
-    const used = useOf(this.#main);
+    const userInput = userInputOf(this.#main);
     const place = history.state?.y === undefined ? { y: scrollY } : history.state;
     this.#show({ place, keepFocus: true, first: true });
-    used.restore();
+    userInput.restore();
   }
 
   /**
@@ -59,37 +59,37 @@ export class Router {
    * @param {{ y: number, row?: string }} [how.place] the position to restore
    */
   navigate(address, { replace = false, place = null } = {}) {
-    this.#keepPlace();
-    const lists = this.#listsWithThis();
+    this.#savePlace();
+    const lists = this.#listsForNextEntry();
     if (replace) history.replaceState({ lists }, "", address);
     else history.pushState({ lists }, "", address);
     this.#show({ place });
   }
 
   /** Returns the page of the current address. */
-  pageHere() {
+  currentPage() {
     return this.#match(location.pathname).page;
   }
 
   /** Builds the page of the current address again, for instance after another user signed in. */
-  again() {
+  rebuild() {
     this.#show({ place: { y: scrollY }, keepFocus: !this.#main.contains(document.activeElement) });
   }
 
   #show({ place, keepFocus = false, first = false }) {
     const { page, params } = this.#match(location.pathname);
-    const instead = this.#admit(page);
-    if (instead) return this.navigate(instead, { replace: true });
-    this.#leaving.abort();
-    this.#leaving = new AbortController();
-    const { signal } = this.#leaving;
+    const redirect = this.#redirectFor(page);
+    if (redirect) return this.navigate(redirect, { replace: true });
+    this.#pageLifetime.abort();
+    this.#pageLifetime = new AbortController();
+    const { signal } = this.#pageLifetime;
     const root = document.createElement("div");
     root.className = `page page-${page.name}`;
     const before = [...this.#main.childNodes];
     this.#main.append(root);
     if (!first) for (const node of before) node.remove();
     const focused = document.activeElement;
-    const mayFocus = () => !keepFocus && isAtBeginning(root, focused);
+    const mayFocus = () => !keepFocus && isFocusUntouched(root, focused);
     this.setTitle(page.title);
     const y = place?.y ?? 0;
     let restored = false;
@@ -105,13 +105,13 @@ export class Router {
       ready: () => {
         if (restored) return;
         restored = true;
-        toHeight(y);
+        scrollToY(y);
         if (place?.row && mayFocus()) focusRow(root, place.row);
       },
     });
     if (first) replaceOnceFilled(before, root, this.#onFilled);
     else this.#onFilled();
-    if (y === 0) toHeight(0);
+    if (y === 0) scrollToY(0);
     whenHeading(root, signal, (heading) => mayFocus() && focusHeading(heading));
     this.#onShown();
   }
@@ -128,12 +128,12 @@ export class Router {
     return { page: this.#otherwise, params: {} };
   }
 
-  #popped() {
+  #onPopState() {
     clearTimeout(this.#placeTimer); // the timer would save the position of the page that was left
     this.#show({ place: history.state });
   }
 
-  #followed(event) {
+  #onClick(event) {
     if (
       event.defaultPrevented ||
       event.button !== 0 ||
@@ -154,20 +154,20 @@ export class Router {
     this.navigate(link.pathname + link.search, { replace: link.href === location.href, place });
   }
 
-  #keepPlaceSoon() {
+  #savePlaceLater() {
     clearTimeout(this.#placeTimer);
-    this.#placeTimer = setTimeout(() => this.#keepPlace(), PLACE_KEPT_AFTER_MS);
+    this.#placeTimer = setTimeout(() => this.#savePlace(), PLACE_SAVE_DELAY_MS);
   }
 
-  #keepPlace() {
+  #savePlace() {
     clearTimeout(this.#placeTimer);
     history.replaceState({ ...history.state, y: scrollY, row: focusedRowId() }, "");
   }
 
   /** Returns the lists for the next history entry: those of the current entry, and the current page if it is a list. */
-  #listsWithThis() {
+  #listsForNextEntry() {
     const lists = history.state?.lists;
-    if (!this.pageHere().isList) return lists;
+    if (!this.currentPage().isList) return lists;
     const { y, row } = history.state;
     const { pathname, search } = location;
     return { ...lists, [pathname]: { address: pathname + search, y, row } };
@@ -193,12 +193,12 @@ function patternOf(address) {
 }
 
 /** Records typed, chosen and focused fields in `host`. `restore` applies them to the new elements with the same ids. */
-function useOf(host) {
-  const used = [...host.querySelectorAll("input[id], select[id]")].filter(isChanged);
+function userInputOf(host) {
+  const userInput = [...host.querySelectorAll("input[id], select[id]")].filter(isChanged);
   const focused = host.querySelector(":focus")?.id;
   return {
     restore() {
-      for (const { id, value } of used) {
+      for (const { id, value } of userInput) {
         const element = /** @type {HTMLInputElement | null} */ (document.getElementById(id));
         if (element) element.value = value;
       }
@@ -213,7 +213,7 @@ function isChanged(element) {
   return element.value !== element.defaultValue;
 }
 
-function toHeight(y) {
+function scrollToY(y) {
   window.scrollTo({ top: y, behavior: "instant" });
 }
 
@@ -247,7 +247,7 @@ function focusHeading(heading) {
 }
 
 /** Whether the user has not moved the focus since the page was mounted: it is unchanged, on the body, or on the heading. */
-function isAtBeginning(root, focusedThen) {
+function isFocusUntouched(root, focusedThen) {
   const { activeElement } = document;
   return [focusedThen, document.body, null, root.querySelector("h1")].includes(activeElement);
 }

@@ -8,7 +8,7 @@ const PREFIX = "/api/tickets";
  *
  * Only the first request below `PREFIX` can get the response: for a later request it may be outdated.
  */
-export function takeServed(path) {
+export function takeServedResponse(path) {
   if (!path.startsWith(PREFIX)) return null;
   const element = globalThis.document?.getElementById("served");
   if (!element) return null;

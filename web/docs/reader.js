@@ -4,12 +4,12 @@
 const reader = part("reader");
 const line = part("reader-status");
 /** Distance from the window at which the section is loaded: the height of one window. */
-const NEAR = "100%";
+const LOAD_MARGIN = "100%";
 
 /** The started instance of Swagger UI. @type {any} */
 let ui = null;
 /** Whether the load of Swagger UI has begun. */
-let isAsked = false;
+let isLoadStarted = false;
 /** The operation to scroll to when it is in the document. @type {{ tag: string, id: string } | null} */
 let wanted = null;
 
@@ -17,7 +17,7 @@ let wanted = null;
  * Writes the last opened operation into the address. The option `deepLinking` of Swagger UI does the same, but adds two history
  * entries for each operation, and reads the address only at its start.
  */
-const Addressed = {
+const AddressPlugin = {
   statePlugins: {
     layout: {
       wrapActions: {
@@ -36,7 +36,7 @@ const Addressed = {
  * Removes parts of Swagger UI without a function here (the page has its own title, one server, and a session cookie), and links
  * inside buttons, which keyboards and screen readers cannot use reliably.
  */
-const Fitted = ({ React }) => {
+const LayoutPlugin = ({ React }) => {
   const nothing = () => () => null;
   return {
     wrapComponents: {
@@ -53,7 +53,7 @@ const Fitted = ({ React }) => {
 };
 
 /** Attributes that keyboards and screen readers need and Swagger UI lacks: selector, attribute, value. */
-const REPAIRS = [
+const ADDED_ATTRIBUTES = [
   [".copy-to-clipboard button", "aria-label", "Copy"],
   ["textarea.body-param__text", "aria-label", "Request body"],
   ["pre.microlight", "tabindex", "0"],
@@ -61,9 +61,9 @@ const REPAIRS = [
 ];
 
 /** Adds the attributes to all current and future elements of Swagger UI, and scrolls to the wanted operation. */
-function repair(root) {
+function addAttributes(root) {
   const apply = () => {
-    for (const [selector, attribute, value] of REPAIRS)
+    for (const [selector, attribute, value] of ADDED_ATTRIBUTES)
       for (const element of root.querySelectorAll(selector)) element.setAttribute(attribute, value);
     scrollToWanted();
   };
@@ -103,18 +103,18 @@ function followColorScheme() {
 
 /** Loads Swagger UI, once. */
 async function load() {
-  if (isAsked) return;
-  isAsked = true;
+  if (isLoadStarted) return;
+  isLoadStarted = true;
   observer.disconnect();
   line.textContent = "Loading the operations…";
   try {
     followColorScheme();
     await Promise.all([stylesheet(reader.dataset.style), script(reader.dataset.script)]);
-    repair(part("swagger-ui"));
+    addAttributes(part("swagger-ui"));
     ui = globalThis.SwaggerUIBundle({
       url: "/api/openapi.json",
       dom_id: "#swagger-ui",
-      plugins: [Fitted, Addressed],
+      plugins: [LayoutPlugin, AddressPlugin],
       displayRequestDuration: true,
       syntaxHighlight: { theme: "obsidian" }, // the default theme has too little contrast
       defaultModelsExpandDepth: 0,
@@ -162,7 +162,7 @@ const observer = new IntersectionObserver(
   (entries) => {
     if (entries.some(({ isIntersecting }) => isIntersecting)) load();
   },
-  { rootMargin: `${NEAR} 0px` },
+  { rootMargin: `${LOAD_MARGIN} 0px` },
 );
 observer.observe(reader);
 addEventListener("hashchange", () => follow(location.hash));

@@ -1,7 +1,7 @@
 // Requests to the REST API. Every refusal is a `Problem`. Pages never call `fetch` themselves.
 
 import { observe } from "../core/clock.js";
-import { takeServed } from "../core/served.js";
+import { takeServedResponse } from "../core/served.js";
 import { store } from "../state/store.js";
 
 /** Maximum time until a response. On a bad network, a request that hangs is worse than one that fails. */
@@ -29,7 +29,7 @@ export class Problem extends Error {
   }
 
   /** Whether the server may have executed the request. Only the same Idempotency-Key makes a retry safe then. */
-  get unsettled() {
+  get isOutcomeUnknown() {
     return this.status === 0 || this.status >= 500 || this.code === "idempotency_in_flight";
   }
 }
@@ -66,7 +66,7 @@ export async function request(
   path,
   { body, key, ifMatch, ifNoneMatch, signal, user = store.user?.id } = {},
 ) {
-  const served = method === "GET" ? takeServed(path) : null;
+  const served = method === "GET" ? takeServedResponse(path) : null;
   if (served) return served;
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };

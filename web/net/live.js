@@ -34,14 +34,14 @@ export class Live {
   #probeTimer = null;
   /** @type {number | null} */
   #sendTimer = null;
-  #heardAt = 0;
+  #receivedAt = 0;
   #sentAt = 0;
   #openedAt = 0;
   #clockOffset = clockOffset();
   /** @type {string[] | null} */
-  #wanted = null; // ids of the tickets to watch, or null for all
+  #requestedIds = null; // ids of the tickets to watch, or null for all
   /** @type {Set<string> | null} */
-  #covered = null; // ids that the server confirmed, or null for all
+  #confirmedIds = null; // ids that the server confirmed, or null for all
 
   /**
    * @param {object} hooks
@@ -50,7 +50,7 @@ export class Live {
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
    * @param {() => void} hooks.onRevoked called when the server closed the socket because the session ended
-   * @param {() => void} hooks.onWake called when the device may have slept
+   * @param {() => void} hooks.onClockJump called when the device may have slept
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -59,26 +59,26 @@ export class Live {
   start() {
     this.#connect();
     setInterval(() => this.#checkHealth(), HEALTH_CHECK_MS);
-    addEventListener("online", () => this.#wake());
+    addEventListener("online", () => this.#reconnectOrProbe());
     addEventListener("offline", () => this.#probe());
     document.addEventListener(
       "visibilitychange",
-      () => document.visibilityState === "visible" && this.#wake(),
+      () => document.visibilityState === "visible" && this.#reconnectOrProbe(),
     );
     addEventListener("pagehide", () => close(this.#socket));
-    addEventListener("pageshow", (event) => event.persisted && this.#wake());
+    addEventListener("pageshow", (event) => event.persisted && this.#reconnectOrProbe());
   }
 
   /** Opens a new connection and resumes at the cursor. The server reads the session when a socket opens. */
   reconnect() {
-    this.#drop();
+    this.#closeSocket();
     this.#connect();
   }
 
   /** Limits the frames about tickets to these tickets, or with `null` requests them for all tickets. */
   watch(ids) {
-    this.#wanted = ids === null ? null : [...new Set(ids)].sort();
-    this.#sendWanted();
+    this.#requestedIds = ids === null ? null : [...new Set(ids)].sort();
+    this.#sendWatchIfChanged();
   }
 
   #connect() {
@@ -89,7 +89,10 @@ export class Live {
     if (this.#cursor) url.searchParams.set("after", this.#cursor);
     const socket = new WebSocket(url);
     this.#socket = socket;
-    const timeout = setTimeout(() => socket === this.#socket && this.#fail(), CONNECT_TIMEOUT_MS);
+    const timeout = setTimeout(
+      () => socket === this.#socket && this.#onFailure(),
+      CONNECT_TIMEOUT_MS,
+    );
     socket.addEventListener("message", (event) => {
       clearTimeout(timeout);
       if (socket === this.#socket) this.#receive(event.data);
@@ -98,23 +101,23 @@ export class Live {
       clearTimeout(timeout);
       if (socket !== this.#socket) return;
       if (event.code === POLICY_VIOLATION) this.#hooks.onRevoked();
-      this.#fail();
+      this.#onFailure();
     });
   }
 
   #receive(text) {
-    this.#heardAt = performance.now();
+    this.#receivedAt = performance.now();
     clearTimeout(this.#probeTimer ?? undefined);
     this.#probeTimer = null;
     const frame = JSON.parse(text);
     if (frame.cursor) this.#cursor = frame.cursor;
     switch (frame.type) {
       case "Hello":
-        return this.#greeted(frame);
+        return this.#onHello(frame);
       case "Watching":
-        return this.#confirmed(frame);
+        return this.#onWatching(frame);
       case "Reset":
-        return this.#advance();
+        return this.#startEpoch();
       case "Error":
         return console.warn("the live connection refused a frame", frame.code);
       default:
@@ -123,61 +126,64 @@ export class Live {
     }
   }
 
-  #greeted(frame) {
+  #onHello(frame) {
     this.#openedAt = performance.now();
-    this.#covered = null;
+    this.#confirmedIds = null;
     this.#hooks.onServerTime(Date.parse(frame.serverTime), { isFirst: true });
     this.#setStatus("live");
-    if (!frame.resumed) this.#advance();
-    this.#sendWanted();
+    if (!frame.resumed) this.#startEpoch();
+    this.#sendWatchIfChanged();
   }
 
-  #confirmed(frame) {
-    const before = this.#covered;
-    const watched = frame.tickets === null ? null : new Set(this.#wanted ?? []);
-    this.#covered = watched;
+  #onWatching(frame) {
+    const before = this.#confirmedIds;
+    const watched = frame.tickets === null ? null : new Set(this.#requestedIds ?? []);
+    this.#confirmedIds = watched;
     const wider =
       before !== null && (watched === null || [...watched].some((id) => !before.has(id)));
-    if (wider) this.#advance();
+    if (wider) this.#startEpoch();
   }
 
-  #advance() {
+  #startEpoch() {
     this.epoch += 1;
     this.#hooks.onEpoch(this.epoch);
   }
 
-  #sendWanted() {
+  #sendWatchIfChanged() {
     if (
       this.#socket?.readyState !== WebSocket.OPEN ||
       this.status !== "live" ||
       this.#sendTimer !== null
     )
       return;
-    if (this.#isCovered()) return;
+    if (this.#isConfirmed()) return;
     const wait = this.#sentAt + SEND_SPACING_MS - performance.now();
     if (wait > 0) {
       this.#sendTimer = setTimeout(() => {
         this.#sendTimer = null;
-        this.#sendWanted();
+        this.#sendWatchIfChanged();
       }, wait);
       return;
     }
-    this.#send();
+    this.#sendWatch();
   }
 
-  #isCovered() {
-    if (this.#wanted === null || this.#covered === null) return this.#wanted === this.#covered;
+  #isConfirmed() {
+    if (this.#requestedIds === null || this.#confirmedIds === null)
+      return this.#requestedIds === this.#confirmedIds;
     return (
-      this.#wanted.length === this.#covered.size &&
-      this.#wanted.every((id) => this.#covered?.has(id))
+      this.#requestedIds.length === this.#confirmedIds.size &&
+      this.#requestedIds.every((id) => this.#confirmedIds?.has(id))
     );
   }
 
-  #send() {
+  #sendWatch() {
     this.#sentAt = performance.now();
     this.#socket?.send(
       JSON.stringify(
-        this.#wanted === null ? { type: "WatchAll" } : { type: "Watch", tickets: this.#wanted },
+        this.#requestedIds === null
+          ? { type: "WatchAll" }
+          : { type: "Watch", tickets: this.#requestedIds },
       ),
     );
   }
@@ -190,13 +196,16 @@ export class Live {
       this.#probeTimer !== null
     )
       return;
-    this.#send();
+    this.#sendWatch();
     const socket = this.#socket;
-    this.#probeTimer = setTimeout(() => socket === this.#socket && this.#fail(), PROBE_TIMEOUT_MS);
+    this.#probeTimer = setTimeout(
+      () => socket === this.#socket && this.#onFailure(),
+      PROBE_TIMEOUT_MS,
+    );
   }
 
   /** Reconnects or probes at once, because the tab is visible again or the network is back. */
-  #wake() {
+  #reconnectOrProbe() {
     if (
       this.#retryTimer !== null ||
       this.#socket === null ||
@@ -209,23 +218,23 @@ export class Live {
   #checkHealth() {
     if (Math.abs(clockOffset() - this.#clockOffset) > CLOCK_JUMP_MS) {
       this.#clockOffset = clockOffset();
-      this.#hooks.onWake();
-      this.#wake();
+      this.#hooks.onClockJump();
+      this.#reconnectOrProbe();
     }
     if (this.status !== "live") return;
     if (performance.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
-    if (document.visibilityState === "visible" && performance.now() - this.#heardAt > SILENCE_MS)
+    if (document.visibilityState === "visible" && performance.now() - this.#receivedAt > SILENCE_MS)
       this.#probe();
   }
 
-  #fail() {
-    this.#drop();
+  #onFailure() {
+    this.#closeSocket();
     this.#failures += 1;
     this.#setStatus("lost");
     this.#retryTimer = setTimeout(() => this.#connect(), backoffMs(this.#failures));
   }
 
-  #drop() {
+  #closeSocket() {
     clearTimeout(this.#probeTimer ?? undefined);
     this.#probeTimer = null;
     const socket = this.#socket;

@@ -11,7 +11,7 @@ const PAUSE_FIRST_MS = 600;
 const PAUSE_MAX_MS = 4_000;
 const PREFIX = "intent:";
 /** Codes that the server sends before it looks up the key. An earlier attempt may have succeeded nevertheless. */
-const SETTLES_NOTHING = ["not_signed_in", "other_user", "too_many_requests"];
+const SENT_BEFORE_KEY_LOOKUP = ["not_signed_in", "other_user", "too_many_requests"];
 
 const inFlight = new Map();
 
@@ -30,18 +30,18 @@ const inFlight = new Map();
  */
 export function once(method, path, body, { ifMatch, secret = false, onRetry } = {}) {
   const user = store.user?.id;
-  const intent = JSON.stringify([user ?? null, method, path, ifMatch ?? null, body ?? null]);
-  const running = inFlight.get(intent);
+  const operation = JSON.stringify([user ?? null, method, path, ifMatch ?? null, body ?? null]);
+  const running = inFlight.get(operation);
   if (running) return running;
-  const key = new IntentKey(intent, secret);
-  const sending = settle(key, onRetry, () =>
+  const key = new OperationKey(operation, secret);
+  const sending = sendWithRetries(key, onRetry, () =>
     request(method, path, { body, key: key.value, ifMatch, user }),
-  ).finally(() => inFlight.delete(intent));
-  inFlight.set(intent, sending);
+  ).finally(() => inFlight.delete(operation));
+  inFlight.set(operation, sending);
   return sending;
 }
 
-async function settle(key, onRetry, send) {
+async function sendWithRetries(key, onRetry, send) {
   for (let attempt = 1; ; attempt += 1) {
     try {
       const answer = await send();
@@ -50,8 +50,8 @@ async function settle(key, onRetry, send) {
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (error.code === "idempotency_key_reused" && key.renew()) continue;
-      if (!error.unsettled) {
-        if (!SETTLES_NOTHING.includes(error.code)) key.forget();
+      if (!error.isOutcomeUnknown) {
+        if (!SENT_BEFORE_KEY_LOOKUP.includes(error.code)) key.forget();
         throw error;
       }
       if (attempt === ATTEMPTS_MAX) throw error;
@@ -62,13 +62,13 @@ async function settle(key, onRetry, send) {
 }
 
 /** The Idempotency-Key of one operation, kept under a digest of the operation. */
-class IntentKey {
+class OperationKey {
   #name;
   #secret;
   #renewed = false;
 
-  constructor(intent, secret) {
-    this.#name = PREFIX + digest(intent);
+  constructor(operation, secret) {
+    this.#name = PREFIX + digest(operation);
     this.#secret = secret;
     this.value = kept(this.#name) ?? this.#create();
   }
@@ -96,10 +96,10 @@ class IntentKey {
 }
 
 function pause(attempt, retryAfterSeconds) {
-  const growing = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (attempt - 1));
-  const asked = Math.min(PAUSE_MAX_MS, (retryAfterSeconds ?? 0) * 1000);
+  const backoff = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (attempt - 1));
+  const requested = Math.min(PAUSE_MAX_MS, (retryAfterSeconds ?? 0) * 1000);
   return new Promise((resolve) =>
-    setTimeout(resolve, Math.max(asked, growing * (0.5 + Math.random() / 2))),
+    setTimeout(resolve, Math.max(requested, backoff * (0.5 + Math.random() / 2))),
   );
 }
 

@@ -35,7 +35,7 @@ const NEWS_SHOWN_MAX = 99;
 /** The last shown list and the heights of its rows, so that the way back from a ticket needs no request. */
 let kept = /** @type {Listing | null} */ (null);
 /** @type {import("../parts/virtual-list.js").Heights} */
-let keptHeights;
+let cachedHeights;
 
 /** Whether filters with unknown values were just removed from the address. */
 let corrected = false;
@@ -45,14 +45,14 @@ export const forSale = { name: "for-sale", title: screens.forSale, isList: true,
 function mount({ root, query, signal, navigate, place, ready }) {
   const filters = filtersOf(query);
   const listing = kept?.query.toString() === filters.toString() ? kept : new Listing(filters);
-  if (kept !== listing) keptHeights = { width: 0, byId: new Map() };
+  if (kept !== listing) cachedHeights = { width: 0, byId: new Map() };
   kept = listing;
   const parts = build(root, filters, navigate);
   const rows = new VirtualList({
     host: parts.list,
     signal,
     pinned: place?.row,
-    heights: keptHeights,
+    heights: cachedHeights,
     rowOf: (id) => ticketRow(store.ticket(id)),
     onRange: (end) => reachedRow(end),
   });
@@ -164,7 +164,7 @@ function mount({ root, query, signal, navigate, place, ready }) {
           [...rows.rows()].map(([id]) => id),
           signal,
         );
-      store.keepOnlyTickets(listing.ids);
+      store.retainTickets(listing.ids);
       if (failed) parts.box.clear();
       failed = false;
       show();

@@ -7,12 +7,12 @@ import { KeyedList } from "../parts/keyed-list.js";
 import { moreButton } from "../parts/more-button.js";
 import { sellTabs } from "../parts/sell-tabs.js";
 import { ticketRow } from "../parts/ticket-row.js";
-import { showTrouble } from "../parts/trouble.js";
+import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { Listing } from "../state/listing.js";
 import { live } from "../state/live.js";
 import { store } from "../state/store.js";
-import { inWords } from "../words/refusals.js";
+import { refusalText } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 
 export const listingsPage = {
@@ -47,7 +47,7 @@ function mount({ root, signal, ready }) {
       await listing.more(signal);
       show();
     } catch (problem) {
-      if (!signal.aborted) announce(inWords(problem).what); // the button stays, so that the user can retry
+      if (!signal.aborted) announce(refusalText(problem).what); // the button stays, so that the user can retry
     }
     return listing.ids.slice(count);
   }
@@ -60,7 +60,7 @@ function mount({ root, signal, ready }) {
       if (listing.ids.length > 0) live.watch(listing.ids.slice(0, WATCHED_MAX));
       show();
     },
-    (problem, retry) => !view && showTrouble(root, problem, retry),
+    (problem, retry) => !view && showLoadError(root, problem, retry),
     signal,
   );
   store.watch("tickets", () => view && show(), signal);

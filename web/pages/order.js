@@ -9,13 +9,13 @@ import { holdPanel } from "../parts/hold-panel.js";
 import { notice } from "../parts/notice.js";
 import { paymentPanel } from "../parts/payment-panel.js";
 import { isLong, tintOf } from "../parts/stub.js";
-import { showTrouble } from "../parts/trouble.js";
+import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { live } from "../state/live.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { moment, money } from "../words/format.js";
-import { declineInWords } from "../words/refusals.js";
+import { declineText } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 
 export const orderPage = { name: "order", title: screens.order, needsUser: true, mount };
@@ -49,7 +49,7 @@ function mount({ root, params, signal, setTitle, listAddress, ready }) {
       live.watch([order.data.ticketId]);
       show();
     },
-    (problem, retry) => !view && showTrouble(root, problem, retry),
+    (problem, retry) => !view && showLoadError(root, problem, retry),
     signal,
   );
   store.watch(`order:${id}`, show, signal);
@@ -206,7 +206,5 @@ function attemptList(charges) {
 function chargeWords({ status, amount, currency, failure, stripeRefundId }) {
   if (status === "Completed") return texts.order.chargePaid(money(amount, currency));
   if (stripeRefundId) return texts.order.chargeRefunded(money(amount, currency));
-  return failure?.code === "lock_lost"
-    ? texts.order.chargeTooLate
-    : declineInWords({ failure }).what;
+  return failure?.code === "lock_lost" ? texts.order.chargeTooLate : declineText({ failure }).what;
 }

@@ -7,12 +7,12 @@ import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
 import { moreButton } from "../parts/more-button.js";
 import { stub } from "../parts/stub.js";
-import { showTrouble } from "../parts/trouble.js";
+import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
 import { countdown, moment, money } from "../words/format.js";
-import { inWords } from "../words/refusals.js";
+import { refusalText } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 
 export const ordersPage = {
@@ -46,7 +46,7 @@ function mount({ root, signal, ready }) {
       show();
       return page.data.map(({ id }) => id);
     } catch (problem) {
-      if (!signal.aborted) announce(inWords(problem).what); // the button stays, so that the user can retry
+      if (!signal.aborted) announce(refusalText(problem).what); // the button stays, so that the user can retry
       return [];
     }
   }
@@ -63,7 +63,7 @@ function mount({ root, signal, ready }) {
       store.putOrders([...active.data, ...all.data]);
       show();
     },
-    (problem, retry) => !view && showTrouble(root, problem, retry),
+    (problem, retry) => !view && showLoadError(root, problem, retry),
     signal,
   );
   store.watch("orders", show, signal);

@@ -10,7 +10,7 @@ import { listingEditor } from "../parts/listing-editor.js";
 import { noticeBox } from "../parts/notice.js";
 import { isOver, kindOf, showStatus } from "../parts/status.js";
 import { isLong, tintOf } from "../parts/stub.js";
-import { showTrouble } from "../parts/trouble.js";
+import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { isLive, live } from "../state/live.js";
 import { refreshUser } from "../state/session.js";
@@ -53,8 +53,8 @@ function mount(context) {
       show();
     },
     (problem, retry) => {
-      if (problem.code === "not_found" && store.ticket(id)) store.loseTicket(id);
-      else if (!view) showTrouble(root, problem, retry);
+      if (problem.code === "not_found" && store.ticket(id)) store.markMissing(id);
+      else if (!view) showLoadError(root, problem, retry);
     },
     signal,
   );
@@ -109,7 +109,7 @@ function build({ root, signal, navigate, listAddress, reload }, first, mine) {
     showStatus(status, ticket);
     // While Buy waits for its response, the response is announced instead.
     if (kind && kind !== kindOf(ticket) && !action.isBusy())
-      announce(() => spokenFor(store.ticket(ticket.id) ?? ticket, mine));
+      announce(() => announcementFor(store.ticket(ticket.id) ?? ticket, mine));
     kind = kindOf(ticket);
     action.show(ticket);
   }
@@ -118,7 +118,7 @@ function build({ root, signal, navigate, listAddress, reload }, first, mine) {
 }
 
 /** Returns the announcement for a changed ticket, for its seller, its buyer, or others. */
-function spokenFor(ticket, mine) {
+function announcementFor(ticket, mine) {
   const kind = kindOf(ticket);
   const { spoken, spokenToBuyer, spokenToSeller } = texts.ticket;
   if (mine) return spokenToSeller[kind];

@@ -2,7 +2,7 @@
 
 import { h, setAttribute, setText } from "../core/dom.js";
 import { isAborted, Problem } from "../net/api.js";
-import { inWords } from "../words/refusals.js";
+import { refusalText } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 import { noticeBox } from "./notice.js";
 
@@ -135,7 +135,7 @@ export function form({ fields, button, busy, send, onRefused, secondary = [] }) 
   function refused(problem) {
     if (!(problem instanceof Problem)) throw problem; // a bug, not a refusal: the browser logs it to the console
     if (onRefused?.(problem, box)) return;
-    const words = inWords(problem);
+    const words = refusalText(problem);
     for (const one of fields) one.refuse(words.fields[one.name]);
     box.say(
       "bad",

@@ -5,7 +5,7 @@ import { fill, h, setAttribute, setText, shellElement } from "../core/dom.js";
 import { isAborted } from "../net/api.js";
 import { signOut } from "../state/session.js";
 import { store } from "../state/store.js";
-import { inWords } from "../words/refusals.js";
+import { refusalText } from "../words/refusals.js";
 import { screens, texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
 import { icon } from "./icon.js";
@@ -44,7 +44,7 @@ export function startHeader({ navigate }) {
       announce(texts.navigation.signedOut);
     } catch (error) {
       button.removeAttribute("aria-busy");
-      if (!isAborted(error)) announce(inWords(error).what);
+      if (!isAborted(error)) announce(refusalText(error).what);
     }
   }
 

@@ -97,7 +97,7 @@ export function listingEditor(first, { navigate, reload }) {
       await once("DELETE", `/api/tickets/${first.id}`, undefined, {
         ifMatch: shown.version,
       });
-      store.loseTicket(first.id);
+      store.markMissing(first.id);
       navigate("/listings");
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;

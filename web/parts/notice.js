@@ -1,7 +1,7 @@
 // A message on the page, beside the element that it is about.
 
 import { fill, h } from "../core/dom.js";
-import { inWords } from "../words/refusals.js";
+import { refusalText } from "../words/refusals.js";
 
 /** Returns a box that takes no space while it is empty. `say` and `clear` change its content. */
 export function noticeBox() {
@@ -17,7 +17,7 @@ export function noticeBox() {
      */
     say: (tone, what, then, ...actions) => fill(element, notice(tone, what, then, ...actions)),
     refuse: (problem, ...actions) => {
-      const { what, advice } = inWords(problem);
+      const { what, advice } = refusalText(problem);
       fill(element, notice("bad", what, advice, ...actions));
     },
   };

@@ -8,7 +8,7 @@ import { sandboxCards } from "../pay/sandbox.js";
 import { stripeCards } from "../pay/stripe.js";
 import { store } from "../state/store.js";
 import { money } from "../words/format.js";
-import { declineInWords, paymentLimitInWords } from "../words/refusals.js";
+import { declineText, paymentLimitText } from "../words/refusals.js";
 import { texts } from "../words/texts.js";
 import { announce } from "./announcer.js";
 import { noticeBox } from "./notice.js";
@@ -134,15 +134,12 @@ export function paymentPanel(first, terms, reload) {
     if (problem.code === "card_declined") {
       await reload();
       const failed = store.charges(first.id).filter(({ status }) => status === "Failed");
-      const { what, advice } = declineInWords(failed.at(-1));
+      const { what, advice } = declineText(failed.at(-1));
       return box.say("bad", what, advice);
     }
     reload();
     if (problem.code === "too_many_requests") {
-      const { what, advice } = paymentLimitInWords(
-        problem,
-        secondsUntil(Date.parse(first.unlocksAt)),
-      );
+      const { what, advice } = paymentLimitText(problem, secondsUntil(Date.parse(first.unlocksAt)));
       return box.say("bad", what, advice);
     }
     box.refuse(problem);

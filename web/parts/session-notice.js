@@ -13,7 +13,7 @@ let shownAt = null;
  * @param {object} how
  * @param {boolean} how.nothingDone whether the server refused a request in the name of the former user
  */
-export function sayWhoIsSignedIn(user, { nothingDone }) {
+export function showSessionNotice(user, { nothingDone }) {
   const { otherUser, nothingDone: notDone, switchAccount } = texts.navigation;
   const what = otherUser(user.email);
   const advice = nothingDone ? `${notDone} ${switchAccount}` : switchAccount;
@@ -22,7 +22,7 @@ export function sayWhoIsSignedIn(user, { nothingDone }) {
 }
 
 /** Removes the notice when another page is shown. */
-export function endSessionNotice() {
+export function removeSessionNotice() {
   if (shownAt === null || shownAt === location.pathname) return;
   shownAt = null;
   fill(place());

@@ -4,7 +4,7 @@
 import { request } from "../net/api.js";
 
 /** Maximum number of tickets that one response can confirm, newest first. Further tickets are not counted. */
-const ANSWER_SIZE = 100;
+const RESPONSE_TICKETS_MAX = 100;
 const CANDIDATES_MAX = 1_000;
 const SPACING_FIRST_MS = 200;
 const SPACING_MAX_MS = 10_000;
@@ -15,12 +15,12 @@ export class Arrivals {
   #query;
   #found;
   #signal;
-  #candidates = new Map(); // id -> time of its frame; #asked holds the ids that one response lacked
-  #asked = new Set();
+  #candidates = new Map(); // id -> time of its frame; #requestedOnce holds the ids that one response lacked
+  #requestedOnce = new Set();
   /** @type {number | undefined} */
   #timer;
-  #asking = false;
-  #askedAt = -Infinity;
+  #requestInFlight = false;
+  #requestedAt = -Infinity;
   #spacingMs = SPACING_FIRST_MS;
 
   /**
@@ -30,7 +30,7 @@ export class Arrivals {
   constructor(query, found, signal) {
     this.#query = new URLSearchParams(query);
     this.#query.delete("sort");
-    this.#query.set("limit", ANSWER_SIZE);
+    this.#query.set("limit", RESPONSE_TICKETS_MAX);
     this.#found = found;
     this.#signal = signal;
     signal.addEventListener("abort", () => clearTimeout(this.#timer));
@@ -41,50 +41,50 @@ export class Arrivals {
   add(id) {
     this.#candidates.set(id, performance.now());
     if (this.#candidates.size > CANDIDATES_MAX) this.#drop(this.#candidates.keys().next().value);
-    if (performance.now() - this.#askedAt > SPACING_MAX_MS) this.#spacingMs = SPACING_FIRST_MS;
+    if (performance.now() - this.#requestedAt > SPACING_MAX_MS) this.#spacingMs = SPACING_FIRST_MS;
     this.#schedule();
   }
 
   #schedule() {
     clearTimeout(this.#timer);
-    const idle = this.#asking || this.#candidates.size === 0 || this.#signal.aborted;
+    const idle = this.#requestInFlight || this.#candidates.size === 0 || this.#signal.aborted;
     if (idle || document.visibilityState !== "visible") return;
     const [oldest] = this.#candidates.values();
-    const due = this.#asked.size < this.#candidates.size ? 0 : oldest + LIST_LAG_MS;
-    const next = Math.max(due, this.#askedAt + this.#spacingMs);
+    const due = this.#requestedOnce.size < this.#candidates.size ? 0 : oldest + LIST_LAG_MS;
+    const next = Math.max(due, this.#requestedAt + this.#spacingMs);
     const wait = Math.max(SPACING_FIRST_MS, next - performance.now());
-    this.#timer = setTimeout(() => this.#ask(), wait);
+    this.#timer = setTimeout(() => this.#sendRequest(), wait);
   }
 
-  async #ask() {
-    this.#asking = true;
-    this.#askedAt = performance.now();
+  async #sendRequest() {
+    this.#requestInFlight = true;
+    this.#requestedAt = performance.now();
     this.#spacingMs = Math.min(SPACING_MAX_MS, this.#spacingMs * 2);
     try {
       const { data } = await request("GET", `/api/tickets?${this.#query}`, {
         signal: this.#signal,
       });
-      this.#settle(data);
+      this.#processResponse(data);
     } catch {
       // The next request follows after a longer pause.
     } finally {
-      this.#asking = false;
+      this.#requestInFlight = false;
     }
     this.#schedule();
   }
 
-  #settle(tickets) {
+  #processResponse(tickets) {
     const found = tickets.filter(({ id }) => this.#candidates.has(id));
     for (const { id } of found) this.#drop(id);
-    for (const [id, heardAt] of this.#candidates) {
-      if (this.#askedAt - heardAt >= LIST_LAG_MS) this.#drop(id);
-      else if (heardAt <= this.#askedAt) this.#asked.add(id);
+    for (const [id, receivedAt] of this.#candidates) {
+      if (this.#requestedAt - receivedAt >= LIST_LAG_MS) this.#drop(id);
+      else if (receivedAt <= this.#requestedAt) this.#requestedOnce.add(id);
     }
     if (found.length > 0) this.#found(found);
   }
 
   #drop(id) {
     this.#candidates.delete(id);
-    this.#asked.delete(id);
+    this.#requestedOnce.delete(id);
   }
 }

@@ -11,7 +11,7 @@ const POLL_MAX_MS = 60_000;
 /** Part of each wait that is added or subtracted at random, so that pages do not poll at the same moment. */
 const JITTER = 0.3;
 
-let open = 0; // number of pages that are kept current: one or none
+let pagesKeptFresh = 0; // number of pages that are kept current: one or none
 
 /**
  * Runs `load` now, at every new epoch of the live connection, and every few seconds while there is no connection; never twice
@@ -50,7 +50,7 @@ export function keepFresh(load, failed, signal) {
     if (signal.aborted) return;
     failures = problem ? failures + 1 : 0;
     if (store.connection === "lost") {
-      store.setPolling(!problem || problem.unsettled === false);
+      store.setPolling(!problem || problem.isOutcomeUnknown === false);
       schedule(pollMs(failures, problem?.retryAfterSeconds));
     }
     if (problem) failed(problem, run);
@@ -74,12 +74,12 @@ export function keepFresh(load, failed, signal) {
     else if (store.connection === "lost") schedule(jittered(POLL_FIRST_MS / 2));
   }
 
-  open += 1;
+  pagesKeptFresh += 1;
   signal.addEventListener("abort", () => {
     clearTimeout(timer);
-    open -= 1;
+    pagesKeptFresh -= 1;
     // A navigation mounts the next page in the same task.
-    queueMicrotask(() => open === 0 && store.setPolling(null));
+    queueMicrotask(() => pagesKeptFresh === 0 && store.setPolling(null));
   });
   document.addEventListener("visibilitychange", visibilityChanged, { signal });
   store.watch("epoch", run, signal);

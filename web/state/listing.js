@@ -82,7 +82,7 @@ export class Listing {
     }
     const byAge = !this.query.has("sort");
     for (const id of this.ids)
-      if (!seen.has(id) && (path === null || (byAge && id > last))) store.loseTicket(id);
+      if (!seen.has(id) && (path === null || (byAge && id > last))) store.markMissing(id);
     this.#countNewer(seen);
     this.epoch = epoch;
   }
@@ -162,7 +162,7 @@ async function lookUp(id, signal) {
     store.putTickets([(await request("GET", `/api/tickets/${id}`, { signal })).data]);
   } catch (problem) {
     if (!(problem instanceof Problem && problem.code === "not_found")) throw problem;
-    store.loseTicket(id);
+    store.markMissing(id);
   }
 }
 

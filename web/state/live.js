@@ -9,9 +9,9 @@ export const live = new Live({
   onFrame: (frame) => store.apply(frame),
   onServerTime: observe,
   onStatus: (status) => store.setConnection(status),
-  onEpoch: (epoch) => store.announceEpoch(epoch),
+  onEpoch: (epoch) => store.emitEpoch(epoch),
   onRevoked: refreshQuietly,
-  onWake: refreshQuietly, // the response contains the server's time
+  onClockJump: refreshQuietly, // the response contains the server's time
 });
 
 /** Returns whether the shown state is current. Without a connection, the page cannot know. */

@@ -12,12 +12,12 @@ const SIGNED_OUT = "signed-out";
 
 const changed = new EventTarget();
 /** @type {Promise<any> | null} */
-let newest = null; // the newest request for the user, unless this tab has signed in or out since
+let newestRequest = null; // the newest request for the user, unless this tab has signed in or out since
 /** @type {import("./store.js").User | null} */
 let lastUser = null; // the last signed-in user, unless that user signed out in this tab
 /** @type {Promise<any> | null} */
-let updating = null; // a change of the account that was sent and has no response yet
-let renewed = false; // whether another tab may have renewed the session, so that the live connection belongs to the earlier session
+let pendingUpdate = null; // a change of the account that was sent and has no response yet
+let mayBeRenewed = false; // whether another tab may have renewed the session, so that the live connection has the earlier one
 /** @type {BroadcastChannel | null} */
 let otherTabs = null;
 
@@ -56,7 +56,7 @@ function openChannel() {
   otherTabs = new BroadcastChannel("gittix-session");
   otherTabs.addEventListener("message", ({ data }) => {
     if (data === SIGNED_OUT) forgetAll();
-    renewed = true;
+    mayBeRenewed = true;
     refreshQuietly();
   });
 }
@@ -68,23 +68,23 @@ function closeChannel() {
 
 /** Requests the signed-in user. Of several requests at the same time, the response to the newest is used. @throws {Problem} */
 export function refreshUser() {
-  const asking = ask();
-  newest = asking;
-  return asking;
+  const pending = fetchUser();
+  newestRequest = pending;
+  return pending;
 
-  async function ask() {
+  async function fetchUser() {
     // A change of the password ends the session, and its response sets the cookie of the next session.
-    await updating?.catch(() => {});
+    await pendingUpdate?.catch(() => {});
     const { data } = await request("GET", "/api/users/currentuser");
-    if (newest !== asking) return newest;
+    if (newestRequest !== pending) return newestRequest;
     const before = store.user;
     const user = data.currentUser;
     const how =
       user && lastUser ? (user.id === lastUser.id ? "returned" : "replaced") : "elsewhere";
     lastUser = user ?? lastUser;
     store.setUser(user);
-    if (before !== undefined && (renewed || before?.id !== user?.id)) emitChange(how);
-    renewed = false;
+    if (before !== undefined && (mayBeRenewed || before?.id !== user?.id)) emitChange(how);
+    mayBeRenewed = false;
   }
 }
 
@@ -95,34 +95,34 @@ export function refreshQuietly() {
 
 /** @throws {Problem} */
 export async function signUp(email, password) {
-  enter((await request("POST", "/api/users/signup", { body: { email, password } })).data);
+  setSession((await request("POST", "/api/users/signup", { body: { email, password } })).data);
 }
 
 /** @throws {Problem} */
 export async function signIn(email, password) {
-  enter((await request("POST", "/api/users/signin", { body: { email, password } })).data);
+  setSession((await request("POST", "/api/users/signin", { body: { email, password } })).data);
 }
 
 /** @throws {Problem} */
 export async function signOut() {
   await request("POST", "/api/users/signout", { body: {} });
   forgetAll();
-  enter(null);
+  setSession(null);
 }
 
 /** Changes the email address or the password. @throws {Problem} */
 export async function updateUser(changes) {
-  updating = once("PUT", "/api/users/currentuser", changes, { secret: true }).finally(() => {
-    updating = null;
+  pendingUpdate = once("PUT", "/api/users/currentuser", changes, { secret: true }).finally(() => {
+    pendingUpdate = null;
   });
-  const { data } = await updating;
+  const { data } = await pendingUpdate;
   if (store.user?.id === data.id) store.setUser(data);
   otherTabs?.postMessage(CHANGED); // a new password ends the session of the other tabs
   emitChange("here");
 }
 
-function enter(user) {
-  newest = null;
+function setSession(user) {
+  newestRequest = null;
   lastUser = user;
   store.setUser(user);
   otherTabs?.postMessage(user ? CHANGED : SIGNED_OUT);

@@ -12,18 +12,18 @@ import { request } from "../net/api.js";
  */
 
 /** @type {Promise<Settings> | null} */
-let asked = null;
+let pending = null;
 
 /**
  * Returns the settings. They are requested once.
  * @throws {Problem}
  */
 export function settings() {
-  asked ??= request("GET", "/api/settings")
+  pending ??= request("GET", "/api/settings")
     .then(({ data }) => data)
     .catch((error) => {
-      asked = null; // the next call sends a new request
+      pending = null; // the next call sends a new request
       throw error;
     });
-  return asked;
+  return pending;
 }

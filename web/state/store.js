@@ -18,7 +18,7 @@ import { Topics } from "../core/topics.js";
  * @property {number} version
  * @property {string} createdAt
  * @property {boolean} [gone] taken off sale, or missing from a snapshot
- * @property {boolean} [lost] gone because it is missing from a snapshot
+ * @property {boolean} [isMissing] gone because it is missing from a snapshot
  *
  * @typedef {object} Order
  * @property {string} id
@@ -69,7 +69,7 @@ export class Store {
   /**
    * Calls `listener` when the topic changes, until the signal aborts. Topics: `user`, `connection`, `polling`, `epoch`, `created`
    * (a ticket was listed), `tickets` (any loaded ticket, by id), `ticket:<id>`, `orders` (any), `order:<id>`, `charges` (any, by
-   * order id), `charges:<order id>`, `foreign` (private data of another user arrived: the session must be checked).
+   * order id), `charges:<order id>`, `otherUser` (private data of another user arrived: the session must be checked).
    */
   watch(topic, listener, signal) {
     this.#topics.watch(topic, listener, signal);
@@ -112,7 +112,7 @@ export class Store {
     this.#topics.emit("polling", polling);
   }
 
-  announceEpoch(epoch) {
+  emitEpoch(epoch) {
     this.#topics.emit("epoch", epoch);
   }
 
@@ -125,20 +125,20 @@ export class Store {
   putTickets(tickets) {
     for (const ticket of tickets) {
       const known = newest(this.#tickets.get(ticket.id), this.#recent.get(ticket.id));
-      const refound = known?.lost && ticket.version >= known.version;
-      this.#setTicket(refound ? ticket : newest(known, ticket));
+      const isFoundAgain = known?.isMissing && ticket.version >= known.version;
+      this.#setTicket(isFoundAgain ? ticket : newest(known, ticket));
     }
   }
 
   /** Marks a ticket that is missing from a snapshot: it was sold or taken off sale, but the snapshot does not show which. */
-  loseTicket(id) {
+  markMissing(id) {
     const known = this.#tickets.get(id);
     if (known && !known.gone && known.status !== "Sold")
-      this.#setTicket({ ...known, gone: true, lost: true });
+      this.#setTicket({ ...known, gone: true, isMissing: true });
   }
 
   /** Removes the tickets that no page shows. */
-  keepOnlyTickets(ids) {
+  retainTickets(ids) {
     const kept = new Set(ids);
     for (const id of this.#tickets.keys()) if (!kept.has(id)) this.#tickets.delete(id);
   }
@@ -154,7 +154,7 @@ export class Store {
   putOrders(orders) {
     for (const order of orders) {
       if (this.#user && order.userId !== this.#user.id) {
-        this.#topics.emit("foreign", order.userId);
+        this.#topics.emit("otherUser", order.userId);
         continue;
       }
       const known = this.#orders.get(order.id);
@@ -190,34 +190,34 @@ export class Store {
 
   /** Applies one frame of the live connection. Delivery is at least once: a known version changes nothing. */
   apply(frame) {
-    if (frame.ticket) this.#heardOf(frame.ticket, frame.type === "TicketCreated");
-    else if (frame.type === "TicketDeleted") this.#heardGone(frame.ticketId, frame.version);
+    if (frame.ticket) this.#applyTicket(frame.ticket, frame.type === "TicketCreated");
+    else if (frame.type === "TicketDeleted") this.#applyDeletion(frame.ticketId, frame.version);
     if (frame.order) this.putOrders([frame.order]);
     if (frame.charge) this.putCharges([frame.charge]);
-    if (frame.type === "UserUpdated") this.#userUpdated(frame.user);
+    if (frame.type === "UserUpdated") this.#applyUser(frame.user);
   }
 
   /** Updates the signed-in user. A frame never signs in another user and never restores an ended session. */
-  #userUpdated(user) {
+  #applyUser(user) {
     if (this.#user?.id === user.id) this.setUser(user);
-    else if (this.#user) this.#topics.emit("foreign", user.id);
+    else if (this.#user) this.#topics.emit("otherUser", user.id);
   }
 
-  #heardOf(ticket, created) {
+  #applyTicket(ticket, created) {
     const known = newest(this.#tickets.get(ticket.id), this.#recent.get(ticket.id));
     if (known && known.version >= ticket.version) return;
-    this.#remember(ticket);
+    this.#addRecent(ticket);
     if (this.#tickets.has(ticket.id)) this.#setTicket(ticket);
     if (created) this.#topics.emit("created", ticket);
   }
 
-  #heardGone(id, version) {
+  #applyDeletion(id, version) {
     const known = this.#tickets.get(id);
-    this.#remember({ ...known, id, version, gone: true });
+    this.#addRecent({ ...known, id, version, gone: true });
     if (known && known.version <= version) this.#setTicket({ ...known, version, gone: true });
   }
 
-  #remember(ticket) {
+  #addRecent(ticket) {
     this.#recent.delete(ticket.id); // moves the ticket to the newest end
     this.#recent.set(ticket.id, ticket);
     if (this.#recent.size > RECENT_MAX)

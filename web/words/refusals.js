@@ -102,19 +102,19 @@ const FIELD_SUBJECTS = {
 };
 
 /** Returns `{ what, advice, fields }`: two sentences, and the error of each refused field. */
-export function inWords(problem) {
+export function refusalText(problem) {
   const [what, advice] = WORDS[problem.code] ?? UNEXPECTED;
   return { what, advice: waiting(problem) ?? advice, fields: fieldsOf(problem) };
 }
 
 /** Returns the text for a declined charge. The bank's message is a sentence by itself ("The card has insufficient funds."). */
-export function declineInWords(charge) {
+export function declineText(charge) {
   const [what, advice] = WORDS.card_declined;
   return { what: charge?.failure?.message ?? what, advice, fields: {} };
 }
 
 /** Returns the text for a limit on payments. `secondsHeld` is the remaining time of the reservation. */
-export function paymentLimitInWords(problem, secondsHeld) {
+export function paymentLimitText(problem, secondsHeld) {
   const what = "You have tried to pay too often in a short time.";
   const over = problem.retryAfterSeconds >= secondsHeld;
   const advice = over
