@@ -1,4 +1,4 @@
-// What a tab keeps for its user: no secret in web storage, and nothing of it for the next user.
+// Values that a tab keeps for its user: no secret is in web storage, and the next user gets none of them.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,22 +7,22 @@ import { refusal, row, says, signIn, signUp, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 const NEW_PASSWORD = "another horse battery";
-/** Four attempts, with their pauses. */
+/** Maximum duration of four attempts with their pauses. */
 const GIVES_UP_MS = 15_000;
 
-/** Everything in the web storage of a tab, as name and value. */
+/** Returns the web storage of a tab, by name and value. */
 function stored(page) {
   return page.evaluate(() => [...Object.entries(sessionStorage), ...Object.entries(localStorage)]);
 }
 
-/** The names in the web storage of a tab that belong to its user. */
+/** Returns the names in the web storage of a tab that belong to its user. */
 async function keptNames(page) {
   return (await stored(page))
     .map(([name]) => name)
     .filter((name) => /^(draft|intent|owner)/.test(name));
 }
 
-/** Lets no answer to one request through; returns the Idempotency-Keys of the attempts. */
+/** Aborts the responses to one request. Returns the Idempotency-Keys of the attempts. */
 async function loseAnswers(page, method, path) {
   const keys = [];
   await page.route(`**${path}`, (route) => {
@@ -39,7 +39,7 @@ async function typeTicket(page, title, price) {
   await page.getByLabel("Price").fill(price);
 }
 
-/** Another tab of the same browser. */
+/** Opens another tab in the same browser. */
 async function otherTab(page) {
   const tab = await page.context().newPage();
   await tab.goto("/");
@@ -84,7 +84,7 @@ test("password change is reported as successful when the old session ends before
       return changing ? route.fulfill({ json: { currentUser: null } }) : route.fallback();
     changing = true;
     const response = await route.fetch();
-    // The page has a reason to ask who is signed in; the answer to a later question shows that its own would be there.
+    // The focus makes the page request the user. When a later response has arrived, the response to that request has too.
     await page.evaluate(() => dispatchEvent(new Event("focus")));
     await page.evaluate(() => fetch("/api/users/currentuser").then((answer) => answer.text()));
     changing = false;
@@ -182,7 +182,7 @@ test("draft of an ended session is not shown to the next user who signs in", asy
   assert.deepEqual(await keptNames(page), ["owner"]);
 });
 
-/** Runs in the page before its own scripts: web storage that does not work. */
+/** Scripts that break web storage, run in the page before its own scripts. */
 const BROKEN = {
   null: () => Object.defineProperty(globalThis, "sessionStorage", { get: () => null }),
   forbidden: () =>
@@ -229,7 +229,7 @@ for (const [name, broken] of Object.entries(BROKEN)) {
     await page.route("**/api/tickets", async (route) => {
       if (route.request().method() !== "POST") return route.fallback();
       keys.push(route.request().headers()["idempotency-key"]);
-      await route.fetch(); // the server lists it, and the answer is lost
+      await route.fetch(); // the server lists the ticket, and the response is lost
       return route.abort();
     });
     await page.getByRole("button", { name: "List ticket" }).click();

@@ -1,4 +1,4 @@
-// Addresses: every page has one that can be opened, reloaded and left by the back button; strangers' addresses lead nowhere.
+// Addresses: every page can be opened, reloaded and left with the back button. Addresses of other sites are not followed.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -95,7 +95,7 @@ test("sign-in never redirects to another site", async (t) => {
   }
 });
 
-/** Values of `next` that name no page of ours, or nothing at all. */
+/** Values of `next` that are not a page of this site. */
 const BAD_NEXT = [
   "//",
   "/.//x",

@@ -1,4 +1,4 @@
-// Buying: once, by the server's word, and with every refusal told in a way that helps.
+// Purchases: one order for each purchase, decided by the server, and helpful messages for each refusal.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { connected, refusal, says, stage } from "./stage/stage.mjs";
 
 const on = stage({ GITTIX_MAX_LOCKS: "1" });
 
-/** Cuts a page off from what is live, so that it goes on showing what it knew. */
+/** Closes the live connection of a page, so that the page shows an outdated state. */
 async function deafen(page) {
   await page.routeWebSocket("**/ws*", (socket) => socket.close());
 }

@@ -1,4 +1,4 @@
-// Countdowns follow the server's clock, whatever happens to the clock of the device.
+// Countdowns follow the server's clock when the device's clock is wrong or changes.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,10 +6,10 @@ import { connected, says, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 const MINUTES_5_MS = 300_000;
-/** A countdown may be off by so much: the figures change once a second, and a busy machine is late. */
+/** Allowed error of a countdown: the digits change once a second, and a busy machine is late. */
 const TOLERANCE_S = 30;
 
-/** Runs in the page before its own scripts: the device's clock can be set. */
+/** Makes the device's clock settable. Runs in the page before its own scripts. */
 function settableClock() {
   const Original = Date;
   globalThis.deviceIsAheadMs = 0;
@@ -39,7 +39,7 @@ async function holding(t, title) {
   return { page, expiresAt: Date.parse(order.expiresAt) };
 }
 
-/** The seconds that the page shows, after its figures changed once more. */
+/** Returns the shown seconds after the next change of the digits. */
 async function nextFigures(page) {
   const figures = page.locator(".hold-figures");
   const before = await figures.textContent();
@@ -70,7 +70,7 @@ for (const [name, aheadMs] of [
 test("countdown is correct when the page is shown after the device slept", async (t) => {
   const { page } = await holding(t, "Clock slept");
   const before = await nextFigures(page);
-  // While the device slept for two minutes the time of the page stood still: the server says a later time than it expects.
+  // The page's clock stood still during a sleep of two minutes, so the server reports a later time than the page expects.
   await page.route("**/api/users/currentuser", async (route) => {
     const response = await route.fetch();
     const date = new Date(Date.now() + 120_000).toUTCString();

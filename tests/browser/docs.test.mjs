@@ -1,5 +1,4 @@
-// The reader of the API at /docs: requests can be tried in it, error codes are explained under their anchors, and it works
-// for everyone.
+// The API reader at /docs: requests can be sent from it, error codes are explained under their anchors, and it is accessible.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +9,7 @@ import { DESKTOP, PHONE, refusal, SMALLEST, stage } from "./stage/stage.mjs";
 const on = stage({});
 const BUNDLE = /\/docs\/swagger-ui-bundle\.js/;
 
-/** An operation in the reader, opened. */
+/** Opens an operation in the reader and returns it. */
 async function opened(page, id) {
   const operation = page.locator(`[id^=operations-][id$="-${id}"]`);
   await operation.locator(".opblock-summary-control").click();
@@ -18,7 +17,7 @@ async function opened(page, id) {
   return operation;
 }
 
-/** Sends the request, and answers status and body. */
+/** Sends the request. Returns status and body. */
 async function executed(operation) {
   await operation.getByRole("button", { name: "Execute" }).click();
   const answer = operation.locator(".live-responses-table .response").first();
@@ -35,14 +34,14 @@ async function show(page) {
   await page.locator(".opblock").first().waitFor();
 }
 
-/** The addresses that the page requests from now on. */
+/** Collects the addresses that the page requests from now on. */
 function requested(page) {
   const addresses = [];
   page.on("request", (request) => addresses.push(request.url()));
   return { ofBundle: () => addresses.filter((url) => BUNDLE.test(url)).length };
 }
 
-/** Collects the layout shifts of the page, whatever they follow. */
+/** Collects all layout shifts of the page, including those after input. */
 function watchShifts(page) {
   return page.addInitScript(() => {
     window.shifts = [];
@@ -53,7 +52,7 @@ function watchShifts(page) {
   });
 }
 
-/** How far below the page's beginning the sections, frames and error codes are. */
+/** Returns the vertical positions of the sections, frames and error codes. */
 function places(page) {
   return page.evaluate(() =>
     [...document.querySelectorAll("main > section, section > article")].map((element) => [
@@ -243,7 +242,7 @@ test("tables of the reader break no word and cut nothing off from 320 to 1280 px
   }
 });
 
-/** Opens operations of each kind, one with an answer, and schemas. */
+/** Opens operations of each kind, one with a response, and schemas. */
 async function openMuch(page) {
   await executed(await opened(page, "listTickets"));
   const update = await opened(page, "updateUser");
@@ -254,7 +253,7 @@ async function openMuch(page) {
   await page.locator(".models").getByRole("button", { name: "PriceInput" }).click();
 }
 
-/** Words of tables and lists that are broken in the middle, or cut off: such a word has several boxes, or a wide one. */
+/** Returns words of tables and lists that are broken (several boxes) or cut off (a box that is too wide). */
 function broken(page) {
   return page.evaluate(() => {
     const found = [];

@@ -1,4 +1,4 @@
-// Drafts of changes to a ticket: only what was typed is kept, over the ticket as it is now, and visible to its user only.
+// Drafts of changes to a ticket: they hold only typed values, apply to the current ticket, and are visible to their user only.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { connected, refusal, says, signIn, signUp, stage } from "./stage/stage.m
 
 const on = stage({});
 
-/** A page on which the seller is signed in, at the editor of a ticket. */
+/** Returns a page with the signed-in seller at the editor of a ticket. */
 async function editorOf(t, seller, ticket, options) {
   const page = await on.person(t, options);
   await page.goto("/signin");
@@ -74,7 +74,7 @@ test("change with an outdated version is refused, and the current value is shown
   const seller = await on.account("seller");
   const ticket = await seller.list("Missed Change", 20);
   const page = await on.person(t, { expected: [refusal(412)] });
-  await page.routeWebSocket("**/ws*", () => {}); // silent: no frame comes, and no poll begins
+  await page.routeWebSocket("**/ws*", () => {}); // a connection without frames, so that no poll begins
   await page.goto("/signin");
   await signIn(page, seller.email);
   await page.goto(`/tickets/${ticket.id}`);
@@ -177,7 +177,7 @@ test("page restored from the browser's cache is hidden until the signed-in user 
   await page.getByLabel("Title").fill("Typed by Ann");
   const other = await page.context().newPage();
   await other.goto("/");
-  // What the browser does with a document that it keeps while another one is shown.
+  // Simulates the events of a document that the browser keeps for the back button.
   await page.evaluate(() =>
     dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true })),
   );

@@ -1,4 +1,4 @@
-// The clock of the lock, with short lengths: the countdown runs out in front of everybody.
+// Expiry of locks, with short durations.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { connected, row, says, stage } from "./stage/stage.mjs";
 
 const PAYMENT_WINDOW_MS = 4_000;
 const LOCK_MS = 6_500;
-/** A release is on time within a second, and on the page within another. */
+/** Maximum delay of a release: one second on the server, and another until the page shows it. */
 const LATE_MS = 2_000;
 
 const on = stage({

@@ -1,4 +1,4 @@
-// The way of a buyer in Firefox: what the other tests prove in Chromium holds in another engine too.
+// A purchase in Firefox, because the other tests run in Chromium only.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
-// The first visit: what the server renders, how the script takes over, and what a visitor sees when the script or its first
-// request fails.
+// The first visit: the server's rendering, its replacement by the script, and the messages when the script or its first request
+// fails.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ const NETWORK = [/net::ERR_/];
 const REQUESTS_MAX = 12;
 const SCRIPT = "**/assets/*/app.js";
 
-/** A page of a browser without JavaScript. */
+/** Opens a page in a browser without JavaScript. */
 async function withoutScript(t, size = DESKTOP) {
   const context = await on.browser.newContext({
     baseURL: on.server.origin,
@@ -147,7 +147,7 @@ function observeShifts() {
   }).observe({ type: "layout-shift", buffered: true });
 }
 
-/** Text, look and place of what the server and the script both show. */
+/** Returns text, style and position of the elements that the server and the script both render. */
 function placesOf(page) {
   return page
     .locator(
@@ -232,7 +232,7 @@ test("page without any loaded script shows an error after some seconds", async (
   const delay = await line.evaluate((element) => {
     const [animation] = element.getAnimations();
     const { delay } = animation.effect.getComputedTiming();
-    animation.finish(); // what the clock does
+    animation.finish(); // skips the waiting time
     return delay;
   });
   assert.ok(delay >= 5_000 && delay <= 10_000, `${delay} ms`);

@@ -1,5 +1,5 @@
-// Where the focus is and what a screen reader announces: after navigation, on the way back, under the header, and when a
-// payment or an order ends.
+// The focus and the announcements for screen readers: after navigation, on the way back, under the header, and at the end of a
+// payment or an order.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ import { connected, refusal, row, stage } from "./stage/stage.mjs";
 const on = stage({});
 const SMALL_PHONE = { width: 390, height: 664 };
 
-/** What has the focus, by its tag, its row and its text. */
+/** Returns the element with the focus: its tag, row and text. */
 function focused(page) {
   return page.evaluate(() => {
     const { activeElement } = document;
@@ -20,7 +20,7 @@ function focused(page) {
   });
 }
 
-/** Collects whatever is announced from now on. */
+/** Collects all announcements from now on. */
 async function listen(page) {
   await page.evaluate(() => {
     globalThis.announced = [];
@@ -35,7 +35,7 @@ async function listen(page) {
   };
 }
 
-/** An order page on a fresh ticket, reached by the Buy button. */
+/** Returns the page of an order for a new ticket, reached with the Buy button. */
 async function holding(t, title, options = {}) {
   const seller = await on.account("seller");
   const ticket = await seller.list(title, 20);
@@ -53,7 +53,7 @@ async function pay(page, card) {
   await page.locator(".pay-dock .button-primary").click();
 }
 
-/** Whether an element is wholly in the window, and neither below the header nor below a button that stays in place. */
+/** Whether an element is completely in the window, and not covered by the header or a fixed button. */
 function isUncovered(locator) {
   return locator.evaluate((element) => {
     const box = element.getBoundingClientRect();
@@ -120,7 +120,7 @@ test("page that fails to load gets the focus on its heading", async (t) => {
   const page = await on.person(t, { expected: [refusal(404)] });
   await page.goto("/");
   await page.locator(".page-for-sale h1").waitFor();
-  // Addresses that no link leads to, reached by the forward button.
+  // No link leads to these addresses. The test reaches them with the forward button.
   for (const address of ["/nowhere", "/tickets/00000000-0000-7000-8000-000000000000"]) {
     await page.evaluate((path) => history.pushState(null, "", path), address);
     await page.goBack();

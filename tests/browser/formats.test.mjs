@@ -1,4 +1,4 @@
-// How prices are read, how prices and times are written, and how a title is counted, without a browser.
+// Parsing of prices, formats of prices and times, and the length of titles, without a browser.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { readerLanguages } from "../../web/words/locale.js";
 import { parsePrice } from "../../web/words/price.js";
 import { titleLength } from "../../web/words/title.js";
 
-/** Locales with every kind of separator, digits and place of the currency. */
+/** Locales that cover all kinds of separators, digits and positions of the currency. */
 const LOCALES = [
   ...[
     "en-US",

@@ -1,4 +1,4 @@
-// A first visit by keyboard alone: nothing but Tab, Enter, Space and typing, from the list to the paid order.
+// A first visit with the keyboard alone: only Tab, Enter, Space and typing, from the list to the paid order.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,10 +6,10 @@ import { newEmail, PASSWORD } from "./stage/account.mjs";
 import { PHONE, says, stage } from "./stage/stage.mjs";
 
 const on = stage({});
-/** More stops than any page has before what is looked for. */
+/** Maximum number of Tab presses: more than any page needs. */
 const STOPS_MAX = 60;
 
-/** What has the focus: its name as a screen reader would say it, roughly. */
+/** Returns the approximate accessible name of the element with the focus. */
 function focused(page) {
   return page.evaluate(() => {
     const element = document.activeElement;
@@ -18,7 +18,7 @@ function focused(page) {
   });
 }
 
-/** Presses Tab until what matches has the focus; it must be seen, and not covered. */
+/** Presses Tab until a matching element has the focus. It must be visible and not covered. */
 async function tabTo(page, pattern) {
   const passed = [];
   for (let stop = 0; stop < STOPS_MAX; stop += 1) {
@@ -30,7 +30,7 @@ async function tabTo(page, pattern) {
   assert.fail(`no way to ${pattern} with the Tab key, past ${passed.join(" | ")}`);
 }
 
-/** WCAG 2.4.7 and 2.4.11: the focus is seen, and something of the element is not under anything else. */
+/** WCAG 2.4.7 and 2.4.11: the focus is visible, and a part of the element is not covered. */
 async function assertVisible(page, name) {
   const seen = await page.evaluate(() => {
     const element = document.activeElement;

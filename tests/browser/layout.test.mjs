@@ -1,5 +1,5 @@
-// Layout by geometry: on every page nothing overlaps, is cut off or scrolls sideways, in any width, with WCAG's text spacing,
-// with enlarged text, and on paper.
+// Layout by geometry: no page overlaps, cuts off content or scrolls sideways, at any width, with WCAG's text spacing, with
+// enlarged text, and in print.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,17 +10,16 @@ import { TITLE_64, TITLE_200, tour, tourWorld } from "./stage/tour.mjs";
 const on = stage({});
 const REFUSALS = [refusal(400, 402, 404), /WebSocket/];
 
-/** Higher than any page, so that nothing is covered by what stays in place while the page scrolls. */
+/** Higher than any page, so that fixed elements cover nothing. */
 const HEIGHT = 3_500;
 
-/** 640 wide is also 1280 at a zoom of 200 %, 320 is 1280 at 400 %. */
+/** 640 equals 1280 at a zoom of 200 %, and 320 equals 1280 at 400 %. */
 const WIDTHS = [320, 390, 640, 1280, 2560];
 
-/** WCAG 1.4.12, as its own test bookmarklet sets it. */
+/** WCAG 1.4.12, with the values of its test bookmarklet. */
 const TEXT_SPACING = `* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important; }
   p { margin-bottom: 2em !important; }`;
-
-/** WCAG 1.4.4: text of twice the size, in a window that stays as it is. */
+/** WCAG 1.4.4: text of twice the size in an unchanged window. */
 const TEXT_200 = ":root { font-size: 200% !important; }";
 
 const LAYOUTS = [
@@ -33,10 +32,10 @@ const LAYOUTS = [
   ...[640, 1280].map((width) => ({ name: `${width} px, text of 200 %`, width, css: TEXT_200 })),
 ];
 
-/** What one tour found, for the tests that need it. */
+/** Results of one tour, shared by several tests. */
 let found = null;
 
-/** Visits every scene, measures it in each layout, and its controls on the smallest phone. */
+/** Visits every scene. Measures it in each layout, and its controls on the smallest phone. */
 async function measure(t) {
   const page = await on.person(t, { expected: REFUSALS });
   const results = { scenes: 0, faults: [], targets: [] };
@@ -94,7 +93,7 @@ for (const size of [
         .map((control) => control.textContent);
     });
     assert.deepEqual(covered, []);
-    // Whatever is scrolled to can be clicked.
+    // Every control can be clicked after scrolling to it.
     for (const control of await controls.all()) {
       if (!(await control.isVisible())) continue;
       await control.scrollIntoViewIfNeeded();
@@ -211,7 +210,7 @@ test("reduced motion stops animations and transitions", async (t) => {
   assert.ok(longest <= 0.001, `${longest} s`);
 });
 
-/** Counts the pages of the page on paper. */
+/** Returns the number of printed pages. */
 async function pagesPrinted(page) {
   const pdf = (await page.pdf({ format: "A4" })).toString("latin1");
   return pdf.match(/\/Type\s*\/Page\b(?!s)/g).length;
@@ -220,7 +219,7 @@ async function pagesPrinted(page) {
 async function inLayout(page, { width, css = "" }, check) {
   const before = page.viewportSize();
   await page.setViewportSize({ width, height: HEIGHT });
-  // A sheet of the document itself: the policy of the pages allows no other.
+  // A constructed style sheet, because the policy of the pages allows no other.
   await page.evaluate((text) => {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(text);
@@ -235,7 +234,7 @@ async function inLayout(page, { width, css = "" }, check) {
   await nextFrames(page);
 }
 
-/** Observers of sizes have run after the second frame. */
+/** Waits for two frames, after which size observers have run. */
 function nextFrames(page) {
   return page.evaluate(
     () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done()))),

@@ -1,4 +1,4 @@
-// What is live: a change that one person makes is on everybody's page within a second, in place.
+// Live updates: a change by one user is on the page of another within a second, in place.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -92,7 +92,7 @@ test("empty list shows new tickets without a click", async (t) => {
   await page.goto("/?q=zirkus");
   await connected(page);
   await says(page.locator(".empty"), "No tickets found for “zirkus”", 5_000);
-  // The list may be some milliseconds behind the frame: asked again at once, it is still empty.
+  // The list may be some milliseconds behind the frame, so an immediate request may return an empty list.
   let asked = 0;
   await page.route("**/api/tickets?*", (route) => {
     asked += 1;

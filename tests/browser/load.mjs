@@ -1,4 +1,4 @@
-// The list under load: ten thousand tickets on sale, a hundred changes a second, and a reader who keeps scrolling.
+// The list under load: ten thousand tickets on sale, a hundred changes a second, and a page that scrolls all the time.
 
 import { setTimeout as pause } from "node:timers/promises";
 import { Account } from "./stage/account.mjs";
@@ -6,14 +6,13 @@ import { launch, PHONE, watch } from "./stage/stage.mjs";
 
 export const TICKETS = 10_000;
 export const CHANGES_PER_SECOND = 100;
-/** What a phone downloads on its first visit, and how soon it sees something. */
 const CHANGE_BATCHES_PER_SECOND = 10;
 
 /**
- * Runs the load for some minutes on a server that was started, and returns what was measured.
+ * Runs the load on a started server. Returns the measurements.
  * @param {object} [options]
  * @param {(line: object) => void} [options.onMinute] called with the report of each minute
- * @param {number} [options.secondsEach] the length of a "minute"
+ * @param {number} [options.secondsEach] length of a reported minute
  */
 export async function load(server, minutes, { onMinute = () => {}, secondsEach = 60 } = {}) {
   const seller = await Account.signUp(server.origin, "seller");
@@ -50,7 +49,7 @@ export async function load(server, minutes, { onMinute = () => {}, secondsEach =
   }
 }
 
-/** The first visit: bytes over the network, and when something was to be seen. */
+/** Measures the first visit: transferred bytes, and times of the first and largest paint. */
 async function arrive(page, origin) {
   const session = await page.context().newCDPSession(page);
   await session.send("Network.enable");
@@ -84,7 +83,7 @@ async function arrive(page, origin) {
   };
 }
 
-/** Scrolls to the end a number of times, so that thousands of rows are loaded. */
+/** Scrolls to the end several times, so that thousands of rows are loaded. */
 async function loadMuch(page) {
   const ROWS_WANTED = 2_000;
   await page.evaluate(async (wanted) => {
@@ -97,7 +96,7 @@ async function loadMuch(page) {
   }, ROWS_WANTED);
 }
 
-/** A hundred price changes a second, until stopped. */
+/** Makes a hundred price changes a second until stopped. */
 function startChanges(seller, tickets) {
   const state = { count: 0, running: true };
   const work = (async () => {
@@ -130,7 +129,7 @@ function startChanges(seller, tickets) {
   };
 }
 
-/** Scrolls up and down through the list; frames per second, and how long the slowest hundredth took. */
+/** Scrolls up and down the list. Returns frames per second and the 99th percentile of the frame durations. */
 function scrollFor(page, durationMs) {
   return page.evaluate(
     (durationMs) =>

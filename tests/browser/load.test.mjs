@@ -1,16 +1,16 @@
-// Twenty seconds of the load that `scripts/prove-pages` runs for ten.
+// A run of 20 seconds of the load that `scripts/prove-pages` runs for ten minutes.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { CHANGES_PER_SECOND, load } from "./load.mjs";
 import { Server } from "./stage/server.mjs";
 
-/** Shared cores are noisy: far below what is measured (59), far above what a list without virtual rows does. */
+/** Shared cores vary: this is far below the measured value (59) and far above a list without virtual rows. */
 const FRAMES_PER_SECOND_MIN = 30;
 const HEAP_MB_MAX = 24;
 const ELEMENTS_MAX = 1_000;
 const SECONDS = 20;
-/** Less would mean that the load itself did not keep up. */
+/** With fewer changes, the load itself is too slow. */
 const CHANGES_MIN = CHANGES_PER_SECOND * SECONDS * 0.5;
 
 const server = new Server();

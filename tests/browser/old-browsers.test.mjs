@@ -1,5 +1,5 @@
-// The oldest browsers that the pages support (web/README.md), and what an older one shows. Chromium stands for them: what they
-// lack is deleted before the scripts of the page run.
+// The oldest supported browsers (web/README.md), and the message in older ones. The tests use Chromium and delete the features
+// that these browsers lack before the scripts of the page run.
 
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
@@ -12,7 +12,7 @@ const on = stage({});
 const WEB = fileURLToPath(new URL("../../web/", import.meta.url));
 const TOO_OLD = "This browser is too old for GitTix.";
 
-/** What one of Chrome 93, Firefox 92 and Safari 15.4 lacks, or any of them without a secure context. */
+/** Features that Chrome 93, Firefox 92 or Safari 15.4 lacks, or any browser without a secure context. */
 const MISSING = [
   "AbortSignal.any",
   "AbortSignal.timeout",
@@ -64,7 +64,7 @@ const MISSING = [
   "structuredClone",
 ];
 
-/** Methods of iterators; the prototype itself has no name there. */
+/** Methods of iterators. Their prototype has no global name in these browsers. */
 const ITERATOR_METHODS = [
   "drop",
   "every",
@@ -79,7 +79,7 @@ const ITERATOR_METHODS = [
   "toArray",
 ];
 
-/** Runs in the page before its own scripts. */
+/** Deletes the features. Runs in the page before its own scripts. */
 function remove([missing, iteratorMethods]) {
   const iterators = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]()));
   for (const method of iteratorMethods) delete iterators[method];
@@ -175,7 +175,7 @@ test("supported browser shows no message about old browsers", async (t) => {
   assert.equal(await page.locator(".old-browser").count(), 0);
 });
 
-/** Syntax that cannot be deleted, and properties of styles without which a page cannot be read. Progressive ones are not here. */
+/** Syntax that cannot be deleted, and style properties that a page needs to be readable. Progressive ones are not listed. */
 const NEWER_SYNTAX = {
   ".js": [
     /\(\?<[=!]/,

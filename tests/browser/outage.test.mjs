@@ -1,4 +1,4 @@
-// When the connection breaks: the page says so, comes back by itself, and has missed nothing.
+// Interruptions of the connection: the page reports them, reconnects by itself, and misses no change.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -27,7 +27,7 @@ test("open page reports a killed server, reconnects after the restart, and shows
   await says(row(page, "Power Cut"), "$22");
 });
 
-// Until it is ready, a server that starts again answers 503.
+// A starting server answers 503 until it is ready.
 test("open order continues after an outage of the server", async (t) => {
   const seller = await on.account("seller");
   const ticket = await seller.list("Held Through", 20);
@@ -70,7 +70,7 @@ test("silent connection is detected when the tab is shown, and the page catches 
   assert.ok(sockets > 1);
 });
 
-/** Opens the list from another page: a list that is opened by its address has its first tickets from the document. */
+/** Opens the list by a link from another page. A list opened by its address has its first tickets in the document. */
 async function openListByLink(page) {
   await page.goto("/signin");
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
@@ -83,7 +83,7 @@ test("list that fails to load shows an error and loads after a retry", async (t)
   await seller.list("Late Load", 20);
   const page = await on.person(t, { expected: NETWORK });
   let broken = true;
-  await page.routeWebSocket("**/ws*", () => {}); // silent: nothing but the button loads again
+  await page.routeWebSocket("**/ws*", () => {}); // a connection without frames, so that only the button loads again
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
   await openListByLink(page);
   await says(page.locator(".notice"), "GitTix did not answer", 5_000);
@@ -130,7 +130,7 @@ test("missed changes are loaded again: rows update in place, removed tickets are
   await page.routeWebSocket("**/ws*", (socket) => {
     sockets.push(socket);
     if (sockets.length > 1) return void socket.connectToServer();
-    // The first connection says Hello with a cursor that nobody can resume from, and nothing more.
+    // The first connection sends only a Hello, with a cursor that cannot be resumed.
     socket.connectToServer().onMessage((text) => {
       const frame = JSON.parse(text);
       if (frame.type === "Hello") socket.send(JSON.stringify({ ...frame, cursor: "AAAA" }));

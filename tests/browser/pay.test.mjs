@@ -1,4 +1,4 @@
-// Paying: accepted, declined and tried again, confirmed, cancelled; with a reload and a step back at every stage.
+// Payments: accepted, declined and retried, confirmed, cancelled; with a reload and a step back at every stage.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { refusal, row, says, stage } from "./stage/stage.mjs";
 
 const on = stage({});
 
-/** A page on the order of a fresh ticket. */
+/** Returns the page of an order for a new ticket. */
 async function holding(t, title, options = {}) {
   const seller = await on.account("seller");
   const ticket = await seller.list(title, 20);

@@ -1,11 +1,11 @@
-// Without a live connection: the page loads again after what its user does, polls, and says so.
+// Pages without a live connection: they load again after an action of their user, poll, and show that they do.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { refusal, row, says, signIn, stage } from "./stage/stage.mjs";
 
 const on = stage({});
-/** The first poll comes within two seconds, each further one within seven. */
+/** Limit with a margin: the first poll is sent within two seconds, each further poll within seven. */
 const POLLED_MS = 20_000;
 const POLLING = "Live updates are not available. This page refreshes every few seconds.";
 
@@ -14,7 +14,7 @@ async function block(page) {
   await page.routeWebSocket("**/ws*", (socket) => socket.close());
 }
 
-/** Runs in the page before its own scripts: a page that cannot be seen does not poll. */
+/** Hides the page, so that it does not poll. Runs in the page before its own scripts. */
 function hide() {
   Object.defineProperty(document, "visibilityState", { get: () => "hidden" });
 }

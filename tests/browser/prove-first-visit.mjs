@@ -1,5 +1,5 @@
-// `node prove-first-visit.mjs`: the first visit of each kind of page on a slow network (400 kbit/s, 400 ms), with an empty
-// cache: requests, bytes, the largest paint, layout shift. Ends with an error when a figure is beyond its goal.
+// `node prove-first-visit.mjs`: measures the first visit of each kind of page with an empty cache on a slow network (400 kbit/s,
+// 400 ms): requests, bytes, largest paint, layout shift. Ends with an error if a figure misses its goal.
 
 import { Account } from "./stage/account.mjs";
 import { Server } from "./stage/server.mjs";

@@ -1,4 +1,4 @@
-// `node prove-load.mjs [minutes]`: the whole of the load, with its figures a minute at a time.
+// `node prove-load.mjs [minutes]`: runs the complete load and prints its figures for each minute.
 
 import { CHANGES_PER_SECOND, load, TICKETS } from "./load.mjs";
 import { Server } from "./stage/server.mjs";

@@ -1,4 +1,4 @@
-// `node screenshots-of-all.mjs <folder>`: pictures of every page in every state, at four widths, light and dark, to look at.
+// `node screenshots-of-all.mjs <folder>`: takes pictures of every page in every state, at four widths, light and dark.
 
 import { join } from "node:path";
 import { Account } from "./stage/account.mjs";
@@ -17,7 +17,7 @@ try {
   const context = await browser.newContext({
     baseURL: server.origin,
     locale: "en-US",
-    reducedMotion: "reduce", // so that no picture shows half of a transition
+    reducedMotion: "reduce", // no picture shows a half-finished transition
   });
   const page = await context.newPage();
   await tour(page, world, (scene) => shoot(page, scene));

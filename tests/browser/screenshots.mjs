@@ -1,5 +1,5 @@
-// `node screenshots.mjs <folder>`: pictures of the pages for the README, phone and desktop, and two browsers side by side; and
-// web/preview.png, the picture that previews of links show.
+// `node screenshots.mjs <folder>`: takes the pictures of the README: phone, desktop, and two browsers side by side. Also makes
+// web/preview.png, the picture of link previews.
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -88,7 +88,7 @@ async function desktop(tickets) {
   await page.context().close();
 }
 
-/** One buys, the other watches: both windows in one picture. */
+/** Takes a picture of two windows: the buyer's and another user's. */
 async function sideBySide(tickets) {
   const size = { width: 620, height: 720 };
   const [buyer, watcher] = [await someone(size, "light"), await someone(size, "light")];

@@ -1,4 +1,4 @@
-// Selling: a ticket is created, changed, taken off sale; nothing typed is lost on the way, and text stays text.
+// Sales: a ticket is created, changed and taken off sale; typed values are kept, and titles are shown as text.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// The controls of the tests themselves: what they say never happens, they would notice.
+// Tests of the test environment: the failures that it must detect are detected.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -36,7 +36,7 @@ test("policy violation, console error and exception each fail the stage", async 
     try {
       document.querySelector("h1").innerHTML = "<b>x</b>";
     } catch {
-      /* that is the point */
+      /* the exception is intended */
     }
   });
   assert.equal(await page.locator("h1 b").count(), 0);
@@ -47,7 +47,7 @@ test("page without frames does not show a lock (negative control)", async (t) =>
   const rival = await on.account("rival");
   const ticket = await seller.list("Unseen", 20);
   const page = await on.person(t);
-  await page.routeWebSocket("**/ws*", () => {}); // opens, and says nothing
+  await page.routeWebSocket("**/ws*", () => {}); // opens and sends no frame
   await page.goto(`/tickets/${ticket.id}`);
   await says(page.locator(".status"), "Available", 5_000);
   await rival.lock(ticket);

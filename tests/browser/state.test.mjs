@@ -1,4 +1,4 @@
-// What a page asks the server for, and when: polls, new tickets, and the server's time. Without a browser and without waiting.
+// Requests of a page and their times: polls, new tickets, and the server's time. Runs without a browser and with fake timers.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
@@ -15,8 +15,8 @@ const TICKET = {
   version: 0,
 };
 
-let page; // aborts what a test has started
-let shown; // the document, as far as these modules need it
+let page; // aborts the activities of a test
+let shown; // a document with the parts that these modules need
 
 beforeEach(() => {
   page = new AbortController();
@@ -38,12 +38,12 @@ function setVisibility(state) {
   shown.dispatchEvent(new Event("visibilitychange"));
 }
 
-/** Lets everything that is not waiting for a timer run. */
+/** Runs everything that does not wait for a timer. */
 function settled() {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Timers and `performance.now()` that advance together when the test says so. */
+/** Timers and `performance.now()` that the test advances together. */
 function fakeTime(t) {
   let nowMs = 0;
   t.mock.timers.enable({ apis: ["setTimeout"] });
@@ -57,7 +57,7 @@ function fakeTime(t) {
   };
 }
 
-/** Answers list requests with `tickets()`, and requests for single tickets with 404; returns the paths. */
+/** Answers list requests with `tickets()`, and requests for single tickets with 404. Returns the requested paths. */
 function answerWith(t, tickets) {
   const asked = [];
   t.mock.method(globalThis, "fetch", async (path) => {
@@ -70,7 +70,7 @@ function answerWith(t, tickets) {
   return asked;
 }
 
-/** Keeps a page fresh whose loads succeed and are counted. */
+/** Keeps a page current with loads that succeed and are counted. */
 function countedLoad() {
   const load = mock.fn(async () => {});
   keepFresh(load, assert.fail, page.signal);
@@ -157,7 +157,7 @@ test("load requested during another load begins after it", async () => {
   assert.equal(ended.length, 2);
 });
 
-/** A list of 20 pages of 50 tickets, all of them loaded. */
+/** Returns a list of 20 loaded pages with 50 tickets each. */
 async function longListing(t) {
   const pageOf = (number) =>
     Array.from({ length: 50 }, (_, index) => ({
@@ -266,7 +266,7 @@ test("requests about new tickets are bounded for any number of tickets, and a hi
   assert.ok(asked.length >= 1);
 });
 
-/** The clock as a page has it that has just been loaded. */
+/** Loads a fresh instance of the clock module, as for a new page. */
 let clocks = 0;
 function newClock() {
   clocks += 1;
@@ -280,9 +280,9 @@ test("clock follows the monotonic time of the page and is corrected after a slee
   observe(5_000_000, { isFirst: true });
   runMs += 2_000;
   assert.equal(now(), 5_002_000);
-  observe(5_001_000); // was long on its way
+  observe(5_001_000); // this time had a long network delay
   assert.equal(now(), 5_002_000);
-  // The device sleeps for a minute; then an answer comes with a Date header, in whole seconds.
+  // The device sleeps for a minute. Then a response arrives with a Date header in whole seconds.
   observe(5_062_000, { rough: true });
   assert.equal(now(), 5_062_000);
   observe(5_062_300);

@@ -1,5 +1,5 @@
-// No finding of axe-core in any state of a page that lasts: connection lost, loading, errors, refusals, outcomes, questions.
-// Each state is checked in both colour schemes. What most visitors see is in everyone.test.mjs.
+// No axe-core violation in any lasting state of a page: lost connection, loading, errors, refusals, outcomes, questions. Each
+// state is checked in both colour schemes. The most frequent states are in everyone.test.mjs.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -11,7 +11,7 @@ const on = stage({});
 const EXPECTED = [/net::ERR_|WebSocket connection to/, refusal(401, 402, 404, 409)];
 const NOWHERE = "00000000-0000-7000-8000-000000000000";
 
-/** Fails if axe-core finds something on the page as it is now, in one of the colour schemes. */
+/** Fails if axe-core reports a violation on the current page in one of the colour schemes. */
 async function check(page, where) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
@@ -20,7 +20,7 @@ async function check(page, where) {
   }
 }
 
-/** Waits in the page until what moves or fades has arrived. What moves for ever does not count. */
+/** Waits in the page until all finite animations have finished. */
 function settled() {
   const lasting = document
     .getAnimations()
@@ -28,7 +28,7 @@ function settled() {
   return Promise.allSettled(lasting.map(({ finished }) => finished));
 }
 
-/** Lets no socket through: the page shows that it is not connected. */
+/** Blocks all sockets, so that the page shows the message about the connection. */
 async function disconnected(page) {
   await page.routeWebSocket("**/ws*", (socket) => socket.close());
 }
@@ -37,7 +37,7 @@ async function lost(page) {
   await page.locator("#connection").waitFor({ state: "visible" });
 }
 
-/** A page of a signed-in user who holds the ticket. */
+/** Returns a page of a signed-in user who holds the ticket. */
 async function holding(t, title) {
   const seller = await on.account("seller");
   const ticket = await seller.list(title, 20);

@@ -1,5 +1,5 @@
-// Stripe's own element, where a publishable key is set: a stand-in for Stripe's script, which a test must not load, shows that
-// the page asks it for what Stripe documents and sends nothing but the payment method's id.
+// Stripe's element, with a publishable key. A fake replaces Stripe's script, which a test must not load. The tests show that the
+// page calls it as Stripe documents and sends only the id of the payment method to the server.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { says, stage } from "./stage/stage.mjs";
 
 const on = stage({ STRIPE_PUBLISHABLE_KEY: "pk_test_pages" });
 
-/** Records what it is asked for; answers as Stripe's documentation says. */
+/** Records the calls. Responds as Stripe's documentation says. */
 const STAND_IN = `
   globalThis.asked = [];
   globalThis.Stripe = (key) => {

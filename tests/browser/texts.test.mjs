@@ -1,4 +1,4 @@
-// The texts of the pages stand in web/words, and keep the rules of plain English.
+// The texts of the pages: all are in web/words and follow the rules of plain English.
 
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
@@ -9,14 +9,14 @@ import { screens, texts } from "../../web/words/texts.js";
 import { literalsOf } from "./stage/literals.mjs";
 
 const WEB = new URL("../../web/", import.meta.url);
-/** Names of the interface and of the platform that are no texts. */
+/** Names of the API and of the platform that are not texts. */
 const NAMES = new Set([
   ...["Created", "Completed", "Cancelled", "Failed", "Locked", "Sold", "Available,Locked,Sold"],
   ...["Hello", "Watching", "Watch", "Reset", "Error", "Problem"],
   ...["Date", "Link", "Enter", "Escape", "Tab"],
   ...["Visa", "Mastercard"],
 ]);
-/** Words that begin with a capital inside a sentence. */
+/** Words that begin with a capital letter inside a sentence. */
 const PROPER_NAMES = new Set(["GitTix", "X"]); // X: the example of a currency;
 const FORBIDDEN = [
   /back where you were/i,
@@ -35,7 +35,7 @@ async function modulesOf(folder) {
   return entries.filter((name) => name.endsWith(".js")).map((name) => folder + name);
 }
 
-/** All texts below an object: functions are called with an example of each argument. */
+/** Returns all texts below an object. Functions are called with an example of each argument. */
 function textsOf(value) {
   if (typeof value === "string") return [value];
   if (typeof value === "function") return [value("x", "y")];
@@ -45,7 +45,7 @@ function textsOf(value) {
 const TEXTS = [...textsOf(screens), ...textsOf(texts)];
 const REFUSALS = await refusals();
 
-/** Every refusal in words: of each code of the interface, with and without a time to wait. */
+/** Returns the texts for all error codes, with and without a time to wait. */
 async function refusals() {
   const source = await readFile(new URL("words/refusals.js", WEB), "utf8");
   const codes = [...source.matchAll(/^ {2}(\w+): \[/gm)].map(([, code]) => code);
@@ -71,7 +71,7 @@ test("every text for users is in web/words", async () => {
   assert.deepEqual(found, []);
 });
 
-/** A capital letter before a small one, or a space beside a letter and a mark of punctuation. */
+/** Whether a literal is a text: a capital letter before small ones, or words that end with a punctuation mark. */
 function isText(literal) {
   const text = literal.trim();
   if (NAMES.has(text)) return false;
@@ -109,7 +109,7 @@ test("every text is in sentence case", () => {
     }
 });
 
-/** A word without the marks around it. */
+/** Returns a word without the punctuation around it. */
 function plain(word) {
   return word.replace(/[^\p{L}]/gu, "");
 }

@@ -1,4 +1,4 @@
-// The parts of the pages that decide something, without a browser.
+// Unit tests of the pages' logic, without a browser.
 
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
@@ -48,7 +48,7 @@ function storageOf(get) {
   Object.defineProperty(globalThis, "sessionStorage", { configurable: true, get });
 }
 
-/** Answers the requests of a test in order; returns what was asked for. The last answer is repeated. */
+/** Sends these responses in order and repeats the last one. Returns the requests. */
 function answers(t, ...responses) {
   const asked = [];
   t.mock.method(globalThis, "fetch", async (path, { method, headers }) => {
@@ -209,7 +209,7 @@ test("times, prices and counts are formatted for readers", () => {
   assert.match(money(19.9, "usd"), /19[.,]90/);
 });
 
-/** Every code of the interface that a page can meet; those of wrong requests by programs are not among them. */
+/** Error codes that a page can receive. Codes for faulty requests of programs are not included. */
 const CODES = [
   "validation_failed",
   "not_signed_in",

@@ -1,4 +1,4 @@
-// Two windows of one browser, which share its cookies: what is done in one is never done in the name of the user of the other.
+// Two windows of one browser with shared cookies: a window never acts in the name of the user of the other window.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,21 +7,21 @@ import { refusal, says, signIn, stage, watch } from "./stage/stage.mjs";
 
 const on = stage({});
 
-/** Runs in a page before its own scripts: it learns only by refusals that another window signed in another user. */
+/** Removes all other ways to detect a new session, except refusals. Runs in a page before its own scripts. */
 function isolate() {
   delete globalThis.BroadcastChannel;
   for (const type of ["focus", "visibilitychange"])
     addEventListener(type, (event) => event.stopImmediatePropagation(), true);
 }
 
-/** Two windows with the sign-in form open; `ann` signs in in the first one, `bob` later in the other. The first has no live connection. */
+/** Opens two windows with the sign-in form. Ann signs in in the first, which has no live connection, and Bob later in the second. */
 async function twoWindows(t, { isolated = false, expected = [] } = {}) {
   const [ann, bob] = [await on.account("ann"), await on.account("bob")];
   const first = await on.person(t, { expected });
   const second = await first.context().newPage();
   const complaints = watch(second, expected);
   t.after(() => assert.deepEqual(complaints, [], "the second window is quiet"));
-  await first.routeWebSocket("**/ws*", (socket) => socket.close()); // so that no end of a session arrives there
+  await first.routeWebSocket("**/ws*", (socket) => socket.close()); // the first window does not receive the end of a session
   if (isolated) await first.addInitScript(isolate);
   for (const window of [first, second]) await window.goto("/signin");
   await signIn(first, ann.email);
@@ -127,7 +127,7 @@ test("window of Ann without BroadcastChannel shows Bob when it gets the focus", 
   await signedInAs(first, ann);
   await first.evaluate(() => {
     const focus = new Event("focus");
-    focus.stopImmediatePropagation = () => {}; // the isolation lets this one through
+    focus.stopImmediatePropagation = () => {}; // exempts this event from the isolation
     dispatchEvent(focus);
   });
   await says(notice(first), `You are now signed in as ${bob.email} in this browser.`, 5_000);
@@ -139,7 +139,7 @@ test("window that missed a session renewal returns to its page after a password 
   await second.goto("/account");
   await first.goto("/orders");
   await signedInAs(first, ann);
-  // The end of the session arrives in the first window before the new cookie is there.
+  // The end of the session reaches the first window before the new cookie is set.
   await first.route(
     "**/api/users/currentuser",
     (route) => route.fulfill({ json: { currentUser: null } }),

@@ -1,4 +1,4 @@
-// What users of other languages read and type, how long a title may be, and texts that stay true while time passes.
+// Number formats and input of readers in other regions, the length of titles, and texts that stay correct while time passes.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -17,7 +17,7 @@ import {
 const on = stage({});
 const DAY_MS = 24 * 3600 * 1000;
 
-/** Changes what the server answers for one path. */
+/** Changes the server's response for one path. */
 async function change(page, path, edit) {
   await withoutServed(page);
   await page.route(`**${path}`, async (route) => {
@@ -27,12 +27,12 @@ async function change(page, path, edit) {
       if (response.status() !== 200) return await route.fulfill({ response });
       await route.fulfill({ response, json: edit(await response.json()) });
     } catch (error) {
-      if (!page.isClosed()) throw error; // the test has ended meanwhile
+      if (!page.isClosed()) throw error; // otherwise the test has ended
     }
   });
 }
 
-/** All lines of text that a page shows. */
+/** Returns all visible lines of text of a page. */
 function textsOf(page) {
   // biome-ignore lint/performance/useDomNodeTextContent: what is not shown is no text for a user
   return page.evaluate(() => document.body.innerText.split("\n").filter((line) => line.trim()));
@@ -300,7 +300,7 @@ test("Escape closes a question without the action and returns the focus", async 
   assert.equal(await focused(), "Take off sale");
   await page.getByRole("button", { name: "Take off sale" }).click();
   const title = page.getByLabel("Title");
-  await title.focus(); // the question closes wherever the focus is, and leaves it there
+  await title.focus(); // the question closes at any focus, and the focus stays
   await page.keyboard.press("Escape");
   assert.equal(await page.getByRole("button", { name: "Take ticket off sale" }).count(), 0);
   assert.equal(await title.evaluate((field) => field === document.activeElement), true);

@@ -1,5 +1,5 @@
-// Lighthouse on every page: the median of three runs each, as a phone on a slow network (its default). Prints a table, and
-// ends with an error when a score is below its goal. `node measure.mjs [page …]` measures only the pages of these names.
+// Lighthouse on every page: the median of three runs each, as a phone on a slow network (its default). Prints a table. Ends with
+// an error if a score is below its goal. `node measure.mjs [page …]` measures only these pages.
 
 import { launch } from "chrome-launcher";
 import lighthouse from "lighthouse";
@@ -10,7 +10,7 @@ const RUNS = 3;
 const GOALS = { performance: 95, accessibility: 100, "best-practices": 100, seo: 100 };
 const TICKETS = 200;
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-/** A page of one user is not meant for search engines, and says so: this audit would demand the opposite. */
+/** Audits to skip on private pages: these pages exclude search engines on purpose. */
 const PRIVATE = ["is-crawlable"];
 
 const only = process.argv.slice(2);
@@ -26,7 +26,7 @@ try {
 }
 process.exitCode = failed ? 1 : 0;
 
-/** Every page, with something on it. */
+/** Returns every page, with content. */
 async function prepared() {
   const seller = await Account.signUp(server.origin, "seller");
   const buyer = await Account.signUp(server.origin, "buyer");
@@ -51,7 +51,7 @@ async function prepared() {
   ];
 }
 
-/** Of each category the scores of all runs, sorted, and the refused audits of the last. */
+/** Returns for each category the sorted scores of all runs and the failed audits of the last run. */
 async function measured({ path, cookie, skipAudits }) {
   const scores = Object.fromEntries(Object.keys(GOALS).map((category) => [category, []]));
   let audits = [];
@@ -70,7 +70,7 @@ async function measured({ path, cookie, skipAudits }) {
   return { scores, audits };
 }
 
-/** Prints a page's row, and what was found where a score is low. Returns whether one is. */
+/** Prints a page's row, and the failed audits of low scores. Returns whether a score is low. */
 function report({ name }, { scores, audits }) {
   const medians = Object.entries(scores).map(([category, list]) => [category, list[Math.floor(list.length / 2)], list]);
   console.log(`| ${name} | ${medians.map(([, median, list]) => `${median} (${list.join(" ")})`).join(" | ")} |`);

@@ -1,4 +1,4 @@
-// Somebody who uses the interface without a browser: a seller to buy from, a rival to lose against.
+// A user of the API without a browser, for instance a seller or a rival buyer.
 
 import { randomUUID } from "node:crypto";
 
@@ -6,7 +6,7 @@ let count = 0;
 
 export const PASSWORD = "correct horse battery";
 
-/** An email address that no other test uses. */
+/** Returns an email address that no other test uses. */
 export function newEmail(name = "someone") {
   count += 1;
   return `${name}-${process.pid}-${count}@example.com`;
@@ -16,7 +16,7 @@ export class Account {
   #origin;
   cookie;
 
-  /** Signs up somebody new. */
+  /** Signs up a new user. */
   static async signUp(origin, name) {
     const account = new Account();
     account.#origin = origin;
@@ -33,19 +33,19 @@ export class Account {
     return account;
   }
 
-  /** Sends a request that is expected to work, and answers its body. */
+  /** Sends a request that must succeed. Returns its body. */
   async ask(method, path, body) {
     const answer = await this.#fetch(method, path, body);
     const text = await answer.text();
     return text === "" ? null : JSON.parse(text);
   }
 
-  /** Puts a ticket up for sale. */
+  /** Lists a ticket. */
   list(title, price) {
     return this.ask("POST", "/api/tickets", { title, price });
   }
 
-  /** Puts many tickets up for sale, a few at a time, in no particular order. */
+  /** Lists many tickets, several at a time, in no particular order. */
   async listMany(amount, titleOf, priceOf) {
     let next = 0;
     const work = async () => {
@@ -80,7 +80,7 @@ export class Account {
         headers,
         body: body === undefined ? undefined : JSON.stringify(body),
       });
-    // A connection that was kept alive may close just as it is used again; under its key, asking twice does nothing twice.
+    // A kept-alive connection may close at the moment of its reuse. The Idempotency-Key makes the second attempt safe.
     const answer = await send().catch(send);
     if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
     return answer;

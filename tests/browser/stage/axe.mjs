@@ -1,11 +1,11 @@
-// axe-core in a page: what it finds, one line each.
+// The violations that axe-core reports on a page, one line each.
 
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** All findings of axe-core on the page as it is now. */
+/** Returns all violations on the current page. */
 export async function findings(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() =>

@@ -1,9 +1,9 @@
-// Debian's Firefox, driven over WebDriver BiDi: a channel that begins with "moz-" makes Playwright use that protocol, which
-// an unpatched Firefox speaks.
+// Debian's Firefox over WebDriver BiDi. A channel whose name begins with "moz-" makes Playwright use this protocol, which an
+// unpatched Firefox supports.
 
 import { firefox } from "playwright-core";
 
-/** What a fresh profile would load by itself is switched off: a test talks to its server only. */
+/** Disables the requests that a new profile sends by itself: a test uses only its own server. */
 const PREFERENCES = {
   "app.normandy.enabled": false,
   "app.update.disabledForTesting": true,

@@ -1,6 +1,6 @@
-// What is wrong with the layout of a page, by the boxes of its texts and controls. Both functions run in the page.
+// Layout errors of a page, found by the boxes of its texts and controls. Both functions run in the page.
 
-/** Texts that overlap, that stick out of a box that hides them or out of their row, and a page that is wider than the window. */
+/** Returns texts that overlap, are cut off or leave their row, and the overflow of a page that is wider than the window. */
 export function faults() {
   const TOLERANCE = 1.5;
   const found = [];
@@ -22,7 +22,7 @@ export function faults() {
     const size = Number.parseFloat(getComputedStyle(element).fontSize);
     for (const { left, right, top, bottom } of range.getClientRects()) {
       if (right - left < 1 || size < 1) continue;
-      // The box of a line of text reaches beyond its letters.
+      // The box of a line is higher than its letters.
       const spare = Math.max(0, (bottom - top - size) / 2);
       texts.push({
         node,
@@ -76,7 +76,7 @@ export function faults() {
   return [...new Set(found)];
 }
 
-/** Controls that are smaller than WCAG 2.5.8 demands. A link within a sentence may be. */
+/** Returns controls that are smaller than WCAG 2.5.8 requires. Links inside a sentence are exempt. */
 export function targets() {
   const SMALLEST = 24;
   const found = [];
@@ -85,7 +85,7 @@ export function targets() {
   )) {
     if (!control.checkVisibility({ visibilityProperty: true }) || control.matches(".skip"))
       continue;
-    // The row is the target of its link, the label that of its radio button.
+    // The target of a link is its row; the target of a radio button is its label.
     const area = control.closest(".row, label.card") ?? control;
     const { width, height } = area.getBoundingClientRect();
     const inSentence =

@@ -2,23 +2,23 @@
 
 const COMMENT = /\/\*[\s\S]*?\*\/|\/\/.*/;
 const IMPORT = /^\s*(?:import|export)\b[^;]*? from .*/;
-/** A slash begins a regular expression only where a value may stand. */
+/** A regular expression. A slash begins one only where a value may be. */
 const PATTERN = /(?<=[(,=:[!&|?{};]\s*)\/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n[])+\/\w*/;
-/** What follows is read by developers only. */
+/** Calls whose texts only developers read. */
 const FOR_DEVELOPERS = /(?:new Error|console\.\w+)\(\s*(?=["`])/;
 const STRING = /"(?:\\.|[^"\\\n])*"/;
 const TOKEN = [COMMENT, IMPORT, PATTERN, FOR_DEVELOPERS, STRING, /`/]
   .map(({ source }) => `(${source})`)
   .join("|");
 
-/** The values of all strings and of the fixed parts of all templates, without comments, imports and messages of errors. */
+/** Returns the values of all strings and of the fixed parts of all templates, without comments, imports and error messages. */
 export function literalsOf(source) {
   const found = [];
   readCode(source, 0, found, false);
   return found;
 }
 
-/** Reads code from `position` on, inside a template until the brace that ends its expression; returns where it ended. */
+/** Reads code from `start`, in a template up to the brace that ends its expression. Returns the end position. */
 function readCode(source, start, found, inTemplate) {
   const token = new RegExp(TOKEN, "my");
   let position = start;

@@ -1,4 +1,4 @@
-// The real server under test: the binary named by GITTIX_BIN, on a free port of loopback, with a data folder of its own.
+// The server under test: the binary named by GITTIX_BIN, on a free port of loopback, with its own data folder.
 
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -19,7 +19,7 @@ export class Server {
   #log = [];
   address = "127.0.0.1:0";
 
-  /** @param {Record<string, string>} settings environment variables of the server, beside those that every test needs */
+  /** @param {Record<string, string>} settings environment variables, in addition to those that every test needs */
   constructor(settings = {}) {
     this.#settings = settings;
   }
@@ -28,12 +28,12 @@ export class Server {
     return `http://${this.address}`;
   }
 
-  /** The last lines that the server logged. */
+  /** The last lines of the server's log. */
   get log() {
     return this.#log.join("\n");
   }
 
-  /** Starts it, or starts it again on the same address and data. */
+  /** Starts the server, or restarts it at the same address with the same data. */
   async start() {
     this.#folder ??= await mkdtemp(join(tmpdir(), "gittix-pages-"));
     const environment = {
@@ -48,12 +48,12 @@ export class Server {
     await this.#answering();
   }
 
-  /** Ends it at once, as a power cut would. */
+  /** Kills the server, as a power failure would. */
   async kill() {
     await this.#end("SIGKILL");
   }
 
-  /** Ends it and removes its data. */
+  /** Stops the server and removes its data. */
   async stop() {
     await this.#end("SIGTERM");
     if (this.#folder) await rm(this.#folder, { recursive: true, force: true });

@@ -1,5 +1,5 @@
-// What every test stands on: a server, a browser, and people who look at the pages. Whatever a page writes to its console as
-// an error, throws, or does against its Content-Security-Policy fails the test, unless the test expects it.
+// The test environment: a server, a browser, and users with pages. Console errors, exceptions and violations of the
+// Content-Security-Policy fail a test unless the test expects them.
 
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
@@ -11,7 +11,7 @@ export const PHONE = { width: 390, height: 800 };
 export const DESKTOP = { width: 1280, height: 850 };
 export const SMALLEST = { width: 320, height: 640 };
 
-/** How long a change may take to be on every open page. */
+/** Maximum time until a change is on every open page. */
 export const LIVE_MS = 1_000;
 const PATIENCE_MS = 10_000;
 
@@ -32,7 +32,7 @@ export function launch(args = []) {
   return chromium.launch({ ...CHROMIUM, args: [...CHROMIUM.args, ...args] });
 }
 
-/** A server and a browser for all the tests of a file; `start` launches the browser. */
+/** A server and a browser for all tests of a file; `start` launches the browser. */
 export function stage(settings, start = launch) {
   const server = new Server(settings);
   const built = {
@@ -53,10 +53,10 @@ export function stage(settings, start = launch) {
 }
 
 /**
- * A page in a browser context of its own.
+ * Opens a page in its own browser context.
  * @param {object} [options]
- * @param {boolean} [options.signedIn] signed up and signed in, by the page
- * @param {RegExp[]} [options.expected] what its console may say: browsers log each refusal as an error
+ * @param {boolean} [options.signedIn] signs up and signs in through the page
+ * @param {RegExp[]} [options.expected] allowed console messages: browsers log each refusal as an error
  */
 async function person(
   t,
@@ -80,7 +80,7 @@ async function person(
   return page;
 }
 
-/** Everything that a page complains of and that is not expected, as it happens. */
+/** Collects all unexpected errors of a page. */
 export function watch(page, expected = []) {
   const complaints = [];
   const complain = (text) =>
@@ -93,14 +93,14 @@ export function watch(page, expected = []) {
   return complaints;
 }
 
-/** A refusal with one of these statuses, as the browser's console words it. */
+/** Returns a pattern of the console message for a refusal with one of these statuses. */
 export function refusal(...statuses) {
   return new RegExp(
     `^Failed to load resource: the server responded with a status of (${statuses.join("|")}) `,
   );
 }
 
-/** Signs up through the page itself. */
+/** Signs up through the page. */
 export async function signUp(page, email = newEmail("buyer")) {
   await page.goto("/signup");
   await page.getByLabel("Email").fill(email);
@@ -110,7 +110,7 @@ export async function signUp(page, email = newEmail("buyer")) {
   return email;
 }
 
-/** Signs in through the sign-in form that the page shows. */
+/** Signs in through the page's sign-in form. */
 export async function signIn(page, email) {
   await page.getByLabel("Email").fill(email);
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
@@ -118,17 +118,17 @@ export async function signIn(page, email) {
   await page.getByRole("link", { name: "My orders" }).waitFor();
 }
 
-/** Waits until the page is connected, and its first snapshot checked. */
+/** Waits until the page is connected and its first snapshot is verified. */
 export async function connected(page) {
   await page.locator("html[data-connection=live]").waitFor({ state: "attached" });
 }
 
-/** A ticket's row in the list. */
+/** Returns a ticket's row in the list. */
 export function row(page, title) {
   return page.locator(".row", { hasText: title });
 }
 
-/** Takes the first answer of the interface out of every document, so that the page asks for it. */
+/** Removes the embedded API response from every document, so that the page requests it. */
 export async function withoutServed(page) {
   await page.addInitScript(() => {
     const remove = () => document.getElementById("served")?.remove();
@@ -136,7 +136,7 @@ export async function withoutServed(page) {
   });
 }
 
-/** Waits until an element says something, for as long as a live change may take. */
+/** Waits until an element contains a text, by default for the maximum time of a live change. */
 export async function says(locator, text, timeout = LIVE_MS) {
   await locator.filter({ hasText: text }).first().waitFor({ timeout });
 }

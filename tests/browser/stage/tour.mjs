@@ -1,5 +1,5 @@
-// A tour of every page in every state that shows something else, with titles as long as the interface takes them. Tests look
-// at each scene in many sizes; `screenshots.mjs` makes pictures of them.
+// A tour of every page in every different state, with titles of the maximum length. Tests check each scene in many sizes;
+// `screenshots-of-all.mjs` takes pictures of them.
 
 import { newEmail } from "./account.mjs";
 import { connected, signUp } from "./stage.mjs";
@@ -8,7 +8,7 @@ export const TITLE_64 = "Philharmonic Winter Gala: Beethoven & Brahms, Royal Hal
 export const TITLE_200 = `${"An evening with the city's three best known string quartets ".repeat(3)}and one more tune`;
 export const WORD_200 = "Donaudampfschifffahrtsgesellschaft".repeat(6).slice(0, 200);
 
-/** Sellers, a rival buyer and their tickets, for one tour. */
+/** Creates sellers, a rival buyer and their tickets for one tour. */
 export async function tourWorld(account) {
   const [seller, rival] = [await account("seller"), await account("rival")];
   const tickets = {
@@ -29,7 +29,7 @@ export async function tourWorld(account) {
 }
 
 /**
- * Opens one scene after the other in a page that is not signed in yet, and calls `visit(name)` in each.
+ * Opens the scenes one by one in a signed-out page, and calls `visit(name)` in each.
  * @param {(name: string) => Promise<void>} visit
  */
 export async function tour(page, { seller, tickets }, visit) {
