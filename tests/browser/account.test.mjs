@@ -2,28 +2,28 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PASSWORD } from "./stage/account.mjs";
-import { refusal, row, says, signIn, signUp, stage } from "./stage/stage.mjs";
+import { PASSWORD } from "./support/account.mjs";
+import { refusal, row, says, signIn, signUp, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const NEW_PASSWORD = "another horse battery";
 /** Maximum duration of four attempts with their pauses. */
 const GIVES_UP_MS = 15_000;
 
 /** Returns the web storage of a tab, by name and value. */
-function stored(page) {
+function webStorageOf(page) {
   return page.evaluate(() => [...Object.entries(sessionStorage), ...Object.entries(localStorage)]);
 }
 
 /** Returns the names in the web storage of a tab that belong to its user. */
 async function keptNames(page) {
-  return (await stored(page))
+  return (await webStorageOf(page))
     .map(([name]) => name)
     .filter((name) => /^(draft|intent|owner)/.test(name));
 }
 
 /** Aborts the responses to one request. Returns the Idempotency-Keys of the attempts. */
-async function loseAnswers(page, method, path) {
+async function abortResponses(page, method, path) {
   const keys = [];
   await page.route(`**${path}`, (route) => {
     if (route.request().method() !== method) return route.fallback();
@@ -40,7 +40,7 @@ async function typeTicket(page, title, price) {
 }
 
 /** Opens another tab in the same browser. */
-async function otherTab(page) {
+async function openOtherTab(page) {
   const tab = await page.context().newPage();
   await tab.goto("/");
   await tab.getByRole("button", { name: "Sign out" }).waitFor();
@@ -48,8 +48,8 @@ async function otherTab(page) {
 }
 
 test("password change without an answer leaves no secret in web storage, before and after sign-out", async (t) => {
-  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
-  const keys = await loseAnswers(page, "PUT", "/api/users/currentuser");
+  const page = await env.openPage(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
+  const keys = await abortResponses(page, "PUT", "/api/users/currentuser");
   await page.goto("/account");
   const form = page
     .locator("form")
@@ -61,22 +61,22 @@ test("password change without an answer leaves no secret in web storage, before 
   assert.deepEqual(
     await keptNames(page),
     ["owner"],
-    "nothing of the request is stored, not even a digest",
+    "web storage holds nothing of the request, not even a digest",
   );
   const again = page.waitForRequest((request) => request.method() === "PUT");
   await form.getByRole("button", { name: "Change password" }).click();
   await again;
-  assert.equal(new Set(keys).size, 1, "a further try has the same key");
+  assert.equal(new Set(keys).size, 1, "all attempts have the same key");
   await says(form.locator(".notice"), "GitTix did not answer", GIVES_UP_MS);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("link", { name: "Sign in" }).waitFor();
-  const after = JSON.stringify(await stored(page));
+  const after = JSON.stringify(await webStorageOf(page));
   for (const secret of [PASSWORD, NEW_PASSWORD]) assert.ok(!after.includes(secret));
   assert.deepEqual(await keptNames(page), []);
 });
 
 test("password change is reported as successful when the old session ends before the response arrives", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto("/account");
   let changing = false;
   await page.route("**/api/users/currentuser", async (route) => {
@@ -100,13 +100,13 @@ test("password change is reported as successful when the old session ends before
 });
 
 test("key of a request without a response is stored under a digest and is still there after a reload", async (t) => {
-  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
+  const page = await env.openPage(t, { signedIn: true, expected: [/net::ERR_FAILED/] });
   await typeTicket(page, "Reloaded Show", "21");
-  const keys = await loseAnswers(page, "POST", "/api/tickets");
+  const keys = await abortResponses(page, "POST", "/api/tickets");
   const failed = page.waitForEvent("requestfailed");
   await page.getByRole("button", { name: "List ticket" }).click();
   await failed;
-  const intents = (await stored(page)).filter(([name]) => name.startsWith("intent:"));
+  const intents = (await webStorageOf(page)).filter(([name]) => name.startsWith("intent:"));
   assert.equal(intents.length, 1);
   assert.match(intents[0][0], /^intent:[0-9a-f]{16}$/);
   await page.reload();
@@ -115,18 +115,14 @@ test("key of a request without a response is stored under a digest and is still 
   await page.getByRole("button", { name: "List ticket" }).click();
   assert.equal((await sent).headers()["idempotency-key"], keys[0]);
   await says(page.locator(".price"), "$21", 5_000);
-  assert.deepEqual(
-    await keptNames(page),
-    ["owner"],
-    "the answer ends the intention, and the draft",
-  );
+  assert.deepEqual(await keptNames(page), ["owner"], "the response removes the key and the draft");
 });
 
 test("sign-out removes drafts and keys", async (t) => {
-  const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+  const page = await env.openPage(t, { expected: [/net::ERR_FAILED/] });
   const email = await signUp(page);
   await typeTicket(page, "Abandoned Show", "22");
-  await loseAnswers(page, "POST", "/api/tickets");
+  await abortResponses(page, "POST", "/api/tickets");
   await page.getByRole("button", { name: "List ticket" }).click();
   await says(page.locator(".notice"), "GitTix did not answer", GIVES_UP_MS);
   assert.deepEqual((await keptNames(page)).map((name) => name.split(":")[0]).sort(), [
@@ -144,10 +140,10 @@ test("sign-out removes drafts and keys", async (t) => {
 });
 
 test("sign-out in another tab removes drafts", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   const email = await signUp(page);
   await typeTicket(page, "Left Open", "23");
-  const tab = await otherTab(page);
+  const tab = await openOtherTab(page);
   await tab.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
   assert.deepEqual(await keptNames(page), []);
@@ -157,7 +153,7 @@ test("sign-out in another tab removes drafts", async (t) => {
 });
 
 test("draft is removed from web storage when the session ends and restored when the same user signs in again", async (t) => {
-  const page = await on.person(t, { expected: [refusal(401)] });
+  const page = await env.openPage(t, { expected: [refusal(401)] });
   const email = await signUp(page);
   await typeTicket(page, "Expired Show", "24");
   await page.context().clearCookies();
@@ -170,8 +166,8 @@ test("draft is removed from web storage when the session ends and restored when 
 });
 
 test("draft of an ended session is not shown to the next user who signs in", async (t) => {
-  const bob = await on.account("bob");
-  const page = await on.person(t, { signedIn: true, expected: [refusal(401)] });
+  const bob = await env.account("bob");
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(401)] });
   await typeTicket(page, "Not Bob's", "25");
   await page.context().clearCookies();
   await page.getByRole("button", { name: "List ticket" }).click();
@@ -200,9 +196,9 @@ const BROKEN = {
 
 for (const [name, broken] of Object.entries(BROKEN)) {
   test(`ticket is listed, changed and bought while web storage is ${name}`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     const ticket = await seller.list(`Storage ${name}`, 20);
-    const page = await on.person(t);
+    const page = await env.openPage(t);
     await page.addInitScript(broken);
     await signUp(page);
     await typeTicket(page, `Listed without storage, ${name}`, "26");
@@ -221,7 +217,7 @@ for (const [name, broken] of Object.entries(BROKEN)) {
 
 for (const [name, broken] of Object.entries(BROKEN)) {
   test(`second click after lost responses lists the ticket once while web storage is ${name}`, async (t) => {
-    const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+    const page = await env.openPage(t, { expected: [/net::ERR_FAILED/] });
     await page.addInitScript(broken);
     await signUp(page);
     await typeTicket(page, `Listed once, ${name}`, "28");

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { refusal, row, says, signIn, stage } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./support/account.mjs";
+import { refusal, row, says, signIn, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
 test("every page opens at its address and after a reload", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   for (const [path, heading] of [
     ["/", "Tickets for sale"],
     ["/tickets/new", "Create a ticket"],
@@ -25,7 +25,7 @@ test("every page opens at its address and after a reload", async (t) => {
 });
 
 test("private page redirects to sign-in, and sign-out leaves it", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/orders");
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
   assert.equal(new URL(page.url()).search, "?next=%2Forders");
@@ -44,13 +44,13 @@ test("private page redirects to sign-in, and sign-out leaves it", async (t) => {
 });
 
 test("going back from a ticket restores the scroll position in a long list", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.listMany(
     140,
     (index) => `Marathon Show ${index}`,
     () => 20,
   );
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/?q=marathon");
   await page.locator(".row").first().waitFor();
   for (let flicks = 0; flicks < 4; flicks += 1) {
@@ -75,7 +75,7 @@ test("going back from a ticket restores the scroll position in a long list", asy
 });
 
 test("unknown address shows the not-found page", async (t) => {
-  const page = await on.person(t, { expected: [refusal(404)] });
+  const page = await env.openPage(t, { expected: [refusal(404)] });
   for (const path of [
     "/nowhere",
     "/tickets/none",
@@ -87,11 +87,11 @@ test("unknown address shows the not-found page", async (t) => {
 });
 
 test("sign-in never redirects to another site", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   for (const next of ["https://example.com/", "//example.com/", "/\\example.com/"]) {
     await page.goto(`/signin?next=${encodeURIComponent(next)}`);
     await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
-    assert.equal(new URL(page.url()).origin, on.server.origin);
+    assert.equal(new URL(page.url()).origin, env.server.origin);
   }
 });
 
@@ -117,8 +117,8 @@ const BAD_NEXT = [
 ];
 
 test("sign-in form is shown for every value of next, and an invalid value leads to the list", async (t) => {
-  const buyer = await on.account("buyer");
-  const page = await on.person(t);
+  const buyer = await env.account("buyer");
+  const page = await env.openPage(t);
   for (const next of BAD_NEXT) {
     await page.goto(`/signin?next=${encodeURIComponent(next)}`);
     await page.getByRole("heading", { name: "Sign In" }).waitFor();
@@ -129,13 +129,13 @@ test("sign-in form is shown for every value of next, and an invalid value leads 
   for (const next of BAD_NEXT) {
     await page.goto(`/signin?next=${encodeURIComponent(next)}`);
     await page.getByRole("heading", { name: "Tickets for sale", exact: true }).waitFor();
-    assert.equal(page.url(), `${on.server.origin}/`, JSON.stringify(next));
+    assert.equal(page.url(), `${env.server.origin}/`, JSON.stringify(next));
   }
 });
 
 test("filter in the address is shown, kept by a search, and removable", async (t) => {
-  const seller = await on.account("seller");
-  const other = await on.account("other");
+  const seller = await env.account("seller");
+  const other = await env.account("other");
   for (const [title, price] of [
     ["Filtered cheap", 90],
     ["Filtered middle", 150],
@@ -143,7 +143,7 @@ test("filter in the address is shown, kept by a search, and removable", async (t
   ])
     await seller.list(title, price);
   await other.list("Filtered other", 160);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   const titles = () => page.locator(".row-title").allTextContents();
   const filter = (name) => page.getByRole("link", { name: `Remove filter: ${name}` });
   await page.goto(`/?minPrice=100&maxPrice=200.50&seller=${seller.id}`);
@@ -155,7 +155,7 @@ test("filter in the address is shown, kept by a search, and removable", async (t
   await page.getByRole("button", { name: "Search" }).click();
   await page.waitForURL(/[?&]q=filtered/);
   await row(page, "Filtered middle").waitFor();
-  assert.deepEqual(await titles(), ["Filtered middle"], "a search keeps the filters");
+  assert.deepEqual(await titles(), ["Filtered middle"], "the search keeps the filters");
   await filter("Price from 100").click();
   await row(page, "Filtered cheap").waitFor();
   await filter("Price up to 200.50").click();
@@ -167,9 +167,9 @@ test("filter in the address is shown, kept by a search, and removable", async (t
 });
 
 test("filter with an unknown value is removed from the address, and the list is shown", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Corrected Show", 20);
-  const page = await on.person(t, { expected: [refusal(400)] });
+  const page = await env.openPage(t, { expected: [refusal(400)] });
   for (const [address, corrected] of [
     ["/?sort=bogus", "/"],
     ["/?minPrice=cheap&maxPrice=-1&q=corrected", "/?q=corrected"],
@@ -180,7 +180,7 @@ test("filter with an unknown value is removed from the address, and the list is 
     await page.goto(address);
     await row(page, "Corrected Show").waitFor();
     await says(page.locator(".notice"), "This address had a filter that does not exist");
-    assert.equal(page.url(), on.server.origin + corrected);
+    assert.equal(page.url(), env.server.origin + corrected);
     assert.equal(await page.locator(".skeleton").count(), 0);
   }
   await page.goto("/?sort=price");
@@ -190,17 +190,17 @@ test("filter with an unknown value is removed from the address, and the list is 
 });
 
 test("search with too many words shows an error in place of the list", async (t) => {
-  const page = await on.person(t, { expected: [refusal(400)] });
+  const page = await env.openPage(t, { expected: [refusal(400)] });
   await page.goto("/?q=a+b+c+d+e+f+g+h+i");
   await says(page.locator(".notice"), "Use at most 8 words", 5_000);
   assert.equal(await page.locator(".skeleton").count(), 0);
   await page.getByRole("link", { name: "Clear search" }).click();
   await page.locator(".row, .empty").first().waitFor();
-  assert.equal(page.url(), `${on.server.origin}/`);
+  assert.equal(page.url(), `${env.server.origin}/`);
 });
 
 test("list that cannot be loaded shows no skeleton", async (t) => {
-  const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+  const page = await env.openPage(t, { expected: [/net::ERR_FAILED/] });
   await page.route("**/api/tickets?*", (route) => route.abort());
   await page.goto("/");
   await says(page.locator(".notice"), "GitTix did not answer", 5_000);

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PASSWORD } from "./stage/account.mjs";
-import { connected, refusal, says, stage } from "./stage/stage.mjs";
+import { PASSWORD } from "./support/account.mjs";
+import { connected, refusal, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({ GITTIX_MAX_LOCKS: "1" });
+const env = testEnvironment({ GITTIX_MAX_LOCKS: "1" });
 
 /** Closes the live connection of a page, so that the page shows an outdated state. */
-async function deafen(page) {
+async function blockLiveConnection(page) {
   await page.routeWebSocket("**/ws*", (socket) => socket.close());
 }
 
@@ -17,9 +17,9 @@ async function ordersOf(page) {
 }
 
 test("double click on Buy creates one order", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Double Click", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   let asked = 0;
   page.on("request", (request) => {
@@ -32,9 +32,9 @@ test("double click on Buy creates one order", async (t) => {
 });
 
 test("request with a lost response is sent again with the same key and creates one order", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Lost Answer", 20);
-  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_CONNECTION_RESET/] });
+  const page = await env.openPage(t, { signedIn: true, expected: [/net::ERR_CONNECTION_RESET/] });
   const keys = [];
   await page.route("**/api/orders", async (route) => {
     if (route.request().method() !== "POST") return route.continue();
@@ -51,11 +51,11 @@ test("request with a lost response is sent again with the same key and creates o
 });
 
 test("purchase on a page that missed the lock is refused with advice", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const ticket = await seller.list("Missed Lock", 20);
-  const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
-  await deafen(page);
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(409)] });
+  await blockLiveConnection(page);
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).waitFor();
   await rival.lock(ticket);
@@ -65,10 +65,10 @@ test("purchase on a page that missed the lock is refused with advice", async (t)
 });
 
 test("purchase at an outdated price is refused, and the new price is shown", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Dearer Now", 20);
-  const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
-  await deafen(page);
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(409)] });
+  await blockLiveConnection(page);
   await page.goto(`/tickets/${ticket.id}`);
   await says(page.locator(".price"), "$20", 5_000);
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: ticket.title, price: 35 });
@@ -80,10 +80,10 @@ test("purchase at an outdated price is refused, and the new price is shown", asy
 });
 
 test("purchase with an outdated title is refused, and the new title is shown", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Front Row Seat", 20);
-  const page = await on.person(t, { signedIn: true, expected: [refusal(409)] });
-  await deafen(page);
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(409)] });
+  await blockLiveConnection(page);
   await page.goto(`/tickets/${ticket.id}`);
   await says(page.locator("h1"), "Front Row Seat", 5_000);
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Parking Lot Pass", price: 20 });
@@ -104,9 +104,9 @@ test("purchase with an outdated title is refused, and the new title is shown", a
 });
 
 test("title change on an open page is marked", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Box Seat", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   await connected(page);
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Standing Room", price: 25 });
@@ -118,9 +118,9 @@ test("title change on an open page is marked", async (t) => {
 });
 
 test("order is sent after the signed-in user is known", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Slow Answer", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   let asked = 0;
   let answer;
   await page.route("**/api/users/currentuser", async (route) => {
@@ -140,10 +140,10 @@ test("order is sent after the signed-in user is known", async (t) => {
 });
 
 test("signed-out buyer signs in and returns to the ticket", async (t) => {
-  const seller = await on.account("seller");
-  const buyer = await on.account("buyer");
+  const seller = await env.account("seller");
+  const buyer = await env.account("buyer");
   const ticket = await seller.list("Come Back", 20);
-  const page = await on.person(t, { expected: [refusal(401)] });
+  const page = await env.openPage(t, { expected: [refusal(401)] });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Sign in to buy" }).click();
   await page.getByLabel("Email").fill(buyer.email);
@@ -158,12 +158,12 @@ test("signed-out buyer signs in and returns to the ticket", async (t) => {
 });
 
 test("buyer at the limit of open orders gets a link to them", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const [first, second] = [
     await seller.list("One Held", 20),
     await seller.list("One Too Many", 20),
   ];
-  const page = await on.person(t, { signedIn: true, expected: [refusal(429)] });
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(429)] });
   await page.goto(`/tickets/${first.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();
@@ -175,9 +175,9 @@ test("buyer at the limit of open orders gets a link to them", async (t) => {
 });
 
 test("ticket page links to the buyer's own order", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Found Again", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();

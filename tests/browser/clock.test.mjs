@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, says, stage } from "./stage/stage.mjs";
+import { connected, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const MINUTES_5_MS = 300_000;
 /** Allowed error of a countdown: the digits change once a second, and a busy machine is late. */
 const TOLERANCE_S = 30;
@@ -24,10 +24,10 @@ function settableClock() {
   };
 }
 
-async function holding(t, title) {
-  const seller = await on.account("seller");
+async function openOrder(t, title) {
+  const seller = await env.account("seller");
   const ticket = await seller.list(title, 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.addInitScript(settableClock);
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
@@ -56,7 +56,7 @@ for (const [name, aheadMs] of [
   ["back", -MINUTES_5_MS],
 ]) {
   test(`countdown continues when the device's clock is set ${name} by five minutes`, async (t) => {
-    const { page, expiresAt } = await holding(t, `Clock set ${name}`);
+    const { page, expiresAt } = await openOrder(t, `Clock set ${name}`);
     await nextFigures(page);
     await page.evaluate((ms) => {
       globalThis.deviceIsAheadMs = ms;
@@ -68,7 +68,7 @@ for (const [name, aheadMs] of [
 }
 
 test("countdown is correct when the page is shown after the device slept", async (t) => {
-  const { page } = await holding(t, "Clock slept");
+  const { page } = await openOrder(t, "Clock slept");
   const before = await nextFigures(page);
   // The page's clock stood still during a sleep of two minutes, so the server reports a later time than the page expects.
   await page.route("**/api/users/currentuser", async (route) => {
@@ -87,7 +87,7 @@ test("countdown is correct when the page is shown after the device slept", async
 });
 
 test("page requests the server's time when the device's clock jumps", async (t) => {
-  const { page } = await holding(t, "Clock jumped");
+  const { page } = await openOrder(t, "Clock jumped");
   const asked = page.waitForRequest("**/api/users/currentuser", { timeout: 20_000 });
   await page.evaluate((ms) => {
     globalThis.deviceIsAheadMs = ms;

@@ -2,15 +2,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { findings } from "./stage/axe.mjs";
-import { DESKTOP, PHONE, refusal, SMALLEST, stage } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./support/account.mjs";
+import { findings } from "./support/axe.mjs";
+import { DESKTOP, PHONE, refusal, SMALLEST, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const BUNDLE = /\/docs\/swagger-ui-bundle\.js/;
 
 /** Opens an operation in the reader and returns it. */
-async function opened(page, id) {
+async function openOperation(page, id) {
   const operation = page.locator(`[id^=operations-][id$="-${id}"]`);
   await operation.locator(".opblock-summary-control").click();
   await operation.getByRole("button", { name: "Try it out" }).click();
@@ -18,7 +18,7 @@ async function opened(page, id) {
 }
 
 /** Sends the request. Returns status and body. */
-async function executed(operation) {
+async function execute(operation) {
   await operation.getByRole("button", { name: "Execute" }).click();
   const answer = operation.locator(".live-responses-table .response").first();
   await answer.waitFor();
@@ -35,7 +35,7 @@ async function show(page) {
 }
 
 /** Collects the addresses that the page requests from now on. */
-function requested(page) {
+function collectRequests(page) {
   const addresses = [];
   page.on("request", (request) => addresses.push(request.url()));
   return { ofBundle: () => addresses.filter((url) => BUNDLE.test(url)).length };
@@ -63,40 +63,40 @@ function places(page) {
 }
 
 test("request sent from the reader is answered by this server", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Reader Concert", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await show(page);
-  const operation = await opened(page, "listTickets");
+  const operation = await openOperation(page, "listTickets");
   await operation.getByPlaceholder("q", { exact: true }).fill("reader concert");
-  const { status, body } = await executed(operation);
+  const { status, body } = await execute(operation);
   assert.deepEqual([status, body.map(({ id }) => id)], [200, [ticket.id]]);
 });
 
 test("user who signs up in the reader is signed in and can list a ticket there", async (t) => {
-  const page = await on.person(t, { expected: [refusal(401)] });
+  const page = await env.openPage(t, { expected: [refusal(401)] });
   await show(page);
-  const create = await opened(page, "createTicket");
+  const create = await openOperation(page, "createTicket");
   await create
     .getByLabel("Request body")
     .fill(JSON.stringify({ title: "From the docs", price: 20 }));
-  const refused = await executed(create);
+  const refused = await execute(create);
   assert.deepEqual([refused.status, refused.body.code], [401, "not_signed_in"]);
-  const signUp = await opened(page, "signUp");
+  const signUp = await openOperation(page, "signUp");
   const email = newEmail("reader");
   await signUp.getByLabel("Request body").fill(JSON.stringify({ email, password: PASSWORD }));
-  const user = await executed(signUp);
+  const user = await execute(signUp);
   assert.deepEqual([user.status, user.body.email], [201, email]);
   await create.getByRole("button", { name: "Clear" }).click();
-  const listed = await executed(create);
+  const listed = await execute(create);
   assert.deepEqual([listed.status, listed.body.userId], [201, user.body.id]);
   await page.goto(`/tickets/${listed.body.id}`);
   await page.getByRole("heading", { name: "From the docs" }).waitFor();
 });
 
 test("link to an error code shows its explanation without loading Swagger UI", async (t) => {
-  const page = await on.person(t, { size: PHONE });
-  const requests = requested(page);
+  const page = await env.openPage(t, { size: PHONE });
+  const requests = collectRequests(page);
   const answer = await page.request.get("/api/tickets/none");
   const { type, code } = await answer.json();
   assert.equal(type, "/docs#not_found");
@@ -117,8 +117,8 @@ test("link to an error code shows its explanation without loading Swagger UI", a
 
 for (const size of [DESKTOP, PHONE]) {
   test(`Swagger UI is loaded only near its section and shifts no layout, ${size.width} px wide`, async (t) => {
-    const page = await on.person(t, { size });
-    const requests = requested(page);
+    const page = await env.openPage(t, { size });
+    const requests = collectRequests(page);
     await watchShifts(page);
     await page.goto("/docs");
     await page.waitForLoadState("networkidle");
@@ -130,7 +130,7 @@ for (const size of [DESKTOP, PHONE]) {
       }, windows);
     await scrollTo(2.5);
     await page.waitForTimeout(500);
-    assert.equal(requests.ofBundle(), 0, "a window and a half away");
+    assert.equal(requests.ofBundle(), 0, "the section is one and a half windows away");
     await scrollTo(1.5);
     await page.locator(".opblock").first().waitFor();
     assert.equal(requests.ofBundle(), 1);
@@ -140,8 +140,8 @@ for (const size of [DESKTOP, PHONE]) {
 }
 
 test("link in the index loads Swagger UI, opens the operation and scrolls to it", async (t) => {
-  const page = await on.person(t);
-  const requests = requested(page);
+  const page = await env.openPage(t);
+  const requests = collectRequests(page);
   await watchShifts(page);
   await page.goto("/docs");
   await page.waitForLoadState("networkidle");
@@ -182,8 +182,8 @@ test("link in the index loads Swagger UI, opens the operation and scrolls to it"
 });
 
 test("reader without JavaScript lists the operations and explains the WebSocket and every error code", async (t) => {
-  const context = await on.browser.newContext({
-    baseURL: on.server.origin,
+  const context = await env.browser.newContext({
+    baseURL: env.server.origin,
     javaScriptEnabled: false,
   });
   t.after(() => context.close());
@@ -198,7 +198,7 @@ test("reader without JavaScript lists the operations and explains the WebSocket 
 });
 
 test("second visit of the reader loads only the document", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await show(page);
   await show(page);
   const loaded = await page.evaluate(() =>
@@ -217,44 +217,44 @@ test("second visit of the reader loads only the document", async (t) => {
 
 for (const scheme of ["light", "dark"]) {
   test(`axe-core reports no violation in the reader, ${scheme}`, async (t) => {
-    const page = await on.person(t, { scheme });
+    const page = await env.openPage(t, { scheme });
     await page.goto("/docs");
-    assert.deepEqual(await findings(page), [], "not loaded");
+    assert.deepEqual(await findings(page), [], "Swagger UI is not loaded");
     await show(page);
     assert.deepEqual(await findings(page), [], "closed");
-    await openMuch(page);
+    await openManyOperations(page);
     for (const size of [DESKTOP, SMALLEST]) {
       await page.setViewportSize(size);
-      assert.deepEqual(await findings(page), [], `opened, ${size.width} wide`);
+      assert.deepEqual(await findings(page), [], `operations opened, ${size.width} px wide`);
     }
   });
 }
 
 test("tables of the reader break no word and cut nothing off from 320 to 1280 px", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await show(page);
-  await openMuch(page);
+  await openManyOperations(page);
   for (const width of [1280, 820, 641, 640, 390, 320]) {
     await page.setViewportSize({ width, height: 800 });
-    assert.deepEqual(await broken(page), [], `${width} wide`);
+    assert.deepEqual(await brokenWords(page), [], `${width} wide`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${wide} px in ${width}`);
   }
 });
 
 /** Opens operations of each kind, one with a response, and schemas. */
-async function openMuch(page) {
-  await executed(await opened(page, "listTickets"));
-  const update = await opened(page, "updateUser");
+async function openManyOperations(page) {
+  await execute(await openOperation(page, "listTickets"));
+  const update = await openOperation(page, "updateUser");
   await update.getByRole("button", { name: "Cancel" }).click();
   await update.getByRole("tab", { name: "Schema" }).first().click();
-  await opened(page, "deleteTicket");
+  await openOperation(page, "deleteTicket");
   await page.getByRole("button", { name: "Schemas" }).click();
   await page.locator(".models").getByRole("button", { name: "PriceInput" }).click();
 }
 
 /** Returns words of tables and lists that are broken (several boxes) or cut off (a box that is too wide). */
-function broken(page) {
+function brokenWords(page) {
   return page.evaluate(() => {
     const found = [];
     const range = document.createRange();

@@ -2,13 +2,20 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, refusal, says, signIn, signUp, stage } from "./stage/stage.mjs";
+import {
+  connected,
+  refusal,
+  says,
+  signIn,
+  signUp,
+  testEnvironment,
+} from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
 /** Returns a page with the signed-in seller at the editor of a ticket. */
 async function editorOf(t, seller, ticket, options) {
-  const page = await on.person(t, options);
+  const page = await env.openPage(t, options);
   await page.goto("/signin");
   await signIn(page, seller.email);
   await page.goto(`/tickets/${ticket.id}`);
@@ -27,7 +34,7 @@ function change(seller, ticket, title, price) {
 }
 
 test("draft of the price does not restore an old title, and a changed price asks the user", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Old Title", 20);
   const page = await editorOf(t, seller, ticket);
   await page.getByLabel("Price").fill("30");
@@ -55,7 +62,7 @@ test("draft of the price does not restore an old title, and a changed price asks
 });
 
 test("current value replaces the typed one when the user chooses it", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Two Values", 20);
   const page = await editorOf(t, seller, ticket);
   await connected(page);
@@ -71,9 +78,9 @@ test("current value replaces the typed one when the user chooses it", async (t) 
 });
 
 test("change with an outdated version is refused, and the current value is shown beside the typed one", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Missed Change", 20);
-  const page = await on.person(t, { expected: [refusal(412)] });
+  const page = await env.openPage(t, { expected: [refusal(412)] });
   await page.routeWebSocket("**/ws*", () => {}); // a connection without frames, so that no poll begins
   await page.goto("/signin");
   await signIn(page, seller.email);
@@ -93,7 +100,7 @@ test("change with an outdated version is refused, and the current value is shown
 });
 
 test("field with the current value typed in is not a draft", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Typed Back", 20);
   const page = await editorOf(t, seller, ticket);
   await page.getByLabel("Price").fill("21");
@@ -106,7 +113,7 @@ test("field with the current value typed in is not a draft", async (t) => {
 });
 
 test("text typed while a change is being saved is kept and is not a conflict", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Typed On", 20);
   const page = await editorOf(t, seller, ticket);
   await connected(page);
@@ -129,8 +136,8 @@ test("text typed while a change is being saved is kept and is not a conflict", a
 });
 
 test("user who signs in after another user in the same tab sees no draft of that user", async (t) => {
-  const bob = await on.account("bob");
-  const page = await on.person(t);
+  const bob = await env.account("bob");
+  const page = await env.openPage(t);
   await signUp(page);
   await page.getByRole("link", { name: "Sell Tickets" }).click();
   await page.getByLabel("Title").fill("Typed by Ann");
@@ -156,7 +163,7 @@ test("user who signs in after another user in the same tab sees no draft of that
 });
 
 test("fields that may hold a draft forbid the browser to restore their values", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("No Autofill", 20);
   const page = await editorOf(t, seller, ticket);
   for (const path of [`/tickets/${ticket.id}`, "/tickets/new", "/"]) {
@@ -171,8 +178,8 @@ test("fields that may hold a draft forbid the browser to restore their values", 
 });
 
 test("page restored from the browser's cache is hidden until the signed-in user is known", async (t) => {
-  const bob = await on.account("bob");
-  const page = await on.person(t, { signedIn: true });
+  const bob = await env.account("bob");
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Typed by Ann");
   const other = await page.context().newPage();

@@ -4,10 +4,18 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { connected, DESKTOP, PHONE, refusal, SMALLEST, says, stage } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./support/account.mjs";
+import {
+  connected,
+  DESKTOP,
+  PHONE,
+  refusal,
+  SMALLEST,
+  says,
+  testEnvironment,
+} from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** Opens every screen in a state with much content. `visit` is called on each. */
@@ -77,8 +85,8 @@ async function tour(page, seller, visit) {
 }
 
 async function someSeller() {
-  const seller = await on.account("seller");
-  seller.other = await on.account("rival");
+  const seller = await env.account("seller");
+  seller.other = await env.account("rival");
   return seller;
 }
 
@@ -88,7 +96,7 @@ for (const scheme of ["light", "dark"]) {
     ["a desktop", DESKTOP],
   ]) {
     test(`axe-core reports no violation on any page, ${scheme}, on ${name}`, async (t) => {
-      const page = await on.person(t, { scheme, size, expected: [refusal(400, 402, 404)] });
+      const page = await env.openPage(t, { scheme, size, expected: [refusal(400, 402, 404)] });
       await tour(page, await someSeller(), async (where) => {
         await page.evaluate(AXE);
         const { violations } = await page.evaluate(() =>
@@ -104,7 +112,7 @@ for (const scheme of ["light", "dark"]) {
 }
 
 test("no page is wider than the smallest phone", async (t) => {
-  const page = await on.person(t, { size: SMALLEST, expected: [refusal(400, 402, 404)] });
+  const page = await env.openPage(t, { size: SMALLEST, expected: [refusal(400, 402, 404)] });
   await tour(page, await someSeller(), async (where) => {
     const [wide, window] = await page.evaluate(() => [
       document.documentElement.scrollWidth,
@@ -115,9 +123,9 @@ test("no page is wider than the smallest phone", async (t) => {
 });
 
 test("ticket is found, bought and paid with the keyboard alone", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Keyboard Concert", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto("/");
   await page.locator(".row").first().waitFor();
   await page.keyboard.press("Tab");
@@ -144,5 +152,5 @@ async function tabTo(page, text) {
     await page.keyboard.press("Tab");
     if ((await page.evaluate(() => document.activeElement.textContent)).trim() === text) return;
   }
-  assert.fail(`no way to “${text}” with the Tab key`);
+  assert.fail(`the Tab key does not reach “${text}”`);
 }

@@ -2,23 +2,23 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, row, says, stage } from "./stage/stage.mjs";
+import { connected, row, says, testEnvironment } from "./support/environment.mjs";
 
 const PAYMENT_WINDOW_MS = 4_000;
 const LOCK_MS = 6_500;
 /** Maximum delay of a release: one second on the server, and another until the page shows it. */
 const LATE_MS = 2_000;
 
-const on = stage({
+const env = testEnvironment({
   GITTIX_PAYMENT_WINDOW: `${PAYMENT_WINDOW_MS}ms`,
   GITTIX_LOCK_DURATION: `${LOCK_MS}ms`,
 });
 
 test("end of the countdown is announced to the buyer, and the ticket is available to others", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Short Show", 50);
-  const buyer = await on.person(t, { signedIn: true });
-  const other = await on.person(t);
+  const buyer = await env.openPage(t, { signedIn: true });
+  const other = await env.openPage(t);
   await other.goto("/");
   await connected(other);
   await buyer.goto(`/tickets/${ticket.id}`);
@@ -43,9 +43,9 @@ test("end of the countdown is announced to the buyer, and the ticket is availabl
 });
 
 test("declined payment can be retried after the payment window until the lock ends", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Second Chance", 50);
-  const buyer = await on.person(t, { signedIn: true, expected: [/status of 402/] });
+  const buyer = await env.openPage(t, { signedIn: true, expected: [/status of 402/] });
   await buyer.goto(`/tickets/${ticket.id}`);
   await buyer.getByRole("button", { name: "Buy" }).click();
   await buyer.getByLabel(/0002/).check();
@@ -62,9 +62,9 @@ test("declined payment can be retried after the payment window until the lock en
 });
 
 test("countdown follows the server's clock when the device's clock is wrong", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Wrong Clock", 50);
-  const buyer = await on.person(t, { signedIn: true });
+  const buyer = await env.openPage(t, { signedIn: true });
   await buyer.clock.install({ time: Date.now() + 3_600_000 });
   await buyer.goto(`/tickets/${ticket.id}`);
   await connected(buyer);

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { launchFirefox } from "./stage/firefox.mjs";
-import { connected, row, says, signIn, signUp, stage } from "./stage/stage.mjs";
+import { connected, row, says, signIn, signUp, testEnvironment } from "./support/environment.mjs";
+import { launchFirefox } from "./support/firefox.mjs";
 
-const on = stage({}, launchFirefox);
+const env = testEnvironment({}, launchFirefox);
 const LOADED_MS = 5_000;
 
 async function search(page, words) {
@@ -15,16 +15,16 @@ async function search(page, words) {
 }
 
 test("test browser is Firefox", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   assert.match(await page.evaluate(() => navigator.userAgent), /Firefox\/\d+/);
-  assert.match(on.browser.version(), /^\d+\./);
+  assert.match(env.browser.version(), /^\d+\./);
 });
 
 test("search in Firefox lists the matching tickets", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Firefox Opera", 20);
   await seller.list("Firefox Ballet", 30);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/");
   await row(page, "Firefox Ballet").waitFor();
   await search(page, "opera");
@@ -33,9 +33,9 @@ test("search in Firefox lists the matching tickets", async (t) => {
 });
 
 test("ticket is bought in Firefox with a sandbox card after sign-up and shown as paid", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Firefox Concert", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await signUp(page);
   await page.goto("/");
   await row(page, "Firefox Concert").getByRole("link").first().click();
@@ -50,10 +50,10 @@ test("ticket is bought in Firefox with a sandbox card after sign-up and shown as
 });
 
 test("ticket locked and bought by another user changes in Firefox without a reload", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const ticket = await seller.list("Firefox Finale", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/?q=finale");
   await connected(page);
   await says(row(page, "Firefox Finale"), "Available", LOADED_MS);
@@ -64,7 +64,7 @@ test("ticket locked and bought by another user changes in Firefox without a relo
 });
 
 test("user who signs out in Firefox can sign in again", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   const email = await signUp(page);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("link", { name: "Sign in" }).first().click();

@@ -3,17 +3,17 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, DESKTOP, PHONE, row, says, stage } from "./stage/stage.mjs";
+import { connected, DESKTOP, PHONE, row, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const NETWORK = [/net::ERR_/];
 const REQUESTS_MAX = 12;
 const SCRIPT = "**/assets/*/app.js";
 
 /** Opens a page in a browser without JavaScript. */
 async function withoutScript(t, size = DESKTOP) {
-  const context = await on.browser.newContext({
-    baseURL: on.server.origin,
+  const context = await env.browser.newContext({
+    baseURL: env.server.origin,
     javaScriptEnabled: false,
     viewport: size,
   });
@@ -39,10 +39,10 @@ function shown(page) {
 }
 
 test("first visit of a list or a ticket takes at most 12 requests", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Few Requests", 20);
   for (const path of ["/", `/tickets/${ticket.id}`]) {
-    const page = await on.person(t);
+    const page = await env.openPage(t);
     const requests = [];
     page.on("request", (request) => requests.push(request.url()));
     await page.goto(path);
@@ -53,11 +53,11 @@ test("first visit of a list or a ticket takes at most 12 requests", async (t) =>
 });
 
 test("first visit of an order or the list of orders takes at most 12 requests without a layout shift", async (t) => {
-  const seller = await on.account("seller");
-  const buyer = await on.account("buyer");
+  const seller = await env.account("seller");
+  const buyer = await env.account("buyer");
   const order = await buyer.lock(await seller.list("Few Private Requests", 20));
   for (const path of ["/orders", `/orders/${order.id}`]) {
-    const page = await on.person(t, { size: PHONE });
+    const page = await env.openPage(t, { size: PHONE });
     await page.context().setExtraHTTPHeaders({ Cookie: buyer.cookie });
     const requests = [];
     page.on("request", (request) => requests.push(request.url()));
@@ -81,7 +81,7 @@ test("first visit of an order or the list of orders takes at most 12 requests wi
 });
 
 test("list without JavaScript has tickets, prices, search and further pages", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.listMany(
     60,
     (index) => `Scriptless ${index}`,
@@ -120,18 +120,18 @@ for (const [name, size] of [
   ["a desktop", DESKTOP],
 ]) {
   test(`script replaces the server's rendering without a layout shift, on ${name}`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     await seller.list("Takeover 2 with a title that is long enough to break into lines", 1234.5);
     const ticket = await seller.list("Takeover 1", 20);
     for (const path of [`/?q=takeover`, `/tickets/${ticket.id}`]) {
       const before = await withoutScript(t, size);
       await before.goto(path);
-      const page = await on.person(t, { size });
+      const page = await env.openPage(t, { size });
       await page.addInitScript(observeShifts);
       const release = await holdScript(page);
       await page.goto(path, { waitUntil: "commit" });
       await page.locator("h1").waitFor();
-      assert.deepEqual(await placesOf(page), await placesOf(before), `${path}, held back`);
+      assert.deepEqual(await placesOf(page), await placesOf(before), `${path}, script held back`);
       release();
       await shown(page);
       assert.deepEqual(await placesOf(page), await placesOf(before), path);
@@ -163,7 +163,7 @@ function placesOf(page) {
 }
 
 test("typed text and focus from before the start of the script are kept", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   const release = await holdScript(page);
   await page.goto("/", { waitUntil: "commit" });
   await page.getByLabel("Search tickets").fill("typed early");
@@ -177,9 +177,9 @@ test("typed text and focus from before the start of the script are kept", async 
 });
 
 test("first page sends no request for its tickets before the connection is open", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Served With The Page", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.routeWebSocket("**/ws*", () => {});
   const asked = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
@@ -203,9 +203,9 @@ function script(body) {
 
 for (const [what, answer] of BROKEN) {
   test(`page whose script ${what} shows an error and a link to load it again`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     await seller.list("Still Readable", 20);
-    const page = await on.person(t, { expected: [...NETWORK, /503|404|thrown/] });
+    const page = await env.openPage(t, { expected: [...NETWORK, /503|404|thrown/] });
     let broken = true;
     await page.route(SCRIPT, (route) => (broken ? answer(route) : route.continue()));
     for (const path of ["/", "/signin"]) {
@@ -224,7 +224,7 @@ for (const [what, answer] of BROKEN) {
 }
 
 test("page without any loaded script shows an error after some seconds", async (t) => {
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   await page.route("**/assets/*/*.js", (route) => route.abort());
   await page.goto("/signin");
   const line = page.locator(".late");
@@ -240,7 +240,7 @@ test("page without any loaded script shows an error after some seconds", async (
 });
 
 test("private page without an answer about the session shows an error, and loads when the answer arrives", async (t) => {
-  const page = await on.person(t, { signedIn: true, expected: NETWORK });
+  const page = await env.openPage(t, { signedIn: true, expected: NETWORK });
   await page.routeWebSocket("**/ws*", () => {});
   let broken = true;
   await page.route("**/api/users/currentuser", (route) =>
@@ -254,7 +254,7 @@ test("private page without an answer about the session shows an error, and loads
 });
 
 test("retry button loads a private page that had no answer about the session", async (t) => {
-  const page = await on.person(t, { signedIn: true, expected: NETWORK });
+  const page = await env.openPage(t, { signedIn: true, expected: NETWORK });
   await page.routeWebSocket("**/ws*", () => {});
   let broken = true;
   await page.route("**/api/users/currentuser", (route) =>
@@ -271,9 +271,9 @@ test("retry button loads a private page that had no answer about the session", a
 });
 
 test("list is shown before the answer about the session, and the header is updated after it", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Header Follows", 20);
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   let asked = 0;
   await page.route("**/api/users/currentuser", (route) => {
     asked += 1;

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, refusal, row, stage } from "./stage/stage.mjs";
+import { connected, refusal, row, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const SMALL_PHONE = { width: 390, height: 664 };
 
 /** Returns the element with the focus: its tag, row and text. */
@@ -36,10 +36,10 @@ async function listen(page) {
 }
 
 /** Returns the page of an order for a new ticket, reached with the Buy button. */
-async function holding(t, title, options = {}) {
-  const seller = await on.account("seller");
+async function openOrder(t, title, options = {}) {
+  const seller = await env.account("seller");
   const ticket = await seller.list(title, 20);
-  const page = await on.person(t, { signedIn: true, ...options });
+  const page = await env.openPage(t, { signedIn: true, ...options });
   await page.goto(`/tickets/${ticket.id}`);
   await connected(page);
   const announced = await listen(page);
@@ -65,9 +65,9 @@ function isUncovered(locator) {
 }
 
 test("navigation moves the focus to the heading of each page", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Focus Show", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   for (const address of ["/orders", "/tickets/new"]) {
     await page.locator(`#nav a[href="${address}"]`).click();
     await page.locator(`.page-${address === "/orders" ? "orders" : "new-ticket"} h1`).waitFor();
@@ -88,7 +88,7 @@ test("navigation moves the focus to the heading of each page", async (t) => {
 });
 
 test("page with late data gets the focus on its heading unless the user has moved the focus", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   let answer;
   await page.route("**/api/orders?*", async (route) => {
     await new Promise((done) => (answer = done));
@@ -117,7 +117,7 @@ test("page with late data gets the focus on its heading unless the user has move
 });
 
 test("page that fails to load gets the focus on its heading", async (t) => {
-  const page = await on.person(t, { expected: [refusal(404)] });
+  const page = await env.openPage(t, { expected: [refusal(404)] });
   await page.goto("/");
   await page.locator(".page-for-sale h1").waitFor();
   // No link leads to these addresses. The test reaches them with the forward button.
@@ -134,14 +134,14 @@ test("page that fails to load gets the focus on its heading", async (t) => {
 
 for (const way of ["Back", "the link above the ticket"]) {
   test(`${way} restores the search, the scroll position and the row far down in the list`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     const word = way === "Back" ? "Backward" : "Linkward";
     await seller.listMany(
       120,
       (index) => `${word} ${index} ${"with a long title ".repeat(index % 5)}`,
       () => 20,
     );
-    const page = await on.person(t);
+    const page = await env.openPage(t);
     await page.goto(`/?q=${word}&sort=price`);
     await page.locator(".row").first().waitFor();
     const titles = () =>
@@ -176,9 +176,9 @@ for (const way of ["Back", "the link above the ticket"]) {
 }
 
 test("link above a ticket returns to the search after a reload and after a visit of the order", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Detour Cup", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto("/?q=cup");
   await row(page, "Detour Cup").locator("a").click();
   await page.locator(".pass h1").waitFor();
@@ -199,7 +199,7 @@ test("link above a ticket returns to the search after a reload and after a visit
 });
 
 test("return to the list of orders focuses the row of the order", async (t) => {
-  const { page } = await holding(t, "Row Of Orders");
+  const { page } = await openOrder(t, "Row Of Orders");
   await page.locator('#nav a[href="/orders"]').click();
   await row(page, "Row Of Orders").locator("a").click();
   await page.locator(".hold-figures").waitFor();
@@ -209,13 +209,13 @@ test("return to the list of orders focuses the row of the order", async (t) => {
 });
 
 test("list has the same scroll position after a reload of the ticket's page", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.listMany(
     130,
     (index) => `Reloaded ${index}`,
     () => 20,
   );
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/?q=reloaded");
   await page.locator(".row").first().waitFor();
   while ((await page.evaluate(() => scrollY)) < 7_000) {
@@ -244,13 +244,13 @@ test("list has the same scroll position after a reload of the ticket's page", as
 });
 
 test("button that loads more rows moves the focus to the first new row", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.listMany(
     70,
     (index) => `Further ${index}`,
     () => 20,
   );
-  const page = await on.person(t, { expected: [/net::ERR_FAILED/] });
+  const page = await env.openPage(t, { expected: [/net::ERR_FAILED/] });
   await page.route("**/api/tickets?*", (route) => {
     const url = new URL(route.request().url());
     if (!url.searchParams.has("after")) url.searchParams.set("limit", "50");
@@ -276,13 +276,13 @@ test("button that loads more rows moves the focus to the first new row", async (
 
 for (const size of [SMALL_PHONE, { width: 320, height: 640 }, { width: 1280, height: 700 }]) {
   test(`Tab and Shift+Tab never focus an element under a fixed bar, ${size.width} px wide`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     await seller.listMany(
       60,
       (index) => `Tabulator ${size.width} number ${index}`,
       () => 20,
     );
-    const page = await on.person(t, { signedIn: true, size });
+    const page = await env.openPage(t, { signedIn: true, size });
     await page.goto(`/?q=tabulator ${size.width}`);
     await page.locator(".row").first().waitFor();
     await page.locator("#q").focus();
@@ -320,7 +320,7 @@ for (const size of [SMALL_PHONE, { width: 320, height: 640 }, { width: 1280, hei
 }
 
 test("bank confirmation is scrolled to, focused and announced, and the result gets the focus", async (t) => {
-  const { page, announced } = await holding(t, "Secure Show", { size: SMALL_PHONE });
+  const { page, announced } = await openOrder(t, "Secure Show", { size: SMALL_PHONE });
   await page.getByLabel(/3184/).check();
   await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
   await page.locator(".pay-dock .button-primary").click();
@@ -339,7 +339,7 @@ test("bank confirmation is scrolled to, focused and announced, and the result ge
 });
 
 test("order that waits for the bank does not take the focus when its page loads", async (t) => {
-  const { page } = await holding(t, "Secure Reload");
+  const { page } = await openOrder(t, "Secure Reload");
   await pay(page, /3184/);
   await page.locator(".confirm").waitFor();
   await page.reload();
@@ -348,7 +348,7 @@ test("order that waits for the bank does not take the focus when its page loads"
 });
 
 test("message about a declined card is visible above the fixed button", async (t) => {
-  const { page } = await holding(t, "Declined Small", {
+  const { page } = await openOrder(t, "Declined Small", {
     size: SMALL_PHONE,
     expected: [refusal(402)],
   });
@@ -359,7 +359,7 @@ test("message about a declined card is visible above the fixed button", async (t
 });
 
 test("focus stays on the order's page after a cancellation and after a declined question", async (t) => {
-  const { page, announced } = await holding(t, "Cancelled Focus", { expected: [refusal(503)] });
+  const { page, announced } = await openOrder(t, "Cancelled Focus", { expected: [refusal(503)] });
   await page.route("**/api/orders/*", (route) =>
     route.request().method() === "DELETE"
       ? route.fulfill({
@@ -378,11 +378,11 @@ test("focus stays on the order's page after a cancellation and after a declined 
 });
 
 test("announcements differ for the buyer and other users and contain no link texts", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Spoken Show", 20);
-  const buyer = await on.person(t, { signedIn: true });
+  const buyer = await env.openPage(t, { signedIn: true });
   const second = await buyer.context().newPage();
-  const other = await on.person(t);
+  const other = await env.openPage(t);
   const pages = [buyer, second, other];
   for (const page of pages) {
     await page.goto(`/tickets/${ticket.id}`);
@@ -410,7 +410,7 @@ test("announcements differ for the buyer and other users and contain no link tex
 });
 
 test("announcements to a seller name their own ticket", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Sold By Me");
   await page.getByLabel("Price").fill("20");
@@ -418,7 +418,7 @@ test("announcements to a seller name their own ticket", async (t) => {
   await page.locator(".editor").waitFor();
   await connected(page);
   const announced = await listen(page);
-  const rival = await on.account("rival");
+  const rival = await env.account("rival");
   const order = await rival.lock({ id: page.url().split("/").at(-1) });
   await announced.until("your ticket");
   await rival.pay(order);

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { PHONE, says, stage } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./support/account.mjs";
+import { PHONE, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 /** Maximum number of Tab presses: more than any page needs. */
 const STOPS_MAX = 60;
 
@@ -27,7 +27,7 @@ async function tabTo(page, pattern) {
     if (pattern.test(name)) return assertVisible(page, name);
     passed.push(name);
   }
-  assert.fail(`no way to ${pattern} with the Tab key, past ${passed.join(" | ")}`);
+  assert.fail(`the Tab key does not reach ${pattern}; it reached ${passed.join(" | ")}`);
 }
 
 /** WCAG 2.4.7 and 2.4.11: the focus is visible, and a part of the element is not covered. */
@@ -43,7 +43,7 @@ async function assertVisible(page, name) {
       (element.contains(hit) || [...(element.labels ?? [])].some((label) => label.contains(hit)));
     return hits.some(own);
   });
-  assert.ok(seen, `“${name}” has the focus, but nothing of it is to be seen`);
+  assert.ok(seen, `“${name}” has the focus, but is completely hidden`);
 }
 
 async function type(page, label, text) {
@@ -56,10 +56,10 @@ for (const [name, size] of [
   ["a phone", PHONE],
 ]) {
   test(`first visit with the keyboard alone on ${name} ends with a paid order`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     await seller.list("Keyboard Symphony", 20);
     await seller.list("Other Symphony", 30);
-    const page = await on.person(t, { size });
+    const page = await env.openPage(t, { size });
     await page.goto("/");
     await page.locator(".row").first().waitFor();
 

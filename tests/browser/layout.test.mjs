@@ -3,11 +3,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { faults, targets } from "./stage/geometry.mjs";
-import { refusal, stage } from "./stage/stage.mjs";
-import { TITLE_64, TITLE_200, tour, tourWorld } from "./stage/tour.mjs";
+import { refusal, testEnvironment } from "./support/environment.mjs";
+import { faults, targets } from "./support/geometry.mjs";
+import { TITLE_64, TITLE_200, tour, tourWorld } from "./support/tour.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const REFUSALS = [refusal(400, 402, 404), /WebSocket/];
 
 /** Higher than any page, so that fixed elements cover nothing. */
@@ -37,9 +37,9 @@ let found = null;
 
 /** Visits every scene. Measures it in each layout, and its controls on the smallest phone. */
 async function measure(t) {
-  const page = await on.person(t, { expected: REFUSALS });
+  const page = await env.openPage(t, { expected: REFUSALS });
   const results = { scenes: 0, faults: [], targets: [] };
-  await tour(page, await tourWorld(on.account), async (scene) => {
+  await tour(page, await tourWorld(env.account), async (scene) => {
     results.scenes += 1;
     for (const { name, width, css } of LAYOUTS) {
       await inLayout(page, { width, css }, async () => {
@@ -71,9 +71,9 @@ for (const size of [
   { width: 1280, height: 700 },
 ]) {
   test(`message about a lost connection covers no control, ${size.width} px wide`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     const ticket = await seller.list("Unplugged Show", 20);
-    const page = await on.person(t, { signedIn: true, size, expected: REFUSALS });
+    const page = await env.openPage(t, { signedIn: true, size, expected: REFUSALS });
     await page.routeWebSocket("**/ws*", (socket) => socket.close());
     await page.goto(`/tickets/${ticket.id}`);
     await page.locator(".buy .button-primary").click();
@@ -103,14 +103,14 @@ for (const size of [
 }
 
 test("printed ticket and order are one light page without navigation, and a printed list has all rows", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.listMany(
     45,
     (index) => `Printed ${index} ${TITLE_64}`,
     () => 20,
   );
   const long = await seller.list(TITLE_200, 20);
-  const page = await on.person(t, { signedIn: true, scheme: "dark" });
+  const page = await env.openPage(t, { signedIn: true, scheme: "dark" });
 
   await page.goto(`/tickets/${long.id}`);
   await page.locator(".buy").waitFor();
@@ -150,7 +150,7 @@ test("printed ticket and order are one light page without navigation, and a prin
     globalThis.rowsBefore,
     globalThis.rowsPrinted,
   ]);
-  assert.ok(before < 45, "the window shows a part of the list");
+  assert.ok(before < 45, "the window contains only a part of the list");
   assert.equal(printed, 45);
 
   await page.setViewportSize({ width: 700, height: 1_000 });
@@ -160,9 +160,9 @@ test("printed ticket and order are one light page without navigation, and a prin
 });
 
 test("forced colours replace meaningful backgrounds and shadows with borders", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Contrast Show", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.emulateMedia({ forcedColors: "active" });
   const border = (selector, side = "Bottom") =>
     page
@@ -174,24 +174,27 @@ test("forced colours replace meaningful backgrounds and shadows with borders", a
       );
   await page.goto("/tickets/new");
   await page.locator(".tab[aria-current]").waitFor();
-  assert.ok((await border(".tab[aria-current]")) >= 2, "the tab of the page");
-  assert.ok((await border(".nav-link[aria-current]")) >= 2, "the link of the page");
+  assert.ok((await border(".tab[aria-current]")) >= 2, "the tab of the current page has a border");
+  assert.ok(
+    (await border(".nav-link[aria-current]")) >= 2,
+    "the link of the current page has a border",
+  );
   await page.goto(`/tickets/${ticket.id}`);
   await page.locator(".buy .button-primary").click();
   await page.locator(".hold-figures").waitFor();
-  assert.ok((await border(".hold")) >= 1, "the box of the time left");
-  assert.ok((await border(".pass")) >= 1, "the pass");
+  assert.ok((await border(".hold")) >= 1, "the box of the remaining time has a border");
+  assert.ok((await border(".pass")) >= 1, "the ticket card has a border");
   const [bar, canvas] = await page.evaluate(() => [
     getComputedStyle(document.querySelector(".hold-bar-left")).backgroundColor,
     getComputedStyle(document.documentElement).backgroundColor,
   ]);
-  assert.notEqual(bar, canvas, "the bar of the time left is visible");
+  assert.notEqual(bar, canvas, "the bar of the remaining time is visible");
 });
 
 test("reduced motion stops animations and transitions", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Still Show", 20);
-  const page = await on.person(t, { signedIn: true, expected: REFUSALS });
+  const page = await env.openPage(t, { signedIn: true, expected: REFUSALS });
   await page.emulateMedia({ reducedMotion: "reduce" });
   await page.goto(`/tickets/${ticket.id}`);
   await page.locator(".buy .button-primary").click();

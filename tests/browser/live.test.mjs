@@ -2,16 +2,16 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, row, says, stage } from "./stage/stage.mjs";
+import { connected, row, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
 test("ticket locked and released in one browser changes in another without a reload", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Rock Concert", 100);
-  const buyer = await on.person(t, { signedIn: true });
-  const list = await on.person(t);
-  const other = await on.person(t);
+  const buyer = await env.openPage(t, { signedIn: true });
+  const list = await env.openPage(t);
+  const other = await env.openPage(t);
   await list.goto("/");
   await other.goto(`/tickets/${ticket.id}`);
   await Promise.all([connected(list), connected(other)]);
@@ -42,14 +42,14 @@ test("ticket locked and released in one browser changes in another without a rel
 });
 
 test("price change, sale and removal update the row in place", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const [repriced, sold, removed] = [
     await seller.list("Repriced Opera", 20),
     await seller.list("Sold Opera", 30),
     await seller.list("Removed Opera", 40),
   ];
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/?q=opera");
   await connected(page);
   await says(row(page, "Repriced Opera"), "$20", 5_000);
@@ -65,9 +65,9 @@ test("price change, sale and removal update the row in place", async (t) => {
 });
 
 test("new tickets are counted, and shown after a click without an earlier layout shift", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Early Circus", 10);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/?q=circus");
   await connected(page);
   await says(row(page, "Early Circus"), "Available", 5_000);
@@ -87,8 +87,8 @@ test("new tickets are counted, and shown after a click without an earlier layout
 });
 
 test("empty list shows new tickets without a click", async (t) => {
-  const seller = await on.account("seller");
-  const page = await on.person(t);
+  const seller = await env.account("seller");
+  const page = await env.openPage(t);
   await page.goto("/?q=zirkus");
   await connected(page);
   await says(page.locator(".empty"), "No tickets found for “zirkus”", 5_000);
@@ -100,13 +100,13 @@ test("empty list shows new tickets without a click", async (t) => {
   });
   await seller.list("Zirkus", 10);
   await says(row(page, "Zirkus"), "Available", 5_000);
-  assert.ok(asked > 1, "the list was asked while it was behind");
+  assert.ok(asked > 1, "the list was requested while it was outdated");
 });
 
 test("action in one tab is shown in another tab of the same user", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Two Tabs", 15);
-  const first = await on.person(t, { signedIn: true });
+  const first = await env.openPage(t, { signedIn: true });
   const second = await first.context().newPage();
   await second.goto("/orders");
   await connected(second);

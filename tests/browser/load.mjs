@@ -1,8 +1,8 @@
 // The list under load: ten thousand tickets on sale, a hundred changes a second, and a page that scrolls all the time.
 
 import { setTimeout as pause } from "node:timers/promises";
-import { Account } from "./stage/account.mjs";
-import { launch, PHONE, watch } from "./stage/stage.mjs";
+import { Account } from "./support/account.mjs";
+import { launch, PHONE, watch } from "./support/environment.mjs";
 
 export const TICKETS = 10_000;
 export const CHANGES_PER_SECOND = 100;
@@ -14,7 +14,7 @@ const CHANGE_BATCHES_PER_SECOND = 10;
  * @param {(line: object) => void} [options.onMinute] called with the report of each minute
  * @param {number} [options.secondsEach] length of a reported minute
  */
-export async function load(server, minutes, { onMinute = () => {}, secondsEach = 60 } = {}) {
+export async function runLoad(server, minutes, { onMinute = () => {}, secondsEach = 60 } = {}) {
   const seller = await Account.signUp(server.origin, "seller");
   await seller.listMany(
     TICKETS,
@@ -26,8 +26,8 @@ export async function load(server, minutes, { onMinute = () => {}, secondsEach =
   try {
     const page = await browser.newPage({ viewport: PHONE });
     const complaints = watch(page);
-    const arrival = await arrive(page, server.origin);
-    await loadMuch(page);
+    const arrival = await measureFirstVisit(page, server.origin);
+    await loadManyRows(page);
     const changes = startChanges(seller, tickets);
     const minuteReports = [];
     for (let minute = 1; minute <= minutes; minute += 1) {
@@ -50,7 +50,7 @@ export async function load(server, minutes, { onMinute = () => {}, secondsEach =
 }
 
 /** Measures the first visit: transferred bytes, and times of the first and largest paint. */
-async function arrive(page, origin) {
+async function measureFirstVisit(page, origin) {
   const session = await page.context().newCDPSession(page);
   await session.send("Network.enable");
   let bytes = 0;
@@ -84,7 +84,7 @@ async function arrive(page, origin) {
 }
 
 /** Scrolls to the end several times, so that thousands of rows are loaded. */
-async function loadMuch(page) {
+async function loadManyRows(page) {
   const ROWS_WANTED = 2_000;
   await page.evaluate(async (wanted) => {
     const rows = () =>

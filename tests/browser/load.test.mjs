@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { CHANGES_PER_SECOND, load } from "./load.mjs";
-import { Server } from "./stage/server.mjs";
+import { CHANGES_PER_SECOND, runLoad } from "./load.mjs";
+import { Server } from "./support/server.mjs";
 
 /** Shared cores vary: this is far below the measured value (59) and far above a list without virtual rows. */
 const FRAMES_PER_SECOND_MIN = 30;
@@ -18,7 +18,9 @@ before(() => server.start());
 after(() => server.stop());
 
 test("scrolling is smooth and memory is bounded with 10,000 tickets and 100 changes a second", async (t) => {
-  const { arrival, minutes, complaints, changes } = await load(server, 1, { secondsEach: SECONDS });
+  const { arrival, minutes, complaints, changes } = await runLoad(server, 1, {
+    secondsEach: SECONDS,
+  });
   t.diagnostic(JSON.stringify({ ...arrival, ...minutes[0] }));
   assert.deepEqual(complaints, []);
   assert.ok(changes > CHANGES_MIN, `${changes} changes`);

@@ -5,10 +5,18 @@ import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { connected, launch, row, says, signUp, stage, watch } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./support/account.mjs";
+import {
+  connected,
+  launch,
+  row,
+  says,
+  signUp,
+  testEnvironment,
+  watch,
+} from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const WEB = fileURLToPath(new URL("../../web/", import.meta.url));
 const TOO_OLD = "This browser is too old for GitTix.";
 
@@ -92,9 +100,9 @@ function remove([missing, iteratorMethods]) {
 }
 
 test("ticket is found, bought, listed and changed in a browser without newer features", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Old Browser Show", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.addInitScript(remove, [MISSING, ITERATOR_METHODS]);
   await signUp(page);
   const left = await page.evaluate(
@@ -107,7 +115,7 @@ test("ticket is found, bought, listed and changed in a browser without newer fea
       }),
     MISSING,
   );
-  assert.deepEqual(left, [], "all of it is deleted");
+  assert.deepEqual(left, [], "all features are deleted");
   await page.goto("/");
   await connected(page);
   await row(page, "Old Browser Show").waitFor();
@@ -132,11 +140,11 @@ test("ticket is found, bought, listed and changed in a browser without newer fea
 });
 
 test("ticket is bought and listed over plain http from another machine (an insecure context)", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Plain Http Show", 20);
   const browser = await launch(["--host-resolver-rules=MAP tickets.test 127.0.0.1"]);
   t.after(() => browser.close());
-  const port = new URL(on.server.origin).port;
+  const port = new URL(env.server.origin).port;
   const context = await browser.newContext({ baseURL: `http://tickets.test:${port}` });
   const page = await context.newPage();
   const complaints = watch(page, [/Cross-Origin-Opener-Policy header has been ignored/]);
@@ -159,7 +167,7 @@ test("ticket is bought and listed over plain http from another machine (an insec
 });
 
 test("browser that is too old shows a message although it cannot run the pages", async (t) => {
-  const page = await on.person(t, { expected: [/SyntaxError/, /^thrown: $/] });
+  const page = await env.openPage(t, { expected: [/SyntaxError/, /^thrown: $/] });
   await page.addInitScript(() => delete Object.hasOwn);
   await page.route("**/app.js", (route) =>
     route.fulfill({ contentType: "text/javascript", body: "a syntax that is unknown" }),
@@ -169,7 +177,7 @@ test("browser that is too old shows a message although it cannot run the pages",
 });
 
 test("supported browser shows no message about old browsers", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/");
   await connected(page);
   assert.equal(await page.locator(".old-browser").count(), 0);

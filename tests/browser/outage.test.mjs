@@ -2,24 +2,24 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, refusal, row, says, stage } from "./stage/stage.mjs";
+import { connected, refusal, row, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const BACK_MS = 20_000;
 const NETWORK = [/net::ERR_|WebSocket connection to/];
 
 test("open page reports a killed server, reconnects after the restart, and shows the changes", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Power Cut", 20);
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   await page.goto("/");
   await connected(page);
   await says(row(page, "Power Cut"), "$20", 5_000);
 
-  await on.server.kill();
+  await env.server.kill();
   await page.locator("#connection").waitFor({ state: "visible" });
   assert.equal(await row(page, "Power Cut").isVisible(), true);
-  await on.server.start();
+  await env.server.start();
   await seller.ask("PUT", `/api/tickets/${ticket.id}`, { title: "Power Cut", price: 21 });
   await page.locator("#connection").waitFor({ state: "hidden", timeout: BACK_MS });
   await says(row(page, "Power Cut"), "$21", 2_000);
@@ -29,24 +29,24 @@ test("open page reports a killed server, reconnects after the restart, and shows
 
 // A starting server answers 503 until it is ready.
 test("open order continues after an outage of the server", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Held Through", 20);
-  const page = await on.person(t, { signedIn: true, expected: [...NETWORK, refusal(503)] });
+  const page = await env.openPage(t, { signedIn: true, expected: [...NETWORK, refusal(503)] });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();
-  await on.server.kill();
+  await env.server.kill();
   await page.getByLabel(/4242/).check();
   await page.getByRole("button", { name: "Pay $20" }).click();
-  await on.server.start();
+  await env.server.start();
   await says(page.locator(".outcome"), "It's yours", BACK_MS);
   assert.equal(await page.locator(".attempts li").count(), 1);
 });
 
 test("silent connection is detected when the tab is shown, and the page catches up", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Sleeper", 20);
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   let silent = false;
   let sockets = 0;
   await page.routeWebSocket("**/ws*", (socket) => {
@@ -79,9 +79,9 @@ async function openListByLink(page) {
 }
 
 test("list that fails to load shows an error and loads after a retry", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Late Load", 20);
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   let broken = true;
   await page.routeWebSocket("**/ws*", () => {}); // a connection without frames, so that only the button loads again
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
@@ -93,9 +93,9 @@ test("list that fails to load shows an error and loads after a retry", async (t)
 });
 
 test("list that failed to load is loaded when the connection opens", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   await seller.list("Self Load", 20);
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   let broken = true;
   await page.route("**/api/tickets?*", (route) => (broken ? route.abort() : route.continue()));
   let greet;
@@ -118,14 +118,14 @@ test("list that failed to load is loaded when the connection opens", async (t) =
 });
 
 test("missed changes are loaded again: rows update in place, removed tickets are marked, new ones are counted", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const [repriced, sold, removed] = [
     await seller.list("Missed repriced", 20),
     await seller.list("Missed sold", 20),
     await seller.list("Missed removed", 20),
   ];
-  const page = await on.person(t, { expected: NETWORK });
+  const page = await env.openPage(t, { expected: NETWORK });
   const sockets = [];
   await page.routeWebSocket("**/ws*", (socket) => {
     sockets.push(socket);
@@ -143,7 +143,11 @@ test("missed changes are loaded again: rows update in place, removed tickets are
   await rival.pay(await rival.lock(sold));
   await seller.ask("DELETE", `/api/tickets/${removed.id}`);
   await seller.list("Missed new", 20);
-  assert.match(await row(page, "Missed repriced").textContent(), /\$20/, "the page has missed it");
+  assert.match(
+    await row(page, "Missed repriced").textContent(),
+    /\$20/,
+    "the page has missed the change",
+  );
 
   await sockets[0].close();
   await says(row(page, "Missed repriced"), "$24", BACK_MS);

@@ -2,15 +2,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { refusal, row, says, stage } from "./stage/stage.mjs";
+import { refusal, row, says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
 /** Returns the page of an order for a new ticket. */
-async function holding(t, title, options = {}) {
-  const seller = await on.account("seller");
+async function openOrder(t, title, options = {}) {
+  const seller = await env.account("seller");
   const ticket = await seller.list(title, 20);
-  const page = await on.person(t, { signedIn: true, ...options });
+  const page = await env.openPage(t, { signedIn: true, ...options });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();
@@ -23,8 +23,8 @@ async function pay(page, card) {
 }
 
 test("accepted card sells the ticket for all users", async (t) => {
-  const { page, ticket } = await holding(t, "Paid Show");
-  const other = await on.person(t);
+  const { page, ticket } = await openOrder(t, "Paid Show");
+  const other = await env.openPage(t);
   await other.goto(`/tickets/${ticket.id}`);
   await says(other.locator(".status"), "Locked", 5_000);
   await pay(page, /4242/);
@@ -34,7 +34,7 @@ test("accepted card sells the ticket for all users", async (t) => {
 });
 
 test("declined card stays selected, another card pays, and each step survives a reload and going back", async (t) => {
-  const { page, ticket } = await holding(t, "Declined Show", { expected: [refusal(402)] });
+  const { page, ticket } = await openOrder(t, "Declined Show", { expected: [refusal(402)] });
   const order = page.url();
   await page.reload();
   await pay(page, /0002/);
@@ -58,7 +58,7 @@ test("declined card stays selected, another card pays, and each step survives a 
 });
 
 test("bank confirmation completes the payment before and after a reload", async (t) => {
-  const { page } = await holding(t, "Confirmed Show");
+  const { page } = await openOrder(t, "Confirmed Show");
   await pay(page, /3184/);
   await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);
   await page.reload();
@@ -68,7 +68,7 @@ test("bank confirmation completes the payment before and after a reload", async 
 });
 
 test("payment requested twice is charged once", async (t) => {
-  const { page } = await holding(t, "Paid Once");
+  const { page } = await openOrder(t, "Paid Once");
   await page.getByLabel(/4242/).check();
   await page.getByRole("button", { name: "Pay $20" }).dblclick();
   await says(page.locator(".outcome"), "It's yours", 5_000);
@@ -76,7 +76,7 @@ test("payment requested twice is charged once", async (t) => {
 });
 
 test("cancelled order is shown as cancelled, releases the ticket, and is in the list of orders", async (t) => {
-  const { page } = await holding(t, "Cancelled Show");
+  const { page } = await openOrder(t, "Cancelled Show");
   await page.getByRole("button", { name: "Cancel this order" }).click();
   await page.getByRole("button", { name: "Keep order" }).click();
   await page.getByRole("button", { name: "Cancel this order" }).click();
@@ -92,8 +92,8 @@ test("cancelled order is shown as cancelled, releases the ticket, and is in the 
 });
 
 test("order of another user is not shown", async (t) => {
-  const { page } = await holding(t, "Private Show");
-  const stranger = await on.person(t, { signedIn: true, expected: [refusal(403)] });
+  const { page } = await openOrder(t, "Private Show");
+  const stranger = await env.openPage(t, { signedIn: true, expected: [refusal(403)] });
   await stranger.goto(new URL(page.url()).pathname);
   await says(stranger.locator(".empty"), "This belongs to another account", 5_000);
 });

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { refusal, row, says, signIn, stage } from "./stage/stage.mjs";
+import { refusal, row, says, signIn, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 /** Limit with a margin: the first poll is sent within two seconds, each further poll within seven. */
 const POLLED_MS = 20_000;
 const POLLING = "Live updates are not available. This page refreshes every few seconds.";
@@ -20,7 +20,7 @@ function hide() {
 }
 
 async function pageOf(t, account, { hidden = false, expected = [] } = {}) {
-  const page = await on.person(t, { expected });
+  const page = await env.openPage(t, { expected });
   await block(page);
   if (hidden) await page.addInitScript(hide);
   await page.goto("/signin");
@@ -29,9 +29,9 @@ async function pageOf(t, account, { hidden = false, expected = [] } = {}) {
 }
 
 test("order cancelled without a live connection is shown as cancelled", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Blocked Cancel", 20);
-  const page = await pageOf(t, await on.account("buyer"), { hidden: true });
+  const page = await pageOf(t, await env.account("buyer"), { hidden: true });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.getByRole("button", { name: "Pay $20" }).waitFor();
@@ -43,8 +43,8 @@ test("order cancelled without a live connection is shown as cancelled", async (t
 });
 
 test("order that ended elsewhere is updated after its payment is refused", async (t) => {
-  const seller = await on.account("seller");
-  const buyer = await on.account("buyer");
+  const seller = await env.account("seller");
+  const buyer = await env.account("buyer");
   const order = await buyer.lock(await seller.list("Blocked Pay", 20));
   const page = await pageOf(t, buyer, { hidden: true, expected: [refusal(409)] });
   await page.goto(`/orders/${order.id}`);
@@ -56,8 +56,8 @@ test("order that ended elsewhere is updated after its payment is refused", async
 });
 
 test("declined payment without a live connection shows the reason and is in the list of payments", async (t) => {
-  const seller = await on.account("seller");
-  const buyer = await on.account("buyer");
+  const seller = await env.account("seller");
+  const buyer = await env.account("buyer");
   const order = await buyer.lock(await seller.list("Blocked Decline", 20));
   const page = await pageOf(t, buyer, { hidden: true, expected: [refusal(402)] });
   await page.goto(`/orders/${order.id}`);
@@ -68,14 +68,14 @@ test("declined payment without a live connection shows the reason and is in the 
 });
 
 test("list without a live connection polls and shows a message about it", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const [locked, sold, removed] = [
     await seller.list("Polled locked", 20),
     await seller.list("Polled sold", 20),
     await seller.list("Polled removed", 20),
   ];
-  const page = await on.person(t, { expected: [refusal(404)] });
+  const page = await env.openPage(t, { expected: [refusal(404)] });
   await block(page);
   await page.goto("/?q=polled");
   await says(row(page, "Polled locked"), "Available", 5_000);
@@ -92,8 +92,8 @@ test("list without a live connection polls and shows a message about it", async 
 });
 
 test("empty list without a live connection shows new tickets without a click", async (t) => {
-  const seller = await on.account("seller");
-  const page = await on.person(t);
+  const seller = await env.account("seller");
+  const page = await env.openPage(t);
   await block(page);
   await page.goto("/?q=vacant");
   await says(page.locator(".empty"), "No tickets found for “vacant”", 5_000);
@@ -102,9 +102,9 @@ test("empty list without a live connection shows new tickets without a click", a
 });
 
 test("ticket page without a live connection sends If-None-Match with its version", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Polled Ticket", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await block(page);
   const unchanged = page.waitForResponse(
     (response) => response.url().endsWith(ticket.id) && response.status() === 304,
@@ -118,12 +118,12 @@ test("ticket page without a live connection sends If-None-Match with its version
 });
 
 test("order, orders and listings without a live connection show changes made elsewhere", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const [first, second] = [
     await seller.list("Elsewhere 1", 20),
     await seller.list("Elsewhere 2", 20),
   ];
-  const buyer = await on.account("buyer");
+  const buyer = await env.account("buyer");
   const orders = [await buyer.lock(first), await buyer.lock(second)];
   const page = await pageOf(t, buyer);
   await page.goto(`/orders/${orders[0].id}`);
@@ -141,7 +141,7 @@ test("order, orders and listings without a live connection show changes made els
 });
 
 test("page without live content shows no message about refreshing", async (t) => {
-  const page = await pageOf(t, await on.account("buyer"));
+  const page = await pageOf(t, await env.account("buyer"));
   await says(page.locator("#connection"), POLLING, POLLED_MS);
   await page.getByRole("link", { name: "Sell Tickets" }).click();
   await page.getByLabel("Title").waitFor();
@@ -152,7 +152,7 @@ test("page without live content shows no message about refreshing", async (t) =>
 });
 
 test("page whose polls get no response reports a lost connection", async (t) => {
-  const page = await on.person(t, { expected: [/net::ERR_|WebSocket connection to/] });
+  const page = await env.openPage(t, { expected: [/net::ERR_|WebSocket connection to/] });
   await block(page);
   await page.goto("/");
   await says(page.locator("#connection"), POLLING, POLLED_MS);

@@ -1,9 +1,9 @@
 // `node prove-first-visit.mjs`: measures the first visit of each kind of page with an empty cache on a slow network (400 kbit/s,
 // 400 ms): requests, bytes, largest paint, layout shift. Ends with an error if a figure misses its goal.
 
-import { Account } from "./stage/account.mjs";
-import { Server } from "./stage/server.mjs";
-import { launch, PHONE } from "./stage/stage.mjs";
+import { Account } from "./support/account.mjs";
+import { launch, PHONE } from "./support/environment.mjs";
+import { Server } from "./support/server.mjs";
 
 const RUNS = 3;
 const LATENCY_MS = 400;

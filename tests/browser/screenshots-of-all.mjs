@@ -1,10 +1,10 @@
 // `node screenshots-of-all.mjs <folder>`: takes pictures of every page in every state, at four widths, light and dark.
 
 import { join } from "node:path";
-import { Account } from "./stage/account.mjs";
-import { Server } from "./stage/server.mjs";
-import { DESKTOP, launch, PHONE, SMALLEST } from "./stage/stage.mjs";
-import { tour, tourWorld } from "./stage/tour.mjs";
+import { Account } from "./support/account.mjs";
+import { DESKTOP, launch, PHONE, SMALLEST } from "./support/environment.mjs";
+import { Server } from "./support/server.mjs";
+import { tour, tourWorld } from "./support/tour.mjs";
 
 const [folder] = process.argv.slice(2);
 const SIZES = [SMALLEST, PHONE, { width: 820, height: 1_100 }, DESKTOP];

@@ -4,9 +4,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Account, PASSWORD } from "./stage/account.mjs";
-import { Server } from "./stage/server.mjs";
-import { connected, DESKTOP, launch, PHONE, row } from "./stage/stage.mjs";
+import { Account, PASSWORD } from "./support/account.mjs";
+import { connected, DESKTOP, launch, PHONE, row } from "./support/environment.mjs";
+import { Server } from "./support/server.mjs";
 
 const [folder] = process.argv.slice(2);
 const OFFERS = [
@@ -42,12 +42,12 @@ try {
 
 async function preview() {
   const page = await browser.newPage({ viewport: { width: 1200, height: 630 } });
-  await page.goto(new URL("stage/preview.html", import.meta.url).href);
+  await page.goto(new URL("support/preview.html", import.meta.url).href);
   await page.screenshot({ path: fileURLToPath(new URL("../../web/preview.png", import.meta.url)) });
 }
 
 async function phone(tickets) {
-  const page = await someone(PHONE, "light");
+  const page = await openPage(PHONE, "light");
   const shot = (name) => page.screenshot({ path: join(folder, `phone-${name}.png`) });
   await list(page);
   await shot("list");
@@ -73,7 +73,7 @@ async function phone(tickets) {
 }
 
 async function desktop(tickets) {
-  const page = await someone(DESKTOP, "dark");
+  const page = await openPage(DESKTOP, "dark");
   const shot = (name) => page.screenshot({ path: join(folder, `desktop-${name}.png`) });
   await signUp(page, "grace@example.com");
   await list(page);
@@ -91,16 +91,16 @@ async function desktop(tickets) {
 /** Takes a picture of two windows: the buyer's and another user's. */
 async function sideBySide(tickets) {
   const size = { width: 620, height: 720 };
-  const [buyer, watcher] = [await someone(size, "light"), await someone(size, "light")];
+  const [buyer, otherUser] = [await openPage(size, "light"), await openPage(size, "light")];
   await signUp(buyer, "linus@example.com");
-  await list(watcher);
+  await list(otherUser);
   await buyer.goto(`/tickets/${tickets["Rock Concert"].id}`);
   await buyer.getByRole("button", { name: "Buy" }).click();
   await buyer.locator(".hold-figures").waitFor();
-  await row(watcher, "Rock Concert").filter({ hasText: "Locked" }).waitFor();
-  const [left, right] = await Promise.all([buyer.screenshot(), watcher.screenshot()]);
+  await row(otherUser, "Rock Concert").filter({ hasText: "Locked" }).waitFor();
+  const [left, right] = await Promise.all([buyer.screenshot(), otherUser.screenshot()]);
   const frame = await browser.newPage({ viewport: { width: 1312, height: 800 } });
-  const markup = await readFile(new URL("stage/side-by-side.html", import.meta.url), "utf8");
+  const markup = await readFile(new URL("support/side-by-side.html", import.meta.url), "utf8");
   await frame.setContent(
     markup
       .replace("{{left}}", left.toString("base64"))
@@ -113,7 +113,7 @@ async function sideBySide(tickets) {
   await frame.close();
 }
 
-async function someone(size, scheme) {
+async function openPage(size, scheme) {
   const touch = size === PHONE;
   const context = await browser.newContext({
     baseURL: server.origin,

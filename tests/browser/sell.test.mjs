@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PASSWORD } from "./stage/account.mjs";
-import { connected, refusal, row, says, signUp, stage } from "./stage/stage.mjs";
+import { PASSWORD } from "./support/account.mjs";
+import { connected, refusal, row, says, signUp, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
 async function create(page, title, price) {
   await page.goto("/tickets/new");
@@ -15,7 +15,7 @@ async function create(page, title, price) {
 }
 
 test("created ticket is in the seller's listings and in the list", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await create(page, "Harbour Jazz", "19.99");
   await says(page.locator(".price"), "$19.99", 5_000);
   await page.getByRole("link", { name: "My listings" }).click();
@@ -25,7 +25,7 @@ test("created ticket is in the seller's listings and in the list", async (t) => 
 });
 
 test("refused fields are marked, and typed values are kept, also after a reload", async (t) => {
-  const page = await on.person(t, { signedIn: true, expected: [refusal(400)] });
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(400)] });
   await create(page, "Negative Show", "-5");
   await says(page.locator(".field-error"), "from 0.50 to 999,999.99", 5_000);
   assert.equal(await page.getByLabel("Title").inputValue(), "Negative Show");
@@ -37,7 +37,7 @@ test("refused fields are marked, and typed values are kept, also after a reload"
 });
 
 test("typed values are kept when the session ends", async (t) => {
-  const page = await on.person(t, { expected: [refusal(401)] });
+  const page = await env.openPage(t, { expected: [refusal(401)] });
   const email = await signUp(page);
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Kept Show");
@@ -55,7 +55,7 @@ test("typed values are kept when the session ends", async (t) => {
 
 test("title with markup is shown as text on every page", async (t) => {
   const title = '<img src=x onerror="document.title=1"> & <b>bold</b>';
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await create(page, title, "12");
   await says(page.locator("h1"), title, 5_000);
   await page.goto("/");
@@ -64,8 +64,8 @@ test("title with markup is shown as text on every page", async (t) => {
 });
 
 test("price change is accepted for an available ticket and refused for a locked one", async (t) => {
-  const page = await on.person(t, { signedIn: true });
-  const rival = await on.account("rival");
+  const page = await env.openPage(t, { signedIn: true });
+  const rival = await env.account("rival");
   await create(page, "Edited Show", "20");
   await says(page.locator(".price"), "$20", 5_000);
   await connected(page);
@@ -90,9 +90,9 @@ test("price change is accepted for an available ticket and refused for a locked 
 });
 
 test("price change on a page that missed the lock is refused, and the typed value is kept", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
-  const page = await on.person(t, { expected: [refusal(409, 412)] });
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
+  const page = await env.openPage(t, { expected: [refusal(409, 412)] });
   await page.routeWebSocket("**/ws*", (socket) => socket.close());
   await page.goto("/signin");
   await page.getByLabel("Email").fill(seller.email);
@@ -116,7 +116,7 @@ test("price change on a page that missed the lock is refused, and the typed valu
 });
 
 test("ticket is taken off sale after a confirmation", async (t) => {
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await create(page, "Withdrawn Show", "20");
   await page.getByRole("button", { name: "Take off sale" }).click();
   await page.getByRole("button", { name: "Take ticket off sale" }).click();

@@ -81,7 +81,7 @@ test("page polls without a connection and does not poll with one", async (t) => 
   const advance = fakeTime(t);
   const load = countedLoad();
   await advance(60_000);
-  assert.equal(load.mock.callCount(), 1, "while it connects");
+  assert.equal(load.mock.callCount(), 1, "no poll while the page connects");
   store.setConnection("lost");
   await advance(30_000);
   assert.ok(
@@ -119,7 +119,7 @@ test("page does not poll after navigation away from it", async (t) => {
   const before = load.mock.callCount();
   await advance(60_000);
   assert.equal(load.mock.callCount(), before);
-  assert.equal(store.polling, null, "no page polls");
+  assert.equal(store.polling, null, "no page polls after navigation");
 });
 
 test("failed polls have growing intervals and respect Retry-After", async (t) => {
@@ -137,7 +137,10 @@ test("failed polls have growing intervals and respect Retry-After", async (t) =>
   assert.equal(store.polling, false);
   assert.equal(pollMs(0, 120), 120_000);
   assert.ok(pollMs(20, null, 0.999) < 80_000);
-  assert.ok(pollMs(0, null, 0) !== pollMs(0, null, 0.5), "polls of many pages spread out");
+  assert.ok(
+    pollMs(0, null, 0) !== pollMs(0, null, 0.5),
+    "polls of many pages are at different times",
+  );
 });
 
 test("load requested during another load begins after it", async () => {
@@ -221,7 +224,7 @@ test("one request decides for many new tickets whether they match the search", a
   assert.equal(
     asked.length,
     2,
-    "the others are asked about once more, when the list has caught up",
+    "the other tickets are requested once more after the maximum delay of the list",
   );
   assert.deepEqual(found, ["t5", "t3"]);
 });
@@ -254,7 +257,7 @@ test("requests about new tickets are bounded for any number of tickets, and a hi
     for (let index = 0; index < 50; index += 1) arrivals.add(`t${seconds}-${index}`);
     await advance(1_000);
   }
-  assert.ok(asked.length >= 5 && asked.length <= 20, `${asked.length} questions in 120 s`);
+  assert.ok(asked.length >= 5 && asked.length <= 20, `${asked.length} requests in 120 s`);
   shown.visibilityState = "hidden";
   await advance(20_000);
   asked.length = 0;
@@ -288,7 +291,7 @@ test("clock follows the monotonic time of the page and is corrected after a slee
   observe(5_062_300);
   assert.equal(now(), 5_062_300);
   observe(5_062_000, { rough: true });
-  assert.equal(now(), 5_062_300, "what is rough does not replace what is exact");
+  assert.equal(now(), 5_062_300, "a rough time does not replace an exact time");
 });
 
 test("clock is unchanged when the device's clock is set", async (t) => {

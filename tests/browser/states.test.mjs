@@ -3,11 +3,19 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newEmail, PASSWORD } from "./stage/account.mjs";
-import { findings } from "./stage/axe.mjs";
-import { connected, PHONE, refusal, row, says, signUp, stage } from "./stage/stage.mjs";
+import { newEmail, PASSWORD } from "./support/account.mjs";
+import { findings } from "./support/axe.mjs";
+import {
+  connected,
+  PHONE,
+  refusal,
+  row,
+  says,
+  signUp,
+  testEnvironment,
+} from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const EXPECTED = [/net::ERR_|WebSocket connection to/, refusal(401, 402, 404, 409)];
 const NOWHERE = "00000000-0000-7000-8000-000000000000";
 
@@ -38,10 +46,10 @@ async function lost(page) {
 }
 
 /** Returns a page of a signed-in user who holds the ticket. */
-async function holding(t, title) {
-  const seller = await on.account("seller");
+async function openOrder(t, title) {
+  const seller = await env.account("seller");
   const ticket = await seller.list(title, 20);
-  const page = await on.person(t, { size: PHONE, signedIn: true, expected: EXPECTED });
+  const page = await env.openPage(t, { size: PHONE, signedIn: true, expected: EXPECTED });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();
@@ -54,7 +62,7 @@ async function pay(page, card) {
 }
 
 test("axe-core reports no violation on any page with a lost connection", async (t) => {
-  const { page, ticket } = await holding(t, "Lost Connection");
+  const { page, ticket } = await openOrder(t, "Lost Connection");
   const order = new URL(page.url()).pathname;
   await disconnected(page);
   const loaded = [
@@ -75,7 +83,7 @@ test("axe-core reports no violation on any page with a lost connection", async (
 });
 
 test("axe-core reports no violation on pages that are loading or failed to load", async (t) => {
-  const page = await on.person(t, { size: PHONE, expected: EXPECTED });
+  const page = await env.openPage(t, { size: PHONE, expected: EXPECTED });
   let hold;
   const held = new Promise((release) => {
     hold = release;
@@ -99,8 +107,8 @@ test("axe-core reports no violation on pages that are loading or failed to load"
 });
 
 test("axe-core reports no violation on a refused sign-in and sign-up", async (t) => {
-  const other = await on.account("other");
-  const page = await on.person(t, { size: PHONE, expected: EXPECTED });
+  const other = await env.account("other");
+  const page = await env.openPage(t, { size: PHONE, expected: EXPECTED });
   await page.goto(`/signin?next=${encodeURIComponent("/orders")}`);
   await page.getByLabel("Email").fill(newEmail("unknown"));
   await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
@@ -116,10 +124,10 @@ test("axe-core reports no violation on a refused sign-in and sign-up", async (t)
 });
 
 test("axe-core reports no violation on a ticket in each of its states", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const ticket = await seller.list("State Concert", 20);
-  const page = await on.person(t, { size: PHONE, expected: EXPECTED });
+  const page = await env.openPage(t, { size: PHONE, expected: EXPECTED });
   await page.goto(`/tickets/${ticket.id}`);
   await connected(page);
   await check(page, "available, signed out");
@@ -139,10 +147,10 @@ test("axe-core reports no violation on a ticket in each of its states", async (t
 });
 
 test("axe-core reports no violation on a list with new and changed tickets", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const ticket = await seller.list("Changing Row", 20);
-  const page = await on.person(t, { size: PHONE });
+  const page = await env.openPage(t, { size: PHONE });
   await page.goto("/?q=changing");
   await connected(page);
   await says(row(page, "Changing Row"), "Available", 5_000);
@@ -154,7 +162,7 @@ test("axe-core reports no violation on a list with new and changed tickets", asy
 });
 
 test("axe-core reports no violation on an order that is confirmed, paid and listed", async (t) => {
-  const { page } = await holding(t, "Confirmed Show");
+  const { page } = await openOrder(t, "Confirmed Show");
   await pay(page, /3184/);
   await page.locator(".confirm").waitFor();
   await check(page, "the bank asks");
@@ -167,7 +175,7 @@ test("axe-core reports no violation on an order that is confirmed, paid and list
 });
 
 test("axe-core reports no violation on a cancelled order", async (t) => {
-  const { page } = await holding(t, "Cancelled Show");
+  const { page } = await openOrder(t, "Cancelled Show");
   await page.getByRole("button", { name: "Cancel this order" }).click();
   await page.getByRole("button", { name: "Cancel order" }).waitFor();
   await check(page, "the question");
@@ -177,7 +185,7 @@ test("axe-core reports no violation on a cancelled order", async (t) => {
 });
 
 test("axe-core reports no violation on empty pages of a new user and on a changed account", async (t) => {
-  const page = await on.person(t, { size: PHONE, expected: [refusal(403)] });
+  const page = await env.openPage(t, { size: PHONE, expected: [refusal(403)] });
   await signUp(page);
   for (const path of ["/orders", "/listings"]) {
     await page.goto(path);
@@ -199,7 +207,7 @@ test("axe-core reports no violation on empty pages of a new user and on a change
 });
 
 test("axe-core reports no violation on a page after another user signed in", async (t) => {
-  const page = await on.person(t, { size: PHONE, signedIn: true });
+  const page = await env.openPage(t, { size: PHONE, signedIn: true });
   await page.goto("/account");
   const tab = await page.context().newPage();
   await tab.goto("/");

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { says, stage } from "./stage/stage.mjs";
+import { says, testEnvironment } from "./support/environment.mjs";
 
-const on = stage({ STRIPE_PUBLISHABLE_KEY: "pk_test_pages" });
+const env = testEnvironment({ STRIPE_PUBLISHABLE_KEY: "pk_test_pages" });
 
 /** Records the calls. Responds as Stripe's documentation says. */
 const STAND_IN = `
@@ -25,10 +25,10 @@ const STAND_IN = `
     };
   };`;
 
-async function holding(t, title) {
-  const seller = await on.account("seller");
+async function openOrder(t, title) {
+  const seller = await env.account("seller");
   const ticket = await seller.list(title, 19.99);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.route("https://js.stripe.com/**", (route) =>
     route.fulfill({ contentType: "text/javascript", body: STAND_IN }),
   );
@@ -44,7 +44,7 @@ async function payWith(page, method) {
 }
 
 test("Stripe's element receives the amount in minor units, and its payment method pays", async (t) => {
-  const page = await holding(t, "Stripe Show");
+  const page = await openOrder(t, "Stripe Show");
   await payWith(page, { paymentMethod: { id: "pm_card_visa" } });
   await says(page.locator(".outcome"), "It's yours", 5_000);
   const asked = await page.evaluate(() => globalThis.asked);
@@ -56,7 +56,7 @@ test("Stripe's element receives the amount in minor units, and its payment metho
 });
 
 test("Stripe's message about a card is shown, and the buyer can try again", async (t) => {
-  const page = await holding(t, "Stripe Refusal");
+  const page = await openOrder(t, "Stripe Refusal");
   await payWith(page, { error: { message: "Your card number is incomplete." } });
   await says(page.locator(".notice-bad"), "Your card number is incomplete.", 5_000);
   await payWith(page, { paymentMethod: { id: "pm_card_visa" } });
@@ -64,7 +64,7 @@ test("Stripe's message about a card is shown, and the buyer can try again", asyn
 });
 
 test("payment continues after the buyer's confirmation at the bank", async (t) => {
-  const page = await holding(t, "Stripe Bank");
+  const page = await openOrder(t, "Stripe Bank");
   await payWith(page, { paymentMethod: { id: "pm_card_authenticationRequired" } });
   await says(page.locator(".outcome"), "It's yours", 5_000);
   const asked = await page.evaluate(() => globalThis.asked);

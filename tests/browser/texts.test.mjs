@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Problem } from "../../web/net/api.js";
 import { declineText, paymentLimitText, refusalText } from "../../web/words/refusals.js";
 import { screens, texts } from "../../web/words/texts.js";
-import { literalsOf } from "./stage/literals.mjs";
+import { literalsOf } from "./support/literals.mjs";
 
 const WEB = new URL("../../web/", import.meta.url);
 /** Names of the API and of the platform that are not texts. */

@@ -412,11 +412,11 @@ test("key used with another body is replaced once", async (t) => {
   keepFor("ann");
   const body = { ticketId: "t1" };
   const name = `intent:${digest(JSON.stringify(["ann", "POST", "/api/orders", null, body]))}`;
-  keep(name, "key of another intention");
+  keep(name, "key of another operation");
   const { data } = await once("POST", "/api/orders", body);
   const keys = asked.map(({ headers }) => headers["Idempotency-Key"]);
   assert.equal(data.id, "o1");
-  assert.equal(keys[0], "key of another intention");
+  assert.equal(keys[0], "key of another operation");
   assert.match(keys[1], /^[0-9a-f]{32}$/);
   assert.equal(kept(name), null);
 });

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PASSWORD } from "./stage/account.mjs";
-import { refusal, says, signIn, stage, watch } from "./stage/stage.mjs";
+import { PASSWORD } from "./support/account.mjs";
+import { refusal, says, signIn, testEnvironment, watch } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
 /** Removes all other ways to detect a new session, except refusals. Runs in a page before its own scripts. */
 function isolate() {
@@ -16,11 +16,11 @@ function isolate() {
 
 /** Opens two windows with the sign-in form. Ann signs in in the first, which has no live connection, and Bob later in the second. */
 async function twoWindows(t, { isolated = false, expected = [] } = {}) {
-  const [ann, bob] = [await on.account("ann"), await on.account("bob")];
-  const first = await on.person(t, { expected });
+  const [ann, bob] = [await env.account("ann"), await env.account("bob")];
+  const first = await env.openPage(t, { expected });
   const second = await first.context().newPage();
   const complaints = watch(second, expected);
-  t.after(() => assert.deepEqual(complaints, [], "the second window is quiet"));
+  t.after(() => assert.deepEqual(complaints, [], "the second window has no unexpected errors"));
   await first.routeWebSocket("**/ws*", (socket) => socket.close()); // the first window does not receive the end of a session
   if (isolated) await first.addInitScript(isolate);
   for (const window of [first, second]) await window.goto("/signin");
@@ -37,7 +37,7 @@ function notice(page) {
 }
 
 test("window of Ann refuses a purchase while Bob is signed in, explains it, and then shows Bob", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Whose Money", 20);
   const { ann, bob, first, signInBob } = await twoWindows(t, {
     isolated: true,
@@ -58,18 +58,22 @@ test("window of Ann refuses a purchase while Bob is signed in, explains it, and 
     5_000,
   );
   await signedInAs(first, bob);
-  assert.equal(asked, 1, "nothing is retried");
+  assert.equal(asked, 1, "the page retries no request");
   for (const account of [ann, bob])
     assert.deepEqual(await account.ask("GET", "/api/orders?status=all"), []);
 
   await first.getByRole("button", { name: "Buy" }).click();
   await first.locator(".hold-figures").waitFor();
-  assert.equal((await bob.ask("GET", "/api/orders")).length, 1, "Bob has decided himself");
-  assert.equal(await notice(first).textContent(), "", "the notice ends with the page");
+  assert.equal(
+    (await bob.ask("GET", "/api/orders")).length,
+    1,
+    "Bob has the one order that he placed himself",
+  );
+  assert.equal(await notice(first).textContent(), "", "the notice is removed after navigation");
 });
 
 test("window with Ann's order refuses a payment while Bob is signed in and hides the order", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Whose Order", 20);
   const { ann, bob, first, signInBob } = await twoWindows(t, {
     isolated: true,

@@ -10,11 +10,11 @@ import {
   row,
   SMALLEST,
   says,
-  stage,
+  testEnvironment,
   withoutServed,
-} from "./stage/stage.mjs";
+} from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 const DAY_MS = 24 * 3600 * 1000;
 
 /** Changes the server's response for one path. */
@@ -40,10 +40,10 @@ function textsOf(page) {
 
 for (const locale of ["de-DE", "ja-JP", "ar-EG", "fa-IR"]) {
   test(`no sentence mixes languages for a reader in ${locale}`, async (t) => {
-    const seller = await on.account("seller");
+    const seller = await env.account("seller");
     const ticket = await seller.list(`Language ${locale}`, 1234.5);
     const past = await seller.list(`Language past ${locale}`, 20);
-    const page = await on.person(t, { signedIn: true, locale });
+    const page = await env.openPage(t, { signedIn: true, locale });
     const lines = [];
     const read = async () => lines.push(...(await textsOf(page)));
     const minutesAgo = new Date(Date.now() - 5 * 60_000).toISOString();
@@ -86,7 +86,7 @@ for (const [locale, typed, shown] of [
   ["fa-IR", "۱٬۲۳۴٫۵۰", "$1,234.50"],
 ]) {
   test(`price ${typed} is accepted from a reader in ${locale}`, async (t) => {
-    const page = await on.person(t, { signedIn: true, locale });
+    const page = await env.openPage(t, { signedIn: true, locale });
     await page.goto("/tickets/new");
     await page.getByLabel("Title").fill("Priced Show");
     await page.getByLabel("Price").fill(typed);
@@ -97,7 +97,7 @@ for (const [locale, typed, shown] of [
 }
 
 test("price with two meanings is not sent, and the message shows both in the reader's format", async (t) => {
-  const page = await on.person(t, { signedIn: true, locale: "de-DE" });
+  const page = await env.openPage(t, { signedIn: true, locale: "de-DE" });
   let sent = 0;
   page.on("request", (request) => {
     if (request.method() === "POST" && request.url().endsWith("/api/tickets")) sent += 1;
@@ -123,7 +123,7 @@ test("price with two meanings is not sent, and the message shows both in the rea
 });
 
 test("price in the editor has the reader's number format and is saved unchanged", async (t) => {
-  const page = await on.person(t, { signedIn: true, locale: "de-DE" });
+  const page = await env.openPage(t, { signedIn: true, locale: "de-DE" });
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Reedited Show");
   await page.getByLabel("Price").fill("1234,5");
@@ -137,7 +137,7 @@ test("price in the editor has the reader's number format and is saved unchanged"
 });
 
 test("title length in the page equals the server's count", async () => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const status = async (title) => {
     const answer = await seller
       .ask("POST", "/api/tickets", { title, price: 20 })
@@ -158,7 +158,7 @@ test("title length in the page equals the server's count", async () => {
 });
 
 test("pasted title is not truncated, and the remaining or excess characters are shown and announced", async (t) => {
-  const page = await on.person(t, { signedIn: true, expected: [refusal(400)] });
+  const page = await env.openPage(t, { signedIn: true, expected: [refusal(400)] });
   await page.goto("/tickets/new");
   const title = page.getByLabel("Title");
   const counter = page.locator("[id$=-counter]");
@@ -186,11 +186,11 @@ test("pasted title is not truncated, and the remaining or excess characters are 
 });
 
 test("lock past its deadline is shown as ended on the list and on the ticket before its release", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const ticket = await seller.list("Ended Lock", 20);
   await rival.lock(ticket);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.routeWebSocket("**/ws*", (socket) => {
     const server = socket.connectToServer();
     server.onMessage((text) => JSON.parse(text).type === "Hello" && socket.send(text));
@@ -210,9 +210,9 @@ test("lock past its deadline is shown as ended on the list and on the ticket bef
 });
 
 test("order past its payment deadline is shown as ended on its page and in the list", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Ended Order", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.locator(".hold-figures").waitFor();
@@ -230,9 +230,9 @@ test("order past its payment deadline is shown as ended on its page and in the l
 });
 
 test("right-to-left title has the right direction and no declared language", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("حفلة موسيقية 2026", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   const laidOut = (locator) =>
     locator.evaluate((one) => [getComputedStyle(one).direction, one.getAttribute("lang")]);
   await page.goto("/");
@@ -249,9 +249,9 @@ test("right-to-left title has the right direction and no declared language", asy
 });
 
 test("date of an order of a past year includes the year", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Last Year", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto(`/tickets/${ticket.id}`);
   await page.getByRole("button", { name: "Buy" }).click();
   await page.getByRole("button", { name: "Pay $20" }).click();
@@ -264,7 +264,7 @@ test("date of an order of a past year includes the year", async (t) => {
 });
 
 test("button that shows the password hides it again and updates its label", async (t) => {
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.goto("/signin");
   const input = page.getByLabel("Password", { exact: true });
   await page.getByRole("button", { name: "Show password" }).click();
@@ -277,9 +277,9 @@ test("button that shows the password hides it again and updates its label", asyn
 });
 
 test("Escape closes a question without the action and returns the focus", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Escaped", 20);
-  const page = await on.person(t, { signedIn: true });
+  const page = await env.openPage(t, { signedIn: true });
   const changes = [];
   page.on("request", (request) => request.method() === "DELETE" && changes.push(request.url()));
   const focused = () => page.evaluate(() => document.activeElement.textContent);
@@ -308,10 +308,10 @@ test("Escape closes a question without the action and returns the focus", async 
 });
 
 test("header links to the account and marks the section of every page", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Marked", 20);
   for (const size of [PHONE, SMALLEST]) {
-    const page = await on.person(t, { signedIn: true, size });
+    const page = await env.openPage(t, { signedIn: true, size });
     const nav = page.getByRole("navigation", { name: "Main" });
     const marked = () => nav.locator("[aria-current]").allTextContents();
     for (const [path, heading, mark] of [
@@ -342,8 +342,8 @@ test("header links to the account and marks the section of every page", async (t
 });
 
 test("page of a sold ticket has no form for its seller", async (t) => {
-  const rival = await on.account("rival");
-  const page = await on.person(t, { signedIn: true });
+  const rival = await env.account("rival");
+  const page = await env.openPage(t, { signedIn: true });
   await page.goto("/tickets/new");
   await page.getByLabel("Title").fill("Sold Under The Form");
   await page.getByLabel("Price").fill("20");
@@ -359,9 +359,9 @@ test("page of a sold ticket has no form for its seller", async (t) => {
 });
 
 test("page without a response to Buy says that the ticket is not reserved, and creates one order when the server responds", async (t) => {
-  const seller = await on.account("seller");
+  const seller = await env.account("seller");
   const ticket = await seller.list("Slow Server", 20);
-  const page = await on.person(t, { signedIn: true, expected: [/net::ERR_/] });
+  const page = await env.openPage(t, { signedIn: true, expected: [/net::ERR_/] });
   let answer;
   await page.route("**/api/orders", async (route) => {
     if (route.request().method() !== "POST") return route.fallback();

@@ -3,8 +3,8 @@
 
 import { launch } from "chrome-launcher";
 import lighthouse from "lighthouse";
-import { Account } from "../browser/stage/account.mjs";
-import { Server } from "../browser/stage/server.mjs";
+import { Account } from "../browser/support/account.mjs";
+import { Server } from "../browser/support/server.mjs";
 
 const RUNS = 3;
 const GOALS = { performance: 95, accessibility: 100, "best-practices": 100, seo: 100 };

@@ -2,7 +2,7 @@
 // `screenshots-of-all.mjs` takes pictures of them.
 
 import { newEmail } from "./account.mjs";
-import { connected, signUp } from "./stage.mjs";
+import { connected, signUp } from "./environment.mjs";
 
 export const TITLE_64 = "Philharmonic Winter Gala: Beethoven & Brahms, Royal Hall, Box 12";
 export const TITLE_200 = `${"An evening with the city's three best known string quartets ".repeat(3)}and one more tune`;

@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { says, stage, watch } from "./stage/stage.mjs";
+import { says, testEnvironment, watch } from "./support/environment.mjs";
 
-const on = stage({});
+const env = testEnvironment({});
 
-test("policy violation, console error and exception each fail the stage", async (t) => {
-  const page = await on.person(t, {
+test("policy violation, console error and exception each fail a test", async (t) => {
+  const page = await env.openPage(t, {
     expected: [/Content Security Policy|a fault|on purpose|TrustedHTML|Trusted Type/],
   });
   const complaints = watch(page);
@@ -43,10 +43,10 @@ test("policy violation, console error and exception each fail the stage", async 
 });
 
 test("page without frames does not show a lock (negative control)", async (t) => {
-  const seller = await on.account("seller");
-  const rival = await on.account("rival");
+  const seller = await env.account("seller");
+  const rival = await env.account("rival");
   const ticket = await seller.list("Unseen", 20);
-  const page = await on.person(t);
+  const page = await env.openPage(t);
   await page.routeWebSocket("**/ws*", () => {}); // opens and sends no frame
   await page.goto(`/tickets/${ticket.id}`);
   await says(page.locator(".status"), "Available", 5_000);

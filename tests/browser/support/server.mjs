@@ -62,7 +62,7 @@ export class Server {
   #listening(child) {
     return new Promise((done, failed) => {
       const timer = setTimeout(
-        () => failed(new Error(`the server does not say where it listens:\n${this.log}`)),
+        () => failed(new Error(`the server did not log its address:\n${this.log}`)),
         START_TIMEOUT_MS,
       );
       const read = (line) => {
@@ -79,7 +79,7 @@ export class Server {
         createInterface({ input: stream }).on("line", read);
       child.once("error", failed);
       child.once("exit", (code) =>
-        failed(new Error(`the server ended with ${code}:\n${this.log}`)),
+        failed(new Error(`the server exited with code ${code}:\n${this.log}`)),
       );
     });
   }
@@ -94,7 +94,7 @@ export class Server {
       if (ready) return;
       await new Promise((resume) => setTimeout(resume, 50));
     }
-    throw new Error(`the server does not become ready:\n${this.log}`);
+    throw new Error(`the server did not become ready:\n${this.log}`);
   }
 
   async #end(signal) {

@@ -13,7 +13,7 @@ export const SMALLEST = { width: 320, height: 640 };
 
 /** Maximum time until a change is on every open page. */
 export const LIVE_MS = 1_000;
-const PATIENCE_MS = 10_000;
+const ACTION_TIMEOUT_MS = 10_000;
 
 const CHROMIUM = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -33,23 +33,23 @@ export function launch(args = []) {
 }
 
 /** A server and a browser for all tests of a file; `start` launches the browser. */
-export function stage(settings, start = launch) {
+export function testEnvironment(settings, start = launch) {
   const server = new Server(settings);
-  const built = {
+  const environment = {
     server,
     browser: null,
-    person: (t, options) => person(t, built, options),
+    openPage: (t, options) => openPage(t, environment, options),
     account: (name) => Account.signUp(server.origin, name),
   };
   before(async () => {
     await server.start();
-    built.browser = await start();
+    environment.browser = await start();
   });
   after(async () => {
-    await built.browser?.close();
+    await environment.browser?.close();
     await server.stop();
   });
-  return built;
+  return environment;
 }
 
 /**
@@ -58,7 +58,7 @@ export function stage(settings, start = launch) {
  * @param {boolean} [options.signedIn] signs up and signs in through the page
  * @param {RegExp[]} [options.expected] allowed console messages: browsers log each refusal as an error
  */
-async function person(
+async function openPage(
   t,
   { browser, server },
   { signedIn = false, size = DESKTOP, scheme = "light", locale = "en-US", expected = [] } = {},
@@ -69,12 +69,12 @@ async function person(
     colorScheme: scheme,
     locale,
   });
-  context.setDefaultTimeout(PATIENCE_MS);
+  context.setDefaultTimeout(ACTION_TIMEOUT_MS);
   const page = await context.newPage();
   const complaints = watch(page, expected);
   t.after(async () => {
     await context.close();
-    assert.deepEqual(complaints, [], "the page is quiet");
+    assert.deepEqual(complaints, [], "the page has no unexpected errors");
   });
   if (signedIn) await signUp(page);
   return page;
