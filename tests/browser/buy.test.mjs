@@ -117,7 +117,7 @@ test("title change on an open page is marked", async (t) => {
   );
 });
 
-test("order is sent after the signed-in user is known", async (t) => {
+test("purchase before the first response about the session names the signed-in user", async (t) => {
   const seller = await env.account("seller");
   const ticket = await seller.list("Slow Answer", 20);
   const page = await env.openPage(t, { signedIn: true });

@@ -191,10 +191,10 @@ test("first page sends no request for its tickets before the connection is open"
 
 const BROKEN = [
   ["is not loaded", (route) => route.abort()],
-  ["is refused", (route) => route.fulfill({ status: 503, body: "" })],
-  ["is cut short", (route) => route.fulfill(script("const begin = () => {"))],
-  ["fails as it starts", (route) => route.fulfill(script("throw new Error('of another version')"))],
-  ["imports what is not there", (route) => route.fulfill(script('import { x } from "./none.js"'))],
+  ["is answered with 503", (route) => route.fulfill({ status: 503, body: "" })],
+  ["is truncated", (route) => route.fulfill(script("const begin = () => {"))],
+  ["fails at its start", (route) => route.fulfill(script("throw new Error('of another version')"))],
+  ["imports a missing module", (route) => route.fulfill(script('import { x } from "./none.js"'))],
 ];
 
 function script(body) {

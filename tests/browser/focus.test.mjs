@@ -358,7 +358,7 @@ test("message about a declined card is visible above the fixed button", async (t
   assert.equal(await isUncovered(page.locator(".payment .notice-bad")), true);
 });
 
-test("focus stays on the order's page after a cancellation and after a declined question", async (t) => {
+test("focus stays on the order's page after a failed and a successful cancellation", async (t) => {
   const { page, announced } = await openOrder(t, "Cancelled Focus", { expected: [refusal(503)] });
   await page.route("**/api/orders/*", (route) =>
     route.request().method() === "DELETE"

@@ -170,7 +170,7 @@ test("12-hour or 24-hour clock follows the reader's locale", () => {
   assert.match(at("ar"), /^3:05\s[AP]M$/i);
 });
 
-test("price has a decimal point unless the reader's English uses a comma", () => {
+test("price has a decimal point and the currency symbol of the reader's English region", () => {
   assert.equal(formatsFor(["de"]).money(1_234.5, "usd"), "$1,234.50");
   assert.equal(formatsFor(["fa"]).money(20, "usd"), "$20");
   assert.equal(formatsFor(["en-GB"]).money(20, "usd"), "US$20");

@@ -57,7 +57,7 @@ test("declined card stays selected, another card pays, and each step survives a 
   assert.equal(await page.getByRole("button", { name: /^Pay/ }).isVisible(), false);
 });
 
-test("bank confirmation completes the payment before and after a reload", async (t) => {
+test("bank confirmation is still open after a reload and completes the payment", async (t) => {
   const { page } = await openOrder(t, "Confirmed Show");
   await pay(page, /3184/);
   await says(page.locator(".confirm"), "Your bank wants you to confirm", 5_000);

@@ -112,7 +112,7 @@ test("ticket missing from one snapshot is restored by a later one", () => {
   assert.equal(store.ticket("t1").gone, undefined);
 });
 
-test("tickets that no page requested are remembered in bounded number and not stored", () => {
+test("tickets of frames that no page requested are not stored", () => {
   const store = new Store();
   for (let index = 0; index < 50_000; index += 1)
     store.apply({ type: "TicketUpdated", ticket: { ...TICKET, id: `x${index}` } });

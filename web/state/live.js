@@ -14,7 +14,7 @@ export const live = new Live({
   onClockJump: refreshQuietly, // the response contains the server's time
 });
 
-/** Returns whether the shown state is current. Without a connection, the page cannot know. */
+/** Returns whether the page is connected, so that the shown state is current. */
 export function isLive() {
   return live.status === "live";
 }
