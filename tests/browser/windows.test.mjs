@@ -14,7 +14,7 @@ function isolate() {
     addEventListener(type, (event) => event.stopImmediatePropagation(), true);
 }
 
-/** Opens two windows with the sign-in form. Ann signs in in the first, which has no live connection, and Bob later in the second. */
+/** Opens two windows with the sign-in form. Ann signs in in the first, which has no live connection, Bob later in the second. */
 async function twoWindows(t, { isolated = false, expected = [] } = {}) {
   const [ann, bob] = [await env.account("ann"), await env.account("bob")];
   const first = await env.openPage(t, { expected });

@@ -358,7 +358,7 @@ test("page of a sold ticket has no form for its seller", async (t) => {
   assert.equal(await page.locator(".editor button:visible").count(), 0);
 });
 
-test("page without a response to Buy says that the ticket is not reserved, and creates one order when the server responds", async (t) => {
+test("page without a response to Buy says that the ticket is not reserved, and later creates one order", async (t) => {
   const seller = await env.account("seller");
   const ticket = await seller.list("Slow Server", 20);
   const page = await env.openPage(t, { signedIn: true, expected: [/net::ERR_/] });

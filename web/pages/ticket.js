@@ -126,7 +126,7 @@ function announcementFor(ticket, mine) {
   return (isBuyer && spokenToBuyer[kind]) || spoken[kind];
 }
 
-/** The Buy button or the reason for its absence. With a connection the page shows the current state; otherwise the server decides. */
+/** The Buy button or the reason for its absence. A connected page shows the current state; otherwise the server decides. */
 function buyBox(first, { signal, navigate, reload }) {
   const box = noticeBox();
   const button = h("button", { type: "button", class: "button button-primary button-wide" });
