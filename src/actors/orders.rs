@@ -11,7 +11,7 @@ use super::{
     context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
     reconciliation::Reconciliation,
-    settlement::{self, AuthorizeWith, Settlement},
+    settlement::{self, AuthorizationMode, Settlement},
     ticket::Committed,
 };
 use crate::{
@@ -238,7 +238,7 @@ impl OrderService {
         };
         // The last charge is the new one. A charge before it, if there is one, is replaced by it.
         let charge = done.decision.charges.into_iter().next_back().ok_or(ActorError::NotFound)?;
-        self.settle(charge, AuthorizeWith::Token(pay.token), Some(attempt)).await
+        self.settle(charge, AuthorizationMode::Token(pay.token), Some(attempt)).await
     }
 
     /// Lets the ticket's actor decide a payment, unless too many of the buyer's payments were declined. The payment is counted
@@ -277,7 +277,7 @@ impl OrderService {
         match self.tickets.execute(charge.ticket, command, confirm.key).await {
             Ok(done) => {
                 let confirmed = done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
-                self.settle(confirmed.ok_or(ActorError::NotFound)?, AuthorizeWith::Resume, None).await
+                self.settle(confirmed.ok_or(ActorError::NotFound)?, AuthorizationMode::Resume, None).await
             }
             Err(ActorError::Refused(Refusal::Stale | Refusal::NotFound)) => self.charge(confirm.charge, confirm.by).await,
             Err(error) => Err(error),
@@ -288,7 +288,7 @@ impl OrderService {
     async fn settle(
         &self,
         charge: Charge,
-        attempt: AuthorizeWith,
+        attempt: AuthorizationMode,
         in_flight: Option<InFlightGuard<UserId>>,
     ) -> Result<PaymentResult, ActorError> {
         let id = charge.id;

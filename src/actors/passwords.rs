@@ -1,7 +1,7 @@
 //! Password hashing on threads of its own, which take jobs from a bounded, fair queue.
 //!
 //! Argon2id with OWASP's parameters (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1). A hash takes some 13 ms of
-//! a core. So there are fewer threads than cores, which leaves time for all other work.
+//! a core. So there is one thread fewer than cores, but at least one, which leaves time for all other work.
 
 use std::{fmt, net::IpAddr, sync::Arc, thread, time::Duration};
 

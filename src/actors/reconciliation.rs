@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     ActorError,
     context::ActorContext,
-    settlement::{self, AuthorizeWith, Settlement},
+    settlement::{self, AuthorizationMode, Settlement},
 };
 use crate::{
     domain::{Charge, ChargeId, ChargeStep, Millis, Timestamp},
@@ -30,7 +30,7 @@ use crate::{
 
 const ROUND_EVERY: Duration = Duration::from_secs(2);
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// An open charge that was changed more recently than this, and since this process started, may be in progress.
+/// A charge may still be in progress if its last change is more recent than this and later than the start of this process.
 const IDLE_AFTER: Millis = Millis::from_secs(10);
 /// Margin after the processor's `authorize_timeout`, after which an attempt has ended for certain on every replica.
 const ATTEMPT_MARGIN: Duration = Duration::from_secs(2);
@@ -120,8 +120,9 @@ impl Reconciliation {
     async fn round(&self) -> Result<(), Unavailable> {
         for _ in 0..PAGES_PER_ROUND_MAX {
             let after = self.position.lock().after;
-            // All open charges are read, without a minimum age; `is_due` decides. After a crash, `Capturing` and `Reversing` are
-            // due at once. Another replica may advance the same charge, which is harmless.
+            // All open charges are read, without a minimum age; `is_due` decides. In a process that starts, charges in
+            // `Capturing` and `Reversing` from before its start are due at once. Another replica may advance the same charge,
+            // which is harmless.
             let page = self.context.store.charges_open(Timestamp(i64::MAX), after, PAGE).await?;
             let Some(last) = page.last() else {
                 self.end_pass();
@@ -164,7 +165,7 @@ impl Reconciliation {
 
     async fn advance(&self, charge: Charge) {
         let id = charge.id;
-        let advanced = tokio::time::timeout(CHARGE_TIMEOUT, self.settlement.advance(charge, AuthorizeWith::Recover)).await;
+        let advanced = tokio::time::timeout(CHARGE_TIMEOUT, self.settlement.advance(charge, AuthorizationMode::Recover)).await;
         let advanced = advanced.unwrap_or_else(|_| Err(ActorError::Unavailable("it did not finish in time".into())));
         let outcome = match advanced {
             Ok(result) if !result.charge.is_open() => {

@@ -28,7 +28,7 @@ pub struct PaymentResult {
 
 /// How a charge in the step `Authorizing` is authorized.
 #[derive(Debug)]
-pub(super) enum AuthorizeWith {
+pub(super) enum AuthorizationMode {
     /// The buyer sent this token.
     Token(PaymentToken),
     /// The buyer has confirmed that they acted.
@@ -74,7 +74,7 @@ impl Settlement {
     /// [`ActorError::Busy`] if another task of this process is advancing the charge, if the ticket's actor could not commit
     /// the processor's answer in [`Self::TRIES_MAX`] tries, or after [`Self::STEPS_MAX`] steps. Other errors if the processor or the
     /// store did not answer. In each case reconciliation continues the charge later.
-    pub(super) async fn advance(&self, charge: Charge, authorize_with: AuthorizeWith) -> Result<PaymentResult, ActorError> {
+    pub(super) async fn advance(&self, charge: Charge, authorize_with: AuthorizationMode) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
         if !self.in_progress.lock().insert(id) {
             return Err(ActorError::Busy("payment"));
@@ -92,9 +92,9 @@ impl Settlement {
         Err(ActorError::Busy("payment"))
     }
 
-    async fn step(&self, charge: &Charge, authorize_with: &mut Option<AuthorizeWith>) -> Result<Progress, ActorError> {
+    async fn step(&self, charge: &Charge, authorize_with: &mut Option<AuthorizationMode>) -> Result<Progress, ActorError> {
         match &charge.step {
-            ChargeStep::Authorizing => self.authorize(charge, authorize_with.take().unwrap_or(AuthorizeWith::Recover)).await,
+            ChargeStep::Authorizing => self.authorize(charge, authorize_with.take().unwrap_or(AuthorizationMode::Recover)).await,
             ChargeStep::AwaitingAction => self.await_action(charge).await,
             ChargeStep::Capturing => self.capture(charge).await,
             ChargeStep::Reversing { .. } => self.reverse(charge).await,
@@ -102,7 +102,7 @@ impl Settlement {
         }
     }
 
-    async fn authorize(&self, charge: &Charge, authorize_with: AuthorizeWith) -> Result<Progress, ActorError> {
+    async fn authorize(&self, charge: &Charge, authorize_with: AuthorizationMode) -> Result<Progress, ActorError> {
         // Reconciliation takes over an attempt that takes longer. No attempt may run any more by then, hence the time-out.
         let answered = tokio::time::timeout(self.context.processor.authorize_timeout(), self.ask_processor(charge, &authorize_with)).await;
         let (command, client_secret) =
@@ -122,24 +122,24 @@ impl Settlement {
     async fn ask_processor(
         &self,
         charge: &Charge,
-        authorize_with: &AuthorizeWith,
+        authorize_with: &AuthorizationMode,
     ) -> Result<(TicketCommand, Option<ClientSecret>), ActorError> {
         let (id, processor) = (charge.id, &self.context.processor);
         let payment = match (self.call_with_retry_or_decline(|| processor.open(charge)).await?, authorize_with) {
             (Ok(payment), _) => payment,
             // The processor has no payment of this charge, so that there is nothing to reverse.
-            (Err(failure), AuthorizeWith::Token(_)) => {
+            (Err(failure), AuthorizationMode::Token(_)) => {
                 return Ok((TicketCommand::PaymentDeclined { charge: id, payment: None, failure }, None));
             }
-            (Err(failure), AuthorizeWith::Resume | AuthorizeWith::Recover) => return Err(refused(&failure)),
+            (Err(failure), AuthorizationMode::Resume | AuthorizationMode::Recover) => return Err(refused(&failure)),
         };
         fail_point!("settlement::opened", |_| std::process::abort());
         let answer = match authorize_with {
-            AuthorizeWith::Token(token) => {
+            AuthorizationMode::Token(token) => {
                 self.call_with_retry_or_decline(|| processor.authorize(charge, &payment, token)).await?.map(Some)
             }
-            AuthorizeWith::Resume => self.call_with_retry_or_decline(|| processor.resume(charge, &payment)).await?.map(Some),
-            AuthorizeWith::Recover => self.recover(charge, &payment).await?,
+            AuthorizationMode::Resume => self.call_with_retry_or_decline(|| processor.resume(charge, &payment)).await?.map(Some),
+            AuthorizationMode::Recover => self.recover(charge, &payment).await?,
         };
         Ok(match answer {
             Ok(Some(Authorization::Authorized)) => (TicketCommand::PaymentAuthorized { charge: id, payment }, None),
@@ -340,7 +340,7 @@ impl Drop for InProgressGuard {
 /// Advances a charge without a waiting request.
 pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
     let id = charge.id;
-    match settlement.advance(charge, AuthorizeWith::Recover).await {
+    match settlement.advance(charge, AuthorizationMode::Recover).await {
         Ok(result) => count(&result.charge),
         Err(ActorError::Busy(_)) => {}
         Err(error) => tracing::warn!(charge = %id, %error, "a charge could not be settled yet; reconciliation tries again"),

@@ -1,8 +1,9 @@
 //! Limits on failed sign-ins, counted in the store for all replicas together (docs/adr/0014-sign-in-limits.md).
 //!
 //! Failures are counted for each pair of email address and network, and for each email address. A pair is refused after
-//! [`SignInLimits::FAILURES_MAX`] failures. An email address is never refused for all networks: after the same number of
-//! failures from all networks together, only attempts from networks that failed are delayed before the password is hashed.
+//! [`SignInLimits::FAILURES_MAX`] failures. An email address is never refused altogether. After the same number of failures
+//! from all networks together, an attempt is delayed before the password is hashed, if its own network has a failure for this
+//! address.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -91,7 +92,7 @@ impl SignInLimits {
     /// # Errors
     /// [`ActorError::TooManySignInAttempts`] if the pair reached the limit meanwhile: the answer must not say whether the
     /// password was wrong. [`ActorError::Unavailable`].
-    pub(super) async fn failed(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
+    pub(super) async fn record_failure(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
         if !self.is_enabled {
             return Ok(());
         }
@@ -106,8 +107,8 @@ impl SignInLimits {
     /// Checks an attempt with a right password again, since other attempts of the pair may have failed meanwhile.
     ///
     /// # Errors
-    /// The same as of [`Self::failed`].
-    pub(super) async fn succeeded(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
+    /// The same as of [`Self::record_failure`].
+    pub(super) async fn recheck_pair(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
         if !self.is_enabled {
             return Ok(());
         }
@@ -170,13 +171,13 @@ mod tests {
         for network in 1..=10 {
             let attempt = attempt("ann@example.com", network);
             assert_eq!(delay_of(&limits, &attempt).await, 0, "network {network}");
-            limits.failed(&attempt).await.expect("counted");
+            limits.record_failure(&attempt).await.expect("counted");
         }
         let delayed = delay_of(&limits, &attempt("ann@example.com", 1)).await;
         assert!((250..=251).contains(&delayed), "{delayed} ms");
         assert_eq!(delay_of(&limits, &attempt("ann@example.com", 99)).await, 0, "a network that did not fail");
         assert_eq!(delay_of(&limits, &attempt("bob@example.com", 1)).await, 0, "another email address");
-        limits.failed(&attempt("ann@example.com", 2)).await.expect("counted");
+        limits.record_failure(&attempt("ann@example.com", 2)).await.expect("counted");
         let delayed = delay_of(&limits, &attempt("ann@example.com", 1)).await;
         assert!((500..=501).contains(&delayed), "{delayed} ms");
     }
@@ -187,7 +188,7 @@ mod tests {
         let ann = attempt("ann@example.com", 1);
         for failure in 1..=10 {
             limits.admit(&ann).await.unwrap_or_else(|error| panic!("failure {failure}: {error}"));
-            limits.failed(&ann).await.expect("answered as a wrong password");
+            limits.record_failure(&ann).await.expect("answered as a wrong password");
         }
         tokio::time::advance(Duration::from_secs(60)).await;
         let Err(ActorError::TooManySignInAttempts { retry_after }) = limits.admit(&ann).await else { panic!("the attempt is refused") };
@@ -202,10 +203,10 @@ mod tests {
     async fn simultaneous_attempts_of_a_pair_get_at_most_ten_answers() {
         let limits = limits(true).await;
         let ann = attempt("ann@example.com", 1);
-        let answers = futures_util::future::join_all((0..30).map(|_| limits.failed(&ann))).await;
+        let answers = futures_util::future::join_all((0..30).map(|_| limits.record_failure(&ann))).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10);
         assert!(
-            matches!(limits.succeeded(&ann).await, Err(ActorError::TooManySignInAttempts { .. })),
+            matches!(limits.recheck_pair(&ann).await, Err(ActorError::TooManySignInAttempts { .. })),
             "an attempt with the right password at the same time"
         );
     }
@@ -216,8 +217,8 @@ mod tests {
         let ann = attempt("ann@example.com", 1);
         for _ in 0..40 {
             assert_eq!(delay_of(&limits, &ann).await, 0);
-            limits.failed(&ann).await.expect("not counted");
+            limits.record_failure(&ann).await.expect("not counted");
         }
-        limits.succeeded(&ann).await.expect("not counted");
+        limits.recheck_pair(&ann).await.expect("not counted");
     }
 }

@@ -88,11 +88,11 @@ impl UserService {
             let (id, stored) = user.as_ref().map(|user| (user.id, user.password_hash.clone())).unzip();
             let check = self.passwords.verify(browser.network, password.clone(), stored).await?;
             let Some(user) = user.filter(|_| check != PasswordCheck::Wrong) else {
-                self.limits.failed(keys).await?;
+                self.limits.record_failure(keys).await?;
                 security::sign_in_failed(id, browser.network, SignInFailure::WrongCredentials);
                 return Err(ActorError::InvalidCredentials);
             };
-            self.limits.succeeded(keys).await?;
+            self.limits.recheck_pair(keys).await?;
             match self.open_session(user, check, browser).await {
                 // The email address or the password was changed after the password was verified.
                 Err(CommitError::Stale) => {}

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{
     ActorError,
     context::ActorContext,
-    settlement::{self, AuthorizeWith, Settlement},
+    settlement::{self, AuthorizationMode, Settlement},
 };
 use crate::{
     domain::{Charge, ChargeStatus, ChargeStep, Delivery, PaymentId, RefundId, decide},
@@ -114,7 +114,7 @@ impl Webhooks {
             // read it now could fail an attempt that has not sent its token yet.
             (ChargeStep::Authorizing, _) => Ok(()),
             (ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. }, _) => {
-                match self.settlement.advance(charge, AuthorizeWith::Recover).await {
+                match self.settlement.advance(charge, AuthorizationMode::Recover).await {
                     Ok(result) => {
                         settlement::count(&result.charge);
                         Ok(())

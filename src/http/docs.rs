@@ -1,8 +1,8 @@
-//! The reader of the API's documents at `/docs`: an index of the REST operations, the WebSocket and the error codes, rendered
-//! here so that they need no script; and below them Swagger UI, in which requests can be tried (docs/adr/0017).
+//! The API documentation at `/docs`. The index of the REST operations, the WebSocket and the error codes are rendered here, so
+//! that they need no script. Swagger UI below them sends requests (docs/adr/0017).
 //!
-//! The files are served below `/docs/`. The page names each of them with the hash of all of them (`?v=`): under that
-//! address a file never changes. Without the hash, or with another, a client has to ask again.
+//! The files are served below `/docs/`. The page refers to each file with the hash of all files (`?v=`). The content of such an
+//! address never changes. Without the hash, or with another one, clients must revalidate.
 
 mod advice;
 mod page;
@@ -29,25 +29,25 @@ use super::{
     error::{ApiError, Code},
 };
 
-/// Where the page is.
+/// Path of the page.
 pub const PAGE: &str = "/docs";
-/// Where its files are.
+/// Path of its files.
 pub const FILE: &str = "/docs/{name}";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
-/// The content under this address never changes (RFC 8246).
+/// For an address whose content never changes (RFC 8246).
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The policy of this page alone. As on the other pages, only script files of this server run and only this server can be
-/// reached. Trusted Types are not required: Swagger UI turns the Markdown of descriptions into HTML, sanitized by DOMPurify.
+/// Content-Security-Policy of this page alone. As on the other pages, only script files of this server run, and requests go
+/// to this server only. Trusted Types are not required: Swagger UI turns the Markdown of descriptions into HTML, sanitized by DOMPurify.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'",
 );
 
-/// One embedded file.
+/// An embedded file.
 #[derive(Debug)]
 struct ReaderFile {
     name: &'static str,
@@ -66,13 +66,13 @@ static FILES: LazyLock<[ReaderFile; 4]> = LazyLock::new(|| {
     ]
 });
 
-/// The hash of all files together.
+/// Hash of all files together.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let tags: Vec<&str> = FILES.iter().map(|file| file.tag.as_str()).collect();
     assets::digest(tags.concat().as_bytes())
 });
 
-/// The page and its tag.
+/// The rendered page and its entity tag.
 static RENDERED: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     let body = page::render(&VERSION);
     let tag = assets::tag(body.as_bytes());
@@ -83,7 +83,7 @@ fn own(name: &'static str, content_type: &'static str, body: &'static [u8]) -> R
     ReaderFile { name, content_type, body: Bytes::from_static(body), is_gzipped: false, tag: assets::tag(body) }
 }
 
-/// A file of Swagger UI's distribution, which the crate embeds.
+/// Returns a file of the Swagger UI distribution that the crate embeds.
 fn of_swagger_ui(name: &'static str, content_type: &'static str) -> ReaderFile {
     let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten().expect("the distribution has this file");
     let body = match file.bytes {
@@ -93,7 +93,7 @@ fn of_swagger_ui(name: &'static str, content_type: &'static str) -> ReaderFile {
     ReaderFile { name, content_type, tag: assets::tag(&body), body, is_gzipped: file.gzpipped }
 }
 
-/// The page.
+/// Serves the page.
 pub async fn page(req: HttpRequest) -> HttpResponse {
     let (body, tag) = &*RENDERED;
     let mut answer = assets::serve_bytes(&req, body.clone(), HTML, tag);
@@ -102,7 +102,7 @@ pub async fn page(req: HttpRequest) -> HttpResponse {
     answer
 }
 
-/// One file.
+/// Serves one file.
 pub async fn file(req: HttpRequest, name: Path<String>) -> HandlerResult {
     let file = FILES.iter().find(|file| file.name == *name).ok_or_else(|| ApiError::new(Code::NotFound))?;
     let is_sent_gzipped = file.is_gzipped && takes_gzip(&req);
@@ -126,7 +126,7 @@ fn takes_gzip(req: &HttpRequest) -> bool {
     AcceptEncoding::parse(req).ok().and_then(|accepted| accepted.negotiate(supported.iter())) == Some(Encoding::gzip())
 }
 
-/// For the rare client that does not take gzip.
+/// Decompresses a file for a client that does not accept gzip.
 fn unzipped(body: &[u8]) -> Bytes {
     let mut plain = Vec::new();
     GzDecoder::new(body).read_to_end(&mut plain).expect("what was embedded is whole");

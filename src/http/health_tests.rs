@@ -93,7 +93,7 @@ async fn outage_of_the_primary_is_tolerated_for_the_time_of_an_election() {
     tokio::time::advance(Readiness::FRESH_FOR * 2).await;
     let reason = next(&readiness).await.expect_err("longer than an election");
     assert_eq!(reason, "the store does not answer, the feed is not live");
-    // The store responds again and then fails again: the time starts anew.
+    // The store responds again and then fails again: the time starts again.
     parts.store.store(true, Ordering::Relaxed);
     parts.feed.store(true, Ordering::Relaxed);
     next(&readiness).await.expect("ready again");

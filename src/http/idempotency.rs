@@ -4,9 +4,10 @@
 //! passes the stored effect to the function that created the first response, so members that depend on the time
 //! (`expiresInSeconds`, `clientSecret`) are current, and a charge is shown in its present state.
 //!
-//! A first use that was refused, or that changed nothing, leaves no record: its repetition is processed again. There is one
-//! difference between a first response and its replay: a token that only the attempt showed to be unknown is first a 400, and
-//! in the replay a 402 with the Failed charge.
+//! A first use that was refused, or that changed nothing, leaves no record: its repetition is processed again. A replay
+//! differs from the first response in three points: it has the header `Idempotency-Replayed`; it sets no session cookie after
+//! a change of the password; and a token that only the attempt showed to be unknown is first a 400, and in the replay a 402
+//! with the Failed charge.
 
 use actix_web::{
     HttpResponse, ResponseError,

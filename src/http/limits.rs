@@ -1,5 +1,5 @@
-//! Rate limits for each client address and each user, on this replica. The actors implement the limits that hold across
-//! replicas: sign-ins, and locks of a user.
+//! Rate limits for each client address and each user, on this replica. Limits that hold across replicas are elsewhere:
+//! sign-ins in `actors/sign_in_limits.rs`, locks of a user in the commit (`Write::Slot`).
 //!
 //! Each rate is a token bucket (GCRA). The number of buckets is fixed. A hash with a secret of this process selects the
 //! bucket: memory is bounded, and a client cannot select the bucket of another client.

@@ -1,7 +1,7 @@
-//! The API's own document: what stands beside the handlers, put together, and what goes without saying added by rule.
+//! The OpenAPI document of the REST API.
 //!
-//! A handler's attribute says what is particular to it. What follows from what it is (changes something, wants somebody
-//! signed in) is added here, so that no handler can forget it.
+//! The attribute of a handler describes what is particular to that operation. Parameters, headers and error responses that
+//! follow from the kind of operation (it changes state, it needs a session) are added here, so that no handler can omit them.
 
 use std::sync::LazyLock;
 
@@ -48,7 +48,7 @@ static DOCUMENT: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     (body.into(), tag)
 });
 
-/// This document.
+/// Returns the OpenAPI document.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "operation", operation_id = "openapi",
     responses((status = 200, description = "OpenAPI 3.1.", body = Value, content_type = "application/json")))]
 pub async fn serve(req: HttpRequest) -> HttpResponse {
@@ -56,10 +56,10 @@ pub async fn serve(req: HttpRequest) -> HttpResponse {
     assets::serve_bytes(&req, body.clone(), "application/json", tag)
 }
 
-/// The whole document.
+/// Builds the whole document.
 pub fn document() -> Value {
     let mut document = serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
-    // Relative to where the document was loaded from: right under every name and port, behind every proxy.
+    // Relative to the address of the document, so that it is right for every host name, port and proxy.
     document["servers"] = json!([{"url": "/", "description": "This server."}]);
     document["components"]["securitySchemes"]["session"] = json!({
         "type": "apiKey", "in": "cookie", "name": "gittix_session_3000",
@@ -81,7 +81,7 @@ pub fn document() -> Value {
     document
 }
 
-/// Keeps the first sentence as summary, which readers show in one line; the rest becomes the description.
+/// Keeps the first sentence as the summary, which viewers show in one line. The rest becomes the description.
 fn split_summary(operation: &mut Value) {
     let text = operation["summary"].as_str().unwrap_or_default().replace('\n', " ");
     let (summary, rest) = match text.split_once(". ") {
@@ -95,10 +95,10 @@ fn split_summary(operation: &mut Value) {
     }
 }
 
-/// Adds to an operation what follows from what it is.
+/// Adds the parameters, headers and responses that follow from the kind of the operation.
 fn complete(method: &str, operation: &mut Value) {
     let changes = method != "get";
-    // Judged by its signature alone: not as JSON, not by where it comes from, not by how often.
+    // The webhook is verified by its signature only. Its content type, origin and rate are not checked.
     let signed = operation["tags"][0] == "webhooks";
     let signed_in = operation["security"] == json!([{"session": []}]);
     let queried = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));
@@ -129,21 +129,21 @@ fn complete(method: &str, operation: &mut Value) {
     if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema")
         && schema.get("oneOf").is_some()
     {
-        // A body that may be left out must not be null instead.
+        // An optional body may be absent, but not null.
         *schema = schema["oneOf"][0].take();
         operation["requestBody"]["required"] = false.into();
     }
     for answer in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        // A header that may be absent is still never null.
+        // An optional header may be absent, but not null.
         for header in answer.get_mut("headers").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
             if let Some(kind) = header.pointer_mut("/schema/type/0") {
                 header["schema"]["type"] = kind.take();
             }
         }
     }
-    // By `get_mut`: an index would put a null where there is nothing, and null is no list of parameters.
+    // `get_mut`, because indexing would insert a null, and null is not a list of parameters.
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-        // What may be left out is still never null: there is no such text.
+        // An optional parameter may be absent, but not null: a query string cannot express null.
         if let Some(kind) = parameter.pointer_mut("/schema/type/0") {
             parameter["schema"]["type"] = kind.take();
         }
@@ -162,7 +162,7 @@ fn complete(method: &str, operation: &mut Value) {
     }
 }
 
-/// Declares an answer, or more reasons for it.
+/// Declares a response, or adds reasons to a declared one.
 fn problem(operation: &mut Value, status: u16, codes: &str) {
     let answer = &mut operation["responses"][status.to_string()];
     let description = match answer["description"].as_str() {
@@ -197,7 +197,7 @@ fn expected_user() -> Value {
     })
 }
 
-/// Adds a header that the operation takes.
+/// Adds a request header of the operation.
 fn header(operation: &mut Value, parameter: Value) {
     match operation.get_mut("parameters").and_then(Value::as_array_mut) {
         Some(parameters) => parameters.push(parameter),
@@ -221,7 +221,7 @@ mod tests {
             .collect()
     }
 
-    /// Every `$ref` in a value.
+    /// Returns every `$ref` in a value.
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_a_problem_and_every_wait_says_how_long() {
+    fn every_error_is_a_problem_and_every_wait_states_its_duration() {
         for (path, method, operation) in operations() {
             for (status, answer) in operation["responses"].as_object().expect("responses") {
                 let problem = answer.pointer("/content/application~1problem+json").is_some();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_sent_may_be_null() {
+    fn request_members_and_parameters_are_never_nullable() {
         for (path, method, operation) in operations() {
             assert!(!operation["parameters"].to_string().contains("\"null\""), "{method} {path}: {}", operation["parameters"]);
             assert!(operation.get("parameters").is_none_or(Value::is_array), "{method} {path} has parameters that are no list");
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_by_a_signed_in_user_takes_an_idempotency_key() {
+    fn change_by_a_signed_in_user_takes_an_idempotency_key() {
         for (path, method, operation) in operations() {
             let takes = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"));
             let open = ["/api/users/signup", "/api/users/signin", "/api/users/signout", "/api/webhooks/stripe"].contains(&path.as_str());

@@ -1,10 +1,11 @@
-//! The position of an event in the feed. Its text form is opaque to clients.
+//! A position in the feed. Its text form is opaque to clients.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// A position in the feed: directly after one event. Cursors ascend in commit order and are the same on all replicas.
+/// A position in the feed: after all events up to it. It need not be the position of an event. Cursors ascend in commit order
+/// and are the same on all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Cursor {
     /// Random number that identifies the history of the store. A new database draws its own. A restored database keeps the

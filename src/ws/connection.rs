@@ -46,7 +46,7 @@ pub struct ConnectionState {
     pub send_queue: SendQueue,
     pub watch: Watch,
     pub liveness: Liveness,
-    /// The connection needs no event at or before this cursor: it was queued already, or is older than the connection.
+    /// Events up to this cursor are skipped: each was queued already, or is older than the connection.
     after: Cursor,
     /// `Some` while the connection replays missed events. It then reads the feed itself, at its own pace.
     catch_up: Option<Box<CatchUp>>,

@@ -99,7 +99,7 @@ impl SendQueue {
             self.drop_events();
             self.append(FrameKind::Reset, reset.clone());
         }
-        // The next merge happens at twice the remaining backlog: an earlier one would find little to merge.
+        // Merge again when the backlog has doubled: an earlier merge would find little.
         self.merge_at = BacklogSize {
             frames: (2 * self.queue.len()).clamp(self.frames_max / 4, self.frames_max),
             bytes: (2 * self.bytes).clamp(self.bytes_max / 4, self.bytes_max),

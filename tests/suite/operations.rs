@@ -160,6 +160,42 @@ fn security_document_names_tests_that_exist() {
     assert!(named >= 100, "only {named} tests are named");
 }
 
+/// Returns the Rust files below a folder, with their paths.
+fn rust_files(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut folders) = (Vec::new(), vec![root.join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the folder is readable") {
+            let path = entry.expect("the entry is readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.display().to_string(), fs::read_to_string(&path).expect("the file is readable")));
+            }
+        }
+    }
+    found
+}
+
+/// Checks references such as `ws/table.rs::ConnectionTable::deliver`: the file exists and contains each name.
+#[test]
+fn architecture_document_refers_to_code_that_exists() {
+    let (document, files) = (file("ARCHITECTURE.md"), rust_files("src"));
+    let mut references = 0;
+    for code in document.split('`').skip(1).step_by(2) {
+        let Some((path, names)) = code.split_once(".rs::") else { continue };
+        let path = format!("/{path}.rs");
+        let texts: Vec<&String> = files.iter().filter(|(name, _)| name.ends_with(&path)).map(|(_, text)| text).collect();
+        assert!(!texts.is_empty(), "{code}: there is no such file");
+        for name in names.split("::") {
+            let name = name.trim_end_matches("()");
+            assert!(texts.iter().any(|text| text.contains(name)), "{code}: the file does not contain {name}");
+        }
+        references += 1;
+    }
+    assert!(references >= 70, "only {references} references were found");
+}
+
 #[test]
 fn security_document_has_each_requirement_of_levels_1_and_2_once() {
     /// Number of requirements of levels 1 and 2 together in the Application Security Verification Standard 5.0.0.

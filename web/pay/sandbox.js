@@ -1,4 +1,4 @@
-// Payment in the sandbox: a list of Stripe's published test cards. Nobody types a card number. Source of the tokens and their
+// Payment in the sandbox: a list of Stripe's published test cards. Users do not type a card number. Source of the tokens and their
 // results: Stripe's testing documentation.
 
 import { h } from "../core/dom.js";

@@ -43,9 +43,9 @@ enum Cached {
 #[derive(Debug)]
 struct QueuedRequest {
     request: ActorRequest,
-    /// Number of decisions that were begun for the request. Reading the state is not counted.
+    /// Number of decisions that were begun for the request, or for a due deadline before it. Reading the state is not counted.
     tries: u32,
-    /// Whether the state was discarded once because it refused the request: a stale copy may refuse wrongly.
+    /// Whether the request was refused once over a copy that may be stale. The copy was discarded; the next decision is final.
     reloaded: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a client can do about each error code: the second half of its explanation in the reader. The first is its title.
+//! Advice for each error code: what a client can do. The documentation shows it after the code's title.
 
 use crate::http::error::Code;
 
@@ -54,7 +54,10 @@ pub const fn of(code: Code) -> &'static str {
         Code::TooManyRequests => "Wait as many seconds as the `Retry-After` header says.",
         Code::TooManyLocks => "Pay or cancel an order that you have, or wait as many seconds as the `Retry-After` header says.",
         Code::Internal => "The error is in the server's log. Trying again may help; with the same `Idempotency-Key` it is safe.",
-        Code::Unavailable => "Nothing was done. Try again after as many seconds as the `Retry-After` header says.",
+        Code::Unavailable => {
+            "Try again after as many seconds as the `Retry-After` header says. Send the same `Idempotency-Key`: the operation may have been done, and \
+             is not done twice."
+        }
         Code::OutcomeUnknown => {
             "Send the same request with the same `Idempotency-Key` again: it is done at most once, and you receive its outcome."
         }

@@ -1,5 +1,5 @@
-//! The page as HTML: the template in `web/docs/index.html`, with the operations of the OpenAPI document, the frames of the
-//! AsyncAPI document and the error codes filled in.
+//! The page as HTML: the template `web/docs/index.html`, filled with the operations of the OpenAPI document, the frames of
+//! the AsyncAPI document and the error codes.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const TEMPLATE: &str = include_str!("../../../web/docs/index.html");
-/// Where the shapes that frames and answers share are explained.
+/// Link to the schemas that frames and responses share.
 const SHARED_SHAPES: [&str; 4] = ["Charge", "Order", "Ticket", "User"];
 
 /// Renders the page; `version` names the files that it loads.
@@ -26,7 +26,8 @@ pub fn render(version: &str) -> String {
     fields.iter().fold(TEMPLATE.to_owned(), |page, (field, html)| page.replace(field, html))
 }
 
-/// All operations of the OpenAPI document by tag. Each links to itself in the reader (`reader.js` reads this address).
+/// Renders all operations of the OpenAPI document by tag. Each links to the operation in Swagger UI (`reader.js` reads the
+/// address).
 fn operations(document: &Value) -> String {
     let mut html = String::new();
     for tag in document["tags"].as_array().expect("the document has tags") {
@@ -44,7 +45,7 @@ fn operations(document: &Value) -> String {
     html
 }
 
-/// One operation in the index.
+/// Renders one operation of the index.
 fn entry(tag: &str, method: &str, path: &str, operation: &Value) -> String {
     let id = operation["operationId"].as_str().expect("an operation has an id");
     let summary = marked_up(operation["summary"].as_str().unwrap_or_default());
@@ -52,7 +53,7 @@ fn entry(tag: &str, method: &str, path: &str, operation: &Value) -> String {
     format!("<li><a href=\"#/{tag}/{id}\"><code>{method} {path}</code></a>\n<p>{summary}</p></li>\n")
 }
 
-/// All messages of the AsyncAPI document, by who sends them to whom.
+/// Renders all messages of the AsyncAPI document, grouped by sender and recipient.
 fn frames(document: &Value) -> String {
     let messages = document["components"]["messages"].as_object().expect("the document has messages");
     let mut html = String::new();
@@ -70,7 +71,7 @@ fn frames(document: &Value) -> String {
     html
 }
 
-/// The members of a frame.
+/// Renders the members of a frame.
 fn members(payload: &Value) -> String {
     let none = Map::new();
     let properties = payload["properties"].as_object().unwrap_or(&none);
@@ -84,7 +85,7 @@ fn members(payload: &Value) -> String {
     if html.is_empty() { "<p>No members but <code>type</code>.</p>\n".to_owned() } else { format!("<dl>\n{html}</dl>\n") }
 }
 
-/// A schema in a few words.
+/// Describes a schema in a few words.
 fn shape(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|place| place.rsplit('/').next()) {
         let from = if SHARED_SHAPES.contains(&name) { ", as in REST" } else { "" };
@@ -101,7 +102,7 @@ fn shape(schema: &Value) -> String {
     schema["format"].as_str().map_or(types.clone(), |format| format!("{types} ({format})"))
 }
 
-/// Every code once, with all statuses that it comes with.
+/// Renders every error code once, with all its HTTP statuses.
 fn problems() -> String {
     let mut html = String::new();
     for (at, &code) in Code::ALL.iter().enumerate() {
@@ -129,12 +130,12 @@ fn capitalized(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Text in which `code` stands between backticks, as HTML.
+/// Escapes text for HTML; text between backticks becomes a `code` element.
 pub(super) fn marked_up(text: &str) -> String {
     let mut html = String::new();
     for (at, part) in text.split('`').enumerate() {

@@ -1,4 +1,4 @@
-//! The reader as it is served: its page, its files, and what it may load.
+//! The served documentation: its page, its files, and its policy.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ async fn page_text() -> String {
     String::from_utf8(read_body(answer_to(PAGE).await).await.to_vec()).expect("UTF-8")
 }
 
-/// The addresses that an attribute of the page names.
+/// Returns the addresses in one attribute of the page.
 fn addresses(page: &str, attribute: &str) -> Vec<String> {
     let opening = format!(" {attribute}=\"");
     let pieces = page.split(&opening).skip(1);
@@ -107,7 +107,7 @@ async fn page_has_no_unfilled_field_and_a_unique_id_for_each_element() {
 }
 
 #[actix_web::test]
-async fn every_file_of_the_page_may_be_kept_and_comes_from_this_server() {
+async fn every_file_of_the_page_is_immutable_and_comes_from_this_server() {
     let page = page_text().await;
     let links = addresses(&page, "href").into_iter().filter(|address| address.contains("?v="));
     let files: Vec<String> = links.chain(["src", "data-script", "data-style"].iter().flat_map(|name| addresses(&page, name))).collect();
@@ -123,7 +123,7 @@ async fn every_file_of_the_page_may_be_kept_and_comes_from_this_server() {
 }
 
 #[actix_web::test]
-async fn file_under_another_version_is_asked_for_again() {
+async fn file_under_another_version_is_revalidated() {
     for path in ["/docs/reader.js", "/docs/reader.js?v=0", "/docs/swagger-ui.css?v="] {
         let answer = answer_to(path).await;
         assert_eq!((answer.status(), named(&answer, header::CACHE_CONTROL)), (StatusCode::OK, "no-cache".into()), "{path}");

@@ -60,12 +60,12 @@ pub(super) struct Document {
     tag: String,
 }
 
-/// Parts of the template between the placeholders head, main and data.
+/// Parts of the template between the fields head, main and data.
 static PARTS: LazyLock<[String; 4]> = LazyLock::new(|| {
     let mut parts = [const { String::new() }; 4];
     let mut rest = SHELL;
     for (part, name) in parts.iter_mut().zip(["{{head}}", "{{main}}", "{{data}}"]) {
-        let (before, after) = rest.split_once(name).expect("the template has each placeholder once");
+        let (before, after) = rest.split_once(name).expect("the template has each field once");
         *part = before.replace("{{version}}", &VERSION);
         rest = after;
     }

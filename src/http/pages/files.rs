@@ -20,7 +20,7 @@ struct PageFile {
 
 static FILES: &[PageFile] = include!(concat!(env!("OUT_DIR"), "/pages_files.rs"));
 
-/// Template of the document of every page. Names in double braces are placeholders.
+/// Template of the document of every page. Names in double braces are fields to fill.
 pub(super) const SHELL: &str = include_str!("../../../web/index.html");
 
 /// One file in the form in which it is sent.

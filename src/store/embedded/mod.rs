@@ -102,7 +102,7 @@ impl EmbeddedStore {
         clock: Option<Clock>,
         queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>,
     ) -> Result<Arc<Self>, OpenError> {
-        let opening::OpenedStore { epoch, number, feed } = opening::initialize(&database, wall_clock())?;
+        let opening::OpenedDatabase { epoch, number, feed } = opening::initialize(&database, wall_clock())?;
         let file = Arc::new(DatabaseFile::new(database));
         let writer = Writer { file: Arc::clone(&file), reopening: reopen.map(Reopening::new), feed: feed.clone(), epoch, number };
         let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);

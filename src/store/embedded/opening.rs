@@ -74,7 +74,7 @@ impl OpenError {
 
 /// State of a database after it was opened.
 #[derive(Debug)]
-pub(super) struct OpenedStore {
+pub(super) struct OpenedDatabase {
     pub epoch: u32,
     /// The number of the last transaction that carried events.
     pub number: u64,
@@ -138,7 +138,7 @@ pub(super) fn resume(database: &Database, feed: &FeedLog) -> Result<Vec<Recorded
 
 /// Creates the tables of a new database, refuses a database of another layout, and reads the events of the last minutes
 /// before `now`.
-pub(super) fn initialize(database: &Database, now: Timestamp) -> Result<OpenedStore, OpenError> {
+pub(super) fn initialize(database: &Database, now: Timestamp) -> Result<OpenedDatabase, OpenError> {
     let transaction = database.begin_write().map_err(StorageFault::from)?;
     let opened = {
         // The layout is checked before the other tables are opened, because another layout may use their names for other
@@ -176,7 +176,7 @@ fn epoch(tables: &mut Tables<'_>) -> Result<u32, OpenError> {
 
 /// Reads the events since `since` into a feed, at most as many as the ring holds. The base of the feed is the cursor
 /// directly before the first of them.
-fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<OpenedStore, StorageFault> {
+fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<OpenedDatabase, StorageFault> {
     let ordinal = number(&tables.meta, meta::PURGED_ORDINAL)?.unwrap_or(0);
     let purged =
         Cursor { epoch, time: number(&tables.meta, meta::PURGED_TIME)?.unwrap_or(0), ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX) };
@@ -197,7 +197,7 @@ fn read_back(tables: &Tables<'_>, epoch: u32, since: Timestamp) -> Result<Opened
     let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 };
     let feed = FeedLog::new(base, limits);
     feed.push(recent.into_iter().rev());
-    Ok(OpenedStore { epoch, number: feed.cursor().time, feed })
+    Ok(OpenedDatabase { epoch, number: feed.cursor().time, feed })
 }
 
 impl From<redb::StorageError> for OpenError {

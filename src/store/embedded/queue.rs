@@ -98,7 +98,7 @@ impl WriteQueue {
                 drop(jobs.write().take());
                 let thread = thread.lock().take();
                 if thread.is_some_and(|thread| thread.join().is_err()) {
-                    tracing::error!("the writer of the embedded store panicked before the store was closed");
+                    tracing::error!("the embedded store's writer panicked before the store was closed");
                 }
             }
         }
@@ -141,7 +141,7 @@ struct WriterPanicGuard(Arc<DatabaseFile>);
 impl Drop for WriterPanicGuard {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.give_up("the writer of the embedded store panicked".into());
+            self.0.give_up("the embedded store's writer panicked".into());
         }
     }
 }

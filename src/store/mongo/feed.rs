@@ -30,8 +30,8 @@ use crate::{
 
 /// Seconds of history that are read at the start. The API promises that clients can resume within this time.
 const HISTORY_SECS: u32 = 5 * 60;
-/// Time that the server waits for a new event before it sends an empty reply, which is the heartbeat. It is far below the
-/// second after which a session that another replica revoked is no longer accepted.
+/// Time that the server waits for a new event before it sends an empty reply, which is the heartbeat. A session that
+/// another replica revoked must stop working within 1 s, and the feed carries the revocation, so this is far below 1 s.
 const HEARTBEAT: Duration = Duration::from_millis(400);
 /// Maximum time without a reply, after which the feed is not live. Also the time limit of one reply.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
