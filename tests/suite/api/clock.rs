@@ -69,7 +69,8 @@ async fn wait_for_a_whole_window(app: &TestApp, socket: &mut Socket) {
 }
 
 async fn unpaid_order_expires_while_the_ticket_stays_locked(store: Backend) {
-    let app = short(store).await;
+    // The lock outlasts the test, however slow the machine is.
+    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "1m")]).await;
     let Locked { seller, buyer, mut socket, order } = lock(&app).await;
     let frame = socket.event("OrderExpired").await;
     assert_on_time(&frame, &order["expiresAt"]);
