@@ -1,8 +1,9 @@
 //! Prepares the browser's pages for embedding: finds the files of `web/`, joins the modules that the shell loads into one
-//! script and the style sheets into one, and writes the table that `src/http/pages/files.rs` includes.
+//! script and the style sheets into one, and writes the tables that `src/http/pages` includes.
 //!
 //! No file is listed by hand. The scripts and style sheets are the ones that `web/index.html` names and their imports. Of
-//! the other files, those with an extension of [`SERVED`] are served. `web/docs` has a table of its own.
+//! the other files, those with an extension of [`SERVED`] are served. `web/docs` has a table of its own. The addresses of the
+//! pages are those of the table `ROUTES` in `web/app.js`.
 
 #[path = "build/bundle.rs"]
 mod bundle;
@@ -74,7 +75,20 @@ fn prepare() -> Result<(), String> {
     }
     let rows: String =
         table.iter().map(|(path, file)| format!("    PageFile {{ path: {path:?}, body: include_bytes!({file}) }},\n")).collect();
-    fs::write(out.join("pages_files.rs"), format!("&[\n{rows}]\n")).map_err(|error| format!("pages_files.rs: {error}"))
+    let write = |name: &str, rows: String| fs::write(out.join(name), format!("&[\n{rows}]\n")).map_err(|error| format!("{name}: {error}"));
+    write("pages_files.rs", rows)?;
+    write("pages_routes.rs", routes(texts.get("app.js").ok_or("web/app.js is missing")?)?)
+}
+
+/// Returns the rows of the table `ROUTES` in the script: the address of each page, and the name of its module's export.
+fn routes(script: &str) -> Result<String, String> {
+    let table = script.split_once("const ROUTES = [\n").and_then(|(_, rest)| rest.split_once("\n];"));
+    let (table, _) = table.ok_or("web/app.js: there is no table ROUTES")?;
+    let row = |line: &str| {
+        let (address, name) = line.trim().strip_prefix("[\"")?.strip_suffix("],")?.split_once("\", ")?;
+        Some(format!("    ({address:?}, {name:?}),\n"))
+    };
+    table.lines().map(|line| row(line).ok_or(format!("web/app.js: {line:?} is not a row of ROUTES"))).collect()
 }
 
 /// Returns the scripts and style sheets that the shell loads.

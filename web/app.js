@@ -21,7 +21,7 @@ import { live } from "./state/live.js";
 import { onSessionChange, refreshQuietly, refreshUser, watchSession } from "./state/session.js";
 import { store } from "./state/store.js";
 
-/** Addresses and their pages; the first match is used. A test compares them with `PAGES` in src/http/pages/mod.rs. */
+/** Addresses and their pages; the first match is used. The server has its addresses from this table (`build.rs`). */
 /** @type {Array<[string, any]>} */
 const ROUTES = [
   ["/", forSale],

@@ -59,12 +59,12 @@ impl Audience {
 
     async fn reached(&self, frames: u64) {
         loop {
-            let heard = self.news.notified();
+            let notified = self.news.notified();
             if self.frames.load(Ordering::Acquire) >= frames {
                 return;
             }
             // A notification may arrive between the check and the wait. Another check after a short time costs little.
-            let _ = tokio::time::timeout(Duration::from_millis(1), heard).await;
+            let _ = tokio::time::timeout(Duration::from_millis(1), notified).await;
         }
     }
 

@@ -12,6 +12,8 @@ use actix_web::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
+use crate::http::etag;
+
 /// Minimum length of content that is compressed, in bytes. Compression of shorter content does not save packets.
 const COMPRESSED_BYTES_MIN: usize = 860;
 
@@ -58,6 +60,17 @@ impl Encoded {
             response.insert_header((header::CONTENT_ENCODING, encoding));
         }
         response.body(body)
+    }
+
+    /// Returns the response with the content, or 304 if the request has the entity tag `tag`.
+    pub fn response(&self, req: &HttpRequest, tag: &str, content_type: &str, caching: HeaderValue) -> HttpResponse {
+        let is_known = etag::if_none_match(req.headers(), tag);
+        let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        response.insert_header((header::ETAG, tag)).insert_header((header::CACHE_CONTROL, caching));
+        if is_known {
+            return response.insert_header((header::VARY, VARY)).finish();
+        }
+        self.send(req, response.insert_header((header::CONTENT_TYPE, content_type)))
     }
 
     /// Compresses the content now, in the encoding of most clients. Blocks the caller.

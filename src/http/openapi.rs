@@ -19,7 +19,7 @@ use super::{
 #[openapi(
     info(
         title = "GitTix",
-        description = "A ticket marketplace: list a ticket, lock it, pay it. What happens is told at once on the WebSocket at `/ws`, which \
+        description = "A ticket marketplace: list a ticket, lock it, pay it. Changes are sent at once on the WebSocket at `/ws`, which \
                        `/api/asyncapi.json` describes. Errors are `application/problem+json` (RFC 9457) with a stable `code`.",
     ),
     paths(

@@ -46,7 +46,7 @@ pub fn configure(config: &mut ServiceConfig) {
 
     at("/api/openapi.json").get(openapi::serve).compressed().mount(config);
     at("/api/asyncapi.json").get(socket::asyncapi).compressed().mount(config);
-    for page in &pages::PAGES {
+    for page in &*pages::PAGES {
         at(page.address).get(move |call| pages::show(call, page)).mount(config);
     }
     at(pages::FILE_ADDRESS).get(pages::file).mount(config);

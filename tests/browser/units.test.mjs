@@ -86,13 +86,13 @@ test("frame that arrives before its snapshot is not overwritten by it", () => {
 test("repeated or late frame changes nothing", () => {
   const store = new Store();
   store.putTickets([TICKET]);
-  let heard = 0;
-  store.watch("ticket:t1", () => (heard += 1));
+  let calls = 0;
+  store.watch("ticket:t1", () => (calls += 1));
   store.apply({ type: "TicketUpdated", ticket: { ...TICKET, version: 4, price: 30 } });
   store.apply({ type: "TicketUpdated", ticket: { ...TICKET, version: 4, price: 30 } });
   store.apply({ type: "TicketUpdated", ticket: { ...TICKET, version: 2, price: 10 } });
   assert.equal(store.ticket("t1").price, 30);
-  assert.equal(heard, 1);
+  assert.equal(calls, 1);
 });
 
 test("older snapshot does not restore a ticket taken off sale", () => {
@@ -122,12 +122,12 @@ test("tickets of frames that no page requested are not stored", () => {
 test("aborted signal removes its listener", () => {
   const store = new Store();
   const page = new AbortController();
-  let heard = 0;
-  store.watch("created", () => (heard += 1), page.signal);
+  let calls = 0;
+  store.watch("created", () => (calls += 1), page.signal);
   store.apply({ type: "TicketCreated", ticket: { ...TICKET, id: "a" } });
   page.abort();
   store.apply({ type: "TicketCreated", ticket: { ...TICKET, id: "b" } });
-  assert.equal(heard, 1);
+  assert.equal(calls, 1);
 });
 
 test("client secret of a charge is kept over frames and removed when the charge ends", () => {
@@ -240,7 +240,7 @@ const CODES = [
 ];
 
 test("every refusal has its own text", () => {
-  const unknown = refusalText(new Problem({ code: "never heard of" })).what;
+  const unknown = refusalText(new Problem({ code: "unknown_code" })).what;
   for (const code of CODES)
     assert.notEqual(refusalText(new Problem({ status: 409, code })).what, unknown, code);
 });

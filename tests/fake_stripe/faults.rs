@@ -108,7 +108,7 @@ struct Stop {
     side: Side,
     kind: Kind,
     passing: u32,
-    tell: oneshot::Sender<Held>,
+    sender: oneshot::Sender<Held>,
 }
 
 /// All planned faults.
@@ -154,9 +154,9 @@ impl Faults {
 
     /// Holds the request of this kind that comes after `passing` others.
     pub fn hold(&mut self, side: Side, kind: Kind, passing: u32) -> oneshot::Receiver<Held> {
-        let (tell, told) = oneshot::channel();
-        self.stop = Some(Stop { side, kind, passing, tell });
-        told
+        let (sender, receiver) = oneshot::channel();
+        self.stop = Some(Stop { side, kind, passing, sender });
+        receiver
     }
 
     /// Returns the release for which a request has to wait, if it is the one to hold.
@@ -169,7 +169,7 @@ impl Faults {
         let (go, wait) = oneshot::channel();
         let stop = self.stop.take()?;
         // The test no longer waits for the request, so it would never release it.
-        stop.tell.send(Held(go)).is_ok().then_some(wait)
+        stop.sender.send(Held(go)).is_ok().then_some(wait)
     }
 
     /// Sets the times of requests of this kind about an intent that names `subject` in its metadata.

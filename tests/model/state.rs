@@ -51,7 +51,7 @@ fn ticket_of(charge: &Charge) -> usize {
 /// A call of a replica to the processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
-    /// The request is on its way.
+    /// The request was sent and has not arrived.
     Sent(usize, Request),
     /// The answer arrived, and the replica has not processed it.
     Replied(usize, Reply),

@@ -177,7 +177,15 @@ fn rust_files(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Checks references such as `ws/table.rs::ConnectionTable::deliver`: the file exists and contains each name.
+/// Whether a source file defines `name` as a function, type or constant, or implements it.
+fn defines(text: &str, name: &str) -> bool {
+    ["fn", "struct", "enum", "trait", "type", "const", "static", "mod", "impl"].iter().any(|keyword| {
+        let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+        text.match_indices(&format!("{keyword} {name}")).any(|(at, found)| ends(&text[at + found.len()..]))
+    })
+}
+
+/// Checks references such as `ws/table.rs::ConnectionTable::deliver`: the file exists and defines each name.
 #[test]
 fn architecture_document_refers_to_code_that_exists() {
     let (document, files) = (file("ARCHITECTURE.md"), rust_files("src"));
@@ -189,7 +197,7 @@ fn architecture_document_refers_to_code_that_exists() {
         assert!(!texts.is_empty(), "{code}: there is no such file");
         for name in names.split("::") {
             let name = name.trim_end_matches("()");
-            assert!(texts.iter().any(|text| text.contains(name)), "{code}: the file does not contain {name}");
+            assert!(texts.iter().any(|text| defines(text, name)), "{code}: the file does not define {name}");
         }
         references += 1;
     }

@@ -4,10 +4,7 @@ use std::sync::LazyLock;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{
-        StatusCode,
-        header::{self, HeaderValue},
-    },
+    http::{StatusCode, header},
 };
 use bytes::Bytes;
 use maud::{Markup, PreEscaped, html};
@@ -21,11 +18,10 @@ use crate::http::{
     HttpContext,
     answer::{NO_CACHE, NO_STORE},
     assets,
-    encoded::{Effort, Encoded, VARY},
-    etag,
+    encoded::{Effort, Encoded},
 };
 
-pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 
 /// Head of a document, for search engines and link previews.
 #[derive(Debug)]
@@ -84,32 +80,22 @@ impl Document {
 
     /// Returns the response with this document, or 304 if the client has it.
     pub(super) fn response(&self, req: &HttpRequest, context: &HttpContext) -> HttpResponse {
-        if etag::if_none_match(req.headers(), &self.tag) {
-            let mut response = HttpResponse::NotModified();
-            return self.with_policies(response.insert_header((header::CACHE_CONTROL, NO_CACHE)).finish(), context);
-        }
-        self.with_body(req, context, StatusCode::OK, NO_CACHE)
+        with_policies(self.body.response(req, &self.tag, HTML, NO_CACHE), context)
     }
 
     /// Returns an error response with this document.
     pub(super) fn error_response(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode) -> HttpResponse {
-        self.with_body(req, context, status, NO_STORE)
-    }
-
-    fn with_body(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode, caching: HeaderValue) -> HttpResponse {
         let mut response = HttpResponse::build(status);
-        response.insert_header((header::CONTENT_TYPE, HTML)).insert_header((header::CACHE_CONTROL, caching));
-        self.with_policies(self.body.send(req, &mut response), context)
+        response.insert_header((header::ETAG, self.tag.as_str())).insert_header((header::CACHE_CONTROL, NO_STORE));
+        with_policies(self.body.send(req, response.insert_header((header::CONTENT_TYPE, HTML))), context)
     }
+}
 
-    fn with_policies(&self, mut response: HttpResponse, context: &HttpContext) -> HttpResponse {
-        let headers = response.headers_mut();
-        headers.insert(header::ETAG, HeaderValue::from_str(&self.tag).expect("a tag is ASCII"));
-        headers.insert(header::VARY, VARY);
-        headers.insert(header::CONTENT_SECURITY_POLICY, context.pages.policy.clone());
-        assets::isolate(headers, context.has_stripe_element);
-        response
-    }
+fn with_policies(mut response: HttpResponse, context: &HttpContext) -> HttpResponse {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, context.pages.policy.clone());
+    assets::isolate(headers, context.has_stripe_element);
+    response
 }
 
 fn head_markup(origin: &str, head: &DocumentHead) -> Markup {

@@ -21,7 +21,7 @@ mod tests;
 mod texts;
 mod ticket;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::LazyLock};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -44,9 +44,7 @@ use super::{
     HttpContext,
     answer::{HandlerResult, NO_CACHE},
     call::Call,
-    encoded::VARY,
     error::{ApiError, Code},
-    etag,
     rendered::RenderedPages,
 };
 use crate::config::Config;
@@ -54,7 +52,7 @@ use crate::config::Config;
 /// Page with its address and content.
 #[derive(Debug)]
 pub struct PageRoute {
-    /// Address in the notation of the route table. `web/app.js` has the same addresses, which a test checks.
+    /// Address in the notation of the route table.
     pub address: &'static str,
     title: &'static str,
     content: Content,
@@ -71,27 +69,30 @@ enum Content {
 }
 
 /// All pages. The first matching address is used.
-pub const PAGES: [PageRoute; 9] = [
-    PageRoute { address: "/", title: texts::TICKETS_FOR_SALE, content: Content::List, requests: &[] },
-    PageRoute { address: "/tickets/new", title: texts::NEW_TICKET, content: Content::Script, requests: &[SETTINGS] },
-    PageRoute { address: "/tickets/{id}", title: texts::TICKET, content: Content::Ticket, requests: &[] },
-    PageRoute { address: "/listings", title: texts::MY_LISTINGS, content: Content::Script, requests: &[] },
-    PageRoute {
-        address: "/orders",
-        title: texts::MY_ORDERS,
-        content: Content::Script,
-        requests: &["/api/orders", "/api/orders?status=all", SETTINGS],
-    },
-    PageRoute {
-        address: "/orders/{id}",
-        title: texts::ORDER,
-        content: Content::Script,
-        requests: &["/api/orders/{id}", "/api/orders/{id}/charges", SETTINGS],
-    },
-    PageRoute { address: "/signup", title: texts::SIGN_UP, content: Content::Script, requests: &[] },
-    PageRoute { address: "/signin", title: texts::SIGN_IN, content: Content::Script, requests: &[] },
-    PageRoute { address: "/account", title: texts::ACCOUNT, content: Content::Script, requests: &[] },
-];
+pub static PAGES: LazyLock<Vec<PageRoute>> = LazyLock::new(|| ROUTES.iter().map(|(address, name)| PageRoute::new(address, name)).collect());
+
+/// Address and name of each page, from the table `ROUTES` of `web/app.js`.
+const ROUTES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pages_routes.rs"));
+
+impl PageRoute {
+    /// # Panics
+    /// If the script has a page that is not described here.
+    fn new(address: &'static str, name: &str) -> Self {
+        let (title, content, requests): (_, _, &'static [&'static str]) = match name {
+            "forSale" => (texts::TICKETS_FOR_SALE, Content::List, &[]),
+            "newTicket" => (texts::NEW_TICKET, Content::Script, &[SETTINGS]),
+            "ticketPage" => (texts::TICKET, Content::Ticket, &[]),
+            "listingsPage" => (texts::MY_LISTINGS, Content::Script, &[]),
+            "ordersPage" => (texts::MY_ORDERS, Content::Script, &["/api/orders", "/api/orders?status=all", SETTINGS]),
+            "orderPage" => (texts::ORDER, Content::Script, &["/api/orders/{id}", "/api/orders/{id}/charges", SETTINGS]),
+            "signUpPage" => (texts::SIGN_UP, Content::Script, &[]),
+            "signInPage" => (texts::SIGN_IN, Content::Script, &[]),
+            "accountPage" => (texts::ACCOUNT, Content::Script, &[]),
+            unknown => panic!("web/app.js has the page {unknown}: describe it in src/http/pages/mod.rs"),
+        };
+        Self { address, title, content, requests }
+    }
+}
 
 /// Address of the files.
 pub const FILE_ADDRESS: &str = "/assets/{version}/{path:.*}";
@@ -180,13 +181,7 @@ pub async fn file(req: HttpRequest, parameters: Path<(String, String)>) -> Handl
     let file = SERVED_FILES.get(path.as_str()).ok_or_else(|| ApiError::new(Code::NotFound))?;
     // While replicas of two versions run, a page may request another version. It gets this file, which is not kept.
     let caching = if version == *VERSION { IMMUTABLE } else { NO_CACHE };
-    let is_known = etag::if_none_match(req.headers(), &file.tag);
-    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((header::ETAG, file.tag.as_str())).insert_header((header::CACHE_CONTROL, caching));
-    if is_known {
-        return Ok(response.insert_header((header::VARY, VARY)).finish());
-    }
-    Ok(file.body.send(&req, response.insert_header((header::CONTENT_TYPE, file.content_type))))
+    Ok(file.body.response(&req, &file.tag, file.content_type, caching))
 }
 
 /// Returns the response for an address without a route: a redirect to a page with a similar address, or the page "not found"

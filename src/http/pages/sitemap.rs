@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
 use time::OffsetDateTime;
 use tokio::{sync::Mutex, time::Instant};
 
@@ -14,9 +14,9 @@ use crate::{
         answer::{HandlerResult, NO_CACHE},
         assets,
         call::Call,
-        encoded::{Effort, Encoded, VARY},
+        encoded::{Effort, Encoded},
         error::{ApiError, Code},
-        etag, listing,
+        listing,
     },
 };
 
@@ -76,13 +76,7 @@ pub async fn sitemap(call: Call) -> HandlerResult {
             last.insert(rendered.await.map_err(|_| ApiError::new(Code::Internal))?)
         }
     };
-    let is_known = etag::if_none_match(call.req.headers(), &rendered.tag);
-    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((header::ETAG, rendered.tag.as_str())).insert_header((header::CACHE_CONTROL, NO_CACHE));
-    if is_known {
-        return Ok(response.insert_header((header::VARY, VARY)).finish());
-    }
-    Ok(rendered.body.send(&call.req, response.insert_header((header::CONTENT_TYPE, "application/xml; charset=utf-8"))))
+    Ok(rendered.body.response(&call.req, &rendered.tag, "application/xml; charset=utf-8", NO_CACHE))
 }
 
 /// `GET /robots.txt`. Crawlers may read all files that pages load, because pages would otherwise have no content for them.

@@ -36,7 +36,7 @@ fn addresses_are_the_same_as_in_the_script() {
     let script = include_str!("../../../web/app.js");
     let routes = script.split_once("const ROUTES = [").expect("a table").1.split_once("];").expect("its end").0;
     let addresses: Vec<&str> = routes.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
-    assert_eq!(addresses, PAGES.map(|page| page.address));
+    assert_eq!(addresses, PAGES.iter().map(|page| page.address).collect::<Vec<_>>());
 }
 
 #[actix_web::test]

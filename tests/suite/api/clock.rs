@@ -160,8 +160,8 @@ async fn order_expires_with_one_event_and_is_not_also_cancelled(store: Backend) 
     buyer.cancel_order(id(&order["id"])).await.expect(204);
     let marker = buyer.sells("A marker").await;
     let frames = socket.reached(&marker).await;
-    let told: Vec<_> = frames.iter().filter_map(|frame| frame["type"].as_str()).filter(|kind| kind.starts_with("Order")).collect();
-    assert_eq!(told, ["OrderCreated", "OrderExpired"]);
+    let types: Vec<_> = frames.iter().filter_map(|frame| frame["type"].as_str()).filter(|kind| kind.starts_with("Order")).collect();
+    assert_eq!(types, ["OrderCreated", "OrderExpired"]);
     assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["cancelReason"], "expired");
 }
 

@@ -68,7 +68,7 @@ fn bodies() -> Vec<Body> {
         ("an operator for a price",        TICKETS, price(r#"{"$numberDecimal":"20"}"#),                       400, "validation_failed", "price"),
         ("a member given twice",           TICKETS, text(r#"{"title":"Row","price":20,"price":1}"#),           400, "validation_failed", "price"),
         ("a member twice, once escaped",   TICKETS, text(r#"{"title":"Row","price":20,"pr\u0069ce":1}"#),      400, "validation_failed", "price"),
-        ("100 levels nobody asked for",    TICKETS, format!(r#"{{"title":"Row","price":20,"x":{}}}"#, nested(100)), 201, "", ""),
+        ("100 levels in an unknown member",    TICKETS, format!(r#"{{"title":"Row","price":20,"x":{}}}"#, nested(100)), 201, "", ""),
         ("100 levels for a title",         TICKETS, ticket(&nested(100)),                                      400, "validation_failed", "title"),
         ("8,000 levels",                   TICKETS, nested(8_000),                                             400, "malformed_json", ""),
         ("8,000 levels never closed",      TICKETS, "[".repeat(8_000),                                         400, "malformed_json", ""),

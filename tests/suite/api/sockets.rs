@@ -189,8 +189,8 @@ async fn owner_of_an_expired_order_receives_one_frame_with_the_order(store: Back
         socket.ticket(&ticket, "Locked").await;
         socket.ticket(&ticket, "Available").await;
     }
-    let told = |socket: &Socket| socket.frames.iter().filter(|frame| frame["type"] == "OrderExpired").cloned().collect::<Vec<Value>>();
-    let (mine, theirs) = (told(&owners), told(&others));
+    let expired = |socket: &Socket| socket.frames.iter().filter(|frame| frame["type"] == "OrderExpired").cloned().collect::<Vec<Value>>();
+    let (mine, theirs) = (expired(&owners), expired(&others));
     assert_eq!((mine.len(), theirs.len()), (1, 1), "{mine:?} {theirs:?}");
     assert_eq!((&mine[0]["order"]["id"], &mine[0]["order"]["cancelReason"]), (&json!(order), &json!("expired")));
     assert_eq!((&mine[0]["orderId"], &theirs[0]["orderId"], theirs[0].get("order")), (&json!(order), &json!(order), None));

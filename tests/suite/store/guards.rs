@@ -116,18 +116,18 @@ pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Store>)
     ];
     written(&store, before).await;
     let untouched = seen(&store).await;
-    let told = vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
+    let events = vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
     for (index, (refused, expected)) in refused_writes().into_iter().enumerate() {
         for position in 0..=valid_writes().len() {
             let mut writes = valid_writes();
             writes.insert(position, refused.clone());
-            let commit = Commit { writes, events: told.clone(), at: at(0) };
+            let commit = Commit { writes, events: events.clone(), at: at(0) };
             assert_eq!(store.commit(commit).await, Err(expected.clone()), "refused write {index} at position {position}");
         }
         assert_eq!(seen(&store).await, untouched, "refused write {index} left something behind");
     }
     // The control: without the refused writes the same commit is written.
-    store.commit(Commit { writes: valid_writes(), events: told, at: at(0) }).await.expect("all writes are valid");
+    store.commit(Commit { writes: valid_writes(), events, at: at(0) }).await.expect("all writes are valid");
     let after = seen(&store).await;
     assert_eq!(
         (after.snapshot.tickets.len(), after.snapshot.orders.len(), after.snapshot.charges.len(), after.snapshot.slots.len()),
