@@ -46,7 +46,7 @@ pub struct Tickets {
     registry: Addr<TicketRegistry>,
     admitted: Arc<AtomicUsize>,
     /// Number of tickets that are being listed, by seller.
-    listings: InFlight<UserId>,
+    listings: InFlight<UserId, TicketId>,
 }
 
 /// The registry actor: a table of the ticket actors of this process.
@@ -281,9 +281,10 @@ impl Tickets {
 
     /// Puts a ticket on sale.
     pub async fn list(&self, seller: UserId, title: Title, price: Money, key: Option<IdempotencyKey>) -> Result<Ticket, ActorError> {
-        let _listing = self.reserve_listing(seller)?;
+        let id = TicketId::new(new_id());
+        let _listing = self.reserve_listing(seller, id)?;
         let now = self.context.now();
-        let decision = decide::list_ticket(TicketId::new(new_id()), seller, title, price, now);
+        let decision = decide::list_ticket(id, seller, title, price, now);
         let ticket = decision.ticket.clone().ok_or(ActorError::NotFound)?;
         let outcome = Outcome::TicketCreated { ticket: ticket.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
@@ -296,11 +297,11 @@ impl Tickets {
     ///
     /// The quota may be exceeded by two kinds of tickets, which are not counted here: tickets that other replicas list or have
     /// listed and the feed has not delivered yet, and tickets whose commit has an unknown outcome.
-    fn reserve_listing(&self, seller: UserId) -> Result<Option<InFlightGuard<UserId>>, ActorError> {
+    fn reserve_listing(&self, seller: UserId, id: TicketId) -> Result<Option<InFlightGuard<UserId, TicketId>>, ActorError> {
         let Some(listings_max) = self.context.policy.listings_max else { return Ok(None) };
         let listings_max = usize::try_from(listings_max).unwrap_or(usize::MAX);
-        let has_room = |others| self.context.catalog.on_sale_of(seller) + others < listings_max;
-        let reserved = self.listings.begin_if(seller, has_room).ok_or_else(|| {
+        let has_room = |listing: &[TicketId]| self.context.catalog.on_sale_of(seller, listing) < listings_max;
+        let reserved = self.listings.begin_if(seller, id, has_room).ok_or_else(|| {
             METRICS.listings_refused.inc();
             ActorError::TooManyListings
         })?;

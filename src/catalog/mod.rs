@@ -220,9 +220,14 @@ impl Catalog {
         self.0.generation.load(Ordering::Acquire)
     }
 
-    /// Returns the number of this seller's tickets on sale, locked ones included. The time does not depend on the number.
-    pub fn on_sale_of(&self, seller: UserId) -> usize {
-        self.indexes().class(ClassName::OnSale).seller(seller).map_or(0, |tickets| tickets.len())
+    /// Returns the number of this seller's tickets on sale, locked ones included, together with those of `listing` that the
+    /// catalog has not received yet. The time does not depend on the number on sale.
+    pub fn on_sale_of(&self, seller: UserId, listing: &[TicketId]) -> usize {
+        // The catalog receives tickets under the lock of the indexes, so that each ticket is counted once.
+        let indexes = self.indexes();
+        let is_missing = |id: &&TicketId| self.get(**id).is_none() && !indexes.tombstones.covers(**id, 0);
+        let missing = listing.iter().filter(is_missing).count();
+        indexes.class(ClassName::OnSale).seller(seller).map_or(0, |tickets| tickets.len()) + missing
     }
 
     /// Returns the number of tickets, without deleted ones.

@@ -415,3 +415,15 @@ fn lock_is_found_by_the_replica_that_granted_it() {
     assert_eq!(locked_by("b"), BTreeSet::from([2, 3].map(id)));
     assert_eq!(locked_by("c"), BTreeSet::new());
 }
+
+#[test]
+fn ticket_being_listed_is_counted_once_before_and_after_the_catalog_receives_it() {
+    let catalog = Catalog::default();
+    let new = ticket(7, 0, "Front row", 2_000, Some(TicketStatus::Available));
+    let count = || catalog.on_sale_of(new.seller, &[new.id]);
+    assert_eq!(count(), 1);
+    catalog.merge(&new);
+    assert_eq!(count(), 1);
+    catalog.remove(new.id, 1);
+    assert_eq!(count(), 0);
+}
