@@ -49,7 +49,6 @@ pub(super) async fn open(uri: String) -> Result<(MongoConnection, FeedFollower),
         .build();
     let db = client.database_with_options(&name, concerns);
     schema::create_indexes(&db).await?;
-    let epoch = schema::epoch(&db).await?;
-    let follower = FeedFollower::open(db.clone(), epoch).await?;
+    let follower = FeedFollower::open(db.clone()).await?;
     Ok((MongoConnection { db, app_name }, follower))
 }

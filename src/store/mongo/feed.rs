@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     fault::{describe, fault},
-    schema::EVENTS,
+    schema::{self, EVENTS, Epoch},
 };
 use crate::{
     domain::{Event, Timestamp},
@@ -97,9 +97,10 @@ pub(super) struct FeedFollower {
 impl FeedFollower {
     /// Opens the stream and reads the events of the last five minutes. If the oplog does not contain all of them, the feed
     /// begins at the present.
-    pub async fn open(db: Database, epoch: u32) -> Result<Self, Error> {
+    pub async fn open(db: Database) -> Result<Self, Error> {
         let now = operation_time(&db).await?;
-        match timeout(FILL_MAX, Self::open_at(&db, epoch, history_start(now), now)).await {
+        let Epoch { number: epoch, since } = schema::epoch(&db, now).await?;
+        match timeout(FILL_MAX, Self::open_at(&db, epoch, history_start(now, since), now)).await {
             Ok(Err(error)) if is_history_lost(&error) => {
                 tracing::warn!(
                     "the oplog holds less than five minutes, so clients load everything again; enlarge the oplog if this repeats"
@@ -295,7 +296,7 @@ async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
 pub(super) async fn commit_times(db: &Database) -> Result<HashMap<ObjectId, ClusterTime>, Error> {
     let now = operation_time(db).await?;
     let mut times = HashMap::new();
-    let mut stream = match watch(db, &StreamStart::Time(history_start(now))).await {
+    let mut stream = match watch(db, &StreamStart::Time(history_start(now, schema::first_event_after(db).await?))).await {
         Err(error) if is_history_lost(&error) => return Ok(times),
         stream => stream?,
     };
@@ -308,8 +309,11 @@ pub(super) async fn commit_times(db: &Database) -> Result<HashMap<ObjectId, Clus
     Ok(times)
 }
 
-fn history_start(now: ClusterTime) -> ClusterTime {
-    ClusterTime { time: now.time.saturating_sub(HISTORY_SECS), increment: 0 }
+/// Returns the cluster time from which the events of the last five minutes are read: not before `since`, because the oplog
+/// has the writes of all databases, and MongoDB reads each of them.
+fn history_start(now: ClusterTime, since: Option<ClusterTime>) -> ClusterTime {
+    let five_minutes_ago = ClusterTime { time: now.time.saturating_sub(HISTORY_SECS), increment: 0 };
+    since.map_or(five_minutes_ago, |since| since.min(now).max(five_minutes_ago))
 }
 
 /// Returns a cluster time up to which a read with read concern `majority` returns every write.
@@ -373,6 +377,20 @@ mod tests {
     fn resume_token_of_another_form_has_no_cluster_time() {
         for data in ["", "82", "8265", "816561A1B2000000032B0229296E04", "82zz61A1B2000000032B0229296E04"] {
             assert_eq!(token_time(&token(data)), None, "{data}");
+        }
+    }
+
+    #[test]
+    fn history_begins_five_minutes_ago_but_not_before_the_first_event() {
+        let at = |time| ClusterTime { time, increment: 1 };
+        let five_minutes_ago = ClusterTime { time: 700, increment: 0 };
+        for (since, expected) in [
+            (None, five_minutes_ago),
+            (Some(at(1)), five_minutes_ago),
+            (Some(at(900)), at(900)),
+            (Some(at(2_000)), at(1_000)), // restored from a cluster whose clock was ahead
+        ] {
+            assert_eq!(history_start(at(1_000), since), expected, "{since:?}");
         }
     }
 

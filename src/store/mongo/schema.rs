@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
+use bson::{Binary, Document, Timestamp as ClusterTime, doc, spec::BinarySubtype};
 use mongodb::{
     Database, IndexModel,
     error::{Error, ErrorKind},
@@ -56,6 +56,8 @@ pub(super) const EVENTS: &str = "events";
 pub(super) const COUNTERS: &str = "counters";
 /// The epoch and the secrets.
 const META: &str = "meta";
+/// Id of the document with the epoch.
+const EPOCH: &str = "epoch";
 
 /// Maximum number of attempts, because another replica may create the same index at the same time.
 const INDEX_ATTEMPTS_MAX: usize = 5;
@@ -127,23 +129,45 @@ fn index(keys: Document, options: IndexOptions) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()
 }
 
-/// Returns the epoch of this database. The first replica draws it; all replicas share it.
-pub(super) async fn epoch(db: &Database) -> Result<u32, Error> {
+/// The epoch of a database. All replicas share it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch {
+    /// Random number that is a part of each cursor.
+    pub number: u32,
+    /// Cluster time before the first event of this database. Databases of earlier versions do not have it.
+    pub since: Option<ClusterTime>,
+}
+
+/// Returns the epoch of this database. The first replica draws it at the cluster time `now`.
+pub(super) async fn epoch(db: &Database, now: ClusterTime) -> Result<Epoch, Error> {
     let drawn = rand::random_range(1..=u32::MAX);
-    match insert_if_absent(db, "epoch", Bson::Int64(i64::from(drawn))).await? {
-        Bson::Int64(epoch) => u32::try_from(epoch).map_err(|_| fault("the stored epoch is out of range")),
-        other => Err(fault(format!("the stored epoch is not an integer: {other}"))),
-    }
+    let stored = insert_if_absent(db, EPOCH, doc! { "value": i64::from(drawn), "since": now }).await?;
+    epoch_of(&stored)
+}
+
+/// Returns the cluster time before the first event of this database, if it is known.
+pub(super) async fn first_event_after(db: &Database) -> Result<Option<ClusterTime>, Error> {
+    let stored = db.collection::<Document>(META).find_one(doc! { "_id": EPOCH }).await?;
+    Ok(stored.and_then(|stored| stored.get_timestamp("since").ok()))
+}
+
+fn epoch_of(stored: &Document) -> Result<Epoch, Error> {
+    let Ok(number) = stored.get_i64("value") else {
+        return Err(fault(format!("the stored epoch is not an integer: {stored}")));
+    };
+    let number = u32::try_from(number).map_err(|_| fault("the stored epoch is out of range"))?;
+    Ok(Epoch { number, since: stored.get_timestamp("since").ok() })
 }
 
 /// Returns the secret `name`. The first replica that asks creates it.
 pub(super) async fn secret(db: &Database, name: &'static str) -> Result<[u8; 32], Error> {
     let mut drawn = [0u8; 32];
     getrandom::fill(&mut drawn).map_err(|error| fault(error.to_string()))?;
-    let drawn = Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: drawn.to_vec() });
-    match insert_if_absent(db, &secret_id(name), drawn).await? {
-        Bson::Binary(Binary { bytes, .. }) => bytes.try_into().map_err(|_| fault("the stored secret does not have 32 bytes")),
-        _ => Err(fault("the stored secret is not binary data")),
+    let drawn = Binary { subtype: BinarySubtype::Generic, bytes: drawn.to_vec() };
+    let stored = insert_if_absent(db, &secret_id(name), doc! { "value": drawn }).await?;
+    match stored.get_binary_generic("value") {
+        Ok(bytes) => bytes.as_slice().try_into().map_err(|_| fault("the stored secret does not have 32 bytes")),
+        Err(_) => Err(fault("the stored secret is not binary data")),
     }
 }
 
@@ -156,10 +180,11 @@ fn secret_id(name: &str) -> String {
     format!("secret:{name}")
 }
 
-async fn insert_if_absent(db: &Database, id: &str, value: Bson) -> Result<Bson, Error> {
+/// Returns the document with this id; inserts `fields` if there is none.
+async fn insert_if_absent(db: &Database, id: &str, fields: Document) -> Result<Document, Error> {
     let meta = db.collection::<Document>(META);
     let insert = || {
-        meta.find_one_and_update(doc! { "_id": id }, doc! { "$setOnInsert": { "value": value.clone() } })
+        meta.find_one_and_update(doc! { "_id": id }, doc! { "$setOnInsert": fields.clone() })
             .upsert(true)
             .return_document(mongodb::options::ReturnDocument::After)
     };
@@ -168,5 +193,5 @@ async fn insert_if_absent(db: &Database, id: &str, value: Bson) -> Result<Bson, 
         Err(_) => insert().await?,
         Ok(found) => found,
     };
-    found.and_then(|mut found| found.remove("value")).ok_or_else(|| fault("an upsert returned nothing"))
+    found.ok_or_else(|| fault("an upsert returned nothing"))
 }
