@@ -19,6 +19,8 @@ pub struct Server {
     child: Child,
     pub addr: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    /// Threads that read the log. They end with the process.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -47,11 +49,13 @@ impl Server {
         let mut child = command.spawn().expect("the program that was just built can be started");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (addr_tx, addr_rx) = mpsc::channel();
-        drain(child.stdout.take().expect("piped"), log.clone(), addr_tx.clone());
-        drain(child.stderr.take().expect("piped"), log.clone(), addr_tx);
+        let readers = vec![
+            drain(child.stdout.take().expect("piped"), log.clone(), addr_tx.clone()),
+            drain(child.stderr.take().expect("piped"), log.clone(), addr_tx),
+        ];
         let addr = tokio::task::spawn_blocking(move || addr_rx.recv_timeout(PATIENCE)).await.expect("waiting does not panic");
         match addr {
-            Ok(addr) => Ok(Self { child, addr, log }),
+            Ok(addr) => Ok(Self { child, addr, log, readers }),
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -64,7 +68,7 @@ impl Server {
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) {
         let url = format!("http://{}/readyz", self.addr);
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         let deadline = Instant::now() + PATIENCE;
         let mut last = String::new();
         while Instant::now() < deadline {
@@ -88,10 +92,13 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends SIGKILL and waits for the exit.
+    /// Sends SIGKILL, and waits for the exit and for the rest of the log.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
     }
 
     /// Sends SIGTERM, as an orchestrator does.
@@ -227,6 +234,9 @@ pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
         command.env("MONGODB_URI", uri);
     }
     command.envs(settings.iter().map(|(name, value)| (name, value)));
+    // Failpoints of the settings come last, so that a test can turn this one off.
+    let named = settings.iter().rev().find(|(name, _)| name == "FAILPOINTS").map_or("", |(_, value)| value);
+    command.env("FAILPOINTS", format!("passwords::least_cost=return;{named}"));
     command
 }
 
