@@ -1,16 +1,23 @@
-//! The storage of a test's server: a folder, and with MongoDB a database, used by this test only. Both are removed when
-//! the test ends.
+//! The storage of a test's server: a folder, and with MongoDB a database, used by this test only.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, error::Error};
+use tokio::time::Instant;
 
-/// Number of attempts to drop a database; each takes up to one second.
+use super::PATIENCE;
+
+/// Number of attempts to drop or to empty a database; each takes up to one second.
 const TRIES: u32 = 20;
 
 /// Store that a test runs on.
@@ -21,36 +28,31 @@ pub enum Backend {
     MongoDb,
 }
 
-/// Folder, and with MongoDB a database, that no other test uses. Both are drop_with_retries on drop.
+/// Folder, and with MongoDB a database, that no other test uses at the same time. On drop, the folder is removed.
 #[derive(Debug)]
 pub struct Home {
     folder: PathBuf,
-    uri: Option<String>,
+    database: Option<TestDatabase>,
     kept: bool,
 }
 
 impl Home {
     /// Returns empty storage.
     pub fn new(store: Backend) -> Self {
-        Self::create((store == Backend::MongoDb).then(server_uri))
+        Self::create((store == Backend::MongoDb).then(TestDatabase::take))
     }
 
     /// Returns empty storage on the given replica set.
     pub fn on(server: &str) -> Self {
-        Self::create(Some(server.to_owned()))
+        Self::create(Some(TestDatabase::on(server)))
     }
 
-    fn create(server: Option<String>) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("gittix_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(&name);
+    fn create(database: Option<TestDatabase>) -> Self {
+        let folder = std::env::temp_dir().join(unique_name());
         // A previous process with the same process id may have left a folder.
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
-        let uri = server.map(|server| with_database(&server, &name));
-        let home = Self { folder, uri, kept: false };
-        home.drop_database();
-        home
+        Self { folder, database, kept: false }
     }
 
     /// Returns the folder of the embedded store and of the ledger.
@@ -60,24 +62,14 @@ impl Home {
 
     /// Returns the URI, which includes the database's name.
     pub fn mongodb_uri(&self) -> Option<&str> {
-        self.uri.as_deref()
+        self.database.as_ref().map(TestDatabase::uri)
     }
 
     /// Keeps the folder and the database on drop, so that the state after a failure can be examined.
     pub fn keep(&mut self) {
         self.kept = true;
-    }
-
-    fn drop_database(&self) {
-        let Some(uri) = self.uri.clone() else { return };
-        // This also runs while a test's runtime is being shut down, so it needs a separate thread.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(drop_with_retries(&uri))
-        })
-        .join();
-        if !matches!(dropped, Ok(Ok(()))) && !std::thread::panicking() {
-            panic!("the database of a test could not be dropped: {dropped:?}");
+        if let Some(database) = &mut self.database {
+            database.after_use = AfterUse::Keep;
         }
     }
 }
@@ -85,20 +77,124 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         if !self.kept {
-            self.drop_database();
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-/// Drops the database of a URI. A server that was killed may have left a transaction open, and `dropDatabase` waits until
-/// mongod aborts it after a minute. Therefore transactions that were idle for 500 ms are aborted.
-async fn drop_with_retries(uri: &str) -> Result<(), Error> {
-    let client = Client::with_uri_str(uri).await?;
-    let (database, admin) = (client.default_database().expect("the URI names a database"), client.database("admin"));
+/// Databases of [`TestDatabase::take`] that no test uses now, the one that was returned first in front.
+static FREE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+/// What happens to a database when its test ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AfterUse {
+    /// It is emptied and used by another test. Creating a database and dropping it takes mongod a third of a second of CPU
+    /// time, more than most tests do, and the more the more files it has.
+    Reuse,
+    Drop,
+    Keep,
+}
+
+/// A database that no other test uses at the same time.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+    uri: String,
+    after_use: AfterUse,
+}
+
+impl TestDatabase {
+    /// Returns an empty database of the replica set that `MONGODB_URI` names. It may have the indexes of an earlier test.
+    /// Its URI has the database's name as `appName`, by which its connections are found.
+    ///
+    /// # Panics
+    /// If `MONGODB_URI` is not set: a test that is silently skipped proves nothing.
+    pub fn take() -> Self {
+        let server =
+            std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one");
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let (name, is_used) = free.map_or_else(|| (unique_name(), false), |name| (name, true));
+        let uri = with_app_name(&with_database(&server, &name), &name);
+        if is_used {
+            blocking(&uri, async |client| empty(&client, &name).await);
+        }
+        // Proofs and benchmarks have no test harness. They write so much that a new database is faster than an emptied one.
+        let after_use = if cfg!(test) { AfterUse::Reuse } else { AfterUse::Drop };
+        Self { name, uri, after_use }
+    }
+
+    /// Returns a new database of the given replica set.
+    pub fn on(server: &str) -> Self {
+        let name = unique_name();
+        let uri = with_database(server, &name);
+        Self { name, uri, after_use: AfterUse::Drop }
+    }
+
+    /// Returns the URI, which includes the database's name.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        match self.after_use {
+            AfterUse::Reuse => FREE.lock().unwrap_or_else(PoisonError::into_inner).push_back(std::mem::take(&mut self.name)),
+            AfterUse::Drop => blocking(&self.uri, drop_with_retries),
+            AfterUse::Keep => {}
+        }
+    }
+}
+
+/// Runs `work` on a thread of its own, because this also happens while a test's runtime is being shut down.
+///
+/// # Panics
+/// If `work` fails, except during another panic.
+fn blocking(uri: &str, work: impl AsyncFnOnce(Client) -> Result<(), Error> + Send) {
+    let outcome = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async { work(Client::with_uri_str(maintenance(uri)).await?).await })
+        });
+        thread.join()
+    });
+    if !matches!(outcome, Ok(Ok(()))) && !std::thread::panicking() {
+        panic!("the database of a test could not be emptied or dropped: {outcome:?}");
+    }
+}
+
+/// Removes all documents of a database when the servers of its last test have no connection anymore: a commit of a server
+/// that was killed may still be running.
+async fn empty(client: &Client, name: &str) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    let connections =
+        [doc! { "$currentOp": { "idleConnections": true } }, doc! { "$match": { "appName": name } }, doc! { "$project": { "appName": 1 } }];
+    let open = async || client.database("admin").aggregate(connections.clone()).await?.try_next().await;
+    while open().await?.is_some() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let database = client.database(name);
+    with_retries(client, async || {
+        for collection in database.list_collection_names().await? {
+            database.collection::<Document>(&collection).delete_many(doc! {}).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn drop_with_retries(client: Client) -> Result<(), Error> {
+    let database = client.default_database().expect("the URI names a database");
+    with_retries(&client, async || database.run_command(doc! { "dropDatabase": 1, "maxTimeMS": 1_000 }).await.map(drop)).await
+}
+
+/// Repeats `work` until it succeeds. A server that was killed may have left a transaction open, which mongod aborts after a
+/// minute only. Therefore transactions that were idle for 500 ms are aborted.
+async fn with_retries(client: &Client, work: impl AsyncFn() -> Result<(), Error>) -> Result<(), Error> {
+    let admin = client.database("admin");
     let idle = doc! { "active": false, "transaction.timeInactiveMicros": { "$gte": 500_000 } };
     for _ in 0..TRIES {
-        if database.run_command(doc! { "dropDatabase": 1, "maxTimeMS": 1_000 }).await.is_ok() {
+        if work().await.is_ok() {
             return Ok(());
         }
         let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": &idle }, doc! { "$project": { "lsid": 1 } }];
@@ -110,16 +206,15 @@ async fn drop_with_retries(uri: &str) -> Result<(), Error> {
             admin.run_command(doc! { "killSessions": ids }).await?;
         }
     }
-    database.drop().await
+    work().await
 }
 
-/// # Panics
-/// If `MONGODB_URI` is not set: a test that is silently skipped proves nothing.
-fn server_uri() -> String {
-    std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one")
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("gittix_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Returns the URI with another database name.
+/// Returns the URI with another database name and the same hosts and options.
 fn with_database(uri: &str, database: &str) -> String {
     let (base, options) = uri.split_once('?').map_or((uri, ""), |(base, options)| (base, options));
     let (scheme, rest) = base.split_once("://").expect("a MongoDB URI has a scheme");
@@ -128,9 +223,29 @@ fn with_database(uri: &str, database: &str) -> String {
     format!("{scheme}://{hosts}/{database}{separator}{options}")
 }
 
+/// Returns the URI with another `appName`, which is the first of its options.
+pub fn with_app_name(uri: &str, app_name: &str) -> String {
+    let (base, options) = uri.split_once('?').map_or((uri, ""), |(base, options)| (base, options));
+    let others = options.split('&').filter(|option| !option.is_empty() && !option.starts_with("appName="));
+    let options: String = others.map(|option| format!("&{option}")).collect();
+    format!("{base}?appName={app_name}{options}")
+}
+
+/// Returns the URI for connections that are not a server's.
+fn maintenance(uri: &str) -> String {
+    with_app_name(uri, "gittix-test-maintenance")
+}
+
 #[test]
-fn uri_with_another_database_keeps_its_options() {
-    assert_eq!(with_database("mongodb://a:1,b:2/?replicaSet=rs", "x"), "mongodb://a:1,b:2/x?replicaSet=rs");
-    assert_eq!(with_database("mongodb://a:1/old?replicaSet=rs", "x"), "mongodb://a:1/x?replicaSet=rs");
-    assert_eq!(with_database("mongodb://a:1", "x"), "mongodb://a:1/x");
+fn uri_with_another_database_keeps_its_hosts_and_options() {
+    for uri in ["mongodb://a:1,b:2/?replicaSet=rs", "mongodb://a:1,b:2/old?replicaSet=rs", "mongodb://a:1,b:2?replicaSet=rs"] {
+        assert_eq!(with_database(uri, "new"), "mongodb://a:1,b:2/new?replicaSet=rs", "{uri}");
+    }
+    assert_eq!(with_database("mongodb://a:1", "new"), "mongodb://a:1/new");
+}
+
+#[test]
+fn uri_with_another_app_name_keeps_its_other_options() {
+    assert_eq!(with_app_name("mongodb://a/db?replicaSet=rs&appName=old", "new"), "mongodb://a/db?appName=new&replicaSet=rs");
+    assert_eq!(with_app_name("mongodb://a/db", "new"), "mongodb://a/db?appName=new");
 }

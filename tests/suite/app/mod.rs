@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use answer::{Answer, millis};
 pub use client::{Call, Client};
-pub use database::{Backend, Home};
+pub use database::{Backend, Home, TestDatabase, with_app_name};
 pub use server::{Server, bare_command, listening_at, run};
 pub use socket::Socket;
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{fleet, report_skipped};
 use crate::{
-    app::{Backend, Client, Server, TestApp, millis},
+    app::{Backend, Client, Server, TestApp, millis, with_app_name},
     mongo::world::{Turn, World},
 };
 
@@ -61,7 +61,7 @@ async fn session_revoked_on_one_replica_ends_on_the_other_within_a_second_with_i
 async fn replica_without_events_rejects_a_session_that_was_revoked_elsewhere() {
     let turn = Turn::wait().await;
     let app = TestApp::start(Backend::MongoDb).await;
-    let uri = format!("{}&appName=deaf", app.home.mongodb_uri().expect("a MongoDB with options in its URI"));
+    let uri = with_app_name(app.home.mongodb_uri().expect("replicas share a MongoDB"), "deaf");
     let silenced = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
     let user = app.user().await;
     let thief = user.stranger().at(&silenced);

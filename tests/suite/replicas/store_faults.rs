@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    app::{Answer, Call, Client, Home, PATIENCE, Socket, TestApp},
+    app::{Answer, Call, Client, Home, PATIENCE, Socket, TestApp, with_app_name},
     mongo::world::{Turn, World},
 };
 
@@ -42,8 +42,7 @@ impl FaultedServer {
     async fn start(name: &str) -> Self {
         let server =
             std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one");
-        let separator = if server.contains('?') { '&' } else { '?' };
-        let app = TestApp::start_at(Home::on(&format!("{server}{separator}appName={name}")), &[]).await;
+        let app = TestApp::start_at(Home::on(&with_app_name(&server, name)), &[]).await;
         let (seller, buyer) = (app.user().await, app.user().await);
         let socket = app.socket().await;
         Self { app, world: World::new().await, name: name.into(), seller, buyer, socket }
