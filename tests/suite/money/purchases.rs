@@ -131,7 +131,7 @@ async fn order_cancelled_during_three_d_secure_takes_no_money(store: Backend) {
 }
 
 /// Locks that end during a test.
-const SHORT: [(&str, &str); 3] = [("GITTIX_PAYMENT_WINDOW", "600ms"), ("GITTIX_LOCK_DURATION", "1s"), ("GITTIX_SETTLE_GRACE", "500ms")];
+const SHORT: [(&str, &str); 3] = [("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "3s"), ("GITTIX_SETTLE_GRACE", "1s")];
 
 async fn authorization_is_voided_when_the_lock_is_lost_before_the_claim(store: Backend) {
     let setup = AppWithStripe::start_with(store, &SHORT).await;
