@@ -86,7 +86,8 @@ impl Running {
     pub const DRAIN: Duration = Duration::from_secs(8);
 
     /// Closes WebSockets with code 1001, then stops each HTTP server in turn, whose running requests may finish within
-    /// [`Running::DRAIN`]. Then stops the actors, writes queued commits and closes the store. The admin server stops last.
+    /// [`Running::DRAIN`]. The admin server is the last of them. Then stops the actors, writes queued commits and closes
+    /// the store.
     pub async fn stop(self) {
         self.hub.shutdown().await;
         for server in &self.servers {

@@ -1,4 +1,4 @@
-//! GitTix: a ticket marketplace backend. Each ticket is a supervised actor that owns the ticket's lock and timer.
+//! GitTix: a ticket marketplace backend. Each ticket that is in use has an actor, which owns the ticket's lock and timer.
 
 pub mod actors;
 pub mod app;

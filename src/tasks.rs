@@ -11,7 +11,7 @@
 //!
 //! | task or thread | after a panic |
 //! | --- | --- |
-//! | `catalog`, `cache_updates`, `sweep`, `clock_sync`, `purge`, `reconcile`, `charge_counts` | restarted; each begins with a read of the store, or with a reset of its caches |
+//! | `catalog`, `cache_updates`, `sweep`, `clock_sync`, `purge`, `reconcile`, `charge_counts` | restarted; each works on what it reads from the store, or resets its caches first |
 //! | `timer_recovery` (once after a start) | restarted until it has run to its end; the sweep finds overdue locks meanwhile |
 //! | follower of MongoDB's change stream | restarted: resumes after the last event; if that panics again, resets the feed |
 //! | MongoDB group committer | restarted; the callers of the commits that it had taken from the queue get `outcome_unknown` |

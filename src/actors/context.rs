@@ -23,7 +23,7 @@ pub struct ActorContext {
     pub clock: Clock,
     pub policy: Policy,
     pub replica: ReplicaName,
-    /// Queue of charges that lost their lock. The order registry voids or refunds them. Reconciliation finds the charges for
+    /// Queue of charges that are Reversing. The order registry voids or refunds them. Reconciliation finds the charges for
     /// which the queue has no room.
     pub charges_to_reverse: mpsc::Sender<Charge>,
     /// `None` if locks are not limited per network.
@@ -51,7 +51,7 @@ impl ActorContext {
         }
     }
 
-    /// Queues the charges of a decision that lost their lock for voiding or refunding, and does not wait for it.
+    /// Queues the charges of a decision that are Reversing for voiding or refunding, and does not wait for it.
     pub(super) fn queue_reversals(&self, decision: &Decision) {
         for charge in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
             let _ = self.charges_to_reverse.try_send(charge.clone());

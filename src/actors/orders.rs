@@ -110,7 +110,7 @@ impl Actor for OrderRegistry {
     }
 }
 
-/// Receives charges that lost their lock.
+/// Receives charges that are Reversing.
 impl StreamHandler<Charge> for OrderRegistry {
     fn handle(&mut self, charge: Charge, _: &mut Context<Self>) {
         let settlement = self.service.settlement.clone();

@@ -2,8 +2,8 @@
 //!
 //! The same code serves the request that pays, the buyer who confirms, the lock that expired, and the reconciliation after a
 //! crash. The charge's stored state names its next step, and every processor call may be repeated. The ticket's actor decides
-//! what the processor's answer means for the ticket, and commits it. This module commits only changes of charges that lost
-//! their lock.
+//! what the processor's answer means for the ticket, and commits it. This module commits only steps on which
+//! no lock depends: reversals, and charges whose lock is gone.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -267,7 +267,7 @@ impl Settlement {
         self.commit(charge, decide::abandon_charge(charge, failure, self.context.now())).await
     }
 
-    /// Commits a decision about a charge that lost its lock. Returns the stored charge if it was changed meanwhile.
+    /// Commits a decision about a charge on which no lock depends. Returns the stored charge if it was changed meanwhile.
     async fn commit(&self, charge: &Charge, decision: Result<decide::Decision, Refusal>) -> Result<Charge, ActorError> {
         let Ok(decision) = decision else { return self.reload(charge.id).await };
         match self.context.store.commit(Commit::of(decision.clone(), self.context.now())).await {

@@ -7,8 +7,8 @@ use super::{Charge, Millis, Order, OrderId, OrderStatus, Policy, Ticket, Timesta
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sale {
     pub ticket: Ticket,
-    /// The order that holds the lock. The order may be Cancelled although it holds the lock, if only its payment window is
-    /// over.
+    /// The order that holds the lock. An order whose payment window is over is Cancelled, and holds the lock until the
+    /// lock ends.
     pub order: Option<Order>,
     /// The order's charge, unless it is Final or Reversing.
     pub charge: Option<Charge>,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Currency, Millis, Money, OrderId, Policy, TicketId, Timestamp, Title, UserId, Version};
 
-/// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). It only determines which replica arms the
-/// lock's timer first.
+/// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). Only this replica arms the lock's
+/// timer; the others find the lock with their sweep if it stays.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReplicaName(Arc<str>);

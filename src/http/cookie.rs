@@ -7,14 +7,14 @@ use actix_web::{
 
 use crate::{actors::SessionToken, config::Origin, domain::Millis};
 
-/// CookieName and attributes of this server's session cookie.
+/// Name and attributes of this server's session cookie.
 #[derive(Debug, Clone)]
 pub struct SessionCookie {
     name: CookieName,
     ttl: Millis,
 }
 
-/// CookieName of the session cookie.
+/// Name of the session cookie.
 ///
 /// Browsers send a cookie to every port of a host. Servers with https usually have a host of their own, and the `__Host-`
 /// prefix separates their cookies. With http, several servers may be on one host, so the name contains the port.
@@ -30,7 +30,7 @@ enum CookieName {
 
 impl SessionCookie {
     /// Maximum length of a token, in bytes. Tokens of this server are shorter; longer ones are not looked up.
-    const TOKEN_CHARS_MAX: usize = 128;
+    const TOKEN_BYTES_MAX: usize = 128;
     /// Maximum number of cookies of one request that are looked up. A browser sends one with the server's name; a second one
     /// is of another path or domain.
     const TRIED_MAX: usize = 4;
@@ -124,7 +124,7 @@ fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) ->
     pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();
         let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
-        if !is_wanted(name) || !(1..=SessionCookie::TOKEN_CHARS_MAX).contains(&(value.len() - 1)) {
+        if !is_wanted(name) || !(1..=SessionCookie::TOKEN_BYTES_MAX).contains(&(value.len() - 1)) {
             return None;
         }
         Some((name, std::str::from_utf8(&value[1..]).ok()?))

@@ -232,7 +232,7 @@ impl From<ActorError> for ApiError {
             ActorError::TooManyListings => Self::new(Code::TooManyListings),
             ActorError::KeyUsed => Self::new(Code::IdempotencyInFlight),
             ActorError::Busy(what) => {
-                tracing::debug!(what, "request rejected because a queue is full");
+                tracing::debug!(what, "request rejected because a part of the server is busy; see `what`");
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY)
             }
             ActorError::Unavailable(detail) => {

@@ -48,7 +48,7 @@ pub fn if_match(headers: &HeaderMap) -> Result<Precondition, ApiError> {
     }
 }
 
-/// Returns whether the client is_known `etag` already. The comparison is weak. A value that is not a list of tags matches
+/// Returns whether the client has `etag` already. The comparison is weak. A value that is not a list of tags matches
 /// nothing.
 pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
     let Ok(Some(text)) = joined(headers, &header::IF_NONE_MATCH) else { return false };
@@ -91,7 +91,7 @@ fn parse(text: &str) -> Option<Tags<'_>> {
     (!tags.is_empty()).then_some(Tags::List(tags))
 }
 
-/// Returns the version of a tag, if the tag is_known the form in which this server writes versions.
+/// Returns the version of a tag, if the tag has the form in which this server writes versions.
 fn version(opaque: &str) -> Option<Version> {
     opaque.parse().ok().filter(|version: &Version| version.to_string() == opaque)
 }

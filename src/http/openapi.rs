@@ -98,7 +98,7 @@ fn split_summary(operation: &mut Value) {
 /// Adds the parameters, headers and responses that follow from the kind of the operation.
 fn complete(method: &str, operation: &mut Value) {
     let changes = method != "get";
-    // The webhook is verified by its signature only. Its content type, origin and rate are not checked.
+    // The webhook is verified by its signature only. Its origin is not checked, and its rate only when it is refused.
     let signed = operation["tags"][0] == "webhooks";
     let signed_in = operation["security"] == json!([{"session": []}]);
     let queried = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));

@@ -22,7 +22,8 @@ pub struct RecordedEvent {
     pub cursor: Cursor,
     pub at: Timestamp,
     pub event: Event,
-    /// WebSocket text of the event. The first shard that needs it renders it, so that it is rendered once for all watchers.
+    /// WebSocket frames of the event. The first reader that needs them renders them, so that they are rendered once for all
+    /// watchers.
     pub frames: OnceLock<Frames>,
 }
 

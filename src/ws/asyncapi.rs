@@ -104,7 +104,8 @@ impl Direction {
 
 const DESCRIPTION: &str = "Text frames of JSON. No sign-in is needed to watch tickets. With a session cookie, the user's private \
     events are sent too. Frames are delivered in commit order, at least once; use `version` to ignore repeated ones. A client that \
-    reads too slowly gets the newest state of each ticket. Close codes: 1009 for client frames over 48 KiB, 1003 for binary and \
+    reads slowly gets only the newest state of each ticket; one that reads much too slowly gets a Reset instead of events, and is \
+    disconnected after 30 s without progress. Close codes: 1009 for client frames over 48 KiB, 1003 for binary and \
     fragmented messages, 1008 for more than 20 frames in 10 s and after a sign-out, 1001 at a shutdown, 1013 when the server is too \
     busy for a frame, 1012 for signed-in clients when the server lost events (connect again). The server pings every 20 s.";
 

@@ -42,7 +42,8 @@ impl DisconnectReason {
         }
     }
 
-    /// Returns whether the peer's input cannot be parsed any more. Then its answer to the close frame is not awaited.
+    /// Returns whether the peer's input is not read any more, because it cannot be parsed or would take too much memory. Then
+    /// its answer to the close frame is not awaited.
     pub const fn peer_unparsable(self) -> bool {
         matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig | Self::Overloaded)
     }

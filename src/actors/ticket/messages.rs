@@ -26,8 +26,8 @@ pub(in crate::actors) struct ActorRequest {
 #[rtype(result = "()")]
 pub(in crate::actors) struct Outdated(pub Version);
 
-/// Discards the state in memory, reads it from the store, and runs the ticket's deadline if it has passed. The fact that a
-/// commit has an unknown outcome is kept.
+/// Discards the state in memory, reads it from the store, and runs the ticket's deadline if it has passed. An actor that is
+/// loading or committing ignores it. The fact that a commit has an unknown outcome is kept.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Reload;
@@ -42,7 +42,7 @@ pub(in crate::actors) struct Committed {
 /// The part of an actor's state that the registry reads without a message.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
-    /// True while the actor has no queued request, runs no load or commit, and has no timer.
+    /// True if the actor had no queued request, no running load or commit and no timer when it last handled a message.
     pub idle: AtomicBool,
 }
 

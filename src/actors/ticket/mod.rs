@@ -43,7 +43,8 @@ enum Cached {
 #[derive(Debug)]
 struct QueuedRequest {
     request: ActorRequest,
-    /// Number of decisions that were begun for the request, or for a due deadline before it. Reading the state is not counted.
+    /// Number of decisions that were begun while the request was the first of the queue: its own, and those of a deadline that
+    /// was due before it. Reading the state is not counted.
     tries: u32,
     /// Whether the request was refused once over a copy that may be stale. The copy was discarded; the next decision is final.
     reloaded: bool,
@@ -58,7 +59,7 @@ pub(super) struct TicketActor {
     panicked: PanicReports,
     cached: Cached,
     /// Whether `cached` is a copy from the catalog, which may be stale. A lock may be granted by it, since the commit is
-    /// conditional. A refusal must be based on the store.
+    /// conditional. A refusal over such a copy is decided again over the state in the store.
     from_catalog: bool,
     /// Whether a load or a commit is running. Its completion handles the queue.
     busy: bool,
@@ -298,7 +299,7 @@ impl TicketActor {
                 self.queue.drain(..).for_each(|queued| answer(queued.request, Err(Refusal::NotFound.into())));
             }
             Err(error) => {
-                tracing::warn!(ticket = %self.id, %error, "a ticket could not be read; its queued requests fail");
+                tracing::warn!(ticket = %self.id, %error, "a ticket could not be read or fenced; its queued requests fail");
                 for queued in self.queue.drain(..) {
                     answer(queued.request, Err(error.clone()));
                 }

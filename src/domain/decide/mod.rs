@@ -46,7 +46,7 @@ pub enum TicketCommand {
     /// The attempt was interrupted or refused, and the processor has no result of it so far. The attempt may still reach
     /// the processor. So the payment is closed at the processor first, and then the charge becomes Failed with `failure`.
     PaymentInterrupted { charge: ChargeId, failure: ChargeFailure },
-    /// The payment that waited for the buyer's action was closed at the processor.
+    /// The payment cannot be completed by the buyer any more: it was closed at the processor, or it waits for nothing.
     WaitingEnded { charge: ChargeId, failure: ChargeFailure },
     /// The money is captured.
     PaymentCaptured { charge: ChargeId },

@@ -165,8 +165,8 @@ pub(super) fn waiting_ended(sale: &Sale, charge: ChargeId, failure: &ChargeFailu
     }
 }
 
-/// Completes charge, order and ticket in one decision. After the grace there is no sale, and the order of the processor's
-/// answer and the timer makes no difference: the result depends on the time, not on a race.
+/// Completes charge, order and ticket in one decision. After the grace there is no sale. The result depends on `now` only:
+/// it is the same whether the processor's answer or the lock's timer comes first.
 pub(super) fn captured(sale: &Sale, charge: ChargeId, policy: &Policy, now: Timestamp) -> Result<Decision, Refusal> {
     let (charge, order) = capturing(sale, charge)?;
     if now >= order.unlocks_at + policy.settle_grace {

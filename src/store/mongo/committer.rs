@@ -239,7 +239,7 @@ impl Committer {
         let (id, stored_versions) = match finished {
             None => return,
             Some(Ok(finished)) => finished,
-            // The commits of the panicked transaction were dropped, so their callers get an unknown outcome.
+            // The commits of the panicked group were dropped, so their callers get an unknown outcome.
             Some(Err(error)) => (error.id(), StoredVersions::new()),
         };
         for key in self.keys.remove(&id).unwrap_or_default() {

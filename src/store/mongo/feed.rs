@@ -90,7 +90,7 @@ pub(super) struct FeedFollower {
     stream: ChangeStream<RawDocumentBuf>,
     /// Position after the last pushed event.
     start: StreamStart,
-    /// Number of starts of [`FeedFollower::follow`] since the last successful read.
+    /// How often [`FeedFollower::follow`] was started without a successful read in between.
     starts: u32,
 }
 

@@ -3,7 +3,7 @@
 //! Updates are the slowest operation of MongoDB: each statement is parsed, planned and executed separately, which for a
 //! ticket takes five times as long as an insert. Updates that differ only in their document and their value are therefore
 //! one statement. It finds all documents by their ids and selects the value of each by its id. The figures are in
-//! docs/adr/0009-speed.md, "Updates of a kind are one statement".
+//! docs/adr/0009-speed.md, "Updates of one kind are one statement".
 
 use bson::{
     RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp,
