@@ -436,7 +436,7 @@ impl Orders {
             METRICS.requests_rejected.with_label_values(&["orders"]).inc();
             return Err(ActorError::Busy("orders"));
         };
-        // The mailbox is closed: the registry ends with its arbiter, and the request may have been carried out or not.
+        // The handler panicked, or the registry ends with its arbiter. The request may have been carried out or not.
         self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }

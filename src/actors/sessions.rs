@@ -36,7 +36,8 @@ struct CachedSession {
 impl Sessions {
     /// Maximum age of an entry. It bounds the use of a session whose revocation was missed.
     const CACHED_FOR: Duration = Duration::from_secs(30);
-    /// Maximum age of the feed. A revocation takes effect within a second on all replicas, also on a replica without a feed.
+    /// Maximum time without news from the feed; after it, sessions are read from the store. So a revocation takes effect for
+    /// requests within a second on all replicas, also on a replica without a feed.
     const FEED_SILENCE_MAX: Duration = Duration::from_millis(900);
     /// Maximum number of entries, some 40 MB. Then the cache is cleared.
     const ENTRIES_MAX: usize = 200_000;

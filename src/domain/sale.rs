@@ -7,8 +7,8 @@ use super::{Charge, Millis, Order, OrderId, OrderStatus, Policy, Ticket, Timesta
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sale {
     pub ticket: Ticket,
-    /// The order that holds the lock. An order whose payment window is over is Cancelled, and holds the lock until the
-    /// lock ends.
+    /// The order that holds the lock. If its payment window ended without a payment it is Cancelled, and by default it
+    /// still holds the lock until the lock ends (see [`super::Policy`]).
     pub order: Option<Order>,
     /// The order's charge, unless it is Final or Reversing.
     pub charge: Option<Charge>,

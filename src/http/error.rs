@@ -269,10 +269,9 @@ impl From<Refusal> for ApiError {
             Refusal::OrderExpired => Self::new(Code::OrderExpired),
             Refusal::OrderNotPayable => Self::new(Code::OrderNotPayable),
             Refusal::OrderCompleted => Self::new(Code::OrderCompleted),
-            // The registry responds with the waiting charge. This refusal remains if that charge changed in the meantime.
+            // For `AwaitingAction` the registry responds with the waiting charge, and not with this code.
             Refusal::PaymentInFlight | Refusal::AwaitingAction { .. } => Self::new(Code::PaymentInFlight),
-            // The registry responds with the state of the ended order. This refusal remains if the order ended in the
-            // meantime.
+            // For `OrderGone` the registry responds with the state of the ended order, and not with this code.
             Refusal::OrderGone => Self::new(Code::OrderExpired),
             Refusal::Stale => Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY),
         }

@@ -115,7 +115,7 @@ pub async fn get(mut call: Call) -> HandlerResult {
 }
 
 /// Cancels an order and releases the ticket at once. An order that is already Cancelled stays unchanged: if its payment window
-/// ended without payment, its ticket stays locked until `unlocksAt`.
+/// ended without payment, its ticket stays locked until `unlocksAt`, unless the server releases tickets early.
 #[utoipa::path(delete, path = "/api/orders/{id}", tag = "orders", operation_id = "cancelOrder",
     params(("id" = String, Path, format = "uuid")),
     responses(

@@ -188,7 +188,7 @@ impl FeedLog {
         let newest = ring.complete_to();
         let is_covered =
             cursor.epoch == newest.epoch && cursor >= ring.base && cursor.time.saturating_sub(newest.time) <= self.limits.ahead_max;
-        // With `ahead_max` 0, no cursor beyond the newest is valid, not even a later ordinal of the same time.
+        // `ahead_max` counts times. With 0, a later ordinal of the newest time is not valid either.
         if !is_covered || (self.limits.ahead_max == 0 && cursor > newest) {
             return None;
         }

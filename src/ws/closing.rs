@@ -17,7 +17,7 @@ pub enum DisconnectReason {
     Overloaded,
     /// The peer sent no frame for `silence_max`.
     Silent,
-    /// The peer does not read. The connection is ended without a close frame, so the reason below is never sent.
+    /// The peer does not read, or does not answer a ping. The connection is ended without a close frame, so the reason below is never sent.
     Stalled,
     SignedOut,
     SessionExpired,

@@ -32,12 +32,12 @@ pub struct SocketLimits {
     /// ticket takes up to 300 bytes.
     pub watched_in_all_max: usize,
     /// Maximum number of queued frames of one connection. From a quarter of it on, the frames of a slow reader are merged
-    /// per ticket. If more than half of it is left after merging, the event frames are dropped for a `Reset`.
+    /// per ticket. If more than half of this number is left after merging, the event frames are dropped for a `Reset`.
     pub backlog_frames_max: usize,
     /// The same in bytes. The frames themselves are shared by all connections of a worker thread.
     pub backlog_bytes_max: usize,
-    /// Size of the kernel's send buffer of one connection, in bytes (the kernel doubles it for its own data). A reader that
-    /// is behind by more counts as slow: its frames are merged, instead of filling the kernel's memory.
+    /// Size of the kernel's send buffer of one connection, in bytes (the kernel doubles it for its own data). The frames of
+    /// a reader that is behind by more wait in its queue, where they can be merged, instead of in the kernel's memory.
     pub send_buffer_bytes: usize,
     /// Time for which the next events are gathered after a delivery; after a single event, two fifths of it. The first
     /// events after a pause are sent at once.

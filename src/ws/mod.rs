@@ -14,7 +14,7 @@
 //! | `table` | the connections of a shard, the tickets that they watch, and the delivery of events |
 //! | `upgrade` | the handshake, and the takeover of the socket |
 //! | `connection`, `task` | one socket: its queue, its state, its phases, and its input |
-//! | `replay` | the bytes that may be replayed to the clients of one address |
+//! | `replay` | the position of a replay, and the bytes that may be replayed to the clients of one address |
 //! | `send_queue`, `liveness`, `frame_decoder` | pure: the bounded queue, the timeouts, the bounded frame parser |
 //! | `budget` | a bound that all connections of the process share |
 //! | `protocol`, `command`, `asyncapi` | the server's frames, the client's frames, and the document of both |

@@ -1,4 +1,4 @@
-//! The bound on the bytes of missed events that are replayed to the clients of one network address.
+//! The position of a replay of missed events, and the bound on the bytes that are replayed to the clients of one network address.
 //!
 //! A replay is the most expensive request of a handshake: megabytes in answer to a hundred bytes. Each address uses a
 //! rate limiter (GCRA) that counts kibibytes. The number of buckets is fixed. The bucket of an address is found by a hash

@@ -42,7 +42,8 @@ pub(in crate::actors) struct Committed {
 /// The part of an actor's state that the registry reads without a message.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
-    /// True if the actor had no queued request, no running load or commit and no timer when it last handled a message.
+    /// True if the actor had no queued request, no running load or commit and no timer when its queue was last empty. A
+    /// message without a reply ([`Outdated`], [`Reload`]) does not change it.
     pub idle: AtomicBool,
 }
 

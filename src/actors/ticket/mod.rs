@@ -46,7 +46,8 @@ struct QueuedRequest {
     /// Number of decisions that were begun while the request was the first of the queue: its own, and those of a deadline that
     /// was due before it. Reading the state is not counted.
     tries: u32,
-    /// Whether the request was refused once over a copy that may be stale. The copy was discarded; the next decision is final.
+    /// Whether the next decision is final: a refusal is not decided again over the store, because that was done, or because the
+    /// request is a deadline.
     reloaded: bool,
 }
 
@@ -314,7 +315,8 @@ impl TicketActor {
 
     /// Arms the timer for the lock's next deadline, `at_least` from now, if this replica granted the lock.
     ///
-    /// Another replica's lock is released by that replica, or by the sweep if that replica does not run any more.
+    /// Another replica's lock is released by that replica. If it is late, the lock is released by the sweep, or by the next
+    /// command that reaches any actor of the ticket.
     fn arm_timer(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
         if let Some(timer) = self.timer.take() {
             timer.stop(ctx);

@@ -28,7 +28,8 @@ use crate::{
     store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
 };
 
-/// Seconds of history that are read at the start. The API promises that clients can resume within this time.
+/// Seconds of history that are read at the start. Clients can resume within this time, unless more
+/// events happened than [`FeedLimits::EVENTS_MAX`].
 const HISTORY_SECS: u32 = 5 * 60;
 /// Time that the server waits for a new event before it sends an empty reply, which is the heartbeat. A session that
 /// another replica revoked must stop working within 1 s, and the feed carries the revocation, so this is far below 1 s.
