@@ -18,17 +18,25 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # The dependencies are in a layer of their own, which is reused until one of them changes. Tests and benchmarks are not
 # part of this build, so they are removed from its manifest.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/domain/Cargo.toml crates/domain/
+COPY crates/payments/Cargo.toml crates/payments/
+COPY crates/runtime/Cargo.toml crates/runtime/
+COPY crates/store/Cargo.toml crates/store/
+COPY crates/store-embedded/Cargo.toml crates/store-embedded/
+COPY crates/store-mongo/Cargo.toml crates/store-mongo/
 RUN awk '/^\[/ { left_out = /^\[\[(bench|test)\]\]/ } !left_out' Cargo.toml > Cargo.toml.built \
     && mv Cargo.toml.built Cargo.toml \
     && mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+    && for crate in crates/*; do mkdir -p "$crate/src" && touch "$crate/src/lib.rs"; done \
     && cargo build --profile dist --locked --target "$(rustc --print host-tuple)"
 
 COPY build.rs build.rs
 COPY build build
+COPY crates crates
 COPY src src
 COPY web web
 # COPY keeps the modification times, which may be older than those of the empty files that were built above.
-RUN touch src/main.rs src/lib.rs \
+RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
     && PATH="/opt/auditable/bin:$PATH" cargo auditable build --profile dist --locked --target "$(rustc --print host-tuple)" \
     && install -D --strip "target/$(rustc --print host-tuple)/dist/gittix" /image/usr/bin/gittix \
     && install -D --mode=644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \

@@ -139,7 +139,7 @@ fn sources(folder: &str, ending: &str) -> String {
 #[test]
 fn security_document_names_tests_that_exist() {
     let document = file("docs/security.md");
-    let rust = sources("src", ".rs") + &sources("tests/suite", ".rs");
+    let rust = ["src", "crates", "tests/suite"].map(|folder| sources(folder, ".rs")).concat();
     let pages: String = ["account", "addresses", "buy", "everyone", "pay", "sell", "units", "windows"]
         .map(|name| file(&format!("tests/browser/{name}.test.mjs")))
         .concat();
@@ -188,7 +188,7 @@ fn defines(text: &str, name: &str) -> bool {
 /// Checks references such as `ws/table.rs::ConnectionTable::deliver`: the file exists and defines each name.
 #[test]
 fn architecture_document_refers_to_code_that_exists() {
-    let (document, files) = (file("ARCHITECTURE.md"), rust_files("src"));
+    let (document, files) = (file("ARCHITECTURE.md"), [rust_files("src"), rust_files("crates")].concat());
     let mut references = 0;
     for code in document.split('`').skip(1).step_by(2) {
         let Some((path, names)) = code.split_once(".rs::") else { continue };

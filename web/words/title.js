@@ -1,4 +1,4 @@
-// The length of a title, as the server counts it (src/domain/text.rs): trimmed, in normalization form C, in Unicode scalar
+// The length of a title, as the server counts it (crates/domain/src/text.rs): trimmed, in normalization form C, in Unicode scalar
 // values. An emoji has one or several of them; a letter with an accent has one, for every way to type it.
 
 export const TITLE_LENGTH_MAX = 200;

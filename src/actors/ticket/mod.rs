@@ -43,11 +43,9 @@ enum Cached {
 #[derive(Debug)]
 struct QueuedRequest {
     request: ActorRequest,
-    /// Number of decisions that were begun while the request was the first of the queue: its own, and those of a deadline that
-    /// was due before it. Reading the state is not counted.
+    /// Number of decisions begun while the request was the first of the queue. Reading the state is not counted.
     tries: u32,
-    /// Whether the next decision is final: a refusal is not decided again over the store, because that was done, or because the
-    /// request is a deadline.
+    /// Whether the next decision is final: a refusal is not decided again over the store.
     reloaded: bool,
 }
 
@@ -315,8 +313,7 @@ impl TicketActor {
 
     /// Arms the timer for the lock's next deadline, `at_least` from now, if this replica granted the lock.
     ///
-    /// Another replica's lock is released by that replica. If it is late, the lock is released by the sweep, or by the next
-    /// command that reaches any actor of the ticket.
+    /// If the other replica is late with its own lock, the sweep or the next command to any actor of the ticket releases it.
     fn arm_timer(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
         if let Some(timer) = self.timer.take() {
             timer.stop(ctx);

@@ -1,0 +1,13 @@
+//! What every layer with I/O uses.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`clock`] | the only reader of the wall clock; follows the store's time |
+//! | [`tasks`] | supervision: the handling of panics in tasks and threads |
+//! | [`metrics`] | all metrics of the process |
+//! | [`data_folder`] | files that are accessible to their owner only |
+
+pub mod clock;
+pub mod data_folder;
+pub mod metrics;
+pub mod tasks;
