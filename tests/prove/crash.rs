@@ -55,7 +55,7 @@ async fn main() {
     let tally = run(&plan, |tally| {
         let next = first + tally.rounds;
         fs::write(&arguments.state, format!("{} {next}\n", arguments.seed)).expect("the state can be written");
-        if next % 10 == 0 {
+        if next.is_multiple_of(10) {
             report(next, tally);
         }
     })

@@ -110,7 +110,7 @@ impl Attack {
 
     /// Row 1: searches that examine as many tickets as possible.
     async fn search(self, number: usize) {
-        let words = if number % 2 == 0 { "a+b+c+d+e+f+g+h".to_owned() } else { vec!["a"; 100].join("+") };
+        let words = if number.is_multiple_of(2) { "a+b+c+d+e+f+g+h".to_owned() } else { vec!["a"; 100].join("+") };
         let request = format!("GET /api/tickets?limit=1&status=Locked&q={words} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
         self.repeat("search", request.as_bytes()).await;
     }
@@ -277,7 +277,7 @@ impl Attack {
 
     /// Row 8: readiness and metrics, as fast as they are answered.
     async fn probe(self, number: usize) {
-        let path = if number % 2 == 0 { "/readyz" } else { "/metrics" };
+        let path = if number.is_multiple_of(2) { "/readyz" } else { "/metrics" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
         self.repeat("probe", request.as_bytes()).await;
     }
