@@ -20,6 +20,8 @@ use crate::app::PATIENCE;
 const PORT: u16 = 27017;
 /// Maximum time that the test waits for a member's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// The name of MongoDB's error for a replica set that was initiated before (code 23).
+const ALREADY_INITIALIZED: &str = "AlreadyInitialized";
 const POLL: Duration = Duration::from_millis(20);
 
 /// The replica set. Dropping it kills its processes and removes their files.
@@ -84,6 +86,8 @@ impl Members {
         loop {
             match self.members[0].command(doc! { "replSetInitiate": config.clone() }).await {
                 Ok(_) => return,
+                // The reply to an earlier attempt was lost or late.
+                Err(error) if error.contains(ALREADY_INITIALIZED) => return,
                 Err(error) => assert!(Instant::now() < deadline, "the replica set cannot be made: {error}"),
             }
             sleep(POLL).await;
