@@ -282,30 +282,11 @@ impl OpenChargeStats {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::domain::{ChargeFailure, ChargeStatus, Currency, Money, OrderId, TicketId, TokenDigest, UserId};
+    use crate::domain::{ChargeFailure, samples};
 
     fn charge(step: ChargeStep, idle_since: i64) -> Charge {
-        Charge {
-            id: ChargeId::new(Uuid::nil()),
-            order: OrderId::new(Uuid::nil()),
-            ticket: TicketId::new(Uuid::nil()),
-            buyer: UserId::new(Uuid::nil()),
-            status: ChargeStatus::Created,
-            step,
-            amount: Money::from_minor(2000).expect("valid price"),
-            currency: Currency::Usd,
-            token: TokenDigest::new("digest"),
-            first_attempt: true,
-            stripe_id: None,
-            stripe_refund_id: None,
-            failure: None,
-            version: 0,
-            created_at: Timestamp(0),
-            updated_at: Timestamp(idle_since),
-        }
+        Charge { step, updated_at: Timestamp(idle_since), ..samples::charge() }
     }
 
     #[test]

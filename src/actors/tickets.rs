@@ -45,7 +45,7 @@ pub struct Tickets {
     context: Arc<ActorContext>,
     registry: Addr<TicketRegistry>,
     admitted: Arc<AtomicUsize>,
-    /// Number of tickets that are being listed, by seller.
+    /// Tickets that are being listed, by seller.
     listings: InFlight<UserId, TicketId>,
 }
 

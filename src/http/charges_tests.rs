@@ -2,33 +2,15 @@
 
 use actix_web::{ResponseError, body::MessageBody};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::*;
 use crate::{
-    domain::{ChargeId, ChargeStep, Currency, Money, TicketId, Timestamp, TokenDigest, UserId},
+    domain::{ChargeStep, samples},
     payments::ClientSecret,
 };
 
 fn charge(status: ChargeStatus, failure: Option<ChargeFailure>) -> Charge {
-    Charge {
-        id: ChargeId::new(Uuid::from_u128(1)),
-        order: OrderId::new(Uuid::from_u128(2)),
-        ticket: TicketId::new(Uuid::from_u128(3)),
-        buyer: UserId::new(Uuid::from_u128(4)),
-        status,
-        step: ChargeStep::Final,
-        amount: Money::MIN,
-        currency: Currency::Usd,
-        token: TokenDigest::new("x"),
-        first_attempt: true,
-        stripe_id: None,
-        stripe_refund_id: None,
-        failure,
-        version: 0,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-    }
+    Charge { status, step: ChargeStep::Final, failure, ..samples::charge() }
 }
 
 fn status_and_body(answer: HandlerResult) -> (u16, bool, Value) {

@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{ChargeFailure, ChargeStep, Currency, PaymentId, RefundId, TicketId, TokenDigest},
+        domain::{ChargeFailure, ChargeStep, PaymentId, RefundId},
         wire::samples,
     };
 
@@ -113,20 +113,12 @@ mod tests {
         Charge {
             id: ChargeId::new(samples::uuid(5)),
             order: samples::order_id(),
-            ticket: TicketId::new(samples::uuid(1)),
-            buyer: samples::buyer(),
-            status: ChargeStatus::Created,
             step: ChargeStep::AwaitingAction,
             amount: samples::money(1990),
-            currency: Currency::Usd,
-            token: TokenDigest::new("0a1b2c"),
-            first_attempt: true,
             stripe_id: Some(PaymentId::new("pi_1")),
-            stripe_refund_id: None,
-            failure: None,
-            version: 1,
             created_at: samples::NOW,
             updated_at: samples::NOW,
+            ..crate::domain::samples::charge()
         }
     }
 

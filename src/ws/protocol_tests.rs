@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     domain::{
-        CancelReason, ChargeId, ChargeStatus, ChargeStep, Currency, Email, Lock, Millis, Money, Order, OrderStatus, PaymentId, PublicUser,
-        ReplicaName, SessionDigest, TicketSnapshot, TicketState, Title, TokenDigest,
+        CancelReason, ChargeId, ChargeStep, Currency, Email, Lock, Millis, Money, Order, OrderStatus, PaymentId, PublicUser, ReplicaName,
+        SessionDigest, TicketSnapshot, TicketState, Title, samples,
     },
     ws::{asyncapi, command::CommandError},
 };
@@ -70,18 +70,12 @@ fn charge() -> Charge {
         order: OrderId::new(uuid(3)),
         ticket: TicketId::new(uuid(2)),
         buyer: buyer(),
-        status: ChargeStatus::Created,
         step: ChargeStep::AwaitingAction,
-        amount: Money::from_minor(1999).expect("in range"),
-        currency: Currency::Usd,
-        token: TokenDigest::new("70ce"),
-        first_attempt: true,
         stripe_id: Some(PaymentId::new("pi_1")),
-        stripe_refund_id: None,
-        failure: None,
         version: 1,
         created_at: AT,
         updated_at: AT,
+        ..samples::charge()
     }
 }
 

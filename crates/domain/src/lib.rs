@@ -21,6 +21,8 @@ mod outcome;
 mod password;
 mod policy;
 mod sale;
+#[cfg(any(test, feature = "test-util"))]
+pub mod samples;
 mod text;
 mod ticket;
 mod time;

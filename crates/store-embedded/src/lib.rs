@@ -44,8 +44,10 @@ use gittix_domain::{
     Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,
     Timestamp, User, UserId, invariants::Snapshot,
 };
-use gittix_runtime::clock::{Clock, wall_clock};
-use gittix_runtime::metrics::METRICS;
+use gittix_runtime::{
+    clock::{Clock, wall_clock},
+    metrics::METRICS,
+};
 use gittix_store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
 
 /// Time limit for an answer of the writer and for a long read. A healthy disk needs a thousandth of it. A client usually

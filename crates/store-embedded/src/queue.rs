@@ -16,8 +16,7 @@ use super::{
     file::DatabaseFile,
     writer::{Work, WriteJob, WriteResult, Writer, count_failure},
 };
-use gittix_runtime::metrics::METRICS;
-use gittix_runtime::tasks::EssentialTask;
+use gittix_runtime::{metrics::METRICS, tasks::EssentialTask};
 use gittix_store::CommitError;
 
 /// Maximum number of waiting jobs. They are 16 transactions, which a disk with a flush time of 0.6 s completes within the

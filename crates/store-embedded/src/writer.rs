@@ -220,13 +220,5 @@ impl PendingReply {
 }
 
 pub(super) fn count_failure(error: &CommitError) {
-    let reason = match error {
-        CommitError::Stale => "stale",
-        CommitError::EmailInUse => "email_in_use",
-        CommitError::SlotsFull => "slots_full",
-        CommitError::KeyUsed => "key_used",
-        CommitError::Unavailable(_) => "unavailable",
-        CommitError::OutcomeUnknown(_) => "outcome_unknown",
-    };
-    METRICS.commits_failed.with_label_values(&[reason]).inc();
+    METRICS.commits_failed.with_label_values(&[error.reason()]).inc();
 }

@@ -22,8 +22,7 @@ use tokio::{
 
 use super::{connection::MongoConnection, group, prepare::ConflictKey, prepare::Prepared};
 use gittix_domain::Version;
-use gittix_runtime::metrics::METRICS;
-use gittix_runtime::tasks::supervise;
+use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::CommitError;
 
 /// Time from the submission of a commit to the end of its last attempt. Its caller waits up to `ANSWER_GRACE` longer.

@@ -295,7 +295,7 @@ async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
 pub(super) async fn commit_times(db: &Database) -> Result<HashMap<ObjectId, ClusterTime>, Error> {
     let now = operation_time(db).await?;
     let mut times = HashMap::new();
-    let mut stream = match watch(db, &StreamStart::Time(history_start(now, schema::first_event_after(db).await?))).await {
+    let mut stream = match watch(db, &StreamStart::Time(history_start(now, schema::epoch(db, now).await?.since))).await {
         Err(error) if is_history_lost(&error) => return Ok(times),
         stream => stream?,
     };

@@ -65,8 +65,7 @@ use gittix_domain::{
     Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,
     Timestamp, User, UserId, invariants::Snapshot,
 };
-use gittix_runtime::metrics::METRICS;
-use gittix_runtime::tasks::supervise;
+use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
 
 /// Time limit of the start, including the indexes and the events of the last minutes.
@@ -190,7 +189,7 @@ impl Store for MongoStore {
         METRICS.commit_seconds.observe(submitted.elapsed().as_secs_f64());
         match &result {
             Ok(()) => METRICS.commits.inc(),
-            Err(error) => METRICS.commits_failed.with_label_values(&[reason(error)]).inc(),
+            Err(error) => METRICS.commits_failed.with_label_values(&[error.reason()]).inc(),
         }
         result
     }
@@ -322,17 +321,6 @@ impl Store for MongoStore {
         }
         self.follower.abort();
         METRICS.feed_live.set(0);
-    }
-}
-
-fn reason(error: &CommitError) -> &'static str {
-    match error {
-        CommitError::Stale => "stale",
-        CommitError::EmailInUse => "email_in_use",
-        CommitError::SlotsFull => "slots_full",
-        CommitError::KeyUsed => "key_used",
-        CommitError::Unavailable(_) => "unavailable",
-        CommitError::OutcomeUnknown(_) => "outcome_unknown",
     }
 }
 

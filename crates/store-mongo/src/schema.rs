@@ -56,8 +56,6 @@ pub(super) const EVENTS: &str = "events";
 pub(super) const COUNTERS: &str = "counters";
 /// The epoch and the secrets.
 const META: &str = "meta";
-/// Id of the document with the epoch.
-const EPOCH: &str = "epoch";
 
 /// Maximum number of attempts, because another replica may create the same index at the same time.
 const INDEX_ATTEMPTS_MAX: usize = 5;
@@ -141,21 +139,9 @@ pub(super) struct Epoch {
 /// Returns the epoch of this database. The first replica draws it at the cluster time `now`.
 pub(super) async fn epoch(db: &Database, now: ClusterTime) -> Result<Epoch, Error> {
     let drawn = rand::random_range(1..=u32::MAX);
-    let stored = insert_if_absent(db, EPOCH, doc! { "value": i64::from(drawn), "since": now }).await?;
-    epoch_of(&stored)
-}
-
-/// Returns the cluster time before the first event of this database, if it is known.
-pub(super) async fn first_event_after(db: &Database) -> Result<Option<ClusterTime>, Error> {
-    let stored = db.collection::<Document>(META).find_one(doc! { "_id": EPOCH }).await?;
-    Ok(stored.and_then(|stored| stored.get_timestamp("since").ok()))
-}
-
-fn epoch_of(stored: &Document) -> Result<Epoch, Error> {
-    let Ok(number) = stored.get_i64("value") else {
-        return Err(fault(format!("the stored epoch is not an integer: {stored}")));
-    };
-    let number = u32::try_from(number).map_err(|_| fault("the stored epoch is out of range"))?;
+    let stored = insert_if_absent(db, "epoch", doc! { "value": i64::from(drawn), "since": now }).await?;
+    let number = stored.get_i64("value").ok().and_then(|number| u32::try_from(number).ok());
+    let number = number.ok_or_else(|| fault(format!("the stored epoch is not a number of 32 bits: {stored}")))?;
     Ok(Epoch { number, since: stored.get_timestamp("since").ok() })
 }
 

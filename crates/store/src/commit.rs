@@ -74,6 +74,20 @@ pub enum CommitError {
     OutcomeUnknown(String),
 }
 
+impl CommitError {
+    /// Returns the value of the label `reason` of the metric `gittix_commits_failed_total`.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::EmailInUse => "email_in_use",
+            Self::SlotsFull => "slots_full",
+            Self::KeyUsed => "key_used",
+            Self::Unavailable(_) => "unavailable",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+        }
+    }
+}
+
 impl From<CommitError> for crate::Unavailable {
     fn from(error: CommitError) -> Self {
         Self(error.to_string())

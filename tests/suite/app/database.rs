@@ -170,7 +170,8 @@ async fn empty(client: &Client, name: &str) -> Result<(), Error> {
     let connections =
         [doc! { "$currentOp": { "idleConnections": true } }, doc! { "$match": { "appName": name } }, doc! { "$project": { "appName": 1 } }];
     let open = async || client.database("admin").aggregate(connections.clone()).await?.try_next().await;
-    while open().await?.is_some() && Instant::now() < deadline {
+    while open().await?.is_some() {
+        assert!(Instant::now() < deadline, "a server of an earlier test is still connected to {name}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let database = client.database(name);

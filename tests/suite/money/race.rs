@@ -133,6 +133,9 @@ pub async fn run(plan: &Plan, deceit: Option<Deceit>, mut done: impl FnMut(&Outc
         }
         done(&outcome);
     }
+    if outcome.races < plan.races {
+        return Err(vec![format!("only {} of {} races began before their lock ended", outcome.races, plan.races)]);
+    }
     app.crash();
     let mut found = Found::read(&app.home).await;
     let policy = Policy { payment_window: LOCK, lock_duration: LOCK, settle_grace: GRACE, relock_wait: Millis(1), ..Policy::default() };

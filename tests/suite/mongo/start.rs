@@ -6,7 +6,7 @@ use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
     domain::{Event, invariants},
-    store::{CommitError, Store, mongo::MongoStore},
+    store::{CommitError, Cursor, Store, mongo::MongoStore},
 };
 use tokio::time::Instant;
 
@@ -56,6 +56,26 @@ async fn cursor_of_the_last_minutes_is_resumed_on_a_replica_started_later() {
     let missed = events(&mut resumed, 1).await;
     assert_eq!(missed[0].cursor, seen[1].cursor);
     assert_eq!(missed[0].event, seen[1].event);
+    world.drop_database().await;
+}
+
+#[tokio::test]
+async fn database_without_the_time_of_its_epoch_is_read_five_minutes_back() {
+    let world = World::new().await;
+    let first = world.store().await;
+    let cursor = first.feed().cursor();
+    on_sale(&*first).await;
+    let meta = world.raw("meta");
+    let epoch = meta.find_one(doc! { "_id": "epoch" }).await.expect("MongoDB answers").expect("the epoch is stored");
+    assert!(epoch.get_timestamp("since").is_ok(), "{epoch}");
+    // Databases of version 0.1.0 and before are in this state.
+    meta.update_one(doc! { "_id": "epoch" }, doc! { "$unset": { "since": "" } }).await.expect("MongoDB answers");
+    let second = world.store().await;
+    let mut resumed = second.feed().resume(cursor).expect("the cursor is at most a minute old");
+    assert_eq!(events(&mut resumed, 1).await.len(), 1);
+    let before_the_epoch = Cursor { time: cursor.time - (60 << 32), ..cursor };
+    assert!(second.feed().resume(before_the_epoch).is_some(), "the history begins five minutes ago");
+    assert!(first.feed().resume(before_the_epoch).is_none(), "the history of a new database begins with its epoch");
     world.drop_database().await;
 }
 

@@ -30,8 +30,7 @@ use super::{
     payment::SandboxPayment,
 };
 use gittix_domain::PaymentId;
-use gittix_runtime::data_folder;
-use gittix_runtime::tasks::EssentialTask;
+use gittix_runtime::{data_folder, tasks::EssentialTask};
 
 /// Payment id -> the payment as JSON.
 const PAYMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("payments");

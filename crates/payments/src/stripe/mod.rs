@@ -33,8 +33,7 @@ use uuid::Uuid;
 use super::{Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, failing, keyed, record_outcome};
 use client::{Operation, Request, StripeClient, StripeError};
 use gittix_domain::{Charge, ChargeFailure, ChargeId, Millis, PaymentId, TokenDigest};
-use gittix_runtime::clock::Clock;
-use gittix_runtime::metrics::METRICS;
+use gittix_runtime::{clock::Clock, metrics::METRICS};
 use objects::{CHARGE, PaymentIntent, Status, StripeList};
 
 /// Maximum age of a charge whose payment is opened without a search. Stripe keeps an idempotency key for at least 24 hours.

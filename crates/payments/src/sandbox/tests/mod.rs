@@ -9,29 +9,12 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
-use gittix_domain::{ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId, Timestamp, UserId};
+use gittix_domain::{Money, OrderId, samples};
 
 const AMOUNT: u64 = 1999;
 
 pub(super) fn charge(number: u128) -> Charge {
-    Charge {
-        id: ChargeId::new(Uuid::from_u128(number)),
-        order: OrderId::new(Uuid::from_u128(number + 1000)),
-        ticket: TicketId::new(Uuid::from_u128(1)),
-        buyer: UserId::new(Uuid::from_u128(2)),
-        status: ChargeStatus::Created,
-        step: ChargeStep::Authorizing,
-        amount: Money::from_minor(AMOUNT).expect("the price is valid"),
-        currency: Currency::Usd,
-        token: TokenDigest::new("digest"),
-        first_attempt: true,
-        stripe_id: None,
-        stripe_refund_id: None,
-        failure: None,
-        version: 0,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-    }
+    Charge { id: ChargeId::new(Uuid::from_u128(number)), order: OrderId::new(Uuid::from_u128(number + 1000)), ..samples::charge() }
 }
 
 fn token(text: &str) -> PaymentToken {

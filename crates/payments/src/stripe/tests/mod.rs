@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use gittix_domain::{ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId, Timestamp, UserId};
+use gittix_domain::{Timestamp, samples};
 use script::{Reply, Script};
 
 const AMOUNT: i64 = 1999;
@@ -21,24 +21,7 @@ const SECRET: &str = "pi_1_secret_hush";
 const KEY: &str = "sk_test_hush";
 
 fn charge() -> Charge {
-    Charge {
-        id: ChargeId::new(Uuid::from_u128(1)),
-        order: OrderId::new(Uuid::from_u128(2)),
-        ticket: TicketId::new(Uuid::from_u128(3)),
-        buyer: UserId::new(Uuid::from_u128(4)),
-        status: ChargeStatus::Created,
-        step: ChargeStep::Authorizing,
-        amount: Money::from_minor(AMOUNT.unsigned_abs()).expect("the price is valid"),
-        currency: Currency::Usd,
-        token: TokenDigest::new("digest"),
-        first_attempt: true,
-        stripe_id: None,
-        stripe_refund_id: None,
-        failure: None,
-        version: 0,
-        created_at: NOW,
-        updated_at: NOW,
-    }
+    Charge { created_at: NOW, updated_at: NOW, ..samples::charge() }
 }
 
 fn payment() -> PaymentId {
