@@ -1,14 +1,18 @@
-//! Prepares the browser's pages for embedding: finds the files of `web/`, joins the modules that the shell loads into one
-//! script and the style sheets into one, and writes the tables that `src/http/pages` includes.
+//! Prepares the browser's pages for embedding: finds the files of `web/`, joins the modules that
+//! the shell loads into one script and the style sheets into one, and writes the tables that
+//! `src/http/pages` includes.
 //!
-//! No file is listed by hand. The scripts and style sheets are the ones that `web/index.html` names and their imports. Of
-//! the other files, those with an extension of [`SERVED`] are served. `web/docs` has a table of its own. The addresses of the
-//! pages are those of the table `ROUTES` in `web/app.js`.
+//! No file is listed by hand. The scripts and style sheets are the ones that `web/index.html` names
+//! and their imports. Of the other files, those with an extension of [`SERVED`] are served.
+//! `web/docs` has a table of its own. The addresses of the pages are those of the table `ROUTES` in
+//! `web/app.js`.
 
 #[path = "build/bundle.rs"]
 mod bundle;
 #[path = "build/lexer.rs"]
 mod lexer;
+#[path = "build/paths.rs"]
+mod paths;
 #[path = "build/styles.rs"]
 mod styles;
 
@@ -40,12 +44,15 @@ fn main() -> ExitCode {
 }
 
 fn prepare() -> Result<(), String> {
-    let variable = |name: &str| env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set"));
+    let variable =
+        |name: &str| env::var_os(name).map(PathBuf::from).ok_or(format!("{name} is not set"));
     let (web, out) = (variable("CARGO_MANIFEST_DIR")?.join("web"), variable("OUT_DIR")?);
     let paths = files_below(&web, &web)?;
     let texts: Sources = paths
         .iter()
-        .filter(|path| ["js", "css", "html"].contains(&extension(path)) && !path.starts_with("docs/"))
+        .filter(|path| {
+            ["js", "css", "html"].contains(&extension(path)) && !path.starts_with("docs/")
+        })
         .map(|path| Ok((path.clone(), read(&web.join(path))?)))
         .collect::<Result<_, String>>()?;
     let shell = texts.get("index.html").ok_or("web/index.html is missing")?;
@@ -67,28 +74,48 @@ fn prepare() -> Result<(), String> {
         fs::write(out.join(&name), text).map_err(|error| format!("{name}: {error}"))?;
         table.insert(entry, format!("concat!(env!(\"OUT_DIR\"), \"/{name}\")"));
     }
-    if let Some(unused) = texts.keys().find(|path| !path.ends_with(".html") && !used.contains(*path)) {
+    if let Some(unused) =
+        texts.keys().find(|path| !path.ends_with(".html") && !used.contains(*path))
+    {
         return Err(format!("web/{unused} is imported by no other file"));
     }
-    for path in paths.iter().filter(|path| SERVED.contains(&extension(path)) && !path.starts_with("docs/")) {
-        table.insert(path.clone(), format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/web/{path}\")"));
+    for path in
+        paths.iter().filter(|path| SERVED.contains(&extension(path)) && !path.starts_with("docs/"))
+    {
+        table.insert(
+            path.clone(),
+            format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/web/{path}\")"),
+        );
     }
-    let rows: String =
-        table.iter().map(|(path, file)| format!("    PageFile {{ path: {path:?}, body: include_bytes!({file}) }},\n")).collect();
-    let write = |name: &str, rows: String| fs::write(out.join(name), format!("&[\n{rows}]\n")).map_err(|error| format!("{name}: {error}"));
+    let rows: String = table
+        .iter()
+        .map(|(path, file)| {
+            format!("    PageFile {{ path: {path:?}, body: include_bytes!({file}) }},\n")
+        })
+        .collect();
+    let write = |name: &str, rows: String| {
+        fs::write(out.join(name), format!("&[\n{rows}]\n"))
+            .map_err(|error| format!("{name}: {error}"))
+    };
     write("pages_files.rs", rows)?;
     write("pages_routes.rs", routes(texts.get("app.js").ok_or("web/app.js is missing")?)?)
 }
 
-/// Returns the rows of the table `ROUTES` in the script: the address of each page, and the name of its module's export.
+/// Returns the rows of the table `ROUTES` in the script: the address of each page, and the name of
+/// its module's export.
 fn routes(script: &str) -> Result<String, String> {
-    let table = script.split_once("const ROUTES = [\n").and_then(|(_, rest)| rest.split_once("\n];"));
+    let table =
+        script.split_once("const ROUTES = [\n").and_then(|(_, rest)| rest.split_once("\n];"));
     let (table, _) = table.ok_or("web/app.js: there is no table ROUTES")?;
     let row = |line: &str| {
-        let (address, name) = line.trim().strip_prefix("[\"")?.strip_suffix("],")?.split_once("\", ")?;
+        let (address, name) =
+            line.trim().strip_prefix("[\"")?.strip_suffix("],")?.split_once("\", ")?;
         Some(format!("    ({address:?}, {name:?}),\n"))
     };
-    table.lines().map(|line| row(line).ok_or(format!("web/app.js: {line:?} is not a row of ROUTES"))).collect()
+    table
+        .lines()
+        .map(|line| row(line).ok_or(format!("web/app.js: {line:?} is not a row of ROUTES")))
+        .collect()
 }
 
 /// Returns the scripts and style sheets that the shell loads.
@@ -100,7 +127,9 @@ fn entries(shell: &str) -> BTreeSet<String> {
 
 /// Whether the shell loads a script as a module.
 fn is_module(shell: &str, path: &str) -> bool {
-    let tag = shell.split("<script").find(|rest| rest.split('>').next().is_some_and(|tag| tag.contains(&format!("{ADDRESS}{path}\""))));
+    let tag = shell.split("<script").find(|rest| {
+        rest.split('>').next().is_some_and(|tag| tag.contains(&format!("{ADDRESS}{path}\"")))
+    });
     tag.and_then(|rest| rest.split('>').next()).is_some_and(|tag| tag.contains("type=\"module\""))
 }
 
@@ -123,7 +152,8 @@ fn files_below(root: &Path, folder: &Path) -> Result<Vec<String>, String> {
         } else {
             let relative = path.strip_prefix(root).map_err(|error| error.to_string())?;
             let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
-            found.push(parts.ok_or(format!("{}: the name is not UTF-8", path.display()))?.join("/"));
+            found
+                .push(parts.ok_or(format!("{}: the name is not UTF-8", path.display()))?.join("/"));
         }
     }
     found.sort();

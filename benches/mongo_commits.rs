@@ -1,8 +1,10 @@
-//! Lock commits a second through the MongoDB store, compared with the driver alone and the same documents.
+//! Lock commits a second through the MongoDB store, compared with the driver alone and the same
+//! documents.
 //!
-//! `scripts/with-mongod cargo bench --bench mongo_commits`. The lines are measured in turn, round after round, and the
-//! medians are printed. A machine's figures differ by half between runs, the ratios within one run do not. Every
-//! measurement writes a fixed number of commits, each on a ticket and a buyer of its own, while a change stream is read.
+//! `scripts/with-mongod cargo bench --bench mongo_commits`. The lines are measured in turn, round
+//! after round, and the medians are printed. A machine's figures differ by half between runs, the
+//! ratios within one run do not. Every measurement writes a fixed number of commits, each on a
+//! ticket and a buyer of its own, while a change stream is read.
 
 #[path = "market/driver.rs"]
 mod driver;
@@ -59,24 +61,36 @@ struct Figures {
 #[expect(clippy::print_stdout, reason = "its output is its result")]
 #[tokio::main]
 async fn main() {
-    let server = std::env::var("MONGODB_URI").expect("scripts/with-mongod cargo bench --bench mongo_commits");
+    let server = std::env::var("MONGODB_URI")
+        .expect("scripts/with-mongod cargo bench --bench mongo_commits");
     let name = format!("gittix_bench_{}", Uuid::now_v7().simple());
-    let store = MongoStore::connect(&server.replacen("/?", &format!("/{name}?"), 1)).await.expect("MongoDB answers");
+    let store = MongoStore::connect(&server.replacen("/?", &format!("/{name}?"), 1))
+        .await
+        .expect("MongoDB answers");
     let db = Client::with_uri_str(&server).await.expect("MongoDB answers").database(&name);
     let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); LINES.len()];
     for _ in 0..ROUNDS {
-        for (line, (writer, count)) in LINES.into_iter().enumerate().filter(|(_, (writer, _))| is_wanted(writer)) {
+        for (line, (writer, count)) in
+            LINES.into_iter().enumerate().filter(|(_, (writer, _))| is_wanted(writer))
+        {
             let commits = driver::stored_tickets(&db, count).await;
             figures[line].push(match writer {
                 Writer::Store { callers } => through_store(&store, callers, commits).await,
-                Writer::Driver { callers, group } => through_driver(&db, callers, group, commits).await,
+                Writer::Driver { callers, group } => {
+                    through_driver(&db, callers, group, commits).await
+                }
             });
         }
     }
-    for ((writer, _), mut rounds) in LINES.into_iter().zip(figures).filter(|((writer, _), _)| is_wanted(writer)) {
+    for ((writer, _), mut rounds) in
+        LINES.into_iter().zip(figures).filter(|((writer, _), _)| is_wanted(writer))
+    {
         rounds.sort_by(|one, other| one.rate.total_cmp(&other.rate));
         let Figures { rate, p50, p99 } = rounds[ROUNDS / 2];
-        println!("{:44} {rate:8.0} commits/s   p50 {p50:9.2?}   p99 {p99:9.2?}", format!("{writer:?}"));
+        println!(
+            "{:44} {rate:8.0} commits/s   p50 {p50:9.2?}   p99 {p99:9.2?}",
+            format!("{writer:?}")
+        );
     }
     store.close().await;
     db.drop().await.expect("the database is dropped");
@@ -102,11 +116,20 @@ async fn through_store(store: &Arc<MongoStore>, callers: usize, commits: Vec<Com
             latencies
         })
     });
-    let latencies = join_all(tasks).await.into_iter().flat_map(|task| task.expect("the task does not panic")).collect();
+    let latencies = join_all(tasks)
+        .await
+        .into_iter()
+        .flat_map(|task| task.expect("the task does not panic"))
+        .collect();
     summary(count, started.elapsed(), latencies)
 }
 
-async fn through_driver(db: &Database, callers: usize, group: usize, commits: Vec<Commit>) -> Figures {
+async fn through_driver(
+    db: &Database,
+    callers: usize,
+    group: usize,
+    commits: Vec<Commit>,
+) -> Figures {
     let count = commits.len();
     let (took, latencies) = driver::write(db, callers, group, commits).await;
     summary(count, took, latencies)

@@ -1,21 +1,27 @@
 //! Joins ES modules that import each other statically into one script.
 //!
-//! Each module becomes a function that is called once, in the order of imports. The function returns the module's exports.
-//! Comments, indentation and blank lines are removed. The supported forms are the ones that the pages use:
+//! Each module becomes a function that is called once, in the order of imports. The function
+//! returns the module's exports. Comments, indentation and blank lines are removed. The supported
+//! forms are the ones that the pages use:
 //!
 //! - `import { a, b as c } from "./x.js"`, `import * as x from "./x.js"`, `import "./x.js"`
-//! - `export function`, `export async function`, `export class`, `export const NAME = …`, `export const { a, b: c } = …`
+//! - `export function`, `export async function`, `export class`, `export const NAME = …`, `export
+//!   const { a, b: c } = …`
 //! - `export { a, b as c }`, also with `from "./x.js"`
 //!
-//! Every other form is an error with file and line. So are a circular import, a missing file, and an imported name that is
-//! not exported. The result must run as a module: in strict mode, in a scope of its own, after the document is parsed.
+//! Every other form is an error with file and line. So are a circular import, a missing file, and
+//! an imported name that is not exported. The result must run as a module: in strict mode, in a
+//! scope of its own, after the document is parsed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
-use super::lexer::{Kind, LexError, Token, tokens};
+use super::{
+    lexer::{Kind, LexError, Token, tokens},
+    paths::{resolve, variable_of},
+};
 
 /// Files by their path.
 pub type Sources = BTreeMap<String, String>;
@@ -46,26 +52,10 @@ impl fmt::Display for BundleError {
 /// # Errors
 /// The first unsupported form or mismatch.
 pub fn bundle(sources: &Sources, entry: &str) -> Result<Bundle, BundleError> {
-    let mut bundler = Bundler { sources, done: BTreeMap::new(), path: Vec::new(), script: String::new() };
+    let mut bundler =
+        Bundler { sources, done: BTreeMap::new(), path: Vec::new(), script: String::new() };
     bundler.module(entry, entry, 1)?;
     Ok(Bundle { script: bundler.script, modules: bundler.done.into_keys().collect() })
-}
-
-/// Resolves a relative import of the module at `importer`.
-pub fn resolve(importer: &str, target: &str) -> Option<String> {
-    if !target.starts_with("./") && !target.starts_with("../") {
-        return None;
-    }
-    let mut parts: Vec<&str> = importer.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "." => {}
-            ".." => drop(parts.pop()?),
-            name => parts.push(name),
-        }
-    }
-    Some(parts.join("/"))
 }
 
 struct Bundler<'a> {
@@ -85,9 +75,13 @@ impl Bundler<'_> {
         }
         let error = |message: String| BundleError { path: importer.to_owned(), line, message };
         if let Some(first) = self.path.iter().position(|open| open == path) {
-            return Err(error(format!("circular import: {} -> {path}", self.path[first..].join(" -> "))));
+            return Err(error(format!(
+                "circular import: {} -> {path}",
+                self.path[first..].join(" -> ")
+            )));
         }
-        let source = self.sources.get(path).ok_or_else(|| error(format!("there is no file {path}")))?;
+        let source =
+            self.sources.get(path).ok_or_else(|| error(format!("there is no file {path}")))?;
         let parsed = Module::parse(path, source)?;
         self.path.push(path.to_owned());
         for import in &parsed.imports {
@@ -137,7 +131,8 @@ impl<'a> Module<'a> {
         let at = |LexError { line, message }| BundleError { path: path.to_owned(), line, message };
         let tokens = tokens(source).map_err(at)?;
         let mut parser = Parser { path, tokens: &tokens, at: 0 };
-        let mut module = Self { path, source, imports: Vec::new(), exports: BTreeMap::new(), body: Vec::new() };
+        let mut module =
+            Self { path, source, imports: Vec::new(), exports: BTreeMap::new(), body: Vec::new() };
         while let Some(token) = parser.peek() {
             if token.kind != Kind::Word || parser.is_property() {
                 module.body.push(parser.next()?);
@@ -147,7 +142,9 @@ impl<'a> Module<'a> {
                 ("import", 0) => module.imports.push(parser.import()?),
                 ("export", 0) => module.export(&mut parser)?,
                 ("import", _) => return Err(parser.error("only static imports are supported")),
-                ("await", _) if !token.in_braces => return Err(parser.error("await is supported inside of braces only")),
+                ("await", _) if !token.in_braces => {
+                    return Err(parser.error("await is supported inside of braces only"));
+                }
                 _ => module.body.push(parser.next()?),
             }
         }
@@ -163,20 +160,24 @@ impl<'a> Module<'a> {
                 let names = parser.names()?;
                 if !parser.take("from") {
                     parser.take(";");
-                    names.into_iter().try_for_each(|(local, name)| self.add_export(parser, name, local))
+                    names
+                        .into_iter()
+                        .try_for_each(|(local, name)| self.add_export(parser, name, local))
                 } else {
                     let from = parser.target()?;
                     let variable = variable_of(&from);
                     for (theirs, name) in &names {
                         self.add_export(parser, name.clone(), format!("{variable}.{theirs}"))?;
                     }
-                    let names = names.into_iter().map(|(theirs, _)| (theirs, String::new())).collect();
+                    let names =
+                        names.into_iter().map(|(theirs, _)| (theirs, String::new())).collect();
                     self.imports.push(Import { from, line, names, namespace: None });
                     Ok(())
                 }
             }
             "function" | "async" | "class" | "const" => {
-                let mut ahead = Parser { path: parser.path, tokens: parser.tokens, at: parser.at + 1 };
+                let mut ahead =
+                    Parser { path: parser.path, tokens: parser.tokens, at: parser.at + 1 };
                 if declared == "async" && !ahead.take("function") {
                     return Err(parser.error("after export async a function must follow"));
                 }
@@ -187,11 +188,19 @@ impl<'a> Module<'a> {
                 }
                 names.into_iter().try_for_each(|name| self.add_export(parser, name.clone(), name))
             }
-            _ => Err(parser.error("this form of export is not supported (export let, var, default, *)")),
+            _ => {
+                Err(parser
+                    .error("this form of export is not supported (export let, var, default, *)"))
+            }
         }
     }
 
-    fn add_export(&mut self, parser: &Parser<'_, '_>, name: String, value: String) -> Result<(), BundleError> {
+    fn add_export(
+        &mut self,
+        parser: &Parser<'_, '_>,
+        name: String,
+        value: String,
+    ) -> Result<(), BundleError> {
         match self.exports.insert(name, value) {
             None => Ok(()),
             Some(_) => Err(parser.error("a name is exported twice")),
@@ -209,26 +218,36 @@ impl<'a> Module<'a> {
         let is_declared = |name: &str| {
             imported.contains(name)
                 || self.body.windows(2).any(|pair| {
-                    let declares = ["const", "let", "var", "function", "class", "*", ",", "{", ":"].contains(&pair[0].text);
-                    declares && pair[1].text == name && (pair[1].depth == 0 || ["{", ",", ":"].contains(&pair[0].text))
+                    let declares = ["const", "let", "var", "function", "class", "*", ",", "{", ":"]
+                        .contains(&pair[0].text);
+                    declares
+                        && pair[1].text == name
+                        && (pair[1].depth == 0 || ["{", ",", ":"].contains(&pair[0].text))
                 })
         };
         match self.exports.values().find(|value| !value.contains('.') && !is_declared(value)) {
             None => Ok(()),
-            Some(name) => {
-                Err(BundleError { path: parser.path.to_owned(), line: 1, message: format!("{name} is exported but not declared") })
-            }
+            Some(name) => Err(BundleError {
+                path: parser.path.to_owned(),
+                line: 1,
+                message: format!("{name} is exported but not declared"),
+            }),
         }
     }
 
     fn rendered(&self) -> String {
-        let mut script = format!("// {}\nconst {} = (() => {{\n", self.path, variable_of(self.path));
+        let mut script =
+            format!("// {}\nconst {} = (() => {{\n", self.path, variable_of(self.path));
         for Import { from, names, namespace, .. } in &self.imports {
             let variable = variable_of(from);
             let names: Vec<String> = names
                 .iter()
                 .filter(|(_, here)| !here.is_empty())
-                .map(|(name, here)| if name == here { name.clone() } else { format!("{name}: {here}") })
+                .map(
+                    |(name, here)| {
+                        if name == here { name.clone() } else { format!("{name}: {here}") }
+                    },
+                )
                 .collect();
             if !names.is_empty() {
                 script.push_str(&format!("const {{ {} }} = {variable};\n", names.join(", ")));
@@ -238,13 +257,22 @@ impl<'a> Module<'a> {
             }
         }
         self.render_body(&mut script);
-        let exports: Vec<String> =
-            self.exports.iter().map(|(name, value)| if name == value { name.clone() } else { format!("{name}: {value}") }).collect();
-        script.push_str(&format!("\nreturn Object.freeze({{ {} }});\n}})();\n", exports.join(", ")));
+        let exports: Vec<String> = self
+            .exports
+            .iter()
+            .map(
+                |(name, value)| {
+                    if name == value { name.clone() } else { format!("{name}: {value}") }
+                },
+            )
+            .collect();
+        script
+            .push_str(&format!("\nreturn Object.freeze({{ {} }});\n}})();\n", exports.join(", ")));
         script
     }
 
-    /// Returns the tokens as in the source. White space and comments between tokens become one space or one line break.
+    /// Returns the tokens as in the source. White space and comments between tokens become one
+    /// space or one line break.
     fn render_body(&self, script: &mut String) {
         let mut end = None;
         for token in &self.body {
@@ -258,12 +286,6 @@ impl<'a> Module<'a> {
             end = Some(token.start + token.text.len());
         }
     }
-}
-
-/// Returns the variable that holds the exports of a module.
-fn variable_of(path: &str) -> String {
-    let stem = path.strip_suffix(".js").unwrap_or(path);
-    format!("__{}", stem.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
 }
 
 struct Parser<'t, 'a> {
@@ -290,7 +312,11 @@ impl<'a> Parser<'_, 'a> {
 
     /// Whether the next word is the name of a property or method, even if it is a keyword.
     fn is_property(&self) -> bool {
-        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or("", |token| token.text);
+        let before = self
+            .at
+            .checked_sub(1)
+            .and_then(|at| self.tokens.get(at))
+            .map_or("", |token| token.text);
         let after = self.tokens.get(self.at + 1).map_or("", |token| token.text);
         before == "." || after == ":"
     }
@@ -302,7 +328,11 @@ impl<'a> Parser<'_, 'a> {
     }
 
     fn expect(&mut self, text: &str) -> Result<(), BundleError> {
-        if self.take(text) { Ok(()) } else { Err(self.error(&format!("this form is not supported: expected {text}"))) }
+        if self.take(text) {
+            Ok(())
+        } else {
+            Err(self.error(&format!("this form is not supported: expected {text}")))
+        }
     }
 
     fn word(&mut self) -> Result<String, BundleError> {
@@ -330,7 +360,9 @@ impl<'a> Parser<'_, 'a> {
                 namespace = Some(self.word()?);
                 self.expect("from")?;
             }
-            _ => return Err(self.error("this form of import is not supported (import(), import.meta, a default import)")),
+            _ => return Err(self.error(
+                "this form of import is not supported (import(), import.meta, a default import)",
+            )),
         }
         Ok(Import { from: self.target()?, line, names, namespace })
     }
@@ -377,7 +409,8 @@ impl<'a> Parser<'_, 'a> {
             return Err(self.error("this form is not supported: expected the path of a module"));
         };
         let target = token.text.trim_matches(['"', '\'']);
-        let resolved = resolve(self.path, target).ok_or_else(|| self.error("the path of a module must begin with ./ or ../"))?;
+        let resolved = resolve(self.path, target)
+            .ok_or_else(|| self.error("the path of a module must begin with ./ or ../"))?;
         self.at += 1;
         if !self.take(";") && self.peek().is_some_and(|next| next.line == token.line) {
             return Err(self.error("this form is not supported: expected a semicolon"));
@@ -385,18 +418,22 @@ impl<'a> Parser<'_, 'a> {
         Ok(resolved)
     }
 
-    /// Checks that `const NAME = …;` has one declaration, whose names are before the current position.
+    /// Checks that `const NAME = …;` has one declaration, whose names are before the current
+    /// position.
     fn one_declaration(&self) -> Result<(), BundleError> {
         if self.peek().is_none_or(|token| token.text != "=") {
             return Err(self.error("export const must declare plain names"));
         }
-        let statement = self.tokens[self.at..].iter().take_while(|token| !(token.depth == 0 && token.text == ";"));
+        let statement = self.tokens[self.at..]
+            .iter()
+            .take_while(|token| !(token.depth == 0 && token.text == ";"));
         match statement.into_iter().find(|token| token.depth == 0 && token.text == ",") {
             None => Ok(()),
             Some(comma) => Err(BundleError {
                 path: self.path.to_owned(),
                 line: comma.line,
-                message: "export const must have one declaration, and end with a semicolon".to_owned(),
+                message: "export const must have one declaration, and end with a semicolon"
+                    .to_owned(),
             }),
         }
     }

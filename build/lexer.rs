@@ -1,5 +1,6 @@
-//! Splits a JavaScript module into tokens, with the precision that a bundler needs: the beginning and end of comments,
-//! strings, templates and regular expressions, and the depth of a token in brackets. The lexer does not parse.
+//! Splits a JavaScript module into tokens, with the precision that a bundler needs: the beginning
+//! and end of comments, strings, templates and regular expressions, and the depth of a token in
+//! brackets. The lexer does not parse.
 
 /// A part of the source that is neither white space nor a comment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,9 +11,11 @@ pub struct Token<'a> {
     pub start: usize,
     /// Line number; the first line is 1.
     pub line: usize,
-    /// Number of open brackets before the token. It is 0 for a token that begins a statement of the module.
+    /// Number of open brackets before the token. It is 0 for a token that begins a statement of the
+    /// module.
     pub depth: usize,
-    /// Whether one of the open brackets is a brace. Only then the token may be in the body of a function.
+    /// Whether one of the open brackets is a brace. Only then the token may be in the body of a
+    /// function.
     pub in_braces: bool,
 }
 
@@ -46,8 +49,22 @@ enum Open {
 }
 
 /// Keywords after which a `/` begins a regular expression, because an expression must follow.
-const BEFORE_EXPRESSION: [&str; 14] =
-    ["return", "typeof", "case", "do", "else", "in", "of", "instanceof", "new", "void", "delete", "throw", "await", "yield"];
+const BEFORE_EXPRESSION: [&str; 14] = [
+    "return",
+    "typeof",
+    "case",
+    "do",
+    "else",
+    "in",
+    "of",
+    "instanceof",
+    "new",
+    "void",
+    "delete",
+    "throw",
+    "await",
+    "yield",
+];
 
 /// Splits `source` into tokens.
 ///
@@ -154,11 +171,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads the part of a template from here to the next `${` or to its end. The first `skipped` bytes are its beginning.
+    /// Reads the part of a template from here to the next `${` or to its end. The first `skipped`
+    /// bytes are its beginning.
     fn template(&mut self, skipped: usize) -> Result<(), LexError> {
         let mut escaped = false;
         let mut previous = ' ';
-        for (offset, character) in self.rest().char_indices().skip_while(|(offset, _)| *offset < skipped) {
+        for (offset, character) in
+            self.rest().char_indices().skip_while(|(offset, _)| *offset < skipped)
+        {
             let is_end = !escaped && character == '`';
             let is_substitution = !escaped && previous == '$' && character == '{';
             if is_end || is_substitution {
@@ -188,9 +208,9 @@ impl<'a> Lexer<'a> {
         Err(self.error("a string does not end in its line"))
     }
 
-    /// Reads a `/`: after a value it is a division, otherwise it begins a regular expression. A closing bracket counts as a
-    /// value. So a regular expression directly after `if (…)` or a block is read as a division; the pages contain no such
-    /// code.
+    /// Reads a `/`: after a value it is a division, otherwise it begins a regular expression. A
+    /// closing bracket counts as a value. So a regular expression directly after `if (…)` or a
+    /// block is read as a division; the pages contain no such code.
     fn regex_may_begin(&self) -> bool {
         match self.tokens.last() {
             None => true,
@@ -224,7 +244,9 @@ impl<'a> Lexer<'a> {
         let rest = self.rest().as_bytes();
         let mut len = 0;
         while let Some(byte) = rest.get(len) {
-            let is_exponent_sign = matches!(byte, b'+' | b'-') && matches!(rest[len - 1], b'e' | b'E') && !rest.starts_with(b"0x");
+            let is_exponent_sign = matches!(byte, b'+' | b'-')
+                && matches!(rest[len - 1], b'e' | b'E')
+                && !rest.starts_with(b"0x");
             if !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_') || is_exponent_sign) {
                 break;
             }
@@ -239,5 +261,8 @@ fn is_word_start(character: char) -> bool {
 }
 
 fn word_len(text: &str) -> usize {
-    text.find(|c: char| !(is_word_start(c) || c.is_numeric() || matches!(c, '\u{200c}' | '\u{200d}'))).unwrap_or(text.len())
+    text.find(|c: char| {
+        !(is_word_start(c) || c.is_numeric() || matches!(c, '\u{200c}' | '\u{200d}'))
+    })
+    .unwrap_or(text.len())
 }

@@ -1,10 +1,12 @@
-//! Joins style sheets: each `@import "./x.css";` at the beginning of a sheet is replaced by that sheet.
+//! Joins style sheets: each `@import "./x.css";` at the beginning of a sheet is replaced by that
+//! sheet.
 
 use std::collections::BTreeSet;
 
-use super::bundle::{Sources, resolve};
+use super::{bundle::Sources, paths::resolve};
 
-/// Returns the sheet at `path` with all its imports, in order. Adds the paths of the imports to `used`.
+/// Returns the sheet at `path` with all its imports, in order. Adds the paths of the imports to
+/// `used`.
 ///
 /// # Errors
 /// A sheet that is missing, a sheet that is imported twice, or an import of another form.
@@ -18,7 +20,8 @@ pub fn join(sources: &Sources, path: &str, used: &mut BTreeSet<String>) -> Resul
             joined.push('\n');
             continue;
         }
-        let target = line.trim().strip_prefix("@import \"").and_then(|rest| rest.strip_suffix("\";"));
+        let target =
+            line.trim().strip_prefix("@import \"").and_then(|rest| rest.strip_suffix("\";"));
         let target = target.and_then(|target| resolve(path, target));
         let target = target.ok_or_else(|| error("expected @import \"./NAME.css\";".to_owned()))?;
         if !used.insert(target.clone()) {

@@ -1,5 +1,6 @@
-//! The composition root: listens, serves `/healthz`, opens the store, starts the actors, and then lets requests through.
-//! At shutdown it stops the WebSockets, the HTTP servers, the actors and the store, in this order.
+//! The composition root: listens, serves `/healthz`, opens the store, starts the actors, and then
+//! lets requests through. At shutdown it stops the WebSockets, the HTTP servers, the actors and the
+//! store, in this order.
 //!
 //! | file | contents |
 //! | --- | --- |
@@ -45,14 +46,15 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Returns whether the server did not start: a setting is wrong, or the resource that it names does not work.
+    /// Returns whether the server did not start: a setting is wrong, or the resource that it names
+    /// does not work.
     pub fn is_start(&self) -> bool {
         matches!(self, Self::Start(_))
     }
 }
 
-/// Maximum number of HTTP connections of one worker, without WebSockets. If file descriptors are few, the quota of all
-/// connections is reached first.
+/// Maximum number of HTTP connections of one worker, without WebSockets. If file descriptors are
+/// few, the quota of all connections is reached first.
 const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 /// Maximum number of HTTP connections of the admin address, which has one worker.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -85,9 +87,9 @@ impl Running {
     /// Maximum time that running requests of one HTTP server may take at shutdown.
     pub const DRAIN: Duration = Duration::from_secs(8);
 
-    /// Closes WebSockets with code 1001, then stops each HTTP server in turn, whose running requests may finish within
-    /// [`Running::DRAIN`]. The admin server is the last of them. Then stops the actors, writes queued commits and closes
-    /// the store.
+    /// Closes WebSockets with code 1001, then stops each HTTP server in turn, whose running
+    /// requests may finish within [`Running::DRAIN`]. The admin server is the last of them. Then
+    /// stops the actors, writes queued commits and closes the store.
     pub async fn stop(self) {
         self.hub.shutdown().await;
         for server in &self.servers {
@@ -104,7 +106,8 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    /// Waits until an HTTP server or an essential task ends, or until the store's file fails. Returns the reason.
+    /// Waits until an HTTP server or an essential task ends, or until the store's file fails.
+    /// Returns the reason.
     async fn ended(&mut self) -> String {
         let servers = self.servers.iter_mut().map(|server| &mut server.ended);
         tokio::select! {
@@ -148,19 +151,24 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     Ok(())
 }
 
-fn signal(kind: tokio::signal::unix::SignalKind) -> Result<tokio::signal::unix::Signal, StartError> {
-    tokio::signal::unix::signal(kind).map_err(|error| StartError(format!("signals cannot be received: {error}")))
+fn signal(
+    kind: tokio::signal::unix::SignalKind,
+) -> Result<tokio::signal::unix::Signal, StartError> {
+    tokio::signal::unix::signal(kind)
+        .map_err(|error| StartError(format!("signals cannot be received: {error}")))
 }
 
-/// Listens, opens the store, starts all parts, and returns when requests reach the application. From the time it listens, the
-/// server answers on `/healthz` that it is alive, and on `/readyz` that it is not ready. Must run inside an actix `System`.
+/// Listens, opens the store, starts all parts, and returns when requests reach the application.
+/// From the time it listens, the server answers on `/healthz` that it is alive, and on `/readyz`
+/// that it is not ready. Must run inside an actix `System`.
 ///
 /// # Errors
 /// [`StartError`]: one line with the problem and its setting.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let descriptors = listening::raise_descriptor_limit();
     let public = Bound::new("GITTIX_ADDR", &config.addr)?;
-    let admin = config.admin_addr.as_ref().map(|host| Bound::new("GITTIX_ADMIN_ADDR", host)).transpose()?;
+    let admin =
+        config.admin_addr.as_ref().map(|host| Bound::new("GITTIX_ADMIN_ADDR", host)).transpose()?;
     let replica = config.replica.clone().unwrap_or_else(host_name);
     // The actors get one arbiter for two cores, at least one. HTTP gets one worker for each core.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -179,18 +187,28 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (followed, catalogued) = (Arc::clone(&store), catalog.clone());
     arbiters[0].spawn_fn(move || {
         // Each start of the task subscribes to the feed first, and then reads a snapshot.
-        keep_running("catalog", move || catalog::follow(catalogued.clone(), Arc::clone(&followed), followed.feed().subscribe()));
+        keep_running("catalog", move || {
+            catalog::follow(catalogued.clone(), Arc::clone(&followed), followed.feed().subscribe())
+        });
     });
     opening::load(&config, &catalog, &startup).await?;
 
     let actors = start_actors(&config, opened, catalog.clone(), replica, &arbiters);
     let hub = ws::Hub::start(store.feed().clone(), clock.clone(), socket_limits);
     let readiness = http::Readiness::new(Arc::new(StoreHealth(Arc::clone(&store))), clock.clone());
-    startup.finish(http::AppState { actors, catalog, clock, readiness, hub: hub.clone(), context: startup.context() });
+    startup.finish(http::AppState {
+        actors,
+        catalog,
+        clock,
+        readiness,
+        hub: hub.clone(),
+        context: startup.context(),
+    });
     Ok(Running { addr, servers, hub, store, arbiters })
 }
 
-/// Starts the servers of all addresses. Each serves the startup application until the start has finished.
+/// Starts the servers of all addresses. Each serves the startup application until the start has
+/// finished.
 fn serve(
     public: Bound,
     admin: Option<Bound>,
@@ -199,21 +217,40 @@ fn serve(
     startup: &http::Startup,
 ) -> Result<Vec<RunningServer>, StartError> {
     let guard = http::Guard { deadlines: http::Deadlines::default(), quota };
-    let bounds = http::ServerLimits { workers: cores, connections_max: CONNECTIONS_PER_WORKER_MAX, drain: Running::DRAIN };
+    let bounds = http::ServerLimits {
+        workers: cores,
+        connections_max: CONNECTIONS_PER_WORKER_MAX,
+        drain: Running::DRAIN,
+    };
     let started = startup.clone();
-    let server = http::serve(public.listener, bounds, guard, move || http::staged(started.clone(), http::app));
-    let mut servers = vec![RunningServer::start(server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?)];
+    let server = http::serve(public.listener, bounds, guard, move || {
+        http::staged(started.clone(), http::app)
+    });
+    let mut servers = vec![RunningServer::start(
+        server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?,
+    )];
     if let Some(admin) = admin {
-        let bounds = http::ServerLimits { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
+        let bounds =
+            http::ServerLimits { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
         let started = startup.clone();
         // The admin address has its own quota, so that public connections do not use it up.
-        let server = http::serve(admin.listener, bounds, http::Guard::default(), move || http::staged(started.clone(), http::admin));
-        servers.push(RunningServer::start(server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?));
+        let server = http::serve(admin.listener, bounds, http::Guard::default(), move || {
+            http::staged(started.clone(), http::admin)
+        });
+        servers.push(RunningServer::start(
+            server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?,
+        ));
     }
     Ok(servers)
 }
 
-fn start_actors(config: &Config, opened: OpenedStore, catalog: Catalog, replica: ReplicaName, arbiters: &[Arbiter]) -> Actors {
+fn start_actors(
+    config: &Config,
+    opened: OpenedStore,
+    catalog: Catalog,
+    replica: ReplicaName,
+    arbiters: &[Arbiter],
+) -> Actors {
     let (reversals, charges_to_reverse) = mpsc::channel(Actors::CHARGES_TO_REVERSE_MAX);
     let OpenedStore { store, clock, processor, idempotency_secret } = opened;
     let network_locks = NetworkLocks::new(config.locks_per_network_max());

@@ -1,4 +1,5 @@
-//! The settings of `gittix serve`: each flag with its environment variable, default and permitted values.
+//! The settings of `gittix serve`: each flag with its environment variable, default and permitted
+//! values.
 
 use std::{
     fmt, io,
@@ -19,22 +20,27 @@ pub use stripe::{Mode, StripeConfig};
 /// The settings of one server process. Durations are written as `10m`, `15s`, `800ms`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Address to listen on, an IP address or a name; port 0 takes a free port, which the first log line states.
+    /// Address to listen on, an IP address or a name; port 0 takes a free port, which the first log
+    /// line states.
     #[arg(long, env = "GITTIX_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
     pub addr: HostPort,
-    /// Address that serves `/metrics`, `/healthz` and `/readyz`; `/metrics` is then not served on the other address.
+    /// Address that serves `/metrics`, `/healthz` and `/readyz`; `/metrics` is then not served on
+    /// the other address.
     #[arg(long, env = "GITTIX_ADMIN_ADDR", value_name = "HOST:PORT")]
     pub admin_addr: Option<HostPort>,
     /// Folder of the embedded store and of the sandbox processor's ledger.
     #[arg(long, env = "GITTIX_DATA_DIR", default_value = "data", value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Use MongoDB (a replica set) instead of the embedded store; the database is the URI's, else `gittix`.
+    /// Use MongoDB (a replica set) instead of the embedded store; the database is the URI's, else
+    /// `gittix`.
     #[arg(long, env = "MONGODB_URI", value_name = "URI", hide_env_values = true)]
     pub mongodb_uri: Option<Secret>,
-    /// How long a start waits for MongoDB, and at least for the tickets to load; 0s tries MongoDB once.
+    /// How long a start waits for MongoDB, and at least for the tickets to load; 0s tries MongoDB
+    /// once.
     #[arg(long, env = "GITTIX_STORE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub store_wait: Millis,
-    /// Origins under which browsers reach this server, separated by commas; the first decides on secure cookies.
+    /// Origins under which browsers reach this server, separated by commas; the first decides on
+    /// secure cookies.
     #[arg(long, env = "GITTIX_PUBLIC_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',')]
     pub public_origin: Vec<Origin>,
     /// Stable name of this replica [default: the host's name].
@@ -55,20 +61,22 @@ pub struct Config {
     /// How many locks a user may hold at once.
     #[arg(long, env = "GITTIX_MAX_LOCKS", default_value = "4", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_locks: u32,
-    /// Wait before a user may lock a ticket again after three of their locks on it ended without a sale within an hour; 0s
-    /// for none.
+    /// Wait before a user may lock a ticket again after three of their locks on it ended without a
+    /// sale within an hour; 0s for none.
     #[arg(long, env = "GITTIX_RELOCK_WAIT", default_value = "15m", value_name = "DURATION", value_parser = parse_duration_or_zero)]
     pub relock_wait: Millis,
     /// How many tickets a user may have on sale at once.
     #[arg(long, env = "GITTIX_MAX_LISTINGS", default_value = "1000", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_listings: u32,
-    /// How many locks one IP address (/64) may hold at once, by this replica's count; 0: any number.
+    /// How many locks one IP address (/64) may hold at once, by this replica's count; 0: any
+    /// number.
     #[arg(long, env = "GITTIX_MAX_LOCKS_PER_NETWORK", default_value = "0", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub max_locks_per_network: u32,
     /// How long a sign-in lasts.
     #[arg(long, env = "GITTIX_SESSION_TTL", default_value = "7d", value_name = "DURATION", value_parser = parse_duration)]
     pub session_ttl: Millis,
-    /// Limits per user, IP address and network; `off` for load tests. Locks per user, deadlines and bounds on memory stay.
+    /// Limits per user, IP address and network; `off` for load tests. Locks per user, deadlines and
+    /// bounds on memory stay.
     #[arg(long, env = "GITTIX_RATE_LIMIT", default_value = "on", value_name = "SWITCH")]
     pub rate_limit: Switch,
     /// Networks or single addresses whose `X-Forwarded-For` is trusted, separated by commas.
@@ -114,7 +122,11 @@ impl FromStr for Secret {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() { Err("must not be empty; leave it unset instead".into()) } else { Ok(Self(text.trim().into())) }
+        if text.trim().is_empty() {
+            Err("must not be empty; leave it unset instead".into())
+        } else {
+            Ok(Self(text.trim().into()))
+        }
     }
 }
 
@@ -145,8 +157,13 @@ impl FromStr for Origin {
         let text = text.trim();
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         match rest {
-            Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(Self(text.to_ascii_lowercase())),
-            _ => Err("an origin is a scheme, a host and perhaps a port, such as https://tickets.example".into()),
+            Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {
+                Ok(Self(text.to_ascii_lowercase()))
+            }
+            _ => Err(
+                "an origin is a scheme, a host and perhaps a port, such as https://tickets.example"
+                    .into(),
+            ),
         }
     }
 }
@@ -164,7 +181,8 @@ impl HostPort {
     /// # Errors
     /// The resolver's errors, for example for an unknown name.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let mut addrs: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        let mut addrs: Vec<SocketAddr> =
+            (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         addrs.sort_by_key(|addr| (addr.is_ipv6(), *addr));
         addrs.dedup();
         if addrs.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addrs) }
@@ -187,11 +205,17 @@ impl FromStr for HostPort {
             return Ok(Self { host: addr.ip().to_string(), port: addr.port() });
         }
         let is_name = |host: &str| {
-            (1..=253).contains(&host.len()) && host.bytes().all(|b| b.is_ascii_alphanumeric() || [b'-', b'.', b'_'].contains(&b))
+            (1..=253).contains(&host.len())
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || [b'-', b'.', b'_'].contains(&b))
         };
         match text.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
             Some((host, Ok(port))) if is_name(host) => Ok(Self { host: host.into(), port }),
-            _ => Err("must be a host and a port, such as 127.0.0.1:3000, [::1]:3000 or localhost:3000".into()),
+            _ => Err(
+                "must be a host and a port, such as 127.0.0.1:3000, [::1]:3000 or localhost:3000"
+                    .into(),
+            ),
         }
     }
 }
@@ -202,7 +226,8 @@ pub fn without_credentials(text: &str) -> String {
     let mut hidden = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         // A password that is not encoded may contain every character except white space and quotes.
-        let end = part.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(part.len());
+        let end =
+            part.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(part.len());
         let rest = part[..end].rfind('@').map_or(part, |at| &part[at..]);
         hidden.push_str("://");
         hidden.push_str(if rest.len() < part.len() { "…" } else { "" });
@@ -268,7 +293,8 @@ fn parse_duration(text: &str) -> Result<Millis, String> {
 
 /// Parses a duration for a setting that 0s turns off.
 fn parse_duration_or_zero(text: &str) -> Result<Millis, String> {
-    let duration = humantime::parse_duration(text.trim()).map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
+    let duration = humantime::parse_duration(text.trim())
+        .map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
     if duration.as_secs() > 366 * 24 * 3600 {
         return Err("must be at most a year".into());
     }
@@ -283,7 +309,11 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 
 fn parse_replica(text: &str) -> Result<ReplicaName, String> {
     let named = (1..=253).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-    if named { Ok(ReplicaName::new(text)) } else { Err("must be 1 to 253 visible ASCII characters".into()) }
+    if named {
+        Ok(ReplicaName::new(text))
+    } else {
+        Err("must be 1 to 253 visible ASCII characters".into())
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! GitTix: a ticket marketplace backend. Each ticket that is in use has an actor, which owns the ticket's lock and timer.
+//! GitTix: a ticket marketplace backend. Each ticket that is in use has an actor, which owns the
+//! ticket's lock and timer.
 
 pub mod actors;
 pub mod app;
@@ -23,9 +24,9 @@ pub mod store {
     pub use gittix_store_mongo as mongo;
 }
 
-/// The memory allocator. With the system's allocator, the server spent a fifth to a quarter of its CPU time in it, and
-/// memory fragmented. It is set in the library, not in the program, so that benchmarks and tests use it too
-/// (docs/adr/0009-speed.md has the comparison).
+/// The memory allocator. With the system's allocator, the server spent a fifth to a quarter of its
+/// CPU time in it, and memory fragmented. It is set in the library, not in the program, so that
+/// benchmarks and tests use it too (docs/adr/0009-speed.md has the comparison).
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,9 +1,10 @@
-//! The log: one line for each event on standard error, as text for people or as JSON for machines. In the text format, a
-//! backtrace has more lines.
+//! The log: one line for each event on standard error, as text for people or as JSON for machines.
+//! In the text format, a backtrace has more lines.
 //!
-//! Logging never blocks and never returns an error to its caller. Lines wait in a bounded queue for a thread that writes
-//! them. A line that does not fit, or cannot be written (standard error has no reader, the disk is full), is dropped and
-//! counted. When lines can be written again, one of them states how many were dropped.
+//! Logging never blocks and never returns an error to its caller. Lines wait in a bounded queue for
+//! a thread that writes them. A line that does not fit, or cannot be written (standard error has no
+//! reader, the disk is full), is dropped and counted. When lines can be written again, one of them
+//! states how many were dropped.
 
 use std::{
     io::{self, Write},
@@ -18,8 +19,8 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter, fmt::time::UtcTime};
 
 use crate::{config::LogFormat, metrics::METRICS};
 
-/// Directive that hides the start messages of actix: this program's first log line states the address. A filter can
-/// override it.
+/// Directive that hides the start messages of actix: this program's first log line states the
+/// address. A filter can override it.
 const QUIET: &str = "actix_server=warn";
 
 /// Maximum number of queued lines: a few MB, and the lines of a busy server in one or two seconds.
@@ -48,17 +49,26 @@ enum Message {
 /// # Errors
 /// One line that names the setting, if the filter cannot be read.
 pub fn start(filter: &str, format: LogFormat) -> Result<LogGuard, String> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| format!("GITTIX_LOG: {error}"))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
+        .map_err(|error| format!("GITTIX_LOG: {error}"))?;
     let (queue, messages) = sync_channel(QUEUE_MAX);
     let writer = thread::Builder::new().name("gittix-log".into());
-    writer.spawn(move || write_all(&messages, io::stderr())).map_err(|error| format!("the log could not be started: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter(queue.clone())).with_ansi(false);
+    writer
+        .spawn(move || write_all(&messages, io::stderr()))
+        .map_err(|error| format!("the log could not be started: {error}"))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(LogWriter(queue.clone()))
+        .with_ansi(false);
     let started = match format {
         LogFormat::Text => lines.with_timer(UtcTime::rfc_3339()).try_init(),
-        LogFormat::Json => lines.with_timer(UtcTime::rfc_3339()).json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            lines.with_timer(UtcTime::rfc_3339()).json().flatten_event(true).try_init()
+        }
     };
     started.map_err(|error| format!("the log could not be started: {error}"))?;
-    // The standard library's panic hook writes to standard error directly, and would block if it is not read.
+    // The standard library's panic hook writes to standard error directly, and would block if it is
+    // not read.
     std::panic::set_hook(Box::new(log_panic));
     Ok(LogGuard(queue))
 }
@@ -130,7 +140,10 @@ fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
                     let dropped = METRICS.log_lines_dropped.get() - reported;
                     if dropped > 0 {
                         reported += dropped;
-                        tracing::warn!(dropped, "log lines were dropped: standard error was not read, or could not be written to");
+                        tracing::warn!(
+                            dropped,
+                            "log lines were dropped: standard error was not read, or could not be written to"
+                        );
                     }
                 }
                 Err(_) => METRICS.log_lines_dropped.inc(),
@@ -150,7 +163,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let reason = panic.payload_as_str().unwrap_or("no text");
     let backtrace = std::backtrace::Backtrace::capture();
     match backtrace.status() {
-        std::backtrace::BacktraceStatus::Captured => tracing::error!(thread = name, place, reason, %backtrace, "panicked"),
+        std::backtrace::BacktraceStatus::Captured => {
+            tracing::error!(thread = name, place, reason, %backtrace, "panicked")
+        }
         _ => tracing::error!(thread = name, place, reason, "panicked"),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind};
+use clap::{
+    CommandFactory, Parser, Subcommand, error::ContextKind, error::ContextValue, error::ErrorKind,
+};
 use gittix::{
     app,
     config::{Config, without_credentials},
@@ -43,7 +45,11 @@ fn main() -> ExitCode {
     let _failpoints = fail::FailScenario::setup();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
+            error.exit()
+        }
         Err(error) => return fail(&one_line(&error), EXIT_USAGE),
     };
     let done = match cli.command {
@@ -60,7 +66,9 @@ fn serve(config: Config) -> Result<(), (String, u8)> {
     let config = config.checked().map_err(usage)?;
     let _log = logging::start(&config.log, config.log_format).map_err(usage)?;
     let ended = actix::System::new().block_on(app::run(config));
-    ended.map_err(|error| (error.to_string(), if error.is_start() { EXIT_USAGE } else { EXIT_FAILED }))
+    ended.map_err(|error| {
+        (error.to_string(), if error.is_start() { EXIT_USAGE } else { EXIT_FAILED })
+    })
 }
 
 fn run_demo(demo: demo::Demo) -> Result<(), String> {
@@ -73,30 +81,46 @@ fn fail(error: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Returns a command line error as one line that names the setting's variable and flag. Never shows a secret.
+/// Returns a command line error as one line that names the setting's variable and flag. Never shows
+/// a secret.
 fn one_line(error: &clap::Error) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    let reason = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let reason =
+        std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     let Some(argument) = text(ContextKind::InvalidArg) else {
         let rendered = error.to_string();
-        return rendered.lines().next().unwrap_or("unknown arguments").trim_start_matches("error: ").into();
+        return rendered
+            .lines()
+            .next()
+            .unwrap_or("unknown arguments")
+            .trim_start_matches("error: ")
+            .into();
     };
     let flag = argument.split_whitespace().next().unwrap_or(argument).trim_end_matches('=');
     let command = Cli::command();
-    let known = command.get_arguments().find(|known| known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)));
-    let variable = known.and_then(|known| known.get_env()).map(|variable| format!("{} ", variable.to_string_lossy())).unwrap_or_default();
+    let known = command
+        .get_arguments()
+        .find(|known| known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)));
+    let variable = known
+        .and_then(|known| known.get_env())
+        .map(|variable| format!("{} ", variable.to_string_lossy()))
+        .unwrap_or_default();
     let is_secret = known.is_some_and(clap::Arg::is_hide_env_values_set);
     match text(ContextKind::InvalidValue) {
-        Some(value) if is_secret || looks_secret(value) => format!("{variable}({flag}): the value is not valid{reason}"),
+        Some(value) if is_secret || looks_secret(value) => {
+            format!("{variable}({flag}): the value is not valid{reason}")
+        }
         Some(value) => format!("{variable}({flag}): {value:?} is not valid{reason}"),
         None => format!("{variable}({flag}): {}", error.kind()),
     }
 }
 
-/// Returns whether a value may be or contain a secret, for example one that was meant for another setting.
+/// Returns whether a value may be or contain a secret, for example one that was meant for another
+/// setting.
 fn looks_secret(value: &str) -> bool {
-    value.contains('@') || ["sk_", "rk_", "whsec_"].iter().any(|prefix| value.trim_start().starts_with(prefix))
+    value.contains('@')
+        || ["sk_", "rk_", "whsec_"].iter().any(|prefix| value.trim_start().starts_with(prefix))
 }

@@ -1,6 +1,8 @@
-//! `gittix health`: the command for a container's health check, since the image holds no other program.
+//! `gittix health`: the command for a container's health check, since the image holds no other
+//! program.
 //!
-//! It sends one HTTP request over a plain socket, without an HTTP client, because a health check runs every few seconds.
+//! It sends one HTTP request over a plain socket, without an HTTP client, because a health check
+//! runs every few seconds.
 
 use std::{
     io::{self, Read, Write},
@@ -12,7 +14,8 @@ use clap::Args;
 
 use crate::config::HostPort;
 
-/// Maximum time for the connection, for each write and for each read. A readiness check takes up to 2.5 s.
+/// Maximum time for the connection, for each write and for each read. A readiness check takes up to
+/// 2.5 s.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// The beginning of a successful answer (RFC 9112, section 4).
 const SUCCESS: &[u8] = b"HTTP/1.1 200 ";
@@ -20,7 +23,8 @@ const SUCCESS: &[u8] = b"HTTP/1.1 200 ";
 /// The health check: the server's address and the kind of check.
 #[derive(Debug, Clone, Args)]
 pub struct Probe {
-    /// Address on which the server listens; if that is every interface, the loopback address is used.
+    /// Address on which the server listens; if that is every interface, the loopback address is
+    /// used.
     #[arg(long, env = "GITTIX_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
     pub addr: HostPort,
     /// The server's admin address; used instead of the other one if it is set.
@@ -35,7 +39,8 @@ impl Probe {
     /// Sends one request.
     ///
     /// # Errors
-    /// One line: no connection within three seconds, no byte within three seconds, or an answer other than 200.
+    /// One line: no connection within three seconds, no byte within three seconds, or an answer
+    /// other than 200.
     pub fn ask(&self) -> Result<(), String> {
         let path = if self.ready { "/readyz" } else { "/healthz" };
         let host = self.admin_addr.as_ref().unwrap_or(&self.addr);
@@ -44,7 +49,9 @@ impl Probe {
         let addr = reachable(addr);
         match status_line(addr, path) {
             Ok(line) if line.starts_with(SUCCESS) => Ok(()),
-            Ok(line) => Err(format!("{addr}{path} answers {}", String::from_utf8_lossy(&line).trim_end())),
+            Ok(line) => {
+                Err(format!("{addr}{path} answers {}", String::from_utf8_lossy(&line).trim_end()))
+            }
             Err(error) => Err(format!("{addr}{path}: {error}")),
         }
     }
@@ -98,7 +105,10 @@ mod tests {
         let (result, request) = asked(false, "HTTP/1.1 200 OK\r\n\r\n");
         assert_eq!((result, request.lines().next()), (Ok(()), Some("GET /healthz HTTP/1.1")));
         let (result, request) = asked(true, "HTTP/1.1 503 Service Unavailable\r\n\r\n");
-        assert!(result.as_ref().is_err_and(|error| error.contains("/readyz answers HTTP/1.1 503")), "{result:?}");
+        assert!(
+            result.as_ref().is_err_and(|error| error.contains("/readyz answers HTTP/1.1 503")),
+            "{result:?}"
+        );
         assert!(request.starts_with("GET /readyz "), "{request}");
         let (result, _) = asked(false, "");
         assert!(result.is_err(), "an empty answer is not healthy");
@@ -106,8 +116,13 @@ mod tests {
 
     #[test]
     fn unspecified_address_is_reached_on_loopback() {
-        for (listens, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2"), ("10.0.0.1:3", "10.0.0.1:3")] {
-            assert_eq!(reachable(listens.parse().expect("an address")), asked.parse().expect("an address"));
+        for (listens, asked) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:2", "[::1]:2"), ("10.0.0.1:3", "10.0.0.1:3")]
+        {
+            assert_eq!(
+                reachable(listens.parse().expect("an address")),
+                asked.parse().expect("an address")
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The memory that a million tickets on sale need in the catalog, and the time of searches.
 //!
-//! `cargo bench --bench catalog [-- <tickets on sale>] [worst]`. Memory is the growth of the resident set, so this
-//! benchmark needs Linux. Times are medians of rounds on one thread, unless stated otherwise. `worst` measures the most
-//! expensive searches instead, over catalogs that are generated for them.
+//! `cargo bench --bench catalog [-- <tickets on sale>] [worst]`. Memory is the growth of the
+//! resident set, so this benchmark needs Linux. Times are medians of rounds on one thread, unless
+//! stated otherwise. `worst` measures the most expensive searches instead, over catalogs that are
+//! generated for them.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -16,7 +17,10 @@ use std::{
 
 use gittix::{
     catalog::{Catalog, Query, Sort},
-    domain::{Currency, Lock, Money, OrderId, ReplicaName, Ticket, TicketId, TicketState, TicketStatus, Timestamp, Title, UserId},
+    domain::{
+        Currency, Lock, Money, OrderId, ReplicaName, Ticket, TicketId, TicketState, TicketStatus,
+        Timestamp, Title, UserId,
+    },
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
@@ -37,10 +41,12 @@ const ARTISTS: [&str; 12] = [
     "Grand Final",
     "Jazz Night",
 ];
-const PLACES: [&str; 8] = ["Berlin", "Paris", "Old Hall", "Arena", "Open Air", "Lisbon", "Opera House", "Club"];
+const PLACES: [&str; 8] =
+    ["Berlin", "Paris", "Old Hall", "Arena", "Open Air", "Lisbon", "Opera House", "Club"];
 
 fn main() {
-    let count: u64 = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(1_000_000);
+    let count: u64 =
+        std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(1_000_000);
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.iter().any(|argument| argument == "worst") {
         return worst::measure_all(count);
@@ -81,7 +87,8 @@ fn words(text: &str) -> Option<Vec<String>> {
 }
 
 fn id(number: u64) -> TicketId {
-    // As in UUIDv7, the time comes first (here 1,000 tickets a second), then a part that makes the id unique.
+    // As in UUIDv7, the time comes first (here 1,000 tickets a second), then a part that makes the
+    // id unique.
     let millis = u128::from(1_700_000_000_000 + number);
     let low = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     TicketId::new(Uuid::from_u128(millis << 80 | 7 << 76 | u128::from(low)))
@@ -119,24 +126,51 @@ fn lists(catalog: &Catalog, when: &str, count: u64) {
         limit: 50,
     };
     let price = |minor| Money::from_minor(minor).ok();
-    let deep = catalog.get(id(count / 2 / 100 * 100)).map(|ticket| gittix::catalog::Position { price: ticket.price, id: ticket.id });
+    let deep = catalog
+        .get(id(count / 2 / 100 * 100))
+        .map(|ticket| gittix::catalog::Position { price: ticket.price, id: ticket.id });
     let queries = [
         ("newest", base.clone()),
         ("newest, from the middle", Query { after: deep, ..base.clone() }),
         ("cheapest", Query { sort: Sort::Price, ..base.clone() }),
-        ("dearest, from the middle", Query { sort: Sort::PriceDescending, after: deep, ..base.clone() }),
-        ("newest, all three statuses", Query { statuses: vec![Available, Locked, Sold], ..base.clone() }),
+        (
+            "dearest, from the middle",
+            Query { sort: Sort::PriceDescending, after: deep, ..base.clone() },
+        ),
+        (
+            "newest, all three statuses",
+            Query { statuses: vec![Available, Locked, Sold], ..base.clone() },
+        ),
         ("one word", Query { words: words("jazz"), ..base.clone() }),
         ("one word, cheapest", Query { words: words("jazz"), sort: Sort::Price, ..base.clone() }),
         ("the beginning of a word", Query { words: words("ber"), ..base.clone() }),
-        ("the first letter of a word", Query { words: words("p"), sort: Sort::Price, ..base.clone() }),
+        (
+            "the first letter of a word",
+            Query { words: words("p"), sort: Sort::Price, ..base.clone() },
+        ),
         ("two words", Query { words: words("jazz lisbon"), ..base.clone() }),
         ("three words", Query { words: words("jazz lisbon 42"), ..base.clone() }),
-        ("three words, cheapest", Query { words: words("jazz lisbon 42"), sort: Sort::Price, ..base.clone() }),
+        (
+            "three words, cheapest",
+            Query { words: words("jazz lisbon 42"), sort: Sort::Price, ..base.clone() },
+        ),
         ("two words that never meet", Query { words: words("hamlet derby"), ..base.clone() }),
-        ("one seller", Query { seller: Some(UserId::new(Uuid::from_u128(77 << 64 | 1))), ..base.clone() }),
-        ("one seller, cheapest", Query { seller: Some(UserId::new(Uuid::from_u128(77 << 64 | 1))), sort: Sort::Price, ..base.clone() }),
-        ("newest at one price", Query { min_price: price(5000), max_price: price(5000), ..base.clone() }),
+        (
+            "one seller",
+            Query { seller: Some(UserId::new(Uuid::from_u128(77 << 64 | 1))), ..base.clone() },
+        ),
+        (
+            "one seller, cheapest",
+            Query {
+                seller: Some(UserId::new(Uuid::from_u128(77 << 64 | 1))),
+                sort: Sort::Price,
+                ..base.clone()
+            },
+        ),
+        (
+            "newest at one price",
+            Query { min_price: price(5000), max_price: price(5000), ..base.clone() },
+        ),
         ("newest at half of the prices", Query { min_price: price(10_000), ..base }),
     ];
     println!("\n{when}: a page of 50");
@@ -158,7 +192,8 @@ fn median(mut run: impl FnMut()) -> Duration {
     rounds[rounds.len() / 2]
 }
 
-/// Measures look-ups by two threads while a third one locks and frees tickets and changes their prices.
+/// Measures look-ups by two threads while a third one locks and frees tickets and changes their
+/// prices.
 fn gets_beside_merges(catalog: &Catalog, count: u64) {
     const SPAN: Duration = Duration::from_secs(2);
     let (done, gets, merges) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -182,10 +217,21 @@ fn gets_beside_merges(catalog: &Catalog, count: u64) {
         let begun = Instant::now();
         let mut random = SmallRng::seed_from_u64(9);
         while begun.elapsed() < SPAN {
-            let old = catalog.get(id(random.random_range(0..count / 100) * 100)).expect("the ticket was merged");
+            let old = catalog
+                .get(id(random.random_range(0..count / 100) * 100))
+                .expect("the ticket was merged");
             let order = OrderId::new(Uuid::from_u128(1));
-            let lock = Lock { order, buyer: old.seller, unlocks_at: Timestamp(0), replica: ReplicaName::new("a") };
-            let state = if old.lock().is_some() { TicketState::Available } else { TicketState::Locked { lock: Box::new(lock) } };
+            let lock = Lock {
+                order,
+                buyer: old.seller,
+                unlocks_at: Timestamp(0),
+                replica: ReplicaName::new("a"),
+            };
+            let state = if old.lock().is_some() {
+                TicketState::Available
+            } else {
+                TicketState::Locked { lock: Box::new(lock) }
+            };
             let price = if random.random_ratio(1, 10) { Money::MIN } else { old.price };
             catalog.merge(&Ticket { state, price, version: old.version + 1, ..(*old).clone() });
             merges.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +239,11 @@ fn gets_beside_merges(catalog: &Catalog, count: u64) {
         done.store(true, Ordering::Relaxed);
     });
     let a_second = |counter: &AtomicU64| counter.load(Ordering::Relaxed) / SPAN.as_secs();
-    println!("\n{} look-ups/s by two threads beside {} merges/s by a third", a_second(&gets), a_second(&merges));
+    println!(
+        "\n{} look-ups/s by two threads beside {} merges/s by a third",
+        a_second(&gets),
+        a_second(&merges)
+    );
     println!("slowest 256 look-ups: {} ns each", slowest_ns.load(Ordering::Relaxed));
 }
 

@@ -1,6 +1,6 @@
-//! The upper limits of the measured figures: handlers that do nothing, and a loop of bare writes. In the same form as that
-//! loop, the WebSocket hub without the marketplace around it. Each limit runs in a process of its own, like the server. The
-//! database driver alone is in `driver.rs`.
+//! The upper limits of the measured figures: handlers that do nothing, and a loop of bare writes.
+//! In the same form as that loop, the WebSocket hub without the marketplace around it. Each limit
+//! runs in a process of its own, like the server. The database driver alone is in `driver.rs`.
 
 use std::{
     io::{Read, Write},
@@ -32,7 +32,8 @@ pub async fn start(name: &str, argument: &str) -> Server {
     Server::spawn(command).await
 }
 
-/// Answers a POST with 409 and a problem of the usual length, and a GET with a page of `page_bytes`.
+/// Answers a POST with 409 and a problem of the usual length, and a GET with a page of
+/// `page_bytes`.
 pub fn bare_handler(page_bytes: usize) {
     const PROBLEM: &str = r#"{"type":"/docs#ticket_locked","title":"Another order holds the ticket.","status":409,"code":"ticket_locked","errors":[{"message":"Another order holds the ticket."}]}"#;
     async fn refuse(_body: web::Bytes) -> HttpResponse {
@@ -46,9 +47,16 @@ pub fn bare_handler(page_bytes: usize) {
         let page = web::Data::new(web::Bytes::from(vec![b' '; page_bytes]));
         let server = HttpServer::new(move || {
             let app = App::new().app_data(page.clone());
-            app.route("/api/orders", web::post().to(refuse)).route("/api/tickets", web::get().to(show))
+            app.route("/api/orders", web::post().to(refuse))
+                .route("/api/tickets", web::get().to(show))
         });
-        server.workers(2).listen(listener).expect("the listener is bound").run().await.expect("the server runs");
+        server
+            .workers(2)
+            .listen(listener)
+            .expect("the listener is bound")
+            .run()
+            .await
+            .expect("the server runs");
     });
 }
 
@@ -59,19 +67,29 @@ fn announced() -> TcpListener {
     listener
 }
 
-/// Runs the hub alone. The first connection is a trigger: each of its bytes puts one event into the feed. A second port,
-/// which is sent on the trigger, accepts WebSockets.
+/// Runs the hub alone. The first connection is a trigger: each of its bytes puts one event into the
+/// feed. A second port, which is sent on the trigger, accepts WebSockets.
 pub fn hub() {
     actix::System::new().block_on(async {
         let epoch = Cursor { epoch: 1, ..Cursor::default() };
-        let feed = FeedLog::new(epoch, FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 });
-        let hub = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
+        let feed = FeedLog::new(
+            epoch,
+            FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: None, ahead_max: 0 },
+        );
+        let hub =
+            Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default());
         let sockets = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = sockets.local_addr().expect("the listener is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
-        let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
-        let app = move || App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect));
-        http::serve(sockets, bounds, http::Guard::default(), app).expect("the listener is bound").await.expect("the server runs");
+        let bounds =
+            ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let app = move || {
+            App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect))
+        };
+        http::serve(sockets, bounds, http::Guard::default(), app)
+            .expect("the listener is bound")
+            .await
+            .expect("the server runs");
     });
 }
 
@@ -87,7 +105,11 @@ fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {
     while let Ok(count @ 1..) = trigger.read(&mut bytes) {
         let events = (0..count).map(|_| {
             time += 1;
-            RecordedEvent::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), Event::TicketUpdated { ticket: ticket(time) })
+            RecordedEvent::new(
+                Cursor { epoch: 1, time, ordinal: 0 },
+                Timestamp(0),
+                Event::TicketUpdated { ticket: ticket(time) },
+            )
         });
         feed.push(events);
     }
@@ -109,7 +131,8 @@ fn ticket(version: u64) -> Ticket {
     }
 }
 
-/// Writes one prepared frame of about 300 bytes to every connection, each time that the first connection sends a byte.
+/// Writes one prepared frame of about 300 bytes to every connection, each time that the first
+/// connection sends a byte.
 pub fn broadcaster() {
     let listener = announced();
     let (mut trigger, _) = listener.accept().expect("the benchmark connects");
@@ -132,7 +155,9 @@ pub fn broadcaster() {
         }
         match trigger.read(&mut byte) {
             Ok(0) => return,
-            Ok(_) => audience.iter_mut().for_each(|socket| socket.write_all(&frame).expect("the receivers read")),
+            Ok(_) => audience
+                .iter_mut()
+                .for_each(|socket| socket.write_all(&frame).expect("the receivers read")),
             Err(_) => {}
         }
     }

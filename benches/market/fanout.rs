@@ -43,7 +43,8 @@ impl Audience {
             stream.write_all(&raw::upgrade(addr)).await.expect("a handshake is short");
             readers.spawn(count(stream, Arc::clone(&frames), Arc::clone(&news)));
         }
-        let audience = Self { frames, news, sockets: u64::try_from(sockets).expect("a count"), readers };
+        let audience =
+            Self { frames, news, sockets: u64::try_from(sockets).expect("a count"), readers };
         audience.reached(audience.sockets).await;
         audience
     }
@@ -52,7 +53,8 @@ impl Audience {
         self.sockets
     }
 
-    /// Closes the WebSockets and waits until they are closed, because the next ones need their file descriptors.
+    /// Closes the WebSockets and waits until they are closed, because the next ones need their file
+    /// descriptors.
     async fn leave(mut self) {
         self.readers.shutdown().await;
     }
@@ -63,13 +65,19 @@ impl Audience {
             if self.frames.load(Ordering::Acquire) >= frames {
                 return;
             }
-            // A notification may arrive between the check and the wait. Another check after a short time costs little.
+            // A notification may arrive between the check and the wait. Another check after a short
+            // time costs little.
             let _ = tokio::time::timeout(Duration::from_millis(1), notified).await;
         }
     }
 
     /// Makes one event after the other, each after all WebSockets received the previous one.
-    pub async fn deliveries(&self, pid: u32, span: Duration, mut event: impl AsyncFnMut()) -> Measured {
+    pub async fn deliveries(
+        &self,
+        pid: u32,
+        span: Duration,
+        mut event: impl AsyncFnMut(),
+    ) -> Measured {
         let (began, cpu) = (Instant::now(), Spent::by(pid));
         let mut rounds = Vec::new();
         while began.elapsed() < span {
@@ -82,18 +90,32 @@ impl Audience {
         let (span, cpu) = (began.elapsed(), Spent::by(pid).since(cpu));
         let one = Measured::of(rounds, span, cpu);
         let sockets = to_f64(self.sockets);
-        Measured { per_second: one.per_second * sockets, cpu_us: one.cpu_us / sockets, client_us: one.client_us / sockets, ..one }
+        Measured {
+            per_second: one.per_second * sockets,
+            cpu_us: one.cpu_us / sockets,
+            client_us: one.client_us / sockets,
+            ..one
+        }
     }
 
-    /// Makes `per_second` events a second for `span`, without waiting for their arrival. Returns the share of all frames
-    /// that arrived, and the time of each event from the end of `event` to the last WebSocket, as far as the count of
-    /// frames shows it.
-    pub async fn burst(&self, pid: u32, per_second: u32, span: Duration, mut event: impl AsyncFnMut()) -> (f64, Measured) {
-        let (began, cpu, first) = (Instant::now(), Spent::by(pid), self.frames.load(Ordering::Acquire));
+    /// Makes `per_second` events a second for `span`, without waiting for their arrival. Returns
+    /// the share of all frames that arrived, and the time of each event from the end of `event` to
+    /// the last WebSocket, as far as the count of frames shows it.
+    pub async fn burst(
+        &self,
+        pid: u32,
+        per_second: u32,
+        span: Duration,
+        mut event: impl AsyncFnMut(),
+    ) -> (f64, Measured) {
+        let (began, cpu, first) =
+            (Instant::now(), Spent::by(pid), self.frames.load(Ordering::Acquire));
         let count = u64::from(per_second) * span.as_secs();
         let mut lags = Vec::new();
-        // The time of each event, and the number of frames that must have arrived when every WebSocket has it.
-        let mut made: std::collections::VecDeque<(Instant, u64)> = std::collections::VecDeque::new();
+        // The time of each event, and the number of frames that must have arrived when every
+        // WebSocket has it.
+        let mut made: std::collections::VecDeque<(Instant, u64)> =
+            std::collections::VecDeque::new();
         let mut seen = |made: &mut std::collections::VecDeque<(Instant, u64)>| {
             let frames = self.frames.load(Ordering::Acquire);
             while made.front().is_some_and(|(_, due)| *due <= frames) {
@@ -118,8 +140,12 @@ impl Audience {
         let delivered = to_f64(self.frames.load(Ordering::Acquire) - first);
         let one = Measured::of(lags, took, cpu);
         let each = |us: f64| us * to_f64(count) / delivered;
-        let measured =
-            Measured { per_second: delivered / took.as_secs_f64(), cpu_us: each(one.cpu_us), client_us: each(one.client_us), ..one };
+        let measured = Measured {
+            per_second: delivered / took.as_secs_f64(),
+            cpu_us: each(one.cpu_us),
+            client_us: each(one.client_us),
+            ..one
+        };
         (delivered / to_f64(count * self.sockets), measured)
     }
 }
@@ -128,7 +154,9 @@ impl Audience {
 pub async fn sit_through(addr: SocketAddr, sockets: usize) {
     let audience = Audience::at(addr, sockets).await;
     println!("{} sockets are open", audience.len());
-    let _ = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
+    let _ =
+        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
+            .await;
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of sockets or frames")]
@@ -142,13 +170,17 @@ async fn count(mut stream: TcpStream, frames: Arc<AtomicU64>, news: Arc<Notify>)
     let mut upgraded = false;
     while let Ok(1..) = stream.read_buf(&mut buffer).await {
         if !upgraded {
-            let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
+                continue;
+            };
             buffer.drain(..end + 4);
             upgraded = true;
         }
         let mut whole = 0;
         let mut at = 0;
-        while let Some(length) = frame_length(&buffer[at..]).filter(|length| at + length <= buffer.len()) {
+        while let Some(length) =
+            frame_length(&buffer[at..]).filter(|length| at + length <= buffer.len())
+        {
             // Pings are not events.
             whole += u64::from(buffer[at] & 0x0f == 1);
             at += length;
@@ -196,14 +228,18 @@ impl Venue {
 
     /// Runs [`Audience::deliveries`] for `span`, then closes the sockets.
     pub async fn deliveries(mut self, span: Duration) -> Measured {
-        let measured = self.audience.deliveries(self.server.pid(), span, async || self.kick.one().await).await;
+        let measured =
+            self.audience.deliveries(self.server.pid(), span, async || self.kick.one().await).await;
         self.audience.leave().await;
         measured
     }
 
     /// Runs [`Audience::burst`], then closes the sockets.
     pub async fn burst(mut self, per_second: u32, span: Duration) -> (f64, Measured) {
-        let measured = self.audience.burst(self.server.pid(), per_second, span, async || self.kick.one().await).await;
+        let measured = self
+            .audience
+            .burst(self.server.pid(), per_second, span, async || self.kick.one().await)
+            .await;
         self.audience.leave().await;
         measured
     }
@@ -226,7 +262,8 @@ impl Editor {
         Self { addr, cookie, connection, line: format!("PUT /api/tickets/{ticket}"), number: 0 }
     }
 
-    /// Opens a new connection, because the server closes a connection that was idle during another measurement.
+    /// Opens a new connection, because the server closes a connection that was idle during another
+    /// measurement.
     pub async fn renew(&mut self) {
         self.connection = Connection::open(self.addr, &self.cookie).await;
     }

@@ -1,5 +1,6 @@
-//! The growth of cost with the numbers of tickets on sale, held locks, concurrent buyers and replicas. For WebSockets, see
-//! `sockets.rs`. Costs are CPU microseconds per operation, because rates on two cores are less precise.
+//! The growth of cost with the numbers of tickets on sale, held locks, concurrent buyers and
+//! replicas. For WebSockets, see `sockets.rs`. Costs are CPU microseconds per operation, because
+//! rates on two cores are less precise.
 
 use gittix::clock::wall_clock;
 
@@ -46,9 +47,21 @@ async fn on_sale(report: &mut Report, store: Backend, named: &str, count: usize)
     let (unsold, x) = (Unsold::new(tickets, shop::cookies(&buyers)), to_f64(count as u64));
     unsold.look_around(app.server.addr).await;
     let one = async |target| rounds(&app.server, BUYERS, target).await.cpu_us;
-    report.point(&format!("CPU us per lock{named}, over tickets on sale"), x, one(Target::Lock(&unsold)).await);
-    report.point(&format!("CPU us per list of 50{named}, over tickets on sale"), x, one(Target::List(PAGE)).await);
-    report.point(&format!("CPU us per search by price{named}, over tickets on sale"), x, one(Target::List(SEARCH)).await);
+    report.point(
+        &format!("CPU us per lock{named}, over tickets on sale"),
+        x,
+        one(Target::Lock(&unsold)).await,
+    );
+    report.point(
+        &format!("CPU us per list of 50{named}, over tickets on sale"),
+        x,
+        one(Target::List(PAGE)).await,
+    );
+    report.point(
+        &format!("CPU us per search by price{named}, over tickets on sale"),
+        x,
+        one(Target::List(SEARCH)).await,
+    );
 }
 
 pub async fn over_locks(report: &mut Report) {
@@ -64,7 +77,11 @@ pub async fn over_locks(report: &mut Report) {
         unsold.look_around(app.server.addr).await;
         let ours = rounds(&app.server, BUYERS, Target::Lock(&unsold)).await;
         report.point("CPU us per lock, over locks held", f64::from(count), ours.cpu_us);
-        report.point("MiB of the whole server, over locks held", f64::from(count), to_f64(app.server.resident_kib()) / 1024.0);
+        report.point(
+            "MiB of the whole server, over locks held",
+            f64::from(count),
+            to_f64(app.server.resident_kib()) / 1024.0,
+        );
     }
 }
 
@@ -77,15 +94,23 @@ pub async fn over_buyers(report: &mut Report) {
         let (app, unsold) = shop::crowded(store, 3 * SOLD).await;
         for count in BUYERS_AT_ONCE {
             let ours = rounds(&app.server, count, Target::Lock(&unsold)).await;
-            report.point(&format!("locks a second, {store:?}, over buyers at once"), to_f64(count as u64), ours.per_second);
-            report.point(&format!("CPU us per lock, {store:?}, over buyers at once"), to_f64(count as u64), ours.cpu_us);
+            report.point(
+                &format!("locks a second, {store:?}, over buyers at once"),
+                to_f64(count as u64),
+                ours.per_second,
+            );
+            report.point(
+                &format!("CPU us per lock, {store:?}, over buyers at once"),
+                to_f64(count as u64),
+                ours.cpu_us,
+            );
         }
     }
 }
 
-/// Measures one, two and three processes with one database. First, all buyers use the first process, so that the others
-/// only read the feed: this shows the cost of reading, and whether it affects the first process. Then the buyers are spread
-/// over all processes.
+/// Measures one, two and three processes with one database. First, all buyers use the first
+/// process, so that the others only read the feed: this shows the cost of reading, and whether it
+/// affects the first process. Then the buyers are spread over all processes.
 pub async fn over_replicas(report: &mut Report) {
     if std::env::var_os("MONGODB_URI").is_none() {
         return;
@@ -108,27 +133,53 @@ pub async fn over_replicas(report: &mut Report) {
             let (all_spent, all_database) = sell(&servers, &servers, mongod, &unsold).await;
             points.push([
                 ("CPU us per lock of the replica that sells, over replicas", spent[0]),
-                ("CPU us per lock of each replica that only reads the feed, over replicas", reading),
+                (
+                    "CPU us per lock of each replica that only reads the feed, over replicas",
+                    reading,
+                ),
                 ("CPU us per lock of mongod, one replica selling, over replicas", database),
-                ("CPU us per lock of all servers, all selling, over replicas", all_spent.iter().sum()),
+                (
+                    "CPU us per lock of all servers, all selling, over replicas",
+                    all_spent.iter().sum(),
+                ),
                 ("CPU us per lock of mongod, all selling, over replicas", all_database),
             ]);
         }
         for at in 0..points[0].len() {
-            report.point(points[0][at].0, to_f64(count as u64), load::median(&points, |round| round[at].1));
+            report.point(
+                points[0][at].0,
+                to_f64(count as u64),
+                load::median(&points, |round| round[at].1),
+            );
         }
     }
 }
 
-/// Lets all buyers, spread over `selling`, buy. Returns for each lock the CPU time of each server of `all`, and of
-/// `mongod`.
-async fn sell(selling: &[&Server], all: &[&Server], mongod: Option<u32>, unsold: &Unsold) -> (Vec<f64>, f64) {
-    let spent = || all.iter().map(|server| server.pid()).chain(mongod).map(cpu_of).collect::<Vec<_>>();
+/// Lets all buyers, spread over `selling`, buy. Returns for each lock the CPU time of each server
+/// of `all`, and of `mongod`.
+async fn sell(
+    selling: &[&Server],
+    all: &[&Server],
+    mongod: Option<u32>,
+    unsold: &Unsold,
+) -> (Vec<f64>, f64) {
+    let spent =
+        || all.iter().map(|server| server.pid()).chain(mongod).map(cpu_of).collect::<Vec<_>>();
     let before = spent();
-    let loads = selling.iter().map(|server| load::run(server, BUYERS / selling.len(), SPAN, Target::Lock(unsold)));
-    let rate: f64 = futures_util::future::join_all(loads).await.iter().map(|measured| measured.per_second).sum();
+    let loads = selling
+        .iter()
+        .map(|server| load::run(server, BUYERS / selling.len(), SPAN, Target::Lock(unsold)));
+    let rate: f64 = futures_util::future::join_all(loads)
+        .await
+        .iter()
+        .map(|measured| measured.per_second)
+        .sum();
     let locks = rate * SPAN.as_secs_f64();
-    let each = spent().iter().zip(&before).map(|(now, before)| now.saturating_sub(*before).as_secs_f64() * 1e6 / locks).collect::<Vec<_>>();
+    let each = spent()
+        .iter()
+        .zip(&before)
+        .map(|(now, before)| now.saturating_sub(*before).as_secs_f64() * 1e6 / locks)
+        .collect::<Vec<_>>();
     (each[..all.len()].to_vec(), each.get(all.len()).copied().unwrap_or(0.0))
 }
 

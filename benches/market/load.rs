@@ -1,5 +1,5 @@
-//! The lightest possible load: one keep-alive connection for each buyer, requests as prepared bytes, and answers that are
-//! parsed only for the status and the first id.
+//! The lightest possible load: one keep-alive connection for each buyer, requests as prepared
+//! bytes, and answers that are parsed only for the status and the first id.
 
 use std::{
     fmt,
@@ -52,20 +52,24 @@ impl Unsold {
     /// Returns a ticket and its buyer's cookie.
     fn take(&self) -> (&str, &str) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (self.tickets.get(number).expect("more tickets than can be sold in a run"), &self.cookies[number % self.cookies.len()])
+        (
+            self.tickets.get(number).expect("more tickets than can be sold in a run"),
+            &self.cookies[number % self.cookies.len()],
+        )
     }
 
-    /// Lets all buyers read the site before they buy. Their sessions are then cached, like those of people who come from a
-    /// page.
+    /// Lets all buyers read the site before they buy. Their sessions are then cached, like those of
+    /// people who come from a page.
     pub async fn look_around(&self, addr: SocketAddr) {
         const AT_ONCE: usize = 16;
-        let visits = self.cookies.chunks(self.cookies.len().div_ceil(AT_ONCE)).map(|cookies| async move {
-            let mut connection = Connection::open(addr, "").await;
-            for cookie in cookies {
-                connection.cookie.clone_from(cookie);
-                assert_eq!(connection.fetch("/api/users/currentuser").await, 200);
-            }
-        });
+        let visits =
+            self.cookies.chunks(self.cookies.len().div_ceil(AT_ONCE)).map(|cookies| async move {
+                let mut connection = Connection::open(addr, "").await;
+                for cookie in cookies {
+                    connection.cookie.clone_from(cookie);
+                    assert_eq!(connection.fetch("/api/users/currentuser").await, 200);
+                }
+            });
         futures_util::future::join_all(visits).await;
     }
 }
@@ -87,7 +91,8 @@ impl Measured {
     pub fn of(mut latencies: Vec<Duration>, span: Duration, cpu: Spent) -> Self {
         latencies.sort_unstable();
         let count = latencies.len().max(1);
-        let at = |share: usize| latencies.get((count - 1) * share / 100).copied().unwrap_or_default();
+        let at =
+            |share: usize| latencies.get((count - 1) * share / 100).copied().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
         let operations = count as f64;
         let each = |spent: Duration| spent.as_secs_f64() * 1e6 / operations;
@@ -129,7 +134,11 @@ pub fn median<R, T: PartialOrd + Copy>(rounds: &[R], figure: impl Fn(&R) -> T) -
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}/s, p50 {:.2?}, p99 {:.2?}; CPU each: {:.1} us, ", self.per_second, self.p50, self.p99, self.cpu_us)?;
+        write!(
+            f,
+            "{:.0}/s, p50 {:.2?}, p99 {:.2?}; CPU each: {:.1} us, ",
+            self.per_second, self.p50, self.p99, self.cpu_us
+        )?;
         write!(f, "the client {:.1} us", self.client_us)
     }
 }
@@ -148,15 +157,20 @@ impl Spent {
     }
 
     pub fn since(self, before: Self) -> Self {
-        Self { server: self.server.saturating_sub(before.server), client: self.client.saturating_sub(before.client) }
+        Self {
+            server: self.server.saturating_sub(before.server),
+            client: self.client.saturating_sub(before.client),
+        }
     }
 }
 
-/// Returns the CPU time of a process in all threads (`utime` and `stime` of `/proc/<pid>/stat`, in hundredths of a second).
+/// Returns the CPU time of a process in all threads (`utime` and `stime` of `/proc/<pid>/stat`, in
+/// hundredths of a second).
 pub fn cpu_of(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        after_name.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
 }
 
@@ -197,7 +211,8 @@ impl Connection {
     async fn once(&mut self, target: Target<'_>) {
         match target {
             Target::Refusal(ticket, _) => {
-                let status = self.ask("POST /api/orders", &format!(r#"{{"ticketId":"{ticket}"}}"#)).await;
+                let status =
+                    self.ask("POST /api/orders", &format!(r#"{{"ticketId":"{ticket}"}}"#)).await;
                 assert_eq!(status, 409, "{}", self.text());
             }
             Target::List(path) => assert_eq!(self.fetch(path).await, 200),
@@ -223,7 +238,10 @@ impl Connection {
 
     /// Sends a request without a body and returns the status.
     pub async fn fetch(&mut self, path: &str) -> u16 {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n", self.host, self.cookie);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
+            self.host, self.cookie
+        );
         self.exchange(&request).await
     }
 
@@ -240,7 +258,9 @@ impl Connection {
     fn is_whole(&self) -> bool {
         let text = self.text();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse().ok()));
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse().ok())
+        });
         body.len() >= length.unwrap_or(0usize)
     }
 

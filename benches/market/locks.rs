@@ -1,5 +1,5 @@
-//! A restart with 100,000 held locks, 10,000 of which end within the same second soon after it: the time until every timer
-//! is armed, and the delay of the releases.
+//! A restart with 100,000 held locks, 10,000 of which end within the same second soon after it: the
+//! time until every timer is armed, and the delay of the releases.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,8 +7,8 @@ use bson::{Document, doc, serialize_to_document};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp, Title, UserId, decide,
-        decide::list_ticket,
+        Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
+        Timestamp, Title, UserId, decide, decide::list_ticket,
     },
     store::{Commit, Write},
 };
@@ -26,7 +26,8 @@ use crate::app::{Backend, Home, TestApp, world};
 
 const LOCKS: u32 = 100_000;
 const DUE: u32 = 10_000;
-/// Time from the end of seeding to the second in which many locks end. It is longer than the start takes.
+/// Time from the end of seeding to the second in which many locks end. It is longer than the start
+/// takes.
 const DUE_AFTER: Millis = Millis::from_secs(8);
 /// The payment window is as long as the lock, so that each lock has one deadline.
 const WINDOW: [(&str, &str); 1] = [("GITTIX_PAYMENT_WINDOW", "15m")];
@@ -55,12 +56,28 @@ pub async fn measure(report: &mut Report) {
         let median = |figure: fn(&Restarted) -> f64| median(&rounds, figure);
         let armed = median(|round| round.armed_secs);
         let path = format!("{store:?}: restart with 100,000 locks, every timer armed, in s");
-        report.goal(&path, format!("{armed:.2} s (ready {:.2} s)", median(|round| round.ready_secs)), "", armed, Goal::AtMost(5.0, 1.0));
+        report.goal(
+            &path,
+            format!("{armed:.2} s (ready {:.2} s)", median(|round| round.ready_secs)),
+            "",
+            armed,
+            Goal::AtMost(5.0, 1.0),
+        );
         let p99 = median(|round| round.lag_p99_ms);
-        let path = format!("{store:?}: 10,000 locks that end in one second, p99 of the release's lag in ms");
+        let path = format!(
+            "{store:?}: 10,000 locks that end in one second, p99 of the release's lag in ms"
+        );
         report.goal(&path, format!("{p99:.0} ms"), "", p99, Goal::AtMost(250.0, 50.0));
-        report.point(&format!("CPU us per release, {store:?}"), f64::from(DUE), median(|round| round.server_us));
-        report.point(&format!("CPU us per release of mongod, {store:?}"), f64::from(DUE), median(|round| round.mongod_us));
+        report.point(
+            &format!("CPU us per release, {store:?}"),
+            f64::from(DUE),
+            median(|round| round.server_us),
+        );
+        report.point(
+            &format!("CPU us per release of mongod, {store:?}"),
+            f64::from(DUE),
+            median(|round| round.mongod_us),
+        );
     }
 }
 
@@ -71,7 +88,11 @@ async fn restart(store: Backend) -> Restarted {
     let due = granted_now + DUE_AFTER + seeding(store);
     let locks: Vec<(Ticket, Commit)> = (0..LOCKS)
         .map(|number| {
-            let ends = if number < DUE { due + Millis(i64::from(number) * 1000 / i64::from(DUE)) } else { due + Millis::from_mins(10) };
+            let ends = if number < DUE {
+                due + Millis(i64::from(number) * 1000 / i64::from(DUE))
+            } else {
+                due + Millis::from_mins(10)
+            };
             lock(number, Timestamp(ends.0 - policy.lock_duration.0), &policy)
         })
         .collect();
@@ -83,13 +104,18 @@ async fn restart(store: Backend) -> Restarted {
     let metric = async |name: &str| value(&guest.get("/metrics").await.expect(200).text, name);
     until(|| metric("gittix_timers_armed"), f64::from(LOCKS)).await;
     let armed = started.elapsed();
-    assert!(wall_clock() < due, "the locks were due before they were armed: that is no measurement of either");
+    assert!(
+        wall_clock() < due,
+        "the locks were due before they were armed: that is no measurement of either"
+    );
     let mongod = std::env::var("MONGOD_PID").ok().and_then(|pid| pid.parse().ok());
     let spent = || (cpu_of(app.server.pid()), mongod.map(cpu_of).unwrap_or_default());
     let before = spent();
     until(|| metric("gittix_locks_released_total"), f64::from(DUE)).await;
     let after = spent();
-    let each = |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64() * 1e6 / f64::from(DUE);
+    let each = |after: Duration, before: Duration| {
+        after.saturating_sub(before).as_secs_f64() * 1e6 / f64::from(DUE)
+    };
     let text = guest.get("/metrics").await.expect(200).text;
     let restarted = Restarted {
         ready_secs: ready.as_secs_f64(),
@@ -100,7 +126,11 @@ async fn restart(store: Backend) -> Restarted {
     };
     println!(
         "{store:?}: armed after {:.2} s (ready {:.2} s), release p99 {:.0} ms; CPU each: {:.1} us, of mongod {:.1} us",
-        restarted.armed_secs, restarted.ready_secs, restarted.lag_p99_ms, restarted.server_us, restarted.mongod_us
+        restarted.armed_secs,
+        restarted.ready_secs,
+        restarted.lag_p99_ms,
+        restarted.server_us,
+        restarted.mongod_us
     );
     restarted
 }
@@ -119,11 +149,18 @@ pub fn policy() -> Policy {
     Policy { payment_window: policy.lock_duration, locks_max: 1_000, ..policy }
 }
 
-/// Returns a ticket and the commit of a lock on it. The lock was granted at `at` by the replica that the tests start.
+/// Returns a ticket and the commit of a lock on it. The lock was granted at `at` by the replica
+/// that the tests start.
 pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
     let title = Title::parse("Front row").expect("the title is valid");
     let seller = UserId::new(Uuid::from_u128(1));
-    let listed = list_ticket(TicketId::new(Uuid::now_v7()), seller, title, Money::from_minor(2_000).expect("the price is valid"), at);
+    let listed = list_ticket(
+        TicketId::new(Uuid::now_v7()),
+        seller,
+        title,
+        Money::from_minor(2_000).expect("the price is valid"),
+        at,
+    );
     let ticket = listed.ticket.expect("the ticket was listed");
     // Each buyer has four locks.
     let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));
@@ -134,7 +171,11 @@ pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
         expected_version: None,
         replica: ReplicaName::new("test"),
     };
-    let commit = Commit::of(decide(&Sale::unlocked(ticket.clone()), &command, policy, at).expect("the ticket is available"), at);
+    let commit = Commit::of(
+        decide(&Sale::unlocked(ticket.clone()), &command, policy, at)
+            .expect("the ticket is available"),
+        at,
+    );
     (ticket, commit)
 }
 
@@ -156,20 +197,32 @@ async fn write_embedded(home: &Home, locks: Vec<(Ticket, Commit)>) {
     let store = world::open(home).await;
     for some in locks.chunks(LOCKS_PER_COMMIT) {
         let tickets = some.iter().map(|(ticket, _)| Write::Ticket(ticket.clone())).collect();
-        store.commit(Commit { writes: tickets, ..Commit::default() }).await.expect("an empty store takes new tickets");
+        store
+            .commit(Commit { writes: tickets, ..Commit::default() })
+            .await
+            .expect("an empty store takes new tickets");
         let writes = some.iter().flat_map(|(_, commit)| commit.writes.clone()).collect();
-        store.commit(Commit { writes, ..Commit::default() }).await.expect("the tickets are available");
+        store
+            .commit(Commit { writes, ..Commit::default() })
+            .await
+            .expect("the tickets are available");
     }
     store.close().await;
 }
 
 async fn write_documents(uri: &str, locks: &[(Ticket, Commit)]) {
-    let db = Client::with_uri_str(uri).await.expect("MongoDB answers").default_database().expect("the URI names one");
+    let db = Client::with_uri_str(uri)
+        .await
+        .expect("MongoDB answers")
+        .default_database()
+        .expect("the URI names one");
     let (mut tickets, mut orders) = (Vec::new(), Vec::new());
     let mut slots: HashMap<String, Vec<String>> = HashMap::new();
     for write in locks.iter().flat_map(|(_, commit)| &commit.writes) {
         match write {
-            Write::Ticket(ticket) => tickets.push(serialize_to_document(ticket).expect("the document is valid BSON")),
+            Write::Ticket(ticket) => {
+                tickets.push(serialize_to_document(ticket).expect("the document is valid BSON"))
+            }
             Write::Order(order) => {
                 slots.entry(order.buyer.to_string()).or_default().push(order.id.to_string());
                 orders.push(serialize_to_document(order).expect("the document is valid BSON"));
@@ -177,10 +230,14 @@ async fn write_documents(uri: &str, locks: &[(Ticket, Commit)]) {
             _ => {}
         }
     }
-    let slots = slots.into_iter().map(|(user, locks)| doc! { "_id": user, "locks": locks }).collect();
+    let slots =
+        slots.into_iter().map(|(user, locks)| doc! { "_id": user, "locks": locks }).collect();
     for (collection, documents) in [("tickets", tickets), ("orders", orders), ("slots", slots)] {
         for chunk in documents.chunks(10_000) {
-            db.collection::<Document>(collection).insert_many(chunk).await.expect("the insert succeeds");
+            db.collection::<Document>(collection)
+                .insert_many(chunk)
+                .await
+                .expect("the insert succeeds");
         }
     }
 }
@@ -191,7 +248,9 @@ async fn until(metric: impl AsyncFn() -> f64, at_least: f64) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(WAIT_MAX, reached).await.unwrap_or_else(|_| panic!("still not {at_least} after {WAIT_MAX:?}"));
+    timeout(WAIT_MAX, reached)
+        .await
+        .unwrap_or_else(|_| panic!("still not {at_least} after {WAIT_MAX:?}"));
 }
 
 /// Returns the value of a series without labels.
@@ -203,14 +262,20 @@ fn value(text: &str, name: &str) -> f64 {
 /// Returns a quantile of a histogram, interpolated within its bucket as in Prometheus.
 fn quantile(text: &str, name: &str, quantile: f64) -> f64 {
     let prefix = format!("{name}_bucket{{le=\"");
-    let buckets = text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())?.split_once("\"} "));
-    let buckets: Vec<(f64, f64)> =
-        buckets.filter_map(|(le, count)| Some((le.parse().unwrap_or(f64::INFINITY), count.parse().ok()?))).collect();
+    let buckets =
+        text.lines().filter_map(|line| line.strip_prefix(prefix.as_str())?.split_once("\"} "));
+    let buckets: Vec<(f64, f64)> = buckets
+        .filter_map(|(le, count)| Some((le.parse().unwrap_or(f64::INFINITY), count.parse().ok()?)))
+        .collect();
     let wanted = quantile * buckets.last().map_or(0.0, |(_, count)| *count);
     let (mut below, mut counted) = (0.0, 0.0);
     for (le, count) in buckets {
         if count >= wanted {
-            return if le.is_finite() { below + (le - below) * (wanted - counted) / (count - counted).max(1.0) } else { f64::INFINITY };
+            return if le.is_finite() {
+                below + (le - below) * (wanted - counted) / (count - counted).max(1.0)
+            } else {
+                f64::INFINITY
+            };
         }
         (below, counted) = (le, count);
     }

@@ -1,10 +1,17 @@
-//! `scripts/bench`, or `scripts/with-mongod cargo bench --bench market [-- SECTION…]`: every goal of `docs/performance.md`.
-//! The real program and the upper limit of each figure are measured in turn in one run.
+//! `scripts/bench`, or `scripts/with-mongod cargo bench --bench market [-- SECTION…]`: every goal
+//! of `docs/performance.md`. The real program and the upper limit of each figure are measured in
+//! turn in one run.
 //!
-//! Absolute figures depend on the machine. The relevant figures are the ratio to the upper limit and the CPU time per
-//! operation. The client runs on the same cores as the measured process, for the upper limits as well; its cost is shown.
+//! Absolute figures depend on the machine. The relevant figures are the ratio to the upper limit
+//! and the CPU time per operation. The client runs on the same cores as the measured process, for
+//! the upper limits as well; its cost is shown.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "this program uses a part of the test support"
+)]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../../tests/suite/app/mod.rs"]
@@ -33,21 +40,29 @@ const ROUNDS: usize = 3;
 /// Duration of one measurement.
 const SPAN: Duration = Duration::from_secs(2);
 
-/// The sections that can be selected by name. `growth` (or a part of it, such as `growth-locks`) runs only if it is named:
-/// it takes minutes and has no goal.
-const SECTIONS: [&str; 7] = ["purchases", "reads", "sockets", "memory", "locks", "signin", "replicas"];
+/// The sections that can be selected by name. `growth` (or a part of it, such as `growth-locks`)
+/// runs only if it is named: it takes minutes and has no goal.
+const SECTIONS: [&str; 7] =
+    ["purchases", "reads", "sockets", "memory", "locks", "signin", "replicas"];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     // The upper limits run in processes of their own, like the server.
     match arguments.first().map(String::as_str) {
-        Some("ceiling-handler") => ceilings::bare_handler(arguments[1].parse().expect("a number of bytes")),
+        Some("ceiling-handler") => {
+            ceilings::bare_handler(arguments[1].parse().expect("a number of bytes"))
+        }
         Some("ceiling-broadcaster") => ceilings::broadcaster(),
         Some("ceiling-hub") => ceilings::hub(),
         // Used by scripts/profile-heap.
-        Some("seed-tickets") => runtime().block_on(shop::leave_seeded(arguments[1].parse().expect("a number of tickets"))),
+        Some("seed-tickets") => runtime()
+            .block_on(shop::leave_seeded(arguments[1].parse().expect("a number of tickets"))),
         Some("audience") => {
-            let (addr, sockets) = (arguments[1].parse().expect("the address is valid"), arguments[2].parse().expect("a number of sockets"));
+            let (addr, sockets) = (
+                arguments[1].parse().expect("the address is valid"),
+                arguments[2].parse().expect("a number of sockets"),
+            );
             runtime().block_on(fanout::sit_through(addr, sockets));
         }
         _ => runtime().block_on(measure(&arguments)),
@@ -55,7 +70,11 @@ fn main() {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("the runtime can be built")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("the runtime can be built")
 }
 
 async fn measure(wanted: &[String]) {

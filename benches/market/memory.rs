@@ -1,5 +1,5 @@
-//! The memory that an idle WebSocket and a ticket on sale need in the server. Each measurement runs in a process of its
-//! own.
+//! The memory that an idle WebSocket and a ticket on sale need in the server. Each measurement runs
+//! in a process of its own.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,8 @@ use crate::app::Backend;
 /// The memory that the first WebSockets need once, such as heaps of threads, is not counted.
 const FIRST: usize = 100;
 const MANY: usize = 1_000_000;
-/// With this number of tickets, the embedded store's page cache is full. Its size does not depend on the number of tickets.
+/// With this number of tickets, the embedded store's page cache is full. Its size does not depend
+/// on the number of tickets.
 const SOME: usize = 150_000;
 /// The memory of a server with almost no tickets is subtracted.
 const FEW: usize = 1_000;
@@ -28,17 +29,28 @@ pub async fn measure(report: &mut Report) {
             rounds.push(kib_per_socket(count).await);
         }
         let kib = median(&rounds, |kib| *kib);
-        report.goal(&format!("memory per idle socket, {count} of them, in KiB"), format!("{kib:.1} KiB"), "", kib, Goal::AtMost(12.0, 4.0));
+        report.goal(
+            &format!("memory per idle socket, {count} of them, in KiB"),
+            format!("{kib:.1} KiB"),
+            "",
+            kib,
+            Goal::AtMost(12.0, 4.0),
+        );
     }
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let (few, some, many) = (resident_with(FEW).await, resident_with(SOME).await, resident_with(MANY).await);
+        let (few, some, many) =
+            (resident_with(FEW).await, resident_with(SOME).await, resident_with(MANY).await);
         rounds.push((bytes_each(few, many, MANY - FEW), bytes_each(some, many, MANY - SOME)));
     }
     let bytes = median(&rounds, |(in_all, _)| *in_all);
     let path = "memory per ticket on sale, a million of them, in bytes";
     report.goal(path, format!("{bytes:.0} bytes"), "", bytes, Goal::AtMost(600.0, 300.0));
-    report.point("memory of one more ticket on sale, in bytes", to_f64(MANY as u64), median(&rounds, |(_, more)| *more));
+    report.point(
+        "memory of one more ticket on sale, in bytes",
+        to_f64(MANY as u64),
+        median(&rounds, |(_, more)| *more),
+    );
 }
 
 async fn kib_per_socket(count: usize) -> f64 {

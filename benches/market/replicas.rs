@@ -1,4 +1,5 @@
-//! The path of an event from the answer to a purchase on one replica to the last of 1,000 WebSockets on another.
+//! The path of an event from the answer to a purchase on one replica to the last of 1,000
+//! WebSockets on another.
 
 use std::time::Duration;
 
@@ -25,7 +26,12 @@ pub async fn measure(report: &mut Report) {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let mut buyer = Connection::open(app.server.addr, "").await;
-        rounds.push(audience.burst(other.pid(), PURCHASES_PER_SECOND, SPAN, async || buyer.lock(&unsold).await).await.1);
+        rounds.push(
+            audience
+                .burst(other.pid(), PURCHASES_PER_SECOND, SPAN, async || buyer.lock(&unsold).await)
+                .await
+                .1,
+        );
     }
     let median = Measured::median(&rounds);
     report.line("events to 1,000 sockets on another replica, 100 purchases/s", &median);

@@ -1,5 +1,5 @@
-//! The output of measurements: lines during the run, the table of goals at the end, and a line of JSON for each figure in
-//! `target/bench/market.jsonl`, from which `scripts/plot` draws.
+//! The output of measurements: lines during the run, the table of goals at the end, and a line of
+//! JSON for each figure in `target/bench/market.jsonl`, from which `scripts/plot` draws.
 
 use std::{
     fs::{File, OpenOptions, create_dir_all},
@@ -76,9 +76,18 @@ impl Report {
     }
 
     /// Records a figure that has a goal.
-    pub fn goal(&mut self, path: &str, ours: impl Into<String>, limit: impl Into<String>, figure: f64, goal: Goal) {
-        let row = Row { path: path.to_owned(), ours: ours.into(), limit: limit.into(), figure, goal };
-        let beside = if row.limit.is_empty() { String::new() } else { format!(" beside {}", row.limit) };
+    pub fn goal(
+        &mut self,
+        path: &str,
+        ours: impl Into<String>,
+        limit: impl Into<String>,
+        figure: f64,
+        goal: Goal,
+    ) {
+        let row =
+            Row { path: path.to_owned(), ours: ours.into(), limit: limit.into(), figure, goal };
+        let beside =
+            if row.limit.is_empty() { String::new() } else { format!(" beside {}", row.limit) };
         println!("{path}: {}{beside}: {figure:.2} ({})", row.ours, goal.verdict(figure));
         let (reach, best) = goal.bounds();
         self.keep(path, &json!({ "ours": row.ours, "limit": row.limit, "figure": figure, "reach": reach, "best": best }));
@@ -98,14 +107,20 @@ impl Report {
         if self.rows.is_empty() {
             return;
         }
-        println!("\n| path | ours | beside | figure | reach | go for | |\n| --- | --- | --- | --- | --- | --- | --- |");
+        println!(
+            "\n| path | ours | beside | figure | reach | go for | |\n| --- | --- | --- | --- | --- | --- | --- |"
+        );
         for Row { path, ours, limit, figure, goal } in &self.rows {
             let (reach, best) = goal.bounds();
-            println!("| {path} | {ours} | {limit} | {figure:.2} | {reach} | {best} | {} |", goal.verdict(*figure));
+            println!(
+                "| {path} | {ours} | {limit} | {figure:.2} | {reach} | {best} | {} |",
+                goal.verdict(*figure)
+            );
         }
     }
 
     fn keep(&mut self, what: &str, figures: &Value) {
-        writeln!(self.file, "{}", json!({ "what": what, "figures": figures })).expect("the build's folder can be written");
+        writeln!(self.file, "{}", json!({ "what": what, "figures": figures }))
+            .expect("the build's folder can be written");
     }
 }

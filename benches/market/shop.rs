@@ -10,10 +10,16 @@ use super::load::Unsold;
 use crate::app::{Backend, Client, Home, TestApp, world};
 
 /// Disables limits and log lines that are not part of the measured load.
-pub const SETTINGS: [(&str, &str); 2] = [("GITTIX_MAX_LOCKS", "1000"), ("GITTIX_LOG", "warn,gittix::app=info")];
+pub const SETTINGS: [(&str, &str); 2] =
+    [("GITTIX_MAX_LOCKS", "1000"), ("GITTIX_LOG", "warn,gittix::app=info")];
 
-/// Starts a server. Returns it with `buyers` signed-in clients and the ids of `tickets` of one seller.
-pub async fn open(store: Backend, buyers: usize, tickets: usize) -> (TestApp, Vec<Client>, Vec<String>) {
+/// Starts a server. Returns it with `buyers` signed-in clients and the ids of `tickets` of one
+/// seller.
+pub async fn open(
+    store: Backend,
+    buyers: usize,
+    tickets: usize,
+) -> (TestApp, Vec<Client>, Vec<String>) {
     let home = Home::new(store);
     let seeded = world::seed_users(&home, buyers).await;
     let tickets = seed_tickets(&home, tickets).await;
@@ -21,8 +27,8 @@ pub async fn open(store: Backend, buyers: usize, tickets: usize) -> (TestApp, Ve
     (app, buyers, tickets)
 }
 
-/// The number of buyers for loads with as many purchases as possible, so high that each buyer holds only a few tickets at a
-/// time.
+/// The number of buyers for loads with as many purchases as possible, so high that each buyer holds
+/// only a few tickets at a time.
 pub const CROWD: usize = 4_096;
 
 /// Starts a server with many buyers, who have read the site, and with `tickets`.
@@ -48,7 +54,11 @@ pub async fn leave_seeded(tickets: usize) {
 
 /// Puts tickets of one seller on sale and returns their ids.
 pub async fn seed_tickets(home: &Home, count: usize) -> Vec<String> {
-    // The times are old, so that the feed's history, which has a bound of its own, is not counted as memory of the tickets.
+    // The times are old, so that the feed's history, which has a bound of its own, is not counted
+    // as memory of the tickets.
     let listed_at = Timestamp(wall_clock().0 - 600_000);
-    world::seed_tickets(home, count, listed_at, &[UserId::new(Uuid::now_v7())], |_| "Front row".into()).await
+    world::seed_tickets(home, count, listed_at, &[UserId::new(Uuid::now_v7())], |_| {
+        "Front row".into()
+    })
+    .await
 }

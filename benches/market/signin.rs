@@ -26,7 +26,8 @@ pub async fn measure(report: &mut Report) {
     let body = json!({ "email": account.email, "password": Client::PASSWORD }).to_string();
     let cookie = buyers[0].cookie().expect("the client is signed in");
     let (addr, pid) = (app.server.addr, app.server.pid());
-    let (mut bare, mut ours, mut quiet, mut beside) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut ours, mut quiet, mut beside) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(tokio::task::spawn_blocking(hashes).await.expect("the task does not panic"));
         quiet.push(others(addr, &cookie).await);
@@ -35,14 +36,25 @@ pub async fn measure(report: &mut Report) {
         ours.push(Measured::of(latencies, SPAN, Spent::by(pid).since(before)));
         beside.push(slowed);
     }
-    report.ratio("sign-ins by the bare rate of hashes", &Measured::median(&ours), &Measured::median(&bare), Goal::AtLeast(0.9, 0.9));
+    report.ratio(
+        "sign-ins by the bare rate of hashes",
+        &Measured::median(&ours),
+        &Measured::median(&bare),
+        Goal::AtLeast(0.9, 0.9),
+    );
     let middle = |mut rounds: Vec<Duration>| {
         rounds.sort_unstable();
         rounds[rounds.len() / 2].as_secs_f64() * 1e3
     };
     let (quiet, beside) = (middle(quiet), middle(beside));
     let ours = format!("p99 {beside:.2} ms");
-    report.goal("others' requests during sign-ins", ours, format!("p99 {quiet:.2} ms"), beside / quiet, Goal::AtMost(2.0, 2.0));
+    report.goal(
+        "others' requests during sign-ins",
+        ours,
+        format!("p99 {quiet:.2} ms"),
+        beside / quiet,
+        Goal::AtMost(2.0, 2.0),
+    );
 }
 
 /// Measures the rate of hashes on one core, with reused memory.
@@ -54,7 +66,12 @@ fn hashes() -> Measured {
     while began.elapsed() < SPAN {
         let asked = Instant::now();
         argon2
-            .hash_password_into_with_memory(b"correct horse", b"0123456789abcdef", &mut out, &mut memory)
+            .hash_password_into_with_memory(
+                b"correct horse",
+                b"0123456789abcdef",
+                &mut out,
+                &mut memory,
+            )
             .expect("the parameters are valid");
         latencies.push(asked.elapsed());
     }
@@ -80,7 +97,10 @@ async fn sign_ins(addr: std::net::SocketAddr, body: &str) -> Vec<Duration> {
 /// Returns the 99th percentile of the latency of the ticket list at a steady rate of requests.
 async fn others(addr: std::net::SocketAddr, cookie: &str) -> Duration {
     let mut connection = Connection::open(addr, cookie).await;
-    let (began, count) = (Instant::now(), OTHERS_PER_SECOND * u32::try_from(SPAN.as_secs()).expect("the span is short"));
+    let (began, count) = (
+        Instant::now(),
+        OTHERS_PER_SECOND * u32::try_from(SPAN.as_secs()).expect("the span is short"),
+    );
     let mut latencies = Vec::new();
     for number in 0..count {
         let due = began + SPAN * number / count;

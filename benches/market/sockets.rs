@@ -1,7 +1,8 @@
-//! Fan-out: single events and bursts to 1,000 to 10,000 WebSockets, compared with a loop of bare writes.
+//! Fan-out: single events and bursts to 1,000 to 10,000 WebSockets, compared with a loop of bare
+//! writes.
 //!
-//! The ratio is that of the hub alone. It gets each event from one byte on a trigger, like the loop of bare writes. The
-//! whole program, whose events are edits that it commits first, is shown too.
+//! The ratio is that of the hub alone. It gets each event from one byte on a trigger, like the loop
+//! of bare writes. The whole program, whose events are edits that it commits first, is shown too.
 
 use std::time::Duration;
 
@@ -36,8 +37,16 @@ async fn single(report: &mut Report, count: usize) {
         bare.push(Venue::of_raw_writes(count).await.deliveries(SPAN).await);
     }
     let goal = Goal::AtLeast(0.75, 0.9);
-    report.point("CPU us per delivery, over sockets", to_f64(count as u64), Measured::median(&ours).cpu_us);
-    report.point("CPU us per delivery by raw writes, over sockets", to_f64(count as u64), Measured::median(&bare).cpu_us);
+    report.point(
+        "CPU us per delivery, over sockets",
+        to_f64(count as u64),
+        Measured::median(&ours).cpu_us,
+    );
+    report.point(
+        "CPU us per delivery by raw writes, over sockets",
+        to_f64(count as u64),
+        Measured::median(&bare).cpu_us,
+    );
     report.ratio(
         &format!("deliveries, single events to {count} sockets, by raw writes"),
         &Measured::median(&ours),
@@ -58,10 +67,12 @@ async fn whole(report: &mut Report) {
         edit.renew().await;
         rounds.push(audience.deliveries(app.server.pid(), SPAN, async || edit.one().await).await);
     }
-    report.line("deliveries of edits to 1,000 sockets, commit included", &Measured::median(&rounds));
+    report
+        .line("deliveries of edits to 1,000 sockets, commit included", &Measured::median(&rounds));
 }
 
-/// Measures half a million deliveries a second, compared with a loop of bare writes, which is too slow for them.
+/// Measures half a million deliveries a second, compared with a loop of bare writes, which is too
+/// slow for them.
 async fn bursts(report: &mut Report) {
     for (count, per_second) in COUNTS.into_iter().zip(BURST_PER_SECOND) {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
@@ -69,14 +80,22 @@ async fn bursts(report: &mut Report) {
             ours.push(Venue::of_hub(count).await.burst(per_second, BURST).await);
             bare.push(Venue::of_raw_writes(count).await.burst(per_second, BURST).await);
         }
-        let medians = |rounds: &[(f64, Measured)]| Measured::median(&rounds.iter().map(|(_, measured)| *measured).collect::<Vec<_>>());
+        let medians = |rounds: &[(f64, Measured)]| {
+            Measured::median(&rounds.iter().map(|(_, measured)| *measured).collect::<Vec<_>>())
+        };
         let (median, bare) = (medians(&ours), medians(&bare));
         let path = format!("{per_second} events/s to {count} sockets");
         report.line(&format!("deliveries, {path}"), &median);
         report.line(&format!("deliveries, {path}, by raw writes"), &bare);
         if count == COUNTS[0] {
             let least = ours.iter().map(|(share, _)| *share).fold(f64::INFINITY, f64::min);
-            report.goal(&format!("{path}: share delivered"), format!("{least:.4}"), "", least, Goal::AtLeast(1.0, 1.0));
+            report.goal(
+                &format!("{path}: share delivered"),
+                format!("{least:.4}"),
+                "",
+                least,
+                Goal::AtLeast(1.0, 1.0),
+            );
             let p99 = median.p99.as_secs_f64() * 1e3;
             report.goal(
                 &format!("{path}: p99 in ms"),
@@ -87,7 +106,13 @@ async fn bursts(report: &mut Report) {
             );
             let us = median.cpu_us;
             let (mine, theirs) = (format!("{us:.2} us"), format!("{:.2} us", bare.cpu_us));
-            report.goal(&format!("{path}: CPU us each"), mine, theirs, us, Goal::AtMost(f64::INFINITY, 1.2));
+            report.goal(
+                &format!("{path}: CPU us each"),
+                mine,
+                theirs,
+                us,
+                Goal::AtMost(f64::INFINITY, 1.2),
+            );
         }
     }
 }

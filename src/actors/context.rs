@@ -23,8 +23,8 @@ pub struct ActorContext {
     pub clock: Clock,
     pub policy: Policy,
     pub replica: ReplicaName,
-    /// Queue of charges that are Reversing. The order registry voids or refunds them. Reconciliation finds the charges for
-    /// which the queue has no room.
+    /// Queue of charges that are Reversing. The order registry voids or refunds them.
+    /// Reconciliation finds the charges for which the queue has no room.
     pub charges_to_reverse: mpsc::Sender<Charge>,
     /// `None` if locks are not limited per network.
     pub network_locks: Option<NetworkLocks>,
@@ -35,8 +35,8 @@ impl ActorContext {
         self.clock.now()
     }
 
-    /// Applies a committed decision to the catalog of this replica before its request is answered. The feed may deliver the
-    /// same change earlier or later.
+    /// Applies a committed decision to the catalog of this replica before its request is answered.
+    /// The feed may deliver the same change earlier or later.
     pub(super) fn apply_to_catalog(&self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             self.catalog.merge(ticket);
@@ -44,22 +44,29 @@ impl ActorContext {
         }
     }
 
-    /// Removes the locks that have ended, according to a committed state of their ticket, from the count of their network.
+    /// Removes the locks that have ended, according to a committed state of their ticket, from the
+    /// count of their network.
     pub(super) fn update_network_locks(&self, ticket: &Ticket) {
         if let Some(network_locks) = &self.network_locks {
             network_locks.observe(ticket);
         }
     }
 
-    /// Queues the charges of a decision that are Reversing for voiding or refunding, and does not wait for it.
+    /// Queues the charges of a decision that are Reversing for voiding or refunding, and does not
+    /// wait for it.
     pub(super) fn queue_reversals(&self, decision: &Decision) {
-        for charge in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
+        for charge in decision
+            .charges
+            .iter()
+            .filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. }))
+        {
             let _ = self.charges_to_reverse.try_send(charge.clone());
         }
     }
 }
 
-/// Returns a new identifier: UUIDv7, ascending within this process, also within a millisecond (RFC 9562 §6.2, method 1).
+/// Returns a new identifier: UUIDv7, ascending within this process, also within a millisecond (RFC
+/// 9562 §6.2, method 1).
 pub(super) fn new_id() -> Uuid {
     Uuid::now_v7()
 }

@@ -5,7 +5,8 @@ use crate::{
     store::{CommitError, Unavailable},
 };
 
-/// The errors of all methods of the handles. `http/error.rs` maps each variant to an HTTP answer, exhaustively.
+/// The errors of all methods of the handles. `http/error.rs` maps each variant to an HTTP answer,
+/// exhaustively.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ActorError {
     /// The rules refuse the command.
@@ -40,7 +41,7 @@ pub enum ActorError {
     /// Another request used the Idempotency-Key meanwhile. The caller looks its record up again.
     #[error("the idempotency key was used")]
     KeyUsed,
-    /// A queue is full, other requests changed the document too often, or the ticket's actor panicked.
+    /// A queue is full, other requests changed the document too often, or the rules panicked, or the ticket's actors keep panicking.
     #[error("busy: {0}")]
     Busy(&'static str),
     #[error("unavailable: {0}")]
@@ -61,7 +62,9 @@ impl From<CommitError> for ActorError {
         match error {
             CommitError::Stale => Self::Busy("other requests changed it too often"),
             CommitError::EmailInUse => Self::EmailInUse,
-            CommitError::SlotsFull => Self::Refused(Refusal::TooManyLocks { retry_after: Millis::from_secs(60) }),
+            CommitError::SlotsFull => {
+                Self::Refused(Refusal::TooManyLocks { retry_after: Millis::from_secs(60) })
+            }
             CommitError::KeyUsed => Self::KeyUsed,
             CommitError::Unavailable(detail) => Self::Unavailable(detail),
             CommitError::OutcomeUnknown(_) => Self::OutcomeUnknown,

@@ -1,7 +1,8 @@
 //! The queue of the hashing threads: bounded, fair between networks, with a deadline for each job.
 //!
-//! Networks take turns, one job each, so that a flood from one network delays another network by one job and not by the
-//! whole flood. When the queue is full, a network with fewer waiting jobs displaces a job of the network with the most.
+//! Networks take turns, one job each, so that a flood from one network delays another network by
+//! one job and not by the whole flood. When the queue is full, a network with fewer waiting jobs
+//! displaces a job of the network with the most.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -50,12 +51,18 @@ impl<J> HashQueue<J> {
     pub(super) const WAITING_MAX: usize = 128;
 
     pub(super) fn new() -> Self {
-        let state = QueueState { networks: HashMap::new(), turns: VecDeque::new(), waiting: 0, last_id: 0, closed: false };
+        let state = QueueState {
+            networks: HashMap::new(),
+            turns: VecDeque::new(),
+            waiting: 0,
+            last_id: 0,
+            closed: false,
+        };
         Self { state: Mutex::new(state), ready: Condvar::new() }
     }
 
-    /// Adds a job that has to begin before `deadline`. Returns `None` if the queue is full and `network` has as many
-    /// waiting jobs as any other. A displaced job is dropped.
+    /// Adds a job that has to begin before `deadline`. Returns `None` if the queue is full and
+    /// `network` has as many waiting jobs as any other. A displaced job is dropped.
     pub(super) fn push(&self, network: IpAddr, deadline: Instant, job: J) -> Option<QueuedJobId> {
         let mut state = self.state.lock();
         let (id, displaced) = state.push(network, deadline, job)?;
@@ -65,7 +72,8 @@ impl<J> HashQueue<J> {
         Some(id)
     }
 
-    /// Waits for the next job whose deadline has not passed. Returns `None` once the queue is closed.
+    /// Waits for the next job whose deadline has not passed. Returns `None` once the queue is
+    /// closed.
     pub(super) fn next(&self) -> Option<J> {
         let mut state = self.state.lock();
         loop {
@@ -79,7 +87,8 @@ impl<J> HashQueue<J> {
         }
     }
 
-    /// Removes a job. Returns false if the job does not wait any more: it was taken, displaced or dropped.
+    /// Removes a job. Returns false if the job does not wait any more: it was taken, displaced or
+    /// dropped.
     pub(super) fn remove(&self, id: QueuedJobId) -> bool {
         let mut state = self.state.lock();
         let removed = state.remove(id);
@@ -101,9 +110,19 @@ impl<J> HashQueue<J> {
 }
 
 impl<J> QueueState<J> {
-    /// Adds a job. Returns its id and the job that it displaced, or `None` if the queue has no room for it.
-    fn push(&mut self, network: IpAddr, deadline: Instant, job: J) -> Option<(QueuedJobId, Option<J>)> {
-        let displaced = if self.waiting < HashQueue::<J>::WAITING_MAX { None } else { Some(self.displace(network)?) };
+    /// Adds a job. Returns its id and the job that it displaced, or `None` if the queue has no room
+    /// for it.
+    fn push(
+        &mut self,
+        network: IpAddr,
+        deadline: Instant,
+        job: J,
+    ) -> Option<(QueuedJobId, Option<J>)> {
+        let displaced = if self.waiting < HashQueue::<J>::WAITING_MAX {
+            None
+        } else {
+            Some(self.displace(network)?)
+        };
         self.last_id += 1;
         let id = QueuedJobId { network, id: self.last_id };
         let jobs = self.networks.entry(network).or_default();
@@ -115,7 +134,8 @@ impl<J> QueueState<J> {
         Some((id, displaced))
     }
 
-    /// Removes the newest job of the network with the most jobs, if `network` has fewer jobs than that network.
+    /// Removes the newest job of the network with the most jobs, if `network` has fewer jobs than
+    /// that network.
     fn displace(&mut self, network: IpAddr) -> Option<J> {
         let most_jobs = *self.turns.iter().max_by_key(|network| self.waiting_of(**network))?;
         if self.waiting_of(network) >= self.waiting_of(most_jobs) {
@@ -200,7 +220,10 @@ mod tests {
         for job in 0..10 {
             queue.push(network(1), soon(), job).expect("there is room");
         }
-        assert_eq!((0..10).map(|_| queue.next().expect("a job")).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+        assert_eq!(
+            (0..10).map(|_| queue.next().expect("a job")).collect::<Vec<_>>(),
+            (0..10).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -209,13 +232,20 @@ mod tests {
         for job in 0..MAX {
             queue.push(network(1), soon(), (1, job)).expect("there is room");
         }
-        assert!(queue.push(network(1), soon(), (1, MAX)).is_none(), "the network has the most jobs");
+        assert!(
+            queue.push(network(1), soon(), (1, MAX)).is_none(),
+            "the network has the most jobs"
+        );
         for job in 0..MAX / 2 {
             assert!(queue.push(network(2), soon(), (2, job)).is_some(), "job {job}");
         }
-        assert!(queue.push(network(2), soon(), (2, MAX)).is_none(), "both networks have half of the jobs");
+        assert!(
+            queue.push(network(2), soon(), (2, MAX)).is_none(),
+            "both networks have half of the jobs"
+        );
         let served: Vec<(u8, usize)> = (0..MAX).map(|_| queue.next().expect("a job")).collect();
-        let expected: Vec<(u8, usize)> = (0..MAX / 2).flat_map(|job| [(1, job), (2, job)]).collect();
+        let expected: Vec<(u8, usize)> =
+            (0..MAX / 2).flat_map(|job| [(1, job), (2, job)]).collect();
         assert_eq!(served, expected, "the newest jobs of the first network were displaced");
     }
 
@@ -231,7 +261,9 @@ mod tests {
     #[test]
     fn removed_job_makes_room_for_another() {
         let queue = HashQueue::new();
-        let ids: Vec<QueuedJobId> = (0..MAX).map(|job| queue.push(network(1), soon(), job).expect("there is room")).collect();
+        let ids: Vec<QueuedJobId> = (0..MAX)
+            .map(|job| queue.push(network(1), soon(), job).expect("there is room"))
+            .collect();
         assert!(queue.remove(ids[0]));
         assert!(!queue.remove(ids[0]), "the job was removed");
         assert!(queue.push(network(1), soon(), MAX).is_some());

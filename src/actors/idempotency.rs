@@ -12,7 +12,8 @@ use crate::{
     store::Store,
 };
 
-/// Finds the records of keys, and reserves keys for running requests. Clones share the reserved keys.
+/// Finds the records of keys, and reserves keys for running requests. Clones share the reserved
+/// keys.
 #[derive(Clone)]
 pub struct Idempotency {
     store: Arc<dyn Store>,
@@ -40,10 +41,12 @@ impl Idempotency {
         Self { store, secret, reserved: Arc::default() }
     }
 
-    /// Returns the HMAC-SHA-256 of `parts`, in hexadecimal digits, under a secret that all replicas share. Request bodies contain
-    /// passwords and payment tokens, which must not be guessable from the stored fingerprint.
+    /// Returns the HMAC-SHA-256 of `parts`, in hexadecimal digits, under a secret that all replicas
+    /// share. Request bodies contain passwords and payment tokens, which must not be guessable from
+    /// the stored fingerprint.
     pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC accepts keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC accepts keys of any length");
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -51,8 +54,9 @@ impl Idempotency {
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Reserves the key for a request. Returns `None` while another request of this process uses the key. If requests with the
-    /// same key run on two replicas, the second one is refused by the rules, or its commit fails with [`ActorError::KeyUsed`].
+    /// Reserves the key for a request. Returns `None` while another request of this process uses
+    /// the key. If requests with the same key run on two replicas, the second one is refused by the
+    /// rules, or its commit fails with [`ActorError::KeyUsed`].
     pub fn begin(&self, key: &IdempotencyKey) -> Option<KeyInUse> {
         let key = (key.user, key.key.clone());
         let is_new = self.reserved.lock().insert(key.clone());
@@ -63,7 +67,11 @@ impl Idempotency {
     ///
     /// # Errors
     /// [`ActorError::Unavailable`].
-    pub async fn find(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, ActorError> {
+    pub async fn find(
+        &self,
+        user: UserId,
+        key: &str,
+    ) -> Result<Option<IdempotencyRecord>, ActorError> {
         Ok(self.store.idempotency(user, key).await?)
     }
 }

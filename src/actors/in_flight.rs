@@ -1,5 +1,6 @@
-//! Running operations, by key. A limit adds them to the stored number, so that simultaneous requests do not exceed the limit
-//! together. They are in memory, and a key has an entry only while an operation of it is running.
+//! Running operations, by key. A limit adds them to the stored number, so that simultaneous
+//! requests do not exceed the limit together. They are in memory, and a key has an entry only while
+//! an operation of it is running.
 
 use std::{collections::HashMap, fmt, hash::Hash, sync::Arc};
 
@@ -7,7 +8,8 @@ use parking_lot::Mutex;
 
 type Operations<K, V> = Arc<Mutex<HashMap<K, Vec<V>>>>;
 
-/// The running operations, by key. `V` identifies an operation where a limit must distinguish them. Clones share the operations.
+/// The running operations, by key. `V` identifies an operation where a limit must distinguish them.
+/// Clones share the operations.
 #[derive(Debug)]
 pub(super) struct InFlight<K, V = ()>(Operations<K, V>);
 
@@ -24,9 +26,14 @@ impl<K, V> Default for InFlight<K, V> {
 }
 
 impl<K: Eq + Hash + Copy, V: PartialEq + Copy> InFlight<K, V> {
-    /// Adds the operation `value` of `key` until the guard is dropped, if `may_begin` returns true for the operations that are
-    /// running already. Returns `None` otherwise.
-    pub(super) fn begin_if(&self, key: K, value: V, may_begin: impl FnOnce(&[V]) -> bool) -> Option<InFlightGuard<K, V>> {
+    /// Adds the operation `value` of `key` until the guard is dropped, if `may_begin` returns true
+    /// for the operations that are running already. Returns `None` otherwise.
+    pub(super) fn begin_if(
+        &self,
+        key: K,
+        value: V,
+        may_begin: impl FnOnce(&[V]) -> bool,
+    ) -> Option<InFlightGuard<K, V>> {
         let mut operations = self.0.lock();
         let running = operations.get(&key).map_or(&[][..], Vec::as_slice);
         if !may_begin(running) {
@@ -85,7 +92,10 @@ mod tests {
         let second = in_flight.begin("a");
         assert_eq!((first.others, second.others), (0, 1));
         assert!(in_flight.begin_if("a", (), |running| running.len() < 2).is_none());
-        assert!(in_flight.begin_if("b", (), |running| running.is_empty()).is_some(), "keys are counted separately");
+        assert!(
+            in_flight.begin_if("b", (), |running| running.is_empty()).is_some(),
+            "keys are counted separately"
+        );
         drop(first);
         assert!(in_flight.begin_if("a", (), |running| running.len() < 2).is_some());
         drop(second);
@@ -98,6 +108,9 @@ mod tests {
         let first = in_flight.begin_if("a", 1, |running| running.is_empty()).expect("nothing runs");
         let _second = in_flight.begin_if("a", 2, |running| running == [1]).expect("the first runs");
         drop(first);
-        assert!(in_flight.begin_if("a", 3, |running| running == [2]).is_some(), "the second still runs");
+        assert!(
+            in_flight.begin_if("a", 3, |running| running == [2]).is_some(),
+            "the second still runs"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! The actors: one for each ticket in use, and three registries (tickets, orders, users).
 //!
-//! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never the address of an actor. An actor waits
-//! only for actors further along the path HTTP -> registry -> ticket. Each handle admits a bounded number of requests and
-//! rejects the others with [`ActorError::Busy`].
+//! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never the address
+//! of an actor. An actor waits only for actors further along the path HTTP -> registry -> ticket.
+//! Each handle admits a bounded number of requests and rejects the others with
+//! [`ActorError::Busy`].
 //!
-//! [`crate::domain::decide()`] decides what may happen to a ticket. The ownership of orders and charges, the quotas and the
-//! rules of accounts are checked here.
+//! [`crate::domain::decide()`] decides what may happen to a ticket. The ownership of orders and
+//! charges, the quotas and the rules of accounts are checked here.
 
 mod context;
 mod error;
@@ -13,8 +14,10 @@ mod hash_queue;
 mod idempotency;
 mod in_flight;
 mod network_locks;
+mod order_service;
 mod orders;
 mod passwords;
+mod processor_retry;
 mod reconciliation;
 pub mod security;
 mod sessions;
@@ -23,6 +26,7 @@ mod sign_in_limits;
 #[cfg(test)]
 pub(crate) mod tests;
 mod ticket;
+mod ticket_registry;
 mod tickets;
 mod upkeep;
 mod user_service;
@@ -38,7 +42,8 @@ pub use context::ActorContext;
 pub use error::ActorError;
 pub use idempotency::Idempotency;
 pub use network_locks::NetworkLocks;
-pub use orders::{Expected, Orders, PaymentResult};
+pub use order_service::Expected;
+pub use orders::{Orders, PaymentResult};
 pub use tickets::Tickets;
 pub use user_service::UserUpdated;
 pub use users::{Browser, SessionToken, SignedIn, UserUpdate, Users};
@@ -70,20 +75,32 @@ pub struct ActorsConfig {
 }
 
 impl Actors {
-    /// Maximum number of charges that wait for their reversal. Reconciliation finds the charges beyond it.
+    /// Maximum number of charges that wait for their reversal. Reconciliation finds the charges
+    /// beyond it.
     pub const CHARGES_TO_REVERSE_MAX: usize = 4096;
 
     /// Starts the registries and the background tasks on `arbiters`. They end with the arbiters.
     ///
     /// # Panics
     /// If `arbiters` is empty.
-    pub fn start(context: Arc<ActorContext>, config: ActorsConfig, arbiters: &[ArbiterHandle]) -> Self {
+    pub fn start(
+        context: Arc<ActorContext>,
+        config: ActorsConfig,
+        arbiters: &[ArbiterHandle],
+    ) -> Self {
         let first = &arbiters[0];
         let tickets = Tickets::start(Arc::clone(&context), arbiters);
         let settlement = Settlement::new(Arc::clone(&context), tickets.clone());
         let webhooks = Webhooks::new(Arc::clone(&context), settlement.clone());
-        let orders = Orders::start(Arc::clone(&context), settlement, config.charges_to_reverse, tickets.clone(), first);
-        let users = Users::start(Arc::clone(&context), config.session_ttl, config.limits_sign_ins, first);
+        let orders = Orders::start(
+            Arc::clone(&context),
+            settlement,
+            config.charges_to_reverse,
+            tickets.clone(),
+            first,
+        );
+        let users =
+            Users::start(Arc::clone(&context), config.session_ttl, config.limits_sign_ins, first);
         let idempotency = Idempotency::new(Arc::clone(&context.store), config.idempotency_secret);
         let actors = Self { tickets, orders, webhooks, users, idempotency };
         let upkeep = actors.clone();

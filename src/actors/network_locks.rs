@@ -1,10 +1,12 @@
-//! Counts of the locks that this replica granted, by the network of the client, for the limit `GITTIX_MAX_LOCKS_PER_NETWORK`.
+//! Counts of the locks that this replica granted, by the network of the client, for the limit
+//! `GITTIX_MAX_LOCKS_PER_NETWORK`.
 //!
-//! Each replica counts alone and in memory. After a restart all counts are zero. A lock is counted from the moment at which it
-//! is requested, so that simultaneous requests do not exceed the limit together. It is counted until a later state of the
-//! ticket without the lock comes from this replica's own commits or from the feed. If no such state comes, because the feed
-//! lost its history, the entry is removed some time after the lock's deadline. So there are at most as many entries as locks
-//! and requests for locks.
+//! Each replica counts alone and in memory. After a restart all counts are zero. A lock is counted
+//! from the moment at which it is requested, so that simultaneous requests do not exceed the limit
+//! together. It is counted until a later state of the ticket without the lock comes from this
+//! replica's own commits or from the feed. If no such state comes, because the feed lost its
+//! history, the entry is removed some time after the lock's deadline. So there are at most as many
+//! entries as locks and requests for locks.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -41,7 +43,8 @@ struct NetworkLock {
 impl NetworkLocks {
     /// Time after the latest end of a lock until its entry is removed, if the end was not observed.
     const MARGIN: Millis = Millis::from_secs(60);
-    /// Pause that a refused client is asked to make. It is an estimate: buyers decide when they pay or cancel.
+    /// Pause that a refused client is asked to make. It is an estimate: buyers decide when they pay
+    /// or cancel.
     pub(super) const RETRY_AFTER: Millis = Millis::from_secs(60);
 
     /// Returns `None` if `locks_max` is 0, which means no limit.
@@ -49,8 +52,16 @@ impl NetworkLocks {
         (locks_max > 0).then(|| Self { locks_max, state: Mutex::default() })
     }
 
-    /// Counts a lock that `network` requests. Returns false, and counts nothing, if the network has the maximum number.
-    pub(super) fn reserve(&self, network: IpAddr, ticket: TicketId, order: OrderId, policy: &Policy, now: Timestamp) -> bool {
+    /// Counts a lock that `network` requests. Returns false, and counts nothing, if the network has
+    /// the maximum number.
+    pub(super) fn reserve(
+        &self,
+        network: IpAddr,
+        ticket: TicketId,
+        order: OrderId,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> bool {
         let mut state = self.state.lock();
         let count = state.counts.entry(network).or_default();
         if *count >= self.locks_max {
@@ -58,7 +69,12 @@ impl NetworkLocks {
         }
         *count += 1;
         let remove_at = policy.unlocks_at(now) + policy.settle_grace + Self::MARGIN;
-        state.by_ticket.entry(ticket).or_default().push(NetworkLock { order, network, remove_at, granted_in: None });
+        state.by_ticket.entry(ticket).or_default().push(NetworkLock {
+            order,
+            network,
+            remove_at,
+            granted_in: None,
+        });
         true
     }
 
@@ -67,7 +83,8 @@ impl NetworkLocks {
         self.state.lock().retain(ticket, |lock| lock.order != order || lock.granted_in.is_some());
     }
 
-    /// Takes over a committed state of a ticket, of any replica. Removes the locks that have ended according to it.
+    /// Takes over a committed state of a ticket, of any replica. Removes the locks that have ended
+    /// according to it.
     pub(super) fn observe(&self, ticket: &Ticket) {
         let mut state = self.state.lock();
         if !state.by_ticket.contains_key(&ticket.id) {
@@ -94,7 +111,8 @@ impl NetworkLocks {
 }
 
 impl NetworkLocksState {
-    /// Keeps the entries of `ticket` for which `keep` returns true, and removes the others from the counts.
+    /// Keeps the entries of `ticket` for which `keep` returns true, and removes the others from the
+    /// counts.
     fn retain(&mut self, ticket: TicketId, mut keep: impl FnMut(&mut NetworkLock) -> bool) {
         let Entry::Occupied(mut entry) = self.by_ticket.entry(ticket) else { return };
         entry.get_mut().retain_mut(|lock| {
@@ -118,7 +136,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{Money, ReplicaName, Sale, TicketCommand, Title, UserId, decide, decide::list_ticket};
+    use crate::domain::{
+        Money, ReplicaName, Sale, TicketCommand, Title, UserId, decide, decide::list_ticket,
+    };
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const NETWORK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
@@ -126,7 +146,13 @@ mod tests {
     fn sale(n: u128) -> Sale {
         let title = Title::parse("Front row").expect("valid title");
         let price = Money::from_minor(2_000).expect("valid price");
-        let listed = list_ticket(TicketId::new(Uuid::from_u128(n)), UserId::new(Uuid::from_u128(1)), title, price, NOW);
+        let listed = list_ticket(
+            TicketId::new(Uuid::from_u128(n)),
+            UserId::new(Uuid::from_u128(1)),
+            title,
+            price,
+            NOW,
+        );
         Sale::unlocked(listed.ticket.expect("a listing has a ticket"))
     }
 
@@ -136,15 +162,21 @@ mod tests {
 
     fn locked(sale: Sale, n: u128) -> Sale {
         let buyer = UserId::new(Uuid::from_u128(2));
-        let lock =
-            TicketCommand::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") };
+        let lock = TicketCommand::Lock {
+            order: order(n),
+            buyer,
+            expected_price: None,
+            expected_version: None,
+            replica: ReplicaName::new("a"),
+        };
         let decision = decide(&sale, &lock, &Policy::default(), NOW).expect("the ticket is free");
         sale.after(&decision)
     }
 
     fn cancelled(sale: Sale, n: u128) -> Sale {
         let cancel = TicketCommand::Cancel { order: order(n), by: UserId::new(Uuid::from_u128(2)) };
-        let decision = decide(&sale, &cancel, &Policy::default(), NOW).expect("the ticket is locked");
+        let decision =
+            decide(&sale, &cancel, &Policy::default(), NOW).expect("the ticket is locked");
         sale.after(&decision)
     }
 

@@ -1,7 +1,8 @@
 //! Password hashing on threads of its own, which take jobs from a bounded, fair queue.
 //!
-//! Argon2id with OWASP's parameters (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1). A hash takes some 13 ms of
-//! a core. So there is one thread fewer than cores, but at least one, which leaves time for all other work.
+//! Argon2id with OWASP's parameters (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1). A
+//! hash takes some 13 ms of a core. So there is one thread fewer than cores, but at least one,
+//! which leaves time for all other work.
 
 use std::{fmt, net::IpAddr, sync::Arc, thread, time::Duration};
 
@@ -25,7 +26,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Passwords {
     threads: Arc<Threads>,
-    /// Hash that the password is compared with if the email address is unknown, so that both cases take the same time.
+    /// Hash that the password is compared with if the email address is unknown, so that both cases
+    /// take the same time.
     dummy_hash: Arc<str>,
 }
 
@@ -48,7 +50,8 @@ impl Drop for Threads {
     }
 }
 
-/// The memory for Argon2 of one thread. It is kept because allocating and freeing 19 MiB costs a tenth of each hash.
+/// The memory for Argon2 of one thread. It is kept because allocating and freeing 19 MiB costs a
+/// tenth of each hash.
 #[derive(Default)]
 struct Hasher {
     memory: Vec<Block>,
@@ -59,46 +62,63 @@ struct Hasher {
 pub(super) enum PasswordCheck {
     Wrong,
     Right,
-    /// The password is right, but its hash has other parameters than the present ones, or is not of the NFC form. `fresh` is the
-    /// present hash.
+    /// The password is right, but its hash has other parameters than the present ones, or is not of
+    /// the NFC form. `fresh` is the present hash.
     Outdated {
         fresh: String,
     },
 }
 
 impl Passwords {
-    /// Maximum time that a job waits for a thread, without the time of the hash itself. After it, the caller gets 503.
+    /// Maximum time that a job waits for a thread, without the time of the hash itself. After it,
+    /// the caller gets 503.
     const WAIT_MAX: Duration = Duration::from_secs(3);
 
     pub(super) fn start() -> Self {
-        Self::start_with(thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)))
+        Self::start_with(
+            thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+        )
     }
 
     fn start_with(threads: usize) -> Self {
         let queue = Arc::new(HashQueue::<HashJob>::new());
         for number in 0..threads {
             let queue = Arc::clone(&queue);
-            let started = thread::Builder::new().name(format!("password-{number}")).spawn(move || {
-                lower_priority();
-                let mut hasher = Hasher::default();
-                while let Some(job) = queue.next() {
-                    // If a job panics, its caller gets 503. The next job overwrites the memory.
-                    contain("password", || job(&mut hasher));
-                }
-            });
+            let started =
+                thread::Builder::new().name(format!("password-{number}")).spawn(move || {
+                    lower_priority();
+                    let mut hasher = Hasher::default();
+                    while let Some(job) = queue.next() {
+                        // If a job panics, its caller gets 503. The next job overwrites the memory.
+                        contain("password", || job(&mut hasher));
+                    }
+                });
             started.expect("the system can start a thread");
         }
-        Self { threads: Arc::new(Threads { queue }), dummy_hash: Hasher::default().hash(b"the dummy password").into() }
+        Self {
+            threads: Arc::new(Threads { queue }),
+            dummy_hash: Hasher::default().hash(b"the dummy password").into(),
+        }
     }
 
-    /// Returns the hash of a new password, in PHC string format. `network` is the client's: networks take turns in the queue.
-    pub(super) async fn hash(&self, network: IpAddr, password: NewPassword) -> Result<String, ActorError> {
+    /// Returns the hash of a new password, in PHC string format. `network` is the client's:
+    /// networks take turns in the queue.
+    pub(super) async fn hash(
+        &self,
+        network: IpAddr,
+        password: NewPassword,
+    ) -> Result<String, ActorError> {
         self.run(network, move |hasher| hasher.hash(password.as_str().as_bytes())).await
     }
 
-    /// Compares `password` with a stored hash. Without a stored hash, compares it with a dummy hash, which takes the same time,
-    /// and returns [`PasswordCheck::Wrong`].
-    pub(super) async fn verify(&self, network: IpAddr, password: String, stored: Option<String>) -> Result<PasswordCheck, ActorError> {
+    /// Compares `password` with a stored hash. Without a stored hash, compares it with a dummy
+    /// hash, which takes the same time, and returns [`PasswordCheck::Wrong`].
+    pub(super) async fn verify(
+        &self,
+        network: IpAddr,
+        password: String,
+        stored: Option<String>,
+    ) -> Result<PasswordCheck, ActorError> {
         let dummy_hash = Arc::clone(&self.dummy_hash);
         self.run(network, move |hasher| {
             let check = hasher.verify(&password, stored.as_deref().unwrap_or(&dummy_hash));
@@ -107,7 +127,8 @@ impl Passwords {
         .await
     }
 
-    /// Compares `password` with a stored hash and, if it is right, hashes `new`, in one job of the queue.
+    /// Compares `password` with a stored hash and, if it is right, hashes `new`, in one job of the
+    /// queue.
     pub(super) async fn verify_and_hash(
         &self,
         network: IpAddr,
@@ -123,7 +144,11 @@ impl Passwords {
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, network: IpAddr, work: impl FnOnce(&mut Hasher) -> T + Send + 'static) -> Result<T, ActorError> {
+    async fn run<T: Send + 'static>(
+        &self,
+        network: IpAddr,
+        work: impl FnOnce(&mut Hasher) -> T + Send + 'static,
+    ) -> Result<T, ActorError> {
         let (done, mut result) = oneshot::channel();
         let job = Box::new(move |hasher: &mut Hasher| {
             // If the caller has stopped waiting, the hash is not needed.
@@ -145,20 +170,23 @@ impl Passwords {
                 result.await
             }
         };
-        // No result: the job was displaced by another network's job, was dropped after its deadline, or panicked.
+        // No result: the job was displaced by another network's job, was dropped after its
+        // deadline, or panicked.
         answer.map_err(|_| reject())
     }
 }
 
-/// Lowers this thread's scheduling priority: if hashes and requests compete for a core, requests get nine tenths of it.
+/// Lowers this thread's scheduling priority: if hashes and requests compete for a core, requests
+/// get nine tenths of it.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
-    /// Added to the process's niceness. Ten steps are a ninth of the weight (Linux, `sched_prio_to_weight`).
+    /// Added to the process's niceness. Ten steps are a ninth of the weight (Linux,
+    /// `sched_prio_to_weight`).
     const NICENESS: i32 = 10;
     // Niceness belongs to a thread on Linux (setpriority(2)).
     let thread = Some(rustix::thread::gettid());
-    let lowered =
-        rustix::process::getpriority_process(thread).and_then(|nice| rustix::process::setpriority_process(thread, nice + NICENESS));
+    let lowered = rustix::process::getpriority_process(thread)
+        .and_then(|nice| rustix::process::setpriority_process(thread, nice + NICENESS));
     if let Err(error) = lowered {
         tracing::warn!(%error, "the priority of a password hashing thread could not be lowered; sign-ins may slow other requests down");
     }
@@ -174,14 +202,25 @@ fn reject() -> ActorError {
 }
 
 impl Hasher {
-    /// Returns the hash of a new password with the present parameters and a new salt, in PHC string format.
+    /// Returns the hash of a new password with the present parameters and a new salt, in PHC string
+    /// format.
     fn hash(&mut self, password: &[u8]) -> String {
-        let (algorithm, version, params) = (Algorithm::default(), Version::default(), present_params());
-        let (salt, length) = (Salt::generate(), params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN));
-        let texts = ParamsString::try_from(&params).expect("the present parameters are three numbers");
+        let (algorithm, version, params) =
+            (Algorithm::default(), Version::default(), present_params());
+        let (salt, length) =
+            (Salt::generate(), params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN));
+        let texts =
+            ParamsString::try_from(&params).expect("the present parameters are three numbers");
         let output = self.output(algorithm, version, params, password, &salt, length);
         let hash = Some(output.expect("a password of 128 characters can be hashed"));
-        PasswordHash { algorithm: algorithm.ident(), version: Some(version.into()), params: texts, salt: Some(salt), hash }.to_string()
+        PasswordHash {
+            algorithm: algorithm.ident(),
+            version: Some(version.into()),
+            params: texts,
+            salt: Some(salt),
+            hash,
+        }
+        .to_string()
     }
 
     fn verify(&mut self, password: &str, stored: &str) -> PasswordCheck {
@@ -191,19 +230,33 @@ impl Hasher {
             Some((algorithm, version, Params::try_from(&stored).ok()?, stored.salt?, stored.hash?))
         });
         let Some((algorithm, version, params, salt, expected)) = parsed else {
-            tracing::error!("a stored password hash is not a valid PHC string; its user cannot sign in; check the store for damage");
+            tracing::error!(
+                "a stored password hash is not a valid PHC string; its user cannot sign in; check the store for damage"
+            );
             return PasswordCheck::Wrong;
         };
         let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
-        let is_current = algorithm == Algorithm::default() && costs(&params) == costs(&present_params());
+        let is_current =
+            algorithm == Algorithm::default() && costs(&params) == costs(&present_params());
         let mut is_hash_of = |password: &str| {
-            let output = self.output(algorithm, version, params.clone(), password.as_bytes(), &salt, expected.len());
+            let output = self.output(
+                algorithm,
+                version,
+                params.clone(),
+                password.as_bytes(),
+                &salt,
+                expected.len(),
+            );
             // The comparison takes the same time for all differences.
             output.is_some_and(|output| output == expected)
         };
         let normalized = normalized_password(password);
         if is_hash_of(&normalized) {
-            return if is_current { PasswordCheck::Right } else { PasswordCheck::Outdated { fresh: self.hash(normalized.as_bytes()) } };
+            return if is_current {
+                PasswordCheck::Right
+            } else {
+                PasswordCheck::Outdated { fresh: self.hash(normalized.as_bytes()) }
+            };
         }
         // Hashes that are older than the normalization to NFC are of the text as it was typed.
         if normalized != password && is_hash_of(password) {
@@ -225,158 +278,23 @@ impl Hasher {
         self.memory.resize(params.block_count(), Block::default());
         let mut buffer = [0; Output::MAX_LENGTH];
         let out = buffer.get_mut(..length)?;
-        Argon2::new(algorithm, version, params).hash_password_into_with_memory(password, salt, out, &mut self.memory).ok()?;
+        Argon2::new(algorithm, version, params)
+            .hash_password_into_with_memory(password, salt, out, &mut self.memory)
+            .ok()?;
         Output::new(out).ok()
     }
 }
 
 /// Returns the parameters of new hashes.
 fn present_params() -> Params {
-    // A test that is not about passwords hashes with the least cost: Argon2 took a fifth of the CPU time of all tests.
+    // A test that is not about passwords hashes with the least cost: Argon2 took a fifth of the CPU
+    // time of all tests.
     fail::fail_point!("passwords::least_cost", |_| {
-        Params::new(Params::MIN_M_COST, Params::MIN_T_COST, Params::MIN_P_COST, None).expect("the least cost is valid")
+        Params::new(Params::MIN_M_COST, Params::MIN_T_COST, Params::MIN_P_COST, None)
+            .expect("the least cost is valid")
     });
     Params::default()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{net::Ipv4Addr, sync::mpsc};
-
-    use argon2::{PasswordHasher, PasswordVerifier};
-    use parking_lot::Mutex;
-
-    use super::*;
-
-    #[test]
-    fn hash_has_the_documented_parameters() {
-        let hash = Hasher::default().hash(b"correct horse");
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        Argon2::default().verify_password(b"correct horse", &PasswordHash::new(&hash).expect("PHC")).expect("the argon2 crate verifies it");
-    }
-
-    #[test]
-    fn outdated_hash_is_renewed_when_the_password_is_right() {
-        let mut hasher = Hasher::default();
-        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1024, 1, 1, None).expect("valid"));
-        let stored = weak.hash_password(b"correct horse").expect("hashes").to_string();
-        let PasswordCheck::Outdated { fresh } = hasher.verify("correct horse", &stored) else { panic!("the hash is outdated") };
-        assert_eq!(hasher.verify("correct horse", &fresh), PasswordCheck::Right);
-        assert_eq!(hasher.verify("wrong", &fresh), PasswordCheck::Wrong);
-        assert_eq!(hasher.verify("wrong", &stored), PasswordCheck::Wrong);
-        assert_eq!(hasher.verify("correct horse", "not a hash"), PasswordCheck::Wrong);
-    }
-
-    #[test]
-    fn password_is_right_composed_and_decomposed() {
-        const COMPOSED: &str = "café crème";
-        const DECOMPOSED: &str = "cafe\u{301} cre\u{300}me";
-        let mut hasher = Hasher::default();
-        let stored = hasher.hash(COMPOSED.as_bytes());
-        assert_eq!(hasher.verify(COMPOSED, &stored), PasswordCheck::Right);
-        assert_eq!(hasher.verify(DECOMPOSED, &stored), PasswordCheck::Right);
-        let before = hasher.hash(DECOMPOSED.as_bytes());
-        let PasswordCheck::Outdated { fresh } = hasher.verify(DECOMPOSED, &before) else { panic!("the hash is not of the NFC form") };
-        assert_eq!(hasher.verify(COMPOSED, &fresh), PasswordCheck::Right);
-        assert_eq!(hasher.verify("cafe\u{301} creme", &before), PasswordCheck::Wrong);
-    }
-
-    #[tokio::test]
-    async fn thread_continues_after_a_job_that_panics() {
-        let passwords = Passwords::start();
-        let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        for _ in 0..threads * 2 {
-            let answer = passwords.run::<()>(network(1), |_| panic!("panic of the test")).await;
-            assert!(matches!(answer, Err(ActorError::Busy(_))), "{answer:?}");
-        }
-        passwords.hash(network(1), NewPassword::parse("correct horse").expect("valid password")).await.expect("a thread is running");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn hashing_threads_have_a_lower_priority_than_the_process() {
-        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).expect("a thread has a priority");
-        let of_hashing = Passwords::start().run(network(1), move |_| nice()).await.expect("the queue has room");
-        assert_eq!(of_hashing, (nice() + 10).min(19));
-    }
-
-    #[tokio::test]
-    async fn password_of_the_dummy_hash_is_wrong() {
-        let passwords = Passwords::start();
-        assert_eq!(
-            passwords.verify(network(1), "the dummy password".into(), None).await.expect("the queue has room"),
-            PasswordCheck::Wrong
-        );
-    }
-
-    fn network(number: u8) -> IpAddr {
-        Ipv4Addr::new(192, 0, 2, number).into()
-    }
-
-    /// Keeps the only thread of `passwords` busy until the returned sender is used or dropped.
-    async fn occupied(passwords: &Passwords) -> mpsc::Sender<()> {
-        let (release, released) = mpsc::channel::<()>();
-        let (began, begun) = oneshot::channel();
-        let passwords = passwords.clone();
-        tokio::spawn(async move {
-            let blocked = passwords.run(network(0), move |_| {
-                let _ = began.send(());
-                let _ = released.recv();
-            });
-            let _ = blocked.await;
-        });
-        begun.await.expect("the thread took the job");
-        release
-    }
-
-    #[tokio::test]
-    async fn sign_in_during_a_flood_of_24_networks_is_hashed_after_one_job_of_each() {
-        let passwords = Passwords::start_with(1);
-        let release = occupied(&passwords).await;
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let job = |number: u8| {
-            let order = Arc::clone(&order);
-            passwords.run(network(number), move |_| order.lock().push(number))
-        };
-        let flood: Vec<_> = (0..120).map(|n| Box::pin(job(1 + n % 24))).collect();
-        let mut flood = futures_util::future::join_all(flood);
-        assert!(futures_util::poll!(&mut flood).is_pending(), "all jobs are queued");
-        let mut single = Box::pin(job(100));
-        assert!(futures_util::poll!(&mut single).is_pending());
-        drop(release);
-        single.await.expect("the job is served");
-        assert!(flood.await.iter().all(Result::is_ok), "the queue has room for all jobs");
-        assert_eq!(order.lock().iter().position(|number| *number == 100), Some(24), "{:?}", order.lock());
-    }
-
-    #[tokio::test]
-    async fn job_that_waits_longer_than_3_s_is_refused_and_not_hashed() {
-        let passwords = Passwords::start_with(1);
-        let release = occupied(&passwords).await;
-        let ran = Arc::new(Mutex::new(false));
-        let late = {
-            let ran = Arc::clone(&ran);
-            passwords.run(network(1), move |_| *ran.lock() = true).await
-        };
-        assert!(matches!(late, Err(ActorError::Busy("passwords"))), "{late:?}");
-        drop(release);
-        passwords.run(network(1), |_| ()).await.expect("the thread takes the next job");
-        assert!(!*ran.lock());
-    }
-
-    #[tokio::test]
-    async fn full_queue_refuses_the_network_with_most_jobs_and_serves_another() {
-        let passwords = Passwords::start_with(1);
-        let release = occupied(&passwords).await;
-        let flood: Vec<_> = (0..HashQueue::<HashJob>::WAITING_MAX).map(|_| Box::pin(passwords.run(network(1), |_| ()))).collect();
-        let mut flood = futures_util::future::join_all(flood);
-        assert!(futures_util::poll!(&mut flood).is_pending(), "the queue is full");
-        let rejected = passwords.run(network(1), |_| ()).await;
-        assert!(matches!(rejected, Err(ActorError::Busy("passwords"))), "{rejected:?}");
-        let mut other = Box::pin(passwords.run(network(2), |_| ()));
-        assert!(futures_util::poll!(&mut other).is_pending(), "the job is queued");
-        drop(release);
-        other.await.expect("the job is served");
-        assert_eq!(flood.await.iter().filter(|answer| answer.is_err()).count(), 1, "one job was displaced");
-    }
-}
+mod tests;

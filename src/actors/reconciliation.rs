@@ -1,9 +1,10 @@
-//! Reconciliation: finishes every charge that is not final, whichever step it has after a crash or a lost answer. It also
-//! counts these charges for the metrics.
+//! Reconciliation: finishes every charge that is not final, whichever step it has after a crash or
+//! a lost answer. It also counts these charges for the metrics.
 //!
-//! A round handles a bounded number of charges and begins where the last round stopped. A charge that cannot be settled is
-//! tried again at growing intervals (in the next round, if only its commit failed), so that a charge that can never be settled costs little. Such a charge holds no ticket,
-//! since the lock ends at its own deadline. `settlement` decides what a charge needs next.
+//! A round handles a bounded number of charges and begins where the last round stopped. A charge
+//! that cannot be settled is tried again at growing intervals (in the next round, if the ticket's
+//! actor could not commit), so that a charge that can never be settled costs little. Such a charge holds no
+//! ticket, since the lock ends at its own deadline. `settlement` decides what a charge needs next.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,9 +31,11 @@ use crate::{
 
 const ROUND_EVERY: Duration = Duration::from_secs(2);
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// A charge may still be in progress if its last change is more recent than this and later than the start of this process.
+/// A charge may still be in progress if its last change is more recent than this and later than the
+/// start of this process.
 const IDLE_AFTER: Millis = Millis::from_secs(10);
-/// Margin after the processor's `authorize_timeout`, after which an attempt has ended for certain on every replica.
+/// Margin after the processor's `authorize_timeout`, after which an attempt has ended for certain
+/// on every replica.
 const ATTEMPT_MARGIN: Duration = Duration::from_secs(2);
 /// Number of charges read at once.
 const PAGE: usize = 256;
@@ -40,23 +43,27 @@ const PAGE: usize = 256;
 const PAGES_PER_ROUND_MAX: usize = 8;
 /// Number of charges that are settled at the same time.
 const CONCURRENCY: usize = 16;
-/// Maximum time for one charge in one round. A later round continues an unfinished charge, and nothing is lost.
+/// Maximum time for one charge in one round. A later round continues an unfinished charge, and
+/// nothing is lost.
 const CHARGE_TIMEOUT: Duration = Duration::from_secs(45);
-/// Pause before a charge that could not be settled is tried again. It doubles each time, up to `RETRY_LAST`.
+/// Pause before a charge that could not be settled is tried again. It doubles each time, up to
+/// `RETRY_LAST`.
 const RETRY_FIRST: Millis = Millis::from_secs(2);
 const RETRY_LAST: Millis = Millis::from_secs(60);
-/// Interval at which the processor is asked about a charge that waits for its buyer. The buyer may have acted although the
-/// browser's confirmation and Stripe's webhook were lost.
+/// Interval at which the processor is asked about a charge that waits for its buyer. The buyer may
+/// have acted although the browser's confirmation and Stripe's webhook were lost.
 const AWAITING_INTERVAL: Millis = Millis::from_secs(30);
-/// Ages after which an open charge is counted in `gittix_charges_open_over_1m` and `gittix_charges_open_over_10m`. An operator
-/// has to check the latter.
+/// Ages after which an open charge is counted in `gittix_charges_open_over_1m` and
+/// `gittix_charges_open_over_10m`. An operator has to check the latter.
 const OVER_1M: Millis = Millis::from_secs(60);
 const OVER_10M: Millis = Millis::from_mins(10);
-/// Maximum number of pages that are counted. A larger number would not change what an operator does.
+/// Maximum number of pages that are counted. A larger number would not change what an operator
+/// does.
 const COUNTED_PAGES_MAX: usize = 128;
 
-/// If `updated_at` is later than now by more than this, the clock was ahead when it was written and has been corrected since.
-/// Such a charge counts as idle; otherwise it would not be handled before that time.
+/// If `updated_at` is later than now by more than this, the clock was ahead when it was written and
+/// has been corrected since. Such a charge counts as idle; otherwise it would not be handled before
+/// that time.
 const AHEAD_MAX: Millis = Millis::from_secs(5);
 
 /// Time of the next try of a charge, and the pause after that try.
@@ -74,7 +81,8 @@ pub(super) struct Reconciliation {
     /// The next tries of charges that were tried and are still open.
     tried: Mutex<HashMap<ChargeId, Retry>>,
     position: Mutex<ScanPosition>,
-    /// Start of this process. No task of this process is advancing a charge that was last changed before it.
+    /// Start of this process. No task of this process is advancing a charge that was last changed
+    /// before it.
     started_at: Timestamp,
 }
 
@@ -82,7 +90,8 @@ pub(super) struct Reconciliation {
 #[derive(Debug, Default)]
 struct ScanPosition {
     after: Option<ChargeId>,
-    /// The open charges of this pass so far. At its end, a tried charge that is not among them is final.
+    /// The open charges of this pass so far. At its end, a tried charge that is not among them is
+    /// final.
     seen: HashSet<ChargeId>,
 }
 
@@ -120,9 +129,9 @@ impl Reconciliation {
     async fn round(&self) -> Result<(), Unavailable> {
         for _ in 0..PAGES_PER_ROUND_MAX {
             let after = self.position.lock().after;
-            // All open charges are read, without a minimum age; `is_due` decides. In a process that starts, charges in
-            // `Capturing` and `Reversing` from before its start are due at once. Another replica may advance the same charge,
-            // which is harmless.
+            // All open charges are read, without a minimum age; `is_due` decides. In a process that
+            // starts, charges in `Capturing` and `Reversing` from before its start are due at once.
+            // Another replica may advance the same charge, which is harmless.
             let page = self.context.store.charges_open(Timestamp(i64::MAX), after, PAGE).await?;
             let Some(last) = page.last() else {
                 self.end_pass();
@@ -154,9 +163,12 @@ impl Reconciliation {
             return false;
         }
         match charge.step {
-            // Only the task that began the attempt has its token. If reconciliation took over a slow attempt that still runs, it
-            // would fail the attempt.
-            ChargeStep::Authorizing => idle >= IDLE_AFTER.max(Millis::from(self.context.processor.authorize_timeout() + ATTEMPT_MARGIN)),
+            // Only the task that began the attempt has its token. If reconciliation took over a
+            // slow attempt that still runs, it would fail the attempt.
+            ChargeStep::Authorizing => {
+                idle >= IDLE_AFTER
+                    .max(Millis::from(self.context.processor.authorize_timeout() + ATTEMPT_MARGIN))
+            }
             ChargeStep::AwaitingAction => idle >= AWAITING_INTERVAL,
             ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
             ChargeStep::Final => false,
@@ -165,8 +177,13 @@ impl Reconciliation {
 
     async fn advance(&self, charge: Charge) {
         let id = charge.id;
-        let advanced = tokio::time::timeout(CHARGE_TIMEOUT, self.settlement.advance(charge, AuthorizationMode::Recover)).await;
-        let advanced = advanced.unwrap_or_else(|_| Err(ActorError::Unavailable("it did not finish in time".into())));
+        let advanced = tokio::time::timeout(
+            CHARGE_TIMEOUT,
+            self.settlement.advance(charge, AuthorizationMode::Recover),
+        )
+        .await;
+        let advanced = advanced
+            .unwrap_or_else(|_| Err(ActorError::Unavailable("it did not finish in time".into())));
         let outcome = match advanced {
             Ok(result) if !result.charge.is_open() => {
                 settlement::count(&result.charge);
@@ -174,7 +191,13 @@ impl Reconciliation {
                 "final"
             }
             Ok(_) => {
-                self.tried.lock().insert(id, Retry { at: Instant::now() + AWAITING_INTERVAL.to_duration(), pause: RETRY_FIRST });
+                self.tried.lock().insert(
+                    id,
+                    Retry {
+                        at: Instant::now() + AWAITING_INTERVAL.to_duration(),
+                        pause: RETRY_FIRST,
+                    },
+                );
                 "waiting"
             }
             Err(ActorError::Busy(_)) => "waiting",
@@ -193,7 +216,8 @@ impl Reconciliation {
         let mut tried = self.tried.lock();
         let next = tried.entry(id).or_insert(Retry { at: now, pause: RETRY_FIRST });
         let pause = next.pause;
-        *next = Retry { at: now + pause.to_duration(), pause: Millis((pause.0 * 2).min(RETRY_LAST.0)) };
+        *next =
+            Retry { at: now + pause.to_duration(), pause: Millis((pause.0 * 2).min(RETRY_LAST.0)) };
         pause
     }
 
@@ -225,11 +249,13 @@ impl Reconciliation {
     /// Returns whether the charge waits for its buyer and is not older than a lock can be.
     fn is_awaiting_buyer(&self, charge: &Charge, now: Timestamp) -> bool {
         let policy = &self.context.policy;
-        charge.step == ChargeStep::AwaitingAction && now < charge.created_at + policy.lock_duration + policy.settle_grace
+        charge.step == ChargeStep::AwaitingAction
+            && now < charge.created_at + policy.lock_duration + policy.settle_grace
     }
 }
 
-/// Returns the time since the last change of a charge, or the maximum if that change is in the future (see [`AHEAD_MAX`]).
+/// Returns the time since the last change of a charge, or the maximum if that change is in the
+/// future (see [`AHEAD_MAX`]).
 fn idle_for(charge: &Charge, now: Timestamp) -> Millis {
     let idle = now - charge.updated_at;
     if idle < Millis(-AHEAD_MAX.0) { Millis(i64::MAX) } else { idle }
@@ -294,7 +320,10 @@ mod tests {
         let now = Timestamp(Millis::from_mins(11).0);
         let mut stats = OpenChargeStats::default();
         stats.add(&charge(ChargeStep::AwaitingAction, 0), now, true);
-        assert_eq!((stats.awaiting_action, stats.oldest, stats.over_1m, stats.over_10m), (1, Millis(0), 0, 0));
+        assert_eq!(
+            (stats.awaiting_action, stats.oldest, stats.over_1m, stats.over_10m),
+            (1, Millis(0), 0, 0)
+        );
         stats.add(&charge(ChargeStep::AwaitingAction, 0), now, false);
         assert_eq!((stats.oldest, stats.over_1m, stats.over_10m), (Millis::from_mins(11), 1, 1));
     }
@@ -304,7 +333,11 @@ mod tests {
         let charge = charge(ChargeStep::Capturing, 3_600_000);
         assert!(idle_for(&charge, Timestamp(0)) > IDLE_AFTER);
         assert_eq!(idle_for(&charge, Timestamp(3_601_000)), Millis(1_000));
-        assert_eq!(idle_for(&charge, Timestamp(3_599_000)), Millis(-1_000), "clocks of replicas differ a little");
+        assert_eq!(
+            idle_for(&charge, Timestamp(3_599_000)),
+            Millis(-1_000),
+            "clocks of replicas differ a little"
+        );
     }
 
     #[test]

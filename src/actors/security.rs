@@ -1,8 +1,10 @@
-//! Security events: one structured log line for each, at level info under the target `gittix::security`. A line has the
-//! client's network and the user's id, if the user is known, and never an email address.
+//! Security events: one structured log line for each, at level info under the target
+//! `gittix::security`. A line has the client's network and the user's id, if the user is known, and
+//! never an email address.
 //!
-//! Lines of failed sign-ins and of refused access are bounded, because anyone can cause them: at most `LINES_PER_SECOND_MAX` of
-//! each kind are written in a second. The next line of that kind has the number of lines left out (`suppressed`).
+//! Lines of failed sign-ins and of refused access are bounded, because anyone can cause them: at
+//! most `LINES_PER_SECOND_MAX` of each kind are written in a second. The next line of that kind has
+//! the number of lines left out (`suppressed`).
 
 use std::{net::IpAddr, time::Duration};
 
@@ -84,7 +86,8 @@ impl Throttle {
         Self(Mutex::new(LineCount { since: None, written: 0, suppressed: 0 }))
     }
 
-    /// Returns the number of lines that were left out before this one, or `None` if this one is left out.
+    /// Returns the number of lines that were left out before this one, or `None` if this one is
+    /// left out.
     fn admit(&self, now: Instant) -> Option<u64> {
         const SECOND: Duration = Duration::from_secs(1);
         let mut lines = self.0.lock();
@@ -111,7 +114,11 @@ mod tests {
         let written = (0..1_000).filter_map(|_| throttle.admit(start)).collect::<Vec<_>>();
         assert_eq!(written, [0; LINES_PER_SECOND_MAX as usize]);
         let later = start + Duration::from_secs(1);
-        assert_eq!(throttle.admit(later), Some(1_000 - u64::from(LINES_PER_SECOND_MAX)), "the next line has the number of lines left out");
+        assert_eq!(
+            throttle.admit(later),
+            Some(1_000 - u64::from(LINES_PER_SECOND_MAX)),
+            "the next line has the number of lines left out"
+        );
         assert_eq!(throttle.admit(later), Some(0));
     }
 }

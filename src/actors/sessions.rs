@@ -1,7 +1,7 @@
 //! The session cache: finds the user of a session without a read of the store at every request.
 //!
-//! An entry is used for at most [`Sessions::CACHED_FOR`], and only while the feed is at most [`Sessions::FEED_SILENCE_MAX`]
-//! old, since the feed delivers the revocations of other replicas.
+//! An entry is used for at most [`Sessions::CACHED_FOR`], and only while the feed is at most
+//! [`Sessions::FEED_SILENCE_MAX`] old, since the feed delivers the revocations of other replicas.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -36,8 +36,9 @@ struct CachedSession {
 impl Sessions {
     /// Maximum age of an entry. It bounds the use of a session whose revocation was missed.
     const CACHED_FOR: Duration = Duration::from_secs(30);
-    /// Maximum time without news from the feed; after it, sessions are read from the store. So a revocation takes effect for
-    /// requests within a second on all replicas, also on a replica without a feed.
+    /// Maximum time without news from the feed; after it, sessions are read from the store. So a
+    /// revocation takes effect for requests within a second on all replicas, also on a replica
+    /// without a feed; on a replica whose feed is behind, within [`Self::CACHED_FOR`].
     const FEED_SILENCE_MAX: Duration = Duration::from_millis(900);
     /// Maximum number of entries, some 40 MB. Then the cache is cleared.
     const ENTRIES_MAX: usize = 200_000;
@@ -52,14 +53,22 @@ impl Sessions {
         let feed_is_recent = self.context.store.feed().heard_within(Self::FEED_SILENCE_MAX);
         let revocations = {
             let cache = self.cache.read();
-            let cached = cache.entries.get(&digest).filter(|cached| feed_is_recent && cached.read_at.elapsed() < Self::CACHED_FOR);
+            let cached = cache
+                .entries
+                .get(&digest)
+                .filter(|cached| feed_is_recent && cached.read_at.elapsed() < Self::CACHED_FOR);
             if let Some(cached) = cached {
-                return Ok(Some(cached.signed_in.clone()).filter(|signed_in| self.context.now() < signed_in.expires_at));
+                return Ok(Some(cached.signed_in.clone())
+                    .filter(|signed_in| self.context.now() < signed_in.expires_at));
             }
             cache.revocations
         };
         let Some(session) = self.context.store.session(&digest).await? else { return Ok(None) };
-        let signed_in = SignedIn { user: session.user, session: session.digest, expires_at: session.expires_at };
+        let signed_in = SignedIn {
+            user: session.user,
+            session: session.digest,
+            expires_at: session.expires_at,
+        };
         if self.context.now() >= signed_in.expires_at {
             return Ok(None);
         }
@@ -68,7 +77,10 @@ impl Sessions {
             if cache.entries.len() >= Self::ENTRIES_MAX {
                 cache.entries.clear();
             }
-            cache.entries.insert(digest, CachedSession { signed_in: signed_in.clone(), read_at: Instant::now() });
+            cache.entries.insert(
+                digest,
+                CachedSession { signed_in: signed_in.clone(), read_at: Instant::now() },
+            );
         }
         Ok(Some(signed_in))
     }
@@ -84,7 +96,9 @@ impl Sessions {
     pub(super) fn revoke_all(&self, user: UserId, except: Option<&SessionDigest>) {
         let mut cache = self.cache.write();
         cache.revocations += 1;
-        cache.entries.retain(|digest, cached| cached.signed_in.user != user || Some(digest) == except);
+        cache
+            .entries
+            .retain(|digest, cached| cached.signed_in.user != user || Some(digest) == except);
     }
 
     /// Applies an event of the feed.
@@ -115,14 +129,19 @@ pub(super) fn new_token() -> (SessionToken, SessionDigest) {
 
 /// Returns the digest of a token, or `None` if the text has not the form of a token.
 fn digest_of(token: &str) -> Option<SessionDigest> {
-    let has_form = token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let has_form = token.len() == 43
+        && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     has_form.then(|| SessionDigest::new(hex(&Sha256::digest(token.as_bytes()))))
 }
 
-/// Returns `bytes` in hexadecimal digits. The formatter, byte by byte, would cost more than the digest itself.
+/// Returns `bytes` in hexadecimal digits. The formatter, byte by byte, would cost more than the
+/// digest itself.
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).map(|digit| char::from(DIGITS[usize::from(digit)]));
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0xf])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]));
     digits.collect()
 }
 

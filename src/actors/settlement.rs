@@ -1,25 +1,36 @@
-//! Settlement: advances a charge from its present step to its end, one processor call and one commit at a time.
+//! Settlement: advances a charge from its present step to its end, one processor call and one
+//! commit at a time.
 //!
-//! The same code serves the request that pays, the buyer who confirms, the lock that expired, and the reconciliation after a
-//! crash. The charge's stored state names its next step, and every processor call may be repeated. The ticket's actor decides
-//! what the processor's answer means for the ticket, and commits it. This module commits only steps on which
-//! no lock depends: reversals, and charges whose lock is gone.
+//! The same code serves the request that pays, the buyer who confirms, the lock that expired, and
+//! the reconciliation after a crash. The charge's stored state names its next step, and every
+//! processor call may be repeated. The ticket's actor decides what the processor's answer means for
+//! the ticket, and commits it. This module commits only steps on which no lock depends: reversals,
+//! and charges whose lock is gone.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use fail::fail_point;
 use parking_lot::Mutex;
-use rand::RngExt;
 
-use super::{ActorError, Tickets, context::ActorContext};
+use super::{
+    ActorError, Tickets,
+    context::ActorContext,
+    processor_retry::{
+        BACKOFF, TRIES_MAX, call_until_accepted, call_until_definite, pause, refused,
+    },
+};
 use crate::{
-    domain::{Charge, ChargeFailure, ChargeId, ChargeStatus, ChargeStep, PaymentId, Refusal, TicketCommand, decide},
+    domain::{
+        Charge, ChargeFailure, ChargeId, ChargeStatus, ChargeStep, PaymentId, Refusal,
+        TicketCommand, decide,
+    },
     metrics::METRICS,
-    payments::{Authorization, ClientSecret, PaymentState, PaymentToken, ProcessorError, Reversal},
+    payments::{Authorization, ClientSecret, PaymentState, PaymentToken, Reversal},
     store::{Commit, CommitError},
 };
 
-/// The present state of a charge: Completed, Failed, or Created. Has a client secret if the buyer must act.
+/// The present state of a charge: Completed, Failed, or Created. Has a client secret if the buyer
+/// must act.
 #[derive(Debug, Clone)]
 pub struct PaymentResult {
     pub charge: Charge,
@@ -33,7 +44,8 @@ pub(super) enum AuthorizationMode {
     Token(PaymentToken),
     /// The buyer has confirmed that they acted.
     Resume,
-    /// The token is lost, and the processor may have received it or not. The processor's state is read.
+    /// The token is lost, and the processor may have received it or not. The processor's state is
+    /// read.
     Recover,
 }
 
@@ -42,7 +54,8 @@ pub(super) enum AuthorizationMode {
 pub(super) struct Settlement {
     context: Arc<ActorContext>,
     tickets: Tickets,
-    /// Charges that this process is advancing. To advance one twice at once would be harmless, but would double the work.
+    /// Charges that this process is advancing. To advance one twice at once would be harmless, but
+    /// would double the work.
     in_progress: Arc<Mutex<HashSet<ChargeId>>>,
 }
 
@@ -55,11 +68,8 @@ enum Progress {
 }
 
 impl Settlement {
-    /// Maximum number of tries of one step. After them, reconciliation continues the charge.
-    const TRIES_MAX: u32 = 6;
-    /// Pause before the second try, with jitter. It doubles with each try.
-    const BACKOFF: Duration = Duration::from_millis(100);
-    /// Maximum number of steps. A charge needs at most authorize, claim, capture and reverse; more than this is a loop.
+    /// Maximum number of steps. A charge needs at most authorize, claim, capture and reverse; more
+    /// than this is a loop.
     const STEPS_MAX: usize = 16;
     /// Maximum time that a read of a charge waits for its client secret.
     const SECRET_WITHIN: Duration = Duration::from_secs(5);
@@ -71,10 +81,15 @@ impl Settlement {
     /// Advances a charge until it is final or waits for the buyer.
     ///
     /// # Errors
-    /// [`ActorError::Busy`] if another task of this process is advancing the charge, if the ticket's actor could not commit
-    /// the processor's answer in [`Self::TRIES_MAX`] tries, or after [`Self::STEPS_MAX`] steps. Other errors if the processor or the
-    /// store did not answer. In each case reconciliation continues the charge later.
-    pub(super) async fn advance(&self, charge: Charge, authorize_with: AuthorizationMode) -> Result<PaymentResult, ActorError> {
+    /// [`ActorError::Busy`] if another task of this process is advancing the charge, if the
+    /// ticket's actor could not commit the processor's answer in [`TRIES_MAX`] tries, or
+    /// after [`Self::STEPS_MAX`] steps. Other errors if the processor or the store did not answer.
+    /// In each case reconciliation continues the charge later.
+    pub(super) async fn advance(
+        &self,
+        charge: Charge,
+        authorize_with: AuthorizationMode,
+    ) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
         if !self.in_progress.lock().insert(id) {
             return Err(ActorError::Busy("payment"));
@@ -92,110 +107,180 @@ impl Settlement {
         Err(ActorError::Busy("payment"))
     }
 
-    async fn step(&self, charge: &Charge, authorize_with: &mut Option<AuthorizationMode>) -> Result<Progress, ActorError> {
+    async fn step(
+        &self,
+        charge: &Charge,
+        authorize_with: &mut Option<AuthorizationMode>,
+    ) -> Result<Progress, ActorError> {
         match &charge.step {
-            ChargeStep::Authorizing => self.authorize(charge, authorize_with.take().unwrap_or(AuthorizationMode::Recover)).await,
+            ChargeStep::Authorizing => {
+                self.authorize(charge, authorize_with.take().unwrap_or(AuthorizationMode::Recover))
+                    .await
+            }
             ChargeStep::AwaitingAction => self.await_action(charge).await,
             ChargeStep::Capturing => self.capture(charge).await,
             ChargeStep::Reversing { .. } => self.reverse(charge).await,
-            ChargeStep::Final => Ok(Progress::Stopped(PaymentResult { charge: charge.clone(), client_secret: None })),
+            ChargeStep::Final => {
+                Ok(Progress::Stopped(PaymentResult { charge: charge.clone(), client_secret: None }))
+            }
         }
     }
 
-    async fn authorize(&self, charge: &Charge, authorize_with: AuthorizationMode) -> Result<Progress, ActorError> {
-        // Reconciliation takes over an attempt that takes longer. No attempt may run any more by then, hence the time-out.
-        let answered = tokio::time::timeout(self.context.processor.authorize_timeout(), self.ask_processor(charge, &authorize_with)).await;
-        let (command, client_secret) =
-            answered.unwrap_or_else(|_| Err(ActorError::Unavailable("the payment processor did not answer in time".into())))?;
+    async fn authorize(
+        &self,
+        charge: &Charge,
+        authorize_with: AuthorizationMode,
+    ) -> Result<Progress, ActorError> {
+        // Reconciliation takes over an attempt that takes longer. No attempt may run any more by
+        // then, hence the time-out.
+        let answered = tokio::time::timeout(
+            self.context.processor.authorize_timeout(),
+            self.ask_processor(charge, &authorize_with),
+        )
+        .await;
+        let (command, client_secret) = answered.unwrap_or_else(|_| {
+            Err(ActorError::Unavailable("the payment processor did not answer in time".into()))
+        })?;
         if matches!(command, TicketCommand::PaymentAuthorized { .. }) {
             fail_point!("settlement::before_claim", |_| std::process::abort());
         }
         let charge = self.apply(charge, command).await?;
         match charge.step {
-            ChargeStep::AwaitingAction => Ok(Progress::Stopped(PaymentResult { charge, client_secret })),
+            ChargeStep::AwaitingAction => {
+                Ok(Progress::Stopped(PaymentResult { charge, client_secret }))
+            }
             _ => Ok(Progress::Advanced(charge)),
         }
     }
 
-    /// Asks the processor for an authorization, or for the state of one. Returns the command that its answer stands for, and
-    /// the client secret if the buyer must act.
+    /// Asks the processor for an authorization, or for the state of one. Returns the command that
+    /// its answer stands for, and the client secret if the buyer must act.
     async fn ask_processor(
         &self,
         charge: &Charge,
         authorize_with: &AuthorizationMode,
     ) -> Result<(TicketCommand, Option<ClientSecret>), ActorError> {
         let (id, processor) = (charge.id, &self.context.processor);
-        let payment = match (self.call_with_retry_or_decline(|| processor.open(charge)).await?, authorize_with) {
+        let payment = match (call_until_definite(|| processor.open(charge)).await?, authorize_with)
+        {
             (Ok(payment), _) => payment,
             // The processor has no payment of this charge, so that there is nothing to reverse.
             (Err(failure), AuthorizationMode::Token(_)) => {
-                return Ok((TicketCommand::PaymentDeclined { charge: id, payment: None, failure }, None));
+                return Ok((
+                    TicketCommand::PaymentDeclined { charge: id, payment: None, failure },
+                    None,
+                ));
             }
-            (Err(failure), AuthorizationMode::Resume | AuthorizationMode::Recover) => return Err(refused(&failure)),
+            (Err(failure), AuthorizationMode::Resume | AuthorizationMode::Recover) => {
+                return Err(refused(&failure));
+            }
         };
         fail_point!("settlement::opened", |_| std::process::abort());
         let answer = match authorize_with {
             AuthorizationMode::Token(token) => {
-                self.call_with_retry_or_decline(|| processor.authorize(charge, &payment, token)).await?.map(Some)
+                call_until_definite(|| processor.authorize(charge, &payment, token))
+                    .await?
+                    .map(Some)
             }
-            AuthorizationMode::Resume => self.call_with_retry_or_decline(|| processor.resume(charge, &payment)).await?.map(Some),
+            AuthorizationMode::Resume => {
+                call_until_definite(|| processor.resume(charge, &payment)).await?.map(Some)
+            }
             AuthorizationMode::Recover => self.recover(charge, &payment).await?,
         };
         Ok(match answer {
-            Ok(Some(Authorization::Authorized)) => (TicketCommand::PaymentAuthorized { charge: id, payment }, None),
+            Ok(Some(Authorization::Authorized)) => {
+                (TicketCommand::PaymentAuthorized { charge: id, payment }, None)
+            }
             Ok(Some(Authorization::ActionRequired { client_secret })) => {
                 (TicketCommand::ActionRequired { charge: id, payment }, Some(client_secret))
             }
-            Ok(Some(Authorization::Declined { failure })) => {
-                (TicketCommand::PaymentDeclined { charge: id, payment: Some(payment), failure }, None)
+            Ok(Some(Authorization::Declined { failure })) => (
+                TicketCommand::PaymentDeclined { charge: id, payment: Some(payment), failure },
+                None,
+            ),
+            Ok(Some(Authorization::InvalidToken)) => {
+                (TicketCommand::TokenRefused { charge: id }, None)
             }
-            Ok(Some(Authorization::InvalidToken)) => (TicketCommand::TokenRefused { charge: id }, None),
-            Ok(None) => (TicketCommand::PaymentInterrupted { charge: id, failure: ChargeFailure::interrupted() }, None),
+            Ok(None) => (
+                TicketCommand::PaymentInterrupted {
+                    charge: id,
+                    failure: ChargeFailure::interrupted(),
+                },
+                None,
+            ),
             // If the processor has authorized the payment all the same, it is reversed.
             Err(failure) => (TicketCommand::PaymentInterrupted { charge: id, failure }, None),
         })
     }
 
-    /// Reads the processor's state of an attempt whose task has ended. Returns `None` if the processor holds no authorization
-    /// and no decline. Only that task had the token, so that an attempt without an authorization can only be stopped.
-    async fn recover(&self, charge: &Charge, payment: &PaymentId) -> Result<Result<Option<Authorization>, ChargeFailure>, ActorError> {
-        let state = self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, payment)).await?;
+    /// Reads the processor's state of an attempt whose task has ended. Returns `None` if the
+    /// processor holds no authorization and no decline. Only that task had the token, so that an
+    /// attempt without an authorization can only be stopped.
+    async fn recover(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Result<Option<Authorization>, ChargeFailure>, ActorError> {
+        let state = call_until_definite(|| self.context.processor.fetch(charge, payment)).await?;
         Ok(state.map(|state| match state {
             PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
-            PaymentState::ActionRequired { client_secret } => Some(Authorization::ActionRequired { client_secret }),
-            PaymentState::Open { declined: Some(failure) } => Some(Authorization::Declined { failure }),
-            PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. } => None,
+            PaymentState::ActionRequired { client_secret } => {
+                Some(Authorization::ActionRequired { client_secret })
+            }
+            PaymentState::Open { declined: Some(failure) } => {
+                Some(Authorization::Declined { failure })
+            }
+            PaymentState::Open { declined: None }
+            | PaymentState::Voided
+            | PaymentState::Refunded { .. } => None,
         }))
     }
 
-    /// Reads from the processor whether the buyer has acted. Abandons the charge if its order has lost the lock.
+    /// Reads from the processor whether the buyer has acted. Abandons the charge if its order has
+    /// lost the lock.
     async fn await_action(&self, charge: &Charge) -> Result<Progress, ActorError> {
-        let is_active = self.context.store.order(charge.order).await?.is_some_and(|order| order.is_active());
+        let is_active =
+            self.context.store.order(charge.order).await?.is_some_and(|order| order.is_active());
         let Some(payment) = charge.stripe_id.clone().filter(|_| is_active) else {
             return self.abandon(charge, ChargeFailure::lock_lost()).await.map(Progress::Advanced);
         };
         let id = charge.id;
-        let command = match self.call_with_retry_or_decline(|| self.context.processor.fetch(charge, &payment)).await? {
+        let command = match call_until_definite(|| self.context.processor.fetch(charge, &payment))
+            .await?
+        {
             Ok(PaymentState::ActionRequired { client_secret }) => {
-                return Ok(Progress::Stopped(PaymentResult { charge: charge.clone(), client_secret: Some(client_secret) }));
+                return Ok(Progress::Stopped(PaymentResult {
+                    charge: charge.clone(),
+                    client_secret: Some(client_secret),
+                }));
             }
-            Ok(PaymentState::Authorized | PaymentState::Captured) => TicketCommand::PaymentAuthorized { charge: id, payment },
+            Ok(PaymentState::Authorized | PaymentState::Captured) => {
+                TicketCommand::PaymentAuthorized { charge: id, payment }
+            }
             Ok(PaymentState::Open { declined: Some(failure) }) => {
                 TicketCommand::PaymentDeclined { charge: id, payment: Some(payment), failure }
             }
             Err(failure) => TicketCommand::WaitingEnded { charge: id, failure },
-            Ok(PaymentState::Open { declined: None } | PaymentState::Voided | PaymentState::Refunded { .. }) => {
-                TicketCommand::WaitingEnded { charge: id, failure: ChargeFailure::interrupted() }
-            }
+            Ok(
+                PaymentState::Open { declined: None }
+                | PaymentState::Voided
+                | PaymentState::Refunded { .. },
+            ) => TicketCommand::WaitingEnded { charge: id, failure: ChargeFailure::interrupted() },
         };
         self.apply(charge, command).await.map(Progress::Advanced)
     }
 
-    /// Returns the secret that the buyer's browser needs. Returns `None` if the processor does not wait for the buyer or does not
-    /// answer within [`Self::SECRET_WITHIN`]: a charge can be read without the secret.
+    /// Returns the secret that the buyer's browser needs. Returns `None` if the processor does not
+    /// wait for the buyer or does not answer within [`Self::SECRET_WITHIN`]: a charge can be read
+    /// without the secret.
     pub(super) async fn client_secret(&self, charge: &Charge) -> Option<ClientSecret> {
-        let payment = charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction)?;
-        let answered = tokio::time::timeout(Self::SECRET_WITHIN, self.context.processor.fetch(charge, payment)).await;
+        let payment =
+            charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction)?;
+        let answered = tokio::time::timeout(
+            Self::SECRET_WITHIN,
+            self.context.processor.fetch(charge, payment),
+        )
+        .await;
         match answered {
             Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
             Ok(Ok(_)) => None,
@@ -213,8 +298,8 @@ impl Settlement {
     async fn capture(&self, charge: &Charge) -> Result<Progress, ActorError> {
         fail_point!("settlement::claimed", |_| std::process::abort());
         let processor = &self.context.processor;
-        let payment = self.call_with_retry(|| processor.open(charge)).await?;
-        let command = match self.call_with_retry_or_decline(|| processor.capture(charge, &payment)).await? {
+        let payment = call_until_accepted(|| processor.open(charge)).await?;
+        let command = match call_until_definite(|| processor.capture(charge, &payment)).await? {
             Ok(()) => TicketCommand::PaymentCaptured { charge: charge.id },
             Err(failure) => TicketCommand::CaptureFailed { charge: charge.id, failure },
         };
@@ -226,8 +311,8 @@ impl Settlement {
 
     async fn reverse(&self, charge: &Charge) -> Result<Progress, ActorError> {
         let processor = &self.context.processor;
-        let payment = self.call_with_retry(|| processor.open(charge)).await?;
-        let refund = match self.call_with_retry(|| processor.reverse(charge, &payment)).await? {
+        let payment = call_until_accepted(|| processor.open(charge)).await?;
+        let refund = match call_until_accepted(|| processor.reverse(charge, &payment)).await? {
             Reversal::Voided => None,
             Reversal::Refunded { refund } => Some(refund),
         };
@@ -237,13 +322,15 @@ impl Settlement {
         self.commit(charge, decision).await.map(Progress::Advanced)
     }
 
-    /// Gives the command of the processor's answer to the ticket's actor, and returns the charge after it.
+    /// Gives the command of the processor's answer to the ticket's actor, and returns the charge
+    /// after it.
     async fn apply(&self, charge: &Charge, command: TicketCommand) -> Result<Charge, ActorError> {
-        let mut backoff = Self::BACKOFF;
-        for _ in 0..Self::TRIES_MAX {
+        let mut backoff = BACKOFF;
+        for _ in 0..TRIES_MAX {
             match self.tickets.execute(charge.ticket, command.clone(), None).await {
                 Ok(done) => {
-                    let updated = done.decision.charges.into_iter().find(|updated| updated.id == charge.id);
+                    let updated =
+                        done.decision.charges.into_iter().find(|updated| updated.id == charge.id);
                     return updated.map_or_else(|| Err(ActorError::NotFound), Ok);
                 }
                 Err(ActorError::Refused(_)) => return self.reload_or_abandon(charge).await,
@@ -256,22 +343,35 @@ impl Settlement {
         Err(ActorError::Busy("payment"))
     }
 
-    /// Handles a refusal by the rules. Returns the stored charge if another task has changed it meanwhile. Abandons the charge
-    /// otherwise, since it has lost its lock.
+    /// Handles a refusal by the rules. Returns the stored charge if another task has changed it
+    /// meanwhile. Abandons the charge otherwise, since it has lost its lock.
     async fn reload_or_abandon(&self, charge: &Charge) -> Result<Charge, ActorError> {
         let stored = self.reload(charge.id).await?;
-        if stored.version > charge.version { Ok(stored) } else { self.abandon(&stored, ChargeFailure::lock_lost()).await }
+        if stored.version > charge.version {
+            Ok(stored)
+        } else {
+            self.abandon(&stored, ChargeFailure::lock_lost()).await
+        }
     }
 
     async fn abandon(&self, charge: &Charge, failure: ChargeFailure) -> Result<Charge, ActorError> {
         self.commit(charge, decide::abandon_charge(charge, failure, self.context.now())).await
     }
 
-    /// Commits a decision about a charge on which no lock depends. Returns the stored charge if it was changed meanwhile.
-    async fn commit(&self, charge: &Charge, decision: Result<decide::Decision, Refusal>) -> Result<Charge, ActorError> {
+    /// Commits a decision about a charge on which no lock depends. Returns the stored charge if it
+    /// was changed meanwhile.
+    async fn commit(
+        &self,
+        charge: &Charge,
+        decision: Result<decide::Decision, Refusal>,
+    ) -> Result<Charge, ActorError> {
         let Ok(decision) = decision else { return self.reload(charge.id).await };
         match self.context.store.commit(Commit::of(decision.clone(), self.context.now())).await {
-            Ok(()) => decision.charges.into_iter().find(|next| next.id == charge.id).ok_or(ActorError::NotFound),
+            Ok(()) => decision
+                .charges
+                .into_iter()
+                .find(|next| next.id == charge.id)
+                .ok_or(ActorError::NotFound),
             Err(CommitError::Stale) => self.reload(charge.id).await,
             Err(error) => Err(error.into()),
         }
@@ -280,49 +380,6 @@ impl Settlement {
     async fn reload(&self, id: ChargeId) -> Result<Charge, ActorError> {
         self.context.store.charge(id).await?.ok_or(ActorError::NotFound)
     }
-
-    /// Calls the processor until it gives a definite answer. A refusal is an error here, which the processor should not give.
-    async fn call_with_retry<T, F>(&self, call: impl Fn() -> F) -> Result<T, ActorError>
-    where
-        F: Future<Output = Result<T, ProcessorError>>,
-    {
-        self.call_with_retry_or_decline(call).await?.map_err(|failure| refused(&failure))
-    }
-
-    /// Calls the processor until it gives a definite answer. The inner `Err` is a refusal.
-    ///
-    /// # Errors
-    /// [`ActorError::Unavailable`] after [`Self::TRIES_MAX`] calls without a definite answer.
-    async fn call_with_retry_or_decline<T, F>(&self, call: impl Fn() -> F) -> Result<Result<T, ChargeFailure>, ActorError>
-    where
-        F: Future<Output = Result<T, ProcessorError>>,
-    {
-        let mut backoff = Self::BACKOFF;
-        for _ in 0..Self::TRIES_MAX {
-            match call().await {
-                Ok(answer) => return Ok(Ok(answer)),
-                Err(ProcessorError::Refused(failure)) => return Ok(Err(failure)),
-                Err(ProcessorError::Unknown(detail)) => {
-                    tracing::warn!(%detail, "the payment processor gave no definite answer; the call is repeated");
-                    pause(&mut backoff).await;
-                }
-            }
-        }
-        Err(ActorError::Unavailable("the payment processor did not give a definite answer".into()))
-    }
-}
-
-/// Logs a refusal that the processor should not give (docs/operations.md says what to check), and returns the error.
-fn refused(failure: &ChargeFailure) -> ActorError {
-    tracing::error!(code = %failure.code, "the payment processor refused what it should not");
-    ActorError::Unavailable("the payment processor refused".into())
-}
-
-/// Waits for `backoff`, with jitter, and doubles it.
-async fn pause(backoff: &mut Duration) {
-    let jitter = rand::rng().random_range(0.5..1.5);
-    tokio::time::sleep(backoff.mul_f64(jitter)).await;
-    *backoff *= 2;
 }
 
 /// Marks a charge as being advanced until the guard is dropped.
@@ -343,7 +400,9 @@ pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
     match settlement.advance(charge, AuthorizationMode::Recover).await {
         Ok(result) => count(&result.charge),
         Err(ActorError::Busy(_)) => {}
-        Err(error) => tracing::warn!(charge = %id, %error, "a charge could not be settled yet; reconciliation tries again"),
+        Err(error) => {
+            tracing::warn!(charge = %id, %error, "a charge could not be settled yet; reconciliation tries again")
+        }
     }
 }
 
@@ -355,7 +414,9 @@ pub(super) fn count(charge: &Charge) {
     let outcome = match (charge.status, &charge.failure) {
         (ChargeStatus::Completed, _) => "completed",
         (ChargeStatus::Failed, _) if charge.stripe_refund_id.is_some() => "refunded",
-        (ChargeStatus::Failed, Some(failure)) if failure.code == ChargeFailure::LOCK_LOST => "lock_lost",
+        (ChargeStatus::Failed, Some(failure)) if failure.code == ChargeFailure::LOCK_LOST => {
+            "lock_lost"
+        }
         (ChargeStatus::Failed, Some(_)) => "declined",
         (ChargeStatus::Failed | ChargeStatus::Created, _) => "other",
     };

@@ -1,9 +1,10 @@
-//! Limits on failed sign-ins, counted in the store for all replicas together (docs/adr/0014-sign-in-limits.md).
+//! Limits on sign-ins, counted in the store for all replicas together
+//! (docs/adr/0014-sign-in-limits.md).
 //!
-//! Failures are counted for each pair of email address and network, and for each email address. A pair is refused after
-//! [`SignInLimits::FAILURES_MAX`] failures. An email address is never refused altogether. After the same number of failures
-//! from all networks together, an attempt is delayed before the password is hashed, if its own network has a failure for this
-//! address.
+//! Failures are counted for each pair of email address and network, and for each email address. A
+//! pair is refused after [`SignInLimits::FAILURES_MAX`] failures. An email address is never refused
+//! altogether. After the same number of failures from all networks together, an attempt is delayed
+//! before the password is hashed, if its own network has a failure for this address.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -26,8 +27,8 @@ pub(super) struct SignInLimits {
     is_enabled: bool,
 }
 
-/// Keys of the counters of one attempt. The keys are digests, so that text from a wrong field, such as a password in the email
-/// field, does not get into the store.
+/// Keys of the counters of one attempt. The keys are digests, so that text from a wrong field, such
+/// as a password in the email field, does not get into the store.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptKeys {
     pair: String,
@@ -36,8 +37,8 @@ pub(super) struct AttemptKeys {
 }
 
 impl AttemptKeys {
-    /// Returns the keys for `email`, in canonical form, or as it was sent if it is not an address. Unknown addresses are counted
-    /// like known ones.
+    /// Returns the keys for `email`, in canonical form, or as it was sent if it is not an address.
+    /// Unknown addresses are counted like known ones.
     pub(super) fn new(email: &str, network: IpAddr) -> Self {
         Self {
             pair: format!("signin:pair:{}", digest(&format!("{network} {email}"))),
@@ -52,7 +53,8 @@ fn digest(text: &str) -> String {
 }
 
 impl SignInLimits {
-    /// Maximum number of failures for one email address from one network. The same number from all networks starts the delay.
+    /// Maximum number of failures for one email address from one network. The same number from all
+    /// networks starts the delay.
     pub(super) const FAILURES_MAX: u64 = 10;
     const FAILURES_WINDOW: Millis = Millis::from_mins(15);
     const DELAY_FIRST: Duration = Duration::from_millis(250);
@@ -66,7 +68,8 @@ impl SignInLimits {
         Self { store, clock, is_enabled }
     }
 
-    /// Admits or refuses an attempt before its password is hashed. A delayed attempt is not in the queue of hashes.
+    /// Admits or refuses an attempt before its password is hashed. A delayed attempt is not in the
+    /// queue of hashes.
     ///
     /// # Errors
     /// [`ActorError::TooManySignInAttempts`], or [`ActorError::Unavailable`].
@@ -75,11 +78,16 @@ impl SignInLimits {
             return Ok(());
         }
         let now = self.clock.now();
-        if self.store.count_hit(&keys.network, Self::PER_NETWORK_WINDOW, now).await? > Self::PER_NETWORK_MAX {
+        if self.store.count_hit(&keys.network, Self::PER_NETWORK_WINDOW, now).await?
+            > Self::PER_NETWORK_MAX
+        {
             METRICS.requests_rejected.with_label_values(&["signin_rate"]).inc();
-            return Err(ActorError::TooManySignInAttempts { retry_after: Self::PER_NETWORK_WINDOW });
+            return Err(ActorError::TooManySignInAttempts {
+                retry_after: Self::PER_NETWORK_WINDOW,
+            });
         }
-        let (pair, email) = try_join(self.store.count(&keys.pair, now), self.store.count(&keys.email, now)).await?;
+        let (pair, email) =
+            try_join(self.store.count(&keys.pair, now), self.store.count(&keys.email, now)).await?;
         self.check_pair(pair)?;
         if pair.hits > 0 && email.hits >= Self::FAILURES_MAX {
             tokio::time::sleep(delay(email.hits)).await;
@@ -90,21 +98,27 @@ impl SignInLimits {
     /// Counts an attempt with a wrong password.
     ///
     /// # Errors
-    /// [`ActorError::TooManySignInAttempts`] if the pair reached the limit meanwhile: the answer must not say whether the
-    /// password was wrong. [`ActorError::Unavailable`].
+    /// [`ActorError::TooManySignInAttempts`] if the pair reached the limit meanwhile: the answer
+    /// must not say whether the password was wrong. [`ActorError::Unavailable`].
     pub(super) async fn record_failure(&self, keys: &AttemptKeys) -> Result<(), ActorError> {
         if !self.is_enabled {
             return Ok(());
         }
         let (window, now) = (Self::FAILURES_WINDOW, self.clock.now());
-        let hits = try_join(self.store.count_hit(&keys.pair, window, now), self.store.count_hit(&keys.email, window, now)).await?.0;
+        let hits = try_join(
+            self.store.count_hit(&keys.pair, window, now),
+            self.store.count_hit(&keys.email, window, now),
+        )
+        .await?
+        .0;
         if hits <= Self::FAILURES_MAX {
             return Ok(());
         }
         self.check_pair(self.store.count(&keys.pair, now).await?)
     }
 
-    /// Checks an attempt with a right password again, since other attempts of the pair may have failed meanwhile.
+    /// Checks an attempt with a right password again, since other attempts of the pair may have
+    /// failed meanwhile.
     ///
     /// # Errors
     /// The same as of [`Self::record_failure`].
@@ -125,9 +139,11 @@ impl SignInLimits {
     }
 }
 
-/// Returns the delay of an attempt after `failures` for its email address, which are at least [`SignInLimits::FAILURES_MAX`].
+/// Returns the delay of an attempt after `failures` for its email address, which are at least
+/// [`SignInLimits::FAILURES_MAX`].
 fn delay(failures: u64) -> Duration {
-    let doublings = u32::try_from(failures.saturating_sub(SignInLimits::FAILURES_MAX)).unwrap_or(u32::MAX);
+    let doublings =
+        u32::try_from(failures.saturating_sub(SignInLimits::FAILURES_MAX)).unwrap_or(u32::MAX);
     let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
     SignInLimits::DELAY_FIRST.saturating_mul(factor).min(SignInLimits::DELAY_MAX)
 }
@@ -152,7 +168,8 @@ mod tests {
         AttemptKeys::new(email, Ipv4Addr::new(192, 0, 2, network).into())
     }
 
-    /// Returns the delay of an attempt in paused time, in milliseconds. Timers are rounded up to the next millisecond.
+    /// Returns the delay of an attempt in paused time, in milliseconds. Timers are rounded up to
+    /// the next millisecond.
     async fn delay_of(limits: &SignInLimits, keys: &AttemptKeys) -> u128 {
         let began = Instant::now();
         limits.admit(keys).await.expect("the attempt is admitted");
@@ -161,7 +178,9 @@ mod tests {
 
     #[test]
     fn delay_doubles_from_250_ms_to_2_s() {
-        let millis: Vec<u128> = [10, 11, 12, 13, 14, 1_000, u64::MAX].map(|failures| delay(failures).as_millis()).into();
+        let millis: Vec<u128> = [10, 11, 12, 13, 14, 1_000, u64::MAX]
+            .map(|failures| delay(failures).as_millis())
+            .into();
         assert_eq!(millis, [250, 500, 1_000, 2_000, 2_000, 2_000, 2_000]);
     }
 
@@ -175,8 +194,16 @@ mod tests {
         }
         let delayed = delay_of(&limits, &attempt("ann@example.com", 1)).await;
         assert!((250..=251).contains(&delayed), "{delayed} ms");
-        assert_eq!(delay_of(&limits, &attempt("ann@example.com", 99)).await, 0, "a network that did not fail");
-        assert_eq!(delay_of(&limits, &attempt("bob@example.com", 1)).await, 0, "another email address");
+        assert_eq!(
+            delay_of(&limits, &attempt("ann@example.com", 99)).await,
+            0,
+            "a network that did not fail"
+        );
+        assert_eq!(
+            delay_of(&limits, &attempt("bob@example.com", 1)).await,
+            0,
+            "another email address"
+        );
         limits.record_failure(&attempt("ann@example.com", 2)).await.expect("counted");
         let delayed = delay_of(&limits, &attempt("ann@example.com", 1)).await;
         assert!((500..=501).contains(&delayed), "{delayed} ms");
@@ -191,7 +218,10 @@ mod tests {
             limits.record_failure(&ann).await.expect("answered as a wrong password");
         }
         tokio::time::advance(Duration::from_secs(60)).await;
-        let Err(ActorError::TooManySignInAttempts { retry_after }) = limits.admit(&ann).await else { panic!("the attempt is refused") };
+        let Err(ActorError::TooManySignInAttempts { retry_after }) = limits.admit(&ann).await
+        else {
+            panic!("the attempt is refused")
+        };
         assert_eq!(retry_after, Millis::from_mins(14));
         limits.admit(&attempt("ann@example.com", 2)).await.expect("another network");
         limits.admit(&attempt("bob@example.com", 1)).await.expect("another email address");
@@ -203,10 +233,14 @@ mod tests {
     async fn simultaneous_attempts_of_a_pair_get_at_most_ten_answers() {
         let limits = limits(true).await;
         let ann = attempt("ann@example.com", 1);
-        let answers = futures_util::future::join_all((0..30).map(|_| limits.record_failure(&ann))).await;
+        let answers =
+            futures_util::future::join_all((0..30).map(|_| limits.record_failure(&ann))).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 10);
         assert!(
-            matches!(limits.recheck_pair(&ann).await, Err(ActorError::TooManySignInAttempts { .. })),
+            matches!(
+                limits.recheck_pair(&ann).await,
+                Err(ActorError::TooManySignInAttempts { .. })
+            ),
             "an attempt with the right password at the same time"
         );
     }

@@ -1,5 +1,6 @@
-//! The background tasks of a replica: updating caches from the feed, the sweep for overdue locks, arming timers after a start,
-//! measuring the store's time (with the gauges, and the counts of locks per network), and purging old records.
+//! The background tasks of a replica: updating caches from the feed, the sweep for overdue locks,
+//! arming timers after a start, measuring the store's time (with the gauges, and the counts of
+//! locks per network), and purging old records.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,25 +16,29 @@ use crate::{
     tasks::{keep_running, supervise},
 };
 
-/// A lock that is overdue by more than this is released by any replica that finds it. Its own replica may have ended, may be
-/// slow, or could not write the release.
+/// A lock that is overdue by more than this is released by any replica that finds it. Its own
+/// replica may have ended, may be slow, or could not write the release.
 const SWEEP_AFTER: Millis = Millis::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_millis(1_500);
 /// Maximum number of overdue locks that one sweep reads.
 const SWEEP_PAGE: usize = 2_000;
-/// Interval at which the store's time is measured. After a step of the store's time, overdue locks have to end within 5 s.
+/// Interval at which the store's time is measured. After a step of the store's time, overdue locks
+/// have to end within 5 s.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// While the store's time cannot be read, one failure in this many is logged.
 const LOGGED_FAILURE: u32 = 10;
 const PURGE_EVERY: Duration = Duration::from_secs(600);
-/// Number of own locks that are read at once after a start, so that very many of them do not fill the queues.
+/// Number of own locks that are read at once after a start, so that very many of them do not fill
+/// the queues.
 const REARM_PAGE: usize = 1_000;
 
 /// Starts all background tasks on the current arbiter. They end with the arbiter.
 pub(super) fn start(context: &Arc<ActorContext>, actors: &Actors) {
     let both = || (Arc::clone(context), actors.clone());
     let (cache_context, cache_actors) = both();
-    keep_running("cache_updates", move || update_caches(Arc::clone(&cache_context), cache_actors.clone()));
+    keep_running("cache_updates", move || {
+        update_caches(Arc::clone(&cache_context), cache_actors.clone())
+    });
     let (sweep_context, sweep_actors) = both();
     keep_running("sweep", move || sweep(Arc::clone(&sweep_context), sweep_actors.clone()));
     let (clock_context, purge_context) = (Arc::clone(context), Arc::clone(context));
@@ -41,10 +46,13 @@ pub(super) fn start(context: &Arc<ActorContext>, actors: &Actors) {
     keep_running("purge", move || purge(Arc::clone(&purge_context)));
     // This task runs once. The sweep finds the locks that it misses.
     let (recovery_context, recovery_actors) = both();
-    actix::spawn(supervise("timer_recovery", move || recover_timers(Arc::clone(&recovery_context), recovery_actors.clone())));
+    actix::spawn(supervise("timer_recovery", move || {
+        recover_timers(Arc::clone(&recovery_context), recovery_actors.clone())
+    }));
 }
 
-/// Updates ticket actors, sessions and the locks per network from the feed, which has the commits of all replicas.
+/// Updates ticket actors, sessions and the locks per network from the feed, which has the commits
+/// of all replicas.
 async fn update_caches(context: Arc<ActorContext>, actors: Actors) {
     let mut feed = context.store.feed().subscribe();
     // If this task was started again after a panic, it may have missed events.
@@ -58,19 +66,23 @@ async fn update_caches(context: Arc<ActorContext>, actors: Actors) {
                             context.update_network_locks(ticket);
                             actors.tickets.on_newer_version(ticket.id, ticket.version);
                         }
-                        Event::TicketDeleted { ticket, version, .. } => actors.tickets.on_newer_version(*ticket, *version),
+                        Event::TicketDeleted { ticket, version, .. } => {
+                            actors.tickets.on_newer_version(*ticket, *version)
+                        }
                         event => actors.users.sessions().on_event(event),
                     }
                 }
             }
-            // Ticket actors need no reset: their commits are conditional, and the sweep finds overdue locks.
+            // Ticket actors need no reset: their commits are conditional, and the sweep finds
+            // overdue locks.
             FeedStep::Reset => actors.users.sessions().clear(),
         }
     }
 }
 
-/// Makes the ticket actors release overdue locks, also of other replicas. With jitter, so that replicas rarely sweep at the
-/// same time. If they do, the commit's condition on the ticket's version lets one of them win.
+/// Makes the ticket actors release overdue locks, also of other replicas. With jitter, so that
+/// replicas rarely sweep at the same time. If they do, the commit's condition on the ticket's
+/// version lets one of them win.
 async fn sweep(context: Arc<ActorContext>, actors: Actors) {
     loop {
         let jitter = rand::rng().random_range(0.5..1.5);
@@ -81,12 +93,15 @@ async fn sweep(context: Arc<ActorContext>, actors: Actors) {
                 METRICS.overdue_locks_found.inc_by(ids.len() as u64);
                 actors.tickets.reload(ids);
             }
-            Err(error) => tracing::warn!(%error, "the sweep could not read overdue locks from the store; the next sweep tries again"),
+            Err(error) => {
+                tracing::warn!(%error, "the sweep could not read overdue locks from the store; the next sweep tries again")
+            }
         }
     }
 }
 
-/// After a start of the process: starts the actors of the locks that this replica granted, so that each arms its timer.
+/// After a start of the process: starts the actors of the locks that this replica granted, so that
+/// each arms its timer.
 async fn recover_timers(context: Arc<ActorContext>, actors: Actors) {
     let mut armed = 0;
     context.catalog.loaded().await;
@@ -96,7 +111,8 @@ async fn recover_timers(context: Arc<ActorContext>, actors: Actors) {
     while let Some(sales) = page {
         armed += sales.len();
         // The store reads the next page while these actors start.
-        (page, ()) = join(own_locks(&context, pages.next()), actors.tickets.arm_timers(sales)).await;
+        (page, ()) =
+            join(own_locks(&context, pages.next()), actors.tickets.arm_timers(sales)).await;
     }
     if armed > 0 {
         tracing::info!(locks = armed, "armed the timers of the locks that this replica granted");
@@ -115,7 +131,8 @@ async fn own_locks(context: &ActorContext, tickets: Option<&[TicketId]>) -> Opti
             }
         }
     };
-    // Leaves out tickets that were released, or locked by another replica, since the catalog was read.
+    // Leaves out tickets that were released, or locked by another replica, since the catalog was
+    // read.
     sales.retain(|sale| sale.ticket.lock().is_some_and(|lock| lock.replica == context.replica));
     Some(sales)
 }
@@ -149,7 +166,10 @@ async fn measure_once(context: &ActorContext) -> Result<(), Unavailable> {
     let time = context.store.time().await?;
     if let Some(step) = context.clock.measured(time, asked) {
         METRICS.clock_steps.inc();
-        tracing::warn!(by_ms = step.0, "the store's time stepped; locks follow it, and this replica is not ready for 5 s");
+        tracing::warn!(
+            by_ms = step.0,
+            "the store's time stepped; locks follow it, and this replica is not ready for 5 s"
+        );
     }
     Ok(())
 }

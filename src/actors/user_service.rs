@@ -1,4 +1,5 @@
-//! Sign-up, sign-in and changes of an account. Each is one conditional commit. The registry in `users.rs` runs them.
+//! Sign-up, sign-in and changes of an account. Each is one conditional commit. The registry in
+//! `users.rs` runs them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -13,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Email, Event, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome, PublicUser, Session, SessionDigest, Timestamp, User,
-        UserId,
+        Email, Event, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome, PublicUser,
+        Session, SessionDigest, Timestamp, User, UserId,
     },
     store::{Commit, CommitError, Write},
 };
@@ -45,7 +46,8 @@ impl UserService {
 
     pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, is_limited: bool) -> Self {
         let sessions = Sessions::new(Arc::clone(&context));
-        let limits = SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
+        let limits =
+            SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
         Self { context, sessions, limits, passwords: Passwords::start(), session_ttl }
     }
 
@@ -56,13 +58,21 @@ impl UserService {
         browser: &Browser,
     ) -> Result<(PublicUser, SessionToken), ActorError> {
         password.check_for(&email)?;
-        // Checked before the hash, which is expensive. The store's unique index makes the final decision.
+        // Checked before the hash, which is expensive. The store's unique index makes the final
+        // decision.
         if self.context.store.user_by_email(&email).await?.is_some() {
             return Err(ActorError::EmailInUse);
         }
         let password_hash = self.passwords.hash(browser.network, password).await?;
         let now = self.context.now();
-        let user = User { id: UserId::new(new_id()), email, password_hash, version: 0, created_at: now, updated_at: now };
+        let user = User {
+            id: UserId::new(new_id()),
+            email,
+            password_hash,
+            version: 0,
+            created_at: now,
+            updated_at: now,
+        };
         let public_user = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
         let writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
@@ -85,7 +95,8 @@ impl UserService {
                 Some(address) => self.context.store.user_by_email(address).await?,
                 None => None,
             };
-            let (id, stored) = user.as_ref().map(|user| (user.id, user.password_hash.clone())).unzip();
+            let (id, stored) =
+                user.as_ref().map(|user| (user.id, user.password_hash.clone())).unzip();
             let check = self.passwords.verify(browser.network, password.clone(), stored).await?;
             let Some(user) = user.filter(|_| check != PasswordCheck::Wrong) else {
                 self.limits.record_failure(keys).await?;
@@ -106,7 +117,12 @@ impl UserService {
         Err(ActorError::Busy("user"))
     }
 
-    async fn open_session(&self, user: User, check: PasswordCheck, browser: &Browser) -> Result<(PublicUser, SessionToken), CommitError> {
+    async fn open_session(
+        &self,
+        user: User,
+        check: PasswordCheck,
+        browser: &Browser,
+    ) -> Result<(PublicUser, SessionToken), CommitError> {
         let now = self.context.now();
         let public_user = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
@@ -114,7 +130,12 @@ impl UserService {
         let mut user_version = user.version;
         if let PasswordCheck::Outdated { fresh } = check {
             user_version += 1;
-            commit.writes.push(Write::User(User { password_hash: fresh, version: user_version, updated_at: now, ..user }));
+            commit.writes.push(Write::User(User {
+                password_hash: fresh,
+                version: user_version,
+                updated_at: now,
+                ..user
+            }));
             commit.events.push(Event::UserUpdated { user: public_user.clone() });
         }
         commit.writes.push(Write::OpenSession { session, user_version });
@@ -122,11 +143,18 @@ impl UserService {
         Ok((public_user, token))
     }
 
-    /// Commits the writes that open a session, and ends the browser's earlier session in the same commit.
-    async fn commit_session(&self, mut commit: Commit, browser: &Browser) -> Result<(), CommitError> {
+    /// Commits the writes that open a session, and ends the browser's earlier session in the same
+    /// commit.
+    async fn commit_session(
+        &self,
+        mut commit: Commit,
+        browser: &Browser,
+    ) -> Result<(), CommitError> {
         if let Some(former) = &browser.former {
             commit.writes.push(Write::CloseSession(former.session.clone()));
-            commit.events.push(Event::SessionRevoked { user: former.user, session: former.session.clone() });
+            commit
+                .events
+                .push(Event::SessionRevoked { user: former.user, session: former.session.clone() });
         }
         self.context.store.commit(commit).await?;
         if let Some(former) = &browser.former {
@@ -142,8 +170,13 @@ impl UserService {
 
     /// Ends a session. A session that has ended already is no error.
     pub(super) async fn end_session(&self, signed_in: &SignedIn) -> Result<(), ActorError> {
-        let event = Event::SessionRevoked { user: signed_in.user, session: signed_in.session.clone() };
-        let commit = Commit { writes: vec![Write::CloseSession(signed_in.session.clone())], events: vec![event], at: self.context.now() };
+        let event =
+            Event::SessionRevoked { user: signed_in.user, session: signed_in.session.clone() };
+        let commit = Commit {
+            writes: vec![Write::CloseSession(signed_in.session.clone())],
+            events: vec![event],
+            at: self.context.now(),
+        };
         self.context.store.commit(commit).await?;
         self.sessions.revoke(&signed_in.session);
         Ok(())
@@ -162,14 +195,16 @@ impl UserService {
     ) -> Result<UserUpdated, ActorError> {
         let mut new_hash = None;
         for _ in 0..Self::TRIES_MAX {
-            let user = self.context.store.user(signed_in.user).await?.ok_or(ActorError::NotSignedIn)?;
+            let user =
+                self.context.store.user(signed_in.user).await?.ok_or(ActorError::NotSignedIn)?;
             let email = update.email.clone().unwrap_or_else(|| user.email.clone());
             if let Some(password) = &update.password {
                 password.check_for(&email)?;
             }
             let unhashed = update.password.clone().filter(|_| new_hash.is_none());
             let (current, stored) = (update.current_password.clone(), user.password_hash.clone());
-            let (check, hash) = self.passwords.verify_and_hash(network, current, stored, unhashed).await?;
+            let (check, hash) =
+                self.passwords.verify_and_hash(network, current, stored, unhashed).await?;
             if check == PasswordCheck::Wrong {
                 return Err(self.wrong_current_password(&signed_in, network).await?);
             }
@@ -192,10 +227,27 @@ impl UserService {
         Err(ActorError::Busy("user"))
     }
 
-    /// Counts a wrong `currentPassword`, and ends the session after too many in a row. Returns the error for the client.
-    async fn wrong_current_password(&self, signed_in: &SignedIn, network: IpAddr) -> Result<ActorError, ActorError> {
-        security::sign_in_failed(Some(signed_in.user), network, SignInFailure::WrongCurrentPassword);
-        let wrong = self.context.store.count_hit(&current_password_key(&signed_in.session), self.session_ttl, self.context.now()).await?;
+    /// Counts a wrong `currentPassword`, and ends the session after too many in a row. Returns the
+    /// error for the client.
+    async fn wrong_current_password(
+        &self,
+        signed_in: &SignedIn,
+        network: IpAddr,
+    ) -> Result<ActorError, ActorError> {
+        security::sign_in_failed(
+            Some(signed_in.user),
+            network,
+            SignInFailure::WrongCurrentPassword,
+        );
+        let wrong = self
+            .context
+            .store
+            .count_hit(
+                &current_password_key(&signed_in.session),
+                self.session_ttl,
+                self.context.now(),
+            )
+            .await?;
         if wrong < Self::WRONG_CURRENT_PASSWORDS_MAX {
             return Ok(ActorError::WrongCurrentPassword);
         }
@@ -226,16 +278,23 @@ impl UserService {
         key: Option<IdempotencyKey>,
     ) -> Result<UserUpdated, CommitError> {
         let now = self.context.now();
-        // The user may change the password because an attacker has the session token. So the session is replaced.
+        // The user may change the password because an attacker has the session token. So the
+        // session is replaced.
         let renewed = new_hash.as_ref().map(|_| self.new_session(user.id, now));
         let password_hash = new_hash.unwrap_or_else(|| user.password_hash.clone());
-        let user = User { email, password_hash, version: user.version + 1, updated_at: now, ..user };
+        let user =
+            User { email, password_hash, version: user.version + 1, updated_at: now, ..user };
         let (public_user, user_version) = (PublicUser::from(&user), user.version);
-        let mut commit =
-            Commit { writes: vec![Write::User(user)], events: vec![Event::UserUpdated { user: public_user.clone() }], at: now };
+        let mut commit = Commit {
+            writes: vec![Write::User(user)],
+            events: vec![Event::UserUpdated { user: public_user.clone() }],
+            at: now,
+        };
         if let Some((_, session)) = &renewed {
             let except = Some(session.digest.clone());
-            commit.writes.push(Write::CloseSessions { user: public_user.id, except: except.clone() });
+            commit
+                .writes
+                .push(Write::CloseSessions { user: public_user.id, except: except.clone() });
             commit.writes.push(Write::OpenSession { session: session.clone(), user_version });
             commit.events.push(Event::SessionsRevoked { user: public_user.id, except });
         }

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture, Supervised, Supervisor};
+use actix::{
+    Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture, Supervised, Supervisor,
+};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -13,7 +15,9 @@ use super::{
     user_service::{UserService, UserUpdated},
 };
 use crate::{
-    domain::{Email, IdempotencyKey, Millis, NewPassword, PublicUser, SessionDigest, Timestamp, UserId},
+    domain::{
+        Email, IdempotencyKey, Millis, NewPassword, PublicUser, SessionDigest, Timestamp, UserId,
+    },
     tasks::EssentialTask,
 };
 
@@ -25,7 +29,8 @@ pub struct Users {
     admitted: Arc<Semaphore>,
 }
 
-/// The registry actor: it finishes each sign-up, sign-in, sign-out or update, whether or not its client still waits.
+/// The registry actor: it finishes each sign-up, sign-in, sign-out or update, whether or not its
+/// client still waits.
 #[derive(Debug)]
 struct UserRegistry {
     service: UserService,
@@ -54,11 +59,13 @@ pub struct SignedIn {
 #[derive(Debug, Clone)]
 pub struct Browser {
     pub network: IpAddr,
-    /// The session of the cookie that the browser sent, of any user. It ends in the commit that opens the new session.
+    /// The session of the cookie that the browser sent, of any user. It ends in the commit that
+    /// opens the new session.
     pub former: Option<SignedIn>,
 }
 
-/// A change of the user's own account. If `email` and `password` are `None`, only the current password is checked.
+/// A change of the user's own account. If `email` and `password` are `None`, only the current
+/// password is checked.
 #[derive(Clone)]
 pub struct UserUpdate {
     pub email: Option<Email>,
@@ -68,7 +75,10 @@ pub struct UserUpdate {
 
 impl fmt::Debug for UserUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserUpdate").field("email", &self.email).field("password", &self.password.is_some()).finish_non_exhaustive()
+        f.debug_struct("UserUpdate")
+            .field("email", &self.email)
+            .field("password", &self.password.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +125,11 @@ impl Supervised for UserRegistry {}
 impl Handler<SignUp> for UserRegistry {
     type Result = ResponseFuture<Result<(PublicUser, SessionToken), ActorError>>;
 
-    fn handle(&mut self, SignUp { email, password, browser }: SignUp, _: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        SignUp { email, password, browser }: SignUp,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
         let service = self.service.clone();
         Box::pin(async move { service.sign_up(email, password, &browser).await })
     }
@@ -124,7 +138,11 @@ impl Handler<SignUp> for UserRegistry {
 impl Handler<SignIn> for UserRegistry {
     type Result = ResponseFuture<Result<(PublicUser, SessionToken), ActorError>>;
 
-    fn handle(&mut self, SignIn { email, password, keys, browser }: SignIn, _: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        SignIn { email, password, keys, browser }: SignIn,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
         let service = self.service.clone();
         Box::pin(async move { service.sign_in(&email, password, &keys, &browser).await })
     }
@@ -142,7 +160,11 @@ impl Handler<SignOut> for UserRegistry {
 impl Handler<UpdateUser> for UserRegistry {
     type Result = ResponseFuture<Result<UserUpdated, ActorError>>;
 
-    fn handle(&mut self, UpdateUser { signed_in, update, network, key }: UpdateUser, _: &mut Context<Self>) -> Self::Result {
+    fn handle(
+        &mut self,
+        UpdateUser { signed_in, update, network, key }: UpdateUser,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
         let service = self.service.clone();
         Box::pin(async move { service.update(signed_in, update, network, key).await })
     }
@@ -152,11 +174,19 @@ impl Users {
     /// Maximum number of requests to the registry at once. More are rejected.
     const ADMITTED_MAX: usize = 1024;
 
-    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, is_limited: bool, arbiter: &ArbiterHandle) -> Self {
+    pub(super) fn start(
+        context: Arc<ActorContext>,
+        session_ttl: Millis,
+        is_limited: bool,
+        arbiter: &ArbiterHandle,
+    ) -> Self {
         let service = UserService::start(context, session_ttl, is_limited);
         let registry = {
             let service = service.clone();
-            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry { service, _essential: EssentialTask::new("user registry") })
+            Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry {
+                service,
+                _essential: EssentialTask::new("user registry"),
+            })
         };
         Self { service, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
@@ -166,16 +196,27 @@ impl Users {
     }
 
     /// Opens an account and its first session.
-    pub async fn sign_up(&self, email: Email, password: NewPassword, browser: Browser) -> Result<(PublicUser, SessionToken), ActorError> {
+    pub async fn sign_up(
+        &self,
+        email: Email,
+        password: NewPassword,
+        browser: Browser,
+    ) -> Result<(PublicUser, SessionToken), ActorError> {
         self.send(SignUp { email, password, browser }).await
     }
 
-    /// Opens a session. `email` is the text that the client sent: a text that is not an address is answered like an unknown
-    /// address, in the same time.
-    pub async fn sign_in(&self, email: &str, password: String, browser: Browser) -> Result<(PublicUser, SessionToken), ActorError> {
+    /// Opens a session. `email` is the text that the client sent: a text that is not an address is
+    /// answered like an unknown address, in the same time.
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: String,
+        browser: Browser,
+    ) -> Result<(PublicUser, SessionToken), ActorError> {
         let address = Email::parse(email);
         let keys = AttemptKeys::new(address.as_ref().map_or(email, Email::as_str), browser.network);
-        // Before the registry, so that a delayed attempt does not use up the admission of other requests.
+        // Before the registry, so that a delayed attempt does not use up the admission of other
+        // requests.
         self.service.limits.admit(&keys).await?;
         self.send(SignIn { email: email.into(), password, keys, browser }).await
     }
@@ -195,8 +236,8 @@ impl Users {
         self.service.card(user).await
     }
 
-    /// Changes the email address or the password. A new password ends all sessions of the user and opens a new one for this
-    /// browser.
+    /// Changes the email address or the password. A new password ends all sessions of the user and
+    /// opens a new one for this browser.
     pub async fn update(
         &self,
         signed_in: &SignedIn,
@@ -213,7 +254,9 @@ impl Users {
         T: Send + 'static,
         UserRegistry: Handler<M>,
     {
-        let Ok(_permit) = self.admitted.try_acquire() else { return Err(ActorError::Busy("users")) };
+        let Ok(_permit) = self.admitted.try_acquire() else {
+            return Err(ActorError::Busy("users"));
+        };
         self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }

@@ -1,12 +1,15 @@
-//! Processing of the payment processor's webhook events: finding the charge of an event, and advancing it.
+//! Processing of the payment processor's webhook events: finding the charge of an event, and
+//! advancing it.
 //!
-//! An event says that something happened to a payment. Its content is not used: where an action is needed, the payment is
-//! read from the processor. So an event may come twice, late or in any order. It is recorded as handled when its effect is
-//! durable, or when the charge is open and another task advances it, at the latest reconciliation. If the process crashes
-//! before the record is written, the processor sends the event again, and nothing is left to do.
+//! An event says that something happened to a payment. Its content is not used: where an action is
+//! needed, the payment is read from the processor. So an event may come twice, late or in any
+//! order. It is recorded as handled when its effect is durable. It is also recorded if the charge is
+//! open and another task, or reconciliation, will advance it. If the process crashes before the record
+//! is written, the processor sends the event again, and nothing is left to do.
 //!
-//! Open charges do not depend on events: reconciliation reads their payments a little later. Changes of a payment whose charge
-//! is final are found by events alone: an authorization after the charge failed, a failed refund, a second payment.
+//! Open charges do not depend on events: reconciliation reads their payments a little later.
+//! Changes of a payment whose charge is final are found by events alone: an authorization after the
+//! charge failed, a failed refund, a second payment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,21 +48,28 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Maximum number of events that are processed at once. More are rejected, and the processor sends them again.
+    /// Maximum number of events that are processed at once. More are rejected, and the processor
+    /// sends them again.
     const ADMITTED_MAX: usize = 64;
-    /// Maximum time until an event is answered. Stripe is said to wait ten seconds, its libraries twenty.
+    /// Maximum time until an event is answered. Stripe is said to wait ten seconds, its libraries
+    /// twenty.
     const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
     pub(super) fn new(context: Arc<ActorContext>, settlement: Settlement) -> Self {
         Self { context, settlement, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
     }
 
-    /// Processes the processor's `event` about `payment`. Processing continues if the caller's future is dropped.
+    /// Processes the processor's `event` about `payment`. Processing continues if the caller's
+    /// future is dropped.
     ///
     /// # Errors
-    /// [`ActorError::Busy`], [`ActorError::Unavailable`] and [`ActorError::OutcomeUnknown`]: the processor should send the
-    /// event again.
-    pub async fn process(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
+    /// [`ActorError::Busy`], [`ActorError::Unavailable`] and [`ActorError::OutcomeUnknown`]: the
+    /// processor should send the event again.
+    pub async fn process(
+        &self,
+        event: String,
+        payment: PaymentId,
+    ) -> Result<WebhookOutcome, ActorError> {
         let Ok(permit) = Arc::clone(&self.admitted).try_acquire_owned() else {
             return Err(ActorError::Busy("webhook"));
         };
@@ -77,7 +87,11 @@ impl Webhooks {
         }
     }
 
-    async fn process_event(&self, event: String, payment: PaymentId) -> Result<WebhookOutcome, ActorError> {
+    async fn process_event(
+        &self,
+        event: String,
+        payment: PaymentId,
+    ) -> Result<WebhookOutcome, ActorError> {
         fail_point!("webhook::before_handle", |_| std::process::abort());
         if self.context.store.delivery(&event).await?.is_some() {
             return Ok(WebhookOutcome::Duplicate);
@@ -86,7 +100,8 @@ impl Webhooks {
             return Ok(WebhookOutcome::Unknown);
         };
         let Some(charge) = self.context.store.charge(id).await? else {
-            // The payment belongs to another marketplace on the same account, or to another store of this one.
+            // The payment belongs to another marketplace on the same account, or to another store
+            // of this one.
             tracing::warn!(charge = %id, %payment, "a webhook event is about a charge of another store; check which stores use this account");
             return Ok(WebhookOutcome::Unknown);
         };
@@ -97,7 +112,11 @@ impl Webhooks {
         }
         fail_point!("webhook::handled", |_| std::process::abort());
         let at = self.context.now();
-        let record = Commit { writes: vec![Write::Delivery(Delivery { event, at })], events: Vec::new(), at };
+        let record = Commit {
+            writes: vec![Write::Delivery(Delivery { event, at })],
+            events: Vec::new(),
+            at,
+        };
         let recorded = self.context.store.commit(record).await;
         fail_point!("webhook::recorded", |_| std::process::abort());
         match recorded {
@@ -110,10 +129,14 @@ impl Webhooks {
     /// Advances a charge to the state of its payment.
     async fn advance(&self, charge: Charge, payment: &PaymentId) -> Result<(), ActorError> {
         match (&charge.step, charge.status) {
-            // The task of the request gets the processor's answer. If that task has ended, reconciliation reads the payment. To
-            // read it now could fail an attempt that has not sent its token yet.
+            // The task of the request gets the processor's answer. If that task has ended,
+            // reconciliation reads the payment. To read it now could fail an attempt that has not
+            // sent its token yet.
             (ChargeStep::Authorizing, _) => Ok(()),
-            (ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. }, _) => {
+            (
+                ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. },
+                _,
+            ) => {
                 match self.settlement.advance(charge, AuthorizationMode::Recover).await {
                     Ok(result) => {
                         settlement::count(&result.charge);
@@ -124,31 +147,56 @@ impl Webhooks {
                     Err(error) => Err(error),
                 }
             }
-            (ChargeStep::Final, ChargeStatus::Failed) => self.reverse_failed(&charge, payment).await,
+            (ChargeStep::Final, ChargeStatus::Failed) => {
+                self.reverse_failed(&charge, payment).await
+            }
             (ChargeStep::Final, ChargeStatus::Completed | ChargeStatus::Created) => Ok(()),
         }
     }
 
-    /// Reverses what the payment of a Failed charge holds: an authorization that the buyer made later with the client secret,
-    /// which they still have, or a captured amount whose refund was recorded but failed later.
+    /// Reverses what the payment of a Failed charge holds: an authorization that the buyer made
+    /// later with the client secret, which they still have, or a captured amount whose refund was
+    /// recorded but failed later.
     async fn reverse_failed(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ActorError> {
         match self.context.processor.fetch(charge, payment).await {
             Ok(PaymentState::Open { .. } | PaymentState::Voided) => Ok(()),
             // Possibly by a process that crashed before it recorded the refund.
             Ok(PaymentState::Refunded { refund }) => self.record_refund(charge, &refund).await,
             Ok(PaymentState::ActionRequired { .. } | PaymentState::Authorized) => {
-                self.reverse_and_record(charge, payment, "a payment was authorized after its charge had failed").await
+                self.reverse_and_record(
+                    charge,
+                    payment,
+                    "a payment was authorized after its charge had failed",
+                )
+                .await
             }
-            Ok(PaymentState::Captured) => self.reverse_and_record(charge, payment, "the refund of a failed charge did not succeed").await,
+            Ok(PaymentState::Captured) => {
+                self.reverse_and_record(
+                    charge,
+                    payment,
+                    "the refund of a failed charge did not succeed",
+                )
+                .await
+            }
             Err(ProcessorError::Refused(_)) => {
-                self.reverse_and_record(charge, payment, "a failed charge has a payment of another amount").await
+                self.reverse_and_record(
+                    charge,
+                    payment,
+                    "a failed charge has a payment of another amount",
+                )
+                .await
             }
             Err(error) => Err(unanswered(error)),
         }
     }
 
     /// Reverses a failed charge's own payment, and records the refund.
-    async fn reverse_and_record(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<(), ActorError> {
+    async fn reverse_and_record(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+        why: &str,
+    ) -> Result<(), ActorError> {
         match self.reverse(charge, payment, why).await? {
             Reversal::Voided => Ok(()),
             Reversal::Refunded { refund } => self.record_refund(charge, &refund).await,
@@ -165,7 +213,12 @@ impl Webhooks {
         }
     }
 
-    async fn reverse(&self, charge: &Charge, payment: &PaymentId, why: &str) -> Result<Reversal, ActorError> {
+    async fn reverse(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+        why: &str,
+    ) -> Result<Reversal, ActorError> {
         tracing::error!(charge = %charge.id, %payment, "{why}; the payment is being reversed");
         METRICS.unmatched_payments.inc();
         self.context.processor.reverse(charge, payment).await.map_err(unanswered)

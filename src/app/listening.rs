@@ -33,13 +33,22 @@ impl Bound {
     fn log_choice(&self, setting: &str, host: &HostPort) {
         if !self.unused_addrs.is_empty() {
             let Self { addr, unused_addrs, .. } = self;
-            tracing::info!(?unused_addrs, "{setting}: {host} has several addresses; listening on {addr} only");
+            tracing::info!(
+                ?unused_addrs,
+                "{setting}: {host} has several addresses; listening on {addr} only"
+            );
         }
     }
 }
 
 /// Logs the addresses that the server listens on, and then a low limit of WebSockets.
-pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, replica: &ReplicaName, sockets: ws::SocketLimits) {
+pub(super) fn announce(
+    config: &Config,
+    public: &Bound,
+    admin: Option<&Bound>,
+    replica: &ReplicaName,
+    sockets: ws::SocketLimits,
+) {
     let addr = public.addr;
     let store = if config.mongodb_uri.is_some() { "mongodb" } else { "embedded" };
     // This has to be the first line of the log.
@@ -51,15 +60,22 @@ pub(super) fn announce(config: &Config, public: &Bound, admin: Option<&Bound>, r
     }
     if sockets.connections_max < ws::SocketLimits::default().connections_max {
         let sockets = sockets.connections_max;
-        tracing::info!(sockets, "open file limit allows {} WebSockets; raise it with ulimit -n", grouped(sockets));
+        tracing::info!(
+            sockets,
+            "open file limit allows {} WebSockets; raise it with ulimit -n",
+            grouped(sockets)
+        );
     }
 }
 
-/// Returns the URL of the pages for a browser: the public origin, or else the address, in a form that a browser can reach.
+/// Returns the URL of the pages for a browser: the public origin, or else the address, in a form
+/// that a browser can reach.
 fn browser_url(config: &Config, addr: SocketAddr) -> String {
     match config.public_origin.first() {
         Some(origin) => origin.as_str().into(),
-        None if addr.ip().is_unspecified() || addr.ip().is_loopback() => format!("http://localhost:{}", addr.port()),
+        None if addr.ip().is_unspecified() || addr.ip().is_loopback() => {
+            format!("http://localhost:{}", addr.port())
+        }
         None => format!("http://{addr}"),
     }
 }
@@ -76,8 +92,8 @@ pub(super) fn grouped(count: usize) -> String {
     groups.join(",")
 }
 
-/// Raises the limit of open files to the maximum that the system allows. Each connection and file needs one descriptor.
-/// Returns the limit, or `None` if there is none.
+/// Raises the limit of open files to the maximum that the system allows. Each connection and file
+/// needs one descriptor. Returns the limit, or `None` if there is none.
 pub(super) fn raise_descriptor_limit() -> Option<u64> {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -87,32 +103,45 @@ pub(super) fn raise_descriptor_limit() -> Option<u64> {
     rustix::process::getrlimit(Resource::Nofile).current
 }
 
-/// Returns the number of file descriptors that the server itself needs, mostly for its threads and its store.
+/// Returns the number of file descriptors that the server itself needs, mostly for its threads and
+/// its store.
 fn own_descriptors(cores: usize) -> usize {
     const FILES: usize = 32;
     const OF_A_CORE: usize = 8;
     FILES + OF_A_CORE * cores
 }
 
-/// Returns the limits of WebSockets for this number of file descriptors. A quarter of the descriptors is reserved for requests,
-/// so that tickets can be bought while all WebSockets are open.
-pub(super) fn socket_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> ws::SocketLimits {
+/// Returns the limits of WebSockets for this number of file descriptors. A quarter of the
+/// descriptors is reserved for requests, so that tickets can be bought while all WebSockets are
+/// open.
+pub(super) fn socket_limits(
+    descriptors: Option<u64>,
+    cores: usize,
+    config: &Config,
+) -> ws::SocketLimits {
     let wanted = ws::SocketLimits::default();
     let affordable = descriptors.map_or(usize::MAX, |descriptors| {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         (descriptors / 4 * 3).saturating_sub(own_descriptors(cores))
     });
     let connections_max = wanted.connections_max.min(affordable);
-    let per_address_max = if config.rate_limit == Switch::On { connections_max.div_ceil(4) } else { usize::MAX };
+    let per_address_max =
+        if config.rate_limit == Switch::On { connections_max.div_ceil(4) } else { usize::MAX };
     ws::SocketLimits { connections_max, per_address_max, ..wanted }
 }
 
-/// Returns the limits of all connections for this number of file descriptors. Some descriptors are reserved for probes, and one
-/// address gets at most a quarter.
-pub(super) fn connection_limits(descriptors: Option<u64>, cores: usize, config: &Config) -> http::QuotaLimits {
+/// Returns the limits of all connections for this number of file descriptors. Some descriptors are
+/// reserved for probes, and one address gets at most a quarter.
+pub(super) fn connection_limits(
+    descriptors: Option<u64>,
+    cores: usize,
+    config: &Config,
+) -> http::QuotaLimits {
     let wanted = ws::SocketLimits::default().connections_max + CONNECTIONS_PER_WORKER_MAX * cores;
-    let descriptors = descriptors.and_then(|descriptors| usize::try_from(descriptors).ok()).unwrap_or(usize::MAX);
-    let affordable = descriptors.saturating_sub(own_descriptors(cores) + http::connections_for_probes(cores));
+    let descriptors =
+        descriptors.and_then(|descriptors| usize::try_from(descriptors).ok()).unwrap_or(usize::MAX);
+    let affordable =
+        descriptors.saturating_sub(own_descriptors(cores) + http::connections_for_probes(cores));
     http::QuotaLimits {
         connections_max: wanted.min(affordable),
         per_address_max: (config.rate_limit == Switch::On).then_some(wanted.min(descriptors) / 4),

@@ -1,5 +1,5 @@
-//! Opens the store, and reads everything from it that is needed before the first request. The embedded store is opened once.
-//! MongoDB is tried repeatedly until it is available.
+//! Opens the store, and reads everything from it that is needed before the first request. The
+//! embedded store is opened once. MongoDB is tried repeatedly until it is available.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -71,13 +71,19 @@ pub(super) async fn open(config: &Config, startup: &Startup) -> Result<OpenedSto
         let failure = match timeout(limit, attempt(config)).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(failure)) => failure,
-            Err(_) => OpenError { reason: format!("{}: no answer within {limit:?}", setting(config)), is_permanent: false },
+            Err(_) => OpenError {
+                reason: format!("{}: no answer within {limit:?}", setting(config)),
+                is_permanent: false,
+            },
         };
         if failure.is_permanent || config.mongodb_uri.is_none() {
             return Err(StartError(failure.reason));
         }
         if Instant::now() + PAUSE > deadline {
-            return Err(StartError(format!("{} (gave up after GITTIX_STORE_WAIT, {})", failure.reason, config.store_wait)));
+            return Err(StartError(format!(
+                "{} (gave up after GITTIX_STORE_WAIT, {})",
+                failure.reason, config.store_wait
+            )));
         }
         startup.waits("waiting for the store");
         wait_log.log(failure.reason, deadline);
@@ -93,14 +99,21 @@ impl WaitLog {
     fn log(&mut self, reason: String, deadline: Instant) {
         let now = Instant::now();
         if self.0.as_ref().is_none_or(|(last, at)| *last != reason || now - *at >= REPEAT_AFTER) {
-            tracing::warn!(reason, gives_up_in_s = (deadline - now).as_secs(), "waiting for MongoDB; check that it can be reached");
+            tracing::warn!(
+                reason,
+                gives_up_in_s = (deadline - now).as_secs(),
+                "waiting for MongoDB; check that it can be reached"
+            );
             self.0 = Some((reason, now));
         }
     }
 }
 
 async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
-    let failed = |error: &dyn Display| OpenError { reason: format!("{}: {error}", setting(config)), is_permanent: false };
+    let failed = |error: &dyn Display| OpenError {
+        reason: format!("{}: {error}", setting(config)),
+        is_permanent: false,
+    };
     let unavailable = |error: Unavailable| failed(&error);
     let (store, ledger) = stores(config).await?;
     let is_live = config.stripe.mode() == Some(Mode::Live);
@@ -115,7 +128,9 @@ async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
     clock.measured(time, asked);
     let idempotency_secret = store.secret("idempotency").await.map_err(unavailable)?;
     let processor = match ledger {
-        Some(ledger) => Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?)),
+        Some(ledger) => {
+            Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?))
+        }
         None => {
             let digest_key = store.secret("stripe").await.map_err(unavailable)?;
             payment::stripe(config, digest_key, &store, &clock).map_err(OpenError::permanent)?
@@ -129,9 +144,13 @@ async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledge
     let is_sandbox = config.stripe.mode().is_none();
     if let Some(uri) = &config.mongodb_uri {
         let connected = MongoStore::connect(uri.expose()).await;
-        let store = connected.map_err(|error| OpenError { reason: error.to_string(), is_permanent: error.is_permanent() })?;
+        let store = connected.map_err(|error| OpenError {
+            reason: error.to_string(),
+            is_permanent: error.is_permanent(),
+        })?;
         // All replicas use one ledger, as they would all use one Stripe account.
-        let ledger = is_sandbox.then(|| Arc::new(MongoLedger::new(store.database())) as Arc<dyn Ledger>);
+        let ledger =
+            is_sandbox.then(|| Arc::new(MongoLedger::new(store.database())) as Arc<dyn Ledger>);
         return Ok((store, ledger));
     }
     let failed = |error: &dyn Display| OpenError::permanent(format!("GITTIX_DATA_DIR: {error}"));
@@ -143,23 +162,34 @@ async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledge
     Ok((store, Some(Arc::new(ledger))))
 }
 
-/// Waits until all tickets are in the catalog. Fails if no ticket was added for `STALLED_AFTER`, but not before
-/// `GITTIX_STORE_WAIT` is over.
-pub(super) async fn load(config: &Config, catalog: &Catalog, startup: &Startup) -> Result<(), StartError> {
+/// Waits until all tickets are in the catalog. Fails if no ticket was added for `STALLED_AFTER`,
+/// but not before `GITTIX_STORE_WAIT` is over.
+pub(super) async fn load(
+    config: &Config,
+    catalog: &Catalog,
+    startup: &Startup,
+) -> Result<(), StartError> {
     let started_at = Instant::now();
     let deadline = started_at + config.store_wait.to_duration();
     let (mut tickets, mut progressed_at, mut logged_at) = (0, started_at, started_at);
     loop {
         startup.waits(format!("loading tickets, {} so far", grouped(tickets)));
         if timeout(CHECK_EVERY, catalog.loaded()).await.is_ok() {
-            tracing::info!(tickets = catalog.len(), took_ms = started_at.elapsed().as_millis(), "tickets loaded");
+            tracing::info!(
+                tickets = catalog.len(),
+                took_ms = started_at.elapsed().as_millis(),
+                "tickets loaded"
+            );
             return Ok(());
         }
         let now = Instant::now();
         if catalog.len() > tickets {
             (tickets, progressed_at) = (catalog.len(), now);
         } else if now >= deadline && now - progressed_at >= STALLED_AFTER {
-            return Err(StartError(format!("{}: the tickets could not be loaded within GITTIX_STORE_WAIT", setting(config))));
+            return Err(StartError(format!(
+                "{}: the tickets could not be loaded within GITTIX_STORE_WAIT",
+                setting(config)
+            )));
         }
         if now - logged_at >= LOG_EVERY {
             logged_at = now;

@@ -29,8 +29,14 @@ impl LiveMark for Mark {
     }
 }
 
-/// Returns the client of Stripe with the given settings. Sends no request, so that Stripe need not be reachable at the start.
-pub(super) fn stripe(config: &Config, digest_key: [u8; 32], store: &Arc<dyn Store>, clock: &Clock) -> Result<Arc<dyn Processor>, String> {
+/// Returns the client of Stripe with the given settings. Sends no request, so that Stripe need not
+/// be reachable at the start.
+pub(super) fn stripe(
+    config: &Config,
+    digest_key: [u8; 32],
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+) -> Result<Arc<dyn Processor>, String> {
     let key = config.stripe.secret_key.as_ref().ok_or("STRIPE_SECRET_KEY is not set")?;
     let settings = StripeSettings {
         secret_key: key.expose().into(),
@@ -50,7 +56,9 @@ pub(super) fn announce(config: &Config) {
     let (is_https, stripe) = (config.is_https(), &config.stripe);
     let mode = match stripe.mode() {
         None => {
-            tracing::warn!("payments use the built-in sandbox: it takes Stripe's test cards and moves no money; set STRIPE_SECRET_KEY");
+            tracing::warn!(
+                "payments use the built-in sandbox: it takes Stripe's test cards and moves no money; set STRIPE_SECRET_KEY"
+            );
             "sandbox"
         }
         Some(Mode::Test) => {
@@ -70,15 +78,21 @@ pub(super) fn announce(config: &Config) {
         );
     }
     if mode == "live" && !is_https {
-        tracing::warn!("payments are live, but GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure");
+        tracing::warn!(
+            "payments are live, but GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure"
+        );
     }
     if mode == "live" && stripe.is_elsewhere() {
         tracing::warn!(api = %stripe.api_base, "payments are live, but STRIPE_API_BASE is not Stripe's own address");
     }
     if mode != "sandbox" && stripe.webhook_secrets.is_empty() {
-        tracing::warn!("STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every event, and payments depend on reconciliation alone");
+        tracing::warn!(
+            "STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every event, and payments depend on reconciliation alone"
+        );
     }
     if mode != "sandbox" && stripe.publishable_key.is_none() {
-        tracing::warn!("STRIPE_PUBLISHABLE_KEY is not set: the pages offer test cards instead of Stripe's own form");
+        tracing::warn!(
+            "STRIPE_PUBLISHABLE_KEY is not set: the pages offer test cards instead of Stripe's own form"
+        );
     }
 }

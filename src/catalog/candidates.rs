@@ -48,7 +48,11 @@ pub(super) struct SortedList<'a> {
 
 impl<'a> Candidates<'a> {
     /// Merges lists that each have the order of `sort`.
-    pub(super) fn merged(rows: &'a Rows, sort: Sort, lists: impl Iterator<Item = Box<dyn Iterator<Item = Slot> + 'a>>) -> Self {
+    pub(super) fn merged(
+        rows: &'a Rows,
+        sort: Sort,
+        lists: impl Iterator<Item = Box<dyn Iterator<Item = Slot> + 'a>>,
+    ) -> Self {
         let begun = lists.filter_map(|mut rest| {
             let slot = rest.next()?;
             Some(SortedList { first: (SortKey::of_row(sort, rows.row(slot)), slot), rest })
@@ -57,7 +61,12 @@ impl<'a> Candidates<'a> {
     }
 
     /// Sorts the rows for which `wanted` holds.
-    pub(super) fn sorted(rows: &Rows, sort: Sort, slots: impl Iterator<Item = Slot>, wanted: impl Fn(SortKey, &Row) -> bool) -> Self {
+    pub(super) fn sorted(
+        rows: &Rows,
+        sort: Sort,
+        slots: impl Iterator<Item = Slot>,
+        wanted: impl Fn(SortKey, &Row) -> bool,
+    ) -> Self {
         let keyed = slots.filter_map(|slot| {
             let row = rows.row(slot);
             let key = SortKey::of_row(sort, row);

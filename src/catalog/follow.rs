@@ -1,4 +1,5 @@
-//! Keeps a catalog up to date with the store: loads a snapshot first, then applies the events of the feed.
+//! Keeps a catalog up to date with the store: loads a snapshot first, then applies the events of
+//! the feed.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,7 +11,8 @@ use crate::{
     store::{FeedReader, FeedStep, Store, Unavailable},
 };
 
-/// Number of tickets in one page of the snapshot. Merging a page takes some 5 ms, then other tasks can run.
+/// Number of tickets in one page of the snapshot. Merging a page takes some 5 ms, then other tasks
+/// can run.
 const PAGE: usize = 1000;
 
 /// The wait after a failed read. It doubles with each consecutive failure, up to `RETRY_LONGEST`.
@@ -19,14 +21,16 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// Loads all tickets, then applies the events of `reader`, as long as it is polled. Never returns.
 ///
-/// `reader` must be subscribed before the call: commits during the snapshot's reads come by the feed, and the newest
-/// version is kept. When the feed has lost events, the snapshot is read again, and tickets that the store no longer has are
-/// removed.
+/// `reader` must be subscribed before the call: commits during the snapshot's reads come by the
+/// feed, and the newest version is kept. When the feed has lost events, the snapshot is read again,
+/// and tickets that the store no longer has are removed.
 pub async fn follow(catalog: Catalog, store: Arc<dyn Store>, mut reader: FeedReader) {
     load_until_done(&catalog, &*store).await;
     loop {
         match reader.next().await {
-            FeedStep::Events(events) => events.iter().for_each(|recorded| merge(&catalog, &recorded.event)),
+            FeedStep::Events(events) => {
+                events.iter().for_each(|recorded| merge(&catalog, &recorded.event))
+            }
             FeedStep::Reset => load_until_done(&catalog, &*store).await,
         }
     }
@@ -80,7 +84,8 @@ async fn load(catalog: &Catalog, store: &dyn Store) -> Result<(), Unavailable> {
     }
 }
 
-/// Merges a page of the snapshot. The page has all tickets of the store after `after`, up to and including `last`.
+/// Merges a page of the snapshot. The page has all tickets of the store after `after`, up to and
+/// including `last`.
 async fn merge_page(
     catalog: &Catalog,
     store: &dyn Store,
@@ -100,8 +105,8 @@ async fn merge_page(
     Ok(())
 }
 
-/// Reads a ticket that the snapshot does not have from the store. Either it was deleted and the event was lost, or it is
-/// newer than the snapshot.
+/// Reads a ticket that the snapshot does not have from the store. Either it was deleted and the
+/// event was lost, or it is newer than the snapshot.
 async fn refresh(catalog: &Catalog, store: &dyn Store, id: TicketId) -> Result<(), Unavailable> {
     let known = catalog.get(id).map(|ticket| ticket.version);
     match (store.ticket(id).await?, known) {
@@ -127,10 +132,14 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order, OrderId, Sale, Session, SessionDigest,
-            TicketState, Timestamp, Title, User, UserId, invariants::Snapshot,
+            Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order,
+            OrderId, Sale, Session, SessionDigest, TicketState, Timestamp, Title, User, UserId,
+            invariants::Snapshot,
         },
-        store::{Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, RecordedEvent, feed::FeedLimits},
+        store::{
+            Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, RecordedEvent,
+            feed::FeedLimits,
+        },
     };
 
     /// A store of tickets with a feed. It supports only the calls that a catalog makes.
@@ -189,7 +198,11 @@ mod tests {
         fn holding(numbers: impl Iterator<Item = u128>) -> Arc<Self> {
             let tickets = numbers.map(|number| (id(number), ticket(number, 0))).collect();
             let limits = FeedLimits { events_max: 64, silence_max: None, ahead_max: 0 };
-            Arc::new(Self { tickets: Mutex::new(tickets), failures: Mutex::new(0), log: FeedLog::new(at(0), limits) })
+            Arc::new(Self {
+                tickets: Mutex::new(tickets),
+                failures: Mutex::new(0),
+                log: FeedLog::new(at(0), limits),
+            })
         }
 
         /// Changes a ticket without an event.
@@ -235,7 +248,12 @@ mod tests {
     }
 
     /// Runs `follow` until `done` holds. The test's time is paused, so waits take no real time.
-    async fn follow_until(catalog: &Catalog, store: &Arc<TicketStore>, reader: FeedReader, done: impl Fn(&Catalog) -> bool) {
+    async fn follow_until(
+        catalog: &Catalog,
+        store: &Arc<TicketStore>,
+        reader: FeedReader,
+        done: impl Fn(&Catalog) -> bool,
+    ) {
         let until = async {
             while !done(catalog) {
                 tokio::task::yield_now().await;
@@ -255,8 +273,18 @@ mod tests {
         let reader = store.log.subscribe();
         store.push(1, updated(3, 1));
         store.push(2, Event::TicketCreated { ticket: ticket(9000, 0) });
-        store.push(3, Event::TicketDeleted { ticket: id(4), seller: UserId::new(Uuid::from_u128(1)), version: 1 });
-        follow_until(&catalog, &store, reader, |catalog| catalog.get(id(4)).is_none() && catalog.is_loaded()).await;
+        store.push(
+            3,
+            Event::TicketDeleted {
+                ticket: id(4),
+                seller: UserId::new(Uuid::from_u128(1)),
+                version: 1,
+            },
+        );
+        follow_until(&catalog, &store, reader, |catalog| {
+            catalog.get(id(4)).is_none() && catalog.is_loaded()
+        })
+        .await;
         catalog.loaded().await;
         assert_eq!(catalog.len(), 2500);
         assert_eq!(catalog.get(id(3)).map(|ticket| ticket.version), Some(1));
@@ -280,7 +308,8 @@ mod tests {
         let catalog = Catalog::default();
         let reader = store.log.subscribe();
         load(&catalog, &*store).await.expect("the store answers");
-        // Without events, one ticket is deleted, one is changed, and one is removed without a tombstone.
+        // Without events, one ticket is deleted, one is changed, and one is removed without a
+        // tombstone.
         store.put(gone(7, 3));
         store.put(ticket(8, 4));
         store.tickets.lock().remove(&id(1400));
@@ -295,7 +324,8 @@ mod tests {
     async fn ticket_newer_than_the_snapshot_is_kept() {
         let store = TicketStore::holding(0..10);
         let catalog = Catalog::default();
-        // The ticket is committed after its page was read, and merged before the page is: the store has it, the page not.
+        // The ticket is committed after its page was read, and merged before the page is: the store
+        // has it, the page not.
         catalog.merge(&ticket(5000, 0));
         let late = ticket(5000, 0);
         store.put(late);

@@ -1,7 +1,7 @@
 //! The indexes of tickets: by id, by price, by seller and by word.
 //!
-//! Tickets on sale (Available or Locked) and sold tickets have separate indexes, so that a search for tickets on sale does
-//! not depend on the number of sold ones. A lock changes no index.
+//! Tickets on sale (Available or Locked) and sold tickets have separate indexes, so that a search
+//! for tickets on sale does not depend on the number of sold ones. A lock changes no index.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
@@ -48,7 +48,10 @@ impl ClassName {
 /// Returns whether `old` and `new` have the same index entries.
 pub(super) fn same_index_entries(old: &Ticket, new: &Ticket) -> bool {
     let class = |ticket: &Ticket| ticket.status().map(ClassName::of);
-    class(old) == class(new) && old.price == new.price && old.seller == new.seller && old.title == new.title
+    class(old) == class(new)
+        && old.price == new.price
+        && old.seller == new.seller
+        && old.title == new.title
 }
 
 impl Indexes {
@@ -89,7 +92,8 @@ impl Indexes {
 #[derive(Debug, Default)]
 pub(super) struct Class {
     by_id: Sorted<Slot>,
-    /// By price, then by id. The price is stored here too, since prices are compared more often than ids.
+    /// By price, then by id. The price is stored here too, since prices are compared more often
+    /// than ids.
     by_price: Sorted<(Money, Slot)>,
     by_seller: HashMap<UserId, Postings>,
     by_word: BTreeMap<Box<str>, Postings>,
@@ -107,7 +111,10 @@ impl Class {
     /// Returns the tickets of each word that begins with `beginning`.
     pub(super) fn words(&self, beginning: &str) -> impl Iterator<Item = &Postings> {
         let from = (Bound::Included(beginning), Bound::Unbounded);
-        self.by_word.range::<str, _>(from).take_while(move |(word, _)| word.starts_with(beginning)).map(|(_, postings)| postings)
+        self.by_word
+            .range::<str, _>(from)
+            .take_while(move |(word, _)| word.starts_with(beginning))
+            .map(|(_, postings)| postings)
     }
 
     /// Returns the number of tickets with a price from `min` to `max`.
@@ -118,22 +125,42 @@ impl Class {
 
     /// Returns the tickets with a price from `min` to `max`, in no particular order.
     pub(super) fn priced(&self, min: Money, max: Money) -> impl Iterator<Item = Slot> {
-        self.by_price.up(self.price_from(min)).take_while(move |(price, _)| *price <= max).map(|(_, slot)| slot)
+        self.by_price
+            .up(self.price_from(min))
+            .take_while(move |(price, _)| *price <= max)
+            .map(|(_, slot)| slot)
     }
 
     /// Returns the tickets with ids greater than `after`, oldest first.
-    pub(super) fn oldest(&self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> {
-        self.by_id.up(after.map_or(KeyPosition::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
+    pub(super) fn oldest(
+        &self,
+        rows: &Rows,
+        after: Option<TicketId>,
+    ) -> impl Iterator<Item = Slot> {
+        self.by_id.up(after
+            .map_or(KeyPosition::START, |after| self.by_id.place(|slot| rows.id(*slot) <= after)))
     }
 
     /// Returns the tickets with ids less than `after`, newest first.
-    pub(super) fn newest<'a>(&'a self, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> + use<'a> {
+    pub(super) fn newest<'a>(
+        &'a self,
+        rows: &Rows,
+        after: Option<TicketId>,
+    ) -> impl Iterator<Item = Slot> + use<'a> {
         newest(&self.by_id, rows, after)
     }
 
-    /// Returns the tickets after `after` with a price from `min` to `max`, cheapest first, then newest.
-    pub(super) fn cheapest(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
-        // The keys of one price are from `start` to `end`. They are read backwards from `next`, then the next price follows.
+    /// Returns the tickets after `after` with a price from `min` to `max`, cheapest first, then
+    /// newest.
+    pub(super) fn cheapest(
+        &self,
+        rows: &Rows,
+        after: Option<Position>,
+        min: Money,
+        max: Money,
+    ) -> impl Iterator<Item = Slot> {
+        // The keys of one price are from `start` to `end`. They are read backwards from `next`,
+        // then the next price follows.
         let (mut start, mut next, mut end) = match after.filter(|after| after.price >= min) {
             Some(after) => {
                 let start = self.price_from(after.price);
@@ -156,8 +183,15 @@ impl Class {
         .map(|(_, slot)| slot)
     }
 
-    /// Returns the tickets after `after` with a price from `max` down to `min`, most expensive first, then newest.
-    pub(super) fn most_expensive(&self, rows: &Rows, after: Option<Position>, min: Money, max: Money) -> impl Iterator<Item = Slot> {
+    /// Returns the tickets after `after` with a price from `max` down to `min`, most expensive
+    /// first, then newest.
+    pub(super) fn most_expensive(
+        &self,
+        rows: &Rows,
+        after: Option<Position>,
+        min: Money,
+        max: Money,
+    ) -> impl Iterator<Item = Slot> {
         let from = match after {
             Some(after) if after.price <= max => self.price_place(rows, after.price, after.id),
             _ => self.by_price.place(|(price, _)| *price <= max),
@@ -170,7 +204,8 @@ impl Class {
     }
 
     fn price_place(&self, rows: &Rows, price: Money, id: TicketId) -> KeyPosition {
-        self.by_price.place(|(other, slot)| *other < price || (*other == price && rows.id(*slot) < id))
+        self.by_price
+            .place(|(other, slot)| *other < price || (*other == price && rows.id(*slot) < id))
     }
 
     fn insert(&mut self, rows: &Rows, slot: Slot, seller: UserId) {
@@ -212,10 +247,11 @@ impl Class {
     }
 }
 
-/// The versions with which tickets were deleted, so that a late event does not add a deleted ticket again.
+/// The versions with which tickets were deleted, so that a late event does not add a deleted ticket
+/// again.
 ///
-/// There are as many tombstones as the feed's ring holds events. A reader that is behind by more deletions than that gets
-/// a reset instead of the late event.
+/// There are as many tombstones as the feed's ring holds events. A reader that is behind by more
+/// deletions than that gets a reset instead of the late event.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     versions: HashMap<TicketId, Version>,
@@ -263,7 +299,10 @@ mod tests {
             tombstones.insert(id(number), 5);
             tombstones.insert(id(number), 4);
         }
-        assert_eq!((tombstones.versions.len(), tombstones.oldest_first.len()), (Tombstones::COUNT_MAX, Tombstones::COUNT_MAX));
+        assert_eq!(
+            (tombstones.versions.len(), tombstones.oldest_first.len()),
+            (Tombstones::COUNT_MAX, Tombstones::COUNT_MAX)
+        );
         assert!(!tombstones.covers(id(2), 5));
         assert!(tombstones.covers(id(3), 5) && !tombstones.covers(id(3), 6));
     }

@@ -1,13 +1,15 @@
 //! The tickets that were not deleted, in memory, on every replica. Lists are answered from it.
 //!
-//! The catalog gets new states from the feed, from this replica's own commits before they are answered, and from each read of
-//! the store. The version decides which state is newer, so they may arrive in any order. A grant may be decided over the
-//! catalog's copy, since each commit is conditional on the ticket's version. Orders for locked, sold and own tickets are
-//! refused by the catalog alone while the feed is live, and listings beyond the quota always.
+//! The catalog gets new states from the feed, from this replica's own commits before they are
+//! answered, and from each read of the store. The version decides which state is newer, so they may
+//! arrive in any order. A grant may be decided over the catalog's copy, since each commit is
+//! conditional on the ticket's version. Orders for locked, sold and own tickets are refused by the
+//! catalog alone while the feed is live, and listings beyond the quota always.
 //!
-//! The tickets are in many shards with a lock each. A lookup therefore rarely waits, and then only for the exchange of a
-//! pointer or for the growth of one shard. The indexes of lists have their own lock, which a list holds for a bounded
-//! time. Code that takes both locks takes the indexes first.
+//! The tickets are in many shards with a lock each. A lookup therefore rarely waits, and then only
+//! for the exchange of a pointer or for the growth of one shard. The indexes of lists have their
+//! own lock, which a list holds for a bounded time. Code that takes both locks takes the indexes
+//! first.
 
 mod candidates;
 mod follow;
@@ -95,8 +97,8 @@ enum Exchange {
 pub struct Query {
     /// The permitted statuses; an empty list matches no ticket.
     pub statuses: Vec<TicketStatus>,
-    /// Each word must be the beginning of one of the title's first [`INDEXED_WORDS_MAX`] words, as [`words`] splits and
-    /// folds them. `Some` of an empty list matches no ticket.
+    /// Each word must be the beginning of one of the title's first [`INDEXED_WORDS_MAX`] words, as
+    /// [`words`] splits and folds them. `Some` of an empty list matches no ticket.
     pub words: Option<Vec<String>>,
     pub seller: Option<UserId>,
     pub min_price: Option<Money>,
@@ -117,16 +119,16 @@ pub enum Sort {
     PriceDescending,
 }
 
-/// The price and the id of the last ticket that was examined for a page. The position stays valid when that ticket changes
-/// or is deleted.
+/// The price and the id of the last ticket that was examined for a page. The position stays valid
+/// when that ticket changes or is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub price: Money,
     pub id: TicketId,
 }
 
-/// The tickets of a page, and the position of the next page if there may be more. A page with a `next` may be short or
-/// empty.
+/// The tickets of a page, and the position of the next page if there may be more. A page with a
+/// `next` may be short or empty.
 #[derive(Debug, Clone, Default)]
 pub struct TicketPage {
     pub tickets: Vec<Arc<Ticket>>,
@@ -147,12 +149,16 @@ impl Default for Catalog {
 
 impl fmt::Debug for Catalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Catalog").field("len", &self.len()).field("generation", &self.generation()).finish_non_exhaustive()
+        f.debug_struct("Catalog")
+            .field("len", &self.len())
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
     }
 }
 
 impl Catalog {
-    /// Stores a state unless the catalog has this version or a newer one. Returns whether the catalog changed.
+    /// Stores a state unless the catalog has this version or a newer one. Returns whether the
+    /// catalog changed.
     pub fn merge(&self, ticket: &Ticket) -> bool {
         if ticket.is_deleted() {
             return self.remove(ticket.id, ticket.version);
@@ -164,7 +170,8 @@ impl Catalog {
         }
     }
 
-    /// Records that a ticket was deleted with the change to `version`. Returns whether this was not known already.
+    /// Records that a ticket was deleted with the change to `version`. Returns whether this was not
+    /// known already.
     pub fn remove(&self, id: TicketId, version: Version) -> bool {
         let mut indexes = self.0.indexes.write();
         if indexes.tombstones.covers(id, version) {
@@ -190,7 +197,8 @@ impl Catalog {
         self.shard(id).read().get(&id).map(|known| known.0.clone())
     }
 
-    /// Returns the ids of the tickets whose lock was granted by `replica`, sorted. Reads every ticket.
+    /// Returns the ids of the tickets whose lock was granted by `replica`, sorted. Reads every
+    /// ticket.
     pub fn locked_by(&self, replica: &ReplicaName) -> Vec<TicketId> {
         let held = |ticket: &Ticket| ticket.lock().is_some_and(|lock| lock.replica == *replica);
         let of_shard = |shard: &RwLock<HashSet<ById>>| -> Vec<TicketId> {
@@ -203,29 +211,36 @@ impl Catalog {
 
     /// Returns the newest known state if `condition` holds for it.
     fn get_if(&self, id: TicketId, condition: impl FnOnce(&Ticket) -> bool) -> Option<Arc<Ticket>> {
-        self.shard(id).read().get(&id).filter(|known| condition(&known.0)).map(|known| known.0.clone())
+        self.shard(id)
+            .read()
+            .get(&id)
+            .filter(|known| condition(&known.0))
+            .map(|known| known.0.clone())
     }
 
     /// Returns one page of the tickets that match, in order.
     ///
-    /// Examines a bounded number of tickets. A matching ticket whose position in the order does not change while the pages
-    /// are read is on exactly one of them.
+    /// Examines a bounded number of tickets. A matching ticket whose position in the order does not
+    /// change while the pages are read is on exactly one of them.
     pub fn list(&self, query: &Query) -> TicketPage {
         select::list(self, query, SearchBounds::DEFAULT)
     }
 
-    /// Returns a number that grows after every change. Cache an answer under the number that was read before the answer was
-    /// made.
+    /// Returns a number that grows after every change. Cache an answer under the number that was
+    /// read before the answer was made.
     pub fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
     }
 
-    /// Returns the number of this seller's tickets on sale, locked ones included, together with those of `listing` that the
-    /// catalog has not received yet. The time does not depend on the number on sale.
+    /// Returns the number of this seller's tickets on sale, locked ones included, together with
+    /// those of `listing` that the catalog has not received yet. The time does not depend on the
+    /// number on sale.
     pub fn on_sale_of(&self, seller: UserId, listing: &[TicketId]) -> usize {
-        // The catalog receives tickets under the lock of the indexes, so that each ticket is counted once.
+        // The catalog receives tickets under the lock of the indexes, so that each ticket is
+        // counted once.
         let indexes = self.indexes();
-        let is_missing = |id: &&TicketId| self.get(**id).is_none() && !indexes.tombstones.covers(**id, 0);
+        let is_missing =
+            |id: &&TicketId| self.get(**id).is_none() && !indexes.tombstones.covers(**id, 0);
         let missing = listing.iter().filter(is_missing).count();
         indexes.class(ClassName::OnSale).seller(seller).map_or(0, |tickets| tickets.len()) + missing
     }
@@ -262,7 +277,8 @@ impl Catalog {
         of_class(ClassName::OnSale).chain(of_class(ClassName::Sold)).collect()
     }
 
-    /// Replaces a ticket if the indexes need no change. This is the common case: a lock was granted or released.
+    /// Replaces a ticket if the indexes need no change. This is the common case: a lock was granted
+    /// or released.
     fn exchange_in_place(&self, ticket: &Ticket) -> Exchange {
         let shard = self.shard(ticket.id);
         let compare = |known: Option<&ById>| match known {
@@ -270,7 +286,8 @@ impl Catalog {
             Some(known) if same_index_entries(&known.0, ticket) => Exchange::Done,
             _ => Exchange::NeedsIndexing,
         };
-        // This replica's own commits come again by the feed, and are stale then. For those, a read lock is enough.
+        // This replica's own commits come again by the feed, and are stale then. For those, a read
+        // lock is enough.
         let outcome = compare(shard.read().get(&ticket.id));
         if outcome != Exchange::Done {
             return outcome;
@@ -314,7 +331,8 @@ impl Catalog {
         self.0.indexes.read()
     }
 
-    /// Returns the shard of a ticket. The last bits of a UUIDv7 are random, so the shards have similar sizes.
+    /// Returns the shard of a ticket. The last bits of a UUIDv7 are random, so the shards have
+    /// similar sizes.
     fn shard(&self, id: TicketId) -> &RwLock<HashSet<ById>> {
         &self.0.shards[usize::from(id.uuid().as_bytes()[15]) % SHARDS]
     }

@@ -36,7 +36,8 @@ impl Postings {
         }
     }
 
-    /// Removes a slot that the list contains. Returns `true` if it was the only one; then the caller must drop the list.
+    /// Removes a slot that the list contains. Returns `true` if it was the only one; then the
+    /// caller must drop the list.
     pub(super) fn remove(&mut self, rows: &Rows, slot: Slot) -> bool {
         let Self::Many(slots) = self else { return true };
         let id = rows.id(slot);
@@ -50,9 +51,16 @@ impl Postings {
     }
 
     /// Returns the slots with ids less than `after`, newest first.
-    pub(super) fn newest<'a>(&'a self, rows: &'a Rows, after: Option<TicketId>) -> Box<dyn Iterator<Item = Slot> + 'a> {
+    pub(super) fn newest<'a>(
+        &'a self,
+        rows: &'a Rows,
+        after: Option<TicketId>,
+    ) -> Box<dyn Iterator<Item = Slot> + 'a> {
         match self {
-            Self::One(only) => Box::new(std::iter::once(*only).filter(move |slot| after.is_none_or(|after| rows.id(*slot) < after))),
+            Self::One(only) => Box::new(
+                std::iter::once(*only)
+                    .filter(move |slot| after.is_none_or(|after| rows.id(*slot) < after)),
+            ),
             Self::Many(slots) => Box::new(newest(slots, rows, after)),
         }
     }
@@ -66,7 +74,12 @@ impl Postings {
     }
 }
 
-/// Returns the slots with ids less than `after`, newest first. `slots` must be in the order of their ids.
-pub(super) fn newest<'a>(slots: &'a Sorted<Slot>, rows: &Rows, after: Option<TicketId>) -> impl Iterator<Item = Slot> + use<'a> {
+/// Returns the slots with ids less than `after`, newest first. `slots` must be in the order of
+/// their ids.
+pub(super) fn newest<'a>(
+    slots: &'a Sorted<Slot>,
+    rows: &Rows,
+    after: Option<TicketId>,
+) -> impl Iterator<Item = Slot> + use<'a> {
     slots.down(after.map_or(slots.end(), |after| slots.place(|slot| rows.id(*slot) < after)))
 }

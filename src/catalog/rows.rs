@@ -1,6 +1,8 @@
-//! The table of index rows, one for each ticket. The indexes refer to a ticket by the number of its row.
+//! The table of index rows, one for each ticket. The indexes refer to a ticket by the number of its
+//! row.
 //!
-//! A search reads rows instead of tickets: a row takes half a cache line, a ticket takes three in four places.
+//! A search reads rows instead of tickets: a row takes half a cache line, a ticket takes three in
+//! four places.
 
 use super::words::{Signature, TitleWords};
 use crate::domain::{Money, TicketId};
@@ -8,7 +10,8 @@ use crate::domain::{Money, TicketId};
 /// The number of a row. Numbers are reused, and are not in the order of ids.
 pub(super) type Slot = u32;
 
-/// Number of rows in a chunk, whose texts share one allocation. The rows of a chunk take 2 KiB, 32 bytes each.
+/// Number of rows in a chunk, whose texts share one allocation. The rows of a chunk take 2 KiB, 32
+/// bytes each.
 const CHUNK_ROWS: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +78,8 @@ impl Rows {
         let chunk = &mut self.chunks[before];
         let text_end = chunk.rows.last().map_or(0, |row| row.text_end);
         chunk.rows.push(Row { id, signature: Signature::default(), price, text_end });
-        Slot::try_from(before * CHUNK_ROWS + chunk.rows.len() - 1).expect("memory ends before the row numbers do")
+        Slot::try_from(before * CHUNK_ROWS + chunk.rows.len() - 1)
+            .expect("memory ends before the row numbers do")
     }
 }
 
@@ -97,8 +101,8 @@ impl Chunk {
         let (start, end) = (self.text_start(at), self.rows[at].text_end as usize);
         let len = self.text.len() + text.len() - (end - start);
         if len > self.text.capacity() {
-            // The text grows by an eighth, not to the double as the standard library does: there are many chunks, and most
-            // are filled once.
+            // The text grows by an eighth, not to the double as the standard library does: there
+            // are many chunks, and most are filled once.
             self.text.reserve_exact(len - self.text.len() + len / 8);
         }
         self.text.replace_range(start..end, text);

@@ -1,9 +1,10 @@
 //! The search: the choice of an index, and the test of its tickets.
 //!
-//! A search takes a bounded number of steps, for any query and any titles. Candidates are examined in the requested order.
-//! When the steps are used up, the page ends, and the next page continues after the last candidate. If an index has few
-//! candidates in another order, they are sorted first. Otherwise the search walks an index in the requested order, and
-//! tests each of its tickets. See docs/adr/0012-search.md.
+//! A search takes a bounded number of steps, for any query and any titles. Candidates are examined
+//! in the requested order. When the steps are used up, the page ends, and the next page continues
+//! after the last candidate. If an index has few candidates in another order, they are sorted
+//! first. Otherwise the search walks an index in the requested order, and tests each of its
+//! tickets. See docs/adr/0012-search.md.
 
 use std::sync::Arc;
 
@@ -17,10 +18,12 @@ use super::{
 };
 use crate::domain::{Money, Ticket};
 
-/// The bounds of one search. A step takes some 50 ns with a million tickets, which fit in no CPU cache.
+/// The bounds of one search. A step takes some 50 ns with a million tickets, which fit in no CPU
+/// cache.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SearchBounds {
-    /// Maximum number of steps for examined candidates. At least one candidate is examined, so that each page makes progress.
+    /// Maximum number of steps for examined candidates. At least one candidate is examined, so that
+    /// each page makes progress.
     pub(super) steps: usize,
     /// Maximum number of candidates that are sorted before they are examined.
     pub(super) sorted: usize,
@@ -30,8 +33,8 @@ impl SearchBounds {
     pub(super) const DEFAULT: Self = Self { steps: 10_000, sorted: 10_000 };
 }
 
-/// Maximum number of indexed words for all words of a query together. A query word with more than its share is not looked
-/// up in the index; titles are tested for it instead.
+/// Maximum number of indexed words for all words of a query together. A query word with more than
+/// its share is not looked up in the index; titles are tested for it instead.
 const LISTED_WORDS_MAX: usize = 2048;
 
 /// Steps to find a position in a list of tickets, which reads some ids from their rows.
@@ -52,7 +55,8 @@ enum Source<'a> {
     Prices,
     /// Tickets of the query's seller, newest first.
     Seller(Vec<&'a Postings>),
-    /// Tickets with a word that begins with the query word of this number; one list for each indexed word, newest first.
+    /// Tickets with a word that begins with the query word of this number; one list for each
+    /// indexed word, newest first.
     Word(usize, Vec<&'a Postings>),
 }
 
@@ -91,8 +95,13 @@ pub(super) fn list(catalog: &Catalog, query: &Query, bounds: SearchBounds) -> Ti
 }
 
 fn classes<'a>(query: &Query, indexes: &'a Indexes) -> Vec<&'a Class> {
-    let is_requested = |name: &ClassName| query.statuses.iter().any(|status| ClassName::of(*status) == *name);
-    [ClassName::OnSale, ClassName::Sold].into_iter().filter(is_requested).map(|name| indexes.class(name)).collect()
+    let is_requested =
+        |name: &ClassName| query.statuses.iter().any(|status| ClassName::of(*status) == *name);
+    [ClassName::OnSale, ClassName::Sold]
+        .into_iter()
+        .filter(is_requested)
+        .map(|name| indexes.class(name))
+        .collect()
 }
 
 impl<'a> Search<'a> {
@@ -103,8 +112,10 @@ impl<'a> Search<'a> {
         if sources.iter().any(|(_, len)| *len == 0) {
             return None;
         }
-        // Estimate of the matching tickets, under the assumption that the conditions are independent.
-        let matching = sources.iter().fold(all, |matching, (_, len)| matching * *len as u128 / all).max(1);
+        // Estimate of the matching tickets, under the assumption that the conditions are
+        // independent.
+        let matching =
+            sources.iter().fold(all, |matching, (_, len)| matching * *len as u128 / all).max(1);
         let cost = |source: &Source<'a>, len: usize, access| match access {
             Access::Walk => self.can_walk(source).then(|| {
                 let until_full = (self.query.limit as u128 + 1) * len as u128 / matching;
@@ -113,7 +124,9 @@ impl<'a> Search<'a> {
             Access::Sort => (len <= self.bounds.sorted).then_some(len as u128),
         };
         let accesses = sources.iter().flat_map(|(source, len)| {
-            [Access::Walk, Access::Sort].into_iter().filter_map(move |access| Some((cost(source, *len, access)?, source, access)))
+            [Access::Walk, Access::Sort]
+                .into_iter()
+                .filter_map(move |access| Some((cost(source, *len, access)?, source, access)))
         });
         let (_, source, access) = accesses.min_by_key(|(cost, ..)| *cost)?;
         if let Source::Word(number, _) = source {
@@ -135,20 +148,25 @@ impl<'a> Search<'a> {
         let len = |lists: &[&Postings]| -> usize { lists.iter().map(|list| list.len()).sum() };
         let lists_max = LISTED_WORDS_MAX / self.filter.words().len().max(1);
         for (number, word) in self.filter.words().iter().enumerate() {
-            let lists: Vec<&Postings> = classes.iter().flat_map(|class| class.words(word)).take(lists_max + 1).collect();
+            let lists: Vec<&Postings> =
+                classes.iter().flat_map(|class| class.words(word)).take(lists_max + 1).collect();
             if lists.len() <= lists_max {
                 let len = len(&lists);
                 sources.push((Source::Word(number, lists), len));
             }
         }
         if let Some(seller) = query.seller {
-            let lists: Vec<&Postings> = classes.iter().filter_map(|class| class.seller(seller)).collect();
+            let lists: Vec<&Postings> =
+                classes.iter().filter_map(|class| class.seller(seller)).collect();
             let len = len(&lists);
             sources.push((Source::Seller(lists), len));
         }
         if query.sort != Sort::Newest || query.min_price.is_some() || query.max_price.is_some() {
             let (min, max) = prices(query);
-            sources.push((Source::Prices, classes.iter().map(|class| class.priced_between(min, max)).sum()));
+            sources.push((
+                Source::Prices,
+                classes.iter().map(|class| class.priced_between(min, max)).sum(),
+            ));
         }
         if query.sort == Sort::Newest {
             sources.push((Source::All, classes.iter().map(|class| class.len()).sum()));
@@ -156,7 +174,8 @@ impl<'a> Search<'a> {
         sources
     }
 
-    /// Returns whether a source has the requested order, and can be opened with a small part of the steps.
+    /// Returns whether a source has the requested order, and can be opened with a small part of the
+    /// steps.
     fn can_walk(&self, source: &Source<'_>) -> bool {
         match source {
             Source::Prices => self.query.sort != Sort::Newest,
@@ -173,11 +192,15 @@ impl<'a> Search<'a> {
         let classes = self.classes.iter().copied();
         match source {
             Source::All => classes.map(|class| Box::new(class.newest(rows, after)) as _).collect(),
-            Source::Prices if query.sort == Sort::Price => {
-                classes.map(|class| Box::new(class.cheapest(rows, query.after, min, max)) as _).collect()
+            Source::Prices if query.sort == Sort::Price => classes
+                .map(|class| Box::new(class.cheapest(rows, query.after, min, max)) as _)
+                .collect(),
+            Source::Prices => classes
+                .map(|class| Box::new(class.most_expensive(rows, query.after, min, max)) as _)
+                .collect(),
+            Source::Seller(lists) | Source::Word(_, lists) => {
+                lists.iter().map(|list| list.newest(rows, after)).collect()
             }
-            Source::Prices => classes.map(|class| Box::new(class.most_expensive(rows, query.after, min, max)) as _).collect(),
-            Source::Seller(lists) | Source::Word(_, lists) => lists.iter().map(|list| list.newest(rows, after)).collect(),
         }
     }
 
@@ -185,12 +208,21 @@ impl<'a> Search<'a> {
         let (min, max) = prices(self.query);
         let mut slots = Vec::new();
         match source {
-            Source::All => self.classes.iter().for_each(|class| slots.extend(class.newest(self.rows, None))),
-            Source::Prices => self.classes.iter().for_each(|class| slots.extend(class.priced(min, max))),
-            Source::Seller(lists) | Source::Word(_, lists) => lists.iter().for_each(|list| list.for_each(|slot| slots.push(slot))),
+            Source::All => {
+                self.classes.iter().for_each(|class| slots.extend(class.newest(self.rows, None)))
+            }
+            Source::Prices => {
+                self.classes.iter().for_each(|class| slots.extend(class.priced(min, max)))
+            }
+            Source::Seller(lists) | Source::Word(_, lists) => {
+                lists.iter().for_each(|list| list.for_each(|slot| slots.push(slot)))
+            }
         }
-        let after = self.query.after.map(|after| SortKey::of(self.query.sort, after.price, after.id));
-        let wanted = |key: SortKey, row: &Row| after.is_none_or(|after| after < key) && self.row_may_match(row);
+        let after =
+            self.query.after.map(|after| SortKey::of(self.query.sort, after.price, after.id));
+        let wanted = |key: SortKey, row: &Row| {
+            after.is_none_or(|after| after < key) && self.row_may_match(row)
+        };
         Candidates::sorted(self.rows, self.query.sort, slots.into_iter(), wanted)
     }
 
@@ -204,14 +236,18 @@ impl<'a> Search<'a> {
                 && let Some(ticket) = self.test(slot, row, &mut cost)
             {
                 if tickets.len() == self.query.limit {
-                    let next = tickets.last().map(|last| Position { price: last.price, id: last.id });
+                    let next =
+                        tickets.last().map(|last| Position { price: last.price, id: last.id });
                     return TicketPage { tickets, next };
                 }
                 tickets.push(ticket);
             }
             steps = steps.saturating_sub(cost);
             if steps == 0 && !candidates.is_empty() {
-                return TicketPage { tickets, next: Some(Position { price: row.price, id: row.id }) };
+                return TicketPage {
+                    tickets,
+                    next: Some(Position { price: row.price, id: row.id }),
+                };
             }
         }
         TicketPage { tickets, next: None }
@@ -232,7 +268,8 @@ impl<'a> Search<'a> {
         *cost += TICKET_STEPS;
         let (statuses, seller) = (&self.query.statuses, self.query.seller);
         self.catalog.get_if(row.id, |ticket| {
-            ticket.status().is_some_and(|status| statuses.contains(&status)) && seller.is_none_or(|seller| ticket.seller == seller)
+            ticket.status().is_some_and(|status| statuses.contains(&status))
+                && seller.is_none_or(|seller| ticket.seller == seller)
         })
     }
 
@@ -248,9 +285,10 @@ impl Source<'_> {
     fn opening_steps(&self) -> usize {
         match self {
             Self::All | Self::Prices => OPEN_STEPS,
-            Self::Seller(lists) | Self::Word(_, lists) => {
-                lists.iter().map(|list| if matches!(list, Postings::One(_)) { 1 } else { OPEN_STEPS }).sum()
-            }
+            Self::Seller(lists) | Self::Word(_, lists) => lists
+                .iter()
+                .map(|list| if matches!(list, Postings::One(_)) { 1 } else { OPEN_STEPS })
+                .sum(),
         }
     }
 }

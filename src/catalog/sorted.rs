@@ -1,14 +1,17 @@
-//! A sorted sequence of keys with little memory overhead. It can be walked in both directions from any position.
+//! A sorted sequence of keys with little memory overhead. It can be walked in both directions from
+//! any position.
 //!
-//! When keys are inserted in ascending order, as ids are, a B-tree of the standard library is at most two thirds full. The
-//! runs of this sequence are full then, and a key takes little more than its own bytes. The caller defines the order with
-//! each call, by a condition that holds for the first keys only. Therefore a key may be the number of a row that is
-//! ordered by the row's id.
+//! When keys are inserted in ascending order, as ids are, a B-tree of the standard library is at
+//! most two thirds full. The runs of this sequence are full then, and a key takes little more than
+//! its own bytes. The caller defines the order with each call, by a condition that holds for the
+//! first keys only. Therefore a key may be the number of a row that is ordered by the row's id.
 
-/// Maximum number of keys in a run. Moving half of a full run moves 1 to 2 KiB of memory, and takes some 50 ns.
+/// Maximum number of keys in a run. Moving half of a full run moves 1 to 2 KiB of memory, and takes
+/// some 50 ns.
 const RUN_MAX: usize = 512;
 
-/// A run of fewer keys is joined with its neighbour if the joined run has at most `RUN_MAX - RUN_MIN` keys.
+/// A run of fewer keys is joined with its neighbour if the joined run has at most `RUN_MAX -
+/// RUN_MIN` keys.
 const RUN_MIN: usize = RUN_MAX / 4;
 
 /// Keys in ascending order.
@@ -45,8 +48,8 @@ impl<K: Copy> Sorted<K> {
         KeyPosition { run: self.runs.len(), offset: 0 }
     }
 
-    /// Returns the position of the first key for which `before` does not hold. `before` must hold for all earlier keys, and
-    /// for none of the later ones.
+    /// Returns the position of the first key for which `before` does not hold. `before` must hold
+    /// for all earlier keys, and for none of the later ones.
     pub(super) fn place(&self, before: impl Fn(&K) -> bool) -> KeyPosition {
         // Keys are mostly inserted in ascending order, so the end is checked first.
         match self.runs.last().and_then(|run| run.last()) {
@@ -57,7 +60,9 @@ impl<K: Copy> Sorted<K> {
 
     /// The same as [`Self::place`], but `before` must hold for all keys in front of `from`.
     pub(super) fn place_from(&self, from: KeyPosition, before: impl Fn(&K) -> bool) -> KeyPosition {
-        let Some(first) = self.runs.get(from.run).map(|run| &run[from.offset..]) else { return self.end() };
+        let Some(first) = self.runs.get(from.run).map(|run| &run[from.offset..]) else {
+            return self.end();
+        };
         let ends_before = |run: &[K]| run.last().is_some_and(&before);
         if !ends_before(first) {
             return KeyPosition { offset: from.offset + first.partition_point(before), ..from };
@@ -87,22 +92,31 @@ impl<K: Copy> Sorted<K> {
 
     /// Returns the keys from `from` on, ascending.
     pub(super) fn up(&self, from: KeyPosition) -> impl Iterator<Item = K> + '_ {
-        let (head, rest) = self.runs[from.run..].split_first().map_or((&[][..], &[][..]), |(run, rest)| (&run[from.offset..], rest));
+        let (head, rest) = self.runs[from.run..]
+            .split_first()
+            .map_or((&[][..], &[][..]), |(run, rest)| (&run[from.offset..], rest));
         head.iter().chain(rest.iter().flatten()).copied()
     }
 
     /// Returns the keys in front of `from`, descending.
     pub(super) fn down(&self, from: KeyPosition) -> impl Iterator<Item = K> + '_ {
         let head = self.runs.get(from.run).map_or(&[][..], |run| &run[..from.offset]);
-        head.iter().rev().chain(self.runs[..from.run].iter().rev().flat_map(|run| run.iter().rev())).copied()
+        head.iter()
+            .rev()
+            .chain(self.runs[..from.run].iter().rev().flat_map(|run| run.iter().rev()))
+            .copied()
     }
 
     /// Inserts `key` in front of the key at `place`.
     pub(super) fn insert(&mut self, place: KeyPosition, key: K) {
         self.len += 1;
-        // The key is added to the end of a run instead of the front of the next one, so that ascending keys fill runs.
+        // The key is added to the end of a run instead of the front of the next one, so that
+        // ascending keys fill runs.
         let at = match place.run.checked_sub(1) {
-            Some(run) if place.offset == 0 && (place.run == self.runs.len() || self.runs[run].len() < RUN_MAX) => {
+            Some(run)
+                if place.offset == 0
+                    && (place.run == self.runs.len() || self.runs[run].len() < RUN_MAX) =>
+            {
                 KeyPosition { run, offset: self.runs[run].len() }
             }
             _ => place,
@@ -136,7 +150,11 @@ impl<K: Copy> Sorted<K> {
     fn split_and_insert(&mut self, at: KeyPosition, key: K) {
         let middle = RUN_MAX / 2;
         let mut upper = self.runs[at.run].split_off(middle);
-        let (run, offset) = if at.offset <= middle { (&mut self.runs[at.run], at.offset) } else { (&mut upper, at.offset - middle) };
+        let (run, offset) = if at.offset <= middle {
+            (&mut self.runs[at.run], at.offset)
+        } else {
+            (&mut upper, at.offset - middle)
+        };
         make_room(run, 1);
         run.insert(offset, key);
         self.runs[at.run].shrink_to(middle + middle / 4);
@@ -146,7 +164,10 @@ impl<K: Copy> Sorted<K> {
 
     fn join(&mut self, at: usize) {
         let left = at.saturating_sub(usize::from(at + 1 == self.runs.len()));
-        let fits = self.runs.get(left + 1).is_some_and(|right| self.runs[left].len() + right.len() <= RUN_MAX - RUN_MIN);
+        let fits = self
+            .runs
+            .get(left + 1)
+            .is_some_and(|right| self.runs[left].len() + right.len() <= RUN_MAX - RUN_MIN);
         if fits {
             let right = self.runs.remove(left + 1);
             make_room(&mut self.runs[left], right.len());
@@ -157,7 +178,8 @@ impl<K: Copy> Sorted<K> {
     }
 }
 
-/// Grows a vector by a quarter, not to the double as `Vec` does itself, since there are thousands of runs.
+/// Grows a vector by a quarter, not to the double as `Vec` does itself, since there are thousands
+/// of runs.
 fn make_room<T>(vec: &mut Vec<T>, more: usize) {
     if vec.capacity() - vec.len() < more {
         vec.reserve_exact(more.max(vec.len() / 4));

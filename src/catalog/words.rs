@@ -10,14 +10,17 @@ use unicode_normalization::{
 /// Number of words of a title that can be found: the first ones.
 pub const INDEXED_WORDS_MAX: usize = 32;
 
-/// Combining classes of marks that are written above, below and beside letters, such as accents and cedillas. Marks of
-/// other classes (Indic vowel signs, nuktas and viramas, Hebrew and Arabic vowels, Japanese voicing marks) are kept.
+/// Combining classes of marks that are written above, below and beside letters, such as accents and
+/// cedillas. Marks of other classes (Indic vowel signs, nuktas and viramas, Hebrew and Arabic
+/// vowels, Japanese voicing marks) are kept.
 const IGNORED_MARKS: std::ops::RangeInclusive<u8> = 202..=240;
 
-/// Splits a text into words, folded so that case, accents and different encodings of a character do not matter.
+/// Splits a text into words, folded so that case, accents and different encodings of a character do
+/// not matter.
 ///
-/// A word is a run of letters, digits and marks (Unicode) with at least one letter or digit. It is in full case folding
-/// and compatibility form (NFKC), without `IGNORED_MARKS`: `Straße` is `strasse`, `İstanbul` is `istanbul`.
+/// A word is a run of letters, digits and marks (Unicode) with at least one letter or digit. It is
+/// in full case folding and compatibility form (NFKC), without `IGNORED_MARKS`: `Straße` is
+/// `strasse`, `İstanbul` is `istanbul`.
 pub fn words(text: &str) -> Vec<String> {
     split(&fold(text)).map(str::to_owned).collect()
 }
@@ -29,7 +32,11 @@ fn fold(text: &str) -> String {
     // The text is decomposed first, so that each mark is folded and left out separately.
     let decomposed: String = text.nfkd().collect();
     let folded = UniCase::unicode(decomposed).to_folded_case();
-    folded.nfkd().filter(|c| !IGNORED_MARKS.contains(&canonical_combining_class(*c))).nfc().collect()
+    folded
+        .nfkd()
+        .filter(|c| !IGNORED_MARKS.contains(&canonical_combining_class(*c)))
+        .nfc()
+        .collect()
 }
 
 fn split(folded: &str) -> impl Iterator<Item = &str> {
@@ -71,7 +78,8 @@ pub(super) fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').skip(1)
 }
 
-/// A Bloom filter over the beginnings of words. It excludes most titles without a word before their text is read.
+/// A Bloom filter over the beginnings of words. It excludes most titles without a word before their
+/// text is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Signature(u64);
 
@@ -103,14 +111,23 @@ pub(super) struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     pub(super) fn new(words: &'a [String]) -> Self {
-        // A word that is the beginning of another search word needs no test: each title with the other one has it too.
+        // A word that is the beginning of another search word needs no test: each title with the
+        // other one has it too.
         let implied = |at: usize, word: &str| {
-            words.iter().enumerate().any(|(other, longer)| longer.starts_with(word) && (longer.len() > word.len() || other < at))
+            words.iter().enumerate().any(|(other, longer)| {
+                longer.starts_with(word) && (longer.len() > word.len() || other < at)
+            })
         };
-        let words: Vec<&str> = words.iter().enumerate().filter(|(at, word)| !implied(*at, word)).map(|(_, word)| word.as_str()).collect();
+        let words: Vec<&str> = words
+            .iter()
+            .enumerate()
+            .filter(|(at, word)| !implied(*at, word))
+            .map(|(_, word)| word.as_str())
+            .collect();
         let mut signature = Signature::default();
         words.iter().for_each(|word| signature.add(word));
-        let finders = words.iter().map(|word| Finder::new(&format!(" {word}")).into_owned()).collect();
+        let finders =
+            words.iter().map(|word| Finder::new(&format!(" {word}")).into_owned()).collect();
         Self { words, signature, finders }
     }
 
@@ -174,9 +191,15 @@ mod tests {
     fn upper_and_lower_case_of_every_letter_are_equal() {
         for c in ('\0'..=char::MAX).filter(|c| c.is_alphabetic()) {
             let upper: String = c.to_uppercase().collect();
-            // Turkish dotless ı is a separate letter in full case folding (CaseFolding.txt, status T).
+            // Turkish dotless ı is a separate letter in full case folding (CaseFolding.txt, status
+            // T).
             if c != 'ı' {
-                assert_eq!(words(&format!("x{c}")), words(&format!("x{upper}")), "{c} U+{:04X}", u32::from(c));
+                assert_eq!(
+                    words(&format!("x{c}")),
+                    words(&format!("x{upper}")),
+                    "{c} U+{:04X}",
+                    u32::from(c)
+                );
             }
         }
     }
@@ -184,7 +207,8 @@ mod tests {
     #[test]
     fn title_words_after_the_thirty_second_are_left_out() {
         let title: String = (0..40).map(|number| format!("w{number} ")).collect();
-        let words: Vec<String> = words_of(&TitleWords::of(&title).text).map(str::to_owned).collect();
+        let words: Vec<String> =
+            words_of(&TitleWords::of(&title).text).map(str::to_owned).collect();
         assert_eq!(words, (0..32).map(|number| format!("w{number}")).collect::<Vec<_>>());
         let repeated = TitleWords::of(&"again ".repeat(33));
         assert_eq!(repeated.text, " again");

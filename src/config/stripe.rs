@@ -6,20 +6,22 @@ use reqwest::Url;
 use super::{Secret, parse_duration};
 use crate::domain::Millis;
 
-/// The version of Stripe's API that this program was written for. Stripe continues to answer in this version when a request
-/// names it.
+/// The version of Stripe's API that this program was written for. Stripe continues to answer in
+/// this version when a request names it.
 const API_VERSION: &str = "2024-06-20";
 
 /// The settings of Stripe. Without a secret key, the sandbox processor takes payments.
 #[derive(Debug, Clone, Args)]
 pub struct StripeConfig {
-    /// Stripe's secret or restricted key; without it the sandbox processor takes Stripe's test tokens.
+    /// Stripe's secret or restricted key; without it the sandbox processor takes Stripe's test
+    /// tokens.
     #[arg(id = "stripe_secret_key", long = "stripe-secret-key", env = "STRIPE_SECRET_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_secret_key)]
     pub secret_key: Option<Secret>,
     /// Stripe's publishable key; with it, pages show Stripe's own element for cards.
     #[arg(id = "stripe_publishable_key", long = "stripe-publishable-key", env = "STRIPE_PUBLISHABLE_KEY", value_name = "KEY", hide_env_values = true, value_parser = parse_publishable_key)]
     pub publishable_key: Option<String>,
-    /// Secret with which Stripe signs its webhook deliveries; several, separated by commas, while one replaces another.
+    /// Secret with which Stripe signs its webhook deliveries; several, separated by commas, while
+    /// one replaces another.
     #[arg(
         id = "stripe_webhook_secret",
         long = "stripe-webhook-secret",
@@ -78,7 +80,8 @@ impl StripeConfig {
             } else if !self.webhook_secrets.is_empty() {
                 Err("STRIPE_WEBHOOK_SECRET has no effect without STRIPE_SECRET_KEY; set both or neither".into())
             } else if self.is_elsewhere() {
-                Err("STRIPE_API_BASE has no effect without STRIPE_SECRET_KEY; set both or neither".into())
+                Err("STRIPE_API_BASE has no effect without STRIPE_SECRET_KEY; set both or neither"
+                    .into())
             } else {
                 Ok(())
             };
@@ -87,15 +90,22 @@ impl StripeConfig {
             return Err("STRIPE_PUBLISHABLE_KEY and STRIPE_SECRET_KEY are not of the same mode (test or live)".into());
         }
         if mode == Mode::Live && self.api_base.scheme() != "https" && !self.is_loopback() {
-            return Err("STRIPE_API_BASE must be https with a STRIPE_SECRET_KEY of live mode".into());
+            return Err(
+                "STRIPE_API_BASE must be https with a STRIPE_SECRET_KEY of live mode".into()
+            );
         }
         Ok(())
     }
 
-    /// Returns whether the base URL names this machine, for example a proxy or a replacement for Stripe.
+    /// Returns whether the base URL names this machine, for example a proxy or a replacement for
+    /// Stripe.
     pub fn is_loopback(&self) -> bool {
         let host = self.api_base.host_str().unwrap_or_default();
-        host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -103,19 +113,33 @@ impl StripeConfig {
 fn parse_secret_key(text: &str) -> Result<Secret, String> {
     let secret: Secret = text.parse()?;
     let key = secret.expose();
-    let shaped = ["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix)) && key.bytes().all(|b| b.is_ascii_graphic());
-    if shaped { Ok(secret) } else { Err("must begin with sk_ or rk_, as Stripe's Dashboard shows it".into()) }
+    let shaped = ["sk_", "rk_"].iter().any(|prefix| key.starts_with(prefix))
+        && key.bytes().all(|b| b.is_ascii_graphic());
+    if shaped {
+        Ok(secret)
+    } else {
+        Err("must begin with sk_ or rk_, as Stripe's Dashboard shows it".into())
+    }
 }
 
 fn parse_publishable_key(text: &str) -> Result<String, String> {
     let key = text.trim();
-    let shaped = key.starts_with("pk_") && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if shaped { Ok(key.into()) } else { Err("must begin with pk_, as Stripe's Dashboard shows it".into()) }
+    let shaped =
+        key.starts_with("pk_") && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if shaped {
+        Ok(key.into())
+    } else {
+        Err("must begin with pk_, as Stripe's Dashboard shows it".into())
+    }
 }
 
 fn parse_api_base(text: &str) -> Result<Url, String> {
-    let mut url = Url::parse(text.trim()).map_err(|error| format!("{error} (it looks like https://api.stripe.com)"))?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let mut url = Url::parse(text.trim())
+        .map_err(|error| format!("{error} (it looks like https://api.stripe.com)"))?;
+    let plain = url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
     if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() || !plain {
         return Err("must be a scheme, a host and perhaps a port and a path, such as https://api.stripe.com".into());
     }
@@ -128,14 +152,23 @@ fn parse_api_base(text: &str) -> Result<Url, String> {
 
 fn parse_api_version(text: &str) -> Result<String, String> {
     let version = text.trim();
-    let shaped = (10..=40).contains(&version.len()) && version.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    if shaped { Ok(version.into()) } else { Err(format!("must be a version of Stripe's API, such as {API_VERSION}")) }
+    let shaped = (10..=40).contains(&version.len())
+        && version.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    if shaped {
+        Ok(version.into())
+    } else {
+        Err(format!("must be a version of Stripe's API, such as {API_VERSION}"))
+    }
 }
 
 fn parse_timeout(text: &str) -> Result<Millis, String> {
     const MAX: Millis = Millis::from_secs(60);
     let timeout = parse_duration(text)?;
-    if timeout <= MAX { Ok(timeout) } else { Err("must be at most 60s, because a buyer waits for the request".into()) }
+    if timeout <= MAX {
+        Ok(timeout)
+    } else {
+        Err("must be at most 60s, because a buyer waits for the request".into())
+    }
 }
 
 #[cfg(test)]
@@ -150,9 +183,11 @@ mod tests {
         stripe: StripeConfig,
     }
 
-    /// Parses flags only. Each setting that matters is given, so that the environment of the test run has no effect.
+    /// Parses flags only. Each setting that matters is given, so that the environment of the test
+    /// run has no effect.
     fn checked(flags: &[&str]) -> Result<StripeConfig, String> {
-        let cli = Cli::try_parse_from([&["gittix"], flags].concat()).map_err(|error| error.to_string())?;
+        let cli = Cli::try_parse_from([&["gittix"], flags].concat())
+            .map_err(|error| error.to_string())?;
         cli.stripe.check().map(|()| cli.stripe)
     }
 
@@ -162,12 +197,30 @@ mod tests {
     #[test]
     fn consistent_settings_are_accepted() {
         assert_eq!(checked(&[]).expect("the sandbox").mode(), None);
-        assert_eq!(checked(&["--stripe-publishable-key=pk_test_1"]).expect("the sandbox").mode(), None);
-        let test =
-            checked(&[TEST, "--stripe-publishable-key=pk_test_1", "--stripe-api-base=http://stripe.example:8420/api"]).expect("test mode");
-        assert_eq!((test.mode(), test.api_base.as_str()), (Some(Mode::Test), "http://stripe.example:8420/api/"));
-        let live = checked(&[LIVE, "--stripe-publishable-key=pk_live_1", "--stripe-webhook-secret=whsec_1,whsec_2"]).expect("live mode");
-        assert_eq!((live.mode(), live.webhook_secrets.len(), live.api_base.as_str()), (Some(Mode::Live), 2, "https://api.stripe.com/"));
+        assert_eq!(
+            checked(&["--stripe-publishable-key=pk_test_1"]).expect("the sandbox").mode(),
+            None
+        );
+        let test = checked(&[
+            TEST,
+            "--stripe-publishable-key=pk_test_1",
+            "--stripe-api-base=http://stripe.example:8420/api",
+        ])
+        .expect("test mode");
+        assert_eq!(
+            (test.mode(), test.api_base.as_str()),
+            (Some(Mode::Test), "http://stripe.example:8420/api/")
+        );
+        let live = checked(&[
+            LIVE,
+            "--stripe-publishable-key=pk_live_1",
+            "--stripe-webhook-secret=whsec_1,whsec_2",
+        ])
+        .expect("live mode");
+        assert_eq!(
+            (live.mode(), live.webhook_secrets.len(), live.api_base.as_str()),
+            (Some(Mode::Live), 2, "https://api.stripe.com/")
+        );
         checked(&[LIVE, "--stripe-api-base=http://127.0.0.1:1"]).expect("a proxy on this machine");
         checked(&[LIVE, "--stripe-api-base=http://[::1]:1"]).expect("a proxy on this machine");
     }

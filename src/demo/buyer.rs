@@ -1,4 +1,5 @@
-//! A simulated buyer: chooses a ticket, tries to lock it, and then pays, cancels or abandons the order.
+//! A simulated buyer: chooses a ticket, tries to lock it, and then pays, cancels or abandons the
+//! order.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -11,16 +12,25 @@ const AUTHENTICATED_PERCENT: u32 = 14;
 const CANCELLED_PERCENT: u32 = 8;
 const ABANDONED_PERCENT: u32 = 6;
 
-/// Maximum number of orders that one buyer abandons at a time: fewer than the default of `GITTIX_MAX_LOCKS`.
+/// Maximum number of orders that one buyer abandons at a time: fewer than the default of
+/// `GITTIX_MAX_LOCKS`.
 const ABANDONED_MAX: usize = 2;
 
 /// Number of tickets at the top of a page from which all buyers choose, so that they compete.
 const CHOICES_MAX: usize = 6;
 
-/// Number of consecutive pages without an available ticket after which a buyer finishes, once all tickets were listed.
+/// Number of consecutive pages without an available ticket after which a buyer finishes, once all
+/// tickets were listed.
 const EMPTY_PAGES_MAX: u32 = 5;
 
-const PAYING: [&str; 6] = ["pm_card_visa", "pm_card_mastercard", "pm_card_amex", "tok_visa", "pm_card_discover", "pm_card_de"];
+const PAYING: [&str; 6] = [
+    "pm_card_visa",
+    "pm_card_mastercard",
+    "pm_card_amex",
+    "tok_visa",
+    "pm_card_discover",
+    "pm_card_de",
+];
 const DECLINING: [&str; 5] = [
     "pm_card_chargeDeclined",
     "pm_card_chargeDeclinedInsufficientFunds",
@@ -28,9 +38,13 @@ const DECLINING: [&str; 5] = [
     "pm_card_chargeDeclinedIncorrectCvc",
     "tok_chargeDeclined",
 ];
-const AUTHENTICATING: [&str; 2] = ["pm_card_authenticationRequired", "pm_card_threeDSecure2Required"];
-const PAGES: [&str; 3] =
-    ["api/tickets?status=Available&limit=20", "api/tickets?status=Available&limit=20&sort=price", "api/tickets?limit=20"];
+const AUTHENTICATING: [&str; 2] =
+    ["pm_card_authenticationRequired", "pm_card_threeDSecure2Required"];
+const PAGES: [&str; 3] = [
+    "api/tickets?status=Available&limit=20",
+    "api/tickets?status=Available&limit=20&sort=price",
+    "api/tickets?limit=20",
+];
 
 #[derive(Debug)]
 pub(super) struct Buyer {
@@ -71,8 +85,14 @@ impl Buyer {
     async fn choose(&mut self) -> Option<Value> {
         let page = *self.chooser.one_of(&PAGES)?;
         let answer = self.client.get(page).await?;
-        let Value::Array(tickets) = &answer.body else { return self.client.unexpected("list tickets", &answer) };
-        let available: Vec<&Value> = tickets.iter().filter(|ticket| ticket["status"] == "Available").take(CHOICES_MAX).collect();
+        let Value::Array(tickets) = &answer.body else {
+            return self.client.unexpected("list tickets", &answer);
+        };
+        let available: Vec<&Value> = tickets
+            .iter()
+            .filter(|ticket| ticket["status"] == "Available")
+            .take(CHOICES_MAX)
+            .collect();
         self.chooser.one_of(&available).map(|ticket| (*ticket).clone())
     }
 
@@ -85,7 +105,8 @@ impl Buyer {
                 self.client.tally.locked.add();
                 Some(answer.text("id").to_owned())
             }
-            (StatusCode::CONFLICT, "ticket_locked" | "ticket_sold" | "price_changed") | (StatusCode::NOT_FOUND, _) => {
+            (StatusCode::CONFLICT, "ticket_locked" | "ticket_sold" | "price_changed")
+            | (StatusCode::NOT_FOUND, _) => {
                 self.client.tally.lock_attempts_failed.add();
                 None
             }
@@ -95,8 +116,10 @@ impl Buyer {
     }
 
     async fn decide(&mut self, order: String) {
-        let chance = [ABANDONED_PERCENT, CANCELLED_PERCENT, DECLINED_PERCENT, AUTHENTICATED_PERCENT];
-        let [abandons, cancels, is_declined, authenticates] = chance.map(|percent| self.chooser.happens(percent));
+        let chance =
+            [ABANDONED_PERCENT, CANCELLED_PERCENT, DECLINED_PERCENT, AUTHENTICATED_PERCENT];
+        let [abandons, cancels, is_declined, authenticates] =
+            chance.map(|percent| self.chooser.happens(percent));
         if abandons && self.abandoned.len() < ABANDONED_MAX {
             self.client.tally.abandoned.add();
             self.abandoned.push(order);
@@ -105,7 +128,11 @@ impl Buyer {
         } else if is_declined {
             self.pay(&order, &DECLINING).await;
             self.chooser.pause().await;
-            if self.chooser.happens(70) { self.pay(&order, &PAYING).await } else { self.cancel(&order).await }
+            if self.chooser.happens(70) {
+                self.pay(&order, &PAYING).await
+            } else {
+                self.cancel(&order).await
+            }
         } else if authenticates {
             self.pay(&order, &AUTHENTICATING).await;
         } else {
@@ -124,7 +151,11 @@ impl Buyer {
     /// Pays with one of the tokens, and confirms the payment if 3-D Secure is required.
     async fn pay(&mut self, order: &str, tokens: &[&str]) {
         let Some(token) = self.chooser.one_of(tokens) else { return };
-        let Some(mut answer) = self.client.post("api/charges", &json!({ "orderId": order, "token": token })).await else { return };
+        let Some(mut answer) =
+            self.client.post("api/charges", &json!({ "orderId": order, "token": token })).await
+        else {
+            return;
+        };
         if answer.status == StatusCode::ACCEPTED {
             self.client.tally.authenticated.add();
             self.chooser.pause().await;
@@ -136,7 +167,12 @@ impl Buyer {
             (StatusCode::CREATED | StatusCode::OK, _) => self.client.tally.sold.add(),
             (StatusCode::PAYMENT_REQUIRED, _) => self.client.tally.declined.add(),
             (StatusCode::CONFLICT, "order_expired") => self.client.tally.expired.add(),
-            (StatusCode::ACCEPTED | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => {}
+            (
+                StatusCode::ACCEPTED
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE,
+                _,
+            ) => {}
             _ => self.client.unexpected("pay", &answer).unwrap_or_default(),
         }
     }

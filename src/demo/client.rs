@@ -1,4 +1,5 @@
-//! The HTTP client of one simulated person: cookies, idempotency keys, and repeated requests to a busy server.
+//! The HTTP client of one simulated person: cookies, idempotency keys, and repeated requests to a
+//! busy server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,7 +57,8 @@ impl Person {
         format!("{role}-{}.{:x}@demo.example", self.number, self.seed)
     }
 
-    /// Returns the password. It can be guessed, since the account holds nothing that needs protection.
+    /// Returns the password. It can be guessed, since the account holds nothing that needs
+    /// protection.
     fn password(&self) -> String {
         format!("demo password {:x}", self.seed ^ self.salt())
     }
@@ -90,8 +92,14 @@ impl ApiResponse {
 }
 
 impl ApiClient {
-    pub(super) fn new(url: Url, person: Person, deadline: Instant, tally: Arc<Tally>) -> Result<Self, DemoError> {
-        let http = reqwest::Client::builder().cookie_store(true).timeout(REQUEST_TIMEOUT).build()?;
+    pub(super) fn new(
+        url: Url,
+        person: Person,
+        deadline: Instant,
+        tally: Arc<Tally>,
+    ) -> Result<Self, DemoError> {
+        let http =
+            reqwest::Client::builder().cookie_store(true).timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, url, person, deadline, tally })
     }
 
@@ -100,14 +108,23 @@ impl ApiClient {
     /// # Errors
     /// [`DemoError::Unreachable`].
     pub(super) async fn ping(&self) -> Result<(), DemoError> {
-        let answer = self.http.get(self.at("healthz")).send().await.and_then(reqwest::Response::error_for_status);
+        let answer = self
+            .http
+            .get(self.at("healthz"))
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status);
         match answer {
             Ok(_) => Ok(()),
-            Err(error) => Err(DemoError::Unreachable { url: self.url.clone(), cause: error.without_url().to_string() }),
+            Err(error) => Err(DemoError::Unreachable {
+                url: self.url.clone(),
+                cause: error.without_url().to_string(),
+            }),
         }
     }
 
-    /// Signs up, or signs in if an earlier demo with the same seed has signed up. `None`: the server refused.
+    /// Signs up, or signs in if an earlier demo with the same seed has signed up. `None`: the
+    /// server refused.
     pub(super) async fn sign_in(&self) -> Option<()> {
         let who = json!({ "email": self.person.email(), "password": self.person.password() });
         let mut answer = self.post_until_deadline("api/users/signup", &who).await?;
@@ -140,7 +157,12 @@ impl ApiClient {
     /// Counts and logs an unexpected answer. `action`: the action that got it.
     pub(super) fn unexpected<T>(&self, action: &str, answer: &ApiResponse) -> Option<T> {
         self.tally.unexpected.add();
-        tracing::warn!(action, status = answer.status.as_u16(), code = answer.code(), "the server gave an unexpected answer");
+        tracing::warn!(
+            action,
+            status = answer.status.as_u16(),
+            code = answer.code(),
+            "the server gave an unexpected answer"
+        );
         None
     }
 
@@ -148,9 +170,15 @@ impl ApiClient {
         self.call(Method::POST, path, Some(body), Duration::MAX).await
     }
 
-    /// Sends a request, and repeats it under the same idempotency key while the server is busy and the wait is at most
-    /// `wait_max`. `None`: no definite answer in time.
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>, wait_max: Duration) -> Option<ApiResponse> {
+    /// Sends a request, and repeats it under the same idempotency key while the server is busy and
+    /// the wait is at most `wait_max`. `None`: no definite answer in time.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        wait_max: Duration,
+    ) -> Option<ApiResponse> {
         let key = Uuid::now_v7().to_string();
         let mut wait = WAIT_FIRST;
         for _ in 0..SENDS_MAX {
@@ -163,7 +191,8 @@ impl ApiClient {
             };
             let busy = answer.as_ref().is_none_or(is_busy);
             let pause = retry_after.unwrap_or(wait);
-            let too_long = pause > wait_max || Instant::now() + pause.min(Duration::from_secs(86_400)) >= self.deadline;
+            let too_long = pause > wait_max
+                || Instant::now() + pause.min(Duration::from_secs(86_400)) >= self.deadline;
             if !busy || too_long {
                 return answer;
             }
@@ -174,7 +203,13 @@ impl ApiClient {
         None
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>, key: &str) -> reqwest::Result<reqwest::Response> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> reqwest::Result<reqwest::Response> {
         let mut request = self.http.request(method.clone(), self.at(path));
         if method != Method::GET {
             request = request.header("Idempotency-Key", key);
@@ -191,13 +226,19 @@ impl ApiClient {
 }
 
 fn is_busy(answer: &ApiResponse) -> bool {
-    matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) || answer.code() == "idempotency_in_flight"
+    matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+        || answer.code() == "idempotency_in_flight"
 }
 
-/// Returns the answer and its `Retry-After`. An answer whose body cannot be read counts as no answer.
+/// Returns the answer and its `Retry-After`. An answer whose body cannot be read counts as no
+/// answer.
 async fn read(response: reqwest::Response) -> (Option<ApiResponse>, Option<Duration>) {
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds =
+        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let status = response.status();
-    let answer = response.bytes().await.ok().map(|bytes| ApiResponse { status, body: serde_json::from_slice(&bytes).unwrap_or_default() });
+    let answer = response.bytes().await.ok().map(|bytes| ApiResponse {
+        status,
+        body: serde_json::from_slice(&bytes).unwrap_or_default(),
+    });
     (answer, seconds.map(Duration::from_secs))
 }

@@ -1,5 +1,6 @@
-//! `gittix demo`: simulates sellers, tickets and competing buyers on a running server, so that its pages show changes. It
-//! uses the public API only. The number of simulated people, the number of tickets and the time are bounded.
+//! `gittix demo`: simulates sellers, tickets and competing buyers on a running server, so that its
+//! pages show changes. It uses the public API only. The number of simulated people, the number of
+//! tickets and the time are bounded.
 
 mod buyer;
 mod client;
@@ -26,7 +27,8 @@ use seller::Seller;
 pub use tally::Summary;
 use tally::Tally;
 
-/// Simulate users of a running server: sellers list tickets, buyers compete for them and pay with test tokens.
+/// Simulate users of a running server: sellers list tickets, buyers compete for them and pay with
+/// test tokens.
 #[derive(Debug, Clone, Args)]
 pub struct Demo {
     /// URL of the server.
@@ -78,7 +80,8 @@ async fn simulate(demo: Demo) -> Result<Summary, DemoError> {
     let client = |role, number| {
         let person = Person::new(role, number, demo.seed);
         let random = SmallRng::seed_from_u64(demo.seed ^ person.salt());
-        ApiClient::new(demo.url.clone(), person, deadline, Arc::clone(&tally)).map(|client| (client, Chooser::new(random, demo.pace)))
+        ApiClient::new(demo.url.clone(), person, deadline, Arc::clone(&tally))
+            .map(|client| (client, Chooser::new(random, demo.pace)))
     };
     let (watcher, _) = client(Role::Watcher, 0)?;
     watcher.ping().await?;

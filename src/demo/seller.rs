@@ -61,7 +61,13 @@ impl Seller {
     /// Lists one ticket. Returns `false` if the seller has the maximum of tickets on sale.
     async fn list_one(&mut self) -> bool {
         let (title, minor) = titles::offer(&mut self.chooser);
-        let Some(answer) = self.client.post("api/tickets", &json!({ "title": title, "price": price(minor) })).await else { return true };
+        let Some(answer) = self
+            .client
+            .post("api/tickets", &json!({ "title": title, "price": price(minor) }))
+            .await
+        else {
+            return true;
+        };
         if answer.status == StatusCode::CREATED {
             self.client.tally.listed.add();
             self.listed.push(Listed { id: answer.text("id").to_owned(), title, minor });
@@ -76,9 +82,13 @@ impl Seller {
     /// Raises or lowers the price of one ticket by a tenth.
     async fn change_a_price(&mut self) {
         let Some(ticket) = self.chooser.one_of(&self.listed).cloned() else { return };
-        let minor = if self.chooser.happens(50) { ticket.minor * 11 / 10 } else { ticket.minor * 9 / 10 };
+        let minor =
+            if self.chooser.happens(50) { ticket.minor * 11 / 10 } else { ticket.minor * 9 / 10 };
         let body = json!({ "title": ticket.title, "price": price(minor) });
-        let Some(answer) = self.client.put(&format!("api/tickets/{}", ticket.id), &body).await else { return };
+        let Some(answer) = self.client.put(&format!("api/tickets/{}", ticket.id), &body).await
+        else {
+            return;
+        };
         match (answer.status, answer.code()) {
             (StatusCode::OK, _) => self.client.tally.edited.add(),
             (StatusCode::CONFLICT, "ticket_locked") => self.client.tally.edits_refused.add(),
@@ -91,7 +101,8 @@ impl Seller {
     }
 }
 
-/// Returns a price in major units with two decimals, as a text, so that no floating-point number is used.
+/// Returns a price in major units with two decimals, as a text, so that no floating-point number is
+/// used.
 fn price(minor: u32) -> Value {
     Value::String(format!("{}.{:02}", minor / 100, minor % 100))
 }

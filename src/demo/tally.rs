@@ -41,7 +41,8 @@ tally! {
     edits_refused;
     /// Locks that buyers got.
     locked;
-    /// Orders that were refused because the ticket was locked, sold or deleted, or had another price.
+    /// Orders that were refused because the ticket was locked, sold or deleted, or had another
+    /// price.
     lock_attempts_failed;
     /// Orders that were paid.
     sold;
@@ -55,8 +56,8 @@ tally! {
     abandoned;
     /// Abandoned orders that were found expired, and orders that were paid after they had expired.
     expired;
-    /// Repetitions of requests that the server asked to repeat later (429, 503), that got no answer, or whose first sending
-    /// was still being processed (409).
+    /// Repetitions of requests that the server asked to repeat later (429, 503), that got no
+    /// answer, or whose first sending was still being processed (409).
     repeated;
     /// Unexpected answers.
     unexpected;

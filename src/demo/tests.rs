@@ -38,9 +38,14 @@ impl Market {
                 Some(key) => *self.keys.entry(key.to_owned()).or_default() += 1,
                 None => self.without_key += 1,
             }
-            let newest = request.headers().get("Idempotency-Key").and_then(|key| self.keys.get(key.to_str().ok()?));
+            let newest = request
+                .headers()
+                .get("Idempotency-Key")
+                .and_then(|key| self.keys.get(key.to_str().ok()?));
             if newest == Some(&1) && self.keys.len().is_multiple_of(BUSY_EVERY) {
-                return HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "0")).json(json!({ "code": "unavailable" }));
+                return HttpResponse::ServiceUnavailable()
+                    .insert_header(("Retry-After", "0"))
+                    .json(json!({ "code": "unavailable" }));
             }
         }
         if path[..2] != ["api", "users"] && request.cookie("session").is_none() {
@@ -52,13 +57,16 @@ impl Market {
             (&Method::GET, ["api", "tickets"]) => HttpResponse::Ok().json(&self.tickets),
             (&Method::POST, ["api", "tickets"]) => {
                 let id = self.tickets.len().to_string();
-                self.tickets.push(json!({ "id": id, "status": "Available", "price": body["price"] }));
+                self.tickets
+                    .push(json!({ "id": id, "status": "Available", "price": body["price"] }));
                 HttpResponse::Created().json(json!({ "id": id }))
             }
             (&Method::PUT, ["api", "tickets", id]) => self.edit(id, body),
             (&Method::POST, ["api", "orders"]) => self.lock(body),
             (&Method::GET, ["api", "orders", id]) => self.expire(id),
-            (&Method::DELETE, ["api", "orders", id]) => self.release(id, HttpResponse::NoContent().finish()),
+            (&Method::DELETE, ["api", "orders", id]) => {
+                self.release(id, HttpResponse::NoContent().finish())
+            }
             (&Method::POST, ["api", "charges"]) => self.pay(body),
             (&Method::POST, ["api", "charges", id, "confirm"]) => self.sell(id, true),
             _ => HttpResponse::NotFound().json(json!({ "code": "not_found" })),
@@ -70,7 +78,9 @@ impl Market {
         if new && !fresh {
             return HttpResponse::Conflict().json(json!({ "code": "email_in_use" }));
         }
-        HttpResponse::Created().insert_header(("Set-Cookie", "session=1; Path=/; HttpOnly")).json(json!({ "id": "1" }))
+        HttpResponse::Created()
+            .insert_header(("Set-Cookie", "session=1; Path=/; HttpOnly"))
+            .json(json!({ "id": "1" }))
     }
 
     fn edit(&mut self, id: &str, body: &Value) -> HttpResponse {
@@ -131,7 +141,8 @@ impl Market {
         *status = "Completed";
         self.tickets[*ticket]["status"] = "Sold".into();
         self.sold.push(*ticket);
-        if confirmed { HttpResponse::Ok() } else { HttpResponse::Created() }.json(json!({ "id": order }))
+        if confirmed { HttpResponse::Ok() } else { HttpResponse::Created() }
+            .json(json!({ "id": order }))
     }
 }
 
@@ -141,7 +152,8 @@ fn serve(market: &Arc<Mutex<Market>>) -> Url {
     let server = HttpServer::new(move || {
         let market = Arc::clone(&market);
         App::new().default_service(web::to(move |request: HttpRequest, body: web::Bytes| {
-            let answer = market.lock().answer(&request, &serde_json::from_slice(&body).unwrap_or_default());
+            let answer =
+                market.lock().answer(&request, &serde_json::from_slice(&body).unwrap_or_default());
             async { answer }
         }))
     });
@@ -160,13 +172,21 @@ async fn all_tickets_are_listed_and_sold_once_with_a_busy_server() {
     let market: Arc<Mutex<Market>> = Arc::default();
     let summary = simulate(small(serve(&market))).await.expect("the server answers");
     let market = market.lock();
-    assert_eq!((summary.people, summary.listed, summary.sold, summary.unexpected), (9, 40, 40, 0), "{summary:?}");
+    assert_eq!(
+        (summary.people, summary.listed, summary.sold, summary.unexpected),
+        (9, 40, 40, 0),
+        "{summary:?}"
+    );
     assert_eq!(market.sold.iter().collect::<BTreeSet<_>>().len(), 40);
     assert_eq!(summary.declined, market.declined);
     assert!(summary.locked >= summary.sold && summary.repeated > 0, "{summary:?}");
     assert_eq!((market.without_key, market.signed_out), (0, 0));
     let repeated = market.keys.values().filter(|times| **times == 2).count();
-    assert_eq!(u64::try_from(repeated), Ok(summary.repeated), "a request is repeated under its own key");
+    assert_eq!(
+        u64::try_from(repeated),
+        Ok(summary.repeated),
+        "a request is repeated under its own key"
+    );
     assert!(market.keys.values().all(|times| *times <= 2));
 }
 
@@ -191,7 +211,9 @@ async fn demo_ends_when_its_time_is_over() {
 
 #[actix_web::test]
 async fn demo_without_a_server_returns_an_error() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
     let unused = Url::parse(&format!("http://{closed}")).expect("a URL");
     let error = simulate(small(unused)).await.expect_err("there is no server");
     assert!(error.to_string().starts_with("there is no server at http://127.0.0.1:"), "{error}");

@@ -33,7 +33,8 @@ pub fn json_bytes(status: StatusCode, body: bytes::Bytes, caching: HeaderValue) 
         .body(body)
 }
 
-/// Returns an address or entity tag of this server as the value of a header. `text` must be visible ASCII.
+/// Returns an address or entity tag of this server as the value of a header. `text` must be visible
+/// ASCII.
 pub fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("ids and versions are visible ASCII")
 }

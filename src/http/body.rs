@@ -1,10 +1,11 @@
 //! Request bodies: bounded reading, and parsing without derived structs.
 //!
-//! A body is at most 16 KiB, less than the size to which the read buffer of a connection may grow, and a connection has one
-//! body at a time. These bodies need no budget. Longer bodies have one (`body_budget.rs`).
+//! A body is at most 16 KiB, less than the size to which the read buffer of a connection may grow,
+//! and a connection has one body at a time. These bodies need no budget. Longer bodies have one
+//! (`body_budget.rs`).
 //!
-//! Structs derived by `serde` stop at the first error. Here each member is parsed from its own text, and all errors, including
-//! repeated members, are reported together.
+//! Structs derived by `serde` stop at the first error. Here each member is parsed from its own
+//! text, and all errors, including repeated members, are reported together.
 
 use std::{borrow::Cow, pin::pin};
 
@@ -31,11 +32,17 @@ const DEPTH_MAX: usize = 128;
 /// Message about an invalid member.
 pub type FieldError = Cow<'static, str>;
 
-/// Reads a body of at most `bytes_max` bytes to its end. Returns no bytes if the request has no body.
+/// Reads a body of at most `bytes_max` bytes to its end. Returns no bytes if the request has no
+/// body.
 ///
 /// # Errors
-/// 415 for another content type, before anything is read; 413 as soon as the limit is exceeded, without reading the rest; 408.
-pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
+/// 415 for another content type, before anything is read; 413 as soon as the limit is exceeded,
+/// without reading the rest; 408.
+pub async fn read(
+    req: &HttpRequest,
+    payload: &mut Payload,
+    bytes_max: usize,
+) -> Result<Bytes, ApiError> {
     if expected_bytes(req, bytes_max)?.is_none() {
         return Ok(Bytes::new());
     }
@@ -44,10 +51,13 @@ pub async fn read(req: &HttpRequest, payload: &mut Payload, bytes_max: usize) ->
     if let Some(body) = body.as_mut().now_or_never() {
         return body;
     }
-    Box::pin(tokio::time::timeout(BODY_TIME_MAX, body)).await.unwrap_or_else(|_| Err(ApiError::new(Code::RequestTimeout)))
+    Box::pin(tokio::time::timeout(BODY_TIME_MAX, body))
+        .await
+        .unwrap_or_else(|_| Err(ApiError::new(Code::RequestTimeout)))
 }
 
-/// Returns the maximum length of the body according to the head of the request, in bytes; `None` without a body.
+/// Returns the maximum length of the body according to the head of the request, in bytes; `None`
+/// without a body.
 ///
 /// # Errors
 /// 415 for another content type; 413 for a longer one.
@@ -63,8 +73,8 @@ pub fn expected_bytes(req: &HttpRequest, bytes_max: usize) -> Result<Option<usiz
     }
 }
 
-/// Reads and drops a short body that no handler needs, so that the connection can be used again. With a longer body the
-/// connection is closed.
+/// Reads and drops a short body that no handler needs, so that the connection can be used again.
+/// With a longer body the connection is closed.
 pub async fn discard(req: &HttpRequest, payload: &mut Payload) {
     if announced(req.headers()).flatten().is_some_and(|length| length <= BODY_BYTES_MAX as u64) {
         // The response is the same if the body is incomplete.
@@ -72,27 +82,40 @@ pub async fn discard(req: &HttpRequest, payload: &mut Payload) {
     }
 }
 
-/// Returns the announced length in bytes: `None` without a body, `Some(None)` for a body of unknown length.
+/// Returns the announced length in bytes: `None` without a body, `Some(None)` for a body of unknown
+/// length.
 fn announced(headers: &HeaderMap) -> Option<Option<u64>> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Some(None);
     }
-    let length = headers.get(header::CONTENT_LENGTH)?.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let length = headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     // An empty body with a content type is a body that is not JSON.
-    if length == Some(0) && !headers.contains_key(header::CONTENT_TYPE) { None } else { Some(length) }
+    if length == Some(0) && !headers.contains_key(header::CONTENT_TYPE) {
+        None
+    } else {
+        Some(length)
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let essence = text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
+    let essence =
+        text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
     let plain = !headers.contains_key(header::CONTENT_ENCODING)
-        || text(header::CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("identity"));
+        || text(header::CONTENT_ENCODING)
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("identity"));
     essence.trim().eq_ignore_ascii_case("application/json") && plain
 }
 
 async fn collect(payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiError> {
     let broken = |_| ApiError::with_message(Code::MalformedJson, "The body ended early.");
-    let Some(first) = payload.next().await.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
+    let Some(first) = payload.next().await.transpose().map_err(broken)? else {
+        return Ok(Bytes::new());
+    };
     if first.len() > bytes_max {
         return Err(too_large(bytes_max));
     }
@@ -110,7 +133,10 @@ async fn collect(payload: &mut Payload, bytes_max: usize) -> Result<Bytes, ApiEr
 }
 
 fn too_large(bytes_max: usize) -> ApiError {
-    ApiError::with_message(Code::BodyTooLarge, format!("The body must have at most {} KiB.", bytes_max / 1024))
+    ApiError::with_message(
+        Code::BodyTooLarge,
+        format!("The body must have at most {} KiB.", bytes_max / 1024),
+    )
 }
 
 /// Members of a JSON object that a route uses, each as its own text.
@@ -133,11 +159,18 @@ impl<'a> Form<'a> {
     /// # Errors
     /// 400 `malformed_json` for bytes that are not JSON in UTF-8.
     pub fn parse(body: &'a [u8], names: &[&'static str]) -> Result<Self, ApiError> {
-        let text = std::str::from_utf8(body).map_err(|_| ApiError::with_message(Code::MalformedJson, "The body is not UTF-8."))?;
+        let text = std::str::from_utf8(body)
+            .map_err(|_| ApiError::with_message(Code::MalformedJson, "The body is not UTF-8."))?;
         if nesting_depth(text) > DEPTH_MAX {
-            return Err(ApiError::with_message(Code::MalformedJson, "The body is nested too deeply."));
+            return Err(ApiError::with_message(
+                Code::MalformedJson,
+                "The body is nested too deeply.",
+            ));
         }
-        let members = names.iter().map(|&name| ObjectMember { name, value: None, is_repeated: false }).collect();
+        let members = names
+            .iter()
+            .map(|&name| ObjectMember { name, value: None, is_repeated: false })
+            .collect();
         let mut form = Self { members, errors: Vec::new() };
         let mut json = serde_json::Deserializer::from_str(text);
         let parsed = if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
@@ -146,8 +179,13 @@ impl<'a> Form<'a> {
             serde::Deserialize::deserialize(&mut json).map(|IgnoredAny| ())
         };
         match parsed.and_then(|()| json.end()) {
-            Ok(()) if form.members.iter().filter_map(|member| member.value).all(is_unicode) => Ok(form),
-            Ok(()) => Err(ApiError::with_message(Code::MalformedJson, "A string in the body has an unpaired surrogate.")),
+            Ok(()) if form.members.iter().filter_map(|member| member.value).all(is_unicode) => {
+                Ok(form)
+            }
+            Ok(()) => Err(ApiError::with_message(
+                Code::MalformedJson,
+                "A string in the body has an unpaired surrogate.",
+            )),
             Err(error) => Err(ApiError::with_message(
                 Code::MalformedJson,
                 format!("The body is not JSON (line {}, column {}).", error.line(), error.column()),
@@ -164,11 +202,19 @@ impl<'a> Form<'a> {
             return Ok(());
         }
         Self::parse(body, &[])?;
-        if body.trim_ascii_start().starts_with(b"{") { Ok(()) } else { Err(ApiError::invalid("body", "must be an object, or left out")) }
+        if body.trim_ascii_start().starts_with(b"{") {
+            Ok(())
+        } else {
+            Err(ApiError::invalid("body", "must be an object, or left out"))
+        }
     }
 
     /// Returns a required member. `None`: an error was recorded.
-    pub fn required<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, FieldError>,
+    ) -> Option<T> {
         let value = self.optional(name, parse);
         if value.is_none() && !self.errors.iter().any(|error| error.field == Some(name)) {
             self.add_error(name, "is required");
@@ -177,7 +223,11 @@ impl<'a> Form<'a> {
     }
 
     /// Returns an optional member. `None`: the member is absent, or an error was recorded.
-    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, FieldError>,
+    ) -> Option<T> {
         let member = self.members.iter().find(|member| member.name == name)?;
         if member.is_repeated {
             self.add_error(name, "is given twice");
@@ -192,7 +242,8 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// Returns `input` unless an error was recorded. `input` is `None` only if an error was recorded.
+    /// Returns `input` unless an error was recorded. `input` is `None` only if an error was
+    /// recorded.
     ///
     /// # Errors
     /// 400 `validation_failed` with all recorded errors.
@@ -228,8 +279,8 @@ fn nesting_depth(text: &str) -> usize {
     deepest
 }
 
-/// Returns whether a value is not a string, or is a string of Unicode characters. The grammar of JSON allows unpaired
-/// surrogates.
+/// Returns whether a value is not a string, or is a string of Unicode characters. The grammar of
+/// JSON allows unpaired surrogates.
 fn is_unicode(value: &RawValue) -> bool {
     let raw = value.get();
     !raw.starts_with('"') || !raw.contains("\\u") || serde_json::from_str::<String>(raw).is_ok()

@@ -1,11 +1,13 @@
-//! Memory budget for request bodies that are read before their sender is authenticated. The memory is bounded in total and for
-//! each client address.
+//! Memory budget for request bodies that are read before their sender is authenticated. The memory
+//! is bounded in total and for each client address.
 //!
-//! A share of the announced length is taken before the first byte of the body is read, and returned when the body is dropped.
-//! An address that sends slowly, or sends many bodies at once, uses up its own share only.
+//! A share of the announced length is taken before the first byte of the body is read, and returned
+//! when the body is dropped. An address that sends slowly, or sends many bodies at once, uses up
+//! its own share only.
 //!
-//! Other bodies need no such budget: they are at most 16 KiB, less than the size to which the read buffer of a connection may
-//! grow, and are bounded by the number of connections and the deadline of a body.
+//! Other bodies need no such budget: they are at most 16 KiB, less than the size to which the read
+//! buffer of a connection may grow, and are bounded by the number of connections and the deadline
+//! of a body.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -52,7 +54,11 @@ pub struct BodyShare {
 
 impl BodyBudget {
     pub fn new(client_bytes_max: usize, total_bytes_max: usize) -> Self {
-        Self(Arc::new(BodyBudgetInner { client_bytes_max, total_bytes_max, taken: Mutex::default() }))
+        Self(Arc::new(BodyBudgetInner {
+            client_bytes_max,
+            total_bytes_max,
+            taken: Mutex::default(),
+        }))
     }
 
     /// Reserves `bytes` for a body.
@@ -108,14 +114,18 @@ mod tests {
         drop(first);
         budget.take(client(1), 60).expect("the returned bytes");
         drop(rest);
-        assert!(budget.0.taken.lock().client_bytes.is_empty(), "clients without a body have no entry");
+        assert!(
+            budget.0.taken.lock().client_bytes.is_empty(),
+            "clients without a body have no entry"
+        );
         assert_eq!(budget.0.taken.lock().total_bytes, 0);
     }
 
     #[test]
     fn total_is_bounded_for_any_number_of_clients() {
         let budget = BodyBudget::new(100, 250);
-        let shares: Vec<_> = (1..=2).map(|last| budget.take(client(last), 100).expect("room")).collect();
+        let shares: Vec<_> =
+            (1..=2).map(|last| budget.take(client(last), 100).expect("room")).collect();
         assert_eq!(budget.take(client(3), 51).expect_err("no room"), Exhausted::Total);
         budget.take(client(3), 50).expect("room for the last byte");
         drop(shares);

@@ -35,7 +35,8 @@ impl FromRequest for Call {
     type Future = future::Ready<Result<Self, ApiError>>;
 
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let state = req.app_data::<Data<AppState>>().cloned().ok_or_else(|| ApiError::new(Code::Internal));
+        let state =
+            req.app_data::<Data<AppState>>().cloned().ok_or_else(|| ApiError::new(Code::Internal));
         future::ready(state.map(|state| Self { req: req.clone(), state, payload: payload.take() }))
     }
 }
@@ -50,7 +51,8 @@ impl Call {
         ClientAddress::of(self.req.peer_addr(), self.req.headers(), &self.state.context.proxies)
     }
 
-    /// Returns the network whose locks are limited together; `None` if they are not limited for this caller.
+    /// Returns the network whose locks are limited together; `None` if they are not limited for
+    /// this caller.
     pub fn lock_network(&self) -> Option<IpAddr> {
         let context = &self.state.context;
         if !context.limits_network_locks {
@@ -59,8 +61,8 @@ impl Call {
         client::lock_network(self.req.peer_addr(), self.req.headers(), &context.proxies)
     }
 
-    /// Returns the maximum length of the body according to the head of the request, in bytes; `None` without a body. Does not
-    /// read the body.
+    /// Returns the maximum length of the body according to the head of the request, in bytes;
+    /// `None` without a body. Does not read the body.
     ///
     /// # Errors
     /// 415, 413: see [`body::expected_bytes`].
@@ -76,7 +78,8 @@ impl Call {
         session(&self.state, self.req.headers()).await
     }
 
-    /// Returns all sessions of the request. It has several only if it has several cookies with sessions.
+    /// Returns all sessions of the request. It has several only if it has several cookies with
+    /// sessions.
     ///
     /// # Errors
     /// 503 while the sessions cannot be looked up.
@@ -88,8 +91,8 @@ impl Call {
         Ok(sessions)
     }
 
-    /// Returns the session of the request. Without a session, a short body is read and dropped, so that the client may sign in
-    /// and repeat the request on the same connection.
+    /// Returns the session of the request. Without a session, a short body is read and dropped, so
+    /// that the client may sign in and repeat the request on the same connection.
     ///
     /// # Errors
     /// 401; 409 `other_user`; 503 while the session cannot be looked up.
@@ -103,8 +106,8 @@ impl Call {
         }
     }
 
-    /// Returns the session of the request, if there is one. If an unsafe request names a user, the session must be of that
-    /// user.
+    /// Returns the session of the request, if there is one. If an unsafe request names a user, the
+    /// session must be of that user.
     ///
     /// # Errors
     /// 409 `other_user`; 503 while the session cannot be looked up.

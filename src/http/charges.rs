@@ -1,5 +1,5 @@
-//! Handlers of charges. The state of a charge determines the status of the response in this module; the order registry refuses
-//! a token that turns out to be unknown.
+//! Handlers of charges. The state of a charge determines the status of the response in this module;
+//! the order registry refuses a token that turns out to be unknown.
 
 use actix_web::http::{StatusCode, header};
 use serde::Serialize;
@@ -69,7 +69,9 @@ pub async fn pay(mut call: Call) -> HandlerResult {
     let work = async |key| {
         let mut form = Form::parse(&body, &["orderId", "token"])?;
         let order = form.required("orderId", text);
-        let token = form.required("token", |raw| PaymentToken::parse(&text(raw)?).map_err(|error| error.to_string().into()));
+        let token = form.required("token", |raw| {
+            PaymentToken::parse(&text(raw)?).map_err(|error| error.to_string().into())
+        });
         let (order, token) = form.finish(order.zip(token))?;
         Ok(call.actors().orders.pay(call::id(&order)?, session.user, token, key).await?)
     };
@@ -168,12 +170,16 @@ fn response_by_status(completed: StatusCode, result: PaymentResult) -> HandlerRe
     }
 }
 
-/// Returns the error of a Failed charge. If the order ended before the payment, the error names the end of the order, because
-/// the card was not declined.
+/// Returns the error of a Failed charge. If the order ended before the payment, the error names the
+/// end of the order, because the card was not declined.
 fn failed_charge_error(charge: Charge) -> ApiError {
     match &charge.failure {
-        Some(failure) if failure.code == ChargeFailure::LOCK_LOST => ApiError::new(Code::OrderExpired),
-        Some(failure) if failure.code == ChargeFailure::cancelled().code => ApiError::new(Code::OrderNotPayable),
+        Some(failure) if failure.code == ChargeFailure::LOCK_LOST => {
+            ApiError::new(Code::OrderExpired)
+        }
+        Some(failure) if failure.code == ChargeFailure::cancelled().code => {
+            ApiError::new(Code::OrderNotPayable)
+        }
         _ => ApiError::declined(charge),
     }
 }

@@ -1,8 +1,9 @@
 //! Client address of a request, also behind trusted proxies.
 //!
-//! A trusted proxy may write an address in several forms, or something else than an address. Each address and each obfuscated
-//! identifier is one client; all other values together are one client. No such value stands for the proxy itself, because its
-//! clients would then share the rate of the proxy, or its exemptions.
+//! A trusted proxy may write an address in several forms, or something else than an address. Each
+//! address and each obfuscated identifier is one client; all other values together are one client.
+//! No such value stands for the proxy itself, because its clients would then share the rate of the
+//! proxy, or its exemptions.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -12,13 +13,14 @@ use sha2::{Digest, Sha256};
 
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Address by which rates are counted. Of IPv6 only the first 64 bits count, because one customer has at least a /64.
+/// Address by which rates are counted. Of IPv6 only the first 64 bits count, because one customer
+/// has at least a /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// Returns the address of the nearest hop that is not a trusted proxy. Clients can forge the entries further left in
-    /// `X-Forwarded-For`.
+    /// Returns the address of the nearest hop that is not a trusted proxy. Clients can forge the
+    /// entries further left in `X-Forwarded-For`.
     pub fn of(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         match NearestHop::of(peer, headers, trusted) {
             NearestHop::Address(address) => Self(network(address)),
@@ -31,18 +33,20 @@ impl ClientAddress {
         self.0
     }
 
-    /// Returns the client for a value that is not an address. Each obfuscated identifier (RFC 7239 §6.3) is one client; all
-    /// other values, such as `unknown`, are one client together.
+    /// Returns the client for a value that is not an address. Each obfuscated identifier (RFC 7239
+    /// §6.3) is one client; all other values, such as `unknown`, are one client together.
     fn named(hop: &[u8]) -> Self {
-        /// Prefix of the addresses of such clients. The block 0100::/8 is reserved (RFC 4291 §2.4, IANA's registry), so no
-        /// client has a real address in it.
+        /// Prefix of the addresses of such clients. The block 0100::/8 is reserved (RFC 4291 §2.4,
+        /// IANA's registry), so no client has a real address in it.
         const RESERVED: u128 = 0x0101 << 112;
         let name = unquoted(hop);
-        let is_identifier = name
-            .strip_prefix(b"_")
-            .is_some_and(|rest| !rest.is_empty() && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte)));
+        let is_identifier = name.strip_prefix(b"_").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+        });
         let digest = Sha256::digest(if is_identifier { name } else { b"unknown" });
-        let number = digest.iter().take(6).fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+        let number =
+            digest.iter().take(6).fold(0u128, |number, byte| number << 8 | u128::from(*byte));
         Self(IpAddr::V6(Ipv6Addr::from_bits(RESERVED | number << 64)))
     }
 }
@@ -56,7 +60,8 @@ enum NearestHop<'a> {
 
 impl<'a> NearestHop<'a> {
     fn of(peer: Option<SocketAddr>, headers: &'a HeaderMap, trusted: &[IpNet]) -> Self {
-        let mut client = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let mut client =
+            peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         if !trusted.is_empty() {
             let lines: Vec<&[u8]> = headers.get_all(FORWARDED).map(HeaderValue::as_bytes).collect();
             let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
@@ -64,7 +69,9 @@ impl<'a> NearestHop<'a> {
             let mut hops = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty());
             while trusted.iter().any(|network| network.contains(&client)) {
                 let Some(hop) = hops.next() else { break };
-                let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else { return Self::Name(hop) };
+                let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else {
+                    return Self::Name(hop);
+                };
                 client = address;
             }
         }
@@ -72,12 +79,18 @@ impl<'a> NearestHop<'a> {
     }
 }
 
-/// Returns the network whose locks are limited together. `None`: the request came from this machine, or from a trusted proxy
-/// that names no client. Any number of people may be behind such an address.
-pub fn lock_network(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+/// Returns the network whose locks are limited together. `None`: the request came from this
+/// machine, or from a trusted proxy that names no client. Any number of people may be behind such
+/// an address.
+pub fn lock_network(
+    peer: Option<SocketAddr>,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+) -> Option<IpAddr> {
     match NearestHop::of(peer, headers, trusted) {
         NearestHop::Address(address) => {
-            let is_exempt = address.is_loopback() || trusted.iter().any(|network| network.contains(&address));
+            let is_exempt =
+                address.is_loopback() || trusted.iter().any(|network| network.contains(&address));
             (!is_exempt).then(|| network(address))
         }
         NearestHop::Name(name) => Some(ClientAddress::named(name).network()),
@@ -85,7 +98,8 @@ pub fn lock_network(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[Ip
 }
 
 impl ClientAddress {
-    /// Returns the address by which connections are counted; `None` for a trusted proxy that names no client.
+    /// Returns the address by which connections are counted; `None` for a trusted proxy that names
+    /// no client.
     pub fn address(self, trusted: &[IpNet]) -> Option<IpAddr> {
         (!trusted.iter().any(|network| network.contains(&self.0))).then_some(self.0)
     }
@@ -97,12 +111,15 @@ impl std::fmt::Display for ClientAddress {
     }
 }
 
-/// Parses an address in the forms that proxies write: with or without a port, in brackets, in quotes, with a zone. The zone
-/// (RFC 4007 §11) has a meaning only in the network of the proxy and is dropped.
+/// Parses an address in the forms that proxies write: with or without a port, in brackets, in
+/// quotes, with a zone. The zone (RFC 4007 §11) has a meaning only in the network of the proxy and
+/// is dropped.
 fn address(text: &str) -> Option<IpAddr> {
     let text = std::str::from_utf8(unquoted(text.as_bytes())).ok()?;
     let host = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, rest)) if rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port) => host,
+        Some((host, rest)) if rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port) => {
+            host
+        }
         Some(_) => return None,
         None => match text.split_once(':') {
             Some((host, port)) if is_port(port) => host,
@@ -120,14 +137,19 @@ fn is_port(text: &str) -> bool {
 
 /// Removes the quotes of an HTTP quoted string.
 fn unquoted(hop: &[u8]) -> &[u8] {
-    hop.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).map_or(hop, <[u8]>::trim_ascii)
+    hop.strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .map_or(hop, <[u8]>::trim_ascii)
 }
 
-/// Returns the part of an address that belongs to one customer: all of IPv4, the first 64 bits of IPv6.
+/// Returns the part of an address that belongs to one customer: all of IPv4, the first 64 bits of
+/// IPv6.
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
     }
 }
 
@@ -143,9 +165,11 @@ mod tests {
     fn client_by_bytes(peer: &str, forwarded: &[&[u8]], trusted: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append(FORWARDED, HeaderValue::from_bytes(line).expect("no control characters"));
+            headers
+                .append(FORWARDED, HeaderValue::from_bytes(line).expect("no control characters"));
         }
-        let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        let trusted: Vec<IpNet> =
+            trusted.iter().map(|network| network.parse().expect("a network")).collect();
         ClientAddress::of(Some(peer.parse().expect("an address")), &headers, &trusted).to_string()
     }
 
@@ -172,8 +196,11 @@ mod tests {
     fn loopback_and_trusted_proxies_are_exempt_from_the_limit_of_locks() {
         let limited = |peer: &str, forwarded: &[&'static str], trusted: &[&str]| {
             let mut headers = HeaderMap::new();
-            forwarded.iter().for_each(|line| headers.append(FORWARDED, HeaderValue::from_static(line)));
-            let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+            forwarded
+                .iter()
+                .for_each(|line| headers.append(FORWARDED, HeaderValue::from_static(line)));
+            let trusted: Vec<IpNet> =
+                trusted.iter().map(|network| network.parse().expect("a network")).collect();
             let peer = Some(peer.parse().expect("an address"));
             lock_network(peer, &headers, &trusted).map(|network| network.to_string())
         };
@@ -181,11 +208,28 @@ mod tests {
             assert_eq!(limited(loopback, &[], &[]), None, "{loopback}");
         }
         assert_eq!(limited("10.0.0.1:5", &[], &["10.0.0.0/8"]), None, "the proxy itself");
-        assert_eq!(limited("10.0.0.1:5", &["10.2.2.2"], &["10.0.0.0/8"]), None, "a proxy behind a proxy");
-        assert_eq!(limited("10.0.0.1:5", &["1.2.3.4"], &["10.0.0.0/8"]).as_deref(), Some("1.2.3.4"));
-        assert!(limited("10.0.0.1:5", &["unknown"], &["10.0.0.0/8"]).is_some(), "a client that the proxy does not name");
-        assert_eq!(limited("10.0.0.1:5", &["127.0.0.1"], &[]).as_deref(), Some("10.0.0.1"), "any client can send this header");
-        assert_eq!(limited("[2001:db8:1:2:3:4:5:6]:5", &[], &[]).as_deref(), Some("2001:db8:1:2::"));
+        assert_eq!(
+            limited("10.0.0.1:5", &["10.2.2.2"], &["10.0.0.0/8"]),
+            None,
+            "a proxy behind a proxy"
+        );
+        assert_eq!(
+            limited("10.0.0.1:5", &["1.2.3.4"], &["10.0.0.0/8"]).as_deref(),
+            Some("1.2.3.4")
+        );
+        assert!(
+            limited("10.0.0.1:5", &["unknown"], &["10.0.0.0/8"]).is_some(),
+            "a client that the proxy does not name"
+        );
+        assert_eq!(
+            limited("10.0.0.1:5", &["127.0.0.1"], &[]).as_deref(),
+            Some("10.0.0.1"),
+            "any client can send this header"
+        );
+        assert_eq!(
+            limited("[2001:db8:1:2:3:4:5:6]:5", &[], &[]).as_deref(),
+            Some("2001:db8:1:2::")
+        );
     }
 
     #[test]
@@ -215,8 +259,16 @@ mod tests {
             (",1.2.3.4,, ,", "1.2.3.4"),
         ] {
             assert_eq!(client(PROXY, &[hop], &TRUSTED), expected, "{hop}");
-            assert_eq!(client(PROXY, &[&format!("6.6.6.6, {hop}")], &TRUSTED), expected, "6.6.6.6, {hop}");
-            assert_eq!(client(PROXY, &["6.6.6.6", hop, ""], &TRUSTED), expected, "{hop} among several lines");
+            assert_eq!(
+                client(PROXY, &[&format!("6.6.6.6, {hop}")], &TRUSTED),
+                expected,
+                "6.6.6.6, {hop}"
+            );
+            assert_eq!(
+                client(PROXY, &["6.6.6.6", hop, ""], &TRUSTED),
+                expected,
+                "{hop} among several lines"
+            );
         }
     }
 
@@ -224,9 +276,20 @@ mod tests {
     fn obfuscated_identifier_is_one_client_and_never_the_proxy() {
         let known = |hop: &str| client(PROXY, &[&format!("1.2.3.4, {hop}")], &TRUSTED);
         let unknown = known("unknown");
-        for hop in
-            ["Unknown", "garbage", "\"unknown\"", "_", "_a b", "1.2.3.4.5", "[::1", "[::1]x", "[::1]:99999", "1.2.3.4:x", "\"", "%eth0"]
-        {
+        for hop in [
+            "Unknown",
+            "garbage",
+            "\"unknown\"",
+            "_",
+            "_a b",
+            "1.2.3.4.5",
+            "[::1",
+            "[::1]x",
+            "[::1]:99999",
+            "1.2.3.4:x",
+            "\"",
+            "%eth0",
+        ] {
             assert_eq!(known(hop), unknown, "{hop}");
         }
         let hidden = [known("_hidden"), known("_other"), unknown];
@@ -241,14 +304,23 @@ mod tests {
     fn bytes_that_are_not_utf_8_do_not_hide_the_client() {
         assert_eq!(client_by_bytes(PROXY, &[b"caf\xe9, 1.2.3.4"], &TRUSTED), "1.2.3.4");
         assert_eq!(client_by_bytes(PROXY, &[b"\xff\xfe", b"1.2.3.4"], &TRUSTED), "1.2.3.4");
-        assert_eq!(client_by_bytes(PROXY, &["Köln, 1.2.3.4, 10.9.9.9".as_bytes()], &TRUSTED), "1.2.3.4");
-        assert_eq!(client_by_bytes(PROXY, &[b"1.2.3.4, caf\xe9"], &TRUSTED), client(PROXY, &["unknown"], &TRUSTED));
+        assert_eq!(
+            client_by_bytes(PROXY, &["Köln, 1.2.3.4, 10.9.9.9".as_bytes()], &TRUSTED),
+            "1.2.3.4"
+        );
+        assert_eq!(
+            client_by_bytes(PROXY, &[b"1.2.3.4, caf\xe9"], &TRUSTED),
+            client(PROXY, &["unknown"], &TRUSTED)
+        );
     }
 
     #[test]
     fn empty_list_is_the_proxy_itself() {
         for lines in [&[][..], &[""], &[" , ,"], &["10.1.1.1, 10.0.0.1"]] {
-            assert!(["10.0.0.1", "10.1.1.1"].contains(&client(PROXY, lines, &TRUSTED).as_str()), "{lines:?}");
+            assert!(
+                ["10.0.0.1", "10.1.1.1"].contains(&client(PROXY, lines, &TRUSTED).as_str()),
+                "{lines:?}"
+            );
         }
     }
 }

@@ -16,11 +16,13 @@ pub struct SessionCookie {
 
 /// Name of the session cookie.
 ///
-/// Browsers send a cookie to every port of a host. Servers with https usually have a host of their own, and the `__Host-`
-/// prefix separates their cookies. With http, several servers may be on one host, so the name contains the port.
+/// Browsers send a cookie to every port of a host. Servers with https usually have a host of their
+/// own, and the `__Host-` prefix separates their cookies. With http, several servers may be on one
+/// host, so the name contains the port.
 #[derive(Debug, Clone)]
 enum CookieName {
-    /// Name with the prefix. Browsers refuse such a cookie from a sibling domain or over http (RFC 6265bis §4.1.3.2).
+    /// Name with the prefix. Browsers refuse such a cookie from a sibling domain or over http (RFC
+    /// 6265bis §4.1.3.2).
     Https,
     /// Name with the port of the public origin.
     Http(String),
@@ -29,17 +31,19 @@ enum CookieName {
 }
 
 impl SessionCookie {
-    /// Maximum length of a token, in bytes. Tokens of this server are shorter; longer ones are not looked up.
+    /// Maximum length of a token, in bytes. Tokens of this server are shorter; longer ones are not
+    /// looked up.
     const TOKEN_BYTES_MAX: usize = 128;
-    /// Maximum number of cookies of one request that are looked up. A browser sends one with the server's name; a second one
-    /// is of another path or domain.
+    /// Maximum number of cookies of one request that are looked up. A browser sends one with the
+    /// server's name; a second one is of another path or domain.
     const TRIED_MAX: usize = 4;
     const HTTPS_NAME: &str = "__Host-gittix_session";
     const HTTP_PREFIX: &str = "gittix_session_";
     /// Earlier name, without the port.
     const EARLIER_HTTP_NAME: &[u8] = b"gittix_session";
 
-    /// Creates the settings of the cookie. `origin` is the public origin, if one is configured. `ttl` is that of the session.
+    /// Creates the settings of the cookie. `origin` is the public origin, if one is configured.
+    /// `ttl` is that of the session.
     pub fn new(origin: Option<&Origin>, ttl: Millis) -> Self {
         let name = match origin {
             Some(origin) if origin.is_https() => CookieName::Https,
@@ -49,23 +53,30 @@ impl SessionCookie {
         Self { name, ttl }
     }
 
-    /// Returns the tokens of a request in its order, those under the server's own name first. There may be several: an expired
-    /// one may come before the valid one.
+    /// Returns the tokens of a request in its order, those under the server's own name first. There
+    /// may be several: an expired one may come before the valid one.
     ///
-    /// With http, cookies with another port or with the earlier name come last, because replicas on several ports of one
-    /// host share their sessions. A token of another marketplace on the host has no session here.
+    /// With http, cookies with another port or with the earlier name come last, because replicas on
+    /// several ports of one host share their sessions. A token of another marketplace on the host
+    /// has no session here.
     pub fn read<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
         let mut tokens = tokens(headers, |name| self.is_candidate(name));
         let first = tokens.next();
         let (first, several) = match tokens.next() {
             // The comparison with `Host` is necessary only for several cookies.
-            Some(second) => (None, self.own_first(headers, first.into_iter().chain([second]).chain(tokens))),
+            Some(second) => {
+                (None, self.own_first(headers, first.into_iter().chain([second]).chain(tokens)))
+            }
             None => (first.map(|(_, token)| token), Vec::new()),
         };
         first.into_iter().chain(several)
     }
 
-    fn own_first<'a>(&self, headers: &'a HeaderMap, tokens: impl Iterator<Item = (&'a [u8], &'a str)>) -> Vec<&'a str> {
+    fn own_first<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        tokens: impl Iterator<Item = (&'a [u8], &'a str)>,
+    ) -> Vec<&'a str> {
         let (prefix, port) = self.name_in(headers);
         let is_own = |name: &[u8]| name.strip_prefix(prefix.as_bytes()) == Some(port.as_bytes());
         let (mut own, others): (Vec<_>, Vec<_>) = tokens.partition(|(name, _)| is_own(name));
@@ -73,13 +84,16 @@ impl SessionCookie {
         own.into_iter().map(|(_, token)| token).take(Self::TRIED_MAX).collect()
     }
 
-    /// Returns whether a cookie with this name may be from this server or, with http, from a replica on another port.
+    /// Returns whether a cookie with this name may be from this server or, with http, from a
+    /// replica on another port.
     fn is_candidate(&self, name: &[u8]) -> bool {
         if matches!(self.name, CookieName::Https) {
             return name == Self::HTTPS_NAME.as_bytes();
         }
         name == Self::EARLIER_HTTP_NAME
-            || name.strip_prefix(Self::HTTP_PREFIX.as_bytes()).is_some_and(|port| port.iter().all(u8::is_ascii_digit))
+            || name
+                .strip_prefix(Self::HTTP_PREFIX.as_bytes())
+                .is_some_and(|port| port.iter().all(u8::is_ascii_digit))
     }
 
     /// Returns the cookie that stores `token` in the browser that sent `headers`.
@@ -98,7 +112,10 @@ impl SessionCookie {
             CookieName::Https => (Self::HTTPS_NAME, ""),
             CookieName::Http(port) => (Self::HTTP_PREFIX, port),
             CookieName::OfHost => {
-                let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let host = headers
+                    .get(header::HOST)
+                    .and_then(|host| host.to_str().ok())
+                    .unwrap_or_default();
                 (Self::HTTP_PREFIX, port(host))
             }
         }
@@ -117,10 +134,16 @@ impl SessionCookie {
     }
 }
 
-/// Returns names and values of the cookies that `is_wanted` selects by name and whose value may be a token. The header is
-/// parsed as bytes, because cookies of other applications may have any content in any encoding.
-fn tokens<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool + 'a) -> impl Iterator<Item = (&'a [u8], &'a str)> {
-    let pairs = headers.get_all(header::COOKIE).flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+/// Returns names and values of the cookies that `is_wanted` selects by name and whose value may be
+/// a token. The header is parsed as bytes, because cookies of other applications may have any
+/// content in any encoding.
+fn tokens<'a>(
+    headers: &'a HeaderMap,
+    is_wanted: impl Fn(&[u8]) -> bool + 'a,
+) -> impl Iterator<Item = (&'a [u8], &'a str)> {
+    let pairs = headers
+        .get_all(header::COOKIE)
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();
         let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
@@ -159,7 +182,10 @@ mod tests {
     fn read(lines: &[&[u8]]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(header::COOKIE, header::HeaderValue::from_bytes(line).expect("no control characters"));
+            headers.append(
+                header::COOKIE,
+                header::HeaderValue::from_bytes(line).expect("no control characters"),
+            );
         }
         of(Some("http://localhost:3000")).read(&headers).map(str::to_owned).collect()
     }
@@ -167,10 +193,17 @@ mod tests {
     #[test]
     fn cookie_is_inaccessible_to_scripts_and_other_sites() {
         let none = HeaderMap::new();
-        let plain = of(Some("http://localhost:3000")).set(&none, SessionToken("abc".into())).to_string();
-        assert_eq!(plain, "gittix_session_3000=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=604800");
+        let plain =
+            of(Some("http://localhost:3000")).set(&none, SessionToken("abc".into())).to_string();
+        assert_eq!(
+            plain,
+            "gittix_session_3000=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=604800"
+        );
         let secure = of(Some("https://tickets.example:8443")).clear(&none).to_string();
-        assert_eq!(secure, "__Host-gittix_session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+        assert_eq!(
+            secure,
+            "__Host-gittix_session=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0"
+        );
     }
 
     #[test]
@@ -197,18 +230,36 @@ mod tests {
     #[test]
     fn only_cookies_with_the_name_of_a_session_are_read() {
         assert_eq!(read(&[b"a=b; gittix_session_3000=abc; c=d"]), ["abc"]);
-        for other in ["xgittix_session_3000=abc; __Host-gittix_session=def", "gittix_session_x=abc", "gittix_session_3000_=abc"] {
+        for other in [
+            "xgittix_session_3000=abc; __Host-gittix_session=def",
+            "gittix_session_x=abc",
+            "gittix_session_3000_=abc",
+        ] {
             assert!(read(&[other.as_bytes()]).is_empty(), "{other}");
         }
-        for empty in ["gittix_session_3000=", "gittix_session_3000", "gittix_session_3000= ;", ";;; ; =; =x"] {
+        for empty in
+            ["gittix_session_3000=", "gittix_session_3000", "gittix_session_3000= ;", ";;; ; =; =x"]
+        {
             assert!(read(&[empty.as_bytes()]).is_empty(), "{empty}");
         }
     }
 
     #[test]
     fn cookies_of_other_applications_may_have_any_content() {
-        for foreign in ["city=Köln", "a=\"x, y\"", "b=\"half", "=", "c", "d=a=b=c", "e={\"json\": [1, 2]}", "f=\t"] {
-            for line in [format!("{foreign}; gittix_session_3000=abc"), format!("gittix_session_3000=abc; {foreign}")] {
+        for foreign in [
+            "city=Köln",
+            "a=\"x, y\"",
+            "b=\"half",
+            "=",
+            "c",
+            "d=a=b=c",
+            "e={\"json\": [1, 2]}",
+            "f=\t",
+        ] {
+            for line in [
+                format!("{foreign}; gittix_session_3000=abc"),
+                format!("gittix_session_3000=abc; {foreign}"),
+            ] {
                 assert_eq!(read(&[line.as_bytes()]), ["abc"], "{line}");
             }
         }
@@ -222,16 +273,24 @@ mod tests {
         assert_eq!(read(&[line]), ["a", "b", "c"]);
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, header::HeaderValue::from_bytes(line).expect("ASCII"));
-        assert_eq!(of(Some("https://tickets.example")).read(&headers).count(), 0, "over https there is one name");
+        assert_eq!(
+            of(Some("https://tickets.example")).read(&headers).count(),
+            0,
+            "over https there is one name"
+        );
     }
 
     #[test]
     fn at_most_four_cookies_of_one_name_are_read_in_order() {
         assert_eq!(
-            read(&[b"gittix_session_3000=\xff; gittix_session_3000=a; gittix_session_3000=b", b"gittix_session_3000=c"]),
+            read(&[
+                b"gittix_session_3000=\xff; gittix_session_3000=a; gittix_session_3000=b",
+                b"gittix_session_3000=c"
+            ]),
             ["a", "b", "c"]
         );
-        let many = (0..9).map(|n| format!("gittix_session_3000={n}")).collect::<Vec<_>>().join("; ");
+        let many =
+            (0..9).map(|n| format!("gittix_session_3000={n}")).collect::<Vec<_>>().join("; ");
         assert_eq!(read(&[many.as_bytes()]), ["0", "1", "2", "3"]);
     }
 }

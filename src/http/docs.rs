@@ -1,8 +1,10 @@
-//! The API documentation at `/docs`. The index of the REST operations, the WebSocket and the error codes are rendered here, so
-//! that they need no script. Swagger UI below them sends requests (docs/adr/0017).
+//! The API documentation at `/docs`. The index of the REST operations, the WebSocket and the error
+//! codes are rendered here, so that they need no script. Swagger UI below them sends requests
+//! (docs/adr/0017).
 //!
-//! The files are served below `/docs/`. The page refers to each file with the hash of all files (`?v=`). The content of such an
-//! address never changes. Without the hash, or with another one, clients must revalidate.
+//! The files are served below `/docs/`. The page refers to each file with the hash of all files
+//! (`?v=`). The content of such an address never changes. Without the hash, or with another one,
+//! clients must revalidate.
 
 mod advice;
 mod page;
@@ -40,8 +42,9 @@ const STYLE: &str = "text/css; charset=utf-8";
 /// For an address whose content never changes (RFC 8246).
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// Content-Security-Policy of this page alone. As on the other pages, only script files of this server run, and requests go
-/// to this server only. Trusted Types are not required: Swagger UI turns the Markdown of descriptions into HTML, sanitized by DOMPurify.
+/// Content-Security-Policy of this page alone. As on the other pages, only script files of this
+/// server run, and requests go to this server only. Trusted Types are not required: Swagger UI
+/// turns the Markdown of descriptions into HTML, sanitized by DOMPurify.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'",
@@ -80,12 +83,21 @@ static RENDERED: LazyLock<(Bytes, String)> = LazyLock::new(|| {
 });
 
 fn own(name: &'static str, content_type: &'static str, body: &'static [u8]) -> ReaderFile {
-    ReaderFile { name, content_type, body: Bytes::from_static(body), is_gzipped: false, tag: assets::tag(body) }
+    ReaderFile {
+        name,
+        content_type,
+        body: Bytes::from_static(body),
+        is_gzipped: false,
+        tag: assets::tag(body),
+    }
 }
 
 /// Returns a file of the Swagger UI distribution that the crate embeds.
 fn of_swagger_ui(name: &'static str, content_type: &'static str) -> ReaderFile {
-    let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten().expect("the distribution has this file");
+    let file = utoipa_swagger_ui::serve(name, Arc::default())
+        .ok()
+        .flatten()
+        .expect("the distribution has this file");
     let body = match file.bytes {
         Cow::Borrowed(body) => Bytes::from_static(body),
         Cow::Owned(body) => body.into(),
@@ -104,9 +116,13 @@ pub async fn page(req: HttpRequest) -> HttpResponse {
 
 /// Serves one file.
 pub async fn file(req: HttpRequest, name: Path<String>) -> HandlerResult {
-    let file = FILES.iter().find(|file| file.name == *name).ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let file = FILES
+        .iter()
+        .find(|file| file.name == *name)
+        .ok_or_else(|| ApiError::new(Code::NotFound))?;
     let is_sent_gzipped = file.is_gzipped && takes_gzip(&req);
-    let body = if file.is_gzipped && !is_sent_gzipped { unzipped(&file.body) } else { file.body.clone() };
+    let body =
+        if file.is_gzipped && !is_sent_gzipped { unzipped(&file.body) } else { file.body.clone() };
     let mut answer = assets::serve_bytes(&req, body, file.content_type, &file.tag);
     let headers = answer.headers_mut();
     if file.is_gzipped {
@@ -123,7 +139,8 @@ pub async fn file(req: HttpRequest, name: Path<String>) -> HandlerResult {
 
 fn takes_gzip(req: &HttpRequest) -> bool {
     let supported = [Encoding::gzip(), Encoding::identity()];
-    AcceptEncoding::parse(req).ok().and_then(|accepted| accepted.negotiate(supported.iter())) == Some(Encoding::gzip())
+    AcceptEncoding::parse(req).ok().and_then(|accepted| accepted.negotiate(supported.iter()))
+        == Some(Encoding::gzip())
 }
 
 /// Decompresses a file for a client that does not accept gzip.

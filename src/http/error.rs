@@ -1,8 +1,9 @@
-//! Conversion of errors to responses: the table of codes, statuses and titles, and the problem document (RFC 9457).
+//! Conversion of errors to responses: the table of codes, statuses and titles, and the problem
+//! document (RFC 9457).
 //!
-//! Handlers return [`ApiError`]. Exhaustive matches convert the errors of the actors ([`ActorError`], [`Refusal`]), so that a
-//! new variant does not compile without an entry here. Responses contain no details of the store and no stack traces; these
-//! are logged.
+//! Handlers return [`ApiError`]. Exhaustive matches convert the errors of the actors
+//! ([`ActorError`], [`Refusal`]), so that a new variant does not compile without an entry here.
+//! Responses contain no details of the store and no stack traces; these are logged.
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
 
@@ -103,7 +104,8 @@ pub struct Detail {
     pub field: Option<&'static str>,
 }
 
-/// Problem document (RFC 9457). `errors` is never empty, so that a client may show its messages only.
+/// Problem document (RFC 9457). `errors` is never empty, so that a client may show its messages
+/// only.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem<'a> {
     /// Link to the description of the code in the API documentation.
@@ -173,15 +175,20 @@ impl ApiError {
 
     /// Creates a 402 with the Failed charge and the reason of the payment processor.
     pub fn declined(charge: Charge) -> Self {
-        let message = charge.failure.as_ref().map(|failure| FailureView::of(failure).message.to_owned());
-        let mut error = Self::with_message(Code::CardDeclined, message.map_or(Cow::Borrowed(Code::CardDeclined.title()), Cow::Owned));
+        let message =
+            charge.failure.as_ref().map(|failure| FailureView::of(failure).message.to_owned());
+        let mut error = Self::with_message(
+            Code::CardDeclined,
+            message.map_or(Cow::Borrowed(Code::CardDeclined.title()), Cow::Owned),
+        );
         error.charge = Some(Box::new(charge));
         error
     }
 
     /// Creates a 405. `allow` is the value of the `Allow` header.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let mut error = Self::with_message(Code::MethodNotAllowed, format!("Allowed here: {allow}."));
+        let mut error =
+            Self::with_message(Code::MethodNotAllowed, format!("Allowed here: {allow}."));
         error.allow = Some(allow);
         error
     }
@@ -200,9 +207,10 @@ impl ApiError {
     }
 }
 
-/// Rendered problem documents without details, by code. They are rendered once, because orders for a popular ticket are
-/// refused thousands of times a second.
-static TITLES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Code::ALL.iter().map(|code| render(*code, &[], None)).collect());
+/// Rendered problem documents without details, by code. They are rendered once, because orders for
+/// a popular ticket are refused thousands of times a second.
+static TITLES: LazyLock<Vec<Bytes>> =
+    LazyLock::new(|| Code::ALL.iter().map(|code| render(*code, &[], None)).collect());
 
 fn render(code: Code, errors: &[Detail], charge: Option<&Charge>) -> Bytes {
     let title = [Detail { message: code.title().into(), field: None }];
@@ -227,20 +235,32 @@ impl From<ActorError> for ApiError {
             ActorError::Password(error) => Self::invalid("password", error.to_string()),
             ActorError::WrongCurrentPassword => Self::new(Code::WrongCurrentPassword),
             ActorError::NotSignedIn => Self::new(Code::NotSignedIn),
-            ActorError::UnknownToken => Self::invalid("token", "is not known to the payment processor"),
-            ActorError::TooManySignInAttempts { retry_after } => Self::too_many_requests(retry_after),
+            ActorError::UnknownToken => {
+                Self::invalid("token", "is not known to the payment processor")
+            }
+            ActorError::TooManySignInAttempts { retry_after } => {
+                Self::too_many_requests(retry_after)
+            }
             ActorError::TooManyListings => Self::new(Code::TooManyListings),
             ActorError::KeyUsed => Self::new(Code::IdempotencyInFlight),
             ActorError::Busy(what) => {
-                tracing::debug!(what, "request rejected because a part of the server is busy; see `what`");
+                tracing::debug!(
+                    what,
+                    "request rejected because a part of the server is busy; see `what`"
+                );
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY)
             }
             ActorError::Unavailable(detail) => {
-                tracing::warn!(detail, "request failed with 503 because a service did not respond; see `detail`");
+                tracing::warn!(
+                    detail,
+                    "request failed with 503 because a service did not respond; see `detail`"
+                );
                 Self::new(Code::Unavailable).retry_after(Self::RETRY_UNAVAILABLE)
             }
             ActorError::OutcomeUnknown => {
-                tracing::warn!("request failed with 503 because the outcome of its commit is unknown; the client should repeat it");
+                tracing::warn!(
+                    "request failed with 503 because the outcome of its commit is unknown; the client should repeat it"
+                );
                 Self::with_message(
                     Code::OutcomeUnknown,
                     "It is not known yet whether the request was carried out. Send it again with the same Idempotency-Key.",
@@ -262,18 +282,26 @@ impl From<Refusal> for ApiError {
             Refusal::TicketSold => Self::new(Code::TicketSold),
             Refusal::PriceChanged => Self::new(Code::PriceChanged),
             Refusal::TicketChanged => Self::new(Code::TicketChanged),
-            Refusal::TooManyLocks { retry_after } => Self::new(Code::TooManyLocks).retry_after(retry_after),
-            Refusal::TooManyDeclines { retry_after } => {
-                Self::with_message(Code::TooManyRequests, "Too many payments were declined. Try again later.").retry_after(retry_after)
+            Refusal::TooManyLocks { retry_after } => {
+                Self::new(Code::TooManyLocks).retry_after(retry_after)
             }
+            Refusal::TooManyDeclines { retry_after } => Self::with_message(
+                Code::TooManyRequests,
+                "Too many payments were declined. Try again later.",
+            )
+            .retry_after(retry_after),
             Refusal::OrderExpired => Self::new(Code::OrderExpired),
             Refusal::OrderNotPayable => Self::new(Code::OrderNotPayable),
             Refusal::OrderCompleted => Self::new(Code::OrderCompleted),
-            // For `AwaitingAction` the registry responds with the waiting charge, and not with this code.
-            Refusal::PaymentInFlight | Refusal::AwaitingAction { .. } => Self::new(Code::PaymentInFlight),
-            // For `OrderGone` the registry responds with the state of the ended order, and not with this code.
+            // For `AwaitingAction` the registry responds with the waiting charge, and not with this
+            // code.
+            Refusal::PaymentInFlight | Refusal::AwaitingAction { .. } => {
+                Self::new(Code::PaymentInFlight)
+            }
+            // For `OrderGone` the registry responds with the state of the ended order, and not with
+            // this code.
             Refusal::OrderGone => Self::new(Code::OrderExpired),
-            Refusal::Stale => Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY),
+            Refusal::NothingToDo => Self::new(Code::Unavailable).retry_after(Self::RETRY_BUSY),
         }
     }
 }
@@ -296,7 +324,10 @@ impl ResponseError for ApiError {
         };
         let mut response = HttpResponse::build(self.code.status());
         response
-            .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")))
+            .insert_header((
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            ))
             .insert_header((header::CACHE_CONTROL, NO_STORE));
         if let Some(after) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, after.whole_secs_left().max(1)));
@@ -310,7 +341,9 @@ impl ResponseError for ApiError {
         }
         if self.code == Code::UpgradeRequired {
             // RFC 9110 §15.5.22 and RFC 6455 §4.4.
-            response.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+            response
+                .insert_header((header::UPGRADE, "websocket"))
+                .insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
         }
         response.body(body)
     }

@@ -15,8 +15,8 @@ fn header_text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Table of the contract. The codes `headers_too_large`, `internal_error`, `malformed_request`, `request_timeout` and
-/// `upgrade_required` are additions of this server.
+/// Table of the contract. The codes `headers_too_large`, `internal_error`, `malformed_request`,
+/// `request_timeout` and `upgrade_required` are additions of this server.
 const CONTRACT: &[(u16, &str)] = &[
     (400, "validation_failed"),
     (400, "malformed_json"),
@@ -77,13 +77,14 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::TooManyDeclines { retry_after: Millis(1) },
         Refusal::AwaitingAction { charge },
         Refusal::OrderGone,
-        Refusal::Stale,
+        Refusal::NothingToDo,
     ]
 }
 
 #[test]
 fn every_code_of_the_contract_has_its_status() {
-    let table: HashSet<_> = Code::ALL.iter().map(|code| (code.status().as_u16(), code.as_str())).collect();
+    let table: HashSet<_> =
+        Code::ALL.iter().map(|code| (code.status().as_u16(), code.as_str())).collect();
     for row in CONTRACT {
         assert!(table.contains(row), "{row:?} is missing");
     }
@@ -127,7 +128,10 @@ async fn problem_document_has_its_status_and_a_message() {
         assert_eq!(header_text(head.headers(), header::CONTENT_TYPE), "application/problem+json");
         assert_eq!(problem["status"], head.status().as_u16());
         assert_eq!(problem["code"], code.as_str());
-        assert!(problem["errors"][0]["message"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        assert!(
+            problem["errors"][0]["message"].as_str().is_some_and(|text| !text.is_empty()),
+            "{problem}"
+        );
         assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
     }
 }
@@ -144,9 +148,15 @@ async fn every_429_and_503_of_the_actors_has_retry_after() {
     for error in errors {
         let (head, problem) = rendered(error.into()).await;
         let waits = [429, 503].contains(&head.status().as_u16());
-        let after = head.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("ASCII").parse::<u64>().expect("seconds"));
+        let after = head
+            .headers()
+            .get(header::RETRY_AFTER)
+            .map(|value| value.to_str().expect("ASCII").parse::<u64>().expect("seconds"));
         assert_eq!(after.is_some_and(|secs| secs >= 1), waits, "{problem}");
-        assert!(!problem.to_string().contains("10.0.0.1"), "the problem has a detail of the store: {problem}");
+        assert!(
+            !problem.to_string().contains("10.0.0.1"),
+            "the problem has a detail of the store: {problem}"
+        );
     }
 }
 
@@ -159,7 +169,13 @@ async fn retry_after_is_rounded_up_to_whole_seconds() {
 #[actix_web::test]
 async fn wrong_current_password_is_403_and_failed_sign_in_is_401_with_the_same_code() {
     let (head, problem) = rendered(ActorError::WrongCurrentPassword.into()).await;
-    assert_eq!((head.status().as_u16(), &problem["code"]), (403, &Value::from("invalid_credentials")));
+    assert_eq!(
+        (head.status().as_u16(), &problem["code"]),
+        (403, &Value::from("invalid_credentials"))
+    );
     let (head, problem) = rendered(ActorError::InvalidCredentials.into()).await;
-    assert_eq!((head.status().as_u16(), &problem["code"]), (401, &Value::from("invalid_credentials")));
+    assert_eq!(
+        (head.status().as_u16(), &problem["code"]),
+        (401, &Value::from("invalid_credentials"))
+    );
 }

@@ -38,18 +38,24 @@ pub fn of(version: Version) -> String {
 /// # Errors
 /// 400 for a value that is not a list of tags. Ignoring it would make the change unconditional.
 pub fn if_match(headers: &HeaderMap) -> Result<Precondition, ApiError> {
-    let Some(text) = joined(headers, &header::IF_MATCH).transpose() else { return Ok(Precondition::None) };
-    let malformed = || ApiError::invalid("If-Match", "must be * or a list of entity tags, such as \"3\"");
+    let Some(text) = joined(headers, &header::IF_MATCH).transpose() else {
+        return Ok(Precondition::None);
+    };
+    let malformed =
+        || ApiError::invalid("If-Match", "must be * or a list of entity tags, such as \"3\"");
     match text.ok().as_deref().and_then(parse).ok_or_else(malformed)? {
         Tags::Any => Ok(Precondition::None),
-        Tags::List(tags) => {
-            Ok(Precondition::OneOf(tags.into_iter().filter(|tag| !tag.weak).filter_map(|tag| version(tag.opaque)).collect()))
-        }
+        Tags::List(tags) => Ok(Precondition::OneOf(
+            tags.into_iter()
+                .filter(|tag| !tag.weak)
+                .filter_map(|tag| version(tag.opaque))
+                .collect(),
+        )),
     }
 }
 
-/// Returns whether the client has `etag` already. The comparison is weak. A value that is not a list of tags matches
-/// nothing.
+/// Returns whether the client has `etag` already. The comparison is weak. A value that is not a
+/// list of tags matches nothing.
 pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
     let Ok(Some(text)) = joined(headers, &header::IF_NONE_MATCH) else { return false };
     let opaque = etag.trim_start_matches("W/").trim_matches('"');
@@ -62,7 +68,10 @@ pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
 
 /// Returns all lines of a list header as one list (RFC 9110 §5.3). `Err`: the value is not ASCII.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ()> {
-    let lines: Vec<&str> = headers.get_all(name).map(|line| line.to_str().map_err(|_| ())).collect::<Result<_, ()>>()?;
+    let lines: Vec<&str> = headers
+        .get_all(name)
+        .map(|line| line.to_str().map_err(|_| ()))
+        .collect::<Result<_, ()>>()?;
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
 }
 
@@ -103,12 +112,16 @@ mod tests {
     use super::*;
 
     fn precondition(lines: &[&'static str]) -> Result<Precondition, ApiError> {
-        let request = lines.iter().fold(TestRequest::get(), |request, line| request.append_header(("if-match", *line)));
+        let request = lines
+            .iter()
+            .fold(TestRequest::get(), |request, line| request.append_header(("if-match", *line)));
         if_match(request.to_http_request().headers())
     }
 
     fn is_known(lines: &[&'static str], version: Version) -> bool {
-        let request = lines.iter().fold(TestRequest::get(), |request, line| request.append_header(("if-none-match", *line)));
+        let request = lines.iter().fold(TestRequest::get(), |request, line| {
+            request.append_header(("if-none-match", *line))
+        });
         if_none_match(request.to_http_request().headers(), &of(version))
     }
 
@@ -117,8 +130,14 @@ mod tests {
         assert_eq!(precondition(&[]).expect("valid"), Precondition::None);
         assert_eq!(precondition(&[" * "]).expect("valid"), Precondition::None);
         assert_eq!(precondition(&["\"3\""]).expect("valid"), Precondition::OneOf(vec![3]));
-        assert_eq!(precondition(&["\"3\" , \"5\"", "\"7\""]).expect("valid"), Precondition::OneOf(vec![3, 5, 7]));
-        assert_eq!(precondition(&["W/\"3\", \"03\", \"+3\", \"abc\", \"\""]).expect("valid"), Precondition::OneOf(vec![]));
+        assert_eq!(
+            precondition(&["\"3\" , \"5\"", "\"7\""]).expect("valid"),
+            Precondition::OneOf(vec![3, 5, 7])
+        );
+        assert_eq!(
+            precondition(&["W/\"3\", \"03\", \"+3\", \"abc\", \"\""]).expect("valid"),
+            Precondition::OneOf(vec![])
+        );
     }
 
     #[test]
@@ -130,7 +149,12 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly() {
-        assert!(is_known(&["\"3\""], 3) && is_known(&["W/\"3\""], 3) && is_known(&["\"1\",\"3\""], 3) && is_known(&["*"], 3));
+        assert!(
+            is_known(&["\"3\""], 3)
+                && is_known(&["W/\"3\""], 3)
+                && is_known(&["\"1\",\"3\""], 3)
+                && is_known(&["*"], 3)
+        );
         assert!(!is_known(&[], 3) && !is_known(&["\"13\""], 3) && !is_known(&["3"], 3));
     }
 }

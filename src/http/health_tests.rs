@@ -36,7 +36,8 @@ impl Health for Parts {
 
 fn healthy() -> (Arc<Parts>, Arc<Readiness>) {
     let on = || AtomicBool::new(true);
-    let parts = Arc::new(Parts { store: on(), member: on(), feed: on(), checks: AtomicUsize::new(0) });
+    let parts =
+        Arc::new(Parts { store: on(), member: on(), feed: on(), checks: AtomicUsize::new(0) });
     let readiness = Readiness::new(Arc::<Parts>::clone(&parts), Clock::starting_at(Timestamp(0)));
     (parts, readiness)
 }

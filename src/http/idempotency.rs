@@ -1,13 +1,17 @@
-//! Idempotency-Keys: a request under a key whose first use changed state gets the response of that use again.
+//! Idempotency-Keys: a request under a key whose first use changed state gets the response of that
+//! use again.
 //!
-//! The actors store the effect of the request in the commit of that effect; the bytes of the response are not stored. A replay
-//! passes the stored effect to the function that created the first response, so members that depend on the time
-//! (`expiresInSeconds`, `clientSecret`) are current, and a charge is shown in its present state.
+//! The actors store the effect of the request in the commit of that effect; the bytes of the
+//! response are not stored. A replay passes the stored effect to the function that created the
+//! first response, so members that depend on the time (`expiresInSeconds`, `clientSecret`) are
+//! current, and a charge is shown in its present state.
 //!
-//! A first use that was refused, or that changed nothing, leaves no record: its repetition is processed again. A replay
-//! differs from the first response in three points: it has the header `Idempotency-Replayed`; it sets no session cookie after
-//! a change of the password; and a token that only the attempt showed to be unknown is first a 400, and in the replay a 402
-//! with the Failed charge.
+//! A first use that was refused, or that changed nothing, leaves no record: its repetition is
+//! processed again. A replay differs from the first response in four points: it has the header
+//! `Idempotency-Replayed`; it sets no session cookie after a change of the password; a
+//! charge may have another status since; and a token
+//! that only the attempt showed to be unknown is first a 400, and in the replay a 402 with the
+//! Failed charge.
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -36,14 +40,21 @@ const KEY_CHARS_MAX: usize = 255;
 
 /// Effect of a request, from which its response is created.
 pub trait Effect: Sized {
-    /// Restores the effect from its stored outcome. `None`: the outcome is of another kind of effect.
-    async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError>;
+    /// Restores the effect from its stored outcome. `None`: the outcome is of another kind of
+    /// effect.
+    async fn replay(
+        outcome: Outcome,
+        actors: &Actors,
+        user: UserId,
+    ) -> Result<Option<Self>, ApiError>;
 }
 
 impl Effect for Ticket {
     async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
-            Outcome::TicketCreated { ticket } | Outcome::TicketUpdated { ticket } => Ok(Some(ticket)),
+            Outcome::TicketCreated { ticket } | Outcome::TicketUpdated { ticket } => {
+                Ok(Some(ticket))
+            }
             _ => Ok(None),
         }
     }
@@ -61,7 +72,8 @@ impl Effect for Order {
 impl Effect for UserUpdated {
     async fn replay(outcome: Outcome, _: &Actors, _: UserId) -> Result<Option<Self>, ApiError> {
         match outcome {
-            // No record contains a token. A client that can repeat the request has the cookie of the first response.
+            // No record contains a token. A client that can repeat the request has the cookie of
+            // the first response.
             Outcome::UserUpdated { user } => Ok(Some(Self { card: user, token: None })),
             _ => Ok(None),
         }
@@ -75,9 +87,14 @@ impl Effect for () {
     }
 }
 
-/// The record has the charge from before the end of its payment, so the replay reads its present state.
+/// The record has the charge from before the end of its payment, so the replay reads its present
+/// state.
 impl Effect for PaymentResult {
-    async fn replay(outcome: Outcome, actors: &Actors, user: UserId) -> Result<Option<Self>, ApiError> {
+    async fn replay(
+        outcome: Outcome,
+        actors: &Actors,
+        user: UserId,
+    ) -> Result<Option<Self>, ApiError> {
         match outcome {
             Outcome::Charge { charge } => Ok(Some(actors.orders.charge(charge, user).await?)),
             _ => Ok(None),
@@ -86,12 +103,13 @@ impl Effect for PaymentResult {
 }
 
 impl Call {
-    /// Runs `work` and returns the response that `respond` creates from its effect. If the Idempotency-Key has a record,
-    /// `work` does not run, and `respond` gets the recorded effect.
+    /// Runs `work` and returns the response that `respond` creates from its effect. If the
+    /// Idempotency-Key has a record, `work` does not run, and `respond` gets the recorded effect.
     ///
     /// # Errors
-    /// 400 for an invalid key; 409 while another request with the key is in progress in this process; 422 if the first
-    /// request was a different one; and the errors of `work` and `respond`.
+    /// 400 for an invalid key; 409 while another request with the key is in progress in this
+    /// process; 422 if the first request was a different one; and the errors of `work` and
+    /// `respond`.
     pub async fn run_idempotent<T: Effect>(
         &self,
         user: UserId,
@@ -103,7 +121,11 @@ impl Call {
             return respond(work(None).await?);
         };
         let keys = &self.actors().idempotency;
-        let fingerprint = keys.fingerprint(&[self.req.method().as_str().as_bytes(), self.req.path().as_bytes(), body]);
+        let fingerprint = keys.fingerprint(&[
+            self.req.method().as_str().as_bytes(),
+            self.req.path().as_bytes(),
+            body,
+        ]);
         let key = IdempotencyKey { user, key: key.to_owned(), fingerprint };
         let Some(_in_use) = keys.begin(&key) else {
             return Err(ApiError::new(Code::IdempotencyInFlight));
@@ -112,7 +134,8 @@ impl Call {
             return Ok(replayed(respond(effect)));
         }
         match work(Some(key.clone())).await {
-            // The first attempt may have succeeded on another replica, and its effect may be the reason of this refusal.
+            // The first attempt may have succeeded on another replica, and its effect may be the
+            // reason of this refusal.
             Err(error) if is_by_state(error.code()) => match Box::pin(self.replay(&key)).await? {
                 Some(effect) => Ok(replayed(respond(effect))),
                 None => Err(error),
@@ -122,19 +145,27 @@ impl Call {
     }
 
     async fn replay<T: Effect>(&self, key: &IdempotencyKey) -> Result<Option<T>, ApiError> {
-        let Some(record) = self.actors().idempotency.find(key.user, &key.key).await? else { return Ok(None) };
+        let Some(record) = self.actors().idempotency.find(key.user, &key.key).await? else {
+            return Ok(None);
+        };
         if record.key.fingerprint != key.fingerprint {
             return Err(ApiError::new(Code::IdempotencyKeyReused));
         }
-        // The fingerprint covers method and path, so the effect has the right kind. Another kind would mean another request.
+        // The fingerprint covers method and path, so the effect has the right kind. Another kind
+        // would mean another request.
         let effect = T::replay(record.outcome, self.actors(), key.user).await?;
         effect.map(Some).ok_or_else(|| ApiError::new(Code::IdempotencyKeyReused))
     }
 }
 
-/// Returns whether a refusal depends on state that the first attempt of the same request may have changed.
+/// Returns whether a refusal depends on state that the first attempt of the same request may have
+/// changed. The limit of declined payments is not one of them.
 fn is_by_state(code: Code) -> bool {
-    code == Code::TooManyLocks || matches!(code.status(), StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED)
+    code == Code::TooManyLocks
+        || matches!(
+            code.status(),
+            StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED
+        )
 }
 
 fn replayed(response: HandlerResult) -> HttpResponse {
@@ -148,10 +179,14 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut lines = headers.get_all(KEY);
     let Some(key) = lines.next() else { return Ok(None) };
     let bytes = key.as_bytes();
-    let is_valid = (1..=KEY_CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    let is_valid =
+        (1..=KEY_CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     match key.to_str() {
         Ok(key) if is_valid && lines.next().is_none() => Ok(Some(key)),
-        _ => Err(ApiError::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once")),
+        _ => Err(ApiError::invalid(
+            "Idempotency-Key",
+            "must be 1 to 255 visible ASCII characters, once",
+        )),
     }
 }
 
@@ -173,9 +208,14 @@ mod tests {
         assert_eq!(parsed(&[]).expect("valid"), None);
         assert_eq!(parsed(&[b"!~a-B"]).expect("valid").as_deref(), Some("!~a-B"));
         assert_eq!(parsed(&[&[b'k'; 255]]).expect("valid").map(|key| key.len()), Some(255));
-        let bad: [&[&[u8]]; 5] = [&[b""], &[&[b'k'; 256]], &[b"a b"], &["é".as_bytes()], &[b"a", b"a"]];
+        let bad: [&[&[u8]]; 5] =
+            [&[b""], &[&[b'k'; 256]], &[b"a b"], &["é".as_bytes()], &[b"a", b"a"]];
         for lines in bad {
-            assert_eq!(parsed(lines).expect_err("must be refused").code(), Code::ValidationFailed, "{lines:?}");
+            assert_eq!(
+                parsed(lines).expect_err("must be refused").code(),
+                Code::ValidationFailed,
+                "{lines:?}"
+            );
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Rate limits for each client address and each user, on this replica. Limits that hold across replicas are elsewhere:
-//! sign-ins in `actors/sign_in_limits.rs`, locks of a user in the commit (`Write::Slot`).
+//! Rate limits for each client address and each user, on this replica. Limits that hold across
+//! replicas are elsewhere: sign-ins in `actors/sign_in_limits.rs`, locks of a user in the commit
+//! (`Write::Slot`).
 //!
-//! Each rate is a token bucket (GCRA). The number of buckets is fixed. A hash with a secret of this process selects the
-//! bucket: memory is bounded, and a client cannot select the bucket of another client.
+//! Each rate is a token bucket (GCRA). The number of buckets is fixed. A hash with a secret of this
+//! process selects the bucket: memory is bounded, and a client cannot select the bucket of another
+//! client.
 
 use std::{
     fmt,
@@ -35,18 +37,19 @@ struct Rate {
 
 /// All requests of a client.
 const CLIENT: Rate = Rate { burst: 1000, per_second: 200 };
-/// Sign-ups, sign-ins and changes of accounts of a client together: enough for an office behind one address, too few to try a
-/// list of passwords.
+/// Sign-ups, sign-ins and changes of accounts of a client together: enough for an office behind one
+/// address, too few to try a list of passwords.
 const SIGN_IN: Rate = Rate { burst: 120, per_second: 4 };
 /// Orders and payments of a user: more than a person can send, fewer than a polling bot sends.
 const PURCHASE: Rate = Rate { burst: 100, per_second: 5 };
 /// Tickets that a user lists: 60 at once, then 120 a minute.
 const LISTING: Rate = Rate { burst: 60, per_second: 2 };
-/// Deliveries to the webhook with an invalid signature, from one client. Stripe sends such deliveries only while the
-/// configured secret is wrong.
+/// Deliveries to the webhook with an invalid signature, from one client. Stripe sends such
+/// deliveries only while the configured secret is wrong.
 const WEBHOOK_FAILURE: Rate = Rate { burst: 30, per_second: 1 };
 
-type ClientRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type ClientRateLimiter<C> =
+    RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The rates of this replica.
 pub struct RateLimits<C: Clock = DefaultClock> {
@@ -70,8 +73,9 @@ impl RateLimits {
 impl<C: Clock + Clone> RateLimits<C> {
     fn with_clock(is_on: bool, clock: C) -> Self {
         let buckets = |rate: Rate| {
-            let quota = Quota::per_second(NonZeroU32::new(rate.per_second).expect("a rate is not zero"))
-                .allow_burst(NonZeroU32::new(rate.burst).expect("a burst is not zero"));
+            let quota =
+                Quota::per_second(NonZeroU32::new(rate.per_second).expect("a rate is not zero"))
+                    .allow_burst(NonZeroU32::new(rate.burst).expect("a burst is not zero"));
             RateLimiter::dashmap_with_clock(quota, clock.clone())
         };
         Self {
@@ -94,7 +98,8 @@ impl<C: Clock + Clone> RateLimits<C> {
     /// Counts a request of any kind.
     ///
     /// # Errors
-    /// 429 with the time after which the next request is accepted. The other functions have the same error.
+    /// 429 with the time after which the next request is accepted. The other functions have the
+    /// same error.
     pub fn admit(&self, client: ClientAddress) -> Result<(), ApiError> {
         self.check(&self.clients, client, "client_rate")
     }
@@ -119,11 +124,17 @@ impl<C: Clock + Clone> RateLimits<C> {
         self.check(&self.webhook_failures, client, "webhook")
     }
 
-    fn check(&self, buckets: &ClientRateLimiter<C>, key: impl Hash, reason: &str) -> Result<(), ApiError> {
+    fn check(
+        &self,
+        buckets: &ClientRateLimiter<C>,
+        key: impl Hash,
+        reason: &str,
+    ) -> Result<(), ApiError> {
         if !self.is_on {
             return Ok(());
         }
-        let bucket = u16::try_from(self.hasher.hash_one(key) % BUCKETS).expect("there are as many buckets as u16 has values");
+        let bucket = u16::try_from(self.hasher.hash_one(key) % BUCKETS)
+            .expect("there are as many buckets as u16 has values");
         buckets.check_key(&bucket).map_err(|full| {
             METRICS.requests_rejected.with_label_values(&[reason]).inc();
             ApiError::too_many_requests(Millis::from(full.wait_time_from(self.clock.now())))
@@ -157,7 +168,10 @@ mod tests {
         for _ in 0..SIGN_IN.burst {
             limits.sign_in(client()).expect("within the burst");
         }
-        assert_eq!(limits.sign_in(client()).expect_err("beyond the burst").code(), super::super::error::Code::TooManyRequests);
+        assert_eq!(
+            limits.sign_in(client()).expect_err("beyond the burst").code(),
+            super::super::error::Code::TooManyRequests
+        );
         limits.admit(client()).expect("other rates are separate");
         clock.advance(Duration::from_millis(250));
         limits.sign_in(client()).expect("the rate allows one more");

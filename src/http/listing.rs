@@ -1,5 +1,6 @@
-//! `GET /api/tickets`, from the catalog. The first 32 lists after a change of the catalog are cached until the next change,
-//! except those with a query string of more than 128 bytes or with `seller=me`.
+//! `GET /api/tickets`, from the catalog. The first 32 lists after a change of the catalog are
+//! cached until the next change, except those with a query string of more than 128 bytes or with
+//! `seller=me`.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -70,7 +71,9 @@ pub async fn list(mut call: Call) -> HandlerResult {
     let query = parse(params, me)?;
     let page = call.state.catalog.list(&query);
     let next = page.next.map(|position| page::ticket_cursor(&query, position));
-    let link = next.map(|cursor| header_value(&page::next_link(call.req.path(), call.req.query_string(), &cursor)));
+    let link = next.map(|cursor| {
+        header_value(&page::next_link(call.req.path(), call.req.query_string(), &cursor))
+    });
     let rendered = RenderedList { body: Encoded::new(json_of(&page).into(), Effort::Low), link };
     if me.is_some() {
         return Ok(answer(rendered.body.plain().clone(), &rendered, NO_STORE));
@@ -126,7 +129,9 @@ pub fn public_query(query: &str) -> Result<Query, ApiError> {
 /// Parses the query of a list. `me` is the signed-in user if the request has `seller=me`.
 fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
     let mut query = Query {
-        statuses: params.optional("status", statuses).unwrap_or_else(|| vec![TicketStatus::Available, TicketStatus::Locked]),
+        statuses: params
+            .optional("status", statuses)
+            .unwrap_or_else(|| vec![TicketStatus::Available, TicketStatus::Locked]),
         words: params.optional("q", words).flatten(),
         seller: me,
         min_price: params.optional("minPrice", price),
@@ -136,20 +141,25 @@ fn parse(mut params: Params, me: Option<UserId>) -> Result<Query, ApiError> {
         limit: params.limit(),
     };
     if me.is_none() {
-        query.seller = params.optional("seller", |text| text.parse().map_err(|_| "must be a user's id, or me".into()));
+        query.seller = params.optional("seller", |text| {
+            text.parse().map_err(|_| "must be a user's id, or me".into())
+        });
     }
-    query.after =
-        params.optional("cursor", |text| page::ticket_position(&query, text).ok_or(Cow::Borrowed("is not a cursor of this list")));
+    query.after = params.optional("cursor", |text| {
+        page::ticket_position(&query, text).ok_or(Cow::Borrowed("is not a cursor of this list"))
+    });
     params.finish()?;
     Ok(query)
 }
 
 fn statuses(text: &str) -> Result<Vec<TicketStatus>, FieldError> {
-    const ALL: [TicketStatus; 3] = [TicketStatus::Available, TicketStatus::Locked, TicketStatus::Sold];
+    const ALL: [TicketStatus; 3] =
+        [TicketStatus::Available, TicketStatus::Locked, TicketStatus::Sold];
     let named = |name: &str| ALL.into_iter().find(|status| status.as_str() == name);
     let mut statuses = Vec::new();
     for name in text.split(',') {
-        let status = named(name).ok_or("must be Available, Locked or Sold, or several of them separated by commas")?;
+        let status = named(name)
+            .ok_or("must be Available, Locked or Sold, or several of them separated by commas")?;
         if !statuses.contains(&status) {
             statuses.push(status);
         }
@@ -163,7 +173,11 @@ fn words(text: &str) -> Result<Option<Vec<String>>, FieldError> {
         return Err("must have at most 200 characters".into());
     }
     let words = (!text.is_empty()).then(|| catalog::words(text));
-    if words.as_ref().is_some_and(|words| words.len() > Q_WORDS_MAX) { Err("must have at most 8 words".into()) } else { Ok(words) }
+    if words.as_ref().is_some_and(|words| words.len() > Q_WORDS_MAX) {
+        Err("must have at most 8 words".into())
+    } else {
+        Ok(words)
+    }
 }
 
 fn price(text: &str) -> Result<Money, FieldError> {
@@ -192,15 +206,24 @@ mod tests {
     #[test]
     fn list_without_parameters_has_available_and_locked_tickets_newest_first() {
         let query = parsed("").expect("valid");
-        assert_eq!((query.statuses, query.sort, query.limit), (vec![TicketStatus::Available, TicketStatus::Locked], Sort::Newest, 100));
+        assert_eq!(
+            (query.statuses, query.sort, query.limit),
+            (vec![TicketStatus::Available, TicketStatus::Locked], Sort::Newest, 100)
+        );
     }
 
     #[test]
     fn known_parameters_are_parsed() {
-        let query = parsed("status=Sold,Sold,Available&sort=-price&minPrice=0.5&maxPrice=19.99&limit=7&x=y").expect("valid");
+        let query = parsed(
+            "status=Sold,Sold,Available&sort=-price&minPrice=0.5&maxPrice=19.99&limit=7&x=y",
+        )
+        .expect("valid");
         assert_eq!(query.statuses, [TicketStatus::Sold, TicketStatus::Available]);
         assert_eq!((query.sort, query.limit), (Sort::PriceDescending, 7));
-        assert_eq!((query.min_price.map(Money::minor), query.max_price.map(Money::minor)), (Some(50), Some(1999)));
+        assert_eq!(
+            (query.min_price.map(Money::minor), query.max_price.map(Money::minor)),
+            (Some(50), Some(1999))
+        );
     }
 
     #[test]
@@ -220,7 +243,8 @@ mod tests {
         ];
         for (query, field) in bad {
             let answer = parsed(query).expect_err(query).error_response();
-            let body = actix_web::body::MessageBody::try_into_bytes(answer.into_body()).expect("a body in memory");
+            let body = actix_web::body::MessageBody::try_into_bytes(answer.into_body())
+                .expect("a body in memory");
             let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(problem["errors"][0]["field"], field, "{query}");
         }

@@ -1,7 +1,8 @@
-//! Processing of requests before and after their routes: origin, rate of the client, panics, headers, metrics, access log.
+//! Processing of requests before and after their routes: origin, rate of the client, panics,
+//! headers, metrics, access log.
 //!
-//! Requests that the parser or the quota of connections refuses do not reach this middleware (`server/`). The webhook is
-//! exempt from the origin check and the rate, probes from the rate.
+//! Requests that the parser or the quota of connections refuses do not reach this middleware
+//! (`server/`). The webhook is exempt from the origin check and the rate, probes from the rate.
 
 use std::{panic::AssertUnwindSafe, sync::LazyLock, time::Duration};
 
@@ -31,16 +32,20 @@ use crate::{actors::security, metrics::METRICS};
 /// Paths of probes and metrics, which are never rate limited.
 pub(super) const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// Delay before a request beyond the rate of its client is refused. Each connection then has at most ten refusals a second;
-/// without the delay, a client that does not wait would get refusals as fast as a core can produce them.
+/// Delay before a request beyond the rate of its client is refused. Each connection then has at
+/// most ten refusals a second; without the delay, a client that does not wait would get refusals as
+/// fast as a core can produce them.
 const REFUSAL_AFTER: Duration = Duration::from_millis(100);
 
-/// Maximum number of delayed refusals. Further ones are sent at once, because behind a proxy each delayed refusal occupies a
-/// connection of the proxy.
+/// Maximum number of delayed refusals. Further ones are sent at once, because behind a proxy each
+/// delayed refusal occupies a connection of the proxy.
 static REFUSALS_WAITING: Semaphore = Semaphore::const_new(512);
 
 /// Runs the checks, the handler and the logging of one request. This is the outermost middleware.
-pub async fn middleware(req: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub async fn middleware(
+    req: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
     let method = req.method().clone();
     let is_https = req.app_data::<Data<HttpContext>>().is_some_and(|context| context.is_https);
@@ -48,7 +53,8 @@ pub async fn middleware(req: ServiceRequest, next: Next<BoxBody>) -> Result<Serv
         Ok(()) => AssertUnwindSafe(next.call(req)).catch_unwind().await,
         Err(refusal) => {
             if refusal.code() == Code::TooManyRequests {
-                // The box keeps the future of every request small: it is as large as its largest branch, and it is copied.
+                // The box keeps the future of every request small: it is as large as its largest
+                // branch, and it is copied.
                 Box::pin(delay_refusal()).await;
             }
             Ok(Ok(req.error_response(refusal)))
@@ -63,7 +69,8 @@ pub async fn middleware(req: ServiceRequest, next: Next<BoxBody>) -> Result<Serv
         Err(_) => Err(Panicked { is_https }.into()),
     };
     let elapsed = began.elapsed();
-    let status = response.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
+    let status =
+        response.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, ServiceResponse::status);
     SERIES.count(&method, status, elapsed.as_secs_f64());
     if let Ok(response) = &response {
         if status == StatusCode::FORBIDDEN {
@@ -80,11 +87,12 @@ async fn delay_refusal() {
     }
 }
 
-/// Checks the origin and the rate of a request before its route is known. A request from a page of another site must not
-/// change state. The webhook is exempt: it uses no cookie that such a page could misuse, and its deliveries come from few
-/// addresses.
+/// Checks the origin and the rate of a request before its route is known. A request from a page of
+/// another site must not change state. The webhook is exempt: it uses no cookie that such a page
+/// could misuse, and its deliveries come from few addresses.
 fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
-    let context: &Data<HttpContext> = req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
+    let context: &Data<HttpContext> =
+        req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
     if req.path() == webhook::PATH {
         return Ok(());
     }
@@ -100,7 +108,10 @@ fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
 /// Logs an attempt to access a resource of another user.
 async fn log_refused_access(response: &ServiceResponse<BoxBody>) {
     let error = response.response().error().and_then(|error| error.as_error::<ApiError>());
-    let (Some(error), Some(state)) = (error, response.request().app_data::<Data<AppState>>()) else { return };
+    let (Some(error), Some(state)) = (error, response.request().app_data::<Data<AppState>>())
+    else {
+        return;
+    };
     if error.code() != Code::NotOwner {
         return;
     }
@@ -122,11 +133,15 @@ pub(super) fn harden(headers: &mut HeaderMap, is_https: bool) {
     }
     if is_https {
         // The time is one year. Subdomains are not included, because they may not support https.
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
     }
 }
 
-/// Error of a panicked handler. actix asks it for the response, because the request no longer exists.
+/// Error of a panicked handler. actix asks it for the response, because the request no longer
+/// exists.
 #[derive(Debug)]
 struct Panicked {
     is_https: bool,
@@ -158,7 +173,8 @@ struct Series {
 }
 
 static SERIES: LazyLock<Series> = LazyLock::new(|| Series {
-    statuses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| METRICS.http_requests.with_label_values(&[class])),
+    statuses: ["1xx", "2xx", "3xx", "4xx", "5xx"]
+        .map(|class| METRICS.http_requests.with_label_values(&[class])),
     methods: [Method::GET, Method::POST, Method::PUT, Method::DELETE].map(|method| {
         let seconds = METRICS.http_seconds.with_label_values(&[method.as_str()]);
         (method, seconds)

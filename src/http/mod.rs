@@ -16,23 +16,26 @@
 //!
 //! A request is checked in this order, and the first refusal is the response:
 //!
-//! 1. The server (`server/`): 400, 408 and 431 by the parser and the deadlines, 503 by the quota of connections.
+//! 1. The server (`server/`): 400, 408 and 431 by the parser and the deadlines, 503 by the quota of
+//!    connections.
 //! 2. The middleware (`middleware.rs`): 403 `cross_origin`, then 429 by client address.
 //! 3. The route table: 404 and 405.
-//! 4. The session: 401, then 409 `other_user`, then 429 by user. Sign-up and sign-in: 429 by client, then 409.
-//!    Change of an account: 401, 409, then 429 by client.
+//! 4. The session: 401, then 409 `other_user`, then 429 by user. Sign-up and sign-in: 429 by
+//!    client, then 409. Change of an account: 401, 409, then 429 by client.
 //! 5. The body as bytes: 415, 413, 408.
 //! 6. The Idempotency-Key: 400, 409, 422, or the response of its first use.
-//! 7. The content: 400 with every invalid member or parameter; then 400 for `If-Match`; then 404 for a string that is not an id.
+//! 7. The content: 400 with every invalid member or parameter; then 400 for `If-Match`; then 404
+//!    for a string that is not an id.
 //! 8. The actors: 404, 403, 412, 409, 429, 503.
 //!
-//! The webhook (`webhook.rs`) is checked by its signature instead of the checks 2, 4 and 6. The header of the signature is
-//! checked before the body is read.
+//! The webhook (`webhook.rs`) is checked by its signature instead of the checks 2, 4 and 6. The
+//! header of the signature is checked before the body is read.
 //!
-//! The rate of listings is checked before 8 instead of at 4, so that a replay does not count against the rate.
+//! The rate of listings is checked before 8 instead of at 4, so that a replay does not count
+//! against the rate.
 //!
-//! This module contains no rule of the marketplace. Its state bounds requests and connections, or is rendered content, the
-//! last readiness and the progress of the start.
+//! This module contains no rule of the marketplace. Its state bounds requests and connections, or
+//! is rendered content, the last readiness and the progress of the start.
 
 mod answer;
 mod assets;
@@ -81,7 +84,9 @@ use actix_web::{
 };
 pub use health::{Health, Readiness};
 use ipnet::IpNet;
-pub use server::{Deadlines, Guard, Quota, QuotaLimits, ServerLimits, connections_for_probes, listen, serve};
+pub use server::{
+    Deadlines, Guard, Quota, QuotaLimits, ServerLimits, connections_for_probes, listen, serve,
+};
 pub use startup::{Startup, staged};
 
 use crate::{
@@ -103,8 +108,8 @@ pub struct AppState {
     pub context: Arc<HttpContext>,
 }
 
-/// Settings, rate limits and rendered pages of the HTTP layer. All workers share one, because a rate limit counts the
-/// requests of all workers.
+/// Settings, rate limits and rendered pages of the HTTP layer. All workers share one, because a
+/// rate limit counts the requests of all workers.
 #[derive(Debug)]
 pub struct HttpContext {
     /// Whether browsers reach this server by https.
@@ -145,8 +150,8 @@ impl HttpContext {
     }
 }
 
-/// Returns the application of one worker. [`serve`] calls this function once on the thread of each worker, because it starts
-/// the thread's shard of the WebSocket hub.
+/// Returns the application of one worker. [`serve`] calls this function once on the thread of each
+/// worker, because it starts the thread's shard of the WebSocket hub.
 pub fn app(state: AppState) -> App<impl Service> {
     let shard = state.hub.shard();
     with_context(Arc::clone(&state.context))
@@ -181,9 +186,24 @@ fn with_context(context: Arc<HttpContext>) -> App<impl Service> {
 }
 
 /// Trait alias for the service factory of an actix-web application.
-pub trait Service: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> {}
+pub trait Service:
+    ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    >
+{
+}
 
 impl<T> Service for T where
-    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<BoxBody>,
+            Error = Error,
+            InitError = (),
+        >
 {
 }

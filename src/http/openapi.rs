@@ -1,7 +1,8 @@
 //! The OpenAPI document of the REST API.
 //!
-//! The attribute of a handler describes what is particular to that operation. Parameters, headers and error responses that
-//! follow from the kind of operation (it changes state, it needs a session) are added here, so that no handler can omit them.
+//! The attribute of a handler describes what is particular to that operation. Parameters, headers
+//! and error responses that follow from the kind of operation (it changes state, it needs a
+//! session) are added here, so that no handler can omit them.
 
 use std::sync::LazyLock;
 
@@ -58,8 +59,10 @@ pub async fn serve(req: HttpRequest) -> HttpResponse {
 
 /// Builds the whole document.
 pub fn document() -> Value {
-    let mut document = serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
-    // Relative to the address of the document, so that it is right for every host name, port and proxy.
+    let mut document =
+        serde_json::to_value(Described::openapi()).expect("a document of texts and numbers");
+    // Relative to the address of the document, so that it is right for every host name, port and
+    // proxy.
     document["servers"] = json!([{"url": "/", "description": "This server."}]);
     document["components"]["securitySchemes"]["session"] = json!({
         "type": "apiKey", "in": "cookie", "name": "gittix_session_3000",
@@ -81,7 +84,8 @@ pub fn document() -> Value {
     document
 }
 
-/// Keeps the first sentence as the summary, which viewers show in one line. The rest becomes the description.
+/// Keeps the first sentence as the summary, which viewers show in one line. The rest becomes the
+/// description.
 fn split_summary(operation: &mut Value) {
     let text = operation["summary"].as_str().unwrap_or_default().replace('\n', " ");
     let (summary, rest) = match text.split_once(". ") {
@@ -98,12 +102,19 @@ fn split_summary(operation: &mut Value) {
 /// Adds the parameters, headers and responses that follow from the kind of the operation.
 fn complete(method: &str, operation: &mut Value) {
     let changes = method != "get";
-    // The webhook is verified by its signature only. Its origin is not checked, and its rate only when it is refused.
+    // The webhook is verified by its signature only. Its origin is not checked, and its rate only
+    // when it is refused.
     let signed = operation["tags"][0] == "webhooks";
     let signed_in = operation["security"] == json!([{"session": []}]);
-    let queried = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));
+    let queried = operation["parameters"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|parameter| parameter["in"] == "query"));
     if changes && !signed {
-        problem(operation, Code::MalformedJson.status().as_u16(), "`validation_failed`, `malformed_json`");
+        problem(
+            operation,
+            Code::MalformedJson.status().as_u16(),
+            "`validation_failed`, `malformed_json`",
+        );
         problem(operation, 403, "`cross_origin`");
     }
     if changes {
@@ -135,14 +146,21 @@ fn complete(method: &str, operation: &mut Value) {
     }
     for answer in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         // An optional header may be absent, but not null.
-        for header in answer.get_mut("headers").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+        for header in answer
+            .get_mut("headers")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(Map::values_mut)
+        {
             if let Some(kind) = header.pointer_mut("/schema/type/0") {
                 header["schema"]["type"] = kind.take();
             }
         }
     }
     // `get_mut`, because indexing would insert a null, and null is not a list of parameters.
-    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+    for parameter in
+        operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten()
+    {
         // An optional parameter may be absent, but not null: a query string cannot express null.
         if let Some(kind) = parameter.pointer_mut("/schema/type/0") {
             parameter["schema"]["type"] = kind.take();
@@ -173,10 +191,10 @@ fn problem(operation: &mut Value, status: u16, codes: &str) {
 }
 
 fn render_problem(status: &str, answer: &mut Value) {
-    answer["content"]["application/problem+json"]["schema"]["$ref"] = "#/components/schemas/Problem".into();
+    answer["content"]["application/problem+json"]["schema"]["$ref"] =
+        "#/components/schemas/Problem".into();
     if ["429", "503"].contains(&status) {
-        answer["headers"]["Retry-After"] =
-            json!({"description": "Seconds to wait.", "required": true, "schema": {"type": "integer", "minimum": 1}});
+        answer["headers"]["Retry-After"] = json!({"description": "Seconds to wait.", "required": true, "schema": {"type": "integer", "minimum": 1}});
     }
 }
 
@@ -217,7 +235,11 @@ mod tests {
         let methods = |item: &Value| item.as_object().expect("an item").clone();
         paths
             .iter()
-            .flat_map(|(path, item)| methods(item).into_iter().map(move |(method, operation)| (path.clone(), method, operation)))
+            .flat_map(|(path, item)| {
+                methods(item)
+                    .into_iter()
+                    .map(move |(method, operation)| (path.clone(), method, operation))
+            })
             .collect()
     }
 
@@ -236,7 +258,11 @@ mod tests {
     #[test]
     fn it_is_openapi_3_1_and_every_reference_leads_somewhere() {
         let document = document();
-        assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", document["openapi"]);
+        assert!(
+            document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")),
+            "{}",
+            document["openapi"]
+        );
         let mut found = Vec::new();
         references(&document, &mut found);
         for reference in found {
@@ -247,7 +273,8 @@ mod tests {
 
     #[test]
     fn every_route_of_the_contract_is_described_once() {
-        let described: HashSet<_> = operations().into_iter().map(|(path, method, _)| format!("{method} {path}")).collect();
+        let described: HashSet<_> =
+            operations().into_iter().map(|(path, method, _)| format!("{method} {path}")).collect();
         let contract = [
             "post /api/users/signup",
             "post /api/users/signin",
@@ -273,7 +300,10 @@ mod tests {
         for route in contract {
             assert!(described.contains(route), "{route} is missing from {described:?}");
         }
-        let ids: Vec<_> = operations().into_iter().map(|(_, _, operation)| operation["operationId"].to_string()).collect();
+        let ids: Vec<_> = operations()
+            .into_iter()
+            .map(|(_, _, operation)| operation["operationId"].to_string())
+            .collect();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "{ids:?}");
     }
 
@@ -284,7 +314,11 @@ mod tests {
                 let problem = answer.pointer("/content/application~1problem+json").is_some();
                 assert_eq!(problem, status.as_str() >= "400", "{method} {path} {status}");
                 let waits = answer.pointer("/headers/Retry-After").is_some();
-                assert_eq!(waits, ["429", "503"].contains(&status.as_str()), "{method} {path} {status}");
+                assert_eq!(
+                    waits,
+                    ["429", "503"].contains(&status.as_str()),
+                    "{method} {path} {status}"
+                );
             }
         }
     }
@@ -298,7 +332,10 @@ mod tests {
     fn every_summary_is_one_sentence_of_one_line() {
         for (path, method, operation) in operations() {
             let summary = operation["summary"].as_str().unwrap_or_default();
-            assert!(!summary.is_empty() && !summary.contains('\n') && !summary.contains(". "), "{method} {path}: {summary}");
+            assert!(
+                !summary.is_empty() && !summary.contains('\n') && !summary.contains(". "),
+                "{method} {path}: {summary}"
+            );
         }
         let mut operation = json!({"summary": "One. Two\nthree.", "description": "Four."});
         split_summary(&mut operation);
@@ -308,17 +345,36 @@ mod tests {
     #[test]
     fn request_members_and_parameters_are_never_nullable() {
         for (path, method, operation) in operations() {
-            assert!(!operation["parameters"].to_string().contains("\"null\""), "{method} {path}: {}", operation["parameters"]);
-            assert!(operation.get("parameters").is_none_or(Value::is_array), "{method} {path} has parameters that are no list");
-            assert!(!operation["requestBody"].to_string().contains("\"null\""), "{method} {path}: {}", operation["requestBody"]);
+            assert!(
+                !operation["parameters"].to_string().contains("\"null\""),
+                "{method} {path}: {}",
+                operation["parameters"]
+            );
+            assert!(
+                operation.get("parameters").is_none_or(Value::is_array),
+                "{method} {path} has parameters that are no list"
+            );
+            assert!(
+                !operation["requestBody"].to_string().contains("\"null\""),
+                "{method} {path}: {}",
+                operation["requestBody"]
+            );
         }
     }
 
     #[test]
     fn change_by_a_signed_in_user_takes_an_idempotency_key() {
         for (path, method, operation) in operations() {
-            let takes = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"));
-            let open = ["/api/users/signup", "/api/users/signin", "/api/users/signout", "/api/webhooks/stripe"].contains(&path.as_str());
+            let takes = operation["parameters"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"));
+            let open = [
+                "/api/users/signup",
+                "/api/users/signin",
+                "/api/users/signout",
+                "/api/webhooks/stripe",
+            ]
+            .contains(&path.as_str());
             assert_eq!(takes, method != "get" && !open, "{method} {path}");
             assert_eq!(operation["responses"].get("422").is_some(), takes, "{method} {path}");
         }

@@ -33,8 +33,9 @@ pub struct CreateOrder {
     /// Price that the buyer saw: 409 `price_changed` if the ticket has another price now.
     #[schema(value_type = PriceInput, required = false)]
     expected_price: Option<Money>,
-    /// The ticket's `version` that the buyer saw: 409 `ticket_changed` if the title has changed since that version, or if the
-    /// version does not exist yet. Locks and changes of the price alone do not count; `expectedPrice` checks the price.
+    /// The ticket's `version` that the buyer saw: 409 `ticket_changed` if the title has changed
+    /// since that version, or if the version does not exist yet. Locks and changes of the price
+    /// alone do not count; `expectedPrice` checks the price.
     #[schema(value_type = u64, minimum = 0, required = false)]
     expected_version: Option<Version>,
 }
@@ -57,13 +58,22 @@ pub async fn place(mut call: Call) -> HandlerResult {
     let work = async |key| {
         let mut form = Form::parse(&body, &["ticketId", "expectedPrice", "expectedVersion"])?;
         let ticket = form.required("ticketId", text);
-        let expected = Expected { price: form.optional("expectedPrice", price), version: form.optional("expectedVersion", version) };
+        let expected = Expected {
+            price: form.optional("expectedPrice", price),
+            version: form.optional("expectedVersion", version),
+        };
         let (ticket, expected) = form.finish(ticket.map(|ticket| (ticket, expected)))?;
-        Ok(call.actors().orders.place(session.user, call::id(&ticket)?, expected, call.lock_network(), key).await?)
+        Ok(call
+            .actors()
+            .orders
+            .place(session.user, call::id(&ticket)?, expected, call.lock_network(), key)
+            .await?)
     };
     call.run_idempotent(session.user, &body, work, |order| {
         let mut answer = json(StatusCode::CREATED, &OrderView::of(&order, call.state.clock.now()));
-        answer.headers_mut().insert(header::LOCATION, header_value(&format!("/api/orders/{}", order.id)));
+        answer
+            .headers_mut()
+            .insert(header::LOCATION, header_value(&format!("/api/orders/{}", order.id)));
         Ok(answer)
     })
     .await
@@ -83,7 +93,9 @@ pub async fn list(mut call: Call) -> HandlerResult {
     let mut params = Params::parse(call.req.query_string());
     let scope = params.optional("status", scope).unwrap_or(OrderScope::Active);
     let limit = params.limit();
-    let after = params.optional("cursor", |text| page::order_position(scope, text).ok_or(Cow::Borrowed("is not a cursor of this list")));
+    let after = params.optional("cursor", |text| {
+        page::order_position(scope, text).ok_or(Cow::Borrowed("is not a cursor of this list"))
+    });
     params.finish()?;
     // One additional order shows whether there is a next page.
     let mut orders = call.actors().orders.list(session.user, scope, after, limit + 1).await?;
@@ -93,7 +105,11 @@ pub async fn list(mut call: Call) -> HandlerResult {
     let views: Vec<_> = orders.iter().map(|order| OrderView::of(order, now)).collect();
     let mut answer = json(StatusCode::OK, &views);
     if let Some(last) = orders.last().filter(|_| has_more) {
-        let link = page::next_link(call.req.path(), call.req.query_string(), &page::order_cursor(scope, last.id));
+        let link = page::next_link(
+            call.req.path(),
+            call.req.query_string(),
+            &page::order_cursor(scope, last.id),
+        );
         answer.headers_mut().insert(header::LINK, header_value(&link));
     }
     Ok(answer)
@@ -114,8 +130,9 @@ pub async fn get(mut call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &OrderView::of(&order, call.state.clock.now())))
 }
 
-/// Cancels an order and releases the ticket at once. An order that is already Cancelled stays unchanged: if its payment window
-/// ended without payment, its ticket stays locked until `unlocksAt`, unless the server releases tickets early.
+/// Cancels an order and releases the ticket at once. An order that is already Cancelled stays
+/// unchanged: if its payment window ended without payment, its ticket stays locked until
+/// `unlocksAt`, unless the server releases tickets early.
 #[utoipa::path(delete, path = "/api/orders/{id}", tag = "orders", operation_id = "cancelOrder",
     params(("id" = String, Path, format = "uuid")),
     responses(
@@ -132,20 +149,26 @@ pub async fn cancel(mut call: Call) -> HandlerResult {
         Form::nothing(&body)?;
         Ok(call.actors().orders.cancel(call.id()?, session.user, key).await?)
     };
-    call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+    call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish()))
+        .await
 }
 
-/// Parses a whole number in JSON by its value (`2.0` is 2). A number beyond `u64` becomes [`Version::MAX`], which no ticket
-/// has.
+/// Parses a whole number in JSON by its value (`2.0` is 2). A number beyond `u64` becomes
+/// [`Version::MAX`], which no ticket has.
 fn version(raw: &str) -> Result<Version, FieldError> {
     /// Smallest whole number beyond `u64`.
     const END: f64 = 18_446_744_073_709_551_616.0;
-    let number =
-        raw.parse().ok().filter(|number: &f64| raw.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) && *number >= 0.0);
+    let number = raw.parse().ok().filter(|number: &f64| {
+        raw.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) && *number >= 0.0
+    });
     match (raw.parse(), number) {
         (Ok(version), _) => Ok(version),
         (_, Some(number)) if number >= END => Ok(Version::MAX),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, not negative and below END")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole, not negative and below END"
+        )]
         (_, Some(number)) if number.fract() == 0.0 => Ok(number as Version),
         _ => Err("must be a whole number, 0 or more".into()),
     }
@@ -165,7 +188,14 @@ mod tests {
 
     #[test]
     fn expected_version_is_a_whole_number() {
-        for (raw, expected) in [("0", 0), ("7", 7), ("7.0", 7), ("7e0", 7), ("-0", 0), ("18446744073709551615", Version::MAX)] {
+        for (raw, expected) in [
+            ("0", 0),
+            ("7", 7),
+            ("7.0", 7),
+            ("7e0", 7),
+            ("-0", 0),
+            ("18446744073709551615", Version::MAX),
+        ] {
             assert_eq!(version(raw), Ok(expected), "{raw}");
         }
         for raw in ["18446744073709551616", "1e30", "1e999"] {

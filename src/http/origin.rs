@@ -14,11 +14,16 @@ pub fn is_safe(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
-/// Returns whether the request came from a page of another site. A request without `Origin` does not count as foreign:
-/// clients other than browsers send none.
+/// Returns whether the request came from a page of another site. A request without `Origin` does
+/// not count as foreign: clients other than browsers send none.
 pub fn is_foreign(headers: &HeaderMap, own: &[Origin]) -> bool {
-    let cross_site = headers.get_all(&FETCH_SITE).any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
-    cross_site || headers.get_all(header::ORIGIN).any(|origin| !origin.to_str().is_ok_and(|origin| is_own(origin, headers, own)))
+    let cross_site = headers
+        .get_all(&FETCH_SITE)
+        .any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"));
+    cross_site
+        || headers
+            .get_all(header::ORIGIN)
+            .any(|origin| !origin.to_str().is_ok_and(|origin| is_own(origin, headers, own)))
 }
 
 fn is_own(origin: &str, headers: &HeaderMap, own: &[Origin]) -> bool {
@@ -58,7 +63,9 @@ impl<'a> OriginParts<'a> {
 
 impl PartialEq for OriginParts<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.scheme.eq_ignore_ascii_case(other.scheme) && self.host.eq_ignore_ascii_case(other.host) && self.port == other.port
+        self.scheme.eq_ignore_ascii_case(other.scheme)
+            && self.host.eq_ignore_ascii_case(other.host)
+            && self.port == other.port
     }
 }
 
@@ -69,7 +76,9 @@ mod tests {
     use super::*;
 
     fn foreign(headers: &[(&'static str, &'static str)], own: &[&str]) -> bool {
-        let request = headers.iter().fold(TestRequest::post(), |request, header| request.append_header(*header));
+        let request = headers
+            .iter()
+            .fold(TestRequest::post(), |request, header| request.append_header(*header));
         let own: Vec<Origin> = own.iter().map(|own| own.parse().expect("an origin")).collect();
         is_foreign(request.to_http_request().headers(), &own)
     }
@@ -86,11 +95,25 @@ mod tests {
         for own in ["http://localhost:3000", "https://localhost:3000", "http://LOCALHOST:3000"] {
             assert!(!foreign(&[host, ("origin", own)], &[]), "{own}");
         }
-        for other in ["http://localhost", "http://localhost:3001", "http://evil.example:3000", "null", "", "file://", "localhost:3000"] {
+        for other in [
+            "http://localhost",
+            "http://localhost:3001",
+            "http://evil.example:3000",
+            "null",
+            "",
+            "file://",
+            "localhost:3000",
+        ] {
             assert!(foreign(&[host, ("origin", other)], &[]), "{other}");
         }
-        assert!(!foreign(&[("host", "tickets.example"), ("origin", "https://tickets.example")], &[]));
-        assert!(!foreign(&[("host", "tickets.example:443"), ("origin", "https://tickets.example")], &[]));
+        assert!(!foreign(
+            &[("host", "tickets.example"), ("origin", "https://tickets.example")],
+            &[]
+        ));
+        assert!(!foreign(
+            &[("host", "tickets.example:443"), ("origin", "https://tickets.example")],
+            &[]
+        ));
         assert!(!foreign(&[("host", "[::1]:3000"), ("origin", "http://[::1]:3000")], &[]));
     }
 
@@ -107,8 +130,14 @@ mod tests {
     fn cross_site_is_foreign_with_any_origin() {
         let host = ("host", "localhost:3000");
         assert!(foreign(&[host, ("sec-fetch-site", "cross-site")], &[]));
-        assert!(foreign(&[host, ("origin", "http://localhost:3000"), ("sec-fetch-site", "Cross-Site")], &[]));
-        assert!(foreign(&[host, ("origin", "http://localhost:3000"), ("origin", "http://evil.example")], &[]));
+        assert!(foreign(
+            &[host, ("origin", "http://localhost:3000"), ("sec-fetch-site", "Cross-Site")],
+            &[]
+        ));
+        assert!(foreign(
+            &[host, ("origin", "http://localhost:3000"), ("origin", "http://evil.example")],
+            &[]
+        ));
         for site in ["same-origin", "same-site", "none"] {
             assert!(!foreign(&[host, ("sec-fetch-site", site)], &[]), "{site}");
         }

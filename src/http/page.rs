@@ -1,8 +1,8 @@
 //! Pagination: cursors that clients send back, and the `Link` to the next page (RFC 8288).
 //!
-//! A cursor contains the position at which a page ended and a digest of its list. A request with other filters refuses it,
-//! because the position belongs to another list. A cursor is not secret: a forged one leads to another page of the same
-//! accessible list.
+//! A cursor contains the position at which a page ended and a digest of its list. A request with
+//! other filters refuses it, because the position belongs to another list. A cursor is not secret:
+//! a forged one leads to another page of the same accessible list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -35,7 +35,12 @@ fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
     let seller = seller.map(|seller| seller.to_string()).unwrap_or_default();
     // A search without words finds nothing, so it has no cursors.
     let words = words.as_ref().map(|words| words.join(" ")).unwrap_or_default();
-    let text = format!("{sort}|{}|{}|{}|{seller}|{words}", statuses.join(","), bound(min_price), bound(max_price));
+    let text = format!(
+        "{sort}|{}|{}|{}|{seller}|{words}",
+        statuses.join(","),
+        bound(min_price),
+        bound(max_price)
+    );
     let mut list = [0; DIGEST_BYTES];
     list.copy_from_slice(&Sha256::digest(text.as_bytes())[..DIGEST_BYTES]);
     list
@@ -44,7 +49,10 @@ fn list_of(query: &Query) -> [u8; DIGEST_BYTES] {
 /// Returns the cursor of a page of tickets that ended at `position`.
 pub fn ticket_cursor(query: &Query, position: Position) -> String {
     let id = position.id.uuid();
-    URL_SAFE_NO_PAD.encode([&[TICKETS][..], &list_of(query), &position.price.minor().to_be_bytes(), id.as_bytes()].concat())
+    URL_SAFE_NO_PAD.encode(
+        [&[TICKETS][..], &list_of(query), &position.price.minor().to_be_bytes(), id.as_bytes()]
+            .concat(),
+    )
 }
 
 /// Returns the position of a cursor; `None` if it is not a cursor of this list.
@@ -80,7 +88,8 @@ pub fn next_link(path: &str, query: &str, cursor: &str) -> String {
     let mut link = format!("<{path}?");
     for part in query.split('&').filter(|part| !part.is_empty() && !is_cursor(part)) {
         for byte in part.bytes() {
-            // The characters of a query (RFC 3986 §3.4), except those that end the target of a link.
+            // The characters of a query (RFC 3986 §3.4), except those that end the target of a
+            // link.
             if byte.is_ascii_alphanumeric() || b"-._~%!$'()*+,;=:@/?".contains(&byte) {
                 link.push(char::from(byte));
             } else {
@@ -125,12 +134,23 @@ mod tests {
     #[test]
     fn cursor_restores_its_position() {
         let cursor = ticket_cursor(&query(), position());
-        assert!(cursor.len() <= 64 && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{cursor}");
+        assert!(
+            cursor.len() <= 64
+                && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
+            "{cursor}"
+        );
         assert_eq!(ticket_position(&query(), &cursor), Some(position()));
-        let reordered = Query { statuses: vec![TicketStatus::Locked, TicketStatus::Available], limit: 3, ..query() };
+        let reordered = Query {
+            statuses: vec![TicketStatus::Locked, TicketStatus::Available],
+            limit: 3,
+            ..query()
+        };
         assert_eq!(ticket_position(&reordered, &cursor), Some(position()));
         let order = OrderId::new(Uuid::from_u128(9));
-        assert_eq!(order_position(OrderScope::All, &order_cursor(OrderScope::All, order)), Some(order));
+        assert_eq!(
+            order_position(OrderScope::All, &order_cursor(OrderScope::All, order)),
+            Some(order)
+        );
     }
 
     #[test]
@@ -148,13 +168,28 @@ mod tests {
             assert_eq!(ticket_position(&other, &cursor), None, "{other:?}");
         }
         assert_eq!(order_position(OrderScope::All, &cursor), None);
-        assert_eq!(order_position(OrderScope::All, &order_cursor(OrderScope::Active, OrderId::new(Uuid::nil()))), None);
+        assert_eq!(
+            order_position(
+                OrderScope::All,
+                &order_cursor(OrderScope::Active, OrderId::new(Uuid::nil()))
+            ),
+            None
+        );
     }
 
     #[test]
     fn malformed_cursor_is_refused() {
         let cursor = ticket_cursor(&query(), position());
-        for text in ["", "x", "%00", "=====", &cursor[1..], &cursor[..cursor.len() - 2], &format!("{cursor}AAAA"), "é"] {
+        for text in [
+            "",
+            "x",
+            "%00",
+            "=====",
+            &cursor[1..],
+            &cursor[..cursor.len() - 2],
+            &format!("{cursor}AAAA"),
+            "é",
+        ] {
             assert_eq!(ticket_position(&query(), text), None, "{text:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! Query parameters. A known parameter that is invalid or repeated is refused; unknown parameters are ignored.
+//! Query parameters. A known parameter that is invalid or repeated is refused; unknown parameters
+//! are ignored.
 
 use std::borrow::Cow;
 
@@ -31,7 +32,11 @@ impl Params {
     }
 
     /// Returns an optional parameter. `None`: the parameter is absent, or an error was recorded.
-    pub fn optional<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, FieldError>,
+    ) -> Option<T> {
         let mut values = self.pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
         let parsed = match (values.next()?, values.next()) {
             (_, Some(_)) => Err(Cow::Borrowed("is given twice")),
@@ -60,8 +65,8 @@ impl Params {
     }
 }
 
-/// Decodes a name or value (`application/x-www-form-urlencoded`). A percent sign without two hexadecimal digits stays as it
-/// is. `None`: the bytes are not UTF-8.
+/// Decodes a name or value (`application/x-www-form-urlencoded`). A percent sign without two
+/// hexadecimal digits stays as it is. `None`: the bytes are not UTF-8.
 pub fn decode(encoded: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();

@@ -1,4 +1,5 @@
-//! Cache of pages that were rendered from the catalog. A change of the catalog invalidates all of them.
+//! Cache of pages that were rendered from the catalog. A change of the catalog invalidates all of
+//! them.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,9 +22,11 @@ impl<T> Default for RenderedPages<T> {
 }
 
 impl<T> RenderedPages<T> {
-    /// Maximum number of pages. With 1,000 tickets on each page they take 13 MB, and their compressed forms a fifth of that.
+    /// Maximum number of pages. With 1,000 tickets on each page they take 13 MB, and their
+    /// compressed forms a fifth of that.
     const PAGES_MAX: usize = 32;
-    /// Maximum length of the query string of a cached page, in bytes. Longer query strings are rare.
+    /// Maximum length of the query string of a cached page, in bytes. Longer query strings are
+    /// rare.
     const QUERY_BYTES_MAX: usize = 128;
 
     /// Returns the cached page of `query`, if it is of `generation`.
@@ -32,14 +35,17 @@ impl<T> RenderedPages<T> {
         if pages.generation == generation { pages.by_query.get(query).cloned() } else { None }
     }
 
-    /// Stores a rendered page. `generation` is the generation of the catalog before the page was rendered, so that a change
-    /// during the rendering invalidates the page.
+    /// Stores a rendered page. `generation` is the generation of the catalog before the page was
+    /// rendered, so that a change during the rendering invalidates the page.
     pub fn keep(&self, query: &str, generation: u64, rendered: &Arc<T>) {
         let mut pages = self.0.lock();
         if pages.generation < generation {
             *pages = RenderedByQuery { generation, by_query: HashMap::new() };
         }
-        if pages.generation == generation && pages.by_query.len() < Self::PAGES_MAX && query.len() <= Self::QUERY_BYTES_MAX {
+        if pages.generation == generation
+            && pages.by_query.len() < Self::PAGES_MAX
+            && query.len() <= Self::QUERY_BYTES_MAX
+        {
             pages.by_query.insert(query.into(), Arc::clone(rendered));
         }
     }
@@ -54,7 +60,11 @@ mod tests {
         let lists = RenderedPages::default();
         let page = Arc::new("[]");
         lists.keep("limit=1", 7, &page);
-        assert!(lists.find("limit=1", 7).is_some() && lists.find("limit=2", 7).is_none() && lists.find("limit=1", 8).is_none());
+        assert!(
+            lists.find("limit=1", 7).is_some()
+                && lists.find("limit=2", 7).is_none()
+                && lists.find("limit=1", 8).is_none()
+        );
         lists.keep("limit=1", 8, &page);
         lists.keep("limit=2", 7, &page);
         assert!(lists.find("limit=1", 8).is_some() && lists.find("limit=2", 8).is_none());

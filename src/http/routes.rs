@@ -26,7 +26,11 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/users/signout").post(users::sign_out).mount(config);
     at("/api/users/currentuser").get(users::current).put(users::update).mount(config);
 
-    at("/api/tickets/{id}").get(tickets::get).put(tickets::edit).delete(tickets::delist).mount(config);
+    at("/api/tickets/{id}")
+        .get(tickets::get)
+        .put(tickets::edit)
+        .delete(tickets::delist)
+        .mount(config);
 
     at("/api/orders/{id}").get(orders::get).delete(orders::cancel).mount(config);
     at("/api/orders/{id}/charges").get(charges::of_order).mount(config);
@@ -129,8 +133,8 @@ impl RouteEntry {
         self.on(Method::DELETE, handler)
     }
 
-    /// Compresses the responses with brotli or gzip if the client accepts it. Not for content with a secret and with text
-    /// that a stranger may choose (BREACH).
+    /// Compresses the responses with brotli or gzip if the client accepts it. Not for content with
+    /// a secret and with text that a stranger may choose (BREACH).
     fn compressed(mut self) -> Self {
         self.compressed = true;
         self

@@ -38,9 +38,13 @@ fn context(flags: &[&str]) -> Arc<HttpContext> {
     Arc::new(HttpContext::new(&flags.config, ([127, 0, 0, 1], 3000).into()))
 }
 
-/// Returns the response of the routes without actors and store, which suffices for checks before a handler uses them.
+/// Returns the response of the routes without actors and store, which suffices for checks before a
+/// handler uses them.
 async fn response_to(request: TestRequest) -> ServiceResponse {
-    let app = init_service(crate::http::with_context(context(&["--rate-limit", "off"])).wrap(from_fn(middleware))).await;
+    let app = init_service(
+        crate::http::with_context(context(&["--rate-limit", "off"])).wrap(from_fn(middleware)),
+    )
+    .await;
     call_service(&app, request.to_request()).await
 }
 
@@ -69,20 +73,32 @@ async fn unsupported_method_is_405_with_the_allowed_methods() {
     ];
     for (path, method, allowed) in cases {
         let answer = response_to(TestRequest::default().method(method).uri(path)).await;
-        assert_eq!((answer.status(), header_text(answer.headers(), header::ALLOW)), (StatusCode::METHOD_NOT_ALLOWED, allowed));
+        assert_eq!(
+            (answer.status(), header_text(answer.headers(), header::ALLOW)),
+            (StatusCode::METHOD_NOT_ALLOWED, allowed)
+        );
         assert_eq!(problem(answer).await["code"], "method_not_allowed");
     }
-    let answer = response_to(TestRequest::default().method(Method::OPTIONS).uri("/api/tickets")).await;
-    assert_eq!((answer.status(), header_text(answer.headers(), header::ALLOW)), (StatusCode::NO_CONTENT, "GET, HEAD, POST, OPTIONS"));
+    let answer =
+        response_to(TestRequest::default().method(Method::OPTIONS).uri("/api/tickets")).await;
+    assert_eq!(
+        (answer.status(), header_text(answer.headers(), header::ALLOW)),
+        (StatusCode::NO_CONTENT, "GET, HEAD, POST, OPTIONS")
+    );
 }
 
 #[actix_web::test]
 async fn unsafe_request_from_a_foreign_origin_is_403() {
-    let foreign = |request: TestRequest| request.uri("/api/users/signin").append_header(("origin", "https://evil.example"));
+    let foreign = |request: TestRequest| {
+        request.uri("/api/users/signin").append_header(("origin", "https://evil.example"))
+    };
     let answer = response_to(foreign(TestRequest::post())).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(problem(answer).await["code"], "cross_origin");
-    assert_eq!(response_to(foreign(TestRequest::get())).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        response_to(foreign(TestRequest::get())).await.status(),
+        StatusCode::METHOD_NOT_ALLOWED
+    );
 }
 
 #[actix_web::test]
@@ -91,7 +107,11 @@ async fn every_response_has_the_security_headers() {
         let answer = response_to(TestRequest::get().uri(path)).await;
         let headers = answer.headers();
         assert_eq!(header_text(headers, header::X_CONTENT_TYPE_OPTIONS), "nosniff", "{path}");
-        assert!(headers.contains_key(header::REFERRER_POLICY) && headers.contains_key(header::CONTENT_SECURITY_POLICY), "{path}");
+        assert!(
+            headers.contains_key(header::REFERRER_POLICY)
+                && headers.contains_key(header::CONTENT_SECURITY_POLICY),
+            "{path}"
+        );
         assert!(!headers.contains_key(header::SERVER), "{path}");
     }
 }
@@ -104,7 +124,10 @@ async fn pages_allow_only_scripts_of_this_server() {
         assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(header_text(answer.headers(), header::CONTENT_TYPE), "text/html; charset=utf-8");
         let page = String::from_utf8(read_body(answer).await.to_vec()).expect("UTF-8");
-        assert!(!page.contains("<style") && !page.contains("onclick") && !page.contains("<script>"), "{path} has inline style or script");
+        assert!(
+            !page.contains("<style") && !page.contains("onclick") && !page.contains("<script>"),
+            "{path} has inline style or script"
+        );
     }
 }
 
@@ -112,15 +135,24 @@ async fn pages_allow_only_scripts_of_this_server() {
 async fn file_that_the_client_has_is_304() {
     let tag = response_to(TestRequest::get().uri("/docs/style.css")).await;
     let tag = header_text(tag.headers(), header::ETAG).to_owned();
-    let answer = response_to(TestRequest::get().uri("/docs/style.css").append_header((header::IF_NONE_MATCH, tag))).await;
+    let answer = response_to(
+        TestRequest::get().uri("/docs/style.css").append_header((header::IF_NONE_MATCH, tag)),
+    )
+    .await;
     assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
 }
 
 #[actix_web::test]
 async fn metrics_are_prometheus_text() {
     let answer = response_to(TestRequest::get().uri("/metrics")).await;
-    assert!(header_text(answer.headers(), header::CONTENT_TYPE).starts_with("text/plain; version=0.0.4"));
-    assert!(String::from_utf8_lossy(&read_body(answer).await).contains("gittix_http_requests_total{status=\"2xx\"}"));
+    assert!(
+        header_text(answer.headers(), header::CONTENT_TYPE)
+            .starts_with("text/plain; version=0.0.4")
+    );
+    assert!(
+        String::from_utf8_lossy(&read_body(answer).await)
+            .contains("gittix_http_requests_total{status=\"2xx\"}")
+    );
 }
 
 #[actix_web::test]
@@ -136,7 +168,10 @@ async fn client_beyond_its_rate_is_429_with_retry_after_and_probes_are_exempt() 
         }
     }
     let answer = last.expect("the rate was never reached");
-    assert_eq!((answer.status(), header_text(answer.headers(), header::RETRY_AFTER)), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!(
+        (answer.status(), header_text(answer.headers(), header::RETRY_AFTER)),
+        (StatusCode::TOO_MANY_REQUESTS, "1")
+    );
     let probe = call_service(&app, TestRequest::get().uri("/healthz").to_request()).await;
     assert_eq!(probe.status(), StatusCode::OK);
 }
@@ -146,9 +181,14 @@ async fn panic_is_500_without_details() {
     async fn panics(_: HttpRequest) -> HttpResponse {
         panic!("the secret is 42")
     }
-    let app = App::new().app_data(web::Data::from(context(&[]))).route("/", web::get().to(panics)).wrap(from_fn(middleware));
+    let app = App::new()
+        .app_data(web::Data::from(context(&[])))
+        .route("/", web::get().to(panics))
+        .wrap(from_fn(middleware));
     let app = init_service(app).await;
-    let error = try_call_service(&app, TestRequest::get().to_request()).await.expect_err("the panic's error");
+    let error = try_call_service(&app, TestRequest::get().to_request())
+        .await
+        .expect_err("the panic's error");
     let answer: HttpResponse<BoxBody> = error.error_response();
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(header_text(answer.headers(), header::X_CONTENT_TYPE_OPTIONS), "nosniff");

@@ -1,11 +1,13 @@
 //! HTTP server under the application: the server of actix-http, with a handover of WebSockets.
 //!
-//! It is the server that `actix_web::HttpServer` would build, with one difference for which that type has no setting: the
-//! application responds to an upgrade request like to any other request, and if the response is a handshake, the connection
-//! leaves the HTTP server. Its socket goes to the [`AcceptedUpgrade`] in the response, and the dispatcher with its buffers is
-//! freed. Therefore a stopping server does not wait for WebSockets: close them first ([`crate::ws::Hub::shutdown`]).
+//! It is the server that `actix_web::HttpServer` would build, with one difference for which that
+//! type has no setting: the application responds to an upgrade request like to any other request,
+//! and if the response is a handshake, the connection leaves the HTTP server. Its socket goes to
+//! the [`AcceptedUpgrade`] in the response, and the dispatcher with its buffers is freed. Therefore
+//! a stopping server does not wait for WebSockets: close them first ([`crate::ws::Hub::shutdown`]).
 //!
-//! Between the socket and actix-http is a stream of this crate with the deadlines and bounds that actix-http lacks:
+//! Between the socket and actix-http is a stream of this crate with the deadlines and bounds that
+//! actix-http lacks:
 //!
 //! | file | content |
 //! | --- | --- |
@@ -43,7 +45,10 @@ use actix_http::{
     error::DispatchError,
     h1::{Codec, Message},
 };
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn, fn_factory, fn_service};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn, fn_factory,
+    fn_service,
+};
 use actix_web::{
     Error, ResponseError,
     dev::{AppConfig, Server, ServiceResponse},
@@ -73,8 +78,8 @@ use crate::ws::AcceptedUpgrade;
 pub struct ServerLimits {
     /// Number of threads that process requests.
     pub workers: usize,
-    /// Maximum number of HTTP connections of each thread; more wait in the kernel. WebSockets do not count: the hub has a
-    /// separate bound.
+    /// Maximum number of HTTP connections of each thread; more wait in the kernel. WebSockets do
+    /// not count: the hub has a separate bound.
     pub connections_max: usize,
     /// Maximum time for running requests at shutdown.
     pub drain: Duration,
@@ -85,7 +90,8 @@ const REFUSAL_MAX: Duration = Duration::from_secs(5);
 /// Maximum time for a client to close the connection after the server has, as in `HttpServer`.
 const DISCONNECT_MAX: Duration = Duration::from_secs(1);
 
-/// Returns the maximum number of connections beyond the quota of all workers together. Half of them may be closing.
+/// Returns the maximum number of connections beyond the quota of all workers together. Half of them
+/// may be closing.
 pub const fn connections_for_probes(workers: usize) -> usize {
     2 * Worker::FOR_PROBES_MAX * workers
 }
@@ -105,9 +111,9 @@ impl Default for Guard {
     }
 }
 
-/// Number of connections that the kernel queues until they are accepted, if its own limit allows it. When a replica ends,
-/// its WebSockets all reconnect to the other replicas at once. The standard library uses 128, beyond which a client waits a
-/// second.
+/// Number of connections that the kernel queues until they are accepted, if its own limit allows
+/// it. When a replica ends, its WebSockets all reconnect to the other replicas at once. The
+/// standard library uses 128, beyond which a client waits a second.
 const BACKLOG: i32 = 4096;
 
 /// Opens a listener on `addr`.
@@ -115,23 +121,32 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// Errors of the system, for example if the address is in use.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
-    // The standard library does this on Unix too: a restarted server does not have to wait until its old connections time out.
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
+    // The standard library does this on Unix too: a restarted server does not have to wait until
+    // its old connections time out.
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Starts a server on `listener`. It calls `app` once on the thread of each worker, and does not handle signals.
+/// Starts a server on `listener`. It calls `app` once on the thread of each worker, and does not
+/// handle signals.
 ///
 /// # Errors
 /// Errors of the listener.
-pub fn serve<F, I, A>(listener: TcpListener, bounds: ServerLimits, guard: Guard, app: F) -> io::Result<Server>
+pub fn serve<F, I, A>(
+    listener: TcpListener,
+    bounds: ServerLimits,
+    guard: Guard,
+    app: F,
+) -> io::Result<Server>
 where
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<A, Request>,
-    A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error> + 'static,
+    A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error>
+        + 'static,
     A::InitError: fmt::Debug,
     A::Service: 'static,
     <A::Service as Service<Request>>::Future: 'static,
@@ -146,17 +161,20 @@ where
     let server = server.listen("http", listener, move || {
         let (app, stopping) = (Rc::new(app().into_factory()), stopping.clone());
         let (worker, quota) = (Worker::start(guard.deadlines), Arc::clone(&guard.quota));
-        // Both kinds of requests use one application: the first service stores it in the cell, the second one reads it.
+        // Both kinds of requests use one application: the first service stores it in the cell, the
+        // second one reads it.
         let started = Rc::new(OnceCell::new());
         let starting = Rc::clone(&started);
         let requests = fn_factory(move || {
             let (app, starting) = (Rc::clone(&app), Rc::clone(&starting));
             async move {
-                // `HttpServer` puts the address of the listener into the configuration, for generated URLs. This application generates none.
+                // `HttpServer` puts the address of the listener into the configuration, for
+                // generated URLs. This application generates none.
                 let app = Rc::new(app.new_service(AppConfig::default()).await?);
-                Ok::<_, A::InitError>(apply_fn(Rc::clone(starting.get_or_init(|| app)), |request, app| {
-                    respond(app, request, RequestKind::Plain)
-                }))
+                Ok::<_, A::InitError>(apply_fn(
+                    Rc::clone(starting.get_or_init(|| app)),
+                    |request, app| respond(app, request, RequestKind::Plain),
+                ))
             }
         });
         let upgrades = fn_service(move |(request, framed)| {
@@ -174,7 +192,8 @@ where
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            // The tick of the worker checks the deadlines. The timers of actix-http cover only the first head and idle times.
+            // The tick of the worker checks the deadlines. The timers of actix-http cover only the
+            // first head and idle times.
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_MAX)
@@ -187,8 +206,11 @@ where
         fn_service(move |socket: TcpStream| {
             let peer = socket.peer_addr().ok();
             let permit = quota.admit(peer.map(|peer| peer.ip()));
-            let stream = permit.is_answered().then(|| ClientStream::new(socket, worker.enter(permit.exceeded()), permit));
-            let stream = stream.ok_or_else(|| DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
+            let stream = permit
+                .is_answered()
+                .then(|| ClientStream::new(socket, worker.enter(permit.exceeded()), permit));
+            let stream =
+                stream.ok_or_else(|| DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
             async move { Ok((stream?, Protocol::Http1, peer)) }
         })
         .and_then(http)
@@ -199,15 +221,19 @@ where
 /// Kind of a request: whether actix-http can hand over its connection after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestKind {
-    /// Request without handover. A request that is a handshake for the application but not for actix-http, for example one
-    /// with a chunked body, is refused.
+    /// Request without handover. A request that is a handshake for the application but not for
+    /// actix-http, for example one with a chunked body, is refused.
     Plain,
     Upgrade,
 }
 
-/// Returns the response to a request. On a connection beyond the quota, only probes reach the application and other requests
-/// get 503; the connection closes after one response.
-fn respond<S>(app: &Rc<S>, mut request: Request, kind: RequestKind) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
+/// Returns the response to a request. On a connection beyond the quota, only probes reach the
+/// application and other requests get 503; the connection closes after one response.
+fn respond<S>(
+    app: &Rc<S>,
+    mut request: Request,
+    kind: RequestKind,
+) -> impl Future<Output = Result<Response<BoxBody>, Error>> + use<S>
 where
     S: Service<Request, Response = ServiceResponse, Error = Error>,
 {
@@ -235,15 +261,20 @@ where
 
 fn refuse_request(exceeded: Exceeded) -> Response<BoxBody> {
     let mut response = ApiError::unavailable(match exceeded {
-        Exceeded::Connections => "The server accepts no more connections right now. Try again later.",
-        Exceeded::Address => "The server accepts no more connections from this address. Close some of them.",
+        Exceeded::Connections => {
+            "The server accepts no more connections right now. Try again later."
+        }
+        Exceeded::Address => {
+            "The server accepts no more connections from this address. Close some of them."
+        }
     })
     .error_response();
     middleware::harden(response.headers_mut(), false);
     response.into()
 }
 
-/// Sends the response to an upgrade request, and hands over the connection if the response is a handshake.
+/// Sends the response to an upgrade request, and hands over the connection if the response is a
+/// handshake.
 async fn upgrade(response: Response<BoxBody>, mut framed: Framed<ClientStream, Codec>) {
     let (mut response, body) = response.into_parts();
     let Some(accepted) = response.extensions_mut().remove::<AcceptedUpgrade>() else {
@@ -258,7 +289,8 @@ async fn upgrade(response: Response<BoxBody>, mut framed: Framed<ClientStream, C
     }
 }
 
-/// Sends a response that is not a handshake, and closes the connection, which cannot be used for other requests.
+/// Sends a response that is not a handshake, and closes the connection, which cannot be used for
+/// other requests.
 async fn refuse(
     mut response: Response<()>,
     body: BoxBody,
@@ -274,7 +306,8 @@ async fn refuse(
     framed.flush().await?;
     let (mut socket, _permit) = framed.into_parts().io.into_parts();
     socket.shutdown().await?;
-    // Closing while the peer is still sending could make its kernel drop the response (RFC 9112 §9.6).
+    // Closing while the peer is still sending could make its kernel drop the response (RFC 9112
+    // §9.6).
     tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;
     Ok(())
 }

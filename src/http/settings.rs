@@ -1,5 +1,5 @@
-//! Public settings that pages need to explain a purchase: the durations of a lock, the currency, and the form of payment.
-//! They contain no secret: Stripe's publishable key is meant to be public.
+//! Public settings that pages need to explain a purchase: the durations of a lock, the currency,
+//! and the form of payment. They contain no secret: Stripe's publishable key is meant to be public.
 
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use bytes::Bytes;
@@ -20,7 +20,8 @@ pub struct PublicSettings {
     lock_duration_seconds: u64,
     /// Whether the ticket is released at the end of the payment window if no payment was attempted.
     early_release: bool,
-    /// Stripe's publishable key. With a key, pages show Stripe's own element for cards; with null, they offer test cards.
+    /// Stripe's publishable key. With a key, pages show Stripe's own element for cards; with null,
+    /// they offer test cards.
     #[schema(required = true)]
     stripe_publishable_key: Option<String>,
 }
@@ -41,7 +42,9 @@ impl RenderedSettings {
             early_release: config.early_release,
             stripe_publishable_key: config.stripe.publishable_key.clone(),
         };
-        let body = Bytes::from(serde_json::to_vec(&settings).expect("the settings consist of strings and numbers"));
+        let body = Bytes::from(
+            serde_json::to_vec(&settings).expect("the settings consist of strings and numbers"),
+        );
         Self { tag: assets::tag(&body), body }
     }
 }

@@ -1,4 +1,5 @@
-//! `/ws`: checks who may connect, and with which session. [`crate::ws`] implements the WebSocket itself.
+//! `/ws`: checks who may connect, and with which session. [`crate::ws`] implements the WebSocket
+//! itself.
 
 use std::sync::LazyLock;
 
@@ -21,22 +22,28 @@ static ASYNCAPI: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     (body.into(), tag)
 });
 
-/// Upgrades the connection to a WebSocket. No session is needed. With a session, the client also receives the private
-/// events of its user.
+/// Upgrades the connection to a WebSocket. No session is needed. With a session, the client also
+/// receives the private events of its user.
 ///
-/// Browsers let a page of any site open a WebSocket and send the cookie, so the origin must be checked here.
+/// Browsers let a page of any site open a WebSocket and send the cookie, so the origin must be
+/// checked here.
 pub async fn connect(shard: web::Data<Shard>, call: Call) -> HandlerResult {
     if origin::is_foreign(call.req.headers(), &call.state.context.origins) {
         return Err(ApiError::new(Code::CrossOrigin));
     }
-    let viewer =
-        call.session().await?.map(|session| Viewer { user: session.user, session: session.session, expires_at: session.expires_at });
+    let viewer = call.session().await?.map(|session| Viewer {
+        user: session.user,
+        session: session.session,
+        expires_at: session.expires_at,
+    });
     let context = &call.state.context;
     let client = ClientAddress::of(call.req.peer_addr(), call.req.headers(), &context.proxies);
     let address = if context.limits.is_on() { client.address(&context.proxies) } else { None };
     ws::connect(&shard, &call.req, viewer, address).map_err(|refused| match refused {
         Refused::Handshake(_) => ApiError::new(Code::UpgradeRequired),
-        Refused::Full => ApiError::unavailable("The server accepts no more connections right now. Try again later."),
+        Refused::Full => ApiError::unavailable(
+            "The server accepts no more connections right now. Try again later.",
+        ),
     })
 }
 

@@ -1,7 +1,9 @@
-//! Application while the server starts: `/healthz` is 200, and everything else is 503 with the reason.
+//! Application while the server starts: `/healthz` is 200, and everything else is 503 with the
+//! reason.
 //!
-//! The HTTP server runs from the bind on. Each of its workers uses a small application until it can build the full one, at the
-//! first request after [`Startup::finish`]. Connections stay open during that change.
+//! The HTTP server runs from the bind on. Each of its workers uses a small application until it can
+//! build the full one, at the first request after [`Startup::finish`]. Connections stay open during
+//! that change.
 
 use std::{
     borrow::Cow,
@@ -12,7 +14,9 @@ use std::{
 };
 
 use actix_http::Request;
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, always_ready, fn_factory_with_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, always_ready, fn_factory_with_config,
+};
 use actix_web::{
     App, Error,
     dev::{AppConfig, ServiceResponse},
@@ -66,7 +70,8 @@ impl Startup {
     }
 }
 
-/// Returns the application of a server: that of the start, then the one that `build` creates from the state.
+/// Returns the application of a server: that of the start, then the one that `build` creates from
+/// the state.
 pub fn staged<B, I, A>(
     startup: Startup,
     build: B,
@@ -81,7 +86,8 @@ pub fn staged<B, I, A>(
 where
     B: Fn(AppState) -> I + Clone + 'static,
     I: IntoServiceFactory<A, Request>,
-    A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error> + 'static,
+    A: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error>
+        + 'static,
     A::InitError: fmt::Debug,
     A::Service: 'static,
     <A::Service as Service<Request>>::Future: 'static,
@@ -89,10 +95,17 @@ where
     fn_factory_with_config(move |config: AppConfig| {
         let (startup, build) = (startup.clone(), build.clone());
         async move {
-            let starting = Rc::new(starting(startup.clone()).into_factory().new_service(config.clone()).await?);
+            let starting = Rc::new(
+                starting(startup.clone()).into_factory().new_service(config.clone()).await?,
+            );
             let build: Build<A::Service> = Rc::new(move |state| {
                 let running = build(state).into_factory().new_service(config.clone());
-                Box::pin(async move { running.await.map(Rc::new).map_err(|error| ErrorInternalServerError(format!("{error:?}"))) })
+                Box::pin(async move {
+                    running
+                        .await
+                        .map(Rc::new)
+                        .map_err(|error| ErrorInternalServerError(format!("{error:?}")))
+                })
             });
             Ok::<_, ()>(Staged { startup, starting, build, running: Rc::default() })
         }
@@ -149,6 +162,8 @@ where
             return Either::Right(Box::pin(self.starting.call(request)));
         };
         let (build, running) = (Rc::clone(&self.build), Rc::clone(&self.running));
-        Either::Right(Box::pin(async move { running.get_or_try_init(|| build(state)).await?.call(request).await }))
+        Either::Right(Box::pin(async move {
+            running.get_or_try_init(|| build(state)).await?.call(request).await
+        }))
     }
 }

@@ -1,4 +1,5 @@
-//! The application with a store in memory, and its responses to requests for the same content in several encodings.
+//! The application with a store in memory, and its responses to requests for the same content in
+//! several encodings.
 
 use std::{io::Read, sync::Arc};
 
@@ -66,7 +67,9 @@ impl Site {
     }
 
     pub(super) async fn answer(&self, request: TestRequest) -> ServiceResponse {
-        let app = super::with_context(Arc::clone(&self.state.context)).app_data(Data::new(self.state.clone())).wrap(from_fn(middleware));
+        let app = super::with_context(Arc::clone(&self.state.context))
+            .app_data(Data::new(self.state.clone()))
+            .wrap(from_fn(middleware));
         call_service(&init_service(app).await, request.to_request()).await
     }
 
@@ -81,13 +84,20 @@ impl Site {
 
     /// Puts a ticket on sale.
     pub(super) async fn list(&self, title: &str, minor: u64) -> Ticket {
-        let (title, price) = (Title::parse(title).expect("a title"), Money::from_minor(minor).expect("a price"));
+        let (title, price) =
+            (Title::parse(title).expect("a title"), Money::from_minor(minor).expect("a price"));
         self.state.actors.tickets.list(new_user(), title, price, None).await.expect("listed")
     }
 
     /// Locks a ticket for a new user.
     pub(super) async fn lock(&self, ticket: TicketId) -> OrderId {
-        self.state.actors.orders.place(new_user(), ticket, crate::actors::Expected::default(), None, None).await.expect("locked").id
+        self.state
+            .actors
+            .orders
+            .place(new_user(), ticket, crate::actors::Expected::default(), None, None)
+            .await
+            .expect("locked")
+            .id
     }
 
     pub(super) fn catalog(&self) -> &Catalog {
@@ -145,10 +155,19 @@ async fn list_is_sent_in_the_encoding_that_the_client_prefers() {
     ] {
         let answer = site.answer(accepting("/api/tickets", accepted)).await;
         let encoding = header_of(&answer, header::CONTENT_ENCODING);
-        assert_eq!((encoding.as_str(), header_of(&answer, header::VARY).as_str()), (expected, "accept-encoding"), "{accepted}");
+        assert_eq!(
+            (encoding.as_str(), header_of(&answer, header::VARY).as_str()),
+            (expected, "accept-encoding"),
+            "{accepted}"
+        );
         assert_eq!(header_of(&answer, header::CONTENT_TYPE), "application/json");
         let body = read_body(answer).await;
-        assert!(expected.is_empty() || body.len() * 3 < plain.len(), "{accepted}: {} of {} bytes", body.len(), plain.len());
+        assert!(
+            expected.is_empty() || body.len() * 3 < plain.len(),
+            "{accepted}: {} of {} bytes",
+            body.len(),
+            plain.len()
+        );
         assert_eq!(decoded(expected, &body), plain, "{accepted}");
     }
 }
@@ -156,7 +175,9 @@ async fn list_is_sent_in_the_encoding_that_the_client_prefers() {
 #[actix_web::test]
 async fn compressed_list_has_the_present_tickets() {
     let site = site_with_tickets(20).await;
-    let body = async || decoded("br", &read_body(site.answer(accepting("/api/tickets", "br")).await).await);
+    let body = async || {
+        decoded("br", &read_body(site.answer(accepting("/api/tickets", "br")).await).await)
+    };
     let first = body().await;
     assert_eq!(first, body().await);
     site.list("One more", 2000).await;

@@ -1,4 +1,5 @@
-//! Handlers of single tickets: put on sale, show, change, take off sale. Lists of tickets are in `listing.rs`.
+//! Handlers of single tickets: put on sale, show, change, take off sale. Lists of tickets are in
+//! `listing.rs`.
 
 use actix_web::{
     HttpResponse,
@@ -25,9 +26,9 @@ const NEVER: Version = Version::MAX;
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = TicketInput)]
 pub struct TicketInput {
-    /// Title. It is trimmed and converted to NFC; one line with at least one visible character (a letter, number,
-    /// punctuation mark or symbol that is not ignorable), without control characters and without characters that change the
-    /// direction of text.
+    /// Title. It is trimmed and converted to NFC; one line with at least one visible character (a
+    /// letter, number, punctuation mark or symbol that is not ignorable), without control
+    /// characters and without characters that change the direction of text.
     #[schema(
         value_type = String,
         min_length = 1,
@@ -46,8 +47,14 @@ pub struct PriceInput;
 
 impl utoipa::PartialSchema for PriceInput {
     fn schema() -> RefOr<Schema> {
-        let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0.5)).maximum(Some(999_999.99)).multiple_of(Some(0.01));
-        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$"));
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .minimum(Some(0.5))
+            .maximum(Some(999_999.99))
+            .multiple_of(Some(0.01));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$"));
         OneOfBuilder::new()
             .item(number)
             .item(text)
@@ -102,7 +109,10 @@ pub async fn create(mut call: Call) -> HandlerResult {
     };
     call.run_idempotent(session.user, &body, work, |ticket| {
         let mut answer = ticket_response(StatusCode::CREATED, &ticket)?;
-        answer.headers_mut().insert(header::LOCATION, super::answer::header_value(&format!("/api/tickets/{}", ticket.id)));
+        answer.headers_mut().insert(
+            header::LOCATION,
+            super::answer::header_value(&format!("/api/tickets/{}", ticket.id)),
+        );
         Ok(answer)
     })
     .await
@@ -129,7 +139,10 @@ pub async fn edit(mut call: Call) -> HandlerResult {
         let (id, if_match) = target(&call).await?;
         Ok(call.actors().tickets.edit(id, session.user, title, price, if_match, key).await?)
     };
-    call.run_idempotent(session.user, &body, work, |ticket| ticket_response(StatusCode::OK, &ticket)).await
+    call.run_idempotent(session.user, &body, work, |ticket| {
+        ticket_response(StatusCode::OK, &ticket)
+    })
+    .await
 }
 
 /// Takes a ticket off sale. Orders keep their copy of it.
@@ -152,7 +165,8 @@ pub async fn delist(mut call: Call) -> HandlerResult {
         let (id, if_match) = target(&call).await?;
         Ok(call.actors().tickets.delist(id, session.user, if_match, key).await?)
     };
-    call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish())).await
+    call.run_idempotent(session.user, &body, work, |()| Ok(HttpResponse::NoContent().finish()))
+        .await
 }
 
 /// Returns the ticket to change, and the version that it must have.
@@ -164,8 +178,11 @@ async fn target(call: &Call) -> Result<(TicketId, Option<Version>), ApiError> {
         Precondition::OneOf(versions) => match versions[..] {
             [] => Some(NEVER),
             [one] => Some(one),
-            // Of several versions, the present one is required. If it changes before the actor decides, the response is 412.
-            _ => Some(call.actors().tickets.get(id).await?.version).filter(|present| versions.contains(present)).or(Some(NEVER)),
+            // Of several versions, the present one is required. If it changes before the actor
+            // decides, the response is 412.
+            _ => Some(call.actors().tickets.get(id).await?.version)
+                .filter(|present| versions.contains(present))
+                .or(Some(NEVER)),
         },
     };
     Ok((id, version))
@@ -174,13 +191,17 @@ async fn target(call: &Call) -> Result<(TicketId, Option<Version>), ApiError> {
 fn ticket_response(status: StatusCode, ticket: &Ticket) -> HandlerResult {
     let view = TicketView::of(ticket).ok_or_else(|| ApiError::new(Code::NotFound))?;
     let mut answer = json(status, &view);
-    answer.headers_mut().insert(header::ETAG, super::answer::header_value(&etag::of(ticket.version)));
+    answer
+        .headers_mut()
+        .insert(header::ETAG, super::answer::header_value(&etag::of(ticket.version)));
     Ok(answer)
 }
 
 fn ticket_input(body: &[u8]) -> Result<TicketInput, ApiError> {
     let mut form = Form::parse(body, &["title", "price"])?;
-    let title = form.required("title", |raw| Title::parse(&text(raw)?).map_err(|error| error.to_string().into()));
+    let title = form.required("title", |raw| {
+        Title::parse(&text(raw)?).map_err(|error| error.to_string().into())
+    });
     let price = form.required("price", price);
     form.finish(title.zip(price).map(|(title, price)| TicketInput { title, price }))
 }
@@ -204,7 +225,20 @@ mod tests {
         for raw in ["20", "2e1", "20.00", "\"20\"", "\"20.0\"", "2000e-2", "\"\\u0032\\u0030\""] {
             assert_eq!(price(raw).map(Money::minor), Ok(2000), "{raw}");
         }
-        for raw in ["true", "null", "[20]", "{\"$gt\":0}", "\"2e1\"", "-1", "0", "1e999", "10.999", "\"\"", "\" 20\"", "1000000"] {
+        for raw in [
+            "true",
+            "null",
+            "[20]",
+            "{\"$gt\":0}",
+            "\"2e1\"",
+            "-1",
+            "0",
+            "1e999",
+            "10.999",
+            "\"\"",
+            "\" 20\"",
+            "1000000",
+        ] {
             assert!(price(raw).is_err(), "{raw}");
         }
     }

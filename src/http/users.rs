@@ -22,9 +22,9 @@ pub struct SignUpSchema {
     /// Email address. It is trimmed and converted to NFC and lower case; at most 254 characters.
     #[schema(value_type = String, format = "email", max_length = 254, example = "ann@example.com")]
     email: Email,
-    /// Password. It is not trimmed or shortened; its length is counted after NFC. These passwords are refused: the 10,000 most
-    /// common ones, one repeated character, and those with fewer than 6 characters left without parts of the email address and
-    /// `gittix`.
+    /// Password. It is not trimmed or shortened; its length is counted after NFC. These passwords
+    /// are refused: the 10,000 most common ones, one repeated character, and those with fewer than
+    /// 6 characters left without parts of the email address and `gittix`.
     #[schema(value_type = String, min_length = 8, max_length = 128, example = "correct horse battery staple")]
     password: NewPassword,
 }
@@ -81,13 +81,16 @@ pub async fn sign_up(mut call: Call) -> HandlerResult {
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let account = form.required("email", email).zip(form.required("password", new_password));
-    let SignUpSchema { email, password } = form.finish(account.map(|(email, password)| SignUpSchema { email, password }))?;
+    let SignUpSchema { email, password } =
+        form.finish(account.map(|(email, password)| SignUpSchema { email, password }))?;
     let (card, token) = call.actors().users.sign_up(email, password, browser).await?;
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
 
-/// Signs in. On success, the session of a cookie in the request ends. After 10 failures in 15 minutes for one email address
-/// from one network, further attempts for that address from that network get 429; other networks are not affected.
+/// Signs in. On success, the session of a cookie in the request ends. After 10 failures in 15
+/// minutes for one email address from one network, further attempts for that address from that
+/// network get 429; other networks are not refused, but may be
+/// delayed.
 #[utoipa::path(post, path = "/api/users/signin", tag = "users", operation_id = "signIn",
     request_body(content = SignInSchema, content_type = "application/json"),
     responses(
@@ -100,7 +103,8 @@ pub async fn sign_in(mut call: Call) -> HandlerResult {
     let body = call.body().await?;
     let mut form = Form::parse(&body, &["email", "password"])?;
     let credentials = form.required("email", text).zip(form.required("password", text));
-    let SignInSchema { email, password } = form.finish(credentials.map(|(email, password)| SignInSchema { email, password }))?;
+    let SignInSchema { email, password } =
+        form.finish(credentials.map(|(email, password)| SignInSchema { email, password }))?;
     let (card, token) = call.actors().users.sign_in(&email, password, browser).await?;
     signed_in(&call, StatusCode::OK, &card, token)
 }
@@ -120,7 +124,9 @@ pub async fn sign_out(mut call: Call) -> HandlerResult {
         call.actors().users.sign_out(session).await?;
     }
     let mut answer = json(StatusCode::OK, &Nothing {});
-    answer.add_cookie(&call.state.context.cookie.clear(call.req.headers())).map_err(|error| unwritable(&error))?;
+    answer
+        .add_cookie(&call.state.context.cookie.clear(call.req.headers()))
+        .map_err(|error| unwritable(&error))?;
     Ok(answer)
 }
 
@@ -136,7 +142,8 @@ pub async fn current(call: Call) -> HandlerResult {
     Ok(json(StatusCode::OK, &Current { current_user: card.as_ref().map(UserView::of) }))
 }
 
-/// Changes email or password. A new password ends all sessions of the user; the cookie of the response holds a new session.
+/// Changes email or password. A new password ends all sessions of the user; the cookie of the
+/// response holds a new session.
 #[utoipa::path(put, path = "/api/users/currentuser", tag = "users", operation_id = "updateUser",
     request_body(content = UserUpdateSchema, content_type = "application/json"),
     responses(
@@ -153,9 +160,14 @@ pub async fn update(mut call: Call) -> HandlerResult {
     let body = call.body().await?;
     let work = async |key| {
         let mut form = Form::parse(&body, &["email", "password", "currentPassword"])?;
-        let (email, password) = (form.optional("email", email), form.optional("password", new_password));
+        let (email, password) =
+            (form.optional("email", email), form.optional("password", new_password));
         let current = form.required("currentPassword", text);
-        let update = form.finish(current.map(|current_password| UserUpdate { email, password, current_password }))?;
+        let update = form.finish(current.map(|current_password| UserUpdate {
+            email,
+            password,
+            current_password,
+        }))?;
         Ok(call.actors().users.update(&session, update, client.network(), key).await?)
     };
     let answer = |UserUpdated { card, token }| match token {
@@ -165,13 +177,21 @@ pub async fn update(mut call: Call) -> HandlerResult {
     call.run_idempotent(session.user, &body, work, answer).await
 }
 
-fn signed_in(call: &Call, status: StatusCode, card: &PublicUser, token: SessionToken) -> HandlerResult {
+fn signed_in(
+    call: &Call,
+    status: StatusCode,
+    card: &PublicUser,
+    token: SessionToken,
+) -> HandlerResult {
     let mut answer = json(status, &UserView::of(card));
-    answer.add_cookie(&call.state.context.cookie.set(call.req.headers(), token)).map_err(|error| unwritable(&error))?;
+    answer
+        .add_cookie(&call.state.context.cookie.set(call.req.headers(), token))
+        .map_err(|error| unwritable(&error))?;
     Ok(answer)
 }
 
-/// Logs and returns an internal error. A session cookie is plain ASCII, so this is a bug of the server.
+/// Logs and returns an internal error. A session cookie is plain ASCII, so this is a bug of the
+/// server.
 fn unwritable(error: &impl std::fmt::Display) -> ApiError {
     tracing::error!(%error, "a session cookie could not be written; this is a bug: please report it");
     ApiError::new(super::error::Code::Internal)
@@ -193,8 +213,18 @@ mod tests {
     #[test]
     fn new_password_is_a_string_within_the_rules() {
         assert_eq!(new_password(r#"" 1234567""#).as_ref().map(NewPassword::as_str), Ok(" 1234567"));
-        assert_eq!(new_password(&format!("\"{}\"", "😀🎸".repeat(64))).map(|password| password.as_str().len()), Ok(512));
-        for raw in ["\"1234567\"", &format!("\"{}\"", "xy".repeat(65)), "12345678", "null", "[\"12345678\"]"] {
+        assert_eq!(
+            new_password(&format!("\"{}\"", "😀🎸".repeat(64)))
+                .map(|password| password.as_str().len()),
+            Ok(512)
+        );
+        for raw in [
+            "\"1234567\"",
+            &format!("\"{}\"", "xy".repeat(65)),
+            "12345678",
+            "null",
+            "[\"12345678\"]",
+        ] {
             assert!(new_password(raw).is_err(), "{raw}");
         }
     }
@@ -202,6 +232,9 @@ mod tests {
     #[test]
     fn object_with_an_operator_is_not_an_email() {
         assert_eq!(email(r#"{"$gt":""}"#), Err("must be a string".into()));
-        assert_eq!(email(r#"" Ann@Example.COM ""#).map(|email| email.to_string()), Ok("ann@example.com".into()));
+        assert_eq!(
+            email(r#"" Ann@Example.COM ""#).map(|email| email.to_string()),
+            Ok("ann@example.com".into())
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! Receiver of Stripe's webhook deliveries. It verifies the signature over the received bytes; the actors process the event.
+//! Receiver of Stripe's webhook deliveries. It verifies the signature over the received bytes; the
+//! actors process the event.
 //!
-//! Anyone can send to this address, without a session. Therefore the head of a request is checked before its body is read, the
-//! bytes of bodies are bounded in total and for each client address, and refusals are limited for each client address and
-//! logged as counts. A delivery with a valid signature is accepted from any address, also from one with too many refusals:
-//! behind a proxy that is not in `GITTIX_TRUSTED_PROXIES`, Stripe and a forger have the same address.
+//! Anyone can send to this address, without a session. Therefore the head of a request is checked
+//! before its body is read, the bytes of bodies are bounded in total and for each client address,
+//! and refusals are limited for each client address and logged as counts. A delivery with a valid
+//! signature is accepted from any address, also from one with too many refusals: behind a proxy
+//! that is not in `GITTIX_TRUSTED_PROXIES`, Stripe and a forger have the same address.
 
 use actix_web::http::{StatusCode, header::HeaderName};
 use serde::Serialize;
@@ -23,18 +25,18 @@ use crate::{
     payments::stripe::webhook::{Claim, Notice, Secrets, SignatureError},
 };
 
-/// Path of the webhook. Browsers do not use it, so the origin is not checked. The client address counts only for bodies that
-/// are being received and for refusals.
+/// Path of the webhook. Browsers do not use it, so the origin is not checked. The client address
+/// counts only for bodies that are being received and for refusals.
 pub const PATH: &str = "/api/webhooks/stripe";
 /// Maximum length of a body, in bytes. Stripe's largest events have about 100 KiB.
 pub const BYTES_MAX: usize = 256 * 1024;
-/// Maximum bytes of bodies that are being received from one client address: four of the largest bodies, or hundreds of
-/// common ones.
+/// Maximum bytes of bodies that are being received from one client address: four of the largest
+/// bodies, or hundreds of common ones.
 const CLIENT_BYTES_MAX: usize = 4 * BYTES_MAX;
 /// Maximum bytes of bodies that are being received from all client addresses.
 const TOTAL_BYTES_MAX: usize = 32 * CLIENT_BYTES_MAX;
-/// Time after which a refused delivery may be repeated. By then there is memory for another body, unless a sender delays its
-/// bodies on purpose.
+/// Time after which a refused delivery may be repeated. By then there is memory for another body,
+/// unless a sender delays its bodies on purpose.
 const RETRY_AFTER: Millis = Millis::from_secs(1);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
@@ -50,7 +52,8 @@ pub struct WebhookVerifier {
 
 impl WebhookVerifier {
     pub fn new(config: &StripeConfig) -> Self {
-        let secrets = Secrets::new(config.webhook_secrets.iter().map(crate::config::Secret::expose));
+        let secrets =
+            Secrets::new(config.webhook_secrets.iter().map(crate::config::Secret::expose));
         Self {
             secrets,
             is_live: config.mode() == Some(Mode::Live),
@@ -67,9 +70,10 @@ pub struct Received {
     received: bool,
 }
 
-/// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are used; the state of
-/// the payment is requested from Stripe. A delivery that was processed before, or that concerns no payment of this
-/// marketplace, is acknowledged too. After 429 and 503 Stripe delivers the event again later.
+/// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are
+/// used; the state of the payment is requested from Stripe. A delivery that was processed before,
+/// or that concerns no payment of this marketplace, is acknowledged too. After 429 and 503 Stripe
+/// delivers the event again later.
 #[utoipa::path(post, path = "/api/webhooks/stripe", tag = "webhooks", operation_id = "receiveStripeEvent",
     params(("Stripe-Signature" = String, Header, description = "`t=<unix seconds>,v1=<HMAC-SHA-256 over time, dot and body, in hex>`; at most 300 s off.")),
     request_body(content = Value, content_type = "application/json", description = "At most 256 KiB."),
@@ -85,7 +89,8 @@ pub async fn receive(mut call: Call) -> HandlerResult {
     }
     let share = take_share(&call, expected_bytes)?;
     let body = call.body_within(BYTES_MAX).await?;
-    let verified = claim(&call).and_then(|claim| call.state.context.webhook.secrets.verify(&claim, &body));
+    let verified =
+        claim(&call).and_then(|claim| call.state.context.webhook.secrets.verify(&claim, &body));
     if let Err(error) = verified {
         return Err(refuse(&call, error));
     }
@@ -105,11 +110,17 @@ pub async fn receive(mut call: Call) -> HandlerResult {
 /// Returns the content of the signature header, which is not verified yet.
 fn claim(call: &Call) -> Result<Claim<'_>, SignatureError> {
     let mut lines = call.req.headers().get_all(SIGNATURE);
-    let header = lines.next().and_then(|line| line.to_str().ok()).filter(|_| lines.next().is_none());
-    call.state.context.webhook.secrets.claim(header.ok_or(SignatureError::Missing)?, call.state.clock.now())
+    let header =
+        lines.next().and_then(|line| line.to_str().ok()).filter(|_| lines.next().is_none());
+    call.state
+        .context
+        .webhook
+        .secrets
+        .claim(header.ok_or(SignatureError::Missing)?, call.state.clock.now())
 }
 
-/// Counts a delivery without a valid signature. Returns 400, or 429 for a client with too many of them.
+/// Counts a delivery without a valid signature. Returns 400, or 429 for a client with too many of
+/// them.
 fn refuse(call: &Call, error: SignatureError) -> ApiError {
     METRICS.webhooks.with_label_values(&["invalid_signature"]).inc();
     call.state.context.webhook.refusals.count(error);
@@ -137,12 +148,19 @@ fn take_share(call: &Call, bytes: usize) -> Result<BodyShare, ApiError> {
 /// Processes a delivery with a valid signature. Returns the label of its outcome in the metrics.
 async fn process(call: &Call, notice: Option<Notice>) -> Result<&'static str, ActorError> {
     let Some(notice) = notice else {
-        tracing::warn!("a delivery with a valid signature is not an event of Stripe; it was acknowledged and ignored");
+        tracing::warn!(
+            "a delivery with a valid signature is not an event of Stripe; it was acknowledged and ignored"
+        );
         return Ok("malformed");
     };
     let Notice { event, kind, payment, is_live } = notice;
     let Some(payment) = payment.filter(|_| is_live == call.state.context.webhook.is_live) else {
-        tracing::info!(event, kind, is_live, "Stripe delivered an event without a payment of this marketplace; it was ignored");
+        tracing::info!(
+            event,
+            kind,
+            is_live,
+            "Stripe delivered an event without a payment of this marketplace; it was ignored"
+        );
         return Ok("ignored");
     };
     let outcome = call.actors().webhooks.process(event.clone(), payment.clone()).await?;

@@ -1,5 +1,5 @@
-//! Refused deliveries to the webhook, logged as counts: one line for each interval with refusals, so that many refused
-//! deliveries do not produce many log lines.
+//! Refused deliveries to the webhook, logged as counts: one line for each interval with refusals,
+//! so that many refused deliveries do not produce many log lines.
 
 use std::{
     sync::{
@@ -29,7 +29,8 @@ struct RefusalCounts {
 }
 
 impl Refusals {
-    /// Counts one refusal. The caller must be inside a tokio runtime, because a task writes the line.
+    /// Counts one refusal. The caller must be inside a tokio runtime, because a task writes the
+    /// line.
     pub fn count(&self, error: SignatureError) {
         let counter = match error {
             SignatureError::Missing => &self.0.missing,
@@ -51,7 +52,8 @@ impl Refusals {
         // This comes first, so that a later refusal starts a new task.
         self.0.is_due.store(false, Ordering::Release);
         let [missing, wrong, out_of_time, no_secret] =
-            [&self.0.missing, &self.0.wrong, &self.0.out_of_time, &self.0.no_secret].map(|counter| counter.swap(0, Ordering::AcqRel));
+            [&self.0.missing, &self.0.wrong, &self.0.out_of_time, &self.0.no_secret]
+                .map(|counter| counter.swap(0, Ordering::AcqRel));
         let refused = missing + wrong + out_of_time + no_secret;
         if refused > 0 {
             tracing::warn!(
@@ -96,7 +98,8 @@ mod tests {
     async fn refusals_of_one_interval_are_logged_as_one_line_with_their_number() {
         let log = Log::default();
         let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
         let refusals = Refusals::default();
         for _ in 0..3_199 {
@@ -111,7 +114,8 @@ mod tests {
         tokio::task::yield_now().await;
         advance(LOG_EVERY).await;
         tokio::task::yield_now().await;
-        let text = String::from_utf8(log.0.lock().expect("no writer panics").clone()).expect("text");
+        let text =
+            String::from_utf8(log.0.lock().expect("no writer panics").clone()).expect("text");
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("were refused")).collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].contains("refused=3200") && lines[0].contains("missing=1"), "{text}");

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::{CurrencyView, Instant, Price};
 use crate::domain::{Charge, ChargeFailure, ChargeId, ChargeStatus, OrderId};
 
-/// One attempt to pay an order. The secret that the buyer's browser needs for 3-D Secure (`clientSecret`) is not part of it:
-/// it is added to the answer of the request that needs it.
+/// One attempt to pay an order. The secret that the buyer's browser needs for 3-D Secure
+/// (`clientSecret`) is not part of it: it is added to the answer of the request that needs it.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = Charge)]
 #[serde(rename_all = "camelCase")]
@@ -45,8 +45,8 @@ pub enum ChargeStatusView {
     Completed,
 }
 
-/// The reason why a charge is Failed: a stable code, and a sentence for people. A suspicion against a card is not shown; it
-/// is reported as `generic_decline`.
+/// The reason why a charge is Failed: a stable code, and a sentence for people. A suspicion against
+/// a card is not shown; it is reported as `generic_decline`.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[schema(as = ChargeFailure)]
 pub struct FailureView<'a> {
@@ -66,12 +66,20 @@ impl From<ChargeStatus> for ChargeStatusView {
 
 impl<'a> FailureView<'a> {
     /// The failure of a declined card, without a reason.
-    const GENERIC: FailureView<'static> = FailureView { code: "generic_decline", message: "The card was declined." };
-    /// Codes that would tell a thief that a card is reported or suspected (Stripe's documentation, "Decline codes": not to be
-    /// shown to the customer). All of them, and a generic decline, get the same code and message, so that they cannot be
-    /// distinguished.
-    const MASKED: [&'static str; 7] =
-        ["generic_decline", "stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"];
+    const GENERIC: FailureView<'static> =
+        FailureView { code: "generic_decline", message: "The card was declined." };
+    /// Codes that would tell a thief that a card is reported or suspected (Stripe's documentation,
+    /// "Decline codes": not to be shown to the customer). All of them, and a generic decline, get
+    /// the same code and message, so that they cannot be distinguished.
+    const MASKED: [&'static str; 7] = [
+        "generic_decline",
+        "stolen_card",
+        "lost_card",
+        "fraudulent",
+        "pickup_card",
+        "restricted_card",
+        "merchant_blacklist",
+    ];
 
     /// Returns the failure in the form for the buyer. The store keeps the processor's own code.
     pub fn of(failure: &'a ChargeFailure) -> Self {
@@ -147,7 +155,11 @@ mod tests {
         let value = to_value(ChargeView::of(&charge)).expect("JSON");
         assert_eq!(
             (&value["status"], &value["stripeRefundId"], &value["failure"]),
-            (&json!("Failed"), &json!("re_1"), &json!({"code": "lock_lost", "message": "Too late."}))
+            (
+                &json!("Failed"),
+                &json!("re_1"),
+                &json!({"code": "lock_lost", "message": "Too late."})
+            )
         );
     }
 
@@ -155,23 +167,50 @@ mod tests {
     fn suspected_card_is_shown_as_a_generic_decline() {
         let shown = |code: &str| {
             let failure = Some(ChargeFailure::new(code, "Your card was reported stolen."));
-            to_value(ChargeView::of(&Charge { status: ChargeStatus::Failed, step: ChargeStep::Final, failure, ..charge() })).expect("JSON")
+            to_value(ChargeView::of(&Charge {
+                status: ChargeStatus::Failed,
+                step: ChargeStep::Final,
+                failure,
+                ..charge()
+            }))
+            .expect("JSON")
         };
-        for code in ["stolen_card", "lost_card", "fraudulent", "pickup_card", "restricted_card", "merchant_blacklist"] {
+        for code in [
+            "stolen_card",
+            "lost_card",
+            "fraudulent",
+            "pickup_card",
+            "restricted_card",
+            "merchant_blacklist",
+        ] {
             assert_eq!(shown(code), shown("generic_decline"), "{code}");
-            assert_eq!(shown(code)["failure"], json!({"code": "generic_decline", "message": "The card was declined."}));
+            assert_eq!(
+                shown(code)["failure"],
+                json!({"code": "generic_decline", "message": "The card was declined."})
+            );
         }
         assert_eq!(shown("insufficient_funds")["failure"]["code"], "insufficient_funds");
     }
 
     #[test]
     fn charge_schema_requires_the_serialized_members() {
-        let schema = to_value(<ChargeView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
+        let schema =
+            to_value(<ChargeView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
         let charge = charge();
         let value = to_value(ChargeView::of(&charge)).expect("JSON");
-        let written: Vec<_> = value.as_object().expect("an object").keys().cloned().map(serde_json::Value::from).collect();
+        let written: Vec<_> = value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .map(serde_json::Value::from)
+            .collect();
         let required = schema["required"].as_array().expect("a list");
-        assert!(written.iter().all(|member| required.contains(member)) && required.len() == written.len(), "{schema:#}");
+        assert!(
+            written.iter().all(|member| required.contains(member))
+                && required.len() == written.len(),
+            "{schema:#}"
+        );
         assert_eq!(schema["properties"]["stripeId"]["type"], json!(["string", "null"]));
     }
 }

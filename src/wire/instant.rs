@@ -11,14 +11,16 @@ pub struct Instant(pub Timestamp);
 
 impl Instant {
     const LEN: usize = "2026-09-01T12:34:56.789Z".len();
-    /// The last instant of RFC 3339, whose years have four digits. Later instants are shown as this one.
+    /// The last instant of RFC 3339, whose years have four digits. Later instants are shown as this
+    /// one.
     const MS_MAX: i64 = 253_402_300_799_999;
 
-    /// Writes the digits without a formatter. A formatter that interprets a format description takes several times as long,
-    /// and each ticket of a list has two or three instants.
+    /// Writes the digits without a formatter. A formatter that interprets a format description
+    /// takes several times as long, and each ticket of a list has two or three instants.
     fn write(self, text: &mut [u8; Self::LEN]) {
         let ms = self.0.0.clamp(0, Self::MS_MAX);
-        let date = OffsetDateTime::from_unix_timestamp(ms / 1000).expect("the value is clamped to valid years");
+        let date = OffsetDateTime::from_unix_timestamp(ms / 1000)
+            .expect("the value is clamped to valid years");
         digits(&mut text[0..4], date.year().unsigned_abs());
         digits(&mut text[5..7], u32::from(u8::from(date.month())));
         digits(&mut text[8..10], u32::from(date.day()));

@@ -1,8 +1,10 @@
-//! The public JSON forms of tickets, orders, charges and users in REST answers and in WebSocket frames.
+//! The public JSON forms of tickets, orders, charges and users in REST answers and in WebSocket
+//! frames.
 //!
-//! Both use the same types, so that the ticket in a frame is byte for byte the ticket in a REST answer. The forms contain
-//! nothing internal: no buyer of a ticket, no processor step, no hash. The views borrow the domain's values, and are
-//! serialized at once. Each view also defines the schema in the OpenAPI and AsyncAPI documents.
+//! Both use the same types, so that the ticket in a frame is byte for byte the ticket in a REST
+//! answer. The forms contain nothing internal: no buyer of a ticket, no processor step, no hash.
+//! The views borrow the domain's values, and are serialized at once. Each view also defines the
+//! schema in the OpenAPI and AsyncAPI documents.
 
 mod charge;
 mod instant;
@@ -23,7 +25,9 @@ pub use user::UserView;
 mod samples {
     use uuid::Uuid;
 
-    use crate::domain::{Currency, Money, OrderId, Ticket, TicketId, TicketState, Timestamp, Title, UserId};
+    use crate::domain::{
+        Currency, Money, OrderId, Ticket, TicketId, TicketState, Timestamp, Title, UserId,
+    };
 
     /// 2026-09-01T12:34:56.789Z.
     pub const NOW: Timestamp = Timestamp(1_788_266_096_789);

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::{Instant, Price};
-use crate::domain::{CancelReason, Order, OrderId, OrderStatus, TicketId, TicketSnapshot, Timestamp, UserId, Version};
+use crate::domain::{
+    CancelReason, Order, OrderId, OrderStatus, TicketId, TicketSnapshot, Timestamp, UserId, Version,
+};
 
 /// An order of one buyer for one ticket.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
@@ -30,7 +32,8 @@ pub struct OrderView<'a> {
     /// Time at which the payment window ends.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Instant,
-    /// Seconds until `expiresAt`, rounded up; 0 after it. In a WebSocket frame, they are counted from the frame's `at`.
+    /// Seconds until `expiresAt`, rounded up; 0 after it. In a WebSocket frame, they are counted
+    /// from the frame's `at`.
     pub expires_in_seconds: u64,
     /// Time at which the lock ends.
     #[schema(value_type = String, format = DateTime)]
@@ -99,7 +102,12 @@ impl From<CancelReason> for CancelReasonView {
 
 impl<'a> TicketCopyView<'a> {
     fn of(copy: &'a TicketSnapshot) -> Self {
-        Self { id: copy.id, title: copy.title.as_str(), price: Price(copy.price), version: copy.version }
+        Self {
+            id: copy.id,
+            title: copy.title.as_str(),
+            price: Price(copy.price),
+            version: copy.version,
+        }
     }
 }
 
@@ -171,27 +179,46 @@ mod tests {
     #[test]
     fn seconds_left_are_rounded_up_and_never_negative() {
         let order = order();
-        let left = |ms: i64| OrderView::of(&order, order.expires_at - Millis(ms)).expires_in_seconds;
-        assert_eq!([left(600_000), left(599_001), left(1), left(0), left(-5000)], [600, 600, 1, 0, 0]);
+        let left =
+            |ms: i64| OrderView::of(&order, order.expires_at - Millis(ms)).expires_in_seconds;
+        assert_eq!(
+            [left(600_000), left(599_001), left(1), left(0), left(-5000)],
+            [600, 600, 1, 0, 0]
+        );
     }
 
     #[test]
     fn cancel_reason_has_its_documented_spelling() {
         for (reason, text) in [(CancelReason::Expired, "expired"), (CancelReason::Buyer, "buyer")] {
-            let order = Order { status: OrderStatus::Cancelled, cancel_reason: Some(reason), ..order() };
+            let order =
+                Order { status: OrderStatus::Cancelled, cancel_reason: Some(reason), ..order() };
             let value = to_value(OrderView::of(&order, samples::NOW)).expect("JSON");
-            assert_eq!((&value["status"], &value["cancelReason"]), (&json!("Cancelled"), &json!(text)));
+            assert_eq!(
+                (&value["status"], &value["cancelReason"]),
+                (&json!("Cancelled"), &json!(text))
+            );
         }
     }
 
     #[test]
     fn order_schema_requires_the_serialized_members() {
-        let schema = to_value(<OrderView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
+        let schema =
+            to_value(<OrderView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
         let order = order();
         let value = to_value(OrderView::of(&order, samples::NOW)).expect("JSON");
-        let written: Vec<_> = value.as_object().expect("an object").keys().cloned().map(serde_json::Value::from).collect();
+        let written: Vec<_> = value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .map(serde_json::Value::from)
+            .collect();
         let required = schema["required"].as_array().expect("a list");
-        assert!(written.iter().all(|member| required.contains(member)) && required.len() == written.len(), "{schema:#}");
+        assert!(
+            written.iter().all(|member| required.contains(member))
+                && required.len() == written.len(),
+            "{schema:#}"
+        );
         let text = schema.to_string();
         assert!(!text.contains("$ref") && text.contains(r#""expired","buyer""#), "{schema:#}");
     }

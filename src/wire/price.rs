@@ -14,7 +14,8 @@ impl Serialize for Price {
         if minor.is_multiple_of(100) {
             serializer.serialize_u32(minor / 100)
         } else {
-            // The double nearest to a decimal of eight digits is printed as that decimal: doubles keep fifteen digits.
+            // The double nearest to a decimal of eight digits is printed as that decimal: doubles
+            // keep fifteen digits.
             serializer.serialize_f64(f64::from(minor) / 100.0)
         }
     }
@@ -27,14 +28,20 @@ mod tests {
     use super::*;
 
     fn text(minor: u64) -> String {
-        serde_json::to_string(&Price(Money::from_minor(minor).expect("in range"))).expect("a number")
+        serde_json::to_string(&Price(Money::from_minor(minor).expect("in range")))
+            .expect("a number")
     }
 
     #[test]
     fn price_is_a_number_without_trailing_zeros() {
-        for (minor, expected) in
-            [(2000, "20"), (1999, "19.99"), (1990, "19.9"), (50, "0.5"), (99_999_999, "999999.99"), (10_000_000, "100000")]
-        {
+        for (minor, expected) in [
+            (2000, "20"),
+            (1999, "19.99"),
+            (1990, "19.9"),
+            (50, "0.5"),
+            (99_999_999, "999999.99"),
+            (10_000_000, "100000"),
+        ] {
             assert_eq!(text(minor), expected);
         }
     }

@@ -74,7 +74,8 @@ impl From<Currency> for CurrencyView {
 }
 
 impl<'a> TicketView<'a> {
-    /// Returns the public form of a ticket; `None` for a ticket that was taken off sale, which is not shown any more.
+    /// Returns the public form of a ticket; `None` for a ticket that was taken off sale, which is
+    /// not shown any more.
     pub fn of(ticket: &'a Ticket) -> Option<Self> {
         Some(Self {
             id: ticket.id,
@@ -123,7 +124,8 @@ mod tests {
             unlocks_at: Timestamp(samples::NOW.0 + 900_000),
             replica: ReplicaName::new("r1"),
         };
-        let ticket = Ticket { state: TicketState::Locked { lock: Box::new(lock) }, ..samples::ticket() };
+        let ticket =
+            Ticket { state: TicketState::Locked { lock: Box::new(lock) }, ..samples::ticket() };
         let text = serde_json::to_string(&TicketView::of(&ticket)).expect("JSON");
         let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(
@@ -135,24 +137,41 @@ mod tests {
 
     #[test]
     fn sold_ticket_shows_its_order() {
-        let ticket = Ticket { state: TicketState::Sold { order: samples::order_id() }, ..samples::ticket() };
+        let ticket =
+            Ticket { state: TicketState::Sold { order: samples::order_id() }, ..samples::ticket() };
         let value = to_value(TicketView::of(&ticket)).expect("JSON");
-        assert_eq!((&value["status"], &value["orderId"], &value["unlocksAt"]), (&json!("Sold"), &json!(samples::order_id()), &json!(null)));
+        assert_eq!(
+            (&value["status"], &value["orderId"], &value["unlocksAt"]),
+            (&json!("Sold"), &json!(samples::order_id()), &json!(null))
+        );
     }
 
     #[test]
     fn deleted_ticket_has_no_view() {
-        assert!(TicketView::of(&Ticket { state: TicketState::Deleted, ..samples::ticket() }).is_none());
+        assert!(
+            TicketView::of(&Ticket { state: TicketState::Deleted, ..samples::ticket() }).is_none()
+        );
     }
 
     #[test]
     fn ticket_schema_requires_the_serialized_members() {
-        let schema = to_value(<TicketView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
+        let schema =
+            to_value(<TicketView<'static> as utoipa::PartialSchema>::schema()).expect("JSON");
         let ticket = samples::ticket();
         let value = to_value(TicketView::of(&ticket)).expect("JSON");
-        let written: Vec<_> = value.as_object().expect("an object").keys().cloned().map(serde_json::Value::from).collect();
+        let written: Vec<_> = value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .map(serde_json::Value::from)
+            .collect();
         let required = schema["required"].as_array().expect("a list");
-        assert!(written.iter().all(|member| required.contains(member)) && required.len() == written.len(), "{schema:#}");
+        assert!(
+            written.iter().all(|member| required.contains(member))
+                && required.len() == written.len(),
+            "{schema:#}"
+        );
         assert_eq!(schema["properties"]["status"]["enum"], json!(["Available", "Locked", "Sold"]));
         assert_eq!(schema["properties"]["currency"]["enum"], json!(["usd"]));
         assert_eq!(schema["properties"]["unlocksAt"]["type"], json!(["string", "null"]));

@@ -30,7 +30,10 @@ mod tests {
 
     #[test]
     fn user_has_an_id_and_an_email() {
-        let user = PublicUser { id: samples::buyer(), email: Email::parse(" Ada@Example.COM").expect("an address") };
+        let user = PublicUser {
+            id: samples::buyer(),
+            email: Email::parse(" Ada@Example.COM").expect("an address"),
+        };
         assert_eq!(
             to_value(UserView::of(&user)).expect("JSON"),
             json!({"id": "01990000-0000-7000-8000-000000000009", "email": "ada@example.com"})

@@ -15,8 +15,10 @@ pub fn asyncapi() -> Value {
         messages.keys().map(|name| json!({ "$ref": format!("#/{place}/{name}") })).collect()
     };
     let all: Map<String, Value> = sent.clone().into_iter().chain(received.clone()).collect();
-    let channel: Map<String, Value> =
-        all.keys().map(|name| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") }))).collect();
+    let channel: Map<String, Value> = all
+        .keys()
+        .map(|name| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") })))
+        .collect();
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -56,7 +58,8 @@ pub fn asyncapi() -> Value {
     })
 }
 
-/// The sender and the receivers of a frame. Each message of the document is tagged with one of these.
+/// The sender and the receivers of a frame. Each message of the document is tagged with one of
+/// these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     ClientToServer,
@@ -66,7 +69,8 @@ pub enum Direction {
 }
 
 impl Direction {
-    pub const ALL: [Self; 4] = [Self::ClientToServer, Self::ServerToOne, Self::ServerToWatchers, Self::ServerToUser];
+    pub const ALL: [Self; 4] =
+        [Self::ClientToServer, Self::ServerToOne, Self::ServerToWatchers, Self::ServerToUser];
 
     /// Returns the name of the tag.
     pub const fn tag(self) -> &'static str {
@@ -80,9 +84,13 @@ impl Direction {
 
     pub const fn description(self) -> &'static str {
         match self {
-            Self::ClientToServer => "The client sends these to choose the tickets that it watches. A client may also send nothing.",
+            Self::ClientToServer => {
+                "The client sends these to choose the tickets that it watches. A client may also send nothing."
+            }
             Self::ServerToOne => "The server sends these about the connection itself.",
-            Self::ServerToWatchers => "The server sends these to every client that watches the ticket, signed in or not.",
+            Self::ServerToWatchers => {
+                "The server sends these to every client that watches the ticket, signed in or not."
+            }
             Self::ServerToUser => {
                 "The server sends these only to connections with the session cookie of that user, independent of the watched tickets."
             }
@@ -93,10 +101,11 @@ impl Direction {
         match message {
             "Watch" | "WatchAll" => Some(Self::ClientToServer),
             "Hello" | "Reset" | "Error" | "Watching" => Some(Self::ServerToOne),
-            "TicketCreated" | "TicketUpdated" | "TicketDeleted" | "OrderExpired" => Some(Self::ServerToWatchers),
-            "OrderCreated" | "OrderCancelled" | "ChargeCreated" | "ChargeCompleted" | "ChargeFailed" | "ChargeRefunded" | "UserUpdated" => {
-                Some(Self::ServerToUser)
+            "TicketCreated" | "TicketUpdated" | "TicketDeleted" | "OrderExpired" => {
+                Some(Self::ServerToWatchers)
             }
+            "OrderCreated" | "OrderCancelled" | "ChargeCreated" | "ChargeCompleted"
+            | "ChargeFailed" | "ChargeRefunded" | "UserUpdated" => Some(Self::ServerToUser),
             _ => None,
         }
     }
@@ -114,10 +123,19 @@ fn messages<F: PartialSchema>() -> Map<String, Value> {
     let schema = serde_json::to_value(F::schema()).expect("a schema is JSON");
     let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
     let message = |variant: Value| {
-        let name = variant["properties"]["type"]["enum"][0].as_str().expect("each variant is tagged with its name").to_owned();
+        let name = variant["properties"]["type"]["enum"][0]
+            .as_str()
+            .expect("each variant is tagged with its name")
+            .to_owned();
         let summary = variant["description"].as_str().unwrap_or_default().to_owned();
-        let tags: Vec<Value> = Direction::of(&name).iter().map(|direction| json!({ "name": direction.tag() })).collect();
-        (name.clone(), json!({ "name": name, "summary": summary, "tags": tags, "payload": variant }))
+        let tags: Vec<Value> = Direction::of(&name)
+            .iter()
+            .map(|direction| json!({ "name": direction.tag() }))
+            .collect();
+        (
+            name.clone(),
+            json!({ "name": name, "summary": summary, "tags": tags, "payload": variant }),
+        )
     };
     variants.into_iter().map(message).collect()
 }
@@ -127,7 +145,10 @@ fn schemas() -> Map<String, Value> {
     let mut schemas: Vec<(String, RefOr<Schema>)> = Vec::new();
     <ServerFrame<'static> as ToSchema>::schemas(&mut schemas);
     <ClientFrame as ToSchema>::schemas(&mut schemas);
-    schemas.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).expect("a schema is JSON"))).collect()
+    schemas
+        .into_iter()
+        .map(|(name, schema)| (name, serde_json::to_value(schema).expect("a schema is JSON")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -164,11 +185,18 @@ mod tests {
     fn message_direction_matches_its_operation() {
         let document = asyncapi();
         for (operation, from_client) in [("sendFrame", false), ("receiveFrame", true)] {
-            for message in document["operations"][operation]["messages"].as_array().expect("a list") {
-                let name = message["$ref"].as_str().and_then(|place| place.rsplit('/').next()).expect("a name");
+            for message in document["operations"][operation]["messages"].as_array().expect("a list")
+            {
+                let name = message["$ref"]
+                    .as_str()
+                    .and_then(|place| place.rsplit('/').next())
+                    .expect("a name");
                 let tags = &document["components"]["messages"][name]["tags"];
-                let tagged = Direction::ALL.into_iter().filter(|direction| *tags == json!([{ "name": direction.tag() }]));
-                let directions: Vec<bool> = tagged.map(|direction| direction == Direction::ClientToServer).collect();
+                let tagged = Direction::ALL
+                    .into_iter()
+                    .filter(|direction| *tags == json!([{ "name": direction.tag() }]));
+                let directions: Vec<bool> =
+                    tagged.map(|direction| direction == Direction::ClientToServer).collect();
                 assert_eq!(directions, [from_client], "{name}: {tags}");
             }
         }

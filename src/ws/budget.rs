@@ -19,10 +19,12 @@ impl Budget {
         self.exchange(0, count)
     }
 
-    /// Gives `old` units back and takes `new`. Returns `false`, and changes nothing, if too few are left.
+    /// Gives `old` units back and takes `new`. Returns `false`, and changes nothing, if too few are
+    /// left.
     pub fn exchange(&self, old: usize, new: usize) -> bool {
         // An exchange for fewer units is never refused.
-        let next = |taken: usize| Some(taken - old + new).filter(|next| *next <= self.max || new <= old);
+        let next =
+            |taken: usize| Some(taken - old + new).filter(|next| *next <= self.max || new <= old);
         old == new || self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 

@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 /// The reason why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The peer broke RFC 6455: an unmasked frame, reserved bits, an unknown opcode, an invalid control frame.
+    /// The peer broke RFC 6455: an unmasked frame, reserved bits, an unknown opcode, an invalid
+    /// control frame.
     Protocol,
     /// A binary or a fragmented message.
     Unsupported,
@@ -17,11 +18,13 @@ pub enum DisconnectReason {
     Overloaded,
     /// The peer sent no frame for `silence_max`.
     Silent,
-    /// The peer does not read, or does not answer a ping. The connection is ended without a close frame, so the reason below is never sent.
+    /// The peer does not read, or does not answer a ping. The connection is ended without a close
+    /// frame, so the reason below is never sent.
     Stalled,
     SignedOut,
     SessionExpired,
-    /// The feed lost events, which may include the revocation of the session. It is checked when the client reconnects.
+    /// The feed lost events, which may include the revocation of the session. It is checked when
+    /// the client reconnects.
     SessionUnverified,
     Shutdown,
     /// The shard panicked; the client may reconnect at once and resume.
@@ -42,10 +45,17 @@ impl DisconnectReason {
         }
     }
 
-    /// Returns whether the peer's input is not read any more, because it cannot be parsed or would take too much memory. Then
-    /// its answer to the close frame is not awaited.
+    /// Returns whether the peer's input is not read any more, because it cannot be parsed or would
+    /// take too much memory. Then its answer to the close frame is not awaited.
     pub const fn peer_unparsable(self) -> bool {
-        matches!(self, Self::Protocol | Self::Unsupported | Self::NotUtf8 | Self::FrameTooBig | Self::Overloaded)
+        matches!(
+            self,
+            Self::Protocol
+                | Self::Unsupported
+                | Self::NotUtf8
+                | Self::FrameTooBig
+                | Self::Overloaded
+        )
     }
 
     /// Returns whether the queued frames are still sent before the close frame.
@@ -59,7 +69,11 @@ impl DisconnectReason {
             Self::Unsupported => CloseCode::Unsupported,
             Self::NotUtf8 => CloseCode::Invalid,
             Self::FrameTooBig => CloseCode::Size,
-            Self::TooManyFrames | Self::Silent | Self::Stalled | Self::SignedOut | Self::SessionExpired => CloseCode::Policy,
+            Self::TooManyFrames
+            | Self::Silent
+            | Self::Stalled
+            | Self::SignedOut
+            | Self::SessionExpired => CloseCode::Policy,
             Self::Overloaded => CloseCode::Again,
             Self::Shutdown => CloseCode::Away,
             Self::SessionUnverified => CloseCode::Restart,
@@ -87,11 +101,15 @@ impl DisconnectReason {
 
     /// Returns the close frame, as it is sent.
     pub fn frame(self) -> Bytes {
-        close_frame(Some(CloseReason { code: self.code(), description: Some(self.reason().to_owned()) }))
+        close_frame(Some(CloseReason {
+            code: self.code(),
+            description: Some(self.reason().to_owned()),
+        }))
     }
 }
 
-/// Returns the answer to a peer's close frame: the same code (RFC 6455 §5.5.1), without the reason text.
+/// Returns the answer to a peer's close frame: the same code (RFC 6455 §5.5.1), without the reason
+/// text.
 pub fn echo(reason: Option<&CloseReason>) -> Bytes {
     close_frame(reason.map(|reason| CloseReason::from(reason.code)))
 }

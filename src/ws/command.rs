@@ -16,8 +16,8 @@ pub enum ClientCommand {
     WatchAll,
 }
 
-/// The reason why a text frame is not a valid command. Mistakes that the REST interface also reports
-/// have the same codes.
+/// The reason why a text frame is not a valid command. Mistakes that the REST interface also
+/// reports have the same codes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("not JSON")]
@@ -39,7 +39,9 @@ impl CommandError {
         match self {
             Self::Malformed => "malformed_json",
             Self::UnknownType => "unknown_type",
-            Self::NoType | Self::NoTickets | Self::NotAnId(_) | Self::TooMany(_) => "validation_failed",
+            Self::NoType | Self::NoTickets | Self::NotAnId(_) | Self::TooMany(_) => {
+                "validation_failed"
+            }
         }
     }
 
@@ -49,7 +51,8 @@ impl CommandError {
     }
 }
 
-/// A frame from the client, before its ids are checked. The AsyncAPI document is made from this type too.
+/// A frame from the client, before its ids are checked. The AsyncAPI document is made from this
+/// type too.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type")]
 pub enum ClientFrame {
@@ -62,7 +65,8 @@ pub enum ClientFrame {
     WatchAll {},
 }
 
-/// The `type` of a frame alone, so that a mistake in it gets another error than a mistake in the other members.
+/// The `type` of a frame alone, so that a mistake in it gets another error than a mistake in the
+/// other members.
 #[derive(Deserialize)]
 struct TypeOnly {
     #[serde(rename = "type")]
@@ -91,9 +95,15 @@ impl ClientCommand {
         match serde_json::from_str(text).map_err(|_| CommandError::NoTickets)? {
             ClientFrame::WatchAll {} => Ok(Self::WatchAll),
             ClientFrame::Watch { tickets } => {
-                let id = |(at, id): (usize, &String)| id.parse().map_err(|_| CommandError::NotAnId(at));
-                let tickets = tickets.iter().enumerate().map(id).collect::<Result<HashSet<TicketId>, _>>()?;
-                if tickets.len() > watched_max { Err(CommandError::TooMany(watched_max)) } else { Ok(Self::Watch(tickets)) }
+                let id =
+                    |(at, id): (usize, &String)| id.parse().map_err(|_| CommandError::NotAnId(at));
+                let tickets =
+                    tickets.iter().enumerate().map(id).collect::<Result<HashSet<TicketId>, _>>()?;
+                if tickets.len() > watched_max {
+                    Err(CommandError::TooMany(watched_max))
+                } else {
+                    Ok(Self::Watch(tickets))
+                }
             }
         }
     }
@@ -118,7 +128,10 @@ mod tests {
     #[test]
     fn both_commands_are_parsed_and_unknown_members_ignored() {
         assert_eq!(parse(json!({"type": "WatchAll", "since": 1})), Ok(ClientCommand::WatchAll));
-        assert_eq!(parse(json!({"tickets": [], "type": "Watch"})), Ok(ClientCommand::Watch(HashSet::new())));
+        assert_eq!(
+            parse(json!({"tickets": [], "type": "Watch"})),
+            Ok(ClientCommand::Watch(HashSet::new()))
+        );
         assert_eq!(
             parse(json!({"type": "Watch", "tickets": [id(1), id(2), id(1)]})),
             Ok(ClientCommand::Watch(HashSet::from([id(1), id(2)])))
@@ -127,7 +140,9 @@ mod tests {
 
     #[test]
     fn watch_of_more_than_a_thousand_tickets_is_refused() {
-        let watch = |count: usize| parse(json!({"type": "Watch", "tickets": (0..count).map(id).collect::<Vec<_>>()}));
+        let watch = |count: usize| {
+            parse(json!({"type": "Watch", "tickets": (0..count).map(id).collect::<Vec<_>>()}))
+        };
         assert!(matches!(watch(1000), Ok(ClientCommand::Watch(tickets)) if tickets.len() == 1000));
         assert_eq!(watch(1001), Err(CommandError::TooMany(1000)));
     }
@@ -148,7 +163,11 @@ mod tests {
             (r#"{"type":"Watch","tickets":["{$gt:1}"]}"#, "validation_failed"),
         ];
         for (text, code) in cases {
-            assert_eq!(ClientCommand::parse(text, 1000).map_err(|error| error.code()), Err(code), "{text}");
+            assert_eq!(
+                ClientCommand::parse(text, 1000).map_err(|error| error.code()),
+                Err(code),
+                "{text}"
+            );
         }
     }
 

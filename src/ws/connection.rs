@@ -1,8 +1,8 @@
-//! A WebSocket connection and its state, shared by its task and its shard. Both run on the same thread.
+//! A WebSocket connection and its state, shared by its task and its shard. Both run on the same
+//! thread.
 
 use std::{
     cell::{Ref, RefCell, RefMut},
-    collections::HashSet,
     io::ErrorKind,
     net::Shutdown,
     rc::Rc,
@@ -24,9 +24,10 @@ use super::{
     protocol::{self, ServerFrame},
     replay::CatchUp,
     send_queue::{FrameKind, Reduction, SendQueue},
+    watch::Watch,
 };
 use crate::{
-    domain::{TicketId, Timestamp},
+    domain::Timestamp,
     metrics::METRICS,
     store::{Cursor, FeedStep, feed::Frames},
 };
@@ -46,12 +47,15 @@ pub struct ConnectionState {
     pub send_queue: SendQueue,
     pub watch: Watch,
     pub liveness: Liveness,
-    /// Events up to this cursor are skipped: each was queued already, or is older than the connection.
+    /// Events up to this cursor are skipped: each was queued already, or is older than the
+    /// connection.
     after: Cursor,
-    /// `Some` while the connection replays missed events. It then reads the feed itself, at its own pace.
+    /// `Some` while the connection replays missed events. It then reads the feed itself, at its own
+    /// pace.
     catch_up: Option<Box<CatchUp>>,
     phase: ConnectionPhase,
-    /// Deadline of the closing handshake, set when it begins; then the connection is ended in any phase.
+    /// Deadline of the closing handshake, set when it begins; then the connection is ended in any
+    /// phase.
     ends_by: Option<Instant>,
     /// Wakes the connection's task.
     waker: Option<Waker>,
@@ -61,22 +65,17 @@ pub struct ConnectionState {
     is_due: bool,
 }
 
-/// The tickets whose public frames the client wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Watch {
-    All,
-    These(HashSet<TicketId>),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionPhase {
     Open,
     /// The server's close frame is queued or sent, and the peer's close frame is awaited.
     Closing,
-    /// The queue holds the last frames. The peer sent its close frame, or its input cannot be parsed any more.
+    /// The queue holds the last frames. The peer sent its close frame, or its input cannot be
+    /// parsed any more.
     Ending,
-    /// The queue is written and the write side is shut down. Input is read and dropped until the peer closes too: closing
-    /// the socket at once could make the peer's kernel drop the close frame (RFC 9112 §9.6).
+    /// The queue is written and the write side is shut down. Input is read and dropped until the
+    /// peer closes too: closing the socket at once could make the peer's kernel drop the close
+    /// frame (RFC 9112 §9.6).
     Draining,
     Over,
 }
@@ -140,7 +139,7 @@ impl Connection {
     }
 
     /// Returns whether the shard delivers new events to the connection.
-    pub fn is_live(&self) -> bool {
+    pub fn has_caught_up(&self) -> bool {
         self.state().catch_up.is_none()
     }
 
@@ -149,8 +148,9 @@ impl Connection {
         frames.owner.is_some() && self.viewer.as_ref().map(|viewer| viewer.user) == frames.owner
     }
 
-    /// Queues the frame of an event, unless the client has it already, and returns whether it did. The caller must call
-    /// [`Connection::write`] for each connection in `due`. Adds the merged and dropped frames to `reduction`.
+    /// Queues the frame of an event, unless the client has it already, and returns whether it did.
+    /// The caller must call [`Connection::write`] for each connection in `due`. Adds the merged and
+    /// dropped frames to `reduction`.
     pub fn enqueue(
         self: &Rc<Self>,
         cursor: Cursor,
@@ -173,14 +173,19 @@ impl Connection {
         true
     }
 
-    /// Writes the queued frames to the socket with few system calls. The task writes the bytes that did not fit.
+    /// Writes the queued frames to the socket with few system calls. The task writes the bytes that
+    /// did not fit.
     pub fn write(&self, scratch: &mut BytesMut) {
         let mut state = self.state_mut();
         state.is_due = false;
         while !state.is_full
             && let Some(first) = state.send_queue.take()
         {
-            let piece = if state.send_queue.is_empty() { first } else { joined(first, &mut state.send_queue, scratch) };
+            let piece = if state.send_queue.is_empty() {
+                first
+            } else {
+                joined(first, &mut state.send_queue, scratch)
+            };
             let written = match self.socket.try_write(&piece) {
                 Ok(written) => written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -219,13 +224,15 @@ impl Connection {
         }
     }
 
-    /// Returns the cursor up to which events were queued, when the shard has delivered everything up to `position`.
+    /// Returns the cursor up to which events were queued, when the shard has delivered everything
+    /// up to `position`.
     pub fn position(&self, position: Cursor) -> Cursor {
         let state = self.state();
         if state.catch_up.is_some() { state.after } else { state.after.max(position) }
     }
 
-    /// Starts the closing handshake: queues the close frame. Drops the queue first, unless `cause` keeps it.
+    /// Starts the closing handshake: queues the close frame. Drops the queue first, unless `cause`
+    /// keeps it.
     pub fn close(&self, cause: DisconnectReason, limits: &SocketLimits) {
         let mut state = self.state_mut();
         if state.phase == ConnectionPhase::Closing && cause.peer_unparsable() {
@@ -242,7 +249,11 @@ impl Connection {
         }
         state.catch_up = None;
         state.send_queue.append(FrameKind::Control, cause.frame());
-        state.phase = if cause.peer_unparsable() { ConnectionPhase::Ending } else { ConnectionPhase::Closing };
+        state.phase = if cause.peer_unparsable() {
+            ConnectionPhase::Ending
+        } else {
+            ConnectionPhase::Closing
+        };
         state.ends_by = Some(Instant::now() + limits.close_wait_max);
         state.wake();
     }
@@ -265,7 +276,8 @@ impl Connection {
         self.state_mut().end();
     }
 
-    /// Runs the periodic checks: pings the peer, and closes or ends the connection when a deadline has passed.
+    /// Runs the periodic checks: pings the peer, and closes or ends the connection when a deadline
+    /// has passed.
     pub fn check(&self, now: Instant, time: Timestamp, limits: &SocketLimits) {
         let ends_by = self.state().ends_by;
         if let Some(ends_by) = ends_by {
@@ -299,7 +311,9 @@ impl Connection {
         if matches!(phase, ConnectionPhase::Ending | ConnectionPhase::Over) {
             return SocketRead::Nothing;
         }
-        let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return SocketRead::Nothing };
+        let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else {
+            return SocketRead::Nothing;
+        };
         match ready.and_then(|()| self.socket.try_read(bytes)) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => SocketRead::Ignored,
             // The peer left without a close frame, so no close frame is sent to it.
@@ -312,7 +326,8 @@ impl Connection {
         }
     }
 
-    /// Writes the queued frames, as far as the socket accepts them, and returns the task's next action.
+    /// Writes the queued frames, as far as the socket accepts them, and returns the task's next
+    /// action.
     pub fn next(&self, cx: &mut Context<'_>) -> NextStep {
         while !self.state().send_queue.is_empty() {
             if self.state().is_full {
@@ -334,7 +349,9 @@ impl Connection {
             }
             ConnectionPhase::Over => NextStep::Over,
             ConnectionPhase::Open if state.catch_up.is_some() => self.replay(&mut state),
-            ConnectionPhase::Open | ConnectionPhase::Closing | ConnectionPhase::Draining => NextStep::Wait,
+            ConnectionPhase::Open | ConnectionPhase::Closing | ConnectionPhase::Draining => {
+                NextStep::Wait
+            }
         }
     }
 
@@ -347,10 +364,13 @@ impl Connection {
             let Some(recorded) = missed.step.next() else {
                 match missed.reader.try_next() {
                     Some(FeedStep::Events(events)) => missed.step = events.into_iter(),
-                    Some(FeedStep::Reset) => send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes()),
+                    Some(FeedStep::Reset) => {
+                        send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes())
+                    }
                     None => {
                         METRICS.replayed_bytes.inc_by(bytes as u64);
-                        // The result is ignored, since these frames are queued already: a later replay is refused instead.
+                        // The result is ignored, since these frames are queued already: a later
+                        // replay is refused instead.
                         missed.meter.take(bytes);
                         *after = missed.reader.cursor();
                         *catch_up = None;
@@ -363,7 +383,9 @@ impl Connection {
             let frames = recorded.frames.get_or_init(|| protocol::render(&recorded));
             let (kind, frame) = match (&frames.private, &frames.public, frames.ticket) {
                 (Some(private), ..) if self.is_owner(frames) => (FrameKind::Private, private),
-                (_, Some(public), Some(ticket)) if watch.wants(ticket) => (protocol::public_kind(&recorded.event, ticket), public),
+                (_, Some(public), Some(ticket)) if watch.wants(ticket) => {
+                    (protocol::public_kind(&recorded.event, ticket), public)
+                }
                 _ => continue,
             };
             bytes += frame.len();
@@ -373,7 +395,8 @@ impl Connection {
         if missed.meter.take(bytes) {
             return NextStep::Yield;
         }
-        // The address has used up its budget: the client fetches a snapshot, and gets new events from here on.
+        // The address has used up its budget: the client fetches a snapshot, and gets new events
+        // from here on.
         METRICS.replays_refused.inc();
         missed.reader.skip_to_present();
         send_queue.append(FrameKind::Reset, ServerFrame::Reset {}.to_bytes());
@@ -404,25 +427,9 @@ impl ConnectionState {
     }
 }
 
-impl Watch {
-    /// Number of tickets that are watched by id.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::All => 0,
-            Self::These(tickets) => tickets.len(),
-        }
-    }
-
-    pub fn wants(&self, ticket: TicketId) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(tickets) => tickets.contains(&ticket),
-        }
-    }
-}
-
 /// The series is looked up once, not for each frame.
-static CONTROL_FRAMES: LazyLock<IntCounter> = LazyLock::new(|| METRICS.frames.with_label_values(&["control"]));
+static CONTROL_FRAMES: LazyLock<IntCounter> =
+    LazyLock::new(|| METRICS.frames.with_label_values(&["control"]));
 
 fn count(cause: DisconnectReason) {
     if let Some(label) = cause.label() {

@@ -1,9 +1,10 @@
 //! A frame decoder that bounds memory, in front of the frame parser.
 //!
-//! actix-http's parser checks the size of a frame when the whole frame is in memory. This decoder checks the header first,
-//! byte by byte, and buffers permitted frames only: at most one frame of the permitted size, and only while it arrives.
-//! Beyond the first 4 KiB of each connection, all connections together buffer no more than [`Budget`] allows.
-//! Pure: bytes in, frames or a violation out.
+//! actix-http's parser checks the size of a frame when the whole frame is in memory. This decoder
+//! checks the header first, byte by byte, and buffers permitted frames only: at most one frame of
+//! the permitted size, and only while it arrives. Beyond the first 4 KiB of each connection, all
+//! connections together buffer no more than [`Budget`] allows. Pure: bytes in, frames or a
+//! violation out.
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Bytes, BytesMut};
@@ -39,12 +40,17 @@ impl FrameDecoder {
         Self { frame_bytes_max, buffer: BytesMut::new() }
     }
 
-    /// Returns the next frame if `chunk` completes one. Removes from `chunk` only the bytes of that frame. Buffered bytes
-    /// beyond [`Self::OWN_BYTES`] are taken from `budget`. Call [`Self::discard`] when the connection ends.
+    /// Returns the next frame if `chunk` completes one. Removes from `chunk` only the bytes of that
+    /// frame. Buffered bytes beyond [`Self::OWN_BYTES`] are taken from `budget`. Call
+    /// [`Self::discard`] when the connection ends.
     ///
     /// # Errors
     /// The reason why the connection must end. Later bytes cannot be decoded.
-    pub fn next(&mut self, chunk: &mut &[u8], budget: &Budget) -> Result<Option<IncomingFrame>, DisconnectReason> {
+    pub fn next(
+        &mut self,
+        chunk: &mut &[u8],
+        budget: &Budget,
+    ) -> Result<Option<IncomingFrame>, DisconnectReason> {
         loop {
             let needed = self.needed()?;
             if self.buffer.len() == needed {
@@ -71,7 +77,8 @@ impl FrameDecoder {
         self.buffer = BytesMut::new();
     }
 
-    /// Returns the number of bytes that the buffer must hold before the next check: first for the header, then the frame.
+    /// Returns the number of bytes that the buffer must hold before the next check: first for the
+    /// header, then the frame.
     fn needed(&self) -> Result<usize, DisconnectReason> {
         let &[first, second, ref rest @ ..] = &self.buffer[..] else { return Ok(2) };
         let (is_final, opcode, masked) = (first & 0x80 != 0, first & 0x0f, second & 0x80 != 0);
@@ -99,21 +106,30 @@ impl FrameDecoder {
         Ok(2 + extended + MASK_BYTES + length)
     }
 
-    /// Parses the frame in the buffer, and frees the buffer: most clients send one frame and then only receive.
+    /// Parses the frame in the buffer, and frees the buffer: most clients send one frame and then
+    /// only receive.
     fn complete(&mut self, budget: &Budget) -> Result<IncomingFrame, DisconnectReason> {
         let mut frame = std::mem::take(&mut self.buffer);
         budget.give_back(counted(frame.len()));
-        // The parser returns a frame here: the frame is complete, and `needed` has checked its header.
-        let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max) else {
+        // The parser returns a frame here: the frame is complete, and `needed` has checked its
+        // header.
+        let Ok(Some((_, opcode, payload))) = Parser::parse(&mut frame, true, self.frame_bytes_max)
+        else {
             return Err(DisconnectReason::Protocol);
         };
         let payload = payload.unwrap_or_default();
         match opcode {
-            OpCode::Text => String::from_utf8(payload.into()).map(IncomingFrame::Text).map_err(|_| DisconnectReason::NotUtf8),
+            OpCode::Text => String::from_utf8(payload.into())
+                .map(IncomingFrame::Text)
+                .map_err(|_| DisconnectReason::NotUtf8),
             OpCode::Ping => Ok(IncomingFrame::Ping(payload.freeze())),
             OpCode::Pong => Ok(IncomingFrame::Pong),
-            OpCode::Close if std::str::from_utf8(payload.get(2..).unwrap_or_default()).is_err() => Err(DisconnectReason::NotUtf8),
-            OpCode::Close => Parser::try_parse_close_payload(&payload).map(IncomingFrame::Close).map_err(|_| DisconnectReason::Protocol),
+            OpCode::Close if std::str::from_utf8(payload.get(2..).unwrap_or_default()).is_err() => {
+                Err(DisconnectReason::NotUtf8)
+            }
+            OpCode::Close => Parser::try_parse_close_payload(&payload)
+                .map(IncomingFrame::Close)
+                .map_err(|_| DisconnectReason::Protocol),
             OpCode::Binary | OpCode::Continue | OpCode::Bad => Err(DisconnectReason::Unsupported),
         }
     }
@@ -148,8 +164,11 @@ mod tests {
         frame
     }
 
-    /// Decodes the chunks. Returns the frames, the reason of a violation, and the maximum of buffered bytes.
-    fn read(chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<IncomingFrame>, Option<DisconnectReason>, usize) {
+    /// Decodes the chunks. Returns the frames, the reason of a violation, and the maximum of
+    /// buffered bytes.
+    fn read(
+        chunks: impl IntoIterator<Item = Vec<u8>>,
+    ) -> (Vec<IncomingFrame>, Option<DisconnectReason>, usize) {
         let (mut frame_decoder, mut said, mut buffered) = (FrameDecoder::new(MAX), Vec::new(), 0);
         let budget = Budget::new(MAX);
         for chunk in chunks {
@@ -163,7 +182,11 @@ mod tests {
                 buffered = buffered.max(frame_decoder.buffer.len());
             }
             buffered = buffered.max(frame_decoder.buffer.len());
-            assert_eq!(budget.taken(), counted(frame_decoder.buffer.len()), "the budget does not match the buffered bytes");
+            assert_eq!(
+                budget.taken(),
+                counted(frame_decoder.buffer.len()),
+                "the budget does not match the buffered bytes"
+            );
         }
         (said, None, buffered)
     }
@@ -174,13 +197,31 @@ mod tests {
 
     #[test]
     fn text_ping_pong_and_close_frames_are_decoded() {
-        let bytes =
-            [frame(0x81, b"{}"), frame(0x89, b"hi"), frame(0x8a, b""), frame(0x81, "é".as_bytes()), frame(0x88, &[0x03, 0xe8])].concat();
+        let bytes = [
+            frame(0x81, b"{}"),
+            frame(0x89, b"hi"),
+            frame(0x8a, b""),
+            frame(0x81, "é".as_bytes()),
+            frame(0x88, &[0x03, 0xe8]),
+        ]
+        .concat();
         let (said, cause, _) = read([bytes]);
-        let close = IncomingFrame::Close(Some(CloseReason { code: actix_http::ws::CloseCode::Normal, description: None }));
+        let close = IncomingFrame::Close(Some(CloseReason {
+            code: actix_http::ws::CloseCode::Normal,
+            description: None,
+        }));
         assert_eq!(
             (said, cause),
-            (vec![text("{}"), IncomingFrame::Ping(Bytes::from_static(b"hi")), IncomingFrame::Pong, text("é"), close], None)
+            (
+                vec![
+                    text("{}"),
+                    IncomingFrame::Ping(Bytes::from_static(b"hi")),
+                    IncomingFrame::Pong,
+                    text("é"),
+                    close
+                ],
+                None
+            )
         );
     }
 
@@ -232,7 +273,11 @@ mod tests {
         assert_eq!(frame_decoder.next(&mut &almost[FrameDecoder::OWN_BYTES..], &budget), Ok(None));
         assert_eq!(budget.taken(), almost.len() - FrameDecoder::OWN_BYTES);
         assert_eq!(frame_decoder.next(&mut &last[..], &budget), Ok(Some(text(&"x".repeat(MAX)))));
-        assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0), "the buffer is freed");
+        assert_eq!(
+            (budget.taken(), frame_decoder.buffer.capacity()),
+            (0, 0),
+            "the buffer is freed"
+        );
         assert_eq!(frame_decoder.next(&mut &almost[..], &budget), Ok(None));
         frame_decoder.discard(&budget);
         assert_eq!((budget.taken(), frame_decoder.buffer.capacity()), (0, 0));
@@ -245,7 +290,10 @@ mod tests {
         let half = &bytes[..MAX / 2 + FrameDecoder::OWN_BYTES];
         assert_eq!(others[0].next(&mut &half[..], &budget), Ok(None));
         assert_eq!(others[1].next(&mut &half[..], &budget), Ok(None));
-        assert_eq!(others[2].next(&mut &bytes[..=FrameDecoder::OWN_BYTES], &budget), Err(DisconnectReason::Overloaded));
+        assert_eq!(
+            others[2].next(&mut &bytes[..=FrameDecoder::OWN_BYTES], &budget),
+            Err(DisconnectReason::Overloaded)
+        );
         assert_eq!((budget.taken(), others[2].buffer.capacity()), (MAX, 0));
         let small = frame(0x81, b"{}");
         assert_eq!(
@@ -257,10 +305,13 @@ mod tests {
 
     fn frames() -> impl Strategy<Value = Vec<u8>> {
         let text = "\\PC{0,60}".prop_map(|text| frame(0x81, text.as_bytes()));
-        let long = prop_oneof![100usize..5_000, MAX - 40..MAX + 40].prop_map(|len| frame(0x81, &vec![b'x'; len]));
-        let control = (8u8..11, prop::collection::vec(any::<u8>(), 0..130)).prop_map(|(opcode, data)| frame(0x80 | opcode, &data));
+        let long = prop_oneof![100usize..5_000, MAX - 40..MAX + 40]
+            .prop_map(|len| frame(0x81, &vec![b'x'; len]));
+        let control = (8u8..11, prop::collection::vec(any::<u8>(), 0..130))
+            .prop_map(|(opcode, data)| frame(0x80 | opcode, &data));
         let any = prop::collection::vec(any::<u8>(), 0..40);
-        prop::collection::vec(prop_oneof![4 => text, 1 => long, 1 => control, 1 => any], 0..6).prop_map(|frames| frames.concat())
+        prop::collection::vec(prop_oneof![4 => text, 1 => long, 1 => control, 1 => any], 0..6)
+            .prop_map(|frames| frames.concat())
     }
 
     proptest! {

@@ -55,7 +55,8 @@ impl Hub {
     /// Time for which the hub waits for a shard beyond [`SocketLimits::shutdown_max`].
     const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
 
-    /// Creates a hub that delivers the events of `feed`. Starts no task: each worker thread starts its own shard.
+    /// Creates a hub that delivers the events of `feed`. Starts no task: each worker thread starts
+    /// its own shard.
     pub fn start(feed: FeedLog, clock: Clock, limits: SocketLimits) -> Self {
         Self(Arc::new(Shared {
             feed,
@@ -71,7 +72,8 @@ impl Hub {
         }))
     }
 
-    /// Starts a shard on the calling thread, which must run an actix system. Call it once in each worker's `App` factory.
+    /// Starts a shard on the calling thread, which must run an actix system. Call it once in each
+    /// worker's `App` factory.
     pub fn shard(&self) -> Shard {
         Shard::start(&self.0)
     }
@@ -81,16 +83,23 @@ impl Hub {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Refuses new connections, closes all with 1001, and waits until they have ended, for at most a second longer than
-    /// [`SocketLimits::shutdown_max`]. Call it before the HTTP server is stopped, because the server's worker threads write
-    /// the close frames.
+    /// Refuses new connections, closes all with 1001, and waits until they have ended, for at most
+    /// a second longer than [`SocketLimits::shutdown_max`]. Call it before the HTTP server is
+    /// stopped, because the server's worker threads write the close frames.
     pub async fn shutdown(&self) {
         self.0.is_closing.store(true, Ordering::SeqCst);
         let shards = self.0.shards.lock().clone();
-        // A shard whose thread has ended has no connections. A shard whose thread is stuck must not block the shutdown.
-        let closed = join_all(shards.into_iter().map(|shard| async move { shard.send(CloseAll).await.unwrap_or_default() }));
+        // A shard whose thread has ended has no connections. A shard whose thread is stuck must not
+        // block the shutdown.
+        let closed = join_all(
+            shards
+                .into_iter()
+                .map(|shard| async move { shard.send(CloseAll).await.unwrap_or_default() }),
+        );
         if timeout(self.0.limits.shutdown_max + Self::SHUTDOWN_MARGIN, closed).await.is_err() {
-            tracing::warn!("a worker thread did not close its WebSockets in time; the shutdown continues without it");
+            tracing::warn!(
+                "a worker thread did not close its WebSockets in time; the shutdown continues without it"
+            );
         }
     }
 }
@@ -103,15 +112,18 @@ impl Shared {
         shards.push(shard);
     }
 
-    /// Returns a permit for one more connection, or `None` if a bound is reached. `address`: the client address that the
-    /// connection counts for; `None`: it counts for no address.
+    /// Returns a permit for one more connection, or `None` if a bound is reached. `address`: the
+    /// client address that the connection counts for; `None`: it counts for no address.
     pub fn permit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionPermit> {
         if address.is_some_and(|address| !self.count(address)) {
             METRICS.connections_refused.with_label_values(&["address_sockets"]).inc();
             return None;
         }
-        let max = if self.is_closing.load(Ordering::SeqCst) { 0 } else { self.limits.connections_max };
-        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
+        let max =
+            if self.is_closing.load(Ordering::SeqCst) { 0 } else { self.limits.connections_max };
+        let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (open < max).then_some(open + 1)
+        });
         if taken.is_err() {
             METRICS.requests_rejected.with_label_values(&["sockets"]).inc();
             self.uncount(address);
@@ -121,7 +133,8 @@ impl Shared {
         Some(ConnectionPermit { shared: self.clone(), address })
     }
 
-    /// Counts a connection for its address, and returns `false` without counting if the address has its maximum.
+    /// Counts a connection for its address, and returns `false` without counting if the address has
+    /// its maximum.
     fn count(&self, address: IpAddr) -> bool {
         let mut by_address = self.by_address.lock();
         let count = by_address.get(&address).copied().unwrap_or(0);

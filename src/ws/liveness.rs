@@ -1,6 +1,7 @@
 //! The liveness of a connection: when to ping the peer, and when to end the connection.
 //!
-//! The shard calls [`Liveness::check`] with the time, twice a second. The hot paths only set a flag. Pure: reads no clock.
+//! The shard calls [`Liveness::check`] with the time, twice a second. The hot paths only set a
+//! flag. Pure: reads no clock.
 
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ pub enum LivenessStatus {
     PingDue,
     /// The peer sent no frame for `silence_max`.
     Silent,
-    /// The peer read no queued frame, or did not answer a ping, for `stall_max`.
+    /// The socket accepted no queued bytes, or did not answer a ping, for `stall_max`.
     Stalled,
 }
 
@@ -33,14 +34,21 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Creates the state of a new connection. `number` spreads the pings of connections that arrive at the same time over
-    /// half of `ping_every`.
+    /// Creates the state of a new connection. `number` spreads the pings of connections that arrive
+    /// at the same time over half of `ping_every`.
     pub fn new(now: Instant, number: u64, limits: &SocketLimits) -> Self {
         // Multiplication by the golden ratio spreads consecutive numbers evenly (Knuth, TAOCP 6.4).
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
         let fraction = u32::try_from(spread).expect("the value has 16 bits");
         let next_ping = now + limits.ping_every / 2 + limits.ping_every / 2 * fraction / 65_536;
-        Self { received: false, progressed: false, last_received: now, stuck_since: None, next_ping, ping_since: None }
+        Self {
+            received: false,
+            progressed: false,
+            last_received: now,
+            stuck_since: None,
+            next_ping,
+            ping_since: None,
+        }
     }
 
     /// Records that the peer sent a frame.
@@ -58,9 +66,14 @@ impl Liveness {
         self.progressed = true;
     }
 
-    /// Checks the connection; `has_queued`: its send queue is not empty. After [`LivenessStatus::PingDue`], the caller must
-    /// send a ping.
-    pub fn check(&mut self, now: Instant, has_queued: bool, limits: &SocketLimits) -> LivenessStatus {
+    /// Checks the connection; `has_queued`: its send queue is not empty. After
+    /// [`LivenessStatus::PingDue`], the caller must send a ping.
+    pub fn check(
+        &mut self,
+        now: Instant,
+        has_queued: bool,
+        limits: &SocketLimits,
+    ) -> LivenessStatus {
         if std::mem::take(&mut self.received) {
             self.last_received = now;
         }
@@ -92,13 +105,18 @@ mod tests {
 
     use super::*;
 
-    /// Checks twice a second for `secs` seconds. Returns the results other than `Healthy`, with their times in half seconds.
-    /// `act` returns whether frames are queued.
-    fn watch(secs: u64, mut act: impl FnMut(u64, LivenessStatus, &mut Liveness) -> bool) -> Vec<(u64, LivenessStatus)> {
+    /// Checks twice a second for `secs` seconds. Returns the results other than `Healthy`, with
+    /// their times in half seconds. `act` returns whether frames are queued.
+    fn watch(
+        secs: u64,
+        mut act: impl FnMut(u64, LivenessStatus, &mut Liveness) -> bool,
+    ) -> Vec<(u64, LivenessStatus)> {
         let (limits, start) = (SocketLimits::default(), Instant::now());
-        let (mut liveness, mut results, mut has_queued) = (Liveness::new(start, 1, &limits), Vec::new(), false);
+        let (mut liveness, mut results, mut has_queued) =
+            (Liveness::new(start, 1, &limits), Vec::new(), false);
         for half in 1..=secs * 2 {
-            let status = liveness.check(start + Duration::from_millis(500 * half), has_queued, &limits);
+            let status =
+                liveness.check(start + Duration::from_millis(500 * half), has_queued, &limits);
             if status != LivenessStatus::Healthy {
                 results.push((half, status));
             }
@@ -119,8 +137,14 @@ mod tests {
             }
             false
         });
-        assert!(results.iter().all(|(_, status)| *status == LivenessStatus::PingDue), "{results:?}");
-        assert!(results.windows(2).all(|pair| pair[1].0 - pair[0].0 == 40) && results.len() >= 9, "{results:?}");
+        assert!(
+            results.iter().all(|(_, status)| *status == LivenessStatus::PingDue),
+            "{results:?}"
+        );
+        assert!(
+            results.windows(2).all(|pair| pair[1].0 - pair[0].0 == 40) && results.len() >= 9,
+            "{results:?}"
+        );
         assert!((20..=40).contains(&results[0].0), "{results:?}");
     }
 
@@ -136,7 +160,10 @@ mod tests {
             liveness.received();
             false
         });
-        assert!(matches!(results.last(), Some((half, LivenessStatus::Stalled)) if *half <= 100), "{results:?}");
+        assert!(
+            matches!(results.last(), Some((half, LivenessStatus::Stalled)) if *half <= 100),
+            "{results:?}"
+        );
     }
 
     #[test]
@@ -159,14 +186,20 @@ mod tests {
             }
             true
         });
-        assert!(results.iter().all(|(_, status)| *status == LivenessStatus::PingDue), "{results:?}");
+        assert!(
+            results.iter().all(|(_, status)| *status == LivenessStatus::PingDue),
+            "{results:?}"
+        );
     }
 
     #[test]
     fn pings_of_connections_that_arrive_together_are_spread() {
         let (limits, now) = (SocketLimits::default(), Instant::now());
-        let pings: Vec<_> = (0..100).map(|number| Liveness::new(now, number, &limits).next_ping - now).collect();
-        assert!(pings.iter().all(|ping| (limits.ping_every / 2..=limits.ping_every).contains(ping)));
+        let pings: Vec<_> =
+            (0..100).map(|number| Liveness::new(now, number, &limits).next_ping - now).collect();
+        assert!(
+            pings.iter().all(|ping| (limits.ping_every / 2..=limits.ping_every).contains(ping))
+        );
         let early = pings.iter().filter(|ping| **ping < limits.ping_every * 3 / 4).count();
         assert!((40..60).contains(&early), "{early}");
     }

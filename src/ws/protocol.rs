@@ -1,7 +1,8 @@
-//! The frames that the server sends. Each type is both serialized and shown in the AsyncAPI document.
+//! The frames that the server sends. Each type is both serialized and shown in the AsyncAPI
+//! document.
 //!
-//! An event is rendered once for all connections ([`RecordedEvent::frames`]). The match over [`Event`] is exhaustive, so
-//! each new event needs a decision here about its receivers.
+//! An event is rendered once for all connections ([`RecordedEvent::frames`]). The match over
+//! [`Event`] is exhaustive, so each new event needs a decision here about its receivers.
 
 use actix_http::ws::{OpCode, Parser};
 use bytes::{Bytes, BytesMut};
@@ -153,7 +154,8 @@ pub enum ServerFrame<'a> {
 impl ServerFrame<'_> {
     /// Returns the text frame as it is sent, with its header (RFC 6455 §5.2).
     pub fn to_bytes(&self) -> Bytes {
-        let text = serde_json::to_vec(self).expect("frames have only text keys, and their members serialize without errors");
+        let text = serde_json::to_vec(self)
+            .expect("frames have only text keys, and their members serialize without errors");
         let mut frame = BytesMut::with_capacity(text.len() + 10);
         Parser::write_message(&mut frame, text, OpCode::Text, true, false);
         frame.freeze()
@@ -170,22 +172,33 @@ pub fn pong(data: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Renders the public and the private frame of an event, with the ticket and the owner that select their receivers.
+/// Renders the public and the private frame of an event, with the ticket and the owner that select
+/// their receivers.
 pub fn render(recorded: &RecordedEvent) -> Frames {
     let (cursor, at) = (CursorText(recorded.cursor), Instant(recorded.at));
-    let frame_for_owner =
-        |owner: UserId, frame: ServerFrame<'_>| Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() };
+    let frame_for_owner = |owner: UserId, frame: ServerFrame<'_>| Frames {
+        owner: Some(owner),
+        private: Some(frame.to_bytes()),
+        ..Frames::default()
+    };
     let order = |order| OrderView::of(order, recorded.at);
     match &recorded.event {
-        Event::TicketCreated { ticket } => ticket_frames(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket }),
-        Event::TicketUpdated { ticket } => ticket_frames(ticket, |ticket| ServerFrame::TicketUpdated { cursor, at, ticket }),
+        Event::TicketCreated { ticket } => {
+            ticket_frames(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket })
+        }
+        Event::TicketUpdated { ticket } => {
+            ticket_frames(ticket, |ticket| ServerFrame::TicketUpdated { cursor, at, ticket })
+        }
         Event::TicketDeleted { ticket, version, .. } => {
-            let frame = ServerFrame::TicketDeleted { cursor, at, ticket_id: *ticket, version: *version };
+            let frame =
+                ServerFrame::TicketDeleted { cursor, at, ticket_id: *ticket, version: *version };
             Frames { ticket: Some(*ticket), public: Some(frame.to_bytes()), ..Frames::default() }
         }
         Event::OrderExpired { order: expired } => {
             let (order_id, ticket_id) = (expired.id, expired.ticket.id);
-            let frame = |order| ServerFrame::OrderExpired { cursor, at, order_id, ticket_id, order }.to_bytes();
+            let frame = |order| {
+                ServerFrame::OrderExpired { cursor, at, order_id, ticket_id, order }.to_bytes()
+            };
             Frames {
                 ticket: Some(ticket_id),
                 public: Some(frame(None)),
@@ -193,30 +206,55 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
                 private: Some(frame(Some(order(expired)))),
             }
         }
-        Event::OrderCreated { order: created } => {
-            frame_for_owner(created.buyer, ServerFrame::OrderCreated { cursor, at, order: order(created) })
-        }
-        Event::OrderCancelled { order: cancelled } => {
-            frame_for_owner(cancelled.buyer, ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) })
-        }
-        Event::ChargeCreated { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeCreated { cursor, at, charge: view(charge) }),
-        Event::ChargeCompleted { charge } => {
-            frame_for_owner(charge.buyer, ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) })
-        }
-        Event::ChargeFailed { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeFailed { cursor, at, charge: view(charge) }),
-        Event::ChargeRefunded { charge } => frame_for_owner(charge.buyer, ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) }),
-        Event::UserUpdated { user } => frame_for_owner(user.id, ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) }),
-        // A new user cannot have a connection yet. The end of a session closes its connections without an event frame.
-        Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. } => Frames::default(),
+        Event::OrderCreated { order: created } => frame_for_owner(
+            created.buyer,
+            ServerFrame::OrderCreated { cursor, at, order: order(created) },
+        ),
+        Event::OrderCancelled { order: cancelled } => frame_for_owner(
+            cancelled.buyer,
+            ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) },
+        ),
+        Event::ChargeCreated { charge } => frame_for_owner(
+            charge.buyer,
+            ServerFrame::ChargeCreated { cursor, at, charge: view(charge) },
+        ),
+        Event::ChargeCompleted { charge } => frame_for_owner(
+            charge.buyer,
+            ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) },
+        ),
+        Event::ChargeFailed { charge } => frame_for_owner(
+            charge.buyer,
+            ServerFrame::ChargeFailed { cursor, at, charge: view(charge) },
+        ),
+        Event::ChargeRefunded { charge } => frame_for_owner(
+            charge.buyer,
+            ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) },
+        ),
+        Event::UserUpdated { user } => frame_for_owner(
+            user.id,
+            ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) },
+        ),
+        // A new user cannot have a connection yet. The end of a session closes its connections
+        // without an event frame.
+        Event::UserCreated { .. }
+        | Event::SessionRevoked { .. }
+        | Event::SessionsRevoked { .. } => Frames::default(),
     }
 }
 
 /// Returns the kind under which the public frame of an event for this ticket is queued.
 pub fn public_kind(event: &Event, ticket: TicketId) -> FrameKind {
-    if matches!(event, Event::OrderExpired { .. }) { FrameKind::Expired(ticket) } else { FrameKind::Ticket(ticket) }
+    if matches!(event, Event::OrderExpired { .. }) {
+        FrameKind::Expired(ticket)
+    } else {
+        FrameKind::Ticket(ticket)
+    }
 }
 
-fn ticket_frames<'a>(ticket: &'a Ticket, frame: impl FnOnce(TicketView<'a>) -> ServerFrame<'a>) -> Frames {
+fn ticket_frames<'a>(
+    ticket: &'a Ticket,
+    frame: impl FnOnce(TicketView<'a>) -> ServerFrame<'a>,
+) -> Frames {
     // A ticket without a view was taken off sale, and `TicketDeleted` was sent for it.
     let public = TicketView::of(ticket).map(|view| frame(view).to_bytes());
     Frames { ticket: Some(ticket.id), public, ..Frames::default() }
@@ -228,7 +266,8 @@ fn view(charge: &Charge) -> ChargeView<'_> {
 
 /// Renders the first frame of a connection.
 pub fn hello(server_time: Timestamp, cursor: Cursor, resumed: bool) -> Bytes {
-    ServerFrame::Hello { server_time: Instant(server_time), cursor: CursorText(cursor), resumed }.to_bytes()
+    ServerFrame::Hello { server_time: Instant(server_time), cursor: CursorText(cursor), resumed }
+        .to_bytes()
 }
 
 #[cfg(test)]

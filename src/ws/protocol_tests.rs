@@ -1,4 +1,5 @@
-//! Tests of the frames of each event, their receivers, and their description in the AsyncAPI document.
+//! Tests of the frames of each event, their receivers, and their description in the AsyncAPI
+//! document.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -6,8 +7,9 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     domain::{
-        CancelReason, ChargeId, ChargeStep, Currency, Email, Lock, Millis, Money, Order, OrderStatus, PaymentId, PublicUser, ReplicaName,
-        SessionDigest, TicketSnapshot, TicketState, Title, samples,
+        CancelReason, ChargeId, ChargeStep, Currency, Email, Lock, Millis, Money, Order,
+        OrderStatus, PaymentId, PublicUser, ReplicaName, SessionDigest, TicketSnapshot,
+        TicketState, Title, samples,
     },
     ws::{asyncapi, command::CommandError},
 };
@@ -28,8 +30,12 @@ fn buyer() -> UserId {
 }
 
 fn ticket() -> Ticket {
-    let lock =
-        Lock { order: OrderId::new(uuid(3)), buyer: buyer(), unlocks_at: AT + Millis::from_mins(15), replica: ReplicaName::new("r1") };
+    let lock = Lock {
+        order: OrderId::new(uuid(3)),
+        buyer: buyer(),
+        unlocks_at: AT + Millis::from_mins(15),
+        replica: ReplicaName::new("r1"),
+    };
     Ticket {
         id: TicketId::new(uuid(2)),
         seller: seller(),
@@ -135,7 +141,10 @@ fn public_frames_do_not_contain_the_buyer() {
         let name = event.name();
         if let Some(public) = rendered(event).public {
             let text = json_of(&public).to_string();
-            assert!(!text.contains(&buyer().to_string()) && !text.contains("bob@"), "{name}: {text}");
+            assert!(
+                !text.contains(&buyer().to_string()) && !text.contains("bob@"),
+                "{name}: {text}"
+            );
         }
     }
 }
@@ -145,16 +154,26 @@ fn expired_order_is_complete_for_its_owner_and_two_ids_for_others() {
     let frames = rendered(Event::OrderExpired { order: order() });
     let public = json_of(frames.public.as_ref().expect("public"));
     let private = json_of(frames.private.as_ref().expect("private"));
-    let members: Vec<_> = public.as_object().expect("an object").keys().map(String::as_str).collect();
-    assert_eq!(members.iter().collect::<std::collections::BTreeSet<_>>(), ["at", "cursor", "orderId", "ticketId", "type"].iter().collect());
-    assert_eq!((&private["type"], &private["order"]["cancelReason"]), (&json!("OrderExpired"), &json!("expired")));
+    let members: Vec<_> =
+        public.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(
+        members.iter().collect::<std::collections::BTreeSet<_>>(),
+        ["at", "cursor", "orderId", "ticketId", "type"].iter().collect()
+    );
+    assert_eq!(
+        (&private["type"], &private["order"]["cancelReason"]),
+        (&json!("OrderExpired"), &json!("expired"))
+    );
     assert_eq!(frames.owner, Some(buyer()));
 }
 
 #[test]
 fn seconds_left_are_relative_to_the_time_of_the_event() {
     let frames = rendered(Event::OrderCreated { order: order() });
-    assert_eq!(json_of(frames.private.as_ref().expect("private"))["order"]["expiresInSeconds"], json!(600));
+    assert_eq!(
+        json_of(frames.private.as_ref().expect("private"))["order"]["expiresInSeconds"],
+        json!(600)
+    );
 }
 
 #[test]
@@ -162,7 +181,9 @@ fn private_event_has_no_public_frame() {
     for event in every_event() {
         let name = event.name();
         let frames = rendered(event);
-        if name.starts_with("Charge") || matches!(name, "OrderCreated" | "OrderCancelled" | "UserUpdated") {
+        if name.starts_with("Charge")
+            || matches!(name, "OrderCreated" | "OrderCancelled" | "UserUpdated")
+        {
             assert_eq!((frames.owner, &frames.public), (Some(buyer()), &None), "{name}");
             assert_eq!(json_of(frames.private.as_ref().expect("private"))["type"], json!(name));
         }
@@ -172,14 +193,20 @@ fn private_event_has_no_public_frame() {
 #[test]
 fn internal_event_has_no_frame() {
     for event in every_event() {
-        if matches!(event, Event::UserCreated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. }) {
+        if matches!(
+            event,
+            Event::UserCreated { .. }
+                | Event::SessionRevoked { .. }
+                | Event::SessionsRevoked { .. }
+        ) {
             let frames = rendered(event);
             assert_eq!((frames.public, frames.private), (None, None));
         }
     }
 }
 
-/// Checks that `value` has every member that `schema` requires, and no member that `schema` does not describe.
+/// Checks that `value` has every member that `schema` requires, and no member that `schema` does
+/// not describe.
 fn assert_matches(document: &Value, schema: &Value, value: &Value) {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = document.pointer(&reference[1..]).expect("the reference has a target");
@@ -188,12 +215,22 @@ fn assert_matches(document: &Value, schema: &Value, value: &Value) {
     if let Some(allowed) = schema["enum"].as_array() {
         assert!(allowed.contains(value), "{value} is not one of {allowed:?}");
     }
-    let (Some(properties), Some(members)) = (schema["properties"].as_object(), value.as_object()) else { return };
+    let (Some(properties), Some(members)) = (schema["properties"].as_object(), value.as_object())
+    else {
+        return;
+    };
     for required in schema["required"].as_array().into_iter().flatten() {
-        assert!(members.contains_key(required.as_str().expect("a name")), "{required} is missing in {value}");
+        assert!(
+            members.contains_key(required.as_str().expect("a name")),
+            "{required} is missing in {value}"
+        );
     }
     for (name, member) in members {
-        assert_matches(document, properties.get(name).unwrap_or_else(|| panic!("{name} is not described")), member);
+        assert_matches(
+            document,
+            properties.get(name).unwrap_or_else(|| panic!("{name} is not described")),
+            member,
+        );
     }
 }
 
@@ -208,7 +245,11 @@ fn every_frame_matches_the_asyncapi_document() {
         ServerFrame::Watching { tickets: None, cursor: CursorText(cursor) }.to_bytes(),
         ServerFrame::Watching { tickets: Some(2), cursor: CursorText(cursor) }.to_bytes(),
     ];
-    let events = every_event().into_iter().map(rendered).flat_map(|frames| [frames.public, frames.private]).flatten();
+    let events = every_event()
+        .into_iter()
+        .map(rendered)
+        .flat_map(|frames| [frames.public, frames.private])
+        .flatten();
     let mut seen = std::collections::BTreeSet::new();
     for frame in events.chain(answers) {
         let value = json_of(&frame);
@@ -223,8 +264,13 @@ fn every_frame_matches_the_asyncapi_document() {
 
 #[test]
 fn answers_have_the_documented_members() {
-    let watching = json_of(&ServerFrame::Watching { tickets: None, cursor: CursorText(Cursor::default()) }.to_bytes());
-    assert_eq!(watching, json!({"type": "Watching", "tickets": null, "cursor": Cursor::default().to_string()}));
+    let watching = json_of(
+        &ServerFrame::Watching { tickets: None, cursor: CursorText(Cursor::default()) }.to_bytes(),
+    );
+    assert_eq!(
+        watching,
+        json!({"type": "Watching", "tickets": null, "cursor": Cursor::default().to_string()})
+    );
     assert_eq!(json_of(&ServerFrame::Reset {}.to_bytes()), json!({"type": "Reset"}));
     let hello = json_of(&hello(AT, Cursor::default(), false));
     assert_eq!(

@@ -1,10 +1,12 @@
-//! The position of a replay of missed events, and the bound on the bytes that are replayed to the clients of one network address.
+//! The state of a replay of missed events, and the limit of replayed bytes for each client
+//! address.
 //!
-//! A replay is the most expensive request of a handshake: megabytes in answer to a hundred bytes. Each address uses a
-//! rate limiter (GCRA) that counts kibibytes. The number of buckets is fixed. The bucket of an address is found by a hash
-//! with a secret of this process. Therefore memory is bounded, and a client cannot choose to use up another client's
-//! bucket. A client beyond the bound is not refused. It is answered as if its cursor were too old: it fetches a snapshot,
-//! and gets new events from then on.
+//! A replay is the most expensive request of a handshake: megabytes in answer to a hundred bytes.
+//! Each address uses a rate limiter (GCRA) that counts kibibytes. The number of buckets is fixed.
+//! The bucket of an address is found by a hash with a secret of this process. Therefore memory is
+//! bounded, and a client cannot choose to use up another client's bucket. A client beyond the bound
+//! is not refused. It is answered as if its cursor were too old: it fetches a snapshot, and gets
+//! new events from then on.
 
 use std::{
     fmt,
@@ -26,7 +28,8 @@ use crate::store::{FeedReader, RecordedEvent};
 
 const BUCKETS: u64 = 65_536;
 
-type ReplayRateLimiter<C> = RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type ReplayRateLimiter<C> =
+    RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// The replay of one connection: its own reader of the feed, and the budget for the replayed bytes.
 #[derive(Debug)]
@@ -38,10 +41,11 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// Maximum number of steps of the replay before other tasks run; nearly every step queues one event.
+    /// Maximum number of steps of the replay before other tasks run; nearly every step queues one
+    /// event.
     pub const SLICE: usize = 64;
-    /// Minimum that a replay takes from the budget, in bytes: about one slice. A replay starts only if the budget has this
-    /// much left, so that it is not ended at once.
+    /// Minimum that a replay takes from the budget, in bytes: about one slice. A replay starts only
+    /// if the budget has this much left, so that it is not ended at once.
     pub const BYTES_MIN: usize = 16 * 1024;
 
     pub fn new(reader: FeedReader, meter: ReplayMeter) -> Self {
@@ -70,7 +74,10 @@ impl<C: Clock + Clone> ReplayBudget<C> {
         let per_second = NonZeroU32::new(limits.replay_kib_per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(limits.replay_kib_max).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        Arc::new(Self { buckets: RateLimiter::dashmap_with_clock(quota, clock), hasher: RandomState::new() })
+        Arc::new(Self {
+            buckets: RateLimiter::dashmap_with_clock(quota, clock),
+            hasher: RandomState::new(),
+        })
     }
 
     /// Returns the meter of the clients of `address`; `None`: they have no bound.
@@ -80,11 +87,15 @@ impl<C: Clock + Clone> ReplayBudget<C> {
 }
 
 impl<C: Clock> ReplayMeter<C> {
-    /// Takes `bytes` from the budget, rounded up to KiB. Returns `false`, and takes nothing, if the budget has less.
+    /// Takes `bytes` from the budget, rounded up to KiB. Returns `false`, and takes nothing, if the
+    /// budget has less.
     pub fn take(&self, bytes: usize) -> bool {
         let Some((budget, address)) = &self.0 else { return true };
-        let Some(kib) = u32::try_from(bytes.div_ceil(1024)).ok().and_then(NonZeroU32::new) else { return bytes == 0 };
-        let bucket = u16::try_from(budget.hasher.hash_one(address) % BUCKETS).expect("the number of buckets is the number of u16 values");
+        let Some(kib) = u32::try_from(bytes.div_ceil(1024)).ok().and_then(NonZeroU32::new) else {
+            return bytes == 0;
+        };
+        let bucket = u16::try_from(budget.hasher.hash_one(address) % BUCKETS)
+            .expect("the number of buckets is the number of u16 values");
         matches!(budget.buckets.check_key_n(&bucket, kib), Ok(Ok(())))
     }
 }
@@ -108,7 +119,11 @@ mod tests {
     #[test]
     fn replay_budget_is_shared_by_an_address_and_refilled_over_time() {
         let clock = FakeRelativeClock::default();
-        let limits = SocketLimits { replay_kib_max: 100, replay_kib_per_second: 10, ..SocketLimits::default() };
+        let limits = SocketLimits {
+            replay_kib_max: 100,
+            replay_kib_per_second: 10,
+            ..SocketLimits::default()
+        };
         let budget = ReplayBudget::with_clock(&limits, clock.clone());
         assert!(budget.meter(ANN).take(60 * 1024));
         assert!(!budget.meter(ANN).take(60 * 1024), "nothing is taken if the budget is too small");
@@ -121,7 +136,8 @@ mod tests {
 
     #[test]
     fn replay_without_an_address_is_not_bounded() {
-        let limits = SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() };
+        let limits =
+            SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() };
         let budget = ReplayBudget::with_clock(&limits, FakeRelativeClock::default());
         assert!((0..100).all(|_| budget.meter(None).take(1024 * 1024)));
     }

@@ -1,10 +1,12 @@
-//! The bounded queue of frames that wait to be written to one connection. It merges frames for slow readers.
+//! The bounded queue of frames that wait to be written to one connection. It merges frames for slow
+//! readers.
 //!
-//! A client that reads fast enough gets every frame. When a backlog has built up, the newest queued frame of a ticket
-//! replaces the older ones of that ticket. It keeps its position, so the cursors that are sent always ascend. Private
-//! frames are never merged. When merging does not help, all events are dropped for one `Reset`. Merging is done when the
-//! backlog exceeds a threshold, not with every frame. Therefore the cost per frame is constant, and an idle connection
-//! needs no index. Pure: no clock, no socket.
+//! A client that reads fast enough gets every frame. When a backlog has built up, the newest queued
+//! frame of a ticket replaces the older ones of that ticket. It keeps its position, so the cursors
+//! that are sent always ascend. Private frames are never merged. When merging does not help, all
+//! events are dropped for one `Reset`. Merging is done when the backlog exceeds a threshold, not
+//! with every frame. Therefore the cost per frame is constant, and an idle connection needs no
+//! index. Pure: no clock, no socket.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -18,13 +20,15 @@ use crate::domain::TicketId;
 pub enum FrameKind {
     /// The public state of a ticket. A newer frame of the same ticket replaces it.
     Ticket(TicketId),
-    /// The public event that an order for this ticket expired. A newer frame of this kind replaces it.
+    /// The public event that an order for this ticket expired. A newer frame of this kind replaces
+    /// it.
     Expired(TicketId),
     /// A frame for one user. It is never merged.
     Private,
     /// The frame that reports dropped frames.
     Reset,
-    /// An answer, a ping or a close frame. It stays when events are dropped, since the client waits for it.
+    /// An answer, a ping or a close frame. It stays when events are dropped, since the client waits
+    /// for it.
     Control,
 }
 
@@ -52,8 +56,9 @@ struct Queued {
 /// The send queue of one connection.
 #[derive(Debug)]
 pub struct SendQueue {
-    /// The answer to the handshake, or the unsent end of a piece of which the socket accepted the beginning. It is sent
-    /// before everything else, and is never dropped while the connection is open.
+    /// The answer to the handshake, or the unsent end of a piece of which the socket accepted the
+    /// beginning. It is sent before everything else, and is never dropped while the connection is
+    /// open.
     unsent: Bytes,
     queue: VecDeque<Queued>,
     /// Bytes of all frames in `queue`.
@@ -84,17 +89,27 @@ impl SendQueue {
     pub fn new(limits: &SocketLimits) -> Self {
         let (frames_max, bytes_max) = (limits.backlog_frames_max, limits.backlog_bytes_max);
         let merge_at = BacklogSize { frames: frames_max / 4, bytes: bytes_max / 4 };
-        Self { unsent: Bytes::new(), queue: VecDeque::new(), bytes: 0, frames_max, bytes_max, merge_at }
+        Self {
+            unsent: Bytes::new(),
+            queue: VecDeque::new(),
+            bytes: 0,
+            frames_max,
+            bytes_max,
+            merge_at,
+        }
     }
 
-    /// Queues an event's frame, and merges or drops frames if the backlog is too large. `reset` replaces dropped frames.
+    /// Queues an event's frame, and merges or drops frames if the backlog is too large. `reset`
+    /// replaces dropped frames.
     pub fn push(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Reduction {
         self.append(kind, frame);
         if !self.backlog().exceeds(self.merge_at) {
             return Reduction::default();
         }
         let merged = self.merge();
-        let dropped = self.backlog().exceeds(BacklogSize { frames: self.frames_max / 2, bytes: self.bytes_max / 2 });
+        let dropped = self
+            .backlog()
+            .exceeds(BacklogSize { frames: self.frames_max / 2, bytes: self.bytes_max / 2 });
         if dropped {
             self.drop_events();
             self.append(FrameKind::Reset, reset.clone());
@@ -115,7 +130,10 @@ impl SendQueue {
 
     /// Puts back the taken bytes that were not written.
     pub fn put_back(&mut self, unsent: Bytes) {
-        debug_assert!(self.unsent.is_empty(), "the queue holds the unsent end of another piece already");
+        debug_assert!(
+            self.unsent.is_empty(),
+            "the queue holds the unsent end of another piece already"
+        );
         self.unsent = unsent;
     }
 
@@ -165,7 +183,8 @@ impl SendQueue {
         BacklogSize { frames: self.queue.len(), bytes: self.bytes }
     }
 
-    /// Keeps the newest frame of each kind and ticket, at its position. Returns the number of removed frames.
+    /// Keeps the newest frame of each kind and ticket, at its position. Returns the number of
+    /// removed frames.
     fn merge(&mut self) -> u64 {
         let mut kinds = HashSet::new();
         let mut kept = VecDeque::with_capacity(self.queue.len());
@@ -200,7 +219,11 @@ mod tests {
     const FRAMES_MAX: usize = 64;
 
     fn send_queue() -> SendQueue {
-        SendQueue::new(&SocketLimits { backlog_frames_max: FRAMES_MAX, backlog_bytes_max: 64 * 100, ..SocketLimits::default() })
+        SendQueue::new(&SocketLimits {
+            backlog_frames_max: FRAMES_MAX,
+            backlog_bytes_max: 64 * 100,
+            ..SocketLimits::default()
+        })
     }
 
     fn ticket(n: u8) -> TicketId {
@@ -217,14 +240,19 @@ mod tests {
     }
 
     fn drain(send_queue: &mut SendQueue) -> Vec<String> {
-        std::iter::from_fn(|| send_queue.take()).map(|frame| String::from_utf8(frame.to_vec()).expect("text")).collect()
+        std::iter::from_fn(|| send_queue.take())
+            .map(|frame| String::from_utf8(frame.to_vec()).expect("text"))
+            .collect()
     }
 
     #[test]
     fn fast_reader_gets_every_frame() {
         let mut send_queue = send_queue();
         for cursor in 0..1000 {
-            assert_eq!(send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()), Reduction::default());
+            assert_eq!(
+                send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()),
+                Reduction::default()
+            );
             assert_eq!(drain(&mut send_queue), [format!("{cursor} t")]);
         }
     }
@@ -233,9 +261,16 @@ mod tests {
     fn slow_reader_gets_the_newest_state_last() {
         let mut send_queue = send_queue();
         send_queue.push(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
-        let merged: u64 = (1..200).map(|cursor| send_queue.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged).sum();
+        let merged: u64 = (1..200)
+            .map(|cursor| {
+                send_queue.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged
+            })
+            .sum();
         let got = drain(&mut send_queue);
-        assert_eq!((got.first().map(String::as_str), got.last().map(String::as_str)), (Some("0 other"), Some("199 t")));
+        assert_eq!(
+            (got.first().map(String::as_str), got.last().map(String::as_str)),
+            (Some("0 other"), Some("199 t"))
+        );
         assert_eq!(usize::try_from(merged), Ok(200 - got.len()));
         assert!(got.len() <= FRAMES_MAX / 4, "{}", got.len());
     }
@@ -244,13 +279,22 @@ mod tests {
     fn private_frames_are_not_merged_but_dropped_for_one_reset() {
         let mut send_queue = send_queue();
         send_queue.append(FrameKind::Control, frame(0, "answer"));
-        let dropped = (1..=40).filter(|cursor| send_queue.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped).count();
+        let dropped = (1..=40)
+            .filter(|cursor| {
+                send_queue.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped
+            })
+            .count();
         assert_eq!(dropped, 1);
         let got = drain(&mut send_queue);
-        let after: Vec<_> = got.iter().skip_while(|frame| *frame != "reset").skip(1).cloned().collect();
+        let after: Vec<_> =
+            got.iter().skip_while(|frame| *frame != "reset").skip(1).cloned().collect();
         assert_eq!(got[..2], ["0 answer".to_owned(), "reset".to_owned()]);
         let missed = 40 - after.len();
-        assert_eq!(after, (missed + 1..=40).map(|cursor| format!("{cursor} p")).collect::<Vec<_>>(), "no frame is missing after the reset");
+        assert_eq!(
+            after,
+            (missed + 1..=40).map(|cursor| format!("{cursor} p")).collect::<Vec<_>>(),
+            "no frame is missing after the reset"
+        );
     }
 
     #[test]
@@ -291,8 +335,9 @@ mod tests {
     }
 
     proptest! {
-        /// Compares with an unbounded queue: the sent cursors ascend, the queue stays within its bounds, the last frame of
-        /// each ticket is its newest state, and a private frame is missing only if a `Reset` was sent.
+        /// Compares with an unbounded queue: the sent cursors ascend, the queue stays within its
+        /// bounds, the last frame of each ticket is its newest state, and a private frame is
+        /// missing only if a `Reset` was sent.
         #[test]
         fn merging_keeps_newest_states_and_private_frames_or_sends_a_reset(steps in steps()) {
             let (mut send_queue, mut sent) = (send_queue(), Vec::new());

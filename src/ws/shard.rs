@@ -1,7 +1,8 @@
-//! The part of the hub on one worker thread: an actor that reads the feed and delivers events to the thread's connections.
+//! The part of the hub on one worker thread: an actor that reads the feed and delivers events to
+//! the thread's connections.
 //!
-//! Its only message is [`CloseAll`]. Connections use the [`ConnectionTable`] directly, since they run on the same thread:
-//! no mailbox is between an event and a socket.
+//! Its only message is [`CloseAll`]. Connections use the [`ConnectionTable`] directly, since they
+//! run on the same thread: no mailbox is between an event and a socket.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -12,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 use super::{SocketLimits, closing::DisconnectReason, hub::Shared, table::ConnectionTable};
 use crate::store::{Cursor, FeedReader, FeedStep, RecordedEvent};
 
-/// Closes all connections with 1001. The answer comes when all have ended, at the latest after `shutdown_max`.
+/// Closes all connections with 1001. The answer comes when all have ended, at the latest after
+/// `shutdown_max`.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct CloseAll;
@@ -24,7 +26,8 @@ pub(super) struct FeedProgress {
     position: Cursor,
 }
 
-/// A handle on the shard of a worker thread, for use on that thread only. All clones refer to the same shard.
+/// A handle on the shard of a worker thread, for use on that thread only. All clones refer to the
+/// same shard.
 #[derive(Debug, Clone)]
 pub struct Shard {
     pub(super) table: Rc<RefCell<ConnectionTable>>,
@@ -42,19 +45,27 @@ impl Shard {
     /// Starts a shard on this thread, which must run an actix system.
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
         let reader = shared.feed.subscribe();
-        let table = ConnectionTable::new(shared.feed.clone(), shared.clock.clone(), shared.limits, reader.cursor());
+        let table = ConnectionTable::new(
+            shared.feed.clone(),
+            shared.clock.clone(),
+            shared.limits,
+            reader.cursor(),
+        );
         let table = Rc::new(RefCell::new(table));
         let actor = ShardActor { table: table.clone(), reader: Some(reader) }.start();
         shared.register(actor.clone());
         Self { table, shared: shared.clone(), actor: Rc::new(RefCell::new(actor)) }
     }
 
-    /// Starts a new actor if a panic stopped the old one. The panic closed the connections; the clients reconnect and resume.
+    /// Starts a new actor if a panic stopped the old one. The panic closed the connections; the
+    /// clients reconnect and resume.
     pub(super) fn restart_if_stopped(&self) {
         if self.actor.borrow().connected() {
             return;
         }
-        tracing::error!("a WebSocket shard panicked and closed its connections; a new one starts, please report the panic");
+        tracing::error!(
+            "a WebSocket shard panicked and closed its connections; a new one starts, please report the panic"
+        );
         let reader = self.shared.feed.subscribe();
         let actor = ShardActor { table: self.table.clone(), reader: Some(reader) }.start();
         self.shared.register(actor.clone());
@@ -75,7 +86,8 @@ impl Actor for ShardActor {
 }
 
 impl Drop for ShardActor {
-    /// Closes all connections. Also runs after a panic: without the actor, open connections would get no more events.
+    /// Closes all connections. Also runs after a panic: without the actor, open connections would
+    /// get no more events.
     fn drop(&mut self) {
         if let Ok(table) = self.table.try_borrow() {
             table.close_all(DisconnectReason::Internal);
@@ -109,15 +121,21 @@ impl Handler<CloseAll> for ShardActor {
 }
 
 impl CloseAll {
-    /// Time between two checks whether all connections have ended. The shutdown happens once per process; with a
-    /// notification instead, each connection would have to notify when it ends.
+    /// Time between two checks whether all connections have ended. The shutdown happens once per
+    /// process; with a notification instead, each connection would have to notify when it ends.
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
 }
 
-/// Returns the feed as a stream of batches. After a batch, events are gathered for [`SocketLimits::gather`], so that under
-/// load each connection is written to once per batch and not once per event. The first event after a pause is sent at once.
+/// Returns the feed as a stream of batches. After a batch, events are gathered for
+/// [`SocketLimits::gather`], so that under load each connection is written to once per batch and
+/// not once per event. The first event after a pause is sent at once.
 fn batches(reader: FeedReader, limits: SocketLimits) -> impl Stream<Item = FeedProgress> {
-    let batcher = FeedBatcher { reader, limits, gather_until: Instant::now(), unsent: Vec::new().into_iter() };
+    let batcher = FeedBatcher {
+        reader,
+        limits,
+        gather_until: Instant::now(),
+        unsent: Vec::new().into_iter(),
+    };
     stream::unfold(batcher, |mut batcher| async move { Some((batcher.next().await, batcher)) })
 }
 
@@ -131,8 +149,8 @@ struct FeedBatcher {
 }
 
 impl FeedBatcher {
-    /// Maximum number of events of one step. Between two steps the connections' tasks run and write, so that a large batch
-    /// does not make a client that reads fast look slow.
+    /// Maximum number of events of one step. Between two steps the connections' tasks run and
+    /// write, so that a large batch does not make a client that reads fast look slow.
     const SLICE: usize = 128;
 
     async fn next(&mut self) -> FeedProgress {
@@ -144,11 +162,18 @@ impl FeedBatcher {
                 sleep_until(self.gather_until).await;
             }
             match self.reader.next().await {
-                FeedStep::Reset => return FeedProgress { step: FeedStep::Reset, position: self.reader.cursor() },
+                FeedStep::Reset => {
+                    return FeedProgress { step: FeedStep::Reset, position: self.reader.cursor() };
+                }
                 FeedStep::Events(events) => {
                     if events.len() < FeedReader::STEP_MAX {
-                        // A single event does not mean load, so the next events wait for a shorter time.
-                        let gather = if events.len() == 1 { self.limits.gather * 2 / 5 } else { self.limits.gather };
+                        // A single event does not mean load, so the next events wait for a shorter
+                        // time.
+                        let gather = if events.len() == 1 {
+                            self.limits.gather * 2 / 5
+                        } else {
+                            self.limits.gather
+                        };
                         self.gather_until = Instant::now() + gather;
                     }
                     self.unsent = events.into_iter();
@@ -188,21 +213,38 @@ mod tests {
 
     fn event(time: u64) -> RecordedEvent {
         let id = uuid::Uuid::from_u128(1);
-        let event = Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: time };
+        let event = Event::TicketDeleted {
+            ticket: TicketId::new(id),
+            seller: UserId::new(id),
+            version: time,
+        };
         RecordedEvent::new(Cursor { epoch: 1, time, ordinal: 0 }, Timestamp(0), event)
     }
 
-    /// Connects a client to the shard, calls `act`, and returns the bytes that the client receives up to `word`.
+    /// Connects a client to the shard, calls `act`, and returns the bytes that the client receives
+    /// up to `word`.
     async fn received_until(shard: &Shard, act: impl FnOnce(), word: &str) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let mut peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let mut peer = TcpStream::connect(listener.local_addr().expect("an address"))
+            .await
+            .expect("a connection");
         let (socket, _) = listener.accept().await.expect("a connection");
         let connection = shard.table.borrow_mut().admit(None, socket, Bytes::new(), None);
-        let task = actix::spawn(ConnectionTask::new(shard.clone(), connection, shard.shared.permit(None).expect("a permit"), Box::new(())));
+        let task = actix::spawn(ConnectionTask::new(
+            shard.clone(),
+            connection,
+            shard.shared.permit(None).expect("a permit"),
+            Box::new(()),
+        ));
         act();
         let mut received = Vec::new();
         while !String::from_utf8_lossy(&received).contains(word) {
-            assert_ne!(peer.read_buf(&mut received).await.expect("bytes"), 0, "{}", String::from_utf8_lossy(&received));
+            assert_ne!(
+                peer.read_buf(&mut received).await.expect("bytes"),
+                0,
+                "{}",
+                String::from_utf8_lossy(&received)
+            );
         }
         task.abort();
         String::from_utf8_lossy(&received).into_owned()
@@ -210,9 +252,15 @@ mod tests {
 
     #[actix::test]
     async fn shard_that_panics_closes_its_connections_and_serves_the_next_one() {
-        let feed = FeedLog::new(Cursor { epoch: 1, ..Cursor::default() }, FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 });
-        let shard = Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default()).shard();
-        let before = received_until(&shard, || shard.actor.borrow().do_send(Panic), "internal error").await;
+        let feed = FeedLog::new(
+            Cursor { epoch: 1, ..Cursor::default() },
+            FeedLimits { events_max: 10, silence_max: None, ahead_max: 0 },
+        );
+        let shard =
+            Hub::start(feed.clone(), Clock::starting_at(Timestamp(0)), SocketLimits::default())
+                .shard();
+        let before =
+            received_until(&shard, || shard.actor.borrow().do_send(Panic), "internal error").await;
         assert!(before.contains("Hello"), "{before:?}");
         assert!(!shard.actor.borrow().connected());
 

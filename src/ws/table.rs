@@ -14,10 +14,11 @@ use super::{
     SocketLimits, Viewer,
     closing::DisconnectReason,
     command::ClientCommand,
-    connection::{Connection, Due, Group, Watch},
+    connection::{Connection, Due, Group},
     protocol::{self, CursorText, ServerFrame},
     replay::{CatchUp, ReplayMeter},
     send_queue::{FrameKind, Reduction},
+    watch::Watch,
 };
 use crate::{
     clock::Clock,
@@ -43,7 +44,8 @@ pub struct ConnectionTable {
     revocations: RecentRevocations,
     /// The number of the newest connection.
     last_number: u64,
-    /// Connections for which [`ConnectionTable::deliver`] has queued frames; empty between two calls.
+    /// Connections for which [`ConnectionTable::deliver`] has queued frames; empty between two
+    /// calls.
     due: Due,
     scratch: BytesMut,
     reset: Bytes,
@@ -66,8 +68,8 @@ struct DeliveryCounters {
     private: IntCounter,
 }
 
-/// Sessions that were revoked a short time ago. A connection whose session was checked before the revocation, and that is
-/// admitted after it, must be closed.
+/// Sessions that were revoked a short time ago. A connection whose session was checked before the
+/// revocation, and that is admitted after it, must be closed.
 #[derive(Debug, Default)]
 struct RecentRevocations(VecDeque<(Instant, UserId, RevokedSessions)>);
 
@@ -105,7 +107,9 @@ impl RecentRevocations {
     }
 
     fn covers(&self, viewer: &Viewer) -> bool {
-        self.0.iter().any(|(_, user, sessions)| *user == viewer.user && sessions.covers(&viewer.session))
+        self.0
+            .iter()
+            .any(|(_, user, sessions)| *user == viewer.user && sessions.covers(&viewer.session))
     }
 }
 
@@ -139,8 +143,15 @@ impl ConnectionTable {
         self.all.len()
     }
 
-    /// Adds a connection and sends it `head`, then `Hello`. `resume`: the cursor from which the client asks to resume.
-    pub fn admit(&mut self, viewer: Option<Viewer>, socket: TcpStream, head: Bytes, resume: Option<Resume>) -> Rc<Connection> {
+    /// Adds a connection and sends it `head`, then `Hello`. `resume`: the cursor from which the
+    /// client asks to resume.
+    pub fn admit(
+        &mut self,
+        viewer: Option<Viewer>,
+        socket: TcpStream,
+        head: Bytes,
+        resume: Option<Resume>,
+    ) -> Rc<Connection> {
         let resumed = resume.and_then(|Resume { cursor, meter }| {
             let reader = self.feed.resume(cursor)?;
             // A client that missed no event needs no budget.
@@ -152,30 +163,42 @@ impl ConnectionTable {
             Some((cursor, CatchUp::new(reader, meter)))
         });
         let is_resumed = resumed.is_some();
-        // The feed may be ahead of the events that this shard has delivered. A new connection does not need those between.
+        // The feed may be ahead of the events that this shard has delivered. A new connection does
+        // not need those between.
         let (after, catch_up) = match resumed {
             Some((cursor, catch_up)) => (cursor, Some(catch_up)),
             None => (self.feed.cursor(), None),
         };
         self.last_number += 1;
-        let connection = Rc::new(Connection::new(self.last_number, viewer, (socket, head), after, catch_up, &self.limits));
+        let connection = Rc::new(Connection::new(
+            self.last_number,
+            viewer,
+            (socket, head),
+            after,
+            catch_up,
+            &self.limits,
+        ));
         connection.answer(protocol::hello(self.clock.now(), after, is_resumed));
         // `Hello` is written in most cases. An idle connection should hold no memory for its queue.
         connection.state_mut().send_queue.shrink();
         self.all.insert(connection.number, connection.clone());
         if let Some(viewer) = &connection.viewer {
-            self.by_user.entry(viewer.user).or_default().insert(connection.number, connection.clone());
+            self.by_user
+                .entry(viewer.user)
+                .or_default()
+                .insert(connection.number, connection.clone());
             if self.revocations.covers(viewer) {
                 connection.close(DisconnectReason::SignedOut, &self.limits);
             }
         }
-        if connection.is_live() {
+        if connection.has_caught_up() {
             self.add_live(&connection);
         }
         connection
     }
 
-    /// Adds a connection that has caught up to the live connections: new events are delivered to it.
+    /// Adds a connection that has caught up to the live connections: new events are delivered to
+    /// it.
     pub fn add_live(&mut self, connection: &Rc<Connection>) {
         match &connection.state().watch {
             Watch::All => {
@@ -183,7 +206,10 @@ impl ConnectionTable {
             }
             Watch::These(tickets) => {
                 for ticket in tickets {
-                    self.watching.entry(*ticket).or_default().insert(connection.number, connection.clone());
+                    self.watching
+                        .entry(*ticket)
+                        .or_default()
+                        .insert(connection.number, connection.clone());
                 }
             }
         }
@@ -209,19 +235,21 @@ impl ConnectionTable {
             }
         };
         connection.state_mut().watch = watch;
-        if connection.is_live() {
+        if connection.has_caught_up() {
             self.add_live(connection);
         }
         let cursor = CursorText(connection.position(self.position));
         connection.answer(ServerFrame::Watching { tickets: count, cursor }.to_bytes());
     }
 
-    /// Delivers a step of the feed to the live connections. After it, `position` is the last delivered cursor.
+    /// Delivers a step of the feed to the live connections. After it, `position` is the last
+    /// delivered cursor.
     pub fn deliver(&mut self, step: &FeedStep, position: Cursor) {
         match step {
             FeedStep::Reset => {
                 // A connection that catches up finds the reset with its own feed reader.
-                for connection in self.all.values().filter(|connection| connection.is_live()) {
+                for connection in self.all.values().filter(|connection| connection.has_caught_up())
+                {
                     connection.reset(position, &self.reset);
                 }
                 // A revocation may be among the lost events.
@@ -249,37 +277,77 @@ impl ConnectionTable {
         self.position = position;
     }
 
-    /// Queues the public frame for all connections that watch the ticket, except those of an owner who gets a private
-    /// frame. Returns the number of connections.
-    fn enqueue_for_watchers(&self, recorded: &RecordedEvent, frames: &Frames, reduction: &mut Reduction, due: &mut Due) -> u64 {
+    /// Queues the public frame for all connections that watch the ticket, except those of an owner
+    /// who gets a private frame. Returns the number of connections.
+    fn enqueue_for_watchers(
+        &self,
+        recorded: &RecordedEvent,
+        frames: &Frames,
+        reduction: &mut Reduction,
+        due: &mut Due,
+    ) -> u64 {
         let (Some(ticket), Some(frame)) = (frames.ticket, &frames.public) else { return 0 };
         let kind = protocol::public_kind(&recorded.event, ticket);
-        // Each thread makes its own copy. With a shared one, the threads would contend for its reference count, twice for
-        // each delivery.
+        // Each thread makes its own copy. With a shared one, the threads would contend for its
+        // reference count, twice for each delivery.
         let frame = &Bytes::copy_from_slice(frame);
         let has_own = frames.private.is_some();
         let named = self.watching.get(&ticket).map(Group::values).into_iter().flatten();
         let mut delivered = 0;
         for connection in self.watching_all.values().chain(named) {
             if !(has_own && connection.is_owner(frames)) {
-                delivered += u64::from(connection.enqueue(recorded.cursor, kind, frame, &self.reset, reduction, due));
+                delivered += u64::from(connection.enqueue(
+                    recorded.cursor,
+                    kind,
+                    frame,
+                    &self.reset,
+                    reduction,
+                    due,
+                ));
             }
         }
         delivered
     }
 
-    /// Queues the private frame for the live connections of its owner. Returns the number of connections.
-    fn enqueue_for_owner(&self, recorded: &RecordedEvent, frames: &Frames, reduction: &mut Reduction, due: &mut Due) -> u64 {
+    /// Queues the private frame for the live connections of its owner. Returns the number of
+    /// connections.
+    fn enqueue_for_owner(
+        &self,
+        recorded: &RecordedEvent,
+        frames: &Frames,
+        reduction: &mut Reduction,
+        due: &mut Due,
+    ) -> u64 {
         let (Some(owner), Some(frame)) = (frames.owner, &frames.private) else { return 0 };
-        let mine = self.by_user.get(&owner).map(Group::values).into_iter().flatten().filter(|connection| connection.is_live());
-        mine.map(|connection| u64::from(connection.enqueue(recorded.cursor, FrameKind::Private, frame, &self.reset, reduction, due))).sum()
+        let mine = self
+            .by_user
+            .get(&owner)
+            .map(Group::values)
+            .into_iter()
+            .flatten()
+            .filter(|connection| connection.has_caught_up());
+        mine.map(|connection| {
+            u64::from(connection.enqueue(
+                recorded.cursor,
+                FrameKind::Private,
+                frame,
+                &self.reset,
+                reduction,
+                due,
+            ))
+        })
+        .sum()
     }
 
     /// Closes the connections whose sessions the event revokes.
     fn close_revoked(&mut self, event: &Event) {
         let (user, sessions) = match event {
-            Event::SessionRevoked { user, session } => (*user, RevokedSessions::One(session.clone())),
-            Event::SessionsRevoked { user, except } => (*user, RevokedSessions::AllBut(except.clone())),
+            Event::SessionRevoked { user, session } => {
+                (*user, RevokedSessions::One(session.clone()))
+            }
+            Event::SessionsRevoked { user, except } => {
+                (*user, RevokedSessions::AllBut(except.clone()))
+            }
             _ => return,
         };
         for connection in self.by_user.get(&user).map(Group::values).into_iter().flatten() {
@@ -333,7 +401,11 @@ impl Drop for ConnectionTable {
 }
 
 /// Removes a connection from a group, and removes the group if it is then empty.
-fn remove_from_group<K: std::hash::Hash + Eq>(groups: &mut HashMap<K, Group>, key: &K, connection: &Connection) {
+fn remove_from_group<K: std::hash::Hash + Eq>(
+    groups: &mut HashMap<K, Group>,
+    key: &K,
+    connection: &Connection,
+) {
     if let Some(group) = groups.get_mut(key) {
         group.remove(&connection.number);
         if group.is_empty() {

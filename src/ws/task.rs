@@ -1,7 +1,8 @@
-//! The task of a connection: reads the peer's frames, and writes the bytes that the socket did not accept at once.
+//! The task of a connection: reads the peer's frames, and writes the bytes that the socket did not
+//! accept at once.
 //!
-//! The shard writes events to the socket itself while the socket accepts all of them. When the socket is full, this task
-//! waits for the socket, and the shard continues with other connections.
+//! The shard writes events to the socket itself while the socket accepts all of them. When the
+//! socket is full, this task waits for the socket, and the shard continues with other connections.
 
 use std::{
     any::Any,
@@ -24,7 +25,8 @@ use super::{
     protocol,
 };
 
-/// Reads and writes a connection until it is over. Dropping the task removes the connection from the table.
+/// Reads and writes a connection until it is over. Dropping the task removes the connection from
+/// the table.
 pub struct ConnectionTask {
     shard: Shard,
     connection: Rc<Connection>,
@@ -37,12 +39,25 @@ pub struct ConnectionTask {
 }
 
 impl ConnectionTask {
-    /// Size of the read buffer, in bytes: nearly all frames fit. It is on the stack, so that idle connections need none.
+    /// Size of the read buffer, in bytes: nearly all frames fit. It is on the stack, so that idle
+    /// connections need none.
     const READ_BYTES: usize = 4096;
 
-    pub fn new(shard: Shard, connection: Rc<Connection>, permit: ConnectionPermit, address_permit: Box<dyn Any>) -> Self {
+    pub fn new(
+        shard: Shard,
+        connection: Rc<Connection>,
+        permit: ConnectionPermit,
+        address_permit: Box<dyn Any>,
+    ) -> Self {
         let frame_decoder = FrameDecoder::new(shard.shared.limits.frame_bytes_max);
-        Self { shard, connection, frame_decoder, recent: VecDeque::new(), _permit: permit, _address_permit: address_permit }
+        Self {
+            shard,
+            connection,
+            frame_decoder,
+            recent: VecDeque::new(),
+            _permit: permit,
+            _address_permit: address_permit,
+        }
     }
 
     /// Reads until the socket has no more input, or no more input is wanted.
@@ -83,7 +98,8 @@ impl ConnectionTask {
             return ControlFlow::Break(());
         }
         // A pong that answers a ping of the server does not count against the client's rate.
-        let is_requested = frame == IncomingFrame::Pong && connection.state_mut().liveness.answered();
+        let is_requested =
+            frame == IncomingFrame::Pong && connection.state_mut().liveness.answered();
         if !is_requested && exceeds_rate(recent, Instant::now(), limits) {
             connection.close(DisconnectReason::TooManyFrames, limits);
             return ControlFlow::Continue(());
@@ -91,7 +107,12 @@ impl ConnectionTask {
         match frame {
             IncomingFrame::Ping(data) => connection.answer(protocol::pong(&data)),
             IncomingFrame::Text(text) => match ClientCommand::parse(&text, limits.watched_max) {
-                Ok(command) if !shard.shared.watched.exchange(connection.state().watch.len(), command.watched()) => {
+                Ok(command)
+                    if !shard
+                        .shared
+                        .watched
+                        .exchange(connection.state().watch.len(), command.watched()) =>
+                {
                     connection.close(DisconnectReason::Overloaded, limits);
                 }
                 Ok(command) => shard.table.borrow_mut().handle_command(connection, command),
@@ -103,8 +124,8 @@ impl ConnectionTask {
     }
 }
 
-/// Records a frame at `now`, and returns whether it is more than `frames_max` within `frames_window`. `recent`: the arrival
-/// times of the last frames.
+/// Records a frame at `now`, and returns whether it is more than `frames_max` within
+/// `frames_window`. `recent`: the arrival times of the last frames.
 fn exceeds_rate(recent: &mut VecDeque<Instant>, now: Instant, limits: &SocketLimits) -> bool {
     while recent.front().is_some_and(|at| now - *at >= limits.frames_window) {
         recent.pop_front();

@@ -32,7 +32,8 @@ pub enum Refused {
     /// The request is not a WebSocket handshake (RFC 6455 §4.2.1).
     #[error("{0}")]
     Handshake(HandshakeError),
-    /// The process or the client's address has its maximum of connections, or the process is shutting down.
+    /// The process or the client's address has its maximum of connections, or the process is
+    /// shutting down.
     #[error("no more connections are accepted")]
     Full,
 }
@@ -46,25 +47,40 @@ impl ResponseError for Refused {
     }
 }
 
-/// Answers a handshake. The caller has checked the origin, and has determined the user by the session. The extensions of
-/// the answer hold the [`AcceptedUpgrade`], which starts the connection when the server has handed over the socket.
+/// Answers a handshake. The caller has checked the origin, and has determined the user by the
+/// session. The extensions of the answer hold the [`AcceptedUpgrade`], which starts the connection
+/// when the server has handed over the socket.
 ///
-/// `address`: the client address whose connections and replays are bounded together; `None`: they are not bounded.
+/// `address`: the client address whose connections and replays are bounded together; `None`: they
+/// are not bounded.
 ///
-/// The query parameter `after` asks to resume from a cursor. A value that is not a cursor is ignored.
+/// The query parameter `after` asks to resume from a cursor. A value that is not a cursor is
+/// ignored.
 ///
 /// # Errors
 /// [`Refused`].
-pub fn connect(shard: &Shard, request: &HttpRequest, viewer: Option<Viewer>, address: Option<IpAddr>) -> Result<HttpResponse, Refused> {
+pub fn connect(
+    shard: &Shard,
+    request: &HttpRequest,
+    viewer: Option<Viewer>,
+    address: Option<IpAddr>,
+) -> Result<HttpResponse, Refused> {
     let mut answer = handshake(request).map_err(Refused::Handshake)?.finish();
     // The restart comes before the permit: a panic closes connections, and so gives permits back.
     shard.restart_if_stopped();
     let permit = shard.shared.permit(address).ok_or(Refused::Full)?;
     // A cursor has no character that must be escaped in a query.
-    let after = request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
+    let after =
+        request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());
-    let resume = after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
-    answer.extensions_mut().insert(AcceptedUpgrade { shard: shard.clone(), viewer, resume, permit });
+    let resume =
+        after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
+    answer.extensions_mut().insert(AcceptedUpgrade {
+        shard: shard.clone(),
+        viewer,
+        resume,
+        permit,
+    });
     Ok(answer)
 }
 
@@ -78,9 +94,9 @@ pub struct AcceptedUpgrade {
 }
 
 impl AcceptedUpgrade {
-    /// Starts the connection on its socket, in a new task on this thread. `head`: the bytes of the answer to the handshake,
-    /// which are sent first. `early`: the bytes that were read after the request. `address_permit` is kept until the
-    /// connection ends.
+    /// Starts the connection on its socket, in a new task on this thread. `head`: the bytes of the
+    /// answer to the handshake, which are sent first. `early`: the bytes that were read after the
+    /// request. `address_permit` is kept until the connection ends.
     pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], address_permit: Box<dyn Any>) {
         let Self { shard, viewer, resume, permit } = self;
         prepare(&socket, &shard.shared.limits);
@@ -91,11 +107,13 @@ impl AcceptedUpgrade {
     }
 }
 
-/// Sets the socket's options. Frames are small and must be sent at once. The kernel ends the connection if data stays
-/// unacknowledged, or the peer's window stays closed, for `silence_max`.
+/// Sets the socket's options. Frames are small and must be sent at once. The kernel ends the
+/// connection if data stays unacknowledged, or the peer's window stays closed, for `silence_max`.
 fn prepare(socket: &TcpStream, limits: &SocketLimits) {
     let socket = SockRef::from(socket);
-    let outcome = socket.set_tcp_nodelay(true).and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
+    let outcome = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_send_buffer_size(limits.send_buffer_bytes));
     // On other systems than Linux, only the pings and the stalled queue detect such a connection.
     #[cfg(target_os = "linux")]
     let outcome = outcome.and_then(|()| socket.set_tcp_user_timeout(Some(limits.silence_max)));

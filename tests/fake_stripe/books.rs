@@ -1,5 +1,5 @@
-//! The endpoints: their effects on intents, refunds and the ledger. They use no clock, no network and no faults, so the
-//! same calls give the same answers.
+//! The endpoints: their effects on intents, refunds and the ledger. They use no clock, no network
+//! and no faults, so the same calls give the same answers.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ pub enum Deceit {
     AnotherAmount,
     /// Intents are opened in another currency.
     AnotherCurrency,
-    /// Voids and refunds are only reported and not made: the control of the code that checks the ledger.
+    /// Voids and refunds are only reported and not made: the control of the code that checks the
+    /// ledger.
     KeepsTheMoney,
     /// A capture takes one minor unit less than authorized, and reports that amount.
     TakesLess,
@@ -56,7 +57,9 @@ impl Books {
     pub fn call(&mut self, endpoint: &Endpoint, form: &Form, now: i64) -> Reply {
         let answer = match endpoint {
             Endpoint::CreateIntent => self.create(form, now),
-            Endpoint::ListIntents => Ok(list(self.intents.values().rev().map(Intent::shown).collect(), form)),
+            Endpoint::ListIntents => {
+                Ok(list(self.intents.values().rev().map(Intent::shown).collect(), form))
+            }
             Endpoint::RetrieveIntent(id) => self.found(id).map(|intent| intent.shown()),
             Endpoint::UpdateIntent(id) => self.update(id, form),
             Endpoint::Confirm(id) => self.confirm(id, form),
@@ -64,11 +67,15 @@ impl Books {
             Endpoint::Cancel(id) => self.cancel(id, form),
             Endpoint::CreateRefund => self.refund(form, now),
             Endpoint::ListRefunds => Ok(self.list_refunds(form)),
-            Endpoint::RetrieveRefund(id) => self.refunds.get(id).cloned().ok_or_else(|| Box::new(Reply::missing("refund", id))),
+            Endpoint::RetrieveRefund(id) => {
+                self.refunds.get(id).cloned().ok_or_else(|| Box::new(Reply::missing("refund", id)))
+            }
             Endpoint::CreateMethod => self.create_method(form),
             Endpoint::RetrieveMethod(id) => self.show_method(id),
             Endpoint::RetrieveToken(id) => match cards::of_token(id) {
-                Some(_) => Ok(json!({ "id": id, "object": "token", "type": "card", "livemode": false, "used": false })),
+                Some(_) => Ok(
+                    json!({ "id": id, "object": "token", "type": "card", "livemode": false, "used": false }),
+                ),
                 None => Err(Box::new(Reply::missing("token", id))),
             },
         };
@@ -91,11 +98,17 @@ impl Books {
     }
 
     fn create(&mut self, form: &Form, now: i64) -> Answer {
-        let amount = number(form, "amount")?.ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "amount")))?;
+        let amount = number(form, "amount")?
+            .ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "amount")))?;
         if amount < AMOUNT_MIN {
-            return Err(Box::new(Reply::refused("amount_too_small", "Amount must be at least $0.50 usd")));
+            return Err(Box::new(Reply::refused(
+                "amount_too_small",
+                "Amount must be at least $0.50 usd",
+            )));
         }
-        let currency = form.get("currency").ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "currency")))?;
+        let currency = form
+            .get("currency")
+            .ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "currency")))?;
         let id = self.id("pi");
         let mut intent = Intent {
             secret: format!("{id}_secret_{}", &hex(&format!("{id} secret"))[..25]),
@@ -104,9 +117,14 @@ impl Books {
             amount,
             currency: currency.to_lowercase(),
             manual_capture: form.get("capture_method").is_some_and(|method| method == "manual"),
-            manual_confirmation: form.get("confirmation_method").is_some_and(|method| method == "manual"),
-            may_redirect: form.iter().all(|(name, value)| !(name.starts_with("payment_method_types[") && value == "card"))
-                && form.get("automatic_payment_methods[allow_redirects]").is_none_or(|allow| allow != "never"),
+            manual_confirmation: form
+                .get("confirmation_method")
+                .is_some_and(|method| method == "manual"),
+            may_redirect: form.iter().all(|(name, value)| {
+                !(name.starts_with("payment_method_types[") && value == "card")
+            }) && form
+                .get("automatic_payment_methods[allow_redirects]")
+                .is_none_or(|allow| allow != "never"),
             status: Status::RequiresPaymentMethod,
             method: None,
             metadata: BTreeMap::new(),
@@ -117,7 +135,9 @@ impl Books {
         };
         match self.deceit {
             Some(Deceit::AnotherAmount) => intent.amount += 1,
-            Some(Deceit::AnotherCurrency) => intent.currency = if intent.currency == "chf" { "sek".into() } else { "chf".into() },
+            Some(Deceit::AnotherCurrency) => {
+                intent.currency = if intent.currency == "chf" { "sek".into() } else { "chf".into() }
+            }
             _ => {}
         }
         intent.metadata.extend(metadata(form));
@@ -148,19 +168,27 @@ impl Books {
 
     /// Stores the payment method of a request, if the request names one.
     fn attach(&mut self, intent: &mut Intent, form: &Form) -> Result<(), Box<Reply>> {
-        let method = match (form.get("payment_method"), form.get("payment_method_data[card][token]")) {
-            (Some(id), _) => {
-                let card = self.method(id).ok_or_else(|| Box::new(Reply::missing_parameter("payment_method", id)))?;
-                let stored = if id.starts_with("pm_card_") { self.id("pm") } else { id.clone() };
-                Method { id: stored, card }
-            }
-            (None, Some(token)) => {
-                let card =
-                    cards::of_token(token).ok_or_else(|| Box::new(Reply::missing_parameter("payment_method_data[card][token]", token)))?;
-                Method { id: self.id("pm"), card }
-            }
-            (None, None) => return Ok(()),
-        };
+        let method =
+            match (form.get("payment_method"), form.get("payment_method_data[card][token]")) {
+                (Some(id), _) => {
+                    let card = self
+                        .method(id)
+                        .ok_or_else(|| Box::new(Reply::missing_parameter("payment_method", id)))?;
+                    let stored =
+                        if id.starts_with("pm_card_") { self.id("pm") } else { id.clone() };
+                    Method { id: stored, card }
+                }
+                (None, Some(token)) => {
+                    let card = cards::of_token(token).ok_or_else(|| {
+                        Box::new(Reply::missing_parameter(
+                            "payment_method_data[card][token]",
+                            token,
+                        ))
+                    })?;
+                    Method { id: self.id("pm"), card }
+                }
+                (None, None) => return Ok(()),
+            };
         intent.method = Some(method);
         intent.status = Status::RequiresConfirmation;
         Ok(())
@@ -172,8 +200,11 @@ impl Books {
     }
 
     fn create_method(&mut self, form: &Form) -> Answer {
-        let token = form.get("card[token]").ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "card[token]")))?;
-        let card = cards::of_token(token).ok_or_else(|| Box::new(Reply::missing_parameter("token", token)))?;
+        let token = form
+            .get("card[token]")
+            .ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "card[token]")))?;
+        let card = cards::of_token(token)
+            .ok_or_else(|| Box::new(Reply::missing_parameter("token", token)))?;
         let id = self.id("pm");
         self.methods.insert(id.clone(), card);
         self.show_method(&id)
@@ -181,7 +212,9 @@ impl Books {
 
     fn show_method(&self, id: &str) -> Answer {
         match self.method(id) {
-            Some(_) => Ok(json!({ "id": id, "object": "payment_method", "type": "card", "card": { "brand": "visa", "last4": "4242" } })),
+            Some(_) => Ok(
+                json!({ "id": id, "object": "payment_method", "type": "card", "card": { "brand": "visa", "last4": "4242" } }),
+            ),
             None => Err(Box::new(Reply::missing("payment_method", id))),
         }
     }
@@ -227,7 +260,10 @@ impl Books {
             (true, None) => drop(self.authorize(id)),
             (true, Some(decline)) => drop(self.decline(id, decline)),
             (false, _) => {
-                let failed = Decline { code: "payment_intent_authentication_failure", decline_code: "authentication_required" };
+                let failed = Decline {
+                    code: "payment_intent_authentication_failure",
+                    decline_code: "authentication_required",
+                };
                 self.decline(id, failed);
             }
         }
@@ -238,7 +274,8 @@ impl Books {
         let intent = self.intents.get_mut(id).expect("the intent exists");
         intent.charge = Some(charge);
         intent.last_error = None;
-        intent.status = if intent.manual_capture { Status::RequiresCapture } else { Status::Succeeded };
+        intent.status =
+            if intent.manual_capture { Status::RequiresCapture } else { Status::Succeeded };
         self.ledger.enter(id, Movement::Authorized, intent.amount, &intent.currency);
         if intent.manual_capture {
             self.pending_events.push(("payment_intent.amount_capturable_updated", intent.shown()));
@@ -271,11 +308,15 @@ impl Books {
         }
         let amount = number(form, "amount_to_capture")?.unwrap_or(intent.amount);
         if amount > intent.amount {
-            return Err(Box::new(Reply::refused("amount_too_large", "The amount is greater than what can be captured.")));
+            return Err(Box::new(Reply::refused(
+                "amount_too_large",
+                "The amount is greater than what can be captured.",
+            )));
         }
         intent.received = amount - less;
         intent.status = Status::Succeeded;
-        let (shown, authorized, currency) = (intent.shown(), intent.amount, intent.currency.clone());
+        let (shown, authorized, currency) =
+            (intent.shown(), intent.amount, intent.currency.clone());
         self.ledger.enter(id, Movement::Captured, amount - less, &currency);
         if authorized > amount - less {
             self.ledger.enter(id, Movement::Voided, authorized - (amount - less), &currency);
@@ -288,7 +329,9 @@ impl Books {
         let keeps = self.deceit == Some(Deceit::KeepsTheMoney);
         let intent = self.found(id)?;
         let held = match intent.status {
-            Status::Canceled | Status::Succeeded => return Err(Box::new(Reply::unexpected_state(&intent.shown()))),
+            Status::Canceled | Status::Succeeded => {
+                return Err(Box::new(Reply::unexpected_state(&intent.shown())));
+            }
             Status::RequiresCapture => intent.amount,
             _ => 0,
         };
@@ -304,10 +347,21 @@ impl Books {
 
     fn refund(&mut self, form: &Form, now: i64) -> Answer {
         let keeps = self.deceit == Some(Deceit::KeepsTheMoney);
-        let id = form.get("payment_intent").ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "payment_intent")))?.clone();
+        let id = form
+            .get("payment_intent")
+            .ok_or_else(|| Box::new(Reply::invalid("parameter_missing", "payment_intent")))?
+            .clone();
         let asked = number(form, "amount")?;
-        let intent = self.intents.get(&id).ok_or_else(|| Box::new(Reply::missing_parameter("payment_intent", &id)))?.clone();
-        let given = self.refunds.values().filter(|refund| refund["payment_intent"] == id).filter_map(|refund| refund["amount"].as_u64());
+        let intent = self
+            .intents
+            .get(&id)
+            .ok_or_else(|| Box::new(Reply::missing_parameter("payment_intent", &id)))?
+            .clone();
+        let given = self
+            .refunds
+            .values()
+            .filter(|refund| refund["payment_intent"] == id)
+            .filter_map(|refund| refund["amount"].as_u64());
         let left = intent.received - given.sum::<u64>();
         if intent.status != Status::Succeeded {
             return Err(Box::new(Reply::refused(
@@ -316,17 +370,26 @@ impl Books {
             )));
         }
         if left == 0 {
-            return Err(Box::new(Reply::refused("charge_already_refunded", "The charge has already been refunded.")));
+            return Err(Box::new(Reply::refused(
+                "charge_already_refunded",
+                "The charge has already been refunded.",
+            )));
         }
         let amount = asked.unwrap_or(left);
         if amount > left {
-            return Err(Box::new(Reply::refused("amount_too_large", "The refund is greater than what is left of the charge.")));
+            return Err(Box::new(Reply::refused(
+                "amount_too_large",
+                "The refund is greater than what is left of the charge.",
+            )));
         }
         let refund = json!({
             "id": self.id("re"), "object": "refund", "amount": amount, "charge": intent.charge, "created": now, "currency": intent.currency,
             "metadata": metadata(form).collect::<BTreeMap<_, _>>(), "payment_intent": id, "reason": form.get("reason"), "status": "succeeded",
         });
-        self.refunds.insert(refund["id"].as_str().expect("the refund has an id").to_owned(), refund.clone());
+        self.refunds.insert(
+            refund["id"].as_str().expect("the refund has an id").to_owned(),
+            refund.clone(),
+        );
         if !keeps {
             self.ledger.enter(&id, Movement::Refunded, amount, &intent.currency);
         }
@@ -361,13 +424,19 @@ fn metadata(form: &Form) -> impl Iterator<Item = (String, String)> {
 }
 
 fn number(form: &Form, name: &str) -> Result<Option<u64>, Box<Reply>> {
-    let parse = |text: &String| text.parse().map_err(|_| Box::new(Reply::invalid("parameter_invalid_integer", name)));
+    let parse = |text: &String| {
+        text.parse().map_err(|_| Box::new(Reply::invalid("parameter_invalid_integer", name)))
+    };
     form.get(name).map(parse).transpose()
 }
 
-/// Returns the parameters that a creation with `confirm=true` passes on. The method is already attached.
+/// Returns the parameters that a creation with `confirm=true` passes on. The method is already
+/// attached.
 fn without_method(form: &Form) -> Form {
-    form.iter().filter(|(name, _)| !name.starts_with("payment_method")).map(|(name, value)| (name.clone(), value.clone())).collect()
+    form.iter()
+        .filter(|(name, _)| !name.starts_with("payment_method"))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 pub fn hex(text: &str) -> String {

@@ -1,7 +1,8 @@
-//! The behaviour of each of Stripe's published test cards (<https://docs.stripe.com/testing>), by payment method or token.
+//! The behaviour of each of Stripe's published test cards (<https://docs.stripe.com/testing>), by
+//! payment method or token.
 //!
-//! This table was written from Stripe's page and not from the product's table, so that a wrong entry in one of them is
-//! detected.
+//! This table was written from Stripe's page and not from the product's table, so that a wrong
+//! entry in one of them is detected.
 
 /// The result of an attempt to authorize.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +13,8 @@ pub enum Card {
     Authenticates(Option<Decline>),
 }
 
-/// Stripe's `code` and `decline_code` of a declined card (<https://docs.stripe.com/declines/codes>).
+/// Stripe's `code` and `decline_code` of a declined card
+/// (<https://docs.stripe.com/declines/codes>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decline {
     pub code: &'static str,

@@ -1,5 +1,5 @@
-//! The faults and their times: scripted by a test (the next capture loses its answer), drawn from a seed, or at a request
-//! that a test holds.
+//! The faults and their times: scripted by a test (the next capture loses its answer), drawn from a
+//! seed, or at a request that a test holds.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -84,7 +84,8 @@ pub enum Verdict {
     Forget,
 }
 
-/// A held request. The test that owns this value releases it; dropping the value lets the request be executed.
+/// A held request. The test that owns this value releases it; dropping the value lets the request
+/// be executed.
 #[derive(Debug)]
 pub struct Held(oneshot::Sender<Verdict>);
 
@@ -125,7 +126,14 @@ pub struct Faults {
 
 impl Faults {
     pub fn new(seed: u64, odds: Odds) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), odds, script: VecDeque::new(), stop: None, timings: HashMap::new(), count: 0 }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            odds,
+            script: VecDeque::new(),
+            stop: None,
+            timings: HashMap::new(),
+            count: 0,
+        }
     }
 
     /// Plans a fault for the next request of this kind that has none.
@@ -135,7 +143,11 @@ impl Faults {
 
     /// Returns the fault of a request. A scripted fault takes precedence over a random one.
     pub fn draw(&mut self, kind: Kind) -> Option<Fault> {
-        let scripted = self.script.iter().position(|(of, _)| *of == kind).and_then(|at| self.script.remove(at));
+        let scripted = self
+            .script
+            .iter()
+            .position(|(of, _)| *of == kind)
+            .and_then(|at| self.script.remove(at));
         let drawn = scripted.map(|(_, fault)| fault).or_else(|| self.by_chance());
         self.count += u64::from(drawn.is_some());
         drawn
@@ -172,12 +184,17 @@ impl Faults {
         stop.sender.send(Held(go)).is_ok().then_some(wait)
     }
 
-    /// Sets the times of requests of this kind about an intent that names `subject` in its metadata.
+    /// Sets the times of requests of this kind about an intent that names `subject` in its
+    /// metadata.
     pub fn time(&mut self, subject: &str, kind: Kind, timing: Timing) {
         self.timings.insert((subject.to_owned(), kind), timing);
     }
 
-    pub fn timing<'a>(&self, kind: Kind, mut subjects: impl Iterator<Item = &'a String>) -> Option<Timing> {
+    pub fn timing<'a>(
+        &self,
+        kind: Kind,
+        mut subjects: impl Iterator<Item = &'a String>,
+    ) -> Option<Timing> {
         subjects.find_map(|subject| self.timings.get(&(subject.clone(), kind)).copied())
     }
 }

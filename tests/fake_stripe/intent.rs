@@ -1,5 +1,5 @@
-//! One PaymentIntent: its states as documented by Stripe (<https://docs.stripe.com/payments/paymentintents/lifecycle>), and
-//! its JSON form.
+//! One PaymentIntent: its states as documented by Stripe
+//! (<https://docs.stripe.com/payments/paymentintents/lifecycle>), and its JSON form.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,10 @@ impl Status {
 
     /// Whether no money is held yet and the intent is not cancelled.
     pub fn is_open(self) -> bool {
-        matches!(self, Self::RequiresPaymentMethod | Self::RequiresConfirmation | Self::RequiresAction)
+        matches!(
+            self,
+            Self::RequiresPaymentMethod | Self::RequiresConfirmation | Self::RequiresAction
+        )
     }
 }
 
@@ -52,7 +55,8 @@ pub struct Intent {
     pub currency: String,
     pub manual_capture: bool,
     pub manual_confirmation: bool,
-    /// Whether a method that redirects the buyer may be used. Then a confirmation needs a `return_url`.
+    /// Whether a method that redirects the buyer may be used. Then a confirmation needs a
+    /// `return_url`.
     pub may_redirect: bool,
     pub status: Status,
     pub method: Option<Method>,

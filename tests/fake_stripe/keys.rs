@@ -1,6 +1,6 @@
-//! Idempotency keys as documented by Stripe (<https://docs.stripe.com/api/idempotent_requests>): the first answer under a
-//! key is stored and replayed, errors included. Another request with the same key is refused, and so is a request during
-//! the execution of the first.
+//! Idempotency keys as documented by Stripe (<https://docs.stripe.com/api/idempotent_requests>):
+//! the first answer under a key is stored and replayed, errors included. Another request with the
+//! same key is refused, and so is a request during the execution of the first.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,8 @@ pub enum Entry {
 }
 
 impl Keys {
-    /// Begins a request. `request` is the path with its parameters, which must be the same for each use of the key.
+    /// Begins a request. `request` is the path with its parameters, which must be the same for each
+    /// use of the key.
     pub fn begin(&mut self, key: &str, request: &str) -> Entry {
         match self.0.get(key) {
             None => {

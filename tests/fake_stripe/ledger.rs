@@ -54,7 +54,12 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn enter(&mut self, intent: &str, movement: Movement, amount: u64, currency: &str) {
-        self.lines.push(Line { intent: intent.to_owned(), movement, amount, currency: currency.to_owned() });
+        self.lines.push(Line {
+            intent: intent.to_owned(),
+            movement,
+            amount,
+            currency: currency.to_owned(),
+        });
     }
 
     pub fn accounts(&self) -> BTreeMap<String, Account> {
@@ -72,10 +77,17 @@ impl Ledger {
         accounts
     }
 
-    /// Returns the contradictions that no processor's ledger may contain: captures above the authorized amount, refunds
-    /// above the captured amount.
+    /// Returns the contradictions that no processor's ledger may contain: captures above the
+    /// authorized amount, refunds above the captured amount.
     pub fn contradictions(&self) -> Vec<String> {
-        let wrong = |account: &Account| account.captured + account.voided > account.authorized || account.refunded > account.captured;
-        self.accounts().iter().filter(|(_, account)| wrong(account)).map(|(id, account)| format!("{id}: {account:?}")).collect()
+        let wrong = |account: &Account| {
+            account.captured + account.voided > account.authorized
+                || account.refunded > account.captured
+        };
+        self.accounts()
+            .iter()
+            .filter(|(_, account)| wrong(account))
+            .map(|(id, account)| format!("{id}: {account:?}"))
+            .collect()
     }
 }

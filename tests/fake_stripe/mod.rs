@@ -1,10 +1,11 @@
-//! A fake Stripe that injects faults, for tests and proofs: PaymentIntents, refunds and webhooks over HTTP, with a ledger
-//! of its own.
+//! A fake Stripe that injects faults, for tests and proofs: PaymentIntents, refunds and webhooks
+//! over HTTP, with a ledger of its own.
 //!
-//! It behaves as Stripe documents: an answer is stored under its idempotency key, including answers with status 500; rate
-//! limits and lock time-outs are checked before the key; an event may arrive twice, late, or never. Faults are scripted or
-//! drawn from a seed. It runs in the test's process and continues after a GitTix process is killed.
-//! `tests/prove/fake_stripe.rs` is the same server as a program.
+//! It behaves as Stripe documents: an answer is stored under its idempotency key, including answers
+//! with status 500; rate limits and lock time-outs are checked before the key; an event may arrive
+//! twice, late, or never. Faults are scripted or drawn from a seed. It runs in the test's process
+//! and continues after a GitTix process is killed. `tests/prove/fake_stripe.rs` is the same server
+//! as a program.
 
 mod books;
 mod cards;
@@ -57,11 +58,14 @@ impl FakeStripe {
 
     /// Starts a server. `seed` determines the faults. Port 0 selects a free port.
     pub fn start_with(seed: u64, odds: Odds, port: u16) -> Self {
-        let shared = Arc::new(Shared::new(Books::new(seed), Faults::new(seed, odds), Post::new(seed)));
+        let shared =
+            Arc::new(Shared::new(Books::new(seed), Faults::new(seed, odds), Post::new(seed)));
         let (report, address) = mpsc::channel();
         let served = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            server::serve(served, port, move |addr, handle| report.send((addr, handle)).expect("the starter waits for the address"));
+            server::serve(served, port, move |addr, handle| {
+                report.send((addr, handle)).expect("the starter waits for the address")
+            });
         });
         let (addr, server) = address.recv().expect("the server reports its address");
         Self { addr, shared, server, thread: Some(thread) }
@@ -72,7 +76,8 @@ impl FakeStripe {
         format!("http://{}", self.addr)
     }
 
-    /// Sets the address to which events are sent from now on. A restarted server has another address.
+    /// Sets the address to which events are sent from now on. A restarted server has another
+    /// address.
     pub fn deliver_to(&self, server: SocketAddr) {
         self.shared.post().url = Some(format!("http://{server}/api/webhooks/stripe"));
     }
@@ -105,8 +110,8 @@ impl FakeStripe {
         self.shared.faults().hold(side, kind, passing)
     }
 
-    /// Sets the times of execution and answer of requests of this kind about an intent that names `subject` in its
-    /// metadata.
+    /// Sets the times of execution and answer of requests of this kind about an intent that names
+    /// `subject` in its metadata.
     pub fn time(&self, subject: &str, kind: Kind, timing: Timing) {
         self.shared.faults().time(subject, kind, timing);
     }
@@ -125,8 +130,10 @@ impl FakeStripe {
 
     /// Lets the buyer act in the browser, if the intent still waits for the action.
     pub async fn try_act(&self, intent: &str, agrees: bool) -> bool {
-        // The request uses HTTP, so that the resulting events are sent from the server's own thread.
-        let client = reqwest::Client::builder().no_proxy().build().expect("the client can be built");
+        // The request uses HTTP, so that the resulting events are sent from the server's own
+        // thread.
+        let client =
+            reqwest::Client::builder().no_proxy().build().expect("the client can be built");
         let url = format!("{}/_act/{intent}?agrees={agrees}", self.base());
         client.post(url).send().await.expect("the fake answers").status() == 200
     }
@@ -142,7 +149,12 @@ impl FakeStripe {
 
     /// Returns the metadata of every intent, by its id.
     pub fn intents(&self) -> BTreeMap<String, BTreeMap<String, String>> {
-        self.shared.books().intents.iter().map(|(id, intent)| (id.clone(), intent.metadata.clone())).collect()
+        self.shared
+            .books()
+            .intents
+            .iter()
+            .map(|(id, intent)| (id.clone(), intent.metadata.clone()))
+            .collect()
     }
 
     /// Returns the contradictions in the ledger.

@@ -1,7 +1,8 @@
 //! Answers in Stripe's form: a status, a body, and whether the idempotency layer stores it.
 //!
-//! Stripe documents which errors are stored (<https://docs.stripe.com/api/idempotent_requests>): every answer of an
-//! endpoint that began, including status 500, and no refusal before the endpoint began.
+//! Stripe documents which errors are stored (<https://docs.stripe.com/api/idempotent_requests>):
+//! every answer of an endpoint that began, including status 500, and no refusal before the endpoint
+//! began.
 
 use serde_json::{Value, json};
 
@@ -31,14 +32,23 @@ impl Reply {
 
     /// Returns the refusal of an endpoint that began.
     pub fn refused(code: &str, message: &str) -> Self {
-        Self::error(400, json!({ "type": "invalid_request_error", "code": code, "message": message }))
+        Self::error(
+            400,
+            json!({ "type": "invalid_request_error", "code": code, "message": message }),
+        )
     }
 
     /// Returns the refusal because of the intent's state. Stripe includes the intent.
     pub fn unexpected_state(intent: &Value) -> Self {
-        let message = format!("This PaymentIntent could not be changed because it has a status of {}.", intent["status"]);
+        let message = format!(
+            "This PaymentIntent could not be changed because it has a status of {}.",
+            intent["status"]
+        );
         let code = "payment_intent_unexpected_state";
-        Self::error(400, json!({ "type": "invalid_request_error", "code": code, "message": message, "payment_intent": intent }))
+        Self::error(
+            400,
+            json!({ "type": "invalid_request_error", "code": code, "message": message, "payment_intent": intent }),
+        )
     }
 
     pub fn declined(error: Value) -> Self {
@@ -60,7 +70,10 @@ impl Reply {
     /// Returns the error for an unknown id in a parameter.
     pub fn missing_parameter(parameter: &str, id: &str) -> Self {
         let message = format!("No such {parameter}: '{id}'");
-        Self::error(400, json!({ "type": "invalid_request_error", "code": "resource_missing", "param": parameter, "message": message }))
+        Self::error(
+            400,
+            json!({ "type": "invalid_request_error", "code": "resource_missing", "param": parameter, "message": message }),
+        )
     }
 
     pub fn no_route(method: &str, path: &str) -> Self {
@@ -69,7 +82,11 @@ impl Reply {
     }
 
     pub fn unauthorized() -> Self {
-        Self::error(401, json!({ "type": "invalid_request_error", "message": "Invalid API Key provided" })).unkept()
+        Self::error(
+            401,
+            json!({ "type": "invalid_request_error", "message": "Invalid API Key provided" }),
+        )
+        .unkept()
     }
 
     /// Returns the refusal of the rate limiter, which precedes the idempotency layer.
@@ -80,8 +97,7 @@ impl Reply {
 
     /// Returns the error for an object that another request has locked.
     pub fn locked() -> Self {
-        let error =
-            json!({ "type": "invalid_request_error", "code": "lock_timeout", "message": "This object cannot be accessed right now." });
+        let error = json!({ "type": "invalid_request_error", "code": "lock_timeout", "message": "This object cannot be accessed right now." });
         Self::error(409, error).unkept()
     }
 

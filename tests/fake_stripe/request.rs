@@ -65,13 +65,17 @@ impl Endpoint {
     /// Returns the intent that the path names.
     pub fn intent(&self) -> Option<&str> {
         match self {
-            Self::RetrieveIntent(id) | Self::UpdateIntent(id) | Self::Confirm(id) | Self::Capture(id) | Self::Cancel(id) => Some(id),
+            Self::RetrieveIntent(id)
+            | Self::UpdateIntent(id)
+            | Self::Confirm(id)
+            | Self::Capture(id)
+            | Self::Cancel(id) => Some(id),
             _ => None,
         }
     }
 
-    /// Returns the documented parameters that a ticket shop may use. A name that ends in `[` stands for all names with that
-    /// beginning.
+    /// Returns the documented parameters that a ticket shop may use. A name that ends in `[` stands
+    /// for all names with that beginning.
     fn parameters(&self) -> &'static [&'static str] {
         const METHOD: [&str; 9] = [
             "payment_method",
@@ -110,14 +114,34 @@ impl Endpoint {
         match self {
             Self::CreateIntent | Self::UpdateIntent(_) => &INTENT,
             Self::Confirm(_) => &METHOD,
-            Self::Capture(_) => &["amount_to_capture", "final_capture", "statement_descriptor_suffix", "metadata[", "expand["],
+            Self::Capture(_) => &[
+                "amount_to_capture",
+                "final_capture",
+                "statement_descriptor_suffix",
+                "metadata[",
+                "expand[",
+            ],
             Self::Cancel(_) => &["cancellation_reason", "expand["],
-            Self::CreateRefund => &["payment_intent", "charge", "amount", "reason", "metadata[", "expand["],
-            Self::ListRefunds => &["payment_intent", "charge", "limit", "starting_after", "ending_before", "created[", "expand["],
-            Self::ListIntents => &["limit", "starting_after", "ending_before", "created[", "customer", "expand["],
+            Self::CreateRefund => {
+                &["payment_intent", "charge", "amount", "reason", "metadata[", "expand["]
+            }
+            Self::ListRefunds => &[
+                "payment_intent",
+                "charge",
+                "limit",
+                "starting_after",
+                "ending_before",
+                "created[",
+                "expand[",
+            ],
+            Self::ListIntents => {
+                &["limit", "starting_after", "ending_before", "created[", "customer", "expand["]
+            }
             Self::CreateMethod => &["type", "card[", "billing_details[", "metadata[", "expand["],
             Self::RetrieveIntent(_) => &["client_secret", "expand["],
-            Self::RetrieveRefund(_) | Self::RetrieveMethod(_) | Self::RetrieveToken(_) => &["expand["],
+            Self::RetrieveRefund(_) | Self::RetrieveMethod(_) | Self::RetrieveToken(_) => {
+                &["expand["]
+            }
         }
     }
 
@@ -126,10 +150,14 @@ impl Endpoint {
     /// # Errors
     /// As in Stripe: an undocumented parameter is refused, and so is a repeated one.
     pub fn form(&self, text: &str) -> Result<Form, Box<Reply>> {
-        let pairs = Query::<Vec<(String, String)>>::from_query(text).map_err(|_| Reply::invalid("parameter_invalid_string", "body"))?;
+        let pairs = Query::<Vec<(String, String)>>::from_query(text)
+            .map_err(|_| Reply::invalid("parameter_invalid_string", "body"))?;
         let mut form = Form::new();
         for (name, value) in pairs.into_inner() {
-            let known = self.parameters().iter().any(|known| *known == name || known.ends_with('[') && name.starts_with(known));
+            let known = self
+                .parameters()
+                .iter()
+                .any(|known| *known == name || known.ends_with('[') && name.starts_with(known));
             if !known {
                 return Err(Box::new(Reply::invalid("parameter_unknown", &name)));
             }

@@ -1,4 +1,5 @@
-//! The HTTP server on a thread of its own: faults, holds and idempotency around the endpoints, and the delivery of events.
+//! The HTTP server on a thread of its own: faults, holds and idempotency around the endpoints, and
+//! the delivery of events.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpStream},
@@ -7,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::StatusCode, rt, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::StatusCode, rt, web,
+};
 use gittix::{clock::wall_clock, domain::Timestamp};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -44,7 +47,13 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(books: Books, faults: Faults, post: Post) -> Self {
-        Self { books: books.into(), keys: Mutex::default(), faults: faults.into(), post: post.into(), seen: Mutex::default() }
+        Self {
+            books: books.into(),
+            keys: Mutex::default(),
+            faults: faults.into(),
+            post: post.into(),
+            seen: Mutex::default(),
+        }
     }
 
     pub fn books(&self) -> MutexGuard<'_, Books> {
@@ -97,8 +106,15 @@ impl Shared {
             (post.url.clone()?, post.secrets.clone())
         };
         let header = signature(&secrets, &event.body, seconds(wall_clock()));
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("the client can be built");
-        let sent = client.post(url).header("stripe-signature", header).header("content-type", "application/json; charset=utf-8");
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("the client can be built");
+        let sent = client
+            .post(url)
+            .header("stripe-signature", header)
+            .header("content-type", "application/json; charset=utf-8");
         let status = sent.body(event.body.clone()).send().await.ok()?.status().as_u16();
         self.post().delivered.push((event.id.clone(), status));
         Some(status)
@@ -173,7 +189,13 @@ async fn answer(shared: Arc<Shared>, asked: Asked) -> Option<Answered> {
 }
 
 /// Executes a request at its planned time.
-async fn perform(shared: &Arc<Shared>, endpoint: &Endpoint, parameters: &str, key: Option<&str>, fault: Option<Fault>) -> Reply {
+async fn perform(
+    shared: &Arc<Shared>,
+    endpoint: &Endpoint,
+    parameters: &str,
+    key: Option<&str>,
+    fault: Option<Fault>,
+) -> Reply {
     if let Some(Fault::Slow(delay)) = fault {
         sleep(delay).await;
     }
@@ -184,9 +206,13 @@ async fn perform(shared: &Arc<Shared>, endpoint: &Endpoint, parameters: &str, ke
     if fault == Some(Fault::BrokenBefore) {
         return Reply::broken();
     }
-    let subject = endpoint.intent().map(str::to_owned).or_else(|| form.get("payment_intent").cloned());
-    let subjects: Vec<String> =
-        subject.and_then(|id| shared.books().intents.get(&id).map(|i| i.metadata.values().cloned().collect())).unwrap_or_default();
+    let subject =
+        endpoint.intent().map(str::to_owned).or_else(|| form.get("payment_intent").cloned());
+    let subjects: Vec<String> = subject
+        .and_then(|id| {
+            shared.books().intents.get(&id).map(|i| i.metadata.values().cloned().collect())
+        })
+        .unwrap_or_default();
     let timing = shared.faults().timing(endpoint.kind(), subjects.iter());
     if let Some(timing) = timing {
         until(timing.done_at).await;
@@ -220,7 +246,9 @@ fn seconds(time: Timestamp) -> i64 {
 struct Connection(TcpStream);
 
 async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>) -> HttpResponse {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
     let body = String::from_utf8_lossy(&body).into_owned();
     let method = request.method().to_string();
     let asked = Asked {
@@ -228,12 +256,16 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
         parameters: if method == "GET" { request.query_string().to_owned() } else { body },
         method,
         key: header("idempotency-key"),
-        authorized: header("authorization").is_some_and(|value| value.starts_with("Bearer sk_test_") || value.starts_with("Basic ")),
+        authorized: header("authorization").is_some_and(|value| {
+            value.starts_with("Bearer sk_test_") || value.starts_with("Basic ")
+        }),
         version: header("stripe-version"),
-        is_form: header("content-type").is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")),
+        is_form: header("content-type")
+            .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")),
     };
     let (shared, key) = (shared.into_inner(), asked.key.clone());
-    // The request runs in a task of its own, because Stripe finishes a request even if its client disconnects.
+    // The request runs in a task of its own, because Stripe finishes a request even if its client
+    // disconnects.
     let answered = rt::spawn(answer(shared, asked)).await.expect("the endpoint does not panic");
     let Some(Answered { reply, replayed }) = answered else {
         if let Some(Connection(stream)) = request.conn_data::<Connection>() {
@@ -242,7 +274,8 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
         }
         return HttpResponse::new(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).expect("the status is valid"));
+    let mut response =
+        HttpResponse::build(StatusCode::from_u16(reply.status).expect("the status is valid"));
     response.insert_header(("request-id", "req_fake"));
     if let Some(key) = key {
         response.insert_header(("idempotency-key", key));
@@ -259,15 +292,22 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
 /// Serves `/_ledger`: every entry, the sums by intent, and the contradictions.
 async fn ledger(shared: web::Data<Shared>) -> HttpResponse {
     let books = shared.books();
-    let intents: Vec<Value> = books.intents.values().map(|intent| json!({ "id": intent.id, "metadata": intent.metadata })).collect();
+    let intents: Vec<Value> = books
+        .intents
+        .values()
+        .map(|intent| json!({ "id": intent.id, "metadata": intent.metadata }))
+        .collect();
     let ledger = &books.ledger;
-    let all =
-        json!({ "lines": ledger.lines, "accounts": ledger.accounts(), "intents": intents, "contradictions": ledger.contradictions() });
+    let all = json!({ "lines": ledger.lines, "accounts": ledger.accounts(), "intents": intents, "contradictions": ledger.contradictions() });
     HttpResponse::Ok().json(all)
 }
 
 /// Serves `/_act/{intent}?agrees=true`: the buyer acts in the browser.
-async fn act(intent: web::Path<String>, asked: web::Query<Act>, shared: web::Data<Shared>) -> HttpResponse {
+async fn act(
+    intent: web::Path<String>,
+    asked: web::Query<Act>,
+    shared: web::Data<Shared>,
+) -> HttpResponse {
     if !shared.books().intents.get(&*intent).is_some_and(super::intent::Intent::waits) {
         return HttpResponse::Conflict().finish();
     }
@@ -292,8 +332,13 @@ struct Address {
     url: String,
 }
 
-/// Serves on this thread until the server is stopped. Calls `started` with the address and a handle that stops the server.
-pub fn serve(shared: Arc<Shared>, port: u16, started: impl FnOnce(SocketAddr, ServerHandle) + Send) {
+/// Serves on this thread until the server is stopped. Calls `started` with the address and a handle
+/// that stops the server.
+pub fn serve(
+    shared: Arc<Shared>,
+    port: u16,
+    started: impl FnOnce(SocketAddr, ServerHandle) + Send,
+) {
     rt::System::new().block_on(async move {
         let server = HttpServer::new(move || {
             App::new()
@@ -307,7 +352,9 @@ pub fn serve(shared: Arc<Shared>, port: u16, started: impl FnOnce(SocketAddr, Se
         .disable_signals()
         .shutdown_timeout(0)
         .on_connect(|connection, extensions| {
-            let stream = connection.downcast_ref::<rt::net::TcpStream>().and_then(|stream| stream.as_fd().try_clone_to_owned().ok());
+            let stream = connection
+                .downcast_ref::<rt::net::TcpStream>()
+                .and_then(|stream| stream.as_fd().try_clone_to_owned().ok());
             if let Some(stream) = stream {
                 extensions.insert(Connection(stream.into()));
             }

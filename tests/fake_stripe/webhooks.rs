@@ -1,5 +1,6 @@
-//! Webhooks: events in Stripe's form, signed like Stripe's (<https://docs.stripe.com/webhooks#verify-manually>), and
-//! delivered with the faults that Stripe documents: twice, late, in another order, or not at all.
+//! Webhooks: events in Stripe's form, signed like Stripe's
+//! (<https://docs.stripe.com/webhooks#verify-manually>), and delivered with the faults that Stripe
+//! documents: twice, late, in another order, or not at all.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub struct Manner {
     pub doubled: u32,
     /// Maximum delay of an event, so that a later event may overtake it.
     pub delay_ms_max: u64,
-    /// Number of repetitions of a delivery that was not answered with 2xx. Stripe repeats for three days.
+    /// Number of repetitions of a delivery that was not answered with 2xx. Stripe repeats for three
+    /// days.
     pub tries: u32,
 }
 
@@ -69,7 +71,10 @@ impl Post {
 
     /// Stores an event and returns the delays of its deliveries.
     pub fn add(&mut self, kind: &str, object: &Value, key: Option<&str>) -> (Event, Vec<Duration>) {
-        let id = format!("evt_3{}", &super::books::hex(&format!("{} {}", self.events.len(), object))[..23]);
+        let id = format!(
+            "evt_3{}",
+            &super::books::hex(&format!("{} {}", self.events.len(), object))[..23]
+        );
         let event = made(&id, kind, object, key);
         self.events.push(event.clone());
         let mut count = 1;
@@ -78,7 +83,9 @@ impl Post {
         } else if self.random.random_range(0..1_000) < self.manner.doubled {
             count = 2;
         }
-        let delays = (0..count).map(|_| Duration::from_millis(self.random.random_range(0..=self.manner.delay_ms_max))).collect();
+        let delays = (0..count)
+            .map(|_| Duration::from_millis(self.random.random_range(0..=self.manner.delay_ms_max)))
+            .collect();
         (event, delays)
     }
 }
@@ -90,15 +97,21 @@ pub fn made(id: &str, kind: &str, object: &Value, key: Option<&str>) -> Event {
         "pending_webhooks": 1, "type": kind, "data": { "object": object }, "request": { "id": null, "idempotency_key": key },
     });
     // Stripe indents the body. The signature covers exactly these bytes.
-    Event { id: id.to_owned(), kind: kind.to_owned(), body: serde_json::to_string_pretty(&body).expect("the body is valid JSON") }
+    Event {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        body: serde_json::to_string_pretty(&body).expect("the body is valid JSON"),
+    }
 }
 
 /// Returns the header `Stripe-Signature` for a body that is sent at `at_secs` since the epoch.
 pub fn signature(secrets: &[String], body: &str, at_secs: i64) -> String {
     let signed = secrets.iter().map(|secret| {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+            .expect("HMAC takes a key of any length");
         mac.update(format!("{at_secs}.{body}").as_bytes());
-        let digest: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         format!(",v1={digest}")
     });
     format!("t={at_secs}{}", signed.collect::<String>())

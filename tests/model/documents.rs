@@ -1,5 +1,5 @@
-//! The store of the model: documents with versions, which are changed only by whole commits. It checks the same conditions
-//! as `store::commit`, over the same `Commit`.
+//! The store of the model: documents with versions, which are changed only by whole commits. It
+//! checks the same conditions as `store::commit`, over the same `Commit`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,11 @@ pub struct Guards {
 }
 
 /// Writes the whole commit, or nothing.
-pub fn commit(world: &mut Arc<Snapshot>, commit: Commit, guards: Guards) -> Result<(), CommitError> {
+pub fn commit(
+    world: &mut Arc<Snapshot>,
+    commit: Commit,
+    guards: Guards,
+) -> Result<(), CommitError> {
     for write in &commit.writes {
         check(world, write, guards)?;
     }
@@ -29,9 +33,15 @@ pub fn commit(world: &mut Arc<Snapshot>, commit: Commit, guards: Guards) -> Resu
 
 fn check(world: &Snapshot, write: &Write, guards: Guards) -> Result<(), CommitError> {
     let (old, new) = match write {
-        Write::Ticket(new) => (world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version),
-        Write::Order(new) => (world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version),
-        Write::Charge(new) => (world.charges.iter().find(|old| old.id == new.id).map(|old| old.version), new.version),
+        Write::Ticket(new) => {
+            (world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version)
+        }
+        Write::Order(new) => {
+            (world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version)
+        }
+        Write::Charge(new) => {
+            (world.charges.iter().find(|old| old.id == new.id).map(|old| old.version), new.version)
+        }
         Write::Slot(SlotChange::Take { user, locks_max, .. }) => {
             let held = world.slots.iter().filter(|(holder, _)| holder == user).count();
             let full = held >= usize::try_from(*locks_max).expect("the limit is small");
@@ -66,15 +76,18 @@ fn put(world: &mut Snapshot, write: Write) {
             replace(&mut world.charges, new, |old| old.id == id);
         }
         Write::Slot(SlotChange::Take { user, order, .. }) => world.slots.push((user, order)),
-        Write::Slot(SlotChange::Free { user, order }) => world.slots.retain(|slot| *slot != (user, order)),
+        Write::Slot(SlotChange::Free { user, order }) => {
+            world.slots.retain(|slot| *slot != (user, order))
+        }
         Write::Decline { .. } => {}
         other => unreachable!("no sale writes {other:?}"),
     }
 }
 
-/// Removes data that no rule reads within the model's bounds, so that states which differ only in this data are equal: the
-/// times of the last changes, the abandoned locks and the declines. The model has too few orders for the wait between
-/// locks, and too few charges for the limit of declines; the property tests cover both.
+/// Removes data that no rule reads within the model's bounds, so that states which differ only in
+/// this data are equal: the times of the last changes, the abandoned locks and the declines. The
+/// model has too few orders for the wait between locks, and too few charges for the limit of
+/// declines; the property tests cover both.
 pub fn without_history(mut decision: Decision) -> Decision {
     const NEVER: Timestamp = Timestamp(0);
     if let Some(ticket) = &mut decision.ticket {

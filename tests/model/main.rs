@@ -1,12 +1,13 @@
-//! A model of the whole market with production's `decide`: two replicas that may have stale copies, a store that only
-//! checks versions, a payment processor with a ledger of its own, timers that fire late or twice, crashes and lost answers.
-//! Every reachable state within the bounds is checked with `domain::invariants`.
+//! A model of the whole market with production's `decide`: two replicas that may have stale copies,
+//! a store that only checks versions, a payment processor with a ledger of its own, timers that
+//! fire late or twice, crashes and lost answers. Every reachable state within the bounds is checked
+//! with `domain::invariants`.
 //!
-//! Each negative control turns one guard off and must find the violation that the guard prevents. Otherwise the model
-//! proves nothing.
+//! Each negative control turns one guard off and must find the violation that the guard prevents.
+//! Otherwise the model proves nothing.
 //!
-//! The test suite explores small bounds completely. `GITTIX_MODEL_STEPS=<maximum number of steps per market>` adds the
-//! large bounds; `scripts/prove-model` sets it.
+//! The test suite explores small bounds completely. `GITTIX_MODEL_STEPS=<maximum number of steps
+//! per market>` adds the large bounds; `scripts/prove-model` sets it.
 
 #![expect(clippy::print_stdout, reason = "the number of explored states is the result")]
 
@@ -34,7 +35,12 @@ fn rules() -> Rules {
         relock_wait: Millis(0),
         ..Policy::default()
     };
-    Rules { policy, guards: Guards { versions: true, slots: true }, claim: true, closes_interrupted: true }
+    Rules {
+        policy,
+        guards: Guards { versions: true, slots: true },
+        claim: true,
+        closes_interrupted: true,
+    }
 }
 
 /// One ticket, two orders, one payment and one crash, until the end of the grace.
@@ -53,7 +59,8 @@ fn paying() -> Bounds {
     }
 }
 
-/// One order with a second payment: after a decline, after a refused token, or in place of a payment that waits.
+/// One order with a second payment: after a decline, after a refused token, or in place of a
+/// payment that waits.
 fn retrying() -> Bounds {
     Bounds { orders_max: 1, charges_max: 2, crashes_max: 0, ..paying() }
 }
@@ -69,30 +76,47 @@ fn steps_max() -> Option<usize> {
     Some(steps.parse().expect("GITTIX_MODEL_STEPS is a number of steps"))
 }
 
-/// Checks that all required conditions hold, and that all states that must be possible occur: in all states, or in those
-/// within the first `steps_max` steps.
+/// Checks that all required conditions hold, and that all states that must be possible occur: in
+/// all states, or in those within the first `steps_max` steps.
 fn prove(name: &str, market: Market, steps_max: Option<usize>) {
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let checker = market.checker().finish_when(HasDiscoveries::AnyFailures).threads(threads);
     let checker = checker.target_state_count(steps_max.unwrap_or(0)).spawn_dfs().join();
-    let (states, steps, depth) = (checker.unique_state_count(), checker.state_count(), checker.max_depth());
-    let extent = if steps_max.is_some_and(|max| steps >= max) { "stopped at the maximum" } else { "complete" };
-    println!("{name}: {states} states ({extent}), {steps} steps, depth {depth}, {:.1} s", started.elapsed().as_secs_f64());
+    let (states, steps, depth) =
+        (checker.unique_state_count(), checker.state_count(), checker.max_depth());
+    let extent = if steps_max.is_some_and(|max| steps >= max) {
+        "stopped at the maximum"
+    } else {
+        "complete"
+    };
+    println!(
+        "{name}: {states} states ({extent}), {steps} steps, depth {depth}, {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     checker.assert_properties();
 }
 
-/// Checks that the property is violated, and prints the shortest violation. Equal replicas may swap their numbers, so a
-/// replica's number is meaningful only within its action.
+/// Checks that the property is violated, and prints the shortest violation. Equal replicas may swap
+/// their numbers, so a replica's number is meaningful only within its action.
 fn refute(name: &str, market: Market, property: &'static str) {
     let market = Market { properties: properties::safety, ..market };
     for actions_max in 1..=CONTROL_ACTIONS_MAX {
         let sought = HasDiscoveries::AnyOf([property].into());
-        // The checker counts states instead of actions, and it does not check the states of the last depth.
-        let checker = market.checker().finish_when(sought).target_max_depth(actions_max + 2).spawn_bfs().join();
+        // The checker counts states instead of actions, and it does not check the states of the
+        // last depth.
+        let checker = market
+            .checker()
+            .finish_when(sought)
+            .target_max_depth(actions_max + 2)
+            .spawn_bfs()
+            .join();
         if let Some(found) = checker.discovery(property) {
             let (states, actions) = (checker.unique_state_count(), found.into_actions());
-            println!("{name}: \"{property}\" is violated after {} actions ({states} states): {actions:?}", actions.len());
+            println!(
+                "{name}: \"{property}\" is violated after {} actions ({states} states): {actions:?}",
+                actions.len()
+            );
             return;
         }
     }
@@ -135,10 +159,18 @@ fn large_markets_hold_if_they_are_requested() {
         ("early release", paying(), early),
         ("two payments and a crash", again, rules()),
         ("a seller who edits", Bounds { edits_max: 1, ..paying() }, rules()),
-        ("everything at once", Bounds { losses_max: 1, eager: true, lag: 1, crashes_max: 2, time_max: 5, ..again }, rules()),
+        (
+            "everything at once",
+            Bounds { losses_max: 1, eager: true, lag: 1, crashes_max: 2, time_max: 5, ..again },
+            rules(),
+        ),
         ("two tickets, paid for", Bounds { tickets: 2, ..paying() }, two_locks),
     ] {
-        prove(name, Market { properties: properties::safety, ..Market::new(bounds, rules) }, Some(max));
+        prove(
+            name,
+            Market { properties: properties::safety, ..Market::new(bounds, rules) },
+            Some(max),
+        );
     }
 }
 
@@ -151,7 +183,8 @@ fn control_without_version_checks_ticket_is_held_twice() {
 #[test]
 fn control_without_version_checks_ticket_is_sold_twice() {
     let rules = Rules { guards: Guards { versions: false, slots: true }, ..rules() };
-    let bounds = Bounds { charges_max: 2, confirms_max: 0, crashes_max: 0, time_max: 0, ..paying() };
+    let bounds =
+        Bounds { charges_max: 2, confirms_max: 0, crashes_max: 0, time_max: 0, ..paying() };
     refute("without the commit's condition", Market::new(bounds, rules), properties::SOLD_ONCE);
 }
 
@@ -171,5 +204,9 @@ fn control_with_slots_counted_by_a_read_limit_is_exceeded() {
 #[test]
 fn control_with_interrupted_attempt_failed_at_once_money_is_held_for_ever() {
     let rules = Rules { closes_interrupted: false, ..rules() };
-    refute("cut-off attempts failed at once", Market::new(paying(), rules), properties::MONEY_IS_ATTENDED);
+    refute(
+        "cut-off attempts failed at once",
+        Market::new(paying(), rules),
+        properties::MONEY_IS_ATTENDED,
+    );
 }

@@ -1,6 +1,9 @@
-//! The possible next actions of a buyer, a seller, the clock, the processor, the network, and crashes.
+//! The possible next actions of a buyer, a seller, the clock, the processor, the network, and
+//! crashes.
 
-use gittix::domain::{ChargeStep, Money, OrderStatus, ReplicaName, TicketCommand, Title, TokenDigest};
+use gittix::domain::{
+    ChargeStep, Money, OrderStatus, ReplicaName, TicketCommand, Title, TokenDigest,
+};
 use stateright::{Model, Property};
 
 use crate::{
@@ -84,7 +87,8 @@ pub enum Action {
         replica: usize,
         ticket: usize,
     },
-    /// A replica processes a charge according to its step: right after its own commit, or as reconciliation.
+    /// A replica processes a charge according to its step: right after its own commit, or as
+    /// reconciliation.
     Drive {
         replica: usize,
         charge: usize,
@@ -141,7 +145,11 @@ impl Model for Market {
                 match call {
                     Call::Sent(charge, request) => {
                         let outcomes = state.ledger[charge].outcomes(request).iter();
-                        actions.extend(outcomes.map(|&outcome| Action::Arrive { replica, call, outcome }));
+                        actions.extend(outcomes.map(|&outcome| Action::Arrive {
+                            replica,
+                            call,
+                            outcome,
+                        }));
                     }
                     Call::Replied(..) => actions.push(Action::Handle { replica, call }),
                 }
@@ -152,7 +160,11 @@ impl Model for Market {
         }
         for &(charge, request) in &state.orphans {
             let outcomes = state.ledger[charge].outcomes(request).iter();
-            actions.extend(outcomes.map(|&outcome| Action::ArriveLate { charge, request, outcome }));
+            actions.extend(outcomes.map(|&outcome| Action::ArriveLate {
+                charge,
+                request,
+                outcome,
+            }));
         }
     }
 
@@ -167,7 +179,8 @@ impl Model for Market {
         (self.properties)()
     }
 
-    /// A state with a violation is not explored further, so that the first counterexample is the shortest.
+    /// A state with a violation is not explored further, so that the first counterexample is the
+    /// shortest.
     fn within_boundary(&self, state: &State) -> bool {
         state.world.orders.len() <= self.bounds.orders_max
     }
@@ -179,12 +192,15 @@ impl Market {
         Self { bounds, rules, counts_slots: false, properties: properties::all }
     }
 
-    /// The commands of people and timers about a ticket that are possible according to this replica's copy.
+    /// The commands of people and timers about a ticket that are possible according to this
+    /// replica's copy.
     fn wishes(&self, state: &State, replica: usize, ticket: usize, actions: &mut Vec<Action>) {
         let Some(seen) = &state.replicas[replica].seen[ticket] else { return };
         if seen.ticket.lock().is_some() {
             actions.push(Action::Deadline { replica, ticket });
-        } else if seen.ticket.status().is_some() && state.world.orders.len() < self.bounds.orders_max {
+        } else if seen.ticket.status().is_some()
+            && state.world.orders.len() < self.bounds.orders_max
+        {
             let known = (state.world.orders.len() + 1).min(BUYERS);
             for buyer in 0..known {
                 if self.counts_slots {
@@ -206,14 +222,17 @@ impl Market {
             actions.push(Action::Pay { replica, ticket });
         }
         let confirms = state.confirms < self.bounds.confirms_max;
-        if confirms && seen.charge.as_ref().is_some_and(|charge| charge.step == ChargeStep::AwaitingAction) {
+        if confirms
+            && seen.charge.as_ref().is_some_and(|charge| charge.step == ChargeStep::AwaitingAction)
+        {
             actions.push(Action::Confirm { replica, ticket });
         }
     }
 
     fn may_drive(&self, state: &State, replica: usize, charge: usize) -> bool {
         let step = &state.world.charges[charge].step;
-        let busy = |holder: usize| state.replicas[holder].calls.iter().any(|call| call.charge() == charge);
+        let busy =
+            |holder: usize| state.replicas[holder].calls.iter().any(|call| call.charge() == charge);
         let needs_it = !matches!(step, ChargeStep::Final | ChargeStep::AwaitingAction);
         needs_it && !busy(replica) && (self.bounds.eager || !(0..REPLICAS).any(busy))
     }
@@ -233,30 +252,51 @@ impl Market {
             Action::Lock { replica, ticket, buyer } => self.lock(state, replica, ticket, buyer)?,
             Action::Cancel { replica, ticket } => {
                 let order = state.replicas[replica].seen[ticket].as_ref()?.order.clone()?;
-                state.command(replica, ticket, &TicketCommand::Cancel { order: order.id, by: order.buyer }, &self.rules)?;
+                state.command(
+                    replica,
+                    ticket,
+                    &TicketCommand::Cancel { order: order.id, by: order.buyer },
+                    &self.rules,
+                )?;
             }
             Action::Pay { replica, ticket } => self.pay(state, replica, ticket)?,
             Action::Confirm { replica, ticket } => {
                 let charge = state.replicas[replica].seen[ticket].as_ref()?.charge.clone()?;
-                state.command(replica, ticket, &TicketCommand::ConfirmPayment { charge: charge.id, by: charge.buyer }, &self.rules)?;
+                state.command(
+                    replica,
+                    ticket,
+                    &TicketCommand::ConfirmPayment { charge: charge.id, by: charge.buyer },
+                    &self.rules,
+                )?;
                 let n = state.world.charges.iter().position(|known| known.id == charge.id)?;
                 state.replicas[replica].calls.insert(Call::Sent(n, Request::Authorize));
                 state.confirms += 1;
             }
             Action::Edit { replica, ticket } => {
-                let price = Money::from_minor(3000 + u64::from(state.edits)).expect("the price is valid");
+                let price =
+                    Money::from_minor(3000 + u64::from(state.edits)).expect("the price is valid");
                 let title = Title::parse("Back row").expect("the title is valid");
                 let edit = TicketCommand::Edit { by: state::SELLER, title, price, if_match: None };
                 state.command(replica, ticket, &edit, &self.rules)?;
                 state.edits += 1;
             }
             Action::Delist { replica, ticket } => {
-                state.command(replica, ticket, &TicketCommand::Delist { by: state::SELLER, if_match: None }, &self.rules)?;
+                state.command(
+                    replica,
+                    ticket,
+                    &TicketCommand::Delist { by: state::SELLER, if_match: None },
+                    &self.rules,
+                )?;
                 state.edits += 1;
             }
             Action::Deadline { replica, ticket } => {
                 let order = state.replicas[replica].seen[ticket].as_ref()?.ticket.lock()?.order;
-                state.command(replica, ticket, &TicketCommand::DeadlinePassed { order }, &self.rules)?;
+                state.command(
+                    replica,
+                    ticket,
+                    &TicketCommand::DeadlinePassed { order },
+                    &self.rules,
+                )?;
             }
             Action::Drive { replica, charge } => state.drive(replica, charge)?,
             Action::Arrive { replica, call, outcome } => {
@@ -284,7 +324,8 @@ impl Market {
 
     fn lock(&self, state: &mut State, replica: usize, ticket: usize, n: usize) -> Option<()> {
         if self.counts_slots {
-            let (_, count) = state.replicas[replica].counted.take().filter(|(counted, _)| *counted == n)?;
+            let (_, count) =
+                state.replicas[replica].counted.take().filter(|(counted, _)| *counted == n)?;
             if count >= usize::try_from(self.rules.policy.locks_max).expect("the limit is small") {
                 return None;
             }
@@ -304,7 +345,12 @@ impl Market {
         let order = state.replicas[replica].seen[ticket].as_ref()?.order.clone()?;
         let n = state.world.charges.len();
         let token = TokenDigest::new(["a", "b", "c", "d"][n % 4]);
-        let submit = TicketCommand::SubmitPayment { order: order.id, by: order.buyer, charge: charge_id(n), token };
+        let submit = TicketCommand::SubmitPayment {
+            order: order.id,
+            by: order.buyer,
+            charge: charge_id(n),
+            token,
+        };
         state.command(replica, ticket, &submit, &self.rules)?;
         // The superseded charge is written first, but it existed before. The new one is the last.
         state.replicas[replica].calls.insert(Call::Sent(n, Request::Authorize));

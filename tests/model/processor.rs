@@ -1,4 +1,5 @@
-//! The payment processor of the model: a ledger of its own, and calls that are lost in either direction or arrive late.
+//! The payment processor of the model: a ledger of its own, and calls that are lost in either
+//! direction or arrive late.
 
 /// The processor's record of one charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,11 +48,16 @@ pub enum Outcome {
 }
 
 impl Payment {
-    /// Returns the possible results of an attempt. There is only one if the result is decided already.
+    /// Returns the possible results of an attempt. There is only one if the result is decided
+    /// already.
     pub fn outcomes(self, request: Request) -> &'static [Outcome] {
         match (request, self) {
-            (Request::Authorize, Self::Open) => &[Outcome::Hold, Outcome::Decline, Outcome::AskBuyer, Outcome::DoNotKnow],
-            (Request::Authorize, Self::NeedsAction) => &[Outcome::Hold, Outcome::Decline, Outcome::AskBuyer],
+            (Request::Authorize, Self::Open) => {
+                &[Outcome::Hold, Outcome::Decline, Outcome::AskBuyer, Outcome::DoNotKnow]
+            }
+            (Request::Authorize, Self::NeedsAction) => {
+                &[Outcome::Hold, Outcome::Decline, Outcome::AskBuyer]
+            }
             _ => &[Outcome::Hold],
         }
     }

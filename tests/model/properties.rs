@@ -1,10 +1,12 @@
-//! The conditions that hold in every state, which are at least as strong as the predicates of `domain::invariants`; and the
-//! events that must occur at least once, because otherwise the model proves nothing.
+//! The conditions that hold in every state, which are at least as strong as the predicates of
+//! `domain::invariants`; and the events that must occur at least once, because otherwise the model
+//! proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gittix::domain::{
-    CancelReason, ChargeFailure, ChargeStatus, ChargeStep, Millis, OrderStatus, TicketCommand, TicketState, Timestamp, UserId, invariants,
+    CancelReason, ChargeFailure, ChargeStatus, ChargeStep, Millis, OrderStatus, TicketCommand,
+    TicketState, Timestamp, UserId, invariants,
 };
 use stateright::Property;
 
@@ -16,7 +18,8 @@ use crate::{
 
 pub const ONE_ORDER: &str = "I1 one order per ticket";
 pub const SOLD_ONCE: &str = "no ticket is sold twice";
-pub const MONEY_IS_ATTENDED: &str = "money at the processor belongs to a charge that completes or is reversed";
+pub const MONEY_IS_ATTENDED: &str =
+    "money at the processor belongs to a charge that completes or is reversed";
 pub const MONEY: &str = "I2, I3 in quiet states";
 pub const SLOTS: &str = "I8 slots match locks";
 pub const LIMIT: &str = "no user holds more locks than the limit";
@@ -26,9 +29,13 @@ pub const RECOVERS: &str = "from every state, one replica alone completes all op
 /// Returns the conditions that must always hold.
 pub fn safety() -> Vec<Property<Market>> {
     vec![
-        Property::always(ONE_ORDER, |_, state: &State| invariants::one_order_per_ticket(&state.world).is_ok()),
+        Property::always(ONE_ORDER, |_, state: &State| {
+            invariants::one_order_per_ticket(&state.world).is_ok()
+        }),
         Property::always(SOLD_ONCE, |_, state: &State| sold_once(state)),
-        Property::always(SLOTS, |_, state: &State| invariants::slots_match_locks(&state.world).is_ok()),
+        Property::always(SLOTS, |_, state: &State| {
+            invariants::slots_match_locks(&state.world).is_ok()
+        }),
         Property::always(LIMIT, within_limit),
         Property::always(STEPS, |_, state: &State| state.broken.is_none()),
         Property::always(MONEY_IS_ATTENDED, |_, state: &State| money_is_attended(state)),
@@ -42,30 +49,66 @@ pub fn all() -> Vec<Property<Market>> {
     let mut properties = safety();
     properties.extend([
         Property::sometimes("a ticket is sold", |_, state: &State| {
-            is_quiet(state) && state.world.tickets.iter().any(|ticket| matches!(ticket.state, TicketState::Sold { .. }))
+            is_quiet(state)
+                && state
+                    .world
+                    .tickets
+                    .iter()
+                    .any(|ticket| matches!(ticket.state, TicketState::Sold { .. }))
         }),
         Property::sometimes("an unpaid order expires", |_, state: &State| {
-            state.world.charges.is_empty() && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
+            state.world.charges.is_empty()
+                && state
+                    .world
+                    .orders
+                    .iter()
+                    .any(|order| order.cancel_reason == Some(CancelReason::Expired))
         }),
         Property::sometimes("captured money is refunded as lock_lost", |_, state: &State| {
             state.world.charges.iter().any(|charge| {
-                charge.stripe_refund_id.is_some() && charge.failure.as_ref().is_some_and(|failure| failure.code == ChargeFailure::LOCK_LOST)
+                charge.stripe_refund_id.is_some()
+                    && charge
+                        .failure
+                        .as_ref()
+                        .is_some_and(|failure| failure.code == ChargeFailure::LOCK_LOST)
             })
         }),
         Property::sometimes("a claim at the last moment outlives unlocksAt", |_, state: &State| {
-            state.world.orders.iter().any(|order| order.settling.is_some() && state.now >= order.unlocks_at.0)
+            state
+                .world
+                .orders
+                .iter()
+                .any(|order| order.settling.is_some() && state.now >= order.unlocks_at.0)
         }),
-        Property::sometimes("an interrupted attempt fails and arrives too late", |_, state: &State| {
-            let cut_off =
-                |failure: &Option<ChargeFailure>| failure.as_ref().is_some_and(|failure| *failure == ChargeFailure::interrupted());
-            state.world.charges.iter().any(|charge| charge.status == ChargeStatus::Failed && cut_off(&charge.failure))
-                && !state.orphans.is_empty()
-        }),
-        Property::sometimes("one buyer's payment is reversed while another buyer holds the ticket", |_, state: &State| {
-            let holds = state.world.orders.iter().find(|order| order.is_active());
-            let on_its_way_back = |step: &ChargeStep| matches!(step, ChargeStep::Reversing { .. });
-            holds.is_some_and(|order| state.world.charges.iter().any(|charge| charge.buyer != order.buyer && on_its_way_back(&charge.step)))
-        }),
+        Property::sometimes(
+            "an interrupted attempt fails and arrives too late",
+            |_, state: &State| {
+                let cut_off = |failure: &Option<ChargeFailure>| {
+                    failure.as_ref().is_some_and(|failure| *failure == ChargeFailure::interrupted())
+                };
+                state
+                    .world
+                    .charges
+                    .iter()
+                    .any(|charge| charge.status == ChargeStatus::Failed && cut_off(&charge.failure))
+                    && !state.orphans.is_empty()
+            },
+        ),
+        Property::sometimes(
+            "one buyer's payment is reversed while another buyer holds the ticket",
+            |_, state: &State| {
+                let holds = state.world.orders.iter().find(|order| order.is_active());
+                let on_its_way_back =
+                    |step: &ChargeStep| matches!(step, ChargeStep::Reversing { .. });
+                holds.is_some_and(|order| {
+                    state
+                        .world
+                        .charges
+                        .iter()
+                        .any(|charge| charge.buyer != order.buyer && on_its_way_back(&charge.step))
+                })
+            },
+        ),
     ]);
     properties
 }
@@ -74,22 +117,35 @@ pub fn all() -> Vec<Property<Market>> {
 pub fn retries() -> Vec<Property<Market>> {
     let mut properties = safety();
     properties.extend([
-        Property::sometimes("a payment replaces a waiting one and completes the order", |_, state: &State| {
-            state.world.charges.len() == 2
-                && state.world.charges[0].failure == Some(ChargeFailure::superseded())
-                && state.world.charges[1].status == ChargeStatus::Completed
-        }),
-        Property::sometimes("a payment completes the order after another was declined", |_, state: &State| {
-            state.world.charges.len() == 2
-                && state.ledger[0] == Payment::Declined
-                && state.world.charges[1].status == ChargeStatus::Completed
-        }),
-        Property::sometimes("an order whose only token was refused expires as an unpaid order", |_, state: &State| {
-            state.world.charges.len() == 1
-                && state.world.charges[0].failure == Some(ChargeFailure::invalid_token())
-                && state.world.orders.iter().any(|order| order.cancel_reason == Some(CancelReason::Expired))
-                && state.world.tickets.iter().any(|ticket| ticket.lock().is_some())
-        }),
+        Property::sometimes(
+            "a payment replaces a waiting one and completes the order",
+            |_, state: &State| {
+                state.world.charges.len() == 2
+                    && state.world.charges[0].failure == Some(ChargeFailure::superseded())
+                    && state.world.charges[1].status == ChargeStatus::Completed
+            },
+        ),
+        Property::sometimes(
+            "a payment completes the order after another was declined",
+            |_, state: &State| {
+                state.world.charges.len() == 2
+                    && state.ledger[0] == Payment::Declined
+                    && state.world.charges[1].status == ChargeStatus::Completed
+            },
+        ),
+        Property::sometimes(
+            "an order whose only token was refused expires as an unpaid order",
+            |_, state: &State| {
+                state.world.charges.len() == 1
+                    && state.world.charges[0].failure == Some(ChargeFailure::invalid_token())
+                    && state
+                        .world
+                        .orders
+                        .iter()
+                        .any(|order| order.cancel_reason == Some(CancelReason::Expired))
+                    && state.world.tickets.iter().any(|ticket| ticket.lock().is_some())
+            },
+        ),
     ]);
     properties
 }
@@ -102,17 +158,26 @@ pub fn locks_only() -> Vec<Property<Market>> {
             state.world.slots.len() == 2 && state.world.slots[0].0 != state.world.slots[1].0
         }),
         Property::sometimes("an edited ticket is locked for its new price", |_, state: &State| {
-            state.edits > 0 && state.world.orders.iter().any(|order| order.is_active() && order.price.minor() >= 3000)
+            state.edits > 0
+                && state
+                    .world
+                    .orders
+                    .iter()
+                    .any(|order| order.is_active() && order.price.minor() >= 3000)
         }),
-        Property::sometimes("a ticket is taken off sale after its lock expired", |_, state: &State| {
-            state.world.tickets.iter().any(|ticket| ticket.is_deleted() && ticket.version > 2)
-        }),
+        Property::sometimes(
+            "a ticket is taken off sale after its lock expired",
+            |_, state: &State| {
+                state.world.tickets.iter().any(|ticket| ticket.is_deleted() && ticket.version > 2)
+            },
+        ),
     ]);
     properties
 }
 
 fn sold_once(state: &State) -> bool {
-    let completed = state.world.orders.iter().filter(|order| order.status == OrderStatus::Completed);
+    let completed =
+        state.world.orders.iter().filter(|order| order.status == OrderStatus::Completed);
     let tickets: Vec<_> = completed.map(|order| order.ticket.id).collect();
     tickets.iter().collect::<BTreeSet<_>>().len() == tickets.len()
 }
@@ -125,11 +190,13 @@ fn within_limit(market: &Market, state: &State) -> bool {
     held.values().all(|count| *count <= market.rules.policy.locks_max)
 }
 
-/// Stronger than I3, because it holds while calls are running: for all money at the processor, a document shows that it
-/// will be processed.
+/// Stronger than I3, because it holds while calls are running: for all money at the processor, a
+/// document shows that it will be processed.
 fn money_is_attended(state: &State) -> bool {
     state.ledger.iter().zip(&state.world.charges).all(|(payment, charge)| match payment {
-        Payment::Open | Payment::Declined | Payment::Voided | Payment::Refunded => charge.status != ChargeStatus::Completed,
+        Payment::Open | Payment::Declined | Payment::Voided | Payment::Refunded => {
+            charge.status != ChargeStatus::Completed
+        }
         Payment::NeedsAction | Payment::Held => charge.step != ChargeStep::Final,
         Payment::Captured => match charge.step {
             ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
@@ -145,12 +212,13 @@ fn is_quiet(state: &State) -> bool {
 
 fn money_is_right(state: &State) -> bool {
     let world = state.audited();
-    invariants::money_matches_orders(&world).is_ok() && invariants::no_money_for_nothing(&world).is_ok()
+    invariants::money_matches_orders(&world).is_ok()
+        && invariants::no_money_for_nothing(&world).is_ok()
 }
 
-/// A liveness property, checked in each state: both processes crash, and one restarts. It executes all open steps and
-/// timers, at the present time and after all deadlines. Then the calls that were still running arrive. No open work may be
-/// left.
+/// A liveness property, checked in each state: both processes crash, and one restarts. It executes
+/// all open steps and timers, at the present time and after all deadlines. Then the calls that were
+/// still running arrive. No open work may be left.
 fn recovers(market: &Market, state: &State) -> bool {
     let busy = state.world.tickets.iter().any(|ticket| ticket.lock().is_some()) || !is_quiet(state);
     if !busy && state.orphans.is_empty() {
@@ -169,8 +237,13 @@ fn recovers(market: &Market, state: &State) -> bool {
         state.ledger[charge].land(request, Outcome::Hold);
     }
     let unlocked = state.world.tickets.iter().all(|ticket| ticket.lock().is_none());
-    let decided = state.world.orders.iter().all(|order| matches!(order.status, OrderStatus::Completed | OrderStatus::Cancelled));
-    let nothing_held = state.ledger.iter().all(|payment| !matches!(payment, Payment::Held | Payment::NeedsAction));
+    let decided = state
+        .world
+        .orders
+        .iter()
+        .all(|order| matches!(order.status, OrderStatus::Completed | OrderStatus::Cancelled));
+    let nothing_held =
+        state.ledger.iter().all(|payment| !matches!(payment, Payment::Held | Payment::NeedsAction));
     unlocked
         && decided
         && nothing_held
@@ -179,7 +252,8 @@ fn recovers(market: &Market, state: &State) -> bool {
         && state.broken.is_none()
         && invariants::one_order_per_ticket(&state.world).is_ok()
         && invariants::slots_match_locks(&state.world).is_ok()
-        && invariants::no_lock_left_over(&state.world, policy, Millis(0), Timestamp(state.now)).is_ok()
+        && invariants::no_lock_left_over(&state.world, policy, Millis(0), Timestamp(state.now))
+            .is_ok()
 }
 
 /// Lets one replica do all possible work at the present time.
@@ -187,9 +261,16 @@ fn settle(market: &Market, state: &mut State) {
     const REPLICA: usize = 0;
     for ticket in 0..state.world.tickets.len() {
         state.load(REPLICA, ticket);
-        let lock = state.replicas[REPLICA].seen[ticket].as_ref().and_then(|seen| seen.ticket.lock().cloned());
+        let lock = state.replicas[REPLICA].seen[ticket]
+            .as_ref()
+            .and_then(|seen| seen.ticket.lock().cloned());
         if let Some(lock) = lock {
-            let _ = state.command(REPLICA, ticket, &TicketCommand::DeadlinePassed { order: lock.order }, &market.rules);
+            let _ = state.command(
+                REPLICA,
+                ticket,
+                &TicketCommand::DeadlinePassed { order: lock.order },
+                &market.rules,
+            );
         }
     }
     for charge in 0..state.world.charges.len() {
@@ -200,7 +281,9 @@ fn settle(market: &Market, state: &mut State) {
             }
             while let Some(call) = state.replicas[REPLICA].calls.pop_first() {
                 let call = match call {
-                    Call::Sent(n, request) => Call::Replied(n, state.ledger[n].land(request, Outcome::Hold)),
+                    Call::Sent(n, request) => {
+                        Call::Replied(n, state.ledger[n].land(request, Outcome::Hold))
+                    }
                     replied @ Call::Replied(..) => replied,
                 };
                 let _ = state.handle(REPLICA, call, &market.rules);

@@ -1,5 +1,5 @@
-//! The state of the whole market at one time: the store, the processor's ledger, two replicas with their copies, and the
-//! time.
+//! The state of the whole market at one time: the store, the processor's ledger, two replicas with
+//! their copies, and the time.
 
 use std::{
     collections::BTreeSet,
@@ -9,8 +9,8 @@ use std::{
 
 use gittix::{
     domain::{
-        Charge, ChargeFailure, ChargeId, ChargeStep, Decision, Money, Order, OrderId, PaymentId, Policy, RefundId, Sale, TicketCommand,
-        TicketId, Timestamp, Title, UserId, decide,
+        Charge, ChargeFailure, ChargeId, ChargeStep, Decision, Money, Order, OrderId, PaymentId,
+        Policy, RefundId, Sale, TicketCommand, TicketId, Timestamp, Title, UserId, decide,
         decide::{charge_reversed, list_ticket},
         invariants::{self, LedgerEntry, Snapshot},
     },
@@ -101,7 +101,8 @@ pub struct Rules {
     pub guards: Guards,
     /// Whether the lock is claimed before the capture.
     pub claim: bool,
-    /// Whether an attempt of which the processor has no record is closed there before its charge becomes Failed.
+    /// Whether an attempt of which the processor has no record is closed there before its charge
+    /// becomes Failed.
     pub closes_interrupted: bool,
 }
 
@@ -113,10 +114,12 @@ impl State {
         for n in 0..tickets {
             let listed = list_ticket(ticket_id(n), SELLER, title.clone(), price, Timestamp(0));
             let guards = Guards { versions: true, slots: true };
-            documents::commit(&mut world, Commit::of(listed, Timestamp(0)), guards).expect("a new ticket can be written");
+            documents::commit(&mut world, Commit::of(listed, Timestamp(0)), guards)
+                .expect("a new ticket can be written");
         }
         let seen: Vec<_> = (0..tickets).map(|n| world.sale(ticket_id(n)).map(Arc::new)).collect();
-        let replica = |lag| Replica { seen: seen.clone(), calls: BTreeSet::new(), counted: None, lag };
+        let replica =
+            |lag| Replica { seen: seen.clone(), calls: BTreeSet::new(), counted: None, lag };
         Self {
             now: 0,
             world,
@@ -131,8 +134,8 @@ impl State {
         }
     }
 
-    /// Replicas differ only in their state. So of two states that differ only in the order of the replicas, one represents
-    /// both.
+    /// Replicas differ only in their state. So of two states that differ only in the order of the
+    /// replicas, one represents both.
     pub fn canonical(mut self) -> Self {
         let rank = |replica: &Replica| {
             let mut hasher = DefaultHasher::new();
@@ -153,11 +156,13 @@ impl State {
         self.replicas[replica].seen[ticket] = self.world.sale(ticket_id(ticket)).map(Arc::new);
     }
 
-    /// Whether the replica's copy equals the stored documents. It is called in every state, so it copies nothing.
+    /// Whether the replica's copy equals the stored documents. It is called in every state, so it
+    /// copies nothing.
     pub fn is_current(&self, replica: usize, ticket: usize) -> bool {
         let Some(seen) = &self.replicas[replica].seen[ticket] else { return false };
         let (orders, charges) = (&self.world.orders, &self.world.charges);
-        // A sale without an order or without a charge changes only together with its ticket or order.
+        // A sale without an order or without a charge changes only together with its ticket or
+        // order.
         self.world.tickets.contains(&seen.ticket)
             && seen.order.as_ref().is_none_or(|order| orders.contains(order))
             && seen.charge.as_ref().is_none_or(|charge| charges.contains(charge))
@@ -176,7 +181,13 @@ impl State {
     }
 
     /// Decides over the replica's copy and commits. `None`: refused by the rules or by the store.
-    pub fn command(&mut self, replica: usize, ticket: usize, command: &TicketCommand, rules: &Rules) -> Option<Decision> {
+    pub fn command(
+        &mut self,
+        replica: usize,
+        ticket: usize,
+        command: &TicketCommand,
+        rules: &Rules,
+    ) -> Option<Decision> {
         let seen = self.replicas[replica].seen[ticket].clone()?;
         let at = self.time_of(replica);
         let decision = decide(&seen, command, &rules.policy, at).ok()?;
@@ -185,17 +196,30 @@ impl State {
         Some(decision)
     }
 
-    fn commit(&mut self, decision: Decision, held: Option<&Order>, at: Timestamp, rules: &Rules) -> Option<Decision> {
+    fn commit(
+        &mut self,
+        decision: Decision,
+        held: Option<&Order>,
+        at: Timestamp,
+        rules: &Rules,
+    ) -> Option<Decision> {
         if let Err(violation) = invariants::events_match_decision(held, &decision) {
             self.broken = Some(violation.invariant);
         }
         let decision = documents::without_history(decision);
         documents::commit(&mut self.world, Commit::of(decision.clone(), at), rules.guards).ok()?;
         self.ledger.resize(self.world.charges.len(), Payment::Open);
-        for lost in decision.charges.iter().filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. })) {
-            let Some(n) = self.world.charges.iter().position(|charge| charge.id == lost.id) else { continue };
+        for lost in decision
+            .charges
+            .iter()
+            .filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. }))
+        {
+            let Some(n) = self.world.charges.iter().position(|charge| charge.id == lost.id) else {
+                continue;
+            };
             let order = self.world.orders.iter().find(|order| order.id == lost.order);
-            let grace_over = order.is_some_and(|order| at >= order.unlocks_at + rules.policy.settle_grace);
+            let grace_over =
+                order.is_some_and(|order| at >= order.unlocks_at + rules.policy.settle_grace);
             if self.ledger[n] == Payment::Captured && !grace_over {
                 self.broken = Some("captured money is reversed before the grace is over");
             }
@@ -221,19 +245,29 @@ impl State {
         let ticket = ticket_of(&charge);
         if let Reply::Reversed { refund } = reply {
             let refund = refund.then(|| RefundId::new("re"));
-            if let Ok(decision) = charge_reversed(&charge, Some(&payment_id()), refund.as_ref(), self.time_of(replica)) {
+            if let Ok(decision) = charge_reversed(
+                &charge,
+                Some(&payment_id()),
+                refund.as_ref(),
+                self.time_of(replica),
+            ) {
                 self.commit(decision, None, self.time_of(replica), rules)?;
             }
         } else if reply == Reply::Authorized && !rules.claim {
             self.replicas[replica].calls.insert(Call::Sent(n, Request::Capture));
         } else {
             let unclaimed = reply == Reply::Captured && !rules.claim;
-            let first = if unclaimed { command_of(&charge, Reply::Authorized, rules) } else { command_of(&charge, reply, rules) };
+            let first = if unclaimed {
+                command_of(&charge, Reply::Authorized, rules)
+            } else {
+                command_of(&charge, reply, rules)
+            };
             match self.command(replica, ticket, &first, rules) {
                 None if !self.is_current(replica, ticket) => return None,
                 None => {} // The answer is late; the charge's document has the present state.
                 Some(_) if unclaimed => {
-                    let _ = self.command(replica, ticket, &command_of(&charge, reply, rules), rules);
+                    let _ =
+                        self.command(replica, ticket, &command_of(&charge, reply, rules), rules);
                 }
                 Some(_) if self.world.charges[n].step == ChargeStep::Capturing => {
                     self.replicas[replica].calls.insert(Call::Sent(n, Request::Capture));
@@ -254,7 +288,11 @@ impl State {
             .zip(&self.ledger)
             .map(|(charge, payment)| {
                 let amount = u64::from(charge.amount.minor());
-                let captured = if matches!(payment, Payment::Captured | Payment::Refunded) { amount } else { 0 };
+                let captured = if matches!(payment, Payment::Captured | Payment::Refunded) {
+                    amount
+                } else {
+                    0
+                };
                 let refunded = if *payment == Payment::Refunded { amount } else { 0 };
                 LedgerEntry { order: charge.order, user: charge.buyer, captured, refunded }
             })
@@ -272,14 +310,24 @@ fn command_of(charge: &Charge, reply: Reply, rules: &Rules) -> TicketCommand {
     match reply {
         Reply::Authorized => TicketCommand::PaymentAuthorized { charge, payment },
         Reply::ActionRequired => TicketCommand::ActionRequired { charge, payment },
-        Reply::Declined => {
-            TicketCommand::PaymentDeclined { charge, payment: Some(payment), failure: ChargeFailure::new("card_declined", "") }
-        }
+        Reply::Declined => TicketCommand::PaymentDeclined {
+            charge,
+            payment: Some(payment),
+            failure: ChargeFailure::new("card_declined", ""),
+        },
         Reply::UnknownToken => TicketCommand::TokenRefused { charge },
-        Reply::Nothing if rules.closes_interrupted => TicketCommand::PaymentInterrupted { charge, failure: ChargeFailure::interrupted() },
-        Reply::Nothing => TicketCommand::PaymentDeclined { charge, payment: None, failure: ChargeFailure::interrupted() },
+        Reply::Nothing if rules.closes_interrupted => {
+            TicketCommand::PaymentInterrupted { charge, failure: ChargeFailure::interrupted() }
+        }
+        Reply::Nothing => TicketCommand::PaymentDeclined {
+            charge,
+            payment: None,
+            failure: ChargeFailure::interrupted(),
+        },
         Reply::Captured => TicketCommand::PaymentCaptured { charge },
-        Reply::CaptureRefused => TicketCommand::CaptureFailed { charge, failure: ChargeFailure::new("capture", "") },
+        Reply::CaptureRefused => {
+            TicketCommand::CaptureFailed { charge, failure: ChargeFailure::new("capture", "") }
+        }
         Reply::Reversed { .. } => unreachable!("a reversal concerns the charge alone"),
     }
 }

@@ -1,9 +1,14 @@
-//! The driver of `scripts/prove-crash`: many rounds of `kill -9` under load. The run is bounded and resumable, and prints
-//! its seed and counts.
+//! The driver of `scripts/prove-crash`: many rounds of `kill -9` under load. The run is bounded and
+//! resumable, and prints its seed and counts.
 //!
 //! `cargo test` does not run this driver; the test suite has a few such rounds.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "this program uses a part of the test support"
+)]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
@@ -50,11 +55,15 @@ async fn main() {
         Store::Mongodb => Backend::MongoDb,
     };
     let first = resume(&arguments);
-    println!("store {:?}, seed {}, rounds {first} to {}", arguments.store, arguments.seed, arguments.rounds);
+    println!(
+        "store {:?}, seed {}, rounds {first} to {}",
+        arguments.store, arguments.seed, arguments.rounds
+    );
     let plan = Plan { store, seed: arguments.seed, rounds: first..arguments.rounds };
     let tally = run(&plan, |tally| {
         let next = first + tally.rounds;
-        fs::write(&arguments.state, format!("{} {next}\n", arguments.seed)).expect("the state can be written");
+        fs::write(&arguments.state, format!("{} {next}\n", arguments.seed))
+            .expect("the state can be written");
         if next.is_multiple_of(10) {
             report(next, tally);
         }
@@ -70,7 +79,9 @@ fn resume(arguments: &Arguments) -> u64 {
     let state = fs::read_to_string(&arguments.state).unwrap_or_default();
     let mut numbers = state.split_whitespace().map(str::parse::<u64>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(seed)), Some(Ok(next))) if seed == arguments.seed && next < arguments.rounds => next,
+        (Some(Ok(seed)), Some(Ok(next))) if seed == arguments.seed && next < arguments.rounds => {
+            next
+        }
         _ => 0,
     }
 }
@@ -79,6 +90,12 @@ fn report(round: u64, tally: &Tally) {
     println!(
         "round {round}: {} requests and {} acknowledged changes, {} sold, {} refunded and {} expired on the present store; \
          slowest release {} ms after its time, slowest start {} ms",
-        tally.requests, tally.acknowledged, tally.sold, tally.refunded, tally.released, tally.release_lag_ms_max, tally.restart_ms_max
+        tally.requests,
+        tally.acknowledged,
+        tally.sold,
+        tally.refunded,
+        tally.released,
+        tally.release_lag_ms_max,
+        tally.restart_ms_max
     );
 }

@@ -28,7 +28,12 @@ fn main() {
     let odds = if arguments.faults { Odds::bad_day() } else { Odds::default() };
     let stripe = FakeStripe::start_with(arguments.seed, odds, arguments.port);
     stripe.deliver(if arguments.faults { Manner::BAD_DAY } else { Manner::AT_ONCE });
-    println!("STRIPE_API_BASE={} STRIPE_SECRET_KEY={} STRIPE_WEBHOOK_SECRET={}", stripe.base(), FakeStripe::SECRET_KEY, Post::SECRET);
+    println!(
+        "STRIPE_API_BASE={} STRIPE_SECRET_KEY={} STRIPE_WEBHOOK_SECRET={}",
+        stripe.base(),
+        FakeStripe::SECRET_KEY,
+        Post::SECRET
+    );
     println!(
         "ledger: {0}/_ledger; set the address for events: POST {0}/_webhooks?url=…; let the buyer act: POST {0}/_act/pi_…?agrees=true",
         stripe.base()

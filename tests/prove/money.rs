@@ -1,9 +1,15 @@
-//! The driver of `scripts/prove-money`: many servers that are killed at a step of a payment, and many races with the second
-//! in which a lock ends. The run is bounded and resumable, and prints its seed and counts.
+//! The driver of `scripts/prove-money`: many servers that are killed at a step of a payment, and
+//! many races with the second in which a lock ends. The run is bounded and resumable, and prints
+//! its seed and counts.
 //!
 //! `cargo test` does not run this driver; the test suite has a few such rounds.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "this program uses a part of the test support"
+)]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
@@ -54,7 +60,8 @@ enum Proof {
     Deaths {
         #[arg(long, default_value_t = 250)]
         rounds: u64,
-        /// Number of concurrent lanes, each with stores of its own. A round mostly waits for locks to end.
+        /// Number of concurrent lanes, each with stores of its own. A round mostly waits for locks
+        /// to end.
         #[arg(long, default_value_t = 4)]
         lanes: u64,
         /// The file with the completed rounds, from which an interrupted run continues.
@@ -88,7 +95,8 @@ async fn main() {
     };
     match arguments.proof {
         Proof::Deaths { rounds, lanes, state, within_secs } => {
-            let progress = Progress::resume(state, arguments.seed, Duration::from_secs(within_secs));
+            let progress =
+                Progress::resume(state, arguments.seed, Duration::from_secs(within_secs));
             kills(store, arguments.seed, rounds, lanes, progress).await;
         }
         Proof::Race { races, together } => race(store, arguments.seed, races, together).await,
@@ -117,7 +125,8 @@ impl Progress {
     fn ended(&mut self, round: &Round) -> bool {
         self.over.push(*round);
         let lines: String = self.over.iter().map(|round| format!("{round}\n")).collect();
-        fs::write(&self.state, format!("{}\n{lines}", self.seed)).expect("the state can be written");
+        fs::write(&self.state, format!("{}\n{lines}", self.seed))
+            .expect("the state can be written");
         if self.over.len().is_multiple_of(25) {
             println!("{} rounds are completed", self.over.len());
         }
@@ -127,20 +136,29 @@ impl Progress {
 
 async fn kills(store: Backend, seed: u64, rounds: u64, lanes: u64, progress: Progress) {
     let before: BTreeSet<u64> = progress.over.iter().map(|round| round.number).collect();
-    println!("{store:?}, seed {seed}: {rounds} rounds, of which {} were completed before", before.len());
+    println!(
+        "{store:?}, seed {seed}: {rounds} rounds, of which {} were completed before",
+        before.len()
+    );
     let progress = Arc::new(Mutex::new(progress));
     let running: Vec<_> = (0..lanes)
         .map(|lane| {
             // Each lane has whole stores, so that a store has kills at every step.
-            let of_lane = |round: &u64| round / DEATHS.len() as u64 % lanes == lane && !before.contains(round);
+            let of_lane = |round: &u64| {
+                round / DEATHS.len() as u64 % lanes == lane && !before.contains(round)
+            };
             let plan = rounds::Plan { store, seed, rounds: (0..rounds).filter(of_lane).collect() };
             let progress = Arc::clone(&progress);
             tokio::spawn(async move {
-                rounds::run(&plan, |round| progress.lock().expect("no thread panics while it holds the lock").ended(round)).await
+                rounds::run(&plan, |round| {
+                    progress.lock().expect("no thread panics while it holds the lock").ended(round)
+                })
+                .await
             })
         })
         .collect();
-    // A failed lane has printed its message. The other lanes finish their present round, so that their servers are stopped.
+    // A failed lane has printed its message. The other lanes finish their present round, so that
+    // their servers are stopped.
     let watched = running.into_iter().map(|lane| async {
         if lane.await.is_err() {
             progress.lock().expect("no thread panics while it holds the lock").failed = true;
@@ -162,9 +180,13 @@ fn report(over: &[Round]) {
     for (name, _) in DEATHS {
         let of_name: Vec<&Round> = over.iter().filter(|round| round.death() == name).collect();
         let reached = of_name.iter().filter(|round| round.reached).count();
-        println!("{name:>20}: killed at this step {reached} times, killed while idle {} times", of_name.len() - reached);
+        println!(
+            "{name:>20}: killed at this step {reached} times, killed while idle {} times",
+            of_name.len() - reached
+        );
     }
-    let sum = |count: fn(&Counts) -> u64| over.iter().map(|round| count(&round.counts)).sum::<u64>();
+    let sum =
+        |count: fn(&Counts) -> u64| over.iter().map(|round| count(&round.counts)).sum::<u64>();
     println!(
         "{} rounds: {} charges completed, {} authorizations voided, {} captures refunded, {} faulty answers, {} webhooks taken; \
          slowest start and settlement {} ms; I1 to I8 held and the ledger agreed after each",

@@ -1,6 +1,11 @@
 //! The driver of `scripts/prove-sockets`: thousands of WebSockets, one of which stops reading.
 
-#![allow(dead_code, unused_imports, unused_macros, reason = "this program uses a part of the test support")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "this program uses a part of the test support"
+)]
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 #[path = "../suite/app/mod.rs"]
@@ -10,7 +15,8 @@ mod flood;
 
 use clap::Parser;
 
-/// Opens WebSockets at a server of its own, stops reading from one of them, and sends events to all.
+/// Opens WebSockets at a server of its own, stops reading from one of them, and sends events to
+/// all.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value_t = 2_000)]

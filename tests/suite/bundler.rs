@@ -4,6 +4,8 @@
 mod bundle;
 #[path = "../../build/lexer.rs"]
 mod lexer;
+#[path = "../../build/paths.rs"]
+mod paths;
 #[path = "../../build/styles.rs"]
 mod styles;
 
@@ -19,7 +21,10 @@ fn sources(files: &[(&str, &str)]) -> Sources {
 /// Returns the output of a bundle, or the reason of its failure.
 fn run(files: &[(&str, &str)]) -> Result<String, String> {
     let bundle = bundle(&sources(files), "app.js").map_err(|error| error.to_string())?;
-    let output = Command::new("node").args(["--input-type=module", "--eval", &bundle.script]).output().expect("Node runs");
+    let output = Command::new("node")
+        .args(["--input-type=module", "--eval", &bundle.script])
+        .output()
+        .expect("Node runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
@@ -31,8 +36,14 @@ fn refused(files: &[(&str, &str)]) -> String {
 #[test]
 fn modules_run_in_the_order_of_their_imports() {
     let printed = run(&[
-        ("app.js", "import { a } from \"./core/a.js\";\nimport \"./b.js\";\nconsole.log(`app ${a}`);"),
-        ("core/a.js", "import { b as other } from \"../b.js\";\nconsole.log(\"a\");\nexport const a = other + 1;"),
+        (
+            "app.js",
+            "import { a } from \"./core/a.js\";\nimport \"./b.js\";\nconsole.log(`app ${a}`);",
+        ),
+        (
+            "core/a.js",
+            "import { b as other } from \"../b.js\";\nconsole.log(\"a\");\nexport const a = other + 1;",
+        ),
         ("b.js", "console.log(\"b\");\nexport const b = 1;"),
     ]);
     assert_eq!(printed.as_deref(), Ok("b\na\napp 2\n"));
@@ -61,7 +72,10 @@ fn every_supported_form_of_import_and_export_works() {
 #[test]
 fn names_of_one_module_are_not_visible_in_another() {
     let printed = run(&[
-        ("app.js", "import { a } from \"./a.js\";\nconst hidden = \"app\";\nconsole.log(a(), hidden);"),
+        (
+            "app.js",
+            "import { a } from \"./a.js\";\nconst hidden = \"app\";\nconsole.log(a(), hidden);",
+        ),
         ("a.js", "const hidden = \"a\";\nexport function a() { return hidden; }"),
     ]);
     assert_eq!(printed.as_deref(), Ok("a app\n"));
@@ -86,31 +100,53 @@ console.log(text, other, template, pattern, quotient, value);
 class A { #x = 1; get x() { return this.#x } }
 console.log(new A().x, 1e-3, 0x1f, 1_000 .toString());
 "##;
-    let original = Command::new("node").args(["--input-type=module", "--eval", source]).output().expect("Node runs");
+    let original = Command::new("node")
+        .args(["--input-type=module", "--eval", source])
+        .output()
+        .expect("Node runs");
     assert!(original.status.success(), "{original:?}");
     let bundled = run(&[("app.js", source)]).expect("the bundle runs");
     assert_eq!(bundled.as_bytes(), original.stdout);
-    let script = bundle(&sources(&[("app.js", source)]), "app.js").expect("the source is bundled").script;
+    let script =
+        bundle(&sources(&[("app.js", source)]), "app.js").expect("the source is bundled").script;
     assert!(!script.contains("left out") && !script.contains("nowhere"), "{script}");
 }
 
 #[test]
 fn forms_that_are_not_supported_are_refused_with_file_and_line() {
     for (statement, reason) in [
-        ("import x from \"./a.js\";", "this form of import is not supported (import(), import.meta, a default import)"),
-        ("import(\"./a.js\");", "this form of import is not supported (import(), import.meta, a default import)"),
-        ("const u = import.meta.url;", "this form of import is not supported (import(), import.meta, a default import)"),
+        (
+            "import x from \"./a.js\";",
+            "this form of import is not supported (import(), import.meta, a default import)",
+        ),
+        (
+            "import(\"./a.js\");",
+            "this form of import is not supported (import(), import.meta, a default import)",
+        ),
+        (
+            "const u = import.meta.url;",
+            "this form of import is not supported (import(), import.meta, a default import)",
+        ),
         ("function f() { return import(\"./a.js\"); }", "only static imports are supported"),
         ("import { default as x } from \"./a.js\";", "a default import or export is not supported"),
-        ("import { a } from \"./a.js\" with { type: \"json\" };", "this form is not supported: expected a semicolon"),
+        (
+            "import { a } from \"./a.js\" with { type: \"json\" };",
+            "this form is not supported: expected a semicolon",
+        ),
         ("import { a } from \"a\";", "the path of a module must begin with ./ or ../"),
         ("import { a } from \"../../a.js\";", "the path of a module must begin with ./ or ../"),
         ("export default 1;", "this form of export is not supported (export let, var, default, *)"),
         ("export let x = 1;", "this form of export is not supported (export let, var, default, *)"),
-        ("export * from \"./a.js\";", "this form of export is not supported (export let, var, default, *)"),
+        (
+            "export * from \"./a.js\";",
+            "this form of export is not supported (export let, var, default, *)",
+        ),
         ("export const { x = 1 } = {};", "this form is not supported: expected }"),
         ("export const [x] = [1];", "this form is not supported: expected a name"),
-        ("export const x = 1, y = 2;", "export const must have one declaration, and end with a semicolon"),
+        (
+            "export const x = 1, y = 2;",
+            "export const must have one declaration, and end with a semicolon",
+        ),
         ("const x = 1; export { x }; export { x };", "a name is exported twice"),
         ("f(await 1);", "await is supported inside of braces only"),
         ("import { nothing } from \"./a.js\";", "a.js does not export nothing"),
@@ -121,9 +157,16 @@ fn forms_that_are_not_supported_are_refused_with_file_and_line() {
         ("/* no end", "a comment does not end"),
     ] {
         let source = format!("const first = 1;\n{statement}");
-        assert_eq!(refused(&[("app.js", &source), ("a.js", "export const a = 1;")]), format!("app.js:2: {reason}"), "{statement}");
+        assert_eq!(
+            refused(&[("app.js", &source), ("a.js", "export const a = 1;")]),
+            format!("app.js:2: {reason}"),
+            "{statement}"
+        );
     }
-    assert_eq!(refused(&[("app.js", "export { ghost };")]), "app.js:1: ghost is exported but not declared");
+    assert_eq!(
+        refused(&[("app.js", "export { ghost };")]),
+        "app.js:1: ghost is exported but not declared"
+    );
 }
 
 #[test]
@@ -139,7 +182,8 @@ fn circular_import_is_refused() {
 #[test]
 fn slash_is_distinguished_as_division_or_regular_expression() {
     let kinds = |source| {
-        let tokens = tokens(source).expect("tokens").into_iter().filter(|token| token.text.contains('/'));
+        let tokens =
+            tokens(source).expect("tokens").into_iter().filter(|token| token.text.contains('/'));
         tokens.map(|token| token.kind).collect::<Vec<_>>()
     };
     for source in ["a / b", "f() / 2", "x[0] / 2", "1 / 2", "this / 1"] {
@@ -158,7 +202,10 @@ fn style_sheets_are_joined_in_the_order_of_their_imports() {
         ("styles/b.css", "b {}\n"),
     ]);
     let mut used = BTreeSet::new();
-    assert_eq!(styles::join(&files, "app.css", &mut used).as_deref(), Ok("/* all */\na {}\nb {}\n"));
+    assert_eq!(
+        styles::join(&files, "app.css", &mut used).as_deref(),
+        Ok("/* all */\na {}\nb {}\n")
+    );
     assert_eq!(used, ["styles/a.css", "styles/b.css"].map(str::to_owned).into());
     for (sheet, error) in [
         ("@import \"./none.css\";", "web/none.css: there is no such file"),

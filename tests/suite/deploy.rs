@@ -1,5 +1,6 @@
-//! Tests of the scripts that run in a cluster or against one: MongoDB's probe against a real mongod and imitations of it, and
-//! the scripts of operators against an imitation of `kubectl`. `scripts/check-manifests` checks the manifests.
+//! Tests of the scripts that run in a cluster or against one: MongoDB's probe against a real mongod
+//! and imitations of it, and the scripts of operators against an imitation of `kubectl`.
+//! `scripts/check-manifests` checks the manifests.
 
 use std::{
     fs,
@@ -27,18 +28,29 @@ use crate::{
 /// Runs a script of this project and waits for its exit.
 fn script(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new("bash");
-    command.arg(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).args(arguments).envs(environment.iter().copied());
+    command
+        .arg(format!("{}/{path}", env!("CARGO_MANIFEST_DIR")))
+        .args(arguments)
+        .envs(environment.iter().copied());
     command.output().expect("bash is installed")
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Returns whether MongoDB's probe passes.
 fn probe(what: &str, addr: (&str, u16)) -> bool {
     let port = addr.1.to_string();
-    let output = script("manifests/base/mongodb-probe.sh", &[what], &[("HOSTNAME", addr.0), ("MONGODB_PORT", &port)]);
+    let output = script(
+        "manifests/base/mongodb-probe.sh",
+        &[what],
+        &[("HOSTNAME", addr.0), ("MONGODB_PORT", &port)],
+    );
     output.status.success()
 }
 
@@ -49,7 +61,8 @@ fn replying(reply: Document) -> SocketAddr {
     let document = reply.to_vec().expect("the document can be encoded");
     // OP_MSG: length, id, response to, opcode 2013, no flags, one section of kind 0.
     let length = i32::try_from(21 + document.len()).expect("the document is short");
-    let header: Vec<u8> = [length, 1, 1, 2013, 0].iter().flat_map(|number| number.to_le_bytes()).chain([0]).collect();
+    let header: Vec<u8> =
+        [length, 1, 1, 2013, 0].iter().flat_map(|number| number.to_le_bytes()).chain([0]).collect();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut stream = stream;
@@ -89,7 +102,9 @@ fn mongodb_probe_of_a_real_primary_passes() {
 
 #[test]
 fn mongodb_probe_of_a_member_follows_its_state() {
-    for (primary, secondary, is_member) in [(true, false, true), (false, true, true), (false, false, false)] {
+    for (primary, secondary, is_member) in
+        [(true, false, true), (false, true, true), (false, false, false)]
+    {
         let addr = replying(hello(primary, secondary));
         assert!(probe_at("alive", addr));
         assert_eq!(probe_at("member", addr), is_member, "primary {primary}, secondary {secondary}");
@@ -98,12 +113,14 @@ fn mongodb_probe_of_a_member_follows_its_state() {
 
 #[test]
 fn mongodb_probe_of_a_mongod_outside_a_set_reports_alive_but_not_member() {
-    let addr = replying(doc! { "isWritablePrimary": true, "maxBsonObjectSize": 16_777_216, "ok": 1.0 });
+    let addr =
+        replying(doc! { "isWritablePrimary": true, "maxBsonObjectSize": 16_777_216, "ok": 1.0 });
     assert!(probe_at("alive", addr));
     assert!(!probe_at("member", addr));
 }
 
-/// The kernel accepts connections for a stopped process, up to the length of its backlog, and no answer arrives.
+/// The kernel accepts connections for a stopped process, up to the length of its backlog, and no
+/// answer arrives.
 #[test]
 fn mongodb_probe_of_a_stopped_mongod_fails() {
     let stopped = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -127,18 +144,25 @@ struct Cluster {
 
 impl Cluster {
     fn new(name: &str, answers: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("gittix_deploy_{}_{name}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("gittix_deploy_{}_{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("the temporary folder is writable");
         let kubectl = folder.join("kubectl");
         let log = folder.join("log").display().to_string();
-        fs::write(&kubectl, format!("#!/bin/bash\necho \"$*\" >>'{log}'\ncase \"$*\" in\n{answers}\nesac\n")).expect("the file is written");
-        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).expect("the file is made executable");
+        fs::write(
+            &kubectl,
+            format!("#!/bin/bash\necho \"$*\" >>'{log}'\ncase \"$*\" in\n{answers}\nesac\n"),
+        )
+        .expect("the file is written");
+        fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755))
+            .expect("the file is made executable");
         Self { folder }
     }
 
     fn run(&self, path: &str, arguments: &[&str]) -> Output {
-        let path_variable = format!("{}:{}", self.folder.display(), std::env::var("PATH").expect("PATH is set"));
+        let path_variable =
+            format!("{}:{}", self.folder.display(), std::env::var("PATH").expect("PATH is set"));
         script(path, arguments, &[("PATH", &path_variable)])
     }
 
@@ -174,7 +198,13 @@ fn mongodb_restart_of_a_healthy_set_is_rolled_out() {
     let cluster = Cluster::new("healthy", HEALTHY);
     let output = cluster.run("scripts/restart-mongodb", &["--context", "a-cluster"]);
     assert!(output.status.success(), "{}", text(&output));
-    assert!(cluster.asked().contains("--context a-cluster --namespace gittix rollout restart statefulset/mongodb"), "{}", cluster.asked());
+    assert!(
+        cluster
+            .asked()
+            .contains("--context a-cluster --namespace gittix rollout restart statefulset/mongodb"),
+        "{}",
+        cluster.asked()
+    );
 }
 
 #[test]
@@ -185,15 +215,22 @@ fn mongodb_check_of_a_healthy_set_restarts_nothing() {
     assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
 }
 
-/// Returns answers of `kubectl` in front of real members: a pod is ready if the real probe passes, and `exec` runs the
-/// probe.
+/// Returns answers of `kubectl` in front of real members: a pod is ready if the real probe passes,
+/// and `exec` runs the probe.
 fn answers_of(members: &Members, primary: usize) -> String {
     let probe = format!("{}/manifests/base/mongodb-probe.sh", env!("CARGO_MANIFEST_DIR"));
-    let run = |node: &Node| format!("HOSTNAME={} MONGODB_PORT=27017 bash '{probe}' member", node.ip);
+    let run =
+        |node: &Node| format!("HOSTNAME={} MONGODB_PORT=27017 bash '{probe}' member", node.ip);
     let nodes = members.nodes();
-    let ready: Vec<String> = nodes.iter().map(|node| format!("{} && ready=$((ready + 1))", run(node))).collect();
-    let execs: Vec<String> =
-        nodes.iter().enumerate().map(|(number, node)| format!("*\"exec mongodb-{number} \"*mongodb-probe.sh*) {} ;;", run(node))).collect();
+    let ready: Vec<String> =
+        nodes.iter().map(|node| format!("{} && ready=$((ready + 1))", run(node))).collect();
+    let execs: Vec<String> = nodes
+        .iter()
+        .enumerate()
+        .map(|(number, node)| {
+            format!("*\"exec mongodb-{number} \"*mongodb-probe.sh*) {} ;;", run(node))
+        })
+        .collect();
     format!(
         "*\"get statefulset mongodb\"*) ready=0\n{}\necho \"3 $ready 3\" ;;\n{}\n*mongosh*) echo mongodb-{primary}:27017 ;;\n*rollout*) exit 0 ;;",
         ready.join("\n"),
@@ -214,7 +251,9 @@ async fn mongodb_restart_is_refused_while_a_real_member_is_stopped_or_down() {
     let other = (primary + 1) % Members::COUNT;
     let cluster = Cluster::new("real", &answers_of(&members, primary));
     let check = || cluster.run("scripts/restart-mongodb", &["--check"]);
-    let is_refused = |output: Output| output.status.code() == Some(1) && text(&output).contains("2 of 3 members are ready");
+    let is_refused = |output: Output| {
+        output.status.code() == Some(1) && text(&output).contains("2 of 3 members are ready")
+    };
 
     let output = check();
     assert!(output.status.success(), "{}", text(&output));
@@ -222,7 +261,10 @@ async fn mongodb_restart_is_refused_while_a_real_member_is_stopped_or_down() {
     assert!(is_refused(check()), "a stopped member is not reported");
     members.get(other).resume();
     members.get_mut(other).kill();
-    assert!(is_refused(cluster.run("scripts/restart-mongodb", &[])), "a killed member is not reported");
+    assert!(
+        is_refused(cluster.run("scripts/restart-mongodb", &[])),
+        "a killed member is not reported"
+    );
     assert!(!cluster.asked().contains("rollout"), "{}", cluster.asked());
     members.get_mut(other).start();
     // The primary notices the member by a heartbeat; the probe queries the member itself.
@@ -243,7 +285,11 @@ fn mongodb_restart_of_an_unhealthy_set_is_refused() {
         ("no member is ready", HEALTHY.replace("3 3 3", "3"), "0 of 3 members are ready"),
         (
             "one member has left the set",
-            HEALTHY.replacen("*mongodb-probe.sh*", "*mongodb-2*mongodb-probe.sh*) exit 1 ;;\n*mongodb-probe.sh*", 1),
+            HEALTHY.replacen(
+                "*mongodb-probe.sh*",
+                "*mongodb-2*mongodb-probe.sh*) exit 1 ;;\n*mongodb-probe.sh*",
+                1,
+            ),
             "mongodb-2 is neither",
         ),
         ("there is no primary", HEALTHY.replace("mongodb-1:27017", ""), "no primary"),
@@ -299,7 +345,10 @@ fn secrets_of_a_cluster_without_mongodb_are_not_required() {
 
 #[test]
 fn lost_secrets_are_refused_when_only_their_data_remains() {
-    let cluster = Cluster::new("orphaned", "*persistentvolumeclaims*) echo persistentvolumeclaim/data-mongodb-0 ;;");
+    let cluster = Cluster::new(
+        "orphaned",
+        "*persistentvolumeclaims*) echo persistentvolumeclaim/data-mongodb-0 ;;",
+    );
     let output = cluster.run("scripts/recover-secrets", &[&cluster.secrets()]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert_eq!(cluster.secret("keyfile"), None);
@@ -314,6 +363,7 @@ fn new_user_of_the_servers_gets_another_name_and_password() {
     let before = names.map(|name| cluster.secret(name));
     assert!(cluster.run("scripts/deploy-secrets", &[&secrets, "--new-user"]).status.success());
     let after = names.map(|name| cluster.secret(name));
-    let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
+    let changed: Vec<bool> =
+        before.iter().zip(&after).map(|(before, after)| before != after).collect();
     assert_eq!(changed, [true, true, true, false, false]);
 }

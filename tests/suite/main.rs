@@ -1,7 +1,9 @@
-//! The integration suite: one binary, so that it links once. The header of each module states what the module tests.
+//! The integration suite: one binary, so that it links once. The header of each module states what
+//! the module tests.
 //!
-//! The suite tests the real program (`gittix serve` as a child process, over HTTP and WebSocket) and the stores behind
-//! their trait. [`app`] holds the tools that tests use; it contains no assertion about the marketplace.
+//! The suite tests the real program (`gittix serve` as a child process, over HTTP and WebSocket)
+//! and the stores behind their trait. [`app`] holds the tools that tests use; it contains no
+//! assertion about the marketplace.
 
 mod api;
 mod app;

@@ -1,4 +1,5 @@
-//! Tests of `scripts/smoke`: it buys on a real server, repeats interrupted payments, and fails when it must.
+//! Tests of `scripts/smoke`: it buys on a real server, repeats interrupted payments, and fails when
+//! it must.
 
 use std::{
     net::SocketAddr,
@@ -87,7 +88,11 @@ async fn smoke(addr: SocketAddr, arguments: &[&str]) -> Output {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 async fn smoke_repeats_a_payment_when_the_server_crashes_during_it(store: Backend) {
@@ -112,8 +117,12 @@ async fn smoke_includes_sign_ups_in_its_slowest_time(store: Backend) {
     let output = smoke(proxy.addr, &["--", "true"]).await;
     let printed = text(&output);
     assert!(output.status.success(), "{printed}");
-    let slowest = printed.split("the slowest purchase or sign-up took ").nth(1).and_then(|rest| rest.split(' ').next());
-    let slowest: f64 = slowest.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{printed}"));
+    let slowest = printed
+        .split("the slowest purchase or sign-up took ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let slowest: f64 =
+        slowest.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{printed}"));
     assert!(slowest >= DELAY.as_secs_f64(), "{printed}");
 }
 

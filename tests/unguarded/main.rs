@@ -1,15 +1,16 @@
 //! The version condition of the embedded store, and the behaviour without it.
 //!
-//! Many buyers decide over the same stale copy of a ticket, like replicas without contact, and all commit at the same time.
-//! The version condition accepts one commit. Without the condition, the ticket is sold many times. So a test that finds one
-//! winner proves the condition.
+//! Many buyers decide over the same stale copy of a ticket, like replicas without contact, and all
+//! commit at the same time. The version condition accepts one commit. Without the condition, the
+//! ticket is sold many times. So a test that finds one winner proves the condition.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Event, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp, Title, UserId, decide,
+        Event, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
+        Timestamp, Title, UserId, decide,
         decide::list_ticket,
         invariants::{Snapshot, one_order_per_ticket},
     },
@@ -20,7 +21,8 @@ use uuid::Uuid;
 const BUYERS: usize = 1_000;
 const NOW: Timestamp = Timestamp(1_000_000);
 
-/// Returns the number of buyers, of a thousand with stale copies, whose commit succeeded, and the store's content.
+/// Returns the number of buyers, of a thousand with stale copies, whose commit succeeded, and the
+/// store's content.
 async fn buy_at_once() -> (usize, Snapshot) {
     let store: Arc<dyn Store> = EmbeddedStore::in_memory().expect("a store in memory opens");
     let ticket = listed(&*store).await;
@@ -38,8 +40,12 @@ async fn buy_at_once() -> (usize, Snapshot) {
 }
 
 async fn listed(store: &dyn Store) -> Ticket {
-    let (title, price) = (Title::parse("The only one").expect("the title is valid"), Money::from_minor(2_000).expect("the price is valid"));
-    let decision = list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, price, NOW);
+    let (title, price) = (
+        Title::parse("The only one").expect("the title is valid"),
+        Money::from_minor(2_000).expect("the price is valid"),
+    );
+    let decision =
+        list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, price, NOW);
     let ticket = decision.ticket.clone().expect("listing creates a ticket");
     store.commit(Commit::of(decision, NOW)).await.expect("an empty store takes a ticket");
     ticket
@@ -48,8 +54,15 @@ async fn listed(store: &dyn Store) -> Ticket {
 fn locked(sale: &Sale) -> Commit {
     let buyer = UserId::new(Uuid::now_v7());
     let replica = ReplicaName::new("stale");
-    let command = TicketCommand::Lock { order: OrderId::new(Uuid::now_v7()), buyer, expected_price: None, expected_version: None, replica };
-    let decision = decide(sale, &command, &Policy::default(), NOW).expect("the copy shows an available ticket");
+    let command = TicketCommand::Lock {
+        order: OrderId::new(Uuid::now_v7()),
+        buyer,
+        expected_price: None,
+        expected_version: None,
+        replica,
+    };
+    let decision = decide(sale, &command, &Policy::default(), NOW)
+        .expect("the copy shows an available ticket");
     assert!(decision.events.iter().any(|event| matches!(event, Event::OrderCreated { .. })));
     Commit::of(decision, NOW)
 }

@@ -36,8 +36,8 @@ names! {
     PaymentId;
     /// The processor's id of a refund (Stripe: `re_…`).
     RefundId;
-    /// A keyed digest of the payment token, in hex. It identifies a repeated token, and the token cannot be derived from
-    /// it.
+    /// A keyed digest of the payment token, in hex. It identifies a repeated token, and the token
+    /// cannot be derived from it.
     TokenDigest;
 }
 
@@ -66,23 +66,30 @@ impl ChargeFailure {
 
     /// Returns the failure of a charge whose lock ended before the money could be captured.
     pub fn lock_lost() -> Self {
-        Self::new(Self::LOCK_LOST, "The ticket's lock ended before the payment did. Nothing was kept.")
+        Self::new(
+            Self::LOCK_LOST,
+            "The ticket's lock ended before the payment did. Nothing was kept.",
+        )
     }
 
-    /// Returns the failure of a charge whose order the buyer cancelled while the charge waited for the buyer's action.
+    /// Returns the failure of a charge whose order the buyer cancelled while the charge waited for
+    /// the buyer's action.
     pub fn cancelled() -> Self {
         Self::new("order_cancelled", "The order was cancelled before the payment was finished.")
     }
 
-    /// Returns the failure of a charge that was replaced: the buyer paid with another token while it waited for the buyer's
-    /// action.
+    /// Returns the failure of a charge that was replaced: the buyer paid with another token while
+    /// it waited for the buyer's action.
     pub fn superseded() -> Self {
         Self::new("superseded", "Another payment was submitted in place of this one.")
     }
 
     /// Returns the failure of an attempt that the processor did not receive or did not finish.
     pub fn interrupted() -> Self {
-        Self::new("processing_error", "The payment was interrupted. Nothing was charged; try again.")
+        Self::new(
+            "processing_error",
+            "The payment was interrupted. Nothing was charged; try again.",
+        )
     }
 
     /// Returns the failure of an attempt with a token that does not exist at the processor.
@@ -95,15 +102,15 @@ impl ChargeFailure {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "step")]
 pub enum ChargeStep {
-    /// A call that may authorize the payment is running, or was running when its process ended. After a crash: ask the
-    /// processor for the state of the payment.
+    /// A call that may authorize the payment is running, or was running when its process ended.
+    /// After a crash: ask the processor for the state of the payment.
     Authorizing,
     /// The buyer must act (3-D Secure). No call is running.
     AwaitingAction,
     /// The lock is claimed for this charge. Next: capture, then complete.
     Capturing,
-    /// The charge lost for the reason in `failure`. Next: void an authorized payment or refund a captured one; then the
-    /// charge is Failed.
+    /// The charge lost for the reason in `failure`. Next: void an authorized payment or refund a
+    /// captured one; then the charge is Failed.
     Reversing { failure: ChargeFailure },
     /// Nothing is left to do.
     Final,
@@ -123,7 +130,8 @@ pub struct Charge {
     pub amount: Money,
     pub currency: Currency,
     pub token: TokenDigest,
-    /// Whether this attempt changed the order to AwaitingPayment. If the token is refused, that change is reverted.
+    /// Whether this attempt changed the order to AwaitingPayment. If the token is refused, that
+    /// change is reverted.
     pub first_attempt: bool,
     pub stripe_id: Option<PaymentId>,
     pub stripe_refund_id: Option<RefundId>,

@@ -1,4 +1,5 @@
-//! Email addresses in one canonical form, so that two spellings of an address cannot have two accounts.
+//! Email addresses in one canonical form, so that two spellings of an address cannot have two
+//! accounts.
 
 use std::fmt;
 
@@ -7,8 +8,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::text::is_default_ignorable;
 
-/// An email address: trimmed, NFC, local part in lower case, domain in IDNA's ASCII form (UTS #46), at most 254 characters
-/// before and after normalization. RFC 5321 §4.5.3.1.3 sets its limit in octets.
+/// An email address: trimmed, NFC, local part in lower case, domain in IDNA's ASCII form (UTS #46),
+/// at most 254 characters before and after normalization. RFC 5321 §4.5.3.1.3 sets its limit in
+/// octets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(Box<str>);
@@ -34,19 +36,23 @@ impl Email {
         if text.chars().count() > Self::CHARS_MAX {
             return Err(EmailError::TooLong);
         }
-        if text.chars().any(|c| c.is_control() || c.is_whitespace() || is_bidi_control(c) || is_default_ignorable(c)) {
+        if text.chars().any(|c| {
+            c.is_control() || c.is_whitespace() || is_bidi_control(c) || is_default_ignorable(c)
+        }) {
             return Err(EmailError::Character);
         }
         let (local, domain) = text.rsplit_once('@').ok_or(EmailError::Shape)?;
-        if local.is_empty() || local.contains(['@', '<', '>', '(', ')', ',', ';', ':', '\\', '"', '[', ']']) {
+        if local.is_empty()
+            || local.contains(['@', '<', '>', '(', ')', ',', ';', ':', '\\', '"', '[', ']'])
+        {
             return Err(EmailError::Shape);
         }
         if local.starts_with('.') || local.ends_with('.') || local.contains("..") {
             return Err(EmailError::Shape);
         }
         let domain = canonical_domain(domain)?;
-        // Conversion to lower case may decompose a character (İ becomes i with a dot above), so the result is normalized to
-        // NFC again.
+        // Conversion to lower case may decompose a character (İ becomes i with a dot above), so the
+        // result is normalized to NFC again.
         let local: String = local.to_lowercase().nfc().collect();
         let email = format!("{local}@{domain}");
         if email.chars().count() > Self::CHARS_MAX {
@@ -64,12 +70,16 @@ impl Email {
 fn canonical_domain(domain: &str) -> Result<String, EmailError> {
     let domain = idna::domain_to_ascii_strict(domain).map_err(|_| EmailError::Shape)?;
     let labels = domain.split('.').collect::<Vec<_>>();
-    let valid = labels.len() >= 2 && labels.iter().all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
+    let valid = labels.len() >= 2
+        && labels
+            .iter()
+            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
     if valid { Ok(domain) } else { Err(EmailError::Shape) }
 }
 
-/// Whether `c` has Unicode's property Bidi_Control (UAX #9). All such characters are default-ignorable in the present
-/// version of Unicode. They are listed here too, because a later version may change that.
+/// Whether `c` has Unicode's property Bidi_Control (UAX #9). All such characters are
+/// default-ignorable in the present version of Unicode. They are listed here too, because a later
+/// version may change that.
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
@@ -89,9 +99,16 @@ mod tests {
     #[test]
     fn spellings_of_one_address_have_one_canonical_form() {
         for text in ["ann@example.com", "  ANN@Example.COM\n", "Ann@EXAMPLE.com"] {
-            assert_eq!(Email::parse(text).map(|e| e.to_string()), Ok("ann@example.com".into()), "{text:?}");
+            assert_eq!(
+                Email::parse(text).map(|e| e.to_string()),
+                Ok("ann@example.com".into()),
+                "{text:?}"
+            );
         }
-        assert_eq!(Email::parse("Jose\u{301}@Bücher.example"), Email::parse("JOSÉ@xn--bcher-kva.example"));
+        assert_eq!(
+            Email::parse("Jose\u{301}@Bücher.example"),
+            Email::parse("JOSÉ@xn--bcher-kva.example")
+        );
     }
 
     #[test]
@@ -110,15 +127,41 @@ mod tests {
         ] {
             assert_eq!(Email::parse(text), Err(EmailError::Shape), "{text:?}");
         }
-        for text in ["an n@example.com", "ann\u{0}@example.com", "ann\u{202E}@example.com", "ann\u{200B}@example.com"] {
+        for text in [
+            "an n@example.com",
+            "ann\u{0}@example.com",
+            "ann\u{202E}@example.com",
+            "ann\u{200B}@example.com",
+        ] {
             assert_eq!(Email::parse(text), Err(EmailError::Character), "{text:?}");
         }
-        for hidden in ['\u{AD}', '\u{34F}', '\u{115F}', '\u{17B4}', '\u{180E}', '\u{2064}', '\u{3164}', '\u{FE0F}', '\u{FFA0}', '\u{E0041}']
-        {
-            assert_eq!(Email::parse(&format!("a{hidden}nn@example.com")), Err(EmailError::Character), "{hidden:?} in the local part");
-            assert_eq!(Email::parse(&format!("ann@exam{hidden}ple.com")), Err(EmailError::Character), "{hidden:?} in the domain");
+        for hidden in [
+            '\u{AD}',
+            '\u{34F}',
+            '\u{115F}',
+            '\u{17B4}',
+            '\u{180E}',
+            '\u{2064}',
+            '\u{3164}',
+            '\u{FE0F}',
+            '\u{FFA0}',
+            '\u{E0041}',
+        ] {
+            assert_eq!(
+                Email::parse(&format!("a{hidden}nn@example.com")),
+                Err(EmailError::Character),
+                "{hidden:?} in the local part"
+            );
+            assert_eq!(
+                Email::parse(&format!("ann@exam{hidden}ple.com")),
+                Err(EmailError::Character),
+                "{hidden:?} in the domain"
+            );
         }
-        assert_eq!(Email::parse(&format!("{}@example.com", "a".repeat(243))), Err(EmailError::TooLong));
+        assert_eq!(
+            Email::parse(&format!("{}@example.com", "a".repeat(243))),
+            Err(EmailError::TooLong)
+        );
     }
 
     proptest! {

@@ -1,13 +1,15 @@
 //! Domain events. Each event is stored in the same commit as the change that it reports.
 //!
-//! Events of tickets, orders and charges carry the new state. `TicketDeleted` carries ids and the version, `SessionRevoked`
-//! and `SessionsRevoked` carry ids, and events of users carry the public part of the user.
+//! Events of tickets, orders and charges carry the new state. `TicketDeleted` carries ids and the
+//! version, `SessionRevoked` and `SessionsRevoked` carry ids, and events of users carry the public
+//! part of the user.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Charge, Order, PublicUser, SessionDigest, Ticket, TicketId, UserId, Version};
 
-/// A durable event that other parts of the system may process. The names are those of the specification.
+/// A durable event that other parts of the system may process. The names are those of the
+/// specification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
@@ -49,8 +51,8 @@ pub enum Event {
     ChargeRefunded {
         charge: Charge,
     },
-    /// One session ended. Internal: the event closes that session's WebSockets and clears caches; it is not sent to
-    /// clients.
+    /// One session ended. Internal: the event closes that session's WebSockets and clears caches;
+    /// it is not sent to clients.
     SessionRevoked {
         user: UserId,
         session: SessionDigest,

@@ -1,4 +1,5 @@
-//! Identifiers: one type for each kind of object, so that an order's id cannot be used as a ticket's id.
+//! Identifiers: one type for each kind of object, so that an order's id cannot be used as a
+//! ticket's id.
 
 use std::{fmt, str::FromStr};
 

@@ -1,11 +1,11 @@
-//! I1 to I8: the conditions that hold after every run, including runs with crashes. Property tests, the model and the
-//! checker that reads a database after a test use the same predicates.
+//! I1 to I8: the conditions that hold after every run, including runs with crashes. Property tests,
+//! the model and the checker that reads a database after a test use the same predicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CancelReason, Charge, ChargeStatus, ChargeStep, Decision, Event, Millis, Order, OrderId, OrderStatus, Policy, Sale, Ticket, TicketId,
-    TicketState, Timestamp, UserId, Version,
+    CancelReason, Charge, ChargeStatus, ChargeStep, Decision, Event, Millis, Order, OrderId,
+    OrderStatus, Policy, Sale, Ticket, TicketId, TicketState, Timestamp, UserId, Version,
 };
 
 /// The tickets, orders, charges and lock slots of a store, and the processor's ledger, at one time.
@@ -21,13 +21,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns a ticket with the order and the charge of its lock. A reload from the store must return the same.
+    /// Returns a ticket with the order and the charge of its lock. A reload from the store must
+    /// return the same.
     pub fn sale(&self, id: TicketId) -> Option<Sale> {
         let ticket = self.tickets.iter().find(|ticket| ticket.id == id)?.clone();
         let holder = ticket.lock().map(|lock| lock.order);
         let order = self.orders.iter().find(|order| Some(order.id) == holder).cloned();
-        let runs =
-            |charge: &&Charge| Some(charge.order) == holder && !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. });
+        let runs = |charge: &&Charge| {
+            Some(charge.order) == holder
+                && !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. })
+        };
         let charge = self.charges.iter().find(runs).cloned();
         Some(Sale { ticket, order, charge })
     }
@@ -57,84 +60,138 @@ fn violated(invariant: &'static str, detail: String) -> Result<(), Violation> {
 /// I1: at most one active or completed order per ticket, and it is the one that the ticket names.
 pub fn one_order_per_ticket(snapshot: &Snapshot) -> Result<(), Violation> {
     const NAME: &str = "I1 one order per ticket";
-    let named: BTreeMap<TicketId, Option<OrderId>> = snapshot.tickets.iter().map(|ticket| (ticket.id, ticket.order())).collect();
+    let named: BTreeMap<TicketId, Option<OrderId>> =
+        snapshot.tickets.iter().map(|ticket| (ticket.id, ticket.order())).collect();
     let mut holders: BTreeMap<TicketId, OrderId> = BTreeMap::new();
     for order in snapshot.orders.iter().filter(|order| order.status != OrderStatus::Cancelled) {
         if let Some(other) = holders.insert(order.ticket.id, order.id) {
-            return violated(NAME, format!("{} is held by {other} and {}", order.ticket.id, order.id));
+            return violated(
+                NAME,
+                format!("{} is held by {other} and {}", order.ticket.id, order.id),
+            );
         }
         if named.get(&order.ticket.id) != Some(&Some(order.id)) {
-            return violated(NAME, format!("{} is {:?}, but {} does not name it", order.id, order.status, order.ticket.id));
+            return violated(
+                NAME,
+                format!(
+                    "{} is {:?}, but {} does not name it",
+                    order.id, order.status, order.ticket.id
+                ),
+            );
         }
     }
     for ticket in &snapshot.tickets {
         if let TicketState::Sold { order } = ticket.state
             && !snapshot.orders.iter().any(|o| o.id == order && o.status == OrderStatus::Completed)
         {
-            return violated(NAME, format!("{} is sold to {order}, which is not Completed", ticket.id));
+            return violated(
+                NAME,
+                format!("{} is sold to {order}, which is not Completed", ticket.id),
+            );
         }
-        // A lock may outlive its order's payment window. It does not outlive the sale or a cancellation.
+        // A lock may outlive its order's payment window. It does not outlive the sale or a
+        // cancellation.
         if let Some(lock) = ticket.lock()
-            && !snapshot.orders.iter().any(|o| o.id == lock.order && (o.is_active() || o.cancel_reason == Some(CancelReason::Expired)))
+            && !snapshot.orders.iter().any(|o| {
+                o.id == lock.order
+                    && (o.is_active() || o.cancel_reason == Some(CancelReason::Expired))
+            })
         {
-            return violated(NAME, format!("{} is locked by {}, which cannot hold it", ticket.id, lock.order));
+            return violated(
+                NAME,
+                format!("{} is locked by {}, which cannot hold it", ticket.id, lock.order),
+            );
         }
     }
     Ok(())
 }
 
-/// I2: for each user, captured minus refunded equals the sum of completed orders. Holds when no payment is in progress.
+/// I2: for each user, captured minus refunded equals the sum of completed orders. Holds when no
+/// payment is in progress.
 pub fn money_matches_orders(snapshot: &Snapshot) -> Result<(), Violation> {
     let mut kept: BTreeMap<UserId, i128> = BTreeMap::new();
     for entry in &snapshot.payments {
-        *kept.entry(entry.user).or_default() += i128::from(entry.captured) - i128::from(entry.refunded);
+        *kept.entry(entry.user).or_default() +=
+            i128::from(entry.captured) - i128::from(entry.refunded);
     }
     let mut owed: BTreeMap<UserId, i128> = BTreeMap::new();
     for order in snapshot.orders.iter().filter(|order| order.status == OrderStatus::Completed) {
         *owed.entry(order.buyer).or_default() += i128::from(order.price.minor());
     }
     for user in kept.keys().chain(owed.keys()) {
-        let (kept, owed) = (kept.get(user).copied().unwrap_or(0), owed.get(user).copied().unwrap_or(0));
+        let (kept, owed) =
+            (kept.get(user).copied().unwrap_or(0), owed.get(user).copied().unwrap_or(0));
         if kept != owed {
-            return violated("I2 money matches orders", format!("{user} paid {kept} for completed orders of {owed}"));
+            return violated(
+                "I2 money matches orders",
+                format!("{user} paid {kept} for completed orders of {owed}"),
+            );
         }
     }
     Ok(())
 }
 
-/// I3: captured money belongs to a sold ticket or was refunded. Holds when no payment is in progress.
+/// I3: captured money belongs to a sold ticket or was refunded. Holds when no payment is in
+/// progress.
 pub fn no_money_for_nothing(snapshot: &Snapshot) -> Result<(), Violation> {
     const NAME: &str = "I3 no money for nothing";
     for entry in snapshot.payments.iter().filter(|entry| entry.captured > entry.refunded) {
-        let sold = snapshot.tickets.iter().any(|ticket| ticket.state == TicketState::Sold { order: entry.order });
+        let sold = snapshot
+            .tickets
+            .iter()
+            .any(|ticket| ticket.state == TicketState::Sold { order: entry.order });
         if !sold {
-            return violated(NAME, format!("{} of {} kept for {}", entry.captured - entry.refunded, entry.user, entry.order));
+            return violated(
+                NAME,
+                format!(
+                    "{} of {} kept for {}",
+                    entry.captured - entry.refunded,
+                    entry.user,
+                    entry.order
+                ),
+            );
         }
     }
-    for charge in snapshot.charges.iter().filter(|charge| charge.status == ChargeStatus::Completed) {
-        if !snapshot.payments.iter().any(|entry| entry.order == charge.order && entry.captured >= u64::from(charge.amount.minor())) {
+    for charge in snapshot.charges.iter().filter(|charge| charge.status == ChargeStatus::Completed)
+    {
+        if !snapshot.payments.iter().any(|entry| {
+            entry.order == charge.order && entry.captured >= u64::from(charge.amount.minor())
+        }) {
             return violated(NAME, format!("{} is Completed, but nothing was captured", charge.id));
         }
     }
     Ok(())
 }
 
-/// I4: no lock lasts longer than `unlocks_at` plus `sweep`. The lock of an order that is being captured may last for the
-/// settle grace in addition.
-pub fn no_lock_left_over(snapshot: &Snapshot, policy: &Policy, sweep: Millis, now: Timestamp) -> Result<(), Violation> {
+/// I4: no lock lasts longer than `unlocks_at` plus `sweep`. The lock of an order that is being
+/// captured may last for the settle grace in addition.
+pub fn no_lock_left_over(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    sweep: Millis,
+    now: Timestamp,
+) -> Result<(), Violation> {
     for ticket in &snapshot.tickets {
         let Some(lock) = ticket.lock() else { continue };
-        let settling = snapshot.orders.iter().any(|order| order.id == lock.order && order.settling.is_some());
+        let settling =
+            snapshot.orders.iter().any(|order| order.id == lock.order && order.settling.is_some());
         let grace = if settling { policy.settle_grace } else { Millis(0) };
         if now > lock.unlocks_at + grace + sweep {
-            return violated("I4 no lock left over", format!("{} is locked {} after its time", ticket.id, now - lock.unlocks_at));
+            return violated(
+                "I4 no lock left over",
+                format!("{} is locked {} after its time", ticket.id, now - lock.unlocks_at),
+            );
         }
     }
     Ok(())
 }
 
-/// I5: every acknowledged change is stored. Each document has at least the version that was acknowledged.
-pub fn nothing_lost(snapshot: &Snapshot, acknowledged: &BTreeMap<uuid::Uuid, Version>) -> Result<(), Violation> {
+/// I5: every acknowledged change is stored. Each document has at least the version that was
+/// acknowledged.
+pub fn nothing_lost(
+    snapshot: &Snapshot,
+    acknowledged: &BTreeMap<uuid::Uuid, Version>,
+) -> Result<(), Violation> {
     let tickets = snapshot.tickets.iter().map(|ticket| (ticket.id.uuid(), ticket.version));
     let orders = snapshot.orders.iter().map(|order| (order.id.uuid(), order.version));
     let charges = snapshot.charges.iter().map(|charge| (charge.id.uuid(), charge.version));
@@ -142,22 +199,30 @@ pub fn nothing_lost(snapshot: &Snapshot, acknowledged: &BTreeMap<uuid::Uuid, Ver
     for (id, version) in acknowledged {
         match stored.get(id) {
             Some(found) if found >= version => {}
-            found => return violated("I5 nothing lost", format!("{id} was acknowledged at version {version}, found {found:?}")),
+            found => {
+                return violated(
+                    "I5 nothing lost",
+                    format!("{id} was acknowledged at version {version}, found {found:?}"),
+                );
+            }
         }
     }
     Ok(())
 }
 
-/// I6: versions and cursors never decrease. `seen` holds the values that one observer saw, in that order.
+/// I6: versions and cursors never decrease. `seen` holds the values that one observer saw, in that
+/// order.
 pub fn never_backwards<T: PartialOrd + std::fmt::Debug>(seen: &[T]) -> Result<(), Violation> {
     match seen.windows(2).find(|pair| pair[1] < pair[0]) {
-        Some(pair) => violated("I6 never backwards", format!("{:?} came after {:?}", pair[1], pair[0])),
+        Some(pair) => {
+            violated("I6 never backwards", format!("{:?} came after {:?}", pair[1], pair[0]))
+        }
         None => Ok(()),
     }
 }
 
-/// I7: every version of a ticket has one event; so have the creation of an order or charge, its final status, and a refund.
-/// Every event has its change. Holds for a complete history, from which no event was purged.
+/// I7: every version of a ticket has one event; so have the creation and the cancellation or expiry of an order, and the creation, final status, and a refund. Every event has its change. Holds for a complete history, from which
+/// no event was purged.
 pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(), Violation> {
     const NAME: &str = "I7 events match changes";
     let mut ticket_versions: BTreeMap<TicketId, BTreeSet<Version>> = BTreeMap::new();
@@ -168,15 +233,24 @@ pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(),
             Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } => {
                 ticket_versions.entry(ticket.id).or_default().insert(ticket.version)
             }
-            Event::TicketDeleted { ticket, version, .. } => ticket_versions.entry(*ticket).or_default().insert(*version),
-            Event::OrderCreated { order } | Event::OrderCancelled { order } | Event::OrderExpired { order } => {
+            Event::TicketDeleted { ticket, version, .. } => {
+                ticket_versions.entry(*ticket).or_default().insert(*version)
+            }
+            Event::OrderCreated { order }
+            | Event::OrderCancelled { order }
+            | Event::OrderExpired { order } => {
                 orders.entry(order.id).or_default().insert(event.name())
             }
             Event::ChargeCreated { charge }
             | Event::ChargeCompleted { charge }
             | Event::ChargeFailed { charge }
-            | Event::ChargeRefunded { charge } => charges.entry(charge.id).or_default().insert(event.name()),
-            Event::UserCreated { .. } | Event::UserUpdated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. } => true,
+            | Event::ChargeRefunded { charge } => {
+                charges.entry(charge.id).or_default().insert(event.name())
+            }
+            Event::UserCreated { .. }
+            | Event::UserUpdated { .. }
+            | Event::SessionRevoked { .. }
+            | Event::SessionsRevoked { .. } => true,
         };
         if !is_new {
             return violated(NAME, format!("reported twice: {event:?}"));
@@ -185,7 +259,10 @@ pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(),
     for ticket in &snapshot.tickets {
         let versions = ticket_versions.remove(&ticket.id).unwrap_or_default();
         if !versions.iter().copied().eq(0..=ticket.version) {
-            return violated(NAME, format!("{} has version {}, reported were {versions:?}", ticket.id, ticket.version));
+            return violated(
+                NAME,
+                format!("{} has version {}, reported were {versions:?}", ticket.id, ticket.version),
+            );
         }
     }
     for order in &snapshot.orders {
@@ -196,7 +273,10 @@ pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(),
         }));
         let found = orders.remove(&order.id).unwrap_or_default();
         if found != expected {
-            return violated(NAME, format!("{} is {:?}, reported was {found:?}", order.id, order.status));
+            return violated(
+                NAME,
+                format!("{} is {:?}, reported was {found:?}", order.id, order.status),
+            );
         }
     }
     for charge in &snapshot.charges {
@@ -209,7 +289,10 @@ pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(),
         expected.extend(charge.stripe_refund_id.as_ref().map(|_| "ChargeRefunded"));
         let found = charges.remove(&charge.id).unwrap_or_default();
         if found != expected {
-            return violated(NAME, format!("{} is {:?}, reported was {found:?}", charge.id, charge.status));
+            return violated(
+                NAME,
+                format!("{} is {:?}, reported was {found:?}", charge.id, charge.status),
+            );
         }
     }
     if let Some(ticket) = ticket_versions.keys().next() {
@@ -221,50 +304,78 @@ pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(),
     Ok(())
 }
 
-/// I7 for one decision that was made while `held` held the lock: the events report each new state of the ticket, and each
-/// creation and end of an order or charge.
+/// I7 for one decision that was made while `held` held the lock: the events report each new state
+/// of the ticket, and each creation and end of an order or charge.
 pub fn events_match_decision(held: Option<&Order>, decision: &Decision) -> Result<(), Violation> {
     let mut expected = Vec::new();
     if let Some(order) = &decision.order {
         let was_active = held.is_none_or(|before| before.id == order.id && before.is_active());
         match order.cancel_reason {
             _ if order.version == 0 => expected.push(Event::OrderCreated { order: order.clone() }),
-            Some(CancelReason::Expired) if was_active => expected.push(Event::OrderExpired { order: order.clone() }),
-            Some(CancelReason::Buyer) if was_active => expected.push(Event::OrderCancelled { order: order.clone() }),
+            Some(CancelReason::Expired) if was_active => {
+                expected.push(Event::OrderExpired { order: order.clone() })
+            }
+            Some(CancelReason::Buyer) if was_active => {
+                expected.push(Event::OrderCancelled { order: order.clone() })
+            }
             _ => {}
         }
     }
     for charge in &decision.charges {
         match charge.status {
-            _ if charge.version == 0 => expected.push(Event::ChargeCreated { charge: charge.clone() }),
+            _ if charge.version == 0 => {
+                expected.push(Event::ChargeCreated { charge: charge.clone() })
+            }
             ChargeStatus::Created => {}
             ChargeStatus::Failed => expected.push(Event::ChargeFailed { charge: charge.clone() }),
-            ChargeStatus::Completed => expected.push(Event::ChargeCompleted { charge: charge.clone() }),
+            ChargeStatus::Completed => {
+                expected.push(Event::ChargeCompleted { charge: charge.clone() })
+            }
         }
-        expected.extend(charge.stripe_refund_id.as_ref().map(|_| Event::ChargeRefunded { charge: charge.clone() }));
+        expected.extend(
+            charge
+                .stripe_refund_id
+                .as_ref()
+                .map(|_| Event::ChargeRefunded { charge: charge.clone() }),
+        );
     }
     expected.extend(decision.ticket.clone().map(|ticket| match ticket.state {
-        TicketState::Deleted => Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version },
+        TicketState::Deleted => Event::TicketDeleted {
+            ticket: ticket.id,
+            seller: ticket.seller,
+            version: ticket.version,
+        },
         _ if ticket.version == 0 => Event::TicketCreated { ticket },
         _ => Event::TicketUpdated { ticket },
     }));
     let missing = expected.iter().find(|event| !decision.events.contains(event));
     if missing.is_some() || expected.len() != decision.events.len() {
-        return violated("I7 events match the decision", format!("expected {expected:?}, found {:?}", decision.events));
+        return violated(
+            "I7 events match the decision",
+            format!("expected {expected:?}, found {:?}", decision.events),
+        );
     }
     Ok(())
 }
 
 /// I8: the lock slots of each user equal the locks that exist.
 pub fn slots_match_locks(snapshot: &Snapshot) -> Result<(), Violation> {
-    let held: BTreeSet<(UserId, OrderId)> =
-        snapshot.tickets.iter().filter_map(|ticket| ticket.lock()).map(|lock| (lock.buyer, lock.order)).collect();
+    let held: BTreeSet<(UserId, OrderId)> = snapshot
+        .tickets
+        .iter()
+        .filter_map(|ticket| ticket.lock())
+        .map(|lock| (lock.buyer, lock.order))
+        .collect();
     let counted: BTreeSet<(UserId, OrderId)> = snapshot.slots.iter().copied().collect();
     if held != counted || counted.len() != snapshot.slots.len() {
         let difference: Vec<_> = held.symmetric_difference(&counted).collect();
         return violated(
             "I8 slots match locks",
-            format!("{} locks, {} slots, different: {difference:?}", held.len(), snapshot.slots.len()),
+            format!(
+                "{} locks, {} slots, different: {difference:?}",
+                held.len(),
+                snapshot.slots.len()
+            ),
         );
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! The rules of the marketplace.
 //!
-//! The functions of this module are pure: no clock, no I/O, no randomness, no actor framework, no database.
+//! The functions of this module are pure: no clock, no I/O, no randomness, no actor framework, no
+//! database.
 //!
-//! Input is parsed once, where it enters the program, into types that satisfy its rules ([`Money`], [`Email`], [`Title`]).
-//! Stored values are not checked again. [`decide()`] computes the next state of a ticket, and the events that report the
-//! change, from the state that was seen, a command and the time. The module [`decide`](mod@decide) has further functions
-//! for new tickets and for charges without a lock.
+//! Input is parsed once, where it enters the program, into types that satisfy its rules ([`Money`],
+//! [`Email`], [`Title`]). Stored values are not checked again. [`decide()`] computes the next state
+//! of a ticket, and the events that report the change, from the state that was seen, a command and
+//! the time. The module [`decide`](mod@decide) has further functions for new tickets and for
+//! charges without a lock.
 //!
 //! The conditions that hold on every replica, also after a crash, are in [`invariants`].
 
@@ -29,7 +31,9 @@ mod time;
 mod title;
 mod user;
 
-pub use charge::{Charge, ChargeFailure, ChargeStatus, ChargeStep, PaymentId, RefundId, TokenDigest};
+pub use charge::{
+    Charge, ChargeFailure, ChargeStatus, ChargeStep, PaymentId, RefundId, TokenDigest,
+};
 pub use decide::{Decision, Refusal, SlotChange, TicketCommand, decide};
 pub use email::{Email, EmailError};
 pub use event::Event;
@@ -46,6 +50,6 @@ pub use time::{Millis, Timestamp};
 pub use title::Title;
 pub use user::{PublicUser, Session, SessionDigest, User};
 
-/// The number of changes of one ticket, order, charge or user. The first state has version 0, and every change adds one. A
-/// write that carries version `v` is valid only over version `v - 1`.
+/// The number of changes of one ticket, order, charge or user. The first state has version 0, and
+/// every change adds one. A write that carries version `v` is valid only over version `v - 1`.
 pub type Version = u64;

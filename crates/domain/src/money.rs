@@ -1,5 +1,5 @@
-//! Money in integer minor units. Amounts are parsed and computed without floating point; only the JSON number in an answer
-//! is written from a floating-point number.
+//! Money in integer minor units. Amounts are parsed and computed without floating point; only the
+//! JSON number in an answer is written from a floating-point number.
 
 use std::fmt;
 
@@ -57,14 +57,16 @@ impl Money {
         Self::from_decimal(text)
     }
 
-    /// Parses the text of a JSON number (RFC 8259 §6) by its exact value: `2e1` is 20, `19.990` is 19.99.
+    /// Parses the text of a JSON number (RFC 8259 §6) by its exact value: `2e1` is 20, `19.990` is
+    /// 19.99.
     pub fn parse_number(text: &str) -> Result<Self, MoneyError> {
         Self::from_decimal(text)
     }
 
     /// Computes the amount by exact decimal arithmetic over the digits, without floating point.
     fn from_decimal(text: &str) -> Result<Self, MoneyError> {
-        let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (negative, unsigned) =
+            text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
             Some(at) => (&unsigned[..at], Exponent::parse(&unsigned[at + 1..])?),
             None => (unsigned, Exponent::Value(0)),
@@ -73,7 +75,8 @@ impl Money {
         if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
             return Err(MoneyError::NotANumber);
         }
-        let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).skip_while(|&b| b == b'0').collect();
+        let digits: Vec<u8> =
+            whole.bytes().chain(fraction.bytes()).skip_while(|&b| b == b'0').collect();
         let significant = digits.len() - digits.iter().rev().take_while(|&&b| b == b'0').count();
         if significant == 0 || negative {
             return Err(MoneyError::OutOfRange);
@@ -83,7 +86,8 @@ impl Money {
             Exponent::Huge => return Err(MoneyError::OutOfRange),
             Exponent::Tiny => return Err(MoneyError::TooManyDecimals),
         };
-        // The value is 0.d1d2d3… × 10^point; in minor units the point moves two places to the right.
+        // The value is 0.d1d2d3… × 10^point; in minor units the point moves two places to the
+        // right.
         let fraction_len = i64::try_from(fraction.len()).map_err(|_| MoneyError::OutOfRange)?;
         let len = i64::try_from(digits.len()).map_err(|_| MoneyError::OutOfRange)?;
         let point = len - fraction_len + exponent + 2;
@@ -95,14 +99,16 @@ impl Money {
             return Err(MoneyError::TooManyDecimals);
         }
         let minor = (0..point).fold(0u64, |minor, at| {
-            let digit = usize::try_from(at).ok().and_then(|at| digits.get(at)).map_or(0, |b| b - b'0');
+            let digit =
+                usize::try_from(at).ok().and_then(|at| digits.get(at)).map_or(0, |b| b - b'0');
             minor * 10 + u64::from(digit)
         });
         Self::from_minor(minor)
     }
 }
 
-/// The exponent of a JSON number. An exponent that does not fit an `i32` is `Huge` or `Tiny`; no valid amount has one.
+/// The exponent of a JSON number. An exponent that does not fit an `i32` is `Huge` or `Tiny`; no
+/// valid amount has one.
 enum Exponent {
     Value(i64),
     Huge,
@@ -135,8 +141,8 @@ impl fmt::Display for Money {
     }
 }
 
-/// The currency of an amount. One marketplace has one currency. It is stored with every amount nevertheless, because a
-/// later refund needs it.
+/// The currency of an amount. One marketplace has one currency. It is stored with every amount
+/// nevertheless, because a later refund needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Currency {
     /// US dollars, two decimals.
@@ -162,8 +168,15 @@ mod tests {
 
     #[test]
     fn numbers_are_parsed_by_value() {
-        let valid =
-            [("20", 2000), ("2e1", 2000), ("0.5", 50), ("0.50", 50), ("19.990", 1999), ("1999e-2", 1999), ("999999.99", 99_999_999)];
+        let valid = [
+            ("20", 2000),
+            ("2e1", 2000),
+            ("0.5", 50),
+            ("0.50", 50),
+            ("19.990", 1999),
+            ("1999e-2", 1999),
+            ("999999.99", 99_999_999),
+        ];
         for (text, minor) in valid {
             assert_eq!(Money::parse_number(text).map(Money::minor), Ok(minor), "{text}");
         }
@@ -187,7 +200,9 @@ mod tests {
     #[test]
     fn only_plain_decimals_are_accepted_as_texts() {
         assert_eq!(Money::parse_text("000020.5").map(Money::minor), Ok(2050));
-        for text in ["", " 20", "2e1", "-1", "+1", ".5", "5.", "1,000", "0x20", "٢٠", "1.2.3", "NaN"] {
+        for text in
+            ["", " 20", "2e1", "-1", "+1", ".5", "5.", "1,000", "0x20", "٢٠", "1.2.3", "NaN"]
+        {
             assert_eq!(Money::parse_text(text), Err(MoneyError::NotANumber), "{text:?}");
         }
         assert_eq!(Money::parse_text("19.999"), Err(MoneyError::TooManyDecimals));

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChargeId, Currency, Money, OrderId, Ticket, TicketId, Timestamp, Title, UserId, Version};
+use super::{
+    ChargeId, Currency, Money, OrderId, Ticket, TicketId, Timestamp, Title, UserId, Version,
+};
 
 /// The status of an order, spelled as in the public API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +38,12 @@ pub struct TicketSnapshot {
 
 impl From<&Ticket> for TicketSnapshot {
     fn from(ticket: &Ticket) -> Self {
-        Self { id: ticket.id, title: ticket.title.clone(), price: ticket.price, version: ticket.version }
+        Self {
+            id: ticket.id,
+            title: ticket.title.clone(),
+            price: ticket.price,
+            version: ticket.version,
+        }
     }
 }
 
@@ -55,11 +62,11 @@ pub struct Order {
     pub currency: Currency,
     pub expires_at: Timestamp,
     pub unlocks_at: Timestamp,
-    /// The charge that is being captured. The lock is claimed for this charge and may last until `unlocks_at` plus the
-    /// settle grace.
+    /// The charge that is being captured. The lock is claimed for this charge and may last until
+    /// `unlocks_at` plus the settle grace.
     pub settling: Option<ChargeId>,
-    /// Number of this order's payments that the processor declined. A value of 0 is not stored, as in documents of earlier
-    /// versions.
+    /// Number of this order's payments that the processor declined. A value of 0 is not stored, as
+    /// in documents of earlier versions.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub declines: u32,
     pub version: Version,

@@ -1,11 +1,12 @@
-//! The stored outcomes of requests with an Idempotency-Key, and the processed webhook events of the payment processor.
+//! The stored outcomes of requests with an Idempotency-Key, and the processed webhook events of the
+//! payment processor.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ChargeId, Order, PublicUser, Ticket, Timestamp, UserId};
 
-/// A client's idempotency key (1 to 255 visible ASCII characters) within the scope of one user, and a digest of the first
-/// request that used it.
+/// A client's idempotency key (1 to 255 visible ASCII characters) within the scope of one user, and
+/// a digest of the first request that used it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IdempotencyKey {
     pub user: UserId,
@@ -32,13 +33,15 @@ pub enum Outcome {
     UserUpdated {
         user: PublicUser,
     },
-    /// Committed together with the charge in status Created. The answer to a retry shows the charge's present state.
+    /// Committed together with the charge in status Created. The answer to a retry shows the
+    /// charge's present state.
     Charge {
         charge: ChargeId,
     },
 }
 
-/// A webhook event of the payment processor that was processed. A repeated delivery of the same event is ignored.
+/// A webhook event of the payment processor that was processed. A repeated delivery of the same
+/// event is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
@@ -50,8 +53,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Number of days for which the record is kept. Stripe delivers an event for at most three days; the rest is for events
-    /// that are sent again by hand.
+    /// Number of days for which the record is kept. Stripe delivers an event for at most three
+    /// days; the rest is for events that are sent again by hand.
     pub const KEPT_DAYS: i64 = 7;
 }
 

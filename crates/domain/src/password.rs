@@ -6,11 +6,12 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::Email;
 
-/// Common passwords of 8 and more characters, one a line, in lower case. Origin and licence: `common_passwords.md`.
+/// Common passwords of 8 and more characters, one a line, in lower case. Origin and licence:
+/// `common_passwords.md`.
 const COMMON: &str = include_str!("common_passwords.txt");
 
-/// A password for a new account or a password change, in NFC: 8 to 128 characters, not a common password and not one
-/// repeated character. It is never trimmed or truncated.
+/// A password for a new account or a password change, in NFC: 8 to 128 characters, not a common
+/// password and not one repeated character. It is never trimmed or truncated.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewPassword(Box<str>);
 
@@ -28,8 +29,8 @@ pub enum PasswordError {
 }
 
 impl NewPassword {
-    /// Minimum length in Unicode scalar values after NFC. NIST SP 800-63B §5.1.1.2 requires a minimum of at least 8, and
-    /// that at least 64 are permitted.
+    /// Minimum length in Unicode scalar values after NFC. NIST SP 800-63B §5.1.1.2 requires a
+    /// minimum of at least 8, and that at least 64 are permitted.
     pub const CHARS_MIN: usize = 8;
     /// Maximum length. Argon2 accepts any length; the maximum bounds the work of each request.
     pub const CHARS_MAX: usize = 128;
@@ -69,9 +70,11 @@ impl NewPassword {
             return Err(PasswordError::LikeEmail);
         }
         let (local, domain) = email.as_str().rsplit_once('@').unwrap_or_default();
-        // A label in IDNA's ASCII form is compared in Unicode too, because people type it in Unicode.
+        // A label in IDNA's ASCII form is compared in Unicode too, because people type it in
+        // Unicode.
         let (unicode_domain, _) = idna::domain_to_unicode(domain);
-        let mut parts: Vec<&str> = domain.split('.').chain(unicode_domain.split('.')).chain([Self::SITE]).collect();
+        let mut parts: Vec<&str> =
+            domain.split('.').chain(unicode_domain.split('.')).chain([Self::SITE]).collect();
         if local.chars().count() >= Self::LOCAL_PART_CHARS_MIN {
             parts.push(local);
         }
@@ -90,8 +93,8 @@ impl fmt::Debug for NewPassword {
     }
 }
 
-/// Returns the form of a password that is hashed. Keyboards of different systems send the same characters composed or
-/// decomposed.
+/// Returns the form of a password that is hashed. Keyboards of different systems send the same
+/// characters composed or decomposed.
 pub fn normalized(password: &str) -> Cow<'_, str> {
     if is_nfc(password) { password.into() } else { password.nfc().collect::<String>().into() }
 }
@@ -100,7 +103,8 @@ pub fn normalized(password: &str) -> Cow<'_, str> {
 fn chars_outside(text: &str, parts: &[&str]) -> usize {
     let mut inside = vec![false; text.len()];
     for part in parts.iter().filter(|part| !part.is_empty()) {
-        for (start, _) in text.char_indices().filter(|(start, _)| text[*start..].starts_with(part)) {
+        for (start, _) in text.char_indices().filter(|(start, _)| text[*start..].starts_with(part))
+        {
             inside[start..start + part.len()].fill(true);
         }
     }
@@ -117,17 +121,33 @@ mod tests {
 
     #[test]
     fn password_is_changed_only_by_nfc() {
-        assert_eq!(NewPassword::parse(" Tr0ub4dor ").map(|password| password.as_str().to_owned()), Ok(" Tr0ub4dor ".into()));
-        assert_eq!(NewPassword::parse("cafe\u{301} cre\u{300}me"), NewPassword::parse("café crème"));
-        assert_eq!(NewPassword::parse("café crème").map(|password| password.as_str().chars().count()), Ok(10));
+        assert_eq!(
+            NewPassword::parse(" Tr0ub4dor ").map(|password| password.as_str().to_owned()),
+            Ok(" Tr0ub4dor ".into())
+        );
+        assert_eq!(
+            NewPassword::parse("cafe\u{301} cre\u{300}me"),
+            NewPassword::parse("café crème")
+        );
+        assert_eq!(
+            NewPassword::parse("café crème").map(|password| password.as_str().chars().count()),
+            Ok(10)
+        );
     }
 
     #[test]
     fn length_counts_characters_after_nfc() {
         let decomposed = |chars: usize| "e\u{301}a".repeat(chars / 2);
-        assert_eq!(NewPassword::parse(&decomposed(6)), Err(PasswordError::Length), "9 characters before NFC, 6 after");
+        assert_eq!(
+            NewPassword::parse(&decomposed(6)),
+            Err(PasswordError::Length),
+            "9 characters before NFC, 6 after"
+        );
         assert!(NewPassword::parse(&decomposed(8)).is_ok());
-        assert!(NewPassword::parse(&decomposed(128)).is_ok(), "192 characters before NFC, 128 after");
+        assert!(
+            NewPassword::parse(&decomposed(128)).is_ok(),
+            "192 characters before NFC, 128 after"
+        );
         assert_eq!(NewPassword::parse(&decomposed(130)), Err(PasswordError::Length));
         assert_eq!(NewPassword::parse(&"ab".repeat(65)), Err(PasswordError::Length));
         assert_eq!(NewPassword::parse("1234567"), Err(PasswordError::Length));
@@ -135,7 +155,9 @@ mod tests {
 
     #[test]
     fn repeated_character_is_refused() {
-        for password in ["aaaaaaaa", "        ", "😀😀😀😀😀😀😀😀", "AaAaAaAaAa", &"e\u{301}".repeat(20)] {
+        for password in
+            ["aaaaaaaa", "        ", "😀😀😀😀😀😀😀😀", "AaAaAaAaAa", &"e\u{301}".repeat(20)]
+        {
             assert_eq!(NewPassword::parse(password), Err(PasswordError::Repeated), "{password:?}");
         }
         assert!(NewPassword::parse("aaaaaaab").is_ok());
@@ -143,7 +165,9 @@ mod tests {
 
     #[test]
     fn common_password_is_refused_in_any_case() {
-        for password in ["password", "PassWord", "12345678", "QWERTYUIOP", "iloveyou", "starwars", "mercedes"] {
+        for password in
+            ["password", "PassWord", "12345678", "QWERTYUIOP", "iloveyou", "starwars", "mercedes"]
+        {
             assert_eq!(NewPassword::parse(password), Err(PasswordError::Common), "{password}");
         }
         for password in ["correct horse", "password is fine with more", "12345678 "] {
@@ -157,7 +181,10 @@ mod tests {
         assert!(lines.len() > 5_000, "{}", lines.len());
         assert!(lines.is_sorted());
         for line in lines {
-            assert!((NewPassword::CHARS_MIN..=NewPassword::CHARS_MAX).contains(&line.chars().count()), "{line}");
+            assert!(
+                (NewPassword::CHARS_MIN..=NewPassword::CHARS_MAX).contains(&line.chars().count()),
+                "{line}"
+            );
             assert_eq!(line, normalized(&line.to_lowercase()), "{line}");
         }
     }
@@ -174,7 +201,11 @@ mod tests {
             "annannann",
             "example12345",
         ] {
-            assert_eq!(checked(password, "ann@example.com"), Err(PasswordError::LikeEmail), "{password}");
+            assert_eq!(
+                checked(password, "ann@example.com"),
+                Err(PasswordError::LikeEmail),
+                "{password}"
+            );
         }
         assert_eq!(checked("büchergittix", "ann@bücher.example"), Err(PasswordError::LikeEmail));
         assert_eq!(checked("xn--bcher-kva", "ann@bücher.example"), Err(PasswordError::LikeEmail));
@@ -185,7 +216,11 @@ mod tests {
         for password in ["ann correct", "example123456", "gittix horses"] {
             assert_eq!(checked(password, "ann@example.com"), Ok(()), "{password}");
         }
-        assert_eq!(checked("jo12345x", "jo@example.com"), Ok(()), "a local part of 2 characters is not compared");
+        assert_eq!(
+            checked("jo12345x", "jo@example.com"),
+            Ok(()),
+            "a local part of 2 characters is not compared"
+        );
         assert_eq!(checked("jon1234x", "jon@example.com"), Err(PasswordError::LikeEmail));
     }
 

@@ -2,10 +2,12 @@
 
 use super::{Millis, Timestamp};
 
-/// The configurable rules of locks, payments and listings. All replicas of one marketplace must run with the same values.
+/// The configurable rules of locks, payments and listings. All replicas of one marketplace must run
+/// with the same values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Time from the lock to `expiresAt`, in which a buyer can submit a payment. At most `lock_duration`.
+    /// Time from the lock to `expiresAt`, in which a buyer can submit a payment. At most
+    /// `lock_duration`.
     pub payment_window: Millis,
     /// Time from the lock to `unlocksAt`, when the ticket is available again unless it was sold.
     pub lock_duration: Millis,
@@ -15,7 +17,8 @@ pub struct Policy {
     pub early_release: bool,
     /// Maximum number of locks that a user may hold at the same time.
     pub locks_max: u32,
-    /// Time for which a user may not lock a ticket on which three of their locks were abandoned within an hour.
+    /// Time for which a user may not lock a ticket on which three of their locks were abandoned
+    /// within an hour.
     pub relock_wait: Millis,
     /// Whether the number of declined payments is limited, for each order and for each user.
     pub limits_declines: bool,
@@ -24,7 +27,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Number of abandoned locks of one user on one ticket within [`Policy::RELOCK_SPAN`] after which the user has to wait.
+    /// Number of abandoned locks of one user on one ticket within [`Policy::RELOCK_SPAN`] after
+    /// which the user has to wait.
     pub const RELOCKS_MAX: usize = 3;
     /// The span within which abandoned locks are counted.
     pub const RELOCK_SPAN: Millis = Millis::from_mins(60);
@@ -45,14 +49,20 @@ impl Policy {
         now + self.lock_duration
     }
 
-    /// Returns the end of the wait of a user with these declined payments (oldest first), or `None` if the user does not
-    /// have to wait at `now`.
+    /// Returns the end of the wait of a user with these declined payments (oldest first), or `None`
+    /// if the user does not have to wait at `now`.
     ///
-    /// `in_flight` is the number of running attempts of this process; each counts as a decline, because it may be declined.
-    /// Attempts of other replicas are not counted, nor are attempts that wait for the buyer's action. So the limit may be
-    /// exceeded.
-    pub fn declines_wait_until(&self, declines: &[Timestamp], in_flight: usize, now: Timestamp) -> Option<Timestamp> {
-        let recent: Vec<Timestamp> = declines.iter().copied().filter(|at| now < *at + Self::DECLINES_SPAN).collect();
+    /// `in_flight` is the number of running attempts of this process; each counts as a decline,
+    /// because it may be declined. Attempts of other replicas are not counted, nor are attempts
+    /// that wait for the buyer's action. So the limit may be exceeded.
+    pub fn declines_wait_until(
+        &self,
+        declines: &[Timestamp],
+        in_flight: usize,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let recent: Vec<Timestamp> =
+            declines.iter().copied().filter(|at| now < *at + Self::DECLINES_SPAN).collect();
         let declines_max = usize::from(Self::DECLINES_PER_USER_MAX);
         if !self.limits_declines || recent.len() + in_flight < declines_max {
             return None;
@@ -90,7 +100,9 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn declined(count: usize) -> Vec<Timestamp> {
-        (0..count).map(|n| NOW - Millis::from_mins(i64::try_from(count - n).expect("a small count"))).collect()
+        (0..count)
+            .map(|n| NOW - Millis::from_mins(i64::try_from(count - n).expect("a small count")))
+            .collect()
     }
 
     #[test]
@@ -99,7 +111,11 @@ mod tests {
         assert_eq!(policy.declines_wait_until(&declined(19), 0, NOW), None);
         let until = NOW - Millis::from_mins(20) + Policy::DECLINES_SPAN;
         assert_eq!(policy.declines_wait_until(&declined(20), 0, NOW), Some(until));
-        assert_eq!(policy.declines_wait_until(&declined(25), 0, NOW), Some(until), "the five older declines do not count");
+        assert_eq!(
+            policy.declines_wait_until(&declined(25), 0, NOW),
+            Some(until),
+            "the five older declines do not count"
+        );
         assert_eq!(policy.declines_wait_until(&declined(20), 0, until), None);
     }
 
@@ -107,7 +123,10 @@ mod tests {
     fn attempts_in_flight_count_as_declines_until_they_end() {
         let policy = Policy::default();
         assert_eq!(policy.declines_wait_until(&declined(18), 1, NOW), None);
-        assert_eq!(policy.declines_wait_until(&declined(18), 2, NOW), Some(NOW + Policy::ATTEMPT_WAIT));
+        assert_eq!(
+            policy.declines_wait_until(&declined(18), 2, NOW),
+            Some(NOW + Policy::ATTEMPT_WAIT)
+        );
     }
 
     #[test]

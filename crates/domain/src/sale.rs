@@ -2,13 +2,14 @@
 
 use super::{Charge, Millis, Order, OrderId, OrderStatus, Policy, Ticket, Timestamp};
 
-/// A ticket, the order that holds its lock, and that order's charge: the whole state of a ticket actor. The store loads it
-/// as one snapshot.
+/// A ticket, the order that holds its lock, and that order's charge: the whole state of a ticket
+/// actor. The store loads it as one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sale {
     pub ticket: Ticket,
-    /// The order that holds the lock. If its payment window ended without a payment it is Cancelled, and by default it
-    /// still holds the lock until the lock ends (see [`super::Policy`]).
+    /// The order that holds the lock. If its payment window ended without a payment it is
+    /// Cancelled, and by default it still holds the lock until the lock ends (see
+    /// [`super::Policy`]).
     pub order: Option<Order>,
     /// The order's charge, unless it is Final or Reversing.
     pub charge: Option<Charge>,
@@ -17,7 +18,8 @@ pub struct Sale {
 /// The next time at which a state changes without a command from a user or the processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
-    /// The order whose lock has this deadline. A timer has no effect if another order or no order holds the lock.
+    /// The order whose lock has this deadline. A timer has no effect if another order or no order
+    /// holds the lock.
     pub order: OrderId,
     pub at: Timestamp,
 }
@@ -28,14 +30,16 @@ impl Sale {
         Self { ticket, order: None, charge: None }
     }
 
-    /// Returns the next time at which [`super::TicketCommand::DeadlinePassed`] has an effect, or `None` if the ticket is
-    /// not locked.
+    /// Returns the next time at which [`super::TicketCommand::DeadlinePassed`] has an effect, or
+    /// `None` if the ticket is not locked.
     pub fn deadline(&self, policy: &Policy) -> Option<Deadline> {
         let lock = self.ticket.lock()?;
         let order = lock.order;
         let at = match &self.order {
             Some(held) if held.settling.is_some() => lock.unlocks_at + policy.settle_grace,
-            Some(held) if held.status == OrderStatus::Created => held.expires_at.min(lock.unlocks_at),
+            Some(held) if held.status == OrderStatus::Created => {
+                held.expires_at.min(lock.unlocks_at)
+            }
             _ => lock.unlocks_at,
         };
         Some(Deadline { order, at })

@@ -1,9 +1,12 @@
-//! Sample values for the tests of this project. A test names the fields that it is about, and takes the rest from a sample:
-//! `Charge { step, ..samples::charge() }`.
+//! Sample values for the tests of this project. A test names the fields that it is about, and takes
+//! the rest from a sample: `Charge { step, ..samples::charge() }`.
 
 use uuid::Uuid;
 
-use crate::{Charge, ChargeId, ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId, Timestamp, TokenDigest, UserId};
+use crate::{
+    Charge, ChargeId, ChargeStatus, ChargeStep, Currency, Money, OrderId, TicketId, Timestamp,
+    TokenDigest, UserId,
+};
 
 /// Returns a new charge of 19.99 USD. Charge, order, ticket and buyer have the ids 1 to 4.
 ///

@@ -1,8 +1,9 @@
 //! Rules for text that people read, based on the properties of the Unicode Character Database.
 //!
-//! The properties come from `icu_properties` (ICU4X, maintained by the Unicode Consortium), which is also a dependency of
-//! `idna`. Some texts mislead a buyer: two texts that look alike, a text that shows nothing, and a text whose characters
-//! are shown in another order than the stored order.
+//! The properties come from `icu_properties` (ICU4X, maintained by the Unicode Consortium), which
+//! is also a dependency of `idna`. Some texts mislead a buyer: two texts that look alike, a text
+//! that shows nothing, and a text whose characters are shown in another order than the stored
+//! order.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData, CodePointSetDataBorrowed,
@@ -10,7 +11,8 @@ use icu_properties::{
 };
 use unicode_normalization::UnicodeNormalization;
 
-const DEFAULT_IGNORABLE: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+const DEFAULT_IGNORABLE: CodePointSetDataBorrowed<'static> =
+    CodePointSetData::new::<DefaultIgnorableCodePoint>();
 /// U+061C, U+200E, U+200F, U+202A to U+202E and U+2066 to U+2069 (UAX #9).
 const BIDI_CONTROL: CodePointSetDataBorrowed<'static> = CodePointSetData::new::<BidiControl>();
 
@@ -31,11 +33,12 @@ pub enum TextError {
     Invisible,
 }
 
-/// Returns the stored form of a text that people read: trimmed, NFC, 1 to `chars_max` Unicode scalar values.
+/// Returns the stored form of a text that people read: trimmed, NFC, 1 to `chars_max` Unicode
+/// scalar values.
 ///
 /// # Errors
-/// [`TextError`] if nothing visible is left, or if the text contains characters that change how the text around it is
-/// shown.
+/// [`TextError`] if nothing visible is left, or if the text contains characters that change how the
+/// text around it is shown.
 pub fn visible_text(text: &str, chars_max: usize) -> Result<Box<str>, TextError> {
     let text: String = text.trim().nfc().collect();
     if text.is_empty() {
@@ -61,9 +64,9 @@ pub fn visible_text(text: &str, chars_max: usize) -> Result<Box<str>, TextError>
     Ok(text.into_boxed_str())
 }
 
-/// Whether `c` has Unicode's property Default_Ignorable_Code_Point (UAX #44). A renderer that does not support such a
-/// character shows nothing. Examples: U+00AD soft hyphen, U+200B zero width space, U+3164 Hangul filler, U+FE0F variation
-/// selector.
+/// Whether `c` has Unicode's property Default_Ignorable_Code_Point (UAX #44). A renderer that does
+/// not support such a character shows nothing. Examples: U+00AD soft hyphen, U+200B zero width
+/// space, U+3164 Hangul filler, U+FE0F variation selector.
 pub(super) fn is_default_ignorable(c: char) -> bool {
     // No ASCII character has this property.
     !c.is_ascii() && DEFAULT_IGNORABLE.contains(c)
@@ -71,8 +74,9 @@ pub(super) fn is_default_ignorable(c: char) -> bool {
 
 /// Whether the character alone shows something that every reader can see.
 ///
-/// This is true of letters, numbers, punctuation and symbols. It is not true of white space, of marks, which need a base
-/// character, and of private and unassigned code points, for which most fonts have no glyph.
+/// This is true of letters, numbers, punctuation and symbols. It is not true of white space, of
+/// marks, which need a base character, and of private and unassigned code points, for which most
+/// fonts have no glyph.
 fn is_visible(c: char) -> bool {
     if c.is_ascii_graphic() {
         return true;
@@ -85,8 +89,9 @@ fn is_visible(c: char) -> bool {
     group.contains(category) && !is_default_ignorable(c) && !is_blank(c)
 }
 
-/// Whether `c` is a letter or symbol whose glyph is empty by definition: BRAILLE PATTERN BLANK, EGYPTIAN HIEROGLYPH FULL
-/// BLANK and HALF BLANK, MUSICAL SYMBOL NULL NOTEHEAD. No Unicode property identifies them.
+/// Whether `c` is a letter or symbol whose glyph is empty by definition: BRAILLE PATTERN BLANK,
+/// EGYPTIAN HIEROGLYPH FULL BLANK and HALF BLANK, MUSICAL SYMBOL NULL NOTEHEAD. No Unicode property
+/// identifies them.
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{2800}' | '\u{13441}' | '\u{13442}' | '\u{1D159}')
 }
@@ -101,8 +106,12 @@ mod tests {
 
     #[test]
     fn text_without_a_visible_character_is_refused() {
-        let ignorable = ["\u{200B}", "\u{3164}", "\u{2060}", "\u{AD}", "\u{180E}", "\u{115F}", "\u{1160}", "\u{FFA0}", "\u{34F}"];
-        let joiners = ["\u{200C}", "\u{200D}", "\u{FEFF}", "\u{FE0F}", "\u{E0041}", "\u{E0100}", "\u{17B4}"];
+        let ignorable = [
+            "\u{200B}", "\u{3164}", "\u{2060}", "\u{AD}", "\u{180E}", "\u{115F}", "\u{1160}",
+            "\u{FFA0}", "\u{34F}",
+        ];
+        let joiners =
+            ["\u{200C}", "\u{200D}", "\u{FEFF}", "\u{FE0F}", "\u{E0041}", "\u{E0100}", "\u{17B4}"];
         let blanks = ["\u{2800}", "\u{13441}", "\u{13442}", "\u{1D159}"];
         let marks = ["\u{301}", "\u{20DD}", "\u{93F}"];
         let unassigned = ["\u{E000}", "\u{F0000}", "\u{378}", "\u{FFFF}"];
@@ -110,14 +119,27 @@ mod tests {
         for text in &all {
             assert_eq!(parse(text), Err(TextError::Invisible), "{text:?}");
             for other in &all {
-                assert_eq!(parse(&format!("{text}\u{A0}{other} {text}")), Err(TextError::Invisible), "{text:?} {other:?}");
+                assert_eq!(
+                    parse(&format!("{text}\u{A0}{other} {text}")),
+                    Err(TextError::Invisible),
+                    "{text:?} {other:?}"
+                );
             }
         }
     }
 
     #[test]
     fn text_of_white_space_is_empty() {
-        for text in ["", " ", "\t\r\n", "\u{A0}", "\u{2003}\u{3000}", "\u{1680}\u{205F}", "\u{2028}", "\u{2029} "] {
+        for text in [
+            "",
+            " ",
+            "\t\r\n",
+            "\u{A0}",
+            "\u{2003}\u{3000}",
+            "\u{1680}\u{205F}",
+            "\u{2028}",
+            "\u{2029} ",
+        ] {
             assert_eq!(parse(text), Err(TextError::Empty), "{text:?}");
         }
     }
@@ -134,9 +156,15 @@ mod tests {
 
     #[test]
     fn bidirectional_controls_are_refused_anywhere() {
-        let ranges = ['\u{61C}'..='\u{61C}', '\u{200E}'..='\u{200F}', '\u{202A}'..='\u{202E}', '\u{2066}'..='\u{2069}'];
+        let ranges = [
+            '\u{61C}'..='\u{61C}',
+            '\u{200E}'..='\u{200F}',
+            '\u{202A}'..='\u{202E}',
+            '\u{2066}'..='\u{2069}',
+        ];
         for c in ranges.into_iter().flatten() {
-            for text in [c.to_string(), format!("{c}Jazz"), format!("Jazz{c}"), format!("Ja{c}zz")] {
+            for text in [c.to_string(), format!("{c}Jazz"), format!("Jazz{c}"), format!("Ja{c}zz")]
+            {
                 assert_eq!(parse(&text), Err(TextError::Direction), "{text:?}");
             }
         }

@@ -4,10 +4,12 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, Millis, Money, OrderId, Policy, TicketId, Timestamp, Title, UserId, Version};
+use super::{
+    Currency, Millis, Money, OrderId, Policy, TicketId, Timestamp, Title, UserId, Version,
+};
 
-/// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). Only this replica arms the lock's
-/// timer; the others find the lock with their sweep if it stays.
+/// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). Only this replica
+/// arms the lock's timer; the others find the lock with their sweep if it stays.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReplicaName(Arc<str>);
@@ -42,11 +44,13 @@ pub struct Ticket {
     pub currency: Currency,
     pub state: TicketState,
     pub version: Version,
-    /// The version that the last change of the title created. This version and later ones have the present title.
+    /// The version that the last change of the title created. This version and later ones have the
+    /// present title.
     pub details_version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// The abandoned locks, oldest first. They are kept for as long as the wait between locks of one user depends on them.
+    /// The abandoned locks, oldest first. They are kept for as long as the wait between locks of
+    /// one user depends on them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lapses: Vec<Lapse>,
 }
@@ -71,13 +75,38 @@ struct StoredTicket {
 }
 
 impl From<StoredTicket> for Ticket {
-    /// A document without `detailsVersion` does not contain the version of the last title change. It is read as if that
-    /// change were the last change of the document. So a buyer who names an earlier version is refused and has to read the
-    /// ticket again, and never gets a ticket with another title than the one they saw.
+    /// A document without `detailsVersion` does not contain the version of the last title change.
+    /// It is read as if that change were the last change of the document. So a buyer who names an
+    /// earlier version is refused and has to read the ticket again, and never gets a ticket with
+    /// another title than the one they saw.
     fn from(stored: StoredTicket) -> Self {
-        let StoredTicket { id, seller, title, price, currency, state, version, details_version, created_at, updated_at, lapses } = stored;
+        let StoredTicket {
+            id,
+            seller,
+            title,
+            price,
+            currency,
+            state,
+            version,
+            details_version,
+            created_at,
+            updated_at,
+            lapses,
+        } = stored;
         let details_version = details_version.unwrap_or(version);
-        Self { id, seller, title, price, currency, state, version, details_version, created_at, updated_at, lapses }
+        Self {
+            id,
+            seller,
+            title,
+            price,
+            currency,
+            state,
+            version,
+            details_version,
+            created_at,
+            updated_at,
+            lapses,
+        }
     }
 }
 
@@ -93,7 +122,8 @@ pub enum TicketState {
     Sold {
         order: OrderId,
     },
-    /// Taken off sale. The document is kept with its version, so that a late event does not make the ticket appear again.
+    /// Taken off sale. The document is kept with its version, so that a late event does not make
+    /// the ticket appear again.
     Deleted,
 }
 
@@ -163,7 +193,8 @@ impl Ticket {
         }
     }
 
-    /// Whether the ticket had its present title at `version`. Always false for a version that does not exist yet.
+    /// Whether the ticket had its present title at `version`. Always false for a version that does
+    /// not exist yet.
     pub fn has_details_of(&self, version: Version) -> bool {
         (self.details_version..=self.version).contains(&version)
     }
@@ -172,12 +203,20 @@ impl Ticket {
         self.state == TicketState::Deleted
     }
 
-    /// Returns the time at which `user` may lock this ticket again, or `None` if `user` does not have to wait at `now`.
+    /// Returns the time at which `user` may lock this ticket again, or `None` if `user` does not
+    /// have to wait at `now`.
     ///
     /// The third abandoned lock within [`Policy::RELOCK_SPAN`] starts a wait of `relock_wait`.
-    pub fn relock_wait_until(&self, user: UserId, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-        let is_mine = |lapse: &&Lapse| lapse.user == user && lapse.at - now <= Self::LAPSE_AHEAD_MAX;
-        let mine: Vec<Timestamp> = self.lapses.iter().filter(is_mine).map(|lapse| lapse.at).collect();
+    pub fn relock_wait_until(
+        &self,
+        user: UserId,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let is_mine =
+            |lapse: &&Lapse| lapse.user == user && lapse.at - now <= Self::LAPSE_AHEAD_MAX;
+        let mine: Vec<Timestamp> =
+            self.lapses.iter().filter(is_mine).map(|lapse| lapse.at).collect();
         mine.windows(Policy::RELOCKS_MAX)
             .filter(|lapses| lapses[Policy::RELOCKS_MAX - 1] - lapses[0] <= Policy::RELOCK_SPAN)
             .map(|lapses| lapses[Policy::RELOCKS_MAX - 1] + policy.relock_wait)
@@ -185,15 +224,17 @@ impl Ticket {
             .max()
     }
 
-    /// Returns the abandoned locks that can still cause a wait at the time of `lapse`, followed by `lapse`.
+    /// Returns the abandoned locks that can still cause a wait at the time of `lapse`, followed by
+    /// `lapse`.
     pub(super) fn lapses_with(&self, lapse: Lapse, policy: &Policy) -> Vec<Lapse> {
         let kept_for: Millis = Millis(Policy::RELOCK_SPAN.0 + policy.relock_wait.0);
-        let mut lapses: Vec<Lapse> = self.lapses.iter().copied().filter(|old| lapse.at - old.at <= kept_for).collect();
+        let mut lapses: Vec<Lapse> =
+            self.lapses.iter().copied().filter(|old| lapse.at - old.at <= kept_for).collect();
         lapses.push(lapse);
         if lapses.len() > Self::LAPSES_MAX {
-            // The size of the document is bounded. The removed entry is the oldest of the user with the fewest entries,
-            // because that user needs the most further entries before a wait starts. So a wait is lost only if more than 21
-            // users have a wait on this ticket.
+            // The size of the document is bounded. The removed entry is the oldest of the user with
+            // the fewest entries, because that user needs the most further entries before a wait
+            // starts. So a wait is lost only if more than 21 users have a wait on this ticket.
             let of = |user: UserId| lapses.iter().filter(|other| other.user == user).count();
             let least = (0..lapses.len()).min_by_key(|&at| (of(lapses[at].user), at));
             lapses.remove(least.expect("the list has more than LAPSES_MAX entries"));
@@ -201,9 +242,9 @@ impl Ticket {
         lapses
     }
 
-    /// Maximum difference between an abandoned lock's time and the present if the time is in the future. A later time was
-    /// written with a clock that was wrong and has been corrected. It is ignored, because the wait would last for as long
-    /// as that clock was ahead.
+    /// Maximum difference between an abandoned lock's time and the present if the time is in the
+    /// future. A later time was written with a clock that was wrong and has been corrected. It is
+    /// ignored, because the wait would last for as long as that clock was ahead.
     const LAPSE_AHEAD_MAX: Millis = Millis::from_secs(5);
 
     /// Maximum number of abandoned locks that a ticket stores.
@@ -222,22 +263,27 @@ mod tests {
 
     #[test]
     fn document_without_details_version_counts_as_changed_by_its_last_version() {
-        let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("the earlier form is readable");
+        let ticket: Ticket =
+            serde_json::from_str(BEFORE_DETAILS_VERSION).expect("the earlier form is readable");
         assert_eq!((ticket.version, ticket.details_version), (3, 3));
         assert!(ticket.has_details_of(3) && !ticket.has_details_of(2) && !ticket.has_details_of(0));
         let stored = serde_json::to_value(&ticket).expect("a ticket is valid JSON");
         assert_eq!(stored["detailsVersion"], 3);
-        assert_eq!(serde_json::from_value::<Ticket>(stored).expect("the present form is readable"), ticket);
+        assert_eq!(
+            serde_json::from_value::<Ticket>(stored).expect("the present form is readable"),
+            ticket
+        );
     }
 
     #[test]
     fn future_version_does_not_match_the_details() {
-        let ticket: Ticket = serde_json::from_str(BEFORE_DETAILS_VERSION).expect("the earlier form is readable");
+        let ticket: Ticket =
+            serde_json::from_str(BEFORE_DETAILS_VERSION).expect("the earlier form is readable");
         assert!(!ticket.has_details_of(4) && !ticket.has_details_of(Version::MAX));
     }
 
-    /// The catalog holds up to a million tickets. The allocator's next size after 160 bytes, 16 of which are reference
-    /// counts, is 192.
+    /// The catalog holds up to a million tickets. The allocator's next size after 160 bytes, 16 of
+    /// which are reference counts, is 192.
     #[test]
     fn ticket_in_memory_has_at_most_144_bytes() {
         assert!(size_of::<Ticket>() <= 144, "{}", size_of::<Ticket>());

@@ -9,12 +9,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
 /// A duration in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Millis(pub i64);
 
@@ -34,8 +38,8 @@ impl Millis {
         Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
     }
 
-    /// Returns whole seconds, rounded up, because a fraction of a second has not passed yet. Returns 0 for zero and
-    /// negative values.
+    /// Returns whole seconds, rounded up, because a fraction of a second has not passed yet.
+    /// Returns 0 for zero and negative values.
     pub fn whole_secs_left(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0).div_ceil(1000)
     }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{TextError, visible_text};
 
-/// The text that describes a ticket: trimmed, NFC, 1 to 200 characters, one line, with at least one visible character.
+/// The text that describes a ticket: trimmed, NFC, 1 to 200 characters, one line, with at least one
+/// visible character.
 ///
-/// A stored title is not checked. Earlier versions had fewer rules, and tickets with such titles can still be read, sold
-/// and deleted.
+/// A stored title is not checked. Earlier versions had fewer rules, and tickets with such titles
+/// can still be read, sold and deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Title(Box<str>);
@@ -44,7 +45,10 @@ mod tests {
 
     #[test]
     fn stored_form_is_trimmed_and_composed() {
-        assert_eq!(Title::parse("  Cafe\u{301} del Mar ").map(|t| t.to_string()), Ok("Café del Mar".into()));
+        assert_eq!(
+            Title::parse("  Cafe\u{301} del Mar ").map(|t| t.to_string()),
+            Ok("Café del Mar".into())
+        );
         assert_eq!(Title::parse(&"é".repeat(200)).map(|t| t.as_str().chars().count()), Ok(200));
     }
 

@@ -1,10 +1,10 @@
 //! Payment processors: the trait, the built-in sandbox and Stripe.
 //!
-//! A processor has its own ledger, which is not part of this program's commits. Its answers decide; the program's own
-//! records are never assumed to match the ledger.
+//! A processor has its own ledger, which is not part of this program's commits. Its answers decide;
+//! the program's own records are never assumed to match the ledger.
 //!
-//! Every call may be repeated: an authorization, capture or reversal that was done is not done twice. So an interrupted
-//! step is repeated. This module has no rules about locks or orders.
+//! Every call may be repeated: an authorization, capture or reversal that was done is not done
+//! twice. So an interrupted step is repeated. This module has no rules about locks or orders.
 
 pub mod sandbox;
 pub mod stripe;
@@ -22,7 +22,8 @@ use sha2::Sha256;
 use gittix_domain::{Charge, ChargeFailure, ChargeId, PaymentId, RefundId, TokenDigest};
 use gittix_runtime::metrics::METRICS;
 
-/// A payment method or token id as the client sent it (`pm_…`, `tok_…`). It is never logged and never stored.
+/// A payment method or token id as the client sent it (`pm_…`, `tok_…`). It is never logged and
+/// never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PaymentToken(String);
 
@@ -35,7 +36,8 @@ impl PaymentToken {
     /// # Errors
     /// [`TokenError`] if the text cannot be a token of any processor.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let shaped = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let shaped = (1..=255).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if shaped { Ok(Self(text.into())) } else { Err(TokenError) }
     }
 
@@ -50,8 +52,8 @@ impl fmt::Debug for PaymentToken {
     }
 }
 
-/// The secret with which a browser lets its user act (Stripe: `client_secret`). It is never logged or stored, and no event
-/// contains it.
+/// The secret with which a browser lets its user act (Stripe: `client_secret`). It is never logged
+/// or stored, and no event contains it.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct ClientSecret(pub String);
@@ -120,54 +122,79 @@ pub enum ProcessorError {
     /// The processor may have done the request or may still do it. The call has to be repeated.
     #[error("no definite answer: {0}")]
     Unknown(String),
-    /// The processor will never do the request (the authorization was voided or has expired, or the amount is not allowed).
+    /// The processor will never do the request (the authorization was voided or has expired, or the
+    /// amount is not allowed).
     #[error("refused: {}", .0.message)]
     Refused(ChargeFailure),
 }
 
 /// One payment processor. Calls to a server are bounded in time, and all calls are safe to repeat.
 ///
-/// Each call about a payment, except `charge_of`, names the charge of the payment. A payment of another charge is
-/// [`ProcessorError::Refused`]. Stripe also compares amount and currency, but not in `reverse`.
+/// Each call about a payment, except `charge_of`, names the charge of the payment. A payment of
+/// another charge is [`ProcessorError::Refused`]. Stripe also compares amount and currency, but not
+/// in `reverse`.
 #[async_trait]
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
-    /// Whether the token exists at the processor, if that can be determined without an attempt. `false` is final.
+    /// Whether the token exists at the processor, if that can be determined without an attempt.
+    /// `false` is final.
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
 
-    /// Opens the payment of a charge with the charge's amount and currency, or returns the payment that was opened before.
-    /// One charge never has more than one payment. `Refused`: there is no payment, and there will be none.
+    /// Opens the payment of a charge with the charge's amount and currency, or returns the payment
+    /// that was opened before. One charge never has more than one payment. `Refused`: there is no
+    /// payment, and there will be none.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError>;
 
     /// Attempts to authorize an opened payment with a token.
-    async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError>;
+    async fn authorize(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+        token: &PaymentToken,
+    ) -> Result<Authorization, ProcessorError>;
 
     /// Returns the state of an attempt after the buyer reported that they acted.
-    async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError>;
+    async fn resume(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Authorization, ProcessorError>;
 
     /// Returns the state of a payment at the processor.
-    async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError>;
+    async fn fetch(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<PaymentState, ProcessorError>;
 
     /// Captures the authorized money. A repeated call does not capture again.
     async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<(), ProcessorError>;
 
-    /// Ensures that no money of the payment is held or kept, now or later: voids the payment, or refunds the captured
-    /// money.
-    async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError>;
+    /// Ensures that no money of the payment is held or kept, now or later: voids the payment, or
+    /// refunds the captured money.
+    async fn reverse(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Reversal, ProcessorError>;
 
-    /// Returns the charge for which a payment was opened, or `None` if the payment does not exist or belongs to no charge
-    /// of this marketplace.
+    /// Returns the charge for which a payment was opened, or `None` if the payment does not exist
+    /// or belongs to no charge of this marketplace.
     async fn charge_of(&self, payment: &PaymentId) -> Result<Option<ChargeId>, ProcessorError>;
 
-    /// Returns a digest that identifies a repeated token. It is keyed, so that a token cannot be guessed from it.
+    /// Returns a digest that identifies a repeated token. It is keyed, so that a token cannot be
+    /// guessed from it.
     fn digest(&self, token: &PaymentToken) -> TokenDigest;
 
-    /// The maximum duration of an attempt to authorize. The caller has to stop the attempt at that time, so that no call of
-    /// the attempt is running afterwards.
+    /// The maximum duration of an attempt to authorize. The caller has to stop the attempt at that
+    /// time, so that no call of the attempt is running afterwards.
     fn authorize_timeout(&self) -> Duration;
 }
 
 /// Counts a call by its outcome.
-fn record_outcome<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> &'static str) -> Result<T, ProcessorError> {
+fn record_outcome<T>(
+    result: Result<T, ProcessorError>,
+    outcome: impl Fn(&T) -> &'static str,
+) -> Result<T, ProcessorError> {
     let outcome = match &result {
         Ok(answer) => outcome(answer),
         Err(ProcessorError::Refused(_)) => "refused",
@@ -177,8 +204,8 @@ fn record_outcome<T>(result: Result<T, ProcessorError>, outcome: impl Fn(&T) -> 
     result
 }
 
-/// A failpoint at which a test makes a call fail, pause or panic. `return(<payment id>)` fails only the calls about one
-/// payment.
+/// A failpoint at which a test makes a call fail, pause or panic. `return(<payment id>)` fails only
+/// the calls about one payment.
 fn failing(point: &str, payment: Option<&PaymentId>) -> Result<(), ProcessorError> {
     let _ = (point, payment);
     fail_point!(point, |only: Option<String>| match only {

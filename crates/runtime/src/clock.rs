@@ -1,10 +1,13 @@
-//! The store's time on this replica. Every rule about tickets is decided by it. Time-outs use tokio's `Instant`.
+//! The store's time on this replica. Every rule about tickets is decided by it. Time-outs use
+//! tokio's `Instant`.
 //!
-//! `now` is the store's time, not the time of this machine: the local monotonic clock plus an offset that is measured against
-//! the store every second. So no lock is released early, even if the wall clocks of replicas differ by a minute. When the
-//! store's time steps (a clock is corrected, a machine was suspended), `now` steps by the same amount, in both directions. Only
-//! a step back of less than [`Clock::HELD_MAX`] is hidden: `now` does not change until it is made up for. [`ClockReading`]
-//! measures how long a lock has lasted, independently of steps of the store's time.
+//! `now` is the store's time, not the time of this machine: the local monotonic clock plus an
+//! offset that is measured against the store every second. So no lock is released early because
+//! the wall clocks of replicas differ from the store's. When the store's time steps (a clock is
+//! corrected, a machine was suspended), `now` steps by the same amount, in both directions. Only a
+//! step back of less than [`Clock::HELD_MAX`] is hidden: `now` does not change until it is made up
+//! for. [`ClockReading`] measures how long a lock has lasted, independently of steps of the store's
+//! time.
 
 use std::sync::{
     Arc,
@@ -28,7 +31,8 @@ struct ClockInner {
     uncertainty: AtomicI64,
     /// Time of that measurement, in milliseconds after `origin`. Negative if there was none.
     measured_at: AtomicI64,
-    /// Time of the last step of the store's time, in milliseconds after `origin`. [`NEVER`] if there was none.
+    /// Time of the last step of the store's time, in milliseconds after `origin`. [`NEVER`] if
+    /// there was none.
     stepped_at: AtomicI64,
     /// The latest time that `now` has returned.
     latest: AtomicI64,
@@ -37,8 +41,8 @@ struct ClockInner {
 /// A time that is so long ago that it has no effect.
 const NEVER: i64 = i64::MIN / 2;
 
-/// The store's time at one moment, with the same moment of the local monotonic clock. Elapsed time can be added to it, which
-/// steps of the store's time do not change.
+/// The store's time at one moment, with the same moment of the local monotonic clock. Elapsed time
+/// can be added to it, which steps of the store's time do not change.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockReading {
     pub now: Timestamp,
@@ -62,17 +66,20 @@ impl Clock {
     /// Maximum uncertainty at which this replica is ready (`/readyz`).
     pub const UNCERTAINTY_MAX: Millis = Millis(250);
 
-    /// Minimum step of the store's time. A measurement that differs by more than this, in addition to the uncertainty of both
-    /// measurements, is a step.
+    /// Minimum step of the store's time. A measurement that differs by more than this, in addition
+    /// to the uncertainty of both measurements, is a step.
     pub const STEP_MIN: Millis = Self::UNCERTAINTY_MAX;
 
-    /// Time after a step during which this replica is not ready (`/readyz`). Locks that are over by the new time end within it.
+    /// Time after a step during which this replica is not ready (`/readyz`). Locks that are over by
+    /// the new time end within it.
     pub const STEP_SETTLES: Millis = Millis::from_secs(5);
 
-    /// A step back of less than this is hidden: `now` does not change until the step is made up for, at most for this time.
+    /// A step back of less than this is hidden: `now` does not change until the step is made up
+    /// for, at most for this time.
     pub const HELD_MAX: Millis = Millis::from_secs(1);
 
-    /// Maximum error of the local clock: one part in this number. It is five times the error of a poor quartz.
+    /// Maximum error of the local clock: one part in this number. It is five times the error of a
+    /// poor quartz.
     const DRIFT: i64 = 2_000;
 
     /// Returns a clock that begins at `now`. Its uncertainty is zero until the first measurement.
@@ -87,11 +94,13 @@ impl Clock {
         }))
     }
 
-    /// Returns the store's time. It decreases only after the store's time stepped back by [`Self::HELD_MAX`] or more.
+    /// Returns the store's time. It decreases only after the store's time stepped back by
+    /// [`Self::HELD_MAX`] or more.
     pub fn now(&self) -> Timestamp {
         let now = self.0.base.load(Ordering::Relaxed) + self.elapsed();
         let latest = self.0.latest.load(Ordering::Relaxed);
-        // At most one write in a millisecond: all threads read `latest`, thousands of times in each millisecond.
+        // At most one write in a millisecond: all threads read `latest`, thousands of times in each
+        // millisecond.
         Timestamp(match latest - now {
             ..0 => self.0.latest.fetch_max(now, Ordering::Relaxed).max(now),
             ahead if ahead < Self::HELD_MAX.0 => latest,
@@ -104,16 +113,19 @@ impl Clock {
         ClockReading { now: self.now(), at: Instant::now() }
     }
 
-    /// Takes over a measurement: the store returned the time `store` at some moment between `asked` and now. Returns the size of
-    /// the step if the store's time stepped.
+    /// Takes over a measurement: the store returned the time `store` at some moment between `asked`
+    /// and now. Returns the size of the step if the store's time stepped.
     ///
-    /// A measurement that is less certain than the present time, and agrees with it, changes nothing. If the process was paused
-    /// between question and answer, the measurement could be wrong by half of the pause.
+    /// A measurement that is less certain than the present time, and agrees with it, changes
+    /// nothing. If the process was paused between question and answer, the measurement could be
+    /// wrong by half of the pause.
     pub fn measured(&self, store: Timestamp, asked: Instant) -> Option<Millis> {
         let round_trip = i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let (elapsed, measured, current) = (self.elapsed(), round_trip / 2 + 1, self.uncertainty().0);
+        let (elapsed, measured, current) =
+            (self.elapsed(), round_trip / 2 + 1, self.uncertainty().0);
         let is_first = self.0.measured_at.load(Ordering::Relaxed) < 0;
-        let difference = (store.0 + round_trip / 2) - (self.0.base.load(Ordering::Relaxed) + elapsed);
+        let difference =
+            (store.0 + round_trip / 2) - (self.0.base.load(Ordering::Relaxed) + elapsed);
         if !is_first && measured > current && difference.abs() <= measured + current {
             return None;
         }
@@ -140,8 +152,8 @@ impl Clock {
         Millis(self.0.uncertainty.load(Ordering::Relaxed) + age / Self::DRIFT)
     }
 
-    /// Returns whether `now` is reliable: its uncertainty is at most [`Self::UNCERTAINTY_MAX`], and the last step is older than
-    /// [`Self::STEP_SETTLES`].
+    /// Returns whether `now` is reliable: its uncertainty is at most [`Self::UNCERTAINTY_MAX`], and
+    /// the last step is older than [`Self::STEP_SETTLES`].
     pub fn is_sound(&self) -> bool {
         let since_step = self.elapsed().saturating_sub(self.0.stepped_at.load(Ordering::Relaxed));
         self.uncertainty() <= Self::UNCERTAINTY_MAX && since_step > Self::STEP_SETTLES.0
@@ -160,7 +172,8 @@ impl Clock {
 /// Returns the wall clock of this machine, which is the time of the embedded store.
 #[expect(clippy::disallowed_methods, reason = "the embedded store's time is the machine's")]
 pub fn wall_clock() -> Timestamp {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -178,7 +191,8 @@ mod tests {
         clock.measured(Timestamp(1_000), Instant::now());
         advance(Duration::from_secs(10)).await;
         let asked = Instant::now();
-        // The store answers at the end of eight seconds. To add half of them would be four seconds too many.
+        // The store answers at the end of eight seconds. To add half of them would be four seconds
+        // too many.
         advance(Duration::from_secs(8)).await;
         clock.measured(Timestamp(19_000), asked);
         assert_eq!(clock.now(), Timestamp(19_000));
@@ -200,7 +214,10 @@ mod tests {
         let clock = Clock::starting_at(Timestamp(0));
         clock.measured(Timestamp(0), Instant::now());
         advance(Duration::from_secs(60)).await;
-        assert!(clock.uncertainty() <= Clock::UNCERTAINTY_MAX, "a store may be unavailable for a minute");
+        assert!(
+            clock.uncertainty() <= Clock::UNCERTAINTY_MAX,
+            "a store may be unavailable for a minute"
+        );
         advance(Duration::from_secs(540)).await;
         assert!(clock.uncertainty() > Clock::UNCERTAINTY_MAX, "{:?}", clock.uncertainty());
         clock.measured(Timestamp(600_040), Instant::now());

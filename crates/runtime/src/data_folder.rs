@@ -1,5 +1,5 @@
-//! The data folder and its files. A folder or file that this module creates is accessible to its owner only, whatever the
-//! umask. An existing folder with other files keeps its mode.
+//! The data folder and its files. A folder or file that this module creates is accessible to its
+//! owner only, whatever the umask. An existing folder with other files keeps its mode.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -14,11 +14,13 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// The mode bits of group and others.
 const OTHERS: u32 = 0o077;
-/// Extension of the files of this program. A folder with other files may be a home folder or `/tmp`.
+/// Extension of the files of this program. A folder with other files may be a home folder or
+/// `/tmp`.
 const OWN_EXTENSION: &str = "redb";
 
-/// Creates `folder` with mode 0700. An existing folder that holds only files of this program gets this mode too. A folder
-/// that holds other files, or whose mode cannot be changed, keeps its mode, and a warning is logged.
+/// Creates `folder` with mode 0700. An existing folder that holds only files of this program gets
+/// this mode too. A folder that holds other files, or whose mode cannot be changed, keeps its mode,
+/// and a warning is logged.
 ///
 /// # Errors
 /// The folder cannot be created or read.
@@ -30,7 +32,8 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
     if mode & OTHERS == 0 {
         return Ok(());
     }
-    let is_restricted = holds_only_own_files(folder)? && fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).is_ok();
+    let is_restricted = holds_only_own_files(folder)?
+        && fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).is_ok();
     if !is_restricted {
         let mode = format!("{:04o}", mode & 0o7777);
         let folder = folder.display();
@@ -39,13 +42,20 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a file of the data folder for reading and writing. Creates it with mode 0600 if it does not exist, and sets this
-/// mode if group or others have access. A file whose mode cannot be changed is used, and a warning is logged.
+/// Opens a file of the data folder for reading and writing. Creates it with mode 0600 if it does
+/// not exist, and sets this mode if group or others have access. A file whose mode cannot be
+/// changed is used, and a warning is logged.
 ///
 /// # Errors
 /// The file cannot be opened.
 pub fn open_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(path)?;
     if file.metadata()?.mode() & OTHERS != 0
         && let Err(error) = file.set_permissions(Permissions::from_mode(FILE_MODE))
     {
@@ -55,11 +65,13 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns whether `folder` holds only files of this program and `lost+found`, which some file systems create.
+/// Returns whether `folder` holds only files of this program and `lost+found`, which some file
+/// systems create.
 fn holds_only_own_files(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let is_own = Path::new(&name).extension().is_some_and(|extension| extension == OWN_EXTENSION);
+        let is_own =
+            Path::new(&name).extension().is_some_and(|extension| extension == OWN_EXTENSION);
         if !is_own && name != "lost+found" {
             return Ok(false);
         }
@@ -75,7 +87,8 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("gittix-folder-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("gittix-folder-{}-{name}", std::process::id()));
             fs::create_dir_all(&path).expect("created");
             fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("set");
             Self(path)

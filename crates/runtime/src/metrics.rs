@@ -1,10 +1,11 @@
-//! All metrics of the process, in one table and one registry. Each series exists from the start, at zero, so that an alert
-//! on it works before the first event.
+//! All metrics of the process, in one table and one registry. Each series exists from the start, at
+//! zero, so that an alert on it works before the first event.
 
 use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
     core::{Collector, GenericCounter, GenericGauge},
     histogram_opts, opts,
 };
@@ -39,7 +40,9 @@ fn touch_all<M: Build>(metric: &M, values: &[&[&str]]) {
     match values {
         [] => {}
         [one] => one.iter().for_each(|value| metric.touch(&[value])),
-        [first, second] => first.iter().for_each(|a| second.iter().for_each(|b| metric.touch(&[a, b]))),
+        [first, second] => {
+            first.iter().for_each(|a| second.iter().for_each(|b| metric.touch(&[a, b])))
+        }
         more => unreachable!("a metric has at most two labels, not {}", more.len()),
     }
 }
@@ -49,13 +52,14 @@ metrics! {
     http_requests: IntCounterVec("gittix_http_requests_total", "status" in ["1xx", "2xx", "3xx", "4xx", "5xx"]);
     /// Seconds from the head of a request to the head of its answer, by method.
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
-    /// Requests refused because of a rate limit or a full queue, by limit or queue. Refusals by the user registry are not
-    /// counted.
+    /// Requests refused because of a rate limit or a full queue, by limit or queue. Refusals by the
+    /// user registry are not counted.
     requests_rejected: IntCounterVec("gittix_requests_rejected_total", "reason" in ["client_rate", "signin_rate", "purchase_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
     /// Connections open, WebSockets included.
     connections: IntGauge("gittix_connections");
-    /// Connections beyond a limit: of all connections, of one address, of WebSockets of one address. They are answered with
-    /// 503, except for probes; those with reason address_flood are closed without an answer.
+    /// Connections beyond a limit: of all connections, of one address, of WebSockets of one
+    /// address. They are answered with 503, except for probes; those with reason address_flood are
+    /// closed without an answer.
     connections_refused: IntCounterVec("gittix_connections_refused_total", "reason" in ["full", "address", "address_flood", "address_sockets"]);
     /// HTTP connections ended by the server, by reason. The reason limited means beyond a limit.
     connections_ended: IntCounterVec("gittix_connections_ended_total", "reason" in ["idle", "head_timeout", "write_timeout", "malformed", "head_too_large", "limited"]);
@@ -63,7 +67,8 @@ metrics! {
     commits: IntCounter("gittix_commits_total");
     /// Commits that the store refused or did not acknowledge, by reason.
     commits_failed: IntCounterVec("gittix_commits_failed_total", "reason" in ["stale", "email_in_use", "slots_full", "key_used", "unavailable", "outcome_unknown"]);
-    /// Seconds from the submission of a commit to its answer. The embedded store counts acknowledged commits only.
+    /// Seconds from the submission of a commit to its answer. The embedded store counts
+    /// acknowledged commits only.
     commit_seconds: Histogram("gittix_commit_seconds");
     /// Commits per transaction of the store.
     commit_batch: Histogram("gittix_commit_batch_size");
@@ -77,10 +82,11 @@ metrics! {
     feed_live: IntGauge("gittix_feed_live");
     /// Maximum error of this replica's estimate of the store's time, in milliseconds.
     clock_uncertainty_ms: IntGauge("gittix_clock_uncertainty_milliseconds");
-    /// Steps of the store's time that this replica followed, because the store's clock was corrected or this machine was
-    /// suspended.
+    /// Steps of the store's time that this replica followed, because the store's clock was
+    /// corrected or this machine was suspended.
     clock_steps: IntCounter("gittix_clock_steps_total");
-    /// Log lines that were not written, because standard error was not read fast enough or could not be written to.
+    /// Log lines that were not written, because standard error was not read fast enough or could
+    /// not be written to.
     log_lines_dropped: IntCounter("gittix_log_lines_dropped_total");
     /// Tickets in the catalog.
     catalog_tickets: IntGauge("gittix_catalog_tickets");
@@ -88,13 +94,15 @@ metrics! {
     ticket_actors: IntGauge("gittix_ticket_actors");
     /// Panics in ticket actors, including those after which the actor continued.
     ticket_actor_panics: IntCounter("gittix_ticket_actor_panics_total");
-    /// Times that a ticket actor panicked too often, so that requests for its ticket are answered with 503 for a while.
+    /// Times that a ticket actor panicked too often, so that requests for its ticket are answered
+    /// with 503 for a while.
     ticket_actor_circuits_opened: IntCounter("gittix_ticket_actor_circuits_opened_total");
     /// Active timers of ticket actors.
     timers_armed: IntGauge("gittix_timers_armed");
     /// Locks granted by this replica.
     locks_granted: IntCounter("gittix_locks_granted_total");
-    /// Orders refused because the ticket is locked; by the catalog's copy also because it is sold or belongs to the buyer.
+    /// Orders refused because the ticket is locked; by the catalog's copy also because it is sold
+    /// or belongs to the buyer.
     lock_requests_refused: IntCounter("gittix_lock_requests_refused_total");
     /// Orders refused because their network holds its maximum of locks.
     network_locks_refused: IntCounter("gittix_network_locks_refused_total");
@@ -104,28 +112,31 @@ metrics! {
     locks_released: IntCounter("gittix_locks_released_total");
     /// Seconds from the end of a lock's time to its release.
     release_lag_seconds: Histogram("gittix_lock_release_lag_seconds");
-    /// Overdue locks and payment windows found by sweeps. One that stays overdue counts again in each sweep.
+    /// Overdue locks and payment windows found by sweeps. One that stays overdue counts again in
+    /// each sweep.
     overdue_locks_found: IntCounter("gittix_overdue_locks_found_total");
     /// Tickets sold.
     tickets_sold: IntCounter("gittix_tickets_sold_total");
     /// Finished charges, by outcome.
     charges: IntCounterVec("gittix_charges_total", "outcome" in ["completed", "declined", "lock_lost", "refunded", "other"]);
-    /// Payments refused because too many earlier payments of the order or of the buyer were declined.
+    /// Payments refused because too many earlier payments of the order or of the buyer were
+    /// declined.
     declines_refused: IntCounter("gittix_declines_refused_total");
     /// Charges that are not final, by step, as of the last measurement.
     charges_open: IntGaugeVec("gittix_charges_open", "step" in ["authorizing", "awaiting_action", "capturing", "reversing"]);
-    /// Seconds since the last change of the charge that has waited longest, among those that are not final and do not wait
-    /// for their buyer; 0 without one.
+    /// Seconds since the last change of the charge that has waited longest, among those that are
+    /// not final and do not wait for their buyer; 0 without one.
     charge_oldest_open_seconds: IntGauge("gittix_charge_oldest_open_seconds");
-    /// Charges that are not final, do not wait for their buyer, and did not change for more than a minute.
+    /// Charges that are not final, do not wait for their buyer, and did not change for more than a
+    /// minute.
     charges_open_over_1m: IntGauge("gittix_charges_open_over_1m");
-    /// Charges that are not final, do not wait for their buyer, and did not change for more than ten minutes. An operator
-    /// must examine them.
+    /// Charges that are not final, do not wait for their buyer, and did not change for more than
+    /// ten minutes. An operator must examine them.
     charges_open_over_10m: IntGauge("gittix_charges_open_over_10m");
     /// Attempts of reconciliation to finish a charge.
     charges_reconciled: IntCounter("gittix_charges_reconciled_total");
-    /// Results of reconciliation attempts: the charge is final, it waits for the buyer or for another task that processes
-    /// it, or the attempt failed.
+    /// Results of reconciliation attempts: the charge is final, it waits for the buyer or for
+    /// another task that processes it, or the attempt failed.
     reconciliations: IntCounterVec("gittix_reconciliations_total", "outcome" in ["final", "waiting", "failed"]);
     /// Rounds of reconciliation, by outcome: done, or the store could not be read.
     reconciliation_rounds: IntCounterVec("gittix_reconciliation_rounds_total", "outcome" in ["done", "store_unavailable"]);
@@ -140,8 +151,8 @@ metrics! {
         "operation" in ["open", "search", "fetch", "attach", "authorize", "capture", "cancel", "refund", "list_refunds", "find_token"]);
     /// Payments at the processor whose amount or currency differs from their charge. Alert on each.
     payment_mismatches: IntCounter("gittix_payment_mismatches_total");
-    /// Payments that held or kept money although their charge had failed or had another payment. They are reversed. Examine
-    /// each.
+    /// Payments that held or kept money although their charge had failed or had another payment.
+    /// They are reversed. Examine each.
     unmatched_payments: IntCounter("gittix_unmatched_payments_total");
     /// Refunds that failed at the processor after they were made. Alert on each.
     refund_failures: IntCounter("gittix_refund_failures_total");
@@ -152,7 +163,8 @@ metrics! {
     passwords_hashed: IntCounter("gittix_passwords_hashed_total");
     /// Passwords that wait to be hashed.
     passwords_waiting: IntGauge("gittix_passwords_waiting");
-    /// 1 for the payment mode in use, 0 for the others: Stripe in live mode, Stripe in test mode, or the sandbox.
+    /// 1 for the payment mode in use, 0 for the others: Stripe in live mode, Stripe in test mode,
+    /// or the sandbox.
     payment_mode: IntGaugeVec("gittix_payment_mode", "mode" in ["live", "test", "sandbox"]);
     /// 1 if the first public origin is https, else 0.
     public_origin_https: IntGauge("gittix_public_origin_https");
@@ -160,16 +172,18 @@ metrics! {
     sign_ins_failed: IntCounterVec("gittix_sign_ins_failed_total", "reason" in ["wrong_credentials", "wrong_current_password", "too_many_failures"]);
     /// WebSocket connections open.
     sockets: IntGauge("gittix_websockets");
-    /// Frames queued for WebSocket connections, by kind. Replayed frames, resets and close frames are not counted.
+    /// Frames queued for WebSocket connections, by kind. Replayed frames, resets and close frames
+    /// are not counted.
     frames: IntCounterVec("gittix_websocket_frames_total", "kind" in ["public", "private", "control"]);
     /// Frames that a newer frame of the same ticket replaced in the queue of a slow reader.
     frames_merged: IntCounter("gittix_websocket_frames_merged_total");
-    /// WebSocket connections closed by the server, by reason. Those closed after lost events or a panic are not counted.
+    /// WebSocket connections closed by the server, by reason. Those closed after lost events or a
+    /// panic are not counted.
     sockets_closed: IntCounterVec("gittix_websockets_closed_total", "reason" in ["stalled", "silent", "limit", "signed_out", "shutdown", "protocol"]);
     /// Bytes of events replayed to WebSocket connections that resumed.
     replayed_bytes: IntCounter("gittix_websocket_replayed_bytes_total");
-    /// Replays refused or ended early because the client's address had used up its budget. The client fetches a snapshot
-    /// instead.
+    /// Replays refused or ended early because the client's address had used up its budget. The
+    /// client fetches a snapshot instead.
     replays_refused: IntCounter("gittix_websocket_replays_refused_total");
     /// Bytes queued for WebSocket connections.
     sockets_backlog_bytes: IntGauge("gittix_websocket_backlog_bytes");
@@ -180,7 +194,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         // Writing into memory cannot fail, and all names are ASCII.
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("metrics are well formed");
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("metrics are well formed");
         String::from_utf8(text).expect("metrics are UTF-8")
     }
 }
@@ -239,7 +255,10 @@ impl Build for HistogramVec {
 
 fn buckets(name: &str) -> Vec<f64> {
     if name.ends_with("_seconds") {
-        vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+        vec![
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025, 0.035, 0.05, 0.075, 0.1, 0.15,
+            0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+        ]
     } else {
         vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]
     }
@@ -254,8 +273,16 @@ mod tests {
         let text = METRICS.render();
         assert!(text.contains("gittix_requests_rejected_total{reason=\"passwords\"} "), "{text}");
         assert!(text.contains("gittix_charges_reconciled_total "), "{text}");
-        assert!(text.contains("gittix_stripe_calls_total{operation=\"capture\",outcome=\"no_answer\"} "), "{text}");
+        assert!(
+            text.contains(
+                "gittix_stripe_calls_total{operation=\"capture\",outcome=\"no_answer\"} "
+            ),
+            "{text}"
+        );
         assert!(text.contains("gittix_charges_open{step=\"reversing\"} "), "{text}");
-        assert!(text.contains("# HELP gittix_locks_granted_total Locks granted by this replica."), "{text}");
+        assert!(
+            text.contains("# HELP gittix_locks_granted_total Locks granted by this replica."),
+            "{text}"
+        );
     }
 }

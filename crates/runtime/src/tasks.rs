@@ -4,10 +4,12 @@
 //!
 //! - **Contain**: one piece of work fails, and its task or thread continues ([`contain`]).
 //! - **Restart**: the task begins again from durable state ([`supervise`], [`keep_running`]).
-//! - **End the process**: the state in memory may be wrong, so that only a new process, which reads the store again, is safe
-//!   ([`EssentialTask`]). The program exits with an error, and its orchestrator starts it again.
+//! - **End the process**: the state in memory may be wrong, so that only a new process, which reads
+//!   the store again, is safe ([`EssentialTask`]). The program exits with an error, and its
+//!   orchestrator starts it again.
 //!
-//! actix's `Supervisor` is none of them: it never restarts an actor that panicked. The panic drops the actor.
+//! actix's `Supervisor` is none of them: it never restarts an actor that panicked. The panic drops
+//! the actor.
 //!
 //! | task or thread | after a panic |
 //! | --- | --- |
@@ -42,8 +44,8 @@ use tokio::sync::watch;
 /// Pause before a task that panicked is started again.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs the futures that `start` returns, one after the other, until one of them completes. A future that panics is
-/// logged and replaced after a pause.
+/// Runs the futures that `start` returns, one after the other, until one of them completes. A
+/// future that panics is logged and replaced after a pause.
 pub async fn supervise<F, T>(name: &'static str, mut start: F)
 where
     F: FnMut() -> T,
@@ -54,8 +56,8 @@ where
     }
 }
 
-/// Runs the future that `start` returns on the current arbiter, and starts it again if it panics or completes. The task ends
-/// with the arbiter.
+/// Runs the future that `start` returns on the current arbiter, and starts it again if it panics or
+/// completes. The task ends with the arbiter.
 pub fn keep_running<F, T>(name: &'static str, start: F)
 where
     F: Fn() -> T + 'static,
@@ -64,7 +66,10 @@ where
     actix::spawn(async move {
         loop {
             supervise(name, &start).await;
-            tracing::error!(task = name, "a background task ended by mistake; it is started again; report this bug");
+            tracing::error!(
+                task = name,
+                "a background task ended by mistake; it is started again; report this bug"
+            );
             tokio::time::sleep(RESTART_AFTER).await;
         }
     });
@@ -90,8 +95,8 @@ type Ended = watch::Sender<Option<&'static str>>;
 
 static ENDED: LazyLock<Ended> = LazyLock::new(|| Ended::new(None));
 
-/// Guard held by a task or thread that cannot be restarted. Dropping it ends the process, unless [`EssentialTask::release`]
-/// was called.
+/// Guard held by a task or thread that cannot be restarted. Dropping it ends the process, unless
+/// [`EssentialTask::release`] was called.
 #[derive(Debug)]
 pub struct EssentialTask {
     name: Option<&'static str>,

@@ -1,4 +1,5 @@
-//! Application of a validated plan: writes the documents, and updates the indexes from their old and new states.
+//! Application of a validated plan: writes the documents, and updates the indexes from their old
+//! and new states.
 
 use redb::{ReadableTable, StorageError};
 
@@ -6,10 +7,18 @@ use super::{
     tables::Tables,
     validate::{DocumentChange, Plan},
 };
-use gittix_domain::{Charge, Order, OrderStatus, Policy, Session, SlotChange, Ticket, Timestamp, User};
+use gittix_domain::{
+    Charge, Order, OrderStatus, Policy, Session, SlotChange, Ticket, Timestamp, User,
+};
 
-/// Writes `plan`. Its events are stored under the transaction `number`, with ordinals from `ordinal` on.
-pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: u32) -> Result<(), StorageError> {
+/// Writes `plan`. Its events are stored under the transaction `number`, with ordinals from
+/// `ordinal` on.
+pub(super) fn apply(
+    tables: &mut Tables<'_>,
+    plan: &Plan,
+    number: u64,
+    ordinal: u32,
+) -> Result<(), StorageError> {
     for change in &plan.tickets {
         ticket(tables, change)?;
     }
@@ -33,8 +42,12 @@ pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: 
     }
     for change in &plan.slots {
         match *change {
-            SlotChange::Take { user, order, .. } => tables.slots.insert((user.uuid().as_u128(), order.uuid().as_u128()), ())?,
-            SlotChange::Free { user, order } => tables.slots.remove((user.uuid().as_u128(), order.uuid().as_u128()))?,
+            SlotChange::Take { user, order, .. } => {
+                tables.slots.insert((user.uuid().as_u128(), order.uuid().as_u128()), ())?
+            }
+            SlotChange::Free { user, order } => {
+                tables.slots.remove((user.uuid().as_u128(), order.uuid().as_u128()))?
+            }
         };
     }
     for (user, at) in &plan.declines {
@@ -55,7 +68,10 @@ pub(super) fn apply(tables: &mut Tables<'_>, plan: &Plan, number: u64, ordinal: 
     Ok(())
 }
 
-fn ticket(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<Ticket>) -> Result<(), StorageError> {
+fn ticket(
+    tables: &mut Tables<'_>,
+    DocumentChange { old, new, bytes }: &DocumentChange<Ticket>,
+) -> Result<(), StorageError> {
     let id = new.id.uuid().as_u128();
     tables.tickets.insert(id, bytes.as_slice())?;
     let (before, after) = (old.as_ref().and_then(Ticket::lock), new.lock());
@@ -71,7 +87,10 @@ fn ticket(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &Document
     Ok(())
 }
 
-fn order(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<Order>) -> Result<(), StorageError> {
+fn order(
+    tables: &mut Tables<'_>,
+    DocumentChange { old, new, bytes }: &DocumentChange<Order>,
+) -> Result<(), StorageError> {
     let (id, buyer) = (new.id.uuid().as_u128(), new.buyer.uuid().as_u128());
     tables.orders.insert(id, bytes.as_slice())?;
     if old.is_none() {
@@ -91,7 +110,10 @@ fn order(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentC
     Ok(())
 }
 
-fn charge(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<Charge>) -> Result<(), StorageError> {
+fn charge(
+    tables: &mut Tables<'_>,
+    DocumentChange { old, new, bytes }: &DocumentChange<Charge>,
+) -> Result<(), StorageError> {
     let id = new.id.uuid().as_u128();
     tables.charges.insert(id, bytes.as_slice())?;
     if old.is_none() {
@@ -113,7 +135,10 @@ fn decline(tables: &mut Tables<'_>, user: u128, at: Timestamp) -> Result<(), Sto
     Ok(())
 }
 
-fn user(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentChange<User>) -> Result<(), StorageError> {
+fn user(
+    tables: &mut Tables<'_>,
+    DocumentChange { old, new, bytes }: &DocumentChange<User>,
+) -> Result<(), StorageError> {
     let id = new.id.uuid().as_u128();
     tables.users.insert(id, bytes.as_slice())?;
     if let Some(old) = old.as_ref().filter(|old| old.email != new.email) {
@@ -124,7 +149,10 @@ fn user(tables: &mut Tables<'_>, DocumentChange { old, new, bytes }: &DocumentCh
 }
 
 /// Removes a session and its index entries.
-pub(super) fn remove_session(tables: &mut Tables<'_>, session: &Session) -> Result<(), StorageError> {
+pub(super) fn remove_session(
+    tables: &mut Tables<'_>,
+    session: &Session,
+) -> Result<(), StorageError> {
     let (user, digest) = (session.user.uuid().as_u128(), session.digest.as_str());
     tables.sessions.remove(digest)?;
     tables.sessions_by_user.remove((user, digest))?;
@@ -133,14 +161,23 @@ pub(super) fn remove_session(tables: &mut Tables<'_>, session: &Session) -> Resu
 }
 
 /// Removes an idempotency record and its index entry.
-pub(super) fn remove_key(tables: &mut Tables<'_>, created_at: i64, user: u128, key: &str) -> Result<(), StorageError> {
+pub(super) fn remove_key(
+    tables: &mut Tables<'_>,
+    created_at: i64,
+    user: u128,
+    key: &str,
+) -> Result<(), StorageError> {
     tables.idempotency.remove((user, key))?;
     tables.idempotency_age.remove((created_at, user, key))?;
     Ok(())
 }
 
 /// Removes the record of a delivery and its index entry.
-pub(super) fn remove_delivery(tables: &mut Tables<'_>, at: i64, event: &str) -> Result<(), StorageError> {
+pub(super) fn remove_delivery(
+    tables: &mut Tables<'_>,
+    at: i64,
+    event: &str,
+) -> Result<(), StorageError> {
     tables.deliveries.remove(event)?;
     tables.deliveries_age.remove((at, event))?;
     Ok(())

@@ -18,15 +18,17 @@ struct Counter {
 }
 
 impl ExpiringCounters {
-    /// Maximum number of counters, about 15 MB. If it is reached, the half whose windows end first is removed. A flood of
-    /// new keys resets old counters early, but does not fill the memory.
+    /// Maximum number of counters, about 15 MB. If it is reached, the half whose windows end first
+    /// is removed. A flood of new keys resets old counters early, but does not fill the memory.
     const COUNT_MAX: usize = 100_000;
 
     /// Adds one to the counter `key` and returns its value.
     pub(super) fn hit(&self, key: &str, window: Millis, now: Timestamp) -> u64 {
         let mut counters = self.0.lock();
-        // A counter that ends later than a new one would end was started before the clock was set back. It restarts.
-        let is_running = |counter: &&mut Counter| now < counter.ends_at && counter.ends_at <= now + window;
+        // A counter that ends later than a new one would end was started before the clock was set
+        // back. It restarts.
+        let is_running =
+            |counter: &&mut Counter| now < counter.ends_at && counter.ends_at <= now + window;
         if let Some(counter) = counters.get_mut(key).filter(is_running) {
             counter.hits += 1;
             return counter.hits;
@@ -41,7 +43,10 @@ impl ExpiringCounters {
     pub(super) fn count(&self, key: &str, now: Timestamp) -> CounterValue {
         let counters = self.0.lock();
         let running = counters.get(key).filter(|counter| now < counter.ends_at);
-        running.map_or_else(CounterValue::default, |counter| CounterValue { hits: counter.hits, ends_at: counter.ends_at })
+        running.map_or_else(CounterValue::default, |counter| CounterValue {
+            hits: counter.hits,
+            ends_at: counter.ends_at,
+        })
     }
 
     pub(super) fn clear(&self, key: &str) {

@@ -18,9 +18,10 @@ pub(super) type Reopen = Box<dyn FnMut() -> Result<Database, OpenError> + Send>;
 
 /// The database, with a flag that says whether it failed.
 ///
-/// After a storage error redb refuses every operation. The state of the file is known only after it was opened again, when
-/// redb repairs it. Until then every operation is refused, also reads: a read that returned less than the file contains
-/// would wrongly show that a commit of unknown outcome was not written.
+/// After a storage error redb refuses every operation. The state of the file is known only after it
+/// was opened again, when redb repairs it. Until then every operation is refused, also reads: a
+/// read that returned less than the file contains would wrongly show that a commit of unknown
+/// outcome was not written.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
     /// `None` while the file is being opened again.
@@ -64,7 +65,11 @@ impl DatabaseFile {
     /// # Errors
     /// The reason why the file cannot be read or written.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.has_failed() { Err(format!("the store failed and was not opened again yet: {}", self.reason.lock())) } else { Ok(()) }
+        if self.has_failed() {
+            Err(format!("the store failed and was not opened again yet: {}", self.reason.lock()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the attempts to open the file again. Only a restart of the process helps.
@@ -76,7 +81,8 @@ impl DatabaseFile {
     /// Waits until [`DatabaseFile::give_up`] is called, and returns the reason.
     pub(super) async fn file_failed(&self) -> String {
         let mut file_failed = self.file_failed.subscribe();
-        let reason = file_failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        let reason =
+            file_failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         reason.unwrap_or_default()
     }
 
@@ -85,15 +91,25 @@ impl DatabaseFile {
     }
 
     /// Runs `read` on a snapshot.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>) -> Result<T, Unavailable> {
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>,
+    ) -> Result<T, Unavailable> {
         self.check().map_err(Unavailable)?;
         let snapshot = self.with(|database| Ok(database.begin_read()?));
-        snapshot.and_then(|snapshot| read(&snapshot)).map_err(|fault| Unavailable(fault.to_string()))
+        snapshot
+            .and_then(|snapshot| read(&snapshot))
+            .map_err(|fault| Unavailable(fault.to_string()))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, StorageFault>) -> Result<T, StorageFault> {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, StorageFault>,
+    ) -> Result<T, StorageFault> {
         let database = self.database.read();
-        database.as_ref().map_or_else(|| Err(StorageFault::Storage(redb::Error::DatabaseClosed)), work)
+        database
+            .as_ref()
+            .map_or_else(|| Err(StorageFault::Storage(redb::Error::DatabaseClosed)), work)
     }
 
     /// Closes the database, so that its file can be opened again.
@@ -121,14 +137,17 @@ pub(super) struct Reopening {
 
 impl std::fmt::Debug for Reopening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reopening").field("next", &self.next).field("tries", &self.tries).finish_non_exhaustive()
+        f.debug_struct("Reopening")
+            .field("next", &self.next)
+            .field("tries", &self.tries)
+            .finish_non_exhaustive()
     }
 }
 
 impl Reopening {
     const EVERY: Duration = Duration::from_millis(500);
-    /// Time after which attempts that fail for another reason than a full disk end. The process must then be restarted.
-    /// With a full disk the attempts do not end.
+    /// Time after which attempts that fail for another reason than a full disk end. The process
+    /// must then be restarted. With a full disk the attempts do not end.
     const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
     /// One of this many failures is logged.
     const LOGGED_FAILURE: u32 = 20;
@@ -143,8 +162,13 @@ impl Reopening {
         next.saturating_duration_since(Instant::now())
     }
 
-    /// Opens the file again. `resume` checks that the file can be written to, and adds missed events to the feed.
-    pub(super) fn attempt(&mut self, file: &DatabaseFile, resume: impl FnOnce(&Database) -> Result<(), OpenError>) {
+    /// Opens the file again. `resume` checks that the file can be written to, and adds missed
+    /// events to the feed.
+    pub(super) fn attempt(
+        &mut self,
+        file: &DatabaseFile,
+        resume: impl FnOnce(&Database) -> Result<(), OpenError>,
+    ) {
         file.close();
         let opened = (self.reopen)().and_then(|database| resume(&database).map(|()| database));
         match opened {
@@ -159,7 +183,11 @@ impl Reopening {
                 }
                 self.tries = self.tries.wrapping_add(1);
                 self.next = Some(Instant::now() + Self::EVERY);
-                self.broken_since = if error.is_disk_full() { None } else { self.broken_since.or_else(|| Some(Instant::now())) };
+                self.broken_since = if error.is_disk_full() {
+                    None
+                } else {
+                    self.broken_since.or_else(|| Some(Instant::now()))
+                };
                 if self.broken_since.is_some_and(|since| since.elapsed() > Self::GIVE_UP_AFTER) {
                     file.give_up(error.to_string());
                 }

@@ -41,8 +41,8 @@ use self::{
     writer::{Done, Work, Writer},
 };
 use gittix_domain::{
-    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,
-    Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale,
+    Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_runtime::{
     clock::{Clock, wall_clock},
@@ -50,8 +50,8 @@ use gittix_runtime::{
 };
 use gittix_store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
 
-/// Time limit for an answer of the writer and for a long read. A healthy disk needs a thousandth of it. A client usually
-/// has its own time-out before this one.
+/// Time limit for an answer of the writer and for a long read. A healthy disk needs a thousandth of
+/// it. A client usually has its own time-out before this one.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A [`Store`] in one file, or in memory.
@@ -60,14 +60,18 @@ pub struct EmbeddedStore {
     feed: FeedLog,
     queue: Arc<WriteQueue>,
     counters: ExpiringCounters,
-    /// Clock of a store in memory, which stops while tokio's time is paused. `None` for a store in a file: it uses the wall
-    /// clock of the machine, which continues while the machine is suspended and may be corrected while the server runs.
+    /// Clock of a store in memory, which stops while tokio's time is paused. `None` for a store in
+    /// a file: it uses the wall clock of the machine, which continues while the machine is
+    /// suspended and may be corrected while the server runs.
     clock: Option<Clock>,
 }
 
 impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedStore").field("cursor", &self.feed.cursor()).field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("EmbeddedStore")
+            .field("cursor", &self.feed.cursor())
+            .field("file", &self.file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,18 +86,22 @@ impl EmbeddedStore {
         Self::start_with(opening::database(folder)?, Some(reopen), None, WriteQueue::with_thread)
     }
 
-    /// Creates an empty store for tests, which is dropped with its last handle. Commits run on the caller's thread, so that
-    /// the store works in a runtime whose time is paused.
+    /// Creates an empty store for tests, which is dropped with its last handle. Commits run on the
+    /// caller's thread, so that the store works in a runtime whose time is paused.
     ///
     /// # Errors
     /// [`OpenError`]: the system provides no random bytes.
     pub fn in_memory() -> Result<Arc<Self>, OpenError> {
         let clock = Clock::starting_at(wall_clock());
-        Self::start_with(Self::on(InMemoryBackend::new())?, None, Some(clock), |writer| Ok(WriteQueue::inline(writer)))
+        Self::start_with(Self::on(InMemoryBackend::new())?, None, Some(clock), |writer| {
+            Ok(WriteQueue::inline(writer))
+        })
     }
 
     fn on(backend: impl StorageBackend) -> Result<Database, OpenError> {
-        opening::builder().create_with_backend(backend).map_err(|error| OpenError::Unreadable(error.to_string()))
+        opening::builder()
+            .create_with_backend(backend)
+            .map_err(|error| OpenError::Unreadable(error.to_string()))
     }
 
     fn start_with(
@@ -102,9 +110,16 @@ impl EmbeddedStore {
         clock: Option<Clock>,
         queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>,
     ) -> Result<Arc<Self>, OpenError> {
-        let opening::OpenedDatabase { epoch, number, feed } = opening::initialize(&database, wall_clock())?;
+        let opening::OpenedDatabase { epoch, number, feed } =
+            opening::initialize(&database, wall_clock())?;
         let file = Arc::new(DatabaseFile::new(database));
-        let writer = Writer { file: Arc::clone(&file), reopening: reopen.map(Reopening::new), feed: feed.clone(), epoch, number };
+        let writer = Writer {
+            file: Arc::clone(&file),
+            reopening: reopen.map(Reopening::new),
+            feed: feed.clone(),
+            epoch,
+            number,
+        };
         let queue = Arc::new(queue(writer).map_err(OpenError::Writer)?);
         METRICS.feed_live.set(1);
         Ok(Arc::new(Self { file, feed, queue, counters: ExpiringCounters::default(), clock }))
@@ -114,14 +129,19 @@ impl EmbeddedStore {
         let answer = self.queue.submit(work)?;
         match timeout(WAIT_MAX, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("the writer of the embedded store stopped".into())),
+            Ok(Err(_)) => {
+                Err(CommitError::OutcomeUnknown("the writer of the embedded store stopped".into()))
+            }
             Err(_) => Err(CommitError::OutcomeUnknown(format!("no answer within {WAIT_MAX:?}"))),
         }
     }
 
-    /// Reads a few rows on the caller's thread. This takes microseconds if the rows are in redb's cache, and otherwise one
-    /// read of a few pages. A change of threads would take longer.
-    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>) -> Result<T, Unavailable> {
+    /// Reads a few rows on the caller's thread. This takes microseconds if the rows are in redb's
+    /// cache, and otherwise one read of a few pages. A change of threads would take longer.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, StorageFault>,
+    ) -> Result<T, Unavailable> {
         self.file.read(read)
     }
 
@@ -141,8 +161,12 @@ impl EmbeddedStore {
 
 #[cfg(test)]
 impl EmbeddedStore {
-    /// Opens a store on the database of a test. The store does not reopen the database after a failure.
-    fn start(database: Database, queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>) -> Result<Arc<Self>, OpenError> {
+    /// Opens a store on the database of a test. The store does not reopen the database after a
+    /// failure.
+    fn start(
+        database: Database,
+        queue: impl FnOnce(Writer) -> std::io::Result<WriteQueue>,
+    ) -> Result<Arc<Self>, OpenError> {
         Self::start_with(database, None, None, queue)
     }
 }
@@ -203,7 +227,11 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::sale(snapshot, id))
     }
 
-    async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable> {
+    async fn tickets_after(
+        &self,
+        after: Option<TicketId>,
+        limit: usize,
+    ) -> Result<Vec<Ticket>, Unavailable> {
         self.scan(move |snapshot| reads::tickets_after(snapshot, after, limit)).await
     }
 
@@ -212,7 +240,11 @@ impl Store for EmbeddedStore {
         self.scan(move |snapshot| reads::sales(snapshot, &ids)).await
     }
 
-    async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+    async fn tickets_overdue(
+        &self,
+        cutoff: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TicketId>, Unavailable> {
         self.scan(move |snapshot| reads::tickets_overdue(snapshot, cutoff, limit)).await
     }
 
@@ -220,11 +252,22 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::document(snapshot, tables::ORDERS, id.uuid().as_u128()))
     }
 
-    async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable> {
+    async fn orders_of(
+        &self,
+        buyer: UserId,
+        scope: OrderScope,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Order>, Unavailable> {
         match scope {
             // A user has at most as many active orders as locks.
-            OrderScope::Active => self.read(|snapshot| reads::orders_of(snapshot, buyer, scope, after, limit)),
-            OrderScope::All => self.scan(move |snapshot| reads::orders_of(snapshot, buyer, scope, after, limit)).await,
+            OrderScope::Active => {
+                self.read(|snapshot| reads::orders_of(snapshot, buyer, scope, after, limit))
+            }
+            OrderScope::All => {
+                self.scan(move |snapshot| reads::orders_of(snapshot, buyer, scope, after, limit))
+                    .await
+            }
         }
     }
 
@@ -236,7 +279,12 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::charges_of(snapshot, order))
     }
 
-    async fn charges_open(&self, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>, Unavailable> {
+    async fn charges_open(
+        &self,
+        cutoff: Timestamp,
+        after: Option<ChargeId>,
+        limit: usize,
+    ) -> Result<Vec<Charge>, Unavailable> {
         self.scan(move |snapshot| reads::charges_open(snapshot, cutoff, after, limit)).await
     }
 
@@ -252,7 +300,11 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::session(snapshot, digest.as_str()))
     }
 
-    async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
+    async fn idempotency(
+        &self,
+        user: UserId,
+        key: &str,
+    ) -> Result<Option<IdempotencyRecord>, Unavailable> {
         self.read(|snapshot| reads::idempotency(snapshot, user, key))
     }
 
@@ -264,7 +316,12 @@ impl Store for EmbeddedStore {
         self.read(|snapshot| reads::declines_of(snapshot, user))
     }
 
-    async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
+    async fn count_hit(
+        &self,
+        key: &str,
+        window: Millis,
+        now: Timestamp,
+    ) -> Result<u64, Unavailable> {
         Ok(self.counters.hit(key, window, now))
     }
 
@@ -279,7 +336,8 @@ impl Store for EmbeddedStore {
 
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable> {
         self.counters.purge(now);
-        // Each transaction removes a bounded number of records, so that commits can run between them.
+        // Each transaction removes a bounded number of records, so that commits can run between
+        // them.
         while let Done::Purged(purged) = self.ask(Work::Purge(now)).await? {
             if !purged.more {
                 break;

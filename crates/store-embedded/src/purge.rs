@@ -8,8 +8,8 @@ use super::{
 };
 use gittix_domain::{Delivery, IdempotencyRecord, Millis, Policy, Session, Timestamp};
 
-/// Maximum number of records of each kind that one transaction removes. This is about ten milliseconds of work, which
-/// delays the commits of the same transaction.
+/// Maximum number of records of each kind that one transaction removes. This is about ten
+/// milliseconds of work, which delays the commits of the same transaction.
 pub(super) const STEP_MAX: usize = 1_000;
 
 /// Time for which events are kept. docs/security.md states it.
@@ -25,10 +25,20 @@ pub(super) struct Purged {
     pub more: bool,
 }
 
-/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries, users' declines and events each.
+/// Removes up to [`STEP_MAX`] sessions, idempotency records, deliveries, users' declines and events
+/// each.
 pub(super) fn purge(tables: &mut Tables<'_>, now: Timestamp) -> Result<Purged, StorageFault> {
-    let removed = [sessions(tables, now)?, keys(tables, now)?, deliveries(tables, now)?, declines(tables, now)?, events(tables, now)?];
-    Ok(Purged { removed: removed.iter().sum(), more: removed.iter().any(|count| *count >= STEP_MAX) })
+    let removed = [
+        sessions(tables, now)?,
+        keys(tables, now)?,
+        deliveries(tables, now)?,
+        declines(tables, now)?,
+        events(tables, now)?,
+    ];
+    Ok(Purged {
+        removed: removed.iter().sum(),
+        more: removed.iter().any(|count| *count >= STEP_MAX),
+    })
 }
 
 fn sessions(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
@@ -37,7 +47,8 @@ fn sessions(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFau
         digests.push(entry?.0.value().1.to_owned());
     }
     for digest in &digests {
-        let session: Option<Session> = tables.sessions.get(digest.as_str())?.map(|bytes| decode(bytes.value())).transpose()?;
+        let session: Option<Session> =
+            tables.sessions.get(digest.as_str())?.map(|bytes| decode(bytes.value())).transpose()?;
         if let Some(session) = session {
             apply::remove_session(tables, &session)?;
         }
@@ -71,8 +82,8 @@ fn deliveries(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageF
     Ok(old.len())
 }
 
-/// Removes the rows of users without a decline within [`Policy::DECLINES_SPAN`]. It reads all rows. They are those of
-/// about a day.
+/// Removes the rows of users without a decline within [`Policy::DECLINES_SPAN`]. It reads all rows.
+/// They are those of about a day.
 fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let over = |times: &[i64]| times.iter().all(|at| *at < (now - Policy::DECLINES_SPAN).0);
     let mut users = Vec::new();
@@ -88,8 +99,8 @@ fn declines(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFau
     Ok(users.len())
 }
 
-/// Removes events in commit order from the oldest on. It stops at the first event that is kept, so that the remaining
-/// events have no gap.
+/// Removes events in commit order from the oldest on. It stops at the first event that is kept, so
+/// that the remaining events have no gap.
 fn events(tables: &mut Tables<'_>, now: Timestamp) -> Result<usize, StorageFault> {
     let mut places = Vec::new();
     for entry in tables.events.iter()?.take(STEP_MAX) {

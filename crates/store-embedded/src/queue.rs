@@ -1,4 +1,5 @@
-//! The bounded queue of the writer. The writer of a file has its own thread; that of a store in memory uses the caller's.
+//! The bounded queue of the writer. The writer of a file has its own thread; that of a store in
+//! memory uses the caller's.
 
 use std::{
     io,
@@ -19,12 +20,12 @@ use super::{
 use gittix_runtime::{metrics::METRICS, tasks::EssentialTask};
 use gittix_store::CommitError;
 
-/// Maximum number of waiting jobs. They are 16 transactions, which a disk with a flush time of 0.6 s completes within the
-/// time-out of a commit (10 s).
+/// Maximum number of waiting jobs. They are 16 transactions, which a disk with a flush time of 0.6
+/// s completes within the time-out of a commit (10 s).
 pub(super) const QUEUE_MAX: usize = 4_096;
 
-/// Maximum number of jobs of one transaction. In a larger transaction the last job would wait longer for the jobs before it
-/// than for the flush.
+/// Maximum number of jobs of one transaction. In a larger transaction the last job would wait
+/// longer for the jobs before it than for the flush.
 pub(super) const BATCH_MAX: usize = 256;
 
 /// The queue of the writer.
@@ -32,8 +33,9 @@ pub(super) const BATCH_MAX: usize = 256;
 pub(super) enum WriteQueue {
     /// For a file: a flush takes milliseconds and must not block an async worker.
     Thread { jobs: RwLock<Option<SyncSender<WriteJob>>>, thread: Mutex<Option<JoinHandle<()>>> },
-    /// For a store in memory: a transaction takes microseconds and runs on the caller's thread. This also keeps tests
-    /// deterministic: a runtime with paused time advances its clock while its tasks wait for another thread.
+    /// For a store in memory: a transaction takes microseconds and runs on the caller's thread.
+    /// This also keeps tests deterministic: a runtime with paused time advances its clock while its
+    /// tasks wait for another thread.
     Inline(Mutex<Option<Writer>>),
 }
 
@@ -44,7 +46,9 @@ impl WriteQueue {
     /// The system cannot start another thread.
     pub(super) fn with_thread(writer: Writer) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
-        let thread = thread::Builder::new().name("gittix-store".into()).spawn(move || run(writer, &queue))?;
+        let thread = thread::Builder::new()
+            .name("gittix-store".into())
+            .spawn(move || run(writer, &queue))?;
         Ok(Self::Thread { jobs: RwLock::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }
 
@@ -81,9 +85,13 @@ impl WriteQueue {
                     jobs.try_send(job).map_err(|error| match error {
                         TrySendError::Full(_) => {
                             METRICS.requests_rejected.with_label_values(&["store"]).inc();
-                            CommitError::Unavailable(format!("the queue is full: {QUEUE_MAX} commits are waiting"))
+                            CommitError::Unavailable(format!(
+                                "the queue is full: {QUEUE_MAX} commits are waiting"
+                            ))
                         }
-                        TrySendError::Disconnected(_) => CommitError::Unavailable("the writer of the embedded store stopped".into()),
+                        TrySendError::Disconnected(_) => CommitError::Unavailable(
+                            "the writer of the embedded store stopped".into(),
+                        ),
                     })
                 });
                 sent.inspect_err(|_| METRICS.commits_waiting.dec())
@@ -99,7 +107,9 @@ impl WriteQueue {
                 drop(jobs.write().take());
                 let thread = thread.lock().take();
                 if thread.is_some_and(|thread| thread.join().is_err()) {
-                    tracing::error!("the embedded store's writer panicked before the store was closed");
+                    tracing::error!(
+                        "the embedded store's writer panicked before the store was closed"
+                    );
                 }
             }
         }
@@ -109,7 +119,8 @@ impl WriteQueue {
 /// Runs the writer. Each transaction takes the jobs that already wait; it does not wait for more.
 fn run(mut writer: Writer, queue: &Receiver<WriteJob>) {
     let _guard = WriterPanicGuard(Arc::clone(&writer.file));
-    // A panic in a transaction ends the process, because redb repairs the file only when it is opened again.
+    // A panic in a transaction ends the process, because redb repairs the file only when it is
+    // opened again.
     let essential = EssentialTask::new("embedded store's writer");
     while let Some(first) = next(&mut writer, queue) {
         let mut batch = vec![first];
@@ -120,8 +131,8 @@ fn run(mut writer: Writer, queue: &Receiver<WriteJob>) {
     essential.release();
 }
 
-/// Waits for the next job. If the file failed, tries to open it again in the meantime. Returns `None` if the queue is
-/// closed.
+/// Waits for the next job. If the file failed, tries to open it again in the meantime. Returns
+/// `None` if the queue is closed.
 fn next(writer: &mut Writer, queue: &Receiver<WriteJob>) -> Option<WriteJob> {
     loop {
         match writer.reopens_in() {

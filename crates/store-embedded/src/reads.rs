@@ -1,5 +1,5 @@
-//! Reads. Each read uses one snapshot and does not wait for the writer: redb keeps the last durable state readable while it
-//! flushes the next one.
+//! Reads. Each read uses one snapshot and does not wait for the writer: redb keeps the last durable
+//! state readable while it flushes the next one.
 
 use std::{
     collections::HashSet,
@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::tables::{self, Document, StorageFault, StoredEvent, decode};
 use gittix_domain::{
-    Charge, ChargeId, ChargeStep, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket, TicketId, Timestamp, User,
-    UserId, invariants::Snapshot,
+    Charge, ChargeId, ChargeStep, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale,
+    Session, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_store::OrderScope;
 
@@ -20,11 +20,18 @@ type Documents = TableDefinition<'static, u128, &'static [u8]>;
 type Pairs = TableDefinition<'static, (u128, u128), ()>;
 
 /// Returns one document.
-pub(super) fn document<D: Document>(snapshot: &ReadTransaction, table: Documents, id: u128) -> Result<Option<D>, StorageFault> {
+pub(super) fn document<D: Document>(
+    snapshot: &ReadTransaction,
+    table: Documents,
+    id: u128,
+) -> Result<Option<D>, StorageFault> {
     get(&snapshot.open_table(table)?, id)
 }
 
-fn get<D: DeserializeOwned>(table: &ReadOnlyTable<u128, &'static [u8]>, id: u128) -> Result<Option<D>, StorageFault> {
+fn get<D: DeserializeOwned>(
+    table: &ReadOnlyTable<u128, &'static [u8]>,
+    id: u128,
+) -> Result<Option<D>, StorageFault> {
     table.get(id)?.map(|bytes| decode(bytes.value())).transpose()
 }
 
@@ -36,12 +43,17 @@ pub(super) fn sale(snapshot: &ReadTransaction, id: TicketId) -> Result<Option<Sa
         return Ok(Some(Sale::unlocked(ticket)));
     };
     let order = document(snapshot, tables::ORDERS, holder.uuid().as_u128())?;
-    let is_running = |charge: &Charge| !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. });
+    let is_running =
+        |charge: &Charge| !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. });
     let charge = charges_of(snapshot, holder)?.into_iter().find(is_running);
     Ok(Some(Sale { ticket, order, charge }))
 }
 
-pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, StorageFault> {
+pub(super) fn tickets_after(
+    snapshot: &ReadTransaction,
+    after: Option<TicketId>,
+    limit: usize,
+) -> Result<Vec<Ticket>, StorageFault> {
     let mut tickets = Vec::new();
     let after = after.map_or(Unbounded, |after| Excluded(after.uuid().as_u128()));
     for entry in snapshot.open_table(tables::TICKETS)?.range::<u128>((after, Unbounded))? {
@@ -56,24 +68,40 @@ pub(super) fn tickets_after(snapshot: &ReadTransaction, after: Option<TicketId>,
     Ok(tickets)
 }
 
-pub(super) fn sales(snapshot: &ReadTransaction, ids: &[TicketId]) -> Result<Vec<Sale>, StorageFault> {
+pub(super) fn sales(
+    snapshot: &ReadTransaction,
+    ids: &[TicketId],
+) -> Result<Vec<Sale>, StorageFault> {
     ids.iter().filter_map(|id| sale(snapshot, *id).transpose()).collect()
 }
 
-pub(super) fn tickets_overdue(snapshot: &ReadTransaction, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, StorageFault> {
+pub(super) fn tickets_overdue(
+    snapshot: &ReadTransaction,
+    cutoff: Timestamp,
+    limit: usize,
+) -> Result<Vec<TicketId>, StorageFault> {
     let mut due = Vec::new();
-    // The first `limit` rows of each index include the first `limit` tickets of the merged list, because each index
-    // contains a ticket only once.
-    for entry in snapshot.open_table(tables::LOCKS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit) {
+    // The first `limit` rows of each index include the first `limit` tickets of the merged list,
+    // because each index contains a ticket only once.
+    for entry in
+        snapshot.open_table(tables::LOCKS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit)
+    {
         due.push(entry?.0.value());
     }
-    for entry in snapshot.open_table(tables::WINDOWS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit) {
+    for entry in
+        snapshot.open_table(tables::WINDOWS_DUE)?.range(..=(cutoff.0, u128::MAX))?.take(limit)
+    {
         let (key, ticket) = entry?;
         due.push((key.value().0, ticket.value()));
     }
     due.sort_unstable();
     let mut seen = HashSet::new();
-    Ok(due.into_iter().filter(|(_, ticket)| seen.insert(*ticket)).take(limit).map(|(_, ticket)| ticket_id(ticket)).collect())
+    Ok(due
+        .into_iter()
+        .filter(|(_, ticket)| seen.insert(*ticket))
+        .take(limit)
+        .map(|(_, ticket)| ticket_id(ticket))
+        .collect())
 }
 
 pub(super) fn orders_of(
@@ -91,8 +119,18 @@ pub(super) fn orders_of(
     listed(snapshot, index, buyer.uuid().as_u128(), after, limit, tables::ORDERS)
 }
 
-pub(super) fn charges_of(snapshot: &ReadTransaction, order: OrderId) -> Result<Vec<Charge>, StorageFault> {
-    listed(snapshot, tables::CHARGES_BY_ORDER, order.uuid().as_u128(), None, usize::MAX, tables::CHARGES)
+pub(super) fn charges_of(
+    snapshot: &ReadTransaction,
+    order: OrderId,
+) -> Result<Vec<Charge>, StorageFault> {
+    listed(
+        snapshot,
+        tables::CHARGES_BY_ORDER,
+        order.uuid().as_u128(),
+        None,
+        usize::MAX,
+        tables::CHARGES,
+    )
 }
 
 /// Returns the documents that `index` contains under `owner`, by id ascending.
@@ -107,14 +145,25 @@ fn listed<D: Document>(
     let after = after.map_or(Included((owner, 0)), |after| Excluded((owner, after)));
     let documents = snapshot.open_table(documents)?;
     let mut found = Vec::new();
-    for entry in snapshot.open_table(index)?.range::<(u128, u128)>((after, Included((owner, u128::MAX))))?.take(limit) {
+    for entry in snapshot
+        .open_table(index)?
+        .range::<(u128, u128)>((after, Included((owner, u128::MAX))))?
+        .take(limit)
+    {
         found.extend(get(&documents, entry?.0.value().1)?);
     }
     Ok(found)
 }
 
-pub(super) fn declines_of(snapshot: &ReadTransaction, user: UserId) -> Result<Vec<Timestamp>, StorageFault> {
-    let times = snapshot.open_table(tables::DECLINES)?.get(user.uuid().as_u128())?.map(|times| times.value()).unwrap_or_default();
+pub(super) fn declines_of(
+    snapshot: &ReadTransaction,
+    user: UserId,
+) -> Result<Vec<Timestamp>, StorageFault> {
+    let times = snapshot
+        .open_table(tables::DECLINES)?
+        .get(user.uuid().as_u128())?
+        .map(|times| times.value())
+        .unwrap_or_default();
     Ok(times.into_iter().map(Timestamp).collect())
 }
 
@@ -139,26 +188,54 @@ pub(super) fn charges_open(
     Ok(found)
 }
 
-pub(super) fn user_by_email(snapshot: &ReadTransaction, email: &str) -> Result<Option<User>, StorageFault> {
+pub(super) fn user_by_email(
+    snapshot: &ReadTransaction,
+    email: &str,
+) -> Result<Option<User>, StorageFault> {
     let Some(id) = snapshot.open_table(tables::EMAILS)?.get(email)?.map(|id| id.value()) else {
         return Ok(None);
     };
     document(snapshot, tables::USERS, id)
 }
 
-pub(super) fn session(snapshot: &ReadTransaction, digest: &str) -> Result<Option<Session>, StorageFault> {
-    snapshot.open_table(tables::SESSIONS)?.get(digest)?.map(|bytes| decode(bytes.value())).transpose()
+pub(super) fn session(
+    snapshot: &ReadTransaction,
+    digest: &str,
+) -> Result<Option<Session>, StorageFault> {
+    snapshot
+        .open_table(tables::SESSIONS)?
+        .get(digest)?
+        .map(|bytes| decode(bytes.value()))
+        .transpose()
 }
 
-pub(super) fn idempotency(snapshot: &ReadTransaction, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, StorageFault> {
-    snapshot.open_table(tables::IDEMPOTENCY)?.get((user.uuid().as_u128(), key))?.map(|bytes| decode(bytes.value())).transpose()
+pub(super) fn idempotency(
+    snapshot: &ReadTransaction,
+    user: UserId,
+    key: &str,
+) -> Result<Option<IdempotencyRecord>, StorageFault> {
+    snapshot
+        .open_table(tables::IDEMPOTENCY)?
+        .get((user.uuid().as_u128(), key))?
+        .map(|bytes| decode(bytes.value()))
+        .transpose()
 }
 
-pub(super) fn delivery(snapshot: &ReadTransaction, event: &str) -> Result<Option<Delivery>, StorageFault> {
-    snapshot.open_table(tables::DELIVERIES)?.get(event)?.map(|bytes| decode(bytes.value())).transpose()
+pub(super) fn delivery(
+    snapshot: &ReadTransaction,
+    event: &str,
+) -> Result<Option<Delivery>, StorageFault> {
+    snapshot
+        .open_table(tables::DELIVERIES)?
+        .get(event)?
+        .map(|bytes| decode(bytes.value()))
+        .transpose()
 }
 
-pub(super) fn secret(snapshot: &ReadTransaction, name: &str) -> Result<Option<[u8; 32]>, StorageFault> {
+pub(super) fn secret(
+    snapshot: &ReadTransaction,
+    name: &str,
+) -> Result<Option<[u8; 32]>, StorageFault> {
     Ok(snapshot.open_table(tables::SECRETS)?.get(name)?.map(|secret| *secret.value()))
 }
 
@@ -166,7 +243,10 @@ pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(Snapshot, Vec<Event>),
     let mut slots = Vec::new();
     for entry in snapshot.open_table(tables::SLOTS)?.iter()? {
         let (user, order) = entry?.0.value();
-        slots.push((UserId::new(uuid::Uuid::from_u128(user)), OrderId::new(uuid::Uuid::from_u128(order))));
+        slots.push((
+            UserId::new(uuid::Uuid::from_u128(user)),
+            OrderId::new(uuid::Uuid::from_u128(order)),
+        ));
     }
     let mut events = Vec::new();
     for entry in snapshot.open_table(tables::EVENTS)?.iter()? {

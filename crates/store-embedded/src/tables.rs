@@ -1,9 +1,10 @@
 //! The tables of the file, their keys, and the encoding of documents.
 //!
-//! Documents are the domain types in BSON. Other tools can read them, and a member that a later version adds is ignored.
-//! Tickets, orders, charges and users are keyed by the 128 bits of their UUID, which have the same order as its text.
-//! Sessions, emails, idempotency keys, deliveries and secrets have text in their keys. The tables of pairs, deadlines and
-//! ages are indexes over the documents. `apply` updates them in the transaction that changes the documents.
+//! Documents are the domain types in BSON. Other tools can read them, and a member that a later
+//! version adds is ignored. Tickets, orders, charges and users are keyed by the 128 bits of their
+//! UUID, which have the same order as its text. Sessions, emails, idempotency keys, deliveries and
+//! secrets have text in their keys. The tables of pairs, deadlines and ages are indexes over the
+//! documents. `apply` updates them in the transaction that changes the documents.
 
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -52,7 +53,8 @@ tables! {
     windows_due, WINDOWS_DUE: (i64, u128) => u128;
     /// Orders by (buyer, order).
     orders_by_buyer, ORDERS_BY_BUYER: (u128, u128) => ();
-    /// Created and AwaitingPayment orders by (buyer, order). Few rows, also for a buyer with many orders.
+    /// Created and AwaitingPayment orders by (buyer, order). Few rows, also for a buyer with many
+    /// orders.
     orders_active, ORDERS_ACTIVE: (u128, u128) => ();
     charges, CHARGES: u128 => &'static [u8];
     /// Charges by (order, charge).

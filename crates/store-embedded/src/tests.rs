@@ -1,5 +1,5 @@
-//! Tests of what only this store has: the file, the shared transactions, and disk failures. `tests/suite/store` tests the
-//! contract of all stores.
+//! Tests of what only this store has: the file, the shared transactions, and disk failures.
+//! `tests/suite/store` tests the contract of all stores.
 
 mod disk;
 mod faults;
@@ -53,7 +53,10 @@ async fn acknowledged_commit_is_in_the_feed() {
     let mut reader = store.feed().subscribe();
     for n in 1..=20 {
         list(&store, n).await;
-        assert!(reader.try_next().is_some(), "commit {n} was acknowledged before its event was in the feed");
+        assert!(
+            reader.try_next().is_some(),
+            "commit {n} was acknowledged before its event was in the feed"
+        );
     }
 }
 
@@ -81,5 +84,8 @@ fn document_with_an_unknown_member_is_decoded() {
     let ticket = ticket.expect("a listing writes a ticket");
     let mut document = bson::serialize_to_document(&ticket).expect("a document");
     document.insert("seat", "A7");
-    assert_eq!(tables::decode::<Ticket>(&tables::encode(&document).expect("bytes")).expect("read"), ticket);
+    assert_eq!(
+        tables::decode::<Ticket>(&tables::encode(&document).expect("bytes")).expect("read"),
+        ticket
+    );
 }

@@ -1,13 +1,15 @@
 //! Validation of a commit: checks all its preconditions before its first write.
 //!
-//! A refused commit therefore writes nothing, although it shares a transaction with other commits. Commits of one batch are
-//! validated one after the other on the tables of the transaction, so each sees the writes of the commits before it.
+//! A refused commit therefore writes nothing, although it shares a transaction with other commits.
+//! Commits of one batch are validated one after the other on the tables of the transaction, so each
+//! sees the writes of the commits before it.
 
 use redb::{ReadableTable, Table};
 
 use super::tables::{Document, EventToStore, StorageFault, Tables, decode, encode};
 use gittix_domain::{
-    Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId, Version,
+    Charge, Delivery, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket,
+    Timestamp, User, UserId, Version,
 };
 use gittix_store::{Commit, CommitError, Write};
 
@@ -74,14 +76,17 @@ pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rej
             Write::User(user) => change_user(tables, &mut plan, user)?,
             Write::OpenSession { session, user_version } => opening.push((session, *user_version)),
             Write::CloseSession(digest) => plan.closed.extend(session(tables, digest.as_str())?),
-            Write::CloseSessions { user, except } => close_all(tables, &mut plan, *user, except.as_ref())?,
+            Write::CloseSessions { user, except } => {
+                close_all(tables, &mut plan, *user, except.as_ref())?
+            }
             Write::Slot(slot) => change_slot(tables, &mut plan, *slot)?,
             Write::Decline { user, at } => plan.declines.push((*user, *at)),
             Write::Idempotency(record) => add_idempotency_record(tables, &mut plan, record)?,
             Write::Delivery(delivery) => add_delivery(tables, &mut plan, delivery)?,
         }
     }
-    // Sessions are validated last, because a sign-up opens the session of a user whom the same commit creates.
+    // Sessions are validated last, because a sign-up opens the session of a user whom the same
+    // commit creates.
     for (session, user_version) in opening {
         open_session(tables, &mut plan, session, user_version)?;
     }
@@ -91,8 +96,8 @@ pub(super) fn validate(tables: &Tables<'_>, commit: &Commit) -> Result<Plan, Rej
     Ok(plan)
 }
 
-/// Adds a versioned document to the plan. Version `v` may replace only `v - 1`, version 0 requires that the document does
-/// not exist, and a commit may contain each document once.
+/// Adds a versioned document to the plan. Version `v` may replace only `v - 1`, version 0 requires
+/// that the document does not exist, and a commit may contain each document once.
 fn change_document<D: Document + Clone>(
     table: &Table<'_, u128, &'static [u8]>,
     planned: &mut Vec<DocumentChange<D>>,
@@ -100,15 +105,17 @@ fn change_document<D: Document + Clone>(
 ) -> Result<(), Rejection> {
     let old: Option<D> = table.get(new.key())?.map(|bytes| decode(bytes.value())).transpose()?;
     let expected = old.as_ref().map_or(Some(0), |old| old.version().checked_add(1));
-    if (expected != Some(new.version()) && !is_unguarded()) || planned.iter().any(|other| other.new.key() == new.key()) {
+    if (expected != Some(new.version()) && !is_unguarded())
+        || planned.iter().any(|other| other.new.key() == new.key())
+    {
         return Err(STALE);
     }
     planned.push(DocumentChange { old, new: new.clone(), bytes: encode(new)? });
     Ok(())
 }
 
-/// Returns whether the failpoint disables the version check. It is the negative control of the race tests: without the
-/// check they must find a double sale.
+/// Returns whether the failpoint disables the version check. It is the negative control of the race
+/// tests: without the check they must find a double sale.
 fn is_unguarded() -> bool {
     fail::fail_point!("store::unguarded", |_| true);
     false
@@ -117,15 +124,25 @@ fn is_unguarded() -> bool {
 fn change_user(tables: &Tables<'_>, plan: &mut Plan, user: &User) -> Result<(), Rejection> {
     change_document(&tables.users, &mut plan.users, user)?;
     let owner = tables.emails.get(user.email.as_str())?.map(|owner| owner.value());
-    let claimed = plan.users.iter().any(|other| other.new.id != user.id && other.new.email == user.email);
+    let claimed =
+        plan.users.iter().any(|other| other.new.id != user.id && other.new.email == user.email);
     if claimed || owner.is_some_and(|owner| owner != user.key()) {
         return Err(Rejection::Refused(CommitError::EmailInUse));
     }
     Ok(())
 }
 
-fn open_session(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_version: Version) -> Result<(), Rejection> {
-    let written = plan.users.iter().find(|change| change.new.id == session.user).map(|change| change.new.version);
+fn open_session(
+    tables: &Tables<'_>,
+    plan: &mut Plan,
+    session: &Session,
+    user_version: Version,
+) -> Result<(), Rejection> {
+    let written = plan
+        .users
+        .iter()
+        .find(|change| change.new.id == session.user)
+        .map(|change| change.new.version);
     let version = match written {
         Some(version) => Some(version),
         None => {
@@ -134,7 +151,8 @@ fn open_session(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_ve
         }
     };
     let digest = session.digest.as_str();
-    let taken = tables.sessions.get(digest)?.is_some() || plan.opened.iter().any(|(other, _)| other.digest == session.digest);
+    let taken = tables.sessions.get(digest)?.is_some()
+        || plan.opened.iter().any(|(other, _)| other.digest == session.digest);
     if version != Some(user_version) || taken {
         return Err(STALE);
     }
@@ -142,7 +160,12 @@ fn open_session(tables: &Tables<'_>, plan: &mut Plan, session: &Session, user_ve
     Ok(())
 }
 
-fn close_all(tables: &Tables<'_>, plan: &mut Plan, user: UserId, except: Option<&SessionDigest>) -> Result<(), Rejection> {
+fn close_all(
+    tables: &Tables<'_>,
+    plan: &mut Plan,
+    user: UserId,
+    except: Option<&SessionDigest>,
+) -> Result<(), Rejection> {
     let user = user.uuid().as_u128();
     for entry in tables.sessions_by_user.range((user, "")..)? {
         let key = entry?.0;
@@ -166,8 +189,12 @@ fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result
         let mut held = held_slots(tables, user)?;
         for earlier in &plan.slots {
             match earlier {
-                SlotChange::Take { user: taker, order, .. } if *taker == user => held.push(order.uuid().as_u128()),
-                SlotChange::Free { user: freer, order } if *freer == user => held.retain(|other| *other != order.uuid().as_u128()),
+                SlotChange::Take { user: taker, order, .. } if *taker == user => {
+                    held.push(order.uuid().as_u128())
+                }
+                SlotChange::Free { user: freer, order } if *freer == user => {
+                    held.retain(|other| *other != order.uuid().as_u128())
+                }
                 _ => {}
             }
         }
@@ -180,7 +207,8 @@ fn change_slot(tables: &Tables<'_>, plan: &mut Plan, slot: SlotChange) -> Result
     Ok(())
 }
 
-/// Returns the orders that hold a slot of `user`: at most as many as the largest limit that was ever configured.
+/// Returns the orders that hold a slot of `user`: at most as many as the largest limit that was
+/// ever configured.
 fn held_slots(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Rejection> {
     let user = user.uuid().as_u128();
     let mut orders = Vec::new();
@@ -190,9 +218,16 @@ fn held_slots(tables: &Tables<'_>, user: UserId) -> Result<Vec<u128>, Rejection>
     Ok(orders)
 }
 
-fn add_idempotency_record(tables: &Tables<'_>, plan: &mut Plan, record: &IdempotencyRecord) -> Result<(), Rejection> {
+fn add_idempotency_record(
+    tables: &Tables<'_>,
+    plan: &mut Plan,
+    record: &IdempotencyRecord,
+) -> Result<(), Rejection> {
     let key = (record.key.user.uuid().as_u128(), record.key.key.as_str());
-    let planned = plan.keys.iter().any(|(other, _)| other.key.user == record.key.user && other.key.key == record.key.key);
+    let planned = plan
+        .keys
+        .iter()
+        .any(|(other, _)| other.key.user == record.key.user && other.key.key == record.key.key);
     if planned || tables.idempotency.get(key)?.is_some() {
         return Err(Rejection::Refused(CommitError::KeyUsed));
     }
@@ -200,7 +235,11 @@ fn add_idempotency_record(tables: &Tables<'_>, plan: &mut Plan, record: &Idempot
     Ok(())
 }
 
-fn add_delivery(tables: &Tables<'_>, plan: &mut Plan, delivery: &Delivery) -> Result<(), Rejection> {
+fn add_delivery(
+    tables: &Tables<'_>,
+    plan: &mut Plan,
+    delivery: &Delivery,
+) -> Result<(), Rejection> {
     let planned = plan.deliveries.iter().any(|(other, _)| other.event == delivery.event);
     if planned || tables.deliveries.get(delivery.event.as_str())?.is_some() {
         return Err(Rejection::Refused(CommitError::KeyUsed));

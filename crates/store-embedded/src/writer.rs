@@ -1,7 +1,9 @@
-//! The only writer of the store. Commits that wait at the same time share one transaction, and so one flush to the disk.
+//! The only writer of the store. Commits that wait at the same time share one transaction, and so
+//! one flush to the disk.
 //!
-//! A commit is acknowledged only after its transaction is durable and its events are in the feed. The answer to a commit
-//! does not depend on which commits share its transaction: each is validated after the commits before it.
+//! A commit is acknowledged only after its transaction is durable and its events are in the feed.
+//! The answer to a commit does not depend on which commits share its transaction: each is validated
+//! after the commits before it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,21 +75,25 @@ struct WriteBatch {
 impl Writer {
     /// Processes `jobs` in one transaction and answers each of them.
     pub(super) fn write(&mut self, jobs: Vec<WriteJob>) {
-        let (work, waiting): (Vec<Work>, Vec<PendingReply>) = jobs.into_iter().map(WriteJob::split).unzip();
+        let (work, waiting): (Vec<Work>, Vec<PendingReply>) =
+            jobs.into_iter().map(WriteJob::split).unzip();
         match self.transact(work) {
-            Ok(answers) => answers.into_iter().zip(waiting).for_each(|(answer, waiting)| waiting.reply(answer)),
+            Ok(answers) => {
+                answers.into_iter().zip(waiting).for_each(|(answer, waiting)| waiting.reply(answer))
+            }
             Err(error) => waiting.into_iter().for_each(|waiting| waiting.reply(Err(error.clone()))),
         }
     }
 
-    /// Returns the time until the next attempt to open the file again. `None` if the file works or cannot be opened again.
+    /// Returns the time until the next attempt to open the file again. `None` if the file works or
+    /// cannot be opened again.
     pub(super) fn reopens_in(&mut self) -> Option<Duration> {
         let has_failed = self.file.has_failed();
         self.reopening.as_mut().filter(|_| has_failed).map(Reopening::due_in)
     }
 
-    /// Opens the file again after a failure. Pushes the events of commits of unknown outcome that were written into the
-    /// feed.
+    /// Opens the file again after a failure. Pushes the events of commits of unknown outcome that
+    /// were written into the feed.
     pub(super) fn reopen(&mut self) {
         let Some(reopening) = &mut self.reopening else { return };
         reopening.attempt(&self.file, |database| {
@@ -147,45 +153,67 @@ impl Writer {
         Ok(batch)
     }
 
-    fn commit(&self, tables: &mut Tables<'_>, commit: Commit, batch: &mut WriteBatch) -> Result<WriteResult, StorageFault> {
+    fn commit(
+        &self,
+        tables: &mut Tables<'_>,
+        commit: Commit,
+        batch: &mut WriteBatch,
+    ) -> Result<WriteResult, StorageFault> {
         let plan = match validate(tables, &commit) {
             Ok(plan) => plan,
             Err(Rejection::Refused(error)) => return Ok(Err(error)),
             Err(Rejection::Storage(fault)) => return Err(fault),
         };
-        let (number, ordinal) = (self.number + 1, u32::try_from(batch.recorded.len()).unwrap_or(u32::MAX));
+        let (number, ordinal) =
+            (self.number + 1, u32::try_from(batch.recorded.len()).unwrap_or(u32::MAX));
         apply(tables, &plan, number, ordinal)?;
-        let cursors = (ordinal..).map(|ordinal| Cursor { epoch: self.epoch, time: number, ordinal });
-        batch.recorded.extend(cursors.zip(commit.events).map(|(cursor, event)| RecordedEvent::new(cursor, commit.at, event)));
+        let cursors =
+            (ordinal..).map(|ordinal| Cursor { epoch: self.epoch, time: number, ordinal });
+        batch.recorded.extend(
+            cursors
+                .zip(commit.events)
+                .map(|(cursor, event)| RecordedEvent::new(cursor, commit.at, event)),
+        );
         batch.commits += 1;
         batch.changed |= !commit.writes.is_empty() || !plan.events.is_empty();
         Ok(Ok(Done::Committed))
     }
 }
 
-fn secret(tables: &mut Tables<'_>, name: &'static str, batch: &mut WriteBatch) -> Result<WriteResult, StorageFault> {
+fn secret(
+    tables: &mut Tables<'_>,
+    name: &'static str,
+    batch: &mut WriteBatch,
+) -> Result<WriteResult, StorageFault> {
     if let Some(secret) = tables.secrets.get(name)? {
         return Ok(Ok(Done::Secret(*secret.value())));
     }
     let mut secret = [0; 32];
     if let Err(error) = getrandom::fill(&mut secret) {
-        return Ok(Err(CommitError::Unavailable(format!("the system provides no random bytes: {error}"))));
+        return Ok(Err(CommitError::Unavailable(format!(
+            "the system provides no random bytes: {error}"
+        ))));
     }
     tables.secrets.insert(name, &secret)?;
     batch.changed = true;
     Ok(Ok(Done::Secret(secret)))
 }
 
-/// Failpoint before the transaction is durable. A fault here loses the whole transaction. `return` makes it fail.
+/// Failpoint before the transaction is durable. A fault here loses the whole transaction. `return`
+/// makes it fail.
 fn before_commit() -> Result<(), CommitError> {
-    fail::fail_point!("store::before_commit", |_| Err(CommitError::Unavailable("failpoint".into())));
+    fail::fail_point!("store::before_commit", |_| Err(CommitError::Unavailable(
+        "failpoint".into()
+    )));
     Ok(())
 }
 
-/// Failpoint after the transaction is durable and before the answers. A fault here loses only the answers. `return` makes
-/// the outcome unknown.
+/// Failpoint after the transaction is durable and before the answers. A fault here loses only the
+/// answers. `return` makes the outcome unknown.
 fn after_commit() -> Result<(), CommitError> {
-    fail::fail_point!("store::after_commit", |_| Err(CommitError::OutcomeUnknown("failpoint".into())));
+    fail::fail_point!("store::after_commit", |_| Err(CommitError::OutcomeUnknown(
+        "failpoint".into()
+    )));
     Ok(())
 }
 

@@ -1,11 +1,14 @@
-//! Group commit: the queue in front of the database, and the task that distributes commits to transactions.
+//! Group commit: the queue in front of the database, and the task that distributes commits to
+//! transactions.
 //!
-//! A transaction takes the waiting commits, up to a bound. If no transaction is running, the next one starts at once and
-//! does not wait for more commits. At most two transactions run at the same time, and the second starts only for a group
-//! that is large or old enough. Commits with a [`ConflictKey`] in common are written one after the other, in the order of
-//! their arrival: never in one transaction, and never in two at the same time, so that a process seldom conflicts with
-//! itself. A conflict remains possible after an attempt was abandoned, and between [`gittix_store::Write::CloseSession`]
-//! and [`gittix_store::Write::CloseSessions`], whose keys differ.
+//! A transaction takes the waiting commits, up to a bound. If no transaction is running, the next
+//! one starts at once and does not wait for more commits. At most two transactions run at the same
+//! time, and the second starts only for a group that is large or old enough. Commits with a
+//! [`ConflictKey`] in common are written one after the other, in the order of their arrival: never
+//! in one transaction, and never in two at the same time, so that a process seldom conflicts with
+//! itself. A conflict remains possible after an attempt was abandoned, and between
+//! [`gittix_store::Write::CloseSession`] and [`gittix_store::Write::CloseSessions`], whose keys
+//! differ.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -25,33 +28,37 @@ use gittix_domain::Version;
 use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::CommitError;
 
-/// Time from the submission of a commit to the end of its last attempt. Its caller waits up to `ANSWER_GRACE` longer.
+/// Time from the submission of a commit to the end of its last attempt. Its caller waits up to
+/// `ANSWER_GRACE` longer.
 pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
-/// Time within which a commit must get into a transaction; otherwise it is answered with Unavailable. The rest of its
-/// deadline is for finding out the outcome of the transaction.
+/// Time within which a commit must get into a transaction; otherwise it is answered with
+/// Unavailable. The rest of its deadline is for finding out the outcome of the transaction.
 pub(super) const START_WITHIN: Duration = Duration::from_secs(3);
 /// Maximum number of commits that wait or are being written. Further commits are refused at once.
 const COMMITS_MAX: usize = 4096;
-/// Maximum number of commits of one transaction. After a conflict the whole group is tried again, so a larger group makes a
-/// conflict more expensive.
+/// Maximum number of commits of one transaction. After a conflict the whole group is tried again,
+/// so a larger group makes a conflict more expensive.
 const GROUP_MAX: usize = 64;
-/// Maximum number of commits of one transaction while the queue is deep. With a thousand waiting commits, groups of 256
-/// give two fifths more throughput than groups of 64.
+/// Maximum number of commits of one transaction while the queue is deep. With a thousand waiting
+/// commits, groups of 256 give two fifths more throughput than groups of 64.
 const GROUP_DEEP_MAX: usize = 256;
-/// Number of waiting commits above which the queue is deep: then smaller groups answer no commit earlier.
+/// Number of waiting commits above which the queue is deep: then smaller groups answer no commit
+/// earlier.
 const DEEP: usize = 512;
-/// Maximum size in bytes of a transaction of several commits: far below the 16 MiB limit of a command and of a document.
+/// Maximum size in bytes of a transaction of several commits: far below the 16 MiB limit of a
+/// command and of a document.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// Maximum size in bytes of one commit; a larger one is refused. The largest commit of a decision has about 20 KiB.
+/// Maximum size in bytes of one commit; a larger one is refused. The largest commit of a decision
+/// has about 20 KiB.
 const COMMIT_BYTES_MAX: usize = 12 << 20;
-/// Maximum number of concurrent transactions: the second is prepared while the first waits for the journal.
-/// `benches/mongo_commits.rs` compares the numbers.
+/// Maximum number of concurrent transactions: the second is prepared while the first waits for the
+/// journal. `benches/mongo_commits.rs` compares the numbers.
 const TRANSACTIONS_MAX: usize = 2;
-/// Minimum number of waiting commits for a second transaction. A smaller group would take the server as long as a larger
-/// one, and would be hardly faster than the next transaction.
+/// Minimum number of waiting commits for a second transaction. A smaller group would take the
+/// server as long as a larger one, and would be hardly faster than the next transaction.
 const SECOND_TRANSACTION_COMMITS_MIN: usize = 24;
-/// Waiting time of a commit after which a second transaction starts for a group of any size: a running transaction that is
-/// delayed does not delay the others.
+/// Waiting time of a commit after which a second transaction starts for a group of any size: a
+/// running transaction that is delayed does not delay the others.
 const SECOND_TRANSACTION_AFTER: Duration = Duration::from_millis(20);
 
 /// A commit that waits for its answer.
@@ -65,7 +72,9 @@ pub(super) struct PendingCommit {
 
 /// A permit for one commit in the queue. The metric counts permits that are held.
 #[derive(Debug)]
-struct QueuePermit(#[expect(dead_code, reason = "dropping it releases the permit")] OwnedSemaphorePermit);
+struct QueuePermit(
+    #[expect(dead_code, reason = "dropping it releases the permit")] OwnedSemaphorePermit,
+);
 
 impl Drop for QueuePermit {
     fn drop(&mut self) {
@@ -100,21 +109,31 @@ impl CommitQueue {
     /// Returns the queue, and the future of the committer, which the caller must spawn.
     pub fn new(connection: MongoConnection) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        // If the committer panics, a new one starts. The commits that the old one had taken from the channel are dropped,
-        // and their callers get an unknown outcome. Conditions on versions protect later commits from its running
-        // transactions.
+        // If the committer panics, a new one starts. The commits that the old one had taken from
+        // the channel are dropped, and their callers get an unknown outcome. Conditions on versions
+        // protect later commits from its running transactions.
         let receiver = Arc::new(Mutex::new(receiver));
-        let committer = supervise("committer", move || Committer::new(connection.clone()).run(Arc::clone(&receiver)));
+        let committer = supervise("committer", move || {
+            Committer::new(connection.clone()).run(Arc::clone(&receiver))
+        });
         (Self { sender, permits: Arc::new(Semaphore::new(COMMITS_MAX)) }, committer)
     }
 
-    /// Enqueues a commit. If its answer never arrives because the sender was dropped, its outcome is unknown.
+    /// Enqueues a commit. If its answer never arrives because the sender was dropped, its outcome
+    /// is unknown.
     ///
     /// # Errors
-    /// [`CommitError::Unavailable`] at once, if the commit is too large, the queue is full or the store is closed.
-    pub fn submit(&self, commit: Prepared) -> Result<oneshot::Receiver<Result<(), CommitError>>, CommitError> {
+    /// [`CommitError::Unavailable`] at once, if the commit is too large, the queue is full or the
+    /// store is closed.
+    pub fn submit(
+        &self,
+        commit: Prepared,
+    ) -> Result<oneshot::Receiver<Result<(), CommitError>>, CommitError> {
         if commit.bytes > COMMIT_BYTES_MAX {
-            return Err(CommitError::Unavailable(format!("a commit of {} bytes is too large", commit.bytes)));
+            return Err(CommitError::Unavailable(format!(
+                "a commit of {} bytes is too large",
+                commit.bytes
+            )));
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             METRICS.requests_rejected.with_label_values(&["store"]).inc();
@@ -122,8 +141,15 @@ impl CommitQueue {
         };
         METRICS.commits_waiting.inc();
         let (answer, answered) = oneshot::channel();
-        let waiting = PendingCommit { commit, submitted: Instant::now(), answer, _permit: QueuePermit(permit) };
-        self.sender.send(waiting).map_err(|_| CommitError::Unavailable("the store is closed".into()))?;
+        let waiting = PendingCommit {
+            commit,
+            submitted: Instant::now(),
+            answer,
+            _permit: QueuePermit(permit),
+        };
+        self.sender
+            .send(waiting)
+            .map_err(|_| CommitError::Unavailable("the store is closed".into()))?;
         Ok(answered)
     }
 }
@@ -138,13 +164,20 @@ struct Committer {
     /// Keys of the running transactions.
     busy: HashSet<ConflictKey>,
     running: JoinSet<StoredVersions>,
-    /// Keys of each running transaction. The committer keeps them so that they are also released after a panic.
+    /// Keys of each running transaction. The committer keeps them so that they are also released
+    /// after a panic.
     keys: HashMap<Id, Vec<ConflictKey>>,
 }
 
 impl Committer {
     fn new(connection: MongoConnection) -> Self {
-        Self { connection, pending: VecDeque::new(), busy: HashSet::new(), running: JoinSet::new(), keys: HashMap::new() }
+        Self {
+            connection,
+            pending: VecDeque::new(),
+            busy: HashSet::new(),
+            running: JoinSet::new(),
+            keys: HashMap::new(),
+        }
     }
 
     async fn run(mut self, queue: Arc<Mutex<mpsc::UnboundedReceiver<PendingCommit>>>) {
@@ -175,7 +208,9 @@ impl Committer {
         let now = Instant::now();
         while self.pending.front().is_some_and(|oldest| oldest.start_by() <= now) {
             if let Some(late) = self.pending.pop_front() {
-                late.answer(Err(CommitError::Unavailable(format!("no transaction started for the commit within {START_WITHIN:?}"))));
+                late.answer(Err(CommitError::Unavailable(format!(
+                    "no transaction started for the commit within {START_WITHIN:?}"
+                ))));
             }
         }
     }
@@ -189,7 +224,8 @@ impl Committer {
             if group.is_empty() {
                 return;
             }
-            let keys: Vec<ConflictKey> = group.iter().flat_map(|waiting| waiting.commit.keys.iter().copied()).collect();
+            let keys: Vec<ConflictKey> =
+                group.iter().flat_map(|waiting| waiting.commit.keys.iter().copied()).collect();
             self.busy.extend(&keys);
             let task = self.running.spawn(group::write(self.connection.clone(), group));
             self.keys.insert(task.id(), keys);
@@ -197,8 +233,10 @@ impl Committer {
     }
 
     fn may_start_second(&self) -> bool {
-        let has_waited_long = |oldest: &PendingCommit| oldest.submitted + SECOND_TRANSACTION_AFTER <= Instant::now();
-        self.pending.len() >= SECOND_TRANSACTION_COMMITS_MIN || self.pending.front().is_some_and(has_waited_long)
+        let has_waited_long =
+            |oldest: &PendingCommit| oldest.submitted + SECOND_TRANSACTION_AFTER <= Instant::now();
+        self.pending.len() >= SECOND_TRANSACTION_COMMITS_MIN
+            || self.pending.front().is_some_and(has_waited_long)
     }
 
     /// Returns the next time at which the oldest commit starts a second transaction or expires.
@@ -208,8 +246,8 @@ impl Committer {
         Some(if second_after > Instant::now() { second_after } else { oldest.start_by() })
     }
 
-    /// Takes the oldest commits that share no key with a running transaction, with each other, or with an older commit that
-    /// keeps waiting.
+    /// Takes the oldest commits that share no key with a running transaction, with each other, or
+    /// with an older commit that keeps waiting.
     fn next_group(&mut self) -> Vec<PendingCommit> {
         let group_max = if self.pending.len() > DEEP { GROUP_DEEP_MAX } else { GROUP_MAX };
         let mut group = Vec::new();
@@ -241,7 +279,8 @@ impl Committer {
         let (id, stored_versions) = match finished {
             None => return,
             Some(Ok(finished)) => finished,
-            // The commits of the panicked group were dropped, so their callers get an unknown outcome.
+            // The commits of the panicked group were dropped, so their callers get an unknown
+            // outcome.
             Some(Err(error)) => (error.id(), StoredVersions::new()),
         };
         for key in self.keys.remove(&id).unwrap_or_default() {
@@ -250,17 +289,18 @@ impl Committer {
         self.refuse_outdated(&stored_versions);
     }
 
-    /// Answers [`CommitError::Stale`] to waiting commits that would write a version that is already stored. Versions only
-    /// grow, so these commits need no transaction. A thousand buyers of one ticket therefore take one transaction, not a
-    /// thousand.
+    /// Answers [`CommitError::Stale`] to waiting commits that would write a version that is already
+    /// stored. Versions only grow, so these commits need no transaction. A thousand buyers of one
+    /// ticket therefore take one transaction, not a thousand.
     fn refuse_outdated(&mut self, stored_versions: &StoredVersions) {
         if stored_versions.is_empty() {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
         for waiting in pending {
-            let outdated =
-                waiting.commit.versions.iter().any(|(key, version)| stored_versions.get(key).is_some_and(|stored| stored >= version));
+            let outdated = waiting.commit.versions.iter().any(|(key, version)| {
+                stored_versions.get(key).is_some_and(|stored| stored >= version)
+            });
             if outdated {
                 waiting.answer(Err(CommitError::Stale));
             } else {

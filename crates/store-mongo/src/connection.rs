@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use mongodb::{
     Client, Database,
-    options::{Acknowledgment, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
+    options::{
+        Acknowledgment, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria,
+        WriteConcern,
+    },
 };
 
 use super::{ConnectError, feed::FeedFollower, schema, seeds};
@@ -17,8 +20,8 @@ const APP_NAME: &str = "gittix";
 const SERVER_SELECTION_MAX: Duration = Duration::from_secs(3);
 /// Time limit for opening one connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Maximum number of connections, for reads and writes. With more than about 32 concurrent writes the server only gets
-/// slower.
+/// Maximum number of connections, for reads and writes. With more than about 32 concurrent writes
+/// the server only gets slower.
 const CONNECTIONS_MAX: u32 = 32;
 /// Time limit of the majority acknowledgment of a write outside of transactions.
 const MAJORITY_WAIT_MAX: Duration = Duration::from_millis(1500);
@@ -27,7 +30,8 @@ const MAJORITY_WAIT_MAX: Duration = Duration::from_millis(1500);
 #[derive(Debug, Clone)]
 pub(super) struct MongoConnection {
     pub db: Database,
-    /// `appName` of this program at the server. It identifies the transactions of this program there.
+    /// `appName` of this program at the server. It identifies the transactions of this program
+    /// there.
     pub app_name: Arc<str>,
 }
 
@@ -41,7 +45,8 @@ pub(super) async fn open(uri: String) -> Result<(MongoConnection, FeedFollower),
     let name = options.default_database.clone().unwrap_or_else(|| DATABASE.into());
     seeds::identify(&options).await?;
     let client = Client::with_options(options)?;
-    let durable = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
+    let durable =
+        WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
     let concerns = DatabaseOptions::builder()
         .read_concern(ReadConcern::majority())
         .write_concern(durable)

@@ -1,7 +1,8 @@
 //! Diagnosis of a group whose transaction failed a precondition: finds the commits that caused it.
 //!
-//! The reply to a batch of statements is one total, and a duplicate key aborts the whole transaction. The documents are
-//! therefore read again, and the preconditions of each commit are compared with them.
+//! The reply to a batch of statements is one total, and a duplicate key aborts the whole
+//! transaction. The documents are therefore read again, and the preconditions of each commit are
+//! compared with them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -57,15 +58,21 @@ pub(super) enum Diagnosis {
 }
 
 /// Reads the documents that the requirements of `group` name, with one query for each collection.
-pub(super) async fn read_preconditions(db: &Database, group: impl Iterator<Item = &Prepared>) -> Result<Findings, Error> {
+pub(super) async fn read_preconditions(
+    db: &Database,
+    group: impl Iterator<Item = &Prepared>,
+) -> Result<Findings, Error> {
     let mut wanted: HashMap<CommitCollection, Vec<&str>> = HashMap::new();
     let mut addresses = Vec::new();
     for requirement in group.flat_map(|commit| &commit.requirements) {
         match requirement {
-            Requirement::Absent { collection, id, .. } | Requirement::Version { collection, id, .. } => {
+            Requirement::Absent { collection, id, .. }
+            | Requirement::Version { collection, id, .. } => {
                 wanted.entry(*collection).or_default().push(id)
             }
-            Requirement::FreeSlot { user, .. } | Requirement::SlotsExist { user, .. } | Requirement::SlotsAbsent { user, .. } => {
+            Requirement::FreeSlot { user, .. }
+            | Requirement::SlotsExist { user, .. }
+            | Requirement::SlotsAbsent { user, .. } => {
                 wanted.entry(CommitCollection::Slots).or_default().push(user);
             }
             Requirement::EmailFree { email, .. } => addresses.push(email.as_str()),
@@ -80,7 +87,8 @@ pub(super) async fn read_preconditions(db: &Database, group: impl Iterator<Item 
         };
         read(db, collection, query)
     });
-    let found = timeout(READ_MAX, try_join_all(reads)).await.map_err(|_| fault("no answer in time"))??;
+    let found =
+        timeout(READ_MAX, try_join_all(reads)).await.map_err(|_| fault("no answer in time"))??;
     let mut findings = Findings { documents: HashMap::new(), emails: HashMap::new() };
     for (collection, seen) in found.into_iter().flatten() {
         findings.emails.extend(seen.email.clone().map(|email| (email, seen.id.clone())));
@@ -89,16 +97,26 @@ pub(super) async fn read_preconditions(db: &Database, group: impl Iterator<Item 
     Ok(findings)
 }
 
-async fn read(db: &Database, collection: CommitCollection, query: Document) -> Result<Vec<(CommitCollection, CheckedDocument)>, Error> {
+async fn read(
+    db: &Database,
+    collection: CommitCollection,
+    query: Document,
+) -> Result<Vec<(CommitCollection, CheckedDocument)>, Error> {
     let fields = doc! { "version": 1, "email": 1, "locks": 1 };
-    let documents: Vec<CheckedDocument> =
-        db.collection(collection.name()).find(query).projection(fields).max_time(READ_MAX).await?.try_collect().await?;
+    let documents: Vec<CheckedDocument> = db
+        .collection(collection.name())
+        .find(query)
+        .projection(fields)
+        .max_time(READ_MAX)
+        .await?
+        .try_collect()
+        .await?;
     Ok(documents.into_iter().map(|seen| (collection, seen)).collect())
 }
 
 impl Findings {
-    /// Compares the requirements of `commit` in their order. The first that does not hold is the result. A commit sees its
-    /// own earlier writes.
+    /// Compares the requirements of `commit` in their order. The first that does not hold is the
+    /// result. A commit sees its own earlier writes.
     pub fn diagnose(&self, commit: &Prepared) -> Diagnosis {
         let mut written: HashMap<(CommitCollection, &str), Version> = HashMap::new();
         let (mut unneeded, mut slots_missing) = (Vec::new(), Vec::new());
@@ -109,24 +127,32 @@ impl Findings {
                     self.document(*collection, id).map(|_| otherwise.clone())
                 }
                 Requirement::Version { collection, id, is, .. } => {
-                    let found = written.get(&(*collection, id.as_str())).copied().or_else(|| self.document(*collection, id)?.version);
+                    let found = written
+                        .get(&(*collection, id.as_str()))
+                        .copied()
+                        .or_else(|| self.document(*collection, id)?.version);
                     (found != Some(*is)).then_some(CommitError::Stale)
                 }
-                Requirement::EmailFree { user, email } => {
-                    self.emails.get(email).filter(|owner| *owner != user).map(|_| CommitError::EmailInUse)
-                }
-                Requirement::FreeSlot { user, locks_max } => match self.document(CommitCollection::Slots, user) {
-                    None => {
-                        if written.insert((CommitCollection::Slots, user), 0).is_none() {
-                            slots_missing.push(user.clone());
+                Requirement::EmailFree { user, email } => self
+                    .emails
+                    .get(email)
+                    .filter(|owner| *owner != user)
+                    .map(|_| CommitError::EmailInUse),
+                Requirement::FreeSlot { user, locks_max } => {
+                    match self.document(CommitCollection::Slots, user) {
+                        None => {
+                            if written.insert((CommitCollection::Slots, user), 0).is_none() {
+                                slots_missing.push(user.clone());
+                            }
+                            (*locks_max == 0).then_some(CommitError::SlotsFull)
                         }
-                        (*locks_max == 0).then_some(CommitError::SlotsFull)
+                        Some(seen) => {
+                            let held = seen.locks.as_ref().map_or(0, Vec::len);
+                            (held >= usize::try_from(*locks_max).unwrap_or(usize::MAX))
+                                .then_some(CommitError::SlotsFull)
+                        }
                     }
-                    Some(seen) => {
-                        let held = seen.locks.as_ref().map_or(0, Vec::len);
-                        (held >= usize::try_from(*locks_max).unwrap_or(usize::MAX)).then_some(CommitError::SlotsFull)
-                    }
-                },
+                }
                 Requirement::SlotsExist { user, statement } => {
                     let there = self.document(CommitCollection::Slots, user).is_some()
                         || written.contains_key(&(CommitCollection::Slots, user.as_str()));
@@ -135,7 +161,8 @@ impl Findings {
                 }
                 Requirement::SlotsAbsent { user, statement } => {
                     written.insert((CommitCollection::Slots, user), 0);
-                    unneeded.extend(self.document(CommitCollection::Slots, user).map(|_| *statement));
+                    unneeded
+                        .extend(self.document(CommitCollection::Slots, user).map(|_| *statement));
                     None
                 }
             };
@@ -143,13 +170,21 @@ impl Findings {
                 return Diagnosis::Fails(error);
             }
         }
-        if unneeded.is_empty() && slots_missing.is_empty() { Diagnosis::Holds } else { Diagnosis::HoldsAmended { unneeded, slots_missing } }
+        if unneeded.is_empty() && slots_missing.is_empty() {
+            Diagnosis::Holds
+        } else {
+            Diagnosis::HoldsAmended { unneeded, slots_missing }
+        }
     }
 
     /// Returns the stored versions of the documents that `commit` writes.
-    pub fn versions<'a>(&'a self, commit: &'a Prepared) -> impl Iterator<Item = (ConflictKey, Version)> + 'a {
+    pub fn versions<'a>(
+        &'a self,
+        commit: &'a Prepared,
+    ) -> impl Iterator<Item = (ConflictKey, Version)> + 'a {
         commit.requirements.iter().filter_map(|requirement| match requirement {
-            Requirement::Absent { collection, id, key, .. } | Requirement::Version { collection, id, key, .. } => {
+            Requirement::Absent { collection, id, key, .. }
+            | Requirement::Version { collection, id, key, .. } => {
                 Some((*key, self.document(*collection, id)?.version?))
             }
             _ => None,

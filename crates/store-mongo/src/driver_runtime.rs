@@ -1,11 +1,12 @@
 //! The thread on which the store's calls to the MongoDB driver run.
 //!
-//! The driver spawns its monitors and registers its sockets on the runtime that calls it first. The server has several
-//! current-thread runtimes. Each of them may end before the store does, and its tasks end with it. The store therefore owns
-//! a runtime. Each call changes to its thread and back, which takes little time compared with a round trip to the server. A
-//! caller that stops waiting does not cancel the call; a call that exceeds its time limit is dropped. Callers encode
-//! documents on their own threads. One thread is enough, because all calls use one primary. The ledger of the sandbox uses
-//! the same client from the threads of its callers.
+//! The driver spawns its monitors and registers its sockets on the runtime that calls it first. The
+//! server has several current-thread runtimes. Each of them may end before the store does, and its
+//! tasks end with it. The store therefore owns a runtime. Each call changes to its thread and back,
+//! which takes little time compared with a round trip to the server. A caller that stops waiting
+//! does not cancel the call; a call that exceeds its time limit is dropped. Callers encode
+//! documents on their own threads. One thread is enough, because all calls use one primary. The
+//! ledger of the sandbox uses the same client from the threads of its callers.
 
 use std::{future::Future, io, thread, time::Duration};
 
@@ -43,11 +44,15 @@ impl DriverRuntime {
     }
 
     /// Spawns a task on the runtime.
-    pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.handle.spawn(task)
     }
 
-    /// Runs one call to the database, for at most `limit`, because the driver has no socket time-out.
+    /// Runs one call to the database, for at most `limit`, because the driver has no socket
+    /// time-out.
     pub async fn call<T, F>(&self, limit: Duration, call: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,

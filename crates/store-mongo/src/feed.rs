@@ -1,11 +1,16 @@
-//! The feed: one change stream on the events of all replicas, which fills the [`FeedLog`] of this process.
+//! The feed: one change stream on the events of all replicas, which fills the [`FeedLog`] of this
+//! process.
 //!
-//! A cursor consists of the cluster time of the transaction and the index of the event in its document. It is the same on
-//! every replica. Clients do not get resume tokens, because MongoDB accepts a truncated token without an error.
+//! A cursor consists of the cluster time of the transaction and the index of the event in its
+//! document. It is the same on every replica. Clients do not get resume tokens, because MongoDB
+//! accepts a truncated token without an error.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bson::{RawDocumentBuf, Timestamp as ClusterTime, deserialize_from_slice, doc, oid::ObjectId, serialize_to_document};
+use bson::{
+    RawDocumentBuf, Timestamp as ClusterTime, deserialize_from_slice, doc, oid::ObjectId,
+    serialize_to_document,
+};
 use fail::fail_point;
 use mongodb::{
     Database,
@@ -29,10 +34,12 @@ use gittix_store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits};
 /// Seconds of history that are read at the start. Clients can resume within this time, unless more
 /// events happened than [`FeedLimits::EVENTS_MAX`].
 const HISTORY_SECS: u32 = 5 * 60;
-/// Time that the server waits for a new event before it sends an empty reply, which is the heartbeat. A session that
-/// another replica revoked must stop working within 1 s, and the feed carries the revocation, so this is far below 1 s.
+/// Time that the server waits for a new event before it sends an empty reply, which is the
+/// heartbeat. A session that another replica revoked must stop working within 1 s, and the feed
+/// carries the revocation, so this is far below 1 s.
 const HEARTBEAT: Duration = Duration::from_millis(400);
-/// Maximum time without a reply, after which the feed is not live. Also the time limit of one reply.
+/// Maximum time without a reply, after which the feed is not live. Also the time limit of one
+/// reply.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Time limit for reading the history at the start.
 const FILL_MAX: Duration = Duration::from_secs(60);
@@ -42,8 +49,9 @@ const AHEAD_MAX: u64 = 10 << 32;
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(20);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// MongoDB's error codes for a position that the oplog does not contain: CappedPositionLost, InvalidResumeToken,
-/// ChangeStreamFatalError, ChangeStreamHistoryLost, and the two checks of resume tokens.
+/// MongoDB's error codes for a position that the oplog does not contain: CappedPositionLost,
+/// InvalidResumeToken, ChangeStreamFatalError, ChangeStreamHistoryLost, and the two checks of
+/// resume tokens.
 const HISTORY_LOST: [i32; 6] = [136, 260, 280, 286, 40585, 40615];
 
 /// The stored document with the events of one transaction.
@@ -94,8 +102,8 @@ pub(super) struct FeedFollower {
 }
 
 impl FeedFollower {
-    /// Opens the stream and reads the events of the last five minutes. If the oplog does not contain all of them, the feed
-    /// begins at the present.
+    /// Opens the stream and reads the events of the last five minutes. If the oplog does not
+    /// contain all of them, the feed begins at the present.
     pub async fn open(db: Database) -> Result<Self, Error> {
         let now = operation_time(&db).await?;
         let Epoch { number: epoch, since } = schema::epoch(&db, now).await?;
@@ -111,12 +119,23 @@ impl FeedFollower {
         }
     }
 
-    async fn open_at(db: &Database, epoch: u32, since: ClusterTime, until: ClusterTime) -> Result<Self, Error> {
+    async fn open_at(
+        db: &Database,
+        epoch: u32,
+        since: ClusterTime,
+        until: ClusterTime,
+    ) -> Result<Self, Error> {
         let start = StreamStart::Time(since);
-        let limits = FeedLimits { events_max: FeedLimits::EVENTS_MAX, silence_max: Some(SILENCE_MAX), ahead_max: AHEAD_MAX };
+        let limits = FeedLimits {
+            events_max: FeedLimits::EVENTS_MAX,
+            silence_max: Some(SILENCE_MAX),
+            ahead_max: AHEAD_MAX,
+        };
         let log = FeedLog::new(before(epoch, pack(since)), limits);
-        let mut follower = Self { stream: watch(db, &start).await?, db: db.clone(), epoch, log, start, starts: 0 };
-        // The position of the stream proves that it has passed `until`. An empty reply does not prove it.
+        let mut follower =
+            Self { stream: watch(db, &start).await?, db: db.clone(), epoch, log, start, starts: 0 };
+        // The position of the stream proves that it has passed `until`. An empty reply does not
+        // prove it.
         while follower.position().is_none_or(|position| position < pack(until)) {
             follower.advance().await?;
         }
@@ -128,9 +147,10 @@ impl FeedFollower {
         &self.log
     }
 
-    /// Reads the stream until the task is cancelled, and reconnects after errors. May be called again after a panic: it
-    /// opens the stream again after the last pushed event. If nothing was read since the last start, the next change may
-    /// be the cause of the panic, so the feed is reset.
+    /// Reads the stream until the task is cancelled, and reconnects after errors. May be called
+    /// again after a panic: it opens the stream again after the last pushed event. If nothing was
+    /// read since the last start, the next change may be the cause of the panic, so the feed is
+    /// reset.
     pub async fn follow(follower: Arc<Mutex<Self>>) {
         let mut follower = follower.lock().await;
         let starts = follower.starts;
@@ -160,10 +180,18 @@ impl FeedFollower {
 
     /// Reads one document of events or one heartbeat.
     async fn advance(&mut self) -> Result<(), Error> {
-        let change = timeout(SILENCE_MAX, self.stream.next_if_any()).await.map_err(|_| fault("no answer in time"))??;
+        let change = timeout(SILENCE_MAX, self.stream.next_if_any())
+            .await
+            .map_err(|_| fault("no answer in time"))??;
         match change {
             Some(change) => self.push(&change)?,
-            None if !self.stream.is_alive() => return Err(HistoryLost::because("the change stream ended", &"its cursor is closed").into()),
+            None if !self.stream.is_alive() => {
+                return Err(HistoryLost::because(
+                    "the change stream ended",
+                    &"its cursor is closed",
+                )
+                .into());
+            }
             None => {
                 match self.position() {
                     // Another event may have exactly the time of the position.
@@ -180,23 +208,39 @@ impl FeedFollower {
 
     fn push(&mut self, change: &RawDocumentBuf) -> Result<(), Error> {
         fail_point!("mongo::feed_push");
-        let change: ChangeStreamEvent = deserialize_from_slice(change.as_bytes())
-            .map_err(|error| HistoryLost::because("an event of the change stream cannot be decoded", &error))?;
+        let change: ChangeStreamEvent =
+            deserialize_from_slice(change.as_bytes()).map_err(|error| {
+                HistoryLost::because("an event of the change stream cannot be decoded", &error)
+            })?;
         let Some(document) = change.full_document else {
-            return Err(HistoryLost::because("the collection of events was dropped or renamed", &change.operation_type).into());
+            return Err(HistoryLost::because(
+                "the collection of events was dropped or renamed",
+                &change.operation_type,
+            )
+            .into());
         };
-        let batch: EventsDocument = deserialize_from_slice(document.as_bytes())
-            .map_err(|error| HistoryLost::because("a document of events cannot be decoded", &error))?;
-        let cursor = |ordinal| Cursor { epoch: self.epoch, time: pack(change.cluster_time), ordinal };
-        let events = batch.commits.into_iter().flat_map(|entry| entry.events.into_iter().map(move |event| (entry.at, event)));
-        let recorded: Vec<_> = (0..).zip(events).map(|(ordinal, (at, event))| RecordedEvent::new(cursor(ordinal), at, event)).collect();
+        let batch: EventsDocument =
+            deserialize_from_slice(document.as_bytes()).map_err(|error| {
+                HistoryLost::because("a document of events cannot be decoded", &error)
+            })?;
+        let cursor =
+            |ordinal| Cursor { epoch: self.epoch, time: pack(change.cluster_time), ordinal };
+        let events = batch
+            .commits
+            .into_iter()
+            .flat_map(|entry| entry.events.into_iter().map(move |event| (entry.at, event)));
+        let recorded: Vec<_> = (0..)
+            .zip(events)
+            .map(|(ordinal, (at, event))| RecordedEvent::new(cursor(ordinal), at, event))
+            .collect();
         METRICS.feed_events.inc_by(recorded.len() as u64);
         self.log.push(recorded);
         self.start = StreamStart::Token(change.token);
         Ok(())
     }
 
-    /// Opens the stream again after the last pushed event. If that position is lost, opens it at the present.
+    /// Opens the stream again after the last pushed event. If that position is lost, opens it at
+    /// the present.
     async fn reopen(&mut self, mut lost: bool) {
         let mut pause = REOPEN_PAUSE_MIN;
         loop {
@@ -205,7 +249,11 @@ impl FeedFollower {
                 Ok(()) => return,
                 Err(error) => {
                     lost |= is_history_lost(&error);
-                    tracing::debug!(error = describe(&error), lost, "the change stream cannot be opened; the next attempt follows");
+                    tracing::debug!(
+                        error = describe(&error),
+                        lost,
+                        "the change stream cannot be opened; the next attempt follows"
+                    );
                 }
             }
             sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -218,16 +266,20 @@ impl FeedFollower {
         Ok(())
     }
 
-    /// Opens the stream at the present and resets the feed. The stream is opened first, so that a reader that takes a new
-    /// snapshot after the reset misses no event.
+    /// Opens the stream at the present and resets the feed. The stream is opened first, so that a
+    /// reader that takes a new snapshot after the reset misses no event.
     async fn restart_at_present(&mut self) -> Result<(), Error> {
         let now = in_time(majority_time(&self.db)).await?;
-        // The stream starts after `now`, because the document that cannot be decoded may be the latest write.
-        let start = StreamStart::Time(ClusterTime { increment: now.increment.saturating_add(1), ..now });
+        // The stream starts after `now`, because the document that cannot be decoded may be the
+        // latest write.
+        let start =
+            StreamStart::Time(ClusterTime { increment: now.increment.saturating_add(1), ..now });
         self.stream = in_time(watch(&self.db, &start)).await?;
         self.start = start;
         METRICS.feed_resets.inc();
-        tracing::warn!("the feed lost its history and continues at the present; clients load everything again");
+        tracing::warn!(
+            "the feed lost its history and continues at the present; clients load everything again"
+        );
         let base = Cursor { epoch: self.epoch, time: pack(now), ordinal: u32::MAX };
         self.log.reset(base.max(self.log.cursor()));
         Ok(())
@@ -271,7 +323,8 @@ async fn in_time<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, E
 
 async fn watch(db: &Database, start: &StreamStart) -> Result<ChangeStream<RawDocumentBuf>, Error> {
     let events = db.collection::<RawDocumentBuf>(EVENTS);
-    // The filter also selects operations that end the stream. It does not select deletions of expired events.
+    // The filter also selects operations that end the stream. It does not select deletions of
+    // expired events.
     let wanted = doc! { "$match": { "operationType": { "$in": ["insert", "drop", "rename", "dropDatabase", "invalidate"] } } };
     let watch = events.watch().pipeline([wanted]).max_await_time(HEARTBEAT);
     let stream = match start {
@@ -284,22 +337,31 @@ async fn watch(db: &Database, start: &StreamStart) -> Result<ChangeStream<RawDoc
 /// Returns the cluster time of the latest write on the primary.
 async fn operation_time(db: &Database) -> Result<ClusterTime, Error> {
     let reply = db.run_command(doc! { "ping": 1 }).await?;
-    reply
-        .get_timestamp("operationTime")
-        .map_err(|_| fault("MongoDB returned no operation time: an election or an initial sync is not finished"))
+    reply.get_timestamp("operationTime").map_err(|_| {
+        fault("MongoDB returned no operation time: an election or an initial sync is not finished")
+    })
 }
 
-/// Returns the commit times of the transactions of the last five minutes, by the ids of their documents of events. A stored
-/// document does not contain the commit time of its transaction. Older transactions are missing. If the oplog is shorter
-/// than five minutes, the result is empty.
+/// Returns the commit times of the transactions of the last five minutes, by the ids of their
+/// documents of events. A stored document does not contain the commit time of its transaction.
+/// Older transactions are missing. If the oplog is shorter than five minutes, the result is empty.
 pub(super) async fn commit_times(db: &Database) -> Result<HashMap<ObjectId, ClusterTime>, Error> {
     let now = operation_time(db).await?;
     let mut times = HashMap::new();
-    let mut stream = match watch(db, &StreamStart::Time(history_start(now, schema::epoch(db, now).await?.since))).await {
+    let mut stream = match watch(
+        db,
+        &StreamStart::Time(history_start(now, schema::epoch(db, now).await?.since)),
+    )
+    .await
+    {
         Err(error) if is_history_lost(&error) => return Ok(times),
         stream => stream?,
     };
-    while stream.resume_token().and_then(|token| token_time(&token)).is_none_or(|position| position < pack(now)) {
+    while stream
+        .resume_token()
+        .and_then(|token| token_time(&token))
+        .is_none_or(|position| position < pack(now))
+    {
         if let Some(change) = stream.next_if_any().await? {
             let id = change.get_document("documentKey").and_then(|key| key.get_object_id("_id"))?;
             times.insert(id, change.get_timestamp("clusterTime")?);
@@ -308,17 +370,19 @@ pub(super) async fn commit_times(db: &Database) -> Result<HashMap<ObjectId, Clus
     Ok(times)
 }
 
-/// Returns the cluster time from which the events of the last five minutes are read: not before `since`, because the oplog
-/// has the writes of all databases, and MongoDB reads each of them.
+/// Returns the cluster time from which the events of the last five minutes are read: not before
+/// `since`, because the oplog has the writes of all databases, and MongoDB reads each of them.
 fn history_start(now: ClusterTime, since: Option<ClusterTime>) -> ClusterTime {
-    let five_minutes_ago = ClusterTime { time: now.time.saturating_sub(HISTORY_SECS), increment: 0 };
+    let five_minutes_ago =
+        ClusterTime { time: now.time.saturating_sub(HISTORY_SECS), increment: 0 };
     since.map_or(five_minutes_ago, |since| since.min(now).max(five_minutes_ago))
 }
 
 /// Returns a cluster time up to which a read with read concern `majority` returns every write.
 async fn majority_time(db: &Database) -> Result<ClusterTime, Error> {
     let hello = db.run_command(doc! { "hello": 1 }).await?;
-    let written = hello.get_document("lastWrite").and_then(|write| write.get_document("majorityOpTime"));
+    let written =
+        hello.get_document("lastWrite").and_then(|write| write.get_document("majorityOpTime"));
     match written.and_then(|optime| optime.get_timestamp("ts")) {
         Ok(time) => Ok(time),
         // The reply of a mongos does not contain it.
@@ -335,8 +399,9 @@ fn pack(time: ClusterTime) -> u64 {
     u64::from(time.time) << 32 | u64::from(time.increment)
 }
 
-/// Returns the cluster time at the beginning of a resume token. `_data` is a hexadecimal KeyString that begins with the tag
-/// of a timestamp (0x82) and its eight bytes (MongoDB's `src/mongo/db/pipeline/resume_token.h`).
+/// Returns the cluster time at the beginning of a resume token. `_data` is a hexadecimal KeyString
+/// that begins with the tag of a timestamp (0x82) and its eight bytes (MongoDB's
+/// `src/mongo/db/pipeline/resume_token.h`).
 fn token_time(token: &ResumeToken) -> Option<u64> {
     let document = serialize_to_document(token).ok()?;
     let time = document.get_str("_data").ok()?.strip_prefix("82")?.get(..16)?;
@@ -350,53 +415,4 @@ impl std::fmt::Debug for FeedFollower {
 }
 
 #[cfg(test)]
-mod tests {
-    use bson::{deserialize_from_document, doc};
-
-    use super::*;
-
-    fn token(data: &str) -> ResumeToken {
-        deserialize_from_document(doc! { "token": { "_data": data } })
-            .map(|TokenDocument { token }| token)
-            .expect("a token is any document")
-    }
-
-    #[derive(Deserialize)]
-    struct TokenDocument {
-        token: ResumeToken,
-    }
-
-    #[test]
-    fn resume_token_begins_with_its_cluster_time() {
-        let time = ClusterTime { time: 0x6561_A1B2, increment: 3 };
-        assert_eq!(token_time(&token("826561A1B2000000032B0229296E04")), Some(pack(time)));
-    }
-
-    #[test]
-    fn resume_token_of_another_form_has_no_cluster_time() {
-        for data in ["", "82", "8265", "816561A1B2000000032B0229296E04", "82zz61A1B2000000032B0229296E04"] {
-            assert_eq!(token_time(&token(data)), None, "{data}");
-        }
-    }
-
-    #[test]
-    fn history_begins_five_minutes_ago_but_not_before_the_first_event() {
-        let at = |time| ClusterTime { time, increment: 1 };
-        let five_minutes_ago = ClusterTime { time: 700, increment: 0 };
-        for (since, expected) in [
-            (None, five_minutes_ago),
-            (Some(at(1)), five_minutes_ago),
-            (Some(at(900)), at(900)),
-            (Some(at(2_000)), at(1_000)), // restored from a cluster whose clock was ahead
-        ] {
-            assert_eq!(history_start(at(1_000), since), expected, "{since:?}");
-        }
-    }
-
-    #[test]
-    fn cursors_ascend_with_the_cluster_time() {
-        let (one, other) = (ClusterTime { time: 7, increment: u32::MAX }, ClusterTime { time: 8, increment: 0 });
-        assert!(pack(one) < pack(other));
-        assert!(before(1, pack(other)) < Cursor { epoch: 1, time: pack(other), ordinal: 0 });
-    }
-}
+mod tests;

@@ -19,15 +19,19 @@ use gittix_store::CommitError;
 /// First pause between two attempts. It doubles, and a random part of it is used.
 const PAUSE_MIN: Duration = Duration::from_millis(4);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
-/// Number of attempts after which a group is halved, so that conflicts on one document do not delay the other commits.
+/// Number of attempts after which a group is halved, so that conflicts on one document do not delay
+/// the other commits.
 const ATTEMPTS_WHOLE_MAX: u32 = 3;
-/// Number of attempts after which abandoned transactions are searched for. Running replicas conflict once or twice; after
-/// more conflicts the other process may have ended.
+/// Number of attempts after which abandoned transactions are searched for. Running replicas
+/// conflict once or twice; after more conflicts the other process may have ended.
 const ATTEMPTS_BEFORE_ABORTING_IDLE: u32 = 3;
 
-/// Writes `group`, as one transaction if possible, and answers each of its commits. Returns the versions that were found
-/// to be stored.
-pub(super) async fn write(connection: MongoConnection, group: Vec<PendingCommit>) -> StoredVersions {
+/// Writes `group`, as one transaction if possible, and answers each of its commits. Returns the
+/// versions that were found to be stored.
+pub(super) async fn write(
+    connection: MongoConnection,
+    group: Vec<PendingCommit>,
+) -> StoredVersions {
     let mut stored_versions = StoredVersions::new();
     let mut groups = vec![group];
     while let Some(group) = groups.pop() {
@@ -36,7 +40,8 @@ pub(super) async fn write(connection: MongoConnection, group: Vec<PendingCommit>
     stored_versions
 }
 
-/// Tries until every commit of `group` is answered, or returns the group in two halves that are to be tried separately.
+/// Tries until every commit of `group` is answered, or returns the group in two halves that are to
+/// be tried separately.
 async fn write_one(
     connection: &MongoConnection,
     mut group: Vec<PendingCommit>,
@@ -45,7 +50,9 @@ async fn write_one(
     let mut attempts = 0;
     loop {
         group = refuse_late(group);
-        let Some(deadline) = group.iter().map(PendingCommit::deadline).min() else { return Vec::new() };
+        let Some(deadline) = group.iter().map(PendingCommit::deadline).min() else {
+            return Vec::new();
+        };
         attempts += 1;
         match attempt(&connection.db, &group, deadline).await {
             TransactionOutcome::Done => {
@@ -73,7 +80,12 @@ async fn write_one(
                 }
             }
             TransactionOutcome::Transient(why) => {
-                tracing::debug!(why, attempts, commits = group.len(), "a transaction is tried again");
+                tracing::debug!(
+                    why,
+                    attempts,
+                    commits = group.len(),
+                    "a transaction is tried again"
+                );
                 if attempts >= ATTEMPTS_BEFORE_ABORTING_IDLE {
                     abandoned_transactions::abort_idle(connection).await;
                 }
@@ -89,9 +101,12 @@ async fn write_one(
 /// Answers the commits whose time to start has passed, and returns the others.
 fn refuse_late(group: Vec<PendingCommit>) -> Vec<PendingCommit> {
     let now = Instant::now();
-    let (late, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| waiting.start_by() <= now);
+    let (late, rest): (Vec<_>, Vec<_>) =
+        group.into_iter().partition(|waiting| waiting.start_by() <= now);
     for waiting in late {
-        waiting.answer(Err(CommitError::Unavailable("MongoDB did not accept the commit in time".into())));
+        waiting.answer(Err(CommitError::Unavailable(
+            "MongoDB did not accept the commit in time".into(),
+        )));
     }
     rest
 }
@@ -106,7 +121,11 @@ fn acknowledge(group: Vec<PendingCommit>, stored_versions: &mut StoredVersions) 
 }
 
 /// Answers the commits whose preconditions do not hold, and returns the others.
-async fn reject_failed(db: &Database, group: Vec<PendingCommit>, stored_versions: &mut StoredVersions) -> Vec<PendingCommit> {
+async fn reject_failed(
+    db: &Database,
+    group: Vec<PendingCommit>,
+    stored_versions: &mut StoredVersions,
+) -> Vec<PendingCommit> {
     let findings = match read_preconditions(db, group.iter().map(|waiting| &waiting.commit)).await {
         Ok(findings) => findings,
         Err(error) => {

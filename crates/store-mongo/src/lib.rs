@@ -17,8 +17,8 @@
 //! | `reads`, `dump` | the queries |
 //! | `fault` | errors of this store in the driver's error type |
 //!
-//! The time of the store ([`Store::time`]) is the primary's wall clock. All state that outlives the process is in the
-//! database. The store contains no rule about tickets.
+//! The time of the store ([`Store::time`]) is the primary's wall clock. All state that outlives the
+//! process is in the database. The store contains no rule about tickets.
 
 mod abandoned_transactions;
 mod committer;
@@ -62,22 +62,24 @@ use self::{
     schema::CommitCollection,
 };
 use gittix_domain::{
-    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale, Session, SessionDigest, Ticket, TicketId,
-    Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale,
+    Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
 
 /// Time limit of the start, including the indexes and the events of the last minutes.
 const START_MAX: Duration = Duration::from_secs(120);
-/// Time after the deadline of a commit that its caller waits for the answer. After it the outcome is unknown.
+/// Time after the deadline of a commit that its caller waits for the answer. After it the outcome
+/// is unknown.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// Time limit for the search for another member that answers while the primary does not.
 const MEMBER_MAX: Duration = Duration::from_secs(1);
 const MEMBER_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// The reason why the store cannot be used, as one line for the operator who set `MONGODB_URI`. It contains no password.
+/// The reason why the store cannot be used, as one line for the operator who set `MONGODB_URI`. It
+/// contains no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("MONGODB_URI: {reason}")]
 pub struct ConnectError {
@@ -94,8 +96,8 @@ impl ConnectError {
         Self { reason: reason.into(), is_permanent: false }
     }
 
-    /// Returns whether every other attempt would fail too: the URI or its credentials are wrong, or there is no replica
-    /// set.
+    /// Returns whether every other attempt would fail too: the URI or its credentials are wrong, or
+    /// there is no replica set.
     pub fn is_permanent(&self) -> bool {
         self.is_permanent
     }
@@ -120,27 +122,39 @@ pub struct MongoStore {
 }
 
 impl MongoStore {
-    /// Connects, creates missing indexes, and opens the feed with the events of the last five minutes.
+    /// Connects, creates missing indexes, and opens the feed with the events of the last five
+    /// minutes.
     ///
     /// # Errors
-    /// The URI or its credentials are wrong, the database is not ready within `START_MAX`, or the server is neither a
-    /// member of the replica set nor a mongos.
+    /// The URI or its credentials are wrong, the database is not ready within `START_MAX`, or the
+    /// server is neither a member of the replica set nor a mongos.
     pub async fn connect(uri: &str) -> Result<Arc<Self>, ConnectError> {
-        let driver_runtime = DriverRuntime::start()
-            .map_err(|error| ConnectError::transient(format!("the thread for the driver cannot be started: {error}")))?;
+        let driver_runtime = DriverRuntime::start().map_err(|error| {
+            ConnectError::transient(format!("the thread for the driver cannot be started: {error}"))
+        })?;
         let uri = uri.to_owned();
         let opened = driver_runtime.spawn(timeout(START_MAX, open(uri))).await;
         let (connection, feed_follower) = match opened {
             Ok(Ok(opened)) => opened?,
-            Ok(Err(_)) => return Err(ConnectError::transient(format!("not ready within {START_MAX:?}"))),
+            Ok(Err(_)) => {
+                return Err(ConnectError::transient(format!("not ready within {START_MAX:?}")));
+            }
             Err(_) => return Err(ConnectError::transient("the start was interrupted")),
         };
         let feed = feed_follower.log().clone();
         let (queue, committer) = CommitQueue::new(connection.clone());
         let committer = Mutex::new(Some(driver_runtime.spawn(committer)));
         let feed_follower = Arc::new(tokio::sync::Mutex::new(feed_follower));
-        let follower = driver_runtime.spawn(supervise("feed", move || FeedFollower::follow(Arc::clone(&feed_follower))));
-        Ok(Arc::new(Self { connection, feed, queue: Mutex::new(Some(queue)), committer, follower, driver_runtime }))
+        let follower = driver_runtime
+            .spawn(supervise("feed", move || FeedFollower::follow(Arc::clone(&feed_follower))));
+        Ok(Arc::new(Self {
+            connection,
+            feed,
+            queue: Mutex::new(Some(queue)),
+            committer,
+            follower,
+            driver_runtime,
+        }))
     }
 
     /// Returns the database, for the ledger of the sandbox, which has its own documents in it.
@@ -157,7 +171,11 @@ impl MongoStore {
         self.driver_runtime.call(READ_MAX, read(self.connection.db.clone())).await
     }
 
-    async fn by_id<T>(&self, collection: CommitCollection, id: String) -> Result<Option<T>, Unavailable>
+    async fn by_id<T>(
+        &self,
+        collection: CommitCollection,
+        id: String,
+    ) -> Result<Option<T>, Unavailable>
     where
         T: serde::de::DeserializeOwned + Send + Sync + 'static,
     {
@@ -165,7 +183,8 @@ impl MongoStore {
     }
 
     async fn submit(&self, commit: &Commit) -> Result<(), CommitError> {
-        let prepared = Prepared::new(commit).map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        let prepared =
+            Prepared::new(commit).map_err(|error| CommitError::Unavailable(error.to_string()))?;
         if prepared.statements.is_empty() && prepared.entry.is_none() {
             return Ok(());
         }
@@ -211,11 +230,18 @@ impl Store for MongoStore {
     }
 
     async fn other_member_answers(&self) -> bool {
-        // Only secondaries are asked, because the driver still selects a stopped or isolated primary for some time.
-        let secondary = SelectionCriteria::ReadPreference(ReadPreference::Secondary { options: None });
+        // Only secondaries are asked, because the driver still selects a stopped or isolated
+        // primary for some time.
+        let secondary =
+            SelectionCriteria::ReadPreference(ReadPreference::Secondary { options: None });
         let admin = self.connection.db.client().database("admin");
         let search = async move {
-            while admin.run_command(doc! { "hello": 1 }).selection_criteria(secondary.clone()).await.is_err() {
+            while admin
+                .run_command(doc! { "hello": 1 })
+                .selection_criteria(secondary.clone())
+                .await
+                .is_err()
+            {
                 sleep(MEMBER_RETRY_PAUSE).await;
             }
             Ok(())
@@ -231,7 +257,11 @@ impl Store for MongoStore {
         self.read(move |db| reads::sale(db, id)).await
     }
 
-    async fn tickets_after(&self, after: Option<TicketId>, limit: usize) -> Result<Vec<Ticket>, Unavailable> {
+    async fn tickets_after(
+        &self,
+        after: Option<TicketId>,
+        limit: usize,
+    ) -> Result<Vec<Ticket>, Unavailable> {
         self.read(move |db| reads::tickets_after(db, after, limit)).await
     }
 
@@ -240,7 +270,11 @@ impl Store for MongoStore {
         self.read(move |db| reads::sales(db, ids)).await
     }
 
-    async fn tickets_overdue(&self, cutoff: Timestamp, limit: usize) -> Result<Vec<TicketId>, Unavailable> {
+    async fn tickets_overdue(
+        &self,
+        cutoff: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TicketId>, Unavailable> {
         self.read(move |db| reads::tickets_overdue(db, cutoff, limit)).await
     }
 
@@ -248,7 +282,13 @@ impl Store for MongoStore {
         self.by_id(CommitCollection::Orders, id.to_string()).await
     }
 
-    async fn orders_of(&self, buyer: UserId, scope: OrderScope, after: Option<OrderId>, limit: usize) -> Result<Vec<Order>, Unavailable> {
+    async fn orders_of(
+        &self,
+        buyer: UserId,
+        scope: OrderScope,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<Order>, Unavailable> {
         self.read(move |db| reads::orders_of(db, buyer, scope, after, limit)).await
     }
 
@@ -260,7 +300,12 @@ impl Store for MongoStore {
         self.read(move |db| reads::charges_of(db, order)).await
     }
 
-    async fn charges_open(&self, cutoff: Timestamp, after: Option<ChargeId>, limit: usize) -> Result<Vec<Charge>, Unavailable> {
+    async fn charges_open(
+        &self,
+        cutoff: Timestamp,
+        after: Option<ChargeId>,
+        limit: usize,
+    ) -> Result<Vec<Charge>, Unavailable> {
         self.read(move |db| reads::charges_open(db, cutoff, after, limit)).await
     }
 
@@ -277,7 +322,11 @@ impl Store for MongoStore {
         self.by_id(CommitCollection::Sessions, digest.as_str().to_owned()).await
     }
 
-    async fn idempotency(&self, user: UserId, key: &str) -> Result<Option<IdempotencyRecord>, Unavailable> {
+    async fn idempotency(
+        &self,
+        user: UserId,
+        key: &str,
+    ) -> Result<Option<IdempotencyRecord>, Unavailable> {
         self.by_id(CommitCollection::Idempotency, idempotency_id(&user.to_string(), key)).await
     }
 
@@ -289,7 +338,12 @@ impl Store for MongoStore {
         self.read(move |db| reads::declines_of(db, user)).await
     }
 
-    async fn count_hit(&self, key: &str, window: Millis, now: Timestamp) -> Result<u64, Unavailable> {
+    async fn count_hit(
+        &self,
+        key: &str,
+        window: Millis,
+        now: Timestamp,
+    ) -> Result<u64, Unavailable> {
         let key = key.to_owned();
         self.read(move |db| reads::count_hit(db, key, window, now)).await
     }
@@ -313,7 +367,8 @@ impl Store for MongoStore {
     }
 
     async fn close(&self) {
-        // After the queue is dropped, the committer answers the waiting commits within their deadlines and ends.
+        // After the queue is dropped, the committer answers the waiting commits within their
+        // deadlines and ends.
         drop(self.queue.lock().take());
         let committer = self.committer.lock().take();
         if let Some(committer) = committer {
@@ -326,6 +381,8 @@ impl Store for MongoStore {
 
 impl fmt::Debug for MongoStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MongoStore").field("database", &self.connection.db.name()).finish_non_exhaustive()
+        f.debug_struct("MongoStore")
+            .field("database", &self.connection.db.name())
+            .finish_non_exhaustive()
     }
 }

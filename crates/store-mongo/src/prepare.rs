@@ -1,8 +1,11 @@
-//! Conversion of a commit into statements for MongoDB, with their requirements. Pure; runs on the caller's thread.
+//! Conversion of a commit into statements for MongoDB, with their requirements. Pure; runs on the
+//! caller's thread.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bson::{RawBson, RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf};
+use bson::{
+    RawBson, RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -10,11 +13,15 @@ use super::{
     schema::CommitCollection,
     statements::{Action, DocumentUpdate, Statement, UpdateAction, at_version, with_free_slot},
 };
-use gittix_domain::{Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId, Version};
+use gittix_domain::{
+    Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId,
+    Version,
+};
 use gittix_store::{Commit, CommitError, Write};
 
-/// Key of a document or of an email address that a commit touches. The committer does not write two commits with a common
-/// key at the same time. A text id is represented by its hash: a collision only makes one commit wait for another.
+/// Key of a document or of an email address that a commit touches. The committer does not write two
+/// commits with a common key at the same time. A text id is represented by its hash: a collision
+/// only makes one commit wait for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ConflictKey(KeyKind, u128);
 
@@ -43,14 +50,17 @@ pub(super) enum Requirement {
     Absent { collection: CommitCollection, id: String, key: ConflictKey, otherwise: CommitError },
     /// The document has the version `is`. Otherwise the commit fails with [`CommitError::Stale`].
     Version { collection: CommitCollection, id: String, key: ConflictKey, is: Version },
-    /// No user but `user` has the email. Otherwise the commit fails with [`CommitError::EmailInUse`].
+    /// No user but `user` has the email. Otherwise the commit fails with
+    /// [`CommitError::EmailInUse`].
     EmailFree { user: String, email: String },
-    /// The user holds fewer than `locks_max` locks. Otherwise the commit fails with [`CommitError::SlotsFull`]. If the
-    /// user has no document of locks, one is created.
+    /// The user holds fewer than `locks_max` locks. Otherwise the commit fails with
+    /// [`CommitError::SlotsFull`]. If the user has no document of locks, one is created.
     FreeSlot { user: String, locks_max: u32 },
-    /// The user has a document of locks. Otherwise the statement with the index `statement` has no effect and is dropped.
+    /// The user has a document of locks. Otherwise the statement with the index `statement` has no
+    /// effect and is dropped.
     SlotsExist { user: String, statement: usize },
-    /// The user has no document of locks. Otherwise the statement with the index `statement`, which creates it, is dropped.
+    /// The user has no document of locks. Otherwise the statement with the index `statement`, which
+    /// creates it, is dropped.
     SlotsAbsent { user: String, statement: usize },
 }
 
@@ -61,7 +71,8 @@ pub(super) struct Prepared {
     /// In the order of the commit's writes. The first that does not hold decides the answer.
     pub requirements: Vec<Requirement>,
     pub keys: Vec<ConflictKey>,
-    /// New version of each versioned document. If a stored document already has this version, the commit is stale.
+    /// New version of each versioned document. If a stored document already has this version, the
+    /// commit is stale.
     pub versions: Vec<(ConflictKey, Version)>,
     /// Part of the commit in the transaction's document of events.
     pub entry: Option<RawDocumentBuf>,
@@ -96,20 +107,25 @@ impl Prepared {
             prepared.add(write)?;
         }
         if !commit.events.is_empty() {
-            prepared.entry = Some(serialize_to_raw_document_buf(&EventsEntry { at: commit.at, events: &commit.events })?);
+            prepared.entry = Some(serialize_to_raw_document_buf(&EventsEntry {
+                at: commit.at,
+                events: &commit.events,
+            })?);
         }
         let statements: usize = prepared.statements.iter().map(Statement::bytes).sum();
-        prepared.bytes = statements + prepared.entry.as_ref().map_or(0, |entry| entry.as_bytes().len());
+        prepared.bytes =
+            statements + prepared.entry.as_ref().map_or(0, |entry| entry.as_bytes().len());
         Ok(prepared)
     }
 
-    /// Drops the statements with the indexes `unneeded`, which have no effect, and adds statements that create the
-    /// documents of locks of the users `slots_missing`.
+    /// Drops the statements with the indexes `unneeded`, which have no effect, and adds statements
+    /// that create the documents of locks of the users `slots_missing`.
     pub fn amend(&mut self, unneeded: &[usize], slots_missing: Vec<String>) {
         let mut indexes = 0..;
         self.statements.retain(|_| indexes.next().is_none_or(|index| !unneeded.contains(&index)));
         self.requirements.retain_mut(|requirement| match requirement {
-            Requirement::SlotsExist { statement, .. } | Requirement::SlotsAbsent { statement, .. } => {
+            Requirement::SlotsExist { statement, .. }
+            | Requirement::SlotsAbsent { statement, .. } => {
                 let dropped = unneeded.contains(statement);
                 *statement -= unneeded.iter().filter(|unneeded| *unneeded < statement).count();
                 !dropped
@@ -118,35 +134,60 @@ impl Prepared {
         });
         for user in slots_missing {
             // At the front, so that a later requirement of a free slot finds the document.
-            self.requirements.insert(0, Requirement::SlotsAbsent { user: user.clone(), statement: self.statements.len() });
+            self.requirements.insert(
+                0,
+                Requirement::SlotsAbsent { user: user.clone(), statement: self.statements.len() },
+            );
             self.create_slots(&user);
         }
     }
 
     fn create_slots(&mut self, user: &str) {
-        self.insert(CommitCollection::Slots, rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() });
+        self.insert(
+            CommitCollection::Slots,
+            rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() },
+        );
     }
 
     fn add(&mut self, write: &Write) -> Result<(), Error> {
         match write {
-            Write::Ticket(ticket) => {
-                self.versioned(CommitCollection::Tickets, ticket.id.uuid(), ticket.version, serialize_to_raw_document_buf(ticket)?)
-            }
-            Write::Order(order) => {
-                self.versioned(CommitCollection::Orders, order.id.uuid(), order.version, serialize_to_raw_document_buf(order)?)
-            }
+            Write::Ticket(ticket) => self.versioned(
+                CommitCollection::Tickets,
+                ticket.id.uuid(),
+                ticket.version,
+                serialize_to_raw_document_buf(ticket)?,
+            ),
+            Write::Order(order) => self.versioned(
+                CommitCollection::Orders,
+                order.id.uuid(),
+                order.version,
+                serialize_to_raw_document_buf(order)?,
+            ),
             Write::Charge(charge) => {
                 let mut document = serialize_to_raw_document_buf(charge)?;
                 if charge.is_open() {
                     document.append(cstr!("open"), true);
                 }
-                self.versioned(CommitCollection::Charges, charge.id.uuid(), charge.version, document);
+                self.versioned(
+                    CommitCollection::Charges,
+                    charge.id.uuid(),
+                    charge.version,
+                    document,
+                );
             }
             Write::User(user) => self.user(user)?,
-            Write::OpenSession { session, user_version } => self.open_session(session, *user_version)?,
+            Write::OpenSession { session, user_version } => {
+                self.open_session(session, *user_version)?
+            }
             Write::CloseSession(digest) => {
-                self.keys.push(ConflictKey::text(KeyKind::Document(CommitCollection::Sessions), digest.as_str()));
-                self.delete(CommitCollection::Sessions, rawdoc! { "q": { "_id": digest.as_str() }, "limit": 1 });
+                self.keys.push(ConflictKey::text(
+                    KeyKind::Document(CommitCollection::Sessions),
+                    digest.as_str(),
+                ));
+                self.delete(
+                    CommitCollection::Sessions,
+                    rawdoc! { "q": { "_id": digest.as_str() }, "limit": 1 },
+                );
             }
             Write::CloseSessions { user, except } => {
                 self.keys.push(ConflictKey::document(CommitCollection::Users, user.uuid()));
@@ -177,13 +218,27 @@ impl Prepared {
     }
 
     /// Adds a document that replaces only its previous version.
-    fn versioned(&mut self, collection: CommitCollection, id: Uuid, version: Version, document: RawDocumentBuf) {
+    fn versioned(
+        &mut self,
+        collection: CommitCollection,
+        id: Uuid,
+        version: Version,
+        document: RawDocumentBuf,
+    ) {
         self.expect_version(collection, id, version);
         match version.checked_sub(1) {
             None => self.insert(collection, document),
             Some(before) => {
                 let (guard, value) = (at_version(before), document.into());
-                self.update(collection, DocumentUpdate { id: id.to_string(), guard, change: UpdateAction::Replace, value });
+                self.update(
+                    collection,
+                    DocumentUpdate {
+                        id: id.to_string(),
+                        guard,
+                        change: UpdateAction::Replace,
+                        value,
+                    },
+                );
             }
         }
     }
@@ -201,37 +256,69 @@ impl Prepared {
 
     fn user(&mut self, user: &User) -> Result<(), Error> {
         let id = user.id.uuid();
-        self.versioned(CommitCollection::Users, id, user.version, serialize_to_raw_document_buf(user)?);
-        self.requirements.push(Requirement::EmailFree { user: id.to_string(), email: user.email.as_str().into() });
+        self.versioned(
+            CommitCollection::Users,
+            id,
+            user.version,
+            serialize_to_raw_document_buf(user)?,
+        );
+        self.requirements.push(Requirement::EmailFree {
+            user: id.to_string(),
+            email: user.email.as_str().into(),
+        });
         self.keys.push(ConflictKey::text(KeyKind::Email, user.email.as_str()));
         if user.version == 0 {
             self.keys.push(ConflictKey::document(CommitCollection::Slots, id));
-            self.requirements.push(Requirement::SlotsAbsent { user: id.to_string(), statement: self.statements.len() });
+            self.requirements.push(Requirement::SlotsAbsent {
+                user: id.to_string(),
+                statement: self.statements.len(),
+            });
             self.create_slots(&id.to_string());
         }
         Ok(())
     }
 
-    /// Adds a session. The version check of the user is a write, not a read: under snapshot isolation a sign-in that only
-    /// read the user would succeed together with a concurrent change of the password. Two concurrent writes of one
-    /// document conflict.
+    /// Adds a session. The version check of the user is a write, not a read: under snapshot
+    /// isolation a sign-in that only read the user would succeed together with a concurrent change
+    /// of the password. Two concurrent writes of one document conflict.
     fn open_session(&mut self, session: &Session, user_version: Version) -> Result<(), Error> {
         let user = session.user.uuid();
         let key = ConflictKey::document(CommitCollection::Users, user);
         self.keys.push(key);
-        self.requirements.push(Requirement::Version { collection: CommitCollection::Users, id: user.to_string(), key, is: user_version });
+        self.requirements.push(Requirement::Version {
+            collection: CommitCollection::Users,
+            id: user.to_string(),
+            key,
+            is: user_version,
+        });
         let guard = at_version(user_version);
         self.update(
             CommitCollection::Users,
-            DocumentUpdate { id: user.to_string(), guard, change: UpdateAction::SignIn, value: RawBson::Null },
+            DocumentUpdate {
+                id: user.to_string(),
+                guard,
+                change: UpdateAction::SignIn,
+                value: RawBson::Null,
+            },
         );
         let mut document = serialize_to_raw_document_buf(session)?;
         document.append(cstr!("purgeAt"), date(session.expires_at));
-        self.insert_once(CommitCollection::Sessions, session.digest.as_str(), CommitError::Stale, document);
+        self.insert_once(
+            CommitCollection::Sessions,
+            session.digest.as_str(),
+            CommitError::Stale,
+            document,
+        );
         Ok(())
     }
 
-    fn insert_once(&mut self, collection: CommitCollection, id: &str, otherwise: CommitError, document: RawDocumentBuf) {
+    fn insert_once(
+        &mut self,
+        collection: CommitCollection,
+        id: &str,
+        otherwise: CommitError,
+        document: RawDocumentBuf,
+    ) {
         let key = ConflictKey::text(KeyKind::Document(collection), id);
         self.keys.push(key);
         self.requirements.push(Requirement::Absent { collection, id: id.into(), key, otherwise });
@@ -248,21 +335,34 @@ impl Prepared {
                 (with_free_slot(locks_max), UpdateAction::Take)
             }
             SlotChange::Free { .. } => {
-                self.requirements.push(Requirement::SlotsExist { user: user.clone(), statement: self.statements.len() });
+                self.requirements.push(Requirement::SlotsExist {
+                    user: user.clone(),
+                    statement: self.statements.len(),
+                });
                 (RawDocumentBuf::new(), UpdateAction::Free)
             }
         };
-        self.update(CommitCollection::Slots, DocumentUpdate { id: user, guard, change, value: order.into() });
+        self.update(
+            CommitCollection::Slots,
+            DocumentUpdate { id: user, guard, change, value: order.into() },
+        );
     }
 
-    /// Adds a declined payment to the user's document of locks. The document exists, because the user holds or held a lock.
+    /// Adds a declined payment to the user's document of locks. The document exists, because the
+    /// user holds or held a lock.
     fn decline(&mut self, user: UserId, at: Timestamp) {
         self.keys.push(ConflictKey::document(CommitCollection::Slots, user.uuid()));
         let user = user.to_string();
-        self.requirements.push(Requirement::SlotsExist { user: user.clone(), statement: self.statements.len() });
+        self.requirements
+            .push(Requirement::SlotsExist { user: user.clone(), statement: self.statements.len() });
         self.update(
             CommitCollection::Slots,
-            DocumentUpdate { id: user, guard: RawDocumentBuf::new(), change: UpdateAction::Decline, value: RawBson::Int64(at.0) },
+            DocumentUpdate {
+                id: user,
+                guard: RawDocumentBuf::new(),
+                change: UpdateAction::Decline,
+                value: RawBson::Int64(at.0),
+            },
         );
     }
 
@@ -281,14 +381,22 @@ impl Prepared {
 
     fn delivery(&mut self, delivery: &Delivery) -> Result<(), Error> {
         let mut document = serialize_to_raw_document_buf(delivery)?;
-        document.append(cstr!("purgeAt"), date(delivery.at + Millis::from_mins(24 * 60 * Delivery::KEPT_DAYS)));
-        self.insert_once(CommitCollection::Deliveries, &delivery.event, CommitError::KeyUsed, document);
+        document.append(
+            cstr!("purgeAt"),
+            date(delivery.at + Millis::from_mins(24 * 60 * Delivery::KEPT_DAYS)),
+        );
+        self.insert_once(
+            CommitCollection::Deliveries,
+            &delivery.event,
+            CommitError::KeyUsed,
+            document,
+        );
         Ok(())
     }
 }
 
-/// Returns the id of an idempotency record. A user id has 36 characters and no space, so two different pairs have different
-/// ids.
+/// Returns the id of an idempotency record. A user id has 36 characters and no space, so two
+/// different pairs have different ids.
 pub(super) fn idempotency_id(user: &str, key: &str) -> String {
     format!("{user} {key}")
 }

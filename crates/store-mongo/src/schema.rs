@@ -1,8 +1,9 @@
 //! Collections, their indexes, and the stored epoch and secrets.
 //!
-//! Documents are the domain types in their serde form. Some have additional fields, which reads of the domain type ignore:
-//! `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is not Final, and `signIns` on a user. Each index
-//! exists for the query in the comment next to it; the indexes on `purgeAt` exist for MongoDB's TTL deletion.
+//! Documents are the domain types in their serde form. Some have additional fields, which reads of
+//! the domain type ignore: `purgeAt` (a BSON date, for the TTL indexes), `open` on a charge that is
+//! not Final, and `signIns` on a user. Each index exists for the query in the comment next to it;
+//! the indexes on `purgeAt` exist for MongoDB's TTL deletion.
 
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ pub(super) enum CommitCollection {
     Orders,
     Charges,
     Users,
-    /// Locks and declined payments of each user: `{_id: user, locks: [order], declines: [ms]}`. It is separate from the
-    /// user, because it is written at other times and on other conditions. It is created with the user, or else by the
-    /// first lock.
+    /// Locks and declined payments of each user: `{_id: user, locks: [order], declines: [ms]}`. It
+    /// is separate from the user, because it is written at other times and on other conditions. It
+    /// is created with the user, or else by the first lock.
     Slots,
     Sessions,
     Idempotency,
@@ -33,8 +34,16 @@ pub(super) enum CommitCollection {
 }
 
 impl CommitCollection {
-    pub const ALL: [Self; 8] =
-        [Self::Tickets, Self::Orders, Self::Charges, Self::Users, Self::Slots, Self::Sessions, Self::Idempotency, Self::Deliveries];
+    pub const ALL: [Self; 8] = [
+        Self::Tickets,
+        Self::Orders,
+        Self::Charges,
+        Self::Users,
+        Self::Slots,
+        Self::Sessions,
+        Self::Idempotency,
+        Self::Deliveries,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,10 +70,17 @@ const META: &str = "meta";
 const INDEX_ATTEMPTS_MAX: usize = 5;
 const INDEX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Creates missing indexes and their collections. Any number of replicas may do so at the same time.
+/// Creates missing indexes and their collections. Any number of replicas may do so at the same
+/// time.
 pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
-    let expiry = || index(doc! { "purgeAt": 1 }, IndexOptions::builder().expire_after(Duration::ZERO).build());
-    let where_exists = |path: &str| IndexOptions::builder().partial_filter_expression(doc! { path: { "$exists": true } }).build();
+    let expiry = || {
+        index(doc! { "purgeAt": 1 }, IndexOptions::builder().expire_after(Duration::ZERO).build())
+    };
+    let where_exists = |path: &str| {
+        IndexOptions::builder()
+            .partial_filter_expression(doc! { path: { "$exists": true } })
+            .build()
+    };
     let plain = IndexOptions::default;
     let wanted = [
         (
@@ -80,7 +96,12 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
                 // orders_of: a merge of the sorted runs of each status
                 index(doc! { "buyer": 1, "status": 1, "_id": 1 }, plain()),
                 // tickets_overdue, by the end of the payment window
-                index(doc! { "expiresAt": 1 }, IndexOptions::builder().partial_filter_expression(doc! { "status": "Created" }).build()),
+                index(
+                    doc! { "expiresAt": 1 },
+                    IndexOptions::builder()
+                        .partial_filter_expression(doc! { "status": "Created" })
+                        .build(),
+                ),
             ],
         ),
         (
@@ -89,11 +110,19 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
                 // charges_of, and the running charge of a sale
                 index(doc! { "order": 1, "_id": 1 }, plain()),
                 // charges_open
-                index(doc! { "open": 1, "_id": 1 }, IndexOptions::builder().partial_filter_expression(doc! { "open": true }).build()),
+                index(
+                    doc! { "open": 1, "_id": 1 },
+                    IndexOptions::builder()
+                        .partial_filter_expression(doc! { "open": true })
+                        .build(),
+                ),
             ],
         ),
         // user_by_email; the index also makes email addresses unique
-        (CommitCollection::Users.name(), vec![index(doc! { "email": 1 }, IndexOptions::builder().unique(true).build())]),
+        (
+            CommitCollection::Users.name(),
+            vec![index(doc! { "email": 1 }, IndexOptions::builder().unique(true).build())],
+        ),
         // closing all sessions of a user
         (CommitCollection::Sessions.name(), vec![index(doc! { "user": 1 }, plain()), expiry()]),
         (CommitCollection::Idempotency.name(), vec![expiry()]),
@@ -112,10 +141,12 @@ pub(super) async fn create_indexes(db: &Database) -> Result<(), Error> {
             tokio::time::sleep(INDEX_RETRY_PAUSE).await;
         }
     }
-    // The collection has no index that creates it. Its creation inside a transaction would conflict with other
-    // transactions.
+    // The collection has no index that creates it. Its creation inside a transaction would conflict
+    // with other transactions.
     match db.create_collection(CommitCollection::Slots.name()).await {
-        Err(error) if !matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS) => Err(error),
+        Err(error) if !matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS) => {
+            Err(error)
+        }
         _ => Ok(()),
     }
 }
@@ -132,16 +163,19 @@ fn index(keys: Document, options: IndexOptions) -> IndexModel {
 pub(super) struct Epoch {
     /// Random number that is a part of each cursor.
     pub number: u32,
-    /// Cluster time before the first event of this database. Databases of earlier versions do not have it.
+    /// Cluster time before the first event of this database. Databases of earlier versions do not
+    /// have it.
     pub since: Option<ClusterTime>,
 }
 
 /// Returns the epoch of this database. The first replica draws it at the cluster time `now`.
 pub(super) async fn epoch(db: &Database, now: ClusterTime) -> Result<Epoch, Error> {
     let drawn = rand::random_range(1..=u32::MAX);
-    let stored = insert_if_absent(db, "epoch", doc! { "value": i64::from(drawn), "since": now }).await?;
+    let stored =
+        insert_if_absent(db, "epoch", doc! { "value": i64::from(drawn), "since": now }).await?;
     let number = stored.get_i64("value").ok().and_then(|number| u32::try_from(number).ok());
-    let number = number.ok_or_else(|| fault(format!("the stored epoch is not a number of 32 bits: {stored}")))?;
+    let number = number
+        .ok_or_else(|| fault(format!("the stored epoch is not a number of 32 bits: {stored}")))?;
     Ok(Epoch { number, since: stored.get_timestamp("since").ok() })
 }
 
@@ -152,7 +186,10 @@ pub(super) async fn secret(db: &Database, name: &'static str) -> Result<[u8; 32]
     let drawn = Binary { subtype: BinarySubtype::Generic, bytes: drawn.to_vec() };
     let stored = insert_if_absent(db, &secret_id(name), doc! { "value": drawn }).await?;
     match stored.get_binary_generic("value") {
-        Ok(bytes) => bytes.as_slice().try_into().map_err(|_| fault("the stored secret does not have 32 bytes")),
+        Ok(bytes) => bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| fault("the stored secret does not have 32 bytes")),
         Err(_) => Err(fault("the stored secret is not binary data")),
     }
 }
@@ -174,7 +211,8 @@ async fn insert_if_absent(db: &Database, id: &str, fields: Document) -> Result<D
             .upsert(true)
             .return_document(mongodb::options::ReturnDocument::After)
     };
-    // One of two concurrent upserts fails on the unique key. Its second attempt finds the document of the other.
+    // One of two concurrent upserts fails on the unique key. Its second attempt finds the document
+    // of the other.
     let found = match insert().await {
         Err(_) => insert().await?,
         Ok(found) => found,

@@ -1,9 +1,10 @@
 //! The statements of commits, and the commands that execute the statements of a group of commits.
 //!
-//! Updates are the slowest operation of MongoDB: each statement is parsed, planned and executed separately, which for a
-//! ticket takes five times as long as an insert. Updates that differ only in their document and their value are therefore
-//! one statement. It finds all documents by their ids and selects the value of each by its id. The figures are in
-//! docs/adr/0009-speed.md, "Updates of one kind are one statement".
+//! Updates are the slowest operation of MongoDB: each statement is parsed, planned and executed
+//! separately, which for a ticket takes five times as long as an insert. Updates that differ only
+//! in their document and their value are therefore one statement. It finds all documents by their
+//! ids and selects the value of each by its id. The figures are in docs/adr/0009-speed.md, "Updates
+//! of one kind are one statement".
 
 use bson::{
     RawArrayBuf, RawBson, RawDocument, RawDocumentBuf, Timestamp,
@@ -67,7 +68,9 @@ impl Statement {
         match &self.action {
             Action::Insert(document) | Action::Delete(document) => document.as_bytes().len(),
             Action::DocumentUpdate(update) => {
-                update.guard.as_bytes().len() + 2 * update.id.len() + update.value.as_document().map_or(64, |value| value.as_bytes().len())
+                update.guard.as_bytes().len()
+                    + 2 * update.id.len()
+                    + update.value.as_document().map_or(64, |value| value.as_bytes().len())
             }
         }
     }
@@ -75,16 +78,19 @@ impl Statement {
 
 /// Returns the condition that the document has this version.
 pub(super) fn at_version(version: Version) -> RawDocumentBuf {
-    // The negative control of the race tests: without the version check they must find a double sale.
+    // The negative control of the race tests: without the version check they must find a double
+    // sale.
     fail::fail_point!("store::unguarded", |_| RawDocumentBuf::new());
-    // No document matches -1. A version that BSON cannot represent does not get here, because its document cannot be encoded.
+    // No document matches -1. A version that BSON cannot represent does not get here, because its
+    // document cannot be encoded.
     rawdoc! { "version": i64::try_from(version).unwrap_or(-1) }
 }
 
-/// Returns the condition that a document of locks has fewer than `locks_max` entries: the array has no element with the
-/// last allowed index.
+/// Returns the condition that a document of locks has fewer than `locks_max` entries: the array has
+/// no element with the last allowed index.
 pub(super) fn with_free_slot(locks_max: u32) -> RawDocumentBuf {
-    let last = CString::try_from(format!("locks.{}", locks_max.saturating_sub(1))).expect("the name of the field contains no NUL");
+    let last = CString::try_from(format!("locks.{}", locks_max.saturating_sub(1)))
+        .expect("the name of the field contains no NUL");
     let mut condition = RawDocumentBuf::new();
     condition.append(last, rawdoc! { "$exists": false });
     condition
@@ -97,14 +103,18 @@ pub(super) struct TransactionStep {
     pub matches: Option<i64>,
 }
 
-/// Returns the commands for the statements of all commits: one command for each collection and action.
+/// Returns the commands for the statements of all commits: one command for each collection and
+/// action.
 ///
-/// Inserts of users and of their documents of locks are first, because the session of a sign-up requires its user. Sessions
-/// are deleted before new ones are inserted.
+/// Inserts of users and of their documents of locks are first, because the session of a sign-up
+/// requires its user. Sessions are deleted before new ones are inserted.
 pub(super) fn steps(group: &[PendingCommit]) -> Vec<TransactionStep> {
     let first = [CommitCollection::Users, CommitCollection::Slots];
-    let mut steps: Vec<TransactionStep> = first.into_iter().filter_map(|collection| inserts(group, collection)).collect();
-    steps.extend(CommitCollection::ALL.into_iter().filter_map(|collection| updates(group, collection)));
+    let mut steps: Vec<TransactionStep> =
+        first.into_iter().filter_map(|collection| inserts(group, collection)).collect();
+    steps.extend(
+        CommitCollection::ALL.into_iter().filter_map(|collection| updates(group, collection)),
+    );
     steps.extend(deletes(group, CommitCollection::Sessions));
     steps.extend(
         CommitCollection::ALL
@@ -118,7 +128,8 @@ pub(super) fn steps(group: &[PendingCommit]) -> Vec<TransactionStep> {
 
 fn actions(group: &[PendingCommit], collection: CommitCollection) -> impl Iterator<Item = &Action> {
     let all = group.iter().flat_map(|waiting| &waiting.commit.statements);
-    all.filter(move |statement| statement.collection == collection).map(|statement| &statement.action)
+    all.filter(move |statement| statement.collection == collection)
+        .map(|statement| &statement.action)
 }
 
 fn inserts(group: &[PendingCommit], collection: CommitCollection) -> Option<TransactionStep> {
@@ -127,7 +138,10 @@ fn inserts(group: &[PendingCommit], collection: CommitCollection) -> Option<Tran
         _ => None,
     });
     let documents = list(documents)?;
-    Some(TransactionStep { command: rawdoc! { "insert": collection.name(), "documents": documents, "ordered": true }, matches: None })
+    Some(TransactionStep {
+        command: rawdoc! { "insert": collection.name(), "documents": documents, "ordered": true },
+        matches: None,
+    })
 }
 
 fn deletes(group: &[PendingCommit], collection: CommitCollection) -> Option<TransactionStep> {
@@ -136,7 +150,10 @@ fn deletes(group: &[PendingCommit], collection: CommitCollection) -> Option<Tran
         _ => None,
     });
     let deletes = list(deletes)?;
-    Some(TransactionStep { command: rawdoc! { "delete": collection.name(), "deletes": deletes, "ordered": true }, matches: None })
+    Some(TransactionStep {
+        command: rawdoc! { "delete": collection.name(), "deletes": deletes, "ordered": true },
+        matches: None,
+    })
 }
 
 fn updates(group: &[PendingCommit], collection: CommitCollection) -> Option<TransactionStep> {
@@ -146,12 +163,16 @@ fn updates(group: &[PendingCommit], collection: CommitCollection) -> Option<Tran
             _ => None,
         })
         .collect();
-    // Groups are in the order of their first update. A document that a commit changes twice is in two statements, because
-    // one statement matches it once.
+    // Groups are in the order of their first update. A document that a commit changes twice is in
+    // two statements, because one statement matches it once.
     let mut alike: Vec<Vec<&DocumentUpdate>> = Vec::new();
     for update in &updates {
-        let same = |other: &DocumentUpdate| other.change == update.change && other.guard.as_bytes() == update.guard.as_bytes();
-        let fits = |some: &Vec<&DocumentUpdate>| same(some[0]) && some.iter().all(|other| other.id != update.id);
+        let same = |other: &DocumentUpdate| {
+            other.change == update.change && other.guard.as_bytes() == update.guard.as_bytes()
+        };
+        let fits = |some: &Vec<&DocumentUpdate>| {
+            same(some[0]) && some.iter().all(|other| other.id != update.id)
+        };
         match alike.iter_mut().find(|some| fits(some)) {
             Some(some) => some.push(update),
             None => alike.push(vec![update]),
@@ -160,10 +181,14 @@ fn updates(group: &[PendingCommit], collection: CommitCollection) -> Option<Tran
     let statements: Vec<RawDocumentBuf> = alike.iter().map(|some| one_statement(some)).collect();
     let statements = list(statements.iter().map(|statement| &**statement))?;
     let matches = i64::try_from(updates.len()).ok();
-    Some(TransactionStep { command: rawdoc! { "update": collection.name(), "updates": statements, "ordered": true }, matches })
+    Some(TransactionStep {
+        command: rawdoc! { "update": collection.name(), "updates": statements, "ordered": true },
+        matches,
+    })
 }
 
-/// Builds one entry of an `update` command from updates with the same action and the same condition.
+/// Builds one entry of an `update` command from updates with the same action and the same
+/// condition.
 fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     if let [update] = updates {
         return single(update);
@@ -179,8 +204,12 @@ fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     let value = rawdoc! { "$arrayElemAt": [{ "$literal": values }, { "$indexOfArray": [{ "$literal": ids }, "$_id"] }] };
     let change: RawBson = match change {
         UpdateAction::Replace => pipeline(rawdoc! { "$replaceWith": value }),
-        UpdateAction::Take => pipeline(rawdoc! { "$set": { "locks": { "$concatArrays": ["$locks", [value]] } } }),
-        UpdateAction::Free => pipeline(rawdoc! { "$set": { "locks": { "$setDifference": ["$locks", [value]] } } }),
+        UpdateAction::Take => {
+            pipeline(rawdoc! { "$set": { "locks": { "$concatArrays": ["$locks", [value]] } } })
+        }
+        UpdateAction::Free => {
+            pipeline(rawdoc! { "$set": { "locks": { "$setDifference": ["$locks", [value]] } } })
+        }
         UpdateAction::Decline => {
             let all = rawdoc! { "$concatArrays": [{ "$ifNull": ["$declines", []] }, [value]] };
             pipeline(rawdoc! { "$set": { "declines": { "$slice": [all, newest_declines()] } } })
@@ -190,22 +219,25 @@ fn one_statement(updates: &[&DocumentUpdate]) -> RawDocumentBuf {
     rawdoc! { "q": which, "u": change, "multi": true }
 }
 
-/// Builds one entry of an `update` command for one document, without a pipeline. This is faster, for the common case of a
-/// single buyer.
+/// Builds one entry of an `update` command for one document, without a pipeline. This is faster,
+/// for the common case of a single buyer.
 fn single(update: &DocumentUpdate) -> RawDocumentBuf {
     let value = update.value.clone();
     let change: RawBson = match update.change {
         UpdateAction::Replace => value,
         UpdateAction::Take => rawdoc! { "$addToSet": { "locks": value } }.into(),
         UpdateAction::Free => rawdoc! { "$pull": { "locks": value } }.into(),
-        UpdateAction::Decline => rawdoc! { "$push": { "declines": { "$each": [value], "$slice": newest_declines() } } }.into(),
+        UpdateAction::Decline => {
+            rawdoc! { "$push": { "declines": { "$each": [value], "$slice": newest_declines() } } }
+                .into()
+        }
         UpdateAction::SignIn => rawdoc! { "$inc": { "signIns": 1 } }.into(),
     };
     rawdoc! { "q": guarded(rawdoc! { "_id": update.id.as_str() }, &update.guard), "u": change }
 }
 
-/// Returns the argument of `$slice` that keeps the newest declines of a user. It is negative, so that it counts from the
-/// end.
+/// Returns the argument of `$slice` that keeps the newest declines of a user. It is negative, so
+/// that it counts from the end.
 fn newest_declines() -> i32 {
     -i32::from(Policy::DECLINES_PER_USER_MAX)
 }
@@ -232,17 +264,21 @@ fn list<'a>(documents: impl Iterator<Item = &'a RawDocument>) -> Option<RawArray
     (!list.is_empty()).then_some(list)
 }
 
-/// Inserts one document with all events of the transaction, so that the change stream returns them together and in this
-/// order.
+/// Inserts one document with all events of the transaction, so that the change stream returns them
+/// together and in this order.
 fn events(group: &[PendingCommit]) -> Option<TransactionStep> {
     let commits = list(group.iter().filter_map(|waiting| waiting.commit.entry.as_deref()))?;
     let newest = group.iter().map(|waiting| waiting.commit.at).max()?;
     let mut document = rawdoc! { "_id": ObjectId::new() };
-    // The server replaces this value with its cluster time at the insert, which is later than every commit that this one
-    // could have read. Sorted by it, the events are in an order that agrees with their causes.
+    // The server replaces this value with its cluster time at the insert, which is later than every
+    // commit that this one could have read. Sorted by it, the events are in an order that agrees
+    // with their causes.
     document.append(cstr!("written"), Timestamp { time: 0, increment: 0 });
     document.append(cstr!("purgeAt"), date(newest + EVENTS_KEPT));
     document.append(cstr!("commits"), commits);
     let documents = list(std::iter::once(&*document))?;
-    Some(TransactionStep { command: rawdoc! { "insert": EVENTS, "documents": documents }, matches: None })
+    Some(TransactionStep {
+        command: rawdoc! { "insert": EVENTS, "documents": documents },
+        matches: None,
+    })
 }

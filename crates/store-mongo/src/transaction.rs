@@ -1,9 +1,10 @@
 //! One attempt to write a group of commits as one transaction, and its outcome.
 //!
-//! A statement whose future is dropped may still reach the server and begin a transaction there. The driver would not know
-//! of that transaction and would not abort it. An attempt is therefore a separate task, and its statements are not
-//! cancelled when the caller stops waiting. The task is dropped only after MongoDB has ended the transaction itself (60
-//! s). A [`CommitGate`] between the task and the caller decides once whether the attempt may still commit.
+//! A statement whose future is dropped may still reach the server and begin a transaction there.
+//! The driver would not know of that transaction and would not abort it. An attempt is therefore a
+//! separate task, and its statements are not cancelled when the caller stops waiting. The task is
+//! dropped only after MongoDB has ended the transaction itself (60 s). A [`CommitGate`] between the
+//! task and the caller decides once whether the attempt may still commit.
 
 use std::{
     sync::{
@@ -32,8 +33,9 @@ use super::{
 
 /// Time limit of the server for one statement (`maxTimeMS`) and for the commit.
 const STATEMENT_MAX: Duration = Duration::from_secs(2);
-/// Time without a reply to a statement after which the attempt is abandoned: the primary is probably out of reach, and
-/// another may have been elected. It is slightly longer than the time limit of the server.
+/// Time without a reply to a statement after which the attempt is abandoned: the primary is
+/// probably out of reach, and another may have been elected. It is slightly longer than the time
+/// limit of the server.
 const ANSWER_MAX: Duration = Duration::from_millis(2250);
 /// Time limit for the majority acknowledgment of a commit (`wtimeout`).
 const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -41,10 +43,11 @@ const MAJORITY_WAIT_MAX: Duration = Duration::from_secs(3);
 const COMMIT_ANSWER_MAX: Duration = Duration::from_millis(1500);
 /// Pause between two `commitTransaction` commands of the same transaction.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Time limit for an abort. The abort only frees documents for other writers earlier: without a commit nothing is written.
+/// Time limit for an abort. The abort only frees documents for other writers earlier: without a
+/// commit nothing is written.
 const ABORT_MAX: Duration = Duration::from_secs(1);
-/// Time after which MongoDB ends a transaction itself (`transactionLifetimeLimitSeconds`). Nothing is left to abort then,
-/// so the task may be dropped.
+/// Time after which MongoDB ends a transaction itself (`transactionLifetimeLimitSeconds`). Nothing
+/// is left to abort then, so the task may be dropped.
 const SERVER_FORGETS_AFTER: Duration = Duration::from_secs(60);
 /// MongoDB's error code for a duplicate key.
 const DUPLICATE_KEY: i32 = 11000;
@@ -64,7 +67,8 @@ pub(super) enum TransactionOutcome {
     Unknown(String),
 }
 
-/// Decision whether an attempt may commit. It is made once, by the attempt or by the caller that stops waiting.
+/// Decision whether an attempt may commit. It is made once, by the attempt or by the caller that
+/// stops waiting.
 #[derive(Debug, Default)]
 struct CommitGate {
     state: AtomicU8,
@@ -82,7 +86,8 @@ impl CommitGate {
         self.decide(Self::COMMITTING)
     }
 
-    /// Abandons the attempt. Returns `false` if it was abandoned before, or if a commit may have been sent.
+    /// Abandons the attempt. Returns `false` if it was abandoned before, or if a commit may have
+    /// been sent.
     fn abandon(&self) -> bool {
         self.decide(Self::ABANDONED)
     }
@@ -96,9 +101,13 @@ impl CommitGate {
     }
 }
 
-/// Writes `group` as one transaction. Returns by `deadline`, or earlier if the server stops replying before the commit, so
-/// that there is time for another attempt.
-pub(super) async fn attempt(db: &Database, group: &[PendingCommit], deadline: Instant) -> TransactionOutcome {
+/// Writes `group` as one transaction. Returns by `deadline`, or earlier if the server stops
+/// replying before the commit, so that there is time for another attempt.
+pub(super) async fn attempt(
+    db: &Database,
+    group: &[PendingCommit],
+    deadline: Instant,
+) -> TransactionOutcome {
     let gate = Arc::new(CommitGate::default());
     let run = run(db.clone(), steps(group), Arc::clone(&gate), deadline);
     let mut task = tokio::spawn(timeout(SERVER_FORGETS_AFTER, run));
@@ -120,10 +129,19 @@ pub(super) async fn attempt(db: &Database, group: &[PendingCommit], deadline: In
             }
         }
     };
-    if gate.abandon() || gate.is_abandoned() { TransactionOutcome::Transient(why.into()) } else { TransactionOutcome::Unknown(why.into()) }
+    if gate.abandon() || gate.is_abandoned() {
+        TransactionOutcome::Transient(why.into())
+    } else {
+        TransactionOutcome::Unknown(why.into())
+    }
 }
 
-async fn run(db: Database, steps: Vec<TransactionStep>, gate: Arc<CommitGate>, deadline: Instant) -> TransactionOutcome {
+async fn run(
+    db: Database,
+    steps: Vec<TransactionStep>,
+    gate: Arc<CommitGate>,
+    deadline: Instant,
+) -> TransactionOutcome {
     let mut session = match begin(db.client()).await {
         Ok(session) => session,
         Err(error) => return TransactionOutcome::Transient(describe(&error)),
@@ -153,8 +171,14 @@ async fn run(db: Database, steps: Vec<TransactionStep>, gate: Arc<CommitGate>, d
 
 async fn begin(client: &Client) -> Result<ClientSession, Error> {
     let mut session = client.start_session().await?;
-    let durable = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
-    session.start_transaction().read_concern(ReadConcern::snapshot()).write_concern(durable).max_commit_time(STATEMENT_MAX).await?;
+    let durable =
+        WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(MAJORITY_WAIT_MAX).build();
+    session
+        .start_transaction()
+        .read_concern(ReadConcern::snapshot())
+        .write_concern(durable)
+        .max_commit_time(STATEMENT_MAX)
+        .await?;
     Ok(session)
 }
 
@@ -163,8 +187,15 @@ async fn abort(mut session: ClientSession) {
     let _ = timeout(ABORT_MAX, session.abort_transaction()).await;
 }
 
-async fn execute(db: &Database, session: &mut ClientSession, mut step: TransactionStep) -> Result<(), TransactionOutcome> {
-    step.command.append(cstr!("maxTimeMS"), i64::try_from(STATEMENT_MAX.as_millis()).expect("a constant of seconds"));
+async fn execute(
+    db: &Database,
+    session: &mut ClientSession,
+    mut step: TransactionStep,
+) -> Result<(), TransactionOutcome> {
+    step.command.append(
+        cstr!("maxTimeMS"),
+        i64::try_from(STATEMENT_MAX.as_millis()).expect("a constant of seconds"),
+    );
     let reply = db.run_raw_command(step.command).session(session).await.map_err(|error| {
         if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
             TransactionOutcome::Transient(describe(&error))
@@ -173,7 +204,8 @@ async fn execute(db: &Database, session: &mut ClientSession, mut step: Transacti
         }
     })?;
     if let Ok(errors) = reply.get_array("writeErrors") {
-        let codes: Vec<i32> = errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok()).collect();
+        let codes: Vec<i32> =
+            errors.iter().filter_map(|error| error.as_document()?.get_i32("code").ok()).collect();
         return Err(if codes.contains(&DUPLICATE_KEY) {
             TransactionOutcome::PreconditionFailed
         } else {
@@ -181,7 +213,9 @@ async fn execute(db: &Database, session: &mut ClientSession, mut step: Transacti
         });
     }
     match step.matches {
-        Some(expected) if matched(&reply) != expected => Err(TransactionOutcome::PreconditionFailed),
+        Some(expected) if matched(&reply) != expected => {
+            Err(TransactionOutcome::PreconditionFailed)
+        }
         _ => Ok(()),
     }
 }
@@ -190,15 +224,17 @@ fn matched(reply: &Document) -> i64 {
     reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or(-1)
 }
 
-/// Commits the transaction. `commitTransaction` is idempotent and is repeated until the reply is definite or the deadline
-/// is reached.
+/// Commits the transaction. `commitTransaction` is idempotent and is repeated until the reply is
+/// definite or the deadline is reached.
 async fn commit(session: &mut ClientSession, deadline: Instant) -> TransactionOutcome {
     loop {
-        // Dropping this future is safe: the driver marks the transaction as committed before it sends the command, and a
-        // second call sends the same command again.
+        // Dropping this future is safe: the driver marks the transaction as committed before it
+        // sends the command, and a second call sends the same command again.
         let why = match timeout(COMMIT_ANSWER_MAX, session.commit_transaction()).await {
             Ok(Ok(())) => return TransactionOutcome::Done,
-            Ok(Err(error)) if is_definitely_aborted(&error) => return TransactionOutcome::Transient(describe(&error)),
+            Ok(Err(error)) if is_definitely_aborted(&error) => {
+                return TransactionOutcome::Transient(describe(&error));
+            }
             Ok(Err(error)) => describe(&error),
             Err(_) => "no answer to commitTransaction".into(),
         };
@@ -209,11 +245,12 @@ async fn commit(session: &mut ClientSession, deadline: Instant) -> TransactionOu
     }
 }
 
-/// Returns whether a failed commit proves that the transaction will never be committed. The server then labels the error
-/// as transient, also after earlier attempts of unknown outcome: it first makes sure by a majority write. An error with
-/// neither label counts as unknown, to be safe.
+/// Returns whether a failed commit proves that the transaction will never be committed. The server
+/// then labels the error as transient, also after earlier attempts of unknown outcome: it first
+/// makes sure by a majority write. An error with neither label counts as unknown, to be safe.
 fn is_definitely_aborted(error: &Error) -> bool {
-    error.contains_label(TRANSIENT_TRANSACTION_ERROR) && !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+        && !error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! A commit: its writes, its events, and its errors.
 
 use gittix_domain::{
-    Charge, Decision, Delivery, Event, IdempotencyRecord, Order, Session, SessionDigest, SlotChange, Ticket, Timestamp, User, UserId,
-    Version,
+    Charge, Decision, Delivery, Event, IdempotencyRecord, Order, Session, SessionDigest,
+    SlotChange, Ticket, Timestamp, User, UserId, Version,
 };
 
 /// A set of writes and events that a store applies atomically.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     pub writes: Vec<Write>,
-    /// Events that the store appends to the feed, in this order, if and only if it applies the writes.
+    /// Events that the store appends to the feed, in this order, if and only if it applies the
+    /// writes.
     pub events: Vec<Event>,
     /// Time of the decision. The store keeps it with the events.
     pub at: Timestamp,
@@ -17,8 +18,8 @@ pub struct Commit {
 
 /// One write of a commit.
 ///
-/// A ticket, order, charge or user of version `v` replaces only version `v - 1`. Version 0 requires that the document does
-/// not exist. Otherwise the commit fails with [`CommitError::Stale`].
+/// A ticket, order, charge or user of version `v` replaces only version `v - 1`. Version 0 requires
+/// that the document does not exist. Otherwise the commit fails with [`CommitError::Stale`].
 #[derive(Debug, Clone)]
 pub enum Write {
     Ticket(Ticket),
@@ -26,8 +27,9 @@ pub enum Write {
     Charge(Charge),
     /// No other user may have the email: otherwise [`CommitError::EmailInUse`].
     User(User),
-    /// A new session. The stored user must have the version `user_version`: otherwise [`CommitError::Stale`]. This
-    /// prevents a sign-in with the old password from succeeding after the password was changed.
+    /// A new session. The stored user must have the version `user_version`: otherwise
+    /// [`CommitError::Stale`]. This prevents a sign-in with the old password from succeeding after
+    /// the password was changed.
     OpenSession {
         session: Session,
         user_version: Version,
@@ -39,11 +41,12 @@ pub enum Write {
         user: UserId,
         except: Option<SessionDigest>,
     },
-    /// A `Take` beyond the limit fails with [`CommitError::SlotsFull`]. A `Free` of a slot that is not held is not an
-    /// error.
+    /// A `Take` beyond the limit fails with [`CommitError::SlotsFull`]. A `Free` of a slot that is
+    /// not held is not an error.
     Slot(SlotChange),
-    /// A declined payment of a user. The store keeps the newest [`gittix_domain::Policy::DECLINES_PER_USER_MAX`] of each
-    /// user, for at least [`gittix_domain::Policy::DECLINES_SPAN`].
+    /// A declined payment of a user. The store keeps the newest
+    /// [`gittix_domain::Policy::DECLINES_PER_USER_MAX`] of each user, for at least
+    /// [`gittix_domain::Policy::DECLINES_SPAN`].
     Decline {
         user: UserId,
         at: Timestamp,
@@ -57,7 +60,8 @@ pub enum Write {
 /// The reason why a commit was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// A document has another version than the one that the decision read. The caller can load it and decide again.
+    /// A document has another version than the one that the decision read. The caller can load it
+    /// and decide again.
     #[error("a document changed since it was read")]
     Stale,
     #[error("the email address is in use")]
@@ -109,7 +113,8 @@ impl Commit {
         Self { writes, events, at }
     }
 
-    /// Adds the idempotency record of the request that caused the commit, if that request had an `Idempotency-Key`.
+    /// Adds the idempotency record of the request that caused the commit, if that request had an
+    /// `Idempotency-Key`.
     #[must_use]
     pub fn with_idempotency_record(mut self, record: Option<IdempotencyRecord>) -> Self {
         self.writes.extend(record.map(Write::Idempotency));

@@ -4,15 +4,16 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// A position in the feed: after all events up to it. It need not be the position of an event. Cursors ascend in commit order
-/// and are the same on all replicas.
+/// A position in the feed: after all events up to it. It need not be the position of an event.
+/// Cursors ascend in commit order and are the same on all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Cursor {
-    /// Random number that identifies the history of the store. A new database draws its own. A restored database keeps the
-    /// stored one unless the operator deletes it (docs/operations.md, "Backup and restore").
+    /// Random number that identifies the history of the store. A new database draws its own. A
+    /// restored database keeps the stored one unless the operator deletes it (docs/operations.md,
+    /// "Backup and restore").
     pub epoch: u32,
-    /// MongoDB: the cluster time of the transaction, with the seconds in the upper 32 bits. Embedded: the number of the
-    /// transaction.
+    /// MongoDB: the cluster time of the transaction, with the seconds in the upper 32 bits.
+    /// Embedded: the number of the transaction.
     pub time: u64,
     /// Index of the event within its transaction, which may contain several commits.
     pub ordinal: u32,
@@ -38,11 +39,19 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let bytes: [u8; 16] = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(CursorError)?;
+        let bytes: [u8; 16] = URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(CursorError)?;
         let (epoch, rest) = bytes.split_first_chunk::<4>().ok_or(CursorError)?;
         let (time, ordinal) = rest.split_first_chunk::<8>().ok_or(CursorError)?;
         let ordinal = ordinal.first_chunk::<4>().ok_or(CursorError)?;
-        Ok(Self { epoch: u32::from_be_bytes(*epoch), time: u64::from_be_bytes(*time), ordinal: u32::from_be_bytes(*ordinal) })
+        Ok(Self {
+            epoch: u32::from_be_bytes(*epoch),
+            time: u64::from_be_bytes(*time),
+            ordinal: u32::from_be_bytes(*ordinal),
+        })
     }
 }
 

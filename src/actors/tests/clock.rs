@@ -14,9 +14,19 @@ async fn unpaid_order_is_cancelled_at_expires_at_and_its_ticket_is_free_at_unloc
 
     market.advance_to(order.expires_at + Millis(50)).await;
     assert_eq!(market.new_event_names(), ["OrderExpired"]);
-    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "the ticket stays Locked");
-    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))));
-    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(ActorError::Refused(Refusal::OrderExpired))));
+    assert_eq!(
+        market.status(ticket.id).await,
+        Some(TicketStatus::Locked),
+        "the ticket stays Locked"
+    );
+    assert!(matches!(
+        market.lock(ticket.id, 1).await,
+        Err(ActorError::Refused(Refusal::TicketLocked))
+    ));
+    assert!(matches!(
+        market.pay(order.id, 0, "pm_card_visa").await,
+        Err(ActorError::Refused(Refusal::OrderExpired))
+    ));
 
     market.advance_to(order.unlocks_at + Millis(50)).await;
     assert_eq!(market.new_event_names(), ["TicketUpdated"]);
@@ -31,7 +41,8 @@ async fn locks_of_an_earlier_process_are_released_on_time() {
     let ticket = first.ticket().await;
     let order = first.lock(ticket.id, 0).await.expect("locked");
 
-    // Another process with the same replica name and the same store. No request concerns the ticket.
+    // Another process with the same replica name and the same store. No request concerns the
+    // ticket.
     let second = Market::with_store(Arc::clone(&first.store), first.sandbox.clone()).await;
     second.advance_to(order.unlocks_at + Millis(50)).await;
     assert_eq!(second.status(ticket.id).await, Some(TicketStatus::Available));
@@ -47,9 +58,13 @@ async fn thousand_simultaneous_buyers_get_one_order() {
         buyers.push(market.user(&format!("buyer{n}")).await);
     }
     market.buyers = buyers;
-    let attempts = futures_util::future::join_all((0..1000).map(|buyer| market.lock(ticket.id, buyer))).await;
+    let attempts =
+        futures_util::future::join_all((0..1000).map(|buyer| market.lock(ticket.id, buyer))).await;
     let granted = attempts.iter().filter(|attempt| attempt.is_ok()).count();
-    let refused = attempts.iter().filter(|attempt| matches!(attempt, Err(ActorError::Refused(Refusal::TicketLocked)))).count();
+    let refused = attempts
+        .iter()
+        .filter(|attempt| matches!(attempt, Err(ActorError::Refused(Refusal::TicketLocked))))
+        .count();
     assert_eq!((granted, refused), (1, 999));
     market.check_invariants().await;
 }
@@ -62,8 +77,15 @@ async fn fifth_lock_is_refused_until_one_is_cancelled() {
         orders.push(market.lock(market.ticket().await.id, 0).await.expect("locked"));
     }
     let fifth = market.ticket().await;
-    assert!(matches!(market.lock(fifth.id, 0).await, Err(ActorError::Refused(Refusal::TooManyLocks { .. }))));
-    assert_eq!(market.status(fifth.id).await, Some(TicketStatus::Available), "a refused lock changes nothing");
+    assert!(matches!(
+        market.lock(fifth.id, 0).await,
+        Err(ActorError::Refused(Refusal::TooManyLocks { .. }))
+    ));
+    assert_eq!(
+        market.status(fifth.id).await,
+        Some(TicketStatus::Available),
+        "a refused lock changes nothing"
+    );
     market.actors.orders.cancel(orders[0].id, market.buyers[0], None).await.expect("cancelled");
     market.lock(fifth.id, 0).await.expect("the buyer has three locks");
     market.check_invariants().await;
@@ -96,7 +118,11 @@ async fn lock_granted_by_a_fast_clock_ends_after_its_duration_when_the_clock_is_
     measured_twice(&market).await;
     assert!(market.clock.now() < order.created_at, "the clock was corrected");
     elapse(&market, Millis(duration.0 - Millis::from(granted_at.elapsed()).0 - 1_000)).await;
-    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "the lock lasts its whole duration");
+    assert_eq!(
+        market.status(ticket.id).await,
+        Some(TicketStatus::Locked),
+        "the lock lasts its whole duration"
+    );
     elapse(&market, Millis(1_050)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
     market.lock(ticket.id, 1).await.expect("free again");
@@ -111,10 +137,16 @@ async fn payment_after_the_elapsed_window_is_refused_when_the_clock_was_correcte
     let order = market.lock(ticket.id, 0).await.expect("locked");
     market.store.step_time(Millis::from_mins(-2));
     elapse(&market, Millis((order.expires_at - order.created_at).0 - 1_000)).await;
-    assert_eq!(market.store.order(order.id).await.expect("read").map(|order| order.status), Some(OrderStatus::Created));
+    assert_eq!(
+        market.store.order(order.id).await.expect("read").map(|order| order.status),
+        Some(OrderStatus::Created)
+    );
     elapse(&market, Millis::from_secs(2)).await;
     assert!(market.clock.now() < order.expires_at, "by the store's time, the window is open");
-    assert!(matches!(market.pay(order.id, 0, "pm_card_visa").await, Err(ActorError::Refused(Refusal::OrderExpired))));
+    assert!(matches!(
+        market.pay(order.id, 0, "pm_card_visa").await,
+        Err(ActorError::Refused(Refusal::OrderExpired))
+    ));
 }
 
 #[actix::test]
@@ -141,7 +173,11 @@ async fn next_buyer_gets_the_ticket_when_the_first_has_too_many_locks() {
         market.lock(market.ticket().await.id, 0).await.expect("locked");
     }
     let ticket = market.ticket().await;
-    let (first, second, third) = tokio::join!(market.lock(ticket.id, 0), market.lock(ticket.id, 1), market.lock(ticket.id, 2));
+    let (first, second, third) = tokio::join!(
+        market.lock(ticket.id, 0),
+        market.lock(ticket.id, 1),
+        market.lock(ticket.id, 2)
+    );
     assert!(matches!(first, Err(ActorError::Refused(Refusal::TooManyLocks { .. }))), "{first:?}");
     second.expect("the ticket is free, so the next buyer gets it");
     assert!(matches!(third, Err(ActorError::Refused(Refusal::TicketLocked))), "{third:?}");

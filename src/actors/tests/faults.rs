@@ -1,14 +1,15 @@
 //! Tests of panics, of idle actors, and of commits with an unknown outcome.
 //!
-//! A failpoint applies to the whole process, so that each test with a failpoint runs in its own process.
+//! A failpoint applies to the whole process, so that each test with a failpoint runs in its own
+//! process.
 
 use uuid::Uuid;
 
 use super::*;
 use crate::{domain::decide, store::Commit};
 
-/// Returns true in the process that runs this test alone. Otherwise starts that process, checks that the test passes in it, and
-/// returns false.
+/// Returns true in the process that runs this test alone. Otherwise starts that process, checks
+/// that the test passes in it, and returns false.
 #[cfg(feature = "failpoints")]
 fn alone(test: &str) -> bool {
     const MARK: &str = "GITTIX_TEST_ALONE";
@@ -23,7 +24,11 @@ fn alone(test: &str) -> bool {
         .output()
         .expect("the test program starts");
     let output = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && output.contains("1 passed"), "{output}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success() && output.contains("1 passed"),
+        "{output}{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
     false
 }
 
@@ -34,7 +39,11 @@ async fn idle_ticket_actor_is_dropped_and_the_next_one_has_the_same_state() {
     let order = market.lock(ticket.id, 0).await.expect("locked");
     market.actors.orders.cancel(order.id, market.buyers[0], None).await.expect("cancelled");
     market.advance_to(market.clock.now() + Millis::from_mins(2)).await;
-    assert_eq!(market.actors.tickets.actor_count().await, 0, "no ticket is locked, so no actor is needed");
+    assert_eq!(
+        market.actors.tickets.actor_count().await,
+        0,
+        "no ticket is locked, so no actor is needed"
+    );
     let again = market.lock(ticket.id, 1).await.expect("locked");
     assert_eq!(again.ticket.version, 3, "locked, released, locked");
 }
@@ -50,20 +59,38 @@ async fn ticket_actor_that_panics_is_replaced_and_its_lock_is_released_on_time()
     let order = market.lock(ticket.id, 0).await.expect("locked");
     market.lock(other.id, 1).await.expect("locked");
 
-    fail::cfg("ticket_actor::handle", &format!("1*return({})->off", ticket.id)).expect("a valid action");
+    fail::cfg("ticket_actor::handle", &format!("1*return({})->off", ticket.id))
+        .expect("a valid action");
     let seller_edit = |id| {
         let title = Title::parse("Back row").expect("a title");
-        market.actors.tickets.edit(id, market.seller, title, Money::from_minor(100).expect("a price"), None, None)
+        market.actors.tickets.edit(
+            id,
+            market.seller,
+            title,
+            Money::from_minor(100).expect("a price"),
+            None,
+            None,
+        )
     };
-    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::OutcomeUnknown)), "the outcome of the request is unknown");
-    assert!(matches!(seller_edit(ticket.id).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the next request is served");
+    assert!(
+        matches!(seller_edit(ticket.id).await, Err(ActorError::OutcomeUnknown)),
+        "the outcome of the request is unknown"
+    );
+    assert!(
+        matches!(seller_edit(ticket.id).await, Err(ActorError::Refused(Refusal::TicketLocked))),
+        "the next request is served"
+    );
     assert!(
         matches!(seller_edit(other.id).await, Err(ActorError::Refused(Refusal::TicketLocked))),
         "requests for other tickets are served"
     );
 
     market.advance_to(order.unlocks_at + Millis(50)).await;
-    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available), "the lock was released on time");
+    assert_eq!(
+        market.status(ticket.id).await,
+        Some(TicketStatus::Available),
+        "the lock was released on time"
+    );
     market.check_invariants().await;
 }
 
@@ -93,8 +120,15 @@ async fn commit_with_an_unknown_outcome_is_fenced_before_the_next_decision() {
     fail::cfg("store::after_commit", "1*return->off").expect("a valid action");
     assert!(matches!(market.lock(ticket.id, 0).await, Err(ActorError::OutcomeUnknown)));
     market.run_pending_tasks().await;
-    assert_eq!(market.new_event_names(), ["TicketUpdated", "OrderCreated", "TicketUpdated"], "the lock, and the fence after it");
-    assert!(matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))), "the lock was committed");
+    assert_eq!(
+        market.new_event_names(),
+        ["TicketUpdated", "OrderCreated", "TicketUpdated"],
+        "the lock, and the fence after it"
+    );
+    assert!(
+        matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))),
+        "the lock was committed"
+    );
     market.check_invariants().await;
 }
 
@@ -123,9 +157,14 @@ async fn ticket_that_was_not_found_is_found_after_its_commit() {
     let id = TicketId::new(Uuid::now_v7());
     assert!(matches!(market.lock(id, 0).await, Err(ActorError::Refused(Refusal::NotFound))));
     // The ticket is committed after the actor has read that it does not exist.
-    let (title, price) = (Title::parse("Front row").expect("a title"), Money::from_minor(100).expect("a price"));
+    let (title, price) =
+        (Title::parse("Front row").expect("a title"), Money::from_minor(100).expect("a price"));
     let decision = decide::list_ticket(id, market.seller, title, price, market.clock.now());
-    market.store.commit(Commit::of(decision, market.clock.now())).await.expect("the ticket is committed");
+    market
+        .store
+        .commit(Commit::of(decision, market.clock.now()))
+        .await
+        .expect("the ticket is committed");
     market.lock(id, 0).await.expect("the ticket exists now");
     market.check_invariants().await;
 }

@@ -13,8 +13,8 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     domain::{
-        Money, Order, OrderId, OrderStatus, Policy, Refusal, ReplicaName, Ticket, TicketId, TicketStatus, Timestamp, Title, UserId,
-        invariants,
+        Money, Order, OrderId, OrderStatus, Policy, Refusal, ReplicaName, Ticket, TicketId,
+        TicketStatus, Timestamp, Title, UserId, invariants,
     },
     payments::{
         PaymentToken,
@@ -24,10 +24,17 @@ use crate::{
 };
 
 /// Starts the actors of one replica on this thread, over `store`, with its catalog loaded.
-pub(crate) async fn start_actors(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> (Actors, Catalog, Clock) {
+pub(crate) async fn start_actors(
+    store: Arc<EmbeddedStore>,
+    sandbox: Sandbox,
+) -> (Actors, Catalog, Clock) {
     let clock = Clock::starting_at(store.time().await.expect("an in-memory store has a time"));
     let catalog = Catalog::default();
-    actix::spawn(crate::catalog::follow(catalog.clone(), Arc::<EmbeddedStore>::clone(&store), store.feed().subscribe()));
+    actix::spawn(crate::catalog::follow(
+        catalog.clone(),
+        Arc::<EmbeddedStore>::clone(&store),
+        store.feed().subscribe(),
+    ));
     catalog.loaded().await;
     let (reversals, charges_to_reverse) = mpsc::channel(Actors::CHARGES_TO_REVERSE_MAX);
     let context = ActorContext {
@@ -40,8 +47,12 @@ pub(crate) async fn start_actors(store: Arc<EmbeddedStore>, sandbox: Sandbox) ->
         charges_to_reverse: reversals,
         network_locks: None,
     };
-    let config =
-        ActorsConfig { session_ttl: Millis::from_mins(60), limits_sign_ins: false, idempotency_secret: [1; 32], charges_to_reverse };
+    let config = ActorsConfig {
+        session_ttl: Millis::from_mins(60),
+        limits_sign_ins: false,
+        idempotency_secret: [1; 32],
+        charges_to_reverse,
+    };
     let actors = Actors::start(Arc::new(context), config, &[actix::Arbiter::current()]);
     (actors, catalog, clock)
 }
@@ -72,7 +83,16 @@ impl Market {
     async fn with_store(store: Arc<EmbeddedStore>, sandbox: Sandbox) -> Self {
         let feed = store.feed().subscribe();
         let (actors, catalog, clock) = start_actors(Arc::clone(&store), sandbox.clone()).await;
-        let mut market = Self { actors, store, sandbox, catalog, clock, feed, seller: new_user_id(), buyers: Vec::new() };
+        let mut market = Self {
+            actors,
+            store,
+            sandbox,
+            catalog,
+            clock,
+            feed,
+            seller: new_user_id(),
+            buyers: Vec::new(),
+        };
         market.seller = market.user("seller").await;
         for name in ["ann", "bob", "cem"] {
             let buyer = market.user(name).await;
@@ -81,12 +101,22 @@ impl Market {
         market
     }
 
-    /// Writes a user directly into the store. Hashing a password would need a thread, which paused time does not wait for.
+    /// Writes a user directly into the store. Hashing a password would need a thread, which paused
+    /// time does not wait for.
     async fn user(&self, name: &str) -> UserId {
         let (id, now) = (new_user_id(), self.clock.now());
-        let email = crate::domain::Email::parse(&format!("{name}-{id}@example.com")).expect("valid email address");
-        let user = crate::domain::User { id, email, password_hash: String::new(), version: 0, created_at: now, updated_at: now };
-        let commit = crate::store::Commit { writes: vec![Write::User(user)], events: Vec::new(), at: now };
+        let email = crate::domain::Email::parse(&format!("{name}-{id}@example.com"))
+            .expect("valid email address");
+        let user = crate::domain::User {
+            id,
+            email,
+            password_hash: String::new(),
+            version: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        let commit =
+            crate::store::Commit { writes: vec![Write::User(user)], events: Vec::new(), at: now };
         self.store.commit(commit).await.expect("the user is written");
         id
     }
@@ -104,7 +134,12 @@ impl Market {
         self.actors.orders.place(self.buyers[buyer], ticket, Expected::default(), None, None).await
     }
 
-    async fn pay(&self, order: OrderId, buyer: usize, token: &str) -> Result<PaymentResult, ActorError> {
+    async fn pay(
+        &self,
+        order: OrderId,
+        buyer: usize,
+        token: &str,
+    ) -> Result<PaymentResult, ActorError> {
         let token = PaymentToken::parse(token).expect("valid token");
         self.actors.orders.pay(order, self.buyers[buyer], token, None).await
     }

@@ -1,5 +1,5 @@
-//! Tests of changes without a request: buyers who acted, banks that declined, attempts that timed out, webhook events in any
-//! order.
+//! Tests of changes without a request: buyers who acted, banks that declined, attempts that timed
+//! out, webhook events in any order.
 
 use super::*;
 use crate::{
@@ -31,7 +31,11 @@ async fn buyer_who_acted_without_confirming_gets_the_ticket() {
     let (ticket, charge, payment) = waiting(&market, "pm_card_authenticationRequired").await;
     assert_eq!(market.sandbox.resume(&charge, &payment).await, Ok(Authorization::Authorized));
     market.advance_to(in_secs(&market, 20)).await;
-    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Locked), "the processor was not asked yet");
+    assert_eq!(
+        market.status(ticket.id).await,
+        Some(TicketStatus::Locked),
+        "the processor was not asked yet"
+    );
     market.advance_to(in_secs(&market, 25)).await;
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
     market.check_invariants().await;
@@ -40,14 +44,28 @@ async fn buyer_who_acted_without_confirming_gets_the_ticket() {
 #[actix::test]
 async fn charge_that_the_bank_declined_fails_and_another_card_is_accepted() {
     let market = Market::open().await;
-    let (ticket, charge, payment) = waiting(&market, "pm_card_threeDSecureRequiredChargeDeclined").await;
-    assert!(matches!(market.sandbox.resume(&charge, &payment).await, Ok(Authorization::Declined { .. })));
+    let (ticket, charge, payment) =
+        waiting(&market, "pm_card_threeDSecureRequiredChargeDeclined").await;
+    assert!(matches!(
+        market.sandbox.resume(&charge, &payment).await,
+        Ok(Authorization::Declined { .. })
+    ));
     market.advance_to(in_secs(&market, 45)).await;
     let failed = stored(&market, &charge).await;
-    assert_eq!((failed.status, failed.failure.map(|failure| failure.code)), (ChargeStatus::Failed, Some("generic_decline".into())));
-    assert_eq!(market.sandbox.fetch(&charge, &payment).await, Ok(PaymentState::Voided), "the buyer cannot authorize it any more");
+    assert_eq!(
+        (failed.status, failed.failure.map(|failure| failure.code)),
+        (ChargeStatus::Failed, Some("generic_decline".into()))
+    );
+    assert_eq!(
+        market.sandbox.fetch(&charge, &payment).await,
+        Ok(PaymentState::Voided),
+        "the buyer cannot authorize it any more"
+    );
     let paid = market.pay(charge.order, 0, "pm_card_visa").await.expect("paid");
-    assert_eq!((paid.charge.status, market.status(ticket.id).await), (ChargeStatus::Completed, Some(TicketStatus::Sold)));
+    assert_eq!(
+        (paid.charge.status, market.status(ticket.id).await),
+        (ChargeStatus::Completed, Some(TicketStatus::Sold))
+    );
     market.check_invariants().await;
 }
 
@@ -63,7 +81,11 @@ async fn attempt_that_takes_too_long_is_interrupted_and_voided() {
     assert_eq!(failed.failure, Some(ChargeFailure::interrupted()));
     market.advance_to(in_secs(&market, 60)).await;
     let payment = failed.stripe_id.expect("the payment was opened");
-    assert_eq!(market.sandbox.fetch(&slow, &payment).await, Ok(PaymentState::Voided), "the payment was not authorized later");
+    assert_eq!(
+        market.sandbox.fetch(&slow, &payment).await,
+        Ok(PaymentState::Voided),
+        "the payment was not authorized later"
+    );
     market.pay(order.id, 0, "pm_card_visa").await.expect("paid");
     market.check_invariants().await;
 }
@@ -73,9 +95,20 @@ async fn webhook_event_advances_its_charge_once() {
     let mut market = Market::open().await;
     let (ticket, charge, payment) = waiting(&market, "pm_card_authenticationRequired").await;
     market.new_event_names();
-    let process = async |event: &str| market.actors.webhooks.process(event.into(), payment.clone()).await.expect("the event is handled");
+    let process = async |event: &str| {
+        market
+            .actors
+            .webhooks
+            .process(event.into(), payment.clone())
+            .await
+            .expect("the event is handled")
+    };
     assert_eq!(process("evt_early").await, WebhookOutcome::Handled);
-    assert_eq!(stored(&market, &charge).await.status, ChargeStatus::Created, "the buyer has not acted yet");
+    assert_eq!(
+        stored(&market, &charge).await.status,
+        ChargeStatus::Created,
+        "the buyer has not acted yet"
+    );
     market.sandbox.resume(&charge, &payment).await.expect("the buyer has acted");
     assert_eq!(process("evt_early").await, WebhookOutcome::Duplicate);
     assert_eq!(process("evt_late").await, WebhookOutcome::Handled);
@@ -83,12 +116,17 @@ async fn webhook_event_advances_its_charge_once() {
     assert_eq!(process("evt_later").await, WebhookOutcome::Handled, "the charge is final already");
     assert_eq!(market.new_event_names(), ["ChargeCompleted", "TicketUpdated"]);
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
-    let unknown = market.actors.webhooks.process("evt_other".into(), PaymentId::new("pi_of_another_shop")).await;
+    let unknown = market
+        .actors
+        .webhooks
+        .process("evt_other".into(), PaymentId::new("pi_of_another_shop"))
+        .await;
     assert!(matches!(unknown, Ok(WebhookOutcome::Unknown)), "{unknown:?}");
     market.check_invariants().await;
 }
 
-/// Stripe sends an event as soon as a payment is created. To read the payment then would fail the attempt, which still runs.
+/// Stripe sends an event as soon as a payment is created. To read the payment then would fail the
+/// attempt, which still runs.
 #[actix::test]
 async fn webhook_event_during_an_attempt_does_not_interrupt_it() {
     let market = Market::open().await;
@@ -100,7 +138,10 @@ async fn webhook_event_during_an_attempt_does_not_interrupt_it() {
     market.advance_to(in_secs(&market, 2)).await;
     let charges = market.store.charges_of(order.id).await.expect("readable");
     let payment = market.sandbox.open(&charges[0]).await.expect("the payment was opened");
-    assert!(matches!(market.actors.webhooks.process("evt_1".into(), payment).await, Ok(WebhookOutcome::Handled)));
+    assert!(matches!(
+        market.actors.webhooks.process("evt_1".into(), payment).await,
+        Ok(WebhookOutcome::Handled)
+    ));
     let paid = paying.await.expect("the task does not panic").expect("an answer");
     assert_eq!(paid.charge.status, ChargeStatus::Completed);
     market.check_invariants().await;
@@ -112,8 +153,14 @@ async fn payment_authorized_after_its_charge_failed_is_voided() {
     let (_, charge, payment) = waiting(&market, "pm_card_chargeDeclined").await;
     assert_eq!(charge.status, ChargeStatus::Failed);
     let token = PaymentToken::parse("pm_card_visa").expect("shaped like a token");
-    assert_eq!(market.sandbox.authorize(&charge, &payment, &token).await, Ok(Authorization::Authorized));
-    assert!(matches!(market.actors.webhooks.process("evt_1".into(), payment.clone()).await, Ok(WebhookOutcome::Handled)));
+    assert_eq!(
+        market.sandbox.authorize(&charge, &payment, &token).await,
+        Ok(Authorization::Authorized)
+    );
+    assert!(matches!(
+        market.actors.webhooks.process("evt_1".into(), payment.clone()).await,
+        Ok(WebhookOutcome::Handled)
+    ));
     assert_eq!(market.sandbox.fetch(&charge, &payment).await, Ok(PaymentState::Voided));
     market.check_invariants().await;
 }

@@ -17,7 +17,8 @@ pub(in crate::actors) struct ActorRequest {
     pub command: TicketCommand,
     /// The request's Idempotency-Key. Its record is written in the same commit.
     pub key: Option<IdempotencyKey>,
-    /// Receives the answer. `None` for the actor's own commands. The receiver is closed if the client has disconnected.
+    /// Receives the answer. `None` for the actor's own commands. The receiver is closed if the
+    /// client has disconnected.
     pub reply: Option<oneshot::Sender<Result<Committed, ActorError>>>,
 }
 
@@ -26,8 +27,9 @@ pub(in crate::actors) struct ActorRequest {
 #[rtype(result = "()")]
 pub(in crate::actors) struct Outdated(pub Version);
 
-/// Discards the state in memory, reads it from the store, and runs the ticket's deadline if it has passed. An actor that is
-/// loading or committing ignores it. The fact that a commit has an unknown outcome is kept.
+/// Discards the state in memory, reads it from the store, and runs the ticket's deadline if it has
+/// passed. An actor that is loading or committing ignores it. The fact that a commit has an unknown
+/// outcome is kept.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(in crate::actors) struct Reload;
@@ -42,24 +44,29 @@ pub(in crate::actors) struct Committed {
 /// The part of an actor's state that the registry reads without a message.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
-    /// True if the actor had no queued request, no running load or commit and no timer when its queue was last empty. A
-    /// message without a reply ([`Outdated`], [`Reload`]) does not change it.
+    /// True if the actor had no queued request, no running load or commit and no timer when its
+    /// queue was last empty. A message without a reply ([`Outdated`], [`Reload`])
+    /// changes it only when the load that it starts has ended.
     pub idle: AtomicBool,
 }
 
 /// Receives the id of each ticket whose actor was dropped by a panic.
 pub(in crate::actors) type PanicReports = mpsc::UnboundedSender<TicketId>;
 
-/// Returns the outcome that a retry under the same key replays, or `None` for commands that no client sends.
+/// Returns the outcome that a retry under the same key replays, or `None` for commands that no
+/// client sends.
 pub(super) fn outcome_of(command: &TicketCommand, decision: &Decision) -> Option<Outcome> {
     match command {
-        TicketCommand::Edit { .. } => Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? }),
-        TicketCommand::Delist { .. } => Some(Outcome::TicketDeleted),
-        TicketCommand::Lock { .. } => Some(Outcome::OrderCreated { order: decision.order.clone()? }),
-        TicketCommand::Cancel { .. } => Some(Outcome::OrderCancelled),
-        TicketCommand::SubmitPayment { charge, .. } | TicketCommand::ConfirmPayment { charge, .. } => {
-            Some(Outcome::Charge { charge: *charge })
+        TicketCommand::Edit { .. } => {
+            Some(Outcome::TicketUpdated { ticket: decision.ticket.clone()? })
         }
+        TicketCommand::Delist { .. } => Some(Outcome::TicketDeleted),
+        TicketCommand::Lock { .. } => {
+            Some(Outcome::OrderCreated { order: decision.order.clone()? })
+        }
+        TicketCommand::Cancel { .. } => Some(Outcome::OrderCancelled),
+        TicketCommand::SubmitPayment { charge, .. }
+        | TicketCommand::ConfirmPayment { charge, .. } => Some(Outcome::Charge { charge: *charge }),
         TicketCommand::PaymentAuthorized { .. }
         | TicketCommand::ActionRequired { .. }
         | TicketCommand::PaymentDeclined { .. }

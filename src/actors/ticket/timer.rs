@@ -11,8 +11,8 @@ use crate::{
     metrics::METRICS,
 };
 
-/// Makes the actor run its due deadline when the timer fires. It is counted in the metrics until it is dropped. Dropping it
-/// does not cancel the timer: see [`Timer::stop`].
+/// Makes the actor run its due deadline when the timer fires. It is counted in the metrics until it
+/// is dropped. Dropping it does not cancel the timer: see [`Timer::stop`].
 #[derive(Debug)]
 pub(super) struct Timer(SpawnHandle);
 
@@ -35,9 +35,10 @@ impl Drop for Timer {
 
 /// The clock that one lock is measured by on this replica.
 ///
-/// It returns the later of two times: the store's time now, and the store's time when this actor first had the lock in memory
-/// plus the time elapsed since then. So a lock that was granted while the store's clock was ahead does not last longer than its
-/// duration when that clock is corrected. Another replica counts from the moment at which it first loaded the lock.
+/// It returns the later of two times: the store's time now, and the store's time when this actor
+/// first had the lock in memory plus the time elapsed since then. So a lock that was granted while
+/// the store's clock was ahead does not last longer than its duration when that clock is corrected.
+/// Another replica counts from the moment at which it first loaded the lock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LockClock {
     order: OrderId,
@@ -45,19 +46,21 @@ pub(super) struct LockClock {
 }
 
 impl LockClock {
-    /// Returns the clock of the lock on `sale`: `current` if it belongs to that lock, else one that begins at `reading`.
-    /// Returns `None` if the ticket is not locked.
+    /// Returns the clock of the lock on `sale`: `current` if it belongs to that lock, else one that
+    /// begins at `reading`. Returns `None` if the ticket is not locked.
     pub fn of(sale: &Sale, current: Option<Self>, reading: ClockReading) -> Option<Self> {
         let order = sale.ticket.lock()?.order;
         if let Some(current) = current.filter(|current| current.order == order) {
             return Some(current);
         }
-        // If the lock was created later than now, the store's clock was ahead then and has been corrected since.
+        // If the lock was created later than now, the store's clock was ahead then and has been
+        // corrected since.
         let created_at = sale.order.as_ref().map_or(reading.now, |order| order.created_at);
         Some(Self { order, since: reading.at_least(created_at) })
     }
 
-    /// Returns the later of `store`, which is the store's time, and the first reading plus the time elapsed since then.
+    /// Returns the later of `store`, which is the store's time, and the first reading plus the time
+    /// elapsed since then.
     pub fn now(&self, store: Timestamp) -> Timestamp {
         store.max(self.since.extrapolated())
     }
@@ -76,10 +79,22 @@ mod tests {
     fn locked_at(at: Timestamp) -> Sale {
         let title = Title::parse("Front row").expect("valid title");
         let price = Money::from_minor(2_000).expect("valid price");
-        let listed = decide::list_ticket(TicketId::new(Uuid::from_u128(1)), UserId::new(Uuid::from_u128(2)), title, price, at);
+        let listed = decide::list_ticket(
+            TicketId::new(Uuid::from_u128(1)),
+            UserId::new(Uuid::from_u128(2)),
+            title,
+            price,
+            at,
+        );
         let sale = Sale::unlocked(listed.ticket.expect("a listing has a ticket"));
         let (order, buyer) = (OrderId::new(Uuid::from_u128(3)), UserId::new(Uuid::from_u128(4)));
-        let lock = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("one") };
+        let lock = TicketCommand::Lock {
+            order,
+            buyer,
+            expected_price: None,
+            expected_version: None,
+            replica: ReplicaName::new("one"),
+        };
         let decision = decide(&sale, &lock, &Policy::default(), at).expect("the lock is granted");
         sale.after(&decision)
     }

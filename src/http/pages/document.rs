@@ -1,4 +1,5 @@
-//! HTML documents: the template `web/index.html` with the title, description, content and data of one address.
+//! HTML documents: the template `web/index.html` with the title, description, content and data of
+//! one address.
 
 use std::sync::LazyLock;
 
@@ -40,7 +41,8 @@ pub(super) struct DocumentHead {
     pub(super) requests: Vec<String>,
 }
 
-/// Response of the API that is embedded into the page, so that the script does not have to request it.
+/// Response of the API that is embedded into the page, so that the script does not have to request
+/// it.
 #[derive(Debug)]
 pub(super) struct EmbeddedResponse {
     pub(super) path: String,
@@ -71,10 +73,22 @@ static PARTS: LazyLock<[String; 4]> = LazyLock::new(|| {
 
 impl Document {
     /// Renders a document. `origin` is the scheme, host and port of absolute addresses.
-    pub(super) fn new(origin: &str, head: &DocumentHead, main: &Markup, embedded: Option<&EmbeddedResponse>) -> Self {
+    pub(super) fn new(
+        origin: &str,
+        head: &DocumentHead,
+        main: &Markup,
+        embedded: Option<&EmbeddedResponse>,
+    ) -> Self {
         let [before_head, before_main, before_data, end] = &*PARTS;
-        let (head, data) = (head_markup(origin, head).into_string(), embedded.map(embedded_markup).unwrap_or_default().into_string());
-        let body = Bytes::from([before_head, &head, before_main, &main.0, before_data, &data, end].map(String::as_str).concat());
+        let (head, data) = (
+            head_markup(origin, head).into_string(),
+            embedded.map(embedded_markup).unwrap_or_default().into_string(),
+        );
+        let body = Bytes::from(
+            [before_head, &head, before_main, &main.0, before_data, &data, end]
+                .map(String::as_str)
+                .concat(),
+        );
         Self { tag: assets::tag(&body), body: Encoded::new(body, Effort::Low) }
     }
 
@@ -84,10 +98,20 @@ impl Document {
     }
 
     /// Returns an error response with this document.
-    pub(super) fn error_response(&self, req: &HttpRequest, context: &HttpContext, status: StatusCode) -> HttpResponse {
+    pub(super) fn error_response(
+        &self,
+        req: &HttpRequest,
+        context: &HttpContext,
+        status: StatusCode,
+    ) -> HttpResponse {
         let mut response = HttpResponse::build(status);
-        response.insert_header((header::ETAG, self.tag.as_str())).insert_header((header::CACHE_CONTROL, NO_STORE));
-        with_policies(self.body.send(req, response.insert_header((header::CONTENT_TYPE, HTML))), context)
+        response
+            .insert_header((header::ETAG, self.tag.as_str()))
+            .insert_header((header::CACHE_CONTROL, NO_STORE));
+        with_policies(
+            self.body.send(req, response.insert_header((header::CONTENT_TYPE, HTML))),
+            context,
+        )
     }
 }
 
@@ -99,7 +123,8 @@ fn with_policies(mut response: HttpResponse, context: &HttpContext) -> HttpRespo
 }
 
 fn head_markup(origin: &str, head: &DocumentHead) -> Markup {
-    let DocumentHead { title, description, canonical, is_indexed, kind, linked_data, requests } = head;
+    let DocumentHead { title, description, canonical, is_indexed, kind, linked_data, requests } =
+        head;
     html! {
         title { (texts::window_title(title)) }
         meta name="description" content=(description);
@@ -115,7 +140,8 @@ fn head_markup(origin: &str, head: &DocumentHead) -> Markup {
             meta property="og:url" content=(format!("{origin}{path}"));
             link rel="canonical" href=(format!("{origin}{path}"));
         }
-        // The browser uses the response only if mode and credentials are those of `fetch` in web/net/api.js (HTML, "preload").
+        // The browser uses the response only if mode and credentials are those of `fetch` in
+        // web/net/api.js (HTML, "preload").
         @for path in requests { link rel="preload" as="fetch" crossorigin="anonymous" href=(path); }
         @if let Some(data) = linked_data {
             script type="application/ld+json" { (json(&data.to_string())) }
@@ -131,8 +157,8 @@ fn embedded_markup(embedded: &EmbeddedResponse) -> Markup {
     }
 }
 
-/// Returns JSON for a `script` element. No text in it can end the element or begin a comment (HTML, "Restrictions for
-/// contents of script elements").
+/// Returns JSON for a `script` element. No text in it can end the element or begin a comment (HTML,
+/// "Restrictions for contents of script elements").
 fn json(text: &str) -> PreEscaped<String> {
     PreEscaped(text.replace('<', "\\u003c"))
 }

@@ -1,4 +1,5 @@
-//! List of tickets, rendered by the server: readable without JavaScript, with the same elements that the script builds.
+//! List of tickets, rendered by the server: readable without JavaScript, with the same elements
+//! that the script builds.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::{
     http::{call::Call, listing, page},
 };
 
-/// Number of tickets on a page, as in the first request of the script (`PAGE_SIZE` in `web/state/listing.js`).
+/// Number of tickets on a page, as in the first request of the script (`PAGE_SIZE` in
+/// `web/state/listing.js`).
 const PAGE_SIZE: usize = 50;
 /// Parameters that are filters, in the order in which the script writes them.
 const FILTERS: [&str; 5] = ["q", "sort", "minPrice", "maxPrice", "seller"];
@@ -100,7 +102,10 @@ impl ListPage {
 
     /// Returns the filters as a query string, followed by other parameters.
     fn query_with(&self, others: &[(&str, &str)]) -> String {
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.filters).extend_pairs(others).finish()
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.filters)
+            .extend_pairs(others)
+            .finish()
     }
 
     /// Returns the first response that the script needs, on the first page only.
@@ -180,12 +185,15 @@ impl ListPage {
         }
     }
 
-    /// Renders the filters without a field in the form, each as a link to the list without that filter.
+    /// Renders the filters without a field in the form, each as a link to the list without that
+    /// filter.
     fn filter_links(&self) -> Markup {
-        let active = || texts::OTHER_FILTERS.into_iter().filter_map(|name| Some((name, self.filter(name)?)));
+        let active =
+            || texts::OTHER_FILTERS.into_iter().filter_map(|name| Some((name, self.filter(name)?)));
         let without = |name: &str| {
             let others = self.filters.iter().filter(|(other, _)| *other != name);
-            let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+            let query =
+                form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
             if query.is_empty() { "/".to_owned() } else { format!("/?{query}") }
         };
         html! {

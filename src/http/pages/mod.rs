@@ -1,5 +1,6 @@
-//! Pages for browsers: one document for each address, and the files that it loads, embedded into the binary. This module
-//! renders the content that is readable without JavaScript, from the catalog. The scripts are in `web/`.
+//! Pages for browsers: one document for each address, and the files that it loads, embedded into
+//! the binary. This module renders the content that is readable without JavaScript, from the
+//! catalog. The scripts are in `web/`.
 //!
 //! | file | content |
 //! | --- | --- |
@@ -9,8 +10,9 @@
 //! | `sitemap` | `robots.txt`, `sitemap.xml` |
 //! | `texts` | all texts that the server writes into pages |
 //!
-//! The address of each file contains the hash of all files together, and browsers keep the files for a year. A request with
-//! another hash gets this server's file, which the browser must revalidate before each use.
+//! The address of each file contains the hash of all files together, and browsers keep the files
+//! for a year. A request with another hash gets this server's file, which the browser must
+//! revalidate before each use.
 
 mod document;
 mod files;
@@ -56,7 +58,8 @@ pub struct PageRoute {
     pub address: &'static str,
     title: &'static str,
     content: Content,
-    /// Paths of the API that the page's script requests first for a signed-in user. `{id}` is the id in the address.
+    /// Paths of the API that the page's script requests first for a signed-in user. `{id}` is the
+    /// id in the address.
     requests: &'static [&'static str],
 }
 
@@ -64,12 +67,14 @@ pub struct PageRoute {
 enum Content {
     List,
     Ticket,
-    /// Content that the script renders, for one user or for a form. Search engines must not list it.
+    /// Content that the script renders, for one user or for a form. Search engines must not list
+    /// it.
     Script,
 }
 
 /// All pages. The first matching address is used.
-pub static PAGES: LazyLock<Vec<PageRoute>> = LazyLock::new(|| ROUTES.iter().map(|(address, name)| PageRoute::new(address, name)).collect());
+pub static PAGES: LazyLock<Vec<PageRoute>> =
+    LazyLock::new(|| ROUTES.iter().map(|(address, name)| PageRoute::new(address, name)).collect());
 
 /// Address and name of each page, from the table `ROUTES` of `web/app.js`.
 const ROUTES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pages_routes.rs"));
@@ -83,12 +88,22 @@ impl PageRoute {
             "newTicket" => (texts::NEW_TICKET, Content::Script, &[SETTINGS]),
             "ticketPage" => (texts::TICKET, Content::Ticket, &[]),
             "listingsPage" => (texts::MY_LISTINGS, Content::Script, &[]),
-            "ordersPage" => (texts::MY_ORDERS, Content::Script, &["/api/orders", "/api/orders?status=all", SETTINGS]),
-            "orderPage" => (texts::ORDER, Content::Script, &["/api/orders/{id}", "/api/orders/{id}/charges", SETTINGS]),
+            "ordersPage" => (
+                texts::MY_ORDERS,
+                Content::Script,
+                &["/api/orders", "/api/orders?status=all", SETTINGS],
+            ),
+            "orderPage" => (
+                texts::ORDER,
+                Content::Script,
+                &["/api/orders/{id}", "/api/orders/{id}/charges", SETTINGS],
+            ),
             "signUpPage" => (texts::SIGN_UP, Content::Script, &[]),
             "signInPage" => (texts::SIGN_IN, Content::Script, &[]),
             "accountPage" => (texts::ACCOUNT, Content::Script, &[]),
-            unknown => panic!("web/app.js has the page {unknown}: describe it in src/http/pages/mod.rs"),
+            unknown => {
+                panic!("web/app.js has the page {unknown}: describe it in src/http/pages/mod.rs")
+            }
         };
         Self { address, title, content, requests }
     }
@@ -110,7 +125,8 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 /// Settings of pages, and rendered pages.
 #[derive(Debug)]
 pub struct PagesContext {
-    /// Scheme, host and port of absolute addresses. They do not come from the request, whose `Host` may be forged.
+    /// Scheme, host and port of absolute addresses. They do not come from the request, whose `Host`
+    /// may be forged.
     origin: String,
     policy: HeaderValue,
     lists: RenderedPages<Document>,
@@ -125,13 +141,18 @@ impl PagesContext {
             None if addr.ip().is_unspecified() => format!("http://localhost:{}", addr.port()),
             None => format!("http://{addr}"),
         };
-        Self { origin, policy: policy(config), lists: RenderedPages::default(), sitemap: Sitemap::default() }
+        Self {
+            origin,
+            policy: policy(config),
+            lists: RenderedPages::default(),
+            sitemap: Sitemap::default(),
+        }
     }
 }
 
-/// Returns the content security policy of pages. They may load files of this server and, with a publishable key, Stripe's
-/// own element (Stripe's documentation lists the hosts). Without a key, trusted types also forbid the conversion of text to
-/// scripts.
+/// Returns the content security policy of pages. They may load files of this server and, with a
+/// publishable key, Stripe's own element (Stripe's documentation lists the hosts). Without a key,
+/// trusted types also forbid the conversion of text to scripts.
 fn policy(config: &Config) -> HeaderValue {
     const COMMON: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; form-action 'self'; \
                           base-uri 'none'; frame-ancestors 'none'";
@@ -158,17 +179,20 @@ pub async fn show(call: Call, page: &'static PageRoute) -> HttpResponse {
                 linked_data: None,
                 requests: first_requests(&call, page).await,
             };
-            Document::new(&context.pages.origin, &head, &needs_script(page.title), None).response(&call.req, context)
+            Document::new(&context.pages.origin, &head, &needs_script(page.title), None)
+                .response(&call.req, context)
         }
     }
 }
 
-/// Returns the paths that the script of the page requests first. The browser requests them while it loads the script.
+/// Returns the paths that the script of the page requests first. The browser requests them while it
+/// loads the script.
 async fn first_requests(call: &Call, page: &PageRoute) -> Vec<String> {
     let mut paths = vec![CURRENT_USER.to_owned()];
     let id = call.req.match_info().get("id").unwrap_or_default();
     let is_id = id.is_empty() || Uuid::try_parse(id).is_ok();
-    // Without a session the other requests would be refused. The page is also shown while the store is not available.
+    // Without a session the other requests would be refused. The page is also shown while the store
+    // is not available.
     if is_id && !page.requests.is_empty() && matches!(call.session().await, Ok(Some(_))) {
         paths.extend(page.requests.iter().map(|path| path.replace("{id}", id)));
     }
@@ -179,13 +203,15 @@ async fn first_requests(call: &Call, page: &PageRoute) -> Vec<String> {
 pub async fn file(req: HttpRequest, parameters: Path<(String, String)>) -> HandlerResult {
     let (version, path) = parameters.into_inner();
     let file = SERVED_FILES.get(path.as_str()).ok_or_else(|| ApiError::new(Code::NotFound))?;
-    // While replicas of two versions run, a page may request another version. It gets this file, which is not kept.
+    // While replicas of two versions run, a page may request another version. It gets this file,
+    // which is not kept.
     let caching = if version == *VERSION { IMMUTABLE } else { NO_CACHE };
     Ok(file.body.response(&req, &file.tag, file.content_type, caching))
 }
 
-/// Returns the response for an address without a route: a redirect to a page with a similar address, or the page "not found"
-/// for a browser. `None`: another client, or an address that is not for people.
+/// Returns the response for an address without a route: a redirect to a page with a similar
+/// address, or the page "not found" for a browser. `None`: another client, or an address that is
+/// not for people.
 pub async fn not_found_page(req: &HttpRequest, context: Data<HttpContext>) -> Option<HttpResponse> {
     if !matches!(*req.method(), Method::GET | Method::HEAD) {
         return None;
@@ -193,12 +219,18 @@ pub async fn not_found_page(req: &HttpRequest, context: Data<HttpContext>) -> Op
     if let Some(redirect) = redirect_to_page(req) {
         return Some(redirect);
     }
-    let accepts = req.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let is_for_programs = ["/api/", "/assets/", "/docs/"].iter().any(|prefix| req.path().starts_with(prefix));
+    let accepts = req
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
+    let is_for_programs =
+        ["/api/", "/assets/", "/docs/"].iter().any(|prefix| req.path().starts_with(prefix));
     (!is_for_programs && accepts.contains("text/html")).then(|| not_found(req, &context))
 }
 
-/// Returns a 308 to the page whose address differs only by letter case or by slashes at the end. The query stays.
+/// Returns a 308 to the page whose address differs only by letter case or by slashes at the end.
+/// The query stays.
 fn redirect_to_page(req: &HttpRequest) -> Option<HttpResponse> {
     let mut address = page_address(req.path()).filter(|address| address != req.path())?;
     if !req.query_string().is_empty() {
@@ -209,8 +241,8 @@ fn redirect_to_page(req: &HttpRequest) -> Option<HttpResponse> {
     Some(HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).finish())
 }
 
-/// Returns the correct address of the page that `path` means. It begins with one slash and the name of the page; two slashes
-/// would lead to another site.
+/// Returns the correct address of the page that `path` means. It begins with one slash and the name
+/// of the page; two slashes would lead to another site.
 fn page_address(path: &str) -> Option<String> {
     let path = path.trim_end_matches('/');
     PAGES.iter().map(|page| page.address).chain([DOCS]).find_map(|address| {
@@ -247,7 +279,11 @@ fn not_found(req: &HttpRequest, context: &HttpContext) -> HttpResponse {
             }
         }
     };
-    Document::new(&context.pages.origin, &head, &main, None).error_response(req, context, StatusCode::NOT_FOUND)
+    Document::new(&context.pages.origin, &head, &main, None).error_response(
+        req,
+        context,
+        StatusCode::NOT_FOUND,
+    )
 }
 
 /// Returns the content of a page that the script renders later: its heading.

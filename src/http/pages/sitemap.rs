@@ -23,7 +23,8 @@ use crate::{
 /// Bounds of one sitemap.
 #[derive(Debug, Clone, Copy)]
 struct SitemapLimits {
-    /// Maximum number of addresses. With more tickets the file has the newest ones; crawlers find the others through the list.
+    /// Maximum number of addresses. With more tickets the file has the newest ones; crawlers find
+    /// the others through the list.
     addresses_max: usize,
     /// Number of tickets that are read from the catalog at a time.
     tickets_at_once: usize,
@@ -34,8 +35,8 @@ impl SitemapLimits {
     const DEFAULT: Self = Self { addresses_max: 50_000, tickets_at_once: 1000 };
 }
 
-/// Minimum age of a sitemap before it is rendered again, as a multiple of the time that its rendering took. Rendering takes
-/// at most 5 % of one core.
+/// Minimum age of a sitemap before it is rendered again, as a multiple of the time that its
+/// rendering took. Rendering takes at most 5 % of one core.
 const MIN_AGE_PER_RENDER_TIME: u32 = 20;
 
 /// Most recent sitemap.
@@ -53,7 +54,8 @@ struct RenderedSitemap {
 
 impl RenderedSitemap {
     fn is_fresh(&self, generation: u64) -> bool {
-        self.generation == generation || self.at.elapsed() < self.render_time * MIN_AGE_PER_RENDER_TIME
+        self.generation == generation
+            || self.at.elapsed() < self.render_time * MIN_AGE_PER_RENDER_TIME
     }
 }
 
@@ -69,9 +71,18 @@ pub async fn sitemap(call: Call) -> HandlerResult {
         None => {
             let (catalog, origin, at) = (catalog.clone(), pages.origin.clone(), Instant::now());
             let rendered = tokio::task::spawn_blocking(move || {
-                let body = Encoded::new(render(&origin, &catalog, SitemapLimits::DEFAULT).into(), Effort::Low);
+                let body = Encoded::new(
+                    render(&origin, &catalog, SitemapLimits::DEFAULT).into(),
+                    Effort::Low,
+                );
                 body.prepare();
-                RenderedSitemap { tag: assets::tag(body.plain()), body, generation, at, render_time: at.elapsed() }
+                RenderedSitemap {
+                    tag: assets::tag(body.plain()),
+                    body,
+                    generation,
+                    at,
+                    render_time: at.elapsed(),
+                }
             });
             last.insert(rendered.await.map_err(|_| ApiError::new(Code::Internal))?)
         }
@@ -79,10 +90,11 @@ pub async fn sitemap(call: Call) -> HandlerResult {
     Ok(rendered.body.response(&call.req, &rendered.tag, "application/xml; charset=utf-8", NO_CACHE))
 }
 
-/// `GET /robots.txt`. Crawlers may read all files that pages load, because pages would otherwise have no content for them.
-/// Pages that must not be listed say so themselves.
+/// `GET /robots.txt`. Crawlers may read all files that pages load, because pages would otherwise
+/// have no content for them. Pages that must not be listed say so themselves.
 pub async fn robots(req: HttpRequest, context: Data<HttpContext>) -> HttpResponse {
-    let body = format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", context.pages.origin);
+    let body =
+        format!("User-agent: *\nAllow: /\n\nSitemap: {}/sitemap.xml\n", context.pages.origin);
     let tag = assets::tag(body.as_bytes());
     assets::serve_bytes(&req, body.into(), "text/plain; charset=utf-8", &tag)
 }
@@ -90,8 +102,9 @@ pub async fn robots(req: HttpRequest, context: Data<HttpContext>) -> HttpRespons
 fn render(origin: &str, catalog: &Catalog, bounds: SitemapLimits) -> String {
     // `&` is the only character of an origin that is special in XML.
     let origin = origin.replace('&', "&amp;");
-    let mut xml =
-        String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n");
+    let mut xml = String::from(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n",
+    );
     writeln!(xml, "<url><loc>{origin}/</loc></url>").expect("writing to a string does not fail");
     let mut query = listing::public_query("").expect("no parameter is a valid query");
     let mut left = bounds.addresses_max - 1;
@@ -100,8 +113,12 @@ fn render(origin: &str, catalog: &Catalog, bounds: SitemapLimits) -> String {
         let page = catalog.list(&query);
         for ticket in &page.tickets {
             let changed = date(ticket.updated_at);
-            writeln!(xml, "<url><loc>{origin}/tickets/{}</loc><lastmod>{changed}</lastmod></url>", ticket.id)
-                .expect("writing to a string does not fail");
+            writeln!(
+                xml,
+                "<url><loc>{origin}/tickets/{}</loc><lastmod>{changed}</lastmod></url>",
+                ticket.id
+            )
+            .expect("writing to a string does not fail");
         }
         left -= page.tickets.len();
         query.after = page.next;
@@ -114,7 +131,9 @@ fn render(origin: &str, catalog: &Catalog, bounds: SitemapLimits) -> String {
 }
 
 fn date(at: Timestamp) -> time::Date {
-    OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH).date()
+    OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        .date()
 }
 
 #[cfg(test)]
@@ -133,10 +152,25 @@ mod tests {
         }
         site.lock(ids[29]).await;
         let held = |addresses_max| {
-            let xml = render("https://tickets.example", site.catalog(), SitemapLimits { addresses_max, tickets_at_once: 7 });
-            assert!(xml.starts_with("<?xml") && xml.ends_with("</urlset>\n") && xml.contains("<loc>https://tickets.example/</loc>"));
-            let named = ids.iter().map(|id| xml.contains(&format!("<loc>https://tickets.example/tickets/{id}</loc>"))).collect::<Vec<_>>();
-            (xml.matches("<url>").count(), named.iter().position(|named| *named), named.iter().filter(|named| **named).count())
+            let xml = render(
+                "https://tickets.example",
+                site.catalog(),
+                SitemapLimits { addresses_max, tickets_at_once: 7 },
+            );
+            assert!(
+                xml.starts_with("<?xml")
+                    && xml.ends_with("</urlset>\n")
+                    && xml.contains("<loc>https://tickets.example/</loc>")
+            );
+            let named = ids
+                .iter()
+                .map(|id| xml.contains(&format!("<loc>https://tickets.example/tickets/{id}</loc>")))
+                .collect::<Vec<_>>();
+            (
+                xml.matches("<url>").count(),
+                named.iter().position(|named| *named),
+                named.iter().filter(|named| **named).count(),
+            )
         };
         assert_eq!(held(1000), (31, Some(0), 30));
         assert_eq!(held(25), (25, Some(6), 24), "the newest");

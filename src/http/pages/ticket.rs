@@ -1,4 +1,5 @@
-//! Page of one ticket, rendered by the server: readable without JavaScript, with the same elements that the script builds.
+//! Page of one ticket, rendered by the server: readable without JavaScript, with the same elements
+//! that the script builds.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use crate::{
     wire::TicketView,
 };
 
-/// `GET /tickets/{id}`, from the catalog. A ticket that is not in the catalog yet is read from the store.
+/// `GET /tickets/{id}`, from the catalog. A ticket that is not in the catalog yet is read from the
+/// store.
 pub(super) async fn response(call: &Call) -> HttpResponse {
     let context = &call.state.context;
     let Ok(id) = call.id::<TicketId>() else {
@@ -42,7 +44,8 @@ pub(super) async fn response(call: &Call) -> HttpResponse {
     }
 }
 
-/// Returns the page without the ticket while the store does not respond. The script requests the ticket again.
+/// Returns the page without the ticket while the store does not respond. The script requests the
+/// ticket again.
 fn unavailable(call: &Call) -> HttpResponse {
     let context = &call.state.context;
     let head = DocumentHead {
@@ -54,7 +57,8 @@ fn unavailable(call: &Call) -> HttpResponse {
         linked_data: None,
         requests: Vec::new(),
     };
-    let document = Document::new(&context.pages.origin, &head, &super::needs_script(texts::TICKET), None);
+    let document =
+        Document::new(&context.pages.origin, &head, &super::needs_script(texts::TICKET), None);
     let mut response = document.error_response(&call.req, context, StatusCode::SERVICE_UNAVAILABLE);
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
     response
@@ -141,7 +145,9 @@ fn main(ticket: &Ticket, status: TicketStatus) -> Markup {
 }
 
 fn listed_on(at: Timestamp) -> Markup {
-    let date = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH).date();
+    let date = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        .date();
     html! { "Listed on " time datetime=(date) { (date.day()) " " (date.month()) " " (date.year()) } }
 }
 
@@ -167,7 +173,8 @@ pub(super) fn stub(title: &str) -> Markup {
     }
 }
 
-/// Returns whether a title has a smaller font, by its number of UTF-16 code units, as `isLong` in `web/parts/stub.js`.
+/// Returns whether a title has a smaller font, by its number of UTF-16 code units, as `isLong` in
+/// `web/parts/stub.js`.
 fn is_long(title: &str) -> bool {
     const LONG_TITLE: usize = 48;
     title.encode_utf16().count() > LONG_TITLE

@@ -1,7 +1,8 @@
-//! Phase of one connection, and its deadlines. Pure: the caller passes the time as a count of ticks.
+//! Phase of one connection, and its deadlines. Pure: the caller passes the time as a count of
+//! ticks.
 //!
-//! Ticks are counted and not measured, so time during which the worker did not run (a stopped process, a suspended machine)
-//! does not count against clients.
+//! Ticks are counted and not measured, so time during which the worker did not run (a stopped
+//! process, a suspended machine) does not count against clients.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,13 +11,15 @@ use std::{
 
 use super::framing::{Framing, NextRequest};
 
-/// Deadlines of a connection. [`Deadlines::default`] has the values of the public contract; tests use shorter ones.
+/// Deadlines of a connection. [`Deadlines::default`] has the values of the public contract; tests
+/// use shorter ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// From the first byte of a request's head to the last.
     pub head: Duration,
-    /// Without a request. Proxies keep idle connections for 60 s (ingress-nginx, load balancers of clouds). A server with a
-    /// shorter time would close connections on which a request is arriving, and a proxy does not repeat a POST.
+    /// Without a request. Proxies keep idle connections for 60 s (ingress-nginx, load balancers of
+    /// clouds). A server with a shorter time would close connections on which a request is
+    /// arriving, and a proxy does not repeat a POST.
     pub idle: Duration,
     /// While bytes wait to be written and the peer receives none.
     pub write: Duration,
@@ -57,7 +60,8 @@ impl Ticks {
             let ticks = deadline.as_nanos().div_ceil(deadlines.tick.as_nanos().max(1));
             u32::try_from(ticks).unwrap_or(u32::MAX)
         };
-        let of_request = |deadline: Duration| ticks(if is_limited { deadlines.limited } else { deadline });
+        let of_request =
+            |deadline: Duration| ticks(if is_limited { deadlines.limited } else { deadline });
         Self {
             head: of_request(deadlines.head),
             idle: of_request(deadlines.idle),
@@ -70,9 +74,9 @@ impl Ticks {
 /// Maximum length of the head of a request, in bytes, as in nginx by default.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Maximum number of bytes that are read before the parser runs, and beyond the request that is being processed. The parser
-/// converts all read bytes to requests, each many times larger than its shortest text, so this bounds the memory of
-/// pipelining.
+/// Maximum number of bytes that are read before the parser runs, and beyond the request that is
+/// being processed. The parser converts all read bytes to requests, each many times larger than its
+/// shortest text, so this bounds the memory of pipelining.
 pub const ROUND_BYTES_MAX: usize = 4 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,8 +156,8 @@ impl Activity {
         }
     }
 
-    /// Returns whether the caller may read now. After any value except [`MayRead::Yes`] the caller must wait or refuse
-    /// accordingly.
+    /// Returns whether the caller may read now. After any value except [`MayRead::Yes`] the caller
+    /// must wait or refuse accordingly.
     pub fn may_read(&self) -> MayRead {
         let is_exhausted = self.phase.get() == RequestPhase::Answering && self.allowance.get() == 0;
         if is_exhausted || self.blocked_since.get().is_some() {
@@ -165,7 +169,11 @@ impl Activity {
             return MayRead::AfterParsing;
         }
         let is_head = self.phase.get() == RequestPhase::Head && self.round_bytes.get() == 0;
-        if is_head && self.head_bytes.get() >= HEAD_BYTES_MAX { MayRead::HeadTooLarge } else { MayRead::Yes }
+        if is_head && self.head_bytes.get() >= HEAD_BYTES_MAX {
+            MayRead::HeadTooLarge
+        } else {
+            MayRead::Yes
+        }
     }
 
     /// Records that bytes were read. At the end of the stream `bytes` is empty.
@@ -173,7 +181,9 @@ impl Activity {
         self.round_bytes.set(self.round_bytes.get() + bytes.len());
         let completes_request = self.framing.borrow_mut().on_read(bytes);
         match self.phase.get() {
-            RequestPhase::Answering => self.allowance.set(self.allowance.get().saturating_sub(bytes.len() as u64)),
+            RequestPhase::Answering => {
+                self.allowance.set(self.allowance.get().saturating_sub(bytes.len() as u64))
+            }
             RequestPhase::Idle if !bytes.is_empty() => {
                 self.enter(RequestPhase::Head, now);
                 self.head_bytes.set(bytes.len());
@@ -204,17 +214,22 @@ impl Activity {
         });
     }
 
-    /// Records that a body was read to its end or, if not `is_whole`, that its handler dropped the rest. The caller must
-    /// report this for chunked bodies, and for bodies longer than [`ROUND_BYTES_MAX`].
+    /// Records that a body was read to its end or, if not `is_whole`, that its handler dropped the
+    /// rest. The caller must report this for chunked bodies, and for bodies longer than
+    /// [`ROUND_BYTES_MAX`].
     pub fn on_body_end(&self, is_whole: bool) {
         self.allowance.set(ROUND_BYTES_MAX as u64);
         self.is_discarding.set(!is_whole);
     }
 
-    /// Records that the response is complete, except for bytes that wait to be written. Returns whether reading was deferred.
+    /// Records that the response is complete, except for bytes that wait to be written. Returns
+    /// whether reading was deferred.
     pub fn on_answer(&self, now: u32) -> bool {
         let next = self.framing.borrow_mut().on_answer();
-        self.enter(if next == NextRequest::Begun { RequestPhase::Head } else { RequestPhase::Idle }, now);
+        self.enter(
+            if next == NextRequest::Begun { RequestPhase::Head } else { RequestPhase::Idle },
+            now,
+        );
         self.head_bytes.set(0);
         self.is_deferred.replace(false)
     }
@@ -224,7 +239,8 @@ impl Activity {
         if self.blocked_since.take().is_none() {
             return false;
         }
-        // The deadline of the phase counts from here: while bytes wait, only the write deadline applies.
+        // The deadline of the phase counts from here: while bytes wait, only the write deadline
+        // applies.
         self.since.set(now);
         self.is_deferred.replace(false)
     }

@@ -11,7 +11,9 @@ fn ticks() -> Ticks {
 
 /// Returns the number of ticks from `from` to the first passed deadline, and that deadline.
 fn first_overdue(activity: &Activity, from: u32) -> (u32, Overdue) {
-    (from..from + 1_000).find_map(|now| activity.overdue(now, &ticks()).map(|overdue| (now - from, overdue))).expect("a deadline passes")
+    (from..from + 1_000)
+        .find_map(|now| activity.overdue(now, &ticks()).map(|overdue| (now - from, overdue)))
+        .expect("a deadline passes")
 }
 
 /// Reads one request and completes its response at `now`.
@@ -63,7 +65,11 @@ fn head_that_begins_in_the_same_read_as_a_request_has_15_seconds() {
 
 #[test]
 fn head_that_begins_in_the_same_read_as_a_body_has_15_seconds() {
-    for (rest, expected) in [("", (151, Overdue::Idle)), ("G", (31, Overdue::Head)), ("POST / HTTP/1.1\r\n", (31, Overdue::Head))] {
+    for (rest, expected) in [
+        ("", (151, Overdue::Idle)),
+        ("G", (31, Overdue::Head)),
+        ("POST / HTTP/1.1\r\n", (31, Overdue::Head)),
+    ] {
         let activity = Activity::new(0);
         answer(&activity, &[POST, rest.as_bytes()].concat(), Body::Sized(2), 5);
         assert_eq!(first_overdue(&activity, 5), expected, "{rest}");
@@ -105,7 +111,11 @@ fn write_without_progress_ends_after_30_seconds_in_every_phase() {
         assert_eq!(first_overdue(&activity, 10), (61, Overdue::Write));
         activity.on_write(50);
         activity.on_write_pending(50);
-        assert_eq!(first_overdue(&activity, 50), (61, Overdue::Write), "progress renews the deadline");
+        assert_eq!(
+            first_overdue(&activity, 50),
+            (61, Overdue::Write),
+            "progress renews the deadline"
+        );
     }
 }
 
@@ -124,7 +134,10 @@ fn idle_time_is_counted_from_the_end_of_the_write() {
 fn limited_connection_ends_after_5_seconds() {
     let limited = Ticks::of(&Deadlines::default(), true);
     let activity = Activity::new(0);
-    assert_eq!((activity.overdue(10, &limited), activity.overdue(11, &limited)), (None, Some(Overdue::Idle)));
+    assert_eq!(
+        (activity.overdue(10, &limited), activity.overdue(11, &limited)),
+        (None, Some(Overdue::Idle))
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Position of the requests in the bytes of one connection: detects a part of the next head that was read together with the
-//! previous request. Pure.
+//! Position of the requests in the bytes of one connection: detects a part of the next head that
+//! was read together with the previous request. Pure.
 //!
-//! The result selects a deadline only. The parser of actix-http separates the requests, never this module, so a difference
-//! between the two cannot be used to smuggle a request.
+//! The result selects a deadline only. The parser of actix-http separates the requests, never this
+//! module, so a difference between the two cannot be used to smuggle a request.
 
 use std::{mem, sync::LazyLock};
 
@@ -16,8 +16,9 @@ pub struct Framing {
     part: Part,
     /// Body of the request that is being processed.
     answering: Option<Body>,
-    /// Bytes after the last known boundary: after a head whose body is not announced yet, or after a whole request.
-    /// Empty, without an allocation, unless a body or a pipelined request was in the same read.
+    /// Bytes after the last known boundary: after a head whose body is not announced yet, or after
+    /// a whole request. Empty, without an allocation, unless a body or a pipelined request was in
+    /// the same read.
     ahead: Vec<u8>,
     /// Last four bytes that were read.
     tail: u32,
@@ -49,7 +50,8 @@ impl Framing {
         Self { part: Part::Head(HeadScan::new()), answering: None, ahead: Vec::new(), tail: 0 }
     }
 
-    /// Processes bytes that were read. Returns whether they complete a request whose response was complete before its body.
+    /// Processes bytes that were read. Returns whether they complete a request whose response was
+    /// complete before its body.
     pub fn on_read(&mut self, bytes: &[u8]) -> bool {
         self.tail = match bytes.last_chunk() {
             Some(last) => u32::from_be_bytes(*last),
@@ -63,7 +65,10 @@ impl Framing {
                 }
             }
             Part::Body(missing) => {
-                let (body, rest) = bytes.split_at(usize::try_from(*missing).map_or(bytes.len(), |missing| missing.min(bytes.len())));
+                let (body, rest) = bytes.split_at(
+                    usize::try_from(*missing)
+                        .map_or(bytes.len(), |missing| missing.min(bytes.len())),
+                );
                 *missing -= body.len() as u64;
                 if *missing == 0 {
                     self.part = Part::RequestEnd;
@@ -107,9 +112,12 @@ impl Framing {
             Part::RequestEnd => self.next_head(),
             // The next bytes are the rest of the body.
             Part::Body(_) => NextRequest::NotBegun,
-            // A head and a chunked body end with an empty line; a part of a head or of a chunk does not. A body with a
-            // length may end with any bytes, so the shorter deadline applies after it.
-            _ if matches!(body, Some(Body::Sized(_))) || !self.ends_with_empty_line() => NextRequest::Begun,
+            // A head and a chunked body end with an empty line; a part of a head or of a chunk does
+            // not. A body with a length may end with any bytes, so the shorter deadline applies
+            // after it.
+            _ if matches!(body, Some(Body::Sized(_))) || !self.ends_with_empty_line() => {
+                NextRequest::Begun
+            }
             _ => {
                 self.part = Part::Head(HeadScan::new());
                 NextRequest::NotBegun
@@ -139,11 +147,13 @@ impl Framing {
     }
 }
 
-static LINE_AND_EMPTY_LINE: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [Finder::new(b"\n\r\n"), Finder::new(b"\n\n")]);
+static LINE_AND_EMPTY_LINE: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| [Finder::new(b"\n\r\n"), Finder::new(b"\n\n")]);
 
 /// Search for the empty line that ends a head, in bytes that come in parts.
 ///
-/// Lines end with LF or CRLF, and empty lines before a request line are skipped, as in httparse (RFC 9112 §2.2).
+/// Lines end with LF or CRLF, and empty lines before a request line are skipped, as in httparse
+/// (RFC 9112 §2.2).
 #[derive(Debug)]
 struct HeadScan {
     has_begun: bool,
@@ -166,7 +176,8 @@ impl HeadScan {
         }
         let mut start = 0;
         for newline in memchr::memchr_iter(b'\n', bytes) {
-            let is_empty = mem::replace(&mut self.is_line_empty, true) && matches!(&bytes[start..newline], b"" | b"\r");
+            let is_empty = mem::replace(&mut self.is_line_empty, true)
+                && matches!(&bytes[start..newline], b"" | b"\r");
             start = newline + 1;
             if is_empty && self.has_begun {
                 return Some(start);
@@ -178,8 +189,8 @@ impl HeadScan {
         None
     }
 
-    /// Returns the index after a complete head that begins with the first byte, as most heads do. This is faster than the
-    /// search line by line.
+    /// Returns the index after a complete head that begins with the first byte, as most heads do.
+    /// This is faster than the search line by line.
     fn find_whole(bytes: &[u8]) -> Option<usize> {
         if matches!(bytes.first()?, b'\r' | b'\n') {
             return None;
@@ -200,13 +211,16 @@ mod tests {
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     const POST: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 6\r\n\r\n{\n\r\n\n}";
     const BODY: Body = Body::Sized(6);
-    const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
-    const PARTS: [&[u8]; 3] = [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: \r\n"];
+    const CHUNKED: &[u8] =
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    const PARTS: [&[u8]; 3] =
+        [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: \r\n"];
 
     /// Returns the result after these requests, all read at once.
     fn after(requests: &[(&[u8], Body)], rest: &[u8]) -> NextRequest {
         let mut framing = Framing::new();
-        let bytes: Vec<u8> = requests.iter().flat_map(|(bytes, _)| bytes.iter()).chain(rest).copied().collect();
+        let bytes: Vec<u8> =
+            requests.iter().flat_map(|(bytes, _)| bytes.iter()).chain(rest).copied().collect();
         framing.on_read(&bytes);
         answer(&mut framing, requests)
     }
@@ -232,7 +246,11 @@ mod tests {
         ];
         for requests in requests {
             assert_eq!(after(requests, b""), NextRequest::NotBegun, "{requests:?}");
-            assert_eq!(after(requests, b"\r\n"), NextRequest::NotBegun, "empty lines are skipped: {requests:?}");
+            assert_eq!(
+                after(requests, b"\r\n"),
+                NextRequest::NotBegun,
+                "empty lines are skipped: {requests:?}"
+            );
             for part in PARTS {
                 assert_eq!(after(requests, part), NextRequest::Begun, "{requests:?} {part:?}");
             }
@@ -243,7 +261,8 @@ mod tests {
     fn requests_are_tracked_in_reads_of_any_size() {
         let requests = [(GET, Body::None), (POST, BODY), (GET, Body::None), (POST, BODY)];
         for size in 1..40 {
-            for (rest, expected) in [(&b""[..], NextRequest::NotBegun), (b"P", NextRequest::Begun)] {
+            for (rest, expected) in [(&b""[..], NextRequest::NotBegun), (b"P", NextRequest::Begun)]
+            {
                 let mut framing = Framing::new();
                 for (index, (bytes, body)) in requests.iter().enumerate() {
                     let is_last = index + 1 == requests.len();
@@ -252,7 +271,11 @@ mod tests {
                         framing.on_read(read);
                     }
                     framing.on_request(*body);
-                    assert_eq!(framing.on_answer(), if is_last { expected } else { NextRequest::NotBegun }, "{size} {index}");
+                    assert_eq!(
+                        framing.on_answer(),
+                        if is_last { expected } else { NextRequest::NotBegun },
+                        "{size} {index}"
+                    );
                 }
             }
         }
@@ -263,7 +286,10 @@ mod tests {
         let mut framing = Framing::new();
         framing.on_read(&POST[..POST.len() - 3]);
         framing.on_request(BODY);
-        assert!(!framing.on_read(&[&POST[POST.len() - 3..], b"G"].concat()), "its response is not complete");
+        assert!(
+            !framing.on_read(&[&POST[POST.len() - 3..], b"G"].concat()),
+            "its response is not complete"
+        );
         assert_eq!(framing.on_answer(), NextRequest::Begun);
     }
 
@@ -303,7 +329,14 @@ mod tests {
 
     #[test]
     fn end_of_a_head_is_found_with_any_line_ending_in_any_reads() {
-        for head in ["A\r\nB: c\r\n\r\n", "A\nB: c\n\n", "A\nB: c\n\r\n", "\r\n\r\nA\r\n\r\n", "\n\nA\n\n", "A\r\n\r\n"] {
+        for head in [
+            "A\r\nB: c\r\n\r\n",
+            "A\nB: c\n\n",
+            "A\nB: c\n\r\n",
+            "\r\n\r\nA\r\n\r\n",
+            "\n\nA\n\n",
+            "A\r\n\r\n",
+        ] {
             let bytes = [head.as_bytes(), b"{}"].concat();
             for split in 0..=head.len() {
                 let mut scan = HeadScan::new();

@@ -1,5 +1,6 @@
-//! Bounds of connections, in total and for each network address. HTTP connections and WebSockets count together, because each
-//! of them has a file descriptor. The public address has a quota with bounds; the admin address has one without.
+//! Bounds of connections, in total and for each network address. HTTP connections and WebSockets
+//! count together, because each of them has a file descriptor. The public address has a quota with
+//! bounds; the admin address has one without.
 
 use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc};
 
@@ -20,8 +21,9 @@ pub struct QuotaLimits {
     pub exempt: Vec<IpNet>,
 }
 
-/// Rate of responses to connections beyond the bound of their address: the number at once, and the average number in each
-/// second. A response costs more than opening a connection, so connections beyond this rate are closed without a response.
+/// Rate of responses to connections beyond the bound of their address: the number at once, and the
+/// average number in each second. A response costs more than opening a connection, so connections
+/// beyond this rate are closed without a response.
 const ANSWERED_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
 const ANSWERED_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 
@@ -57,13 +59,19 @@ pub struct Permit {
 
 impl Quota {
     pub fn new(limits: QuotaLimits) -> Arc<Self> {
-        let answered = RateLimiter::direct(governor::Quota::per_second(ANSWERED_PER_SECOND).allow_burst(ANSWERED_AT_ONCE));
+        let answered = RateLimiter::direct(
+            governor::Quota::per_second(ANSWERED_PER_SECOND).allow_burst(ANSWERED_AT_ONCE),
+        );
         Arc::new(Self { limits, answered, counts: Mutex::default() })
     }
 
     /// Creates a quota without bounds.
     pub fn unbounded() -> Arc<Self> {
-        Self::new(QuotaLimits { connections_max: usize::MAX, per_address_max: None, exempt: Vec::new() })
+        Self::new(QuotaLimits {
+            connections_max: usize::MAX,
+            per_address_max: None,
+            exempt: Vec::new(),
+        })
     }
 
     /// Returns the number of counted connections.
@@ -71,18 +79,27 @@ impl Quota {
         self.counts.lock().open
     }
 
-    /// Counts a connection. A connection beyond a bound is not counted; it may stay open for a short time, for probes.
+    /// Counts a connection. A connection beyond a bound is not counted; it may stay open for a
+    /// short time, for probes.
     pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Permit {
         let peer = peer.map(|peer| peer.to_canonical());
-        let address = peer.filter(|peer| !self.limits.exempt.iter().any(|network| network.contains(peer))).map(client::network);
+        let address = peer
+            .filter(|peer| !self.limits.exempt.iter().any(|network| network.contains(peer)))
+            .map(client::network);
         let address = self.limits.per_address_max.and(address);
         let exceeded = self.count(address);
         let is_answered = exceeded != Some(Exceeded::Address) || self.answered.check().is_ok();
         match exceeded {
             None => METRICS.connections.inc(),
-            Some(Exceeded::Connections) => METRICS.connections_refused.with_label_values(&["full"]).inc(),
-            Some(Exceeded::Address) if is_answered => METRICS.connections_refused.with_label_values(&["address"]).inc(),
-            Some(Exceeded::Address) => METRICS.connections_refused.with_label_values(&["address_flood"]).inc(),
+            Some(Exceeded::Connections) => {
+                METRICS.connections_refused.with_label_values(&["full"]).inc()
+            }
+            Some(Exceeded::Address) if is_answered => {
+                METRICS.connections_refused.with_label_values(&["address"]).inc()
+            }
+            Some(Exceeded::Address) => {
+                METRICS.connections_refused.with_label_values(&["address_flood"]).inc()
+            }
         }
         Permit { quota: Arc::clone(self), address, exceeded, is_answered }
     }
@@ -90,7 +107,8 @@ impl Quota {
     fn count(&self, address: Option<IpAddr>) -> Option<Exceeded> {
         let mut counts = self.counts.lock();
         let per_address_max = self.limits.per_address_max.unwrap_or(usize::MAX);
-        let address_count = address.map_or(0, |address| counts.by_address.get(&address).copied().unwrap_or(0));
+        let address_count =
+            address.map_or(0, |address| counts.by_address.get(&address).copied().unwrap_or(0));
         if address_count >= per_address_max {
             return Some(Exceeded::Address);
         }
@@ -111,8 +129,8 @@ impl Permit {
         self.exceeded
     }
 
-    /// Returns whether the connection gets a response. A connection beyond the bound of its address gets none if too many such
-    /// connections arrive.
+    /// Returns whether the connection gets a response. A connection beyond the bound of its address
+    /// gets none if too many such connections arrive.
     pub fn is_answered(&self) -> bool {
         self.is_answered
     }
@@ -141,7 +159,11 @@ mod tests {
     use super::*;
 
     fn quota(connections_max: usize, per_address_max: Option<usize>) -> Arc<Quota> {
-        Quota::new(QuotaLimits { connections_max, per_address_max, exempt: vec!["10.0.0.0/8".parse().expect("a network")] })
+        Quota::new(QuotaLimits {
+            connections_max,
+            per_address_max,
+            exempt: vec!["10.0.0.0/8".parse().expect("a network")],
+        })
     }
 
     fn admit(quota: &Arc<Quota>, peer: &str) -> Permit {
@@ -158,7 +180,11 @@ mod tests {
         assert_eq!(third.exceeded(), Some(Exceeded::Address));
         assert_eq!(admit(&quota, "192.0.2.2").exceeded(), None);
         drop(third);
-        assert_eq!(admit(&quota, "192.0.2.1").exceeded(), Some(Exceeded::Address), "a connection that was not counted frees no place");
+        assert_eq!(
+            admit(&quota, "192.0.2.1").exceeded(),
+            Some(Exceeded::Address),
+            "a connection that was not counted frees no place"
+        );
         drop(first);
         assert_eq!(admit(&quota, "192.0.2.1").exceeded(), None);
     }
@@ -183,7 +209,9 @@ mod tests {
     fn connections_beyond_the_rate_of_an_address_get_no_response_and_others_do() {
         let quota = quota(1, Some(1));
         let _held = admit(&quota, "192.0.2.1");
-        let answered = (0..2 * ANSWERED_AT_ONCE.get()).filter(|_| admit(&quota, "192.0.2.1").is_answered()).count();
+        let answered = (0..2 * ANSWERED_AT_ONCE.get())
+            .filter(|_| admit(&quota, "192.0.2.1").is_answered())
+            .count();
         let at_once = usize::try_from(ANSWERED_AT_ONCE.get()).expect("a small number");
         assert!((at_once..2 * at_once).contains(&answered), "{answered}");
         let probe = admit(&quota, "192.0.2.2");

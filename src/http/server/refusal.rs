@@ -1,8 +1,9 @@
-//! Responses to bytes that are not a valid request: problem documents with the headers of every response, except
-//! `Strict-Transport-Security`.
+//! Responses to bytes that are not a valid request: problem documents with the headers of every
+//! response, except `Strict-Transport-Security`.
 //!
-//! actix-http responds by itself to requests that it cannot parse, without a body and without the middleware. The stream of
-//! the connection ([`super::stream`]) detects such a response in the written bytes and sends one from this module instead.
+//! actix-http responds by itself to requests that it cannot parse, without a body and without the
+//! middleware. The stream of the connection ([`super::stream`]) detects such a response in the
+//! written bytes and sends one from this module instead.
 
 use std::fmt::Write;
 
@@ -49,16 +50,23 @@ impl ConnectionRefusal {
                 Code::MalformedRequest,
                 "The request is not valid HTTP. Bytes outside ASCII in its first line must be percent-encoded.",
             ),
-            Self::HeadTooLarge => {
-                ApiError::with_message(Code::HeadersTooLarge, "The request line and headers must have at most 32 KiB and 96 headers.")
-            }
-            Self::HeadTimeout => ApiError::with_message(Code::RequestTimeout, "The request line and headers did not arrive in time."),
+            Self::HeadTooLarge => ApiError::with_message(
+                Code::HeadersTooLarge,
+                "The request line and headers must have at most 32 KiB and 96 headers.",
+            ),
+            Self::HeadTimeout => ApiError::with_message(
+                Code::RequestTimeout,
+                "The request line and headers did not arrive in time.",
+            ),
             Self::Internal => ApiError::new(Code::Internal),
         }
     }
 
     /// Returns the bytes of the response.
-    #[expect(clippy::disallowed_methods, reason = "the Date header is the time of the host, as on all other responses")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the Date header is the time of the host, as on all other responses"
+    )]
     pub fn response(self) -> Bytes {
         let mut response = self.error().error_response();
         middleware::harden(response.headers_mut(), false);
@@ -75,9 +83,11 @@ impl ConnectionRefusal {
     }
 }
 
-/// Finds a response that actix-http created by itself at the end of the written bytes. Returns its index and its meaning.
+/// Finds a response that actix-http created by itself at the end of the written bytes. Returns its
+/// index and its meaning.
 ///
-/// Such a response has no body and only the headers below; a response of a handler has more headers.
+/// Such a response has no body and only the headers below; a response of a handler has more
+/// headers.
 pub fn find(written: &[u8]) -> Option<(usize, ConnectionRefusal)> {
     const LENGTH_MAX: usize = 160;
     const HEADERS: [&str; 3] = ["content-length: 0", "connection: ", "date: "];
@@ -85,7 +95,8 @@ pub fn find(written: &[u8]) -> Option<(usize, ConnectionRefusal)> {
         return None;
     }
     let from = written.len().saturating_sub(LENGTH_MAX);
-    let start = from + written[from..].windows(b"HTTP/1.".len()).rposition(|window| window == b"HTTP/1.")?;
+    let start = from
+        + written[from..].windows(b"HTTP/1.".len()).rposition(|window| window == b"HTTP/1.")?;
     let text = std::str::from_utf8(&written[start..]).ok()?;
     let (line, headers) = text.split_once("\r\n")?;
     let refusal = match line.split(' ').nth(1)? {
@@ -94,7 +105,9 @@ pub fn find(written: &[u8]) -> Option<(usize, ConnectionRefusal)> {
         "500" => ConnectionRefusal::Internal,
         _ => return None,
     };
-    let is_bare = headers.lines().all(|header| header.is_empty() || HEADERS.iter().any(|bare| header.starts_with(bare)));
+    let is_bare = headers
+        .lines()
+        .all(|header| header.is_empty() || HEADERS.iter().any(|bare| header.starts_with(bare)));
     is_bare.then_some((start, refusal))
 }
 
@@ -108,15 +121,26 @@ mod tests {
     fn response_of_the_parser_is_found_alone_and_after_another() {
         assert_eq!(find(BARE.as_bytes()), Some((0, ConnectionRefusal::Malformed)));
         let other = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-        assert_eq!(find(format!("{other}{BARE}").as_bytes()), Some((other.len(), ConnectionRefusal::Malformed)));
-        let closing = BARE.replace("400 Bad Request", "431 Request Header Fields Too Large").replace("date", "connection: close\r\ndate");
+        assert_eq!(
+            find(format!("{other}{BARE}").as_bytes()),
+            Some((other.len(), ConnectionRefusal::Malformed))
+        );
+        let closing = BARE
+            .replace("400 Bad Request", "431 Request Header Fields Too Large")
+            .replace("date", "connection: close\r\ndate");
         assert_eq!(find(closing.as_bytes()), Some((0, ConnectionRefusal::HeadTooLarge)));
     }
 
     #[test]
     fn response_of_a_handler_is_not_replaced() {
         let hardened = BARE.replace("date", "x-content-type-options: nosniff\r\ndate");
-        let texts = [hardened.as_str(), &BARE.replace("400 Bad Request", "404 Not Found"), &format!("{BARE}{{}}"), "", "HTTP/1."];
+        let texts = [
+            hardened.as_str(),
+            &BARE.replace("400 Bad Request", "404 Not Found"),
+            &format!("{BARE}{{}}"),
+            "",
+            "HTTP/1.",
+        ];
         for text in texts {
             assert_eq!(find(text.as_bytes()), None, "{text}");
         }
@@ -141,10 +165,17 @@ mod tests {
                 "cache-control: no-store",
                 &format!("content-length: {}", body.len()),
             ] {
-                assert!(head.to_ascii_lowercase().lines().any(|line| line == header), "{header} in {head}");
+                assert!(
+                    head.to_ascii_lowercase().lines().any(|line| line == header),
+                    "{header} in {head}"
+                );
             }
             let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
-            assert!(problem["errors"][0]["message"].is_string() && status.starts_with(&problem["status"].to_string()), "{problem}");
+            assert!(
+                problem["errors"][0]["message"].is_string()
+                    && status.starts_with(&problem["status"].to_string()),
+                "{problem}"
+            );
         }
     }
 }

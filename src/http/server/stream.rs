@@ -1,5 +1,6 @@
-//! Connection of a client, as actix-http reads and writes it. It bounds the bytes that are read ahead, records progress for
-//! the deadlines, and sends a problem document instead of the responses that actix-http creates by itself.
+//! Connection of a client, as actix-http reads and writes it. It bounds the bytes that are read
+//! ahead, records progress for the deadlines, and sends a problem document instead of the responses
+//! that actix-http creates by itself.
 //!
 //! The reasons are in `docs/adr/0015-connections.md`.
 
@@ -22,8 +23,9 @@ use super::{
     worker::{End, TrackedConnection, WorkerEntry},
 };
 
-/// Size of the kernel's buffer for responses that a client has not read, in bytes (the kernel doubles the value for its own
-/// data). Without this bound the buffer grows up to 4 MiB for each connection.
+/// Size of the kernel's buffer for responses that a client has not read, in bytes (the kernel
+/// doubles the value for its own data). Without this bound the buffer grows up to 4 MiB for each
+/// connection.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Connection of a client.
@@ -54,7 +56,8 @@ impl ClientStream {
         &self.entry.0
     }
 
-    /// Takes the connection out of the HTTP server. The connection counts against the quota until the permit is dropped.
+    /// Takes the connection out of the HTTP server. The connection counts against the quota until
+    /// the permit is dropped.
     pub fn into_parts(self) -> (TcpStream, Permit) {
         (self.io, self.permit)
     }
@@ -79,8 +82,9 @@ impl ClientStream {
 }
 
 impl LingeringClose {
-    /// Sends the response and closes the sending side. Then drops the bytes of the peer until it closes too: an immediate
-    /// close could make the kernel of the peer drop the response (RFC 9112 §9.6).
+    /// Sends the response and closes the sending side. Then drops the bytes of the peer until it
+    /// closes too: an immediate close could make the kernel of the peer drop the response (RFC 9112
+    /// §9.6).
     fn poll(&mut self, io: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.rest.has_remaining() {
             let written = ready!(Pin::new(&mut *io).poll_write(cx, &self.rest))?;
@@ -101,9 +105,13 @@ impl LingeringClose {
     }
 }
 
-/// Reads into a buffer, at most as many bytes as the buffer of actix-http has at the start. The buffer grows with a large
-/// head.
-fn read_some(io: &mut TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+/// Reads into a buffer, at most as many bytes as the buffer of actix-http has at the start. The
+/// buffer grows with a large head.
+fn read_some(
+    io: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
     const READ_BYTES_MAX: usize = 8 * 1024;
     if buf.remaining() <= READ_BYTES_MAX {
         return Pin::new(io).poll_read(cx, buf);
@@ -116,7 +124,11 @@ fn read_some(io: &mut TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) ->
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let connection = &this.entry.0;
         connection.register_waker(cx.waker());
@@ -138,7 +150,9 @@ impl AsyncRead for ClientStream {
         let known = buf.filled().len();
         let outcome = read_some(&mut this.io, cx, buf);
         match outcome {
-            Poll::Ready(Ok(())) => connection.activity.on_read(&buf.filled()[known..], connection.now()),
+            Poll::Ready(Ok(())) => {
+                connection.activity.on_read(&buf.filled()[known..], connection.now())
+            }
             Poll::Pending => connection.activity.on_read_pending(),
             Poll::Ready(Err(_)) => {}
         }
@@ -147,14 +161,19 @@ impl AsyncRead for ClientStream {
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, mut bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let connection = &this.entry.0;
         connection.register_waker(cx.waker());
         if let Some(end) = connection.requested_end() {
             return this.poll_end(end, cx).map(Err);
         }
-        // While a request is being processed, the parser's own response is queued behind its response.
+        // While a request is being processed, the parser's own response is queued behind its
+        // response.
         if !connection.activity.is_answering()
             && let Some((start, refusal)) = refusal::find(bytes)
         {

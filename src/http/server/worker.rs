@@ -1,7 +1,8 @@
 //! Connections of one worker thread, and the tick that ends overdue ones.
 //!
-//! Requests only set cells of the [`TrackedConnection`] of their connection. Twice a second the worker checks all of its
-//! connections. It marks an overdue one and wakes its task, whose stream ([`super::stream`]) then ends it.
+//! Requests only set cells of the [`TrackedConnection`] of their connection. Twice a second the
+//! worker checks all of its connections. It marks an overdue one and wakes its task, whose stream
+//! ([`super::stream`]) then ends it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -66,12 +67,13 @@ pub struct Worker {
 pub struct WorkerEntry(pub Rc<TrackedConnection>);
 
 impl Worker {
-    /// Maximum number of connections beyond the quota of one worker. One more ends the oldest, so that many such connections
-    /// do not block probes: a probe needs its connection for about a millisecond.
+    /// Maximum number of connections beyond the quota of one worker. One more ends the oldest, so
+    /// that many such connections do not block probes: a probe needs its connection for about a
+    /// millisecond.
     pub const FOR_PROBES_MAX: usize = 8;
 
-    /// Creates a worker and starts its tick on this thread, which must run an actix system. The tick ends when the last
-    /// reference to the worker is dropped.
+    /// Creates a worker and starts its tick on this thread, which must run an actix system. The
+    /// tick ends when the last reference to the worker is dropped.
     pub fn start(deadlines: Deadlines) -> Rc<Self> {
         let worker = Rc::new(Self {
             deadlines,
@@ -203,7 +205,9 @@ impl TrackedConnection {
         match overdue {
             _ if matches!(self.end.get(), Some(End::Close | End::Reset)) => {}
             Overdue::Head => self.refuse(ConnectionRefusal::HeadTimeout),
-            Overdue::Idle => self.end(End::Close, Some(if self.exceeded.is_some() { "limited" } else { "idle" })),
+            Overdue::Idle => {
+                self.end(End::Close, Some(if self.exceeded.is_some() { "limited" } else { "idle" }))
+            }
             Overdue::Write => self.end(End::Reset, Some("write_timeout")),
             Overdue::Linger => self.end(End::Close, None),
         }
@@ -224,8 +228,14 @@ impl ActiveRequest {
         };
         connection.activity.on_request(body, connection.now());
         // Most bodies are short and arrive with their heads: their end needs no report.
-        if body == Body::Chunked || matches!(body, Body::Sized(length) if length > ROUND_BYTES_MAX as u64) {
-            let watched = WatchedBody { payload: request.take_payload(), connection: Rc::clone(&connection), is_whole: false };
+        if body == Body::Chunked
+            || matches!(body, Body::Sized(length) if length > ROUND_BYTES_MAX as u64)
+        {
+            let watched = WatchedBody {
+                payload: request.take_payload(),
+                connection: Rc::clone(&connection),
+                is_whole: false,
+            };
             *request.payload() = Payload::Stream { payload: Box::pin(watched) };
         }
         Some(Self(connection))
@@ -246,7 +256,10 @@ impl Drop for ActiveRequest {
 }
 
 fn announced(request: &Request) -> Body {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.trim().parse().ok());
     length.map_or(Body::Chunked, Body::Sized)
 }
 

@@ -1,4 +1,5 @@
-//! The attacker: every availability row of the hardening list at the same time, from one address, on one thread.
+//! The attacker: every availability row of the hardening list at the same time, from one address,
+//! on one thread.
 
 use std::{
     collections::BTreeMap,
@@ -110,8 +111,15 @@ impl Attack {
 
     /// Row 1: searches that examine as many tickets as possible.
     async fn search(self, number: usize) {
-        let words = if number.is_multiple_of(2) { "a+b+c+d+e+f+g+h".to_owned() } else { vec!["a"; 100].join("+") };
-        let request = format!("GET /api/tickets?limit=1&status=Locked&q={words} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
+        let words = if number.is_multiple_of(2) {
+            "a+b+c+d+e+f+g+h".to_owned()
+        } else {
+            vec!["a"; 100].join("+")
+        };
+        let request = format!(
+            "GET /api/tickets?limit=1&status=Locked&q={words} HTTP/1.1\r\nHost: {}\r\n\r\n",
+            self.addr
+        );
         self.repeat("search", request.as_bytes()).await;
     }
 
@@ -120,7 +128,9 @@ impl Attack {
         const LANE: &str = "one byte of a second request";
         let Some(mut stream) = self.connect(LANE).await else { return };
         let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
-        if stream.write_all(request.as_bytes()).await.is_ok() && answer(&mut stream).await.is_some() && stream.write_all(b"G").await.is_ok()
+        if stream.write_all(request.as_bytes()).await.is_ok()
+            && answer(&mut stream).await.is_some()
+            && stream.write_all(b"G").await.is_ok()
         {
             let began = Instant::now();
             let mut rest = [0; 1024];
@@ -143,7 +153,8 @@ impl Attack {
             "POST /api/webhooks/stripe HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{signature}Content-Length: 262144\r\n\r\n",
             self.addr
         );
-        let sent = stream.write_all(head.as_bytes()).await.is_ok() && stream.write_all(&vec![b' '; 262_000]).await.is_ok();
+        let sent = stream.write_all(head.as_bytes()).await.is_ok()
+            && stream.write_all(&vec![b' '; 262_000]).await.is_ok();
         match answer(&mut stream).await {
             Some(status) => self.count(LANE, status.to_string()),
             None => self.count(LANE, if sent { "closed" } else { "closed while sending" }),
@@ -154,7 +165,9 @@ impl Attack {
     async fn unread_answers(self) {
         const LANE: &str = "unread answers";
         let Some(mut stream) = self.connect(LANE).await else { return };
-        let requests = format!("GET /api/tickets?limit=1000 HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr).repeat(64);
+        let requests =
+            format!("GET /api/tickets?limit=1000 HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr)
+                .repeat(64);
         let began = Instant::now();
         // The write waits until the server reads again or closes the connection.
         while stream.write_all(requests.as_bytes()).await.is_ok() {}
@@ -178,9 +191,11 @@ impl Attack {
         }
         let mut piece = [0; 4096];
         match stream.read(&mut piece).await {
-            Ok(length) if length > 0 => {
-                self.count(LANE, status_of(&piece[..length]).map_or_else(|| "closed".into(), |status| status.to_string()))
-            }
+            Ok(length) if length > 0 => self.count(
+                LANE,
+                status_of(&piece[..length])
+                    .map_or_else(|| "closed".into(), |status| status.to_string()),
+            ),
             _ => return self.count(LANE, "closed"),
         }
         while stream.read(&mut piece).await.is_ok_and(|length| length > 0) {}
@@ -190,16 +205,24 @@ impl Attack {
     async fn resume(self) {
         const LANE: &str = "resume";
         let Some(mut stream) = self.connect(LANE).await else { return };
-        let Some(cursor) = self.first_cursor(&mut stream).await else { return self.count(LANE, "no greeting") };
+        let Some(cursor) = self.first_cursor(&mut stream).await else {
+            return self.count(LANE, "no greeting");
+        };
         drop(stream);
         loop {
             let Some(mut stream) = self.connect(LANE).await else { return };
-            if stream.write_all(self.handshake(&format!("?after={cursor}")).as_bytes()).await.is_err() {
+            if stream
+                .write_all(self.handshake(&format!("?after={cursor}")).as_bytes())
+                .await
+                .is_err()
+            {
                 return self.count(LANE, "closed");
             }
             let mut bytes = 0u64;
             let mut piece = vec![0; 64 * 1024];
-            while let Ok(Ok(length)) = timeout(Duration::from_millis(300), stream.read(&mut piece)).await {
+            while let Ok(Ok(length)) =
+                timeout(Duration::from_millis(300), stream.read(&mut piece)).await
+            {
                 if length == 0 {
                     break;
                 }
@@ -220,7 +243,9 @@ impl Attack {
                 return None;
             }
             let read = String::from_utf8_lossy(&text).into_owned();
-            if let Some(cursor) = read.split("\"cursor\":\"").nth(1).and_then(|rest| rest.split_once('"')) {
+            if let Some(cursor) =
+                read.split("\"cursor\":\"").nth(1).and_then(|rest| rest.split_once('"'))
+            {
                 return Some(cursor.0.to_owned());
             }
         }
@@ -238,9 +263,14 @@ impl Attack {
             if stream.write_all(request.as_bytes()).await.is_err() {
                 return self.count(LANE, "closed");
             }
-            let Some((_, head)) = whole_answer(&mut stream).await else { return self.count(LANE, "closed") };
-            cookie =
-                head.lines().find_map(|line| line.to_ascii_lowercase().starts_with("set-cookie:").then(|| line[11..].trim().to_owned()));
+            let Some((_, head)) = whole_answer(&mut stream).await else {
+                return self.count(LANE, "closed");
+            };
+            cookie = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .starts_with("set-cookie:")
+                    .then(|| line[11..].trim().to_owned())
+            });
             if cookie.is_some() {
                 break;
             }
@@ -248,7 +278,8 @@ impl Attack {
         let Some(cookie) = cookie else { return self.count(LANE, "no session") };
         let cookie = cookie.split(';').next().unwrap_or_default();
         for listed in 0u64.. {
-            let words: Vec<String> = (0..66).map(|word| format!("{:x}", listed * 66 + word)).collect();
+            let words: Vec<String> =
+                (0..66).map(|word| format!("{:x}", listed * 66 + word)).collect();
             let title: String = words.join(" ").chars().take(199).collect();
             let body = format!("{{\"title\":\"{}\",\"price\":20}}", title.trim());
             let request = self.post("/api/tickets", &format!("Cookie: {cookie}\r\n"), &body);
@@ -270,7 +301,9 @@ impl Attack {
 
     /// Row 7: sign-ins with wrong passwords.
     async fn sign_in(self, number: usize) {
-        let body = format!("{{\"email\":\"victim{number}@example.com\",\"password\":\"not the password\"}}");
+        let body = format!(
+            "{{\"email\":\"victim{number}@example.com\",\"password\":\"not the password\"}}"
+        );
         let request = self.post("/api/users/signin", "", &body);
         self.repeat("sign-in", request.as_bytes()).await;
     }
@@ -283,7 +316,8 @@ impl Attack {
     }
 }
 
-/// Returns the status of the next answer, after reading it completely, or `None` if the connection ended before.
+/// Returns the status of the next answer, after reading it completely, or `None` if the connection
+/// ended before.
 async fn answer(stream: &mut TcpStream) -> Option<u16> {
     whole_answer(stream).await.map(|(status, _)| status)
 }
@@ -300,8 +334,11 @@ async fn whole_answer(stream: &mut TcpStream) -> Option<(u16, String)> {
         }
     };
     let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
-    let value =
-        |name: &str| head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()));
+    let value = |name: &str| {
+        head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix(name).map(|value| value.trim().to_owned())
+        })
+    };
     if let Some(length) = value("content-length:").and_then(|length| length.parse::<usize>().ok()) {
         while bytes.len() < head_end + length {
             if stream.read_buf(&mut bytes).await.ok()? == 0 {

@@ -72,14 +72,30 @@ impl Latencies {
     }
 }
 
-/// Returns buyers whose sessions are in the store already. One sign-up over HTTP returns the name of the cookie.
-pub async fn buyers(addr: SocketAddr, from: IpAddr, seeded: Vec<Seeded>, tickets: Vec<String>) -> Vec<Buyer> {
-    // Each request has a connection of its own, so that the test detects a server that accepts no connections.
-    let http = reqwest::Client::builder().no_proxy().local_address(from).pool_max_idle_per_host(0).timeout(PATIENCE);
+/// Returns buyers whose sessions are in the store already. One sign-up over HTTP returns the name
+/// of the cookie.
+pub async fn buyers(
+    addr: SocketAddr,
+    from: IpAddr,
+    seeded: Vec<Seeded>,
+    tickets: Vec<String>,
+) -> Vec<Buyer> {
+    // Each request has a connection of its own, so that the test detects a server that accepts no
+    // connections.
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .local_address(from)
+        .pool_max_idle_per_host(0)
+        .timeout(PATIENCE);
     let http = http.build().expect("the client can be built");
     let base = format!("http://{addr}");
     let body = json!({ "email": "honest@example.com", "password": "an honest password" });
-    let answer = http.post(format!("{base}/api/users/signup")).json(&body).send().await.expect("the server answers");
+    let answer = http
+        .post(format!("{base}/api/users/signup"))
+        .json(&body)
+        .send()
+        .await
+        .expect("the server answers");
     assert_eq!(answer.status(), 201);
     let cookie = answer.headers()["set-cookie"].to_str().expect("a cookie is ASCII").to_owned();
     let name = cookie.split('=').next().unwrap_or_default().to_owned();
@@ -97,7 +113,11 @@ pub async fn buyers(addr: SocketAddr, from: IpAddr, seeded: Vec<Seeded>, tickets
 /// Lets each buyer make one purchase a second until the end of `span`.
 pub async fn buy(buyers: &[Buyer], span: Duration) -> Latencies {
     let until = Instant::now() + span;
-    let tasks: Vec<_> = buyers.iter().cloned().map(|buyer| tokio::spawn(async move { buyer.keep_buying(until).await })).collect();
+    let tasks: Vec<_> = buyers
+        .iter()
+        .cloned()
+        .map(|buyer| tokio::spawn(async move { buyer.keep_buying(until).await }))
+        .collect();
     let mut latencies = Latencies::default();
     for task in tasks {
         latencies.extend(task.await.expect("a buyer does not panic"));
@@ -123,7 +143,9 @@ impl Buyer {
         let ticket = &self.tickets[self.next.fetch_add(1, Ordering::Relaxed)];
         self.ask(Method::GET, "/api/tickets?limit=50", None, 200, latencies).await?;
         self.ask(Method::GET, &format!("/api/tickets/{ticket}"), None, 200, latencies).await?;
-        let order = self.ask(Method::POST, "/api/orders", Some(json!({ "ticketId": ticket })), 201, latencies).await?;
+        let order = self
+            .ask(Method::POST, "/api/orders", Some(json!({ "ticketId": ticket })), 201, latencies)
+            .await?;
         let payment = json!({ "orderId": order["id"], "token": "pm_card_visa" });
         self.ask(Method::POST, "/api/charges", Some(payment), 201, latencies).await.map(drop)
     }
@@ -136,7 +158,10 @@ impl Buyer {
         expected: u16,
         latencies: &mut Latencies,
     ) -> Result<Value, String> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base)).header("cookie", &self.cookie);
+        let mut request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.base))
+            .header("cookie", &self.cookie);
         if let Some(body) = &body {
             request = request.json(body);
         }

@@ -76,7 +76,10 @@ async fn declined_card_leaves_a_failed_charge_and_another_payment_is_accepted(st
     let charges = buyer.charges_of(&order.id()).await.expect(200);
     let [failed] = charges.items() else { panic!("{charges:?}") };
     assert_eq!(failed["status"], "Failed");
-    assert!(failed["failure"]["code"].is_string() && failed["failure"]["message"].is_string(), "{failed}");
+    assert!(
+        failed["failure"]["code"].is_string() && failed["failure"]["message"].is_string(),
+        "{failed}"
+    );
     buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items().len(), 2);
 }
@@ -86,7 +89,10 @@ async fn three_d_secure_waits_for_the_buyer(store: Backend) {
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202);
     assert_eq!(waiting["status"], "Created");
-    assert!(waiting["clientSecret"].as_str().is_some_and(|secret| !secret.is_empty()), "{waiting:?}");
+    assert!(
+        waiting["clientSecret"].as_str().is_some_and(|secret| !secret.is_empty()),
+        "{waiting:?}"
+    );
     assert_eq!(status_of(&buyer, &order).await, "AwaitingPayment");
     let done = buyer.confirm(&waiting.id()).await.expect(200);
     assert_eq!((&done["id"], &done["status"]), (&json!(waiting.id()), &json!("Completed")));
@@ -112,7 +118,9 @@ async fn payment_with_another_token_replaces_a_waiting_charge(store: Backend) {
     assert_ne!(waiting, paid);
     // The payment is voided asynchronously.
     if buyer.charge(&waiting).await.expect(200)["status"] != "Failed" {
-        socket.until(|frame| frame["type"] == "ChargeFailed" && frame["charge"]["id"] == waiting).await;
+        socket
+            .until(|frame| frame["type"] == "ChargeFailed" && frame["charge"]["id"] == waiting)
+            .await;
     }
     assert_eq!(buyer.charge(&waiting).await.expect(200)["status"], "Failed");
     assert_eq!(buyer.charge(&paid).await.expect(200)["status"], "Completed");
@@ -135,13 +143,19 @@ async fn waiting_charge_is_shown_with_its_secret(store: Backend) {
     let (buyer, order) = order(&app).await;
     let waiting = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202);
     let seen = buyer.charge(&waiting.id()).await.expect(200);
-    assert_eq!((&seen["status"], seen["clientSecret"].is_string()), (&json!("Created"), true), "{seen:?}");
+    assert_eq!(
+        (&seen["status"], seen["clientSecret"].is_string()),
+        (&json!("Created"), true),
+        "{seen:?}"
+    );
 }
 
 async fn unknown_token_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
-    for token in ["pm_card_ofNobody", "", "4242 4242 4242 4242", "pm_card_visa\u{0}", &"x".repeat(300)] {
+    for token in
+        ["pm_card_ofNobody", "", "4242 4242 4242 4242", "pm_card_visa\u{0}", &"x".repeat(300)]
+    {
         buyer.pay(&order.id(), token).await.invalid("token");
     }
     buyer.post("/api/charges", &json!({ "orderId": order.id() })).await.invalid("token");
@@ -171,7 +185,10 @@ async fn unknown_order_cannot_be_paid(store: Backend) {
     for order in ["", "42", &uuid::Uuid::now_v7().to_string()] {
         buyer.pay(order, "pm_card_visa").await.refused(404, "not_found");
     }
-    buyer.post("/api/charges", &json!({ "orderId": { "$ne": null }, "token": "pm_card_visa" })).await.invalid("orderId");
+    buyer
+        .post("/api/charges", &json!({ "orderId": { "$ne": null }, "token": "pm_card_visa" }))
+        .await
+        .invalid("orderId");
 }
 
 async fn charges_are_accessible_to_their_buyer_only(store: Backend) {
@@ -198,14 +215,24 @@ async fn concurrent_payments_charge_once(store: Backend) {
     let app = TestApp::start(store).await;
     let (buyer, order) = order(&app).await;
     let id = order.id();
-    let attempts = futures_util::future::join_all((0..16).map(|_| async { buyer.pay(&id, "pm_card_visa").await })).await;
+    let attempts = futures_util::future::join_all(
+        (0..16).map(|_| async { buyer.pay(&id, "pm_card_visa").await }),
+    )
+    .await;
     let won = attempts.iter().filter(|answer| answer.status == 201).count();
     assert_eq!(won, 1, "{:?}", attempts.iter().map(|answer| &answer.text).collect::<Vec<_>>());
     for lost in attempts.iter().filter(|answer| answer.status != 201) {
-        assert!(lost.status == 409 && ["payment_in_flight", "order_completed"].contains(&lost.code()), "{lost:?}");
+        assert!(
+            lost.status == 409 && ["payment_in_flight", "order_completed"].contains(&lost.code()),
+            "{lost:?}"
+        );
     }
     let charges = buyer.charges_of(&order.id()).await.expect(200);
-    assert_eq!(charges.items().iter().filter(|charge| charge["status"] == "Completed").count(), 1, "{charges:?}");
+    assert_eq!(
+        charges.items().iter().filter(|charge| charge["status"] == "Completed").count(),
+        1,
+        "{charges:?}"
+    );
 }
 
 async fn confirming_a_completed_charge_changes_nothing(store: Backend) {
@@ -215,6 +242,9 @@ async fn confirming_a_completed_charge_changes_nothing(store: Backend) {
     let first = buyer.confirm(&waiting).await.expect(200);
     let second = buyer.confirm(&waiting).await;
     // The response is the same, or says that the order is paid. No other charge is created.
-    assert!(second.status == 200 && second.body == first.body || second.code() == "order_completed", "{second:?}");
+    assert!(
+        second.status == 200 && second.body == first.body || second.code() == "order_completed",
+        "{second:?}"
+    );
     assert_eq!(buyer.charges_of(&order.id()).await.expect(200).items(), [first.body]);
 }

@@ -1,6 +1,7 @@
 //! Expiry of locks: the five steps of the contract, with durations of one to four seconds.
 //!
-//! No test uses a clock of its own to wait. Each awaits the frame of the event, or the frame of another lock that ends later.
+//! No test uses a clock of its own to wait. Each awaits the frame of the event, or the frame of
+//! another lock that ends later.
 
 use serde_json::{Value, json};
 
@@ -23,17 +24,19 @@ on_both_stores!(
 /// Maximum delay of a release, in milliseconds (contract: 1 s).
 const RELEASE_LAG_MAX: i64 = 1_000;
 
-/// Starts a server with a window of two seconds and a lock of four. Tests get two seconds before and between the two ends,
-/// which suffices on a busy machine.
+/// Starts a server with a window of two seconds and a lock of four. Tests get two seconds before
+/// and between the two ends, which suffices on a busy machine.
 async fn short(store: Backend) -> TestApp {
-    TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "4s")]).await
+    TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "4s")])
+        .await
 }
 
 /// A lock with its buyer, on a ticket of another user.
 struct Locked {
     seller: Client,
     buyer: Client,
-    /// Socket of the buyer, connected before the ticket was for sale, so that it receives all events.
+    /// Socket of the buyer, connected before the ticket was for sale, so that it receives all
+    /// events.
     socket: Socket,
     order: Value,
 }
@@ -70,7 +73,11 @@ async fn wait_for_a_whole_window(app: &TestApp, socket: &mut Socket) {
 
 async fn unpaid_order_expires_while_the_ticket_stays_locked(store: Backend) {
     // The lock outlasts the test, however slow the machine is.
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "1m")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "1m")],
+    )
+    .await;
     let Locked { seller, buyer, mut socket, order } = lock(&app).await;
     let frame = socket.event("OrderExpired").await;
     assert_on_time(&frame, &order["expiresAt"]);
@@ -94,7 +101,10 @@ async fn ticket_is_available_again_when_the_lock_ends(store: Backend) {
     let ticket = id(&order["ticketId"]);
     let frame = socket.ticket(ticket, "Available").await;
     assert_on_time(&frame, &order["unlocksAt"]);
-    assert_eq!((&frame["ticket"]["orderId"], &frame["ticket"]["unlocksAt"]), (&json!(null), &json!(null)));
+    assert_eq!(
+        (&frame["ticket"]["orderId"], &frame["ticket"]["unlocksAt"]),
+        (&json!(null), &json!(null))
+    );
     assert_eq!(app.guest().ticket(ticket).await.expect(200).body, frame["ticket"]);
     buyer.pay(id(&order["id"]), "pm_card_visa").await.refused(409, "order_expired");
     buyer.cancel_order(id(&order["id"])).await.expect(204);
@@ -102,7 +112,11 @@ async fn ticket_is_available_again_when_the_lock_ends(store: Backend) {
 }
 
 async fn early_release_frees_the_ticket_when_the_window_closes(store: Backend) {
-    let settings = [("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1h"), ("GITTIX_EARLY_RELEASE", "true")];
+    let settings = [
+        ("GITTIX_PAYMENT_WINDOW", "1s"),
+        ("GITTIX_LOCK_DURATION", "1h"),
+        ("GITTIX_EARLY_RELEASE", "true"),
+    ];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
     let Locked { buyer, order, .. } = lock(&app).await;
@@ -112,7 +126,11 @@ async fn early_release_frees_the_ticket_when_the_window_closes(store: Backend) {
 }
 
 async fn order_with_a_declined_payment_lasts_until_the_lock_ends(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "1h")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "1h")],
+    )
+    .await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
     buyer.pay(id(&order["id"]), "pm_card_chargeDeclined").await.refused(402, "card_declined");
     wait_for_a_whole_window(&app, &mut socket).await;
@@ -130,16 +148,27 @@ async fn order_awaiting_payment_expires_when_the_lock_ends(store: Backend) {
     let freed = socket.ticket(id(&order["ticketId"]), "Available").await;
     assert_on_time(&freed, &order["unlocksAt"]);
     let expired_order = buyer.order(id(&order["id"])).await.expect(200);
-    assert_eq!((&expired_order["status"], &expired_order["cancelReason"]), (&json!("Cancelled"), &json!("expired")));
+    assert_eq!(
+        (&expired_order["status"], &expired_order["cancelReason"]),
+        (&json!("Cancelled"), &json!("expired"))
+    );
 }
 
 async fn payment_that_waits_for_its_buyer_is_voided_when_the_lock_ends(store: Backend) {
     let app = short(store).await;
     let Locked { buyer, mut socket, order, .. } = lock(&app).await;
-    let charge = buyer.pay(id(&order["id"]), "pm_card_authenticationRequired").await.expect(202).id();
+    let charge =
+        buyer.pay(id(&order["id"]), "pm_card_authenticationRequired").await.expect(202).id();
     let failed = socket.event("ChargeFailed").await;
-    assert_eq!((&failed["charge"]["id"], &failed["charge"]["failure"]["code"]), (&json!(charge), &json!("lock_lost")));
-    assert_eq!(failed["charge"]["stripeRefundId"], json!(null), "nothing was captured, so nothing is refunded");
+    assert_eq!(
+        (&failed["charge"]["id"], &failed["charge"]["failure"]["code"]),
+        (&json!(charge), &json!("lock_lost"))
+    );
+    assert_eq!(
+        failed["charge"]["stripeRefundId"],
+        json!(null),
+        "nothing was captured, so nothing is refunded"
+    );
     assert_eq!(app.guest().ticket(id(&order["ticketId"])).await.expect(200)["status"], "Available");
     buyer.confirm(&charge).await.refused(409, "order_expired");
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Failed");
@@ -160,13 +189,21 @@ async fn order_expires_with_one_event_and_is_not_also_cancelled(store: Backend) 
     buyer.cancel_order(id(&order["id"])).await.expect(204);
     let marker = buyer.sells("A marker").await;
     let frames = socket.reached(&marker).await;
-    let types: Vec<_> = frames.iter().filter_map(|frame| frame["type"].as_str()).filter(|kind| kind.starts_with("Order")).collect();
+    let types: Vec<_> = frames
+        .iter()
+        .filter_map(|frame| frame["type"].as_str())
+        .filter(|kind| kind.starts_with("Order"))
+        .collect();
     assert_eq!(types, ["OrderCreated", "OrderExpired"]);
     assert_eq!(buyer.order(id(&order["id"])).await.expect(200)["cancelReason"], "expired");
 }
 
 async fn expired_lock_does_not_count_against_the_limit(store: Backend) {
-    let settings = [("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "2s"), ("GITTIX_MAX_LOCKS", "1")];
+    let settings = [
+        ("GITTIX_PAYMENT_WINDOW", "2s"),
+        ("GITTIX_LOCK_DURATION", "2s"),
+        ("GITTIX_MAX_LOCKS", "1"),
+    ];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
     let Locked { seller, buyer, order, .. } = lock(&app).await;
@@ -177,7 +214,11 @@ async fn expired_lock_does_not_count_against_the_limit(store: Backend) {
 }
 
 async fn fourth_lock_after_three_expired_ones_has_to_wait(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "300ms"), ("GITTIX_LOCK_DURATION", "300ms")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "300ms"), ("GITTIX_LOCK_DURATION", "300ms")],
+    )
+    .await;
     let mut socket = app.socket().await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -193,7 +234,11 @@ async fn fourth_lock_after_three_expired_ones_has_to_wait(store: Backend) {
 }
 
 async fn locks_of_one_moment_are_released_on_time(store: Backend) {
-    let settings = [("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s"), ("GITTIX_MAX_LOCKS", "1000")];
+    let settings = [
+        ("GITTIX_PAYMENT_WINDOW", "4s"),
+        ("GITTIX_LOCK_DURATION", "4s"),
+        ("GITTIX_MAX_LOCKS", "1000"),
+    ];
     let app = TestApp::start_with(store, &settings).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.socket().await;
@@ -204,14 +249,26 @@ async fn locks_of_one_moment_are_released_on_time(store: Backend) {
     }
     let mut late = Vec::new();
     for _ in &orders {
-        let frame = socket.until(|frame| frame["ticket"]["status"] == "Available" && frame["ticket"]["version"] == 2).await;
-        let order = orders.iter().find(|order| order["ticketId"] == frame["ticket"]["id"]).expect("one of ours");
+        let frame = socket
+            .until(|frame| {
+                frame["ticket"]["status"] == "Available" && frame["ticket"]["version"] == 2
+            })
+            .await;
+        let order = orders
+            .iter()
+            .find(|order| order["ticketId"] == frame["ticket"]["id"])
+            .expect("one of ours");
         late.push(millis(&frame["at"]) - millis(&order["unlocksAt"]));
     }
     assert!(late.iter().all(|lag| (0..=RELEASE_LAG_MAX).contains(lag)), "{late:?}");
     wait_for_a_whole_lock(&app, &mut socket).await;
-    // The frame of the awaited lock may be sent before the list changes, but the fifty locks ended long before.
+    // The frame of the awaited lock may be sent before the list changes, but the fifty locks ended
+    // long before.
     let locked = app.guest().tickets("?status=Locked").await.expect(200);
-    let left = locked.items().iter().filter(|ticket| orders.iter().any(|order| order["ticketId"] == ticket["id"])).count();
+    let left = locked
+        .items()
+        .iter()
+        .filter(|ticket| orders.iter().any(|order| order["ticketId"] == ticket["id"]))
+        .count();
     assert_eq!(left, 0, "{locked:?}");
 }

@@ -44,7 +44,11 @@ async fn order_is_refused_after_5_declines(store: Backend) {
     declined(&buyer, &orders[0], 5).await;
     let refused = buyer.pay(&orders[0], "pm_card_visa").await.refused(429, "too_many_requests");
     assert!(seconds_to_wait(&refused) <= 15 * 60, "until the lock ends: {refused:?}");
-    assert_eq!(buyer.charges_of(&orders[0]).await.expect(200).items().len(), 5, "a refusal creates no charge");
+    assert_eq!(
+        buyer.charges_of(&orders[0]).await.expect(200).items().len(),
+        5,
+        "a refusal creates no charge"
+    );
     buyer.pay(&orders[1], "pm_card_visa").await.expect(201);
     // The state of the order takes precedence.
     buyer.cancel_order(&orders[0]).await.expect(204);
@@ -96,10 +100,14 @@ async fn orders_of_one_user_declined_at_once_stay_within_20(store: Backend) {
     for order in &orders[..4] {
         declined(&buyer, order, 4).await;
     }
-    let answers = join_all(orders[4..].iter().map(|order| buyer.pay(order, DECLINED).into_future())).await;
+    let answers =
+        join_all(orders[4..].iter().map(|order| buyer.pay(order, DECLINED).into_future())).await;
     let declined = answers.iter().filter(|answer| answer.status == 402).count();
     let refused = answers.iter().filter(|answer| answer.status == 429).count();
-    assert!(declined <= 4 && declined + refused == answers.len(), "{declined} declined, {refused} refused");
+    assert!(
+        declined <= 4 && declined + refused == answers.len(),
+        "{declined} declined, {refused} refused"
+    );
     // Payments that were refused only because of concurrent ones may be repeated, up to the limit.
     for order in &orders[4..8 - declined] {
         buyer.pay(order, DECLINED).await.refused(402, "card_declined");
@@ -110,7 +118,8 @@ async fn failed_3d_secure_counts_as_a_decline(store: Backend) {
     let app = TestApp::start_with(store, &ON).await;
     let (buyer, orders) = orders(&app, 1).await;
     for _ in 0..5 {
-        let waiting = buyer.pay(&orders[0], "pm_card_threeDSecureRequiredChargeDeclined").await.expect(202);
+        let waiting =
+            buyer.pay(&orders[0], "pm_card_threeDSecureRequiredChargeDeclined").await.expect(202);
         buyer.confirm(&waiting.id()).await.refused(402, "card_declined");
     }
     buyer.pay(&orders[0], "pm_card_visa").await.refused(429, "too_many_requests");
@@ -128,14 +137,29 @@ async fn stolen_card_is_reported_as_a_generic_decline_everywhere(store: Backend)
     let (buyer, orders) = orders(&app, 1).await;
     let plain = buyer.pay(&orders[0], DECLINED).await.refused(402, "card_declined");
     let mut socket = buyer.socket().await;
-    let stolen = buyer.pay(&orders[0], "pm_card_chargeDeclinedStolenCard").key("k").await.refused(402, "card_declined");
-    let replayed = buyer.pay(&orders[0], "pm_card_chargeDeclinedStolenCard").key("k").await.refused(402, "card_declined");
+    let stolen = buyer
+        .pay(&orders[0], "pm_card_chargeDeclinedStolenCard")
+        .key("k")
+        .await
+        .refused(402, "card_declined");
+    let replayed = buyer
+        .pay(&orders[0], "pm_card_chargeDeclinedStolenCard")
+        .key("k")
+        .await
+        .refused(402, "card_declined");
     let id = stolen["charge"]["id"].as_str().expect("an id").to_owned();
     let fetched = buyer.charge(&id).await.expect(200);
     let listed = buyer.charges_of(&orders[0]).await.expect(200);
     let frame = socket.event("ChargeFailed").await;
-    let failure = json!({ "code": "generic_decline", "message": plain["charge"]["failure"]["message"] });
-    for shown in [&stolen["charge"], &replayed["charge"], &fetched.body, &listed.items()[1], &frame["charge"]] {
+    let failure =
+        json!({ "code": "generic_decline", "message": plain["charge"]["failure"]["message"] });
+    for shown in [
+        &stolen["charge"],
+        &replayed["charge"],
+        &fetched.body,
+        &listed.items()[1],
+        &frame["charge"],
+    ] {
         assert_eq!(shown["failure"], failure, "{shown}");
         assert!(!shown.to_string().contains("stolen"), "{shown}");
     }

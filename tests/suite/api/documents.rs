@@ -70,7 +70,11 @@ const CODES: [&str; 27] = [
 async fn openapi_document_contains_every_route_and_code(store: Backend) {
     let app = TestApp::start(store).await;
     let document = app.guest().get("/api/openapi.json").await.expect(200);
-    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")), "{}", document["openapi"]);
+    assert!(
+        document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")),
+        "{}",
+        document["openapi"]
+    );
     for (path, methods) in ROUTES {
         for method in methods {
             assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
@@ -116,7 +120,9 @@ async fn every_reference_of_the_documents_resolves(store: Backend) {
         let mut references = BTreeSet::new();
         collect(&document, &mut references);
         for reference in references {
-            let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} is outside of {path}"));
+            let pointer = reference
+                .strip_prefix('#')
+                .unwrap_or_else(|| panic!("{reference} is outside of {path}"));
             assert!(document.pointer(pointer).is_some(), "{reference} of {path} does not resolve");
         }
     }
@@ -138,7 +144,9 @@ async fn docs_page_loads_nothing_from_other_sites(store: Backend) {
     let page = app.guest().get("/docs").await.expect(200);
     assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
     // The page works without internet access, because it loads nothing from other sites.
-    for tag in ["src=\"http", "src='http", "src=\"//", "@import", "<link rel=\"stylesheet\" href=\"http"] {
+    for tag in
+        ["src=\"http", "src='http", "src=\"//", "@import", "<link rel=\"stylesheet\" href=\"http"]
+    {
         assert!(!page.text.contains(tag), "{tag}");
     }
 }
@@ -155,7 +163,10 @@ async fn pages_have_a_restrictive_content_security_policy(store: Backend) {
     for path in ["/", "/docs"] {
         let page = app.guest().get(path).await.expect(200);
         let policy = page.header("content-security-policy").to_owned();
-        assert!(policy.contains("default-src") && !policy.contains("unsafe-eval"), "{path}: {policy:?}");
+        assert!(
+            policy.contains("default-src") && !policy.contains("unsafe-eval"),
+            "{path}: {policy:?}"
+        );
     }
 }
 

@@ -1,5 +1,6 @@
-//! Hostile input and the response to it: tables of bodies, paths and headers, raw bytes, and WebSocket frames. After each
-//! table the same server still sells a ticket; after the tables of bytes and frames its memory has not grown.
+//! Hostile input and the response to it: tables of bodies, paths and headers, raw bytes, and
+//! WebSocket frames. After each table the same server still sells a ticket; after the tables of
+//! bytes and frames its memory has not grown.
 
 use reqwest::Method;
 use serde_json::json;
@@ -16,7 +17,8 @@ on_both_stores!(
     too_large_body_gets_one_response_in_every_encoding,
 );
 
-/// Maximum growth of the resident memory of a debug build during one table, in KiB. The table announces far more bytes.
+/// Maximum growth of the resident memory of a debug build during one table, in KiB. The table
+/// announces far more bytes.
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 
 /// Description, route, body, status, code, and the named field (empty: none).
@@ -93,9 +95,15 @@ async fn hostile_bodies_have_the_expected_response(store: Backend) {
         // A sign-up or sign-in must not replace the cookie of the seller.
         let client = if path == SIGN_UP || path == SIGN_IN { app.guest() } else { user.clone() };
         let answer = client.call(Method::POST, path).text(body).await;
-        let named = field.is_empty() || answer.body["errors"].as_array().is_some_and(|all| all.iter().any(|error| error["field"] == field));
+        let named = field.is_empty()
+            || answer.body["errors"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|error| error["field"] == field));
         if (answer.status, answer.code()) != (status, code) || !named {
-            wrong.push(format!("{what}: {} {} instead of {status} {code} {field}", answer.status, answer.text));
+            wrong.push(format!(
+                "{what}: {} {} instead of {status} {code} {field}",
+                answer.status, answer.text
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -151,9 +159,16 @@ async fn hostile_queries_and_headers_have_the_expected_response(store: Backend) 
     for (name, value, status) in headers {
         let client = if name == "cookie" { app.guest() } else { user.clone() };
         let answer = client.list_ticket("Row", 20).header(name, value).await;
-        // An unsupported encoding or expectation may also have another status (RFC 9110, 10.1.1 and 12.5.3).
-        if answer.status != status && !(name == "expect" && answer.status == 417) && !(name == "content-encoding" && answer.status == 400) {
-            wrong.push(format!("{name}: {value}: {} {} instead of {status}", answer.status, answer.text));
+        // An unsupported encoding or expectation may also have another status (RFC 9110, 10.1.1 and
+        // 12.5.3).
+        if answer.status != status
+            && !(name == "expect" && answer.status == 417)
+            && !(name == "content-encoding" && answer.status == 400)
+        {
+            wrong.push(format!(
+                "{name}: {value}: {} {} instead of {status}",
+                answer.status, answer.text
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -167,22 +182,54 @@ async fn hostile_bytes_have_the_expected_response(store: Backend) {
     let json = format!("{host}Content-Type: application/json\r\n");
     // 0 means that the connection is closed without a response, which is acceptable.
     let rows: [(&str, String, &[u16]); 14] = [
-        ("bytes that are not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\u{7f}\r\n\r\n".into(), &[400, 0]),
+        (
+            "bytes that are not HTTP",
+            "\x16\x03\x01\x02\x00\x01\x00\x01\u{7f}\r\n\r\n".into(),
+            &[400, 0],
+        ),
         ("another protocol", "SSH-2.0-OpenSSH_9.6\r\n\r\n".into(), &[400, 0]),
         ("no host", "GET /healthz HTTP/1.1\r\n\r\n".into(), &[200, 400]),
         ("HTTP/9.9", format!("GET /healthz HTTP/9.9\r\n{host}\r\n"), &[400, 505, 0]),
         ("TRACE", format!("TRACE /api/tickets HTTP/1.1\r\n{host}\r\n"), &[405]),
         ("CONNECT", format!("CONNECT evil.example:443 HTTP/1.1\r\n{host}\r\n"), &[400, 404, 405]),
         ("an unknown method", format!("BREW /api/tickets HTTP/1.1\r\n{host}\r\n"), &[405]),
-        ("1 MB of header", format!("GET /healthz HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(1024 * 1024)), &[400, 413, 431, 0]),
-        ("10,000 headers", format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: x\r\n".repeat(10_000)), &[400, 413, 431, 0]),
-        ("a path of 1 MB", format!("GET /{} HTTP/1.1\r\n{host}\r\n", "x".repeat(1024 * 1024)), &[400, 404, 413, 414, 431, 0]),
-        ("a terabyte announced", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 1099511627776\r\n\r\n{{"), &[413]),
-        ("an invalid length", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: -1\r\n\r\n{{}}"), &[400, 0]),
-        ("two lengths", format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"), &[400, 0]),
+        (
+            "1 MB of header",
+            format!("GET /healthz HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(1024 * 1024)),
+            &[400, 413, 431, 0],
+        ),
+        (
+            "10,000 headers",
+            format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: x\r\n".repeat(10_000)),
+            &[400, 413, 431, 0],
+        ),
+        (
+            "a path of 1 MB",
+            format!("GET /{} HTTP/1.1\r\n{host}\r\n", "x".repeat(1024 * 1024)),
+            &[400, 404, 413, 414, 431, 0],
+        ),
+        (
+            "a terabyte announced",
+            format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 1099511627776\r\n\r\n{{"),
+            &[413],
+        ),
+        (
+            "an invalid length",
+            format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: -1\r\n\r\n{{}}"),
+            &[400, 0],
+        ),
+        (
+            "two lengths",
+            format!(
+                "POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}"
+            ),
+            &[400, 0],
+        ),
         (
             "a length and chunks",
-            format!("POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            format!(
+                "POST {SIGN_UP} HTTP/1.1\r\n{json}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
             &[400, 0],
         ),
     ];
@@ -190,7 +237,10 @@ async fn hostile_bytes_have_the_expected_response(store: Backend) {
     for (what, bytes, statuses) in rows {
         let (status, text) = raw::request(app.server.addr, bytes.as_bytes()).await;
         if !statuses.contains(&status) {
-            wrong.push(format!("{what}: {status} instead of {statuses:?}: {}", text.chars().take(300).collect::<String>()));
+            wrong.push(format!(
+                "{what}: {status} instead of {statuses:?}: {}",
+                text.chars().take(300).collect::<String>()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -203,35 +253,72 @@ async fn request_refused_by_the_parser_gets_a_problem_and_the_connection_closes(
     let host = format!("Host: {}\r\n", app.server.addr);
     let large = "x".repeat(64 * 1024);
     let rows: [(&str, Vec<u8>, u16, &str); 9] = [
-        ("raw UTF-8 in a query", format!("GET /api/tickets?q=Köln HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
-        ("raw UTF-8 in a path", format!("GET /köln HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
+        (
+            "raw UTF-8 in a query",
+            format!("GET /api/tickets?q=Köln HTTP/1.1\r\n{host}\r\n").into(),
+            400,
+            "malformed_request",
+        ),
+        (
+            "raw UTF-8 in a path",
+            format!("GET /köln HTTP/1.1\r\n{host}\r\n").into(),
+            400,
+            "malformed_request",
+        ),
         (
             "bytes that are not UTF-8",
             [b"GET /\xff\xfe HTTP/1.1\r\n".as_slice(), host.as_bytes(), b"\r\n"].concat(),
             400,
             "malformed_request",
         ),
-        ("raw UTF-8 in a method", format!("GËT / HTTP/1.1\r\n{host}\r\n").into(), 400, "malformed_request"),
+        (
+            "raw UTF-8 in a method",
+            format!("GËT / HTTP/1.1\r\n{host}\r\n").into(),
+            400,
+            "malformed_request",
+        ),
         ("another protocol", b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec(), 400, "malformed_request"),
         ("no host", b"GET /healthz HTTP/1.1\r\n\r\n".to_vec(), 400, "malformed_request"),
         (
             "two lengths",
-            format!("POST {SIGN_UP} HTTP/1.1\r\n{host}Content-Length: 2\r\nContent-Length: 3\r\n\r\n").into(),
+            format!(
+                "POST {SIGN_UP} HTTP/1.1\r\n{host}Content-Length: 2\r\nContent-Length: 3\r\n\r\n"
+            )
+            .into(),
             400,
             "malformed_request",
         ),
-        ("a head of 64 KiB", format!("GET /healthz HTTP/1.1\r\n{host}X: {large}\r\n\r\n").into(), 431, "headers_too_large"),
-        ("100 headers", format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: x\r\n".repeat(100)).into(), 431, "headers_too_large"),
+        (
+            "a head of 64 KiB",
+            format!("GET /healthz HTTP/1.1\r\n{host}X: {large}\r\n\r\n").into(),
+            431,
+            "headers_too_large",
+        ),
+        (
+            "100 headers",
+            format!("GET /healthz HTTP/1.1\r\n{host}{}\r\n", "X: x\r\n".repeat(100)).into(),
+            431,
+            "headers_too_large",
+        ),
     ];
     let valid = format!("GET /healthz HTTP/1.1\r\n{host}\r\n").into_bytes();
     for (what, bytes, status, code) in rows {
         // Alone, and after a request with an ordinary response.
         for before in [Vec::new(), valid.clone()] {
-            let stream = raw::exchange(app.server.addr, &[before.clone(), bytes.clone()].concat(), |_| false).await;
+            let stream =
+                raw::exchange(app.server.addr, &[before.clone(), bytes.clone()].concat(), |_| {
+                    false
+                })
+                .await;
             let stream = String::from_utf8(stream).expect("text");
             let answer = stream.rfind("HTTP/1.1 ").map_or("", |at| &stream[at..]);
-            assert_eq!(stream.matches("HTTP/1.1 ").count(), 1 + usize::from(!before.is_empty()), "{what}: {stream}");
-            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}: {stream}"));
+            assert_eq!(
+                stream.matches("HTTP/1.1 ").count(),
+                1 + usize::from(!before.is_empty()),
+                "{what}: {stream}"
+            );
+            let (head, body) =
+                answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{what}: {stream}"));
             let head = head.to_ascii_lowercase();
             assert!(head.starts_with(&format!("http/1.1 {status} ")), "{what}: {head}");
             for header in [
@@ -245,7 +332,11 @@ async fn request_refused_by_the_parser_gets_a_problem_and_the_connection_closes(
             }
             assert!(!head.contains("\nserver:") && head.contains("\ndate: "), "{what}: {head}");
             let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
-            assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{what}");
+            assert_eq!(
+                (&problem["status"], &problem["code"]),
+                (&json!(status), &json!(code)),
+                "{what}"
+            );
             assert!(problem["errors"][0]["message"].is_string(), "{what}: {problem}");
         }
     }
@@ -270,7 +361,10 @@ async fn endless_body_is_refused_at_the_limit(store: Backend) {
 
 async fn too_large_body_gets_one_response_in_every_encoding(store: Backend) {
     let app = TestApp::start(store).await;
-    let head = format!("POST {SIGN_UP} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", app.server.addr);
+    let head = format!(
+        "POST {SIGN_UP} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n",
+        app.server.addr
+    );
     let body = " ".repeat(300_000);
     for request in [
         format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()),
@@ -291,16 +385,28 @@ async fn hostile_frames_close_only_their_own_socket(store: Backend) {
     // The bytes after the handshake, and the allowed close codes (RFC 6455, 7.4.1).
     let rows: [(&str, Vec<u8>, &[u16]); 11] = [
         ("a frame of 2^40 bytes", [huge.as_slice(), &[b'x'; 100_000]].concat(), &[1009]),
-        ("a frame of 2^63 bytes", vec![0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4], &[1009, 1002]),
+        (
+            "a frame of 2^63 bytes",
+            vec![0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4],
+            &[1009, 1002],
+        ),
         ("a frame without a mask", vec![0x81, 0x02, b'{', b'}'], &[1002]),
         ("reserved bits", vec![0xf1, 0x82, 0, 0, 0, 0, b'{', b'}'], &[1002]),
         ("a reserved opcode", vec![0x83, 0x82, 0, 0, 0, 0, b'{', b'}'], &[1002, 1003]),
-        ("a ping of 126 bytes", [[0x89, 0xfe, 0, 126, 0, 0, 0, 0].as_slice(), &[0; 126]].concat(), &[1002]),
+        (
+            "a ping of 126 bytes",
+            [[0x89, 0xfe, 0, 126, 0, 0, 0, 0].as_slice(), &[0; 126]].concat(),
+            &[1002],
+        ),
         ("a fragmented ping", vec![0x09, 0x80, 0, 0, 0, 0], &[1002]),
         ("text that is not UTF-8", vec![0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe], &[1007, 1002]),
         ("a continuation of nothing", vec![0x80, 0x80, 0, 0, 0, 0], &[1002, 1003]),
         ("a text without its last fragment", vec![0x01, 0x82, 0, 0, 0, 0, b'{', b'}'], &[1003]),
-        ("bytes that are not a frame", b"GET / HTTP/1.1\r\n\r\n".repeat(1_000), &[1002, 1003, 1009]),
+        (
+            "bytes that are not a frame",
+            b"GET / HTTP/1.1\r\n\r\n".repeat(1_000),
+            &[1002, 1003, 1009],
+        ),
     ];
     let mut wrong = Vec::new();
     for (what, frames, codes) in rows {
@@ -308,7 +414,9 @@ async fn hostile_frames_close_only_their_own_socket(store: Backend) {
         let stream = raw::exchange(app.server.addr, &bytes, |_| false).await;
         // A server may also close without a code (RFC 6455, 7.1.7).
         match raw::close_code(&stream) {
-            Some(code) if !codes.contains(&code) => wrong.push(format!("{what}: {code} instead of {codes:?}")),
+            Some(code) if !codes.contains(&code) => {
+                wrong.push(format!("{what}: {code} instead of {codes:?}"))
+            }
             _ => {}
         }
     }

@@ -39,7 +39,11 @@ async fn ticket_is_listed_once(store: Backend) {
 }
 
 async fn order_is_replayed_unchanged_with_current_seconds(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "2s")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "2s")],
+    )
+    .await;
     let mut socket = app.socket().await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
@@ -57,7 +61,12 @@ async fn replayed_edit_changes_the_version_once(store: Backend) {
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
     for _ in 0..2 {
-        let edited = seller.edit_ticket(&ticket, "Back row", 5).key(KEY).header("if-match", "\"0\"").await.expect(200);
+        let edited = seller
+            .edit_ticket(&ticket, "Back row", 5)
+            .key(KEY)
+            .header("if-match", "\"0\"")
+            .await
+            .expect(200);
         assert_eq!(edited["version"], 1);
     }
 }
@@ -86,7 +95,8 @@ async fn change_of_password_is_replayed(store: Backend) {
     let user = app.user().await;
     let change = json!({ "password": "battery staple", "currentPassword": Client::PASSWORD });
     for _ in 0..2 {
-        // At the second request the current password is a different one, but the request is the same.
+        // At the second request the current password is a different one, but the request is the
+        // same.
         assert_eq!(user.update_me(&change).key(KEY).await.expect(200)["id"], json!(user.id));
     }
 }
@@ -118,8 +128,10 @@ async fn decline_is_replayed(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.locks(&seller.sells("Front row").await).await;
-    let first = buyer.pay(&order, "pm_card_chargeDeclined").key(KEY).await.refused(402, "card_declined");
-    let again = buyer.pay(&order, "pm_card_chargeDeclined").key(KEY).await.refused(402, "card_declined");
+    let first =
+        buyer.pay(&order, "pm_card_chargeDeclined").key(KEY).await.refused(402, "card_declined");
+    let again =
+        buyer.pay(&order, "pm_card_chargeDeclined").key(KEY).await.refused(402, "card_declined");
     assert_eq!(first.body, again.body);
     assert_eq!(buyer.charges_of(&order).await.items().len(), 1);
 }

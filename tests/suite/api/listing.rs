@@ -69,7 +69,8 @@ async fn list_is_a_bare_array_of_whole_tickets(store: Backend) {
 async fn sold_tickets_are_shown_on_request_only(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
-    let (free, locked, sold) = (seller.sells("Free").await, seller.sells("Locked").await, seller.sells("Sold").await);
+    let (free, locked, sold) =
+        (seller.sells("Free").await, seller.sells("Locked").await, seller.sells("Sold").await);
     buyer.locks(&locked).await;
     let order = buyer.locks(&sold).await;
     buyer.pay(&order, "pm_card_visa").await.expect(201);
@@ -106,12 +107,17 @@ async fn search_finds_beginnings_of_words_in_any_case_and_order(store: Backend) 
         ids.push(seller.sells(title).await);
     }
     let found = async |query: &str| app.guest().tickets(query).await.expect(200).ids();
-    let ids_of = |numbers: &[usize]| numbers.iter().map(|number| ids[*number].clone()).collect::<Vec<_>>();
+    let ids_of =
+        |numbers: &[usize]| numbers.iter().map(|number| ids[*number].clone()).collect::<Vec<_>>();
     assert_eq!(found("?q=front").await, ids_of(&[2, 1, 0]));
     assert_eq!(found("?q=ROW%20Front").await, ids_of(&[2, 1, 0]));
     assert_eq!(found("?q=front%20m").await, ids_of(&[0]));
     assert_eq!(found("?q=CAF%C3%89").await, ids_of(&[0]));
-    assert_eq!(found("?q=Cafe%CC%81+mar").await, ids_of(&[0]), "the composed and the decomposed word are the same");
+    assert_eq!(
+        found("?q=Cafe%CC%81+mar").await,
+        ids_of(&[0]),
+        "the composed and the decomposed word are the same"
+    );
     assert_eq!(found("?q=fron").await, ids_of(&[2, 1, 0]));
     assert_eq!(found("?q=ront").await, ids_of(&[]), "the middle of a word");
     assert_eq!(found("?q=front+back").await, ids_of(&[]), "the title must have each word");
@@ -122,7 +128,13 @@ async fn search_finds_titles_in_other_spellings_and_nothing_without_letters(stor
     let app = TestApp::start(store).await;
     let seller = app.user().await;
     let mut ids = Vec::new();
-    for title in ["\u{130}stanbul Caz", "Stra\u{df}enfest", "Beyonc\u{e9}", "Cup Final", "\u{1f3b8} Guitars!!!"] {
+    for title in [
+        "\u{130}stanbul Caz",
+        "Stra\u{df}enfest",
+        "Beyonc\u{e9}",
+        "Cup Final",
+        "\u{1f3b8} Guitars!!!",
+    ] {
         ids.push(seller.sells(title).await);
     }
     let finds = [
@@ -136,7 +148,11 @@ async fn search_finds_titles_in_other_spellings_and_nothing_without_letters(stor
         ("%F0%9F%8E%B8+guitar", 4),
     ];
     for (q, number) in finds {
-        assert_eq!(app.guest().tickets(&format!("?q={q}")).await.expect(200).ids(), [ids[number].as_str()], "{q}");
+        assert_eq!(
+            app.guest().tickets(&format!("?q={q}")).await.expect(200).ids(),
+            [ids[number].as_str()],
+            "{q}"
+        );
     }
     for q in ["!!!", "%F0%9F%8E%B8", "%E2%9A%BD%EF%B8%8F", "-", "%CC%81"] {
         for sort in ["newest", "price"] {
@@ -144,7 +160,11 @@ async fn search_finds_titles_in_other_spellings_and_nothing_without_letters(stor
             assert_eq!((answer.ids(), answer.next_page()), (Vec::new(), None), "{q}");
         }
     }
-    assert_eq!(app.guest().tickets("?q=").await.expect(200).ids().len(), ids.len(), "an empty search is no filter");
+    assert_eq!(
+        app.guest().tickets("?q=").await.expect(200).ids().len(),
+        ids.len(),
+        "an empty search is no filter"
+    );
 }
 
 async fn search_of_more_than_eight_words_is_refused(store: Backend) {
@@ -153,7 +173,12 @@ async fn search_of_more_than_eight_words_is_refused(store: Backend) {
     assert_eq!(app.guest().tickets("?q=a+b+c+d+e+f+g+h").await.expect(200).ids(), [ticket]);
     for q in ["a+b+c+d+e+f+g+h+i", "a,b,c,d,e,f,g,h,i", "a+a+a+a+a+a+a+a+a"] {
         let answer = app.guest().tickets(&format!("?q={q}")).await;
-        assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (400, &Value::from("q")), "{q}: {}", answer.text);
+        assert_eq!(
+            (answer.status, &answer.body["errors"][0]["field"]),
+            (400, &Value::from("q")),
+            "{q}: {}",
+            answer.text
+        );
     }
 }
 
@@ -168,12 +193,24 @@ async fn search_finds_the_first_32_words_of_a_title_only(store: Backend) {
 async fn search_of_many_tickets_has_short_pages_that_lead_to_the_only_match(store: Backend) {
     let home = Home::new(store);
     let people = world::seed_users(&home, 1).await;
-    let ids = world::seed_tickets(&home, 6_000, wall_clock(), &[UserId::new(Uuid::now_v7())], |_| "Front row".into()).await;
+    let ids =
+        world::seed_tickets(&home, 6_000, wall_clock(), &[UserId::new(Uuid::now_v7())], |_| {
+            "Front row".into()
+        })
+        .await;
     let (app, people) = TestApp::start_seeded(home, &[], people).await;
     people[0].locks(&ids[0]).await;
-    for query in ["?status=Locked", "?status=Locked&q=fr+r&sort=price", "?status=Locked&q=row&sort=-price&limit=1"] {
+    for query in [
+        "?status=Locked",
+        "?status=Locked&q=fr+r&sort=price",
+        "?status=Locked&q=row&sort=-price&limit=1",
+    ] {
         let first = app.guest().tickets(query).await.expect(200);
-        assert_eq!((first.ids(), first.next_page().is_some()), (Vec::new(), true), "{query}: all were examined for one page");
+        assert_eq!(
+            (first.ids(), first.next_page().is_some()),
+            (Vec::new(), true),
+            "{query}: all were examined for one page"
+        );
         assert_eq!(pages(&app.guest(), query).await.concat(), [ids[0].as_str()], "{query}");
     }
 }
@@ -225,7 +262,11 @@ async fn pages_sorted_by_price_hold_every_ticket_once(store: Backend) {
     }
     for sort in ["price", "-price"] {
         let found = pages(&app.guest(), &format!("?limit=4&sort={sort}")).await.concat();
-        assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (10, ids.clone()), "{sort}");
+        assert_eq!(
+            (found.len(), found.into_iter().collect::<BTreeSet<_>>()),
+            (10, ids.clone()),
+            "{sort}"
+        );
     }
 }
 
@@ -247,7 +288,15 @@ async fn link_keeps_all_parameters(store: Backend) {
     ten_rows(&seller).await;
     let first = app.guest().tickets("?limit=2&minPrice=4&q=row&sort=price").await.expect(200);
     let next = first.next_page().expect("a next page");
-    let prices: Vec<_> = app.guest().get(&next).await.expect(200).items().iter().map(|ticket| ticket["price"].as_f64()).collect();
+    let prices: Vec<_> = app
+        .guest()
+        .get(&next)
+        .await
+        .expect(200)
+        .items()
+        .iter()
+        .map(|ticket| ticket["price"].as_f64())
+        .collect();
     assert_eq!(prices, [Some(6.0), Some(7.0)], "{next}");
 }
 
@@ -276,7 +325,12 @@ async fn invalid_parameter_is_refused_with_its_name(store: Backend) {
     ];
     for (name, value) in bad {
         let answer = guest.tickets(&format!("?{name}={value}")).await;
-        assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (400, &Value::from(name)), "{name}={value}: {}", answer.text);
+        assert_eq!(
+            (answer.status, &answer.body["errors"][0]["field"]),
+            (400, &Value::from(name)),
+            "{name}={value}: {}",
+            answer.text
+        );
     }
 }
 
@@ -284,6 +338,10 @@ async fn unknown_parameter_is_ignored(store: Backend) {
     let app = TestApp::start(store).await;
     let ids = ten_rows(&app.user().await).await;
     for query in ["?foo=bar", "?limit[$gt]=0", "?Limit=1", "?%24where=sleep(1)"] {
-        assert_eq!(app.guest().tickets(query).await.expect(200).items().len(), ids.len(), "{query}");
+        assert_eq!(
+            app.guest().tickets(query).await.expect(200).items().len(),
+            ids.len(),
+            "{query}"
+        );
     }
 }

@@ -34,7 +34,10 @@ async fn listings_beyond_the_rate_are_refused_and_replays_are_not(store: Backend
     assert_eq!((replayed.id(), replayed.header("idempotency-replayed")), (first, "true"));
     other.list_ticket("Front row", 20).await.expect(201);
     let metrics = app.guest().get("/metrics").await.expect(200).text;
-    assert!(metrics.contains("gittix_requests_rejected_total{reason=\"listings\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("gittix_requests_rejected_total{reason=\"listings\"} 1\n"),
+        "{metrics}"
+    );
 }
 
 async fn listings_beyond_the_limit_of_a_user_are_refused(store: Backend) {
@@ -43,7 +46,11 @@ async fn listings_beyond_the_limit_of_a_user_are_refused(store: Backend) {
     let first = seller.list_ticket("Front row", 20).key("first").await.expect(201).id();
     let second = seller.sells("Back row").await;
     seller.list_ticket("Balcony", 20).await.refused(409, "too_many_listings");
-    assert_eq!(seller.list_ticket("Front row", 20).key("first").await.expect(201).id(), first, "a replay");
+    assert_eq!(
+        seller.list_ticket("Front row", 20).key("first").await.expect(201).id(),
+        first,
+        "a replay"
+    );
     let order = buyer.locks(&first).await;
     seller.list_ticket("Balcony", 20).await.refused(409, "too_many_listings");
     buyer.pay(&order, "pm_card_visa").await.expect(201);
@@ -59,9 +66,11 @@ async fn listings_beyond_the_limit_of_a_user_are_refused(store: Backend) {
 async fn tickets_listed_at_once_stay_within_the_limit(store: Backend) {
     let app = TestApp::start_with(store, &settings("10")).await;
     let seller = app.user().await;
-    let answers: Vec<Answer> = join_all((0..40).map(|_| seller.list_ticket("Front row", 20).into_future())).await;
+    let answers: Vec<Answer> =
+        join_all((0..40).map(|_| seller.list_ticket("Front row", 20).into_future())).await;
     let listed = answers.iter().filter(|answer| answer.status == 201).count();
-    let refused = answers.iter().filter(|answer| answer.body["code"] == "too_many_listings").count();
+    let refused =
+        answers.iter().filter(|answer| answer.body["code"] == "too_many_listings").count();
     assert_eq!((listed, refused), (10, 30));
 }
 

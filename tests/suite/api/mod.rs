@@ -1,4 +1,5 @@
-//! Tests of the public contract on both stores, with one file for each subject. The name of a test is its claim.
+//! Tests of the public contract on both stores, with one file for each subject. The name of a test
+//! is its claim.
 
 mod charges;
 mod clock;
@@ -13,6 +14,7 @@ mod listing;
 mod listings;
 mod network_locks;
 mod orders;
+mod passwords;
 mod program;
 mod rates;
 mod recovery;

@@ -11,8 +11,11 @@ on_both_stores!(
     locks_of_a_network_are_unlimited_by_default_and_with_the_rate_limit_off,
 );
 
-const LIMITED: [(&str, &str); 3] =
-    [("GITTIX_RATE_LIMIT", "on"), ("GITTIX_MAX_LOCKS_PER_NETWORK", "2"), ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8")];
+const LIMITED: [(&str, &str); 3] = [
+    ("GITTIX_RATE_LIMIT", "on"),
+    ("GITTIX_MAX_LOCKS_PER_NETWORK", "2"),
+    ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8"),
+];
 const OFFICE: &str = "198.51.100.7";
 const ELSEWHERE: &str = "198.51.100.8";
 
@@ -30,16 +33,21 @@ async fn tickets<const N: usize>(seller: &Client) -> [String; N] {
 
 async fn limit_of_a_network_is_checked_after_all_other_rules(store: Backend) {
     let app = TestApp::start_with(store, &LIMITED).await;
-    let (seller, ann, bob, cem) = (app.user().await, app.user().await, app.user().await, app.user().await);
+    let (seller, ann, bob, cem) =
+        (app.user().await, app.user().await, app.user().await, app.user().await);
     let [first, second, third, fourth] = tickets(&seller).await;
     order_from(OFFICE, &ann, &first).await.expect(201);
     order_from(OFFICE, &bob, &second).await.expect(201);
     order_from(OFFICE, &cem, &third).await.refused(429, "too_many_locks");
     // Every other refusal comes before the limit.
-    order_from(OFFICE, &cem, "01990000-0000-7000-8000-000000000003").await.refused(404, "not_found");
+    order_from(OFFICE, &cem, "01990000-0000-7000-8000-000000000003")
+        .await
+        .refused(404, "not_found");
     order_from(OFFICE, &seller, &third).await.refused(403, "own_ticket");
     order_from(OFFICE, &cem, &first).await.refused(409, "ticket_locked");
-    let dearer = cem.post("/api/orders", &json!({ "ticketId": third, "expectedPrice": 21 })).header("X-Forwarded-For", OFFICE);
+    let dearer = cem
+        .post("/api/orders", &json!({ "ticketId": third, "expectedPrice": 21 }))
+        .header("X-Forwarded-For", OFFICE);
     dearer.await.refused(409, "price_changed");
     order_from(ELSEWHERE, &cem, &third).await.expect(201);
     // The proxy itself is exempt, because many people may be behind it.
@@ -63,7 +71,9 @@ async fn ended_lock_does_not_count_against_the_network(store: Backend) {
 }
 
 async fn expired_lock_does_not_count_against_the_network(store: Backend) {
-    let settings = [LIMITED.as_slice(), &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s")]].concat();
+    let settings =
+        [LIMITED.as_slice(), &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s")]]
+            .concat();
     let app = TestApp::start_with(store, &settings).await;
     let (seller, ann) = (app.user().await, app.user().await);
     let [first, second] = tickets(&seller).await;
@@ -76,7 +86,10 @@ async fn expired_lock_does_not_count_against_the_network(store: Backend) {
 }
 
 async fn locks_of_a_network_are_unlimited_by_default_and_with_the_rate_limit_off(store: Backend) {
-    for settings in [[LIMITED[0], LIMITED[2]].as_slice(), &[("GITTIX_RATE_LIMIT", "off"), LIMITED[1], LIMITED[2]]] {
+    for settings in [
+        [LIMITED[0], LIMITED[2]].as_slice(),
+        &[("GITTIX_RATE_LIMIT", "off"), LIMITED[1], LIMITED[2]],
+    ] {
         let app = TestApp::start_with(store, settings).await;
         let (seller, ann) = (app.user().await, app.user().await);
         for ticket in tickets::<3>(&seller).await {

@@ -1,4 +1,5 @@
-//! Orders: locking a ticket, showing, listing and cancelling orders. The expiry of locks is in `clock`.
+//! Orders: locking a ticket, showing, listing and cancelling orders. The expiry of locks is in
+//! `clock`.
 
 use serde_json::{Value, json};
 
@@ -76,7 +77,9 @@ async fn order_with_another_expected_price_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
-    let order = |price: Value| buyer.post("/api/orders", &json!({ "ticketId": ticket, "expectedPrice": price }));
+    let order = |price: Value| {
+        buyer.post("/api/orders", &json!({ "ticketId": ticket, "expectedPrice": price }))
+    };
     order(json!(19.99)).await.refused(409, "price_changed");
     order(json!("cheap")).await.invalid("expectedPrice");
     order(json!(10.999)).await.invalid("expectedPrice");
@@ -86,13 +89,21 @@ async fn order_with_another_expected_price_is_refused(store: Backend) {
 async fn refusals_are_in_the_order_of_the_contract(store: Backend) {
     let app = TestApp::start_with(store, &[("GITTIX_MAX_LOCKS", "1")]).await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
-    let (held, sold, locked, free) = (seller.sells("A").await, seller.sells("B").await, seller.sells("C").await, seller.sells("D").await);
+    let (held, sold, locked, free) = (
+        seller.sells("A").await,
+        seller.sells("B").await,
+        seller.sells("C").await,
+        seller.sells("D").await,
+    );
     let order = buyer.locks(&sold).await;
     buyer.pay(&order, "pm_card_visa").await.expect(201);
     buyer.locks(&held).await;
     other.locks(&locked).await;
-    // The buyer is at the limit of locks and expects another price for each ticket. These refusals come last.
-    let ask = async |ticket: &str| buyer.post("/api/orders", &json!({ "ticketId": ticket, "expectedPrice": 1 })).await;
+    // The buyer is at the limit of locks and expects another price for each ticket. These refusals
+    // come last.
+    let ask = async |ticket: &str| {
+        buyer.post("/api/orders", &json!({ "ticketId": ticket, "expectedPrice": 1 })).await
+    };
     ask(&uuid::Uuid::now_v7().to_string()).await.refused(404, "not_found");
     let own = buyer.sells("E").await;
     ask(&own).await.refused(403, "own_ticket");
@@ -121,7 +132,11 @@ async fn user_holds_at_most_four_locks(store: Backend) {
 }
 
 async fn fourth_lock_after_three_cancelled_ones_has_to_wait(store: Backend) {
-    let settings = [("GITTIX_RELOCK_WAIT", "3s"), ("GITTIX_PAYMENT_WINDOW", "3500ms"), ("GITTIX_LOCK_DURATION", "3500ms")];
+    let settings = [
+        ("GITTIX_RELOCK_WAIT", "3s"),
+        ("GITTIX_PAYMENT_WINDOW", "3500ms"),
+        ("GITTIX_LOCK_DURATION", "3500ms"),
+    ];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
@@ -151,7 +166,10 @@ async fn cancelling_frees_the_ticket_at_once(store: Backend) {
     let order = buyer.locks(&ticket).await;
     assert_eq!(buyer.cancel_order(&order).await.expect(204).text, "");
     let cancelled = buyer.order(&order).await.expect(200);
-    assert_eq!((&cancelled["status"], &cancelled["cancelReason"]), (&json!("Cancelled"), &json!("buyer")));
+    assert_eq!(
+        (&cancelled["status"], &cancelled["cancelReason"]),
+        (&json!("Cancelled"), &json!("buyer"))
+    );
     let free = app.guest().ticket(&ticket).await.expect(200);
     assert_eq!(
         (&free["status"], &free["orderId"], &free["unlocksAt"], &free["version"]),
@@ -254,7 +272,10 @@ async fn order_keeps_its_copy_of_a_deleted_ticket(store: Backend) {
     seller.edit_ticket(&ticket, "Back row", 5).await.expect(200);
     seller.delist_ticket(&ticket).await.expect(204);
     let kept = buyer.order(&order).await.expect(200);
-    assert_eq!((&kept["ticket"]["title"], &kept["ticket"]["price"], &kept["price"]), (&json!("Front row"), &json!(20), &json!(20)));
+    assert_eq!(
+        (&kept["ticket"]["title"], &kept["ticket"]["price"], &kept["price"]),
+        (&json!("Front row"), &json!(20), &json!(20))
+    );
 }
 
 async fn invalid_order_request_is_refused(store: Backend) {

@@ -70,17 +70,27 @@ fn invalid_setting_stops_the_start_with_a_line_that_names_it() {
     let folder = Home::new(Backend::Embedded);
     let data = folder.data();
     for (name, value) in wrong {
-        let (status, text) =
-            run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")), (name, value)]);
+        let (status, text) = run(
+            &["serve"],
+            &[
+                ("GITTIX_ADDR", "127.0.0.1:0"),
+                ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")),
+                (name, value),
+            ],
+        );
         assert!(!status.success(), "{name}={value}");
-        let naming: Vec<_> = text.lines().filter(|line| line.contains(name) || line.contains(&flag(name))).collect();
+        let naming: Vec<_> =
+            text.lines().filter(|line| line.contains(name) || line.contains(&flag(name))).collect();
         assert!(!naming.is_empty() && !text.contains("panicked"), "{name}={value} said {text}");
     }
 }
 
 #[test]
 fn unusable_database_is_reported_with_its_setting_once() {
-    let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", "mongodb://no user:@127.0.0.1/")]);
+    let (status, text) = run(
+        &["serve"],
+        &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", "mongodb://no user:@127.0.0.1/")],
+    );
     assert!(!status.success() && text.matches("MONGODB_URI").count() == 1, "{text}");
 }
 
@@ -91,7 +101,10 @@ fn flag(name: &str) -> String {
 
 #[test]
 fn help_does_not_show_secrets() {
-    let secrets = [("STRIPE_SECRET_KEY", "sk_test_secret"), ("MONGODB_URI", "mongodb://user:secret@localhost/")];
+    let secrets = [
+        ("STRIPE_SECRET_KEY", "sk_test_secret"),
+        ("MONGODB_URI", "mongodb://user:secret@localhost/"),
+    ];
     let (_, text) = run(&["serve", "--help"], &secrets);
     assert!(!text.contains("secret@") && !text.contains("sk_test_secret"), "{text}");
 }
@@ -100,7 +113,8 @@ fn help_does_not_show_secrets() {
 async fn first_log_line_contains_the_address_in_both_formats() {
     for format in ["text", "json"] {
         let home = Home::new(Backend::Embedded);
-        let server = Server::start_unready(&home, &[("GITTIX_LOG_FORMAT".into(), format.into())]).await;
+        let server =
+            Server::start_unready(&home, &[("GITTIX_LOG_FORMAT".into(), format.into())]).await;
         let first = server.log().first().cloned().unwrap_or_default();
         assert!(first.contains(&server.addr.to_string()), "{first}");
     }
@@ -111,8 +125,14 @@ async fn second_process_with_the_same_folder_does_not_start() {
     let home = Home::new(Backend::Embedded);
     let server = Server::start(&home, &[]).await;
     let data = home.data();
-    let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8"))]);
-    assert!(!status.success() && text.contains("GITTIX_DATA_DIR") && !text.contains("panicked"), "{text}");
+    let (status, text) = run(
+        &["serve"],
+        &[("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8"))],
+    );
+    assert!(
+        !status.success() && text.contains("GITTIX_DATA_DIR") && !text.contains("panicked"),
+        "{text}"
+    );
     server.ready().await;
 }
 
@@ -130,9 +150,14 @@ async fn socket_uses_one_file_descriptor_and_a_quarter_remains_for_requests() {
     let home = Home::new(Backend::Embedded);
     let program = bare_command();
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve")]).arg(program.get_program());
+    command
+        .args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve")])
+        .arg(program.get_program());
     command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).env("GITTIX_RATE_LIMIT", "off");
+    command
+        .env("GITTIX_ADDR", "127.0.0.1:0")
+        .env("GITTIX_DATA_DIR", home.data())
+        .env("GITTIX_RATE_LIMIT", "off");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let server = Server::spawn(command).await;
     server.ready().await;

@@ -34,13 +34,14 @@ async fn password_guesses_are_rate_limited(store: Backend) {
     user.current_user().await.expect(200);
 }
 
-/// Requests the list over one connection as fast as possible, each time with a header. Returns the first refusal, or `None` if
-/// all requests are accepted.
+/// Requests the list over one connection as fast as possible, each time with a header. Returns the
+/// first refusal, or `None` if all requests are accepted.
 async fn flood(app: &TestApp, header: impl Fn(usize) -> String) -> Option<String> {
     const REFUSAL: &str = "HTTP/1.1 429 ";
     const CODE: &str = "too_many_requests";
     let addr = app.server.addr;
-    let request = |number| format!("GET /api/tickets HTTP/1.1\r\nHost: {addr}\r\n{}\r\n\r\n", header(number));
+    let request =
+        |number| format!("GET /api/tickets HTTP/1.1\r\nHost: {addr}\r\n{}\r\n\r\n", header(number));
     let mut requests: String = (1..ATTEMPTS_MAX).map(request).collect();
     requests += &format!("GET /api/tickets HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
     // The last few kilobytes suffice: a refusal is noticed before more bytes follow it.
@@ -48,9 +49,13 @@ async fn flood(app: &TestApp, header: impl Fn(usize) -> String) -> Option<String
         let last = &answers[answers.len().saturating_sub(8_192)..];
         last.windows(CODE.len()).any(|seen| seen == CODE.as_bytes())
     };
-    let answers = String::from_utf8(raw::exchange(addr, requests.as_bytes(), is_refused).await).expect("text");
+    let answers = String::from_utf8(raw::exchange(addr, requests.as_bytes(), is_refused).await)
+        .expect("text");
     let refusal = answers.split_once(REFUSAL).map(|(_, refusal)| refusal.to_owned());
-    assert!(refusal.is_some() || answers.matches("HTTP/1.1 200 ").count() == ATTEMPTS_MAX, "{answers:.400}");
+    assert!(
+        refusal.is_some() || answers.matches("HTTP/1.1 200 ").count() == ATTEMPTS_MAX,
+        "{answers:.400}"
+    );
     refusal
 }
 
@@ -84,7 +89,8 @@ async fn forwarded_address_is_used_only_from_a_trusted_proxy(store: Backend) {
 
 async fn forwarded_client_has_a_separate_rate_in_every_notation(store: Backend) {
     let app = TestApp::start_with(store, &[ON[0], ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    // Each request is from another client, in one of four notations. If a notation counts as the proxy, its rate is exceeded.
+    // Each request is from another client, in one of four notations. If a notation counts as the
+    // proxy, its rate is exceeded.
     let spread = |number: usize| match number % 4 {
         0 => format!("X-Forwarded-For: [2001:db8:1:{number:x}::3]"),
         1 => format!("X-Forwarded-For: \"[2001:db8:2:{number:x}::3]:443\""),
@@ -92,5 +98,8 @@ async fn forwarded_client_has_a_separate_rate_in_every_notation(store: Backend) 
         _ => format!("X-Forwarded-For: 198.51.100.7, _client{number}"),
     };
     assert_eq!(flood(&app, spread).await, None, "each value is a separate client");
-    assert!(flood(&app, |_| "X-Forwarded-For: unknown".into()).await.is_some(), "all unknown clients are one");
+    assert!(
+        flood(&app, |_| "X-Forwarded-For: unknown".into()).await.is_some(),
+        "all unknown clients are one"
+    );
 }

@@ -31,12 +31,18 @@ async fn acknowledged_changes_are_present_after_a_crash(store: Backend) {
 }
 
 async fn lock_not_yet_due_expires_on_time_after_a_crash(store: Backend) {
-    let mut app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "5s")]).await;
+    let mut app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "5s")],
+    )
+    .await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201);
     app.restart().await;
     let mut socket = buyer.at(&app.server).socket().await;
-    for (kind, due) in [("OrderExpired", &order["expiresAt"]), ("TicketUpdated", &order["unlocksAt"])] {
+    for (kind, due) in
+        [("OrderExpired", &order["expiresAt"]), ("TicketUpdated", &order["unlocksAt"])]
+    {
         let frame = socket.event(kind).await;
         let lag = millis(&frame["at"]) - millis(due);
         assert!((0..=1_000).contains(&lag), "{lag} ms: {frame}");
@@ -44,13 +50,18 @@ async fn lock_not_yet_due_expires_on_time_after_a_crash(store: Backend) {
 }
 
 async fn lock_overdue_at_the_start_expires_within_five_seconds(store: Backend) {
-    let mut app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s")]).await;
+    let mut app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "1s"), ("GITTIX_LOCK_DURATION", "1s")],
+    )
+    .await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let ticket = seller.sells("Front row").await;
     let order = buyer.place_order(&ticket).await.expect(201);
     app.crash();
     // Time must pass while no server runs, so there is no frame to await.
-    let lock = u64::try_from(millis(&order["unlocksAt"]) - millis(&order["createdAt"])).expect("a lock has a length");
+    let lock = u64::try_from(millis(&order["unlocksAt"]) - millis(&order["createdAt"]))
+        .expect("a lock has a length");
     tokio::time::sleep(std::time::Duration::from_millis(lock)).await;
     app.restart().await;
     let ready = tokio::time::Instant::now();
@@ -61,7 +72,10 @@ async fn lock_overdue_at_the_start_expires_within_five_seconds(store: Backend) {
     }
     assert!(ready.elapsed().as_secs() < 5, "{:?}", ready.elapsed());
     let lapsed = buyer.order(&order.id()).await.expect(200);
-    assert_eq!((&lapsed["status"], &lapsed["cancelReason"]), (&json!("Cancelled"), &json!("expired")));
+    assert_eq!(
+        (&lapsed["status"], &lapsed["cancelReason"]),
+        (&json!("Cancelled"), &json!("expired"))
+    );
 }
 
 async fn payment_that_waits_for_its_buyer_continues_after_a_crash(store: Backend) {

@@ -4,7 +4,10 @@ use serde_json::json;
 
 use crate::app::{Backend, TestApp, on_both_stores};
 
-on_both_stores!(whole_sale_is_sent_to_every_socket, ticket_is_available_again_after_its_lock_expires);
+on_both_stores!(
+    whole_sale_is_sent_to_every_socket,
+    ticket_is_available_again_after_its_lock_expires
+);
 
 async fn whole_sale_is_sent_to_every_socket(store: Backend) {
     let app = TestApp::start(store).await;
@@ -17,24 +20,49 @@ async fn whole_sale_is_sent_to_every_socket(store: Backend) {
 
     let order = buyer.place_order(&ticket.id()).await.expect(201);
     let locked = watcher.expect("TicketUpdated").await;
-    assert_eq!((&locked["ticket"]["status"], &locked["ticket"]["orderId"]), (&json!("Locked"), &json!(order.id())));
+    assert_eq!(
+        (&locked["ticket"]["status"], &locked["ticket"]["orderId"]),
+        (&json!("Locked"), &json!(order.id()))
+    );
 
     let charge = buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
     let sold = watcher.expect("TicketUpdated").await;
-    assert_eq!((&sold["ticket"]["status"], &sold["ticket"]["version"]), (&json!("Sold"), &json!(2)));
+    assert_eq!(
+        (&sold["ticket"]["status"], &sold["ticket"]["version"]),
+        (&json!("Sold"), &json!(2))
+    );
     assert_eq!(app.guest().ticket(&ticket.id()).await.expect(200).body, sold["ticket"]);
 
     buyers.ticket(&ticket.id(), "Sold").await;
     let mut kinds = buyers.kinds();
     // The order of the events of one commit is not fixed.
     kinds.sort_unstable();
-    assert_eq!(kinds, ["ChargeCompleted", "ChargeCreated", "Hello", "OrderCreated", "TicketCreated", "TicketUpdated", "TicketUpdated"]);
-    let completed = buyers.frames.iter().find(|frame| frame["type"] == "ChargeCompleted").expect("it is among the kinds");
+    assert_eq!(
+        kinds,
+        [
+            "ChargeCompleted",
+            "ChargeCreated",
+            "Hello",
+            "OrderCreated",
+            "TicketCreated",
+            "TicketUpdated",
+            "TicketUpdated"
+        ]
+    );
+    let completed = buyers
+        .frames
+        .iter()
+        .find(|frame| frame["type"] == "ChargeCompleted")
+        .expect("it is among the kinds");
     assert_eq!(completed["charge"], charge.body);
 }
 
 async fn ticket_is_available_again_after_its_lock_expires(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")],
+    )
+    .await;
     let (seller, buyer, other) = (app.user().await, app.user().await, app.user().await);
     let mut watcher = app.socket().await;
     let ticket = seller.sells("Front row").await;

@@ -55,7 +55,11 @@ fn error_messages_do_not_show_secrets() {
     let home = Home::new(Backend::Embedded);
     let data = home.data();
     for (name, value) in wrong {
-        let common = [("GITTIX_ADDR", "127.0.0.1:0"), ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")), ("GITTIX_STORE_WAIT", "0s")];
+        let common = [
+            ("GITTIX_ADDR", "127.0.0.1:0"),
+            ("GITTIX_DATA_DIR", data.to_str().expect("UTF-8")),
+            ("GITTIX_STORE_WAIT", "0s"),
+        ];
         let (status, text) = run(&["serve"], &[&common[..], &[(name, value)]].concat());
         assert_eq!(status.code(), Some(2), "{name}={value} said {text}");
         assert!(!text.contains("hunter2") && text.contains(name), "{name}={value} said {text}");
@@ -63,7 +67,8 @@ fn error_messages_do_not_show_secrets() {
     }
     let (status, text) = run(&["mongodb://user:hunter2@host/"], &[]);
     assert!(status.code() == Some(2) && !text.contains("hunter2"), "{text}");
-    let (_, help) = run(&["serve", "--help"], &[("STRIPE_API_BASE", "http://user:hunter2@stripe.example")]);
+    let (_, help) =
+        run(&["serve", "--help"], &[("STRIPE_API_BASE", "http://user:hunter2@stripe.example")]);
     assert!(!help.contains("hunter2"), "{help}");
 }
 
@@ -71,9 +76,15 @@ fn error_messages_do_not_show_secrets() {
 fn https_origin_without_a_live_key_ends_the_start_with_one_line() {
     let origin = ("GITTIX_PUBLIC_ORIGIN", "https://tickets.example");
     for key in [&[][..], &[("STRIPE_SECRET_KEY", Stripe::KEY)]] {
-        let (status, text) = run(&["serve"], &[&[origin, ("GITTIX_ADDR", "127.0.0.1:0")], key].concat());
+        let (status, text) =
+            run(&["serve"], &[&[origin, ("GITTIX_ADDR", "127.0.0.1:0")], key].concat());
         assert_eq!(status.code(), Some(2), "{text}");
-        assert!(text.lines().count() == 1 && text.contains("GITTIX_ALLOW_SANDBOX") && !text.contains("hush"), "{text}");
+        assert!(
+            text.lines().count() == 1
+                && text.contains("GITTIX_ALLOW_SANDBOX")
+                && !text.contains("hush"),
+            "{text}"
+        );
     }
 }
 

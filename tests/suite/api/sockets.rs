@@ -44,7 +44,11 @@ async fn hello_is_the_first_frame(store: Backend) {
     assert_eq!(hello["resumed"], false);
     assert!(millis(&hello["serverTime"]) > 0);
     let cursor = hello["cursor"].as_str().expect("a cursor");
-    assert!((1..=64).contains(&cursor.len()) && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{cursor}");
+    assert!(
+        (1..=64).contains(&cursor.len())
+            && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+        "{cursor}"
+    );
 }
 
 async fn events_come_in_commit_order_with_ascending_cursors(store: Backend) {
@@ -60,10 +64,14 @@ async fn events_come_in_commit_order_with_ascending_cursors(store: Backend) {
     let mut seen = Vec::new();
     for _ in &expected {
         let frame = socket.next().await;
-        seen.push((frame["ticket"]["id"].as_str().unwrap_or_default().to_owned(), frame["ticket"]["version"].as_i64().unwrap_or(-1)));
+        seen.push((
+            frame["ticket"]["id"].as_str().unwrap_or_default().to_owned(),
+            frame["ticket"]["version"].as_i64().unwrap_or(-1),
+        ));
     }
     assert_eq!(seen, expected);
-    let mut cursors: Vec<_> = socket.frames.iter().map(|frame| frame["cursor"].as_str().unwrap_or_default()).collect();
+    let mut cursors: Vec<_> =
+        socket.frames.iter().map(|frame| frame["cursor"].as_str().unwrap_or_default()).collect();
     cursors.dedup();
     assert_eq!(cursors.len(), expected.len() + 1, "each has its own");
     let times: Vec<_> = socket.frames[1..].iter().map(|frame| millis(&frame["at"])).collect();
@@ -84,9 +92,14 @@ async fn resumed_socket_receives_every_missed_event(store: Backend) {
     let mut second = buyer.socket_at(&format!("?after={cursor}")).await;
     assert_eq!(second.expect("Hello").await["resumed"], true);
     second.until(|frame| frame["ticket"]["title"] == "Renamed").await;
-    let versions: Vec<_> = second.frames.iter().filter_map(|frame| frame["ticket"]["version"].as_i64()).collect();
+    let versions: Vec<_> =
+        second.frames.iter().filter_map(|frame| frame["ticket"]["version"].as_i64()).collect();
     assert_eq!(versions, [1, 2, 3]);
-    assert!(second.kinds().contains(&"OrderCreated") && second.kinds().contains(&"OrderCancelled"), "{:?}", second.kinds());
+    assert!(
+        second.kinds().contains(&"OrderCreated") && second.kinds().contains(&"OrderCancelled"),
+        "{:?}",
+        second.kinds()
+    );
 }
 
 async fn cursor_is_resumed_after_a_restart(store: Backend) {
@@ -107,7 +120,17 @@ async fn cursor_is_resumed_after_a_restart(store: Backend) {
 async fn unknown_cursor_is_not_resumed(store: Backend) {
     let app = TestApp::start(store).await;
     app.user().await.sells("Front row").await;
-    for cursor in ["", "x", &"A".repeat(22), "_____________________w", &"A".repeat(64), &"A".repeat(65), "%00", "826512", "%7B%7D"] {
+    for cursor in [
+        "",
+        "x",
+        &"A".repeat(22),
+        "_____________________w",
+        &"A".repeat(64),
+        &"A".repeat(65),
+        "%00",
+        "826512",
+        "%7B%7D",
+    ] {
         let mut socket = app.guest().socket_at(&format!("?after={cursor}")).await;
         assert_eq!(socket.expect("Hello").await["resumed"], false, "{cursor}");
     }
@@ -146,7 +169,12 @@ async fn watch_list_holds_at_most_a_thousand(store: Backend) {
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
     let mut socket = app.socket().await;
-    let others = |count| (0..count).map(|_| uuid::Uuid::now_v7().to_string()).chain([ticket.clone()]).collect::<Vec<_>>();
+    let others = |count| {
+        (0..count)
+            .map(|_| uuid::Uuid::now_v7().to_string())
+            .chain([ticket.clone()])
+            .collect::<Vec<_>>()
+    };
     socket.say(&json!({ "type": "Watch", "tickets": others(999) })).await;
     // The frame of the ticket may arrive after the response to its listing.
     let watching = socket.until(|frame| frame["type"] == "Watching").await;
@@ -175,12 +203,19 @@ async fn private_events_are_sent_to_their_owner_only(store: Backend) {
     }
     for socket in &mut others {
         socket.reached(&marker).await;
-        assert_eq!(socket.kinds(), ["Hello", "TicketCreated", "TicketUpdated", "TicketUpdated", "TicketCreated"]);
+        assert_eq!(
+            socket.kinds(),
+            ["Hello", "TicketCreated", "TicketUpdated", "TicketUpdated", "TicketCreated"]
+        );
     }
 }
 
 async fn owner_of_an_expired_order_receives_one_frame_with_the_order(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")],
+    )
+    .await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let (mut owners, mut others) = (buyer.socket().await, app.socket().await);
     let ticket = seller.sells("Front row").await;
@@ -189,15 +224,32 @@ async fn owner_of_an_expired_order_receives_one_frame_with_the_order(store: Back
         socket.ticket(&ticket, "Locked").await;
         socket.ticket(&ticket, "Available").await;
     }
-    let expired = |socket: &Socket| socket.frames.iter().filter(|frame| frame["type"] == "OrderExpired").cloned().collect::<Vec<Value>>();
+    let expired = |socket: &Socket| {
+        socket
+            .frames
+            .iter()
+            .filter(|frame| frame["type"] == "OrderExpired")
+            .cloned()
+            .collect::<Vec<Value>>()
+    };
     let (mine, theirs) = (expired(&owners), expired(&others));
     assert_eq!((mine.len(), theirs.len()), (1, 1), "{mine:?} {theirs:?}");
-    assert_eq!((&mine[0]["order"]["id"], &mine[0]["order"]["cancelReason"]), (&json!(order), &json!("expired")));
-    assert_eq!((&mine[0]["orderId"], &theirs[0]["orderId"], theirs[0].get("order")), (&json!(order), &json!(order), None));
+    assert_eq!(
+        (&mine[0]["order"]["id"], &mine[0]["order"]["cancelReason"]),
+        (&json!(order), &json!("expired"))
+    );
+    assert_eq!(
+        (&mine[0]["orderId"], &theirs[0]["orderId"], theirs[0].get("order")),
+        (&json!(order), &json!(order), None)
+    );
 }
 
 async fn public_frames_do_not_identify_the_buyer(store: Backend) {
-    let app = TestApp::start_with(store, &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")]).await;
+    let app = TestApp::start_with(
+        store,
+        &[("GITTIX_PAYMENT_WINDOW", "500ms"), ("GITTIX_LOCK_DURATION", "1s")],
+    )
+    .await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.socket().await;
     let (lapsing, sold) = (seller.sells("Lapsing").await, seller.sells("Sold").await);
@@ -276,7 +328,13 @@ async fn binary_frame_closes_the_socket_with_1003(store: Backend) {
 async fn fragmented_frame_closes_the_socket_with_1003(store: Backend) {
     let app = TestApp::start(store).await;
     let mut socket = app.socket().await;
-    socket.send(Message::Frame(Frame::message(Bytes::from_static(b"{\"type\":"), OpCode::Data(Data::Text), false))).await;
+    socket
+        .send(Message::Frame(Frame::message(
+            Bytes::from_static(b"{\"type\":"),
+            OpCode::Data(Data::Text),
+            false,
+        )))
+        .await;
     assert_eq!(socket.closed().await, 1003);
 }
 
@@ -313,7 +371,11 @@ async fn foreign_origin_is_refused_before_the_upgrade(store: Backend) {
             other => panic!("{origin} got {other:?}"),
         }
     }
-    Socket::connect(&url, None, Some(&format!("http://{}", app.server.addr))).await.expect("the own origin is fine").expect("Hello").await;
+    Socket::connect(&url, None, Some(&format!("http://{}", app.server.addr)))
+        .await
+        .expect("the own origin is fine")
+        .expect("Hello")
+        .await;
 }
 
 async fn ping_is_answered(store: Backend) {

@@ -13,7 +13,10 @@ on_both_stores!(
 /// Returns the admin address in the server's log.
 fn admin_of(server: &Server) -> std::net::SocketAddr {
     let log = server.log();
-    let line = log.iter().find(|line| line.contains("admin_addr")).unwrap_or_else(|| panic!("no admin address in {log:#?}"));
+    let line = log
+        .iter()
+        .find(|line| line.contains("admin_addr"))
+        .unwrap_or_else(|| panic!("no admin address in {log:#?}"));
     let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
     line["admin_addr"].as_str().expect("a text").parse().expect("an address")
 }
@@ -31,7 +34,8 @@ async fn metrics_are_served_on_the_admin_address_only(store: Backend) {
     assert!(metrics.text.contains("gittix_payment_mode{mode=\"live\"} 0"), "{}", metrics.text);
     app.guest().get("/metrics").await.refused(404, "not_found");
     for path in ["/healthz", "/readyz"] {
-        let (here, there) = (app.guest().get(path).await.expect(200), admin.get(path).await.expect(200));
+        let (here, there) =
+            (app.guest().get(path).await.expect(200), admin.get(path).await.expect(200));
         assert_eq!(here.body["status"], there.body["status"]);
     }
     // Without an admin address, the public address serves the metrics.
@@ -43,7 +47,13 @@ async fn admin_address_serves_only_health_and_metrics(store: Backend) {
     for path in ["/", "/api/tickets", "/ws", "/docs", "/api/settings"] {
         admin.get(path).await.refused(404, "not_found");
     }
-    admin.post("/api/users/signup", &json!({ "email": "a@example.com", "password": "correct horse" })).await.refused(404, "not_found");
+    admin
+        .post(
+            "/api/users/signup",
+            &json!({ "email": "a@example.com", "password": "correct horse" }),
+        )
+        .await
+        .refused(404, "not_found");
     admin.post("/metrics", &json!({})).await.refused(405, "method_not_allowed");
 }
 
@@ -51,7 +61,8 @@ async fn health_command_uses_the_admin_address(store: Backend) {
     let (app, _) = with_admin(store).await;
     let (addr, admin) = (app.server.addr.to_string(), admin_of(&app.server).to_string());
     for question in [&["health"][..], &["health", "--ready"]] {
-        let (status, text) = run(question, &[("GITTIX_ADDR", "127.0.0.1:1"), ("GITTIX_ADMIN_ADDR", &admin)]);
+        let (status, text) =
+            run(question, &[("GITTIX_ADDR", "127.0.0.1:1"), ("GITTIX_ADMIN_ADDR", &admin)]);
         assert!(status.success(), "{question:?}: {text}");
         let (status, text) = run(question, &[("GITTIX_ADDR", &addr)]);
         assert!(status.success(), "{question:?}: {text}");
@@ -66,13 +77,28 @@ async fn first_log_lines_contain_the_address_and_then_the_limits() {
     command.args(["-c", "ulimit -n 1000 && exec \"$0\" serve"]).arg(program.get_program());
     command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let server = Server::spawn(command).await;
     server.ready().await;
     let log = server.log();
-    assert!(log[0].contains(&format!("open=http://localhost:{}", server.addr.port())), "{}", log[0]);
-    assert!(log[1].contains("open file limit allows") && log[1].contains("ulimit -n"), "{}", log[1]);
-    assert!(log[2].contains("built-in sandbox") && log[2].contains("STRIPE_SECRET_KEY"), "{}", log[2]);
+    assert!(
+        log[0].contains(&format!("open=http://localhost:{}", server.addr.port())),
+        "{}",
+        log[0]
+    );
+    assert!(
+        log[1].contains("open file limit allows") && log[1].contains("ulimit -n"),
+        "{}",
+        log[1]
+    );
+    assert!(
+        log[2].contains("built-in sandbox") && log[2].contains("STRIPE_SECRET_KEY"),
+        "{}",
+        log[2]
+    );
 }
 
 #[cfg(feature = "failpoints")]
@@ -82,10 +108,15 @@ mod loading {
     use super::*;
     use crate::app::{PATIENCE, raw};
 
-    on_both_stores!(server_responds_while_the_tickets_are_loaded, failing_load_of_the_tickets_ends_the_start);
+    on_both_stores!(
+        server_responds_while_the_tickets_are_loaded,
+        failing_load_of_the_tickets_ends_the_start
+    );
 
     fn settings(more: &[(&str, &str)]) -> Vec<(String, String)> {
-        let all = [&[("FAILPOINTS", "catalog::load=return"), ("GITTIX_ADMIN_ADDR", "127.0.0.1:0")], more].concat();
+        let all =
+            [&[("FAILPOINTS", "catalog::load=return"), ("GITTIX_ADMIN_ADDR", "127.0.0.1:0")], more]
+                .concat();
         all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
@@ -117,20 +148,26 @@ mod loading {
         // A handshake gets a response too.
         let (status, answer) = raw::request(server.addr, &raw::upgrade(server.addr)).await;
         assert_eq!(status, 503, "{answer}");
-        assert!(server.log().iter().any(|line| line.contains("the tickets could not be loaded")), "{:#?}", server.log());
+        assert!(
+            server.log().iter().any(|line| line.contains("the tickets could not be loaded")),
+            "{:#?}",
+            server.log()
+        );
         server.terminate();
         assert!(server.ended().await.success(), "{:#?}", server.log());
     }
 
     async fn failing_load_of_the_tickets_ends_the_start(store: Backend) {
         let home = Home::new(store);
-        let mut server = Server::start_unready(&home, &settings(&[("GITTIX_STORE_WAIT", "1s")])).await;
+        let mut server =
+            Server::start_unready(&home, &settings(&[("GITTIX_STORE_WAIT", "1s")])).await;
         assert_eq!(server.ended().await.code(), Some(2));
         let reason = server.reason().await;
         assert!(reason.contains("GITTIX_STORE_WAIT"), "{reason}");
     }
 
-    /// A connection that was opened during the start gets responses of the full application afterwards.
+    /// A connection that was opened during the start gets responses of the full application
+    /// afterwards.
     #[tokio::test]
     async fn connection_opened_during_the_start_stays_open() {
         use tokio::{
@@ -147,7 +184,11 @@ mod loading {
             let mut answer = Vec::new();
             // A JSON body ends with its last brace.
             while !answer.ends_with(b"}") {
-                assert_ne!(stream.read_buf(&mut answer).await.expect("an answer"), 0, "the connection was closed");
+                assert_ne!(
+                    stream.read_buf(&mut answer).await.expect("an answer"),
+                    0,
+                    "the connection was closed"
+                );
             }
             String::from_utf8(answer).expect("text")
         };

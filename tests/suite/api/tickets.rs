@@ -72,7 +72,10 @@ async fn prices_are_compared_by_value(store: Backend) {
         ("\"000020.00\"", 20.0),
     ];
     for (written, value) in prices {
-        let ticket = seller.call(reqwest::Method::POST, "/api/tickets").text(format!(r#"{{"title":"Row","price":{written}}}"#)).await;
+        let ticket = seller
+            .call(reqwest::Method::POST, "/api/tickets")
+            .text(format!(r#"{{"title":"Row","price":{written}}}"#))
+            .await;
         let price = ticket.body["price"].as_f64();
         assert_eq!((ticket.status, price), (201, Some(value)), "{written}: {}", ticket.text);
     }
@@ -110,9 +113,16 @@ async fn invalid_price_is_refused(store: Backend) {
         r#""٢٠""#,
     ];
     for written in wrong {
-        let call = seller.call(reqwest::Method::POST, "/api/tickets").text(format!(r#"{{"title":"Row","price":{written}}}"#));
+        let call = seller
+            .call(reqwest::Method::POST, "/api/tickets")
+            .text(format!(r#"{{"title":"Row","price":{written}}}"#));
         let answer = call.await;
-        assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (400, &json!("price")), "{written}: {}", answer.text);
+        assert_eq!(
+            (answer.status, &answer.body["errors"][0]["field"]),
+            (400, &json!("price")),
+            "{written}: {}",
+            answer.text
+        );
     }
     seller.post("/api/tickets", &json!({ "title": "Row" })).await.invalid("price");
     assert_eq!(seller.tickets("?seller=me").await.items(), [] as [Value; 0]);
@@ -121,7 +131,10 @@ async fn invalid_price_is_refused(store: Backend) {
 async fn titles_are_trimmed_and_composed(store: Backend) {
     let app = TestApp::start(store).await;
     let seller = app.user().await;
-    assert_eq!(seller.list_ticket("  Cafe\u{301} del Mar\t", 20).await.expect(201)["title"], "Café del Mar");
+    assert_eq!(
+        seller.list_ticket("  Cafe\u{301} del Mar\t", 20).await.expect(201)["title"],
+        "Café del Mar"
+    );
     seller.list_ticket(&"é".repeat(200), 20).await.expect(201);
 }
 
@@ -142,7 +155,10 @@ async fn edit_increments_the_version(store: Backend) {
     let seller = app.user().await;
     let before = seller.list_ticket("Front row", 20).await.expect(201);
     let after = seller.edit_ticket(&before.id(), "Second row", "15.50").await.expect(200);
-    assert_eq!((&after["version"], &after["title"], &after["price"]), (&json!(1), &json!("Second row"), &json!(15.5)));
+    assert_eq!(
+        (&after["version"], &after["title"], &after["price"]),
+        (&json!(1), &json!("Second row"), &json!(15.5))
+    );
     assert_eq!(after.header("etag"), "\"1\"");
     assert_eq!(after["createdAt"], before["createdAt"]);
     assert!(millis(&after["updatedAt"]) >= millis(&before["updatedAt"]));
@@ -157,7 +173,11 @@ async fn edit_requires_title_and_price(store: Backend) {
     seller.put(&path, &json!({ "title": "Second row" })).await.invalid("price");
     seller.put(&path, &json!({ "price": 20 })).await.invalid("title");
     let both = seller.put(&path, &json!({})).await.refused(400, "validation_failed");
-    assert_eq!(both.body["errors"].as_array().map(Vec::len), Some(2), "all errors are reported at once: {both:?}");
+    assert_eq!(
+        both.body["errors"].as_array().map(Vec::len),
+        Some(2),
+        "all errors are reported at once: {both:?}"
+    );
 }
 
 async fn only_the_owner_can_change_a_ticket(store: Backend) {
@@ -191,7 +211,10 @@ async fn locked_ticket_cannot_be_changed(store: Backend) {
     let ticket = seller.sells("Front row").await;
     let order = buyer.locks(&ticket).await;
     let locked = app.guest().ticket(&ticket).await.expect(200);
-    assert_eq!((&locked["status"], &locked["orderId"], &locked["version"]), (&json!("Locked"), &json!(order), &json!(1)));
+    assert_eq!(
+        (&locked["status"], &locked["orderId"], &locked["version"]),
+        (&json!("Locked"), &json!(order), &json!(1))
+    );
     assert!(millis(&locked["unlocksAt"]) > millis(&locked["updatedAt"]));
     seller.edit_ticket(&ticket, "Front row", 25).await.refused(409, "ticket_locked");
     seller.delist_ticket(&ticket).await.refused(409, "ticket_locked");
@@ -204,7 +227,10 @@ async fn sold_ticket_cannot_be_changed(store: Backend) {
     let order = buyer.locks(&ticket).await;
     buyer.pay(&order, "pm_card_visa").await.expect(201);
     let sold = app.guest().ticket(&ticket).await.expect(200);
-    assert_eq!((&sold["status"], &sold["orderId"], &sold["unlocksAt"]), (&json!("Sold"), &json!(order), &json!(null)));
+    assert_eq!(
+        (&sold["status"], &sold["orderId"], &sold["unlocksAt"]),
+        (&json!("Sold"), &json!(order), &json!(null))
+    );
     seller.edit_ticket(&ticket, "Front row", 25).await.refused(409, "ticket_sold");
     seller.delist_ticket(&ticket).await.refused(409, "ticket_sold");
     app.user().await.place_order(&ticket).await.refused(409, "ticket_sold");
@@ -215,10 +241,22 @@ async fn if_match_with_an_older_version_is_refused(store: Backend) {
     let seller = app.user().await;
     let ticket = seller.sells("Front row").await;
     seller.edit_ticket(&ticket, "Second row", 20).header("if-match", "\"0\"").await.expect(200);
-    seller.edit_ticket(&ticket, "Third row", 20).header("if-match", "\"0\"").await.refused(412, "version_mismatch");
-    seller.delist_ticket(&ticket).header("if-match", "\"0\"").await.refused(412, "version_mismatch");
+    seller
+        .edit_ticket(&ticket, "Third row", 20)
+        .header("if-match", "\"0\"")
+        .await
+        .refused(412, "version_mismatch");
+    seller
+        .delist_ticket(&ticket)
+        .header("if-match", "\"0\"")
+        .await
+        .refused(412, "version_mismatch");
     // Strong comparison (RFC 9110, 13.1.1): a weak tag never matches.
-    seller.delist_ticket(&ticket).header("if-match", "W/\"1\"").await.refused(412, "version_mismatch");
+    seller
+        .delist_ticket(&ticket)
+        .header("if-match", "W/\"1\"")
+        .await
+        .refused(412, "version_mismatch");
     seller.delist_ticket(&ticket).header("if-match", "\"7\", \"1\"").await.expect(204);
 }
 
@@ -242,11 +280,31 @@ async fn checks_are_in_the_order_of_the_contract(store: Backend) {
     buyer.locks(&ticket).await;
     let nowhere = uuid::Uuid::now_v7().to_string();
     // 401 before 404, 404 before 403, 403 before 412, 412 before 409.
-    app.guest().edit_ticket(&nowhere, "Row", 20).header("if-match", "\"9\"").await.refused(401, "not_signed_in");
-    buyer.edit_ticket(&nowhere, "Row", 20).header("if-match", "\"9\"").await.refused(404, "not_found");
-    buyer.edit_ticket(&ticket, "Row", 20).header("if-match", "\"9\"").await.refused(403, "not_owner");
-    seller.edit_ticket(&ticket, "Row", 20).header("if-match", "\"9\"").await.refused(412, "version_mismatch");
-    seller.edit_ticket(&ticket, "Row", 20).header("if-match", "\"1\"").await.refused(409, "ticket_locked");
+    app.guest()
+        .edit_ticket(&nowhere, "Row", 20)
+        .header("if-match", "\"9\"")
+        .await
+        .refused(401, "not_signed_in");
+    buyer
+        .edit_ticket(&nowhere, "Row", 20)
+        .header("if-match", "\"9\"")
+        .await
+        .refused(404, "not_found");
+    buyer
+        .edit_ticket(&ticket, "Row", 20)
+        .header("if-match", "\"9\"")
+        .await
+        .refused(403, "not_owner");
+    seller
+        .edit_ticket(&ticket, "Row", 20)
+        .header("if-match", "\"9\"")
+        .await
+        .refused(412, "version_mismatch");
+    seller
+        .edit_ticket(&ticket, "Row", 20)
+        .header("if-match", "\"1\"")
+        .await
+        .refused(409, "ticket_locked");
 }
 
 async fn unknown_ticket_is_not_found(store: Backend) {

@@ -1,23 +1,13 @@
 //! Accounts: sign-up, sign-in, sign-out and changes.
 
-use std::sync::Arc;
-
-use argon2::{Argon2, PasswordHasher};
-use gittix::{
-    clock::wall_clock,
-    domain::{Email, User, UserId},
-    store::{Commit, Store, Write},
-};
 use serde_json::json;
 
-use crate::app::{Backend, Client, Home, TestApp, on_both_stores, world};
+use crate::app::{Backend, Client, TestApp, on_both_stores};
 
 on_both_stores!(
     signing_up_answers_with_the_canonical_email_and_a_session,
     one_address_cannot_sign_up_twice_in_any_spelling,
     invalid_email_address_is_refused,
-    passwords_have_8_to_128_characters_and_are_never_trimmed,
-    sign_in_does_not_check_the_length_of_the_password,
     unknown_email_and_wrong_password_have_the_same_response,
     guest_has_no_user_and_private_requests_are_401,
     signing_out_ends_that_session_only,
@@ -30,12 +20,6 @@ on_both_stores!(
     cookie_is_inaccessible_to_scripts_and_other_sites,
     cookie_of_an_https_origin_is_bound_to_its_host,
     forged_session_token_is_not_signed_in,
-    common_and_repeated_passwords_are_refused,
-    password_close_to_the_email_address_is_refused,
-    password_close_to_the_new_email_address_is_refused_when_both_change,
-    composed_and_decomposed_password_both_sign_in,
-    password_length_is_counted_after_nfc,
-    hash_of_a_password_outside_nfc_is_accepted_and_renewed,
     invisible_characters_in_an_email_address_are_refused,
     sign_in_with_an_old_cookie_ends_the_old_session,
     sign_up_with_an_old_cookie_ends_the_old_session,
@@ -66,44 +50,38 @@ async fn one_address_cannot_sign_up_twice_in_any_spelling(store: Backend) {
 async fn invalid_email_address_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let too_long = format!("{}@example.com", "a".repeat(254));
-    for email in
-        ["", "ann", "ann@", "@example.com", "ann@nowhere", "a b@example.com", "ann\u{202e}@example.com", "ann\u{7}@example.com", &too_long]
-    {
+    for email in [
+        "",
+        "ann",
+        "ann@",
+        "@example.com",
+        "ann@nowhere",
+        "a b@example.com",
+        "ann\u{202e}@example.com",
+        "ann\u{7}@example.com",
+        &too_long,
+    ] {
         app.guest().sign_up(email, "correct horse").await.invalid("email");
     }
-}
-
-async fn passwords_have_8_to_128_characters_and_are_never_trimmed(store: Backend) {
-    let app = TestApp::start(store).await;
-    for (password, name) in [("1234567".to_owned(), "short"), ("x".repeat(129), "long")] {
-        app.guest().sign_up(&format!("{name}@example.com"), &password).await.invalid("password");
-    }
-    // Characters are counted, not bytes, and blanks count.
-    for (password, name) in [("éa".repeat(64), "most"), (" 123456 ".to_owned(), "blanks")] {
-        let email = format!("{name}@example.com");
-        app.guest().sign_up(&email, &password).await.expect(201);
-        app.guest().sign_in(&email, &password).await.expect(200);
-    }
-    app.guest().sign_in("blanks@example.com", "123456").await.refused(401, "invalid_credentials");
-    app.guest().sign_in("most@example.com", &"éa".repeat(63)).await.refused(401, "invalid_credentials");
-}
-
-async fn sign_in_does_not_check_the_length_of_the_password(store: Backend) {
-    let app = TestApp::start(store).await;
-    let user = app.user().await;
-    for password in ["", "short", &"x".repeat(4_000)] {
-        app.guest().sign_in(&user.email, password).await.refused(401, "invalid_credentials");
-    }
-    app.guest().sign_in("no address at all", Client::PASSWORD).await.refused(401, "invalid_credentials");
 }
 
 async fn unknown_email_and_wrong_password_have_the_same_response(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
-    let unknown = app.guest().sign_in("nobody@example.com", "wrong password").await.refused(401, "invalid_credentials");
-    let wrong = app.guest().sign_in(&user.email, "wrong password").await.refused(401, "invalid_credentials");
+    let unknown = app
+        .guest()
+        .sign_in("nobody@example.com", "wrong password")
+        .await
+        .refused(401, "invalid_credentials");
+    let wrong = app
+        .guest()
+        .sign_in(&user.email, "wrong password")
+        .await
+        .refused(401, "invalid_credentials");
     assert_eq!(unknown.text, wrong.text);
-    let names = |answer: &crate::app::Answer| answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let names = |answer: &crate::app::Answer| {
+        answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(names(&unknown), names(&wrong));
 }
 
@@ -151,8 +129,13 @@ async fn signing_out_twice_succeeds(store: Backend) {
 }
 
 async fn session_ends_after_the_configured_time(store: Backend) {
-    // The lock expires a second after the session. Its frame is awaited, so the test needs no clock of its own.
-    let settings = [("GITTIX_SESSION_TTL", "6s"), ("GITTIX_PAYMENT_WINDOW", "7s"), ("GITTIX_LOCK_DURATION", "7s")];
+    // The lock expires a second after the session. Its frame is awaited, so the test needs no clock
+    // of its own.
+    let settings = [
+        ("GITTIX_SESSION_TTL", "6s"),
+        ("GITTIX_PAYMENT_WINDOW", "7s"),
+        ("GITTIX_LOCK_DURATION", "7s"),
+    ];
     let app = TestApp::start_with(store, &settings).await;
     let mut socket = app.socket().await;
     let (seller, buyer) = (app.user().await, app.user().await);
@@ -184,7 +167,9 @@ async fn new_password_ends_the_other_sessions(store: Backend) {
     let here = app.user().await;
     let there = here.elsewhere().await;
     let mut socket = there.socket().await;
-    here.update_me(&json!({ "password": "battery staple", "currentPassword": Client::PASSWORD })).await.expect(200);
+    here.update_me(&json!({ "password": "battery staple", "currentPassword": Client::PASSWORD }))
+        .await
+        .expect(200);
     assert_eq!(socket.closed().await, 1008);
     there.orders("").await.refused(401, "not_signed_in");
     here.orders("").await.expect(200);
@@ -195,17 +180,25 @@ async fn new_password_ends_the_other_sessions(store: Backend) {
 async fn account_change_requires_the_current_password(store: Backend) {
     let app = TestApp::start(store).await;
     let user = app.user().await;
-    user.update_me(&json!({ "email": "new@example.com", "currentPassword": "wrong password" })).await.refused(403, "invalid_credentials");
+    user.update_me(&json!({ "email": "new@example.com", "currentPassword": "wrong password" }))
+        .await
+        .refused(403, "invalid_credentials");
     user.update_me(&json!({ "email": "new@example.com" })).await.invalid("currentPassword");
-    user.update_me(&json!({ "password": "short", "currentPassword": Client::PASSWORD })).await.invalid("password");
-    user.update_me(&json!({ "email": "nowhere", "currentPassword": Client::PASSWORD })).await.invalid("email");
+    user.update_me(&json!({ "password": "short", "currentPassword": Client::PASSWORD }))
+        .await
+        .invalid("password");
+    user.update_me(&json!({ "email": "nowhere", "currentPassword": Client::PASSWORD }))
+        .await
+        .invalid("email");
     assert_eq!(user.current_user().await["currentUser"]["email"], user.email.as_str());
 }
 
 async fn change_to_an_address_in_use_is_refused(store: Backend) {
     let app = TestApp::start(store).await;
     let (ann, bob) = (app.user().await, app.user().await);
-    ann.update_me(&json!({ "email": bob.email, "currentPassword": Client::PASSWORD })).await.refused(409, "email_in_use");
+    ann.update_me(&json!({ "email": bob.email, "currentPassword": Client::PASSWORD }))
+        .await
+        .refused(409, "email_in_use");
 }
 
 async fn cookie_is_inaccessible_to_scripts_and_other_sites(store: Backend) {
@@ -225,7 +218,10 @@ async fn cookie_of_an_https_origin_is_bound_to_its_host(store: Backend) {
     let guest = app.guest();
     let answer = guest.sign_up("ann@example.com", "correct horse").await.expect(201);
     let cookie = answer.header("set-cookie").to_owned();
-    assert!(cookie.starts_with("__Host-") && cookie.contains("Secure") && cookie.contains("Path=/"), "{cookie}");
+    assert!(
+        cookie.starts_with("__Host-") && cookie.contains("Secure") && cookie.contains("Path=/"),
+        "{cookie}"
+    );
     assert_eq!(guest.current_user().await["currentUser"]["email"], "ann@example.com");
 }
 
@@ -234,82 +230,13 @@ async fn forged_session_token_is_not_signed_in(store: Backend) {
     let user = app.user().await;
     let cookie = user.cookie().expect("signed in");
     let (name, token) = cookie.split_once('=').expect("name=value");
-    for forged in ["", "x", &"A".repeat(43), &"A".repeat(6_000), "%00", "{\"$gt\":\"\"}", &token[1..]] {
+    for forged in
+        ["", "x", &"A".repeat(43), &"A".repeat(6_000), "%00", "{\"$gt\":\"\"}", &token[1..]]
+    {
         user.set_cookie(Some(format!("{name}={forged}")));
         assert_eq!(user.current_user().await.expect(200)["currentUser"], json!(null), "{forged:?}");
         user.orders("").await.refused(401, "not_signed_in");
     }
-}
-
-async fn common_and_repeated_passwords_are_refused(store: Backend) {
-    let app = TestApp::start(store).await;
-    let user = app.user().await;
-    for password in ["password", "12345678", "PassWord1", "qwertyuiop", "        ", "aaaaaaaaaaaa", "éééééééé"] {
-        app.guest().sign_up("ann@example.com", password).await.invalid("password");
-        user.update_me(&json!({ "password": password, "currentPassword": Client::PASSWORD })).await.invalid("password");
-    }
-    app.guest().sign_in(&user.email, "password").await.refused(401, "invalid_credentials");
-}
-
-async fn password_close_to_the_email_address_is_refused(store: Backend) {
-    let app = TestApp::start(store).await;
-    for password in ["ann@example.com", "ANN@Example.com", "annexample", "ann-1234", "gittix123", "Example.Com1"] {
-        app.guest().sign_up("ann@example.com", password).await.invalid("password");
-    }
-    app.guest().sign_up("ann@example.com", "ann has a horse").await.expect(201);
-    let user = app.user().await;
-    let change = |password: &str| user.update_me(&json!({ "password": password, "currentPassword": Client::PASSWORD }));
-    change(&user.email).await.invalid("password");
-    change(&format!("{}!", user.email.split('@').next().unwrap_or_default())).await.invalid("password");
-}
-
-async fn password_close_to_the_new_email_address_is_refused_when_both_change(store: Backend) {
-    let app = TestApp::start(store).await;
-    let user = app.user().await;
-    let change = |email: &str| user.update_me(&json!({ "email": email, "password": "borisbecker", "currentPassword": Client::PASSWORD }));
-    change("borisbecker@example.com").await.invalid("password");
-    change("steffi@example.com").await.expect(200);
-}
-
-const COMPOSED: &str = "caf\u{e9} cr\u{e8}me";
-const DECOMPOSED: &str = "cafe\u{301} cre\u{300}me";
-
-async fn composed_and_decomposed_password_both_sign_in(store: Backend) {
-    let app = TestApp::start(store).await;
-    for (email, chosen, typed) in [("ann@example.com", COMPOSED, DECOMPOSED), ("bob@example.com", DECOMPOSED, COMPOSED)] {
-        let user = app.guest();
-        user.sign_up(email, chosen).await.expect(201);
-        app.guest().sign_in(email, typed).await.expect(200);
-        app.guest().sign_in(email, chosen).await.expect(200);
-        user.update_me(&json!({ "password": "battery staple", "currentPassword": typed })).await.expect(200);
-    }
-}
-
-async fn password_length_is_counted_after_nfc(store: Backend) {
-    let app = TestApp::start(store).await;
-    app.guest().sign_up("ann@example.com", &"ae\u{301}".repeat(3)).await.invalid("password");
-    app.guest().sign_up("ann@example.com", &"ae\u{301}".repeat(64)).await.expect(201);
-}
-
-/// Stores a user whose password was hashed as typed, as all were before the conversion to NFC.
-async fn user_before_nfc(home: &Home, email: &str, typed: &str) {
-    std::fs::create_dir_all(home.data()).expect("the folder of a test can be written");
-    let store: Arc<dyn Store> = world::open(home).await;
-    let (now, email) = (wall_clock(), Email::parse(email).expect("an address"));
-    let password_hash = Argon2::default().hash_password(typed.as_bytes()).expect("hashed").to_string();
-    let user = User { id: UserId::new(uuid::Uuid::now_v7()), email, password_hash, version: 0, created_at: now, updated_at: now };
-    store.commit(Commit { writes: vec![Write::User(user)], events: Vec::new(), at: now }).await.expect("written");
-    store.close().await;
-}
-
-async fn hash_of_a_password_outside_nfc_is_accepted_and_renewed(store: Backend) {
-    let home = Home::new(store);
-    user_before_nfc(&home, "ann@example.com", DECOMPOSED).await;
-    let app = TestApp::start_at(home, &[]).await;
-    let signs_in = async |password: &str| app.guest().sign_in("ann@example.com", password).await.status;
-    assert_eq!(signs_in(COMPOSED).await, 401, "the hash is of the decomposed form");
-    assert_eq!(signs_in(DECOMPOSED).await, 200);
-    assert_eq!(signs_in(COMPOSED).await, 200, "the hash was renewed");
 }
 
 async fn invisible_characters_in_an_email_address_are_refused(store: Backend) {
@@ -318,7 +245,9 @@ async fn invisible_characters_in_an_email_address_are_refused(store: Backend) {
     for hidden in ['\u{AD}', '\u{FE0F}', '\u{34F}', '\u{3164}', '\u{E0041}'] {
         let email = format!("a{hidden}nn@example.com");
         app.guest().sign_up(&email, "correct horse").await.invalid("email");
-        user.update_me(&json!({ "email": email, "currentPassword": Client::PASSWORD })).await.invalid("email");
+        user.update_me(&json!({ "email": email, "currentPassword": Client::PASSWORD }))
+            .await
+            .invalid("email");
         app.guest().sign_in(&email, "correct horse").await.refused(401, "invalid_credentials");
     }
 }
@@ -362,7 +291,10 @@ async fn change_of_password_renews_the_token_and_ends_the_old_one(store: Backend
     let user = app.user().await;
     let stolen = with_cookie_of(&user);
     let mut socket = stolen.socket().await;
-    let changed = user.update_me(&json!({ "password": "battery staple", "currentPassword": Client::PASSWORD })).await.expect(200);
+    let changed = user
+        .update_me(&json!({ "password": "battery staple", "currentPassword": Client::PASSWORD }))
+        .await
+        .expect(200);
     assert!(changed.header("set-cookie").contains("HttpOnly"), "{changed:?}");
     assert_ne!(user.cookie(), stolen.cookie());
     stolen.orders("").await.refused(401, "not_signed_in");
@@ -377,7 +309,11 @@ async fn replayed_change_of_password_sets_no_cookie(store: Backend) {
     let stolen = with_cookie_of(&user);
     user.update_me(&change).key("once").await.expect(200);
     let replayed = user.update_me(&change).key("once").await.expect(200);
-    assert_eq!((replayed.header("idempotency-replayed"), replayed.header("set-cookie")), ("true", ""), "{replayed:?}");
+    assert_eq!(
+        (replayed.header("idempotency-replayed"), replayed.header("set-cookie")),
+        ("true", ""),
+        "{replayed:?}"
+    );
     user.orders("").await.expect(200);
     stolen.update_me(&change).key("once").await.refused(401, "not_signed_in");
 }

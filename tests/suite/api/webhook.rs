@@ -1,5 +1,5 @@
-//! Protection of the webhook from forgers: a body with an invalid head is not read, bodies are bounded for each client
-//! address, and refusals are limited.
+//! Protection of the webhook from forgers: a body with an invalid head is not read, bodies are
+//! bounded for each client address, and refusals are limited.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -37,7 +37,8 @@ async fn start(store: Backend, more: &[(&str, &str)]) -> (Stripe, TestApp) {
 
 /// Returns the head of a delivery whose body has `length` bytes.
 fn head(addr: SocketAddr, client: &str, signature: Option<&str>, length: usize) -> String {
-    let signature = signature.map(|signature| format!("Stripe-Signature: {signature}\r\n")).unwrap_or_default();
+    let signature =
+        signature.map(|signature| format!("Stripe-Signature: {signature}\r\n")).unwrap_or_default();
     format!(
         "POST {PATH} HTTP/1.1\r\nHost: {addr}\r\nContent-Type: application/json\r\nX-Forwarded-For: {client}\r\n{signature}\
          Content-Length: {length}\r\n\r\n"
@@ -45,7 +46,11 @@ fn head(addr: SocketAddr, client: &str, signature: Option<&str>, length: usize) 
 }
 
 async fn deliver(app: &TestApp, client: &str, body: &str, signature: &str) -> Answer {
-    let call = app.guest().call(Method::POST, PATH).text(body.to_owned()).header("X-Forwarded-For", client);
+    let call = app
+        .guest()
+        .call(Method::POST, PATH)
+        .text(body.to_owned())
+        .header("X-Forwarded-For", client);
     call.header("Stripe-Signature", signature).await
 }
 
@@ -58,13 +63,16 @@ async fn delivery_with_an_invalid_head_is_refused_before_its_body(store: Backend
     let (_stripe, app) = start(store, &[]).await;
     let addr = app.server.addr;
     let late = sign("{}", Stripe::WEBHOOK_SECRET, 305);
-    for signature in [None, Some(""), Some("t=now,v1=nonsense"), Some("t=1760000000"), Some(late.as_str())] {
+    for signature in
+        [None, Some(""), Some("t=now,v1=nonsense"), Some("t=1760000000"), Some(late.as_str())]
+    {
         // Only one byte of the body is ever sent.
         let bytes = head(addr, FORGER, signature, 262_000) + "{";
         let (status, text) = raw::request(addr, bytes.as_bytes()).await;
         assert!(status == 400 && text.contains("invalid_signature"), "{signature:?}: {text}");
     }
-    let (status, text) = raw::request(addr, head(addr, FORGER, None, BYTES_MAX + 1).as_bytes()).await;
+    let (status, text) =
+        raw::request(addr, head(addr, FORGER, None, BYTES_MAX + 1).as_bytes()).await;
     assert!(status == 413 && text.contains("body_too_large"), "{text}");
     let unset = TestApp::start(store).await;
     let signature = forged("{}");
@@ -80,12 +88,17 @@ async fn bodies_in_progress_of_a_forger_do_not_block_stripe(store: Backend) {
     let mut slow = Vec::new();
     for _ in 0..5 {
         let mut stream = TcpStream::connect(addr).await.expect("the server listens");
-        stream.write_all(head(addr, FORGER, Some(&signature), BYTES_MAX).as_bytes()).await.expect("sent");
+        stream
+            .write_all(head(addr, FORGER, Some(&signature), BYTES_MAX).as_bytes())
+            .await
+            .expect("sent");
         slow.push(stream);
     }
-    // The budget is enough for four bodies. The refusal of the fifth shows that the others were received.
+    // The budget is enough for four bodies. The refusal of the fifth shows that the others were
+    // received.
     let refusal = select_all(slow.iter_mut().map(|stream| Box::pin(first_bytes(stream))));
-    let (refusal, index, _) = tokio::time::timeout(PATIENCE, refusal).await.expect("one delivery is refused");
+    let (refusal, index, _) =
+        tokio::time::timeout(PATIENCE, refusal).await.expect("one delivery is refused");
     assert!(refusal.starts_with("HTTP/1.1 429 "), "{refusal}");
     slow.remove(index);
     deliver(&app, FORGER, "{}", &signature).await.refused(429, "too_many_requests");
@@ -102,14 +115,17 @@ async fn first_bytes(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes[..length]).into_owned()
 }
 
-/// Repeats a request until the response has `status`, because the return of a body's memory sends no notification.
+/// Repeats a request until the response has `status`, because the return of a body's memory sends
+/// no notification.
 async fn until_answered(status: u16, ask: impl AsyncFn() -> Answer) {
     let asking = async {
         while ask().await.status != status {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("no answer with {status} came"));
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("no answer with {status} came"));
 }
 
 async fn refusals_are_limited_for_each_client_and_valid_deliveries_are_accepted(store: Backend) {
@@ -117,7 +133,9 @@ async fn refusals_are_limited_for_each_client_and_valid_deliveries_are_accepted(
     let (body, signature) = stripe.event("evt_1", "payment_intent.succeeded", "pi_of_another_shop");
     let mut refused = 0;
     let limited = loop {
-        let answer = deliver(&app, FORGER, &body, if refused % 2 == 0 { "nonsense" } else { "t=1,v1=00" }).await;
+        let answer =
+            deliver(&app, FORGER, &body, if refused % 2 == 0 { "nonsense" } else { "t=1,v1=00" })
+                .await;
         if answer.status != 400 {
             break answer;
         }

@@ -45,7 +45,10 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         assert_eq!(self.body["status"], self.status, "{self:?}");
         for member in ["type", "title", "code"] {
-            assert!(self.body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {self:?}");
+            assert!(
+                self.body[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{member} of {self:?}"
+            );
         }
         let errors = self.body["errors"].as_array().unwrap_or_else(|| panic!("errors of {self:?}"));
         assert!(!errors.is_empty(), "{self:?}");
@@ -74,7 +77,13 @@ impl Answer {
     /// If the status or the problem code is another one.
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status, self.code()), (status, code), "{} answered {}", self.asked, self.text);
+        assert_eq!(
+            (self.status, self.code()),
+            (status, code),
+            "{} answered {}",
+            self.asked,
+            self.text
+        );
         self
     }
 
@@ -83,7 +92,9 @@ impl Answer {
     #[track_caller]
     pub fn invalid(self, field: &str) -> Self {
         let answer = self.refused(400, "validation_failed");
-        let named = answer.body["errors"].as_array().is_some_and(|errors| errors.iter().any(|error| error["field"] == field));
+        let named = answer.body["errors"]
+            .as_array()
+            .is_some_and(|errors| errors.iter().any(|error| error["field"] == field));
         assert!(named, "{} answered {}, without {field}", answer.asked, answer.text);
         answer
     }
@@ -138,7 +149,12 @@ impl Index<&str> for Answer {
 #[track_caller]
 pub fn millis(time: &Value) -> i64 {
     let text = time.as_str().unwrap_or_else(|| panic!("not a time: {time}"));
-    assert!(text.len() == 24 && text.ends_with('Z') && text.as_bytes()[19] == b'.', "{text} is not RFC 3339 UTC with milliseconds");
-    let parsed = OffsetDateTime::parse(text, &Rfc3339).unwrap_or_else(|error| panic!("{text}: {error}"));
-    i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000).expect("a present-day time fits an i64")
+    assert!(
+        text.len() == 24 && text.ends_with('Z') && text.as_bytes()[19] == b'.',
+        "{text} is not RFC 3339 UTC with milliseconds"
+    );
+    let parsed =
+        OffsetDateTime::parse(text, &Rfc3339).unwrap_or_else(|error| panic!("{text}: {error}"));
+    i64::try_from(parsed.unix_timestamp_nanos() / 1_000_000)
+        .expect("a present-day time fits an i64")
 }

@@ -37,13 +37,20 @@ impl Client {
     pub fn new(addr: SocketAddr) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
-            // The server has no TLS. To read the system's certificates for each test took 4 % of the CPU time of all tests.
+            // The server has no TLS. To read the system's certificates for each test took 4 % of
+            // the CPU time of all tests.
             .tls_certs_only([])
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .build()
             .expect("a client with these options can be built");
-        Self { base: format!("http://{addr}"), http, jar: Jar::default(), id: String::new(), email: String::new() }
+        Self {
+            base: format!("http://{addr}"),
+            http,
+            jar: Jar::default(),
+            id: String::new(),
+            email: String::new(),
+        }
     }
 
     /// Returns clients for the users that were put into a store before its server started.
@@ -213,8 +220,16 @@ impl Client {
 
     /// # Errors
     /// If the server does not upgrade the connection.
-    pub async fn try_socket_at(&self, query: &str) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
-        Socket::connect(&format!("{}/ws{query}", self.base.replacen("http", "ws", 1)), self.cookie().as_deref(), None).await
+    pub async fn try_socket_at(
+        &self,
+        query: &str,
+    ) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
+        Socket::connect(
+            &format!("{}/ws{query}", self.base.replacen("http", "ws", 1)),
+            self.cookie().as_deref(),
+            None,
+        )
+        .await
     }
 
     /// Puts a new ticket on sale and returns its id.
@@ -275,7 +290,9 @@ impl Call {
     pub async fn attempt(self) -> Result<Answer, reqwest::Error> {
         let answer = self.request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        for cookie in headers.get_all(header::SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok()) {
+        for cookie in
+            headers.get_all(header::SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok())
+        {
             let pair = cookie.split(';').next().unwrap_or_default();
             let ended = pair.ends_with('=') || cookie.to_ascii_lowercase().contains("max-age=0");
             *self.jar.lock().expect("no holder panics") = (!ended).then(|| pair.to_owned());
@@ -292,7 +309,9 @@ impl IntoFuture for Call {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let asked = self.asked.clone();
-            self.attempt().await.unwrap_or_else(|error| panic!("{asked} was not answered: {error:?}"))
+            self.attempt()
+                .await
+                .unwrap_or_else(|error| panic!("{asked} was not answered: {error:?}"))
         })
     }
 }

@@ -28,7 +28,8 @@ pub enum Backend {
     MongoDb,
 }
 
-/// Folder, and with MongoDB a database, that no other test uses at the same time. On drop, the folder is removed.
+/// Folder, and with MongoDB a database, that no other test uses at the same time. On drop, the
+/// folder is removed.
 #[derive(Debug)]
 pub struct Home {
     folder: PathBuf,
@@ -65,7 +66,8 @@ impl Home {
         self.database.as_ref().map(TestDatabase::uri)
     }
 
-    /// Keeps the folder and the database on drop, so that the state after a failure can be examined.
+    /// Keeps the folder and the database on drop, so that the state after a failure can be
+    /// examined.
     pub fn keep(&mut self) {
         self.kept = true;
         if let Some(database) = &mut self.database {
@@ -82,14 +84,15 @@ impl Drop for Home {
     }
 }
 
-/// Databases of [`TestDatabase::take`] that no test uses now, the one that was returned first in front.
+/// Databases of [`TestDatabase::take`] that no test uses now, the one that was returned first in
+/// front.
 static FREE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 /// What happens to a database when its test ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterUse {
-    /// It is emptied and used by another test. Creating a database and dropping it takes mongod a third of a second of CPU
-    /// time, more than most tests do, and the more the more files it has.
+    /// It is emptied and used by another test. Creating a database and dropping it takes mongod a
+    /// third of a second of CPU time, more than most tests do, and the more the more files it has.
     Reuse,
     Drop,
     Keep,
@@ -104,21 +107,24 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Returns an empty database of the replica set that `MONGODB_URI` names. It may have the indexes of an earlier test.
-    /// Its URI has the database's name as `appName`, by which its connections are found.
+    /// Returns an empty database of the replica set that `MONGODB_URI` names. It may have the
+    /// indexes of an earlier test. Its URI has the database's name as `appName`, by which its
+    /// connections are found.
     ///
     /// # Panics
     /// If `MONGODB_URI` is not set: a test that is silently skipped proves nothing.
     pub fn take() -> Self {
-        let server =
-            std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one");
+        let server = std::env::var("MONGODB_URI").expect(
+            "MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one",
+        );
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let (name, is_used) = free.map_or_else(|| (unique_name(), false), |name| (name, true));
         let uri = with_app_name(&with_database(&server, &name), &name);
         if is_used {
             blocking(&uri, async |client| empty(&client, &name).await);
         }
-        // Proofs and benchmarks have no test harness. They write so much that a new database is faster than an emptied one.
+        // Proofs and benchmarks have no test harness. They write so much that a new database is
+        // faster than an emptied one.
         let after_use = if cfg!(test) { AfterUse::Reuse } else { AfterUse::Drop };
         Self { name, uri, after_use }
     }
@@ -139,21 +145,28 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         match self.after_use {
-            AfterUse::Reuse => FREE.lock().unwrap_or_else(PoisonError::into_inner).push_back(std::mem::take(&mut self.name)),
+            AfterUse::Reuse => FREE
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back(std::mem::take(&mut self.name)),
             AfterUse::Drop => blocking(&self.uri, drop_with_retries),
             AfterUse::Keep => {}
         }
     }
 }
 
-/// Runs `work` on a thread of its own, because this also happens while a test's runtime is being shut down.
+/// Runs `work` on a thread of its own, because this also happens while a test's runtime is being
+/// shut down.
 ///
 /// # Panics
 /// If `work` fails, except during another panic.
 fn blocking(uri: &str, work: impl AsyncFnOnce(Client) -> Result<(), Error> + Send) {
     let outcome = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async { work(Client::with_uri_str(maintenance(uri)).await?).await })
         });
         thread.join()
@@ -163,15 +176,22 @@ fn blocking(uri: &str, work: impl AsyncFnOnce(Client) -> Result<(), Error> + Sen
     }
 }
 
-/// Removes all documents of a database when the servers of its last test have no connection anymore: a commit of a server
-/// that was killed may still be running.
+/// Removes all documents of a database when the servers of its last test have no connection
+/// anymore: a commit of a server that was killed may still be running.
 async fn empty(client: &Client, name: &str) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
-    let connections =
-        [doc! { "$currentOp": { "idleConnections": true } }, doc! { "$match": { "appName": name } }, doc! { "$project": { "appName": 1 } }];
-    let open = async || client.database("admin").aggregate(connections.clone()).await?.try_next().await;
+    let connections = [
+        doc! { "$currentOp": { "idleConnections": true } },
+        doc! { "$match": { "appName": name } },
+        doc! { "$project": { "appName": 1 } },
+    ];
+    let open =
+        async || client.database("admin").aggregate(connections.clone()).await?.try_next().await;
     while open().await?.is_some() {
-        assert!(Instant::now() < deadline, "a server of an earlier test is still connected to {name}");
+        assert!(
+            Instant::now() < deadline,
+            "a server of an earlier test is still connected to {name}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let database = client.database(name);
@@ -186,21 +206,34 @@ async fn empty(client: &Client, name: &str) -> Result<(), Error> {
 
 async fn drop_with_retries(client: Client) -> Result<(), Error> {
     let database = client.default_database().expect("the URI names a database");
-    with_retries(&client, async || database.run_command(doc! { "dropDatabase": 1, "maxTimeMS": 1_000 }).await.map(drop)).await
+    with_retries(&client, async || {
+        database.run_command(doc! { "dropDatabase": 1, "maxTimeMS": 1_000 }).await.map(drop)
+    })
+    .await
 }
 
-/// Repeats `work` until it succeeds. A server that was killed may have left a transaction open, which mongod aborts after a
-/// minute only. Therefore transactions that were idle for 500 ms are aborted.
-async fn with_retries(client: &Client, work: impl AsyncFn() -> Result<(), Error>) -> Result<(), Error> {
+/// Repeats `work` until it succeeds. A server that was killed may have left a transaction open,
+/// which mongod aborts after a minute only. Therefore transactions that were idle for 500 ms are
+/// aborted.
+async fn with_retries(
+    client: &Client,
+    work: impl AsyncFn() -> Result<(), Error>,
+) -> Result<(), Error> {
     let admin = client.database("admin");
     let idle = doc! { "active": false, "transaction.timeInactiveMicros": { "$gte": 500_000 } };
     for _ in 0..TRIES {
         if work().await.is_ok() {
             return Ok(());
         }
-        let sessions = [doc! { "$currentOp": { "idleSessions": true } }, doc! { "$match": &idle }, doc! { "$project": { "lsid": 1 } }];
+        let sessions = [
+            doc! { "$currentOp": { "idleSessions": true } },
+            doc! { "$match": &idle },
+            doc! { "$project": { "lsid": 1 } },
+        ];
         let abandoned: Vec<Document> = admin.aggregate(sessions).await?.try_collect().await?;
-        let id = |session: &Document| Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() });
+        let id = |session: &Document| {
+            Some(doc! { "id": session.get_document("lsid").ok()?.get("id")?.clone() })
+        };
         let ids: Vec<Document> = abandoned.iter().filter_map(id).collect();
         // `killSessions` with an empty list kills all sessions, also those of other tests.
         if !ids.is_empty() {
@@ -227,7 +260,8 @@ fn with_database(uri: &str, database: &str) -> String {
 /// Returns the URI with another `appName`, which is the first of its options.
 pub fn with_app_name(uri: &str, app_name: &str) -> String {
     let (base, options) = uri.split_once('?').map_or((uri, ""), |(base, options)| (base, options));
-    let others = options.split('&').filter(|option| !option.is_empty() && !option.starts_with("appName="));
+    let others =
+        options.split('&').filter(|option| !option.is_empty() && !option.starts_with("appName="));
     let options: String = others.map(|option| format!("&{option}")).collect();
     format!("{base}?appName={app_name}{options}")
 }
@@ -239,7 +273,11 @@ fn maintenance(uri: &str) -> String {
 
 #[test]
 fn uri_with_another_database_keeps_its_hosts_and_options() {
-    for uri in ["mongodb://a:1,b:2/?replicaSet=rs", "mongodb://a:1,b:2/old?replicaSet=rs", "mongodb://a:1,b:2?replicaSet=rs"] {
+    for uri in [
+        "mongodb://a:1,b:2/?replicaSet=rs",
+        "mongodb://a:1,b:2/old?replicaSet=rs",
+        "mongodb://a:1,b:2?replicaSet=rs",
+    ] {
         assert_eq!(with_database(uri, "new"), "mongodb://a:1,b:2/new?replicaSet=rs", "{uri}");
     }
     assert_eq!(with_database("mongodb://a:1", "new"), "mongodb://a:1/new");
@@ -247,6 +285,9 @@ fn uri_with_another_database_keeps_its_hosts_and_options() {
 
 #[test]
 fn uri_with_another_app_name_keeps_its_other_options() {
-    assert_eq!(with_app_name("mongodb://a/db?replicaSet=rs&appName=old", "new"), "mongodb://a/db?appName=new&replicaSet=rs");
+    assert_eq!(
+        with_app_name("mongodb://a/db?replicaSet=rs&appName=old", "new"),
+        "mongodb://a/db?appName=new&replicaSet=rs"
+    );
     assert_eq!(with_app_name("mongodb://a/db", "new"), "mongodb://a/db?appName=new");
 }

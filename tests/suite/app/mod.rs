@@ -1,7 +1,8 @@
-//! Tools that tests use: a server with its own store ([`TestApp`]), users ([`Client`]), sockets ([`Socket`]) and, for
-//! requests that no correct client sends, raw bytes ([`raw`]).
+//! Tools that tests use: a server with its own store ([`TestApp`]), users ([`Client`]), sockets
+//! ([`Socket`]) and, for requests that no correct client sends, raw bytes ([`raw`]).
 //!
-//! Every answer that passes through this module is checked against the rules for all answers ([`Answer`]).
+//! Every answer that passes through this module is checked against the rules for all answers
+//! ([`Answer`]).
 
 mod answer;
 mod client;
@@ -26,7 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// One server with its own store.
 #[derive(Debug)]
 pub struct TestApp {
-    // The server is declared before `home`: the process must have exited when its folder or database is removed.
+    // The server is declared before `home`: the process must have exited when its folder or
+    // database is removed.
     pub server: Server,
     pub home: Home,
     settings: Vec<(String, String)>,
@@ -47,23 +49,34 @@ impl TestApp {
 
     /// Starts a server on existing storage.
     pub async fn start_at(home: Home, settings: &[(&str, &str)]) -> Self {
-        let mut all = vec![("GITTIX_RATE_LIMIT".to_owned(), "off".to_owned()), ("GITTIX_REPLICA".to_owned(), "test".to_owned())];
+        let mut all = vec![
+            ("GITTIX_RATE_LIMIT".to_owned(), "off".to_owned()),
+            ("GITTIX_REPLICA".to_owned(), "test".to_owned()),
+        ];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let server = Server::start(&home, &all).await;
         let guest = Client::new(server.addr);
         Self { server, home, settings: all, guest }
     }
 
-    /// Starts a server with `count` users whose sessions were written into the store: to hash a thousand passwords takes a
-    /// minute.
-    pub async fn start_with_people(store: Backend, settings: &[(&str, &str)], count: usize) -> (Self, Vec<Client>) {
+    /// Starts a server with `count` users whose sessions were written into the store: to hash a
+    /// thousand passwords takes a minute.
+    pub async fn start_with_people(
+        store: Backend,
+        settings: &[(&str, &str)],
+        count: usize,
+    ) -> (Self, Vec<Client>) {
         let home = Home::new(store);
         let seeded = world::seed_users(&home, count).await;
         Self::start_seeded(home, settings, seeded).await
     }
 
     /// Starts a server on storage that was seeded; returns it with a client for each seeded user.
-    pub async fn start_seeded(home: Home, settings: &[(&str, &str)], seeded: Vec<world::Seeded>) -> (Self, Vec<Client>) {
+    pub async fn start_seeded(
+        home: Home,
+        settings: &[(&str, &str)],
+        seeded: Vec<world::Seeded>,
+    ) -> (Self, Vec<Client>) {
         let app = Self::start_at(home, settings).await;
         let people = Client::seeded(app.server.addr, seeded).await;
         (app, people)
@@ -74,11 +87,13 @@ impl TestApp {
         self.replica_with(name, &[]).await
     }
 
-    /// Starts another process on the same store, with another name and the other settings in `others`.
+    /// Starts another process on the same store, with another name and the other settings in
+    /// `others`.
     pub async fn replica_with(&self, name: &str, others: &[(&str, &str)]) -> Server {
         let mut settings = self.settings.clone();
         settings.push(("GITTIX_REPLICA".into(), name.into()));
-        settings.extend(others.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        settings
+            .extend(others.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Server::start(&self.home, &settings).await
     }
 
@@ -93,8 +108,8 @@ impl TestApp {
         self.server = Server::start(&self.home, &self.settings).await;
     }
 
-    /// Kills the process and starts one on the same store that exits at a failpoint, perhaps before it listens. Waits for
-    /// its exit.
+    /// Kills the process and starts one on the same store that exits at a failpoint, perhaps before
+    /// it listens. Waits for its exit.
     #[cfg(feature = "failpoints")]
     pub async fn restart_until_exit(&mut self) {
         self.server.kill();
@@ -125,8 +140,8 @@ impl TestApp {
     }
 }
 
-/// Runs each named `async fn(Backend)` of this module as a test on both stores. A function that is not named here is dead
-/// code, which the compiler reports.
+/// Runs each named `async fn(Backend)` of this module as a test on both stores. A function that is
+/// not named here is dead code, which the compiler reports.
 macro_rules! on_both_stores {
     ($($name:ident),* $(,)?) => {
         mod embedded {

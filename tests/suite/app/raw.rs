@@ -11,9 +11,11 @@ use tokio::{
 /// Maximum time in which the server answers, or closes the connection.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends `bytes` and reads until the server closes the connection or `enough` accepts the bytes received; returns them.
+/// Sends `bytes` and reads until the server closes the connection or `enough` accepts the bytes
+/// received; returns them.
 ///
-/// A server that closes early may reset the connection while the request is being sent: such a write error is ignored.
+/// A server that closes early may reset the connection while the request is being sent: such a
+/// write error is ignored.
 pub async fn exchange(addr: SocketAddr, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let stream = TcpStream::connect(addr).await.expect("the server listens");
     let (mut read, mut write) = stream.into_split();
@@ -37,11 +39,16 @@ pub async fn exchange(addr: SocketAddr, bytes: &[u8], enough: impl Fn(&[u8]) -> 
     };
     let ended = timeout(PATIENCE, reading).await;
     writer.abort();
-    assert!(ended.is_ok(), "neither an answer nor an end within {PATIENCE:?}, only {:?}", String::from_utf8_lossy(&answer));
+    assert!(
+        ended.is_ok(),
+        "neither an answer nor an end within {PATIENCE:?}, only {:?}",
+        String::from_utf8_lossy(&answer)
+    );
     answer
 }
 
-/// The status of the answer to `bytes`, and its text; 0 for a connection that was closed without one.
+/// The status of the answer to `bytes`, and its text; 0 for a connection that was closed without
+/// one.
 pub async fn request(addr: SocketAddr, bytes: &[u8]) -> (u16, String) {
     let answer = exchange(addr, bytes, is_whole).await;
     let text = String::from_utf8_lossy(&answer).into_owned();
@@ -53,7 +60,9 @@ pub async fn request(addr: SocketAddr, bytes: &[u8]) -> (u16, String) {
 fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse().ok()));
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase().strip_prefix("content-length: ").and_then(|n| n.parse().ok())
+    });
     body.len() >= length.unwrap_or(0usize)
 }
 

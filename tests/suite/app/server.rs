@@ -1,4 +1,5 @@
-//! `gittix serve` as a child process on a free port. A test can read its log and signal it; the process is killed on drop.
+//! `gittix serve` as a child process on a free port. A test can read its log and signal it; the
+//! process is killed on drop.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -38,7 +39,9 @@ impl Server {
 
     /// Starts any serving command and waits until it logs its address.
     pub async fn spawn(command: Command) -> Self {
-        Self::try_spawn(command).await.unwrap_or_else(|log| panic!("the server did not log its address; its log: {log:#?}"))
+        Self::try_spawn(command)
+            .await
+            .unwrap_or_else(|log| panic!("the server did not log its address; its log: {log:#?}"))
     }
 
     /// Starts any serving command, for callers that handle its failure.
@@ -53,7 +56,9 @@ impl Server {
             drain(child.stdout.take().expect("piped"), log.clone(), addr_tx.clone()),
             drain(child.stderr.take().expect("piped"), log.clone(), addr_tx),
         ];
-        let addr = tokio::task::spawn_blocking(move || addr_rx.recv_timeout(PATIENCE)).await.expect("waiting does not panic");
+        let addr = tokio::task::spawn_blocking(move || addr_rx.recv_timeout(PATIENCE))
+            .await
+            .expect("waiting does not panic");
         match addr {
             Ok(addr) => Ok(Self { child, addr, log, readers }),
             Err(_) => {
@@ -68,13 +73,17 @@ impl Server {
     /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) {
         let url = format!("http://{}/readyz", self.addr);
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+        let client =
+            reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         let deadline = Instant::now() + PATIENCE;
         let mut last = String::new();
         while Instant::now() < deadline {
             match client.get(&url).timeout(Duration::from_secs(2)).send().await {
                 Ok(answer) if answer.status() == 200 => return,
-                Ok(answer) => last = format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
+                Ok(answer) => {
+                    last =
+                        format!("{} {}", answer.status(), answer.text().await.unwrap_or_default())
+                }
                 Err(error) => last = error.to_string(),
             }
             // No event announces readiness; a load balancer polls as well.
@@ -155,13 +164,20 @@ impl Server {
 
     /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process is running").count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("the process is running")
+            .count()
     }
 
-    /// Returns the resident memory in KiB, as the kernel counts it (`VmRSS` of `/proc/<pid>/status`).
+    /// Returns the resident memory in KiB, as the kernel counts it (`VmRSS` of
+    /// `/proc/<pid>/status`).
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is running");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the status has a VmRSS line");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the process is running");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("the status has a VmRSS line");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
     }
 }
@@ -184,7 +200,11 @@ impl Drop for Server {
 #[cfg(feature = "failpoints")]
 pub async fn run_until_exit(home: &Home, settings: &[(String, String)]) {
     let mut command = command(home, settings);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program that was just built can be started");
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program that was just built can be started");
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().expect("a child can be asked").is_none() {
         if Instant::now() > deadline {
@@ -200,8 +220,11 @@ pub async fn run_until_exit(home: &Home, settings: &[(String, String)]) {
 /// # Panics
 /// If the program does not exit, because it serves although it must refuse.
 pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String) {
-    let mut child =
-        bare_command().args(arguments).envs(settings.iter().copied()).spawn().expect("the program that was just built can be started");
+    let mut child = bare_command()
+        .args(arguments)
+        .envs(settings.iter().copied())
+        .spawn()
+        .expect("the program that was just built can be started");
     let text = Arc::new(Mutex::new(Vec::new()));
     let (addr_tx, _) = mpsc::channel();
     let readers = [
@@ -216,7 +239,10 @@ pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{arguments:?} with {settings:?} did not exit; its output: {:#?}", text.lock().expect("no reader panics"));
+            panic!(
+                "{arguments:?} with {settings:?} did not exit; its output: {:#?}",
+                text.lock().expect("no reader panics")
+            );
         }
         std::thread::sleep(Duration::from_millis(5));
     };
@@ -225,7 +251,8 @@ pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (ExitStatus, String
     (status, text)
 }
 
-/// Returns `gittix serve` with the given settings; only the variables that a program needs are inherited.
+/// Returns `gittix serve` with the given settings; only the variables that a program needs are
+/// inherited.
 pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
     let mut command = bare_command();
     command.arg("serve").env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data());
@@ -235,7 +262,8 @@ pub fn command(home: &Home, settings: &[(String, String)]) -> Command {
     }
     command.envs(settings.iter().map(|(name, value)| (name, value)));
     // Failpoints of the settings come last, so that a test can turn this one off.
-    let named = settings.iter().rev().find(|(name, _)| name == "FAILPOINTS").map_or("", |(_, value)| value);
+    let named =
+        settings.iter().rev().find(|(name, _)| name == "FAILPOINTS").map_or("", |(_, value)| value);
     command.env("FAILPOINTS", format!("passwords::least_cost=return;{named}"));
     command
 }
@@ -253,7 +281,11 @@ pub fn bare_command() -> Command {
 }
 
 /// Reads a stream to its end, so that the child is never blocked by a full pipe.
-fn drain(stream: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>, addr_tx: mpsc::Sender<SocketAddr>) -> JoinHandle<()> {
+fn drain(
+    stream: impl Read + Send + 'static,
+    log: Arc<Mutex<Vec<String>>>,
+    addr_tx: mpsc::Sender<SocketAddr>,
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let addr = listening_at(&line);
@@ -272,14 +304,24 @@ pub fn listening_at(line: &str) -> Option<SocketAddr> {
         return None;
     }
     let after = line.split("addr").nth(1)?;
-    let addr: String = after.chars().skip_while(|c| !c.is_ascii_digit()).take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+    let addr: String = after
+        .chars()
+        .skip_while(|c| !c.is_ascii_digit())
+        .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
+        .collect();
     addr.parse().ok()
 }
 
 #[test]
 fn listening_address_is_found_in_both_log_formats() {
     let addr = "127.0.0.1:4711".parse().ok();
-    assert_eq!(listening_at("2026-01-01T00:00:00Z  INFO gittix::app: listening addr=127.0.0.1:4711"), addr);
-    assert_eq!(listening_at(r#"{"level":"INFO","message":"listening","addr":"127.0.0.1:4711","n":1}"#), addr);
+    assert_eq!(
+        listening_at("2026-01-01T00:00:00Z  INFO gittix::app: listening addr=127.0.0.1:4711"),
+        addr
+    );
+    assert_eq!(
+        listening_at(r#"{"level":"INFO","message":"listening","addr":"127.0.0.1:4711","n":1}"#),
+        addr
+    );
     assert_eq!(listening_at("something else addr=127.0.0.1:4711"), None);
 }

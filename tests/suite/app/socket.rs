@@ -28,11 +28,17 @@ pub struct Socket {
 impl Socket {
     /// # Errors
     /// If the server does not upgrade the connection.
-    pub async fn connect(url: &str, cookie: Option<&str>, origin: Option<&str>) -> Result<Self, Error> {
+    pub async fn connect(
+        url: &str,
+        cookie: Option<&str>,
+        origin: Option<&str>,
+    ) -> Result<Self, Error> {
         let mut request = url.into_client_request()?;
         for (name, value) in [("cookie", cookie), ("origin", origin)] {
             if let Some(value) = value {
-                request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header's value"));
+                request
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_str(value).expect("a header's value"));
             }
         }
         let (stream, _) = connect_async(request).await?;
@@ -42,7 +48,8 @@ impl Socket {
     /// Returns the next frame.
     ///
     /// # Panics
-    /// If no frame arrives, if the connection ends, or if the frame has the same cursor as the one before it.
+    /// If no frame arrives, if the connection ends, or if the frame has the same cursor as the one
+    /// before it.
     pub async fn next(&mut self) -> Value {
         match self.read(PATIENCE).await {
             Some(Ok(frame)) => frame,
@@ -51,7 +58,8 @@ impl Socket {
         }
     }
 
-    /// Returns the next frame, or how the connection ended, or `None` at the deadline. Pings do not extend the deadline.
+    /// Returns the next frame, or how the connection ended, or `None` at the deadline. Pings do not
+    /// extend the deadline.
     async fn read(&mut self, patience: Duration) -> Option<Result<Value, String>> {
         let until = Instant::now() + patience;
         loop {
@@ -60,7 +68,10 @@ impl Socket {
                 Ok(None) => return Some(Err("end of stream".into())),
                 Ok(Some(Err(error))) => return Some(Err(error.to_string())),
                 Ok(Some(Ok(Message::Close(frame)))) => {
-                    return Some(Err(frame.map_or_else(|| "closed without a code".into(), |frame| u16::from(frame.code).to_string())));
+                    return Some(Err(frame.map_or_else(
+                        || "closed without a code".into(),
+                        |frame| u16::from(frame.code).to_string(),
+                    )));
                 }
                 Ok(Some(Ok(Message::Text(text)))) => return Some(Ok(self.record(text.as_str()))),
                 Ok(Some(Ok(Message::Binary(bytes)))) => panic!("a binary frame: {bytes:?}"),
@@ -70,10 +81,12 @@ impl Socket {
     }
 
     fn record(&mut self, text: &str) -> Value {
-        let frame: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        let frame: Value =
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
         assert!(!text.contains("clientSecret"), "a frame contains a secret: {text}");
         if let (Some(cursor), Some(_)) = (frame["cursor"].as_str(), frame.get("at")) {
-            let shaped = cursor.len() <= 64 && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            let shaped = cursor.len() <= 64
+                && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
             assert!(shaped, "{cursor}");
             assert_ne!(cursor, self.cursor, "two frames have one cursor: {frame}");
             self.cursor = cursor.to_owned();
@@ -106,14 +119,17 @@ impl Socket {
 
     /// Reads until the next change after which this ticket has this status.
     pub async fn ticket(&mut self, id: &str, status: &str) -> Value {
-        let matches = |frame: &Value| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status;
+        let matches =
+            |frame: &Value| frame["ticket"]["id"] == id && frame["ticket"]["status"] == status;
         self.until(|frame| frame["type"] == "TicketUpdated" && matches(frame)).await
     }
 
-    /// Reads until the frame about this ticket's creation; returns all frames so far. The feed is in commit order: an event
-    /// that was committed before the ticket and is not in these frames never arrives.
+    /// Reads until the frame about this ticket's creation; returns all frames so far. The feed is
+    /// in commit order: an event that was committed before the ticket and is not in these frames
+    /// never arrives.
     pub async fn reached(&mut self, ticket: &str) -> &[Value] {
-        self.until(|frame| frame["type"] == "TicketCreated" && frame["ticket"]["id"] == ticket).await;
+        self.until(|frame| frame["type"] == "TicketCreated" && frame["ticket"]["id"] == ticket)
+            .await;
         &self.frames
     }
 
@@ -131,7 +147,10 @@ impl Socket {
     }
 
     pub async fn send(&mut self, message: Message) {
-        self.stream.send(message).await.unwrap_or_else(|error| panic!("the message was not sent: {error}"));
+        self.stream
+            .send(message)
+            .await
+            .unwrap_or_else(|error| panic!("the message was not sent: {error}"));
     }
 
     /// Sends a message and ignores a failure.
@@ -150,7 +169,8 @@ impl Socket {
         }
     }
 
-    /// Returns the next frame within `patience`, or why the connection ended: a close code or an error. `None`: neither.
+    /// Returns the next frame within `patience`, or why the connection ended: a close code or an
+    /// error. `None`: neither.
     pub async fn next_within(&mut self, patience: Duration) -> Option<Result<Value, String>> {
         self.read(patience).await
     }
@@ -165,7 +185,11 @@ impl Socket {
         loop {
             match self.read(PATIENCE).await {
                 Some(Ok(_)) => {}
-                Some(Err(code)) => return code.parse().unwrap_or_else(|_| panic!("{code} after {:#?}", self.frames)),
+                Some(Err(code)) => {
+                    return code
+                        .parse()
+                        .unwrap_or_else(|_| panic!("{code} after {:#?}", self.frames));
+                }
                 None => panic!("the socket stayed open after {:#?}", self.frames),
             }
         }

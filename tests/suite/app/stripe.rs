@@ -1,5 +1,6 @@
-//! A Stripe imitation in the test's process: PaymentIntents with manual capture, refunds, idempotency keys, signed events.
-//! It carries out each request at once and never fails; the fake in `tests/fake_stripe` covers faults.
+//! A Stripe imitation in the test's process: PaymentIntents with manual capture, refunds,
+//! idempotency keys, signed events. It carries out each request at once and never fails; the fake
+//! in `tests/fake_stripe` covers faults.
 
 use std::{
     collections::HashMap,
@@ -94,13 +95,23 @@ impl Stripe {
     /// Returns the captured and the refunded amount of all payments together, in minor units.
     pub fn money(&self) -> (i64, i64) {
         let ledger = self.lock();
-        let sum = |all: Vec<&Value>, member: &str| all.iter().map(|object| object[member].as_i64().expect("an amount")).sum();
-        (sum(ledger.intents.values().collect(), "amount_received"), sum(ledger.refunds.iter().collect(), "amount"))
+        let sum = |all: Vec<&Value>, member: &str| {
+            all.iter().map(|object| object[member].as_i64().expect("an amount")).sum()
+        };
+        (
+            sum(ledger.intents.values().collect(), "amount_received"),
+            sum(ledger.refunds.iter().collect(), "amount"),
+        )
     }
 
     /// Returns an event about a payment, and its signature.
     pub fn event(&self, id: &str, kind: &str, intent: &str) -> (String, String) {
-        let object = self.lock().intents.get(intent).cloned().unwrap_or_else(|| json!({ "object": "payment_intent", "id": intent }));
+        let object = self
+            .lock()
+            .intents
+            .get(intent)
+            .cloned()
+            .unwrap_or_else(|| json!({ "object": "payment_intent", "id": intent }));
         let event = json!({ "id": id, "object": "event", "type": kind, "livemode": false, "data": { "object": object } });
         let body = event.to_string();
         let signature = sign(&body, Self::WEBHOOK_SECRET, 0);
@@ -115,8 +126,10 @@ impl Stripe {
         let Some((line, key, form)) = read(&mut stream).await else { return };
         let (status, body) = self.lock().answer(&line, key, &form);
         let body = body.to_string();
-        let head =
-            format!("HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         let _ = stream.write_all((head + &body).as_bytes()).await;
     }
 }
@@ -126,7 +139,8 @@ pub fn sign(body: &str, secret: &str, secs_ago: i64) -> String {
     let at = wall_clock().0 / 1000 - secs_ago;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
-    let mac: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mac: String =
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("t={at},v1={mac}")
 }
 
@@ -139,11 +153,18 @@ async fn read(stream: &mut TcpStream) -> Option<(String, Option<String>, Form)> 
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let header = |name: &str| {
                 let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-                lines.find(|(named, _)| named.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+                lines
+                    .find(|(named, _)| named.eq_ignore_ascii_case(name))
+                    .map(|(_, value)| value.to_owned())
             };
-            let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let length =
+                header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
             if body.len() >= length {
-                let form = reqwest::Url::parse(&format!("http://form/?{body}")).ok()?.query_pairs().into_owned().collect();
+                let form = reqwest::Url::parse(&format!("http://form/?{body}"))
+                    .ok()?
+                    .query_pairs()
+                    .into_owned()
+                    .collect();
                 let line = head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
                 return Some((line, header("idempotency-key"), form));
             }
@@ -156,7 +177,10 @@ async fn read(stream: &mut TcpStream) -> Option<(String, Option<String>, Form)> 
 }
 
 fn error(status: u16, code: &str, param: &str) -> (u16, Value) {
-    (status, json!({ "error": { "type": "invalid_request_error", "code": code, "param": param, "message": "hush" } }))
+    (
+        status,
+        json!({ "error": { "type": "invalid_request_error", "code": code, "param": param, "message": "hush" } }),
+    )
 }
 
 impl Ledger {
@@ -170,12 +194,18 @@ impl Ledger {
             (true, ["payment_intents"]) => self.open(form),
             (true, ["refunds"]) => self.refund(form),
             (false, ["refunds", query]) => {
-                let of = |refund: &&Value| refund["payment_intent"].as_str().is_some_and(|intent| query.contains(intent));
-                (200, json!({ "data": self.refunds.iter().filter(of).collect::<Vec<_>>(), "has_more": false }))
+                let of = |refund: &&Value| {
+                    refund["payment_intent"].as_str().is_some_and(|intent| query.contains(intent))
+                };
+                (
+                    200,
+                    json!({ "data": self.refunds.iter().filter(of).collect::<Vec<_>>(), "has_more": false }),
+                )
             }
-            (false, ["payment_intents", id]) => {
-                self.intents.get(*id).map_or_else(|| error(404, "resource_missing", "intent"), |intent| (200, intent.clone()))
-            }
+            (false, ["payment_intents", id]) => self.intents.get(*id).map_or_else(
+                || error(404, "resource_missing", "intent"),
+                |intent| (200, intent.clone()),
+            ),
             (true, ["payment_intents", id, step]) => self.step(id, step, form),
             _ => error(404, "unrecognized", ""),
         };
@@ -187,8 +217,12 @@ impl Ledger {
 
     fn open(&mut self, form: &Form) -> (u16, Value) {
         let id = format!("pi_{}", self.intents.len() + 1);
-        let metadata: HashMap<&str, &String> =
-            form.iter().filter_map(|(name, value)| Some((name.strip_prefix("metadata[")?.strip_suffix(']')?, value))).collect();
+        let metadata: HashMap<&str, &String> = form
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((name.strip_prefix("metadata[")?.strip_suffix(']')?, value))
+            })
+            .collect();
         let amount: i64 = form["amount"].parse().expect("an amount");
         let intent = json!({
             "id": id, "object": "payment_intent", "status": "requires_payment_method", "amount": amount, "amount_received": 0,
@@ -200,11 +234,15 @@ impl Ledger {
 
     fn step(&mut self, id: &str, step: &str, form: &Form) -> (u16, Value) {
         let overcharge = self.overcharge;
-        let Some(intent) = self.intents.get_mut(id) else { return error(404, "resource_missing", "intent") };
+        let Some(intent) = self.intents.get_mut(id) else {
+            return error(404, "resource_missing", "intent");
+        };
         let status = intent["status"].as_str().unwrap_or_default().to_owned();
         let next = match (step, status.as_str()) {
             ("confirm", "requires_payment_method") => {
-                let method = form.get("payment_method").or_else(|| form.get("payment_method_data[card][token]"));
+                let method = form
+                    .get("payment_method")
+                    .or_else(|| form.get("payment_method_data[card][token]"));
                 match method.map(String::as_str) {
                     Some("pm_card_visa" | "tok_visa") => "requires_capture",
                     Some("pm_card_authenticationRequired") => "requires_action",
@@ -217,7 +255,8 @@ impl Ledger {
                 }
             }
             ("capture", "requires_capture") => {
-                intent["amount_received"] = form["amount_to_capture"].parse::<i64>().expect("an amount").into();
+                intent["amount_received"] =
+                    form["amount_to_capture"].parse::<i64>().expect("an amount").into();
                 "succeeded"
             }
             ("cancel", "succeeded" | "canceled" | "processing") | ("capture" | "confirm", _) => {

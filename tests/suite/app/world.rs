@@ -1,5 +1,6 @@
-//! Reads the content of a store and of the sandbox's ledger after their server has exited, through the stores' own code,
-//! and checks it against the invariants of the domain. Also writes data into a store before its server starts.
+//! Reads the content of a store and of the sandbox's ledger after their server has exited, through
+//! the stores' own code, and checks it against the invariants of the domain. Also writes data into
+//! a store before its server starts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,12 +8,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Email, Event, Millis, Money, Policy, Session, SessionDigest, Ticket, TicketId, TicketState, Timestamp, Title, User, UserId,
-        Version,
+        Email, Event, Millis, Money, Policy, Session, SessionDigest, Ticket, TicketId, TicketState,
+        Timestamp, Title, User, UserId, Version,
         decide::list_ticket,
         invariants::{
-            Snapshot, events_match_changes, money_matches_orders, no_lock_left_over, no_money_for_nothing, nothing_lost,
-            one_order_per_ticket, slots_match_locks,
+            Snapshot, events_match_changes, money_matches_orders, no_lock_left_over,
+            no_money_for_nothing, nothing_lost, one_order_per_ticket, slots_match_locks,
         },
     },
     payments::sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
@@ -36,17 +37,26 @@ impl Found {
     /// Reads a store and the ledger beside it. With the embedded store the server must have exited.
     pub async fn read(home: &Home) -> Self {
         let store = open(home).await;
-        let (mut world, events) = store.dump().await.expect("a store that was just opened can be read");
-        world.payments = Sandbox::new(ledger(home).await, [0; 32]).entries().await.expect("the ledger can be read");
+        let (mut world, events) =
+            store.dump().await.expect("a store that was just opened can be read");
+        world.payments = Sandbox::new(ledger(home).await, [0; 32])
+            .entries()
+            .await
+            .expect("the ledger can be read");
         store.close().await;
         Self { world, events, at: wall_clock() }
     }
 
-    /// Returns the invariants that do not hold, with the place. `acknowledged` maps documents to the greatest version that a
-    /// client received.
+    /// Returns the invariants that do not hold, with the place. `acknowledged` maps documents to
+    /// the greatest version that a client received.
     ///
     /// I6 concerns the order that one observer saw: it is checked where events are observed.
-    pub fn violations(&self, policy: &Policy, sweep: Millis, acknowledged: &BTreeMap<Uuid, Version>) -> Vec<String> {
+    pub fn violations(
+        &self,
+        policy: &Policy,
+        sweep: Millis,
+        acknowledged: &BTreeMap<Uuid, Version>,
+    ) -> Vec<String> {
         [
             one_order_per_ticket(&self.world),
             money_matches_orders(&self.world),
@@ -90,15 +100,19 @@ impl Found {
                 && ticket.state == TicketState::Available
                 && ticket.updated_at >= lock.unlocks_at
             {
-                releases.push(Release { ticket: ticket.id, due: lock.unlocks_at, at: ticket.updated_at });
+                releases.push(Release {
+                    ticket: ticket.id,
+                    due: lock.unlocks_at,
+                    at: ticket.updated_at,
+                });
             }
         }
         releases
     }
 }
 
-/// Commits until the store has decided. A store that answers `Unavailable` wrote nothing, so the commit is repeated, as a
-/// client would. MongoDB on a busy machine is too slow at times.
+/// Commits until the store has decided. A store that answers `Unavailable` wrote nothing, so the
+/// commit is repeated, as a client would. MongoDB on a busy machine is too slow at times.
 pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitError> {
     const TRIES: u32 = 30;
     for _ in 1..TRIES {
@@ -110,7 +124,8 @@ pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitErro
     store.commit(commit).await
 }
 
-/// Opens the store that a server used or will use. The embedded store can be opened by one process at a time.
+/// Opens the store that a server used or will use. The embedded store can be opened by one process
+/// at a time.
 pub async fn open(home: &Home) -> Arc<dyn Store> {
     match home.mongodb_uri() {
         None => EmbeddedStore::open(&home.data()).expect("no server has the store open"),
@@ -123,24 +138,32 @@ async fn ledger(home: &Home) -> Arc<dyn Ledger> {
         None => Arc::new(FileLedger::open(&home.data()).expect("no server has the ledger open")),
         Some(uri) => {
             let client = mongodb::Client::with_uri_str(uri).await.expect("a valid URI");
-            Arc::new(MongoLedger::new(&client.default_database().expect("the URI names a database")))
+            Arc::new(MongoLedger::new(
+                &client.default_database().expect("the URI names a database"),
+            ))
         }
     }
 }
 
-/// Puts tickets into a store that no server uses yet, in a form that an earlier version of this program may have stored.
-/// Bypasses the store's own code, which writes the present form.
+/// Puts tickets into a store that no server uses yet, in a form that an earlier version of this
+/// program may have stored. Bypasses the store's own code, which writes the present form.
 pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
     match home.mongodb_uri() {
         None => {
-            const TICKETS: redb::TableDefinition<'_, u128, &[u8]> = redb::TableDefinition::new("tickets");
-            let file = redb::Database::open(home.data().join("gittix.redb")).expect("no server has the store open");
+            const TICKETS: redb::TableDefinition<'_, u128, &[u8]> =
+                redb::TableDefinition::new("tickets");
+            let file = redb::Database::open(home.data().join("gittix.redb"))
+                .expect("no server has the store open");
             let write = file.begin_write().expect("a transaction");
             {
                 let mut table = write.open_table(TICKETS).expect("the store created the table");
                 for ticket in tickets {
-                    let id = Uuid::try_parse(ticket.get_str("_id").expect("a text")).expect("an id").as_u128();
-                    table.insert(id, &bson::serialize_to_vec(ticket).expect("a document")[..]).expect("written");
+                    let id = Uuid::try_parse(ticket.get_str("_id").expect("a text"))
+                        .expect("an id")
+                        .as_u128();
+                    table
+                        .insert(id, &bson::serialize_to_vec(ticket).expect("a document")[..])
+                        .expect("written");
                 }
             }
             write.commit().expect("committed");
@@ -148,14 +171,24 @@ pub async fn insert_tickets(home: &Home, tickets: &[bson::Document]) {
         Some(uri) => {
             let client = mongodb::Client::with_uri_str(uri).await.expect("a valid URI");
             let database = client.default_database().expect("the URI names a database");
-            database.collection::<bson::Document>("tickets").insert_many(tickets).await.expect("written");
+            database
+                .collection::<bson::Document>("tickets")
+                .insert_many(tickets)
+                .await
+                .expect("written");
         }
     }
 }
 
-/// Puts tickets on sale through the store; each commit has the next seller in turn. Returns the ids, oldest first.
-/// `title` receives the number of each ticket. `at` is the time of listing.
-pub async fn seed_tickets(home: &Home, count: usize, at: Timestamp, sellers: &[UserId], title: impl Fn(usize) -> String) -> Vec<String> {
+/// Puts tickets on sale through the store; each commit has the next seller in turn. Returns the
+/// ids, oldest first. `title` receives the number of each ticket. `at` is the time of listing.
+pub async fn seed_tickets(
+    home: &Home,
+    count: usize,
+    at: Timestamp,
+    sellers: &[UserId],
+    title: impl Fn(usize) -> String,
+) -> Vec<String> {
     const TICKETS_PER_COMMIT: usize = 500;
     let store = open(home).await;
     let mut ids = Vec::with_capacity(count);
@@ -166,7 +199,10 @@ pub async fn seed_tickets(home: &Home, count: usize, at: Timestamp, sellers: &[U
         for _ in 0..TICKETS_PER_COMMIT.min(count - ids.len()) {
             let id = TicketId::new(Uuid::now_v7());
             let title = Title::parse(&title(ids.len())).expect("a title");
-            let listed = Commit::of(list_ticket(id, seller, title, Money::from_minor(2_000).expect("a price"), at), at);
+            let listed = Commit::of(
+                list_ticket(id, seller, title, Money::from_minor(2_000).expect("a price"), at),
+                at,
+            );
             commit.writes.extend(listed.writes);
             commit.events.extend(listed.events);
             ids.push(id.to_string());
@@ -196,7 +232,10 @@ pub async fn seed_users(home: &Home, count: usize) -> Vec<Seeded> {
     let seeded: Vec<Seeded> = (0..count).map(seeded_user).collect();
     for some in seeded.chunks(USERS_PER_COMMIT) {
         let writes = some.iter().flat_map(|user| writes_of(user, now)).collect();
-        store.commit(Commit { writes, events: Vec::new(), at: now }).await.expect("an empty store accepts new users");
+        store
+            .commit(Commit { writes, events: Vec::new(), at: now })
+            .await
+            .expect("an empty store accepts new users");
     }
     store.close().await;
     seeded
@@ -218,7 +257,11 @@ fn writes_of(seeded: &Seeded, now: Timestamp) -> [Write; 2] {
         updated_at: now,
     };
     let digest = Sha256::digest(&seeded.token).iter().map(|byte| format!("{byte:02x}")).collect();
-    let session =
-        Session { digest: SessionDigest::new(digest), user: seeded.id, created_at: now, expires_at: now + Millis::from_mins(24 * 60) };
+    let session = Session {
+        digest: SessionDigest::new(digest),
+        user: seeded.id,
+        created_at: now,
+        expires_at: now + Millis::from_mins(24 * 60),
+    };
     [Write::User(user), Write::OpenSession { session, user_version: 0 }]
 }

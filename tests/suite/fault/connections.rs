@@ -1,4 +1,5 @@
-//! Connections that are held open, slowly written or never read, against a bare server with short deadlines.
+//! Connections that are held open, slowly written or never read, against a bare server with short
+//! deadlines.
 
 use std::{
     future::ready,
@@ -41,7 +42,14 @@ const WAIT: &[u8] = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Deadlines that no request passes.
 fn no_deadlines() -> Deadlines {
-    Deadlines { head: NEVER, idle: NEVER, write: NEVER, limited: NEVER, farewell: NEVER, tick: Duration::from_millis(5) }
+    Deadlines {
+        head: NEVER,
+        idle: NEVER,
+        write: NEVER,
+        limited: NEVER,
+        farewell: NEVER,
+        tick: Duration::from_millis(5),
+    }
 }
 
 fn limits(connections_max: usize, per_address_max: Option<usize>) -> QuotaLimits {
@@ -62,7 +70,8 @@ impl TestServer {
     fn start(deadlines: Deadlines, limits: QuotaLimits) -> Self {
         let listener = http::listen(([127, 0, 0, 1], 0).into()).expect("a free port");
         let addr = listener.local_addr().expect("the listener is bound");
-        let (quota, notify, answered) = (Quota::new(limits), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+        let (quota, notify, answered) =
+            (Quota::new(limits), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let (waiting, count) = (Arc::clone(&notify), Arc::clone(&answered));
         let app = move || {
             let (waiting, count) = (Arc::clone(&waiting), Arc::clone(&count));
@@ -78,7 +87,8 @@ impl TestServer {
                     }),
                 )
         };
-        let bounds = ServerLimits { workers: 1, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds =
+            ServerLimits { workers: 1, connections_max: 25_000, drain: Duration::from_secs(1) };
         let guard = Guard { deadlines, quota: Arc::clone(&quota) };
         let server = http::serve(listener, bounds, guard, app).expect("the server can be started");
         let handle = server.handle();
@@ -104,7 +114,9 @@ impl TestServer {
                 rt::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{} connections instead of {count}", self.quota.open()));
+        timeout(PATIENCE, reached)
+            .await
+            .unwrap_or_else(|_| panic!("{} connections instead of {count}", self.quota.open()));
     }
 
     async fn stop(self) {
@@ -127,7 +139,10 @@ impl MessageBody for EndlessBody {
         BodySize::Stream
     }
 
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Poll::Ready(Some(Ok(Bytes::from_static(&[b'x'; 4096]))))
     }
 }
@@ -136,7 +151,10 @@ impl MessageBody for EndlessBody {
 async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains(end) {
-        let read = timeout(PATIENCE, stream.read_buf(&mut text)).await.expect("bytes in time").expect("no reset");
+        let read = timeout(PATIENCE, stream.read_buf(&mut text))
+            .await
+            .expect("bytes in time")
+            .expect("no reset");
         assert_ne!(read, 0, "{end} is missing in {}", String::from_utf8_lossy(&text));
     }
     String::from_utf8_lossy(&text).into_owned()
@@ -145,11 +163,15 @@ async fn until(stream: &mut TcpStream, end: &str) -> String {
 /// Reads until the server closes the connection.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("the server closes").expect("no reset");
+    timeout(PATIENCE, stream.read_to_end(&mut text))
+        .await
+        .expect("the server closes")
+        .expect("no reset");
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Opens a connection with a small receive window, so that the server's kernel soon accepts no more bytes.
+/// Opens a connection with a small receive window, so that the server's kernel soon accepts no more
+/// bytes.
 async fn connect_with_small_window(addr: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a buffer's size");
@@ -174,8 +196,15 @@ async fn head_that_stops_is_answered_with_408_and_closed_on_any_request_of_a_con
     until(&mut behind_body, &"x".repeat(1024)).await;
     for mut stream in [first, second, together, behind_body] {
         let text = rest(&mut stream).await;
-        assert!(text.starts_with("HTTP/1.1 408 Request Timeout\r\n") && text.contains("\"code\":\"request_timeout\""), "{text}");
-        assert!(text.contains("connection: close") && text.contains("application/problem+json"), "{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 408 Request Timeout\r\n")
+                && text.contains("\"code\":\"request_timeout\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("connection: close") && text.contains("application/problem+json"),
+            "{text}"
+        );
     }
     bystander.write_all(POST).await.expect("the connection is open");
     until(&mut bystander, "200 OK").await;
@@ -196,7 +225,10 @@ async fn head_that_drips_is_closed_at_the_same_deadline() {
     });
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains("408 Request Timeout") {
-        let count = timeout(PATIENCE, read.read_buf(&mut text)).await.expect("an end in time").expect("an answer");
+        let count = timeout(PATIENCE, read.read_buf(&mut text))
+            .await
+            .expect("an end in time")
+            .expect("an answer");
         assert_ne!(count, 0, "{}", String::from_utf8_lossy(&text));
     }
     dripping.abort();
@@ -217,11 +249,14 @@ async fn idle_connection_is_closed_without_an_answer() {
 
 #[actix_web::test]
 async fn request_that_is_being_answered_is_not_closed_by_the_deadlines() {
-    let server =
-        TestServer::start(Deadlines { head: SOON, idle: SOON, limited: SOON, farewell: SOON, ..no_deadlines() }, limits(100, None));
+    let server = TestServer::start(
+        Deadlines { head: SOON, idle: SOON, limited: SOON, farewell: SOON, ..no_deadlines() },
+        limits(100, None),
+    );
     let mut waiting = server.sends(&[WAIT, &GET[..10]].concat()).await;
     for _ in 0..3 {
-        // Each of these connections is opened later and is closed, so the first one is past its deadline by now.
+        // Each of these connections is opened later and is closed, so the first one is past its
+        // deadline by now.
         rest(&mut server.connect().await).await;
     }
     server.notify.notify_one();
@@ -262,7 +297,10 @@ async fn pipelined_requests_of_a_peer_that_reads_are_all_answered() {
     let (mut read, mut write) = server.connect().await.into_split();
     let writing = rt::spawn(async move {
         write.write_all(&GET.repeat(REQUESTS - 1)).await.expect("the server reads it");
-        write.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("the server reads it");
+        write
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .expect("the server reads it");
         write
     });
     let mut text = Vec::new();
@@ -279,9 +317,16 @@ async fn connection_beyond_the_share_of_its_address_answers_probes_only() {
     server.until_open(2).await;
     for (path, expected) in [(GET, "503 Service Unavailable"), (PROBE, "200 OK")] {
         let text = rest(&mut server.sends(path).await).await;
-        assert!(text.starts_with(&format!("HTTP/1.1 {expected}\r\n")) && text.contains("connection: close"), "{text}");
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {expected}\r\n"))
+                && text.contains("connection: close"),
+            "{text}"
+        );
         if path == GET {
-            assert!(text.contains("\"code\":\"unavailable\"") && text.contains("retry-after: "), "{text}");
+            assert!(
+                text.contains("\"code\":\"unavailable\"") && text.contains("retry-after: "),
+                "{text}"
+            );
             assert!(text.contains("x-content-type-options: nosniff"), "{text}");
         }
     }
@@ -321,7 +366,9 @@ async fn probe_is_answered_while_many_connections_wait_beyond_the_bound() {
     }
     // The oldest connection was closed to make room.
     let mut end = Vec::new();
-    let _ = timeout(PATIENCE, waiting[0].read_to_end(&mut end)).await.expect("the connection is closed");
+    let _ = timeout(PATIENCE, waiting[0].read_to_end(&mut end))
+        .await
+        .expect("the connection is closed");
     assert!(end.is_empty(), "{}", String::from_utf8_lossy(&end));
     server.stop().await;
 }

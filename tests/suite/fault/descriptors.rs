@@ -17,9 +17,14 @@ const DESCRIPTORS: usize = 160;
 async fn start(home: &Home, settings: &[(&str, &str)]) -> Server {
     let program = bare_command();
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve")]).arg(program.get_program());
+    command
+        .args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" serve")])
+        .arg(program.get_program());
     command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).envs(settings.iter().copied());
+    command
+        .env("GITTIX_ADDR", "127.0.0.1:0")
+        .env("GITTIX_DATA_DIR", home.data())
+        .envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let server = Server::spawn(command).await;
     server.ready().await;
@@ -30,12 +35,16 @@ async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
     raw::request(addr, format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await
 }
 
-/// Opens connections until one is answered with 503; returns the connections whose request was answered.
+/// Opens connections until one is answered with 503; returns the connections whose request was
+/// answered.
 async fn use_all_descriptors(addr: SocketAddr) -> Vec<TcpStream> {
     let mut held = Vec::new();
     loop {
         let mut stream = TcpStream::connect(addr).await.expect("the server listens");
-        stream.write_all(format!("GET /api/nothing HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes()).await.expect("the connection is open");
+        stream
+            .write_all(format!("GET /api/nothing HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes())
+            .await
+            .expect("the connection is open");
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.expect("an answer");
         match &status[9..] {
@@ -52,7 +61,11 @@ async fn probes_are_answered_when_all_descriptors_are_used() {
     let home = Home::new(Backend::Embedded);
     let server = start(&home, &[("GITTIX_RATE_LIMIT", "off")]).await;
     let held = use_all_descriptors(server.addr).await;
-    assert!(held.len() > DESCRIPTORS / 4, "without rate limits one address may use all descriptors: {}", held.len());
+    assert!(
+        held.len() > DESCRIPTORS / 4,
+        "without rate limits one address may use all descriptors: {}",
+        held.len()
+    );
     // Further connections arrive all the time and send no request.
     let mut more = Vec::new();
     for _ in 0..DESCRIPTORS {
@@ -64,7 +77,12 @@ async fn probes_are_answered_when_all_descriptors_are_used() {
         assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
     }
     let (status, text) = get(server.addr, "/api/tickets").await;
-    assert!(status == 503 && text.contains("\"code\":\"unavailable\"") && text.contains("retry-after: "), "{text}");
+    assert!(
+        status == 503
+            && text.contains("\"code\":\"unavailable\"")
+            && text.contains("retry-after: "),
+        "{text}"
+    );
     assert!(server.descriptors() <= DESCRIPTORS);
     drop((held, more));
     // After these connections are closed, requests are answered again.
@@ -84,11 +102,13 @@ async fn one_address_holds_at_most_a_quarter_of_the_descriptors() {
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
 }
 
-/// Opens a WebSocket for a client behind the proxy; returns the connection and whether it was accepted.
+/// Opens a WebSocket for a client behind the proxy; returns the connection and whether it was
+/// accepted.
 async fn socket(addr: SocketAddr, client: &str) -> (TcpStream, bool) {
     let mut stream = TcpStream::connect(addr).await.expect("the server listens");
     let handshake = String::from_utf8(raw::upgrade(addr)).expect("ASCII");
-    let handshake = handshake.replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n\r\n"));
+    let handshake =
+        handshake.replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n\r\n"));
     stream.write_all(handshake.as_bytes()).await.expect("the connection is open");
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.expect("an answer");

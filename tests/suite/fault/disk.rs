@@ -1,4 +1,5 @@
-//! A data folder without free space: a small file system in a mount namespace of the server (needs root).
+//! A data folder without free space: a small file system in a mount namespace of the server (needs
+//! root).
 
 use std::{
     fs,
@@ -20,21 +21,29 @@ const SIZE: &str = "8m";
 const PURCHASES_MAX: usize = 5_000;
 
 fn is_possible() -> bool {
-    let mounted = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    let mounted =
+        Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
     mounted.is_ok_and(|output| output.status.success())
 }
 
 /// Starts a server whose data folder is a separate file system.
 async fn start(home: &Home) -> Server {
     fs::create_dir_all(home.data()).expect("a folder");
-    let mount = format!(r#"mount -t tmpfs -o size={SIZE} tmpfs "$GITTIX_DATA_DIR" && exec "$0" serve"#);
+    let mount =
+        format!(r#"mount -t tmpfs -o size={SIZE} tmpfs "$GITTIX_DATA_DIR" && exec "$0" serve"#);
     let plain = bare_command();
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &mount]).arg(plain.get_program()).env_clear();
     command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).env("GITTIX_RATE_LIMIT", "off");
+    command
+        .env("GITTIX_ADDR", "127.0.0.1:0")
+        .env("GITTIX_DATA_DIR", home.data())
+        .env("GITTIX_RATE_LIMIT", "off");
     command.env("GITTIX_MAX_LOCKS", "1000").env("GITTIX_LOG_FORMAT", "json");
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let server = Server::spawn(command).await;
     server.ready().await;
     server
@@ -43,7 +52,8 @@ async fn start(home: &Home) -> Server {
 /// Returns the path of the data folder in the server's mount namespace.
 fn folder_of(server: &Server, home: &Home) -> PathBuf {
     let inside = home.data();
-    Path::new(&format!("/proc/{}/root", server.pid())).join(inside.strip_prefix("/").expect("an absolute path"))
+    Path::new(&format!("/proc/{}/root", server.pid()))
+        .join(inside.strip_prefix("/").expect("an absolute path"))
 }
 
 /// Fills the file system completely.
@@ -64,7 +74,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Lists, locks and pays a ticket; returns the order's id, or the first answer that is not a success.
+/// Lists, locks and pays a ticket; returns the order's id, or the first answer that is not a
+/// success.
 async fn buy(seller: &Client, buyer: &Client) -> Result<String, Answer> {
     let listed = seller.list_ticket("Row", 20).await;
     if listed.status != 201 {
@@ -81,7 +92,10 @@ async fn buy(seller: &Client, buyer: &Client) -> Result<String, Answer> {
 #[tokio::test]
 async fn purchases_on_a_full_disk_answer_503_and_succeed_again_when_there_is_space() {
     if !is_possible() {
-        return report_skipped("a full disk", "a file system cannot be mounted; run as root on Linux");
+        return report_skipped(
+            "a full disk",
+            "a file system cannot be mounted; run as root on Linux",
+        );
     }
     let home = Home::new(Backend::Embedded);
     let server = start(&home).await;
@@ -111,7 +125,8 @@ async fn purchases_on_a_full_disk_answer_503_and_succeed_again_when_there_is_spa
     seller.list_ticket("Row", 20).await.refused(503, "unavailable");
     guest.get("/healthz").await.expect(200);
 
-    // A copy of the files in this state, as a crash leaves them, contains everything that was acknowledged.
+    // A copy of the files in this state, as a crash leaves them, contains everything that was
+    // acknowledged.
     let crashed = Home::new(Backend::Embedded);
     fs::create_dir_all(crashed.data()).expect("a folder");
     server.pause();
@@ -119,7 +134,10 @@ async fn purchases_on_a_full_disk_answer_503_and_succeed_again_when_there_is_spa
     server.resume();
     let after_crash = TestApp::start_at(crashed, &[]).await;
     for order in &bought {
-        assert_eq!(buyer.at(&after_crash.server).order(order).await.expect(200)["status"], "Completed");
+        assert_eq!(
+            buyer.at(&after_crash.server).order(order).await.expect(200)["status"],
+            "Completed"
+        );
     }
 
     fs::remove_file(&filler).expect("removed");
@@ -127,7 +145,10 @@ async fn purchases_on_a_full_disk_answer_503_and_succeed_again_when_there_is_spa
     let again = loop {
         match buy(&seller, &buyer).await {
             Ok(order) => break order,
-            Err(answer) => assert!([202, 409, 503].contains(&answer.status) && Instant::now() < deadline, "{answer:?}"),
+            Err(answer) => assert!(
+                [202, 409, 503].contains(&answer.status) && Instant::now() < deadline,
+                "{answer:?}"
+            ),
         }
     };
     bought.push(again);

@@ -1,5 +1,6 @@
-//! Many sockets, one of which does not read: the server's memory and the delay of the other sockets do not grow, and the
-//! stalled socket is closed within a minute. `scripts/prove-sockets` runs the full count on a release build.
+//! Many sockets, one of which does not read: the server's memory and the delay of the other sockets
+//! do not grow, and the stalled socket is closed within a minute. `scripts/prove-sockets` runs the
+//! full count on a release build.
 
 use std::{
     net::SocketAddr,
@@ -26,7 +27,8 @@ pub struct Flood {
     /// Resident memory with all sockets open, before the first event and after the last one.
     pub before_kib: u64,
     pub after_kib: u64,
-    /// Time from the answer to an edit until a reading socket receives its frame, without and with the stalled socket.
+    /// Time from the answer to an edit until a reading socket receives its frame, without and with
+    /// the stalled socket.
     pub delay_alone: Duration,
     pub delay_beside: Duration,
     pub bytes_read: u64,
@@ -47,7 +49,11 @@ pub async fn stalled_socket(addr: SocketAddr) -> TcpStream {
 }
 
 /// Opens sockets that read all bytes as fast as possible and discard them.
-async fn start_readers(addr: SocketAddr, count: usize, bytes: &Arc<AtomicU64>) -> Vec<tokio::task::JoinHandle<()>> {
+async fn start_readers(
+    addr: SocketAddr,
+    count: usize,
+    bytes: &Arc<AtomicU64>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     let mut readers = Vec::with_capacity(count);
     for _ in 0..count {
         let mut stream = TcpStream::connect(addr).await.expect("the server accepts more sockets");
@@ -81,7 +87,10 @@ async fn delay(app: &TestApp, seller: &crate::app::Client, ticket: &str) -> Dura
 
 async fn metric(app: &TestApp, series: &str) -> f64 {
     let text = app.guest().get("/metrics").await.expect(200).text;
-    let value = text.lines().find_map(|line| line.strip_prefix(series)).and_then(|value| value.trim().parse().ok());
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series))
+        .and_then(|value| value.trim().parse().ok());
     value.unwrap_or_else(|| panic!("no {series} in {text}"))
 }
 
@@ -120,7 +129,8 @@ impl Flood {
     /// # Panics
     /// If a bound of the contract is exceeded.
     pub fn assert_bounds(&self) {
-        /// Permitted growth: the backlog of the stalled socket, and the unused space that the allocator keeps for the others.
+        /// Permitted growth: the backlog of the stalled socket, and the unused space that the
+        /// allocator keeps for the others.
         const GROWTH_KIB_MAX: u64 = 32 * 1024;
         assert!(self.after_kib < self.before_kib + GROWTH_KIB_MAX, "{self:#?}");
         assert!(self.delay_beside < self.delay_alone * 3 + Duration::from_millis(50), "{self:#?}");

@@ -1,5 +1,6 @@
-//! A load with all kinds of requests at once: sellers, and buyers who pay, are declined, authenticate, cancel or let their
-//! lock expire. The clients record all answers, so that a checker can compare them with the store.
+//! A load with all kinds of requests at once: sellers, and buyers who pay, are declined,
+//! authenticate, cancel or let their lock expire. The clients record all answers, so that a checker
+//! can compare them with the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +39,9 @@ impl ClientRecord {
         self.requests += 1;
         let changed = matches!(answer.status, 200..=204) && !answer.asked.starts_with("GET ");
         self.acknowledged += u64::from(changed);
-        if let (Ok(id), Some(version)) = (Uuid::try_parse(answer["id"].as_str().unwrap_or_default()), answer["version"].as_u64()) {
+        if let (Ok(id), Some(version)) =
+            (Uuid::try_parse(answer["id"].as_str().unwrap_or_default()), answer["version"].as_u64())
+        {
             let greatest = self.versions.entry(id).or_default();
             *greatest = version.max(*greatest);
         }
@@ -48,12 +51,17 @@ impl ClientRecord {
 impl ClientRecord {
     /// Returns the final outcomes that the store does not contain (I5).
     pub fn lost_outcomes(&self, found: &Found) -> Vec<String> {
-        let states: BTreeMap<OrderId, OrderStatus> = found.world.orders.iter().map(|order| (order.id, order.status)).collect();
-        let state = |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
-        let completed = self.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
-        let cancelled = self.cancelled.iter().filter(|order| state(order) != Some(OrderStatus::Cancelled));
+        let states: BTreeMap<OrderId, OrderStatus> =
+            found.world.orders.iter().map(|order| (order.id, order.status)).collect();
+        let state =
+            |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
+        let completed =
+            self.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
+        let cancelled =
+            self.cancelled.iter().filter(|order| state(order) != Some(OrderStatus::Cancelled));
         let deleted = self.deleted.iter().filter(|ticket| {
-            let ticket = found.world.tickets.iter().find(|stored| stored.id.to_string() == **ticket);
+            let ticket =
+                found.world.tickets.iter().find(|stored| stored.id.to_string() == **ticket);
             !ticket.is_some_and(Ticket::is_deleted)
         });
         let what = completed
@@ -66,9 +74,12 @@ impl ClientRecord {
 
 /// Way of a request to a server.
 pub trait Route: Send {
-    /// Sends the request that `make` builds and returns the answer, or `None` when no server is left. `make` is called again
-    /// for each attempt; all attempts have one Idempotency-Key.
-    fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> impl Future<Output = Option<Answer>> + Send;
+    /// Sends the request that `make` builds and returns the answer, or `None` when no server is
+    /// left. `make` is called again for each attempt; all attempts have one Idempotency-Key.
+    fn ask(
+        &mut self,
+        make: impl Fn(&Client) -> Call + Send + Sync,
+    ) -> impl Future<Output = Option<Answer>> + Send;
 }
 
 /// Sends each request once, to the only server.
@@ -97,7 +108,10 @@ struct NoServer;
 pub const RESERVED: &str = "Reserved";
 
 impl<R: Route> LoadClient<R> {
-    async fn ask(&mut self, make: impl Fn(&Client) -> Call + Send + Sync) -> Result<Answer, NoServer> {
+    async fn ask(
+        &mut self,
+        make: impl Fn(&Client) -> Call + Send + Sync,
+    ) -> Result<Answer, NoServer> {
         let answer = self.route.ask(make).await.ok_or(NoServer)?;
         self.record.lock().expect("no holder panics").answered(&answer);
         Ok(answer)
@@ -142,11 +156,20 @@ impl<R: Route> LoadClient<R> {
     async fn buy_once(&mut self, random: &mut StdRng) -> Result<(), NoServer> {
         let found = self.ask(|buyer| buyer.tickets("?status=Available&limit=8")).await?;
         let none = Vec::new();
-        let on_sale: Vec<_> = found.body.as_array().unwrap_or(&none).iter().filter(|ticket| ticket["title"] != RESERVED).collect();
+        let on_sale: Vec<_> = found
+            .body
+            .as_array()
+            .unwrap_or(&none)
+            .iter()
+            .filter(|ticket| ticket["title"] != RESERVED)
+            .collect();
         if on_sale.is_empty() {
             return Ok(());
         }
-        let ticket = on_sale[random.random_range(0..on_sale.len())]["id"].as_str().unwrap_or_default().to_owned();
+        let ticket = on_sale[random.random_range(0..on_sale.len())]["id"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let ordered = self.ask(|buyer| buyer.place_order(&ticket)).await?;
         if ordered.status != 201 {
             return Ok(());

@@ -35,7 +35,11 @@ impl LoggingServer {
             let mut line = String::new();
             loop {
                 line.clear();
-                assert_ne!(log.read_line(&mut line).expect("readable"), 0, "the server exited before it logged its address");
+                assert_ne!(
+                    log.read_line(&mut line).expect("readable"),
+                    0,
+                    "the server exited before it logged its address"
+                );
                 if let Some(addr) = listening_at(&line) {
                     return (addr, log);
                 }
@@ -60,17 +64,24 @@ impl LoggingServer {
     /// Sends `times` requests; each logs a line and must be answered.
     async fn request(&self, times: usize) {
         let guest = Client::new(self.addr);
-        stream::iter(0..times).for_each_concurrent(32, |_| async { drop(guest.get("/healthz").await.expect(200)) }).await;
+        stream::iter(0..times)
+            .for_each_concurrent(32, |_| async { drop(guest.get("/healthz").await.expect(200)) })
+            .await;
     }
 
     async fn metric(&self, name: &str) -> u64 {
         let text = Client::new(self.addr).get("/metrics").await.expect(200).text;
-        let line = text.lines().find(|line| line.split(' ').next() == Some(name)).expect("the metric exists");
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))
+            .expect("the metric exists");
         line.split(' ').nth(1).and_then(|value| value.parse().ok()).expect("a number")
     }
 
     async fn terminated(&mut self) -> ExitStatus {
-        let sent = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         assert!(sent.is_ok_and(|sent| sent.success()));
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -95,7 +106,10 @@ async fn requests_and_shutdown_succeed_when_the_reader_of_the_log_has_exited() {
     let mut server = LoggingServer::start().await;
     server.log = None;
     server.request(20).await;
-    assert!(server.metric("gittix_log_lines_dropped_total").await > 0, "lines that cannot be written are not counted");
+    assert!(
+        server.metric("gittix_log_lines_dropped_total").await > 0,
+        "lines that cannot be written are not counted"
+    );
     let status = server.terminated().await;
     assert!(status.success(), "{status}");
 }
@@ -114,7 +128,8 @@ async fn lines_are_dropped_and_counted_when_the_log_is_not_read() {
     while server.metric("gittix_log_lines_dropped_total").await == 0 {
         server.request(OVERFLOWING).await;
     }
-    // When the log is read again, one line states how many are missing, and the last line is present.
+    // When the log is read again, one line states how many are missing, and the last line is
+    // present.
     let mut log = server.log.take().expect("the log was not taken before");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
@@ -125,5 +140,9 @@ async fn lines_are_dropped_and_counted_when_the_log_is_not_read() {
     assert!(status.success(), "{status}");
     let text = reader.join().expect("no panic").expect("the log is text");
     assert!(text.contains("log lines were dropped"), "{}", &text[text.len().saturating_sub(500)..]);
-    assert!(text.lines().rev().take(5).any(|line| line.contains("stopped")), "{}", &text[text.len().saturating_sub(500)..]);
+    assert!(
+        text.lines().rev().take(5).any(|line| line.contains("stopped")),
+        "{}",
+        &text[text.len().saturating_sub(500)..]
+    );
 }

@@ -1,4 +1,5 @@
-//! Faults of the machine: wall clocks that step, and the access rights of the files in the data folder.
+//! Faults of the machine: wall clocks that step, and the access rights of the files in the data
+//! folder.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -75,24 +76,32 @@ async fn ahead_ms(seller: &Client) -> i64 {
 }
 
 const HOUR_MS: i64 = 3_600_000;
-/// Tolerance: longer than a call takes on a busy machine and than the permitted error of a server's clock, and far
-/// shorter than the steps.
+/// Tolerance: longer than a call takes on a busy machine and than the permitted error of a server's
+/// clock, and far shorter than the steps.
 const CLOSE_MS: i64 = 120_000;
 
 #[tokio::test]
 async fn wall_clock_that_steps_forward_is_followed_and_overdue_locks_end() {
     if !fleet::has_faketime() {
-        return report_skipped("a wall clock that steps forward", "libfaketime is missing; install Debian's package faketime");
+        return report_skipped(
+            "a wall clock that steps forward",
+            "libfaketime is missing; install Debian's package faketime",
+        );
     }
     let clock = WallClock::new("forward");
     let stripe = Stripe::start().await;
-    let app = TestApp::start_with(Backend::Embedded, &[stripe.settings().as_slice(), &clock.settings()].concat()).await;
+    let app = TestApp::start_with(
+        Backend::Embedded,
+        &[stripe.settings().as_slice(), &clock.settings()].concat(),
+    )
+    .await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.socket().await;
     let ticket = seller.sells("Front row").await;
     buyer.locks(&ticket).await;
 
-    // The step is the same as after an hour of suspension. By the monotonic clock, the lock has fifteen minutes left.
+    // The step is the same as after an hour of suspension. By the monotonic clock, the lock has
+    // fifteen minutes left.
     clock.set("+3600");
     wait_until_clock_is_unsound(&app.guest()).await;
     socket.ticket(&ticket, "Available").await;
@@ -100,7 +109,12 @@ async fn wall_clock_that_steps_forward_is_followed_and_overdue_locks_end() {
     let customer = json!({ "id": "cus_1", "object": "customer" });
     let body = json!({ "id": "evt_1", "object": "event", "type": "customer.created", "data": { "object": customer } }).to_string();
     let signature = sign(&body, Stripe::WEBHOOK_SECRET, -3_600);
-    let delivered = app.guest().call(reqwest::Method::POST, "/api/webhooks/stripe").header("stripe-signature", &signature).text(body).await;
+    let delivered = app
+        .guest()
+        .call(reqwest::Method::POST, "/api/webhooks/stripe")
+        .header("stripe-signature", &signature)
+        .text(body)
+        .await;
     delivered.expect(200);
     app.server.ready().await;
 }
@@ -108,14 +122,21 @@ async fn wall_clock_that_steps_forward_is_followed_and_overdue_locks_end() {
 #[tokio::test]
 async fn wall_clock_that_is_corrected_backwards_is_followed_and_locks_end_after_their_length() {
     if !fleet::has_faketime() {
-        return report_skipped("a wall clock that is corrected", "libfaketime is missing; install Debian's package faketime");
+        return report_skipped(
+            "a wall clock that is corrected",
+            "libfaketime is missing; install Debian's package faketime",
+        );
     }
     let clock = WallClock::new("backwards");
     clock.set("+3600");
     let short = [("GITTIX_PAYMENT_WINDOW", "3s"), ("GITTIX_LOCK_DURATION", "3s")];
-    let app = TestApp::start_with(Backend::Embedded, &[&short[..], &clock.settings()].concat()).await;
+    let app =
+        TestApp::start_with(Backend::Embedded, &[&short[..], &clock.settings()].concat()).await;
     let (seller, buyer) = (app.user().await, app.user().await);
-    assert!((ahead_ms(&seller).await - HOUR_MS).abs() < CLOSE_MS, "the clock is not an hour ahead at the start");
+    assert!(
+        (ahead_ms(&seller).await - HOUR_MS).abs() < CLOSE_MS,
+        "the clock is not an hour ahead at the start"
+    );
     let mut socket = app.socket().await;
     let ticket = seller.sells("Front row").await;
     buyer.locks(&ticket).await;
@@ -136,21 +157,48 @@ struct Mongod {
 
 impl Mongod {
     fn start(clock: &WallClock) -> Self {
-        let folder = std::env::temp_dir().join(format!("gittix-fast-mongod-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("gittix-fast-mongod-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder among the temporary files");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port().to_string();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .expect("a free port")
+            .port()
+            .to_string();
         let process = Command::new(members::mongod())
             .args(["--dbpath".as_ref(), folder.as_os_str()])
-            .args(["--port", &port, "--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0", "--oplogSize", "64", "--quiet"])
-            .args(["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"])
+            .args([
+                "--port",
+                &port,
+                "--bind_ip",
+                "127.0.0.1",
+                "--nounixsocket",
+                "--replSet",
+                "rs0",
+                "--oplogSize",
+                "64",
+                "--quiet",
+            ])
+            .args([
+                "--wiredTigerCacheSizeGB",
+                "0.25",
+                "--setParameter",
+                "diagnosticDataCollectionEnabled=false",
+            ])
             .envs(clock.settings())
             .stdout(Stdio::null())
             .spawn()
             .expect("mongod can be started");
-        let mongod = Self { process, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
+        let mongod =
+            Self { process, folder, uri: format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0") };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/initiate-replica-set");
-        let made = Command::new("python3").arg(script).args([&port, "60"]).stdout(Stdio::null()).status().expect("the script can be run");
+        let made = Command::new("python3")
+            .arg(script)
+            .args([&port, "60"])
+            .stdout(Stdio::null())
+            .status()
+            .expect("the script can be run");
         assert!(made.success(), "{made}");
         mongod
     }
@@ -167,7 +215,10 @@ impl Drop for Mongod {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lock_taken_while_the_primary_was_fast_ends_after_its_length() {
     if !fleet::has_faketime() {
-        return report_skipped("a primary whose clock is corrected", "libfaketime is missing; install Debian's package faketime");
+        return report_skipped(
+            "a primary whose clock is corrected",
+            "libfaketime is missing; install Debian's package faketime",
+        );
     }
     let clock = WallClock::new("primary");
     clock.set("+600");
@@ -199,8 +250,12 @@ async fn ticket_goes_to_the_next_buyer_when_the_first_holds_too_many(store: Back
     first.locks(&seller.sells("Held").await).await;
     for _ in 0..ROUNDS {
         let ticket = seller.sells("Front row").await;
-        let (refused, granted) = tokio::join!(first.place_order(&ticket).into_future(), second.place_order(&ticket).into_future());
-        // In either order, the first buyer never gets the ticket, so the second buyer always gets it.
+        let (refused, granted) = tokio::join!(
+            first.place_order(&ticket).into_future(),
+            second.place_order(&ticket).into_future()
+        );
+        // In either order, the first buyer never gets the ticket, so the second buyer always gets
+        // it.
         assert!(["too_many_locks", "ticket_locked"].contains(&refused.code()), "{refused:?}");
         second.cancel_order(&granted.expect(201).id()).await.expect(204);
     }
@@ -211,7 +266,11 @@ async fn data_folder_and_files_belong_to_their_owner_alone_under_any_umask() {
     let home = Home::new(Backend::Embedded);
     let mut command = Command::new("sh");
     command.args(["-c", r#"umask 000; exec "$0" serve"#, env!("CARGO_BIN_EXE_gittix")]).env_clear();
-    command.env("GITTIX_ADDR", "127.0.0.1:0").env("GITTIX_DATA_DIR", home.data()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env("GITTIX_ADDR", "127.0.0.1:0")
+        .env("GITTIX_DATA_DIR", home.data())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut server = Server::spawn(command).await;
     server.ready().await;
     let mode = |path: &Path| std::fs::metadata(path).expect("the file exists").mode() & 0o777;

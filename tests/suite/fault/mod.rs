@@ -1,8 +1,8 @@
-//! Fault tests: races, crashes, panics, floods, stalled readers, connections that are held open, shutdown. Each test
-//! injects a fault and checks what must still hold.
+//! Fault tests: races, crashes, panics, floods, stalled readers, connections that are held open,
+//! shutdown. Each test injects a fault and checks what must still hold.
 //!
-//! A test that finds a defect only by chance has a negative control (feature `failpoints`): the guard is removed, and the
-//! same test must then find the damage.
+//! A test that finds a defect only by chance has a negative control (feature `failpoints`): the
+//! guard is removed, and the same test must then find the damage.
 
 mod connections;
 mod crash;

@@ -14,8 +14,13 @@ on_both_stores!(
     ticket_that_panics_repeatedly_answers_503_and_recovers,
 );
 
-/// Starts a server on which the actor of one ticket on sale panics; `terms` states how often (syntax of the crate `fail`).
-async fn start_with_panicking_ticket(store: Backend, terms: &str, settings: &[(&str, &str)]) -> (TestApp, Client, String) {
+/// Starts a server on which the actor of one ticket on sale panics; `terms` states how often
+/// (syntax of the crate `fail`).
+async fn start_with_panicking_ticket(
+    store: Backend,
+    terms: &str,
+    settings: &[(&str, &str)],
+) -> (TestApp, Client, String) {
     let mut app = TestApp::start_with(store, settings).await;
     let seller = app.user().await;
     let ticket = seller.sells("Fragile").await;
@@ -31,10 +36,15 @@ async fn wait_for_panics(app: &TestApp, times: u64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = app.guest().get("/metrics").await.expect(200).text;
-        let count = text.lines().find_map(|line| line.strip_prefix(SERIES)).and_then(|count| count.parse::<u64>().ok());
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix(SERIES))
+            .and_then(|count| count.parse::<u64>().ok());
         match count {
             Some(count) if count == times => return,
-            Some(count) if count < times && Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(10)).await,
+            Some(count) if count < times && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
             _ => panic!("{count:?} panics instead of {times}"),
         }
     }

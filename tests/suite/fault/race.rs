@@ -4,12 +4,15 @@ use futures_util::future::join_all;
 
 use crate::app::{Answer, Backend, Client, TestApp, on_both_stores, world::Found};
 
-on_both_stores!(one_of_a_thousand_simultaneous_buyers_gets_the_ticket, each_ticket_is_paid_once_under_simultaneous_payments);
+on_both_stores!(
+    one_of_a_thousand_simultaneous_buyers_gets_the_ticket,
+    each_ticket_is_paid_once_under_simultaneous_payments
+);
 
 const BUYERS: usize = 1_000;
 
-/// Sends all orders at the same moment. A buyer who gets 503 retries under the same key: a thousand requests at once may be
-/// too many for a busy machine.
+/// Sends all orders at the same moment. A buyer who gets 503 retries under the same key: a thousand
+/// requests at once may be too many for a busy machine.
 async fn order_at_once(buyers: &[Client], ticket: &str) -> Vec<Answer> {
     const TRIES: u32 = 10;
     let order = async |buyer: &Client| {
@@ -44,7 +47,10 @@ async fn one_of_a_thousand_simultaneous_buyers_gets_the_ticket(store: Backend) {
     app.crash();
     let found = Found::read(&app.home).await;
     assert_eq!(found.world.orders.len(), 1);
-    assert_eq!(found.violations(&Default::default(), Default::default(), &Default::default()), [] as [String; 0]);
+    assert_eq!(
+        found.violations(&Default::default(), Default::default(), &Default::default()),
+        [] as [String; 0]
+    );
 }
 
 async fn each_ticket_is_paid_once_under_simultaneous_payments(store: Backend) {
@@ -64,7 +70,9 @@ async fn each_ticket_is_paid_once_under_simultaneous_payments(store: Backend) {
                 return 0;
             }
             let id = order.id();
-            let paid = join_all((0..3).map(|_| async { buyer.pay(&id, "pm_card_visa").await.status })).await;
+            let paid =
+                join_all((0..3).map(|_| async { buyer.pay(&id, "pm_card_visa").await.status }))
+                    .await;
             paid.iter().filter(|status| **status == 201).count()
         }
     });
@@ -72,15 +80,28 @@ async fn each_ticket_is_paid_once_under_simultaneous_payments(store: Backend) {
     assert_eq!(paid, TICKETS);
     app.crash();
     let found = Found::read(&app.home).await;
-    assert_eq!(found.world.payments.iter().filter(|entry| entry.captured > entry.refunded).count(), TICKETS);
-    assert_eq!(found.violations(&Default::default(), Default::default(), &Default::default()), [] as [String; 0]);
+    assert_eq!(
+        found.world.payments.iter().filter(|entry| entry.captured > entry.refunded).count(),
+        TICKETS
+    );
+    assert_eq!(
+        found.violations(&Default::default(), Default::default(), &Default::default()),
+        [] as [String; 0]
+    );
 }
 
 /// Starts two processes on one database; every second buyer uses the second process.
-async fn two_processes(settings: &[(&str, &str)], buyers: usize) -> (TestApp, crate::app::Server, Vec<Client>) {
+async fn two_processes(
+    settings: &[(&str, &str)],
+    buyers: usize,
+) -> (TestApp, crate::app::Server, Vec<Client>) {
     let (app, people) = TestApp::start_with_people(Backend::MongoDb, settings, buyers).await;
     let second = app.replica("second").await;
-    let people = people.into_iter().enumerate().map(|(number, buyer)| if number % 2 == 0 { buyer } else { buyer.at(&second) }).collect();
+    let people = people
+        .into_iter()
+        .enumerate()
+        .map(|(number, buyer)| if number % 2 == 0 { buyer } else { buyer.at(&second) })
+        .collect();
     (app, second, people)
 }
 
@@ -91,13 +112,14 @@ async fn one_of_a_thousand_buyers_on_two_processes_gets_the_ticket() {
     assert_one_winner(order_at_once(&buyers, &ticket).await);
 }
 
-/// Negative control; `tests/unguarded` has the one of the embedded store. Without the version condition two processes sell
-/// one ticket twice, and this test detects it.
+/// Negative control; `tests/unguarded` has the one of the embedded store. Without the version
+/// condition two processes sell one ticket twice, and this test detects it.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn two_processes_without_the_guard_sell_one_ticket_twice() {
     const TICKETS_MAX: usize = 20;
-    let (app, _second, buyers) = two_processes(&[("FAILPOINTS", "store::unguarded=return")], 40).await;
+    let (app, _second, buyers) =
+        two_processes(&[("FAILPOINTS", "store::unguarded=return")], 40).await;
     let seller = app.user().await;
     for _ in 0..TICKETS_MAX {
         let ticket = seller.sells("The only one").await;

@@ -1,7 +1,9 @@
-//! Rounds of kill -9 under load. After each round I1 to I8 must hold, and every lock must have been released in time.
+//! Rounds of kill -9 under load. After each round I1 to I8 must hold, and every lock must have been
+//! released in time.
 //!
-//! Several rounds share one store, so that a start finds the remains of earlier crashes. All choices come from the seed.
-//! The timing of kernel and disk does not, so a failed round keeps its store for examination.
+//! Several rounds share one store, so that a start finds the remains of earlier crashes. All
+//! choices come from the seed. The timing of kernel and disk does not, so a failed round keeps its
+//! store for examination.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
@@ -33,7 +35,8 @@ pub struct Tally {
     pub acknowledged: u64,
     pub sold: usize,
     pub refunded: usize,
-    /// Number of released expired locks; the next field is the greatest delay among those that no restart delayed.
+    /// Number of released expired locks; the next field is the greatest delay among those that no
+    /// restart delayed.
     pub released: usize,
     pub release_lag_ms_max: i64,
     /// Longest time from the start of the process to its readiness.
@@ -77,8 +80,8 @@ struct Scenario {
     app: TestApp,
     people: Vec<Client>,
     record: SharedRecord,
-    /// Periods in which no process was there to release locks, by the wall clock: from a kill to five seconds after the next
-    /// process was ready.
+    /// Periods in which no process was there to release locks, by the wall clock: from a kill to
+    /// five seconds after the next process was ready.
     outages: Vec<(Timestamp, Timestamp)>,
     observed: Observed,
 }
@@ -108,7 +111,10 @@ pub async fn run(plan: &Plan, mut done: impl FnMut(&Tally)) -> Tally {
         scenario.round(plan.seed.wrapping_add(round), &mut tally).await;
         if let Err(violations) = scenario.check(&mut tally).await {
             scenario.app.home.keep();
-            panic!("seed {} round {round}: {violations:#?}; the store is kept in {:?}", plan.seed, scenario.app.home);
+            panic!(
+                "seed {} round {round}: {violations:#?}; the store is kept in {:?}",
+                plan.seed, scenario.app.home
+            );
         }
         tally.rounds += 1;
         done(&tally);
@@ -120,11 +126,17 @@ pub async fn run(plan: &Plan, mut done: impl FnMut(&Tally)) -> Tally {
 impl Scenario {
     async fn new(store: Backend) -> Self {
         let (app, people) = TestApp::start_with_people(store, &SETTINGS, BUYERS + SELLERS).await;
-        Self { app, people, record: SharedRecord::default(), outages: Vec::new(), observed: Observed::default() }
+        Self {
+            app,
+            people,
+            record: SharedRecord::default(),
+            outages: Vec::new(),
+            observed: Observed::default(),
+        }
     }
 
-    /// Runs load, kills the server, starts it again, and waits until all interrupted work is finished; then kills the server
-    /// once more.
+    /// Runs load, kills the server, starts it again, and waits until all interrupted work is
+    /// finished; then kills the server once more.
     async fn round(&mut self, seed: u64, tally: &mut Tally) {
         let mut random = StdRng::seed_from_u64(seed);
         let mut watcher = self.app.socket().await;
@@ -142,16 +154,22 @@ impl Scenario {
         let grace = Millis::from(OVERDUE_RELEASE_MAX);
         self.outages.push((killed, gittix::clock::wall_clock() + grace));
         let mut watcher = self.app.guest().socket_at(&format!("?after={cursor}")).await;
-        assert_eq!(watcher.expect("Hello").await["resumed"], true, "the missed events are not replayed");
+        assert_eq!(
+            watcher.expect("Hello").await["resumed"],
+            true,
+            "the missed events are not replayed"
+        );
         self.settle().await;
-        // Events arrive in commit order: an observer that receives the ticket listed last has received all events before it.
+        // Events arrive in commit order: an observer that receives the ticket listed last has
+        // received all events before it.
         let last = self.people[0].at(&self.app.server).sells("The last of its round").await;
         watcher.until(|frame| frame["ticket"]["id"] == last.as_str()).await;
         self.app.crash();
         self.observed.record_remaining(&mut watcher).await;
     }
 
-    /// Waits for a number of changes in this round, so that rounds on a slow machine are as full as on a fast one.
+    /// Waits for a number of changes in this round, so that rounds on a slow machine are as full as
+    /// on a fast one.
     async fn until_acknowledged(&self, changes: u64) {
         let acknowledged = || self.record.lock().expect("no holder panics").acknowledged;
         let deadline = Instant::now() + LOAD_MAX;
@@ -163,9 +181,17 @@ impl Scenario {
 
     fn load(&self, random: &mut StdRng) -> Vec<tokio::task::JoinHandle<()>> {
         let clients = self.people.iter().enumerate().map(|(number, person)| {
-            let client = LoadClient { number, route: SingleServer(person.at(&self.app.server)), record: self.record.clone() };
+            let client = LoadClient {
+                number,
+                route: SingleServer(person.at(&self.app.server)),
+                record: self.record.clone(),
+            };
             let seed = random.random();
-            if number < SELLERS { tokio::spawn(client.sells(seed)) } else { tokio::spawn(client.buys(seed)) }
+            if number < SELLERS {
+                tokio::spawn(client.sells(seed))
+            } else {
+                tokio::spawn(client.buys(seed))
+            }
         });
         clients.collect()
     }
@@ -173,16 +199,32 @@ impl Scenario {
     /// Waits until no ticket is locked and no payment is open.
     async fn settle(&self) {
         let deadline = Instant::now() + SETTLED_WITHIN;
-        let attempted = std::mem::take(&mut self.record.lock().expect("no holder panics").attempted);
+        let attempted =
+            std::mem::take(&mut self.record.lock().expect("no holder panics").attempted);
         let guest = self.app.guest();
         while !guest.tickets("?status=Locked&limit=1").await.expect(200).items().is_empty() {
-            assert!(Instant::now() < deadline, "locks remain; the log: {:#?}", self.app.server.log());
+            assert!(
+                Instant::now() < deadline,
+                "locks remain; the log: {:#?}",
+                self.app.server.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         for (person, order) in attempted {
             let buyer = self.people[person].at(&self.app.server);
-            while buyer.charges_of(&order).await.expect(200).items().iter().any(|charge| charge["status"] == "Created") {
-                assert!(Instant::now() < deadline, "a charge of {order} remains open; the log: {:#?}", self.app.server.log());
+            while buyer
+                .charges_of(&order)
+                .await
+                .expect(200)
+                .items()
+                .iter()
+                .any(|charge| charge["status"] == "Created")
+            {
+                assert!(
+                    Instant::now() < deadline,
+                    "a charge of {order} remains open; the log: {:#?}",
+                    self.app.server.log()
+                );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -199,21 +241,38 @@ impl Scenario {
         violations.extend(self.observed.missed(&found));
         tally.requests = record.requests;
         tally.acknowledged = record.acknowledged;
-        tally.sold = found.world.tickets.iter().filter(|ticket| matches!(ticket.state, TicketState::Sold { .. })).count();
+        tally.sold = found
+            .world
+            .tickets
+            .iter()
+            .filter(|ticket| matches!(ticket.state, TicketState::Sold { .. }))
+            .count();
         tally.refunded = found.world.payments.iter().filter(|entry| entry.refunded > 0).count();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// Returns the locks that were released late_releases although a process was running throughout.
+    /// Returns the locks that were released late_releases although a process was running
+    /// throughout.
     fn late_releases(&self, found: &Found, tally: &mut Tally) -> Vec<String> {
         let releases = found.releases();
         tally.released = releases.len();
-        let delayed_by_restart =
-            |release: &Release| self.outages.iter().any(|(from, to)| release.due + Millis(RELEASE_LAG_MAX) >= *from && release.at <= *to);
-        let counted: Vec<Release> = releases.into_iter().filter(|release| !delayed_by_restart(release)).collect();
-        tally.release_lag_ms_max = counted.iter().map(|release| release.lag().0).fold(tally.release_lag_ms_max, i64::max);
-        let late_releases = counted.iter().filter(|release| release.lag().0 > RELEASE_LAG_MAX + policy().settle_grace.0);
-        late_releases.map(|release| format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0)).collect()
+        let delayed_by_restart = |release: &Release| {
+            self.outages.iter().any(|(from, to)| {
+                release.due + Millis(RELEASE_LAG_MAX) >= *from && release.at <= *to
+            })
+        };
+        let counted: Vec<Release> =
+            releases.into_iter().filter(|release| !delayed_by_restart(release)).collect();
+        tally.release_lag_ms_max =
+            counted.iter().map(|release| release.lag().0).fold(tally.release_lag_ms_max, i64::max);
+        let late_releases = counted
+            .iter()
+            .filter(|release| release.lag().0 > RELEASE_LAG_MAX + policy().settle_grace.0);
+        late_releases
+            .map(|release| {
+                format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0)
+            })
+            .collect()
     }
 }
 
@@ -239,15 +298,31 @@ impl Observed {
     /// I6: returns the places where cursors or versions do not increase.
     fn order_violations(&self) -> Vec<String> {
         let cursors = never_backwards(&self.cursors).err();
-        let versions = self.versions.values().filter_map(|versions| never_backwards(versions).err());
+        let versions =
+            self.versions.values().filter_map(|versions| never_backwards(versions).err());
         cursors.into_iter().chain(versions).map(|violation| violation.to_string()).collect()
     }
 
-    /// Returns the tickets whose newest state the observer did not receive, although all work was finished before the last
-    /// kill.
+    /// Returns the tickets whose newest state the observer did not receive, although all work was
+    /// finished before the last kill.
     fn missed(&self, found: &Found) -> Vec<String> {
-        let newest = |ticket: &Ticket| self.versions.get(&ticket.id.to_string()).and_then(|versions| versions.last().copied());
-        let missed = found.world.tickets.iter().filter(|ticket| newest(ticket).is_none_or(|seen| seen < ticket.version));
-        missed.map(|ticket| format!("I6: {} has version {}, the observer saw {:?}", ticket.id, ticket.version, newest(ticket))).collect()
+        let newest = |ticket: &Ticket| {
+            self.versions.get(&ticket.id.to_string()).and_then(|versions| versions.last().copied())
+        };
+        let missed = found
+            .world
+            .tickets
+            .iter()
+            .filter(|ticket| newest(ticket).is_none_or(|seen| seen < ticket.version));
+        missed
+            .map(|ticket| {
+                format!(
+                    "I6: {} has version {}, the observer saw {:?}",
+                    ticket.id,
+                    ticket.version,
+                    newest(ticket)
+                )
+            })
+            .collect()
     }
 }

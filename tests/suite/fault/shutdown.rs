@@ -1,4 +1,5 @@
-//! SIGTERM: running requests are finished, open sockets are closed with a code, and the process exits within a bound.
+//! SIGTERM: running requests are finished, open sockets are closed with a code, and the process
+//! exits within a bound.
 
 use std::time::Duration;
 

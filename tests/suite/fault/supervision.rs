@@ -1,5 +1,5 @@
-//! Tasks that must not stop: after a panic each is restarted, or the process exits so that an orchestrator restarts it. A
-//! process that answers `/healthz` but serves nothing must not remain.
+//! Tasks that must not stop: after a panic each is restarted, or the process exits so that an
+//! orchestrator restarts it. A process that answers `/healthz` but serves nothing must not remain.
 
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ async fn order_registry_serves_after_a_panic(store: Backend) {
 
 #[tokio::test]
 async fn follower_of_the_change_stream_resumes_after_a_panic() {
-    let app = TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::feed_push=1*panic")]).await;
+    let app =
+        TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::feed_push=1*panic")]).await;
     let mut socket = app.socket().await;
     // The first change in the feed is the sign-up.
     let ticket = app.user().await.sells("Front row").await;
@@ -50,7 +51,8 @@ async fn follower_of_the_change_stream_resumes_after_a_panic() {
 
 #[tokio::test]
 async fn follower_that_panics_twice_resets_the_feed_and_continues() {
-    let app = TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::feed_push=2*panic")]).await;
+    let app =
+        TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::feed_push=2*panic")]).await;
     let mut socket = app.socket().await;
     let seller = app.user().await;
     socket.event("Reset").await;
@@ -60,7 +62,8 @@ async fn follower_that_panics_twice_resets_the_feed_and_continues() {
 
 #[tokio::test]
 async fn group_committer_is_restarted_after_a_panic() {
-    let app = TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::committer=1*panic")]).await;
+    let app =
+        TestApp::start_with(Backend::MongoDb, &[("FAILPOINTS", "mongo::committer=1*panic")]).await;
     let guest = app.guest();
     guest.sign_up("first@example.com", "correct horse").await.refused(503, "outcome_unknown");
     retry_until(201, || guest.sign_up("second@example.com", "correct horse")).await;

@@ -77,7 +77,9 @@ impl Buyer<'_> {
 
     async fn ask(&self, call: Call) -> Result<Answer, ServerExited> {
         let answer = call.attempt().await.map_err(|_| ServerExited)?;
-        if let (Ok(id), Some(version)) = (Uuid::try_parse(answer["id"].as_str().unwrap_or_default()), answer["version"].as_u64()) {
+        if let (Ok(id), Some(version)) =
+            (Uuid::try_parse(answer["id"].as_str().unwrap_or_default()), answer["version"].as_u64())
+        {
             self.note(|record| {
                 let greatest = record.versions.entry(id).or_default();
                 *greatest = version.max(*greatest);
@@ -110,13 +112,16 @@ impl Buyer<'_> {
             }
             PaymentFlow::CaptureAnsweredLate => {
                 let unlocks = Timestamp(millis(&ordered["unlocksAt"]));
-                let timing = Timing { done_at: Timestamp(0), answered_at: unlocks + self.grace + Millis(100) };
+                let timing = Timing {
+                    done_at: Timestamp(0),
+                    answered_at: unlocks + self.grace + Millis(100),
+                };
                 self.stripe.time(&order, Kind::Capture, timing);
                 self.pays(&order, "pm_card_visa").await
             }
-            PaymentFlow::ConfirmedByClient | PaymentFlow::ConfirmedByWebhook | PaymentFlow::AuthenticatesAndCancels => {
-                self.authenticates(&order, flow).await
-            }
+            PaymentFlow::ConfirmedByClient
+            | PaymentFlow::ConfirmedByWebhook
+            | PaymentFlow::AuthenticatesAndCancels => self.authenticates(&order, flow).await,
         }
     }
 
@@ -128,7 +133,9 @@ impl Buyer<'_> {
 
     async fn authenticates(&self, order: &str, flow: PaymentFlow) -> Result<(), ServerExited> {
         let waiting = self.ask(self.client.pay(order, "pm_card_authenticationRequired")).await?;
-        let Some(intent) = waiting["stripeId"].as_str().filter(|_| waiting.status == 202) else { return Ok(()) };
+        let Some(intent) = waiting["stripeId"].as_str().filter(|_| waiting.status == 202) else {
+            return Ok(());
+        };
         // A 202 may also mean that GitTix does not know the outcome at the processor yet.
         if !self.stripe.try_act(intent, true).await {
             return Ok(());
@@ -138,7 +145,9 @@ impl Buyer<'_> {
                 let paid = self.ask(self.client.confirm(&waiting.id())).await?;
                 self.completed(order, &paid);
             }
-            PaymentFlow::AuthenticatesAndCancels => drop(self.ask(self.client.cancel_order(order)).await?),
+            PaymentFlow::AuthenticatesAndCancels => {
+                drop(self.ask(self.client.cancel_order(order)).await?)
+            }
             _ => {
                 let until = tokio::time::Instant::now() + Self::WEBHOOK_WITHIN;
                 while tokio::time::Instant::now() < until {

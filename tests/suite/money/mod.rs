@@ -1,5 +1,5 @@
-//! Money: what is charged, what is refunded, and that both agree with the sales. The processor is a fake Stripe with its
-//! own ledger (`tests/fake_stripe`), over HTTP.
+//! Money: what is charged, what is refunded, and that both agree with the sales. The processor is a
+//! fake Stripe with its own ledger (`tests/fake_stripe`), over HTTP.
 
 pub mod audit;
 pub mod buying;

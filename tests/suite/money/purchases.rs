@@ -1,4 +1,5 @@
-//! Complete purchases, over the real HTTP path to a fake Stripe: what is accepted, what is refused, and what is refunded.
+//! Complete purchases, over the real HTTP path to a fake Stripe: what is accepted, what is refused,
+//! and what is refunded.
 
 use serde_json::{Value, json};
 
@@ -31,7 +32,8 @@ async fn status_of(buyer: &Client, order: &Answer) -> Value {
 /// Returns an account with so many times 19.99 at each step.
 fn account(authorized: u64, captured: u64, voided: u64, refunded: u64) -> Account {
     const PRICE: u64 = 1_999;
-    let [authorized, captured, voided, refunded] = [authorized, captured, voided, refunded].map(|times| times * PRICE);
+    let [authorized, captured, voided, refunded] =
+        [authorized, captured, voided, refunded].map(|times| times * PRICE);
     Account { authorized, captured, voided, refunded, currency: "usd".into() }
 }
 
@@ -39,7 +41,8 @@ fn account(authorized: u64, captured: u64, voided: u64, refunded: u64) -> Accoun
 async fn assert_store_agrees(mut setup: AppWithStripe) {
     setup.app.crash();
     let mut found = Found::read(&setup.app.home).await;
-    let wrong = audit::violations(&mut found, &setup.stripe, &Default::default(), &Default::default());
+    let wrong =
+        audit::violations(&mut found, &setup.stripe, &Default::default(), &Default::default());
     assert_eq!(wrong, [] as [String; 0]);
 }
 
@@ -79,9 +82,13 @@ async fn declined_card_authorizes_nothing_and_another_card_may_follow(store: Bac
     for token in ["pm_card_visa_chargeDeclinedInsufficientFunds", "tok_chargeDeclined"] {
         buyer.pay(&order.id(), token).await.refused(402, "card_declined");
     }
-    assert_eq!((setup.accounts(&order.id()), status_of(&buyer, &order).await), (vec![], json!("AwaitingPayment")));
+    assert_eq!(
+        (setup.accounts(&order.id()), status_of(&buyer, &order).await),
+        (vec![], json!("AwaitingPayment"))
+    );
     let charges = buyer.charges_of(&order.id()).await.expect(200);
-    let codes: Vec<&Value> = charges.items().iter().map(|charge| &charge["failure"]["code"]).collect();
+    let codes: Vec<&Value> =
+        charges.items().iter().map(|charge| &charge["failure"]["code"]).collect();
     assert_eq!(codes, ["insufficient_funds", "generic_decline"]);
     buyer.pay(&order.id(), "pm_card_visa").await.expect(201);
     assert_eq!(setup.accounts(&order.id()), [account(1, 1, 0, 0)]);
@@ -101,10 +108,17 @@ async fn unknown_payment_method_is_refused_without_a_payment_attempt(store: Back
 async fn three_d_secure_is_completed_by_a_second_confirmation(store: Backend) {
     let setup = AppWithStripe::start(store).await;
     let (buyer, order, charge, intent) = setup.waiting().await;
-    assert_eq!(buyer.confirm(&charge).await.expect(202)["status"], "Created", "the buyer has not authenticated");
+    assert_eq!(
+        buyer.confirm(&charge).await.expect(202)["status"],
+        "Created",
+        "the buyer has not authenticated"
+    );
     setup.stripe.act(&intent, true).await;
     assert_eq!(buyer.confirm(&charge).await.expect(200)["status"], "Completed");
-    assert_eq!((setup.accounts(&order.id()), status_of(&buyer, &order).await), (vec![account(1, 1, 0, 0)], json!("Completed")));
+    assert_eq!(
+        (setup.accounts(&order.id()), status_of(&buyer, &order).await),
+        (vec![account(1, 1, 0, 0)], json!("Completed"))
+    );
     assert_store_agrees(setup).await;
 }
 
@@ -121,7 +135,8 @@ async fn buyer_who_fails_three_d_secure_may_pay_with_another_card(store: Backend
 async fn order_cancelled_during_three_d_secure_takes_no_money(store: Backend) {
     let setup = AppWithStripe::start(store).await;
     let (buyer, order, charge, intent) = setup.waiting().await;
-    // The buyer authenticates just before the cancellation: the money is authorized, and GitTix has not been notified.
+    // The buyer authenticates just before the cancellation: the money is authorized, and GitTix has
+    // not been notified.
     setup.stripe.act(&intent, true).await;
     buyer.cancel_order(&order.id()).await.expect(204);
     assert_eq!(setup.wait_until_final(&buyer, &charge).await["status"], "Failed");
@@ -131,7 +146,11 @@ async fn order_cancelled_during_three_d_secure_takes_no_money(store: Backend) {
 }
 
 /// Locks that end during a test.
-const SHORT: [(&str, &str); 3] = [("GITTIX_PAYMENT_WINDOW", "2s"), ("GITTIX_LOCK_DURATION", "3s"), ("GITTIX_SETTLE_GRACE", "1s")];
+const SHORT: [(&str, &str); 3] = [
+    ("GITTIX_PAYMENT_WINDOW", "2s"),
+    ("GITTIX_LOCK_DURATION", "3s"),
+    ("GITTIX_SETTLE_GRACE", "1s"),
+];
 
 async fn authorization_is_voided_when_the_lock_is_lost_before_the_claim(store: Backend) {
     let setup = AppWithStripe::start_with(store, &SHORT).await;
@@ -174,7 +193,10 @@ async fn capture_without_a_ticket_is_refunded_and_announced(store: Backend) {
         (&refunded["status"], &refunded["failure"]["code"], refunded["stripeRefundId"].is_string()),
         (&json!("Failed"), &json!("lock_lost"), true)
     );
-    assert_eq!(buyer.charge(refunded["id"].as_str().expect("an id")).await.expect(200)["stripeRefundId"], refunded["stripeRefundId"]);
+    assert_eq!(
+        buyer.charge(refunded["id"].as_str().expect("an id")).await.expect(200)["stripeRefundId"],
+        refunded["stripeRefundId"]
+    );
     assert_eq!(setup.accounts(&order.id()), [account(1, 1, 0, 1)]);
     assert_store_agrees(setup).await;
 }
@@ -187,8 +209,18 @@ async fn payment_with_another_amount_or_currency_is_not_captured(store: Backend)
         let paid = buyer.pay(&order.id(), "pm_card_visa").await;
         assert!(paid.status >= 400, "{deceit:?}: {paid:?}");
         assert_ne!(status_of(&buyer, &order).await, "Completed", "{deceit:?}");
-        assert!(setup.stripe.lines().iter().all(|line| line.movement != crate::fake_stripe::Movement::Captured), "{deceit:?}");
-        assert!(setup.accounts(&order.id()).iter().all(|account| account.held() == 0), "{deceit:?}: an authorization remains");
+        assert!(
+            setup
+                .stripe
+                .lines()
+                .iter()
+                .all(|line| line.movement != crate::fake_stripe::Movement::Captured),
+            "{deceit:?}"
+        );
+        assert!(
+            setup.accounts(&order.id()).iter().all(|account| account.held() == 0),
+            "{deceit:?}: an authorization remains"
+        );
     }
 }
 
@@ -200,7 +232,8 @@ async fn capture_of_less_than_the_price_completes_no_purchase(store: Backend) {
     assert!(paid.status >= 400, "{paid:?}");
     assert_ne!(status_of(&buyer, &order).await, "Completed");
     let charges = buyer.charges_of(&order.id()).await.expect(200);
-    let charge = setup.wait_until_final(&buyer, charges.items()[0]["id"].as_str().expect("an id")).await;
+    let charge =
+        setup.wait_until_final(&buyer, charges.items()[0]["id"].as_str().expect("an id")).await;
     assert_eq!(charge["status"], "Failed");
     let kept: u64 = setup.accounts(&order.id()).iter().map(Account::kept).sum();
     assert_eq!(kept, 0, "the amount taken is not refunded");
@@ -217,7 +250,9 @@ async fn buyer_is_charged_once_under_every_fault_of_the_processor(store: Backend
         Fault::BrokenBefore,
         Fault::BrokenAfter,
     ];
-    let purchases = faults.into_iter().flat_map(|fault| [Kind::Create, Kind::Confirm, Kind::Capture].map(|kind| (fault, kind)));
+    let purchases = faults
+        .into_iter()
+        .flat_map(|fault| [Kind::Create, Kind::Confirm, Kind::Capture].map(|kind| (fault, kind)));
     for (fault, kind) in purchases {
         let (buyer, order) = setup.order().await;
         setup.stripe.script(kind, fault);
@@ -231,7 +266,10 @@ async fn buyer_is_charged_once_under_every_fault_of_the_processor(store: Backend
 async fn tokens_cards_and_secrets_are_neither_stored_nor_logged(store: Backend) {
     let setup = AppWithStripe::start_with(store, &[("GITTIX_LOG", "trace")]).await;
     let (buyer, _, charge, intent) = setup.waiting().await;
-    let secret = buyer.charge(&charge).await.expect(200)["clientSecret"].as_str().expect("the charge has a client secret").to_owned();
+    let secret = buyer.charge(&charge).await.expect(200)["clientSecret"]
+        .as_str()
+        .expect("the charge has a client secret")
+        .to_owned();
     setup.stripe.act(&intent, true).await;
     setup.stripe.post(&setup.event("payment_intent.amount_capturable_updated", &intent)).await;
     assert_eq!(setup.wait_until_final(&buyer, &charge).await["status"], "Completed");
@@ -245,7 +283,14 @@ async fn tokens_cards_and_secrets_are_neither_stored_nor_logged(store: Backend) 
     // Control: the search finds values that are expected in the log and in the store.
     assert!(log.contains(&charge) && kept.contains(&intent));
     let tail = secret.split("_secret_").nth(1).expect("Stripe's form of a client secret");
-    for secret in [tail, "authenticationRequired", "tok_visa", "chargeDeclined", FakeStripe::SECRET_KEY, crate::fake_stripe::Post::SECRET] {
+    for secret in [
+        tail,
+        "authenticationRequired",
+        "tok_visa",
+        "chargeDeclined",
+        FakeStripe::SECRET_KEY,
+        crate::fake_stripe::Post::SECRET,
+    ] {
         assert!(!log.contains(secret), "{secret} is in the log");
         assert!(!kept.contains(secret), "{secret} is in the store");
     }

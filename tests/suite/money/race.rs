@@ -1,5 +1,5 @@
-//! A race for a lock's end: the answer to a capture, or to an authorization, arrives in the second at which the lock ends,
-//! while another buyer already tries to lock the ticket.
+//! A race for a lock's end: the answer to a capture, or to an authorization, arrives in the second
+//! at which the lock ends, while another buyer already tries to lock the ticket.
 
 use std::{sync::Arc, time::Duration};
 
@@ -93,7 +93,11 @@ impl RaceResult {
 ///
 /// # Errors
 /// The violations found.
-pub async fn run(plan: &Plan, deceit: Option<Deceit>, mut done: impl FnMut(&Outcome)) -> Result<Outcome, Vec<String>> {
+pub async fn run(
+    plan: &Plan,
+    deceit: Option<Deceit>,
+    mut done: impl FnMut(&Outcome),
+) -> Result<Outcome, Vec<String>> {
     let stripe = Arc::new(FakeStripe::start_with(plan.seed, Odds::default(), 0));
     if let Some(deceit) = deceit {
         stripe.deceive(deceit);
@@ -110,21 +114,32 @@ pub async fn run(plan: &Plan, deceit: Option<Deceit>, mut done: impl FnMut(&Outc
         ("STRIPE_TIMEOUT", "10s"),
     ]);
     // One seller, and for each race a buyer and a rival.
-    let (mut app, people) = TestApp::start_with_people(plan.store, &settings, 1 + 2 * plan.together).await;
+    let (mut app, people) =
+        TestApp::start_with_people(plan.store, &settings, 1 + 2 * plan.together).await;
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut outcome = Outcome::default();
     let mut results = Vec::new();
     let mut batches = 0;
-    while outcome.races < plan.races && batches < plan.races.div_ceil(plan.together) + LATE_BATCHES_MAX {
+    while outcome.races < plan.races
+        && batches < plan.races.div_ceil(plan.together) + LATE_BATCHES_MAX
+    {
         batches += 1;
         let together = plan.together.min(plan.races - outcome.races);
         let races = (0..together).map(|number| {
             let (buyer, rival) = (&people[1 + 2 * number], &people[2 + 2 * number]);
-            race(&stripe, &people[0], buyer, rival, Aim::ALL[random.random_range(0..3)], random.random_range(JITTER_MS))
+            race(
+                &stripe,
+                &people[0],
+                buyer,
+                rival,
+                Aim::ALL[random.random_range(0..3)],
+                random.random_range(JITTER_MS),
+            )
         });
         let batch = join_all(races.collect::<Vec<_>>()).await;
         wait_until_settled(&app, &people, &batch).await;
-        // On a busy machine a payment may begin after the lock's end. Then there was no race, and it is run again.
+        // On a busy machine a payment may begin after the lock's end. Then there was no race, and
+        // it is run again.
         for (number, result) in batch.into_iter().enumerate() {
             if !result.began_too_late(&people[1 + 2 * number]).await {
                 outcome.races += 1;
@@ -134,13 +149,23 @@ pub async fn run(plan: &Plan, deceit: Option<Deceit>, mut done: impl FnMut(&Outc
         done(&outcome);
     }
     if outcome.races < plan.races {
-        return Err(vec![format!("only {} of {} races began before their lock ended", outcome.races, plan.races)]);
+        return Err(vec![format!(
+            "only {} of {} races began before their lock ended",
+            outcome.races, plan.races
+        )]);
     }
     app.crash();
     let mut found = Found::read(&app.home).await;
-    let policy = Policy { payment_window: LOCK, lock_duration: LOCK, settle_grace: GRACE, relock_wait: Millis(1), ..Policy::default() };
+    let policy = Policy {
+        payment_window: LOCK,
+        lock_duration: LOCK,
+        settle_grace: GRACE,
+        relock_wait: Millis(1),
+        ..Policy::default()
+    };
     let mut violations = audit::violations(&mut found, &stripe, &policy, &Default::default());
-    // An answer to a capture at the lock's end has the whole grace ahead. A busy machine may exceed it, but not every time.
+    // An answer to a capture at the lock's end has the whole grace ahead. A busy machine may exceed
+    // it, but not every time.
     let mut captures = (0, 0);
     for result in &results {
         let won = outcome.won;
@@ -150,13 +175,24 @@ pub async fn run(plan: &Plan, deceit: Option<Deceit>, mut done: impl FnMut(&Outc
         }
     }
     if captures.0 > 0 && captures.1 == 0 {
-        violations.push(format!("sales were lost: {} captures were answered within the grace, and none was a sale", captures.0));
+        violations.push(format!(
+            "sales were lost: {} captures were answered within the grace, and none was a sale",
+            captures.0
+        ));
     }
     if violations.is_empty() { Ok(outcome) } else { Err(violations) }
 }
 
-/// Runs one race: a buyer whose answer arrives at the target instant, and a rival who wants the ticket from then on.
-async fn race(stripe: &FakeStripe, seller: &Client, buyer: &Client, rival: &Client, aim: Aim, jitter: i64) -> RaceResult {
+/// Runs one race: a buyer whose answer arrives at the target instant, and a rival who wants the
+/// ticket from then on.
+async fn race(
+    stripe: &FakeStripe,
+    seller: &Client,
+    buyer: &Client,
+    rival: &Client,
+    aim: Aim,
+    jitter: i64,
+) -> RaceResult {
     let ticket = seller.sells("Front row").await;
     let order = buyer.place_order(&ticket).await.expect(201);
     let unlocks = Timestamp(millis(&order["unlocksAt"]));
@@ -164,10 +200,14 @@ async fn race(stripe: &FakeStripe, seller: &Client, buyer: &Client, rival: &Clie
         Aim::Authorize | Aim::Capture => unlocks,
         Aim::Grace => unlocks + GRACE,
     };
-    // The step is done a little before it is answered, as with every answer; the jitter moves it to either side.
+    // The step is done a little before it is answered, as with every answer; the jitter moves it to
+    // either side.
     let answered_at = target + Millis(jitter);
     stripe.time(&order.id(), aim.kind(), Timing { done_at: answered_at - Millis(30), answered_at });
-    let (paid, rival_paid) = tokio::join!(async { buyer.pay(&order.id(), "pm_card_visa").await }, rivals(rival, &ticket, unlocks));
+    let (paid, rival_paid) = tokio::join!(
+        async { buyer.pay(&order.id(), "pm_card_visa").await },
+        rivals(rival, &ticket, unlocks)
+    );
     RaceResult { aim, order, paid, rival_paid }
 }
 
@@ -186,7 +226,8 @@ async fn rivals(rival: &Client, ticket: &str, unlocks: Timestamp) -> bool {
     false
 }
 
-/// Waits until no ticket is locked and no charge of these races is open. The audit reports what is never settled.
+/// Waits until no ticket is locked and no charge of these races is open. The audit reports what is
+/// never settled.
 async fn wait_until_settled(app: &TestApp, people: &[Client], results: &[RaceResult]) {
     const WITHIN: Duration = Duration::from_secs(30);
     let deadline = tokio::time::Instant::now() + WITHIN;
@@ -208,10 +249,18 @@ async fn wait_until_settled(app: &TestApp, people: &[Client], results: &[RaceRes
 fn check_race(result: &RaceResult, found: &Found, outcome: &mut Outcome) -> Vec<String> {
     let mut violations = Vec::new();
     let id = result.order.id();
-    let order = found.world.orders.iter().find(|order| order.id.to_string() == id).expect("the order was acknowledged");
+    let order = found
+        .world
+        .orders
+        .iter()
+        .find(|order| order.id.to_string() == id)
+        .expect("the order was acknowledged");
     let sold = order.status == OrderStatus::Completed;
     if result.paid.status == 201 && !sold {
-        violations.push(format!("a sale was lost: {} was answered as paid, but is {:?}", id, order.status));
+        violations.push(format!(
+            "a sale was lost: {} was answered as paid, but is {:?}",
+            id, order.status
+        ));
     }
     if sold && result.rival_paid {
         violations.push(format!("a ticket was sold twice: {id} and its rival"));
@@ -219,9 +268,14 @@ fn check_race(result: &RaceResult, found: &Found, outcome: &mut Outcome) -> Vec<
     outcome.won += usize::from(sold);
     outcome.rivals += usize::from(result.rival_paid);
     if !sold {
-        let charge = found.world.charges.iter().find(|charge| charge.order == order.id && charge.status == ChargeStatus::Failed);
+        let charge = found
+            .world
+            .charges
+            .iter()
+            .find(|charge| charge.order == order.id && charge.status == ChargeStatus::Failed);
         let refunded = charge.map(|charge| charge.stripe_refund_id.is_some());
-        // A lock that was claimed for a capture also has the grace: only an answer after the grace may be too late.
+        // A lock that was claimed for a capture also has the grace: only an answer after the grace
+        // may be too late.
         let held_until = order.unlocks_at + if refunded == Some(true) { GRACE } else { Millis(0) };
         if order.updated_at < held_until {
             violations.push(format!(
@@ -233,7 +287,8 @@ fn check_race(result: &RaceResult, found: &Found, outcome: &mut Outcome) -> Vec<
         match refunded {
             Some(true) => outcome.refunded += 1,
             Some(false) => outcome.voided += 1,
-            None => violations.push(format!("{id} was not sold, and no charge of it failed: {:?}", result.paid)),
+            None => violations
+                .push(format!("{id} was not sold, and no charge of it failed: {:?}", result.paid)),
         }
     }
     violations

@@ -1,7 +1,9 @@
-//! Rounds in which a server crashes at a named step of a payment: kill -9 while the fake processor holds a request, or an
-//! exit at a failpoint. After each crash the server starts again, and the audit runs when all payments are settled.
+//! Rounds in which a server crashes at a named step of a payment: kill -9 while the fake processor
+//! holds a request, or an exit at a failpoint. After each crash the server starts again, and the
+//! audit runs when all payments are settled.
 //!
-//! All choices come from the seed; the timing of the kernel does not, so a failed round keeps its store.
+//! All choices come from the seed; the timing of the kernel does not, so a failed round keeps its
+//! store.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -58,7 +60,8 @@ pub struct Plan {
     pub rounds: Vec<u64>,
 }
 
-/// Result of one round. Its text form is its numbers in this order, so that an interrupted run can be continued.
+/// Result of one round. Its text form is its numbers in this order, so that an interrupted run can
+/// be continued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Round {
     pub number: u64,
@@ -94,7 +97,10 @@ impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { completed, voided, refunded, faults, webhooks } = self.counts;
         let (number, reached, settled) = (self.number, u8::from(self.reached), self.settled_ms);
-        write!(f, "{number} {reached} {completed} {voided} {refunded} {faults} {webhooks} {settled}")
+        write!(
+            f,
+            "{number} {reached} {completed} {voided} {refunded} {faults} {webhooks} {settled}"
+        )
     }
 }
 
@@ -102,8 +108,13 @@ impl FromStr for Round {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let numbers: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| ())?;
-        let [number, reached, completed, voided, refunded, faults, webhooks, settled_ms] = numbers[..] else { return Err(()) };
+        let numbers: Vec<u64> =
+            text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| ())?;
+        let [number, reached, completed, voided, refunded, faults, webhooks, settled_ms] =
+            numbers[..]
+        else {
+            return Err(());
+        };
         let counts = Counts { completed, voided, refunded, faults, webhooks };
         Ok(Self { number, reached: reached == 1, counts, settled_ms })
     }
@@ -203,7 +214,8 @@ impl Scenario {
         stripe.deliver(Manner::BAD_DAY);
         let lengths = LENGTHS[usize::try_from(number % 2).expect("0 or 1")];
         let millis = |length: Millis| format!("{}ms", length.0);
-        let (window, lock, grace, base) = (millis(lengths.window), millis(lengths.lock), millis(lengths.grace), stripe.base());
+        let (window, lock, grace, base) =
+            (millis(lengths.window), millis(lengths.lock), millis(lengths.grace), stripe.base());
         let mut settings = processor_settings(&base).to_vec();
         settings.extend([
             ("GITTIX_PAYMENT_WINDOW", window.as_str()),
@@ -212,16 +224,32 @@ impl Scenario {
             ("GITTIX_RELOCK_WAIT", "1ms"),
             ("STRIPE_TIMEOUT", "500ms"),
         ]);
-        let (app, people) = TestApp::start_with_people(plan.store, &settings, PaymentFlow::ALL.len() + 1).await;
-        Self { app, stripe, people, record: SharedRecord::default(), lengths, delayed_request: None, counted: Counts::default() }
+        let (app, people) =
+            TestApp::start_with_people(plan.store, &settings, PaymentFlow::ALL.len() + 1).await;
+        Self {
+            app,
+            stripe,
+            people,
+            record: SharedRecord::default(),
+            lengths,
+            delayed_request: None,
+            counted: Counts::default(),
+        }
     }
 
     fn policy(&self) -> Policy {
         let Lengths { window, lock, grace } = self.lengths;
-        Policy { payment_window: window, lock_duration: lock, settle_grace: grace, relock_wait: Millis(1), ..Policy::default() }
+        Policy {
+            payment_window: window,
+            lock_duration: lock,
+            settle_grace: grace,
+            relock_wait: Millis(1),
+            ..Policy::default()
+        }
     }
 
-    /// Starts the server, runs the load until the crash; starts again, waits until all is settled, and audits.
+    /// Starts the server, runs the load until the crash; starts again, waits until all is settled,
+    /// and audits.
     async fn round(&mut self, seed: u64, number: u64) -> Result<Round, Vec<String>> {
         let mut random = StdRng::seed_from_u64(seed);
         let reached = self.run_until_crash(crash_point_of(number).1, &mut random).await;
@@ -255,9 +283,11 @@ impl Scenario {
         };
         self.start(&point).await;
         let held = match death {
-            CrashPoint::DuringRequest(side, kind) => {
-                Some(self.stripe.hold(side, kind, if matches!(kind, Kind::Refund) { 0 } else { passes }))
-            }
+            CrashPoint::DuringRequest(side, kind) => Some(self.stripe.hold(
+                side,
+                kind,
+                if matches!(kind, Kind::Refund) { 0 } else { passes },
+            )),
             CrashPoint::AtFailpoint(_) => None,
         };
         let load = self.load(random).await;
@@ -284,14 +314,19 @@ impl Scenario {
         reached
     }
 
-    /// Each buyer buys another ticket; the future completes when all are finished, or when the server has exited.
+    /// Each buyer buys another ticket; the future completes when all are finished, or when the
+    /// server has exited.
     async fn load(&self, random: &mut StdRng) -> impl Future<Output = ()> + Send + use<> {
         let seller = self.people[0].at(&self.app.server);
         let mut buying = Vec::new();
         for (index, flow) in PaymentFlow::ALL.into_iter().enumerate() {
-            let Ok(listed) = seller.list_ticket("Row", random.random_range(1..500)).attempt().await else { break };
+            let Ok(listed) = seller.list_ticket("Row", random.random_range(1..500)).attempt().await
+            else {
+                break;
+            };
             let Some(ticket) = listed["id"].as_str().map(str::to_owned) else { break };
-            let (number, stripe, record) = (index + 1, Arc::clone(&self.stripe), self.record.clone());
+            let (number, stripe, record) =
+                (index + 1, Arc::clone(&self.stripe), self.record.clone());
             let (client, grace) = (self.people[number].at(&self.app.server), self.lengths.grace);
             buying.push(tokio::spawn(async move {
                 let buyer = Buyer { number, client, stripe: &stripe, record, grace };
@@ -309,7 +344,8 @@ impl Scenario {
     /// Waits until no ticket is locked and no payment is open.
     async fn settle(&self) -> Result<(), Vec<String>> {
         let deadline = Instant::now() + SETTLED_WITHIN;
-        let attempted = std::mem::take(&mut self.record.lock().expect("no holder panics").attempted);
+        let attempted =
+            std::mem::take(&mut self.record.lock().expect("no holder panics").attempted);
         let guest = self.app.guest();
         while !guest.tickets("?status=Locked&limit=1").await.expect(200).items().is_empty() {
             if Instant::now() > deadline {
@@ -338,16 +374,31 @@ impl Scenario {
     async fn audit(&mut self) -> Result<Counts, Vec<String>> {
         let mut found = Found::read(&self.app.home).await;
         let record = self.record.lock().expect("no holder panics");
-        let mut violations = audit::violations(&mut found, &self.stripe, &self.policy(), &record.versions);
-        let states: BTreeMap<OrderId, OrderStatus> = found.world.orders.iter().map(|order| (order.id, order.status)).collect();
-        let state = |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
-        let lost = record.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
-        violations.extend(lost.map(|order| format!("I5: {order} was answered as paid, but is {:?}", state(order))));
+        let mut violations =
+            audit::violations(&mut found, &self.stripe, &self.policy(), &record.versions);
+        let states: BTreeMap<OrderId, OrderStatus> =
+            found.world.orders.iter().map(|order| (order.id, order.status)).collect();
+        let state =
+            |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
+        let lost =
+            record.completed.iter().filter(|order| state(order) != Some(OrderStatus::Completed));
+        violations.extend(
+            lost.map(|order| {
+                format!("I5: {order} was answered as paid, but is {:?}", state(order))
+            }),
+        );
         drop(record);
         let accounts = self.stripe.accounts();
         let count = |count: usize| u64::try_from(count).expect("few");
         let now = Counts {
-            completed: count(found.world.charges.iter().filter(|charge| charge.status == ChargeStatus::Completed).count()),
+            completed: count(
+                found
+                    .world
+                    .charges
+                    .iter()
+                    .filter(|charge| charge.status == ChargeStatus::Completed)
+                    .count(),
+            ),
             voided: count(accounts.values().filter(|account| account.voided > 0).count()),
             refunded: count(accounts.values().filter(|account| account.refunded > 0).count()),
             faults: self.stripe.faults(),

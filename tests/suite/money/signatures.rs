@@ -1,5 +1,5 @@
-//! Signatures, with Stripe's own library (PyPI's `stripe`) as the signer and as the verifier: of the webhook route, and of
-//! the fake.
+//! Signatures, with Stripe's own library (PyPI's `stripe`) as the signer and as the verifier: of
+//! the webhook route, and of the fake.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,11 @@ fn now_secs() -> i64 {
 }
 
 async fn is_accepted(guest: &Client, body: &str, header: &str) -> bool {
-    let answer = guest.call(reqwest::Method::POST, "/api/webhooks/stripe").text(body.to_owned()).header("stripe-signature", header).await;
+    let answer = guest
+        .call(reqwest::Method::POST, "/api/webhooks/stripe")
+        .text(body.to_owned())
+        .header("stripe-signature", header)
+        .await;
     match answer.status {
         200 => true,
         400 => {
@@ -33,7 +37,8 @@ async fn webhook_route_accepts_the_signatures_that_stripes_library_accepts() {
     let setup = AppWithStripe::start(Backend::Embedded).await;
     let guest = setup.app.guest();
     let (body, now) = (foreign_event().body, now_secs());
-    let sign = |secret: &str, body: &str, at: i64| json!({ "secret": secret, "body": body, "at": at });
+    let sign =
+        |secret: &str, body: &str, at: i64| json!({ "secret": secret, "body": body, "at": at });
     let signed = stripes_library(&[
         sign(Post::SECRET, &body, now),
         sign(Post::SECRET, &body, now - 250),
@@ -41,7 +46,8 @@ async fn webhook_route_accepts_the_signatures_that_stripes_library_accepts() {
         sign("whsec_of_another", &body, now),
         sign(Post::SECRET, &format!("{body}\n"), now),
     ]);
-    let headers: Vec<&str> = signed.iter().map(|header| header.as_str().expect("a header")).collect();
+    let headers: Vec<&str> =
+        signed.iter().map(|header| header.as_str().expect("a header")).collect();
     let mac = headers[0].split("v1=").nth(1).expect("a signature");
     let tampered = [
         format!("{},v1={mac}", headers[3]),
@@ -53,9 +59,14 @@ async fn webhook_route_accepts_the_signatures_that_stripes_library_accepts() {
         headers[0].replace("v1=", "v2="),
         String::new(),
     ];
-    let all: Vec<&str> = headers.iter().copied().chain(tampered.iter().map(String::as_str)).collect();
-    // For the empty header and for a time that is not a number, the library raises other errors than its own.
-    let asked: Vec<Value> = all.iter().map(|header| json!({ "secret": Post::SECRET, "body": body, "header": header })).collect();
+    let all: Vec<&str> =
+        headers.iter().copied().chain(tampered.iter().map(String::as_str)).collect();
+    // For the empty header and for a time that is not a number, the library raises other errors
+    // than its own.
+    let asked: Vec<Value> = all
+        .iter()
+        .map(|header| json!({ "secret": Post::SECRET, "body": body, "header": header }))
+        .collect();
     let judged = stripes_library(&asked);
     let mut differ = Vec::new();
     for (header, judged) in all.iter().zip(&judged) {

@@ -9,7 +9,8 @@ use crate::{
     fake_stripe::{Account, Event, FakeStripe, Post},
 };
 
-/// Server and its processor. The processor keeps running when the server is restarted, as Stripe does.
+/// Server and its processor. The processor keeps running when the server is restarted, as Stripe
+/// does.
 #[derive(Debug)]
 pub struct AppWithStripe {
     pub app: TestApp,
@@ -41,8 +42,8 @@ impl AppWithStripe {
         (buyer, order)
     }
 
-    /// Places an order whose buyer must authenticate before the payment; returns also the ids of the charge and of the
-    /// intent.
+    /// Places an order whose buyer must authenticate before the payment; returns also the ids of
+    /// the charge and of the intent.
     pub async fn waiting(&self) -> (Client, Answer, String, String) {
         let (buyer, order) = self.order().await;
         let charge = buyer.pay(&order.id(), "pm_card_authenticationRequired").await.expect(202);
@@ -50,19 +51,38 @@ impl AppWithStripe {
         (buyer, order, charge.id(), intent)
     }
 
-    /// Returns the accounts that the processor's ledger has for an order, in the order of the intents.
+    /// Returns the accounts that the processor's ledger has for an order, in the order of the
+    /// intents.
     pub fn accounts(&self, order: &str) -> Vec<Account> {
         let intents = self.stripe.intents();
-        let of_order = |intent: &String| intents.get(intent).is_some_and(|metadata| metadata.values().any(|value| value == order));
-        self.stripe.accounts().into_iter().filter(|(intent, _)| of_order(intent)).map(|(_, account)| account).collect()
+        let of_order = |intent: &String| {
+            intents
+                .get(intent)
+                .is_some_and(|metadata| metadata.values().any(|value| value == order))
+        };
+        self.stripe
+            .accounts()
+            .into_iter()
+            .filter(|(intent, _)| of_order(intent))
+            .map(|(_, account)| account)
+            .collect()
     }
 
     /// Returns the newest event of a type about an intent.
     #[track_caller]
     pub fn event(&self, kind: &str, intent: &str) -> Event {
         let events = self.stripe.events();
-        let found = events.iter().rev().find(|event| event.kind == kind && event.body.contains(intent)).cloned();
-        found.unwrap_or_else(|| panic!("no {kind} about {intent} in {:?}", events.iter().map(|event| &event.kind).collect::<Vec<_>>()))
+        let found = events
+            .iter()
+            .rev()
+            .find(|event| event.kind == kind && event.body.contains(intent))
+            .cloned();
+        found.unwrap_or_else(|| {
+            panic!(
+                "no {kind} about {intent} in {:?}",
+                events.iter().map(|event| &event.kind).collect::<Vec<_>>()
+            )
+        })
     }
 
     /// Waits until a charge is no longer open; returns it.
@@ -81,7 +101,11 @@ impl AppWithStripe {
 
 /// Returns the settings that make a server use the fake at `base`.
 pub fn processor_settings(base: &str) -> [(&str, &str); 3] {
-    [("STRIPE_SECRET_KEY", FakeStripe::SECRET_KEY), ("STRIPE_API_BASE", base), ("STRIPE_WEBHOOK_SECRET", Post::SECRET)]
+    [
+        ("STRIPE_SECRET_KEY", FakeStripe::SECRET_KEY),
+        ("STRIPE_API_BASE", base),
+        ("STRIPE_WEBHOOK_SECRET", Post::SECRET),
+    ]
 }
 
 /// Returns an event about an object that GitTix does not use.

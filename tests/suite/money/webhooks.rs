@@ -28,7 +28,10 @@ async fn assert_accepted(setup: &AppWithStripe, event: &Event) {
 
 /// Sends a delivery with any signature header, as any client can.
 fn deliver(client: &Client, body: &str, signature: &str) -> Call {
-    client.call(reqwest::Method::POST, "/api/webhooks/stripe").text(body.to_owned()).header("stripe-signature", signature)
+    client
+        .call(reqwest::Method::POST, "/api/webhooks/stripe")
+        .text(body.to_owned())
+        .header("stripe-signature", signature)
 }
 
 fn now_secs() -> i64 {
@@ -39,7 +42,11 @@ fn signed(body: &str, secret: &str, at_secs: i64) -> String {
     webhooks::signature(&[secret.to_owned()], body, at_secs)
 }
 
-async fn ledger_lines_and_status(setup: &AppWithStripe, buyer: &Client, order: &Answer) -> (usize, Value) {
+async fn ledger_lines_and_status(
+    setup: &AppWithStripe,
+    buyer: &Client,
+    order: &Answer,
+) -> (usize, Value) {
     (setup.stripe.lines().len(), buyer.order(&order.id()).await.expect(200)["status"].clone())
 }
 
@@ -60,8 +67,12 @@ async fn repeated_delivery_changes_nothing(store: Backend) {
     setup.stripe.act(&intent, true).await;
     let event = setup.event(CAPTURABLE, &intent);
     let all = futures_util::future::join_all((0..5).map(|_| setup.stripe.post(&event))).await;
-    // A delivery that arrives while another is being processed may be answered with a request to retry.
-    assert!(all.iter().flatten().any(|status| *status == 200) && all.iter().all(Option::is_some), "{all:?}");
+    // A delivery that arrives while another is being processed may be answered with a request to
+    // retry.
+    assert!(
+        all.iter().flatten().any(|status| *status == 200) && all.iter().all(Option::is_some),
+        "{all:?}"
+    );
     setup.wait_until_final(&buyer, &charge).await;
     assert_accepted(&setup, &event).await;
     assert_eq!(
@@ -82,7 +93,11 @@ async fn processed_delivery_is_recognized_after_a_restart(store: Backend) {
     setup.stripe.deliver_to(setup.app.server.addr);
     let asked = setup.stripe.seen().len();
     assert_accepted(&setup, &event).await;
-    assert_eq!(setup.stripe.seen().len(), asked, "the intent of a processed event was fetched again");
+    assert_eq!(
+        setup.stripe.seen().len(),
+        asked,
+        "the intent of a processed event was fetched again"
+    );
 }
 
 async fn late_and_reordered_deliveries_change_nothing(store: Backend) {
@@ -106,10 +121,17 @@ async fn content_of_an_event_is_verified_at_the_processor(store: Backend) {
     let body = json!({ "id": intent, "object": "payment_intent", "status": "requires_capture", "amount": 1999, "amount_capturable": 1999,
         "currency": "usd", "metadata": { "charge": charge, "order": order.id() } });
     for kind in [CAPTURABLE, "payment_intent.succeeded", "payment_intent.canceled"] {
-        assert_accepted(&setup, &webhooks::made(&format!("evt_untrue_{}", kind.len()), kind, &body, None)).await;
+        assert_accepted(
+            &setup,
+            &webhooks::made(&format!("evt_untrue_{}", kind.len()), kind, &body, None),
+        )
+        .await;
     }
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Created");
-    assert_eq!(ledger_lines_and_status(&setup, &buyer, &order).await, (0, json!("AwaitingPayment")));
+    assert_eq!(
+        ledger_lines_and_status(&setup, &buyer, &order).await,
+        (0, json!("AwaitingPayment"))
+    );
     setup.stripe.act(&intent, true).await;
     assert_eq!(buyer.confirm(&charge).await.expect(200)["status"], "Completed");
 }
@@ -142,7 +164,10 @@ async fn forged_or_stale_signature_changes_nothing(store: Backend) {
         let refused = deliver(&guest, &body, &signature).await;
         assert_eq!((refused.status, refused.code()), (400, "invalid_signature"), "{signature}");
     }
-    assert_eq!(ledger_lines_and_status(&setup, &buyer, &order).await, (1, json!("AwaitingPayment")));
+    assert_eq!(
+        ledger_lines_and_status(&setup, &buyer, &order).await,
+        (1, json!("AwaitingPayment"))
+    );
     assert_eq!(buyer.charge(&charge).await.expect(200)["status"], "Created");
     // Control: the same body with a valid signature.
     deliver(&guest, &body, &good).await.expect(200);
@@ -150,32 +175,49 @@ async fn forged_or_stale_signature_changes_nothing(store: Backend) {
 }
 
 async fn each_of_several_secrets_is_accepted(store: Backend) {
-    let setup = AppWithStripe::start_with(store, &[("STRIPE_WEBHOOK_SECRET", "whsec_of_old,whsec_of_new")]).await;
+    let setup =
+        AppWithStripe::start_with(store, &[("STRIPE_WEBHOOK_SECRET", "whsec_of_old,whsec_of_new")])
+            .await;
     let guest = setup.app.guest();
     let event = foreign_event();
-    for secrets in [&["whsec_of_old"][..], &["whsec_of_new"], &["whsec_of_nobody", "whsec_of_old"]] {
+    for secrets in [&["whsec_of_old"][..], &["whsec_of_new"], &["whsec_of_nobody", "whsec_of_old"]]
+    {
         let secrets: Vec<String> = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-        deliver(&guest, &event.body, &webhooks::signature(&secrets, &event.body, now_secs())).await.expect(200);
+        deliver(&guest, &event.body, &webhooks::signature(&secrets, &event.body, now_secs()))
+            .await
+            .expect(200);
     }
-    deliver(&guest, &event.body, &signed(&event.body, Post::SECRET, now_secs())).await.refused(400, "invalid_signature");
+    deliver(&guest, &event.body, &signed(&event.body, Post::SECRET, now_secs()))
+        .await
+        .refused(400, "invalid_signature");
 }
 
 async fn event_about_an_unknown_object_is_acknowledged(store: Backend) {
     let setup = AppWithStripe::start(store).await;
     assert_accepted(&setup, &foreign_event()).await;
     let foreign_intent = json!({ "id": "pi_3Nobodys", "object": "payment_intent", "status": "succeeded", "metadata": {} });
-    assert_accepted(&setup, &webhooks::made("evt_nobodys", "payment_intent.succeeded", &foreign_intent, None)).await;
-    let unknown_charge =
-        json!({ "id": "pi_3Lost", "object": "payment_intent", "metadata": { "charge": uuid::Uuid::now_v7().to_string() } });
-    assert_accepted(&setup, &webhooks::made("evt_lost", "payment_intent.succeeded", &unknown_charge, None)).await;
-    // A body that is no event was not signed by Stripe, or is not meant for GitTix: it is refused, not stored.
+    assert_accepted(
+        &setup,
+        &webhooks::made("evt_nobodys", "payment_intent.succeeded", &foreign_intent, None),
+    )
+    .await;
+    let unknown_charge = json!({ "id": "pi_3Lost", "object": "payment_intent", "metadata": { "charge": uuid::Uuid::now_v7().to_string() } });
+    assert_accepted(
+        &setup,
+        &webhooks::made("evt_lost", "payment_intent.succeeded", &unknown_charge, None),
+    )
+    .await;
+    // A body that is no event was not signed by Stripe, or is not meant for GitTix: it is refused,
+    // not stored.
     let guest = setup.app.guest();
     for body in ["", "[]", "{}", "null", "not JSON", r#"{"id":7,"type":"x"}"#] {
         let answer = deliver(&guest, body, &signed(body, Post::SECRET, now_secs())).await;
         assert!(answer.status == 200 || answer.status == 400, "{body}: {answer:?}");
     }
     let big = format!("{{\"pad\":\"{}\"}}", "x".repeat(300 * 1024));
-    deliver(&guest, &big, &signed(&big, Post::SECRET, now_secs())).await.refused(413, "body_too_large");
+    deliver(&guest, &big, &signed(&big, Post::SECRET, now_secs()))
+        .await
+        .refused(413, "body_too_large");
 }
 
 async fn failed_authentication_is_recorded_from_a_webhook(store: Backend) {

@@ -1,4 +1,5 @@
-//! Faults during a commit, by mongod's `failCommand`: the answer is correct, and no commit is written twice.
+//! Faults during a commit, by mongod's `failCommand`: the answer is correct, and no commit is
+//! written twice.
 
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ async fn commit_is_written_once_if_the_connection_closes_at_a_statement() {
 
 #[tokio::test]
 async fn commit_is_written_once_if_the_reply_to_it_is_late() {
-    // The block is longer than the time limit of one reply, so the command is sent again while the first one still runs.
+    // The block is longer than the time limit of one reply, so the command is sent again while the
+    // first one still runs.
     let data = doc! { "failCommands": ["commitTransaction"], "blockConnection": true, "blockTimeMS": 2500 };
     assert_written_once_despite("late-at-commit", 1, data).await;
 }
@@ -106,9 +108,14 @@ async fn blocked_statement_is_replaced_by_another_attempt_and_never_committed() 
     let fault = Fault::set(&world, "hangs-once", doc! { "times": 1 }, data).await;
     let asked = Instant::now();
     assert_eq!(store.commit(commit.clone()).await, Ok(()));
-    assert!(asked.elapsed() < Duration::from_millis(3500), "{:?}: the commit waited for the blocked statement", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_millis(3500),
+        "{:?}: the commit waited for the blocked statement",
+        asked.elapsed()
+    );
     fault.heal().await;
-    // By this time the blocked statement of the first attempt has returned, and that attempt must not commit.
+    // By this time the blocked statement of the first attempt has returned, and that attempt must
+    // not commit.
     tokio::time::sleep_until(asked + Duration::from_millis(4500)).await;
     assert_eq!(store.commit(commit).await, Err(CommitError::Stale));
     assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
@@ -128,8 +135,8 @@ async fn commit_with_blocked_statements_is_unavailable_within_its_deadline_and_n
     assert!(matches!(answer, Err(CommitError::Unavailable(_))), "{answer:?}");
     assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
     fault.heal().await;
-    // If an abandoned transaction were committed, this commit would be stale. It may have to wait until that transaction
-    // ends.
+    // If an abandoned transaction were committed, this commit would be stale. It may have to wait
+    // until that transaction ends.
     assert_eq!(store.commit(commit).await, Ok(()));
     assert_eq!(store.ticket(ticket.id).await.expect("a read"), Some(ticket));
     assert_stored_once(&store).await;

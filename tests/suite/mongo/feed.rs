@@ -1,4 +1,5 @@
-//! The change stream: one order for all replicas, no gap after a fault, and a reset after lost history.
+//! The change stream: one order for all replicas, no gap after a fault, and a reset after lost
+//! history.
 
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ async fn two_replicas_have_the_same_events_with_the_same_cursors() {
     let stores = [world.store_named("first").await, world.store_named("second").await];
     let mut readers = stores.each_ref().map(|store| store.feed().subscribe());
     let commits: Vec<_> = (0..200).map(|_| ticket_commit().1).collect();
-    let answers = join_all(commits.into_iter().enumerate().map(|(turn, commit)| stores[turn % 2].commit(commit))).await;
+    let answers = join_all(
+        commits.into_iter().enumerate().map(|(turn, commit)| stores[turn % 2].commit(commit)),
+    )
+    .await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     let [first, second] = &mut readers;
     let (first, second) = tokio::join!(events(first, 200), events(second, 200));
@@ -65,7 +69,8 @@ async fn feed_loses_no_event_when_connections_break() {
     let mut committed = Vec::new();
     for _ in 0..50 {
         let (ticket, commit) = ticket_commit();
-        // Each fault clears the connection pool, so a commit may be tried again. It must not be written twice.
+        // Each fault clears the connection pool, so a commit may be tried again. It must not be
+        // written twice.
         store.commit(commit).await.expect("the commit is tried again");
         committed.push(ticket.id);
     }
@@ -105,10 +110,17 @@ async fn undecodable_document_of_events_resets_the_feed() {
     let world = World::new().await;
     let store = world.store().await;
     let mut reader = store.feed().subscribe();
-    world.raw("events").insert_one(doc! { "commits": "of another version" }).await.expect("an insert");
+    world
+        .raw("events")
+        .insert_one(doc! { "commits": "of another version" })
+        .await
+        .expect("an insert");
     let step = timeout(PATIENCE, reader.next()).await.expect("the feed is reset in time");
     assert!(matches!(step, FeedStep::Reset), "{step:?}");
     let ticket = on_sale(&*store).await;
-    assert_eq!(events(&mut reader, 1).await[0].event, gittix::domain::Event::TicketCreated { ticket });
+    assert_eq!(
+        events(&mut reader, 1).await[0].event,
+        gittix::domain::Event::TicketCreated { ticket }
+    );
     world.drop_database().await;
 }

@@ -8,7 +8,10 @@ use gittix::{
 };
 use uuid::Uuid;
 
-use super::world::{World, idempotency_write, lock_commit, on_sale, one, session, signed_up, take, ticket_commit, user};
+use super::world::{
+    World, idempotency_write, lock_commit, on_sale, one, session, signed_up, take, ticket_commit,
+    user,
+};
 
 #[tokio::test]
 async fn waiting_commits_share_a_transaction() {
@@ -43,7 +46,10 @@ async fn commits_of_a_conflicting_group_get_separate_answers() {
         (one(Write::User(taken)), CommitError::EmailInUse),
         (one(take(full.id, 1)), CommitError::SlotsFull),
         (one(idempotency_write(buyer.id, "used")), CommitError::KeyUsed),
-        (one(Write::OpenSession { session: session(buyer.id), user_version: 7 }), CommitError::Stale),
+        (
+            one(Write::OpenSession { session: session(buyer.id), user_version: 7 }),
+            CommitError::Stale,
+        ),
     ];
     let good: Vec<_> = (0..40).map(|_| ticket_commit()).collect();
     let all: Vec<Commit> = good[..20]
@@ -55,8 +61,11 @@ async fn commits_of_a_conflicting_group_get_separate_answers() {
         .collect();
     let answers = join_all(all.into_iter().map(|commit| store.commit(commit))).await;
 
-    let expected: Vec<Result<(), CommitError>> =
-        (0..20).map(|_| Ok(())).chain(refused.iter().map(|(_, error)| Err(error.clone()))).chain((0..20).map(|_| Ok(()))).collect();
+    let expected: Vec<Result<(), CommitError>> = (0..20)
+        .map(|_| Ok(()))
+        .chain(refused.iter().map(|(_, error)| Err(error.clone())))
+        .chain((0..20).map(|_| Ok(())))
+        .collect();
     assert_eq!(answers, expected);
     let (stored, events) = store.dump().await.expect("a dump");
     assert_eq!(stored.tickets.len(), 41);
@@ -64,24 +73,29 @@ async fn commits_of_a_conflicting_group_get_separate_answers() {
     world.drop_database().await;
 }
 
-/// Updates of one kind are one statement. It must not exchange documents, and must not evaluate their contents as
-/// expressions.
+/// Updates of one kind are one statement. It must not exchange documents, and must not evaluate
+/// their contents as expressions.
 #[tokio::test]
 async fn updates_of_one_statement_change_only_their_own_documents() {
-    const TITLES: [&str; 6] = ["$price", "$$ROOT", "a.b.c", "{ $literal: 1 }", "Zoë – 東京", "$_id"];
+    const TITLES: [&str; 6] =
+        ["$price", "$$ROOT", "a.b.c", "{ $literal: 1 }", "Zoë – 東京", "$_id"];
     let world = World::new().await;
     let store = world.store().await;
     let mut tickets: Vec<Ticket> = Vec::new();
     for number in 0..40 {
         let (mut ticket, mut commit) = ticket_commit();
-        ticket.title = Title::parse(&format!("{} {number}", TITLES[number % TITLES.len()])).expect("a title");
+        ticket.title =
+            Title::parse(&format!("{} {number}", TITLES[number % TITLES.len()])).expect("a title");
         commit.writes = vec![Write::Ticket(ticket.clone())];
         commit.events = Vec::new();
         store.commit(commit).await.expect("a new ticket is committed");
         // Every third ticket has another version, so the updates have different version conditions.
         if number % 3 == 0 {
             ticket.version += 1;
-            store.commit(one(Write::Ticket(ticket.clone()))).await.expect("the version is the next one");
+            store
+                .commit(one(Write::Ticket(ticket.clone())))
+                .await
+                .expect("the version is the next one");
         }
         tickets.push(ticket);
     }
@@ -93,14 +107,19 @@ async fn updates_of_one_statement_change_only_their_own_documents() {
     // One commit is stale, and it must not affect the others.
     let mut late = tickets[7].clone();
     late.version += 5;
-    let locks: Vec<_> = tickets.iter().zip(&buyers).map(|(ticket, buyer)| lock_commit(ticket, buyer.id)).collect();
+    let locks: Vec<_> =
+        tickets.iter().zip(&buyers).map(|(ticket, buyer)| lock_commit(ticket, buyer.id)).collect();
     let mut commits: Vec<Commit> = locks.iter().map(|(_, commit)| commit.clone()).collect();
     commits.insert(20, lock_commit(&late, buyers[0].id).1);
     let mut answers = join_all(commits.into_iter().map(|commit| store.commit(commit))).await;
     assert_eq!(answers.remove(20), Err(CommitError::Stale));
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    let transactions = world.raw("events").count_documents(doc! {}).await.expect("a count") - before;
-    assert!(transactions < 20, "40 locks took {transactions} transactions, so hardly any shared a statement");
+    let transactions =
+        world.raw("events").count_documents(doc! {}).await.expect("a count") - before;
+    assert!(
+        transactions < 20,
+        "40 locks took {transactions} transactions, so hardly any shared a statement"
+    );
 
     let mut cancels = Vec::new();
     for ((ticket, buyer), (order, lock)) in tickets.iter().zip(&buyers).zip(&locks) {
@@ -110,14 +129,26 @@ async fn updates_of_one_statement_change_only_their_own_documents() {
         });
         let sale = store.sale(ticket.id).await.expect("a read").expect("the document exists");
         assert_eq!(Some(&sale.ticket), locked);
-        assert_eq!(sale.order.as_ref().map(|order| (order.id, order.buyer)), Some((*order, buyer.id)));
+        assert_eq!(
+            sale.order.as_ref().map(|order| (order.id, order.buyer)),
+            Some((*order, buyer.id))
+        );
         let at = super::world::now();
-        let decision = decide(&sale, &TicketCommand::Cancel { order: *order, by: buyer.id }, &Policy::default(), at)
-            .expect("the buyer may cancel the order");
-        cancels.push((Sale::unlocked(decision.ticket.clone().expect("the ticket is free again")), Commit::of(decision, at)));
+        let decision = decide(
+            &sale,
+            &TicketCommand::Cancel { order: *order, by: buyer.id },
+            &Policy::default(),
+            at,
+        )
+        .expect("the buyer may cancel the order");
+        cancels.push((
+            Sale::unlocked(decision.ticket.clone().expect("the ticket is free again")),
+            Commit::of(decision, at),
+        ));
     }
     let mut slots = store.dump().await.expect("a dump").0.slots;
-    let mut held: Vec<_> = buyers.iter().zip(&locks).map(|(buyer, (order, _))| (buyer.id, *order)).collect();
+    let mut held: Vec<_> =
+        buyers.iter().zip(&locks).map(|(buyer, (order, _))| (buyer.id, *order)).collect();
     slots.sort_unstable();
     held.sort_unstable();
     assert_eq!(slots, held);
@@ -125,7 +156,10 @@ async fn updates_of_one_statement_change_only_their_own_documents() {
     let answers = join_all(cancels.iter().map(|(_, commit)| store.commit(commit.clone()))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     for (free, _) in &cancels {
-        assert_eq!(store.ticket(free.ticket.id).await.expect("a read").as_ref(), Some(&free.ticket));
+        assert_eq!(
+            store.ticket(free.ticket.id).await.expect("a read").as_ref(),
+            Some(&free.ticket)
+        );
     }
     assert_eq!(store.dump().await.expect("a dump").0.slots, []);
     world.drop_database().await;
@@ -169,8 +203,14 @@ async fn sign_up_opens_its_session_in_the_same_commit() {
     let id = UserId::new(Uuid::now_v7());
     let opened = session(id);
     let first: Version = 0;
-    let writes = vec![Write::User(user(first, id, "new@example.com")), Write::OpenSession { session: opened.clone(), user_version: first }];
-    store.commit(Commit { writes, events: Vec::new(), at: opened.created_at }).await.expect("the email is not in use");
+    let writes = vec![
+        Write::User(user(first, id, "new@example.com")),
+        Write::OpenSession { session: opened.clone(), user_version: first },
+    ];
+    store
+        .commit(Commit { writes, events: Vec::new(), at: opened.created_at })
+        .await
+        .expect("the email is not in use");
     assert_eq!(store.session(&opened.digest).await.expect("a read"), Some(opened));
     world.drop_database().await;
 }
@@ -186,7 +226,10 @@ async fn commits_on_one_document_are_written_in_their_order_of_arrival() {
     }
     let answers = join_all(commits.into_iter().map(|commit| store.commit(commit))).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    assert_eq!(store.ticket(ticket.id).await.expect("a read").expect("the document exists").version, 30);
+    assert_eq!(
+        store.ticket(ticket.id).await.expect("a read").expect("the document exists").version,
+        30
+    );
     world.drop_database().await;
 }
 
@@ -195,7 +238,10 @@ async fn queued_commits_are_written_before_the_store_closes_and_later_ones_refus
     let world = World::new().await;
     let store = world.store().await;
     let commits: Vec<_> = (0..100).map(|_| ticket_commit().1).collect();
-    let (answers, ()) = tokio::join!(join_all(commits.into_iter().map(|commit| store.commit(commit))), store.close());
+    let (answers, ()) = tokio::join!(
+        join_all(commits.into_iter().map(|commit| store.commit(commit))),
+        store.close()
+    );
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     let late = store.commit(ticket_commit().1).await;
     assert!(matches!(late, Err(CommitError::Unavailable(_))), "{late:?}");

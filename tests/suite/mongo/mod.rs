@@ -1,5 +1,5 @@
-//! Tests of the MongoDB store on a real replica set, beyond the contract suite of all stores. They run with
-//! `scripts/with-mongod cargo test --test suite mongo`.
+//! Tests of the MongoDB store on a real replica set, beyond the contract suite of all stores. They
+//! run with `scripts/with-mongod cargo test --test suite mongo`.
 
 mod fault;
 mod feed;

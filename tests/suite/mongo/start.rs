@@ -31,7 +31,10 @@ async fn replicas_that_start_at_once_agree_on_epoch_and_secrets() {
 #[tokio::test]
 async fn unreachable_server_is_a_one_line_error_within_seconds() {
     let asked = Instant::now();
-    let error = MongoStore::connect("mongodb://127.0.0.1:1/?replicaSet=rs0").await.expect_err("no server listens on port 1").to_string();
+    let error = MongoStore::connect("mongodb://127.0.0.1:1/?replicaSet=rs0")
+        .await
+        .expect_err("no server listens on port 1")
+        .to_string();
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(error.starts_with("MONGODB_URI: ") && !error.contains('\n'), "{error}");
     println!("{error}");
@@ -39,7 +42,10 @@ async fn unreachable_server_is_a_one_line_error_within_seconds() {
 
 #[tokio::test]
 async fn invalid_uri_is_a_one_line_error() {
-    let error = MongoStore::connect("localhost:27017").await.expect_err("the URI has no scheme").to_string();
+    let error = MongoStore::connect("localhost:27017")
+        .await
+        .expect_err("the URI has no scheme")
+        .to_string();
     assert!(error.starts_with("MONGODB_URI: ") && !error.contains('\n'), "{error}");
 }
 
@@ -52,7 +58,8 @@ async fn cursor_of_the_last_minutes_is_resumed_on_a_replica_started_later() {
     on_sale(&*first).await;
     let seen = events(&mut reader, 2).await;
     let second = world.store().await;
-    let mut resumed = second.feed().resume(seen[0].cursor).expect("the cursor is at most a minute old");
+    let mut resumed =
+        second.feed().resume(seen[0].cursor).expect("the cursor is at most a minute old");
     let missed = events(&mut resumed, 1).await;
     assert_eq!(missed[0].cursor, seen[1].cursor);
     assert_eq!(missed[0].event, seen[1].event);
@@ -66,16 +73,28 @@ async fn database_without_the_time_of_its_epoch_is_read_five_minutes_back() {
     let cursor = first.feed().cursor();
     on_sale(&*first).await;
     let meta = world.raw("meta");
-    let epoch = meta.find_one(doc! { "_id": "epoch" }).await.expect("MongoDB answers").expect("the epoch is stored");
+    let epoch = meta
+        .find_one(doc! { "_id": "epoch" })
+        .await
+        .expect("MongoDB answers")
+        .expect("the epoch is stored");
     assert!(epoch.get_timestamp("since").is_ok(), "{epoch}");
     // Databases of version 0.1.0 and before are in this state.
-    meta.update_one(doc! { "_id": "epoch" }, doc! { "$unset": { "since": "" } }).await.expect("MongoDB answers");
+    meta.update_one(doc! { "_id": "epoch" }, doc! { "$unset": { "since": "" } })
+        .await
+        .expect("MongoDB answers");
     let second = world.store().await;
     let mut resumed = second.feed().resume(cursor).expect("the cursor is at most a minute old");
     assert_eq!(events(&mut resumed, 1).await.len(), 1);
     let before_the_epoch = Cursor { time: cursor.time - (60 << 32), ..cursor };
-    assert!(second.feed().resume(before_the_epoch).is_some(), "the history begins five minutes ago");
-    assert!(first.feed().resume(before_the_epoch).is_none(), "the history of a new database begins with its epoch");
+    assert!(
+        second.feed().resume(before_the_epoch).is_some(),
+        "the history begins five minutes ago"
+    );
+    assert!(
+        first.feed().resume(before_the_epoch).is_none(),
+        "the history of a new database begins with its epoch"
+    );
     world.drop_database().await;
 }
 
@@ -83,16 +102,21 @@ async fn database_without_the_time_of_its_epoch_is_read_five_minutes_back() {
 async fn time_of_the_store_is_the_time_of_the_server() {
     let world = World::new().await;
     let store = world.store().await;
-    let (first, second) = (store.time().await.expect("a time"), store.time().await.expect("a time"));
+    let (first, second) =
+        (store.time().await.expect("a time"), store.time().await.expect("a time"));
     assert!(first <= second && (second - first).0 < 10_000, "{first:?} {second:?}");
     let difference = (gittix::clock::wall_clock() - second).0.abs();
-    assert!(difference < 60_000, "the test's server runs on this machine, but the times differ by {difference} ms");
+    assert!(
+        difference < 60_000,
+        "the test's server runs on this machine, but the times differ by {difference} ms"
+    );
     world.drop_database().await;
 }
 
 #[test]
 fn ended_process_with_open_transactions_blocks_other_commits_only_briefly() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (first, second) = (runtime(), runtime());
     let world = second.block_on(World::new());
     let store = first.block_on(world.store());
@@ -101,15 +125,20 @@ fn ended_process_with_open_transactions_blocks_other_commits_only_briefly() {
         let store = std::sync::Arc::clone(&store);
         first.spawn(async move { store.commit(commit).await });
     }
-    // One commit is acknowledged, so the others are in progress. Then the runtime that runs them ends.
+    // One commit is acknowledged, so the others are in progress. Then the runtime that runs them
+    // ends.
     first.block_on(on_sale(&*store));
     drop(store);
     first.shutdown_background();
     second.block_on(async {
-        // The open transactions would stay open on the server for a minute. The same documents are written again.
+        // The open transactions would stay open on the server for a minute. The same documents are
+        // written again.
         let after = world.store().await;
         let answers = join_all(commits.into_iter().map(|commit| decided(&*after, commit))).await;
-        let other: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale))).collect();
+        let other: Vec<_> = answers
+            .iter()
+            .filter(|answer| !matches!(answer, Ok(()) | Err(CommitError::Stale)))
+            .collect();
         assert!(other.is_empty(), "{other:?}");
         let (stored, events_stored) = after.dump().await.expect("a dump");
         assert_eq!(stored.tickets.len(), 501);

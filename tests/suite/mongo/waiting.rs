@@ -1,5 +1,5 @@
-//! Starts of the server with a MongoDB that is not ready yet or cannot be used. The tests run real servers and real
-//! mongods.
+//! Starts of the server with a MongoDB that is not ready yet or cannot be used. The tests run real
+//! servers and real mongods.
 
 use std::{
     net::TcpListener,
@@ -27,19 +27,39 @@ struct Mongod {
 
 /// Returns a port on which nothing listens.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 impl Mongod {
     fn start(port: u16, more: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("gittix_mongod_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "gittix_mongod_{}_{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let folder = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder among the temporary files");
         let mut command = Command::new(members::mongod());
-        command.arg("--dbpath").arg(&folder).args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1", "--nounixsocket"]);
-        command.args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--setParameter", "diagnosticDataCollectionEnabled=false"]);
+        command.arg("--dbpath").arg(&folder).args([
+            "--port",
+            &port.to_string(),
+            "--bind_ip",
+            "127.0.0.1",
+            "--nounixsocket",
+        ]);
+        command.args([
+            "--wiredTigerCacheSizeGB",
+            "0.25",
+            "--oplogSize",
+            "64",
+            "--setParameter",
+            "diagnosticDataCollectionEnabled=false",
+        ]);
         command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { process: command.spawn().expect("the mongod starts"), folder, port }
     }
@@ -53,12 +73,19 @@ impl Mongod {
         let mut options = ClientOptions::parse(self.uri()).await.expect("a URI");
         options.direct_connection = Some(true);
         let driver = Driver::with_options(options).expect("plain options");
-        driver.database("admin").run_command(command).await.unwrap_or_else(|error| panic!("mongod refuses: {error}"));
+        driver
+            .database("admin")
+            .run_command(command)
+            .await
+            .unwrap_or_else(|error| panic!("mongod refuses: {error}"));
     }
 
     async fn initiate(&self) {
         let host = format!("127.0.0.1:{}", self.port);
-        self.command(doc! { "replSetInitiate": { "_id": "rs0", "members": [{ "_id": 0, "host": host }] } }).await;
+        self.command(
+            doc! { "replSetInitiate": { "_id": "rs0", "members": [{ "_id": 0, "host": host }] } },
+        )
+        .await;
     }
 }
 
@@ -73,7 +100,11 @@ impl Drop for Mongod {
 /// Starts a server with this `MONGODB_URI` and this wait for the store.
 async fn server(uri: &str, wait: &str) -> Server {
     let mut command = bare_command();
-    command.arg("serve").env("GITTIX_ADDR", "127.0.0.1:0").env("MONGODB_URI", uri).env("GITTIX_STORE_WAIT", wait);
+    command
+        .arg("serve")
+        .env("GITTIX_ADDR", "127.0.0.1:0")
+        .env("MONGODB_URI", uri)
+        .env("GITTIX_STORE_WAIT", wait);
     Server::spawn(command).await
 }
 
@@ -134,9 +165,13 @@ async fn start_without_mongodb_fails_after_the_wait_with_one_line() {
     assert!(reason.contains("MONGODB_URI") && reason.contains("GITTIX_STORE_WAIT"), "{reason}");
 }
 
-/// Runs a start that must end with status 2 and one line, without a wait for MongoDB. Returns that line.
+/// Runs a start that must end with status 2 and one line, without a wait for MongoDB. Returns that
+/// line.
 fn error_of_start(uri: &str) -> String {
-    let (status, text) = run(&["serve"], &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", uri), ("GITTIX_STORE_WAIT", "10m")]);
+    let (status, text) = run(
+        &["serve"],
+        &[("GITTIX_ADDR", "127.0.0.1:0"), ("MONGODB_URI", uri), ("GITTIX_STORE_WAIT", "10m")],
+    );
     assert_eq!(status.code(), Some(2), "{uri} said {text}");
     assert!(!text.contains("waiting for MongoDB"), "the start waited for {uri}: {text}");
     let said: Vec<&str> = text.lines().filter(|line| line.starts_with("gittix: ")).collect();
@@ -150,7 +185,8 @@ async fn standalone_mongod_ends_the_start_without_a_wait() {
     mongod.command(doc! { "ping": 1 }).await;
     for options in ["", "?replicaSet=rs0", "?directConnection=true"] {
         let uri = format!("{}{options}", mongod.uri());
-        let said = tokio::task::spawn_blocking(move || error_of_start(&uri)).await.expect("no panic");
+        let said =
+            tokio::task::spawn_blocking(move || error_of_start(&uri)).await.expect("no panic");
         assert!(said.contains("no replica set"), "{said}");
     }
 }

@@ -11,8 +11,9 @@ use std::{
 use bson::{Document, doc};
 use gittix::{
     domain::{
-        Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest, SlotChange,
-        Ticket, TicketCommand, TicketId, Timestamp, Title, User, UserId, decide, decide::list_ticket,
+        Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName,
+        Sale, Session, SessionDigest, SlotChange, Ticket, TicketCommand, TicketId, Timestamp,
+        Title, User, UserId, decide, decide::list_ticket,
     },
     store::{Commit, FeedReader, FeedStep, RecordedEvent, Store, Write, mongo::MongoStore},
 };
@@ -38,8 +39,12 @@ impl World {
 
     /// Opens a store with the `appName` `app`, so that a fault can be limited to it.
     pub async fn store_named(&self, app: &str) -> Arc<MongoStore> {
-        let (scheme, rest) = server().split_once("://").map(|(scheme, rest)| (scheme.to_owned(), rest.to_owned())).expect("a URI");
-        let (host, options) = rest.split_once("/?").expect("MONGODB_URI has options and no database");
+        let (scheme, rest) = server()
+            .split_once("://")
+            .map(|(scheme, rest)| (scheme.to_owned(), rest.to_owned()))
+            .expect("a URI");
+        let (host, options) =
+            rest.split_once("/?").expect("MONGODB_URI has options and no database");
         let uri = format!("{scheme}://{host}/{}?appName={app}&{options}", self.name);
         MongoStore::connect(&uri).await.expect("MongoDB answers")
     }
@@ -60,14 +65,16 @@ impl World {
         &self.client
     }
 
-    /// Drops the database at the end of a passed test. A failed test keeps its database for inspection.
+    /// Drops the database at the end of a passed test. A failed test keeps its database for
+    /// inspection.
     pub async fn drop_database(self) {
         self.db().drop().await.expect("the database is dropped");
     }
 }
 
 fn server() -> String {
-    std::env::var("MONGODB_URI").expect("these tests need a MongoDB replica set: scripts/with-mongod cargo test")
+    std::env::var("MONGODB_URI")
+        .expect("these tests need a MongoDB replica set: scripts/with-mongod cargo test")
 }
 
 /// Returns ascending times, one millisecond later with each call.
@@ -79,7 +86,8 @@ pub fn now() -> Timestamp {
 pub fn ticket_commit() -> (Ticket, Commit) {
     let at = now();
     let title = Title::parse("A concert").expect("a title");
-    let decision = list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, money(), at);
+    let decision =
+        list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, money(), at);
     (decision.ticket.clone().expect("a new ticket"), Commit::of(decision, at))
 }
 
@@ -94,11 +102,19 @@ pub async fn on_sale(store: &dyn Store) -> Ticket {
     ticket
 }
 
-/// Returns the commit of a buyer's lock of `ticket` (ticket, order, slot and events), and the id of the order.
+/// Returns the commit of a buyer's lock of `ticket` (ticket, order, slot and events), and the id of
+/// the order.
 pub fn lock_commit(ticket: &Ticket, buyer: UserId) -> (OrderId, Commit) {
     let (order, at) = (OrderId::new(Uuid::now_v7()), now());
-    let command = TicketCommand::Lock { order, buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("test") };
-    let decision = decide(&Sale::unlocked(ticket.clone()), &command, &Policy::default(), at).expect("a free ticket can be locked");
+    let command = TicketCommand::Lock {
+        order,
+        buyer,
+        expected_price: None,
+        expected_version: None,
+        replica: ReplicaName::new("test"),
+    };
+    let decision = decide(&Sale::unlocked(ticket.clone()), &command, &Policy::default(), at)
+        .expect("a free ticket can be locked");
     (order, Commit::of(decision, at))
 }
 
@@ -125,7 +141,12 @@ pub async fn signed_up(store: &dyn Store) -> User {
 pub fn session(of: UserId) -> Session {
     let at = now();
     let digest = format!("{}{}", Uuid::now_v7().simple(), Uuid::now_v7().simple());
-    Session { digest: SessionDigest::new(digest), user: of, created_at: at, expires_at: Timestamp(at.0 + 60_000) }
+    Session {
+        digest: SessionDigest::new(digest),
+        user: of,
+        created_at: at,
+        expires_at: Timestamp(at.0 + 60_000),
+    }
 }
 
 pub fn take(user: UserId, locks_max: u32) -> Write {
@@ -134,7 +155,11 @@ pub fn take(user: UserId, locks_max: u32) -> Write {
 
 pub fn idempotency_write(user: UserId, key: &str) -> Write {
     let key = IdempotencyKey { user, key: key.into(), fingerprint: "print".into() };
-    Write::Idempotency(IdempotencyRecord { key, outcome: Outcome::OrderCancelled, created_at: now() })
+    Write::Idempotency(IdempotencyRecord {
+        key,
+        outcome: Outcome::OrderCancelled,
+        created_at: now(),
+    })
 }
 
 /// Returns a commit with one write and no events.
@@ -148,7 +173,9 @@ pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEv
     while events.len() < count {
         match tokio::time::timeout(PATIENCE, reader.next()).await {
             Ok(FeedStep::Events(more)) => events.extend(more),
-            Ok(FeedStep::Reset) => panic!("history was lost after {} of {count} events", events.len()),
+            Ok(FeedStep::Reset) => {
+                panic!("history was lost after {} of {count} events", events.len())
+            }
             Err(_) => panic!("only {} of {count} events arrived", events.len()),
         }
     }
@@ -163,10 +190,14 @@ pub struct Fault<'a> {
     _turn: Turn,
 }
 
-/// The permit to set a fault. A server has only one `failCommand`, so the tests that set it run one after the other.
+/// The permit to set a fault. A server has only one `failCommand`, so the tests that set it run one
+/// after the other.
 ///
 /// A test with open sockets, which it must read regularly, takes the permit before it opens them.
-pub struct Turn(#[expect(dead_code, reason = "the lock is held until this value is dropped")] tokio::sync::MutexGuard<'static, ()>);
+pub struct Turn(
+    #[expect(dead_code, reason = "the lock is held until this value is dropped")]
+    tokio::sync::MutexGuard<'static, ()>,
+);
 
 impl Turn {
     /// Waits for the permit.
@@ -175,18 +206,35 @@ impl Turn {
         Self(TURN.lock().await)
     }
 
-    /// Sets a fault. `mode` is `{"times": n}` or `"alwaysOn"`; `data` names the commands that fail and their failure.
-    pub async fn set<'a>(self, world: &'a World, app: &str, mode: impl Into<bson::Bson>, mut data: Document) -> Fault<'a> {
+    /// Sets a fault. `mode` is `{"times": n}` or `"alwaysOn"`; `data` names the commands that fail
+    /// and their failure.
+    pub async fn set<'a>(
+        self,
+        world: &'a World,
+        app: &str,
+        mode: impl Into<bson::Bson>,
+        mut data: Document,
+    ) -> Fault<'a> {
         data.insert("appName", app);
         let fault = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
-        let reply = world.client().database("admin").run_command(fault).await.expect("enableTestCommands is on");
+        let reply = world
+            .client()
+            .database("admin")
+            .run_command(fault)
+            .await
+            .expect("enableTestCommands is on");
         Fault { world, failures_before: failures(&reply), _turn: self }
     }
 }
 
 impl<'a> Fault<'a> {
     /// Waits for the permit and sets a fault, see [`Turn::set`].
-    pub async fn set(world: &'a World, app: &str, mode: impl Into<bson::Bson>, data: Document) -> Self {
+    pub async fn set(
+        world: &'a World,
+        app: &str,
+        mode: impl Into<bson::Bson>,
+        data: Document,
+    ) -> Self {
         Turn::wait().await.set(world, app, mode, data).await
     }
 
@@ -196,12 +244,22 @@ impl<'a> Fault<'a> {
     /// If no command failed because of it, since the test has then tested nothing.
     pub async fn heal(self) {
         let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
-        let reply = self.world.client().database("admin").run_command(off).await.expect("the fault is removed");
-        assert!(failures(&reply) > self.failures_before, "no command failed because of the fault: {reply}");
+        let reply = self
+            .world
+            .client()
+            .database("admin")
+            .run_command(off)
+            .await
+            .expect("the fault is removed");
+        assert!(
+            failures(&reply) > self.failures_before,
+            "no command failed because of the fault: {reply}"
+        );
     }
 }
 
-/// Returns the number of commands that `failCommand` has made fail so far, from a reply of the server.
+/// Returns the number of commands that `failCommand` has made fail so far, from a reply of the
+/// server.
 fn failures(reply: &Document) -> i64 {
     reply.get_i64("count").or_else(|_| reply.get_i32("count").map(i64::from)).expect("a count")
 }

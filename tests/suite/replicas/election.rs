@@ -1,4 +1,5 @@
-//! An election of a MongoDB primary with the default timeout: servers stay ready and still answer reads.
+//! An election of a MongoDB primary with the default timeout: servers stay ready and still answer
+//! reads.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ async fn servers_stay_ready_and_serve_lists_during_an_election() {
     let mut fleet = Fleet::in_namespaces(&mut network);
     let home = Home::on(&members.uri());
     fleet.start(&home, &[]).await;
-    let guests: Vec<Client> = fleet.endpoints().iter().map(|endpoint| Client::new(endpoint.addr)).collect();
+    let guests: Vec<Client> =
+        fleet.endpoints().iter().map(|endpoint| Client::new(endpoint.addr)).collect();
     let mut seller = guests[0].stranger();
     seller.join().await;
     let ticket = seller.sells("During an election").await;

@@ -78,11 +78,14 @@ impl Fault {
     pub fn of_round(seed: u64, round: u64) -> Self {
         let count = Self::ALL.len() as u64;
         let mut order = Self::ALL;
-        order.shuffle(&mut <StdRng as rand::SeedableRng>::seed_from_u64(seed.wrapping_add(round / count)));
+        order.shuffle(&mut <StdRng as rand::SeedableRng>::seed_from_u64(
+            seed.wrapping_add(round / count),
+        ));
         order[usize::try_from(round % count).expect("fifteen")]
     }
 
-    /// Returns whether MongoDB itself is affected, so that for a while no replica may be able to write.
+    /// Returns whether MongoDB itself is affected, so that for a while no replica may be able to
+    /// write.
     pub fn hits_store(self) -> bool {
         !matches!(
             self,
@@ -100,7 +103,9 @@ impl Fault {
     pub fn duration(self, random: &mut StdRng) -> Duration {
         let millis = match self {
             // Longer than a lock.
-            Self::PauseServer | Self::PausePrimary | Self::CutServer | Self::IsolatePrimary => random.random_range(2_500..5_000),
+            Self::PauseServer | Self::PausePrimary | Self::CutServer | Self::IsolatePrimary => {
+                random.random_range(2_500..5_000)
+            }
             Self::RollingRestart | Self::StepDown => random.random_range(100..500),
             _ => random.random_range(500..4_000),
         };
@@ -108,15 +113,27 @@ impl Fault {
     }
 
     /// Applies the fault.
-    pub async fn begin(self, fleet: &mut Fleet, members: &mut Members, random: &mut StdRng) -> ActiveFault {
+    pub async fn begin(
+        self,
+        fleet: &mut Fleet,
+        members: &mut Members,
+        random: &mut StdRng,
+    ) -> ActiveFault {
         let server = random.random_range(0..Fleet::COUNT);
         let how = Cut::ALL[random.random_range(0..Cut::ALL.len())];
         let primary = if self.needs_primary() { members.primary().await } else { 0 };
-        let mut active = ActiveFault { fault: self, servers: Vec::new(), members: Vec::new(), cut: Vec::new(), second: None };
+        let mut active = ActiveFault {
+            fault: self,
+            servers: Vec::new(),
+            members: Vec::new(),
+            cut: Vec::new(),
+            second: None,
+        };
         match self {
             Self::KillServer | Self::KillTwoServers => {
                 let many = if self == Self::KillServer { 1 } else { 2 };
-                active.servers = (server..server + many).map(|number| number % Fleet::COUNT).collect();
+                active.servers =
+                    (server..server + many).map(|number| number % Fleet::COUNT).collect();
                 active.servers.iter().for_each(|server| fleet.kill(*server));
             }
             Self::PauseServer => {
@@ -124,7 +141,9 @@ impl Fault {
                 active.servers = vec![server];
             }
             Self::CutServer => active.cut(fleet.node(server).clone(), &members.nodes(), how),
-            Self::CutServerFromPrimary => active.cut(fleet.node(server).clone(), &[members.get(primary).node.clone()], how),
+            Self::CutServerFromPrimary => {
+                active.cut(fleet.node(server).clone(), &[members.get(primary).node.clone()], how)
+            }
             Self::RollingRestart => {
                 for number in 0..Fleet::COUNT {
                     fleet.restart((server + number) % Fleet::COUNT).await;
@@ -145,28 +164,43 @@ impl Fault {
                 active.members = vec![primary];
             }
             Self::StepDown => members.get(primary).step_down().await,
-            Self::CutPrimaryFromMembers => active.cut(members.get(primary).node.clone(), &members.peers_of(primary), how),
+            Self::CutPrimaryFromMembers => {
+                active.cut(members.get(primary).node.clone(), &members.peers_of(primary), how)
+            }
             Self::IsolatePrimary => {
                 let mut others = members.peers_of(primary);
                 others.extend((0..Fleet::COUNT).map(|number| fleet.node(number).clone()));
                 active.cut(members.get(primary).node.clone(), &others, how);
             }
             Self::SlowCommands => {
-                let commands = ["find", "aggregate", "update", "insert", "findAndModify", "commitTransaction"];
+                let commands =
+                    ["find", "aggregate", "update", "insert", "findAndModify", "commitTransaction"];
                 let millis: i32 = random.random_range(100..2_500);
                 let slow = doc! { "failCommands": commands.to_vec(), "blockConnection": true, "blockTimeMS": millis };
                 members.get(primary).set_fault(doc! { "activationProbability": 0.5 }, slow).await;
                 active.members = vec![primary];
             }
             Self::FailingCommands => {
-                let commands = ["find", "aggregate", "getMore", "update", "insert", "findAndModify", "commitTransaction", "hello"];
+                let commands = [
+                    "find",
+                    "aggregate",
+                    "getMore",
+                    "update",
+                    "insert",
+                    "findAndModify",
+                    "commitTransaction",
+                    "hello",
+                ];
                 let mut failing = doc! { "failCommands": commands.to_vec() };
                 match random.random_bool(0.5) {
                     true => failing.insert("closeConnection", true),
                     // Interrupted due to a change of the replica set's state.
                     false => failing.insert("errorCode", 11602),
                 };
-                members.get(primary).set_fault(doc! { "activationProbability": 0.3 }, failing).await;
+                members
+                    .get(primary)
+                    .set_fault(doc! { "activationProbability": 0.3 }, failing)
+                    .await;
                 active.members = vec![primary];
             }
         }
@@ -191,7 +225,9 @@ impl ActiveFault {
 
     /// Returns the server that runs without MongoDB, if there is one.
     pub fn cut_off(&self, fleet: &Fleet) -> Option<usize> {
-        let is_it = |number: &usize| self.fault == Fault::CutServer && self.cut.contains(fleet.node(*number));
+        let is_it = |number: &usize| {
+            self.fault == Fault::CutServer && self.cut.contains(fleet.node(*number))
+        };
         (0..Fleet::COUNT).find(is_it)
     }
 

@@ -1,5 +1,6 @@
-//! Three server processes on one database, each in a network namespace or all on this machine, and faults for each. Their
-//! wall clocks differ by a minute, ahead and behind, where the machine has `libfaketime`.
+//! Three server processes on one database, each in a network namespace or all on this machine, and
+//! faults for each. Their wall clocks differ by a minute, ahead and behind, where the machine has
+//! `libfaketime`.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -55,8 +56,8 @@ pub type Endpoints = Arc<Vec<Endpoint>>;
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub addr: SocketAddr,
-    /// Number of times that the test stopped, killed or resumed the process. The duration of an answer that spans such an
-    /// interruption is not counted.
+    /// Number of times that the test stopped, killed or resumed the process. The duration of an
+    /// answer that spans such an interruption is not counted.
     interruptions: Arc<AtomicU64>,
 }
 
@@ -75,12 +76,19 @@ impl Fleet {
         Self::at(nodes.into_iter().map(|node| (SocketAddr::from((node.ip, PORT)), Some(node))))
     }
 
-    /// Returns replicas on the loopback interface, at ports that were free a moment ago and that each keeps over restarts. No
-    /// outgoing connection uses these addresses meanwhile, not even one that connects to itself.
+    /// Returns replicas on the loopback interface, at ports that were free a moment ago and that
+    /// each keeps over restarts. No outgoing connection uses these addresses meanwhile, not even
+    /// one that connects to itself.
     pub fn on_loopback() -> Self {
-        let listen = |number| TcpListener::bind(SocketAddr::from(([127, 0, 7, number], 0))).expect("a free port");
+        let listen = |number| {
+            TcpListener::bind(SocketAddr::from(([127, 0, 7, number], 0))).expect("a free port")
+        };
         let listeners: Vec<_> = (1..).take(Self::COUNT).map(listen).collect();
-        Self::at(listeners.iter().map(|listener| (listener.local_addr().expect("the listener is bound"), None)))
+        Self::at(
+            listeners
+                .iter()
+                .map(|listener| (listener.local_addr().expect("the listener is bound"), None)),
+        )
     }
 
     fn at(addresses: impl Iterator<Item = (SocketAddr, Option<Node>)>) -> Self {
@@ -95,7 +103,12 @@ impl Fleet {
             uri: String::new(),
         };
         let replicas: Vec<Replica> = addresses.enumerate().map(replica).collect();
-        let endpoints = Arc::new(replicas.iter().map(|replica| Endpoint { addr: replica.addr, interruptions: Arc::default() }).collect());
+        let endpoints = Arc::new(
+            replicas
+                .iter()
+                .map(|replica| Endpoint { addr: replica.addr, interruptions: Arc::default() })
+                .collect(),
+        );
         Self { replicas, endpoints }
     }
 
@@ -103,7 +116,10 @@ impl Fleet {
     pub async fn start(&mut self, home: &Home, settings: &[(&str, &str)]) {
         for replica in &mut self.replicas {
             replica.stop();
-            replica.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            replica.settings = settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
             replica.data = home.data();
             replica.uri = home.mongodb_uri().expect("replicas share a MongoDB").to_owned();
         }
@@ -133,14 +149,17 @@ impl Fleet {
         self.count_interruption(number);
     }
 
-    /// Starts a replica, repeatedly as an orchestrator does, until it listens; then waits until it is ready.
+    /// Starts a replica, repeatedly as an orchestrator does, until it listens; then waits until it
+    /// is ready.
     pub async fn start_until_ready(&mut self, number: usize) {
         let replica = &mut self.replicas[number];
         let deadline = Instant::now() + PATIENCE;
         while replica.server.is_none() {
             match replica.try_start(replica.addr).await {
                 Ok(server) => replica.server = Some(server),
-                Err(log) => assert!(Instant::now() < deadline, "{} does not start: {log:#?}", replica.name),
+                Err(log) => {
+                    assert!(Instant::now() < deadline, "{} does not start: {log:#?}", replica.name)
+                }
             }
             sleep(START_PAUSE).await;
         }
@@ -196,7 +215,10 @@ impl Fleet {
         const LINES: usize = 40;
         let tail = |replica: &Replica| {
             let log = replica.server.as_ref().map(Server::log).unwrap_or_default();
-            log[log.len().saturating_sub(LINES)..].iter().map(|line| format!("{}: {line}", replica.name)).collect::<Vec<_>>()
+            log[log.len().saturating_sub(LINES)..]
+                .iter()
+                .map(|line| format!("{}: {line}", replica.name))
+                .collect::<Vec<_>>()
         };
         self.replicas.iter().flat_map(tail).collect()
     }
@@ -218,14 +240,23 @@ impl Replica {
 
     async fn try_start(&self, addr: SocketAddr) -> Result<Server, Vec<String>> {
         let program = Path::new(env!("CARGO_BIN_EXE_gittix"));
-        let mut command = self.node.as_ref().map_or_else(|| Command::new(program), |node| node.command(program));
-        command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command =
+            self.node.as_ref().map_or_else(|| Command::new(program), |node| node.command(program));
+        command
+            .arg("serve")
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         for name in ["PATH", "HOME", "RUST_BACKTRACE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.envs(clock_settings(self.clock));
         command.env("GITTIX_ADDR", addr.to_string()).env("GITTIX_DATA_DIR", &self.data);
-        command.env("MONGODB_URI", &self.uri).env("GITTIX_REPLICA", &self.name).env("GITTIX_RATE_LIMIT", "off");
+        command
+            .env("MONGODB_URI", &self.uri)
+            .env("GITTIX_REPLICA", &self.name)
+            .env("GITTIX_RATE_LIMIT", "off");
         command.env("GITTIX_LOG_FORMAT", "json").env("GITTIX_LOG", "info");
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         // From the first log line on, the kernel queues incoming connections.
@@ -233,11 +264,17 @@ impl Replica {
     }
 }
 
-/// Returns the environment that shifts a process's wall clock by `off`; empty if the library is missing.
+/// Returns the environment that shifts a process's wall clock by `off`; empty if the library is
+/// missing.
 pub fn clock_settings(off: &'static str) -> Vec<(&'static str, &'static str)> {
     match has_faketime() && off != CLOCKS[0] {
         // Durations are measured with the monotonic clock, which stays correct.
-        true => vec![("LD_PRELOAD", FAKETIME), ("FAKETIME", off), ("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")],
+        true => vec![
+            ("LD_PRELOAD", FAKETIME),
+            ("FAKETIME", off),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ],
         false => Vec::new(),
     }
 }

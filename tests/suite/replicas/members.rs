@@ -45,13 +45,14 @@ pub struct Member {
 impl Members {
     pub const COUNT: usize = 3;
 
-    /// Starts three members and waits until one is the primary. After `election` without a heartbeat from the primary, the
-    /// other members elect a new one (MongoDB's default: 10 s).
+    /// Starts three members and waits until one is the primary. After `election` without a
+    /// heartbeat from the primary, the other members elect a new one (MongoDB's default: 10 s).
     pub async fn start(network: &mut Network, election: Duration) -> Self {
         /// Tests of one process may start several sets at the same time.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("gittix-members-{}-{number}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("gittix-members-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let mongod = mongod();
         let mut members = Vec::new();
@@ -59,8 +60,9 @@ impl Members {
             let node = network.node();
             let data = folder.join(number.to_string());
             std::fs::create_dir_all(&data).expect("the temporary folder is writable");
-            let mut options =
-                ClientOptions::builder().hosts(vec![ServerAddress::Tcp { host: node.ip.to_string(), port: Some(PORT) }]).build();
+            let mut options = ClientOptions::builder()
+                .hosts(vec![ServerAddress::Tcp { host: node.ip.to_string(), port: Some(PORT) }])
+                .build();
             options.direct_connection = Some(true);
             options.server_selection_timeout = Some(ANSWER_MAX);
             options.connect_timeout = Some(ANSWER_MAX);
@@ -76,11 +78,12 @@ impl Members {
     }
 
     async fn initiate(&self, election: Duration) {
-        let hosts: Vec<Document> =
-            (0..).zip(&self.members).map(|(number, member): (i32, _)| doc! { "_id": number, "host": member.host() }).collect();
+        let hosts: Vec<Document> = (0..)
+            .zip(&self.members)
+            .map(|(number, member): (i32, _)| doc! { "_id": number, "host": member.host() })
+            .collect();
         let millis = i64::try_from(election.as_millis()).expect("seconds");
-        let settings =
-            doc! { "electionTimeoutMillis": millis, "heartbeatIntervalMillis": millis / 4, "heartbeatTimeoutSecs": (millis / 1000).max(1) };
+        let settings = doc! { "electionTimeoutMillis": millis, "heartbeatIntervalMillis": millis / 4, "heartbeatTimeoutSecs": (millis / 1000).max(1) };
         let config = doc! { "_id": "rs0", "members": hosts, "settings": settings };
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -88,7 +91,9 @@ impl Members {
                 Ok(_) => return,
                 // The reply to an earlier attempt was lost or late.
                 Err(error) if error.contains(ALREADY_INITIALIZED) => return,
-                Err(error) => assert!(Instant::now() < deadline, "the replica set cannot be made: {error}"),
+                Err(error) => {
+                    assert!(Instant::now() < deadline, "the replica set cannot be made: {error}")
+                }
             }
             sleep(POLL).await;
         }
@@ -100,14 +105,17 @@ impl Members {
         format!("mongodb://{}/?replicaSet=rs0", hosts.join(","))
     }
 
-    /// Returns the member that accepts writes: if two members report so, the one of the later election.
+    /// Returns the member that accepts writes: if two members report so, the one of the later
+    /// election.
     pub async fn primary(&self) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut found: Option<(ObjectId, usize)> = None;
             for (number, member) in self.members.iter().enumerate() {
                 let Ok(hello) = member.command(doc! { "hello": 1 }).await else { continue };
-                if let (Ok(true), Ok(election)) = (hello.get_bool("isWritablePrimary"), hello.get_object_id("electionId")) {
+                if let (Ok(true), Ok(election)) =
+                    (hello.get_bool("isWritablePrimary"), hello.get_object_id("electionId"))
+                {
                     found = found.max(Some((election, number)));
                 }
             }
@@ -129,10 +137,18 @@ impl Members {
                 .as_ref()
                 .ok()
                 .and_then(|status| status.get_array("members").ok())
-                .map(|members| members.iter().filter_map(|member| member.as_document()?.get_i32("state").ok()).collect())
+                .map(|members| {
+                    members
+                        .iter()
+                        .filter_map(|member| member.as_document()?.get_i32("state").ok())
+                        .collect()
+                })
                 .unwrap_or_default();
             // 1: primary, 2: secondary.
-            if states.len() == Self::COUNT && states.iter().all(|state| [1, 2].contains(state)) && states.contains(&1) {
+            if states.len() == Self::COUNT
+                && states.iter().all(|state| [1, 2].contains(state))
+                && states.contains(&1)
+            {
                 return;
             }
             assert!(Instant::now() < deadline, "the replica set is not complete: {states:?}");
@@ -146,7 +162,12 @@ impl Members {
 
     /// Returns all nodes except that of this member.
     pub fn peers_of(&self, number: usize) -> Vec<Node> {
-        self.members.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, member)| member.node.clone()).collect()
+        self.members
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != number)
+            .map(|(_, member)| member.node.clone())
+            .collect()
     }
 
     pub fn get(&self, number: usize) -> &Member {
@@ -174,11 +195,33 @@ impl Member {
 
     /// Starts the process on its existing data.
     pub fn start(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.data.with_extension("log")).expect("a log can be written");
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.data.with_extension("log"))
+            .expect("a log can be written");
         let mut command = self.node.command(&self.mongod);
-        command.arg("--dbpath").arg(&self.data).args(["--port", &PORT.to_string(), "--bind_ip", &self.node.ip.to_string()]);
-        command.args(["--replSet", "rs0", "--nounixsocket", "--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25", "--quiet"]);
-        for parameter in ["enableTestCommands=1", "ttlMonitorEnabled=false", "diagnosticDataCollectionEnabled=false"] {
+        command.arg("--dbpath").arg(&self.data).args([
+            "--port",
+            &PORT.to_string(),
+            "--bind_ip",
+            &self.node.ip.to_string(),
+        ]);
+        command.args([
+            "--replSet",
+            "rs0",
+            "--nounixsocket",
+            "--oplogSize",
+            "256",
+            "--wiredTigerCacheSizeGB",
+            "0.25",
+            "--quiet",
+        ]);
+        for parameter in [
+            "enableTestCommands=1",
+            "ttlMonitorEnabled=false",
+            "diagnosticDataCollectionEnabled=false",
+        ] {
             command.args(["--setParameter", parameter]);
         }
         let errors = log.try_clone().expect("a file can be shared");
@@ -212,7 +255,8 @@ impl Member {
 
     /// Makes this primary step down; another member is elected at once.
     pub async fn step_down(&self) {
-        // The member may refuse while no other has caught up, and may close the connection. The caller observes the result.
+        // The member may refuse while no other has caught up, and may close the connection. The
+        // caller observes the result.
         let _ = self.command(doc! { "replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 2 }).await;
     }
 
@@ -225,7 +269,9 @@ impl Member {
 
     pub async fn clear_fault(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.command(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await {
+        while let Err(error) =
+            self.command(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await
+        {
             assert!(Instant::now() < deadline, "a fault cannot be removed: {error}");
         }
     }
@@ -242,7 +288,8 @@ impl Member {
 /// Returns the mongod program that all other tests use.
 pub fn mongod() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mongod-path");
-    let found = Command::new(&script).stderr(Stdio::inherit()).output().expect("the script can be run");
+    let found =
+        Command::new(&script).stderr(Stdio::inherit()).output().expect("the script can be run");
     assert!(found.status.success(), "{}", script.display());
     PathBuf::from(String::from_utf8_lossy(&found.stdout).trim())
 }

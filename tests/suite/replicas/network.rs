@@ -1,5 +1,5 @@
-//! A virtual network for real processes: a bridge, and for each node a namespace with one address. Links are cut by packet
-//! filters inside a namespace. Needs root on Linux, `ip` and `nft`.
+//! A virtual network for real processes: a bridge, and for each node a namespace with one address.
+//! Links are cut by packet filters inside a namespace. Needs root on Linux, `ip` and `nft`.
 
 use std::{
     fmt,
@@ -64,10 +64,17 @@ impl Network {
         let process = std::process::id();
         let [low, high, ..] = process.wrapping_mul(31).wrapping_add(count).to_le_bytes();
         // The name of an interface has at most 15 characters.
-        let network = Self { name: format!("gx{process}{}", count % 10), prefix: [10, 64 + high % 128, low], nodes: Vec::new() };
+        let network = Self {
+            name: format!("gx{process}{}", count % 10),
+            prefix: [10, 64 + high % 128, low],
+            nodes: Vec::new(),
+        };
         let bridge = network.name.clone();
         network.run_or_panic("ip", &["link", "add", &bridge, "type", "bridge"]);
-        network.run_or_panic("ip", &["address", "add", &format!("{}/24", network.address(1)), "dev", &bridge]);
+        network.run_or_panic(
+            "ip",
+            &["address", "add", &format!("{}/24", network.address(1)), "dev", &bridge],
+        );
         network.run_or_panic("ip", &["link", "set", &bridge, "up"]);
         network
     }
@@ -79,9 +86,15 @@ impl Network {
         let (namespace, outer) = (node.namespace.clone(), format!("{}v{number}", self.name));
         self.run_or_panic("ip", &["netns", "add", &namespace]);
         self.nodes.push(node.clone());
-        self.run_or_panic("ip", &["link", "add", &outer, "type", "veth", "peer", "name", "eth0", "netns", &namespace]);
+        self.run_or_panic(
+            "ip",
+            &["link", "add", &outer, "type", "veth", "peer", "name", "eth0", "netns", &namespace],
+        );
         self.run_or_panic("ip", &["link", "set", &outer, "master", &self.name, "up"]);
-        self.run_or_panic("ip", &["-n", &namespace, "address", "add", &format!("{}/24", node.ip), "dev", "eth0"]);
+        self.run_or_panic(
+            "ip",
+            &["-n", &namespace, "address", "add", &format!("{}/24", node.ip), "dev", "eth0"],
+        );
         self.run_or_panic("ip", &["-n", &namespace, "link", "set", "eth0", "up"]);
         self.run_or_panic("ip", &["-n", &namespace, "link", "set", "lo", "up"]);
         node
@@ -107,7 +120,8 @@ impl Drop for Network {
 }
 
 impl Node {
-    /// Returns a command that runs `program` in this namespace; the process id is that of `program`.
+    /// Returns a command that runs `program` in this namespace; the process id is that of
+    /// `program`.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]).arg(program);
@@ -120,7 +134,9 @@ impl Node {
         let (incoming, outgoing) = match how {
             Cut::Drop => ("drop", "drop"),
             Cut::DropAnswers => ("drop", "accept"),
-            Cut::Reset => ("meta l4proto tcp reject with tcp reset", "meta l4proto tcp reject with tcp reset"),
+            Cut::Reset => {
+                ("meta l4proto tcp reject with tcp reset", "meta l4proto tcp reject with tcp reset")
+            }
         };
         self.filter(&format!(
             "table ip cut {{\n\
@@ -161,6 +177,10 @@ fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), Str
     let output = child.wait_with_output().map_err(|error| format!("{}: {error}", what()))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(format!("{}: {}", what(), String::from_utf8_lossy(&output.stderr).trim().replace('\n', " "))),
+        false => Err(format!(
+            "{}: {}",
+            what(),
+            String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ")
+        )),
     }
 }

@@ -1,4 +1,5 @@
-//! The contract's rules between replicas, one test for each: two processes on one MongoDB that share nothing else.
+//! The contract's rules between replicas, one test for each: two processes on one MongoDB that
+//! share nothing else.
 
 use std::time::Duration;
 
@@ -54,7 +55,10 @@ async fn session_revoked_on_one_replica_ends_on_the_other_within_a_second_with_i
     assert_eq!(socket.closed().await, 1008);
     let closed = since.elapsed();
     println!("signed out after {signed_out_after:?}, its socket closed after {closed:?}");
-    assert!(signed_out_after < REVOKED_WITHIN && closed < REVOKED_WITHIN, "{signed_out_after:?}, {closed:?}");
+    assert!(
+        signed_out_after < REVOKED_WITHIN && closed < REVOKED_WITHIN,
+        "{signed_out_after:?}, {closed:?}"
+    );
 }
 
 #[tokio::test]
@@ -72,7 +76,8 @@ async fn replica_without_events_rejects_a_session_that_was_revoked_elsewhere() {
         "the session is not in the other replica's cache"
     );
     let world = World::new().await;
-    let silence = doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
+    let silence =
+        doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
     let fault = turn.set(&world, "deaf", "alwaysOn", silence).await;
     // A `getMore` that was sent before the silence may still return events.
     sleep(Duration::from_millis(500)).await;
@@ -92,7 +97,10 @@ async fn failed_sign_ins_are_counted_over_all_replicas() {
     let user = app.user().await;
     let guests = [app.guest(), app.guest().at(&second)];
     for attempt in 0..FAILURES_MAX {
-        guests[attempt % 2].sign_in(&user.email, "a wild guess").await.refused(401, "invalid_credentials");
+        guests[attempt % 2]
+            .sign_in(&user.email, "a wild guess")
+            .await
+            .refused(401, "invalid_credentials");
     }
     for guest in &guests {
         guest.sign_in(&user.email, Client::PASSWORD).await.refused(429, "too_many_requests");
@@ -136,12 +144,20 @@ async fn cursor_of_one_replica_resumes_on_another_and_on_one_that_starts_later()
 async fn cursor_of_an_idle_feed_resumes_on_a_replica_that_starts_later() {
     let app = TestApp::start(Backend::MongoDb).await;
     let cursor = app.socket().await.last_cursor();
-    // A replica reads five minutes back from the second of its start: the next replica must start in a later second.
+    // A replica reads five minutes back from the second of its start: the next replica must start
+    // in a later second.
     let seller = app.user().await;
     let mut started = None;
     loop {
         seller.sells("Time passes").await;
-        let second = app.socket().await.last_cursor().parse::<gittix::store::Cursor>().expect("a cursor").time >> 32;
+        let second = app
+            .socket()
+            .await
+            .last_cursor()
+            .parse::<gittix::store::Cursor>()
+            .expect("a cursor")
+            .time
+            >> 32;
         if *started.get_or_insert(second) < second {
             break;
         }
@@ -168,14 +184,18 @@ async fn lock_of_a_killed_replica_is_released_by_another_within_five_seconds_of_
 
 #[tokio::test]
 async fn replica_restarted_under_its_name_releases_its_own_locks_on_time() {
-    let (mut app, second) = two(&[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s")]).await;
+    let (mut app, second) =
+        two(&[("GITTIX_PAYMENT_WINDOW", "4s"), ("GITTIX_LOCK_DURATION", "4s")]).await;
     let (seller, buyer) = (app.user().await, app.user().await);
     let mut socket = app.guest().at(&second).socket().await;
     let order = buyer.place_order(&seller.sells("Front row").await).await.expect(201);
     app.restart().await;
     let freed = socket.ticket(order["ticketId"].as_str().expect("an id"), "Available").await;
     let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
-    assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms: the sweep of another replica starts only after a second");
+    assert!(
+        (0..=RELEASED_WITHIN_MS).contains(&lag),
+        "{lag} ms: the sweep of another replica starts only after a second"
+    );
 }
 
 #[tokio::test]
@@ -186,7 +206,8 @@ async fn replica_that_was_stopped_and_resumes_makes_no_outdated_change() {
     let mut socket = app.guest().at(&second).socket().await;
     let expired = early.locks(&ticket).await;
     app.server.pause();
-    // The lock expires while the replica is stopped. Then the ticket is sold to another buyer, who signs out.
+    // The lock expires while the replica is stopped. Then the ticket is sold to another buyer, who
+    // signs out.
     socket.ticket(&ticket, "Available").await;
     let late = late.at(&second);
     let order = late.locks(&ticket).await;
@@ -203,7 +224,13 @@ async fn replica_that_was_stopped_and_resumes_makes_no_outdated_change() {
     assert_eq!((&sold["status"], &sold["orderId"]), (&json!("Sold"), &json!(order)));
     // The feed is in commit order: a release by the resumed replica would precede this marker.
     let marker = seller.sells("A marker").await;
-    let last = socket.reached(&marker).await.iter().rev().find(|frame| frame["ticket"]["id"] == json!(ticket)).cloned();
+    let last = socket
+        .reached(&marker)
+        .await
+        .iter()
+        .rev()
+        .find(|frame| frame["ticket"]["id"] == json!(ticket))
+        .cloned();
     assert_eq!(last.map(|frame| frame["ticket"]["version"].clone()), Some(sold["version"].clone()));
 }
 
@@ -220,30 +247,47 @@ async fn two_processes_under_one_name_release_each_lock_once_on_time() {
     }
     // Two replicas release the locks, so the order of the events is not fixed.
     while !orders.is_empty() {
-        let freed = socket.until(|frame| frame["type"] == "TicketUpdated" && frame["ticket"]["status"] == "Available").await;
+        let freed = socket
+            .until(|frame| {
+                frame["type"] == "TicketUpdated" && frame["ticket"]["status"] == "Available"
+            })
+            .await;
         let of = orders.iter().position(|order| order["ticketId"] == freed["ticket"]["id"]);
         let order = orders.swap_remove(of.expect("each lock is released once"));
         let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
         assert!((0..=RELEASED_WITHIN_MS).contains(&lag), "{lag} ms");
-        assert_eq!(freed["ticket"]["version"], 2, "the ticket was not locked once and released once");
+        assert_eq!(
+            freed["ticket"]["version"], 2,
+            "the ticket was not locked once and released once"
+        );
     }
 }
 
 #[tokio::test]
 async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends() {
     if !fleet::has_faketime() {
-        return report_skipped("wall clocks that differ", "libfaketime is missing; install Debian's package faketime");
+        return report_skipped(
+            "wall clocks that differ",
+            "libfaketime is missing; install Debian's package faketime",
+        );
     }
     let with_clock = |off| [&SHORT[..], &fleet::clock_settings(off)].concat();
     let fast = TestApp::start_with(Backend::MongoDb, &with_clock("+60s")).await;
     let slow = fast.replica_with("slow", &with_clock("-60s")).await;
     for (granting, other) in [(&fast.server, &slow), (&slow, &fast.server)] {
-        let (seller, buyer, rival) = (fast.user().await.at(granting), fast.user().await.at(granting), fast.user().await.at(other));
+        let (seller, buyer, rival) = (
+            fast.user().await.at(granting),
+            fast.user().await.at(granting),
+            fast.user().await.at(other),
+        );
         let ticket = seller.sells("Front row").await;
         let mut socket = fast.guest().at(other).socket().await;
         let order = buyer.place_order(&ticket).await.expect(201);
         let correct = gittix::clock::wall_clock().0;
-        assert!((millis(&order["createdAt"]) - correct).abs() < 2_000, "the server does not use the store's time: {order:?}");
+        assert!(
+            (millis(&order["createdAt"]) - correct).abs() < 2_000,
+            "the server does not use the store's time: {order:?}"
+        );
         rival.place_order(&ticket).await.refused(409, "ticket_locked");
         let freed = socket.ticket(&ticket, "Available").await;
         let lag = millis(&freed["at"]) - millis(&order["unlocksAt"]);
@@ -253,13 +297,15 @@ async fn replicas_whose_wall_clocks_differ_by_two_minutes_agree_when_a_lock_ends
     }
 }
 
-/// Without the second lookup of the key, the retry is refused because of the effect of its own first attempt.
+/// Without the second lookup of the key, the retry is refused because of the effect of its own
+/// first attempt.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn retry_on_another_replica_during_the_first_attempt_gets_the_same_order() {
     let app = TestApp::start(Backend::MongoDb).await;
     let (seller, buyer) = (app.user().await, app.user().await);
-    // Every write of this replica is slow just before its commit, but not so slow that the replica counts as failed.
+    // Every write of this replica is slow just before its commit, but not so slow that the replica
+    // counts as failed.
     let slow = app.replica_with("slow", &[("FAILPOINTS", "store::before_commit=sleep(700)")]).await;
     let ticket = seller.sells("Front row").await;
     let first = tokio::spawn(buyer.at(&slow).place_order(&ticket).key("once").into_future());

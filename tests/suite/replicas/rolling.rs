@@ -31,18 +31,29 @@ async fn purchases_succeed_and_sockets_resume_during_a_rolling_restart() {
     let mut fleet = Fleet::on_loopback();
     fleet.start(&home, &[]).await;
     let people = Client::seeded(fleet.endpoints()[0].addr, seeded).await;
-    let (control, record, last) = (LoadControl::default(), SharedRecord::default(), LastTicket::default());
+    let (control, record, last) =
+        (LoadControl::default(), SharedRecord::default(), LastTicket::default());
     let mut watching = Vec::new();
     for number in 0..WATCHERS {
         let is_signed_in = number.is_multiple_of(2);
         let client = if is_signed_in { people[number].clone() } else { people[0].stranger() };
-        let watcher = Watcher::new(client, is_signed_in, fleet.endpoints(), last.clone(), number as u64, STAY_MS);
+        let watcher = Watcher::new(
+            client,
+            is_signed_in,
+            fleet.endpoints(),
+            last.clone(),
+            number as u64,
+            STAY_MS,
+        );
         // The watchers connect before the first event that they must receive.
         watching.push(tokio::spawn(watcher.connect_first().await.watch()));
     }
     let trade = |number: usize| {
         let both = [people[2 * number].clone(), people[2 * number + 1].clone()];
-        tokio::spawn(Pair::new(both, 2 * number + 1, fleet.endpoints(), control.clone(), record.clone()).trade())
+        tokio::spawn(
+            Pair::new(both, 2 * number + 1, fleet.endpoints(), control.clone(), record.clone())
+                .trade(),
+        )
     };
     let trading: Vec<_> = (0..PAIRS).map(trade).collect();
 
@@ -57,7 +68,8 @@ async fn purchases_succeed_and_sockets_resume_during_a_rolling_restart() {
     for pair in trading {
         pair.await.expect("no load client panics");
     }
-    last.set(people[0].at_addr(fleet.endpoints()[0].addr).sells("The last of all").await).expect("it is set once");
+    last.set(people[0].at_addr(fleet.endpoints()[0].addr).sells("The last of all").await)
+        .expect("it is set once");
     let mut watched = Vec::new();
     for watcher in watching {
         watched.push(watcher.await.expect("no watcher panics"));
@@ -82,10 +94,18 @@ async fn wait_for_purchases(control: &LoadControl) {
 fn assert_purchases(found: &Found, control: &LoadControl, record: &SharedRecord) {
     let record = record.lock().expect("no holder panics");
     assert_eq!(record.lost_outcomes(found), [] as [String; 0]);
-    assert_eq!(found.violations(&Default::default(), Default::default(), &record.versions), [] as [String; 0]);
+    assert_eq!(
+        found.violations(&Default::default(), Default::default(), &record.versions),
+        [] as [String; 0]
+    );
     let measured = control.measured(|measured| measured.clone());
     let count = measured.purchases.len();
-    let gap = measured.purchases.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).max().unwrap_or_default();
+    let gap = measured
+        .purchases
+        .windows(2)
+        .map(|pair| pair[1].saturating_duration_since(pair[0]))
+        .max()
+        .unwrap_or_default();
     eprintln!(
         "{count} purchases, {} failed; at most {gap:?} between two; slowest answer {:?}",
         measured.failed.len(),
@@ -96,7 +116,8 @@ fn assert_purchases(found: &Found, control: &LoadControl, record: &SharedRecord)
     assert!(gap < GAP_MAX, "{gap:?} without a purchase");
 }
 
-/// Asserts that every socket was closed with 1001, reconnected to another replica and missed no event.
+/// Asserts that every socket was closed with 1001, reconnected to another replica and missed no
+/// event.
 fn assert_sockets(found: &Found, watched: &[Watcher]) {
     let missed: Vec<String> = watched.iter().flat_map(|watcher| watcher.missed(found)).collect();
     assert_eq!(missed, [] as [String; 0]);
@@ -106,5 +127,9 @@ fn assert_sockets(found: &Found, watched: &[Watcher]) {
     }
     eprintln!("how sockets ended: {ends:?}");
     assert!(ends.keys().eq(["1001"].iter()), "sockets were not closed with 1001 only: {ends:?}");
-    assert_eq!(watched.iter().map(|watcher| watcher.seen().resets).sum::<u64>(), 0, "a socket did not resume at its cursor");
+    assert_eq!(
+        watched.iter().map(|watcher| watcher.seen().resets).sum::<u64>(),
+        0,
+        "a socket did not resume at its cursor"
+    );
 }

@@ -1,10 +1,12 @@
-//! Rounds of faults under load. After them I1 to I8 must hold, no watcher may have missed an event, every answer must have
-//! been within its bound, and all processes must have recovered without help.
+//! Rounds of faults under load. After them I1 to I8 must hold, no watcher may have missed an event,
+//! every answer must have been within its bound, and all processes must have recovered without
+//! help.
 //!
-//! Several rounds share one database and one load, so that a fault meets the remains of earlier ones; then the load stops
-//! and the store is checked. All choices come from the seed; the timing of the kernel does not.
+//! Several rounds share one database and one load, so that a fault meets the remains of earlier
+//! ones; then the load stops and the store is checked. All choices come from the seed; the timing
+//! of the kernel does not.
 
-use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use gittix::domain::{Millis, Policy, TicketState, Timestamp};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -20,6 +22,7 @@ use super::{
     members::Members,
     network::Network,
     shoppers::{AnyReplica, LoadControl, Pair},
+    tally::Tally,
     watchers::{LastTicket, Watcher},
 };
 use crate::app::{
@@ -36,83 +39,20 @@ pub struct Plan {
     pub election: Duration,
 }
 
-/// Results of the rounds.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    pub rounds: u64,
-    pub faults: BTreeMap<Fault, u64>,
-    pub requests: u64,
-    pub acknowledged: u64,
-    pub unavailable: u64,
-    pub unanswered: u64,
-    pub purchases: usize,
-    pub sold: usize,
-    pub refunded: usize,
-    pub released: usize,
-    /// Greatest delay among the locks that expired while at least one replica could write.
-    pub release_lag_ms_max: i64,
-    pub connections: u64,
-    pub resets: u64,
-    /// Longest time without a completed purchase; the buyers try the next replica after two seconds.
-    pub outage_max: Worst,
-    /// Longest time from the end of a fault until purchases succeeded on every replica.
-    pub recovery_max: Worst,
-    pub answer_max: Worst,
-}
-
-/// Greatest duration of its kind, and where it occurred.
-#[derive(Debug, Clone, Default)]
-pub struct Worst {
-    pub millis: u128,
-    pub what: String,
-}
-
-impl fmt::Display for Worst {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms ({})", self.millis, self.what)
-    }
-}
-
-/// Counts and figures, in two lines.
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, unavailable, unanswered, acknowledged, purchases, sold, refunded, released, connections, resets, .. } = self;
-        writeln!(
-            f,
-            "{requests} requests ({unavailable} answered 503, {unanswered} without an answer), {acknowledged} acknowledged changes, \
-             {purchases} purchases by the timed pairs, {sold} sold, {refunded} refunded, {released} expired locks released; {connections} connections of \
-             watchers, {resets} resets"
-        )?;
-        write!(
-            f,
-            "  longest without a purchase {}; longest recovery of all replicas {}; slowest answer {}; latest release while a replica could \
-             write {} ms",
-            self.outage_max, self.recovery_max, self.answer_max, self.release_lag_ms_max
-        )
-    }
-}
-
-impl Worst {
-    fn record_if_longer(&mut self, took: Duration, what: impl FnOnce() -> String) {
-        if took.as_millis() > self.millis {
-            *self = Self { millis: took.as_millis(), what: what() };
-        }
-    }
-}
-
 /// Number of rounds that share one database.
 pub const ROUNDS_PER_LEG: u64 = 5;
 const SELLERS: usize = 2;
 const BUYERS: usize = 5;
-/// Two pairs of seller and buyer for the load, and one that checks on each replica whether it has recovered.
+/// Two pairs of seller and buyer for the load, and one that checks on each replica whether it has
+/// recovered.
 const PAIRS: usize = 3;
 const WATCHERS: usize = 4;
 /// Time that a watcher stays connected to one replica.
 const STAY_MS: Range<u64> = 500..4_000;
 /// Time without a fault before the next fault.
 const PAUSE_MS: Range<u64> = 200..900;
-/// Bound of every answer: a payment is answered after 20 s, finished or not, and the steps before and after it wait for the
-/// store for some seconds each.
+/// Bound of every answer: a payment is answered after 20 s, finished or not, and the steps before
+/// and after it wait for the store for some seconds each.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The contract: after a replica has failed, another releases its locks within 5 s of their end.
 const RELEASE_LAG_MAX: Millis = Millis(5_000);
@@ -151,8 +91,8 @@ struct Leg {
     record: SharedRecord,
     control: LoadControl,
     last: LastTicket,
-    /// Periods in which perhaps no replica could write, by the wall clock of the test: from the start of a fault to five
-    /// seconds after the recovery.
+    /// Periods in which perhaps no replica could write, by the wall clock of the test: from the
+    /// start of a fault to five seconds after the recovery.
     outages: Vec<(Timestamp, Timestamp)>,
 }
 
@@ -183,7 +123,12 @@ impl Cluster {
         Self { fleet, members, _network: network }
     }
 
-    async fn leg(&mut self, seed: u64, rounds: Range<u64>, tally: &mut Tally) -> Result<(), Vec<String>> {
+    async fn leg(
+        &mut self,
+        seed: u64,
+        rounds: Range<u64>,
+        tally: &mut Tally,
+    ) -> Result<(), Vec<String>> {
         let mut leg = self.begin().await;
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(rounds.start));
         // The watchers connect first: they must receive every event.
@@ -200,7 +145,8 @@ impl Cluster {
             client.await.expect("no load client panics");
         }
         self.settle(&leg).await;
-        let last = leg.people[0].at_addr(self.fleet.endpoints()[0].addr).sells("The last of all").await;
+        let last =
+            leg.people[0].at_addr(self.fleet.endpoints()[0].addr).sells("The last of all").await;
         leg.last.set(last).expect("it is set once");
         let mut watched = Vec::new();
         for watcher in watchers {
@@ -236,7 +182,13 @@ impl Cluster {
     }
 
     /// Waits, applies a fault, ends it, and waits until everything has recovered.
-    async fn round(&mut self, leg: &mut Leg, fault: Fault, random: &mut StdRng, tally: &mut Tally) -> Vec<String> {
+    async fn round(
+        &mut self,
+        leg: &mut Leg,
+        fault: Fault,
+        random: &mut StdRng,
+        tally: &mut Tally,
+    ) -> Vec<String> {
         sleep(Duration::from_millis(random.random_range(PAUSE_MS))).await;
         let (broken, broken_at) = (Instant::now(), gittix::clock::wall_clock());
         let active = fault.begin(&mut self.fleet, &mut self.members, random).await;
@@ -248,7 +200,9 @@ impl Cluster {
         self.fleet.all_ready().await;
         for number in 0..Fleet::COUNT {
             if !leg.purchase_succeeds_at(&self.fleet, number).await {
-                violations.push(format!("{fault:?}: no purchase through replica {number} within {PATIENCE:?} of its end"));
+                violations.push(format!(
+                    "{fault:?}: no purchase through replica {number} within {PATIENCE:?} of its end"
+                ));
             }
         }
         tally.recovery_max.record_if_longer(healed.elapsed(), || format!("{fault:?}"));
@@ -260,22 +214,36 @@ impl Cluster {
         violations
     }
 
-    /// Probes the servers during a fault: each running server must answer `/healthz`, and a server without a store must
-    /// not be ready.
+    /// Probes the servers during a fault: each running server must answer `/healthz`, and a server
+    /// without a store must not be ready.
     async fn failed_probes(&self, active: &ActiveFault, leg: &Leg) -> Vec<String> {
         const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
         let cut_off = active.cut_off(&self.fleet);
         let mut wrong = Vec::new();
         for number in (0..Fleet::COUNT).filter(|number| !active.is_down(*number)) {
             let guest = leg.people[0].at_addr(self.fleet.endpoints()[number].addr);
-            let status = async |path: &str| guest.get(path).within(ANSWERS_WITHIN).attempt().await.map(|answer| answer.status).ok();
+            let status = async |path: &str| {
+                guest
+                    .get(path)
+                    .within(ANSWERS_WITHIN)
+                    .attempt()
+                    .await
+                    .map(|answer| answer.status)
+                    .ok()
+            };
             let alive = status("/healthz").await;
             if alive != Some(200) {
-                wrong.push(format!("{:?}: /healthz of replica {number} answered {alive:?}", active.fault));
+                wrong.push(format!(
+                    "{:?}: /healthz of replica {number} answered {alive:?}",
+                    active.fault
+                ));
             }
             let ready = status("/readyz").await;
             if cut_off == Some(number) && ready != Some(503) {
-                wrong.push(format!("{:?}: /readyz of replica {number}, which has no store, answered {ready:?}", active.fault));
+                wrong.push(format!(
+                    "{:?}: /readyz of replica {number}, which has no store, answered {ready:?}",
+                    active.fault
+                ));
             }
         }
         wrong
@@ -293,8 +261,19 @@ impl Cluster {
         let attempted = std::mem::take(&mut leg.record.lock().expect("no holder panics").attempted);
         for (person, order) in attempted {
             let buyer = leg.people[person].at_addr(addr);
-            while buyer.charges_of(&order).await.expect(200).items().iter().any(|charge| charge["status"] == "Created") {
-                assert!(Instant::now() < deadline, "a charge of {order} remains open; the logs: {:#?}", self.fleet.logs());
+            while buyer
+                .charges_of(&order)
+                .await
+                .expect(200)
+                .items()
+                .iter()
+                .any(|charge| charge["status"] == "Created")
+            {
+                assert!(
+                    Instant::now() < deadline,
+                    "a charge of {order} remains open; the logs: {:#?}",
+                    self.fleet.logs()
+                );
                 sleep(Duration::from_millis(20)).await;
             }
         }
@@ -306,13 +285,24 @@ impl Leg {
     fn load(&self, fleet: &Fleet, random: &mut StdRng) -> Vec<JoinHandle<()>> {
         let mut load = Vec::new();
         for number in 0..SELLERS + BUYERS {
-            let route = AnyReplica::new(self.people[number].clone(), fleet.endpoints(), self.control.clone(), random.random());
+            let route = AnyReplica::new(
+                self.people[number].clone(),
+                fleet.endpoints(),
+                self.control.clone(),
+                random.random(),
+            );
             let client = LoadClient { number, route, record: self.record.clone() };
             let seed = random.random();
-            load.push(if number < SELLERS { tokio::spawn(client.sells(seed)) } else { tokio::spawn(client.buys(seed)) });
+            load.push(if number < SELLERS {
+                tokio::spawn(client.sells(seed))
+            } else {
+                tokio::spawn(client.buys(seed))
+            });
         }
         // The last pair is reserved for the recovery check.
-        load.extend((0..PAIRS - 1).map(|number| tokio::spawn(self.pair(number, fleet.endpoints()).trade())));
+        load.extend(
+            (0..PAIRS - 1).map(|number| tokio::spawn(self.pair(number, fleet.endpoints()).trade())),
+        );
         load
     }
 
@@ -327,8 +317,19 @@ impl Leg {
         let mut watching = Vec::new();
         for number in 0..WATCHERS {
             let is_signed_in = number.is_multiple_of(2);
-            let client = if is_signed_in { self.people[SELLERS + number].clone() } else { self.people[0].stranger() };
-            let watcher = Watcher::new(client, is_signed_in, fleet.endpoints(), self.last.clone(), random.random(), STAY_MS);
+            let client = if is_signed_in {
+                self.people[SELLERS + number].clone()
+            } else {
+                self.people[0].stranger()
+            };
+            let watcher = Watcher::new(
+                client,
+                is_signed_in,
+                fleet.endpoints(),
+                self.last.clone(),
+                random.random(),
+                STAY_MS,
+            );
             watching.push(tokio::spawn(watcher.connect_first().await.watch()));
         }
         watching
@@ -361,18 +362,29 @@ impl Leg {
         violations.extend(record.lost_outcomes(found));
         let releases = found.releases();
         let delayed_by_outage = |release: &Release| {
-            self.outages.iter().any(|(from, to)| release.due + RELEASE_LAG_MAX + policy().settle_grace >= *from && release.at <= *to)
+            self.outages.iter().any(|(from, to)| {
+                release.due + RELEASE_LAG_MAX + policy().settle_grace >= *from && release.at <= *to
+            })
         };
         for release in releases.iter().filter(|release| !delayed_by_outage(release)) {
             tally.release_lag_ms_max = tally.release_lag_ms_max.max(release.lag().0);
             if release.lag().0 > RELEASE_LAG_MAX.0 + policy().settle_grace.0 {
-                violations.push(format!("I4: {} was released {} ms after its time", release.ticket, release.lag().0));
+                violations.push(format!(
+                    "I4: {} was released {} ms after its time",
+                    release.ticket,
+                    release.lag().0
+                ));
             }
         }
         tally.released += releases.len();
         tally.requests += record.requests;
         tally.acknowledged += record.acknowledged;
-        tally.sold += found.world.tickets.iter().filter(|ticket| matches!(ticket.state, TicketState::Sold { .. })).count();
+        tally.sold += found
+            .world
+            .tickets
+            .iter()
+            .filter(|ticket| matches!(ticket.state, TicketState::Sold { .. }))
+            .count();
         tally.refunded += found.world.payments.iter().filter(|entry| entry.refunded > 0).count();
         self.control.measured(|measured| {
             let (took, what) = &measured.slowest_answer;

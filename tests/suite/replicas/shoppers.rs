@@ -1,5 +1,6 @@
-//! Clients of the replicas during faults: a load that sends each request to any replica and, if that one does not help, to
-//! the next, as clients behind a load balancer do; and timed pairs, whose consecutive purchases measure unavailability.
+//! Clients of the replicas during faults: a load that sends each request to any replica and, if
+//! that one does not help, to the next, as clients behind a load balancer do; and timed pairs,
+//! whose consecutive purchases measure unavailability.
 
 use std::{
     sync::{
@@ -81,12 +82,24 @@ pub struct AnyReplica {
 
 impl AnyReplica {
     pub fn new(client: Client, endpoints: Endpoints, control: LoadControl, seed: u64) -> Self {
-        Self { client, endpoints, control, random: StdRng::seed_from_u64(seed), next: 0, timeout: LOAD_TIMEOUT, pauses: true }
+        Self {
+            client,
+            endpoints,
+            control,
+            random: StdRng::seed_from_u64(seed),
+            next: 0,
+            timeout: LOAD_TIMEOUT,
+            pauses: true,
+        }
     }
 
     /// Returns a route that tries the next replica after a short timeout and makes no pauses.
     fn with_short_timeout(client: Client, endpoints: Endpoints, control: LoadControl) -> Self {
-        Self { timeout: PURCHASE_TIMEOUT, pauses: false, ..Self::new(client, endpoints, control, 0) }
+        Self {
+            timeout: PURCHASE_TIMEOUT,
+            pauses: false,
+            ..Self::new(client, endpoints, control, 0)
+        }
     }
 
     async fn attempt(&self, endpoint: &Endpoint, call: Call) -> Option<Answer> {
@@ -99,7 +112,8 @@ impl AnyReplica {
             Ok(answer) => {
                 measured.unavailable += u64::from(answer.status == 503);
                 if uninterrupted && took > measured.slowest_answer.0 {
-                    measured.slowest_answer = (took, format!("{} -> {}", answer.asked, answer.status));
+                    measured.slowest_answer =
+                        (took, format!("{} -> {}", answer.asked, answer.status));
                 }
             }
             Err(_) => {
@@ -123,9 +137,14 @@ impl Route for AnyReplica {
         }
         while !self.control.is_closed() {
             let endpoint = &self.endpoints[self.next % self.endpoints.len()];
-            let answer = self.attempt(endpoint, make(&self.client.at_addr(endpoint.addr)).key(&key)).await;
+            let answer =
+                self.attempt(endpoint, make(&self.client.at_addr(endpoint.addr)).key(&key)).await;
             match answer {
-                Some(answer) if answer.status != 503 && answer.code() != "idempotency_in_flight" => return Some(answer),
+                Some(answer)
+                    if answer.status != 503 && answer.code() != "idempotency_in_flight" =>
+                {
+                    return Some(answer);
+                }
                 _ => self.next += 1,
             }
             sleep(RETRY_PAUSE).await;
@@ -145,9 +164,21 @@ pub struct Pair {
 
 impl Pair {
     /// `number` is the buyer's, by which the orders are looked up afterwards.
-    pub fn new([seller, buyer]: [Client; 2], number: usize, endpoints: Endpoints, control: LoadControl, record: SharedRecord) -> Self {
-        let with_short_timeout = |client| AnyReplica::with_short_timeout(client, endpoints.clone(), control.clone());
-        Self { seller: with_short_timeout(seller), buyer: with_short_timeout(buyer), number, record }
+    pub fn new(
+        [seller, buyer]: [Client; 2],
+        number: usize,
+        endpoints: Endpoints,
+        control: LoadControl,
+        record: SharedRecord,
+    ) -> Self {
+        let with_short_timeout =
+            |client| AnyReplica::with_short_timeout(client, endpoints.clone(), control.clone());
+        Self {
+            seller: with_short_timeout(seller),
+            buyer: with_short_timeout(buyer),
+            number,
+            record,
+        }
     }
 
     /// Makes one purchase after another until the load ends.
@@ -168,13 +199,15 @@ impl Pair {
     /// # Errors
     /// The last answer if the purchase failed, for example because it took longer than the lock.
     pub async fn purchase(&mut self) -> Result<String, String> {
-        let ticket = created(self.seller.ask(|seller| seller.list_ticket(RESERVED, 20)).await)?.id();
+        let ticket =
+            created(self.seller.ask(|seller| seller.list_ticket(RESERVED, 20)).await)?.id();
         let ordered = created(self.buyer.ask(|buyer| buyer.place_order(&ticket)).await)?;
         let order = ordered.id();
         self.record.lock().expect("no holder panics").attempted.push((self.number, order.clone()));
-        let mut paid = self.buyer.ask(|buyer| buyer.pay(&order, "pm_card_visa")).await.ok_or(UNANSWERED)?;
-        // A retry on another replica under the same key gets the charge that the first replica is processing. The charge is
-        // read again until it is settled.
+        let mut paid =
+            self.buyer.ask(|buyer| buyer.pay(&order, "pm_card_visa")).await.ok_or(UNANSWERED)?;
+        // A retry on another replica under the same key gets the charge that the first replica is
+        // processing. The charge is read again until it is settled.
         while paid["status"] == "Created" {
             sleep(RETRY_PAUSE).await;
             let charge = paid.id();

@@ -1,6 +1,6 @@
-//! A server whose MongoDB fails, hangs or is slow: every answer comes within a bound and reports the failure, `/healthz`
-//! answers 200 and `/readyz` 503, and the server recovers without help when MongoDB does. (The random rounds cover
-//! primaries that are killed, stopped, deposed or cut off.)
+//! A server whose MongoDB fails, hangs or is slow: every answer comes within a bound and reports
+//! the failure, `/healthz` answers 200 and `/readyz` 503, and the server recovers without help when
+//! MongoDB does. (The random rounds cover primaries that are killed, stopped, deposed or cut off.)
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::{
     mongo::world::{Turn, World},
 };
 
-/// Bound of an answer when the store does not answer at all: the reads of a session, a key and a ticket time out after 2 s
-/// each, and the wait for a commit after 6 s.
+/// Bound of an answer when the store does not answer at all: the reads of a session, a key and a
+/// ticket time out after 2 s each, and the wait for a commit after 6 s.
 const ANSWER_MAX: Duration = Duration::from_secs(14);
-/// Additional time of two calls that change one ticket: if commits are slow but succeed, one call waits for the other's
-/// commit (6 s).
+/// Additional time of two calls that change one ticket: if commits are slow but succeed, one call
+/// waits for the other's commit (6 s).
 const SERIALIZED_EXTRA_MAX: Duration = Duration::from_secs(6);
 const SERIALIZED_CALLS: [&str; 2] = ["PUT /api/tickets/", "POST /api/orders"];
 /// Bound of an answer to a probe of an orchestrator.
@@ -26,7 +26,17 @@ const PROBE_MAX: Duration = Duration::from_secs(3);
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 
 /// All commands that the server sends in use.
-const COMMANDS: [&str; 9] = ["find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify", "commitTransaction", "hello"];
+const COMMANDS: [&str; 9] = [
+    "find",
+    "aggregate",
+    "getMore",
+    "insert",
+    "update",
+    "delete",
+    "findAndModify",
+    "commitTransaction",
+    "hello",
+];
 
 /// Server whose driver has a name of its own, so that a fault affects only this server.
 struct FaultedServer {
@@ -40,26 +50,34 @@ struct FaultedServer {
 
 impl FaultedServer {
     async fn start(name: &str) -> Self {
-        let server =
-            std::env::var("MONGODB_URI").expect("MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one");
+        let server = std::env::var("MONGODB_URI").expect(
+            "MONGODB_URI must name a replica set; `scripts/with-mongod cargo test` starts one",
+        );
         let app = TestApp::start_at(Home::on(&with_app_name(&server, name)), &[]).await;
         let (seller, buyer) = (app.user().await, app.user().await);
         let socket = app.socket().await;
         Self { app, world: World::new().await, name: name.into(), seller, buyer, socket }
     }
 
-    /// Applies `fault_data` and checks the bounds during and after it. `is_total`: no call can succeed during the fault.
+    /// Applies `fault_data` and checks the bounds during and after it. `is_total`: no call can
+    /// succeed during the fault.
     async fn check_fault(mut self, turn: Turn, mut fault_data: Document, is_total: bool) {
-        let (for_sale, held) = (self.seller.sells("For sale").await, self.seller.sells("Held").await);
+        let (for_sale, held) =
+            (self.seller.sells("For sale").await, self.seller.sells("Held").await);
         let order = self.buyer.locks(&held).await;
         fault_data.insert("failCommands", COMMANDS.to_vec());
         let fault = turn.set(&self.world, &self.name, "alwaysOn", fault_data).await;
 
         let began = Instant::now();
         let answers = self.call_all(&for_sale, &order).await;
-        eprintln!("{}: slowest answer {:?}", self.name, answers.iter().map(|(_, took)| *took).max().unwrap_or_default());
+        eprintln!(
+            "{}: slowest answer {:?}",
+            self.name,
+            answers.iter().map(|(_, took)| *took).max().unwrap_or_default()
+        );
         for (answer, took) in &answers {
-            let is_serialized = !is_total && SERIALIZED_CALLS.iter().any(|call| answer.asked.starts_with(call));
+            let is_serialized =
+                !is_total && SERIALIZED_CALLS.iter().any(|call| answer.asked.starts_with(call));
             let max = if is_serialized { ANSWER_MAX + SERIALIZED_EXTRA_MAX } else { ANSWER_MAX };
             assert!(*took < max, "{} took {took:?}", answer.asked);
             // `Answer` checks that every 503 has Retry-After.
@@ -107,14 +125,20 @@ impl FaultedServer {
             if let Some(ticket) = self.buy().await {
                 return ticket;
             }
-            assert!(Instant::now() < deadline, "no purchase succeeds: {:#?}", self.app.server.log());
+            assert!(
+                Instant::now() < deadline,
+                "no purchase succeeds: {:#?}",
+                self.app.server.log()
+            );
             sleep(Duration::from_millis(50)).await;
         }
     }
 
     async fn buy(&self) -> Option<String> {
-        let listed = Some(self.seller.list_ticket("Row", 20).await).filter(|listed| listed.status == 201)?;
-        let ordered = Some(self.buyer.place_order(&listed.id()).await).filter(|ordered| ordered.status == 201)?;
+        let listed =
+            Some(self.seller.list_ticket("Row", 20).await).filter(|listed| listed.status == 201)?;
+        let ordered = Some(self.buyer.place_order(&listed.id()).await)
+            .filter(|ordered| ordered.status == 201)?;
         let paid = self.buyer.pay(&ordered.id(), "pm_card_visa").await;
         (paid.status == 201).then(|| listed.id())
     }
@@ -122,12 +146,13 @@ impl FaultedServer {
 
 async fn timed(call: Call) -> (Answer, Duration) {
     let asked = Instant::now();
-    let answer = timeout(PATIENCE, call.into_future()).await.expect("every answer comes within the timeout");
+    let answer =
+        timeout(PATIENCE, call.into_future()).await.expect("every answer comes within the timeout");
     (answer, asked.elapsed())
 }
 
-/// Runs one test of a fault. The turn is acquired before the server starts, because the wait for the turn may be long and
-/// the server's socket is not read meanwhile.
+/// Runs one test of a fault. The turn is acquired before the server starts, because the wait for
+/// the turn may be long and the server's socket is not read meanwhile.
 async fn check_fault(name: &str, fault_data: Document, is_total: bool) {
     let turn = Turn::wait().await;
     FaultedServer::start(name).await.check_fault(turn, fault_data, is_total).await;

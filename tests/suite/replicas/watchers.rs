@@ -1,5 +1,5 @@
-//! Watchers during faults: sockets that move between replicas with their cursor. In the end each must have received every
-//! change, or a notice that it missed changes.
+//! Watchers during faults: sockets that move between replicas with their cursor. In the end each
+//! must have received every change, or a notice that it missed changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +60,14 @@ pub struct Seen {
 }
 
 impl Watcher {
-    pub fn new(client: Client, is_signed_in: bool, endpoints: Endpoints, last: LastTicket, seed: u64, stay_ms: Range<u64>) -> Self {
+    pub fn new(
+        client: Client,
+        is_signed_in: bool,
+        endpoints: Endpoints,
+        last: LastTicket,
+        seed: u64,
+        stay_ms: Range<u64>,
+    ) -> Self {
         Self {
             client,
             is_signed_in,
@@ -99,7 +106,8 @@ impl Watcher {
         self
     }
 
-    /// Connects to a random replica; returns `None`, after a pause, if that replica does not accept the connection.
+    /// Connects to a random replica; returns `None`, after a pause, if that replica does not accept
+    /// the connection.
     async fn connect_anywhere(&mut self) -> Option<Socket> {
         let endpoint = self.random.random_range(0..self.endpoints.len());
         let socket = self.connect(endpoint).await;
@@ -109,13 +117,15 @@ impl Watcher {
         socket
     }
 
-    /// Returns whether the last ticket was received. Its frame may arrive before the test has announced that it is the last.
+    /// Returns whether the last ticket was received. Its frame may arrive before the test has
+    /// announced that it is the last.
     fn has_seen_last(&self) -> bool {
         self.last.get().is_some_and(|last| self.seen.tickets.contains_key(last))
     }
 
     async fn connect(&mut self, endpoint: usize) -> Option<Socket> {
-        let after = self.seen.cursors.last().map(|cursor| format!("?after={cursor}")).unwrap_or_default();
+        let after =
+            self.seen.cursors.last().map(|cursor| format!("?after={cursor}")).unwrap_or_default();
         let client = self.client.at_addr(self.endpoints[endpoint].addr);
         let mut socket = timeout(HELLO_MAX, client.try_socket_at(&after)).await.ok()?.ok()?;
         let hello = socket.next_within(HELLO_MAX).await?.ok()?;
@@ -129,7 +139,8 @@ impl Watcher {
     }
 
     async fn stay(&mut self, mut socket: Socket) {
-        let leave_at = Instant::now() + Duration::from_millis(self.random.random_range(self.stay_ms.clone()));
+        let leave_at =
+            Instant::now() + Duration::from_millis(self.random.random_range(self.stay_ms.clone()));
         // The last frame may arrive before it is known to be the last: then no other frame follows.
         while !self.has_seen_last() && Instant::now() < leave_at {
             let patience = CHECK_INTERVAL.min(leave_at.saturating_duration_since(Instant::now()));
@@ -144,16 +155,29 @@ impl Watcher {
     /// Returns the events that the watcher did not receive, or received in the wrong order (I6).
     pub fn missed(&self, found: &Found) -> Vec<String> {
         let who = if self.is_signed_in { self.client.email.as_str() } else { "a guest" };
-        let mut wrong: Vec<String> = never_backwards(&self.seen.cursors).err().map(|violation| violation.to_string()).into_iter().collect();
-        let order_violations = self.seen.tickets.iter().filter_map(|(id, versions)| Some((id, never_backwards(versions).err()?)));
+        let mut wrong: Vec<String> = never_backwards(&self.seen.cursors)
+            .err()
+            .map(|violation| violation.to_string())
+            .into_iter()
+            .collect();
+        let order_violations = self
+            .seen
+            .tickets
+            .iter()
+            .filter_map(|(id, versions)| Some((id, never_backwards(versions).err()?)));
         wrong.extend(order_violations.map(|(id, violation)| format!("{id}: {violation}")));
         if !self.has_seen_last() {
             wrong.push(format!("{who} did not receive the last ticket"));
         }
         if self.seen.resets == 0 {
-            wrong.extend(found.events.iter().filter_map(|event| self.seen.missing(event, self.is_signed_in.then_some(&*self.client.id))));
+            wrong.extend(found.events.iter().filter_map(|event| {
+                self.seen.missing(event, self.is_signed_in.then_some(&*self.client.id))
+            }));
         }
-        wrong.into_iter().map(|what| format!("{what} (watcher: {who}, {} connections)", self.seen.connections)).collect()
+        wrong
+            .into_iter()
+            .map(|what| format!("{what} (watcher: {who}, {} connections)", self.seen.connections))
+            .collect()
     }
 
     pub fn seen(&self) -> &Seen {
@@ -187,18 +211,29 @@ impl Seen {
     fn missing(&self, event: &Event, viewer: Option<&str>) -> Option<String> {
         let is_viewers = |owner: String| viewer == Some(owner.as_str());
         let is_received = match event {
-            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } => self.has_version(&ticket.id.to_string(), ticket.version),
-            Event::TicketDeleted { ticket, version, .. } => self.has_version(&ticket.to_string(), *version),
-            Event::OrderCreated { order } | Event::OrderCancelled { order } | Event::OrderExpired { order } => {
-                !is_viewers(order.buyer.to_string()) || self.private.contains(&(event.name().into(), order.id.to_string()))
+            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } => {
+                self.has_version(&ticket.id.to_string(), ticket.version)
+            }
+            Event::TicketDeleted { ticket, version, .. } => {
+                self.has_version(&ticket.to_string(), *version)
+            }
+            Event::OrderCreated { order }
+            | Event::OrderCancelled { order }
+            | Event::OrderExpired { order } => {
+                !is_viewers(order.buyer.to_string())
+                    || self.private.contains(&(event.name().into(), order.id.to_string()))
             }
             Event::ChargeCreated { charge }
             | Event::ChargeCompleted { charge }
             | Event::ChargeFailed { charge }
             | Event::ChargeRefunded { charge } => {
-                !is_viewers(charge.buyer.to_string()) || self.private.contains(&(event.name().into(), charge.id.to_string()))
+                !is_viewers(charge.buyer.to_string())
+                    || self.private.contains(&(event.name().into(), charge.id.to_string()))
             }
-            Event::UserCreated { .. } | Event::UserUpdated { .. } | Event::SessionRevoked { .. } | Event::SessionsRevoked { .. } => true,
+            Event::UserCreated { .. }
+            | Event::UserUpdated { .. }
+            | Event::SessionRevoked { .. }
+            | Event::SessionsRevoked { .. } => true,
         };
         (!is_received).then(|| format!("not received: {event:?}"))
     }
@@ -214,7 +249,8 @@ fn watcher_without_one_change_is_reported() {
     use gittix::domain::{TicketId, UserId, invariants::Snapshot};
     use serde_json::json;
 
-    let (ticket, seller) = (TicketId::new(uuid::Uuid::from_u128(1)), UserId::new(uuid::Uuid::from_u128(2)));
+    let (ticket, seller) =
+        (TicketId::new(uuid::Uuid::from_u128(1)), UserId::new(uuid::Uuid::from_u128(2)));
     let events = (0..3).map(|version| Event::TicketDeleted { ticket, seller, version }).collect();
     let found = Found { world: Snapshot::default(), events, at: gittix::clock::wall_clock() };
     let last = LastTicket::default();
@@ -227,5 +263,8 @@ fn watcher_without_one_change_is_reported() {
         }
         watcher.missed(&found).len()
     };
-    assert_eq!((violation_count(&[0, 1, 2]), violation_count(&[0, 2]), violation_count(&[0, 2, 1])), (0, 1, 1));
+    assert_eq!(
+        (violation_count(&[0, 1, 2]), violation_count(&[0, 2]), violation_count(&[0, 2, 1])),
+        (0, 1, 1)
+    );
 }

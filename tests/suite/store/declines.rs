@@ -13,7 +13,11 @@ const HOUR: i64 = 60 * 60_000;
 
 fn declined(charge: u128) -> TicketCommand {
     let payment = Some(PaymentId::new("pi_1"));
-    TicketCommand::PaymentDeclined { charge: charge_id(charge), payment, failure: ChargeFailure::new("stolen_card", "Declined.") }
+    TicketCommand::PaymentDeclined {
+        charge: charge_id(charge),
+        payment,
+        failure: ChargeFailure::new("stolen_card", "Declined."),
+    }
 }
 
 async fn declines(store: &Arc<dyn Store>, user: u128) -> Vec<Timestamp> {
@@ -27,10 +31,16 @@ pub async fn decline_is_counted_in_the_commit_that_records_it(store: Arc<dyn Sto
     for n in 1..=2 {
         act(&store, id, submit(1, 1, n), at(1)).await;
         let sale = act(&store, id, declined(n), at(i64::try_from(n).expect("small"))).await;
-        assert_eq!(sale.order.expect("the order holds the ticket").declines, u32::try_from(n).expect("small"));
+        assert_eq!(
+            sale.order.expect("the order holds the ticket").declines,
+            u32::try_from(n).expect("small")
+        );
     }
     assert_eq!(declines(&store, 1).await, [at(1), at(2)]);
-    assert_eq!(store.order(order_id(1)).await.expect("read").expect("the document exists").declines, 2);
+    assert_eq!(
+        store.order(order_id(1)).await.expect("read").expect("the document exists").declines,
+        2
+    );
     // A refused commit counts no decline.
     let stale = vec![Write::Order(order(1)), Write::Decline { user: user_id(1), at: at(3) }];
     assert_eq!(store.commit(quiet(stale)).await, Err(CommitError::Stale));
@@ -71,7 +81,10 @@ pub async fn declines_are_kept_for_a_day(store: Arc<dyn Store>) {
         written(&store, vec![Write::Decline { user: user_id(1), at: at(hour * HOUR) }]).await;
     }
     store.purge(at(25 * HOUR)).await.expect("purged");
-    assert!(declines(&store, 1).await.contains(&at(2 * HOUR)), "the decline is less than a day old");
+    assert!(
+        declines(&store, 1).await.contains(&at(2 * HOUR)),
+        "the decline is less than a day old"
+    );
     store.purge(at(27 * HOUR)).await.expect("purged");
     // A store may keep declines longer. The policy ignores those that are too old.
     let left = declines(&store, 1).await;

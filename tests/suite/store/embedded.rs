@@ -1,5 +1,5 @@
-//! The embedded store in its two forms: in memory, where a commit runs on the caller's thread, and on the disk, where
-//! commits share transactions.
+//! The embedded store in its two forms: in memory, where a commit runs on the caller's thread, and
+//! on the disk, where commits share transactions.
 
 use std::{
     env, fs,
@@ -10,11 +10,17 @@ use std::{
 
 use gittix::store::{Store, embedded::EmbeddedStore};
 
-pub async fn in_memory<T: Future<Output = ()> + Send + 'static>(_name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
+pub async fn in_memory<T: Future<Output = ()> + Send + 'static>(
+    _name: &str,
+    test: impl FnOnce(Arc<dyn Store>) -> T,
+) {
     test(EmbeddedStore::in_memory().expect("a store in memory")).await;
 }
 
-pub async fn on_disk<T: Future<Output = ()> + Send + 'static>(name: &str, test: impl FnOnce(Arc<dyn Store>) -> T) {
+pub async fn on_disk<T: Future<Output = ()> + Send + 'static>(
+    name: &str,
+    test: impl FnOnce(Arc<dyn Store>) -> T,
+) {
     let folder = Folder::new(name);
     test(EmbeddedStore::open(folder.path()).expect("a store in a new folder")).await;
 }

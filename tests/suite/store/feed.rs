@@ -16,7 +16,11 @@ const COMMITS_EACH: Version = 10;
 fn step(n: u128, version: Version) -> Commit {
     let ticket = Ticket { version, ..ticket(n) };
     let deleted = Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version };
-    Commit { events: vec![Event::TicketUpdated { ticket: ticket.clone() }, deleted], writes: vec![Write::Ticket(ticket)], at: at(0) }
+    Commit {
+        events: vec![Event::TicketUpdated { ticket: ticket.clone() }, deleted],
+        writes: vec![Write::Ticket(ticket)],
+        at: at(0),
+    }
 }
 
 fn identity(event: &Event) -> (TicketId, Version) {
@@ -43,24 +47,37 @@ pub async fn feed_has_the_commit_order_of_64_committers(store: Arc<dyn Store>) {
             })
         })
         .collect();
-    let count = usize::try_from(COMMITTERS).expect("small") * usize::try_from(COMMITS_EACH).expect("small") * 2;
+    let count = usize::try_from(COMMITTERS).expect("small")
+        * usize::try_from(COMMITS_EACH).expect("small")
+        * 2;
     let events = events(&mut reader, count).await;
     for committer in committers {
         patient(committer).await.expect("no committer panics");
     }
     assert!(reader.try_next().is_none(), "the feed has no duplicate");
 
-    assert!(cursors(&events).is_sorted_by(|earlier, later| earlier < later), "cursors ascend strictly");
+    assert!(
+        cursors(&events).is_sorted_by(|earlier, later| earlier < later),
+        "cursors ascend strictly"
+    );
     let mut next: BTreeMap<TicketId, Version> = BTreeMap::new();
     for pair in events.chunks(2) {
         let (ticket, version) = identity(&pair[0].event);
-        assert_eq!(identity(&pair[1].event), (ticket, version), "the events of one commit are adjacent");
+        assert_eq!(
+            identity(&pair[1].event),
+            (ticket, version),
+            "the events of one commit are adjacent"
+        );
         let expected = next.entry(ticket).or_default();
         assert_eq!(version, *expected, "the feed has the commits of each ticket in their order");
         *expected += 1;
     }
     let (_, stored) = store.dump().await.expect("read");
-    assert_eq!(stored, events.iter().map(|event| event.event.clone()).collect::<Vec<_>>(), "the dump has the events of the feed");
+    assert_eq!(
+        stored,
+        events.iter().map(|event| event.event.clone()).collect::<Vec<_>>(),
+        "the dump has the events of the feed"
+    );
 }
 
 pub async fn reader_resumes_after_any_cursor(store: Arc<dyn Store>) {
@@ -73,9 +90,13 @@ pub async fn reader_resumes_after_any_cursor(store: Arc<dyn Store>) {
     for (skipped, cursor) in [beginning].into_iter().chain(cursors(&all)).enumerate() {
         // The cursor takes the text form that clients use.
         let cursor: Cursor = cursor.to_string().parse().expect("a cursor");
-        let mut reader = store.feed().resume(cursor).expect("the ring contains the events after the cursor");
+        let mut reader =
+            store.feed().resume(cursor).expect("the ring contains the events after the cursor");
         if skipped < all.len() {
-            assert_eq!(cursors(&events(&mut reader, all.len() - skipped).await), cursors(&all[skipped..]));
+            assert_eq!(
+                cursors(&events(&mut reader, all.len() - skipped).await),
+                cursors(&all[skipped..])
+            );
         }
         assert!(reader.try_next().is_none());
     }

@@ -33,9 +33,16 @@ fn order_before_declines() -> Document {
 
 fn is_read(order: Option<Order>) {
     let order = order.expect("the order is found");
-    assert_eq!((order.declines, order.status, order.price.minor()), (0, OrderStatus::AwaitingPayment, 1999));
+    assert_eq!(
+        (order.declines, order.status, order.price.minor()),
+        (0, OrderStatus::AwaitingPayment, 1999)
+    );
     let stored = bson::serialize_to_document(&order).expect("an order is a document");
-    assert_eq!(stored, order_before_declines(), "an order without declines is written in the form that an earlier version reads");
+    assert_eq!(
+        stored,
+        order_before_declines(),
+        "an order without declines is written in the form that an earlier version reads"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,19 +54,34 @@ async fn order_without_declines_is_read_from_an_embedded_store() {
         let write = file.begin_write().expect("a transaction");
         let bytes = bson::serialize_to_vec(&order_before_declines()).expect("a document");
         let orders: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("orders");
-        write.open_table(orders).expect("the table of orders").insert(ID, bytes.as_slice()).expect("inserted");
+        write
+            .open_table(orders)
+            .expect("the table of orders")
+            .insert(ID, bytes.as_slice())
+            .expect("inserted");
         write.commit().expect("written");
     }
     let store = EmbeddedStore::open(&home.data()).expect("the same store");
-    is_read(store.order(gittix::domain::OrderId::new(uuid::Uuid::from_u128(ID))).await.expect("read"));
+    is_read(
+        store.order(gittix::domain::OrderId::new(uuid::Uuid::from_u128(ID))).await.expect("read"),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn order_without_declines_is_read_from_mongodb() {
     let home = Home::new(Backend::MongoDb);
-    let store = MongoStore::connect(home.mongodb_uri().expect("a URI of a database")).await.expect("the replica set answers");
-    store.database().collection::<Document>("orders").insert_one(order_before_declines()).await.expect("inserted");
-    is_read(store.order(gittix::domain::OrderId::new(uuid::Uuid::from_u128(ID))).await.expect("read"));
+    let store = MongoStore::connect(home.mongodb_uri().expect("a URI of a database"))
+        .await
+        .expect("the replica set answers");
+    store
+        .database()
+        .collection::<Document>("orders")
+        .insert_one(order_before_declines())
+        .await
+        .expect("inserted");
+    is_read(
+        store.order(gittix::domain::OrderId::new(uuid::Uuid::from_u128(ID))).await.expect("read"),
+    );
     store.close().await;
 }
 
@@ -67,6 +89,7 @@ async fn order_without_declines_is_read_from_mongodb() {
 fn order_that_was_never_declined_is_stored_without_declines() {
     let stored = bson::serialize_to_document(&order(1)).expect("an order is a document");
     assert!(!stored.contains_key("declines"), "{stored}");
-    let stored = bson::serialize_to_document(&Order { declines: 2, ..order(1) }).expect("an order is a document");
+    let stored = bson::serialize_to_document(&Order { declines: 2, ..order(1) })
+        .expect("an order is a document");
     assert_eq!(stored.get_i64("declines").ok(), Some(2), "{stored}");
 }

@@ -1,9 +1,12 @@
-//! Conditional writes: each version replaces the previous one, and a commit is written completely or not at all.
+//! Conditional writes: each version replaces the previous one, and a commit is written completely
+//! or not at all.
 
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Charge, Event, Order, PublicUser, Session, Ticket, User, Version, invariants::Snapshot},
+    domain::{
+        Charge, Event, Order, PublicUser, Session, Ticket, User, Version, invariants::Snapshot,
+    },
     store::{Commit, CommitError, Store, Write},
 };
 
@@ -23,30 +26,49 @@ async fn only_over_the_version_before(store: &Arc<dyn Store>, write: impl Fn(Ver
         (Version::from(u32::MAX), Err(CommitError::Stale)),
     ];
     for (step, (version, expected)) in steps.into_iter().enumerate() {
-        assert_eq!(store.commit(quiet(vec![write(version)])).await, expected, "step {step}, version {version}");
+        assert_eq!(
+            store.commit(quiet(vec![write(version)])).await,
+            expected,
+            "step {step}, version {version}"
+        );
     }
 }
 
 pub async fn ticket_replaces_only_its_previous_version(store: Arc<dyn Store>) {
-    only_over_the_version_before(&store, |version| Write::Ticket(Ticket { version, ..ticket(1) })).await;
-    assert_eq!(store.ticket(ticket_id(1)).await.expect("read"), Some(Ticket { version: 2, ..ticket(1) }));
+    only_over_the_version_before(&store, |version| Write::Ticket(Ticket { version, ..ticket(1) }))
+        .await;
+    assert_eq!(
+        store.ticket(ticket_id(1)).await.expect("read"),
+        Some(Ticket { version: 2, ..ticket(1) })
+    );
     assert_eq!(store.ticket(ticket_id(2)).await.expect("read"), None);
 }
 
 pub async fn order_replaces_only_its_previous_version(store: Arc<dyn Store>) {
-    only_over_the_version_before(&store, |version| Write::Order(Order { version, ..order(1) })).await;
-    assert_eq!(store.order(order_id(1)).await.expect("read"), Some(Order { version: 2, ..order(1) }));
+    only_over_the_version_before(&store, |version| Write::Order(Order { version, ..order(1) }))
+        .await;
+    assert_eq!(
+        store.order(order_id(1)).await.expect("read"),
+        Some(Order { version: 2, ..order(1) })
+    );
     assert_eq!(store.order(order_id(2)).await.expect("read"), None);
 }
 
 pub async fn charge_replaces_only_its_previous_version(store: Arc<dyn Store>) {
-    only_over_the_version_before(&store, |version| Write::Charge(Charge { version, ..charge(1) })).await;
-    assert_eq!(store.charge(charge_id(1)).await.expect("read"), Some(Charge { version: 2, ..charge(1) }));
+    only_over_the_version_before(&store, |version| Write::Charge(Charge { version, ..charge(1) }))
+        .await;
+    assert_eq!(
+        store.charge(charge_id(1)).await.expect("read"),
+        Some(Charge { version: 2, ..charge(1) })
+    );
     assert_eq!(store.charge(charge_id(2)).await.expect("read"), None);
 }
 
 pub async fn user_replaces_only_its_previous_version(store: Arc<dyn Store>) {
-    only_over_the_version_before(&store, |version| Write::User(user(1, "ann@example.com", version))).await;
+    only_over_the_version_before(&store, |version| {
+        Write::User(user(1, "ann@example.com", version))
+    })
+    .await;
     assert_eq!(store.user(user_id(1)).await.expect("read"), Some(user(1, "ann@example.com", 2)));
     assert_eq!(store.user(user_id(2)).await.expect("read"), None);
 }
@@ -63,7 +85,13 @@ struct VisibleState {
 
 async fn seen(store: &Arc<dyn Store>) -> VisibleState {
     let (snapshot, events) = store.dump().await.expect("read");
-    let mut seen = VisibleState { snapshot, events, users: Vec::new(), sessions: Vec::new(), keys: Vec::new() };
+    let mut seen = VisibleState {
+        snapshot,
+        events,
+        users: Vec::new(),
+        sessions: Vec::new(),
+        keys: Vec::new(),
+    };
     for n in 1..=3 {
         seen.users.push(store.user(user_id(n)).await.expect("read"));
     }
@@ -90,7 +118,8 @@ fn valid_writes() -> Vec<Write> {
     ]
 }
 
-/// Returns writes that the store refuses in [`commit_with_one_refused_write_writes_nothing`], with their errors.
+/// Returns writes that the store refuses in [`commit_with_one_refused_write_writes_nothing`], with
+/// their errors.
 fn refused_writes() -> Vec<(Write, CommitError)> {
     vec![
         (Write::Ticket(ticket(1)), CommitError::Stale),
@@ -116,24 +145,40 @@ pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Store>)
     ];
     written(&store, before).await;
     let untouched = seen(&store).await;
-    let events = vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
+    let events =
+        vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
     for (index, (refused, expected)) in refused_writes().into_iter().enumerate() {
         for position in 0..=valid_writes().len() {
             let mut writes = valid_writes();
             writes.insert(position, refused.clone());
             let commit = Commit { writes, events: events.clone(), at: at(0) };
-            assert_eq!(store.commit(commit).await, Err(expected.clone()), "refused write {index} at position {position}");
+            assert_eq!(
+                store.commit(commit).await,
+                Err(expected.clone()),
+                "refused write {index} at position {position}"
+            );
         }
         assert_eq!(seen(&store).await, untouched, "refused write {index} left something behind");
     }
     // The control: without the refused writes the same commit is written.
-    store.commit(Commit { writes: valid_writes(), events, at: at(0) }).await.expect("all writes are valid");
+    store
+        .commit(Commit { writes: valid_writes(), events, at: at(0) })
+        .await
+        .expect("all writes are valid");
     let after = seen(&store).await;
     assert_eq!(
-        (after.snapshot.tickets.len(), after.snapshot.orders.len(), after.snapshot.charges.len(), after.snapshot.slots.len()),
+        (
+            after.snapshot.tickets.len(),
+            after.snapshot.orders.len(),
+            after.snapshot.charges.len(),
+            after.snapshot.slots.len()
+        ),
         (2, 2, 1, 2)
     );
-    assert_eq!((after.events.len(), after.users[1].is_some(), after.keys), (1, true, vec![true, true]));
+    assert_eq!(
+        (after.events.len(), after.users[1].is_some(), after.keys),
+        (1, true, vec![true, true])
+    );
     assert_eq!(after.sessions, [None, Some(session("new", 1))]);
 }
 
@@ -147,10 +192,16 @@ pub async fn one_of_a_thousand_commits_over_one_version_succeeds(store: Arc<dyn 
     });
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
-    assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(CommitError::Stale))), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| matches!(answer, Ok(()) | Err(CommitError::Stale))),
+        "{answers:?}"
+    );
     let (snapshot, _) = store.dump().await.expect("read");
     let winner = answers.iter().position(Result::is_ok).expect("one succeeded");
-    assert_eq!(snapshot.orders.iter().map(|order| order.id).collect::<Vec<_>>(), [order_id(winner as u128)]);
+    assert_eq!(
+        snapshot.orders.iter().map(|order| order.id).collect::<Vec<_>>(),
+        [order_id(winner as u128)]
+    );
 }
 
 /// The control of the race above: commits over different tickets do not conflict.

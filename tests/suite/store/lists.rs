@@ -13,7 +13,8 @@ pub async fn tickets_are_listed_by_id_without_deleted_ones(store: Arc<dyn Store>
     for n in [3, 1, 4, 2, 5] {
         list(&store, n).await;
     }
-    act(&store, ticket_id(2), TicketCommand::Delist { by: user_id(SELLER), if_match: None }, at(1)).await;
+    act(&store, ticket_id(2), TicketCommand::Delist { by: user_id(SELLER), if_match: None }, at(1))
+        .await;
     act(&store, ticket_id(4), lock(4, 4, "a"), at(1)).await;
     let page = async |after: Option<u128>, limit| {
         let tickets = store.tickets_after(after.map(ticket_id), limit).await.expect("read");
@@ -25,7 +26,10 @@ pub async fn tickets_are_listed_by_id_without_deleted_ones(store: Arc<dyn Store>
     // A deleted ticket is also a valid start of a page.
     assert_eq!(page(Some(2), 1).await, [ticket_id(3)]);
     assert_eq!(page(Some(5), 9).await, []);
-    assert!(store.ticket(ticket_id(2)).await.expect("read").is_some_and(|ticket| ticket.is_deleted()), "the tombstone stays");
+    assert!(
+        store.ticket(ticket_id(2)).await.expect("read").is_some_and(|ticket| ticket.is_deleted()),
+        "the tombstone stays"
+    );
 }
 
 pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
@@ -40,11 +44,13 @@ pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
             act(&store, id, submit(n, buyer, n), at(1)).await;
         }
         if n == 5 {
-            act(&store, id, TicketCommand::DeadlinePassed { order: order_id(n) }, at(600_000)).await;
+            act(&store, id, TicketCommand::DeadlinePassed { order: order_id(n) }, at(600_000))
+                .await;
         }
     }
     let page = async |buyer, scope, after: Option<u128>, limit| {
-        let orders = store.orders_of(user_id(buyer), scope, after.map(order_id), limit).await.expect("read");
+        let orders =
+            store.orders_of(user_id(buyer), scope, after.map(order_id), limit).await.expect("read");
         orders.into_iter().map(|order: Order| order.id).collect::<Vec<OrderId>>()
     };
     assert_eq!(page(1, OrderScope::All, None, 9).await, [1, 2, 4, 5, 6].map(order_id));
@@ -57,7 +63,9 @@ pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
 }
 
 pub async fn charges_are_listed_by_order(store: Arc<dyn Store>) {
-    let of = |id, order| Write::Charge(Charge { id: charge_id(id), order: order_id(order), ..charge(1) });
+    let of = |id, order| {
+        Write::Charge(Charge { id: charge_id(id), order: order_id(order), ..charge(1) })
+    };
     written(&store, vec![of(3, 1), of(1, 1), of(2, 2)]).await;
     let ids = async |order| {
         let charges = store.charges_of(order_id(order)).await.expect("read");
@@ -69,20 +77,38 @@ pub async fn charges_are_listed_by_order(store: Arc<dyn Store>) {
 }
 
 pub async fn open_charges_are_listed_by_age(store: Arc<dyn Store>) {
-    let updated = |id, ms, version, step| Write::Charge(Charge { id: charge_id(id), updated_at: at(ms), version, step, ..charge(1) });
-    written(&store, vec![updated(1, 0, 0, ChargeStep::Authorizing), updated(2, 500, 0, ChargeStep::Capturing)]).await;
-    written(&store, vec![updated(3, 100, 0, ChargeStep::AwaitingAction), updated(4, 0, 0, ChargeStep::Final)]).await;
+    let updated = |id, ms, version, step| {
+        Write::Charge(Charge { id: charge_id(id), updated_at: at(ms), version, step, ..charge(1) })
+    };
+    written(
+        &store,
+        vec![updated(1, 0, 0, ChargeStep::Authorizing), updated(2, 500, 0, ChargeStep::Capturing)],
+    )
+    .await;
+    written(
+        &store,
+        vec![updated(3, 100, 0, ChargeStep::AwaitingAction), updated(4, 0, 0, ChargeStep::Final)],
+    )
+    .await;
     let page = async |ms, after: Option<u128>, limit| {
         let charges = store.charges_open(at(ms), after.map(charge_id), limit).await.expect("read");
         charges.into_iter().map(|charge| charge.id).collect::<Vec<_>>()
     };
     assert_eq!(page(1_000, None, 9).await, [1, 2, 3].map(charge_id));
-    assert_eq!(page(100, None, 9).await, [1, 3].map(charge_id), "the second charge was updated later");
+    assert_eq!(
+        page(100, None, 9).await,
+        [1, 3].map(charge_id),
+        "the second charge was updated later"
+    );
     assert_eq!(page(99, None, 9).await, [charge_id(1)]);
     assert_eq!(page(1_000, None, 2).await, [1, 2].map(charge_id));
     assert_eq!(page(1_000, Some(1), 9).await, [2, 3].map(charge_id));
     // An updated charge has a new age. A final charge is no longer listed.
-    written(&store, vec![updated(1, 900, 1, ChargeStep::Capturing), updated(3, 900, 1, ChargeStep::Final)]).await;
+    written(
+        &store,
+        vec![updated(1, 900, 1, ChargeStep::Capturing), updated(3, 900, 1, ChargeStep::Final)],
+    )
+    .await;
     assert_eq!(page(899, None, 9).await, [charge_id(2)]);
     assert_eq!(page(900, None, 9).await, [1, 2].map(charge_id));
 }

@@ -17,7 +17,10 @@ const MOMENT: Millis = Millis(1);
 
 pub async fn session_is_purged_after_its_expiry(store: Arc<dyn Store>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
-    let until = |name, ms| Write::OpenSession { session: Session { expires_at: at(ms), ..session(name, 1) }, user_version: 0 };
+    let until = |name, ms| Write::OpenSession {
+        session: Session { expires_at: at(ms), ..session(name, 1) },
+        user_version: 0,
+    };
     written(&store, vec![until("short", 1_000), until("long", 2_000)]).await;
     let left = async || {
         let short = store.session(&digest("short")).await.expect("read");
@@ -35,7 +38,14 @@ pub async fn session_is_purged_after_its_expiry(store: Arc<dyn Store>) {
 }
 
 pub async fn idempotency_record_is_purged_after_a_day(store: Arc<dyn Store>) {
-    written(&store, vec![Write::Idempotency(record(1, "old", at(0))), Write::Idempotency(record(1, "new", at(HOUR)))]).await;
+    written(
+        &store,
+        vec![
+            Write::Idempotency(record(1, "old", at(0))),
+            Write::Idempotency(record(1, "new", at(HOUR))),
+        ],
+    )
+    .await;
     let left = async || {
         let old = store.idempotency(user_id(1), "old").await.expect("read");
         let new = store.idempotency(user_id(1), "new").await.expect("read");
@@ -50,7 +60,14 @@ pub async fn idempotency_record_is_purged_after_a_day(store: Arc<dyn Store>) {
 }
 
 pub async fn delivery_is_purged_after_a_week(store: Arc<dyn Store>) {
-    written(&store, vec![Write::Delivery(delivery("evt_old", at(0))), Write::Delivery(delivery("evt_new", at(HOUR)))]).await;
+    written(
+        &store,
+        vec![
+            Write::Delivery(delivery("evt_old", at(0))),
+            Write::Delivery(delivery("evt_new", at(HOUR))),
+        ],
+    )
+    .await;
     let left = async || {
         let old = store.delivery("evt_old").await.expect("read");
         let new = store.delivery("evt_new").await.expect("read");
@@ -67,11 +84,21 @@ pub async fn delivery_is_purged_after_a_week(store: Arc<dyn Store>) {
 pub async fn event_is_purged_after_thirty_days_and_its_document_stays(store: Arc<dyn Store>) {
     let listing = |n, ms| {
         let ticket = ticket(n);
-        Commit { writes: vec![Write::Ticket(ticket.clone())], events: vec![Event::TicketCreated { ticket }], at: at(ms) }
+        Commit {
+            writes: vec![Write::Ticket(ticket.clone())],
+            events: vec![Event::TicketCreated { ticket }],
+            at: at(ms),
+        }
     };
     store.commit(listing(1, 0)).await.expect("committed");
     store.commit(listing(2, HOUR)).await.expect("committed");
-    let count = async || store.dump().await.map(|(snapshot, events)| (snapshot.tickets.len(), events.len())).expect("read");
+    let count = async || {
+        store
+            .dump()
+            .await
+            .map(|(snapshot, events)| (snapshot.tickets.len(), events.len()))
+            .expect("read")
+    };
     store.purge(at(30 * DAY) - MOMENT).await.expect("purged");
     assert_eq!(count().await, (2, 2));
     store.purge(at(30 * DAY) + MOMENT).await.expect("purged");

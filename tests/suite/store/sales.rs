@@ -30,7 +30,9 @@ pub async fn sale_of_a_locked_ticket_has_the_order_that_holds_it(store: Arc<dyn 
     let locked = act(&store, id, lock(2, 2, "a"), at(2)).await;
     assert_eq!(store.sale(id).await.expect("read"), Some(locked));
     // The payment window has passed: the order lapsed and still holds the ticket.
-    let lapsed = act(&store, id, TicketCommand::DeadlinePassed { order: order_id(2) }, at(2 + 10 * MINUTE)).await;
+    let lapsed =
+        act(&store, id, TicketCommand::DeadlinePassed { order: order_id(2) }, at(2 + 10 * MINUTE))
+            .await;
     assert_eq!(lapsed.order.as_ref().map(|order| order.status), Some(OrderStatus::Cancelled));
     assert_eq!(store.sale(id).await.expect("read"), Some(lapsed));
 }
@@ -46,7 +48,14 @@ pub async fn sale_has_only_a_running_charge(store: Arc<dyn Store>) {
         (TicketCommand::ActionRequired { charge: first, payment: payment.clone() }, Some(first)),
         // The first charge is reversing now.
         (submit(1, 1, 2), Some(second)),
-        (TicketCommand::PaymentDeclined { charge: second, payment: None, failure: ChargeFailure::interrupted() }, None),
+        (
+            TicketCommand::PaymentDeclined {
+                charge: second,
+                payment: None,
+                failure: ChargeFailure::interrupted(),
+            },
+            None,
+        ),
         (submit(1, 1, 3), Some(charge_id(3))),
         (TicketCommand::PaymentAuthorized { charge: charge_id(3), payment }, Some(charge_id(3))),
         (TicketCommand::PaymentCaptured { charge: charge_id(3) }, None),
@@ -78,7 +87,8 @@ pub async fn sale_is_read_from_one_snapshot(store: Arc<dyn Store>) {
     }
     done.store(true, Ordering::Relaxed);
     patient(reader).await.expect("every read is from one snapshot");
-    // The control: the same two documents, read separately with a commit in between, fail the check.
+    // The control: the same two documents, read separately with a commit in between, fail the
+    // check.
     let now = at(200 * 60 * MINUTE);
     act(&store, id, lock(200, 200, "a"), now).await;
     let ticket = store.ticket(id).await.expect("read").expect("the document exists");
@@ -87,10 +97,12 @@ pub async fn sale_is_read_from_one_snapshot(store: Arc<dyn Store>) {
     assert!(!is_from_one_commit(&Sale { ticket, order, charge: None }));
 }
 
-/// Returns whether ticket and order are from one commit, given that each lock begins and ends together with its order.
+/// Returns whether ticket and order are from one commit, given that each lock begins and ends
+/// together with its order.
 fn is_from_one_commit(sale: &Sale) -> bool {
     let holder = sale.ticket.lock().map(|lock| lock.order);
-    sale.order.as_ref().map(|order| order.id) == holder && sale.order.as_ref().is_none_or(Order::is_active)
+    sale.order.as_ref().map(|order| order.id) == holder
+        && sale.order.as_ref().is_none_or(Order::is_active)
 }
 
 async fn overdue(store: &Arc<dyn Store>, ms: i64, limit: usize) -> Vec<TicketId> {
@@ -106,11 +118,18 @@ pub async fn ticket_is_overdue_after_its_lock_or_its_payment_window(store: Arc<d
     assert_eq!(overdue(&store, 10 * MINUTE - 1, 9).await, []);
     assert_eq!(overdue(&store, 10 * MINUTE, 9).await, [created]);
     // After the order lapsed, the next deadline is the end of the lock.
-    act(&store, created, TicketCommand::DeadlinePassed { order: order_id(1) }, at(10 * MINUTE)).await;
+    act(&store, created, TicketCommand::DeadlinePassed { order: order_id(1) }, at(10 * MINUTE))
+        .await;
     assert_eq!(overdue(&store, 15 * MINUTE - 1, 9).await, []);
     assert_eq!(overdue(&store, 15 * MINUTE, 9).await, [created, paying]);
     for (ticket, order) in [(created, 1), (paying, 2)] {
-        act(&store, ticket, TicketCommand::DeadlinePassed { order: order_id(order) }, at(15 * MINUTE)).await;
+        act(
+            &store,
+            ticket,
+            TicketCommand::DeadlinePassed { order: order_id(order) },
+            at(15 * MINUTE),
+        )
+        .await;
     }
     assert_eq!(overdue(&store, 60 * MINUTE, 9).await, []);
 }
@@ -121,7 +140,8 @@ pub async fn overdue_tickets_are_limited_and_sorted_by_deadline(store: Arc<dyn S
         let id = list(&store, n).await;
         act(&store, id, lock(n, n, "a"), at(ms)).await;
     }
-    // The payment window of a paid order does not count. Its ticket is last, by the end of its lock.
+    // The payment window of a paid order does not count. Its ticket is last, by the end of its
+    // lock.
     act(&store, ticket_id(2), submit(2, 2, 2), at(4_000)).await;
     let longest_first = [4, 1, 3, 2].map(ticket_id);
     assert_eq!(overdue(&store, 60 * MINUTE, 9).await, longest_first);
@@ -140,7 +160,11 @@ pub async fn sales_of_many_tickets_equal_the_single_sales(store: Arc<dyn Store>)
         let ids: Vec<TicketId> = ids.iter().copied().map(ticket_id).collect();
         let sales = store.sales(&ids).await.expect("read");
         for sale in &sales {
-            assert_eq!(store.sale(sale.ticket.id).await.expect("read").as_ref(), Some(sale), "the single read returns the same sale");
+            assert_eq!(
+                store.sale(sale.ticket.id).await.expect("read").as_ref(),
+                Some(sale),
+                "the single read returns the same sale"
+            );
         }
         let mut ids: Vec<TicketId> = sales.into_iter().map(|sale| sale.ticket.id).collect();
         ids.sort_unstable();

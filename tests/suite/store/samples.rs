@@ -9,9 +9,10 @@ use std::{
 use gittix::{
     clock::wall_clock,
     domain::{
-        Charge, ChargeId, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order, OrderId, Outcome, Policy, ReplicaName,
-        Sale, Session, SessionDigest, SlotChange, Ticket, TicketCommand, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version,
-        decide, decide::list_ticket,
+        Charge, ChargeId, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order,
+        OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest, SlotChange, Ticket,
+        TicketCommand, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version, decide,
+        decide::list_ticket,
     },
     store::{Commit, CommitError, FeedReader, FeedStep, RecordedEvent, Store, Write},
 };
@@ -22,7 +23,8 @@ use crate::app::world::decided;
 /// Time limit of each wait of a test, long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Time at which the tests began. It is the present, because a store may remove expired records at any time.
+/// Time at which the tests began. It is the present, because a store may remove expired records at
+/// any time.
 static START: LazyLock<Timestamp> = LazyLock::new(wall_clock);
 
 /// Returns the time `ms` milliseconds after the tests began.
@@ -61,7 +63,14 @@ pub fn price() -> Money {
 
 pub fn user(n: u128, email: &str, version: Version) -> User {
     let email = Email::parse(email).expect("an email");
-    User { id: user_id(n), email, password_hash: "$argon2id$".into(), version, created_at: at(0), updated_at: at(0) }
+    User {
+        id: user_id(n),
+        email,
+        password_hash: "$argon2id$".into(),
+        version,
+        created_at: at(0),
+        updated_at: at(0),
+    }
 }
 
 pub fn digest(name: &str) -> SessionDigest {
@@ -126,11 +135,21 @@ pub fn cancel(order: u128, buyer: u128) -> TicketCommand {
 
 pub fn submit(order: u128, buyer: u128, charge: u128) -> TicketCommand {
     let token = TokenDigest::new(&format!("token {charge}"));
-    TicketCommand::SubmitPayment { order: order_id(order), by: user_id(buyer), charge: charge_id(charge), token }
+    TicketCommand::SubmitPayment {
+        order: order_id(order),
+        by: user_id(buyer),
+        charge: charge_id(charge),
+        token,
+    }
 }
 
 /// Decides `command` on the stored sale, commits the decision, and returns the expected sale.
-pub async fn act(store: &Arc<dyn Store>, ticket: TicketId, command: TicketCommand, now: Timestamp) -> Sale {
+pub async fn act(
+    store: &Arc<dyn Store>,
+    ticket: TicketId,
+    command: TicketCommand,
+    now: Timestamp,
+) -> Sale {
     let sale = store.sale(ticket).await.expect("read").expect("the document exists");
     let decision = decide(&sale, &command, &Policy::default(), now).expect("allowed");
     store.commit(Commit::of(decision.clone(), now)).await.expect("committed");
@@ -140,7 +159,8 @@ pub async fn act(store: &Arc<dyn Store>, ticket: TicketId, command: TicketComman
 /// Returns an order for ticket `n` that is not committed.
 pub fn order(n: u128) -> Order {
     let command = lock(n, 1, "a");
-    let decision = decide(&Sale::unlocked(ticket(n)), &command, &Policy::default(), at(0)).expect("allowed");
+    let decision =
+        decide(&Sale::unlocked(ticket(n)), &command, &Policy::default(), at(0)).expect("allowed");
     decision.order.expect("a lock makes an order")
 }
 
@@ -188,5 +208,7 @@ pub async fn events(reader: &mut FeedReader, count: usize) -> Vec<Arc<RecordedEv
 
 /// Waits for `wanted`, and fails the test after [`PATIENCE`].
 pub async fn patient<T>(wanted: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, wanted).await.expect("the awaited result arrives within half a minute")
+    tokio::time::timeout(PATIENCE, wanted)
+        .await
+        .expect("the awaited result arrives within half a minute")
 }

@@ -19,7 +19,11 @@ pub async fn secret_is_stable_and_differs_by_name(store: Arc<dyn Store>) {
         .collect();
     let first = store.secret("one").await.expect("a secret");
     for answer in asked {
-        assert_eq!(patient(answer).await.expect("no panic"), first, "all calls return the secret that the first call created");
+        assert_eq!(
+            patient(answer).await.expect("no panic"),
+            first,
+            "all calls return the secret that the first call created"
+        );
     }
     assert_ne!(first, store.secret("two").await.expect("a secret"));
     assert_ne!(first, [0; 32]);
@@ -35,7 +39,8 @@ pub async fn mark_stays_set(store: Arc<dyn Store>) {
 }
 
 pub async fn hits_are_counted_within_their_window(store: Arc<dyn Store>) {
-    let hit = async |key: &str, ms| store.count_hit(key, Millis(1_000), at(ms)).await.expect("counted");
+    let hit =
+        async |key: &str, ms| store.count_hit(key, Millis(1_000), at(ms)).await.expect("counted");
     assert_eq!(hit("a", 0).await, 1);
     assert_eq!(hit("a", 500).await, 2);
     assert_eq!(hit("b", 500).await, 1, "keys have separate counters");
@@ -50,7 +55,9 @@ pub async fn concurrent_hits_are_all_counted(store: Arc<dyn Store>) {
     let hits: Vec<_> = (0..64)
         .map(|_| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { store.count_hit("a", Millis(60_000), at(0)).await.expect("counted") })
+            tokio::spawn(async move {
+                store.count_hit("a", Millis(60_000), at(0)).await.expect("counted")
+            })
         })
         .collect();
     let mut counts = Vec::new();
@@ -83,7 +90,11 @@ pub async fn cleared_counter_starts_at_zero(store: Arc<dyn Store>) {
     assert_eq!(store.count("a", at(1)).await.expect("read").hits, 0);
     assert_eq!(store.count("b", at(1)).await.expect("read").hits, 1, "other keys are not cleared");
     assert_eq!(store.count_hit("a", Millis(1_000), at(500)).await.expect("counted"), 1);
-    assert_eq!(store.count("a", at(1_499)).await.expect("read").hits, 1, "the window begins with the first hit after the clearing");
+    assert_eq!(
+        store.count("a", at(1_499)).await.expect("read").hits,
+        1,
+        "the window begins with the first hit after the clearing"
+    );
 }
 
 pub async fn closed_store_refuses_commits(store: Arc<dyn Store>) {
@@ -98,7 +109,9 @@ pub async fn queued_commits_are_answered_before_the_store_closes(store: Arc<dyn 
     let commits: Vec<_> = (0..64)
         .map(|n| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { (n, store.commit(quiet(vec![Write::Ticket(ticket(n))])).await) })
+            tokio::spawn(
+                async move { (n, store.commit(quiet(vec![Write::Ticket(ticket(n))])).await) },
+            )
         })
         .collect();
     store.close().await;
@@ -114,6 +127,10 @@ pub async fn queued_commits_are_answered_before_the_store_closes(store: Arc<dyn 
 pub async fn time_of_the_store_is_close_to_the_wall_clock(store: Arc<dyn Store>) {
     let (before, now) = (wall_clock(), store.time().await.expect("the time"));
     let after = wall_clock();
-    // A test's store runs on this machine, so the times differ only by the duration of the call. One second is tolerated.
-    assert!(now >= before - Millis(1_000) && now <= after + Millis(1_000), "{before:?} {now:?} {after:?}");
+    // A test's store runs on this machine, so the times differ only by the duration of the call.
+    // One second is tolerated.
+    assert!(
+        now >= before - Millis(1_000) && now <= after + Millis(1_000),
+        "{before:?} {now:?} {after:?}"
+    );
 }

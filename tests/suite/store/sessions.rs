@@ -14,12 +14,20 @@ async fn found(store: &Arc<dyn Store>, name: &str) -> Option<Session> {
 }
 
 pub async fn session_opens_only_over_the_verified_user_version(store: Arc<dyn Store>) {
-    assert_eq!(store.commit(quiet(vec![open("early", 1, 0)])).await, Err(CommitError::Stale), "the user does not exist");
+    assert_eq!(
+        store.commit(quiet(vec![open("early", 1, 0)])).await,
+        Err(CommitError::Stale),
+        "the user does not exist"
+    );
     written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
     written(&store, vec![open("a", 1, 0)]).await;
     assert_eq!(found(&store, "a").await, Some(session("a", 1)));
     written(&store, vec![Write::User(user(1, "ann@example.com", 1))]).await;
-    assert_eq!(store.commit(quiet(vec![open("b", 1, 0)])).await, Err(CommitError::Stale), "the password changed");
+    assert_eq!(
+        store.commit(quiet(vec![open("b", 1, 0)])).await,
+        Err(CommitError::Stale),
+        "the password changed"
+    );
     assert_eq!(found(&store, "b").await, None);
     written(&store, vec![open("b", 1, 1)]).await;
     assert_eq!(found(&store, "b").await, Some(session("b", 1)));
@@ -31,16 +39,30 @@ pub async fn sign_up_opens_its_session_in_the_same_commit(store: Arc<dyn Store>)
 }
 
 pub async fn session_can_be_closed_twice(store: Arc<dyn Store>) {
-    written(&store, vec![Write::User(user(1, "ann@example.com", 0)), open("a", 1, 0), open("b", 1, 0)]).await;
+    written(
+        &store,
+        vec![Write::User(user(1, "ann@example.com", 0)), open("a", 1, 0), open("b", 1, 0)],
+    )
+    .await;
     written(&store, vec![Write::CloseSession(digest("a"))]).await;
     written(&store, vec![Write::CloseSession(digest("a"))]).await;
     assert_eq!((found(&store, "a").await, found(&store, "b").await), (None, Some(session("b", 1))));
 }
 
-/// Opens three sessions for each of two users, closes those of the first user without `except`, and returns the remaining
-/// ones.
-async fn remaining_after_closing(store: &Arc<dyn Store>, except: Option<SessionDigest>) -> Vec<&'static str> {
-    written(store, vec![Write::User(user(1, "ann@example.com", 0)), Write::User(user(2, "bob@example.com", 0))]).await;
+/// Opens three sessions for each of two users, closes those of the first user without `except`, and
+/// returns the remaining ones.
+async fn remaining_after_closing(
+    store: &Arc<dyn Store>,
+    except: Option<SessionDigest>,
+) -> Vec<&'static str> {
+    written(
+        store,
+        vec![
+            Write::User(user(1, "ann@example.com", 0)),
+            Write::User(user(2, "bob@example.com", 0)),
+        ],
+    )
+    .await;
     written(store, vec![open("a1", 1, 0), open("a2", 1, 0), open("a3", 1, 0)]).await;
     written(store, vec![open("b1", 2, 0), open("b2", 2, 0), open("b3", 2, 0)]).await;
     written(store, vec![Write::CloseSessions { user: user_id(1), except }]).await;

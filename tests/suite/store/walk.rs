@@ -1,12 +1,12 @@
-//! A random sequence of commands on several tickets by several buyers, decided by the domain. After it every invariant
-//! holds for the stored documents, and the feed has the stored events.
+//! A random sequence of commands on several tickets by several buyers, decided by the domain. After
+//! it every invariant holds for the stored documents, and the feed has the stored events.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
     domain::{
-        ChargeFailure, ChargeStep, Decision, Millis, Money, PaymentId, Policy, RefundId, Sale, TicketCommand, TicketId, Timestamp, Title,
-        TokenDigest, Version, decide,
+        ChargeFailure, ChargeStep, Decision, Millis, Money, PaymentId, Policy, RefundId, Sale,
+        TicketCommand, TicketId, Timestamp, Title, TokenDigest, Version, decide,
         decide::{charge_reversed, list_ticket},
         invariants::{self, LedgerEntry},
     },
@@ -21,7 +21,8 @@ const TICKETS: u64 = 6;
 const BUYERS: u64 = 4;
 const SEEDS: [u64; 2] = [1, 0x9E37_79B9];
 
-/// The random number generator SplitMix64 (Steele, Lea and Flood, 2014). Its results are the same on every machine.
+/// The random number generator SplitMix64 (Steele, Lea and Flood, 2014). Its results are the same
+/// on every machine.
 struct Dice(u64);
 
 impl Dice {
@@ -109,27 +110,45 @@ impl Walk {
             Ok(()) => {
                 if matches!(command, TicketCommand::PaymentCaptured { .. }) {
                     let order = decision.order.as_ref().expect("a capture completes an order");
-                    self.ledger.push(LedgerEntry { order: order.id, user: order.buyer, captured: order.price.minor().into(), refunded: 0 });
+                    self.ledger.push(LedgerEntry {
+                        order: order.id,
+                        user: order.buyer,
+                        captured: order.price.minor().into(),
+                        refunded: 0,
+                    });
                 }
                 let stored = self.store.sale(sale.ticket.id).await.expect("read");
                 assert_eq!(stored, Some(sale.clone().after(decision)), "after {command:?}");
             }
-            Err(error) => assert_eq!((error, decision.slot.is_some()), (CommitError::SlotsFull, true), "{command:?}"),
+            Err(error) => assert_eq!(
+                (error, decision.slot.is_some()),
+                (CommitError::SlotsFull, true),
+                "{command:?}"
+            ),
         }
     }
 
-    /// Commits a decision on an old sale. It must be refused if a document that it writes has changed.
+    /// Commits a decision on an old sale. It must be refused if a document that it writes has
+    /// changed.
     async fn commit_late(&mut self, seen: &Sale, late: &Decision) {
-        let current = self.store.sale(seen.ticket.id).await.expect("read").expect("the document exists");
-        let touches = |sale: &Sale| (sale.ticket.version, sale.order.as_ref().map(|order| order.version));
-        let captured = late.charges.iter().any(|charge| charge.step == ChargeStep::Final && charge.failure.is_none());
+        let current =
+            self.store.sale(seen.ticket.id).await.expect("read").expect("the document exists");
+        let touches =
+            |sale: &Sale| (sale.ticket.version, sale.order.as_ref().map(|order| order.version));
+        let captured = late
+            .charges
+            .iter()
+            .any(|charge| charge.step == ChargeStep::Final && charge.failure.is_none());
         if captured || (touches(&current) == touches(seen) && current.charge == seen.charge) {
             return;
         }
         match self.commit(late).await {
             Ok(()) => {
                 // The decision wrote only documents that had not changed.
-                assert!(late.ticket.is_none() || current.ticket.version == seen.ticket.version, "a stale ticket was written");
+                assert!(
+                    late.ticket.is_none() || current.ticket.version == seen.ticket.version,
+                    "a stale ticket was written"
+                );
             }
             Err(CommitError::Stale) => self.refused_stale += 1,
             Err(error) => assert_eq!((error, late.slot.is_some()), (CommitError::SlotsFull, true)),
@@ -143,8 +162,12 @@ impl Walk {
         {
             let payment = PaymentId::new(&format!("pi_{}", charge.id));
             match charge.step {
-                ChargeStep::Authorizing => return TicketCommand::PaymentAuthorized { charge: charge.id, payment },
-                ChargeStep::Capturing => return TicketCommand::PaymentCaptured { charge: charge.id },
+                ChargeStep::Authorizing => {
+                    return TicketCommand::PaymentAuthorized { charge: charge.id, payment };
+                }
+                ChargeStep::Capturing => {
+                    return TicketCommand::PaymentCaptured { charge: charge.id };
+                }
                 _ => {}
             }
         }
@@ -169,14 +192,24 @@ impl Walk {
             }
             4 => TicketCommand::Cancel { order, by: holder },
             5 | 6 => {
-                let token = TokenDigest::new(["visa", "other"][usize::from(self.dice.roll(2) == 1)]);
-                TicketCommand::SubmitPayment { order, by: holder, charge: charge_id(self.fresh_id()), token }
+                let token =
+                    TokenDigest::new(["visa", "other"][usize::from(self.dice.roll(2) == 1)]);
+                TicketCommand::SubmitPayment {
+                    order,
+                    by: holder,
+                    charge: charge_id(self.fresh_id()),
+                    token,
+                }
             }
             7 => TicketCommand::PaymentAuthorized { charge, payment },
             8 => TicketCommand::ActionRequired { charge, payment },
             9 => TicketCommand::PaymentCaptured { charge },
             10 => match self.dice.roll(4) {
-                0 => TicketCommand::PaymentDeclined { charge, payment: Some(payment), failure: ChargeFailure::interrupted() },
+                0 => TicketCommand::PaymentDeclined {
+                    charge,
+                    payment: Some(payment),
+                    failure: ChargeFailure::interrupted(),
+                },
                 1 => TicketCommand::TokenRefused { charge },
                 2 => TicketCommand::ConfirmPayment { charge, by: holder },
                 _ => TicketCommand::CaptureFailed { charge, failure: ChargeFailure::interrupted() },
@@ -206,7 +239,8 @@ impl Walk {
             let sale = self.store.sale(ticket).await.expect("read").expect("the document exists");
             let order = sale.ticket.lock().expect("an overdue ticket is locked").order;
             let decision =
-                decide(&sale, &TicketCommand::DeadlinePassed { order }, &self.policy, self.now).expect("the deadline has passed");
+                decide(&sale, &TicketCommand::DeadlinePassed { order }, &self.policy, self.now)
+                    .expect("the deadline has passed");
             self.commit(&decision).await.expect("only this walk releases the lock");
         }
         self.reconcile().await;
@@ -233,10 +267,17 @@ pub async fn random_walk_breaks_no_invariant(store: Arc<dyn Store>) {
             }
         }
         walk.release_all_locks().await;
-        assert!(walk.refused_stale > 0, "seed {seed}: the walk had no stale commit, so it tests too little");
-        assert!(!walk.ledger.is_empty(), "seed {seed}: the walk sold no ticket, so it tests too little");
+        assert!(
+            walk.refused_stale > 0,
+            "seed {seed}: the walk had no stale commit, so it tests too little"
+        );
+        assert!(
+            !walk.ledger.is_empty(),
+            "seed {seed}: the walk sold no ticket, so it tests too little"
+        );
         let (snapshot, _) = store.dump().await.expect("read");
-        invariants::nothing_lost(&snapshot, &walk.acknowledged).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        invariants::nothing_lost(&snapshot, &walk.acknowledged)
+            .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         invariants::no_lock_left_over(&snapshot, &walk.policy, Millis(0), walk.now)
             .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         ledger.extend(walk.ledger);

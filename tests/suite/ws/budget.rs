@@ -13,11 +13,15 @@ use super::stage::{Client, Stage};
 const KIB: usize = 1024;
 
 fn quick() -> SocketLimits {
-    SocketLimits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..SocketLimits::default() }
+    SocketLimits {
+        tick: Duration::from_millis(10),
+        close_wait_max: Duration::from_millis(200),
+        ..SocketLimits::default()
+    }
 }
 
-/// Returns the first `sent` payload bytes of a text frame of `length` bytes, with its header. The text is not JSON. The
-/// mask of zeros leaves the bytes unchanged.
+/// Returns the first `sent` payload bytes of a text frame of `length` bytes, with its header. The
+/// text is not JSON. The mask of zeros leaves the bytes unchanged.
 fn cut_frame(length: usize, sent: usize) -> Vec<u8> {
     let length = u16::try_from(length).expect("a length of two bytes");
     let mut frame = vec![0x81, 0x80 | 126];
@@ -75,7 +79,8 @@ async fn ended_connection_gives_its_bytes_back_to_the_budget() {
 
 #[actix_web::test]
 async fn peer_that_sends_one_frame_byte_by_byte_is_silent() {
-    let stage = Stage::start(SocketLimits { silence_max: Duration::from_millis(100), ..quick() }).await;
+    let stage =
+        Stage::start(SocketLimits { silence_max: Duration::from_millis(100), ..quick() }).await;
     let Client(mut socket) = stage.watcher().await;
     let endless = async {
         let stream = socket.get_mut();
@@ -85,7 +90,9 @@ async fn peer_that_sends_one_frame_byte_by_byte_is_silent() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), endless).await.expect("the server closes the connection");
+    tokio::time::timeout(Duration::from_secs(30), endless)
+        .await
+        .expect("the server closes the connection");
     stage.until_open(0).await;
     stage.stop().await;
 }
@@ -96,12 +103,20 @@ async fn watch_beyond_the_shared_budget_closes_with_1013() {
     let (mut one, mut two) = (stage.watcher().await, stage.watcher().await);
     assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000);
     assert_eq!(two.ask(watch(500)).await["tickets"], 500);
-    assert_eq!(one.ask(watch(1_000)).await["tickets"], 1_000, "the same number of tickets is accepted again");
+    assert_eq!(
+        one.ask(watch(1_000)).await["tickets"],
+        1_000,
+        "the same number of tickets is accepted again"
+    );
     two.send(&watch(501).to_string()).await;
     assert_eq!(two.close_code().await, 1013);
     stage.until_open(1).await;
     let mut three = stage.watcher().await;
-    assert_eq!(three.ask(watch(500)).await["tickets"], 500, "the closed connection gave its tickets back to the budget");
+    assert_eq!(
+        three.ask(watch(500)).await["tickets"],
+        500,
+        "the closed connection gave its tickets back to the budget"
+    );
     assert_eq!(one.ask(json!({ "type": "WatchAll" })).await["tickets"], Value::Null);
     assert_eq!(three.ask(watch(1_000)).await["tickets"], 1_000);
     stage.stop().await;

@@ -19,10 +19,15 @@ use super::{
 };
 
 fn quick() -> SocketLimits {
-    SocketLimits { tick: Duration::from_millis(10), close_wait_max: Duration::from_millis(200), ..SocketLimits::default() }
+    SocketLimits {
+        tick: Duration::from_millis(10),
+        close_wait_max: Duration::from_millis(200),
+        ..SocketLimits::default()
+    }
 }
 
-/// Sends bytes that are not a valid frame, and returns the close code. Checks that another connection stays open.
+/// Sends bytes that are not a valid frame, and returns the close code. Checks that another
+/// connection stays open.
 async fn code_of(bytes: &[u8]) -> u16 {
     let stage = Stage::start(quick()).await;
     let (mut client, mut other) = (stage.watcher().await, stage.watcher().await);
@@ -62,7 +67,12 @@ async fn binary_and_fragmented_messages_close_with_1003() {
 
 #[actix_web::test]
 async fn broken_framing_closes_with_1002() {
-    for frame in [&[0x81, 0x02, b'{', b'}'][..], &[0xc1, 0x80, 0, 0, 0, 0], &[0x83, 0x80, 0, 0, 0, 0], &[0x09, 0x80, 0, 0, 0, 0]] {
+    for frame in [
+        &[0x81, 0x02, b'{', b'}'][..],
+        &[0xc1, 0x80, 0, 0, 0, 0],
+        &[0x83, 0x80, 0, 0, 0, 0],
+        &[0x09, 0x80, 0, 0, 0, 0],
+    ] {
         assert_eq!(code_of(frame).await, 1002, "{frame:02x?}");
     }
 }
@@ -115,7 +125,10 @@ async fn sign_out_closes_the_connections_of_that_session_with_1008() {
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
     let (mut stranger, _) = stage.connect(user(2)).await;
-    stage.push_all([Event::SessionRevoked { user: user_id(1), session: session("phone") }, updated(1, 1)]);
+    stage.push_all([
+        Event::SessionRevoked { user: user_id(1), session: session("phone") },
+        updated(1, 1),
+    ]);
     assert_eq!(phone.close_code().await, 1008);
     assert_eq!(laptop.next().await["type"], json!("TicketUpdated"));
     assert_eq!(stranger.next().await["type"], json!("TicketUpdated"));
@@ -127,7 +140,10 @@ async fn new_password_closes_the_connections_of_all_other_sessions() {
     let stage = Stage::start(quick()).await;
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
-    stage.push_all([Event::SessionsRevoked { user: user_id(1), except: Some(session("laptop")) }, updated(1, 1)]);
+    stage.push_all([
+        Event::SessionsRevoked { user: user_id(1), except: Some(session("laptop")) },
+        updated(1, 1),
+    ]);
     assert_eq!(phone.close_code().await, 1008);
     assert_eq!(laptop.next().await["type"], json!("TicketUpdated"));
     stage.stop().await;
@@ -137,11 +153,14 @@ async fn new_password_closes_the_connections_of_all_other_sessions() {
 async fn connection_of_a_session_that_was_just_revoked_is_closed() {
     let stage = Stage::start(quick()).await;
     let mut watcher = stage.watcher().await;
-    stage.push_all([Event::SessionRevoked { user: user_id(1), session: session("phone") }, updated(1, 1)]);
+    stage.push_all([
+        Event::SessionRevoked { user: user_id(1), session: session("phone") },
+        updated(1, 1),
+    ]);
     watcher.next().await;
     for _ in 0..2 {
-        // Two connections are made, since the two workers accept in turn. A worker that has not read the feed yet closes the
-        // connection when it reads the event.
+        // Two connections are made, since the two workers accept in turn. A worker that has not
+        // read the feed yet closes the connection when it reads the event.
         let mut late = stage.try_connect(user(1)).await.expect("an upgrade");
         assert_eq!(late.close_code().await, 1008);
     }
@@ -151,7 +170,8 @@ async fn connection_of_a_session_that_was_just_revoked_is_closed() {
 #[actix_web::test]
 async fn expired_session_closes_with_1008() {
     let stage = Stage::start(quick()).await;
-    let (mut client, _) = stage.connect(As { expires_at: Some(Timestamp(samples::NOW.0 + 100)), ..user(1) }).await;
+    let (mut client, _) =
+        stage.connect(As { expires_at: Some(Timestamp(samples::NOW.0 + 100)), ..user(1) }).await;
     assert_eq!(client.close_code().await, 1008);
     stage.stop().await;
 }
@@ -177,7 +197,11 @@ async fn shutdown_closes_all_with_1001_and_refuses_new_connections() {
 
 #[actix_web::test]
 async fn shutdown_ends_a_connection_that_does_not_answer() {
-    let stage = Stage::start(SocketLimits { shutdown_max: Duration::from_millis(300), ..SocketLimits::default() }).await;
+    let stage = Stage::start(SocketLimits {
+        shutdown_max: Duration::from_millis(300),
+        ..SocketLimits::default()
+    })
+    .await;
     let _frozen = stage.watcher().await;
     stage.hub.shutdown().await;
     stage.until_open(0).await;
@@ -188,7 +212,11 @@ async fn shutdown_ends_a_connection_that_does_not_answer() {
 async fn close_frame_of_a_client_is_answered_with_its_code() {
     let stage = Stage::start(quick()).await;
     let mut client = stage.watcher().await;
-    client.0.close(Some(CloseFrame { code: CloseCode::from(4321), reason: "done".into() })).await.expect("sent");
+    client
+        .0
+        .close(Some(CloseFrame { code: CloseCode::from(4321), reason: "done".into() }))
+        .await
+        .expect("sent");
     assert_eq!(client.close_code().await, 4321);
     stage.until_open(0).await;
     stage.stop().await;
@@ -219,7 +247,8 @@ async fn connection_beyond_the_maximum_of_the_process_is_refused_with_503() {
 #[actix_web::test]
 async fn connection_beyond_the_maximum_of_its_address_is_refused_with_503() {
     let stage = Stage::start(SocketLimits { per_address_max: 2, ..quick() }).await;
-    let from = |address: &str| As { address: Some(address.parse().expect("an address")), ..As::default() };
+    let from =
+        |address: &str| As { address: Some(address.parse().expect("an address")), ..As::default() };
     let (first, _) = stage.connect(from("192.0.2.1")).await;
     let _second = stage.connect(from("192.0.2.1")).await;
     assert_eq!(stage.try_connect(from("192.0.2.1")).await.err().expect("a refusal").status(), 503);
@@ -232,7 +261,11 @@ async fn connection_beyond_the_maximum_of_its_address_is_refused_with_503() {
 
 #[actix_web::test]
 async fn websocket_counts_as_a_connection_of_its_address_until_it_ends() {
-    let quota = Quota::new(QuotaLimits { connections_max: 100, per_address_max: Some(1), exempt: Vec::new() });
+    let quota = Quota::new(QuotaLimits {
+        connections_max: 100,
+        per_address_max: Some(1),
+        exempt: Vec::new(),
+    });
     let guard = Guard { quota: Arc::clone(&quota), ..Guard::default() };
     let stage = Stage::guarded(quick(), 100, guard).await;
     let socket = stage.watcher().await;

@@ -14,13 +14,23 @@ async fn hello_is_first_and_events_follow_in_order() {
     let stage = Stage::start(SocketLimits::default()).await;
     stage.push(updated(1, 0));
     let (mut client, hello) = stage.connect(Default::default()).await;
-    assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())));
+    assert_eq!(
+        (&hello["resumed"], &hello["cursor"]),
+        (&json!(false), &json!(stage.feed.cursor().to_string()))
+    );
     let server_time = hello["serverTime"].as_str().expect("a time");
-    assert!(server_time.starts_with("2026-09-01T12:34:5") && server_time.ends_with('Z'), "{server_time}");
+    assert!(
+        server_time.starts_with("2026-09-01T12:34:5") && server_time.ends_with('Z'),
+        "{server_time}"
+    );
     let first = stage.push(Event::TicketCreated { ticket: ticket(2, 0) });
-    let second = stage.push(Event::TicketDeleted { ticket: ticket_id(2), seller: user_id(0), version: 1 });
+    let second =
+        stage.push(Event::TicketDeleted { ticket: ticket_id(2), seller: user_id(0), version: 1 });
     let created = client.next().await;
-    assert_eq!((&created["type"], &created["cursor"]), (&json!("TicketCreated"), &json!(first.to_string())));
+    assert_eq!(
+        (&created["type"], &created["cursor"]),
+        (&json!("TicketCreated"), &json!(first.to_string()))
+    );
     assert_eq!(
         client.next().await,
         json!({"type": "TicketDeleted", "cursor": second.to_string(), "at": "2026-09-01T12:34:56.789Z", "ticketId": ticket_id(2), "version": 1})
@@ -36,14 +46,25 @@ async fn private_events_reach_all_connections_of_their_owner_only() {
     let (mut stranger, _) = stage.connect(user(2)).await;
     let mut watcher = stage.watcher().await;
     assert_eq!(phone.ask(json!({"type": "Watch", "tickets": []})).await["tickets"], json!(0));
-    stage.push_all([Event::OrderCreated { order: order(1, 5) }, Event::UserUpdated { user: public_user(1) }, updated(9, 1)]);
+    stage.push_all([
+        Event::OrderCreated { order: order(1, 5) },
+        Event::UserUpdated { user: public_user(1) },
+        updated(9, 1),
+    ]);
     for mine in [&mut phone, &mut laptop] {
         assert_eq!(mine.next().await["order"]["userId"], json!(user_id(1)));
-        assert_eq!(mine.next().await["user"], json!({"id": user_id(1), "email": "bob@example.com"}));
+        assert_eq!(
+            mine.next().await["user"],
+            json!({"id": user_id(1), "email": "bob@example.com"})
+        );
     }
     phone.assert_no_frame_queued().await;
     for other in [&mut stranger, &mut watcher] {
-        assert_eq!(other.next().await["ticket"]["id"], json!(ticket_id(9)), "the ticket's event is the first one that others receive");
+        assert_eq!(
+            other.next().await["ticket"]["id"],
+            json!(ticket_id(9)),
+            "the ticket's event is the first one that others receive"
+        );
     }
     stage.stop().await;
 }
@@ -58,7 +79,10 @@ async fn expired_order_is_one_frame_for_each_connection() {
     stage.push(Event::OrderExpired { order: order(1, 5) });
     for mine in [&mut owner, &mut narrow_owner] {
         let frame = mine.next().await;
-        assert_eq!((&frame["type"], &frame["order"]["id"]), (&json!("OrderExpired"), &frame["orderId"]));
+        assert_eq!(
+            (&frame["type"], &frame["order"]["id"]),
+            (&json!("OrderExpired"), &frame["orderId"])
+        );
         mine.assert_no_frame_queued().await;
     }
     let frame = watcher.next().await;
@@ -72,7 +96,9 @@ async fn watch_commands_select_the_public_events() {
     let mut client = stage.watcher().await;
     let cursor = stage.push(updated(7, 0));
     assert_eq!(client.next().await["ticket"]["id"], json!(ticket_id(7)));
-    let watching = client.ask(json!({"type": "Watch", "tickets": [ticket_id(1), ticket_id(2), ticket_id(1)]})).await;
+    let watching = client
+        .ask(json!({"type": "Watch", "tickets": [ticket_id(1), ticket_id(2), ticket_id(1)]}))
+        .await;
     assert_eq!(watching, json!({"type": "Watching", "tickets": 2, "cursor": cursor.to_string()}));
     stage.push_all([updated(3, 1), updated(2, 1), updated(3, 2), updated(1, 1)]);
     assert_eq!(client.next().await["ticket"]["id"], json!(ticket_id(2)));
@@ -90,9 +116,11 @@ async fn watch_commands_select_the_public_events() {
 async fn invalid_command_is_answered_and_the_connection_stays_open() {
     let stage = Stage::start(SocketLimits::default()).await;
     let mut client = stage.watcher().await;
-    for (text, code) in
-        [("{", "malformed_json"), (r#"{"type":"Sing"}"#, "unknown_type"), (r#"{"type":"Watch","tickets":["x"]}"#, "validation_failed")]
-    {
+    for (text, code) in [
+        ("{", "malformed_json"),
+        (r#"{"type":"Sing"}"#, "unknown_type"),
+        (r#"{"type":"Watch","tickets":["x"]}"#, "validation_failed"),
+    ] {
         client.send(text).await;
         let error = client.next().await;
         assert_eq!((&error["type"], &error["code"]), (&json!("Error"), &json!(code)));
@@ -126,7 +154,10 @@ async fn burst_reaches_every_connection_completely() {
     for client in &mut clients {
         for at in 0..500u64 {
             let frame = client.next().await;
-            assert_eq!((&frame["ticket"]["id"], &frame["ticket"]["version"]), (&json!(ticket_id(at % 5)), &json!(at / 5)));
+            assert_eq!(
+                (&frame["ticket"]["id"], &frame["ticket"]["version"]),
+                (&json!(ticket_id(at % 5)), &json!(at / 5))
+            );
         }
     }
     stage.stop().await;

@@ -1,4 +1,5 @@
-//! Tests of the WebSocket over real sockets: an HTTP server with only the route `/ws`, and a feed that the test writes.
+//! Tests of the WebSocket over real sockets: an HTTP server with only the route `/ws`, and a feed
+//! that the test writes.
 
 mod budget;
 mod closing;

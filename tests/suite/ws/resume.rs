@@ -21,11 +21,18 @@ async fn missed_events_are_replayed_in_order_before_live_events() {
         if version % 100 == 0 {
             stage.push(updated(2, version));
         }
-        assert_eq!(client.next().await["ticket"]["version"], json!(version), "a replay merges no frames");
+        assert_eq!(
+            client.next().await["ticket"]["version"],
+            json!(version),
+            "a replay merges no frames"
+        );
     }
     for version in (100..3000).step_by(100) {
         let frame = client.next().await;
-        assert_eq!((&frame["ticket"]["id"], &frame["ticket"]["version"]), (&json!(ticket_id(2)), &json!(version)));
+        assert_eq!(
+            (&frame["ticket"]["id"], &frame["ticket"]["version"]),
+            (&json!(ticket_id(2)), &json!(version))
+        );
     }
     stage.push(updated(3, 0));
     assert_eq!(client.next().await["ticket"]["id"], json!(ticket_id(3)));
@@ -58,7 +65,8 @@ async fn client_that_missed_no_event_is_resumed() {
     let stage = Stage::start(SocketLimits::default()).await;
     let (first, hello) = stage.connect(As::default()).await;
     drop(first);
-    let (mut client, again) = stage.connect(after(hello["cursor"].as_str().expect("a cursor"))).await;
+    let (mut client, again) =
+        stage.connect(after(hello["cursor"].as_str().expect("a cursor"))).await;
     assert_eq!(again["resumed"], json!(true));
     stage.push(updated(1, 1));
     assert_eq!(client.next().await["ticket"]["version"], json!(1));
@@ -72,9 +80,20 @@ async fn unknown_cursor_is_not_resumed() {
     stage.push_all((1..10).map(|version| updated(1, version)));
     let other_epoch = Cursor { epoch: 2, time: 3, ordinal: 0 };
     let future = Cursor { epoch: 1, time: 1000, ordinal: 0 };
-    for cursor in [old.to_string(), other_epoch.to_string(), future.to_string(), String::new(), "nonsense".into(), "%22%3C".into()] {
+    for cursor in [
+        old.to_string(),
+        other_epoch.to_string(),
+        future.to_string(),
+        String::new(),
+        "nonsense".into(),
+        "%22%3C".into(),
+    ] {
         let (mut client, hello) = stage.connect(after(&cursor)).await;
-        assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())), "{cursor}");
+        assert_eq!(
+            (&hello["resumed"], &hello["cursor"]),
+            (&json!(false), &json!(stage.feed.cursor().to_string())),
+            "{cursor}"
+        );
         client.assert_no_frame_queued().await;
     }
     stage.stop().await;
@@ -105,7 +124,8 @@ async fn lost_events_send_a_reset_before_live_events() {
     stage.stop().await;
 }
 
-/// A revocation may be among the lost events, so signed-in clients must connect again with their session.
+/// A revocation may be among the lost events, so signed-in clients must connect again with their
+/// session.
 #[actix_web::test]
 async fn lost_events_close_signed_in_connections_with_1012() {
     let stage = Stage::start(SocketLimits::default()).await;
@@ -120,13 +140,18 @@ async fn lost_events_close_signed_in_connections_with_1012() {
     stage.stop().await;
 }
 
-/// Tests the change from the replay to live events many times, while another thread pushes events. Negative control: the
-/// same check fails when one frame is left out.
+/// Tests the change from the replay to live events many times, while another thread pushes events.
+/// Negative control: the same check fails when one frame is left out.
 #[actix_web::test]
 async fn each_event_is_sent_once_between_replay_and_live_delivery() {
     const EVENTS: u64 = 3000;
-    // The backlog is nearly unbounded, so that the frames of a reader that is slow for a moment are not merged.
-    let limits = SocketLimits { backlog_frames_max: 1 << 20, backlog_bytes_max: 1 << 30, ..SocketLimits::default() };
+    // The backlog is nearly unbounded, so that the frames of a reader that is slow for a moment are
+    // not merged.
+    let limits = SocketLimits {
+        backlog_frames_max: 1 << 20,
+        backlog_bytes_max: 1 << 30,
+        ..SocketLimits::default()
+    };
     let stage = std::sync::Arc::new(Stage::start(limits).await);
     let seen = stage.push(updated(1, 0));
     let pushing = stage.clone();
@@ -145,7 +170,8 @@ async fn each_event_is_sent_once_between_replay_and_live_delivery() {
         readers.push(actix_web::rt::spawn(async move {
             let mut versions = Vec::new();
             while versions.last() != Some(&EVENTS) {
-                versions.push(client.next().await["ticket"]["version"].as_u64().expect("a version"));
+                versions
+                    .push(client.next().await["ticket"]["version"].as_u64().expect("a version"));
             }
             versions
         }));
@@ -168,7 +194,8 @@ fn from(cursor: &str, address: &str) -> As {
 
 #[actix_web::test]
 async fn replay_beyond_the_budget_of_its_address_ends_with_a_reset() {
-    let limits = SocketLimits { replay_kib_max: 128, replay_kib_per_second: 1, ..SocketLimits::default() };
+    let limits =
+        SocketLimits { replay_kib_max: 128, replay_kib_per_second: 1, ..SocketLimits::default() };
     let stage = Stage::start(limits).await;
     let seen = stage.push(updated(1, 0)).to_string();
     stage.push_all((1..5000).map(|version| updated(1, version)));
@@ -197,9 +224,13 @@ async fn replay_beyond_the_budget_of_its_address_ends_with_a_reset() {
         tries += 1;
         assert!(tries < 10, "the budget is never used up");
     };
-    assert_eq!((&hello["resumed"], &hello["cursor"]), (&json!(false), &json!(stage.feed.cursor().to_string())));
+    assert_eq!(
+        (&hello["resumed"], &hello["cursor"]),
+        (&json!(false), &json!(stage.feed.cursor().to_string()))
+    );
     second.assert_no_frame_queued().await;
-    let (_, hello) = stage.connect(from(hello["cursor"].as_str().expect("a cursor"), "192.0.2.1")).await;
+    let (_, hello) =
+        stage.connect(from(hello["cursor"].as_str().expect("a cursor"), "192.0.2.1")).await;
     assert_eq!(hello["resumed"], json!(true), "a client that missed no event needs no budget");
 
     let (mut other, hello) = stage.connect(from(&seen, "192.0.2.2")).await;
@@ -210,7 +241,12 @@ async fn replay_beyond_the_budget_of_its_address_ends_with_a_reset() {
 
 #[actix_web::test]
 async fn replay_without_an_address_is_not_bounded() {
-    let stage = Stage::start(SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() }).await;
+    let stage = Stage::start(SocketLimits {
+        replay_kib_max: 1,
+        replay_kib_per_second: 1,
+        ..SocketLimits::default()
+    })
+    .await;
     let seen = stage.push(updated(1, 0)).to_string();
     stage.push_all((1..3000).map(|version| updated(1, version)));
     let (mut client, _) = stage.connect(after(&seen)).await;

@@ -1,8 +1,8 @@
 //! Sample events.
 
 use gittix::domain::{
-    Currency, Email, Event, Money, Order, OrderId, OrderStatus, PublicUser, SessionDigest, Ticket, TicketId, TicketSnapshot, TicketState,
-    Timestamp, Title, UserId,
+    Currency, Email, Event, Money, Order, OrderId, OrderStatus, PublicUser, SessionDigest, Ticket,
+    TicketId, TicketSnapshot, TicketState, Timestamp, Title, UserId,
 };
 use uuid::Uuid;
 

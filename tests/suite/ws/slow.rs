@@ -26,8 +26,13 @@ fn slow() -> As {
     As { receive_buffer: Some(4 * 1024), ..As::default() }
 }
 
-/// Pushes each event after the client `reader` has read the one before, so that a client can read as fast as events come.
-async fn push_at_the_pace_of(stage: &Stage, reader: &mut Client, events: impl IntoIterator<Item = Event>) -> Vec<Value> {
+/// Pushes each event after the client `reader` has read the one before, so that a client can read
+/// as fast as events come.
+async fn push_at_the_pace_of(
+    stage: &Stage,
+    reader: &mut Client,
+    events: impl IntoIterator<Item = Event>,
+) -> Vec<Value> {
     let mut frames = Vec::new();
     for event in events {
         stage.push(event);
@@ -51,7 +56,13 @@ async fn slow_reader_gets_the_newest_state_of_each_ticket_and_others_every_event
     loop {
         let frame = late.next().await;
         assert_eq!(frame["type"], json!("TicketUpdated"));
-        cursors.push(frame["cursor"].as_str().expect("a cursor").parse::<gittix::store::Cursor>().expect("a cursor"));
+        cursors.push(
+            frame["cursor"]
+                .as_str()
+                .expect("a cursor")
+                .parse::<gittix::store::Cursor>()
+                .expect("a cursor"),
+        );
         if frame["ticket"]["id"] == json!(ticket_id(99)) {
             break;
         }
@@ -65,7 +76,8 @@ async fn slow_reader_gets_the_newest_state_of_each_ticket_and_others_every_event
 #[actix_web::test]
 async fn slow_reader_gets_all_private_frames_or_a_reset() {
     let stage = Stage::start(small_buffers()).await;
-    let (mut late, _) = stage.connect(As { receive_buffer: slow().receive_buffer, ..user(1) }).await;
+    let (mut late, _) =
+        stage.connect(As { receive_buffer: slow().receive_buffer, ..user(1) }).await;
     let (mut reader, _) = stage.connect(user(1)).await;
     let events = (0..2000).map(|n| Event::OrderCreated { order: order(1, n) });
     push_at_the_pace_of(&stage, &mut reader, events).await;
@@ -83,7 +95,11 @@ async fn slow_reader_gets_all_private_frames_or_a_reset() {
 
 #[actix_web::test]
 async fn connection_that_stops_reading_is_ended_without_effect_on_others() {
-    let limits = SocketLimits { stall_max: Duration::from_millis(300), tick: Duration::from_millis(20), ..small_buffers() };
+    let limits = SocketLimits {
+        stall_max: Duration::from_millis(300),
+        tick: Duration::from_millis(20),
+        ..small_buffers()
+    };
     let stage = Stage::start(limits).await;
     let stalled = METRICS.sockets_closed.with_label_values(&["stalled"]);
     let before = stalled.get();
@@ -112,7 +128,10 @@ async fn peer_that_writes_but_never_reads_is_ended_with_few_events() {
     let mut client = stage.watcher().await;
     while stage.hub.open() > 0 {
         // A masked ping shows that the peer sends, but not that it reads.
-        if tokio::io::AsyncWriteExt::write_all(client.0.get_mut(), &[0x89, 0x80, 0, 0, 0, 0]).await.is_err() {
+        if tokio::io::AsyncWriteExt::write_all(client.0.get_mut(), &[0x89, 0x80, 0, 0, 0, 0])
+            .await
+            .is_err()
+        {
             break;
         }
         tokio::task::yield_now().await;
@@ -121,7 +140,8 @@ async fn peer_that_writes_but_never_reads_is_ended_with_few_events() {
     stage.stop().await;
 }
 
-/// The connection that does not read stays open in this test. The tests above check that such a connection is ended.
+/// The connection that does not read stays open in this test. The tests above check that such a
+/// connection is ended.
 #[actix_web::test]
 async fn two_thousand_readers_get_every_event_beside_one_that_does_not_read() {
     const SOCKETS: usize = 2000;

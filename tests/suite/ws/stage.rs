@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, http::Response, protocol::CloseFrame},
+    tungstenite::{
+        Error, Message, client::IntoClientRequest, http::Response, protocol::CloseFrame,
+    },
 };
 
 use super::samples;
@@ -77,8 +79,11 @@ impl Stage {
         let shards = hub.clone();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let addr = listener.local_addr().expect("the listener is bound");
-        let bounds = ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
-        let app = move || App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade));
+        let bounds =
+            ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let app = move || {
+            App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade))
+        };
         let server = http::serve(listener, bounds, guard, app).expect("the server starts");
         let handle = server.handle();
         rt::spawn(server);
@@ -94,7 +99,11 @@ impl Stage {
     pub fn push_all(&self, events: impl IntoIterator<Item = Event>) -> Cursor {
         let record = |event| {
             RecordedEvent::new(
-                Cursor { epoch: 1, time: 1 + self.last_time.fetch_add(1, Ordering::Relaxed), ordinal: 0 },
+                Cursor {
+                    epoch: 1,
+                    time: 1 + self.last_time.fetch_add(1, Ordering::Relaxed),
+                    ordinal: 0,
+                },
                 samples::NOW,
                 event,
             )
@@ -119,17 +128,25 @@ impl Stage {
     pub async fn try_connect(&self, who: As) -> Result<Client, Box<Response<Option<Vec<u8>>>>> {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         if let Some(bytes) = who.receive_buffer {
-            socket.set_recv_buffer_size(u32::try_from(bytes).expect("small")).expect("a receive buffer");
+            socket
+                .set_recv_buffer_size(u32::try_from(bytes).expect("small"))
+                .expect("a receive buffer");
         }
         let stream = socket.connect(self.addr).await.expect("a connection");
         let query = who.after.map(|after| format!("?x=1&after={after}")).unwrap_or_default();
-        let mut request = format!("ws://{}/ws{query}", self.addr).into_client_request().expect("a request");
+        let mut request =
+            format!("ws://{}/ws{query}", self.addr).into_client_request().expect("a request");
         if let Some((user, session)) = who.user {
             let expires_at = who.expires_at.unwrap_or(Timestamp(i64::MAX));
-            request.headers_mut().insert("x-viewer", format!("{user} {session} {}", expires_at.0).parse().expect("a header"));
+            request.headers_mut().insert(
+                "x-viewer",
+                format!("{user} {session} {}", expires_at.0).parse().expect("a header"),
+            );
         }
         if let Some(address) = who.address {
-            request.headers_mut().insert("x-address", address.to_string().parse().expect("a header"));
+            request
+                .headers_mut()
+                .insert("x-address", address.to_string().parse().expect("a header"));
         }
         match timeout(WAIT_MAX, client_async(request, stream)).await.expect("an answer") {
             Ok((socket, _)) => Ok(Client(socket)),
@@ -154,7 +171,10 @@ impl Stage {
     }
 }
 
-async fn upgrade(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Result<actix_web::HttpResponse> {
+async fn upgrade(
+    request: HttpRequest,
+    shard: web::Data<Shard>,
+) -> actix_web::Result<actix_web::HttpResponse> {
     let viewer = request.headers().get("x-viewer").map(|viewer| {
         let viewer: Vec<_> = viewer.to_str().expect("ASCII").split(' ').collect();
         Viewer {
@@ -163,7 +183,8 @@ async fn upgrade(request: HttpRequest, shard: web::Data<Shard>) -> actix_web::Re
             expires_at: Timestamp(viewer[2].parse().expect("a number")),
         }
     });
-    let address = request.headers().get("x-address").and_then(|address| address.to_str().ok()?.parse().ok());
+    let address =
+        request.headers().get("x-address").and_then(|address| address.to_str().ok()?.parse().ok());
     Ok(ws::connect(&shard, &request, viewer, address)?)
 }
 
@@ -181,7 +202,11 @@ impl Client {
 
     /// Returns the next message of any kind.
     pub async fn message(&mut self) -> Message {
-        timeout(WAIT_MAX, self.0.next()).await.expect("a message in time").expect("an open connection").expect("a frame")
+        timeout(WAIT_MAX, self.0.next())
+            .await
+            .expect("a message in time")
+            .expect("an open connection")
+            .expect("a frame")
     }
 
     /// Returns the frames up to and including the first one of this type.
@@ -197,7 +222,8 @@ impl Client {
         }
     }
 
-    /// Checks that no frame is queued: the answer to a command is sent after all frames that were queued before it.
+    /// Checks that no frame is queued: the answer to a command is sent after all frames that were
+    /// queued before it.
     pub async fn assert_no_frame_queued(&mut self) {
         self.send("?").await;
         assert_eq!(self.next().await["type"], json!("Error"));

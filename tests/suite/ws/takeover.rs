@@ -18,7 +18,8 @@ fn text(text: &str) -> Vec<u8> {
     [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
 }
 
-/// Sends `bytes`, and returns the server's answer up to the last of `words`. Checks that the words come in this order.
+/// Sends `bytes`, and returns the server's answer up to the last of `words`. Checks that the words
+/// come in this order.
 async fn exchange(stage: &Stage, bytes: &[u8], words: &[&str]) -> String {
     let stream = raw::exchange(stage.addr, bytes, |so_far| {
         let so_far = String::from_utf8_lossy(so_far);
@@ -35,12 +36,21 @@ async fn exchange(stage: &Stage, bytes: &[u8], words: &[&str]) -> String {
 async fn frames_sent_with_the_handshake_are_answered() {
     let stage = Stage::start(SocketLimits::default()).await;
     let bytes = [raw::upgrade(stage.addr), text("{"), text(r#"{"type":"WatchAll"}"#)].concat();
-    let stream = exchange(&stage, &bytes, &["101 Switching Protocols\r\n", "Hello", "malformed_json", "Watching"]).await;
+    let stream = exchange(
+        &stage,
+        &bytes,
+        &["101 Switching Protocols\r\n", "Hello", "malformed_json", "Watching"],
+    )
+    .await;
     let (head, _) = stream.split_once("\r\n\r\n").expect("a head");
     let head = head.to_ascii_lowercase();
-    // The expected key is the example of RFC 6455 §1.3. The head has neither a length nor an encoding, since the frames are
-    // not a body (RFC 9110 §8.6).
-    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=") && head.contains("connection: upgrade"), "{head}");
+    // The expected key is the example of RFC 6455 §1.3. The head has neither a length nor an
+    // encoding, since the frames are not a body (RFC 9110 §8.6).
+    assert!(
+        head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=")
+            && head.contains("connection: upgrade"),
+        "{head}"
+    );
     assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
     stage.stop().await;
 }
@@ -50,7 +60,12 @@ async fn requests_before_the_handshake_are_answered_first() {
     let stage = Stage::start(SocketLimits::default()).await;
     let before = format!("GET /nowhere HTTP/1.1\r\nHost: {}\r\n\r\n", stage.addr).into_bytes();
     let bytes = [before.clone(), before, raw::upgrade(stage.addr), text("{")].concat();
-    let stream = exchange(&stage, &bytes, &["404 Not Found", "101 Switching Protocols", "Hello", "malformed_json"]).await;
+    let stream = exchange(
+        &stage,
+        &bytes,
+        &["404 Not Found", "101 Switching Protocols", "Hello", "malformed_json"],
+    )
+    .await;
     assert_eq!(stream.matches("404 Not Found").count(), 2, "{stream}");
     stage.stop().await;
 }
@@ -64,7 +79,8 @@ async fn refused_upgrade_is_answered_and_its_connection_closed() {
         (handshake.replace("Version: 13", "Version: 12"), "426 Upgrade Required"),
         (handshake.replace("/ws", "/nowhere"), "404 Not Found"),
     ] {
-        let (mut read, mut write) = TcpStream::connect(stage.addr).await.expect("the server listens").into_split();
+        let (mut read, mut write) =
+            TcpStream::connect(stage.addr).await.expect("the server listens").into_split();
         let bytes = [request.as_bytes(), &[b'x'; 100_000]].concat();
         let writing = tokio::spawn(async move {
             let _ = write.write_all(&bytes).await;
@@ -72,10 +88,16 @@ async fn refused_upgrade_is_answered_and_its_connection_closed() {
         });
         let mut stream = Vec::new();
         // The server drops the bytes that the client sends before it reads the answer.
-        timeout(Duration::from_secs(20), read.read_to_end(&mut stream)).await.expect("an end").expect("no reset");
+        timeout(Duration::from_secs(20), read.read_to_end(&mut stream))
+            .await
+            .expect("an end")
+            .expect("no reset");
         drop(writing);
         let stream = String::from_utf8_lossy(&stream).to_ascii_lowercase();
-        assert!(stream.contains(&status.to_ascii_lowercase()) && stream.contains("connection: close"), "{stream}");
+        assert!(
+            stream.contains(&status.to_ascii_lowercase()) && stream.contains("connection: close"),
+            "{stream}"
+        );
         assert_eq!(stream.matches("http/1.1").count(), 1, "{stream}");
     }
     stage.stop().await;

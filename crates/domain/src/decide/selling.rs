@@ -1,9 +1,17 @@
 //! The changes that a seller makes: list, edit, delist.
 
 use super::{Decision, Refusal};
-use crate::{Currency, Event, Money, Sale, Ticket, TicketId, TicketState, Timestamp, Title, UserId, Version};
+use crate::{
+    Currency, Event, Money, Sale, Ticket, TicketId, TicketState, Timestamp, Title, UserId, Version,
+};
 
-pub(super) fn list(id: TicketId, seller: UserId, title: Title, price: Money, now: Timestamp) -> Decision {
+pub(super) fn list(
+    id: TicketId,
+    seller: UserId,
+    title: Title,
+    price: Money,
+    now: Timestamp,
+) -> Decision {
     let ticket = Ticket {
         id,
         seller,
@@ -17,7 +25,11 @@ pub(super) fn list(id: TicketId, seller: UserId, title: Title, price: Money, now
         updated_at: now,
         lapses: Vec::new(),
     };
-    Decision { ticket: Some(ticket.clone()), events: vec![Event::TicketCreated { ticket }], ..Decision::default() }
+    Decision {
+        ticket: Some(ticket.clone()),
+        events: vec![Event::TicketCreated { ticket }],
+        ..Decision::default()
+    }
 }
 
 pub(super) fn edit(
@@ -32,17 +44,29 @@ pub(super) fn edit(
     let next = next(&sale.ticket, now);
     let details_version = if *title == next.title { next.details_version } else { next.version };
     let ticket = Ticket { title: title.clone(), price, details_version, ..next };
-    Ok(Decision { ticket: Some(ticket.clone()), events: vec![Event::TicketUpdated { ticket }], ..Decision::default() })
+    Ok(Decision {
+        ticket: Some(ticket.clone()),
+        events: vec![Event::TicketUpdated { ticket }],
+        ..Decision::default()
+    })
 }
 
-pub(super) fn delist(sale: &Sale, by: UserId, if_match: Option<Version>, now: Timestamp) -> Result<Decision, Refusal> {
+pub(super) fn delist(
+    sale: &Sale,
+    by: UserId,
+    if_match: Option<Version>,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
     check_editable(&sale.ticket, by, if_match)?;
-    let ticket = Ticket { state: TicketState::Deleted, lapses: Vec::new(), ..next(&sale.ticket, now) };
-    let event = Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version };
+    let ticket =
+        Ticket { state: TicketState::Deleted, lapses: Vec::new(), ..next(&sale.ticket, now) };
+    let event =
+        Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version: ticket.version };
     Ok(Decision { ticket: Some(ticket), events: vec![event], ..Decision::default() })
 }
 
-/// Checks that `by` is the seller, that the ticket has the version of `if_match`, and that no order holds it.
+/// Checks that `by` is the seller, that the ticket has the version of `if_match`, and that no order
+/// holds it.
 fn check_editable(ticket: &Ticket, by: UserId, if_match: Option<Version>) -> Result<(), Refusal> {
     if ticket.seller != by {
         return Err(Refusal::NotOwner);

@@ -1,11 +1,12 @@
 //! The ledger of a single server: a redb file beside the file of the embedded store.
 //!
-//! One thread writes. Writes that arrive during the flush of a transaction share the next transaction, so that many
-//! concurrent payments need few flushes. A write is answered only after the flush.
+//! One thread writes. Writes that arrive during the flush of a transaction share the next
+//! transaction, so that many concurrent payments need few flushes. A write is answered only after
+//! the flush.
 //!
-//! After an I/O error, mostly because of a full disk, redb refuses all calls until the file is reopened. Opening the file
-//! also repairs incomplete writes. The writer reopens the file at short intervals until that succeeds. Calls fail in the
-//! meantime, and their callers repeat them.
+//! After an I/O error, mostly because of a full disk, redb refuses all calls until the file is
+//! reopened. Opening the file also repairs incomplete writes. The writer reopens the file at short
+//! intervals until that succeeds. Calls fail in the meantime, and their callers repeat them.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +20,10 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction, backends::FileBackend};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    WriteTransaction, backends::FileBackend,
+};
 use tokio::sync::{
     mpsc::{self, error::TryRecvError},
     oneshot,
@@ -95,14 +99,21 @@ impl FileLedger {
         Ok(Self { file, queue: Some(queue), writer: Some(writer) })
     }
 
-    async fn write(&self, payment: SandboxPayment, kind: LedgerWrite) -> Result<Written, LedgerError> {
+    async fn write(
+        &self,
+        payment: SandboxPayment,
+        kind: LedgerWrite,
+    ) -> Result<Written, LedgerError> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue.as_ref().expect("the queue exists until the ledger is dropped");
         queue.send(LedgerJob { payment, kind, answer }).await.map_err(failed)?;
         answered.await.map_err(failed)?
     }
 
-    fn read<T>(&self, look: impl FnOnce(&redb::ReadOnlyTable<&str, &[u8]>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadOnlyTable<&str, &[u8]>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
         let transaction = self.file.begin_read()?;
         look(&transaction.open_table(PAYMENTS).map_err(failed)?)
     }
@@ -146,7 +157,10 @@ impl LedgerFile {
 fn open_database(path: &Path) -> Result<Database, LedgerError> {
     let file = data_folder::open_file(path).map_err(failed)?;
     let file = FileBackend::new(file).map_err(failed)?;
-    let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file).map_err(failed)?;
+    let database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(file)
+        .map_err(failed)?;
     let first = database.begin_write().map_err(failed)?;
     first.open_table(PAYMENTS).map_err(failed)?;
     first.commit().map_err(failed)?;
@@ -160,7 +174,9 @@ impl Drop for FileLedger {
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the writer thread of the sandbox ledger panicked; the log line of the panic shows why");
+            tracing::error!(
+                "the writer thread of the sandbox ledger panicked; the log line of the panic shows why"
+            );
         }
     }
 }
@@ -175,9 +191,16 @@ impl Ledger for FileLedger {
         }
     }
 
-    /// The read is done on the calling thread, because it is short: it is mostly served by the page cache.
+    /// The read is done on the calling thread, because it is short: it is mostly served by the page
+    /// cache.
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
-        self.read(|payments| payments.get(id.as_str()).map_err(failed)?.map(|found| decoded(found.value())).transpose())
+        self.read(|payments| {
+            payments
+                .get(id.as_str())
+                .map_err(failed)?
+                .map(|found| decoded(found.value()))
+                .transpose()
+        })
     }
 
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
@@ -185,7 +208,13 @@ impl Ledger for FileLedger {
     }
 
     async fn all(&self) -> Result<Vec<SandboxPayment>, LedgerError> {
-        self.read(|payments| payments.iter().map_err(failed)?.map(|entry| decoded(entry.map_err(failed)?.1.value())).collect())
+        self.read(|payments| {
+            payments
+                .iter()
+                .map_err(failed)?
+                .map(|entry| decoded(entry.map_err(failed)?.1.value()))
+                .collect()
+        })
     }
 }
 
@@ -200,10 +229,14 @@ fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
         {
             batch.push(next);
         }
-        let (payments, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| ((job.payment, job.kind), job.answer)).unzip();
+        let (payments, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|job| ((job.payment, job.kind), job.answer)).unzip();
         // The send fails if the caller no longer waits, which needs no action.
         match write_batch(file, payments) {
-            Ok(written) => answers.into_iter().zip(written).for_each(|(answer, written)| drop(answer.send(Ok(written)))),
+            Ok(written) => answers
+                .into_iter()
+                .zip(written)
+                .for_each(|(answer, written)| drop(answer.send(Ok(written)))),
             Err(error) => {
                 file.has_failed.store(true, Ordering::Release);
                 tracing::error!(%error, "the sandbox ledger failed; reopening its file (check free disk space)");
@@ -215,8 +248,8 @@ fn write_all(file: &LedgerFile, mut jobs: mpsc::Receiver<LedgerJob>) {
     essential.release();
 }
 
-/// Reopens the file, with retries until that succeeds, and refuses calls in the meantime. Returns early when the ledger is
-/// dropped.
+/// Reopens the file, with retries until that succeeds, and refuses calls in the meantime. Returns
+/// early when the ledger is dropped.
 fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<LedgerJob>) {
     while let Err(error) = file.reopen() {
         loop {
@@ -231,19 +264,34 @@ fn recover(file: &LedgerFile, jobs: &mut mpsc::Receiver<LedgerJob>) {
     tracing::warn!("the sandbox ledger's file is reopened");
 }
 
-fn write_batch(file: &LedgerFile, batch: Vec<(SandboxPayment, LedgerWrite)>) -> Result<Vec<Written>, LedgerError> {
-    // The default durability of a redb transaction is `Immediate`: `commit` returns after the flush.
+fn write_batch(
+    file: &LedgerFile,
+    batch: Vec<(SandboxPayment, LedgerWrite)>,
+) -> Result<Vec<Written>, LedgerError> {
+    // The default durability of a redb transaction is `Immediate`: `commit` returns after the
+    // flush.
     let transaction = file.begin_write()?;
     let written = {
         let mut payments = transaction.open_table(PAYMENTS).map_err(failed)?;
-        batch.into_iter().map(|(payment, kind)| write_one(&mut payments, payment, kind)).collect::<Result<_, _>>()?
+        batch
+            .into_iter()
+            .map(|(payment, kind)| write_one(&mut payments, payment, kind))
+            .collect::<Result<_, _>>()?
     };
     transaction.commit().map_err(failed)?;
     Ok(written)
 }
 
-fn write_one(payments: &mut Table<'_, &str, &[u8]>, payment: SandboxPayment, kind: LedgerWrite) -> Result<Written, LedgerError> {
-    let known = payments.get(payment.id.as_str()).map_err(failed)?.map(|found| decoded(found.value())).transpose()?;
+fn write_one(
+    payments: &mut Table<'_, &str, &[u8]>,
+    payment: SandboxPayment,
+    kind: LedgerWrite,
+) -> Result<Written, LedgerError> {
+    let known = payments
+        .get(payment.id.as_str())
+        .map_err(failed)?
+        .map(|found| decoded(found.value()))
+        .transpose()?;
     let fits = match (&known, kind) {
         (known, LedgerWrite::Open) => known.is_none(),
         (Some(known), LedgerWrite::Replace) => known.version + 1 == payment.version,
@@ -284,7 +332,11 @@ mod tests {
 
     impl Disk {
         fn write_or_fail(&self) -> std::io::Result<()> {
-            if self.is_full.load(Ordering::SeqCst) { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+            if self.is_full.load(Ordering::SeqCst) {
+                Err(std::io::ErrorKind::StorageFull.into())
+            } else {
+                Ok(())
+            }
         }
     }
 
@@ -326,7 +378,8 @@ mod tests {
         // The database is now on a disk that becomes full. The file is reopened from its path.
         let is_full = Arc::new(AtomicBool::new(false));
         let disk = Disk { is_full: Arc::clone(&is_full), ..Disk::default() };
-        let database = Database::builder().create_with_backend(disk).expect("the database is created");
+        let database =
+            Database::builder().create_with_backend(disk).expect("the database is created");
         let first = database.begin_write().expect("the transaction begins");
         first.open_table(PAYMENTS).expect("the table is created");
         first.commit().expect("the transaction commits");
@@ -340,7 +393,11 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), works).await.expect("the ledger recovers");
-        assert_eq!(ledger.find(&payment(1).id).await, Ok(Some(payment(1))), "the acknowledged payment is stored");
+        assert_eq!(
+            ledger.find(&payment(1).id).await,
+            Ok(Some(payment(1))),
+            "the acknowledged payment is stored"
+        );
         ledger.open(payment(2)).await.expect("the disk has room");
         drop(ledger);
         std::fs::remove_dir_all(&folder).expect("the folder is removed");

@@ -21,8 +21,8 @@ pub trait Ledger: Send + Sync + Debug + 'static {
 
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError>;
 
-    /// Writes version `v` of a payment over version `v - 1`. Returns `false`, and writes nothing, if another version is
-    /// stored.
+    /// Writes version `v` of a payment over version `v - 1`. Returns `false`, and writes nothing,
+    /// if another version is stored.
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError>;
 
     /// Returns all payments, for the checker of the invariants.
@@ -45,7 +45,9 @@ impl Ledger for MemoryLedger {
 
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {
         let mut payments = self.0.lock();
-        let known = payments.get_mut(payment.id.as_str()).filter(|known| known.version + 1 == payment.version);
+        let known = payments
+            .get_mut(payment.id.as_str())
+            .filter(|known| known.version + 1 == payment.version);
         Ok(known.map(|known| *known = payment).is_some())
     }
 

@@ -1,9 +1,9 @@
-//! The built-in sandbox processor. It accepts Stripe's published test tokens and moves no money. Like Stripe, it has a
-//! durable ledger of its own that is not part of this program's commits.
+//! The built-in sandbox processor. It accepts Stripe's published test tokens and moves no money.
+//! Like Stripe, it has a durable ledger of its own that is not part of this program's commits.
 //!
-//! A call that changes a payment reads it, computes the next state with the module `payment`, and writes that state over
-//! the version that was read. If another call changed the payment, the next state is computed again. Tokens, client secrets
-//! and keys are never logged.
+//! A call that changes a payment reads it, computes the next state with the module `payment`, and
+//! writes that state over the version that was read. If another call changed the payment, the next
+//! state is computed again. Tokens, client secrets and keys are never logged.
 
 mod file;
 mod ledger;
@@ -22,13 +22,18 @@ pub use ledger::{Ledger, LedgerError, MemoryLedger};
 pub use mongo::MongoLedger;
 pub use payment::SandboxPayment;
 
-use super::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, failing, keyed, record_outcome};
-use gittix_domain::{Charge, ChargeFailure, ChargeId, PaymentId, TokenDigest, invariants::LedgerEntry};
+use super::{
+    Authorization, ClientSecret, PaymentState, PaymentToken, Processor, ProcessorError, Reversal,
+    failing, keyed, record_outcome,
+};
+use gittix_domain::{
+    Charge, ChargeFailure, ChargeId, PaymentId, TokenDigest, invariants::LedgerEntry,
+};
 use payment::{Reversed, Stage, Standing, Transition};
 use tokens::{CaptureManner, InjectedFault, behaviour};
 
-/// Maximum number of repetitions of a call because other calls changed the payment. Each repetition means that another call
-/// succeeded.
+/// Maximum number of repetitions of a call because other calls changed the payment. Each repetition
+/// means that another call succeeded.
 const TRIES_MAX: usize = 32;
 
 /// The time limit of an attempt. Tests use slower tokens to exceed it.
@@ -53,7 +58,8 @@ impl Sandbox {
         Self { ledger, key }
     }
 
-    /// Returns the captured and refunded amounts of every payment, for the checker of the invariants.
+    /// Returns the captured and refunded amounts of every payment, for the checker of the
+    /// invariants.
     ///
     /// # Errors
     /// Fails if the ledger cannot be read.
@@ -71,13 +77,17 @@ impl Sandbox {
         self.ledger.find(id).await?.ok_or_else(missing)
     }
 
-    async fn found_of(&self, charge: ChargeId, id: &PaymentId) -> Result<SandboxPayment, ProcessorError> {
+    async fn found_of(
+        &self,
+        charge: ChargeId,
+        id: &PaymentId,
+    ) -> Result<SandboxPayment, ProcessorError> {
         let payment = self.found(id).await?;
         if payment.charge == charge { Ok(payment) } else { Err(missing()) }
     }
 
-    /// Computes the next state of a payment and writes it over the version that was read. Repeats both if the payment was
-    /// changed in the meantime.
+    /// Computes the next state of a payment and writes it over the version that was read. Repeats
+    /// both if the payment was changed in the meantime.
     async fn change<T>(
         &self,
         read: &SandboxPayment,
@@ -101,7 +111,9 @@ impl Sandbox {
     fn authorization(&self, payment: &PaymentId, standing: Standing) -> Authorization {
         match standing {
             Standing::Authorized => Authorization::Authorized,
-            Standing::ActionRequired => Authorization::ActionRequired { client_secret: self.client_secret(payment) },
+            Standing::ActionRequired => {
+                Authorization::ActionRequired { client_secret: self.client_secret(payment) }
+            }
             Standing::Declined(failure) => Authorization::Declined { failure },
         }
     }
@@ -113,7 +125,12 @@ impl Sandbox {
         ClientSecret(format!("{payment}_secret_{}", &secret[..HEX_DIGITS]))
     }
 
-    async fn do_authorize(&self, charge: ChargeId, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
+    async fn do_authorize(
+        &self,
+        charge: ChargeId,
+        payment: &PaymentId,
+        token: &PaymentToken,
+    ) -> Result<Authorization, ProcessorError> {
         failing("sandbox::before_authorize", Some(payment))?;
         let Some(behaviour) = behaviour(token) else { return Ok(Authorization::InvalidToken) };
         wait(behaviour.delay).await;
@@ -123,13 +140,19 @@ impl Sandbox {
         let before = self.found_of(charge, payment).await?;
         let standing = self.change(&before, |payment| payment.authorize(&behaviour)).await?;
         failing("sandbox::after_authorize", Some(payment))?;
-        if behaviour.fault == Some(InjectedFault::AnswerLost) && matches!(before.stage, Stage::Open { .. }) {
+        if behaviour.fault == Some(InjectedFault::AnswerLost)
+            && matches!(before.stage, Stage::Open { .. })
+        {
             return Err(lost());
         }
         Ok(self.authorization(payment, standing))
     }
 
-    async fn do_capture(&self, charge: ChargeId, payment: &PaymentId) -> Result<(), ProcessorError> {
+    async fn do_capture(
+        &self,
+        charge: ChargeId,
+        payment: &PaymentId,
+    ) -> Result<(), ProcessorError> {
         failing("sandbox::before_capture", Some(payment))?;
         let before = self.found_of(charge, payment).await?;
         if let CaptureManner::Slow { millis } = before.capture {
@@ -143,13 +166,21 @@ impl Sandbox {
         Ok(())
     }
 
-    async fn do_resume(&self, charge: ChargeId, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+    async fn do_resume(
+        &self,
+        charge: ChargeId,
+        payment: &PaymentId,
+    ) -> Result<Authorization, ProcessorError> {
         let before = self.found_of(charge, payment).await?;
         let standing = self.change(&before, SandboxPayment::resume).await?;
         Ok(self.authorization(payment, standing))
     }
 
-    async fn do_reverse(&self, charge: ChargeId, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+    async fn do_reverse(
+        &self,
+        charge: ChargeId,
+        payment: &PaymentId,
+    ) -> Result<Reversal, ProcessorError> {
         failing("sandbox::before_reverse", Some(payment))?;
         let before = self.found_of(charge, payment).await?;
         let reversed = self.change(&before, SandboxPayment::reverse).await?;
@@ -168,26 +199,46 @@ impl Processor for Sandbox {
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
-        let opened = self.ledger.open(SandboxPayment::of(charge)).await.map_err(ProcessorError::from);
-        let same = opened.and_then(|payment| match payment.amount == charge.amount && payment.currency == charge.currency {
-            true => Ok(payment.id),
-            false => Err(refused("idempotency_error", "The charge was opened with another amount.")),
+        let opened =
+            self.ledger.open(SandboxPayment::of(charge)).await.map_err(ProcessorError::from);
+        let same = opened.and_then(|payment| {
+            match payment.amount == charge.amount && payment.currency == charge.currency {
+                true => Ok(payment.id),
+                false => {
+                    Err(refused("idempotency_error", "The charge was opened with another amount."))
+                }
+            }
         });
         record_outcome(same, |_| "ok")
     }
 
-    async fn authorize(&self, charge: &Charge, payment: &PaymentId, token: &PaymentToken) -> Result<Authorization, ProcessorError> {
+    async fn authorize(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+        token: &PaymentToken,
+    ) -> Result<Authorization, ProcessorError> {
         record_outcome(self.do_authorize(charge.id, payment, token).await, Authorization::outcome)
     }
 
-    async fn resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+    async fn resume(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Authorization, ProcessorError> {
         record_outcome(self.do_resume(charge.id, payment).await, Authorization::outcome)
     }
 
-    async fn fetch(&self, charge: &Charge, payment: &PaymentId) -> Result<PaymentState, ProcessorError> {
+    async fn fetch(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<PaymentState, ProcessorError> {
         let found = self.found_of(charge.id, payment).await.map(|found| match found.stage {
             Stage::Open { declined } => PaymentState::Open { declined },
-            Stage::ActionRequired { .. } => PaymentState::ActionRequired { client_secret: self.client_secret(payment) },
+            Stage::ActionRequired { .. } => {
+                PaymentState::ActionRequired { client_secret: self.client_secret(payment) }
+            }
             Stage::Authorized => PaymentState::Authorized,
             Stage::Captured => PaymentState::Captured,
             Stage::Voided => PaymentState::Voided,
@@ -200,7 +251,11 @@ impl Processor for Sandbox {
         record_outcome(self.do_capture(charge.id, payment).await, |()| "ok")
     }
 
-    async fn reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+    async fn reverse(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Reversal, ProcessorError> {
         record_outcome(self.do_reverse(charge.id, payment).await, |_| "ok")
     }
 

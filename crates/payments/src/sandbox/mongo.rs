@@ -1,5 +1,6 @@
-//! The ledger that all replicas share when the server uses MongoDB: a collection of its own. Each write changes one
-//! document, outside of the store's transactions, so that the ledger is as independent as that of a real processor.
+//! The ledger that all replicas share when the server uses MongoDB: a collection of its own. Each
+//! write changes one document, outside of the store's transactions, so that the ledger is as
+//! independent as that of a real processor.
 
 use std::{fmt::Display, future::IntoFuture, time::Duration};
 
@@ -9,7 +10,10 @@ use mongodb::{
     Collection, Database,
     bson::doc,
     error::{ErrorKind, WriteFailure},
-    options::{Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
+    options::{
+        Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
+        WriteConcern,
+    },
 };
 
 use super::{
@@ -18,10 +22,12 @@ use super::{
 };
 use gittix_domain::PaymentId;
 
-/// Time after which the server stops a read, or stops waiting for a majority. The outcome is then unknown.
+/// Time after which the server stops a read, or stops waiting for a majority. The outcome is then
+/// unknown.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Time after which this program stops waiting. The driver has no time-out of its own for a server that does not answer.
+/// Time after which this program stops waiting. The driver has no time-out of its own for a server
+/// that does not answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// MongoDB's code for a violated unique index.
@@ -37,7 +43,11 @@ impl MongoLedger {
 
     /// Creates a handle, without reading or writing.
     pub fn new(database: &Database) -> Self {
-        let majority = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(SERVER_TIMEOUT).build();
+        let majority = WriteConcern::builder()
+            .w(Acknowledgment::Majority)
+            .journal(true)
+            .w_timeout(SERVER_TIMEOUT)
+            .build();
         let options = CollectionOptions::builder()
             .write_concern(majority)
             .read_concern(ReadConcern::majority())
@@ -55,15 +65,18 @@ impl Ledger for MongoLedger {
         }
         match within(self.0.insert_one(&payment)).await? {
             Ok(_) => Ok(payment),
-            Err(error) if is_duplicate(&error) => {
-                self.find(&payment.id).await?.ok_or_else(|| LedgerError("a payment that exists cannot be read".into()))
-            }
+            Err(error) if is_duplicate(&error) => self
+                .find(&payment.id)
+                .await?
+                .ok_or_else(|| LedgerError("a payment that exists cannot be read".into())),
             Err(error) => Err(failed(error)),
         }
     }
 
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
-        within(self.0.find_one(doc! { "_id": id.as_str() }).max_time(SERVER_TIMEOUT)).await?.map_err(failed)
+        within(self.0.find_one(doc! { "_id": id.as_str() }).max_time(SERVER_TIMEOUT))
+            .await?
+            .map_err(failed)
     }
 
     async fn replace(&self, payment: SandboxPayment) -> Result<bool, LedgerError> {

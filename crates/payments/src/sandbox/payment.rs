@@ -1,9 +1,12 @@
-//! One payment of the sandbox and its transitions. The functions are pure: they return the next state and write nothing.
+//! One payment of the sandbox and its transitions. The functions are pure: they return the next
+//! state and write nothing.
 
 use serde::{Deserialize, Serialize};
 
 use super::tokens::{AfterAction, Behaviour, CaptureManner, CardBehavior};
-use gittix_domain::{Charge, ChargeFailure, ChargeId, Currency, Money, OrderId, PaymentId, RefundId, UserId, Version};
+use gittix_domain::{
+    Charge, ChargeFailure, ChargeId, Currency, Money, OrderId, PaymentId, RefundId, UserId, Version,
+};
 
 /// The payment of one charge in the sandbox's ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +50,8 @@ pub(super) enum Stage {
     },
 }
 
-/// The next state to write, if the payment changes, and the result of the call; or the reason why the call is refused for
-/// good.
+/// The next state to write, if the payment changes, and the result of the call; or the reason why
+/// the call is refused for good.
 pub(super) type Transition<T> = Result<(Option<SandboxPayment>, T), ChargeFailure>;
 
 /// The state of an attempt. The caller adds the client secret, which is not stored with a payment.
@@ -67,8 +70,8 @@ pub(super) enum Reversed {
 }
 
 impl SandboxPayment {
-    /// Returns a new payment of a charge. Its id is derived from the charge's id, so that the charge has the same payment
-    /// when it is opened twice.
+    /// Returns a new payment of a charge. Its id is derived from the charge's id, so that the
+    /// charge has the same payment when it is opened twice.
     pub(super) fn of(charge: &Charge) -> Self {
         Self {
             id: PaymentId::new(&format!("pi_sandbox_{}", charge.id.uuid().simple())),
@@ -85,7 +88,8 @@ impl SandboxPayment {
         }
     }
 
-    /// Makes an attempt. An attempt that waits for the buyer's action is replaced by another attempt.
+    /// Makes an attempt. An attempt that waits for the buyer's action is replaced by another
+    /// attempt.
     pub(super) fn authorize(&self, behaviour: &Behaviour) -> Transition<Standing> {
         match &self.stage {
             Stage::Authorized | Stage::Captured => Ok((None, Standing::Authorized)),
@@ -93,8 +97,12 @@ impl SandboxPayment {
             Stage::Open { .. } | Stage::ActionRequired { .. } => {
                 let stage = match &behaviour.attempt {
                     CardBehavior::Authorize => Stage::Authorized,
-                    CardBehavior::Decline(failure) => Stage::Open { declined: Some(failure.clone()) },
-                    CardBehavior::Act { waits, then } => Stage::ActionRequired { waits: *waits, then: then.clone() },
+                    CardBehavior::Decline(failure) => {
+                        Stage::Open { declined: Some(failure.clone()) }
+                    }
+                    CardBehavior::Act { waits, then } => {
+                        Stage::ActionRequired { waits: *waits, then: then.clone() }
+                    }
                 };
                 let next = Self { capture: behaviour.capture, ..self.at(stage) };
                 let standing = next.standing()?;
@@ -107,9 +115,17 @@ impl SandboxPayment {
     pub(super) fn resume(&self) -> Transition<Standing> {
         let stage = match &self.stage {
             Stage::ActionRequired { waits: 0, then: AfterAction::Authorize } => Stage::Authorized,
-            Stage::ActionRequired { waits: 0, then: AfterAction::Decline { failure } } => Stage::Open { declined: Some(failure.clone()) },
-            Stage::ActionRequired { waits, then } => Stage::ActionRequired { waits: waits - 1, then: then.clone() },
-            Stage::Open { .. } | Stage::Authorized | Stage::Captured | Stage::Voided | Stage::Refunded { .. } => {
+            Stage::ActionRequired { waits: 0, then: AfterAction::Decline { failure } } => {
+                Stage::Open { declined: Some(failure.clone()) }
+            }
+            Stage::ActionRequired { waits, then } => {
+                Stage::ActionRequired { waits: waits - 1, then: then.clone() }
+            }
+            Stage::Open { .. }
+            | Stage::Authorized
+            | Stage::Captured
+            | Stage::Voided
+            | Stage::Refunded { .. } => {
                 return Ok((None, self.standing()?));
             }
         };
@@ -120,24 +136,33 @@ impl SandboxPayment {
 
     pub(super) fn capture(&self) -> Transition<()> {
         match &self.stage {
-            Stage::Authorized if self.capture == CaptureManner::Refused => {
-                Err(ChargeFailure::new("capture_failed", "The payment processor refused to take the authorized money."))
-            }
-            Stage::Authorized => Ok((Some(Self { captured: u64::from(self.amount.minor()), ..self.at(Stage::Captured) }), ())),
+            Stage::Authorized if self.capture == CaptureManner::Refused => Err(ChargeFailure::new(
+                "capture_failed",
+                "The payment processor refused to take the authorized money.",
+            )),
+            Stage::Authorized => Ok((
+                Some(Self { captured: u64::from(self.amount.minor()), ..self.at(Stage::Captured) }),
+                (),
+            )),
             Stage::Captured => Ok((None, ())),
             Stage::Open { .. } | Stage::ActionRequired { .. } => Err(unexpected()),
             Stage::Voided | Stage::Refunded { .. } => Err(already_reversed()),
         }
     }
 
-    /// Voids a payment without captured money, or refunds captured money. Afterwards the payment can be neither authorized
-    /// nor captured.
+    /// Voids a payment without captured money, or refunds captured money. Afterwards the payment
+    /// can be neither authorized nor captured.
     pub(super) fn reverse(&self) -> Transition<Reversed> {
         match &self.stage {
-            Stage::Open { .. } | Stage::ActionRequired { .. } | Stage::Authorized => Ok((Some(self.at(Stage::Voided)), Reversed::Voided)),
+            Stage::Open { .. } | Stage::ActionRequired { .. } | Stage::Authorized => {
+                Ok((Some(self.at(Stage::Voided)), Reversed::Voided))
+            }
             Stage::Captured => {
                 let refund = RefundId::new(&format!("re_sandbox_{}", self.charge.uuid().simple()));
-                let next = Self { refunded: self.captured, ..self.at(Stage::Refunded { refund: refund.clone() }) };
+                let next = Self {
+                    refunded: self.captured,
+                    ..self.at(Stage::Refunded { refund: refund.clone() })
+                };
                 Ok((Some(next), Reversed::Refunded(refund)))
             }
             Stage::Voided => Ok((None, Reversed::Voided)),
@@ -162,7 +187,10 @@ impl SandboxPayment {
 
 /// Returns a failure with Stripe's code `payment_intent_unexpected_state`.
 fn unexpected() -> ChargeFailure {
-    ChargeFailure::new("payment_intent_unexpected_state", "The payment's state does not allow this operation.")
+    ChargeFailure::new(
+        "payment_intent_unexpected_state",
+        "The payment's state does not allow this operation.",
+    )
 }
 
 /// Returns the failure for a payment that was voided or refunded.

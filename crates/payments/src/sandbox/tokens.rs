@@ -1,5 +1,6 @@
-//! The behaviour of each test token: Stripe's published tokens (<https://docs.stripe.com/testing>), and tokens of this
-//! sandbox for faults that Stripe's tokens cannot cause. `docs/sandbox.md` has the same tables.
+//! The behaviour of each test token: Stripe's published tokens (<https://docs.stripe.com/testing>),
+//! and tokens of this sandbox for faults that Stripe's tokens cannot cause. `docs/sandbox.md` has
+//! the same tables.
 
 use std::time::Duration;
 
@@ -66,8 +67,8 @@ const DELAY_MAX: Duration = Duration::from_secs(60);
 /// The prefix of the sandbox's own tokens.
 const OWN_PREFIX: &str = "tok_gittix_";
 
-/// Cards that succeed: by brand, by country (ISO 3166, where Stripe has a card), and with a property that has no effect in
-/// this sandbox.
+/// Cards that succeed: by brand, by country (ISO 3166, where Stripe has a card), and with a
+/// property that has no effect in this sandbox.
 #[rustfmt::skip]
 const SUCCEEDING: [&str; 90] = [
     "visa", "visa_debit", "mastercard", "mastercard_debit", "mastercard_prepaid", "amex", "discover", "diners", "jcb", "unionpay",
@@ -104,7 +105,10 @@ const ACTING: [(&str, Option<DeclineCause>); 7] = [
     ("authenticationRequiredSetupForOffSession", None),
     ("threeDSecureRequired", None),
     ("threeDSecure2Required", None),
-    ("authenticationRequiredChargeDeclinedInsufficientFunds", Some(DeclineCause::InsufficientFunds)),
+    (
+        "authenticationRequiredChargeDeclinedInsufficientFunds",
+        Some(DeclineCause::InsufficientFunds),
+    ),
     ("threeDSecureRequiredChargeDeclined", Some(DeclineCause::Generic)),
 ];
 
@@ -126,8 +130,9 @@ enum DeclineCause {
 }
 
 impl DeclineCause {
-    /// Returns Stripe's decline code and a sentence for the buyer. As Stripe advises, the sentence does not reveal that a
-    /// card was reported as lost or stolen or is suspected of fraud; only the stored code does.
+    /// Returns Stripe's decline code and a sentence for the buyer. As Stripe advises, the sentence
+    /// does not reveal that a card was reported as lost or stolen or is suspected of fraud; only
+    /// the stored code does.
     fn failure(self) -> ChargeFailure {
         let (code, message) = match self {
             Self::Generic => ("generic_decline", "The card was declined."),
@@ -136,8 +141,13 @@ impl DeclineCause {
             Self::StolenCard => ("stolen_card", "The card was declined."),
             Self::ExpiredCard => ("expired_card", "The card has expired."),
             Self::IncorrectCvc => ("incorrect_cvc", "The card's security code is incorrect."),
-            Self::ProcessingError => ("processing_error", "An error occurred while the card was processed. Try again in a little while."),
-            Self::VelocityExceeded => ("card_velocity_exceeded", "The card was used too often in a short time."),
+            Self::ProcessingError => (
+                "processing_error",
+                "An error occurred while the card was processed. Try again in a little while.",
+            ),
+            Self::VelocityExceeded => {
+                ("card_velocity_exceeded", "The card was used too often in a short time.")
+            }
             Self::Fraudulent => ("fraudulent", "The card was declined."),
         };
         ChargeFailure::new(code, message)
@@ -149,7 +159,10 @@ pub(super) fn behaviour(token: &PaymentToken) -> Option<Behaviour> {
     let token = token.expose();
     match token.strip_prefix(OWN_PREFIX) {
         Some(name) => gittix_token(name),
-        None => stripe_token(token.strip_prefix("pm_card_").or_else(|| token.strip_prefix("tok_"))?).map(plain),
+        None => {
+            stripe_token(token.strip_prefix("pm_card_").or_else(|| token.strip_prefix("tok_"))?)
+                .map(plain)
+        }
     }
 }
 
@@ -157,8 +170,8 @@ fn plain(attempt: CardBehavior) -> Behaviour {
     Behaviour { delay: Duration::ZERO, attempt, fault: None, capture: CaptureManner::Plain }
 }
 
-/// Returns the behaviour of one of Stripe's tokens. Stripe writes `visa_` before some of the names that decline or require
-/// an action; this sandbox accepts `visa_` before all of them.
+/// Returns the behaviour of one of Stripe's tokens. Stripe writes `visa_` before some of the names
+/// that decline or require an action; this sandbox accepts `visa_` before all of them.
 fn stripe_token(name: &str) -> Option<CardBehavior> {
     let unbranded = name.strip_prefix("visa_").unwrap_or(name);
     if SUCCEEDING.contains(&name) {
@@ -168,10 +181,13 @@ fn stripe_token(name: &str) -> Option<CardBehavior> {
         return Some(CardBehavior::Decline(cause.failure()));
     }
     if let Some((_, declined)) = ACTING.iter().find(|(acting, _)| *acting == unbranded) {
-        let then = declined.map_or(AfterAction::Authorize, |cause| AfterAction::Decline { failure: cause.failure() });
+        let then = declined.map_or(AfterAction::Authorize, |cause| AfterAction::Decline {
+            failure: cause.failure(),
+        });
         return Some(CardBehavior::Act { waits: 0, then });
     }
-    (unbranded == LOOKUP_FAILING).then(|| CardBehavior::Decline(DeclineCause::ProcessingError.failure()))
+    (unbranded == LOOKUP_FAILING)
+        .then(|| CardBehavior::Decline(DeclineCause::ProcessingError.failure()))
 }
 
 fn gittix_token(name: &str) -> Option<Behaviour> {
@@ -203,7 +219,8 @@ mod tests {
     use super::*;
 
     fn attempt(token: &str) -> Option<CardBehavior> {
-        behaviour(&PaymentToken::parse(token).expect("the token has a valid form")).map(|behaviour| behaviour.attempt)
+        behaviour(&PaymentToken::parse(token).expect("the token has a valid form"))
+            .map(|behaviour| behaviour.attempt)
     }
 
     fn decline_code(token: &str) -> String {
@@ -215,9 +232,15 @@ mod tests {
 
     #[test]
     fn stripe_tokens_behave_as_documented() {
-        for token in
-            ["pm_card_visa", "tok_visa", "pm_card_mastercard", "tok_amex", "pm_card_de", "tok_gb_debit", "pm_card_threeDSecureOptional"]
-        {
+        for token in [
+            "pm_card_visa",
+            "tok_visa",
+            "pm_card_mastercard",
+            "tok_amex",
+            "pm_card_de",
+            "tok_gb_debit",
+            "pm_card_threeDSecureOptional",
+        ] {
             assert_eq!(attempt(token), Some(CardBehavior::Authorize), "{token}");
         }
         let declined = [
@@ -237,7 +260,11 @@ mod tests {
             assert_eq!(decline_code(&format!("tok_{name}")), code);
         }
         for token in ["pm_card_authenticationRequired", "tok_threeDSecure2Required"] {
-            assert_eq!(attempt(token), Some(CardBehavior::Act { waits: 0, then: AfterAction::Authorize }), "{token}");
+            assert_eq!(
+                attempt(token),
+                Some(CardBehavior::Act { waits: 0, then: AfterAction::Authorize }),
+                "{token}"
+            );
         }
     }
 
@@ -260,9 +287,14 @@ mod tests {
 
     #[test]
     fn slow_token_contains_its_delay() {
-        let slow =
-            behaviour(&PaymentToken::parse("tok_gittix_slow_800ms").expect("the token has a valid form")).expect("the token is known");
-        assert_eq!((slow.delay, slow.attempt), (Duration::from_millis(800), CardBehavior::Authorize));
+        let slow = behaviour(
+            &PaymentToken::parse("tok_gittix_slow_800ms").expect("the token has a valid form"),
+        )
+        .expect("the token is known");
+        assert_eq!(
+            (slow.delay, slow.attempt),
+            (Duration::from_millis(800), CardBehavior::Authorize)
+        );
     }
 
     #[test]

@@ -21,11 +21,16 @@ impl Stripe {
         let by = self.deadline();
         failing("stripe::before_authorize", Some(payment))?;
         let method = payment_method(token);
-        let request = self.confirmation(payment, self.authorize_key(charge, token)).with_all(&method);
+        let request =
+            self.confirmation(payment, self.authorize_key(charge, token)).with_all(&method);
         let answer = match self.client.send::<PaymentIntent>(&request, by).await {
             Ok(intent) => authorization(&intent, charge),
-            Err(StripeError::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
-            Err(StripeError::Broken { detail, .. }) => self.authorize_in_two_steps(charge, payment, &method, &detail, by).await,
+            Err(StripeError::Rejected(rejection)) => {
+                self.rejected(charge, payment, rejection, by).await
+            }
+            Err(StripeError::Broken { detail, .. }) => {
+                self.authorize_in_two_steps(charge, payment, &method, &detail, by).await
+            }
             Err(error) => Err(error.into()),
         };
         failing("stripe::after_authorize", Some(payment))?;
@@ -33,13 +38,15 @@ impl Stripe {
     }
 
     fn confirmation(&self, payment: &PaymentId, key: String) -> Request {
-        let request = Request::post(Operation::Authorize, format!("payment_intents/{payment}/confirm"), key);
-        // "When confirming server-side and using Stripe.js to handle the next actions" (Stripe's reference).
+        let request =
+            Request::post(Operation::Authorize, format!("payment_intents/{payment}/confirm"), key);
+        // "When confirming server-side and using Stripe.js to handle the next actions" (Stripe's
+        // reference).
         if self.has_element { request.with("use_stripe_sdk", "true") } else { request }
     }
 
-    /// Returns the idempotency key of an attempt. It depends on the token, because another token on the same payment is
-    /// another attempt.
+    /// Returns the idempotency key of an attempt. It depends on the token, because another token on
+    /// the same payment is another attempt.
     fn authorize_key(&self, charge: &Charge, token: &PaymentToken) -> String {
         const DIGITS: usize = 16;
         let digest = keyed(&self.key, "token", token.expose());
@@ -60,19 +67,26 @@ impl Stripe {
         if rejection.is_about_access() {
             return Err(StripeError::Rejected(rejection).into());
         }
-        // The reason may be that an earlier attempt, whose answer was lost, succeeded. So the payment is read.
+        // The reason may be that an earlier attempt, whose answer was lost, succeeded. So the
+        // payment is read.
         let intent = self.intent_of(charge, payment, by).await?;
         match intent.status {
-            Status::RequiresPaymentMethod | Status::RequiresConfirmation if rejection.is_about_token() => Ok(Authorization::InvalidToken),
-            Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => Err(StripeError::Rejected(rejection).into()),
+            Status::RequiresPaymentMethod | Status::RequiresConfirmation
+                if rejection.is_about_token() =>
+            {
+                Ok(Authorization::InvalidToken)
+            }
+            Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => {
+                Err(StripeError::Rejected(rejection).into())
+            }
             Status::RequiresConfirmation => Err(StripeError::Rejected(rejection).into()),
             _ => authorization(&intent, charge),
         }
     }
 
-    /// Repeats an attempt in two requests: attach, then confirm. It is used after a server error of Stripe for the
-    /// confirmation with a payment method in one request, because Stripe repeats that error for the same idempotency key.
-    /// Steps that were done are not repeated.
+    /// Repeats an attempt in two requests: attach, then confirm. It is used after a server error of
+    /// Stripe for the confirmation with a payment method in one request, because Stripe repeats
+    /// that error for the same idempotency key. Steps that were done are not repeated.
     async fn authorize_in_two_steps(
         &self,
         charge: &Charge,
@@ -91,36 +105,65 @@ impl Stripe {
         if !untouched {
             return authorization(&intent, charge);
         }
-        let attach = Request::post(Operation::Attach, format!("payment_intents/{payment}"), retry_key(charge, "attach")).with_all(method);
+        let attach = Request::post(
+            Operation::Attach,
+            format!("payment_intents/{payment}"),
+            retry_key(charge, "attach"),
+        )
+        .with_all(method);
         let attached = self.client.send::<PaymentIntent>(&attach, by).await;
         let done = match attached {
-            Ok(_) => self.client.send::<PaymentIntent>(&self.confirmation(payment, retry_key(charge, "authorize")), by).await,
+            Ok(_) => {
+                self.client
+                    .send::<PaymentIntent>(
+                        &self.confirmation(payment, retry_key(charge, "authorize")),
+                        by,
+                    )
+                    .await
+            }
             refused => refused,
         };
         match done {
             Ok(intent) => authorization(&intent, charge),
-            Err(StripeError::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
+            Err(StripeError::Rejected(rejection)) => {
+                self.rejected(charge, payment, rejection, by).await
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    pub(super) async fn do_resume(&self, charge: &Charge, payment: &PaymentId) -> Result<Authorization, ProcessorError> {
+    pub(super) async fn do_resume(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Authorization, ProcessorError> {
         let by = self.deadline();
         failing("stripe::before_resume", Some(payment))?;
         let intent = self.intent_of(charge, payment, by).await?;
         let answer = match intent.status {
-            // This status occurs only if the account is configured for manual confirmation. The buyer's action counts after
-            // the confirmation.
+            // This status occurs only if the account is configured for manual confirmation. The
+            // buyer's action counts after the confirmation.
             Status::RequiresConfirmation => {
-                match self.client.send::<PaymentIntent>(&self.confirmation(payment, retry_key(charge, "resume")), by).await {
+                match self
+                    .client
+                    .send::<PaymentIntent>(
+                        &self.confirmation(payment, retry_key(charge, "resume")),
+                        by,
+                    )
+                    .await
+                {
                     Ok(intent) => authorization(&intent, charge),
-                    Err(StripeError::Rejected(rejection)) => self.rejected(charge, payment, rejection, by).await,
+                    Err(StripeError::Rejected(rejection)) => {
+                        self.rejected(charge, payment, rejection, by).await
+                    }
                     Err(error) => Err(error.into()),
                 }
             }
             Status::RequiresPaymentMethod if intent.last_payment_error.is_none() => {
                 let message = "The bank could not confirm that it is you.";
-                Ok(Authorization::Declined { failure: ChargeFailure::new("payment_intent_authentication_failure", message) })
+                Ok(Authorization::Declined {
+                    failure: ChargeFailure::new("payment_intent_authentication_failure", message),
+                })
             }
             _ => authorization(&intent, charge),
         };
@@ -128,7 +171,10 @@ impl Stripe {
         answer
     }
 
-    pub(super) async fn do_token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
+    pub(super) async fn do_token_exists(
+        &self,
+        token: &PaymentToken,
+    ) -> Result<bool, ProcessorError> {
         let id = token.expose();
         let path = match id.split_once('_') {
             Some(("pm", _)) => format!("payment_methods/{id}"),
@@ -136,22 +182,33 @@ impl Stripe {
             _ => return Ok(false),
         };
         if is_test_name(id) {
-            // Stripe does not document that these names can be looked up, only that they can be used to pay.
+            // Stripe does not document that these names can be looked up, only that they can be
+            // used to pay.
             return Ok(true);
         }
-        match self.client.send::<Anything>(&Request::get(Operation::FindToken, path), self.deadline()).await {
+        match self
+            .client
+            .send::<Anything>(&Request::get(Operation::FindToken, path), self.deadline())
+            .await
+        {
             Ok(Anything {}) => Ok(true),
-            Err(StripeError::Rejected(rejection)) if rejection.error.has_code("resource_missing") => Ok(false),
+            Err(StripeError::Rejected(rejection))
+                if rejection.error.has_code("resource_missing") =>
+            {
+                Ok(false)
+            }
             Err(StripeError::Rejected(rejection)) if !rejection.is_about_access() => Ok(true),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Whether `id` is one of the names that Stripe publishes for tests: `pm_card_visa`, `tok_chargeDeclined`. Real ids contain
-/// digits. A test name after `tok_` that contains a digit is looked up like a real id.
+/// Whether `id` is one of the names that Stripe publishes for tests: `pm_card_visa`,
+/// `tok_chargeDeclined`. Real ids contain digits. A test name after `tok_` that contains a digit is
+/// looked up like a real id.
 fn is_test_name(id: &str) -> bool {
-    id.starts_with("pm_card_") || id.starts_with("tok_") && !id.bytes().any(|byte| byte.is_ascii_digit())
+    id.starts_with("pm_card_")
+        || id.starts_with("tok_") && !id.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 fn payment_method(token: &PaymentToken) -> Vec<(&'static str, String)> {

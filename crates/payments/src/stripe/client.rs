@@ -1,8 +1,10 @@
-//! One request to Stripe and its definite answer: authentication, API version, time limits and repetition.
+//! One request to Stripe and its definite answer: authentication, API version, time limits and
+//! repetition.
 //!
-//! A request is repeated with the same idempotency key if its answer was lost or asks for a repetition, until the caller's
-//! deadline, and at most five times in total. This module does not decide what an answer means for a payment. Logged or
-//! returned texts contain no body, key, token, or address with a token.
+//! A request is repeated with the same idempotency key if its answer was lost or asks for a
+//! repetition, until the caller's deadline, and at most five times in total. This module does not
+//! decide what an answer means for a payment. Logged or returned texts contain no body, key, token,
+//! or address with a token.
 
 use std::{fmt, time::Duration};
 
@@ -29,7 +31,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Time limit for opening a connection. After it, another address or another attempt is used.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Maximum size of an answer, in bytes. A PaymentIntent has about 4 KiB, a page of refunds about 60 KiB.
+/// Maximum size of an answer, in bytes. A PaymentIntent has about 4 KiB, a page of refunds about 60
+/// KiB.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Maximum number of times that one request is sent.
 const SENDINGS_MAX: u32 = 5;
@@ -86,8 +89,8 @@ impl Request {
         Self { operation, method: Method::GET, path, pairs: Vec::new(), key: None }
     }
 
-    /// Returns a POST request. `key` is the idempotency key under which Stripe executes the request once; Stripe keeps it
-    /// for at least 24 hours.
+    /// Returns a POST request. `key` is the idempotency key under which Stripe executes the request
+    /// once; Stripe keeps it for at least 24 hours.
     pub fn post(operation: Operation, path: String, key: String) -> Self {
         Self { operation, method: Method::POST, path, pairs: Vec::new(), key: Some(key) }
     }
@@ -110,11 +113,12 @@ impl Request {
 pub(super) enum StripeError {
     /// The request may have been executed or may still be executed. It may be sent again.
     Unknown(String),
-    /// Stripe answered with a server error, which it stores under the idempotency key and returns for the same request
-    /// again. The request may have been executed nevertheless.
+    /// Stripe answered with a server error, which it stores under the idempotency key and returns
+    /// for the same request again. The request may have been executed nevertheless.
     Broken {
         detail: String,
-        /// Whether Stripe reports that this error was stored. Then the key can never have another result.
+        /// Whether Stripe reports that this error was stored. Then the key can never have another
+        /// result.
         is_kept: bool,
     },
     /// A definite rejection.
@@ -140,8 +144,10 @@ impl Rejection {
 
     /// Whether the payment method or token does not exist, or was used by another payment.
     pub fn is_about_token(&self) -> bool {
-        let about = self.error.param.as_deref().is_some_and(|param| param.starts_with("payment_method"));
-        about && self.error.has_code("resource_missing") || self.error.has_code("token_already_used")
+        let about =
+            self.error.param.as_deref().is_some_and(|param| param.starts_with("payment_method"));
+        about && self.error.has_code("resource_missing")
+            || self.error.has_code("token_already_used")
     }
 
     /// Whether another request was sent with the same key before.
@@ -149,8 +155,8 @@ impl Rejection {
         self.error.kind.as_deref() == Some("idempotency_error")
     }
 
-    /// Whether the request was not processed because the key is wrong or lacks a permission. The operator has to correct
-    /// this, not the buyer.
+    /// Whether the request was not processed because the key is wrong or lacks a permission. The
+    /// operator has to correct this, not the buyer.
     pub fn is_about_access(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
     }
@@ -159,11 +165,18 @@ impl Rejection {
 impl From<StripeError> for ProcessorError {
     fn from(error: StripeError) -> Self {
         match error {
-            StripeError::Unknown(detail) | StripeError::Broken { detail, .. } => Self::Unknown(detail),
-            StripeError::Rejected(rejection) if rejection.is_about_access() => {
-                Self::Unknown(format!("Stripe does not accept the key of STRIPE_SECRET_KEY ({})", rejection.status))
+            StripeError::Unknown(detail) | StripeError::Broken { detail, .. } => {
+                Self::Unknown(detail)
             }
-            StripeError::Rejected(rejection) if rejection.is_decline() => Self::Refused(rejection.error.decline()),
+            StripeError::Rejected(rejection) if rejection.is_about_access() => {
+                Self::Unknown(format!(
+                    "Stripe does not accept the key of STRIPE_SECRET_KEY ({})",
+                    rejection.status
+                ))
+            }
+            StripeError::Rejected(rejection) if rejection.is_decline() => {
+                Self::Refused(rejection.error.decline())
+            }
             StripeError::Rejected(rejection) => Self::Refused(rejection.error.refusal()),
         }
     }
@@ -205,12 +218,16 @@ impl StripeClient {
     /// A text of one line, if the settings cannot be used.
     pub fn new(settings: &StripeSettings) -> Result<Self, String> {
         let text = |name: &str, text: &str| {
-            HeaderValue::from_str(text).map_err(|_| format!("{name} contains characters that are not allowed in a header"))
+            HeaderValue::from_str(text)
+                .map_err(|_| format!("{name} contains characters that are not allowed in a header"))
         };
-        let mut authorization = text("STRIPE_SECRET_KEY", &format!("Bearer {}", settings.secret_key))?;
+        let mut authorization =
+            text("STRIPE_SECRET_KEY", &format!("Bearer {}", settings.secret_key))?;
         authorization.set_sensitive(true);
-        let headers =
-            HeaderMap::from_iter([(AUTHORIZATION, authorization), (STRIPE_VERSION, text("STRIPE_API_VERSION", &settings.api_version)?)]);
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, authorization),
+            (STRIPE_VERSION, text("STRIPE_API_VERSION", &settings.api_version)?),
+        ]);
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("gittix/", env!("CARGO_PKG_VERSION")))
@@ -219,12 +236,18 @@ impl StripeClient {
         if settings.is_local {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| format!("the HTTP client for Stripe cannot be built: {error}"))?;
+        let http = builder
+            .build()
+            .map_err(|error| format!("the HTTP client for Stripe cannot be built: {error}"))?;
         Ok(Self { http, base: settings.api_base.clone(), timeout: settings.timeout })
     }
 
     /// Sends `request` until a definite answer arrives or `by` is near.
-    pub async fn send<T: DeserializeOwned>(&self, request: &Request, by: Instant) -> Result<T, StripeError> {
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        by: Instant,
+    ) -> Result<T, StripeError> {
         let mut backoff = BACKOFF;
         let mut sendings = 0;
         loop {
@@ -234,11 +257,17 @@ impl StripeClient {
                 Sent::Again { after, why } => (after, why),
             };
             sendings += 1;
-            let pause = after.unwrap_or_default().max(backoff.mul_f64(rand::rng().random_range(0.5..1.0)));
+            let pause =
+                after.unwrap_or_default().max(backoff.mul_f64(rand::rng().random_range(0.5..1.0)));
             if sendings == SENDINGS_MAX || Instant::now() + pause >= by {
                 return Err(StripeError::Unknown(why));
             }
-            tracing::debug!(operation = request.operation.name(), why, sendings, "repeating a request to Stripe");
+            tracing::debug!(
+                operation = request.operation.name(),
+                why,
+                sendings,
+                "repeating a request to Stripe"
+            );
             tokio::time::sleep(pause).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
@@ -246,27 +275,45 @@ impl StripeClient {
 
     async fn once<T: DeserializeOwned>(&self, request: &Request, by: Instant) -> Sent<T> {
         let began = Instant::now();
-        let (outcome, sent) = match self.exchange(request, by.saturating_duration_since(began)).await {
+        let (outcome, sent) = match self
+            .exchange(request, by.saturating_duration_since(began))
+            .await
+        {
             Ok((head, body)) => read(request, &head, &body),
             Err(error) => {
                 let why = if error.is_timeout() { "no answer in time" } else { "no answer" };
                 tracing::debug!(operation = request.operation.name(), error = %error.without_url(), "a request to Stripe failed");
-                ("no_answer", Sent::Again { after: None, why: format!("Stripe gave {why} to {}", request.operation.name()) })
+                (
+                    "no_answer",
+                    Sent::Again {
+                        after: None,
+                        why: format!("Stripe gave {why} to {}", request.operation.name()),
+                    },
+                )
             }
         };
         METRICS.stripe_calls.with_label_values(&[request.operation.name(), outcome]).inc();
-        METRICS.stripe_seconds.with_label_values(&[request.operation.name()]).observe(began.elapsed().as_secs_f64());
+        METRICS
+            .stripe_seconds
+            .with_label_values(&[request.operation.name()])
+            .observe(began.elapsed().as_secs_f64());
         sent
     }
 
-    /// Reads the answer's head and body. A body that is too long is truncated and then is not valid JSON.
-    async fn exchange(&self, request: &Request, left: Duration) -> reqwest::Result<(ResponseHead, Vec<u8>)> {
+    /// Reads the answer's head and body. A body that is too long is truncated and then is not valid
+    /// JSON.
+    async fn exchange(
+        &self,
+        request: &Request,
+        left: Duration,
+    ) -> reqwest::Result<(ResponseHead, Vec<u8>)> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}v1/{}", self.base.path(), request.path));
         if request.method == Method::GET && !request.pairs.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.pairs);
         }
-        let mut sending = self.http.request(request.method.clone(), url).timeout(self.timeout.min(left));
+        let mut sending =
+            self.http.request(request.method.clone(), url).timeout(self.timeout.min(left));
         if request.method == Method::POST {
             sending = sending.form(&request.pairs);
         }
@@ -297,10 +344,13 @@ struct ResponseHead {
 
 impl ResponseHead {
     fn of(answer: &Response) -> Self {
-        let text = |name: &HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let text =
+            |name: &HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok());
         Self {
             status: answer.status(),
-            retry_after: text(&RETRY_AFTER).and_then(|secs| secs.trim().parse().ok()).map(Duration::from_secs),
+            retry_after: text(&RETRY_AFTER)
+                .and_then(|secs| secs.trim().parse().ok())
+                .map(Duration::from_secs),
             should_retry: text(&STRIPE_SHOULD_RETRY).and_then(|should| should.parse().ok()),
             is_replay: text(&IDEMPOTENT_REPLAYED) == Some("true"),
             request_id: text(&REQUEST_ID).unwrap_or("-").to_owned(),
@@ -309,9 +359,19 @@ impl ResponseHead {
 }
 
 /// Returns the result of an answer and its label for the metrics.
-fn read<T: DeserializeOwned>(request: &Request, head: &ResponseHead, body: &[u8]) -> (&'static str, Sent<T>) {
+fn read<T: DeserializeOwned>(
+    request: &Request,
+    head: &ResponseHead,
+    body: &[u8],
+) -> (&'static str, Sent<T>) {
     let operation = request.operation.name();
-    let why = || format!("Stripe answered {} to {operation} (request {})", head.status.as_u16(), head.request_id);
+    let why = || {
+        format!(
+            "Stripe answered {} to {operation} (request {})",
+            head.status.as_u16(),
+            head.request_id
+        )
+    };
     if head.status.is_success() {
         return match serde_json::from_slice(body) {
             Ok(object) => ("ok", Sent::Done(object)),
@@ -331,12 +391,20 @@ fn read<T: DeserializeOwned>(request: &Request, head: &ResponseHead, body: &[u8]
     let broken = || Sent::Over(StripeError::Broken { detail: why(), is_kept: head.is_replay });
     let again = |outcome| (outcome, Sent::Again { after: head.retry_after, why: why() });
     match (head.status, head.should_retry) {
-        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => again("conflict"),
-        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, Some(false)) => ("conflict", Sent::Over(StripeError::Unknown(why()))),
+        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, None | Some(true)) => {
+            again("conflict")
+        }
+        (StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY, Some(false)) => {
+            ("conflict", Sent::Over(StripeError::Unknown(why())))
+        }
         (StatusCode::TOO_MANY_REQUESTS, None | Some(true)) => again("rate_limited"),
-        (StatusCode::TOO_MANY_REQUESTS, Some(false)) => ("rate_limited", Sent::Over(StripeError::Unknown(why()))),
+        (StatusCode::TOO_MANY_REQUESTS, Some(false)) => {
+            ("rate_limited", Sent::Over(StripeError::Unknown(why())))
+        }
         // Stripe stores its server error under the key and would only repeat it.
-        (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => ("server_error", broken()),
+        (StatusCode::INTERNAL_SERVER_ERROR, None) if request.key.is_some() => {
+            ("server_error", broken())
+        }
         (status, Some(false)) if status.is_server_error() => ("server_error", broken()),
         (status, _) if status.is_server_error() => again("server_error"),
         (_, Some(true)) => again("rejected"),
@@ -344,12 +412,18 @@ fn read<T: DeserializeOwned>(request: &Request, head: &ResponseHead, body: &[u8]
     }
 }
 
-fn rejected<T>(operation: &str, head: &ResponseHead, status: StatusCode, body: &[u8]) -> (&'static str, Sent<T>) {
+fn rejected<T>(
+    operation: &str,
+    head: &ResponseHead,
+    status: StatusCode,
+    body: &[u8],
+) -> (&'static str, Sent<T>) {
     #[derive(Deserialize)]
     struct Enveloped {
         error: ErrorBody,
     }
-    let error = serde_json::from_slice(body).map_or_else(|_| ErrorBody::default(), |Enveloped { error }| error);
+    let error = serde_json::from_slice(body)
+        .map_or_else(|_| ErrorBody::default(), |Enveloped { error }| error);
     let rejection = Rejection { status, error };
     if rejection.is_decline() {
         return ("declined", Sent::Over(StripeError::Rejected(rejection)));
@@ -364,7 +438,13 @@ fn rejected<T>(operation: &str, head: &ResponseHead, status: StatusCode, body: &
             "Stripe does not accept the key of STRIPE_SECRET_KEY; check the key and its permissions"
         );
     } else {
-        tracing::info!(operation, request, status = status.as_u16(), code, "Stripe rejected a request");
+        tracing::info!(
+            operation,
+            request,
+            status = status.as_u16(),
+            code,
+            "Stripe rejected a request"
+        );
     }
     ("rejected", Sent::Over(StripeError::Rejected(rejection)))
 }

@@ -1,5 +1,5 @@
-//! The used parts of Stripe's objects. Their Debug form contains no secret and no message of a buyer's bank, so it may be
-//! logged.
+//! The used parts of Stripe's objects. Their Debug form contains no secret and no message of a
+//! buyer's bank, so it may be logged.
 //!
 //! Unknown members are ignored, because later versions of Stripe's API may add members.
 
@@ -49,7 +49,10 @@ pub(super) struct PaymentIntent {
 
 impl fmt::Debug for PaymentIntent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PaymentIntent").field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("PaymentIntent")
+            .field("id", &self.id)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,21 +72,28 @@ impl PaymentIntent {
     /// The [`ChargeFailure`] of the charge, with the code [`Self::MISMATCH`].
     pub fn check(&self, charge: &Charge) -> Result<(), ChargeFailure> {
         let amount = i64::from(charge.amount.minor());
-        let same = self.charge() == Some(charge.id) && self.amount == amount && self.currency == charge.currency.code();
+        let same = self.charge() == Some(charge.id)
+            && self.amount == amount
+            && self.currency == charge.currency.code();
         if same { Ok(()) } else { Err(Self::mismatch()) }
     }
 
-    /// Checks that the captured amount is the charge's amount, if Stripe states the captured amount.
+    /// Checks that the captured amount is the charge's amount, if Stripe states the captured
+    /// amount.
     ///
     /// # Errors
     /// The errors of [`Self::check`].
     pub fn check_captured(&self, charge: &Charge) -> Result<(), ChargeFailure> {
         self.check(charge)?;
-        if self.taken(charge) == i64::from(charge.amount.minor()) { Ok(()) } else { Err(Self::mismatch()) }
+        if self.taken(charge) == i64::from(charge.amount.minor()) {
+            Ok(())
+        } else {
+            Err(Self::mismatch())
+        }
     }
 
-    /// Returns the captured amount in minor units, if the payment was captured. If a server in place of Stripe does not
-    /// state it, returns the charge's amount.
+    /// Returns the captured amount in minor units, if the payment was captured. If a server in
+    /// place of Stripe does not state it, returns the charge's amount.
     pub fn taken(&self, charge: &Charge) -> i64 {
         self.amount_received.unwrap_or_else(|| i64::from(charge.amount.minor()))
     }
@@ -92,7 +102,10 @@ impl PaymentIntent {
     pub const MISMATCH: &'static str = "amount_mismatch";
 
     fn mismatch() -> ChargeFailure {
-        ChargeFailure::new(Self::MISMATCH, "The payment did not have the order's amount. Nothing was kept.")
+        ChargeFailure::new(
+            Self::MISMATCH,
+            "The payment did not have the order's amount. Nothing was kept.",
+        )
     }
 }
 
@@ -153,12 +166,16 @@ pub(super) struct ErrorBody {
 impl fmt::Debug for ErrorBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The message is left out, because messages may contain tokens.
-        f.debug_struct("ErrorBody").field("type", &self.kind).field("code", &self.code).finish_non_exhaustive()
+        f.debug_struct("ErrorBody")
+            .field("type", &self.kind)
+            .field("code", &self.code)
+            .finish_non_exhaustive()
     }
 }
 
 impl ErrorBody {
-    /// Returns the failure of a declined card. Stripe writes the messages of card errors for buyers.
+    /// Returns the failure of a declined card. Stripe writes the messages of card errors for
+    /// buyers.
     pub fn decline(&self) -> ChargeFailure {
         const MESSAGE_CHARS_MAX: usize = 300;
         let code = self.decline_code.as_deref().or(self.code.as_deref()).unwrap_or("card_declined");
@@ -166,8 +183,8 @@ impl ErrorBody {
         ChargeFailure::new(code, &message.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
     }
 
-    /// Returns the failure of a request that will never be executed. Stripe's message is not included, because Stripe
-    /// writes it for developers.
+    /// Returns the failure of a request that will never be executed. Stripe's message is not
+    /// included, because Stripe writes it for developers.
     pub fn refusal(&self) -> ChargeFailure {
         ChargeFailure::new(
             self.code.as_deref().unwrap_or("processor_refused"),

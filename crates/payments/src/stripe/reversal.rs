@@ -1,8 +1,8 @@
 //! Reversals: cancelling an authorization, refunding captured money, and handling failed refunds.
 //!
-//! A charge is reversed only when Stripe reports that a refund succeeded. A pending refund may still fail, and a failed
-//! refund returned no money. After [`REFUNDS_MAX`] failures an operator has to act. A refund that the operator makes by
-//! hand counts like one of this program.
+//! A charge is reversed only when Stripe reports that a refund succeeded. A pending refund may
+//! still fail, and a failed refund returned no money. After [`REFUNDS_MAX`] failures an operator
+//! has to act. A refund that the operator makes by hand counts like one of this program.
 
 use tokio::time::Instant;
 
@@ -16,10 +16,11 @@ use crate::{ProcessorError, Reversal, failing};
 use gittix_domain::{Charge, ChargeFailure, PaymentId, RefundId};
 use gittix_runtime::metrics::METRICS;
 
-/// Maximum number of failed refunds of one charge. After that many, no further refund is tried, because a bank that refused
-/// two will probably refuse the next.
+/// Maximum number of failed refunds of one charge. After that many, no further refund is tried,
+/// because a bank that refused two will probably refuse the next.
 const REFUNDS_MAX: usize = 3;
-/// Maximum number of refunds of one payment that are read. No payment is refunded that often in practice.
+/// Maximum number of refunds of one payment that are read. No payment is refunded that often in
+/// practice.
 const PAGE: &str = "100";
 
 /// All refunds of one payment.
@@ -32,7 +33,8 @@ impl Refunds {
         self.alive().next().map(Refund::id)
     }
 
-    /// Returns the newest successful refund, if the successful refunds add up to `taken`. `taken` is in minor units.
+    /// Returns the newest successful refund, if the successful refunds add up to `taken`. `taken`
+    /// is in minor units.
     pub fn settled(&self, taken: i64) -> Option<RefundId> {
         let back: i64 = self.succeeded().map(|refund| refund.amount).sum();
         self.succeeded().next().map(Refund::id).filter(|_| back >= taken)
@@ -62,24 +64,43 @@ fn is_dead(refund: &Refund) -> bool {
 
 impl Stripe {
     /// Returns every refund of a payment, newest first.
-    pub(super) async fn refunds(&self, payment: &PaymentId, by: Instant) -> Result<Refunds, ProcessorError> {
-        let request = Request::get(Operation::ListRefunds, "refunds".into()).with("payment_intent", payment.as_str()).with("limit", PAGE);
+    pub(super) async fn refunds(
+        &self,
+        payment: &PaymentId,
+        by: Instant,
+    ) -> Result<Refunds, ProcessorError> {
+        let request = Request::get(Operation::ListRefunds, "refunds".into())
+            .with("payment_intent", payment.as_str())
+            .with("limit", PAGE);
         let page: StripeList<Refund> = self.client.send(&request, by).await?;
         if page.has_more {
-            return Err(ChargeFailure::new("too_many_refunds", "The payment has too many refunds to read.").into());
+            return Err(ChargeFailure::new(
+                "too_many_refunds",
+                "The payment has too many refunds to read.",
+            )
+            .into());
         }
         Ok(Refunds(page.data))
     }
 
-    pub(super) async fn do_reverse(&self, charge: &Charge, payment: &PaymentId) -> Result<Reversal, ProcessorError> {
+    pub(super) async fn do_reverse(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Reversal, ProcessorError> {
         let by = self.deadline();
         failing("stripe::before_reverse", Some(payment))?;
         let mut key = format!("{}:cancel", charge.id);
         for _ in 0..TRIES_MAX {
-            // Amount and currency are not compared with the charge: whatever was captured is refunded.
+            // Amount and currency are not compared with the charge: whatever was captured is
+            // refunded.
             let intent = self.intent(payment, by).await?;
             if intent.charge() != Some(charge.id) {
-                return Err(ChargeFailure::new("resource_missing", "The payment belongs to another charge.").into());
+                return Err(ChargeFailure::new(
+                    "resource_missing",
+                    "The payment belongs to another charge.",
+                )
+                .into());
             }
             match intent.status {
                 Status::Canceled => {
@@ -93,15 +114,22 @@ impl Stripe {
                 }
                 // The bank is processing the payment; it can be reversed later.
                 Status::Processing | Status::Other => return Err(undecided(&intent)),
-                Status::RequiresPaymentMethod | Status::RequiresConfirmation | Status::RequiresAction | Status::RequiresCapture => {
-                    let request = Request::post(Operation::Cancel, format!("payment_intents/{payment}/cancel"), key);
+                Status::RequiresPaymentMethod
+                | Status::RequiresConfirmation
+                | Status::RequiresAction
+                | Status::RequiresCapture => {
+                    let request = Request::post(
+                        Operation::Cancel,
+                        format!("payment_intents/{payment}/cancel"),
+                        key,
+                    );
                     match self.client.send::<PaymentIntent>(&request, by).await {
                         Ok(intent) if intent.status == Status::Canceled => {
                             failing("stripe::after_reverse", Some(payment))?;
                             return Ok(Reversal::Voided);
                         }
-                        // The payment was captured in the meantime, or the bank is processing it, or it was cancelled. So
-                        // its state is read again.
+                        // The payment was captured in the meantime, or the bank is processing it,
+                        // or it was cancelled. So its state is read again.
                         Ok(_) | Err(StripeError::Broken { .. }) => {}
                         Err(StripeError::Rejected(no)) if !no.is_about_access() => {}
                         Err(error) => return Err(error.into()),
@@ -110,11 +138,19 @@ impl Stripe {
                 }
             }
         }
-        Err(ProcessorError::Unknown("Stripe could not cancel the payment and reports no captured money".into()))
+        Err(ProcessorError::Unknown(
+            "Stripe could not cancel the payment and reports no captured money".into(),
+        ))
     }
 
     /// Refunds the part of `taken` (in minor units) that was not refunded yet.
-    async fn refund(&self, charge: &Charge, payment: &PaymentId, taken: i64, by: Instant) -> Result<RefundId, ProcessorError> {
+    async fn refund(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+        taken: i64,
+        by: Instant,
+    ) -> Result<RefundId, ProcessorError> {
         let refunds = self.refunds(payment, by).await?;
         let open = refunds.open_amount(taken);
         if open <= 0 {
@@ -148,7 +184,8 @@ impl Stripe {
                 Err(StripeError::Rejected(no)) if !no.is_about_access() => {}
                 Err(error) => return Err(error.into()),
             }
-            // The refund may have been made nevertheless. A second refund is made only if it was not.
+            // The refund may have been made nevertheless. A second refund is made only if it was
+            // not.
             let refunds = self.refunds(payment, by).await?;
             if refunds.open_amount(taken) <= 0 {
                 return refunds.settled(taken).ok_or_else(pending);

@@ -1,11 +1,11 @@
 //! The verification of Stripe's webhook events. Pure: it reads no clock.
 //!
-//! Of a verified event, the ids of event and payment, the mode and the account are used. The state of the payment is read
-//! from Stripe.
+//! Of a verified event, the ids of event and payment, the mode and the account are used. The state
+//! of the payment is read from Stripe.
 //!
-//! Stripe's documentation, "Verify webhook signatures": `Stripe-Signature: t=<unix seconds>,v1=<hex>,…`, where `v1` is
-//! HMAC-SHA-256 over `<t>.<the body's very bytes>`. While a secret is rolled there is a `v1` for each; other schemes
-//! (`v0`) are ignored.
+//! Stripe's documentation, "Verify webhook signatures": `Stripe-Signature: t=<unix
+//! seconds>,v1=<hex>,…`, where `v1` is HMAC-SHA-256 over `<t>.<the body's very bytes>`. While a
+//! secret is rolled there is a `v1` for each; other schemes (`v0`) are ignored.
 
 use std::fmt;
 
@@ -16,10 +16,11 @@ use subtle::ConstantTimeEq;
 
 use gittix_domain::{Millis, PaymentId, Timestamp};
 
-/// Maximum difference between a signature's time and the present: the default of Stripe's libraries. It limits replays.
+/// Maximum difference between a signature's time and the present: the default of Stripe's
+/// libraries. It limits replays.
 pub const TOLERANCE: Millis = Millis::from_secs(300);
-/// Maximum number of signatures in a header. Stripe sends one for each valid secret, so a header with more is not from
-/// Stripe.
+/// Maximum number of signatures in a header. Stripe sends one for each valid secret, so a header
+/// with more is not from Stripe.
 const SIGNATURES_MAX: usize = 16;
 const MAC_BYTES: usize = 32;
 
@@ -51,11 +52,13 @@ impl Secrets {
         Self(secrets.into_iter().map(|secret| secret.as_bytes().to_vec()).collect())
     }
 
-    /// Parses the signature header of an event before the body is read, and checks that its time is near `now` and that a
-    /// secret is configured. This is no proof: any client can send such a header.
+    /// Parses the signature header of an event before the body is read, and checks that its time is
+    /// near `now` and that a secret is configured. This is no proof: any client can send such a
+    /// header.
     ///
     /// # Errors
-    /// Any [`SignatureError`] except [`SignatureError::Wrong`]. The error is for the log and not for the sender.
+    /// Any [`SignatureError`] except [`SignatureError::Wrong`]. The error is for the log and not
+    /// for the sender.
     pub fn claim<'a>(&self, header: &'a str, now: Timestamp) -> Result<Claim<'a>, SignatureError> {
         if self.0.is_empty() {
             return Err(SignatureError::NoSecret);
@@ -74,13 +77,16 @@ impl Secrets {
     pub fn verify(&self, claim: &Claim<'_>, body: &[u8]) -> Result<(), SignatureError> {
         let Claim { at, macs } = claim;
         let fits = self.0.iter().fold(false, |fits, secret| {
-            let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+            let mut mac =
+                Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
             mac.update(at.as_bytes());
             mac.update(b".");
             mac.update(body);
             let expected = mac.finalize().into_bytes();
-            // Every signature is compared completely, so that the duration does not reveal which one matches.
-            macs.iter().fold(fits, |fits, given| bool::from(given.as_slice().ct_eq(&expected)) | fits)
+            // Every signature is compared completely, so that the duration does not reveal which
+            // one matches.
+            macs.iter()
+                .fold(fits, |fits, given| bool::from(given.as_slice().ct_eq(&expected)) | fits)
         });
         if fits { Ok(()) } else { Err(SignatureError::Wrong) }
     }
@@ -107,7 +113,9 @@ impl<'a> Claim<'a> {
                 _ => {}
             }
         }
-        let at = at.filter(|at| !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit())).ok_or(SignatureError::Missing)?;
+        let at = at
+            .filter(|at| !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit()))
+            .ok_or(SignatureError::Missing)?;
         if macs.is_empty() { Err(SignatureError::Missing) } else { Ok(Self { at, macs }) }
     }
 }
@@ -133,7 +141,8 @@ pub struct Notice {
     pub event: String,
     /// The type of the event, such as `payment_intent.amount_capturable_updated`.
     pub kind: String,
-    /// The payment of the event. `None` if the event is about something else, or about another account.
+    /// The payment of the event. `None` if the event is about something else, or about another
+    /// account.
     pub payment: Option<PaymentId>,
     /// Whether the event is about real money.
     pub is_live: bool,
@@ -146,19 +155,26 @@ impl Notice {
     /// Parses an event. Returns `None` if the body is not an event of Stripe.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let event: Event = serde_json::from_slice(body).ok()?;
-        let is_id = |id: &str| (1..=Self::ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let is_id = |id: &str| {
+            (1..=Self::ID_CHARS_MAX).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
         if event.object.is_some_and(|object| object != "event") || !is_id(&event.id) {
             return None;
         }
         let object = event.data.object;
         let payment = match object.object.as_deref() {
             Some("payment_intent") => object.id,
-            // A charge, a refund and a dispute name the PaymentIntent to which they belong, if there is one.
+            // A charge, a refund and a dispute name the PaymentIntent to which they belong, if
+            // there is one.
             _ => object.payment_intent,
         };
-        // The event belongs to a connected account, whose payments this marketplace's key cannot read.
-        let payment = payment.filter(|id| is_id(id) && event.account.is_none()).map(|id| PaymentId::new(&id));
-        let kind = event.kind.chars().filter(|c| c.is_ascii_graphic()).take(Self::ID_CHARS_MAX).collect();
+        // The event belongs to a connected account, whose payments this marketplace's key cannot
+        // read.
+        let payment =
+            payment.filter(|id| is_id(id) && event.account.is_none()).map(|id| PaymentId::new(&id));
+        let kind =
+            event.kind.chars().filter(|c| c.is_ascii_graphic()).take(Self::ID_CHARS_MAX).collect();
         Some(Self { event: event.id, kind, payment, is_live: event.livemode.unwrap_or_default() })
     }
 }
@@ -211,7 +227,12 @@ mod tests {
     }
 
     /// Applies both checks, one after the other.
-    fn verify(secrets: &Secrets, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
+    fn verify(
+        secrets: &Secrets,
+        header: &str,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), SignatureError> {
         secrets.verify(&secrets.claim(header, now)?, body)
     }
 
@@ -219,13 +240,15 @@ mod tests {
         Secrets::new(["whsec_old", "whsec_new"])
     }
 
-    /// Computed with Stripe's own library: `stripe.WebhookSignature._compute_signature("1760000000.{\"id\":\"evt_1\"}",
-    /// "whsec_test")`.
+    /// Computed with Stripe's own library:
+    /// `stripe.WebhookSignature._compute_signature("1760000000.{\"id\":\"evt_1\"}", "whsec_test")`.
     #[test]
     fn signature_of_stripes_library_is_accepted() {
         let body = br#"{"id":"evt_1"}"#;
-        let given = "t=1760000000,v1=66e880d7175fffb43ce10c4e14db1cfb230c8804b5aafb116affbc9a836c7690";
-        verify(&Secrets::new(["whsec_test"]), given, body, now()).expect("the signature of Stripe's library is valid");
+        let given =
+            "t=1760000000,v1=66e880d7175fffb43ce10c4e14db1cfb230c8804b5aafb116affbc9a836c7690";
+        verify(&Secrets::new(["whsec_test"]), given, body, now())
+            .expect("the signature of Stripe's library is valid");
     }
 
     #[test]
@@ -242,7 +265,8 @@ mod tests {
             format!("t={at}, v1={}", right.to_uppercase()),
             format!("t={at},v0={wrong},v1={right},scheme=other,,"),
         ] {
-            verify(&secrets(), &fine, BODY, now()).unwrap_or_else(|error| panic!("{fine}: {error}"));
+            verify(&secrets(), &fine, BODY, now())
+                .unwrap_or_else(|error| panic!("{fine}: {error}"));
         }
     }
 
@@ -257,10 +281,20 @@ mod tests {
             (&later, BODY),
         ];
         for (header, body) in cases {
-            assert_eq!(verify(&secrets(), header, body, now()), Err(SignatureError::Wrong), "{header}");
+            assert_eq!(
+                verify(&secrets(), header, body, now()),
+                Err(SignatureError::Wrong),
+                "{header}"
+            );
         }
-        assert_eq!(verify(&Secrets::new(["whsec_other"]), &header, BODY, now()), Err(SignatureError::Wrong));
-        assert_eq!(verify(&Secrets::default(), &header, BODY, now()), Err(SignatureError::NoSecret));
+        assert_eq!(
+            verify(&Secrets::new(["whsec_other"]), &header, BODY, now()),
+            Err(SignatureError::Wrong)
+        );
+        assert_eq!(
+            verify(&Secrets::default(), &header, BODY, now()),
+            Err(SignatureError::NoSecret)
+        );
         assert_eq!(verify(&Secrets::new([""]), &header, BODY, now()), Err(SignatureError::Wrong));
     }
 
@@ -280,7 +314,11 @@ mod tests {
             format!("t={at},v0={right}"),
             format!("t={at}{}", format!(",v1={right}").repeat(SIGNATURES_MAX + 1)),
         ] {
-            assert_eq!(verify(&secrets(), &bad, BODY, now()), Err(SignatureError::Missing), "{bad}");
+            assert_eq!(
+                verify(&secrets(), &bad, BODY, now()),
+                Err(SignatureError::Missing),
+                "{bad}"
+            );
         }
     }
 
@@ -288,39 +326,76 @@ mod tests {
     fn signature_is_accepted_within_five_minutes_before_and_after() {
         let header = header("whsec_new", BODY);
         for within in [-300_999, -1_000, 0, 300_000, 300_999] {
-            verify(&secrets(), &header, BODY, now() + Millis(within)).unwrap_or_else(|error| panic!("{within}: {error}"));
+            verify(&secrets(), &header, BODY, now() + Millis(within))
+                .unwrap_or_else(|error| panic!("{within}: {error}"));
         }
         for beyond in [-301_000, 301_000, i64::MAX / 2] {
-            assert_eq!(verify(&secrets(), &header, BODY, now() + Millis(beyond)), Err(SignatureError::OutOfTime), "{beyond}");
+            assert_eq!(
+                verify(&secrets(), &header, BODY, now() + Millis(beyond)),
+                Err(SignatureError::OutOfTime),
+                "{beyond}"
+            );
         }
         let far = "9".repeat(30);
         let forged = format!("t={far},v1={}", mac("whsec_new", &far, BODY));
-        assert_eq!(verify(&secrets(), &forged, BODY, now()), Err(SignatureError::Missing), "a time that cannot be parsed");
+        assert_eq!(
+            verify(&secrets(), &forged, BODY, now()),
+            Err(SignatureError::Missing),
+            "a time that cannot be parsed"
+        );
     }
 
     #[test]
     fn claim_is_refused_by_its_header_alone() {
         let header = header("whsec_new", BODY);
         assert!(secrets().claim(&header, now()).is_ok());
-        assert_eq!(secrets().claim(&header, now() + Millis(301_000)).expect_err("too old"), SignatureError::OutOfTime);
-        assert_eq!(secrets().claim("t=1", now()).expect_err("no signature"), SignatureError::Missing);
-        assert_eq!(Secrets::default().claim(&header, now()).expect_err("no secret"), SignatureError::NoSecret);
+        assert_eq!(
+            secrets().claim(&header, now() + Millis(301_000)).expect_err("too old"),
+            SignatureError::OutOfTime
+        );
+        assert_eq!(
+            secrets().claim("t=1", now()).expect_err("no signature"),
+            SignatureError::Missing
+        );
+        assert_eq!(
+            Secrets::default().claim(&header, now()).expect_err("no secret"),
+            SignatureError::NoSecret
+        );
     }
 
     #[test]
     fn event_names_its_payment() {
         let event = |object: &str| {
-            format!(r#"{{"id":"evt_1","object":"event","type":"some.thing","livemode":false,"data":{{"object":{object}}}}}"#)
+            format!(
+                r#"{{"id":"evt_1","object":"event","type":"some.thing","livemode":false,"data":{{"object":{object}}}}}"#
+            )
         };
-        let payment = |text: String| Notice::parse(text.as_bytes()).expect("the event can be parsed").payment.map(|id| id.to_string());
-        assert_eq!(payment(event(r#"{"object":"payment_intent","id":"pi_1","status":"lies"}"#)).as_deref(), Some("pi_1"));
-        assert_eq!(payment(event(r#"{"object":"charge","id":"ch_1","payment_intent":"pi_2"}"#)).as_deref(), Some("pi_2"));
-        assert_eq!(payment(event(r#"{"object":"refund","id":"re_1","payment_intent":"pi_3"}"#)).as_deref(), Some("pi_3"));
+        let payment = |text: String| {
+            Notice::parse(text.as_bytes())
+                .expect("the event can be parsed")
+                .payment
+                .map(|id| id.to_string())
+        };
+        assert_eq!(
+            payment(event(r#"{"object":"payment_intent","id":"pi_1","status":"lies"}"#)).as_deref(),
+            Some("pi_1")
+        );
+        assert_eq!(
+            payment(event(r#"{"object":"charge","id":"ch_1","payment_intent":"pi_2"}"#)).as_deref(),
+            Some("pi_2")
+        );
+        assert_eq!(
+            payment(event(r#"{"object":"refund","id":"re_1","payment_intent":"pi_3"}"#)).as_deref(),
+            Some("pi_3")
+        );
         assert_eq!(payment(event(r#"{"object":"customer","id":"cus_1"}"#)), None);
         assert_eq!(payment(event(r#"{"object":"payment_intent","id":"../pi_1"}"#)), None);
-        let connected = event(r#"{"object":"payment_intent","id":"pi_1"}"#).replace("\"livemode\"", "\"account\":\"acct_1\",\"livemode\"");
+        let connected = event(r#"{"object":"payment_intent","id":"pi_1"}"#)
+            .replace("\"livemode\"", "\"account\":\"acct_1\",\"livemode\"");
         assert_eq!(payment(connected), None, "another account's");
-        for bad in ["", "[]", "{}", r#"{"id":"evt_1"}"#, r#"{"id":"","type":"a","data":{"object":{}}}"#] {
+        for bad in
+            ["", "[]", "{}", r#"{"id":"evt_1"}"#, r#"{"id":"","type":"a","data":{"object":{}}}"#]
+        {
             assert_eq!(Notice::parse(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -5,16 +5,23 @@ use crate::queue::{BATCH_MAX, QUEUE_MAX};
 use gittix_store::{FeedReader, FeedStep};
 
 fn store_on(disk: &DiskControl) -> Arc<EmbeddedStore> {
-    EmbeddedStore::start(EmbeddedStore::on(disk.backend()).expect("made"), WriteQueue::with_thread).expect("opened")
+    EmbeddedStore::start(EmbeddedStore::on(disk.backend()).expect("made"), WriteQueue::with_thread)
+        .expect("opened")
 }
 
 /// Submits a commit without waiting for its answer.
-fn submit(store: &EmbeddedStore, commit: Commit) -> Result<tokio::sync::oneshot::Receiver<writer::WriteResult>, CommitError> {
+fn submit(
+    store: &EmbeddedStore,
+    commit: Commit,
+) -> Result<tokio::sync::oneshot::Receiver<writer::WriteResult>, CommitError> {
     store.queue.submit(Work::Commit(commit))
 }
 
 /// Blocks the writer in the flush of a commit that lists ticket 0.
-fn block_writer(disk: &DiskControl, store: &EmbeddedStore) -> tokio::sync::oneshot::Receiver<writer::WriteResult> {
+fn block_writer(
+    disk: &DiskControl,
+    store: &EmbeddedStore,
+) -> tokio::sync::oneshot::Receiver<writer::WriteResult> {
     disk.block_flushes();
     let first = submit(store, listing(0, wall_clock())).expect("the queue has room");
     disk.wait_for_blocked_flush();
@@ -28,7 +35,9 @@ async fn waiting_commits_share_one_transaction_and_are_validated_one_by_one() {
     let mut reader = store.feed().subscribe();
     let first = block_writer(&disk, &store);
     // Every second commit creates the same ticket as the commit before it.
-    let waiting: Vec<_> = (0..100).map(|n| submit(&store, listing(1 + n / 2, wall_clock())).expect("the queue has room")).collect();
+    let waiting: Vec<_> = (0..100)
+        .map(|n| submit(&store, listing(1 + n / 2, wall_clock())).expect("the queue has room"))
+        .collect();
     disk.unblock_flushes();
     first.await.expect("answered").expect("committed");
     for (n, answer) in waiting.into_iter().enumerate() {
@@ -40,7 +49,11 @@ async fn waiting_commits_share_one_transaction_and_are_validated_one_by_one() {
     let (stored, events) = store.dump().await.expect("read");
     assert_eq!((stored.tickets.len(), events.len()), (51, 51));
     // Each cursor contains the number of its transaction.
-    assert_eq!(transactions(&mut reader), [1, 50], "one transaction for the first commit, and one for all waiting commits");
+    assert_eq!(
+        transactions(&mut reader),
+        [1, 50],
+        "one transaction for the first commit, and one for all waiting commits"
+    );
     // The control: commits one after the other have separate transactions.
     list(&store, 200).await;
     list(&store, 201).await;
@@ -50,7 +63,9 @@ async fn waiting_commits_share_one_transaction_and_are_validated_one_by_one() {
 /// Returns the number of events of each transaction since the last call.
 fn transactions(reader: &mut FeedReader) -> Vec<usize> {
     match reader.try_next() {
-        Some(FeedStep::Events(events)) => events.chunk_by(|a, b| a.cursor.time == b.cursor.time).map(<[_]>::len).collect(),
+        Some(FeedStep::Events(events)) => {
+            events.chunk_by(|a, b| a.cursor.time == b.cursor.time).map(<[_]>::len).collect()
+        }
         other => panic!("no events: {other:?}"),
     }
 }
@@ -103,7 +118,9 @@ async fn close_waits_for_queued_commits() {
     let disk = DiskControl::default();
     let store = store_on(&disk);
     let first = block_writer(&disk, &store);
-    let waiting: Vec<_> = (1..=10).map(|n| submit(&store, listing(n, wall_clock())).expect("the queue has room")).collect();
+    let waiting: Vec<_> = (1..=10)
+        .map(|n| submit(&store, listing(n, wall_clock())).expect("the queue has room"))
+        .collect();
     let closing = tokio::spawn({
         let store = Arc::clone(&store);
         async move { store.close().await }
@@ -111,7 +128,10 @@ async fn close_waits_for_queued_commits() {
     disk.unblock_flushes();
     closing.await.expect("no panic");
     for mut answer in [first].into_iter().chain(waiting) {
-        answer.try_recv().expect("the commit is answered before `close` returns").expect("committed");
+        answer
+            .try_recv()
+            .expect("the commit is answered before `close` returns")
+            .expect("committed");
     }
     let late = store.commit(listing(11, wall_clock())).await;
     assert_eq!(late, Err(CommitError::Unavailable("the store is closed".into())));
@@ -147,7 +167,10 @@ async fn full_disk_before_the_flush_makes_the_commit_unavailable() {
     list(&store, 1).await;
     disk.fail_growth();
     // This commit needs more space than the file has.
-    let huge = Commit { writes: (10..6_000).flat_map(|n| listing(n, wall_clock()).writes).collect(), ..Commit::default() };
+    let huge = Commit {
+        writes: (10..6_000).flat_map(|n| listing(n, wall_clock()).writes).collect(),
+        ..Commit::default()
+    };
     let failed = store.commit(huge).await;
     assert!(matches!(failed, Err(CommitError::Unavailable(_))), "{failed:?}");
     assert_refuses_everything(&store).await;
@@ -157,8 +180,13 @@ async fn full_disk_before_the_flush_makes_the_commit_unavailable() {
 fn store_that_recovers(disk: &DiskControl) -> Arc<EmbeddedStore> {
     let again = disk.clone();
     let reopen: Reopen = Box::new(move || EmbeddedStore::on(again.backend()));
-    EmbeddedStore::start_with(EmbeddedStore::on(disk.backend()).expect("made"), Some(reopen), None, WriteQueue::with_thread)
-        .expect("opened")
+    EmbeddedStore::start_with(
+        EmbeddedStore::on(disk.backend()).expect("made"),
+        Some(reopen),
+        None,
+        WriteQueue::with_thread,
+    )
+    .expect("opened")
 }
 
 /// Waits until the store works again.
@@ -177,13 +205,22 @@ async fn store_recovers_after_its_disk_was_full() {
     let store = store_that_recovers(&disk);
     list(&store, 1).await;
     disk.fail_growth();
-    let huge = Commit { writes: (10..6_000).flat_map(|n| listing(n, wall_clock()).writes).collect(), ..Commit::default() };
+    let huge = Commit {
+        writes: (10..6_000).flat_map(|n| listing(n, wall_clock()).writes).collect(),
+        ..Commit::default()
+    };
     let failed = store.commit(huge).await;
     assert!(matches!(failed, Err(CommitError::Unavailable(_))), "{failed:?}");
     disk.end_failures();
     recovered(&store).await;
-    assert!(store.ticket(id(1)).await.expect("read").is_some(), "the acknowledged commit is stored");
-    assert!(store.ticket(id(10)).await.expect("read").is_none(), "the refused commit is not stored");
+    assert!(
+        store.ticket(id(1)).await.expect("read").is_some(),
+        "the acknowledged commit is stored"
+    );
+    assert!(
+        store.ticket(id(10)).await.expect("read").is_none(),
+        "the refused commit is not stored"
+    );
     let mut reader = store.feed().subscribe();
     list(&store, 2).await;
     assert_eq!(transactions(&mut reader), [1]);
@@ -205,11 +242,14 @@ async fn commit_of_unknown_outcome_is_in_the_feed_exactly_if_it_was_written() {
     assert_eq!(in_feed, is_written);
     list(&store, 3).await;
     let (stored, events) = store.dump().await.expect("read");
-    assert_eq!((stored.tickets.len(), events.len()), (2 + usize::from(is_written), 2 + usize::from(is_written)));
+    assert_eq!(
+        (stored.tickets.len(), events.len()),
+        (2 + usize::from(is_written), 2 + usize::from(is_written))
+    );
 }
 
-/// Attempts for a minute to open a failed file again. Each attempt fails with `error`. Returns the reason if the attempts
-/// end.
+/// Attempts for a minute to open a failed file again. Each attempt fails with `error`. Returns the
+/// reason if the attempts end.
 async fn reopened_for_a_minute(error: impl Fn() -> OpenError + Send + 'static) -> Option<String> {
     let file = DatabaseFile::new(EmbeddedStore::on(InMemoryBackend::new()).expect("made"));
     file.fail("the disk failed".into());

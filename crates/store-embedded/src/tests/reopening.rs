@@ -22,7 +22,8 @@ async fn acknowledged_commits_are_stored_after_a_drop_without_close() {
     }
     let before = store.dump().await.expect("read");
     drop(store);
-    let store = EmbeddedStore::open(&folder.0).expect("the file is free as soon as the store is dropped");
+    let store =
+        EmbeddedStore::open(&folder.0).expect("the file is free as soon as the store is dropped");
     assert_eq!(store.dump().await.expect("read"), before);
     assert_eq!(store.secret("one").await.expect("a secret"), secret);
 }
@@ -41,7 +42,8 @@ async fn cursor_of_a_client_is_resumed_after_a_restart() {
     drop((store, reader));
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     for (skipped, cursor) in [empty].into_iter().chain(pushed.clone()).enumerate() {
-        let mut reader = store.feed().resume(cursor).expect("the cursor is from the last five minutes");
+        let mut reader =
+            store.feed().resume(cursor).expect("the cursor is from the last five minutes");
         assert_eq!(cursors(reader.try_next()), pushed[skipped..]);
     }
     list(&store, 4).await;
@@ -62,7 +64,10 @@ async fn restart_reads_only_the_events_of_the_last_minutes() {
     drop((store, reader));
     let store = EmbeddedStore::open(&folder.0).expect("opened");
     assert!(store.feed().resume(pushed[0]).is_none(), "the events after it are not in the ring");
-    let mut reader = store.feed().resume(pushed[1]).expect("the cursor is directly before the first event in the ring");
+    let mut reader = store
+        .feed()
+        .resume(pushed[1])
+        .expect("the cursor is directly before the first event in the ring");
     assert_eq!(cursors(reader.try_next()), pushed[2..]);
 }
 
@@ -95,7 +100,8 @@ fn impossible_folder_is_refused_with_one_line() {
     let folder = Folder::new("no-folder");
     let file = folder.0.join("file");
     fs::write(&file, "").expect("written");
-    let error = EmbeddedStore::open(&file.join("data")).expect_err("a file cannot contain a folder");
+    let error =
+        EmbeddedStore::open(&file.join("data")).expect_err("a file cannot contain a folder");
     assert!(matches!(error, OpenError::Folder { .. }), "{error:?}");
     assert_eq!(error.to_string().lines().count(), 1);
 }
@@ -107,7 +113,11 @@ fn file_of_another_layout_is_refused() {
     let database = opening::database(&folder.0).expect("opened");
     let transaction = database.begin_write().expect("begun");
     let later = tables::SCHEMA + 1;
-    transaction.open_table(tables::META).expect("opened").insert(tables::meta::SCHEMA, later).expect("written");
+    transaction
+        .open_table(tables::META)
+        .expect("opened")
+        .insert(tables::meta::SCHEMA, later)
+        .expect("written");
     transaction.commit().expect("committed");
     drop(database);
     let error = EmbeddedStore::open(&folder.0).expect_err("the layout is not supported");
@@ -117,7 +127,8 @@ fn file_of_another_layout_is_refused() {
 #[test]
 fn file_that_is_not_a_database_is_refused() {
     let folder = Folder::new("no-database");
-    fs::write(folder.0.join("gittix.redb"), "tickets, tickets, tickets".repeat(1_000)).expect("written");
+    fs::write(folder.0.join("gittix.redb"), "tickets, tickets, tickets".repeat(1_000))
+        .expect("written");
     let error = EmbeddedStore::open(&folder.0).expect_err("the file is not a database");
     assert!(matches!(error, OpenError::File { .. }), "{error:?}");
 }

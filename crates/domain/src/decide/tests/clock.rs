@@ -1,4 +1,5 @@
-//! The time limits of one lock, steps 1 to 5 of the public API's locking rules, and the wait between locks.
+//! The time limits of one lock, steps 1 to 5 of the public API's locking rules, and the wait
+//! between locks.
 
 use super::*;
 use crate::CancelReason;
@@ -8,11 +9,20 @@ fn step_1_lock_sets_ticket_locked_and_order_created_with_both_times() {
     let mut play = Play::new();
     let decision = play.at(T0, lock(1, BUYER)).unwrap();
     let order = play.order(1);
-    assert_eq!((order.status, order.expires_at, order.unlocks_at), (OrderStatus::Created, mins(10), mins(15)));
+    assert_eq!(
+        (order.status, order.expires_at, order.unlocks_at),
+        (OrderStatus::Created, mins(10), mins(15))
+    );
     assert_eq!((order.price, order.buyer, order.version), (price(2000), BUYER, 0));
-    assert_eq!(play.sale.ticket.lock().map(|lock| (lock.order, lock.buyer, lock.unlocks_at)), Some((order.id, BUYER, mins(15))));
+    assert_eq!(
+        play.sale.ticket.lock().map(|lock| (lock.order, lock.buyer, lock.unlocks_at)),
+        Some((order.id, BUYER, mins(15)))
+    );
     assert_eq!(names(&decision), ["TicketUpdated", "OrderCreated"]);
-    assert_eq!(decision.slot, Some(SlotChange::Take { user: BUYER, order: order.id, locks_max: 4 }));
+    assert_eq!(
+        decision.slot,
+        Some(SlotChange::Take { user: BUYER, order: order.id, locks_max: 4 })
+    );
 }
 
 #[test]
@@ -25,9 +35,17 @@ fn step_1_locked_ticket_cannot_be_ordered_by_any_user() {
 #[test]
 fn step_1_locked_ticket_cannot_be_edited_or_deleted_by_its_seller() {
     let mut play = Play::locked();
-    let edit = TicketCommand::Edit { by: SELLER, title: title("Back row"), price: price(100), if_match: None };
+    let edit = TicketCommand::Edit {
+        by: SELLER,
+        title: title("Back row"),
+        price: price(100),
+        if_match: None,
+    };
     assert_eq!(play.at(mins(1), edit), Err(Refusal::TicketLocked));
-    assert_eq!(play.at(mins(1), TicketCommand::Delist { by: SELLER, if_match: None }), Err(Refusal::TicketLocked));
+    assert_eq!(
+        play.at(mins(1), TicketCommand::Delist { by: SELLER, if_match: None }),
+        Err(Refusal::TicketLocked)
+    );
 }
 
 #[test]
@@ -37,7 +55,10 @@ fn step_2_payment_before_expires_at_is_accepted() {
     assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
     assert_eq!(names(&decision), ["ChargeCreated"]);
     let charge = play.charge(charge(1));
-    assert_eq!((charge.amount, charge.buyer, charge.status), (price(2000), BUYER, ChargeStatus::Created));
+    assert_eq!(
+        (charge.amount, charge.buyer, charge.status),
+        (price(2000), BUYER, ChargeStatus::Created)
+    );
 }
 
 #[test]
@@ -49,7 +70,8 @@ fn step_2_first_payment_at_expires_at_is_refused_even_before_the_timer_fires() {
 fn step_2_attempt_after_a_decline_is_accepted() {
     let mut play = Play::authorizing();
     assert_eq!(names(&play.at(mins(2), declined(1)).unwrap()), ["ChargeFailed"]);
-    play.at(mins(3), pay(1, 2, "a")).expect("the same token again is another attempt after a decline");
+    play.at(mins(3), pay(1, 2, "a"))
+        .expect("the same token again is another attempt after a decline");
     assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
 }
 
@@ -59,7 +81,10 @@ fn step_3_unpaid_order_expires_at_expires_at_and_its_ticket_stays_locked() {
     assert_eq!(play.sale.deadline(&play.policy).map(|deadline| deadline.at), Some(mins(10)));
     let decision = play.at(mins(10), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired"]);
-    assert_eq!((play.order(1).status, play.order(1).cancel_reason), (OrderStatus::Cancelled, Some(CancelReason::Expired)));
+    assert_eq!(
+        (play.order(1).status, play.order(1).cancel_reason),
+        (OrderStatus::Cancelled, Some(CancelReason::Expired))
+    );
     assert_eq!(play.at(mins(11), lock(2, OTHER)), Err(Refusal::TicketLocked));
     assert_eq!(play.at(mins(11), pay(1, 1, "a")), Err(Refusal::OrderExpired));
 }
@@ -67,9 +92,10 @@ fn step_3_unpaid_order_expires_at_expires_at_and_its_ticket_stays_locked() {
 #[test]
 fn step_3_order_awaiting_payment_stays_active_until_unlocks_at() {
     let mut play = Play::authorizing();
-    assert_eq!(play.at(mins(10), passed(1)), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(10), passed(1)), Err(Refusal::NothingToDo));
     play.at(mins(11), declined(1)).unwrap();
-    play.at(just_before(mins(15)), pay(1, 2, "b")).expect("a retry after a decline, until unlocksAt");
+    play.at(just_before(mins(15)), pay(1, 2, "b"))
+        .expect("a retry after a decline, until unlocksAt");
     play.at(just_before(mins(15)), declined(2)).unwrap();
     assert_eq!(play.at(mins(15), pay(1, 3, "c")), Err(Refusal::OrderExpired));
 }
@@ -78,7 +104,7 @@ fn step_3_order_awaiting_payment_stays_active_until_unlocks_at() {
 fn step_4_expired_order_frees_its_ticket_at_unlocks_at_without_a_second_event() {
     let mut play = Play::locked();
     play.at(mins(10), passed(1)).unwrap();
-    assert_eq!(play.at(just_before(mins(15)), passed(1)), Err(Refusal::Stale));
+    assert_eq!(play.at(just_before(mins(15)), passed(1)), Err(Refusal::NothingToDo));
     let decision = play.at(mins(15), passed(1)).unwrap();
     assert_eq!(names(&decision), ["TicketUpdated"]);
     assert!(play.is_available());
@@ -98,7 +124,10 @@ fn step_4_order_awaiting_payment_at_unlocks_at_expires_and_its_charge_is_reverse
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(15), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
+    assert_eq!(
+        play.charge(charge(1)).step,
+        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
+    );
     assert!(play.is_available());
 }
 
@@ -111,24 +140,37 @@ fn step_4_claim_is_accepted_only_before_unlocks_at() {
     let mut late = Play::authorizing();
     let decision = late.at(mins(15), authorized(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(late.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
+    assert_eq!(
+        late.charge(charge(1)).step,
+        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
+    );
     assert!(late.is_available());
-    assert_eq!(play.at(mins(15), authorized(1)), Err(Refusal::Stale), "the same claim is not made twice");
+    assert_eq!(
+        play.at(mins(15), authorized(1)),
+        Err(Refusal::NothingToDo),
+        "the same claim is not made twice"
+    );
 }
 
 #[test]
 fn step_4_late_3d_secure_request_frees_the_ticket() {
     let mut play = Play::authorizing();
-    play.at(mins(15), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).unwrap();
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
+    play.at(mins(15), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) })
+        .unwrap();
+    assert_eq!(
+        play.charge(charge(1)).step,
+        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
+    );
     assert!(play.is_available());
 }
 
 #[test]
 fn step_4_running_capture_extends_the_lock_by_the_grace() {
     let mut play = Play::capturing_since(mins(14));
-    assert_eq!(play.at(mins(15), passed(1)), Err(Refusal::Stale));
-    let decision = play.at(just_before(mins(16)), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
+    assert_eq!(play.at(mins(15), passed(1)), Err(Refusal::NothingToDo));
+    let decision = play
+        .at(just_before(mins(16)), TicketCommand::PaymentCaptured { charge: charge(1) })
+        .unwrap();
     assert_eq!(names(&decision), ["ChargeCompleted", "TicketUpdated"]);
     assert_eq!(play.order(1).status, OrderStatus::Completed);
     assert_eq!(play.sale.ticket.state, TicketState::Sold { order: order(1) });
@@ -139,9 +181,15 @@ fn step_4_ticket_is_freed_and_capture_is_reversed_after_the_grace() {
     let mut play = Play::capturing_since(mins(14));
     let decision = play.at(mins(16), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
+    assert_eq!(
+        play.charge(charge(1)).step,
+        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
+    );
     assert_eq!(play.order(1).settling, None);
-    assert_eq!(play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }), Err(Refusal::Stale));
+    assert_eq!(
+        play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }),
+        Err(Refusal::NothingToDo)
+    );
 }
 
 #[test]
@@ -149,7 +197,10 @@ fn step_4_capture_answer_after_the_grace_does_not_sell_even_before_the_timer_fir
     let mut play = Play::capturing_since(mins(14));
     play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
     assert!(play.is_available());
-    assert_eq!(play.charge(charge(1)).step, ChargeStep::Reversing { failure: ChargeFailure::lock_lost() });
+    assert_eq!(
+        play.charge(charge(1)).step,
+        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
+    );
 }
 
 #[test]
@@ -176,13 +227,14 @@ fn step_5_early_release_does_not_shorten_the_lock_of_an_order_awaiting_payment()
     let mut play = Play::under(Policy { early_release: true, ..Policy::default() });
     play.at(T0, lock(1, BUYER)).unwrap();
     play.at(mins(1), pay(1, 1, "a")).unwrap();
-    assert_eq!(play.at(mins(10), passed(1)), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(10), passed(1)), Err(Refusal::NothingToDo));
     assert_eq!(play.sale.deadline(&play.policy).map(|deadline| deadline.at), Some(mins(15)));
 }
 
 #[test]
 fn payment_window_of_the_lock_duration_ends_with_the_lock() {
-    let mut play = Play::under(Policy { payment_window: Millis::from_mins(15), ..Policy::default() });
+    let mut play =
+        Play::under(Policy { payment_window: Millis::from_mins(15), ..Policy::default() });
     play.at(T0, lock(1, BUYER)).unwrap();
     assert_eq!(names(&play.at(mins(15), passed(1)).unwrap()), ["OrderExpired", "TicketUpdated"]);
 }
@@ -191,9 +243,9 @@ fn payment_window_of_the_lock_duration_ends_with_the_lock() {
 fn timer_of_an_earlier_lock_changes_nothing() {
     let mut play = Play::locked();
     play.at(mins(1), cancel(1, BUYER)).unwrap();
-    assert_eq!(play.at(mins(20), passed(1)), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(20), passed(1)), Err(Refusal::NothingToDo));
     play.at(mins(2), lock(2, OTHER)).unwrap();
-    assert_eq!(play.at(mins(20), passed(1)), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(20), passed(1)), Err(Refusal::NothingToDo));
 }
 
 /// Returns a play in which BUYER abandoned a lock at each of these minutes.
@@ -209,10 +261,16 @@ fn abandoned_at(minutes: &[i64]) -> Play {
 #[test]
 fn user_with_three_abandoned_locks_in_an_hour_has_to_wait() {
     let mut play = abandoned_at(&[0, 30, 60]);
-    assert_eq!(play.at(mins(65), lock(9, BUYER)), Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(10) }));
+    assert_eq!(
+        play.at(mins(65), lock(9, BUYER)),
+        Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(10) })
+    );
     play.at(mins(65), lock(8, OTHER)).expect("other users do not wait");
     play.at(mins(65), cancel(8, OTHER)).unwrap();
-    assert_eq!(play.at(just_before(mins(75)), lock(9, BUYER)), Err(Refusal::TooManyLocks { retry_after: Millis(1) }));
+    assert_eq!(
+        play.at(just_before(mins(75)), lock(9, BUYER)),
+        Err(Refusal::TooManyLocks { retry_after: Millis(1) })
+    );
     play.at(mins(75), lock(9, BUYER)).expect("the wait is over");
 }
 
@@ -229,12 +287,16 @@ fn expired_locks_count_like_cancelled_locks() {
 #[test]
 fn user_with_two_abandoned_locks_in_an_hour_does_not_wait() {
     abandoned_at(&[0, 30]).at(mins(31), lock(9, BUYER)).expect("two are allowed");
-    abandoned_at(&[0, 30, 61]).at(mins(62), lock(9, BUYER)).expect("the first is older than the span");
+    abandoned_at(&[0, 30, 61])
+        .at(mins(62), lock(9, BUYER))
+        .expect("the first is older than the span");
 }
 
 #[test]
 fn abandoned_locks_with_future_times_cause_no_wait() {
-    abandoned_at(&[100, 101, 102]).at(mins(42), lock(9, BUYER)).expect("the times are an hour ahead of the corrected clock");
+    abandoned_at(&[100, 101, 102])
+        .at(mins(42), lock(9, BUYER))
+        .expect("the times are an hour ahead of the corrected clock");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Tests of the rules of a sale, one for each rule, and random walks over all rules.
 //!
-//! Every step in these tests goes through [`Play::at`], which persists a decision under the same conditions as a store and
-//! then checks the invariants.
+//! Every step in these tests goes through [`Play::at`], which persists a decision under the same
+//! conditions as a store and then checks the invariants.
 
 mod clock;
 mod paying;
@@ -72,9 +72,20 @@ impl Play {
     }
 
     fn under(policy: Policy) -> Self {
-        let listed = list_ticket(TICKET, SELLER, title("Front row"), price(2000), T0 - Millis::from_mins(60));
+        let listed = list_ticket(
+            TICKET,
+            SELLER,
+            title("Front row"),
+            price(2000),
+            T0 - Millis::from_mins(60),
+        );
         let ticket = listed.ticket.clone().expect("listing creates a ticket");
-        let mut play = Self { sale: Sale::unlocked(ticket), policy, world: Snapshot::default(), events: Vec::new() };
+        let mut play = Self {
+            sale: Sale::unlocked(ticket),
+            policy,
+            world: Snapshot::default(),
+            events: Vec::new(),
+        };
         play.persist(&listed);
         play
     }
@@ -83,7 +94,8 @@ impl Play {
     fn at(&mut self, now: Timestamp, command: TicketCommand) -> Result<Decision, Refusal> {
         let decision = decide(&self.sale, &command, &self.policy, now)?;
         assert!(!decision.is_empty(), "{command:?} was accepted and changed nothing");
-        invariants::events_match_decision(self.sale.order.as_ref(), &decision).expect("I7 in one decision");
+        invariants::events_match_decision(self.sale.order.as_ref(), &decision)
+            .expect("I7 in one decision");
         self.sale = self.sale.clone().after(&decision);
         self.persist(&decision);
         self.check();
@@ -91,7 +103,12 @@ impl Play {
     }
 
     /// Records that the processor holds no money of a losing charge.
-    fn reversed(&mut self, id: ChargeId, refund: Option<&RefundId>, now: Timestamp) -> Result<Decision, Refusal> {
+    fn reversed(
+        &mut self,
+        id: ChargeId,
+        refund: Option<&RefundId>,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
         let decision = charge_reversed(self.charge(id), Some(&payment(0)), refund, now)?;
         invariants::events_match_decision(None, &decision).expect("I7 in one decision");
         self.sale = self.sale.clone().after(&decision);
@@ -101,7 +118,11 @@ impl Play {
     }
 
     fn check(&self) {
-        assert_eq!(self.world.sale(TICKET).as_ref(), Some(&self.sale), "Sale::after differs from a reload of what was written");
+        assert_eq!(
+            self.world.sale(TICKET).as_ref(),
+            Some(&self.sale),
+            "Sale::after differs from a reload of what was written"
+        );
         invariants::one_order_per_ticket(&self.world).expect("I1");
         invariants::events_match_changes(&self.world, &self.events).expect("I7");
         invariants::slots_match_locks(&self.world).expect("I8");
@@ -110,12 +131,17 @@ impl Play {
             return;
         };
         let passed = TicketCommand::DeadlinePassed { order: deadline.order };
-        decide(&self.sale, &passed, &self.policy, deadline.at).expect("the deadline has an effect when it is due");
-        assert_eq!(decide(&self.sale, &passed, &self.policy, just_before(deadline.at)), Err(Refusal::Stale), "and none before");
+        decide(&self.sale, &passed, &self.policy, deadline.at)
+            .expect("the deadline has an effect when it is due");
+        assert_eq!(
+            decide(&self.sale, &passed, &self.policy, just_before(deadline.at)),
+            Err(Refusal::NothingToDo),
+            "and none before"
+        );
     }
 
-    /// Persists a decision under the conditions of a store: version `v` only over version `v - 1`, and version 0 only for a
-    /// new document.
+    /// Persists a decision under the conditions of a store: version `v` only over version `v - 1`,
+    /// and version 0 only for a new document.
     fn persist(&mut self, decision: &Decision) {
         if let Some(ticket) = &decision.ticket {
             let old = self.world.tickets.iter().position(|old| old.id == ticket.id);
@@ -131,7 +157,9 @@ impl Play {
         }
         match decision.slot {
             Some(SlotChange::Take { user, order, .. }) => self.world.slots.push((user, order)),
-            Some(SlotChange::Free { user, order }) => self.world.slots.retain(|slot| *slot != (user, order)),
+            Some(SlotChange::Free { user, order }) => {
+                self.world.slots.retain(|slot| *slot != (user, order))
+            }
             None => {}
         }
         self.events.extend(decision.events.iter().cloned());
@@ -166,7 +194,8 @@ impl Play {
     /// In addition, the processor requires 3-D Secure for charge 1.
     fn waiting_for_buyer() -> Self {
         let mut play = Self::authorizing();
-        play.at(mins(2), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) }).expect("the charge was Authorizing");
+        play.at(mins(2), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) })
+            .expect("the charge was Authorizing");
         play
     }
 
@@ -185,14 +214,24 @@ fn put<T>(documents: &mut Vec<T>, old: Option<usize>, new: T, version: impl Fn(&
             documents.push(new);
         }
         Some(at) => {
-            assert_eq!(version(&new), version(&documents[at]) + 1, "a version increases by exactly one");
+            assert_eq!(
+                version(&new),
+                version(&documents[at]) + 1,
+                "a version increases by exactly one"
+            );
             documents[at] = new;
         }
     }
 }
 
 fn lock(n: u128, buyer: UserId) -> TicketCommand {
-    TicketCommand::Lock { order: order(n), buyer, expected_price: None, expected_version: None, replica: ReplicaName::new("a") }
+    TicketCommand::Lock {
+        order: order(n),
+        buyer,
+        expected_price: None,
+        expected_version: None,
+        replica: ReplicaName::new("a"),
+    }
 }
 
 fn cancel(n: u128, by: UserId) -> TicketCommand {
@@ -201,7 +240,12 @@ fn cancel(n: u128, by: UserId) -> TicketCommand {
 
 /// BUYER submits a payment for an order with a token.
 fn pay(n: u128, charge_n: u128, with: &str) -> TicketCommand {
-    TicketCommand::SubmitPayment { order: order(n), by: BUYER, charge: charge(charge_n), token: token(with) }
+    TicketCommand::SubmitPayment {
+        order: order(n),
+        by: BUYER,
+        charge: charge(charge_n),
+        token: token(with),
+    }
 }
 
 fn authorized(n: u128) -> TicketCommand {

@@ -22,7 +22,8 @@ fn delist(by: UserId, if_match: Option<Version>) -> TicketCommand {
 
 fn sold() -> Play {
     let mut play = Play::capturing_since(mins(2));
-    play.at(mins(3), TicketCommand::PaymentCaptured { charge: charge(1) }).expect("the capture is in time");
+    play.at(mins(3), TicketCommand::PaymentCaptured { charge: charge(1) })
+        .expect("the capture is in time");
     play
 }
 
@@ -47,7 +48,10 @@ fn lock_is_refused_by_404_then_own_ticket_then_sold_or_locked_then_price_then_wa
         waiting.at(T0, cancel(n, BUYER)).unwrap();
     }
     assert_eq!(waiting.at(T0, wish(9, BUYER, 50)), Err(Refusal::PriceChanged));
-    assert_eq!(waiting.at(T0, wish(9, BUYER, 2000)), Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(15) }));
+    assert_eq!(
+        waiting.at(T0, wish(9, BUYER, 2000)),
+        Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(15) })
+    );
 }
 
 #[test]
@@ -66,7 +70,10 @@ fn edit_and_delist_are_refused_by_404_then_403_then_412_then_409() {
         assert_eq!(sold().at(mins(4), command(OTHER, Some(99))), Err(Refusal::NotOwner));
         assert_eq!(sold().at(mins(4), command(SELLER, Some(99))), Err(Refusal::VersionMismatch));
         assert_eq!(sold().at(mins(4), command(SELLER, None)), Err(Refusal::TicketSold));
-        assert_eq!(Play::locked().at(mins(4), command(SELLER, Some(1))), Err(Refusal::TicketLocked));
+        assert_eq!(
+            Play::locked().at(mins(4), command(SELLER, Some(1))),
+            Err(Refusal::TicketLocked)
+        );
     }
 }
 
@@ -74,7 +81,12 @@ fn edit_and_delist_are_refused_by_404_then_403_then_412_then_409() {
 fn cancellation_and_payment_by_other_users_are_refused() {
     let mut play = Play::locked();
     assert_eq!(play.at(mins(1), cancel(1, OTHER)), Err(Refusal::NotOwner));
-    let theirs = TicketCommand::SubmitPayment { order: order(1), by: OTHER, charge: charge(1), token: token("a") };
+    let theirs = TicketCommand::SubmitPayment {
+        order: order(1),
+        by: OTHER,
+        charge: charge(1),
+        token: token("a"),
+    };
     assert_eq!(play.at(mins(1), theirs), Err(Refusal::NotOwner));
 }
 
@@ -82,7 +94,7 @@ fn cancellation_and_payment_by_other_users_are_refused() {
 fn cancellation_of_an_expired_order_changes_nothing() {
     let mut play = Play::locked();
     play.at(mins(10), passed(1)).unwrap();
-    assert_eq!(play.at(mins(11), cancel(1, BUYER)), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(11), cancel(1, BUYER)), Err(Refusal::NothingToDo));
 }
 
 #[test]
@@ -90,15 +102,18 @@ fn commands_about_an_order_without_a_lock_are_refused_as_order_gone() {
     for mut play in [sold(), deleted()] {
         assert_eq!(play.at(mins(5), cancel(1, BUYER)), Err(Refusal::OrderGone));
         assert_eq!(play.at(mins(5), pay(1, 9, "z")), Err(Refusal::OrderGone));
-        assert_eq!(play.at(mins(5), passed(1)), Err(Refusal::Stale));
-        assert_eq!(play.at(mins(5), authorized(1)), Err(Refusal::Stale));
+        assert_eq!(play.at(mins(5), passed(1)), Err(Refusal::NothingToDo));
+        assert_eq!(play.at(mins(5), authorized(1)), Err(Refusal::NothingToDo));
     }
 }
 
 #[test]
 fn deleted_ticket_keeps_its_version_and_has_no_status() {
     let play = deleted();
-    assert_eq!((play.sale.ticket.status(), play.sale.ticket.version, play.sale.ticket.order()), (None, 3, None));
+    assert_eq!(
+        (play.sale.ticket.status(), play.sale.ticket.version, play.sale.ticket.order()),
+        (None, 3, None)
+    );
 }
 
 #[test]
@@ -110,7 +125,13 @@ fn fence_of_a_deleted_ticket_reports_the_deletion() {
 /// A lock command by a buyer who saw the ticket at `version`.
 fn as_seen(n: u128, expected_price: Option<u64>, version: Version) -> TicketCommand {
     let (expected_price, expected_version) = (expected_price.map(price), Some(version));
-    TicketCommand::Lock { order: order(n), buyer: BUYER, expected_price, expected_version, replica: ReplicaName::new("a") }
+    TicketCommand::Lock {
+        order: order(n),
+        buyer: BUYER,
+        expected_price,
+        expected_version,
+        replica: ReplicaName::new("a"),
+    }
 }
 
 #[test]
@@ -125,8 +146,15 @@ fn lock_after_title_changed_is_refused_after_price_and_before_wait() {
     assert_eq!(play.at(T0, as_seen(9, Some(2000), 6)), Err(Refusal::PriceChanged));
     assert_eq!(play.at(T0, as_seen(9, Some(1500), 6)), Err(Refusal::TicketChanged));
     assert_eq!(play.at(T0, as_seen(9, None, 0)), Err(Refusal::TicketChanged));
-    assert_eq!(play.at(T0, as_seen(9, None, 8)), Err(Refusal::TicketChanged), "a version that does not exist yet");
-    assert_eq!(play.at(T0, as_seen(9, None, 7)), Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(15) }));
+    assert_eq!(
+        play.at(T0, as_seen(9, None, 8)),
+        Err(Refusal::TicketChanged),
+        "a version that does not exist yet"
+    );
+    assert_eq!(
+        play.at(T0, as_seen(9, None, 7)),
+        Err(Refusal::TooManyLocks { retry_after: Millis::from_mins(15) })
+    );
     assert_eq!(Play::locked().at(mins(1), as_seen(9, None, 9)), Err(Refusal::TicketLocked));
     assert_eq!(sold().at(mins(4), as_seen(9, None, 9)), Err(Refusal::TicketSold));
 }
@@ -137,7 +165,11 @@ fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
     let (same_title, seen) = (play.sale.ticket.title.clone(), play.sale.ticket.version);
     play.at(T0, lock(1, OTHER)).unwrap();
     play.at(T0, cancel(1, OTHER)).unwrap();
-    play.at(T0, TicketCommand::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None }).unwrap();
+    play.at(
+        T0,
+        TicketCommand::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None },
+    )
+    .unwrap();
     play.at(T0, TicketCommand::Fence).unwrap();
     assert_eq!((play.sale.ticket.version, play.sale.ticket.details_version), (4, 0));
     play.at(T0, as_seen(2, None, seen)).expect("the title is the one that the buyer saw");
@@ -148,7 +180,11 @@ fn title_changed_back_counts_as_changed() {
     let mut play = Play::new();
     let first = play.sale.ticket.title.clone();
     play.at(T0, edit(SELLER, None)).unwrap();
-    play.at(T0, TicketCommand::Edit { by: SELLER, title: first, price: price(2000), if_match: None }).unwrap();
+    play.at(
+        T0,
+        TicketCommand::Edit { by: SELLER, title: first, price: price(2000), if_match: None },
+    )
+    .unwrap();
     assert_eq!(play.at(T0, as_seen(1, None, 0)), Err(Refusal::TicketChanged));
     play.at(T0, as_seen(1, None, 2)).expect("the present version is accepted");
 }

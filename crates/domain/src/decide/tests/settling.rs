@@ -7,7 +7,10 @@ fn captured() -> TicketCommand {
 }
 
 fn capture_failed() -> TicketCommand {
-    TicketCommand::CaptureFailed { charge: charge(1), failure: ChargeFailure::new("card_declined", "Declined.") }
+    TicketCommand::CaptureFailed {
+        charge: charge(1),
+        failure: ChargeFailure::new("card_declined", "Declined."),
+    }
 }
 
 #[test]
@@ -17,16 +20,19 @@ fn one_decision_completes_charge_and_order_and_sells_the_ticket() {
     assert_eq!(names(&decision), ["ChargeCompleted", "TicketUpdated"]);
     assert_eq!(play.sale.ticket.state, TicketState::Sold { order: order(1) });
     assert_eq!((play.order(1).status, play.order(1).settling), (OrderStatus::Completed, None));
-    assert_eq!((play.charge(charge(1)).status, &play.charge(charge(1)).step), (ChargeStatus::Completed, &ChargeStep::Final));
+    assert_eq!(
+        (play.charge(charge(1)).status, &play.charge(charge(1)).step),
+        (ChargeStatus::Completed, &ChargeStep::Final)
+    );
     assert_eq!(decision.slot, Some(SlotChange::Free { user: BUYER, order: order(1) }));
     assert_eq!(play.sale.deadline(&play.policy), None);
-    assert_eq!(play.at(mins(3), captured()), Err(Refusal::Stale));
+    assert_eq!(play.at(mins(3), captured()), Err(Refusal::NothingToDo));
 }
 
 #[test]
 fn capture_without_a_claim_sells_nothing() {
-    assert_eq!(Play::authorizing().at(mins(2), captured()), Err(Refusal::Stale));
-    assert_eq!(Play::waiting_for_buyer().at(mins(3), captured()), Err(Refusal::Stale));
+    assert_eq!(Play::authorizing().at(mins(2), captured()), Err(Refusal::NothingToDo));
+    assert_eq!(Play::waiting_for_buyer().at(mins(3), captured()), Err(Refusal::NothingToDo));
 }
 
 #[test]
@@ -54,7 +60,10 @@ fn voided_charge_of_a_lost_lock_fails_with_lock_lost() {
     assert_eq!(names(&decision), ["ChargeFailed"]);
     let charge = play.charge(charge(1));
     assert_eq!(charge.failure.as_ref().map(|failure| failure.code.as_str()), Some("lock_lost"));
-    assert_eq!((charge.status, &charge.step, &charge.stripe_refund_id), (ChargeStatus::Failed, &ChargeStep::Final, &None));
+    assert_eq!(
+        (charge.status, &charge.step, &charge.stripe_refund_id),
+        (ChargeStatus::Failed, &ChargeStep::Final, &None)
+    );
 }
 
 #[test]
@@ -65,20 +74,28 @@ fn captured_charge_of_a_lost_lock_fails_with_its_refund() {
     let decision = play.reversed(charge(1), Some(&refund), mins(17)).unwrap();
     assert_eq!(names(&decision), ["ChargeFailed", "ChargeRefunded"]);
     assert!(decision.events.iter().all(|event| match event {
-        Event::ChargeFailed { charge } | Event::ChargeRefunded { charge } => charge.stripe_refund_id.as_ref() == Some(&refund),
+        Event::ChargeFailed { charge } | Event::ChargeRefunded { charge } =>
+            charge.stripe_refund_id.as_ref() == Some(&refund),
         _ => false,
     }));
     let charge = play.charge(charge(1));
-    assert_eq!((charge.status, charge.failure.as_ref()), (ChargeStatus::Failed, Some(&ChargeFailure::lock_lost())));
+    assert_eq!(
+        (charge.status, charge.failure.as_ref()),
+        (ChargeStatus::Failed, Some(&ChargeFailure::lock_lost()))
+    );
 }
 
 #[test]
 fn reversal_is_recorded_once() {
     let mut play = Play::waiting_for_buyer();
-    assert_eq!(play.reversed(charge(1), None, mins(3)), Err(Refusal::Stale), "the charge is not Reversing");
+    assert_eq!(
+        play.reversed(charge(1), None, mins(3)),
+        Err(Refusal::NothingToDo),
+        "the charge is not Reversing"
+    );
     play.at(mins(3), cancel(1, BUYER)).unwrap();
     play.reversed(charge(1), None, mins(4)).unwrap();
-    assert_eq!(play.reversed(charge(1), None, mins(5)), Err(Refusal::Stale));
+    assert_eq!(play.reversed(charge(1), None, mins(5)), Err(Refusal::NothingToDo));
 }
 
 #[test]
@@ -95,18 +112,32 @@ fn processor_answers_about_a_reversing_charge_change_nothing() {
     let mut play = Play::authorizing();
     play.at(mins(15), passed(1)).unwrap();
     let action = TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) };
-    for late in [authorized(1), declined(1), action, captured(), capture_failed(), TicketCommand::TokenRefused { charge: charge(1) }] {
-        assert_eq!(play.at(mins(16), late), Err(Refusal::Stale));
+    for late in [
+        authorized(1),
+        declined(1),
+        action,
+        captured(),
+        capture_failed(),
+        TicketCommand::TokenRefused { charge: charge(1) },
+    ] {
+        assert_eq!(play.at(mins(16), late), Err(Refusal::NothingToDo));
     }
 }
 
 #[test]
 fn charge_without_a_lock_can_be_abandoned_once() {
     let play = Play::authorizing();
-    let decision = abandon_charge(play.charge(charge(1)), ChargeFailure::lock_lost(), mins(2)).unwrap();
+    let decision =
+        abandon_charge(play.charge(charge(1)), ChargeFailure::lock_lost(), mins(2)).unwrap();
     let [abandoned] = decision.charges.as_slice() else { panic!("one charge, not {decision:?}") };
-    assert_eq!((&abandoned.step, abandoned.version), (&ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }, 1));
-    assert_eq!(abandon_charge(abandoned, ChargeFailure::lock_lost(), mins(3)), Err(Refusal::Stale));
+    assert_eq!(
+        (&abandoned.step, abandoned.version),
+        (&ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }, 1)
+    );
+    assert_eq!(
+        abandon_charge(abandoned, ChargeFailure::lock_lost(), mins(3)),
+        Err(Refusal::NothingToDo)
+    );
 }
 
 #[test]
@@ -115,15 +146,24 @@ fn later_refund_is_recorded_and_reported_once() {
     play.at(mins(3), cancel(1, BUYER)).unwrap();
     assert_eq!(
         refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(4)),
-        Err(Refusal::Stale),
+        Err(Refusal::NothingToDo),
         "the charge has not Failed yet"
     );
     play.reversed(charge(1), None, mins(4)).unwrap();
     let first = refunded_later(play.charge(charge(1)), &RefundId::new("re_1"), mins(5)).unwrap();
     assert_eq!(names(&first), ["ChargeRefunded"]);
     let refunded = &first.charges[0];
-    assert_eq!((refunded.version, &refunded.stripe_refund_id), (play.charge(charge(1)).version + 1, &Some(RefundId::new("re_1"))));
-    assert_eq!(refunded_later(refunded, &RefundId::new("re_1"), mins(6)), Err(Refusal::Stale));
+    assert_eq!(
+        (refunded.version, &refunded.stripe_refund_id),
+        (play.charge(charge(1)).version + 1, &Some(RefundId::new("re_1")))
+    );
+    assert_eq!(
+        refunded_later(refunded, &RefundId::new("re_1"), mins(6)),
+        Err(Refusal::NothingToDo)
+    );
     let second = refunded_later(refunded, &RefundId::new("re_2"), mins(6)).unwrap();
-    assert_eq!((names(&second), &second.charges[0].stripe_refund_id), (Vec::new(), &Some(RefundId::new("re_2"))));
+    assert_eq!(
+        (names(&second), &second.charges[0].stripe_refund_id),
+        (Vec::new(), &Some(RefundId::new("re_2")))
+    );
 }

@@ -4,7 +4,8 @@ use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::*;
 
-/// A command with small numbers, so that a walk often uses the orders and charges that it made before.
+/// A command with small numbers, so that a walk often uses the orders and charges that it made
+/// before.
 #[derive(Debug, Clone)]
 enum Step {
     Edit { by: UserId, named: bool, minor: u64, if_match: Option<Version> },
@@ -44,7 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The change of the clock in milliseconds: mostly forward, sometimes a little back, as between two replicas.
+/// The change of the clock in milliseconds: mostly forward, sometimes a little back, as between two
+/// replicas.
 fn tick() -> impl Strategy<Value = i64> {
     prop_oneof![3 => -2_000..2_000i64, 4 => 0..240_000i64, 1 => 0..1_200_000i64]
 }
@@ -78,9 +80,12 @@ impl Counters {
         let nth_charge = |back: u128| charge(self.charges.saturating_sub(back));
         let replica = ReplicaName::new("a");
         Some(match step {
-            Step::Edit { by, named, minor, if_match } => {
-                TicketCommand::Edit { by, title: title(if named { "Front row" } else { "Back row" }), price: price(minor), if_match }
-            }
+            Step::Edit { by, named, minor, if_match } => TicketCommand::Edit {
+                by,
+                title: title(if named { "Front row" } else { "Back row" }),
+                price: price(minor),
+                if_match,
+            },
             Step::Delist { by } => TicketCommand::Delist { by, if_match: None },
             Step::Lock { buyer, expected, seen } => TicketCommand::Lock {
                 order: order(self.orders + 1),
@@ -89,15 +94,26 @@ impl Counters {
                 expected_version: seen,
                 replica,
             },
-            Step::LockAgain { order } => {
-                TicketCommand::Lock { order: nth_order(order), buyer: BUYER, expected_price: None, expected_version: None, replica }
-            }
+            Step::LockAgain { order } => TicketCommand::Lock {
+                order: nth_order(order),
+                buyer: BUYER,
+                expected_price: None,
+                expected_version: None,
+                replica,
+            },
             Step::Cancel { order, by } => TicketCommand::Cancel { order: nth_order(order), by },
             Step::Pay { order, by, token: with } => {
                 let token = token(if with == 0 { "a" } else { "b" });
-                TicketCommand::SubmitPayment { order: nth_order(order), by, charge: charge(self.charges + 1), token }
+                TicketCommand::SubmitPayment {
+                    order: nth_order(order),
+                    by,
+                    charge: charge(self.charges + 1),
+                    token,
+                }
             }
-            Step::Confirm { charge, by } => TicketCommand::ConfirmPayment { charge: nth_charge(charge), by },
+            Step::Confirm { charge, by } => {
+                TicketCommand::ConfirmPayment { charge: nth_charge(charge), by }
+            }
             Step::Answer { charge, answer: which } => answer(nth_charge(charge), which),
             Step::Deadline { order } => TicketCommand::DeadlinePassed { order: nth_order(order) },
             Step::Reversed { .. } => return None,
@@ -120,8 +136,8 @@ fn take(play: &mut Play, made: &mut Counters, step: Step, now: Timestamp) {
     if let TicketCommand::Lock { order, .. } = &command
         && known(*order)
     {
-        // The rules allow this if the ticket is available. In the store, the commit then fails because an order with this
-        // id exists.
+        // The rules allow this if the ticket is available. In the store, the commit then fails
+        // because an order with this id exists.
         if let Ok(decision) = decide(&play.sale, &command, &play.policy, now) {
             assert_eq!(decision.order.map(|order| order.version), Some(0));
         }
@@ -129,11 +145,17 @@ fn take(play: &mut Play, made: &mut Counters, step: Step, now: Timestamp) {
     }
     let before = (play.sale.clone(), play.world.clone());
     match play.at(now, command.clone()) {
-        Err(_) => assert_eq!(before, (play.sale.clone(), play.world.clone()), "a refused command changes nothing"),
+        Err(_) => assert_eq!(
+            before,
+            (play.sale.clone(), play.world.clone()),
+            "a refused command changes nothing"
+        ),
         Ok(decision) => {
             made.orders += u128::from(matches!(command, TicketCommand::Lock { .. }));
             made.charges += u128::from(matches!(command, TicketCommand::SubmitPayment { .. }));
-            assert!(decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1));
+            assert!(
+                decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1)
+            );
             assert_locked_title_was_seen(play, &command);
             let repeatable = matches!(command, TicketCommand::Edit { if_match: None, .. });
             let again = decide(&play.sale, &command, &play.policy, now);
@@ -142,39 +164,53 @@ fn take(play: &mut Play, made: &mut Counters, step: Step, now: Timestamp) {
     }
 }
 
-/// Checks that the title of a granted lock is the title at the version that the buyer named, according to the events so
-/// far.
+/// Checks that the title of a granted lock is the title at the version that the buyer named,
+/// according to the events so far.
 fn assert_locked_title_was_seen(play: &Play, command: &TicketCommand) {
     let TicketCommand::Lock { expected_version: Some(seen), .. } = command else { return };
     let title = |version: Version| {
         play.events.iter().find_map(|event| match event {
-            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } if ticket.version == version => Some(&ticket.title),
+            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket }
+                if ticket.version == version =>
+            {
+                Some(&ticket.title)
+            }
             _ => None,
         })
     };
     assert_eq!(title(*seen), Some(&play.sale.ticket.title), "locked by version {seen}");
 }
 
-/// Checks that the passing of time alone frees the ticket: after at most two deadlines, and with every started charge Final
-/// or Reversing.
+/// Checks that the passing of time alone frees the ticket: after at most two deadlines, and with
+/// every started charge Final or Reversing.
 fn expire_all(play: &mut Play, mut now: Timestamp) {
     for _ in 0..2 {
         let Some(deadline) = play.sale.deadline(&play.policy) else { break };
         now = now.max(deadline.at);
-        play.at(now, TicketCommand::DeadlinePassed { order: deadline.order }).expect("a due deadline has an effect");
+        play.at(now, TicketCommand::DeadlinePassed { order: deadline.order })
+            .expect("a due deadline has an effect");
     }
     assert!(play.sale.ticket.lock().is_none(), "still locked: {:?}", play.sale);
     for charge in &play.world.charges {
-        assert!(matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. }), "neither Final nor Reversing: {charge:?}");
+        assert!(
+            matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. }),
+            "neither Final nor Reversing: {charge:?}"
+        );
     }
 }
 
-/// Returns a fixed seed, so that each run has the same walks. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` set another seed and
-/// more cases.
+/// Returns a fixed seed, so that each run has the same walks. `PROPTEST_RNG_SEED` and
+/// `PROPTEST_CASES` set another seed and more cases.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
-    let rng_seed = if default.rng_seed == RngSeed::Random { RngSeed::Fixed(20_000) } else { default.rng_seed };
-    ProptestConfig { cases: default.cases.max(WALKS), rng_seed, failure_persistence: None, ..default }
+    let rng_seed =
+        if default.rng_seed == RngSeed::Random { RngSeed::Fixed(20_000) } else { default.rng_seed };
+    ProptestConfig {
+        cases: default.cases.max(WALKS),
+        rng_seed,
+        failure_persistence: None,
+        ..default
+    }
 }
 
 /// The number of walks; they take about a second.
@@ -204,8 +240,8 @@ proptest! {
         expire_all(&mut play, now);
     }
 
-    /// A decision based on a stale copy either fails at a version in the store or equals the decision based on the newest
-    /// copy.
+    /// A decision based on a stale copy either fails at a version in the store or equals the
+    /// decision based on the newest copy.
     #[test]
     fn decision_on_a_stale_copy_fails_or_equals_the_current_decision(
         steps in proptest::collection::vec((step(), tick()), 2..30),
@@ -229,9 +265,18 @@ proptest! {
 }
 
 fn would_commit(world: &Snapshot, decision: &Decision) -> bool {
-    let fits = |stored: Option<Version>, new: Version| stored.map_or(new == 0, |stored| new == stored + 1);
-    let ticket = |new: &Ticket| fits(world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
-    let order = |new: &Order| fits(world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
-    let charge = |new: &Charge| fits(world.charges.iter().find(|old| old.id == new.id).map(|old| old.version), new.version);
-    decision.ticket.iter().all(ticket) && decision.order.iter().all(order) && decision.charges.iter().all(charge)
+    let fits =
+        |stored: Option<Version>, new: Version| stored.map_or(new == 0, |stored| new == stored + 1);
+    let ticket = |new: &Ticket| {
+        fits(world.tickets.iter().find(|old| old.id == new.id).map(|old| old.version), new.version)
+    };
+    let order = |new: &Order| {
+        fits(world.orders.iter().find(|old| old.id == new.id).map(|old| old.version), new.version)
+    };
+    let charge = |new: &Charge| {
+        fits(world.charges.iter().find(|old| old.id == new.id).map(|old| old.version), new.version)
+    };
+    decision.ticket.iter().all(ticket)
+        && decision.order.iter().all(order)
+        && decision.charges.iter().all(charge)
 }

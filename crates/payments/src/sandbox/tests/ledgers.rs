@@ -13,12 +13,20 @@ use super::*;
 async fn ledger_contract(ledger: &dyn Ledger) {
     let opened = SandboxPayment::of(&charge(1));
     assert_eq!(ledger.find(&opened.id).await, Ok(None));
-    assert_eq!(ledger.replace(SandboxPayment { version: 1, ..opened.clone() }).await, Ok(false), "nothing to replace");
+    assert_eq!(
+        ledger.replace(SandboxPayment { version: 1, ..opened.clone() }).await,
+        Ok(false),
+        "nothing to replace"
+    );
     assert_eq!(ledger.open(opened.clone()).await, Ok(opened.clone()));
     let next = SandboxPayment { version: 1, stage: Stage::Authorized, ..opened.clone() };
     assert_eq!(ledger.replace(next.clone()).await, Ok(true));
     assert_eq!(ledger.replace(next.clone()).await, Ok(false), "the version is stored already");
-    assert_eq!(ledger.open(opened).await, Ok(next.clone()), "opening it again returns the stored state");
+    assert_eq!(
+        ledger.open(opened).await,
+        Ok(next.clone()),
+        "opening it again returns the stored state"
+    );
     assert_eq!(ledger.find(&next.id).await, Ok(Some(next.clone())));
     let other = ledger.open(SandboxPayment::of(&charge(2))).await.expect("the payment opens");
     let mut all = ledger.all().await.expect("the ledger can be read");
@@ -26,10 +34,18 @@ async fn ledger_contract(ledger: &dyn Ledger) {
     assert_eq!(all, [next.clone(), other]);
     let stages = [
         Stage::Open { declined: Some(ChargeFailure::new("code", "message")) },
-        Stage::ActionRequired { waits: 1, then: tokens::AfterAction::Decline { failure: ChargeFailure::new("code", "message") } },
+        Stage::ActionRequired {
+            waits: 1,
+            then: tokens::AfterAction::Decline { failure: ChargeFailure::new("code", "message") },
+        },
         Stage::Refunded { refund: gittix_domain::RefundId::new("re_1") },
     ];
-    let mut last = SandboxPayment { capture: CaptureManner::Slow { millis: 5 }, captured: AMOUNT, refunded: AMOUNT, ..next };
+    let mut last = SandboxPayment {
+        capture: CaptureManner::Slow { millis: 5 },
+        captured: AMOUNT,
+        refunded: AMOUNT,
+        ..next
+    };
     for stage in stages {
         last = SandboxPayment { stage, version: last.version + 1, ..last };
         assert_eq!(ledger.replace(last.clone()).await, Ok(true));
@@ -72,7 +88,8 @@ async fn ledger_in_a_file_keeps_the_contract() {
 /// Uses the replica set that `MONGODB_URI` names.
 #[tokio::test(flavor = "multi_thread")]
 async fn ledger_in_mongodb_keeps_the_contract_and_settles_races() {
-    let uri = std::env::var("MONGODB_URI").expect("MONGODB_URI names a replica set; scripts/with-mongod starts one");
+    let uri = std::env::var("MONGODB_URI")
+        .expect("MONGODB_URI names a replica set; scripts/with-mongod starts one");
     let client = mongodb::Client::with_uri_str(uri).await.expect("the address is valid");
     let database = client.database(&format!("gittix_sandbox_{}", Uuid::now_v7().simple()));
     ledger_contract(&MongoLedger::new(&database)).await;
@@ -91,7 +108,10 @@ async fn acknowledged_writes_are_stored_after_a_restart() {
     drop(payment);
 
     let reopened = Opened { sandbox: Sandbox::new(folder.ledger(), [7; 32]), charge, id };
-    assert_eq!((reopened.fetch().await, reopened.money().await), (PaymentState::Captured, (AMOUNT, 0)));
+    assert_eq!(
+        (reopened.fetch().await, reopened.money().await),
+        (PaymentState::Captured, (AMOUNT, 0))
+    );
     assert_eq!(reopened.capture().await, Ok(()), "the interrupted step is repeated");
     assert!(matches!(reopened.reverse().await, Ok(Reversal::Refunded { .. })));
     assert_eq!(reopened.money().await, (AMOUNT, AMOUNT));
@@ -104,9 +124,17 @@ async fn acknowledged_writes_are_stored_without_closing_the_file() {
     payment.authorize("pm_card_visa").await.expect("the payment is authorized");
     payment.capture().await.expect("the payment is captured");
     // The copy has the content that the file would have after a crash at this time.
-    std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE)).expect("the file is copied");
-    let survivor = Opened { sandbox: Sandbox::new(copy.ledger(), [7; 32]), charge: payment.charge.clone(), id: payment.id.clone() };
-    assert_eq!((survivor.fetch().await, survivor.money().await), (PaymentState::Captured, (AMOUNT, 0)));
+    std::fs::copy(folder.0.join(FileLedger::FILE), copy.0.join(FileLedger::FILE))
+        .expect("the file is copied");
+    let survivor = Opened {
+        sandbox: Sandbox::new(copy.ledger(), [7; 32]),
+        charge: payment.charge.clone(),
+        id: payment.id.clone(),
+    };
+    assert_eq!(
+        (survivor.fetch().await, survivor.money().await),
+        (PaymentState::Captured, (AMOUNT, 0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,12 +149,19 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
     for round in 0..rounds {
         let charge = charge(round);
         let id = sandbox.open(&charge).await.expect("the payment opens");
-        sandbox.authorize(&charge, &id, &token("pm_card_visa")).await.expect("the payment is authorized");
+        sandbox
+            .authorize(&charge, &id, &token("pm_card_visa"))
+            .await
+            .expect("the payment is authorized");
         let tasks: Vec<_> = (0..4)
             .map(|number| {
                 let (sandbox, charge, id) = (sandbox.clone(), charge.clone(), id.clone());
                 tokio::spawn(async move {
-                    if number % 2 == 0 { Err(sandbox.capture(&charge, &id).await) } else { Ok(sandbox.reverse(&charge, &id).await) }
+                    if number % 2 == 0 {
+                        Err(sandbox.capture(&charge, &id).await)
+                    } else {
+                        Ok(sandbox.reverse(&charge, &id).await)
+                    }
                 })
             })
             .collect();
@@ -139,17 +174,22 @@ async fn race(ledger: Arc<dyn Ledger>, rounds: u128) {
             }
         }
         let entries = sandbox.entries().await.expect("the ledger can be read");
-        let entry = entries.iter().find(|entry| entry.order == charge.order).expect("the charge has an entry");
+        let entry = entries
+            .iter()
+            .find(|entry| entry.order == charge.order)
+            .expect("the charge has an entry");
         assert_eq!(reversals[0], reversals[1]);
         match &reversals[0] {
             Reversal::Voided => assert_eq!((captures, entry.captured, entry.refunded), (0, 0, 0)),
-            Reversal::Refunded { .. } => assert_eq!((captures > 0, entry.captured, entry.refunded), (true, AMOUNT, AMOUNT)),
+            Reversal::Refunded { .. } => {
+                assert_eq!((captures > 0, entry.captured, entry.refunded), (true, AMOUNT, AMOUNT))
+            }
         }
     }
 }
 
-/// A ledger that lets two calls read the same state before either writes. Without the guard, a write does not check the
-/// version.
+/// A ledger that lets two calls read the same state before either writes. Without the guard, a
+/// write does not check the version.
 #[derive(Debug)]
 struct Interleaved {
     inner: MemoryLedger,
@@ -166,7 +206,11 @@ impl Ledger for Interleaved {
 
     async fn find(&self, id: &PaymentId) -> Result<Option<SandboxPayment>, LedgerError> {
         let found = self.inner.find(id).await;
-        if self.armed.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if self
+            .armed
+            .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+        {
             self.both_read.wait().await;
         }
         found
@@ -185,7 +229,12 @@ impl Ledger for Interleaved {
 
 /// Returns the answers of a capture and a reversal that both read the payment as Authorized.
 async fn interleaved(guarded: bool) -> (Result<(), ProcessorError>, Reversal) {
-    let ledger = Arc::new(Interleaved { inner: MemoryLedger::default(), armed: AtomicU32::new(0), both_read: Barrier::new(2), guarded });
+    let ledger = Arc::new(Interleaved {
+        inner: MemoryLedger::default(),
+        armed: AtomicU32::new(0),
+        both_read: Barrier::new(2),
+        guarded,
+    });
     let payment = Opened::new(Sandbox::new(Arc::<Interleaved>::clone(&ledger), [7; 32])).await;
     payment.authorize("pm_card_visa").await.expect("the payment is authorized");
     ledger.armed.store(2, Ordering::SeqCst);
@@ -196,7 +245,10 @@ async fn interleaved(guarded: bool) -> (Result<(), ProcessorError>, Reversal) {
 #[tokio::test]
 async fn capture_and_reversal_of_the_same_state_are_serialized() {
     let (captured, reversed) = interleaved(true).await;
-    assert!(captured.is_ok() == matches!(reversed, Reversal::Refunded { .. }), "{captured:?} {reversed:?}");
+    assert!(
+        captured.is_ok() == matches!(reversed, Reversal::Refunded { .. }),
+        "{captured:?} {reversed:?}"
+    );
 }
 
 #[tokio::test]

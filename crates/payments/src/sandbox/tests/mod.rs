@@ -14,7 +14,11 @@ use gittix_domain::{Money, OrderId, samples};
 const AMOUNT: u64 = 1999;
 
 pub(super) fn charge(number: u128) -> Charge {
-    Charge { id: ChargeId::new(Uuid::from_u128(number)), order: OrderId::new(Uuid::from_u128(number + 1000)), ..samples::charge() }
+    Charge {
+        id: ChargeId::new(Uuid::from_u128(number)),
+        order: OrderId::new(Uuid::from_u128(number + 1000)),
+        ..samples::charge()
+    }
 }
 
 fn token(text: &str) -> PaymentToken {
@@ -91,7 +95,11 @@ async fn repeated_calls_authorize_and_capture_once() {
         assert_eq!(payment.capture().await, Ok(()));
         assert_eq!(payment.money().await, (AMOUNT, 0));
     }
-    assert_eq!(payment.authorize("pm_card_visa").await, Ok(Authorization::Authorized), "a late retry");
+    assert_eq!(
+        payment.authorize("pm_card_visa").await,
+        Ok(Authorization::Authorized),
+        "a late retry"
+    );
     assert_eq!(payment.fetch().await, PaymentState::Captured);
 }
 
@@ -99,7 +107,10 @@ async fn repeated_calls_authorize_and_capture_once() {
 async fn declined_payment_can_be_authorized_again() {
     let payment = Opened::new(in_memory()).await;
     let declined = payment.authorize("tok_chargeDeclinedInsufficientFunds").await;
-    assert!(matches!(&declined, Ok(Authorization::Declined { failure }) if failure.code == "insufficient_funds"), "{declined:?}");
+    assert!(
+        matches!(&declined, Ok(Authorization::Declined { failure }) if failure.code == "insufficient_funds"),
+        "{declined:?}"
+    );
     assert!(matches!(payment.fetch().await, PaymentState::Open { declined: Some(_) }));
     assert!(is_refused(&payment.capture().await));
     assert_eq!(payment.authorize("tok_visa").await, Ok(Authorization::Authorized));
@@ -108,7 +119,9 @@ async fn declined_payment_can_be_authorized_again() {
 #[tokio::test]
 async fn three_d_secure_waits_for_the_buyer() {
     let payment = Opened::new(in_memory()).await;
-    let Ok(Authorization::ActionRequired { client_secret }) = payment.authorize("pm_card_authenticationRequired").await else {
+    let Ok(Authorization::ActionRequired { client_secret }) =
+        payment.authorize("pm_card_authenticationRequired").await
+    else {
         panic!("the buyer must act")
     };
     assert!(client_secret.0.starts_with(&format!("{}_secret_", payment.id)), "{}", client_secret.0);
@@ -123,9 +136,15 @@ async fn three_d_secure_waits_for_the_buyer() {
 async fn three_d_secure_may_need_two_calls_or_end_in_a_decline() {
     let payment = Opened::new(in_memory()).await;
     assert!(is_refused(&payment.resume().await), "nothing was attempted");
-    assert!(matches!(payment.authorize("tok_gittix_action_twice").await, Ok(Authorization::ActionRequired { .. })));
+    assert!(matches!(
+        payment.authorize("tok_gittix_action_twice").await,
+        Ok(Authorization::ActionRequired { .. })
+    ));
     assert!(matches!(payment.resume().await, Ok(Authorization::ActionRequired { .. })));
-    assert!(matches!(payment.authorize("pm_card_threeDSecureRequiredChargeDeclined").await, Ok(Authorization::ActionRequired { .. })));
+    assert!(matches!(
+        payment.authorize("pm_card_threeDSecureRequiredChargeDeclined").await,
+        Ok(Authorization::ActionRequired { .. })
+    ));
     for _ in 0..2 {
         assert!(matches!(payment.resume().await, Ok(Authorization::Declined { .. })));
     }
@@ -133,7 +152,12 @@ async fn three_d_secure_may_need_two_calls_or_end_in_a_decline() {
 
 #[tokio::test]
 async fn reversal_of_an_uncaptured_payment_voids_it_for_good() {
-    for attempt in [None, Some("pm_card_chargeDeclined"), Some("pm_card_authenticationRequired"), Some("pm_card_visa")] {
+    for attempt in [
+        None,
+        Some("pm_card_chargeDeclined"),
+        Some("pm_card_authenticationRequired"),
+        Some("pm_card_visa"),
+    ] {
         let payment = Opened::new(in_memory()).await;
         if let Some(attempt) = attempt {
             payment.authorize(attempt).await.expect("the attempt is answered");
@@ -169,7 +193,10 @@ async fn unknown_tokens_payments_and_charges_change_nothing() {
     assert_eq!(payment.sandbox.token_exists(&token("pm_card_visa")).await, Ok(true));
     assert_eq!(payment.authorize("pm_card_nope").await, Ok(Authorization::InvalidToken));
     assert!(is_refused(&payment.sandbox.fetch(&charge(1), &PaymentId::new("pi_nope")).await));
-    assert!(is_refused(&payment.sandbox.reverse(&charge(2), &payment.id).await), "the payment of another charge");
+    assert!(
+        is_refused(&payment.sandbox.reverse(&charge(2), &payment.id).await),
+        "the payment of another charge"
+    );
     let dearer = Charge { amount: Money::MAX, ..charge(1) };
     assert!(is_refused(&payment.sandbox.open(&dearer).await), "one charge has one amount");
     assert_eq!(payment.fetch().await, PaymentState::Open { declined: None });
@@ -179,7 +206,11 @@ async fn unknown_tokens_payments_and_charges_change_nothing() {
 async fn own_tokens_cause_faults() {
     let payment = Opened::new(in_memory()).await;
     assert!(is_unknown(&payment.authorize("tok_gittix_error").await));
-    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "the attempt was not made");
+    assert_eq!(
+        payment.fetch().await,
+        PaymentState::Open { declined: None },
+        "the attempt was not made"
+    );
     assert!(is_unknown(&payment.authorize("tok_gittix_lost_answer").await));
     assert_eq!(payment.fetch().await, PaymentState::Authorized, "the attempt was made");
     assert_eq!(payment.authorize("tok_gittix_lost_answer").await, Ok(Authorization::Authorized));
@@ -214,7 +245,10 @@ async fn digests_and_secrets_depend_on_the_key_and_do_not_contain_the_token() {
     assert_eq!(one.digest(&visa).as_str().len(), 64);
     assert_ne!(one.digest(&visa), one.digest(&token("tok_visa")));
     assert_ne!(one.digest(&visa), other.digest(&visa));
-    assert_ne!(one.client_secret(&PaymentId::new("pi_1")), other.client_secret(&PaymentId::new("pi_1")));
+    assert_ne!(
+        one.client_secret(&PaymentId::new("pi_1")),
+        other.client_secret(&PaymentId::new("pi_1"))
+    );
     assert!(!format!("{one:?}").contains("key"), "{one:?}");
 }
 
@@ -285,12 +319,19 @@ proptest! {
 #[tokio::test]
 async fn failpoints_exist_before_and_after_each_step() {
     let scenario = fail::FailScenario::setup();
-    // Failpoints apply to the whole process. The payment id limits this one to the payment of this test.
+    // Failpoints apply to the whole process. The payment id limits this one to the payment of this
+    // test.
     let payment = Opened::of(in_memory(), charge(777)).await;
-    let arm = |point: &str| fail::cfg(point, &format!("return({})", payment.id)).expect("the failpoint can be set");
+    let arm = |point: &str| {
+        fail::cfg(point, &format!("return({})", payment.id)).expect("the failpoint can be set")
+    };
     arm("sandbox::before_authorize");
     assert!(is_unknown(&payment.authorize("pm_card_visa").await));
-    assert_eq!(payment.fetch().await, PaymentState::Open { declined: None }, "before: the attempt was not made");
+    assert_eq!(
+        payment.fetch().await,
+        PaymentState::Open { declined: None },
+        "before: the attempt was not made"
+    );
     fail::remove("sandbox::before_authorize");
     arm("sandbox::after_authorize");
     assert!(is_unknown(&payment.authorize("pm_card_visa").await));

@@ -3,7 +3,10 @@
 use super::*;
 use crate::ClientSecret;
 
-async fn authorize(with: &str, replies: Vec<Reply>) -> (Result<Authorization, ProcessorError>, Script) {
+async fn authorize(
+    with: &str,
+    replies: Vec<Reply>,
+) -> (Result<Authorization, ProcessorError>, Script) {
     let (stripe, script) = stripe(replies).await;
     (stripe.authorize(&charge(), &payment(), &token(with)).await, script)
 }
@@ -23,7 +26,11 @@ async fn confirmed_payment_method_is_authorized() {
     let received = &script.received()[0];
     assert_eq!(received.line, "POST /v1/payment_intents/pi_1/confirm");
     assert_eq!(received.form["payment_method"], "pm_card_visa");
-    assert!(received.key().starts_with(&format!("{}:authorize:", charge().id)), "{}", received.key());
+    assert!(
+        received.key().starts_with(&format!("{}:authorize:", charge().id)),
+        "{}",
+        received.key()
+    );
 }
 
 #[tokio::test]
@@ -31,7 +38,10 @@ async fn stripe_script_is_named_if_the_pages_contain_it() {
     for has_element in [false, true] {
         let (mut stripe, script) = stripe(vec![ok(intent("requires_action"))]).await;
         stripe.has_element = has_element;
-        stripe.authorize(&charge(), &payment(), &token("pm_card_visa")).await.expect("the attempt is answered");
+        stripe
+            .authorize(&charge(), &payment(), &token("pm_card_visa"))
+            .await
+            .expect("the attempt is answered");
         assert_eq!(script.received()[0].form.contains_key("use_stripe_sdk"), has_element);
     }
 }
@@ -41,7 +51,13 @@ async fn token_is_sent_as_payment_method_data() {
     let (answer, script) = authorize("tok_visa", vec![ok(intent("requires_capture"))]).await;
     assert_eq!(answer, Ok(Authorization::Authorized));
     let form = &script.received()[0].form;
-    assert_eq!((form["payment_method_data[type]"].as_str(), form["payment_method_data[card][token]"].as_str()), ("card", "tok_visa"));
+    assert_eq!(
+        (
+            form["payment_method_data[type]"].as_str(),
+            form["payment_method_data[card][token]"].as_str()
+        ),
+        ("card", "tok_visa")
+    );
 }
 
 #[tokio::test]
@@ -58,12 +74,17 @@ async fn another_token_has_another_key_and_the_same_token_the_same_key() {
 
 #[tokio::test]
 async fn decline_has_the_issuers_code_and_message() {
-    let (answer, _) = authorize("pm_card_visa", vec![error(402, declined("insufficient_funds"))]).await;
+    let (answer, _) =
+        authorize("pm_card_visa", vec![error(402, declined("insufficient_funds"))]).await;
     let failure = ChargeFailure::new("insufficient_funds", "Your card was declined.");
     assert_eq!(answer, Ok(Authorization::Declined { failure: failure.clone() }));
     let late = intent_with(json!({ "last_payment_error": declined("insufficient_funds") }));
     let (answer, _) = authorize("pm_card_visa", vec![unexpected_state(), ok(late)]).await;
-    assert_eq!(answer, Ok(Authorization::Declined { failure }), "also when the decline is read from the payment");
+    assert_eq!(
+        answer,
+        Ok(Authorization::Declined { failure }),
+        "also when the decline is read from the payment"
+    );
 }
 
 #[tokio::test]
@@ -79,18 +100,27 @@ async fn missing_token_is_reported_as_invalid() {
         ("tok_nobody", "payment_method_data[card][token]", "resource_missing"),
         ("tok_used", "payment_method_data[card][token]", "token_already_used"),
     ] {
-        let no = error(400, json!({ "type": "invalid_request_error", "code": code, "param": param }));
+        let no =
+            error(400, json!({ "type": "invalid_request_error", "code": code, "param": param }));
         let (answer, _) = authorize(with, vec![no, ok(intent("requires_payment_method"))]).await;
         assert_eq!(answer, Ok(Authorization::InvalidToken), "{with}");
     }
     let no = error(400, json!({ "type": "invalid_request_error", "code": "token_already_used" }));
     let (answer, _) = authorize("tok_used", vec![no, ok(intent("requires_capture"))]).await;
-    assert_eq!(answer, Ok(Authorization::Authorized), "the token was used by this payment, whose answer was lost");
+    assert_eq!(
+        answer,
+        Ok(Authorization::Authorized),
+        "the token was used by this payment, whose answer was lost"
+    );
 }
 
 #[tokio::test]
 async fn attempt_with_a_lost_answer_is_found_authorized() {
-    let (answer, script) = authorize("pm_card_visa", vec![Reply::Lost, unexpected_state(), ok(intent("requires_capture"))]).await;
+    let (answer, script) = authorize(
+        "pm_card_visa",
+        vec![Reply::Lost, unexpected_state(), ok(intent("requires_capture"))],
+    )
+    .await;
     assert_eq!(answer, Ok(Authorization::Authorized));
     assert_eq!(script.lines()[2], "GET /v1/payment_intents/pi_1");
 }
@@ -116,7 +146,9 @@ async fn attempt_after_a_server_error_is_repeated_in_two_steps_with_other_keys()
     assert_eq!(received[2].form["payment_method"], "pm_card_visa");
     assert!(received[3].form.is_empty() && received[0].key() != received[3].key());
     // If the step was executed nevertheless, it is not requested again.
-    let (answer, script) = authorize("pm_card_visa", vec![error(500, json!({})), ok(intent("requires_capture"))]).await;
+    let (answer, script) =
+        authorize("pm_card_visa", vec![error(500, json!({})), ok(intent("requires_capture"))])
+            .await;
     assert_eq!((answer, script.lines().len()), (Ok(Authorization::Authorized), 2));
 }
 
@@ -124,17 +156,28 @@ async fn attempt_after_a_server_error_is_repeated_in_two_steps_with_other_keys()
 #[tokio::test]
 async fn payment_with_another_amount_currency_or_charge_is_refused() {
     let other_charge = json!({ "charge": Uuid::from_u128(9) });
-    for changed in
-        [json!({ "amount": AMOUNT + 1 }), json!({ "currency": "eur" }), json!({ "metadata": other_charge }), json!({ "metadata": null })]
-    {
+    for changed in [
+        json!({ "amount": AMOUNT + 1 }),
+        json!({ "currency": "eur" }),
+        json!({ "metadata": other_charge }),
+        json!({ "metadata": null }),
+    ] {
         let mut held = changed.clone();
         held["status"] = "requires_capture".into();
         let (answer, _) = authorize("pm_card_visa", vec![ok(intent_with(held.clone()))]).await;
         assert_eq!(code(answer), PaymentIntent::MISMATCH, "{changed}");
         let (fetching, _) = stripe(vec![ok(intent_with(held.clone()))]).await;
-        assert_eq!(code(fetching.fetch(&charge(), &payment()).await), PaymentIntent::MISMATCH, "{changed}");
+        assert_eq!(
+            code(fetching.fetch(&charge(), &payment()).await),
+            PaymentIntent::MISMATCH,
+            "{changed}"
+        );
         let (resuming, _) = stripe(vec![ok(intent_with(held.clone()))]).await;
-        assert_eq!(code(resuming.resume(&charge(), &payment()).await), PaymentIntent::MISMATCH, "{changed}");
+        assert_eq!(
+            code(resuming.resume(&charge(), &payment()).await),
+            PaymentIntent::MISMATCH,
+            "{changed}"
+        );
         let (opening, _) = stripe(vec![ok(intent_with(held))]).await;
         assert_eq!(code(opening.open(&charge()).await), PaymentIntent::MISMATCH, "{changed}");
     }
@@ -142,18 +185,30 @@ async fn payment_with_another_amount_currency_or_charge_is_refused() {
 
 #[tokio::test]
 async fn resumed_attempt_returns_the_state_of_the_payment() {
-    let failure = |code: &str, message: &str| Ok(Authorization::Declined { failure: ChargeFailure::new(code, message) });
+    let failure = |code: &str, message: &str| {
+        Ok(Authorization::Declined { failure: ChargeFailure::new(code, message) })
+    };
     let cases = [
         (intent("requires_capture"), Ok(Authorization::Authorized)),
         (intent("requires_action"), Ok(Authorization::ActionRequired { client_secret: secret() })),
-        (intent_with(json!({ "last_payment_error": declined("generic_decline") })), failure("generic_decline", "Your card was declined.")),
-        (intent("requires_payment_method"), failure("payment_intent_authentication_failure", "The bank could not confirm that it is you.")),
+        (
+            intent_with(json!({ "last_payment_error": declined("generic_decline") })),
+            failure("generic_decline", "Your card was declined."),
+        ),
+        (
+            intent("requires_payment_method"),
+            failure(
+                "payment_intent_authentication_failure",
+                "The bank could not confirm that it is you.",
+            ),
+        ),
     ];
     for (intent, expected) in cases {
         let (stripe, _) = stripe(vec![ok(intent.clone())]).await;
         assert_eq!(stripe.resume(&charge(), &payment()).await, expected, "{intent}");
     }
-    let (by_hand, script) = stripe(vec![ok(intent("requires_confirmation")), ok(intent("requires_capture"))]).await;
+    let (by_hand, script) =
+        stripe(vec![ok(intent("requires_confirmation")), ok(intent("requires_capture"))]).await;
     assert_eq!(by_hand.resume(&charge(), &payment()).await, Ok(Authorization::Authorized));
     assert_eq!(script.lines()[1], "POST /v1/payment_intents/pi_1/confirm");
     for undecided in ["processing", "something_new"] {
@@ -168,7 +223,10 @@ async fn fetched_payment_has_the_state_of_its_status() {
     let lost_card = ChargeFailure::new("lost_card", "Your card was declined.");
     let cases = [
         (intent("requires_payment_method"), PaymentState::Open { declined: None }),
-        (intent_with(json!({ "last_payment_error": error })), PaymentState::Open { declined: Some(lost_card) }),
+        (
+            intent_with(json!({ "last_payment_error": error })),
+            PaymentState::Open { declined: Some(lost_card) },
+        ),
         (intent("requires_confirmation"), PaymentState::Open { declined: None }),
         (intent("requires_action"), PaymentState::ActionRequired { client_secret: secret() }),
         (intent("requires_capture"), PaymentState::Authorized),
@@ -212,7 +270,10 @@ async fn capture_takes_the_charges_amount() {
     let (answer, script) = capture(vec![ok(intent("succeeded"))]).await;
     assert_eq!(answer, Ok(()));
     let received = &script.received()[0];
-    assert_eq!((received.line.as_str(), received.form["amount_to_capture"].as_str()), ("POST /v1/payment_intents/pi_1/capture", "1999"));
+    assert_eq!(
+        (received.line.as_str(), received.form["amount_to_capture"].as_str()),
+        ("POST /v1/payment_intents/pi_1/capture", "1999")
+    );
     assert_eq!(received.key(), format!("{}:capture", charge().id));
     let more = intent_with(json!({ "status": "succeeded", "amount_received": AMOUNT + 1 }));
     let (answer, _) = capture(vec![ok(more)]).await;
@@ -221,7 +282,8 @@ async fn capture_takes_the_charges_amount() {
 
 #[tokio::test]
 async fn repeated_capture_succeeds() {
-    let (answer, _) = capture(vec![unexpected_state(), ok(intent("succeeded")), refunds(json!([]))]).await;
+    let (answer, _) =
+        capture(vec![unexpected_state(), ok(intent("succeeded")), refunds(json!([]))]).await;
     assert_eq!(answer, Ok(()));
     let back = refunds(json!([{ "id": "re_1", "status": "pending", "amount": AMOUNT }]));
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("succeeded")), back]).await;
@@ -230,19 +292,30 @@ async fn repeated_capture_succeeds() {
 
 #[tokio::test]
 async fn capture_after_a_server_error_is_repeated_with_another_key() {
-    let (answer, script) = capture(vec![error(500, json!({})), ok(intent("requires_capture")), ok(intent("succeeded"))]).await;
+    let (answer, script) = capture(vec![
+        error(500, json!({})),
+        ok(intent("requires_capture")),
+        ok(intent("succeeded")),
+    ])
+    .await;
     assert_eq!(answer, Ok(()));
     let received = script.received();
     assert_ne!(received[0].key(), received[2].key());
-    let (answer, script) = capture(vec![error(500, json!({})), ok(intent("succeeded")), refunds(json!([]))]).await;
-    assert_eq!((answer, script.lines().len()), (Ok(()), 3), "the capture was executed nevertheless");
+    let (answer, script) =
+        capture(vec![error(500, json!({})), ok(intent("succeeded")), refunds(json!([]))]).await;
+    assert_eq!(
+        (answer, script.lines().len()),
+        (Ok(()), 3),
+        "the capture was executed nevertheless"
+    );
 }
 
 #[tokio::test]
 async fn expired_authorization_is_not_captured() {
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("canceled"))]).await;
     assert_eq!(code(answer), "payment_intent_canceled");
-    let (answer, _) = capture(vec![unexpected_state(), ok(intent("requires_payment_method"))]).await;
+    let (answer, _) =
+        capture(vec![unexpected_state(), ok(intent("requires_payment_method"))]).await;
     assert_eq!(code(answer), "not_authorized");
     let (answer, _) = capture(vec![unexpected_state(), ok(intent("processing"))]).await;
     unknown(answer);

@@ -64,21 +64,26 @@ fn refunds(list: Value) -> Reply {
 
 /// Returns a definite rejection because of the payment's state.
 fn unexpected_state() -> Reply {
-    error(400, json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state" }))
+    error(
+        400,
+        json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state" }),
+    )
 }
 
-/// Returns a processor that is connected to the scripted server, with the time limit `timeout` for each request.
+/// Returns a processor that is connected to the scripted server, with the time limit `timeout` for
+/// each request.
 async fn stripe_within(timeout: Duration, replies: Vec<Reply>) -> (Stripe, Script) {
     let script = Script::play(replies).await;
     let settings = StripeSettings {
         secret_key: KEY.into(),
-        api_base: Url::parse(&script.base).expect("the address is valid"),
+        api_base: reqwest::Url::parse(&script.base).expect("the address is valid"),
         api_version: "2024-06-20".into(),
         timeout,
         is_local: true,
         has_element: false,
     };
-    let stripe = Stripe::new(&settings, [7; 32], Clock::starting_at(NOW)).expect("the settings are valid");
+    let stripe =
+        Stripe::new(&settings, [7; 32], Clock::starting_at(NOW)).expect("the settings are valid");
     (stripe, script)
 }
 

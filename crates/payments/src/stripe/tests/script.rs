@@ -59,7 +59,8 @@ pub struct Script {
 }
 
 impl Script {
-    /// Answers the requests in this order. A further request gets a 500 with `Stripe-Should-Retry: false`.
+    /// Answers the requests in this order. A further request gets a 500 with `Stripe-Should-Retry:
+    /// false`.
     pub async fn play(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let base = format!("http://{}/", listener.local_addr().expect("the listener is bound"));
@@ -70,8 +71,11 @@ impl Script {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let request = read(&mut stream).await;
                 requests.lock().expect("no thread panics while it holds the lock").push(request);
-                let reply = replies.next().unwrap_or_else(|| Reply::json(500, &Value::Null).with("Stripe-Should-Retry", "false"));
-                // In a task of its own, so that a request without an answer does not delay other requests.
+                let reply = replies.next().unwrap_or_else(|| {
+                    Reply::json(500, &Value::Null).with("Stripe-Should-Retry", "false")
+                });
+                // In a task of its own, so that a request without an answer does not delay other
+                // requests.
                 tokio::spawn(answer(stream, reply));
             }
         });
@@ -95,7 +99,9 @@ async fn read(stream: &mut TcpStream) -> ReceivedRequest {
     let (head, body) = loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+            });
             if body.len() >= length.unwrap_or(0) {
                 break (head.to_owned(), body.to_owned());
             }
@@ -106,16 +112,26 @@ async fn read(stream: &mut TcpStream) -> ReceivedRequest {
     };
     let mut lines = head.lines();
     let line = lines.next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     let url = reqwest::Url::parse(&format!("http://form/?{body}")).expect("a form");
-    ReceivedRequest { line, headers: headers.collect(), form: url.query_pairs().into_owned().collect() }
+    ReceivedRequest {
+        line,
+        headers: headers.collect(),
+        form: url.query_pairs().into_owned().collect(),
+    }
 }
 
 async fn answer(mut stream: TcpStream, reply: Reply) {
     match reply {
         Reply::Answer(status, headers, body) => {
-            let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-            let text = format!("HTTP/1.1 {status} OK\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len());
+            let headers: String =
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let text = format!(
+                "HTTP/1.1 {status} OK\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+                body.len()
+            );
             // The client may have closed the connection.
             let _ = stream.write_all(text.as_bytes()).await;
         }

@@ -18,9 +18,15 @@ async fn payment_is_opened_with_the_charges_amount_and_key() {
     assert_eq!(received.headers["stripe-version"], "2024-06-20");
     assert_eq!(received.headers["content-type"], "application/x-www-form-urlencoded");
     let sent = |name: &str| received.form.get(name).map_or("", String::as_str).to_owned();
-    assert_eq!((sent("amount"), sent("currency"), sent("capture_method")), ("1999".into(), "usd".into(), "manual".into()));
+    assert_eq!(
+        (sent("amount"), sent("currency"), sent("capture_method")),
+        ("1999".into(), "usd".into(), "manual".into())
+    );
     assert_eq!(sent("payment_method_types[0]"), "card");
-    assert_eq!((sent("metadata[charge]"), sent("metadata[order]")), (charge().id.to_string(), charge().order.to_string()));
+    assert_eq!(
+        (sent("metadata[charge]"), sent("metadata[order]")),
+        (charge().id.to_string(), charge().order.to_string())
+    );
 }
 
 #[tokio::test]
@@ -31,21 +37,31 @@ async fn opened_payment_is_not_opened_again() {
     assert_eq!(script.lines(), Vec::<String>::new());
 }
 
-/// Stripe deletes idempotency keys after a day. The same key would then create a second PaymentIntent.
+/// Stripe deletes idempotency keys after a day. The same key would then create a second
+/// PaymentIntent.
 #[tokio::test]
 async fn payment_of_an_old_charge_is_searched_before_opening() {
     let old = Charge { created_at: NOW - Millis::from_mins(25 * 60), ..charge() };
     let others = intent_with(json!({ "id": "pi_9", "metadata": { "charge": Uuid::from_u128(9) } }));
-    let (found, script) = stripe(vec![ok(json!({ "data": [others, intent("requires_capture")] }))]).await;
+    let (found, script) =
+        stripe(vec![ok(json!({ "data": [others, intent("requires_capture")] }))]).await;
     assert_eq!(found.open(&old).await, Ok(payment()));
     let lines = script.lines();
-    assert!(lines.len() == 1 && lines[0].starts_with("GET /v1/payment_intents/search?query=metadata"), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines[0].starts_with("GET /v1/payment_intents/search?query=metadata"),
+        "{lines:?}"
+    );
 
-    let (none, script) = stripe(vec![ok(json!({ "data": [] })), ok(intent("requires_payment_method"))]).await;
+    let (none, script) =
+        stripe(vec![ok(json!({ "data": [] })), ok(intent("requires_payment_method"))]).await;
     assert_eq!(none.open(&old).await, Ok(payment()));
-    assert_eq!(script.received().last().expect("two requests").key(), format!("{}:open", charge().id));
+    assert_eq!(
+        script.received().last().expect("two requests").key(),
+        format!("{}:open", charge().id)
+    );
 
-    let (deaf, script) = stripe(vec![error(500, json!({})).with("Stripe-Should-Retry", "false")]).await;
+    let (deaf, script) =
+        stripe(vec![error(500, json!({})).with("Stripe-Should-Retry", "false")]).await;
     unknown(deaf.open(&old).await);
     assert_eq!(script.lines().len(), 1, "without an answer no payment is opened");
 }
@@ -53,7 +69,8 @@ async fn payment_of_an_old_charge_is_searched_before_opening() {
 #[tokio::test]
 async fn payment_opened_with_other_parameters_is_searched() {
     let reused = error(400, json!({ "type": "idempotency_error" }));
-    let (found, _) = stripe(vec![reused, ok(json!({ "data": [intent("requires_payment_method")] }))]).await;
+    let (found, _) =
+        stripe(vec![reused, ok(json!({ "data": [intent("requires_payment_method")] }))]).await;
     assert_eq!(found.open(&charge()).await, Ok(payment()));
     let reused = error(400, json!({ "type": "idempotency_error" }));
     let (missing, _) = stripe(vec![reused, ok(json!({ "data": [] }))]).await;
@@ -62,9 +79,17 @@ async fn payment_opened_with_other_parameters_is_searched() {
 
 #[tokio::test]
 async fn lost_request_is_repeated_with_the_same_key() {
-    let busy = error(409, json!({ "type": "invalid_request_error", "code": "idempotency_key_in_use" }));
-    let limited = error(429, json!({ "type": "invalid_request_error", "code": "lock_timeout" })).with("Retry-After", "0");
-    let replies = vec![Reply::Lost, busy, limited, Reply::json(503, &json!(null)), ok(intent("requires_payment_method"))];
+    let busy =
+        error(409, json!({ "type": "invalid_request_error", "code": "idempotency_key_in_use" }));
+    let limited = error(429, json!({ "type": "invalid_request_error", "code": "lock_timeout" }))
+        .with("Retry-After", "0");
+    let replies = vec![
+        Reply::Lost,
+        busy,
+        limited,
+        Reply::json(503, &json!(null)),
+        ok(intent("requires_payment_method")),
+    ];
     let (stripe, script) = stripe(replies).await;
     assert_eq!(stripe.open(&charge()).await, Ok(payment()));
     let keys: Vec<_> = script.received().iter().map(|received| received.key().to_owned()).collect();
@@ -84,7 +109,8 @@ async fn request_without_an_answer_ends_at_its_deadline() {
 #[tokio::test]
 async fn retry_after_beyond_the_deadline_ends_the_request() {
     let limited = error(429, json!({ "code": "rate_limit" })).with("Retry-After", "30");
-    let (stripe, script) = stripe_within(SHORT, vec![limited, ok(intent("requires_payment_method"))]).await;
+    let (stripe, script) =
+        stripe_within(SHORT, vec![limited, ok(intent("requires_payment_method"))]).await;
     let began = Instant::now();
     assert!(unknown(stripe.open(&charge()).await).contains("429"));
     assert!(began.elapsed() < SHORT * 2, "{:?}", began.elapsed());
@@ -93,7 +119,8 @@ async fn retry_after_beyond_the_deadline_ends_the_request() {
 
 #[tokio::test]
 async fn stripe_should_retry_header_decides_on_repetition() {
-    let (stripe_no, script) = stripe(vec![error(409, json!({})).with("Stripe-Should-Retry", "false")]).await;
+    let (stripe_no, script) =
+        stripe(vec![error(409, json!({})).with("Stripe-Should-Retry", "false")]).await;
     unknown(stripe_no.open(&charge()).await);
     assert_eq!(script.lines().len(), 1);
     let yes = error(400, json!({ "code": "odd" })).with("Stripe-Should-Retry", "true");
@@ -102,8 +129,8 @@ async fn stripe_should_retry_header_decides_on_repetition() {
     assert_eq!(script.lines().len(), 2);
 }
 
-/// Another key could create a second PaymentIntent. So the result of the failed request is determined by a later
-/// repetition.
+/// Another key could create a second PaymentIntent. So the result of the failed request is
+/// determined by a later repetition.
 #[tokio::test]
 async fn opening_keeps_its_key_after_an_error_that_may_not_be_stored() {
     let failed = || error(500, json!({ "type": "api_error" }));
@@ -118,20 +145,30 @@ async fn opening_keeps_its_key_after_an_error_that_may_not_be_stored() {
 async fn opening_uses_the_same_next_key_after_a_stored_error() {
     let kept = || error(500, json!({ "type": "api_error" })).with("Idempotent-Replayed", "true");
     let first = error(500, json!({ "type": "api_error" }));
-    let answers = vec![first, kept(), ok(intent("requires_payment_method")), kept(), ok(intent("requires_payment_method"))];
+    let answers = vec![
+        first,
+        kept(),
+        ok(intent("requires_payment_method")),
+        kept(),
+        ok(intent("requires_payment_method")),
+    ];
     let (stripe, script) = stripe(answers).await;
     for _ in 0..2 {
         assert_eq!(stripe.open(&charge()).await, Ok(payment()));
     }
-    let keys: Vec<_> =
-        script.received().iter().map(|received| received.key().trim_start_matches(&charge().id.to_string()).to_owned()).collect();
+    let keys: Vec<_> = script
+        .received()
+        .iter()
+        .map(|received| received.key().trim_start_matches(&charge().id.to_string()).to_owned())
+        .collect();
     assert_eq!(keys, [":open", ":open", ":open:2", ":open", ":open:2"]);
 }
 
 #[tokio::test]
 async fn rejected_api_key_makes_the_result_unknown() {
     for status in [401, 403] {
-        let (stripe, script) = stripe(vec![error(status, json!({ "type": "invalid_request_error" }))]).await;
+        let (stripe, script) =
+            stripe(vec![error(status, json!({ "type": "invalid_request_error" }))]).await;
         assert!(unknown(stripe.open(&charge()).await).contains("STRIPE_SECRET_KEY"));
         assert_eq!(script.lines().len(), 1, "the request is not repeated");
     }
@@ -139,7 +176,13 @@ async fn rejected_api_key_makes_the_result_unknown() {
 
 #[tokio::test]
 async fn unparsable_answer_makes_the_result_unknown() {
-    for body in ["", "<html>", "{}", r#"{"id":1}"#, r#"{"id":"pi_1","status":7,"amount":1,"currency":"usd"}"#] {
+    for body in [
+        "",
+        "<html>",
+        "{}",
+        r#"{"id":1}"#,
+        r#"{"id":"pi_1","status":7,"amount":1,"currency":"usd"}"#,
+    ] {
         let (stripe, _) = stripe(vec![Reply::Answer(200, Vec::new(), body.into())]).await;
         unknown(stripe.open(&charge()).await);
     }
@@ -149,9 +192,14 @@ async fn unparsable_answer_makes_the_result_unknown() {
 
 #[tokio::test]
 async fn refusal_has_stripes_code_but_not_its_message() {
-    let no = error(400, json!({ "type": "invalid_request_error", "code": "amount_too_small", "message": "sk_test_hush may not" }));
+    let no = error(
+        400,
+        json!({ "type": "invalid_request_error", "code": "amount_too_small", "message": "sk_test_hush may not" }),
+    );
     let (stripe, _) = stripe(vec![no]).await;
-    let Err(ProcessorError::Refused(failure)) = stripe.open(&charge()).await else { panic!("must be refused") };
+    let Err(ProcessorError::Refused(failure)) = stripe.open(&charge()).await else {
+        panic!("must be refused")
+    };
     assert_eq!(failure.code, "amount_too_small");
     assert!(!failure.message.contains("hush"), "{failure:?}");
 }
@@ -161,20 +209,32 @@ async fn debug_output_and_errors_contain_no_key_secret_or_token() {
     let (stripe, _) = stripe_within(SHORT, vec![ok(intent("requires_action")), Reply::Lost]).await;
     let answer = stripe.authorize(&charge(), &payment(), &token("pm_1hush")).await;
     let lost = unknown(stripe.token_exists(&token("tok_1hush")).await);
-    for text in [format!("{stripe:?}"), format!("{answer:?}"), lost, format!("{:?}", webhook::Secrets::new(["whsec_hush"]))] {
+    for text in [
+        format!("{stripe:?}"),
+        format!("{answer:?}"),
+        lost,
+        format!("{:?}", webhook::Secrets::new(["whsec_hush"])),
+    ] {
         assert!(!text.contains("hush"), "{text}");
     }
 }
 
 #[tokio::test]
 async fn token_is_unknown_only_if_stripe_reports_it_missing() {
-    let missing = || error(404, json!({ "type": "invalid_request_error", "code": "resource_missing" }));
+    let missing =
+        || error(404, json!({ "type": "invalid_request_error", "code": "resource_missing" }));
     let cases = [
         ("pm_1abc", Some(ok(json!({ "id": "pm_1abc" }))), true, "GET /v1/payment_methods/pm_1abc"),
         ("pm_1abc", Some(missing()), false, "GET /v1/payment_methods/pm_1abc"),
         ("tok_1abc", Some(missing()), false, "GET /v1/tokens/tok_1abc"),
-        // A server that replaces Stripe may not have this route. The attempt then shows whether the token exists.
-        ("tok_1abc", Some(error(404, json!({ "message": "Unrecognized request URL" }))), true, "GET /v1/tokens/tok_1abc"),
+        // A server that replaces Stripe may not have this route. The attempt then shows whether the
+        // token exists.
+        (
+            "tok_1abc",
+            Some(error(404, json!({ "message": "Unrecognized request URL" }))),
+            true,
+            "GET /v1/tokens/tok_1abc",
+        ),
         ("pm_card_visa", None, true, ""),
         ("tok_visa", None, true, ""),
         ("card_1abc", None, false, ""),

@@ -1,0 +1,299 @@
+//! The requests about orders and their payments, as the order registry carries them out.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use super::{
+    ActorError, NetworkLocks, Tickets,
+    context::{ActorContext, new_id},
+    in_flight::{InFlight, InFlightGuard},
+    settlement::{self, AuthorizationMode, PaymentResult, Settlement},
+    ticket::Committed,
+};
+use crate::{
+    domain::{
+        CancelReason, Charge, ChargeId, IdempotencyKey, Money, Order, OrderId, OrderStatus,
+        Refusal, TicketCommand, TicketId, UserId, Version,
+    },
+    metrics::METRICS,
+    payments::PaymentToken,
+};
+
+/// The operations on orders, shared by the handle and the registry.
+#[derive(Debug, Clone)]
+pub(super) struct OrderService {
+    pub context: Arc<ActorContext>,
+    pub tickets: Tickets,
+    pub settlement: Settlement,
+    /// Number of payments that may still be declined, by buyer.
+    pub attempts: InFlight<UserId>,
+}
+
+/// Price and version of the ticket that the buyer has seen. `None` is not compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expected {
+    pub price: Option<Money>,
+    pub version: Option<Version>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Order, ActorError>")]
+pub(super) struct PlaceOrder {
+    pub buyer: UserId,
+    pub ticket: TicketId,
+    pub expected: Expected,
+    /// The client's network, whose locks are limited. `None` if they are not.
+    pub network: Option<IpAddr>,
+    pub key: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ActorError>")]
+pub(super) struct Cancel {
+    pub order: OrderId,
+    pub by: UserId,
+    pub key: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<PaymentResult, ActorError>")]
+pub(super) struct Pay {
+    pub order: OrderId,
+    pub by: UserId,
+    pub token: PaymentToken,
+    pub key: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "Result<PaymentResult, ActorError>")]
+pub(super) struct Confirm {
+    pub charge: ChargeId,
+    pub by: UserId,
+    pub key: Option<IdempotencyKey>,
+}
+
+impl OrderService {
+    /// Maximum time that the answer to a payment waits for the settlement.
+    const ANSWER_AFTER: Duration = Duration::from_secs(20);
+
+    pub async fn place(&self, place: PlaceOrder) -> Result<Order, ActorError> {
+        fail::fail_point!("orders::place");
+        let order = OrderId::new(new_id());
+        let Expected { price: expected_price, version: expected_version } = place.expected;
+        let replica = self.context.replica.clone();
+        let command = TicketCommand::Lock {
+            order,
+            buyer: place.buyer,
+            expected_price,
+            expected_version,
+            replica,
+        };
+        let done = match (&self.context.network_locks, place.network) {
+            (Some(locks), Some(network)) => {
+                self.place_limited(locks, network, order, place, command).await?
+            }
+            _ => self.tickets.execute(place.ticket, command, place.key).await?,
+        };
+        done.decision.order.ok_or(ActorError::NotFound)
+    }
+
+    /// Locks a ticket for a network whose locks are limited. This runs in the registry and not in
+    /// the HTTP handler, so that the lock is counted also if its client disconnects.
+    async fn place_limited(
+        &self,
+        locks: &NetworkLocks,
+        network: IpAddr,
+        order: OrderId,
+        place: PlaceOrder,
+        command: TicketCommand,
+    ) -> Result<Committed, ActorError> {
+        if !locks.reserve(network, place.ticket, order, &self.context.policy, self.context.now()) {
+            let limit = Refusal::TooManyLocks { retry_after: NetworkLocks::RETRY_AFTER };
+            let refusal = self.tickets.refusal(place.ticket, &command, limit).await?;
+            if refusal == limit {
+                METRICS.network_locks_refused.inc();
+            }
+            return Err(refusal.into());
+        }
+        let placed = self.tickets.execute(place.ticket, command, place.key).await;
+        if placed.is_err() {
+            locks.cancel(place.ticket, order);
+        }
+        placed
+    }
+
+    pub async fn cancel(&self, cancel: Cancel) -> Result<(), ActorError> {
+        let order = self.order(cancel.order, cancel.by).await?;
+        if order.status == OrderStatus::Cancelled {
+            return Ok(());
+        }
+        let command = TicketCommand::Cancel { order: order.id, by: cancel.by };
+        match self.tickets.execute(order.ticket.id, command, cancel.key).await {
+            Ok(_) | Err(ActorError::Refused(Refusal::NothingToDo)) => Ok(()),
+            Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
+                match self.order(cancel.order, cancel.by).await?.status {
+                    OrderStatus::Cancelled => Ok(()),
+                    OrderStatus::Completed => Err(Refusal::OrderCompleted.into()),
+                    OrderStatus::Created | OrderStatus::AwaitingPayment => {
+                        Err(ActorError::Busy("order"))
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn pay(&self, pay: Pay) -> Result<PaymentResult, ActorError> {
+        let order = self.order(pay.order, pay.by).await?;
+        may_still_be_paid(&order)?;
+        if !self
+            .context
+            .processor
+            .token_exists(&pay.token)
+            .await
+            .map_err(|error| ActorError::Unavailable(error.to_string()))?
+        {
+            return Err(ActorError::UnknownToken);
+        }
+        let command = TicketCommand::SubmitPayment {
+            order: order.id,
+            by: pay.by,
+            charge: ChargeId::new(new_id()),
+            token: self.context.processor.digest(&pay.token),
+        };
+        let (attempt, submitted) = self.submit(&order, command, pay.key).await?;
+        let done = match submitted {
+            Ok(done) => done,
+            Err(ActorError::Refused(Refusal::AwaitingAction { charge })) => {
+                return self.charge(charge, pay.by).await;
+            }
+            Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
+                may_still_be_paid(&self.order(pay.order, pay.by).await?)?;
+                return Err(ActorError::Busy("order"));
+            }
+            Err(error) => return Err(error),
+        };
+        // The last charge is the new one. A charge before it, if there is one, is replaced by it.
+        let charge = done.decision.charges.into_iter().next_back().ok_or(ActorError::NotFound)?;
+        self.settle(charge, AuthorizationMode::Token(pay.token), Some(attempt)).await
+    }
+
+    /// Lets the ticket's actor decide a payment, unless too many of the buyer's payments were
+    /// declined. The payment is counted as one that may still be declined until the returned guard
+    /// is dropped.
+    async fn submit(
+        &self,
+        order: &Order,
+        command: TicketCommand,
+        key: Option<IdempotencyKey>,
+    ) -> Result<(InFlightGuard<UserId>, Result<Committed, ActorError>), ActorError> {
+        let attempt = self.attempts.begin(order.buyer);
+        let declines = match self.context.policy.limits_declines {
+            true => self.context.store.declines_of(order.buyer).await?,
+            false => Vec::new(),
+        };
+        let now = self.context.now();
+        let submitted =
+            match self.context.policy.declines_wait_until(&declines, attempt.others, now) {
+                None => self.tickets.execute(order.ticket.id, command, key).await,
+                Some(until) => {
+                    let limit = Refusal::TooManyDeclines { retry_after: until - now };
+                    Err(self.tickets.refusal(order.ticket.id, &command, limit).await?.into())
+                }
+            };
+        if let Err(ActorError::Refused(Refusal::TooManyDeclines { .. })) = &submitted {
+            METRICS.declines_refused.inc();
+        }
+        Ok((attempt, submitted))
+    }
+
+    pub async fn confirm(&self, confirm: Confirm) -> Result<PaymentResult, ActorError> {
+        let charge = self.own_charge(confirm.charge, confirm.by).await?;
+        if !charge.is_open() {
+            return Ok(PaymentResult { charge, client_secret: None });
+        }
+        let command = TicketCommand::ConfirmPayment { charge: confirm.charge, by: confirm.by };
+        match self.tickets.execute(charge.ticket, command, confirm.key).await {
+            Ok(done) => {
+                let confirmed =
+                    done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
+                self.settle(confirmed.ok_or(ActorError::NotFound)?, AuthorizationMode::Resume, None)
+                    .await
+            }
+            Err(ActorError::Refused(Refusal::NothingToDo | Refusal::NotFound)) => {
+                self.charge(confirm.charge, confirm.by).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Settles the charge in its own task, which continues if the client disconnects. Waits at most
+    /// `ANSWER_AFTER` for it.
+    async fn settle(
+        &self,
+        charge: Charge,
+        mode: AuthorizationMode,
+        in_flight: Option<InFlightGuard<UserId>>,
+    ) -> Result<PaymentResult, ActorError> {
+        let id = charge.id;
+        let (done, outcome) = oneshot::channel();
+        let settlement = self.settlement.clone();
+        actix::spawn(async move {
+            let settled = settlement.advance(charge, mode).await;
+            drop(in_flight);
+            if let Ok(payment) = &settled {
+                settlement::count(&payment.charge);
+            }
+            let _ = done.send(settled);
+        });
+        match tokio::time::timeout(Self::ANSWER_AFTER, outcome).await {
+            Ok(Ok(Ok(payment)))
+                if payment
+                    .charge
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.code == "invalid_token") =>
+            {
+                Err(ActorError::UnknownToken)
+            }
+            Ok(Ok(Ok(payment))) => Ok(payment),
+            // Not finished in time, or failed: reconciliation continues, and the client gets the
+            // charge's present state.
+            outcome => {
+                if let Ok(Ok(Err(error))) = outcome {
+                    tracing::warn!(charge = %id, %error, "a payment could not be finished now; reconciliation continues it");
+                }
+                let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
+                Ok(PaymentResult { charge, client_secret: None })
+            }
+        }
+    }
+
+    pub async fn order(&self, id: OrderId, by: UserId) -> Result<Order, ActorError> {
+        let order = self.context.store.order(id).await?.ok_or(ActorError::NotFound)?;
+        if order.buyer == by { Ok(order) } else { Err(Refusal::NotOwner.into()) }
+    }
+
+    async fn own_charge(&self, id: ChargeId, by: UserId) -> Result<Charge, ActorError> {
+        let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
+        if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
+    }
+
+    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
+        let charge = self.own_charge(id, by).await?;
+        let client_secret = self.settlement.client_secret(&charge).await;
+        Ok(PaymentResult { charge, client_secret })
+    }
+}
+
+/// Checks the order alone. The ticket's actor makes the final decision.
+fn may_still_be_paid(order: &Order) -> Result<(), Refusal> {
+    match (order.status, order.cancel_reason) {
+        (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
+        (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
+        (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
+        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) => Ok(()),
+    }
+}
