@@ -49,7 +49,7 @@ export class Live {
    * @param {(serverMs: number, how: { isFirst: boolean }) => void} hooks.onServerTime
    * @param {(status: string) => void} hooks.onStatus
    * @param {(epoch: number) => void} hooks.onEpoch
-   * @param {() => void} hooks.onRevoked called when the server closed the socket because the session ended
+   * @param {() => void} hooks.onRevoked called when the server closed the socket with 1008; the session may have ended
    * @param {() => void} hooks.onClockJump called when the device may have slept
    */
   constructor(hooks) {
