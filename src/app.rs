@@ -15,9 +15,8 @@ mod payment;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::Arbiter;
-use actix_web::dev::{Server, ServerHandle};
 use async_trait::async_trait;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
 use self::{listening::Bound, opening::OpenedStore};
 use crate::{
@@ -53,8 +52,8 @@ impl RunError {
     }
 }
 
-/// Maximum number of HTTP connections of one worker, without WebSockets. If file descriptors are
-/// few, the quota of all connections is reached first.
+/// Maximum number of HTTP connections for each core, without WebSockets. If file descriptors are
+/// few, their number is the bound.
 const CONNECTIONS_PER_WORKER_MAX: usize = 25_000;
 /// Maximum number of HTTP connections of the admin address, which has one worker.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -64,23 +63,10 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 pub struct Running {
     /// The public address that the server listens on.
     pub addr: SocketAddr,
-    servers: Vec<RunningServer>,
+    servers: Vec<http::Server>,
     hub: ws::Hub,
     store: Arc<dyn Store>,
     arbiters: Vec<Arbiter>,
-}
-
-/// An HTTP server on one address.
-#[derive(Debug)]
-struct RunningServer {
-    handle: ServerHandle,
-    ended: JoinHandle<std::io::Result<()>>,
-}
-
-impl RunningServer {
-    fn start(server: Server) -> Self {
-        Self { handle: server.handle(), ended: actix::spawn(server) }
-    }
 }
 
 impl Running {
@@ -92,8 +78,8 @@ impl Running {
     /// stops the actors, writes queued commits and closes the store.
     pub async fn stop(self) {
         self.hub.shutdown().await;
-        for server in &self.servers {
-            server.handle.stop(true).await;
+        for server in self.servers {
+            server.stop().await;
         }
         for arbiter in &self.arbiters {
             arbiter.stop();
@@ -109,10 +95,10 @@ impl Running {
     /// Waits until an HTTP server or an essential task ends, or until the store's file fails.
     /// Returns the reason.
     async fn ended(&mut self) -> String {
-        let servers = self.servers.iter_mut().map(|server| &mut server.ended);
+        let servers = self.servers.iter_mut().map(|server| Box::pin(server.ended()));
         tokio::select! {
-            (result, _, _) = futures_util::future::select_all(servers) => {
-                format!("the HTTP server ended: {}", result.map_or_else(|error| error.to_string(), |result| format!("{result:?}")))
+            (reason, _, _) = futures_util::future::select_all(servers) => {
+                format!("the HTTP server ended: {reason}")
             }
             task = essential_ended() => format!("the {task} ended; it can only be started again with the process"),
             reason = self.store.file_failed() => format!("the store cannot be used any more: {reason}"),
@@ -215,31 +201,27 @@ fn serve(
     quota: Arc<http::Quota>,
     cores: usize,
     startup: &http::Startup,
-) -> Result<Vec<RunningServer>, StartError> {
+) -> Result<Vec<http::Server>, StartError> {
     let guard = http::Guard { deadlines: http::Deadlines::default(), quota };
-    let bounds = http::ServerLimits {
-        workers: cores,
-        connections_max: CONNECTIONS_PER_WORKER_MAX,
-        drain: Running::DRAIN,
-    };
+    let bounds = http::ServerLimits { workers: cores, drain: Running::DRAIN };
     let started = startup.clone();
     let server = http::serve(public.listener, bounds, guard, move || {
         http::staged(started.clone(), http::app)
     });
-    let mut servers = vec![RunningServer::start(
-        server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?,
-    )];
+    let mut servers = vec![server.map_err(|error| StartError(format!("GITTIX_ADDR: {error}")))?];
     if let Some(admin) = admin {
-        let bounds =
-            http::ServerLimits { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, ..bounds };
-        let started = startup.clone();
+        let bounds = http::ServerLimits { workers: 1, ..bounds };
         // The admin address has its own quota, so that public connections do not use it up.
-        let server = http::serve(admin.listener, bounds, http::Guard::default(), move || {
+        let quota = http::Quota::new(http::QuotaLimits {
+            connections_max: ADMIN_CONNECTIONS_MAX,
+            ..http::QuotaLimits::default()
+        });
+        let guard = http::Guard { quota, ..http::Guard::default() };
+        let started = startup.clone();
+        let server = http::serve(admin.listener, bounds, guard, move || {
             http::staged(started.clone(), http::admin)
         });
-        servers.push(RunningServer::start(
-            server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?,
-        ));
+        servers.push(server.map_err(|error| StartError(format!("GITTIX_ADMIN_ADDR: {error}")))?);
     }
     Ok(servers)
 }

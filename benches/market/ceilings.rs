@@ -81,15 +81,13 @@ pub fn hub() {
         let sockets = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = sockets.local_addr().expect("the listener is bound").port();
         std::thread::spawn(move || announce(&announced(), port, &feed));
-        let bounds =
-            ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds = ServerLimits { workers: 2, drain: Duration::from_secs(1) };
         let app = move || {
             App::new().app_data(web::Data::new(hub.shard())).route("/ws", web::get().to(connect))
         };
-        http::serve(sockets, bounds, http::Guard::default(), app)
-            .expect("the listener is bound")
-            .await
-            .expect("the server runs");
+        let mut server = http::serve(sockets, bounds, http::Guard::default(), app)
+            .expect("the listener is bound");
+        panic!("{}", server.ended().await);
     });
 }
 

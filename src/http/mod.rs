@@ -85,7 +85,8 @@ use actix_web::{
 pub use health::{Health, Readiness};
 use ipnet::IpNet;
 pub use server::{
-    Deadlines, Guard, Quota, QuotaLimits, ServerLimits, connections_for_probes, listen, serve,
+    Deadlines, Guard, Quota, QuotaLimits, Server, ServerLimits, connections_for_probes, listen,
+    serve,
 };
 pub use startup::{Startup, staged};
 

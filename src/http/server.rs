@@ -1,7 +1,8 @@
 //! HTTP server under the application: the server of actix-http, with a handover of WebSockets.
 //!
-//! It is the server that `actix_web::HttpServer` would build, with one difference for which that
-//! type has no setting: the application responds to an upgrade request like to any other request,
+//! It serves connections as `actix_web::HttpServer` does, with two differences for which that type
+//! has no setting. Connections are counted against the quota by the thread that accepts them, before
+//! any other work. And the application responds to an upgrade request like to any other request,
 //! and if the response is a handshake, the connection leaves the HTTP server. Its socket goes to
 //! the [`AcceptedUpgrade`] in the response, and the dispatcher with its buffers is freed. Therefore
 //! a stopping server does not wait for WebSockets: close them first ([`crate::ws::Hub::shutdown`]).
@@ -11,6 +12,7 @@
 //!
 //! | file | content |
 //! | --- | --- |
+//! | `accept` | thread that accepts connections, and the threads of the workers |
 //! | `stream` | connection as actix-http reads and writes it |
 //! | `activity` | pure: phase of a connection, its deadlines, bounds of reading ahead |
 //! | `framing` | pure: detection of a part of the next head in the bytes of a request |
@@ -18,6 +20,7 @@
 //! | `quota` | bounds of connections, in total and for each address |
 //! | `refusal` | responses to bytes that are not a valid request |
 
+mod accept;
 mod activity;
 mod framing;
 mod quota;
@@ -26,7 +29,6 @@ mod stream;
 mod worker;
 
 use std::{
-    cell::OnceCell,
     convert::Infallible,
     fmt,
     future::poll_fn,
@@ -42,30 +44,30 @@ use actix_codec::{Framed, FramedParts};
 use actix_http::{
     ConnectionType, HttpService, KeepAlive, Protocol, Request, Response,
     body::{BodySize, BoxBody, MessageBody},
-    error::DispatchError,
     h1::{Codec, Message},
 };
 use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn, fn_factory,
-    fn_service,
+    IntoServiceFactory, Service, ServiceFactory, apply_fn, fn_factory, fn_service,
 };
 use actix_web::{
     Error, ResponseError,
-    dev::{AppConfig, Server, ServiceResponse},
+    dev::{AppConfig, ServiceResponse},
     http::StatusCode,
-    rt::net::TcpStream,
 };
 use futures_util::SinkExt;
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{
-    activity::Deadlines,
-    quota::{Quota, QuotaLimits},
-};
 use self::{
+    accept::AcceptedConnection,
     quota::Exceeded,
     stream::ClientStream,
     worker::{ActiveRequest, Worker},
+};
+pub use self::{
+    accept::Server,
+    activity::Deadlines,
+    quota::{Quota, QuotaLimits},
 };
 use super::{
     error::{ApiError, Code},
@@ -78,9 +80,6 @@ use crate::ws::AcceptedUpgrade;
 pub struct ServerLimits {
     /// Number of threads that process requests.
     pub workers: usize,
-    /// Maximum number of HTTP connections of each thread; more wait in the kernel. WebSockets do
-    /// not count: the hub has a separate bound.
-    pub connections_max: usize,
     /// Maximum time for running requests at shutdown.
     pub drain: Duration,
 }
@@ -131,8 +130,9 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Starts a server on `listener`. It calls `app` once on the thread of each worker, and does not
-/// handle signals.
+/// Starts a server on `listener`: a thread that accepts connections, and `bounds.workers` threads
+/// that serve them. It calls `app` once on the thread of each worker, and does not handle signals.
+/// Must run inside an actix `System`.
 ///
 /// # Errors
 /// Errors of the listener.
@@ -151,71 +151,77 @@ where
     A::Service: 'static,
     <A::Service as Service<Request>>::Future: 'static,
 {
-    let addr = listener.local_addr()?;
-    let server = Server::build()
-        .workers(bounds.workers)
-        .max_concurrent_connections(bounds.connections_max)
-        .shutdown_timeout(bounds.drain.as_secs())
-        .disable_signals();
-    let stopping = server.graceful_shutdown_signal();
-    let server = server.listen("http", listener, move || {
-        let (app, stopping) = (Rc::new(app().into_factory()), stopping.clone());
-        let (worker, quota) = (Worker::start(guard.deadlines), Arc::clone(&guard.quota));
-        // Both kinds of requests use one application: the first service stores it in the cell, the
-        // second one reads it.
-        let started = Rc::new(OnceCell::new());
-        let starting = Rc::clone(&started);
-        let requests = fn_factory(move || {
-            let (app, starting) = (Rc::clone(&app), Rc::clone(&starting));
-            async move {
-                // `HttpServer` puts the address of the listener into the configuration, for
-                // generated URLs. This application generates none.
-                let app = Rc::new(app.new_service(AppConfig::default()).await?);
-                Ok::<_, A::InitError>(apply_fn(
-                    Rc::clone(starting.get_or_init(|| app)),
-                    |request, app| respond(app, request, RequestKind::Plain),
-                ))
-            }
-        });
-        let upgrades = fn_service(move |(request, framed)| {
-            let response = started.get().map(|app| respond(app, request, RequestKind::Upgrade));
-            async move {
-                // The application exists before the first connection.
-                if let Some(response) = response {
-                    upgrade(response.await.unwrap_or_else(Response::from), framed).await;
-                }
-                Ok::<_, Infallible>(())
-            }
-        });
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            // The tick of the worker checks the deadlines. The timers of actix-http cover only the
-            // first head and idle times.
-            .keep_alive(KeepAlive::Os)
-            .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(DISCONNECT_MAX)
-            .local_addr(addr)
-            .on_connect_ext(|stream: &ClientStream, data| {
-                data.insert(Rc::clone(stream.connection()));
-            })
-            .upgrade(upgrades)
-            .finish(requests);
-        fn_service(move |socket: TcpStream| {
-            let peer = socket.peer_addr().ok();
-            let permit = quota.admit(peer.map(|peer| peer.ip()));
-            let stream = permit
-                .is_answered()
-                .then(|| ClientStream::new(socket, worker.enter(permit.exceeded()), permit));
-            let stream =
-                stream.ok_or_else(|| DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
-            async move { Ok((stream?, Protocol::Http1, peer)) }
+    let Guard { deadlines, quota } = guard;
+    Server::start(listener, bounds, quota, move |connections, stopping| {
+        let (app, worker) = (app().into_factory(), Worker::start(deadlines));
+        async move {
+            // `HttpServer` puts the address of the listener into the configuration, for generated
+            // URLs. This application generates none.
+            let app = app.new_service(AppConfig::default()).await;
+            let app = Rc::new(app.map_err(|error| format!("{error:?}"))?);
+            serve_connections(app, worker, connections, stopping, bounds.drain).await
+        }
+    })
+}
+
+/// Serves the connections of one worker until the server stops and they have ended, or for `drain`
+/// after the stop.
+async fn serve_connections<S>(
+    app: Rc<S>,
+    worker: Rc<Worker>,
+    mut accepted: mpsc::UnboundedReceiver<AcceptedConnection>,
+    stopping: CancellationToken,
+    drain: Duration,
+) -> Result<(), String>
+where
+    S: Service<Request, Response = ServiceResponse, Error = Error> + 'static,
+    S::Future: 'static,
+{
+    // Both kinds of requests use one application.
+    let for_upgrades = Rc::clone(&app);
+    let upgrades = fn_service(move |(request, framed)| {
+        let response = respond(&for_upgrades, request, RequestKind::Upgrade);
+        async move {
+            upgrade(response.await.unwrap_or_else(Response::from), framed).await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    let requests = fn_factory(move || {
+        let app = Rc::clone(&app);
+        async move {
+            let requests = move |request, app: &Rc<S>| respond(app, request, RequestKind::Plain);
+            Ok::<_, Infallible>(apply_fn(app, requests))
+        }
+    });
+    let http = HttpService::build()
+        .graceful_shutdown_signal(move || stopping.clone().cancelled_owned())
+        // The tick of the worker checks the deadlines. The timers of actix-http cover only the
+        // first head and idle times.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(DISCONNECT_MAX)
+        .on_connect_ext(|stream: &ClientStream, data| {
+            data.insert(Rc::clone(stream.connection()));
         })
-        .and_then(http)
-    })?;
-    Ok(server.run())
+        .upgrade(upgrades)
+        .finish(requests);
+    let http = http.new_service(()).await.map_err(|()| "the HTTP service did not start")?;
+    let connections = TaskTracker::new();
+    while let Some(connection) = accepted.recv().await {
+        let peer = connection.peer;
+        match connection.into_stream(&worker) {
+            Ok(stream) => {
+                connections.spawn_local(http.call((stream, Protocol::Http1, Some(peer))));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection ended before it could be served");
+            }
+        }
+    }
+    connections.close();
+    // Connections that are still open after this time end with the thread.
+    let _ = timeout(drain, connections.wait()).await;
+    Ok(())
 }
 
 /// Kind of a request: whether actix-http can hand over its connection after the response.

@@ -21,6 +21,13 @@ pub struct QuotaLimits {
     pub exempt: Vec<IpNet>,
 }
 
+impl Default for QuotaLimits {
+    /// Returns limits without a bound.
+    fn default() -> Self {
+        Self { connections_max: usize::MAX, per_address_max: None, exempt: Vec::new() }
+    }
+}
+
 /// Rate of responses to connections beyond the bound of their address: the number at once, and the
 /// average number in each second. A response costs more than opening a connection, so connections
 /// beyond this rate are closed without a response.
@@ -67,11 +74,7 @@ impl Quota {
 
     /// Creates a quota without bounds.
     pub fn unbounded() -> Arc<Self> {
-        Self::new(QuotaLimits {
-            connections_max: usize::MAX,
-            per_address_max: None,
-            exempt: Vec::new(),
-        })
+        Self::new(QuotaLimits::default())
     }
 
     /// Returns the number of counted connections.
@@ -81,11 +84,10 @@ impl Quota {
 
     /// Counts a connection. A connection beyond a bound is not counted; it may stay open for a
     /// short time, for probes.
-    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Permit {
-        let peer = peer.map(|peer| peer.to_canonical());
-        let address = peer
-            .filter(|peer| !self.limits.exempt.iter().any(|network| network.contains(peer)))
-            .map(client::network);
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Permit {
+        let peer = peer.to_canonical();
+        let is_exempt = self.limits.exempt.iter().any(|network| network.contains(&peer));
+        let address = (!is_exempt).then(|| client::network(peer));
         let address = self.limits.per_address_max.and(address);
         let exceeded = self.count(address);
         let is_answered = exceeded != Some(Exceeded::Address) || self.answered.check().is_ok();
@@ -167,7 +169,7 @@ mod tests {
     }
 
     fn admit(quota: &Arc<Quota>, peer: &str) -> Permit {
-        quota.admit(Some(peer.parse().expect("an address")))
+        quota.admit(peer.parse().expect("an address"))
     }
 
     #[test]

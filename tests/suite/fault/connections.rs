@@ -16,7 +16,6 @@ use std::{
 use actix_web::{
     App, HttpResponse,
     body::{BodySize, MessageBody},
-    dev::ServerHandle,
     rt, web,
 };
 use bytes::Bytes;
@@ -63,7 +62,7 @@ struct TestServer {
     /// Lets `/wait` answer.
     notify: Arc<Notify>,
     answered: Arc<AtomicUsize>,
-    server: ServerHandle,
+    server: http::Server,
 }
 
 impl TestServer {
@@ -87,13 +86,10 @@ impl TestServer {
                     }),
                 )
         };
-        let bounds =
-            ServerLimits { workers: 1, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds = ServerLimits { workers: 1, drain: Duration::from_secs(1) };
         let guard = Guard { deadlines, quota: Arc::clone(&quota) };
         let server = http::serve(listener, bounds, guard, app).expect("the server can be started");
-        let handle = server.handle();
-        rt::spawn(server);
-        Self { addr, quota, notify, answered, server: handle }
+        Self { addr, quota, notify, answered, server }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -120,7 +116,7 @@ impl TestServer {
     }
 
     async fn stop(self) {
-        self.server.stop(false).await;
+        self.server.stop().await;
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     net::SocketAddr,
     process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
+use futures_util::future::select_all;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -100,6 +102,33 @@ async fn one_address_holds_at_most_a_quarter_of_the_descriptors() {
     assert!(held.len() > DESCRIPTORS / 8, "{}", held.len());
     let (_, text) = get(server.addr, "/healthz").await;
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+}
+
+/// Each of 256 clients at one address opens a connection again as soon as it is closed. The server
+/// must close them faster than they use up its descriptors: when `accept` fails, it serves nobody.
+#[tokio::test]
+async fn flood_of_connections_does_not_use_up_the_descriptors() {
+    const CLIENTS: usize = 256;
+    const CONNECTIONS: usize = 20_000;
+    let home = Home::new(Backend::Embedded);
+    let server = start(&home, &[]).await;
+    let addr = server.addr;
+    let held = use_all_descriptors(addr).await;
+    let closed = AtomicUsize::new(0);
+    let client = async || {
+        while closed.load(Ordering::Relaxed) < CONNECTIONS {
+            let mut stream = TcpStream::connect(addr).await.expect("the server listens");
+            // Most connections are closed at once; a few wait for a request.
+            let _ = stream.read(&mut [0; 16]).await;
+            closed.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    // When the first client returns, the flood is over; others may still wait for their end.
+    select_all((0..CLIENTS).map(|_| Box::pin(client()))).await;
+    drop(held);
+    let failed = server.log().into_iter().filter(|line| line.contains("ERROR"));
+    assert_eq!(failed.collect::<Vec<_>>(), [] as [String; 0]);
+    assert!(server.descriptors() <= DESCRIPTORS);
 }
 
 /// Opens a WebSocket for a client behind the proxy; returns the connection and whether it was

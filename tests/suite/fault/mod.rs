@@ -18,4 +18,6 @@ mod race;
 pub mod rounds;
 mod shutdown;
 #[cfg(feature = "failpoints")]
+mod sign_in_flood;
+#[cfg(feature = "failpoints")]
 mod supervision;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, dev::ServerHandle, rt, web};
+use actix_web::{App, HttpRequest, rt, web};
 use futures_util::{SinkExt, StreamExt};
 use gittix::{
     clock::Clock,
@@ -33,7 +33,7 @@ pub struct Stage {
     pub feed: FeedLog,
     pub hub: Hub,
     pub addr: SocketAddr,
-    server: ServerHandle,
+    server: http::Server,
     /// Time of the last pushed event's cursor.
     last_time: AtomicU64,
 }
@@ -79,15 +79,12 @@ impl Stage {
         let shards = hub.clone();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let addr = listener.local_addr().expect("the listener is bound");
-        let bounds =
-            ServerLimits { workers: 2, connections_max: 25_000, drain: Duration::from_secs(1) };
+        let bounds = ServerLimits { workers: 2, drain: Duration::from_secs(1) };
         let app = move || {
             App::new().app_data(web::Data::new(shards.shard())).route("/ws", web::get().to(upgrade))
         };
         let server = http::serve(listener, bounds, guard, app).expect("the server starts");
-        let handle = server.handle();
-        rt::spawn(server);
-        Self { feed, hub, addr, server: handle, last_time: AtomicU64::new(0) }
+        Self { feed, hub, addr, server, last_time: AtomicU64::new(0) }
     }
 
     /// Pushes an event to the feed, and returns its cursor.
@@ -167,7 +164,7 @@ impl Stage {
     }
 
     pub async fn stop(self) {
-        self.server.stop(false).await;
+        self.server.stop().await;
     }
 }
 
