@@ -18,8 +18,8 @@ use std::{
 use gittix::{
     catalog::{Catalog, Query, Sort},
     domain::{
-        Currency, Lock, Money, OrderId, ReplicaName, Ticket, TicketId, TicketState, TicketStatus,
-        Timestamp, Title, UserId,
+        Lock, Money, OrderId, ReplicaName, Ticket, TicketDetails, TicketId, TicketState,
+        TicketStatus, Timestamp, UserId, samples,
     },
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -101,15 +101,13 @@ fn ticket(random: &mut SmallRng, number: u64, state: TicketState) -> Ticket {
     Ticket {
         id: id(number),
         seller: UserId::new(Uuid::from_u128(random.random_range(0..SELLERS) << 64 | 1)),
-        title: Title::parse(&title).expect("the title is valid"),
-        price: Money::from_minor(random.random_range(1000..20_000)).expect("the price is valid"),
-        currency: Currency::Usd,
+        details: TicketDetails {
+            price: Money::from_minor(random.random_range(1000..20_000))
+                .expect("the price is valid"),
+            ..samples::details(&title)
+        },
         state,
-        version: 0,
-        details_version: 0,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        lapses: Vec::new(),
+        ..samples::ticket()
     }
 }
 
@@ -128,7 +126,7 @@ fn lists(catalog: &Catalog, when: &str, count: u64) {
     let price = |minor| Money::from_minor(minor).ok();
     let deep = catalog
         .get(id(count / 2 / 100 * 100))
-        .map(|ticket| gittix::catalog::Position { price: ticket.price, id: ticket.id });
+        .map(|ticket| gittix::catalog::Position { price: ticket.details.price, id: ticket.id });
     let queries = [
         ("newest", base.clone()),
         ("newest, from the middle", Query { after: deep, ..base.clone() }),
@@ -232,8 +230,9 @@ fn gets_beside_merges(catalog: &Catalog, count: u64) {
             } else {
                 TicketState::Locked { lock: Box::new(lock) }
             };
-            let price = if random.random_ratio(1, 10) { Money::MIN } else { old.price };
-            catalog.merge(&Ticket { state, price, version: old.version + 1, ..(*old).clone() });
+            let price = if random.random_ratio(1, 10) { Money::MIN } else { old.details.price };
+            let details = TicketDetails { price, ..old.details.clone() };
+            catalog.merge(&Ticket { state, details, version: old.version + 1, ..(*old).clone() });
             merges.fetch_add(1, Ordering::Relaxed);
         }
         done.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::{fmt::Write, hint::black_box, process::Command};
 
 use gittix::{
     catalog::{Catalog, Position, Query, Sort},
-    domain::{Currency, Money, Ticket, TicketState, TicketStatus, Timestamp, Title, UserId},
+    domain::{Money, Ticket, TicketDetails, TicketStatus, UserId, samples},
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
@@ -169,15 +169,11 @@ fn ticket(title: String, number: u64, price: u64) -> Ticket {
         // All but a few tickets have the same seller, so the filter by seller excludes almost
         // nothing.
         seller: UserId::new(Uuid::from_u128(if number.is_multiple_of(1000) { 2 } else { 1 })),
-        title: Title::parse(&title).expect("the title is valid"),
-        price: Money::from_minor(price).expect("the price is valid"),
-        currency: Currency::Usd,
-        state: TicketState::Available,
-        version: 0,
-        details_version: 0,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        lapses: Vec::new(),
+        details: TicketDetails {
+            price: Money::from_minor(price).expect("the price is valid"),
+            ..samples::details(&title)
+        },
+        ..samples::ticket()
     }
 }
 

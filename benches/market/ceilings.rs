@@ -12,7 +12,7 @@ use std::{
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use gittix::{
     clock::Clock,
-    domain::{Currency, Event, Money, Ticket, TicketId, TicketState, Timestamp, Title, UserId},
+    domain::{Event, Ticket, TicketId, Timestamp, UserId, samples},
     http::{self, ServerLimits},
     store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
     ws::{self, Hub, Shard, SocketLimits},
@@ -117,15 +117,8 @@ fn ticket(version: u64) -> Ticket {
     Ticket {
         id: TicketId::new(Uuid::from_u128(u128::from(version % 500))),
         seller: UserId::new(Uuid::nil()),
-        title: Title::parse("Front row").expect("a title"),
-        price: Money::from_minor(2_000).expect("the price is valid"),
-        currency: Currency::Usd,
-        state: TicketState::Available,
         version,
-        details_version: 0,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        lapses: Vec::new(),
+        ..samples::ticket()
     }
 }
 

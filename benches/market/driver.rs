@@ -13,8 +13,8 @@ use bson::{Document, doc, serialize_to_document};
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Email, Event, Money, Order, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand,
-        TicketId, Timestamp, Title, User, UserId, decide, decide::list_ticket,
+        Email, Event, Order, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
+        Timestamp, User, UserId, decide, decide::list_ticket, samples,
     },
     store::{Commit, Write},
 };
@@ -33,14 +33,8 @@ pub async fn stored_tickets(db: &Database, count: usize) -> Vec<Commit> {
     let (mut tickets, mut users, mut slots, mut commits) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
-        let price = Money::from_minor(2000).expect("the price is valid");
-        let listed = list_ticket(
-            TicketId::new(Uuid::now_v7()),
-            seller,
-            Title::parse("A concert").expect("the title is valid"),
-            price,
-            AT,
-        );
+        let listed =
+            list_ticket(TicketId::new(Uuid::now_v7()), seller, samples::details("A concert"), AT);
         let (ticket, buyer) = (listed.ticket.expect("a ticket"), UserId::new(Uuid::now_v7()));
         let email = Email::parse(&format!("{}@example.com", buyer.uuid().simple()))
             .expect("the address is valid");

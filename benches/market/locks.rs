@@ -7,8 +7,8 @@ use bson::{Document, doc, serialize_to_document};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Millis, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
-        Timestamp, Title, UserId, decide, decide::list_ticket,
+        Millis, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp,
+        UserId, decide, decide::list_ticket, samples,
     },
     store::{Commit, Write},
 };
@@ -152,15 +152,9 @@ pub fn policy() -> Policy {
 /// Returns a ticket and the commit of a lock on it. The lock was granted at `at` by the replica
 /// that the tests start.
 pub fn lock(number: u32, at: Timestamp, policy: &Policy) -> (Ticket, Commit) {
-    let title = Title::parse("Front row").expect("the title is valid");
     let seller = UserId::new(Uuid::from_u128(1));
-    let listed = list_ticket(
-        TicketId::new(Uuid::now_v7()),
-        seller,
-        title,
-        Money::from_minor(2_000).expect("the price is valid"),
-        at,
-    );
+    let listed =
+        list_ticket(TicketId::new(Uuid::now_v7()), seller, samples::details("Front row"), at);
     let ticket = listed.ticket.expect("the ticket was listed");
     // Each buyer has four locks.
     let buyer = UserId::new(Uuid::from_u128(u128::from(number / 4) + 2));

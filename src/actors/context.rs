@@ -9,7 +9,7 @@ use super::NetworkLocks;
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    domain::{Charge, ChargeStep, Decision, Policy, ReplicaName, Ticket, Timestamp},
+    domain::{Charge, ChargeState, Decision, Policy, ReplicaName, Ticket, Timestamp},
     payments::Processor,
     store::Store,
 };
@@ -58,7 +58,7 @@ impl ActorContext {
         for charge in decision
             .charges
             .iter()
-            .filter(|charge| matches!(charge.step, ChargeStep::Reversing { .. }))
+            .filter(|charge| matches!(charge.state, ChargeState::Reversing { .. }))
         {
             let _ = self.charges_to_reverse.try_send(charge.clone());
         }

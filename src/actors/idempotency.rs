@@ -51,7 +51,7 @@ impl Idempotency {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(mac.finalize().into_bytes())
     }
 
     /// Reserves the key for a request. Returns `None` while another request of this process uses

@@ -8,6 +8,8 @@
 //! [`crate::domain::decide()`] decides what may happen to a ticket. The ownership of orders and
 //! charges, the quotas and the rules of accounts are checked here.
 
+mod accounts;
+mod admission;
 mod context;
 mod error;
 mod hash_queue;
@@ -23,6 +25,7 @@ pub mod security;
 mod sessions;
 mod settlement;
 mod sign_in_limits;
+mod supervision;
 #[cfg(test)]
 pub(crate) mod tests;
 mod ticket;
@@ -38,6 +41,7 @@ use std::sync::Arc;
 use actix::ArbiterHandle;
 use tokio::sync::mpsc;
 
+pub use accounts::{Browser, SessionToken, SignedIn, UserUpdate, UserUpdated};
 pub use context::ActorContext;
 pub use error::ActorError;
 pub use idempotency::Idempotency;
@@ -45,8 +49,7 @@ pub use network_locks::NetworkLocks;
 pub use order_service::Expected;
 pub use orders::{Orders, PaymentResult};
 pub use tickets::Tickets;
-pub use user_service::UserUpdated;
-pub use users::{Browser, SessionToken, SignedIn, UserUpdate, Users};
+pub use users::Users;
 pub use webhooks::{WebhookOutcome, Webhooks};
 
 use crate::domain::{Charge, Millis};
@@ -89,6 +92,7 @@ impl Actors {
         arbiters: &[ArbiterHandle],
     ) -> Self {
         let first = &arbiters[0];
+        arbiters.iter().for_each(supervision::guard_thread);
         let tickets = Tickets::start(Arc::clone(&context), arbiters);
         let settlement = Settlement::new(Arc::clone(&context), tickets.clone());
         let webhooks = Webhooks::new(Arc::clone(&context), settlement.clone());

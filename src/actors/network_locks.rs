@@ -136,24 +136,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{
-        Money, ReplicaName, Sale, TicketCommand, Title, UserId, decide, decide::list_ticket,
-    };
+    use crate::domain::{ReplicaName, Sale, TicketCommand, UserId, decide, samples};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const NETWORK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
     fn sale(n: u128) -> Sale {
-        let title = Title::parse("Front row").expect("valid title");
-        let price = Money::from_minor(2_000).expect("valid price");
-        let listed = list_ticket(
-            TicketId::new(Uuid::from_u128(n)),
-            UserId::new(Uuid::from_u128(1)),
-            title,
-            price,
-            NOW,
-        );
-        Sale::unlocked(listed.ticket.expect("a listing has a ticket"))
+        let ticket = Ticket { id: TicketId::new(Uuid::from_u128(n)), ..samples::ticket() };
+        Sale::unlocked(ticket)
     }
 
     fn order(n: u128) -> OrderId {

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        CancelReason, Charge, ChargeId, IdempotencyKey, Money, Order, OrderId, OrderStatus,
-        Refusal, TicketCommand, TicketId, UserId, Version,
+        Charge, ChargeId, FailureCode, IdempotencyKey, Money, Order, OrderId, OrderStatus, Refusal,
+        TicketCommand, TicketId, UserId, Version,
     },
     metrics::METRICS,
     payments::PaymentToken,
@@ -126,14 +126,14 @@ impl OrderService {
 
     pub async fn cancel(&self, cancel: Cancel) -> Result<(), ActorError> {
         let order = self.order(cancel.order, cancel.by).await?;
-        if order.status == OrderStatus::Cancelled {
+        if order.status() == OrderStatus::Cancelled {
             return Ok(());
         }
         let command = TicketCommand::Cancel { order: order.id, by: cancel.by };
         match self.tickets.execute(order.ticket.id, command, cancel.key).await {
             Ok(_) | Err(ActorError::Refused(Refusal::NothingToDo)) => Ok(()),
             Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
-                match self.order(cancel.order, cancel.by).await?.status {
+                match self.order(cancel.order, cancel.by).await?.status() {
                     OrderStatus::Cancelled => Ok(()),
                     OrderStatus::Completed => Err(Refusal::OrderCompleted.into()),
                     OrderStatus::Created | OrderStatus::AwaitingPayment => {
@@ -147,7 +147,7 @@ impl OrderService {
 
     pub async fn pay(&self, pay: Pay) -> Result<PaymentResult, ActorError> {
         let order = self.order(pay.order, pay.by).await?;
-        may_still_be_paid(&order)?;
+        order.check_active()?;
         if !self
             .context
             .processor
@@ -162,6 +162,7 @@ impl OrderService {
             by: pay.by,
             charge: ChargeId::new(new_id()),
             token: self.context.processor.digest(&pay.token),
+            processor: self.context.processor.name(),
         };
         let (attempt, submitted) = self.submit(&order, command, pay.key).await?;
         let done = match submitted {
@@ -170,7 +171,7 @@ impl OrderService {
                 return self.charge(charge, pay.by).await;
             }
             Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
-                may_still_be_paid(&self.order(pay.order, pay.by).await?)?;
+                self.order(pay.order, pay.by).await?.check_active()?;
                 return Err(ActorError::Busy("order"));
             }
             Err(error) => return Err(error),
@@ -252,9 +253,8 @@ impl OrderService {
             Ok(Ok(Ok(payment)))
                 if payment
                     .charge
-                    .failure
-                    .as_ref()
-                    .is_some_and(|failure| failure.code == "invalid_token") =>
+                    .failure()
+                    .is_some_and(|failure| failure.code == FailureCode::InvalidToken) =>
             {
                 Err(ActorError::UnknownToken)
             }
@@ -285,15 +285,5 @@ impl OrderService {
         let charge = self.own_charge(id, by).await?;
         let client_secret = self.settlement.client_secret(&charge).await;
         Ok(PaymentResult { charge, client_secret })
-    }
-}
-
-/// Checks the order alone. The ticket's actor makes the final decision.
-fn may_still_be_paid(order: &Order) -> Result<(), Refusal> {
-    match (order.status, order.cancel_reason) {
-        (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
-        (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
-        (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
-        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) => Ok(()),
     }
 }

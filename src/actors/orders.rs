@@ -7,10 +7,11 @@ use actix::{
     StreamHandler, Supervised, Supervisor,
 };
 use futures_util::stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     ActorError, Tickets,
+    admission::Admission,
     context::ActorContext,
     in_flight::InFlight,
     order_service::{Cancel, Confirm, Expected, OrderService, Pay, PlaceOrder},
@@ -19,7 +20,6 @@ use super::{
 };
 use crate::{
     domain::{Charge, ChargeId, ChargeStatus, IdempotencyKey, Order, OrderId, TicketId, UserId},
-    metrics::METRICS,
     payments::PaymentToken,
     store::OrderScope,
     tasks::EssentialTask,
@@ -32,7 +32,7 @@ pub use super::settlement::PaymentResult;
 pub struct Orders {
     service: OrderService,
     registry: Addr<OrderRegistry>,
-    admitted: Arc<Semaphore>,
+    admission: Admission,
 }
 
 /// The registry actor: it finishes each request, whether or not its client still waits, and runs
@@ -129,7 +129,7 @@ impl Orders {
                 _essential: EssentialTask::new("order registry"),
             })
         };
-        Self { service, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+        Self { service, registry, admission: Admission::new(Self::ADMITTED_MAX, "orders") }
     }
 
     /// Locks a ticket for a buyer. A ticket that is locked or sold in the catalog is refused
@@ -213,10 +213,7 @@ impl Orders {
         T: Send + 'static,
         OrderRegistry: Handler<M>,
     {
-        let Ok(_permit) = self.admitted.try_acquire() else {
-            METRICS.requests_rejected.with_label_values(&["orders"]).inc();
-            return Err(ActorError::Busy("orders"));
-        };
+        let _permit = self.admission.admit()?;
         // The handler panicked, or the registry ends with its arbiter. The request may have been
         // carried out or not.
         self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
@@ -226,6 +223,6 @@ impl Orders {
 impl PaymentResult {
     /// Returns whether the charge failed.
     pub fn is_failed(&self) -> bool {
-        self.charge.status == ChargeStatus::Failed
+        self.charge.status() == ChargeStatus::Failed
     }
 }

@@ -23,7 +23,7 @@ use super::{
     settlement::{self, AuthorizationMode, Settlement},
 };
 use crate::{
-    domain::{Charge, ChargeId, ChargeStep, Millis, Timestamp},
+    domain::{Charge, ChargeId, ChargeState, Millis, Timestamp},
     metrics::METRICS,
     store::Unavailable,
     tasks::keep_running,
@@ -162,16 +162,16 @@ impl Reconciliation {
         if idle < IDLE_AFTER && charge.updated_at > self.started_at {
             return false;
         }
-        match charge.step {
+        match charge.state {
             // Only the task that began the attempt has its token. If reconciliation took over a
             // slow attempt that still runs, it would fail the attempt.
-            ChargeStep::Authorizing => {
+            ChargeState::Authorizing { .. } => {
                 idle >= IDLE_AFTER
                     .max(Millis::from(self.context.processor.authorize_timeout() + ATTEMPT_MARGIN))
             }
-            ChargeStep::AwaitingAction => idle >= AWAITING_INTERVAL,
-            ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
-            ChargeStep::Final => false,
+            ChargeState::AwaitingAction { .. } => idle >= AWAITING_INTERVAL,
+            ChargeState::Capturing { .. } | ChargeState::Reversing { .. } => true,
+            ChargeState::Failed { .. } | ChargeState::Completed { .. } => false,
         }
     }
 
@@ -249,7 +249,7 @@ impl Reconciliation {
     /// Returns whether the charge waits for its buyer and is not older than a lock can be.
     fn is_awaiting_buyer(&self, charge: &Charge, now: Timestamp) -> bool {
         let policy = &self.context.policy;
-        charge.step == ChargeStep::AwaitingAction
+        matches!(charge.state, ChargeState::AwaitingAction { .. })
             && now < charge.created_at + policy.lock_duration + policy.settle_grace
     }
 }
@@ -275,12 +275,12 @@ struct OpenChargeStats {
 
 impl OpenChargeStats {
     fn add(&mut self, charge: &Charge, now: Timestamp, is_awaiting_buyer: bool) {
-        match charge.step {
-            ChargeStep::Authorizing => self.authorizing += 1,
-            ChargeStep::AwaitingAction => self.awaiting_action += 1,
-            ChargeStep::Capturing => self.capturing += 1,
-            ChargeStep::Reversing { .. } => self.reversing += 1,
-            ChargeStep::Final => {}
+        match charge.state {
+            ChargeState::Authorizing { .. } => self.authorizing += 1,
+            ChargeState::AwaitingAction { .. } => self.awaiting_action += 1,
+            ChargeState::Capturing { .. } => self.capturing += 1,
+            ChargeState::Reversing { .. } => self.reversing += 1,
+            ChargeState::Failed { .. } | ChargeState::Completed { .. } => {}
         }
         if !is_awaiting_buyer {
             let idle = now - charge.updated_at;
@@ -309,28 +309,36 @@ impl OpenChargeStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ChargeFailure, samples};
+    use crate::domain::{ChargeFailure, PaymentId, samples};
 
-    fn charge(step: ChargeStep, idle_since: i64) -> Charge {
-        Charge { step, updated_at: Timestamp(idle_since), ..samples::charge() }
+    fn awaiting_action() -> ChargeState {
+        ChargeState::AwaitingAction { payment: PaymentId::new("pi_1") }
+    }
+
+    fn capturing() -> ChargeState {
+        ChargeState::Capturing { payment: PaymentId::new("pi_1") }
+    }
+
+    fn charge(state: ChargeState, idle_since: i64) -> Charge {
+        Charge { state, updated_at: Timestamp(idle_since), ..samples::charge() }
     }
 
     #[test]
     fn charge_that_waits_for_its_buyer_is_counted_but_is_not_overdue() {
         let now = Timestamp(Millis::from_mins(11).0);
         let mut stats = OpenChargeStats::default();
-        stats.add(&charge(ChargeStep::AwaitingAction, 0), now, true);
+        stats.add(&charge(awaiting_action(), 0), now, true);
         assert_eq!(
             (stats.awaiting_action, stats.oldest, stats.over_1m, stats.over_10m),
             (1, Millis(0), 0, 0)
         );
-        stats.add(&charge(ChargeStep::AwaitingAction, 0), now, false);
+        stats.add(&charge(awaiting_action(), 0), now, false);
         assert_eq!((stats.oldest, stats.over_1m, stats.over_10m), (Millis::from_mins(11), 1, 1));
     }
 
     #[test]
     fn charge_changed_in_the_future_counts_as_idle() {
-        let charge = charge(ChargeStep::Capturing, 3_600_000);
+        let charge = charge(capturing(), 3_600_000);
         assert!(idle_for(&charge, Timestamp(0)) > IDLE_AFTER);
         assert_eq!(idle_for(&charge, Timestamp(3_601_000)), Millis(1_000));
         assert_eq!(
@@ -344,7 +352,8 @@ mod tests {
     fn open_charge_is_counted_after_1_min_and_after_10_min() {
         let now = Timestamp(Millis::from_mins(20).0);
         let mut stats = OpenChargeStats::default();
-        let reversing = ChargeStep::Reversing { failure: ChargeFailure::lock_lost() };
+        let reversing =
+            ChargeState::Reversing { payment: None, failure: ChargeFailure::lock_lost() };
         for minutes in [0, 2, 15] {
             stats.add(&charge(reversing.clone(), now.0 - Millis::from_mins(minutes).0), now, false);
         }

@@ -131,27 +131,5 @@ pub(super) fn new_token() -> (SessionToken, SessionDigest) {
 fn digest_of(token: &str) -> Option<SessionDigest> {
     let has_form = token.len() == 43
         && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    has_form.then(|| SessionDigest::new(hex(&Sha256::digest(token.as_bytes()))))
-}
-
-/// Returns `bytes` in hexadecimal digits. The formatter, byte by byte, would cost more than the
-/// digest itself.
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0xf])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]));
-    digits.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hex_equals_the_output_of_the_formatter() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        assert_eq!(hex(&bytes), bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    }
+    has_form.then(|| SessionDigest::new(hex::encode(Sha256::digest(token.as_bytes()))))
 }

@@ -1,31 +1,34 @@
 //! Settlement: advances a charge from its present step to its end, one processor call and one
 //! commit at a time.
 //!
+//! [`Settlement::step`] has one method for each state of a charge. ARCHITECTURE.md ("The states of a
+//! charge") has the diagram.
+//!
 //! The same code serves the request that pays, the buyer who confirms, the lock that expired, and
 //! the reconciliation after a crash. The charge's stored state names its next step, and every
 //! processor call may be repeated. The ticket's actor decides what the processor's answer means for
 //! the ticket, and commits it. This module commits only steps on which no lock depends: reversals,
 //! and charges whose lock is gone.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use fail::fail_point;
-use parking_lot::Mutex;
 
 use super::{
     ActorError, Tickets,
     context::ActorContext,
+    in_flight::InFlight,
     processor_retry::{
         BACKOFF, TRIES_MAX, call_until_accepted, call_until_definite, pause, refused,
     },
 };
 use crate::{
     domain::{
-        Charge, ChargeFailure, ChargeId, ChargeStatus, ChargeStep, PaymentId, Refusal,
+        Charge, ChargeFailure, ChargeId, ChargeState, FailureCode, PaymentId, Refusal,
         TicketCommand, decide,
     },
     metrics::METRICS,
-    payments::{Authorization, ClientSecret, PaymentState, PaymentToken, Reversal},
+    payments::{Authorization, ClientSecret, PaymentState, PaymentToken, Processor, Reversal},
     store::{Commit, CommitError},
 };
 
@@ -56,7 +59,7 @@ pub(super) struct Settlement {
     tickets: Tickets,
     /// Charges that this process is advancing. To advance one twice at once would be harmless, but
     /// would double the work.
-    in_progress: Arc<Mutex<HashSet<ChargeId>>>,
+    in_progress: InFlight<ChargeId>,
 }
 
 /// The result of one step.
@@ -75,7 +78,7 @@ impl Settlement {
     const SECRET_WITHIN: Duration = Duration::from_secs(5);
 
     pub(super) fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
-        Self { context, tickets, in_progress: Arc::default() }
+        Self { context, tickets, in_progress: InFlight::default() }
     }
 
     /// Advances a charge until it is final or waits for the buyer.
@@ -91,10 +94,8 @@ impl Settlement {
         authorize_with: AuthorizationMode,
     ) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
-        if !self.in_progress.lock().insert(id) {
-            return Err(ActorError::Busy("payment"));
-        }
-        let _guard = InProgressGuard { in_progress: Arc::clone(&self.in_progress), id };
+        let begun = self.in_progress.begin_if(id, (), <[()]>::is_empty);
+        let _guard = begun.ok_or(ActorError::Busy("payment"))?;
         let mut charge = charge;
         let mut authorize_with = Some(authorize_with);
         for _ in 0..Self::STEPS_MAX {
@@ -112,15 +113,15 @@ impl Settlement {
         charge: &Charge,
         authorize_with: &mut Option<AuthorizationMode>,
     ) -> Result<Progress, ActorError> {
-        match &charge.step {
-            ChargeStep::Authorizing => {
+        match &charge.state {
+            ChargeState::Authorizing { .. } => {
                 self.authorize(charge, authorize_with.take().unwrap_or(AuthorizationMode::Recover))
                     .await
             }
-            ChargeStep::AwaitingAction => self.await_action(charge).await,
-            ChargeStep::Capturing => self.capture(charge).await,
-            ChargeStep::Reversing { .. } => self.reverse(charge).await,
-            ChargeStep::Final => {
+            ChargeState::AwaitingAction { payment } => self.await_action(charge, payment).await,
+            ChargeState::Capturing { payment } => self.capture(charge, payment).await,
+            ChargeState::Reversing { .. } => self.reverse(charge).await,
+            ChargeState::Failed { .. } | ChargeState::Completed { .. } => {
                 Ok(Progress::Stopped(PaymentResult { charge: charge.clone(), client_secret: None }))
             }
         }
@@ -131,11 +132,12 @@ impl Settlement {
         charge: &Charge,
         authorize_with: AuthorizationMode,
     ) -> Result<Progress, ActorError> {
+        let processor = self.processor_of(charge)?;
         // Reconciliation takes over an attempt that takes longer. No attempt may run any more by
         // then, hence the time-out.
         let answered = tokio::time::timeout(
-            self.context.processor.authorize_timeout(),
-            self.ask_processor(charge, &authorize_with),
+            processor.authorize_timeout(),
+            self.ask_processor(&**processor, charge, &authorize_with),
         )
         .await;
         let (command, client_secret) = answered.unwrap_or_else(|_| {
@@ -145,8 +147,8 @@ impl Settlement {
             fail_point!("settlement::before_claim", |_| std::process::abort());
         }
         let charge = self.apply(charge, command).await?;
-        match charge.step {
-            ChargeStep::AwaitingAction => {
+        match charge.state {
+            ChargeState::AwaitingAction { .. } => {
                 Ok(Progress::Stopped(PaymentResult { charge, client_secret }))
             }
             _ => Ok(Progress::Advanced(charge)),
@@ -157,10 +159,11 @@ impl Settlement {
     /// its answer stands for, and the client secret if the buyer must act.
     async fn ask_processor(
         &self,
+        processor: &dyn Processor,
         charge: &Charge,
         authorize_with: &AuthorizationMode,
     ) -> Result<(TicketCommand, Option<ClientSecret>), ActorError> {
-        let (id, processor) = (charge.id, &self.context.processor);
+        let id = charge.id;
         let payment = match (call_until_definite(|| processor.open(charge)).await?, authorize_with)
         {
             (Ok(payment), _) => payment,
@@ -185,7 +188,7 @@ impl Settlement {
             AuthorizationMode::Resume => {
                 call_until_definite(|| processor.resume(charge, &payment)).await?.map(Some)
             }
-            AuthorizationMode::Recover => self.recover(charge, &payment).await?,
+            AuthorizationMode::Recover => recover(processor, charge, &payment).await?,
         };
         Ok(match answer {
             Ok(Some(Authorization::Authorized)) => {
@@ -213,41 +216,36 @@ impl Settlement {
         })
     }
 
-    /// Reads the processor's state of an attempt whose task has ended. Returns `None` if the
-    /// processor holds no authorization and no decline. Only that task had the token, so that an
-    /// attempt without an authorization can only be stopped.
-    async fn recover(
-        &self,
-        charge: &Charge,
-        payment: &PaymentId,
-    ) -> Result<Result<Option<Authorization>, ChargeFailure>, ActorError> {
-        let state = call_until_definite(|| self.context.processor.fetch(charge, payment)).await?;
-        Ok(state.map(|state| match state {
-            PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
-            PaymentState::ActionRequired { client_secret } => {
-                Some(Authorization::ActionRequired { client_secret })
+    /// Returns the processor that has the payment of `charge`.
+    ///
+    /// # Errors
+    /// [`ActorError::Unavailable`] if this server has another one: its settings were changed while
+    /// the charge was open. The charge is continued when the settings are changed back.
+    fn processor_of(&self, charge: &Charge) -> Result<&Arc<dyn Processor>, ActorError> {
+        let processor = &self.context.processor;
+        match &charge.processor {
+            Some(name) if *name != processor.name() => {
+                tracing::error!(charge = %charge.id, processor = %name, "a payment is at another processor than the configured one; configure that one until the payment is finished");
+                Err(ActorError::Unavailable(format!("the payment is at the processor {name}")))
             }
-            PaymentState::Open { declined: Some(failure) } => {
-                Some(Authorization::Declined { failure })
-            }
-            PaymentState::Open { declined: None }
-            | PaymentState::Voided
-            | PaymentState::Refunded { .. } => None,
-        }))
+            _ => Ok(processor),
+        }
     }
 
     /// Reads from the processor whether the buyer has acted. Abandons the charge if its order has
     /// lost the lock.
-    async fn await_action(&self, charge: &Charge) -> Result<Progress, ActorError> {
-        let is_active =
-            self.context.store.order(charge.order).await?.is_some_and(|order| order.is_active());
-        let Some(payment) = charge.stripe_id.clone().filter(|_| is_active) else {
+    async fn await_action(
+        &self,
+        charge: &Charge,
+        payment: &PaymentId,
+    ) -> Result<Progress, ActorError> {
+        let order = self.context.store.order(charge.order).await?;
+        if !order.is_some_and(|order| order.is_active()) {
             return self.abandon(charge, ChargeFailure::lock_lost()).await.map(Progress::Advanced);
-        };
-        let id = charge.id;
-        let command = match call_until_definite(|| self.context.processor.fetch(charge, &payment))
-            .await?
-        {
+        }
+        let processor = self.processor_of(charge)?;
+        let (id, payment) = (charge.id, payment.clone());
+        let command = match call_until_definite(|| processor.fetch(charge, &payment)).await? {
             Ok(PaymentState::ActionRequired { client_secret }) => {
                 return Ok(Progress::Stopped(PaymentResult {
                     charge: charge.clone(),
@@ -274,14 +272,10 @@ impl Settlement {
     /// wait for the buyer or does not answer within [`Self::SECRET_WITHIN`]: a charge can be read
     /// without the secret.
     pub(super) async fn client_secret(&self, charge: &Charge) -> Option<ClientSecret> {
-        let payment =
-            charge.stripe_id.as_ref().filter(|_| charge.step == ChargeStep::AwaitingAction)?;
-        let answered = tokio::time::timeout(
-            Self::SECRET_WITHIN,
-            self.context.processor.fetch(charge, payment),
-        )
-        .await;
-        match answered {
+        let ChargeState::AwaitingAction { payment } = &charge.state else { return None };
+        let processor = self.processor_of(charge).ok()?;
+        let fetched = processor.fetch(charge, payment);
+        match tokio::time::timeout(Self::SECRET_WITHIN, fetched).await {
             Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
             Ok(Ok(_)) => None,
             Ok(Err(error)) => {
@@ -295,11 +289,10 @@ impl Settlement {
         }
     }
 
-    async fn capture(&self, charge: &Charge) -> Result<Progress, ActorError> {
+    async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<Progress, ActorError> {
         fail_point!("settlement::claimed", |_| std::process::abort());
-        let processor = &self.context.processor;
-        let payment = call_until_accepted(|| processor.open(charge)).await?;
-        let command = match call_until_definite(|| processor.capture(charge, &payment)).await? {
+        let processor = self.processor_of(charge)?;
+        let command = match call_until_definite(|| processor.capture(charge, payment)).await? {
             Ok(()) => TicketCommand::PaymentCaptured { charge: charge.id },
             Err(failure) => TicketCommand::CaptureFailed { charge: charge.id, failure },
         };
@@ -310,7 +303,7 @@ impl Settlement {
     }
 
     async fn reverse(&self, charge: &Charge) -> Result<Progress, ActorError> {
-        let processor = &self.context.processor;
+        let processor = self.processor_of(charge)?;
         let payment = call_until_accepted(|| processor.open(charge)).await?;
         let refund = match call_until_accepted(|| processor.reverse(charge, &payment)).await? {
             Reversal::Voided => None,
@@ -382,16 +375,25 @@ impl Settlement {
     }
 }
 
-/// Marks a charge as being advanced until the guard is dropped.
-struct InProgressGuard {
-    in_progress: Arc<Mutex<HashSet<ChargeId>>>,
-    id: ChargeId,
-}
-
-impl Drop for InProgressGuard {
-    fn drop(&mut self) {
-        self.in_progress.lock().remove(&self.id);
-    }
+/// Reads the processor's state of an attempt whose task has ended. Returns `None` if the
+/// processor holds no authorization and no decline. Only that task had the token, so that an
+/// attempt without an authorization can only be stopped.
+async fn recover(
+    processor: &dyn Processor,
+    charge: &Charge,
+    payment: &PaymentId,
+) -> Result<Result<Option<Authorization>, ChargeFailure>, ActorError> {
+    let state = call_until_definite(|| processor.fetch(charge, payment)).await?;
+    Ok(state.map(|state| match state {
+        PaymentState::Authorized | PaymentState::Captured => Some(Authorization::Authorized),
+        PaymentState::ActionRequired { client_secret } => {
+            Some(Authorization::ActionRequired { client_secret })
+        }
+        PaymentState::Open { declined: Some(failure) } => Some(Authorization::Declined { failure }),
+        PaymentState::Open { declined: None }
+        | PaymentState::Voided
+        | PaymentState::Refunded { .. } => None,
+    }))
 }
 
 /// Advances a charge without a waiting request.
@@ -408,17 +410,15 @@ pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
 
 /// Counts the outcome of a charge in the metrics. An open charge is not counted.
 pub(super) fn count(charge: &Charge) {
-    if charge.is_open() {
-        return;
-    }
-    let outcome = match (charge.status, &charge.failure) {
-        (ChargeStatus::Completed, _) => "completed",
-        (ChargeStatus::Failed, _) if charge.stripe_refund_id.is_some() => "refunded",
-        (ChargeStatus::Failed, Some(failure)) if failure.code == ChargeFailure::LOCK_LOST => {
-            "lock_lost"
-        }
-        (ChargeStatus::Failed, Some(_)) => "declined",
-        (ChargeStatus::Failed | ChargeStatus::Created, _) => "other",
+    let outcome = match &charge.state {
+        ChargeState::Completed { .. } => "completed",
+        ChargeState::Failed { refund: Some(_), .. } => "refunded",
+        ChargeState::Failed { failure, .. } if failure.code == FailureCode::LockLost => "lock_lost",
+        ChargeState::Failed { .. } => "declined",
+        ChargeState::Authorizing { .. }
+        | ChargeState::AwaitingAction { .. }
+        | ChargeState::Capturing { .. }
+        | ChargeState::Reversing { .. } => return,
     };
     METRICS.charges.with_label_values(&[outcome]).inc();
 }

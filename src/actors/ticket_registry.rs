@@ -1,10 +1,7 @@
 //! The ticket registry: the table of ticket actors, and the routing of requests to them.
 //!
 //! The registry starts an actor when a request or a lock concerns its ticket, and drops the actor
-//! when it has been idle for a while. An actor that panics reports its ticket through a channel,
-//! and the registry starts a new actor at once, because the lock must be released on time. (actix's
-//! `Supervisor` never restarts an actor that panicked.) If a ticket's actors keep panicking, the
-//! registry starts none for a while, and requests for the ticket are answered with 503.
+//! when it has been idle for a while. It is the supervisor of the actors: see `supervision.rs`.
 
 use std::{
     collections::HashMap,
@@ -22,7 +19,8 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     ActorError, Tickets,
     context::ActorContext,
-    ticket::{ActorRequest, ActorStatus, Outdated, PanicReports, Reload, TicketActor},
+    supervision::{PanicReports, RestartHistory},
+    ticket::{ActorRequest, ActorStatus, Outdated, Reload, TicketActor},
 };
 use crate::{
     domain::{Sale, TicketId, Version},
@@ -50,8 +48,7 @@ struct ActorEntry {
     addr: Addr<TicketActor>,
     status: Arc<ActorStatus>,
     used_at: Instant,
-    panics: u32,
-    panicked_at: Option<Instant>,
+    restarts: RestartHistory,
 }
 
 /// Sends a request to the ticket's actor, which is started if the ticket has none.
@@ -82,11 +79,6 @@ impl TicketRegistry {
     /// Time without a request after which an idle actor is dropped.
     const IDLE_MAX: Duration = Duration::from_secs(30);
     const RETIRE_EVERY: Duration = Duration::from_secs(10);
-    /// Number of panics, each within `PANIC_WINDOW` of the one before, after which no actor is
-    /// started for `FAULTED_FOR`.
-    const PANICS_MAX: u32 = 5;
-    const PANIC_WINDOW: Duration = Duration::from_secs(60);
-    const FAULTED_FOR: Duration = Duration::from_secs(30);
 
     pub(super) fn new(context: Arc<ActorContext>, arbiters: Vec<ArbiterHandle>) -> Self {
         let (report_panic, panicked) = mpsc::unbounded_channel();
@@ -100,22 +92,20 @@ impl TicketRegistry {
         }
     }
 
-    /// Returns the ticket's running actor, which is started if there is none, or `None` while the
-    /// ticket is faulted. An actor that is started takes `preloaded`, if given, as the state of its
+    /// Returns the ticket's running actor, which is started if there is none, or `None` while
+    /// restarts are paused. An actor that is started takes `preloaded`, if given, as the state of its
     /// ticket and does not read the store.
     fn actor(&mut self, id: TicketId, preloaded: Option<Box<Sale>>) -> Option<&mut ActorEntry> {
         let now = Instant::now();
         let entry = self.actors.get(&id);
-        let faulted = entry.is_some_and(|entry| entry.is_faulted(now));
-        if faulted {
+        if entry.is_some_and(|entry| entry.restarts.is_paused(now)) {
             return None;
         }
         if entry.is_none_or(|entry| !entry.addr.connected()) {
             let status = Arc::new(ActorStatus::default());
             let addr = self.start_actor(id, Arc::clone(&status), preloaded);
-            let (panics, panicked_at) =
-                entry.map_or((0, None), |entry| (entry.panics, entry.panicked_at));
-            self.actors.insert(id, ActorEntry { addr, status, used_at: now, panics, panicked_at });
+            let restarts = entry.map(|entry| entry.restarts).unwrap_or_default();
+            self.actors.insert(id, ActorEntry { addr, status, used_at: now, restarts });
         }
         let entry = self.actors.get_mut(&id)?;
         entry.used_at = now;
@@ -169,23 +159,8 @@ impl TicketRegistry {
         let now = Instant::now();
         self.actors.retain(|_, entry| {
             let idle = entry.status.idle.load(Ordering::Acquire) || !entry.addr.connected();
-            let panicked_lately = entry.panicked_at.is_some_and(|at| now - at < Self::PANIC_WINDOW);
-            !idle || panicked_lately || now - entry.used_at < Self::IDLE_MAX
+            !idle || entry.restarts.is_recent(now) || now - entry.used_at < Self::IDLE_MAX
         });
-    }
-}
-
-impl ActorEntry {
-    fn is_faulted(&self, now: Instant) -> bool {
-        self.panics >= TicketRegistry::PANICS_MAX
-            && self.panicked_at.is_some_and(|at| now - at < TicketRegistry::FAULTED_FOR)
-    }
-
-    fn record_panic(&mut self, now: Instant) {
-        let is_in_window =
-            self.panicked_at.is_some_and(|at| now - at < TicketRegistry::PANIC_WINDOW);
-        self.panics = if is_in_window { self.panics + 1 } else { 1 };
-        self.panicked_at = Some(now);
     }
 }
 
@@ -261,11 +236,11 @@ impl StreamHandler<TicketId> for TicketRegistry {
         METRICS.ticket_actor_panics.inc();
         let now = Instant::now();
         let Some(entry) = self.actors.get_mut(&id) else { return };
-        entry.record_panic(now);
-        if entry.is_faulted(now) {
+        entry.restarts.record_panic(now);
+        if entry.restarts.is_paused(now) {
             METRICS.ticket_actor_circuits_opened.inc();
             tracing::error!(ticket = %id, "the actor of a ticket keeps panicking; the ticket answers 503 for 30 s");
-            ctx.run_later(Self::FAULTED_FOR, move |_, ctx| ctx.notify(ReloadAll(vec![id])));
+            ctx.run_later(RestartHistory::PAUSE, move |_, ctx| ctx.notify(ReloadAll(vec![id])));
         } else {
             tracing::error!(ticket = %id, "the actor of a ticket panicked; a new one is started");
             ctx.notify(ReloadAll(vec![id]));
@@ -287,5 +262,20 @@ impl Handler<CountActors> for TicketRegistry {
 
     fn handle(&mut self, _: CountActors, _: &mut Context<Self>) -> usize {
         self.actors.len()
+    }
+}
+
+/// Makes a ticket's actor stop without a panic.
+#[cfg(test)]
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct StopActor(pub TicketId);
+
+#[cfg(test)]
+impl Handler<StopActor> for TicketRegistry {
+    type Result = ();
+
+    fn handle(&mut self, StopActor(id): StopActor, _: &mut Context<Self>) {
+        self.actors[&id].addr.do_send(super::ticket::Stop);
     }
 }

@@ -3,16 +3,14 @@
 //! The handle bounds the number of commands that wait, and answers what needs no actor: a new
 //! ticket, a read, and the early refusal of an order.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use actix::{Addr, ArbiterHandle, Supervisor};
 use tokio::sync::oneshot;
 
 use super::{
     ActorError,
+    admission::Admission,
     context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
     ticket::{ActorRequest, Committed},
@@ -20,8 +18,8 @@ use super::{
 };
 use crate::{
     domain::{
-        IdempotencyKey, IdempotencyRecord, Money, Outcome, Refusal, Sale, Ticket, TicketCommand,
-        TicketId, Title, UserId, Version, decide,
+        IdempotencyKey, IdempotencyRecord, Outcome, Refusal, Sale, Ticket, TicketCommand,
+        TicketDetails, TicketId, UserId, Version, VersionCondition, decide,
     },
     metrics::METRICS,
     store::Commit,
@@ -32,7 +30,7 @@ use crate::{
 pub struct Tickets {
     context: Arc<ActorContext>,
     registry: Addr<TicketRegistry>,
-    admitted: Arc<AtomicUsize>,
+    admission: Admission,
     /// Tickets that are being listed, by seller.
     listings: InFlight<UserId, TicketId>,
 }
@@ -52,7 +50,7 @@ impl Tickets {
         Self {
             context,
             registry,
-            admitted: Arc::new(AtomicUsize::new(0)),
+            admission: Admission::new(Self::ADMITTED_MAX, "tickets"),
             listings: InFlight::default(),
         }
     }
@@ -61,14 +59,13 @@ impl Tickets {
     pub async fn list(
         &self,
         seller: UserId,
-        title: Title,
-        price: Money,
+        details: TicketDetails,
         key: Option<IdempotencyKey>,
     ) -> Result<Ticket, ActorError> {
         let id = TicketId::new(new_id());
         let _listing = self.reserve_listing(seller, id)?;
         let now = self.context.now();
-        let decision = decide::list_ticket(id, seller, title, price, now);
+        let decision = decide::list_ticket(id, seller, details, now);
         let ticket = decision.ticket.clone().ok_or(ActorError::NotFound)?;
         let outcome = Outcome::TicketCreated { ticket: ticket.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
@@ -125,21 +122,16 @@ impl Tickets {
             .ok_or(ActorError::NotFound)
     }
 
-    /// Changes title and price.
+    /// Changes what the seller says about the ticket.
     pub async fn edit(
         &self,
         id: TicketId,
         by: UserId,
-        title: Title,
-        price: Money,
-        if_match: Option<Version>,
+        details: TicketDetails,
+        if_match: VersionCondition,
         key: Option<IdempotencyKey>,
     ) -> Result<Ticket, ActorError> {
-        Ok(self
-            .execute(id, TicketCommand::Edit { by, title, price, if_match }, key)
-            .await?
-            .sale
-            .ticket)
+        Ok(self.execute(id, TicketCommand::Edit { by, details, if_match }, key).await?.sale.ticket)
     }
 
     /// Takes the ticket off sale.
@@ -147,7 +139,7 @@ impl Tickets {
         &self,
         id: TicketId,
         by: UserId,
-        if_match: Option<Version>,
+        if_match: VersionCondition,
         key: Option<IdempotencyKey>,
     ) -> Result<(), ActorError> {
         self.execute(id, TicketCommand::Delist { by, if_match }, key).await.map(drop)
@@ -160,10 +152,7 @@ impl Tickets {
         command: TicketCommand,
         key: Option<IdempotencyKey>,
     ) -> Result<Committed, ActorError> {
-        let _permit = CommandPermit::take(&self.admitted).ok_or_else(|| {
-            METRICS.requests_rejected.with_label_values(&["tickets"]).inc();
-            ActorError::Busy("tickets")
-        })?;
+        let _permit = self.admission.admit()?;
         let (reply, answer) = oneshot::channel();
         let route = Route(id, ActorRequest { command, key, reply: Some(reply) });
         self.registry.try_send(route).map_err(|_| ActorError::Busy("tickets"))?;
@@ -206,38 +195,22 @@ impl Tickets {
             return Ok(());
         }
         let Some(ticket) = self.context.catalog.get(id) else { return Ok(()) };
-        let refusal = match (&ticket.state, ticket.lock()) {
-            _ if ticket.seller == buyer => Refusal::OwnTicket,
-            (_, Some(lock)) if self.context.now() < lock.unlocks_at => Refusal::TicketLocked,
-            (crate::domain::TicketState::Sold { .. }, _) => Refusal::TicketSold,
-            _ => return Ok(()),
-        };
-        METRICS.lock_requests_refused.inc();
-        Err(refusal)
+        if ticket.lock().is_some_and(|lock| lock.unlocks_at <= self.context.now()) {
+            return Ok(());
+        }
+        ticket.check_lockable(buyer).inspect_err(|_| METRICS.lock_requests_refused.inc())
     }
 }
 
 #[cfg(test)]
 impl Tickets {
+    /// Makes the ticket's actor stop without a panic.
+    pub(super) async fn stop_actor(&self, id: TicketId) {
+        self.registry.send(super::ticket_registry::StopActor(id)).await.expect("the registry runs");
+    }
+
     /// Returns the number of entries in the registry's table.
     pub(super) async fn actor_count(&self) -> usize {
         self.registry.send(super::ticket_registry::CountActors).await.expect("the registry runs")
-    }
-}
-
-/// Permit of one command that waits for a ticket actor. It is returned when dropped.
-struct CommandPermit<'a>(&'a AtomicUsize);
-
-impl<'a> CommandPermit<'a> {
-    fn take(admitted: &'a AtomicUsize) -> Option<Self> {
-        let before = admitted.fetch_add(1, Ordering::Relaxed);
-        let permit = Self(admitted);
-        (before < Tickets::ADMITTED_MAX).then_some(permit)
-    }
-}
-
-impl Drop for CommandPermit<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,12 +5,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{
     ActorError,
+    accounts::{Browser, SessionToken, SignedIn, UserUpdate, UserUpdated},
     context::{ActorContext, new_id},
     passwords::{PasswordCheck, Passwords},
     security::{self, SignInFailure},
     sessions::{Sessions, new_token},
     sign_in_limits::{AttemptKeys, SignInLimits},
-    users::{Browser, SessionToken, SignedIn, UserUpdate},
 };
 use crate::{
     domain::{
@@ -28,14 +28,6 @@ pub(super) struct UserService {
     pub(super) limits: SignInLimits,
     passwords: Passwords,
     session_ttl: Millis,
-}
-
-/// An account after a change.
-#[derive(Debug, Clone)]
-pub struct UserUpdated {
-    pub card: PublicUser,
-    /// Token of the session that replaces the session of the request, after a change of password.
-    pub token: Option<SessionToken>,
 }
 
 impl UserService {

@@ -1,23 +1,22 @@
 //! The user registry: accounts, passwords and sessions. Its operations are in `user_service.rs`.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use actix::{
     Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture, Supervised, Supervisor,
 };
-use tokio::sync::Semaphore;
 
 use super::{
     ActorError,
+    accounts::{Browser, SessionToken, SignedIn, UserUpdate, UserUpdated},
+    admission::Admission,
     context::ActorContext,
     sessions::Sessions,
     sign_in_limits::AttemptKeys,
-    user_service::{UserService, UserUpdated},
+    user_service::UserService,
 };
 use crate::{
-    domain::{
-        Email, IdempotencyKey, Millis, NewPassword, PublicUser, SessionDigest, Timestamp, UserId,
-    },
+    domain::{Email, IdempotencyKey, Millis, NewPassword, PublicUser, UserId},
     tasks::EssentialTask,
 };
 
@@ -26,7 +25,7 @@ use crate::{
 pub struct Users {
     service: UserService,
     registry: Addr<UserRegistry>,
-    admitted: Arc<Semaphore>,
+    admission: Admission,
 }
 
 /// The registry actor: it finishes each sign-up, sign-in, sign-out or update, whether or not its
@@ -35,51 +34,6 @@ pub struct Users {
 struct UserRegistry {
     service: UserService,
     _essential: EssentialTask,
-}
-
-/// The secret in a session's cookie: 32 random bytes, in base64url.
-#[derive(Clone)]
-pub struct SessionToken(pub String);
-
-impl fmt::Debug for SessionToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionToken(…)")
-    }
-}
-
-/// The user and session of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedIn {
-    pub user: UserId,
-    pub session: SessionDigest,
-    pub expires_at: Timestamp,
-}
-
-/// The browser that signs up or in.
-#[derive(Debug, Clone)]
-pub struct Browser {
-    pub network: IpAddr,
-    /// The session of the cookie that the browser sent, of any user. It ends in the commit that
-    /// opens the new session.
-    pub former: Option<SignedIn>,
-}
-
-/// A change of the user's own account. If `email` and `password` are `None`, only the current
-/// password is checked.
-#[derive(Clone)]
-pub struct UserUpdate {
-    pub email: Option<Email>,
-    pub password: Option<NewPassword>,
-    pub current_password: String,
-}
-
-impl fmt::Debug for UserUpdate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserUpdate")
-            .field("email", &self.email)
-            .field("password", &self.password.is_some())
-            .finish_non_exhaustive()
-    }
 }
 
 #[derive(Message)]
@@ -188,7 +142,7 @@ impl Users {
                 _essential: EssentialTask::new("user registry"),
             })
         };
-        Self { service, registry, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+        Self { service, registry, admission: Admission::new(Self::ADMITTED_MAX, "users") }
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
@@ -254,9 +208,7 @@ impl Users {
         T: Send + 'static,
         UserRegistry: Handler<M>,
     {
-        let Ok(_permit) = self.admitted.try_acquire() else {
-            return Err(ActorError::Busy("users"));
-        };
+        let _permit = self.admission.admit()?;
         self.registry.send(message).await.unwrap_or(Err(ActorError::OutcomeUnknown))
     }
 }

@@ -14,15 +14,16 @@
 use std::{sync::Arc, time::Duration};
 
 use fail::fail_point;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     ActorError,
+    admission::Admission,
     context::ActorContext,
     settlement::{self, AuthorizationMode, Settlement},
 };
 use crate::{
-    domain::{Charge, ChargeStatus, ChargeStep, Delivery, PaymentId, RefundId, decide},
+    domain::{Charge, ChargeState, Delivery, PaymentId, RefundId, decide},
     metrics::METRICS,
     payments::{PaymentState, ProcessorError, Reversal},
     store::{Commit, CommitError, Write},
@@ -44,7 +45,7 @@ pub enum WebhookOutcome {
 pub struct Webhooks {
     context: Arc<ActorContext>,
     settlement: Settlement,
-    admitted: Arc<Semaphore>,
+    admission: Admission,
 }
 
 impl Webhooks {
@@ -56,7 +57,7 @@ impl Webhooks {
     const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
     pub(super) fn new(context: Arc<ActorContext>, settlement: Settlement) -> Self {
-        Self { context, settlement, admitted: Arc::new(Semaphore::new(Self::ADMITTED_MAX)) }
+        Self { context, settlement, admission: Admission::new(Self::ADMITTED_MAX, "webhook") }
     }
 
     /// Processes the processor's `event` about `payment`. Processing continues if the caller's
@@ -70,9 +71,7 @@ impl Webhooks {
         event: String,
         payment: PaymentId,
     ) -> Result<WebhookOutcome, ActorError> {
-        let Ok(permit) = Arc::clone(&self.admitted).try_acquire_owned() else {
-            return Err(ActorError::Busy("webhook"));
-        };
+        let permit = self.admission.admit()?;
         let this = self.clone();
         let (done, outcome) = oneshot::channel();
         actix::spawn(async move {
@@ -105,7 +104,7 @@ impl Webhooks {
             tracing::warn!(charge = %id, %payment, "a webhook event is about a charge of another store; check which stores use this account");
             return Ok(WebhookOutcome::Unknown);
         };
-        if charge.stripe_id.as_ref().is_some_and(|own| *own != payment) {
+        if charge.payment().is_some_and(|own| *own != payment) {
             self.reverse(&charge, &payment, "a charge has a second payment").await?;
         } else {
             self.advance(charge, &payment).await?;
@@ -128,15 +127,14 @@ impl Webhooks {
 
     /// Advances a charge to the state of its payment.
     async fn advance(&self, charge: Charge, payment: &PaymentId) -> Result<(), ActorError> {
-        match (&charge.step, charge.status) {
+        match &charge.state {
             // The task of the request gets the processor's answer. If that task has ended,
             // reconciliation reads the payment. To read it now could fail an attempt that has not
             // sent its token yet.
-            (ChargeStep::Authorizing, _) => Ok(()),
-            (
-                ChargeStep::AwaitingAction | ChargeStep::Capturing | ChargeStep::Reversing { .. },
-                _,
-            ) => {
+            ChargeState::Authorizing { .. } | ChargeState::Completed { .. } => Ok(()),
+            ChargeState::AwaitingAction { .. }
+            | ChargeState::Capturing { .. }
+            | ChargeState::Reversing { .. } => {
                 match self.settlement.advance(charge, AuthorizationMode::Recover).await {
                     Ok(result) => {
                         settlement::count(&result.charge);
@@ -147,10 +145,7 @@ impl Webhooks {
                     Err(error) => Err(error),
                 }
             }
-            (ChargeStep::Final, ChargeStatus::Failed) => {
-                self.reverse_failed(&charge, payment).await
-            }
-            (ChargeStep::Final, ChargeStatus::Completed | ChargeStatus::Created) => Ok(()),
+            ChargeState::Failed { .. } => self.reverse_failed(&charge, payment).await,
         }
     }
 

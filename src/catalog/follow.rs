@@ -132,9 +132,8 @@ mod tests {
     use super::*;
     use crate::{
         domain::{
-            Charge, ChargeId, Currency, Delivery, Email, IdempotencyRecord, Millis, Money, Order,
-            OrderId, Sale, Session, SessionDigest, TicketState, Timestamp, Title, User, UserId,
-            invariants::Snapshot,
+            Charge, ChargeId, Delivery, Email, IdempotencyRecord, Millis, Order, OrderId, Sale,
+            Session, SessionDigest, TicketState, Timestamp, User, UserId,
         },
         store::{
             Commit, CommitError, CounterValue, Cursor, FeedLog, OrderScope, RecordedEvent,
@@ -190,7 +189,6 @@ mod tests {
         async fn count(&self, _: &str, _: Timestamp) -> Result<CounterValue, Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn clear_count(&self, _: &str) -> Result<(), Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn purge(&self, _: Timestamp) -> Result<(), Unavailable> { unreachable!("{UNSUPPORTED}") }
-        async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> { unreachable!("{UNSUPPORTED}") }
         async fn close(&self) { unreachable!("{UNSUPPORTED}") }
     }
 
@@ -227,15 +225,8 @@ mod tests {
         Ticket {
             id: id(number),
             seller: UserId::new(Uuid::from_u128(1)),
-            title: Title::parse("Jazz night").expect("a title"),
-            price: Money::MIN,
-            currency: Currency::Usd,
-            state: TicketState::Available,
             version,
-            details_version: 0,
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            lapses: Vec::new(),
+            ..crate::domain::samples::ticket()
         }
     }
 

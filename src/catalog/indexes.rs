@@ -45,13 +45,35 @@ impl ClassName {
     }
 }
 
-/// Returns whether `old` and `new` have the same index entries.
-pub(super) fn same_index_entries(old: &Ticket, new: &Ticket) -> bool {
-    let class = |ticket: &Ticket| ticket.status().map(ClassName::of);
-    class(old) == class(new)
-        && old.price == new.price
-        && old.seller == new.seller
-        && old.title == new.title
+/// Everything that the index entries of a ticket are made of.
+///
+/// [`Indexes`] gets nothing else of a ticket. So a ticket whose key has not changed needs no change
+/// of the indexes, and a field that is not in the key cannot be indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IndexKey<'a> {
+    id: TicketId,
+    class: ClassName,
+    seller: UserId,
+    price: Money,
+    title: &'a str,
+}
+
+impl<'a> IndexKey<'a> {
+    /// Returns the key of a ticket, or `None` if it is deleted.
+    pub(super) fn of(ticket: &'a Ticket) -> Option<Self> {
+        Some(Self {
+            id: ticket.id,
+            class: ClassName::of(ticket.status()?),
+            seller: ticket.seller,
+            price: ticket.details.price,
+            title: ticket.details.title.as_str(),
+        })
+    }
+
+    /// Returns the words that a search finds.
+    pub(super) fn words(&self) -> TitleWords {
+        TitleWords::of(self.title)
+    }
 }
 
 impl Indexes {
@@ -62,26 +84,22 @@ impl Indexes {
         }
     }
 
-    /// Adds a ticket; `words` are those of its title. Does nothing for a deleted ticket.
-    pub(super) fn insert(&mut self, ticket: &Ticket, words: &TitleWords) {
-        if let Some(status) = ticket.status() {
-            let slot = self.rows.insert(ticket.id, ticket.price, words);
-            let (rows, class) = self.class_mut(status);
-            class.insert(rows, slot, ticket.seller);
-        }
+    /// Adds a ticket; `words` are those of its key.
+    pub(super) fn insert(&mut self, key: &IndexKey<'_>, words: &TitleWords) {
+        let slot = self.rows.insert(key.id, key.price, words);
+        let (rows, class) = self.class_mut(key.class);
+        class.insert(rows, slot, key.seller);
     }
 
-    /// Removes a ticket that was inserted with the same index entries.
-    pub(super) fn remove(&mut self, ticket: &Ticket) {
-        if let Some(status) = ticket.status() {
-            let (rows, class) = self.class_mut(status);
-            let slot = class.remove(rows, ticket);
-            self.rows.remove(slot);
-        }
+    /// Removes a ticket that was inserted with this key.
+    pub(super) fn remove(&mut self, key: &IndexKey<'_>) {
+        let (rows, class) = self.class_mut(key.class);
+        let slot = class.remove(rows, key);
+        self.rows.remove(slot);
     }
 
-    fn class_mut(&mut self, status: TicketStatus) -> (&Rows, &mut Class) {
-        match ClassName::of(status) {
+    fn class_mut(&mut self, name: ClassName) -> (&Rows, &mut Class) {
+        match name {
             ClassName::OnSale => (&self.rows, &mut self.on_sale),
             ClassName::Sold => (&self.rows, &mut self.sold),
         }
@@ -229,7 +247,7 @@ impl Class {
     }
 
     /// Removes a ticket, and returns the row that it had.
-    fn remove(&mut self, rows: &Rows, ticket: &Ticket) -> Slot {
+    fn remove(&mut self, rows: &Rows, ticket: &IndexKey<'_>) -> Slot {
         let slot = self.by_id.remove(self.by_id.place(|other| rows.id(*other) < ticket.id));
         debug_assert_eq!(rows.id(slot), ticket.id, "the ticket was not in the index");
         self.by_price.remove(self.price_place(rows, ticket.price, ticket.id));

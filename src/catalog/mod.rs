@@ -40,9 +40,8 @@ pub use follow::follow;
 pub use words::{INDEXED_WORDS_MAX, words};
 
 use crate::domain::{Money, ReplicaName, Ticket, TicketId, TicketStatus, UserId, Version};
-use indexes::{ClassName, Indexes, same_index_entries};
+use indexes::{ClassName, IndexKey, Indexes};
 use select::SearchBounds;
-use words::TitleWords;
 
 /// A handle on the catalog. All clones refer to the same catalog.
 #[derive(Clone)]
@@ -184,8 +183,8 @@ impl Catalog {
         let known = shard.take(&id);
         drop(shard);
         indexes.tombstones.insert(id, version);
-        if let Some(known) = known {
-            indexes.remove(&known.0);
+        if let Some(key) = known.as_ref().and_then(|known| IndexKey::of(&known.0)) {
+            indexes.remove(&key);
             self.0.len.fetch_sub(1, Ordering::Relaxed);
         }
         self.changed();
@@ -283,7 +282,7 @@ impl Catalog {
         let shard = self.shard(ticket.id);
         let compare = |known: Option<&ById>| match known {
             Some(known) if known.0.version >= ticket.version => Exchange::Stale,
-            Some(known) if same_index_entries(&known.0, ticket) => Exchange::Done,
+            Some(known) if IndexKey::of(&known.0) == IndexKey::of(ticket) => Exchange::Done,
             _ => Exchange::NeedsIndexing,
         };
         // This replica's own commits come again by the feed, and are stale then. For those, a read
@@ -304,8 +303,9 @@ impl Catalog {
     }
 
     fn exchange_and_index(&self, ticket: &Ticket) -> bool {
+        let Some(key) = IndexKey::of(ticket) else { return false };
+        let words = key.words();
         let fresh = ById(Arc::new(ticket.clone()));
-        let words = TitleWords::of(ticket.title.as_str());
         let mut indexes = self.0.indexes.write();
         if indexes.tombstones.covers(ticket.id, ticket.version) {
             return false;
@@ -316,13 +316,13 @@ impl Catalog {
         }
         let known = shard.replace(fresh);
         drop(shard);
-        match known {
-            Some(known) => indexes.remove(&known.0),
+        match known.as_ref().and_then(|known| IndexKey::of(&known.0)) {
+            Some(known) => indexes.remove(&known),
             None => {
                 self.0.len.fetch_add(1, Ordering::Relaxed);
             }
         }
-        indexes.insert(ticket, &words);
+        indexes.insert(&key, &words);
         self.changed();
         true
     }

@@ -236,8 +236,9 @@ impl<'a> Search<'a> {
                 && let Some(ticket) = self.test(slot, row, &mut cost)
             {
                 if tickets.len() == self.query.limit {
-                    let next =
-                        tickets.last().map(|last| Position { price: last.price, id: last.id });
+                    let next = tickets
+                        .last()
+                        .map(|last| Position { price: last.details.price, id: last.id });
                     return TicketPage { tickets, next };
                 }
                 tickets.push(ticket);

@@ -9,15 +9,10 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use super::error::ApiError;
+use super::{caching::NO_STORE, error::ApiError};
 
 /// Result of a handler.
 pub type HandlerResult = Result<HttpResponse, ApiError>;
-
-/// `Cache-Control` for content that a cache may keep but must revalidate before each use.
-pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-/// `Cache-Control` for content that no cache may keep, such as content of one user.
-pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Returns a JSON response that no cache may keep.
 pub fn json(status: StatusCode, value: &impl Serialize) -> HttpResponse {

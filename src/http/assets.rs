@@ -20,7 +20,7 @@ pub fn tag(body: &[u8]) -> String {
 pub fn digest(body: &[u8]) -> String {
     /// Enough to distinguish all versions of one file.
     const DIGEST_BYTES: usize = 8;
-    Sha256::digest(body)[..DIGEST_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(body)[..DIGEST_BYTES])
 }
 
 /// Adds headers that isolate a page from other sites and deny it browser features that it does not

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     actors::PaymentResult,
-    domain::{Charge, ChargeFailure, ChargeStatus, OrderId},
+    domain::{Charge, ChargeStatus, FailureCode},
     payments::PaymentToken,
     wire::ChargeView,
 };
@@ -21,13 +21,23 @@ use crate::{
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = ChargeInput)]
 #[serde(rename_all = "camelCase")]
-#[allow(dead_code, reason = "the type documents the members; the handler reads them one by one")]
-pub struct PaymentSchema {
-    #[schema(value_type = String, format = "uuid")]
-    order_id: OrderId,
+pub struct PaymentInput {
+    #[schema(format = "uuid")]
+    order_id: String,
     /// Id of a payment method or token at the payment processor.
     #[schema(value_type = String, min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9_]+$", example = "pm_card_visa")]
     token: PaymentToken,
+}
+
+impl PaymentInput {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["orderId", "token"])?;
+        let order_id = form.required("orderId", text);
+        let token = form.required("token", |raw| {
+            PaymentToken::parse(&text(raw)?).map_err(|error| error.to_string().into())
+        });
+        form.finish(order_id.zip(token).map(|(order_id, token)| Self { order_id, token }))
+    }
 }
 
 /// A charge, and the secret that the buyer's browser needs while the buyer must act (3-D Secure).
@@ -51,7 +61,7 @@ impl<'a> ChargeResponse<'a> {
 
 /// Pays an order. With an Idempotency-Key, a retry returns the charge of the first attempt.
 #[utoipa::path(post, path = "/api/charges", tag = "charges", operation_id = "createCharge",
-    request_body(content = PaymentSchema, content_type = "application/json"),
+    request_body(content = PaymentInput, content_type = "application/json"),
     responses(
         (status = 201, description = "Completed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
         (status = 202, description = "Created: the buyer must act, or the payment is still being processed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
@@ -67,20 +77,15 @@ pub async fn pay(mut call: Call) -> HandlerResult {
     call.state.context.limits.purchase(session.user)?;
     let body = call.body().await?;
     let work = async |key| {
-        let mut form = Form::parse(&body, &["orderId", "token"])?;
-        let order = form.required("orderId", text);
-        let token = form.required("token", |raw| {
-            PaymentToken::parse(&text(raw)?).map_err(|error| error.to_string().into())
-        });
-        let (order, token) = form.finish(order.zip(token))?;
-        Ok(call.actors().orders.pay(call::id(&order)?, session.user, token, key).await?)
+        let PaymentInput { order_id, token } = PaymentInput::parse(&body)?;
+        Ok(call.actors().orders.pay(call::id(&order_id)?, session.user, token, key).await?)
     };
     call.run_idempotent(session.user, &body, work, payment_response).await
 }
 
 /// Same as `POST /api/charges`, kept for existing clients.
 #[utoipa::path(post, path = "/api/payments", tag = "charges", operation_id = "createPayment",
-    request_body(content = PaymentSchema, content_type = "application/json"),
+    request_body(content = PaymentInput, content_type = "application/json"),
     responses(
         (status = 201, description = "Completed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
         (status = 202, description = "Created: the buyer must act, or the payment is still being processed.", body = ChargeResponse<'static>, headers(("Location" = String, description = "The charge's address."))),
@@ -163,7 +168,7 @@ fn confirmation_response(result: PaymentResult) -> HandlerResult {
 }
 
 fn response_by_status(completed: StatusCode, result: PaymentResult) -> HandlerResult {
-    match result.charge.status {
+    match result.charge.status() {
         ChargeStatus::Completed => Ok(json(completed, &ChargeResponse::of(&result))),
         ChargeStatus::Created => Ok(json(StatusCode::ACCEPTED, &ChargeResponse::of(&result))),
         ChargeStatus::Failed => Err(failed_charge_error(result.charge)),
@@ -173,13 +178,9 @@ fn response_by_status(completed: StatusCode, result: PaymentResult) -> HandlerRe
 /// Returns the error of a Failed charge. If the order ended before the payment, the error names the
 /// end of the order, because the card was not declined.
 fn failed_charge_error(charge: Charge) -> ApiError {
-    match &charge.failure {
-        Some(failure) if failure.code == ChargeFailure::LOCK_LOST => {
-            ApiError::new(Code::OrderExpired)
-        }
-        Some(failure) if failure.code == ChargeFailure::cancelled().code => {
-            ApiError::new(Code::OrderNotPayable)
-        }
+    match charge.failure().map(|failure| &failure.code) {
+        Some(FailureCode::LockLost) => ApiError::new(Code::OrderExpired),
+        Some(FailureCode::OrderCancelled) => ApiError::new(Code::OrderNotPayable),
         _ => ApiError::declined(charge),
     }
 }

@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    domain::{ChargeStep, samples},
+    domain::{ChargeFailure, ChargeState, PaymentId, samples},
     payments::ClientSecret,
 };
 
-fn charge(status: ChargeStatus, failure: Option<ChargeFailure>) -> Charge {
-    Charge { status, step: ChargeStep::Final, failure, ..samples::charge() }
+fn result(state: ChargeState) -> PaymentResult {
+    PaymentResult { charge: Charge { state, ..samples::charge() }, client_secret: None }
 }
 
 fn status_and_body(answer: HandlerResult) -> (u16, bool, Value) {
@@ -23,8 +23,7 @@ fn status_and_body(answer: HandlerResult) -> (u16, bool, Value) {
 
 #[test]
 fn completed_charge_is_201_when_created_and_200_when_confirmed() {
-    let completed =
-        || PaymentResult { charge: charge(ChargeStatus::Completed, None), client_secret: None };
+    let completed = || result(ChargeState::Completed { payment: PaymentId::new("pi_1") });
     let (status, located, body) = status_and_body(payment_response(completed()));
     assert_eq!(
         (status, located, &body["status"], body.get("clientSecret")),
@@ -35,9 +34,10 @@ fn completed_charge_is_201_when_created_and_200_when_confirmed() {
 
 #[test]
 fn waiting_charge_is_202_with_the_client_secret() {
+    let payment = PaymentId::new("pi_1");
     let waiting = PaymentResult {
-        charge: charge(ChargeStatus::Created, None),
         client_secret: Some(ClientSecret("secret".into())),
+        ..result(ChargeState::AwaitingAction { payment })
     };
     let (status, _, body) = status_and_body(payment_response(waiting.clone()));
     assert_eq!(
@@ -49,13 +49,7 @@ fn waiting_charge_is_202_with_the_client_secret() {
 
 #[test]
 fn declined_charge_is_402_with_the_reason_and_the_charge() {
-    let declined = || PaymentResult {
-        charge: charge(
-            ChargeStatus::Failed,
-            Some(ChargeFailure::new("card_declined", "No money.")),
-        ),
-        client_secret: None,
-    };
+    let declined = || result(samples::failed(ChargeFailure::new("card_declined", "No money.")));
     for (status, _, body) in [
         status_and_body(payment_response(declined())),
         status_and_body(confirmation_response(declined())),
@@ -77,10 +71,7 @@ fn payment_whose_order_ended_has_the_status_of_the_order() {
         (ChargeFailure::lock_lost(), "order_expired"),
         (ChargeFailure::cancelled(), "order_not_payable"),
     ] {
-        let lost = || PaymentResult {
-            charge: charge(ChargeStatus::Failed, Some(failure.clone())),
-            client_secret: None,
-        };
+        let lost = || result(samples::failed(failure.clone()));
         for (status, _, body) in [
             status_and_body(payment_response(lost())),
             status_and_body(confirmation_response(lost())),

@@ -17,7 +17,7 @@ use actix_web::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::answer::NO_STORE;
+use super::caching::NO_STORE;
 use crate::{
     actors::ActorError,
     domain::{Charge, Millis, Refusal},
@@ -175,8 +175,7 @@ impl ApiError {
 
     /// Creates a 402 with the Failed charge and the reason of the payment processor.
     pub fn declined(charge: Charge) -> Self {
-        let message =
-            charge.failure.as_ref().map(|failure| FailureView::of(failure).message.to_owned());
+        let message = charge.failure().map(|failure| FailureView::of(failure).message.to_owned());
         let mut error = Self::with_message(
             Code::CardDeclined,
             message.map_or(Cow::Borrowed(Code::CardDeclined.title()), Cow::Owned),

@@ -14,8 +14,9 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{
-    answer::{HandlerResult, NO_CACHE, NO_STORE, header_value, json_bytes},
+    answer::{HandlerResult, header_value, json_bytes},
     body::FieldError,
+    caching::{NO_CACHE, NO_STORE},
     call::Call,
     encoded::{Effort, Encoded, VARY},
     error::ApiError,

@@ -41,6 +41,7 @@ mod answer;
 mod assets;
 mod body;
 mod body_budget;
+mod caching;
 mod call;
 mod charges;
 mod client;

@@ -11,13 +11,14 @@ use super::{
     answer::{HandlerResult, header_value, json},
     body::{FieldError, Form, text},
     call::{self, Call},
+    error::ApiError,
     page,
     query::Params,
     tickets::{PriceInput, price},
 };
 use crate::{
     actors::Expected,
-    domain::{Money, TicketId, Version},
+    domain::{Money, Version},
     store::OrderScope,
     wire::OrderView,
 };
@@ -26,10 +27,9 @@ use crate::{
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = OrderInput)]
 #[serde(rename_all = "camelCase")]
-#[allow(dead_code, reason = "the type documents the members; the handler reads them one by one")]
 pub struct CreateOrder {
-    #[schema(value_type = String, format = "uuid")]
-    ticket_id: TicketId,
+    #[schema(format = "uuid")]
+    ticket_id: String,
     /// Price that the buyer saw: 409 `price_changed` if the ticket has another price now.
     #[schema(value_type = PriceInput, required = false)]
     expected_price: Option<Money>,
@@ -38,6 +38,16 @@ pub struct CreateOrder {
     /// alone do not count; `expectedPrice` checks the price.
     #[schema(value_type = u64, minimum = 0, required = false)]
     expected_version: Option<Version>,
+}
+
+impl CreateOrder {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["ticketId", "expectedPrice", "expectedVersion"])?;
+        let ticket_id = form.required("ticketId", text);
+        let expected_price = form.optional("expectedPrice", price);
+        let expected_version = form.optional("expectedVersion", version);
+        form.finish(ticket_id.map(|ticket_id| Self { ticket_id, expected_price, expected_version }))
+    }
 }
 
 /// Locks a ticket: no other order for it is accepted while the lock lasts.
@@ -56,17 +66,13 @@ pub async fn place(mut call: Call) -> HandlerResult {
     call.state.context.limits.purchase(session.user)?;
     let body = call.body().await?;
     let work = async |key| {
-        let mut form = Form::parse(&body, &["ticketId", "expectedPrice", "expectedVersion"])?;
-        let ticket = form.required("ticketId", text);
-        let expected = Expected {
-            price: form.optional("expectedPrice", price),
-            version: form.optional("expectedVersion", version),
-        };
-        let (ticket, expected) = form.finish(ticket.map(|ticket| (ticket, expected)))?;
+        let CreateOrder { ticket_id, expected_price, expected_version } =
+            CreateOrder::parse(&body)?;
+        let expected = Expected { price: expected_price, version: expected_version };
         Ok(call
             .actors()
             .orders
-            .place(session.user, call::id(&ticket)?, expected, call.lock_network(), key)
+            .place(session.user, call::id(&ticket_id)?, expected, call.lock_network(), key)
             .await?)
     };
     call.run_idempotent(session.user, &body, work, |order| {

@@ -18,7 +18,7 @@ use crate::{
     actors::tests::start_actors,
     catalog::Catalog,
     config::Config,
-    domain::{Money, OrderId, Ticket, TicketId, Title, UserId},
+    domain::{Money, OrderId, Ticket, TicketDetails, TicketId, UserId, samples},
     payments::sandbox::{MemoryLedger, Sandbox},
     store::{Store, embedded::EmbeddedStore},
     ws::{self, Hub},
@@ -84,9 +84,9 @@ impl Site {
 
     /// Puts a ticket on sale.
     pub(super) async fn list(&self, title: &str, minor: u64) -> Ticket {
-        let (title, price) =
-            (Title::parse(title).expect("a title"), Money::from_minor(minor).expect("a price"));
-        self.state.actors.tickets.list(new_user(), title, price, None).await.expect("listed")
+        let price = Money::from_minor(minor).expect("a price");
+        let details = TicketDetails { price, ..samples::details(title) };
+        self.state.actors.tickets.list(new_user(), details, None).await.expect("listed")
     }
 
     /// Locks a ticket for a new user.

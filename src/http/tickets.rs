@@ -8,19 +8,17 @@ use actix_web::{
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 
 use super::{
-    answer::{HandlerResult, NO_CACHE, json},
+    answer::{HandlerResult, json},
     body::{FieldError, Form, text},
+    caching::NO_CACHE,
     call::Call,
     error::{ApiError, Code},
     etag::{self, Precondition},
 };
 use crate::{
-    domain::{Money, Ticket, TicketId, Title, Version},
+    domain::{Money, Ticket, TicketDetails, TicketId, Title, VersionCondition},
     wire::TicketView,
 };
-
-/// Version that no ticket has, for a condition that is never met.
-const NEVER: Version = Version::MAX;
 
 /// Title and price of a ticket.
 #[derive(Debug, utoipa::ToSchema)]
@@ -39,6 +37,23 @@ pub struct TicketInput {
     title: Title,
     #[schema(value_type = PriceInput)]
     price: Money,
+}
+
+impl TicketInput {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["title", "price"])?;
+        let title = form.required("title", |raw| {
+            Title::parse(&text(raw)?).map_err(|error| error.to_string().into())
+        });
+        let price = form.required("price", price);
+        form.finish(title.zip(price).map(|(title, price)| Self { title, price }))
+    }
+}
+
+impl From<TicketInput> for TicketDetails {
+    fn from(TicketInput { title, price }: TicketInput) -> Self {
+        Self { title, price }
+    }
 }
 
 /// Forms in which a price may be sent.
@@ -103,9 +118,9 @@ pub async fn create(mut call: Call) -> HandlerResult {
     let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
-        let TicketInput { title, price } = ticket_input(&body)?;
+        let details = TicketInput::parse(&body)?.into();
         call.state.context.limits.listing(session.user)?;
-        Ok(call.actors().tickets.list(session.user, title, price, key).await?)
+        Ok(call.actors().tickets.list(session.user, details, key).await?)
     };
     call.run_idempotent(session.user, &body, work, |ticket| {
         let mut answer = ticket_response(StatusCode::CREATED, &ticket)?;
@@ -135,9 +150,9 @@ pub async fn edit(mut call: Call) -> HandlerResult {
     let session = call.signed_in().await?;
     let body = call.body().await?;
     let work = async |key| {
-        let TicketInput { title, price } = ticket_input(&body)?;
+        let details = TicketInput::parse(&body)?.into();
         let (id, if_match) = target(&call).await?;
-        Ok(call.actors().tickets.edit(id, session.user, title, price, if_match, key).await?)
+        Ok(call.actors().tickets.edit(id, session.user, details, if_match, key).await?)
     };
     call.run_idempotent(session.user, &body, work, |ticket| {
         ticket_response(StatusCode::OK, &ticket)
@@ -169,23 +184,27 @@ pub async fn delist(mut call: Call) -> HandlerResult {
         .await
 }
 
-/// Returns the ticket to change, and the version that it must have.
-async fn target(call: &Call) -> Result<(TicketId, Option<Version>), ApiError> {
+/// Returns the ticket to change, and the condition on its version.
+async fn target(call: &Call) -> Result<(TicketId, VersionCondition), ApiError> {
     let precondition = etag::if_match(call.req.headers())?;
     let id = call.id()?;
-    let version = match precondition {
-        Precondition::None => None,
+    let condition = match precondition {
+        Precondition::None => VersionCondition::Any,
         Precondition::OneOf(versions) => match versions[..] {
-            [] => Some(NEVER),
-            [one] => Some(one),
+            [] => VersionCondition::Never,
+            [one] => VersionCondition::Is(one),
             // Of several versions, the present one is required. If it changes before the actor
             // decides, the response is 412.
-            _ => Some(call.actors().tickets.get(id).await?.version)
-                .filter(|present| versions.contains(present))
-                .or(Some(NEVER)),
+            _ => {
+                let present = call.actors().tickets.get(id).await?.version;
+                match versions.contains(&present) {
+                    true => VersionCondition::Is(present),
+                    false => VersionCondition::Never,
+                }
+            }
         },
     };
-    Ok((id, version))
+    Ok((id, condition))
 }
 
 fn ticket_response(status: StatusCode, ticket: &Ticket) -> HandlerResult {
@@ -195,15 +214,6 @@ fn ticket_response(status: StatusCode, ticket: &Ticket) -> HandlerResult {
         .headers_mut()
         .insert(header::ETAG, super::answer::header_value(&etag::of(ticket.version)));
     Ok(answer)
-}
-
-fn ticket_input(body: &[u8]) -> Result<TicketInput, ApiError> {
-    let mut form = Form::parse(body, &["title", "price"])?;
-    let title = form.required("title", |raw| {
-        Title::parse(&text(raw)?).map_err(|error| error.to_string().into())
-    });
-    let price = form.required("price", price);
-    form.finish(title.zip(price).map(|(title, price)| TicketInput { title, price }))
 }
 
 /// Parses a price from a JSON number, or from a JSON string with plain decimals.
@@ -245,7 +255,8 @@ mod tests {
 
     #[test]
     fn ticket_input_has_title_and_price() {
-        let input = ticket_input(br#"{"title":" Jazz ","price":"19.99","x":1}"#).expect("valid");
+        let input =
+            TicketInput::parse(br#"{"title":" Jazz ","price":"19.99","x":1}"#).expect("valid");
         assert_eq!((input.title.as_str(), input.price.minor()), ("Jazz", 1999));
     }
 }

@@ -43,7 +43,6 @@ pub struct SignInSchema {
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = UserUpdate)]
 #[serde(rename_all = "camelCase")]
-#[allow(dead_code, reason = "the type documents the members of UserUpdate")]
 pub struct UserUpdateSchema {
     #[schema(value_type = Option<String>, nullable = false, format = "email", max_length = 254, example = "ann@example.com")]
     email: Option<Email>,
@@ -53,6 +52,32 @@ pub struct UserUpdateSchema {
     /// Current password. Ten wrong ones in a row end the session.
     #[schema(example = "correct horse battery staple")]
     current_password: String,
+}
+
+impl SignUpSchema {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["email", "password"])?;
+        let account = form.required("email", email).zip(form.required("password", new_password));
+        form.finish(account.map(|(email, password)| Self { email, password }))
+    }
+}
+
+impl SignInSchema {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["email", "password"])?;
+        let credentials = form.required("email", text).zip(form.required("password", text));
+        form.finish(credentials.map(|(email, password)| Self { email, password }))
+    }
+}
+
+impl UserUpdateSchema {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut form = Form::parse(body, &["email", "password", "currentPassword"])?;
+        let email = form.optional("email", email);
+        let password = form.optional("password", new_password);
+        let current = form.required("currentPassword", text);
+        form.finish(current.map(|current_password| Self { email, password, current_password }))
+    }
 }
 
 /// The signed-in user.
@@ -79,10 +104,7 @@ pub async fn sign_up(mut call: Call) -> HandlerResult {
     call.state.context.limits.sign_in(call.client())?;
     let browser = call.browser().await?;
     let body = call.body().await?;
-    let mut form = Form::parse(&body, &["email", "password"])?;
-    let account = form.required("email", email).zip(form.required("password", new_password));
-    let SignUpSchema { email, password } =
-        form.finish(account.map(|(email, password)| SignUpSchema { email, password }))?;
+    let SignUpSchema { email, password } = SignUpSchema::parse(&body)?;
     let (card, token) = call.actors().users.sign_up(email, password, browser).await?;
     signed_in(&call, StatusCode::CREATED, &card, token)
 }
@@ -101,10 +123,7 @@ pub async fn sign_in(mut call: Call) -> HandlerResult {
     call.state.context.limits.sign_in(call.client())?;
     let browser = call.browser().await?;
     let body = call.body().await?;
-    let mut form = Form::parse(&body, &["email", "password"])?;
-    let credentials = form.required("email", text).zip(form.required("password", text));
-    let SignInSchema { email, password } =
-        form.finish(credentials.map(|(email, password)| SignInSchema { email, password }))?;
+    let SignInSchema { email, password } = SignInSchema::parse(&body)?;
     let (card, token) = call.actors().users.sign_in(&email, password, browser).await?;
     signed_in(&call, StatusCode::OK, &card, token)
 }
@@ -159,15 +178,9 @@ pub async fn update(mut call: Call) -> HandlerResult {
     call.state.context.limits.sign_in(client)?;
     let body = call.body().await?;
     let work = async |key| {
-        let mut form = Form::parse(&body, &["email", "password", "currentPassword"])?;
-        let (email, password) =
-            (form.optional("email", email), form.optional("password", new_password));
-        let current = form.required("currentPassword", text);
-        let update = form.finish(current.map(|current_password| UserUpdate {
-            email,
-            password,
-            current_password,
-        }))?;
+        let UserUpdateSchema { email, password, current_password } =
+            UserUpdateSchema::parse(&body)?;
+        let update = UserUpdate { email, password, current_password };
         Ok(call.actors().users.update(&session, update, client.network(), key).await?)
     };
     let answer = |UserUpdated { card, token }| match token {

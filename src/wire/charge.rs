@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::{CurrencyView, Instant, Price};
-use crate::domain::{Charge, ChargeFailure, ChargeId, ChargeStatus, OrderId};
+use crate::domain::{
+    Charge, ChargeFailure, ChargeId, ChargeStatus, DeclineCode, FailureCode, OrderId,
+};
 
 /// One attempt to pay an order. The secret that the buyer's browser needs for 3-D Secure
 /// (`clientSecret`) is not part of it: it is added to the answer of the request that needs it.
@@ -67,26 +69,19 @@ impl From<ChargeStatus> for ChargeStatusView {
 impl<'a> FailureView<'a> {
     /// The failure of a declined card, without a reason.
     const GENERIC: FailureView<'static> =
-        FailureView { code: "generic_decline", message: "The card was declined." };
-    /// Codes that would tell a thief that a card is reported or suspected (Stripe's documentation,
-    /// "Decline codes": not to be shown to the customer). All of them, and a generic decline, get
-    /// the same code and message, so that they cannot be distinguished.
-    const MASKED: [&'static str; 7] = [
-        "generic_decline",
-        "stolen_card",
-        "lost_card",
-        "fraudulent",
-        "pickup_card",
-        "restricted_card",
-        "merchant_blacklist",
-    ];
+        FailureView { code: DeclineCode::GENERIC, message: "The card was declined." };
 
     /// Returns the failure in the form for the buyer. The store keeps the processor's own code.
+    ///
+    /// A suspicion against a card and a decline without a reason get the same code and message, so
+    /// that they cannot be distinguished.
     pub fn of(failure: &'a ChargeFailure) -> Self {
-        if Self::MASKED.contains(&failure.code.as_str()) {
-            return Self::GENERIC;
+        match &failure.code {
+            FailureCode::Declined(code) if code.is_suspicion() || code.is_generic() => {
+                Self::GENERIC
+            }
+            code => Self { code: code.as_str(), message: &failure.message },
         }
-        Self { code: &failure.code, message: &failure.message }
     }
 }
 
@@ -95,12 +90,12 @@ impl<'a> ChargeView<'a> {
         Self {
             id: charge.id,
             order_id: charge.order,
-            status: charge.status.into(),
+            status: charge.status().into(),
             amount: Price(charge.amount),
             currency: charge.currency.into(),
-            stripe_id: charge.stripe_id.as_ref().map(|id| id.as_str()),
-            stripe_refund_id: charge.stripe_refund_id.as_ref().map(|id| id.as_str()),
-            failure: charge.failure.as_ref().map(FailureView::of),
+            stripe_id: charge.payment().map(|id| id.as_str()),
+            stripe_refund_id: charge.refund().map(|id| id.as_str()),
+            failure: charge.failure().map(FailureView::of),
             created_at: Instant(charge.created_at),
             updated_at: Instant(charge.updated_at),
         }
@@ -113,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{ChargeFailure, ChargeStep, PaymentId, RefundId},
+        domain::{ChargeFailure, ChargeState, PaymentId, RefundId},
         wire::samples,
     };
 
@@ -121,9 +116,8 @@ mod tests {
         Charge {
             id: ChargeId::new(samples::uuid(5)),
             order: samples::order_id(),
-            step: ChargeStep::AwaitingAction,
+            state: ChargeState::AwaitingAction { payment: PaymentId::new("pi_1") },
             amount: samples::money(1990),
-            stripe_id: Some(PaymentId::new("pi_1")),
             created_at: samples::NOW,
             updated_at: samples::NOW,
             ..crate::domain::samples::charge()
@@ -146,10 +140,11 @@ mod tests {
     #[test]
     fn refunded_charge_shows_its_failure_and_refund() {
         let charge = Charge {
-            status: ChargeStatus::Failed,
-            step: ChargeStep::Final,
-            stripe_refund_id: Some(RefundId::new("re_1")),
-            failure: Some(ChargeFailure::new("lock_lost", "Too late.")),
+            state: ChargeState::Failed {
+                payment: Some(PaymentId::new("pi_1")),
+                failure: ChargeFailure::new("lock_lost", "Too late."),
+                refund: Some(RefundId::new("re_1")),
+            },
             ..charge()
         };
         let value = to_value(ChargeView::of(&charge)).expect("JSON");
@@ -166,14 +161,9 @@ mod tests {
     #[test]
     fn suspected_card_is_shown_as_a_generic_decline() {
         let shown = |code: &str| {
-            let failure = Some(ChargeFailure::new(code, "Your card was reported stolen."));
-            to_value(ChargeView::of(&Charge {
-                status: ChargeStatus::Failed,
-                step: ChargeStep::Final,
-                failure,
-                ..charge()
-            }))
-            .expect("JSON")
+            let failure = ChargeFailure::new(code, "Your card was reported stolen.");
+            let state = crate::domain::samples::failed(failure);
+            to_value(ChargeView::of(&Charge { state, ..charge() })).expect("JSON")
         };
         for code in [
             "stolen_card",

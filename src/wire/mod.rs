@@ -26,7 +26,7 @@ mod samples {
     use uuid::Uuid;
 
     use crate::domain::{
-        Currency, Money, OrderId, Ticket, TicketId, TicketState, Timestamp, Title, UserId,
+        Money, OrderId, Ticket, TicketDetails, TicketId, Timestamp, UserId, samples as domain,
     };
 
     /// 2026-09-01T12:34:56.789Z.
@@ -52,15 +52,11 @@ mod samples {
         Ticket {
             id: TicketId::new(uuid(1)),
             seller: UserId::new(uuid(2)),
-            title: Title::parse("Café \"del\" Mar").expect("a title"),
-            price: money(1999),
-            currency: Currency::Usd,
-            state: TicketState::Available,
+            details: TicketDetails { price: money(1999), ..domain::details("Café \"del\" Mar") },
             version: 4,
-            details_version: 0,
             created_at: Timestamp(NOW.0 - 60_000),
             updated_at: NOW,
-            lapses: Vec::new(),
+            ..domain::ticket()
         }
     }
 }

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::{Instant, Price};
 use crate::domain::{
-    CancelReason, Order, OrderId, OrderStatus, TicketId, TicketSnapshot, Timestamp, UserId, Version,
+    CancelReason, Order, OrderId, OrderState, OrderStatus, TicketId, TicketSnapshot, Timestamp,
+    UserId, Version,
 };
 
 /// An order of one buyer for one ticket.
@@ -104,8 +105,8 @@ impl<'a> TicketCopyView<'a> {
     fn of(copy: &'a TicketSnapshot) -> Self {
         Self {
             id: copy.id,
-            title: copy.title.as_str(),
-            price: Price(copy.price),
+            title: copy.details.title.as_str(),
+            price: Price(copy.details.price),
             version: copy.version,
         }
     }
@@ -117,8 +118,11 @@ impl<'a> OrderView<'a> {
         Self {
             id: order.id,
             user_id: order.buyer,
-            status: order.status.into(),
-            cancel_reason: order.cancel_reason.map(CancelReasonView::from),
+            status: order.status().into(),
+            cancel_reason: match order.state {
+                OrderState::Cancelled { reason } => Some(reason.into()),
+                _ => None,
+            },
             ticket_id: order.ticket.id,
             ticket: TicketCopyView::of(&order.ticket),
             price: Price(order.price),
@@ -146,14 +150,12 @@ mod tests {
         Order {
             id: samples::order_id(),
             buyer: samples::buyer(),
-            status: OrderStatus::Created,
-            cancel_reason: None,
+            state: OrderState::Created,
             ticket: TicketSnapshot::from(&samples::ticket()),
             price: samples::money(2000),
             currency: Currency::Usd,
             expires_at: samples::NOW + Millis::from_mins(10),
             unlocks_at: samples::NOW + Millis::from_mins(15),
-            settling: None,
             declines: 0,
             version: 0,
             created_at: samples::NOW,
@@ -190,8 +192,7 @@ mod tests {
     #[test]
     fn cancel_reason_has_its_documented_spelling() {
         for (reason, text) in [(CancelReason::Expired, "expired"), (CancelReason::Buyer, "buyer")] {
-            let order =
-                Order { status: OrderStatus::Cancelled, cancel_reason: Some(reason), ..order() };
+            let order = Order { state: OrderState::Cancelled { reason }, ..order() };
             let value = to_value(OrderView::of(&order, samples::NOW)).expect("JSON");
             assert_eq!(
                 (&value["status"], &value["cancelReason"]),

@@ -79,8 +79,8 @@ impl<'a> TicketView<'a> {
     pub fn of(ticket: &'a Ticket) -> Option<Self> {
         Some(Self {
             id: ticket.id,
-            title: ticket.title.as_str(),
-            price: Price(ticket.price),
+            title: ticket.details.title.as_str(),
+            price: Price(ticket.details.price),
             currency: ticket.currency.into(),
             user_id: ticket.seller,
             order_id: ticket.order(),

@@ -21,7 +21,7 @@ use super::{
     SocketLimits, Viewer,
     closing::{self, DisconnectReason},
     liveness::{Liveness, LivenessStatus},
-    protocol::{self, ServerFrame},
+    protocol::{self, Frames, ServerFrame},
     replay::CatchUp,
     send_queue::{FrameKind, Reduction, SendQueue},
     watch::Watch,
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     domain::Timestamp,
     metrics::METRICS,
-    store::{Cursor, FeedStep, feed::Frames},
+    store::{Cursor, FeedStep},
 };
 
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Connection {
             let piece = if state.send_queue.is_empty() {
                 first
             } else {
-                joined(first, &mut state.send_queue, scratch)
+                state.send_queue.take_after(first, scratch)
             };
             let written = match self.socket.try_write(&piece) {
                 Ok(written) => written,
@@ -380,7 +380,7 @@ impl Connection {
                 continue;
             };
             *after = recorded.cursor;
-            let frames = recorded.frames.get_or_init(|| protocol::render(&recorded));
+            let frames = protocol::frames_of(&recorded);
             let (kind, frame) = match (&frames.private, &frames.public, frames.ticket) {
                 (Some(private), ..) if self.is_owner(frames) => (FrameKind::Private, private),
                 (_, Some(public), Some(ticket)) if watch.wants(ticket) => {
@@ -435,19 +435,6 @@ fn count(cause: DisconnectReason) {
     if let Some(label) = cause.label() {
         METRICS.sockets_closed.with_label_values(&[label]).inc();
     }
-}
-
-/// Joins queued frames into one piece of some 64 KiB, or of one frame more.
-fn joined(first: Bytes, send_queue: &mut SendQueue, scratch: &mut BytesMut) -> Bytes {
-    /// About as much as the kernel accepts in one call.
-    const PIECE_BYTES: usize = 64 * 1024;
-    scratch.extend_from_slice(&first);
-    while scratch.len() < PIECE_BYTES
-        && let Some(next) = send_queue.take()
-    {
-        scratch.extend_from_slice(&next);
-    }
-    scratch.split().freeze()
 }
 
 /// Connections with frames to write to their sockets.

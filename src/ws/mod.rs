@@ -11,7 +11,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `hub`, `shard` | the state of the process, and the state of one worker thread |
+//! | `hub`, `shared`, `shard` | the handle and the state of the process, and the part of one worker thread |
 //! | `table`, `watch` | the connections of a shard, the tickets that they watch, and the delivery of events |
 //! | `upgrade` | the handshake, and the takeover of the socket |
 //! | `connection`, `task` | one socket: its queue, its state, its phases, and its input |
@@ -36,6 +36,7 @@ mod protocol;
 mod replay;
 mod send_queue;
 mod shard;
+mod shared;
 mod table;
 mod task;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! The frames that the server sends. Each type is both serialized and shown in the AsyncAPI
 //! document.
 //!
-//! An event is rendered once for all connections ([`RecordedEvent::frames`]). The match over
+//! An event is rendered once for all connections ([`frames_of`]). The match over
 //! [`Event`] is exhaustive, so each new event needs a decision here about its receivers.
 
 use actix_http::ws::{OpCode, Parser};
@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use super::send_queue::FrameKind;
 use crate::{
     domain::{Charge, Event, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
-    store::{Cursor, RecordedEvent, feed::Frames},
+    store::{Cursor, RecordedEvent},
     wire::{ChargeView, Instant, OrderView, TicketView, UserView},
 };
 
@@ -170,6 +170,22 @@ pub fn pong(data: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(data.len() + 2);
     Parser::write_message(&mut frame, data, OpCode::Pong, true, false);
     frame.freeze()
+}
+
+/// The rendered WebSocket messages of one event.
+#[derive(Debug, Clone, Default)]
+pub struct Frames {
+    /// Ticket whose watchers receive `public`.
+    pub ticket: Option<TicketId>,
+    pub public: Option<Bytes>,
+    /// The only user who receives `private`. This user does not receive `public`.
+    pub owner: Option<UserId>,
+    pub private: Option<Bytes>,
+}
+
+/// Returns the messages of an event. They are rendered once for all watchers of the process.
+pub fn frames_of(recorded: &RecordedEvent) -> &Frames {
+    recorded.derived(render)
 }
 
 /// Renders the public and the private frame of an event, with the ticket and the owner that select

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     domain::{
-        CancelReason, ChargeId, ChargeStep, Currency, Email, Lock, Millis, Money, Order,
-        OrderStatus, PaymentId, PublicUser, ReplicaName, SessionDigest, TicketSnapshot,
-        TicketState, Title, samples,
+        CancelReason, ChargeId, ChargeState, Currency, Email, Lock, Millis, Money, Order,
+        OrderState, PaymentId, PublicUser, ReplicaName, SessionDigest, TicketDetails,
+        TicketSnapshot, TicketState, samples,
     },
     ws::{asyncapi, command::CommandError},
 };
@@ -39,15 +39,15 @@ fn ticket() -> Ticket {
     Ticket {
         id: TicketId::new(uuid(2)),
         seller: seller(),
-        title: Title::parse("Café").expect("a title"),
-        price: Money::from_minor(1999).expect("in range"),
-        currency: Currency::Usd,
+        details: TicketDetails {
+            price: Money::from_minor(1999).expect("in range"),
+            ..samples::details("Café")
+        },
         state: TicketState::Locked { lock: Box::new(lock) },
         version: 1,
         created_at: AT,
         updated_at: AT,
-        details_version: 0,
-        lapses: Vec::new(),
+        ..samples::ticket()
     }
 }
 
@@ -55,14 +55,12 @@ fn order() -> Order {
     Order {
         id: OrderId::new(uuid(3)),
         buyer: buyer(),
-        status: OrderStatus::Cancelled,
-        cancel_reason: Some(CancelReason::Expired),
+        state: OrderState::Cancelled { reason: CancelReason::Expired },
         ticket: TicketSnapshot::from(&ticket()),
         price: Money::from_minor(1999).expect("in range"),
         currency: Currency::Usd,
         expires_at: AT + Millis::from_mins(10),
         unlocks_at: AT + Millis::from_mins(15),
-        settling: None,
         declines: 0,
         version: 1,
         created_at: AT,
@@ -76,8 +74,7 @@ fn charge() -> Charge {
         order: OrderId::new(uuid(3)),
         ticket: TicketId::new(uuid(2)),
         buyer: buyer(),
-        step: ChargeStep::AwaitingAction,
-        stripe_id: Some(PaymentId::new("pi_1")),
+        state: ChargeState::AwaitingAction { payment: PaymentId::new("pi_1") },
         version: 1,
         created_at: AT,
         updated_at: AT,

@@ -10,7 +10,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::SocketLimits;
 use crate::domain::TicketId;
@@ -135,6 +135,20 @@ impl SendQueue {
             "the queue holds the unsent end of another piece already"
         );
         self.unsent = unsent;
+    }
+
+    /// Joins `first`, which was taken, and the next frames into one piece of some 64 KiB, or of one
+    /// frame more.
+    pub fn take_after(&mut self, first: Bytes, scratch: &mut BytesMut) -> Bytes {
+        /// About as much as the kernel accepts in one call.
+        const PIECE_BYTES: usize = 64 * 1024;
+        scratch.extend_from_slice(&first);
+        while scratch.len() < PIECE_BYTES
+            && let Some(next) = self.take()
+        {
+            scratch.extend_from_slice(&next);
+        }
+        scratch.split().freeze()
     }
 
     /// Removes and returns the next bytes to write: the unsent end of a piece, or one frame.

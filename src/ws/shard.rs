@@ -10,14 +10,13 @@ use actix::prelude::*;
 use futures_util::stream;
 use tokio::time::{Instant, sleep_until};
 
-use super::{SocketLimits, closing::DisconnectReason, hub::Shared, table::ConnectionTable};
+use super::{
+    SocketLimits,
+    closing::DisconnectReason,
+    shared::{CloseAll, Shared},
+    table::ConnectionTable,
+};
 use crate::store::{Cursor, FeedReader, FeedStep, RecordedEvent};
-
-/// Closes all connections with 1001. The answer comes when all have ended, at the latest after
-/// `shutdown_max`.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) struct CloseAll;
 
 /// A step of the feed, and the cursor after it.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl Shard {
         );
         let table = Rc::new(RefCell::new(table));
         let actor = ShardActor { table: table.clone(), reader: Some(reader) }.start();
-        shared.register(actor.clone());
+        shared.register(actor.clone().recipient());
         Self { table, shared: shared.clone(), actor: Rc::new(RefCell::new(actor)) }
     }
 
@@ -68,7 +67,7 @@ impl Shard {
         );
         let reader = self.shared.feed.subscribe();
         let actor = ShardActor { table: self.table.clone(), reader: Some(reader) }.start();
-        self.shared.register(actor.clone());
+        self.shared.register(actor.clone().recipient());
         *self.actor.borrow_mut() = actor;
     }
 }

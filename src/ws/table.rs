@@ -15,7 +15,7 @@ use super::{
     closing::DisconnectReason,
     command::ClientCommand,
     connection::{Connection, Due, Group},
-    protocol::{self, CursorText, ServerFrame},
+    protocol::{self, CursorText, Frames, ServerFrame},
     replay::{CatchUp, ReplayMeter},
     send_queue::{FrameKind, Reduction},
     watch::Watch,
@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     domain::{Event, SessionDigest, TicketId, UserId},
     metrics::METRICS,
-    store::{Cursor, FeedLog, FeedStep, RecordedEvent, feed::Frames},
+    store::{Cursor, FeedLog, FeedStep, RecordedEvent},
 };
 
 /// The connections of one thread.
@@ -263,7 +263,7 @@ impl ConnectionTable {
                 let mut due = std::mem::take(&mut self.due);
                 for recorded in events {
                     self.close_revoked(&recorded.event);
-                    let frames = recorded.frames.get_or_init(|| protocol::render(recorded));
+                    let frames = protocol::frames_of(recorded);
                     public += self.enqueue_for_watchers(recorded, frames, &mut reduction, &mut due);
                     private += self.enqueue_for_owner(recorded, frames, &mut reduction, &mut due);
                 }

@@ -21,8 +21,8 @@ use super::{
     command::ClientCommand,
     connection::{Connection, NextStep, SocketRead},
     frame_decoder::{FrameDecoder, IncomingFrame},
-    hub::ConnectionPermit,
     protocol,
+    shared::ConnectionPermit,
 };
 
 /// Reads and writes a connection until it is over. Dropping the task removes the connection from

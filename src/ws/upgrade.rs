@@ -12,7 +12,7 @@ use actix_web_actors::ws::handshake;
 use bytes::Bytes;
 use socket2::SockRef;
 
-use super::{Shard, SocketLimits, hub::ConnectionPermit, table::Resume, task::ConnectionTask};
+use super::{Shard, SocketLimits, shared::ConnectionPermit, table::Resume, task::ConnectionTask};
 use crate::{
     domain::{SessionDigest, Timestamp, UserId},
     store::Cursor,

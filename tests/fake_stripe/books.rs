@@ -440,5 +440,5 @@ fn without_method(form: &Form) -> Form {
 }
 
 pub fn hex(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text))
 }

@@ -110,8 +110,7 @@ pub fn signature(secrets: &[String], body: &str, at_secs: i64) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
             .expect("HMAC takes a key of any length");
         mac.update(format!("{at_secs}.{body}").as_bytes());
-        let digest: String =
-            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = hex::encode(mac.finalize().into_bytes());
         format!(",v1={digest}")
     });
     format!("t={at_secs}{}", signed.collect::<String>())

@@ -2,7 +2,8 @@
 //! crashes.
 
 use gittix::domain::{
-    ChargeStep, Money, OrderStatus, ReplicaName, TicketCommand, Title, TokenDigest,
+    ChargeState, Money, OrderStatus, ProcessorName, ReplicaName, TicketCommand, TicketDetails,
+    TokenDigest, VersionCondition, samples,
 };
 use stateright::{Model, Property};
 
@@ -214,7 +215,7 @@ impl Market {
             actions.extend([Action::Edit { replica, ticket }, Action::Delist { replica, ticket }]);
         }
         let Some(order) = &seen.order else { return };
-        if order.status == OrderStatus::Cancelled {
+        if order.status() == OrderStatus::Cancelled {
             return;
         }
         actions.push(Action::Cancel { replica, ticket });
@@ -223,17 +224,21 @@ impl Market {
         }
         let confirms = state.confirms < self.bounds.confirms_max;
         if confirms
-            && seen.charge.as_ref().is_some_and(|charge| charge.step == ChargeStep::AwaitingAction)
+            && seen
+                .charge
+                .as_ref()
+                .is_some_and(|charge| matches!(charge.state, ChargeState::AwaitingAction { .. }))
         {
             actions.push(Action::Confirm { replica, ticket });
         }
     }
 
     fn may_drive(&self, state: &State, replica: usize, charge: usize) -> bool {
-        let step = &state.world.charges[charge].step;
         let busy =
             |holder: usize| state.replicas[holder].calls.iter().any(|call| call.charge() == charge);
-        let needs_it = !matches!(step, ChargeStep::Final | ChargeStep::AwaitingAction);
+        let driven = &state.world.charges[charge];
+        let waits = matches!(driven.state, ChargeState::AwaitingAction { .. });
+        let needs_it = driven.is_open() && !waits;
         needs_it && !busy(replica) && (self.bounds.eager || !(0..REPLICAS).any(busy))
     }
 
@@ -275,8 +280,11 @@ impl Market {
             Action::Edit { replica, ticket } => {
                 let price =
                     Money::from_minor(3000 + u64::from(state.edits)).expect("the price is valid");
-                let title = Title::parse("Back row").expect("the title is valid");
-                let edit = TicketCommand::Edit { by: state::SELLER, title, price, if_match: None };
+                let edit = TicketCommand::Edit {
+                    by: state::SELLER,
+                    details: TicketDetails { price, ..samples::details("Back row") },
+                    if_match: VersionCondition::Any,
+                };
                 state.command(replica, ticket, &edit, &self.rules)?;
                 state.edits += 1;
             }
@@ -284,7 +292,7 @@ impl Market {
                 state.command(
                     replica,
                     ticket,
-                    &TicketCommand::Delist { by: state::SELLER, if_match: None },
+                    &TicketCommand::Delist { by: state::SELLER, if_match: VersionCondition::Any },
                     &self.rules,
                 )?;
                 state.edits += 1;
@@ -350,6 +358,7 @@ impl Market {
             by: order.buyer,
             charge: charge_id(n),
             token,
+            processor: ProcessorName::new("sandbox"),
         };
         state.command(replica, ticket, &submit, &self.rules)?;
         // The superseded charge is written first, but it existed before. The new one is the last.

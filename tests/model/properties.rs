@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gittix::domain::{
-    CancelReason, ChargeFailure, ChargeStatus, ChargeStep, Millis, OrderStatus, TicketCommand,
-    TicketState, Timestamp, UserId, invariants,
+    CancelReason, ChargeFailure, ChargeState, ChargeStatus, FailureCode, Millis, OrderState,
+    OrderStatus, TicketCommand, TicketState, Timestamp, UserId, invariants,
 };
 use stateright::Property;
 
@@ -58,19 +58,12 @@ pub fn all() -> Vec<Property<Market>> {
         }),
         Property::sometimes("an unpaid order expires", |_, state: &State| {
             state.world.charges.is_empty()
-                && state
-                    .world
-                    .orders
-                    .iter()
-                    .any(|order| order.cancel_reason == Some(CancelReason::Expired))
+                && state.world.orders.iter().any(|order| order.state == EXPIRED)
         }),
         Property::sometimes("captured money is refunded as lock_lost", |_, state: &State| {
             state.world.charges.iter().any(|charge| {
-                charge.stripe_refund_id.is_some()
-                    && charge
-                        .failure
-                        .as_ref()
-                        .is_some_and(|failure| failure.code == ChargeFailure::LOCK_LOST)
+                charge.refund().is_some()
+                    && charge.failure().is_some_and(|failure| failure.code == FailureCode::LockLost)
             })
         }),
         Property::sometimes("a claim at the last moment outlives unlocksAt", |_, state: &State| {
@@ -78,19 +71,13 @@ pub fn all() -> Vec<Property<Market>> {
                 .world
                 .orders
                 .iter()
-                .any(|order| order.settling.is_some() && state.now >= order.unlocks_at.0)
+                .any(|order| order.is_capturing() && state.now >= order.unlocks_at.0)
         }),
         Property::sometimes(
             "an interrupted attempt fails and arrives too late",
             |_, state: &State| {
-                let cut_off = |failure: &Option<ChargeFailure>| {
-                    failure.as_ref().is_some_and(|failure| *failure == ChargeFailure::interrupted())
-                };
-                state
-                    .world
-                    .charges
-                    .iter()
-                    .any(|charge| charge.status == ChargeStatus::Failed && cut_off(&charge.failure))
+                let interrupted = ChargeFailure::interrupted();
+                state.world.charges.iter().any(|charge| charge.failure() == Some(&interrupted))
                     && !state.orphans.is_empty()
             },
         ),
@@ -99,13 +86,13 @@ pub fn all() -> Vec<Property<Market>> {
             |_, state: &State| {
                 let holds = state.world.orders.iter().find(|order| order.is_active());
                 let on_its_way_back =
-                    |step: &ChargeStep| matches!(step, ChargeStep::Reversing { .. });
+                    |state: &ChargeState| matches!(state, ChargeState::Reversing { .. });
                 holds.is_some_and(|order| {
                     state
                         .world
                         .charges
                         .iter()
-                        .any(|charge| charge.buyer != order.buyer && on_its_way_back(&charge.step))
+                        .any(|charge| charge.buyer != order.buyer && on_its_way_back(&charge.state))
                 })
             },
         ),
@@ -121,8 +108,8 @@ pub fn retries() -> Vec<Property<Market>> {
             "a payment replaces a waiting one and completes the order",
             |_, state: &State| {
                 state.world.charges.len() == 2
-                    && state.world.charges[0].failure == Some(ChargeFailure::superseded())
-                    && state.world.charges[1].status == ChargeStatus::Completed
+                    && state.world.charges[0].failure() == Some(&ChargeFailure::superseded())
+                    && state.world.charges[1].status() == ChargeStatus::Completed
             },
         ),
         Property::sometimes(
@@ -130,19 +117,15 @@ pub fn retries() -> Vec<Property<Market>> {
             |_, state: &State| {
                 state.world.charges.len() == 2
                     && state.ledger[0] == Payment::Declined
-                    && state.world.charges[1].status == ChargeStatus::Completed
+                    && state.world.charges[1].status() == ChargeStatus::Completed
             },
         ),
         Property::sometimes(
             "an order whose only token was refused expires as an unpaid order",
             |_, state: &State| {
                 state.world.charges.len() == 1
-                    && state.world.charges[0].failure == Some(ChargeFailure::invalid_token())
-                    && state
-                        .world
-                        .orders
-                        .iter()
-                        .any(|order| order.cancel_reason == Some(CancelReason::Expired))
+                    && state.world.charges[0].failure() == Some(&ChargeFailure::invalid_token())
+                    && state.world.orders.iter().any(|order| order.state == EXPIRED)
                     && state.world.tickets.iter().any(|ticket| ticket.lock().is_some())
             },
         ),
@@ -175,9 +158,11 @@ pub fn locks_only() -> Vec<Property<Market>> {
     properties
 }
 
+const EXPIRED: OrderState = OrderState::Cancelled { reason: CancelReason::Expired };
+
 fn sold_once(state: &State) -> bool {
     let completed =
-        state.world.orders.iter().filter(|order| order.status == OrderStatus::Completed);
+        state.world.orders.iter().filter(|order| order.status() == OrderStatus::Completed);
     let tickets: Vec<_> = completed.map(|order| order.ticket.id).collect();
     tickets.iter().collect::<BTreeSet<_>>().len() == tickets.len()
 }
@@ -195,18 +180,22 @@ fn within_limit(market: &Market, state: &State) -> bool {
 fn money_is_attended(state: &State) -> bool {
     state.ledger.iter().zip(&state.world.charges).all(|(payment, charge)| match payment {
         Payment::Open | Payment::Declined | Payment::Voided | Payment::Refunded => {
-            charge.status != ChargeStatus::Completed
+            charge.status() != ChargeStatus::Completed
         }
-        Payment::NeedsAction | Payment::Held => charge.step != ChargeStep::Final,
-        Payment::Captured => match charge.step {
-            ChargeStep::Capturing | ChargeStep::Reversing { .. } => true,
-            _ => charge.status == ChargeStatus::Completed,
+        Payment::NeedsAction | Payment::Held => charge.is_open(),
+        Payment::Captured => match charge.state {
+            ChargeState::Capturing { .. }
+            | ChargeState::Reversing { .. }
+            | ChargeState::Completed { .. } => true,
+            ChargeState::Authorizing { .. }
+            | ChargeState::AwaitingAction { .. }
+            | ChargeState::Failed { .. } => false,
         },
     })
 }
 
 fn is_quiet(state: &State) -> bool {
-    state.world.charges.iter().all(|charge| charge.step == ChargeStep::Final)
+    state.world.charges.iter().all(|charge| !charge.is_open())
         && state.replicas.iter().all(|replica| replica.calls.is_empty())
 }
 
@@ -241,7 +230,7 @@ fn recovers(market: &Market, state: &State) -> bool {
         .world
         .orders
         .iter()
-        .all(|order| matches!(order.status, OrderStatus::Completed | OrderStatus::Cancelled));
+        .all(|order| matches!(order.status(), OrderStatus::Completed | OrderStatus::Cancelled));
     let nothing_held =
         state.ledger.iter().all(|payment| !matches!(payment, Payment::Held | Payment::NeedsAction));
     unlocked

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Event, Money, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
-        Timestamp, Title, UserId, decide,
+        Event, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp,
+        UserId, decide,
         decide::list_ticket,
         invariants::{Snapshot, one_order_per_ticket},
+        samples,
     },
-    store::{Commit, CommitError, Store, embedded::EmbeddedStore},
+    store::{Commit, CommitError, Inspect, embedded::EmbeddedStore},
 };
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ const NOW: Timestamp = Timestamp(1_000_000);
 /// Returns the number of buyers, of a thousand with stale copies, whose commit succeeded, and the
 /// store's content.
 async fn buy_at_once() -> (usize, Snapshot) {
-    let store: Arc<dyn Store> = EmbeddedStore::in_memory().expect("a store in memory opens");
+    let store: Arc<dyn Inspect> = EmbeddedStore::in_memory().expect("a store in memory opens");
     let ticket = listed(&*store).await;
     let sale = Sale { ticket, order: None, charge: None };
     let commits = (0..BUYERS).map(|_| {
@@ -39,13 +40,9 @@ async fn buy_at_once() -> (usize, Snapshot) {
     (answers.iter().filter(|answer| answer.is_ok()).count(), world)
 }
 
-async fn listed(store: &dyn Store) -> Ticket {
-    let (title, price) = (
-        Title::parse("The only one").expect("the title is valid"),
-        Money::from_minor(2_000).expect("the price is valid"),
-    );
-    let decision =
-        list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, price, NOW);
+async fn listed(store: &dyn Inspect) -> Ticket {
+    let (id, seller) = (TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()));
+    let decision = list_ticket(id, seller, samples::details("The only one"), NOW);
     let ticket = decision.ticket.clone().expect("listing creates a ticket");
     store.commit(Commit::of(decision, NOW)).await.expect("an empty store takes a ticket");
     ticket

@@ -15,6 +15,7 @@ mod charge;
 pub mod decide;
 mod email;
 mod event;
+mod failure;
 mod id;
 pub mod invariants;
 mod money;
@@ -22,6 +23,7 @@ mod order;
 mod outcome;
 mod password;
 mod policy;
+mod refusal;
 mod sale;
 #[cfg(any(test, feature = "test-util"))]
 pub mod samples;
@@ -32,20 +34,22 @@ mod title;
 mod user;
 
 pub use charge::{
-    Charge, ChargeFailure, ChargeStatus, ChargeStep, PaymentId, RefundId, TokenDigest,
+    Charge, ChargeState, ChargeStatus, PaymentId, ProcessorName, RefundId, TokenDigest,
 };
-pub use decide::{Decision, Refusal, SlotChange, TicketCommand, decide};
+pub use decide::{Decision, SlotChange, TicketCommand, VersionCondition, decide};
 pub use email::{Email, EmailError};
 pub use event::Event;
+pub use failure::{ChargeFailure, DeclineCode, FailureCode};
 pub use id::{ChargeId, IdError, OrderId, TicketId, UserId};
 pub use money::{Currency, Money, MoneyError};
-pub use order::{CancelReason, Order, OrderStatus, TicketSnapshot};
+pub use order::{CancelReason, Order, OrderState, OrderStatus, TicketSnapshot};
 pub use outcome::{Delivery, IdempotencyKey, IdempotencyRecord, Outcome};
 pub use password::{NewPassword, PasswordError, normalized as normalized_password};
 pub use policy::Policy;
+pub use refusal::Refusal;
 pub use sale::{Deadline, Sale};
 pub use text::{TextError, visible_text};
-pub use ticket::{Lapse, Lock, ReplicaName, Ticket, TicketState, TicketStatus};
+pub use ticket::{Lapse, Lock, ReplicaName, Ticket, TicketDetails, TicketState, TicketStatus};
 pub use time::{Millis, Timestamp};
 pub use title::Title;
 pub use user::{PublicUser, Session, SessionDigest, User};

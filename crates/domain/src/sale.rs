@@ -1,6 +1,6 @@
 //! The input of one decision: a ticket, the order that holds it, and that order's running charge.
 
-use super::{Charge, Millis, Order, OrderId, OrderStatus, Policy, Ticket, Timestamp};
+use super::{Charge, Millis, Order, OrderId, OrderState, Policy, Refusal, Ticket, Timestamp};
 
 /// A ticket, the order that holds its lock, and that order's charge: the whole state of a ticket
 /// actor. The store loads it as one snapshot.
@@ -11,7 +11,7 @@ pub struct Sale {
     /// Cancelled, and by default it still holds the lock until the lock ends (see
     /// [`super::Policy`]).
     pub order: Option<Order>,
-    /// The order's charge, unless it is Final or Reversing.
+    /// The order's charge, unless it has ended or is Reversing.
     pub charge: Option<Charge>,
 }
 
@@ -30,16 +30,22 @@ impl Sale {
         Self { ticket, order: None, charge: None }
     }
 
+    /// Returns the order with this id if it holds the ticket.
+    ///
+    /// # Errors
+    /// [`Refusal::OrderGone`].
+    pub(super) fn held(&self, order: OrderId) -> Result<&Order, Refusal> {
+        self.order.as_ref().filter(|held| held.id == order).ok_or(Refusal::OrderGone)
+    }
+
     /// Returns the next time at which [`super::TicketCommand::DeadlinePassed`] has an effect, or
     /// `None` if the ticket is not locked.
     pub fn deadline(&self, policy: &Policy) -> Option<Deadline> {
         let lock = self.ticket.lock()?;
         let order = lock.order;
         let at = match &self.order {
-            Some(held) if held.settling.is_some() => lock.unlocks_at + policy.settle_grace,
-            Some(held) if held.status == OrderStatus::Created => {
-                held.expires_at.min(lock.unlocks_at)
-            }
+            Some(held) if held.is_capturing() => lock.unlocks_at + policy.settle_grace,
+            Some(held) if held.state == OrderState::Created => held.expires_at.min(lock.unlocks_at),
             _ => lock.unlocks_at,
         };
         Some(Deadline { order, at })

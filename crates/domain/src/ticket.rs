@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Currency, Millis, Money, OrderId, Policy, TicketId, Timestamp, Title, UserId, Version,
+    Currency, Millis, Money, OrderId, Policy, Refusal, TicketId, Timestamp, Title, UserId, Version,
 };
 
 /// The stable name of the server process that granted a lock (`GITTIX_REPLICA`). Only this replica
@@ -32,6 +32,23 @@ impl fmt::Display for ReplicaName {
     }
 }
 
+/// What a seller says about a ticket: the fields that can be entered and changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TicketDetails {
+    pub title: Title,
+    pub price: Money,
+}
+
+impl TicketDetails {
+    /// Whether `other` describes the same ticket: a buyer who saw one of them may get the other.
+    /// The price may differ; a buyer names the expected price apart.
+    pub fn describes_same_ticket_as(&self, other: &Self) -> bool {
+        let Self { title, price: _ } = self;
+        *title == other.title
+    }
+}
+
 /// An offer of a seller. `state` determines whether it can be bought.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "StoredTicket")]
@@ -39,8 +56,8 @@ pub struct Ticket {
     #[serde(rename = "_id")]
     pub id: TicketId,
     pub seller: UserId,
-    pub title: Title,
-    pub price: Money,
+    #[serde(flatten)]
+    pub details: TicketDetails,
     pub currency: Currency,
     pub state: TicketState,
     pub version: Version,
@@ -62,8 +79,8 @@ struct StoredTicket {
     #[serde(rename = "_id")]
     id: TicketId,
     seller: UserId,
-    title: Title,
-    price: Money,
+    #[serde(flatten)]
+    details: TicketDetails,
     currency: Currency,
     state: TicketState,
     version: Version,
@@ -83,8 +100,7 @@ impl From<StoredTicket> for Ticket {
         let StoredTicket {
             id,
             seller,
-            title,
-            price,
+            details,
             currency,
             state,
             version,
@@ -97,8 +113,7 @@ impl From<StoredTicket> for Ticket {
         Self {
             id,
             seller,
-            title,
-            price,
+            details,
             currency,
             state,
             version,
@@ -176,6 +191,11 @@ impl Ticket {
         }
     }
 
+    /// Returns a copy with the next version.
+    pub(super) fn next(&self, now: Timestamp) -> Self {
+        Self { version: self.version + 1, updated_at: now.max(self.updated_at), ..self.clone() }
+    }
+
     /// Returns the ticket's lock, if it has one.
     pub fn lock(&self) -> Option<&Lock> {
         match &self.state {
@@ -190,6 +210,20 @@ impl Ticket {
             TicketState::Locked { lock } => Some(lock.order),
             TicketState::Sold { order } => Some(*order),
             TicketState::Available | TicketState::Deleted => None,
+        }
+    }
+
+    /// Checks that `buyer` may get the ticket, by its state alone.
+    ///
+    /// # Errors
+    /// The refusal of a lock. It is preliminary if this copy of the ticket may be stale.
+    pub fn check_lockable(&self, buyer: UserId) -> Result<(), Refusal> {
+        match self.state {
+            TicketState::Deleted => Err(Refusal::NotFound),
+            _ if self.seller == buyer => Err(Refusal::OwnTicket),
+            TicketState::Available => Ok(()),
+            TicketState::Locked { .. } => Err(Refusal::TicketLocked),
+            TicketState::Sold { .. } => Err(Refusal::TicketSold),
         }
     }
 

@@ -9,17 +9,16 @@
 pub mod sandbox;
 pub mod stripe;
 
-use std::{
-    fmt::{self, Write},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use fail::fail_point;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use gittix_domain::{Charge, ChargeFailure, ChargeId, PaymentId, RefundId, TokenDigest};
+use gittix_domain::{
+    Charge, ChargeFailure, ChargeId, PaymentId, ProcessorName, RefundId, TokenDigest,
+};
 use gittix_runtime::metrics::METRICS;
 
 /// A payment method or token id as the client sent it (`pm_…`, `tok_…`). It is never logged and
@@ -135,6 +134,9 @@ pub enum ProcessorError {
 /// in `reverse`.
 #[async_trait]
 pub trait Processor: Send + Sync + fmt::Debug + 'static {
+    /// Returns the name of the processor, which is stored in each of its charges.
+    fn name(&self) -> ProcessorName;
+
     /// Whether the token exists at the processor, if that can be determined without an attempt.
     /// `false` is final.
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError>;
@@ -221,8 +223,5 @@ fn keyed(key: &[u8; 32], purpose: &str, text: &str) -> String {
     mac.update(purpose.as_bytes());
     mac.update(&[0]);
     mac.update(text.as_bytes());
-    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("writing into a String cannot fail");
-        hex
-    })
+    hex::encode(mac.finalize().into_bytes())
 }

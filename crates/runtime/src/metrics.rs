@@ -54,7 +54,7 @@ metrics! {
     http_seconds: HistogramVec("gittix_http_request_seconds", "method" in ["GET", "POST", "PUT", "DELETE", "OTHER"]);
     /// Requests refused because of a rate limit or a full queue, by limit or queue. Refusals by the
     /// user registry are not counted.
-    requests_rejected: IntCounterVec("gittix_requests_rejected_total", "reason" in ["client_rate", "signin_rate", "purchase_rate", "passwords", "tickets", "orders", "store", "sockets", "listings", "webhook"]);
+    requests_rejected: IntCounterVec("gittix_requests_rejected_total", "reason" in ["client_rate", "signin_rate", "purchase_rate", "passwords", "tickets", "orders", "users", "store", "sockets", "listings", "webhook"]);
     /// Connections open, WebSockets included.
     connections: IntGauge("gittix_connections");
     /// Connections beyond a limit: of all connections, of one address, of WebSockets of one

@@ -8,7 +8,7 @@ use super::{
     validate::{DocumentChange, Plan},
 };
 use gittix_domain::{
-    Charge, Order, OrderStatus, Policy, Session, SlotChange, Ticket, Timestamp, User,
+    Charge, Order, OrderState, Policy, Session, SlotChange, Ticket, Timestamp, User,
 };
 
 /// Writes `plan`. Its events are stored under the transaction `number`, with ordinals from
@@ -101,10 +101,10 @@ fn order(
         (true, false) => tables.orders_active.remove((buyer, id))?,
         (false, false) | (true, true) => None,
     };
-    if let Some(old) = old.as_ref().filter(|old| old.status == OrderStatus::Created) {
+    if let Some(old) = old.as_ref().filter(|old| old.state == OrderState::Created) {
         tables.windows_due.remove((old.expires_at.0, id))?;
     }
-    if new.status == OrderStatus::Created {
+    if new.state == OrderState::Created {
         tables.windows_due.insert((new.expires_at.0, id), new.ticket.id.uuid().as_u128())?;
     }
     Ok(())

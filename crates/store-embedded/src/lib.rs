@@ -48,7 +48,9 @@ use gittix_runtime::{
     clock::{Clock, wall_clock},
     metrics::METRICS,
 };
-use gittix_store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
+use gittix_store::{
+    Commit, CommitError, CounterValue, FeedLog, Inspect, OrderScope, Store, Unavailable,
+};
 
 /// Time limit for an answer of the writer and for a long read. A healthy disk needs a thousandth of
 /// it. A client usually has its own time-out before this one.
@@ -346,10 +348,6 @@ impl Store for EmbeddedStore {
         Ok(())
     }
 
-    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
-        self.scan(reads::dump).await
-    }
-
     async fn file_failed(&self) -> String {
         self.file.file_failed().await
     }
@@ -359,5 +357,12 @@ impl Store for EmbeddedStore {
         if let Err(error) = spawn_blocking(move || queue.close()).await {
             tracing::error!(%error, "the embedded store could not be closed: its closing task panicked or was cancelled");
         }
+    }
+}
+
+#[async_trait]
+impl Inspect for EmbeddedStore {
+    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
+        self.scan(reads::dump).await
     }
 }

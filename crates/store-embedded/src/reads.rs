@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::tables::{self, Document, StorageFault, StoredEvent, decode};
 use gittix_domain::{
-    Charge, ChargeId, ChargeStep, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale,
-    Session, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket,
+    TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_store::OrderScope;
 
@@ -43,9 +43,7 @@ pub(super) fn sale(snapshot: &ReadTransaction, id: TicketId) -> Result<Option<Sa
         return Ok(Some(Sale::unlocked(ticket)));
     };
     let order = document(snapshot, tables::ORDERS, holder.uuid().as_u128())?;
-    let is_running =
-        |charge: &Charge| !matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. });
-    let charge = charges_of(snapshot, holder)?.into_iter().find(is_running);
+    let charge = charges_of(snapshot, holder)?.into_iter().find(Charge::is_running);
     Ok(Some(Sale { ticket, order, charge }))
 }
 

@@ -10,7 +10,7 @@ use std::{env, fs, path::PathBuf, process, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 use super::*;
-use gittix_domain::{Money, Title, decide::list_ticket};
+use gittix_domain::{decide::list_ticket, samples};
 use gittix_store::Write;
 
 fn id(n: u128) -> TicketId {
@@ -19,9 +19,8 @@ fn id(n: u128) -> TicketId {
 
 /// Returns a commit that lists ticket `n`: one write, one event.
 fn listing(n: u128, at: Timestamp) -> Commit {
-    let title = Title::parse("A seat").expect("a title");
-    let price = Money::from_minor(2_000).expect("a price");
-    Commit::of(list_ticket(id(n), UserId::new(Uuid::from_u128(1)), title, price, at), at)
+    let seller = UserId::new(Uuid::from_u128(1));
+    Commit::of(list_ticket(id(n), seller, samples::details("A seat"), at), at)
 }
 
 async fn list(store: &EmbeddedStore, n: u128) {

@@ -18,22 +18,20 @@ use std::{
 
 use fail::fail_point;
 use tokio::{
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Mutex, Semaphore, mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
-use super::{connection::MongoConnection, group, prepare::ConflictKey, prepare::Prepared};
-use gittix_domain::Version;
+use super::{
+    connection::MongoConnection,
+    group,
+    pending::{PendingCommit, QueuePermit, START_WITHIN, StoredVersions},
+    prepare::{ConflictKey, Prepared},
+};
 use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::CommitError;
 
-/// Time from the submission of a commit to the end of its last attempt. Its caller waits up to
-/// `ANSWER_GRACE` longer.
-pub(super) const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
-/// Time within which a commit must get into a transaction; otherwise it is answered with
-/// Unavailable. The rest of its deadline is for finding out the outcome of the transaction.
-pub(super) const START_WITHIN: Duration = Duration::from_secs(3);
 /// Maximum number of commits that wait or are being written. Further commits are refused at once.
 const COMMITS_MAX: usize = 4096;
 /// Maximum number of commits of one transaction. After a conflict the whole group is tried again,
@@ -60,43 +58,6 @@ const SECOND_TRANSACTION_COMMITS_MIN: usize = 24;
 /// Waiting time of a commit after which a second transaction starts for a group of any size: a
 /// running transaction that is delayed does not delay the others.
 const SECOND_TRANSACTION_AFTER: Duration = Duration::from_millis(20);
-
-/// A commit that waits for its answer.
-#[derive(Debug)]
-pub(super) struct PendingCommit {
-    pub commit: Prepared,
-    pub submitted: Instant,
-    answer: oneshot::Sender<Result<(), CommitError>>,
-    _permit: QueuePermit,
-}
-
-/// A permit for one commit in the queue. The metric counts permits that are held.
-#[derive(Debug)]
-struct QueuePermit(
-    #[expect(dead_code, reason = "dropping it releases the permit")] OwnedSemaphorePermit,
-);
-
-impl Drop for QueuePermit {
-    fn drop(&mut self) {
-        METRICS.commits_waiting.dec();
-    }
-}
-
-impl PendingCommit {
-    /// Returns the time by which a transaction with this commit must start.
-    pub fn start_by(&self) -> Instant {
-        self.submitted + START_WITHIN
-    }
-
-    pub fn deadline(&self) -> Instant {
-        self.submitted + COMMIT_DEADLINE
-    }
-
-    /// Sends the result to the caller. The receiver may have been dropped.
-    pub fn answer(self, result: Result<(), CommitError>) {
-        let _ = self.answer.send(result);
-    }
-}
 
 /// The queue of commits. After it is dropped, the committer ends when all its commits are answered.
 #[derive(Debug)]
@@ -153,9 +114,6 @@ impl CommitQueue {
         Ok(answered)
     }
 }
-
-/// Newest stored version of each document that a finished group has written or read.
-pub(super) type StoredVersions = HashMap<ConflictKey, Version>;
 
 struct Committer {
     connection: MongoConnection,

@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     abandoned_transactions,
-    committer::{PendingCommit, StoredVersions},
     connection::MongoConnection,
     diagnosis::{Diagnosis, read_preconditions},
     fault::describe,
+    pending::{PendingCommit, StoredVersions},
     transaction::{TransactionOutcome, attempt},
 };
 use gittix_runtime::metrics::METRICS;

@@ -6,8 +6,10 @@
 //! | `connection` | connection to a database: settings, indexes, feed |
 //! | `seeds` | checks of the URI and of its servers; permanent errors |
 //! | `schema` | collections, indexes, epoch and secrets |
+//! | `statements` | what one write changes, and on which condition |
 //! | `prepare` | a commit as statements, keys and requirements; pure |
-//! | `statements` | the statements of a group of commits as commands |
+//! | `pending` | a commit that waits for its answer |
+//! | `steps` | the statements of a group of commits as commands |
 //! | `committer` | the queue, and the distribution of commits to transactions |
 //! | `group` | a group of commits, from its first attempt to its last answer |
 //! | `transaction` | one attempt |
@@ -29,11 +31,13 @@ mod dump;
 mod fault;
 mod feed;
 mod group;
+mod pending;
 mod prepare;
 mod reads;
 mod schema;
 mod seeds;
 mod statements;
+mod steps;
 mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -52,11 +56,12 @@ use tokio::{
 };
 
 use self::{
-    committer::{COMMIT_DEADLINE, CommitQueue},
+    committer::CommitQueue,
     connection::{MongoConnection, open},
     driver_runtime::DriverRuntime,
     fault::describe,
     feed::FeedFollower,
+    pending::COMMIT_DEADLINE,
     prepare::{Prepared, idempotency_id},
     reads::READ_MAX,
     schema::CommitCollection,
@@ -66,7 +71,9 @@ use gittix_domain::{
     Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_runtime::{metrics::METRICS, tasks::supervise};
-use gittix_store::{Commit, CommitError, CounterValue, FeedLog, OrderScope, Store, Unavailable};
+use gittix_store::{
+    Commit, CommitError, CounterValue, FeedLog, Inspect, OrderScope, Store, Unavailable,
+};
 
 /// Time limit of the start, including the indexes and the events of the last minutes.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -362,10 +369,6 @@ impl Store for MongoStore {
         self.driver_runtime.call(dump::LIMIT, dump::purge(self.connection.db.clone(), now)).await
     }
 
-    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
-        self.driver_runtime.call(dump::LIMIT, dump::dump(self.connection.db.clone())).await
-    }
-
     async fn close(&self) {
         // After the queue is dropped, the committer answers the waiting commits within their
         // deadlines and ends.
@@ -376,6 +379,13 @@ impl Store for MongoStore {
         }
         self.follower.abort();
         METRICS.feed_live.set(0);
+    }
+}
+
+#[async_trait]
+impl Inspect for MongoStore {
+    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
+        self.driver_runtime.call(dump::LIMIT, dump::dump(self.connection.db.clone())).await
     }
 }
 

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::{
     schema::CommitCollection,
-    statements::{Action, DocumentUpdate, Statement, UpdateAction, at_version, with_free_slot},
+    statements::{
+        Action, DocumentUpdate, Statement, UpdateAction, at_version, date, with_free_slot,
+    },
 };
 use gittix_domain::{
     Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId,
@@ -399,8 +401,4 @@ impl Prepared {
 /// different pairs have different ids.
 pub(super) fn idempotency_id(user: &str, key: &str) -> String {
     format!("{user} {key}")
-}
-
-pub(super) fn date(at: Timestamp) -> bson::DateTime {
-    bson::DateTime::from_millis(at.0)
 }

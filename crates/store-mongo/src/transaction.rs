@@ -26,9 +26,9 @@ use tokio::{
 };
 
 use super::{
-    committer::PendingCommit,
     fault::describe,
-    statements::{TransactionStep, steps},
+    pending::PendingCommit,
+    steps::{TransactionStep, steps},
 };
 
 /// Time limit of the server for one statement (`maxTimeMS`) and for the commit.

@@ -5,43 +5,48 @@
 //! left the ring receives [`FeedStep::Reset`].
 
 use std::{
+    any::Any,
     collections::VecDeque,
+    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::Instant};
 
 use super::Cursor;
-use gittix_domain::{Event, TicketId, Timestamp, UserId};
+use gittix_domain::{Event, Timestamp};
 
 /// One committed event.
-#[derive(Debug)]
 pub struct RecordedEvent {
     pub cursor: Cursor,
     pub at: Timestamp,
     pub event: Event,
-    /// WebSocket frames of the event. The first reader that needs them renders them, so that they
-    /// are rendered once for all watchers.
-    pub frames: OnceLock<Frames>,
-}
-
-/// Rendered WebSocket messages of one event.
-#[derive(Debug, Clone, Default)]
-pub struct Frames {
-    /// Ticket whose watchers receive `public`.
-    pub ticket: Option<TicketId>,
-    pub public: Option<Bytes>,
-    /// The only user who receives `private`. This user does not receive `public`.
-    pub owner: Option<UserId>,
-    pub private: Option<Bytes>,
+    derived: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl RecordedEvent {
     pub fn new(cursor: Cursor, at: Timestamp, event: Event) -> Self {
-        Self { cursor, at, event, frames: OnceLock::new() }
+        Self { cursor, at, event, derived: OnceLock::new() }
+    }
+
+    /// Returns what `derive` makes of the event. It is made once for all readers of this process,
+    /// and kept as long as the event.
+    ///
+    /// # Panics
+    /// If another type was derived from this event before.
+    pub fn derived<T: Send + Sync + 'static>(&self, derive: impl FnOnce(&Self) -> T) -> &T {
+        let derived = self.derived.get_or_init(|| Box::new(derive(self)));
+        derived.downcast_ref().expect("one type is derived from an event")
+    }
+}
+
+impl fmt::Debug for RecordedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cursor, at, event, derived: _ } = self;
+        let mut debug = f.debug_struct("RecordedEvent");
+        debug.field("cursor", cursor).field("at", at).field("event", event).finish_non_exhaustive()
     }
 }
 
@@ -58,7 +63,7 @@ pub struct FeedLimits {
 }
 
 impl FeedLimits {
-    /// About 200 MB of frames at most. Holds five minutes of 430 events per second.
+    /// About 200 MB of events and what is derived from them at most. Holds five minutes of 430 events per second.
     pub const EVENTS_MAX: usize = 131_072;
 }
 

@@ -175,10 +175,6 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// days) and events (30 days). The embedded store also removes declines older than 24 h.
     async fn purge(&self, now: Timestamp) -> Result<(), Unavailable>;
 
-    /// Returns all documents, and all events in commit order. For the checker and for tests;
-    /// requests do not use it.
-    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable>;
-
     /// Waits until the store has failed so that only a restart of the process helps, and returns
     /// the reason.
     async fn file_failed(&self) -> String {
@@ -188,4 +184,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Stops background work after the queued commits were answered. Later commits fail with
     /// [`CommitError::Unavailable`].
     async fn close(&self);
+}
+
+/// Reading of everything that a store holds, for tests and for the checker of the invariants.
+#[async_trait]
+pub trait Inspect: Store {
+    /// Returns all documents, and all events in commit order.
+    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable>;
 }

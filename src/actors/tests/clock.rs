@@ -138,7 +138,7 @@ async fn payment_after_the_elapsed_window_is_refused_when_the_clock_was_correcte
     market.store.step_time(Millis::from_mins(-2));
     elapse(&market, Millis((order.expires_at - order.created_at).0 - 1_000)).await;
     assert_eq!(
-        market.store.order(order.id).await.expect("read").map(|order| order.status),
+        market.store.order(order.id).await.expect("read").map(|order| order.status()),
         Some(OrderStatus::Created)
     );
     elapse(&market, Millis::from_secs(2)).await;

@@ -6,7 +6,10 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{domain::decide, store::Commit};
+use crate::{
+    domain::{VersionCondition, decide},
+    store::Commit,
+};
 
 /// Returns true in the process that runs this test alone. Otherwise starts that process, checks
 /// that the test passes in it, and returns false.
@@ -48,6 +51,22 @@ async fn idle_ticket_actor_is_dropped_and_the_next_one_has_the_same_state() {
     assert_eq!(again.ticket.version, 3, "locked, released, locked");
 }
 
+#[actix::test]
+async fn ticket_actor_that_stops_is_started_again_and_its_lock_is_released_on_time() {
+    let market = Market::open().await;
+    let ticket = market.ticket().await;
+    let order = market.lock(ticket.id, 0).await.expect("locked");
+    market.actors.tickets.stop_actor(ticket.id).await;
+    assert!(
+        matches!(market.lock(ticket.id, 1).await, Err(ActorError::Refused(Refusal::TicketLocked))),
+        "the actor has read the ticket again"
+    );
+    market.advance_to(order.unlocks_at + Millis(50)).await;
+    assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Available));
+    market.lock(ticket.id, 1).await.expect("locked");
+    market.check_invariants().await;
+}
+
 #[cfg(feature = "failpoints")]
 #[actix::test]
 async fn ticket_actor_that_panics_is_replaced_and_its_lock_is_released_on_time() {
@@ -62,13 +81,11 @@ async fn ticket_actor_that_panics_is_replaced_and_its_lock_is_released_on_time()
     fail::cfg("ticket_actor::handle", &format!("1*return({})->off", ticket.id))
         .expect("a valid action");
     let seller_edit = |id| {
-        let title = Title::parse("Back row").expect("a title");
         market.actors.tickets.edit(
             id,
             market.seller,
-            title,
-            Money::from_minor(100).expect("a price"),
-            None,
+            samples::details("Back row"),
+            VersionCondition::Any,
             None,
         )
     };
@@ -157,9 +174,8 @@ async fn ticket_that_was_not_found_is_found_after_its_commit() {
     let id = TicketId::new(Uuid::now_v7());
     assert!(matches!(market.lock(id, 0).await, Err(ActorError::Refused(Refusal::NotFound))));
     // The ticket is committed after the actor has read that it does not exist.
-    let (title, price) =
-        (Title::parse("Front row").expect("a title"), Money::from_minor(100).expect("a price"));
-    let decision = decide::list_ticket(id, market.seller, title, price, market.clock.now());
+    let details = samples::details("Front row");
+    let decision = decide::list_ticket(id, market.seller, details, market.clock.now());
     market
         .store
         .commit(Commit::of(decision, market.clock.now()))

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    domain::{Sale, TicketCommand, decide},
+    domain::{Sale, TicketCommand, TicketDetails, VersionCondition, decide},
     store::Commit,
 };
 
@@ -33,15 +33,20 @@ async fn grant_by_a_wrong_copy_is_decided_again_by_the_store() {
 async fn buyer_is_not_refused_by_the_catalog_alone() {
     let market = Market::open().await;
     let dearer = Money::from_minor(9_900).expect("valid price");
-    let ticket = market.ticket_with_catalog_copy(|ticket| Ticket { price: dearer, ..ticket }).await;
+    let ticket = market
+        .ticket_with_catalog_copy(|ticket| Ticket {
+            details: TicketDetails { price: dearer, ..ticket.details },
+            ..ticket
+        })
+        .await;
     let expected = |price| Expected { price: Some(price), ..Expected::default() };
     let as_expected = market
         .actors
         .orders
-        .place(market.buyers[0], ticket.id, expected(ticket.price), None, None)
+        .place(market.buyers[0], ticket.id, expected(ticket.details.price), None, None)
         .await;
     let order = as_expected.expect("the price is as expected");
-    assert_eq!(order.price, ticket.price);
+    assert_eq!(order.price, ticket.details.price);
     let other = market.ticket().await;
     let wrong =
         market.actors.orders.place(market.buyers[1], other.id, expected(dearer), None, None).await;
@@ -70,8 +75,11 @@ async fn title_of_a_wrong_copy_neither_grants_nor_refuses_a_lock() {
     // directly to the store, so that no actor has it in memory.
     let edited = market.ticket().await;
     let title = Title::parse("Back row").expect("valid title");
-    let edit =
-        TicketCommand::Edit { by: market.seller, title, price: edited.price, if_match: None };
+    let edit = TicketCommand::Edit {
+        by: market.seller,
+        details: TicketDetails { title, ..edited.details.clone() },
+        if_match: VersionCondition::Any,
+    };
     let now = market.clock.now();
     let decision = decide(&Sale::unlocked(edited.clone()), &edit, &Policy::default(), now)
         .expect("the edit is allowed");

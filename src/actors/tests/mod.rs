@@ -14,13 +14,13 @@ use crate::{
     clock::Clock,
     domain::{
         Money, Order, OrderId, OrderStatus, Policy, Refusal, ReplicaName, Ticket, TicketId,
-        TicketStatus, Timestamp, Title, UserId, invariants,
+        TicketStatus, Timestamp, Title, UserId, invariants, samples,
     },
     payments::{
         PaymentToken,
         sandbox::{MemoryLedger, Sandbox},
     },
-    store::{FeedReader, FeedStep, Store, Write, embedded::EmbeddedStore},
+    store::{FeedReader, FeedStep, Inspect, Store, Write, embedded::EmbeddedStore},
 };
 
 /// Starts the actors of one replica on this thread, over `store`, with its catalog loaded.
@@ -122,10 +122,9 @@ impl Market {
     }
 
     async fn ticket(&self) -> Ticket {
-        let title = Title::parse("Front row").expect("valid title");
         self.actors
             .tickets
-            .list(self.seller, title, Money::from_minor(2000).expect("valid price"), None)
+            .list(self.seller, samples::details("Front row"), None)
             .await
             .expect("the ticket is listed")
     }

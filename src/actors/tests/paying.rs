@@ -1,7 +1,7 @@
 //! Tests of payments, from the token to the sold ticket, or to the reversal when they are too late.
 
 use super::*;
-use crate::domain::{ChargeFailure, ChargeStatus};
+use crate::domain::{ChargeStatus, FailureCode};
 
 #[actix::test]
 async fn paid_order_sells_its_ticket_in_one_commit() {
@@ -10,7 +10,7 @@ async fn paid_order_sells_its_ticket_in_one_commit() {
     let order = market.lock(ticket.id, 0).await.expect("locked");
     market.new_event_names();
     let paid = market.pay(order.id, 0, "pm_card_visa").await.expect("paid");
-    assert_eq!(paid.charge.status, ChargeStatus::Completed);
+    assert_eq!(paid.charge.status(), ChargeStatus::Completed);
     assert_eq!(market.new_event_names(), ["ChargeCreated", "ChargeCompleted", "TicketUpdated"]);
     assert_eq!(market.status(ticket.id).await, Some(TicketStatus::Sold));
     assert!(matches!(
@@ -34,10 +34,10 @@ async fn order_with_a_declined_payment_accepts_another_card_after_expires_at() {
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let declined = market.pay(order.id, 0, "pm_card_chargeDeclined").await.expect("an answer");
-    assert_eq!(declined.charge.status, ChargeStatus::Failed);
+    assert_eq!(declined.charge.status(), ChargeStatus::Failed);
     market.advance_to(order.expires_at + Millis::from_mins(1)).await;
     let paid = market.pay(order.id, 0, "tok_visa").await.expect("paid");
-    assert_eq!(paid.charge.status, ChargeStatus::Completed);
+    assert_eq!(paid.charge.status(), ChargeStatus::Completed);
     market.check_invariants().await;
 }
 
@@ -51,12 +51,12 @@ async fn unknown_token_leaves_the_order_unpaid() {
         Err(ActorError::UnknownToken)
     ));
     assert_eq!(
-        market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status,
+        market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status(),
         OrderStatus::Created
     );
     market.advance_to(order.expires_at + Millis(50)).await;
     assert_eq!(
-        market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status,
+        market.actors.orders.get(order.id, market.buyers[0]).await.expect("there").status(),
         OrderStatus::Cancelled
     );
 }
@@ -68,7 +68,7 @@ async fn charge_that_waits_for_its_buyer_is_completed_by_confirmation() {
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let waiting =
         market.pay(order.id, 0, "pm_card_authenticationRequired").await.expect("an answer");
-    assert_eq!(waiting.charge.status, ChargeStatus::Created);
+    assert_eq!(waiting.charge.status(), ChargeStatus::Created);
     assert!(waiting.client_secret.is_some());
     let again =
         market.pay(order.id, 0, "pm_card_authenticationRequired").await.expect("the same answer");
@@ -79,7 +79,7 @@ async fn charge_that_waits_for_its_buyer_is_completed_by_confirmation() {
         .confirm(waiting.charge.id, market.buyers[0], None)
         .await
         .expect("confirmed");
-    assert_eq!(confirmed.charge.status, ChargeStatus::Completed);
+    assert_eq!(confirmed.charge.status(), ChargeStatus::Completed);
     market.check_invariants().await;
 }
 
@@ -100,7 +100,7 @@ async fn charge_that_waits_until_unlocks_at_is_voided_and_its_ticket_is_free() {
         .await
         .expect("there")
         .charge;
-    assert_eq!(charge.failure.map(|failure| failure.code), Some(ChargeFailure::LOCK_LOST.into()));
+    assert_eq!(charge.failure().map(|failure| &failure.code), Some(&FailureCode::LockLost));
     market.check_invariants().await;
 }
 
@@ -124,7 +124,7 @@ async fn capture_in_progress_at_unlocks_at_keeps_the_lock_during_the_grace() {
     );
     let answered = paying.await.expect("the task does not panic").expect("an answer");
     assert_eq!(
-        answered.charge.status,
+        answered.charge.status(),
         ChargeStatus::Created,
         "the answer says that the charge is not final"
     );

@@ -13,7 +13,7 @@ async fn waiting(market: &Market, token: &str) -> (Ticket, Charge, PaymentId) {
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let charge = market.pay(order.id, 0, token).await.expect("an answer").charge;
-    let payment = charge.stripe_id.clone().expect("the payment was opened");
+    let payment = charge.payment().cloned().expect("the payment was opened");
     (ticket, charge, payment)
 }
 
@@ -53,8 +53,8 @@ async fn charge_that_the_bank_declined_fails_and_another_card_is_accepted() {
     market.advance_to(in_secs(&market, 45)).await;
     let failed = stored(&market, &charge).await;
     assert_eq!(
-        (failed.status, failed.failure.map(|failure| failure.code)),
-        (ChargeStatus::Failed, Some("generic_decline".into()))
+        (failed.status(), failed.failure().map(|failure| failure.code.as_str())),
+        (ChargeStatus::Failed, Some("generic_decline"))
     );
     assert_eq!(
         market.sandbox.fetch(&charge, &payment).await,
@@ -63,7 +63,7 @@ async fn charge_that_the_bank_declined_fails_and_another_card_is_accepted() {
     );
     let paid = market.pay(charge.order, 0, "pm_card_visa").await.expect("paid");
     assert_eq!(
-        (paid.charge.status, market.status(ticket.id).await),
+        (paid.charge.status(), market.status(ticket.id).await),
         (ChargeStatus::Completed, Some(TicketStatus::Sold))
     );
     market.check_invariants().await;
@@ -75,12 +75,16 @@ async fn attempt_that_takes_too_long_is_interrupted_and_voided() {
     let ticket = market.ticket().await;
     let order = market.lock(ticket.id, 0).await.expect("locked");
     let slow = market.pay(order.id, 0, "tok_gittix_slow_60s").await.expect("an answer").charge;
-    assert_eq!(slow.status, ChargeStatus::Created, "the answer says that the charge is not final");
+    assert_eq!(
+        slow.status(),
+        ChargeStatus::Created,
+        "the answer says that the charge is not final"
+    );
     market.advance_to(in_secs(&market, 15)).await;
     let failed = stored(&market, &slow).await;
-    assert_eq!(failed.failure, Some(ChargeFailure::interrupted()));
+    assert_eq!(failed.failure(), Some(&ChargeFailure::interrupted()));
     market.advance_to(in_secs(&market, 60)).await;
-    let payment = failed.stripe_id.expect("the payment was opened");
+    let payment = failed.payment().cloned().expect("the payment was opened");
     assert_eq!(
         market.sandbox.fetch(&slow, &payment).await,
         Ok(PaymentState::Voided),
@@ -105,7 +109,7 @@ async fn webhook_event_advances_its_charge_once() {
     };
     assert_eq!(process("evt_early").await, WebhookOutcome::Handled);
     assert_eq!(
-        stored(&market, &charge).await.status,
+        stored(&market, &charge).await.status(),
         ChargeStatus::Created,
         "the buyer has not acted yet"
     );
@@ -143,7 +147,7 @@ async fn webhook_event_during_an_attempt_does_not_interrupt_it() {
         Ok(WebhookOutcome::Handled)
     ));
     let paid = paying.await.expect("the task does not panic").expect("an answer");
-    assert_eq!(paid.charge.status, ChargeStatus::Completed);
+    assert_eq!(paid.charge.status(), ChargeStatus::Completed);
     market.check_invariants().await;
 }
 
@@ -151,7 +155,7 @@ async fn webhook_event_during_an_attempt_does_not_interrupt_it() {
 async fn payment_authorized_after_its_charge_failed_is_voided() {
     let market = Market::open().await;
     let (_, charge, payment) = waiting(&market, "pm_card_chargeDeclined").await;
-    assert_eq!(charge.status, ChargeStatus::Failed);
+    assert_eq!(charge.status(), ChargeStatus::Failed);
     let token = PaymentToken::parse("pm_card_visa").expect("shaped like a token");
     assert_eq!(
         market.sandbox.authorize(&charge, &payment, &token).await,

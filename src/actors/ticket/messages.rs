@@ -3,11 +3,11 @@
 use std::sync::atomic::AtomicBool;
 
 use actix::Message;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     actors::ActorError,
-    domain::{Decision, IdempotencyKey, Outcome, Sale, TicketCommand, TicketId, Version},
+    domain::{Decision, IdempotencyKey, Outcome, Sale, TicketCommand, Version},
 };
 
 /// Requests that one command is decided and, if it changes anything, committed.
@@ -49,9 +49,6 @@ pub(in crate::actors) struct ActorStatus {
     /// changes it only when the load that it starts has ended.
     pub idle: AtomicBool,
 }
-
-/// Receives the id of each ticket whose actor was dropped by a panic.
-pub(in crate::actors) type PanicReports = mpsc::UnboundedSender<TicketId>;
 
 /// Returns the outcome that a retry under the same key replays, or `None` for commands that no
 /// client sends.

@@ -19,11 +19,11 @@ use std::{
 
 use actix::{Actor, Context, Handler, Supervised};
 
-pub(super) use messages::{ActorRequest, ActorStatus, Committed, Outdated, PanicReports, Reload};
+pub(super) use messages::{ActorRequest, ActorStatus, Committed, Outdated, Reload};
 use messages::{answer, internal};
 use timer::{LockClock, Timer};
 
-use super::{ActorError, context::ActorContext};
+use super::{ActorError, context::ActorContext, supervision::PanicReports};
 use crate::{
     clock::ClockReading,
     domain::{OrderId, Sale, TicketCommand, TicketId, Timestamp},
@@ -236,10 +236,6 @@ impl Actor for TicketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // Runs once for each actor. `Supervisor` never restarts an actor that panicked: the
-        // registry starts a new one.
-        self.cached = Cached::Unloaded;
-        self.timer = None;
         match self.preloaded.take() {
             Some(sale) => {
                 self.set_sale(*sale, self.context.clock.reading());
@@ -253,7 +249,21 @@ impl Actor for TicketActor {
     }
 }
 
-impl Supervised for TicketActor {}
+impl Supervised for TicketActor {
+    /// Discards all state after a stop without a panic. Loads, commits and timers ended with the
+    /// context; whether a commit was written is not known.
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.cached = Cached::Unloaded;
+        self.from_catalog = false;
+        self.busy = false;
+        self.timer = None;
+        self.lock_clock = None;
+        self.preloaded = None;
+        for queued in self.queue.drain(..) {
+            answer(queued.request, Err(ActorError::OutcomeUnknown));
+        }
+    }
+}
 
 impl Drop for TicketActor {
     fn drop(&mut self) {
@@ -312,5 +322,20 @@ impl Handler<Reload> for TicketActor {
             }
             self.load(ctx);
         }
+    }
+}
+
+/// Makes the actor stop without a panic.
+#[cfg(test)]
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+#[cfg(test)]
+impl Handler<Stop> for TicketActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        actix::ActorContext::stop(ctx);
     }
 }

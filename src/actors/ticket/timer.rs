@@ -73,20 +73,11 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        domain::{Money, Policy, ReplicaName, TicketCommand, TicketId, Title, UserId, decide},
+        domain::{Policy, ReplicaName, TicketCommand, UserId, decide, samples},
     };
 
     fn locked_at(at: Timestamp) -> Sale {
-        let title = Title::parse("Front row").expect("valid title");
-        let price = Money::from_minor(2_000).expect("valid price");
-        let listed = decide::list_ticket(
-            TicketId::new(Uuid::from_u128(1)),
-            UserId::new(Uuid::from_u128(2)),
-            title,
-            price,
-            at,
-        );
-        let sale = Sale::unlocked(listed.ticket.expect("a listing has a ticket"));
+        let sale = Sale::unlocked(samples::ticket());
         let (order, buyer) = (OrderId::new(Uuid::from_u128(3)), UserId::new(Uuid::from_u128(4)));
         let lock = TicketCommand::Lock {
             order,

@@ -15,7 +15,7 @@ use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Currency, Lock, OrderId, TicketState, Timestamp, Title};
+use crate::domain::{Lock, OrderId, TicketDetails, TicketState, Timestamp, Title, samples};
 
 fn id(number: u16) -> TicketId {
     TicketId::new(Uuid::from_u128(u128::from(number) << 64 | u128::from(number % 7)))
@@ -57,15 +57,13 @@ fn ticket(
     Ticket {
         id: id(number),
         seller: seller(u8::try_from(number % 5).expect("small")),
-        title: Title::parse(title).expect("a title"),
-        price: money(price),
-        currency: Currency::Usd,
+        details: TicketDetails {
+            title: Title::parse(title).expect("a title"),
+            price: money(price),
+        },
         state: state(status),
         version,
-        details_version: 0,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        lapses: Vec::new(),
+        ..samples::ticket()
     }
 }
 
@@ -128,7 +126,7 @@ fn some_query() -> impl Strategy<Value = Query> {
 
 /// Returns whether each query word is the beginning of a title word.
 fn has_words(ticket: &Ticket, query: &Query) -> bool {
-    let title = words(ticket.title.as_str());
+    let title = words(ticket.details.title.as_str());
     let begins_one = |word: &String| {
         title.iter().take(INDEXED_WORDS_MAX).any(|other| other.starts_with(word.as_str()))
     };
@@ -147,20 +145,22 @@ fn naive(known: &BTreeMap<TicketId, Ticket>, query: &Query) -> (Vec<Ticket>, Opt
         .filter(|ticket| ticket.status().is_some_and(|status| query.statuses.contains(&status)))
         .filter(|ticket| has_words(ticket, query))
         .filter(|ticket| query.seller.is_none_or(|seller| seller == ticket.seller))
-        .filter(|ticket| query.min_price.is_none_or(|min| min <= ticket.price))
-        .filter(|ticket| query.max_price.is_none_or(|max| ticket.price <= max))
+        .filter(|ticket| query.min_price.is_none_or(|min| min <= ticket.details.price))
+        .filter(|ticket| query.max_price.is_none_or(|max| ticket.details.price <= max))
         .filter(|ticket| {
-            query
-                .after
-                .is_none_or(|after| key(after.price, after.id) < key(ticket.price, ticket.id))
+            query.after.is_none_or(|after| {
+                key(after.price, after.id) < key(ticket.details.price, ticket.id)
+            })
         })
         .cloned()
         .collect();
-    found.sort_by_key(|ticket| key(ticket.price, ticket.id));
+    found.sort_by_key(|ticket| key(ticket.details.price, ticket.id));
     let more = found.len() > query.limit;
     found.truncate(query.limit);
-    let next =
-        found.last().filter(|_| more).map(|last| Position { price: last.price, id: last.id });
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|last| Position { price: last.details.price, id: last.id });
     (found, next)
 }
 

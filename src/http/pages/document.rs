@@ -16,9 +16,8 @@ use super::{
     texts,
 };
 use crate::http::{
-    HttpContext,
-    answer::{NO_CACHE, NO_STORE},
-    assets,
+    HttpContext, assets,
+    caching::{NO_CACHE, NO_STORE},
     encoded::{Effort, Encoded},
 };
 

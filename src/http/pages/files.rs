@@ -1,6 +1,6 @@
 //! Embedded files of `web/`, which `build.rs` collects and bundles.
 
-use std::{collections::HashMap, fmt::Write, sync::LazyLock};
+use std::{collections::HashMap, sync::LazyLock};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -49,10 +49,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
         all.update(path);
         all.update(body);
     }
-    all.finalize()[..DIGEST_BYTES].iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("writing to a string does not fail");
-        hex
-    })
+    hex::encode(&all.finalize()[..DIGEST_BYTES])
 });
 
 fn content_type(path: &str) -> &'static str {

@@ -122,7 +122,7 @@ impl ListPage {
 
     fn linked_data(&self, origin: &str) -> Value {
         let items = self.tickets().iter().zip(1..).map(|(ticket, position)| {
-            json!({"@type": "ListItem", "position": position, "name": ticket.title.as_str(), "url": format!("{origin}/tickets/{}", ticket.id)})
+            json!({"@type": "ListItem", "position": position, "name": ticket.details.title.as_str(), "url": format!("{origin}/tickets/{}", ticket.id)})
         });
         json!({
             "@context": "https://schema.org",
@@ -233,12 +233,12 @@ fn row(ticket: &Ticket) -> Markup {
     let Some(status) = ticket.status() else { return Markup::default() };
     html! {
         li.row data-id=(ticket.id) data-kind=(kind(status)) {
-            (stub(ticket.title.as_str()))
+            (stub(ticket.details.title.as_str()))
             div.row-text {
-                a.row-link href=(format!("/tickets/{}", ticket.id)) { span.row-title dir="auto" lang="" { (ticket.title.as_str()) } }
+                a.row-link href=(format!("/tickets/{}", ticket.id)) { span.row-title dir="auto" lang="" { (ticket.details.title.as_str()) } }
                 span class=(format!("status status-{}", kind(status))) { (texts::status(status)) }
             }
-            span.row-price { (texts::money(ticket.price)) }
+            span.row-price { (texts::money(ticket.details.price)) }
         }
     }
 }

@@ -44,7 +44,8 @@ use self::{
 };
 use super::{
     HttpContext,
-    answer::{HandlerResult, NO_CACHE},
+    answer::HandlerResult,
+    caching::NO_CACHE,
     call::Call,
     error::{ApiError, Code},
     rendered::RenderedPages,

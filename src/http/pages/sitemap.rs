@@ -11,8 +11,9 @@ use crate::{
     domain::Timestamp,
     http::{
         HttpContext,
-        answer::{HandlerResult, NO_CACHE},
+        answer::HandlerResult,
         assets,
+        caching::NO_CACHE,
         call::Call,
         encoded::{Effort, Encoded},
         error::{ApiError, Code},

@@ -66,10 +66,10 @@ fn unavailable(call: &Call) -> HttpResponse {
 
 fn document(call: &Call, ticket: &Ticket, status: TicketStatus, view: &TicketView<'_>) -> Document {
     let origin = &call.state.context.pages.origin;
-    let title = ticket.title.as_str();
+    let title = ticket.details.title.as_str();
     let head = DocumentHead {
         title: title.to_owned(),
-        description: texts::ticket_description(title, ticket.price, status),
+        description: texts::ticket_description(title, ticket.details.price, status),
         canonical: Some(address(ticket)),
         is_indexed: true,
         kind: "product",
@@ -101,13 +101,13 @@ fn linked_data(origin: &str, ticket: &Ticket, status: TicketStatus) -> Value {
     json!({
         "@context": "https://schema.org",
         "@type": "Product",
-        "name": ticket.title.as_str(),
-        "description": texts::ticket_description(ticket.title.as_str(), ticket.price, status),
+        "name": ticket.details.title.as_str(),
+        "description": texts::ticket_description(ticket.details.title.as_str(), ticket.details.price, status),
         "url": url,
         "offers": {
             "@type": "Offer",
             "url": url,
-            "price": ticket.price.to_string(),
+            "price": ticket.details.price.to_string(),
             "priceCurrency": texts::currency(ticket.currency),
             "availability": format!("https://schema.org/{availability}"),
         },
@@ -115,7 +115,7 @@ fn linked_data(origin: &str, ticket: &Ticket, status: TicketStatus) -> Value {
 }
 
 fn main(ticket: &Ticket, status: TicketStatus) -> Markup {
-    let title = ticket.title.as_str();
+    let title = ticket.details.title.as_str();
     html! {
         div.page.page-ticket {
             p.crumb { a href="/" { (texts::TICKETS_FOR_SALE) } }
@@ -129,7 +129,7 @@ fn main(ticket: &Ticket, status: TicketStatus) -> Markup {
                 }
                 div.side {
                     div.side-head {
-                        p.price { (texts::money(ticket.price)) }
+                        p.price { (texts::money(ticket.details.price)) }
                         span class=(format!("status status-{}", kind(status))) { (texts::status(status)) }
                     }
                     div.buy {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::framing::{Framing, NextRequest};
+use super::framing::{Body, Framing, NextRequest};
 
 /// Deadlines of a connection. [`Deadlines::default`] has the values of the public contract; tests
 /// use shorter ones.
@@ -110,14 +110,6 @@ pub enum MayRead {
     AfterAnswer,
     /// Never: the read bytes are too long for a head.
     HeadTooLarge,
-}
-
-/// Body that a request announces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
-    None,
-    Sized(u64),
-    Chunked,
 }
 
 /// Phase of one connection, with its progress.

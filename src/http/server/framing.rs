@@ -8,7 +8,13 @@ use std::{mem, sync::LazyLock};
 
 use memchr::memmem::Finder;
 
-use super::activity::Body;
+/// Body that a request announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    None,
+    Sized(u64),
+    Chunked,
+}
 
 /// Position in the bytes of a connection.
 #[derive(Debug)]

@@ -20,7 +20,8 @@ use futures_util::Stream;
 use tokio::time::sleep;
 
 use super::{
-    activity::{Activity, Body, Deadlines, Overdue, ROUND_BYTES_MAX, Ticks},
+    activity::{Activity, Deadlines, Overdue, ROUND_BYTES_MAX, Ticks},
+    framing::Body,
     quota::Exceeded,
     refusal::ConnectionRefusal,
 };

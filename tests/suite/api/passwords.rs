@@ -6,7 +6,7 @@ use argon2::{Argon2, PasswordHasher};
 use gittix::{
     clock::wall_clock,
     domain::{Email, User, UserId},
-    store::{Commit, Store, Write},
+    store::{Commit, Inspect, Write},
 };
 use serde_json::json;
 
@@ -127,7 +127,7 @@ async fn password_length_is_counted_after_nfc(store: Backend) {
 /// Stores a user whose password was hashed as typed, as all were before the conversion to NFC.
 async fn user_before_nfc(home: &Home, email: &str, typed: &str) {
     std::fs::create_dir_all(home.data()).expect("the folder of a test can be written");
-    let store: Arc<dyn Store> = world::open(home).await;
+    let store: Arc<dyn Inspect> = world::open(home).await;
     let (now, email) = (wall_clock(), Email::parse(email).expect("an address"));
     let password_hash =
         Argon2::default().hash_password(typed.as_bytes()).expect("hashed").to_string();

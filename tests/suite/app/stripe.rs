@@ -139,8 +139,7 @@ pub fn sign(body: &str, secret: &str, secs_ago: i64) -> String {
     let at = wall_clock().0 / 1000 - secs_ago;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
-    let mac: String =
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mac: String = hex::encode(mac.finalize().into_bytes());
     format!("t={at},v1={mac}")
 }
 

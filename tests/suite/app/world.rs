@@ -8,16 +8,17 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Email, Event, Millis, Money, Policy, Session, SessionDigest, Ticket, TicketId, TicketState,
-        Timestamp, Title, User, UserId, Version,
+        Email, Event, Millis, Policy, Session, SessionDigest, Ticket, TicketId, TicketState,
+        Timestamp, User, UserId, Version,
         decide::list_ticket,
         invariants::{
             Snapshot, events_match_changes, money_matches_orders, no_lock_left_over,
             no_money_for_nothing, nothing_lost, one_order_per_ticket, slots_match_locks,
         },
+        samples,
     },
     payments::sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
-    store::{Commit, CommitError, Store, Write, embedded::EmbeddedStore, mongo::MongoStore},
+    store::{Commit, CommitError, Inspect, Write, embedded::EmbeddedStore, mongo::MongoStore},
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -113,7 +114,7 @@ impl Found {
 
 /// Commits until the store has decided. A store that answers `Unavailable` wrote nothing, so the
 /// commit is repeated, as a client would. MongoDB on a busy machine is too slow at times.
-pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitError> {
+pub async fn decided(store: &dyn Inspect, commit: Commit) -> Result<(), CommitError> {
     const TRIES: u32 = 30;
     for _ in 1..TRIES {
         match store.commit(commit.clone()).await {
@@ -126,7 +127,7 @@ pub async fn decided(store: &dyn Store, commit: Commit) -> Result<(), CommitErro
 
 /// Opens the store that a server used or will use. The embedded store can be opened by one process
 /// at a time.
-pub async fn open(home: &Home) -> Arc<dyn Store> {
+pub async fn open(home: &Home) -> Arc<dyn Inspect> {
     match home.mongodb_uri() {
         None => EmbeddedStore::open(&home.data()).expect("no server has the store open"),
         Some(uri) => MongoStore::connect(uri).await.expect("the replica set answers"),
@@ -198,11 +199,8 @@ pub async fn seed_tickets(
         let mut commit = Commit { at, ..Commit::default() };
         for _ in 0..TICKETS_PER_COMMIT.min(count - ids.len()) {
             let id = TicketId::new(Uuid::now_v7());
-            let title = Title::parse(&title(ids.len())).expect("a title");
-            let listed = Commit::of(
-                list_ticket(id, seller, title, Money::from_minor(2_000).expect("a price"), at),
-                at,
-            );
+            let details = samples::details(&title(ids.len()));
+            let listed = Commit::of(list_ticket(id, seller, details, at), at);
             commit.writes.extend(listed.writes);
             commit.events.extend(listed.events);
             ids.push(id.to_string());
@@ -256,7 +254,7 @@ fn writes_of(seeded: &Seeded, now: Timestamp) -> [Write; 2] {
         created_at: now,
         updated_at: now,
     };
-    let digest = Sha256::digest(&seeded.token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(&seeded.token));
     let session = Session {
         digest: SessionDigest::new(digest),
         user: seeded.id,

@@ -52,7 +52,7 @@ impl ClientRecord {
     /// Returns the final outcomes that the store does not contain (I5).
     pub fn lost_outcomes(&self, found: &Found) -> Vec<String> {
         let states: BTreeMap<OrderId, OrderStatus> =
-            found.world.orders.iter().map(|order| (order.id, order.status)).collect();
+            found.world.orders.iter().map(|order| (order.id, order.status())).collect();
         let state =
             |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
         let completed =

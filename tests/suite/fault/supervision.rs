@@ -70,6 +70,17 @@ async fn group_committer_is_restarted_after_a_panic() {
 }
 
 #[tokio::test]
+async fn process_exits_when_a_thread_of_the_actors_ends() {
+    let home = crate::app::Home::new(Backend::Embedded);
+    let mut app = TestApp::start_at(home, &[]).await;
+    app.set("FAILPOINTS", "actor_thread::end=return");
+    app.restart_until_exit().await;
+    assert_eq!(app.server.ended().await.code(), Some(70), "{:#?}", app.server.log());
+    let reason = app.server.reason().await;
+    assert!(reason.contains("actor thread"), "{reason}");
+}
+
+#[tokio::test]
 async fn process_exits_when_the_writer_of_the_embedded_store_panics() {
     let mut app = TestApp::start(Backend::Embedded).await;
     app.set("FAILPOINTS", "store::before_commit=1*panic");

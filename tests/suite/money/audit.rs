@@ -20,8 +20,7 @@ pub fn violations(
     const SWEEP: Millis = Millis::from_secs(1);
     let accounts = stripe.accounts();
     let charge_of = |intent: &String| {
-        let named =
-            |charge: &&Charge| charge.stripe_id.as_ref().is_some_and(|id| id.as_str() == intent);
+        let named = |charge: &&Charge| charge.payment().is_some_and(|id| id.as_str() == intent);
         found.world.charges.iter().find(named)
     };
     let mut contradictions = stripe.contradictions();
@@ -50,9 +49,9 @@ pub fn violations(
         }
     }
     for charge in
-        found.world.charges.iter().filter(|charge| charge.status == ChargeStatus::Completed)
+        found.world.charges.iter().filter(|charge| charge.status() == ChargeStatus::Completed)
     {
-        if !charge.stripe_id.as_ref().is_some_and(|id| accounts.contains_key(id.as_str())) {
+        if !charge.payment().is_some_and(|id| accounts.contains_key(id.as_str())) {
             contradictions.push(format!("{} is Completed, but is not in the ledger", charge.id));
         }
     }
@@ -62,7 +61,7 @@ pub fn violations(
             .charges
             .iter()
             .filter(|charge| charge.is_open())
-            .map(|charge| format!("{} is open: {:?}", charge.id, charge.step)),
+            .map(|charge| format!("{} is open: {:?}", charge.id, charge.state)),
     );
     found.world.payments = entries;
     contradictions.extend(found.violations(policy, SWEEP, acknowledged));
@@ -71,16 +70,19 @@ pub fn violations(
 
 /// Returns the difference between a charge and its account.
 fn disagreement(charge: &Charge, account: &crate::fake_stripe::Account) -> Option<String> {
-    let owed =
-        if charge.status == ChargeStatus::Completed { u64::from(charge.amount.minor()) } else { 0 };
-    let has_refund_id = charge.stripe_refund_id.is_some();
+    let owed = if charge.status() == ChargeStatus::Completed {
+        u64::from(charge.amount.minor())
+    } else {
+        0
+    };
+    let has_refund_id = charge.refund().is_some();
     let same = account.kept() == owed
         && account.currency == charge.currency.code()
         && has_refund_id == (account.refunded > 0);
     (!same).then(|| {
         format!(
             "{} is {:?} over {:?} (refund recorded: {has_refund_id}), the ledger has {account:?}",
-            charge.id, charge.status, charge.amount
+            charge.id, charge.state, charge.amount
         )
     })
 }

@@ -255,11 +255,11 @@ fn check_race(result: &RaceResult, found: &Found, outcome: &mut Outcome) -> Vec<
         .iter()
         .find(|order| order.id.to_string() == id)
         .expect("the order was acknowledged");
-    let sold = order.status == OrderStatus::Completed;
+    let sold = order.status() == OrderStatus::Completed;
     if result.paid.status == 201 && !sold {
         violations.push(format!(
             "a sale was lost: {} was answered as paid, but is {:?}",
-            id, order.status
+            id, order.state
         ));
     }
     if sold && result.rival_paid {
@@ -272,8 +272,8 @@ fn check_race(result: &RaceResult, found: &Found, outcome: &mut Outcome) -> Vec<
             .world
             .charges
             .iter()
-            .find(|charge| charge.order == order.id && charge.status == ChargeStatus::Failed);
-        let refunded = charge.map(|charge| charge.stripe_refund_id.is_some());
+            .find(|charge| charge.order == order.id && charge.status() == ChargeStatus::Failed);
+        let refunded = charge.map(|charge| charge.refund().is_some());
         // A lock that was claimed for a capture also has the grace: only an answer after the grace
         // may be too late.
         let held_until = order.unlocks_at + if refunded == Some(true) { GRACE } else { Millis(0) };

@@ -377,7 +377,7 @@ impl Scenario {
         let mut violations =
             audit::violations(&mut found, &self.stripe, &self.policy(), &record.versions);
         let states: BTreeMap<OrderId, OrderStatus> =
-            found.world.orders.iter().map(|order| (order.id, order.status)).collect();
+            found.world.orders.iter().map(|order| (order.id, order.status())).collect();
         let state =
             |order: &String| order.parse().ok().and_then(|id: OrderId| states.get(&id).copied());
         let lost =
@@ -396,7 +396,7 @@ impl Scenario {
                     .world
                     .charges
                     .iter()
-                    .filter(|charge| charge.status == ChargeStatus::Completed)
+                    .filter(|charge| charge.status() == ChargeStatus::Completed)
                     .count(),
             ),
             voided: count(accounts.values().filter(|account| account.voided > 0).count()),

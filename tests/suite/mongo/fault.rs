@@ -6,7 +6,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use gittix::{
     domain::invariants,
-    store::{CommitError, Store, mongo::MongoStore},
+    store::{CommitError, Inspect, Store, mongo::MongoStore},
 };
 use tokio::time::Instant;
 

@@ -3,8 +3,8 @@
 use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
-    domain::{Policy, Sale, Ticket, TicketCommand, Title, UserId, Version, decide, invariants},
-    store::{Commit, CommitError, Store, Write},
+    domain::{Policy, Sale, Ticket, TicketCommand, UserId, Version, decide, invariants, samples},
+    store::{Commit, CommitError, Inspect, Store, Write},
 };
 use uuid::Uuid;
 
@@ -84,8 +84,7 @@ async fn updates_of_one_statement_change_only_their_own_documents() {
     let mut tickets: Vec<Ticket> = Vec::new();
     for number in 0..40 {
         let (mut ticket, mut commit) = ticket_commit();
-        ticket.title =
-            Title::parse(&format!("{} {number}", TITLES[number % TITLES.len()])).expect("a title");
+        ticket.details = samples::details(&format!("{} {number}", TITLES[number % TITLES.len()]));
         commit.writes = vec![Write::Ticket(ticket.clone())];
         commit.events = Vec::new();
         store.commit(commit).await.expect("a new ticket is committed");

@@ -7,7 +7,7 @@ use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
     domain::{UserId, invariants},
-    store::{Commit, CommitError, Store, Write, mongo::MongoStore},
+    store::{Commit, CommitError, Inspect, Store, Write, mongo::MongoStore},
 };
 use mongodb::{ClientSession, options::ReadConcern};
 use uuid::Uuid;

@@ -32,6 +32,7 @@ async fn sale_with_started_payment(store: &MongoStore, buyer: &User) -> Sale {
             by: buyer.id,
             charge,
             token: TokenDigest::new("digest"),
+            processor: gittix::domain::ProcessorName::new("sandbox"),
         },
     )
     .await;

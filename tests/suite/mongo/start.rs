@@ -6,7 +6,7 @@ use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
     domain::{Event, invariants},
-    store::{CommitError, Cursor, Store, mongo::MongoStore},
+    store::{CommitError, Cursor, Inspect, Store, mongo::MongoStore},
 };
 use tokio::time::Instant;
 

@@ -11,11 +11,11 @@ use std::{
 use bson::{Document, doc};
 use gittix::{
     domain::{
-        Email, IdempotencyKey, IdempotencyRecord, Money, OrderId, Outcome, Policy, ReplicaName,
-        Sale, Session, SessionDigest, SlotChange, Ticket, TicketCommand, TicketId, Timestamp,
-        Title, User, UserId, decide, decide::list_ticket,
+        Email, IdempotencyKey, IdempotencyRecord, OrderId, Outcome, Policy, ReplicaName, Sale,
+        Session, SessionDigest, SlotChange, Ticket, TicketCommand, TicketId, Timestamp, User,
+        UserId, decide, decide::list_ticket, samples,
     },
-    store::{Commit, FeedReader, FeedStep, RecordedEvent, Store, Write, mongo::MongoStore},
+    store::{Commit, FeedReader, FeedStep, Inspect, RecordedEvent, Write, mongo::MongoStore},
 };
 use mongodb::{Client, Collection, Database};
 use uuid::Uuid;
@@ -85,18 +85,13 @@ pub fn now() -> Timestamp {
 
 pub fn ticket_commit() -> (Ticket, Commit) {
     let at = now();
-    let title = Title::parse("A concert").expect("a title");
-    let decision =
-        list_ticket(TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()), title, money(), at);
+    let (id, seller) = (TicketId::new(Uuid::now_v7()), UserId::new(Uuid::now_v7()));
+    let decision = list_ticket(id, seller, samples::details("A concert"), at);
     (decision.ticket.clone().expect("a new ticket"), Commit::of(decision, at))
 }
 
-fn money() -> Money {
-    Money::from_minor(2000).expect("a price")
-}
-
 /// Commits a new ticket and returns it.
-pub async fn on_sale(store: &dyn Store) -> Ticket {
+pub async fn on_sale(store: &dyn Inspect) -> Ticket {
     let (ticket, commit) = ticket_commit();
     store.commit(commit).await.expect("a new ticket is committed");
     ticket
@@ -131,7 +126,7 @@ pub fn user(version: u64, id: UserId, email: &str) -> User {
 }
 
 /// Commits a new user with a unique email and returns it.
-pub async fn signed_up(store: &dyn Store) -> User {
+pub async fn signed_up(store: &dyn Inspect) -> User {
     let id = UserId::new(Uuid::now_v7());
     let user = user(0, id, &format!("{}@example.com", id.uuid().simple()));
     store.commit(one(Write::User(user.clone()))).await.expect("a new user is committed");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gittix::{
     domain::{ChargeFailure, PaymentId, Policy, TicketCommand, Timestamp},
-    store::{Commit, CommitError, Store, Write},
+    store::{Commit, CommitError, Inspect, Write},
 };
 
 use super::samples::*;
@@ -20,11 +20,11 @@ fn declined(charge: u128) -> TicketCommand {
     }
 }
 
-async fn declines(store: &Arc<dyn Store>, user: u128) -> Vec<Timestamp> {
+async fn declines(store: &Arc<dyn Inspect>, user: u128) -> Vec<Timestamp> {
     store.declines_of(user_id(user)).await.expect("read")
 }
 
-pub async fn decline_is_counted_in_the_commit_that_records_it(store: Arc<dyn Store>) {
+pub async fn decline_is_counted_in_the_commit_that_records_it(store: Arc<dyn Inspect>) {
     let id = list(&store, 1).await;
     act(&store, id, lock(1, 1, "a"), at(0)).await;
     assert_eq!(declines(&store, 1).await, []);
@@ -49,11 +49,11 @@ pub async fn decline_is_counted_in_the_commit_that_records_it(store: Arc<dyn Sto
 }
 
 /// Makes user `n` hold a lock, as a buyer does whose payment is declined.
-async fn buyer(store: &Arc<dyn Store>, n: u128) {
+async fn buyer(store: &Arc<dyn Inspect>, n: u128) {
     written(store, vec![take(n, n, 4)]).await;
 }
 
-pub async fn newest_declines_of_a_user_are_kept(store: Arc<dyn Store>) {
+pub async fn newest_declines_of_a_user_are_kept(store: Arc<dyn Inspect>) {
     let kept = usize::from(Policy::DECLINES_PER_USER_MAX);
     buyer(&store, 1).await;
     buyer(&store, 2).await;
@@ -66,7 +66,7 @@ pub async fn newest_declines_of_a_user_are_kept(store: Arc<dyn Store>) {
     assert_eq!(declines(&store, 2).await, [at(7)]);
 }
 
-pub async fn concurrent_declines_are_all_counted(store: Arc<dyn Store>) {
+pub async fn concurrent_declines_are_all_counted(store: Arc<dyn Inspect>) {
     buyer(&store, 1).await;
     buyer(&store, 2).await;
     let commit = |n: u128| quiet(vec![Write::Decline { user: user_id(1 + n % 2), at: at(5) }]);
@@ -75,7 +75,7 @@ pub async fn concurrent_declines_are_all_counted(store: Arc<dyn Store>) {
     assert_eq!((declines(&store, 1).await.len(), declines(&store, 2).await.len()), (10, 10));
 }
 
-pub async fn declines_are_kept_for_a_day(store: Arc<dyn Store>) {
+pub async fn declines_are_kept_for_a_day(store: Arc<dyn Inspect>) {
     buyer(&store, 1).await;
     for hour in [0, 2] {
         written(&store, vec![Write::Decline { user: user_id(1), at: at(hour * HOUR) }]).await;

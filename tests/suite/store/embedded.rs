@@ -8,18 +8,18 @@ use std::{
     sync::Arc,
 };
 
-use gittix::store::{Store, embedded::EmbeddedStore};
+use gittix::store::{Inspect, embedded::EmbeddedStore};
 
 pub async fn in_memory<T: Future<Output = ()> + Send + 'static>(
     _name: &str,
-    test: impl FnOnce(Arc<dyn Store>) -> T,
+    test: impl FnOnce(Arc<dyn Inspect>) -> T,
 ) {
     test(EmbeddedStore::in_memory().expect("a store in memory")).await;
 }
 
 pub async fn on_disk<T: Future<Output = ()> + Send + 'static>(
     name: &str,
-    test: impl FnOnce(Arc<dyn Store>) -> T,
+    test: impl FnOnce(Arc<dyn Inspect>) -> T,
 ) {
     let folder = Folder::new(name);
     test(EmbeddedStore::open(folder.path()).expect("a store in a new folder")).await;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
     domain::{Event, Ticket, TicketId, Version},
-    store::{Commit, Cursor, FeedStep, RecordedEvent, Store, Write},
+    store::{Commit, Cursor, FeedStep, Inspect, RecordedEvent, Write},
 };
 
 use super::samples::*;
@@ -35,7 +35,7 @@ fn cursors(events: &[Arc<RecordedEvent>]) -> Vec<Cursor> {
     events.iter().map(|event| event.cursor).collect()
 }
 
-pub async fn feed_has_the_commit_order_of_64_committers(store: Arc<dyn Store>) {
+pub async fn feed_has_the_commit_order_of_64_committers(store: Arc<dyn Inspect>) {
     let mut reader = store.feed().subscribe();
     let committers: Vec<_> = (0..COMMITTERS)
         .map(|n| {
@@ -80,7 +80,7 @@ pub async fn feed_has_the_commit_order_of_64_committers(store: Arc<dyn Store>) {
     );
 }
 
-pub async fn reader_resumes_after_any_cursor(store: Arc<dyn Store>) {
+pub async fn reader_resumes_after_any_cursor(store: Arc<dyn Inspect>) {
     let beginning = store.feed().cursor();
     let mut reader = store.feed().subscribe();
     for version in 0..10 {
@@ -103,7 +103,7 @@ pub async fn reader_resumes_after_any_cursor(store: Arc<dyn Store>) {
     assert_eq!(store.feed().cursor(), all.last().expect("events").cursor);
 }
 
-pub async fn cursor_of_another_epoch_or_of_the_future_is_not_resumed(store: Arc<dyn Store>) {
+pub async fn cursor_of_another_epoch_or_of_the_future_is_not_resumed(store: Arc<dyn Inspect>) {
     let mut reader = store.feed().subscribe();
     store.commit(step(1, 0)).await.expect("committed");
     let newest = events(&mut reader, 2).await.last().expect("events").cursor;
@@ -118,7 +118,7 @@ pub async fn cursor_of_another_epoch_or_of_the_future_is_not_resumed(store: Arc<
     }
 }
 
-pub async fn subscriber_gets_only_later_events(store: Arc<dyn Store>) {
+pub async fn subscriber_gets_only_later_events(store: Arc<dyn Inspect>) {
     let mut early = store.feed().subscribe();
     store.commit(step(1, 0)).await.expect("committed");
     events(&mut early, 2).await;

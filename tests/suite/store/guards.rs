@@ -7,13 +7,13 @@ use gittix::{
     domain::{
         Charge, Event, Order, PublicUser, Session, Ticket, User, Version, invariants::Snapshot,
     },
-    store::{Commit, CommitError, Store, Write},
+    store::{Commit, CommitError, Inspect, Write},
 };
 
 use super::samples::*;
 
 /// Tries versions that are valid, stale, or leave a gap.
-async fn only_over_the_version_before(store: &Arc<dyn Store>, write: impl Fn(Version) -> Write) {
+async fn only_over_the_version_before(store: &Arc<dyn Inspect>, write: impl Fn(Version) -> Write) {
     let steps: [(Version, Result<(), CommitError>); 9] = [
         (1, Err(CommitError::Stale)), // the document does not exist
         (0, Ok(())),
@@ -34,7 +34,7 @@ async fn only_over_the_version_before(store: &Arc<dyn Store>, write: impl Fn(Ver
     }
 }
 
-pub async fn ticket_replaces_only_its_previous_version(store: Arc<dyn Store>) {
+pub async fn ticket_replaces_only_its_previous_version(store: Arc<dyn Inspect>) {
     only_over_the_version_before(&store, |version| Write::Ticket(Ticket { version, ..ticket(1) }))
         .await;
     assert_eq!(
@@ -44,7 +44,7 @@ pub async fn ticket_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     assert_eq!(store.ticket(ticket_id(2)).await.expect("read"), None);
 }
 
-pub async fn order_replaces_only_its_previous_version(store: Arc<dyn Store>) {
+pub async fn order_replaces_only_its_previous_version(store: Arc<dyn Inspect>) {
     only_over_the_version_before(&store, |version| Write::Order(Order { version, ..order(1) }))
         .await;
     assert_eq!(
@@ -54,7 +54,7 @@ pub async fn order_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     assert_eq!(store.order(order_id(2)).await.expect("read"), None);
 }
 
-pub async fn charge_replaces_only_its_previous_version(store: Arc<dyn Store>) {
+pub async fn charge_replaces_only_its_previous_version(store: Arc<dyn Inspect>) {
     only_over_the_version_before(&store, |version| Write::Charge(Charge { version, ..charge(1) }))
         .await;
     assert_eq!(
@@ -64,7 +64,7 @@ pub async fn charge_replaces_only_its_previous_version(store: Arc<dyn Store>) {
     assert_eq!(store.charge(charge_id(2)).await.expect("read"), None);
 }
 
-pub async fn user_replaces_only_its_previous_version(store: Arc<dyn Store>) {
+pub async fn user_replaces_only_its_previous_version(store: Arc<dyn Inspect>) {
     only_over_the_version_before(&store, |version| {
         Write::User(user(1, "ann@example.com", version))
     })
@@ -83,7 +83,7 @@ struct VisibleState {
     keys: Vec<bool>,
 }
 
-async fn seen(store: &Arc<dyn Store>) -> VisibleState {
+async fn seen(store: &Arc<dyn Inspect>) -> VisibleState {
     let (snapshot, events) = store.dump().await.expect("read");
     let mut seen = VisibleState {
         snapshot,
@@ -134,7 +134,7 @@ fn refused_writes() -> Vec<(Write, CommitError)> {
     ]
 }
 
-pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Store>) {
+pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Inspect>) {
     let before = vec![
         Write::Ticket(ticket(1)),
         Write::Order(order(1)),
@@ -184,7 +184,7 @@ pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Store>)
 
 const MANY: u128 = 1_000;
 
-pub async fn one_of_a_thousand_commits_over_one_version_succeeds(store: Arc<dyn Store>) {
+pub async fn one_of_a_thousand_commits_over_one_version_succeeds(store: Arc<dyn Inspect>) {
     written(&store, vec![Write::Ticket(ticket(1))]).await;
     let commits = (0..MANY).map(|n| {
         let order = Order { id: order_id(n), ..order(1) };
@@ -205,7 +205,7 @@ pub async fn one_of_a_thousand_commits_over_one_version_succeeds(store: Arc<dyn 
 }
 
 /// The control of the race above: commits over different tickets do not conflict.
-pub async fn thousand_commits_over_a_thousand_tickets_all_succeed(store: Arc<dyn Store>) {
+pub async fn thousand_commits_over_a_thousand_tickets_all_succeed(store: Arc<dyn Inspect>) {
     let commits = (0..MANY).map(|n| quiet(vec![Write::Ticket(ticket(n))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers, vec![Ok(()); 1_000]);

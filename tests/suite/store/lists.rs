@@ -3,18 +3,26 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Charge, ChargeStep, Order, OrderId, TicketCommand},
-    store::{OrderScope, Store, Write},
+    domain::{
+        Charge, ChargeFailure, ChargeState, Order, OrderId, PaymentId, TicketCommand,
+        VersionCondition,
+    },
+    store::{Inspect, OrderScope, Write},
 };
 
 use super::samples::*;
 
-pub async fn tickets_are_listed_by_id_without_deleted_ones(store: Arc<dyn Store>) {
+pub async fn tickets_are_listed_by_id_without_deleted_ones(store: Arc<dyn Inspect>) {
     for n in [3, 1, 4, 2, 5] {
         list(&store, n).await;
     }
-    act(&store, ticket_id(2), TicketCommand::Delist { by: user_id(SELLER), if_match: None }, at(1))
-        .await;
+    act(
+        &store,
+        ticket_id(2),
+        TicketCommand::Delist { by: user_id(SELLER), if_match: VersionCondition::Any },
+        at(1),
+    )
+    .await;
     act(&store, ticket_id(4), lock(4, 4, "a"), at(1)).await;
     let page = async |after: Option<u128>, limit| {
         let tickets = store.tickets_after(after.map(ticket_id), limit).await.expect("read");
@@ -32,7 +40,7 @@ pub async fn tickets_are_listed_by_id_without_deleted_ones(store: Arc<dyn Store>
     );
 }
 
-pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
+pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Inspect>) {
     for n in 1..=6 {
         let id = list(&store, n).await;
         let buyer = if n == 3 { 2 } else { 1 };
@@ -62,7 +70,7 @@ pub async fn orders_are_listed_by_buyer_and_scope(store: Arc<dyn Store>) {
     assert_eq!(page(3, OrderScope::All, None, 9).await, []);
 }
 
-pub async fn charges_are_listed_by_order(store: Arc<dyn Store>) {
+pub async fn charges_are_listed_by_order(store: Arc<dyn Inspect>) {
     let of = |id, order| {
         Write::Charge(Charge { id: charge_id(id), order: order_id(order), ..charge(1) })
     };
@@ -76,20 +84,16 @@ pub async fn charges_are_listed_by_order(store: Arc<dyn Store>) {
     assert_eq!(ids(3).await, []);
 }
 
-pub async fn open_charges_are_listed_by_age(store: Arc<dyn Store>) {
-    let updated = |id, ms, version, step| {
-        Write::Charge(Charge { id: charge_id(id), updated_at: at(ms), version, step, ..charge(1) })
+pub async fn open_charges_are_listed_by_age(store: Arc<dyn Inspect>) {
+    let updated = |id, ms, version, state| {
+        Write::Charge(Charge { id: charge_id(id), updated_at: at(ms), version, state, ..charge(1) })
     };
-    written(
-        &store,
-        vec![updated(1, 0, 0, ChargeStep::Authorizing), updated(2, 500, 0, ChargeStep::Capturing)],
-    )
-    .await;
-    written(
-        &store,
-        vec![updated(3, 100, 0, ChargeStep::AwaitingAction), updated(4, 0, 0, ChargeStep::Final)],
-    )
-    .await;
+    let authorizing = || ChargeState::Authorizing { payment: None };
+    let awaiting_action = || ChargeState::AwaitingAction { payment: PaymentId::new("pi_1") };
+    let capturing = || ChargeState::Capturing { payment: PaymentId::new("pi_1") };
+    let failed = || gittix::domain::samples::failed(ChargeFailure::lock_lost());
+    written(&store, vec![updated(1, 0, 0, authorizing()), updated(2, 500, 0, capturing())]).await;
+    written(&store, vec![updated(3, 100, 0, awaiting_action()), updated(4, 0, 0, failed())]).await;
     let page = async |ms, after: Option<u128>, limit| {
         let charges = store.charges_open(at(ms), after.map(charge_id), limit).await.expect("read");
         charges.into_iter().map(|charge| charge.id).collect::<Vec<_>>()
@@ -104,11 +108,7 @@ pub async fn open_charges_are_listed_by_age(store: Arc<dyn Store>) {
     assert_eq!(page(1_000, None, 2).await, [1, 2].map(charge_id));
     assert_eq!(page(1_000, Some(1), 9).await, [2, 3].map(charge_id));
     // An updated charge has a new age. A final charge is no longer listed.
-    written(
-        &store,
-        vec![updated(1, 900, 1, ChargeStep::Capturing), updated(3, 900, 1, ChargeStep::Final)],
-    )
-    .await;
+    written(&store, vec![updated(1, 900, 1, capturing()), updated(3, 900, 1, failed())]).await;
     assert_eq!(page(899, None, 9).await, [charge_id(2)]);
     assert_eq!(page(900, None, 9).await, [1, 2].map(charge_id));
 }

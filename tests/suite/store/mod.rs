@@ -1,4 +1,4 @@
-//! The contract of all stores, as functions over `dyn Store`. `contract!` makes a test of each
+//! The contract of all stores, as functions over `dyn Inspect`. `contract!` makes a test of each
 //! function for each store.
 //!
 //! Each test gets an empty store of its own and uses only the trait.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use gittix::store::{Store, mongo::MongoStore};
+use gittix::store::{Inspect, Store, mongo::MongoStore};
 
 use crate::app::TestDatabase;
 
-pub async fn on_replica_set<T>(_name: &str, test: impl FnOnce(Arc<dyn Store>) -> T)
+pub async fn on_replica_set<T>(_name: &str, test: impl FnOnce(Arc<dyn Inspect>) -> T)
 where
     T: Future<Output = ()> + Send + 'static,
 {

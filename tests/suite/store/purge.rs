@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gittix::{
     domain::{Event, Millis, Session},
-    store::{Commit, Store, Write},
+    store::{Commit, Inspect, Write},
 };
 
 use super::samples::*;
@@ -15,7 +15,7 @@ const DAY: i64 = 24 * HOUR;
 /// Distance from a boundary. Exactly on the boundary a store may keep or remove a record.
 const MOMENT: Millis = Millis(1);
 
-pub async fn session_is_purged_after_its_expiry(store: Arc<dyn Store>) {
+pub async fn session_is_purged_after_its_expiry(store: Arc<dyn Inspect>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
     let until = |name, ms| Write::OpenSession {
         session: Session { expires_at: at(ms), ..session(name, 1) },
@@ -37,7 +37,7 @@ pub async fn session_is_purged_after_its_expiry(store: Arc<dyn Store>) {
     written(&store, vec![Write::CloseSessions { user: user_id(1), except: None }]).await;
 }
 
-pub async fn idempotency_record_is_purged_after_a_day(store: Arc<dyn Store>) {
+pub async fn idempotency_record_is_purged_after_a_day(store: Arc<dyn Inspect>) {
     written(
         &store,
         vec![
@@ -59,7 +59,7 @@ pub async fn idempotency_record_is_purged_after_a_day(store: Arc<dyn Store>) {
     written(&store, vec![Write::Idempotency(record(1, "old", at(DAY)))]).await;
 }
 
-pub async fn delivery_is_purged_after_a_week(store: Arc<dyn Store>) {
+pub async fn delivery_is_purged_after_a_week(store: Arc<dyn Inspect>) {
     written(
         &store,
         vec![
@@ -81,7 +81,7 @@ pub async fn delivery_is_purged_after_a_week(store: Arc<dyn Store>) {
     written(&store, vec![Write::Delivery(delivery("evt_old", at(7 * DAY)))]).await;
 }
 
-pub async fn event_is_purged_after_thirty_days_and_its_document_stays(store: Arc<dyn Store>) {
+pub async fn event_is_purged_after_thirty_days_and_its_document_stays(store: Arc<dyn Inspect>) {
     let listing = |n, ms| {
         let ticket = ticket(n);
         Commit {
@@ -112,7 +112,7 @@ pub async fn event_is_purged_after_thirty_days_and_its_document_stays(store: Arc
     assert!(events(&mut reader, 1).await[0].cursor > before);
 }
 
-pub async fn purge_removes_more_records_than_one_step(store: Arc<dyn Store>) {
+pub async fn purge_removes_more_records_than_one_step(store: Arc<dyn Inspect>) {
     const COUNT: u128 = 2_500;
     let records = (0..COUNT).map(|n| Write::Idempotency(record(n, "key", at(0))));
     written(&store, records.collect()).await;

@@ -7,14 +7,14 @@ use std::sync::{
 
 use gittix::{
     domain::{ChargeFailure, Order, OrderStatus, PaymentId, Sale, TicketCommand, TicketId},
-    store::Store,
+    store::Inspect,
 };
 
 use super::samples::*;
 
 const MINUTE: i64 = 60_000;
 
-pub async fn sale_of_an_unlocked_ticket_has_no_order_and_no_charge(store: Arc<dyn Store>) {
+pub async fn sale_of_an_unlocked_ticket_has_no_order_and_no_charge(store: Arc<dyn Inspect>) {
     assert_eq!(store.sale(ticket_id(1)).await.expect("read"), None);
     let id = list(&store, 1).await;
     act(&store, id, lock(1, 1, "a"), at(0)).await;
@@ -23,7 +23,7 @@ pub async fn sale_of_an_unlocked_ticket_has_no_order_and_no_charge(store: Arc<dy
     assert_eq!(store.sale(id).await.expect("read"), Some(cancelled));
 }
 
-pub async fn sale_of_a_locked_ticket_has_the_order_that_holds_it(store: Arc<dyn Store>) {
+pub async fn sale_of_a_locked_ticket_has_the_order_that_holds_it(store: Arc<dyn Inspect>) {
     let id = list(&store, 1).await;
     act(&store, id, lock(1, 1, "a"), at(0)).await;
     act(&store, id, cancel(1, 1), at(1)).await;
@@ -33,11 +33,11 @@ pub async fn sale_of_a_locked_ticket_has_the_order_that_holds_it(store: Arc<dyn 
     let lapsed =
         act(&store, id, TicketCommand::DeadlinePassed { order: order_id(2) }, at(2 + 10 * MINUTE))
             .await;
-    assert_eq!(lapsed.order.as_ref().map(|order| order.status), Some(OrderStatus::Cancelled));
+    assert_eq!(lapsed.order.as_ref().map(|order| order.status()), Some(OrderStatus::Cancelled));
     assert_eq!(store.sale(id).await.expect("read"), Some(lapsed));
 }
 
-pub async fn sale_has_only_a_running_charge(store: Arc<dyn Store>) {
+pub async fn sale_has_only_a_running_charge(store: Arc<dyn Inspect>) {
     let id = list(&store, 1).await;
     act(&store, id, lock(1, 1, "a"), at(0)).await;
     let (first, second) = (charge_id(1), charge_id(2));
@@ -67,7 +67,7 @@ pub async fn sale_has_only_a_running_charge(store: Arc<dyn Store>) {
     }
 }
 
-pub async fn sale_is_read_from_one_snapshot(store: Arc<dyn Store>) {
+pub async fn sale_is_read_from_one_snapshot(store: Arc<dyn Inspect>) {
     let id = list(&store, 1).await;
     let done = Arc::new(AtomicBool::new(false));
     let reader = tokio::spawn({
@@ -105,11 +105,11 @@ fn is_from_one_commit(sale: &Sale) -> bool {
         && sale.order.as_ref().is_none_or(Order::is_active)
 }
 
-async fn overdue(store: &Arc<dyn Store>, ms: i64, limit: usize) -> Vec<TicketId> {
+async fn overdue(store: &Arc<dyn Inspect>, ms: i64, limit: usize) -> Vec<TicketId> {
     store.tickets_overdue(at(ms), limit).await.expect("read")
 }
 
-pub async fn ticket_is_overdue_after_its_lock_or_its_payment_window(store: Arc<dyn Store>) {
+pub async fn ticket_is_overdue_after_its_lock_or_its_payment_window(store: Arc<dyn Inspect>) {
     let (created, paying) = (list(&store, 1).await, list(&store, 2).await);
     list(&store, 3).await;
     act(&store, created, lock(1, 1, "a"), at(0)).await;
@@ -134,7 +134,7 @@ pub async fn ticket_is_overdue_after_its_lock_or_its_payment_window(store: Arc<d
     assert_eq!(overdue(&store, 60 * MINUTE, 9).await, []);
 }
 
-pub async fn overdue_tickets_are_limited_and_sorted_by_deadline(store: Arc<dyn Store>) {
+pub async fn overdue_tickets_are_limited_and_sorted_by_deadline(store: Arc<dyn Inspect>) {
     // The tickets are locked in another order than that of their ids.
     for (n, ms) in [(2, 0), (4, 1_000), (1, 2_000), (3, 3_000)] {
         let id = list(&store, n).await;
@@ -149,7 +149,7 @@ pub async fn overdue_tickets_are_limited_and_sorted_by_deadline(store: Arc<dyn S
     assert_eq!(overdue(&store, 10 * MINUTE + 2_000, 9).await, longest_first[..2]);
 }
 
-pub async fn sales_of_many_tickets_equal_the_single_sales(store: Arc<dyn Store>) {
+pub async fn sales_of_many_tickets_equal_the_single_sales(store: Arc<dyn Inspect>) {
     for n in 1..=4 {
         let id = list(&store, n).await;
         act(&store, id, lock(n, n, "a"), at(0)).await;

@@ -9,12 +9,12 @@ use std::{
 use gittix::{
     clock::wall_clock,
     domain::{
-        Charge, ChargeId, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Money, Order,
+        Charge, ChargeId, Delivery, Email, IdempotencyKey, IdempotencyRecord, Millis, Order,
         OrderId, Outcome, Policy, ReplicaName, Sale, Session, SessionDigest, SlotChange, Ticket,
-        TicketCommand, TicketId, Timestamp, Title, TokenDigest, User, UserId, Version, decide,
-        decide::list_ticket,
+        TicketCommand, TicketId, Timestamp, TokenDigest, User, UserId, Version, decide,
+        decide::list_ticket, samples,
     },
-    store::{Commit, CommitError, FeedReader, FeedStep, RecordedEvent, Store, Write},
+    store::{Commit, CommitError, FeedReader, FeedStep, Inspect, RecordedEvent, Write},
 };
 use uuid::Uuid;
 
@@ -52,13 +52,14 @@ pub fn user_id(n: u128) -> UserId {
 pub const SELLER: u128 = 1_000;
 
 pub fn ticket(n: u128) -> Ticket {
-    let title = Title::parse(&format!("Ticket {n}")).expect("a title");
-    let decision = list_ticket(ticket_id(n), user_id(SELLER), title, price(), at(0));
-    decision.ticket.expect("listing makes a ticket")
-}
-
-pub fn price() -> Money {
-    Money::from_minor(2_000).expect("a price")
+    Ticket {
+        id: ticket_id(n),
+        seller: user_id(SELLER),
+        details: samples::details(&format!("Ticket {n}")),
+        created_at: at(0),
+        updated_at: at(0),
+        ..samples::ticket()
+    }
 }
 
 pub fn user(n: u128, email: &str, version: Version) -> User {
@@ -107,14 +108,14 @@ pub fn quiet(writes: Vec<Write>) -> Commit {
     Commit { writes, events: Vec::new(), at: at(0) }
 }
 
-pub async fn written(store: &Arc<dyn Store>, writes: Vec<Write>) {
+pub async fn written(store: &Arc<dyn Inspect>, writes: Vec<Write>) {
     store.commit(quiet(writes)).await.expect("written");
 }
 
 /// Lists ticket `n` for sale.
-pub async fn list(store: &Arc<dyn Store>, n: u128) -> TicketId {
-    let title = Title::parse(&format!("Ticket {n}")).expect("a title");
-    let decision = list_ticket(ticket_id(n), user_id(SELLER), title, price(), at(0));
+pub async fn list(store: &Arc<dyn Inspect>, n: u128) -> TicketId {
+    let details = samples::details(&format!("Ticket {n}"));
+    let decision = list_ticket(ticket_id(n), user_id(SELLER), details, at(0));
     store.commit(Commit::of(decision, at(0))).await.expect("listed");
     ticket_id(n)
 }
@@ -140,12 +141,13 @@ pub fn submit(order: u128, buyer: u128, charge: u128) -> TicketCommand {
         by: user_id(buyer),
         charge: charge_id(charge),
         token,
+        processor: gittix::domain::ProcessorName::new("sandbox"),
     }
 }
 
 /// Decides `command` on the stored sale, commits the decision, and returns the expected sale.
 pub async fn act(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Inspect>,
     ticket: TicketId,
     command: TicketCommand,
     now: Timestamp,
@@ -174,7 +176,10 @@ pub fn charge(n: u128) -> Charge {
 }
 
 /// Submits all `commits` concurrently. The answers are in the same order.
-pub async fn at_once(store: &Arc<dyn Store>, commits: Vec<Commit>) -> Vec<Result<(), CommitError>> {
+pub async fn at_once(
+    store: &Arc<dyn Inspect>,
+    commits: Vec<Commit>,
+) -> Vec<Result<(), CommitError>> {
     let start = Arc::new(tokio::sync::Barrier::new(commits.len()));
     let tasks: Vec<_> = commits
         .into_iter()

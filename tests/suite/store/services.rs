@@ -5,12 +5,12 @@ use std::sync::Arc;
 use gittix::{
     clock::wall_clock,
     domain::Millis,
-    store::{CommitError, CounterValue, Store, Write},
+    store::{CommitError, CounterValue, Inspect, Write},
 };
 
 use super::samples::*;
 
-pub async fn secret_is_stable_and_differs_by_name(store: Arc<dyn Store>) {
+pub async fn secret_is_stable_and_differs_by_name(store: Arc<dyn Inspect>) {
     let asked: Vec<_> = (0..16)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -29,7 +29,7 @@ pub async fn secret_is_stable_and_differs_by_name(store: Arc<dyn Store>) {
     assert_ne!(first, [0; 32]);
 }
 
-pub async fn mark_stays_set(store: Arc<dyn Store>) {
+pub async fn mark_stays_set(store: Arc<dyn Inspect>) {
     assert!(!store.has_mark("one").await.expect("read"));
     for _ in 0..2 {
         store.set_mark("one").await.expect("set");
@@ -38,7 +38,7 @@ pub async fn mark_stays_set(store: Arc<dyn Store>) {
     assert!(!store.has_mark("two").await.expect("read"), "reading a mark does not set it");
 }
 
-pub async fn hits_are_counted_within_their_window(store: Arc<dyn Store>) {
+pub async fn hits_are_counted_within_their_window(store: Arc<dyn Inspect>) {
     let hit =
         async |key: &str, ms| store.count_hit(key, Millis(1_000), at(ms)).await.expect("counted");
     assert_eq!(hit("a", 0).await, 1);
@@ -51,7 +51,7 @@ pub async fn hits_are_counted_within_their_window(store: Arc<dyn Store>) {
     assert_eq!(hit("a", 1_960).await, 3, "a running counter is not purged");
 }
 
-pub async fn concurrent_hits_are_all_counted(store: Arc<dyn Store>) {
+pub async fn concurrent_hits_are_all_counted(store: Arc<dyn Inspect>) {
     let hits: Vec<_> = (0..64)
         .map(|_| {
             let store = Arc::clone(&store);
@@ -68,7 +68,7 @@ pub async fn concurrent_hits_are_all_counted(store: Arc<dyn Store>) {
     assert_eq!(counts, (1..=64).collect::<Vec<u64>>());
 }
 
-pub async fn reading_a_counter_does_not_add_a_hit(store: Arc<dyn Store>) {
+pub async fn reading_a_counter_does_not_add_a_hit(store: Arc<dyn Inspect>) {
     let count = async |ms| store.count("a", at(ms)).await.expect("read");
     assert_eq!(count(0).await.hits, 0);
     for ms in [100, 200, 300] {
@@ -81,7 +81,7 @@ pub async fn reading_a_counter_does_not_add_a_hit(store: Arc<dyn Store>) {
     assert_eq!(count(1_100).await.hits, 0, "the window has passed");
 }
 
-pub async fn cleared_counter_starts_at_zero(store: Arc<dyn Store>) {
+pub async fn cleared_counter_starts_at_zero(store: Arc<dyn Inspect>) {
     store.clear_count("a").await.expect("clearing an unknown counter is not an error");
     for key in ["a", "a", "b"] {
         store.count_hit(key, Millis(1_000), at(0)).await.expect("counted");
@@ -97,7 +97,7 @@ pub async fn cleared_counter_starts_at_zero(store: Arc<dyn Store>) {
     );
 }
 
-pub async fn closed_store_refuses_commits(store: Arc<dyn Store>) {
+pub async fn closed_store_refuses_commits(store: Arc<dyn Inspect>) {
     written(&store, vec![Write::Ticket(ticket(1))]).await;
     store.close().await;
     let late = store.commit(quiet(vec![Write::Ticket(ticket(2))])).await;
@@ -105,7 +105,7 @@ pub async fn closed_store_refuses_commits(store: Arc<dyn Store>) {
     store.close().await;
 }
 
-pub async fn queued_commits_are_answered_before_the_store_closes(store: Arc<dyn Store>) {
+pub async fn queued_commits_are_answered_before_the_store_closes(store: Arc<dyn Inspect>) {
     let commits: Vec<_> = (0..64)
         .map(|n| {
             let store = Arc::clone(&store);
@@ -124,7 +124,7 @@ pub async fn queued_commits_are_answered_before_the_store_closes(store: Arc<dyn 
     }
 }
 
-pub async fn time_of_the_store_is_close_to_the_wall_clock(store: Arc<dyn Store>) {
+pub async fn time_of_the_store_is_close_to_the_wall_clock(store: Arc<dyn Inspect>) {
     let (before, now) = (wall_clock(), store.time().await.expect("the time"));
     let after = wall_clock();
     // A test's store runs on this machine, so the times differ only by the duration of the call.

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use gittix::{
     domain::{Session, SessionDigest},
-    store::{CommitError, Store, Write},
+    store::{CommitError, Inspect, Write},
 };
 
 use super::samples::*;
 
-async fn found(store: &Arc<dyn Store>, name: &str) -> Option<Session> {
+async fn found(store: &Arc<dyn Inspect>, name: &str) -> Option<Session> {
     store.session(&digest(name)).await.expect("read")
 }
 
-pub async fn session_opens_only_over_the_verified_user_version(store: Arc<dyn Store>) {
+pub async fn session_opens_only_over_the_verified_user_version(store: Arc<dyn Inspect>) {
     assert_eq!(
         store.commit(quiet(vec![open("early", 1, 0)])).await,
         Err(CommitError::Stale),
@@ -33,12 +33,12 @@ pub async fn session_opens_only_over_the_verified_user_version(store: Arc<dyn St
     assert_eq!(found(&store, "b").await, Some(session("b", 1)));
 }
 
-pub async fn sign_up_opens_its_session_in_the_same_commit(store: Arc<dyn Store>) {
+pub async fn sign_up_opens_its_session_in_the_same_commit(store: Arc<dyn Inspect>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0)), open("a", 1, 0)]).await;
     assert_eq!(found(&store, "a").await, Some(session("a", 1)));
 }
 
-pub async fn session_can_be_closed_twice(store: Arc<dyn Store>) {
+pub async fn session_can_be_closed_twice(store: Arc<dyn Inspect>) {
     written(
         &store,
         vec![Write::User(user(1, "ann@example.com", 0)), open("a", 1, 0), open("b", 1, 0)],
@@ -52,7 +52,7 @@ pub async fn session_can_be_closed_twice(store: Arc<dyn Store>) {
 /// Opens three sessions for each of two users, closes those of the first user without `except`, and
 /// returns the remaining ones.
 async fn remaining_after_closing(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Inspect>,
     except: Option<SessionDigest>,
 ) -> Vec<&'static str> {
     written(
@@ -75,10 +75,10 @@ async fn remaining_after_closing(
     left
 }
 
-pub async fn closing_the_sessions_of_a_user_keeps_the_excepted_one(store: Arc<dyn Store>) {
+pub async fn closing_the_sessions_of_a_user_keeps_the_excepted_one(store: Arc<dyn Inspect>) {
     assert_eq!(remaining_after_closing(&store, Some(digest("a2"))).await, ["a2", "b1", "b2", "b3"]);
 }
 
-pub async fn closing_the_sessions_of_a_user_closes_all(store: Arc<dyn Store>) {
+pub async fn closing_the_sessions_of_a_user_closes_all(store: Arc<dyn Inspect>) {
     assert_eq!(remaining_after_closing(&store, None).await, ["b1", "b2", "b3"]);
 }

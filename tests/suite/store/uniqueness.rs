@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gittix::{
     domain::Email,
-    store::{CommitError, Store, Write},
+    store::{CommitError, Inspect, Write},
 };
 
 use super::samples::*;
@@ -13,7 +13,7 @@ fn email(text: &str) -> Email {
     Email::parse(text).expect("an email")
 }
 
-pub async fn email_belongs_to_one_user(store: Arc<dyn Store>) {
+pub async fn email_belongs_to_one_user(store: Arc<dyn Inspect>) {
     written(&store, vec![Write::User(user(1, "ann@example.com", 0))]).await;
     let second = store.commit(quiet(vec![Write::User(user(2, "ann@example.com", 0))])).await;
     assert_eq!(second, Err(CommitError::EmailInUse));
@@ -23,7 +23,7 @@ pub async fn email_belongs_to_one_user(store: Arc<dyn Store>) {
     assert_eq!(found, Some(user(1, "ann@example.com", 1)));
 }
 
-pub async fn email_is_free_after_its_user_changed_it(store: Arc<dyn Store>) {
+pub async fn email_is_free_after_its_user_changed_it(store: Arc<dyn Inspect>) {
     written(
         &store,
         vec![
@@ -47,7 +47,7 @@ pub async fn email_is_free_after_its_user_changed_it(store: Arc<dyn Store>) {
     );
 }
 
-pub async fn one_of_many_sign_ups_with_one_email_succeeds(store: Arc<dyn Store>) {
+pub async fn one_of_many_sign_ups_with_one_email_succeeds(store: Arc<dyn Inspect>) {
     let commits = (1..=64).map(|n| quiet(vec![Write::User(user(n, "ann@example.com", 0))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(
@@ -58,7 +58,7 @@ pub async fn one_of_many_sign_ups_with_one_email_succeeds(store: Arc<dyn Store>)
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
 }
 
-pub async fn user_holds_at_most_as_many_slots_as_the_limit(store: Arc<dyn Store>) {
+pub async fn user_holds_at_most_as_many_slots_as_the_limit(store: Arc<dyn Inspect>) {
     for order in 1..=4 {
         written(&store, vec![take(1, order, 4)]).await;
     }
@@ -69,7 +69,7 @@ pub async fn user_holds_at_most_as_many_slots_as_the_limit(store: Arc<dyn Store>
     written(&store, vec![take(2, 6, 1)]).await;
 }
 
-pub async fn freed_slot_can_be_taken_again(store: Arc<dyn Store>) {
+pub async fn freed_slot_can_be_taken_again(store: Arc<dyn Inspect>) {
     written(&store, vec![take(1, 1, 1)]).await;
     written(&store, vec![free(1, 1)]).await;
     written(&store, vec![free(1, 1)]).await;
@@ -83,7 +83,7 @@ pub async fn freed_slot_can_be_taken_again(store: Arc<dyn Store>) {
     assert_eq!(snapshot.slots, [(user_id(1), order_id(2))]);
 }
 
-pub async fn concurrent_commits_take_only_the_free_slots(store: Arc<dyn Store>) {
+pub async fn concurrent_commits_take_only_the_free_slots(store: Arc<dyn Inspect>) {
     let commits = (1..=64).map(|order| quiet(vec![take(1, order, 4)]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4, "{answers:?}");
@@ -95,7 +95,7 @@ pub async fn concurrent_commits_take_only_the_free_slots(store: Arc<dyn Store>) 
     assert_eq!(store.dump().await.expect("read").0.slots.len(), 4);
 }
 
-pub async fn idempotency_key_is_used_once_by_each_user(store: Arc<dyn Store>) {
+pub async fn idempotency_key_is_used_once_by_each_user(store: Arc<dyn Inspect>) {
     let mine = record(1, "key", at(0));
     written(&store, vec![Write::Idempotency(mine.clone())]).await;
     let mut other_request = mine.clone();
@@ -117,7 +117,7 @@ pub async fn idempotency_key_is_used_once_by_each_user(store: Arc<dyn Store>) {
     assert_eq!(store.idempotency(user_id(3), "key").await.expect("read"), None);
 }
 
-pub async fn one_of_many_commits_with_one_key_succeeds(store: Arc<dyn Store>) {
+pub async fn one_of_many_commits_with_one_key_succeeds(store: Arc<dyn Inspect>) {
     let commits = (1..=64).map(|n| {
         quiet(vec![Write::Ticket(ticket(n)), Write::Idempotency(record(1, "key", at(0)))])
     });
@@ -131,7 +131,7 @@ pub async fn one_of_many_commits_with_one_key_succeeds(store: Arc<dyn Store>) {
     assert_eq!(store.dump().await.expect("read").0.tickets.len(), 1);
 }
 
-pub async fn delivery_of_an_event_is_recorded_once(store: Arc<dyn Store>) {
+pub async fn delivery_of_an_event_is_recorded_once(store: Arc<dyn Inspect>) {
     assert_eq!(store.delivery("evt_1").await.expect("read"), None);
     written(&store, vec![Write::Delivery(delivery("evt_1", at(0)))]).await;
     assert_eq!(store.delivery("evt_1").await.expect("read"), Some(delivery("evt_1", at(0))));
@@ -148,7 +148,7 @@ pub async fn delivery_of_an_event_is_recorded_once(store: Arc<dyn Store>) {
     assert_eq!(store.delivery("evt").await.expect("read"), None);
 }
 
-pub async fn one_of_many_deliveries_of_one_event_is_recorded(store: Arc<dyn Store>) {
+pub async fn one_of_many_deliveries_of_one_event_is_recorded(store: Arc<dyn Inspect>) {
     let commits = (1..=64).map(|_| quiet(vec![Write::Delivery(delivery("evt_1", at(0)))]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
     domain::{
-        ChargeFailure, ChargeStep, Decision, Millis, Money, PaymentId, Policy, RefundId, Sale,
-        TicketCommand, TicketId, Timestamp, Title, TokenDigest, Version, decide,
+        ChargeFailure, ChargeState, ChargeStatus, Decision, Millis, Money, PaymentId, Policy,
+        ProcessorName, RefundId, Sale, TicketCommand, TicketDetails, TicketId, Timestamp,
+        TokenDigest, Version, VersionCondition, decide,
         decide::{charge_reversed, list_ticket},
         invariants::{self, LedgerEntry},
+        samples as domain_samples,
     },
-    store::{Commit, CommitError, Store},
+    store::{Commit, CommitError, Inspect},
 };
 use uuid::Uuid;
 
@@ -36,7 +38,7 @@ impl Dice {
 }
 
 struct Walk {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Inspect>,
     dice: Dice,
     policy: Policy,
     now: Timestamp,
@@ -50,7 +52,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(store: Arc<dyn Store>, seed: u64) -> Self {
+    fn new(store: Arc<dyn Inspect>, seed: u64) -> Self {
         let policy = Policy { locks_max: 2, relock_wait: Millis(5_000), ..Policy::default() };
         Self {
             store,
@@ -82,8 +84,8 @@ impl Walk {
 
     async fn list(&mut self) -> TicketId {
         let id = ticket_id(self.fresh_id());
-        let title = Title::parse("A seat").expect("a title");
-        let decision = list_ticket(id, user_id(SELLER), title, price(), self.now);
+        let decision =
+            list_ticket(id, user_id(SELLER), domain_samples::details("A seat"), self.now);
         self.commit(&decision).await.expect("a new ticket");
         id
     }
@@ -135,10 +137,7 @@ impl Walk {
             self.store.sale(seen.ticket.id).await.expect("read").expect("the document exists");
         let touches =
             |sale: &Sale| (sale.ticket.version, sale.order.as_ref().map(|order| order.version));
-        let captured = late
-            .charges
-            .iter()
-            .any(|charge| charge.step == ChargeStep::Final && charge.failure.is_none());
+        let captured = late.charges.iter().any(|charge| charge.status() == ChargeStatus::Completed);
         if captured || (touches(&current) == touches(seen) && current.charge == seen.charge) {
             return;
         }
@@ -161,11 +160,11 @@ impl Walk {
             && let Some(charge) = &sale.charge
         {
             let payment = PaymentId::new(&format!("pi_{}", charge.id));
-            match charge.step {
-                ChargeStep::Authorizing => {
+            match charge.state {
+                ChargeState::Authorizing { .. } => {
                     return TicketCommand::PaymentAuthorized { charge: charge.id, payment };
                 }
-                ChargeStep::Capturing => {
+                ChargeState::Capturing { .. } => {
                     return TicketCommand::PaymentCaptured { charge: charge.id };
                 }
                 _ => {}
@@ -182,9 +181,11 @@ impl Walk {
         match self.dice.roll(12) {
             0 => TicketCommand::Edit {
                 by: user_id(SELLER),
-                title: Title::parse("Another").expect("a title"),
-                price: self.price(),
-                if_match: None,
+                details: TicketDetails {
+                    price: self.price(),
+                    ..domain_samples::details("Another")
+                },
+                if_match: VersionCondition::Any,
             },
             1..=3 => {
                 let buyer = u128::from(self.dice.roll(BUYERS) + 1);
@@ -199,6 +200,7 @@ impl Walk {
                     by: holder,
                     charge: charge_id(self.fresh_id()),
                     token,
+                    processor: ProcessorName::new("sandbox"),
                 }
             }
             7 => TicketCommand::PaymentAuthorized { charge, payment },
@@ -247,7 +249,7 @@ impl Walk {
     }
 }
 
-pub async fn random_walk_breaks_no_invariant(store: Arc<dyn Store>) {
+pub async fn random_walk_breaks_no_invariant(store: Arc<dyn Inspect>) {
     let mut reader = store.feed().subscribe();
     let mut ledger = Vec::new();
     for seed in SEEDS {

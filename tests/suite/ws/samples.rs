@@ -1,8 +1,8 @@
 //! Sample events.
 
 use gittix::domain::{
-    Currency, Email, Event, Money, Order, OrderId, OrderStatus, PublicUser, SessionDigest, Ticket,
-    TicketId, TicketSnapshot, TicketState, Timestamp, Title, UserId,
+    Email, Event, Order, OrderId, OrderState, PublicUser, SessionDigest, Ticket, TicketId,
+    TicketSnapshot, Timestamp, UserId, samples,
 };
 use uuid::Uuid;
 
@@ -25,15 +25,11 @@ pub fn ticket(n: u64, version: u64) -> Ticket {
     Ticket {
         id: ticket_id(n),
         seller: user_id(0),
-        title: Title::parse(&"Long title ".repeat(15)).expect("a title"),
-        price: Money::from_minor(2000).expect("in range"),
-        currency: Currency::Usd,
-        state: TicketState::Available,
+        details: samples::details(&"Long title ".repeat(15)),
         version,
-        details_version: 0,
         created_at: NOW,
         updated_at: NOW,
-        lapses: Vec::new(),
+        ..samples::ticket()
     }
 }
 
@@ -46,14 +42,12 @@ pub fn order(buyer: u64, ticket_n: u64) -> Order {
     Order {
         id: OrderId::new(Uuid::from_u128(0x8000 + u128::from(ticket_n))),
         buyer: user_id(buyer),
-        status: OrderStatus::Created,
-        cancel_reason: None,
+        state: OrderState::Created,
         ticket: TicketSnapshot::from(&ticket),
-        price: ticket.price,
+        price: ticket.details.price,
         currency: ticket.currency,
         expires_at: Timestamp(NOW.0 + 600_000),
         unlocks_at: Timestamp(NOW.0 + 900_000),
-        settling: None,
         declines: 0,
         version: 0,
         created_at: NOW,

@@ -8,6 +8,7 @@
 //! the one in the decision. Callers may hold stale copies, repeat commands and send them late. A
 //! command that does not fit the state is refused here.
 
+mod events;
 mod lock;
 mod payment;
 mod selling;
@@ -15,17 +16,40 @@ mod selling;
 mod tests;
 
 use super::{
-    Charge, ChargeFailure, ChargeId, Event, Millis, Money, Order, OrderId, PaymentId, Policy,
-    RefundId, ReplicaName, Sale, Ticket, TicketId, Timestamp, Title, TokenDigest, UserId, Version,
+    Charge, ChargeFailure, ChargeId, Event, Money, Order, OrderId, PaymentId, Policy,
+    ProcessorName, RefundId, Refusal, ReplicaName, Sale, Ticket, TicketDetails, TicketId,
+    Timestamp, TokenDigest, UserId, Version,
 };
+use events::Before;
+
+/// The condition of a change on the ticket's version (RFC 9110 §13.1.1, `If-Match`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VersionCondition {
+    /// Any version.
+    Any,
+    /// This version only.
+    Is(Version),
+    /// No version: the ticket has none of the versions that the client named.
+    Never,
+}
+
+impl VersionCondition {
+    fn holds_for(self, version: Version) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Is(expected) => expected == version,
+            Self::Never => false,
+        }
+    }
+}
 
 /// A request of a user, of the payment processor or of the clock about one ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TicketCommand {
-    /// The seller changes title and price.
-    Edit { by: UserId, title: Title, price: Money, if_match: Option<Version> },
+    /// The seller changes what they say about the ticket.
+    Edit { by: UserId, details: TicketDetails, if_match: VersionCondition },
     /// The seller takes the ticket off sale.
-    Delist { by: UserId, if_match: Option<Version> },
+    Delist { by: UserId, if_match: VersionCondition },
     /// A buyer locks the ticket. `order` is the id of the new order.
     Lock {
         order: OrderId,
@@ -37,7 +61,13 @@ pub enum TicketCommand {
     /// The buyer cancels the order, which ends the lock.
     Cancel { order: OrderId, by: UserId },
     /// The buyer submits a payment token. `charge` is the id of the new charge.
-    SubmitPayment { order: OrderId, by: UserId, charge: ChargeId, token: TokenDigest },
+    SubmitPayment {
+        order: OrderId,
+        by: UserId,
+        charge: ChargeId,
+        token: TokenDigest,
+        processor: ProcessorName,
+    },
     /// The buyer reports that they acted (3-D Secure).
     ConfirmPayment { charge: ChargeId, by: UserId },
     /// The processor authorized the payment. The lock is claimed for the capture.
@@ -68,50 +98,6 @@ pub enum TicketCommand {
     Fence,
 }
 
-/// The reason why a command changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
-    #[error("there is no such ticket")]
-    NotFound,
-    #[error("it belongs to another user")]
-    NotOwner,
-    #[error("a seller cannot buy their own ticket")]
-    OwnTicket,
-    #[error("the ticket was changed after it was read")]
-    VersionMismatch,
-    #[error("another order holds the ticket")]
-    TicketLocked,
-    #[error("the ticket is sold")]
-    TicketSold,
-    #[error("the price has changed")]
-    PriceChanged,
-    /// The title differs from the title at the version that the buyer saw.
-    #[error("the title has changed")]
-    TicketChanged,
-    #[error("too many locks; the next one may be taken in {retry_after}")]
-    TooManyLocks { retry_after: Millis },
-    #[error("the order expired")]
-    OrderExpired,
-    #[error("the order was cancelled by its buyer")]
-    OrderNotPayable,
-    #[error("the order is paid")]
-    OrderCompleted,
-    #[error("a call to the payment processor is running")]
-    PaymentInFlight,
-    #[error("too many payments were declined; the next one may be submitted in {retry_after}")]
-    TooManyDeclines { retry_after: Millis },
-    /// The same token already waits for the buyer's action. The answer shows this charge.
-    #[error("the charge already waits for its buyer")]
-    AwaitingAction { charge: ChargeId },
-    /// The order does not hold the ticket, or no longer holds it. The order's own document shows
-    /// how it ended.
-    #[error("the order does not hold the ticket")]
-    OrderGone,
-    /// The command is late, early or repeated. It is not an error, and it changes nothing.
-    #[error("nothing to do")]
-    NothingToDo,
-}
-
 /// A change of the set of locks that a user holds. It is stored in the same commit; the store
 /// refuses a `Take` beyond `locks_max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,10 +117,16 @@ pub struct Decision {
     /// The user whose payment was declined. The decline is counted in the same commit, with the
     /// time of the decision.
     pub declined: Option<UserId>,
+    /// The events that report the changes, derived from the documents before and after them.
     pub events: Vec<Event>,
 }
 
 impl Decision {
+    /// Adds the events that report the changes.
+    fn with_events(self, before: Before<'_>) -> Self {
+        Self { events: events::of(&self, before), ..self }
+    }
+
     /// Whether the decision changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -160,9 +152,9 @@ pub fn decide(
     if about_ticket && sale.ticket.is_deleted() {
         return Err(Refusal::NotFound);
     }
-    match command {
-        TicketCommand::Edit { by, title, price, if_match } => {
-            selling::edit(sale, *by, title, *price, *if_match, now)
+    let decision = match command {
+        TicketCommand::Edit { by, details, if_match } => {
+            selling::edit(sale, *by, details, *if_match, now)
         }
         TicketCommand::Delist { by, if_match } => selling::delist(sale, *by, *if_match, now),
         TicketCommand::Lock { order, buyer, expected_price, expected_version, replica } => {
@@ -182,12 +174,11 @@ pub fn decide(
         }
         TicketCommand::Cancel { order, by } => lock::cancel(sale, *order, *by, policy, now),
         TicketCommand::DeadlinePassed { order } => lock::deadline_passed(sale, *order, policy, now),
-        TicketCommand::SubmitPayment { order, by, charge, token } => payment::submit(
-            sale,
-            payment::Submission { order: *order, by: *by, charge: *charge, token },
-            policy,
-            now,
-        ),
+        TicketCommand::SubmitPayment { order, by, charge, token, processor } => {
+            let (order, by, charge) = (*order, *by, *charge);
+            let submission = payment::Submission { order, by, charge, token, processor };
+            payment::submit(sale, submission, policy, now)
+        }
         TicketCommand::ConfirmPayment { charge, by } => payment::confirm(sale, *charge, *by, now),
         TicketCommand::PaymentAuthorized { charge, payment } => {
             payment::authorized(sale, *charge, payment, policy, now)
@@ -210,30 +201,32 @@ pub fn decide(
             payment::capture_failed(sale, *charge, failure, policy, now)
         }
         TicketCommand::Fence => Ok(lock::fence(sale, now)),
-    }
+    }?;
+    let before = Before { order: sale.order.as_ref(), charge: sale.charge.as_ref() };
+    Ok(decision.with_events(before))
 }
 
 /// Returns the decision that puts a new ticket on sale.
 pub fn list_ticket(
     id: TicketId,
     seller: UserId,
-    title: Title,
-    price: Money,
+    details: TicketDetails,
     now: Timestamp,
 ) -> Decision {
-    selling::list(id, seller, title, price, now)
+    selling::list(id, seller, details, now).with_events(Before::default())
 }
 
 /// Marks a charge that no lock refers to as to be reversed.
 ///
 /// # Errors
-/// [`Refusal::NothingToDo`] if the charge is Final or Reversing.
+/// [`Refusal::NothingToDo`] if the charge has ended or is Reversing.
 pub fn abandon_charge(
     charge: &Charge,
     failure: ChargeFailure,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    payment::abandon(charge, failure, now)
+    let decision = payment::abandon(charge, failure, now)?;
+    Ok(decision.with_events(Before { order: None, charge: Some(charge) }))
 }
 
 /// Records that the processor holds no money of a losing charge: the payment was voided, or
@@ -247,20 +240,22 @@ pub fn charge_reversed(
     refund: Option<&RefundId>,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    payment::reversed(charge, payment, refund, now)
+    let decision = payment::reversed(charge, payment, refund, now)?;
+    Ok(decision.with_events(Before { order: None, charge: Some(charge) }))
 }
 
 /// Records that `refund` returned money of a charge that had Failed before. Either an earlier
 /// refund did not succeed, or the money was taken although the charge had Failed.
 ///
 /// # Errors
-/// [`Refusal::NothingToDo`] if the charge is not Failed and Final, or if it already names this refund.
+/// [`Refusal::NothingToDo`] if the charge is not Failed, or if it already names this refund.
 pub fn refunded_later(
     charge: &Charge,
     refund: &RefundId,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    payment::refunded_later(charge, refund, now)
+    let decision = payment::refunded_later(charge, refund, now)?;
+    Ok(decision.with_events(Before { order: None, charge: Some(charge) }))
 }
 
 impl Sale {
@@ -276,11 +271,10 @@ impl Sale {
         self.order = self.order.filter(|order| Some(order.id) == holder);
         let order = self.order.as_ref().map(|order| order.id);
         for charge in &decision.charges {
-            match charge.step {
-                super::ChargeStep::Final | super::ChargeStep::Reversing { .. } => {
-                    self.charge = self.charge.filter(|mine| mine.id != charge.id);
-                }
-                _ => self.charge = Some(charge.clone()),
+            if charge.is_running() {
+                self.charge = Some(charge.clone());
+            } else {
+                self.charge = self.charge.filter(|mine| mine.id != charge.id);
             }
         }
         self.charge = self.charge.filter(|charge| Some(charge.order) == order);

@@ -1,11 +1,10 @@
 //! The payment of an order: authorize, then claim the lock, then capture. A payment that completes
 //! too late is voided or refunded.
 
-use super::{Decision, Refusal, SlotChange, lock, selling};
+use super::{Decision, SlotChange, lock};
 use crate::{
-    CancelReason, Charge, ChargeFailure, ChargeId, ChargeStatus, ChargeStep, Event, Order, OrderId,
-    OrderStatus, PaymentId, Policy, RefundId, Sale, Ticket, TicketState, Timestamp, TokenDigest,
-    UserId,
+    Charge, ChargeFailure, ChargeId, ChargeState, Order, OrderId, OrderState, PaymentId, Policy,
+    ProcessorName, RefundId, Refusal, Sale, Ticket, TicketState, Timestamp, TokenDigest, UserId,
 };
 
 /// A payment that a buyer submits.
@@ -14,6 +13,7 @@ pub(super) struct Submission<'a> {
     pub by: UserId,
     pub charge: ChargeId,
     pub token: &'a TokenDigest,
+    pub processor: &'a ProcessorName,
 }
 
 pub(super) fn submit(
@@ -22,12 +22,12 @@ pub(super) fn submit(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let Submission { order, by, charge, token } = submission;
-    let held = lock::held(sale, order)?;
+    let Submission { order, by, charge, token, processor } = submission;
+    let held = sale.held(order)?;
     if held.buyer != by {
         return Err(Refusal::NotOwner);
     }
-    check_payable(held, now)?;
+    held.check_payable(now)?;
     let mut charges = Vec::new();
     if let Some(running) = &sale.charge {
         if running.is_in_flight() {
@@ -36,58 +36,29 @@ pub(super) fn submit(
         if running.token == *token {
             return Err(Refusal::AwaitingAction { charge: running.id });
         }
-        charges.push(reversing(running, ChargeFailure::superseded(), now));
+        charges.push(running.reversing(ChargeFailure::superseded(), now));
     }
     if policy.limits_declines && held.declines >= Policy::DECLINES_PER_ORDER_MAX {
         // The buyer may lock the ticket again with another order after this one has ended.
         return Err(Refusal::TooManyDeclines { retry_after: held.unlocks_at - now });
     }
-    let first_attempt = held.status == OrderStatus::Created;
-    let order = Order { status: OrderStatus::AwaitingPayment, ..lock::next(held, now) };
-    let charge = Charge {
+    charges.push(Charge {
         id: charge,
-        order: order.id,
-        ticket: order.ticket.id,
-        buyer: order.buyer,
-        status: ChargeStatus::Created,
-        step: ChargeStep::Authorizing,
-        amount: order.price,
-        currency: order.currency,
+        order: held.id,
+        ticket: held.ticket.id,
+        buyer: held.buyer,
+        state: ChargeState::Authorizing { payment: None },
+        amount: held.price,
+        currency: held.currency,
         token: token.clone(),
-        first_attempt,
-        stripe_id: None,
-        stripe_refund_id: None,
-        failure: None,
+        processor: Some(processor.clone()),
+        first_attempt: held.state == OrderState::Created,
         version: 0,
         created_at: now,
         updated_at: now,
-    };
-    charges.push(charge.clone());
-    Ok(Decision {
-        order: Some(order),
-        charges,
-        events: vec![Event::ChargeCreated { charge }],
-        ..Decision::default()
-    })
-}
-
-/// Checks that the order may be paid at `now`.
-fn check_payable(order: &Order, now: Timestamp) -> Result<(), Refusal> {
-    match (order.status, order.cancel_reason) {
-        (OrderStatus::Completed, _) => Err(Refusal::OrderCompleted),
-        (OrderStatus::Cancelled, Some(CancelReason::Buyer)) => Err(Refusal::OrderNotPayable),
-        (OrderStatus::Cancelled, _) => Err(Refusal::OrderExpired),
-        // This also applies after `unlocks_at`: an order whose capture has no answer has not
-        // expired.
-        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if order.settling.is_some() => {
-            Err(Refusal::PaymentInFlight)
-        }
-        (OrderStatus::Created, _) if now >= order.expires_at => Err(Refusal::OrderExpired),
-        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) if now >= order.unlocks_at => {
-            Err(Refusal::OrderExpired)
-        }
-        (OrderStatus::Created | OrderStatus::AwaitingPayment, _) => Ok(()),
-    }
+    });
+    let order = held.changed_to(OrderState::AwaitingPayment, now);
+    Ok(Decision { order: Some(order), charges, ..Decision::default() })
 }
 
 pub(super) fn confirm(
@@ -100,13 +71,18 @@ pub(super) fn confirm(
     if charge.buyer != by {
         return Err(Refusal::NotOwner);
     }
-    check_payable(order, now)?;
-    match charge.step {
-        ChargeStep::AwaitingAction => {
-            Ok(charge_only(Charge { step: ChargeStep::Authorizing, ..next(charge, now) }))
+    order.check_payable(now)?;
+    match &charge.state {
+        ChargeState::AwaitingAction { payment } => {
+            let state = ChargeState::Authorizing { payment: Some(payment.clone()) };
+            Ok(charge_only(charge.changed_to(state, now)))
         }
-        ChargeStep::Authorizing | ChargeStep::Capturing => Err(Refusal::PaymentInFlight),
-        ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::NothingToDo),
+        ChargeState::Authorizing { .. } | ChargeState::Capturing { .. } => {
+            Err(Refusal::PaymentInFlight)
+        }
+        ChargeState::Reversing { .. }
+        | ChargeState::Failed { .. }
+        | ChargeState::Completed { .. } => Err(Refusal::NothingToDo),
     }
 }
 
@@ -122,19 +98,12 @@ pub(super) fn authorized(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let (charge, order) = running(sale, charge)?;
-    if charge.step == ChargeStep::Capturing {
-        return Err(Refusal::NothingToDo);
-    }
+    let (charge, order) = not_capturing(sale, charge)?;
     if now >= order.unlocks_at {
         return Ok(lock::release(sale, order, policy, now));
     }
-    let order = Order { settling: Some(charge.id), ..lock::next(order, now) };
-    let charge = Charge {
-        step: ChargeStep::Capturing,
-        stripe_id: Some(payment.clone()),
-        ..next(charge, now)
-    };
+    let order = order.changed_to(OrderState::Capturing { charge: charge.id }, now);
+    let charge = charge.changed_to(ChargeState::Capturing { payment: payment.clone() }, now);
     Ok(Decision { order: Some(order), charges: vec![charge], ..Decision::default() })
 }
 
@@ -149,11 +118,8 @@ pub(super) fn action_required(
     if now >= order.unlocks_at {
         return Ok(lock::release(sale, order, policy, now));
     }
-    Ok(charge_only(Charge {
-        step: ChargeStep::AwaitingAction,
-        stripe_id: Some(payment.clone()),
-        ..next(charge, now)
-    }))
+    let state = ChargeState::AwaitingAction { payment: payment.clone() };
+    Ok(charge_only(charge.changed_to(state, now)))
 }
 
 /// Records a decline. If the payment waited for the buyer's action before, it becomes Reversing
@@ -166,18 +132,15 @@ pub(super) fn declined(
     failure: &ChargeFailure,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let (charge, order) = running(sale, charge)?;
-    if charge.step == ChargeStep::Capturing {
-        return Err(Refusal::NothingToDo);
-    }
-    let waited = charge.stripe_id.is_some();
-    let decision = if waited {
-        charge_only(reversing(charge, failure.clone(), now))
-    } else {
-        failed(charge, payment, failure, now)
+    let (charge, order) = not_capturing(sale, charge)?;
+    let has_waited = charge.payment().is_some();
+    let charge = match has_waited {
+        true => charge.reversing(failure.clone(), now),
+        false => failed(charge, payment, failure, None, now),
     };
-    let order = Order { declines: order.declines.saturating_add(1), ..lock::next(order, now) };
-    Ok(Decision { declined: Some(order.buyer), order: Some(order), ..decision })
+    let order = Order { declines: order.declines.saturating_add(1), ..order.next(now) };
+    let declined = Some(order.buyer);
+    Ok(Decision { declined, order: Some(order), charges: vec![charge], ..Decision::default() })
 }
 
 pub(super) fn token_refused(
@@ -186,18 +149,16 @@ pub(super) fn token_refused(
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     let (charge, order) = authorizing(sale, charge)?;
-    let mut decision = failed(charge, None, &ChargeFailure::invalid_token(), now);
-    if charge.first_attempt {
-        // No attempt was made, so the payment window applies again. If the window is over, its
-        // deadline is due at once.
-        decision.order = Some(Order { status: OrderStatus::Created, ..lock::next(order, now) });
-    }
-    Ok(decision)
+    // If this was the first attempt, no attempt was made, so the payment window applies again. If
+    // the window is over, its deadline is due at once.
+    let order = charge.first_attempt.then(|| order.changed_to(OrderState::Created, now));
+    let charge = failed(charge, None, &ChargeFailure::invalid_token(), None, now);
+    Ok(Decision { order, charges: vec![charge], ..Decision::default() })
 }
 
 /// Marks an interrupted attempt as to be reversed. It does not become Failed at once, because
-/// reconciliation ignores a Final charge, and a payment that arrives at the processor later would
-/// stay there.
+/// reconciliation ignores a charge that has ended, and a payment that arrives at the processor
+/// later would stay there.
 pub(super) fn interrupted(
     sale: &Sale,
     charge: ChargeId,
@@ -205,7 +166,7 @@ pub(super) fn interrupted(
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     let (charge, _) = authorizing(sale, charge)?;
-    Ok(charge_only(reversing(charge, failure.clone(), now)))
+    Ok(charge_only(charge.reversing(failure.clone(), now)))
 }
 
 /// Marks a charge whose wait for the buyer ended as to be reversed. The reason is the same as after
@@ -217,8 +178,10 @@ pub(super) fn waiting_ended(
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
     let (charge, _) = running(sale, charge)?;
-    match charge.step {
-        ChargeStep::AwaitingAction => Ok(charge_only(reversing(charge, failure.clone(), now))),
+    match charge.state {
+        ChargeState::AwaitingAction { .. } => {
+            Ok(charge_only(charge.reversing(failure.clone(), now)))
+        }
         _ => Err(Refusal::NothingToDo),
     }
 }
@@ -232,28 +195,22 @@ pub(super) fn captured(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let (charge, order) = capturing(sale, charge)?;
+    let (charge, order, payment) = capturing(sale, charge)?;
     if now >= order.unlocks_at + policy.settle_grace {
         return Ok(lock::release(sale, order, policy, now));
     }
     let ticket = Ticket {
         state: TicketState::Sold { order: order.id },
         lapses: Vec::new(),
-        ..selling::next(&sale.ticket, now)
+        ..sale.ticket.next(now)
     };
-    let order = Order { status: OrderStatus::Completed, settling: None, ..lock::next(order, now) };
-    let charge =
-        Charge { status: ChargeStatus::Completed, step: ChargeStep::Final, ..next(charge, now) };
+    let charge = charge.changed_to(ChargeState::Completed { payment: payment.clone() }, now);
     Ok(Decision {
         slot: Some(SlotChange::Free { user: order.buyer, order: order.id }),
-        events: vec![
-            Event::ChargeCompleted { charge: charge.clone() },
-            Event::TicketUpdated { ticket: ticket.clone() },
-        ],
         ticket: Some(ticket),
-        order: Some(order),
+        order: Some(order.changed_to(OrderState::Completed, now)),
         charges: vec![charge],
-        declined: None,
+        ..Decision::default()
     })
 }
 
@@ -264,16 +221,13 @@ pub(super) fn capture_failed(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let (charge, order) = capturing(sale, charge)?;
+    let (charge, order, _) = capturing(sale, charge)?;
     if now >= order.unlocks_at {
         return Ok(lock::release(sale, order, policy, now));
     }
-    let order = Order { settling: None, ..lock::next(order, now) };
-    Ok(Decision {
-        order: Some(order),
-        charges: vec![reversing(charge, failure.clone(), now)],
-        ..Decision::default()
-    })
+    let charge = charge.reversing(failure.clone(), now);
+    let order = order.changed_to(OrderState::AwaitingPayment, now);
+    Ok(Decision { order: Some(order), charges: vec![charge], ..Decision::default() })
 }
 
 pub(super) fn abandon(
@@ -281,11 +235,9 @@ pub(super) fn abandon(
     failure: ChargeFailure,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    match charge.step {
-        ChargeStep::Reversing { .. } | ChargeStep::Final => Err(Refusal::NothingToDo),
-        ChargeStep::Authorizing | ChargeStep::AwaitingAction | ChargeStep::Capturing => {
-            Ok(charge_only(reversing(charge, failure, now)))
-        }
+    match charge.is_running() {
+        true => Ok(charge_only(charge.reversing(failure, now))),
+        false => Err(Refusal::NothingToDo),
     }
 }
 
@@ -295,72 +247,39 @@ pub(super) fn reversed(
     refund: Option<&RefundId>,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let ChargeStep::Reversing { failure } = &charge.step else {
+    let ChargeState::Reversing { failure, .. } = &charge.state else {
         return Err(Refusal::NothingToDo);
     };
-    let mut decision = failed(charge, payment, failure, now);
-    if let Some(refund) = refund {
-        for charge in &mut decision.charges {
-            charge.stripe_refund_id = Some(refund.clone());
-        }
-        decision.events = decision
-            .charges
-            .iter()
-            .flat_map(|charge| {
-                [
-                    Event::ChargeFailed { charge: charge.clone() },
-                    Event::ChargeRefunded { charge: charge.clone() },
-                ]
-            })
-            .collect();
-    }
-    Ok(decision)
+    Ok(charge_only(failed(charge, payment, failure, refund, now)))
 }
 
-/// Records a later refund. The buyer gets one `ChargeRefunded` event, even if a second refund
-/// replaces the one that was reported.
+/// Records a later refund, which replaces an earlier one.
 pub(super) fn refunded_later(
     charge: &Charge,
-    refund: &RefundId,
+    later: &RefundId,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let has_failed = charge.status == ChargeStatus::Failed && charge.step == ChargeStep::Final;
-    if !has_failed || charge.stripe_refund_id.as_ref() == Some(refund) {
-        return Err(Refusal::NothingToDo);
+    match &charge.state {
+        ChargeState::Failed { payment, failure, refund } if refund.as_ref() != Some(later) => {
+            Ok(charge_only(failed(charge, payment.as_ref(), failure, Some(later), now)))
+        }
+        _ => Err(Refusal::NothingToDo),
     }
-    let was_reported = charge.stripe_refund_id.is_some();
-    let charge = Charge { stripe_refund_id: Some(refund.clone()), ..next(charge, now) };
-    let events = if was_reported {
-        Vec::new()
-    } else {
-        vec![Event::ChargeRefunded { charge: charge.clone() }]
-    };
-    Ok(Decision { charges: vec![charge], events, ..Decision::default() })
-}
-
-/// Returns the charge in step Reversing. It becomes Failed when the processor holds no money of it.
-pub(super) fn reversing(charge: &Charge, failure: ChargeFailure, now: Timestamp) -> Charge {
-    Charge { step: ChargeStep::Reversing { failure }, ..next(charge, now) }
 }
 
 fn failed(
     charge: &Charge,
     payment: Option<&PaymentId>,
     failure: &ChargeFailure,
+    refund: Option<&RefundId>,
     now: Timestamp,
-) -> Decision {
-    let charge = Charge {
-        status: ChargeStatus::Failed,
-        step: ChargeStep::Final,
-        stripe_id: payment.cloned().or_else(|| charge.stripe_id.clone()),
-        failure: Some(failure.clone()),
-        ..next(charge, now)
+) -> Charge {
+    let state = ChargeState::Failed {
+        payment: payment.or(charge.payment()).cloned(),
+        failure: failure.clone(),
+        refund: refund.cloned(),
     };
-    Decision {
-        charges: vec![charge.clone()],
-        events: vec![Event::ChargeFailed { charge }],
-        ..Decision::default()
-    }
+    charge.changed_to(state, now)
 }
 
 fn charge_only(charge: Charge) -> Decision {
@@ -369,28 +288,39 @@ fn charge_only(charge: Charge) -> Decision {
 
 /// Returns the charge with this id and its order, if the charge is the running one.
 fn running(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
-    let charge =
-        sale.charge.as_ref().filter(|running| running.id == charge).ok_or(Refusal::NothingToDo)?;
-    let order = lock::held(sale, charge.order).map_err(|_| Refusal::NothingToDo)?;
+    let running = sale.charge.as_ref().filter(|running| running.id == charge);
+    let charge = running.ok_or(Refusal::NothingToDo)?;
+    let order = sale.held(charge.order).map_err(|_| Refusal::NothingToDo)?;
     Ok((charge, order))
 }
 
-fn authorizing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
-    running(sale, charge).and_then(|found| {
-        if found.0.step == ChargeStep::Authorizing { Ok(found) } else { Err(Refusal::NothingToDo) }
-    })
-}
-
-fn capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
+/// Returns the running charge and its order, if the lock is not claimed for it.
+fn not_capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
     let (charge, order) = running(sale, charge)?;
-    if charge.step == ChargeStep::Capturing && order.settling == Some(charge.id) {
-        Ok((charge, order))
-    } else {
-        Err(Refusal::NothingToDo)
+    match charge.state {
+        ChargeState::Capturing { .. } => Err(Refusal::NothingToDo),
+        _ => Ok((charge, order)),
     }
 }
 
-/// Returns a copy of the charge with the next version.
-pub(super) fn next(charge: &Charge, now: Timestamp) -> Charge {
-    Charge { version: charge.version + 1, updated_at: now.max(charge.updated_at), ..charge.clone() }
+/// Returns the running charge and its order, if the charge is Authorizing.
+fn authorizing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order), Refusal> {
+    let (charge, order) = running(sale, charge)?;
+    match charge.state {
+        ChargeState::Authorizing { .. } => Ok((charge, order)),
+        _ => Err(Refusal::NothingToDo),
+    }
+}
+
+/// Returns the running charge, its order and its payment, if the lock is claimed for it.
+fn capturing(sale: &Sale, charge: ChargeId) -> Result<(&Charge, &Order, &PaymentId), Refusal> {
+    let (charge, order) = running(sale, charge)?;
+    match &charge.state {
+        ChargeState::Capturing { payment }
+            if order.state == (OrderState::Capturing { charge: charge.id }) =>
+        {
+            Ok((charge, order, payment))
+        }
+        _ => Err(Refusal::NothingToDo),
+    }
 }

@@ -27,7 +27,7 @@ use super::{
     failing, keyed, record_outcome,
 };
 use gittix_domain::{
-    Charge, ChargeFailure, ChargeId, PaymentId, TokenDigest, invariants::LedgerEntry,
+    Charge, ChargeFailure, ChargeId, PaymentId, ProcessorName, TokenDigest, invariants::LedgerEntry,
 };
 use payment::{Reversed, Stage, Standing, Transition};
 use tokens::{CaptureManner, InjectedFault, behaviour};
@@ -194,6 +194,10 @@ impl Sandbox {
 
 #[async_trait]
 impl Processor for Sandbox {
+    fn name(&self) -> ProcessorName {
+        ProcessorName::new("sandbox")
+    }
+
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
         Ok(behaviour(token).is_some())
     }

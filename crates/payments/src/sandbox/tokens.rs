@@ -225,7 +225,7 @@ mod tests {
 
     fn decline_code(token: &str) -> String {
         match attempt(token) {
-            Some(CardBehavior::Decline(failure)) => failure.code,
+            Some(CardBehavior::Decline(failure)) => failure.code.into(),
             other => panic!("{token}: {other:?}"),
         }
     }

@@ -37,7 +37,9 @@ use super::{
     record_outcome,
 };
 use client::{Operation, Request, StripeClient, StripeError};
-use gittix_domain::{Charge, ChargeFailure, ChargeId, Millis, PaymentId, TokenDigest};
+use gittix_domain::{
+    Charge, ChargeFailure, ChargeId, Millis, PaymentId, ProcessorName, TokenDigest,
+};
 use gittix_runtime::{clock::Clock, metrics::METRICS};
 use objects::{CHARGE, PaymentIntent, Status, StripeList};
 use settings::MarkOnce;
@@ -128,7 +130,7 @@ impl Stripe {
     }
 
     async fn do_open(&self, charge: &Charge) -> Result<PaymentId, ProcessorError> {
-        if let Some(payment) = &charge.stripe_id {
+        if let Some(payment) = charge.payment() {
             return Ok(payment.clone());
         }
         self.set_live_mark().await?;
@@ -347,6 +349,10 @@ fn without_secret() -> ProcessorError {
 
 #[async_trait]
 impl Processor for Stripe {
+    fn name(&self) -> ProcessorName {
+        ProcessorName::new("stripe")
+    }
+
     async fn token_exists(&self, token: &PaymentToken) -> Result<bool, ProcessorError> {
         record_outcome(
             self.do_token_exists(token).await,

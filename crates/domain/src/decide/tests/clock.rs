@@ -10,7 +10,7 @@ fn step_1_lock_sets_ticket_locked_and_order_created_with_both_times() {
     let decision = play.at(T0, lock(1, BUYER)).unwrap();
     let order = play.order(1);
     assert_eq!(
-        (order.status, order.expires_at, order.unlocks_at),
+        (order.status(), order.expires_at, order.unlocks_at),
         (OrderStatus::Created, mins(10), mins(15))
     );
     assert_eq!((order.price, order.buyer, order.version), (price(2000), BUYER, 0));
@@ -37,13 +37,12 @@ fn step_1_locked_ticket_cannot_be_edited_or_deleted_by_its_seller() {
     let mut play = Play::locked();
     let edit = TicketCommand::Edit {
         by: SELLER,
-        title: title("Back row"),
-        price: price(100),
-        if_match: None,
+        details: details("Back row", 100),
+        if_match: VersionCondition::Any,
     };
     assert_eq!(play.at(mins(1), edit), Err(Refusal::TicketLocked));
     assert_eq!(
-        play.at(mins(1), TicketCommand::Delist { by: SELLER, if_match: None }),
+        play.at(mins(1), TicketCommand::Delist { by: SELLER, if_match: VersionCondition::Any }),
         Err(Refusal::TicketLocked)
     );
 }
@@ -52,11 +51,11 @@ fn step_1_locked_ticket_cannot_be_edited_or_deleted_by_its_seller() {
 fn step_2_payment_before_expires_at_is_accepted() {
     let mut play = Play::locked();
     let decision = play.at(just_before(mins(10)), pay(1, 1, "a")).unwrap();
-    assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
+    assert_eq!(play.order(1).status(), OrderStatus::AwaitingPayment);
     assert_eq!(names(&decision), ["ChargeCreated"]);
     let charge = play.charge(charge(1));
     assert_eq!(
-        (charge.amount, charge.buyer, charge.status),
+        (charge.amount, charge.buyer, charge.status()),
         (price(2000), BUYER, ChargeStatus::Created)
     );
 }
@@ -72,7 +71,7 @@ fn step_2_attempt_after_a_decline_is_accepted() {
     assert_eq!(names(&play.at(mins(2), declined(1)).unwrap()), ["ChargeFailed"]);
     play.at(mins(3), pay(1, 2, "a"))
         .expect("the same token again is another attempt after a decline");
-    assert_eq!(play.order(1).status, OrderStatus::AwaitingPayment);
+    assert_eq!(play.order(1).status(), OrderStatus::AwaitingPayment);
 }
 
 #[test]
@@ -82,8 +81,8 @@ fn step_3_unpaid_order_expires_at_expires_at_and_its_ticket_stays_locked() {
     let decision = play.at(mins(10), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired"]);
     assert_eq!(
-        (play.order(1).status, play.order(1).cancel_reason),
-        (OrderStatus::Cancelled, Some(CancelReason::Expired))
+        (play.order(1).status(), play.order(1).state),
+        (OrderStatus::Cancelled, OrderState::Cancelled { reason: CancelReason::Expired })
     );
     assert_eq!(play.at(mins(11), lock(2, OTHER)), Err(Refusal::TicketLocked));
     assert_eq!(play.at(mins(11), pay(1, 1, "a")), Err(Refusal::OrderExpired));
@@ -124,26 +123,20 @@ fn step_4_order_awaiting_payment_at_unlocks_at_expires_and_its_charge_is_reverse
     let mut play = Play::waiting_for_buyer();
     let decision = play.at(mins(15), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(
-        play.charge(charge(1)).step,
-        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
-    );
+    assert_eq!(play.reversal(charge(1)), Some(&ChargeFailure::lock_lost()));
     assert!(play.is_available());
 }
 
 #[test]
 fn step_4_claim_is_accepted_only_before_unlocks_at() {
     let mut play = Play::capturing_since(just_before(mins(15)));
-    assert_eq!(play.order(1).settling, Some(charge(1)));
-    assert_eq!(play.charge(charge(1)).stripe_id, Some(payment(1)));
+    assert_eq!(play.order(1).state, OrderState::Capturing { charge: charge(1) });
+    assert_eq!(play.charge(charge(1)).payment(), Some(&payment(1)));
 
     let mut late = Play::authorizing();
     let decision = late.at(mins(15), authorized(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(
-        late.charge(charge(1)).step,
-        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
-    );
+    assert_eq!(late.reversal(charge(1)), Some(&ChargeFailure::lock_lost()));
     assert!(late.is_available());
     assert_eq!(
         play.at(mins(15), authorized(1)),
@@ -157,10 +150,7 @@ fn step_4_late_3d_secure_request_frees_the_ticket() {
     let mut play = Play::authorizing();
     play.at(mins(15), TicketCommand::ActionRequired { charge: charge(1), payment: payment(1) })
         .unwrap();
-    assert_eq!(
-        play.charge(charge(1)).step,
-        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
-    );
+    assert_eq!(play.reversal(charge(1)), Some(&ChargeFailure::lock_lost()));
     assert!(play.is_available());
 }
 
@@ -172,7 +162,7 @@ fn step_4_running_capture_extends_the_lock_by_the_grace() {
         .at(just_before(mins(16)), TicketCommand::PaymentCaptured { charge: charge(1) })
         .unwrap();
     assert_eq!(names(&decision), ["ChargeCompleted", "TicketUpdated"]);
-    assert_eq!(play.order(1).status, OrderStatus::Completed);
+    assert_eq!(play.order(1).status(), OrderStatus::Completed);
     assert_eq!(play.sale.ticket.state, TicketState::Sold { order: order(1) });
 }
 
@@ -181,11 +171,8 @@ fn step_4_ticket_is_freed_and_capture_is_reversed_after_the_grace() {
     let mut play = Play::capturing_since(mins(14));
     let decision = play.at(mins(16), passed(1)).unwrap();
     assert_eq!(names(&decision), ["OrderExpired", "TicketUpdated"]);
-    assert_eq!(
-        play.charge(charge(1)).step,
-        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
-    );
-    assert_eq!(play.order(1).settling, None);
+    assert_eq!(play.reversal(charge(1)), Some(&ChargeFailure::lock_lost()));
+    assert!(!play.order(1).is_capturing());
     assert_eq!(
         play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }),
         Err(Refusal::NothingToDo)
@@ -197,10 +184,7 @@ fn step_4_capture_answer_after_the_grace_does_not_sell_even_before_the_timer_fir
     let mut play = Play::capturing_since(mins(14));
     play.at(mins(16), TicketCommand::PaymentCaptured { charge: charge(1) }).unwrap();
     assert!(play.is_available());
-    assert_eq!(
-        play.charge(charge(1)).step,
-        ChargeStep::Reversing { failure: ChargeFailure::lock_lost() }
-    );
+    assert_eq!(play.reversal(charge(1)), Some(&ChargeFailure::lock_lost()));
 }
 
 #[test]
@@ -208,7 +192,7 @@ fn step_5_cancellation_frees_the_ticket_at_once() {
     let mut play = Play::locked();
     let decision = play.at(mins(1), cancel(1, BUYER)).unwrap();
     assert_eq!(names(&decision), ["OrderCancelled", "TicketUpdated"]);
-    assert_eq!(play.order(1).cancel_reason, Some(CancelReason::Buyer));
+    assert_eq!(play.order(1).state, OrderState::Cancelled { reason: CancelReason::Buyer });
     assert!(play.is_available());
     play.at(mins(1), lock(2, OTHER)).expect("any other buyer may lock it");
 }

@@ -13,11 +13,11 @@ fn wish(n: u128, buyer: UserId, expected: u64) -> TicketCommand {
 }
 
 fn edit(by: UserId, if_match: Option<Version>) -> TicketCommand {
-    TicketCommand::Edit { by, title: title("Back row"), price: price(1500), if_match }
+    TicketCommand::Edit { by, details: details("Back row", 1500), if_match: condition(if_match) }
 }
 
 fn delist(by: UserId, if_match: Option<Version>) -> TicketCommand {
-    TicketCommand::Delist { by, if_match }
+    TicketCommand::Delist { by, if_match: condition(if_match) }
 }
 
 fn sold() -> Play {
@@ -86,6 +86,7 @@ fn cancellation_and_payment_by_other_users_are_refused() {
         by: OTHER,
         charge: charge(1),
         token: token("a"),
+        processor: processor(),
     };
     assert_eq!(play.at(mins(1), theirs), Err(Refusal::NotOwner));
 }
@@ -162,12 +163,16 @@ fn lock_after_title_changed_is_refused_after_price_and_before_wait() {
 #[test]
 fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
     let mut play = Play::new();
-    let (same_title, seen) = (play.sale.ticket.title.clone(), play.sale.ticket.version);
+    let (same_title, seen) = (play.sale.ticket.details.title.clone(), play.sale.ticket.version);
     play.at(T0, lock(1, OTHER)).unwrap();
     play.at(T0, cancel(1, OTHER)).unwrap();
     play.at(
         T0,
-        TicketCommand::Edit { by: SELLER, title: same_title, price: price(1500), if_match: None },
+        TicketCommand::Edit {
+            by: SELLER,
+            details: TicketDetails { title: same_title, price: price(1500) },
+            if_match: VersionCondition::Any,
+        },
     )
     .unwrap();
     play.at(T0, TicketCommand::Fence).unwrap();
@@ -178,11 +183,15 @@ fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
 #[test]
 fn title_changed_back_counts_as_changed() {
     let mut play = Play::new();
-    let first = play.sale.ticket.title.clone();
+    let first = play.sale.ticket.details.title.clone();
     play.at(T0, edit(SELLER, None)).unwrap();
     play.at(
         T0,
-        TicketCommand::Edit { by: SELLER, title: first, price: price(2000), if_match: None },
+        TicketCommand::Edit {
+            by: SELLER,
+            details: TicketDetails { title: first, price: price(2000) },
+            if_match: VersionCondition::Any,
+        },
     )
     .unwrap();
     assert_eq!(play.at(T0, as_seen(1, None, 0)), Err(Refusal::TicketChanged));

@@ -82,11 +82,10 @@ impl Counters {
         Some(match step {
             Step::Edit { by, named, minor, if_match } => TicketCommand::Edit {
                 by,
-                title: title(if named { "Front row" } else { "Back row" }),
-                price: price(minor),
-                if_match,
+                details: details(if named { "Front row" } else { "Back row" }, minor),
+                if_match: condition(if_match),
             },
-            Step::Delist { by } => TicketCommand::Delist { by, if_match: None },
+            Step::Delist { by } => TicketCommand::Delist { by, if_match: VersionCondition::Any },
             Step::Lock { buyer, expected, seen } => TicketCommand::Lock {
                 order: order(self.orders + 1),
                 buyer,
@@ -109,6 +108,7 @@ impl Counters {
                     by,
                     charge: charge(self.charges + 1),
                     token,
+                    processor: processor(),
                 }
             }
             Step::Confirm { charge, by } => {
@@ -157,7 +157,8 @@ fn take(play: &mut Play, made: &mut Counters, step: Step, now: Timestamp) {
                 decision.ticket.iter().all(|ticket| ticket.version == before.0.ticket.version + 1)
             );
             assert_locked_title_was_seen(play, &command);
-            let repeatable = matches!(command, TicketCommand::Edit { if_match: None, .. });
+            let repeatable =
+                matches!(command, TicketCommand::Edit { if_match: VersionCondition::Any, .. });
             let again = decide(&play.sale, &command, &play.policy, now);
             assert!(repeatable || again.is_err(), "{command:?} was accepted twice: {again:?}");
         }
@@ -173,16 +174,16 @@ fn assert_locked_title_was_seen(play: &Play, command: &TicketCommand) {
             Event::TicketCreated { ticket } | Event::TicketUpdated { ticket }
                 if ticket.version == version =>
             {
-                Some(&ticket.title)
+                Some(&ticket.details.title)
             }
             _ => None,
         })
     };
-    assert_eq!(title(*seen), Some(&play.sale.ticket.title), "locked by version {seen}");
+    assert_eq!(title(*seen), Some(&play.sale.ticket.details.title), "locked by version {seen}");
 }
 
 /// Checks that the passing of time alone frees the ticket: after at most two deadlines, and with
-/// every started charge Final or Reversing.
+/// every started charge ended or Reversing.
 fn expire_all(play: &mut Play, mut now: Timestamp) {
     for _ in 0..2 {
         let Some(deadline) = play.sale.deadline(&play.policy) else { break };
@@ -192,10 +193,7 @@ fn expire_all(play: &mut Play, mut now: Timestamp) {
     }
     assert!(play.sale.ticket.lock().is_none(), "still locked: {:?}", play.sale);
     for charge in &play.world.charges {
-        assert!(
-            matches!(charge.step, ChargeStep::Final | ChargeStep::Reversing { .. }),
-            "neither Final nor Reversing: {charge:?}"
-        );
+        assert!(!charge.is_running(), "neither ended nor Reversing: {charge:?}");
     }
 }
 

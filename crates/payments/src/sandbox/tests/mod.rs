@@ -108,7 +108,7 @@ async fn declined_payment_can_be_authorized_again() {
     let payment = Opened::new(in_memory()).await;
     let declined = payment.authorize("tok_chargeDeclinedInsufficientFunds").await;
     assert!(
-        matches!(&declined, Ok(Authorization::Declined { failure }) if failure.code == "insufficient_funds"),
+        matches!(&declined, Ok(Authorization::Declined { failure }) if failure.code.as_str() == "insufficient_funds"),
         "{declined:?}"
     );
     assert!(matches!(payment.fetch().await, PaymentState::Open { declined: Some(_) }));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use gittix_domain::{Timestamp, samples};
+use gittix_domain::{ChargeState, Timestamp, samples};
 use script::{Reply, Script};
 
 const AMOUNT: i64 = 1999;
@@ -93,7 +93,7 @@ async fn stripe(replies: Vec<Reply>) -> (Stripe, Script) {
 
 fn code<T>(result: Result<T, ProcessorError>) -> String {
     match result {
-        Err(ProcessorError::Refused(failure)) => failure.code,
+        Err(ProcessorError::Refused(failure)) => failure.code.into(),
         Err(ProcessorError::Unknown(detail)) => panic!("unknown: {detail}"),
         Ok(_) => panic!("must be refused"),
     }

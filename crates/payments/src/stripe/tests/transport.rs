@@ -32,7 +32,7 @@ async fn payment_is_opened_with_the_charges_amount_and_key() {
 #[tokio::test]
 async fn opened_payment_is_not_opened_again() {
     let (stripe, script) = stripe(Vec::new()).await;
-    let opened = Charge { stripe_id: Some(payment()), ..charge() };
+    let opened = Charge { state: ChargeState::AwaitingAction { payment: payment() }, ..charge() };
     assert_eq!(stripe.open(&opened).await, Ok(payment()));
     assert_eq!(script.lines(), Vec::<String>::new());
 }
@@ -200,7 +200,7 @@ async fn refusal_has_stripes_code_but_not_its_message() {
     let Err(ProcessorError::Refused(failure)) = stripe.open(&charge()).await else {
         panic!("must be refused")
     };
-    assert_eq!(failure.code, "amount_too_small");
+    assert_eq!(failure.code.as_str(), "amount_too_small");
     assert!(!failure.message.contains("hush"), "{failure:?}");
 }
 
