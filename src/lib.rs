@@ -1,5 +1,56 @@
-//! GitTix: a ticket marketplace backend. Each ticket that is in use has an actor, which owns the
-//! ticket's lock and timer.
+//! GitTix: a ticket marketplace backend. Sellers list tickets; a buyer locks a ticket, pays for it
+//! and owns it; every open browser shows each change at once.
+//!
+//! Each ticket that is in use has an actor, which owns the ticket's lock and timer. The rules are
+//! pure functions. One conditional commit writes a decision, and one feed announces it on every
+//! server.
+//!
+//! # Crates and modules, in reading order
+//!
+//! The lower layers are crates in `crates/`, so that the compiler enforces their dependencies. This
+//! crate re-exports them under the names of the first column.
+//!
+//! | name | crate | content |
+//! | --- | --- | --- |
+//! | [`domain`] | `gittix-domain` | The rules: values, the states of tickets, orders and charges, and [`domain::decide()`], without I/O and clock. |
+//! | [`store`] | `gittix-store` | The contract of durable state: the trait [`store::Store`], commits, cursors and the feed. |
+//! | [`store::embedded`] | `gittix-store-embedded` | The store in one file, for a single server. |
+//! | [`store::mongo`] | `gittix-store-mongo` | The store on a MongoDB replica set, for any number of servers. |
+//! | [`payments`] | `gittix-payments` | The trait [`payments::Processor`], and its implementations for Stripe and for test payments. |
+//! | [`clock`], [`tasks`], [`metrics`], [`data_folder`] | `gittix-runtime` | What every layer with I/O uses: time, supervision, metrics and private files. |
+//! | [`catalog`] | this one | All tickets in memory: it answers lists and searches, and refuses early. |
+//! | [`actors`] | this one | Ticket actors and registries: they load, decide, commit, and bring payments to their end. |
+//! | [`wire`] | this one | The public JSON forms in responses and frames. |
+//! | [`ws`] | this one | The WebSocket: it sends the events of the feed to the browsers. |
+//! | [`http`] | this one | Routes, checks of requests, handlers, pages, and the HTTP server. |
+//! | [`app`] | this one | The composition root: it starts all of them, and stops them in order. |
+//!
+//! Beside them are [`config`] (the settings), [`logging`], [`demo`] (`gittix demo`) and [`probe`]
+//! (`gittix health`).
+//!
+//! # A purchase in five steps
+//!
+//! 1. [`http`] checks `POST /api/orders` and calls [`actors::Orders`]. If the [`catalog`] shows the
+//!    ticket as locked or sold, the order is usually refused here. Otherwise [`actors::Tickets`]
+//!    passes the command to the ticket's actor.
+//! 2. The actor calls [`domain::decide()`], which returns the locked ticket, the new order and the
+//!    events. [`store::Store::commit`] writes all of it, or nothing if the ticket has changed since
+//!    it was read.
+//! 3. `POST /api/charges` commits a charge. Then a [`payments::Processor`] is asked to hold the
+//!    money.
+//! 4. A commit claims the order, the processor captures the money, and another commit completes
+//!    the sale.
+//! 5. The events of each commit arrive in the [`store::FeedLog`] of every server. The task
+//!    [`catalog::follow()`] updates the catalog, and each [`ws::Shard`] sends the events to its
+//!    browsers in the forms of [`wire`].
+//!
+//! If the buyer does not pay, the actor's timer ends the order and frees the ticket.
+//!
+//! # Where to read next
+//!
+//! `ARCHITECTURE.md` has the glossary, the full walkthroughs, the invariants and the failure map.
+//! `docs/adr` explains the decisions. In the code, begin with [`domain::decide()`] and
+//! [`store::Store`].
 
 pub mod actors;
 pub mod app;
