@@ -3,7 +3,7 @@
 //! | the actor | who notices | what happens |
 //! | --- | --- | --- |
 //! | is needed | the registry: a request, a lock to time, an overdue lock | the registry starts it |
-//! | panics | its `Drop`, which reports the ticket to the registry ([`PanicReports`]) | the registry starts a new actor at once, [`RestartHistory::PANICS_MAX`] times in a row; then none for [`RestartHistory::PAUSE`] |
+//! | panics | its `Drop`, which reports the ticket to the registry ([`PanicReports`]) | the registry starts a new actor at once; after [`RestartHistory::PANICS_MAX`] panics in a row, none for [`RestartHistory::PAUSE`] |
 //! | stops without a panic | actix's `Supervisor` | the same actor is started again, without its state: `TicketActor::restarting` |
 //! | ends with its thread | the [`EssentialTask`] of the thread | the process ends with exit code 70 |
 //! | is idle | the registry | it is dropped |

@@ -13,7 +13,7 @@ use super::{
     postings::{Postings, newest},
     rows::{Rows, Slot},
     sorted::{KeyPosition, Sorted},
-    words::{TitleWords, words_of},
+    words::{SearchWords, words_of},
 };
 use crate::{
     domain::{Money, Ticket, TicketId, TicketStatus, UserId, Version},
@@ -71,8 +71,8 @@ impl<'a> IndexKey<'a> {
     }
 
     /// Returns the words that a search finds.
-    pub(super) fn words(&self) -> TitleWords {
-        TitleWords::of(self.title)
+    pub(super) fn words(&self) -> SearchWords {
+        SearchWords::of(self.title)
     }
 }
 
@@ -85,7 +85,7 @@ impl Indexes {
     }
 
     /// Adds a ticket; `words` are those of its key.
-    pub(super) fn insert(&mut self, key: &IndexKey<'_>, words: &TitleWords) {
+    pub(super) fn insert(&mut self, key: &IndexKey<'_>, words: &SearchWords) {
         let slot = self.rows.insert(key.id, key.price, words);
         let (rows, class) = self.class_mut(key.class);
         class.insert(rows, slot, key.seller);

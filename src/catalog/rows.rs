@@ -4,7 +4,7 @@
 //! A search reads rows instead of tickets: a row takes half a cache line, a ticket takes three in
 //! four places.
 
-use super::words::{Signature, TitleWords};
+use super::words::{SearchWords, Signature};
 use crate::domain::{Money, TicketId};
 
 /// The number of a row. Numbers are reused, and are not in the order of ids.
@@ -47,14 +47,14 @@ impl Rows {
         self.row(slot).id
     }
 
-    /// Returns the title's words, as in [`TitleWords::text`].
+    /// Returns the title's words, as in [`SearchWords::text`].
     pub(super) fn text(&self, slot: Slot) -> &str {
         let (chunk, at) = place(slot);
         self.chunks[chunk].text_of(at)
     }
 
     /// Fills a free row, or a new one, and returns its number.
-    pub(super) fn insert(&mut self, id: TicketId, price: Money, words: &TitleWords) -> Slot {
+    pub(super) fn insert(&mut self, id: TicketId, price: Money, words: &SearchWords) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| self.append(id, price));
         let (chunk, at) = place(slot);
         let chunk = &mut self.chunks[chunk];
@@ -138,7 +138,7 @@ mod tests {
                     model.remove(&slot);
                 } else {
                     let id = TicketId::new(Uuid::from_u128(number as u128));
-                    let words = TitleWords::of(&title);
+                    let words = SearchWords::of(&title);
                     let slot = rows.insert(id, Money::MIN, &words);
                     prop_assert!(model.insert(slot, (id, words)).is_none(), "a row in use was returned as free");
                     slots.push(slot);

@@ -47,13 +47,13 @@ fn split(folded: &str) -> impl Iterator<Item = &str> {
 
 /// The searchable words of a title, in the form that [`Filter`] tests.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TitleWords {
+pub(super) struct SearchWords {
     /// Each word once, with a space before each.
     pub(super) text: String,
     pub(super) signature: Signature,
 }
 
-impl TitleWords {
+impl SearchWords {
     pub(super) fn of(title: &str) -> Self {
         let folded = fold(title);
         let mut distinct: Vec<&str> = Vec::new();
@@ -73,7 +73,7 @@ impl TitleWords {
     }
 }
 
-/// Returns the words in a [`TitleWords::text`].
+/// Returns the words in a [`SearchWords::text`].
 pub(super) fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').skip(1)
 }
@@ -150,7 +150,7 @@ impl<'a> Filter<'a> {
         self.finders.len()
     }
 
-    /// Returns whether the title with this [`TitleWords::text`] has all words.
+    /// Returns whether the title with this [`SearchWords::text`] has all words.
     pub(super) fn matches(&self, text: &str) -> bool {
         self.finders.iter().all(|finder| finder.find(text.as_bytes()).is_some())
     }
@@ -208,9 +208,9 @@ mod tests {
     fn title_words_after_the_thirty_second_are_left_out() {
         let title: String = (0..40).map(|number| format!("w{number} ")).collect();
         let words: Vec<String> =
-            words_of(&TitleWords::of(&title).text).map(str::to_owned).collect();
+            words_of(&SearchWords::of(&title).text).map(str::to_owned).collect();
         assert_eq!(words, (0..32).map(|number| format!("w{number}")).collect::<Vec<_>>());
-        let repeated = TitleWords::of(&"again ".repeat(33));
+        let repeated = SearchWords::of(&"again ".repeat(33));
         assert_eq!(repeated.text, " again");
     }
 
@@ -236,7 +236,7 @@ mod tests {
         fn filter_matches_if_each_word_begins_a_title_word(title in "[abcé ]{0,20}", search in "[abc ]{0,8}") {
             let (title_words, search_words) = (words(&title), words(&search));
             let expected = search_words.iter().all(|word| title_words.iter().any(|other| other.starts_with(word.as_str())));
-            let (filter, indexed) = (Filter::new(&search_words), TitleWords::of(&title));
+            let (filter, indexed) = (Filter::new(&search_words), SearchWords::of(&title));
             prop_assert_eq!(filter.matches(&indexed.text), expected);
             prop_assert!(!expected || filter.may_match(indexed.signature));
         }

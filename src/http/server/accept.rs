@@ -1,8 +1,8 @@
 //! Accepting connections, and the threads of the server.
 //!
 //! One thread accepts the connections of all workers. It counts each connection against the quota
-//! before any other work, so that a flood of connections that are refused takes no file descriptors
-//! and no time of the workers. (The server of actix counts a connection on the thread of its worker.
+//! before any other work, so that a flood of refused connections takes a bounded number of descriptors
+//! and a bounded time of the workers. (The server of actix counts a connection on the thread of its worker.
 //! Under a flood, accepted connections waited there with their descriptors until `accept` failed,
 //! and after such a failure it accepts nothing for half a second.)
 

@@ -28,9 +28,9 @@ impl Default for QuotaLimits {
     }
 }
 
-/// Rate of responses to connections beyond the bound of their address: the number at once, and the
-/// average number in each second. A response costs more than opening a connection, so connections
-/// beyond this rate are closed without a response.
+/// Rate, for all addresses together, of responses to connections beyond the bound of their address:
+/// the number at once, and the average number in each second. A response costs more than opening a
+/// connection, so connections beyond this rate are closed without a response.
 const ANSWERED_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
 const ANSWERED_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 

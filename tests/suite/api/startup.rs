@@ -10,20 +10,16 @@ on_both_stores!(
     health_command_uses_the_admin_address
 );
 
-/// Returns the admin address in the server's log.
-fn admin_of(server: &Server) -> std::net::SocketAddr {
-    let log = server.log();
-    let line = log
-        .iter()
-        .find(|line| line.contains("admin_addr"))
-        .unwrap_or_else(|| panic!("no admin address in {log:#?}"));
-    let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+/// Waits for the admin address in the server's log, which follows the line with the public address.
+async fn admin_of(server: &Server) -> std::net::SocketAddr {
+    let line = server.logged(|line| line.contains("admin_addr")).await;
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
     line["admin_addr"].as_str().expect("a text").parse().expect("an address")
 }
 
 async fn with_admin(store: Backend) -> (TestApp, Client) {
     let app = TestApp::start_with(store, &[("GITTIX_ADMIN_ADDR", "localhost:0")]).await;
-    let admin = Client::new(admin_of(&app.server));
+    let admin = Client::new(admin_of(&app.server).await);
     (app, admin)
 }
 
@@ -59,7 +55,7 @@ async fn admin_address_serves_only_health_and_metrics(store: Backend) {
 
 async fn health_command_uses_the_admin_address(store: Backend) {
     let (app, _) = with_admin(store).await;
-    let (addr, admin) = (app.server.addr.to_string(), admin_of(&app.server).to_string());
+    let (addr, admin) = (app.server.addr.to_string(), admin_of(&app.server).await.to_string());
     for question in [&["health"][..], &["health", "--ready"]] {
         let (status, text) =
             run(question, &[("GITTIX_ADDR", "127.0.0.1:1"), ("GITTIX_ADMIN_ADDR", &admin)]);
@@ -136,7 +132,7 @@ mod loading {
     async fn server_responds_while_the_tickets_are_loaded(store: Backend) {
         let home = Home::new(store);
         let mut server = Server::start_unready(&home, &settings(&[])).await;
-        let (public, admin) = (Client::new(server.addr), Client::new(admin_of(&server)));
+        let (public, admin) = (Client::new(server.addr), Client::new(admin_of(&server).await));
         for client in [&public, &admin] {
             assert_eq!(client.get("/healthz").await.expect(200).body, json!({ "status": "ok" }));
             waits_for(client, "Not ready: loading tickets, 0 so far.").await;

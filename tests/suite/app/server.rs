@@ -152,14 +152,19 @@ impl Server {
 
     /// Returns the line that states why the process exited. It may be read a moment after the exit.
     pub async fn reason(&self) -> String {
+        self.logged(|line| line.starts_with("gittix: ")).await
+    }
+
+    /// Waits for the first line of the log that `is_wanted`.
+    pub async fn logged(&self, is_wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Some(line) = self.log().into_iter().find(|line| line.starts_with("gittix: ")) {
+            if let Some(line) = self.log().into_iter().find(|line| is_wanted(line)) {
                 return line;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("the server did not log why it exited; its log: {:#?}", self.log());
+        panic!("the line was not logged; the log: {:#?}", self.log());
     }
 
     /// Returns the number of open file descriptors.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::app::{Answer, Backend, Call, PATIENCE, TestApp, on_both_stores};
+use crate::app::{Answer, Backend, Call, Home, PATIENCE, Server, TestApp, on_both_stores};
 
 on_both_stores!(ticket_registry_serves_after_a_panic, order_registry_serves_after_a_panic);
 
@@ -71,12 +71,11 @@ async fn group_committer_is_restarted_after_a_panic() {
 
 #[tokio::test]
 async fn process_exits_when_a_thread_of_the_actors_ends() {
-    let home = crate::app::Home::new(Backend::Embedded);
-    let mut app = TestApp::start_at(home, &[]).await;
-    app.set("FAILPOINTS", "actor_thread::end=return");
-    app.restart_until_exit().await;
-    assert_eq!(app.server.ended().await.code(), Some(70), "{:#?}", app.server.log());
-    let reason = app.server.reason().await;
+    let home = Home::new(Backend::Embedded);
+    let settings = [("FAILPOINTS".to_owned(), "actor_thread::end=return".to_owned())];
+    let mut server = Server::start_unready(&home, &settings).await;
+    assert_eq!(server.ended().await.code(), Some(70), "{:#?}", server.log());
+    let reason = server.reason().await;
     assert!(reason.contains("actor thread"), "{reason}");
 }
 
