@@ -6,10 +6,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{
-    domain::{VersionCondition, decide},
-    store::Commit,
-};
+use crate::{domain::decide, store::Commit};
 
 /// Returns true in the process that runs this test alone. Otherwise starts that process, checks
 /// that the test passes in it, and returns false.
@@ -85,7 +82,7 @@ async fn ticket_actor_that_panics_is_replaced_and_its_lock_is_released_on_time()
             id,
             market.seller,
             samples::details("Back row"),
-            VersionCondition::Any,
+            crate::domain::VersionCondition::Any,
             None,
         )
     };
