@@ -105,7 +105,8 @@ async fn one_address_holds_at_most_a_quarter_of_the_descriptors() {
 }
 
 /// Each of 256 clients at one address opens a connection again as soon as it is closed. The server
-/// must close them faster than they use up its descriptors: when `accept` fails, it serves nobody.
+/// must close them faster than they use up its descriptors: when `accept` fails, it serves no
+/// client.
 #[tokio::test]
 async fn flood_of_connections_does_not_use_up_the_descriptors() {
     const CLIENTS: usize = 256;

@@ -40,7 +40,7 @@ async fn sign_in_is_hashed_before_most_of_a_flood_from_24_addresses(store: Backe
     let flood = join_all(attackers.iter().enumerate().map(|(number, attacker)| {
         let answered = &answered;
         async move {
-            sign_in(attacker, number % ADDRESSES, &format!("nobody{number}@example.com")).await;
+            sign_in(attacker, number % ADDRESSES, &format!("unknown{number}@example.com")).await;
             answered.fetch_add(1, Ordering::Relaxed);
         }
     }));
