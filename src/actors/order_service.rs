@@ -96,7 +96,7 @@ impl OrderService {
             }
             _ => self.tickets.execute(place.ticket, command, place.key).await?,
         };
-        done.decision.order.ok_or(ActorError::NotFound)
+        Ok(done.decision.order.expect("the decision to lock a ticket creates an order"))
     }
 
     /// Locks a ticket for a network whose locks are limited. This runs in the registry and not in
@@ -157,10 +157,11 @@ impl OrderService {
         {
             return Err(ActorError::UnknownToken);
         }
+        let charge = ChargeId::new(new_id());
         let command = TicketCommand::SubmitPayment {
             order: order.id,
             by: pay.by,
-            charge: ChargeId::new(new_id()),
+            charge,
             token: self.context.processor.digest(&pay.token),
             processor: self.context.processor.name(),
         };
@@ -176,8 +177,7 @@ impl OrderService {
             }
             Err(error) => return Err(error),
         };
-        // The last charge is the new one. A charge before it, if there is one, is replaced by it.
-        let charge = done.decision.charges.into_iter().next_back().ok_or(ActorError::NotFound)?;
+        let charge = done.decision.into_charge(charge);
         self.settle(charge, AuthorizationMode::Token(pay.token), Some(attempt)).await
     }
 
@@ -218,10 +218,8 @@ impl OrderService {
         let command = TicketCommand::ConfirmPayment { charge: confirm.charge, by: confirm.by };
         match self.tickets.execute(charge.ticket, command, confirm.key).await {
             Ok(done) => {
-                let confirmed =
-                    done.decision.charges.into_iter().find(|charge| charge.id == confirm.charge);
-                self.settle(confirmed.ok_or(ActorError::NotFound)?, AuthorizationMode::Resume, None)
-                    .await
+                let confirmed = done.decision.into_charge(confirm.charge);
+                self.settle(confirmed, AuthorizationMode::Resume, None).await
             }
             Err(ActorError::Refused(Refusal::NothingToDo | Refusal::NotFound)) => {
                 self.charge(confirm.charge, confirm.by).await

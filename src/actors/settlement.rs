@@ -360,11 +360,7 @@ impl Settlement {
     ) -> Result<Charge, ActorError> {
         let Ok(decision) = decision else { return self.reload(charge.id).await };
         match self.context.store.commit(Commit::of(decision.clone(), self.context.now())).await {
-            Ok(()) => decision
-                .charges
-                .into_iter()
-                .find(|next| next.id == charge.id)
-                .ok_or(ActorError::NotFound),
+            Ok(()) => Ok(decision.into_charge(charge.id)),
             Err(CommitError::Stale) => self.reload(charge.id).await,
             Err(error) => Err(error.into()),
         }

@@ -66,7 +66,7 @@ impl Tickets {
         let _listing = self.reserve_listing(seller, id)?;
         let now = self.context.now();
         let decision = decide::list_ticket(id, seller, details, now);
-        let ticket = decision.ticket.clone().ok_or(ActorError::NotFound)?;
+        let ticket = decision.ticket.clone().expect("the decision creates a ticket");
         let outcome = Outcome::TicketCreated { ticket: ticket.clone() };
         let record = key.map(|key| IdempotencyRecord { key, outcome, created_at: now });
         self.context

@@ -23,6 +23,11 @@ pub use user::UserView;
 /// Values for the tests of the views.
 #[cfg(test)]
 mod samples {
+    use std::collections::BTreeSet;
+
+    use serde::Serialize;
+    use serde_json::{Value, to_value};
+    use utoipa::PartialSchema;
     use uuid::Uuid;
 
     use crate::domain::{
@@ -34,6 +39,19 @@ mod samples {
 
     pub fn uuid(n: u128) -> Uuid {
         Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 + n)
+    }
+
+    /// Returns the schema of a view. It must require exactly the members that are serialized.
+    pub fn checked_schema<V: PartialSchema + Serialize>(view: &V) -> Value {
+        let schema = to_value(V::schema()).expect("JSON");
+        let value = to_value(view).expect("JSON");
+        let written: BTreeSet<_> =
+            value.as_object().expect("an object").keys().map(String::as_str).collect();
+        let required = schema["required"].as_array().expect("a list");
+        assert_eq!(required.len(), written.len(), "{schema:#}");
+        let required: BTreeSet<_> = required.iter().filter_map(Value::as_str).collect();
+        assert_eq!(required, written, "{schema:#}");
+        schema
     }
 
     pub fn order_id() -> OrderId {

@@ -25,6 +25,7 @@
 //! | ticket registry | one message fails (`outcome_unknown`); if the registry ends all the same, the process ends |
 //! | order and user registry | one request fails (`outcome_unknown`), since actix runs its future apart from the actor; if the registry ends all the same, the process ends |
 //! | ticket actor | dropped; its report makes the ticket registry start a new actor, a limited number of times in a row |
+//! | thread of ticket actors, if it ends | ends the process: a ticket's thread follows from its id |
 //! | payment in progress | fails alone; reconciliation finishes it |
 //! | password thread | one password fails (503); the thread continues |
 //! | WebSocket shard | its connections are closed; started again for the next connection |

@@ -1,10 +1,10 @@
 //! Accepting connections, and the threads of the server.
 //!
 //! One thread accepts the connections of all workers. It counts each connection against the quota
-//! before any other work, so that a flood of refused connections takes a bounded number of descriptors
-//! and a bounded time of the workers. (The server of actix counts a connection on the thread of its worker.
-//! Under a flood, accepted connections waited there with their descriptors until `accept` failed,
-//! and after such a failure it accepts nothing for half a second.)
+//! before any other work, so that a flood of refused connections takes a bounded number of
+//! descriptors and a bounded time of the workers. (The server of actix counts a connection on the
+//! thread of its worker. Under a flood, accepted connections waited there with their descriptors
+//! until `accept` failed, and after such a failure it accepts nothing for half a second.)
 
 use std::{
     fmt, io,
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Arbiter, ArbiterHandle};
+use actix::Arbiter;
 use futures_util::future::{Either, join_all, select, select_all};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -121,12 +121,12 @@ impl Server {
     {
         let (ended, result) = oneshot::channel();
         let thread = Arbiter::new();
-        spawn_on(&thread.handle(), move || {
+        thread.spawn_fn(move || {
             let work = work();
-            async move {
+            actix::spawn(async move {
                 // The receiver is dropped if the whole process ends.
                 let _ = ended.send(work.await);
-            }
+            });
         });
         self.threads.push(thread);
         self.results.push(result);
@@ -155,15 +155,6 @@ impl Server {
             Err(_) => "a thread panicked".into(),
         }
     }
-}
-
-fn spawn_on<R: Future<Output = ()> + 'static>(
-    thread: &ArbiterHandle,
-    work: impl FnOnce() -> R + Send + 'static,
-) {
-    thread.spawn_fn(move || {
-        actix::spawn(work());
-    });
 }
 
 /// Accepts connections and distributes them among the workers.

@@ -31,6 +31,12 @@ pub struct ClientRecord {
     pub acknowledged: u64,
 }
 
+/// Returns whether a payment of the order is not finished yet.
+pub async fn has_open_charge(buyer: &Client, order: &str) -> bool {
+    let charges = buyer.charges_of(order).await.expect(200);
+    charges.items().iter().any(|charge| charge["status"] == "Created")
+}
+
 /// Record shared by all clients of the load.
 pub type SharedRecord = Arc<Mutex<ClientRecord>>;
 

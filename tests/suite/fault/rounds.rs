@@ -12,7 +12,7 @@ use gittix::store::Cursor;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-use super::load::{LoadClient, SharedRecord, SingleServer};
+use super::load::{LoadClient, SharedRecord, SingleServer, has_open_charge};
 use crate::app::{
     Backend, Client, Socket, TestApp,
     world::{Found, Release},
@@ -212,14 +212,7 @@ impl Scenario {
         }
         for (person, order) in attempted {
             let buyer = self.people[person].at(&self.app.server);
-            while buyer
-                .charges_of(&order)
-                .await
-                .expect(200)
-                .items()
-                .iter()
-                .any(|charge| charge["status"] == "Created")
-            {
+            while has_open_charge(&buyer, &order).await {
                 assert!(
                     Instant::now() < deadline,
                     "a charge of {order} remains open; the log: {:#?}",

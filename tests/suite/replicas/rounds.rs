@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     faults::{ActiveFault, Fault},
     fleet::{Endpoints, Fleet},
-    load::{LoadClient, SharedRecord},
+    load::{LoadClient, SharedRecord, has_open_charge},
     members::Members,
     network::Network,
     shoppers::{AnyReplica, LoadControl, Pair},
@@ -261,14 +261,7 @@ impl Cluster {
         let attempted = std::mem::take(&mut leg.record.lock().expect("no holder panics").attempted);
         for (person, order) in attempted {
             let buyer = leg.people[person].at_addr(addr);
-            while buyer
-                .charges_of(&order)
-                .await
-                .expect(200)
-                .items()
-                .iter()
-                .any(|charge| charge["status"] == "Created")
-            {
+            while has_open_charge(&buyer, &order).await {
                 assert!(
                     Instant::now() < deadline,
                     "a charge of {order} remains open; the logs: {:#?}",

@@ -127,6 +127,15 @@ impl Decision {
         Self { events: events::of(&self, before), ..self }
     }
 
+    /// Returns the next state of the charge that the decision is about.
+    ///
+    /// # Panics
+    /// Panics if the decision does not change this charge, which is a bug of the caller.
+    pub fn into_charge(self, id: ChargeId) -> Charge {
+        let mut charges = self.charges.into_iter();
+        charges.find(|charge| charge.id == id).expect("the decision changes the charge")
+    }
+
     /// Whether the decision changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
