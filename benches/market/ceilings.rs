@@ -12,7 +12,7 @@ use std::{
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use gittix::{
     clock::Clock,
-    domain::{Event, Ticket, TicketId, Timestamp, UserId, samples},
+    domain::{DomainEvent, Ticket, TicketId, Timestamp, UserId, samples},
     http::{self, ServerLimits},
     store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
     ws::{self, Hub, Shard, SocketLimits},
@@ -106,7 +106,7 @@ fn announce(listener: &TcpListener, port: u16, feed: &FeedLog) {
             RecordedEvent::new(
                 Cursor { epoch: 1, time, ordinal: 0 },
                 Timestamp(0),
-                Event::TicketUpdated { ticket: ticket(time) },
+                DomainEvent::TicketUpdated { ticket: ticket(time) },
             )
         });
         feed.push(events);

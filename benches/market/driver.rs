@@ -13,8 +13,8 @@ use bson::{Document, doc, serialize_to_document};
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Email, Event, Order, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
-        Timestamp, User, UserId, decide, decide::list_ticket, samples,
+        DomainEvent, Email, Order, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand,
+        TicketId, Timestamp, User, UserId, decide, decide::list_ticket, samples,
     },
     store::{Commit, Write},
 };
@@ -147,7 +147,9 @@ async fn transaction(db: &Database, group: &[Commit]) {
         let events: Vec<_> = commit
             .events
             .iter()
-            .map(|event| serialize_to_document::<Event>(event).expect("the document is valid BSON"))
+            .map(|event| {
+                serialize_to_document::<DomainEvent>(event).expect("the document is valid BSON")
+            })
             .collect();
         entries.push(doc! { "at": commit.at.0, "events": events });
     }

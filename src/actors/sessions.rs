@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{ActorError, SessionToken, SignedIn, context::ActorContext};
-use crate::domain::{Event, SessionDigest, UserId};
+use crate::domain::{DomainEvent, SessionDigest, UserId};
 
 /// The sessions in the store, and their cache. Clones share one cache.
 #[derive(Debug, Clone)]
@@ -102,10 +102,12 @@ impl Sessions {
     }
 
     /// Applies an event of the feed.
-    pub(super) fn on_event(&self, event: &Event) {
+    pub(super) fn on_event(&self, event: &DomainEvent) {
         match event {
-            Event::SessionRevoked { session, .. } => self.revoke(session),
-            Event::SessionsRevoked { user, except } => self.revoke_all(*user, except.as_ref()),
+            DomainEvent::SessionRevoked { session, .. } => self.revoke(session),
+            DomainEvent::SessionsRevoked { user, except } => {
+                self.revoke_all(*user, except.as_ref())
+            }
             _ => {}
         }
     }

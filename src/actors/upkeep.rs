@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Actors, context::ActorContext};
 use crate::{
-    domain::{Event, Millis, Sale, TicketId},
+    domain::{DomainEvent, Millis, Sale, TicketId},
     metrics::METRICS,
     store::{FeedStep, Unavailable},
     tasks::{keep_running, supervise},
@@ -62,11 +62,11 @@ async fn update_caches(context: Arc<ActorContext>, actors: Actors) {
             FeedStep::Events(events) => {
                 for recorded in events {
                     match &recorded.event {
-                        Event::TicketUpdated { ticket } => {
+                        DomainEvent::TicketUpdated { ticket } => {
                             context.update_network_locks(ticket);
                             actors.tickets.on_newer_version(ticket.id, ticket.version);
                         }
-                        Event::TicketDeleted { ticket, version, .. } => {
+                        DomainEvent::TicketDeleted { ticket, version, .. } => {
                             actors.tickets.on_newer_version(*ticket, *version)
                         }
                         event => actors.users.sessions().on_event(event),

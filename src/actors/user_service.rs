@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Email, Event, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome, PublicUser,
-        Session, SessionDigest, Timestamp, User, UserId,
+        DomainEvent, Email, IdempotencyKey, IdempotencyRecord, Millis, NewPassword, Outcome,
+        PublicUser, Session, SessionDigest, Timestamp, User, UserId,
     },
     store::{Commit, CommitError, Write},
 };
@@ -68,7 +68,7 @@ impl UserService {
         let public_user = PublicUser::from(&user);
         let (token, session) = self.new_session(user.id, now);
         let writes = vec![Write::User(user), Write::OpenSession { session, user_version: 0 }];
-        let events = vec![Event::UserCreated { user: public_user.clone() }];
+        let events = vec![DomainEvent::UserCreated { user: public_user.clone() }];
         self.commit_session(Commit { writes, events, at: now }, browser).await?;
         security::signed_up(public_user.id, browser.network);
         Ok((public_user, token))
@@ -128,7 +128,7 @@ impl UserService {
                 updated_at: now,
                 ..user
             }));
-            commit.events.push(Event::UserUpdated { user: public_user.clone() });
+            commit.events.push(DomainEvent::UserUpdated { user: public_user.clone() });
         }
         commit.writes.push(Write::OpenSession { session, user_version });
         self.commit_session(commit, browser).await?;
@@ -144,9 +144,10 @@ impl UserService {
     ) -> Result<(), CommitError> {
         if let Some(former) = &browser.former {
             commit.writes.push(Write::CloseSession(former.session.clone()));
-            commit
-                .events
-                .push(Event::SessionRevoked { user: former.user, session: former.session.clone() });
+            commit.events.push(DomainEvent::SessionRevoked {
+                user: former.user,
+                session: former.session.clone(),
+            });
         }
         self.context.store.commit(commit).await?;
         if let Some(former) = &browser.former {
@@ -162,8 +163,10 @@ impl UserService {
 
     /// Ends a session. A session that has ended already is no error.
     pub(super) async fn end_session(&self, signed_in: &SignedIn) -> Result<(), ActorError> {
-        let event =
-            Event::SessionRevoked { user: signed_in.user, session: signed_in.session.clone() };
+        let event = DomainEvent::SessionRevoked {
+            user: signed_in.user,
+            session: signed_in.session.clone(),
+        };
         let commit = Commit {
             writes: vec![Write::CloseSession(signed_in.session.clone())],
             events: vec![event],
@@ -279,7 +282,7 @@ impl UserService {
         let (public_user, user_version) = (PublicUser::from(&user), user.version);
         let mut commit = Commit {
             writes: vec![Write::User(user)],
-            events: vec![Event::UserUpdated { user: public_user.clone() }],
+            events: vec![DomainEvent::UserUpdated { user: public_user.clone() }],
             at: now,
         };
         if let Some((_, session)) = &renewed {
@@ -288,7 +291,7 @@ impl UserService {
                 .writes
                 .push(Write::CloseSessions { user: public_user.id, except: except.clone() });
             commit.writes.push(Write::OpenSession { session: session.clone(), user_version });
-            commit.events.push(Event::SessionsRevoked { user: public_user.id, except });
+            commit.events.push(DomainEvent::SessionsRevoked { user: public_user.id, except });
         }
         // The record has no token: a replay sets no cookie.
         let outcome = Outcome::UserUpdated { user: public_user.clone() };

@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 
 use super::Catalog;
 use crate::{
-    domain::{Event, Ticket, TicketId},
+    domain::{DomainEvent, Ticket, TicketId},
     store::{FeedReader, FeedStep, Store, Unavailable},
 };
 
@@ -36,25 +36,25 @@ pub async fn follow(catalog: Catalog, store: Arc<dyn Store>, mut reader: FeedRea
     }
 }
 
-fn merge(catalog: &Catalog, event: &Event) {
+fn merge(catalog: &Catalog, event: &DomainEvent) {
     match event {
-        Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } => {
+        DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket } => {
             catalog.merge(ticket);
         }
-        Event::TicketDeleted { ticket, version, .. } => {
+        DomainEvent::TicketDeleted { ticket, version, .. } => {
             catalog.remove(*ticket, *version);
         }
-        Event::UserCreated { .. }
-        | Event::UserUpdated { .. }
-        | Event::OrderCreated { .. }
-        | Event::OrderCancelled { .. }
-        | Event::OrderExpired { .. }
-        | Event::ChargeCreated { .. }
-        | Event::ChargeCompleted { .. }
-        | Event::ChargeFailed { .. }
-        | Event::ChargeRefunded { .. }
-        | Event::SessionRevoked { .. }
-        | Event::SessionsRevoked { .. } => {}
+        DomainEvent::UserCreated { .. }
+        | DomainEvent::UserUpdated { .. }
+        | DomainEvent::OrderCreated { .. }
+        | DomainEvent::OrderCancelled { .. }
+        | DomainEvent::OrderExpired { .. }
+        | DomainEvent::ChargeCreated { .. }
+        | DomainEvent::ChargeCompleted { .. }
+        | DomainEvent::ChargeFailed { .. }
+        | DomainEvent::ChargeRefunded { .. }
+        | DomainEvent::SessionRevoked { .. }
+        | DomainEvent::SessionsRevoked { .. } => {}
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
             self.tickets.lock().insert(ticket.id, ticket);
         }
 
-        fn push(&self, time: u64, event: Event) {
+        fn push(&self, time: u64, event: DomainEvent) {
             self.log.push([RecordedEvent::new(at(time), Timestamp(0), event)]);
         }
     }
@@ -234,8 +234,8 @@ mod tests {
         Ticket { state: TicketState::Deleted, ..ticket(number, version) }
     }
 
-    fn updated(number: u128, version: u64) -> Event {
-        Event::TicketUpdated { ticket: ticket(number, version) }
+    fn updated(number: u128, version: u64) -> DomainEvent {
+        DomainEvent::TicketUpdated { ticket: ticket(number, version) }
     }
 
     /// Runs `follow` until `done` holds. The test's time is paused, so waits take no real time.
@@ -263,10 +263,10 @@ mod tests {
         assert!(!catalog.is_loaded());
         let reader = store.log.subscribe();
         store.push(1, updated(3, 1));
-        store.push(2, Event::TicketCreated { ticket: ticket(9000, 0) });
+        store.push(2, DomainEvent::TicketCreated { ticket: ticket(9000, 0) });
         store.push(
             3,
-            Event::TicketDeleted {
+            DomainEvent::TicketDeleted {
                 ticket: id(4),
                 seller: UserId::new(Uuid::from_u128(1)),
                 version: 1,

@@ -2,7 +2,7 @@
 //! document.
 //!
 //! An event is rendered once for all connections ([`frames_of`]). The match over
-//! [`Event`] is exhaustive, so each new event needs a decision here about its receivers.
+//! [`DomainEvent`] is exhaustive, so each new event needs a decision here about its receivers.
 
 use actix_http::ws::{OpCode, Parser};
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::send_queue::FrameKind;
 use crate::{
-    domain::{Charge, Event, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
+    domain::{Charge, DomainEvent, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
     store::{Cursor, RecordedEvent},
     wire::{ChargeView, Instant, OrderView, TicketView, UserView},
 };
@@ -199,18 +199,18 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
     };
     let order = |order| OrderView::of(order, recorded.at);
     match &recorded.event {
-        Event::TicketCreated { ticket } => {
+        DomainEvent::TicketCreated { ticket } => {
             ticket_frames(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket })
         }
-        Event::TicketUpdated { ticket } => {
+        DomainEvent::TicketUpdated { ticket } => {
             ticket_frames(ticket, |ticket| ServerFrame::TicketUpdated { cursor, at, ticket })
         }
-        Event::TicketDeleted { ticket, version, .. } => {
+        DomainEvent::TicketDeleted { ticket, version, .. } => {
             let frame =
                 ServerFrame::TicketDeleted { cursor, at, ticket_id: *ticket, version: *version };
             Frames { ticket: Some(*ticket), public: Some(frame.to_bytes()), ..Frames::default() }
         }
-        Event::OrderExpired { order: expired } => {
+        DomainEvent::OrderExpired { order: expired } => {
             let (order_id, ticket_id) = (expired.id, expired.ticket.id);
             let frame = |order| {
                 ServerFrame::OrderExpired { cursor, at, order_id, ticket_id, order }.to_bytes()
@@ -222,45 +222,45 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
                 private: Some(frame(Some(order(expired)))),
             }
         }
-        Event::OrderCreated { order: created } => frame_for_owner(
+        DomainEvent::OrderCreated { order: created } => frame_for_owner(
             created.buyer,
             ServerFrame::OrderCreated { cursor, at, order: order(created) },
         ),
-        Event::OrderCancelled { order: cancelled } => frame_for_owner(
+        DomainEvent::OrderCancelled { order: cancelled } => frame_for_owner(
             cancelled.buyer,
             ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) },
         ),
-        Event::ChargeCreated { charge } => frame_for_owner(
+        DomainEvent::ChargeCreated { charge } => frame_for_owner(
             charge.buyer,
             ServerFrame::ChargeCreated { cursor, at, charge: view(charge) },
         ),
-        Event::ChargeCompleted { charge } => frame_for_owner(
+        DomainEvent::ChargeCompleted { charge } => frame_for_owner(
             charge.buyer,
             ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) },
         ),
-        Event::ChargeFailed { charge } => frame_for_owner(
+        DomainEvent::ChargeFailed { charge } => frame_for_owner(
             charge.buyer,
             ServerFrame::ChargeFailed { cursor, at, charge: view(charge) },
         ),
-        Event::ChargeRefunded { charge } => frame_for_owner(
+        DomainEvent::ChargeRefunded { charge } => frame_for_owner(
             charge.buyer,
             ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) },
         ),
-        Event::UserUpdated { user } => frame_for_owner(
+        DomainEvent::UserUpdated { user } => frame_for_owner(
             user.id,
             ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) },
         ),
         // A new user cannot have a connection yet. The end of a session closes its connections
         // without an event frame.
-        Event::UserCreated { .. }
-        | Event::SessionRevoked { .. }
-        | Event::SessionsRevoked { .. } => Frames::default(),
+        DomainEvent::UserCreated { .. }
+        | DomainEvent::SessionRevoked { .. }
+        | DomainEvent::SessionsRevoked { .. } => Frames::default(),
     }
 }
 
 /// Returns the kind under which the public frame of an event for this ticket is queued.
-pub fn public_kind(event: &Event, ticket: TicketId) -> FrameKind {
-    if matches!(event, Event::OrderExpired { .. }) {
+pub fn public_kind(event: &DomainEvent, ticket: TicketId) -> FrameKind {
+    if matches!(event, DomainEvent::OrderExpired { .. }) {
         FrameKind::Expired(ticket)
     } else {
         FrameKind::Ticket(ticket)

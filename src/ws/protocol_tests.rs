@@ -86,27 +86,27 @@ fn card() -> PublicUser {
     PublicUser { id: buyer(), email: Email::parse("bob@example.com").expect("an address") }
 }
 
-fn every_event() -> Vec<Event> {
+fn every_event() -> Vec<DomainEvent> {
     let session = SessionDigest::new("5e55".into());
     vec![
-        Event::UserCreated { user: card() },
-        Event::UserUpdated { user: card() },
-        Event::TicketCreated { ticket: ticket() },
-        Event::TicketUpdated { ticket: ticket() },
-        Event::TicketDeleted { ticket: ticket().id, seller: seller(), version: 7 },
-        Event::OrderCreated { order: order() },
-        Event::OrderCancelled { order: order() },
-        Event::OrderExpired { order: order() },
-        Event::ChargeCreated { charge: charge() },
-        Event::ChargeCompleted { charge: charge() },
-        Event::ChargeFailed { charge: charge() },
-        Event::ChargeRefunded { charge: charge() },
-        Event::SessionRevoked { user: buyer(), session: session.clone() },
-        Event::SessionsRevoked { user: buyer(), except: Some(session) },
+        DomainEvent::UserCreated { user: card() },
+        DomainEvent::UserUpdated { user: card() },
+        DomainEvent::TicketCreated { ticket: ticket() },
+        DomainEvent::TicketUpdated { ticket: ticket() },
+        DomainEvent::TicketDeleted { ticket: ticket().id, seller: seller(), version: 7 },
+        DomainEvent::OrderCreated { order: order() },
+        DomainEvent::OrderCancelled { order: order() },
+        DomainEvent::OrderExpired { order: order() },
+        DomainEvent::ChargeCreated { charge: charge() },
+        DomainEvent::ChargeCompleted { charge: charge() },
+        DomainEvent::ChargeFailed { charge: charge() },
+        DomainEvent::ChargeRefunded { charge: charge() },
+        DomainEvent::SessionRevoked { user: buyer(), session: session.clone() },
+        DomainEvent::SessionsRevoked { user: buyer(), except: Some(session) },
     ]
 }
 
-fn rendered(event: Event) -> Frames {
+fn rendered(event: DomainEvent) -> Frames {
     render(&RecordedEvent::new(Cursor { epoch: 1, time: 2, ordinal: 3 }, AT, event))
 }
 
@@ -122,7 +122,7 @@ fn json_of(frame: &Bytes) -> Value {
 
 #[test]
 fn ticket_update_has_only_a_public_frame() {
-    let frames = rendered(Event::TicketUpdated { ticket: ticket() });
+    let frames = rendered(DomainEvent::TicketUpdated { ticket: ticket() });
     let frame = json_of(frames.public.as_ref().expect("public"));
     assert_eq!(
         (&frame["type"], &frame["at"], &frame["ticket"]["status"]),
@@ -148,7 +148,7 @@ fn public_frames_do_not_contain_the_buyer() {
 
 #[test]
 fn expired_order_is_complete_for_its_owner_and_two_ids_for_others() {
-    let frames = rendered(Event::OrderExpired { order: order() });
+    let frames = rendered(DomainEvent::OrderExpired { order: order() });
     let public = json_of(frames.public.as_ref().expect("public"));
     let private = json_of(frames.private.as_ref().expect("private"));
     let members: Vec<_> =
@@ -166,7 +166,7 @@ fn expired_order_is_complete_for_its_owner_and_two_ids_for_others() {
 
 #[test]
 fn seconds_left_are_relative_to_the_time_of_the_event() {
-    let frames = rendered(Event::OrderCreated { order: order() });
+    let frames = rendered(DomainEvent::OrderCreated { order: order() });
     assert_eq!(
         json_of(frames.private.as_ref().expect("private"))["order"]["expiresInSeconds"],
         json!(600)
@@ -192,9 +192,9 @@ fn internal_event_has_no_frame() {
     for event in every_event() {
         if matches!(
             event,
-            Event::UserCreated { .. }
-                | Event::SessionRevoked { .. }
-                | Event::SessionsRevoked { .. }
+            DomainEvent::UserCreated { .. }
+                | DomainEvent::SessionRevoked { .. }
+                | DomainEvent::SessionsRevoked { .. }
         ) {
             let frames = rendered(event);
             assert_eq!((frames.public, frames.private), (None, None));

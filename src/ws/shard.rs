@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        domain::{Event, TicketId, Timestamp, UserId},
+        domain::{DomainEvent, TicketId, Timestamp, UserId},
         store::{FeedLog, feed::FeedLimits},
         ws::{Hub, task::ConnectionTask},
     };
@@ -212,7 +212,7 @@ mod tests {
 
     fn event(time: u64) -> RecordedEvent {
         let id = uuid::Uuid::from_u128(1);
-        let event = Event::TicketDeleted {
+        let event = DomainEvent::TicketDeleted {
             ticket: TicketId::new(id),
             seller: UserId::new(id),
             version: time,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    domain::{Event, SessionDigest, TicketId, UserId},
+    domain::{DomainEvent, SessionDigest, TicketId, UserId},
     metrics::METRICS,
     store::{Cursor, FeedLog, FeedStep, RecordedEvent},
 };
@@ -340,12 +340,12 @@ impl ConnectionTable {
     }
 
     /// Closes the connections whose sessions the event revokes.
-    fn close_revoked(&mut self, event: &Event) {
+    fn close_revoked(&mut self, event: &DomainEvent) {
         let (user, sessions) = match event {
-            Event::SessionRevoked { user, session } => {
+            DomainEvent::SessionRevoked { user, session } => {
                 (*user, RevokedSessions::One(session.clone()))
             }
-            Event::SessionsRevoked { user, except } => {
+            DomainEvent::SessionsRevoked { user, except } => {
                 (*user, RevokedSessions::AllBut(except.clone()))
             }
             _ => return,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Decision, Event, SlotChange, Timestamp, invariants::Snapshot},
+    domain::{Decision, DomainEvent, SlotChange, Timestamp, invariants::Snapshot},
     store::{Commit, CommitError, Write},
 };
 
@@ -101,6 +101,6 @@ pub fn without_history(mut decision: Decision) -> Decision {
     for charge in &mut decision.charges {
         (charge.created_at, charge.updated_at) = (NEVER, NEVER);
     }
-    decision.events = Vec::<Event>::new();
+    decision.events = Vec::<DomainEvent>::new();
     decision
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use gittix::{
     domain::{
-        Event, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId, Timestamp,
-        UserId, decide,
+        DomainEvent, OrderId, Policy, ReplicaName, Sale, Ticket, TicketCommand, TicketId,
+        Timestamp, UserId, decide,
         decide::list_ticket,
         invariants::{Snapshot, one_order_per_ticket},
         samples,
@@ -60,7 +60,7 @@ fn locked(sale: &Sale) -> Commit {
     };
     let decision = decide(sale, &command, &Policy::default(), NOW)
         .expect("the copy shows an available ticket");
-    assert!(decision.events.iter().any(|event| matches!(event, Event::OrderCreated { .. })));
+    assert!(decision.events.iter().any(|event| matches!(event, DomainEvent::OrderCreated { .. })));
     Commit::of(decision, NOW)
 }
 

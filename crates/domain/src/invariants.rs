@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CancelReason, Charge, ChargeStatus, Event, Millis, Order, OrderId, OrderState, OrderStatus,
-    Policy, Sale, Ticket, TicketId, TicketState, Timestamp, UserId, Version,
+    CancelReason, Charge, ChargeStatus, DomainEvent, Millis, Order, OrderId, OrderState,
+    OrderStatus, Policy, Sale, Ticket, TicketId, TicketState, Timestamp, UserId, Version,
 };
 
 /// The tickets, orders, charges and lock slots of a store, and the processor's ledger, at one time.
@@ -225,34 +225,34 @@ pub fn never_backwards<T: PartialOrd + std::fmt::Debug>(seen: &[T]) -> Result<()
 
 /// I7: every version of a ticket has one event; so have the creation and the cancellation or expiry of an order, and the creation, final status, and a refund. Every event has its change. Holds for a complete history, from which
 /// no event was purged.
-pub fn events_match_changes(snapshot: &Snapshot, events: &[Event]) -> Result<(), Violation> {
+pub fn events_match_changes(snapshot: &Snapshot, events: &[DomainEvent]) -> Result<(), Violation> {
     const NAME: &str = "I7 events match changes";
     let mut ticket_versions: BTreeMap<TicketId, BTreeSet<Version>> = BTreeMap::new();
     let mut orders: BTreeMap<OrderId, BTreeSet<&'static str>> = BTreeMap::new();
     let mut charges: BTreeMap<super::ChargeId, BTreeSet<&'static str>> = BTreeMap::new();
     for event in events {
         let is_new = match event {
-            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } => {
+            DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket } => {
                 ticket_versions.entry(ticket.id).or_default().insert(ticket.version)
             }
-            Event::TicketDeleted { ticket, version, .. } => {
+            DomainEvent::TicketDeleted { ticket, version, .. } => {
                 ticket_versions.entry(*ticket).or_default().insert(*version)
             }
-            Event::OrderCreated { order }
-            | Event::OrderCancelled { order }
-            | Event::OrderExpired { order } => {
+            DomainEvent::OrderCreated { order }
+            | DomainEvent::OrderCancelled { order }
+            | DomainEvent::OrderExpired { order } => {
                 orders.entry(order.id).or_default().insert(event.name())
             }
-            Event::ChargeCreated { charge }
-            | Event::ChargeCompleted { charge }
-            | Event::ChargeFailed { charge }
-            | Event::ChargeRefunded { charge } => {
+            DomainEvent::ChargeCreated { charge }
+            | DomainEvent::ChargeCompleted { charge }
+            | DomainEvent::ChargeFailed { charge }
+            | DomainEvent::ChargeRefunded { charge } => {
                 charges.entry(charge.id).or_default().insert(event.name())
             }
-            Event::UserCreated { .. }
-            | Event::UserUpdated { .. }
-            | Event::SessionRevoked { .. }
-            | Event::SessionsRevoked { .. } => true,
+            DomainEvent::UserCreated { .. }
+            | DomainEvent::UserUpdated { .. }
+            | DomainEvent::SessionRevoked { .. }
+            | DomainEvent::SessionsRevoked { .. } => true,
         };
         if !is_new {
             return violated(NAME, format!("reported twice: {event:?}"));

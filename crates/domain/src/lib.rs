@@ -13,8 +13,8 @@
 
 mod charge;
 pub mod decide;
+mod domain_event;
 mod email;
-mod event;
 mod failure;
 mod id;
 pub mod invariants;
@@ -37,8 +37,8 @@ pub use charge::{
     Charge, ChargeState, ChargeStatus, PaymentId, ProcessorName, RefundId, TokenDigest,
 };
 pub use decide::{Decision, SlotChange, TicketCommand, VersionCondition, decide};
+pub use domain_event::DomainEvent;
 pub use email::{Email, EmailError};
-pub use event::Event;
 pub use failure::{ChargeFailure, DeclineCode, FailureCode};
 pub use id::{ChargeId, IdError, OrderId, TicketId, UserId};
 pub use money::{Currency, Money, MoneyError};

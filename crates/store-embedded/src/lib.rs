@@ -41,8 +41,8 @@ use self::{
     writer::{Done, Work, Writer},
 };
 use gittix_domain::{
-    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale,
-    Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Millis, Order, OrderId,
+    Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_runtime::{
     clock::{Clock, wall_clock},
@@ -362,7 +362,7 @@ impl Store for EmbeddedStore {
 
 #[async_trait]
 impl Inspect for EmbeddedStore {
-    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
+    async fn dump(&self) -> Result<(Snapshot, Vec<DomainEvent>), Unavailable> {
         self.scan(reads::dump).await
     }
 }

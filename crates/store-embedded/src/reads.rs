@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::tables::{self, Document, StorageFault, StoredEvent, decode};
 use gittix_domain::{
-    Charge, ChargeId, Delivery, Event, IdempotencyRecord, Order, OrderId, Sale, Session, Ticket,
-    TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, IdempotencyRecord, Order, OrderId, Sale, Session,
+    Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_store::OrderScope;
 
@@ -237,7 +237,9 @@ pub(super) fn secret(
     Ok(snapshot.open_table(tables::SECRETS)?.get(name)?.map(|secret| *secret.value()))
 }
 
-pub(super) fn dump(snapshot: &ReadTransaction) -> Result<(Snapshot, Vec<Event>), StorageFault> {
+pub(super) fn dump(
+    snapshot: &ReadTransaction,
+) -> Result<(Snapshot, Vec<DomainEvent>), StorageFault> {
     let mut slots = Vec::new();
     for entry in snapshot.open_table(tables::SLOTS)?.iter()? {
         let (user, order) = entry?.0.value();

@@ -9,7 +9,7 @@
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use gittix_domain::{Charge, Event, Order, Ticket, Timestamp, User, Version};
+use gittix_domain::{Charge, DomainEvent, Order, Ticket, Timestamp, User, Version};
 
 /// Layout of the file that this program reads and writes. A file of another layout is refused.
 pub(super) const SCHEMA: u64 = 1;
@@ -132,14 +132,14 @@ documents!(Ticket, Order, Charge, User);
 #[derive(Debug, Deserialize)]
 pub(super) struct StoredEvent {
     pub at: Timestamp,
-    pub event: Event,
+    pub event: DomainEvent,
 }
 
 /// An event to store, with a borrowed value. It is encoded like [`StoredEvent`].
 #[derive(Debug, Serialize)]
 pub(super) struct EventToStore<'a> {
     pub at: Timestamp,
-    pub event: &'a Event,
+    pub event: &'a DomainEvent,
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StorageFault> {

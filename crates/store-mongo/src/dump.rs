@@ -10,7 +10,7 @@ use super::{
     feed::{EventsDocument, commit_times},
     schema::{COUNTERS, CommitCollection, EVENTS},
 };
-use gittix_domain::{Event, OrderId, Timestamp, UserId, invariants::Snapshot};
+use gittix_domain::{DomainEvent, OrderId, Timestamp, UserId, invariants::Snapshot};
 
 /// Time limit of a dump and of a purge.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ struct SlotsDocument {
 /// Returns all documents from one snapshot. Events are in commit order. Events older than five
 /// minutes are in the order in which they were written; that order agrees with the commit order
 /// where one commit could have read another.
-pub(super) async fn dump(db: Database) -> Result<(Snapshot, Vec<Event>), Error> {
+pub(super) async fn dump(db: Database) -> Result<(Snapshot, Vec<DomainEvent>), Error> {
     let mut session = db.client().start_session().snapshot(true).await?;
     let by_id = doc! { "_id": 1 };
     let slots: Vec<SlotsDocument> =

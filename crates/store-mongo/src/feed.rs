@@ -27,7 +27,7 @@ use super::{
     fault::{describe, fault},
     schema::{self, EVENTS, Epoch},
 };
-use gittix_domain::{Event, Timestamp};
+use gittix_domain::{DomainEvent, Timestamp};
 use gittix_runtime::metrics::METRICS;
 use gittix_store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits};
 
@@ -68,7 +68,7 @@ pub(super) struct EventsDocument {
 #[derive(Debug, Deserialize)]
 pub(super) struct CommitEvents {
     pub at: Timestamp,
-    pub events: Vec<Event>,
+    pub events: Vec<DomainEvent>,
 }
 
 /// An event of the change stream.

@@ -67,8 +67,8 @@ use self::{
     schema::CommitCollection,
 };
 use gittix_domain::{
-    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale,
-    Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Millis, Order, OrderId,
+    Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 use gittix_runtime::{metrics::METRICS, tasks::supervise};
 use gittix_store::{
@@ -384,7 +384,7 @@ impl Store for MongoStore {
 
 #[async_trait]
 impl Inspect for MongoStore {
-    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable> {
+    async fn dump(&self) -> Result<(Snapshot, Vec<DomainEvent>), Unavailable> {
         self.driver_runtime.call(dump::LIMIT, dump::dump(self.connection.db.clone())).await
     }
 }

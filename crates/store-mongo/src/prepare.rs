@@ -16,7 +16,7 @@ use super::{
     },
 };
 use gittix_domain::{
-    Delivery, Event, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId,
+    Delivery, DomainEvent, IdempotencyRecord, Millis, Session, SlotChange, Timestamp, User, UserId,
     Version,
 };
 use gittix_store::{Commit, CommitError, Write};
@@ -87,7 +87,7 @@ pub(super) struct Prepared {
 #[derive(Serialize)]
 struct EventsEntry<'a> {
     at: Timestamp,
-    events: &'a [Event],
+    events: &'a [DomainEvent],
 }
 
 impl Prepared {

@@ -1,7 +1,7 @@
 //! A commit: its writes, its events, and its errors.
 
 use gittix_domain::{
-    Charge, Decision, Delivery, Event, IdempotencyRecord, Order, Session, SessionDigest,
+    Charge, Decision, Delivery, DomainEvent, IdempotencyRecord, Order, Session, SessionDigest,
     SlotChange, Ticket, Timestamp, User, UserId, Version,
 };
 
@@ -11,7 +11,7 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// Events that the store appends to the feed, in this order, if and only if it applies the
     /// writes.
-    pub events: Vec<Event>,
+    pub events: Vec<DomainEvent>,
     /// Time of the decision. The store keeps it with the events.
     pub at: Timestamp,
 }

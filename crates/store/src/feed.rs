@@ -16,18 +16,18 @@ use parking_lot::RwLock;
 use tokio::{sync::watch, time::Instant};
 
 use super::Cursor;
-use gittix_domain::{Event, Timestamp};
+use gittix_domain::{DomainEvent, Timestamp};
 
 /// One committed event.
 pub struct RecordedEvent {
     pub cursor: Cursor,
     pub at: Timestamp,
-    pub event: Event,
+    pub event: DomainEvent,
     derived: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl RecordedEvent {
-    pub fn new(cursor: Cursor, at: Timestamp, event: Event) -> Self {
+    pub fn new(cursor: Cursor, at: Timestamp, event: DomainEvent) -> Self {
         Self { cursor, at, event, derived: OnceLock::new() }
     }
 

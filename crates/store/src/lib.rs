@@ -21,8 +21,8 @@ pub use cursor::Cursor;
 pub use feed::{FeedLog, FeedReader, FeedStep, RecordedEvent};
 
 use gittix_domain::{
-    Charge, ChargeId, Delivery, Email, Event, IdempotencyRecord, Millis, Order, OrderId, Sale,
-    Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
+    Charge, ChargeId, Delivery, DomainEvent, Email, IdempotencyRecord, Millis, Order, OrderId,
+    Sale, Session, SessionDigest, Ticket, TicketId, Timestamp, User, UserId, invariants::Snapshot,
 };
 
 /// Error of a call that failed or did not return in time.
@@ -190,5 +190,5 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 #[async_trait]
 pub trait Inspect: Store {
     /// Returns all documents, and all events in commit order.
-    async fn dump(&self) -> Result<(Snapshot, Vec<Event>), Unavailable>;
+    async fn dump(&self) -> Result<(Snapshot, Vec<DomainEvent>), Unavailable>;
 }

@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gittix::{
     clock::wall_clock,
     domain::{
-        Email, Event, Millis, Policy, Session, SessionDigest, Ticket, TicketId, TicketState,
+        DomainEvent, Email, Millis, Policy, Session, SessionDigest, Ticket, TicketId, TicketState,
         Timestamp, User, UserId, Version,
         decide::list_ticket,
         invariants::{
@@ -29,7 +29,7 @@ use super::Home;
 #[derive(Debug, Clone)]
 pub struct Found {
     pub world: Snapshot,
-    pub events: Vec<Event>,
+    pub events: Vec<DomainEvent>,
     /// Time of the read.
     pub at: Timestamp,
 }
@@ -95,7 +95,7 @@ impl Found {
         let mut held: BTreeMap<TicketId, &Ticket> = BTreeMap::new();
         let mut releases = Vec::new();
         for event in &self.events {
-            let Event::TicketUpdated { ticket } = event else { continue };
+            let DomainEvent::TicketUpdated { ticket } = event else { continue };
             let before = held.insert(ticket.id, ticket);
             if let Some(lock) = before.and_then(Ticket::lock)
                 && ticket.state == TicketState::Available

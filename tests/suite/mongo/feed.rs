@@ -41,7 +41,7 @@ async fn reader_gets_events_in_the_order_of_acknowledgment() {
     }
     let events_read = events(&mut reader, 20).await;
     for (ticket, recorded) in acknowledged.into_iter().zip(events_read) {
-        assert_eq!(recorded.event, gittix::domain::Event::TicketCreated { ticket });
+        assert_eq!(recorded.event, gittix::domain::DomainEvent::TicketCreated { ticket });
     }
     world.drop_database().await;
 }
@@ -78,7 +78,7 @@ async fn feed_loses_no_event_when_connections_break() {
     let ids: Vec<_> = events_read
         .iter()
         .map(|recorded| match &recorded.event {
-            gittix::domain::Event::TicketCreated { ticket } => ticket.id,
+            gittix::domain::DomainEvent::TicketCreated { ticket } => ticket.id,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -100,7 +100,7 @@ async fn lost_history_resets_the_feed_which_then_continues() {
     assert!(store.feed().cursor() >= before, "cursors never go backwards");
     let ticket = on_sale(&*store).await;
     let events_read = events(&mut reader, 1).await;
-    assert_eq!(events_read[0].event, gittix::domain::Event::TicketCreated { ticket });
+    assert_eq!(events_read[0].event, gittix::domain::DomainEvent::TicketCreated { ticket });
     fault.heal().await;
     world.drop_database().await;
 }
@@ -120,7 +120,7 @@ async fn undecodable_document_of_events_resets_the_feed() {
     let ticket = on_sale(&*store).await;
     assert_eq!(
         events(&mut reader, 1).await[0].event,
-        gittix::domain::Event::TicketCreated { ticket }
+        gittix::domain::DomainEvent::TicketCreated { ticket }
     );
     world.drop_database().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::doc;
 use futures_util::future::join_all;
 use gittix::{
-    domain::{Event, invariants},
+    domain::{DomainEvent, invariants},
     store::{CommitError, Cursor, Inspect, Store, mongo::MongoStore},
 };
 use tokio::time::Instant;
@@ -158,6 +158,6 @@ async fn feed_begins_at_the_present_if_the_oplog_is_too_short() {
     fault.heal().await;
     let mut reader = store.feed().subscribe();
     let ticket = on_sale(&*store).await;
-    assert_eq!(events(&mut reader, 1).await[0].event, Event::TicketCreated { ticket });
+    assert_eq!(events(&mut reader, 1).await[0].event, DomainEvent::TicketCreated { ticket });
     world.drop_database().await;
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use gittix::{
-    domain::{Event, invariants::never_backwards},
+    domain::{DomainEvent, invariants::never_backwards},
     store::Cursor,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -208,32 +208,32 @@ impl Seen {
     }
 
     /// Returns a message if `event` concerns this watcher and was not received.
-    fn missing(&self, event: &Event, viewer: Option<&str>) -> Option<String> {
+    fn missing(&self, event: &DomainEvent, viewer: Option<&str>) -> Option<String> {
         let is_viewers = |owner: String| viewer == Some(owner.as_str());
         let is_received = match event {
-            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket } => {
+            DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket } => {
                 self.has_version(&ticket.id.to_string(), ticket.version)
             }
-            Event::TicketDeleted { ticket, version, .. } => {
+            DomainEvent::TicketDeleted { ticket, version, .. } => {
                 self.has_version(&ticket.to_string(), *version)
             }
-            Event::OrderCreated { order }
-            | Event::OrderCancelled { order }
-            | Event::OrderExpired { order } => {
+            DomainEvent::OrderCreated { order }
+            | DomainEvent::OrderCancelled { order }
+            | DomainEvent::OrderExpired { order } => {
                 !is_viewers(order.buyer.to_string())
                     || self.private.contains(&(event.name().into(), order.id.to_string()))
             }
-            Event::ChargeCreated { charge }
-            | Event::ChargeCompleted { charge }
-            | Event::ChargeFailed { charge }
-            | Event::ChargeRefunded { charge } => {
+            DomainEvent::ChargeCreated { charge }
+            | DomainEvent::ChargeCompleted { charge }
+            | DomainEvent::ChargeFailed { charge }
+            | DomainEvent::ChargeRefunded { charge } => {
                 !is_viewers(charge.buyer.to_string())
                     || self.private.contains(&(event.name().into(), charge.id.to_string()))
             }
-            Event::UserCreated { .. }
-            | Event::UserUpdated { .. }
-            | Event::SessionRevoked { .. }
-            | Event::SessionsRevoked { .. } => true,
+            DomainEvent::UserCreated { .. }
+            | DomainEvent::UserUpdated { .. }
+            | DomainEvent::SessionRevoked { .. }
+            | DomainEvent::SessionsRevoked { .. } => true,
         };
         (!is_received).then(|| format!("not received: {event:?}"))
     }
@@ -251,7 +251,8 @@ fn watcher_without_one_change_is_reported() {
 
     let (ticket, seller) =
         (TicketId::new(uuid::Uuid::from_u128(1)), UserId::new(uuid::Uuid::from_u128(2)));
-    let events = (0..3).map(|version| Event::TicketDeleted { ticket, seller, version }).collect();
+    let events =
+        (0..3).map(|version| DomainEvent::TicketDeleted { ticket, seller, version }).collect();
     let found = Found { world: Snapshot::default(), events, at: gittix::clock::wall_clock() };
     let last = LastTicket::default();
     last.set(ticket.to_string()).expect("it is set once");

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use gittix::{
-    domain::{Event, Ticket, TicketId, Version},
+    domain::{DomainEvent, Ticket, TicketId, Version},
     store::{Commit, Cursor, FeedStep, Inspect, RecordedEvent, Write},
 };
 
@@ -15,18 +15,18 @@ const COMMITS_EACH: Version = 10;
 /// Returns a commit that writes version `version` of ticket `n`, with two events.
 fn step(n: u128, version: Version) -> Commit {
     let ticket = Ticket { version, ..ticket(n) };
-    let deleted = Event::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version };
+    let deleted = DomainEvent::TicketDeleted { ticket: ticket.id, seller: ticket.seller, version };
     Commit {
-        events: vec![Event::TicketUpdated { ticket: ticket.clone() }, deleted],
+        events: vec![DomainEvent::TicketUpdated { ticket: ticket.clone() }, deleted],
         writes: vec![Write::Ticket(ticket)],
         at: at(0),
     }
 }
 
-fn identity(event: &Event) -> (TicketId, Version) {
+fn identity(event: &DomainEvent) -> (TicketId, Version) {
     match event {
-        Event::TicketUpdated { ticket } => (ticket.id, ticket.version),
-        Event::TicketDeleted { ticket, version, .. } => (*ticket, *version),
+        DomainEvent::TicketUpdated { ticket } => (ticket.id, ticket.version),
+        DomainEvent::TicketDeleted { ticket, version, .. } => (*ticket, *version),
         other => panic!("no commit has this event: {other:?}"),
     }
 }

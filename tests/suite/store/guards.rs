@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use gittix::{
     domain::{
-        Charge, Event, Order, PublicUser, Session, Ticket, User, Version, invariants::Snapshot,
+        Charge, DomainEvent, Order, PublicUser, Session, Ticket, User, Version,
+        invariants::Snapshot,
     },
     store::{Commit, CommitError, Inspect, Write},
 };
@@ -77,7 +78,7 @@ pub async fn user_replaces_only_its_previous_version(store: Arc<dyn Inspect>) {
 #[derive(Debug, PartialEq)]
 struct VisibleState {
     snapshot: Snapshot,
-    events: Vec<Event>,
+    events: Vec<DomainEvent>,
     users: Vec<Option<User>>,
     sessions: Vec<Option<Session>>,
     keys: Vec<bool>,
@@ -146,7 +147,7 @@ pub async fn commit_with_one_refused_write_writes_nothing(store: Arc<dyn Inspect
     written(&store, before).await;
     let untouched = seen(&store).await;
     let events =
-        vec![Event::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
+        vec![DomainEvent::UserCreated { user: PublicUser::from(&user(2, "bob@example.com", 0)) }];
     for (index, (refused, expected)) in refused_writes().into_iter().enumerate() {
         for position in 0..=valid_writes().len() {
             let mut writes = valid_writes();

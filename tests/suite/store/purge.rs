@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gittix::{
-    domain::{Event, Millis, Session},
+    domain::{DomainEvent, Millis, Session},
     store::{Commit, Inspect, Write},
 };
 
@@ -86,7 +86,7 @@ pub async fn event_is_purged_after_thirty_days_and_its_document_stays(store: Arc
         let ticket = ticket(n);
         Commit {
             writes: vec![Write::Ticket(ticket.clone())],
-            events: vec![Event::TicketCreated { ticket }],
+            events: vec![DomainEvent::TicketCreated { ticket }],
             at: at(ms),
         }
     };

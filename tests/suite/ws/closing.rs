@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gittix::{
-    domain::{Event, Timestamp},
+    domain::{DomainEvent, Timestamp},
     http::{Guard, Quota, QuotaLimits},
     ws::SocketLimits,
 };
@@ -126,7 +126,7 @@ async fn sign_out_closes_the_connections_of_that_session_with_1008() {
     let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
     let (mut stranger, _) = stage.connect(user(2)).await;
     stage.push_all([
-        Event::SessionRevoked { user: user_id(1), session: session("phone") },
+        DomainEvent::SessionRevoked { user: user_id(1), session: session("phone") },
         updated(1, 1),
     ]);
     assert_eq!(phone.close_code().await, 1008);
@@ -141,7 +141,7 @@ async fn new_password_closes_the_connections_of_all_other_sessions() {
     let (mut phone, _) = stage.connect(user(1)).await;
     let (mut laptop, _) = stage.connect(As { user: Some((1, "laptop")), ..As::default() }).await;
     stage.push_all([
-        Event::SessionsRevoked { user: user_id(1), except: Some(session("laptop")) },
+        DomainEvent::SessionsRevoked { user: user_id(1), except: Some(session("laptop")) },
         updated(1, 1),
     ]);
     assert_eq!(phone.close_code().await, 1008);
@@ -154,7 +154,7 @@ async fn connection_of_a_session_that_was_just_revoked_is_closed() {
     let stage = Stage::start(quick()).await;
     let mut watcher = stage.watcher().await;
     stage.push_all([
-        Event::SessionRevoked { user: user_id(1), session: session("phone") },
+        DomainEvent::SessionRevoked { user: user_id(1), session: session("phone") },
         updated(1, 1),
     ]);
     watcher.next().await;

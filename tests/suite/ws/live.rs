@@ -1,6 +1,6 @@
 //! Tests of the delivery of live events.
 
-use gittix::{domain::Event, ws::SocketLimits};
+use gittix::{domain::DomainEvent, ws::SocketLimits};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -23,9 +23,12 @@ async fn hello_is_first_and_events_follow_in_order() {
         server_time.starts_with("2026-09-01T12:34:5") && server_time.ends_with('Z'),
         "{server_time}"
     );
-    let first = stage.push(Event::TicketCreated { ticket: ticket(2, 0) });
-    let second =
-        stage.push(Event::TicketDeleted { ticket: ticket_id(2), seller: user_id(0), version: 1 });
+    let first = stage.push(DomainEvent::TicketCreated { ticket: ticket(2, 0) });
+    let second = stage.push(DomainEvent::TicketDeleted {
+        ticket: ticket_id(2),
+        seller: user_id(0),
+        version: 1,
+    });
     let created = client.next().await;
     assert_eq!(
         (&created["type"], &created["cursor"]),
@@ -47,8 +50,8 @@ async fn private_events_reach_all_connections_of_their_owner_only() {
     let mut watcher = stage.watcher().await;
     assert_eq!(phone.ask(json!({"type": "Watch", "tickets": []})).await["tickets"], json!(0));
     stage.push_all([
-        Event::OrderCreated { order: order(1, 5) },
-        Event::UserUpdated { user: public_user(1) },
+        DomainEvent::OrderCreated { order: order(1, 5) },
+        DomainEvent::UserUpdated { user: public_user(1) },
         updated(9, 1),
     ]);
     for mine in [&mut phone, &mut laptop] {
@@ -76,7 +79,7 @@ async fn expired_order_is_one_frame_for_each_connection() {
     let (mut narrow_owner, _) = stage.connect(user(1)).await;
     narrow_owner.ask(json!({"type": "Watch", "tickets": [ticket_id(5)]})).await;
     let mut watcher = stage.watcher().await;
-    stage.push(Event::OrderExpired { order: order(1, 5) });
+    stage.push(DomainEvent::OrderExpired { order: order(1, 5) });
     for mine in [&mut owner, &mut narrow_owner] {
         let frame = mine.next().await;
         assert_eq!(

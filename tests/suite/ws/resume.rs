@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gittix::{domain::Event, store::Cursor, ws::SocketLimits};
+use gittix::{domain::DomainEvent, store::Cursor, ws::SocketLimits};
 use serde_json::json;
 
 use super::{
@@ -44,9 +44,9 @@ async fn replay_contains_the_private_events_of_its_user_only() {
     let stage = Stage::start(SocketLimits::default()).await;
     let seen = stage.push(updated(1, 0));
     stage.push_all([
-        Event::OrderCreated { order: order(1, 5) },
-        Event::OrderCreated { order: order(2, 6) },
-        Event::OrderExpired { order: order(1, 5) },
+        DomainEvent::OrderCreated { order: order(1, 5) },
+        DomainEvent::OrderCreated { order: order(2, 6) },
+        DomainEvent::OrderExpired { order: order(1, 5) },
         updated(1, 1),
     ]);
     let (mut owner, _) = stage.connect(As { after: Some(seen.to_string()), ..user(1) }).await;

@@ -1,7 +1,7 @@
 //! Sample events.
 
 use gittix::domain::{
-    Email, Event, Order, OrderId, OrderState, PublicUser, SessionDigest, Ticket, TicketId,
+    DomainEvent, Email, Order, OrderId, OrderState, PublicUser, SessionDigest, Ticket, TicketId,
     TicketSnapshot, Timestamp, UserId, samples,
 };
 use uuid::Uuid;
@@ -33,8 +33,8 @@ pub fn ticket(n: u64, version: u64) -> Ticket {
     }
 }
 
-pub fn updated(n: u64, version: u64) -> Event {
-    Event::TicketUpdated { ticket: ticket(n, version) }
+pub fn updated(n: u64, version: u64) -> DomainEvent {
+    DomainEvent::TicketUpdated { ticket: ticket(n, version) }
 }
 
 pub fn order(buyer: u64, ticket_n: u64) -> Order {

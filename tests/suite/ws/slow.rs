@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use gittix::{domain::Event, metrics::METRICS, ws::SocketLimits};
+use gittix::{domain::DomainEvent, metrics::METRICS, ws::SocketLimits};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -31,7 +31,7 @@ fn slow() -> As {
 async fn push_at_the_pace_of(
     stage: &Stage,
     reader: &mut Client,
-    events: impl IntoIterator<Item = Event>,
+    events: impl IntoIterator<Item = DomainEvent>,
 ) -> Vec<Value> {
     let mut frames = Vec::new();
     for event in events {
@@ -79,7 +79,7 @@ async fn slow_reader_gets_all_private_frames_or_a_reset() {
     let (mut late, _) =
         stage.connect(As { receive_buffer: slow().receive_buffer, ..user(1) }).await;
     let (mut reader, _) = stage.connect(user(1)).await;
-    let events = (0..2000).map(|n| Event::OrderCreated { order: order(1, n) });
+    let events = (0..2000).map(|n| DomainEvent::OrderCreated { order: order(1, n) });
     push_at_the_pace_of(&stage, &mut reader, events).await;
 
     let before = late.until("Reset").await.len() - 1;

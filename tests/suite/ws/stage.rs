@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, rt, web};
 use futures_util::{SinkExt, StreamExt};
 use gittix::{
     clock::Clock,
-    domain::{Event, Timestamp},
+    domain::{DomainEvent, Timestamp},
     http::{self, Guard, ServerLimits},
     store::{Cursor, FeedLog, RecordedEvent, feed::FeedLimits},
     ws::{self, Hub, Shard, SocketLimits, Viewer},
@@ -88,12 +88,12 @@ impl Stage {
     }
 
     /// Pushes an event to the feed, and returns its cursor.
-    pub fn push(&self, event: Event) -> Cursor {
+    pub fn push(&self, event: DomainEvent) -> Cursor {
         self.push_all([event])
     }
 
     /// Pushes events to the feed at once, and returns the cursor of the last one.
-    pub fn push_all(&self, events: impl IntoIterator<Item = Event>) -> Cursor {
+    pub fn push_all(&self, events: impl IntoIterator<Item = DomainEvent>) -> Cursor {
         let record = |event| {
             RecordedEvent::new(
                 Cursor {

@@ -5,7 +5,9 @@
 //! created, when it ends, and when its refund becomes known.
 
 use super::Decision;
-use crate::{CancelReason, Charge, ChargeStatus, Event, Order, OrderState, Ticket, TicketState};
+use crate::{
+    CancelReason, Charge, ChargeStatus, DomainEvent, Order, OrderState, Ticket, TicketState,
+};
 
 /// The order and the charge that a decision may change, as they were before. Other documents in a
 /// decision are new.
@@ -17,7 +19,7 @@ pub(super) struct Before<'a> {
 
 /// Returns the events that report the changes of `decision`: of charges first, then the end of an
 /// order, then of the ticket, then a new order.
-pub(super) fn of(decision: &Decision, before: Before<'_>) -> Vec<Event> {
+pub(super) fn of(decision: &Decision, before: Before<'_>) -> Vec<DomainEvent> {
     let mut events = Vec::new();
     for charge in &decision.charges {
         of_charge(charge, before.charge.filter(|before| before.id == charge.id), &mut events);
@@ -28,47 +30,49 @@ pub(super) fn of(decision: &Decision, before: Before<'_>) -> Vec<Event> {
     events.extend(order.and_then(|order| of_cancelled(order, order_before)));
     events.extend(decision.ticket.as_ref().map(of_ticket));
     if let (Some(order), None) = (order, order_before) {
-        events.push(Event::OrderCreated { order: order.clone() });
+        events.push(DomainEvent::OrderCreated { order: order.clone() });
     }
     events
 }
 
-fn of_charge(charge: &Charge, before: Option<&Charge>, events: &mut Vec<Event>) {
+fn of_charge(charge: &Charge, before: Option<&Charge>, events: &mut Vec<DomainEvent>) {
     let Some(before) = before else {
-        return events.push(Event::ChargeCreated { charge: charge.clone() });
+        return events.push(DomainEvent::ChargeCreated { charge: charge.clone() });
     };
     match charge.status() {
         status if status == before.status() => {}
         ChargeStatus::Created => {}
-        ChargeStatus::Failed => events.push(Event::ChargeFailed { charge: charge.clone() }),
-        ChargeStatus::Completed => events.push(Event::ChargeCompleted { charge: charge.clone() }),
+        ChargeStatus::Failed => events.push(DomainEvent::ChargeFailed { charge: charge.clone() }),
+        ChargeStatus::Completed => {
+            events.push(DomainEvent::ChargeCompleted { charge: charge.clone() })
+        }
     }
     // A second refund that replaces a reported one is not reported again.
     if charge.refund().is_some() && before.refund().is_none() {
-        events.push(Event::ChargeRefunded { charge: charge.clone() });
+        events.push(DomainEvent::ChargeRefunded { charge: charge.clone() });
     }
 }
 
-fn of_cancelled(order: &Order, before: Option<&Order>) -> Option<Event> {
+fn of_cancelled(order: &Order, before: Option<&Order>) -> Option<DomainEvent> {
     let OrderState::Cancelled { reason } = order.state else { return None };
     if before.is_none_or(|before| !before.is_active()) {
         return None;
     }
     let order = order.clone();
     Some(match reason {
-        CancelReason::Expired => Event::OrderExpired { order },
-        CancelReason::Buyer => Event::OrderCancelled { order },
+        CancelReason::Expired => DomainEvent::OrderExpired { order },
+        CancelReason::Buyer => DomainEvent::OrderCancelled { order },
     })
 }
 
-fn of_ticket(ticket: &Ticket) -> Event {
+fn of_ticket(ticket: &Ticket) -> DomainEvent {
     match ticket.state {
-        TicketState::Deleted => Event::TicketDeleted {
+        TicketState::Deleted => DomainEvent::TicketDeleted {
             ticket: ticket.id,
             seller: ticket.seller,
             version: ticket.version,
         },
-        _ if ticket.version == 0 => Event::TicketCreated { ticket: ticket.clone() },
-        _ => Event::TicketUpdated { ticket: ticket.clone() },
+        _ if ticket.version == 0 => DomainEvent::TicketCreated { ticket: ticket.clone() },
+        _ => DomainEvent::TicketUpdated { ticket: ticket.clone() },
     }
 }

@@ -16,7 +16,7 @@ mod selling;
 mod tests;
 
 use super::{
-    Charge, ChargeFailure, ChargeId, Event, Money, Order, OrderId, PaymentId, Policy,
+    Charge, ChargeFailure, ChargeId, DomainEvent, Money, Order, OrderId, PaymentId, Policy,
     ProcessorName, RefundId, Refusal, ReplicaName, Sale, Ticket, TicketDetails, TicketId,
     Timestamp, TokenDigest, UserId, Version,
 };
@@ -118,7 +118,7 @@ pub struct Decision {
     /// time of the decision.
     pub declined: Option<UserId>,
     /// The events that report the changes, derived from the documents before and after them.
-    pub events: Vec<Event>,
+    pub events: Vec<DomainEvent>,
 }
 
 impl Decision {

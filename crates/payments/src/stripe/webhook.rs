@@ -146,7 +146,7 @@ impl Notice {
 
     /// Parses an event. Returns `None` if the body is not an event of Stripe.
     pub fn parse(body: &[u8]) -> Option<Self> {
-        let event: Event = serde_json::from_slice(body).ok()?;
+        let event: WebhookEvent = serde_json::from_slice(body).ok()?;
         let is_id = |id: &str| {
             (1..=Self::ID_CHARS_MAX).contains(&id.len())
                 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -172,7 +172,7 @@ impl Notice {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct WebhookEvent {
     id: String,
     object: Option<String>,
     #[serde(rename = "type")]

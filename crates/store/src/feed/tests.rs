@@ -11,8 +11,11 @@ fn cursor(time: u64) -> Cursor {
 
 fn event(time: u64) -> RecordedEvent {
     let id = uuid::Uuid::from_u128(time.into());
-    let event =
-        Event::TicketDeleted { ticket: TicketId::new(id), seller: UserId::new(id), version: 0 };
+    let event = DomainEvent::TicketDeleted {
+        ticket: TicketId::new(id),
+        seller: UserId::new(id),
+        version: 0,
+    };
     RecordedEvent::new(cursor(time), Timestamp(0), event)
 }
 

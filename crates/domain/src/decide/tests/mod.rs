@@ -74,7 +74,7 @@ struct Play {
     sale: Sale,
     policy: Policy,
     world: Snapshot,
-    events: Vec<Event>,
+    events: Vec<DomainEvent>,
 }
 
 impl Play {
@@ -278,5 +278,5 @@ fn passed(n: u128) -> TicketCommand {
 }
 
 fn names(decision: &Decision) -> Vec<&'static str> {
-    decision.events.iter().map(Event::name).collect()
+    decision.events.iter().map(DomainEvent::name).collect()
 }

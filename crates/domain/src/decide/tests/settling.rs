@@ -68,7 +68,7 @@ fn captured_charge_of_a_lost_lock_fails_with_its_refund() {
     let decision = play.reversed(charge(1), Some(&refund), mins(17)).unwrap();
     assert_eq!(names(&decision), ["ChargeFailed", "ChargeRefunded"]);
     assert!(decision.events.iter().all(|event| match event {
-        Event::ChargeFailed { charge } | Event::ChargeRefunded { charge } =>
+        DomainEvent::ChargeFailed { charge } | DomainEvent::ChargeRefunded { charge } =>
             charge.refund() == Some(&refund),
         _ => false,
     }));

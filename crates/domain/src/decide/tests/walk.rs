@@ -171,7 +171,7 @@ fn assert_locked_title_was_seen(play: &Play, command: &TicketCommand) {
     let TicketCommand::Lock { expected_version: Some(seen), .. } = command else { return };
     let title = |version: Version| {
         play.events.iter().find_map(|event| match event {
-            Event::TicketCreated { ticket } | Event::TicketUpdated { ticket }
+            DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket }
                 if ticket.version == version =>
             {
                 Some(&ticket.details.title)

@@ -12,7 +12,7 @@ use super::{Charge, Order, PublicUser, SessionDigest, Ticket, TicketId, UserId, 
 /// specification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type")]
-pub enum Event {
+pub enum DomainEvent {
     UserCreated {
         user: PublicUser,
     },
@@ -64,7 +64,7 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl DomainEvent {
     /// Returns the name of the event, spelled as in the public API.
     pub fn name(&self) -> &'static str {
         match self {
