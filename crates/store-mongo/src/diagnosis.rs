@@ -41,22 +41,6 @@ pub(super) struct Findings {
     emails: HashMap<String, String>,
 }
 
-/// Result of the comparison for one commit.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Diagnosis {
-    /// All requirements hold. The commit can be tried again unchanged.
-    Holds,
-    /// The commit can be tried again after [`Prepared::amend`].
-    HoldsAmended {
-        /// Indexes of statements that have no effect.
-        unneeded: Vec<usize>,
-        /// Users whose document of locks must be created.
-        slots_missing: Vec<String>,
-    },
-    /// A requirement does not hold.
-    Fails(CommitError),
-}
-
 /// Reads the documents that the requirements of `group` name, with one query for each collection.
 pub(super) async fn read_preconditions(
     db: &Database,
@@ -70,9 +54,7 @@ pub(super) async fn read_preconditions(
             | Requirement::Version { collection, id, .. } => {
                 wanted.entry(*collection).or_default().push(id)
             }
-            Requirement::FreeSlot { user, .. }
-            | Requirement::SlotsExist { user, .. }
-            | Requirement::SlotsAbsent { user, .. } => {
+            Requirement::FreeSlot { user, .. } => {
                 wanted.entry(CommitCollection::Slots).or_default().push(user);
             }
             Requirement::EmailFree { email, .. } => addresses.push(email.as_str()),
@@ -115,66 +97,44 @@ async fn read(
 }
 
 impl Findings {
-    /// Compares the requirements of `commit` in their order. The first that does not hold is the
-    /// result. A commit sees its own earlier writes.
-    pub fn diagnose(&self, commit: &Prepared) -> Diagnosis {
+    /// Compares the requirements of `commit` in their order. A commit sees its own earlier writes.
+    ///
+    /// # Errors
+    /// The error of the first requirement that does not hold.
+    pub fn check(&self, commit: &Prepared) -> Result<(), CommitError> {
         let mut written: HashMap<(CommitCollection, &str), Version> = HashMap::new();
-        let (mut unneeded, mut slots_missing) = (Vec::new(), Vec::new());
         for requirement in &commit.requirements {
-            let failure = match requirement {
+            match requirement {
                 Requirement::Absent { collection, id, otherwise, .. } => {
+                    if self.document(*collection, id).is_some() {
+                        return Err(otherwise.clone());
+                    }
                     written.insert((*collection, id), 0);
-                    self.document(*collection, id).map(|_| otherwise.clone())
                 }
                 Requirement::Version { collection, id, is, .. } => {
                     let found = written
                         .get(&(*collection, id.as_str()))
                         .copied()
                         .or_else(|| self.document(*collection, id)?.version);
-                    (found != Some(*is)).then_some(CommitError::Stale)
-                }
-                Requirement::EmailFree { user, email } => self
-                    .emails
-                    .get(email)
-                    .filter(|owner| *owner != user)
-                    .map(|_| CommitError::EmailInUse),
-                Requirement::FreeSlot { user, locks_max } => {
-                    match self.document(CommitCollection::Slots, user) {
-                        None => {
-                            if written.insert((CommitCollection::Slots, user), 0).is_none() {
-                                slots_missing.push(user.clone());
-                            }
-                            (*locks_max == 0).then_some(CommitError::SlotsFull)
-                        }
-                        Some(seen) => {
-                            let held = seen.locks.as_ref().map_or(0, Vec::len);
-                            (held >= usize::try_from(*locks_max).unwrap_or(usize::MAX))
-                                .then_some(CommitError::SlotsFull)
-                        }
+                    if found != Some(*is) {
+                        return Err(CommitError::Stale);
                     }
                 }
-                Requirement::SlotsExist { user, statement } => {
-                    let there = self.document(CommitCollection::Slots, user).is_some()
-                        || written.contains_key(&(CommitCollection::Slots, user.as_str()));
-                    unneeded.extend((!there).then_some(*statement));
-                    None
+                Requirement::EmailFree { user, email } => {
+                    if self.emails.get(email).is_some_and(|owner| owner != user) {
+                        return Err(CommitError::EmailInUse);
+                    }
                 }
-                Requirement::SlotsAbsent { user, statement } => {
-                    written.insert((CommitCollection::Slots, user), 0);
-                    unneeded
-                        .extend(self.document(CommitCollection::Slots, user).map(|_| *statement));
-                    None
+                Requirement::FreeSlot { user, locks_max } => {
+                    let slots = self.document(CommitCollection::Slots, user);
+                    let held = slots.and_then(|slots| slots.locks.as_ref()).map_or(0, Vec::len);
+                    if held >= usize::try_from(*locks_max).unwrap_or(usize::MAX) {
+                        return Err(CommitError::SlotsFull);
+                    }
                 }
-            };
-            if let Some(error) = failure {
-                return Diagnosis::Fails(error);
             }
         }
-        if unneeded.is_empty() && slots_missing.is_empty() {
-            Diagnosis::Holds
-        } else {
-            Diagnosis::HoldsAmended { unneeded, slots_missing }
-        }
+        Ok(())
     }
 
     /// Returns the stored versions of the documents that `commit` writes.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     abandoned_transactions,
     connection::MongoConnection,
-    diagnosis::{Diagnosis, read_preconditions},
+    diagnosis::read_preconditions,
     fault::describe,
     pending::{PendingCommit, StoredVersions},
     transaction::{TransactionOutcome, attempt},
@@ -137,17 +137,13 @@ async fn reject_failed(
         }
     };
     let mut rest = Vec::with_capacity(group.len());
-    for mut waiting in group {
-        match findings.diagnose(&waiting.commit) {
-            Diagnosis::Fails(error) => {
+    for waiting in group {
+        match findings.check(&waiting.commit) {
+            Err(error) => {
                 stored_versions.extend(findings.versions(&waiting.commit));
                 waiting.answer(Err(error));
             }
-            Diagnosis::Holds => rest.push(waiting),
-            Diagnosis::HoldsAmended { unneeded, slots_missing } => {
-                waiting.commit.amend(&unneeded, slots_missing);
-                rest.push(waiting);
-            }
+            Ok(()) => rest.push(waiting),
         }
     }
     rest

@@ -4,7 +4,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bson::{
-    RawBson, RawDocumentBuf, error::Error, raw::cstr, rawdoc, serialize_to_raw_document_buf,
+    RawArrayBuf, RawBson, RawDocumentBuf, error::Error, raw::cstr, rawdoc,
+    serialize_to_raw_document_buf,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -56,14 +57,8 @@ pub(super) enum Requirement {
     /// [`CommitError::EmailInUse`].
     EmailFree { user: String, email: String },
     /// The user holds fewer than `locks_max` locks. Otherwise the commit fails with
-    /// [`CommitError::SlotsFull`]. If the user has no document of locks, one is created.
+    /// [`CommitError::SlotsFull`].
     FreeSlot { user: String, locks_max: u32 },
-    /// The user has a document of locks. Otherwise the statement with the index `statement` has no
-    /// effect and is dropped.
-    SlotsExist { user: String, statement: usize },
-    /// The user has no document of locks. Otherwise the statement with the index `statement`, which
-    /// creates it, is dropped.
-    SlotsAbsent { user: String, statement: usize },
 }
 
 /// A commit as statements, ready to be sent together with other commits.
@@ -118,37 +113,6 @@ impl Prepared {
         prepared.bytes =
             statements + prepared.entry.as_ref().map_or(0, |entry| entry.as_bytes().len());
         Ok(prepared)
-    }
-
-    /// Drops the statements with the indexes `unneeded`, which have no effect, and adds statements
-    /// that create the documents of locks of the users `slots_missing`.
-    pub fn amend(&mut self, unneeded: &[usize], slots_missing: Vec<String>) {
-        let mut indexes = 0..;
-        self.statements.retain(|_| indexes.next().is_none_or(|index| !unneeded.contains(&index)));
-        self.requirements.retain_mut(|requirement| match requirement {
-            Requirement::SlotsExist { statement, .. }
-            | Requirement::SlotsAbsent { statement, .. } => {
-                let dropped = unneeded.contains(statement);
-                *statement -= unneeded.iter().filter(|unneeded| *unneeded < statement).count();
-                !dropped
-            }
-            _ => true,
-        });
-        for user in slots_missing {
-            // At the front, so that a later requirement of a free slot finds the document.
-            self.requirements.insert(
-                0,
-                Requirement::SlotsAbsent { user: user.clone(), statement: self.statements.len() },
-            );
-            self.create_slots(&user);
-        }
-    }
-
-    fn create_slots(&mut self, user: &str) {
-        self.insert(
-            CommitCollection::Slots,
-            rawdoc! { "_id": user, "locks": bson::RawArrayBuf::new() },
-        );
     }
 
     fn add(&mut self, write: &Write) -> Result<(), Error> {
@@ -269,13 +233,14 @@ impl Prepared {
             email: user.email.as_str().into(),
         });
         self.keys.push(ConflictKey::text(KeyKind::Email, user.email.as_str()));
+        // Each user has a document of locks from sign-up on, so that a statement that changes the
+        // locks of several users at once finds all of them.
         if user.version == 0 {
             self.keys.push(ConflictKey::document(CommitCollection::Slots, id));
-            self.requirements.push(Requirement::SlotsAbsent {
-                user: id.to_string(),
-                statement: self.statements.len(),
-            });
-            self.create_slots(&id.to_string());
+            self.insert(
+                CommitCollection::Slots,
+                rawdoc! { "_id": id.to_string(), "locks": RawArrayBuf::new() },
+            );
         }
         Ok(())
     }
@@ -336,13 +301,7 @@ impl Prepared {
                 self.requirements.push(Requirement::FreeSlot { user: user.clone(), locks_max });
                 (with_free_slot(locks_max), UpdateAction::Take)
             }
-            SlotChange::Free { .. } => {
-                self.requirements.push(Requirement::SlotsExist {
-                    user: user.clone(),
-                    statement: self.statements.len(),
-                });
-                (RawDocumentBuf::new(), UpdateAction::Free)
-            }
+            SlotChange::Free { .. } => (RawDocumentBuf::new(), UpdateAction::Free),
         };
         self.update(
             CommitCollection::Slots,
@@ -350,13 +309,10 @@ impl Prepared {
         );
     }
 
-    /// Adds a declined payment to the user's document of locks. The document exists, because the
-    /// user holds or held a lock.
+    /// Adds a declined payment to the user's document of locks.
     fn decline(&mut self, user: UserId, at: Timestamp) {
         self.keys.push(ConflictKey::document(CommitCollection::Slots, user.uuid()));
         let user = user.to_string();
-        self.requirements
-            .push(Requirement::SlotsExist { user: user.clone(), statement: self.statements.len() });
         self.update(
             CommitCollection::Slots,
             DocumentUpdate {

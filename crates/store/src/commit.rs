@@ -41,10 +41,10 @@ pub enum Write {
         user: UserId,
         except: Option<SessionDigest>,
     },
-    /// A `Take` beyond the limit fails with [`CommitError::SlotsFull`]. A `Free` of a slot that is
-    /// not held is not an error.
+    /// The user must exist. A `Take` beyond the limit fails with [`CommitError::SlotsFull`]. A
+    /// `Free` of a slot that is not held is not an error.
     Slot(SlotChange),
-    /// A declined payment of a user. The store keeps the newest
+    /// A declined payment of a user, who must exist. The store keeps the newest
     /// [`gittix_domain::Policy::DECLINES_PER_USER_MAX`] of each user, for at least
     /// [`gittix_domain::Policy::DECLINES_SPAN`].
     Decline {

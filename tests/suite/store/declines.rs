@@ -50,6 +50,7 @@ pub async fn decline_is_counted_in_the_commit_that_records_it(store: Arc<dyn Ins
 
 /// Makes user `n` hold a lock, as a buyer does whose payment is declined.
 async fn buyer(store: &Arc<dyn Inspect>, n: u128) {
+    sign_up(store, n).await;
     written(store, vec![take(n, n, 4)]).await;
 }
 

@@ -112,6 +112,15 @@ pub async fn written(store: &Arc<dyn Inspect>, writes: Vec<Write>) {
     store.commit(quiet(writes)).await.expect("written");
 }
 
+/// Makes user `n` a user of the store, unless they are one. Only users have lock slots.
+pub async fn sign_up(store: &Arc<dyn Inspect>, n: u128) {
+    let signed_up = Write::User(user(n, &format!("user-{n}@example.com"), 0));
+    match store.commit(quiet(vec![signed_up])).await {
+        Ok(()) | Err(CommitError::Stale) => {}
+        Err(error) => panic!("user {n} cannot sign up: {error}"),
+    }
+}
+
 /// Lists ticket `n` for sale.
 pub async fn list(store: &Arc<dyn Inspect>, n: u128) -> TicketId {
     let details = samples::details(&format!("Ticket {n}"));
@@ -145,13 +154,17 @@ pub fn submit(order: u128, buyer: u128, charge: u128) -> TicketCommand {
     }
 }
 
-/// Decides `command` on the stored sale, commits the decision, and returns the expected sale.
+/// Decides `command` on the stored sale, commits the decision, and returns the expected sale. Signs
+/// up a buyer who locks a ticket.
 pub async fn act(
     store: &Arc<dyn Inspect>,
     ticket: TicketId,
     command: TicketCommand,
     now: Timestamp,
 ) -> Sale {
+    if let TicketCommand::Lock { buyer, .. } = &command {
+        sign_up(store, buyer.uuid().as_u128()).await;
+    }
     let sale = store.sale(ticket).await.expect("read").expect("the document exists");
     let decision = decide(&sale, &command, &Policy::default(), now).expect("allowed");
     store.commit(Commit::of(decision.clone(), now)).await.expect("committed");

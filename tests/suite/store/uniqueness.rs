@@ -59,6 +59,8 @@ pub async fn one_of_many_sign_ups_with_one_email_succeeds(store: Arc<dyn Inspect
 }
 
 pub async fn user_holds_at_most_as_many_slots_as_the_limit(store: Arc<dyn Inspect>) {
+    sign_up(&store, 1).await;
+    sign_up(&store, 2).await;
     for order in 1..=4 {
         written(&store, vec![take(1, order, 4)]).await;
     }
@@ -70,6 +72,8 @@ pub async fn user_holds_at_most_as_many_slots_as_the_limit(store: Arc<dyn Inspec
 }
 
 pub async fn freed_slot_can_be_taken_again(store: Arc<dyn Inspect>) {
+    sign_up(&store, 1).await;
+    sign_up(&store, 2).await;
     written(&store, vec![take(1, 1, 1)]).await;
     written(&store, vec![free(1, 1)]).await;
     written(&store, vec![free(1, 1)]).await;
@@ -84,6 +88,7 @@ pub async fn freed_slot_can_be_taken_again(store: Arc<dyn Inspect>) {
 }
 
 pub async fn concurrent_commits_take_only_the_free_slots(store: Arc<dyn Inspect>) {
+    sign_up(&store, 1).await;
     let commits = (1..=64).map(|order| quiet(vec![take(1, order, 4)]));
     let answers = at_once(&store, commits.collect()).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4, "{answers:?}");

@@ -254,6 +254,9 @@ pub async fn random_walk_breaks_no_invariant(store: Arc<dyn Inspect>) {
     let mut ledger = Vec::new();
     for seed in SEEDS {
         let mut walk = Walk::new(Arc::clone(&store), seed);
+        for buyer in 1..=BUYERS {
+            sign_up(&store, u128::from(buyer)).await;
+        }
         let mut tickets = Vec::new();
         for step in 0..STEPS {
             if step % 60 == 0 {
