@@ -2,6 +2,7 @@
 //!
 //! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never the address
 //! of an actor. An actor waits only for actors further along the path HTTP -> registry -> ticket.
+//! A registry finishes each request that it has taken, whether or not its client still waits.
 //! Each handle admits a bounded number of requests and rejects the others with
 //! [`ActorError::Busy`].
 //!
@@ -16,6 +17,7 @@ mod hash_queue;
 mod idempotency;
 mod in_flight;
 mod network_locks;
+mod open_charges;
 mod order_service;
 mod orders;
 mod passwords;
@@ -53,7 +55,6 @@ pub use users::Users;
 pub use webhooks::{WebhookOutcome, Webhooks};
 
 use crate::domain::{Charge, Millis};
-use settlement::Settlement;
 
 /// The handles that HTTP handlers use. Clones are handles on the same actors.
 #[derive(Debug, Clone)]
@@ -94,15 +95,9 @@ impl Actors {
         let first = &arbiters[0];
         arbiters.iter().for_each(supervision::guard_thread);
         let tickets = Tickets::start(Arc::clone(&context), arbiters);
-        let settlement = Settlement::new(Arc::clone(&context), tickets.clone());
-        let webhooks = Webhooks::new(Arc::clone(&context), settlement.clone());
-        let orders = Orders::start(
-            Arc::clone(&context),
-            settlement,
-            config.charges_to_reverse,
-            tickets.clone(),
-            first,
-        );
+        let orders =
+            Orders::start(Arc::clone(&context), config.charges_to_reverse, tickets.clone(), first);
+        let webhooks = Webhooks::new(Arc::clone(&context), orders.clone());
         let users =
             Users::start(Arc::clone(&context), config.session_ttl, config.limits_sign_ins, first);
         let idempotency = Idempotency::new(Arc::clone(&context.store), config.idempotency_secret);

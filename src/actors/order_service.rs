@@ -1,6 +1,6 @@
 //! The requests about orders and their payments, as the order registry carries them out.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -9,6 +9,7 @@ use super::{
     ActorError, NetworkLocks, Tickets,
     context::{ActorContext, new_id},
     in_flight::{InFlight, InFlightGuard},
+    reconciliation::Reconciliation,
     settlement::{self, AuthorizationMode, PaymentResult, Settlement},
     ticket::Committed,
 };
@@ -19,16 +20,19 @@ use crate::{
     },
     metrics::METRICS,
     payments::PaymentToken,
+    store::Unavailable,
 };
 
-/// The operations on orders, shared by the handle and the registry.
-#[derive(Debug, Clone)]
+/// The operations on orders and what is in progress for them. The registry owns it; the futures of
+/// its requests share it, all on its thread.
+#[derive(Debug)]
 pub(super) struct OrderService {
-    pub context: Arc<ActorContext>,
-    pub tickets: Tickets,
-    pub settlement: Settlement,
+    context: Arc<ActorContext>,
+    tickets: Tickets,
+    settlement: Rc<Settlement>,
+    reconciliation: Reconciliation,
     /// Number of payments that may still be declined, by buyer.
-    pub attempts: InFlight<UserId>,
+    attempts: InFlight<UserId>,
 }
 
 /// Price and version of the ticket that the buyer has seen. `None` is not compared.
@@ -74,9 +78,24 @@ pub(super) struct Confirm {
     pub key: Option<IdempotencyKey>,
 }
 
+/// Advances a charge for which no request waits.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<PaymentResult, ActorError>")]
+pub(super) struct Settle(pub Charge);
+
 impl OrderService {
     /// Maximum time that the answer to a payment waits for the settlement.
     const ANSWER_AFTER: Duration = Duration::from_secs(20);
+
+    pub fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
+        Self {
+            settlement: Rc::new(Settlement::new(Arc::clone(&context), tickets.clone())),
+            reconciliation: Reconciliation::new(Arc::clone(&context)),
+            attempts: InFlight::default(),
+            context,
+            tickets,
+        }
+    }
 
     pub async fn place(&self, place: PlaceOrder) -> Result<Order, ActorError> {
         fail::fail_point!("orders::place");
@@ -125,7 +144,7 @@ impl OrderService {
     }
 
     pub async fn cancel(&self, cancel: Cancel) -> Result<(), ActorError> {
-        let order = self.order(cancel.order, cancel.by).await?;
+        let order = own_order(&self.context, cancel.order, cancel.by).await?;
         if order.status() == OrderStatus::Cancelled {
             return Ok(());
         }
@@ -133,7 +152,7 @@ impl OrderService {
         match self.tickets.execute(order.ticket.id, command, cancel.key).await {
             Ok(_) | Err(ActorError::Refused(Refusal::NothingToDo)) => Ok(()),
             Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
-                match self.order(cancel.order, cancel.by).await?.status() {
+                match own_order(&self.context, cancel.order, cancel.by).await?.status() {
                     OrderStatus::Cancelled => Ok(()),
                     OrderStatus::Completed => Err(Refusal::OrderCompleted.into()),
                     OrderStatus::Created | OrderStatus::AwaitingPayment => {
@@ -146,7 +165,7 @@ impl OrderService {
     }
 
     pub async fn pay(&self, pay: Pay) -> Result<PaymentResult, ActorError> {
-        let order = self.order(pay.order, pay.by).await?;
+        let order = own_order(&self.context, pay.order, pay.by).await?;
         order.check_active()?;
         if !self
             .context
@@ -172,13 +191,13 @@ impl OrderService {
                 return self.charge(charge, pay.by).await;
             }
             Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
-                self.order(pay.order, pay.by).await?.check_active()?;
+                own_order(&self.context, pay.order, pay.by).await?.check_active()?;
                 return Err(ActorError::Busy("order"));
             }
             Err(error) => return Err(error),
         };
         let charge = done.decision.into_charge(charge);
-        self.settle(charge, AuthorizationMode::Token(pay.token), Some(attempt)).await
+        self.settle_and_wait(charge, AuthorizationMode::Token(pay.token), Some(attempt)).await
     }
 
     /// Lets the ticket's actor decide a payment, unless too many of the buyer's payments were
@@ -211,7 +230,7 @@ impl OrderService {
     }
 
     pub async fn confirm(&self, confirm: Confirm) -> Result<PaymentResult, ActorError> {
-        let charge = self.own_charge(confirm.charge, confirm.by).await?;
+        let charge = own_charge(&self.context, confirm.charge, confirm.by).await?;
         if !charge.is_open() {
             return Ok(PaymentResult { charge, client_secret: None });
         }
@@ -219,7 +238,7 @@ impl OrderService {
         match self.tickets.execute(charge.ticket, command, confirm.key).await {
             Ok(done) => {
                 let confirmed = done.decision.into_charge(confirm.charge);
-                self.settle(confirmed, AuthorizationMode::Resume, None).await
+                self.settle_and_wait(confirmed, AuthorizationMode::Resume, None).await
             }
             Err(ActorError::Refused(Refusal::NothingToDo | Refusal::NotFound)) => {
                 self.charge(confirm.charge, confirm.by).await
@@ -230,7 +249,7 @@ impl OrderService {
 
     /// Settles the charge in its own task, which continues if the client disconnects. Waits at most
     /// `ANSWER_AFTER` for it.
-    async fn settle(
+    async fn settle_and_wait(
         &self,
         charge: Charge,
         mode: AuthorizationMode,
@@ -238,13 +257,10 @@ impl OrderService {
     ) -> Result<PaymentResult, ActorError> {
         let id = charge.id;
         let (done, outcome) = oneshot::channel();
-        let settlement = self.settlement.clone();
+        let settlement = Rc::clone(&self.settlement);
         actix::spawn(async move {
             let settled = settlement.advance(charge, mode).await;
             drop(in_flight);
-            if let Ok(payment) = &settled {
-                settlement::count(&payment.charge);
-            }
             let _ = done.send(settled);
         });
         match tokio::time::timeout(Self::ANSWER_AFTER, outcome).await {
@@ -269,19 +285,55 @@ impl OrderService {
         }
     }
 
-    pub async fn order(&self, id: OrderId, by: UserId) -> Result<Order, ActorError> {
-        let order = self.context.store.order(id).await?.ok_or(ActorError::NotFound)?;
-        if order.buyer == by { Ok(order) } else { Err(Refusal::NotOwner.into()) }
-    }
-
-    async fn own_charge(&self, id: ChargeId, by: UserId) -> Result<Charge, ActorError> {
-        let charge = self.context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
-        if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
-    }
-
-    pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
-        let charge = self.own_charge(id, by).await?;
-        let client_secret = self.settlement.client_secret(&charge).await;
+    /// Returns the charge's present state, with a new client secret if the buyer must act.
+    async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
+        let charge = own_charge(&self.context, id, by).await?;
+        let client_secret = settlement::client_secret(&self.context, &charge).await;
         Ok(PaymentResult { charge, client_secret })
     }
+
+    pub async fn settle(&self, Settle(charge): Settle) -> Result<PaymentResult, ActorError> {
+        self.settlement.advance(charge, AuthorizationMode::Recover).await
+    }
+
+    /// Advances a charge that is Reversing. Reconciliation continues it after a failure.
+    pub async fn reverse(&self, charge: Charge) {
+        let id = charge.id;
+        match self.settle(Settle(charge)).await {
+            Ok(_) | Err(ActorError::Busy(_)) => {}
+            Err(error) => {
+                tracing::warn!(charge = %id, %error, "a charge could not be settled yet; reconciliation tries again")
+            }
+        }
+    }
+
+    pub async fn reconcile(&self) -> Result<(), Unavailable> {
+        self.reconciliation.round(&self.settlement).await
+    }
+}
+
+/// Returns the order if it belongs to the user `by`.
+///
+/// # Errors
+/// [`ActorError::NotFound`], `Refused(NotOwner)`, or [`ActorError::Unavailable`].
+pub(super) async fn own_order(
+    context: &ActorContext,
+    id: OrderId,
+    by: UserId,
+) -> Result<Order, ActorError> {
+    let order = context.store.order(id).await?.ok_or(ActorError::NotFound)?;
+    if order.buyer == by { Ok(order) } else { Err(Refusal::NotOwner.into()) }
+}
+
+/// Returns the charge if it belongs to the user `by`.
+///
+/// # Errors
+/// The same as of [`own_order`].
+pub(super) async fn own_charge(
+    context: &ActorContext,
+    id: ChargeId,
+    by: UserId,
+) -> Result<Charge, ActorError> {
+    let charge = context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
+    if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
 }

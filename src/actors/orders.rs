@@ -1,6 +1,7 @@
-//! The order registry: placing, paying and cancelling orders.
+//! The order registry: placing, paying and cancelling orders. Its operations are in
+//! `order_service.rs`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix::{
     Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture,
@@ -13,43 +14,49 @@ use super::{
     ActorError, Tickets,
     admission::Admission,
     context::ActorContext,
-    in_flight::InFlight,
-    order_service::{Cancel, Confirm, Expected, OrderService, Pay, PlaceOrder},
-    reconciliation::Reconciliation,
-    settlement::{self, Settlement},
+    order_service::{
+        Cancel, Confirm, Expected, OrderService, Pay, PlaceOrder, Settle, own_charge, own_order,
+    },
+    settlement,
 };
 use crate::{
     domain::{Charge, ChargeId, ChargeStatus, IdempotencyKey, Order, OrderId, TicketId, UserId},
     payments::PaymentToken,
-    store::OrderScope,
+    store::{OrderScope, Unavailable},
     tasks::EssentialTask,
 };
 
 pub use super::settlement::PaymentResult;
 
-/// A handle on the order registry.
+/// A handle on the order registry. It reads orders and charges from the store itself.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    service: OrderService,
+    context: Arc<ActorContext>,
+    tickets: Tickets,
     registry: Addr<OrderRegistry>,
     admission: Admission,
 }
 
-/// The registry actor: it finishes each request, whether or not its client still waits, and runs
-/// the reconciliation.
+/// The registry actor. It owns what is in progress for orders: the payments of each buyer, the
+/// charges that are being settled, and the schedule of the charges that are not final. It finishes
+/// each request, whether or not its client still waits.
 #[derive(Debug)]
 struct OrderRegistry {
-    service: OrderService,
+    service: Rc<OrderService>,
     charges_to_reverse: Option<mpsc::Receiver<Charge>>,
     _essential: EssentialTask,
 }
+
+/// Runs one round of reconciliation.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Unavailable>")]
+struct Reconcile;
 
 impl Actor for OrderRegistry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(Orders::ADMITTED_MAX * 2);
-        Reconciliation::start(&self.service.context, &self.service.settlement);
         if let Some(charges_to_reverse) = self.charges_to_reverse.take() {
             ctx.add_stream(stream::unfold(
                 charges_to_reverse,
@@ -64,8 +71,8 @@ impl Actor for OrderRegistry {
 /// Receives charges that are Reversing.
 impl StreamHandler<Charge> for OrderRegistry {
     fn handle(&mut self, charge: Charge, _: &mut Context<Self>) {
-        let settlement = self.service.settlement.clone();
-        actix::spawn(async move { settlement::finish(&settlement, charge).await });
+        let service = Rc::clone(&self.service);
+        actix::spawn(async move { service.reverse(charge).await });
     }
 
     fn finished(&mut self, _: &mut Context<Self>) {}
@@ -77,7 +84,7 @@ impl Handler<PlaceOrder> for OrderRegistry {
     type Result = ResponseFuture<Result<Order, ActorError>>;
 
     fn handle(&mut self, place: PlaceOrder, _: &mut Context<Self>) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.place(place).await })
     }
 }
@@ -86,7 +93,7 @@ impl Handler<Cancel> for OrderRegistry {
     type Result = ResponseFuture<Result<(), ActorError>>;
 
     fn handle(&mut self, cancel: Cancel, _: &mut Context<Self>) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.cancel(cancel).await })
     }
 }
@@ -95,7 +102,7 @@ impl Handler<Pay> for OrderRegistry {
     type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
 
     fn handle(&mut self, pay: Pay, _: &mut Context<Self>) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.pay(pay).await })
     }
 }
@@ -104,8 +111,26 @@ impl Handler<Confirm> for OrderRegistry {
     type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
 
     fn handle(&mut self, confirm: Confirm, _: &mut Context<Self>) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.confirm(confirm).await })
+    }
+}
+
+impl Handler<Settle> for OrderRegistry {
+    type Result = ResponseFuture<Result<PaymentResult, ActorError>>;
+
+    fn handle(&mut self, settle: Settle, _: &mut Context<Self>) -> Self::Result {
+        let service = Rc::clone(&self.service);
+        Box::pin(async move { service.settle(settle).await })
+    }
+}
+
+impl Handler<Reconcile> for OrderRegistry {
+    type Result = ResponseFuture<Result<(), Unavailable>>;
+
+    fn handle(&mut self, _: Reconcile, _: &mut Context<Self>) -> Self::Result {
+        let service = Rc::clone(&self.service);
+        Box::pin(async move { service.reconcile().await })
     }
 }
 
@@ -115,21 +140,20 @@ impl Orders {
 
     pub(super) fn start(
         context: Arc<ActorContext>,
-        settlement: Settlement,
         charges_to_reverse: mpsc::Receiver<Charge>,
         tickets: Tickets,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let service = OrderService { context, tickets, settlement, attempts: InFlight::default() };
         let registry = {
-            let service = service.clone();
+            let (context, tickets) = (Arc::clone(&context), tickets.clone());
             Supervisor::start_in_arbiter(arbiter, move |_| OrderRegistry {
-                service,
-                charges_to_reverse: Some(charges_to_reverse),
+                // First, so that a panic in what follows ends the process.
                 _essential: EssentialTask::new("order registry"),
+                service: Rc::new(OrderService::new(context, tickets)),
+                charges_to_reverse: Some(charges_to_reverse),
             })
         };
-        Self { service, registry, admission: Admission::new(Self::ADMITTED_MAX, "orders") }
+        Self { context, tickets, registry, admission: Admission::new(Self::ADMITTED_MAX, "orders") }
     }
 
     /// Locks a ticket for a buyer. A ticket that is locked or sold in the catalog is refused
@@ -143,14 +167,14 @@ impl Orders {
         network: Option<IpAddr>,
         key: Option<IdempotencyKey>,
     ) -> Result<Order, ActorError> {
-        self.service.tickets.refuse_early(ticket, buyer)?;
+        self.tickets.refuse_early(ticket, buyer)?;
         self.send(PlaceOrder { buyer, ticket, expected, network, key }).await
     }
 
     /// Returns an order of the user `by`. Fails with [`ActorError::NotFound`] or
     /// `Refused(NotOwner)`.
     pub async fn get(&self, id: OrderId, by: UserId) -> Result<Order, ActorError> {
-        self.service.order(id, by).await
+        own_order(&self.context, id, by).await
     }
 
     /// Returns the buyer's orders, by id ascending.
@@ -161,7 +185,7 @@ impl Orders {
         after: Option<OrderId>,
         limit: usize,
     ) -> Result<Vec<Order>, ActorError> {
-        Ok(self.service.context.store.orders_of(buyer, scope, after, limit).await?)
+        Ok(self.context.store.orders_of(buyer, scope, after, limit).await?)
     }
 
     /// Cancels the order. An order that is Cancelled already is no error.
@@ -198,13 +222,29 @@ impl Orders {
 
     /// Returns the charge's present state, with a new client secret if the buyer must act.
     pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
-        self.service.charge(id, by).await
+        let charge = own_charge(&self.context, id, by).await?;
+        let client_secret = settlement::client_secret(&self.context, &charge).await;
+        Ok(PaymentResult { charge, client_secret })
     }
 
     /// Returns an order's charges, by id ascending.
     pub async fn charges(&self, order: OrderId, by: UserId) -> Result<Vec<Charge>, ActorError> {
-        self.service.order(order, by).await?;
-        Ok(self.service.context.store.charges_of(order).await?)
+        own_order(&self.context, order, by).await?;
+        Ok(self.context.store.charges_of(order).await?)
+    }
+
+    /// Advances a charge to its end, or until it waits for its buyer. The state of its payment is
+    /// read from the processor.
+    pub(super) async fn settle(&self, charge: Charge) -> Result<PaymentResult, ActorError> {
+        self.registry.send(Settle(charge)).await.unwrap_or(Err(ActorError::OutcomeUnknown))
+    }
+
+    /// Runs one round of reconciliation.
+    ///
+    /// # Errors
+    /// The store did not answer, or the round panicked. The next round continues.
+    pub(super) async fn reconcile(&self) -> Result<(), ActorError> {
+        Ok(self.registry.send(Reconcile).await.map_err(|_| ActorError::OutcomeUnknown)??)
     }
 
     async fn send<M, T>(&self, message: M) -> Result<T, ActorError>

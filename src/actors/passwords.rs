@@ -22,10 +22,9 @@ use crate::{
     tasks::contain,
 };
 
-/// A handle on the hashing threads. The threads end when the last handle is dropped.
-#[derive(Debug, Clone)]
+/// The hashing threads and their queue. The threads end when it is dropped.
 pub(super) struct Passwords {
-    threads: Arc<Threads>,
+    queue: Arc<HashQueue<HashJob>>,
     /// Hash that the password is compared with if the email address is unknown, so that both cases
     /// take the same time.
     dummy_hash: Arc<str>,
@@ -33,18 +32,13 @@ pub(super) struct Passwords {
 
 type HashJob = Box<dyn FnOnce(&mut Hasher) + Send>;
 
-/// The queue of the threads, closed on drop.
-struct Threads {
-    queue: Arc<HashQueue<HashJob>>,
-}
-
-impl fmt::Debug for Threads {
+impl fmt::Debug for Passwords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Threads").finish_non_exhaustive()
+        f.debug_struct("Passwords").finish_non_exhaustive()
     }
 }
 
-impl Drop for Threads {
+impl Drop for Passwords {
     fn drop(&mut self) {
         self.queue.close();
     }
@@ -95,10 +89,7 @@ impl Passwords {
                 });
             started.expect("the system can start a thread");
         }
-        Self {
-            threads: Arc::new(Threads { queue }),
-            dummy_hash: Hasher::default().hash(b"the dummy password").into(),
-        }
+        Self { queue, dummy_hash: Hasher::default().hash(b"the dummy password").into() }
     }
 
     /// Returns the hash of a new password, in PHC string format. `network` is the client's:
@@ -160,13 +151,12 @@ impl Passwords {
             }
         });
         let deadline = Instant::now() + Self::WAIT_MAX;
-        let queue = &self.threads.queue;
-        let id = queue.push(network, deadline, job).ok_or_else(reject)?;
+        let id = self.queue.push(network, deadline, job).ok_or_else(reject)?;
         let answer = tokio::select! {
             biased;
             answer = &mut result => answer,
             () = sleep_until(deadline) => {
-                if queue.remove(id) {
+                if self.queue.remove(id) {
                     return Err(reject());
                 }
                 result.await

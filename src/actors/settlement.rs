@@ -32,6 +32,9 @@ use crate::{
     store::{Commit, CommitError},
 };
 
+/// Maximum time that a read of a charge waits for its client secret.
+const SECRET_WITHIN: Duration = Duration::from_secs(5);
+
 /// The present state of a charge: Completed, Failed, or Created. Has a client secret if the buyer
 /// must act.
 #[derive(Debug, Clone)]
@@ -53,7 +56,7 @@ pub(super) enum AuthorizationMode {
 }
 
 /// Advances charges to their end.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Settlement {
     context: Arc<ActorContext>,
     tickets: Tickets,
@@ -74,8 +77,6 @@ impl Settlement {
     /// Maximum number of steps. A charge needs at most authorize, claim, capture and reverse; more
     /// than this is a loop.
     const STEPS_MAX: usize = 16;
-    /// Maximum time that a read of a charge waits for its client secret.
-    const SECRET_WITHIN: Duration = Duration::from_secs(5);
 
     pub(super) fn new(context: Arc<ActorContext>, tickets: Tickets) -> Self {
         Self { context, tickets, in_progress: InFlight::default() }
@@ -101,7 +102,10 @@ impl Settlement {
         for _ in 0..Self::STEPS_MAX {
             match self.step(&charge, &mut authorize_with).await? {
                 Progress::Advanced(next) => charge = next,
-                Progress::Stopped(result) => return Ok(result),
+                Progress::Stopped(result) => {
+                    count(&result.charge);
+                    return Ok(result);
+                }
             }
         }
         tracing::error!(charge = %id, "a payment took too many steps without an end; report this bug");
@@ -132,7 +136,7 @@ impl Settlement {
         charge: &Charge,
         authorize_with: AuthorizationMode,
     ) -> Result<Progress, ActorError> {
-        let processor = self.processor_of(charge)?;
+        let processor = processor_of(&self.context, charge)?;
         // Reconciliation takes over an attempt that takes longer. No attempt may run any more by
         // then, hence the time-out.
         let answered = tokio::time::timeout(
@@ -216,22 +220,6 @@ impl Settlement {
         })
     }
 
-    /// Returns the processor that has the payment of `charge`.
-    ///
-    /// # Errors
-    /// [`ActorError::Unavailable`] if this server has another one: its settings were changed while
-    /// the charge was open. The charge is continued when the settings are changed back.
-    fn processor_of(&self, charge: &Charge) -> Result<&Arc<dyn Processor>, ActorError> {
-        let processor = &self.context.processor;
-        match &charge.processor {
-            Some(name) if *name != processor.name() => {
-                tracing::error!(charge = %charge.id, processor = %name, "a payment is at another processor than the configured one; configure that one until the payment is finished");
-                Err(ActorError::Unavailable(format!("the payment is at the processor {name}")))
-            }
-            _ => Ok(processor),
-        }
-    }
-
     /// Reads from the processor whether the buyer has acted. Abandons the charge if its order has
     /// lost the lock.
     async fn await_action(
@@ -243,7 +231,7 @@ impl Settlement {
         if !order.is_some_and(|order| order.is_active()) {
             return self.abandon(charge, ChargeFailure::lock_lost()).await.map(Progress::Advanced);
         }
-        let processor = self.processor_of(charge)?;
+        let processor = processor_of(&self.context, charge)?;
         let (id, payment) = (charge.id, payment.clone());
         let command = match call_until_definite(|| processor.fetch(charge, &payment)).await? {
             Ok(PaymentState::ActionRequired { client_secret }) => {
@@ -268,30 +256,9 @@ impl Settlement {
         self.apply(charge, command).await.map(Progress::Advanced)
     }
 
-    /// Returns the secret that the buyer's browser needs. Returns `None` if the processor does not
-    /// wait for the buyer or does not answer within [`Self::SECRET_WITHIN`]: a charge can be read
-    /// without the secret.
-    pub(super) async fn client_secret(&self, charge: &Charge) -> Option<ClientSecret> {
-        let ChargeState::AwaitingAction { payment } = &charge.state else { return None };
-        let processor = self.processor_of(charge).ok()?;
-        let fetched = processor.fetch(charge, payment);
-        match tokio::time::timeout(Self::SECRET_WITHIN, fetched).await {
-            Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => {
-                tracing::warn!(charge = %charge.id, %error, "a charge is shown without its client secret");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(charge = %charge.id, "a charge is shown without its client secret: the processor did not answer in time");
-                None
-            }
-        }
-    }
-
     async fn capture(&self, charge: &Charge, payment: &PaymentId) -> Result<Progress, ActorError> {
         fail_point!("settlement::claimed", |_| std::process::abort());
-        let processor = self.processor_of(charge)?;
+        let processor = processor_of(&self.context, charge)?;
         let command = match call_until_definite(|| processor.capture(charge, payment)).await? {
             Ok(()) => TicketCommand::PaymentCaptured { charge: charge.id },
             Err(failure) => TicketCommand::CaptureFailed { charge: charge.id, failure },
@@ -303,7 +270,7 @@ impl Settlement {
     }
 
     async fn reverse(&self, charge: &Charge) -> Result<Progress, ActorError> {
-        let processor = self.processor_of(charge)?;
+        let processor = processor_of(&self.context, charge)?;
         let payment = call_until_accepted(|| processor.open(charge)).await?;
         let refund = match call_until_accepted(|| processor.reverse(charge, &payment)).await? {
             Reversal::Voided => None,
@@ -392,20 +359,48 @@ async fn recover(
     }))
 }
 
-/// Advances a charge without a waiting request.
-pub(super) async fn finish(settlement: &Settlement, charge: Charge) {
-    let id = charge.id;
-    match settlement.advance(charge, AuthorizationMode::Recover).await {
-        Ok(result) => count(&result.charge),
-        Err(ActorError::Busy(_)) => {}
-        Err(error) => {
-            tracing::warn!(charge = %id, %error, "a charge could not be settled yet; reconciliation tries again")
+/// Returns the processor that has the payment of `charge`.
+///
+/// # Errors
+/// [`ActorError::Unavailable`] if this server has another one: its settings were changed while
+/// the charge was open. The charge is continued when the settings are changed back.
+fn processor_of<'a>(
+    context: &'a ActorContext,
+    charge: &Charge,
+) -> Result<&'a Arc<dyn Processor>, ActorError> {
+    let processor = &context.processor;
+    match &charge.processor {
+        Some(name) if *name != processor.name() => {
+            tracing::error!(charge = %charge.id, processor = %name, "a payment is at another processor than the configured one; configure that one until the payment is finished");
+            Err(ActorError::Unavailable(format!("the payment is at the processor {name}")))
+        }
+        _ => Ok(processor),
+    }
+}
+
+/// Returns the secret that the buyer's browser needs. Returns `None` if the processor does not
+/// wait for the buyer or does not answer within [`SECRET_WITHIN`]: a charge can be read
+/// without the secret.
+pub(super) async fn client_secret(context: &ActorContext, charge: &Charge) -> Option<ClientSecret> {
+    let ChargeState::AwaitingAction { payment } = &charge.state else { return None };
+    let processor = processor_of(context, charge).ok()?;
+    let fetched = processor.fetch(charge, payment);
+    match tokio::time::timeout(SECRET_WITHIN, fetched).await {
+        Ok(Ok(PaymentState::ActionRequired { client_secret })) => Some(client_secret),
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => {
+            tracing::warn!(charge = %charge.id, %error, "a charge is shown without its client secret");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(charge = %charge.id, "a charge is shown without its client secret: the processor did not answer in time");
+            None
         }
     }
 }
 
 /// Counts the outcome of a charge in the metrics. An open charge is not counted.
-pub(super) fn count(charge: &Charge) {
+fn count(charge: &Charge) {
     let outcome = match &charge.state {
         ChargeState::Completed { .. } => "completed",
         ChargeState::Failed { refund: Some(_), .. } => "refunded",

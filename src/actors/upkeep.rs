@@ -1,6 +1,6 @@
 //! The background tasks of a replica: updating caches from the feed, the sweep for overdue locks,
-//! arming timers after a start, measuring the store's time (with the gauges, and the counts of
-//! locks per network), and purging old records.
+//! arming timers after a start, the rounds of reconciliation, counting open charges, measuring the
+//! store's time (with the gauges, and the counts of locks per network), and purging old records.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use futures_util::future::join;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{Actors, context::ActorContext};
+use super::{Actors, Orders, context::ActorContext, open_charges::count_open_charges};
 use crate::{
     domain::{DomainEvent, Millis, Sale, TicketId},
     metrics::METRICS,
@@ -27,6 +27,8 @@ const SWEEP_PAGE: usize = 2_000;
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// While the store's time cannot be read, one failure in this many is logged.
 const LOGGED_FAILURE: u32 = 10;
+const RECONCILE_EVERY: Duration = Duration::from_secs(2);
+const COUNT_CHARGES_EVERY: Duration = Duration::from_secs(5);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// Number of own locks that are read at once after a start, so that very many of them do not fill
 /// the queues.
@@ -41,6 +43,10 @@ pub(super) fn start(context: &Arc<ActorContext>, actors: &Actors) {
     });
     let (sweep_context, sweep_actors) = both();
     keep_running("sweep", move || sweep(Arc::clone(&sweep_context), sweep_actors.clone()));
+    let orders = actors.orders.clone();
+    keep_running("reconcile", move || reconcile(orders.clone()));
+    let counts_context = Arc::clone(context);
+    keep_running("charge_counts", move || count_charges(Arc::clone(&counts_context)));
     let (clock_context, purge_context) = (Arc::clone(context), Arc::clone(context));
     keep_running("clock_sync", move || sync_clock(Arc::clone(&clock_context)));
     keep_running("purge", move || purge(Arc::clone(&purge_context)));
@@ -97,6 +103,33 @@ async fn sweep(context: Arc<ActorContext>, actors: Actors) {
                 tracing::warn!(%error, "the sweep could not read overdue locks from the store; the next sweep tries again")
             }
         }
+    }
+}
+
+/// Runs the rounds of reconciliation: at once, then at an interval. With jitter, so that replicas do
+/// not read the same charges at the same time.
+async fn reconcile(orders: Orders) {
+    loop {
+        let outcome = match orders.reconcile().await {
+            Ok(()) => "done",
+            Err(error) => {
+                tracing::warn!(%error, "a round of reconciliation failed; the next round tries again");
+                "store_unavailable"
+            }
+        };
+        METRICS.reconciliation_rounds.with_label_values(&[outcome]).inc();
+        let jitter = rand::rng().random_range(0.75..1.25);
+        tokio::time::sleep(RECONCILE_EVERY.mul_f64(jitter)).await;
+    }
+}
+
+/// Counts the open charges at an interval.
+async fn count_charges(context: Arc<ActorContext>) {
+    loop {
+        if let Err(error) = count_open_charges(&context).await {
+            tracing::warn!(%error, "open charges could not be counted; their metrics are not up to date");
+        }
+        tokio::time::sleep(COUNT_CHARGES_EVERY).await;
     }
 }
 

@@ -20,12 +20,13 @@ use crate::{
     store::{Commit, CommitError, Write},
 };
 
-/// The operations on accounts and sessions, shared by the registry and the handle.
-#[derive(Debug, Clone)]
+/// The operations on accounts and sessions. The registry owns it; the futures of its requests share
+/// it, all on its thread.
+#[derive(Debug)]
 pub(super) struct UserService {
     context: Arc<ActorContext>,
-    pub(super) sessions: Sessions,
-    pub(super) limits: SignInLimits,
+    sessions: Sessions,
+    limits: SignInLimits,
     passwords: Passwords,
     session_ttl: Millis,
 }
@@ -36,10 +37,13 @@ impl UserService {
     /// Number of wrong `currentPassword` in a row, on all replicas together, that ends a session.
     const WRONG_CURRENT_PASSWORDS_MAX: u64 = 10;
 
-    pub(super) fn start(context: Arc<ActorContext>, session_ttl: Millis, is_limited: bool) -> Self {
-        let sessions = Sessions::new(Arc::clone(&context));
-        let limits =
-            SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
+    /// Starts the threads that hash passwords.
+    pub(super) fn start(
+        context: Arc<ActorContext>,
+        sessions: Sessions,
+        limits: SignInLimits,
+        session_ttl: Millis,
+    ) -> Self {
         Self { context, sessions, limits, passwords: Passwords::start(), session_ttl }
     }
 
@@ -175,10 +179,6 @@ impl UserService {
         self.context.store.commit(commit).await?;
         self.sessions.revoke(&signed_in.session);
         Ok(())
-    }
-
-    pub(super) async fn card(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
-        Ok(self.context.store.user(user).await?.as_ref().map(PublicUser::from))
     }
 
     pub(super) async fn update(

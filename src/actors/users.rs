@@ -1,6 +1,6 @@
 //! The user registry: accounts, passwords and sessions. Its operations are in `user_service.rs`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use actix::{
     Actor, Addr, ArbiterHandle, Context, Handler, Message, ResponseFuture, Supervised, Supervisor,
@@ -12,7 +12,7 @@ use super::{
     admission::Admission,
     context::ActorContext,
     sessions::Sessions,
-    sign_in_limits::AttemptKeys,
+    sign_in_limits::{AttemptKeys, SignInLimits},
     user_service::UserService,
 };
 use crate::{
@@ -20,19 +20,21 @@ use crate::{
     tasks::EssentialTask,
 };
 
-/// A handle on the user registry.
+/// A handle on the user registry. It finds sessions and reads users itself.
 #[derive(Debug, Clone)]
 pub struct Users {
-    service: UserService,
+    context: Arc<ActorContext>,
+    sessions: Sessions,
+    limits: SignInLimits,
     registry: Addr<UserRegistry>,
     admission: Admission,
 }
 
-/// The registry actor: it finishes each sign-up, sign-in, sign-out or update, whether or not its
-/// client still waits.
+/// The registry actor. It owns the hashing of passwords, with its queue and its threads. It finishes
+/// each sign-up, sign-in, sign-out or update, whether or not its client still waits.
 #[derive(Debug)]
 struct UserRegistry {
-    service: UserService,
+    service: Rc<UserService>,
     _essential: EssentialTask,
 }
 
@@ -84,7 +86,7 @@ impl Handler<SignUp> for UserRegistry {
         SignUp { email, password, browser }: SignUp,
         _: &mut Context<Self>,
     ) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.sign_up(email, password, &browser).await })
     }
 }
@@ -97,7 +99,7 @@ impl Handler<SignIn> for UserRegistry {
         SignIn { email, password, keys, browser }: SignIn,
         _: &mut Context<Self>,
     ) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.sign_in(&email, password, &keys, &browser).await })
     }
 }
@@ -106,7 +108,7 @@ impl Handler<SignOut> for UserRegistry {
     type Result = ResponseFuture<Result<(), ActorError>>;
 
     fn handle(&mut self, SignOut(signed_in): SignOut, _: &mut Context<Self>) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.end_session(&signed_in).await })
     }
 }
@@ -119,7 +121,7 @@ impl Handler<UpdateUser> for UserRegistry {
         UpdateUser { signed_in, update, network, key }: UpdateUser,
         _: &mut Context<Self>,
     ) -> Self::Result {
-        let service = self.service.clone();
+        let service = Rc::clone(&self.service);
         Box::pin(async move { service.update(signed_in, update, network, key).await })
     }
 }
@@ -134,19 +136,24 @@ impl Users {
         is_limited: bool,
         arbiter: &ArbiterHandle,
     ) -> Self {
-        let service = UserService::start(context, session_ttl, is_limited);
+        let sessions = Sessions::new(Arc::clone(&context));
+        let limits =
+            SignInLimits::new(Arc::clone(&context.store), context.clock.clone(), is_limited);
         let registry = {
-            let service = service.clone();
+            let (context, sessions, limits) =
+                (Arc::clone(&context), sessions.clone(), limits.clone());
             Supervisor::start_in_arbiter(arbiter, move |_| UserRegistry {
-                service,
+                // First, so that a panic in what follows ends the process.
                 _essential: EssentialTask::new("user registry"),
+                service: Rc::new(UserService::start(context, sessions, limits, session_ttl)),
             })
         };
-        Self { service, registry, admission: Admission::new(Self::ADMITTED_MAX, "users") }
+        let admission = Admission::new(Self::ADMITTED_MAX, "users");
+        Self { context, sessions, limits, registry, admission }
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
-        &self.service.sessions
+        &self.sessions
     }
 
     /// Opens an account and its first session.
@@ -171,7 +178,7 @@ impl Users {
         let keys = AttemptKeys::new(address.as_ref().map_or(email, Email::as_str), browser.network);
         // Before the registry, so that a delayed attempt does not use up the admission of other
         // requests.
-        self.service.limits.admit(&keys).await?;
+        self.limits.admit(&keys).await?;
         self.send(SignIn { email: email.into(), password, keys, browser }).await
     }
 
@@ -182,12 +189,12 @@ impl Users {
 
     /// Returns the user and session of a token, or `None` if the session has ended or expired.
     pub async fn authenticate(&self, token: &str) -> Result<Option<SignedIn>, ActorError> {
-        self.service.sessions.find(token).await
+        self.sessions.find(token).await
     }
 
     /// Returns the public data of a user.
     pub async fn card(&self, user: UserId) -> Result<Option<PublicUser>, ActorError> {
-        self.service.card(user).await
+        Ok(self.context.store.user(user).await?.as_ref().map(PublicUser::from))
     }
 
     /// Changes the email address or the password. A new password ends all sessions of the user and

@@ -16,12 +16,7 @@ use std::{sync::Arc, time::Duration};
 use fail::fail_point;
 use tokio::sync::oneshot;
 
-use super::{
-    ActorError,
-    admission::Admission,
-    context::ActorContext,
-    settlement::{self, AuthorizationMode, Settlement},
-};
+use super::{ActorError, Orders, admission::Admission, context::ActorContext};
 use crate::{
     domain::{Charge, ChargeState, Delivery, PaymentId, RefundId, decide},
     metrics::METRICS,
@@ -44,7 +39,7 @@ pub enum WebhookOutcome {
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     context: Arc<ActorContext>,
-    settlement: Settlement,
+    orders: Orders,
     admission: Admission,
 }
 
@@ -56,8 +51,8 @@ impl Webhooks {
     /// twenty.
     const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
-    pub(super) fn new(context: Arc<ActorContext>, settlement: Settlement) -> Self {
-        Self { context, settlement, admission: Admission::new(Self::ADMITTED_MAX, "webhook") }
+    pub(super) fn new(context: Arc<ActorContext>, orders: Orders) -> Self {
+        Self { context, orders, admission: Admission::new(Self::ADMITTED_MAX, "webhook") }
     }
 
     /// Processes the processor's `event` about `payment`. Processing continues if the caller's
@@ -135,13 +130,9 @@ impl Webhooks {
             ChargeState::AwaitingAction { .. }
             | ChargeState::Capturing { .. }
             | ChargeState::Reversing { .. } => {
-                match self.settlement.advance(charge, AuthorizationMode::Recover).await {
-                    Ok(result) => {
-                        settlement::count(&result.charge);
-                        Ok(())
-                    }
-                    // Another task is advancing the charge, or reconciliation continues it.
-                    Err(ActorError::Busy(_)) => Ok(()),
+                match self.orders.settle(charge).await {
+                    // Busy: another task is advancing the charge, or reconciliation continues it.
+                    Ok(_) | Err(ActorError::Busy(_)) => Ok(()),
                     Err(error) => Err(error),
                 }
             }

@@ -26,7 +26,7 @@
 //! | order and user registry | one request fails (`outcome_unknown`), since actix runs its future apart from the actor; if the registry ends all the same, the process ends |
 //! | ticket actor | dropped; its report makes the ticket registry start a new actor, a limited number of times in a row |
 //! | thread of ticket actors, if it ends | ends the process: a ticket's thread follows from its id |
-//! | payment in progress | fails alone; reconciliation finishes it |
+//! | payment in progress, round of reconciliation | fails alone; the next round of reconciliation continues |
 //! | password thread | one password fails (503); the thread continues |
 //! | WebSocket shard | its connections are closed; started again for the next connection |
 //! | WebSocket connection | fails alone |

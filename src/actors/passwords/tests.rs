@@ -96,14 +96,12 @@ fn network(number: u8) -> IpAddr {
 async fn occupied(passwords: &Passwords) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let (began, begun) = oneshot::channel();
-    let passwords = passwords.clone();
-    tokio::spawn(async move {
-        let blocked = passwords.run(network(0), move |_| {
-            let _ = began.send(());
-            let _ = released.recv();
-        });
-        let _ = blocked.await;
+    let job: HashJob = Box::new(move |_| {
+        let _ = began.send(());
+        let _ = released.recv();
     });
+    let deadline = Instant::now() + Passwords::WAIT_MAX;
+    passwords.queue.push(network(0), deadline, job).expect("the queue is empty");
     begun.await.expect("the thread took the job");
     release
 }
