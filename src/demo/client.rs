@@ -99,7 +99,7 @@ impl ApiClient {
         tally: Arc<Tally>,
     ) -> Result<Self, DemoError> {
         let http =
-            reqwest::Client::builder().cookie_store(true).timeout(REQUEST_TIMEOUT).build()?;
+            crate::http_client::builder().cookie_store(true).timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, url, person, deadline, tally })
     }
 

@@ -133,7 +133,7 @@ impl FakeStripe {
         // The request uses HTTP, so that the resulting events are sent from the server's own
         // thread.
         let client =
-            reqwest::Client::builder().no_proxy().build().expect("the client can be built");
+            gittix::http_client::builder().no_proxy().build().expect("the client can be built");
         let url = format!("{}/_act/{intent}?agrees={agrees}", self.base());
         client.post(url).send().await.expect("the fake answers").status() == 200
     }

@@ -106,7 +106,7 @@ impl Shared {
             (post.url.clone()?, post.secrets.clone())
         };
         let header = signature(&secrets, &event.body, seconds(wall_clock()));
-        let client = reqwest::Client::builder()
+        let client = gittix::http_client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10))
             .build()

@@ -28,7 +28,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "payments",
         ],
     ),
-    ("demo", &[]),
+    ("demo", &["http_client"]),
     ("probe", &["config"]),
 ];
 

@@ -5,9 +5,11 @@
 //! | [`clock`] | the only reader of the wall clock; follows the store's time |
 //! | [`tasks`] | supervision: the handling of panics in tasks and threads |
 //! | [`metrics`] | all metrics of the process |
+//! | [`http_client`] | the builder of every HTTP client |
 //! | [`data_folder`] | files that are accessible to their owner only |
 
 pub mod clock;
 pub mod data_folder;
+pub mod http_client;
 pub mod metrics;
 pub mod tasks;

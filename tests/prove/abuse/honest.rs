@@ -82,7 +82,7 @@ pub async fn buyers(
 ) -> Vec<Buyer> {
     // Each request has a connection of its own, so that the test detects a server that accepts no
     // connections.
-    let http = reqwest::Client::builder()
+    let http = gittix::http_client::builder()
         .no_proxy()
         .local_address(from)
         .pool_max_idle_per_host(0)

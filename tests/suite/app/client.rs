@@ -35,7 +35,7 @@ impl Client {
 
     /// Returns a client that is not signed in.
     pub fn new(addr: SocketAddr) -> Self {
-        let http = reqwest::Client::builder()
+        let http = gittix::http_client::builder()
             .no_proxy()
             // The server has no TLS. To read the system's certificates for each test took 4 % of
             // the CPU time of all tests.

@@ -74,7 +74,7 @@ impl Server {
     pub async fn ready(&self) {
         let url = format!("http://{}/readyz", self.addr);
         let client =
-            reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
+            gittix::http_client::builder().no_proxy().tls_certs_only([]).build().expect("a client");
         let deadline = Instant::now() + PATIENCE;
         let mut last = String::new();
         while Instant::now() < deadline {

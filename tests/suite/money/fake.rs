@@ -19,7 +19,7 @@ impl<'a> Caller<'a> {
     fn of(stripe: &'a FakeStripe) -> Self {
         Self {
             stripe,
-            http: reqwest::Client::builder().no_proxy().build().expect("a plain client"),
+            http: gittix::http_client::builder().no_proxy().build().expect("a plain client"),
         }
     }
 

@@ -40,7 +40,7 @@ impl AppWithLocalStripe {
         let setup = Self {
             app,
             other,
-            http: reqwest::Client::builder().no_proxy().build().expect("a plain client"),
+            http: gittix::http_client::builder().no_proxy().build().expect("a plain client"),
         };
         let hook = format!("http://{}/api/webhooks/stripe", setup.app.server.addr);
         let configured =

@@ -16,7 +16,7 @@ use crate::{
 type Answer = (u16, Value, bool);
 
 async fn post(base: &str, path: &str, form: &[(&str, &str)], key: &str) -> Answer {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a plain client");
+    let http = gittix::http_client::builder().no_proxy().build().expect("a plain client");
     let request = http
         .post(format!("{base}/v1/{path}"))
         .bearer_auth(FakeStripe::SECRET_KEY)

@@ -228,7 +228,7 @@ impl StripeClient {
             (AUTHORIZATION, authorization),
             (STRIPE_VERSION, text("STRIPE_API_VERSION", &settings.api_version)?),
         ]);
-        let mut builder = reqwest::Client::builder()
+        let mut builder = gittix_runtime::http_client::builder()
             .default_headers(headers)
             .user_agent(concat!("gittix/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
