@@ -7,7 +7,7 @@ use futures_util::future::try_join;
 
 use super::Catalog;
 use crate::{
-    domain::{DomainEvent, Ticket, TicketId},
+    domain::{DomainEvent, EventSubject, Ticket, TicketId},
     store::{FeedReader, FeedStep, Store, Unavailable},
 };
 
@@ -37,24 +37,11 @@ pub async fn follow(catalog: Catalog, store: Arc<dyn Store>, mut reader: FeedRea
 }
 
 fn merge(catalog: &Catalog, event: &DomainEvent) {
-    match event {
-        DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket } => {
-            catalog.merge(ticket);
-        }
-        DomainEvent::TicketDeleted { ticket, version, .. } => {
-            catalog.remove(*ticket, *version);
-        }
-        DomainEvent::UserCreated { .. }
-        | DomainEvent::UserUpdated { .. }
-        | DomainEvent::OrderCreated { .. }
-        | DomainEvent::OrderCancelled { .. }
-        | DomainEvent::OrderExpired { .. }
-        | DomainEvent::ChargeCreated { .. }
-        | DomainEvent::ChargeCompleted { .. }
-        | DomainEvent::ChargeFailed { .. }
-        | DomainEvent::ChargeRefunded { .. }
-        | DomainEvent::SessionRevoked { .. }
-        | DomainEvent::SessionsRevoked { .. } => {}
+    if let EventSubject::Ticket { id, version, ticket } = event.subject() {
+        match ticket {
+            Some(ticket) => catalog.merge(ticket),
+            None => catalog.remove(id, version),
+        };
     }
 }
 

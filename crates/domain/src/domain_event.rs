@@ -64,7 +64,49 @@ pub enum DomainEvent {
     },
 }
 
+/// The document that an event reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventSubject<'a> {
+    /// A version of a ticket. `ticket` is the ticket after the change, or `None` if it was deleted.
+    Ticket {
+        id: TicketId,
+        version: Version,
+        ticket: Option<&'a Ticket>,
+    },
+    Order(&'a Order),
+    Charge(&'a Charge),
+    /// The account or the sessions of this user.
+    User(UserId),
+}
+
 impl DomainEvent {
+    /// Returns the document that the event reports.
+    pub fn subject(&self) -> EventSubject<'_> {
+        match self {
+            Self::TicketCreated { ticket } | Self::TicketUpdated { ticket } => {
+                EventSubject::Ticket {
+                    id: ticket.id,
+                    version: ticket.version,
+                    ticket: Some(ticket),
+                }
+            }
+            Self::TicketDeleted { ticket, version, .. } => {
+                EventSubject::Ticket { id: *ticket, version: *version, ticket: None }
+            }
+            Self::OrderCreated { order }
+            | Self::OrderCancelled { order }
+            | Self::OrderExpired { order } => EventSubject::Order(order),
+            Self::ChargeCreated { charge }
+            | Self::ChargeCompleted { charge }
+            | Self::ChargeFailed { charge }
+            | Self::ChargeRefunded { charge } => EventSubject::Charge(charge),
+            Self::UserCreated { user } | Self::UserUpdated { user } => EventSubject::User(user.id),
+            Self::SessionRevoked { user, .. } | Self::SessionsRevoked { user, .. } => {
+                EventSubject::User(*user)
+            }
+        }
+    }
+
     /// Returns the name of the event, spelled as in the public API.
     pub fn name(&self) -> &'static str {
         match self {

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    CancelReason, Charge, ChargeStatus, DomainEvent, Millis, Order, OrderId, OrderState,
-    OrderStatus, Policy, Sale, Ticket, TicketId, TicketState, Timestamp, UserId, Version,
+    CancelReason, Charge, ChargeStatus, DomainEvent, EventSubject, Millis, Order, OrderId,
+    OrderState, OrderStatus, Policy, Sale, Ticket, TicketId, TicketState, Timestamp, UserId,
+    Version,
 };
 
 /// The tickets, orders, charges and lock slots of a store, and the processor's ledger, at one time.
@@ -231,28 +232,15 @@ pub fn events_match_changes(snapshot: &Snapshot, events: &[DomainEvent]) -> Resu
     let mut orders: BTreeMap<OrderId, BTreeSet<&'static str>> = BTreeMap::new();
     let mut charges: BTreeMap<super::ChargeId, BTreeSet<&'static str>> = BTreeMap::new();
     for event in events {
-        let is_new = match event {
-            DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket } => {
-                ticket_versions.entry(ticket.id).or_default().insert(ticket.version)
+        let is_new = match event.subject() {
+            EventSubject::Ticket { id, version, .. } => {
+                ticket_versions.entry(id).or_default().insert(version)
             }
-            DomainEvent::TicketDeleted { ticket, version, .. } => {
-                ticket_versions.entry(*ticket).or_default().insert(*version)
-            }
-            DomainEvent::OrderCreated { order }
-            | DomainEvent::OrderCancelled { order }
-            | DomainEvent::OrderExpired { order } => {
-                orders.entry(order.id).or_default().insert(event.name())
-            }
-            DomainEvent::ChargeCreated { charge }
-            | DomainEvent::ChargeCompleted { charge }
-            | DomainEvent::ChargeFailed { charge }
-            | DomainEvent::ChargeRefunded { charge } => {
+            EventSubject::Order(order) => orders.entry(order.id).or_default().insert(event.name()),
+            EventSubject::Charge(charge) => {
                 charges.entry(charge.id).or_default().insert(event.name())
             }
-            DomainEvent::UserCreated { .. }
-            | DomainEvent::UserUpdated { .. }
-            | DomainEvent::SessionRevoked { .. }
-            | DomainEvent::SessionsRevoked { .. } => true,
+            EventSubject::User(_) => true,
         };
         if !is_new {
             return violated(NAME, format!("reported twice: {event:?}"));

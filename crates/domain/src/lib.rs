@@ -37,7 +37,7 @@ pub use charge::{
     Charge, ChargeState, ChargeStatus, PaymentId, ProcessorName, RefundId, TokenDigest,
 };
 pub use decide::{Decision, SlotChange, TicketCommand, VersionCondition, decide};
-pub use domain_event::DomainEvent;
+pub use domain_event::{DomainEvent, EventSubject};
 pub use email::{Email, EmailError};
 pub use failure::{ChargeFailure, DeclineCode, FailureCode};
 pub use id::{ChargeId, IdError, OrderId, TicketId, UserId};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use gittix::{
-    domain::{DomainEvent, invariants::never_backwards},
+    domain::{DomainEvent, EventSubject, invariants::never_backwards},
     store::Cursor,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -210,30 +210,17 @@ impl Seen {
     /// Returns a message if `event` concerns this watcher and was not received.
     fn missing(&self, event: &DomainEvent, viewer: Option<&str>) -> Option<String> {
         let is_viewers = |owner: String| viewer == Some(owner.as_str());
-        let is_received = match event {
-            DomainEvent::TicketCreated { ticket } | DomainEvent::TicketUpdated { ticket } => {
-                self.has_version(&ticket.id.to_string(), ticket.version)
+        let is_private_received =
+            |id: String| self.private.contains(&(event.name().to_owned(), id));
+        let is_received = match event.subject() {
+            EventSubject::Ticket { id, version, .. } => self.has_version(&id.to_string(), version),
+            EventSubject::Order(order) => {
+                !is_viewers(order.buyer.to_string()) || is_private_received(order.id.to_string())
             }
-            DomainEvent::TicketDeleted { ticket, version, .. } => {
-                self.has_version(&ticket.to_string(), *version)
+            EventSubject::Charge(charge) => {
+                !is_viewers(charge.buyer.to_string()) || is_private_received(charge.id.to_string())
             }
-            DomainEvent::OrderCreated { order }
-            | DomainEvent::OrderCancelled { order }
-            | DomainEvent::OrderExpired { order } => {
-                !is_viewers(order.buyer.to_string())
-                    || self.private.contains(&(event.name().into(), order.id.to_string()))
-            }
-            DomainEvent::ChargeCreated { charge }
-            | DomainEvent::ChargeCompleted { charge }
-            | DomainEvent::ChargeFailed { charge }
-            | DomainEvent::ChargeRefunded { charge } => {
-                !is_viewers(charge.buyer.to_string())
-                    || self.private.contains(&(event.name().into(), charge.id.to_string()))
-            }
-            DomainEvent::UserCreated { .. }
-            | DomainEvent::UserUpdated { .. }
-            | DomainEvent::SessionRevoked { .. }
-            | DomainEvent::SessionsRevoked { .. } => true,
+            EventSubject::User(_) => true,
         };
         (!is_received).then(|| format!("not received: {event:?}"))
     }
