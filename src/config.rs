@@ -11,11 +11,13 @@ use std::{
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
-use crate::domain::{Millis, Policy, ReplicaName};
+use crate::{
+    domain::{Millis, Policy, ReplicaName},
+    payments::config::{Mode, PaymentConfig},
+    settings::{parse_duration, parse_duration_or_zero},
+};
 
-mod stripe;
-
-pub use stripe::{Mode, StripeConfig};
+pub use crate::settings::Secret;
 
 /// The settings of one server process. Durations are written as `10m`, `15s`, `800ms`.
 #[derive(Debug, Clone, Args)]
@@ -91,9 +93,9 @@ pub struct Config {
     /// Permit the sandbox or a test key of Stripe although the first public origin is https.
     #[arg(long, env = "GITTIX_ALLOW_SANDBOX", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub allow_sandbox: bool,
-    /// Settings of Stripe.
+    /// Settings of the payment processors.
     #[command(flatten)]
-    pub stripe: StripeConfig,
+    pub payments: PaymentConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,34 +108,6 @@ pub enum Switch {
 pub enum LogFormat {
     Text,
     Json,
-}
-
-/// A secret setting, which is never printed: it is or contains a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Secret {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            Err("must not be empty; leave it unset instead".into())
-        } else {
-            Ok(Self(text.trim().into()))
-        }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 /// A web origin (RFC 6454): scheme, host and port, as a browser writes it.
@@ -245,13 +219,14 @@ impl Config {
         if self.payment_window > self.lock_duration {
             return Err("GITTIX_PAYMENT_WINDOW must not be longer than GITTIX_LOCK_DURATION".into());
         }
-        self.stripe.check()?;
-        let takes_real_payments = self.stripe.mode() == Some(Mode::Live);
-        if self.is_https() && !takes_real_payments && !self.allow_sandbox {
-            let lacking = if self.stripe.mode().is_none() { "is not set" } else { "is a test key" };
+        self.payments.check()?;
+        let mode = self.payments.mode();
+        if self.is_https() && mode != Some(Mode::Live) && !self.allow_sandbox {
+            let lacking = if mode.is_none() { "is not set" } else { "is a test key" };
             return Err(format!(
-                "STRIPE_SECRET_KEY {lacking}, but GITTIX_PUBLIC_ORIGIN is https: buyers would get tickets for test cards; \
-                 set a live key, or GITTIX_ALLOW_SANDBOX=true"
+                "{} {lacking}, but GITTIX_PUBLIC_ORIGIN is https: buyers would get tickets for test cards; \
+                 set a live key, or GITTIX_ALLOW_SANDBOX=true",
+                self.payments.key_setting()
             ));
         }
         Ok(self)
@@ -284,21 +259,6 @@ impl Config {
     fn limits_rates(&self) -> bool {
         self.rate_limit == Switch::On
     }
-}
-
-fn parse_duration(text: &str) -> Result<Millis, String> {
-    let duration = parse_duration_or_zero(text)?;
-    if duration == Millis(0) { Err("must be longer than 0s".into()) } else { Ok(duration) }
-}
-
-/// Parses a duration for a setting that 0s turns off.
-fn parse_duration_or_zero(text: &str) -> Result<Millis, String> {
-    let duration = humantime::parse_duration(text.trim())
-        .map_err(|error| format!("{error} (durations look like 10m, 15s, 800ms)"))?;
-    if duration.as_secs() > 366 * 24 * 3600 {
-        return Err("must be at most a year".into());
-    }
-    Ok(Millis::from(duration))
 }
 
 fn parse_network(text: &str) -> Result<IpNet, String> {

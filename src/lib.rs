@@ -17,7 +17,7 @@
 //! | [`store::embedded`] | `gittix-store-embedded` | The store in one file, for a single server. |
 //! | [`store::mongo`] | `gittix-store-mongo` | The store on a MongoDB replica set, for any number of servers. |
 //! | [`payments`] | `gittix-payments` | The trait [`payments::Processor`], and its implementations for Stripe and for test payments. |
-//! | [`clock`], [`tasks`], [`metrics`], [`http_client`], [`data_folder`] | `gittix-runtime` | What every layer with I/O uses: time, supervision, metrics, HTTP clients and private files. |
+//! | [`clock`], [`tasks`], [`metrics`], [`settings`], [`http_client`], [`data_folder`] | `gittix-runtime` | What every layer with I/O uses: time, supervision, metrics, values of settings, HTTP clients and private files. |
 //! | [`catalog`] | this one | All tickets in memory: it answers lists and searches, and refuses early. |
 //! | [`actors`] | this one | Ticket actors and registries: they load, decide, commit, and bring payments to their end. |
 //! | [`wire`] | this one | The public JSON forms in responses and frames. |
@@ -66,7 +66,7 @@ pub mod ws;
 // The layers below, under the names that this crate and its tests use.
 pub use gittix_domain as domain;
 pub use gittix_payments as payments;
-pub use gittix_runtime::{clock, data_folder, http_client, metrics, tasks};
+pub use gittix_runtime::{clock, data_folder, http_client, metrics, settings, tasks};
 
 /// The contract of the stores, and its two implementations.
 pub mod store {

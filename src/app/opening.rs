@@ -13,10 +13,11 @@ use super::{
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    config::{Config, Mode},
+    config::Config,
     http::Startup,
     payments::{
         Processor,
+        config::{Mode, ProcessorConfig},
         sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
     },
     store::{Store, Unavailable, embedded::EmbeddedStore, mongo::MongoStore},
@@ -115,51 +116,63 @@ async fn attempt(config: &Config) -> Result<OpenedStore, OpenError> {
         is_permanent: false,
     };
     let unavailable = |error: Unavailable| failed(&error);
-    let (store, ledger) = stores(config).await?;
-    let is_live = config.stripe.mode() == Some(Mode::Live);
+    let (store, payments) = stores(config).await?;
+    let is_live = config.payments.mode() == Some(Mode::Live);
     if !is_live && store.has_mark(LIVE_PAYMENT).await.map_err(unavailable)? {
-        return Err(OpenError::permanent(
-            "STRIPE_SECRET_KEY must be a live key: this store has taken live payments, which neither a test key nor the sandbox can finish",
-        ));
+        return Err(OpenError::permanent(format!(
+            "{} must be a live key: this store has taken live payments, which neither a test key nor the sandbox can finish",
+            config.payments.key_setting()
+        )));
     }
     let asked = Instant::now();
     let time = store.time().await.map_err(unavailable)?;
     let clock = Clock::starting_at(time);
     clock.measured(time, asked);
     let idempotency_secret = store.secret("idempotency").await.map_err(unavailable)?;
-    let processor = match ledger {
-        Some(ledger) => {
-            Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?))
+    let processor = match payments {
+        PaymentSource::Processor(processor) => {
+            let digest_key = store.secret(processor.name()).await.map_err(unavailable)?;
+            processor
+                .processor(digest_key, payment::live_mark(&store), clock.clone())
+                .map_err(OpenError::permanent)?
         }
-        None => {
-            let digest_key = store.secret("stripe").await.map_err(unavailable)?;
-            payment::stripe(config, digest_key, &store, &clock).map_err(OpenError::permanent)?
+        PaymentSource::Sandbox(ledger) => {
+            Arc::new(Sandbox::new(ledger, store.secret("sandbox").await.map_err(unavailable)?))
         }
     };
     Ok(OpenedStore { store, clock, processor, idempotency_secret })
 }
 
-/// Opens the store that the settings select, and the sandbox's ledger if there is no key of Stripe.
-async fn stores(config: &Config) -> Result<(Arc<dyn Store>, Option<Arc<dyn Ledger>>), OpenError> {
-    let is_sandbox = config.stripe.mode().is_none();
+/// What takes the payments.
+enum PaymentSource<'a> {
+    Processor(&'a dyn ProcessorConfig),
+    Sandbox(Arc<dyn Ledger>),
+}
+
+/// Opens the store that the settings select, and the sandbox's ledger if no processor is configured.
+async fn stores(config: &Config) -> Result<(Arc<dyn Store>, PaymentSource<'_>), OpenError> {
+    let processor = config.payments.configured().map(PaymentSource::Processor);
     if let Some(uri) = &config.mongodb_uri {
         let connected = MongoStore::connect(uri.expose()).await;
         let store = connected.map_err(|error| OpenError {
             reason: error.to_string(),
             is_permanent: error.is_permanent(),
         })?;
-        // All replicas use one ledger, as they would all use one Stripe account.
-        let ledger =
-            is_sandbox.then(|| Arc::new(MongoLedger::new(store.database())) as Arc<dyn Ledger>);
-        return Ok((store, ledger));
+        // All replicas use one ledger, as they would all use one account of a processor.
+        let sandbox = || PaymentSource::Sandbox(Arc::new(MongoLedger::new(store.database())));
+        let source = processor.unwrap_or_else(sandbox);
+        return Ok((store, source));
     }
     let failed = |error: &dyn Display| OpenError::permanent(format!("GITTIX_DATA_DIR: {error}"));
     let store = EmbeddedStore::open(&config.data_dir).map_err(|error| failed(&error))?;
-    if !is_sandbox {
-        return Ok((store, None));
-    }
-    let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed(&error))?;
-    Ok((store, Some(Arc::new(ledger))))
+    let source = match processor {
+        Some(source) => source,
+        None => {
+            let ledger = FileLedger::open(&config.data_dir).map_err(|error| failed(&error))?;
+            PaymentSource::Sandbox(Arc::new(ledger))
+        }
+    };
+    Ok((store, source))
 }
 
 /// Waits until all tickets are in the catalog. Fails if no ticket was added for `STALLED_AFTER`,

@@ -1,17 +1,13 @@
-//! The choice of the payment processor, and its log lines and metrics at the start.
+//! The mark of live payments, and the log lines and metrics of payment at the start.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::{
-    clock::Clock,
-    config::{Config, Mode},
+    config::Config,
     metrics::METRICS,
-    payments::{
-        Processor,
-        stripe::{LiveMark, Stripe, StripeSettings},
-    },
+    payments::config::{LiveMark, Mode},
     store::Store,
 };
 
@@ -29,70 +25,37 @@ impl LiveMark for Mark {
     }
 }
 
-/// Returns the client of Stripe with the given settings. Sends no request, so that Stripe need not
-/// be reachable at the start.
-pub(super) fn stripe(
-    config: &Config,
-    digest_key: [u8; 32],
-    store: &Arc<dyn Store>,
-    clock: &Clock,
-) -> Result<Arc<dyn Processor>, String> {
-    let key = config.stripe.secret_key.as_ref().ok_or("STRIPE_SECRET_KEY is not set")?;
-    let settings = StripeSettings {
-        secret_key: key.expose().into(),
-        api_base: config.stripe.api_base.clone(),
-        api_version: config.stripe.api_version.clone(),
-        timeout: config.stripe.timeout.to_duration(),
-        is_local: config.stripe.is_loopback(),
-        has_element: config.stripe.publishable_key.is_some(),
-    };
-    let stripe = Stripe::new(&settings, digest_key, clock.clone())?;
-    let is_live = config.stripe.mode() == Some(Mode::Live);
-    Ok(Arc::new(if is_live { stripe.marking(Mark(Arc::clone(store))) } else { stripe }))
+/// Returns the mark of `store` that live payments set.
+pub(super) fn live_mark(store: &Arc<dyn Store>) -> Arc<dyn LiveMark> {
+    Arc::new(Mark(Arc::clone(store)))
 }
 
 /// Logs the mode of payment, and sets its metrics.
 pub(super) fn announce(config: &Config) {
-    let (is_https, stripe) = (config.is_https(), &config.stripe);
-    let mode = match stripe.mode() {
-        None => {
-            tracing::warn!(
-                "payments use the built-in sandbox: it takes Stripe's test cards and moves no money; set STRIPE_SECRET_KEY"
-            );
-            "sandbox"
-        }
-        Some(Mode::Test) => {
-            tracing::warn!(api = %stripe.api_base, "payments use Stripe in test mode: no money moves");
-            "test"
-        }
-        Some(Mode::Live) => {
-            tracing::info!(api = %stripe.api_base, "payments use Stripe in live mode: money moves");
-            "live"
-        }
+    let (is_https, payments) = (config.is_https(), &config.payments);
+    let mode = match payments.mode() {
+        None => "sandbox",
+        Some(Mode::Test) => "test",
+        Some(Mode::Live) => "live",
     };
     METRICS.payment_mode.with_label_values(&[mode]).set(1);
     METRICS.public_origin_https.set(i64::from(is_https));
+    match payments.configured() {
+        None => tracing::warn!(
+            "payments use the built-in sandbox: it takes Stripe's test cards and moves no money; set {}",
+            payments.key_setting()
+        ),
+        Some(processor) => processor.log_start(),
+    }
     if mode != "live" && is_https {
         tracing::error!(
-            "GITTIX_PUBLIC_ORIGIN is https, and GITTIX_ALLOW_SANDBOX gives tickets away for test cards: set a live STRIPE_SECRET_KEY"
+            "GITTIX_PUBLIC_ORIGIN is https, and GITTIX_ALLOW_SANDBOX gives tickets away for test cards: set a live {}",
+            payments.key_setting()
         );
     }
     if mode == "live" && !is_https {
         tracing::warn!(
             "payments are live, but GITTIX_PUBLIC_ORIGIN is not https: session cookies are not marked Secure"
-        );
-    }
-    if mode == "live" && stripe.is_elsewhere() {
-        tracing::warn!(api = %stripe.api_base, "payments are live, but STRIPE_API_BASE is not Stripe's own address");
-    }
-    if mode != "sandbox" && stripe.webhook_secrets.is_empty() {
-        tracing::warn!(
-            "STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every event, and payments depend on reconciliation alone"
-        );
-    }
-    if mode != "sandbox" && stripe.publishable_key.is_none() {
-        tracing::warn!(
-            "STRIPE_PUBLISHABLE_KEY is not set: the pages offer test cards instead of Stripe's own form"
         );
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::etag;
+use crate::payments::config::PageElement;
 
 /// Returns the entity tag of `body`. It is weak, because the content may be sent in several
 /// encodings.
@@ -24,21 +25,21 @@ pub fn digest(body: &[u8]) -> String {
 }
 
 /// Adds headers that isolate a page from other sites and deny it browser features that it does not
-/// use. With Stripe's own element, the frames of Stripe may open windows and request payments.
-/// Stripe does not support stronger isolation (cross-origin isolation).
-pub fn isolate(headers: &mut HeaderMap, has_stripe_element: bool) {
-    const OURS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
-                        midi=(), payment=(), usb=()";
-    const STRIPE: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
-                          midi=(), payment=(self \"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"), usb=()";
-    let (opener, permissions) = if has_stripe_element {
-        ("same-origin-allow-popups", STRIPE)
-    } else {
-        ("same-origin", OURS)
+/// use. With a processor's own form of payment, that form's frames may open windows and request
+/// payments. Stripe does not support stronger isolation (cross-origin isolation).
+pub fn isolate(headers: &mut HeaderMap, element: Option<&PageElement>) {
+    let (opener, payment) = match element {
+        Some(element) => ("same-origin-allow-popups", format!("self {}", element.payment_origins)),
+        None => ("same-origin", String::new()),
     };
+    let permissions = format!(
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
+         midi=(), payment=({payment}), usb=()"
+    );
+    let permissions = HeaderValue::from_str(&permissions).expect("visible ASCII");
     headers.insert(header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static(opener));
     headers.insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(header::PERMISSIONS_POLICY, HeaderValue::from_static(permissions));
+    headers.insert(header::PERMISSIONS_POLICY, permissions);
 }
 
 /// Returns the response with content that does not change while the process runs, or 304 if the

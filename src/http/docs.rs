@@ -110,7 +110,7 @@ pub async fn page(req: HttpRequest) -> HttpResponse {
     let (body, tag) = &*RENDERED;
     let mut answer = assets::serve_bytes(&req, body.clone(), HTML, tag);
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
-    assets::isolate(answer.headers_mut(), false);
+    assets::isolate(answer.headers_mut(), None);
     answer
 }
 

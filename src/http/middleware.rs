@@ -93,7 +93,7 @@ async fn delay_refusal() {
 fn admit(req: &ServiceRequest) -> Result<(), ApiError> {
     let context: &Data<HttpContext> =
         req.app_data().ok_or_else(|| ApiError::new(Code::Internal))?;
-    if req.path() == webhook::PATH {
+    if webhook::processor_of(req.path()).is_some() {
         return Ok(());
     }
     if !origin::is_safe(req.method()) && origin::is_foreign(req.headers(), &context.origins) {

@@ -96,6 +96,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Origin, Switch},
+    payments::config::PageElement,
     ws::Hub,
 };
 
@@ -122,11 +123,11 @@ pub struct HttpContext {
     limits: limits::RateLimits,
     lists: rendered::RenderedPages<listing::RenderedList>,
     pages: pages::PagesContext,
-    /// Whether pages show Stripe's own element.
-    has_stripe_element: bool,
+    /// The processor's own form of payment in pages.
+    page_element: Option<PageElement>,
     settings: settings::RenderedSettings,
     limits_network_locks: bool,
-    webhook: webhook::WebhookVerifier,
+    webhooks: webhook::WebhookReceivers,
     /// Whether `/metrics` is served on the admin address only.
     has_admin: bool,
 }
@@ -143,10 +144,10 @@ impl HttpContext {
             limits: limits::RateLimits::new(config.rate_limit == Switch::On),
             lists: rendered::RenderedPages::default(),
             pages: pages::PagesContext::new(config, addr),
-            has_stripe_element: config.stripe.publishable_key.is_some(),
+            page_element: config.payments.page_element(),
             settings: settings::RenderedSettings::new(config),
             limits_network_locks: config.locks_per_network_max() > 0,
-            webhook: webhook::WebhookVerifier::new(&config.stripe),
+            webhooks: webhook::WebhookReceivers::new(&config.payments),
             has_admin: config.admin_addr.is_some(),
         }
     }

@@ -40,7 +40,9 @@ pub fn configure(config: &mut ServiceConfig) {
     at("/api/charges/{id}/confirm").post(charges::confirm).mount(config);
     at("/api/payments").post(charges::pay_alias).mount(config);
 
-    at(webhook::PATH).post(webhook::receive).mount(config);
+    for path in webhook::paths() {
+        at(&path).post(webhook::receive).mount(config);
+    }
 
     at("/api/settings").get(settings::serve).mount(config);
 

@@ -40,7 +40,7 @@ impl RenderedSettings {
             payment_window_seconds: config.payment_window.whole_secs_left(),
             lock_duration_seconds: config.lock_duration.whole_secs_left(),
             early_release: config.early_release,
-            stripe_publishable_key: config.stripe.publishable_key.clone(),
+            stripe_publishable_key: config.payments.stripe.publishable_key.clone(),
         };
         let body = Bytes::from(
             serde_json::to_vec(&settings).expect("the settings consist of strings and numbers"),

@@ -9,17 +9,18 @@ use std::{
     time::Duration,
 };
 
-use crate::payments::stripe::webhook::SignatureError;
+use crate::payments::webhook::SignatureError;
 
 /// Time from the first refusal to the line that counts it and the ones after it.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Refused deliveries since the last log line. Clones share the counts.
-#[derive(Debug, Clone, Default)]
+/// Refused deliveries of one processor since the last log line. Clones share the counts.
+#[derive(Debug, Clone)]
 pub struct Refusals(Arc<RefusalCounts>);
 
 #[derive(Debug, Default)]
 struct RefusalCounts {
+    processor: &'static str,
     missing: AtomicU64,
     wrong: AtomicU64,
     out_of_time: AtomicU64,
@@ -29,6 +30,10 @@ struct RefusalCounts {
 }
 
 impl Refusals {
+    pub fn new(processor: &'static str) -> Self {
+        Self(Arc::new(RefusalCounts { processor, ..RefusalCounts::default() }))
+    }
+
     /// Counts one refusal. The caller must be inside a tokio runtime, because a task writes the
     /// line.
     pub fn count(&self, error: SignatureError) {
@@ -62,7 +67,8 @@ impl Refusals {
                 wrong,
                 out_of_time,
                 no_secret,
-                "deliveries to the webhook were refused; if Stripe sent them, check STRIPE_WEBHOOK_SECRET and the clock of this machine"
+                processor = self.0.processor,
+                "deliveries to the webhook were refused; if the processor sent them, check the secret of its webhook and the clock of this machine"
             );
         }
     }
@@ -101,7 +107,7 @@ mod tests {
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let refusals = Refusals::default();
+        let refusals = Refusals::new("stripe");
         for _ in 0..3_199 {
             refusals.count(SignatureError::Wrong);
         }

@@ -1,4 +1,4 @@
-//! Payment processors: the trait, the built-in sandbox and Stripe.
+//! Payment processors: the trait, their settings, the built-in sandbox and Stripe.
 //!
 //! A processor has its own ledger, which is not part of this program's commits. Its answers decide;
 //! the program's own records are never assumed to match the ledger.
@@ -6,8 +6,10 @@
 //! Every call may be repeated: an authorization, capture or reversal that was done is not done
 //! twice. So an interrupted step is repeated. This module has no rules about locks or orders.
 
+pub mod config;
 pub mod sandbox;
 pub mod stripe;
+pub mod webhook;
 
 use std::{fmt, time::Duration};
 

@@ -3,6 +3,7 @@
 //! | module | contents |
 //! | --- | --- |
 //! | [`clock`] | the only reader of the wall clock; follows the store's time |
+//! | [`settings`] | secrets and durations as values of settings |
 //! | [`tasks`] | supervision: the handling of panics in tasks and threads |
 //! | [`metrics`] | all metrics of the process |
 //! | [`http_client`] | the builder of every HTTP client |
@@ -12,4 +13,5 @@ pub mod clock;
 pub mod data_folder;
 pub mod http_client;
 pub mod metrics;
+pub mod settings;
 pub mod tasks;

@@ -151,16 +151,14 @@ impl PagesContext {
     }
 }
 
-/// Returns the content security policy of pages. They may load files of this server and, with a
-/// publishable key, Stripe's own element (Stripe's documentation lists the hosts). Without a key,
-/// trusted types also forbid the conversion of text to scripts.
+/// Returns the content security policy of pages. They may load files of this server, and the
+/// processor's own form of payment if there is one. Otherwise trusted types also forbid the
+/// conversion of text to scripts.
 fn policy(config: &Config) -> HeaderValue {
     const COMMON: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; form-action 'self'; \
                           base-uri 'none'; frame-ancestors 'none'";
     const OURS: &str = "script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'";
-    const STRIPE: &str = "script-src 'self' https://js.stripe.com https://*.js.stripe.com; connect-src 'self' https://api.stripe.com; \
-                          frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com";
-    let sources = if config.stripe.publishable_key.is_some() { STRIPE } else { OURS };
+    let sources = config.payments.page_element().map_or(OURS, |element| element.sources);
     HeaderValue::from_str(&format!("{COMMON}; {sources}")).expect("visible ASCII")
 }
 

@@ -294,7 +294,7 @@ async fn no_card_data_token_key_or_secret_is_logged_or_stored(store: Backend) {
     app.crash();
     let log = app.server.log().join("\n");
     assert!(
-        log.contains("Stripe delivered an event about a payment")
+        log.contains("the processor delivered an event about a payment")
             && log.contains(&intent_of(&waiting)),
         "the log has the payment"
     );

@@ -16,7 +16,7 @@ use reqwest::{
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use super::{StripeSettings, objects::ErrorBody};
+use super::{config::StripeConfig, objects::ErrorBody};
 use crate::ProcessorError;
 use gittix_domain::ChargeFailure;
 use gittix_runtime::metrics::METRICS;
@@ -216,30 +216,30 @@ impl fmt::Debug for StripeClient {
 impl StripeClient {
     /// # Errors
     /// A text of one line, if the settings cannot be used.
-    pub fn new(settings: &StripeSettings) -> Result<Self, String> {
+    pub fn new(config: &StripeConfig) -> Result<Self, String> {
+        let key = config.secret_key.as_ref().ok_or("STRIPE_SECRET_KEY is not set")?;
         let text = |name: &str, text: &str| {
             HeaderValue::from_str(text)
                 .map_err(|_| format!("{name} contains characters that are not allowed in a header"))
         };
-        let mut authorization =
-            text("STRIPE_SECRET_KEY", &format!("Bearer {}", settings.secret_key))?;
+        let mut authorization = text("STRIPE_SECRET_KEY", &format!("Bearer {}", key.expose()))?;
         authorization.set_sensitive(true);
         let headers = HeaderMap::from_iter([
             (AUTHORIZATION, authorization),
-            (STRIPE_VERSION, text("STRIPE_API_VERSION", &settings.api_version)?),
+            (STRIPE_VERSION, text("STRIPE_API_VERSION", &config.api_version)?),
         ]);
         let mut builder = gittix_runtime::http_client::builder()
             .default_headers(headers)
             .user_agent(concat!("gittix/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_MAX.min(settings.timeout));
-        if settings.is_local {
+            .connect_timeout(CONNECT_MAX.min(config.timeout.to_duration()));
+        if config.is_loopback() {
             builder = builder.no_proxy();
         }
         let http = builder
             .build()
             .map_err(|error| format!("the HTTP client for Stripe cannot be built: {error}"))?;
-        Ok(Self { http, base: settings.api_base.clone(), timeout: settings.timeout })
+        Ok(Self { http, base: config.api_base.clone(), timeout: config.timeout.to_duration() })
     }
 
     /// Sends `request` until a definite answer arrives or `by` is near.

@@ -5,9 +5,9 @@
 //! | --- | --- |
 //! | `attempt` | authorizing with a token, and after the buyer acted |
 //! | `client` | one request and its definite answer |
+//! | `config` | the settings, and Stripe's part in webhooks and pages |
 //! | `objects` | Stripe's objects |
 //! | `reversal` | voiding and refunding |
-//! | `settings` | the connection's settings, and the mark of live payments |
 //! | `webhook` | signatures and events |
 //!
 //! Repetition is safe because a PaymentIntent can be authorized, captured and cancelled only once.
@@ -19,9 +19,9 @@
 
 mod attempt;
 mod client;
+pub mod config;
 mod objects;
 mod reversal;
-mod settings;
 #[cfg(test)]
 mod tests;
 pub mod webhook;
@@ -33,18 +33,17 @@ use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, failing, keyed,
-    record_outcome,
+    Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal,
+    config::{LiveMark, Mode, ProcessorConfig},
+    failing, keyed, record_outcome,
 };
 use client::{Operation, Request, StripeClient, StripeError};
+use config::StripeConfig;
 use gittix_domain::{
     Charge, ChargeFailure, ChargeId, Millis, PaymentId, ProcessorName, TokenDigest,
 };
 use gittix_runtime::{clock::Clock, metrics::METRICS};
 use objects::{CHARGE, PaymentIntent, Status, StripeList};
-use settings::MarkOnce;
-
-pub use settings::{LiveMark, StripeSettings};
 
 /// Maximum age of a charge whose payment is opened without a search. Stripe keeps an idempotency
 /// key for at least 24 hours. If an older charge's payment is opened, an existing payment is
@@ -70,6 +69,13 @@ pub struct Stripe {
     live_mark: Option<Arc<MarkOnce>>,
 }
 
+/// A mark that is set once in a process.
+#[derive(Debug)]
+struct MarkOnce {
+    mark: Arc<dyn LiveMark>,
+    is_set: OnceCell<()>,
+}
+
 impl fmt::Debug for Stripe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stripe").field("client", &self.client).finish_non_exhaustive()
@@ -77,26 +83,31 @@ impl fmt::Debug for Stripe {
 }
 
 impl Stripe {
-    /// Creates the processor without sending a request. `key` is used for token digests; all
-    /// replicas must have the same key.
+    /// The name of the processor in charges, addresses and the store.
+    pub const NAME: &str = "stripe";
+
+    /// Creates the processor without sending a request. `digest_key` is used for token digests; all
+    /// replicas must have the same key. In live mode, `live_mark` is set before the first payment is
+    /// opened.
     ///
     /// # Errors
     /// A text of one line, if the settings cannot be used.
-    pub fn new(settings: &StripeSettings, key: [u8; 32], clock: Clock) -> Result<Self, String> {
+    pub fn new(
+        config: &StripeConfig,
+        digest_key: [u8; 32],
+        live_mark: Arc<dyn LiveMark>,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let is_live = config.mode() == Some(Mode::Live);
         Ok(Self {
-            client: StripeClient::new(settings)?,
-            key,
+            client: StripeClient::new(config)?,
+            key: digest_key,
             clock,
-            timeout: settings.timeout,
-            has_element: settings.has_element,
-            live_mark: None,
+            timeout: config.timeout.to_duration(),
+            has_element: config.publishable_key.is_some(),
+            live_mark: is_live
+                .then(|| Arc::new(MarkOnce { mark: live_mark, is_set: OnceCell::new() })),
         })
-    }
-
-    /// Sets `mark` before the first payment is opened.
-    pub fn marking(mut self, mark: impl LiveMark) -> Self {
-        self.live_mark = Some(Arc::new(MarkOnce { mark: Box::new(mark), is_set: OnceCell::new() }));
-        self
     }
 
     /// After a crash between the mark and the payment, the store has a mark without a payment. Such

@@ -16,6 +16,8 @@ use subtle::ConstantTimeEq;
 
 use gittix_domain::{Millis, PaymentId, Timestamp};
 
+use crate::webhook::{Notice, SignatureError, WebhookVerifier};
+
 /// Maximum difference between a signature's time and the present: the default of Stripe's
 /// libraries. It limits replays.
 pub const TOLERANCE: Millis = Millis::from_secs(300);
@@ -34,19 +36,6 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// The reason why an event is not accepted as an event of Stripe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SignatureError {
-    #[error("the signature is missing or cannot be parsed")]
-    Missing,
-    #[error("no signature matches")]
-    Wrong,
-    #[error("the signature's time is too old or in the future")]
-    OutOfTime,
-    #[error("no secret is configured for verification")]
-    NoSecret,
-}
-
 impl Secrets {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
         Self(secrets.into_iter().map(|secret| secret.as_bytes().to_vec()).collect())
@@ -59,7 +48,7 @@ impl Secrets {
     /// # Errors
     /// Any [`SignatureError`] except [`SignatureError::Wrong`]. The error is for the log and not
     /// for the sender.
-    pub fn claim<'a>(&self, header: &'a str, now: Timestamp) -> Result<Claim<'a>, SignatureError> {
+    fn claim<'a>(&self, header: &'a str, now: Timestamp) -> Result<Claim<'a>, SignatureError> {
         if self.0.is_empty() {
             return Err(SignatureError::NoSecret);
         }
@@ -74,7 +63,7 @@ impl Secrets {
     ///
     /// # Errors
     /// [`SignatureError::Wrong`].
-    pub fn verify(&self, claim: &Claim<'_>, body: &[u8]) -> Result<(), SignatureError> {
+    fn verify_claim(&self, claim: &Claim<'_>, body: &[u8]) -> Result<(), SignatureError> {
         let Claim { at, macs } = claim;
         let fits = self.0.iter().fold(false, |fits, secret| {
             let mut mac =
@@ -94,7 +83,7 @@ impl Secrets {
 
 /// A parsed signature header that is not verified.
 #[derive(Debug)]
-pub struct Claim<'a> {
+struct Claim<'a> {
     /// The time exactly as written, because this text was signed.
     at: &'a str,
     macs: Vec<[u8; MAC_BYTES]>,
@@ -126,49 +115,56 @@ fn bytes(digits: &str) -> Option<[u8; MAC_BYTES]> {
     hex::decode_to_slice(digits, &mut mac).ok().map(|()| mac)
 }
 
-/// The used parts of an event: its id, its type, and the payment whose state has to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The id of the event (`evt_…`), which is the same for each delivery of the event.
-    pub event: String,
-    /// The type of the event, such as `payment_intent.amount_capturable_updated`.
-    pub kind: String,
-    /// The payment of the event. `None` if the event is about something else, or about another
-    /// account.
-    pub payment: Option<PaymentId>,
-    /// Whether the event is about real money.
-    pub is_live: bool,
+/// Maximum length of an id. Stripe's ids are not longer.
+const ID_CHARS_MAX: usize = 255;
+
+impl WebhookVerifier for Secrets {
+    fn signature_header(&self) -> &'static str {
+        "stripe-signature"
+    }
+
+    fn check_signature_header(
+        &self,
+        signature: &str,
+        now: Timestamp,
+    ) -> Result<(), SignatureError> {
+        self.claim(signature, now).map(drop)
+    }
+
+    fn verify(
+        &self,
+        signature: &str,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<Notice>, SignatureError> {
+        self.verify_claim(&self.claim(signature, now)?, body)?;
+        Ok(parse(body))
+    }
 }
 
-impl Notice {
-    /// Maximum length of an id. Stripe's ids are not longer.
-    const ID_CHARS_MAX: usize = 255;
-
-    /// Parses an event. Returns `None` if the body is not an event of Stripe.
-    pub fn parse(body: &[u8]) -> Option<Self> {
-        let event: WebhookEvent = serde_json::from_slice(body).ok()?;
-        let is_id = |id: &str| {
-            (1..=Self::ID_CHARS_MAX).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        };
-        if event.object.is_some_and(|object| object != "event") || !is_id(&event.id) {
-            return None;
-        }
-        let object = event.data.object;
-        let payment = match object.object.as_deref() {
-            Some("payment_intent") => object.id,
-            // A charge, a refund and a dispute name the PaymentIntent to which they belong, if
-            // there is one.
-            _ => object.payment_intent,
-        };
-        // The event belongs to a connected account, whose payments this marketplace's key cannot
-        // read.
-        let payment =
-            payment.filter(|id| is_id(id) && event.account.is_none()).map(|id| PaymentId::new(&id));
-        let kind =
-            event.kind.chars().filter(|c| c.is_ascii_graphic()).take(Self::ID_CHARS_MAX).collect();
-        Some(Self { event: event.id, kind, payment, is_live: event.livemode.unwrap_or_default() })
+/// Parses an event. Returns `None` if the body is not an event of Stripe.
+fn parse(body: &[u8]) -> Option<Notice> {
+    let event: WebhookEvent = serde_json::from_slice(body).ok()?;
+    let is_id = |id: &str| {
+        (1..=ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    if event.object.is_some_and(|object| object != "event") || !is_id(&event.id) {
+        return None;
     }
+    let object = event.data.object;
+    let payment = match object.object.as_deref() {
+        Some("payment_intent") => object.id,
+        // A charge, a refund and a dispute name the PaymentIntent to which they belong, if
+        // there is one.
+        _ => object.payment_intent,
+    };
+    // The event belongs to a connected account, whose payments this marketplace's key cannot
+    // read.
+    let payment =
+        payment.filter(|id| is_id(id) && event.account.is_none()).map(|id| PaymentId::new(&id));
+    let kind = event.kind.chars().filter(|c| c.is_ascii_graphic()).take(ID_CHARS_MAX).collect();
+    Some(Notice { event: event.id, kind, payment, is_live: event.livemode.unwrap_or_default() })
 }
 
 #[derive(Deserialize)]
@@ -218,14 +214,15 @@ mod tests {
         format!("t={at},v1={}", mac(secret, &at, body))
     }
 
-    /// Applies both checks, one after the other.
+    /// Verifies a body as the receiver does.
     fn verify(
         secrets: &Secrets,
         header: &str,
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), SignatureError> {
-        secrets.verify(&secrets.claim(header, now)?, body)
+        secrets.check_signature_header(header, now)?;
+        secrets.verify(header, body, now).map(drop)
     }
 
     fn secrets() -> Secrets {
@@ -338,19 +335,21 @@ mod tests {
     }
 
     #[test]
-    fn claim_is_refused_by_its_header_alone() {
+    fn event_is_refused_by_its_header_alone() {
         let header = header("whsec_new", BODY);
-        assert!(secrets().claim(&header, now()).is_ok());
+        assert!(secrets().check_signature_header(&header, now()).is_ok());
         assert_eq!(
-            secrets().claim(&header, now() + Millis(301_000)).expect_err("too old"),
+            secrets()
+                .check_signature_header(&header, now() + Millis(301_000))
+                .expect_err("too old"),
             SignatureError::OutOfTime
         );
         assert_eq!(
-            secrets().claim("t=1", now()).expect_err("no signature"),
+            secrets().check_signature_header("t=1", now()).expect_err("no signature"),
             SignatureError::Missing
         );
         assert_eq!(
-            Secrets::default().claim(&header, now()).expect_err("no secret"),
+            Secrets::default().check_signature_header(&header, now()).expect_err("no secret"),
             SignatureError::NoSecret
         );
     }
@@ -363,7 +362,7 @@ mod tests {
             )
         };
         let payment = |text: String| {
-            Notice::parse(text.as_bytes())
+            parse(text.as_bytes())
                 .expect("the event can be parsed")
                 .payment
                 .map(|id| id.to_string())
@@ -388,7 +387,7 @@ mod tests {
         for bad in
             ["", "[]", "{}", r#"{"id":"evt_1"}"#, r#"{"id":"","type":"a","data":{"object":{}}}"#]
         {
-            assert_eq!(Notice::parse(bad.as_bytes()), None, "{bad}");
+            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -20,6 +20,17 @@ const NOW: Timestamp = Timestamp(1_760_000_000_000);
 const SECRET: &str = "pi_1_secret_hush";
 const KEY: &str = "sk_test_hush";
 
+/// A mark that is never needed, since the key is not a live key.
+#[derive(Debug)]
+struct NoMark;
+
+#[async_trait]
+impl LiveMark for NoMark {
+    async fn set(&self) -> Result<(), String> {
+        Err("a test key sets no mark".into())
+    }
+}
+
 fn charge() -> Charge {
     Charge { created_at: NOW, updated_at: NOW, ..samples::charge() }
 }
@@ -74,16 +85,16 @@ fn unexpected_state() -> Reply {
 /// each request.
 async fn stripe_within(timeout: Duration, replies: Vec<Reply>) -> (Stripe, Script) {
     let script = Script::play(replies).await;
-    let settings = StripeSettings {
-        secret_key: KEY.into(),
+    let config = StripeConfig {
+        secret_key: Some(KEY.parse().expect("a secret")),
+        publishable_key: None,
+        webhook_secrets: Vec::new(),
         api_base: reqwest::Url::parse(&script.base).expect("the address is valid"),
         api_version: "2024-06-20".into(),
-        timeout,
-        is_local: true,
-        has_element: false,
+        timeout: Millis::from(timeout),
     };
-    let stripe =
-        Stripe::new(&settings, [7; 32], Clock::starting_at(NOW)).expect("the settings are valid");
+    let stripe = Stripe::new(&config, [7; 32], Arc::new(NoMark), Clock::starting_at(NOW))
+        .expect("the settings are valid");
     (stripe, script)
 }
 

@@ -1,10 +1,23 @@
-//! The settings of Stripe, and the check that they are consistent.
+//! The settings of Stripe, the check that they are consistent, and Stripe's part in webhooks and
+//! pages.
+
+use std::sync::Arc;
 
 use clap::Args;
 use reqwest::Url;
 
-use super::{Secret, parse_duration};
-use crate::domain::Millis;
+use gittix_domain::Millis;
+use gittix_runtime::{
+    clock::Clock,
+    settings::{Secret, parse_duration},
+};
+
+use super::{Stripe, webhook::Secrets};
+use crate::{
+    Processor,
+    config::{LiveMark, Mode, PageElement, ProcessorConfig},
+    webhook::WebhookVerifier,
+};
 
 /// The version of Stripe's API that this program was written for. Stripe continues to answer in
 /// this version when a request names it.
@@ -42,38 +55,45 @@ pub struct StripeConfig {
     pub timeout: Millis,
 }
 
-/// Stripe's mode. Real money is paid in live mode only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Stripe's test mode, or a replacement for Stripe in tests.
-    Test,
-    Live,
-}
-
-impl Mode {
-    /// Returns the mode of a secret, restricted or publishable key, by its form: `sk_live_…`.
-    fn of(key: &str) -> Self {
-        if key.split('_').nth(1) == Some("live") { Self::Live } else { Self::Test }
-    }
+/// Returns the mode of a secret, restricted or publishable key, by its form: `sk_live_…`.
+fn mode_of(key: &str) -> Mode {
+    if key.split('_').nth(1) == Some("live") { Mode::Live } else { Mode::Test }
 }
 
 impl StripeConfig {
-    /// Returns the mode of the secret key; `None`: the sandbox takes payments.
-    pub fn mode(&self) -> Option<Mode> {
-        self.secret_key.as_ref().map(|key| Mode::of(key.expose()))
-    }
-
     /// Returns whether the base URL is not Stripe's own.
     pub fn is_elsewhere(&self) -> bool {
         self.api_base.host_str() != Some("api.stripe.com")
     }
 
-    /// Checks that the settings are consistent.
-    ///
-    /// # Errors
-    /// One line that names the setting.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let publishable = self.publishable_key.as_deref().map(Mode::of);
+    /// Returns whether the base URL names this machine, for example a proxy or a replacement for
+    /// Stripe. It is not reached through an HTTP proxy.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.api_base.host_str().unwrap_or_default();
+        host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl ProcessorConfig for StripeConfig {
+    fn name(&self) -> &'static str {
+        Stripe::NAME
+    }
+
+    fn key_setting(&self) -> &'static str {
+        "STRIPE_SECRET_KEY"
+    }
+
+    /// Returns the mode of the secret key.
+    fn mode(&self) -> Option<Mode> {
+        self.secret_key.as_ref().map(|key| mode_of(key.expose()))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let publishable = self.publishable_key.as_deref().map(mode_of);
         let Some(mode) = self.mode() else {
             return if publishable == Some(Mode::Live) {
                 Err("STRIPE_PUBLISHABLE_KEY is of live mode, but STRIPE_SECRET_KEY is not set: the sandbox would take real cards".into())
@@ -97,15 +117,52 @@ impl StripeConfig {
         Ok(())
     }
 
-    /// Returns whether the base URL names this machine, for example a proxy or a replacement for
-    /// Stripe.
-    pub fn is_loopback(&self) -> bool {
-        let host = self.api_base.host_str().unwrap_or_default();
-        host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
+    fn processor(
+        &self,
+        digest_key: [u8; 32],
+        live_mark: Arc<dyn LiveMark>,
+        clock: Clock,
+    ) -> Result<Arc<dyn Processor>, String> {
+        Ok(Arc::new(Stripe::new(self, digest_key, live_mark, clock)?))
+    }
+
+    fn webhook(&self) -> Box<dyn WebhookVerifier> {
+        Box::new(Secrets::new(self.webhook_secrets.iter().map(Secret::expose)))
+    }
+
+    /// With a publishable key, the pages show Stripe's own element (Stripe's documentation lists the
+    /// hosts).
+    fn page_element(&self) -> Option<PageElement> {
+        self.publishable_key.as_ref().map(|_| PageElement {
+            sources: "script-src 'self' https://js.stripe.com https://*.js.stripe.com; connect-src 'self' https://api.stripe.com; \
+                      frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com",
+            payment_origins: "\"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"",
+        })
+    }
+
+    fn log_start(&self) {
+        match self.mode() {
+            None => return,
+            Some(Mode::Test) => {
+                tracing::warn!(api = %self.api_base, "payments use Stripe in test mode: no money moves");
+            }
+            Some(Mode::Live) => {
+                tracing::info!(api = %self.api_base, "payments use Stripe in live mode: money moves");
+                if self.is_elsewhere() {
+                    tracing::warn!(api = %self.api_base, "payments are live, but STRIPE_API_BASE is not Stripe's own address");
+                }
+            }
+        }
+        if self.webhook_secrets.is_empty() {
+            tracing::warn!(
+                "STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every event, and payments depend on reconciliation alone"
+            );
+        }
+        if self.publishable_key.is_none() {
+            tracing::warn!(
+                "STRIPE_PUBLISHABLE_KEY is not set: the pages offer test cards instead of Stripe's own form"
+            );
+        }
     }
 }
 
