@@ -7,13 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
 /// Maximum number of lines in a file. The target is 400; a longer file usually has two subjects.
 const LINES_MAX: usize = 450;
 
 /// For each module of the program, the modules that it may name. A module that is not in the table
 /// may be used by `app` only. The layers below are crates, which the compiler checks.
 ///
-/// The test below enforces this table. ARCHITECTURE.md has it too.
+/// The test below enforces this table over the tokens of each source. ARCHITECTURE.md has it too.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("config", &["domain", "payments", "settings"]),
     ("logging", &["config", "metrics"]),
@@ -31,9 +33,6 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("demo", &["http_client"]),
     ("probe", &["config"]),
 ];
-
-/// The beginning of unit tests that are in the file of the code that they test.
-const UNIT_TESTS: &str = "#[cfg(test)]\nmod tests {\n";
 
 /// Folders with sources of this project.
 const FOLDERS: [&str; 5] = ["src", "crates", "build", "tests", "benches"];
@@ -58,79 +57,102 @@ fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Returns the first component of a path under `src/`, without `.rs`.
-fn module_of(path: &Path) -> String {
-    let inner = path
-        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
-        .expect("a source file");
-    let first =
-        inner.components().next().expect("a path").as_os_str().to_string_lossy().into_owned();
-    first.trim_end_matches(".rs").to_owned()
+/// Returns the names of the modules that contain the items of a file in `src/`: `ws`, `table` for
+/// `src/ws/table.rs`, and `ws` for `src/ws/mod.rs`.
+fn modules_of(path: &Path) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let inner = path.strip_prefix(root).expect("a source file").with_extension("");
+    let names = inner.components().map(|name| name.as_os_str().to_string_lossy().into_owned());
+    names.filter(|name| name != "mod").collect()
 }
 
-/// Returns a source without its comments and its unit tests, which may use any module.
-///
-/// # Panics
-/// If code follows the unit tests: it would not be checked.
-fn code_of(text: &str) -> String {
-    let (production, tests) = text.split_once(UNIT_TESTS).unwrap_or((text, ""));
-    let after = tests.split_once("\n}\n").map_or("", |(_, after)| after);
-    assert!(after.is_empty(), "unit tests are the last item of a file, but this follows: {after}");
-    production
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-/// Returns the modules of this crate that a source names: `crate::x`, also inside `crate::{x::…,
-/// y}`.
-fn named_modules(code: &str) -> Vec<String> {
+/// Returns the modules below the crate's root that a source names, by `crate::` or by `super::`.
+/// Unit tests are left out: they may use any module. `depth` is the number of modules that contain
+/// the source.
+fn named_modules(code: TokenStream, depth: usize) -> Vec<String> {
+    let tokens: Vec<TokenTree> = code.into_iter().collect();
     let mut named = Vec::new();
-    for piece in code.split("crate::").skip(1) {
-        if let Some(group) = piece.strip_prefix('{') {
-            let mut depth = 0;
-            let mut item = String::new();
-            for c in group.chars() {
-                match c {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => named.push(std::mem::take(&mut item)),
-                    _ => {}
-                }
-                if !(c == ',' && depth == 0) {
-                    item.push(c);
-                }
-            }
-            named.push(item);
-        } else {
-            named.push(piece.to_owned());
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_test_attribute(&tokens[at..]) {
+            // The item ends with its block or with a semicolon.
+            at += tokens[at..].iter().take_while(|token| !ends_item(token)).count() + 1;
+            continue;
         }
+        let (supers, next) = leading_supers(&tokens, at);
+        if is_ident(&tokens[at], "crate") {
+            named.extend(first_names(&tokens[at + 1..]));
+        } else if supers >= depth.max(1) {
+            named.extend(first_names(&tokens[next..]));
+        }
+        if let TokenTree::Group(group) = &tokens[at] {
+            named.extend(named_modules(group.stream(), depth));
+        }
+        at = next.max(at + 1);
     }
     named
-        .iter()
-        .map(|path| path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
-        .filter(|name: &String| !name.is_empty())
-        .collect()
+}
+
+fn is_ident(token: &TokenTree, name: &str) -> bool {
+    matches!(token, TokenTree::Ident(ident) if ident == name)
+}
+
+/// Returns whether the tokens begin with `#[cfg(test)]`.
+fn is_test_attribute(tokens: &[TokenTree]) -> bool {
+    let [TokenTree::Punct(hash), TokenTree::Group(attribute), ..] = tokens else { return false };
+    hash.as_char() == '#' && attribute.stream().to_string().replace(' ', "") == "cfg(test)"
+}
+
+fn ends_item(token: &TokenTree) -> bool {
+    match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        TokenTree::Punct(punct) => punct.as_char() == ';',
+        TokenTree::Ident(_) | TokenTree::Literal(_) => false,
+    }
+}
+
+/// Returns the number of `super` in the path at `at`, and the position after the last of them.
+fn leading_supers(tokens: &[TokenTree], at: usize) -> (usize, usize) {
+    let (mut supers, mut next) = (0, at);
+    while tokens.get(next).is_some_and(|token| is_ident(token, "super")) {
+        supers += 1;
+        let is_followed = tokens.get(next + 3).is_some_and(|token| is_ident(token, "super"));
+        next += if is_followed { 3 } else { 1 };
+    }
+    (supers, next)
+}
+
+/// Returns the names that follow `crate` or `super`: one for `::x`, several for `::{x, y::z}`.
+fn first_names(tokens: &[TokenTree]) -> Vec<String> {
+    let [TokenTree::Punct(first), TokenTree::Punct(second), name, ..] = tokens else {
+        return Vec::new();
+    };
+    if first.as_char() != ':' || second.as_char() != ':' {
+        return Vec::new();
+    }
+    let TokenTree::Group(group) = name else { return vec![name.to_string()] };
+    let names: Vec<TokenTree> = group.stream().into_iter().collect();
+    let items =
+        names.split(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ','));
+    items.filter_map(|item| item.first().map(ToString::to_string)).collect()
 }
 
 #[test]
 fn each_layer_names_only_the_layers_below_it() {
     let mut wrong = Vec::new();
     for (path, text) in sources("src") {
-        let module = module_of(&path);
-        let inside =
-            path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("a source of this project");
-        let is_test = inside.to_string_lossy().contains("tests");
-        if is_test || ["lib", "main", "app"].contains(&module.as_str()) {
+        let modules = modules_of(&path);
+        let module = modules[0].as_str();
+        let is_test = modules.iter().any(|name| name.contains("tests"));
+        if is_test || ["lib", "main", "app"].contains(&module) {
             continue;
         }
         let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == module) else {
             wrong.push(format!("{}: the layer {module} is not in the table", path.display()));
             continue;
         };
-        for named in named_modules(&code_of(&text)) {
+        let code = text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for named in named_modules(code, modules.len()) {
             if named != module && !allowed.contains(&named.as_str()) {
                 wrong.push(format!("{}: {module} must not use {named}", path.display()));
             }
@@ -189,16 +211,38 @@ fn no_module_has_a_catch_all_name() {
     }
 }
 
-#[test]
-fn code_after_a_test_module_in_another_file_is_checked() {
-    let text = "#[cfg(test)]\nmod tests;\nuse crate::http::x; // crate::ws";
-    assert_eq!(named_modules(&code_of(text)), ["http"]);
-    let text = format!("use crate::actors::x;\n{UNIT_TESTS}    use crate::ws::y;\n}}\n");
-    assert_eq!(named_modules(&code_of(&text)), ["actors"]);
+/// Returns the modules that a source in `src/ws/table.rs` names.
+fn named_in(text: &str) -> Vec<String> {
+    named_modules(text.parse().expect("tokens of Rust"), 2)
 }
 
 #[test]
-fn module_names_are_found_in_a_source() {
+fn modules_are_found_in_every_form_of_a_path() {
     let code = "use crate::{domain::{A, B}, store::Store, clock};\nfn f() { crate::http::x() }";
-    assert_eq!(named_modules(code), ["domain", "store", "clock", "http"]);
+    assert_eq!(named_in(code), ["domain", "store", "clock", "http"]);
+    assert_eq!(
+        named_in("use super::super::actors::A; fn f() { super::super::http::x() }"),
+        ["actors", "http"]
+    );
+    assert_eq!(named_in("use super::watch::Watch;"), [""; 0], "a file of the same folder");
+    assert_eq!(
+        named_in("tracing::warn!(\"{}\", crate::http::X); type T = Vec<crate::ws::W>;"),
+        ["http", "ws"]
+    );
+    assert_eq!(
+        named_in("// crate::http\n/// [`crate::http`]\nstruct A; const B: &str = \"crate::http\";"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn only_unit_tests_are_left_out() {
+    let code = "#[cfg(test)]\nmod tests;\nuse crate::http::x;";
+    assert_eq!(named_in(code), ["http"]);
+    let code =
+        "use crate::actors::x;\n#[cfg(test)]\nmod tests { use crate::ws::y; }\nuse crate::app::z;";
+    assert_eq!(named_in(code), ["actors", "app"]);
+    let code =
+        "#[cfg(test)]\nimpl A for B { fn f() { crate::http::x() } } fn g() { crate::ws::y() }";
+    assert_eq!(named_in(code), ["ws"]);
 }
