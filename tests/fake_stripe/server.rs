@@ -77,7 +77,7 @@ impl Shared {
     }
 
     /// Sends the new events to the configured address.
-    pub fn tell(self: &Arc<Self>, key: Option<&str>) {
+    pub fn announce(self: &Arc<Self>, key: Option<&str>) {
         let events = self.books().take_events();
         for (kind, object) in events {
             let (event, delays) = self.post().add(kind, &object, key);
@@ -218,7 +218,7 @@ async fn perform(
         until(timing.done_at).await;
     }
     let reply = shared.books().call(endpoint, &form, seconds(wall_clock()));
-    shared.tell(key);
+    shared.announce(key);
     if let Some(timing) = timing {
         until(timing.answered_at).await;
     }
@@ -312,7 +312,7 @@ async fn act(
         return HttpResponse::Conflict().finish();
     }
     shared.books().act(&intent, asked.agrees);
-    shared.tell(None);
+    shared.announce(None);
     HttpResponse::Ok().finish()
 }
 

@@ -73,7 +73,7 @@ async fn unknown_path_is_404(store: Backend) {
         "/api/nothing",
         "/api/tickets/",
         "/api/tickets/a/b",
-        "/api/webhooks/nobody",
+        "/api/webhooks/unknown",
         "/nothing",
         "/.env",
         "/index.php",

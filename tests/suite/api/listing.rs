@@ -315,7 +315,7 @@ async fn invalid_parameter_is_refused_with_its_name(store: Backend) {
         ("status", "Gone"),
         ("status", "Sold,Gone"),
         ("sort", "oldest"),
-        ("seller", "nobody"),
+        ("seller", "unknown"),
         ("minPrice", "-1"),
         ("minPrice", "NaN"),
         ("maxPrice", "cheap"),

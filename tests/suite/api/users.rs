@@ -70,7 +70,7 @@ async fn unknown_email_and_wrong_password_have_the_same_response(store: Backend)
     let user = app.user().await;
     let unknown = app
         .guest()
-        .sign_in("nobody@example.com", "wrong password")
+        .sign_in("unknown@example.com", "wrong password")
         .await
         .refused(401, "invalid_credentials");
     let wrong = app
@@ -159,7 +159,7 @@ async fn new_email_replaces_the_old_one(store: Backend) {
     assert_eq!(user.current_user().await["currentUser"], changed.body);
     app.guest().sign_in(&user.email, Client::PASSWORD).await.refused(401, "invalid_credentials");
     app.guest().sign_in("new@example.com", Client::PASSWORD).await.expect(200);
-    app.guest().sign_up(&user.email, "somebody else").await.expect(201);
+    app.guest().sign_up(&user.email, "another password").await.expect(201);
 }
 
 async fn new_password_ends_the_other_sessions(store: Backend) {

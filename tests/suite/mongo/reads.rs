@@ -199,7 +199,7 @@ async fn every_query_uses_an_index_and_every_index_has_a_query() {
     store.charges_of(order.id).await.expect("a read");
     store.charges_open(far, None, 10).await.expect("a read");
     store
-        .user_by_email(&Email::parse("nobody@example.com").expect("an address"))
+        .user_by_email(&Email::parse("unknown@example.com").expect("an address"))
         .await
         .expect("a read");
     store.idempotency(UserId::new(Uuid::nil()), "key").await.expect("a read");

@@ -65,8 +65,8 @@ async fn session_revoked_on_one_replica_ends_on_the_other_within_a_second_with_i
 async fn replica_without_events_rejects_a_session_that_was_revoked_elsewhere() {
     let turn = Turn::wait().await;
     let app = TestApp::start(Backend::MongoDb).await;
-    let uri = with_app_name(app.home.mongodb_uri().expect("replicas share a MongoDB"), "deaf");
-    let silenced = app.replica_with("deaf", &[("MONGODB_URI", &uri)]).await;
+    let uri = with_app_name(app.home.mongodb_uri().expect("replicas share a MongoDB"), "silenced");
+    let silenced = app.replica_with("silenced", &[("MONGODB_URI", &uri)]).await;
     let user = app.user().await;
     let thief = user.stranger().at(&silenced);
     thief.set_cookie(user.cookie());
@@ -78,7 +78,7 @@ async fn replica_without_events_rejects_a_session_that_was_revoked_elsewhere() {
     let world = World::new().await;
     let silence =
         doc! { "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 10_000 };
-    let fault = turn.set(&world, "deaf", "alwaysOn", silence).await;
+    let fault = turn.set(&world, "silenced", "alwaysOn", silence).await;
     // A `getMore` that was sent before the silence may still return events.
     sleep(Duration::from_millis(500)).await;
     user.sign_out().await.expect(200);

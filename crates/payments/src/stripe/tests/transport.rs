@@ -60,9 +60,9 @@ async fn payment_of_an_old_charge_is_searched_before_opening() {
         format!("{}:open", charge().id)
     );
 
-    let (deaf, script) =
+    let (silent, script) =
         stripe(vec![error(500, json!({})).with("Stripe-Should-Retry", "false")]).await;
-    unknown(deaf.open(&old).await);
+    unknown(silent.open(&old).await);
     assert_eq!(script.lines().len(), 1, "without an answer no payment is opened");
 }
 
