@@ -46,7 +46,7 @@ pub struct RenderedList {
 #[utoipa::path(get, path = "/api/tickets", tag = "tickets", operation_id = "listTickets",
     params(
         ("status" = Option<String>, Query, pattern = r"^(Available|Locked|Sold)(,(Available|Locked|Sold))*$", description = "One or more, separated by commas. Without it: Available and Locked."),
-        ("q" = Option<String>, Query, max_length = 200, description = "Up to 8 words. Each must be the beginning of one of the first 32 words of the title. Case, accents and compatibility forms (full width, ligatures) do not matter, nor does the order. Empty: no filter. Without letters or digits: nothing is found."),
+        ("q" = Option<String>, Query, max_length = 200, description = "Up to 8 words. Each must be the beginning of one of the first 32 words of the ticket (see its members). Case, accents and compatibility forms (full width, ligatures) do not matter, nor does the order. Empty: no filter. Without letters or digits: nothing is found."),
         ("seller" = Option<String>, Query, pattern = r"^(me|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$", description = "A user's id, or `me`."),
         ("minPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At least this; from 0.50."),
         ("maxPrice" = Option<String>, Query, pattern = r"^(?!0{1,6}(\.([0-4]\d?)?)?$)\d{1,6}(\.\d{1,2})?$", description = "At most this; from 0.50."),

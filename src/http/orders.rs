@@ -33,7 +33,7 @@ pub struct CreateOrder {
     /// Price that the buyer saw: 409 `price_changed` if the ticket has another price now.
     #[schema(value_type = PriceInput, required = false)]
     expected_price: Option<Money>,
-    /// The ticket's `version` that the buyer saw: 409 `ticket_changed` if the title has changed
+    /// The ticket's `version` that the buyer saw: 409 `ticket_changed` if its details have changed
     /// since that version, or if the version does not exist yet. Locks and changes of the price
     /// alone do not count; `expectedPrice` checks the price.
     #[schema(value_type = u64, minimum = 0, required = false)]

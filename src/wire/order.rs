@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Instant, Price};
+use super::{Instant, Price, TicketDetailsView};
 use crate::domain::{
     CancelReason, Order, OrderId, OrderState, OrderStatus, TicketId, TicketSnapshot, Timestamp,
     UserId, Version,
@@ -54,10 +54,9 @@ pub struct OrderView<'a> {
 pub struct TicketCopyView<'a> {
     #[schema(value_type = String, format = "uuid")]
     pub id: TicketId,
-    #[schema(min_length = 1, max_length = 200)]
-    pub title: &'a str,
-    #[schema(value_type = f64, minimum = 0.5, maximum = 999_999.99)]
-    pub price: Price,
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub details: TicketDetailsView<'a>,
     #[schema(value_type = u64)]
     pub version: Version,
 }
@@ -103,12 +102,7 @@ impl From<CancelReason> for CancelReasonView {
 
 impl<'a> TicketCopyView<'a> {
     fn of(copy: &'a TicketSnapshot) -> Self {
-        Self {
-            id: copy.id,
-            title: copy.details.title.as_str(),
-            price: Price(copy.details.price),
-            version: copy.version,
-        }
+        Self { id: copy.id, details: (&copy.details).into(), version: copy.version }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Instant, Price};
+use super::{Instant, TicketDetailsView};
 use crate::domain::{Currency, OrderId, Ticket, TicketId, TicketStatus, UserId, Version};
 
 /// A ticket that a seller offers. It does not show the buyer who holds its lock.
@@ -12,10 +12,9 @@ use crate::domain::{Currency, OrderId, Ticket, TicketId, TicketStatus, UserId, V
 pub struct TicketView<'a> {
     #[schema(value_type = String, format = "uuid")]
     pub id: TicketId,
-    #[schema(min_length = 1, max_length = 200)]
-    pub title: &'a str,
-    #[schema(value_type = f64, minimum = 0.5, maximum = 999_999.99)]
-    pub price: Price,
+    #[serde(flatten)]
+    #[schema(inline)]
+    pub details: TicketDetailsView<'a>,
     #[schema(inline)]
     pub currency: CurrencyView,
     /// The seller.
@@ -79,8 +78,7 @@ impl<'a> TicketView<'a> {
     pub fn of(ticket: &'a Ticket) -> Option<Self> {
         Some(Self {
             id: ticket.id,
-            title: ticket.details.title.as_str(),
-            price: Price(ticket.details.price),
+            details: (&ticket.details).into(),
             currency: ticket.currency.into(),
             user_id: ticket.seller,
             order_id: ticket.order(),

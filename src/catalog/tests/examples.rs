@@ -1,6 +1,7 @@
 //! Tests with chosen tickets: sizes, bounds, and concurrent changes.
 
 use super::*;
+use crate::domain::Title;
 
 #[test]
 fn late_event_does_not_add_a_deleted_ticket_again() {

@@ -15,7 +15,7 @@ use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::{Lock, OrderId, TicketDetails, TicketState, Timestamp, Title, samples};
+use crate::domain::{Lock, OrderId, TicketDetails, TicketState, Timestamp, samples};
 
 fn id(number: u16) -> TicketId {
     TicketId::new(Uuid::from_u128(u128::from(number) << 64 | u128::from(number % 7)))
@@ -57,10 +57,7 @@ fn ticket(
     Ticket {
         id: id(number),
         seller: seller(u8::try_from(number % 5).expect("small")),
-        details: TicketDetails {
-            title: Title::parse(title).expect("a title"),
-            price: money(price),
-        },
+        details: TicketDetails { price: money(price), ..samples::details(title) },
         state: state(status),
         version,
         ..samples::ticket()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    ChargeState, ChargeStatus, Millis, OrderState, OrderStatus, TicketState, Title,
+    ChargeState, ChargeStatus, Millis, OrderState, OrderStatus, TicketState,
     invariants::{self, Snapshot},
 };
 
@@ -48,12 +48,8 @@ fn price(minor: u64) -> Money {
     Money::from_minor(minor).expect("a price within the limits")
 }
 
-fn title(text: &str) -> Title {
-    Title::parse(text).expect("a plain title")
-}
-
 fn details(text: &str, minor: u64) -> TicketDetails {
-    TicketDetails { title: title(text), price: price(minor) }
+    TicketDetails { price: price(minor), ..crate::samples::details(text) }
 }
 
 fn condition(if_match: Option<Version>) -> VersionCondition {

@@ -163,14 +163,14 @@ fn lock_after_title_changed_is_refused_after_price_and_before_wait() {
 #[test]
 fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
     let mut play = Play::new();
-    let (same_title, seen) = (play.sale.ticket.details.title.clone(), play.sale.ticket.version);
+    let (same, seen) = (play.sale.ticket.details.clone(), play.sale.ticket.version);
     play.at(T0, lock(1, OTHER)).unwrap();
     play.at(T0, cancel(1, OTHER)).unwrap();
     play.at(
         T0,
         TicketCommand::Edit {
             by: SELLER,
-            details: TicketDetails { title: same_title, price: price(1500) },
+            details: TicketDetails { price: price(1500), ..same },
             if_match: VersionCondition::Any,
         },
     )
@@ -183,13 +183,13 @@ fn lock_with_version_that_differs_by_locks_and_prices_alone_is_granted() {
 #[test]
 fn title_changed_back_counts_as_changed() {
     let mut play = Play::new();
-    let first = play.sale.ticket.details.title.clone();
+    let first = play.sale.ticket.details.clone();
     play.at(T0, edit(SELLER, None)).unwrap();
     play.at(
         T0,
         TicketCommand::Edit {
             by: SELLER,
-            details: TicketDetails { title: first, price: price(2000) },
+            details: TicketDetails { price: price(2000), ..first },
             if_match: VersionCondition::Any,
         },
     )
