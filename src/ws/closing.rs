@@ -81,7 +81,7 @@ impl DisconnectReason {
         }
     }
 
-    const fn reason(self) -> &'static str {
+    const fn description(self) -> &'static str {
         match self {
             Self::Protocol => "not a valid frame",
             Self::Unsupported => "only whole text messages are understood",
@@ -103,7 +103,7 @@ impl DisconnectReason {
     pub fn frame(self) -> Bytes {
         close_frame(Some(CloseReason {
             code: self.code(),
-            description: Some(self.reason().to_owned()),
+            description: Some(self.description().to_owned()),
         }))
     }
 }

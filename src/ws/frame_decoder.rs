@@ -169,15 +169,16 @@ mod tests {
     fn read(
         chunks: impl IntoIterator<Item = Vec<u8>>,
     ) -> (Vec<IncomingFrame>, Option<DisconnectReason>, usize) {
-        let (mut frame_decoder, mut said, mut buffered) = (FrameDecoder::new(MAX), Vec::new(), 0);
+        let (mut frame_decoder, mut decoded, mut buffered) =
+            (FrameDecoder::new(MAX), Vec::new(), 0);
         let budget = Budget::new(MAX);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             loop {
                 match frame_decoder.next(&mut chunk, &budget) {
-                    Ok(Some(one)) => said.push(one),
+                    Ok(Some(one)) => decoded.push(one),
                     Ok(None) => break,
-                    Err(cause) => return (said, Some(cause), buffered),
+                    Err(reason) => return (decoded, Some(reason), buffered),
                 }
                 buffered = buffered.max(frame_decoder.buffer.len());
             }
@@ -188,7 +189,7 @@ mod tests {
                 "the budget does not match the buffered bytes"
             );
         }
-        (said, None, buffered)
+        (decoded, None, buffered)
     }
 
     fn text(text: &str) -> IncomingFrame {
@@ -205,13 +206,13 @@ mod tests {
             frame(0x88, &[0x03, 0xe8]),
         ]
         .concat();
-        let (said, cause, _) = read([bytes]);
+        let (decoded, reason, _) = read([bytes]);
         let close = IncomingFrame::Close(Some(CloseReason {
             code: actix_http::ws::CloseCode::Normal,
             description: None,
         }));
         assert_eq!(
-            (said, cause),
+            (decoded, reason),
             (
                 vec![
                     text("{}"),
@@ -244,8 +245,8 @@ mod tests {
             (frame(0x81, &[0xff]), DisconnectReason::NotUtf8),
             (frame(0x81, &[b'x'; MAX + 1]), DisconnectReason::FrameTooBig),
         ];
-        for (bytes, cause) in cases {
-            assert_eq!(read([bytes.clone()]).1, Some(cause), "{bytes:02x?}");
+        for (bytes, reason) in cases {
+            assert_eq!(read([bytes.clone()]).1, Some(reason), "{bytes:02x?}");
         }
     }
 
@@ -258,8 +259,8 @@ mod tests {
     fn frame_of_a_terabyte_is_refused_by_its_header() {
         let mut header = vec![0x81, 0xff];
         header.extend((1u64 << 40).to_be_bytes());
-        let (said, cause, buffered) = read(header.iter().map(|byte| vec![*byte]));
-        assert_eq!((said, cause), (vec![], Some(DisconnectReason::FrameTooBig)));
+        let (decoded, reason, buffered) = read(header.iter().map(|byte| vec![*byte]));
+        assert_eq!((decoded, reason), (vec![], Some(DisconnectReason::FrameTooBig)));
         assert!(buffered <= header.len(), "{buffered}");
     }
 
@@ -327,9 +328,9 @@ mod tests {
                 chunks.push(bytes[from..cut].to_vec());
                 from = cut;
             }
-            let (whole, whole_cause, _) = read([bytes]);
-            let (said, cause, buffered) = read(chunks);
-            prop_assert_eq!((said, cause), (whole, whole_cause));
+            let (whole, whole_reason, _) = read([bytes]);
+            let (decoded, reason, buffered) = read(chunks);
+            prop_assert_eq!((decoded, reason), (whole, whole_reason));
             prop_assert!(buffered <= MAX + 14, "{}", buffered);
         }
     }

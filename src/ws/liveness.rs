@@ -107,7 +107,7 @@ mod tests {
 
     /// Checks twice a second for `secs` seconds. Returns the results other than `Healthy`, with
     /// their times in half seconds. `act` returns whether frames are queued.
-    fn watch(
+    fn run(
         secs: u64,
         mut act: impl FnMut(u64, LivenessStatus, &mut Liveness) -> bool,
     ) -> Vec<(u64, LivenessStatus)> {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn peer_that_answers_is_pinged_every_20_seconds_and_kept() {
-        let results = watch(200, |_, status, liveness| {
+        let results = run(200, |_, status, liveness| {
             if status == LivenessStatus::PingDue {
                 liveness.received();
                 assert!(liveness.answered());
@@ -150,13 +150,13 @@ mod tests {
 
     #[test]
     fn peer_that_sends_nothing_is_silent_after_40_seconds() {
-        let results = watch(100, |_, _, _| false);
+        let results = run(100, |_, _, _| false);
         assert_eq!(results.last(), Some(&(80, LivenessStatus::Silent)));
     }
 
     #[test]
     fn peer_that_sends_but_answers_no_ping_is_stalled_within_50_seconds() {
-        let results = watch(100, |_, _, liveness| {
+        let results = run(100, |_, _, liveness| {
             liveness.received();
             false
         });
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn peer_that_reads_nothing_from_a_full_queue_is_stalled_after_30_seconds() {
-        let results = watch(100, |_, _, liveness| {
+        let results = run(100, |_, _, liveness| {
             liveness.received();
             liveness.answered();
             true
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn peer_that_reads_slowly_is_kept() {
-        let results = watch(200, |half, _, liveness| {
+        let results = run(200, |half, _, liveness| {
             liveness.received();
             liveness.answered();
             if half % 20 == 0 {

@@ -8,7 +8,7 @@ use actix_http::ws::{OpCode, Parser};
 use bytes::{Bytes, BytesMut};
 use serde::{Serialize, Serializer};
 
-use super::send_queue::FrameKind;
+use super::{send_queue::FrameKind, watch::Watch};
 use crate::{
     domain::{Charge, DomainEvent, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
     store::{Cursor, RecordedEvent},
@@ -183,6 +183,13 @@ pub struct Frames {
     pub private: Option<Bytes>,
 }
 
+impl Frames {
+    /// Returns whether `user` is the owner, who receives `private` instead of `public`.
+    pub fn is_owner(&self, user: Option<UserId>) -> bool {
+        self.owner.is_some() && self.owner == user
+    }
+}
+
 /// Returns the messages of an event. They are rendered once for all watchers of the process.
 pub fn frames_of(recorded: &RecordedEvent) -> &Frames {
     recorded.derived(render)
@@ -255,6 +262,23 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
         DomainEvent::UserCreated { .. }
         | DomainEvent::SessionRevoked { .. }
         | DomainEvent::SessionsRevoked { .. } => Frames::default(),
+    }
+}
+
+/// Returns the frame of an event that a connection of `user` receives if it watches `watch`, and
+/// the kind under which it is queued.
+pub fn frame_for<'a>(
+    recorded: &'a RecordedEvent,
+    user: Option<UserId>,
+    watch: &Watch,
+) -> Option<(FrameKind, &'a Bytes)> {
+    let frames = frames_of(recorded);
+    match (&frames.private, &frames.public, frames.ticket) {
+        (Some(private), ..) if frames.is_owner(user) => Some((FrameKind::Private, private)),
+        (_, Some(public), Some(ticket)) if watch.wants(ticket) => {
+            Some((public_kind(&recorded.event, ticket), public))
+        }
+        _ => None,
     }
 }
 

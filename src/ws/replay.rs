@@ -1,144 +1,114 @@
-//! The state of a replay of missed events, and the limit of replayed bytes for each client
-//! address.
+//! The replay of missed events to one connection.
 //!
-//! A replay is the most expensive request of a handshake: megabytes in answer to a hundred bytes.
-//! Each address uses a rate limiter (GCRA) that counts kibibytes. The number of buckets is fixed.
-//! The bucket of an address is found by a hash with a secret of this process. Therefore memory is
-//! bounded, and a client cannot choose to use up another client's bucket. A client beyond the bound
-//! is not refused. It is answered as if its cursor were too old: it fetches a snapshot, and gets
-//! new events from then on.
+//! A client that reconnects asks to resume from a cursor. The connection then reads the feed by
+//! itself, at its own pace, until it has reached the present. Then it is live: the shard delivers
+//! new events to it. Both happen on one thread, so no event is missed between the two.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::Arc,
+use std::sync::Arc;
+
+use super::{
+    protocol::{self, ServerFrame},
+    replay_budget::ReplayMeter,
+    send_queue::{FrameKind, SendQueue},
+    watch::Watch,
+};
+use crate::{
+    domain::UserId,
+    metrics::METRICS,
+    store::{Cursor, FeedLog, FeedReader, FeedStep, RecordedEvent},
 };
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
-    middleware::NoOpMiddleware,
-    state::keyed::DashMapStateStore,
-};
-
-use super::SocketLimits;
-use crate::store::{FeedReader, RecordedEvent};
-
-const BUCKETS: u64 = 65_536;
-
-type ReplayRateLimiter<C> =
-    RateLimiter<u16, DashMapStateStore<u16>, C, NoOpMiddleware<<C as Clock>::Instant>>;
-
-/// The replay of one connection: its own reader of the feed, and the budget for the replayed bytes.
+/// The cursor from which a client asks to resume, and the budget of its replay.
 #[derive(Debug)]
-pub struct CatchUp {
-    pub reader: FeedReader,
-    /// Events that were read and are not queued yet.
-    pub step: std::vec::IntoIter<Arc<RecordedEvent>>,
+pub struct ReplayRequest {
+    pub cursor: Cursor,
     pub meter: ReplayMeter,
 }
 
-impl CatchUp {
+/// The replay of one connection: its own reader of the feed, and the budget for the replayed bytes.
+#[derive(Debug)]
+pub struct Replay {
+    reader: FeedReader,
+    /// Events that were read and are not queued yet.
+    unqueued: std::vec::IntoIter<Arc<RecordedEvent>>,
+    /// Cursor of the last event that was queued or skipped.
+    position: Cursor,
+    meter: ReplayMeter,
+}
+
+impl Replay {
     /// Maximum number of steps of the replay before other tasks run; nearly every step queues one
     /// event.
-    pub const SLICE: usize = 64;
+    const SLICE: usize = 64;
     /// Minimum that a replay takes from the budget, in bytes: about one slice. A replay starts only
     /// if the budget has this much left, so that it is not ended at once.
-    pub const BYTES_MIN: usize = 16 * 1024;
+    const BYTES_MIN: usize = 16 * 1024;
 
-    pub fn new(reader: FeedReader, meter: ReplayMeter) -> Self {
-        Self { reader, step: Vec::new().into_iter(), meter }
+    /// Starts a replay. Returns `None` if the feed does not hold all missed events any more, or if
+    /// the budget is used up.
+    pub fn start(feed: &FeedLog, request: ReplayRequest) -> Option<Self> {
+        let ReplayRequest { cursor, meter } = request;
+        let reader = feed.resume(cursor)?;
+        // A client that missed no event needs no budget.
+        let has_missed = cursor < feed.cursor();
+        if has_missed && !meter.take(Self::BYTES_MIN) {
+            METRICS.replays_refused.inc();
+            return None;
+        }
+        Some(Self { reader, unqueued: Vec::new().into_iter(), position: cursor, meter })
+    }
+
+    /// Returns the cursor of the last event that was queued or skipped.
+    pub fn position(&self) -> Cursor {
+        self.position
+    }
+
+    /// Queues the next slice of the missed events for a connection of `user` that watches `watch`.
+    /// Returns whether the replay is finished.
+    pub fn enqueue_slice(
+        &mut self,
+        user: Option<UserId>,
+        watch: &Watch,
+        send_queue: &mut SendQueue,
+    ) -> bool {
+        let (mut bytes, mut is_finished) = (0, false);
+        for _ in 0..Self::SLICE {
+            if let Some(recorded) = self.unqueued.next() {
+                self.position = recorded.cursor;
+                if let Some((kind, frame)) = protocol::frame_for(&recorded, user, watch) {
+                    bytes += frame.len();
+                    send_queue.enqueue_unbounded(kind, frame.clone());
+                }
+                continue;
+            }
+            match self.reader.try_next() {
+                Some(FeedStep::Events(events)) => self.unqueued = events.into_iter(),
+                Some(FeedStep::Reset) => enqueue_reset(send_queue),
+                None => {
+                    is_finished = true;
+                    break;
+                }
+            }
+        }
+        METRICS.replayed_bytes.inc_by(bytes as u64);
+        let is_within_budget = self.meter.take(bytes);
+        if !is_finished && is_within_budget {
+            return false;
+        }
+        // The frames of the last slice are queued already. If the budget is too small for them, a
+        // later replay is refused instead.
+        if !is_finished {
+            // The address has used up its budget: the client fetches a snapshot, and gets new
+            // events from here on.
+            METRICS.replays_refused.inc();
+            self.reader.skip_to_present();
+            enqueue_reset(send_queue);
+        }
+        self.position = self.reader.cursor();
+        true
     }
 }
 
-/// The replay budgets of all addresses.
-pub struct ReplayBudget<C: Clock = DefaultClock> {
-    buckets: ReplayRateLimiter<C>,
-    hasher: RandomState,
-}
-
-/// The budget of one connection's replay.
-#[derive(Debug, Clone)]
-pub struct ReplayMeter<C: Clock = DefaultClock>(Option<(Arc<ReplayBudget<C>>, IpAddr)>);
-
-impl ReplayBudget {
-    pub fn new(limits: &SocketLimits) -> Arc<Self> {
-        Self::with_clock(limits, DefaultClock::default())
-    }
-}
-
-impl<C: Clock + Clone> ReplayBudget<C> {
-    fn with_clock(limits: &SocketLimits, clock: C) -> Arc<Self> {
-        let per_second = NonZeroU32::new(limits.replay_kib_per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(limits.replay_kib_max).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        Arc::new(Self {
-            buckets: RateLimiter::dashmap_with_clock(quota, clock),
-            hasher: RandomState::new(),
-        })
-    }
-
-    /// Returns the meter of the clients of `address`; `None`: they have no bound.
-    pub fn meter(self: &Arc<Self>, address: Option<IpAddr>) -> ReplayMeter<C> {
-        ReplayMeter(address.map(|address| (Arc::clone(self), address)))
-    }
-}
-
-impl<C: Clock> ReplayMeter<C> {
-    /// Takes `bytes` from the budget, rounded up to KiB. Returns `false`, and takes nothing, if the
-    /// budget has less.
-    pub fn take(&self, bytes: usize) -> bool {
-        let Some((budget, address)) = &self.0 else { return true };
-        let Some(kib) = u32::try_from(bytes.div_ceil(1024)).ok().and_then(NonZeroU32::new) else {
-            return bytes == 0;
-        };
-        let bucket = u16::try_from(budget.hasher.hash_one(address) % BUCKETS)
-            .expect("the number of buckets is the number of u16 values");
-        matches!(budget.buckets.check_key_n(&bucket, kib), Ok(Ok(())))
-    }
-}
-
-impl<C: Clock> fmt::Debug for ReplayBudget<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayBudget").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use governor::clock::FakeRelativeClock;
-
-    use super::*;
-
-    const ANN: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
-
-    #[test]
-    fn replay_budget_is_shared_by_an_address_and_refilled_over_time() {
-        let clock = FakeRelativeClock::default();
-        let limits = SocketLimits {
-            replay_kib_max: 100,
-            replay_kib_per_second: 10,
-            ..SocketLimits::default()
-        };
-        let budget = ReplayBudget::with_clock(&limits, clock.clone());
-        assert!(budget.meter(ANN).take(60 * 1024));
-        assert!(!budget.meter(ANN).take(60 * 1024), "nothing is taken if the budget is too small");
-        assert!(budget.meter(ANN).take(40 * 1024));
-        assert!(!budget.meter(ANN).take(1));
-        clock.advance(Duration::from_secs(1));
-        assert!(budget.meter(ANN).take(10 * 1024));
-        assert!(!budget.meter(ANN).take(1));
-    }
-
-    #[test]
-    fn replay_without_an_address_is_not_bounded() {
-        let limits =
-            SocketLimits { replay_kib_max: 1, replay_kib_per_second: 1, ..SocketLimits::default() };
-        let budget = ReplayBudget::with_clock(&limits, FakeRelativeClock::default());
-        assert!((0..100).all(|_| budget.meter(None).take(1024 * 1024)));
-    }
+fn enqueue_reset(send_queue: &mut SendQueue) {
+    send_queue.enqueue_unbounded(FrameKind::Reset, ServerFrame::Reset {}.to_bytes());
 }

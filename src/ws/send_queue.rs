@@ -101,8 +101,8 @@ impl SendQueue {
 
     /// Queues an event's frame, and merges or drops frames if the backlog is too large. `reset`
     /// replaces dropped frames.
-    pub fn push(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Reduction {
-        self.append(kind, frame);
+    pub fn enqueue(&mut self, kind: FrameKind, frame: Bytes, reset: &Bytes) -> Reduction {
+        self.enqueue_unbounded(kind, frame);
         if !self.backlog().exceeds(self.merge_at) {
             return Reduction::default();
         }
@@ -112,7 +112,7 @@ impl SendQueue {
             .exceeds(BacklogSize { frames: self.frames_max / 2, bytes: self.bytes_max / 2 });
         if dropped {
             self.drop_events();
-            self.append(FrameKind::Reset, reset.clone());
+            self.enqueue_unbounded(FrameKind::Reset, reset.clone());
         }
         // Merge again when the backlog has doubled: an earlier merge would find little.
         self.merge_at = BacklogSize {
@@ -123,7 +123,7 @@ impl SendQueue {
     }
 
     /// Queues a frame without a check of the bounds: the caller bounds the number of such frames.
-    pub fn append(&mut self, kind: FrameKind, frame: Bytes) {
+    pub fn enqueue_unbounded(&mut self, kind: FrameKind, frame: Bytes) {
         self.bytes += frame.len();
         self.queue.push_back(Queued { kind, frame });
     }
@@ -264,7 +264,7 @@ mod tests {
         let mut send_queue = send_queue();
         for cursor in 0..1000 {
             assert_eq!(
-                send_queue.push(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()),
+                send_queue.enqueue(FrameKind::Ticket(ticket(1)), frame(cursor, "t"), &reset()),
                 Reduction::default()
             );
             assert_eq!(drain(&mut send_queue), [format!("{cursor} t")]);
@@ -274,10 +274,12 @@ mod tests {
     #[test]
     fn slow_reader_gets_the_newest_state_last() {
         let mut send_queue = send_queue();
-        send_queue.push(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
+        send_queue.enqueue(FrameKind::Ticket(ticket(1)), frame(0, "other"), &reset());
         let merged: u64 = (1..200)
             .map(|cursor| {
-                send_queue.push(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset()).merged
+                send_queue
+                    .enqueue(FrameKind::Ticket(ticket(2)), frame(cursor, "t"), &reset())
+                    .merged
             })
             .sum();
         let got = drain(&mut send_queue);
@@ -292,10 +294,10 @@ mod tests {
     #[test]
     fn private_frames_are_not_merged_but_dropped_for_one_reset() {
         let mut send_queue = send_queue();
-        send_queue.append(FrameKind::Control, frame(0, "answer"));
+        send_queue.enqueue_unbounded(FrameKind::Control, frame(0, "answer"));
         let dropped = (1..=40)
             .filter(|cursor| {
-                send_queue.push(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped
+                send_queue.enqueue(FrameKind::Private, frame(*cursor, "p"), &reset()).dropped
             })
             .count();
         assert_eq!(dropped, 1);
@@ -314,18 +316,20 @@ mod tests {
     #[test]
     fn unsent_end_of_a_frame_is_kept_by_clear_and_sent_first() {
         let mut send_queue = send_queue();
-        send_queue.append(FrameKind::Control, frame(1, "c"));
+        send_queue.enqueue_unbounded(FrameKind::Control, frame(1, "c"));
         send_queue.put_back(Bytes::from_static(b"rest"));
         send_queue.clear();
         assert!(!send_queue.is_empty());
-        send_queue.append(FrameKind::Control, frame(2, "close"));
+        send_queue.enqueue_unbounded(FrameKind::Control, frame(2, "close"));
         assert_eq!(drain(&mut send_queue), ["rest", "2 close"]);
     }
 
     #[test]
     fn drained_queue_frees_its_memory() {
         let mut send_queue = send_queue();
-        (0..60).for_each(|cursor| send_queue.append(FrameKind::Control, frame(cursor, "c")));
+        (0..60).for_each(|cursor| {
+            send_queue.enqueue_unbounded(FrameKind::Control, frame(cursor, "c"))
+        });
         drain(&mut send_queue);
         assert_eq!((send_queue.queue.capacity(), send_queue.bytes()), (0, 0));
     }
@@ -360,15 +364,15 @@ mod tests {
                 match step {
                     Step::Ticket(n) => {
                         newest.insert(format!("t{n}"), cursor);
-                        send_queue.push(FrameKind::Ticket(ticket(n)), frame(cursor, &format!("t{n}")), &reset());
+                        send_queue.enqueue(FrameKind::Ticket(ticket(n)), frame(cursor, &format!("t{n}")), &reset());
                     }
                     Step::Expired(n) => {
                         newest.insert(format!("e{n}"), cursor);
-                        send_queue.push(FrameKind::Expired(ticket(n)), frame(cursor, &format!("e{n}")), &reset());
+                        send_queue.enqueue(FrameKind::Expired(ticket(n)), frame(cursor, &format!("e{n}")), &reset());
                     }
                     Step::Private => {
                         private.push(cursor);
-                        send_queue.push(FrameKind::Private, frame(cursor, "p"), &reset());
+                        send_queue.enqueue(FrameKind::Private, frame(cursor, "p"), &reset());
                     }
                     Step::Take(count) => sent.extend(std::iter::from_fn(|| send_queue.take()).take(count)),
                 }

@@ -78,7 +78,7 @@ impl Actor for ShardActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let limits = *self.table.borrow().limits();
         if let Some(reader) = self.reader.take() {
-            ctx.add_stream(batches(reader, limits));
+            ctx.add_stream(feed_progress(reader, limits));
         }
         ctx.run_interval(limits.tick, |shard, _| shard.table.borrow_mut().tick());
     }
@@ -88,7 +88,7 @@ impl Drop for ShardActor {
     /// Closes all connections. Also runs after a panic: without the actor, open connections would
     /// get no more events.
     fn drop(&mut self) {
-        if let Ok(table) = self.table.try_borrow() {
+        if let Ok(mut table) = self.table.try_borrow_mut() {
             table.close_all(DisconnectReason::Internal);
         }
     }
@@ -105,7 +105,7 @@ impl Handler<CloseAll> for ShardActor {
 
     fn handle(&mut self, _: CloseAll, _: &mut Self::Context) -> Self::Result {
         let table = self.table.clone();
-        table.borrow().close_all(DisconnectReason::Shutdown);
+        table.borrow_mut().close_all(DisconnectReason::Shutdown);
         let until = Instant::now() + table.borrow().limits().shutdown_max;
         Box::pin(async move {
             while table.borrow().len() > 0 {
@@ -125,15 +125,15 @@ impl CloseAll {
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
 }
 
-/// Returns the feed as a stream of batches. After a batch, events are gathered for
-/// [`SocketLimits::gather`], so that under load each connection is written to once per batch and
-/// not once per event. The first event after a pause is sent at once.
-fn batches(reader: FeedReader, limits: SocketLimits) -> impl Stream<Item = FeedProgress> {
+/// Returns the feed as a stream of steps. After each read of the feed, events are gathered for
+/// [`SocketLimits::gather`], so that under load each connection is written to once for many events.
+/// The first event after a pause is delivered at once.
+fn feed_progress(reader: FeedReader, limits: SocketLimits) -> impl Stream<Item = FeedProgress> {
     let batcher = FeedBatcher {
         reader,
         limits,
         gather_until: Instant::now(),
-        unsent: Vec::new().into_iter(),
+        undelivered: Vec::new().into_iter(),
     };
     stream::unfold(batcher, |mut batcher| async move { Some((batcher.next().await, batcher)) })
 }
@@ -143,17 +143,17 @@ struct FeedBatcher {
     limits: SocketLimits,
     /// The feed is not read before this time.
     gather_until: Instant,
-    /// Events that were read and not returned yet.
-    unsent: std::vec::IntoIter<Arc<RecordedEvent>>,
+    /// Events that were read and are not delivered yet.
+    undelivered: std::vec::IntoIter<Arc<RecordedEvent>>,
 }
 
 impl FeedBatcher {
     /// Maximum number of events of one step. Between two steps the connections' tasks run and
-    /// write, so that a large batch does not make a client that reads fast look slow.
+    /// write, so that many events at once do not make a client that reads fast look slow.
     const SLICE: usize = 128;
 
     async fn next(&mut self) -> FeedProgress {
-        if self.unsent.len() > 0 {
+        if self.undelivered.len() > 0 {
             tokio::task::yield_now().await;
         } else {
             // Without this check, a timer that is due already would still take a millisecond.
@@ -175,11 +175,11 @@ impl FeedBatcher {
                         };
                         self.gather_until = Instant::now() + gather;
                     }
-                    self.unsent = events.into_iter();
+                    self.undelivered = events.into_iter();
                 }
             }
         }
-        let events: Vec<_> = self.unsent.by_ref().take(Self::SLICE).collect();
+        let events: Vec<_> = self.undelivered.by_ref().take(Self::SLICE).collect();
         let position = events.last().map_or(self.reader.cursor(), |last| last.cursor);
         FeedProgress { step: FeedStep::Events(events), position }
     }

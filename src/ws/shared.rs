@@ -12,7 +12,7 @@ use std::{
 use actix::{Message, Recipient};
 use parking_lot::Mutex;
 
-use super::{SocketLimits, budget::Budget, replay::ReplayBudget};
+use super::{SocketLimits, budget::Budget, replay_budget::ReplayBudget};
 use crate::{clock::Clock, metrics::METRICS, store::FeedLog};
 
 /// Closes all connections with 1001. The answer comes when all have ended, at the latest after

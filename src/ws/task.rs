@@ -83,7 +83,7 @@ impl ConnectionTask {
                     }
                 }
                 // The bytes after an invalid frame cannot be decoded.
-                Err(cause) => return self.connection.close(cause, &self.shard.shared.limits),
+                Err(reason) => return self.connection.close(reason, &self.shard.shared.limits),
             }
         }
     }
@@ -94,7 +94,7 @@ impl ConnectionTask {
         let limits = &shard.shared.limits;
         connection.state_mut().liveness.received();
         if let IncomingFrame::Close(reason) = &frame {
-            connection.peer_closes(reason.as_ref(), limits);
+            connection.on_close_frame(reason.as_ref(), limits);
             return ControlFlow::Break(());
         }
         // A pong that answers a ping of the server does not count against the client's rate.
@@ -105,7 +105,7 @@ impl ConnectionTask {
             return ControlFlow::Continue(());
         }
         match frame {
-            IncomingFrame::Ping(data) => connection.answer(protocol::pong(&data)),
+            IncomingFrame::Ping(data) => connection.send_control(protocol::pong(&data)),
             IncomingFrame::Text(text) => match ClientCommand::parse(&text, limits.watched_max) {
                 Ok(command)
                     if !shard
@@ -116,7 +116,7 @@ impl ConnectionTask {
                     connection.close(DisconnectReason::Overloaded, limits);
                 }
                 Ok(command) => shard.table.borrow_mut().handle_command(connection, command),
-                Err(error) => connection.answer(error.frame().to_bytes()),
+                Err(error) => connection.send_control(error.frame().to_bytes()),
             },
             IncomingFrame::Pong | IncomingFrame::Close(_) => {}
         }
@@ -144,7 +144,7 @@ impl Future for ConnectionTask {
     /// Reads and writes as far as possible now. Returns `Ready` when the connection is over.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
-        task.connection.state_mut().will_wake(cx.waker());
+        task.connection.state_mut().set_waker(cx.waker());
         loop {
             task.read(cx);
             match task.connection.next(cx) {
@@ -154,7 +154,7 @@ impl Future for ConnectionTask {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                NextStep::CaughtUp => task.shard.table.borrow_mut().add_live(&task.connection),
+                NextStep::AddLive => task.shard.table.borrow_mut().add_live(&task.connection),
                 NextStep::Read => {}
             }
         }

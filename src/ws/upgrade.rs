@@ -12,19 +12,11 @@ use actix_web_actors::ws::handshake;
 use bytes::Bytes;
 use socket2::SockRef;
 
-use super::{Shard, SocketLimits, shared::ConnectionPermit, table::Resume, task::ConnectionTask};
-use crate::{
-    domain::{SessionDigest, Timestamp, UserId},
-    store::Cursor,
+use super::{
+    Shard, SocketLimits, Viewer, replay::ReplayRequest, shared::ConnectionPermit,
+    task::ConnectionTask,
 };
-
-/// The signed-in user of a connection, as `http` determined it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Viewer {
-    pub user: UserId,
-    pub session: SessionDigest,
-    pub expires_at: Timestamp,
-}
+use crate::store::Cursor;
 
 /// The reason why a request does not become a connection.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +65,8 @@ pub fn connect(
     let after =
         request.query_string().split('&').find_map(|parameter| parameter.strip_prefix("after="));
     let after = after.and_then(|after| after.parse().ok());
-    let resume =
-        after.map(|cursor: Cursor| Resume { cursor, meter: shard.shared.replay.meter(address) });
+    let resume = after
+        .map(|cursor: Cursor| ReplayRequest { cursor, meter: shard.shared.replay.meter(address) });
     answer.extensions_mut().insert(AcceptedUpgrade {
         shard: shard.clone(),
         viewer,
@@ -89,7 +81,7 @@ pub fn connect(
 pub struct AcceptedUpgrade {
     shard: Shard,
     viewer: Option<Viewer>,
-    resume: Option<Resume>,
+    resume: Option<ReplayRequest>,
     permit: ConnectionPermit,
 }
 
@@ -99,7 +91,7 @@ impl AcceptedUpgrade {
     /// request. `address_permit` is kept until the connection ends.
     pub fn begin(self, socket: TcpStream, head: Bytes, early: &[u8], address_permit: Box<dyn Any>) {
         let Self { shard, viewer, resume, permit } = self;
-        prepare(&socket, &shard.shared.limits);
+        set_options(&socket, &shard.shared.limits);
         let connection = shard.table.borrow_mut().admit(viewer, socket, head, resume);
         let mut task = ConnectionTask::new(shard, connection, permit, address_permit);
         task.on_bytes(early);
@@ -109,7 +101,7 @@ impl AcceptedUpgrade {
 
 /// Sets the socket's options. Frames are small and must be sent at once. The kernel ends the
 /// connection if data stays unacknowledged, or the peer's window stays closed, for `silence_max`.
-fn prepare(socket: &TcpStream, limits: &SocketLimits) {
+fn set_options(socket: &TcpStream, limits: &SocketLimits) {
     let socket = SockRef::from(socket);
     let outcome = socket
         .set_tcp_nodelay(true)

@@ -1,4 +1,4 @@
-//! Which tickets a client watches.
+//! The tickets that a client watches.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ pub enum Watch {
 }
 
 impl Watch {
-    /// Number of tickets that are watched by id.
+    /// Returns the number of tickets that are watched by id.
     pub fn len(&self) -> usize {
         match self {
             Self::All => 0,
@@ -20,6 +20,7 @@ impl Watch {
         }
     }
 
+    /// Returns whether the client wants the public frames of a ticket.
     pub fn wants(&self, ticket: TicketId) -> bool {
         match self {
             Self::All => true,
