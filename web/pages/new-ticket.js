@@ -1,15 +1,14 @@
-// Create a Ticket: title and price. This tab keeps the typed values until the ticket is listed.
+// Create a Ticket. This tab keeps the typed values until the ticket is listed.
 
 import { fill, h } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
-import { form } from "../parts/form.js";
+import { form, textsByName } from "../parts/form.js";
 import { sellTabs } from "../parts/sell-tabs.js";
-import { priceField, titleField } from "../parts/ticket-fields.js";
+import { requestBody, ticketFields } from "../parts/ticket-fields.js";
 import { settings } from "../state/settings.js";
 import { store } from "../state/store.js";
-import { amount } from "../words/format.js";
 import { screens, texts } from "../words/texts.js";
 
 export const newTicket = { name: "new-ticket", title: screens.newTicket, needsUser: true, mount };
@@ -18,35 +17,28 @@ const DRAFT = "new-ticket";
 
 function mount({ root, navigate, signal, ready }) {
   const draft = readDraft(DRAFT);
-  const title = titleField({ value: draft.title, placeholder: texts.newTicket.titleExample });
-  const price = priceField(
-    undefined,
-    { value: draft.price, placeholder: amount(19.99) },
-    texts.form.priceHint(amount(0.5), amount(999_999.99)),
-  );
+  const fields = ticketFields();
+  for (const { name, input } of fields) input.value = draft[name] ?? "";
   const made = form({
-    fields: [title, price],
+    fields,
     button: texts.newTicket.button,
     busy: texts.newTicket.busy,
     send,
   });
 
-  async function send(values) {
-    const { data } = await once("POST", "/api/tickets", {
-      title: values.title,
-      price: price.read(),
-    });
+  async function send() {
+    const { data } = await once("POST", "/api/tickets", requestBody(fields));
     dropDraft(DRAFT);
     store.putTickets([data]);
     announce(texts.newTicket.done);
     if (!signal.aborted) navigate(`/tickets/${data.id}`);
   }
 
-  made.element.addEventListener("input", () =>
-    keepDraft(DRAFT, { title: title.input.value, price: price.input.value }),
-  );
+  made.element.addEventListener("input", () => keepDraft(DRAFT, textsByName(fields)));
   settings().then(
-    ({ currency }) => price.setCurrency(currency),
+    ({ currency }) => {
+      for (const one of fields) one.setCurrency?.(currency);
+    },
     () => {},
   );
   fill(

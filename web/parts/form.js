@@ -87,6 +87,15 @@ export function passwordField(name, label, attributes, hint) {
  */
 
 /**
+ * Returns the typed texts by the name of their field.
+ * @param {Field[]} fields
+ * @returns {Record<string, string>}
+ */
+export function textsByName(fields) {
+  return Object.fromEntries(fields.map(({ name, input }) => [name, input.value]));
+}
+
+/**
  * Returns a form. `send` gets the values by name. If it throws a `Problem`, the form shows it and focuses the first refused
  * field. While `send` runs, the button shows `busy`, and a second submit does nothing.
  * @param {object} parts
@@ -115,7 +124,7 @@ export function form({ fields, button, busy, send, onRefused, secondary = [] }) 
     working = true;
     begin();
     try {
-      await send(Object.fromEntries(fields.map(({ name, input }) => [name, input.value])));
+      await send(textsByName(fields));
     } catch (error) {
       if (!isAborted(error)) refused(error);
     } finally {

@@ -1,4 +1,4 @@
-// The seller's editor: change title and price, or take the ticket off sale. Both are refused while a buyer holds the ticket.
+// The seller's editor: change the ticket, or take it off sale. Both are refused while a buyer holds the ticket.
 
 import { h, setAttribute, setText } from "../core/dom.js";
 import { dropDraft, keepDraft, readDraft } from "../core/drafts.js";
@@ -6,14 +6,13 @@ import { Problem } from "../net/api.js";
 import { once } from "../net/once.js";
 import { isLive } from "../state/live.js";
 import { store } from "../state/store.js";
-import { money, priceToType } from "../words/format.js";
-import { parsePrice } from "../words/price.js";
+import { money } from "../words/format.js";
 import { texts } from "../words/texts.js";
 import { form } from "./form.js";
 import { question } from "./question.js";
 import { sharedField } from "./shared-field.js";
 import { isOver, kindOf } from "./status.js";
-import { priceField, titleField } from "./ticket-fields.js";
+import { requestBody, ticketFields } from "./ticket-fields.js";
 
 /**
  * Returns `{ element, show }` for a ticket of the signed-in user.
@@ -24,24 +23,10 @@ export function listingEditor(first, { navigate, reload }) {
   const draftName = `ticket:${first.id}`;
   const draft = readDraft(draftName);
   let shown = first; // the fully shown version, to which a change is applied
-  const title = titleField();
-  const price = priceField(first.currency);
-  const fields = [
-    sharedField(title, {
-      question: texts.listing.titleChanged,
-      textOf: (ticket) => ticket.title,
-      isSame: (typed, ticket) => typed === ticket.title,
-      draft: draft.title,
-      onChange: keepTyped,
-    }),
-    sharedField(price, {
-      question: texts.listing.priceChanged,
-      textOf: (ticket) => priceToType(ticket.price),
-      isSame: (typed, { price, currency }) => isPrice(typed, price, currency),
-      draft: draft.price,
-      onChange: keepTyped,
-    }),
-  ];
+  const fields = ticketFields(first);
+  const sharedFields = fields.map((one) =>
+    sharedField(one, { draft: draft[one.name], onChange: keepTyped }),
+  );
   const state = h("p", { class: "hint", role: "status" });
   const remove = h(
     "button",
@@ -49,7 +34,7 @@ export function listingEditor(first, { navigate, reload }) {
     texts.listing.takeOff,
   );
   const editor = form({
-    fields: [title, price],
+    fields,
     button: texts.listing.save,
     busy: texts.listing.saving,
     send: save,
@@ -71,17 +56,15 @@ export function listingEditor(first, { navigate, reload }) {
   );
 
   async function save(values) {
-    const conflict = fields.find((one) => one.hasConflict());
+    const conflict = sharedFields.find((one) => one.hasConflict());
     if (conflict) {
       editor.box.say("warn", texts.listing.notSaved, texts.listing.chooseValue);
       return conflict.focus();
     }
-    const body = { title: values.title, price: price.read() };
-    const { data } = await once("PUT", `/api/tickets/${first.id}`, body, {
+    const { data } = await once("PUT", `/api/tickets/${first.id}`, requestBody(fields), {
       ifMatch: shown.version,
     });
-    fields[0].settle(values.title, data);
-    fields[1].settle(values.price, data);
+    for (const one of sharedFields) one.settle(values[one.name], data);
     keepTyped();
     store.putTickets([data]);
     show(store.ticket(first.id) ?? data);
@@ -118,14 +101,14 @@ export function listingEditor(first, { navigate, reload }) {
 
   /** Saves the draft, which contains only the fields that were typed in. */
   function keepTyped() {
-    const [typedTitle, typedPrice] = fields.map((one) => one.draft());
-    if (typedTitle || typedPrice) keepDraft(draftName, { title: typedTitle, price: typedPrice });
-    else dropDraft(draftName);
+    const typed = sharedFields.filter((one) => one.draft());
+    if (typed.length === 0) return dropDraft(draftName);
+    keepDraft(draftName, Object.fromEntries(typed.map((one) => [one.name, one.draft()])));
   }
 
   function show(ticket) {
     shown = ticket;
-    for (const one of fields) one.follow(ticket);
+    for (const one of sharedFields) one.follow(ticket);
     const kind = kindOf(ticket);
     const over = kind === "sold" || kind === "gone";
     const shut = over || (kind === "locked" && isLive());
@@ -137,12 +120,6 @@ export function listingEditor(first, { navigate, reload }) {
   }
 
   return { element, show, isBusy: () => false };
-}
-
-/** Whether the typed text means this price, in any notation. */
-function isPrice(typed, price, currency) {
-  const read = parsePrice(typed, { currency });
-  return "value" in read && Number(read.value) === price;
 }
 
 /** Returns the line about the state. It has no countdown, because each change of the line is announced. */

@@ -5,19 +5,18 @@ import { fill, h } from "../core/dom.js";
 import { texts } from "../words/texts.js";
 
 /**
- * Connects a field of `form.js` to the current value.
+ * Connects a field to the current value.
+ * @param {import("./ticket-fields.js").TicketField} field
  * @param {object} options
- * @param {(present: string) => string} options.question returns the text that says that the value was changed
- * @param {(ticket: object) => string} options.textOf returns the current value as the user would type it
- * @param {(typed: string, ticket: object) => boolean} options.isSame whether the typed text means the current value
  * @param {{ typed: string, base: string } | undefined} options.draft a value that `draft()` returned
  * @param {() => void} options.onChange called after the draft changed
  */
-export function sharedField(field, { question, textOf, isSame, draft, onChange }) {
-  const { input } = field;
+export function sharedField(field, { draft, onChange }) {
+  const { name, input, textOf, isSame, question } = field;
   const choices = h("div", { class: "field-conflict", role: "status" });
-  let ticket = null;
-  let base = null; // the value when the user began to type; null while nothing is typed
+  let ticket = /** @type {any} */ (null); // null until the first call of `follow`
+  /** The value when the user began to type; null while nothing is typed. */
+  let base = /** @type {string | null} */ (null);
   let asked = "";
   if (typeof draft?.typed === "string") {
     base = draft.base;
@@ -83,6 +82,7 @@ export function sharedField(field, { question, textOf, isSame, draft, onChange }
 
   input.addEventListener("input", typed);
   return {
+    name,
     follow,
     hasConflict,
     /** Returns the typed text and the value that it replaces, or undefined. */
