@@ -1,14 +1,14 @@
 // One order: the remaining time, the payment, and the outcome.
 
 import { secondsUntil } from "../core/clock.js";
-import { fill, h, setAttribute, USER_TEXT } from "../core/dom.js";
+import { fill, h, setAttribute } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { announce } from "../parts/announcer.js";
 import { cancelOrder } from "../parts/cancel-order.js";
 import { holdPanel } from "../parts/hold-panel.js";
 import { notice } from "../parts/notice.js";
 import { paymentPanel } from "../parts/payment-panel.js";
-import { isLong, tintOf } from "../parts/stub.js";
+import { detailsCard } from "../parts/ticket-details.js";
 import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { live } from "../state/live.js";
@@ -122,22 +122,12 @@ function outdated(order, { status }) {
 }
 
 function summary(order, currency) {
-  return h(
-    "div",
-    { class: `pass tint-${tintOf(order.ticket.title)}` },
-    h(
-      "div",
-      { class: "pass-body" },
-      h(
-        "h1",
-        { tabindex: "-1", "data-long": isLong(order.ticket), ...USER_TEXT },
-        order.ticket.title,
-      ),
-      h("p", { class: "price" }, money(order.price, currency)),
-      h("p", { class: "quiet" }, texts.order.ordered(moment(order.createdAt))),
-    ),
-    h("div", { class: "pass-bars", "aria-hidden": "true" }),
+  const card = detailsCard(
+    order.ticket,
+    h("p", { class: "price" }, money(order.price, currency)),
+    h("p", { class: "quiet" }, texts.order.ordered(moment(order.createdAt))),
   );
+  return card.element;
 }
 
 function outcomeOf(order, charges, currency) {

@@ -1,12 +1,13 @@
 // My Orders: orders that are open or being paid, and the outcomes of the others.
 
 import { onSecond, secondsUntil } from "../core/clock.js";
-import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
+import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { request } from "../net/api.js";
 import { announce } from "../parts/announcer.js";
 import { KeyedList } from "../parts/keyed-list.js";
 import { moreButton } from "../parts/more-button.js";
 import { stub } from "../parts/stub.js";
+import { rowDetails } from "../parts/ticket-details.js";
 import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { settings } from "../state/settings.js";
@@ -117,11 +118,7 @@ function orderRow(first, currency) {
     h(
       "div",
       { class: "row-text" },
-      h(
-        "a",
-        { class: "row-link", href: `/orders/${first.id}` },
-        h("span", { class: "row-title", ...USER_TEXT }, first.ticket.title),
-      ),
+      h("a", { class: "row-link", href: `/orders/${first.id}` }, rowDetails(first.ticket).elements),
       status,
     ),
     h("span", { class: "row-price" }, money(first.price, currency)),

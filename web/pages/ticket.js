@@ -1,7 +1,7 @@
 // One ticket: price, availability, and Buy. Its seller sees the editor instead.
 
 import { now, onSecond } from "../core/clock.js";
-import { fill, h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
+import { fill, h, setAttribute, setText } from "../core/dom.js";
 import { Problem, request } from "../net/api.js";
 import { once } from "../net/once.js";
 import { announce } from "../parts/announcer.js";
@@ -9,7 +9,7 @@ import { signInLink } from "../parts/form.js";
 import { listingEditor } from "../parts/listing-editor.js";
 import { noticeBox } from "../parts/notice.js";
 import { isOver, kindOf, showStatus } from "../parts/status.js";
-import { isLong, tintOf } from "../parts/stub.js";
+import { changedDetails, detailsCard } from "../parts/ticket-details.js";
 import { showLoadError } from "../parts/trouble.js";
 import { keepFresh } from "../state/fresh.js";
 import { isLive, live } from "../state/live.js";
@@ -66,17 +66,11 @@ function mount(context) {
 }
 
 function build({ root, signal, navigate, listAddress, reload }, first, mine) {
-  const title = h("h1", { tabindex: "-1", ...USER_TEXT });
   const status = h("span", { class: "status" });
   const listed = h("p", { class: "quiet" });
   const price = h("p", { class: "price" });
   const side = h("div", { class: "side" });
-  const hero = h(
-    "div",
-    { class: `pass tint-${tintOf(first.title)}` },
-    h("div", { class: "pass-body" }, title, listed),
-    h("div", { class: "pass-bars", "aria-hidden": "true" }),
-  );
+  const card = detailsCard(first, listed);
   const action = mine
     ? listingEditor(first, { navigate, reload })
     : buyBox(first, { signal, navigate, reload });
@@ -94,15 +88,14 @@ function build({ root, signal, navigate, listAddress, reload }, first, mine) {
     h(
       "div",
       { class: "split" },
-      hero,
+      card.element,
       fill(side, h("div", { class: "side-head" }, price, status), action.element),
     ),
   );
   let kind = null;
 
   function show(ticket) {
-    setText(title, ticket.title);
-    setAttribute(title, "data-long", isLong(ticket));
+    card.show(ticket);
     setText(price, money(ticket.price, ticket.currency));
     const when = ago(ticket.createdAt, now());
     setText(listed, mine ? texts.ticket.listedByYou(when) : texts.ticket.listed(when));
@@ -190,17 +183,17 @@ function buyBox(first, { signal, navigate, reload }) {
     box.refuse(problem, ...ways(problem));
     // The page showed another state than the server has.
     await reload();
-    if (["ticket_changed", "price_changed"].includes(problem.code) && ticket.title !== seen.title)
-      sayTitleChanged(seen);
+    if (["ticket_changed", "price_changed"].includes(problem.code)) sayChanged(seen);
   }
 
-  function sayTitleChanged(seen) {
-    const { titleChanged, titleAndPriceChanged, titleBefore } = texts.ticket;
-    box.say(
-      "warn",
-      ticket.price === seen.price ? titleChanged : titleAndPriceChanged,
-      titleBefore(seen.title),
-    );
+  /** Says which details the seller has changed since the version `seen`, if any. */
+  function sayChanged(seen) {
+    const changed = changedDetails(seen, ticket);
+    if (changed.length === 0) return;
+    const labels = changed.map(({ label }) => label);
+    if (ticket.price !== seen.price) labels.push(texts.form.price);
+    const { detailsChanged, detailBefore } = texts.ticket;
+    box.say("warn", detailsChanged(...labels), detailBefore(changed[0].formerText));
   }
 
   function ownOrder() {
@@ -211,7 +204,7 @@ function buyBox(first, { signal, navigate, reload }) {
   function show(next) {
     const before = ticket;
     ticket = next;
-    if (before.title !== ticket.title && !working) sayTitleChanged(before);
+    if (!working) sayChanged(before);
     const kind = kindOf(ticket);
     const own = ownOrder();
     const shut = !own && (kind === "sold" || kind === "gone" || (kind === "locked" && isLive()));

@@ -1,18 +1,19 @@
 // One ticket in a list. The row is built once and then updated in place.
 
-import { h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
+import { h, setAttribute, setText } from "../core/dom.js";
 import { money } from "../words/format.js";
 import { kindOf, showStatus } from "./status.js";
 import { stub } from "./stub.js";
+import { rowDetails } from "./ticket-details.js";
 
 const CHANGED_MS = 1_200;
 
 /** Returns `{ element, show }`: a list item, and the function that updates it with a ticket. */
 export function ticketRow(ticket) {
-  const title = h("span", { class: "row-title", ...USER_TEXT });
+  const details = rowDetails(ticket);
   const status = h("span", { class: "status" });
   const price = h("span", { class: "row-price" });
-  const link = h("a", { class: "row-link", href: `/tickets/${ticket.id}` }, title);
+  const link = h("a", { class: "row-link", href: `/tickets/${ticket.id}` }, details.elements);
   const element = h(
     "li",
     { class: "row", "data-id": ticket.id },
@@ -24,7 +25,7 @@ export function ticketRow(ticket) {
 
   function show(next) {
     if (next === undefined) return;
-    setText(title, next.title);
+    details.show(next);
     setText(price, money(next.price, next.currency));
     showStatus(status, next);
     setAttribute(element, "data-kind", kindOf(next));

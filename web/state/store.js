@@ -6,10 +6,12 @@ import { Topics } from "../core/topics.js";
 /**
  * @typedef {{ id: string, email: string }} User
  *
- * @typedef {object} Ticket
- * @property {string} id
+ * @typedef {object} TicketDetails what the seller has typed; an order has a copy
  * @property {string} title
  * @property {number} price in major units
+ *
+ * @typedef {object} TicketSale
+ * @property {string} id
  * @property {string} currency
  * @property {string} userId the seller
  * @property {string | null} orderId the order that holds or bought it
@@ -20,13 +22,15 @@ import { Topics } from "../core/topics.js";
  * @property {boolean} [gone] taken off sale, or missing from a snapshot
  * @property {boolean} [isMissing] gone because it is missing from a snapshot
  *
+ * @typedef {TicketDetails & TicketSale} Ticket
+ *
  * @typedef {object} Order
  * @property {string} id
  * @property {string} userId the buyer
  * @property {"Created" | "AwaitingPayment" | "Completed" | "Cancelled"} status
  * @property {"expired" | "buyer" | null} cancelReason
  * @property {string} ticketId
- * @property {{ id: string, title: string, price: number, version: number }} ticket
+ * @property {TicketDetails & { id: string, version: number }} ticket
  * @property {number} price
  * @property {string} expiresAt
  * @property {string} unlocksAt

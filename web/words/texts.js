@@ -190,10 +190,14 @@ export const texts = {
     buyHint: "The ticket is reserved for you while you pay.",
     /** @param {string} duration */
     buyHintFor: (duration) => `The ticket is reserved for you while you pay. You have ${duration}.`,
-    titleChanged: "The seller has changed the title of this ticket.",
-    titleAndPriceChanged: "The seller has changed the title and the price of this ticket.",
-    /** @param {string} title */
-    titleBefore: (title) => `It was “${title}” before. Check the details before you buy.`,
+    /** @param {string[]} labels of the changed fields */
+    detailsChanged: (...labels) =>
+      `The seller has changed ${conjunction(labels.map((label) => `the ${label.toLowerCase()}`))} of this ticket.`,
+    /** @param {string} text of the first changed detail; it may be empty */
+    detailBefore: (text) =>
+      text
+        ? `It was “${text}” before. Check the details before you buy.`
+        : "Check the details before you buy.",
   },
 
   order: {
@@ -315,6 +319,11 @@ export const texts = {
     takeOffNo: "Keep ticket on sale",
   },
 };
+
+/** Returns the items as one phrase: "the title and the price". */
+function conjunction(items) {
+  return new Intl.ListFormat("en").format(items);
+}
 
 function characters(count) {
   return count === 1 ? "1 character" : `${count} characters`;
