@@ -495,5 +495,5 @@ test("refused field shows the reason", () => {
     said("email", "must have at most 254 characters"),
     "The email address must have at most 254 characters.",
   );
-  assert.equal(said("limit", "must be a number"), "must be a number");
+  assert.equal(said("limit", "must be a number"), "The limit must be a number.");
 });

@@ -93,9 +93,8 @@ const FIELD_WORDS = {
     "Enter an email address, such as ann@example.com.",
 };
 
-/** Subjects for the server's other messages, since "must not be empty" has none. */
+/** Subjects for the server's other messages, since "must not be empty" has none. The subject of any other field is "The <field>". */
 const FIELD_SUBJECTS = {
-  title: "The title",
   email: "The email address",
   password: "This password",
   currentPassword: "The current password",
@@ -152,6 +151,5 @@ function fieldsOf({ code, errors }) {
 
 function fieldWords(field, message) {
   const own = FIELD_WORDS[field] ?? FIELD_WORDS[`${field} ${message}`];
-  if (own) return own;
-  return field in FIELD_SUBJECTS ? `${FIELD_SUBJECTS[field]} ${message}.` : message;
+  return own ?? `${FIELD_SUBJECTS[field] ?? `The ${field}`} ${message}.`;
 }
