@@ -22,3 +22,21 @@ impl<'a> From<&'a TicketDetails> for TicketDetailsView<'a> {
         Self { title: title.as_str(), price: Price(*price) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+    use crate::wire::samples;
+
+    #[test]
+    fn details_have_their_public_members() {
+        let details = samples::ticket().details;
+        let view = TicketDetailsView::from(&details);
+        assert_eq!(
+            to_value(view).expect("JSON"),
+            json!({ "title": "Café \"del\" Mar", "price": 19.99 })
+        );
+    }
+}

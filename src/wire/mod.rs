@@ -32,6 +32,7 @@ mod samples {
     use utoipa::PartialSchema;
     use uuid::Uuid;
 
+    use super::TicketDetailsView;
     use crate::domain::{
         Money, OrderId, Ticket, TicketDetails, TicketId, Timestamp, UserId, samples as domain,
     };
@@ -66,6 +67,14 @@ mod samples {
             required.extend(part["required"].as_array().expect("a list").clone());
         }
         json!({ "properties": properties, "required": required })
+    }
+
+    /// Returns `members` and the members of the details.
+    pub fn with_details(members: Value, details: &TicketDetails) -> Value {
+        let mut all = to_value(TicketDetailsView::from(details)).expect("JSON");
+        let own = members.as_object().expect("an object").clone();
+        all.as_object_mut().expect("an object").extend(own);
+        all
     }
 
     pub fn order_id() -> OrderId {

@@ -106,11 +106,14 @@ mod tests {
         let ticket = samples::ticket();
         assert_eq!(
             to_value(TicketView::of(&ticket)).expect("JSON"),
-            json!({
-                "id": "01990000-0000-7000-8000-000000000001", "title": "Café \"del\" Mar", "price": 19.99, "currency": "usd",
-                "userId": "01990000-0000-7000-8000-000000000002", "orderId": null, "status": "Available", "unlocksAt": null,
-                "version": 4, "createdAt": "2026-09-01T12:33:56.789Z", "updatedAt": "2026-09-01T12:34:56.789Z",
-            })
+            samples::with_details(
+                json!({
+                    "id": "01990000-0000-7000-8000-000000000001", "currency": "usd",
+                    "userId": "01990000-0000-7000-8000-000000000002", "orderId": null, "status": "Available", "unlocksAt": null,
+                    "version": 4, "createdAt": "2026-09-01T12:33:56.789Z", "updatedAt": "2026-09-01T12:34:56.789Z",
+                }),
+                &ticket.details
+            )
         );
     }
 
