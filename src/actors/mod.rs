@@ -1,9 +1,10 @@
 //! The actors: one for each ticket in use, and three registries (tickets, orders, users).
 //!
 //! Callers hold handles with async methods ([`Tickets`], [`Orders`], [`Users`]), never the address
-//! of an actor. An actor waits only for actors further along the path HTTP -> registry -> ticket.
+//! of an actor. An actor waits only for actors further along the path HTTP -> order or user
+//! registry -> ticket registry -> ticket.
 //! A registry finishes each request that it has taken, whether or not its client still waits.
-//! Each handle admits a bounded number of requests and rejects the others with
+//! Each handle admits a bounded number of commands to its registry and rejects the others with
 //! [`ActorError::Busy`].
 //!
 //! [`crate::domain::decide()`] decides what may happen to a ticket. The ownership of orders and

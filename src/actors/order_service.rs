@@ -78,7 +78,7 @@ pub(super) struct Confirm {
     pub key: Option<IdempotencyKey>,
 }
 
-/// Advances a charge for which no request waits.
+/// Advances a charge outside a buyer's request: for a webhook event or a reversal.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<PaymentResult, ActorError>")]
 pub(super) struct Settle(pub Charge);

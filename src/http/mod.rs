@@ -31,8 +31,8 @@
 //! The webhook (`webhook.rs`) is checked by its signature instead of the checks 2, 4 and 6. The
 //! header of the signature is checked before the body is read.
 //!
-//! The rate of listings is checked before 8 instead of at 4, so that a replay does not count
-//! against the rate.
+//! Listings are counted after the `Idempotency-Key` was looked up, and not at 4, so that a replay
+//! does not count.
 //!
 //! This module contains no rule of the marketplace. Its state bounds requests and connections, or
 //! is rendered content, the last readiness and the progress of the start.
@@ -153,8 +153,8 @@ impl HttpContext {
     }
 }
 
-/// Returns the application of one worker. [`serve`] calls this function once on the thread of each
-/// worker, because it starts the thread's shard of the WebSocket hub.
+/// Returns the application of one worker. It is called once on the thread of each worker, at the
+/// first request after the start, because it starts the thread's shard of the WebSocket hub.
 pub fn app(state: AppState) -> App<impl Service> {
     let shard = state.hub.shard();
     with_context(Arc::clone(&state.context))

@@ -99,7 +99,7 @@ pub struct Received {
 }
 
 /// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are
-/// used; the state of the payment is requested from Stripe. A delivery that was processed before,
+/// used, and the type is logged; the state of the payment is requested from Stripe. A delivery that was processed before,
 /// or that concerns no payment of this marketplace, is acknowledged too. After 429 and 503 Stripe
 /// delivers the event again later.
 #[utoipa::path(post, path = "/api/webhooks/stripe", tag = "webhooks", operation_id = "receiveStripeEvent",

@@ -1,5 +1,5 @@
-// The details of a ticket, or of an order's copy of it: the title. All rows and cards show them through this part, so that a
-// further detail is added here alone.
+// The details of a ticket, or of an order's copy of it: the title. All rows and cards of these pages show them through this
+// part, so that a further detail is added here alone. The server renders rows and cards too (src/http/pages).
 
 import { h, setAttribute, setText, USER_TEXT } from "../core/dom.js";
 import { texts } from "../words/texts.js";

@@ -1,7 +1,8 @@
 //! The settings of all processors, and what the program takes from the settings of one.
 //!
-//! To add a processor: a folder beside `stripe` that implements [`Processor`] and
-//! [`ProcessorConfig`], its field in [`PaymentConfig`], and its entry in [`PaymentConfig::all`].
+//! To add a processor: a folder beside `stripe` that implements [`Processor`], [`ProcessorConfig`]
+//! and [`WebhookVerifier`], its field in [`PaymentConfig`], and its entries in
+//! [`PaymentConfig::NAMES`] and [`PaymentConfig::all`].
 
 use std::{fmt, sync::Arc};
 

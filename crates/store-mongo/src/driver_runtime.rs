@@ -62,7 +62,7 @@ impl DriverRuntime {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(Unavailable(describe(&error))),
             Ok(Err(_)) => Err(Unavailable(format!("no answer from MongoDB within {limit:?}"))),
-            Err(_) => Err(Unavailable("the store is closed".into())),
+            Err(_) => Err(Unavailable("the store is closed, or the read panicked".into())),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) enum CommitCollection {
     Users,
     /// Locks and declined payments of each user: `{_id: user, locks: [order], declines: [ms]}`. It
     /// is separate from the user, because it is written at other times and on other conditions. It
-    /// is created with the user, or else by the first lock.
+    /// is created with the user.
     Slots,
     Sessions,
     Idempotency,

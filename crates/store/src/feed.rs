@@ -1,7 +1,7 @@
 //! The feed: the newest committed events, in commit order, in one bounded ring for each process.
 //!
-//! The store is the only writer. Each reader (hub shard, catalog, session cache) holds its own
-//! position. A slow reader does not delay the writer or other readers. A reader whose position has
+//! The store is the only writer. Each reader (hub shard, connection that replays, catalog, session
+//! cache) holds its own position. A slow reader does not delay the writer or other readers. A reader whose position has
 //! left the ring receives [`FeedStep::Reset`].
 
 use std::{

@@ -44,9 +44,9 @@ pub(in crate::actors) struct Committed {
 /// The part of an actor's state that the registry reads without a message.
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
-    /// True if the actor had no queued request, no running load or commit and no timer when its
-    /// queue was last empty. A message without a reply ([`Outdated`], [`Reload`])
-    /// changes it only when the load that it starts has ended.
+    /// Set each time the queue becomes empty: true if no load or commit is running and no timer is
+    /// armed. A message without a reply ([`Outdated`], [`Reload`]) changes it only when the load that
+    /// it starts has ended.
     pub idle: AtomicBool,
 }
 
