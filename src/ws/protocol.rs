@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{send_queue::FrameKind, watch::Watch};
 use crate::{
-    domain::{Charge, DomainEvent, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
+    domain::{Charge, DomainEvent, Order, OrderId, Ticket, TicketId, Timestamp, UserId, Version},
     store::{Cursor, RecordedEvent},
     wire::{ChargeView, Instant, OrderView, TicketView, UserView},
 };
@@ -199,12 +199,6 @@ pub fn frames_of(recorded: &RecordedEvent) -> &Frames {
 /// their receivers.
 pub fn render(recorded: &RecordedEvent) -> Frames {
     let (cursor, at) = (CursorText(recorded.cursor), Instant(recorded.at));
-    let frame_for_owner = |owner: UserId, frame: ServerFrame<'_>| Frames {
-        owner: Some(owner),
-        private: Some(frame.to_bytes()),
-        ..Frames::default()
-    };
-    let order = |order| OrderView::of(order, recorded.at);
     match &recorded.event {
         DomainEvent::TicketCreated { ticket } => {
             ticket_frames(ticket, |ticket| ServerFrame::TicketCreated { cursor, at, ticket })
@@ -226,36 +220,30 @@ pub fn render(recorded: &RecordedEvent) -> Frames {
                 ticket: Some(ticket_id),
                 public: Some(frame(None)),
                 owner: Some(expired.buyer),
-                private: Some(frame(Some(order(expired)))),
+                private: Some(frame(Some(OrderView::of(expired, recorded.at)))),
             }
         }
-        DomainEvent::OrderCreated { order: created } => frame_for_owner(
-            created.buyer,
-            ServerFrame::OrderCreated { cursor, at, order: order(created) },
-        ),
-        DomainEvent::OrderCancelled { order: cancelled } => frame_for_owner(
-            cancelled.buyer,
-            ServerFrame::OrderCancelled { cursor, at, order: order(cancelled) },
-        ),
-        DomainEvent::ChargeCreated { charge } => frame_for_owner(
-            charge.buyer,
-            ServerFrame::ChargeCreated { cursor, at, charge: view(charge) },
-        ),
-        DomainEvent::ChargeCompleted { charge } => frame_for_owner(
-            charge.buyer,
-            ServerFrame::ChargeCompleted { cursor, at, charge: view(charge) },
-        ),
-        DomainEvent::ChargeFailed { charge } => frame_for_owner(
-            charge.buyer,
-            ServerFrame::ChargeFailed { cursor, at, charge: view(charge) },
-        ),
-        DomainEvent::ChargeRefunded { charge } => frame_for_owner(
-            charge.buyer,
-            ServerFrame::ChargeRefunded { cursor, at, charge: view(charge) },
-        ),
+        DomainEvent::OrderCreated { order } => {
+            order_frame(order, recorded.at, |order| ServerFrame::OrderCreated { cursor, at, order })
+        }
+        DomainEvent::OrderCancelled { order } => order_frame(order, recorded.at, |order| {
+            ServerFrame::OrderCancelled { cursor, at, order }
+        }),
+        DomainEvent::ChargeCreated { charge } => {
+            charge_frame(charge, |charge| ServerFrame::ChargeCreated { cursor, at, charge })
+        }
+        DomainEvent::ChargeCompleted { charge } => {
+            charge_frame(charge, |charge| ServerFrame::ChargeCompleted { cursor, at, charge })
+        }
+        DomainEvent::ChargeFailed { charge } => {
+            charge_frame(charge, |charge| ServerFrame::ChargeFailed { cursor, at, charge })
+        }
+        DomainEvent::ChargeRefunded { charge } => {
+            charge_frame(charge, |charge| ServerFrame::ChargeRefunded { cursor, at, charge })
+        }
         DomainEvent::UserUpdated { user } => frame_for_owner(
             user.id,
-            ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) },
+            &ServerFrame::UserUpdated { cursor, at, user: UserView::of(user) },
         ),
         // A new user cannot have a connection yet. The end of a session closes its connections
         // without an event frame.
@@ -300,8 +288,23 @@ fn ticket_frames<'a>(
     Frames { ticket: Some(ticket.id), public, ..Frames::default() }
 }
 
-fn view(charge: &Charge) -> ChargeView<'_> {
-    ChargeView::of(charge)
+fn order_frame<'a>(
+    order: &'a Order,
+    at: Timestamp,
+    frame: impl FnOnce(OrderView<'a>) -> ServerFrame<'a>,
+) -> Frames {
+    frame_for_owner(order.buyer, &frame(OrderView::of(order, at)))
+}
+
+fn charge_frame<'a>(
+    charge: &'a Charge,
+    frame: impl FnOnce(ChargeView<'a>) -> ServerFrame<'a>,
+) -> Frames {
+    frame_for_owner(charge.buyer, &frame(ChargeView::of(charge)))
+}
+
+fn frame_for_owner(owner: UserId, frame: &ServerFrame<'_>) -> Frames {
+    Frames { owner: Some(owner), private: Some(frame.to_bytes()), ..Frames::default() }
 }
 
 /// Renders the first frame of a connection.
