@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     domain::{Millis, Policy, ReplicaName},
-    payments::config::{Mode, PaymentConfig},
+    payments::{config::PaymentConfig, processor_config::Mode},
     settings::{parse_duration, parse_duration_or_zero},
 };
 

@@ -17,7 +17,7 @@ use crate::{
     http::Startup,
     payments::{
         Processor,
-        config::{Mode, ProcessorConfig},
+        processor_config::{Mode, ProcessorConfig},
         sandbox::{FileLedger, Ledger, MongoLedger, Sandbox},
     },
     store::{Store, Unavailable, embedded::EmbeddedStore, mongo::MongoStore},

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     config::Config,
     metrics::METRICS,
-    payments::config::{LiveMark, Mode},
+    payments::processor_config::{LiveMark, Mode},
     store::Store,
 };
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::etag;
-use crate::payments::config::PageElement;
+use crate::payments::processor_config::PageElement;
 
 /// Returns the entity tag of `body`. It is weak, because the content may be sent in several
 /// encodings.

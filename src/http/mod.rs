@@ -96,7 +96,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Origin, Switch},
-    payments::config::PageElement,
+    payments::processor_config::PageElement,
     ws::Hub,
 };
 

@@ -24,7 +24,8 @@ use crate::{
     domain::Millis,
     metrics::METRICS,
     payments::{
-        config::{Mode, PaymentConfig},
+        config::PaymentConfig,
+        processor_config::Mode,
         webhook::{Notice, SignatureError, WebhookVerifier},
     },
 };

@@ -7,6 +7,7 @@
 //! twice. So an interrupted step is repeated. This module has no rules about locks or orders.
 
 pub mod config;
+pub mod processor_config;
 pub mod sandbox;
 pub mod stripe;
 pub mod webhook;

@@ -1,23 +1,12 @@
-//! The settings of Stripe, the check that they are consistent, and Stripe's part in webhooks and
-//! pages.
-
-use std::sync::Arc;
+//! The settings of Stripe, and the check that they are consistent.
 
 use clap::Args;
 use reqwest::Url;
 
 use gittix_domain::Millis;
-use gittix_runtime::{
-    clock::Clock,
-    settings::{Secret, parse_duration},
-};
+use gittix_runtime::settings::{Secret, parse_duration};
 
-use super::{Stripe, webhook::Secrets};
-use crate::{
-    Processor,
-    config::{LiveMark, Mode, PageElement, ProcessorConfig},
-    webhook::WebhookVerifier,
-};
+use crate::processor_config::Mode;
 
 /// The version of Stripe's API that this program was written for. Stripe continues to answer in
 /// this version when a request names it.
@@ -61,38 +50,16 @@ fn mode_of(key: &str) -> Mode {
 }
 
 impl StripeConfig {
-    /// Returns whether the base URL is not Stripe's own.
-    pub fn is_elsewhere(&self) -> bool {
-        self.api_base.host_str() != Some("api.stripe.com")
-    }
-
-    /// Returns whether the base URL names this machine, for example a proxy or a replacement for
-    /// Stripe. It is not reached through an HTTP proxy.
-    pub fn is_loopback(&self) -> bool {
-        let host = self.api_base.host_str().unwrap_or_default();
-        host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
-    }
-}
-
-impl ProcessorConfig for StripeConfig {
-    fn name(&self) -> &'static str {
-        Stripe::NAME
-    }
-
-    fn key_setting(&self) -> &'static str {
-        "STRIPE_SECRET_KEY"
-    }
-
-    /// Returns the mode of the secret key.
-    fn mode(&self) -> Option<Mode> {
+    /// Returns the mode of the secret key; `None`: Stripe is not configured.
+    pub fn mode(&self) -> Option<Mode> {
         self.secret_key.as_ref().map(|key| mode_of(key.expose()))
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Checks that the settings are consistent.
+    ///
+    /// # Errors
+    /// One line that names the setting.
+    pub fn check(&self) -> Result<(), String> {
         let publishable = self.publishable_key.as_deref().map(mode_of);
         let Some(mode) = self.mode() else {
             return if publishable == Some(Mode::Live) {
@@ -117,52 +84,20 @@ impl ProcessorConfig for StripeConfig {
         Ok(())
     }
 
-    fn processor(
-        &self,
-        digest_key: [u8; 32],
-        live_mark: Arc<dyn LiveMark>,
-        clock: Clock,
-    ) -> Result<Arc<dyn Processor>, String> {
-        Ok(Arc::new(Stripe::new(self, digest_key, live_mark, clock)?))
+    /// Returns whether the base URL is not Stripe's own.
+    pub fn is_elsewhere(&self) -> bool {
+        self.api_base.host_str() != Some("api.stripe.com")
     }
 
-    fn webhook(&self) -> Box<dyn WebhookVerifier> {
-        Box::new(Secrets::new(self.webhook_secrets.iter().map(Secret::expose)))
-    }
-
-    /// With a publishable key, the pages show Stripe's own element (Stripe's documentation lists the
-    /// hosts).
-    fn page_element(&self) -> Option<PageElement> {
-        self.publishable_key.as_ref().map(|_| PageElement {
-            sources: "script-src 'self' https://js.stripe.com https://*.js.stripe.com; connect-src 'self' https://api.stripe.com; \
-                      frame-src https://js.stripe.com https://*.js.stripe.com https://hooks.stripe.com",
-            payment_origins: "\"https://js.stripe.com\" \"https://*.js.stripe.com\" \"https://hooks.stripe.com\"",
-        })
-    }
-
-    fn log_start(&self) {
-        match self.mode() {
-            None => return,
-            Some(Mode::Test) => {
-                tracing::warn!(api = %self.api_base, "payments use Stripe in test mode: no money moves");
-            }
-            Some(Mode::Live) => {
-                tracing::info!(api = %self.api_base, "payments use Stripe in live mode: money moves");
-                if self.is_elsewhere() {
-                    tracing::warn!(api = %self.api_base, "payments are live, but STRIPE_API_BASE is not Stripe's own address");
-                }
-            }
-        }
-        if self.webhook_secrets.is_empty() {
-            tracing::warn!(
-                "STRIPE_WEBHOOK_SECRET is not set: the webhook refuses every event, and payments depend on reconciliation alone"
-            );
-        }
-        if self.publishable_key.is_none() {
-            tracing::warn!(
-                "STRIPE_PUBLISHABLE_KEY is not set: the pages offer test cards instead of Stripe's own form"
-            );
-        }
+    /// Returns whether the base URL names this machine, for example a proxy or a replacement for
+    /// Stripe. It is not reached through an HTTP proxy.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.api_base.host_str().unwrap_or_default();
+        host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
     }
 }
 

@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | `attempt` | authorizing with a token, and after the buyer acted |
 //! | `client` | one request and its definite answer |
-//! | `config` | the settings, and Stripe's part in webhooks and pages |
+//! | `config` | the settings |
+//! | `integration` | what the program takes from them: the processor, the webhook, the form in the pages |
 //! | `objects` | Stripe's objects |
 //! | `reversal` | voiding and refunding |
 //! | `webhook` | signatures and events |
@@ -20,6 +21,7 @@
 mod attempt;
 mod client;
 pub mod config;
+mod integration;
 mod objects;
 mod reversal;
 #[cfg(test)]
@@ -33,9 +35,9 @@ use tokio::{sync::OnceCell, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal,
-    config::{LiveMark, Mode, ProcessorConfig},
-    failing, keyed, record_outcome,
+    Authorization, PaymentState, PaymentToken, Processor, ProcessorError, Reversal, failing, keyed,
+    processor_config::{LiveMark, Mode},
+    record_outcome,
 };
 use client::{Operation, Request, StripeClient, StripeError};
 use config::StripeConfig;
