@@ -188,7 +188,7 @@ impl OrderService {
         let done = match submitted {
             Ok(done) => done,
             Err(ActorError::Refused(Refusal::AwaitingAction { charge })) => {
-                return self.charge(charge, pay.by).await;
+                return own_payment(&self.context, charge, pay.by).await;
             }
             Err(ActorError::Refused(Refusal::OrderGone | Refusal::NotFound)) => {
                 own_order(&self.context, pay.order, pay.by).await?.check_active()?;
@@ -241,7 +241,7 @@ impl OrderService {
                 self.settle_and_wait(confirmed, AuthorizationMode::Resume, None).await
             }
             Err(ActorError::Refused(Refusal::NothingToDo | Refusal::NotFound)) => {
-                self.charge(confirm.charge, confirm.by).await
+                own_payment(&self.context, confirm.charge, confirm.by).await
             }
             Err(error) => Err(error),
         }
@@ -285,13 +285,6 @@ impl OrderService {
         }
     }
 
-    /// Returns the charge's present state, with a new client secret if the buyer must act.
-    async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
-        let charge = own_charge(&self.context, id, by).await?;
-        let client_secret = settlement::client_secret(&self.context, &charge).await;
-        Ok(PaymentResult { charge, client_secret })
-    }
-
     pub async fn settle(&self, Settle(charge): Settle) -> Result<PaymentResult, ActorError> {
         self.settlement.advance(charge, AuthorizationMode::Recover).await
     }
@@ -329,11 +322,26 @@ pub(super) async fn own_order(
 ///
 /// # Errors
 /// The same as of [`own_order`].
-pub(super) async fn own_charge(
+async fn own_charge(
     context: &ActorContext,
     id: ChargeId,
     by: UserId,
 ) -> Result<Charge, ActorError> {
     let charge = context.store.charge(id).await?.ok_or(ActorError::NotFound)?;
     if charge.buyer == by { Ok(charge) } else { Err(Refusal::NotOwner.into()) }
+}
+
+/// Returns the present state of a charge of the user `by`, with a new client secret if the buyer
+/// must act.
+///
+/// # Errors
+/// The same as of [`own_order`].
+pub(super) async fn own_payment(
+    context: &ActorContext,
+    id: ChargeId,
+    by: UserId,
+) -> Result<PaymentResult, ActorError> {
+    let charge = own_charge(context, id, by).await?;
+    let client_secret = settlement::client_secret(context, &charge).await;
+    Ok(PaymentResult { charge, client_secret })
 }

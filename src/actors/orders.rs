@@ -15,9 +15,8 @@ use super::{
     admission::Admission,
     context::ActorContext,
     order_service::{
-        Cancel, Confirm, Expected, OrderService, Pay, PlaceOrder, Settle, own_charge, own_order,
+        Cancel, Confirm, Expected, OrderService, Pay, PlaceOrder, Settle, own_order, own_payment,
     },
-    settlement,
 };
 use crate::{
     domain::{Charge, ChargeId, ChargeStatus, IdempotencyKey, Order, OrderId, TicketId, UserId},
@@ -222,9 +221,7 @@ impl Orders {
 
     /// Returns the charge's present state, with a new client secret if the buyer must act.
     pub async fn charge(&self, id: ChargeId, by: UserId) -> Result<PaymentResult, ActorError> {
-        let charge = own_charge(&self.context, id, by).await?;
-        let client_secret = settlement::client_secret(&self.context, &charge).await;
-        Ok(PaymentResult { charge, client_secret })
+        own_payment(&self.context, id, by).await
     }
 
     /// Returns an order's charges, by id ascending.

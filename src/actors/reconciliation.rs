@@ -3,8 +3,9 @@
 //!
 //! A round handles a bounded number of charges and begins where the last round stopped. A charge
 //! that cannot be settled is tried again at growing intervals (in the next round, if the ticket's
-//! actor could not commit), so that a charge that can never be settled costs little. Such a charge holds no
-//! ticket, since the lock ends at its own deadline. `settlement` decides what a charge needs next.
+//! actor could not commit), so that a charge that can never be settled costs little. Such a charge
+//! holds no ticket, since the lock ends at its own deadline. `settlement` decides what a charge
+//! needs next.
 
 use std::{
     cell::RefCell,

@@ -1,8 +1,8 @@
 //! Settlement: advances a charge from its present step to its end, one processor call and one
 //! commit at a time.
 //!
-//! [`Settlement::step`] has one method for each state of a charge. ARCHITECTURE.md ("The states of a
-//! charge") has the diagram.
+//! [`Settlement::step`] has one method for each state of a charge. ARCHITECTURE.md ("The states of
+//! a charge") has the diagram.
 //!
 //! The same code serves the request that pays, the buyer who confirms, the lock that expired, and
 //! the reconciliation after a crash. The charge's stored state names its next step, and every

@@ -106,8 +106,8 @@ async fn sweep(context: Arc<ActorContext>, actors: Actors) {
     }
 }
 
-/// Runs the rounds of reconciliation: at once, then at an interval. With jitter, so that replicas do
-/// not read the same charges at the same time.
+/// Runs the rounds of reconciliation: at once, then at an interval. With jitter, so that replicas
+/// do not read the same charges at the same time.
 async fn reconcile(orders: Orders) {
     loop {
         let outcome = match orders.reconcile().await {

@@ -30,8 +30,8 @@ pub struct Users {
     admission: Admission,
 }
 
-/// The registry actor. It owns the hashing of passwords, with its queue and its threads. It finishes
-/// each sign-up, sign-in, sign-out or update, whether or not its client still waits.
+/// The registry actor. It owns the hashing of passwords, with its queue and its threads. It
+/// finishes each sign-up, sign-in, sign-out or update, whether or not its client still waits.
 #[derive(Debug)]
 struct UserRegistry {
     service: Rc<UserService>,

@@ -3,9 +3,9 @@
 //!
 //! An event says that something happened to a payment. Its content is not used: where an action is
 //! needed, the payment is read from the processor. So an event may come twice, late or in any
-//! order. It is recorded as handled when its effect is durable. It is also recorded if the charge is
-//! open and another task, or reconciliation, will advance it. If the process crashes before the record
-//! is written, the processor sends the event again, and nothing is left to do.
+//! order. It is recorded as handled when its effect is durable. It is also recorded if the charge
+//! is open and another task, or reconciliation, will advance it. If the process crashes before the
+//! record is written, the processor sends the event again, and nothing is left to do.
 //!
 //! Open charges do not depend on events: reconciliation reads their payments a little later.
 //! Changes of a payment whose charge is final are found by events alone: an authorization after the

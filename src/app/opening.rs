@@ -149,7 +149,8 @@ enum PaymentSource<'a> {
     Sandbox(Arc<dyn Ledger>),
 }
 
-/// Opens the store that the settings select, and the sandbox's ledger if no processor is configured.
+/// Opens the store that the settings select, and the sandbox's ledger if no processor is
+/// configured.
 async fn stores(config: &Config) -> Result<(Arc<dyn Store>, PaymentSource<'_>), OpenError> {
     let processor = config.payments.configured().map(PaymentSource::Processor);
     if let Some(uri) = &config.mongodb_uri {

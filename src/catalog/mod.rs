@@ -1,10 +1,11 @@
 //! The tickets that were not deleted, in memory, on every replica. Lists are answered from it.
 //!
 //! The catalog gets new states from the feed, from this replica's own commits before they are
-//! answered, and from the reads of ticket actors. The version decides which state is newer, so they may
-//! arrive in any order. A grant may be decided over the catalog's copy, since each commit is
+//! answered, and from the reads of ticket actors. The version decides which state is newer, so they
+//! may arrive in any order. A grant may be decided over the catalog's copy, since each commit is
 //! conditional on the ticket's version. Orders for locked, sold and own tickets are refused by the
-//! catalog alone while the feed is live and the lock's time is not over, and listings beyond the quota always.
+//! catalog alone while the feed is live and the lock's time is not over, and listings beyond the
+//! quota always.
 //!
 //! The tickets are in many shards with a lock each. A lookup therefore rarely waits, and then only
 //! for the exchange of a pointer or for the growth of one shard. The indexes of lists have their

@@ -24,22 +24,40 @@ pub fn digest(body: &[u8]) -> String {
     hex::encode(&Sha256::digest(body)[..DIGEST_BYTES])
 }
 
-/// Adds headers that isolate a page from other sites and deny it browser features that it does not
+/// The headers that isolate a page from other sites and deny it browser features that it does not
 /// use. With a processor's own form of payment, that form's frames may open windows and request
 /// payments. Stripe does not support stronger isolation (cross-origin isolation).
-pub fn isolate(headers: &mut HeaderMap, element: Option<&PageElement>) {
-    let (opener, payment) = match element {
-        Some(element) => ("same-origin-allow-popups", format!("self {}", element.payment_origins)),
-        None => ("same-origin", String::new()),
-    };
-    let permissions = format!(
-        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
-         midi=(), payment=({payment}), usb=()"
-    );
-    let permissions = HeaderValue::from_str(&permissions).expect("visible ASCII");
-    headers.insert(header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static(opener));
-    headers.insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(header::PERMISSIONS_POLICY, permissions);
+#[derive(Debug)]
+pub struct Isolation {
+    opener: HeaderValue,
+    permissions: HeaderValue,
+}
+
+impl Isolation {
+    pub fn new(element: Option<PageElement>) -> Self {
+        let (opener, payment) = match element {
+            Some(element) => {
+                ("same-origin-allow-popups", format!("self {}", element.payment_origins))
+            }
+            None => ("same-origin", String::new()),
+        };
+        let permissions = format!(
+            "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), \
+             midi=(), payment=({payment}), usb=()"
+        );
+        Self {
+            opener: HeaderValue::from_static(opener),
+            permissions: HeaderValue::from_str(&permissions).expect("visible ASCII"),
+        }
+    }
+
+    /// Adds the headers to an answer.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CROSS_ORIGIN_OPENER_POLICY, self.opener.clone());
+        headers
+            .insert(header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+        headers.insert(header::PERMISSIONS_POLICY, self.permissions.clone());
+    }
 }
 
 /// Returns the response with content that does not change while the process runs, or 304 if the

@@ -27,7 +27,7 @@ use flate2::read::GzDecoder;
 
 use super::{
     answer::HandlerResult,
-    assets,
+    assets::{self, Isolation},
     error::{ApiError, Code},
 };
 
@@ -105,12 +105,15 @@ fn of_swagger_ui(name: &'static str, content_type: &'static str) -> ReaderFile {
     ReaderFile { name, content_type, tag: assets::tag(&body), body, is_gzipped: file.gzpipped }
 }
 
+/// The headers that isolate the page, which has no form of payment.
+static ISOLATION: LazyLock<Isolation> = LazyLock::new(|| Isolation::new(None));
+
 /// Serves the page.
 pub async fn page(req: HttpRequest) -> HttpResponse {
     let (body, tag) = &*RENDERED;
     let mut answer = assets::serve_bytes(&req, body.clone(), HTML, tag);
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
-    assets::isolate(answer.headers_mut(), None);
+    ISOLATION.apply(answer.headers_mut());
     answer
 }
 

@@ -96,7 +96,6 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Origin, Switch},
-    payments::processor_config::PageElement,
     ws::Hub,
 };
 
@@ -123,8 +122,8 @@ pub struct HttpContext {
     limits: limits::RateLimits,
     lists: rendered::RenderedPages<listing::RenderedList>,
     pages: pages::PagesContext,
-    /// The processor's own form of payment in pages.
-    page_element: Option<PageElement>,
+    /// Headers that isolate the pages.
+    isolation: assets::Isolation,
     settings: settings::RenderedSettings,
     limits_network_locks: bool,
     webhooks: webhook::WebhookReceivers,
@@ -144,7 +143,7 @@ impl HttpContext {
             limits: limits::RateLimits::new(config.rate_limit == Switch::On),
             lists: rendered::RenderedPages::default(),
             pages: pages::PagesContext::new(config, addr),
-            page_element: config.payments.page_element(),
+            isolation: assets::Isolation::new(config.payments.page_element()),
             settings: settings::RenderedSettings::new(config),
             limits_network_locks: config.locks_per_network_max() > 0,
             webhooks: webhook::WebhookReceivers::new(&config.payments),

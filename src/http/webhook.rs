@@ -30,9 +30,9 @@ use crate::{
     },
 };
 
-/// Beginning of the path of each webhook; the name of the processor follows. Browsers do not use it,
-/// so the origin is not checked. The client address counts only for bodies that are being received
-/// and for refusals.
+/// Beginning of the path of each webhook; the name of the processor follows. Browsers do not use
+/// it, so the origin is not checked. The client address counts only for bodies that are being
+/// received and for refusals.
 const PATH: &str = "/api/webhooks/";
 /// Maximum length of a body, in bytes. Stripe's largest events have about 100 KiB.
 pub const BYTES_MAX: usize = 256 * 1024;
@@ -100,9 +100,9 @@ pub struct Received {
 }
 
 /// Receives an event from Stripe. Only the ids of event and payment, the mode and the account are
-/// used, and the type is logged; the state of the payment is requested from Stripe. A delivery that was processed before,
-/// or that concerns no payment of this marketplace, is acknowledged too. After 429 and 503 Stripe
-/// delivers the event again later.
+/// used, and the type is logged; the state of the payment is requested from Stripe. A delivery that
+/// was processed before, or that concerns no payment of this marketplace, is acknowledged too.
+/// After 429 and 503 Stripe delivers the event again later.
 #[utoipa::path(post, path = "/api/webhooks/stripe", tag = "webhooks", operation_id = "receiveStripeEvent",
     params(("Stripe-Signature" = String, Header, description = "`t=<unix seconds>,v1=<HMAC-SHA-256 over time, dot and body, in hex>`; at most 300 s off.")),
     request_body(content = Value, content_type = "application/json", description = "At most 256 KiB."),

@@ -19,8 +19,8 @@ pub enum Refusal {
     TicketSold,
     #[error("the price has changed")]
     PriceChanged,
-    /// The details of the ticket, without its price, differ from those at the version that the buyer
-    /// saw.
+    /// The details of the ticket, without its price, differ from those at the version that the
+    /// buyer saw.
     #[error("the details of the ticket have changed")]
     TicketChanged,
     #[error("too many locks; the next one may be taken in {retry_after}")]

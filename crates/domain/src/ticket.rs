@@ -61,8 +61,8 @@ pub struct Ticket {
     pub currency: Currency,
     pub state: TicketState,
     pub version: Version,
-    /// The version that the last change of the details, without the price, created. This version and
-    /// later ones have the present details.
+    /// The version that the last change of the details, without the price, created. This version
+    /// and later ones have the present details.
     pub details_version: Version,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -94,8 +94,8 @@ struct StoredTicket {
 impl From<StoredTicket> for Ticket {
     /// A document without `detailsVersion` does not contain the version of the last change of the
     /// details. It is read as if that change were the last change of the document. So a buyer who
-    /// names an earlier version is refused and has to read the ticket again, and never gets a ticket
-    /// with other details than those they saw.
+    /// names an earlier version is refused and has to read the ticket again, and never gets a
+    /// ticket with other details than those they saw.
     fn from(stored: StoredTicket) -> Self {
         let StoredTicket {
             id,
@@ -227,8 +227,8 @@ impl Ticket {
         }
     }
 
-    /// Whether the ticket had its present details at `version`. Always false for a version that does
-    /// not exist yet.
+    /// Whether the ticket had its present details at `version`. Always false for a version that
+    /// does not exist yet.
     pub fn has_details_of(&self, version: Version) -> bool {
         (self.details_version..=self.version).contains(&version)
     }

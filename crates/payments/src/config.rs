@@ -1,8 +1,8 @@
 //! The settings of all processors, and the choice of one.
 //!
 //! To add a processor: a folder beside `stripe` that implements [`crate::Processor`],
-//! [`ProcessorConfig`] and [`crate::webhook::WebhookVerifier`], its field in [`PaymentConfig`], and its entries in
-//! [`PaymentConfig::NAMES`] and [`PaymentConfig::all`].
+//! [`ProcessorConfig`] and [`crate::webhook::WebhookVerifier`], its field in [`PaymentConfig`], and
+//! its entries in [`PaymentConfig::NAMES`] and [`PaymentConfig::all`].
 
 use crate::{
     processor_config::{Mode, PageElement, ProcessorConfig},

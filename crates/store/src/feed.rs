@@ -1,8 +1,8 @@
 //! The feed: the newest committed events, in commit order, in one bounded ring for each process.
 //!
 //! The store is the only writer. Each reader (hub shard, connection that replays, catalog, session
-//! cache) holds its own position. A slow reader does not delay the writer or other readers. A reader whose position has
-//! left the ring receives [`FeedStep::Reset`].
+//! cache) holds its own position. A slow reader does not delay the writer or other readers. A
+//! reader whose position has left the ring receives [`FeedStep::Reset`].
 
 use std::{
     any::Any,
@@ -63,7 +63,8 @@ pub struct FeedLimits {
 }
 
 impl FeedLimits {
-    /// About 200 MB of events and what is derived from them at most. Holds five minutes of 430 events per second.
+    /// About 200 MB of events and what is derived from them at most. Holds five minutes of 430
+    /// events per second.
     pub const EVENTS_MAX: usize = 131_072;
 }
 

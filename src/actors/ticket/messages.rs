@@ -45,8 +45,8 @@ pub(in crate::actors) struct Committed {
 #[derive(Debug, Default)]
 pub(in crate::actors) struct ActorStatus {
     /// Set each time the queue becomes empty: true if no load or commit is running and no timer is
-    /// armed. A message without a reply ([`Outdated`], [`Reload`]) changes it only when the load that
-    /// it starts has ended.
+    /// armed. A message without a reply ([`Outdated`], [`Reload`]) changes it only when the load
+    /// that it starts has ended.
     pub idle: AtomicBool,
 }
 

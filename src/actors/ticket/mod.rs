@@ -195,8 +195,8 @@ impl TicketActor {
     /// Arms the timer for the lock's next deadline, `at_least` from now, if this replica granted
     /// the lock.
     ///
-    /// If another replica granted the lock and is late, the sweep or the next command to any actor of
-    /// the ticket releases it.
+    /// If another replica granted the lock and is late, the sweep or the next command to any actor
+    /// of the ticket releases it.
     fn arm_timer(&mut self, ctx: &mut Context<Self>, at_least: Duration) {
         if let Some(timer) = self.timer.take() {
             timer.stop(ctx);

@@ -117,7 +117,7 @@ impl Document {
 fn with_policies(mut response: HttpResponse, context: &HttpContext) -> HttpResponse {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, context.pages.policy.clone());
-    assets::isolate(headers, context.page_element.as_ref());
+    context.isolation.apply(headers);
     response
 }
 

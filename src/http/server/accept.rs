@@ -204,7 +204,8 @@ impl Acceptor {
     }
 }
 
-/// Returns whether `accept` failed because of the connection itself: its peer has closed it already.
+/// Returns whether `accept` failed because of the connection itself: its peer has closed it
+/// already.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

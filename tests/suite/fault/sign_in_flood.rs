@@ -27,7 +27,8 @@ async fn passwords_waiting(app: &TestApp) -> usize {
 
 async fn sign_in_is_hashed_before_most_of_a_flood_from_24_addresses(store: Backend) {
     const FLOOD: usize = ADDRESSES * SIGN_INS_PER_ADDRESS;
-    // Each hash takes 50 ms: without turns, and with one thread, the last sign-in would wait for 6 s and be answered 503.
+    // Each hash takes 50 ms: without turns, and with one thread, the last sign-in would wait for
+    // 6 s and be answered 503.
     let settings = [
         ("GITTIX_RATE_LIMIT", "on"),
         ("GITTIX_TRUSTED_PROXIES", "127.0.0.0/8"),

@@ -42,8 +42,8 @@ impl ProcessorConfig for StripeConfig {
         Box::new(Secrets::new(self.webhook_secrets.iter().map(Secret::expose)))
     }
 
-    /// With a publishable key, the pages show Stripe's own element (Stripe's documentation lists the
-    /// hosts).
+    /// With a publishable key, the pages show Stripe's own element (Stripe's documentation lists
+    /// the hosts).
     fn page_element(&self) -> Option<PageElement> {
         self.publishable_key.as_ref().map(|_| PageElement {
             sources: "script-src 'self' https://js.stripe.com https://*.js.stripe.com; connect-src 'self' https://api.stripe.com; \

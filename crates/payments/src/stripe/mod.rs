@@ -89,8 +89,8 @@ impl Stripe {
     pub const NAME: &str = "stripe";
 
     /// Creates the processor without sending a request. `digest_key` is used for token digests; all
-    /// replicas must have the same key. In live mode, `live_mark` is set before the first payment is
-    /// opened.
+    /// replicas must have the same key. In live mode, `live_mark` is set before the first payment
+    /// is opened.
     ///
     /// # Errors
     /// A text of one line, if the settings cannot be used.

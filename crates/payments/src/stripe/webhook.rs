@@ -1,7 +1,7 @@
 //! The verification of Stripe's webhook events. Pure: it reads no clock.
 //!
-//! Of a verified event, the ids of event and payment, the mode and the account are used, and the type
-//! is logged. The state of the payment is read from Stripe.
+//! Of a verified event, the ids of event and payment, the mode and the account are used, and the
+//! type is logged. The state of the payment is read from Stripe.
 //!
 //! Stripe's documentation, "Verify webhook signatures": `Stripe-Signature: t=<unix
 //! seconds>,v1=<hex>,…`, where `v1` is HMAC-SHA-256 over `<t>.<the body's very bytes>`. While a
